@@ -1,0 +1,60 @@
+package deviceauth
+
+import (
+	"slices"
+	"strings"
+)
+
+// An Allow rule lets in the people of whom one value of one claim matches one
+// of its patterns, in which * stands for any text. Case does not matter in an
+// e-mail address, elsewhere it does.
+type Allow struct {
+	Claim    string   `json:"claim"`
+	Patterns []string `json:"patterns"`
+}
+
+// permits is what one rule says of a person.
+func (a Allow) permits(p *Person) bool {
+	if a.Claim == "email" && !p.Claims.Bool("email_verified") {
+		return false // anybody can claim to be anybody@example.com
+	}
+	return slices.ContainsFunc(p.Claims.Strings(a.Claim), func(value string) bool {
+		return slices.ContainsFunc(a.Patterns, func(pattern string) bool {
+			if a.Claim == "email" {
+				return matches(strings.ToLower(pattern), strings.ToLower(value))
+			}
+			return matches(pattern, value)
+		})
+	})
+}
+
+// matches compares text with a pattern of which only * is special.
+func matches(pattern, text string) bool {
+	head, rest, starred := strings.Cut(pattern, "*")
+	if !starred {
+		return pattern == text
+	}
+	if !strings.HasPrefix(text, head) {
+		return false
+	}
+	text = text[len(head):]
+	for {
+		var part string
+		part, rest, starred = strings.Cut(rest, "*")
+		if !starred {
+			return strings.HasSuffix(text, part)
+		}
+		_, after, found := strings.Cut(text, part)
+		if !found {
+			return false
+		}
+		text = after
+	}
+}
+
+// Permits reports whether a person may approve: their upstream is configured,
+// and one of its rules matches, or it has none.
+func (e *Engine) Permits(p *Person) bool {
+	rules, known := e.cfg.Allow[p.Upstream]
+	return known && (len(rules) == 0 || slices.ContainsFunc(rules, func(a Allow) bool { return a.permits(p) }))
+}

@@ -1,0 +1,96 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// An AuthorizeRequest is a device asking for a code (RFC 8628 §3.1).
+type AuthorizeRequest struct {
+	Client   Credentials
+	Scope    string
+	Audience []string // values of audience and of resource (RFC 8707)
+	From     netip.Addr
+}
+
+// An Authorization is what the device is given (RFC 8628 §3.2).
+type Authorization struct {
+	DeviceCode Secret
+	UserCode   string // as the mask spells it
+	ExpiresIn  time.Duration
+	Interval   time.Duration
+}
+
+// draws is how many user codes are tried. With 34 bits and a million open
+// codes one draw in 25,000 is taken; ten in a row never are.
+const draws = 10
+
+// Authorize begins a grant (RFC 8628 §3.1). Refusals: invalid_client,
+// access_denied, invalid_scope, invalid_target.
+func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	if !client.reaches(r.From) {
+		return nil, Refuse("access_denied", "this client may not ask from this address")
+	}
+	now := e.now()
+	g := &Grant{State: Pending, ClientID: client.ID, From: r.From, Created: now, Expires: now.Add(e.cfg.Lifetime.DeviceCode)}
+	if g.Scope, err = client.scope(r.Scope); err != nil {
+		return nil, err
+	}
+	if g.Audience, err = e.audience(r.Audience); err != nil {
+		return nil, err
+	}
+	code, err := e.create(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	e.tell(EventAuthorized, g, nil)
+	return &Authorization{code.deviceCode(), e.cfg.UserCode.Format(g.UserCode), e.cfg.Lifetime.DeviceCode, e.cfg.Interval}, nil
+}
+
+// scope checks what a client asks for; one that asks for nothing gets all it may have.
+func (c *Client) scope(asked string) (Scope, error) {
+	scope, err := ParseScope(asked)
+	if err != nil {
+		return "", err
+	}
+	if scope == "" {
+		return c.Scope, nil
+	}
+	if !scope.Within(c.Scope) {
+		return "", Refuse("invalid_scope", "this client may ask only for: "+string(c.Scope))
+	}
+	return scope, nil
+}
+
+// audience checks which APIs a token is asked for (RFC 8707 §2); nil is the default.
+func (e *Engine) audience(asked []string) ([]string, error) {
+	for _, a := range asked {
+		if !slices.Contains(e.cfg.Audience, a) {
+			return nil, Refuse("invalid_target", "unknown audience or resource")
+		}
+	}
+	if len(asked) == 0 {
+		return e.cfg.Audience[:1:1], nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(asked))), nil
+}
+
+// create draws the grant's id and codes until they are free.
+func (e *Engine) create(ctx context.Context, g *Grant) (splitToken, error) {
+	var err error
+	for range draws {
+		code := newSplitToken(newID())
+		g.ID, g.Device, g.UserCode = code.id, code.digest(), e.cfg.UserCode.draw()
+		if err = e.cfg.Store.Create(ctx, g); !errors.Is(err, ErrExists) {
+			return code, err
+		}
+	}
+	return splitToken{}, err
+}

@@ -1,0 +1,70 @@
+package badgerstore
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+const idSize = len(deviceauth.ID{})
+
+func grantKey(id deviceauth.ID) []byte { return append([]byte{'g'}, id[:]...) }
+
+func codeKey(code deviceauth.UserCode) []byte { return append([]byte{'c'}, code...) }
+
+func vaultKey(name string) []byte { return append([]byte{'v'}, name...) }
+
+// subjectPrefix uses a digest, so that no subject is a prefix of another.
+func subjectPrefix(subject string) []byte {
+	sum := sha256.Sum256([]byte(subject))
+	return append([]byte{'s'}, sum[:16]...)
+}
+
+func subjectKey(g *deviceauth.Grant) []byte {
+	return append(subjectPrefix(g.Person.Subject), g.ID[:]...)
+}
+
+// read returns a grant and the second in which Badger will forget it.
+func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, 0, deviceauth.ErrNotFound
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	g := new(deviceauth.Grant)
+	err = item.Value(func(value []byte) error { return json.Unmarshal(value, g) })
+	if err != nil {
+		return nil, 0, fmt.Errorf("decoding a grant: %w", err)
+	}
+	return g, item.ExpiresAt(), nil
+}
+
+// holder returns the id of the grant that a user code belongs to.
+func holder(txn *badger.Txn, code deviceauth.UserCode) (id deviceauth.ID, err error) {
+	item, err := txn.Get(codeKey(code))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return id, deviceauth.ErrNotFound
+	}
+	if err != nil {
+		return id, err
+	}
+	err = item.Value(func(value []byte) error {
+		if copy(id[:], value) != idSize {
+			return deviceauth.ErrNotFound // freed
+		}
+		return nil
+	})
+	return id, err
+}
+
+func sortByCreation(list []*deviceauth.Grant) {
+	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
+}

@@ -1,0 +1,94 @@
+package deviceauth
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// A Client is a kind of device that may ask for grants (RFC 6749 §2).
+type Client struct {
+	ID    string
+	Name  string // what the consent page calls it; default: the ID
+	Maker string // who makes it; may be empty
+	Logo  string // address of a picture; may be empty
+
+	Public bool   // has no secret, and says so: an empty Secret alone is a mistake
+	Secret Secret // of a confidential client
+
+	Scope   Scope          // all it may ask for, and what it gets when it asks for nothing
+	Origins []string       // origins of browser pages that may play this device
+	From    []netip.Prefix // networks it may ask from; none: from anywhere
+}
+
+func (c *Client) check() error {
+	switch {
+	case c.ID == "":
+		return errors.New("a client has no id")
+	case !printable(c.ID):
+		return fmt.Errorf("client %q: an id is printable ASCII (RFC 6749 §A.1)", c.ID)
+	case !c.Public && c.Secret == "":
+		return fmt.Errorf("client %q: its secret is empty; want a secret, or none at all for a public client", c.ID)
+	case c.Public && c.Secret != "":
+		return fmt.Errorf("client %q: a public client has no secret", c.ID)
+	}
+	_, err := ParseScope(string(c.Scope))
+	return err
+}
+
+func printable(s string) bool {
+	return !slices.ContainsFunc([]byte(s), func(c byte) bool { return c < ' ' || c > '~' })
+}
+
+// reaches reports whether the client may ask from an address.
+func (c *Client) reaches(addr netip.Addr) bool {
+	return len(c.From) == 0 || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+}
+
+// An AuthMethod is a way of client authentication (RFC 6749 §2.3, OpenID
+// Connect Core §9).
+type AuthMethod uint8
+
+// The ways of client authentication. Basic with an empty secret is a public
+// client that puts its client_id where it was used to.
+const (
+	AuthNone AuthMethod = iota
+	AuthBasic
+	AuthPost
+)
+
+// Credentials are how a client named and proved itself in one request.
+type Credentials struct {
+	ClientID string
+	Secret   Secret
+	Method   AuthMethod
+}
+
+// authenticate finds the client, or refuses in one way and in one time
+// whether the client or its secret is the wrong one.
+func (e *Engine) authenticate(c Credentials) (*Client, error) {
+	if c.ClientID == "" {
+		return nil, Refuse("invalid_client", "client_id is missing")
+	}
+	client, known := e.clients[c.ClientID]
+	if !known {
+		client = &Client{Secret: "no client has this secret"}
+	}
+	same := sameSecret(c.Secret, client.Secret)
+	if client.Public {
+		same = c.Secret == ""
+	}
+	if !known || !same {
+		return nil, Refuse("invalid_client", "unknown client, or its secret is missing or wrong")
+	}
+	return client, nil
+}
+
+// sameSecret compares digests, so that the time tells not even the length.
+func sameSecret(a, b Secret) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}

@@ -1,0 +1,162 @@
+package deviceauth
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// Config says what an [Engine] is to do. A zero value means the documented
+// default, and never "everybody" or "for ever".
+type Config struct {
+	Issuer   string             // the issuer URL, exactly as tokens and metadata name it
+	Clients  []Client           // who may ask
+	Allow    map[string][]Allow // by upstream id: who may approve; an id without rules: all who can sign in there
+	Scopes   []ScopeText        // what the consent page says
+	Audience []string           // allowed values of audience and resource, the first is the default; none: the issuer
+	UserCode Mask
+	Network  Network // default NetworkWarn
+	Lifetime Lifetime
+	Wait     time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
+	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
+
+	Store      Store
+	Signer     Signer
+	RefreshKey [32]byte // of refresh tokens; changing it ends them all
+	Live       *Live    // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
+	Events     func(Event)
+}
+
+// A ScopeText says to people what a scope means.
+type ScopeText struct {
+	Scope string
+	Text  string
+}
+
+// Lifetime holds the lengths of things; zero means the default.
+type Lifetime struct {
+	DeviceCode   time.Duration // 10 m
+	AccessToken  time.Duration // 15 m
+	RefreshToken time.Duration // 90 d, however much it is used
+	RefreshIdle  time.Duration // 30 d without use
+	RefreshGrace time.Duration // 30 s in which a spent refresh token is a retry; negative: none
+}
+
+const day = 24 * time.Hour
+
+// The defaults. Held polls make a short interval cheap; 2.5 s stays below the
+// 3.5 s after which some clients give up on an answer.
+const (
+	defaultWait         = 2500 * time.Millisecond
+	defaultInterval     = 5 * time.Second // RFC 8628 §3.2
+	defaultHeldInterval = time.Second
+)
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func (c *Config) fill() {
+	orDefault(&c.Network, NetworkWarn)
+	orDefault(&c.UserCode, Mask{"****-****", Base20})
+	orDefault(&c.Lifetime.DeviceCode, 10*time.Minute)
+	orDefault(&c.Lifetime.AccessToken, 15*time.Minute)
+	orDefault(&c.Lifetime.RefreshToken, 90*day)
+	orDefault(&c.Lifetime.RefreshIdle, 30*day)
+	orDefault(&c.Lifetime.RefreshGrace, 30*time.Second)
+	orDefault(&c.Wait, defaultWait)
+	orDefault(&c.Live, NewLive())
+	if c.Wait > 0 {
+		orDefault(&c.Interval, defaultHeldInterval)
+	}
+	orDefault(&c.Interval, defaultInterval)
+	if len(c.Audience) == 0 {
+		c.Audience = []string{c.Issuer}
+	}
+}
+
+// Check says what is wrong with a configuration, as [New] would. It asks for
+// neither store nor signer and touches nothing, so that a configuration can be
+// checked without opening anything.
+func (c Config) Check() error {
+	c.fill()
+	if err := checkIssuer(c.Issuer); err != nil {
+		return err
+	}
+	if err := c.checkTimes(); err != nil {
+		return err
+	}
+	if err := c.UserCode.check(); err != nil {
+		return err
+	}
+	if !slices.Contains([]Network{NetworkOff, NetworkWarn, NetworkRequire}, c.Network) {
+		return fmt.Errorf("network %q: want off, warn or require", c.Network)
+	}
+	for _, a := range c.Audience {
+		if u, err := url.Parse(a); err != nil || !u.IsAbs() || u.Fragment != "" {
+			return fmt.Errorf("audience %q: want an absolute URI without a fragment (RFC 8707 §2)", a)
+		}
+	}
+	return c.checkClients()
+}
+
+func (c *Config) checkTimes() error {
+	for _, d := range []struct {
+		name string
+		is   time.Duration
+		min  time.Duration
+		max  time.Duration
+	}{
+		{"lifetime device_code", c.Lifetime.DeviceCode, time.Second, day},
+		{"lifetime access_token", c.Lifetime.AccessToken, time.Second, day},
+		{"lifetime refresh_token", c.Lifetime.RefreshToken, time.Second, 3660 * day},
+		{"lifetime refresh_idle", c.Lifetime.RefreshIdle, time.Second, 3660 * day},
+		{"lifetime refresh_grace", max(c.Lifetime.RefreshGrace, 0), 0, 10 * time.Minute},
+		{"wait", max(c.Wait, 0), 0, time.Minute},
+		{"interval", c.Interval, time.Second, maxInterval},
+	} {
+		if d.is < d.min || d.is > d.max {
+			return fmt.Errorf("%s %v: want %v to %v", d.name, d.is, d.min, d.max)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkClients() error {
+	seen := map[string]bool{}
+	for i := range c.Clients {
+		client := &c.Clients[i]
+		if err := client.check(); err != nil {
+			return err
+		}
+		if seen[client.ID] {
+			return fmt.Errorf("client %q is declared twice", client.ID)
+		}
+		seen[client.ID] = true
+	}
+	return nil
+}
+
+// checkIssuer wants what RFC 8414 §2 says, with http on the own machine for
+// development.
+func checkIssuer(issuer string) error {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("issuer %q: want an URL such as https://api.example.com, without query and fragment", issuer)
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !Loopback(u.Hostname())) {
+		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)
+	}
+	return nil
+}
+
+// Loopback reports whether a host name or address stays on this machine.
+func Loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}

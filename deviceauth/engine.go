@@ -1,0 +1,77 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// An Engine runs the protocol: it reads the clock once per operation, lets the
+// rules decide and the store remember. Its verbs are Authorize, Inspect,
+// Answer, Redeem, Refresh, Revoke and Admit.
+type Engine struct {
+	cfg      Config
+	clients  map[string]*Client
+	scopes   map[string]string
+	refresh  refreshKey
+	admitted *admissions
+	closing  chan struct{}
+}
+
+// New checks the configuration and returns an engine over its store.
+func New(c Config) (*Engine, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if c.Store == nil || c.Signer == nil || c.RefreshKey == [32]byte{} {
+		return nil, errors.New("an engine needs a Store, a Signer and a RefreshKey")
+	}
+	c.fill()
+	e := &Engine{
+		cfg: c, clients: map[string]*Client{}, scopes: map[string]string{}, refresh: c.RefreshKey,
+		admitted: newAdmissions(), closing: make(chan struct{}),
+	}
+	for i := range c.Clients {
+		client := c.Clients[i]
+		orDefault(&client.Name, client.ID)
+		e.clients[client.ID] = &client
+	}
+	for _, s := range c.Scopes {
+		e.scopes[s.Scope] = s.Text
+	}
+	return e, nil
+}
+
+// Close answers all held polls at once. The store stays open: it is its
+// owner's.
+func (e *Engine) Close() { close(e.closing) }
+
+// now is the one reading of the clock: wall time in UTC, as records keep it.
+func (e *Engine) now() time.Time { return time.Now().UTC().Round(0) }
+
+// errUnchanged makes a store skip the write of a step that changed nothing.
+var errUnchanged = errors.New("unchanged")
+
+// apply runs one step of the protocol atomically. A refusal is a verdict, not a
+// failure: what the step changed is kept, and only then the refusal returned.
+// The grant returned is the one the verdict was spoken on.
+func (e *Engine) apply(ctx context.Context, id ID, step func(*Grant) error) (*Grant, error) {
+	var after Grant
+	var verdict error
+	err := e.cfg.Store.Update(ctx, id, func(g *Grant) error {
+		before := g.Revision
+		verdict = step(g)
+		after = *g
+		if verdict != nil && Refused(verdict) == nil {
+			return verdict
+		}
+		if g.Revision == before {
+			return errUnchanged
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
+		return nil, err
+	}
+	return &after, verdict
+}

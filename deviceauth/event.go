@@ -1,0 +1,26 @@
+package deviceauth
+
+// The events of a grant's life, by stable names, for an audit log.
+const (
+	EventAuthorized = "device_authorized" // a device was given a code
+	EventApproved   = "device_approved"   // a person said yes
+	EventDenied     = "device_denied"     // a person said no
+	EventBarred     = "person_barred"     // a person outside the allow rules signed in, or was withdrawn
+	EventRedeemed   = "code_redeemed"     // a device was given its tokens
+	EventRefreshed  = "token_refreshed"   // a device was given new tokens
+	EventReplayed   = "token_replayed"    // a spent code or refresh token ended the grant
+	EventRevoked    = "grant_revoked"     // a grant was ended by a request
+)
+
+// An Event is one line of the audit log. It holds no code and no token.
+type Event struct {
+	Name   string
+	Grant  *Grant  // nil where no grant is concerned
+	Person *Person // who did it, where a person did
+}
+
+func (e *Engine) tell(name string, g *Grant, p *Person) {
+	if e.cfg.Events != nil {
+		e.cfg.Events(Event{Name: name, Grant: g, Person: p})
+	}
+}

@@ -1,0 +1,194 @@
+package deviceauth
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A State is where in its life a grant is.
+//
+//	                ┌─ Deny ──► denied
+//	Authorize ► pending                       ┌ Rotate ┐
+//	                └─ Approve ► approved ─ Redeem ► active ─ Revoke, replay ► revoked
+//
+// Expiry is no state: it is a question asked of a grant and the clock.
+type State string
+
+// The states of a grant.
+const (
+	Pending  State = "pending"  // the device shows its code and waits
+	Denied   State = "denied"   // somebody said no, or may no longer say yes
+	Approved State = "approved" // somebody said yes; the device does not know yet
+	Active   State = "active"   // the device has its tokens
+	Revoked  State = "revoked"  // cut off, by a person, by the device, or for a replay
+)
+
+// A Grant is one device's whole life. Its methods are the protocol: they are
+// pure functions of the grant, the time and digests. A method that refuses may
+// still have changed the grant ("replayed, so revoked"); whoever calls it
+// keeps the change and then passes the refusal on.
+type Grant struct {
+	ID       ID       `json:"id"`
+	Revision int      `json:"rev"` // how many changes made it what it is
+	State    State    `json:"state"`
+	ClientID string   `json:"client"`
+	UserCode UserCode `json:"user_code"`
+	Device   Digest   `json:"device"` // of the device code
+	Scope    Scope    `json:"scope,omitempty"`
+	Audience []string `json:"aud,omitempty"`
+
+	From    netip.Addr `json:"from,omitzero"` // where the device asked from
+	Created time.Time  `json:"created"`
+	Expires time.Time  `json:"expires"` // of the device code
+
+	Person  *Person   `json:"person,omitempty"` // who said yes
+	Decided time.Time `json:"decided,omitzero"`
+
+	Redeemed    time.Time `json:"redeemed,omitzero"`
+	AccessUntil time.Time `json:"access_until,omitzero"` // end of the last access token
+	Refresh     *Refresh  `json:"refresh,omitempty"`     // with offline_access
+
+	Ended  time.Time `json:"ended,omitzero"`
+	Reason string    `json:"reason,omitempty"` // why it ended, for the audit log
+}
+
+// Refresh is what is kept of a grant's refresh tokens: two digests and their
+// times. Older tokens need not be remembered: any other one is a replay.
+type Refresh struct {
+	Current  Digest    `json:"current"`
+	Previous Digest    `json:"previous,omitzero"`
+	Rotated  time.Time `json:"rotated"`
+	Idle     time.Time `json:"idle"`  // ends unless used by then
+	Until    time.Time `json:"until"` // ends then, used or not
+}
+
+// The times of the protocol that no operator has a reason to change.
+const (
+	replayGrace   = 30 * time.Second // a repeated redemption is a lost answer, later it is a theft
+	lateGrace     = time.Minute      // a yes in time is honoured this long after the code's expiry
+	remembered    = 10 * time.Minute // how long a device can still hear how it ended
+	ReasonReplay  = "replay"         // a spent code or token was presented
+	ReasonRevoked = "revoked"        // the device or a person asked for it
+	ReasonBarred  = "barred"         // the person may no longer approve
+)
+
+// What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
+var (
+	errUnknownCode = Refuse("invalid_grant", "this device code is unknown, or another client's")
+	errRedeemed    = Refuse("invalid_grant", "this device code has been exchanged already; start again")
+	errPending     = Refuse("authorization_pending", "nobody has answered yet; ask again after the interval")
+	errDenied      = Refuse("access_denied", "the request was denied")
+	errExpired     = Refuse("expired_token", "the device code has expired; start again")
+)
+
+// What the page of a person is told.
+var errDecided = Refuse("decided", "this request has been answered already, or has expired")
+
+// Expired reports whether the device code's time is over.
+func (g *Grant) Expired(now time.Time) bool { return !now.Before(g.Expires) }
+
+// Open reports whether the grant still waits for its user code.
+func (g *Grant) Open(now time.Time) bool { return g.State == Pending && !g.Expired(now) }
+
+// Alive reports whether the grant's access tokens are good, as far as the
+// grant has a say in it.
+func (g *Grant) Alive() bool { return g.State == Active }
+
+// Approve says yes for a person.
+func (g *Grant) Approve(now time.Time, p *Person) error {
+	if !g.Open(now) {
+		return errDecided
+	}
+	g.enter(Approved)
+	g.Person, g.Decided = p, now
+	return nil
+}
+
+// Deny says no. Who said it is nobody's business but the audit log's.
+func (g *Grant) Deny(now time.Time) error {
+	if !g.Open(now) {
+		return errDecided
+	}
+	g.enter(Denied)
+	g.Decided, g.Ended = now, now
+	return nil
+}
+
+// A Redemption is a device's attempt to exchange its device code.
+type Redemption struct {
+	ClientID    string
+	Device      Digest             // of the code presented
+	Permitted   func(*Person) bool // may this person still approve?
+	AccessUntil time.Time          // end of the access token that stands ready
+	Refresh     *Refresh           // what stands ready for offline_access, else nil
+}
+
+// Redeem answers a poll (RFC 8628 §3.4–3.5). The order is the promise: a code
+// that is not this client's says nothing, a replay is one whatever the clock
+// says, and every end is told before the pace is looked at.
+func (g *Grant) Redeem(now time.Time, r Redemption) error {
+	switch {
+	case g.ClientID != r.ClientID || !g.Device.equal(r.Device):
+		return errUnknownCode
+	case g.State == Revoked && g.Redeemed.IsZero():
+		return errDenied // somebody thought better of it before the device asked
+	case g.State == Revoked:
+		return errRedeemed
+	case g.State == Active:
+		if now.Sub(g.Redeemed) > replayGrace {
+			g.end(now, ReasonReplay)
+		}
+		return errRedeemed
+	case g.State == Approved && now.Before(g.Expires.Add(lateGrace)):
+		return g.activate(now, r)
+	case g.State == Denied:
+		return errDenied
+	case g.State == Approved || g.Expired(now):
+		return errExpired
+	}
+	return errPending
+}
+
+func (g *Grant) activate(now time.Time, r Redemption) error {
+	if !r.Permitted(g.Person) {
+		g.enter(Denied)
+		g.Ended, g.Reason = now, ReasonBarred
+		return errDenied
+	}
+	g.enter(Active)
+	g.Redeemed, g.AccessUntil, g.Refresh = now, r.AccessUntil, r.Refresh
+	return nil
+}
+
+// Revoke ends an approved or active grant. A grant that has ended stays as it is.
+func (g *Grant) Revoke(now time.Time, reason string) error {
+	if g.State == Active || g.State == Approved {
+		g.end(now, reason)
+	}
+	return nil
+}
+
+func (g *Grant) enter(s State) {
+	g.State = s
+	g.Revision++
+}
+
+func (g *Grant) end(now time.Time, reason string) {
+	g.enter(Revoked)
+	g.Ended, g.Reason = now, reason
+}
+
+// KeepUntil is when a store may forget the grant: no token of it works any
+// more, and its device has had the time to hear how it ended. It never moves
+// towards the past: a record that was to be kept longer once might outlive its
+// successor on a disk and come back to life.
+func (g *Grant) KeepUntil() time.Time {
+	last := g.Expires.Add(lateGrace)
+	if g.AccessUntil.After(last) {
+		last = g.AccessUntil
+	}
+	if r := g.Refresh; r != nil && r.Idle.After(last) {
+		last = r.Idle
+	}
+	return last.Add(remembered)
+}

@@ -1,0 +1,174 @@
+package keyring
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+)
+
+type claims struct {
+	Subject string `json:"sub"`
+}
+
+func open(t *testing.T, vault *memstore.Store, algorithm string) *Keyring {
+	t.Helper()
+	r, err := Open(t.Context(), vault, algorithm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestEveryAlgorithmSignsAndVerifies(t *testing.T) {
+	for algorithm := range makers {
+		t.Run(algorithm, func(t *testing.T) {
+			r := open(t, memstore.New(), algorithm)
+			token, err := r.Sign("at+jwt", claims{"alice"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got claims
+			if err := r.Verify("at+jwt", token, &got); err != nil || got.Subject != "alice" {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
+	}
+}
+
+// protocol 27
+func TestTokensOutliveRestartAndChangeOfAlgorithm(t *testing.T) {
+	vault := memstore.New()
+	token, err := open(t, vault, "ES256").Sign("at+jwt", claims{"alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, algorithm := range []string{"ES256", "EdDSA", "ES256"} {
+		if err := open(t, vault, algorithm).Verify("at+jwt", token, &claims{}); err != nil {
+			t.Errorf("after opening with %s: %v", algorithm, err)
+		}
+	}
+}
+
+func TestGatewaysThatStartAtOnceAgree(t *testing.T) {
+	vault := memstore.New()
+	rings := make([]*Keyring, 8)
+	var wg sync.WaitGroup
+	for i := range rings {
+		wg.Go(func() { rings[i], _ = Open(context.Background(), vault, "ES256") })
+	}
+	wg.Wait()
+	for _, r := range rings[1:] {
+		if string(r.JWKS()) != string(rings[0].JWKS()) || r.Secret(PurposeCookie) != rings[0].Secret(PurposeCookie) {
+			t.Fatal("two gateways have different keys")
+		}
+	}
+}
+
+// protocol 27
+func TestSetHasPublicPartsOnly(t *testing.T) {
+	vault := memstore.New()
+	for algorithm := range makers {
+		open(t, vault, algorithm)
+	}
+	var set struct{ Keys []map[string]string }
+	if err := json.Unmarshal(open(t, vault, "RS256").JWKS(), &set); err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Keys) != len(makers) {
+		t.Errorf("%d keys, want %d", len(set.Keys), len(makers))
+	}
+	for _, k := range set.Keys {
+		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "k"} {
+			if k[private] != "" {
+				t.Errorf("key %s has a %q", k["kid"], private)
+			}
+		}
+		if k["kid"] == "" || k["use"] != "sig" || makers[k["alg"]] == nil {
+			t.Errorf("key %v lacks kid, use or alg", k)
+		}
+	}
+}
+
+// forge signs what an attacker would like to have signed.
+func forge(t *testing.T, method jwt.SigningMethod, key any, header map[string]any) string {
+	t.Helper()
+	token := jwt.NewWithClaims(method, jwt.MapClaims{"sub": "alice"})
+	for name, value := range header {
+		token.Header[name] = value
+	}
+	text, err := token.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// protocol 30
+func TestForgeriesAreRefused(t *testing.T) {
+	r, other := open(t, memstore.New(), "ES256"), open(t, memstore.New(), "ES256")
+	kid, own, foreign := r.signing.id, r.signing.private, other.signing.private
+	public, err := x509.MarshalPKIXPublicKey(own.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	es, good := jwt.SigningMethodES256, map[string]any{"typ": "at+jwt", "kid": kid}
+	with := func(name string, value any) map[string]any {
+		header := map[string]any{"typ": "at+jwt", "kid": kid}
+		header[name] = value
+		return header
+	}
+	genuine := forge(t, es, own, good)
+	tests := []struct{ name, token string }{
+		{"alg none", forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good)},
+		{"alg None", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None","typ":"at+jwt","kid":"`+kid+`"}`)) + "." + strings.Split(genuine, ".")[1] + "."},
+		{"HS256 with the public key", forge(t, jwt.SigningMethodHS256, public, good)},
+		{"another key", forge(t, es, foreign, good)},
+		{"another key named by jwk", forge(t, es, foreign, with("jwk", json.RawMessage(other.JWKS())))},
+		{"another key named by jku", forge(t, es, foreign, with("jku", "https://evil.example/jwks"))},
+		{"an unknown kid", forge(t, es, own, with("kid", "unknown"))},
+		{"no kid", forge(t, es, own, with("kid", nil))},
+		{"an ID token", forge(t, es, own, with("typ", "JWT"))},
+		{"no typ", forge(t, es, own, with("typ", nil))},
+		{"an unknown crit", forge(t, es, own, with("crit", []string{"exp"}))},
+		{"a changed payload", strings.Replace(genuine, ".", ".A", 1)},
+		{"padding", genuine + "="},
+		{"four parts", genuine + ".x"},
+		{"nothing", ""},
+	}
+	if err := r.Verify("at+jwt", genuine, &claims{}); err != nil {
+		t.Fatalf("the genuine token: %v", err)
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := r.Verify("at+jwt", test.token, &claims{}); err == nil {
+				t.Error("accepted")
+			}
+		})
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	r, err := Open(context.Background(), memstore.New(), "EdDSA")
+	if err != nil {
+		f.Fatal(err)
+	}
+	token, err := r.Sign("at+jwt", claims{"alice"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(token)
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := r.Verify("at+jwt", text, &claims{}); err == nil && text != token {
+			t.Errorf("%q is accepted beside %q", text, token)
+		}
+	})
+}

@@ -1,0 +1,147 @@
+// Package memstore remembers grants for as long as the process lives: for
+// tests, for trying things out, and as the shortest answer to what a
+// [deviceauth.Store] is. It decides nothing.
+package memstore
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Store is a [deviceauth.Backend] in memory. New makes one.
+type Store struct {
+	mu        sync.RWMutex
+	grants    map[deviceauth.ID]*deviceauth.Grant
+	codes     map[deviceauth.UserCode]deviceauth.ID
+	documents map[string][]byte
+	created   int // since the last sweep
+}
+
+var _ deviceauth.Backend = (*Store)(nil)
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{
+		grants:    map[deviceauth.ID]*deviceauth.Grant{},
+		codes:     map[deviceauth.UserCode]deviceauth.ID{},
+		documents: map[string][]byte{},
+	}
+}
+
+// Create implements [deviceauth.Store].
+func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	if s.grants[g.ID] != nil || s.waiting(g.UserCode) != nil {
+		return deviceauth.ErrExists
+	}
+	s.grants[g.ID] = clone(g)
+	s.codes[g.UserCode] = g.ID
+	return nil
+}
+
+// waiting returns the grant that waits for a code.
+func (s *Store) waiting(code deviceauth.UserCode) *deviceauth.Grant {
+	g := s.grants[s.codes[code]]
+	if g == nil || g.UserCode != code || !g.Open(time.Now()) {
+		return nil
+	}
+	return g
+}
+
+// sweep forgets what may be forgotten, once for as many new grants as are
+// kept, so that its cost stays in proportion.
+func (s *Store) sweep() {
+	if s.created++; s.created <= len(s.grants) {
+		return
+	}
+	s.created = 0
+	now := time.Now()
+	for id, g := range s.grants {
+		if now.After(g.KeepUntil()) {
+			delete(s.grants, id)
+		}
+	}
+	for code, id := range s.codes {
+		if s.grants[id] == nil {
+			delete(s.codes, code)
+		}
+	}
+}
+
+// Get implements [deviceauth.Store].
+func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return found(s.grants[id])
+}
+
+// ByUserCode implements [deviceauth.Store].
+func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return found(s.waiting(code))
+}
+
+// BySubject implements [deviceauth.Store].
+func (s *Store) BySubject(_ context.Context, subject string) ([]*deviceauth.Grant, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []*deviceauth.Grant
+	for _, g := range s.grants {
+		if g.Person != nil && g.Person.Subject == subject {
+			list = append(list, clone(g))
+		}
+	}
+	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// Update implements [deviceauth.Store].
+func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := found(s.grants[id])
+	if err != nil {
+		return err
+	}
+	if err := change(g); err != nil {
+		return err
+	}
+	s.grants[id] = clone(g)
+	if g.State != deviceauth.Pending && s.codes[g.UserCode] == id {
+		delete(s.codes, g.UserCode)
+	}
+	return nil
+}
+
+// Change implements [deviceauth.Vault].
+func (s *Store) Change(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	document, err := change(slices.Clone(s.documents[name]))
+	if err == nil {
+		s.documents[name] = slices.Clone(document)
+	}
+	return err
+}
+
+// Close implements [deviceauth.Store]. What was remembered is still there.
+func (s *Store) Close() error { return nil }
+
+func found(g *deviceauth.Grant) (*deviceauth.Grant, error) {
+	if g == nil {
+		return nil, deviceauth.ErrNotFound
+	}
+	return clone(g), nil
+}
+
+func clone(g *deviceauth.Grant) *deviceauth.Grant {
+	c := *g
+	return &c
+}

@@ -1,0 +1,150 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A RedeemRequest is a device polling with its device code (RFC 8628 §3.4).
+type RedeemRequest struct {
+	Client     Credentials
+	DeviceCode string
+}
+
+// Redeem answers a poll. One that finds its grant pending is held until a
+// person decides, or for the configured wait. Refusals: invalid_client,
+// invalid_grant, authorization_pending, slow_down (a *[Hurried]),
+// access_denied, expired_token.
+func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	code, ok := parseDeviceCode(r.DeviceCode)
+	if !ok {
+		return nil, errUnknownCode
+	}
+	p := &poll{e: e, client: client, code: code, method: r.Client.Method}
+	tokens, err := p.answer(ctx)
+	if errors.Is(err, errPending) {
+		return p.pending(ctx)
+	}
+	return tokens, err
+}
+
+// A Hurried refusal is slow_down with the interval to keep from now on, which
+// RFC 8628 leaves to the client's own arithmetic.
+type Hurried struct {
+	Refusal
+	Interval time.Duration
+}
+
+func (h *Hurried) Unwrap() error { return &h.Refusal }
+
+// poll is one request for the tokens of a device code.
+type poll struct {
+	e      *Engine
+	client *Client
+	code   splitToken
+	method AuthMethod
+	grant  *Grant // as it was last seen
+}
+
+// answer tries to redeem. A dry run on a copy comes first: while it changes
+// nothing, which is nearly always, nothing is written and no token is made.
+func (p *poll) answer(ctx context.Context) (*Tokens, error) {
+	g, err := p.e.cfg.Store.Get(ctx, p.code.id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, errUnknownCode
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.grant = g
+	now, before := p.e.now(), g.Revision
+	dry := *g
+	if err := dry.Redeem(now, p.redemption(nil)); dry.Revision == before {
+		return nil, err
+	}
+	// Made ahead, because a fault must not cost the device its code; what a
+	// token says cannot change any more once a grant is approved.
+	var tokens *Tokens
+	if dry.State == Active {
+		if tokens, err = p.e.first(g, now); err != nil {
+			return nil, err
+		}
+	}
+	return p.redeem(ctx, now, tokens)
+}
+
+func (p *poll) redemption(t *Tokens) Redemption {
+	r := Redemption{ClientID: p.client.ID, Device: p.code.digest(), Permitted: p.e.Permits}
+	if t != nil {
+		r.AccessUntil, r.Refresh = t.until, t.refresh
+	}
+	return r
+}
+
+// redeem does in earnest what the dry run promised, and hands out the tokens
+// if it is still so: of many polls at once exactly one comes first.
+func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
+	before := State("")
+	g, err := p.e.apply(ctx, p.code.id, func(g *Grant) error {
+		before = g.State
+		return g.Redeem(now, p.redemption(tokens))
+	})
+	switch {
+	case g == nil:
+		return nil, err
+	case err == nil:
+		p.e.tell(EventRedeemed, g, g.Person)
+		p.e.cfg.Live.forget(g.ID)
+		return tokens, nil
+	case before != g.State && g.State == Revoked:
+		p.e.tell(EventReplayed, g, nil)
+	case before != g.State && g.State == Denied:
+		p.e.tell(EventBarred, g, g.Person)
+	}
+	return nil, err
+}
+
+// pending minds the pace, and holds the poll where that is wanted.
+func (p *poll) pending(ctx context.Context) (*Tokens, error) {
+	e, now := p.e, p.e.now()
+	a := e.cfg.Live.arrive(p.grant, p.method, now, e.cfg.Interval)
+	if a.early {
+		return nil, &Hurried{Refusal{"slow_down", "this device asks too often; keep to the interval, which has grown"}, a.interval}
+	}
+	if e.cfg.Wait <= 0 {
+		return nil, errPending
+	}
+	wake, ok := e.cfg.Live.hold(p.grant, now, e.cfg.Interval)
+	if !ok {
+		return nil, errPending
+	}
+	defer e.cfg.Live.release(p.code.id, wake)
+	return p.wait(ctx, wake)
+}
+
+// wait looks again before it sleeps, for whoever decided between the first
+// look and the moment when the poll began to listen.
+func (p *poll) wait(ctx context.Context, wake <-chan struct{}) (*Tokens, error) {
+	timer := time.NewTimer(p.e.cfg.Wait)
+	defer timer.Stop()
+	for {
+		tokens, err := p.answer(ctx)
+		if !errors.Is(err, errPending) {
+			return tokens, err
+		}
+		select {
+		case <-wake:
+		case <-timer.C:
+			return nil, errPending
+		case <-p.e.closing:
+			return nil, errPending
+		case <-ctx.Done():
+			return nil, errPending // nobody listens any more
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+)
+
+// A RefreshRequest is a device asking for new tokens (RFC 6749 §6).
+type RefreshRequest struct {
+	Client       Credentials
+	RefreshToken string
+	Scope        string // empty: all that was granted
+}
+
+// Refresh rotates a refresh token. Refusals: invalid_client, invalid_grant,
+// invalid_scope.
+func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	scope, err := ParseScope(r.Scope)
+	if err != nil {
+		return nil, err
+	}
+	presented, ok := e.refresh.parse(r.RefreshToken)
+	if !ok {
+		return nil, errUnknownToken
+	}
+	g, err := e.cfg.Store.Get(ctx, presented.id)
+	if errors.Is(err, ErrNotFound) || err == nil && (g.Person == nil || g.ClientID != client.ID) {
+		return nil, errUnknownToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.rotate(ctx, g, presented, scope)
+}
+
+// rotate makes the new tokens ahead, for the reason that poll.answer gives,
+// and hands them out if the grant agrees.
+func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope) (*Tokens, error) {
+	now, successor := e.now(), e.refresh.successor(presented)
+	narrowed := scope
+	orDefault(&narrowed, g.Scope)
+	tokens, err := e.issue(g, narrowed, now)
+	if err != nil {
+		return nil, err
+	}
+	tokens.RefreshToken = e.refresh.refreshToken(successor)
+	rotation := Rotation{
+		ClientID: g.ClientID, Presented: presented.digest(), Successor: successor.digest(), Scope: scope,
+		Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace, AccessUntil: tokens.until,
+	}
+	after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Rotate(now, rotation) })
+	switch {
+	case after == nil || err != nil && !errors.Is(err, errSpent):
+		return nil, err
+	case err != nil:
+		e.tell(EventReplayed, after, nil)
+		return nil, err
+	}
+	e.tell(EventRefreshed, after, after.Person)
+	return tokens, nil
+}

@@ -1,0 +1,56 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+)
+
+// What a store says beside its faults.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("already exists")
+)
+
+// A Store remembers grants. All that must be atomic is inside one record, so
+// this is all that is asked of it. Package storetest says it in tests.
+//
+// A grant handed to or by a store is a value: the store keeps no pointer to
+// the caller's, and what it returns is the caller's own. The values inside
+// (Person, Audience, Claims) are never changed by anybody.
+type Store interface {
+	// Create adds a grant. ErrExists: its id is taken, or its user code is by
+	// a grant that still waits for it. A grant just created need not survive
+	// a power loss: its device asks again.
+	Create(ctx context.Context, g *Grant) error
+	// Get returns the grant, or ErrNotFound.
+	Get(ctx context.Context, id ID) (*Grant, error)
+	// ByUserCode returns the pending grant that waits for the code, or
+	// ErrNotFound: also when it has been decided.
+	ByUserCode(ctx context.Context, code UserCode) (*Grant, error)
+	// BySubject returns the approved grants of a person, whatever became of
+	// them, in the order of their creation.
+	BySubject(ctx context.Context, subject string) ([]*Grant, error)
+	// Update changes a grant atomically: no other change comes between what
+	// change sees and what is kept. It may run change again. When change
+	// fails, nothing is kept and its error is returned as it is. When Update
+	// returns nil the change has reached the disk.
+	Update(ctx context.Context, id ID, change func(*Grant) error) error
+	// Close waits for calls under way and releases what the store holds.
+	Close() error
+}
+
+// A Vault remembers a few small documents that all gateways of one issuer
+// share, such as its signing keys.
+type Vault interface {
+	// Change replaces a document atomically by what change makes of it; old
+	// is nil where there is none yet. It may run change again. Returning old
+	// keeps the document as it is. An error of change keeps it too, and is
+	// returned as it is.
+	Change(ctx context.Context, name string, change func(old []byte) ([]byte, error)) error
+}
+
+// A Backend is a store and a vault in one place.
+type Backend interface {
+	Store
+	Vault
+}

@@ -1,0 +1,340 @@
+package storetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// racers is how many goroutines a race has.
+const racers = 32
+
+var errOnPurpose = errors.New("on purpose")
+
+func createdIsReturned(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	byID, err := s.Get(ctx, g.ID)
+	if err != nil {
+		return err
+	}
+	byCode, err := s.ByUserCode(ctx, g.UserCode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(same(byID, g), same(byCode, g))
+}
+
+// same compares grants by what they say.
+func same(got, want *deviceauth.Grant) error {
+	a, _ := json.Marshal(got)
+	b, _ := json.Marshal(want)
+	if string(a) != string(b) {
+		return fmt.Errorf("got  %s\nwant %s", a, b)
+	}
+	return nil
+}
+
+func missingIsNotFound(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	_, byID := s.Get(ctx, g.ID)
+	_, byCode := s.ByUserCode(ctx, g.UserCode)
+	update := s.Update(ctx, g.ID, func(*deviceauth.Grant) error { return nil })
+	list, err := s.BySubject(ctx, "work|1")
+	if len(list) > 0 || err != nil {
+		return fmt.Errorf("BySubject of nobody: %v, %v", list, err)
+	}
+	for _, err := range []error{byID, byCode, update} {
+		if !errors.Is(err, deviceauth.ErrNotFound) {
+			return fmt.Errorf("got %v, want ErrNotFound", err)
+		}
+	}
+	return nil
+}
+
+func returnedIsACopy(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	g.ClientID = "changed by its creator"
+	got, err := s.Get(ctx, g.ID)
+	if err != nil {
+		return err
+	}
+	got.ClientID = "changed by its reader"
+	var leaked *deviceauth.Grant
+	if err := s.Update(ctx, g.ID, func(g *deviceauth.Grant) error { leaked = g; return nil }); err != nil {
+		return err
+	}
+	leaked.ClientID = "changed after its update"
+	if got, err = s.Get(ctx, g.ID); err != nil || got.ClientID != "tv" {
+		return fmt.Errorf("%v, %v: somebody else's change was kept", got, err)
+	}
+	return nil
+}
+
+func idIsTakenOnce(ctx context.Context, s deviceauth.Backend) error {
+	g, other := NewGrant("BCDFGHJK"), NewGrant("LMNPQRST")
+	other.ID = g.ID
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	return exists(s.Create(ctx, other))
+}
+
+func exists(err error) error {
+	if !errors.Is(err, deviceauth.ErrExists) {
+		return fmt.Errorf("got %v, want ErrExists", err)
+	}
+	return nil
+}
+
+func codeIsTakenOnce(ctx context.Context, s deviceauth.Backend) error {
+	g, other := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	if err := exists(s.Create(ctx, other)); err != nil {
+		return err
+	}
+	if _, err := s.Get(ctx, other.ID); !errors.Is(err, deviceauth.ErrNotFound) {
+		return fmt.Errorf("a grant that was refused is there: %v", err)
+	}
+	return nil
+}
+
+// race runs what at once and counts how often it succeeded.
+func race(what func(i int) error) (won int64, failures error) {
+	var wg sync.WaitGroup
+	var count atomic.Int64
+	errs := make([]error, racers)
+	gate := make(chan struct{})
+	for i := range racers {
+		wg.Go(func() {
+			<-gate
+			if errs[i] = what(i); errs[i] == nil {
+				count.Add(1)
+			}
+		})
+	}
+	close(gate)
+	wg.Wait()
+	return count.Load(), errors.Join(errs...)
+}
+
+func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Backend) error {
+	for range 20 {
+		g := NewGrant("BCDFGHJK")
+		won, _ := race(func(int) error {
+			err := s.Create(ctx, NewGrant("BCDFGHJK"))
+			if err != nil {
+				return exists(err) // nil where it is ErrExists; counted below
+			}
+			return errOnPurpose
+		})
+		if won != racers-1 {
+			return fmt.Errorf("%d of %d creates were told ErrExists, want all but one", won, racers)
+		}
+		holder, err := s.ByUserCode(ctx, g.UserCode)
+		if err != nil {
+			return err
+		}
+		if err := s.Update(ctx, holder.ID, func(g *deviceauth.Grant) error { return g.Deny(time.Now()) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decisionFreesCode(ctx context.Context, s deviceauth.Backend) error {
+	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
+	return first(
+		func() error { return s.Create(ctx, g) },
+		func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
+		func() error {
+			if got, err := s.ByUserCode(ctx, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
+				return fmt.Errorf("a decided grant is still found by its code: %v, %v", got, err)
+			}
+			return nil
+		},
+		func() error { return s.Create(ctx, next) },
+		func() error { return holds(ctx, s, next) },
+	)
+}
+
+// holds wants a grant to be the one that waits for its code.
+func holds(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+	got, err := s.ByUserCode(ctx, g.UserCode)
+	if err != nil {
+		return err
+	}
+	return same(got, g)
+}
+
+func expiryFreesCode(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	time.Sleep(time.Until(g.Expires) + 5*time.Second) // whole seconds, and a margin
+	next := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, next); err != nil {
+		return fmt.Errorf("the code of an expired grant: %w", err)
+	}
+	return holds(ctx, s, next)
+}
+
+func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Backend) error {
+	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
+	g.Expires = g.Created.Add(20 * time.Minute)
+	return first(
+		func() error { return s.Create(ctx, g) },
+		func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
+		func() error { return s.Create(ctx, next) },
+		func() error {
+			return s.Update(ctx, g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
+		},
+		func() error { return holds(ctx, s, next) },
+		func() error { time.Sleep(time.Minute); return holds(ctx, s, next) },
+	)
+}
+
+func updateIsKept(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	var want deviceauth.Grant
+	return first(
+		func() error { return s.Create(ctx, g) },
+		func() error {
+			return s.Update(ctx, g.ID, func(g *deviceauth.Grant) error {
+				err := g.Approve(time.Now().UTC().Round(0), person("work|1"))
+				want = *g
+				return err
+			})
+		},
+		func() error {
+			got, err := s.Get(ctx, g.ID)
+			if err != nil {
+				return err
+			}
+			return same(got, &want)
+		},
+	)
+}
+
+func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	err := s.Update(ctx, g.ID, func(g *deviceauth.Grant) error {
+		g.Approve(time.Now(), person("work|1"))
+		return errOnPurpose
+	})
+	if err != errOnPurpose {
+		return fmt.Errorf("got %v, want the error of the change as it is", err)
+	}
+	got, err := s.Get(ctx, g.ID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(same(got, g), holds(ctx, s, g))
+}
+
+func noUpdateIsLost(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	const each = 10
+	_, err := race(func(int) error {
+		for range each {
+			if err := s.Update(ctx, g.ID, func(g *deviceauth.Grant) error { g.Revision++; return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if got, err := s.Get(ctx, g.ID); err != nil || got.Revision != racers*each {
+		return fmt.Errorf("%v, %v: want %d changes", got, err, racers*each)
+	}
+	return nil
+}
+
+func subjectsAreApart(ctx context.Context, s deviceauth.Backend) error {
+	subjects := []string{"work|1", "work|12", "work|1", "wor"}
+	for i, subject := range subjects {
+		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i)))
+		g.Created = g.Created.Add(time.Duration(-i) * time.Second)
+		if err := errors.Join(s.Create(ctx, g), s.Update(ctx, g.ID, approve(person(subject)))); err != nil {
+			return err
+		}
+	}
+	list, err := s.BySubject(ctx, "work|1")
+	if err != nil {
+		return err
+	}
+	if len(list) != 2 || list[0].UserCode != "BCDFGHJ2" || list[1].UserCode != "BCDFGHJ0" {
+		return fmt.Errorf("BySubject: %v, want the two grants of work|1, the older one first", list)
+	}
+	return nil
+}
+
+func documentChangesAreAtomic(ctx context.Context, s deviceauth.Backend) error {
+	add := func(old []byte) ([]byte, error) { return append(old, 'x'), nil }
+	if _, err := race(func(int) error { return s.Change(ctx, "a", add) }); err != nil {
+		return err
+	}
+	if err := s.Change(ctx, "b", add); err != nil {
+		return err
+	}
+	return s.Change(ctx, "a", func(old []byte) ([]byte, error) {
+		if len(old) != racers {
+			return nil, fmt.Errorf("%d changes were kept, want %d", len(old), racers)
+		}
+		return old, nil
+	})
+}
+
+func failedDocumentIsKept(ctx context.Context, s deviceauth.Backend) error {
+	return first(
+		func() error { return s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil }) },
+		func() error {
+			if err := s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
+				return fmt.Errorf("got %v, want the error of the change as it is", err)
+			}
+			return nil
+		},
+		func() error {
+			return s.Change(ctx, "a", func(old []byte) ([]byte, error) {
+				if string(old) != "kept" {
+					return nil, fmt.Errorf("the document is %q", old)
+				}
+				return old, nil
+			})
+		},
+	)
+}
+
+func recordIsKept(ctx context.Context, s deviceauth.Backend) error {
+	g := NewGrant("BCDFGHJK")
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	time.Sleep(time.Until(g.KeepUntil()) - time.Second)
+	if _, err := s.Get(ctx, g.ID); err != nil {
+		return fmt.Errorf("before it may be forgotten: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package deviceauth
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"time"
+)
+
+// Tokens are what a device is given (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3).
+type Tokens struct {
+	AccessToken  Secret
+	ExpiresIn    time.Duration
+	Scope        Scope
+	RefreshToken Secret // with offline_access
+	IDToken      Secret // with openid
+
+	until   time.Time // end of the access token
+	refresh *Refresh  // what the grant keeps of the refresh token
+}
+
+// first makes the tokens of a redemption.
+func (e *Engine) first(g *Grant, now time.Time) (*Tokens, error) {
+	t, err := e.issue(g, g.Scope, now)
+	if err != nil || !g.Scope.Has(ScopeOfflineAccess) {
+		return t, err
+	}
+	token, until := newSplitToken(g.ID), now.Add(e.cfg.Lifetime.RefreshToken)
+	t.RefreshToken = e.refresh.refreshToken(token)
+	t.refresh = &Refresh{Current: token.digest(), Rotated: now, Idle: earlier(now.Add(e.cfg.Lifetime.RefreshIdle), until), Until: until}
+	return t, nil
+}
+
+// issue makes an access token, and an ID token where openid is in the scope.
+func (e *Engine) issue(g *Grant, scope Scope, now time.Time) (*Tokens, error) {
+	until := now.Add(e.cfg.Lifetime.AccessToken)
+	access, err := e.cfg.Signer.Sign(TypeAccess, AccessClaims{
+		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: scope,
+		IssuedAt: now.Unix(), Expires: until.Unix(), JWTID: rand.Text(), Grant: g.ID, AuthTime: seconds(g.Person.AuthTime),
+	})
+	if err != nil {
+		return nil, err
+	}
+	t := &Tokens{AccessToken: Secret(access), ExpiresIn: e.cfg.Lifetime.AccessToken, Scope: scope, until: until}
+	if scope.Has(ScopeOpenID) {
+		id, err := e.cfg.Signer.Sign(TypeID, e.idClaims(g, scope, now, until))
+		if err != nil {
+			return nil, err
+		}
+		t.IDToken = Secret(id)
+	}
+	return t, nil
+}
+
+// claimsOf lists which of the upstream's claims a scope opens (OpenID Connect
+// Core §5.4). groups is no standard scope, but the one that everybody uses.
+var claimsOf = map[string][]string{
+	ScopeProfile: {"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"},
+	ScopeEmail:   {"email", "email_verified"},
+	ScopeGroups:  {"groups"},
+}
+
+// UserClaims are the person's claims that a scope opens, with sub.
+func UserClaims(p *Person, scope Scope) Claims {
+	claims := Claims{"sub": p.Subject}
+	for s, names := range claimsOf {
+		for _, name := range names {
+			if v, ok := p.Claims[name]; ok && scope.Has(s) {
+				claims[name] = v
+			}
+		}
+	}
+	return claims
+}
+
+func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {
+	claims := UserClaims(g.Person, scope)
+	claims["iss"], claims["aud"] = e.cfg.Issuer, g.ClientID
+	claims["iat"], claims["exp"] = now.Unix(), until.Unix()
+	claims["sid"] = g.ID
+	if at := seconds(g.Person.AuthTime); at != 0 {
+		claims["auth_time"] = at
+	}
+	return claims
+}
+
+// An audience is a string or a list of strings in JSON (RFC 7519 §4.1.3).
+type audience []string
+
+func (a audience) MarshalJSON() ([]byte, error) {
+	if len(a) == 1 {
+		return json.Marshal(a[0])
+	}
+	return json.Marshal([]string(a))
+}
+
+func (a *audience) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*a = audience{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
+}

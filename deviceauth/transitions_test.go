@@ -1,0 +1,158 @@
+package deviceauth
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// The world of the table: one moment, one device code, three refresh tokens.
+var (
+	noon       = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	deviceCode = digest([]byte("device code"))
+	before     = digest([]byte("the refresh token before"))
+	current    = digest([]byte("the current refresh token"))
+	next       = digest([]byte("the next refresh token"))
+	alice      = &Person{Subject: "work|1", Upstream: "work", User: "alice"}
+)
+
+// grantIn returns a grant in a state, as its life would have made it. At noon
+// its code is in time, or has just expired.
+func grantIn(state State, expired bool) *Grant {
+	g := &Grant{State: state, ClientID: "tv", UserCode: "BCDFGHJK", Device: deviceCode, Scope: "openid offline_access", Created: noon.Add(-time.Minute), Expires: noon.Add(time.Minute)}
+	if expired {
+		g.Created, g.Expires = noon.Add(-10*time.Minute), noon
+	}
+	if state == Approved || state == Active || state == Revoked {
+		g.Person, g.Decided = alice, g.Created
+	}
+	if state == Active || state == Revoked {
+		g.Redeemed, g.AccessUntil = noon.Add(-10*time.Second), noon.Add(time.Minute)
+		g.Refresh = &Refresh{Current: current, Previous: before, Rotated: noon.Add(-10 * time.Second), Idle: noon.Add(day), Until: noon.Add(2 * day)}
+	}
+	return g
+}
+
+func redemption() Redemption {
+	return Redemption{
+		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return true }, AccessUntil: noon.Add(time.Minute),
+		Refresh: &Refresh{Current: current, Rotated: noon, Idle: noon.Add(day), Until: noon.Add(2 * day)},
+	}
+}
+
+func rotation(presented Digest) Rotation {
+	return Rotation{ClientID: "tv", Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
+}
+
+// events are all that can happen to a grant.
+var events = []struct {
+	name string
+	do   func(*Grant) error
+}{
+	{"a person says yes", func(g *Grant) error { return g.Approve(noon, alice) }},
+	{"a person says no", func(g *Grant) error { return g.Deny(noon) }},
+	{"the device polls", func(g *Grant) error { return g.Redeem(noon, redemption()) }},
+	{"the device polls, half a minute after its tokens were given", func(g *Grant) error {
+		g.Redeemed = noon.Add(-replayGrace - time.Second)
+		return g.Redeem(noon, redemption())
+	}},
+	{"the device polls, a minute after its code expired", func(g *Grant) error { return g.Redeem(noon.Add(2*time.Minute), redemption()) }},
+	{"the device polls, the person may no longer approve", func(g *Grant) error {
+		r := redemption()
+		r.Permitted = func(*Person) bool { return false }
+		return g.Redeem(noon, r)
+	}},
+	{"another client polls", func(g *Grant) error { r := redemption(); r.ClientID = "printer"; return g.Redeem(noon, r) }},
+	{"somebody polls with the right id and a wrong secret", func(g *Grant) error {
+		r := redemption()
+		r.Device = digest([]byte("a guess"))
+		return g.Redeem(noon, r)
+	}},
+	{"the device refreshes", func(g *Grant) error { return g.Rotate(noon, rotation(current)) }},
+	{"the device refreshes, wanting more than it was granted", func(g *Grant) error {
+		r := rotation(current)
+		r.Scope = "openid admin"
+		return g.Rotate(noon, r)
+	}},
+	{"the device refreshes again with the token before, soon", func(g *Grant) error { return g.Rotate(noon, rotation(before)) }},
+	{"the device refreshes again with the token before, late", func(g *Grant) error { return g.Rotate(noon.Add(time.Minute), rotation(before)) }},
+	{"an older token is presented", func(g *Grant) error { return g.Rotate(noon, rotation(digest([]byte("an older token")))) }},
+	{"the device refreshes after its idle time", func(g *Grant) error { return g.Rotate(noon.Add(day), rotation(current)) }},
+	{"another client refreshes", func(g *Grant) error { r := rotation(current); r.ClientID = "printer"; return g.Rotate(noon, r) }},
+	{"the device or a person revokes", func(g *Grant) error { return g.Revoke(noon, ReasonRevoked) }},
+}
+
+// table spells out the protocol: every event in every state, and again for an
+// expired code where that makes a difference.
+func table() string {
+	var b strings.Builder
+	b.WriteString("What happens to a grant in each state, and what is answered.\nAn expired device code has a line of its own where it makes a difference.\nWritten by TestTransitions; go test ./deviceauth -update writes it anew.\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, event := range events {
+		fmt.Fprintf(w, "\n%s\n", event.name)
+		for _, state := range []State{Pending, Denied, Approved, Active, Revoked} {
+			inTime, expired := outcome(event.do, state, false), outcome(event.do, state, true)
+			fmt.Fprintf(w, "  %s\t→ %s\n", state, inTime)
+			if expired != inTime {
+				fmt.Fprintf(w, "  %s, expired\t→ %s\n", state, expired)
+			}
+		}
+	}
+	w.Flush()
+	return trimLines(b.String())
+}
+
+func outcome(do func(*Grant) error, state State, expired bool) string {
+	g := grantIn(state, expired)
+	err := do(g)
+	return ending(g) + "\t" + verdict(err)
+}
+
+func ending(g *Grant) string {
+	if g.Reason != "" && g.Revision > 0 {
+		return fmt.Sprintf("%s (%s)", g.State, g.Reason)
+	}
+	if g.Revision == 0 {
+		return "unchanged"
+	}
+	return string(g.State)
+}
+
+func verdict(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "ok"
+}
+
+func trimLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// protocol 14, 15, 17, 18, 20, 22, 23, 38
+func TestTransitions(t *testing.T) {
+	const golden = "testdata/transitions.txt"
+	got := table()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the protocol has changed; if that is meant, run go test ./deviceauth -update and read the difference.\n%s", got)
+	}
+}

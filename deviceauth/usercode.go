@@ -1,0 +1,120 @@
+package deviceauth
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math"
+	"strings"
+	"unicode"
+)
+
+// A UserCode is what a person types, in its canonical form: upper-case letters
+// and digits without separators. Its shape belongs to the [Mask] that drew it.
+type UserCode string
+
+// maxTyped bounds what is looked at of a typed code; longer is no code.
+const maxTyped = 128
+
+// ParseUserCode reads a code as people type it: any case, with spaces and any
+// kind of dash, in full-width letters. It knows no mask, so that a code drawn
+// under an earlier configuration is still understood.
+func ParseUserCode(typed string) (code UserCode, ok bool) {
+	if len(typed) > maxTyped {
+		return "", false
+	}
+	var b strings.Builder
+	for _, r := range typed {
+		if r >= '！' && r <= '～' { // full-width forms of ASCII
+			r -= '！' - '!'
+		}
+		switch r = unicode.ToUpper(r); {
+		case r >= 'A' && r <= 'Z' || r >= '0' && r <= '9':
+			b.WriteByte(byte(r))
+		case !separates(r):
+			return "", false
+		}
+	}
+	return UserCode(b.String()), b.Len() > 0
+}
+
+// separates reports what people put between groups: spaces, every dash that
+// Unicode knows, and what keyboards offer in its place.
+func separates(r rune) bool {
+	return unicode.IsSpace(r) || unicode.Is(unicode.Pd, r) || strings.ContainsRune("\u00ad\u2212\u30fc\uff70_.\u200b\u2060\ufeff", r)
+}
+
+// Character sets of RFC 8628 §6.1.
+const (
+	Base20 = "BCDFGHJKLMNPQRSTVWXZ" // no vowels, so no words; no look-alikes
+	Base10 = "0123456789"           // for keypads
+)
+
+// minEntropy is what nine digits, the shorter example of RFC 8628 §6.1, have.
+const minEntropy = 29.0
+
+// A Mask says how user codes look: a pattern in which each * stands for one
+// character of a set. The zero Mask is ****-**** over [Base20].
+type Mask struct{ pattern, set string }
+
+// NewMask checks a pattern of *, dashes and spaces and a set: base20, base10,
+// or at least two different letters or digits. An empty pattern or set means
+// the default.
+func NewMask(pattern, set string) (Mask, error) {
+	m := Mask{pattern, set}
+	switch set {
+	case "", "base20":
+		m.set = Base20
+	case "base10":
+		m.set = Base10
+	}
+	if pattern == "" {
+		m.pattern = "****-****"
+	}
+	return m, m.check()
+}
+
+func (m Mask) check() error {
+	if strings.Trim(m.pattern, "*- ") != "" || m.length() > 32 {
+		return fmt.Errorf("user code mask %q: want at most 32 * with dashes or spaces between", m.pattern)
+	}
+	for i, r := range m.set {
+		if code, ok := ParseUserCode(string(r)); !ok || strings.ContainsAny(m.set[i+1:], string(code)+strings.ToLower(string(code))) {
+			return fmt.Errorf("user code set %q: want base20, base10, or letters and digits, each once, whatever its case", m.set)
+		}
+	}
+	if bits := float64(m.length()) * math.Log2(float64(len(m.set))); bits < minEntropy {
+		return fmt.Errorf("user code mask %q over %d characters has %.1f bits, too easy to guess: want at least %.0f", m.pattern, len(m.set), bits, minEntropy)
+	}
+	return nil
+}
+
+func (m Mask) length() int { return strings.Count(m.pattern, "*") }
+
+// draw makes a random code, every one equally likely.
+func (m Mask) draw() UserCode {
+	code := make([]byte, 0, m.length())
+	fair := 256 - 256%len(m.set) // bytes from here on would favour the set's first characters
+	for buf := make([]byte, 1); len(code) < cap(code); {
+		if rand.Read(buf); int(buf[0]) < fair {
+			code = append(code, m.set[int(buf[0])%len(m.set)])
+		}
+	}
+	return UserCode(strings.ToUpper(string(code)))
+}
+
+// Format spells a code for people, as the mask says; one of another length,
+// from an earlier mask, is shown as it is.
+func (m Mask) Format(code UserCode) string {
+	if len(code) != m.length() {
+		return string(code)
+	}
+	text := []byte(m.pattern)
+	next := 0
+	for i, c := range text {
+		if c == '*' {
+			text[i] = code[next]
+			next++
+		}
+	}
+	return string(text)
+}
