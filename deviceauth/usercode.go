@@ -118,3 +118,6 @@ func (m Mask) Format(code UserCode) string {
 	}
 	return string(text)
 }
+
+// Example returns the pattern, for pages that show how a code looks.
+func (m Mask) Example() string { return m.pattern }

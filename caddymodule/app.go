@@ -1,0 +1,263 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
+)
+
+// App is the authorization server: it gives devices tokens (RFC 8628) when a
+// person who signs in at an upstream OpenID provider allows it. There is one
+// in a Caddy; the handlers `device_login` and `device_auth` put it into sites.
+type App struct {
+	// The issuer URL, exactly as tokens and metadata are to name it: https,
+	// or http on a loopback host. Required.
+	Issuer string `json:"issuer,omitempty"`
+
+	// The OpenID providers where people sign in.
+	Upstreams []Upstream `json:"upstreams,omitempty"`
+
+	// The kinds of devices that may ask.
+	Clients []Client `json:"clients,omitempty"`
+
+	// What the consent page says of scopes.
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// The allowed values of `audience` and `resource`; the first is the
+	// default. Default: the issuer.
+	Audience []string `json:"audience,omitempty"`
+
+	// How user codes look. Default: `****-****` over `base20`.
+	UserCode *UserCode `json:"user_code,omitempty"`
+
+	// How long things last.
+	Lifetime Lifetime `json:"lifetime,omitzero"`
+
+	// How long a pending poll is held; 0 answers at once. Default: 2.5s.
+	Wait *caddy.Duration `json:"wait,omitempty"`
+
+	// The polling interval told to devices. Default: 1s, or 5s where polls
+	// are not held.
+	Interval caddy.Duration `json:"interval,omitempty"`
+
+	// The signing algorithm: ES256, EdDSA or RS256. Default: ES256.
+	Signing string `json:"signing,omitempty"`
+
+	// What follows when a person approves from another network than the
+	// device's: off, warn or require. Default: warn.
+	Network deviceauth.Network `json:"network,omitempty"`
+
+	// How the pages look.
+	Brand httpapi.Brand `json:"brand,omitzero"`
+
+	// Other places for the endpoints and pages.
+	Paths httpapi.Paths `json:"paths,omitzero"`
+
+	// Where grants and keys are kept. Default: badger in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
+
+	log    *zap.Logger
+	slog   *slog.Logger
+	store  Store
+	engine deviceauth.Config
+	guards []*Guard
+	place  *place // held from Start to Cleanup
+	ready  chan struct{}
+	server *server // set before ready is closed
+}
+
+// server is what Start builds.
+type server struct {
+	engine *deviceauth.Engine
+	pages  *httpapi.Handler
+	place  *place
+}
+
+// CaddyModule returns the module's registration.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_login", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision checks the configuration. It opens nothing: `caddy validate`
+// provisions too, beside a server that has the database open.
+func (a *App) Provision(ctx caddy.Context) (err error) {
+	a.log, a.slog, a.ready = ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	if err := a.resolve(); err != nil {
+		return err
+	}
+	if a.engine, err = a.config(); err != nil {
+		return err
+	}
+	if err := a.check(); err != nil {
+		return err
+	}
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"badger"}`)
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the store: %w", err)
+	}
+	a.store = module.(Store)
+	return nil
+}
+
+func (a *App) check() error {
+	if err := a.engine.Check(); err != nil {
+		return err
+	}
+	for i := range a.Upstreams {
+		if err := a.Upstreams[i].config().Check(); err != nil {
+			return err
+		}
+	}
+	if len(a.Upstreams) == 0 {
+		return errors.New("no upstream: want at least one OpenID provider where people sign in")
+	}
+	if a.Signing != "" {
+		if err := keyring.CheckAlgorithm(a.Signing); err != nil {
+			return err
+		}
+	}
+	return a.Brand.Check()
+}
+
+// Start opens the store and begins to serve. Requests that the http app takes
+// before that wait.
+func (a *App) Start() (err error) {
+	if a.place, err = openPlace(a.store, a.slog); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	keys, err := keyring.Open(ctx, a.place.backend, a.Signing)
+	if err != nil {
+		return err
+	}
+	a.engine.Store, a.engine.Live, a.engine.Signer = a.place.backend, a.place.live, keys
+	a.engine.RefreshKey, a.engine.Events = keys.Secret(keyring.PurposeRefresh), a.audit
+	engine, err := deviceauth.New(a.engine)
+	if err != nil {
+		return err
+	}
+	upstreams, err := a.upstreams()
+	if err != nil {
+		return err
+	}
+	pages, err := httpapi.New(httpapi.Config{
+		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
+		Session: httpapi.Session{Length: time.Duration(a.Lifetime.Session)}, Brand: a.Brand, Paths: a.Paths, ClientIP: clientIP, Log: a.slog,
+	})
+	if err != nil {
+		return err
+	}
+	a.server = &server{engine, pages, a.place}
+	a.arm()
+	close(a.ready)
+	return nil
+}
+
+func (a *App) upstreams() (list []deviceauth.Upstream, err error) {
+	for i := range a.Upstreams {
+		u, err := upstreamidp.New(a.Upstreams[i].config())
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, u)
+	}
+	return list, nil
+}
+
+// arm makes the guards ready, and warns of one that no device can ever pass.
+func (a *App) arm() {
+	possible := deviceauth.NewScope(a.server.engine.Scopes()...)
+	for _, g := range a.guards {
+		g.sentry = httpapi.NewSentry(g.config(), a.server.engine)
+		for _, scope := range g.Scopes {
+			if !possible.Has(scope) {
+				a.log.Warn("a guard asks for a scope that no client may have", zap.String("scope", scope))
+			}
+		}
+	}
+}
+
+// guarded returns all scopes that guards ask for.
+func (a *App) guarded() deviceauth.Scope {
+	var all []string
+	for _, g := range a.guards {
+		all = append(all, g.Scopes...)
+	}
+	return deviceauth.NewScope(all...)
+}
+
+// Stop answers all held polls at once. The store stays open for the requests
+// that are still under way.
+func (a *App) Stop() error {
+	if a.server != nil {
+		a.server.engine.Close()
+	}
+	return nil
+}
+
+// Cleanup lets go of the store, if this configuration ever held it: one that
+// failed to load must not close the database of the one that still serves.
+func (a *App) Cleanup() error {
+	if a.place == nil {
+		return nil
+	}
+	held := a.place
+	a.place = nil
+	return held.letGo()
+}
+
+// startWait bounds how long a request waits for Start.
+const startWait = 10 * time.Second
+
+var errStarting = errors.New("the device login is not ready")
+
+// serving returns the server, and a function that tells when the request has
+// done with it.
+func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), error) {
+	select {
+	case <-a.ready:
+	default:
+		timeout := time.NewTimer(startWait)
+		defer timeout.Stop()
+		select {
+		case <-a.ready:
+		case <-r.Context().Done():
+			return nil, nil, unavailable(w, errStarting)
+		case <-timeout.C:
+			return nil, nil, unavailable(w, errStarting)
+		}
+	}
+	if !a.server.place.enter() {
+		return nil, nil, unavailable(w, errStarting)
+	}
+	return a.server, a.server.place.leave, nil
+}
+
+// unavailable is what a fault of ours looks like at a guard.
+func unavailable(w http.ResponseWriter, err error) error {
+	w.Header().Set("Retry-After", "5")
+	return caddyhttp.Error(http.StatusServiceUnavailable, err)
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

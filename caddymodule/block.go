@@ -1,0 +1,137 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// A block is a table of subdirectives: each word with what reads the rest of
+// its line. Whatever is not in the table is refused, and so is a word that
+// stands there twice, unless it is one of many.
+type block struct {
+	what  string // for messages: whose block it is
+	words map[string]func(*caddyfile.Dispenser) error
+	many  []string // words that may be repeated
+}
+
+func (b block) read(d *caddyfile.Dispenser) error {
+	seen := map[string]bool{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		if seen[word] && !slices.Contains(b.many, word) {
+			return d.Errf("%s: %s is there twice", b.what, word)
+		}
+		seen[word] = true
+		if err := b.one(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one reads the line that begins with the current word.
+func (b block) one(d *caddyfile.Dispenser) error {
+	read, known := b.words[d.Val()]
+	if !known {
+		return d.Errf("%s has no subdirective %q; want one of: %s", b.what, d.Val(), strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
+	}
+	return read(d)
+}
+
+// noMore refuses arguments that nobody asked for.
+func noMore(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q", d.Val())
+	}
+	return nil
+}
+
+// text reads exactly one argument into a string.
+func text(to *string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		if !d.NextArg() {
+			return d.Errf("%s: want one argument", word)
+		}
+		*to = d.Val()
+		return noMore(d)
+	}
+}
+
+// optionalText reads one argument that may be meant to be empty.
+func optionalText(to **string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		*to = new(string)
+		return text(*to)(d)
+	}
+}
+
+// list appends one or more arguments.
+func list(to *[]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.Errf("%s: want one or more arguments", word)
+		}
+		*to = append(*to, args...)
+		return nil
+	}
+}
+
+// flag reads a word that stands for itself.
+func flag(to *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		*to = true
+		return noMore(d)
+	}
+}
+
+// duration reads a length of time, such as 2.5s, 10m or 90d.
+func duration(to *caddy.Duration) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		var value string
+		if err := text(&value)(d); err != nil {
+			return err
+		}
+		length, err := caddy.ParseDuration(value)
+		if err != nil || length < 0 {
+			return d.Errf("%q is not a length of time: want something like 2.5s, 10m or 90d", value)
+		}
+		*to = caddy.Duration(length)
+		return nil
+	}
+}
+
+// durationOrOff reads a length of time, 0 or off.
+func durationOrOff(to **caddy.Duration) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		*to = new(caddy.Duration)
+		next := *d
+		if next.NextArg() && next.Val() == "off" {
+			d.NextArg()
+			return noMore(d)
+		}
+		return duration(*to)(d)
+	}
+}
+
+// oneOf reads one of some words.
+func oneOf[T ~string](to *T, words ...T) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		var value string
+		if err := text(&value)(d); err != nil {
+			return err
+		}
+		if !slices.Contains(words, T(value)) {
+			return d.Errf("%q: want one of: %s", value, strings.Trim(fmt.Sprint(words), "[]"))
+		}
+		*to = T(value)
+		return nil
+	}
+}

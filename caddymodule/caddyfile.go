@@ -1,0 +1,200 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// parseApp reads the global option device_login. It only moves words into
+// fields: defaults and checks are where JSON users get them too.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("device_login is there twice; there is one authorization server in a Caddy")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "device_login", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the block of the global option.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // device_login
+	if err := noMore(d); err != nil {
+		return err
+	}
+	b := block{"device_login", map[string]func(*caddyfile.Dispenser) error{
+		"issuer":    text(&a.Issuer),
+		"upstream":  a.parseUpstream,
+		"client":    a.parseClient,
+		"scope":     a.parseScope,
+		"audience":  list(&a.Audience),
+		"user_code": a.parseUserCode,
+		"lifetime":  a.parseLifetime,
+		"wait":      durationOrOff(&a.Wait),
+		"interval":  duration(&a.Interval),
+		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
+		"network":   oneOf(&a.Network, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire),
+		"dialect": func(d *caddyfile.Dispenser) error {
+			return d.Err("dialect is not there yet: only standard RFC 8628 devices are served")
+		},
+		"brand": a.parseBrand,
+		"paths": a.parsePaths,
+		"store": a.parseStore,
+	}, []string{"upstream", "client", "scope", "audience", "lifetime"}}
+	if err := b.read(d); err != nil {
+		return err
+	}
+	if a.Issuer == "" {
+		return d.Err("device_login: issuer is missing; want the URL under which devices and people reach this server")
+	}
+	return nil
+}
+
+// parseUpstream reads `upstream <id> <issuer> { … }`.
+func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("upstream: want an id and the issuer URL of an OpenID provider")
+	}
+	u := Upstream{ID: args[0], Issuer: args[1]}
+	for _, other := range a.Upstreams {
+		if other.ID == u.ID {
+			return d.Errf("upstream %s is there twice", u.ID)
+		}
+	}
+	err := block{"upstream " + u.ID, map[string]func(*caddyfile.Dispenser) error{
+		"name":          text(&u.Name),
+		"client_id":     text(&u.ClientID),
+		"client_secret": optionalText(&u.ClientSecret),
+		"scopes":        list(&u.Scopes),
+		"allow":         u.parseAllow,
+		"user":          text(&u.User),
+	}, []string{"scopes", "allow"}}.read(d)
+	a.Upstreams = append(a.Upstreams, u)
+	return err
+}
+
+// parseAllow reads `allow <claim> <pattern>...`.
+func (u *Upstream) parseAllow(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.Err("allow: want a claim and one or more patterns")
+	}
+	u.Allow = append(u.Allow, deviceauth.Allow{Claim: args[0], Patterns: args[1:]})
+	return nil
+}
+
+// parseClient reads `client <id> { … }`.
+func (a *App) parseClient(d *caddyfile.Dispenser) error {
+	var c Client
+	if err := text(&c.ID)(d); err != nil {
+		return err
+	}
+	for _, other := range a.Clients {
+		if other.ID == c.ID {
+			return d.Errf("client %s is there twice", c.ID)
+		}
+	}
+	err := block{"client " + c.ID, map[string]func(*caddyfile.Dispenser) error{
+		"name":   text(&c.Name),
+		"maker":  text(&c.Maker),
+		"logo":   text(&c.Logo),
+		"secret": optionalText(&c.Secret),
+		"scopes": list(&c.Scopes),
+		"origin": list(&c.Origins),
+		"from":   list(&c.From),
+	}, []string{"scopes", "origin", "from"}}.read(d)
+	a.Clients = append(a.Clients, c)
+	return err
+}
+
+// parseScope reads `scope <name> <text>`.
+func (a *App) parseScope(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err(`scope: want a scope and what it allows in words, such as: scope products:read "See the products"`)
+	}
+	for _, other := range a.Scopes {
+		if other.Name == args[0] {
+			return d.Errf("scope %s is there twice", args[0])
+		}
+	}
+	a.Scopes = append(a.Scopes, Scope{args[0], args[1]})
+	return nil
+}
+
+// parseUserCode reads `user_code <mask> [<set>]`.
+func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 2 {
+		return d.Err("user_code: want a mask such as ****-****, and maybe base20, base10 or the characters to use")
+	}
+	a.UserCode = &UserCode{Mask: args[0]}
+	if len(args) == 2 {
+		a.UserCode.Set = args[1]
+	}
+	return nil
+}
+
+// parseLifetime reads `lifetime <name> <duration>`, or a block of such lines.
+func (a *App) parseLifetime(d *caddyfile.Dispenser) error {
+	l := &a.Lifetime
+	b := block{"lifetime", map[string]func(*caddyfile.Dispenser) error{
+		"device_code":   duration(&l.DeviceCode),
+		"access_token":  duration(&l.AccessToken),
+		"refresh_token": duration(&l.RefreshToken),
+		"refresh_idle":  duration(&l.RefreshIdle),
+		"refresh_grace": durationOrOff(&l.RefreshGrace),
+		"session":       duration(&l.Session),
+	}, nil}
+	if !d.NextArg() {
+		return b.read(d)
+	}
+	return b.one(d)
+}
+
+// parseBrand reads `brand <name> { … }`.
+func (a *App) parseBrand(d *caddyfile.Dispenser) error {
+	if err := text(&a.Brand.Name)(d); err != nil {
+		return err
+	}
+	return block{"brand", map[string]func(*caddyfile.Dispenser) error{
+		"logo":  text(&a.Brand.Logo),
+		"color": text(&a.Brand.Color),
+	}, nil}.read(d)
+}
+
+func (a *App) parsePaths(d *caddyfile.Dispenser) error {
+	if err := noMore(d); err != nil {
+		return err
+	}
+	return block{"paths", map[string]func(*caddyfile.Dispenser) error{
+		"device_authorization": text(&a.Paths.DeviceAuthorization),
+		"token":                text(&a.Paths.Token),
+		"revoke":               text(&a.Paths.Revoke),
+		"jwks":                 text(&a.Paths.JWKS),
+		"device":               text(&a.Paths.Device),
+	}, nil}.read(d)
+}
+
+// parseStore reads `store <module> …`.
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("store: want badger or memory")
+	}
+	name := d.Val()
+	if name == "redis" {
+		return d.Err("store redis is not there yet: want badger or memory")
+	}
+	module, err := caddyfile.UnmarshalModule(d, "device_login.stores."+name)
+	if err != nil {
+		return err
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}

@@ -1,0 +1,70 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// parseEndpoints reads the directive device_login, which has no options: they
+// are all in the global one.
+func parseEndpoints(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next()
+	if err := noMore(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if h.NextBlock(0) {
+		return nil, h.Err("device_login takes no block here; its options are in the global options")
+	}
+	return new(Endpoints), nil
+}
+
+// parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. It makes two
+// routes: the guard, and the metadata (RFC 9728) that its 401 points to, which
+// the matcher need not cover.
+func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next()
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	g := new(Guard)
+	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	metadata := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{httpapi.ResourceMetadataPath, httpapi.ResourceMetadataPath + "/*"})}
+	return append(h.NewRoute(metadata, new(Resource)), h.NewRoute(matcher, g)...), nil
+}
+
+// UnmarshalCaddyfile reads the directive without its matcher.
+func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // device_auth
+	g.Scopes = d.RemainingArgs()
+	return block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
+		"scopes":        list(&g.Scopes),
+		"audience":      list(&g.Audience),
+		"optional":      flag(&g.Optional),
+		"authorization": oneOf(&g.Authorization, "strip", "keep"),
+		"header":        g.parseHeader,
+		"basic":         flag(&g.Basic),
+		"preflight":     oneOf(&g.Preflight, "pass"),
+	}, []string{"scopes", "audience", "header"}}.read(d)
+}
+
+// parseHeader reads `header <Name> <claim>`.
+func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("header: want the name of a header and of a claim, such as: header X-User email")
+	}
+	g.Headers = append(g.Headers, httpapi.IdentityHeader{Name: args[0], Claim: args[1]})
+	return nil
+}
+
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Guard)(nil)
+)

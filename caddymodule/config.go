@@ -1,0 +1,198 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
+)
+
+// Upstream is an OpenID provider where people sign in.
+type Upstream struct {
+	// A short name. It prefixes subjects, so it must never change.
+	ID string `json:"id"`
+	// The provider's issuer URL.
+	Issuer string `json:"issuer"`
+	// The label of the sign-in button. Default: the id.
+	Name string `json:"name,omitempty"`
+	// The client id and secret by which the provider knows this gateway;
+	// placeholders are allowed. Without a secret it is a public client.
+	ClientID     string  `json:"client_id"`
+	ClientSecret *string `json:"client_secret,omitempty"`
+	// Default: openid profile email.
+	Scopes []string `json:"scopes,omitempty"`
+	// Who may approve: any rule that matches suffices. None: everybody who
+	// can sign in.
+	Allow []deviceauth.Allow `json:"allow,omitempty"`
+	// The claim that becomes Remote-User. Default: the subject.
+	User string `json:"user,omitempty"`
+
+	clientID, secret string // resolved
+}
+
+func (u *Upstream) config() upstreamidp.Config {
+	return upstreamidp.Config{
+		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
+		Scopes: u.Scopes, UserClaim: u.User,
+	}
+}
+
+// Client is a kind of device, known by its client_id.
+type Client struct {
+	ID string `json:"id"`
+	// What the consent page calls it, who makes it, and its picture.
+	Name  string `json:"name,omitempty"`
+	Maker string `json:"maker,omitempty"`
+	Logo  string `json:"logo,omitempty"`
+	// The secret of a confidential client; placeholders are allowed. Without
+	// one it is a public client.
+	Secret *string `json:"secret,omitempty"`
+	// All scopes that it may ask for, and those it gets when it asks for none.
+	Scopes []string `json:"scopes,omitempty"`
+	// Origins of browser pages that may play this device.
+	Origins []string `json:"origins,omitempty"`
+	// Networks (CIDR) or addresses that it may ask from. None: anywhere.
+	From []string `json:"from,omitempty"`
+
+	secret string // resolved
+}
+
+// Scope is a scope in words.
+type Scope struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// UserCode is how user codes look.
+type UserCode struct {
+	// One * for each character; dashes and spaces stand for themselves.
+	Mask string `json:"mask,omitempty"`
+	// base20, base10, or the characters themselves.
+	Set string `json:"set,omitempty"`
+}
+
+// Lifetime is how long things last.
+type Lifetime struct {
+	DeviceCode   caddy.Duration  `json:"device_code,omitempty"`   // default 10m
+	AccessToken  caddy.Duration  `json:"access_token,omitempty"`  // default 15m
+	RefreshToken caddy.Duration  `json:"refresh_token,omitempty"` // default 90d
+	RefreshIdle  caddy.Duration  `json:"refresh_idle,omitempty"`  // default 30d
+	RefreshGrace *caddy.Duration `json:"refresh_grace,omitempty"` // default 30s; 0: none
+	Session      caddy.Duration  `json:"session,omitempty"`       // default 12h
+}
+
+// resolve replaces placeholders where secrets and addresses come from the
+// environment. The configuration itself keeps the placeholder, so that
+// nobody reads a secret from it.
+func (a *App) resolve() error {
+	repl := caddy.NewReplacer()
+	for i := range a.Upstreams {
+		u := &a.Upstreams[i]
+		var err error
+		if u.clientID, err = repl.ReplaceOrErr(u.ClientID, true, true); err != nil {
+			return fmt.Errorf("upstream %s: client_id: %w", u.ID, err)
+		}
+		if u.secret, err = secret(repl, u.ClientSecret); err != nil {
+			return fmt.Errorf("upstream %s: client_secret: %w", u.ID, err)
+		}
+	}
+	for i := range a.Clients {
+		c := &a.Clients[i]
+		var err error
+		if c.secret, err = secret(repl, c.Secret); err != nil {
+			return fmt.Errorf("client %s: secret: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+// secret resolves a secret. One that is there and empty is a mistake: the
+// environment variable was not set, and nobody wanted a public client.
+func secret(repl *caddy.Replacer, text *string) (string, error) {
+	if text == nil {
+		return "", nil
+	}
+	value, err := repl.ReplaceOrErr(*text, true, true)
+	if err == nil && value == "" {
+		err = fmt.Errorf("it is empty; leave it out for a public client")
+	}
+	return value, err
+}
+
+// config is the engine's, without what Start adds.
+func (a *App) config() (c deviceauth.Config, err error) {
+	c = deviceauth.Config{
+		Issuer: a.Issuer, Audience: a.Audience, Network: a.Network, Interval: time.Duration(a.Interval),
+		Wait: orOff(a.Wait), Allow: map[string][]deviceauth.Allow{},
+		Lifetime: deviceauth.Lifetime{
+			DeviceCode: time.Duration(a.Lifetime.DeviceCode), AccessToken: time.Duration(a.Lifetime.AccessToken),
+			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
+			RefreshGrace: orOff(a.Lifetime.RefreshGrace),
+		},
+	}
+	if a.UserCode != nil {
+		if c.UserCode, err = deviceauth.NewMask(a.UserCode.Mask, a.UserCode.Set); err != nil {
+			return c, err
+		}
+	}
+	for _, s := range a.Scopes {
+		c.Scopes = append(c.Scopes, deviceauth.ScopeText{Scope: s.Name, Text: s.Text})
+	}
+	for _, u := range a.Upstreams {
+		if _, twice := c.Allow[u.ID]; twice {
+			return c, fmt.Errorf("upstream %q is declared twice", u.ID)
+		}
+		c.Allow[u.ID] = u.Allow
+	}
+	for _, client := range a.Clients {
+		engineClient, err := client.config()
+		if err != nil {
+			return c, err
+		}
+		c.Clients = append(c.Clients, engineClient)
+	}
+	return c, nil
+}
+
+// orOff tells "not set" from 0, which switches off what has a default.
+func orOff(d *caddy.Duration) time.Duration {
+	switch {
+	case d == nil:
+		return 0
+	case *d == 0:
+		return -1
+	}
+	return time.Duration(*d)
+}
+
+func (c *Client) config() (deviceauth.Client, error) {
+	client := deviceauth.Client{
+		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
+		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins,
+	}
+	for _, o := range c.Origins {
+		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
+			return client, fmt.Errorf("client %s: origin %q: want scheme, host and port only, such as https://app.example.com", c.ID, o)
+		}
+	}
+	for _, text := range c.From {
+		network, err := parseNetwork(text)
+		if err != nil {
+			return client, fmt.Errorf("client %s: from %q: want a network such as 10.20.0.0/16, or an address", c.ID, text)
+		}
+		client.From = append(client.From, network)
+	}
+	return client, nil
+}
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Prefix(addr.BitLen())
+	}
+	return netip.ParsePrefix(text)
+}

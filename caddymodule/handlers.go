@@ -1,0 +1,110 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// Endpoints serves what is under the issuer's URL, the endpoints for devices
+// and the pages for people, and passes everything else on.
+type Endpoints struct{ app *App }
+
+// CaddyModule returns the module's registration.
+func (Endpoints) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.device_login", New: func() caddy.Module { return new(Endpoints) }}
+}
+
+// Provision finds the app.
+func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
+	e.app, err = findApp(ctx)
+	return err
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	s, leave, err := e.app.serving(w, r)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.pages.Serves(r.URL.Path):
+		defer leave()
+		s.pages.ServeHTTP(w, r)
+		return nil
+	case describesResource(r):
+		defer leave()
+		e.app.describe(s, w, r)
+		return nil
+	}
+	leave() // before what may take hours
+	return next.ServeHTTP(w, r)
+}
+
+// Resource answers RFC 9728's metadata for a guarded site, on paths that its
+// guard does not see.
+type Resource struct{ app *App }
+
+// CaddyModule returns the module's registration.
+func (Resource) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.device_auth_resource", New: func() caddy.Module { return new(Resource) }}
+}
+
+// Provision finds the app.
+func (h *Resource) Provision(ctx caddy.Context) (err error) {
+	h.app, err = findApp(ctx)
+	return err
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !describesResource(r) {
+		return next.ServeHTTP(w, r)
+	}
+	s, leave, err := h.app.serving(w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	h.app.describe(s, w, r)
+	return nil
+}
+
+func describesResource(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, httpapi.ResourceMetadataPath)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+func (a *App) describe(s *server, w http.ResponseWriter, r *http.Request) {
+	httpapi.Resource{Engine: s.engine, Scope: a.guarded()}.ServeHTTP(w, r)
+}
+
+func findApp(ctx caddy.Context) (*App, error) {
+	app, err := ctx.App("device_login")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*App), nil
+}
+
+// clientIP is the address that Caddy found, with regard to trusted_proxies.
+func clientIP(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = (*Endpoints)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Resource)(nil)
+	_ caddy.Provisioner           = (*Endpoints)(nil)
+	_ caddy.Provisioner           = (*Resource)(nil)
+)

@@ -1,0 +1,129 @@
+package caddymodule
+
+import (
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+)
+
+// A Store is a module of the namespace device_login.stores.
+type Store interface {
+	// Key names the place. Configurations with the same key share it, so that
+	// a reload neither closes nor forgets anything.
+	Key() string
+	// Open opens the place; it is closed when the last configuration that
+	// uses it has gone.
+	Open(*slog.Logger) (deviceauth.Backend, error)
+}
+
+// places are the open stores of the process, by key.
+var places = caddy.NewUsagePool()
+
+// A place is an open store with what memory knows of its pending grants. It
+// counts requests: Caddy cleans an old configuration up while its last
+// requests are still being answered.
+type place struct {
+	key     string
+	backend deviceauth.Backend
+	live    *deviceauth.Live
+	using   sync.RWMutex // read by requests; taken for good to close
+}
+
+func openPlace(s Store, log *slog.Logger) (*place, error) {
+	key := s.Key()
+	value, _, err := places.LoadOrNew(key, func() (caddy.Destructor, error) {
+		backend, err := s.Open(log)
+		return &place{key: key, backend: backend, live: deviceauth.NewLive()}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*place), nil
+}
+
+func (p *place) letGo() error {
+	_, err := places.Delete(p.key)
+	return err
+}
+
+// Destruct closes the store after the last request.
+func (p *place) Destruct() error {
+	p.using.Lock() // never unlocked: who comes later is turned away
+	return p.backend.Close()
+}
+
+func (p *place) enter() bool { return p.using.TryRLock() }
+func (p *place) leave()      { p.using.RUnlock() }
+
+// BadgerStore keeps grants and keys in an embedded Badger database: one
+// process, one directory.
+type BadgerStore struct {
+	// The directory. Default: device_login in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+}
+
+// CaddyModule returns the module's registration.
+func (BadgerStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_login.stores.badger", New: func() caddy.Module { return new(BadgerStore) }}
+}
+
+// Provision fills in the default.
+func (s *BadgerStore) Provision(caddy.Context) (err error) {
+	if s.Path == "" {
+		s.Path = filepath.Join(caddy.AppDataDir(), "device_login")
+	}
+	s.Path, err = filepath.Abs(caddy.NewReplacer().ReplaceAll(s.Path, ""))
+	return err
+}
+
+// Key implements Store: the directory alone, whatever else is configured,
+// because no directory can be opened twice.
+func (s *BadgerStore) Key() string { return "badger " + s.Path }
+
+// Open implements Store.
+func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
+	return badgerstore.Open(s.Path, log)
+}
+
+// UnmarshalCaddyfile reads `store badger [<path>]`.
+func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() {
+		s.Path = d.Val()
+	}
+	return noMore(d)
+}
+
+// MemoryStore keeps grants and keys in memory: for trying things out. All
+// devices must be connected anew after a restart, though not after a reload.
+type MemoryStore struct{}
+
+// CaddyModule returns the module's registration.
+func (MemoryStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_login.stores.memory", New: func() caddy.Module { return new(MemoryStore) }}
+}
+
+// Key implements Store.
+func (*MemoryStore) Key() string { return "memory" }
+
+// Open implements Store.
+func (*MemoryStore) Open(*slog.Logger) (deviceauth.Backend, error) { return memstore.New(), nil }
+
+// UnmarshalCaddyfile reads `store memory`.
+func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	return noMore(d)
+}
+
+var (
+	_ Store             = (*BadgerStore)(nil)
+	_ Store             = (*MemoryStore)(nil)
+	_ caddy.Provisioner = (*BadgerStore)(nil)
+)

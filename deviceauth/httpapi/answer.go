@@ -1,0 +1,92 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An answer is what a handler returns. Handlers never touch the
+// ResponseWriter: one place writes, so nothing is written twice or half.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func newAnswer(status int, contentType string, body []byte) *answer {
+	a := &answer{status: status, header: http.Header{}, body: body}
+	if contentType != "" {
+		a.header.Set("Content-Type", contentType)
+	}
+	return a
+}
+
+// jsonAnswer is an answer of an OAuth endpoint: never cached (RFC 6749 §5.1).
+func jsonAnswer(status int, v any) *answer {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false)
+	e.Encode(v) // made of strings and numbers: cannot fail
+	a := newAnswer(status, "application/json", body.Bytes())
+	a.header.Set("Cache-Control", "no-store")
+	return a
+}
+
+func redirect(to string) *answer {
+	a := newAnswer(http.StatusSeeOther, "", nil)
+	a.header.Set("Location", to)
+	a.header.Set("Cache-Control", "no-store")
+	a.header.Set("Referrer-Policy", "no-referrer")
+	return a
+}
+
+func methodNotAllowed(route route) *answer {
+	a := newAnswer(http.StatusMethodNotAllowed, "", nil)
+	a.header.Set("Allow", allowed(route))
+	return a
+}
+
+func allowed(route route) string {
+	var methods []string
+	for m, do := range route.methods {
+		if do != nil {
+			methods = append(methods, m)
+			if m == http.MethodGet {
+				methods = append(methods, http.MethodHead)
+			}
+		}
+	}
+	slices.Sort(methods)
+	return strings.Join(append(methods, http.MethodOptions), ", ")
+}
+
+// set adds a header and returns the answer, for chains.
+func (a *answer) set(name, value string) *answer {
+	a.header.Set(name, value)
+	return a
+}
+
+// cookies adds cookies.
+func (a *answer) cookies(list ...*http.Cookie) *answer {
+	for _, c := range list {
+		a.header.Add("Set-Cookie", c.String())
+	}
+	return a
+}
+
+func (a *answer) write(w http.ResponseWriter, r *http.Request) {
+	for name, values := range a.header {
+		w.Header()[name] = append(w.Header()[name], values...)
+	}
+	if a.status != http.StatusNoContent && a.status != http.StatusNotModified {
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		w.Write(a.body)
+	}
+}

@@ -1,0 +1,81 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// codeView is the page where a person types the code.
+type codeView struct {
+	Code    string // filled in already
+	Mask    string // how a code looks, for the script and as an example
+	Person  string // who is signed in
+	Problem string
+}
+
+// codePage never changes anything. A code in the address, from a QR code, goes
+// at once where no log and no history sees it, and is only filled in.
+func (h *Handler) codePage(r *http.Request) (*answer, error) {
+	if code := r.URL.Query().Get("user_code"); code != "" || r.URL.Query().Has("user_code") {
+		cookies, err := h.keepFlow(r, flow{Code: printable(code)})
+		if err != nil {
+			return nil, err
+		}
+		return redirect(h.cfg.Paths.Device).cookies(cookies...), nil
+	}
+	return h.showCode(r, http.StatusOK, h.flow(r).Code, "")
+}
+
+func (h *Handler) showCode(r *http.Request, status int, code, problem string) (*answer, error) {
+	v := codeView{Code: code, Mask: h.cfg.Engine.Mask().Example(), Problem: problem}
+	if canonical, ok := deviceauth.ParseUserCode(code); ok {
+		v.Code = h.cfg.Engine.Mask().Format(canonical)
+	}
+	if s := h.session(r); s != nil {
+		v.Person = s.Person.Name()
+	}
+	return h.pages.render(status, "code", "Connect a device", v)
+}
+
+// printable keeps a code that could be one; the longest that people type is
+// far shorter.
+func printable(code string) string {
+	if len(code) > 64 {
+		return ""
+	}
+	return deviceauth.Plain(code)
+}
+
+// submitCode takes a typed code on its way: to the sign-in, or to the question.
+// It looks nothing up, because nobody may have signed in yet.
+func (h *Handler) submitCode(r *http.Request) (*answer, error) {
+	if err := h.form(r); err != nil {
+		return nil, err
+	}
+	code := printable(r.PostFormValue("user_code"))
+	if _, ok := deviceauth.ParseUserCode(code); !ok {
+		return h.showCode(r, http.StatusBadRequest, code, "Type the code that your device shows: letters and digits.")
+	}
+	cookies, err := h.keepFlow(r, flow{Code: code})
+	if err != nil {
+		return nil, err
+	}
+	next := "/confirm"
+	if h.session(r) == nil {
+		next = "/sign-in"
+	}
+	return redirect(h.cfg.Paths.Device + next).cookies(cookies...), nil
+}
+
+// form reads a posted form that comes from a page of ours.
+func (h *Handler) form(r *http.Request) error {
+	if err := h.cross.Check(r); err != nil {
+		return errForeign
+	}
+	r.Body = http.MaxBytesReader(nil, r.Body, maxBody)
+	if err := r.ParseForm(); err != nil {
+		return errStale
+	}
+	return nil
+}

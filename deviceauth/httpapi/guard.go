@@ -1,0 +1,234 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A Guard stands before a backend that knows nothing of OAuth: it checks the
+// bearer token (RFC 6750) and tells the backend, in headers that nobody else
+// can set, who asks.
+type Guard struct {
+	Need          deviceauth.Requirement
+	Optional      bool             // let requests without credentials through, without identity
+	KeepToken     bool             // leave Authorization on the request
+	Basic         bool             // also accept the token as the password of HTTP Basic
+	PassPreflight bool             // let the backend answer CORS preflights
+	Headers       []IdentityHeader // beside the default ones; one of a default's claim renames it
+}
+
+// An IdentityHeader tells a backend one claim.
+type IdentityHeader struct {
+	Name  string `json:"name"`
+	Claim string `json:"claim"` // sub, user, client_id, scope, or one of the upstream's
+}
+
+// defaultHeaders are those that Authelia and others made common.
+var defaultHeaders = []IdentityHeader{
+	{"Remote-User", "user"}, {"Remote-Email", "email"}, {"Remote-Name", "name"},
+	{"Remote-Groups", "groups"}, {"Remote-Client", "client_id"}, {"Remote-Scopes", "scope"},
+}
+
+// A Challenge is a guard's no: a status, and a WWW-Authenticate header.
+type Challenge struct {
+	Status int
+	Header string
+	err    error
+}
+
+func (c *Challenge) Error() string { return c.err.Error() }
+func (c *Challenge) Unwrap() error { return c.err }
+
+var errNoCredentials = errors.New("the request has no bearer token")
+
+// A Sentry is a guard made ready for one engine.
+type Sentry struct {
+	guard   Guard
+	engine  *deviceauth.Engine
+	headers []IdentityHeader
+	owned   map[string]bool // header names that are never the client's, as spelled by canonical
+	origins map[string]bool
+}
+
+// NewSentry makes a guard ready.
+func NewSentry(g Guard, e *deviceauth.Engine) *Sentry {
+	s := &Sentry{guard: g, engine: e, headers: g.identityHeaders(), owned: map[string]bool{}, origins: map[string]bool{}}
+	for _, h := range append(s.headers, defaultHeaders...) { // also those that were renamed
+		s.owned[canonical(h.Name)] = true
+	}
+	for _, o := range e.Origins() {
+		s.origins[o] = true
+	}
+	return s
+}
+
+// identityHeaders are the default set, with what the operator renamed or added.
+func (g *Guard) identityHeaders() []IdentityHeader {
+	list := append([]IdentityHeader{}, g.Headers...)
+	for _, def := range defaultHeaders {
+		renamed := false
+		for _, h := range g.Headers {
+			renamed = renamed || h.Claim == def.Claim
+		}
+		if !renamed {
+			list = append(list, def)
+		}
+	}
+	return list
+}
+
+// canonical spells a header name the one way that all its spellings share:
+// servers behind CGI read Remote_User and Remote-User as the same variable.
+func canonical(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			return r
+		}
+		return '-'
+	}, name)
+}
+
+// Strip takes the owned headers off a request, in every spelling, and out of
+// its trailers. It comes before everything else, on every path.
+func (s *Sentry) Strip(r *http.Request) {
+	for _, h := range []http.Header{r.Header, r.Trailer} {
+		for name := range h {
+			if s.owned[canonical(name)] {
+				delete(h, name)
+			}
+		}
+	}
+}
+
+// Preflight reports whether a request is a CORS preflight that is not the
+// backend's business, and says in the header what its page may do.
+func (s *Sentry) Preflight(header http.Header, r *http.Request) bool {
+	if s.guard.PassPreflight || r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	if allowOrigin(header, r, s.origins) {
+		permit(header, r.Header.Get("Access-Control-Request-Method"))
+		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+			header.Set("Access-Control-Allow-Headers", asked)
+		}
+	}
+	return true
+}
+
+// Origin reports the origin of a page that plays a device and may read what
+// the backend answers.
+func (s *Sentry) Origin(r *http.Request) (origin string, ok bool) {
+	origin = r.Header.Get("Origin")
+	return origin, s.origins[origin]
+}
+
+// Admit decides on a request. known is a token that an earlier guard of the
+// same request took off it. An identity of nil, without an error, is an
+// anonymous request that may pass. A no is a *[Challenge]; any other error is
+// a fault.
+func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
+	token, given, err := s.token(r)
+	switch {
+	case err != nil:
+		return nil, "", s.challenge(r, http.StatusBadRequest, err)
+	case !given && known != "":
+		token = known
+	case !given && s.guard.Optional:
+		return nil, "", nil
+	case !given:
+		return nil, "", s.challenge(r, http.StatusUnauthorized, errNoCredentials)
+	}
+	id, err = s.engine.Admit(r.Context(), token, s.guard.Need)
+	if refusal := deviceauth.Refused(err); refusal != nil {
+		status := http.StatusUnauthorized
+		if refusal.Code == "insufficient_scope" {
+			status = http.StatusForbidden
+		}
+		return nil, "", s.challenge(r, status, err)
+	}
+	if err == nil && !s.guard.KeepToken {
+		r.Header.Del("Authorization")
+	}
+	return id, token, err
+}
+
+// token finds the credentials in the one place that is looked at.
+func (s *Sentry) token(r *http.Request) (token string, given bool, err error) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) > 1 {
+		return "", false, badRequest("more than one Authorization header")
+	}
+	if len(headers) == 0 {
+		return "", false, nil
+	}
+	scheme, value, _ := strings.Cut(headers[0], " ")
+	value = strings.Trim(value, " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer") && isToken68(value):
+		return value, true, nil
+	case strings.EqualFold(scheme, "Bearer"):
+		return "", false, badRequest("Authorization: want Bearer and a token")
+	case s.guard.Basic && strings.EqualFold(scheme, "Basic"):
+		raw, err := base64.StdEncoding.DecodeString(value)
+		_, password, found := strings.Cut(string(raw), ":")
+		if err != nil || !found || !isToken68(password) {
+			return "", false, badRequest("Authorization: want Basic with the token as the password")
+		}
+		return password, true, nil
+	}
+	return "", false, nil // credentials of another kind are none of ours
+}
+
+// isToken68 is the syntax of RFC 6750 §2.1.
+func isToken68(s string) bool {
+	body := strings.TrimRight(s, "=")
+	return body != "" && strings.IndexFunc(body, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._~+/", r))
+	}) < 0
+}
+
+// challenge is RFC 6750 §3; a request without credentials is told no error.
+func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
+	parts := []string{"realm=" + strconv.Quote(s.engine.Issuer())}
+	if refusal := deviceauth.Refused(err); refusal != nil {
+		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
+	}
+	if status == http.StatusForbidden {
+		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
+	}
+	parts = append(parts, "resource_metadata="+strconv.Quote(origin(r, s.engine.Issuer())+ResourceMetadataPath))
+	return &Challenge{status, "Bearer " + strings.Join(parts, ", "), err}
+}
+
+// Identify tells the backend who asks.
+func (s *Sentry) Identify(r *http.Request, id *deviceauth.Identity) {
+	for _, h := range s.headers {
+		if value := Claim(id, h.Claim); value != "" {
+			r.Header.Set(h.Name, value)
+		}
+	}
+}
+
+// Claim spells a claim of an identity as one line of text; lists are joined by
+// commas, as Remote-Groups is read everywhere.
+func Claim(id *deviceauth.Identity, name string) string {
+	switch name {
+	case "user":
+		return deviceauth.Plain(id.Person.User)
+	case "sub":
+		return deviceauth.Plain(id.Person.Subject)
+	case "client_id":
+		return id.ClientID
+	case "scope":
+		return string(id.Scope)
+	}
+	return deviceauth.Plain(strings.Join(id.Person.Claims.Strings(name), ","))
+}

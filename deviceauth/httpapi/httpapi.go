@@ -1,0 +1,163 @@
+// Package httpapi speaks: it is the HTTP side of a [deviceauth.Engine], with
+// the endpoints for devices (RFC 8628, RFC 6749, RFC 8414), the pages for
+// people, and the [Guard] for a backend. It decides nothing about grants, and
+// knows no particular server: package caddymodule puts it into Caddy.
+package httpapi
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Config says what a [Handler] speaks for.
+type Config struct {
+	Engine    *deviceauth.Engine
+	Keys      Keys
+	Upstreams []deviceauth.Upstream // where people sign in, in the order of their buttons
+	CookieKey [32]byte              // seals what browsers keep
+	Session   Session               // how long a person stays signed in
+	Brand     Brand
+	Paths     Paths
+	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
+	Log       *slog.Logger                   // hears faults; default: nobody does
+}
+
+// Keys publishes the signing keys. Package keyring has them.
+type Keys interface {
+	JWKS() []byte         // RFC 7517 §5
+	Algorithms() []string // of ID tokens
+}
+
+// A Handler serves the endpoints and pages of one issuer.
+type Handler struct {
+	cfg     Config
+	routes  map[string]route
+	origins map[string]bool
+	seal    sealer
+	pages   *pages
+	origin  string // of the issuer: scheme and host
+	cross   *http.CrossOriginProtection
+}
+
+// A route is what one path offers.
+type route struct {
+	methods map[string]func(*http.Request) (*answer, error)
+	cors    corsPolicy
+	fail    func(*http.Request, error) *answer // turns an error into an answer in the route's own language
+}
+
+// New checks the configuration and returns a handler.
+func New(c Config) (*Handler, error) {
+	if c.Engine == nil || c.Keys == nil || c.CookieKey == [32]byte{} {
+		return nil, errors.New("a handler needs an Engine, Keys and a CookieKey")
+	}
+	issuer, err := url.Parse(c.Engine.Issuer())
+	if err != nil {
+		return nil, err
+	}
+	if c.ClientIP == nil {
+		c.ClientIP = peer
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Paths.fill(strings.TrimSuffix(issuer.Path, "/"))
+	h := &Handler{cfg: c, origins: map[string]bool{}, origin: issuer.Scheme + "://" + issuer.Host}
+	for _, o := range c.Engine.Origins() {
+		h.origins[o] = true
+	}
+	if h.seal, err = newSealer(c.CookieKey); err != nil {
+		return nil, err
+	}
+	if h.pages, err = newPages(c.Brand, c.Paths); err != nil {
+		return nil, err
+	}
+	h.cross = http.NewCrossOriginProtection()
+	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
+		return nil, err
+	}
+	h.routes = h.table()
+	return h, nil
+}
+
+// peer is the address of whoever holds the other end of the connection.
+func peer(r *http.Request) netip.Addr {
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return addr.Addr().Unmap()
+}
+
+// table is all that is served.
+func (h *Handler) table() map[string]route {
+	type does = func(*http.Request) (*answer, error)
+	p := h.cfg.Paths
+	post := func(f does) route {
+		return route{map[string]does{http.MethodPost: f}, corsClients, h.oauthError}
+	}
+	open := func(f does) route {
+		return route{map[string]does{http.MethodGet: f}, corsAny, h.oauthError}
+	}
+	page := func(get, post does) route {
+		m := map[string]does{http.MethodGet: get, http.MethodPost: post}
+		return route{m, corsNone, h.pageError}
+	}
+	routes := map[string]route{
+		p.DeviceAuthorization:   post(h.deviceAuthorization),
+		p.Token:                 post(h.token),
+		p.Revoke:                post(h.revoke),
+		p.JWKS:                  open(h.jwks),
+		p.Device:                page(h.codePage, h.submitCode),
+		p.Device + "/sign-in":   page(h.signInPage, nil),
+		p.Device + "/sign-out":  page(nil, h.signOut),
+		p.Device + "/callback":  page(h.callback, nil),
+		p.Device + "/confirm":   page(h.confirmPage, h.decide),
+		p.Device + "/done":      page(h.donePage, nil),
+		p.Device + "/style.css": page(h.pages.asset("style.css"), nil),
+		p.Device + "/script.js": page(h.pages.asset("script.js"), nil),
+	}
+	for _, path := range p.metadata() {
+		routes[path] = open(h.metadata)
+	}
+	return routes
+}
+
+// Serves reports whether the path is one of this handler's.
+func (h *Handler) Serves(path string) bool {
+	_, ok := h.routes[path]
+	return ok
+}
+
+// ServeHTTP answers a request; a path that is not its own is 404.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	route, ok := h.routes[r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	a, err := h.answer(route, r)
+	if err != nil {
+		a = route.fail(r, err)
+	}
+	h.cors(route.cors, w.Header(), r)
+	a.write(w, r)
+}
+
+// answer finds the method. A HEAD is a GET without its body.
+func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if do := route.methods[method]; do != nil {
+		return do(r)
+	}
+	if method == http.MethodOptions {
+		return h.preflight(route, r), nil
+	}
+	return methodNotAllowed(route), nil
+}

@@ -1,0 +1,39 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// metadata is RFC 8414 §2 and OpenID Connect Discovery §3 in one document.
+// What is not offered is not named; response types and the PKCE of an
+// authorization endpoint are not, but the first is a required member.
+func (h *Handler) metadata(*http.Request) (*answer, error) {
+	p, e := h.cfg.Paths, h.cfg.Engine
+	methods := []string{"none", "client_secret_basic", "client_secret_post"}
+	return public(jsonAnswer(http.StatusOK, map[string]any{
+		"issuer":                                     e.Issuer(),
+		"device_authorization_endpoint":              h.origin + p.DeviceAuthorization,
+		"token_endpoint":                             h.origin + p.Token,
+		"revocation_endpoint":                        h.origin + p.Revoke,
+		"jwks_uri":                                   h.origin + p.JWKS,
+		"grant_types_supported":                      []string{grantDeviceCode, grantRefreshToken},
+		"response_types_supported":                   []string{},
+		"token_endpoint_auth_methods_supported":      methods,
+		"revocation_endpoint_auth_methods_supported": methods,
+		"scopes_supported":                           e.Scopes(),
+		"subject_types_supported":                    []string{"public"},
+		"id_token_signing_alg_values_supported":      h.cfg.Keys.Algorithms(),
+		"claims_supported":                           []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "name", "email", "email_verified", "picture", deviceauth.ScopeGroups},
+	})), nil
+}
+
+// jwks is RFC 7517 §5.
+func (h *Handler) jwks(*http.Request) (*answer, error) {
+	return public(newAnswer(http.StatusOK, "application/jwk-set+json", h.cfg.Keys.JWKS())), nil
+}
+
+// public lets caches keep an answer for five minutes: short enough for a new
+// key to be known before it signs.
+func public(a *answer) *answer { return a.set("Cache-Control", "public, max-age=300") }

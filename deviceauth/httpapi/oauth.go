@@ -1,0 +1,206 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// The grant types of RFC 8628 §3.4 and RFC 6749 §6.
+const (
+	grantDeviceCode   = "urn:ietf:params:oauth:grant-type:device_code"
+	grantRefreshToken = "refresh_token"
+)
+
+// deviceAuthorization is RFC 8628 §3.1.
+func (h *Handler) deviceAuthorization(r *http.Request) (*answer, error) {
+	p, client, err := request(r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := h.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
+		Client: client, Scope: p.get("scope"), Audience: append(p["audience"], p["resource"]...), From: h.cfg.ClientIP(r),
+	})
+	if err != nil {
+		return nil, forbidden(err)
+	}
+	page := h.origin + h.cfg.Paths.Device
+	return jsonAnswer(http.StatusOK, struct {
+		DeviceCode string `json:"device_code"`
+		UserCode   string `json:"user_code"`
+		URI        string `json:"verification_uri"`
+		Complete   string `json:"verification_uri_complete"`
+		ExpiresIn  int    `json:"expires_in"`
+		Interval   int    `json:"interval"`
+	}{
+		a.DeviceCode.Reveal(), a.UserCode, page, page + "?user_code=" + url.QueryEscape(a.UserCode),
+		wholeSeconds(a.ExpiresIn), wholeSeconds(a.Interval),
+	}), nil
+}
+
+// wholeSeconds rounds up, so that who keeps to it is never early.
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// token is RFC 6749 §3.2.
+func (h *Handler) token(r *http.Request) (*answer, error) {
+	p, client, err := request(r)
+	if err != nil {
+		return nil, err
+	}
+	var tokens *deviceauth.Tokens
+	switch kind := p.get("grant_type"); {
+	case kind == "":
+		err = badRequest("grant_type is missing")
+	case kind == grantDeviceCode && p.get("device_code") == "":
+		err = badRequest("device_code is missing")
+	case kind == grantDeviceCode:
+		tokens, err = h.cfg.Engine.Redeem(r.Context(), deviceauth.RedeemRequest{Client: client, DeviceCode: p.get("device_code")})
+	case kind == grantRefreshToken && p.get("refresh_token") == "":
+		err = badRequest("refresh_token is missing")
+	case kind == grantRefreshToken:
+		tokens, err = h.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: p.get("refresh_token"), Scope: p.get("scope")})
+	default:
+		err = deviceauth.Refuse("unsupported_grant_type", "want "+grantDeviceCode+" or "+grantRefreshToken)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tokenAnswer(tokens), nil
+}
+
+// tokenAnswer is RFC 6749 §5.1.
+func tokenAnswer(t *deviceauth.Tokens) *answer {
+	return jsonAnswer(http.StatusOK, struct {
+		AccessToken  string           `json:"access_token"`
+		TokenType    string           `json:"token_type"`
+		ExpiresIn    int              `json:"expires_in"`
+		Scope        deviceauth.Scope `json:"scope"`
+		RefreshToken string           `json:"refresh_token,omitempty"`
+		IDToken      string           `json:"id_token,omitempty"`
+	}{t.AccessToken.Reveal(), "Bearer", int(t.ExpiresIn / time.Second), t.Scope, t.RefreshToken.Reveal(), t.IDToken.Reveal()})
+}
+
+// revoke is RFC 7009 §2.
+func (h *Handler) revoke(r *http.Request) (*answer, error) {
+	p, client, err := request(r)
+	if err != nil {
+		return nil, err
+	}
+	if p.get("token") == "" {
+		return nil, badRequest("token is missing")
+	}
+	if err := h.cfg.Engine.Revoke(r.Context(), deviceauth.RevokeRequest{Client: client, Token: p.get("token")}); err != nil {
+		return nil, err
+	}
+	return newAnswer(http.StatusOK, "", nil).set("Cache-Control", "no-store"), nil
+}
+
+// request reads what every OAuth endpoint reads first.
+func request(r *http.Request) (params, deviceauth.Credentials, error) {
+	p, err := readParams(r)
+	if err != nil {
+		return nil, deviceauth.Credentials{}, err
+	}
+	c, err := credentials(r, p)
+	return p, c, err
+}
+
+// credentials finds out how a client named itself: by one way only (RFC 6749 §2.3).
+func credentials(r *http.Request, p params) (deviceauth.Credentials, error) {
+	id, secret := p.get("client_id"), p.get("client_secret")
+	headers := r.Header.Values("Authorization")
+	switch {
+	case len(headers) > 1:
+		return deviceauth.Credentials{}, badRequest("more than one Authorization header")
+	case len(headers) == 0 && secret != "":
+		return deviceauth.Credentials{ClientID: id, Secret: deviceauth.Secret(secret), Method: deviceauth.AuthPost}, nil
+	case len(headers) == 0:
+		return deviceauth.Credentials{ClientID: id, Method: deviceauth.AuthNone}, nil
+	case secret != "":
+		return deviceauth.Credentials{}, badRequest("a client authenticates in one way: by Basic, or by client_secret")
+	}
+	c, ok := basic(headers[0])
+	if !ok {
+		return c, deviceauth.Refuse("invalid_client", "Authorization: want Basic with a form-encoded client_id and secret")
+	}
+	if id != "" && id != c.ClientID {
+		return c, badRequest("client_id is not the one that Basic names")
+	}
+	return c, nil
+}
+
+// basic reads HTTP Basic, of which both halves are form-encoded (RFC 6749 §2.3.1).
+func basic(header string) (deviceauth.Credentials, bool) {
+	scheme, text, _ := strings.Cut(header, " ")
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	user, password, found := strings.Cut(string(raw), ":")
+	id, idErr := url.QueryUnescape(user)
+	secret, secretErr := url.QueryUnescape(password)
+	c := deviceauth.Credentials{ClientID: id, Secret: deviceauth.Secret(secret), Method: deviceauth.AuthBasic}
+	return c, strings.EqualFold(scheme, "Basic") && found && errors.Join(err, idErr, secretErr) == nil
+}
+
+// isForbidden marks access_denied at the device authorization endpoint: there
+// it is about the client's address, and 403.
+type isForbidden struct{ error }
+
+func (f isForbidden) Unwrap() error { return f.error }
+
+func forbidden(err error) error {
+	if refusal := deviceauth.Refused(err); refusal != nil && refusal.Code == "access_denied" {
+		return isForbidden{err}
+	}
+	return err
+}
+
+// oauthError is RFC 6749 §5.2, and the one place where a fault of ours is
+// logged and told: as something that passes, with nothing consumed.
+func (h *Handler) oauthError(r *http.Request, err error) *answer {
+	body := struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+		Interval    int    `json:"interval,omitempty"`
+	}{}
+	refusal := deviceauth.Refused(err)
+	if refusal == nil {
+		h.fault(r, err)
+		body.Error, body.Description = "temporarily_unavailable", "the server cannot answer now; try again"
+		return jsonAnswer(http.StatusServiceUnavailable, body).set("Retry-After", retryAfter)
+	}
+	body.Error, body.Description = refusal.Code, refusal.Description
+	var hurried *deviceauth.Hurried
+	if errors.As(err, &hurried) {
+		body.Interval = wholeSeconds(hurried.Interval)
+	}
+	a := jsonAnswer(statusOf(err, refusal), body)
+	if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
+		a.set("WWW-Authenticate", "Basic realm="+strconv.Quote(h.cfg.Engine.Issuer()))
+	}
+	return a
+}
+
+// retryAfter, in seconds, is about what a store takes to come back.
+const retryAfter = "5"
+
+func (h *Handler) fault(r *http.Request, err error) {
+	h.cfg.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+}
+
+func statusOf(err error, refusal *deviceauth.Refusal) int {
+	var denied isForbidden
+	switch {
+	case errors.Is(err, errTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case refusal.Code == "invalid_client":
+		return http.StatusUnauthorized
+	case errors.As(err, &denied):
+		return http.StatusForbidden
+	}
+	return http.StatusBadRequest
+}

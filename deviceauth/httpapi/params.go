@@ -1,0 +1,146 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// maxBody is far above any request of the protocol.
+const maxBody = 64 << 10
+
+// errTooLarge becomes a 413.
+var errTooLarge = deviceauth.Refuse("invalid_request", "the body is larger than 64 KiB")
+
+func badRequest(why string) error { return deviceauth.Refuse("invalid_request", why) }
+
+// params are the parameters of a POST, each with one value; only resource may
+// have several (RFC 8707 §2). A value that is empty is as good as none (RFC
+// 6749 §3.1).
+type params map[string][]string
+
+func (p params) get(name string) string {
+	if len(p[name]) == 0 {
+		return ""
+	}
+	return p[name][0]
+}
+
+// readParams reads a form or a JSON object. The query is not looked at: what
+// stands there stands in logs.
+func readParams(r *http.Request) (params, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		return nil, badRequest("the body broke off")
+	}
+	if len(body) > maxBody {
+		return nil, errTooLarge
+	}
+	if !utf8.Valid(body) {
+		return nil, badRequest("the body is not UTF-8")
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	var p params
+	switch {
+	case err == nil && kind == "application/x-www-form-urlencoded":
+		p, err = formParams(string(body))
+	case err == nil && kind == "application/json":
+		p, err = jsonParams(body)
+	default:
+		return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, p.check()
+}
+
+func formParams(body string) (params, error) {
+	values, err := url.ParseQuery(body)
+	if err != nil {
+		return nil, badRequest("the body is not a well-formed form")
+	}
+	return params(values), nil
+}
+
+// jsonParams reads an object member by member, because a decoder into a map
+// would not notice that one stands there twice.
+func jsonParams(body []byte) (params, error) {
+	broken := badRequest("the body is not a JSON object")
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, broken
+	}
+	p := params{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, broken
+		}
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return nil, broken
+		}
+		if err := p.addJSON(name.(string), value); err != nil {
+			return nil, err
+		}
+	}
+	if end, err := d.Token(); err != nil || end != json.Delim('}') {
+		return nil, broken
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, broken
+	}
+	return p, nil
+}
+
+// known are the parameters that some endpoint reads. Other members, such as
+// the _links of hypermedia clients, may be anything.
+var known = map[string]bool{
+	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
+	"grant_type": true, "device_code": true, "refresh_token": true, "token": true, "token_type_hint": true,
+}
+
+func (p params) addJSON(name string, value json.RawMessage) error {
+	var one *string
+	var many []string
+	switch {
+	case !known[name]:
+	case json.Unmarshal(value, &one) == nil && one != nil:
+		p[name] = append(p[name], *one)
+	case string(value) == "null":
+	case name == "resource" && json.Unmarshal(value, &many) == nil:
+		p[name] = append(p[name], many...)
+	default:
+		return badRequest("the member " + name + " is not a string")
+	}
+	return nil
+}
+
+// check drops empty values and refuses what stands there twice.
+func (p params) check() error {
+	for name, values := range p {
+		if len(values) > 1 && name != "resource" && known[name] {
+			return badRequest("the parameter " + name + " is repeated")
+		}
+		var kept []string
+		for _, v := range values {
+			if strings.ContainsRune(v, 0) {
+				return badRequest("a parameter contains a NUL character")
+			}
+			if v != "" {
+				kept = append(kept, v)
+			}
+		}
+		p[name] = kept
+	}
+	return nil
+}

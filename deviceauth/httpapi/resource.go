@@ -1,0 +1,51 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// ResourceMetadataPath is where a guarded site says who guards it (RFC 9728
+// §3.1); the path of a resource may follow it.
+const ResourceMetadataPath = "/.well-known/oauth-protected-resource"
+
+// A Resource answers at [ResourceMetadataPath] of a guarded site.
+type Resource struct {
+	Engine *deviceauth.Engine
+	Scope  deviceauth.Scope // that some guard of the site asks for
+}
+
+// ServeHTTP is RFC 9728 §3.2.
+func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	does := map[string]func(*http.Request) (*answer, error){http.MethodGet: s.metadata}
+	h := &Handler{}
+	a, _ := h.answer(route{methods: does, cors: corsAny}, r)
+	h.cors(corsAny, w.Header(), r)
+	a.write(w, r)
+}
+
+func (s Resource) metadata(r *http.Request) (*answer, error) {
+	return public(jsonAnswer(http.StatusOK, map[string]any{
+		"resource":                 origin(r, s.Engine.Issuer()) + strings.TrimPrefix(r.URL.Path, ResourceMetadataPath),
+		"authorization_servers":    []string{s.Engine.Issuer()},
+		"scopes_supported":         s.Scope.List(),
+		"bearer_methods_supported": []string{"header"},
+	})), nil
+}
+
+// origin is the guarded site's own: the one address that the gateway takes
+// from a request, because its host was matched to get here. On the issuer's
+// host the scheme is the issuer's, also behind a proxy that ends TLS.
+func origin(r *http.Request, issuer string) string {
+	u, err := url.Parse(issuer)
+	switch {
+	case err == nil && u.Host == r.Host:
+		return u.Scheme + "://" + r.Host
+	case r.TLS != nil:
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}

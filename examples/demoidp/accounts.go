@@ -1,0 +1,44 @@
+package demoidp
+
+import "github.com/zitadel/oidc/v3/pkg/oidc"
+
+// An account is somebody who can sign in with one click.
+type account struct {
+	ID, Given, Family string
+	Groups            []string
+}
+
+// accounts are the people of the demo.
+var accounts = []account{
+	{"alice", "Alice", "Example", []string{"device-owners", "staff"}},
+	{"bob", "Bob", "Example", []string{"staff"}},
+}
+
+// Name and Email are for the login page and the claims alike.
+func (a account) Name() string  { return a.Given + " " + a.Family }
+func (a account) Email() string { return a.ID + "@example.com" }
+
+func accountByID(id string) (account, bool) {
+	for _, a := range accounts {
+		if a.ID == id {
+			return a, true
+		}
+	}
+	return account{}, false
+}
+
+// claims says of the account what the scopes open.
+func (a account) claims(info *oidc.UserInfo, issuer string, scopes []string) {
+	info.Subject = "demo-" + a.ID
+	for _, scope := range scopes {
+		switch scope {
+		case oidc.ScopeProfile:
+			info.Name, info.GivenName, info.FamilyName = a.Name(), a.Given, a.Family
+			info.PreferredUsername, info.Picture = a.ID, issuer+"/avatar/"+a.ID+".svg"
+		case oidc.ScopeEmail:
+			info.Email, info.EmailVerified = a.Email(), true
+		case "groups":
+			info.AppendClaims("groups", a.Groups)
+		}
+	}
+}

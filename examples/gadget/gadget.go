@@ -1,0 +1,158 @@
+// Package gadget is a web page that plays a device: it asks for a code, shows
+// it, waits, and then calls the guarded API with the token it was given. It
+// shows what a device does, in a hundred lines of script that anybody can
+// read. Only the demo binary links it in.
+package gadget
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"html/template"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+	httpcaddyfile.RegisterHandlerDirective("demo_gadget", parse)
+	httpcaddyfile.RegisterDirectiveOrder("demo_gadget", httpcaddyfile.Before, "respond")
+}
+
+//go:embed page
+var files embed.FS
+
+// Handler serves the page at the end of whatever path it is mounted on.
+type Handler struct {
+	// The client_id that the page uses. Default: cool-gadget.
+	ClientID string `json:"client_id,omitempty"`
+	// The scope that it asks for.
+	Scope string `json:"scope,omitempty"`
+	// The path of the API that it calls. Default: /api/products.
+	API string `json:"api,omitempty"`
+
+	pages map[string]file
+}
+
+// A file is what one name answers with.
+type file struct {
+	body []byte
+	kind string
+	etag string
+}
+
+// CaddyModule returns the module's registration.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.demo_gadget", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision fills in the defaults and renders the page.
+func (h *Handler) Provision(caddy.Context) error {
+	for _, option := range []struct {
+		is  *string
+		def string
+	}{
+		{&h.ClientID, "cool-gadget"},
+		{&h.Scope, "openid profile email offline_access products:read"},
+		{&h.API, "/api/products"},
+	} {
+		if *option.is == "" {
+			*option.is = option.def
+		}
+	}
+	index, err := template.ParseFS(files, "page/index.html")
+	if err != nil {
+		return err
+	}
+	var page bytes.Buffer
+	if err := index.Execute(&page, h); err != nil {
+		return err
+	}
+	h.pages = map[string]file{"": newFile(page.Bytes(), "text/html; charset=utf-8")}
+	for name, kind := range map[string]string{"gadget.css": "text/css; charset=utf-8", "gadget.js": "text/javascript; charset=utf-8"} {
+		body, err := files.ReadFile("page/" + name)
+		if err != nil {
+			return err
+		}
+		h.pages[name] = newFile(body, kind)
+	}
+	return nil
+}
+
+func newFile(body []byte, kind string) file {
+	sum := sha256.Sum256(body)
+	return file{body, kind, `"` + hex.EncodeToString(sum[:8]) + `"`}
+}
+
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	name := path.Base(r.URL.Path)
+	if strings.HasSuffix(r.URL.Path, "/") {
+		name = ""
+	}
+	if name == "qr.svg" {
+		return serveQR(w, r)
+	}
+	f, ok := h.pages[name]
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	header := w.Header()
+	header.Set("Content-Security-Policy", policy)
+	header.Set("Content-Type", f.kind)
+	header.Set("ETag", f.etag)
+	header.Set("Cache-Control", "no-cache")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if r.Header.Get("If-None-Match") == f.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	_, err := w.Write(f.body)
+	return err
+}
+
+func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	g := new(Handler)
+	return g, g.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile reads the directive, in which everything has a default:
+//
+//	demo_gadget {
+//		client_id <id>
+//		scope     <scopes>
+//		api       <path>
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	options := map[string]*string{"client_id": &h.ClientID, "scope": &h.Scope, "api": &h.API}
+	for d.NextBlock(0) {
+		word := d.Val()
+		option, ok := options[word]
+		if !ok {
+			return d.Errf("demo_gadget has no subdirective %q; want client_id, scope or api", word)
+		}
+		if !d.AllArgs(option) {
+			return d.Errf("%s: want one argument", word)
+		}
+	}
+	return nil
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+)
