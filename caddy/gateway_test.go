@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is built once and shared by all tests of this package.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "caddy-deviceauth")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "caddy")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// required skips a test that needs something this machine lacks, or fails it
+// where DEVICEAUTH_REQUIRE says that it must not be lacking.
+func required(t *testing.T, what string, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	message := "this test needs " + what + ", which is not installed"
+	if strings.Contains(","+os.Getenv("DEVICEAUTH_REQUIRE")+",", ","+what+",") {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
+}
+
+// A gateway is the built binary running the root Caddyfile on ports of its
+// own, with a data directory of its own.
+type gateway struct {
+	t      *testing.T
+	dir    string
+	config string // path of its Caddyfile
+	ports  *strings.Replacer
+	url    string // of the gateway itself
+	legacy string
+	admin  string
+	cmd    *exec.Cmd
+	log    *logBuffer
+}
+
+// newGateway writes the configuration and starts nothing.
+func newGateway(t *testing.T) *gateway {
+	t.Helper()
+	port := freePorts(t, 4)
+	g := &gateway{
+		t: t, dir: t.TempDir(), url: "http://localhost:" + port[0], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
+		ports: strings.NewReplacer(":8080", ":"+port[0], ":8081", ":"+port[1], ":8082", ":"+port[2]),
+	}
+	g.config = filepath.Join(g.dir, "Caddyfile")
+	g.configure(func(s string) string { return s })
+	return g
+}
+
+// start runs a gateway until the test ends.
+func start(t *testing.T) *gateway {
+	t.Helper()
+	g := newGateway(t)
+	g.start()
+	return g
+}
+
+// freePorts asks the system for ports that nobody listens on.
+func freePorts(t *testing.T, n int) (ports []string) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+// configure writes the root Caddyfile with a change.
+func (g *gateway) configure(change func(string) string) {
+	g.t.Helper()
+	root, err := os.ReadFile("../Caddyfile")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	text := strings.Replace(g.ports.Replace(string(root)), "default_bind", "admin "+g.admin+"\n\tdefault_bind", 1)
+	if err := os.WriteFile(g.config, []byte(change(text)), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// command is the binary with this gateway's directories.
+func (g *gateway) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = g.dir
+	cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir+"/data", "XDG_CONFIG_HOME="+g.dir+"/config")
+	return cmd
+}
+
+// start returns when the configuration is served.
+func (g *gateway) start() {
+	g.t.Helper()
+	g.cmd, g.log = g.command("run", "--config", g.config), &logBuffer{serving: make(chan struct{})}
+	stderr, err := g.cmd.StderrPipe()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if err := g.cmd.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); g.log.follow(stderr) }()
+	g.t.Cleanup(g.kill)
+	select {
+	case <-g.log.serving:
+	case <-ended:
+		g.t.Fatalf("the gateway ended:\n%s", g.log)
+	case <-time.After(time.Minute):
+		g.t.Fatalf("the gateway serves nothing after a minute:\n%s", g.log)
+	}
+}
+
+// kill is kill -9, as often as one likes.
+func (g *gateway) kill() {
+	if g.cmd.ProcessState == nil {
+		g.cmd.Process.Signal(syscall.SIGKILL)
+		g.cmd.Wait()
+	}
+}
+
+// run runs a command beside the server and returns what it printed.
+func (g *gateway) run(args ...string) (string, error) {
+	out, err := g.command(args...).CombinedOutput()
+	return string(out), err
+}
+
+func (g *gateway) reload() (string, error) {
+	return g.run("reload", "--config", g.config, "--address", g.admin)
+}
+
+// logBuffer keeps a server's log and notices when it serves.
+type logBuffer struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	serving chan struct{}
+}
+
+func (l *logBuffer) follow(r io.Reader) {
+	told := false
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		l.mu.Lock()
+		l.text.Write(append(lines.Bytes(), '\n'))
+		l.mu.Unlock()
+		if !told && strings.Contains(lines.Text(), "serving initial configuration") {
+			told = true
+			close(l.serving)
+		}
+	}
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// api calls the guarded API and returns the status and body.
+func (g *gateway) api(token string) (int, string) {
+	g.t.Helper()
+	r, err := http.NewRequest("GET", g.url+"/api/products", nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
