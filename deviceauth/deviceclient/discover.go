@@ -1,0 +1,140 @@
+// Package deviceclient plays the device: it finds the authorization server of
+// an API, asks for a code, waits for a person and has the tokens. It serves the
+// command `caddy device-login` and works against any server of RFC 8628; it
+// decides nothing and keeps nothing.
+package deviceclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// A Server is what its metadata says of an authorization server (RFC 8414 §2).
+type Server struct {
+	Issuer              string `json:"issuer"`
+	DeviceAuthorization string `json:"device_authorization_endpoint"`
+	Token               string `json:"token_endpoint"`
+}
+
+// maxMetadata is far above any metadata document.
+const maxMetadata = 256 << 10
+
+// Discover finds the server that guards an API, from the API's own URL (RFC
+// 9728) or the server's (RFC 8414).
+func Discover(ctx context.Context, c *http.Client, address string) (Server, error) {
+	api, err := url.Parse(address)
+	if err != nil || api.Scheme != "http" && api.Scheme != "https" || api.Host == "" {
+		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
+	}
+	issuer, err := protector(ctx, c, api)
+	if err != nil {
+		issuer = strings.TrimSuffix(api.Scheme+"://"+api.Host+api.Path, "/")
+	}
+	server, serverErr := describe(ctx, c, issuer)
+	if serverErr != nil {
+		return Server{}, errors.Join(fmt.Errorf("no authorization server found for %s", address), err, serverErr)
+	}
+	return server, nil
+}
+
+// protector asks an API who guards it (RFC 9728 §3.1): the path is inserted
+// behind the well-known part first, then left away.
+func protector(ctx context.Context, c *http.Client, api *url.URL) (issuer string, err error) {
+	const wellKnown = "/.well-known/oauth-protected-resource"
+	var errs []error
+	for _, path := range unique(wellKnown+strings.TrimSuffix(api.Path, "/"), wellKnown) {
+		var resource struct {
+			Servers []string `json:"authorization_servers"`
+		}
+		err := fetch(ctx, c, api.Scheme+"://"+api.Host+path, &resource)
+		if err == nil && len(resource.Servers) > 0 {
+			return resource.Servers[0], nil
+		}
+		errs = append(errs, err)
+	}
+	return "", errors.Join(errs...)
+}
+
+// describe fetches an issuer's metadata, which must be about that issuer (RFC
+// 8414 §3.3), and name endpoints that a secret may be sent to.
+func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err error) {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return s, err
+	}
+	path, origin := strings.TrimSuffix(u.Path, "/"), u.Scheme+"://"+u.Host
+	var errs []error
+	for _, address := range unique(
+		origin+"/.well-known/oauth-authorization-server"+path,
+		origin+"/.well-known/openid-configuration"+path,
+		origin+path+"/.well-known/openid-configuration",
+	) {
+		s = Server{}
+		if err := fetch(ctx, c, address, &s); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		return s, s.check(issuer)
+	}
+	return s, errors.Join(errs...)
+}
+
+func (s Server) check(issuer string) error {
+	if strings.TrimSuffix(s.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
+		return fmt.Errorf("the metadata of %s says that it is %q", issuer, s.Issuer)
+	}
+	for name, endpoint := range map[string]string{"device_authorization_endpoint": s.DeviceAuthorization, "token_endpoint": s.Token} {
+		u, err := url.Parse(endpoint)
+		switch {
+		case endpoint == "":
+			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
+		case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+			return fmt.Errorf("%s: %s %q is not https", issuer, name, endpoint)
+		}
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// fetch gets a JSON document.
+func fetch(ctx context.Context, c *http.Client, address string, v any) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Accept", "application/json")
+	answer, err := c.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", address, answer.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxMetadata)).Decode(v); err != nil {
+		return fmt.Errorf("%s: %w", address, err)
+	}
+	return nil
+}
+
+func unique(list ...string) (once []string) {
+	seen := map[string]bool{}
+	for _, s := range list {
+		if !seen[s] {
+			seen[s] = true
+			once = append(once, s)
+		}
+	}
+	return once
+}

@@ -1,0 +1,38 @@
+package deviceclient
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"rsc.io/qr"
+)
+
+// quiet is the margin that phones need; four modules by the book, but two do
+// and leave more room on a terminal.
+const quiet = 2
+
+// QR prints text as a QR code for a terminal. Two modules, one above the
+// other, make a character; black on white is set by hand, because phones read
+// no inverted codes and terminals are mostly dark.
+func QR(w io.Writer, text string) error {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return fmt.Errorf("drawing a QR code: %w", err)
+	}
+	out := bufio.NewWriter(w)
+	for y := -quiet; y < code.Size+quiet; y += 2 {
+		out.WriteString("\x1b[30;107m")
+		for x := -quiet; x < code.Size+quiet; x++ {
+			out.WriteRune(halves[code.Black(x, y)][code.Black(x, y+1)])
+		}
+		out.WriteString("\x1b[0m\n")
+	}
+	return out.Flush()
+}
+
+// halves are the characters by whether the upper and the lower half are black.
+var halves = map[bool]map[bool]rune{
+	false: {false: ' ', true: '▄'},
+	true:  {false: '▀', true: '█'},
+}
