@@ -1,0 +1,188 @@
+package httpapi_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// accessToken goes all the way through the pages.
+func (s *site) accessToken() string {
+	s.Helper()
+	b := s.browser()
+	b.in()
+	_, code := b.ask()
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}})
+	return says(s.T, s.poll(code))["access_token"].(string)
+}
+
+// request is one that an API is asked.
+func apiRequest(headers ...string) *http.Request {
+	r := httptest.NewRequest("GET", "https://api.example.com/v2/things", nil)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header[headers[i]] = append(r.Header[headers[i]], headers[i+1])
+	}
+	return r
+}
+
+// protocol 30, 31
+func TestGuardAnswers(t *testing.T) {
+	s := newSite(t)
+	token := s.accessToken()
+	tests := []struct {
+		name    string
+		guard   httpapi.Guard
+		headers []string
+		status  int // 200: let through
+		want    string
+	}{
+		{"a good token", httpapi.Guard{}, []string{"Authorization", "Bearer " + token}, 200, ""},
+		{"another case", httpapi.Guard{}, []string{"Authorization", "bEARER " + token}, 200, ""},
+		{"two spaces", httpapi.Guard{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
+		{"its scope", httpapi.Guard{Need: deviceauth.Requirement{Scope: "read"}}, []string{"Authorization", "Bearer " + token}, 200, ""},
+		{"no credentials", httpapi.Guard{}, nil, 401, `Bearer realm="https://api.example.com", resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
+		{"credentials of another kind", httpapi.Guard{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
+		{"no credentials, optional", httpapi.Guard{Optional: true}, nil, 200, ""},
+		{"a bad token, optional", httpapi.Guard{Optional: true}, []string{"Authorization", "Bearer x"}, 401, `error="invalid_token"`},
+		{"a bad token", httpapi.Guard{}, []string{"Authorization", "Bearer " + token + "x"}, 401, `error="invalid_token"`},
+		{"another audience", httpapi.Guard{Need: deviceauth.Requirement{Audience: []string{"https://x"}}}, []string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
+		{"another scope", httpapi.Guard{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
+		{"no token", httpapi.Guard{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
+		{"two tokens in one", httpapi.Guard{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
+		{"two headers", httpapi.Guard{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
+		{"the token as a password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
+		{"another password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
+		{"Basic that is none", httpapi.Guard{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, _, err := httpapi.NewSentry(test.guard, s.engine).Admit(apiRequest(test.headers...), "")
+			var challenge *httpapi.Challenge
+			switch {
+			case test.status == 200 && err != nil:
+				t.Errorf("got %v", err)
+			case test.status != 200 && (!errors.As(err, &challenge) || challenge.Status != test.status || !strings.Contains(challenge.Header, test.want)):
+				t.Errorf("got %+v, want %d and %s", err, test.status, test.want)
+			case challenge != nil && test.want == "Bearer realm=" && strings.Contains(challenge.Header, "error="):
+				t.Errorf("who sent no token is told an error: %s", challenge.Header)
+			}
+		})
+	}
+}
+
+// protocol 31: a token elsewhere than in the header is not looked at.
+func TestTokenInTheQueryIsNotLookedAt(t *testing.T) {
+	s := newSite(t)
+	r := httptest.NewRequest("POST", "/v2?access_token="+s.accessToken(), strings.NewReader("access_token=x"))
+	r.Header.Set("Content-Type", form)
+	if _, _, err := httpapi.NewSentry(httpapi.Guard{}, s.engine).Admit(r, ""); err == nil {
+		t.Error("let through")
+	}
+}
+
+// protocol 33
+func TestOwnedHeadersAreStrippedInEverySpelling(t *testing.T) {
+	s := newSite(t)
+	sentry := httpapi.NewSentry(httpapi.Guard{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}}}, s.engine)
+	r := apiRequest()
+	for _, name := range []string{"Remote-User", "remote-user", "REMOTE_USER", "Remote_user", "Remote.User", "X-User", "x_user", "Remote-Groups", "Remote_Email"} {
+		r.Header[name] = []string{"root", "admin"}
+	}
+	r.Header.Set("X-Other", "kept")
+	r.Trailer = http.Header{"Remote-User": {"root"}}
+	sentry.Strip(r)
+	if len(r.Header) != 1 || r.Header.Get("X-Other") != "kept" || len(r.Trailer) != 0 {
+		t.Errorf("left: %v, trailer %v", r.Header, r.Trailer)
+	}
+}
+
+func TestBackendIsToldWhoAsks(t *testing.T) {
+	s := newSite(t)
+	s.signIn.person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com", "groups": []any{"staff", "ops"}, "department": "R&D"}
+	token := s.accessToken()
+	sentry := httpapi.NewSentry(httpapi.Guard{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
+	r := apiRequest("Authorization", "Bearer "+token)
+	id, kept, err := sentry.Admit(r, "")
+	if err != nil || kept != token {
+		t.Fatal(err)
+	}
+	sentry.Identify(r, id)
+	want := map[string]string{
+		"X-User": "alice", "Remote-User": "", "X-Department": "R&D", "Remote-Name": "AliceX-Evil: 1", "Remote-Email": "alice@example.com",
+		"Remote-Groups": "staff,ops", "Remote-Client": "tv", "Remote-Scopes": "openid offline_access read", "Authorization": "",
+	}
+	for name, value := range want {
+		if got := r.Header.Get(name); got != value {
+			t.Errorf("%s is %q, want %q", name, got, value)
+		}
+	}
+	if _, _, err := sentry.Admit(apiRequest(), token); err != nil {
+		t.Errorf("a second guard, with the token that the first took off: %v", err)
+	}
+	r = apiRequest("Authorization", "Bearer "+token)
+	httpapi.NewSentry(httpapi.Guard{KeepToken: true}, s.engine).Admit(r, "")
+	if r.Header.Get("Authorization") == "" {
+		t.Error("the token was to be kept")
+	}
+}
+
+// protocol 34
+func TestGuardAnswersPreflights(t *testing.T) {
+	s := newSite(t)
+	tests := []struct {
+		name, method, origin string
+		guard                httpapi.Guard
+		answered             bool
+		allowed              string
+	}{
+		{"a known origin", "OPTIONS", "https://tv.example", httpapi.Guard{}, true, "https://tv.example"},
+		{"an unknown origin", "OPTIONS", "https://evil.example", httpapi.Guard{}, true, ""},
+		{"left to the backend", "OPTIONS", "https://tv.example", httpapi.Guard{PassPreflight: true}, false, ""},
+		{"no preflight", "GET", "https://tv.example", httpapi.Guard{}, false, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := apiRequest("Origin", test.origin, "Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "authorization,x-thing")
+			r.Method = test.method
+			header := http.Header{}
+			if httpapi.NewSentry(test.guard, s.engine).Preflight(header, r) != test.answered {
+				t.Errorf("answered is not %v", test.answered)
+			}
+			if header.Get("Access-Control-Allow-Origin") != test.allowed || test.allowed != "" && header.Get("Access-Control-Allow-Headers") != "authorization,x-thing" {
+				t.Errorf("got %v", header)
+			}
+		})
+	}
+}
+
+// protocol 34
+func TestGuardedSiteDescribesItself(t *testing.T) {
+	s := newSite(t)
+	for path, resource := range map[string]string{"": "https://api.example.com", "/v2": "https://api.example.com/v2"} {
+		w := httptest.NewRecorder()
+		httpapi.Resource{Engine: s.engine, Scope: "read"}.ServeHTTP(w, httptest.NewRequest("GET", "https://api.example.com"+httpapi.ResourceMetadataPath+path, nil))
+		if v := says(t, w); v["resource"] != resource || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%q: %v %v", path, v, w.Header())
+		}
+	}
+}
+
+func FuzzAuthorizationHeader(f *testing.F) {
+	f.Add("Bearer abc")
+	f.Add("Basic eDp5")
+	f.Add("bearer")
+	f.Fuzz(func(t *testing.T, header string) {
+		sentry := httpapi.NewSentry(httpapi.Guard{Basic: true}, newSite(t).engine)
+		id, _, err := sentry.Admit(apiRequest("Authorization", header), "")
+		var challenge *httpapi.Challenge
+		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(challenge.Header, "\r\n") {
+			t.Errorf("%q: %v, %v", header, id, err)
+		}
+	})
+}

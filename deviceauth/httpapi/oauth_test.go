@@ -1,0 +1,254 @@
+package httpapi_test
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// protocol 8, 19
+func TestDeviceIsGivenWhatTheRFCSays(t *testing.T) {
+	s := newSite(t)
+	v := says(t, s.post("/oauth2/device_authorization", form, "client_id=tv"))
+	if v["verification_uri"] != "https://api.example.com/device" || v["verification_uri_complete"] != "https://api.example.com/device?user_code="+v["user_code"].(string) || v["expires_in"] != 600.0 || v["interval"] != 5.0 {
+		t.Errorf("got %v", v)
+	}
+	b := s.browser()
+	b.in()
+	_, code := b.ask()
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}})
+	w := s.poll(code)
+	v = says(t, w)
+	if w.Code != 200 || v["token_type"] != "Bearer" || v["expires_in"] != 900.0 || v["scope"] != "openid offline_access read" || v["id_token"] == nil || v["refresh_token"] == nil {
+		t.Errorf("got %d %v", w.Code, v)
+	}
+	if w.Header().Get("Cache-Control") != "no-store" {
+		t.Error("the tokens may be cached")
+	}
+}
+
+// protocol 1
+func TestMethods(t *testing.T) {
+	s := newSite(t)
+	for _, method := range []string{"GET", "PUT", "DELETE", "PATCH", "HEAD"} {
+		w := s.do(httptest.NewRequest(method, "/oauth2/token", nil))
+		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "POST, OPTIONS" {
+			t.Errorf("%s: %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
+		}
+	}
+	for _, path := range []string{"/oauth2/jwks", "/device", "/.well-known/openid-configuration"} {
+		if w := s.do(httptest.NewRequest("HEAD", path, nil)); w.Code != 200 || w.Body.Len() > 0 {
+			t.Errorf("HEAD %s: %d with a body of %d bytes", path, w.Code, w.Body.Len())
+		}
+	}
+}
+
+// protocol 2, 3, 4
+func TestBodies(t *testing.T) {
+	tests := []struct {
+		name, contentType, body string
+		status                  int
+		code                    string
+	}{
+		{"a form", form, "client_id=tv", 200, ""},
+		{"a form with a charset", form + "; charset=UTF-8", "client_id=tv", 200, ""},
+		{"JSON", "application/json", `{"client_id":"tv","_links":{"self":1},"scope":null}`, 200, ""},
+		{"JSON with two resources", "application/json", `{"client_id":"tv","resource":["https://api.example.com","https://api.example.com"]}`, 200, ""},
+		{"an empty scope", form, "client_id=tv&scope=", 200, ""},
+		{"an unknown parameter twice", form, "client_id=tv&x=1&x=2", 200, ""},
+		{"two resources", form, "client_id=tv&resource=https%3A%2F%2Fapi.example.com&resource=https%3A%2F%2Fapi.example.com", 200, ""},
+		{"no content type", "", "client_id=tv", 400, "invalid_request"},
+		{"plain text", "text/plain", "client_id=tv", 400, "invalid_request"},
+		{"a broken escape", form, "client_id=%zz", 400, "invalid_request"},
+		{"a scope twice", form, "client_id=tv&scope=read&scope=read", 400, "invalid_request"},
+		{"a client twice, once empty", form, "client_id=tv&client_id=", 400, "invalid_request"},
+		{"a NUL", form, "client_id=tv&scope=%00", 400, "invalid_request"},
+		{"no UTF-8", "application/json", "{\"client_id\":\"\xff\"}", 400, "invalid_request"},
+		{"an array", "application/json", `["client_id"]`, 400, "invalid_request"},
+		{"JSON cut off", "application/json", `{"client_id":"tv"`, 400, "invalid_request"},
+		{"two objects", "application/json", `{"client_id":"tv"}{}`, 400, "invalid_request"},
+		{"a member twice", "application/json", `{"client_id":"tv","client_id":"tv"}`, 400, "invalid_request"},
+		{"a number", "application/json", `{"client_id":7}`, 400, "invalid_request"},
+		{"too much", form, "client_id=tv&x=" + strings.Repeat("y", 65<<10), 413, "invalid_request"},
+		{"nothing", form, "", 401, "invalid_client"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newSite(t).post("/oauth2/device_authorization", test.contentType, test.body)
+			if test.status != 200 {
+				refuses(t, w, test.status, test.code)
+			} else if w.Code != 200 {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		})
+	}
+	if w := newSite(t).post("/oauth2/device_authorization?client_id=tv", form, ""); w.Code != 401 {
+		t.Errorf("a client_id in the query is looked at: %d", w.Code)
+	}
+}
+
+func basicAuth(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// protocol 5, 6, 12
+func TestClientAuthentication(t *testing.T) {
+	right := basicAuth("meter", url.QueryEscape("s3:cret&"))
+	tests := []struct {
+		name, body string
+		headers    []string
+		status     int
+		code       string
+	}{
+		{"Basic", "", []string{"Authorization", right}, 200, ""},
+		{"Basic, in lower case", "", []string{"Authorization", "b" + right[1:]}, 200, ""},
+		{"Basic with the same client_id", "client_id=meter", []string{"Authorization", right}, 200, ""},
+		{"Basic with another client_id", "client_id=tv", []string{"Authorization", right}, 400, "invalid_request"},
+		{"Basic and a secret", "client_secret=s3%3Acret%26", []string{"Authorization", right}, 400, "invalid_request"},
+		{"Basic twice", "", []string{"Authorization", right, "Authorization", right}, 400, "invalid_request"},
+		{"Basic with a wrong secret", "", []string{"Authorization", basicAuth("meter", "x")}, 401, "invalid_client"},
+		{"Basic of nobody", "", []string{"Authorization", basicAuth("x", "x")}, 401, "invalid_client"},
+		{"Basic that is none", "", []string{"Authorization", "Basic !"}, 401, "invalid_client"},
+		{"another scheme", "", []string{"Authorization", "Bearer x"}, 401, "invalid_client"},
+		{"a secret", "client_id=meter&client_secret=s3%3Acret%26", nil, 200, ""},
+		{"no secret", "client_id=meter", nil, 401, "invalid_client"},
+		{"a public client with Basic and no secret", "", []string{"Authorization", basicAuth("tv", "")}, 200, ""},
+		{"a public client with a secret", "client_id=tv&client_secret=x", nil, 401, "invalid_client"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newSite(t).post("/oauth2/device_authorization", form, test.body, test.headers...)
+			if test.status != 200 {
+				refuses(t, w, test.status, test.code)
+			} else if w.Code != 200 {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+			if challenged := w.Header().Get("WWW-Authenticate") != ""; challenged != (w.Code == 401 && test.headers != nil) {
+				t.Errorf("WWW-Authenticate %q with %d", w.Header().Get("WWW-Authenticate"), w.Code)
+			}
+		})
+	}
+	s := newSite(t)
+	s.from = netip.MustParseAddr("198.51.100.9")
+	refuses(t, s.post("/oauth2/device_authorization", form, "", "Authorization", right), 403, "access_denied")
+}
+
+// protocol 13
+func TestTokenRequests(t *testing.T) {
+	const kind = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code"
+	tests := []struct {
+		name, body string
+		code       string
+	}{
+		{"no grant type", "client_id=tv&device_code=x", "invalid_request"},
+		{"another grant type", "client_id=tv&grant_type=password", "unsupported_grant_type"},
+		{"no device code", "client_id=tv&" + kind, "invalid_request"},
+		{"an unknown device code", "client_id=tv&device_code=x&" + kind, "invalid_grant"},
+		{"no refresh token", "client_id=tv&grant_type=refresh_token", "invalid_request"},
+		{"an unknown refresh token", "client_id=tv&grant_type=refresh_token&refresh_token=x", "invalid_grant"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			refuses(t, newSite(t).post("/oauth2/token", form, test.body), 400, test.code)
+		})
+	}
+}
+
+// protocol 16
+func TestSlowDownTellsTheInterval(t *testing.T) {
+	s := newSite(t)
+	code := says(t, s.post("/oauth2/device_authorization", form, "client_id=tv"))["device_code"].(string)
+	refuses(t, s.poll(code), 400, "authorization_pending")
+	w := s.poll(code)
+	if v := says(t, w); v["interval"] != 10.0 {
+		t.Errorf("got %v, want an interval of 10", v)
+	}
+	refuses(t, w, 400, "slow_down")
+}
+
+// protocol 1, 28
+func TestCrossOriginRequests(t *testing.T) {
+	s := newSite(t)
+	tests := []struct {
+		path, origin, allowed string
+	}{
+		{"/oauth2/token", "https://tv.example", "https://tv.example"},
+		{"/oauth2/token", "https://evil.example", ""},
+		{"/oauth2/token", "null", ""},
+		{"/oauth2/jwks", "https://evil.example", "*"},
+		{"/.well-known/oauth-authorization-server", "https://evil.example", "*"},
+		{"/device", "https://tv.example", ""},
+	}
+	for _, test := range tests {
+		r := httptest.NewRequest("OPTIONS", test.path, nil)
+		w := s.do(r, "Origin", test.origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type")
+		if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != test.allowed || (test.allowed == "") != (w.Header().Get("Access-Control-Allow-Methods") == "") {
+			t.Errorf("%s from %s: %d %v", test.path, test.origin, w.Code, w.Header())
+		}
+		if w.Header().Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s allows credentials", test.path)
+		}
+	}
+	w := s.post("/oauth2/token", form, "client_id=nobody&grant_type=refresh_token&refresh_token=x", "Origin", "https://tv.example")
+	if w.Code != 401 || w.Header().Get("Access-Control-Allow-Origin") != "https://tv.example" || w.Header().Get("Vary") != "Origin" {
+		t.Errorf("an error: %d %v", w.Code, w.Header())
+	}
+}
+
+// protocol 28
+func TestMetadata(t *testing.T) {
+	for issuer, paths := range map[string][]string{
+		"https://api.example.com": {"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"},
+		"https://api.example.com/auth": {
+			"/.well-known/oauth-authorization-server/auth", "/.well-known/openid-configuration/auth",
+			"/auth/.well-known/oauth-authorization-server", "/auth/.well-known/openid-configuration",
+		},
+	} {
+		s := newSite(t, func(c *deviceauth.Config) { c.Issuer = issuer })
+		for _, path := range paths {
+			v := says(t, s.get(path))
+			if v["issuer"] != issuer || v["device_authorization_endpoint"] != issuer+"/oauth2/device_authorization" || v["token_endpoint"] != issuer+"/oauth2/token" || v["jwks_uri"] != issuer+"/oauth2/jwks" {
+				t.Errorf("%s: %v", path, v)
+			}
+			if _, there := v["code_challenge_methods_supported"]; there {
+				t.Error("PKCE is named, but there is no authorization endpoint")
+			}
+		}
+	}
+}
+
+// protocol 27
+func TestKeysArePublic(t *testing.T) {
+	w := newSite(t).get("/oauth2/jwks")
+	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Cache-Control"), "public") || strings.Contains(body(w), `"d"`) {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+}
+
+// protocol 24
+func TestRevocationAnswers(t *testing.T) {
+	s := newSite(t)
+	if w := s.post("/oauth2/revoke", form, "client_id=tv&token=unknown"); w.Code != 200 || w.Body.Len() > 0 {
+		t.Errorf("an unknown token: %d %s", w.Code, w.Body)
+	}
+	refuses(t, s.post("/oauth2/revoke", form, "client_id=tv"), 400, "invalid_request")
+	refuses(t, s.post("/oauth2/revoke", form, "client_id=nobody&token=x"), 401, "invalid_client")
+}
+
+func FuzzTokenEndpoint(f *testing.F) {
+	f.Add(form, "client_id=tv&grant_type=refresh_token&refresh_token=rt_x", "")
+	f.Add("application/json", `{"client_id":"tv","grant_type":"urn:ietf:params:oauth:grant-type:device_code","device_code":"dc_x"}`, "Basic dHY6")
+	f.Fuzz(func(t *testing.T, contentType, text, authorization string) {
+		w := newSite(t).post("/oauth2/token", contentType, text, "Authorization", authorization)
+		if w.Code < 400 || w.Code >= 500 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		says(t, w)
+	})
+}

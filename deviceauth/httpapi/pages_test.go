@@ -1,0 +1,273 @@
+package httpapi_test
+
+import (
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// protocol 42
+func TestEveryPageHasItsHeaders(t *testing.T) {
+	b := newSite(t).browser()
+	visit := func(path string) {
+		t.Helper()
+		b.open(path)
+		h := b.header
+		policy := h.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(policy, "unsafe-inline") || h.Get("Referrer-Policy") != "no-referrer" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %v", path, h)
+		}
+		if strings.Contains(b.page, "<script>") || strings.Contains(b.page, "style=") || strings.Contains(b.page, " onclick") {
+			t.Errorf("%s has inline script or style", path)
+		}
+	}
+	visit("/device")
+	visit("/device/sign-in")
+	visit("/device/callback?state=x")
+	b.in()
+	visit("/device")
+	b.ask()
+	visit("/device/confirm")
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"deny"}})
+	visit("/device/done")
+}
+
+// protocol 35, 45
+func TestCodeInTheAddressIsOnlyFilledIn(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	b.request(httptest.NewRequest("GET", "/device?user_code=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", nil))
+	if b.status != 303 || b.header.Get("Location") != "/device" {
+		t.Fatalf("got %d to %q", b.status, b.header.Get("Location"))
+	}
+	b.open("/device")
+	if strings.Contains(b.page, "<script>alert") {
+		t.Errorf("a hostile code is no text:\n%s", b.page)
+	}
+	v := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))
+	b.open("/device?user_code=" + v["user_code"].(string))
+	b.sees(200, `value="`+v["user_code"].(string)+`"`)
+	refuses(t, b.poll(v["device_code"].(string)), 400, "authorization_pending")
+}
+
+// protocol 36
+func TestWrongExpiredAndUsedCodesGetOnePage(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	used, _ := b.ask()
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}})
+	b.submit("/device", url.Values{"user_code": {used}})
+	usedPage, usedStatus := b.page, b.status
+	b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
+	b.sees(404, "That code does not work")
+	if b.page != usedPage || b.status != usedStatus {
+		t.Error("the pages of a used and of a wrong code differ")
+	}
+}
+
+// protocol 36
+func TestCodeIsLookedUpOnlyForSomebodySignedIn(t *testing.T) {
+	b := newSite(t).browser()
+	for _, code := range []string{"BBBB-BBBB", says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)} {
+		b.submit("/device", url.Values{"user_code": {code}})
+		b.sees(200, "Sign in with Example &lt;Work&gt;")
+	}
+	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
+	b.sees(400, "This sign-in is over") // nobody began one
+}
+
+// protocol 37
+func TestCallbackWorksOnceAndOnlyInItsBrowser(t *testing.T) {
+	s := newSite(t)
+	b, thief := s.browser(), s.browser()
+	b.open("/device/sign-in?with=work")
+	if a := s.signIn.begun; a.State == "" || a.Nonce == "" || a.Verifier == "" || a.State == a.Nonce || a.RedirectURI != "https://api.example.com/device/callback" {
+		t.Errorf("began with %+v", a)
+	}
+	callback := "/device/callback?code=c&state=" + s.signIn.begun.State
+	thief.open(callback)
+	thief.sees(400, "This sign-in is over")
+	b.open(callback)
+	b.sees(200, "Signed in as Alice &lt;i&gt;")
+	b.open(callback)
+	b.sees(400, "This sign-in is over")
+	b.open("/device")
+	b.sees(200, "Signed in as") // the replay ended nothing
+}
+
+// protocol 37
+func TestTwoTabsSignInBesideEachOther(t *testing.T) {
+	b := newSite(t).browser()
+	b.open("/device/sign-in?with=work")
+	first := b.signIn.begun.State
+	b.open("/device/sign-in?with=work")
+	b.open("/device/callback?code=c&state=" + first)
+	b.sees(200, "Signed in as")
+}
+
+// protocol 37
+func TestUpstreamErrorIsSaidAndCanBeRetried(t *testing.T) {
+	b := newSite(t).browser()
+	b.open("/device/sign-in?with=work")
+	b.open("/device/callback?error=access_denied&state=" + b.signIn.begun.State)
+	b.sees(403, "The sign-in was cancelled.")
+	b.signIn.down = true
+	b.open("/device/sign-in?with=work")
+	b.sees(503, "Sign-in is unavailable")
+	b.signIn.down = false
+	b.in()
+	b.sees(200, "Signed in as")
+}
+
+// protocol 38
+func TestDecisionNeedsTheTicketOfThisSession(t *testing.T) {
+	s := newSite(t)
+	b, other := s.browser(), s.browser()
+	b.in()
+	other.in()
+	_, code := b.ask()
+	ticket := b.ticket()
+	allow := func(b *browser, ticket string) {
+		b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}})
+	}
+	for _, wrong := range []string{"", "x", ticket + "A", ticket[1:]} {
+		allow(b, wrong)
+		b.sees(403, "out of date")
+	}
+	allow(other, ticket)
+	other.sees(403, "out of date")
+	b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"maybe"}})
+	b.sees(403, "out of date")
+	r := httptest.NewRequest("POST", "/device/confirm", strings.NewReader(url.Values{"ticket": {ticket}, "answer": {"allow"}}.Encode()))
+	r.Header.Set("Content-Type", form)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	b.request(r)
+	b.sees(403, "sent from another site")
+	refuses(t, s.poll(code), 400, "authorization_pending")
+	allow(b, ticket)
+	b.sees(200, "is connected")
+	b.open("/device/done")
+	b.sees(200, "is connected") // a reload is harmless
+	b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"deny"}})
+	b.sees(409, "has been answered")
+	if w := s.poll(code); w.Code != 200 {
+		t.Errorf("the second answer changed the first: %d %s", w.Code, w.Body)
+	}
+}
+
+// protocol 39
+func TestAllowIsAboutTheGrantThatThePageShowed(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	_, first := b.ask()
+	ticket := b.ticket()
+	_, second := b.ask() // another tab
+	b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}})
+	if w := b.poll(first); w.Code != 200 {
+		t.Errorf("the first: %d %s", w.Code, w.Body)
+	}
+	refuses(t, b.poll(second), 400, "authorization_pending")
+}
+
+// protocol 41
+func TestCookiesAreTheHostsOwn(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.in()
+	for name := range b.cookies {
+		if !strings.HasPrefix(name, "__Host-") {
+			t.Errorf("cookie %s", name)
+		}
+	}
+	w := s.get("/device/sign-in?with=work")
+	for _, c := range w.Result().Cookies() {
+		if !c.Secure || !c.HttpOnly || c.Path != "/" || c.SameSite != 2 {
+			t.Errorf("cookie %v", c)
+		}
+	}
+}
+
+// protocol 41
+func TestSwitchingTheAccountEndsTheSession(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	b.ask()
+	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}})
+	b.sees(200, "switch=1")
+	b.open("/device/sign-in?with=work&switch=1")
+	if !b.signIn.begun.Switch {
+		t.Error("the upstream is not asked for another account")
+	}
+	b.open("/device/confirm")
+	b.sees(200, "Sign in")
+}
+
+// protocol 43
+func TestNamesAreText(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	b.ask()
+	for _, want := range []string{"Connect TV &lt;b&gt;?", "by Maker", "Read &lt;everything&gt;", "Alice &lt;i&gt;", "just now from 192.0.2.7"} {
+		b.sees(200, want)
+	}
+}
+
+// protocol 44
+func TestPersonOutsideTheRulesIsToldSo(t *testing.T) {
+	s := newSite(t)
+	s.signIn.person.Claims = deviceauth.Claims{"groups": "guests"}
+	b := s.browser()
+	b.in()
+	_, code := b.ask()
+	b.sees(403, "may not connect devices")
+	refuses(t, s.poll(code), 400, "authorization_pending")
+}
+
+func TestAnotherNetworkNeedsASecondConfirmation(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.in()
+	v := says(t, s.post("/oauth2/device_authorization", form, "client_id=tv"))
+	s.from = netip.MustParseAddr("198.51.100.9")
+	b.submit("/device", url.Values{"user_code": {v["user_code"].(string)}})
+	b.sees(200, "another network")
+	b.sees(200, "198.51.100.9")
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}})
+	b.sees(400, "Tick the box")
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}, "confirmed": {"yes"}})
+	b.sees(200, "is connected")
+}
+
+func TestSessionWithAThousandGroupsIsKept(t *testing.T) {
+	s := newSite(t)
+	groups := []any{"staff"}
+	for i := range 1000 {
+		groups = append(groups, strings.Repeat(string(rune('a'+i%26)), 3)+strings.Repeat("0123456789abcdef"[i%16:i%16+1], 8)+strings.ToUpper(deviceauth.ID{byte(i), byte(i >> 8)}.String()))
+	}
+	s.signIn.person.Claims = deviceauth.Claims{"groups": groups}
+	b := s.browser()
+	b.in()
+	for name, value := range b.cookies {
+		if len(name)+len(value) > 4000 {
+			t.Errorf("cookie %s has %d bytes; browsers drop it", name, len(value))
+		}
+	}
+	b.ask()
+	b.sees(200, "Connect TV")
+}
+
+func TestAssetsAreAskedForOnce(t *testing.T) {
+	s := newSite(t)
+	w := s.get("/device/style.css")
+	etag := w.Header().Get("ETag")
+	if w.Code != 200 || etag == "" {
+		t.Fatalf("%d %v", w.Code, w.Header())
+	}
+	if w := s.get("/device/style.css", "If-None-Match", etag); w.Code != 304 || w.Body.Len() > 0 {
+		t.Errorf("%d with %d bytes", w.Code, w.Body.Len())
+	}
+}
