@@ -51,6 +51,21 @@ func noMore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// checked looks at what was read while file and line are still known. The
+// check is the one that JSON users meet when the configuration is loaded.
+func checked(read func(*caddyfile.Dispenser) error, check func() error) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		line := *d // a block moves on
+		if err := read(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return line.WrapErr(err)
+		}
+		return nil
+	}
+}
+
 // text reads exactly one argument into a string.
 func text(to *string) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
@@ -84,8 +99,8 @@ func list(to *[]string) func(*caddyfile.Dispenser) error {
 	}
 }
 
-// flag reads a word that stands for itself.
-func flag(to *bool) func(*caddyfile.Dispenser) error {
+// set reads a word that stands for itself.
+func set(to *bool) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
 		*to = true
 		return noMore(d)

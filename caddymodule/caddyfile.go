@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"strings"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -12,6 +14,7 @@ import (
 // fields: defaults and checks are where JSON users get them too.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next()
 		return nil, d.Err("device_login is there twice; there is one authorization server in a Caddy")
 	}
 	app := new(App)
@@ -28,12 +31,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	b := block{"device_login", map[string]func(*caddyfile.Dispenser) error{
-		"issuer":    text(&a.Issuer),
-		"upstream":  a.parseUpstream,
-		"client":    a.parseClient,
+		"issuer":    checked(text(&a.Issuer), func() error { return deviceauth.CheckIssuer(a.Issuer) }),
+		"upstream":  checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
+		"client":    checked(a.parseClient, func() error { return last(a.Clients).check() }),
 		"scope":     a.parseScope,
 		"audience":  list(&a.Audience),
-		"user_code": a.parseUserCode,
+		"user_code": checked(a.parseUserCode, func() error { return a.UserCode.check() }),
 		"lifetime":  a.parseLifetime,
 		"wait":      durationOrOff(&a.Wait),
 		"interval":  duration(&a.Interval),
@@ -42,7 +45,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"dialect": func(d *caddyfile.Dispenser) error {
 			return d.Err("dialect is not there yet: only standard RFC 8628 devices are served")
 		},
-		"brand": a.parseBrand,
+		"brand": checked(a.parseBrand, func() error { return a.Brand.Check() }),
 		"paths": a.parsePaths,
 		"store": a.parseStore,
 	}, []string{"upstream", "client", "scope", "audience", "lifetime"}}
@@ -54,6 +57,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return nil
 }
+
+func last[T any](list []T) *T { return &list[len(list)-1] }
 
 // parseUpstream reads `upstream <id> <issuer> { … }`.
 func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
@@ -165,8 +170,20 @@ func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	}
 	return block{"brand", map[string]func(*caddyfile.Dispenser) error{
 		"logo":  text(&a.Brand.Logo),
-		"color": text(&a.Brand.Color),
+		"color": a.parseColor,
 	}, nil}.read(d)
+}
+
+// parseColor reads `color "#rrggbb"`; the quotes are needed, and often forgotten.
+func (a *App) parseColor(d *caddyfile.Dispenser) error {
+	if d.CountRemainingArgs() == 0 {
+		return d.Err(`color: want a colour such as "#00aa66", in quotes, because # begins a comment here; 00aa66 does too`)
+	}
+	if err := text(&a.Brand.Color)(d); err != nil {
+		return err
+	}
+	a.Brand.Color = "#" + strings.TrimPrefix(a.Brand.Color, "#")
+	return nil
 }
 
 func (a *App) parsePaths(d *caddyfile.Dispenser) error {

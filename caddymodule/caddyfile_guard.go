@@ -46,10 +46,10 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
 		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
-		"optional":      flag(&g.Optional),
+		"optional":      set(&g.Optional),
 		"authorization": oneOf(&g.Authorization, "strip", "keep"),
 		"header":        g.parseHeader,
-		"basic":         flag(&g.Basic),
+		"basic":         set(&g.Basic),
 		"preflight":     oneOf(&g.Preflight, "pass"),
 	}, []string{"scopes", "audience", "header"}}.read(d)
 }

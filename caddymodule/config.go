@@ -42,6 +42,13 @@ func (u *Upstream) config() upstreamidp.Config {
 	}
 }
 
+// check needs no placeholder resolved: that a client id is there is enough.
+func (u *Upstream) check() error {
+	c := u.config()
+	c.ClientID = u.ClientID
+	return c.Check()
+}
+
 // Client is a kind of device, known by its client_id.
 type Client struct {
 	ID string `json:"id"`
@@ -74,6 +81,11 @@ type UserCode struct {
 	Mask string `json:"mask,omitempty"`
 	// base20, base10, or the characters themselves.
 	Set string `json:"set,omitempty"`
+}
+
+func (u *UserCode) check() error {
+	_, err := deviceauth.NewMask(u.Mask, u.Set)
+	return err
 }
 
 // Lifetime is how long things last.
@@ -188,6 +200,11 @@ func (c *Client) config() (deviceauth.Client, error) {
 		client.From = append(client.From, network)
 	}
 	return client, nil
+}
+
+func (c *Client) check() error {
+	_, err := c.config()
+	return err
 }
 
 func parseNetwork(text string) (netip.Prefix, error) {

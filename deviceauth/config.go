@@ -85,7 +85,7 @@ func (c *Config) fill() {
 // checked without opening anything.
 func (c Config) Check() error {
 	c.fill()
-	if err := checkIssuer(c.Issuer); err != nil {
+	if err := CheckIssuer(c.Issuer); err != nil {
 		return err
 	}
 	if err := c.checkTimes(); err != nil {
@@ -142,9 +142,9 @@ func (c *Config) checkClients() error {
 	return nil
 }
 
-// checkIssuer wants what RFC 8414 §2 says, with http on the own machine for
+// CheckIssuer says what is wrong with an issuer URL: it wants what RFC 8414 §2 says, with http on the own machine for
 // development.
-func checkIssuer(issuer string) error {
+func CheckIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return fmt.Errorf("issuer %q: want an URL such as https://api.example.com, without query and fragment", issuer)

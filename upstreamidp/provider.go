@@ -3,6 +3,7 @@ package upstreamidp
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,15 +107,28 @@ func (p *Provider) ask(ctx context.Context) (*discovered, error) {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
 	var more struct {
-		TellsIss bool `json:"authorization_response_iss_parameter_supported"`
+		TellsIss bool     `json:"authorization_response_iss_parameter_supported"`
+		Methods  []string `json:"token_endpoint_auth_methods_supported"`
 	}
 	if err := provider.Claims(&more); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
+	endpoint := provider.Endpoint()
+	endpoint.AuthStyle = p.authStyle(more.Methods)
 	return &discovered{
-		Provider: provider, verifier: provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID}), endpoint: provider.Endpoint(),
+		Provider: provider, verifier: provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID}), endpoint: endpoint,
 		tellsIss: more.TellsIss, hasPeople: provider.UserInfoEndpoint() != "",
 	}, nil
+}
+
+// authStyle is how we prove ourselves: Basic, which is the default of OpenID
+// Connect Discovery §3, unless the provider does not offer it. Left to find it
+// out by trying, the library would spend the code on the first attempt.
+func (p *Provider) authStyle(offered []string) oauth2.AuthStyle {
+	if p.cfg.ClientSecret == "" || len(offered) > 0 && !slices.Contains(offered, "client_secret_basic") {
+		return oauth2.AuthStyleInParams
+	}
+	return oauth2.AuthStyleInHeader
 }
 
 func (p *Provider) client(d *discovered, redirect string) *oauth2.Config {

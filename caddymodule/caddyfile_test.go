@@ -1,0 +1,88 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// divider is Caddy's own, between a Caddyfile and what it adapts to.
+const divider = "\n----------\n"
+
+// golden runs adapt on every file of a folder, and compares what comes out
+// with what stands below the divider.
+func golden(t *testing.T, folder string, adapt func(t *testing.T, name, text string) string) {
+	files, err := filepath.Glob("testdata/" + folder + "/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, _ := strings.Cut(string(content), divider)
+			got := adapt(t, file, input)
+			if *update {
+				if err := os.WriteFile(file, []byte(input+divider+got+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != strings.TrimSpace(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func adapt(text string) (string, error) {
+	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	return string(out), err
+}
+
+func TestGoodCaddyfilesAdapt(t *testing.T) {
+	golden(t, "good", func(t *testing.T, _, text string) string {
+		out, err := adapt(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if formatted := string(caddyfile.Format([]byte(text))); formatted != text+"\n" && formatted != text {
+			t.Errorf("caddy fmt would have it\n%s", formatted)
+		}
+		var pretty bytes.Buffer
+		if err := json.Indent(&pretty, []byte(out), "", "\t"); err != nil {
+			t.Fatal(err)
+		}
+		return pretty.String()
+	})
+}
+
+// A bad file holds a block for each mistake, between lines of =; below the
+// divider stand the messages, in their order.
+func TestBadCaddyfilesAreRefusedWithReasons(t *testing.T) {
+	golden(t, "bad", func(t *testing.T, _, text string) string {
+		var messages []string
+		for _, block := range strings.Split(text, "\n====\n") {
+			_, err := adapt(block)
+			if err == nil {
+				t.Errorf("this is accepted:\n%s", block)
+				continue
+			}
+			if !strings.Contains(err.Error(), "Caddyfile:") && !strings.Contains(err.Error(), "line ") {
+				t.Errorf("no file and line in: %v", err)
+			}
+			messages = append(messages, err.Error())
+		}
+		return strings.Join(messages, "\n")
+	})
+}
