@@ -1,0 +1,205 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// request calls a path of the gateway with raw headers.
+func (g *gateway) request(method, path string, header http.Header) (*http.Response, string) {
+	g.t.Helper()
+	r, err := http.NewRequest(method, g.url+path, nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	r.Header = header
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return response, string(body)
+}
+
+// token goes all the way.
+func (g *gateway) token() string {
+	g.t.Helper()
+	d := g.device()
+	newPerson(g.t, "alice").allow(d)
+	answer := d.poll()
+	if answer.Access == "" {
+		g.t.Fatalf("no token: %+v", answer)
+	}
+	return answer.Access
+}
+
+// mirror is a legacy API that tells every header that reached it.
+const mirror = `
+%s {
+	device_login
+	device_auth /open/* {
+		optional
+	}
+	device_auth /twice/* products:read
+	device_auth /twice/more/* openid
+	device_auth /admin/* products:write
+	device_auth /named/* {
+		header X-Account email
+		header X-User user
+	}
+	handle /admin/* {
+		respond "never"
+	}
+	handle {
+		respond "{http.request.header.Remote-User}|{http.request.header.Remote_user}|{http.request.header.X-User}|{http.request.header.X-Account}|{http.request.header.Authorization}|{http.auth.user.id}|{http.auth.user.email}"
+	}
+	handle_errors {
+		respond "own page {err.status_code}"
+	}
+}
+`
+
+func startMirror(t *testing.T) *gateway {
+	t.Helper()
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		head, tail, _ := strings.Cut(s, "# The gateway:")
+		_, tail, _ = strings.Cut(tail, "# The demo identity provider.")
+		head = strings.Replace(head, "scopes openid profile email offline_access products:read", "scopes openid profile email offline_access products:read\n\t\t\torigin http://page.example", 1)
+		return head + strings.Replace(mirror, "%s", g.url, 1) + "#" + tail
+	})
+	g.start()
+	return g
+}
+
+// protocol 31, 33
+func TestSpoofedIdentityNeverReachesTheBackend(t *testing.T) {
+	g := startMirror(t)
+	token := g.token()
+	for path, want := range map[string]string{"/open/x": "alice||||", "/twice/x": "alice||||", "/named/x": "||alice|alice@example.com|"} {
+		header := http.Header{"Authorization": {"Bearer " + token}}
+		for _, name := range []string{"Remote-User", "REMOTE_USER", "remote-user", "Remote_user", "X-User"} {
+			if name != "X-User" || path == "/named/x" {
+				header[name] = []string{"root", "admin"}
+			}
+		}
+		if _, body := g.request("GET", path, header); body != want+"|alice|alice@example.com" {
+			t.Errorf("%s: the backend saw %q", path, body)
+		}
+	}
+	_, body := g.request("GET", "/open/x", http.Header{"Remote-User": {"root"}, "remote_user": {"root"}})
+	if strings.Contains(body, "root") {
+		t.Errorf("an anonymous request is root: %q", body)
+	}
+}
+
+// protocol 30
+func TestRefusalsGoThroughHandleErrors(t *testing.T) {
+	g := startMirror(t)
+	token := g.token()
+	tests := []struct {
+		path, authorization string
+		status              int
+		want                string
+	}{
+		{"/twice/x", "", 401, "resource_metadata="},
+		{"/twice/x", "Bearer x", 401, `error="invalid_token"`},
+		{"/twice/x", "Bearer", 400, `error="invalid_request"`},
+		{"/admin/x", "Bearer " + token, 403, `scope="products:write"`},
+	}
+	for _, test := range tests {
+		header := http.Header{"Origin": {"http://page.example"}}
+		if test.authorization != "" {
+			header.Set("Authorization", test.authorization)
+		}
+		response, body := g.request("GET", test.path, header)
+		if response.StatusCode != test.status || !strings.Contains(response.Header.Get("WWW-Authenticate"), test.want) || !strings.HasPrefix(body, "own page") {
+			t.Errorf("%s with %.10q: %d %q %q", test.path, test.authorization, response.StatusCode, response.Header.Get("WWW-Authenticate"), body)
+		}
+		if response.Header.Get("Cache-Control") != "no-store" || response.Header.Get("Access-Control-Allow-Origin") != "http://page.example" {
+			t.Errorf("%s: headers %v", test.path, response.Header)
+		}
+	}
+}
+
+// protocol 31
+func TestPathTricksDoNotPassTheGuard(t *testing.T) {
+	g := startMirror(t)
+	for _, path := range []string{"/admin/x", "//admin/x", "/./admin/x", "/open/../admin/x", "/%61dmin/x", "/ADMIN/x", "/admin%2Fx", "/x/%2e%2e/admin/x"} {
+		response, body := g.request("GET", path, http.Header{"X-Original-Url": {"/open/x"}, "X-Http-Method-Override": {"OPTIONS"}})
+		if body == "never" || response.StatusCode == 200 && strings.Contains(strings.ToLower(path), "admin") && !strings.HasPrefix(body, "|") {
+			t.Errorf("%s: %d %q", path, response.StatusCode, body)
+		}
+	}
+}
+
+// protocol 34
+func TestPageOfAnotherOriginCanPlayTheDevice(t *testing.T) {
+	g := startMirror(t)
+	origin := http.Header{"Origin": {"http://page.example"}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}}
+	if response, _ := g.request("OPTIONS", "/twice/x", origin); response.StatusCode != 204 || response.Header.Get("Access-Control-Allow-Origin") != "http://page.example" || response.Header.Get("Access-Control-Allow-Headers") != "authorization" {
+		t.Errorf("preflight: %d %v", response.StatusCode, response.Header)
+	}
+	response, _ := g.request("GET", "/twice/x", http.Header{"Origin": {"http://page.example"}, "Authorization": {"Bearer " + g.token()}})
+	if response.StatusCode != 200 || response.Header.Get("Access-Control-Allow-Origin") != "http://page.example" {
+		t.Errorf("request: %d %v", response.StatusCode, response.Header)
+	}
+	response, _ = g.request("GET", "/twice/x", http.Header{"Origin": {"http://evil.example"}})
+	if response.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another page may read the answer: %v", response.Header)
+	}
+}
+
+func TestTwoGuardsBothApply(t *testing.T) {
+	g := startMirror(t)
+	if response, body := g.request("GET", "/twice/more/x", http.Header{"Authorization": {"Bearer " + g.token()}}); response.StatusCode != 200 || !strings.HasPrefix(body, "alice|") {
+		t.Errorf("got %d %q", response.StatusCode, body)
+	}
+	if response, _ := g.request("GET", "/twice/more/x", http.Header{}); response.StatusCode != 401 {
+		t.Errorf("without a token: %d", response.StatusCode)
+	}
+}
+
+func TestGuardThatNobodyCanPassIsWarnedAbout(t *testing.T) {
+	g := startMirror(t)
+	if !strings.Contains(g.log.String(), "products:write") {
+		t.Errorf("no warning in the log:\n%s", g.log)
+	}
+}
+
+func TestSecretsAreInNoConfigAndNoLog(t *testing.T) {
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		return strings.Replace(s, "client_secret only-for-this-demo", "client_secret {env.DEMO_SECRET}", 1)
+	})
+	t.Setenv("DEMO_SECRET", "only-for-this-demo-from-the-environment")
+	g.start()
+	response, err := http.Get("http://" + g.admin + "/config/apps/device_login")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	config, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(config), "{env.DEMO_SECRET}") || strings.Contains(string(config), "from-the-environment") {
+		t.Errorf("%v: %s", err, config)
+	}
+	if strings.Contains(g.log.String(), "from-the-environment") {
+		t.Error("the secret is in the log")
+	}
+}
+
+func TestUnsetSecretIsRefusedAtLoad(t *testing.T) {
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		return strings.Replace(s, "client device-login {", "client device-login {\n\t\t\tsecret {env.NOBODY_SET_THIS}", 1)
+	})
+	if out, err := g.run("validate", "--config", g.config); err == nil || !strings.Contains(out, "client device-login: secret") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

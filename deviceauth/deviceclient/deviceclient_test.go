@@ -1,0 +1,191 @@
+package deviceclient
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"rsc.io/qr"
+)
+
+// A server answers paths with JSON, or with what a function makes of the request.
+type server map[string]any
+
+func (s server) start(t *testing.T) *httptest.Server {
+	t.Helper()
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := s[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		if f, ok := answer.(func(http.ResponseWriter, *http.Request)); ok {
+			f(w, r)
+			return
+		}
+		json.NewEncoder(w).Encode(answer)
+	}))
+	t.Cleanup(ts.Close)
+	return ts
+}
+
+func metadata(issuer string) map[string]any {
+	return map[string]any{"issuer": issuer, "device_authorization_endpoint": issuer + "/d", "token_endpoint": issuer + "/t"}
+}
+
+func TestServerIsFoundFromTheAPI(t *testing.T) {
+	issuer := server{}
+	as := issuer.start(t)
+	tests := []struct {
+		name string
+		api  func(s server)
+		path string
+		as   string // where the server's metadata are
+	}{
+		{"by the resource's own metadata", func(s server) {
+			s["/.well-known/oauth-protected-resource/v2"] = map[string]any{"authorization_servers": []string{as.URL}}
+		}, "/v2", "/.well-known/oauth-authorization-server"},
+		{"by the site's metadata", func(s server) {
+			s["/.well-known/oauth-protected-resource"] = map[string]any{"authorization_servers": []string{as.URL}}
+		}, "/v2/things", "/.well-known/openid-configuration"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			clear(issuer)
+			issuer[test.as] = metadata(as.URL)
+			api := server{}
+			ts := api.start(t)
+			test.api(api)
+			got, err := Discover(t.Context(), http.DefaultClient, ts.URL+test.path)
+			if err != nil || got.Issuer != as.URL || got.Token != as.URL+"/t" {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestServerIsItsOwnAPI(t *testing.T) {
+	s := server{}
+	ts := s.start(t)
+	s["/auth/.well-known/openid-configuration"] = metadata(ts.URL + "/auth")
+	for _, address := range []string{ts.URL + "/auth", ts.URL + "/auth/"} {
+		if got, err := Discover(t.Context(), http.DefaultClient, address); err != nil || got.Issuer != ts.URL+"/auth" {
+			t.Errorf("%s: %+v, %v", address, got, err)
+		}
+	}
+}
+
+func TestDiscoveryRefuses(t *testing.T) {
+	const wellKnown = "/.well-known/oauth-authorization-server"
+	tests := []struct {
+		name   string
+		answer func(issuer string) any
+		want   string
+	}{
+		{"another issuer", func(string) any { return metadata("https://evil.example") }, "says that it is"},
+		{"no device flow", func(issuer string) any { return map[string]any{"issuer": issuer, "token_endpoint": issuer} }, "does not offer the device flow"},
+		{"an endpoint without TLS", func(issuer string) any {
+			m := metadata(issuer)
+			m["token_endpoint"] = "http://evil.example/t"
+			return m
+		}, "is not https"},
+		{"no JSON", func(string) any { return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) } }, wellKnown},
+		{"nothing", func(string) any { return http.NotFound }, "404"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := server{}
+			ts := s.start(t)
+			s[wellKnown] = test.answer(ts.URL)
+			if got, err := Discover(t.Context(), http.DefaultClient, ts.URL); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %+v, %v; want %q", got, err, test.want)
+			}
+		})
+	}
+	for _, address := range []string{"", "api.example.com", "ftp://api.example.com", "://"} {
+		if _, err := Discover(t.Context(), http.DefaultClient, address); err == nil {
+			t.Errorf("%q is an address", address)
+		}
+	}
+}
+
+func TestLoginEnds(t *testing.T) {
+	tests := []struct {
+		name, answer string
+		status       int
+		want         error
+	}{
+		{"allowed", `{"access_token":"a","token_type":"Bearer"}`, 200, nil},
+		{"denied", `{"error":"access_denied"}`, 400, ErrDenied},
+		{"expired", `{"error":"expired_token"}`, 400, ErrExpired},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := server{
+				"/t": func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(test.status)
+					w.Write([]byte(test.answer))
+				},
+				"/d": func(w http.ResponseWriter, r *http.Request) {
+					if r.FormValue("client_id") != "tv" || r.FormValue("scope") != "read" || r.FormValue("audience") != "https://api" {
+						t.Errorf("asked with %v", r.Form)
+					}
+					json.NewEncoder(w).Encode(map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1, "expires_in": 60})
+				},
+			}
+			ts := s.start(t)
+			var shown Prompt
+			token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"}, Options{
+				HTTP: ts.Client(), ClientID: "tv", Scopes: []string{"read"}, Audience: "https://api", Show: func(p Prompt) { shown = p },
+			})
+			if !errors.Is(err, test.want) || test.want == nil && (err != nil || token.AccessToken != "a") {
+				t.Errorf("got %v, %v", token, err)
+			}
+			if shown.Code != "U" || shown.Address != "https://v" {
+				t.Errorf("the person was shown %+v", shown)
+			}
+		})
+	}
+}
+
+func TestRefusalIsToldAsTheServerSaidIt(t *testing.T) {
+	s := server{"/d": func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(401)
+		w.Write([]byte(`{"error":"invalid_client","error_description":"unknown client"}`))
+	}}
+	ts := s.start(t)
+	_, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"}, Options{HTTP: ts.Client(), ClientID: "tv"})
+	if err == nil || !strings.HasSuffix(err.Error(), "invalid_client: unknown client") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestQRCodeOnATerminalIsTheCode(t *testing.T) {
+	const text = "https://api.example.com/device?user_code=BCDF-GHJK"
+	var out strings.Builder
+	if err := QR(&out, text); err != nil {
+		t.Fatal(err)
+	}
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	for i, line := range lines {
+		cells := []rune(strings.TrimSuffix(strings.TrimPrefix(line, "\x1b[30;107m"), "\x1b[0m"))
+		if len(cells) != code.Size+2*quiet {
+			t.Fatalf("line %d has %d cells, want %d", i, len(cells), code.Size+2*quiet)
+		}
+		for x, cell := range cells {
+			upper, lower := cell == '▀' || cell == '█', cell == '▄' || cell == '█'
+			if upper != code.Black(x-quiet, 2*i-quiet) || lower != code.Black(x-quiet, 2*i-quiet+1) {
+				t.Fatalf("line %d, cell %d is %q", i, x, cell)
+			}
+		}
+	}
+}
