@@ -132,7 +132,7 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	return a.Brand.Check()
+	return errors.Join(a.Brand.Check(), a.Paths.Check())
 }
 
 // Start opens the store and begins to serve. Requests that the http app takes

@@ -46,7 +46,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("dialect is not there yet: only standard RFC 8628 devices are served")
 		},
 		"brand": checked(a.parseBrand, func() error { return a.Brand.Check() }),
-		"paths": a.parsePaths,
+		"paths": checked(a.parsePaths, func() error { return a.Paths.Check() }),
 		"store": a.parseStore,
 	}, []string{"upstream", "client", "scope", "audience", "lifetime"}}
 	if err := b.read(d); err != nil {

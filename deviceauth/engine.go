@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type Engine struct {
 	refresh  refreshKey
 	admitted *admissions
 	closing  chan struct{}
+	close    sync.Once
 }
 
 // New checks the configuration and returns an engine over its store.
@@ -44,7 +46,7 @@ func New(c Config) (*Engine, error) {
 
 // Close answers all held polls at once. The store stays open: it is its
 // owner's.
-func (e *Engine) Close() { close(e.closing) }
+func (e *Engine) Close() { e.close.Do(func() { close(e.closing) }) }
 
 // now is the one reading of the clock: wall time in UTC, as records keep it.
 func (e *Engine) now() time.Time { return time.Now().UTC().Round(0) }

@@ -42,7 +42,10 @@ type Store struct {
 	// promised and its sync, which would sync the new log only: the committer
 	// holds it alone, a Create shares it with other Creates.
 	writes sync.RWMutex
-	close  sync.Once
+
+	// reads keeps the database open under those who look at it.
+	reads sync.RWMutex
+	close sync.Once
 }
 
 var _ deviceauth.Backend = (*Store)(nil)
@@ -89,6 +92,10 @@ func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.stop)
 		<-s.done
+		s.reads.Lock()
+		defer s.reads.Unlock()
+		s.writes.Lock()
+		defer s.writes.Unlock()
 		err = s.db.Close()
 	})
 	return err
@@ -193,7 +200,11 @@ func (s *Store) update(change func(*badger.Txn) error) error {
 	}
 }
 
-func (s *Store) view(look func(*badger.Txn) error) error { return wrap(s.db.View(look)) }
+func (s *Store) view(look func(*badger.Txn) error) error {
+	s.reads.RLock()
+	defer s.reads.RUnlock()
+	return wrap(s.db.View(look))
+}
 
 // wrap adds where a fault came from; what the contract names stays as it is.
 func wrap(err error) error {

@@ -148,7 +148,11 @@ func TestDecisionNeedsTheTicketOfThisSession(t *testing.T) {
 	b.request(r)
 	b.sees(403, "sent from another site")
 	refuses(t, s.poll(code), 400, "authorization_pending")
-	allow(b, ticket)
+	r = httptest.NewRequest("POST", "/device/confirm", strings.NewReader(url.Values{"ticket": {ticket}, "answer": {"allow"}}.Encode()))
+	r.Header.Set("Content-Type", form)
+	r.Header.Set("Origin", "null") // what an old browser sends under no-referrer
+	b.request(r)
+	b.open("/device/done")
 	b.sees(200, "is connected")
 	b.open("/device/done")
 	b.sees(200, "is connected") // a reload is harmless

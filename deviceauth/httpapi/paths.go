@@ -1,6 +1,9 @@
 package httpapi
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Paths are where things are. Empty ones have their defaults below the
 // issuer's path; set ones are used as they are.
@@ -14,18 +17,36 @@ type Paths struct {
 	prefix string // the issuer's path
 }
 
+// each lists the paths with their names and defaults.
+func (p *Paths) each() []pathOption {
+	return []pathOption{
+		{"device_authorization", &p.DeviceAuthorization, "/oauth2/device_authorization"},
+		{"token", &p.Token, "/oauth2/token"},
+		{"revoke", &p.Revoke, "/oauth2/revoke"},
+		{"jwks", &p.JWKS, "/oauth2/jwks"},
+		{"device", &p.Device, "/device"},
+	}
+}
+
+type pathOption struct {
+	name string
+	is   *string
+	def  string
+}
+
+// Check says what is wrong with the paths that are set.
+func (p Paths) Check() error {
+	for _, path := range p.each() {
+		if *path.is != "" && (!strings.HasPrefix(*path.is, "/") || strings.ContainsAny(*path.is, "?#% ")) {
+			return fmt.Errorf("path %s %q: want something like %s", path.name, *path.is, path.def)
+		}
+	}
+	return nil
+}
+
 func (p *Paths) fill(prefix string) {
 	p.prefix = prefix
-	for _, path := range []struct {
-		is  *string
-		def string
-	}{
-		{&p.DeviceAuthorization, "/oauth2/device_authorization"},
-		{&p.Token, "/oauth2/token"},
-		{&p.Revoke, "/oauth2/revoke"},
-		{&p.JWKS, "/oauth2/jwks"},
-		{&p.Device, "/device"},
-	} {
+	for _, path := range p.each() {
 		if *path.is == "" {
 			*path.is = prefix + path.def
 		}
