@@ -33,10 +33,11 @@ import (
 
 // Store is a [deviceauth.Backend] on disk. Open opens one.
 type Store struct {
-	db   *badger.DB
-	jobs chan *job
-	stop chan struct{} // closed by Close; no job is taken afterwards
-	done chan struct{} // closed when the committer has ended
+	db    *badger.DB
+	known *cache
+	jobs  chan *job
+	stop  chan struct{} // closed by Close; no job is taken afterwards
+	done  chan struct{} // closed when the committer has ended
 
 	// writes keeps Badger from changing to a new log between a commit that is
 	// promised and its sync, which would sync the new log only: the committer
@@ -67,7 +68,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 		}
 		return nil, fmt.Errorf("badger store: opening %s: %w", dir, err)
 	}
-	s := &Store{db: db, jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{db: db, known: newCache(), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{})}
 	go s.commitJobs()
 	return s, nil
 }
@@ -102,12 +103,23 @@ func (s *Store) Close() error {
 }
 
 // Get implements [deviceauth.Store].
-func (s *Store) Get(_ context.Context, id deviceauth.ID) (g *deviceauth.Grant, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		g, _, err = read(txn, grantKey(id))
+func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	g, mark := s.known.get(id)
+	if g != nil {
+		return g, nil
+	}
+	err := s.view(func(txn *badger.Txn) error {
+		found, expires, err := read(txn, grantKey(id))
+		if err == nil {
+			g = found
+			s.known.put(g, expires, mark)
+		}
 		return err
 	})
-	return g, err
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // ByUserCode implements [deviceauth.Store].

@@ -20,24 +20,24 @@ const maxBatch = 256
 
 // A job is one change that waits for the disk.
 type job struct {
-	change func(*badger.Txn) error
+	change func(*batch) error
 	err    error
 	done   chan struct{}
 }
 
 // Update implements [deviceauth.Store].
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	return s.commit(ctx, func(txn *badger.Txn) error { return changeGrant(txn, id, change) })
+	return s.commit(ctx, func(b *batch) error { return b.changeGrant(id, change) })
 }
 
 // Change implements [deviceauth.Vault].
 func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
-	return s.commit(ctx, func(txn *badger.Txn) error { return changeDocument(txn, name, change) })
+	return s.commit(ctx, func(b *batch) error { return b.changeDocument(name, change) })
 }
 
 // commit hands a change to the committer and waits. Once handed over it is
 // waited for whatever ctx says: only the disk knows how it went.
-func (s *Store) commit(ctx context.Context, change func(*badger.Txn) error) error {
+func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 	j := &job{change: change, done: make(chan struct{})}
 	select {
 	case s.jobs <- j:
@@ -65,7 +65,7 @@ func (s *Store) commitJobs() {
 	for {
 		select {
 		case first := <-s.jobs:
-			s.commitBatch(s.collect(first))
+			s.commitTogether(s.collect(first))
 		case <-s.stop:
 			return
 		}
@@ -73,25 +73,25 @@ func (s *Store) commitJobs() {
 }
 
 func (s *Store) collect(first *job) []*job {
-	batch := []*job{first}
-	for len(batch) < maxBatch {
+	jobs := []*job{first}
+	for len(jobs) < maxBatch {
 		select {
 		case j := <-s.jobs:
-			batch = append(batch, j)
+			jobs = append(jobs, j)
 		default:
-			return batch
+			return jobs
 		}
 	}
-	return batch
+	return jobs
 }
 
-// commitBatch answers nobody before the sync: not even whom its change refused,
+// commitTogether answers nobody before the sync: not even whom its change refused,
 // for the refusal may rest on a change beside it.
-func (s *Store) commitBatch(batch []*job) {
+func (s *Store) commitTogether(jobs []*job) {
 	s.writes.Lock()
-	err := s.runBatch(batch)
+	err := s.try(jobs)
 	s.writes.Unlock()
-	for _, j := range batch {
+	for _, j := range jobs {
 		if err != nil {
 			j.err = wrap(err)
 		}
@@ -99,41 +99,53 @@ func (s *Store) commitBatch(batch []*job) {
 	}
 }
 
-func (s *Store) runBatch(batch []*job) error {
+// try runs the jobs in one transaction until no other one gets in its way.
+func (s *Store) try(jobs []*job) error {
 	for {
-		wrote, err := s.runOnce(batch)
+		b := &batch{txn: s.db.NewTransaction(true), changed: map[deviceauth.ID]cached{}}
+		err := b.run(jobs)
+		if err == nil && b.wrote {
+			err = b.txn.Commit()
+		}
+		b.txn.Discard()
 		if errors.Is(err, badger.ErrConflict) {
 			continue
 		}
-		if err != nil || !wrote {
+		if err == nil && b.wrote {
+			err = s.db.Sync()
+		}
+		if err != nil {
+			s.known.forget(b.changed)
 			return err
 		}
-		return s.db.Sync()
+		s.known.replace(b.changed)
+		return nil
 	}
 }
 
-// runOnce runs all changes in one transaction. A change that fails must leave
-// nothing behind, so each writes only when it has decided (see changeGrant).
-func (s *Store) runOnce(batch []*job) (wrote bool, err error) {
-	txn := s.db.NewTransaction(true)
-	defer txn.Discard()
-	for _, j := range batch {
-		if j.err = j.change(txn); j.err == nil {
-			wrote = true
+// A batch is one transaction with what it changes.
+type batch struct {
+	txn     *badger.Txn
+	wrote   bool
+	changed map[deviceauth.ID]cached
+}
+
+// run lets each job decide and then write: one that fails has written nothing.
+func (b *batch) run(jobs []*job) error {
+	for _, j := range jobs {
+		if j.err = j.change(b); j.err == nil {
+			b.wrote = true
 		}
 		if errors.Is(j.err, badger.ErrTxnTooBig) {
-			return false, j.err
+			return j.err
 		}
 	}
-	if !wrote {
-		return false, nil
-	}
-	return true, txn.Commit()
+	return nil
 }
 
 // changeGrant reads, changes and writes a grant and its indexes.
-func changeGrant(txn *badger.Txn, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	g, expires, err := read(txn, grantKey(id))
+func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	g, expires, err := read(b.txn, grantKey(id))
 	if err != nil {
 		return err
 	}
@@ -148,33 +160,35 @@ func changeGrant(txn *badger.Txn, id deviceauth.ID, change func(*deviceauth.Gran
 	// may leave before the older one that it covers, which would come back.
 	until := max(second(g.KeepUntil()), expires)
 	if g.State != deviceauth.Pending {
-		if err := freeCode(txn, g); err != nil {
+		if err := b.freeCode(g); err != nil {
 			return err
 		}
 	}
 	if g.Person != nil {
-		if err := txn.SetEntry(entry(subjectKey(g), nil, until)); err != nil {
+		if err := b.txn.SetEntry(entry(subjectKey(g), nil, until)); err != nil {
 			return err
 		}
 	}
-	return txn.SetEntry(entry(grantKey(id), value, until))
+	own := *g
+	b.changed[id] = cached{&own, until}
+	return b.txn.SetEntry(entry(grantKey(id), value, until))
 }
 
 // freeCode gives the user code back, unless another grant has it by now.
-func freeCode(txn *badger.Txn, g *deviceauth.Grant) error {
-	id, err := holder(txn, g.UserCode)
+func (b *batch) freeCode(g *deviceauth.Grant) error {
+	id, err := holder(b.txn, g.UserCode)
 	if errors.Is(err, deviceauth.ErrNotFound) || err == nil && id != g.ID {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return txn.SetEntry(entry(codeKey(g.UserCode), nil, second(g.Expires)))
+	return b.txn.SetEntry(entry(codeKey(g.UserCode), nil, second(g.Expires)))
 }
 
-func changeDocument(txn *badger.Txn, name string, change func([]byte) ([]byte, error)) error {
+func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error)) error {
 	var old []byte
-	item, err := txn.Get(vaultKey(name))
+	item, err := b.txn.Get(vaultKey(name))
 	if err == nil {
 		old, err = item.ValueCopy(nil)
 	}
@@ -185,5 +199,5 @@ func changeDocument(txn *badger.Txn, name string, change func([]byte) ([]byte, e
 	if err != nil {
 		return err
 	}
-	return txn.Set(vaultKey(name), document)
+	return b.txn.Set(vaultKey(name), document)
 }

@@ -1,0 +1,87 @@
+package badgerstore
+
+import (
+	"sync"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A cache keeps decoded grants, because decoding one takes longer than finding
+// it. It may do so because no other process can change the database: it is
+// never behind what has been answered. Two rules make that so. A change enters
+// it before anybody is told of the change. And what a reader found enters it
+// only if nothing has changed since before the reader looked.
+//
+// It holds two generations: when the young one is full it becomes the old one,
+// and what nobody asked for since is forgotten.
+type cache struct {
+	mu         sync.RWMutex
+	changes    uint64 // counts what has changed
+	young, old map[deviceauth.ID]cached
+}
+
+// cached is a grant and the second in which Badger forgets it.
+type cached struct {
+	grant   *deviceauth.Grant
+	expires uint64
+}
+
+// generation bounds the memory: two times so many grants of 1 or 2 KiB.
+const generation = 8192
+
+func newCache() *cache { return &cache{young: map[deviceauth.ID]cached{}} }
+
+// get returns the caller's own copy of a grant, or nil, and a mark for put.
+func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, mark uint64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	item, ok := c.young[id]
+	if !ok {
+		item, ok = c.old[id]
+	}
+	if !ok || uint64(time.Now().Unix()) >= item.expires {
+		return nil, c.changes
+	}
+	own := *item.grant
+	return &own, c.changes
+}
+
+// put keeps what a reader found, unless something has changed since its mark.
+func (c *cache) put(g *deviceauth.Grant, expires, mark uint64) {
+	own := *g
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes == mark {
+		c.keep(own.ID, cached{&own, expires})
+	}
+}
+
+// replace takes in changes that are on the disk.
+func (c *cache) replace(changed map[deviceauth.ID]cached) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	for id, item := range changed {
+		c.keep(id, item)
+	}
+}
+
+// forget drops grants of which nobody knows whether their change was kept.
+func (c *cache) forget(changed map[deviceauth.ID]cached) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	for id := range changed {
+		delete(c.young, id)
+		delete(c.old, id)
+	}
+}
+
+func (c *cache) keep(id deviceauth.ID, item cached) {
+	if len(c.young) >= generation {
+		c.old, c.young = c.young, make(map[deviceauth.ID]cached, generation)
+	}
+	c.young[id] = item
+	delete(c.old, id)
+}
