@@ -95,6 +95,9 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.log, a.slog, a.ready = ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	if a.Issuer == "" {
+		return errors.New("issuer is missing: device_login and device_auth need the global option device_login { issuer … }")
+	}
 	if err := a.resolve(); err != nil {
 		return err
 	}

@@ -115,8 +115,8 @@ func (g *Guard) check(w http.ResponseWriter, r *http.Request) (pass bool, err er
 	case id != nil:
 		caddyhttp.SetVar(r.Context(), tokenVar, token)
 		g.sentry.Identify(r, id)
-		g.setPlaceholders(r, id)
 	}
+	setPlaceholders(r, id)
 	return true, nil
 }
 
@@ -130,12 +130,21 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, c *httpapi.Challe
 	return caddyhttp.Error(c.Status, c)
 }
 
-// setPlaceholders serves {http.auth.user.*}: in header_up, and in the access log.
-func (g *Guard) setPlaceholders(r *http.Request, id *deviceauth.Identity) {
+// placeholders are what {http.auth.user.*} serves, with the claims behind them.
+var placeholders = map[string]string{
+	"id": "user", "sub": "sub", "client": "client_id", "scopes": "scope", "email": "email", "name": "name", "groups": "groups",
+}
+
+// setPlaceholders serves header_up and the access log. They are empty for an
+// anonymous request: header_up would forward an unset one as it is written.
+func setPlaceholders(r *http.Request, id *deviceauth.Identity) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.auth.user.id", httpapi.Claim(id, "user"))
-	for placeholder, claim := range map[string]string{"sub": "sub", "client": "client_id", "scopes": "scope", "email": "email", "name": "name", "groups": "groups"} {
-		repl.Set("http.auth.user."+placeholder, httpapi.Claim(id, claim))
+	for name, claim := range placeholders {
+		value := ""
+		if id != nil {
+			value = httpapi.Claim(id, claim)
+		}
+		repl.Set("http.auth.user."+name, value)
 	}
 }
 

@@ -218,7 +218,8 @@ func (s *Sentry) Identify(r *http.Request, id *deviceauth.Identity) {
 }
 
 // Claim spells a claim of an identity as one line of text; lists are joined by
-// commas, as Remote-Groups is read everywhere.
+// commas, as Remote-Groups is read everywhere. An e-mail address of which the
+// upstream says that it is not verified is nobody's: backends take it for proof.
 func Claim(id *deviceauth.Identity, name string) string {
 	switch name {
 	case "user":
@@ -229,6 +230,10 @@ func Claim(id *deviceauth.Identity, name string) string {
 		return id.ClientID
 	case "scope":
 		return string(id.Scope)
+	case "email":
+		if _, told := id.Person.Claims["email_verified"]; told && !id.Person.Claims.Bool("email_verified") {
+			return ""
+		}
 	}
 	return deviceauth.Plain(strings.Join(id.Person.Claims.Strings(name), ","))
 }

@@ -102,6 +102,19 @@ func TestOwnedHeadersAreStrippedInEverySpelling(t *testing.T) {
 	}
 }
 
+func TestUnverifiedEmailIsNotTold(t *testing.T) {
+	for value, want := range map[any]string{true: "a@example.com", "true": "a@example.com", false: "", "false": "", nil: ""} {
+		id := &deviceauth.Identity{Person: &deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com", "email_verified": value}}}
+		if got := httpapi.Claim(id, "email"); got != want {
+			t.Errorf("email_verified %v: %q, want %q", value, got, want)
+		}
+	}
+	id := &deviceauth.Identity{Person: &deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com"}}}
+	if got := httpapi.Claim(id, "email"); got == "" {
+		t.Error("an upstream that says nothing of verification is believed")
+	}
+}
+
 func TestBackendIsToldWhoAsks(t *testing.T) {
 	s := newSite(t)
 	s.signIn.person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com", "groups": []any{"staff", "ops"}, "department": "R&D"}

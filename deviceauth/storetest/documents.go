@@ -1,0 +1,46 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// The checks of the vault.
+
+func documentChangesAreAtomic(ctx context.Context, s deviceauth.Backend) error {
+	add := func(old []byte) ([]byte, error) { return append(old, 'x'), nil }
+	if _, err := race(func(int) error { return s.Change(ctx, "a", add) }); err != nil {
+		return err
+	}
+	if err := s.Change(ctx, "b", add); err != nil {
+		return err
+	}
+	return s.Change(ctx, "a", func(old []byte) ([]byte, error) {
+		if len(old) != racers {
+			return nil, fmt.Errorf("%d changes were kept, want %d", len(old), racers)
+		}
+		return old, nil
+	})
+}
+
+func failedDocumentIsKept(ctx context.Context, s deviceauth.Backend) error {
+	return first(
+		func() error { return s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil }) },
+		func() error {
+			if err := s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
+				return fmt.Errorf("got %v, want the error of the change as it is", err)
+			}
+			return nil
+		},
+		func() error {
+			return s.Change(ctx, "a", func(old []byte) ([]byte, error) {
+				if string(old) != "kept" {
+					return nil, fmt.Errorf("the document is %q", old)
+				}
+				return old, nil
+			})
+		},
+	)
+}
