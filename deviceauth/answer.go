@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 )
 
 // What the page of a person is told.
@@ -12,21 +13,41 @@ var (
 	errBarred     = Refuse("not_permitted", "this account may not connect devices here")
 )
 
+// An InspectRequest is a person asking what waits for a code.
+type InspectRequest struct {
+	Person *Person    // who is signed in: every guess has a name
+	From   netip.Addr // where the person's browser is
+	Code   string     // as it was typed
+}
+
 // Inspect finds the grant that waits for a code, for a person who is signed in
 // and may approve. A wrong, an expired and a used code are refused in the same
-// words, unknown_code, so that the answer tells a guesser nothing. A person
-// outside the allow rules is refused with not_permitted, whatever the code.
-func (e *Engine) Inspect(ctx context.Context, p *Person, typed string) (*Grant, error) {
-	if !e.Permits(p) {
-		e.tell(EventBarred, nil, p)
+// words, unknown_code, so that the answer tells a guesser nothing; who typed
+// too many of them is refused with a *[Throttled]. A person outside the allow
+// rules is refused with not_permitted, whatever the code.
+func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
+	if !e.Permits(r.Person) {
+		e.tell(EventBarred, nil, r.Person)
 		return nil, errBarred
 	}
+	now, limits := e.now(), limits(r.Person, r.From)
+	if wait := e.cfg.Live.guesses.wait(limits, now); wait > 0 {
+		return nil, &Throttled{Refusal{"too_many_guesses", "too many wrong codes"}, wait}
+	}
+	g, err := e.waiting(ctx, r.Code, now)
+	if errors.Is(err, errNoSuchCode) {
+		e.cfg.Live.guesses.wrong(limits, now)
+	}
+	return g, err
+}
+
+func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Grant, error) {
 	code, ok := ParseUserCode(typed)
 	if !ok {
 		return nil, errNoSuchCode
 	}
 	g, err := e.cfg.Store.ByUserCode(ctx, code)
-	if errors.Is(err, ErrNotFound) || err == nil && !g.Open(e.now()) {
+	if errors.Is(err, ErrNotFound) || err == nil && !g.Open(now) {
 		return nil, errNoSuchCode
 	}
 	return g, err

@@ -3,6 +3,7 @@ package deviceauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -90,9 +91,13 @@ func (w *world) poll(a *deviceauth.Authorization) (*deviceauth.Tokens, error) {
 	return w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal()})
 }
 
+func (w *world) inspect(p *deviceauth.Person, code string) (*deviceauth.Grant, error) {
+	return w.Inspect(w.Context(), deviceauth.InspectRequest{Person: p, From: here, Code: code})
+}
+
 func (w *world) answer(a *deviceauth.Authorization, allow bool) {
 	w.Helper()
-	g, err := w.Inspect(w.Context(), alice, a.UserCode)
+	g, err := w.inspect(alice, a.UserCode)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -526,7 +531,8 @@ func TestInspectTellsAGuesserNothing(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		var texts []string
 		for _, code := range []string{used.UserCode, expired.UserCode, "BBBB-BBBB", "", "☃", strings.Repeat("B", 500)} {
-			_, err := w.Inspect(w.Context(), alice, code)
+			time.Sleep(10 * time.Minute) // so that no limit is reached
+			_, err := w.inspect(alice, code)
 			w.wants("unknown_code", err)
 			texts = append(texts, err.Error())
 		}
@@ -535,12 +541,66 @@ func TestInspectTellsAGuesserNothing(t *testing.T) {
 		}
 		open := w.authorize()
 		for _, p := range []*deviceauth.Person{mallory, person("bob", "bob@example.com", false), {Subject: "old|1", Upstream: "old"}} {
-			_, err := w.Inspect(w.Context(), p, open.UserCode)
+			_, err := w.inspect(p, open.UserCode)
 			w.wants("not_permitted", err)
 		}
-		if _, err := w.Inspect(w.Context(), alice, " "+strings.ToLower(strings.ReplaceAll(open.UserCode, "-", "–"))+" "); err != nil {
+		if _, err := w.inspect(alice, " "+strings.ToLower(strings.ReplaceAll(open.UserCode, "-", "–"))+" "); err != nil {
 			w.Errorf("as people type it: %v", err)
 		}
+	})
+}
+
+// protocol 36
+func TestGuessingIsStopped(t *testing.T) {
+	guess := func(w *world, p *deviceauth.Person, from netip.Addr, code, want string) {
+		w.Helper()
+		_, err := w.Inspect(w.Context(), deviceauth.InspectRequest{Person: p, From: from, Code: code})
+		w.wants(want, err)
+	}
+	bob := person("bob", "bob@example.com", true)
+	t.Run("by address", func(t *testing.T) {
+		in(t, func(w *world) {
+			right := w.authorize()
+			for range 5 {
+				guess(w, alice, here, right.UserCode, "") // a right code resets nothing
+				guess(w, alice, here, "BBBB-BBBB", "unknown_code")
+			}
+			guess(w, alice, here, right.UserCode, "too_many_guesses")
+			guess(w, bob, here, right.UserCode, "too_many_guesses")
+			guess(w, alice, away, right.UserCode, "")
+			time.Sleep(10*time.Minute - time.Second)
+			guess(w, alice, here, "BBBB-BBBB", "too_many_guesses")
+			time.Sleep(time.Second)
+			guess(w, alice, here, "BBBB-BBBB", "unknown_code")
+		})
+	})
+	t.Run("by IPv6 prefix", func(t *testing.T) {
+		in(t, func(w *world) {
+			for i := range 5 {
+				guess(w, alice, netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), "BBBB-BBBB", "unknown_code")
+			}
+			guess(w, alice, netip.MustParseAddr("2001:db8::ffff"), "BBBB-BBBB", "too_many_guesses")
+			guess(w, alice, netip.MustParseAddr("2001:db8:0:1::1"), "BBBB-BBBB", "unknown_code")
+		})
+	})
+	t.Run("by person", func(t *testing.T) {
+		in(t, func(w *world) {
+			for i := range 10 {
+				guess(w, alice, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), "BBBB-BBBB", "unknown_code")
+			}
+			guess(w, alice, away, "BBBB-BBBB", "too_many_guesses")
+			guess(w, bob, away, "BBBB-BBBB", "unknown_code")
+		})
+	})
+	t.Run("in total", func(t *testing.T) {
+		in(t, func(w *world) {
+			for i := range 600 {
+				guess(w, person(fmt.Sprint(i), "x@example.com", true), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), "BBBB-BBBB", "unknown_code")
+			}
+			guess(w, bob, away, "BBBB-BBBB", "too_many_guesses")
+			time.Sleep(time.Minute)
+			guess(w, bob, away, "BBBB-BBBB", "unknown_code")
+		})
 	})
 }
 
@@ -548,7 +608,7 @@ func TestInspectTellsAGuesserNothing(t *testing.T) {
 func TestSecondDecisionChangesNothing(t *testing.T) {
 	in(t, func(w *world) {
 		a := w.authorize()
-		g, err := w.Inspect(w.Context(), alice, a.UserCode)
+		g, err := w.inspect(alice, a.UserCode)
 		w.wants("", err)
 		w.answer(a, true)
 		for _, allow := range []bool{true, false} {
@@ -580,7 +640,7 @@ func TestNetworkPolicy(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			in(t, func(w *world) {
 				a := w.authorize()
-				g, err := w.Inspect(w.Context(), alice, a.UserCode)
+				g, err := w.inspect(alice, a.UserCode)
 				w.wants("", err)
 				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: test.from, Confirmed: test.confirmed})
 				w.wants(test.want, err)

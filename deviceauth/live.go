@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Live is what only memory knows of pending grants: who waits for an answer,
-// and how often each device asks. Nothing of it is worth a write to a disk: a
-// device that is told "pending" once more has lost nothing.
+// Live is what only memory knows: who waits for an answer, how often each
+// device asks, and who typed wrong codes. Nothing of it is worth a write to a
+// disk: a device that is told "pending" once more has lost nothing.
 //
 // It outlives an engine, so that a reload of the configuration forgets no pace
 // and a decision wakes the polls that the engine before still holds.
@@ -15,6 +15,8 @@ type Live struct {
 	mu    sync.Mutex
 	codes map[ID]*liveCode
 	held  int
+
+	guesses guesses
 }
 
 // liveCode is a pending code's entry.
@@ -34,7 +36,9 @@ const (
 )
 
 // NewLive returns an empty Live.
-func NewLive() *Live { return &Live{codes: map[ID]*liveCode{}} }
+func NewLive() *Live {
+	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}}
+}
 
 // arrival is what a pending poll is to be told.
 type arrival struct {

@@ -36,7 +36,7 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 }
 
 func (h *Handler) ask(r *http.Request, s *session, code string, unconfirmed bool) (*answer, error) {
-	g, err := h.cfg.Engine.Inspect(r.Context(), s.Person, code)
+	g, err := h.cfg.Engine.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: h.cfg.ClientIP(r), Code: code})
 	if err != nil {
 		return nil, err
 	}

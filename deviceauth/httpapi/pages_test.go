@@ -70,6 +70,21 @@ func TestWrongExpiredAndUsedCodesGetOnePage(t *testing.T) {
 }
 
 // protocol 36
+func TestTooManyWrongCodesAreToldTheTimeToWait(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	for range 5 {
+		b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
+		b.sees(404, "That code does not work")
+	}
+	b.ask()
+	b.sees(429, "Please wait 10 minutes")
+	if b.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// protocol 36
 func TestCodeIsLookedUpOnlyForSomebodySignedIn(t *testing.T) {
 	b := newSite(t).browser()
 	for _, code := range []string{"BBBB-BBBB", says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)} {

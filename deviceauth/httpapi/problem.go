@@ -2,7 +2,10 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -61,7 +64,25 @@ func (h *Handler) pageError(r *http.Request, err error) *answer {
 	return a
 }
 
+// throttled says how long to wait.
+func (h *Handler) throttled(wait time.Duration) (*answer, error) {
+	minutes := int((wait + time.Minute - 1) / time.Minute)
+	text := fmt.Sprintf("Too many codes were wrong. Please wait %d minutes, then type the one that your device shows.", minutes)
+	if minutes == 1 {
+		text = "Too many codes were wrong. Please wait a minute, then type the one that your device shows."
+	}
+	a, err := h.problem(http.StatusTooManyRequests, "Please wait", text, "Type a code", "")
+	if err != nil {
+		return nil, err
+	}
+	return a.set("Retry-After", strconv.Itoa(wholeSeconds(wait))), nil
+}
+
 func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
+	var throttled *deviceauth.Throttled
+	if errors.As(err, &throttled) {
+		return h.throttled(throttled.Wait)
+	}
 	refusal := deviceauth.Refused(err)
 	if refusal != nil {
 		n, known := notices[refusal.Code]

@@ -1,0 +1,100 @@
+package deviceauth
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// guesses counts wrong user codes, so that the 34 bits of a code are never
+// tried out: by address, because machines guess; by person, because a guesser
+// may have many addresses but must sign in; and in total, because accounts can
+// be many too. A right code resets nothing, or a guesser would own one.
+type guesses struct {
+	mu     sync.Mutex
+	counts map[string]*guessCount
+}
+
+// guessCount is a window that opens at the first wrong code.
+type guessCount struct {
+	wrong int
+	ends  time.Time
+}
+
+// A guessLimit is how many wrong codes one key may have in one window.
+type guessLimit struct {
+	key    string
+	most   int
+	window time.Duration
+}
+
+// maxGuessers bounds the memory to some 10 MiB.
+const maxGuessers = 100_000
+
+// limits are those that a guess counts against.
+func limits(p *Person, from netip.Addr) []guessLimit {
+	return []guessLimit{
+		{"address " + neighbourhood(from), 5, 10 * time.Minute},
+		{"person " + p.Subject, 10, 10 * time.Minute},
+		{"all", 600, time.Minute},
+	}
+}
+
+// neighbourhood is what one guesser has for nothing: an IPv4 address, or an
+// IPv6 prefix of 64 bits.
+func neighbourhood(addr netip.Addr) string {
+	if addr = addr.Unmap(); addr.Is6() {
+		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return addr.String()
+}
+
+// wait returns how long to wait before the next guess, or 0.
+func (g *guesses) wait(list []guessLimit, now time.Time) (longest time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, limit := range list {
+		if c := g.counts[limit.key]; c != nil && c.wrong >= limit.most {
+			longest = max(longest, c.ends.Sub(now))
+		}
+	}
+	return longest
+}
+
+// wrong notes a wrong code.
+func (g *guesses) wrong(list []guessLimit, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, limit := range list {
+		c := g.counts[limit.key]
+		if c == nil || !now.Before(c.ends) {
+			g.sweep(now)
+			c = &guessCount{ends: now.Add(limit.window)}
+			g.counts[limit.key] = c
+		}
+		c.wrong++
+	}
+}
+
+// sweep makes room as Live's does; at the bound the counts in total still hold.
+func (g *guesses) sweep(now time.Time) {
+	looks := 4
+	for key, c := range g.counts {
+		if looks--; looks < 0 {
+			return
+		}
+		if !now.Before(c.ends) || len(g.counts) >= maxGuessers && key != "all" {
+			delete(g.counts, key)
+		}
+	}
+}
+
+// Throttled is a refusal to look at a code at all, with the time to wait.
+type Throttled struct {
+	Refusal
+	Wait time.Duration
+}
+
+func (t *Throttled) Unwrap() error { return &t.Refusal }
