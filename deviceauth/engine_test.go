@@ -323,6 +323,19 @@ func TestHeldPollEndsWhen(t *testing.T) {
 	}
 }
 
+func TestClientThatHasGoneAwayTakesNoTokens(t *testing.T) {
+	in(t, func(w *world) {
+		a := w.authorize()
+		w.answer(a, true)
+		gone, hangUp := context.WithCancel(w.Context())
+		hangUp()
+		_, err := w.Redeem(gone, deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal()})
+		w.wants("authorization_pending", err)
+		_, err = w.poll(a)
+		w.wants("", err)
+	})
+}
+
 // protocol 16
 func TestPollBesideAHeldOneIsEarly(t *testing.T) {
 	in(t, func(w *world) {

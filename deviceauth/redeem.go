@@ -87,8 +87,12 @@ func (p *poll) redemption(t *Tokens) Redemption {
 }
 
 // redeem does in earnest what the dry run promised, and hands out the tokens
-// if it is still so: of many polls at once exactly one comes first.
+// if it is still so: of many polls at once exactly one comes first. A client
+// that has gone away is not one of them: its tokens would go with it.
 func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
+	if ctx.Err() != nil {
+		return nil, errPending
+	}
 	before := State("")
 	g, err := p.e.apply(ctx, p.code.id, func(g *Grant) error {
 		before = g.State

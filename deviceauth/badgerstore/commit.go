@@ -85,8 +85,8 @@ func (s *Store) collect(first *job) []*job {
 	return jobs
 }
 
-// commitTogether answers nobody before the sync: not even whom its change refused,
-// for the refusal may rest on a change beside it.
+// commitTogether answers nobody before the sync: not even whom its change
+// refused, for the refusal may rest on a change beside it.
 func (s *Store) commitTogether(jobs []*job) {
 	s.writes.Lock()
 	err := s.try(jobs)

@@ -189,6 +189,9 @@ func (h *Handler) oauthError(r *http.Request, err error) *answer {
 const retryAfter = "5"
 
 func (h *Handler) fault(r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client went away, which is no fault
+	}
 	h.cfg.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
 }
 
