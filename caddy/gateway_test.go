@@ -154,6 +154,11 @@ func (g *gateway) kill() {
 		g.cmd.Process.Signal(syscall.SIGKILL)
 		g.cmd.Wait()
 	}
+	for _, trouble := range []string{"DATA RACE", "panic"} { // the first where GOFLAGS=-race
+		if strings.Contains(g.log.String(), trouble) {
+			g.t.Errorf("%s in the server's log:\n%s", trouble, g.log)
+		}
+	}
 }
 
 // run runs a command beside the server and returns what it printed.

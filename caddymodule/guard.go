@@ -32,6 +32,7 @@ type Guard struct {
 	Preflight string `json:"preflight,omitempty"`
 
 	app    *App
+	owned  httpapi.Owned
 	sentry *httpapi.Sentry // made by App.Start
 }
 
@@ -45,6 +46,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	if g.app, err = findApp(ctx); err != nil {
 		return err
 	}
+	g.owned = g.config().Owned()
 	g.app.guards = append(g.app.guards, g)
 	return nil
 }
@@ -77,6 +79,7 @@ const tokenVar = "device_auth.token"
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	g.owned.Strip(r)
 	s, leave, err := g.app.serving(w, r)
 	if err != nil {
 		return err
@@ -99,7 +102,6 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 // check decides on the request and makes it ready for the backend.
 func (g *Guard) check(w http.ResponseWriter, r *http.Request) (pass bool, err error) {
-	g.sentry.Strip(r)
 	if g.sentry.Preflight(w.Header(), r) {
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil

@@ -51,16 +51,12 @@ type Sentry struct {
 	guard   Guard
 	engine  *deviceauth.Engine
 	headers []IdentityHeader
-	owned   map[string]bool // header names that are never the client's, as spelled by canonical
 	origins map[string]bool
 }
 
 // NewSentry makes a guard ready.
 func NewSentry(g Guard, e *deviceauth.Engine) *Sentry {
-	s := &Sentry{guard: g, engine: e, headers: g.identityHeaders(), owned: map[string]bool{}, origins: map[string]bool{}}
-	for _, h := range append(s.headers, defaultHeaders...) { // also those that were renamed
-		s.owned[canonical(h.Name)] = true
-	}
+	s := &Sentry{guard: g, engine: e, headers: g.identityHeaders(), origins: map[string]bool{}}
 	for _, o := range e.Origins() {
 		s.origins[o] = true
 	}
@@ -80,32 +76,6 @@ func (g *Guard) identityHeaders() []IdentityHeader {
 		}
 	}
 	return list
-}
-
-// canonical spells a header name the one way that all its spellings share:
-// servers behind CGI read Remote_User and Remote-User as the same variable.
-func canonical(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'A' && r <= 'Z':
-			return r + 'a' - 'A'
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			return r
-		}
-		return '-'
-	}, name)
-}
-
-// Strip takes the owned headers off a request, in every spelling, and out of
-// its trailers. It comes before everything else, on every path.
-func (s *Sentry) Strip(r *http.Request) {
-	for _, h := range []http.Header{r.Header, r.Trailer} {
-		for name := range h {
-			if s.owned[canonical(name)] {
-				delete(h, name)
-			}
-		}
-	}
 }
 
 // Preflight reports whether a request is a CORS preflight that is not the
