@@ -200,14 +200,23 @@ func (l *logBuffer) String() string {
 // api calls the guarded API and returns the status and body.
 func (g *gateway) api(token string) (int, string) {
 	g.t.Helper()
-	r, err := http.NewRequest("GET", g.url+"/api/products", nil)
+	header := http.Header{}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	}
+	response, body := g.request("GET", "/api/products", header)
+	return response.StatusCode, body
+}
+
+// request calls a path of the gateway with headers as they are.
+func (g *gateway) request(method, path string, header http.Header) (*http.Response, string) {
+	g.t.Helper()
+	r, err := http.NewRequest(method, g.url+path, nil)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	response, err := http.DefaultClient.Do(r)
+	r.Header = header
+	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -216,5 +225,5 @@ func (g *gateway) api(token string) (int, string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return response.StatusCode, string(body)
+	return response, string(body)
 }

@@ -7,26 +7,6 @@ import (
 	"testing"
 )
 
-// request calls a path of the gateway with raw headers.
-func (g *gateway) request(method, path string, header http.Header) (*http.Response, string) {
-	g.t.Helper()
-	r, err := http.NewRequest(method, g.url+path, nil)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	r.Header = header
-	response, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return response, string(body)
-}
-
 // token goes all the way.
 func (g *gateway) token() string {
 	g.t.Helper()
