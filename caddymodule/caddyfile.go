@@ -194,6 +194,8 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 		"device_authorization": text(&a.Paths.DeviceAuthorization),
 		"token":                text(&a.Paths.Token),
 		"revoke":               text(&a.Paths.Revoke),
+		"introspect":           text(&a.Paths.Introspect),
+		"userinfo":             text(&a.Paths.Userinfo),
 		"jwks":                 text(&a.Paths.JWKS),
 		"device":               text(&a.Paths.Device),
 	}, nil}.read(d)

@@ -34,7 +34,7 @@ var (
 // known by its digest; whether its grant lives is asked every time, so that a
 // revocation waits for no cache. Refusals: invalid_token, insufficient_scope.
 func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Identity, error) {
-	claims, err := e.verified(token)
+	claims, g, err := e.living(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -45,17 +45,27 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 	if !slices.ContainsFunc(claims.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
 		return nil, errBadToken
 	}
-	g, err := e.cfg.Store.Get(ctx, claims.Grant)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, err
-	}
-	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil {
-		return nil, errBadToken
-	}
 	if !need.Scope.Within(claims.Scope) {
 		return nil, errNoScope
 	}
 	return &Identity{g.Person, g.ClientID, claims.Scope, g.ID, time.Unix(claims.Expires, 0)}, nil
+}
+
+// living returns the claims of an access token of ours, whatever its audience,
+// and its grant, if both are good.
+func (e *Engine) living(ctx context.Context, token string) (*AccessClaims, *Grant, error) {
+	claims, err := e.verified(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := e.cfg.Store.Get(ctx, claims.Grant)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, nil, err
+	}
+	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil {
+		return nil, nil, errBadToken
+	}
+	return claims, g, nil
 }
 
 // verified returns the claims of a token that is ours and in time.

@@ -117,12 +117,8 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 		return nil, "", s.challenge(r, http.StatusUnauthorized, errNoCredentials)
 	}
 	id, err = s.engine.Admit(r.Context(), token, s.guard.Need)
-	if refusal := deviceauth.Refused(err); refusal != nil {
-		status := http.StatusUnauthorized
-		if refusal.Code == "insufficient_scope" {
-			status = http.StatusForbidden
-		}
-		return nil, "", s.challenge(r, status, err)
+	if deviceauth.Refused(err) != nil {
+		return nil, "", s.refusal(r, err)
 	}
 	if err == nil && !s.guard.KeepToken {
 		r.Header.Del("Authorization")
@@ -163,6 +159,14 @@ func isToken68(s string) bool {
 	return body != "" && strings.IndexFunc(body, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._~+/", r))
 	}) < 0
+}
+
+// refusal is the challenge that an engine's no becomes.
+func (s *Sentry) refusal(r *http.Request, err error) *Challenge {
+	if deviceauth.Refused(err).Code == "insufficient_scope" {
+		return s.challenge(r, http.StatusForbidden, err)
+	}
+	return s.challenge(r, http.StatusUnauthorized, err)
 }
 
 // challenge is RFC 6750 §3; a request without credentials is told no error.

@@ -43,6 +43,7 @@ type Handler struct {
 	pages   *pages
 	origin  string // of the issuer: scheme and host
 	cross   *http.CrossOriginProtection
+	sentry  *Sentry // of the userinfo endpoint
 }
 
 // A route is what one path offers.
@@ -82,6 +83,7 @@ func New(c Config) (*Handler, error) {
 	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
 		return nil, err
 	}
+	h.sentry = NewSentry(Guard{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
 	h.routes = h.table()
 	return h, nil
 }
@@ -110,6 +112,8 @@ func (h *Handler) table() map[string]route {
 		p.DeviceAuthorization:   post(h.deviceAuthorization),
 		p.Token:                 post(h.token),
 		p.Revoke:                post(h.revoke),
+		p.Introspect:            post(h.introspect),
+		p.Userinfo:              {map[string]does{http.MethodGet: h.userinfo, http.MethodPost: h.userinfo}, corsClients, h.bearerError},
 		p.JWKS:                  open(h.jwks),
 		p.Device:                page(h.codePage, h.submitCode),
 		p.Device + "/sign-in":   page(h.signInPage, nil),

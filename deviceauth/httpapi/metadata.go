@@ -13,19 +13,22 @@ func (h *Handler) metadata(*http.Request) (*answer, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
 	return public(jsonAnswer(http.StatusOK, map[string]any{
-		"issuer":                                     e.Issuer(),
-		"device_authorization_endpoint":              h.origin + p.DeviceAuthorization,
-		"token_endpoint":                             h.origin + p.Token,
-		"revocation_endpoint":                        h.origin + p.Revoke,
-		"jwks_uri":                                   h.origin + p.JWKS,
-		"grant_types_supported":                      []string{grantDeviceCode, grantRefreshToken},
-		"response_types_supported":                   []string{},
-		"token_endpoint_auth_methods_supported":      methods,
-		"revocation_endpoint_auth_methods_supported": methods,
-		"scopes_supported":                           e.Scopes(),
-		"subject_types_supported":                    []string{"public"},
-		"id_token_signing_alg_values_supported":      h.cfg.Keys.Algorithms(),
-		"claims_supported":                           []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "name", "email", "email_verified", "picture", deviceauth.ScopeGroups},
+		"issuer":                                        e.Issuer(),
+		"device_authorization_endpoint":                 h.origin + p.DeviceAuthorization,
+		"token_endpoint":                                h.origin + p.Token,
+		"revocation_endpoint":                           h.origin + p.Revoke,
+		"introspection_endpoint":                        h.origin + p.Introspect,
+		"userinfo_endpoint":                             h.origin + p.Userinfo,
+		"jwks_uri":                                      h.origin + p.JWKS,
+		"grant_types_supported":                         []string{grantDeviceCode, grantRefreshToken},
+		"response_types_supported":                      []string{},
+		"token_endpoint_auth_methods_supported":         methods,
+		"revocation_endpoint_auth_methods_supported":    methods,
+		"introspection_endpoint_auth_methods_supported": methods[1:],
+		"scopes_supported":                              e.Scopes(),
+		"subject_types_supported":                       []string{"public"},
+		"id_token_signing_alg_values_supported":         h.cfg.Keys.Algorithms(),
+		"claims_supported":                              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "name", "email", "email_verified", "picture", deviceauth.ScopeGroups},
 	})), nil
 }
 

@@ -11,6 +11,8 @@ type Paths struct {
 	DeviceAuthorization string `json:"device_authorization,omitempty"` // /oauth2/device_authorization
 	Token               string `json:"token,omitempty"`                // /oauth2/token
 	Revoke              string `json:"revoke,omitempty"`               // /oauth2/revoke
+	Introspect          string `json:"introspect,omitempty"`           // /oauth2/introspect
+	Userinfo            string `json:"userinfo,omitempty"`             // /oauth2/userinfo
 	JWKS                string `json:"jwks,omitempty"`                 // /oauth2/jwks
 	Device              string `json:"device,omitempty"`               // /device
 
@@ -23,6 +25,8 @@ func (p *Paths) each() []pathOption {
 		{"device_authorization", &p.DeviceAuthorization, "/oauth2/device_authorization"},
 		{"token", &p.Token, "/oauth2/token"},
 		{"revoke", &p.Revoke, "/oauth2/revoke"},
+		{"introspect", &p.Introspect, "/oauth2/introspect"},
+		{"userinfo", &p.Userinfo, "/oauth2/userinfo"},
 		{"jwks", &p.JWKS, "/oauth2/jwks"},
 		{"device", &p.Device, "/device"},
 	}

@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// introspect is RFC 7662 §2. What is not alive has no other member.
+func (h *Handler) introspect(r *http.Request) (*answer, error) {
+	p, client, err := request(r)
+	if err != nil {
+		return nil, err
+	}
+	if p.get("token") == "" {
+		return nil, badRequest("token is missing")
+	}
+	found, err := h.cfg.Engine.Introspect(r.Context(), deviceauth.IntrospectRequest{Client: client, Token: p.get("token")})
+	if err != nil {
+		return nil, err
+	}
+	type active struct {
+		Active bool `json:"active"`
+	}
+	if found == nil {
+		return jsonAnswer(http.StatusOK, active{}), nil
+	}
+	kind := "Bearer"
+	if found.Refresh {
+		kind = ""
+	}
+	return jsonAnswer(http.StatusOK, struct {
+		active
+		deviceauth.AccessClaims
+		User string `json:"username,omitempty"`
+		Kind string `json:"token_type,omitempty"`
+	}{active{true}, found.Claims, found.User, kind}), nil
+}
+
+// userinfo is OpenID Connect Core §5.3.
+func (h *Handler) userinfo(r *http.Request) (*answer, error) {
+	token, given, err := h.sentry.token(r)
+	switch {
+	case err != nil:
+		return nil, h.sentry.challenge(r, http.StatusBadRequest, err)
+	case !given:
+		return nil, h.sentry.challenge(r, http.StatusUnauthorized, errNoCredentials)
+	}
+	claims, err := h.cfg.Engine.Userinfo(r.Context(), token)
+	if deviceauth.Refused(err) != nil {
+		return nil, h.sentry.refusal(r, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return jsonAnswer(http.StatusOK, claims), nil
+}
+
+// bearerError is RFC 6750 §3: what is wrong stands in the header.
+func (h *Handler) bearerError(r *http.Request, err error) *answer {
+	var c *Challenge
+	if !errors.As(err, &c) {
+		return h.oauthError(r, err)
+	}
+	return newAnswer(c.Status, "", nil).set("WWW-Authenticate", c.Header).set("Cache-Control", "no-store")
+}

@@ -1,0 +1,82 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Userinfo returns the claims that an access token opens, whatever its
+// audience (OpenID Connect Core §5.3). Refusals: invalid_token, and
+// insufficient_scope without openid.
+func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
+	claims, g, err := e.living(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if !claims.Scope.Has(ScopeOpenID) {
+		return nil, errNoScope
+	}
+	return UserClaims(g.Person, claims.Scope), nil
+}
+
+// An IntrospectRequest is somebody asking what a token is (RFC 7662 §2.1).
+type IntrospectRequest struct {
+	Client Credentials
+	Token  string // an access token, or a refresh token of the client's own
+}
+
+// An Introspection is the answer for a token that is alive (RFC 7662 §2.2).
+type Introspection struct {
+	Claims  AccessClaims // of an access token; of a refresh token those that it has
+	User    string
+	Refresh bool
+}
+
+var errNotConfidential = Refuse("invalid_client", "introspection is for clients with a secret")
+
+// Introspect says what a token is, to confidential clients. It returns nil for
+// whatever is not alive: an expired, revoked or unknown token, and another
+// client's refresh token. Refusals: invalid_client.
+func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspection, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	if client.Public {
+		return nil, errNotConfidential
+	}
+	if t, ok := e.refresh.parse(r.Token); ok {
+		return e.introspectRefresh(ctx, client, t)
+	}
+	claims, g, err := e.living(ctx, r.Token)
+	if Refused(err) != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Introspection{Claims: *claims, User: g.Person.User}, nil
+}
+
+func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitToken) (*Introspection, error) {
+	g, err := e.cfg.Store.Get(ctx, t.id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if g.ClientID != client.ID || !g.Refreshes(e.now(), t.digest()) {
+		return nil, nil
+	}
+	return &Introspection{User: g.Person.User, Refresh: true, Claims: AccessClaims{
+		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: g.Scope, Grant: g.ID,
+		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),
+	}}, nil
+}
+
+// Refreshes reports whether a refresh token is the grant's current one, in time.
+func (g *Grant) Refreshes(now time.Time, presented Digest) bool {
+	return g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) && g.Refresh.Current.equal(presented)
+}
