@@ -6,11 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/subtle"
-	"errors"
 	"sync"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
@@ -52,65 +50,7 @@ func newStorage(issuer string, c client) (*storage, error) {
 	}, nil
 }
 
-// A shelf is a map whose items leave at their time, or when it is full.
-type shelf[T any] map[string]shelved[T]
-
-type shelved[T any] struct {
-	value   T
-	expires time.Time
-}
-
-const shelfSize = 1000
-
-func (s shelf[T]) put(key string, value T, life time.Duration) {
-	now := time.Now()
-	for k, item := range s {
-		if now.After(item.expires) || len(s) >= shelfSize {
-			delete(s, k)
-		}
-	}
-	s[key] = shelved[T]{value, now.Add(life)}
-}
-
-func (s shelf[T]) get(key string) (value T, ok bool) {
-	item, ok := s[key]
-	if !ok || time.Now().After(item.expires) {
-		return value, false
-	}
-	return item.value, true
-}
-
 var errUnknown = oidc.ErrInvalidRequest().WithDescription("this sign-in is not known, or is over")
-
-// A request is one sign-in (OpenID Connect Core §3.1.2.1).
-type request struct {
-	id       string
-	asked    *oidc.AuthRequest
-	account  string // empty until somebody has signed in
-	signedIn time.Time
-}
-
-// The methods by which the library reads a request.
-func (r *request) GetID() string                      { return r.id }
-func (r *request) GetACR() string                     { return "" }
-func (r *request) GetAMR() []string                   { return nil }
-func (r *request) GetAudience() []string              { return []string{r.asked.ClientID} }
-func (r *request) GetAuthTime() time.Time             { return r.signedIn }
-func (r *request) GetClientID() string                { return r.asked.ClientID }
-func (r *request) GetNonce() string                   { return r.asked.Nonce }
-func (r *request) GetRedirectURI() string             { return r.asked.RedirectURI }
-func (r *request) GetResponseType() oidc.ResponseType { return r.asked.ResponseType }
-func (r *request) GetResponseMode() oidc.ResponseMode { return r.asked.ResponseMode }
-func (r *request) GetScopes() []string                { return r.asked.Scopes }
-func (r *request) GetState() string                   { return r.asked.State }
-func (r *request) GetSubject() string                 { return "demo-" + r.account }
-func (r *request) Done() bool                         { return r.account != "" }
-func (r *request) GetCodeChallenge() *oidc.CodeChallenge {
-	if r.asked.CodeChallenge == "" {
-		return nil
-	}
-	return &oidc.CodeChallenge{Challenge: r.asked.CodeChallenge, Method: r.asked.CodeChallengeMethod}
-}
 
 // CreateAuthRequest implements op.AuthStorage.
 func (s *storage) CreateAuthRequest(_ context.Context, asked *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
@@ -239,40 +179,6 @@ func (s *storage) AuthorizeClientIDSecret(_ context.Context, id, secret string) 
 	}
 	return nil
 }
-
-// errUnsupported answers what the demo does not offer.
-var errUnsupported = errors.New("the demo provider does not offer this")
-
-// What the library asks of providers that offer more.
-func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
-	return "", "", time.Time{}, errUnsupported
-}
-func (s *storage) TokenRequestByRefreshToken(context.Context, string) (op.RefreshTokenRequest, error) {
-	return nil, errUnsupported
-}
-func (s *storage) TerminateSession(context.Context, string, string) error { return nil }
-func (s *storage) RevokeToken(context.Context, string, string, string) *oidc.Error {
-	return nil
-}
-func (s *storage) GetRefreshTokenInfo(context.Context, string, string) (string, string, error) {
-	return "", "", op.ErrInvalidRefreshToken
-}
-func (s *storage) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string, string, []string) error {
-	return nil
-}
-func (s *storage) SetIntrospectionFromToken(context.Context, *oidc.IntrospectionResponse, string, string, string) error {
-	return errUnsupported
-}
-func (s *storage) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {
-	return nil, nil
-}
-func (s *storage) GetKeyByIDAndClientID(context.Context, string, string) (*jose.JSONWebKey, error) {
-	return nil, errUnsupported
-}
-func (s *storage) ValidateJWTProfileScopes(context.Context, string, []string) ([]string, error) {
-	return nil, errUnsupported
-}
-func (s *storage) Health(context.Context) error { return nil }
 
 var (
 	_ op.Storage                   = (*storage)(nil)
