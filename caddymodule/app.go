@@ -46,6 +46,9 @@ type App struct {
 	// How long things last.
 	Lifetime Lifetime `json:"lifetime,omitzero"`
 
+	// How many grants may wait at a time.
+	Pending Pending `json:"pending,omitzero"`
+
 	// How long a pending poll is held; 0 answers at once. Default: 2.5s.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -41,6 +42,15 @@ func (b block) one(d *caddyfile.Dispenser) error {
 		return d.Errf("%s has no subdirective %q; want one of: %s", b.what, d.Val(), strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
 	}
 	return read(d)
+}
+
+// lineOrBlock reads a single subdirective from the rest of the line, or a
+// whole block of them.
+func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return b.one(d)
+	}
+	return b.read(d)
 }
 
 // noMore refuses arguments that nobody asked for.
@@ -104,6 +114,22 @@ func set(to *bool) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
 		*to = true
 		return noMore(d)
+	}
+}
+
+// number reads a whole number above 0.
+func number(to *int) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		var value string
+		if err := text(&value)(d); err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return d.Errf("%q: want a whole number above 0", value)
+		}
+		*to = n
+		return nil
 	}
 }
 

@@ -38,6 +38,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"audience":  list(&a.Audience),
 		"user_code": checked(a.parseUserCode, func() error { return a.UserCode.check() }),
 		"lifetime":  a.parseLifetime,
+		"pending":   a.parsePending,
 		"wait":      durationOrOff(&a.Wait),
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
@@ -48,7 +49,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"brand": checked(a.parseBrand, func() error { return a.Brand.Check() }),
 		"paths": checked(a.parsePaths, func() error { return a.Paths.Check() }),
 		"store": a.parseStore,
-	}, []string{"upstream", "client", "scope", "audience", "lifetime"}}
+	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending"}}
 	if err := b.read(d); err != nil {
 		return err
 	}
@@ -157,10 +158,16 @@ func (a *App) parseLifetime(d *caddyfile.Dispenser) error {
 		"refresh_grace": durationOrOff(&l.RefreshGrace),
 		"session":       duration(&l.Session),
 	}, nil}
-	if !d.NextArg() {
-		return b.read(d)
-	}
-	return b.one(d)
+	return b.lineOrBlock(d)
+}
+
+// parsePending reads `pending <what> <number>`, or a block of such lines.
+func (a *App) parsePending(d *caddyfile.Dispenser) error {
+	return block{"pending", map[string]func(*caddyfile.Dispenser) error{
+		"address": number(&a.Pending.Address),
+		"client":  number(&a.Pending.Client),
+		"total":   number(&a.Pending.Total),
+	}, nil}.lineOrBlock(d)
 }
 
 // parseBrand reads `brand <name> { … }`.

@@ -98,6 +98,13 @@ type Lifetime struct {
 	Session      caddy.Duration  `json:"session,omitempty"`       // default 12h
 }
 
+// Pending is how many grants may wait at a time.
+type Pending struct {
+	Address int `json:"address,omitempty"` // from one address; default 500
+	Client  int `json:"client,omitempty"`  // of one client; default 100000
+	Total   int `json:"total,omitempty"`   // default 200000
+}
+
 // resolve replaces placeholders where secrets and addresses come from the
 // environment. The configuration itself keeps the placeholder, so that
 // nobody reads a secret from it.
@@ -146,6 +153,7 @@ func (a *App) config() (c deviceauth.Config, err error) {
 			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
 			RefreshGrace: orOff(a.Lifetime.RefreshGrace),
 		},
+		Pending: deviceauth.Bounds{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
 	}
 	if a.UserCode != nil {
 		if c.UserCode, err = deviceauth.NewMask(a.UserCode.Mask, a.UserCode.Set); err != nil {

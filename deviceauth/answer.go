@@ -86,6 +86,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.cfg.Live.openings.free(e.cfg.Pending.quotas(g.From, g.ClientID))
 	e.cfg.Live.wake(g.ID)
 	e.tell(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person)
 	return g, nil

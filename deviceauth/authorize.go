@@ -29,7 +29,8 @@ type Authorization struct {
 const draws = 10
 
 // Authorize begins a grant (RFC 8628 §3.1). Refusals: invalid_client,
-// access_denied, invalid_scope, invalid_target.
+// access_denied, invalid_scope, invalid_target, and slow_down (a *[Throttled])
+// where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
@@ -46,8 +47,13 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	if g.Audience, err = e.audience(r.Audience); err != nil {
 		return nil, err
 	}
+	quotas := e.cfg.Pending.quotas(g.From, g.ClientID)
+	if wait := e.cfg.Live.openings.take(quotas, now, g.Expires); wait > 0 {
+		return nil, &Throttled{Refusal{"slow_down", "too many requests wait for an answer; try again later"}, wait}
+	}
 	code, err := e.create(ctx, g)
 	if err != nil {
+		e.cfg.Live.openings.free(quotas)
 		return nil, err
 	}
 	e.tell(EventAuthorized, g, nil)

@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -19,6 +20,7 @@ type Config struct {
 	UserCode Mask
 	Network  Network // default NetworkWarn
 	Lifetime Lifetime
+	Pending  Bounds
 	Wait     time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
 	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
@@ -70,6 +72,7 @@ func (c *Config) fill() {
 	orDefault(&c.Lifetime.RefreshIdle, 30*day)
 	orDefault(&c.Lifetime.RefreshGrace, 30*time.Second)
 	orDefault(&c.Wait, defaultWait)
+	c.Pending.fill()
 	orDefault(&c.Live, NewLive())
 	if c.Wait > 0 {
 		orDefault(&c.Interval, defaultHeldInterval)
@@ -101,6 +104,9 @@ func (c Config) Check() error {
 		if u, err := url.Parse(a); err != nil || !u.IsAbs() || u.Fragment != "" {
 			return fmt.Errorf("audience %q: want an absolute URI without a fragment (RFC 8707 §2)", a)
 		}
+	}
+	if c.Pending.PerAddress < 0 || c.Pending.PerClient < 0 || c.Pending.Total < 0 {
+		return errors.New("pending: want positive numbers")
 	}
 	return c.checkClients()
 }

@@ -188,6 +188,43 @@ func TestAuthorizationIsRefused(t *testing.T) {
 	}
 }
 
+// protocol 11
+func TestPendingGrantsAreBounded(t *testing.T) {
+	tests := []struct {
+		name    string
+		pending deviceauth.Bounds
+		other   deviceauth.AuthorizeRequest // one that is not bounded by the first
+		bound   string                      // what the other one hears
+	}{
+		{"per address", deviceauth.Bounds{PerAddress: 3}, deviceauth.AuthorizeRequest{Client: tv, From: away}, ""},
+		{"per client", deviceauth.Bounds{PerClient: 3}, deviceauth.AuthorizeRequest{Client: meter, From: here}, ""},
+		{"in total", deviceauth.Bounds{Total: 3}, deviceauth.AuthorizeRequest{Client: tv, From: away}, "slow_down"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			in(t, func(w *world) {
+				first := w.authorize()
+				w.authorize()
+				w.authorize()
+				_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here})
+				w.wants("slow_down", err)
+				var throttled *deviceauth.Throttled
+				if !errors.As(err, &throttled) || throttled.Wait <= 0 || throttled.Wait > 10*time.Minute+time.Second {
+					w.Errorf("got %#v, want the time to wait", err)
+				}
+				_, err = w.Authorize(w.Context(), test.other)
+				w.wants(test.bound, err)
+				w.answer(first, true) // what is pending stays, and a decision makes room
+				w.authorize()
+				_, err = w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here})
+				w.wants("slow_down", err)
+				time.Sleep(10*time.Minute + 2*time.Second)
+				w.authorize()
+			}, func(c *deviceauth.Config) { c.Pending = test.pending })
+		})
+	}
+}
+
 // takenFirst is a store in which the first user codes drawn are taken.
 type takenFirst struct {
 	deviceauth.Store

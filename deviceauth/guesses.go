@@ -91,7 +91,7 @@ func (g *guesses) sweep(now time.Time) {
 	}
 }
 
-// Throttled is a refusal to look at a code at all, with the time to wait.
+// Throttled is a refusal to do anything now, with the time to wait.
 type Throttled struct {
 	Refusal
 	Wait time.Duration

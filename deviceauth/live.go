@@ -6,7 +6,7 @@ import (
 )
 
 // Live is what only memory knows: who waits for an answer, how often each
-// device asks, and who typed wrong codes. Nothing of it is worth a write to a
+// device asks, how many wait, and who typed wrong codes. Nothing of it is worth a write to a
 // disk: a device that is told "pending" once more has lost nothing.
 //
 // It outlives an engine, so that a reload of the configuration forgets no pace
@@ -16,7 +16,8 @@ type Live struct {
 	codes map[ID]*liveCode
 	held  int
 
-	guesses guesses
+	guesses  guesses
+	openings openings
 }
 
 // liveCode is a pending code's entry.
@@ -37,7 +38,7 @@ const (
 
 // NewLive returns an empty Live.
 func NewLive() *Live {
-	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}}
+	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}, openings: openings{by: map[string][]int64{}}}
 }
 
 // arrival is what a pending poll is to be told.

@@ -179,6 +179,11 @@ func (h *Handler) oauthError(r *http.Request, err error) *answer {
 		body.Interval = wholeSeconds(hurried.Interval)
 	}
 	a := jsonAnswer(statusOf(err, refusal), body)
+	var throttled *deviceauth.Throttled
+	if errors.As(err, &throttled) {
+		a.status = http.StatusTooManyRequests
+		a.set("Retry-After", strconv.Itoa(wholeSeconds(throttled.Wait)))
+	}
 	if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
 		a.set("WWW-Authenticate", "Basic realm="+strconv.Quote(h.cfg.Engine.Issuer()))
 	}

@@ -172,6 +172,17 @@ func TestSlowDownTellsTheInterval(t *testing.T) {
 	refuses(t, w, 400, "slow_down")
 }
 
+// protocol 11
+func TestTooManyPendingAreToldTheTimeToWait(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.Pending.PerAddress = 1 })
+	s.post("/oauth2/device_authorization", form, "client_id=tv")
+	w := s.post("/oauth2/device_authorization", form, "client_id=tv")
+	refuses(t, w, 429, "slow_down")
+	if w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
 // protocol 1, 28
 func TestCrossOriginRequests(t *testing.T) {
 	s := newSite(t)
