@@ -115,7 +115,8 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 
 // pending minds the pace, and holds the poll where that is wanted.
 func (p *poll) pending(ctx context.Context) (*Tokens, error) {
-	e, now := p.e, p.e.now()
+	// With its monotonic reading: a clock that is set must make no device early.
+	e, now := p.e, time.Now()
 	a := e.cfg.Live.arrive(p.grant, p.method, now, e.cfg.Interval)
 	if a.early {
 		return nil, &Hurried{Refusal{"slow_down", "this device asks too often; keep to the interval, which has grown"}, a.interval}
