@@ -1,8 +1,12 @@
 // Package demoidp is the identity provider of the demo: an OpenID provider in
 // memory with two accounts and no passwords. It stands in for the company's
-// own one, so that the whole flow can be tried with one command; the protocol
-// is a library's, the login page is its own. Because everybody may be anybody
-// there, it serves this machine only. Only the demo binary links it in.
+// own one, so that the whole flow can be tried with one command.
+//
+// It decides who is signed in, with one click, and whom it talks to: this
+// machine only, because with it everybody may be anybody. It does not decide
+// who may use what; that is the gateway's. The protocol is a library's, the
+// login page is its own. Only the demo binary links it in, as the Caddy
+// handler demo_idp.
 package demoidp
 
 import (
@@ -27,16 +31,17 @@ func init() {
 
 // Handler is a demo OpenID provider for this machine only.
 type Handler struct {
-	// The issuer URL, on a loopback host.
+	// The issuer URL, on a loopback host: http://localhost:8081.
 	Issuer string `json:"issuer,omitempty"`
-	// The one relying party.
-	ClientID     string `json:"client_id,omitempty"`
+	// The client_id of the one relying party, the gateway.
+	ClientID string `json:"client_id,omitempty"`
+	// Its secret.
 	ClientSecret string `json:"client_secret,omitempty"`
-	// Where it may be sent back to.
+	// The one address to which people are sent back with a code.
 	RedirectURI string `json:"redirect_uri,omitempty"`
 
 	provider *provider
-	key      string // of the pool; empty: nothing is held
+	held     bool // this configuration itself has loaded the issuer's memory
 }
 
 // CaddyModule returns the module's registration.
@@ -44,59 +49,74 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.demo_idp", New: func() caddy.Module { return new(Handler) }}
 }
 
-// providers keeps keys and sign-ins across reloads.
-var providers = caddy.NewUsagePool()
-
-// Destruct has nothing to close.
-func (*provider) Destruct() error { return nil }
-
-// Provision refuses every issuer beyond this machine.
+// Provision refuses every issuer beyond this machine, and finds or makes the
+// issuer's memory.
 func (h *Handler) Provision(caddy.Context) error {
-	u, err := url.Parse(h.Issuer)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !loopback(u.Hostname()) || u.Path != "" {
-		return fmt.Errorf("demo_idp: issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as http://localhost:8081", h.Issuer)
+	if err := h.check(); err != nil {
+		return fmt.Errorf("demo_idp: %w", err)
+	}
+	value, _, err := memories.LoadOrNew(h.Issuer, func() (caddy.Destructor, error) { return newMemory() })
+	if err != nil {
+		return fmt.Errorf("demo_idp: %w", err)
+	}
+	h.held = true
+	h.provider, err = newProvider(h.Issuer, client{h.ClientID, h.ClientSecret, h.RedirectURI}, value.(*memory))
+	return err
+}
+
+func (h *Handler) check() error {
+	issuer, err := url.Parse(h.Issuer)
+	if err != nil || !web(issuer) || !loopback(issuer.Hostname()) {
+		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as http://localhost:8081", h.Issuer)
+	}
+	if h.Issuer != issuer.Scheme+"://"+issuer.Host {
+		return fmt.Errorf("issuer %q: want no more than scheme, host and port, without a slash at the end", h.Issuer)
 	}
 	if h.ClientID == "" || h.ClientSecret == "" || h.RedirectURI == "" {
-		return errors.New("demo_idp: want client with an id, a secret and a redirect URI")
+		return errors.New("want client with an id, a secret and a redirect URI")
 	}
-	c := client{h.ClientID, h.ClientSecret, h.RedirectURI}
-	key := fmt.Sprint(h.Issuer, c)
-	value, _, err := providers.LoadOrNew(key, func() (caddy.Destructor, error) { return newProvider(h.Issuer, c) })
-	if err != nil {
-		return err
+	if u, err := url.Parse(h.RedirectURI); err != nil || !web(u) || u.Fragment != "" {
+		return fmt.Errorf("client: redirect URI %q: want an http or https URL", h.RedirectURI)
 	}
-	h.provider, h.key = value.(*provider), key
 	return nil
 }
+
+func web(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" }
 
 func loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// Cleanup lets go of the provider.
+// Cleanup lets go of the memory. Caddy also calls it when Provision has failed,
+// and then there may be nothing to let go of.
 func (h *Handler) Cleanup() error {
-	if h.key == "" {
+	if !h.held {
 		return nil
 	}
-	_, err := providers.Delete(h.key)
+	h.held = false
+	_, err := memories.Delete(h.Issuer)
 	return err
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if !local(r) {
-		return caddyhttp.Error(http.StatusForbidden, errors.New("the demo identity provider serves only this machine"))
+		http.Error(w, "The demo identity provider serves only the machine that it runs on.", http.StatusForbidden)
+		return nil
 	}
 	h.provider.mux.ServeHTTP(w, r)
 	return nil
 }
 
-// local reports whether both ends of the connection are on this machine. No
-// header is asked, and no proxy is trusted.
+// local reports whether both ends of the connection are on this machine, and
+// the address in the browser too. The last stops a name that somebody points
+// at 127.0.0.1, and a proxy on this machine that serves the world. No header
+// makes a request more local than its connection.
 func local(r *http.Request) bool {
 	here, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr)
+	asked := url.URL{Host: r.Host}
+	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && loopback(asked.Hostname())
 }
 
 func onLoopback(text string) bool {
@@ -120,8 +140,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	seen := map[string]bool{}
 	for d.NextBlock(0) {
-		switch d.Val() {
+		word := d.Val()
+		if seen[word] {
+			return d.Errf("%s is there twice; there is one of it in a demo_idp", word)
+		}
+		seen[word] = true
+		switch word {
 		case "issuer":
 			if !d.AllArgs(&h.Issuer) {
 				return d.Err("issuer: want one URL")
@@ -131,7 +157,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Err("client: want an id, a secret and a redirect URI")
 			}
 		default:
-			return d.Errf("demo_idp has no subdirective %q; want issuer or client", d.Val())
+			return d.Errf("demo_idp has no subdirective %q; want issuer or client", word)
 		}
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -28,17 +28,18 @@ type provider struct {
 	mux     *http.ServeMux
 }
 
-func newProvider(issuer string, c client) (*provider, error) {
-	s, err := newStorage(issuer, c)
-	if err != nil {
-		return nil, err
-	}
+func newProvider(issuer string, c client, m *memory) (*provider, error) {
+	s := &storage{m, issuer, c}
 	config := &op.Config{
-		CodeMethodS256:  true,
-		SupportedScopes: []string{oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, "groups"},
+		CryptoKey:                m.crypto,
+		CodeMethodS256:           true,
+		SupportedScopes:          []string{oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, "groups"},
+		DefaultLogoutRedirectURI: issuer + "/",
 	}
-	rand.Read(config.CryptoKey[:])
-	library, err := op.NewProvider(config, s, op.StaticIssuer(issuer), op.WithAllowInsecure(), op.WithLogger(slog.New(slog.DiscardHandler)))
+	// Only the gateway's server talks to the endpoints, so no page's script
+	// may (no CORS); and what they refuse is the gateway's to log.
+	library, err := op.NewProvider(config, s, op.StaticIssuer(issuer),
+		op.WithAllowInsecure(), op.WithCORSOptions(nil), op.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, fmt.Errorf("demo_idp: %w", err)
 	}
@@ -47,11 +48,26 @@ func newProvider(issuer string, c client) (*provider, error) {
 	p.mux.HandleFunc("GET /{$}", p.welcome)
 	p.mux.HandleFunc("GET /login", p.login)
 	p.mux.HandleFunc("POST /login", p.signIn)
-	p.mux.Handle("GET /pages/", http.FileServerFS(files))
-	p.mux.HandleFunc("GET /avatar/{file}", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, files, "pages/"+r.PathValue("file"))
-	})
+	p.mux.HandleFunc("GET /login.css", func(w http.ResponseWriter, r *http.Request) { serve(w, r, "login.css") })
+	p.mux.HandleFunc("GET /avatar/{file}", avatar)
 	return p, nil
+}
+
+func avatar(w http.ResponseWriter, r *http.Request) {
+	a, ok := accountByID(strings.TrimSuffix(r.PathValue("file"), ".svg"))
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	serve(w, r, a.ID+".svg")
+}
+
+// serve sends an embedded file. Opened by itself, a picture is a document that
+// could run scripts; the policy sees to it that none ever does.
+func serve(w http.ResponseWriter, r *http.Request, name string) {
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	http.ServeFileFS(w, r, files, "pages/"+name)
 }
 
 // welcome is for who comes here by hand.
@@ -62,20 +78,21 @@ func (p *provider) welcome(w http.ResponseWriter, _ *http.Request) {
 const sessionCookie = "demo_session"
 
 // login asks who is there, or goes on at once for a browser that has signed in
-// before, unless the request wants the question to be asked (OpenID Connect
-// Core §3.1.2.1, prompt).
+// before, unless the request wants it otherwise (OpenID Connect Core §3.1.2.1,
+// prompt and max_age).
 func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 	asked, err := p.storage.request(r.FormValue("id"))
 	if err != nil {
 		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.", http.StatusBadRequest)
 		return
 	}
-	prompts := asked.asked.Prompt
-	if !slices.Contains(prompts, oidc.PromptSelectAccount) && !slices.Contains(prompts, oidc.PromptLogin) {
-		if s, ok := p.session(r); ok {
-			p.finish(w, r, asked.id, s)
-			return
-		}
+	if s, ok := p.session(r); ok && !asked.insists(s) {
+		p.finish(w, r, asked.id, s)
+		return
+	}
+	if asked.silent() {
+		op.AuthRequestError(w, r, asked, oidc.ErrLoginRequired().WithDescription("nobody is signed in"), p.library)
+		return
 	}
 	target, err := url.Parse(asked.asked.RedirectURI)
 	if err != nil {
@@ -96,6 +113,7 @@ func (p *provider) show(w http.ResponseWriter, id, target string) {
 	}
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self' "+target+"; frame-ancestors 'none'; base-uri 'none'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Write(page.Bytes())
 }
@@ -112,7 +130,8 @@ func (p *provider) session(r *http.Request) (session, bool) {
 
 // signIn takes the click on an account.
 func (p *provider) signIn(w http.ResponseWriter, r *http.Request) {
-	a, ok := accountByID(r.FormValue("user"))
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10) // an id and a name
+	a, ok := accountByID(r.PostFormValue("user"))
 	if !ok || http.NewCrossOriginProtection().Check(r) != nil {
 		http.Error(w, "Choose one of the accounts on the login page.", http.StatusBadRequest)
 		return
@@ -122,7 +141,7 @@ func (p *provider) signIn(w http.ResponseWriter, r *http.Request) {
 	p.storage.sessions.put(id, s, sessionTime)
 	p.storage.mu.Unlock()
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(sessionTime / time.Second)})
-	p.finish(w, r, r.FormValue("id"), s)
+	p.finish(w, r, r.PostFormValue("id"), s)
 }
 
 func (p *provider) finish(w http.ResponseWriter, r *http.Request, id string, s session) {

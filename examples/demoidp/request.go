@@ -1,6 +1,7 @@
 package demoidp
 
 import (
+	"slices"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -13,6 +14,20 @@ type request struct {
 	account  string // empty until somebody has signed in
 	signedIn time.Time
 }
+
+// insists reports whether the person is to be asked although the browser has
+// signed in before: on prompt=select_account or login, or when that was longer
+// ago than max_age allows.
+func (r *request) insists(s session) bool {
+	if slices.Contains(r.asked.Prompt, oidc.PromptSelectAccount) || slices.Contains(r.asked.Prompt, oidc.PromptLogin) {
+		return true
+	}
+	age := r.asked.MaxAge
+	return age != nil && time.Since(s.since) >= time.Duration(*age)*time.Second
+}
+
+// silent reports whether no page may be shown.
+func (r *request) silent() bool { return slices.Contains(r.asked.Prompt, oidc.PromptNone) }
 
 // The methods by which the library reads a request.
 func (r *request) GetID() string                      { return r.id }

@@ -2,7 +2,8 @@ package demoidp
 
 import "time"
 
-// A shelf is a map whose items leave at their time, or when it is full.
+// A shelf is a map whose items leave at their time. When it is full, what
+// would have left first makes room.
 type shelf[T any] map[string]shelved[T]
 
 type shelved[T any] struct {
@@ -10,16 +11,31 @@ type shelved[T any] struct {
 	expires time.Time
 }
 
+// shelfSize is far above what one machine's demo needs, and small enough that
+// looking through a whole shelf costs nothing.
 const shelfSize = 1000
 
 func (s shelf[T]) put(key string, value T, life time.Duration) {
 	now := time.Now()
-	for k, item := range s {
-		if now.After(item.expires) || len(s) >= shelfSize {
-			delete(s, k)
-		}
+	first := s.sweep(now)
+	if _, there := s[key]; !there && len(s) >= shelfSize {
+		delete(s, first)
 	}
 	s[key] = shelved[T]{value, now.Add(life)}
+}
+
+// sweep removes what is over, and names what will be over first.
+func (s shelf[T]) sweep(now time.Time) (first string) {
+	var end time.Time
+	for key, item := range s {
+		switch {
+		case now.After(item.expires):
+			delete(s, key)
+		case first == "" || item.expires.Before(end):
+			first, end = key, item.expires
+		}
+	}
+	return first
 }
 
 func (s shelf[T]) get(key string) (value T, ok bool) {

@@ -2,58 +2,39 @@ package demoidp
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/subtle"
-	"sync"
+	"maps"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// storage is what the provider library asks to be remembered: sign-ins under
-// way and the access tokens they led to, in memory, bounded, for minutes.
+// storage is what the provider library asks of its owner: an issuer's memory,
+// as one configuration sees it.
 type storage struct {
+	*memory
 	issuer string
 	client client
-	key    *ecdsa.PrivateKey
-
-	mu       sync.Mutex
-	requests shelf[*request]
-	codes    shelf[string] // code → request
-	tokens   shelf[*request]
-	sessions shelf[session]
 }
 
-// A session is a browser that has signed in.
-type session struct {
-	account string
-	since   time.Time
+// errUnknown is new each time, because the library writes into its errors.
+func errUnknown() error {
+	return oidc.ErrInvalidRequest().WithDescription("this sign-in is not known, or is over")
 }
 
-const (
-	signInTime  = 10 * time.Minute
-	tokenTime   = 5 * time.Minute
-	sessionTime = 12 * time.Hour
-)
-
-func newStorage(issuer string, c client) (*storage, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	return &storage{
-		issuer: issuer, client: c, key: key,
-		requests: shelf[*request]{}, codes: shelf[string]{}, tokens: shelf[*request]{}, sessions: shelf[session]{},
-	}, nil
-}
-
-var errUnknown = oidc.ErrInvalidRequest().WithDescription("this sign-in is not known, or is over")
-
-// CreateAuthRequest implements op.AuthStorage.
+// CreateAuthRequest implements op.AuthStorage. The library has checked the
+// request; what it leaves open is closed here, because a stand-in should be no
+// softer than what it stands in for: PKCE may not be left out, and the redirect
+// URI is the configured one to the letter, not only once it is unescaped.
 func (s *storage) CreateAuthRequest(_ context.Context, asked *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
+	if asked.RedirectURI != s.client.redirect {
+		return nil, oidc.ErrInvalidRequestRedirectURI().WithDescription("this redirect_uri is not the client's")
+	}
+	if asked.CodeChallenge == "" || asked.CodeChallengeMethod != oidc.CodeChallengeMethodS256 {
+		return nil, oidc.ErrInvalidRequest().WithDescription("want a code_challenge with the method S256")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &request{id: rand.Text(), asked: asked}
@@ -75,7 +56,7 @@ func (s *storage) request(id string) (*request, error) {
 	defer s.mu.Unlock()
 	r, ok := s.requests.get(id)
 	if !ok {
-		return nil, errUnknown
+		return nil, errUnknown()
 	}
 	return r, nil
 }
@@ -86,7 +67,7 @@ func (s *storage) signIn(id, account string, since time.Time) error {
 	defer s.mu.Unlock()
 	r, ok := s.requests.get(id)
 	if !ok {
-		return errUnknown
+		return errUnknown()
 	}
 	answered := *r
 	answered.account, answered.signedIn = account, since
@@ -109,7 +90,7 @@ func (s *storage) AuthRequestByCode(ctx context.Context, code string) (op.AuthRe
 	delete(s.codes, code)
 	s.mu.Unlock()
 	if !ok {
-		return nil, errUnknown
+		return nil, errUnknown()
 	}
 	return s.AuthRequestByID(ctx, id)
 }
@@ -135,13 +116,29 @@ func (s *storage) CreateAccessToken(_ context.Context, asked op.TokenRequest) (s
 	return id, time.Now().Add(tokenTime), nil
 }
 
+// RevokeToken implements op.AuthStorage. What is not known is revoked already.
+func (s *storage) RevokeToken(_ context.Context, tokenID, _, _ string) *oidc.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tokens, tokenID)
+	return nil
+}
+
+// TerminateSession implements op.AuthStorage: everywhere, as there is but one machine.
+func (s *storage) TerminateSession(_ context.Context, sub, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.sessions, func(_ string, kept shelved[session]) bool { return "demo-"+kept.value.account == sub })
+	return nil
+}
+
 // SetUserinfoFromToken implements op.OPStorage.
 func (s *storage) SetUserinfoFromToken(_ context.Context, info *oidc.UserInfo, tokenID, _, _ string) error {
 	s.mu.Lock()
 	r, ok := s.tokens.get(tokenID)
 	s.mu.Unlock()
 	if !ok {
-		return errUnknown
+		return errUnknown()
 	}
 	return s.describe(info, r.account, r.GetScopes())
 }
@@ -158,7 +155,7 @@ func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo,
 func (s *storage) describe(info *oidc.UserInfo, id string, scopes []string) error {
 	a, ok := accountByID(id)
 	if !ok {
-		return errUnknown
+		return errUnknown()
 	}
 	a.claims(info, s.issuer, scopes)
 	return nil

@@ -20,10 +20,6 @@ func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest,
 func (s *storage) TokenRequestByRefreshToken(context.Context, string) (op.RefreshTokenRequest, error) {
 	return nil, errUnsupported
 }
-func (s *storage) TerminateSession(context.Context, string, string) error { return nil }
-func (s *storage) RevokeToken(context.Context, string, string, string) *oidc.Error {
-	return nil
-}
 func (s *storage) GetRefreshTokenInfo(context.Context, string, string) (string, string, error) {
 	return "", "", op.ErrInvalidRefreshToken
 }

@@ -1,7 +1,9 @@
 // Package gadget is a web page that plays a device: it asks for a code, shows
 // it, waits, and then calls the guarded API with the token it was given. It
-// shows what a device does, in a hundred lines of script that anybody can
-// read. Only the demo binary links it in.
+// shows what a device does, in a script that anybody can read. It decides
+// nothing about who may do what, and keeps nothing: the page talks to the
+// gateway by itself. Only the demo binary links it in, as the Caddy handler
+// demo_gadget.
 package gadget
 
 import (
@@ -13,6 +15,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -33,7 +36,8 @@ var files embed.FS
 type Handler struct {
 	// The client_id that the page uses. Default: cool-gadget.
 	ClientID string `json:"client_id,omitempty"`
-	// The scope that it asks for.
+	// The scope that it asks for. Default: openid profile email
+	// offline_access products:read.
 	Scope string `json:"scope,omitempty"`
 	// The path of the API that it calls. Default: /api/products.
 	API string `json:"api,omitempty"`
@@ -95,6 +99,9 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return next.ServeHTTP(w, r)
+	}
 	name := path.Base(r.URL.Path)
 	if strings.HasSuffix(r.URL.Path, "/") {
 		name = ""
@@ -112,12 +119,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	header.Set("ETag", f.etag)
 	header.Set("Cache-Control", "no-cache")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if r.Header.Get("If-None-Match") == f.etag {
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	_, err := w.Write(f.body)
-	return err
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(f.body)) // answers If-None-Match
+	return nil
 }
 
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

@@ -34,12 +34,49 @@ func TestPageAndItsFilesAreServed(t *testing.T) {
 		if err != nil || w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) || w.Header().Get("ETag") == "" || strings.Contains(policy, "unsafe") || w.Header().Get("Content-Security-Policy") != policy {
 			t.Errorf("%s: %d %v, %v", target, w.Code, w.Header(), err)
 		}
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s may be taken for something else", target)
+		}
 		if strings.Contains(w.Body.String(), `"><script>`) {
 			t.Errorf("%s: an option is no text", target)
 		}
 	}
 	if _, err := get(t, "/other"); err == nil {
 		t.Error("what is not the page's is not passed on")
+	}
+}
+
+func TestUnchangedFileIsNotSentAgain(t *testing.T) {
+	h := new(Handler)
+	if err := h.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	first := httptest.NewRecorder()
+	if err := h.ServeHTTP(first, httptest.NewRequest("GET", "/gadget.js", nil), nil); err != nil {
+		t.Fatal(err)
+	}
+	for known, status := range map[string]int{first.Header().Get("ETag"): 304, `"old", W/` + first.Header().Get("ETag"): 304, `"old"`: 200} {
+		r, w := httptest.NewRequest("GET", "/gadget.js", nil), httptest.NewRecorder()
+		r.Header.Set("If-None-Match", known)
+		if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != status {
+			t.Errorf("%s: %d, %v, want %d", known, w.Code, err, status)
+		}
+	}
+}
+
+func TestPageKnowsItsDefaults(t *testing.T) {
+	h := new(Handler)
+	if err := h.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if err := h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`data-client-id="cool-gadget"`, `data-scope="openid profile email offline_access products:read"`, `data-api="/api/products"`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %s on the page", want)
+		}
 	}
 }
 
@@ -72,11 +109,17 @@ func TestQRCodeIsTheCode(t *testing.T) {
 }
 
 func TestQRCodeOfSomethingElseIsRefused(t *testing.T) {
-	for _, text := range []string{"", "javascript:alert(1)", "https://" + strings.Repeat("x", 600)} {
+	for _, text := range []string{"", "javascript:alert(1)", "BCDF-GHJK", "https:", "ftp://example.com", "https://" + strings.Repeat("x", maxText-7)} {
 		_, err := get(t, "/qr.svg?text="+url.QueryEscape(text))
 		if e, ok := err.(caddyhttp.HandlerError); !ok || e.StatusCode != http.StatusBadRequest {
 			t.Errorf("%.30q: %v", text, err)
 		}
+	}
+}
+
+func TestLongestQRCodeIsDrawn(t *testing.T) {
+	if w, err := get(t, "/qr.svg?text=https://"+strings.Repeat("x", maxText-8)); err != nil || w.Code != 200 || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%d, %v", w.Code, err)
 	}
 }
 

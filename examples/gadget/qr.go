@@ -20,7 +20,7 @@ const (
 func serveQR(w http.ResponseWriter, r *http.Request) error {
 	text := r.URL.Query().Get("text")
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || len(text) > maxText {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || len(text) > maxText {
 		return caddyhttp.Error(http.StatusBadRequest, errors.New("text: want an http or https URL of at most 512 bytes"))
 	}
 	code, err := qr.Encode(text, qr.M)

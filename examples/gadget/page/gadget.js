@@ -5,10 +5,14 @@ const $ = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const show = (state) => { document.body.dataset.state = state; };
 
+// A poll may be held for some seconds; after half a minute nobody is there.
+const patience = 30_000;
+
 const post = async (path, form) => {
-  const response = await fetch(path, { method: "POST", body: new URLSearchParams({ client_id: clientId, ...form }) });
+  const body = new URLSearchParams({ client_id: clientId, ...form });
+  const response = await fetch(path, { method: "POST", body, signal: AbortSignal.timeout(patience) });
   const text = await response.text();
-  return { ok: response.ok, status: response.status, ...(text ? JSON.parse(text) : {}) };
+  return { ...(text ? JSON.parse(text) : {}), ok: response.ok, status: response.status };
 };
 
 // start runs one device's life, from asking to signed in or refused.
@@ -34,14 +38,15 @@ function fail(text) {
 function showCode(grant) {
   $("user-code").textContent = grant.user_code;
   $("open").textContent = grant.verification_uri.replace(/^https?:\/\//, "");
-  $("open").href = grant.verification_uri_complete;
-  $("qr").src = "qr.svg?text=" + encodeURIComponent(grant.verification_uri_complete);
+  const full = grant.verification_uri_complete ?? grant.verification_uri; // the first is optional
+  $("open").href = full;
+  $("qr").src = "qr.svg?text=" + encodeURIComponent(full);
   show("waiting");
 }
 
 // poll waits for the person's answer: the interval counts from the end of one
-// answer, slow_down makes it longer for good, and a network that is away is
-// asked again later.
+// answer, slow_down makes it longer for good, and a gateway that is away or in
+// trouble is asked again ever later.
 async function poll(grant) {
   const end = Date.now() + grant.expires_in * 1000;
   const ticking = setInterval(() => showLeft(end), 1000);
@@ -49,29 +54,18 @@ async function poll(grant) {
   try {
     for (let interval = grant.interval ?? 5, pause = interval; ; ) {
       await sleep(pause * 1000);
-      let answer;
-      try {
-        answer = await post("/oauth2/token", { grant_type: grantType, device_code: grant.device_code });
-      } catch {
+      const late = Date.now() > end; // this poll is the last one
+      const answer = await post("/oauth2/token", { grant_type: grantType, device_code: grant.device_code }).catch(() => null);
+      if (answer?.ok) return answer;
+      if (answer?.error === "access_denied") return void show("denied");
+      if (late || answer?.error === "expired_token") return void show("expired");
+      if (!answer || answer.status >= 500 || answer.status === 429) {
         pause = Math.min(pause * 2, 60);
-        if (Date.now() > end) return void show("expired");
         continue;
       }
-      if (answer.ok) return answer;
-      switch (answer.error) {
-        case "slow_down":
-          interval = answer.interval ?? interval + 5;
-        case "authorization_pending":
-        case "temporarily_unavailable":
-          pause = interval;
-          break;
-        case "access_denied":
-          return void show("denied");
-        case "expired_token":
-          return void show("expired");
-        default:
-          return void fail(answer.error_description ?? "The gateway refused the code.");
-      }
+      if (answer.error === "slow_down") interval = Math.max(interval, answer.interval ?? interval + 5);
+      else if (answer.error !== "authorization_pending") return void fail(answer.error_description ?? "The gateway refused the code.");
+      pause = interval;
     }
   } finally {
     clearInterval(ticking);
@@ -94,16 +88,26 @@ let tokens;
 
 async function signedIn(given) {
   tokens = given;
-  const person = tokens.id_token ? claims(tokens.id_token) : {};
+  try {
+    greet(tokens.id_token ? claims(tokens.id_token) : {});
+    const response = await fetch(api, { headers: { Authorization: "Bearer " + tokens.access_token }, signal: AbortSignal.timeout(patience) });
+    if (!response.ok) return fail(`The API answers with status ${response.status}.`);
+    list(await response.json());
+  } catch {
+    return fail("The API does not answer.");
+  }
+  show("signed-in");
+}
+
+function greet(person) {
   $("person").textContent = person.name ?? person.email ?? "stranger";
   $("picture").hidden = !person.picture;
   if (person.picture) $("picture").src = person.picture;
-  const response = await fetch(api, { headers: { Authorization: "Bearer " + tokens.access_token } }).catch(() => null);
-  if (!response?.ok) return fail("The API does not answer.");
-  const answer = await response.json();
+}
+
+function list(answer) {
   $("products").replaceChildren(...(answer.products ?? []).map((p) => row("li", p.name, p.price)));
   $("seen").tBodies[0].replaceChildren(...Object.entries(answer.seen_by ?? {}).map(([name, value]) => row("tr", name, value)));
-  show("signed-in");
 }
 
 function row(kind, ...texts) {
@@ -118,6 +122,7 @@ function row(kind, ...texts) {
 
 $("again").addEventListener("click", start);
 $("sign-out").addEventListener("click", async () => {
+  show("loading"); // hides the button: one click, one new start
   await post("/oauth2/revoke", { token: tokens.refresh_token ?? tokens.access_token }).catch(() => {});
   tokens = undefined;
   await start();
