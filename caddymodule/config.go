@@ -36,10 +36,14 @@ type Upstream struct {
 }
 
 func (u *Upstream) config() upstreamidp.Config {
-	return upstreamidp.Config{
+	c := upstreamidp.Config{
 		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
 		Scopes: u.Scopes, UserClaim: u.User,
 	}
+	for _, rule := range u.Allow {
+		c.Claims = append(c.Claims, rule.Claim)
+	}
+	return c
 }
 
 // check needs no placeholder resolved: that a client id is there is enough.

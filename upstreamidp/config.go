@@ -4,14 +4,11 @@
 package upstreamidp
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -25,25 +22,44 @@ type Config struct {
 	ClientSecret deviceauth.Secret // empty: a public client
 	Scopes       []string          // default: openid profile email; openid is always asked for
 	UserClaim    string            // the claim that becomes Person.User; default: the subject
-	HTTPClient   *http.Client      // default: one that waits 10 s and reads at most 1 MiB
+	Claims       []string          // further claims to look for, beside those that the standard scopes open
+	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
 }
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 
 // Check says what is wrong with a configuration, without asking anybody.
 func (c Config) Check() error {
-	u, err := url.Parse(c.Issuer)
 	switch {
 	case !validID.MatchString(c.ID):
-		return fmt.Errorf("upstream id %q: want lower-case letters, digits, - and _", c.ID)
-	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("upstream %s: issuer %q: want an URL such as https://login.example.com, without query and fragment", c.ID, c.Issuer)
-	case u.Scheme != "https" && (u.Scheme != "http" || !deviceauth.Loopback(u.Hostname())):
-		return fmt.Errorf("upstream %s: issuer %q: want https, or http on a loopback host", c.ID, c.Issuer)
+		return fmt.Errorf("upstream id %q: want lower-case letters, digits, - and _, beginning with a letter or digit", c.ID)
 	case c.ClientID == "":
-		return fmt.Errorf("upstream %s: client_id is missing", c.ID)
+		return fmt.Errorf("upstream %s: client_id is missing: want the one that the provider knows this gateway by", c.ID)
+	case slices.Contains(protocolClaims, c.UserClaim):
+		return fmt.Errorf("upstream %s: user claim %q: want one that is about a person, such as email or preferred_username", c.ID, c.UserClaim)
+	}
+	if err := checkIssuer(c.Issuer); err != nil {
+		return fmt.Errorf("upstream %s: %w", c.ID, err)
 	}
 	return nil
+}
+
+// checkIssuer wants what OpenID Connect Discovery §3 says of an issuer, with
+// http on the own machine for development.
+func checkIssuer(issuer string) error {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return fmt.Errorf("issuer %q: want an URL such as https://login.example.com, without query and fragment", issuer)
+	}
+	if !private(u) {
+		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)
+	}
+	return nil
+}
+
+// private reports whether nobody on the way can read or change what is sent.
+func private(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && deviceauth.Loopback(u.Hostname())
 }
 
 func (c *Config) fill() {
@@ -56,36 +72,5 @@ func (c *Config) fill() {
 	if !slices.Contains(c.Scopes, "openid") {
 		c.Scopes = append([]string{"openid"}, c.Scopes...)
 	}
-	if c.HTTPClient == nil {
-		c.HTTPClient = &http.Client{Timeout: 10 * time.Second, Transport: bounded{http.DefaultTransport}}
-	}
-}
-
-// bounded keeps a provider from filling our memory.
-type bounded struct{ http.RoundTripper }
-
-const maxAnswer = 1 << 20
-
-var errAnswerTooLarge = errors.New("the provider's answer is larger than 1 MiB")
-
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := b.RoundTripper.RoundTrip(r)
-	if err == nil {
-		answer.Body = &boundedBody{answer.Body, maxAnswer}
-	}
-	return answer, err
-}
-
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errAnswerTooLarge
-	}
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	return n, err
+	c.HTTPClient = careful(c.HTTPClient)
 }

@@ -2,7 +2,6 @@ package upstreamidp
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/url"
@@ -14,34 +13,22 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-func refuse(text string) error { return deviceauth.Refuse("sign_in", text) }
-
-// What can be wrong with a callback. The texts are for the person.
-var (
-	errState   = refuse("This answer does not belong to the sign-in that you began.")
-	errIssuer  = refuse("This answer comes from another identity provider than the one you went to.")
-	errNoCode  = refuse("The identity provider sent no answer.")
-	errStale   = refuse("The identity provider no longer knows this sign-in. Please sign in again.")
-	errInvalid = refuse("The identity provider sent an answer that cannot be trusted.")
-)
-
 // Finish implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.5–3.1.3.7).
 func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.Values) (*deviceauth.Person, error) {
-	d, err := p.discover(ctx)
+	if err := checkState(a, answer); err != nil {
+		return nil, err
+	}
+	d, err := p.discovery.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.checkAnswer(d, a, answer); err != nil {
+	if err := p.checkAnswer(d, answer); err != nil {
 		return nil, err
 	}
 	ctx = oidc.ClientContext(ctx, p.cfg.HTTPClient)
-	token, err := p.client(d, a.RedirectURI).Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(a.Verifier))
-	var said *oauth2.RetrieveError
-	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
-		return nil, errStale
-	}
+	token, err := p.exchange(ctx, d, a, answer.Get("code"))
 	if err != nil {
-		return nil, fmt.Errorf("exchanging the code: %w", err)
+		return nil, err
 	}
 	id, err := p.verify(ctx, d, a, token)
 	if err != nil {
@@ -50,64 +37,63 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	return p.person(ctx, d, id, token)
 }
 
-// checkAnswer looks at what came with the browser, before anybody is asked.
-func (p *Provider) checkAnswer(d *discovered, a deviceauth.Attempt, answer url.Values) error {
-	switch {
-	case !same(answer.Get("state"), a.State):
-		return errState
-	case (answer.Has("iss") || d.tellsIss) && answer.Get("iss") != p.cfg.Issuer:
-		return errIssuer // RFC 9207 §2.4: mixed up with another provider
-	case answer.Get("error") == "access_denied":
-		return refuse("The sign-in was cancelled.")
-	case answer.Has("error"):
-		return refuse("The identity provider answered: " + readable(answer.Get("error")+" "+answer.Get("error_description")))
-	case answer.Get("code") == "":
-		return errNoCode
+// exchange trades the code for tokens. Only invalid_grant is about this
+// sign-in (RFC 6749 §5.2); every other error is between the provider and us.
+func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.Attempt, code string) (*oauth2.Token, error) {
+	token, err := p.client(d, a.RedirectURI).Exchange(ctx, code, oauth2.VerifierOption(a.Verifier))
+	var said *oauth2.RetrieveError
+	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
+		return nil, errStale
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("exchanging the code: %w", err)
+	}
+	return token, nil
 }
 
-func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-
-// readable makes an upstream's text fit to be shown: printable ASCII, not long.
-func readable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' || r == '"' || r == '\\' {
-			return -1
-		}
-		return r
-	}, s)
-	return strings.TrimSpace(s[:min(len(s), 200)])
-}
-
-// verify checks the ID token (OpenID Connect Core §3.1.3.7).
+// verify checks the ID token (OpenID Connect Core §3.1.3.7): go-oidc the
+// signature, the issuer, the audience and the times, we the rest.
 func (p *Provider) verify(ctx context.Context, d *discovered, a deviceauth.Attempt, token *oauth2.Token) (*oidc.IDToken, error) {
 	raw, _ := token.Extra("id_token").(string)
 	if raw == "" {
-		return nil, errInvalid
+		return nil, distrust("there is no ID token")
 	}
 	id, err := d.verifier.Verify(ctx, raw)
+	if err != nil && strings.Contains(err.Error(), "fetching keys") {
+		return nil, fmt.Errorf("verifying the ID token: %w", err) // go-oidc has no type for it
+	}
 	if err != nil {
-		return nil, distrust(err)
+		return nil, distrust(err.Error())
 	}
-	var party struct {
-		Authorized string `json:"azp"`
-	}
-	if err := id.Claims(&party); err != nil {
-		return nil, distrust(err)
-	}
-	switch {
-	case !same(id.Nonce, a.Nonce):
-		return nil, distrust(errors.New("the nonce is another one"))
-	case (len(id.Audience) > 1 || party.Authorized != "") && party.Authorized != p.cfg.ClientID:
-		return nil, distrust(errors.New("azp is somebody else"))
-	case id.Subject == "" || len(id.Subject) > 255:
-		return nil, distrust(errors.New("sub is empty or too long"))
-	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
-		return nil, distrust(errors.New("at_hash is another token's"))
+	if wrong := p.wrong(id, a, token); wrong != "" {
+		return nil, distrust(wrong)
 	}
 	return id, nil
 }
 
-// distrust is for the person the same whatever is wrong; the reason is for the log.
-func distrust(reason error) error { return fmt.Errorf("%w (%v)", errInvalid, reason) }
+// maxSubject is OpenID Connect Core §2's bound of sub.
+const maxSubject = 255
+
+// wrong says what go-oidc leaves to its caller.
+func (p *Provider) wrong(id *oidc.IDToken, a deviceauth.Attempt, token *oauth2.Token) string {
+	var party struct {
+		Authorized string `json:"azp"`
+	}
+	err := id.Claims(&party)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !same(id.Nonce, a.Nonce):
+		return "the nonce is another one"
+	case (len(id.Audience) > 1 || party.Authorized != "") && party.Authorized != p.cfg.ClientID:
+		return "azp is somebody else"
+	case id.Subject == "" || len(id.Subject) > maxSubject:
+		return "sub is empty or too long"
+	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
+		return "at_hash is another token's"
+	}
+	return ""
+}
+
+// distrust tells the person the same whatever is wrong; the reason is for the log.
+func distrust(reason string) error { return fmt.Errorf("%w (%s)", errInvalid, reason) }

@@ -2,9 +2,6 @@ package upstreamidp
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -15,73 +12,53 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// protocolClaims say something about a token, not about a person.
-var protocolClaims = []string{"iss", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash", "azp", "jti", "sid", "auth_time"}
-
-// wanted are the claims for which userinfo is asked where the ID token lacks
-// them: many providers put them only there.
-var wanted = []string{"name", "email", "email_verified", "picture", "preferred_username", "groups"}
+// protocolClaims say something about a token, not about a person. The last two
+// point to claims elsewhere, sometimes with a token to fetch them (OpenID
+// Connect Core §5.6.2), which must not be handed on.
+var protocolClaims = []string{
+	"iss", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash", "azp", "jti", "sid", "auth_time",
+	"_claim_names", "_claim_sources",
+}
 
 // person makes a person of an ID token that has been checked.
 func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, token *oauth2.Token) (*deviceauth.Person, error) {
 	claims := deviceauth.Claims{}
 	if err := id.Claims(&claims); err != nil {
-		return nil, distrust(err)
+		return nil, distrust(err.Error())
 	}
-	person := &deviceauth.Person{Subject: p.cfg.ID + "|" + id.Subject, Upstream: p.cfg.ID, AuthTime: authTime(claims)}
-	missingErr := error(nil)
-	if d.hasPeople && p.lacks(claims) {
-		missingErr = p.addUserinfo(ctx, d, id.Subject, token, claims)
+	asked := p.addUserinfo(ctx, d, token, claims)
+	person := &deviceauth.Person{
+		Subject: p.cfg.ID + "|" + id.Subject, Upstream: p.cfg.ID, Claims: claims, AuthTime: authTime(claims),
 	}
 	for _, name := range protocolClaims {
 		delete(claims, name)
 	}
-	person.Claims, person.User = claims, id.Subject
-	if p.cfg.UserClaim != "" {
-		person.User = strings.Map(visible, claims.String(p.cfg.UserClaim))
+	var err error
+	if person.User, err = p.user(claims); err != nil && asked != nil {
+		return nil, asked // userinfo might have said it
 	}
-	switch {
-	case person.User == "" && missingErr != nil:
-		return nil, missingErr
-	case person.User == "":
-		return nil, refuse("The identity provider does not say who you are: it sent no claim " + readable(p.cfg.UserClaim) + ".")
+	if err != nil {
+		return nil, err
 	}
 	return person, nil
 }
 
-func (p *Provider) lacks(claims deviceauth.Claims) bool {
-	for _, name := range append([]string{p.cfg.UserClaim}, wanted...) {
-		if _, ok := claims[name]; name != "" && !ok {
-			return true
-		}
+// user is the name that backends trust, so it must not break a header, and an
+// e-mail address must be the person's own where the provider knows that.
+func (p *Provider) user(claims deviceauth.Claims) (string, error) {
+	claim := p.cfg.UserClaim
+	if claim == "" {
+		claim = "sub"
 	}
-	return false
-}
-
-// addUserinfo fills in what the ID token lacks. A userinfo answer about
-// somebody else must not be used (OpenID Connect Core §5.3.2).
-func (p *Provider) addUserinfo(ctx context.Context, d *discovered, subject string, token *oauth2.Token, claims deviceauth.Claims) error {
-	info, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
-	if err != nil {
-		return fmt.Errorf("asking for userinfo: %w", err)
+	user := strings.Map(visible, claims.String(claim))
+	_, told := claims["email_verified"]
+	switch {
+	case user == "":
+		return "", refuse("The identity provider does not say who you are: it sent no claim " + readable(claim) + ".")
+	case claim == "email" && told && !claims.Bool("email_verified"):
+		return "", refuse("The identity provider has not verified your e-mail address.")
 	}
-	if info.Subject != subject {
-		return errors.New("userinfo is about somebody else")
-	}
-	more := deviceauth.Claims{}
-	if err := info.Claims(&more); err != nil {
-		return fmt.Errorf("reading userinfo: %w", err)
-	}
-	maps.Copy(more, claims) // what was signed wins
-	maps.Copy(claims, more)
-	return nil
-}
-
-func authTime(claims deviceauth.Claims) time.Time {
-	if at, ok := claims["auth_time"].(float64); ok && at > 0 {
-		return time.Unix(int64(at), 0).UTC()
-	}
-	return time.Time{}
+	return user, nil
 }
 
 func visible(r rune) rune {
@@ -89,4 +66,14 @@ func visible(r rune) rune {
 		return -1
 	}
 	return r
+}
+
+// lastSecond of the year 9999: later times are no dates to JSON.
+const lastSecond = 253402300799
+
+func authTime(claims deviceauth.Claims) time.Time {
+	if at, ok := claims["auth_time"].(float64); ok && at > 0 && at <= lastSecond {
+		return time.Unix(int64(at), 0).UTC()
+	}
+	return time.Time{}
 }

@@ -1,0 +1,73 @@
+package upstreamidp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	patience  = 10 * time.Second // a person is waiting in front of a browser
+	maxAnswer = 1 << 20          // far above any metadata, keys or claims
+	maxError  = 4 << 10          // go-oidc and oauth2 quote these whole in their errors, which are logged
+)
+
+// careful makes of a client one that a provider cannot keep waiting, fill with
+// data, or send to a place where others can listen.
+func careful(c *http.Client) *http.Client {
+	var own http.Client
+	if c != nil {
+		own = *c
+	}
+	if own.Timeout == 0 {
+		own.Timeout = patience
+	}
+	if own.Transport == nil {
+		own.Transport = http.DefaultTransport
+	}
+	own.Transport = carefulTransport{own.Transport}
+	return &own
+}
+
+type carefulTransport struct{ http.RoundTripper }
+
+// RoundTrip sees every request, redirected ones and those to the endpoints
+// that discovery named too.
+func (t carefulTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !private(r.URL) {
+		return nil, fmt.Errorf("%s://%s is not https", r.URL.Scheme, r.URL.Host)
+	}
+	answer, err := t.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode < 400 {
+		answer.Body = &boundedBody{answer.Body, maxAnswer}
+		return answer, nil
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(answer.Body, maxError), answer.Body}
+	return answer, nil
+}
+
+var errAnswerTooLarge = errors.New("the provider's answer is larger than 1 MiB")
+
+// A boundedBody fails where an io.LimitReader would end: half a document must
+// not pass for a whole one.
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if n > b.left {
+		return b.left, errAnswerTooLarge
+	}
+	b.left -= n
+	return n, err
+}

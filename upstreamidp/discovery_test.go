@@ -1,0 +1,150 @@
+package upstreamidp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
+)
+
+const wellKnown = "/.well-known/openid-configuration"
+
+func TestProviderThatWasDownHealsByItself(t *testing.T) {
+	idp, p := setUp(t, nil)
+	now := time.Now()
+	p.discovery.now = func() time.Time { return now }
+	idp.Behave(idptest.Behaviour{Down: true})
+	for asked, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		for range 3 {
+			if _, err := p.Begin(t.Context(), begun); err == nil || deviceauth.Refused(err) != nil {
+				t.Fatalf("got %v, want a fault", err)
+			}
+			if n := idp.Requests(wellKnown); n != asked+1 {
+				t.Fatalf("asked %d times, want %d", n, asked+1)
+			}
+		}
+		now = now.Add(pause*time.Second - 1)
+		if _, err := p.Begin(t.Context(), begun); err == nil || idp.Requests(wellKnown) != asked+1 {
+			t.Fatalf("asked again before %d s", pause)
+		}
+		now = now.Add(1)
+	}
+	idp.Behave(idptest.Behaviour{})
+	if _, err := p.Begin(t.Context(), begun); err != nil {
+		t.Errorf("after it came back: %v", err)
+	}
+}
+
+func TestWhoGivesUpTakesNothingFromTheOthers(t *testing.T) {
+	idp, p := setUp(t, nil)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { p.Begin(gone, begun) })
+		wg.Go(func() {
+			if _, err := p.Begin(t.Context(), begun); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := idp.Requests(wellKnown); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+	if _, err := signIn(t, idp, p, idptest.Behaviour{}); err != nil {
+		t.Errorf("the keys cannot be fetched any more: %v", err)
+	}
+}
+
+func TestWhoWaitsMayGiveUp(t *testing.T) {
+	silent := make(chan struct{})
+	d := discovery{ask: func() (*discovered, error) { <-silent; return nil, errors.New("late") }}
+	defer close(silent)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.get(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNewKeyOfTheProviderIsFetched(t *testing.T) {
+	idp, p := setUp(t, nil)
+	for range 3 {
+		if _, err := signIn(t, idp, p, idptest.Behaviour{}); err != nil {
+			t.Fatal(err)
+		}
+		idp.RotateKey()
+	}
+}
+
+func TestMetadataAreRefused(t *testing.T) {
+	tests := []struct{ name, metadata, want string }{
+		{"another issuer", `{"issuer":"https://evil.example"}`, "evil.example"},
+		{"no endpoints", `{"issuer":"ISSUER"}`, "want an https URL"},
+		{"an endpoint that others can read", `{"issuer":"ISSUER","authorization_endpoint":"ISSUER/a","token_endpoint":"http://idp.example/t","jwks_uri":"ISSUER/k"}`, "token_endpoint"},
+		{"a script for an address", `{"issuer":"ISSUER","authorization_endpoint":"javascript:alert(1)","token_endpoint":"ISSUER/t","jwks_uri":"ISSUER/k"}`, "authorization_endpoint"},
+		{"no JSON", `<html>`, "decode"},
+		{"no end", strings.Repeat(" ", maxAnswer+1), "larger than"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var ts *httptest.Server
+			ts = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				io.WriteString(w, strings.ReplaceAll(test.metadata, "ISSUER", ts.URL))
+			}))
+			defer ts.Close()
+			p, err := New(Config{ID: "work", Issuer: ts.URL, ClientID: "gateway", HTTPClient: ts.Client()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if to, err := p.Begin(t.Context(), begun); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %s, %v; want %q", to, err, test.want)
+			}
+		})
+	}
+}
+
+func TestErrorPageIsNotQuotedWhole(t *testing.T) {
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, strings.Repeat("x", 10*maxError))
+	}))
+	defer ts.Close()
+	p, err := New(Config{ID: "work", Issuer: ts.URL, ClientID: "gateway"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Begin(t.Context(), begun); err == nil || len(err.Error()) > 2*maxError || !strings.Contains(err.Error(), "502") {
+		t.Errorf("got %.200v", err)
+	}
+}
+
+func TestAnswerAsLargeAsAllowedIsRead(t *testing.T) {
+	for size, want := range map[int]error{maxAnswer: nil, maxAnswer + 1: errAnswerTooLarge} {
+		body := &boundedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", size))), maxAnswer}
+		if text, err := io.ReadAll(body); len(text) != maxAnswer || err != want {
+			t.Errorf("%d bytes: %d read, %v", size, len(text), err)
+		}
+	}
+}
+
+func TestRedirectToWhereOthersListenIsNotFollowed(t *testing.T) {
+	ts := httptest.NewServer(http.RedirectHandler("http://idp.example/", http.StatusTemporaryRedirect))
+	defer ts.Close()
+	answer, err := careful(nil).Get(ts.URL)
+	if err == nil {
+		answer.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "http://idp.example is not https") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,89 @@
+package idptest
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
+	b := p.now()
+	document := map[string]any{
+		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
+		"id_token_signing_alg_values_supported":          []string{"ES256"},
+		"authorization_response_iss_parameter_supported": b.TellsIss,
+	}
+	if b.Userinfo != nil {
+		document["userinfo_endpoint"] = p.URL + "/userinfo"
+	}
+	if b.PostOnly {
+		document["token_endpoint_auth_methods_supported"] = []string{"client_secret_post"}
+	}
+	reply(w, http.StatusOK, document)
+}
+
+// authorize signs in at once, or says what it was told to say.
+func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
+	asked := r.URL.Query()
+	if wrong := wrongRequest(asked); wrong != "" {
+		http.Error(w, wrong, http.StatusBadRequest)
+		return
+	}
+	http.Redirect(w, r, asked.Get("redirect_uri")+"?"+p.answer(asked).Encode(), http.StatusFound)
+}
+
+// wrongRequest wants what OpenID Connect Core §3.1.2.1 and RFC 7636 want.
+func wrongRequest(asked url.Values) string {
+	switch {
+	case asked.Get("client_id") != ClientID:
+		return "unknown client"
+	case asked.Get("response_type") != "code":
+		return "response_type is not code"
+	case !slices.Contains(strings.Fields(asked.Get("scope")), "openid"):
+		return "scope lacks openid"
+	case asked.Get("code_challenge") == "" || asked.Get("code_challenge_method") != "S256":
+		return "there is no S256 challenge"
+	}
+	return ""
+}
+
+func (p *Provider) answer(asked url.Values) url.Values {
+	b := p.now()
+	back := url.Values{"state": {asked.Get("state")}}
+	switch {
+	case b.WrongIss:
+		back.Set("iss", "https://evil.example")
+	case b.TellsIss && !b.NoIss:
+		back.Set("iss", p.URL)
+	}
+	if b.Error != "" {
+		back.Set("error", b.Error)
+		return back
+	}
+	code := rand.Text()
+	back.Set("code", code)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.codes[code] = asked
+	return back
+}
+
+func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Authorization") != "Bearer "+accessToken {
+		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})
+		return
+	}
+	info := map[string]any{"sub": "1"}
+	maps.Copy(info, p.now().Userinfo)
+	reply(w, http.StatusOK, info)
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}

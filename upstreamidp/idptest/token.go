@@ -1,0 +1,105 @@
+package idptest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// accessToken opens userinfo, and nothing else.
+const accessToken = "access"
+
+var b64 = base64.RawURLEncoding.EncodeToString
+
+// token exchanges a code, once, for who proves to have begun.
+func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
+	b, asked := p.now(), p.spend(r.FormValue("code"))
+	challenge := sha256.Sum256([]byte(r.FormValue("code_verifier")))
+	switch {
+	case b.Refuse != "":
+		reply(w, http.StatusBadRequest, map[string]any{"error": b.Refuse})
+	case !isClient(r, b.PostOnly):
+		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+	case asked == nil || r.FormValue("redirect_uri") != asked.Get("redirect_uri") || asked.Get("code_challenge") != b64(challenge[:]):
+		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
+	default:
+		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60}
+		if !b.NoToken {
+			answer["id_token"] = p.sign(b, asked.Get("nonce"))
+		}
+		reply(w, http.StatusOK, answer)
+	}
+}
+
+// spend returns the request that a code answers, the first time.
+func (p *Provider) spend(code string) url.Values {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer delete(p.codes, code)
+	return p.codes[code]
+}
+
+func isClient(r *http.Request, postOnly bool) bool {
+	id, secret, basic := r.BasicAuth()
+	if !basic {
+		return r.FormValue("client_id") == ClientID && r.FormValue("client_secret") == ClientSecret
+	}
+	secret, err := url.QueryUnescape(secret)
+	return !postOnly && err == nil && id == ClientID && secret == ClientSecret
+}
+
+func (p *Provider) sign(b Behaviour, nonce string) string {
+	now := time.Now()
+	claims := jwt.MapClaims{
+		"iss": p.URL, "sub": "1", "aud": ClientID, "nonce": nonce, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	}
+	if b.HashesAt { // OpenID Connect Core §3.1.3.6
+		hash := sha256.Sum256([]byte(accessToken))
+		claims["at_hash"] = b64(hash[:len(hash)/2])
+	}
+	maps.Copy(claims, b.Claims)
+	method, key, keyID := p.signer(b)
+	token := jwt.NewWithClaims(method, claims)
+	token.Header["kid"] = keyID
+	text, err := token.SignedString(key)
+	if err != nil {
+		panic(err) // claims that no JSON can say: a mistake in the test
+	}
+	return text
+}
+
+func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case b.Unsigned:
+		return jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, p.keyID
+	case b.OtherKey:
+		other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			panic(err) // no randomness: no test can go on
+		}
+		return jwt.SigningMethodES256, other, p.keyID
+	}
+	return jwt.SigningMethodES256, p.key, p.keyID
+}
+
+func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	point, err := p.key.PublicKey.Bytes()
+	if err != nil {
+		panic(err) // the key was made by RotateKey
+	}
+	reply(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{
+		"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": p.keyID, "x": b64(point[1:33]), "y": b64(point[33:]),
+	}}})
+}

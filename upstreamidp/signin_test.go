@@ -1,0 +1,236 @@
+package upstreamidp
+
+import (
+	"maps"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
+)
+
+var begun = deviceauth.Attempt{State: "state", Nonce: "nonce", Verifier: strings.Repeat("verifier", 6), RedirectURI: "https://api.example.com/device/callback"}
+
+func setUp(t *testing.T, change func(*Config)) (*idptest.Provider, *Provider) {
+	t.Helper()
+	idp := idptest.Start()
+	t.Cleanup(idp.Close)
+	c := Config{ID: "work", Issuer: idp.URL, ClientID: idptest.ClientID, ClientSecret: idptest.ClientSecret}
+	if change != nil {
+		change(&c)
+	}
+	p, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return idp, p
+}
+
+// visit goes to the provider, and returns what the browser brings back.
+func visit(t *testing.T, idp *idptest.Provider, p *Provider) url.Values {
+	t.Helper()
+	to, err := p.Begin(t.Context(), begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := idp.Visit(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// signIn goes to the provider and back.
+func signIn(t *testing.T, idp *idptest.Provider, p *Provider, b idptest.Behaviour) (*deviceauth.Person, error) {
+	t.Helper()
+	idp.Behave(b)
+	return p.Finish(t.Context(), begun, visit(t, idp, p))
+}
+
+// protocol 37
+func TestBeginAsksWithStateNonceAndPKCE(t *testing.T) {
+	_, p := setUp(t, func(c *Config) { c.Scopes = []string{"email"} })
+	attempt := begun
+	attempt.Switch = true
+	to, err := p.Begin(t.Context(), attempt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"state": "state", "nonce": "nonce", "code_challenge_method": "S256", "response_type": "code", "client_id": idptest.ClientID,
+		"scope": "openid email", "prompt": "select_account", "redirect_uri": begun.RedirectURI,
+	} {
+		if got := u.Query().Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if strings.Contains(to, begun.Verifier) {
+		t.Error("the verifier is in the address")
+	}
+	if to, _ := p.Begin(t.Context(), begun); strings.Contains(to, "prompt=") {
+		t.Error("a person who did not ask for another account is asked to select one")
+	}
+}
+
+// protocol 37
+func TestFinishAcceptsWhatIsRight(t *testing.T) {
+	tests := []struct {
+		name   string
+		behave idptest.Behaviour
+	}{
+		{"an ID token alone", idptest.Behaviour{}},
+		{"several audiences, and ours the party", idptest.Behaviour{Claims: map[string]any{"aud": []string{idptest.ClientID, "x"}, "azp": idptest.ClientID}}},
+		{"the access token's hash", idptest.Behaviour{HashesAt: true}},
+		{"the provider's name with the answer", idptest.Behaviour{TellsIss: true}},
+		{"a client that proves itself in the body", idptest.Behaviour{PostOnly: true}},
+		{"a subject as long as can be", idptest.Behaviour{Claims: map[string]any{"sub": strings.Repeat("1", 255)}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			idp, p := setUp(t, nil)
+			if _, err := signIn(t, idp, p, test.behave); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// protocol 37
+func TestFinishRefuses(t *testing.T) {
+	with := func(name string, value any) idptest.Behaviour {
+		return idptest.Behaviour{Claims: map[string]any{name: value}}
+	}
+	others := []string{idptest.ClientID, "x"}
+	tests := []struct {
+		name   string
+		behave idptest.Behaviour
+		want   string
+	}{
+		{"a person who cancels", idptest.Behaviour{Error: "access_denied"}, "cancelled"},
+		{"another error", idptest.Behaviour{Error: "interaction_required\"<b>\x07"}, "interaction_required<b>"},
+		{"another nonce", with("nonce", "x"), "the nonce is"},
+		{"no nonce", with("nonce", ""), "the nonce is"},
+		{"another audience", with("aud", "x"), "audience"},
+		{"two audiences and another party", idptest.Behaviour{Claims: map[string]any{"aud": others, "azp": "x"}}, "azp is"},
+		{"two audiences and no party", with("aud", others), "azp is"},
+		{"one audience and another party", with("azp", "x"), "azp is"},
+		{"a party that is no text", with("azp", 1), "azp"},
+		{"another issuer", with("iss", "https://evil.example"), "different provider"},
+		{"a token that has expired", with("exp", time.Now().Add(-time.Minute).Unix()), "expired"},
+		{"another access token's hash", with("at_hash", "x"), "at_hash is"},
+		{"no subject", with("sub", ""), "sub is"},
+		{"a subject without end", with("sub", strings.Repeat("1", 256)), "sub is"},
+		{"no signature", idptest.Behaviour{Unsigned: true}, "none"},
+		{"another key", idptest.Behaviour{OtherKey: true}, "signature"},
+		{"no ID token", idptest.Behaviour{NoToken: true}, "no ID token"},
+		{"a code that is no longer known", idptest.Behaviour{Refuse: "invalid_grant"}, "sign in again"},
+		{"another provider's answer", idptest.Behaviour{WrongIss: true}, "another identity provider"},
+		{"another provider's error", idptest.Behaviour{WrongIss: true, Error: "access_denied"}, "another identity provider"},
+		{"an answer that does not say whose it is", idptest.Behaviour{TellsIss: true, NoIss: true}, "another identity provider"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			idp, p := setUp(t, nil)
+			person, err := signIn(t, idp, p, test.behave)
+			refusal := deviceauth.Refused(err)
+			if refusal == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %+v, %v; want %q", person, err, test.want)
+			}
+			if refusal.Description != readable(refusal.Description) {
+				t.Errorf("%q cannot be shown", refusal.Description)
+			}
+		})
+	}
+}
+
+// protocol 37
+func TestAnswerOfAnotherAttemptIsRefused(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*deviceauth.Attempt, url.Values)
+		want   string
+	}{
+		{"another state", func(a *deviceauth.Attempt, _ url.Values) { a.State = "another" }, "does not belong"},
+		{"no state", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("state") }, "does not belong"},
+		{"no state on either side", func(a *deviceauth.Attempt, answer url.Values) { a.State = ""; answer.Del("state") }, "does not belong"},
+		{"two states", func(_ *deviceauth.Attempt, answer url.Values) { answer.Add("state", "x") }, "twice"},
+		{"a stolen code", func(a *deviceauth.Attempt, _ url.Values) { a.Verifier = strings.Repeat("stolen", 8) }, "sign in again"},
+		{"another redirect", func(a *deviceauth.Attempt, _ url.Values) { a.RedirectURI = "https://evil.example" }, "sign in again"},
+		{"no code", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("code") }, "no answer"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			idp, p := setUp(t, nil)
+			attempt, answer := begun, visit(t, idp, p)
+			test.change(&attempt, answer)
+			if _, err := p.Finish(t.Context(), attempt, answer); deviceauth.Refused(err) == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// protocol 37
+func TestCodeIsGoodOnce(t *testing.T) {
+	idp, p := setUp(t, nil)
+	answer := visit(t, idp, p)
+	if _, err := p.Finish(t.Context(), begun, maps.Clone(answer)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Finish(t.Context(), begun, answer); deviceauth.Refused(err) == nil {
+		t.Errorf("a second time: %v", err)
+	}
+}
+
+func TestForgedCallbackCostsTheProviderNothing(t *testing.T) {
+	idp, p := setUp(t, nil)
+	if _, err := p.Finish(t.Context(), begun, url.Values{"state": {"forged"}, "code": {"x"}}); deviceauth.Refused(err) == nil {
+		t.Errorf("got %v", err)
+	}
+	if n := idp.Requests("/.well-known/openid-configuration"); n != 0 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+}
+
+func TestTroubleWithTheProviderIsAFault(t *testing.T) {
+	tests := []struct {
+		name   string
+		behave idptest.Behaviour
+		change func(*Config)
+	}{
+		{"it is down", idptest.Behaviour{Down: true}, nil},
+		{"its keys cannot be fetched", idptest.Behaviour{KeysDown: true}, nil},
+		{"it refuses the gateway", idptest.Behaviour{Refuse: "invalid_client"}, nil},
+		{"the secret is another one", idptest.Behaviour{}, func(c *Config) { c.ClientSecret = "wrong" }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			idp, p := setUp(t, test.change)
+			answer := visit(t, idp, p)
+			idp.Behave(test.behave)
+			if _, err := p.Finish(t.Context(), begun, answer); err == nil || deviceauth.Refused(err) != nil {
+				t.Errorf("got %v, want a fault", err)
+			}
+		})
+	}
+}
+
+func FuzzReadable(f *testing.F) {
+	f.Add("a \"quoted\" \\ text\x00☃")
+	f.Add(strings.Repeat("long ", 100))
+	f.Fuzz(func(t *testing.T, text string) {
+		got := readable(text)
+		if len(got) > maxReadable || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			t.Errorf("%q becomes %q", text, got)
+		}
+		if again := readable(got); again != got {
+			t.Errorf("%q is not settled: %q", got, again)
+		}
+	})
+}

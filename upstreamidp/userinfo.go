@@ -1,0 +1,53 @@
+package upstreamidp
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/oauth2"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// wanted are the claims for which userinfo is asked where the ID token lacks
+// them: many providers put them only there. email stands before
+// email_verified, which depends on it.
+var wanted = []string{"name", "email", "email_verified", "picture", "preferred_username", "groups"}
+
+// addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3). What
+// was signed stays. An error means that the provider could not be asked.
+func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, claims deviceauth.Claims) error {
+	missing := p.missing(claims)
+	if !d.hasUserinfo || len(missing) == 0 {
+		return nil
+	}
+	answer, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
+	if err != nil {
+		return fmt.Errorf("asking for userinfo: %w", err)
+	}
+	if answer.Subject != claims.String("sub") {
+		return nil // about somebody else: must not be used (OpenID Connect Core §5.3.2)
+	}
+	var info deviceauth.Claims
+	if err := answer.Claims(&info); err != nil {
+		return fmt.Errorf("reading userinfo: %w", err)
+	}
+	for _, name := range missing {
+		if value := info[name]; value != nil && (name != "email_verified" || info.String("email") == claims.String("email")) {
+			claims[name] = value
+		}
+	}
+	return nil
+}
+
+// missing lists the claims to ask for. To be verified is a property of one
+// address, so email_verified is taken only with the address it is about.
+func (p *Provider) missing(claims deviceauth.Claims) (names []string) {
+	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
+		if value := claims[name]; name != "" && (value == nil || value == "") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
