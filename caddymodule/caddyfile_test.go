@@ -86,3 +86,42 @@ func TestBadCaddyfilesAreRefusedWithReasons(t *testing.T) {
 		return strings.Join(messages, "\n")
 	})
 }
+
+// Every block of the good and bad files is a seed; what a mutation makes of
+// one is refused with its place, or adapts to JSON that is read again.
+func FuzzCaddyfile(f *testing.F) {
+	files, err := filepath.Glob("testdata/*/*.caddyfiletest")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		text, _, _ := strings.Cut(string(content), divider)
+		for _, block := range strings.Split(text, "\n====\n") {
+			if _, inner, found := strings.Cut(block, "device_login {"); found {
+				f.Add(inner)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, inner string) {
+		d := caddyfile.NewTestDispenser("device_login {" + inner)
+		app := new(App)
+		if err := app.UnmarshalCaddyfile(d); err != nil {
+			if !strings.Contains(err.Error(), "Testfile:") {
+				t.Errorf("no file and line in: %v", err)
+			}
+			return
+		}
+		text := caddyconfig.JSON(app, nil)
+		again := new(App)
+		if err := json.Unmarshal(text, again); err != nil {
+			t.Fatal(err)
+		}
+		if twice := caddyconfig.JSON(again, nil); !bytes.Equal(text, twice) {
+			t.Errorf("%s is read as %s", text, twice)
+		}
+	})
+}

@@ -1,10 +1,12 @@
 package deviceauth
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -69,9 +71,13 @@ func (d Digest) MarshalText() ([]byte, error) {
 // UnmarshalText reads what [Digest.MarshalText] wrote.
 func (d *Digest) UnmarshalText(text []byte) error { return decodeInto(d[:], text) }
 
-// decodeInto fills dst from base64url that has exactly one spelling: without
-// Strict, several texts would name one grant.
+// decodeInto fills dst from base64url that has exactly one spelling: several
+// texts would name one grant. Strict sees to the last bits, but not to the
+// line breaks that the decoder skips.
 func decodeInto(dst, text []byte) error {
+	if bytes.ContainsAny(text, "\r\n") {
+		return errors.New("not base64url: it has line breaks")
+	}
 	raw, err := base64.RawURLEncoding.Strict().AppendDecode(make([]byte, 0, 64), text)
 	if err != nil {
 		return fmt.Errorf("not base64url: %w", err)

@@ -133,8 +133,8 @@ func (p params) check() error {
 		}
 		var kept []string
 		for _, v := range values {
-			if strings.ContainsRune(v, 0) {
-				return badRequest("a parameter contains a NUL character")
+			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) { // percent-encoded, where the body itself was looked at
+				return badRequest("a parameter contains a NUL character, or is not UTF-8")
 			}
 			if v != "" {
 				kept = append(kept, v)
