@@ -63,6 +63,10 @@ type App struct {
 	// device's: off, warn or require. Default: warn.
 	Network deviceauth.Network `json:"network,omitempty"`
 
+	// Other products whose devices are served as well, at the paths and in
+	// the manner of these: auth0, codeontime, entra, github, google.
+	Dialects []string `json:"dialects,omitempty"`
+
 	// How the pages look.
 	Brand httpapi.Brand `json:"brand,omitzero"`
 
@@ -138,7 +142,7 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	return errors.Join(a.Brand.Check(), a.Paths.Check())
+	return errors.Join(a.Brand.Check(), a.Paths.Check(), httpapi.CheckDialects(a.Dialects, a.Paths))
 }
 
 // Start opens the store and begins to serve. Requests that the http app takes
@@ -165,7 +169,8 @@ func (a *App) Start() (err error) {
 	}
 	pages, err := httpapi.New(httpapi.Config{
 		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
-		Session: httpapi.Session{Length: time.Duration(a.Lifetime.Session)}, Brand: a.Brand, Paths: a.Paths, ClientIP: clientIP, Log: a.slog,
+		Session: httpapi.Session{Length: time.Duration(a.Lifetime.Session)}, Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
+		ClientIP: clientIP, Log: a.slog,
 	})
 	if err != nil {
 		return err

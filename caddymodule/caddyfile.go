@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // parseApp reads the global option device_login. It only moves words into
@@ -43,13 +44,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
 		"network":   oneOf(&a.Network, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire),
-		"dialect": func(d *caddyfile.Dispenser) error {
-			return d.Err("dialect is not there yet: only standard RFC 8628 devices are served")
-		},
-		"brand": checked(a.parseBrand, func() error { return a.Brand.Check() }),
-		"paths": checked(a.parsePaths, func() error { return a.Paths.Check() }),
-		"store": a.parseStore,
-	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending"}}
+		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths) }),
+		"brand":     checked(a.parseBrand, func() error { return a.Brand.Check() }),
+		"paths":     checked(a.parsePaths, func() error { return a.Paths.Check() }),
+		"store":     a.parseStore,
+	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "dialect"}}
 	if err := b.read(d); err != nil {
 		return err
 	}

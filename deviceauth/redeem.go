@@ -10,6 +10,7 @@ import (
 type RedeemRequest struct {
 	Client     Credentials
 	DeviceCode string
+	Nulls      bool // the ID token names all claims of its scopes, null where unknown, and the scope
 }
 
 // Redeem answers a poll. One that finds its grant pending is held until a
@@ -25,7 +26,7 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	if !ok {
 		return nil, errUnknownCode
 	}
-	p := &poll{e: e, client: client, code: code, method: r.Client.Method}
+	p := &poll{e: e, client: client, code: code, method: r.Client.Method, nulls: r.Nulls}
 	tokens, err := p.answer(ctx)
 	if errors.Is(err, errPending) {
 		return p.pending(ctx)
@@ -48,6 +49,7 @@ type poll struct {
 	client *Client
 	code   splitToken
 	method AuthMethod
+	nulls  bool
 	grant  *Grant // as it was last seen
 }
 
@@ -71,7 +73,7 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 	// token says cannot change any more once a grant is approved.
 	var tokens *Tokens
 	if dry.State == Active {
-		if tokens, err = p.e.first(g, now); err != nil {
+		if tokens, err = p.e.first(g, now, p.nulls); err != nil {
 			return nil, err
 		}
 	}

@@ -10,14 +10,19 @@ type RefreshRequest struct {
 	Client       Credentials
 	RefreshToken string
 	Scope        string // empty: all that was granted
+	Nulls        bool   // as in a [RedeemRequest]
 }
 
 // Refresh rotates a refresh token. Refusals: invalid_client, invalid_grant,
-// invalid_scope.
+// invalid_scope, and unauthorized_client where the client may not have refresh
+// tokens at all.
 func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error) {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
 		return nil, err
+	}
+	if !client.Scope.Has(ScopeOfflineAccess) {
+		return nil, Refuse("unauthorized_client", "this client may not use refresh tokens")
 	}
 	scope, err := ParseScope(r.Scope)
 	if err != nil {
@@ -34,16 +39,16 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	return e.rotate(ctx, g, presented, scope)
+	return e.rotate(ctx, g, presented, scope, r.Nulls)
 }
 
 // rotate makes the new tokens ahead, for the reason that poll.answer gives,
 // and hands them out if the grant agrees.
-func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope) (*Tokens, error) {
+func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope, nulls bool) (*Tokens, error) {
 	now, successor := e.now(), e.refresh.successor(presented)
 	narrowed := scope
 	orDefault(&narrowed, g.Scope)
-	tokens, err := e.issue(g, narrowed, now)
+	tokens, err := e.issue(g, narrowed, now, nulls)
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,8 @@ type Tokens struct {
 }
 
 // first makes the tokens of a redemption.
-func (e *Engine) first(g *Grant, now time.Time) (*Tokens, error) {
-	t, err := e.issue(g, g.Scope, now)
+func (e *Engine) first(g *Grant, now time.Time, nulls bool) (*Tokens, error) {
+	t, err := e.issue(g, g.Scope, now, nulls)
 	if err != nil || !g.Scope.Has(ScopeOfflineAccess) {
 		return t, err
 	}
@@ -31,7 +31,7 @@ func (e *Engine) first(g *Grant, now time.Time) (*Tokens, error) {
 }
 
 // issue makes an access token, and an ID token where openid is in the scope.
-func (e *Engine) issue(g *Grant, scope Scope, now time.Time) (*Tokens, error) {
+func (e *Engine) issue(g *Grant, scope Scope, now time.Time, nulls bool) (*Tokens, error) {
 	until := now.Add(e.cfg.Lifetime.AccessToken)
 	access, err := e.cfg.Signer.Sign(TypeAccess, AccessClaims{
 		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: scope,
@@ -42,7 +42,11 @@ func (e *Engine) issue(g *Grant, scope Scope, now time.Time) (*Tokens, error) {
 	}
 	t := &Tokens{AccessToken: Secret(access), ExpiresIn: e.cfg.Lifetime.AccessToken, Scope: scope, until: until}
 	if scope.Has(ScopeOpenID) {
-		id, err := e.cfg.Signer.Sign(TypeID, e.idClaims(g, scope, now, until))
+		claims := e.idClaims(g, scope, now, until)
+		if nulls {
+			addNulls(claims, scope)
+		}
+		id, err := e.cfg.Signer.Sign(TypeID, claims)
 		if err != nil {
 			return nil, err
 		}
@@ -70,6 +74,19 @@ func UserClaims(p *Person, scope Scope) Claims {
 		}
 	}
 	return claims
+}
+
+// addNulls names what is not known, for devices that read a missing member as
+// a fault; and the scope, which they look for in the ID token.
+func addNulls(claims Claims, scope Scope) {
+	claims["scope"] = scope
+	for s, names := range claimsOf {
+		for _, name := range names {
+			if _, known := claims[name]; !known && scope.Has(s) {
+				claims[name] = nil
+			}
+		}
+	}
 }
 
 func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {

@@ -7,6 +7,7 @@ package httpapi
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -24,6 +25,7 @@ type Config struct {
 	Session   Session               // how long a person stays signed in
 	Brand     Brand
 	Paths     Paths
+	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
 	Log       *slog.Logger                   // hears faults; default: nobody does
 }
@@ -44,11 +46,14 @@ type Handler struct {
 	origin  string // of the issuer: scheme and host
 	cross   *http.CrossOriginProtection
 	sentry  *Sentry // of the userinfo endpoint
+	tenants bool    // some route begins with any segment
 }
+
+type does = func(*http.Request) (*answer, error)
 
 // A route is what one path offers.
 type route struct {
-	methods map[string]func(*http.Request) (*answer, error)
+	methods map[string]does
 	cors    corsPolicy
 	fail    func(*http.Request, error) *answer // turns an error into an answer in the route's own language
 }
@@ -60,6 +65,9 @@ func New(c Config) (*Handler, error) {
 	}
 	issuer, err := url.Parse(c.Engine.Issuer())
 	if err != nil {
+		return nil, err
+	}
+	if err := CheckDialects(c.Dialects, c.Paths); err != nil {
 		return nil, err
 	}
 	if c.ClientIP == nil {
@@ -96,24 +104,17 @@ func peer(r *http.Request) netip.Addr {
 
 // table is all that is served.
 func (h *Handler) table() map[string]route {
-	type does = func(*http.Request) (*answer, error)
 	p := h.cfg.Paths
-	post := func(f does) route {
-		return route{map[string]does{http.MethodPost: f}, corsClients, h.oauthError}
-	}
+	standard := &speaker{h, dialect{paths: dialectPaths{p.DeviceAuthorization, p.Token, p.Userinfo, p.Revoke}}}
 	open := func(f does) route {
-		return route{map[string]does{http.MethodGet: f}, corsAny, h.oauthError}
+		return route{map[string]does{http.MethodGet: f}, corsAny, standard.oauthError}
 	}
 	page := func(get, post does) route {
 		m := map[string]does{http.MethodGet: get, http.MethodPost: post}
 		return route{m, corsNone, h.pageError}
 	}
 	routes := map[string]route{
-		p.DeviceAuthorization:   post(h.deviceAuthorization),
-		p.Token:                 post(h.token),
-		p.Revoke:                post(h.revoke),
-		p.Introspect:            post(h.introspect),
-		p.Userinfo:              {map[string]does{http.MethodGet: h.userinfo, http.MethodPost: h.userinfo}, corsClients, h.bearerError},
+		p.Introspect:            standard.post(standard.introspect),
 		p.JWKS:                  open(h.jwks),
 		p.Device:                page(h.codePage, h.submitCode),
 		p.Device + "/sign-in":   page(h.signInPage, nil),
@@ -127,18 +128,25 @@ func (h *Handler) table() map[string]route {
 	for _, path := range p.metadata() {
 		routes[path] = open(h.metadata)
 	}
+	maps.Copy(routes, standard.routes())
+	for _, name := range h.cfg.Dialects {
+		for path, route := range (&speaker{h, dialects[name]}).routes() {
+			routes[p.prefix+path] = route
+			h.tenants = h.tenants || strings.HasPrefix(path, tenant)
+		}
+	}
 	return routes
 }
 
 // Serves reports whether the path is one of this handler's.
 func (h *Handler) Serves(path string) bool {
-	_, ok := h.routes[path]
+	_, ok := h.route(path)
 	return ok
 }
 
 // ServeHTTP answers a request; a path that is not its own is 404.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	route, ok := h.routes[r.URL.Path]
+	route, ok := h.route(r.URL.Path)
 	if !ok {
 		http.NotFound(w, r)
 		return

@@ -24,6 +24,7 @@ type site struct {
 	*testing.T
 	*httpapi.Handler
 	engine *deviceauth.Engine
+	keys   *keyring.Keyring
 	signIn *signIn
 	from   netip.Addr // where requests come from
 }
@@ -70,7 +71,7 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 	for _, change := range changes {
 		change(&c)
 	}
-	s := &site{T: t, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
+	s := &site{T: t, keys: keys, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
 		Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{"name": "Alice <i>", "groups": []any{"staff"}},
 	}}}
 	if s.engine, err = deviceauth.New(c); err != nil {
@@ -78,7 +79,7 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 	}
 	s.Handler, err = httpapi.New(httpapi.Config{
 		Engine: s.engine, Keys: keys, Upstreams: []deviceauth.Upstream{s.signIn}, CookieKey: keys.Secret(keyring.PurposeCookie),
-		ClientIP: func(*http.Request) netip.Addr { return s.from },
+		ClientIP: func(*http.Request) netip.Addr { return s.from }, Dialects: httpapi.Dialects(),
 	})
 	if err != nil {
 		t.Fatal(err)

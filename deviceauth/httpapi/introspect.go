@@ -8,7 +8,7 @@ import (
 )
 
 // introspect is RFC 7662 §2. What is not alive has no other member.
-func (h *Handler) introspect(r *http.Request) (*answer, error) {
+func (s *speaker) introspect(r *http.Request) (*answer, error) {
 	p, client, err := request(r)
 	if err != nil {
 		return nil, err
@@ -16,7 +16,7 @@ func (h *Handler) introspect(r *http.Request) (*answer, error) {
 	if p.get("token") == "" {
 		return nil, badRequest("token is missing")
 	}
-	found, err := h.cfg.Engine.Introspect(r.Context(), deviceauth.IntrospectRequest{Client: client, Token: p.get("token")})
+	found, err := s.cfg.Engine.Introspect(r.Context(), deviceauth.IntrospectRequest{Client: client, Token: p.get("token")})
 	if err != nil {
 		return nil, err
 	}
@@ -58,10 +58,10 @@ func (h *Handler) userinfo(r *http.Request) (*answer, error) {
 }
 
 // bearerError is RFC 6750 §3: what is wrong stands in the header.
-func (h *Handler) bearerError(r *http.Request, err error) *answer {
+func (s *speaker) bearerError(r *http.Request, err error) *answer {
 	var c *Challenge
 	if !errors.As(err, &c) {
-		return h.oauthError(r, err)
+		return s.oauthError(r, err)
 	}
 	return newAnswer(c.Status, "", nil).set("WWW-Authenticate", c.Header).set("Cache-Control", "no-store")
 }

@@ -18,53 +18,61 @@ const (
 	grantRefreshToken = "refresh_token"
 )
 
+// authorizationAnswer is RFC 8628 §3.2, with what dialects add.
+type authorizationAnswer struct {
+	DeviceCode string `json:"device_code"`
+	UserCode   string `json:"user_code"`
+	URI        string `json:"verification_uri"`
+	Complete   string `json:"verification_uri_complete"`
+	ExpiresIn  int    `json:"expires_in"`
+	Interval   int    `json:"interval"`
+
+	URL         string        `json:"verification_url,omitempty"` // google: from a draft of the RFC
+	Message     string        `json:"message,omitempty"`          // entra: for people
+	RedirectURI string        `json:"redirect_uri,omitempty"`     // codeontime: the verification page
+	Token       *tokenRequest `json:"token,omitempty"`            // codeontime
+}
+
 // deviceAuthorization is RFC 8628 §3.1.
-func (h *Handler) deviceAuthorization(r *http.Request) (*answer, error) {
+func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	p, client, err := request(r)
 	if err != nil {
 		return nil, err
 	}
-	a, err := h.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
-		Client: client, Scope: p.get("scope"), Audience: append(p["audience"], p["resource"]...), From: h.cfg.ClientIP(r),
+	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
+		Client: client, Scope: s.scope(p), Audience: append(p["audience"], p["resource"]...), From: s.cfg.ClientIP(r),
 	})
 	if err != nil {
 		return nil, forbidden(err)
 	}
-	page := h.origin + h.cfg.Paths.Device
-	return jsonAnswer(http.StatusOK, struct {
-		DeviceCode string `json:"device_code"`
-		UserCode   string `json:"user_code"`
-		URI        string `json:"verification_uri"`
-		Complete   string `json:"verification_uri_complete"`
-		ExpiresIn  int    `json:"expires_in"`
-		Interval   int    `json:"interval"`
-	}{
-		a.DeviceCode.Reveal(), a.UserCode, page, page + "?user_code=" + url.QueryEscape(a.UserCode),
-		wholeSeconds(a.ExpiresIn), wholeSeconds(a.Interval),
-	}), nil
+	page := s.origin + s.cfg.Paths.Device
+	said := &authorizationAnswer{
+		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page, Complete: page + "?user_code=" + url.QueryEscape(a.UserCode),
+		ExpiresIn: wholeSeconds(a.ExpiresIn), Interval: wholeSeconds(a.Interval),
+	}
+	if s.members != nil {
+		s.members(s, client, said)
+	}
+	return jsonAnswer(http.StatusOK, said), nil
 }
 
 // wholeSeconds rounds up, so that who keeps to it is never early.
 func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // token is RFC 6749 §3.2.
-func (h *Handler) token(r *http.Request) (*answer, error) {
+func (s *speaker) token(r *http.Request) (*answer, error) {
 	p, client, err := request(r)
 	if err != nil {
 		return nil, err
 	}
 	var tokens *deviceauth.Tokens
-	switch kind := p.get("grant_type"); {
-	case kind == "":
+	switch s.grantType(p) {
+	case "":
 		err = badRequest("grant_type is missing")
-	case kind == grantDeviceCode && p.get("device_code") == "":
-		err = badRequest("device_code is missing")
-	case kind == grantDeviceCode:
-		tokens, err = h.cfg.Engine.Redeem(r.Context(), deviceauth.RedeemRequest{Client: client, DeviceCode: p.get("device_code")})
-	case kind == grantRefreshToken && p.get("refresh_token") == "":
-		err = badRequest("refresh_token is missing")
-	case kind == grantRefreshToken:
-		tokens, err = h.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: p.get("refresh_token"), Scope: p.get("scope")})
+	case grantDeviceCode:
+		tokens, err = s.redeem(r, p, client)
+	case grantRefreshToken:
+		tokens, err = s.refresh(r, p, client)
 	default:
 		err = deviceauth.Refuse("unsupported_grant_type", "want "+grantDeviceCode+" or "+grantRefreshToken)
 	}
@@ -72,6 +80,26 @@ func (h *Handler) token(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	return tokenAnswer(tokens), nil
+}
+
+func (s *speaker) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+	code := s.deviceCode(p)
+	if code == "" {
+		return nil, badRequest("device_code is missing")
+	}
+	tokens, err := s.cfg.Engine.Redeem(r.Context(), deviceauth.RedeemRequest{Client: client, DeviceCode: code, Nulls: s.nulls})
+	if err != nil {
+		return nil, aboutCode{err}
+	}
+	return tokens, nil
+}
+
+func (s *speaker) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+	token := p.get("refresh_token")
+	if token == "" {
+		return nil, badRequest("refresh_token is missing")
+	}
+	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: token, Scope: s.scope(p), Nulls: s.nulls})
 }
 
 // tokenAnswer is RFC 6749 §5.1.
@@ -87,7 +115,7 @@ func tokenAnswer(t *deviceauth.Tokens) *answer {
 }
 
 // revoke is RFC 7009 §2.
-func (h *Handler) revoke(r *http.Request) (*answer, error) {
+func (s *speaker) revoke(r *http.Request) (*answer, error) {
 	p, client, err := request(r)
 	if err != nil {
 		return nil, err
@@ -95,7 +123,7 @@ func (h *Handler) revoke(r *http.Request) (*answer, error) {
 	if p.get("token") == "" {
 		return nil, badRequest("token is missing")
 	}
-	if err := h.cfg.Engine.Revoke(r.Context(), deviceauth.RevokeRequest{Client: client, Token: p.get("token")}); err != nil {
+	if err := s.cfg.Engine.Revoke(r.Context(), deviceauth.RevokeRequest{Client: client, Token: p.get("token")}); err != nil {
 		return nil, err
 	}
 	return newAnswer(http.StatusOK, "", nil).set("Cache-Control", "no-store"), nil
@@ -159,35 +187,52 @@ func forbidden(err error) error {
 	return err
 }
 
-// oauthError is RFC 6749 §5.2, and the one place where a fault of ours is
-// logged and told: as something that passes, with nothing consumed.
-func (h *Handler) oauthError(r *http.Request, err error) *answer {
-	body := struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-		Interval    int    `json:"interval,omitempty"`
-	}{}
+// refusalAnswer is RFC 6749 §5.2.
+type refusalAnswer struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+	Interval    int    `json:"interval,omitempty"` // of slow_down, in seconds: what it has grown to
+}
+
+// oauthError says what went wrong in the dialect's words, and is the one place
+// where a fault of ours is logged and told: as something that passes, with
+// nothing consumed.
+func (s *speaker) oauthError(r *http.Request, err error) *answer {
 	refusal := deviceauth.Refused(err)
 	if refusal == nil {
-		h.fault(r, err)
-		body.Error, body.Description = "temporarily_unavailable", "the server cannot answer now; try again"
-		return jsonAnswer(http.StatusServiceUnavailable, body).set("Retry-After", retryAfter)
+		return s.faultAnswer(r, err)
 	}
-	body.Error, body.Description = refusal.Code, refusal.Description
+	name, status := refusal.Code, statusOf(err, refusal)
+	if name == "invalid_grant" && errors.As(err, new(aboutCode)) {
+		name = codeRefusal
+	}
+	if other, ok := s.status[name]; ok {
+		status = other
+	}
+	body := refusalAnswer{Error: refusal.Code, Description: refusal.Description}
+	if other, ok := s.rename[name]; ok {
+		body.Error = other
+	}
 	var hurried *deviceauth.Hurried
 	if errors.As(err, &hurried) {
 		body.Interval = wholeSeconds(hurried.Interval)
 	}
-	a := jsonAnswer(statusOf(err, refusal), body)
+	a := jsonAnswer(status, body)
 	var throttled *deviceauth.Throttled
 	if errors.As(err, &throttled) {
 		a.status = http.StatusTooManyRequests
 		a.set("Retry-After", strconv.Itoa(wholeSeconds(throttled.Wait)))
 	}
 	if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
-		a.set("WWW-Authenticate", "Basic realm="+strconv.Quote(h.cfg.Engine.Issuer()))
+		a.set("WWW-Authenticate", "Basic realm="+strconv.Quote(s.cfg.Engine.Issuer()))
 	}
 	return a
+}
+
+func (h *Handler) faultAnswer(r *http.Request, err error) *answer {
+	h.fault(r, err)
+	body := refusalAnswer{Error: "temporarily_unavailable", Description: "the server cannot answer now; try again"}
+	return jsonAnswer(http.StatusServiceUnavailable, body).set("Retry-After", retryAfter)
 }
 
 // retryAfter, in seconds, is about what a store takes to come back.

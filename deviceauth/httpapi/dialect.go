@@ -1,0 +1,165 @@
+package httpapi
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A dialect is how another product, for which devices in the field were
+// written, says what RFC 8628 and RFC 6749 say: at other paths, with other
+// statuses, names and members. The engine behind it is the same, so a dialect
+// adds no rule and takes none away. The zero dialect is the standard itself.
+type dialect struct {
+	paths dialectPaths
+
+	status   map[string]int    // of refusals, by error code, where they are not RFC 6749's
+	rename   map[string]string // error codes, and [codeRefusal], that go by another name
+	grants   map[string]string // other names of grant types
+	codeName string            // another name of the parameter device_code
+	commas   bool              // scopes may be separated by commas, too
+	nulls    bool              // ID tokens name what is not known, as null
+
+	members func(*speaker, deviceauth.Credentials, *authorizationAnswer) // adds to RFC 8628 §3.2
+	more    map[string]func(*speaker) route                              // by path: what no other product has
+	finish  func(*http.Request, *answer) *answer                         // has the last word on every answer
+}
+
+// dialectPaths are below the issuer's. What is empty is not offered. A first
+// segment {tenant} stands for any.
+type dialectPaths struct{ authorization, token, userinfo, revoke string }
+
+const tenant = "/{tenant}/"
+
+// codeRefusal is what rename and status call an invalid_grant that is about a
+// device code; most products have a name of its own for it.
+const codeRefusal = "invalid_grant of a device_code"
+
+// aboutCode marks the refusals of a device code.
+type aboutCode struct{ error }
+
+func (a aboutCode) Unwrap() error { return a.error }
+
+// Dialects lists the names that [Config.Dialects] takes.
+func Dialects() []string { return slices.Sorted(maps.Keys(dialects)) }
+
+// CheckDialects says what is wrong with a list of dialects beside the paths of
+// the standard endpoints.
+func CheckDialects(names []string, p Paths) error {
+	p.fill("")
+	taken := map[string]bool{}
+	for _, path := range p.each() {
+		taken[*path.is] = true
+	}
+	for i, name := range names {
+		d, known := dialects[name]
+		if !known {
+			return fmt.Errorf("dialect %q: want one of: %s", name, strings.Join(Dialects(), ", "))
+		}
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("dialect %s is there twice", name)
+		}
+		for path := range taken {
+			if tenantless, ok := anyTenant(path); d.offers(path) || ok && d.offers(tenantless) {
+				return fmt.Errorf("dialect %s needs the path %s, which is an endpoint's already: want another path for that", name, path)
+			}
+		}
+	}
+	return nil
+}
+
+func (d *dialect) offers(path string) bool {
+	return slices.Contains([]string{d.paths.authorization, d.paths.token, d.paths.userinfo, d.paths.revoke}, path) || d.more[path] != nil
+}
+
+// anyTenant puts {tenant} for the first segment of a path.
+func anyTenant(path string) (string, bool) {
+	first, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return tenant + rest, ok && first != ""
+}
+
+// A speaker answers devices in one dialect.
+type speaker struct {
+	*Handler
+	dialect
+}
+
+// routes are what a dialect offers.
+func (s *speaker) routes() map[string]route {
+	p := s.dialect.paths
+	all := map[string]route{}
+	for path, do := range map[string]does{p.authorization: s.deviceAuthorization, p.token: s.token, p.revoke: s.revoke} {
+		all[path] = s.post(do)
+	}
+	all[p.userinfo] = route{map[string]does{http.MethodGet: s.userinfo, http.MethodPost: s.userinfo}, corsClients, s.bearerError}
+	for path, make := range s.more {
+		all[path] = make(s)
+	}
+	delete(all, "")
+	return all
+}
+
+// post is an endpoint for devices.
+func (s *speaker) post(do does) route {
+	finished := func(r *http.Request) (*answer, error) {
+		a, err := do(r)
+		if err != nil {
+			return nil, err
+		}
+		return s.finished(r, a), nil
+	}
+	return route{map[string]does{http.MethodPost: finished}, corsClients, func(r *http.Request, err error) *answer {
+		return s.finished(r, s.oauthError(r, err))
+	}}
+}
+
+func (s *speaker) finished(r *http.Request, a *answer) *answer {
+	if s.finish == nil {
+		return a
+	}
+	return s.finish(r, a)
+}
+
+// scope reads a scope parameter.
+func (s *speaker) scope(p params) string {
+	if s.commas {
+		return strings.ReplaceAll(p.get("scope"), ",", " ")
+	}
+	return p.get("scope")
+}
+
+// grantType reads a grant type by whichever of its names.
+func (s *speaker) grantType(p params) string {
+	if standard, ok := s.grants[p.get("grant_type")]; ok {
+		return standard
+	}
+	return p.get("grant_type")
+}
+
+// deviceCode reads the device code by whichever of its names.
+func (s *speaker) deviceCode(p params) string {
+	if code := p.get("device_code"); code != "" || s.codeName == "" {
+		return code
+	}
+	return p.get(s.codeName)
+}
+
+// route finds what is served at a path.
+func (h *Handler) route(path string) (route, bool) {
+	if r, ok := h.routes[path]; ok {
+		return r, true
+	}
+	rest, ok := strings.CutPrefix(path, h.cfg.Paths.prefix)
+	if !ok || !h.tenants {
+		return route{}, false
+	}
+	if rest, ok = anyTenant(rest); !ok {
+		return route{}, false
+	}
+	r, ok := h.routes[h.cfg.Paths.prefix+rest]
+	return r, ok
+}
