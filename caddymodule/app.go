@@ -84,12 +84,15 @@ type App struct {
 	place  *place // held from Start to Cleanup
 	ready  chan struct{}
 	server *server // set before ready is closed
+
+	stopTending func() // set by Start
 }
 
 // server is what Start builds.
 type server struct {
 	engine *deviceauth.Engine
 	pages  *httpapi.Handler
+	keys   *keyring.Keyring
 	place  *place
 }
 
@@ -175,8 +178,9 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.server = &server{engine, pages, a.place}
+	a.server = &server{engine, pages, keys, a.place}
 	a.arm()
+	a.tend()
 	close(a.ready)
 	return nil
 }
@@ -214,11 +218,34 @@ func (a *App) guarded() deviceauth.Scope {
 	return deviceauth.NewScope(all...)
 }
 
+// tend looks after the signing keys until Stop.
+func (a *App) tend() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	a.stopTending = func() { stop(); <-done }
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(keyring.TendEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := a.server.keys.Tend(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("looking after the signing keys", zap.Error(err))
+			}
+		}
+	}()
+}
+
 // Stop answers all held polls at once. The store stays open for the requests
 // that are still under way.
 func (a *App) Stop() error {
 	if a.server != nil {
 		a.server.engine.Close()
+		a.stopTending()
 	}
 	return nil
 }

@@ -1,144 +1,88 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/signal"
-	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
-	"golang.org/x/oauth2"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
-)
-
-// Exit codes of device-login.
-const (
-	exitDenied  = 3
-	exitExpired = 4
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "device-login",
-		Usage: "<url> [--client <id>] [--scope <scopes>] [--output header|token|json]",
-		Short: "Signs this terminal in at an API behind device login",
+		Name:  "device-auth",
+		Usage: "keys [list|rotate]",
+		Short: "Looks after the device login of a running Caddy",
 		Long: `
-Plays the device in a terminal: finds the authorization server from the API's
-own URL, prints an address, a code and a QR code to standard error, waits until
-a person has answered, and prints the result to standard output:
+Talks to the admin endpoint of a running Caddy with a device_login:
 
-	curl -H "$(caddy device-login https://api.example.com/)" https://api.example.com/products
-
-The output is an Authorization header (the default), the access token alone,
-or the token response as JSON.
-
-It exits with 0 when it was allowed, 1 when something went wrong, 3 when the
-person denied, and 4 when nobody answered in time.`,
+	caddy device-auth keys list     shows the signing keys
+	caddy device-auth keys rotate   begins a new signing key now; it signs when
+	                                it has been published for ten minutes`,
 		CobraFunc: func(cmd *cobra.Command) {
-			l := new(login)
-			cmd.Args = cobra.ExactArgs(1)
-			cmd.Flags().StringVarP(&l.client, "client", "c", "device-login", "The client_id to use")
-			cmd.Flags().StringVar(&l.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
-			cmd.Flags().StringVarP(&l.scope, "scope", "s", "", "Scopes to ask for, separated by spaces (default: what the client has)")
-			cmd.Flags().StringVar(&l.audience, "audience", "", "The API that the token is for (default: the server's)")
-			cmd.Flags().StringVarP(&l.output, "output", "o", "header", "What to print: header, token or json")
-			cmd.Flags().BoolVar(&l.noQR, "no-qr", false, "Print no QR code")
-			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
-				ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-				defer stop()
-				l.out, l.err = os.Stdout, os.Stderr
-				err := l.run(ctx, fl.Arg(0))
-				return exitCode(err), err
-			})
+			c := &adminClient{out: os.Stdout}
+			cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: of the configuration)")
+			cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "", "The configuration file")
+			cmd.PersistentFlags().StringVarP(&c.adapter, "adapter", "a", "", "The name of the config adapter")
+			cmd.PersistentFlags().BoolVar(&c.json, "json", false, "Print JSON")
+			keys := &cobra.Command{Use: "keys", Short: "The signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")}
+			keys.AddCommand(
+				&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
+				&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
+			)
+			cmd.AddCommand(keys)
 		},
 	})
 }
 
-// login is one run of device-login.
-type login struct {
-	client, secretFile, scope, audience, output string
-	noQR                                        bool
-	out, err                                    io.Writer
+// adminClient is one run of device-auth.
+type adminClient struct {
+	address, config, adapter string
+	json                     bool
+	out                      io.Writer
 }
 
-func (l *login) run(ctx context.Context, address string) error {
-	if l.output != "header" && l.output != "token" && l.output != "json" {
-		return fmt.Errorf("--output %q: want header, token or json", l.output)
-	}
-	secret, err := l.secret()
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Timeout: 30 * time.Second}
-	server, err := deviceclient.Discover(ctx, client, address)
-	if err != nil {
-		return err
-	}
-	token, err := deviceclient.Login(ctx, server, deviceclient.Options{
-		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience, Show: l.show,
-	})
-	if err != nil {
-		return err
-	}
-	text, err := l.spell(token)
-	if err == nil {
-		_, err = fmt.Fprintln(l.out, text)
-	}
-	return err
-}
-
-func (l *login) secret() (string, error) {
-	if l.secretFile == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(l.secretFile)
-	return strings.TrimSpace(string(text)), err
-}
-
-// show tells the person what to do. A QR code that cannot be drawn is no loss.
-func (l *login) show(p deviceclient.Prompt) {
-	fmt.Fprintf(l.err, "\nOpen   %s\nType   %s\n\n", p.Address, p.Code)
-	if !l.noQR && p.Complete != "" {
-		deviceclient.QR(l.err, p.Complete)
-		fmt.Fprintln(l.err)
-	}
-	fmt.Fprintln(l.err, "Waiting for your answer…")
-}
-
-func (l *login) spell(t *oauth2.Token) (string, error) {
-	switch l.output {
-	case "token":
-		return t.AccessToken, nil
-	case "header":
-		return "Authorization: Bearer " + t.AccessToken, nil
-	}
-	response := map[string]any{"access_token": t.AccessToken, "token_type": t.TokenType, "expires_in": t.ExpiresIn}
-	for _, name := range []string{"refresh_token", "id_token", "scope"} {
-		if value := t.Extra(name); value != nil {
-			response[name] = value
+// keys prints the signing keys that a route of the admin endpoint answers with.
+func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) error {
+	return func(*cobra.Command, []string) error {
+		var list []keyring.Key
+		if err := c.call(method, route, &list); err != nil || c.json {
+			return err
 		}
+		table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(table, "KEY\tALGORITHM\tSTATE\tSIGNS FROM")
+		for _, k := range list {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, k.From.Local().Format(time.DateTime))
+		}
+		return table.Flush()
 	}
-	text, err := json.MarshalIndent(response, "", "  ")
-	return string(text), err
 }
 
-func exitCode(err error) int {
-	switch {
-	case err == nil:
-		return caddy.ExitCodeSuccess
-	case errors.Is(err, deviceclient.ErrDenied):
-		return exitDenied
-	case errors.Is(err, deviceclient.ErrExpired):
-		return exitExpired
+// call asks the admin endpoint, and prints the answer as it is or decodes it.
+func (c *adminClient) call(method, route string, to any) error {
+	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
+	if err != nil {
+		return err
 	}
-	return caddy.ExitCodeFailedStartup
+	if address == "" {
+		address = caddy.DefaultAdminListen
+	}
+	answer, err := caddycmd.AdminAPIRequest(address, method, adminPath+route, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if c.json {
+		_, err := io.Copy(c.out, answer.Body)
+		return err
+	}
+	return json.NewDecoder(answer.Body).Decode(to)
 }

@@ -14,6 +14,7 @@ func init() {
 	caddy.RegisterModule(Endpoints{})
 	caddy.RegisterModule(Guard{})
 	caddy.RegisterModule(Resource{})
+	caddy.RegisterModule(Admin{})
 	caddy.RegisterModule(BadgerStore{})
 	caddy.RegisterModule(MemoryStore{})
 

@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
-	"time"
 )
 
 // makers are the algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
@@ -47,7 +46,7 @@ func newKey(algorithm string) (storedKey, error) {
 	if err != nil {
 		return storedKey{}, err
 	}
-	return storedKey{ID: public.thumbprint(), Algorithm: algorithm, Private: der, Made: time.Now().UTC()}, nil
+	return storedKey{ID: public.thumbprint(), Algorithm: algorithm, Private: der}, nil
 }
 
 // jwk is a public key (RFC 7517 §4). Its first members are in the order that
@@ -91,16 +90,16 @@ func (k jwk) thumbprint() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func marshalSet(stored []storedKey, ready map[string]key) ([]byte, error) {
+func marshalSet(keys []key) ([]byte, error) {
 	set := struct {
 		Keys []jwk `json:"keys"`
 	}{[]jwk{}}
-	for _, k := range stored {
-		public, err := publicJWK(ready[k.ID].private.Public())
+	for _, k := range keys {
+		public, err := publicJWK(k.private.Public())
 		if err != nil {
 			return nil, err
 		}
-		public.Use, public.Alg, public.Kid = "sig", k.Algorithm, k.ID
+		public.Use, public.Alg, public.Kid = "sig", k.method.Alg(), k.id
 		set.Keys = append(set.Keys, public)
 	}
 	return json.Marshal(set)

@@ -1,17 +1,15 @@
 // Package keyring signs. It keeps the signing keys of one issuer and the
-// secrets that its gateways share, makes them on first use, and knows nothing
-// of grants: what a token says and whether that is enough is decided in
-// package deviceauth.
+// secrets that its gateways share, makes them on first use, replaces keys on
+// schedule, and knows nothing of grants: what a token says and whether that is
+// enough is decided in package deviceauth.
 package keyring
 
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -22,34 +20,26 @@ import (
 // document is the name under which a vault keeps the ring.
 const document = "keyring"
 
-// secretSize suits AES-256 and HMAC-SHA-256.
-const secretSize = 32
-
-// ring is the stored form.
-type ring struct {
-	Keys    []storedKey       `json:"keys"`    // the newest first
-	Secrets map[string][]byte `json:"secrets"` // by purpose
-}
-
-type storedKey struct {
-	ID        string    `json:"kid"`
-	Algorithm string    `json:"alg"`
-	Private   []byte    `json:"pkcs8"`
-	Made      time.Time `json:"made"`
-}
-
 // A Keyring is a [deviceauth.Signer] with the keys of a vault. Open makes one.
 // It is safe for concurrent use.
 type Keyring struct {
-	signing key
-	known   map[string]key
-	secrets map[string][]byte
-	jwks    []byte
+	vault     deviceauth.Vault
+	algorithm string
+	secrets   map[string][]byte
+	now       atomic.Pointer[snapshot] // as last read from the vault
+}
+
+// A snapshot is the ring made ready for use.
+type snapshot struct {
+	keys  []key // in the order in which they sign
+	known map[string]*key
+	jwks  []byte
 }
 
 // key is a stored key made ready.
 type key struct {
 	id      string
+	from    time.Time
 	method  jwt.SigningMethod
 	private crypto.Signer
 }
@@ -63,8 +53,8 @@ const (
 )
 
 // Open reads the ring from a vault and makes what is missing: a signing key
-// for the algorithm (ES256, EdDSA or RS256; empty: ES256) and the secrets.
-// Keys of an earlier algorithm are kept, to verify what they signed.
+// for the algorithm (ES256, EdDSA or RS256; empty: ES256) and the secrets. A
+// new algorithm begins like any new key, after it has been published.
 func Open(ctx context.Context, vault deviceauth.Vault, algorithm string) (*Keyring, error) {
 	if algorithm == "" {
 		algorithm = "ES256"
@@ -72,79 +62,127 @@ func Open(ctx context.Context, vault deviceauth.Vault, algorithm string) (*Keyri
 	if err := CheckAlgorithm(algorithm); err != nil {
 		return nil, err
 	}
+	k := &Keyring{vault: vault, algorithm: algorithm}
+	return k, k.change(ctx, func(r *ring, now time.Time) error {
+		r.addSecrets()
+		if last := r.last(); last == nil || last.Algorithm != algorithm {
+			return r.add(algorithm, now)
+		}
+		return nil
+	})
+}
+
+// Tend reads what other gateways changed, begins a new key where that is due,
+// and drops keys that no living token needs. Whoever opened the ring calls it
+// every [TendEvery].
+func (k *Keyring) Tend(ctx context.Context) error {
+	return k.change(ctx, func(r *ring, now time.Time) error {
+		r.drop(now)
+		if r.last().From.Add(rotateAfter).Before(now) {
+			return r.add(k.algorithm, now)
+		}
+		return nil
+	})
+}
+
+// Rotate begins a new key now, ahead of the schedule. It signs as soon as
+// everybody had the time to see it published.
+func (k *Keyring) Rotate(ctx context.Context) error {
+	return k.change(ctx, func(r *ring, now time.Time) error { return r.add(k.algorithm, now) })
+}
+
+// change changes the stored ring atomically and uses what became of it. All
+// gateways do the same to the same document, so they agree.
+func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error) error {
 	var r ring
-	err := vault.Change(ctx, document, func(old []byte) ([]byte, error) {
+	err := k.vault.Change(ctx, document, func(old []byte) ([]byte, error) {
 		r = ring{}
 		if old != nil {
 			if err := json.Unmarshal(old, &r); err != nil {
 				return nil, fmt.Errorf("reading the keyring: %w", err)
 			}
 		}
-		added, err := r.complete(algorithm)
-		if err != nil || !added {
+		if err := step(&r, time.Now().UTC()); err != nil || !r.changed {
 			return old, err
 		}
 		return json.Marshal(r)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return r.ready(algorithm)
+	ready, err := r.ready()
+	if err != nil {
+		return err
+	}
+	k.now.Store(ready)
+	if k.secrets == nil {
+		k.secrets = r.Secrets // never change; set by Open alone
+	}
+	return nil
 }
 
-// complete makes what a ring lacks.
-func (r *ring) complete(algorithm string) (added bool, err error) {
-	if !slices.ContainsFunc(r.Keys, func(k storedKey) bool { return k.Algorithm == algorithm }) {
-		k, err := newKey(algorithm)
-		if err != nil {
-			return false, err
-		}
-		r.Keys, added = slices.Insert(r.Keys, 0, k), true
-	}
-	for _, purpose := range []string{PurposeRefresh, PurposeCookie} {
-		if r.Secrets[purpose] == nil {
-			if r.Secrets == nil {
-				r.Secrets = map[string][]byte{}
-			}
-			r.Secrets[purpose], added = make([]byte, secretSize), true
-			rand.Read(r.Secrets[purpose])
+// signing returns the key whose turn it is.
+func (s *snapshot) signing(now time.Time) *key {
+	for i := len(s.keys) - 1; i > 0; i-- {
+		if !now.Before(s.keys[i].from) {
+			return &s.keys[i]
 		}
 	}
-	return added, nil
-}
-
-// ready parses the keys and picks the newest of the algorithm to sign with.
-func (r *ring) ready(algorithm string) (*Keyring, error) {
-	ring := &Keyring{known: map[string]key{}, secrets: r.Secrets}
-	for _, stored := range slices.Backward(r.Keys) {
-		private, err := x509.ParsePKCS8PrivateKey(stored.Private)
-		if err != nil {
-			return nil, fmt.Errorf("reading key %s: %w", stored.ID, err)
-		}
-		signer, ok := private.(crypto.Signer)
-		method := jwt.GetSigningMethod(stored.Algorithm)
-		if !ok || method == nil {
-			return nil, fmt.Errorf("key %s: unknown algorithm %q", stored.ID, stored.Algorithm)
-		}
-		k := key{stored.ID, method, signer}
-		ring.known[k.id] = k
-		if stored.Algorithm == algorithm {
-			ring.signing = k
-		}
-	}
-	var err error
-	ring.jwks, err = marshalSet(r.Keys, ring.known)
-	return ring, err
+	return &s.keys[0]
 }
 
 // Secret returns the 32 bytes that all gateways share for a purpose.
-func (r *Keyring) Secret(purpose string) (secret [secretSize]byte) {
-	copy(secret[:], r.secrets[purpose])
+func (k *Keyring) Secret(purpose string) (secret [secretSize]byte) {
+	copy(secret[:], k.secrets[purpose])
 	return secret
 }
 
-// JWKS returns the public keys as a JSON Web Key Set (RFC 7517 §5).
-func (r *Keyring) JWKS() []byte { return r.jwks }
+// JWKS returns the public keys as a JSON Web Key Set (RFC 7517 §5): those that
+// have signed, the one that signs and the one that will.
+func (k *Keyring) JWKS() []byte { return k.now.Load().jwks }
 
 // Algorithms lists what tokens are signed with, for the metadata.
-func (r *Keyring) Algorithms() []string { return []string{r.signing.method.Alg()} }
+func (k *Keyring) Algorithms() (list []string) {
+	s := k.now.Load()
+	signing := s.signing(time.Now())
+	list = []string{signing.method.Alg()}
+	if next := s.keys[len(s.keys)-1].method.Alg(); next != list[0] {
+		list = append(list, next)
+	}
+	return list
+}
+
+// A Key is what may be said of a key.
+type Key struct {
+	ID        string    `json:"kid"`
+	Algorithm string    `json:"alg"`
+	State     KeyState  `json:"state"`
+	From      time.Time `json:"signs_from"`
+}
+
+// A KeyState is where in its life a key is.
+type KeyState string
+
+// The states of a key.
+const (
+	KeyNext    KeyState = "next"    // published, and does not sign yet
+	KeySigning KeyState = "signing" // signs
+	KeyRetired KeyState = "retired" // verifies what it signed
+)
+
+// Keys lists the keys, the oldest first.
+func (k *Keyring) Keys() (list []Key) {
+	s, now := k.now.Load(), time.Now()
+	signing := s.signing(now)
+	for i := range s.keys {
+		state := KeyRetired
+		switch {
+		case s.keys[i].id == signing.id:
+			state = KeySigning
+		case s.keys[i].from.After(now):
+			state = KeyNext
+		}
+		list = append(list, Key{s.keys[i].id, s.keys[i].method.Alg(), state, s.keys[i].from})
+	}
+	return list
+}

@@ -5,9 +5,12 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -73,6 +76,96 @@ func TestGatewaysThatStartAtOnceAgree(t *testing.T) {
 }
 
 // protocol 27
+func TestNewKeyIsPublishedBeforeItSignsAndOldOneKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vault := memstore.New()
+		a, b := open(t, vault, ""), open(t, vault, "")
+		signs := func(r *Keyring) string {
+			token, err := r.Sign("at+jwt", claims{"alice"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return token
+		}
+		tend := func() {
+			for _, r := range []*Keyring{a, b} {
+				if err := r.Tend(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		states := func(r *Keyring) (list []KeyState) {
+			for _, k := range r.Keys() {
+				list = append(list, k.State)
+			}
+			return list
+		}
+		expect := func(when string, want ...KeyState) {
+			t.Helper()
+			tend()
+			for _, r := range []*Keyring{a, b} {
+				if got := states(r); !slices.Equal(got, want) || strings.Count(string(r.JWKS()), `"kid"`) != len(want) {
+					t.Fatalf("%s: keys %v, want %v, published: %s", when, got, want, r.JWKS())
+				}
+			}
+			if string(a.JWKS()) != string(b.JWKS()) {
+				t.Fatalf("%s: two gateways publish different keys", when)
+			}
+		}
+		expect("at first", KeySigning)
+		time.Sleep(rotateAfter)
+		expect("a moment before it is due", KeySigning)
+		time.Sleep(time.Second)
+		before := signs(a)
+		expect("when it is due", KeySigning, KeyNext)
+		time.Sleep(publishFor - time.Second)
+		last := signs(b)
+		expect("a moment before the new key signs", KeySigning, KeyNext)
+		time.Sleep(time.Second)
+		expect("when the new key signs", KeyRetired, KeySigning)
+		if after := signs(a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] || strings.Split(last, ".")[0] != strings.Split(before, ".")[0] {
+			t.Error("the new key signs too early, or not at all")
+		}
+		time.Sleep(24*time.Hour + time.Minute)
+		expect("a day later", KeyRetired, KeySigning)
+		for _, token := range []string{before, last} {
+			if err := b.Verify("at+jwt", token, &claims{}); err != nil {
+				t.Errorf("a token of the old key: %v", err)
+			}
+		}
+		time.Sleep(time.Hour)
+		expect("when the last token has ended", KeySigning)
+		if err := a.Verify("at+jwt", last, &claims{}); err == nil {
+			t.Error("a key that was dropped still verifies")
+		}
+		for range 2 {
+			if err := b.Rotate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		expect("after two rotations by hand", KeySigning, KeyNext, KeyNext)
+		time.Sleep(publishFor)
+		expect("when the first of them signs", KeyRetired, KeySigning, KeyNext)
+	})
+}
+
+// protocol 27
+func TestNewAlgorithmBeginsWhenItIsPublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vault := memstore.New()
+		open(t, vault, "ES256")
+		r := open(t, vault, "EdDSA")
+		if got := r.Algorithms(); !slices.Equal(got, []string{"ES256", "EdDSA"}) {
+			t.Errorf("at first: %v", got)
+		}
+		time.Sleep(publishFor)
+		if got := r.Algorithms(); !slices.Equal(got, []string{"EdDSA"}) {
+			t.Errorf("later: %v", got)
+		}
+	})
+}
+
+// protocol 27
 func TestSetHasPublicPartsOnly(t *testing.T) {
 	vault := memstore.New()
 	for algorithm := range makers {
@@ -114,7 +207,8 @@ func forge(t *testing.T, method jwt.SigningMethod, key any, header map[string]an
 // protocol 30
 func TestForgeriesAreRefused(t *testing.T) {
 	r, other := open(t, memstore.New(), "ES256"), open(t, memstore.New(), "ES256")
-	kid, own, foreign := r.signing.id, r.signing.private, other.signing.private
+	signing := r.now.Load().keys[0]
+	kid, own, foreign := signing.id, signing.private, other.now.Load().keys[0].private
 	public, err := x509.MarshalPKIXPublicKey(own.Public())
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -20,11 +21,12 @@ func (p payload) MarshalJSON() ([]byte, error)     { return json.Marshal(p.value
 func (p *payload) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, p.value) }
 
 // Sign implements [deviceauth.Signer].
-func (r *Keyring) Sign(typ string, claims any) (string, error) {
-	token := jwt.NewWithClaims(r.signing.method, payload{value: claims})
+func (k *Keyring) Sign(typ string, claims any) (string, error) {
+	signing := k.now.Load().signing(time.Now())
+	token := jwt.NewWithClaims(signing.method, payload{value: claims})
 	token.Header["typ"] = typ
-	token.Header["kid"] = r.signing.id
-	signed, err := token.SignedString(r.signing.private)
+	token.Header["kid"] = signing.id
+	signed, err := token.SignedString(signing.private)
 	if err != nil {
 		return "", fmt.Errorf("signing a token: %w", err)
 	}
@@ -36,15 +38,16 @@ var errHeader = errors.New("not a token of ours")
 // Verify implements [deviceauth.Signer]. The key is found by its kid and no
 // other way: jku, x5u and jwk in a header are an attacker's wishes (RFC 8725
 // §3.10), and so is its alg, which must be the key's own (§3.1).
-func (r *Keyring) Verify(typ, token string, claims any) error {
+func (k *Keyring) Verify(typ, token string, claims any) error {
+	ring := k.now.Load()
 	parser := jwt.NewParser(jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	_, err := parser.ParseWithClaims(token, &payload{value: claims}, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)
-		k, known := r.known[kid]
-		if _, critical := t.Header["crit"]; critical || !known || t.Method.Alg() != k.method.Alg() || !sameType(t.Header["typ"], typ) {
+		key, known := ring.known[kid]
+		if _, critical := t.Header["crit"]; critical || !known || t.Method.Alg() != key.method.Alg() || !sameType(t.Header["typ"], typ) {
 			return nil, errHeader
 		}
-		return k.private.Public(), nil
+		return key.private.Public(), nil
 	})
 	return err
 }

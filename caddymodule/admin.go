@@ -1,0 +1,80 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Admin serves the routes under /device_login/ of Caddy's admin endpoint,
+// which the command device-auth uses.
+type Admin struct{ app *App }
+
+// adminPath is where the routes are.
+const adminPath = "/device_login/"
+
+// CaddyModule returns the module's registration.
+func (Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.device_login", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Provision finds the app, where there is one. What is wrong with it is said
+// when the app itself is loaded.
+func (a *Admin) Provision(ctx caddy.Context) error {
+	if app, err := ctx.AppIfConfigured("device_login"); err == nil {
+		a.app = app.(*App)
+	}
+	return nil
+}
+
+// Routes implements caddy.AdminRouter.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	route := func(method, path string, do func(*server, *http.Request) (any, error)) caddy.AdminRoute {
+		return caddy.AdminRoute{Pattern: adminPath + path, Handler: a.handler(method, do)}
+	}
+	return []caddy.AdminRoute{
+		route(http.MethodGet, "keys", listKeys),
+		route(http.MethodPost, "keys/rotate", rotateKeys),
+	}
+}
+
+// handler wraps what a route does: its method, the wait for the app, and the
+// answer as JSON.
+func (a *Admin) handler(method string, do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != method {
+			w.Header().Set("Allow", method)
+			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("want %s", method)}
+		}
+		if a.app == nil {
+			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("this Caddy has no device_login")}
+		}
+		s, leave, err := a.app.serving(w, r)
+		if err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+		}
+		defer leave()
+		answer, err := do(s, r)
+		if err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(answer)
+	}
+}
+
+func listKeys(s *server, _ *http.Request) (any, error) { return s.keys.Keys(), nil }
+
+func rotateKeys(s *server, r *http.Request) (any, error) {
+	if err := s.keys.Rotate(r.Context()); err != nil {
+		return nil, err
+	}
+	return s.keys.Keys(), nil
+}
+
+var (
+	_ caddy.AdminRouter = (*Admin)(nil)
+	_ caddy.Provisioner = (*Admin)(nil)
+)
