@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,60 +39,6 @@ func TestDenialReachesTheDevice(t *testing.T) {
 		if answer := d.poll(); answer.Status != http.StatusBadRequest || answer.Error != "access_denied" {
 			t.Errorf("got %+v, want access_denied", answer)
 		}
-	}
-}
-
-// protocol 17
-func TestOfManyPollsOneGetsTheTokens(t *testing.T) {
-	g := start(t)
-	alice := newPerson(t, "alice")
-	for range 5 {
-		d := g.device()
-		alice.allow(d)
-		const polls = 64
-		answers := make([]tokens, polls)
-		var wg sync.WaitGroup
-		gate := make(chan struct{})
-		for i := range polls {
-			wg.Go(func() { <-gate; answers[i] = d.poll() })
-		}
-		close(gate)
-		wg.Wait()
-		won, refused := 0, 0
-		for _, answer := range answers {
-			switch {
-			case answer.Status == http.StatusOK && answer.Access != "":
-				won++
-			case answer.Status == http.StatusBadRequest && answer.Error == "invalid_grant":
-				refused++
-			}
-		}
-		if won != 1 || refused != polls-1 {
-			t.Errorf("%d polls got tokens and %d invalid_grant, want 1 and %d", won, refused, polls-1)
-		}
-	}
-}
-
-// protocol 21
-func TestOfManyRefreshesAllGetTheSameSuccessor(t *testing.T) {
-	g := start(t)
-	d := g.device()
-	newPerson(t, "alice").allow(d)
-	token := d.poll().Refresh
-	const refreshes = 32
-	answers := make([]tokens, refreshes)
-	var wg sync.WaitGroup
-	for i := range refreshes {
-		wg.Go(func() { answers[i] = g.refresh(token) })
-	}
-	wg.Wait()
-	for _, answer := range answers {
-		if answer.Status != http.StatusOK || answer.Refresh != answers[0].Refresh || answer.Refresh == token {
-			t.Fatalf("got %+v, want 200 and the successor %q", answer, answers[0].Refresh)
-		}
-	}
-	if status, _ := g.api(answers[refreshes-1].Access); status != http.StatusOK {
-		t.Errorf("after the refreshes the API answers %d", status)
 	}
 }
 
@@ -140,11 +85,9 @@ func TestRevokedDeviceIsOutAtOnce(t *testing.T) {
 	d := g.device()
 	newPerson(t, "alice").allow(d)
 	answer := d.poll()
-	response, err := http.PostForm(g.url+"/oauth2/revoke", map[string][]string{"client_id": {"cool-gadget"}, "token": {answer.Refresh}})
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatal(response, err)
+	if status := g.revoke(answer.Refresh); status != http.StatusOK {
+		t.Fatalf("the revocation is answered %d", status)
 	}
-	response.Body.Close()
 	if status, _ := g.api(answer.Access); status != http.StatusUnauthorized {
 		t.Errorf("after the revocation the API answers %d", status)
 	}

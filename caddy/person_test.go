@@ -73,6 +73,18 @@ func (g *gateway) refresh(token string) (answer tokens) {
 	return answer
 }
 
+// revoke gives a token back, and returns the answer's status.
+func (g *gateway) revoke(token string) int {
+	g.t.Helper()
+	response, err := http.PostForm(g.url+"/oauth2/revoke", url.Values{"client_id": {"cool-gadget"}, "token": {token}})
+	if err != nil {
+		g.t.Error(err)
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 // A person is a browser without a screen: it follows links, keeps cookies and
 // posts the forms that it is shown.
 type person struct {
