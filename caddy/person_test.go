@@ -20,6 +20,8 @@ type device struct {
 	User string `json:"user_code"`
 	Page string `json:"verification_uri"`
 	Full string `json:"verification_uri_complete"`
+
+	Interval int `json:"interval"` // in seconds
 }
 
 // tokens is an answer of the token endpoint, whichever it is.
