@@ -46,12 +46,16 @@ func required(t *testing.T, what string, names ...string) string {
 			return path
 		}
 	}
-	message := "this test needs " + what + ", which is not installed"
+	lacking(t, what, "this test needs "+what+", which is not installed")
+	return ""
+}
+
+func lacking(t *testing.T, what, message string) {
+	t.Helper()
 	if strings.Contains(","+os.Getenv("DEVICEAUTH_REQUIRE")+",", ","+what+",") {
 		t.Fatal(message)
 	}
 	t.Skip(message)
-	return ""
 }
 
 // A gateway is the built binary running the root Caddyfile on ports of its
@@ -85,6 +89,15 @@ func newGateway(t *testing.T) *gateway {
 func start(t *testing.T) *gateway {
 	t.Helper()
 	g := newGateway(t)
+	g.start()
+	return g
+}
+
+// startWith runs a gateway with further lines in its device_login block.
+func startWith(t *testing.T, lines string) *gateway {
+	t.Helper()
+	g := newGateway(t)
+	g.configure(func(s string) string { return strings.Replace(s, "\tbrand", "\t"+lines+"\n\t\tbrand", 1) })
 	g.start()
 	return g
 }

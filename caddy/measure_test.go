@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -113,9 +112,7 @@ func TestTokenFollowsTheDecision(t *testing.T) {
 			if test.wait != "" && !promised {
 				t.Skip("a comparison, with -flows 200")
 			}
-			g := newGateway(t)
-			g.configure(func(s string) string { return strings.Replace(s, "brand", test.wait+"\n\tbrand", 1) })
-			g.start()
+			g := startWith(t, test.wait)
 			took := fromDecisionToToken(t, g, test.call)
 			t.Logf("%d flows: mean %v, median %v, p99 %v, worst %v", len(took), mean(took), quantile(took, 0.5), quantile(took, 0.99), took[len(took)-1])
 			p99, worst := quantile(took, 0.99), took[len(took)-1]
@@ -174,11 +171,7 @@ func (g *gateway) waitHeld(n int) {
 
 // protocol 16
 func TestManyPollsAreHeldAndAllAnsweredByAReload(t *testing.T) {
-	g := newGateway(t)
-	g.configure(func(s string) string {
-		return strings.Replace(s, "brand", "pending address 100000\n\twait 50s\n\tbrand", 1)
-	})
-	g.start()
+	g := startWith(t, "pending address 100000\n\twait 50s")
 	devices := make([]*device, *held)
 	for i := range devices {
 		devices[i] = g.device()

@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,7 +200,7 @@ func (c *conversation) same(where string, got, want any) {
 // fits compares with a pattern, and remembers what is named the first time.
 func (c *conversation) fits(got any, pattern string) bool {
 	if pattern == "<any>" {
-		return got != nil && got != ""
+		return got != nil && !reflect.ValueOf(got).IsZero()
 	}
 	text, isText := got.(string)
 	name := strings.Trim(pattern, "<>")

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	ghdevice "github.com/cli/oauth/device"
+	"github.com/zitadel/oidc/v3/pkg/client/rp"
+	"golang.org/x/oauth2"
+)
+
+// A stockClient is a device flow that somebody else wrote, as it comes. It
+// calls show with what a device would show, and returns the access token.
+type stockClient struct {
+	name  string
+	npm   bool
+	login func(ctx context.Context, g *gateway, show func(*device)) (token string, err error)
+}
+
+var stockScopes = []string{"openid", "profile", "offline_access", "products:read"}
+
+// golang.org/x/oauth2, and a refresh with it.
+func loginXOAuth2(ctx context.Context, g *gateway, show func(*device)) (string, error) {
+	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"}}
+	return throughXOAuth2(ctx, config, show)
+}
+
+// The same with the paths that its package google has for Google.
+func loginGoogle(ctx context.Context, g *gateway, show func(*device)) (string, error) {
+	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/device/code", TokenURL: g.url + "/token", AuthStyle: oauth2.AuthStyleInParams}}
+	return throughXOAuth2(ctx, config, show)
+}
+
+func throughXOAuth2(ctx context.Context, config *oauth2.Config, show func(*device)) (string, error) {
+	prompt, err := config.DeviceAuth(ctx)
+	if err != nil {
+		return "", err
+	}
+	show(&device{User: prompt.UserCode, Full: prompt.VerificationURIComplete})
+	token, err := config.DeviceAccessToken(ctx, prompt)
+	if err != nil {
+		return "", err
+	}
+	token.Expiry = time.Now().Add(-time.Minute)
+	fresh, err := config.TokenSource(ctx, token).Token()
+	if err != nil {
+		return "", err
+	}
+	if fresh.AccessToken == token.AccessToken || fresh.RefreshToken == token.RefreshToken {
+		return "", errors.New("the refresh gave the old tokens")
+	}
+	return fresh.AccessToken, nil
+}
+
+// github.com/cli/oauth, the device flow of GitHub's gh.
+func loginGH(ctx context.Context, g *gateway, show func(*device)) (string, error) {
+	code, err := ghdevice.RequestCode(http.DefaultClient, g.url+"/login/device/code", "cool-gadget", stockScopes)
+	if err != nil {
+		return "", err
+	}
+	show(&device{User: code.UserCode, Full: code.VerificationURIComplete})
+	token, err := ghdevice.Wait(ctx, http.DefaultClient, g.url+"/login/oauth/access_token", ghdevice.WaitOptions{ClientID: "cool-gadget", DeviceCode: code})
+	if err != nil {
+		return "", err
+	}
+	return token.Token, nil
+}
+
+// The device client of github.com/zitadel/oidc, beginning with discovery.
+func loginZitadel(ctx context.Context, g *gateway, show func(*device)) (string, error) {
+	party, err := rp.NewRelyingPartyOIDC(ctx, g.url, "cool-gadget", "", "", stockScopes)
+	if err != nil {
+		return "", err
+	}
+	prompt, err := rp.DeviceAuthorization(ctx, stockScopes, party, nil)
+	if err != nil {
+		return "", err
+	}
+	show(&device{User: prompt.UserCode, Full: prompt.VerificationURIComplete})
+	tokens, err := rp.DeviceAccessToken(ctx, prompt.DeviceCode, time.Duration(prompt.Interval)*time.Second, party)
+	if err != nil {
+		return "", err
+	}
+	return tokens.AccessToken, nil
+}
+
+// npmClient is one of the scripts of testdata/stock.
+func npmClient(script string) func(context.Context, *gateway, func(*device)) (string, error) {
+	return func(ctx context.Context, g *gateway, show func(*device)) (string, error) {
+		cmd := exec.CommandContext(ctx, "node", filepath.Join(npmFolder(g.t), script), g.url)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return "", err
+		}
+		if err := cmd.Start(); err != nil {
+			return "", err
+		}
+		defer cmd.Wait()
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var said struct {
+				device
+				Token string `json:"access_token"`
+				Error string `json:"error"`
+			}
+			if err := json.Unmarshal(lines.Bytes(), &said); err != nil {
+				return "", err
+			}
+			switch {
+			case said.Error != "":
+				return "", errors.New(said.Error)
+			case said.Token != "":
+				return said.Token, nil
+			}
+			show(&said.device)
+		}
+		return "", errors.New("the script said nothing")
+	}
+}
+
+// npmFolder installs what the scripts need, once for all tests of the process.
+func npmFolder(t *testing.T) string {
+	t.Helper()
+	required(t, "node", "node")
+	folder := filepath.Join(filepath.Dir(binary), "stock")
+	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err == nil {
+		return folder
+	}
+	if err := os.CopyFS(folder, os.DirFS("testdata/stock")); err != nil {
+		t.Fatal(err)
+	}
+	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install.Dir = folder
+	if out, err := install.CombinedOutput(); err != nil {
+		os.RemoveAll(folder)
+		lacking(t, "node", "npm cannot install the clients: "+err.Error()+"\n"+string(out))
+	}
+	return folder
+}
+
+var stockClients = []stockClient{
+	{"golang.org/x/oauth2", false, loginXOAuth2},
+	{"golang.org/x/oauth2 for Google", false, loginGoogle},
+	{"github.com/cli/oauth", false, loginGH},
+	{"github.com/zitadel/oidc", false, loginZitadel},
+	{"openid-client", true, npmClient("openid-client.mjs")},
+	{"oauth4webapi", true, npmClient("oauth4webapi.mjs")},
+	{"@octokit/auth-oauth-device", true, npmClient("octokit.mjs")},
+	{"@azure/msal-node", true, npmClient("msal.mjs")},
+}
+
+// How clients tell that somebody said no, and that nobody answered: by the
+// error, or by their own clock, which may be faster.
+var (
+	denied  = regexp.MustCompile(`access_denied|authorization_declined`)
+	expired = regexp.MustCompile(`(?i)expired|timed out|timeout|deadline`)
+)
+
+// protocol 6, 8, 13, 14, 16, 19, 20, 26, 28
+func TestStockClients(t *testing.T) {
+	usual := startWith(t, "dialect entra github google")
+	hasty := startWith(t, "dialect entra github google\n\tlifetime device_code 2s")
+	outcomes := []struct {
+		name  string
+		on    *gateway
+		act   func(*person, *device)
+		wants func(t *testing.T, token string, err error)
+	}{
+		{"is allowed", usual, (*person).allow, func(t *testing.T, token string, err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, _ := usual.api(token); status != http.StatusOK {
+				t.Errorf("the API answers %d", status)
+			}
+		}},
+		{"is denied", usual, (*person).deny, func(t *testing.T, token string, err error) {
+			if err == nil || !denied.MatchString(err.Error()) {
+				t.Errorf("got %q, %v, want that it was denied", token, err)
+			}
+		}},
+		{"hears that nobody answered", hasty, func(*person, *device) {}, func(t *testing.T, token string, err error) {
+			if err == nil || !expired.MatchString(err.Error()) {
+				t.Errorf("got %q, %v, want that the code expired", token, err)
+			}
+		}},
+	}
+	for _, client := range stockClients {
+		for _, outcome := range outcomes {
+			t.Run(client.name+" "+outcome.name, func(t *testing.T) {
+				if client.npm {
+					npmFolder(t)
+				}
+				t.Parallel()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				on := *outcome.on
+				on.t = t
+				acted := make(chan struct{})
+				token, err := client.login(ctx, &on, func(d *device) {
+					go func() { defer close(acted); outcome.act(newPerson(t, "alice"), d) }()
+				})
+				<-acted
+				outcome.wants(t, token, err)
+			})
+		}
+	}
+}
