@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"encoding/json"
+	"maps"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -35,8 +38,30 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
+	guard := h.NewRoute(matcher, g)
+	if matcher != nil {
+		route := guard[0].Value.(caddyhttp.Route)
+		route.MatcherSetsRaw = append(route.MatcherSetsRaw, disguised(matcher)...)
+		guard[0].Value = route
+	}
 	metadata := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{httpapi.ResourceMetadataPath, httpapi.ResourceMetadataPath + "/*"})}
-	return append(h.NewRoute(metadata, new(Resource)), h.NewRoute(matcher, g)...), nil
+	return append(h.NewRoute(metadata, new(Resource)), guard...), nil
+}
+
+// disguised are the sets that match what only seems not to match a matcher:
+// other readings of its path patterns, and hidden dot segments anywhere.
+func disguised(matcher caddy.ModuleMap) []caddy.ModuleMap {
+	var sets []caddy.ModuleMap
+	if patterns, ok := matcher["path"]; ok {
+		set := maps.Clone(matcher)
+		delete(set, "path")
+		set["device_auth_path"] = json.RawMessage(`{"patterns":` + string(patterns) + `}`)
+		sets = append(sets, set)
+		if len(set) == 1 {
+			return sets
+		}
+	}
+	return append(sets, caddy.ModuleMap{"device_auth_path": json.RawMessage("{}")})
 }
 
 // UnmarshalCaddyfile reads the directive without its matcher.

@@ -15,6 +15,7 @@ func init() {
 	caddy.RegisterModule(Guard{})
 	caddy.RegisterModule(Resource{})
 	caddy.RegisterModule(Admin{})
+	caddy.RegisterModule(DisguisedPath{})
 	caddy.RegisterModule(BadgerStore{})
 	caddy.RegisterModule(MemoryStore{})
 

@@ -74,12 +74,17 @@ func (g *Guard) config() httpapi.Guard {
 	}
 }
 
+var errHiddenDots = errors.New("the path hides a dot segment")
+
 // tokenVar hands the token to a second guard on the same request.
 const tokenVar = "device_auth.token"
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g.owned.Strip(r)
+	if hidesDots(r.URL.Path) {
+		return caddyhttp.Error(http.StatusBadRequest, errHiddenDots)
+	}
 	s, leave, err := g.app.serving(w, r)
 	if err != nil {
 		return err
