@@ -194,6 +194,7 @@ func TestSecretsAreInNoConfigAndNoLog(t *testing.T) {
 	}
 }
 
+// protocol 7
 func TestUnsetSecretIsRefusedAtLoad(t *testing.T) {
 	g := newGateway(t)
 	g.configure(func(s string) string {

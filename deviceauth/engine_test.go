@@ -22,6 +22,7 @@ type world struct {
 	*testing.T
 	*deviceauth.Engine
 	store  *memstore.Store
+	config deviceauth.Config
 	events []string
 	mu     sync.Mutex
 }
@@ -69,10 +70,32 @@ func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 		for _, change := range changes {
 			change(&c)
 		}
+		w.config = c
 		if w.Engine, err = deviceauth.New(c); err != nil {
 			t.Fatal(err)
 		}
 		test(w)
+	})
+}
+
+// anew is what a reload of the configuration does: a new engine, the same store.
+func (w *world) anew(change func(*deviceauth.Config)) {
+	w.Helper()
+	c := w.config
+	c.Clients = slices.Clone(c.Clients)
+	change(&c)
+	engine, err := deviceauth.New(c)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Engine = engine
+}
+
+// without takes a client out of the configuration.
+func (w *world) without(id string) {
+	w.Helper()
+	w.anew(func(c *deviceauth.Config) {
+		c.Clients = slices.DeleteFunc(c.Clients, func(c deviceauth.Client) bool { return c.ID == id })
 	})
 }
 
@@ -314,6 +337,7 @@ func TestWaysOfAuthenticationHaveTheirOwnPace(t *testing.T) {
 	}, waitOff)
 }
 
+// protocol 16
 func TestHeldPollIsAnsweredAtTheDecision(t *testing.T) {
 	in(t, func(w *world) {
 		a, began := w.authorize(), time.Now()
@@ -328,6 +352,7 @@ func TestHeldPollIsAnsweredAtTheDecision(t *testing.T) {
 	})
 }
 
+// protocol 16
 func TestHeldPollEndsWhen(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -437,19 +462,82 @@ func TestPersonBarredBeforeRedemptionGivesNoToken(t *testing.T) {
 	in(t, func(w *world) {
 		a := w.authorize()
 		w.answer(a, true)
-		c := config()
-		keys, err := keyring.Open(w.Context(), w.store, "")
-		if err != nil {
-			w.Fatal(err)
-		}
-		c.Store, c.Signer, c.RefreshKey = w.store, keys, keys.Secret(keyring.PurposeRefresh)
-		c.Allow["work"][0].Patterns = []string{"*@elsewhere.example"}
-		if w.Engine, err = deviceauth.New(c); err != nil {
-			w.Fatal(err)
-		}
+		w.anew(func(c *deviceauth.Config) { c.Allow["work"][0].Patterns = []string{"*@elsewhere.example"} })
 		for range 2 {
-			_, err = w.poll(a)
+			_, err := w.poll(a)
 			w.wants("access_denied", err)
+		}
+	})
+}
+
+// protocol 18: a client that was taken out of the configuration hears the end,
+// and its makers are not sent looking for a mistake; others hear nothing of it.
+func TestClientWithdrawnBeforeRedemptionIsDenied(t *testing.T) {
+	in(t, func(w *world) {
+		approved, pending := w.authorize(), w.authorize()
+		w.answer(approved, true)
+		w.without("tv")
+		for range 2 {
+			for _, a := range []*deviceauth.Authorization{approved, pending} {
+				_, err := w.poll(a)
+				w.wants("access_denied", err)
+			}
+		}
+		for client, code := range map[string]string{"tv": "dc_" + strings.Repeat("A", 64), "radio": approved.DeviceCode.Reveal()} {
+			_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: deviceauth.Credentials{ClientID: client}, DeviceCode: code})
+			w.wants("invalid_client", err)
+		}
+	}, waitOff)
+}
+
+// protocol 6, 30
+func TestClientWithdrawnLosesItsAccess(t *testing.T) {
+	in(t, func(w *world) {
+		tokens := w.tokens()
+		w.without("tv")
+		w.wants("invalid_token", w.admit(tokens.AccessToken))
+		_, err := w.refresh(tokens.RefreshToken, "")
+		w.wants("invalid_client", err)
+	})
+}
+
+// protocol 13
+func TestRefreshIsForClientsThatMayStay(t *testing.T) {
+	in(t, func(w *world) {
+		tokens := w.tokens()
+		w.anew(func(c *deviceauth.Config) { c.Clients[0].Scope = "read" })
+		_, err := w.refresh(tokens.RefreshToken, "")
+		w.wants("unauthorized_client", err)
+		w.wants("", w.admit(tokens.AccessToken)) // what was given stays given
+	})
+}
+
+// protocol 24: cutting one device off leaves the person's others alone.
+func TestEveryDeviceHasALifeOfItsOwn(t *testing.T) {
+	in(t, func(w *world) {
+		one, other := w.tokens(), w.tokens()
+		w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: tv, Token: one.RefreshToken.Reveal()}))
+		w.wants("invalid_token", w.admit(one.AccessToken))
+		w.wants("", w.admit(other.AccessToken))
+		_, err := w.refresh(other.RefreshToken, "")
+		w.wants("", err)
+	})
+}
+
+// protocol 40
+func TestOfTwoPeopleTheOneWhoDecidesIsBound(t *testing.T) {
+	in(t, func(w *world) {
+		a, bob := w.authorize(), person("bob", "bob@example.com", true)
+		g, err := w.inspect(bob, a.UserCode)
+		w.wants("", err)
+		w.answer(a, true)
+		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: bob, From: here})
+		w.wants("decided", err)
+		tokens, err := w.poll(a)
+		w.wants("", err)
+		id, err := w.Admit(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{})
+		if err != nil || id.Person.User != "alice" {
+			w.Errorf("got %+v, %v", id, err)
 		}
 	})
 }

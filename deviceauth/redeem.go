@@ -20,7 +20,7 @@ type RedeemRequest struct {
 func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
-		return nil, err
+		return nil, e.withdrawn(ctx, r, err)
 	}
 	code, ok := parseDeviceCode(r.DeviceCode)
 	if !ok {
@@ -32,6 +32,24 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 		return p.pending(ctx)
 	}
 	return tokens, err
+}
+
+// withdrawn tells a device whose client was taken out of the configuration
+// that it is over, where invalid_client would send its maker looking for a
+// mistake. Nothing is decided by it: a client that is put back goes on.
+func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) error {
+	code, ok := parseDeviceCode(r.DeviceCode)
+	if _, known := e.clients[r.Client.ClientID]; known || !ok {
+		return refusal
+	}
+	g, err := e.cfg.Store.Get(ctx, code.id)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && (g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest())):
+		return refusal
+	case err != nil:
+		return err
+	}
+	return errDenied
 }
 
 // A Hurried refusal is slow_down with the interval to keep from now on, which

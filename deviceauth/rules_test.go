@@ -9,6 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
+// protocol 7
 func TestConfigIsRefused(t *testing.T) {
 	tests := []struct {
 		name   string

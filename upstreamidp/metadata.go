@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -45,10 +46,17 @@ func (p *Provider) ask() (*discovered, error) {
 	}
 	endpoint.AuthStyle = p.authStyle(more.Methods)
 	return &discovered{
-		Provider: provider, verifier: provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID}), endpoint: endpoint,
+		Provider: provider, verifier: provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient}), endpoint: endpoint,
 		tellsIss: more.TellsIss, hasUserinfo: provider.UserInfoEndpoint() != "",
 	}, nil
 }
+
+// skew is how far a provider's clock may be from ours.
+const skew = time.Minute
+
+// lenient is a clock that is late by the skew, for what the provider says has
+// expired. (That a token is not valid yet go-oidc forgives for 5 minutes.)
+func lenient() time.Time { return time.Now().Add(-skew) }
 
 // authStyle is how we prove ourselves: Basic, which is the default of OpenID
 // Connect Discovery §3, unless the provider does not offer it. Left to find it

@@ -2,12 +2,14 @@ package httpapi_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -30,6 +32,39 @@ func TestDeviceIsGivenWhatTheRFCSays(t *testing.T) {
 	}
 	if w.Header().Get("Cache-Control") != "no-store" {
 		t.Error("the tokens may be cached")
+	}
+}
+
+// protocol 29
+func TestAccessTokenHasTheClaimsOfItsProfile(t *testing.T) {
+	s := newSite(t)
+	s.signIn.person.AuthTime = time.Unix(1_700_000_000, 0)
+	token := strings.Split(s.accessToken(), ".")
+	part := func(i int) map[string]any {
+		text, err := base64.RawURLEncoding.DecodeString(token[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := map[string]any{}
+		if err := json.Unmarshal(text, &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	if header := part(0); header["typ"] != "at+jwt" || header["alg"] != "ES256" || header["kid"] == nil {
+		t.Errorf("header %v", header)
+	}
+	claims := part(1)
+	for name, want := range map[string]any{
+		"iss": "https://api.example.com", "aud": "https://api.example.com", "sub": "work|1", "client_id": "tv",
+		"scope": "openid offline_access read", "auth_time": 1_700_000_000.0,
+	} {
+		if claims[name] != want {
+			t.Errorf("%s is %v, want %v", name, claims[name], want)
+		}
+	}
+	if iat, exp := claims["iat"].(float64), claims["exp"].(float64); exp-iat != 900 || claims["jti"] == nil || claims["sid"] == nil || len(claims) != 10 {
+		t.Errorf("claims %v", claims)
 	}
 }
 

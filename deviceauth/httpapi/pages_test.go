@@ -192,6 +192,55 @@ func TestAllowIsAboutTheGrantThatThePageShowed(t *testing.T) {
 	refuses(t, b.poll(second), 400, "authorization_pending")
 }
 
+// protocol 40
+func TestOtherPersonIsToldThatItIsDone(t *testing.T) {
+	s := newSite(t)
+	first, second := s.browser(), s.browser()
+	first.in()
+	s.signIn.person = &deviceauth.Person{Subject: "work|2", Upstream: "work", User: "bob", Claims: s.signIn.person.Claims}
+	second.in()
+	user, code := first.ask()
+	second.submit("/device", url.Values{"user_code": {user}})
+	second.sees(200, "Connect TV")
+	first.submit("/device/confirm", url.Values{"ticket": {first.ticket()}, "answer": {"allow"}})
+	second.submit("/device/confirm", url.Values{"ticket": {second.ticket()}, "answer": {"allow"}})
+	second.sees(409, "has been answered")
+	access := says(t, s.poll(code))["access_token"].(string)
+	if id, err := s.engine.Admit(t.Context(), access, deviceauth.Requirement{}); err != nil || id.Person.User != "alice" {
+		t.Errorf("the device is %+v's, %v", id, err)
+	}
+}
+
+// protocol 46
+func TestNoPageLeadsWhereARequestWants(t *testing.T) {
+	s := newSite(t)
+	hostile := url.Values{}
+	for _, name := range []string{"next", "return_to", "redirect_uri", "redirect", "url", "with", "user_code", "state", "code", "iss", "error", "error_description", "switch"} {
+		hostile.Set(name, "https://evil.example/")
+	}
+	look := func(what string, w *httptest.ResponseRecorder) {
+		t.Helper()
+		for name, values := range w.Header() {
+			if strings.Contains(strings.Join(values, " "), "evil.example") && name != "Set-Cookie" {
+				t.Errorf("%s: %s: %s", what, name, values)
+			}
+		}
+		if text := w.Body.String(); strings.Contains(text, `href="https://evil.example`) || strings.Contains(text, `action="https://evil.example`) || strings.Contains(text, "url=https://evil.example") {
+			t.Errorf("%s leads to evil.example:\n%s", what, text)
+		}
+	}
+	for _, path := range []string{"/device", "/device/sign-in", "/device/callback", "/device/confirm", "/device/done", "/device//evil.example", "/.well-known/openid-configuration"} {
+		for _, headers := range [][]string{nil, {"Referer", "https://evil.example/"}, {"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http", "Forwarded", "host=evil.example"}} {
+			r := httptest.NewRequest("GET", "https://evil.example"+path+"?"+hostile.Encode(), nil)
+			look("GET "+path, s.do(r, headers...))
+			look("POST "+path, s.post(path, form, hostile.Encode(), headers...))
+		}
+	}
+	r := httptest.NewRequest("POST", "https://evil.example/oauth2/device_authorization", strings.NewReader("client_id=tv"))
+	r.Header.Set("Content-Type", form)
+	look("a device's request", s.do(r))
+}
+
 // protocol 41
 func TestCookiesAreTheHostsOwn(t *testing.T) {
 	s := newSite(t)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// logFilter returns the filter that the documentation recommends, as it stands there.
+func logFilter(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, filter, found := strings.Cut(string(text), "```caddyfile\nlog {")
+	if !found {
+		t.Fatal("docs/protocol.md has no log filter")
+	}
+	filter, _, _ = strings.Cut(filter, "```")
+	return "log {" + filter
+}
+
+// protocol 45
+func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
+		return strings.Replace(s, "\tdevice_login\n\tdevice_auth /api", "\t"+logFilter(t)+"\n\tdevice_login\n\tdevice_auth /api", 1)
+	})
+	g.start()
+	d := g.device()
+	newPerson(t, "alice").allow(d)
+	first := d.poll()
+	if status, _ := g.api(first.Access); status != 200 {
+		t.Fatalf("the API answers %d", status)
+	}
+	second := g.refresh(first.Refresh)
+	g.revoke(second.Refresh)
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(g.log.String(), `"uri":"/oauth2/revoke"`); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there is no access log:\n%s", g.log)
+		}
+	}
+	log := g.log.String()
+	for name, secret := range map[string]string{
+		"user code": d.User, "user code without its dash": strings.ReplaceAll(d.User, "-", ""), "device code": d.Code,
+		"access token": first.Access, "refresh token": first.Refresh, "second refresh token": second.Refresh, "ID token": first.ID,
+	} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the %s is in the log:\n%s", name, log)
+		}
+	}
+	if !strings.Contains(log, "user_code=REDACTED") || !strings.Contains(log, "code_redeemed") {
+		t.Errorf("the log lacks what it should say:\n%s", log)
+	}
+}
