@@ -108,33 +108,23 @@ func TestRefusalsGoThroughHandleErrors(t *testing.T) {
 	}
 }
 
-// protocol 31
+// protocol 31: what some backend may take for /admin is guarded like it, or
+// refused, whoever serves it in the end.
 func TestPathTricksDoNotPassTheGuard(t *testing.T) {
 	g := startMirror(t)
-	for _, path := range []string{"/admin/x", "//admin/x", "/./admin/x", "/open/../admin/x", "/%61dmin/x", "/ADMIN/x", "/admin%2Fx", "/x/%2e%2e/admin/x"} {
-		response, body := g.request("GET", path, http.Header{"X-Original-Url": {"/open/x"}, "X-Http-Method-Override": {"OPTIONS"}})
-		if body == "never" || response.StatusCode == 200 && strings.Contains(strings.ToLower(path), "admin") && !strings.HasPrefix(body, "|") {
-			t.Errorf("%s: %d %q", path, response.StatusCode, body)
-		}
-	}
-}
-
-// protocol 31: what some backends take for /admin is guarded like it, whoever
-// serves it in the end.
-func TestDisguisedPathsAreGuarded(t *testing.T) {
-	g := startMirror(t)
-	token := g.token()
 	for path, status := range map[string]int{
+		"/admin/x": 401, "//admin/x": 401, "/admin//x": 401, "/%61dmin/x": 401, "/ADMIN/x": 401, "/admin%2Fx": 401, "/%2561dmin/x": 401,
 		"/admin;x/x": 401, "/admin;/x": 401, "/;x/admin/x": 401, "/Admin%3Bx/x": 401, "/admin%5Cx": 401,
-		"/open/..;/admin/x": 400, "/open/%2e%2e;/admin/x": 400, "/open/..%5Cadmin": 400, "/open/%252e%252e/admin": 400,
-		"/open;x/y": 200, "/elsewhere;a=b/c": 200,
+		"/./admin/x": 400, "/open/../admin/x": 400, "/x/%2e%2e/admin/x": 400, "/admin/../x": 400, "/admin//../x": 400, "/admin/a//../../x": 400, "/admin/a/%2f/../../x": 400,
+		"/open/..;/admin/x": 400, "/open/%2e%2e;/admin/x": 400, "/open/..%5Cadmin": 400, "/open/%252e%252e/admin": 400, "/open/%252e%252e/admin/%25zz": 400,
+		"/open;x/y": 200, "/elsewhere;a=b/c": 200, "/elsewhere/a.b/...": 200, "/elsewhere/100%25": 200,
 	} {
-		response, body := g.request("GET", path, http.Header{})
+		response, body := g.request("GET", path, http.Header{"X-Original-Url": {"/open/x"}, "X-Rewrite-Url": {"/open/x"}, "X-Http-Method-Override": {"OPTIONS"}})
 		if response.StatusCode != status {
 			t.Errorf("%s: %d %q, want %d", path, response.StatusCode, body, status)
 		}
 	}
-	if response, _ := g.request("GET", "/admin;x/x", http.Header{"Authorization": {"Bearer " + token}}); response.StatusCode != 403 {
+	if response, _ := g.request("GET", "/admin;x/x", http.Header{"Authorization": {"Bearer " + g.token()}}); response.StatusCode != 403 {
 		t.Errorf("without the scope: %d", response.StatusCode)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -205,11 +206,16 @@ func TestStockClients(t *testing.T) {
 				defer cancel()
 				on := *outcome.on
 				on.t = t
-				acted := make(chan struct{})
+				var acting sync.WaitGroup
+				shown := false
 				token, err := client.login(ctx, &on, func(d *device) {
-					go func() { defer close(acted); outcome.act(newPerson(t, "alice"), d) }()
+					shown = true
+					acting.Go(func() { outcome.act(newPerson(t, "alice"), d) })
 				})
-				<-acted
+				acting.Wait()
+				if !shown || ctx.Err() != nil {
+					t.Fatalf("shown a code: %v, %v", shown, err)
+				}
 				outcome.wants(t, token, err)
 			})
 		}

@@ -145,7 +145,7 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	return errors.Join(a.Brand.Check(), a.Paths.Check(), httpapi.CheckDialects(a.Dialects, a.Paths))
+	return errors.Join(a.Brand.Check(), a.Paths.Check(), httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
 
 // Start opens the store and begins to serve. Requests that the http app takes

@@ -44,7 +44,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
 		"network":   oneOf(&a.Network, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire),
-		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths) }),
+		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer) }),
 		"brand":     checked(a.parseBrand, func() error { return a.Brand.Check() }),
 		"paths":     checked(a.parsePaths, func() error { return a.Paths.Check() }),
 		"store":     a.parseStore,

@@ -49,7 +49,7 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 }
 
 // disguised are the sets that match what only seems not to match a matcher:
-// other readings of its path patterns, and hidden dot segments anywhere.
+// other readings of its path patterns, and dot segments anywhere.
 func disguised(matcher caddy.ModuleMap) []caddy.ModuleMap {
 	var sets []caddy.ModuleMap
 	if patterns, ok := matcher["path"]; ok {

@@ -74,7 +74,7 @@ func (g *Guard) config() httpapi.Guard {
 	}
 }
 
-var errHiddenDots = errors.New("the path hides a dot segment")
+var errDots = errors.New("the path has a dot segment")
 
 // tokenVar hands the token to a second guard on the same request.
 const tokenVar = "device_auth.token"
@@ -82,8 +82,8 @@ const tokenVar = "device_auth.token"
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g.owned.Strip(r)
-	if hidesDots(r.URL.Path) {
-		return caddyhttp.Error(http.StatusBadRequest, errHiddenDots)
+	if ambiguous(r.URL.Path) {
+		return caddyhttp.Error(http.StatusBadRequest, errDots)
 	}
 	s, leave, err := g.app.serving(w, r)
 	if err != nil {

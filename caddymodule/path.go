@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,13 +14,14 @@ import (
 
 // DisguisedPath matches requests whose path is not what it seems, because
 // servers disagree on what a path means: to some, /v2;x/a and /v2\a are /v2/a,
-// and /public/..;/v2 is /v2. Caddy's own path matcher sees to case, doubled
-// slashes, dots and percent-encoding. The directive device_auth adds this one,
-// so that no backend finds behind its guard what the guard did not see.
+// /public/..;/v2 is /v2, and /v2//../a is. Caddy's own path matcher sees to
+// case, doubled slashes, dots and percent-encoding, in one way. The directive
+// device_auth adds this one, so that no backend finds behind its guard what
+// the guard did not see.
 type DisguisedPath struct {
 	// Path patterns, as of Caddy's path matcher. A request matches when its
-	// path does once it has been read in the other way; and whatever the
-	// patterns, when a dot segment comes to light then.
+	// path does in some reading; and whatever the patterns, when some reading
+	// has a dot segment.
 	Patterns caddyhttp.MatchPath `json:"patterns,omitempty"`
 }
 
@@ -31,16 +35,42 @@ func (m *DisguisedPath) Provision(ctx caddy.Context) error { return m.Patterns.P
 
 // MatchWithError implements caddyhttp.RequestMatcherWithError.
 func (m DisguisedPath) MatchWithError(r *http.Request) (bool, error) {
-	if hidesDots(r.URL.Path) {
-		return true, nil
+	for _, reading := range readings(r.URL.Path) {
+		if dotted(reading) {
+			return true, nil
+		}
+		seen := *r
+		seen.URL = &url.URL{Path: reading}
+		if matches, err := m.Patterns.MatchWithError(&seen); matches || err != nil {
+			return matches, err
+		}
 	}
-	plain := undisguised(r.URL.Path)
-	if plain == r.URL.Path {
-		return false, nil
+	return false, nil
+}
+
+// readings are what a path may mean to some server: as it is, with backslashes
+// for slashes and without parameters, and the same percent-decoded once more.
+func readings(p string) []string {
+	list := []string{p}
+	if strings.ContainsAny(p, `;\%`) {
+		list = append(list, undisguised(p), undisguised(decoded(p)))
 	}
-	seen := *r
-	seen.URL = &url.URL{Path: plain}
-	return m.Patterns.MatchWithError(&seen)
+	return list
+}
+
+// dotted reports whether a path has a dot segment. Servers disagree on what is
+// left of one, beside an empty segment above all; honest clients resolve it
+// before they send it (RFC 3986 §5.2.4).
+func dotted(p string) bool {
+	if !strings.Contains(p, ".") {
+		return false
+	}
+	for s := range strings.SplitSeq(p, "/") {
+		if s == "." || s == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // undisguised reads backslashes as slashes, and cuts path parameters off.
@@ -55,32 +85,18 @@ func undisguised(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// hidesDots reports whether a dot segment comes to light in a path read in the
-// other way, or percent-decoded once more. No honest request has one.
-func hidesDots(p string) bool {
-	if !strings.ContainsAny(p, `;\%`) {
-		return false
-	}
-	decoded, err := url.PathUnescape(p)
-	if err != nil {
-		decoded = p
-	}
-	for _, q := range []string{undisguised(p), undisguised(decoded)} {
-		if q != p && dotted(q) {
-			return true
-		}
-	}
-	return false
+var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// decoded decodes what is percent-encoded, and leaves a stray % as it is.
+func decoded(p string) string {
+	return escape.ReplaceAllStringFunc(p, func(code string) string {
+		c, _ := hex.DecodeString(code[1:]) // two hexadecimal digits: cannot fail
+		return string(c)
+	})
 }
 
-func dotted(p string) bool {
-	for s := range strings.SplitSeq(p, "/") {
-		if s == "." || s == ".." {
-			return true
-		}
-	}
-	return false
-}
+// ambiguous reports whether a path has a dot segment in some reading.
+func ambiguous(p string) bool { return slices.ContainsFunc(readings(p), dotted) }
 
 var (
 	_ caddyhttp.RequestMatcherWithError = (*DisguisedPath)(nil)

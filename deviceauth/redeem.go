@@ -39,15 +39,13 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 // mistake. Nothing is decided by it: a client that is put back goes on.
 func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) error {
 	code, ok := parseDeviceCode(r.DeviceCode)
-	if _, known := e.clients[r.Client.ClientID]; known || !ok {
+	if !ok {
 		return refusal
 	}
+	// Looked for whatever is wrong with the client: the time must not tell.
 	g, err := e.cfg.Store.Get(ctx, code.id)
-	switch {
-	case errors.Is(err, ErrNotFound), err == nil && (g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest())):
+	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) || e.clients[g.ClientID] != nil {
 		return refusal
-	case err != nil:
-		return err
 	}
 	return errDenied
 }

@@ -9,14 +9,17 @@ import (
 )
 
 const (
-	patience  = 10 * time.Second // a person is waiting in front of a browser
-	maxAnswer = 1 << 20          // far above any metadata, keys or claims
-	maxError  = 4 << 10          // go-oidc and oauth2 quote these whole in their errors, which are logged
+	patience     = 10 * time.Second // a person is waiting in front of a browser
+	maxAnswer    = 1 << 20          // far above any metadata, keys or claims
+	maxRedirects = 5
+	maxError     = 4 << 10 // go-oidc and oauth2 quote these whole in their errors, which are logged
 )
 
 // careful makes of a client one that a provider cannot keep waiting, fill with
-// data, or send to a place where others can listen.
-func careful(c *http.Client) *http.Client {
+// data, or send to a place where others can listen, or to a service of this
+// machine that believes whoever comes from it: loopback says that the provider
+// is on this machine itself. What is posted is not posted elsewhere.
+func careful(c *http.Client, loopback bool) *http.Client {
 	var own http.Client
 	if c != nil {
 		own = *c
@@ -27,16 +30,25 @@ func careful(c *http.Client) *http.Client {
 	if own.Transport == nil {
 		own.Transport = http.DefaultTransport
 	}
-	own.Transport = carefulTransport{own.Transport}
+	own.Transport = carefulTransport{own.Transport, loopback}
+	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		if via[0].Method != http.MethodGet || len(via) >= maxRedirects {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
 	return &own
 }
 
-type carefulTransport struct{ http.RoundTripper }
+type carefulTransport struct {
+	http.RoundTripper
+	loopback bool // the provider itself is on this machine, without TLS
+}
 
 // RoundTrip sees every request, redirected ones and those to the endpoints
 // that discovery named too.
 func (t carefulTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !private(r.URL) {
+	if r.URL.Scheme != "https" && !(t.loopback && private(r.URL)) {
 		return nil, fmt.Errorf("%s://%s is not https", r.URL.Scheme, r.URL.Host)
 	}
 	answer, err := t.RoundTripper.RoundTrip(r)

@@ -72,5 +72,6 @@ func (c *Config) fill() {
 	if !slices.Contains(c.Scopes, "openid") {
 		c.Scopes = append([]string{"openid"}, c.Scopes...)
 	}
-	c.HTTPClient = careful(c.HTTPClient)
+	u, _ := url.Parse(c.Issuer) // checked
+	c.HTTPClient = careful(c.HTTPClient, u.Scheme == "http")
 }

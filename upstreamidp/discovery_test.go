@@ -3,6 +3,7 @@ package upstreamidp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -140,11 +141,42 @@ func TestAnswerAsLargeAsAllowedIsRead(t *testing.T) {
 func TestRedirectToWhereOthersListenIsNotFollowed(t *testing.T) {
 	ts := httptest.NewServer(http.RedirectHandler("http://idp.example/", http.StatusTemporaryRedirect))
 	defer ts.Close()
-	answer, err := careful(nil).Get(ts.URL)
+	answer, err := careful(nil, true).Get(ts.URL)
 	if err == nil {
 		answer.Body.Close()
 	}
 	if err == nil || !strings.Contains(err.Error(), "http://idp.example is not https") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A provider elsewhere must not be able to make us speak to this machine.
+func TestProviderElsewhereDoesNotReachThisMachine(t *testing.T) {
+	local := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s arrived", r.Method, r.URL) }))
+	defer local.Close()
+	remote := httptest.NewTLSServer(http.RedirectHandler(local.URL+"/stop", http.StatusTemporaryRedirect))
+	defer remote.Close()
+	client := careful(remote.Client(), false)
+	if answer, err := client.Get(remote.URL); err == nil {
+		answer.Body.Close()
+		t.Errorf("a redirect of a GET is followed: %s", answer.Status)
+	}
+	answer, err := client.Post(remote.URL, "text/plain", strings.NewReader("code"))
+	if err != nil || answer.StatusCode != http.StatusTemporaryRedirect {
+		t.Fatalf("a redirect of a POST is followed: %v, %v", answer, err)
+	}
+	answer.Body.Close()
+	mux := http.NewServeMux()
+	provider := httptest.NewTLSServer(mux)
+	defer provider.Close()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"%s/a","token_endpoint":"%s/stop","jwks_uri":"%s/k"}`, provider.URL, provider.URL, local.URL, provider.URL)
+	})
+	p, err := New(Config{ID: "work", Issuer: provider.URL, ClientID: "gateway", HTTPClient: provider.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if to, err := p.Begin(t.Context(), begun); err == nil || !strings.Contains(err.Error(), "token_endpoint") {
+		t.Errorf("got %s, %v", to, err)
 	}
 }

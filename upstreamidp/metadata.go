@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -40,7 +41,7 @@ func (p *Provider) ask() (*discovered, error) {
 	}
 	endpoint := provider.Endpoint()
 	for name, address := range map[string]string{"authorization_endpoint": endpoint.AuthURL, "token_endpoint": endpoint.TokenURL, "jwks_uri": more.Keys} {
-		if u, err := url.Parse(address); err != nil || u.Host == "" || !private(u) {
+		if u, err := url.Parse(address); err != nil || u.Host == "" || !private(u) || u.Scheme == "http" && strings.HasPrefix(p.cfg.Issuer, "https:") {
 			return nil, fmt.Errorf("discovery: %s %q: want an https URL", name, address)
 		}
 	}

@@ -2,6 +2,7 @@ package upstreamidp
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -34,13 +35,22 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 		delete(claims, name)
 	}
 	var err error
-	if person.User, err = p.user(claims); err != nil && asked != nil {
+	person.User, err = p.user(claims)
+	if asked != nil && (err != nil || p.lacksRules(claims)) {
 		return nil, asked // userinfo might have said it
 	}
 	if err != nil {
 		return nil, err
 	}
 	return person, nil
+}
+
+// lacksRules reports whether a claim is missing that decides on who may
+// approve: a person must not be turned away because userinfo was down.
+func (p *Provider) lacksRules(claims deviceauth.Claims) bool {
+	return slices.ContainsFunc(p.cfg.Claims, func(name string) bool {
+		return claims[name] == nil || name == "email" && claims["email_verified"] == nil
+	})
 }
 
 // user is the name that backends trust, so it must not break a header, and an

@@ -96,6 +96,20 @@ func TestUserClaimMayComeFromEither(t *testing.T) {
 	}
 }
 
+func TestRulesAreNotDecidedWithoutTheirClaims(t *testing.T) {
+	for _, claim := range []string{"groups", "email"} {
+		idp, p := setUp(t, func(c *Config) { c.Claims = []string{claim} })
+		down := idptest.Behaviour{Claims: map[string]any{"email": "a@example.com"}, Userinfo: map[string]any{"groups": []string{"staff"}}, UserinfoDown: true}
+		if person, err := signIn(t, idp, p, down); err == nil || deviceauth.Refused(err) != nil {
+			t.Errorf("%s: got %+v, %v, want a fault", claim, person, err)
+		}
+		down.UserinfoDown = false
+		if _, err := signIn(t, idp, p, down); err != nil {
+			t.Errorf("%s: %v", claim, err)
+		}
+	}
+}
+
 func TestUserinfoOfSomebodyElseIsIgnored(t *testing.T) {
 	idp, p := setUp(t, nil)
 	person, err := signIn(t, idp, p, idptest.Behaviour{Userinfo: map[string]any{"sub": "2", "groups": []string{"admins"}}})

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -196,7 +197,7 @@ func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error))
 		return err
 	}
 	document, err := change(old)
-	if err != nil {
+	if err != nil || old != nil && bytes.Equal(old, document) {
 		return err
 	}
 	return b.txn.Set(vaultKey(name), document)

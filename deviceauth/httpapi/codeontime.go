@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -53,9 +54,7 @@ func (s *speaker) entry(*http.Request) (*answer, error) {
 	}
 	scopes := map[string]hint{}
 	for _, scope := range s.cfg.Engine.Scopes() {
-		for _, text := range s.cfg.Engine.Texts(deviceauth.Scope(scope)) {
-			scopes[scope] = hint{text}
-		}
+		scopes[scope] = hint{strings.Join(s.cfg.Engine.Texts(deviceauth.Scope(scope)), " ")}
 	}
 	return public(jsonAnswer(http.StatusOK, map[string]any{
 		"_links": links{

@@ -18,7 +18,7 @@ type dialect struct {
 	paths dialectPaths
 
 	status   map[string]int    // of refusals, by error code, where they are not RFC 6749's
-	rename   map[string]string // error codes, and [codeRefusal], that go by another name
+	rename   map[string]string // error codes, and those [ofCode], that go by another name
 	grants   map[string]string // other names of grant types
 	codeName string            // another name of the parameter device_code
 	commas   bool              // scopes may be separated by commas, too
@@ -35,9 +35,8 @@ type dialectPaths struct{ authorization, token, userinfo, revoke string }
 
 const tenant = "/{tenant}/"
 
-// codeRefusal is what rename and status call an invalid_grant that is about a
-// device code; most products have a name of its own for it.
-const codeRefusal = "invalid_grant of a device_code"
+// ofCode marks in rename what is said of a device code alone.
+const ofCode = " of a device_code"
 
 // aboutCode marks the refusals of a device code.
 type aboutCode struct{ error }
@@ -48,9 +47,10 @@ func (a aboutCode) Unwrap() error { return a.error }
 func Dialects() []string { return slices.Sorted(maps.Keys(dialects)) }
 
 // CheckDialects says what is wrong with a list of dialects beside the paths of
-// the standard endpoints.
-func CheckDialects(names []string, p Paths) error {
-	p.fill("")
+// the standard endpoints, of an issuer.
+func CheckDialects(names []string, p Paths, issuer string) error {
+	prefix := pathOf(issuer)
+	p.fill(prefix)
 	taken := map[string]bool{}
 	for _, path := range p.each() {
 		taken[*path.is] = true
@@ -64,7 +64,7 @@ func CheckDialects(names []string, p Paths) error {
 			return fmt.Errorf("dialect %s is there twice", name)
 		}
 		for path := range taken {
-			if tenantless, ok := anyTenant(path); d.offers(path) || ok && d.offers(tenantless) {
+			if d.offers(prefix, path) {
 				return fmt.Errorf("dialect %s needs the path %s, which is an endpoint's already: want another path for that", name, path)
 			}
 		}
@@ -72,14 +72,26 @@ func CheckDialects(names []string, p Paths) error {
 	return nil
 }
 
-func (d *dialect) offers(path string) bool {
+func (d *dialect) offers(prefix, path string) bool {
+	path, below := strings.CutPrefix(path, prefix)
+	if !below {
+		return false
+	}
+	if anyone, ok := anyTenant(path); ok && d.has(anyone) {
+		return true
+	}
+	return d.has(path)
+}
+
+func (d *dialect) has(path string) bool {
 	return slices.Contains([]string{d.paths.authorization, d.paths.token, d.paths.userinfo, d.paths.revoke}, path) || d.more[path] != nil
 }
 
 // anyTenant puts {tenant} for the first segment of a path.
 func anyTenant(path string) (string, bool) {
-	first, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return tenant + rest, ok && first != ""
+	path, below := strings.CutPrefix(path, "/")
+	first, rest, ok := strings.Cut(path, "/")
+	return tenant + rest, below && ok && first != ""
 }
 
 // A speaker answers devices in one dialect.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/textproto"
 	"net/url"
 	"os"
@@ -91,6 +92,8 @@ func (c *conversation) happen(order []string) {
 	case "new":
 		delete(c.names, "code")
 		delete(c.names, "user")
+	case "from":
+		c.site.from = netip.MustParseAddr(order[1])
 	case "sleep":
 		d, err := time.ParseDuration(order[1])
 		if err != nil {
@@ -237,17 +240,37 @@ func TestDialectsAreSilentUnlessAskedFor(t *testing.T) {
 	}
 }
 
+// An issuer with a path has everything below it, dialects too, and nothing
+// beside it.
+func TestDialectsAreBelowTheIssuersPath(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.Issuer = "https://api.example.com/foo" })
+	for path, want := range map[string]bool{
+		"/foo/oauth/token": true, "/foo/common/oauth2/v2.0/token": true, "/oauth/token": false, "/common/oauth2/v2.0/token": false,
+		"/foobar/oauth2/v2.0/token": false, "/foobar/v2.0/.well-known/openid-configuration": false,
+	} {
+		if s.Serves(path) != want {
+			t.Errorf("%s is served: %v", path, !want)
+		}
+	}
+	check := func(token string) error {
+		return httpapi.CheckDialects([]string{"github"}, httpapi.Paths{Token: token}, "https://api.example.com/foo")
+	}
+	if check("/foo/login/oauth/access_token") == nil || check("/login/oauth/access_token") != nil {
+		t.Error("paths are compared without the issuer's")
+	}
+}
+
 func TestDialectConfiguration(t *testing.T) {
-	if err := httpapi.CheckDialects(httpapi.Dialects(), httpapi.Paths{}); err != nil || !slices.IsSorted(httpapi.Dialects()) {
+	if err := httpapi.CheckDialects(httpapi.Dialects(), httpapi.Paths{}, "https://api.example.com"); err != nil || !slices.IsSorted(httpapi.Dialects()) {
 		t.Errorf("%v, %v", httpapi.Dialects(), err)
 	}
 	for _, names := range [][]string{{"okta"}, {"auth0", "auth0"}} {
-		if err := httpapi.CheckDialects(names, httpapi.Paths{}); err == nil {
+		if err := httpapi.CheckDialects(names, httpapi.Paths{}, "https://api.example.com"); err == nil {
 			t.Errorf("%v is accepted", names)
 		}
 	}
 	for name, paths := range map[string]httpapi.Paths{"auth0": {Token: "/oauth/token"}, "codeontime": {Introspect: "/oauth2/v2/tokeninfo"}, "entra": {Token: "/x/oauth2/v2.0/token"}} {
-		if err := httpapi.CheckDialects([]string{name}, paths); err == nil {
+		if err := httpapi.CheckDialects([]string{name}, paths, "https://api.example.com"); err == nil {
 			t.Errorf("%s: one path for two endpoints is accepted: %+v", name, paths)
 		}
 	}

@@ -24,7 +24,7 @@ var dialects = map[string]dialect{
 	// https://codeontime.com/products/restful-api/device-authorization-flow
 	"codeontime": {
 		paths:   dialectPaths{authorization: codeOnTime + "/auth/device", token: codeOnTime + "/token", userinfo: codeOnTime + "/userinfo", revoke: codeOnTime + "/revoke"},
-		rename:  map[string]string{codeRefusal: "invalid_request"},
+		rename:  map[string]string{"invalid_grant" + ofCode: "invalid_request"},
 		commas:  true,
 		nulls:   true,
 		members: codeOnTimeMembers,
@@ -35,7 +35,7 @@ var dialects = map[string]dialect{
 	"github": {
 		paths: dialectPaths{authorization: "/login/device/code", token: "/login/oauth/access_token"},
 		rename: map[string]string{
-			codeRefusal: "incorrect_device_code", "invalid_client": "incorrect_client_credentials", "invalid_grant": "bad_refresh_token",
+			"invalid_grant" + ofCode: "incorrect_device_code", "invalid_client": "incorrect_client_credentials", "invalid_grant": "bad_refresh_token",
 		},
 		commas: true,
 		finish: githubFinish,
@@ -58,7 +58,7 @@ var dialects = map[string]dialect{
 	// as code.
 	"entra": {
 		paths:    dialectPaths{authorization: tenant + "oauth2/v2.0/devicecode", token: tenant + "oauth2/v2.0/token"},
-		rename:   map[string]string{codeRefusal: "bad_verification_code", "access_denied": "authorization_declined"},
+		rename:   map[string]string{"invalid_grant" + ofCode: "bad_verification_code", "access_denied" + ofCode: "authorization_declined"},
 		grants:   map[string]string{"device_code": grantDeviceCode},
 		codeName: "code",
 		members: func(_ *speaker, _ deviceauth.Credentials, a *authorizationAnswer) {

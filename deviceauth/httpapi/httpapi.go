@@ -67,7 +67,7 @@ func New(c Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckDialects(c.Dialects, c.Paths); err != nil {
+	if err := CheckDialects(c.Dialects, c.Paths, c.Engine.Issuer()); err != nil {
 		return nil, err
 	}
 	if c.ClientIP == nil {
@@ -76,7 +76,7 @@ func New(c Config) (*Handler, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.Paths.fill(strings.TrimSuffix(issuer.Path, "/"))
+	c.Paths.fill(pathOf(c.Engine.Issuer()))
 	h := &Handler{cfg: c, origins: map[string]bool{}, origin: issuer.Scheme + "://" + issuer.Host}
 	for _, o := range c.Engine.Origins() {
 		h.origins[o] = true

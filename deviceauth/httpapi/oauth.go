@@ -202,17 +202,11 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 	if refusal == nil {
 		return s.faultAnswer(r, err)
 	}
-	name, status := refusal.Code, statusOf(err, refusal)
-	if name == "invalid_grant" && errors.As(err, new(aboutCode)) {
-		name = codeRefusal
-	}
-	if other, ok := s.status[name]; ok {
+	status := statusOf(err, refusal)
+	if other, ok := s.status[refusal.Code]; ok {
 		status = other
 	}
-	body := refusalAnswer{Error: refusal.Code, Description: refusal.Description}
-	if other, ok := s.rename[name]; ok {
-		body.Error = other
-	}
+	body := refusalAnswer{Error: s.name(err, refusal), Description: refusal.Description}
 	var hurried *deviceauth.Hurried
 	if errors.As(err, &hurried) {
 		body.Interval = wholeSeconds(hurried.Interval)
@@ -227,6 +221,17 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 		a.set("WWW-Authenticate", "Basic realm="+strconv.Quote(s.cfg.Engine.Issuer()))
 	}
 	return a
+}
+
+// name is what the dialect calls a refusal.
+func (s *speaker) name(err error, refusal *deviceauth.Refusal) string {
+	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(aboutCode)) {
+		return other
+	}
+	if other, ok := s.rename[refusal.Code]; ok {
+		return other
+	}
+	return refusal.Code
 }
 
 func (h *Handler) faultAnswer(r *http.Request, err error) *answer {

@@ -106,7 +106,7 @@ func jsonParams(body []byte) (params, error) {
 // the _links of hypermedia clients, may be anything.
 var known = map[string]bool{
 	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
-	"grant_type": true, "device_code": true, "refresh_token": true, "token": true, "token_type_hint": true,
+	"grant_type": true, "device_code": true, "refresh_token": true, "code": true, "token": true, "token_type_hint": true,
 }
 
 func (p params) addJSON(name string, value json.RawMessage) error {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -46,6 +47,15 @@ func (p Paths) Check() error {
 		}
 	}
 	return nil
+}
+
+// pathOf returns an issuer's path, which everything is below.
+func pathOf(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(u.Path, "/")
 }
 
 func (p *Paths) fill(prefix string) {

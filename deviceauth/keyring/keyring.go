@@ -9,6 +9,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type Keyring struct {
 	vault     deviceauth.Vault
 	algorithm string
 	secrets   map[string][]byte
+	changing  sync.Mutex               // orders changes as the vault does
 	now       atomic.Pointer[snapshot] // as last read from the vault
 }
 
@@ -86,14 +88,22 @@ func (k *Keyring) Tend(ctx context.Context) error {
 }
 
 // Rotate begins a new key now, ahead of the schedule. It signs as soon as
-// everybody had the time to see it published.
+// everybody had the time to see it published. One that was begun and does not
+// sign yet is as good as a new one.
 func (k *Keyring) Rotate(ctx context.Context) error {
-	return k.change(ctx, func(r *ring, now time.Time) error { return r.add(k.algorithm, now) })
+	return k.change(ctx, func(r *ring, now time.Time) error {
+		if last := r.last(); last.From.After(now) && last.Algorithm == k.algorithm {
+			return nil
+		}
+		return r.add(k.algorithm, now)
+	})
 }
 
 // change changes the stored ring atomically and uses what became of it. All
 // gateways do the same to the same document, so they agree.
 func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
 	var r ring
 	err := k.vault.Change(ctx, document, func(old []byte) ([]byte, error) {
 		r = ring{}
