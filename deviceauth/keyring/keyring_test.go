@@ -168,11 +168,12 @@ func TestNewAlgorithmBeginsWhenItIsPublished(t *testing.T) {
 // protocol 27
 func TestSetHasPublicPartsOnly(t *testing.T) {
 	vault := memstore.New()
+	var last *Keyring
 	for algorithm := range makers {
-		open(t, vault, algorithm)
+		last = open(t, vault, algorithm)
 	}
 	var set struct{ Keys []map[string]string }
-	if err := json.Unmarshal(open(t, vault, "RS256").JWKS(), &set); err != nil {
+	if err := json.Unmarshal(last.JWKS(), &set); err != nil {
 		t.Fatal(err)
 	}
 	if len(set.Keys) != len(makers) {
