@@ -107,10 +107,13 @@ func FuzzCaddyfile(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, inner string) {
-		d := caddyfile.NewTestDispenser("device_login {" + inner)
+		tokens, err := caddyfile.Tokenize([]byte("device_login {"+inner), "Caddyfile")
+		if err != nil {
+			return // Caddy's own no
+		}
 		app := new(App)
-		if err := app.UnmarshalCaddyfile(d); err != nil {
-			if !strings.Contains(err.Error(), "Testfile:") {
+		if err := app.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
+			if !strings.Contains(err.Error(), "Caddyfile:") {
 				t.Errorf("no file and line in: %v", err)
 			}
 			return
