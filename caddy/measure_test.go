@@ -196,7 +196,7 @@ func TestManyPollsAreHeldAndAllAnsweredByAReload(t *testing.T) {
 	g.waitHeld(*held)
 	each := float64(g.resident()-before) / float64(*held)
 	t.Logf("%d held polls: %.1f KiB each", *held, each)
-	if each > 60 {
+	if each > 60 && !underRace {
 		t.Errorf("a held poll takes %.1f KiB, want at most 60", each)
 	}
 	select {
@@ -221,7 +221,7 @@ func TestManyPollsAreHeldAndAllAnsweredByAReload(t *testing.T) {
 	}
 	<-done
 	t.Logf("after the reload's order all are answered in %v", took)
-	if took > time.Second {
+	if took > time.Second && !underRace {
 		t.Errorf("the reload answered them after %v, want a second", took)
 	}
 }
