@@ -13,13 +13,15 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // browser starts a Chromium with a profile of its own. Whatever its pages
 // complain about on the console fails the test.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	path := required(t, "chromium", "chromium", "chromium-browser", "google-chrome")
+	path := needs.Program(t, "chromium", "chromium", "chromium-browser", "google-chrome")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox)
 	for _, flag := range []string{"disable-gpu", "disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
 		options = append(options, chromedp.Flag(flag, true))

@@ -37,39 +37,19 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// required skips a test that needs something this machine lacks, or fails it
-// where DEVICEAUTH_REQUIRE says that it must not be lacking.
-func required(t *testing.T, what string, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	lacking(t, what, "this test needs "+what+", which is not installed")
-	return ""
-}
-
-func lacking(t *testing.T, what, message string) {
-	t.Helper()
-	if strings.Contains(","+os.Getenv("DEVICEAUTH_REQUIRE")+",", ","+what+",") {
-		t.Fatal(message)
-	}
-	t.Skip(message)
-}
-
 // A gateway is the built binary running the root Caddyfile on ports of its
 // own, with a data directory of its own.
 type gateway struct {
-	t      *testing.T
-	dir    string
-	config string // path of its Caddyfile
-	ports  *strings.Replacer
-	url    string // of the gateway itself
-	legacy string
-	admin  string
-	cmd    *exec.Cmd
-	log    *logBuffer
+	t        *testing.T
+	dir      string
+	config   string // path of its Caddyfile
+	ports    *strings.Replacer
+	url      string // of the gateway itself
+	upstream string
+	legacy   string
+	admin    string
+	cmd      *exec.Cmd
+	log      *logBuffer
 }
 
 // newGateway writes the configuration and starts nothing.
@@ -77,7 +57,7 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	port := freePorts(t, 4)
 	g := &gateway{
-		t: t, dir: t.TempDir(), url: "http://localhost:" + port[0], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
+		t: t, dir: t.TempDir(), url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
 		ports: strings.NewReplacer(":8080", ":"+port[0], ":8081", ":"+port[1], ":8082", ":"+port[2]),
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")

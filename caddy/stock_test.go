@@ -17,6 +17,8 @@ import (
 	ghdevice "github.com/cli/oauth/device"
 	"github.com/zitadel/oidc/v3/pkg/client/rp"
 	"golang.org/x/oauth2"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // A stockClient is a device flow that somebody else wrote, as it comes. It
@@ -131,7 +133,7 @@ func npmClient(script string) func(context.Context, *gateway, func(*device)) (st
 // npmFolder installs what the scripts need, once for all tests of the process.
 func npmFolder(t *testing.T) string {
 	t.Helper()
-	required(t, "node", "node")
+	needs.Program(t, "node", "node")
 	folder := filepath.Join(filepath.Dir(binary), "stock")
 	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err == nil {
 		return folder
@@ -143,7 +145,7 @@ func npmFolder(t *testing.T) string {
 	install.Dir = folder
 	if out, err := install.CombinedOutput(); err != nil {
 		os.RemoveAll(folder)
-		lacking(t, "node", "npm cannot install the clients: "+err.Error()+"\n"+string(out))
+		needs.Lacking(t, "node", "npm cannot install the clients: "+err.Error()+"\n"+string(out))
 	}
 	return folder
 }

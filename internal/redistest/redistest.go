@@ -1,0 +1,164 @@
+// Package redistest runs Redis servers for tests: one, or a Cluster of three,
+// on ports of their own, with what they know in a directory of the test. Only
+// tests call it.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
+)
+
+// A Server is one redis-server with an append-only file that is synced on
+// every write. It is killed at the end of the test.
+type Server struct {
+	t    testing.TB
+	dir  string
+	port int
+	args []string
+	cmd  *exec.Cmd
+}
+
+// Start starts a server.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), args: args}
+	t.Cleanup(s.Kill)
+	s.Start()
+	return s
+}
+
+// URL is the server's address.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Addr is host and port.
+func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+
+// Start starts the server again where it left off, and returns when it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.run(append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, s.args...)...)
+	s.until("the server answers", func(ctx context.Context, c *redis.Client) bool { return answers(c.Ping(ctx).Err()) })
+}
+
+// answers reports whether a server is there, also one that wants a password.
+func answers(err error) bool {
+	return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
+}
+
+func (s *Server) run(args ...string) {
+	s.t.Helper()
+	s.cmd = exec.Command(needs.Program(s.t, "redis", "redis-server", "valkey-server"), args...)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Kill is kill -9, as often as one likes.
+func (s *Server) Kill() {
+	if s.cmd != nil && s.cmd.ProcessState == nil {
+		s.cmd.Process.Signal(syscall.SIGKILL)
+		s.cmd.Wait()
+	}
+}
+
+// Pause stops the server without closing its connections, until Resume.
+func (s *Server) Pause() { s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() { s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Cluster starts three servers that are a Cluster, and returns them.
+func Cluster(t testing.TB) (servers []*Server) {
+	t.Helper()
+	const nodes, slots = 3, 16384
+	for range nodes {
+		servers = append(servers, Start(t, "--cluster-enabled", "yes"))
+	}
+	ctx := t.Context()
+	for i, s := range servers {
+		s.with(func(c *redis.Client) {
+			if err := c.ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.ClusterMeet(ctx, "127.0.0.1", strconv.Itoa(servers[0].port)).Err(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	for _, s := range servers {
+		s.until("the cluster is whole", func(ctx context.Context, c *redis.Client) bool {
+			info := c.ClusterInfo(ctx).Val()
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
+		})
+	}
+	return servers
+}
+
+func (s *Server) with(do func(*redis.Client)) {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
+	defer client.Close()
+	do(client)
+}
+
+func (s *Server) until(what string, is func(context.Context, *redis.Client) bool) {
+	s.t.Helper()
+	s.with(func(c *redis.Client) {
+		for deadline := time.Now().Add(20 * time.Second); !is(context.Background(), c); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				s.t.Fatalf("%s: not after 20 s", what)
+			}
+		}
+	})
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if port <= 55535 { // a Cluster's nodes talk on port + 10000
+			return port
+		}
+	}
+}
+
+// Sentinel starts a master, a replica and a Sentinel that watches them, and
+// returns the master and the Sentinel. The master's name is mymaster.
+func Sentinel(t testing.TB) (master, sentinel *Server) {
+	t.Helper()
+	master = Start(t)
+	replica := Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(master.port))
+	replica.until("the replica follows", func(ctx context.Context, c *redis.Client) bool {
+		return strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up")
+	})
+	sentinel = &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	t.Cleanup(sentinel.Kill)
+	config := filepath.Join(sentinel.dir, "sentinel.conf")
+	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %d 1\nsentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n",
+		sentinel.port, sentinel.dir, master.port)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel.run(config, "--sentinel")
+	sentinel.until("the Sentinel knows the replica", func(ctx context.Context, c *redis.Client) bool {
+		return strings.Contains(c.Info(ctx, "sentinel").Val(), "slaves=1")
+	})
+	return master, sentinel
+}
