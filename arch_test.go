@@ -21,12 +21,13 @@ var layers = []struct {
 	{"deviceauth", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"deviceauth/httpapi", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/", "github.com/golang-jwt/", "github.com/coreos/"}},
 	{"deviceauth/badgerstore", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/golang-jwt/"}},
+	{"deviceauth/redisstore", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/", "github.com/golang-jwt/"}},
 	{"deviceauth/memstore", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/keyring", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/storetest", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/deviceclient", nil, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/deviceclient", "upstreamidp"}, []string{"github.com/zitadel/"}},
+	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/deviceclient", "upstreamidp"}, []string{"github.com/zitadel/"}},
 }
 
 func TestArrowsPointDown(t *testing.T) {

@@ -33,7 +33,7 @@ func TestXcaddyBuildsTheModuleWithoutTheDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"device_login", "device_login.stores.badger", "device_login.stores.memory", "http.handlers.device_login", "http.handlers.device_auth", "http.handlers.reverse_proxy"} {
+	for _, want := range []string{"device_login", "device_login.stores.badger", "device_login.stores.memory", "device_login.stores.redis", "http.handlers.device_login", "http.handlers.device_auth", "http.handlers.reverse_proxy"} {
 		if !strings.Contains(string(modules), want+"\n") {
 			t.Errorf("%s is missing", want)
 		}

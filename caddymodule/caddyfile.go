@@ -210,12 +210,9 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 // parseStore reads `store <module> …`.
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("store: want badger or memory")
+		return d.Err("store: want badger, redis or memory")
 	}
 	name := d.Val()
-	if name == "redis" {
-		return d.Err("store redis is not there yet: want badger or memory")
-	}
 	module, err := caddyfile.UnmarshalModule(d, "device_login.stores."+name)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -142,7 +143,7 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 	}
 	value, err := repl.ReplaceOrErr(*text, true, true)
 	if err == nil && value == "" {
-		err = fmt.Errorf("it is empty; leave it out for a public client")
+		err = errors.New("it is empty; leave it out if there is to be none")
 	}
 	return value, err
 }

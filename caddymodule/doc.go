@@ -18,6 +18,7 @@ func init() {
 	caddy.RegisterModule(DisguisedPath{})
 	caddy.RegisterModule(BadgerStore{})
 	caddy.RegisterModule(MemoryStore{})
+	caddy.RegisterModule(RedisStore{})
 
 	httpcaddyfile.RegisterGlobalOption("device_login", parseApp)
 	httpcaddyfile.RegisterHandlerDirective("device_login", parseEndpoints)

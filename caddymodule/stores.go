@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -40,7 +41,14 @@ func openPlace(s Store, log *slog.Logger) (*place, error) {
 	key := s.Key()
 	value, _, err := places.LoadOrNew(key, func() (caddy.Destructor, error) {
 		backend, err := s.Open(log)
-		return &place{key: key, backend: backend, live: deviceauth.NewLive()}, err
+		if err != nil {
+			return nil, err
+		}
+		live := deviceauth.NewLive()
+		if shared, ok := backend.(deviceauth.Shared); ok {
+			live.Share(shared)
+		}
+		return &place{key: key, backend: backend, live: live}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -67,6 +75,12 @@ func (p *place) leave()      { p.using.RUnlock() }
 type BadgerStore struct {
 	// The directory. Default: device_login in Caddy's data directory.
 	Path string `json:"path,omitempty"`
+	// Encrypts what is on the disk: 32 bytes in base64 or hexadecimal digits;
+	// placeholders are allowed, such as `{file./etc/caddy/grants.key}`. For a
+	// new directory only. Default: none.
+	EncryptionKey *string `json:"encryption_key,omitempty"`
+
+	key deviceauth.Secret // resolved
 }
 
 // CaddyModule returns the module's registration.
@@ -77,11 +91,21 @@ func (BadgerStore) CaddyModule() caddy.ModuleInfo {
 // Provision fills in the default.
 func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	if s.Path == "" {
-		s.Path = filepath.Join(caddy.AppDataDir(), "device_login")
+		s.Path = defaultStore()
 	}
-	s.Path, err = filepath.Abs(caddy.NewReplacer().ReplaceAll(s.Path, ""))
-	return err
+	repl := caddy.NewReplacer()
+	if s.Path, err = filepath.Abs(repl.ReplaceAll(s.Path, "")); err != nil {
+		return err
+	}
+	key, err := secret(repl, s.EncryptionKey)
+	if err != nil {
+		return fmt.Errorf("store badger: encryption_key: %w", err)
+	}
+	s.key = deviceauth.Secret(key)
+	return badgerstore.Options{EncryptionKey: s.key}.Check()
 }
+
+func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_login") }
 
 // Key implements Store: the directory alone, whatever else is configured,
 // because no directory can be opened twice.
@@ -89,16 +113,21 @@ func (s *BadgerStore) Key() string { return "badger " + s.Path }
 
 // Open implements Store.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
-	return badgerstore.Open(s.Path, log)
+	return badgerstore.Open(badgerstore.Options{Dir: s.Path, EncryptionKey: s.key, Log: log})
 }
 
-// UnmarshalCaddyfile reads `store badger [<path>]`.
+// UnmarshalCaddyfile reads `store badger [<path>] { encryption_key <key> }`.
 func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if d.NextArg() {
 		s.Path = d.Val()
 	}
-	return noMore(d)
+	if err := noMore(d); err != nil {
+		return err
+	}
+	return block{"store badger", map[string]func(*caddyfile.Dispenser) error{
+		"encryption_key": optionalText(&s.EncryptionKey),
+	}, nil}.read(d)
 }
 
 // MemoryStore keeps grants and keys in memory: for trying things out. All

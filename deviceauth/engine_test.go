@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -828,5 +829,92 @@ func TestFaultConsumesNothing(t *testing.T) {
 		}
 		_, err = w.poll(a)
 		w.wants("", err)
+	})
+}
+
+// A mute store keeps a change, and then fails to say so: a connection that
+// breaks before the answer, a disk that fails to sync.
+type mute struct {
+	deviceauth.Store
+	times atomic.Int32 // how often it is mute
+}
+
+func (m *mute) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	err := m.Store.Update(ctx, id, change)
+	if err == nil && m.times.Add(-1) >= 0 {
+		return errors.New("the connection broke")
+	}
+	return err
+}
+
+// muted puts a mute store under the engine.
+func (w *world) muted() *mute {
+	m := &mute{Store: w.store}
+	w.anew(func(c *deviceauth.Config) { c.Store, c.Live = m, deviceauth.NewLive() })
+	return m
+}
+
+// protocol 4, 17
+func TestTokensThatWereKeptAndNotGivenAreGivenOnce(t *testing.T) {
+	in(t, func(w *world) {
+		m := w.muted()
+		a, healthy := w.authorize(), w.authorize()
+		w.answer(a, true)
+		w.answer(healthy, true)
+		m.times.Store(2)
+		for range 2 { // the second time it is the confirmation that fails
+			if _, err := w.poll(a); err == nil || deviceauth.Refused(err) != nil {
+				w.Fatalf("got %v, want a fault", err)
+			}
+		}
+		_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: meter, DeviceCode: a.DeviceCode.Reveal()})
+		w.wants("invalid_grant", err)
+		const polls = 16
+		given := make(chan *deviceauth.Tokens, polls)
+		for range polls {
+			go func() {
+				tokens, err := w.poll(a)
+				if err != nil {
+					w.wants("invalid_grant", err)
+				}
+				given <- tokens
+			}()
+		}
+		var all []*deviceauth.Tokens
+		for range polls {
+			if tokens := <-given; tokens != nil {
+				all = append(all, tokens)
+			}
+		}
+		if len(all) != 1 {
+			w.Fatalf("%d polls were given tokens", len(all))
+		}
+		w.wants("", w.admit(all[0].AccessToken))
+		_, err = w.refresh(all[0].RefreshToken, "")
+		w.wants("", err)
+		_, err = w.poll(healthy)
+		w.wants("", err)
+	})
+}
+
+// protocol 4, 20
+func TestRefreshThatWasKeptAndNotGivenIsNoTheft(t *testing.T) {
+	in(t, func(w *world) {
+		m := w.muted()
+		first := w.tokens()
+		m.times.Store(1)
+		if _, err := w.refresh(first.RefreshToken, ""); err == nil || deviceauth.Refused(err) != nil {
+			w.Fatalf("got %v, want a fault", err)
+		}
+		time.Sleep(time.Hour) // far beyond the grace
+		second, err := w.refresh(first.RefreshToken, "")
+		w.wants("", err)
+		third, err := w.refresh(second.RefreshToken, "")
+		w.wants("", err)
+		w.wants("", w.admit(third.AccessToken))
+		time.Sleep(time.Minute)
+		_, err = w.refresh(first.RefreshToken, "") // now it is one
+		w.wants("invalid_grant", err)
+		w.wants("invalid_token", w.admit(third.AccessToken))
 	})
 }

@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -49,6 +50,41 @@ func neighbourhood(addr netip.Addr) string {
 		}
 	}
 	return addr.String()
+}
+
+// mayGuess returns how long to wait before the next guess, or 0. Where
+// gateways share a store they count together; while that is away each counts
+// for itself, as it always does too.
+func (l *Live) mayGuess(ctx context.Context, list []guessLimit, now time.Time) time.Duration {
+	longest := l.guesses.wait(list, now)
+	if l.shared == nil {
+		return longest
+	}
+	keys := make([]string, len(list))
+	for i, limit := range list {
+		keys[i] = limit.key
+	}
+	counts, err := l.shared.Counts(ctx, keys)
+	if err != nil {
+		return longest
+	}
+	for i, limit := range list {
+		if counts[i].N >= limit.most {
+			longest = max(longest, counts[i].Ends.Sub(now))
+		}
+	}
+	return longest
+}
+
+// guessed notes a wrong code.
+func (l *Live) guessed(ctx context.Context, list []guessLimit, now time.Time) {
+	l.guesses.wrong(list, now)
+	if l.shared == nil {
+		return
+	}
+	for _, limit := range list {
+		l.shared.CountUp(ctx, limit.key, limit.window) // as good as it gets: it is counted here
+	}
 }
 
 // wait returns how long to wait before the next guess, or 0.

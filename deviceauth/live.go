@@ -1,13 +1,14 @@
 package deviceauth
 
 import (
+	"context"
 	"sync"
 	"time"
 )
 
 // Live is what only memory knows: who waits for an answer, how often each
-// device asks, how many wait, and who typed wrong codes. Nothing of it is worth a write to a
-// disk: a device that is told "pending" once more has lost nothing.
+// device asks, how many wait, and who typed wrong codes. Nothing of it is worth
+// a write to a disk: a device that is told "pending" once more has lost nothing.
 //
 // It outlives an engine, so that a reload of the configuration forgets no pace
 // and a decision wakes the polls that the engine before still holds.
@@ -16,8 +17,10 @@ type Live struct {
 	codes map[ID]*liveCode
 	held  int
 
-	guesses  guesses
-	openings openings
+	shared      Shared // nil: this gateway is the only one
+	guesses     guesses
+	openings    openings
+	undelivered undelivered
 }
 
 // liveCode is a pending code's entry.
@@ -50,7 +53,27 @@ type arrival struct {
 // arrive notes a poll of a pending code. The first is never early, and early
 // by less than a fifth is not early: networks hurry and dawdle. A poll beside
 // a held one is early whatever the clock says.
-func (l *Live) arrive(g *Grant, m AuthMethod, now time.Time, interval time.Duration) arrival {
+func (l *Live) arrive(ctx context.Context, g *Grant, m AuthMethod, now time.Time, interval time.Duration) arrival {
+	if l.shared == nil {
+		return l.arriveHere(g, m, now, interval)
+	}
+	early, grown, err := l.shared.Arrive(ctx, Arrival{
+		Grant: g.ID, Method: m, Held: l.holds(g.ID), Interval: interval, Step: slowDown, Most: maxInterval, Expires: g.Expires,
+	})
+	if err != nil {
+		return arrival{interval: interval} // the benefit of the doubt; that the store is away is told elsewhere
+	}
+	return arrival{early, grown}
+}
+
+func (l *Live) holds(id ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, ok := l.codes[id]
+	return ok && len(c.waiting) > 0
+}
+
+func (l *Live) arriveHere(g *Grant, m AuthMethod, now time.Time, interval time.Duration) arrival {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.entry(g, now, interval)

@@ -80,6 +80,11 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 		return nil, err
 	}
 	p.grant = g
+	if g.State == Active {
+		if tokens, err := p.again(ctx, g); tokens != nil || err != nil {
+			return tokens, err
+		}
+	}
 	now, before := p.e.now(), g.Revision
 	dry := *g
 	if err := dry.Redeem(now, p.redemption(nil)); dry.Revision == before {
@@ -94,6 +99,35 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 		}
 	}
 	return p.redeem(ctx, now, tokens)
+}
+
+// again gives out tokens that were made for this code, and kept by a store
+// that failed before it said so. They are kept once more first: what a device
+// is handed is on the disk.
+func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
+	if g.ClientID != p.client.ID || !g.Device.equal(p.code.digest()) {
+		return nil, nil
+	}
+	tokens := p.e.cfg.Live.undelivered.redemption(g)
+	if tokens == nil {
+		return nil, nil
+	}
+	kept := false
+	after, err := p.e.apply(ctx, g.ID, func(g *Grant) error {
+		if kept = g.holds(tokens); kept {
+			g.enter(Active)
+		}
+		return nil
+	})
+	switch {
+	case after == nil:
+		p.e.cfg.Live.undelivered.note(g.ID, handout{tokens: tokens, forget: g.Expires.Add(remembered)})
+		return nil, err
+	case !kept:
+		return nil, nil
+	}
+	p.e.tell(EventRedeemed, after, after.Person)
+	return tokens, nil
 }
 
 func (p *poll) redemption(t *Tokens) Redemption {
@@ -118,6 +152,9 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 	})
 	switch {
 	case g == nil:
+		if tokens != nil {
+			p.e.cfg.Live.undelivered.note(p.code.id, handout{tokens: tokens, forget: p.grant.Expires.Add(remembered)})
+		}
 		return nil, err
 	case err == nil:
 		p.e.tell(EventRedeemed, g, g.Person)
@@ -135,7 +172,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 func (p *poll) pending(ctx context.Context) (*Tokens, error) {
 	// With its monotonic reading: a clock that is set must make no device early.
 	e, now := p.e, time.Now()
-	a := e.cfg.Live.arrive(p.grant, p.method, now, e.cfg.Interval)
+	a := e.cfg.Live.arrive(ctx, p.grant, p.method, now, e.cfg.Interval)
 	if a.early {
 		return nil, &Hurried{Refusal{"slow_down", "this device asks too often; keep to the interval, which has grown"}, a.interval}
 	}

@@ -57,14 +57,21 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, sco
 		ClientID: g.ClientID, Presented: presented.digest(), Successor: successor.digest(), Scope: scope,
 		Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace, AccessUntil: tokens.until,
 	}
+	if e.cfg.Live.undelivered.rotation(g, rotation.Presented) {
+		rotation.Grace = e.cfg.Lifetime.RefreshIdle // nobody heard of the successor: no theft, however late
+	}
 	after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Rotate(now, rotation) })
 	switch {
+	case after == nil && Refused(err) == nil && !errors.Is(err, ErrNotFound):
+		e.cfg.Live.undelivered.note(g.ID, handout{presented: rotation.Presented, forget: g.Refresh.Idle})
+		return nil, err
 	case after == nil || err != nil && !errors.Is(err, errSpent):
 		return nil, err
 	case err != nil:
 		e.tell(EventReplayed, after, nil)
 		return nil, err
 	}
+	e.cfg.Live.undelivered.forget(g.ID)
 	e.tell(EventRefreshed, after, after.Person)
 	return tokens, nil
 }

@@ -18,7 +18,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -26,7 +25,6 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -34,6 +32,7 @@ import (
 // Store is a [deviceauth.Backend] on disk. Open opens one.
 type Store struct {
 	db    *badger.DB
+	room  *space
 	known *cache
 	jobs  chan *job
 	stop  chan struct{} // closed by Close; no job is taken afterwards
@@ -45,46 +44,49 @@ type Store struct {
 	writes sync.RWMutex
 
 	// reads keeps the database open under those who look at it.
-	reads sync.RWMutex
-	close sync.Once
+	reads   sync.RWMutex
+	tidying sync.WaitGroup
+	close   sync.Once
 }
 
 var _ deviceauth.Backend = (*Store)(nil)
 
-// Open opens the database in a directory, which it makes, readable by its
-// owner alone, where it is missing. log hears what Badger has to say; nil: nobody does.
-func Open(dir string, log *slog.Logger) (*Store, error) {
+// Open opens the database in a directory.
+func Open(o Options) (*Store, error) {
 	if strconv.IntSize < 64 {
 		// Its allocator shifts an int too far once a table passes 4 MB.
 		return nil, errors.New("badger loses data on 32-bit systems: use another store, or a 64-bit build")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	key, err := key(o.EncryptionKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("badger store: %w", err)
 	}
-	db, err := badger.Open(sizes(dir, log))
-	if err != nil {
-		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
-			return nil, fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared", dir)
-		}
-		return nil, fmt.Errorf("badger store: opening %s: %w", dir, err)
+	room := &space{left: func() (uint64, error) { return spaceLeft(o.Dir) }}
+	if err := room.enough(); err != nil {
+		return nil, err
 	}
-	s := &Store{db: db, known: newCache(), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{})}
+	db, err := badger.Open(o.badger(key))
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	s := &Store{db: db, room: room, known: newCache(), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{})}
 	go s.commitJobs()
+	s.tidying.Go(s.tidy)
 	return s, nil
 }
 
-// sizes are small ones: Badger's defaults are for databases of many
-// gigabytes, a gateway's is of some megabytes.
-func sizes(dir string, log *slog.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
-		WithMemTableSize(8 << 20).
-		WithNumMemtables(2).
-		WithValueLogFileSize(16 << 20).
-		WithCompression(options.None). // records are small, and random where they are not
-		WithBlockCacheSize(0).         // of use only with compression or encryption
-		WithCompactL0OnClose(true).
-		WithMetricsEnabled(false).
-		WithLogger(logger{log})
+// explain says what an operator can do about a database that does not open.
+func (o Options) explain(err error) error {
+	switch {
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+		return fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared", o.Dir)
+	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
+		return fmt.Errorf("badger store: %s was made with another encryption key, or with none: want the key it was made with", o.Dir)
+	}
+	return fmt.Errorf("badger store: opening %s: %w", o.Dir, err)
 }
 
 // Close implements [deviceauth.Store].
@@ -93,6 +95,7 @@ func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.stop)
 		<-s.done
+		s.tidying.Wait()
 		s.reads.Lock()
 		defer s.reads.Unlock()
 		s.writes.Lock()
@@ -167,6 +170,9 @@ func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	value, err := json.Marshal(g)
 	if err != nil {
 		return fmt.Errorf("badger store: encoding a grant: %w", err)
+	}
+	if err := s.room.enough(); err != nil {
+		return err
 	}
 	s.writes.RLock()
 	defer s.writes.RUnlock()

@@ -10,9 +10,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func open(dir string) (deviceauth.Backend, error) { return badgerstore.Open(dir, nil) }
+func open(dir string) (deviceauth.Backend, error) {
+	return badgerstore.Open(badgerstore.Options{Dir: dir})
+}
 
 func TestStoreConforms(t *testing.T) { storetest.Run(t, open) }
+
+func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open, false) }
 
 func TestGrantsSurviveReopening(t *testing.T) {
 	dir := t.TempDir()

@@ -89,12 +89,15 @@ func (s *Store) collect(first *job) []*job {
 // commitTogether answers nobody before the sync: not even whom its change
 // refused, for the refusal may rest on a change beside it.
 func (s *Store) commitTogether(jobs []*job) {
-	s.writes.Lock()
-	err := s.try(jobs)
-	s.writes.Unlock()
+	err := s.room.enough()
+	if err == nil {
+		s.writes.Lock()
+		err = wrap(s.try(jobs))
+		s.writes.Unlock()
+	}
 	for _, j := range jobs {
 		if err != nil {
-			j.err = wrap(err)
+			j.err = err
 		}
 		close(j.done)
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func TestStoreConforms(t *testing.T) {
-	storetest.Run(t, func(string) (deviceauth.Backend, error) { return memstore.New(), nil })
-}
+func open(string) (deviceauth.Backend, error) { return memstore.New(), nil }
+
+func TestStoreConforms(t *testing.T) { storetest.Run(t, open) }
+
+func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open, false) }

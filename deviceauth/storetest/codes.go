@@ -53,6 +53,7 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Backend) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	return first(
 		func() error { return s.Create(ctx, g) },
+		func() error { return holds(ctx, s, g) },
 		func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
 		func() error {
 			if got, err := s.ByUserCode(ctx, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
@@ -76,6 +77,7 @@ func holds(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error
 
 func expiryFreesCode(ctx context.Context, s deviceauth.Backend) error {
 	g := NewGrant("BCDFGHJK")
+	g.Expires = g.Created.Add(time.Second)
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func expiryFreesCode(ctx context.Context, s deviceauth.Backend) error {
 
 func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Backend) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
-	g.Expires = g.Created.Add(20 * time.Minute)
+	g.Expires = g.Created.Add(2 * time.Second)
 	return first(
 		func() error { return s.Create(ctx, g) },
 		func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
@@ -98,6 +100,6 @@ func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Backend) error {
 			return s.Update(ctx, g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
 		},
 		func() error { return holds(ctx, s, next) },
-		func() error { time.Sleep(time.Minute); return holds(ctx, s, next) },
+		func() error { time.Sleep(6 * time.Second); return holds(ctx, s, next) },
 	)
 }

@@ -60,6 +60,19 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
+// RunOutside runs the suite on a store that is reached over a network, which no
+// bubble reaches: it takes as long as it takes, some ten seconds.
+func RunOutside(t *testing.T, open Open) {
+	for _, check := range Checks {
+		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			if err := check.On(t.Context(), t.TempDir(), open); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // On runs the check on a store opened for it.
 func (c Check) On(ctx context.Context, dir string, open Open) error {
 	s, err := open(dir)

@@ -1,0 +1,97 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
+)
+
+// RedisStore keeps grants and keys in Redis or Valkey, where several gateways
+// share them: all that have the same issuer, clients and upstreams. While it
+// is away, requests that need it are answered 503, guarded ones too.
+type RedisStore struct {
+	// URLs such as redis://host:6379/0, or rediss:// for TLS; placeholders
+	// are allowed. Several are the nodes of a Cluster, or Sentinels.
+	Addresses []string `json:"addresses"`
+	// Whether the addresses are nodes of a Cluster.
+	Cluster bool `json:"cluster,omitempty"`
+	// The name of the master that Sentinels at the addresses know.
+	Sentinel string `json:"sentinel,omitempty"`
+	// The ACL user and password, unless the address has them; placeholders
+	// are allowed.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+	// A PEM file with certificates to trust for rediss:// beside the system's.
+	CA string `json:"ca,omitempty"`
+	// What all keys begin with. Default: `device_login:`.
+	Prefix string `json:"prefix,omitempty"`
+
+	options redisstore.Options // resolved
+}
+
+// CaddyModule returns the module's registration.
+func (RedisStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_login.stores.redis", New: func() caddy.Module { return new(RedisStore) }}
+}
+
+// Provision resolves placeholders and checks the options.
+func (s *RedisStore) Provision(caddy.Context) error {
+	repl := caddy.NewReplacer()
+	s.options = redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel, CA: s.CA, Prefix: s.Prefix}
+	for _, address := range s.Addresses {
+		url, err := repl.ReplaceOrErr(address, true, true)
+		if err != nil {
+			return fmt.Errorf("store redis: %w", err)
+		}
+		s.options.URLs = append(s.options.URLs, url)
+	}
+	var err error
+	if s.options.Username, err = repl.ReplaceOrErr(s.Username, true, true); err != nil {
+		return fmt.Errorf("store redis: username: %w", err)
+	}
+	password, err := repl.ReplaceOrErr(s.Password, true, true)
+	if err != nil {
+		return fmt.Errorf("store redis: password: %w", err)
+	}
+	s.options.Password = deviceauth.Secret(password)
+	return s.options.Check()
+}
+
+// Key implements Store.
+func (s *RedisStore) Key() string {
+	o := s.options
+	return strings.Join(append([]string{"redis", fmt.Sprint(o.Cluster), o.Sentinel, o.Username, o.Password.Reveal(), o.CA, o.Prefix}, o.URLs...), "\x00")
+}
+
+// Open implements Store.
+func (s *RedisStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
+	return redisstore.Open(context.Background(), s.options, log)
+}
+
+// UnmarshalCaddyfile reads `store redis <url>... { … }`.
+func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if s.Addresses = d.RemainingArgs(); len(s.Addresses) == 0 {
+		return d.Err("store redis: want an address such as redis://localhost:6379")
+	}
+	return block{"store redis", map[string]func(*caddyfile.Dispenser) error{
+		"cluster":  set(&s.Cluster),
+		"sentinel": text(&s.Sentinel),
+		"username": text(&s.Username),
+		"password": text(&s.Password),
+		"ca":       text(&s.CA),
+		"prefix":   text(&s.Prefix),
+	}, nil}.read(d)
+}
+
+var (
+	_ Store             = (*RedisStore)(nil)
+	_ caddy.Provisioner = (*RedisStore)(nil)
+)

@@ -1,0 +1,159 @@
+package badgerstore
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A backup is a text file, one record of JSON a line: a head, the documents of
+// the vault, the grants, and an end that says how many they were. It holds the
+// signing keys, encrypted or not as the store was: it is as secret as they are.
+
+const backupFormat = "caddy-deviceauth backup 1"
+
+// A record is one line. Only one member is there.
+type record struct {
+	Format   string            `json:"format,omitempty"` // the head
+	Made     time.Time         `json:"made,omitzero"`
+	Name     string            `json:"name,omitempty"` // a document's
+	Document []byte            `json:"document,omitempty"`
+	Grant    *deviceauth.Grant `json:"grant,omitempty"`
+	End      *int              `json:"end,omitempty"` // how many records came before
+}
+
+// Backup writes what the store holds at one moment, while it goes on serving.
+func (s *Store) Backup(ctx context.Context, w io.Writer) error {
+	out := bufio.NewWriter(w)
+	lines, count := json.NewEncoder(out), 0
+	if err := lines.Encode(record{Format: backupFormat, Made: time.Now().UTC()}); err != nil {
+		return err
+	}
+	err := s.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			r, err := recordOf(it.Item())
+			if err != nil {
+				return err
+			}
+			if r == nil {
+				continue
+			}
+			if count++; ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := lines.Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(lines.Encode(record{End: &count}), out.Flush())
+}
+
+// recordOf returns nil for what follows from other records.
+func recordOf(item *badger.Item) (*record, error) {
+	key := item.Key()
+	value, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	switch key[0] {
+	case 'v':
+		return &record{Name: string(key[1:]), Document: value}, nil
+	case 'g':
+		g := new(deviceauth.Grant)
+		if err := json.Unmarshal(value, g); err != nil {
+			return nil, fmt.Errorf("decoding a grant: %w", err)
+		}
+		return &record{Grant: g}, nil
+	}
+	return nil, nil
+}
+
+// Restored says what became of a backup.
+type Restored struct {
+	Documents, Kept, Ended int
+}
+
+// Restore makes a new store of a backup, in a directory that must not be there
+// yet. Signing keys come back. Grants do not: which of them have been revoked,
+// and which codes redeemed, since the backup was made, nobody knows any more,
+// so every device must be connected anew. keepGrants brings back those that
+// were active, for who knows that none of them was revoked since.
+func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done Restored, err error) {
+	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
+		return done, fmt.Errorf("badger store: %s is there already: move it out of the way first", o.Dir)
+	}
+	final := o.Dir
+	o.Dir += ".restoring"
+	if err := os.RemoveAll(o.Dir); err != nil {
+		return done, err
+	}
+	s, err := Open(o)
+	if err != nil {
+		return done, err
+	}
+	done, err = s.load(ctx, r, keepGrants)
+	if err = errors.Join(err, s.Close()); err != nil {
+		return done, err
+	}
+	return done, os.Rename(o.Dir, final)
+}
+
+var errTruncated = errors.New("badger store: the backup is not whole: it ends before its end")
+
+func (s *Store) load(ctx context.Context, r io.Reader, keepGrants bool) (done Restored, err error) {
+	lines := json.NewDecoder(bufio.NewReader(r))
+	var head record
+	if err := lines.Decode(&head); err != nil || head.Format != backupFormat {
+		return done, fmt.Errorf("badger store: this is no backup: want one that begins with %q", backupFormat)
+	}
+	for count := 0; ; count++ {
+		var next record
+		switch err := lines.Decode(&next); {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return done, errTruncated
+		case err != nil:
+			return done, fmt.Errorf("badger store: record %d of the backup: %w", count+1, err)
+		case next.End != nil && *next.End != count:
+			return done, errTruncated
+		case next.End != nil:
+			return done, nil
+		case next.Name != "":
+			done.Documents++
+			err = s.Change(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
+			if err != nil {
+				return done, err
+			}
+		case next.Grant != nil && keepGrants && next.Grant.Alive():
+			done.Kept++
+			if err := s.put(ctx, next.Grant); err != nil {
+				return done, err
+			}
+		default:
+			done.Ended++
+		}
+	}
+}
+
+// put writes a grant as it is.
+func (s *Store) put(ctx context.Context, g *deviceauth.Grant) error {
+	if err := s.Create(ctx, g); err != nil {
+		return err
+	}
+	return s.Update(ctx, g.ID, func(*deviceauth.Grant) error { return nil })
+}

@@ -1,0 +1,260 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+)
+
+const (
+	aKey     = deviceauth.Secret("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+	otherKey = deviceauth.Secret("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+)
+
+func open(t *testing.T, o Options) *Store {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// active is a grant that somebody uses.
+func active(code deviceauth.UserCode) *deviceauth.Grant {
+	g := storetest.NewGrant(code)
+	g.State, g.Redeemed = deviceauth.Active, g.Created
+	g.Person = &deviceauth.Person{Subject: "work|remarkable-name", Upstream: "work", User: "alice"}
+	return g
+}
+
+func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir()})
+	g := active("BCDFGHJK")
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	left := uint64(reserve - 1)
+	s.room.left = func() (uint64, error) { return left, nil }
+	revoke := func() error {
+		s.room.next = time.Time{}
+		return s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
+	}
+	s.room.next = time.Time{}
+	if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
+		t.Errorf("a creation: %v", err)
+	}
+	if err := revoke(); !errors.Is(err, errDiskFull) {
+		t.Errorf("a change: %v", err)
+	}
+	if got, err := s.Get(t.Context(), g.ID); err != nil || !got.Alive() {
+		t.Errorf("a change that failed is seen: %+v, %v", got, err)
+	}
+	left = reserve
+	if err := revoke(); err != nil {
+		t.Errorf("when there is room again: %v", err)
+	}
+}
+
+// Run with GOARCH=386, as the project's own check does.
+func TestSystemsOf32BitsAreRefused(t *testing.T) {
+	s, err := Open(Options{Dir: t.TempDir()})
+	if err == nil {
+		s.Close()
+	}
+	if refused := err != nil && strings.Contains(err.Error(), "64-bit build"); refused != (strconv.IntSize == 32) {
+		t.Errorf("on %d bits: %v", strconv.IntSize, err)
+	}
+}
+
+func TestFullDiskIsNoticed(t *testing.T) {
+	if left, err := spaceLeft(t.TempDir()); err == nil && left == 0 {
+		t.Error("nothing is left on this disk")
+	}
+	if _, err := spaceLeft(filepath.Join(t.TempDir(), "nowhere")); err == nil {
+		t.Error("there is room nowhere")
+	}
+}
+
+func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, EncryptionKey: aKey})
+	g := active("BCDFGHJK")
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(dir + "/*")
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("remarkable-name")) {
+			t.Errorf("%s: %v, or it can be read", file, err)
+		}
+	}
+	for name, wrong := range map[string]deviceauth.Secret{"another key": otherKey, "no key": ""} {
+		if _, err := Open(Options{Dir: dir, EncryptionKey: wrong}); err == nil || !strings.Contains(err.Error(), "another encryption key") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := Rekey(dir, otherKey, aKey); err == nil {
+		t.Error("the wrong old key is accepted")
+	}
+	if err := Rekey(dir, aKey, otherKey); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := open(t, Options{Dir: dir, EncryptionKey: otherKey}).Get(t.Context(), g.ID); err != nil || !got.Alive() {
+		t.Errorf("with the new key: %+v, %v", got, err)
+	}
+	if _, err := Open(Options{Dir: dir, EncryptionKey: aKey}); err == nil {
+		t.Error("the old key still opens it")
+	}
+}
+
+func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(t, Options{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Dir: dir, EncryptionKey: aKey}); err == nil || !strings.Contains(err.Error(), "or with none") {
+		t.Errorf("got %v", err)
+	}
+	for _, wrong := range []deviceauth.Secret{"short", "zz" + aKey[2:], aKey + "00"} {
+		if err := (Options{EncryptionKey: wrong}).Check(); err == nil || strings.Contains(err.Error(), wrong.Reveal()) {
+			t.Errorf("%q: %v", wrong.Reveal(), err)
+		}
+	}
+}
+
+func TestBackupAndRestore(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir()})
+	alive, ended, pending := active("BCDFGHJK"), active("LMNPQRST"), storetest.NewGrant("VWXZBCDF")
+	ended.State, ended.Ended = deviceauth.Revoked, ended.Created
+	for _, g := range []*deviceauth.Grant{alive, ended, pending} {
+		if err := s.put(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Change(t.Context(), "keyring", func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if err := s.Backup(t.Context(), &backup); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		keep bool
+		want Restored
+	}{{"without grants", false, Restored{1, 0, 3}}, {"with those that are alive", true, Restored{1, 1, 2}}}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "restored")
+			done, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(backup.Bytes()), test.keep)
+			if err != nil || done != test.want {
+				t.Fatalf("%+v, %v, want %+v", done, err, test.want)
+			}
+			if _, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(backup.Bytes()), test.keep); err == nil {
+				t.Error("a store is overwritten")
+			}
+			restored := open(t, Options{Dir: dir})
+			for _, g := range []*deviceauth.Grant{alive, ended, pending} {
+				got, err := restored.Get(t.Context(), g.ID)
+				if want := test.keep && g == alive; (err == nil) != want {
+					t.Errorf("%s: %+v, %v", g.State, got, err)
+				}
+			}
+			list, err := restored.BySubject(t.Context(), alive.Person.Subject)
+			if err != nil || len(list) != test.want.Kept {
+				t.Errorf("the person's: %v, %v", list, err)
+			}
+			err = restored.Change(t.Context(), "keyring", func(old []byte) ([]byte, error) {
+				if string(old) != "keys" {
+					t.Errorf("the document is %q", old)
+				}
+				return old, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for name, text := range map[string]string{
+		"nothing": "", "something else": "{}\n", "half": backup.String()[:backup.Len()/2], "no end": strings.TrimSuffix(backup.String(), "{\"end\":4}\n"),
+		"a line less": strings.Replace(backup.String(), `{"end":4}`, `{"end":5}`, 1),
+	} {
+		dir := filepath.Join(t.TempDir(), "restored")
+		if _, err := Restore(t.Context(), Options{Dir: dir}, strings.NewReader(text), true); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: something is left in its place", name)
+		}
+	}
+}
+
+// What is not needed any more leaves the disk when it is tidied, and a store in
+// which grants come and go does not grow without end.
+func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		kept := active("BCDFGHJK")
+		kept.Refresh = &deviceauth.Refresh{Idle: kept.Created.Add(30 * 24 * time.Hour)}
+		if err := s.put(context.Background(), kept); err != nil {
+			t.Fatal(err)
+		}
+		for day := range 3 {
+			for i := range 300 {
+				g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprintf("D%dN%d", day, i)))
+				g.ClientID = "expired-device"
+				if err := s.Create(context.Background(), g); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(30 * time.Minute) // a day of Badger's tickers takes long, even in a bubble
+			if err := s.dropExpired(); err != nil {
+				t.Fatal(err)
+			}
+			if found, size := onDisk(t, dir, "expired-device"); found || size > 4*memTable { // some of the junk may stay until tomorrow
+				t.Errorf("tidied: tables of %d bytes, with what has expired: %v", size, found)
+			}
+		}
+		if got, err := s.Get(context.Background(), kept.ID); err != nil || !got.Alive() {
+			t.Errorf("what is needed: %+v, %v", got, err)
+		}
+	})
+}
+
+// onDisk looks for a text in the tables, and adds up their sizes.
+func onDisk(t *testing.T, dir, text string) (found bool, size int) {
+	files, err := filepath.Glob(dir + "/*.sst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(content)
+		found = found || bytes.Contains(content, []byte(text))
+	}
+	return found, size
+}

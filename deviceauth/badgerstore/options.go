@@ -1,0 +1,103 @@
+package badgerstore
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Options say where and how a store is kept.
+type Options struct {
+	Dir string // is made, readable by its owner alone, where it is missing
+	// EncryptionKey encrypts what is on the disk; empty: nothing does. 32
+	// bytes in base64 or hexadecimal digits. It is for a new directory: one
+	// that was begun without a key stays so.
+	EncryptionKey deviceauth.Secret
+	Log           *slog.Logger // hears what Badger has to say; nil: nobody does
+}
+
+// Check says what is wrong with the options, without touching the disk.
+func (o Options) Check() error {
+	_, err := key(o.EncryptionKey)
+	return err
+}
+
+const keySize = 32 // AES-256
+
+// key reads an encryption key; nil is none.
+func key(text deviceauth.Secret) ([]byte, error) {
+	s := strings.TrimSpace(text.Reveal())
+	if s == "" {
+		return nil, nil
+	}
+	if raw, err := hex.DecodeString(s); err == nil && len(raw) == keySize {
+		return raw, nil
+	}
+	plain := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
+	if raw, err := base64.RawStdEncoding.DecodeString(plain); err == nil && len(raw) == keySize {
+		return raw, nil
+	}
+	return nil, errors.New("badger store: encryption key: want 32 bytes in base64 or hexadecimal digits, such as openssl rand -base64 32 makes")
+}
+
+// badger makes small ones: Badger's defaults are for databases of many
+// gigabytes, a gateway's is of some megabytes.
+func (o Options) badger(key []byte) badger.Options {
+	b := badger.DefaultOptions(o.Dir).
+		WithMemTableSize(memTable).
+		WithNumMemtables(2).
+		WithValueLogFileSize(valueLog).
+		WithCompression(options.None). // records are small, and random where they are not
+		WithBlockCacheSize(0).         // of use only with compression or encryption
+		WithCompactL0OnClose(true).
+		WithMetricsEnabled(false).
+		WithLogger(logger{o.Log})
+	if key != nil {
+		b = b.WithEncryptionKey(key).WithBlockCacheSize(16 << 20).WithIndexCacheSize(16 << 20)
+	}
+	return b
+}
+
+const (
+	memTable = 8 << 20
+	valueLog = 16 << 20
+)
+
+// Rekey encrypts the keys of a closed store's data with another key. The data
+// itself, and so a leaked old key's use with an old copy of it, stay as they are.
+func Rekey(dir string, from, to deviceauth.Secret) error {
+	oldKey, err := key(from)
+	if err != nil {
+		return err
+	}
+	newKey, err := key(to)
+	if err != nil {
+		return err
+	}
+	if oldKey == nil || newKey == nil {
+		return errors.New("badger store: want the old key and the new one; a store that is not encrypted becomes so by a backup and a restore into a new directory")
+	}
+	s, err := Open(Options{Dir: dir, EncryptionKey: from}) // takes the lock, and knows whether the key is the right one
+	if err != nil {
+		return err
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true, EncryptionKey: oldKey})
+	if err != nil {
+		return fmt.Errorf("badger store: reading the keys of %s: %w", dir, err)
+	}
+	if err := badger.WriteKeyRegistry(registry, badger.KeyRegistryOptions{Dir: dir, EncryptionKey: newKey}); err != nil {
+		return fmt.Errorf("badger store: writing the keys of %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Badger drops an expired record when the table that it is in is merged with
+// others, which in a quiet store may be never. So once a day everything is
+// merged: junk, from the first key to the last, is written until so many new
+// tables are there that Badger merges them with all that they overlap.
+
+// tidyEvery is how much longer than it is needed a record may be on the disk.
+const tidyEvery = 24 * time.Hour
+
+// tidy runs until Close, which waits for it.
+func (s *Store) tidy() {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.dropExpired() // best effort: what stays goes tomorrow
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+func (s *Store) dropExpired() error {
+	s.reads.RLock() // keeps the database open
+	defer s.reads.RUnlock()
+	if err := s.room.enough(); err != nil {
+		return err
+	}
+	for range maxStirs {
+		tables := s.db.Levels()[0].NumTables
+		if err := s.stir(tables); err != nil {
+			return err
+		}
+		if s.db.Levels()[0].NumTables <= tables {
+			break // they have been merged
+		}
+	}
+	if err := s.db.Flatten(1); err != nil {
+		return err
+	}
+	for s.db.RunValueLogGC(0.5) == nil { // until there is nothing more to gain
+	}
+	return nil
+}
+
+// maxStirs is above the five tables at which Badger begins to merge.
+const maxStirs = 8
+
+// stir writes junk for one table, and waits for it to be there, or merged.
+func (s *Store) stir(tables int) error {
+	s.writes.RLock() // as every write that waits for no disk
+	defer s.writes.RUnlock()
+	const size = 1 << 10
+	batch := s.db.NewWriteBatch()
+	defer batch.Cancel()
+	past := uint64(time.Now().Unix()) - 1            // nobody needs it, and the merge drops it
+	for i := range uint32(memTable / size * 3 / 2) { // a full one becomes a table at the next write
+		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i) // before all other keys, and behind them
+		if err := batch.SetEntry(&badger.Entry{Key: key, Value: make([]byte, size), ExpiresAt: past}); err != nil {
+			return err
+		}
+	}
+	if err := batch.Flush(); err != nil {
+		return err
+	}
+	// A merge keeps what somebody may still read, and who that is Badger knows
+	// from when somebody last did.
+	if err := s.db.View(func(*badger.Txn) error { return nil }); err != nil {
+		return err
+	}
+	for range 100 {
+		if s.db.Levels()[0].NumTables != tables {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return nil
+}

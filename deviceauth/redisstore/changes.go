@@ -1,0 +1,196 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// changes keeps grants in memory for as long as it hears of every change. It
+// says so to itself over the same channel, and believes it only while its own
+// voice comes back: what is not heard for fresh is asked of the server again.
+type changes struct {
+	redis   redis.UniversalClient
+	channel string
+	voice   string // tells our own words from others'
+	log     *slog.Logger
+
+	mu         sync.Mutex
+	freshUntil time.Time
+	young, old map[deviceauth.ID]*deviceauth.Grant
+	fetches    map[deviceauth.ID]*fetch
+	listener   func(deviceauth.ID)
+
+	began time.Time
+	stop  context.CancelFunc
+	ended sync.WaitGroup
+}
+
+const (
+	fresh      = 800 * time.Millisecond // a revocation is heard of in less than a second, whatever breaks
+	heartbeat  = 200 * time.Millisecond
+	generation = 8192 // two of them are kept, of 1 or 2 KiB a grant
+)
+
+func listen(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &changes{redis: client, channel: channel, voice: rand.Text(), log: log, listener: func(deviceauth.ID) {}, began: time.Now(), stop: stop}
+	c.forgetAll()
+	sub := client.Subscribe(ctx, channel)
+	heard := sub.ChannelWithSubscriptions()
+	c.ended.Go(func() { defer sub.Close(); c.hear(ctx, heard) })
+	c.ended.Go(func() { c.speak(ctx) })
+	return c
+}
+
+func (c *changes) close() {
+	c.stop()
+	c.ended.Wait()
+}
+
+// message says that a grant has changed.
+func message(g *deviceauth.Grant) string { return g.ID.String() }
+
+// hear takes in what is said, until the context ends.
+func (c *changes) hear(ctx context.Context, heard <-chan any) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case said := <-heard:
+			switch m := said.(type) {
+			case *redis.Subscription:
+				c.forgetAll() // who knows what was said before we listened
+			case *redis.Message:
+				c.take(m.Payload)
+			}
+		}
+	}
+}
+
+func (c *changes) take(text string) {
+	if own, ok := strings.CutPrefix(text, c.voice+" "); ok {
+		if since, err := strconv.ParseInt(own, 10, 64); err == nil {
+			c.heardMyself(c.began.Add(time.Duration(since)))
+		}
+		return
+	}
+	if id, err := deviceauth.ParseID(text); err == nil {
+		c.heardOf(id)
+	}
+}
+
+// speak says the time, for ourselves to hear, and whether anybody could.
+func (c *changes) speak(ctx context.Context) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for away := false; ; {
+		err := c.redis.Publish(ctx, c.channel, c.voice+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)).Err()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !away:
+			c.log.Error("redis has gone away; what needs it is answered 503", "error", err)
+		case err == nil && away:
+			c.log.Info("redis is back")
+		}
+		away = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *changes) heardMyself(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.freshUntil = at.Add(fresh)
+}
+
+// heardOf lets go of a grant that has changed, and wakes its held polls.
+func (c *changes) heardOf(id deviceauth.ID) {
+	c.mu.Lock()
+	delete(c.young, id)
+	delete(c.old, id)
+	delete(c.fetches, id)
+	listener := c.listener
+	c.mu.Unlock()
+	listener(id)
+}
+
+func (c *changes) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.freshUntil = time.Time{}
+	c.young, c.old, c.fetches = map[deviceauth.ID]*deviceauth.Grant{}, nil, map[deviceauth.ID]*fetch{}
+}
+
+// A fetch is somebody reading a grant from the server. What was read is kept
+// only if the fetch is still noted at its end: nothing was heard of the grant
+// meanwhile.
+type fetch struct {
+	c       *changes
+	id      deviceauth.ID
+	readers int
+}
+
+// get returns the caller's own copy of a grant that is kept and fresh, or nil
+// and a fetch, which must be ended.
+func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &fetch{c: c, id: id}
+	if !time.Now().Before(c.freshUntil) {
+		return nil, f // not noted: nothing of it is kept
+	}
+	for _, kept := range []map[deviceauth.ID]*deviceauth.Grant{c.young, c.old} {
+		if g := kept[id]; g != nil && time.Now().Before(g.KeepUntil()) {
+			own := *g
+			return &own, nil
+		}
+	}
+	if noted := c.fetches[id]; noted != nil {
+		f = noted
+	}
+	c.fetches[id] = f
+	f.readers++
+	return nil, f
+}
+
+func (f *fetch) keep(g *deviceauth.Grant) {
+	own := *g
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	if f.c.fetches[f.id] != f {
+		return
+	}
+	if len(f.c.young) >= generation {
+		f.c.old, f.c.young = f.c.young, make(map[deviceauth.ID]*deviceauth.Grant, generation)
+	}
+	f.c.young[f.id] = &own
+}
+
+func (f *fetch) end() {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	if f.readers--; f.readers <= 0 && f.c.fetches[f.id] == f {
+		delete(f.c.fetches, f.id)
+	}
+}
+
+// Changed implements [deviceauth.Shared].
+func (s *Store) Changed(listener func(deviceauth.ID)) {
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	s.changes.listener = listener
+}

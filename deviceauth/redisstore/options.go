@@ -1,0 +1,153 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Options say where the servers are.
+type Options struct {
+	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
+	// the nodes of a Cluster, or the Sentinels.
+	URLs     []string
+	Cluster  bool              // the nodes are a Cluster, also where one is named
+	Sentinel string            // the name of the master that Sentinels know; empty: there are none
+	Username string            // over the URL's
+	Password deviceauth.Secret // over the URL's
+	CA       string            // a file with the certificates to trust beside the system's; PEM
+	Prefix   string            // of all keys; default device_login:
+}
+
+func (o *Options) prefix() string {
+	if o.Prefix == "" {
+		return "device_login:"
+	}
+	return o.Prefix
+}
+
+// Check says what is wrong with the options, without asking anybody.
+func (o Options) Check() error {
+	_, err := o.universal()
+	return err
+}
+
+// Time-outs: a server that is alive answers in milliseconds, and a device or a
+// person waits.
+const (
+	dialTimeout = 2 * time.Second
+	ioTimeout   = 2 * time.Second
+)
+
+func (o *Options) universal() (*redis.UniversalOptions, error) {
+	u := &redis.UniversalOptions{
+		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
+		MaxRetries: -1, // what was sent may have been done: only we know how to ask
+	}
+	var err error
+	if len(o.URLs) == 0 {
+		return nil, errors.New("redis store: want an address such as redis://localhost:6379")
+	}
+	for _, text := range o.URLs {
+		one, err := redis.ParseURL(text)
+		if err != nil {
+			return nil, fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS", hidePassword(text))
+		}
+		u.Addrs = append(u.Addrs, one.Addr)
+		u.Username, u.Password, u.DB, u.TLSConfig = one.Username, one.Password, one.DB, one.TLSConfig
+	}
+	if len(o.URLs) > 1 && !o.Cluster && o.Sentinel == "" {
+		return nil, errors.New("redis store: several addresses: want cluster or sentinel <master> with them")
+	}
+	if o.Cluster && o.Sentinel != "" {
+		return nil, errors.New("redis store: want cluster or sentinel, not both")
+	}
+	if o.Username != "" {
+		u.Username = o.Username
+	}
+	if o.Password != "" {
+		u.Password = o.Password.Reveal()
+	}
+	if o.CA == "" {
+		return u, nil
+	}
+	if u.TLSConfig == nil {
+		return nil, errors.New("redis store: a CA is of use with addresses that begin with rediss://")
+	}
+	u.TLSConfig, err = trusting(u.TLSConfig, o.CA)
+	return u, err
+}
+
+// trusting adds certificates to those that are trusted.
+func trusting(c *tls.Config, file string) (*tls.Config, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("redis store: reading the CA: %w", err)
+	}
+	c = c.Clone()
+	if c.RootCAs, err = x509.SystemCertPool(); err != nil {
+		c.RootCAs = x509.NewCertPool()
+	}
+	if !c.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("redis store: %s has no certificate in PEM", file)
+	}
+	return c, nil
+}
+
+func hidePassword(url string) string {
+	if at := strings.LastIndexByte(url, '@'); at >= 0 {
+		return "…" + url[at:]
+	}
+	return url
+}
+
+func (o *Options) client() (redis.UniversalClient, error) {
+	u, err := o.universal()
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewUniversalClient(u), nil
+}
+
+// startPatience is how long Open waits for a server that starts beside us.
+const startPatience = 10 * time.Second
+
+// greet waits for the server, and warns of settings that lose grants.
+func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
+	var info string
+	for deadline := time.Now().Add(startPatience); ; {
+		var err error
+		if info, err = s.redis.Info(ctx).Result(); err == nil {
+			break
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("redis store: the server does not answer: %w", err)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		said[name] = value
+	}
+	if policy := said["maxmemory_policy"]; policy != "" && policy != "noeviction" {
+		log.Warn("redis may evict grants when its memory is full: set maxmemory-policy noeviction", "maxmemory_policy", policy)
+	}
+	if said["aof_enabled"] == "0" {
+		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes", "aof_enabled", "0")
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+// Package redisstore remembers grants in Redis or Valkey, alone, behind
+// Sentinels or as a Cluster, so that several gateways can serve one issuer. It
+// decides nothing about grants. All that must be atomic is inside one key; the
+// other keys are hints that are looked at again.
+//
+// Keys, below a prefix:
+//
+//	g:<id>       the grant, as JSON
+//	c:<code>     the id of the grant that waits for the user code
+//	s:<subject>  the ids of a person's grants (the subject as a digest)
+//	p:<id>       how often the device asks
+//	n:<what>     how often something happened (a digest), such as wrong codes
+//	v:<name>     a document of the vault
+//
+// Everything but the vault expires by itself. The channel <prefix>changes says
+// which grants change, for held polls and for the grants kept in memory.
+package redisstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Store is a [deviceauth.Shared] backend. Open opens one.
+type Store struct {
+	redis   redis.UniversalClient
+	prefix  string
+	changes *changes
+}
+
+var _ deviceauth.Shared = (*Store)(nil)
+
+// Open connects, and says in the log what about the server might lose grants.
+// log hears of trouble; nil: nobody does.
+func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
+	quieten()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	client, err := o.client()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{redis: client, prefix: o.prefix()}
+	if err := s.greet(ctx, log); err != nil {
+		client.Close()
+		return nil, err
+	}
+	s.changes = listen(client, s.prefix+"changes", log)
+	return s, nil
+}
+
+// quieten keeps the library from writing to standard error by itself; that a
+// server is away is said in the log, once.
+var quieten = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+// Close implements [deviceauth.Store].
+func (s *Store) Close() error {
+	s.changes.close()
+	return s.redis.Close()
+}
+
+func (s *Store) grantKey(id deviceauth.ID) string { return s.prefix + "g:" + id.String() }
+
+func (s *Store) codeKey(code deviceauth.UserCode) string { return s.prefix + "c:" + string(code) }
+
+func (s *Store) subjectKey(subject string) string {
+	return s.prefix + "s:" + short(subject)
+}
+
+func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
+
+// short makes of any text one that is not long, and tells nobody what it was.
+func short(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// margin is what a key outlives its use, for clocks that differ.
+const margin = time.Minute
+
+// Create implements [deviceauth.Store]. Grant and user code may be on two
+// servers of a Cluster. The grant is written beside the code, and taken back
+// where the code is somebody else's: nobody knows its id yet.
+func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
+	value, err := json.Marshal(g)
+	if err != nil {
+		return fmt.Errorf("redis store: encoding a grant: %w", err)
+	}
+	var grant, code *redis.BoolCmd
+	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		grant = p.SetNX(ctx, s.grantKey(g.ID), value, ttl(g.KeepUntil().Add(margin)))
+		code = p.SetNX(ctx, s.codeKey(g.UserCode), g.ID.String(), ttl(g.Expires))
+		return nil
+	})
+	if err != nil {
+		return wrap(err)
+	}
+	switch {
+	case grant.Val() && code.Val():
+		return nil
+	case grant.Val():
+		err = s.redis.Del(ctx, s.grantKey(g.ID)).Err()
+	case code.Val():
+		err = s.freeCode(ctx, g)
+	}
+	if err != nil {
+		return wrap(err)
+	}
+	return deviceauth.ErrExists
+}
+
+// ttl is never none, which would mean for ever.
+func ttl(until time.Time) time.Duration { return max(time.Until(until), time.Millisecond) }
+
+// deleteIf deletes a key that has a certain value.
+var deleteIf = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+
+// freeCode gives the user code back, unless another grant has it by now.
+func (s *Store) freeCode(ctx context.Context, g *deviceauth.Grant) error {
+	return deleteIf.Run(ctx, s.redis, []string{s.codeKey(g.UserCode)}, g.ID.String()).Err()
+}
+
+// Get implements [deviceauth.Store].
+func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	g, fetch := s.changes.get(id)
+	if g != nil {
+		return g, nil
+	}
+	defer fetch.end()
+	g, _, err := s.read(ctx, id)
+	if err == nil {
+		fetch.keep(g)
+	}
+	return g, err
+}
+
+// read returns a grant, and its text as it is stored.
+func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, string, error) {
+	text, err := s.redis.Get(ctx, s.grantKey(id)).Result()
+	if err != nil {
+		return nil, "", wrap(err)
+	}
+	g := new(deviceauth.Grant)
+	if err := json.Unmarshal([]byte(text), g); err != nil {
+		return nil, "", fmt.Errorf("redis store: decoding a grant: %w", err)
+	}
+	return g, text, nil
+}
+
+// ByUserCode implements [deviceauth.Store].
+func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+	text, err := s.redis.Get(ctx, s.codeKey(code)).Result()
+	if err != nil {
+		return nil, wrap(err)
+	}
+	id, err := deviceauth.ParseID(text)
+	if err != nil {
+		return nil, fmt.Errorf("redis store: the key of a user code: %w", err)
+	}
+	g, _, err := s.read(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if g.State != deviceauth.Pending || g.UserCode != code {
+		return nil, deviceauth.ErrNotFound
+	}
+	return g, nil
+}
+
+// BySubject implements [deviceauth.Store].
+func (s *Store) BySubject(ctx context.Context, subject string) (list []*deviceauth.Grant, err error) {
+	ids, err := s.redis.ZRange(ctx, s.subjectKey(subject), 0, -1).Result()
+	if err != nil {
+		return nil, wrap(err)
+	}
+	for _, text := range ids {
+		id, err := deviceauth.ParseID(text)
+		if err != nil {
+			return nil, fmt.Errorf("redis store: a person's grants: %w", err)
+		}
+		g, _, err := s.read(ctx, id)
+		if errors.Is(err, deviceauth.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if g.Person != nil && g.Person.Subject == subject {
+			list = append(list, g)
+		}
+	}
+	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// wrap adds where a fault came from; what the contract names stays as it is.
+func wrap(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, redis.Nil):
+		return deviceauth.ErrNotFound
+	}
+	return fmt.Errorf("redis store: %w", err)
+}

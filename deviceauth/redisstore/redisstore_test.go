@@ -1,0 +1,348 @@
+package redisstore_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+)
+
+// opener opens stores that share servers but no keys.
+func opener(o redisstore.Options) storetest.Open {
+	return func(dir string) (deviceauth.Backend, error) {
+		o.Prefix = filepath.Base(filepath.Dir(dir)) + filepath.Base(dir) + ":"
+		return redisstore.Open(context.Background(), o, nil)
+	}
+}
+
+func TestStoreConforms(t *testing.T) {
+	server := redistest.Start(t)
+	t.Run("all", func(t *testing.T) { storetest.RunOutside(t, opener(redisstore.Options{URLs: []string{server.URL()}})) })
+}
+
+func TestBugsOnTopAreCaught(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as the suite, once a bug")
+	}
+	server := redistest.Start(t)
+	t.Run("all", func(t *testing.T) {
+		storetest.RunBugs(t, opener(redisstore.Options{URLs: []string{server.URL()}}), true)
+	})
+}
+
+func TestStoreConformsOverACluster(t *testing.T) {
+	var urls []string
+	for _, server := range redistest.Cluster(t) {
+		urls = append(urls, server.URL())
+	}
+	t.Run("all", func(t *testing.T) {
+		storetest.RunOutside(t, opener(redisstore.Options{URLs: urls, Cluster: true}))
+	})
+}
+
+func open(t *testing.T, o redisstore.Options) *redisstore.Store {
+	t.Helper()
+	s, err := redisstore.Open(t.Context(), o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func revoke(g *deviceauth.Grant) error { return g.Revoke(time.Now().UTC(), "test") }
+
+// active is a grant that has got as far as one can.
+func active() *deviceauth.Grant {
+	g := storetest.NewGrant("BCDFGHJK")
+	g.State, g.Redeemed = deviceauth.Active, g.Created
+	g.Person = &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice"}
+	return g
+}
+
+func TestGatewayHearsOfAnothersChange(t *testing.T) {
+	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
+	a, b := open(t, o), open(t, o)
+	heard := make(chan deviceauth.ID, 8)
+	a.Changed(func(id deviceauth.ID) { heard <- id })
+	g := active()
+	if err := a.Create(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		time.Sleep(20 * time.Millisecond) // until it is kept in memory
+		if got, err := a.Get(t.Context(), g.ID); err != nil || !got.Alive() {
+			t.Fatal(got, err)
+		}
+	}
+	if err := b.Update(t.Context(), g.ID, revoke); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case id := <-heard:
+		if id != g.ID {
+			t.Errorf("heard of %v", id)
+		}
+	case <-time.After(time.Second):
+		t.Error("nothing was heard within a second")
+	}
+	if got, err := a.Get(t.Context(), g.ID); err != nil || got.Alive() {
+		t.Errorf("after the news: %+v, %v", got, err)
+	}
+}
+
+// A grant that is kept in memory is no answer when the server cannot be heard:
+// its revocation might be what is not heard.
+func TestMemoryIsNotTrustedWhenTheServerIsSilent(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL()}})
+	g := active()
+	if err := s.Create(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(50 * time.Millisecond) {
+		if _, err := s.Get(t.Context(), g.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, silence := range map[string]func(){"paused": server.Pause, "killed": server.Kill} {
+		silence()
+		began := time.Now()
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			_, err := s.Get(ctx, g.ID)
+			cancel()
+			if err != nil {
+				break
+			}
+			if time.Since(began) > time.Second {
+				t.Fatalf("%s: after a second the grant is still believed to be alive", name)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if name == "paused" {
+			server.Resume()
+		} else {
+			server.Start()
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			if _, err := s.Get(t.Context(), g.ID); err == nil {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("%s: it does not heal: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestChangeWaitsForAServerThatRestarts(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL()}})
+	g := active()
+	if err := s.Create(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	done := make(chan error)
+	go func() { done <- s.Update(t.Context(), g.ID, revoke) }()
+	server.Start()
+	if err := <-done; err != nil {
+		t.Errorf("the change: %v", err)
+	}
+	if got, err := s.Get(t.Context(), g.ID); err != nil || got.Alive() {
+		t.Errorf("after the restart: %+v, %v", got, err)
+	}
+	server.Kill()
+	if err := s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { g.Revision++; return nil }); err == nil {
+		t.Error("a change without a server succeeds")
+	}
+}
+
+// protocol 16
+func TestPaceIsSharedByGateways(t *testing.T) {
+	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
+	a, b := open(t, o), open(t, o)
+	g := storetest.NewGrant("BCDFGHJK")
+	arrival := deviceauth.Arrival{Grant: g.ID, Interval: time.Second, Step: 5 * time.Second, Most: 12 * time.Second, Expires: g.Expires}
+	arrives := func(s *redisstore.Store, change func(*deviceauth.Arrival), early bool, interval time.Duration) {
+		t.Helper()
+		now := arrival
+		if change != nil {
+			change(&now)
+		}
+		gotEarly, got, err := s.Arrive(t.Context(), now)
+		if err != nil || gotEarly != early || got != interval {
+			t.Errorf("got %v, %v, %v, want %v, %v", gotEarly, got, err, early, interval)
+		}
+	}
+	arrives(a, nil, false, time.Second)
+	arrives(b, nil, true, 6*time.Second)
+	arrives(a, func(a *deviceauth.Arrival) { a.Method = deviceauth.AuthPost }, false, 6*time.Second)
+	arrives(a, nil, true, 11*time.Second)
+	arrives(b, nil, true, 12*time.Second)
+	other := storetest.NewGrant("LMNPQRST")
+	arrives(b, func(a *deviceauth.Arrival) { a.Grant, a.Held = other.ID, true }, true, 6*time.Second)
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	tests := []struct {
+		name string
+		o    redisstore.Options
+		want string
+	}{
+		{"nothing", redisstore.Options{}, "want an address"},
+		{"no URL", redisstore.Options{URLs: []string{"localhost"}}, "want something like"},
+		{"a password in a wrong URL", redisstore.Options{URLs: []string{"http://user:hunter2@host"}}, "want something like"},
+		{"several servers of what", redisstore.Options{URLs: []string{"redis://a", "redis://b"}}, "want cluster or sentinel"},
+		{"both", redisstore.Options{URLs: []string{"redis://a"}, Cluster: true, Sentinel: "m"}, "not both"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.o.Check(); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+	if err := (redisstore.Options{URLs: []string{"rediss://user:pass@host:6380/3"}}).Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// protocol 36
+func TestGatewaysCountTogether(t *testing.T) {
+	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
+	a, b := open(t, o), open(t, o)
+	for _, s := range []*redisstore.Store{a, b, a} {
+		if err := s.CountUp(t.Context(), "wrong", time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counts, err := b.Counts(t.Context(), []string{"wrong", "never"})
+	if err != nil || counts[0].N != 3 || counts[1].N != 0 || time.Until(counts[0].Ends) > time.Second || time.Until(counts[0].Ends) < 0 {
+		t.Errorf("got %+v, %v", counts, err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	if counts, err := a.Counts(t.Context(), []string{"wrong"}); err != nil || counts[0].N != 0 {
+		t.Errorf("after the window: %+v, %v", counts, err)
+	}
+}
+
+func TestSentinelNamesANewMaster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("Sentinels take their time")
+	}
+	master, sentinel := redistest.Sentinel(t)
+	s := open(t, redisstore.Options{URLs: []string{sentinel.URL()}, Sentinel: "mymaster"})
+	g := active()
+	if err := s.Create(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // until the replica has it: what it has not is lost, as the documentation says
+	master.Kill()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := s.Update(t.Context(), g.ID, revoke)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not heal: %v", err)
+		}
+	}
+	if got, err := s.Get(t.Context(), g.ID); err != nil || got.Alive() {
+		t.Errorf("at the new master: %+v, %v", got, err)
+	}
+}
+
+func TestUserPasswordAndTLS(t *testing.T) {
+	dir := t.TempDir()
+	certify(t, dir)
+	port := strconv.Itoa(freePort(t))
+	server := redistest.Start(t, "--requirepass", "hunter2", "--user", "gateway", "on", ">hunter3", "~login:*", "&login:*", "+@all",
+		"--tls-port", port, "--tls-cert-file", dir+"/cert.pem", "--tls-key-file", dir+"/key.pem", "--tls-ca-cert-file", dir+"/cert.pem", "--tls-auth-clients", "no")
+	tests := []struct {
+		name string
+		o    redisstore.Options
+	}{
+		{"the password in the address", redisstore.Options{URLs: []string{"redis://:hunter2@" + server.Addr()}}},
+		{"the password beside it", redisstore.Options{URLs: []string{server.URL()}, Password: "hunter2"}},
+		{"an ACL user, within its prefix", redisstore.Options{URLs: []string{server.URL()}, Username: "gateway", Password: "hunter3", Prefix: "login:"}},
+		{"TLS", redisstore.Options{URLs: []string{"rediss://127.0.0.1:" + port}, Password: "hunter2", CA: dir + "/cert.pem"}},
+	}
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t, test.o)
+			g := active()
+			g.UserCode += deviceauth.UserCode(strconv.Itoa(i))
+			if err := s.Create(t.Context(), g); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Update(t.Context(), g.ID, revoke); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	for name, o := range map[string]redisstore.Options{
+		"a CA without TLS":  {URLs: []string{server.URL()}, CA: dir + "/cert.pem"},
+		"no such CA":        {URLs: []string{"rediss://127.0.0.1:" + port}, CA: dir + "/nobody.pem"},
+		"a CA that is none": {URLs: []string{"rediss://127.0.0.1:" + port}, CA: dir + "/key.pem"},
+	} {
+		if err := o.Check(); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := redisstore.Open(ctx, redisstore.Options{URLs: []string{"rediss://127.0.0.1:" + port}, Password: "hunter2"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a certificate that nobody trusts: %v", err)
+	}
+}
+
+// certify writes a key and a certificate of 127.0.0.1, signed by itself.
+func certify(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate}, "key": {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

@@ -1,0 +1,46 @@
+package deviceauth
+
+import (
+	"context"
+	"time"
+)
+
+// A Shared backend is one that several gateways use. It carries between them
+// what otherwise only the memory of one knows.
+type Shared interface {
+	Backend
+	// Changed has the listener told of every grant that anybody changes, soon
+	// after it has changed. There is one listener.
+	Changed(listener func(ID))
+	// Arrive notes a poll of a pending code.
+	Arrive(ctx context.Context, a Arrival) (early bool, interval time.Duration, err error)
+	// Counts returns how often each of the keys was counted up in its window,
+	// and when that ends.
+	Counts(ctx context.Context, keys []string) ([]Count, error)
+	// CountUp adds one to a key. Its window opens with the first one.
+	CountUp(ctx context.Context, key string, window time.Duration) error
+}
+
+// A Count is how often something happened in a window of time.
+type Count struct {
+	N    int
+	Ends time.Time
+}
+
+// An Arrival is a poll of a pending code.
+type Arrival struct {
+	Grant    ID
+	Method   AuthMethod    // each has its own pace
+	Held     bool          // another poll of the code is held here, so this one is early
+	Interval time.Duration // as it is before any growth
+	Step     time.Duration // of growth
+	Most     time.Duration // the growth's end
+	Expires  time.Time     // of the code
+}
+
+// Share has the gateways of a backend pace devices together, and wake each
+// other's held polls.
+func (l *Live) Share(s Shared) {
+	l.shared = s
+	s.Changed(l.wake)
+}

@@ -1,0 +1,257 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A Bug is a mistake that stores make, to be put on top of a good one: the
+// suite is worth something only if it catches it there.
+type Bug struct {
+	Name string
+	put  func(*broken)
+}
+
+// Bugs are mistakes that the suite catches on every store.
+var Bugs = []Bug{
+	{"a conflict is not tried again", func(b *broken) { b.update = givesUp }},
+	{"an update is lost", func(b *broken) { b.update = overwrites }},
+	{"a change is saved despite its error", func(b *broken) { b.update = savesAnyway }},
+	{"the error of a change is wrapped", func(b *broken) { b.update = wraps }},
+	{"a code is never free again", func(b *broken) { b.create = remembersCodes() }},
+	{"a code may be taken twice", func(b *broken) { b.create = allowsTwice }},
+	{"a decided grant is found by its code", func(b *broken) { b.byCode = findsForEver() }},
+	{"the caller's grant is changed", func(b *broken) { b.create = changesTheCallers }},
+	{"a person's grant is forgotten", func(b *broken) { b.bySubject = forgetsOne }},
+	{"another person's grants are found", func(b *broken) { b.bySubject = findsOthers() }},
+	{"a document loses a change", func(b *broken) { b.change = readsThenWrites }},
+	{"a record is forgotten too early", func(b *broken) { b.get = forgetsEarly }},
+}
+
+// A broken store is a good one with one mistake.
+type broken struct {
+	deviceauth.Backend
+	create    func(context.Context, deviceauth.Backend, *deviceauth.Grant) error
+	update    func(context.Context, deviceauth.Backend, deviceauth.ID, step) error
+	get       func(context.Context, deviceauth.Backend, deviceauth.ID) (*deviceauth.Grant, error)
+	byCode    func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error)
+	bySubject func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error)
+	change    func(context.Context, deviceauth.Backend, string, func([]byte) ([]byte, error)) error
+}
+
+type step = func(*deviceauth.Grant) error
+
+func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
+	if b.create != nil {
+		return b.create(ctx, b.Backend, g)
+	}
+	return b.Backend.Create(ctx, g)
+}
+
+func (b *broken) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	if b.update != nil {
+		return b.update(ctx, b.Backend, id, change)
+	}
+	return b.Backend.Update(ctx, id, change)
+}
+
+func (b *broken) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	if b.get != nil {
+		return b.get(ctx, b.Backend, id)
+	}
+	return b.Backend.Get(ctx, id)
+}
+
+func (b *broken) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+	if b.byCode != nil {
+		return b.byCode(ctx, b.Backend, code)
+	}
+	return b.Backend.ByUserCode(ctx, code)
+}
+
+func (b *broken) BySubject(ctx context.Context, subject string) ([]*deviceauth.Grant, error) {
+	if b.bySubject != nil {
+		return b.bySubject(ctx, b.Backend, subject)
+	}
+	return b.Backend.BySubject(ctx, subject)
+}
+
+func (b *broken) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+	if b.change != nil {
+		return b.change(ctx, b.Backend, name, change)
+	}
+	return b.Backend.Change(ctx, name, change)
+}
+
+// write overwrites a grant, as a store without transactions would.
+func write(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+	return s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error { *stored = *g; return nil })
+}
+
+func givesUp(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+	before, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	copied := *before
+	if err := change(&copied); err != nil {
+		return err
+	}
+	return s.Update(ctx, id, func(g *deviceauth.Grant) error {
+		if g.Revision != before.Revision {
+			return errors.New("conflict")
+		}
+		*g = copied
+		return nil
+	})
+}
+
+func overwrites(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+	g, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := change(g); err != nil {
+		return err
+	}
+	return write(ctx, s, g)
+}
+
+func savesAnyway(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+	var verdict error
+	err := s.Update(ctx, id, func(g *deviceauth.Grant) error { verdict = change(g); return nil })
+	return errors.Join(err, verdict)
+}
+
+func wraps(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+	return errors.Join(s.Update(ctx, id, change))
+}
+
+func remembersCodes() func(context.Context, deviceauth.Backend, *deviceauth.Grant) error {
+	taken := map[deviceauth.UserCode]bool{}
+	var mu sync.Mutex
+	return func(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if taken[g.UserCode] {
+			return deviceauth.ErrExists
+		}
+		taken[g.UserCode] = true
+		return s.Create(ctx, g)
+	}
+}
+
+func allowsTwice(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+	other := *g
+	other.UserCode += "X"
+	if err := s.Create(ctx, &other); err != nil {
+		return err
+	}
+	return write(ctx, s, g)
+}
+
+func findsForEver() func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error) {
+	var seen sync.Map
+	return func(ctx context.Context, s deviceauth.Backend, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+		g, err := s.ByUserCode(ctx, code)
+		if err == nil {
+			seen.Store(code, g)
+		}
+		if g, ok := seen.Load(code); ok {
+			return g.(*deviceauth.Grant), nil
+		}
+		return nil, err
+	}
+}
+
+func changesTheCallers(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+	g.ClientID += "!"
+	return s.Create(ctx, g)
+}
+
+func forgetsOne(ctx context.Context, s deviceauth.Backend, subject string) ([]*deviceauth.Grant, error) {
+	list, err := s.BySubject(ctx, subject)
+	return list[:len(list)/2], err
+}
+
+func findsOthers() func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error) {
+	return func(ctx context.Context, s deviceauth.Backend, subject string) ([]*deviceauth.Grant, error) {
+		list, err := s.BySubject(ctx, subject)
+		for _, longer := range []string{subject + "2", strings.TrimSuffix(subject, "2")} {
+			more, _ := s.BySubject(ctx, longer)
+			list = append(list, more...)
+		}
+		return list, err
+	}
+}
+
+func readsThenWrites(ctx context.Context, s deviceauth.Backend, name string, change func([]byte) ([]byte, error)) error {
+	var old []byte
+	if err := s.Change(ctx, name, func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
+		return err
+	}
+	document, err := change(old)
+	if err != nil {
+		return err
+	}
+	return s.Change(ctx, name, func([]byte) ([]byte, error) { return document, nil })
+}
+
+func forgetsEarly(ctx context.Context, s deviceauth.Backend, id deviceauth.ID) (*deviceauth.Grant, error) {
+	g, err := s.Get(ctx, id)
+	if err == nil && time.Now().After(g.KeepUntil().Add(-2*time.Second)) {
+		return nil, deviceauth.ErrNotFound
+	}
+	return g, err
+}
+
+// RunBugs fails unless the suite catches every bug on a store. outside is as
+// in [RunOutside].
+func RunBugs(t *testing.T, open Open, outside bool) {
+	for _, bug := range Bugs {
+		t.Run(strings.ReplaceAll(bug.Name, " ", "_"), func(t *testing.T) {
+			caught := make([]error, len(Checks))
+			if outside {
+				t.Parallel()
+				var all sync.WaitGroup
+				for i, check := range Checks {
+					all.Go(func() { caught[i] = check.On(t.Context(), t.TempDir(), bug.on(open)) })
+				}
+				all.Wait()
+			} else {
+				for i, check := range Checks {
+					dir := t.TempDir()
+					synctest.Test(t, func(t *testing.T) { caught[i] = check.On(t.Context(), dir, bug.on(open)) })
+				}
+			}
+			var names []string
+			for i, err := range caught {
+				if err != nil {
+					names = append(names, Checks[i].Name)
+				}
+			}
+			if t.Logf("caught by: %q", names); len(names) == 0 {
+				t.Error("the suite finds nothing wrong")
+			}
+		})
+	}
+}
+
+func (b Bug) on(open Open) Open {
+	return func(dir string) (deviceauth.Backend, error) {
+		good, err := open(dir)
+		if err != nil {
+			return nil, err
+		}
+		bad := &broken{Backend: good}
+		b.put(bad)
+		return bad, nil
+	}
+}
