@@ -69,3 +69,36 @@ func citations(t *testing.T) map[string][]string {
 	}
 	return cited
 }
+
+var named = regexp.MustCompile(`\bTest[A-Z]\w+`)
+
+// A test that a document names is there.
+func TestDocumentsNameTestsThatAreThere(t *testing.T) {
+	var all strings.Builder
+	files, err := filepath.Glob("docs/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	err = filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			text, readErr := os.ReadFile(path)
+			all.Write(text)
+			return readErr
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range named.FindAllString(string(text), -1) {
+			if !strings.Contains(all.String(), "func "+name+"(") {
+				t.Errorf("%s names %s, which is not there", file, name)
+			}
+		}
+	}
+}

@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -37,12 +40,24 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		route(http.MethodGet, "keys", listKeys),
 		route(http.MethodPost, "keys/rotate", rotateKeys),
+		{Pattern: adminPath + "backup", Handler: a.serving(http.MethodGet, backup)},
 	}
 }
 
-// handler wraps what a route does: its method, the wait for the app, and the
-// answer as JSON.
+// handler answers with JSON.
 func (a *Admin) handler(method string, do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
+	return a.serving(method, func(s *server, w http.ResponseWriter, r *http.Request) error {
+		answer, err := do(s, r)
+		if err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(answer)
+	})
+}
+
+// serving wraps what a route does: its method, and the wait for the app.
+func (a *Admin) serving(method string, do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != method {
 			w.Header().Set("Allow", method)
@@ -56,13 +71,20 @@ func (a *Admin) handler(method string, do func(*server, *http.Request) (any, err
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
 		defer leave()
-		answer, err := do(s, r)
-		if err != nil {
-			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(answer)
+		return do(s, w, r)
 	}
+}
+
+// backup streams what the store holds. One that breaks off lacks its end.
+func backup(s *server, w http.ResponseWriter, r *http.Request) error {
+	store, ok := s.place.backend.(interface {
+		Backup(context.Context, io.Writer) error
+	})
+	if !ok {
+		return caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("only a badger store is backed up this way; a Redis has its own")}
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	return store.Backup(r.Context(), w)
 }
 
 func listKeys(s *server, _ *http.Request) (any, error) { return s.keys.Keys(), nil }

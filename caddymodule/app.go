@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -81,19 +79,12 @@ type App struct {
 	store  Store
 	engine deviceauth.Config
 	guards []*Guard
+	line   *line  // held from Provision to Cleanup
 	place  *place // held from Start to Cleanup
 	ready  chan struct{}
-	server *server // set before ready is closed
+	server *server // set before ready is closed; nil where Start failed
 
 	stopTending func() // set by Start
-}
-
-// server is what Start builds.
-type server struct {
-	engine *deviceauth.Engine
-	pages  *httpapi.Handler
-	keys   *keyring.Keyring
-	place  *place
 }
 
 // CaddyModule returns the module's registration.
@@ -125,7 +116,8 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("loading the store: %w", err)
 	}
 	a.store = module.(Store)
-	return nil
+	a.line, err = lineOf(a.Issuer)
+	return err
 }
 
 func (a *App) check() error {
@@ -151,6 +143,7 @@ func (a *App) check() error {
 // Start opens the store and begins to serve. Requests that the http app takes
 // before that wait.
 func (a *App) Start() (err error) {
+	defer close(a.ready)
 	if a.place, err = openPlace(a.store, a.slog); err != nil {
 		return err
 	}
@@ -178,10 +171,9 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.server = &server{engine, pages, keys, a.place}
-	a.arm()
+	a.server = &server{engine, pages, keys, a.place, a.sentries(engine)}
 	a.tend()
-	close(a.ready)
+	a.line.serves.Store(a.server)
 	return nil
 }
 
@@ -194,19 +186,6 @@ func (a *App) upstreams() (list []deviceauth.Upstream, err error) {
 		list = append(list, u)
 	}
 	return list, nil
-}
-
-// arm makes the guards ready, and warns of one that no device can ever pass.
-func (a *App) arm() {
-	possible := deviceauth.NewScope(a.server.engine.Scopes()...)
-	for _, g := range a.guards {
-		g.sentry = httpapi.NewSentry(g.config(), a.server.engine)
-		for _, scope := range g.Scopes {
-			if !possible.Has(scope) {
-				a.log.Warn("a guard asks for a scope that no client may have", zap.String("scope", scope))
-			}
-		}
-	}
 }
 
 // guarded returns all scopes that guards ask for.
@@ -244,6 +223,7 @@ func (a *App) tend() {
 // that are still under way.
 func (a *App) Stop() error {
 	if a.server != nil {
+		a.line.serves.CompareAndSwap(a.server, nil)
 		a.server.engine.Close()
 		a.stopTending()
 	}
@@ -252,46 +232,14 @@ func (a *App) Stop() error {
 
 // Cleanup lets go of the store, if this configuration ever held it: one that
 // failed to load must not close the database of the one that still serves.
-func (a *App) Cleanup() error {
-	if a.place == nil {
-		return nil
+func (a *App) Cleanup() (err error) {
+	if a.place != nil {
+		err, a.place = a.place.letGo(), nil
 	}
-	held := a.place
-	a.place = nil
-	return held.letGo()
-}
-
-// startWait bounds how long a request waits for Start.
-const startWait = 10 * time.Second
-
-var errStarting = errors.New("the device login is not ready")
-
-// serving returns the server, and a function that tells when the request has
-// done with it.
-func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), error) {
-	select {
-	case <-a.ready:
-	default:
-		timeout := time.NewTimer(startWait)
-		defer timeout.Stop()
-		select {
-		case <-a.ready:
-		case <-r.Context().Done():
-			return nil, nil, unavailable(w, errStarting)
-		case <-timeout.C:
-			return nil, nil, unavailable(w, errStarting)
-		}
+	if a.line != nil {
+		err = errors.Join(err, letGoOf(a.Issuer)) // requests may still look at it
 	}
-	if !a.server.place.enter() {
-		return nil, nil, unavailable(w, errStarting)
-	}
-	return a.server, a.server.place.leave, nil
-}
-
-// unavailable is what a fault of ours looks like at a guard.
-func unavailable(w http.ResponseWriter, err error) error {
-	w.Header().Set("Retry-After", "5")
-	return caddyhttp.Error(http.StatusServiceUnavailable, err)
+	return err
 }
 
 var (

@@ -19,14 +19,23 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "device-auth",
-		Usage: "keys [list|rotate]",
+		Usage: "keys [list|rotate] | backup <file> | restore <file> | rekey",
 		Short: "Looks after the device login of a running Caddy",
 		Long: `
 Talks to the admin endpoint of a running Caddy with a device_login:
 
 	caddy device-auth keys list     shows the signing keys
 	caddy device-auth keys rotate   begins a new signing key now; it signs when
-	                                it has been published for ten minutes`,
+	                                it has been published for ten minutes
+	caddy device-auth backup FILE   writes what a badger store holds to a file,
+	                                which is as secret as the signing keys in it
+
+And without a running Caddy, to the directory of a badger store:
+
+	caddy device-auth restore FILE  makes a new store of a backup. Every device
+	                                must be connected anew, unless --keep-grants
+	                                says that none was cut off since the backup
+	caddy device-auth rekey         changes the encryption key`,
 		CobraFunc: func(cmd *cobra.Command) {
 			c := &adminClient{out: os.Stdout}
 			cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: of the configuration)")
@@ -38,7 +47,7 @@ Talks to the admin endpoint of a running Caddy with a device_login:
 				&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
 				&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
 			)
-			cmd.AddCommand(keys)
+			cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand())
 		},
 	})
 }
@@ -66,16 +75,21 @@ func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) 
 	}
 }
 
-// call asks the admin endpoint, and prints the answer as it is or decodes it.
-func (c *adminClient) call(method, route string, to any) error {
+// ask asks the admin endpoint.
+func (c *adminClient) ask(method, route string) (*http.Response, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if address == "" {
 		address = caddy.DefaultAdminListen
 	}
-	answer, err := caddycmd.AdminAPIRequest(address, method, adminPath+route, nil, nil)
+	return caddycmd.AdminAPIRequest(address, method, adminPath+route, nil, nil)
+}
+
+// call asks, and prints the answer as it is or decodes it.
+func (c *adminClient) call(method, route string, to any) error {
+	answer, err := c.ask(method, route)
 	if err != nil {
 		return err
 	}

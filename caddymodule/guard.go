@@ -31,9 +31,8 @@ type Guard struct {
 	// Who answers CORS preflights: the guard (default), or pass: the backend.
 	Preflight string `json:"preflight,omitempty"`
 
-	app    *App
-	owned  httpapi.Owned
-	sentry *httpapi.Sentry // made by App.Start
+	app   *App
+	owned httpapi.Owned
 }
 
 // CaddyModule returns the module's registration.
@@ -94,44 +93,45 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		g.app.describe(s, w, r)
 		return nil
 	}
-	pass, err := g.check(w, r)
+	sentry := s.sentry(g)
+	pass, err := g.check(sentry, w, r)
 	leave() // before the backend, which may take hours
 	if err != nil || !pass {
 		return err
 	}
-	if origin, ok := g.sentry.Origin(r); ok {
+	if origin, ok := sentry.Origin(r); ok {
 		w = &corsWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, origin: origin}
 	}
 	return next.ServeHTTP(w, r)
 }
 
 // check decides on the request and makes it ready for the backend.
-func (g *Guard) check(w http.ResponseWriter, r *http.Request) (pass bool, err error) {
-	if g.sentry.Preflight(w.Header(), r) {
+func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+	if sentry.Preflight(w.Header(), r) {
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
 	}
 	known, _ := caddyhttp.GetVar(r.Context(), tokenVar).(string)
-	id, token, err := g.sentry.Admit(r, known)
+	id, token, err := sentry.Admit(r, known)
 	var challenge *httpapi.Challenge
 	switch {
 	case errors.As(err, &challenge):
-		return false, g.refuse(w, r, challenge)
+		return false, refuse(sentry, w, r, challenge)
 	case err != nil:
 		return false, unavailable(w, err)
 	case id != nil:
 		caddyhttp.SetVar(r.Context(), tokenVar, token)
-		g.sentry.Identify(r, id)
+		sentry.Identify(r, id)
 	}
 	setPlaceholders(r, id)
 	return true, nil
 }
 
 // refuse goes through Caddy's handle_errors.
-func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, c *httpapi.Challenge) error {
+func refuse(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request, c *httpapi.Challenge) error {
 	w.Header().Set("WWW-Authenticate", c.Header)
 	w.Header().Set("Cache-Control", "no-store")
-	if origin, ok := g.sentry.Origin(r); ok {
+	if origin, ok := sentry.Origin(r); ok {
 		allowOrigin(w.Header(), origin)
 	}
 	return caddyhttp.Error(c.Status, c)

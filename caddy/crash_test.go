@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
+)
+
+// crashes is how often the server dies. The promise is tried out with -crashes 200.
+var crashes = flag.Int("crashes", 3, "times that the server is killed under load")
+
+// A survivor is a device that notes what it was handed, and what it was about
+// to be handed when the server died.
+type survivor struct {
+	g     *gateway
+	codes []string // approved, not asked for yet
+	held  tokens
+	code  string // that gave what is held
+
+	asking     string // a device code whose poll has not been answered
+	refreshing bool   // held.Refresh has been sent, and not been answered
+	revoking   bool
+
+	ended []tokens // of grants whose revocation was answered
+	spent []string // their device codes
+}
+
+func (s *survivor) post(ctx context.Context, path string, form url.Values) (answer tokens, err error) {
+	form.Set("client_id", "cool-gadget")
+	r, err := http.NewRequestWithContext(ctx, "POST", s.g.url+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return answer, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return answer, err
+	}
+	defer response.Body.Close()
+	answer.Status = response.StatusCode
+	if path == "/oauth2/revoke" {
+		return answer, nil
+	}
+	return answer, json.NewDecoder(response.Body).Decode(&answer)
+}
+
+// live does what devices do until the server is gone.
+func (s *survivor) live(ctx context.Context) error {
+	for {
+		answer, err := tokens{}, error(nil)
+		switch roll := rand.IntN(100); {
+		case s.held.Access == "" && len(s.codes) == 0:
+			return nil
+		case s.held.Access == "":
+			s.asking, s.codes = s.codes[0], s.codes[1:]
+			if answer, err = s.poll(ctx, s.asking); err == nil && answer.Status == http.StatusOK {
+				s.held, s.code, s.asking = answer, s.asking, ""
+			}
+		case roll == 0:
+			s.revoking = true
+			if answer, err = s.post(ctx, "/oauth2/revoke", url.Values{"token": {s.held.Refresh}}); err == nil {
+				s.end()
+			}
+		default:
+			s.refreshing = true
+			if answer, err = s.refresh(ctx, s.held.Refresh); err == nil && answer.Status == http.StatusOK {
+				s.held, s.refreshing = answer, false
+			}
+		}
+		if err != nil {
+			return nil // the server is gone
+		}
+		if answer.Status != http.StatusOK {
+			return fmt.Errorf("got %+v", answer)
+		}
+	}
+}
+
+func (s *survivor) poll(ctx context.Context, code string) (tokens, error) {
+	return s.post(ctx, "/oauth2/token", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {code}})
+}
+
+func (s *survivor) refresh(ctx context.Context, token string) (tokens, error) {
+	return s.post(ctx, "/oauth2/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
+}
+
+func (s *survivor) end() {
+	s.ended, s.spent = append(s.ended, s.held), append(s.spent, s.code)
+	s.held, s.code, s.revoking = tokens{}, "", false
+}
+
+// check looks at everything that the device was handed.
+func (s *survivor) check(ctx context.Context) error {
+	if s.asking != "" { // answered or not, once: the answer may be lost, and is never given twice
+		answer, err := s.poll(ctx, s.asking)
+		if err != nil {
+			return err
+		}
+		if answer.Status == http.StatusOK {
+			s.held, s.code = answer, s.asking
+		} else if answer.Error != "invalid_grant" {
+			return fmt.Errorf("a code whose poll was not answered: %+v", answer)
+		}
+		s.asking = ""
+	}
+	if s.revoking {
+		if answer, err := s.post(ctx, "/oauth2/revoke", url.Values{"token": {s.held.Refresh}}); err != nil || answer.Status != http.StatusOK {
+			return fmt.Errorf("a revocation again: %+v, %v", answer, err)
+		}
+		s.end()
+	}
+	if s.held.Access != "" {
+		if !s.refreshing && s.api(s.held.Access) != http.StatusOK {
+			return fmt.Errorf("an access token that was handed out is refused")
+		}
+		answer, err := s.refresh(ctx, s.held.Refresh) // an honest retry, where it was under way
+		if err != nil || answer.Status != http.StatusOK {
+			return fmt.Errorf("a refresh token that was handed out (under way: %v): %+v, %v", s.refreshing, answer, err)
+		}
+		s.held, s.refreshing = answer, false
+	}
+	for i, ended := range s.ended {
+		if answer, err := s.refresh(ctx, ended.Refresh); s.api(ended.Access) != http.StatusUnauthorized || err != nil || answer.Error != "invalid_grant" {
+			return fmt.Errorf("a revoked grant has come back: %+v, %v", answer, err)
+		}
+		if answer, err := s.poll(ctx, s.spent[i]); err != nil || answer.Status == http.StatusOK {
+			return fmt.Errorf("a device code gave tokens again: %v", err)
+		}
+	}
+	s.ended, s.spent = nil, nil
+	return nil
+}
+
+func (s *survivor) api(token string) int {
+	r, err := http.NewRequest("GET", s.g.url+"/api/products", nil)
+	if err != nil {
+		return 0
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// perish has 32 devices live with a server that dies, and looks at what each
+// was handed when it is back.
+func perish(t *testing.T, g *gateway, die func()) {
+	devices := make([]*survivor, 32)
+	for i := range devices {
+		devices[i] = &survivor{g: g}
+	}
+	alice := signedIn(t, g)
+	lived := 0
+	for range *crashes {
+		for _, s := range devices {
+			for len(s.codes) < 2 {
+				d := g.device()
+				alice.allowAt(g, d)
+				s.codes = append(s.codes, d.Code)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i, s := range devices {
+			wg.Go(func() {
+				if err := s.live(ctx); err != nil {
+					t.Errorf("device %d, while the server lives: %v", i, err)
+				}
+			})
+		}
+		time.Sleep(rand.N(300 * time.Millisecond))
+		die()
+		cancel()
+		wg.Wait()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		g.start()
+		for i, s := range devices {
+			if s.held.Access != "" {
+				lived++
+			}
+			if err := s.check(t.Context()); err != nil {
+				t.Errorf("device %d, after the restart: %v", i, err)
+			}
+		}
+		if t.Failed() {
+			t.Fatal("see above")
+		}
+	}
+	t.Logf("%d deaths; %d token pairs were held through one", *crashes, lived)
+	if lived == 0 {
+		t.Error("no device held anything when the server died: this tested nothing")
+	}
+}
+
+// protocol 17, 20, 24
+func TestNothingHandedOutIsLostWhenTheServerIsKilled(t *testing.T) {
+	g := start(t)
+	perish(t, g, g.kill)
+}
+
+// A disk is a file with a file system in it, so that the power can be cut: what
+// has not been synced to it is not there in a copy made at that moment.
+type disk struct {
+	t     *testing.T
+	image string
+	at    string // where it is mounted
+}
+
+func newDisk(t *testing.T, at string) *disk {
+	t.Helper()
+	d := &disk{t: t, image: filepath.Join(t.TempDir(), "disk"), at: at}
+	needs.Program(t, "ext4", "mkfs.ext4")
+	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(d.image, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.mount()
+	t.Cleanup(func() { exec.Command("umount", "-l", at).Run() })
+	return d
+}
+
+func (d *disk) mount() {
+	d.t.Helper()
+	if out, err := exec.Command("mount", "-o", "loop,commit=300", d.image, d.at).CombinedOutput(); err != nil {
+		needs.Lacking(d.t, "ext4", fmt.Sprintf("this test needs to mount a file system: %v %s", err, out))
+	}
+}
+
+// cutPower keeps what has reached the disk, and loses the rest.
+func (d *disk) cutPower() {
+	d.t.Helper()
+	marker := filepath.Join(d.at, "written, and not synced")
+	if err := os.WriteFile(marker, []byte("x"), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	left := d.image + "-left"
+	for _, command := range [][]string{{"cp", "--sparse=always", d.image, left}, {"umount", d.at}, {"mv", left, d.image}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			d.t.Fatalf("%q: %v\n%s", command, err, out)
+		}
+	}
+	d.mount()
+	if _, err := os.Stat(marker); err == nil {
+		d.t.Fatal("what was not synced is there: no power was cut")
+	}
+}
+
+// protocol 17, 20, 24
+func TestNothingHandedOutIsLostWhenThePowerFails(t *testing.T) {
+	g := newGateway(t)
+	d := newDisk(t, filepath.Join(g.dir, "data"))
+	g.start()
+	perish(t, g, func() {
+		g.kill()
+		d.cutPower()
+	})
+}

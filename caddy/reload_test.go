@@ -1,0 +1,164 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// reloads is how often the configuration is loaded anew. The promise is tried
+// out with -reloads 500.
+var reloads = flag.Int("reloads", 20, "reloads under load")
+
+// load sends a configuration to the admin endpoint.
+func (g *gateway) load(change func(string) string) (status int) {
+	g.t.Helper()
+	g.configure(change)
+	text, err := os.ReadFile(g.config)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	response, err := http.Post("http://"+g.admin+"/load", "text/caddyfile", strings.NewReader(string(text)))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+var goroutineTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
+
+// weight is how many goroutines and open files the server has.
+func (g *gateway) weight() (goroutines, files int) {
+	g.t.Helper()
+	_, text := (&gateway{t: g.t, url: "http://" + g.admin}).request("GET", "/debug/pprof/goroutine?debug=1", http.Header{})
+	goroutines, _ = strconv.Atoi(goroutineTotal.FindStringSubmatch(text)[1])
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+	if err != nil {
+		g.t.Skip("this system has no /proc")
+	}
+	return goroutines, len(entries)
+}
+
+// A stubborn client asks again when the connection breaks before an answer.
+// Caddy breaks some in a reload, whatever it serves: a connection that is
+// accepted as the old server stops is nobody's.
+type stubborn struct {
+	http.RoundTripper
+	broken atomic.Int64
+}
+
+func (s *stubborn) RoundTrip(r *http.Request) (*http.Response, error) {
+	for tries := 0; ; tries++ {
+		answer, err := s.RoundTripper.RoundTrip(r)
+		if err == nil || tries == 10 || r.Context().Err() != nil {
+			return answer, err
+		}
+		s.broken.Add(1)
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// The backend is one of the test's own: the demo's is reloaded too.
+func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "here") }))
+	defer backend.Close()
+	backend.Config.SetKeepAlivesEnabled(false) // Caddy keeps idle connections to a backend for two minutes
+	usual := http.DefaultTransport
+	defer func() { http.DefaultTransport = usual }()
+	fresh := usual.(*http.Transport).Clone()
+	fresh.DisableKeepAlives = true
+	client := &stubborn{RoundTripper: fresh}
+	http.DefaultTransport = client
+	g := newGateway(t)
+	own := g.ports
+	g.ports = strings.NewReplacer("reverse_proxy /api/* localhost:8082", "reverse_proxy /api/* "+backend.Listener.Addr().String())
+	configure := func(change func(string) string) func(string) string {
+		return func(s string) string { return change(own.Replace(s)) }
+	}
+	g.configure(configure(func(s string) string { return s }))
+	g.start()
+	newPerson(t, "alice").allow(g.device()) // the demo's parts are warm
+	d := g.device()
+	newPerson(t, "alice").allow(d)
+	held := d.poll()
+	over := make(chan struct{})
+	var asked atomic.Int64
+	var wg sync.WaitGroup
+	work := func(do func() (status int)) {
+		wg.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if status := do(); status != http.StatusOK {
+					t.Errorf("a request is answered %d", status)
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	for range 2 {
+		work(func() int { status, _ := g.api(held.Access); return status })
+	}
+	another := g.device()
+	newPerson(t, "bob").allow(another)
+	mine := another.poll()
+	work(func() int { mine = g.refresh(mine.Refresh); return mine.Status })
+	work(func() int { time.Sleep(10 * time.Millisecond); g.device(); return http.StatusOK })
+	settle := func() (goroutines, files int) {
+		for range 100 { // old servers take a moment to go
+			time.Sleep(50 * time.Millisecond)
+			n, f := g.weight()
+			if n == goroutines && f == files {
+				break
+			}
+			goroutines, files = n, f
+		}
+		return goroutines, files
+	}
+	if status := g.load(configure(func(s string) string { return strings.Replace(s, "Example Store", "Store 0", 1) })); status != http.StatusOK {
+		t.Fatalf("the first reload: %d", status)
+	}
+	goroutines, files := settle()
+	for i := range *reloads {
+		want, broken := http.StatusOK, i%5 == 4
+		if broken {
+			want = http.StatusBadRequest
+		}
+		status := g.load(configure(func(s string) string {
+			if broken {
+				s = strings.Replace(s, "\tbrand", "\tstore badger /proc/nowhere\n\t\tbrand", 1)
+			}
+			return strings.Replace(s, "Example Store", fmt.Sprintf("Store %d", i+1), 1)
+		}))
+		if status != want {
+			t.Fatalf("reload %d is answered %d, want %d", i, status, want)
+		}
+	}
+	close(over)
+	wg.Wait()
+	n, f := settle()
+	t.Logf("%d reloads, %d requests meanwhile, %d connections broken; goroutines %d, then %d; open files %d, then %d",
+		*reloads, asked.Load(), client.broken.Load(), goroutines, n, files, f)
+	if n > goroutines+20 || f > files+20 {
+		t.Errorf("something stays: goroutines %d, then %d; open files %d, then %d", goroutines, n, files, f)
+	}
+}

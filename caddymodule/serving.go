@@ -1,0 +1,116 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+)
+
+// server is what Start builds.
+type server struct {
+	engine *deviceauth.Engine
+	pages  *httpapi.Handler
+	keys   *keyring.Keyring
+	place  *place
+	guards map[*Guard]*httpapi.Sentry
+}
+
+// sentries makes the guards ready, and warns of one that no device can pass.
+func (a *App) sentries(engine *deviceauth.Engine) map[*Guard]*httpapi.Sentry {
+	all, possible := map[*Guard]*httpapi.Sentry{}, deviceauth.NewScope(engine.Scopes()...)
+	for _, g := range a.guards {
+		all[g] = httpapi.NewSentry(g.config(), engine)
+		for _, scope := range g.Scopes {
+			if !possible.Has(scope) {
+				a.log.Warn("a guard asks for a scope that no client may have", zap.String("scope", scope))
+			}
+		}
+	}
+	return all
+}
+
+// sentry returns a guard made ready. One of a configuration that came to
+// nothing is served by the one before, which does not know it.
+func (s *server) sentry(g *Guard) *httpapi.Sentry {
+	if ready := s.guards[g]; ready != nil {
+		return ready
+	}
+	return httpapi.NewSentry(g.config(), s.engine)
+}
+
+// A line is what the configurations of one issuer have in common, one after
+// the other: which server serves. A request that reaches a configuration which
+// then comes to nothing is answered by the one before.
+type line struct{ serves atomic.Pointer[server] }
+
+// lines are the issuers of the process.
+var lines = caddy.NewUsagePool()
+
+func lineOf(issuer string) (*line, error) {
+	value, _, err := lines.LoadOrNew(issuer, func() (caddy.Destructor, error) { return new(line), nil })
+	if err != nil {
+		return nil, err
+	}
+	return value.(*line), nil
+}
+
+func letGoOf(issuer string) error {
+	_, err := lines.Delete(issuer)
+	return err
+}
+
+// Destruct implements caddy.Destructor: there is nothing to close.
+func (*line) Destruct() error { return nil }
+
+// startWait bounds how long a request waits for Start.
+const startWait = 10 * time.Second
+
+var errStarting = errors.New("the device login is not ready")
+
+// serving returns the server, and a function that tells when the request has
+// done with it.
+func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), error) {
+	s := a.await(r.Context())
+	if s == nil {
+		s = a.line.serves.Load() // this configuration came to nothing: the one before still serves
+	}
+	if s == nil || !s.place.enter() {
+		return nil, nil, unavailable(w, errStarting)
+	}
+	return s, s.place.leave, nil
+}
+
+// await waits for Start. It returns nil where that failed or takes too long:
+// the http app may take requests before the configuration is known to be good.
+func (a *App) await(ctx context.Context) *server {
+	select {
+	case <-a.ready:
+		return a.server
+	default:
+	}
+	timeout := time.NewTimer(startWait)
+	defer timeout.Stop()
+	select {
+	case <-a.ready:
+		return a.server
+	case <-ctx.Done():
+	case <-timeout.C:
+	}
+	return nil
+}
+
+// unavailable is what a fault of ours looks like at a guard.
+func unavailable(w http.ResponseWriter, err error) error {
+	w.Header().Set("Retry-After", "5")
+	return caddyhttp.Error(http.StatusServiceUnavailable, err)
+}
