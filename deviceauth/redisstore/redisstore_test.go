@@ -25,8 +25,9 @@ import (
 // opener opens stores that share servers but no keys.
 func opener(o redisstore.Options) storetest.Open {
 	return func(dir string) (deviceauth.Backend, error) {
-		o.Prefix = filepath.Base(filepath.Dir(dir)) + filepath.Base(dir) + ":"
-		return redisstore.Open(context.Background(), o, nil)
+		own := o
+		own.Prefix = filepath.Base(filepath.Dir(dir)) + filepath.Base(dir) + ":"
+		return redisstore.Open(context.Background(), own, nil)
 	}
 }
 
