@@ -8,15 +8,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // crashes is how often the server dies. The promise is tried out with -crashes 200.
@@ -212,70 +207,4 @@ func perish(t *testing.T, g *gateway, die func()) {
 func TestNothingHandedOutIsLostWhenTheServerIsKilled(t *testing.T) {
 	g := start(t)
 	perish(t, g, g.kill)
-}
-
-// A disk is a file with a file system in it, so that the power can be cut: what
-// has not been synced to it is not there in a copy made at that moment.
-type disk struct {
-	t     *testing.T
-	image string
-	at    string // where it is mounted
-}
-
-func newDisk(t *testing.T, at string) *disk {
-	t.Helper()
-	d := &disk{t: t, image: filepath.Join(t.TempDir(), "disk"), at: at}
-	needs.Program(t, "ext4", "mkfs.ext4")
-	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(d.image, 512<<20); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := os.MkdirAll(at, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	d.mount()
-	t.Cleanup(func() { exec.Command("umount", "-l", at).Run() })
-	return d
-}
-
-func (d *disk) mount() {
-	d.t.Helper()
-	if out, err := exec.Command("mount", "-o", "loop,commit=300", d.image, d.at).CombinedOutput(); err != nil {
-		needs.Lacking(d.t, "ext4", fmt.Sprintf("this test needs to mount a file system: %v %s", err, out))
-	}
-}
-
-// cutPower keeps what has reached the disk, and loses the rest.
-func (d *disk) cutPower() {
-	d.t.Helper()
-	marker := filepath.Join(d.at, "written, and not synced")
-	if err := os.WriteFile(marker, []byte("x"), 0o600); err != nil {
-		d.t.Fatal(err)
-	}
-	left := d.image + "-left"
-	for _, command := range [][]string{{"cp", "--sparse=always", d.image, left}, {"umount", d.at}, {"mv", left, d.image}} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			d.t.Fatalf("%q: %v\n%s", command, err, out)
-		}
-	}
-	d.mount()
-	if _, err := os.Stat(marker); err == nil {
-		d.t.Fatal("what was not synced is there: no power was cut")
-	}
-}
-
-// protocol 17, 20, 24
-func TestNothingHandedOutIsLostWhenThePowerFails(t *testing.T) {
-	g := newGateway(t)
-	d := newDisk(t, filepath.Join(g.dir, "data"))
-	g.start()
-	perish(t, g, func() {
-		g.kill()
-		d.cutPower()
-	})
 }

@@ -16,7 +16,7 @@ func open(dir string) (deviceauth.Backend, error) {
 
 func TestStoreConforms(t *testing.T) { storetest.Run(t, open) }
 
-func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open, false) }
+func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open) }
 
 func TestGrantsSurviveReopening(t *testing.T) {
 	dir := t.TempDir()

@@ -12,4 +12,4 @@ func open(string) (deviceauth.Backend, error) { return memstore.New(), nil }
 
 func TestStoreConforms(t *testing.T) { storetest.Run(t, open) }
 
-func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open, false) }
+func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open) }

@@ -1,12 +1,14 @@
 package redisstore_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -33,7 +35,7 @@ func opener(o redisstore.Options) storetest.Open {
 
 func TestStoreConforms(t *testing.T) {
 	server := redistest.Start(t)
-	t.Run("all", func(t *testing.T) { storetest.RunOutside(t, opener(redisstore.Options{URLs: []string{server.URL()}})) })
+	storetest.RunOutside(t, opener(redisstore.Options{URLs: []string{server.URL()}}))
 }
 
 func TestBugsOnTopAreCaught(t *testing.T) {
@@ -41,9 +43,7 @@ func TestBugsOnTopAreCaught(t *testing.T) {
 		t.Skip("takes as long as the suite, once a bug")
 	}
 	server := redistest.Start(t)
-	t.Run("all", func(t *testing.T) {
-		storetest.RunBugs(t, opener(redisstore.Options{URLs: []string{server.URL()}}), true)
-	})
+	storetest.RunBugsOutside(t, opener(redisstore.Options{URLs: []string{server.URL()}}))
 }
 
 func TestStoreConformsOverACluster(t *testing.T) {
@@ -51,9 +51,7 @@ func TestStoreConformsOverACluster(t *testing.T) {
 	for _, server := range redistest.Cluster(t) {
 		urls = append(urls, server.URL())
 	}
-	t.Run("all", func(t *testing.T) {
-		storetest.RunOutside(t, opener(redisstore.Options{URLs: urls, Cluster: true}))
-	})
+	storetest.RunOutside(t, opener(redisstore.Options{URLs: urls, Cluster: true}))
 }
 
 func open(t *testing.T, o redisstore.Options) *redisstore.Store {
@@ -221,6 +219,20 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	if err := (redisstore.Options{URLs: []string{"rediss://user:pass@host:6380/3"}}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
+	for want, args := range map[string][]string{"noeviction": {"--maxmemory-policy", "allkeys-lru"}, "appendonly": {"--appendonly", "no"}, "": nil} {
+		var log bytes.Buffer
+		s, err := redisstore.Open(t.Context(), redisstore.Options{URLs: []string{redistest.Start(t, args...).URL()}}, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if warned := strings.Contains(log.String(), "WARN"); warned != (want != "") || !strings.Contains(log.String(), want) {
+			t.Errorf("%q: the log says %q", args, log.String())
+		}
 	}
 }
 
