@@ -112,7 +112,7 @@ func TestGatewaysServeAsOne(t *testing.T) {
 				slowest = max(slowest, (<-heard).Sub(clicked))
 			}
 			t.Logf("from three requests of a person at one gateway to a held poll at another: %v at most", slowest)
-			if slowest > 100*time.Millisecond {
+			if slowest > 100*time.Millisecond && !underRace {
 				t.Errorf("a held poll woke after %v", slowest)
 			}
 			d := c.device()

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,6 +25,7 @@ type survivor struct {
 	codes []string // approved, not asked for yet
 	held  tokens
 	code  string // that gave what is held
+	since time.Time
 
 	asking     string // a device code whose poll has not been answered
 	refreshing bool   // held.Refresh has been sent, and not been answered
@@ -53,7 +55,7 @@ func (s *survivor) post(ctx context.Context, path string, form url.Values) (answ
 }
 
 // live does what devices do until the server is gone.
-func (s *survivor) live(ctx context.Context) error {
+func (s *survivor) live(ctx context.Context, dying *atomic.Bool) error {
 	for {
 		answer, err := tokens{}, error(nil)
 		switch roll := rand.IntN(100); {
@@ -62,7 +64,7 @@ func (s *survivor) live(ctx context.Context) error {
 		case s.held.Access == "":
 			s.asking, s.codes = s.codes[0], s.codes[1:]
 			if answer, err = s.poll(ctx, s.asking); err == nil && answer.Status == http.StatusOK {
-				s.held, s.code, s.asking = answer, s.asking, ""
+				s.held, s.code, s.asking, s.since = answer, s.asking, "", time.Now()
 			}
 		case roll == 0:
 			s.revoking = true
@@ -75,8 +77,11 @@ func (s *survivor) live(ctx context.Context) error {
 				s.held, s.refreshing = answer, false
 			}
 		}
+		if err != nil && dying.Load() {
+			return nil
+		}
 		if err != nil {
-			return nil // the server is gone
+			return err
 		}
 		if answer.Status != http.StatusOK {
 			return fmt.Errorf("got %+v", answer)
@@ -105,7 +110,7 @@ func (s *survivor) check(ctx context.Context) error {
 			return err
 		}
 		if answer.Status == http.StatusOK {
-			s.held, s.code = answer, s.asking
+			s.held, s.code, s.since = answer, s.asking, time.Now()
 		} else if answer.Error != "invalid_grant" {
 			return fmt.Errorf("a code whose poll was not answered: %+v", answer)
 		}
@@ -116,6 +121,11 @@ func (s *survivor) check(ctx context.Context) error {
 			return fmt.Errorf("a revocation again: %+v, %v", answer, err)
 		}
 		s.end()
+	}
+	if s.held.Access != "" && time.Since(s.since) < 20*time.Second { // later it would end the grant
+		if answer, err := s.poll(ctx, s.code); err != nil || answer.Status == http.StatusOK {
+			return fmt.Errorf("a device code gave tokens again: %v", err)
+		}
 	}
 	if s.held.Access != "" {
 		if !s.refreshing && s.api(s.held.Access) != http.StatusOK {
@@ -161,7 +171,7 @@ func perish(t *testing.T, g *gateway, die func()) {
 		devices[i] = &survivor{g: g}
 	}
 	alice := signedIn(t, g)
-	lived := 0
+	lived, ended := 0, 0
 	for range *crashes {
 		for _, s := range devices {
 			for len(s.codes) < 2 {
@@ -170,16 +180,18 @@ func perish(t *testing.T, g *gateway, die func()) {
 				s.codes = append(s.codes, d.Code)
 			}
 		}
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var dying atomic.Bool
 		var wg sync.WaitGroup
 		for i, s := range devices {
 			wg.Go(func() {
-				if err := s.live(ctx); err != nil {
+				if err := s.live(ctx, &dying); err != nil {
 					t.Errorf("device %d, while the server lives: %v", i, err)
 				}
 			})
 		}
 		time.Sleep(rand.N(300 * time.Millisecond))
+		dying.Store(true)
 		die()
 		cancel()
 		wg.Wait()
@@ -189,6 +201,7 @@ func perish(t *testing.T, g *gateway, die func()) {
 			if s.held.Access != "" {
 				lived++
 			}
+			ended += len(s.ended)
 			if err := s.check(t.Context()); err != nil {
 				t.Errorf("device %d, after the restart: %v", i, err)
 			}
@@ -197,9 +210,9 @@ func perish(t *testing.T, g *gateway, die func()) {
 			t.Fatal("see above")
 		}
 	}
-	t.Logf("%d deaths; %d token pairs were held through one", *crashes, lived)
-	if lived == 0 {
-		t.Error("no device held anything when the server died: this tested nothing")
+	t.Logf("%d deaths; %d token pairs were held through one, %d revocations", *crashes, lived, ended)
+	if lived == 0 || ended == 0 {
+		t.Error("no device held anything when the server died, or none was revoked: this tested nothing")
 	}
 }
 

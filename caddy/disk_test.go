@@ -37,16 +37,15 @@ func newDisk(t *testing.T, at string) *disk {
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d.mount()
+	if out, err := d.mount(); err != nil {
+		needs.Lacking(t, "ext4", fmt.Sprintf("this test needs to mount a file system: %v %s", err, out))
+	}
 	t.Cleanup(func() { exec.Command("umount", "-l", at).Run() })
 	return d
 }
 
-func (d *disk) mount() {
-	d.t.Helper()
-	if out, err := exec.Command("mount", "-o", "loop,commit=300", d.image, d.at).CombinedOutput(); err != nil {
-		needs.Lacking(d.t, "ext4", fmt.Sprintf("this test needs to mount a file system: %v %s", err, out))
-	}
+func (d *disk) mount() ([]byte, error) {
+	return exec.Command("mount", "-o", "loop,commit=300", d.image, d.at).CombinedOutput()
 }
 
 // cutPower keeps what has reached the disk, and loses the rest.
@@ -62,7 +61,9 @@ func (d *disk) cutPower() {
 			d.t.Fatalf("%q: %v\n%s", command, err, out)
 		}
 	}
-	d.mount()
+	if out, err := d.mount(); err != nil {
+		d.t.Fatalf("%v\n%s", err, out)
+	}
 	if _, err := os.Stat(marker); err == nil {
 		d.t.Fatal("what was not synced is there: no power was cut")
 	}

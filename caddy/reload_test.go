@@ -88,7 +88,9 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 	own := g.ports
 	g.ports = strings.NewReplacer("reverse_proxy /api/* localhost:8082", "reverse_proxy /api/* "+backend.Listener.Addr().String())
 	configure := func(change func(string) string) func(string) string {
-		return func(s string) string { return change(own.Replace(s)) }
+		return func(s string) string {
+			return change(strings.Replace(own.Replace(s), "\tbrand", "\tpending address 100000\n\t\tbrand", 1))
+		}
 	}
 	g.configure(configure(func(s string) string { return s }))
 	g.start()

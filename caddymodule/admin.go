@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 // Admin serves the routes under /device_login/ of Caddy's admin endpoint,
@@ -84,7 +85,11 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("only a badger store is backed up this way; a Redis has its own")}
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	return store.Backup(r.Context(), w)
+	if err := store.Backup(r.Context(), w); err != nil {
+		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
+		panic(http.ErrAbortHandler) // anything else would be a proper end
+	}
+	return nil
 }
 
 func listKeys(s *server, _ *http.Request) (any, error) { return s.keys.Keys(), nil }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,15 +75,16 @@ type App struct {
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
-	log    *zap.Logger
-	slog   *slog.Logger
-	store  Store
-	engine deviceauth.Config
-	guards []*Guard
-	line   *line  // held from Provision to Cleanup
-	place  *place // held from Start to Cleanup
-	ready  chan struct{}
-	server *server // set before ready is closed; nil where Start failed
+	log     *zap.Logger
+	slog    *slog.Logger
+	store   Store
+	engine  deviceauth.Config
+	guards  []*Guard
+	line    *line  // held from Provision to Cleanup
+	place   *place // held from Start to Cleanup
+	ready   chan struct{}
+	decided func()  // closes ready: requests that wait for Start go on, whatever came of it
+	server  *server // set before ready is closed; nil where Start failed
 
 	stopTending func() // set by Start
 }
@@ -96,6 +98,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.log, a.slog, a.ready = ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	a.decided = sync.OnceFunc(func() { close(a.ready) })
 	if a.Issuer == "" {
 		return errors.New("issuer is missing: device_login and device_auth need the global option device_login { issuer … }")
 	}
@@ -143,7 +146,7 @@ func (a *App) check() error {
 // Start opens the store and begins to serve. Requests that the http app takes
 // before that wait.
 func (a *App) Start() (err error) {
-	defer close(a.ready)
+	defer a.decided()
 	if a.place, err = openPlace(a.store, a.slog); err != nil {
 		return err
 	}
@@ -171,9 +174,9 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.server = &server{engine, pages, keys, a.place, a.sentries(engine)}
+	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine)}
 	a.tend()
-	a.line.serves.Store(a.server)
+	a.server.before = a.line.serves.Swap(a.server)
 	return nil
 }
 
@@ -223,7 +226,7 @@ func (a *App) tend() {
 // that are still under way.
 func (a *App) Stop() error {
 	if a.server != nil {
-		a.line.serves.CompareAndSwap(a.server, nil)
+		a.server.step(a.line)
 		a.server.engine.Close()
 		a.stopTending()
 	}
@@ -233,6 +236,9 @@ func (a *App) Stop() error {
 // Cleanup lets go of the store, if this configuration ever held it: one that
 // failed to load must not close the database of the one that still serves.
 func (a *App) Cleanup() (err error) {
+	if a.decided != nil {
+		a.decided()
+	}
 	if a.place != nil {
 		err, a.place = a.place.letGo(), nil
 	}

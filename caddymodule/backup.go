@@ -41,6 +41,12 @@ func writeWhole(name string, from *progress) error {
 	if _, err := io.Copy(f, from); err != nil {
 		return fmt.Errorf("the backup broke off, and nothing was kept of it: %w", err)
 	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := badgerstore.CheckBackup(f); err != nil {
+		return fmt.Errorf("nothing was kept of it: %w", err)
+	}
 	if err := f.Sync(); err != nil {
 		return err
 	}

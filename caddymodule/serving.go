@@ -23,6 +23,21 @@ type server struct {
 	keys   *keyring.Keyring
 	place  *place
 	guards map[*Guard]*httpapi.Sentry
+
+	before  *server     // of the configuration before, as long as this one may come to nothing
+	stopped atomic.Bool // serves no more
+}
+
+// step takes a server out of its line: the one before serves again, if it still
+// does.
+func (s *server) step(l *line) {
+	s.stopped.Store(true)
+	before := s.before
+	if before != nil && before.stopped.Load() {
+		before = nil
+	}
+	l.serves.CompareAndSwap(s, before)
+	s.before = nil // or all would be remembered
 }
 
 // sentries makes the guards ready, and warns of one that no device can pass.

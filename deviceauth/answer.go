@@ -31,12 +31,12 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 		return nil, errBarred
 	}
 	now, limits := e.now(), limits(r.Person, r.From)
-	if wait := e.cfg.Live.mayGuess(ctx, limits, now); wait > 0 {
+	if wait := e.cfg.Live.guess(ctx, limits, now); wait > 0 {
 		return nil, &Throttled{Refusal{"too_many_guesses", "too many wrong codes"}, wait}
 	}
 	g, err := e.waiting(ctx, r.Code, now)
-	if errors.Is(err, errNoSuchCode) {
-		e.cfg.Live.guessed(ctx, limits, now)
+	if !errors.Is(err, errNoSuchCode) {
+		e.cfg.Live.rightGuess(ctx, limits, now)
 	}
 	return g, err
 }

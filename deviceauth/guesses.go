@@ -52,43 +52,41 @@ func neighbourhood(addr netip.Addr) string {
 	return addr.String()
 }
 
-// mayGuess returns how long to wait before the next guess, or 0. Where
-// gateways share a store they count together; while that is away each counts
-// for itself, as it always does too.
-func (l *Live) mayGuess(ctx context.Context, list []guessLimit, now time.Time) time.Duration {
-	longest := l.guesses.wait(list, now)
-	if l.shared == nil {
-		return longest
-	}
-	keys := make([]string, len(list))
-	for i, limit := range list {
-		keys[i] = limit.key
-	}
-	counts, err := l.shared.Counts(ctx, keys)
-	if err != nil {
-		return longest
+// guess counts a guess before it is looked at, so that of many at once none
+// slips through, or returns how long to wait. Where gateways share a store they
+// count together; while that is away each counts for itself, as it always does.
+func (l *Live) guess(ctx context.Context, list []guessLimit, now time.Time) (wait time.Duration) {
+	if wait = l.guesses.take(list, now); wait > 0 || l.shared == nil {
+		return wait
 	}
 	for i, limit := range list {
-		if counts[i].N >= limit.most {
-			longest = max(longest, counts[i].Ends.Sub(now))
+		count, err := l.shared.CountUp(ctx, limit.key, limit.window)
+		if err == nil && count.N > limit.most {
+			wait = max(wait, count.Ends.Sub(now), time.Second)
+			l.guesses.putBack(list, now)
+			for _, counted := range list[:i+1] {
+				l.shared.CountDown(ctx, counted.key)
+			}
+			return wait
 		}
 	}
-	return longest
+	return 0
 }
 
-// guessed notes a wrong code.
-func (l *Live) guessed(ctx context.Context, list []guessLimit, now time.Time) {
-	l.guesses.wrong(list, now)
+// rightGuess takes back the one that was counted for a code that was right, or
+// that nobody could look up. What was wrong before stays counted.
+func (l *Live) rightGuess(ctx context.Context, list []guessLimit, now time.Time) {
+	l.guesses.putBack(list, now)
 	if l.shared == nil {
 		return
 	}
 	for _, limit := range list {
-		l.shared.CountUp(ctx, limit.key, limit.window) // as good as it gets: it is counted here
+		l.shared.CountDown(ctx, limit.key)
 	}
 }
 
-// wait returns how long to wait before the next guess, or 0.
-func (g *guesses) wait(list []guessLimit, now time.Time) (longest time.Duration) {
+// take counts one more, or returns how long to wait.
+func (g *guesses) take(list []guessLimit, now time.Time) (longest time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, limit := range list {
@@ -96,13 +94,9 @@ func (g *guesses) wait(list []guessLimit, now time.Time) (longest time.Duration)
 			longest = max(longest, c.ends.Sub(now))
 		}
 	}
-	return longest
-}
-
-// wrong notes a wrong code.
-func (g *guesses) wrong(list []guessLimit, now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	if longest > 0 {
+		return longest
+	}
 	for _, limit := range list {
 		c := g.counts[limit.key]
 		if c == nil || !now.Before(c.ends) {
@@ -111,6 +105,17 @@ func (g *guesses) wrong(list []guessLimit, now time.Time) {
 			g.counts[limit.key] = c
 		}
 		c.wrong++
+	}
+	return 0
+}
+
+func (g *guesses) putBack(list []guessLimit, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, limit := range list {
+		if c := g.counts[limit.key]; c != nil && c.wrong > 0 && now.Before(c.ends) {
+			c.wrong--
+		}
 	}
 }
 

@@ -108,26 +108,37 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	if g.ClientID != p.client.ID || !g.Device.equal(p.code.digest()) {
 		return nil, nil
 	}
-	tokens := p.e.cfg.Live.undelivered.redemption(g)
+	now := p.e.now()
+	tokens := p.e.cfg.Live.undelivered.redemption(g, now)
 	if tokens == nil {
 		return nil, nil
 	}
-	kept := false
+	kept, barred := false, false
 	after, err := p.e.apply(ctx, g.ID, func(g *Grant) error {
-		if kept = g.holds(tokens); kept {
-			g.enter(Active)
+		if kept = g.holds(tokens); !kept {
+			return nil
 		}
+		if barred = !p.e.Permits(g.Person); barred {
+			g.end(now, ReasonBarred)
+			return errDenied
+		}
+		g.enter(Active)
 		return nil
 	})
 	switch {
 	case after == nil:
-		p.e.cfg.Live.undelivered.note(g.ID, handout{tokens: tokens, forget: g.Expires.Add(remembered)})
+		p.e.cfg.Live.undelivered.note(g.ID, handout{tokens: tokens}, now)
+		return nil, err
+	case barred:
+		p.e.tell(EventBarred, after, after.Person)
 		return nil, err
 	case !kept:
 		return nil, nil
 	}
 	p.e.tell(EventRedeemed, after, after.Person)
-	return tokens, nil
+	given := *tokens
+	given.ExpiresIn = max(tokens.until.Sub(now), 0) // some of it has passed
+	return &given, nil
 }
 
 func (p *poll) redemption(t *Tokens) Redemption {
@@ -153,7 +164,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 	switch {
 	case g == nil:
 		if tokens != nil {
-			p.e.cfg.Live.undelivered.note(p.code.id, handout{tokens: tokens, forget: p.grant.Expires.Add(remembered)})
+			p.e.cfg.Live.undelivered.note(p.code.id, handout{tokens: tokens}, now)
 		}
 		return nil, err
 	case err == nil:

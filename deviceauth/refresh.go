@@ -57,13 +57,13 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, sco
 		ClientID: g.ClientID, Presented: presented.digest(), Successor: successor.digest(), Scope: scope,
 		Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace, AccessUntil: tokens.until,
 	}
-	if e.cfg.Live.undelivered.rotation(g, rotation.Presented) {
-		rotation.Grace = e.cfg.Lifetime.RefreshIdle // nobody heard of the successor: no theft, however late
+	if e.cfg.Live.undelivered.rotation(g, rotation.Presented, now) {
+		rotation.Grace = max(rotation.Grace, patience) // nobody has heard of the successor
 	}
 	after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Rotate(now, rotation) })
 	switch {
 	case after == nil && Refused(err) == nil && !errors.Is(err, ErrNotFound):
-		e.cfg.Live.undelivered.note(g.ID, handout{presented: rotation.Presented, forget: g.Refresh.Idle})
+		e.cfg.Live.undelivered.note(g.ID, handout{presented: rotation.Presented}, now)
 		return nil, err
 	case after == nil || err != nil && !errors.Is(err, errSpent):
 		return nil, err

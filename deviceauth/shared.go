@@ -14,11 +14,11 @@ type Shared interface {
 	Changed(listener func(ID))
 	// Arrive notes a poll of a pending code.
 	Arrive(ctx context.Context, a Arrival) (early bool, interval time.Duration, err error)
-	// Counts returns how often each of the keys was counted up in its window,
-	// and when that ends.
-	Counts(ctx context.Context, keys []string) ([]Count, error)
-	// CountUp adds one to a key. Its window opens with the first one.
-	CountUp(ctx context.Context, key string, window time.Duration) error
+	// CountUp adds one to a key, and returns how many there are in its window,
+	// which opens with the first one.
+	CountUp(ctx context.Context, key string, window time.Duration) (Count, error)
+	// CountDown takes one back, if its window has not ended.
+	CountDown(ctx context.Context, key string) error
 }
 
 // A Count is how often something happened in a window of time.

@@ -12,57 +12,71 @@ import (
 // with the process, costs a device its login and nothing else.
 type undelivered struct {
 	mu sync.Mutex
-	by map[ID]handout
+	by map[ID][]handout
 }
 
-// A handout is the answer that was not given.
+// A handout is an answer that was not given.
 type handout struct {
 	tokens    *Tokens
 	presented Digest    // the refresh token that it was for; none: a device code
-	forget    time.Time // a store that is away for longer is back as another one
+	forget    time.Time // the device has given up by then
 }
 
-// maxUndelivered bounds the memory to some 10 MiB.
-const maxUndelivered = 10_000
+const (
+	maxUndelivered = 10_000 // grants; some 10 MiB
+	maxHandouts    = 4      // for each: polls that failed beside each other
 
-func (u *undelivered) note(id ID, h handout) {
+	// patience is how long a device asks again. A refresh is a retry for so
+	// long after it was kept and not answered, where it is usually one for
+	// the configured grace.
+	patience = 5 * time.Minute
+)
+
+func (u *undelivered) note(id ID, h handout, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.by == nil {
-		u.by = map[ID]handout{}
+		u.by = map[ID][]handout{}
 	}
 	looks := 4
-	for old, other := range u.by {
+	for old, others := range u.by {
 		if looks--; looks < 0 {
 			break
 		}
-		if time.Now().After(other.forget) || len(u.by) >= maxUndelivered {
+		if now.After(others[len(others)-1].forget) || len(u.by) >= maxUndelivered {
 			delete(u.by, old)
 		}
 	}
-	u.by[id] = h
+	h.forget = now.Add(patience)
+	list := append(u.by[id], h)
+	u.by[id] = list[max(0, len(list)-maxHandouts):]
 }
 
 // redemption returns the tokens that the grant was given with its redemption,
 // to one caller only.
-func (u *undelivered) redemption(g *Grant) *Tokens {
+func (u *undelivered) redemption(g *Grant, now time.Time) *Tokens {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	h, ok := u.by[g.ID]
-	if !ok || h.presented != (Digest{}) || !g.holds(h.tokens) {
-		return nil
+	for _, h := range u.by[g.ID] {
+		if h.tokens != nil && g.holds(h.tokens) && now.Before(h.forget) {
+			delete(u.by, g.ID)
+			return h.tokens
+		}
 	}
-	delete(u.by, g.ID)
-	return h.tokens
+	return nil
 }
 
 // rotation reports whether the grant was rotated for this refresh token, and
 // its device never told.
-func (u *undelivered) rotation(g *Grant, presented Digest) bool {
+func (u *undelivered) rotation(g *Grant, presented Digest, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	h, ok := u.by[g.ID]
-	return ok && h.presented == presented && g.State == Active && g.Refresh != nil && g.Refresh.Previous.equal(presented)
+	for _, h := range u.by[g.ID] {
+		if h.tokens == nil && h.presented == presented && now.Before(h.forget) {
+			return g.State == Active && g.Refresh != nil && g.Refresh.Previous.equal(presented)
+		}
+	}
+	return false
 }
 
 func (u *undelivered) forget(id ID) {

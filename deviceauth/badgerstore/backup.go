@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -98,6 +99,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
 		return done, fmt.Errorf("badger store: %s is there already: move it out of the way first", o.Dir)
 	}
+	o.Dir = filepath.Clean(o.Dir)
 	final := o.Dir
 	o.Dir += ".restoring"
 	if err := os.RemoveAll(o.Dir); err != nil {
@@ -117,35 +119,45 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 var errTruncated = errors.New("badger store: the backup is not whole: it ends before its end")
 
 func (s *Store) load(ctx context.Context, r io.Reader, keepGrants bool) (done Restored, err error) {
+	err = each(r, func(next *record) error {
+		switch {
+		case next.Name != "":
+			done.Documents++
+			return s.Change(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
+		case next.Grant != nil && keepGrants && next.Grant.Alive() && time.Now().Before(next.Grant.KeepUntil()):
+			done.Kept++
+			return s.put(ctx, next.Grant)
+		}
+		done.Ended++
+		return nil
+	})
+	return done, err
+}
+
+// CheckBackup reads a backup, and says what is wrong with it.
+func CheckBackup(r io.Reader) error { return each(r, func(*record) error { return nil }) }
+
+// each reads a backup, and wants it to be whole.
+func each(r io.Reader, do func(*record) error) error {
 	lines := json.NewDecoder(bufio.NewReader(r))
 	var head record
 	if err := lines.Decode(&head); err != nil || head.Format != backupFormat {
-		return done, fmt.Errorf("badger store: this is no backup: want one that begins with %q", backupFormat)
+		return fmt.Errorf("badger store: this is no backup: want one that begins with %q", backupFormat)
 	}
 	for count := 0; ; count++ {
 		var next record
 		switch err := lines.Decode(&next); {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return done, errTruncated
+			return errTruncated
 		case err != nil:
-			return done, fmt.Errorf("badger store: record %d of the backup: %w", count+1, err)
+			return fmt.Errorf("badger store: record %d of the backup: %w", count+1, err)
 		case next.End != nil && *next.End != count:
-			return done, errTruncated
+			return errTruncated
 		case next.End != nil:
-			return done, nil
-		case next.Name != "":
-			done.Documents++
-			err = s.Change(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
-			if err != nil {
-				return done, err
-			}
-		case next.Grant != nil && keepGrants && next.Grant.Alive():
-			done.Kept++
-			if err := s.put(ctx, next.Grant); err != nil {
-				return done, err
-			}
-		default:
-			done.Ended++
+			return nil
+		}
+		if err := do(&next); err != nil {
+			return err
 		}
 	}
 }

@@ -41,7 +41,8 @@ type Store struct {
 	// writes keeps Badger from changing to a new log between a commit that is
 	// promised and its sync, which would sync the new log only: the committer
 	// holds it alone, a Create shares it with other Creates.
-	writes sync.RWMutex
+	writes   sync.RWMutex
+	unsynced bool // a commit whose sync failed; the committer's own
 
 	// reads keeps the database open under those who look at it.
 	reads   sync.RWMutex
@@ -72,6 +73,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, o.explain(err)
 	}
+	room.size = func() int64 { lsm, _ := db.Size(); return lsm }
 	s := &Store{db: db, room: room, known: newCache(), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{})}
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)

@@ -115,8 +115,9 @@ func (s *Store) try(jobs []*job) error {
 		if errors.Is(err, badger.ErrConflict) {
 			continue
 		}
-		if err == nil && b.wrote {
+		if err == nil && (b.wrote || s.unsynced) {
 			err = s.db.Sync()
+			s.unsynced = err != nil // what is answered next may rest on it, also where it changes nothing
 		}
 		if err != nil {
 			s.known.forget(b.changed)

@@ -112,6 +112,13 @@ func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
 	if err := Rekey(dir, otherKey, aKey); err == nil {
 		t.Error("the wrong old key is accepted")
 	}
+	nowhere := filepath.Join(t.TempDir(), "nowhere")
+	if err := Rekey(nowhere, aKey, otherKey); err == nil || !strings.Contains(err.Error(), "no store in") {
+		t.Errorf("where there is no store: %v", err)
+	}
+	if _, err := os.Stat(nowhere); err == nil {
+		t.Error("one was made")
+	}
 	if err := Rekey(dir, aKey, otherKey); err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +142,43 @@ func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 		if err := (Options{EncryptionKey: wrong}).Check(); err == nil || strings.Contains(err.Error(), wrong.Reveal()) {
 			t.Errorf("%q: %v", wrong.Reveal(), err)
 		}
+	}
+}
+
+// A grant that was active when the backup was made, and is long over now.
+func TestOldGrantsOfABackupEnd(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir()})
+	g := active("BCDFGHJK")
+	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 2*time.Second)
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if err := s.Backup(t.Context(), &backup); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(g.KeepUntil()))
+	done, err := Restore(t.Context(), Options{Dir: filepath.Join(t.TempDir(), "restored") + "/"}, &backup, true)
+	if err != nil || done != (Restored{0, 0, 1}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// A commit whose sync failed is synced before anything that may rest on it is
+// answered.
+func TestRetryOfAChangeThatWasNotSyncedIsSynced(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir()})
+	g := active("BCDFGHJK")
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	s.unsynced = true
+	nothing := errors.New("nothing to change")
+	if err := s.Update(t.Context(), g.ID, func(*deviceauth.Grant) error { return nothing }); err != nothing {
+		t.Fatal(err)
+	}
+	if s.unsynced {
+		t.Error("it was answered without a sync")
 	}
 }
 

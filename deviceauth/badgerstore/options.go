@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
@@ -84,6 +86,11 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 	}
 	if oldKey == nil || newKey == nil {
 		return errors.New("badger store: want the old key and the new one; a store that is not encrypted becomes so by a backup and a restore into a new directory")
+	}
+	for _, file := range []string{badger.ManifestFilename, badger.KeyRegistryFileName} {
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			return fmt.Errorf("badger store: there is no store in %s: %w", dir, err)
+		}
 	}
 	s, err := Open(Options{Dir: dir, EncryptionKey: from}) // takes the lock, and knows whether the key is the right one
 	if err != nil {

@@ -10,14 +10,16 @@ import (
 // error but the end of the process. So nothing is written where little is left.
 
 // reserve is what Badger may take at once: a memtable's log and its table, two
-// value logs, and a table of each level while they are merged.
+// value logs, and a table of each level while they are merged. A large store
+// merges more at a time, so half of what its tables take comes on top.
 const reserve = 64 << 20
 
-var errDiskFull = errors.New("badger store: less than 64 MiB are left on the disk; nothing is written until there is more")
+var errDiskFull = errors.New("badger store: too little is left on the disk; nothing is written until there is more")
 
 // space looks at what is left on the disk, not more often than need be.
 type space struct {
 	left func() (uint64, error)
+	size func() int64 // of the tables; nil: there are none yet
 
 	mu   sync.Mutex
 	next time.Time // when to look again
@@ -35,9 +37,21 @@ func (s *space) enough() error {
 		return s.err
 	}
 	s.next, s.err = now.Add(lookEvery), nil
-	left, err := s.left()
-	if err == nil && left < reserve {
-		s.err = errDiskFull
+	s.err = s.fits(reserve + s.tables()/2)
+	return s.err
+}
+
+func (s *space) tables() uint64 {
+	if s.size == nil {
+		return 0
 	}
-	return s.err // where nobody can tell what is left, Badger must see for itself
+	return uint64(s.size())
+}
+
+// fits wants so much to be left. Where nobody can tell, Badger must see for itself.
+func (s *space) fits(need uint64) error {
+	if left, err := s.left(); err == nil && left < need {
+		return errDiskFull
+	}
+	return nil
 }

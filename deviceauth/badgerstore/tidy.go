@@ -15,14 +15,19 @@ import (
 // tidyEvery is how much longer than it is needed a record may be on the disk.
 const tidyEvery = 24 * time.Hour
 
+// tidyFirst is so long after the start, for servers that are started anew
+// every day, and lets the start itself alone.
+const tidyFirst = 15 * time.Minute
+
 // tidy runs until Close, which waits for it.
 func (s *Store) tidy() {
-	tick := time.NewTicker(tidyEvery)
-	defer tick.Stop()
+	next := time.NewTimer(tidyFirst)
+	defer next.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-next.C:
 			s.dropExpired() // best effort: what stays goes tomorrow
+			next.Reset(tidyEvery)
 		case <-s.stop:
 			return
 		}
@@ -32,10 +37,16 @@ func (s *Store) tidy() {
 func (s *Store) dropExpired() error {
 	s.reads.RLock() // keeps the database open
 	defer s.reads.RUnlock()
-	if err := s.room.enough(); err != nil {
+	// Everything is written once more before the old is dropped, and the junk too.
+	if err := s.room.fits(reserve + 2*s.room.tables() + maxStirs*2*memTable); err != nil {
 		return err
 	}
 	for range maxStirs {
+		select {
+		case <-s.stop:
+			return nil
+		default:
+		}
 		tables := s.db.Levels()[0].NumTables
 		if err := s.stir(tables); err != nil {
 			return err

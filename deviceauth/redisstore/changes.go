@@ -24,7 +24,7 @@ type changes struct {
 	log     *slog.Logger
 
 	mu         sync.Mutex
-	freshUntil time.Time
+	heardAt    map[string]time.Time // by server: when what we last heard of ourselves was said
 	young, old map[deviceauth.ID]*deviceauth.Grant
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
@@ -78,8 +78,9 @@ func (c *changes) hear(ctx context.Context, heard <-chan any) {
 
 func (c *changes) take(text string) {
 	if own, ok := strings.CutPrefix(text, c.voice+" "); ok {
-		if since, err := strconv.ParseInt(own, 10, 64); err == nil {
-			c.heardMyself(c.began.Add(time.Duration(since)))
+		since, at, _ := strings.Cut(own, " ")
+		if said, err := strconv.ParseInt(since, 10, 64); err == nil {
+			c.heardMyself(at, c.began.Add(time.Duration(said)))
 		}
 		return
 	}
@@ -93,7 +94,7 @@ func (c *changes) speak(ctx context.Context) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for away := false; ; {
-		err := c.redis.Publish(ctx, c.channel, c.voice+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)).Err()
+		err := c.say(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -111,10 +112,57 @@ func (c *changes) speak(ctx context.Context) {
 	}
 }
 
-func (c *changes) heardMyself(at time.Time) {
+// say speaks at every server that says what changes: in a Cluster, all masters.
+func (c *changes) say(ctx context.Context) error {
+	cluster, ok := c.redis.(*redis.ClusterClient)
+	if !ok {
+		c.listenFor("")
+		return c.sayAt(ctx, c.redis, "")
+	}
+	var mu sync.Mutex
+	var masters []string
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		at := master.Options().Addr
+		mu.Lock()
+		masters = append(masters, at)
+		mu.Unlock()
+		return c.sayAt(ctx, master, at)
+	})
+	c.listenFor(masters...)
+	return err
+}
+
+func (c *changes) sayAt(ctx context.Context, server redis.Cmdable, at string) error {
+	return server.Publish(ctx, c.channel, c.voice+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)+" "+at).Err()
+}
+
+// listenFor says from which servers our voice must come back.
+func (c *changes) listenFor(servers ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.freshUntil = at.Add(fresh)
+	heard := map[string]time.Time{}
+	for _, at := range servers {
+		heard[at] = c.heardAt[at]
+	}
+	c.heardAt = heard
+}
+
+func (c *changes) heardMyself(at string, said time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if said.After(c.heardAt[at]) {
+		c.heardAt[at] = said
+	}
+}
+
+// isFresh reports whether every server's news have arrived of late.
+func (c *changes) isFresh(now time.Time) bool {
+	for _, said := range c.heardAt {
+		if !now.Before(said.Add(fresh)) {
+			return false
+		}
+	}
+	return len(c.heardAt) > 0
 }
 
 // heardOf lets go of a grant that has changed, and wakes its held polls.
@@ -131,7 +179,7 @@ func (c *changes) heardOf(id deviceauth.ID) {
 func (c *changes) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.freshUntil = time.Time{}
+	c.heardAt = map[string]time.Time{}
 	c.young, c.old, c.fetches = map[deviceauth.ID]*deviceauth.Grant{}, nil, map[deviceauth.ID]*fetch{}
 }
 
@@ -150,7 +198,7 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &fetch{c: c, id: id}
-	if !time.Now().Before(c.freshUntil) {
+	if !c.isFresh(time.Now()) {
 		return nil, f // not noted: nothing of it is kept
 	}
 	for _, kept := range []map[deviceauth.ID]*deviceauth.Grant{c.young, c.old} {

@@ -119,6 +119,12 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(u), nil
 }
 
+func older(version string, major, minor int) bool {
+	var a, b int
+	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
+	return n == 2 && (a < major || a == major && b < minor)
+}
+
 // startPatience is how long Open waits for a server that starts beside us.
 const startPatience = 10 * time.Second
 
@@ -142,6 +148,9 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		said[name] = value
+	}
+	if version := said["redis_version"]; older(version, 6, 2) {
+		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
 	if policy := said["maxmemory_policy"]; policy != "" && policy != "noeviction" {
 		log.Warn("redis may evict grants when its memory is full: set maxmemory-policy noeviction", "maxmemory_policy", policy)

@@ -1,10 +1,10 @@
 package redisstore
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,8 +15,11 @@ import (
 
 // swap replaces a value that is still what was read, and tells who listens. An
 // empty expectation means that there must be none; no expiry, that it stays.
+// Sent twice, as the library does in a Cluster when an answer is lost, it says
+// yes twice.
 var swap = redis.NewScript(`
 local now = redis.call("GET", KEYS[1]) or ""
+if now == ARGV[2] then return 1 end
 if now ~= ARGV[1] then return 0 end
 if ARGV[3] == "" then redis.call("SET", KEYS[1], ARGV[2])
 else redis.call("SET", KEYS[1], ARGV[2], "PXAT", ARGV[3]) end
@@ -31,28 +34,28 @@ const patience = 3 * time.Second
 // Update implements [deviceauth.Store]: compare and set, until nobody came
 // between.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	return s.insist(ctx, func(earlier *attempt) (*attempt, error) {
+	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
 		g, old, err := s.read(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if earlier.arrived(old) {
-			return earlier, nil
+		if unheard.arrived(old) {
+			return &attempt{done: true}, nil
 		}
-		hadPerson, wasPending := g.Person != nil, g.State == deviceauth.Pending
+		wasPending := g.State == deviceauth.Pending
 		if err := change(g); err != nil {
 			return nil, &refused{err}
 		}
-		value, err := json.Marshal(g)
+		value, err := encode(g)
 		if err != nil {
-			return nil, fmt.Errorf("redis store: encoding a grant: %w", err)
+			return nil, err
 		}
-		if !hadPerson && g.Person != nil {
+		if g.Person != nil {
 			if err := s.index(ctx, g); err != nil {
 				return nil, err
 			}
 		}
-		next := &attempt{value: string(value)}
+		next := &attempt{value: value}
 		err = s.swap(ctx, s.grantKey(id), old, next, expiry(g), s.prefix+"changes", message(g))
 		if err == nil && next.done && wasPending && g.State != deviceauth.Pending {
 			s.freeCode(ctx, g) // a hint: what is left of it expires with the code
@@ -65,69 +68,68 @@ func expiry(g *deviceauth.Grant) string {
 	return strconv.FormatInt(g.KeepUntil().Add(margin).UnixMilli(), 10)
 }
 
+// noteSubject adds a grant to a person's, with when it may be forgotten, and
+// drops those that have been: the key goes with the last of them.
+var noteSubject = redis.NewScript(`
+redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", ARGV[1])
+redis.call("ZADD", KEYS[1], ARGV[2], ARGV[3])
+local last = redis.call("ZRANGE", KEYS[1], -1, -1, "WITHSCORES")
+redis.call("PEXPIREAT", KEYS[1], last[2])
+return 1`)
+
 // index notes whose grant it is, before it is: an entry too many is looked at
 // again, one too few would hide a device from its person.
 func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
-	key, now := s.subjectKey(g.Person.Subject), time.Now()
-	const longest = 10 * 366 * 24 * time.Hour // no grant lives longer: deviceauth sees to that
-	_, err := s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now.Add(-longest).UnixMilli(), 10))
-		p.ZAdd(ctx, key, redis.Z{Score: float64(g.Created.UnixMilli()), Member: g.ID.String()})
-		p.Expire(ctx, key, longest)
-		return nil
-	})
-	return wrap(err)
+	return wrap(noteSubject.Run(ctx, s.redis, []string{s.subjectKey(g.Person.Subject)}, time.Now().UnixMilli(), expiry(g), g.ID.String()).Err())
 }
 
 // Change implements [deviceauth.Vault].
 func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	key := s.prefix + "v:" + name
-	return s.insist(ctx, func(earlier *attempt) (*attempt, error) {
+	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
 		text, err := s.redis.Get(ctx, key).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, wrap(err)
 		}
-		if earlier.arrived(text) {
-			return earlier, nil
+		if unheard.arrived(text) {
+			return &attempt{done: true}, nil
 		}
 		var old []byte
 		if err == nil {
-			old = []byte(text)
+			old = []byte(unmarked(text))
 		}
 		document, err := change(old)
 		if err != nil {
 			return nil, &refused{err}
 		}
-		next := &attempt{value: string(document), done: string(document) == text}
-		if next.done {
-			return next, nil
+		if old != nil && bytes.Equal(document, old) {
+			return &attempt{done: true}, nil
 		}
+		next := &attempt{value: marked(document)}
 		return next, s.swap(ctx, key, text, next, "", "", "")
 	})
 }
 
-// An attempt is a value that was sent. Whether it arrived is not known where
-// the connection broke before the answer.
+// An attempt is a value that was sent.
 type attempt struct {
 	value   string
 	done    bool
-	unknown bool
+	unheard bool // the connection broke before the answer
 }
 
-// arrived reports whether an attempt of which nothing was heard is what is
-// stored now.
-func (a *attempt) arrived(stored string) bool {
-	if a != nil && a.unknown && a.value == stored {
-		a.done = true
-		return true
-	}
-	return false
+// attempts are those that may have arrived, or may yet: a server that was held
+// up does in the end what it was sent before its client gave up on it. At most
+// one of them ever arrives, because each expects to find what was there before.
+type attempts []*attempt
+
+func (list attempts) arrived(stored string) bool {
+	return slices.ContainsFunc(list, func(a *attempt) bool { return a.value == stored })
 }
 
 func (s *Store) swap(ctx context.Context, key, old string, a *attempt, expires, channel, message string) error {
 	swapped, err := swap.Run(ctx, s.redis, []string{key}, old, a.value, expires, channel, message).Int()
 	if err != nil {
-		a.unknown = true
+		a.unheard = true
 		return wrap(err)
 	}
 	a.done = swapped == 1
@@ -140,10 +142,10 @@ type refused struct{ err error }
 func (r *refused) Error() string { return r.err.Error() }
 
 // insist tries until an attempt is done, the change refuses, or patience ends.
-func (s *Store) insist(ctx context.Context, try func(earlier *attempt) (*attempt, error)) error {
-	var earlier *attempt
-	for deadline, pause := time.Now().Add(patience), 10*time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		next, err := try(earlier)
+func (s *Store) insist(ctx context.Context, try func(unheard attempts) (*attempt, error)) error {
+	var unheard attempts
+	for deadline, pause := time.Now().Add(patience), 10*time.Millisecond; ; {
+		next, err := try(unheard)
 		var no *refused
 		switch {
 		case errors.As(err, &no):
@@ -153,16 +155,16 @@ func (s *Store) insist(ctx context.Context, try func(earlier *attempt) (*attempt
 		case err == nil && next.done:
 			return nil
 		case err == nil:
-			earlier, pause = nil, 0 // somebody came between: at once again
-			continue
+			continue // somebody came between
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return err
 		}
-		if next != nil {
-			earlier = next
+		if next != nil && next.unheard {
+			unheard = append(unheard, next)
 		}
 		select {
 		case <-time.After(pause):
+			pause = min(2*pause, 200*time.Millisecond)
 		case <-ctx.Done():
 		}
 	}
