@@ -144,6 +144,9 @@ func TestPersonAllowsInABrowserAndTheGadgetChangesByItself(t *testing.T) {
 	if person != "Alice Example" || !strings.Contains(products, "Chai") || !strings.Contains(seen, "alice@example.com") {
 		t.Errorf("the gadget greets %q, lists %q, and the API saw %q", person, products, seen)
 	}
+	do(t, phone, chromedp.Click(`a[href$="/device/connections"]`), chromedp.WaitVisible(".devices button"))
+	shot(t, phone, "devices")
+	do(t, phone, chromedp.Click(".devices button"), chromedp.WaitVisible("#none"))
 	do(t, gadget, chromedp.Click("#sign-out"), chromedp.WaitVisible(`body[data-state="waiting"] #user-code`))
 }
 

@@ -54,6 +54,7 @@ func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, 
 // page, without either standing in an address, a log or a history.
 type flow struct {
 	Code    string    `json:"code,omitempty"` // as it was typed
+	Next    string    `json:"next,omitempty"` // after the sign-in, where no code waits
 	Outcome string    `json:"outcome,omitempty"`
 	Device  string    `json:"device,omitempty"`
 	Expires time.Time `json:"expires"`

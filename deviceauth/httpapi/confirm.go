@@ -86,8 +86,14 @@ func ago(d time.Duration) string {
 		return "a minute ago"
 	case minutes < 60:
 		return fmt.Sprintf("%d minutes ago", minutes)
+	case minutes < 2*60:
+		return "an hour ago"
+	case minutes < 24*60:
+		return fmt.Sprintf("%d hours ago", minutes/60)
+	case minutes < 2*24*60:
+		return "a day ago"
 	}
-	return "more than an hour ago"
+	return fmt.Sprintf("%d days ago", minutes/60/24)
 }
 
 // decide takes the answer: to the request that the page showed, whatever other

@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ func TestEveryPageHasItsHeaders(t *testing.T) {
 		}
 	}
 	visit("/device")
+	visit("/device/connections")
 	visit("/device/sign-in")
 	visit("/device/callback?state=x")
 	b.in()
@@ -337,5 +339,75 @@ func TestAssetsAreAskedForOnce(t *testing.T) {
 	}
 	if w := s.get("/device/style.css", "If-None-Match", etag); w.Code != 304 || w.Body.Len() > 0 {
 		t.Errorf("%d with %d bytes", w.Code, w.Body.Len())
+	}
+}
+
+// connect goes all the way with a new device.
+func (b *browser) connect() (deviceCode, access string) {
+	b.Helper()
+	_, code := b.ask()
+	b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}})
+	return code, says(b.T, b.poll(code))["access_token"].(string)
+}
+
+var deviceButton = regexp.MustCompile(`name="device" value="([^"]+)"`)
+
+func (b *browser) devices() (ids []string) {
+	b.open("/device/connections")
+	for _, button := range deviceButton.FindAllStringSubmatch(b.page, -1) {
+		if button[1] != "all" {
+			ids = append(ids, button[1])
+		}
+	}
+	return ids
+}
+
+func (s *site) admits(access string) bool {
+	_, err := s.engine.Admit(s.Context(), access, deviceauth.Requirement{})
+	return err == nil
+}
+
+// protocol 24, 38
+func TestPersonSeesTheirDevicesAndCutsThemOff(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.open("/device/connections") // leads to the sign-in, and back
+	b.open("/device/sign-in?with=work")
+	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
+	b.sees(200, "No device is connected")
+	_, first := b.connect()
+	_, second := b.connect()
+	_, third := b.connect()
+	ids := b.devices()
+	for _, want := range []string{"TV &lt;b&gt;", "by Maker", "Read &lt;everything&gt;", "Connected just now from 192.0.2.7, last used just now"} {
+		b.sees(200, want)
+	}
+	if len(ids) != 3 {
+		t.Fatalf("%d devices are shown", len(ids))
+	}
+	b.submit("/device/connections", url.Values{"device": {ids[0]}})
+	b.sees(403, "out of date") // without the ticket
+	b.open("/device/connections")
+	ticket := b.ticket()
+	b.submit("/device/connections", url.Values{"ticket": {ticket}, "device": {ids[0]}})
+	if left := b.devices(); len(left) != 2 || s.admits(third) || !s.admits(first) || !s.admits(second) {
+		t.Errorf("after one is cut off: %d are shown", len(left))
+	}
+	for device, status := range map[string]int{ids[0]: 200, "x": 403, strings.Repeat("A", 22): 404} {
+		if b.submit("/device/connections", url.Values{"ticket": {ticket}, "device": {device}}); b.status != status {
+			t.Errorf("device %q: %d, want %d", device, b.status, status)
+		}
+	}
+	s.signIn.person = &deviceauth.Person{Subject: "work|2", Upstream: "work", User: "bob", Claims: s.signIn.person.Claims}
+	other := s.browser()
+	other.in()
+	_, bobs := other.connect()
+	other.open("/device/connections")
+	other.submit("/device/connections", url.Values{"ticket": {other.ticket()}, "device": {ids[1]}})
+	other.sees(404, "not among the devices")
+	b.submit("/device/connections", url.Values{"ticket": {ticket}, "device": {"all"}})
+	b.sees(200, "No device is connected")
+	if s.admits(first) || s.admits(second) || !s.admits(bobs) {
+		t.Error("all of one person's devices, and nobody else's, are to be cut off")
 	}
 }

@@ -47,6 +47,7 @@ var notices = map[string]notice{
 	"not_permitted": {http.StatusForbidden, "This account may not connect devices", "You are signed in, but this account is not among those that may connect devices here. Ask whoever runs this service, or use another account.", "Use another account", "/sign-in?switch=1"},
 	"decided":       {http.StatusConflict, "This request has been answered", "Somebody has answered it already, or it has expired. Nothing was changed.", "Connect another device", ""},
 	"other_network": {http.StatusForbidden, "This device is in another network", "It may be connected only from its own network. If somebody sent you this code, do not use it.", "Type another code", ""},
+	"not_connected": {http.StatusNotFound, "This device is not connected", "It is not among the devices of this account. Nothing was changed.", "Your devices", "/connections"},
 	"foreign":       {http.StatusForbidden, "That did not come from this page", "", "Start again", ""},
 	"stale":         {http.StatusForbidden, "This page is out of date", "", "Start again", ""},
 	"stale_sign_in": {http.StatusBadRequest, "This sign-in is over", "", "Sign in again", "/sign-in"},

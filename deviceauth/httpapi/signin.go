@@ -109,9 +109,12 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := h.cfg.Paths.Device
-	if h.flow(r).Code != "" {
+	next, f := h.cfg.Paths.Device, h.flow(r)
+	switch {
+	case f.Code != "":
 		next += "/confirm"
+	case f.Next == nextConnections:
+		next += "/connections"
 	}
 	return redirect(next).cookies(used...).cookies(cookies...), nil
 }

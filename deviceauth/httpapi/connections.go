@@ -1,0 +1,93 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// connectionsView is the list of a person's devices.
+type connectionsView struct {
+	Devices []connection
+	Person  string
+	Ticket  string
+}
+
+// A connection is one device of a person.
+type connection struct {
+	ID, Device, Maker, Logo string
+	Scopes                  []string
+	Since, Used, From       string
+}
+
+// The flow's next page after a sign-in, where it is not the question.
+const nextConnections = "connections"
+
+// connectionsPage shows a person's devices.
+func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
+	s := h.session(r)
+	if s == nil {
+		cookies, err := h.keepFlow(r, flow{Next: nextConnections})
+		if err != nil {
+			return nil, err
+		}
+		return redirect(h.cfg.Paths.Device + "/sign-in").cookies(cookies...), nil
+	}
+	grants, err := h.cfg.Engine.Connections(r.Context(), s.Person)
+	if err != nil {
+		return nil, err
+	}
+	v := connectionsView{Person: s.Person.Name()}
+	for _, g := range grants {
+		v.Devices = append(v.Devices, h.connection(g))
+	}
+	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
+		return nil, err
+	}
+	return h.pages.render(http.StatusOK, "connections", "Your devices", v)
+}
+
+func (h *Handler) connection(g *deviceauth.Grant) connection {
+	c := connection{
+		ID: g.ID.String(), Device: g.ClientID, Scopes: h.cfg.Engine.Texts(g.Scope),
+		Since: ago(time.Since(g.Redeemed)), Used: ago(time.Since(g.Used())), From: address(g.From),
+	}
+	if client, ok := h.cfg.Engine.Client(g.ClientID); ok {
+		c.Device, c.Maker, c.Logo = client.Name, client.Maker, client.Logo
+	}
+	return c
+}
+
+// disconnect cuts off one device, or all of them. Whose they are is asked of
+// the grants, not of the form.
+func (h *Handler) disconnect(r *http.Request) (*answer, error) {
+	if err := h.form(r); err != nil {
+		return nil, err
+	}
+	s, _, err := h.presented(r)
+	if err != nil {
+		return nil, err
+	}
+	ids := []string{r.PostFormValue("device")}
+	if ids[0] == "all" {
+		grants, err := h.cfg.Engine.Connections(r.Context(), s.Person)
+		if err != nil {
+			return nil, err
+		}
+		ids = nil
+		for _, g := range grants {
+			ids = append(ids, g.ID.String())
+		}
+	}
+	for _, text := range ids {
+		id, err := deviceauth.ParseID(text)
+		if err != nil {
+			return nil, errStale
+		}
+		if err := h.cfg.Engine.Disconnect(r.Context(), s.Person, id); err != nil {
+			return nil, err
+		}
+	}
+	return redirect(h.cfg.Paths.Device + "/connections"), nil
+}
