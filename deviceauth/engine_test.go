@@ -471,6 +471,25 @@ func TestPersonBarredBeforeRedemptionGivesNoToken(t *testing.T) {
 	})
 }
 
+// protocol 23
+func TestPersonBarredLaterLosesTheDeviceAtItsNextRefresh(t *testing.T) {
+	in(t, func(w *world) {
+		tokens := w.tokens()
+		w.anew(func(c *deviceauth.Config) {
+			c.Allow = map[string][]deviceauth.Allow{"work": {{Claim: "email", Patterns: []string{"*@elsewhere.example"}}}}
+		})
+		w.wants("", w.admit(tokens.AccessToken))
+		for range 2 {
+			_, err := w.refresh(tokens.RefreshToken, "")
+			w.wants("invalid_grant", err)
+		}
+		w.wants("invalid_token", w.admit(tokens.AccessToken))
+		if w.events[len(w.events)-1] != deviceauth.EventBarred {
+			w.Errorf("events %v", w.events)
+		}
+	})
+}
+
 // protocol 18: a client that was taken out of the configuration hears the end,
 // and its makers are not sent looking for a mistake; others hear nothing of it.
 func TestClientWithdrawnBeforeRedemptionIsDenied(t *testing.T) {

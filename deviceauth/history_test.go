@@ -152,17 +152,17 @@ func (h *history) rotate() (string, error) {
 		successor = h.tokens[len(h.tokens)-1] // derived from what is presented, so the same again
 	}
 	wasActive, idle := h.g.State == Active, h.g.Refresh != nil && !h.now.Before(h.g.Refresh.Idle)
-	scope := []Scope{"", "read", "admin"}[h.rand.IntN(3)]
+	scope, permitted := []Scope{"", "read", "admin"}[h.rand.IntN(3)], h.rand.IntN(20) > 0
 	err := h.g.Rotate(h.now, Rotation{
-		ClientID: "tv", Presented: presented, Successor: successor, Scope: scope, Idle: 30 * day, Grace: grace, AccessUntil: h.now.Add(15 * time.Minute),
+		ClientID: "tv", Permitted: func(*Person) bool { return permitted }, Presented: presented, Successor: successor, Scope: scope, Idle: 30 * day, Grace: grace, AccessUntil: h.now.Add(15 * time.Minute),
 	})
 	retry := age == 1 && h.now.Sub(h.rotated) < grace
 	switch {
-	case err == nil && (!wasActive || idle || scope == "admin" || age > 0 && !retry):
+	case err == nil && (!wasActive || idle || !permitted || scope == "admin" || age > 0 && !retry):
 		h.Error("tokens for a refresh token that is spent, over or asks for more")
 	case err == nil && age == 0:
 		h.tokens, h.rotated = append(h.tokens, successor), h.now
-	case wasActive && !idle && age > 0 && !retry && h.g.State != Revoked:
+	case wasActive && !idle && (!permitted || age > 0 && !retry) && h.g.State != Revoked:
 		h.Error("a replay did not end the grant")
 	case errors.Is(err, errWider) && h.g.State != Active:
 		h.Error("asking for more ended the grant")

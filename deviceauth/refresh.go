@@ -54,21 +54,29 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, sco
 	}
 	tokens.RefreshToken = e.refresh.refreshToken(successor)
 	rotation := Rotation{
-		ClientID: g.ClientID, Presented: presented.digest(), Successor: successor.digest(), Scope: scope,
+		ClientID: g.ClientID, Permitted: e.Permits, Presented: presented.digest(), Successor: successor.digest(), Scope: scope,
 		Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace, AccessUntil: tokens.until,
 	}
 	if e.cfg.Live.undelivered.rotation(g, rotation.Presented, now) {
 		rotation.Grace = max(rotation.Grace, patience) // nobody has heard of the successor
 	}
-	after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Rotate(now, rotation) })
+	ended := false
+	after, err := e.apply(ctx, g.ID, func(g *Grant) error {
+		before := g.State
+		err := g.Rotate(now, rotation)
+		ended = g.State != before
+		return err
+	})
 	switch {
 	case after == nil && Refused(err) == nil && !errors.Is(err, ErrNotFound):
 		e.cfg.Live.undelivered.note(g.ID, handout{presented: rotation.Presented}, now)
 		return nil, err
-	case after == nil || err != nil && !errors.Is(err, errSpent):
-		return nil, err
-	case err != nil:
+	case ended && after.Reason == ReasonBarred:
+		e.tell(EventBarred, after, after.Person)
+	case ended:
 		e.tell(EventReplayed, after, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	e.cfg.Live.undelivered.forget(g.ID)

@@ -13,12 +13,13 @@ var (
 // A Rotation is a device's attempt to refresh.
 type Rotation struct {
 	ClientID    string
-	Presented   Digest        // of the refresh token presented
-	Successor   Digest        // of the one that is to follow it
-	Scope       Scope         // what this access token is to be good for; empty: all
-	Idle        time.Duration // how long the successor lives unused
-	Grace       time.Duration // how long the predecessor is a retry and not a theft
-	AccessUntil time.Time     // end of the access token that stands ready
+	Presented   Digest             // of the refresh token presented
+	Successor   Digest             // of the one that is to follow it
+	Permitted   func(*Person) bool // may this person still approve?
+	Scope       Scope              // what this access token is to be good for; empty: all
+	Idle        time.Duration      // how long the successor lives unused
+	Grace       time.Duration      // how long the predecessor is a retry and not a theft
+	AccessUntil time.Time          // end of the access token that stands ready
 }
 
 // Rotate answers a refresh (RFC 6749 §6, RFC 9700 §4.14.2). The successor is
@@ -29,6 +30,9 @@ func (g *Grant) Rotate(now time.Time, r Rotation) error {
 	case g.ClientID != r.ClientID || g.Refresh == nil:
 		return errUnknownToken
 	case g.State != Active || !now.Before(g.Refresh.Idle):
+		return errOver
+	case !r.Permitted(g.Person):
+		g.end(now, ReasonBarred)
 		return errOver
 	case g.Refresh.Current.equal(r.Presented):
 		return g.rotate(now, r)

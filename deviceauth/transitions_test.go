@@ -47,7 +47,7 @@ func redemption() Redemption {
 }
 
 func rotation(presented Digest) Rotation {
-	return Rotation{ClientID: "tv", Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
+	return Rotation{ClientID: "tv", Permitted: func(*Person) bool { return true }, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
 }
 
 // events are all that can happen to a grant.
@@ -84,6 +84,11 @@ var events = []struct {
 	{"the device refreshes again with the token before, late", func(g *Grant) error { return g.Rotate(noon.Add(time.Minute), rotation(before)) }},
 	{"an older token is presented", func(g *Grant) error { return g.Rotate(noon, rotation(digest([]byte("an older token")))) }},
 	{"the device refreshes after its idle time", func(g *Grant) error { return g.Rotate(noon.Add(day), rotation(current)) }},
+	{"the device refreshes, the person may no longer approve", func(g *Grant) error {
+		r := rotation(current)
+		r.Permitted = func(*Person) bool { return false }
+		return g.Rotate(noon, r)
+	}},
 	{"another client refreshes", func(g *Grant) error { r := rotation(current); r.ClientID = "printer"; return g.Rotate(noon, r) }},
 	{"the device or a person revokes", func(g *Grant) error { return g.Revoke(noon, ReasonRevoked) }},
 }
