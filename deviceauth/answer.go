@@ -35,9 +35,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 		return nil, &Throttled{Refusal{"too_many_guesses", "too many wrong codes"}, wait}
 	}
 	g, err := e.waiting(ctx, r.Code, now)
-	if !errors.Is(err, errNoSuchCode) {
-		e.cfg.Live.rightGuess(ctx, limits, now)
-	}
+	e.cfg.Live.guessed(ctx, limits, errors.Is(err, errNoSuchCode))
 	return g, err
 }
 

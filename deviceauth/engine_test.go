@@ -762,6 +762,38 @@ func TestGuessingIsStopped(t *testing.T) {
 	})
 }
 
+// protocol 36: of guesses that arrive together no more are looked at than may be
+// wrong, and codes that are right are found, however many are typed at once.
+func TestGuessesAtOnceAreCounted(t *testing.T) {
+	in(t, func(w *world) {
+		const many = 64
+		right, found, refused := make([]*deviceauth.Authorization, many), make(chan error, many), make(chan error, many)
+		for i := range right {
+			right[i] = w.authorize()
+		}
+		for _, a := range right {
+			go func() { _, err := w.inspect(alice, a.UserCode); found <- err }()
+		}
+		for range many {
+			w.wants("", <-found)
+		}
+		for range many {
+			go func() { _, err := w.inspect(alice, "BBBB-BBBB"); refused <- err }()
+		}
+		unknown := 0
+		for range many {
+			if err := <-refused; deviceauth.Refused(err).Code == "unknown_code" {
+				unknown++
+			} else {
+				w.wants("too_many_guesses", err)
+			}
+		}
+		if unknown != 5 {
+			w.Errorf("%d wrong codes were looked at, want 5", unknown)
+		}
+	})
+}
+
 // protocol 38
 func TestSecondDecisionChangesNothing(t *testing.T) {
 	in(t, func(w *world) {

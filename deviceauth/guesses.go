@@ -16,10 +16,11 @@ type guesses struct {
 	counts map[string]*guessCount
 }
 
-// guessCount is a window that opens at the first wrong code.
+// guessCount is a window that opens at the first guess.
 type guessCount struct {
-	wrong int
-	ends  time.Time
+	wrong   int
+	looking int // guesses of which nobody knows yet
+	ends    time.Time
 }
 
 // A guessLimit is how many wrong codes one key may have in one window.
@@ -53,31 +54,58 @@ func neighbourhood(addr netip.Addr) string {
 }
 
 // guess counts a guess before it is looked at, so that of many at once none
-// slips through, or returns how long to wait. Where gateways share a store they
-// count together; while that is away each counts for itself, as it always does.
-func (l *Live) guess(ctx context.Context, list []guessLimit, now time.Time) (wait time.Duration) {
-	if wait = l.guesses.take(list, now); wait > 0 || l.shared == nil {
-		return wait
+// slips through, or returns how long to wait. A guess that others stand before
+// waits for them: they may be right, and then it has its turn. Where gateways
+// share a store they count together; while that is away each counts for itself.
+func (l *Live) guess(ctx context.Context, list []guessLimit, now time.Time) time.Duration {
+	for turn := 0; ; turn++ {
+		wait, busy := l.guesses.take(list, now)
+		if wait == 0 {
+			if wait = l.countTogether(ctx, list, now); wait == 0 {
+				return 0
+			}
+			l.guesses.settle(list, false)
+			busy = true // who knows what others look at
+		}
+		if !busy || turn == guessTurns {
+			return wait
+		}
+		select {
+		case <-time.After(guessTurn):
+		case <-ctx.Done():
+			return wait
+		}
+	}
+}
+
+// A look-up takes milliseconds; this is how long it is waited for.
+const (
+	guessTurns = 20
+	guessTurn  = 10 * time.Millisecond
+)
+
+// countTogether counts a guess in the store that gateways share.
+func (l *Live) countTogether(ctx context.Context, list []guessLimit, now time.Time) (wait time.Duration) {
+	if l.shared == nil {
+		return 0
 	}
 	for i, limit := range list {
 		count, err := l.shared.CountUp(ctx, limit.key, limit.window)
 		if err == nil && count.N > limit.most {
-			wait = max(wait, count.Ends.Sub(now), time.Second)
-			l.guesses.putBack(list, now)
 			for _, counted := range list[:i+1] {
 				l.shared.CountDown(ctx, counted.key)
 			}
-			return wait
+			return max(count.Ends.Sub(now), time.Second)
 		}
 	}
 	return 0
 }
 
-// rightGuess takes back the one that was counted for a code that was right, or
-// that nobody could look up. What was wrong before stays counted.
-func (l *Live) rightGuess(ctx context.Context, list []guessLimit, now time.Time) {
-	l.guesses.putBack(list, now)
-	if l.shared == nil {
+// guessed ends a guess. One that was wrong stays counted; one that was right
+// takes back what was counted for it, and nothing else.
+func (l *Live) guessed(ctx context.Context, list []guessLimit, wrong bool) {
+	l.guesses.settle(list, wrong)
+	if l.shared == nil || wrong {
 		return
 	}
 	for _, limit := range list {
@@ -85,36 +113,52 @@ func (l *Live) rightGuess(ctx context.Context, list []guessLimit, now time.Time)
 	}
 }
 
-// take counts one more, or returns how long to wait.
-func (g *guesses) take(list []guessLimit, now time.Time) (longest time.Duration) {
+// take notes a guess under way, or returns how long to wait; busy says that
+// some of what stands before it may yet turn out to be right.
+func (g *guesses) take(list []guessLimit, now time.Time) (wait time.Duration, busy bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	busy = true
 	for _, limit := range list {
-		if c := g.counts[limit.key]; c != nil && c.wrong >= limit.most {
-			longest = max(longest, c.ends.Sub(now))
+		c := g.counts[limit.key]
+		if c == nil || !now.Before(c.ends) || c.wrong+c.looking < limit.most {
+			continue
 		}
+		wait = max(wait, c.ends.Sub(now))
+		busy = busy && c.wrong < limit.most
 	}
-	if longest > 0 {
-		return longest
+	if wait > 0 {
+		return wait, busy
 	}
 	for _, limit := range list {
 		c := g.counts[limit.key]
-		if c == nil || !now.Before(c.ends) {
+		if c == nil {
 			g.sweep(now)
-			c = &guessCount{ends: now.Add(limit.window)}
+			c = new(guessCount)
 			g.counts[limit.key] = c
 		}
-		c.wrong++
+		if !now.Before(c.ends) {
+			c.wrong, c.ends = 0, now.Add(limit.window)
+		}
+		c.looking++
 	}
-	return 0
+	return 0, false
 }
 
-func (g *guesses) putBack(list []guessLimit, now time.Time) {
+func (g *guesses) settle(list []guessLimit, wrong bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, limit := range list {
-		if c := g.counts[limit.key]; c != nil && c.wrong > 0 && now.Before(c.ends) {
-			c.wrong--
+		c := g.counts[limit.key]
+		if c == nil {
+			continue
+		}
+		c.looking--
+		if wrong {
+			c.wrong++
+		}
+		if c.wrong == 0 && c.looking <= 0 {
+			delete(g.counts, limit.key)
 		}
 	}
 }
@@ -126,7 +170,7 @@ func (g *guesses) sweep(now time.Time) {
 		if looks--; looks < 0 {
 			return
 		}
-		if !now.Before(c.ends) || len(g.counts) >= maxGuessers && key != "all" {
+		if c.looking == 0 && (!now.Before(c.ends) || len(g.counts) >= maxGuessers && key != "all") {
 			delete(g.counts, key)
 		}
 	}

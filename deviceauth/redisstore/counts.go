@@ -24,9 +24,12 @@ func (s *Store) CountUp(ctx context.Context, key string, window time.Duration) (
 	return deviceauth.Count{N: int(answer[0]), Ends: time.Now().Add(time.Duration(answer[1]) * time.Millisecond)}, nil
 }
 
-// countDown makes no key that is not there: it would never expire.
+// countDown makes no key that is not there: it would never expire; and leaves
+// none that counts nothing.
 var countDown = redis.NewScript(`
-if tonumber(redis.call("GET", KEYS[1]) or "0") > 0 then return redis.call("DECR", KEYS[1]) end
+local n = tonumber(redis.call("GET", KEYS[1]) or "0")
+if n > 1 then return redis.call("DECR", KEYS[1]) end
+redis.call("DEL", KEYS[1])
 return 0`)
 
 // CountDown implements [deviceauth.Shared].
