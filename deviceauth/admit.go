@@ -58,7 +58,7 @@ func (e *Engine) living(ctx context.Context, token string) (*AccessClaims, *Gran
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := e.cfg.Store.Get(ctx, claims.Grant)
+	g, err := e.redeemed(ctx, claims.Grant)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, err
 	}
@@ -66,6 +66,17 @@ func (e *Engine) living(ctx context.Context, token string) (*AccessClaims, *Gran
 		return nil, nil, errBadToken
 	}
 	return claims, g, nil
+}
+
+// redeemed returns the grant of a token of ours. Since there is one, the grant
+// was redeemed: where the store does not know that yet, it is asked again in
+// the way that is never behind.
+func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
+	g, err := e.cfg.Store.Get(ctx, id)
+	if err != nil || !g.Redeemed.IsZero() {
+		return g, err
+	}
+	return e.apply(ctx, id, func(*Grant) error { return nil })
 }
 
 // verified returns the claims of a token that is ours and in time.

@@ -968,3 +968,34 @@ func TestRefreshThatWasKeptAndNotGivenIsNoTheft(t *testing.T) {
 		w.wants("invalid_token", w.admit(third.AccessToken))
 	})
 }
+
+// A store that is behind shows a grant as it was before its redemption.
+type behind struct {
+	deviceauth.Store
+	before *deviceauth.Grant
+}
+
+func (b *behind) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	if b.before != nil && b.before.ID == id {
+		g := *b.before
+		return &g, nil
+	}
+	return b.Store.Get(ctx, id)
+}
+
+// protocol 19: a token is good at every gateway from the moment it is given.
+func TestNewTokenIsGoodWhereItsRedemptionIsNotKnownYet(t *testing.T) {
+	in(t, func(w *world) {
+		a := w.authorize()
+		g, err := w.inspect(alice, a.UserCode)
+		w.wants("", err)
+		pending := *g
+		w.answer(a, true)
+		tokens, err := w.poll(a)
+		w.wants("", err)
+		w.anew(func(c *deviceauth.Config) { c.Store = &behind{w.store, &pending} })
+		w.wants("", w.admit(tokens.AccessToken))
+		_, err = w.refresh(tokens.RefreshToken, "")
+		w.wants("", err)
+	})
+}

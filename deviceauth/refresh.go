@@ -32,7 +32,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if !ok {
 		return nil, errUnknownToken
 	}
-	g, err := e.cfg.Store.Get(ctx, presented.id)
+	g, err := e.redeemed(ctx, presented.id)
 	if errors.Is(err, ErrNotFound) || err == nil && (g.Person == nil || g.ClientID != client.ID) {
 		return nil, errUnknownToken
 	}

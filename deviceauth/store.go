@@ -22,7 +22,9 @@ type Store interface {
 	// a grant that still waits for it. A grant just created need not survive
 	// a power loss: its device asks again.
 	Create(ctx context.Context, g *Grant) error
-	// Get returns the grant, or ErrNotFound.
+	// Get returns the grant, or ErrNotFound. Where gateways share a store it
+	// may be behind what another of them did, by a second at most; what change
+	// of Update sees never is.
 	Get(ctx context.Context, id ID) (*Grant, error)
 	// ByUserCode returns the pending grant that waits for the code, or
 	// ErrNotFound: also when it has been decided.

@@ -167,13 +167,19 @@ func (c *changes) isFresh(now time.Time) bool {
 
 // heardOf lets go of a grant that has changed, and wakes its held polls.
 func (c *changes) heardOf(id deviceauth.ID) {
+	c.forget(id)
 	c.mu.Lock()
-	delete(c.young, id)
-	delete(c.old, id)
-	delete(c.fetches, id)
 	listener := c.listener
 	c.mu.Unlock()
 	listener(id)
+}
+
+func (c *changes) forget(id deviceauth.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.young, id)
+	delete(c.old, id)
+	delete(c.fetches, id)
 }
 
 func (c *changes) forgetAll() {

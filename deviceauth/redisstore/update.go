@@ -34,6 +34,7 @@ const patience = 3 * time.Second
 // Update implements [deviceauth.Store]: compare and set, until nobody came
 // between.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	defer s.changes.forget(id) // the news of it may take a moment to come back
 	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
 		g, old, err := s.read(ctx, id)
 		if err != nil {
