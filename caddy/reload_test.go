@@ -126,13 +126,11 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 	work(func() int { mine = g.refresh(mine.Refresh); return mine.Status })
 	work(func() int { time.Sleep(10 * time.Millisecond); g.device(); return http.StatusOK })
 	settle := func() (goroutines, files int) {
-		for range 100 { // old servers take a moment to go
+		goroutines, files = g.weight()
+		for range 40 { // the least of two seconds: what comes and goes is no leak, and hides none
 			time.Sleep(50 * time.Millisecond)
 			n, f := g.weight()
-			if n == goroutines && f == files {
-				break
-			}
-			goroutines, files = n, f
+			goroutines, files = min(goroutines, n), min(files, f)
 		}
 		return goroutines, files
 	}
@@ -160,7 +158,7 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 	n, f := settle()
 	t.Logf("%d reloads, %d requests meanwhile, %d connections broken; goroutines %d, then %d; open files %d, then %d",
 		*reloads, asked.Load(), client.broken.Load(), goroutines, n, files, f)
-	if n > goroutines+20 || f > files+20 {
+	if n > goroutines+10 || f > files+10 { // less than one for each reload
 		t.Errorf("something stays: goroutines %d, then %d; open files %d, then %d", goroutines, n, files, f)
 	}
 }

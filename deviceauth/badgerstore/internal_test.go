@@ -147,21 +147,23 @@ func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 
 // A grant that was active when the backup was made, and is long over now.
 func TestOldGrantsOfABackupEnd(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir()})
-	g := active("BCDFGHJK")
-	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 2*time.Second)
-	if err := s.put(t.Context(), g); err != nil {
-		t.Fatal(err)
-	}
-	var backup bytes.Buffer
-	if err := s.Backup(t.Context(), &backup); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(time.Until(g.KeepUntil()))
-	done, err := Restore(t.Context(), Options{Dir: filepath.Join(t.TempDir(), "restored") + "/"}, &backup, true)
-	if err != nil || done != (Restored{0, 0, 1}) {
-		t.Errorf("%+v, %v", done, err)
-	}
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Options{Dir: filepath.Join(dir, "store")})
+		g := active("BCDFGHJK")
+		if err := s.put(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		var backup bytes.Buffer
+		if err := s.Backup(t.Context(), &backup); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(g.KeepUntil()))
+		done, err := Restore(t.Context(), Options{Dir: filepath.Join(dir, "restored") + "/"}, &backup, true)
+		if err != nil || done != (Restored{0, 0, 1}) {
+			t.Errorf("%+v, %v", done, err)
+		}
+	})
 }
 
 // A commit whose sync failed is synced before anything that may rest on it is

@@ -107,6 +107,17 @@ func Cluster(t testing.TB) (servers []*Server) {
 	return servers
 }
 
+// Replicated returns when the replica has all that the server has.
+func (s *Server) Replicated() {
+	s.t.Helper()
+	s.until("the replica has caught up", func(ctx context.Context, c *redis.Client) bool {
+		info := c.Info(ctx, "replication").Val()
+		_, offset, _ := strings.Cut(info, "master_repl_offset:")
+		offset, _, _ = strings.Cut(offset, "\r")
+		return offset != "" && strings.Contains(info, ",offset="+offset+",")
+	})
+}
+
 func (s *Server) with(do func(*redis.Client)) {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
 	defer client.Close()
