@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -62,6 +63,10 @@ type App struct {
 	// device's: off, warn or require. Default: warn.
 	Network deviceauth.Network `json:"network,omitempty"`
 
+	// Networks (CIDR) within which any two addresses are in the same network:
+	// an office, a campus, a VPN.
+	Networks []string `json:"networks,omitempty"`
+
 	// Other products whose devices are served as well, at the paths and in
 	// the manner of these: auth0, codeontime, entra, github, google.
 	Dialects []string `json:"dialects,omitempty"`
@@ -86,7 +91,9 @@ type App struct {
 	decided func()  // closes ready: requests that wait for Start go on, whatever came of it
 	server  *server // set before ready is closed; nil where Start failed
 
-	stopTending func() // set by Start
+	emit        func(name string, data map[string]any)
+	herald      *herald // set by Start
+	stopTending func()  // set by Start
 }
 
 // CaddyModule returns the module's registration.
@@ -118,7 +125,15 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("loading the store: %w", err)
 	}
+	if advice := a.Brand.Advice(); advice != "" {
+		a.log.Warn(advice)
+	}
 	a.store = module.(Store)
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	a.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
 	a.line, err = lineOf(a.Issuer)
 	return err
 }
@@ -156,13 +171,13 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.engine.Store, a.engine.Live, a.engine.Signer = a.place.backend, a.place.live, keys
+	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = a.place.backend, a.place.backend, a.place.live, keys
 	a.engine.RefreshKey, a.engine.Events = keys.Secret(keyring.PurposeRefresh), a.audit
-	engine, err := deviceauth.New(a.engine)
+	upstreams, err := a.upstreams(keys)
 	if err != nil {
 		return err
 	}
-	upstreams, err := a.upstreams()
+	engine, err := deviceauth.New(a.engine)
 	if err != nil {
 		return err
 	}
@@ -174,19 +189,41 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
+	a.herald = newHerald(a.emit)
 	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine)}
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)
 	return nil
 }
 
-func (a *App) upstreams() (list []deviceauth.Upstream, err error) {
+// upstreams makes the providers ready, and has the engine ask those that are
+// to be asked again.
+func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err error) {
+	asked := map[string]*upstreamidp.Provider{}
 	for i := range a.Upstreams {
-		u, err := upstreamidp.New(a.Upstreams[i].config())
+		c := a.Upstreams[i].config()
+		c.Vault, c.Key = a.place.backend, keys.Secret(keyring.PurposeUpstream)
+		for _, client := range a.Clients {
+			for _, rule := range client.Allow {
+				c.Claims = append(c.Claims, rule.Claim)
+			}
+		}
+		u, err := upstreamidp.New(c)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, u)
+		if c.Revalidate {
+			asked[c.ID] = u
+		}
+	}
+	if len(asked) > 0 {
+		a.engine.Revalidate = func(ctx context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
+			if u := asked[p.Upstream]; u != nil {
+				return u.Revalidate(ctx, p)
+			}
+			return p, nil
+		}
 	}
 	return list, nil
 }
@@ -229,6 +266,7 @@ func (a *App) Stop() error {
 		a.server.step(a.line)
 		a.server.engine.Close()
 		a.stopTending()
+		a.herald.end()
 	}
 	return nil
 }

@@ -117,6 +117,15 @@ func set(to *bool) func(*caddyfile.Dispenser) error {
 	}
 }
 
+// word reads the one argument that there is.
+func word(only string, to *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		var value string
+		*to = true
+		return oneOf(&value, only)(d)
+	}
+}
+
 // number reads a whole number above 0.
 func number(to *int) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {

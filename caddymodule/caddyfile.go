@@ -43,12 +43,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"wait":      durationOrOff(&a.Wait),
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
-		"network":   oneOf(&a.Network, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire),
+		"network":   network(&a.Network),
+		"networks":  checked(list(&a.Networks), func() error { _, err := parseNetworks("networks", a.Networks); return err }),
 		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer) }),
 		"brand":     checked(a.parseBrand, func() error { return a.Brand.Check() }),
 		"paths":     checked(a.parsePaths, func() error { return a.Paths.Check() }),
 		"store":     a.parseStore,
-	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "dialect"}}
+	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "dialect"}}
 	if err := b.read(d); err != nil {
 		return err
 	}
@@ -77,21 +78,24 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 		"client_id":     text(&u.ClientID),
 		"client_secret": optionalText(&u.ClientSecret),
 		"scopes":        list(&u.Scopes),
-		"allow":         u.parseAllow,
+		"allow":         parseAllow(&u.Allow),
 		"user":          text(&u.User),
+		"revalidate":    set(&u.Revalidate),
 	}, []string{"scopes", "allow"}}.read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err
 }
 
 // parseAllow reads `allow <claim> <pattern>...`.
-func (u *Upstream) parseAllow(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 {
-		return d.Err("allow: want a claim and one or more patterns")
+func parseAllow(to *[]deviceauth.Allow) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) < 2 {
+			return d.Err("allow: want a claim and one or more patterns")
+		}
+		*to = append(*to, deviceauth.Allow{Claim: args[0], Patterns: args[1:]})
+		return nil
 	}
-	u.Allow = append(u.Allow, deviceauth.Allow{Claim: args[0], Patterns: args[1:]})
-	return nil
 }
 
 // parseClient reads `client <id> { … }`.
@@ -113,9 +117,20 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"scopes": list(&c.Scopes),
 		"origin": list(&c.Origins),
 		"from":   list(&c.From),
-	}, []string{"scopes", "origin", "from"}}.read(d)
+
+		"allow":     parseAllow(&c.Allow),
+		"network":   network(&c.Network),
+		"lifetime":  block{"lifetime", map[string]func(*caddyfile.Dispenser) error{"device_code": duration(&c.DeviceCode)}, nil}.lineOrBlock,
+		"prefilled": word("off", &c.Typed),
+		"sign_in":   word("fresh", &c.Fresh),
+		"notify":    set(&c.Notify),
+	}, []string{"scopes", "origin", "from", "allow"}}.read(d)
 	a.Clients = append(a.Clients, c)
 	return err
+}
+
+func network(to *deviceauth.Network) func(*caddyfile.Dispenser) error {
+	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
 }
 
 // parseScope reads `scope <name> <text>`.
@@ -177,6 +192,8 @@ func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	return block{"brand", map[string]func(*caddyfile.Dispenser) error{
 		"logo":  text(&a.Brand.Logo),
 		"color": a.parseColor,
+
+		"templates": text(&a.Brand.Templates),
 	}, nil}.read(d)
 }
 

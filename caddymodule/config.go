@@ -32,6 +32,10 @@ type Upstream struct {
 	Allow []deviceauth.Allow `json:"allow,omitempty"`
 	// The claim that becomes Remote-User. Default: the subject.
 	User string `json:"user,omitempty"`
+	// Ask the provider at every refresh of a device who its person is now. One
+	// who was disabled there loses their devices. The provider must give
+	// refresh tokens (`offline_access`); they are kept sealed.
+	Revalidate bool `json:"revalidate,omitempty"`
 
 	clientID, secret string // resolved
 }
@@ -39,7 +43,7 @@ type Upstream struct {
 func (u *Upstream) config() upstreamidp.Config {
 	c := upstreamidp.Config{
 		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
-		Scopes: u.Scopes, UserClaim: u.User,
+		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate,
 	}
 	for _, rule := range u.Allow {
 		c.Claims = append(c.Claims, rule.Claim)
@@ -70,6 +74,20 @@ type Client struct {
 	Origins []string `json:"origins,omitempty"`
 	// Networks (CIDR) or addresses that it may ask from. None: anywhere.
 	From []string `json:"from,omitempty"`
+	// Who may approve it, of those whom their upstream lets: any rule that
+	// matches suffices. None: all of them.
+	Allow []deviceauth.Allow `json:"allow,omitempty"`
+	// What follows when a person approves it from another network: off, warn
+	// or require. Default: as for all clients.
+	Network deviceauth.Network `json:"network,omitempty"`
+	// How long its codes live. Default: as for all clients.
+	DeviceCode caddy.Duration `json:"device_code_lifetime,omitempty"`
+	// Its code has to be typed: no link or QR code brings it along.
+	Typed bool `json:"prefilled_off,omitempty"`
+	// Whoever approves it has to sign in anew at the upstream.
+	Fresh bool `json:"sign_in_fresh,omitempty"`
+	// Emit the event `device_connected` whenever one is connected.
+	Notify bool `json:"notify,omitempty"`
 
 	secret string // resolved
 }
@@ -165,6 +183,9 @@ func (a *App) config() (c deviceauth.Config, err error) {
 			return c, err
 		}
 	}
+	if c.Networks, err = parseNetworks("networks", a.Networks); err != nil {
+		return c, err
+	}
 	for _, s := range a.Scopes {
 		c.Scopes = append(c.Scopes, deviceauth.ScopeText{Scope: s.Name, Text: s.Text})
 	}
@@ -198,26 +219,33 @@ func orOff(d *caddy.Duration) time.Duration {
 func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
 		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
-		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins,
+		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
+		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh,
 	}
 	for _, o := range c.Origins {
 		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
 			return client, fmt.Errorf("client %s: origin %q: want scheme, host and port only, such as https://app.example.com", c.ID, o)
 		}
 	}
-	for _, text := range c.From {
-		network, err := parseNetwork(text)
-		if err != nil {
-			return client, fmt.Errorf("client %s: from %q: want a network such as 10.20.0.0/16, or an address", c.ID, text)
-		}
-		client.From = append(client.From, network)
-	}
-	return client, nil
+	var err error
+	client.From, err = parseNetworks("client "+c.ID+": from", c.From)
+	return client, err
 }
 
 func (c *Client) check() error {
 	_, err := c.config()
 	return err
+}
+
+func parseNetworks(what string, texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		network, err := parseNetwork(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q: want a network such as 10.20.0.0/16, or an address", what, text)
+		}
+		list = append(list, network)
+	}
+	return list, nil
 }
 
 func parseNetwork(text string) (netip.Prefix, error) {

@@ -52,9 +52,22 @@ func matches(pattern, text string) bool {
 	}
 }
 
-// Permits reports whether a person may approve: their upstream is configured,
-// and one of its rules matches, or it has none.
+// permit reports whether some rule lets a person in. No rules let everybody in.
+func permit(rules []Allow, p *Person) bool {
+	return len(rules) == 0 || slices.ContainsFunc(rules, func(a Allow) bool { return a.permits(p) })
+}
+
+// Permits reports whether a person may approve anything: their upstream is
+// configured, and its rules permit them.
 func (e *Engine) Permits(p *Person) bool {
 	rules, known := e.cfg.Allow[p.Upstream]
-	return known && (len(rules) == 0 || slices.ContainsFunc(rules, func(a Allow) bool { return a.permits(p) }))
+	return known && permit(rules, p)
+}
+
+// permitted reports whether a person may approve a client, or have approved it.
+func (e *Engine) permitted(client string) func(*Person) bool {
+	return func(p *Person) bool {
+		c := e.clients[client]
+		return c != nil && e.Permits(p) && permit(c.Allow, p)
+	}
 }

@@ -11,6 +11,8 @@ import (
 var (
 	errNoSuchCode = Refuse("unknown_code", "no device waits for this code")
 	errBarred     = Refuse("not_permitted", "this account may not connect devices here")
+	errUntyped    = Refuse("untyped", "the code of this device has to be typed")
+	errNotFresh   = Refuse("not_fresh", "this device asks for a new sign-in")
 )
 
 // An InspectRequest is a person asking what waits for a code.
@@ -18,17 +20,18 @@ type InspectRequest struct {
 	Person *Person    // who is signed in: every guess has a name
 	From   netip.Addr // where the person's browser is
 	Code   string     // as it was typed
+	Linked bool       // it was not typed: an address brought it
 }
 
 // Inspect finds the grant that waits for a code, for a person who is signed in
-// and may approve. A wrong, an expired and a used code are refused in the same
-// words, unknown_code, so that the answer tells a guesser nothing; who typed
-// too many of them is refused with a *[Throttled]. A person outside the allow
-// rules is refused with not_permitted, whatever the code.
+// and may approve it. A wrong, an expired and a used code are refused in the
+// same words, unknown_code, so that the answer tells a guesser nothing; who
+// typed too many of them is refused with a *[Throttled]. Further refusals:
+// signed_out; not_permitted, for a person outside the allow rules; untyped and
+// not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
-	if !e.Permits(r.Person) {
-		e.tell(EventBarred, nil, r.Person)
-		return nil, errBarred
+	if err := e.welcome(ctx, r.Person); err != nil {
+		return nil, err
 	}
 	now, limits := e.now(), limits(r.Person, r.From)
 	if wait := e.cfg.Live.guess(ctx, limits, now); wait > 0 {
@@ -36,7 +39,26 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	}
 	g, err := e.waiting(ctx, r.Code, now)
 	e.cfg.Live.guessed(ctx, limits, errors.Is(err, errNoSuchCode))
-	return g, err
+	if err != nil {
+		return nil, err
+	}
+	if r.Linked && e.clients[g.ClientID].Typed {
+		return nil, errUntyped
+	}
+	return g, e.acceptable(g, r.Person)
+}
+
+// welcome lets in whoever is still signed in at their upstream, and may
+// approve anything at all.
+func (e *Engine) welcome(ctx context.Context, p *Person) error {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return err
+	}
+	if !e.Permits(p) {
+		e.tell(EventBarred, nil, p)
+		return errBarred
+	}
+	return nil
 }
 
 func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Grant, error) {
@@ -45,10 +67,22 @@ func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Gra
 		return nil, errNoSuchCode
 	}
 	g, err := e.cfg.Store.ByUserCode(ctx, code)
-	if errors.Is(err, ErrNotFound) || err == nil && !g.Open(now) {
+	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.clients[g.ClientID] == nil) {
 		return nil, errNoSuchCode
 	}
 	return g, err
+}
+
+// acceptable is what a client asks of whoever approves it.
+func (e *Engine) acceptable(g *Grant, p *Person) error {
+	if !e.permitted(g.ClientID)(p) {
+		e.tell(EventBarred, g, p)
+		return errBarred
+	}
+	if c := e.clients[g.ClientID]; c.Fresh && !(p.Fresh && p.SignedIn.After(g.Created)) {
+		return errNotFresh
+	}
+	return nil
 }
 
 // An AnswerRequest is a person's yes or no to the request that a page showed.
@@ -58,26 +92,18 @@ type AnswerRequest struct {
 	Person    *Person
 	From      netip.Addr // where the person's browser is
 	Confirmed bool       // the person confirmed that the other network is no surprise
+	Reported  bool       // with a no: somebody else had asked the person for a yes
 }
 
-// Answer decides a grant and wakes its device. Refusals: not_permitted,
-// decided, and under a network policy other_network or unconfirmed; none of
-// them changes the grant.
+// Answer decides a grant and wakes its device. Refusals: signed_out,
+// not_permitted, not_fresh, decided, and under a network policy other_network
+// or unconfirmed; none of them changes the grant.
 func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
-	if !e.Permits(r.Person) {
-		e.tell(EventBarred, nil, r.Person)
-		return nil, errBarred
+	if err := e.welcome(ctx, r.Person); err != nil {
+		return nil, err
 	}
 	now := e.now()
-	g, err := e.apply(ctx, r.Grant, func(g *Grant) error {
-		if !r.Allow {
-			return g.Deny(now)
-		}
-		if err := e.cfg.Network.near(g, r.From, r.Confirmed); err != nil {
-			return err
-		}
-		return g.Approve(now, r.Person)
-	})
+	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(g, now, r) })
 	if errors.Is(err, ErrNotFound) {
 		return nil, errDecided
 	}
@@ -85,7 +111,45 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		return nil, err
 	}
 	e.cfg.Live.openings.free(e.cfg.Pending.quotas(g.From, g.ClientID))
-	e.cfg.Live.wake(g.ID)
 	e.tell(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person)
+	if err := e.overtaken(ctx, g, r); err != nil {
+		return nil, err
+	}
+	e.cfg.Live.wake(g.ID)
 	return g, nil
+}
+
+func (e *Engine) answer(g *Grant, now time.Time, r AnswerRequest) error {
+	switch {
+	case !r.Allow && r.Reported:
+		return g.Deny(now, ReasonReported)
+	case !r.Allow:
+		return g.Deny(now, "")
+	case !g.Open(now):
+		return errDecided
+	}
+	if err := e.acceptable(g, r.Person); err != nil {
+		return err
+	}
+	if err := e.near(g, r.From, r.Confirmed); err != nil {
+		return err
+	}
+	return g.Approve(now, r.Person)
+}
+
+// overtaken takes a yes back that crossed the person's sign-out: whoever ends
+// a person's grants marks the person first and looks for grants then, so one
+// of the two sees the other.
+func (e *Engine) overtaken(ctx context.Context, g *Grant, r AnswerRequest) error {
+	if !r.Allow {
+		return nil
+	}
+	gone := e.stillSignedIn(ctx, r.Person)
+	if Refused(gone) == nil {
+		return nil // a fault cannot take back what has been decided
+	}
+	if err := e.end(ctx, g.ID, ReasonSignedOut, anybodys); err != nil {
+		return err
+	}
+	return gone
 }

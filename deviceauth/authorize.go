@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -20,6 +21,7 @@ type AuthorizeRequest struct {
 type Authorization struct {
 	DeviceCode Secret
 	UserCode   string // as the mask spells it
+	Linkable   bool   // an address may bring the user code along (verification_uri_complete)
 	ExpiresIn  time.Duration
 	Interval   time.Duration
 }
@@ -40,7 +42,8 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		return nil, Refuse("access_denied", "this client may not ask from this address")
 	}
 	now := e.now()
-	g := &Grant{State: Pending, ClientID: client.ID, From: r.From, Created: now, Expires: now.Add(e.cfg.Lifetime.DeviceCode)}
+	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
+	g := &Grant{State: Pending, ClientID: client.ID, From: r.From, Created: now, Expires: now.Add(lifetime)}
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}
@@ -57,7 +60,7 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		return nil, err
 	}
 	e.tell(EventAuthorized, g, nil)
-	return &Authorization{code.deviceCode(), e.cfg.UserCode.Format(g.UserCode), e.cfg.Lifetime.DeviceCode, e.cfg.Interval}, nil
+	return &Authorization{code.deviceCode(), e.cfg.UserCode.Format(g.UserCode), !client.Typed, lifetime, e.cfg.Interval}, nil
 }
 
 // scope checks what a client asks for; one that asks for nothing gets all it may have.

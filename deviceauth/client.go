@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // A Client is a kind of device that may ask for grants (RFC 6749 §2).
@@ -22,6 +23,14 @@ type Client struct {
 	Scope   Scope          // all it may ask for, and what it gets when it asks for nothing
 	Origins []string       // origins of browser pages that may play this device
 	From    []netip.Prefix // networks it may ask from; none: from anywhere
+
+	// Against codes that somebody was talked into typing. docs/phishing.md
+	// says what each stops.
+	Allow   []Allow       // who may approve it, of those whom their upstream lets; none: all of them
+	Network Network       // default: the engine's
+	Code    time.Duration // how long its codes live; default: the engine's
+	Typed   bool          // its codes have to be typed: a link brings none along
+	Fresh   bool          // whoever approves it has signed in anew since it asked
 }
 
 func (c *Client) check() error {
@@ -34,6 +43,12 @@ func (c *Client) check() error {
 		return fmt.Errorf("client %q: its secret is empty; want a secret, or none at all for a public client", c.ID)
 	case c.Public && c.Secret != "":
 		return fmt.Errorf("client %q: a public client has no secret", c.ID)
+	}
+	if err := c.Network.check(); err != nil && c.Network != "" {
+		return fmt.Errorf("client %q: %w", c.ID, err)
+	}
+	if c.Code != 0 && (c.Code < time.Second || c.Code > day) {
+		return fmt.Errorf("client %q: lifetime device_code %v: want %v to %v", c.ID, c.Code, time.Second, day)
 	}
 	_, err := ParseScope(string(c.Scope))
 	return err

@@ -1,11 +1,11 @@
 package deviceauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -18,17 +18,24 @@ type Config struct {
 	Scopes   []ScopeText        // what the consent page says
 	Audience []string           // allowed values of audience and resource, the first is the default; none: the issuer
 	UserCode Mask
-	Network  Network // default NetworkWarn
+	Network  Network        // default NetworkWarn
+	Networks []netip.Prefix // within one of these, two addresses are in the same network
 	Lifetime Lifetime
 	Pending  Bounds
 	Wait     time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
 	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
 	Store      Store
+	Vault      Vault // remembers who signed out at an upstream; nil: nobody can
 	Signer     Signer
 	RefreshKey [32]byte // of refresh tokens; changing it ends them all
 	Live       *Live    // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
 	Events     func(Event)
+
+	// Revalidate asks the upstream who a person is now, at every refresh. A
+	// *Refusal says that the person is nobody any more; any other error that
+	// the upstream could not be asked. nil: nobody is asked again.
+	Revalidate func(context.Context, *Person) (*Person, error)
 }
 
 // A ScopeText says to people what a scope means.
@@ -97,8 +104,8 @@ func (c Config) Check() error {
 	if err := c.UserCode.check(); err != nil {
 		return err
 	}
-	if !slices.Contains([]Network{NetworkOff, NetworkWarn, NetworkRequire}, c.Network) {
-		return fmt.Errorf("network %q: want off, warn or require", c.Network)
+	if err := c.Network.check(); err != nil {
+		return err
 	}
 	for _, a := range c.Audience {
 		if u, err := url.Parse(a); err != nil || !u.IsAbs() || u.Fragment != "" {

@@ -23,33 +23,32 @@ func (g *Grant) Used() time.Time {
 }
 
 // Connections returns the grants of a person whose devices are connected, the
-// newest first.
+// newest first. Refusals: signed_out.
 func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return nil, err
+	}
 	now := e.now()
-	list, err := e.cfg.Store.BySubject(ctx, p.Subject)
+	list, err := e.cfg.Store.ByOwner(ctx, p.Subject)
 	list = slices.DeleteFunc(list, func(g *Grant) bool { return !g.Connected(now) })
 	slices.Reverse(list)
 	return list, err
 }
 
 // Disconnect ends the grant of one of a person's devices. One that has ended
-// stays as it is. Refusals: not_connected, where it is not theirs.
+// stays as it is. Refusals: signed_out; not_connected, where it is not theirs.
 func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID) error {
-	now, ended := e.now(), false
-	g, err := e.apply(ctx, id, func(g *Grant) error {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return err
+	}
+	err := e.end(ctx, id, ReasonRevoked, func(g *Grant) error {
 		if g.Person == nil || g.Person.Subject != p.Subject {
 			return errNotConnected
 		}
-		before := g.State
-		err := g.Revoke(now, ReasonRevoked)
-		ended = g.State != before
-		return err
+		return nil
 	})
 	if errors.Is(err, ErrNotFound) {
 		return errNotConnected
-	}
-	if err == nil && ended {
-		e.tell(EventRevoked, g, p)
 	}
 	return err
 }

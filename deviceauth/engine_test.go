@@ -66,7 +66,7 @@ func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 			t.Fatal(err)
 		}
 		c := config()
-		c.Store, c.Signer, c.RefreshKey = w.store, keys, keys.Secret(keyring.PurposeRefresh)
+		c.Store, c.Vault, c.Signer, c.RefreshKey = w.store, w.store, keys, keys.Secret(keyring.PurposeRefresh)
 		c.Events = func(e deviceauth.Event) { w.mu.Lock(); defer w.mu.Unlock(); w.events = append(w.events, e.Name) }
 		for _, change := range changes {
 			change(&c)
@@ -808,48 +808,6 @@ func TestSecondDecisionChangesNothing(t *testing.T) {
 		_, err = w.poll(a)
 		w.wants("", err)
 	})
-}
-
-func TestNetworkPolicy(t *testing.T) {
-	tests := []struct {
-		name      string
-		policy    deviceauth.Network
-		from      netip.Addr
-		confirmed bool
-		want      string
-	}{
-		{"the same network", deviceauth.NetworkRequire, here, false, ""},
-		{"another, off", deviceauth.NetworkOff, away, false, ""},
-		{"another, warn", deviceauth.NetworkWarn, away, false, "unconfirmed"},
-		{"another, warn, confirmed", deviceauth.NetworkWarn, away, true, ""},
-		{"another, require", deviceauth.NetworkRequire, away, true, "other_network"},
-		{"none known, require", deviceauth.NetworkRequire, netip.Addr{}, true, "other_network"},
-		{"the default", "", away, false, "unconfirmed"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			in(t, func(w *world) {
-				a := w.authorize()
-				g, err := w.inspect(alice, a.UserCode)
-				w.wants("", err)
-				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: test.from, Confirmed: test.confirmed})
-				w.wants(test.want, err)
-				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Person: alice, From: test.from})
-				if test.want != "" {
-					w.wants("", err) // saying no needs no network
-				}
-			}, func(c *deviceauth.Config) { c.Network = test.policy })
-		})
-	}
-}
-
-func TestSameNetworkIsOneIPv6Prefix(t *testing.T) {
-	g := &deviceauth.Grant{From: netip.MustParseAddr("2001:db8:1:2::7")}
-	for text, elsewhere := range map[string]bool{"2001:db8:1:2:3::9": false, "2001:db8:1:3::7": true, "192.0.2.7": true} {
-		if g.Elsewhere(netip.MustParseAddr(text)) != elsewhere {
-			t.Errorf("%s: elsewhere is not %v", text, elsewhere)
-		}
-	}
 }
 
 // A broken store cannot write.

@@ -64,12 +64,19 @@ type Refresh struct {
 
 // The times of the protocol that no operator has a reason to change.
 const (
-	replayGrace   = 30 * time.Second // a repeated redemption is a lost answer, later it is a theft
-	lateGrace     = time.Minute      // a yes in time is honoured this long after the code's expiry
-	remembered    = 10 * time.Minute // how long a device can still hear how it ended
-	ReasonReplay  = "replay"         // a spent code or token was presented
-	ReasonRevoked = "revoked"        // the device or a person asked for it
-	ReasonBarred  = "barred"         // the person may no longer approve
+	replayGrace = 30 * time.Second // a repeated redemption is a lost answer, later it is a theft
+	lateGrace   = time.Minute      // a yes in time is honoured this long after the code's expiry
+	remembered  = 10 * time.Minute // how long a device can still hear how it ended
+)
+
+// Why a grant ended, where there is more to say than that it did.
+const (
+	ReasonReplay    = "replay"     // a spent code or token was presented
+	ReasonRevoked   = "revoked"    // the device or a person asked for it
+	ReasonReported  = "reported"   // denied: somebody else had asked the person for a yes
+	ReasonBarred    = "barred"     // the person may no longer approve
+	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
+	ReasonSignedOut = "signed_out" // the person signed out at the upstream
 )
 
 // What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
@@ -105,12 +112,12 @@ func (g *Grant) Approve(now time.Time, p *Person) error {
 }
 
 // Deny says no. Who said it is nobody's business but the audit log's.
-func (g *Grant) Deny(now time.Time) error {
+func (g *Grant) Deny(now time.Time, reason string) error {
 	if !g.Open(now) {
 		return errDecided
 	}
 	g.enter(Denied)
-	g.Decided, g.Ended = now, now
+	g.Decided, g.Ended, g.Reason = now, now, reason
 	return nil
 }
 

@@ -99,7 +99,7 @@ func (h *history) approve() (string, error) {
 }
 
 func (h *history) deny() (string, error) {
-	err := h.g.Deny(h.now)
+	err := h.g.Deny(h.now, "")
 	if err == nil {
 		h.denied++
 		h.inTime("a denial")
@@ -154,7 +154,7 @@ func (h *history) rotate() (string, error) {
 	wasActive, idle := h.g.State == Active, h.g.Refresh != nil && !h.now.Before(h.g.Refresh.Idle)
 	scope, permitted := []Scope{"", "read", "admin"}[h.rand.IntN(3)], h.rand.IntN(20) > 0
 	err := h.g.Rotate(h.now, Rotation{
-		ClientID: "tv", Permitted: func(*Person) bool { return permitted }, Presented: presented, Successor: successor, Scope: scope, Idle: 30 * day, Grace: grace, AccessUntil: h.now.Add(15 * time.Minute),
+		ClientID: "tv", Person: h.g.Person, Permitted: func(*Person) bool { return permitted }, Presented: presented, Successor: successor, Scope: scope, Idle: 30 * day, Grace: grace, AccessUntil: h.now.Add(15 * time.Minute),
 	})
 	retry := age == 1 && h.now.Sub(h.rotated) < grace
 	switch {

@@ -3,7 +3,6 @@ package deviceauth
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // Userinfo returns the claims that an access token opens, whatever its
@@ -67,16 +66,11 @@ func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitT
 	if err != nil {
 		return nil, err
 	}
-	if g.ClientID != client.ID || !g.Refreshes(e.now(), t.digest()) {
+	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) {
 		return nil, nil
 	}
 	return &Introspection{User: g.Person.User, Refresh: true, Claims: AccessClaims{
 		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: g.Scope, Grant: g.ID,
 		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),
 	}}, nil
-}
-
-// Refreshes reports whether a refresh token is the grant's current one, in time.
-func (g *Grant) Refreshes(now time.Time, presented Digest) bool {
-	return g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) && g.Refresh.Current.equal(presented)
 }

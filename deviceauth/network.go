@@ -1,6 +1,10 @@
 package deviceauth
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
 
 // Network says what follows when a person approves from another network than
 // the device asked from: the mark of a code that somebody was talked into
@@ -14,32 +18,51 @@ const (
 	NetworkRequire Network = "require" // no approval
 )
 
+func (n Network) check() error {
+	if !slices.Contains([]Network{NetworkOff, NetworkWarn, NetworkRequire}, n) {
+		return fmt.Errorf("network %q: want off, warn or require", n)
+	}
+	return nil
+}
+
 var (
 	errElsewhere   = Refuse("other_network", "this device is in another network, and may be approved only from its own")
 	errUnconfirmed = Refuse("unconfirmed", "this device is in another network; confirm that you started this")
 )
 
+// sameNetwork reports whether two addresses are the same IPv4 address, in the
+// same IPv6 /64, or both within one of the networks given. The two addresses
+// of localhost are one machine, whichever its browser took. An address that is
+// not known is in no network.
+func sameNetwork(a, b netip.Addr, networks []netip.Prefix) bool {
+	a, b = a.Unmap().WithZone(""), b.Unmap().WithZone("")
+	switch {
+	case !a.IsValid() || !b.IsValid():
+		return false
+	case a == b || localhost(a) && localhost(b):
+		return true
+	case a.Is6() && b.Is6() && netip.PrefixFrom(a, 64).Contains(b):
+		return true
+	}
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) && n.Contains(b) })
+}
+
+func localhost(a netip.Addr) bool {
+	return a == netip.IPv6Loopback() || a == netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
 // Elsewhere reports whether an address is in another network than the device
-// asked from: not the same IPv4 address or IPv6 /64. An address that is not
-// known is elsewhere.
-func (g *Grant) Elsewhere(addr netip.Addr) bool {
-	here, there := addr.Unmap(), g.From.Unmap()
-	if here.IsLoopback() && there.IsLoopback() {
-		return false // one machine, whichever family its browser took
-	}
-	if here.Is6() && there.Is6() {
-		p, err := here.WithZone("").Prefix(64)
-		return err != nil || !p.Contains(there.WithZone(""))
-	}
-	return !here.IsValid() || here != there
+// asked from, and the policy is to mind.
+func (e *Engine) Elsewhere(g *Grant, here netip.Addr) bool {
+	return e.Network(g.ClientID) != NetworkOff && !sameNetwork(g.From, here, e.cfg.Networks)
 }
 
 // near applies the policy to an approval.
-func (n Network) near(g *Grant, addr netip.Addr, confirmed bool) error {
+func (e *Engine) near(g *Grant, here netip.Addr, confirmed bool) error {
 	switch {
-	case n == NetworkOff || !g.Elsewhere(addr):
+	case !e.Elsewhere(g, here):
 		return nil
-	case n == NetworkRequire:
+	case e.Network(g.ClientID) == NetworkRequire:
 		return errElsewhere
 	case !confirmed:
 		return errUnconfirmed

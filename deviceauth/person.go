@@ -44,6 +44,22 @@ type Person struct {
 	User     string    `json:"user"`               // what a backend knows the person by; becomes Remote-User
 	Claims   Claims    `json:"claims,omitempty"`   // the upstream's claims about the person
 	AuthTime time.Time `json:"auth_time,omitzero"` // when the person last proved who they are; zero where the upstream did not say
+	Session  string    `json:"sid,omitempty"`      // the upstream's session, where it named one (OpenID Connect Back-Channel Logout §2.1)
+	SignedIn time.Time `json:"signed_in,omitzero"` // when this sign-in was begun, by our own clock
+	Fresh    bool      `json:"fresh,omitempty"`    // the person proved anew who they are, because they were asked to
+}
+
+// SessionKey names a session at an upstream as an owner of grants. No subject
+// begins like it.
+func SessionKey(upstream, session string) string { return "sid:" + upstream + "|" + session }
+
+// Owners returns the names under which a store finds the grants of a person:
+// the subject, and the session at the upstream.
+func (p *Person) Owners() []string {
+	if p.Session == "" {
+		return []string{p.Subject}
+	}
+	return []string{p.Subject, SessionKey(p.Upstream, p.Session)}
 }
 
 // Name returns how to address the person: a name, else an e-mail address, else the user.

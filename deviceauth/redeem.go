@@ -118,7 +118,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		if kept = g.holds(tokens); !kept {
 			return nil
 		}
-		if barred = !p.e.Permits(g.Person); barred {
+		if barred = !p.e.permitted(g.ClientID)(g.Person); barred {
 			g.end(now, ReasonBarred)
 			return errDenied
 		}
@@ -142,7 +142,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 }
 
 func (p *poll) redemption(t *Tokens) Redemption {
-	r := Redemption{ClientID: p.client.ID, Device: p.code.digest(), Permitted: p.e.Permits}
+	r := Redemption{ClientID: p.client.ID, Device: p.code.digest(), Permitted: p.e.permitted(p.client.ID)}
 	if t != nil {
 		r.AccessUntil, r.Refresh = t.until, t.refresh
 	}

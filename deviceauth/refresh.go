@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // A RefreshRequest is a device asking for new tokens (RFC 6749 §6).
@@ -39,47 +40,96 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	return e.rotate(ctx, g, presented, scope, r.Nulls)
+	tokens, err := e.rotate(ctx, g, presented, scope, r.Nulls)
+	if errors.Is(err, errUnvouched) { // the store was behind; now it is not
+		if g, err = e.apply(ctx, presented.id, func(*Grant) error { return nil }); err == nil {
+			tokens, err = e.rotate(ctx, g, presented, scope, r.Nulls)
+		}
+	}
+	return tokens, err
+}
+
+// errUnvouched stops a rotation for which the upstream has not been asked.
+var errUnvouched = errors.New("the upstream has not been asked about the person")
+
+// rotates reports whether a refresh token is the grant's current one, so that
+// it makes new tokens and is no mere retry.
+func (g *Grant) rotates(now time.Time, presented Digest) bool {
+	return g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) && g.Refresh.Current.equal(presented)
+}
+
+// vouched returns who the person is now: nil for somebody whom the upstream no
+// longer vouches for.
+func (e *Engine) vouched(ctx context.Context, p *Person) (*Person, error) {
+	now, err := e.cfg.Revalidate(ctx, p)
+	if Refused(err) != nil {
+		return nil, nil
+	}
+	return now, err
 }
 
 // rotate makes the new tokens ahead, for the reason that poll.answer gives,
 // and hands them out if the grant agrees.
-func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope, nulls bool) (*Tokens, error) {
+func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope, nulls bool) (tokens *Tokens, err error) {
 	now, successor := e.now(), e.refresh.successor(presented)
-	narrowed := scope
-	orDefault(&narrowed, g.Scope)
-	tokens, err := e.issue(g, narrowed, now, nulls)
-	if err != nil {
-		return nil, err
-	}
-	tokens.RefreshToken = e.refresh.refreshToken(successor)
 	rotation := Rotation{
-		ClientID: g.ClientID, Permitted: e.Permits, Presented: presented.digest(), Successor: successor.digest(), Scope: scope,
-		Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace, AccessUntil: tokens.until,
+		ClientID: g.ClientID, Person: g.Person, Permitted: e.permitted(g.ClientID), Presented: presented.digest(), Successor: successor.digest(),
+		Scope: scope, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
+	}
+	ask := e.cfg.Revalidate != nil && g.rotates(now, rotation.Presented)
+	if ask {
+		if rotation.Person, err = e.vouched(ctx, g.Person); err != nil {
+			return nil, err
+		}
+		now = e.now() // that may have taken seconds
+	}
+	if rotation.Person != nil {
+		if tokens, err = e.successors(g, rotation, now, nulls); err != nil {
+			return nil, err
+		}
+		tokens.RefreshToken, rotation.AccessUntil = e.refresh.refreshToken(successor), tokens.until
 	}
 	if e.cfg.Live.undelivered.rotation(g, rotation.Presented, now) {
 		rotation.Grace = max(rotation.Grace, patience) // nobody has heard of the successor
 	}
 	ended := false
 	after, err := e.apply(ctx, g.ID, func(g *Grant) error {
+		if e.cfg.Revalidate != nil && !ask && g.rotates(now, rotation.Presented) {
+			return errUnvouched
+		}
 		before := g.State
 		err := g.Rotate(now, rotation)
 		ended = g.State != before
 		return err
 	})
-	switch {
-	case after == nil && Refused(err) == nil && !errors.Is(err, ErrNotFound):
-		e.cfg.Live.undelivered.note(g.ID, handout{presented: rotation.Presented}, now)
-		return nil, err
-	case ended && after.Reason == ReasonBarred:
-		e.tell(EventBarred, after, after.Person)
-	case ended:
-		e.tell(EventReplayed, after, nil)
-	}
 	if err != nil {
-		return nil, err
+		return nil, e.refused(g.ID, after, rotation, now, ended, err)
 	}
 	e.cfg.Live.undelivered.forget(g.ID)
 	e.tell(EventRefreshed, after, after.Person)
 	return tokens, nil
+}
+
+// successors makes the tokens that a rotation is to hand out.
+func (e *Engine) successors(g *Grant, r Rotation, now time.Time, nulls bool) (*Tokens, error) {
+	theirs := *g
+	theirs.Person = r.Person
+	narrowed := r.Scope
+	orDefault(&narrowed, g.Scope)
+	return e.issue(&theirs, narrowed, now, nulls)
+}
+
+// refused tells the audit log why a rotation came to nothing, and keeps in
+// mind one of which only the disk knows how it went.
+func (e *Engine) refused(id ID, after *Grant, r Rotation, now time.Time, ended bool, err error) error {
+	switch {
+	case errors.Is(err, errUnvouched):
+	case after == nil && Refused(err) == nil && !errors.Is(err, ErrNotFound):
+		e.cfg.Live.undelivered.note(id, handout{presented: r.Presented}, now)
+	case ended && (after.Reason == ReasonBarred || after.Reason == ReasonDisabled):
+		e.tell(EventBarred, after, after.Person)
+	case ended:
+		e.tell(EventReplayed, after, nil)
+	}
+	return err
 }

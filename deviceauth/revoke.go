@@ -25,20 +25,36 @@ func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	if !ok {
 		return nil
 	}
-	now, ended := e.now(), false
-	g, err := e.apply(ctx, id, func(g *Grant) error {
+	err = e.end(ctx, id, ReasonRevoked, func(g *Grant) error {
 		if g.ClientID != client.ID {
 			return errNotYours
 		}
-		before := g.State
-		err := g.Revoke(now, ReasonRevoked)
-		ended = g.State != before
-		return err
+		return nil
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
+	return err
+}
+
+// anybodys are the grants that may be ended whoever they belong to.
+func anybodys(*Grant) error { return nil }
+
+// end revokes a grant, where owned does not refuse. One that has ended stays
+// as it is.
+func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Grant) error) error {
+	now, ended := e.now(), false
+	g, err := e.apply(ctx, id, func(g *Grant) error {
+		if err := owned(g); err != nil {
+			return err
+		}
+		before := g.State
+		err := g.Revoke(now, reason)
+		ended = g.State != before
+		return err
+	})
 	if err == nil && ended {
+		e.cfg.Live.wake(id)
 		e.tell(EventRevoked, g, g.Person)
 	}
 	return err

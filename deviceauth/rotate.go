@@ -13,6 +13,7 @@ var (
 // A Rotation is a device's attempt to refresh.
 type Rotation struct {
 	ClientID    string
+	Person      *Person            // as the upstream knows them now; nil: it does not any more
 	Presented   Digest             // of the refresh token presented
 	Successor   Digest             // of the one that is to follow it
 	Permitted   func(*Person) bool // may this person still approve?
@@ -31,7 +32,10 @@ func (g *Grant) Rotate(now time.Time, r Rotation) error {
 		return errUnknownToken
 	case g.State != Active || !now.Before(g.Refresh.Idle):
 		return errOver
-	case !r.Permitted(g.Person):
+	case r.Person == nil:
+		g.end(now, ReasonDisabled)
+		return errOver
+	case !r.Permitted(r.Person):
 		g.end(now, ReasonBarred)
 		return errOver
 	case g.Refresh.Current.equal(r.Presented):
@@ -59,7 +63,7 @@ func (g *Grant) rotate(now time.Time, r Rotation) error {
 	next := *g.Refresh // a copy: whoever holds the old record keeps it as it was
 	next.Previous, next.Current, next.Rotated = next.Current, r.Successor, now
 	next.Idle = earlier(now.Add(r.Idle), next.Until)
-	g.Refresh = &next
+	g.Refresh, g.Person = &next, r.Person
 	if r.AccessUntil.After(g.AccessUntil) {
 		g.AccessUntil = r.AccessUntil
 	}

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"net/url"
+	"time"
 )
 
 // An Attempt is one sign-in on its way through a browser. Its values are
@@ -14,6 +15,9 @@ type Attempt struct {
 	Verifier    string // the PKCE code verifier
 	RedirectURI string // where the upstream sends the browser back
 	Switch      bool   // the person asked to use another account: prompt=select_account
+	Fresh       bool   // the person has to prove anew who they are: prompt=login, max_age=0
+
+	Began time.Time
 }
 
 // An Upstream signs people in. Package upstreamidp has the one for OpenID
@@ -30,4 +34,10 @@ type Upstream interface {
 	// upstream's or the protocol's no, with text that can be shown; any other
 	// error means that the upstream could not be asked.
 	Finish(ctx context.Context, a Attempt, answer url.Values) (*Person, error)
+	// Reachable returns nil where the upstream can be used now, as far as is
+	// known. It asks where nothing is, for as long as the context lets it.
+	Reachable(ctx context.Context) error
+	// Logout reads a logout token (OpenID Connect Back-Channel Logout 1.0). A
+	// *Refusal says that it is not one of this upstream's.
+	Logout(ctx context.Context, token string) (*Logout, error)
 }

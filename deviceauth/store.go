@@ -29,9 +29,10 @@ type Store interface {
 	// ByUserCode returns the pending grant that waits for the code, or
 	// ErrNotFound: also when it has been decided.
 	ByUserCode(ctx context.Context, code UserCode) (*Grant, error)
-	// BySubject returns the approved grants of a person, whatever became of
-	// them, in the order of their creation.
-	BySubject(ctx context.Context, subject string) ([]*Grant, error)
+	// ByOwner returns the approved grants of a person, whatever became of
+	// them, in the order of their creation. The person may be named by any of
+	// [Person.Owners].
+	ByOwner(ctx context.Context, owner string) ([]*Grant, error)
 	// Update changes a grant atomically: no other change comes between what
 	// change sees and what is kept. It may run change again. When change
 	// fails, nothing is kept and its error is returned as it is. When Update
@@ -46,7 +47,7 @@ type Store interface {
 type Vault interface {
 	// Change replaces a document atomically by what change makes of it; old
 	// is nil where there is none yet. It may run change again. Returning old
-	// keeps the document as it is. An error of change keeps it too, and is
+	// keeps the document as it is, and costs a look. An error of change keeps it too, and is
 	// returned as it is.
 	Change(ctx context.Context, name string, change func(old []byte) ([]byte, error)) error
 }

@@ -47,7 +47,7 @@ func redemption() Redemption {
 }
 
 func rotation(presented Digest) Rotation {
-	return Rotation{ClientID: "tv", Permitted: func(*Person) bool { return true }, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
+	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
 }
 
 // events are all that can happen to a grant.
@@ -56,7 +56,8 @@ var events = []struct {
 	do   func(*Grant) error
 }{
 	{"a person says yes", func(g *Grant) error { return g.Approve(noon, alice) }},
-	{"a person says no", func(g *Grant) error { return g.Deny(noon) }},
+	{"a person says no", func(g *Grant) error { return g.Deny(noon, "") }},
+	{"a person says that somebody else had asked for a yes", func(g *Grant) error { return g.Deny(noon, ReasonReported) }},
 	{"the device polls", func(g *Grant) error { return g.Redeem(noon, redemption()) }},
 	{"the device polls, half a minute after its tokens were given", func(g *Grant) error {
 		g.Redeemed = noon.Add(-replayGrace - time.Second)
@@ -87,6 +88,11 @@ var events = []struct {
 	{"the device refreshes, the person may no longer approve", func(g *Grant) error {
 		r := rotation(current)
 		r.Permitted = func(*Person) bool { return false }
+		return g.Rotate(noon, r)
+	}},
+	{"the device refreshes, the upstream no longer vouches for the person", func(g *Grant) error {
+		r := rotation(current)
+		r.Person = nil
 		return g.Rotate(noon, r)
 	}},
 	{"another client refreshes", func(g *Grant) error { r := rotation(current); r.ClientID = "printer"; return g.Rotate(noon, r) }},

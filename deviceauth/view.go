@@ -16,8 +16,13 @@ func (e *Engine) Audience() []string { return e.cfg.Audience }
 // Mask returns the shape of user codes.
 func (e *Engine) Mask() Mask { return e.cfg.UserCode }
 
-// Network returns the network policy.
-func (e *Engine) Network() Network { return e.cfg.Network }
+// Network returns the network policy for a client.
+func (e *Engine) Network(client string) Network {
+	if c := e.clients[client]; c != nil && c.Network != "" {
+		return c.Network
+	}
+	return e.cfg.Network
+}
 
 // Client returns a client by its id.
 func (e *Engine) Client(id string) (*Client, bool) {
@@ -45,30 +50,8 @@ func (e *Engine) Scopes() []string {
 	return slices.Compact(all)
 }
 
-// common says the standard scopes in words, for operators who do not.
-var common = map[string]string{
-	ScopeProfile:       "See your name and picture",
-	ScopeEmail:         "See your e-mail address",
-	ScopeGroups:        "See which groups you are in",
-	ScopeOfflineAccess: "Stay connected when you are away",
-}
-
-// Texts says in words what a scope allows. openid alone allows nothing that
-// the connection does not say already, and has none.
-func (e *Engine) Texts(s Scope) []string {
-	var texts []string
-	for _, token := range s.List() {
-		switch {
-		case e.scopes[token] != "":
-			texts = append(texts, e.scopes[token])
-		case common[token] != "":
-			texts = append(texts, common[token])
-		case token != ScopeOpenID:
-			texts = append(texts, token)
-		}
-	}
-	return texts
-}
+// Words returns what the operator says that a scope allows, or "".
+func (e *Engine) Words(scope string) string { return e.scopes[scope] }
 
 // Plain makes text of names, makers and scope texts: control characters and
 // those that turn the direction of writing are taken out, so that no name can

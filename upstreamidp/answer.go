@@ -8,16 +8,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-func refuse(text string) error { return deviceauth.Refuse("sign_in", text) }
-
-// What can be wrong with a callback. The texts are for the person.
+// What can be wrong with a callback. The codes are for the person, whose page
+// says them in their language; the texts are for the log.
 var (
-	errState   = refuse("This answer does not belong to the sign-in that you began.")
-	errTwice   = refuse("The identity provider's answer says something twice.")
-	errIssuer  = refuse("This answer comes from another identity provider than the one you went to.")
-	errNoCode  = refuse("The identity provider sent no answer.")
-	errStale   = refuse("The identity provider no longer knows this sign-in. Please sign in again.")
-	errInvalid = refuse("The identity provider sent an answer that cannot be trusted.")
+	errState     = deviceauth.Refuse("sign_in_untrusted", "the state is another sign-in's")
+	errTwice     = deviceauth.Refuse("sign_in_untrusted", "a parameter is there twice")
+	errIssuer    = deviceauth.Refuse("sign_in_untrusted", "iss names another provider")
+	errNoCode    = deviceauth.Refuse("sign_in_untrusted", "there is neither a code nor an error")
+	errInvalid   = deviceauth.Refuse("sign_in_untrusted", "the ID token is not good")
+	errStale     = deviceauth.Refuse("sign_in_stale", "the provider does not know the code")
+	errCancelled = deviceauth.Refuse("sign_in_cancelled", "access_denied")
+	errUnproven  = deviceauth.Refuse("sign_in_not_fresh", "auth_time does not say that the person proved anew who they are")
+	errNoRefresh = deviceauth.Refuse("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; allow the gateway offline_access there")
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs
@@ -41,9 +43,9 @@ func (p *Provider) checkAnswer(d *discovered, answer url.Values) error {
 	case (answer.Has("iss") || d.tellsIss) && answer.Get("iss") != p.cfg.Issuer:
 		return errIssuer // RFC 9207 §2.4
 	case answer.Get("error") == "access_denied":
-		return refuse("The sign-in was cancelled.")
+		return errCancelled
 	case answer.Has("error"):
-		return refuse("The identity provider answered: " + readable(answer.Get("error")+" "+answer.Get("error_description")))
+		return deviceauth.Refuse("sign_in_error", readable(answer.Get("error")+" "+answer.Get("error_description")))
 	case answer.Get("code") == "":
 		return errNoCode
 	}

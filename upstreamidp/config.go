@@ -24,6 +24,12 @@ type Config struct {
 	UserClaim    string            // the claim that becomes Person.User; default: the subject
 	Claims       []string          // further claims to look for, beside those that the standard scopes open
 	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
+
+	// Revalidate keeps the provider's refresh token of each person in the
+	// vault, sealed with the key, and asks with it who they are now.
+	Revalidate bool
+	Vault      deviceauth.Vault
+	Key        [32]byte
 }
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
@@ -71,6 +77,9 @@ func (c *Config) fill() {
 	}
 	if !slices.Contains(c.Scopes, "openid") {
 		c.Scopes = append([]string{"openid"}, c.Scopes...)
+	}
+	if c.Revalidate && !slices.Contains(c.Scopes, "offline_access") {
+		c.Scopes = append(slices.Clone(c.Scopes), "offline_access")
 	}
 	u, _ := url.Parse(c.Issuer) // checked
 	c.HTTPClient = careful(c.HTTPClient, u.Scheme == "http")

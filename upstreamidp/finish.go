@@ -34,7 +34,15 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	if err != nil {
 		return nil, err
 	}
-	return p.person(ctx, d, id, token)
+	person, err := p.person(ctx, d, id, token)
+	if err != nil {
+		return nil, err
+	}
+	if a.Fresh && person.AuthTime.Before(a.Began.Add(-skew)) {
+		return nil, errUnproven // OpenID Connect Core §3.1.2.1: with max_age, auth_time is there
+	}
+	person.SignedIn, person.Fresh = a.Began, a.Fresh
+	return person, p.keep(ctx, person, token)
 }
 
 // exchange trades the code for tokens. Only invalid_grant is about this

@@ -29,7 +29,7 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 	}
 	asked := p.addUserinfo(ctx, d, token, claims)
 	person := &deviceauth.Person{
-		Subject: p.cfg.ID + "|" + id.Subject, Upstream: p.cfg.ID, Claims: claims, AuthTime: authTime(claims),
+		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims, AuthTime: authTime(claims), Session: claims.String("sid"),
 	}
 	for _, name := range protocolClaims {
 		delete(claims, name)
@@ -44,6 +44,9 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 	}
 	return person, nil
 }
+
+// subject prefixes the provider's own name for a person.
+func (p *Provider) subject(sub string) string { return p.cfg.ID + "|" + sub }
 
 // lacksRules reports whether a claim is missing that decides on who may
 // approve: a person must not be turned away because userinfo was down.
@@ -64,9 +67,9 @@ func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 	_, told := claims["email_verified"]
 	switch {
 	case user == "":
-		return "", refuse("The identity provider does not say who you are: it sent no claim " + readable(claim) + ".")
+		return "", deviceauth.Refuse("sign_in_nameless", readable(claim))
 	case claim == "email" && told && !claims.Bool("email_verified"):
-		return "", refuse("The identity provider has not verified your e-mail address.")
+		return "", deviceauth.Refuse("sign_in_unverified", "email_verified is not true")
 	}
 	return user, nil
 }

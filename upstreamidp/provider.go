@@ -10,8 +10,8 @@ import (
 )
 
 // A Provider is a [deviceauth.Upstream]. New makes one; the provider itself is
-// asked when the first person signs in, and again until it answers, so that
-// one that is down at start heals by itself.
+// asked when the first person is about to sign in, and again until it answers,
+// so that one that is down at start heals by itself.
 type Provider struct {
 	cfg       Config
 	discovery discovery
@@ -36,6 +36,9 @@ func (p *Provider) ID() string { return p.cfg.ID }
 // Label implements [deviceauth.Upstream].
 func (p *Provider) Label() string { return p.cfg.Name }
 
+// Reachable implements [deviceauth.Upstream].
+func (p *Provider) Reachable(ctx context.Context) error { return p.discovery.reach(ctx) }
+
 // Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636).
 func (p *Provider) Begin(ctx context.Context, a deviceauth.Attempt) (string, error) {
 	d, err := p.discovery.get(ctx)
@@ -43,7 +46,10 @@ func (p *Provider) Begin(ctx context.Context, a deviceauth.Attempt) (string, err
 		return "", err
 	}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)}
-	if a.Switch {
+	switch {
+	case a.Fresh: // both, because providers heed the one or the other
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	case a.Switch:
 		options = append(options, oauth2.SetAuthURLParam("prompt", "select_account"))
 	}
 	return p.client(d, a.RedirectURI).AuthCodeURL(a.State, options...), nil

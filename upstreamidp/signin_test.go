@@ -130,10 +130,10 @@ func TestFinishRefuses(t *testing.T) {
 		{"no signature", idptest.Behaviour{Unsigned: true}, "none"},
 		{"another key", idptest.Behaviour{OtherKey: true}, "signature"},
 		{"no ID token", idptest.Behaviour{NoToken: true}, "no ID token"},
-		{"a code that is no longer known", idptest.Behaviour{Refuse: "invalid_grant"}, "sign in again"},
-		{"another provider's answer", idptest.Behaviour{WrongIss: true}, "another identity provider"},
-		{"another provider's error", idptest.Behaviour{WrongIss: true, Error: "access_denied"}, "another identity provider"},
-		{"an answer that does not say whose it is", idptest.Behaviour{TellsIss: true, NoIss: true}, "another identity provider"},
+		{"a code that is no longer known", idptest.Behaviour{Refuse: "invalid_grant"}, "does not know the code"},
+		{"another provider's answer", idptest.Behaviour{WrongIss: true}, "iss names"},
+		{"another provider's error", idptest.Behaviour{WrongIss: true, Error: "access_denied"}, "iss names"},
+		{"an answer that does not say whose it is", idptest.Behaviour{TellsIss: true, NoIss: true}, "iss names"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -157,13 +157,13 @@ func TestAnswerOfAnotherAttemptIsRefused(t *testing.T) {
 		change func(*deviceauth.Attempt, url.Values)
 		want   string
 	}{
-		{"another state", func(a *deviceauth.Attempt, _ url.Values) { a.State = "another" }, "does not belong"},
-		{"no state", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("state") }, "does not belong"},
-		{"no state on either side", func(a *deviceauth.Attempt, answer url.Values) { a.State = ""; answer.Del("state") }, "does not belong"},
+		{"another state", func(a *deviceauth.Attempt, _ url.Values) { a.State = "another" }, "the state is"},
+		{"no state", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("state") }, "the state is"},
+		{"no state on either side", func(a *deviceauth.Attempt, answer url.Values) { a.State = ""; answer.Del("state") }, "the state is"},
 		{"two states", func(_ *deviceauth.Attempt, answer url.Values) { answer.Add("state", "x") }, "twice"},
-		{"a stolen code", func(a *deviceauth.Attempt, _ url.Values) { a.Verifier = strings.Repeat("stolen", 8) }, "sign in again"},
-		{"another redirect", func(a *deviceauth.Attempt, _ url.Values) { a.RedirectURI = "https://evil.example" }, "sign in again"},
-		{"no code", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("code") }, "no answer"},
+		{"a stolen code", func(a *deviceauth.Attempt, _ url.Values) { a.Verifier = strings.Repeat("stolen", 8) }, "does not know the code"},
+		{"another redirect", func(a *deviceauth.Attempt, _ url.Values) { a.RedirectURI = "https://evil.example" }, "does not know the code"},
+		{"no code", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("code") }, "neither a code"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

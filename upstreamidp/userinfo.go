@@ -3,7 +3,9 @@ package upstreamidp
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/oauth2"
 
@@ -19,19 +21,12 @@ var wanted = []string{"name", "email", "email_verified", "picture", "preferred_u
 // was signed stays. An error means that the provider could not be asked.
 func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, claims deviceauth.Claims) error {
 	missing := p.missing(claims)
-	if !d.hasUserinfo || len(missing) == 0 {
+	if len(missing) == 0 {
 		return nil
 	}
-	answer, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
+	info, err := askUserinfo(ctx, d, token, claims.String("sub"))
 	if err != nil {
-		return fmt.Errorf("asking for userinfo: %w", err)
-	}
-	if answer.Subject != claims.String("sub") {
-		return nil // about somebody else: must not be used (OpenID Connect Core §5.3.2)
-	}
-	var info deviceauth.Claims
-	if err := answer.Claims(&info); err != nil {
-		return fmt.Errorf("reading userinfo: %w", err)
+		return err
 	}
 	for _, name := range missing {
 		if value := info[name]; value != nil && (name != "email_verified" || info.String("email") == claims.String("email")) {
@@ -39,6 +34,37 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 		}
 	}
 	return nil
+}
+
+// askUserinfo returns nothing where there is no userinfo, or it is about
+// somebody else: that must not be used (OpenID Connect Core §5.3.2).
+func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
+	if !d.hasUserinfo {
+		return nil, nil
+	}
+	answer, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
+	if err != nil {
+		return nil, fmt.Errorf("asking for userinfo: %w", err)
+	}
+	if answer.Subject != sub {
+		return nil, nil
+	}
+	if err := answer.Claims(&info); err != nil {
+		return nil, fmt.Errorf("reading userinfo: %w", err)
+	}
+	return info, nil
+}
+
+// userinfo returns a person's claims with what userinfo says of them now.
+func (p *Provider) userinfo(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person) (deviceauth.Claims, error) {
+	info, err := askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
+	claims := maps.Clone(person.Claims)
+	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
+		if value := info[name]; value != nil {
+			claims[name] = value
+		}
+	}
+	return claims, err
 }
 
 // missing lists the claims to ask for. To be verified is a property of one

@@ -6,7 +6,7 @@
 //
 //	g <id>            the grant, as JSON
 //	c <user code>     the id of the grant that waits for the code; empty: free
-//	s <subject> <id>  nothing; a person's grants (the subject as a digest)
+//	s <owner> <id>    nothing; a person's grants (the owner as a digest)
 //	v <name>          a document of the vault
 //
 // Everything but the vault has a time to live. Badger counts that in whole
@@ -145,10 +145,10 @@ func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (g *devi
 	return g, nil
 }
 
-// BySubject implements [deviceauth.Store].
-func (s *Store) BySubject(_ context.Context, subject string) (list []*deviceauth.Grant, err error) {
+// ByOwner implements [deviceauth.Store].
+func (s *Store) ByOwner(_ context.Context, owner string) (list []*deviceauth.Grant, err error) {
 	err = s.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: subjectPrefix(subject)})
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: ownerPrefix(owner)})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()

@@ -170,8 +170,10 @@ func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) err
 		}
 	}
 	if g.Person != nil {
-		if err := b.txn.SetEntry(entry(subjectKey(g), nil, until)); err != nil {
-			return err
+		for _, owner := range g.Person.Owners() {
+			if err := b.txn.SetEntry(entry(ownerKey(owner, g.ID), nil, until)); err != nil {
+				return err
+			}
 		}
 	}
 	own := *g
@@ -201,7 +203,7 @@ func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error))
 		return err
 	}
 	document, err := change(old)
-	if err != nil || old != nil && bytes.Equal(old, document) {
+	if err != nil || (old == nil) == (document == nil) && bytes.Equal(old, document) {
 		return err
 	}
 	return b.txn.Set(vaultKey(name), document)

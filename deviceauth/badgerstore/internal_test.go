@@ -222,7 +222,7 @@ func TestBackupAndRestore(t *testing.T) {
 					t.Errorf("%s: %+v, %v", g.State, got, err)
 				}
 			}
-			list, err := restored.BySubject(t.Context(), alive.Person.Subject)
+			list, err := restored.ByOwner(t.Context(), alive.Person.Subject)
 			if err != nil || len(list) != test.want.Kept {
 				t.Errorf("the person's: %v, %v", list, err)
 			}

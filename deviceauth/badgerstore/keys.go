@@ -20,15 +20,13 @@ func codeKey(code deviceauth.UserCode) []byte { return append([]byte{'c'}, code.
 
 func vaultKey(name string) []byte { return append([]byte{'v'}, name...) }
 
-// subjectPrefix uses a digest, so that no subject is a prefix of another.
-func subjectPrefix(subject string) []byte {
-	sum := sha256.Sum256([]byte(subject))
+// ownerPrefix uses a digest, so that no owner is a prefix of another.
+func ownerPrefix(owner string) []byte {
+	sum := sha256.Sum256([]byte(owner))
 	return append([]byte{'s'}, sum[:16]...)
 }
 
-func subjectKey(g *deviceauth.Grant) []byte {
-	return append(subjectPrefix(g.Person.Subject), g.ID[:]...)
-}
+func ownerKey(owner string, id deviceauth.ID) []byte { return append(ownerPrefix(owner), id[:]...) }
 
 // read returns a grant and the second in which Badger will forget it.
 func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {

@@ -53,8 +53,9 @@ func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, 
 // A flow carries the code across the sign-in, and the outcome to the last
 // page, without either standing in an address, a log or a history.
 type flow struct {
-	Code    string    `json:"code,omitempty"` // as it was typed
-	Next    string    `json:"next,omitempty"` // after the sign-in, where no code waits
+	Code    string    `json:"code,omitempty"`   // as it was typed
+	Linked  bool      `json:"linked,omitempty"` // it was not: an address brought it
+	Next    string    `json:"next,omitempty"`   // after the sign-in, where no code waits
 	Outcome string    `json:"outcome,omitempty"`
 	Device  string    `json:"device,omitempty"`
 	Expires time.Time `json:"expires"`

@@ -9,16 +9,17 @@ import (
 // codeView is the page where a person types the code.
 type codeView struct {
 	Code    string // filled in already
-	Mask    string // how a code looks, for the script and as an example
+	Mask    string // how a code looks, for the script
 	Person  string // who is signed in
-	Problem string
+	Problem string // key of what is wrong
 }
 
 // codePage never changes anything. A code in the address, from a QR code, goes
 // at once where no log and no history sees it, and is only filled in.
 func (h *Handler) codePage(r *http.Request) (*answer, error) {
-	if code := r.URL.Query().Get("user_code"); code != "" || r.URL.Query().Has("user_code") {
-		cookies, err := h.keepFlow(r, flow{Code: printable(code)})
+	if query := r.URL.Query(); query.Has("user_code") {
+		code := printable(query.Get("user_code"))
+		cookies, err := h.keepFlow(r, flow{Code: code, Linked: code != ""})
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +36,7 @@ func (h *Handler) showCode(r *http.Request, status int, code, problem string) (*
 	if s := h.session(r); s != nil {
 		v.Person = s.Person.Name()
 	}
-	return h.pages.render(status, "code", "Connect a device", v)
+	return h.pages.render(r, status, "code", text("code.title"), v)
 }
 
 // printable keeps a code that could be one; the longest that people type is
@@ -54,10 +55,13 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	code := printable(r.PostFormValue("user_code"))
-	if _, ok := deviceauth.ParseUserCode(code); !ok {
-		return h.showCode(r, http.StatusBadRequest, code, "Type the code that your device shows: letters and digits.")
+	canonical, ok := deviceauth.ParseUserCode(code)
+	if !ok {
+		return h.showCode(r, http.StatusBadRequest, code, "code.malformed")
 	}
-	cookies, err := h.keepFlow(r, flow{Code: code})
+	before := h.flow(r)
+	filled, _ := deviceauth.ParseUserCode(before.Code)
+	cookies, err := h.keepFlow(r, flow{Code: code, Linked: before.Linked && filled == canonical})
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +70,15 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 		next = "/sign-in"
 	}
 	return redirect(h.cfg.Paths.Device + next).cookies(cookies...), nil
+}
+
+// typeIt asks for a code that no address may bring along.
+func (h *Handler) typeIt(r *http.Request) (*answer, error) {
+	a, err := h.showCode(r, http.StatusForbidden, "", "code.untyped")
+	if err != nil {
+		return nil, err
+	}
+	return a.cookies(h.drop(r, flowCookie, 0)...), nil
 }
 
 // form reads a posted form that comes from a page of ours. Browsers that know

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -52,9 +51,12 @@ func (s *speaker) entry(*http.Request) (*answer, error) {
 	type hint struct {
 		Hint string `json:"hint"`
 	}
-	scopes := map[string]hint{}
+	scopes, english := map[string]hint{}, s.pages.languages.speech(0)
 	for _, scope := range s.cfg.Engine.Scopes() {
-		scopes[scope] = hint{strings.Join(s.cfg.Engine.Texts(deviceauth.Scope(scope)), " ")}
+		scopes[scope] = hint{}
+		if scope != deviceauth.ScopeOpenID {
+			scopes[scope] = hint{english.Scope(s.inWords(scope))}
+		}
 	}
 	return public(jsonAnswer(http.StatusOK, map[string]any{
 		"_links": links{

@@ -1,9 +1,7 @@
 package httpapi
 
 import (
-	"fmt"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -11,16 +9,21 @@ import (
 
 // confirmView is the question: who asks, for what, from where.
 type confirmView struct {
-	Device, Maker, Logo string
-	Code                string
-	Scopes              []string
-	Asked               string // "2 minutes ago"
-	From                string // the device's address
-	Here                string // the browser's, where it is another network's
-	Refused             bool   // another network, and the policy is to require the same
-	Unconfirmed         bool   // the warning was not confirmed
-	Person, Email       string
-	Ticket              string
+	deviceView
+	Code          string
+	Asked         time.Time
+	From          string // the device's address; empty: unknown
+	Elsewhere     bool   // the browser is in another network
+	Here          string // the browser's address
+	Refused       bool   // another network, and the policy is to require the same
+	Person, Email string
+	Ticket        string
+}
+
+// checkView is the second question, for a device in another network.
+type checkView struct {
+	confirmView
+	Problem bool // it was not answered
 }
 
 // confirmPage looks the code up, for a person who is signed in.
@@ -32,69 +35,46 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 	if s == nil {
 		return redirect(h.cfg.Paths.Device + "/sign-in"), nil
 	}
-	return h.ask(r, s, f.Code, false)
-}
-
-func (h *Handler) ask(r *http.Request, s *session, code string, unconfirmed bool) (*answer, error) {
-	g, err := h.cfg.Engine.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: h.cfg.ClientIP(r), Code: code})
-	if err != nil {
-		return nil, err
-	}
-	v, err := h.question(r, s, g)
-	if err != nil {
-		return nil, err
-	}
-	status := http.StatusOK
-	if v.Unconfirmed = unconfirmed; unconfirmed {
-		status = http.StatusBadRequest
-	}
-	return h.pages.render(status, "confirm", "Connect "+v.Device+"?", v)
-}
-
-func (h *Handler) question(r *http.Request, s *session, g *deviceauth.Grant) (confirmView, error) {
-	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
-	v := confirmView{
-		Device: g.ClientID, Code: e.Mask().Format(g.UserCode), Scopes: e.Texts(g.Scope), Asked: ago(time.Since(g.Created)),
-		From: address(g.From), Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
-	}
-	if c, ok := e.Client(g.ClientID); ok {
-		v.Device, v.Maker, v.Logo = c.Name, c.Maker, c.Logo
-	}
-	if e.Network() != deviceauth.NetworkOff && g.Elsewhere(here) {
-		v.Here, v.Refused = address(here), e.Network() == deviceauth.NetworkRequire
-	}
-	var err error
-	v.Ticket, err = h.ticket(ticket{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
-	return v, err
-}
-
-// address spells an address, or says that there is none to spell.
-func address(a netip.Addr) string {
-	if !a.IsValid() {
-		return "an unknown address"
-	}
-	return a.Unmap().String()
-}
-
-// ago says a time as people do.
-func ago(d time.Duration) string {
-	minutes := int(d.Minutes())
+	g, v, err := h.question(r, s, f)
 	switch {
-	case d < time.Minute:
-		return "just now"
-	case minutes == 1:
-		return "a minute ago"
-	case minutes < 60:
-		return fmt.Sprintf("%d minutes ago", minutes)
-	case minutes < 2*60:
-		return "an hour ago"
-	case minutes < 24*60:
-		return fmt.Sprintf("%d hours ago", minutes/60)
-	case minutes < 2*24*60:
-		return "a day ago"
+	case is(err, "untyped"):
+		return h.typeIt(r)
+	case is(err, "not_fresh"):
+		return h.freshSignIn(r, h.device(g).Name)
+	case err != nil:
+		return nil, err
 	}
-	return fmt.Sprintf("%d days ago", minutes/60/24)
+	return h.pages.render(r, http.StatusOK, "confirm", text("confirm.title", v.Name), v)
 }
+
+func is(err error, code string) bool {
+	refusal := deviceauth.Refused(err)
+	return refusal != nil && refusal.Code == code
+}
+
+func (h *Handler) question(r *http.Request, s *session, f flow) (*deviceauth.Grant, confirmView, error) {
+	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
+	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: here, Code: f.Code, Linked: f.Linked})
+	if err != nil {
+		return g, confirmView{}, err
+	}
+	v := confirmView{
+		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, From: address(g.From), Here: address(here),
+		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
+	}
+	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
+		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
+	}
+	v.Ticket, err = h.ticket(ticket{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
+	return g, v, err
+}
+
+// The fields of the two questions.
+const (
+	fieldAnswer  = "answer"  // allow or deny
+	fieldStarted = "started" // by whom: me or other; with another network
+	fieldChecked = "checked" // the second question was shown
+)
 
 // decide takes the answer: to the request that the page showed, whatever other
 // tabs have done to the cookies since.
@@ -106,30 +86,51 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	said := r.PostFormValue("answer")
-	if said != "allow" && said != "deny" {
+	said, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
+	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) {
 		return nil, errStale
 	}
+	reported := started == "other"
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
-		Grant: t.Grant, Allow: said == "allow", Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: r.PostFormValue("confirmed") == "yes",
+		Grant: t.Grant, Allow: said == "allow" && !reported, Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: started == "me", Reported: reported,
 	})
-	if refusal := deviceauth.Refused(err); refusal != nil && refusal.Code == "unconfirmed" {
-		return h.ask(r, s, t.Code, true)
-	}
-	if err != nil {
+	switch {
+	case is(err, "unconfirmed"):
+		return h.check(r, s, t)
+	case is(err, "not_fresh"):
+		return redirect(h.cfg.Paths.Device + "/confirm"), nil
+	case err != nil:
 		return nil, err
 	}
 	return h.done(r, g)
 }
 
+// check asks a second time, who started it: whoever was talked into typing a
+// code has the chance to say so.
+func (h *Handler) check(r *http.Request, s *session, t ticket) (*answer, error) {
+	g, v, err := h.question(r, s, flow{Code: t.Code})
+	if err == nil && g.ID != t.Grant {
+		err = errStale // the code has gone to another device since
+	}
+	if err != nil {
+		return nil, err
+	}
+	asked := r.PostFormValue(fieldChecked) != ""
+	status := http.StatusOK
+	if asked {
+		status = http.StatusBadRequest
+	}
+	return h.pages.render(r, status, "check", text("check.title"), checkView{v, asked})
+}
+
 // done sends the browser to a page that can be reloaded.
 func (h *Handler) done(r *http.Request, g *deviceauth.Grant) (*answer, error) {
-	f := flow{Outcome: "denied", Device: g.ClientID}
-	if g.State == deviceauth.Approved {
+	f := flow{Outcome: "denied", Device: h.device(g).Name}
+	switch {
+	case g.State == deviceauth.Approved:
 		f.Outcome = "allowed"
-	}
-	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
-		f.Device = c.Name
+	case g.Reason == deviceauth.ReasonReported:
+		f.Outcome = "reported"
 	}
 	cookies, err := h.keepFlow(r, f)
 	if err != nil {
@@ -143,9 +144,9 @@ func (h *Handler) donePage(r *http.Request) (*answer, error) {
 	if f.Outcome == "" {
 		return redirect(h.cfg.Paths.Device), nil
 	}
-	title := f.Device + " is connected"
-	if f.Outcome == "denied" {
-		title = f.Device + " was refused"
+	title := text("done.denied_title", f.Device)
+	if f.Outcome == "allowed" {
+		title = text("done.allowed_title", f.Device)
 	}
-	return h.pages.render(http.StatusOK, "done", title, f)
+	return h.pages.render(r, http.StatusOK, "done", title, f)
 }

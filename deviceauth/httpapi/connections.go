@@ -16,13 +16,17 @@ type connectionsView struct {
 
 // A connection is one device of a person.
 type connection struct {
-	ID, Device, Maker, Logo string
-	Scopes                  []string
-	Since, Used, From       string
+	deviceView
+	ID          string
+	Since, Used time.Time
+	From        string
 }
 
 // The flow's next page after a sign-in, where it is not the question.
 const nextConnections = "connections"
+
+// ConnectionsURL is where people see their devices.
+func (h *Handler) ConnectionsURL() string { return h.origin + h.cfg.Paths.Device + "/connections" }
 
 // connectionsPage shows a person's devices.
 func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
@@ -40,23 +44,12 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 	}
 	v := connectionsView{Person: s.Person.Name()}
 	for _, g := range grants {
-		v.Devices = append(v.Devices, h.connection(g))
+		v.Devices = append(v.Devices, connection{h.device(g), g.ID.String(), g.Redeemed, g.Used(), address(g.From)})
 	}
 	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
 		return nil, err
 	}
-	return h.pages.render(http.StatusOK, "connections", "Your devices", v)
-}
-
-func (h *Handler) connection(g *deviceauth.Grant) connection {
-	c := connection{
-		ID: g.ID.String(), Device: g.ClientID, Scopes: h.cfg.Engine.Texts(g.Scope),
-		Since: ago(time.Since(g.Redeemed)), Used: ago(time.Since(g.Used())), From: address(g.From),
-	}
-	if client, ok := h.cfg.Engine.Client(g.ClientID); ok {
-		c.Device, c.Maker, c.Logo = client.Name, client.Maker, client.Logo
-	}
-	return c
+	return h.pages.render(r, http.StatusOK, "connections", text("devices.title"), v)
 }
 
 // disconnect cuts off one device, or all of them. Whose they are is asked of

@@ -84,7 +84,7 @@ func New(c Config) (*Handler, error) {
 	if h.seal, err = newSealer(c.CookieKey); err != nil {
 		return nil, err
 	}
-	if h.pages, err = newPages(c.Brand, c.Paths); err != nil {
+	if h.pages, err = newPages(c.Brand, c.Paths, issuer.Host); err != nil {
 		return nil, err
 	}
 	h.cross = http.NewCrossOriginProtection()
@@ -114,17 +114,18 @@ func (h *Handler) table() map[string]route {
 		return route{m, corsNone, h.pageError}
 	}
 	routes := map[string]route{
-		p.Introspect:              standard.post(standard.introspect),
-		p.JWKS:                    open(h.jwks),
-		p.Device:                  page(h.codePage, h.submitCode),
-		p.Device + "/sign-in":     page(h.signInPage, nil),
-		p.Device + "/sign-out":    page(nil, h.signOut),
-		p.Device + "/callback":    page(h.callback, nil),
-		p.Device + "/confirm":     page(h.confirmPage, h.decide),
-		p.Device + "/done":        page(h.donePage, nil),
-		p.Device + "/connections": page(h.connectionsPage, h.disconnect),
-		p.Device + "/style.css":   page(h.pages.asset("style.css"), nil),
-		p.Device + "/script.js":   page(h.pages.asset("script.js"), nil),
+		p.Introspect:                     standard.post(standard.introspect),
+		p.JWKS:                           open(h.jwks),
+		p.Device:                         page(h.codePage, h.submitCode),
+		p.Device + "/sign-in":            page(h.signInPage, nil),
+		p.Device + "/sign-out":           page(nil, h.signOut),
+		p.Device + "/callback":           page(h.callback, nil),
+		p.Device + "/confirm":            page(h.confirmPage, h.decide),
+		p.Device + "/done":               page(h.donePage, nil),
+		p.Device + "/connections":        page(h.connectionsPage, h.disconnect),
+		p.Device + "/backchannel-logout": {map[string]does{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
+		p.Device + "/style.css":          page(h.pages.asset("style.css"), nil),
+		p.Device + "/script.js":          page(h.pages.asset("script.js"), nil),
 	}
 	for _, path := range p.metadata() {
 		routes[path] = open(h.metadata)

@@ -47,9 +47,26 @@ func (s *signIn) Begin(_ context.Context, a deviceauth.Attempt) (string, error) 
 }
 func (s *signIn) Finish(_ context.Context, _ deviceauth.Attempt, answer url.Values) (*deviceauth.Person, error) {
 	if answer.Get("error") != "" {
-		return nil, deviceauth.Refuse("sign_in", "The sign-in was cancelled.")
+		return nil, deviceauth.Refuse("sign_in_cancelled", "access_denied")
 	}
-	return s.person, nil
+	p := *s.person
+	p.SignedIn, p.Fresh = s.begun.Began, s.begun.Fresh
+	return &p, nil
+}
+func (s *signIn) Reachable(context.Context) error {
+	if s.down {
+		return errors.New("connection refused")
+	}
+	return nil
+}
+func (s *signIn) Logout(_ context.Context, token string) (*deviceauth.Logout, error) {
+	switch token {
+	case "fault":
+		return nil, errors.New("connection refused")
+	case "good":
+		return &deviceauth.Logout{Upstream: "work", Subject: "work|1", Token: "1"}, nil
+	}
+	return nil, deviceauth.Refuse("invalid_request", "not a logout token")
 }
 
 func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
@@ -60,7 +77,7 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: "https://api.example.com", Wait: -1, Store: store, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
+		Issuer: "https://api.example.com", Wait: -1, Store: store, Vault: store, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV <b>", Maker: "Mak\u202eer", Public: true, Scope: "openid offline_access read", Origins: []string{"https://tv.example"}},
 			{ID: "meter", Secret: "s3:cret&", Scope: "read", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
@@ -77,14 +94,22 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 	if s.engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
-	s.Handler, err = httpapi.New(httpapi.Config{
-		Engine: s.engine, Keys: keys, Upstreams: []deviceauth.Upstream{s.signIn}, CookieKey: keys.Secret(keyring.PurposeCookie),
-		ClientIP: func(*http.Request) netip.Addr { return s.from }, Dialects: httpapi.Dialects(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.again(func(*httpapi.Config) {})
 	return s
+}
+
+// again makes the handler anew, with another configuration.
+func (s *site) again(change func(*httpapi.Config)) {
+	s.Helper()
+	c := httpapi.Config{
+		Engine: s.engine, Keys: s.keys, Upstreams: []deviceauth.Upstream{s.signIn}, CookieKey: s.keys.Secret(keyring.PurposeCookie),
+		ClientIP: func(*http.Request) netip.Addr { return s.from }, Dialects: httpapi.Dialects(),
+	}
+	change(&c)
+	var err error
+	if s.Handler, err = httpapi.New(c); err != nil {
+		s.Fatal(err)
+	}
 }
 
 const form = "application/x-www-form-urlencoded"

@@ -23,7 +23,7 @@ type authorizationAnswer struct {
 	DeviceCode string `json:"device_code"`
 	UserCode   string `json:"user_code"`
 	URI        string `json:"verification_uri"`
-	Complete   string `json:"verification_uri_complete"`
+	Complete   string `json:"verification_uri_complete,omitempty"` // unless the code has to be typed
 	ExpiresIn  int    `json:"expires_in"`
 	Interval   int    `json:"interval"`
 
@@ -47,8 +47,11 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	}
 	page := s.origin + s.cfg.Paths.Device
 	said := &authorizationAnswer{
-		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page, Complete: page + "?user_code=" + url.QueryEscape(a.UserCode),
+		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page,
 		ExpiresIn: wholeSeconds(a.ExpiresIn), Interval: wholeSeconds(a.Interval),
+	}
+	if a.Linkable {
+		said.Complete = page + "?user_code=" + url.QueryEscape(a.UserCode)
 	}
 	if s.members != nil {
 		s.members(s, client, said)

@@ -5,10 +5,14 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
-	"regexp"
+	"os"
+
+	"golang.org/x/text/language"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -18,28 +22,13 @@ var pageFiles embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{"plain": deviceauth.Plain}).ParseFS(pageFiles, "pages/*.html"))
 
-// Brand is how the pages look.
-type Brand struct {
-	Name  string `json:"name,omitempty"`  // who runs the gateway; default: the issuer's host
-	Logo  string `json:"logo,omitempty"`  // address of a picture, from the site's root or https
-	Color string `json:"color,omitempty"` // #rrggbb of buttons and links
-}
-
-var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
-
-// Check says what is wrong with a brand.
-func (b Brand) Check() error {
-	if b.Color != "" && !hexColor.MatchString(b.Color) {
-		return fmt.Errorf("brand color %q: want #rrggbb", b.Color)
-	}
-	return nil
-}
-
 // pages renders templates and serves what they refer to.
 type pages struct {
-	brand  Brand
-	base   string // path of the code page; everything else lies below it
-	assets map[string]asset
+	brand     Brand
+	base      string // path of the code page; everything else lies below it
+	templates *template.Template
+	languages *languages
+	assets    map[string]asset
 }
 
 type asset struct {
@@ -48,41 +37,85 @@ type asset struct {
 	etag        string
 }
 
-func newPages(b Brand, p Paths) (*pages, error) {
-	if err := b.Check(); err != nil {
-		return nil, err
+// The kinds of files that pages refer to.
+var assetTypes = map[string]string{"style.css": "text/css; charset=utf-8", "script.js": "text/javascript; charset=utf-8"}
+
+// newPages reads our files, and an operator's over them.
+func newPages(b Brand, p Paths, host string) (*pages, error) {
+	if b.Name == "" {
+		b.Name = host
 	}
-	style, err := pageFiles.ReadFile("pages/style.css")
+	made := &pages{brand: b, base: p.Device, templates: templates, assets: map[string]asset{}}
+	ours, err := fs.Sub(pageFiles, "pages")
 	if err != nil {
 		return nil, err
 	}
-	if b.Color != "" { // last, so that it wins; checked, so that it is a colour
-		style = append(style, "\n:root{--accent:"+b.Color+";--on-accent:"+contrast(b.Color)+"}\n"...)
-	}
-	script, err := pageFiles.ReadFile("pages/script.js")
-	if err != nil {
+	words := map[language.Tag]dictionary{}
+	if err := readDictionaries(words, ours, "languages"); err != nil {
 		return nil, err
 	}
-	return &pages{b, p.Device, map[string]asset{
-		"style.css": newAsset(style, "text/css; charset=utf-8"),
-		"script.js": newAsset(script, "text/javascript; charset=utf-8"),
-	}}, nil
-}
-
-// contrast picks the text colour that is the easier to read on a colour, by
-// the relative luminance of WCAG 2 §1.4.3, roughly: its weights without its curve.
-func contrast(color string) string {
-	var rgb [3]byte
-	hex.Decode(rgb[:], []byte(color[1:])) // checked by Brand.Check
-	if 0.2126*float64(rgb[0])+0.7152*float64(rgb[1])+0.0722*float64(rgb[2]) > 140 {
-		return "#000"
+	folders := []fs.FS{ours}
+	if b.Templates != "" {
+		theirs := os.DirFS(b.Templates)
+		if err := made.readTemplates(theirs, words); err != nil {
+			return nil, fmt.Errorf("brand templates %s: %w", b.Templates, err)
+		}
+		folders = append(folders, theirs)
 	}
-	return "#fff"
+	if made.languages, err = newLanguages(words); err != nil {
+		return nil, err
+	}
+	if err := made.readAssets(folders); err != nil {
+		return nil, err
+	}
+	return made, made.try()
 }
 
-func newAsset(body []byte, contentType string) asset {
-	sum := sha256.Sum256(body)
-	return asset{body, contentType, `"` + hex.EncodeToString(sum[:8]) + `"`}
+// readTemplates reads an operator's templates and languages.
+func (p *pages) readTemplates(folder fs.FS, words map[language.Tag]dictionary) error {
+	names, err := fs.Glob(folder, "*.html")
+	if err != nil {
+		return err
+	}
+	if _, err := fs.Stat(folder, "."); err != nil {
+		return err
+	}
+	if p.templates, err = templates.Clone(); err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		if p.templates, err = p.templates.ParseFS(folder, names...); err != nil {
+			return err
+		}
+	}
+	return readDictionaries(words, folder, "languages")
+}
+
+// readAssets reads the style sheet and the script. An operator's style sheet
+// comes after ours, an operator's script in its place.
+func (p *pages) readAssets(folders []fs.FS) error {
+	style, script := []byte(nil), []byte(nil)
+	for i, folder := range folders {
+		more, err := fs.ReadFile(folder, "style.css")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if style = append(style, more...); i == 0 {
+			style = append(style, p.brand.style()...)
+		}
+		other, err := fs.ReadFile(folder, "script.js")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			script = other
+		}
+	}
+	for name, body := range map[string][]byte{"style.css": style, "script.js": script} {
+		sum := sha256.Sum256(body)
+		p.assets[name] = asset{body, assetTypes[name], `"` + hex.EncodeToString(sum[:8]) + `"`}
+	}
+	return nil
 }
 
 // asset serves a file that pages refer to; browsers ask whether it changed.
@@ -97,26 +130,45 @@ func (p *pages) asset(name string) func(*http.Request) (*answer, error) {
 	}
 }
 
-// A page is what a template is given: the common part, and its own.
+// A page is what a template is given: the common part, its own in Data, and
+// the language to say it in. Operators' templates rely on these names.
 type page struct {
 	Title string
 	Brand Brand
-	Base  string
-	Style string // tags that change with the files, so that no cache shows an old one
+	Base  string // path of the code page; the other pages lie below it
 	Data  any
+	*speech
 }
 
 // policy is the same on every page: nothing but our own files, and pictures.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // render makes the whole page before anything is written.
-func (p *pages) render(status int, name, title string, data any) (*answer, error) {
+func (p *pages) render(r *http.Request, status int, name string, title say, data any) (*answer, error) {
 	var body bytes.Buffer
-	v := page{title, p.brand, p.base, p.assets["style.css"].etag, data}
-	if err := templates.ExecuteTemplate(&body, name+".html", v); err != nil {
-		return nil, fmt.Errorf("rendering %s: %w", name, err)
+	s := p.languages.speak(r)
+	if err := p.execute(&body, s, name, title, data); err != nil {
+		return nil, err
 	}
 	a := newAnswer(status, "text/html; charset=utf-8", body.Bytes())
 	a.set("Content-Security-Policy", policy).set("Referrer-Policy", "no-referrer").set("X-Content-Type-Options", "nosniff")
-	return a.set("X-Frame-Options", "DENY").set("Cache-Control", "no-store").set("Content-Language", "en"), nil
+	return a.set("X-Frame-Options", "DENY").set("Cache-Control", "no-store").set("Content-Language", s.Lang).set("Vary", "Accept-Language"), nil
+}
+
+func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, data any) error {
+	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.say(title), p.brand, p.base, data, s}); err != nil {
+		return fmt.Errorf("rendering %s: %w", name, err)
+	}
+	return nil
+}
+
+// try renders every page once, so that a template with a mistake in it is
+// found when it is loaded and not by a person.
+func (p *pages) try() error {
+	for _, s := range samples {
+		if err := p.execute(new(bytes.Buffer), p.languages.speech(0), s.name, text(s.title, "x"), s.data); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -10,12 +9,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What a person can do wrong, or what can go wrong for them.
+// What a person can do wrong, or what can go wrong for them. The pages say it
+// in the words that languages have under the codes.
 var (
-	errForeign     = deviceauth.Refuse("foreign", "This form was sent from another site.")
-	errStale       = deviceauth.Refuse("stale", "This page is out of date: you signed in or out since, or it was open too long.")
-	errStaleSignIn = deviceauth.Refuse("stale_sign_in", "This sign-in was begun in another browser, is over, or took more than ten minutes.")
-	errNoUpstream  = deviceauth.Refuse("no_upstream", "There is no such way to sign in.")
+	errForeign     = deviceauth.Refuse("foreign", "a form from another site")
+	errStale       = deviceauth.Refuse("stale", "a form without this session's ticket")
+	errStaleSignIn = deviceauth.Refuse("stale_sign_in", "a callback to no sign-in of this browser")
+	errNoUpstream  = deviceauth.Refuse("no_upstream", "no upstream has this id")
 )
 
 // unavailable is an upstream that cannot be asked. It heals by itself.
@@ -28,30 +28,49 @@ func (u *unavailable) Error() string { return "sign-in at " + u.label + ": " + u
 func (u *unavailable) Unwrap() error { return u.err }
 
 // problemView is a page that says what is the case and the way on.
-type problemView struct{ Text, Way, Address string }
-
-func (h *Handler) problem(status int, title, text, way, path string) (*answer, error) {
-	return h.pages.render(status, "problem", title, problemView{text, way, h.cfg.Paths.Device + path})
+type problemView struct {
+	Text    string // in the page's language
+	Way     string // key of the button
+	Address string
 }
 
-// notice is what the page of a refusal says.
+// notice is what the page of a problem says beside its words: the status, and
+// the way on.
 type notice struct {
-	status           int
-	title, text, way string
-	path             string
+	status    int
+	way, path string
+	quotes    bool // the refusal's own words
 }
 
 var notices = map[string]notice{
 	// The same for wrong, expired and used codes: it tells a guesser nothing.
-	"unknown_code":  {http.StatusNotFound, "That code does not work", "Check the code on your device. It may have expired, or may have been used already; then start again on the device.", "Type a code", ""},
-	"not_permitted": {http.StatusForbidden, "This account may not connect devices", "You are signed in, but this account is not among those that may connect devices here. Ask whoever runs this service, or use another account.", "Use another account", "/sign-in?switch=1"},
-	"decided":       {http.StatusConflict, "This request has been answered", "Somebody has answered it already, or it has expired. Nothing was changed.", "Connect another device", ""},
-	"other_network": {http.StatusForbidden, "This device is in another network", "It may be connected only from its own network. If somebody sent you this code, do not use it.", "Type another code", ""},
-	"not_connected": {http.StatusNotFound, "This device is not connected", "It is not among the devices of this account. Nothing was changed.", "Your devices", "/connections"},
-	"foreign":       {http.StatusForbidden, "That did not come from this page", "", "Start again", ""},
-	"stale":         {http.StatusForbidden, "This page is out of date", "", "Start again", ""},
-	"stale_sign_in": {http.StatusBadRequest, "This sign-in is over", "", "Sign in again", "/sign-in"},
-	"no_upstream":   {http.StatusNotFound, "There is no such way to sign in", "", "Choose another", "/sign-in"},
+	"unknown_code":       {http.StatusNotFound, "way.code", "", false},
+	"not_permitted":      {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"decided":            {http.StatusConflict, "way.code", "", false},
+	"other_network":      {http.StatusForbidden, "way.code", "", false},
+	"not_connected":      {http.StatusNotFound, "way.devices", "/connections", false},
+	"foreign":            {http.StatusForbidden, "way.code", "", false},
+	"stale":              {http.StatusForbidden, "way.again", "", false},
+	"stale_sign_in":      {http.StatusBadRequest, "way.sign_in", "/sign-in", false},
+	"no_upstream":        {http.StatusNotFound, "way.sign_in", "/sign-in", false},
+	"signed_out":         {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_cancelled":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_error":      {http.StatusForbidden, "way.sign_in", "/sign-in", true},
+	"sign_in_stale":      {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_untrusted":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_nameless":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
+	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
+	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},
+	"too_many_guesses":   {http.StatusTooManyRequests, "way.code", "", false},
+	"unavailable":        {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
+	"fault":              {http.StatusServiceUnavailable, "way.again", "", false},
+}
+
+func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
+	n := notices[code]
+	v := problemView{h.pages.languages.speak(r).Say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
+	return h.pages.render(r, n.status, "problem", text(code+".title"), v)
 }
 
 // pageError turns an error into a page, and is the one place where a fault
@@ -65,45 +84,51 @@ func (h *Handler) pageError(r *http.Request, err error) *answer {
 	return a
 }
 
-// throttled says how long to wait.
-func (h *Handler) throttled(wait time.Duration) (*answer, error) {
-	minutes := int((wait + time.Minute - 1) / time.Minute)
-	text := fmt.Sprintf("Too many codes were wrong. Please wait %d minutes, then type the one that your device shows.", minutes)
-	if minutes == 1 {
-		text = "Too many codes were wrong. Please wait a minute, then type the one that your device shows."
-	}
-	a, err := h.problem(http.StatusTooManyRequests, "Please wait", text, "Type a code", "")
-	if err != nil {
-		return nil, err
-	}
-	return a.set("Retry-After", strconv.Itoa(wholeSeconds(wait))), nil
-}
-
 func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
 	var throttled *deviceauth.Throttled
 	if errors.As(err, &throttled) {
-		return h.throttled(throttled.Wait)
+		return h.throttled(r, throttled.Wait)
 	}
-	refusal := deviceauth.Refused(err)
-	if refusal != nil {
-		n, known := notices[refusal.Code]
-		if !known {
-			n = notice{status: http.StatusBadRequest, title: "That did not work", way: "Start again"}
-		}
-		if n.text == "" {
-			n.text = refusal.Description
-		}
-		return h.problem(n.status, n.title, n.text, n.way, n.path)
+	if refusal := deviceauth.Refused(err); refusal != nil {
+		return h.refused(r, refusal)
 	}
 	h.fault(r, err)
-	title, text, way, path := "Something went wrong here", "It is not your fault, and nothing was changed. Please try again in a moment.", "Try again", ""
 	var down *unavailable
+	var a *answer
 	if errors.As(err, &down) {
-		title, text, path = "Sign-in is unavailable", down.label+" cannot be reached right now. Your device goes on waiting; please try again in a moment.", "/sign-in"
+		a, err = h.problem(r, "unavailable", down.label)
+	} else {
+		a, err = h.problem(r, "fault")
 	}
-	a, err := h.problem(http.StatusServiceUnavailable, title, text, way, path)
 	if err != nil {
 		return nil, err
 	}
 	return a.set("Retry-After", retryAfter), nil
+}
+
+// refused says no in the person's language. Who signed out at the upstream is
+// no longer signed in here either.
+func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer, error) {
+	code := refusal.Code
+	if _, known := notices[code]; !known {
+		code = "stale"
+	}
+	var args []any
+	if notices[code].quotes {
+		args = []any{refusal.Description}
+	}
+	a, err := h.problem(r, code, args...)
+	if err == nil && code == "signed_out" {
+		a.cookies(h.drop(r, sessionCookie, 0)...)
+	}
+	return a, err
+}
+
+// throttled says how long to wait.
+func (h *Handler) throttled(r *http.Request, wait time.Duration) (*answer, error) {
+	a, err := h.problem(r, "too_many_guesses", int((wait+time.Minute-1)/time.Minute))
+	if err != nil {
+		return nil, err
+	}
+	return a.set("Retry-After", strconv.Itoa(wholeSeconds(wait))), nil
 }

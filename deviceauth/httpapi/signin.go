@@ -1,18 +1,23 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// choice is one sign-in button.
-type choice struct{ Label, Address string }
+// choice is one way to sign in.
+type choice struct {
+	Label, Address string
+	Down           bool // it cannot be reached
+}
 
 // signInView offers the upstreams. With a single one it goes on by itself, by
 // a refresh and not by a redirect: Chrome applies a form's form-action to
@@ -20,22 +25,53 @@ type choice struct{ Label, Address string }
 type signInView struct {
 	Choices   []choice
 	Automatic bool
+	Devices   bool   // to see the person's devices
+	Fresh     string // the device that asks for a new sign-in
 }
 
+// signInPage offers the upstreams, or goes to one.
 func (h *Handler) signInPage(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
 	if query.Has("with") {
-		return h.signIn(r, query.Get("with"), query.Has("switch"))
+		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
 	}
-	v := signInView{Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch")}
-	for _, u := range h.cfg.Upstreams {
+	v := signInView{
+		Choices: h.choices(r.Context(), query.Has("switch"), false), Devices: h.flow(r).Next == nextConnections,
+		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch"),
+	}
+	return h.pages.render(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
+}
+
+// freshSignIn explains why a person who is signed in has to do it again.
+func (h *Handler) freshSignIn(r *http.Request, device string) (*answer, error) {
+	v := signInView{Choices: h.choices(r.Context(), false, true), Fresh: device}
+	return h.pages.render(r, http.StatusOK, "sign-in", text("sign_in.fresh_title"), v)
+}
+
+// reachWait is how long the page waits for upstreams to answer that there are
+// several of: the ones that do not are shown last, and can be tried.
+const reachWait = 1500 * time.Millisecond
+
+func (h *Handler) choices(ctx context.Context, other, fresh bool) []choice {
+	list := make([]choice, len(h.cfg.Upstreams))
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	defer cancel()
+	var asked sync.WaitGroup
+	for i, u := range h.cfg.Upstreams {
 		q := url.Values{"with": {u.ID()}}
-		if query.Has("switch") {
+		if other {
 			q.Set("switch", "1")
 		}
-		v.Choices = append(v.Choices, choice{u.Label(), h.cfg.Paths.Device + "/sign-in?" + q.Encode()})
+		if fresh {
+			q.Set("fresh", "1")
+		}
+		list[i] = choice{Label: u.Label(), Address: h.cfg.Paths.Device + "/sign-in?" + q.Encode()}
+		if len(list) > 1 {
+			asked.Go(func() { list[i].Down = u.Reachable(ctx) != nil })
+		}
 	}
-	return h.pages.render(http.StatusOK, "sign-in", "Sign in", v)
+	asked.Wait()
+	return list
 }
 
 func (h *Handler) upstream(id string) deviceauth.Upstream {
@@ -51,8 +87,7 @@ func (h *Handler) upstream(id string) deviceauth.Upstream {
 // that two tabs do not take each other's away.
 type attempt struct {
 	deviceauth.Attempt
-	Upstream string    `json:"upstream"`
-	Expires  time.Time `json:"expires"`
+	Upstream string `json:"upstream"`
 }
 
 // attemptCookie names the cookie of a sign-in by its state.
@@ -62,15 +97,15 @@ func attemptCookie(state string) string {
 }
 
 // signIn sends the browser to an upstream (OpenID Connect Core §3.1.2.1).
-func (h *Handler) signIn(r *http.Request, id string, other bool) (*answer, error) {
+func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*answer, error) {
 	u := h.upstream(id)
 	if u == nil {
 		return nil, errNoUpstream
 	}
-	a := attempt{
-		deviceauth.Attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), RedirectURI: h.origin + h.cfg.Paths.Device + "/callback", Switch: other},
-		id, time.Now().Add(attemptLife),
-	}
+	a := attempt{deviceauth.Attempt{
+		State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), RedirectURI: h.origin + h.cfg.Paths.Device + "/callback",
+		Switch: other, Fresh: fresh, Began: time.Now().UTC().Round(0),
+	}, id}
 	to, err := u.Begin(r.Context(), a.Attempt)
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}
@@ -88,7 +123,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
 	var a attempt
 	name := attemptCookie(query.Get("state"))
-	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Now().After(a.Expires) {
+	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Since(a.Began) > attemptLife {
 		return nil, errStaleSignIn
 	}
 	u := h.upstream(a.Upstream)
@@ -99,8 +134,11 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	used := h.drop(r, name, 0)
 	if refusal := deviceauth.Refused(err); refusal != nil {
 		h.cfg.Log.WarnContext(r.Context(), "sign-in refused", "upstream", u.ID(), "error", err)
-		page, err := h.problem(http.StatusForbidden, "You are not signed in", refusal.Description, "Try again", "/sign-in")
-		return page.cookies(used...), err
+		page, err := h.refused(r, refusal)
+		if err != nil {
+			return nil, err
+		}
+		return page.cookies(used...), nil
 	}
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}

@@ -50,8 +50,9 @@ var _ deviceauth.Signer = (*Keyring)(nil)
 
 // Purposes of the shared secrets.
 const (
-	PurposeRefresh = "refresh" // derives refresh tokens
-	PurposeCookie  = "cookie"  // seals what browsers keep
+	PurposeRefresh  = "refresh"  // derives refresh tokens
+	PurposeCookie   = "cookie"   // seals what browsers keep
+	PurposeUpstream = "upstream" // seals refresh tokens of upstreams
 )
 
 // Open reads the ring from a vault and makes what is missing: a signing key

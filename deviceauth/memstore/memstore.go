@@ -88,13 +88,13 @@ func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (*device
 	return found(s.waiting(code))
 }
 
-// BySubject implements [deviceauth.Store].
-func (s *Store) BySubject(_ context.Context, subject string) ([]*deviceauth.Grant, error) {
+// ByOwner implements [deviceauth.Store].
+func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*deviceauth.Grant
 	for _, g := range s.grants {
-		if g.Person != nil && g.Person.Subject == subject {
+		if g.Person != nil && slices.Contains(g.Person.Owners(), owner) {
 			list = append(list, clone(g))
 		}
 	}
@@ -125,7 +125,7 @@ func (s *Store) Change(_ context.Context, name string, change func([]byte) ([]by
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	document, err := change(slices.Clone(s.documents[name]))
-	if err == nil {
+	if err == nil && document != nil {
 		s.documents[name] = slices.Clone(document)
 	}
 	return err

@@ -117,7 +117,7 @@ func TestIndexOfAPersonEnds(t *testing.T) {
 	if err := s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
 		t.Fatal(err)
 	}
-	left := s.redis.PTTL(t.Context(), s.subjectKey("work|1")).Val()
+	left := s.redis.PTTL(t.Context(), s.ownerKey("work|1")).Val()
 	if want := time.Until(g.KeepUntil()) + margin; left <= 0 || left > want+time.Second {
 		t.Errorf("it is kept for %v, the grant for %v", left, want)
 	}

@@ -7,7 +7,7 @@
 //
 //	g:<id>       the grant, as JSON
 //	c:<code>     the id of the grant that waits for the user code
-//	s:<subject>  the ids of a person's grants (the subject as a digest)
+//	s:<owner>    the ids of a person's grants (the owner as a digest)
 //	p:<id>       how often the device asks
 //	n:<what>     how often something happened (a digest), such as wrong codes
 //	v:<name>     a document of the vault
@@ -81,8 +81,8 @@ func (s *Store) grantKey(id deviceauth.ID) string { return s.prefix + "g:" + id.
 
 func (s *Store) codeKey(code deviceauth.UserCode) string { return s.prefix + "c:" + string(code) }
 
-func (s *Store) subjectKey(subject string) string {
-	return s.prefix + "s:" + short(subject)
+func (s *Store) ownerKey(owner string) string {
+	return s.prefix + "s:" + short(owner)
 }
 
 func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
@@ -206,9 +206,9 @@ func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*devi
 	return g, nil
 }
 
-// BySubject implements [deviceauth.Store].
-func (s *Store) BySubject(ctx context.Context, subject string) (list []*deviceauth.Grant, err error) {
-	ids, err := s.redis.ZRange(ctx, s.subjectKey(subject), 0, -1).Result()
+// ByOwner implements [deviceauth.Store].
+func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.Grant, err error) {
+	ids, err := s.redis.ZRange(ctx, s.ownerKey(owner), 0, -1).Result()
 	if err != nil {
 		return nil, wrap(err)
 	}
@@ -233,7 +233,7 @@ func (s *Store) BySubject(ctx context.Context, subject string) (list []*deviceau
 		if err != nil {
 			return nil, err
 		}
-		if g.Person != nil && g.Person.Subject == subject {
+		if g.Person != nil && slices.Contains(g.Person.Owners(), owner) {
 			list = append(list, g)
 		}
 	}

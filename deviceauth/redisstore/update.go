@@ -69,9 +69,9 @@ func expiry(g *deviceauth.Grant) string {
 	return strconv.FormatInt(g.KeepUntil().Add(margin).UnixMilli(), 10)
 }
 
-// noteSubject adds a grant to a person's, with when it may be forgotten, and
+// noteOwner adds a grant to a person's, with when it may be forgotten, and
 // drops those that have been: the key goes with the last of them.
-var noteSubject = redis.NewScript(`
+var noteOwner = redis.NewScript(`
 redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", ARGV[1])
 redis.call("ZADD", KEYS[1], ARGV[2], ARGV[3])
 local last = redis.call("ZRANGE", KEYS[1], -1, -1, "WITHSCORES")
@@ -81,7 +81,12 @@ return 1`)
 // index notes whose grant it is, before it is: an entry too many is looked at
 // again, one too few would hide a device from its person.
 func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
-	return wrap(noteSubject.Run(ctx, s.redis, []string{s.subjectKey(g.Person.Subject)}, time.Now().UnixMilli(), expiry(g), g.ID.String()).Err())
+	for _, owner := range g.Person.Owners() {
+		if err := noteOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g), g.ID.String()).Err(); err != nil {
+			return wrap(err)
+		}
+	}
+	return nil
 }
 
 // Change implements [deviceauth.Vault].
@@ -103,7 +108,7 @@ func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]
 		if err != nil {
 			return nil, &refused{err}
 		}
-		if old != nil && bytes.Equal(document, old) {
+		if (old == nil) == (document == nil) && bytes.Equal(document, old) {
 			return &attempt{done: true}, nil
 		}
 		next := &attempt{value: marked(document)}

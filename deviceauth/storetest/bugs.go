@@ -29,8 +29,10 @@ var Bugs = []Bug{
 	{"a code may be taken twice", func(b *broken) { b.create = allowsTwice }},
 	{"a decided grant is found by its code", func(b *broken) { b.byCode = findsForEver() }},
 	{"the caller's grant is changed", func(b *broken) { b.create = changesTheCallers }},
-	{"a person's grant is forgotten", func(b *broken) { b.bySubject = forgetsOne }},
-	{"another person's grants are found", func(b *broken) { b.bySubject = findsOthers() }},
+	{"a person's grant is forgotten", func(b *broken) { b.byOwner = forgetsOne }},
+	{"another person's grants are found", func(b *broken) { b.byOwner = findsOthers() }},
+	{"sessions have no grants", func(b *broken) { b.byOwner = knowsNoSessions }},
+	{"a look makes a document", func(b *broken) { b.change = writesAlways }},
 	{"a document loses a change", func(b *broken) { b.change = readsThenWrites }},
 	{"a record is forgotten too early", func(b *broken) { b.get = forgetsEarly }},
 }
@@ -38,12 +40,12 @@ var Bugs = []Bug{
 // A broken store is a good one with one mistake.
 type broken struct {
 	deviceauth.Backend
-	create    func(context.Context, deviceauth.Backend, *deviceauth.Grant) error
-	update    func(context.Context, deviceauth.Backend, deviceauth.ID, step) error
-	get       func(context.Context, deviceauth.Backend, deviceauth.ID) (*deviceauth.Grant, error)
-	byCode    func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error)
-	bySubject func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error)
-	change    func(context.Context, deviceauth.Backend, string, func([]byte) ([]byte, error)) error
+	create  func(context.Context, deviceauth.Backend, *deviceauth.Grant) error
+	update  func(context.Context, deviceauth.Backend, deviceauth.ID, step) error
+	get     func(context.Context, deviceauth.Backend, deviceauth.ID) (*deviceauth.Grant, error)
+	byCode  func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error)
+	byOwner func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error)
+	change  func(context.Context, deviceauth.Backend, string, func([]byte) ([]byte, error)) error
 }
 
 type step = func(*deviceauth.Grant) error
@@ -76,11 +78,11 @@ func (b *broken) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*dev
 	return b.Backend.ByUserCode(ctx, code)
 }
 
-func (b *broken) BySubject(ctx context.Context, subject string) ([]*deviceauth.Grant, error) {
-	if b.bySubject != nil {
-		return b.bySubject(ctx, b.Backend, subject)
+func (b *broken) ByOwner(ctx context.Context, subject string) ([]*deviceauth.Grant, error) {
+	if b.byOwner != nil {
+		return b.byOwner(ctx, b.Backend, subject)
 	}
-	return b.Backend.BySubject(ctx, subject)
+	return b.Backend.ByOwner(ctx, subject)
 }
 
 func (b *broken) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
@@ -177,19 +179,36 @@ func changesTheCallers(ctx context.Context, s deviceauth.Backend, g *deviceauth.
 }
 
 func forgetsOne(ctx context.Context, s deviceauth.Backend, subject string) ([]*deviceauth.Grant, error) {
-	list, err := s.BySubject(ctx, subject)
+	list, err := s.ByOwner(ctx, subject)
 	return list[:len(list)/2], err
 }
 
 func findsOthers() func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error) {
 	return func(ctx context.Context, s deviceauth.Backend, subject string) ([]*deviceauth.Grant, error) {
-		list, err := s.BySubject(ctx, subject)
+		list, err := s.ByOwner(ctx, subject)
 		for _, longer := range []string{subject + "2", strings.TrimSuffix(subject, "2")} {
-			more, _ := s.BySubject(ctx, longer)
+			more, _ := s.ByOwner(ctx, longer)
 			list = append(list, more...)
 		}
 		return list, err
 	}
+}
+
+func knowsNoSessions(ctx context.Context, s deviceauth.Backend, owner string) ([]*deviceauth.Grant, error) {
+	if strings.HasPrefix(owner, "sid:") {
+		return nil, nil
+	}
+	return s.ByOwner(ctx, owner)
+}
+
+func writesAlways(ctx context.Context, s deviceauth.Backend, name string, change func([]byte) ([]byte, error)) error {
+	return s.Change(ctx, name, func(old []byte) ([]byte, error) {
+		document, err := change(old)
+		if document == nil {
+			document = []byte{}
+		}
+		return document, err
+	})
 }
 
 func readsThenWrites(ctx context.Context, s deviceauth.Backend, name string, change func([]byte) ([]byte, error)) error {

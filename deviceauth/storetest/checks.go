@@ -49,9 +49,9 @@ func missingIsNotFound(ctx context.Context, s deviceauth.Backend) error {
 	_, byID := s.Get(ctx, g.ID)
 	_, byCode := s.ByUserCode(ctx, g.UserCode)
 	update := s.Update(ctx, g.ID, func(*deviceauth.Grant) error { return nil })
-	list, err := s.BySubject(ctx, "work|1")
+	list, err := s.ByOwner(ctx, "work|1")
 	if len(list) > 0 || err != nil {
-		return fmt.Errorf("BySubject of nobody: %v, %v", list, err)
+		return fmt.Errorf("ByOwner of nobody: %v, %v", list, err)
 	}
 	for _, err := range []error{byID, byCode, update} {
 		if !errors.Is(err, deviceauth.ErrNotFound) {
@@ -196,12 +196,28 @@ func subjectsAreApart(ctx context.Context, s deviceauth.Backend) error {
 			return err
 		}
 	}
-	list, err := s.BySubject(ctx, "work|1")
+	list, err := s.ByOwner(ctx, "work|1")
 	if err != nil {
 		return err
 	}
 	if len(list) != 2 || list[0].UserCode != "BCDFGHJ2" || list[1].UserCode != "BCDFGHJ0" {
-		return fmt.Errorf("BySubject: %v, want the two grants of work|1, the older one first", list)
+		return fmt.Errorf("ByOwner: %v, want the two grants of work|1, the older one first", list)
+	}
+	return nil
+}
+
+func sessionsAreApart(ctx context.Context, s deviceauth.Backend) error {
+	for i, session := range []string{"a", "b", ""} {
+		g, p := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i))), person("work|1")
+		p.Session = session
+		if err := errors.Join(s.Create(ctx, g), s.Update(ctx, g.ID, approve(p))); err != nil {
+			return err
+		}
+	}
+	for owner, want := range map[string]int{"work|1": 3, deviceauth.SessionKey("work", "a"): 1, deviceauth.SessionKey("home", "a"): 0, "a": 0} {
+		if list, err := s.ByOwner(ctx, owner); err != nil || len(list) != want {
+			return fmt.Errorf("ByOwner of %q: %d grants, %v; want %d", owner, len(list), err, want)
+		}
 	}
 	return nil
 }

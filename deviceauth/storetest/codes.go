@@ -42,7 +42,7 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Backend) error {
 		if err != nil {
 			return err
 		}
-		if err := s.Update(ctx, holder.ID, func(g *deviceauth.Grant) error { return g.Deny(time.Now()) }); err != nil {
+		if err := s.Update(ctx, holder.ID, func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }); err != nil {
 			return err
 		}
 	}

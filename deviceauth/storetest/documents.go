@@ -29,6 +29,16 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Backend) error {
 	})
 }
 
+func lookingMakesNoDocument(ctx context.Context, s deviceauth.Backend) error {
+	look := func(old []byte) ([]byte, error) {
+		if old != nil {
+			return nil, fmt.Errorf("there is a document, %q", old)
+		}
+		return old, nil
+	}
+	return first(func() error { return s.Change(ctx, "a", look) }, func() error { return s.Change(ctx, "a", look) })
+}
+
 func failedDocumentIsKept(ctx context.Context, s deviceauth.Backend) error {
 	return first(
 		func() error { return s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil }) },

@@ -42,7 +42,9 @@ var Checks = []Check{
 	{"an update that fails keeps nothing", failedUpdateKeepsNothing},
 	{"no update is lost", noUpdateIsLost},
 	{"a person's grants are found, and nobody else's", subjectsAreApart},
+	{"a person's grants are found by the session", sessionsAreApart},
 	{"a document is changed atomically", documentChangesAreAtomic},
+	{"a look makes no document", lookingMakesNoDocument},
 	{"a document whose change fails is kept", failedDocumentIsKept},
 	{"a record is kept until it may be forgotten", recordIsKept},
 }

@@ -8,10 +8,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // The one relying party. Its secret has what Basic must escape (RFC 6749 §2.3.1).
@@ -28,6 +32,11 @@ type Behaviour struct {
 	PostOnly bool // the client must prove itself in the body
 	TellsIss bool // announces the iss parameter of RFC 9207, and sends it
 	HashesAt bool // puts the right at_hash into the ID token
+	Refresh  bool // gives refresh tokens, each good for once; a spent one ends them all (RFC 9700 §4.14.2)
+	NoID     bool // gives no ID token with a refresh
+
+	Disabled bool // the account is: its refresh tokens are worth nothing
+	Stale    bool // never asks for the password again, whatever max_age says
 
 	Down         bool   // every answer is 503
 	KeysDown     bool   // the keys are
@@ -51,6 +60,7 @@ type Provider struct {
 	behave   Behaviour
 	codes    map[string]url.Values // code → authorization request
 	requests map[string]int        // by path
+	refresh  string                // the one that is good
 }
 
 // Start starts a provider. Close it.
@@ -83,6 +93,19 @@ func (p *Provider) RotateKey() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.key, p.keyID = key, rand.Text()
+}
+
+// LogoutToken makes a logout token (OpenID Connect Back-Channel Logout 1.0
+// §2.4) with claims over the right ones; those that are nil are left out.
+func (p *Provider) LogoutToken(claims map[string]any) string {
+	now := time.Now()
+	all := jwt.MapClaims{
+		"iss": p.URL, "aud": ClientID, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(), "jti": rand.Text(),
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	}
+	maps.Copy(all, claims)
+	maps.DeleteFunc(all, func(_ string, value any) bool { return value == nil })
+	return p.seal(p.now(), all)
 }
 
 // Requests says how often a path was asked for.

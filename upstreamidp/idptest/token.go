@@ -9,6 +9,8 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -21,6 +23,10 @@ var b64 = base64.RawURLEncoding.EncodeToString
 
 // token exchanges a code, once, for who proves to have begun.
 func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
+	if r.FormValue("grant_type") == "refresh_token" {
+		p.again(w, r)
+		return
+	}
 	b, asked := p.now(), p.spend(r.FormValue("code"))
 	challenge := sha256.Sum256([]byte(r.FormValue("code_verifier")))
 	switch {
@@ -33,10 +39,41 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60}
 		if !b.NoToken {
-			answer["id_token"] = p.sign(b, asked.Get("nonce"))
+			answer["id_token"] = p.sign(b, asked)
+		}
+		if b.Refresh && slices.Contains(strings.Fields(asked.Get("scope")), "offline_access") {
+			answer["refresh_token"] = p.rotate()
 		}
 		reply(w, http.StatusOK, answer)
 	}
+}
+
+// again exchanges a refresh token, once.
+func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
+	b := p.now()
+	p.mu.Lock()
+	good := p.refresh != "" && r.FormValue("refresh_token") == p.refresh && !b.Disabled
+	p.refresh = ""
+	p.mu.Unlock()
+	switch {
+	case !isClient(r, b.PostOnly):
+		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+	case !good:
+		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
+	default:
+		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60, "refresh_token": p.rotate()}
+		if !b.NoID {
+			answer["id_token"] = p.sign(b, nil)
+		}
+		reply(w, http.StatusOK, answer)
+	}
+}
+
+func (p *Provider) rotate() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refresh = rand.Text()
+	return p.refresh
 }
 
 // spend returns the request that a code answers, the first time.
@@ -56,16 +93,28 @@ func isClient(r *http.Request, postOnly bool) bool {
 	return !postOnly && err == nil && id == ClientID && secret == ClientSecret
 }
 
-func (p *Provider) sign(b Behaviour, nonce string) string {
+func (p *Provider) sign(b Behaviour, asked url.Values) string {
 	now := time.Now()
-	claims := jwt.MapClaims{
-		"iss": p.URL, "sub": "1", "aud": ClientID, "nonce": nonce, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+	if asked != nil {
+		claims["nonce"] = asked.Get("nonce")
+	}
+	switch {
+	case b.Stale:
+		claims["auth_time"] = now.Add(-time.Hour).Unix()
+	case asked.Has("max_age"):
+		claims["auth_time"] = now.Unix()
 	}
 	if b.HashesAt { // OpenID Connect Core §3.1.3.6
 		hash := sha256.Sum256([]byte(accessToken))
 		claims["at_hash"] = b64(hash[:len(hash)/2])
 	}
 	maps.Copy(claims, b.Claims)
+	return p.seal(b, claims)
+}
+
+// seal makes a token of claims.
+func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	method, key, keyID := p.signer(b)
 	token := jwt.NewWithClaims(method, claims)
 	token.Header["kid"] = keyID

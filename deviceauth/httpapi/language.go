@@ -1,0 +1,207 @@
+package httpapi
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/text/feature/plural"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+	"golang.org/x/text/message/catalog"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// The pages speak the language that a browser asks for, out of those for which
+// there is a file: adding a language is adding one. A file maps keys to texts;
+// a text whose words depend on a number is an object of plural forms.
+
+// phrase is a text, or its forms by the plural category of the first argument.
+type phrase struct {
+	text  string
+	forms map[string]string
+}
+
+// UnmarshalJSON reads a string or an object of strings.
+func (p *phrase) UnmarshalJSON(b []byte) error {
+	if json.Unmarshal(b, &p.text) == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, &p.forms); err != nil || p.forms["other"] == "" {
+		return errors.New(`want a text, or an object of plural forms with at least "other"`)
+	}
+	return nil
+}
+
+// A dictionary holds the phrases of one language by their keys.
+type dictionary map[string]phrase
+
+// languages are all dictionaries, made ready.
+type languages struct {
+	tags    []language.Tag // English first: it is spoken to whom nothing else fits
+	matcher language.Matcher
+	catalog catalog.Catalog
+	keys    map[string]bool
+}
+
+// readDictionaries adds the files of a folder, over those that are there. Only
+// what English has is a key.
+func readDictionaries(all map[language.Tag]dictionary, folder fs.FS, dir string) error {
+	files, err := fs.Glob(folder, path.Join(dir, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		tag, err := language.Parse(strings.TrimSuffix(path.Base(file), ".json"))
+		if err != nil {
+			return fmt.Errorf("%s: its name is no language: want something like de.json or pt-BR.json", file)
+		}
+		text, err := fs.ReadFile(folder, file)
+		if err != nil {
+			return err
+		}
+		var words dictionary
+		if err := json.Unmarshal(text, &words); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		for key := range words {
+			if english := all[language.English]; english != nil && english[key].empty() {
+				return fmt.Errorf("%s: there is no text %q", file, key)
+			}
+		}
+		if all[tag] == nil {
+			all[tag] = dictionary{}
+		}
+		maps.Copy(all[tag], words)
+	}
+	return nil
+}
+
+func (p phrase) empty() bool { return p.text == "" && p.forms == nil }
+
+// newLanguages makes dictionaries ready. What a language lacks it says in English.
+func newLanguages(all map[language.Tag]dictionary) (*languages, error) {
+	builder := catalog.NewBuilder(catalog.Fallback(language.English))
+	l := &languages{catalog: builder, keys: map[string]bool{}}
+	for tag, words := range all {
+		l.tags = append(l.tags, tag)
+		for key, english := range all[language.English] {
+			p := words[key]
+			if p.empty() {
+				p = english
+			}
+			l.keys[key] = true
+			if err := p.add(builder, tag, key); err != nil {
+				return nil, fmt.Errorf("%s.json: %s: %w", tag, key, err)
+			}
+		}
+	}
+	slices.SortFunc(l.tags, func(a, b language.Tag) int {
+		if a == language.English || b == language.English {
+			return cmp.Compare(b2i(b == language.English), b2i(a == language.English))
+		}
+		return strings.Compare(a.String(), b.String())
+	})
+	l.matcher = language.NewMatcher(l.tags)
+	return l, nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (p phrase) add(to *catalog.Builder, tag language.Tag, key string) error {
+	if p.forms == nil {
+		return to.SetString(tag, key, p.text)
+	}
+	var cases []any
+	for _, form := range slices.Sorted(maps.Keys(p.forms)) {
+		if form != "other" {
+			cases = append(cases, form, p.forms[form])
+		}
+	}
+	return to.Set(tag, key, plural.Selectf(1, "%d", append(cases, "other", p.forms["other"])...))
+}
+
+// knows reports whether there is a text for a key.
+func (l *languages) knows(key string) bool { return l.keys[key] }
+
+// A speech is one language, for one page.
+type speech struct {
+	printer *message.Printer
+	Lang    string // for the page's lang attribute and Content-Language
+	Dir     string // ltr or rtl
+}
+
+// speak finds the language that a browser asks for (RFC 9110 §12.5.4).
+func (l *languages) speak(r *http.Request) *speech {
+	_, i := language.MatchStrings(l.matcher, r.Header.Get("Accept-Language"))
+	return l.speech(i)
+}
+
+func (l *languages) speech(i int) *speech {
+	tag := l.tags[i]
+	s := &speech{message.NewPrinter(tag, message.Catalog(l.catalog)), tag.String(), "ltr"}
+	if script, _ := tag.Script(); slices.Contains(rightToLeft, script.String()) {
+		s.Dir = "rtl"
+	}
+	return s
+}
+
+// rightToLeft are the scripts in use that are written so.
+var rightToLeft = []string{"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}
+
+// The marks that keep a name from turning the words around it.
+const (
+	isolate    = "\u2068"
+	endIsolate = "\u2069"
+)
+
+// Say returns the text of a key. Names in it are made plain.
+func (s *speech) Say(key string, args ...any) string {
+	for i, arg := range args {
+		if name, ok := arg.(string); ok {
+			args[i] = deviceauth.Plain(name)
+			if s.Dir == "rtl" {
+				args[i] = isolate + deviceauth.Plain(name) + endIsolate
+			}
+		}
+	}
+	return s.printer.Sprintf(key, args...)
+}
+
+// Ago says how long ago a time was, as people do.
+func (s *speech) Ago(t time.Time) string {
+	d := time.Since(t)
+	switch {
+	case d < time.Minute:
+		return s.Say("ago.now")
+	case d < time.Hour:
+		return s.Say("ago.minutes", int(d.Minutes()))
+	case d < 24*time.Hour:
+		return s.Say("ago.hours", int(d.Hours()))
+	}
+	return s.Say("ago.days", int(d.Hours()/24))
+}
+
+// A say is a text that has not found its language yet.
+type say struct {
+	key  string
+	args []any
+}
+
+func text(key string, args ...any) say { return say{key, args} }
+
+func (s *speech) say(t say) string { return s.Say(t.key, slices.Clone(t.args)...) }

@@ -1,0 +1,201 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// lured is a person who types the code of a device that asked from elsewhere.
+func (s *site) lured() (b *browser, deviceCode string) {
+	s.Helper()
+	b = s.browser()
+	b.in()
+	v := says(s.T, s.post("/oauth2/device_authorization", form, "client_id=tv"))
+	s.from = netip.MustParseAddr("198.51.100.9")
+	b.submit("/device", url.Values{"user_code": {v["user_code"].(string)}})
+	return b, v["device_code"].(string)
+}
+
+func (b *browser) answers(fields ...string) {
+	b.Helper()
+	values := url.Values{"ticket": {b.ticket()}}
+	for i := 0; i < len(fields); i += 2 {
+		values.Set(fields[i], fields[i+1])
+	}
+	b.submit("/device/confirm", values)
+}
+
+func TestAnotherNetworkIsASecondQuestion(t *testing.T) {
+	s := newSite(t)
+	b, code := s.lured()
+	for _, want := range []string{"another network", "192.0.2.7", "198.51.100.9"} {
+		b.sees(200, want)
+	}
+	b.answers("answer", "allow")
+	b.sees(200, "Who started this?")
+	b.answers("answer", "allow", "checked", "yes")
+	b.sees(400, "Choose one of the two answers")
+	b.answers("answer", "allow", "checked", "yes", "started", "somebody")
+	b.sees(400, "Choose one of the two answers")
+	refuses(t, s.poll(code), 400, "authorization_pending")
+	b.answers("answer", "allow", "checked", "yes", "started", "me")
+	b.sees(200, "is connected")
+}
+
+func TestWhoWasSentTheCodeSaysSo(t *testing.T) {
+	s := newSite(t)
+	b, code := s.lured()
+	b.answers("answer", "allow")
+	b.answers("answer", "allow", "checked", "yes", "started", "other")
+	b.sees(200, "never enter a code that somebody sends you")
+	refuses(t, s.poll(code), 400, "access_denied")
+}
+
+func TestRequiredNetworkOffersNoYes(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.Network = deviceauth.NetworkRequire })
+	b, code := s.lured()
+	b.sees(200, "only from its own network")
+	if strings.Contains(b.page, `value="allow"`) {
+		t.Error("the page offers to allow it")
+	}
+	ticket := b.ticket()
+	for _, more := range []url.Values{{}, {"started": {"me"}}, {"started": {"me"}, "checked": {"yes"}}} {
+		more.Set("ticket", ticket)
+		more.Set("answer", "allow")
+		b.submit("/device/confirm", more)
+		b.sees(403, "another network")
+	}
+	refuses(t, s.poll(code), 400, "authorization_pending")
+}
+
+// protocol 35
+func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
+	b := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true }).browser()
+	b.in()
+	v := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))
+	if v["verification_uri_complete"] != nil {
+		t.Errorf("the device is given %v", v["verification_uri_complete"])
+	}
+	code := v["user_code"].(string)
+	b.open("/device?user_code=" + code)
+	for _, spelling := range []string{code, strings.ToLower(code), strings.ReplaceAll(code, "-", " ")} {
+		b.open("/device?user_code=" + code)
+		b.submit("/device", url.Values{"user_code": {spelling}})
+		b.sees(403, "has to be typed")
+		if strings.Contains(b.page, code) {
+			t.Error("the code is filled in")
+		}
+	}
+	b.submit("/device", url.Values{"user_code": {code}})
+	b.sees(200, "Connect TV")
+}
+
+func TestNewSignInIsAskedForWhereTheDeviceWantsOne(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Fresh = true })
+	b := s.browser()
+	b.in()
+	_, code := b.ask()
+	b.sees(200, "Sign in again")
+	b.sees(200, "with=work")
+	b.open("/device/sign-in?with=work") // the attempt of somebody who takes the parameter away
+	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
+	b.sees(200, "Sign in again")
+	b.open("/device/sign-in?fresh=1&with=work")
+	if !s.signIn.begun.Fresh {
+		t.Error("the upstream is not asked for a new sign-in")
+	}
+	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
+	b.sees(200, "Connect TV")
+	b.answers("answer", "allow")
+	b.sees(200, "is connected")
+	if w := s.poll(code); w.Code != 200 {
+		t.Errorf("the device: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestUpstreamEndsThePersonsSessionHere(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.in()
+	_, access := b.connect()
+	for body, status := range map[string]int{"": 400, "logout_token=": 400, "logout_token=forged": 400, "logout_token=fault": 503} {
+		if w := s.post("/device/backchannel-logout", form, body); w.Code != status || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%q: %d %s", body, w.Code, w.Body)
+		}
+	}
+	if !s.admits(access) {
+		t.Error("a forged token ended a device")
+	}
+	if w := s.post("/device/backchannel-logout", form, "logout_token=good"); w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if s.admits(access) {
+		t.Error("the device is still in")
+	}
+	b.open("/device/connections")
+	b.sees(403, "You have signed out")
+	b.open("/device/connections")
+	b.sees(200, "Sign in")
+	b.in()
+	b.ask()
+	b.sees(200, "Connect TV")
+}
+
+// another is a second upstream beside the first.
+type another struct{ *signIn }
+
+func (another) ID() string    { return "home" }
+func (another) Label() string { return "Home" }
+
+func TestUpstreamThatIsDownIsShownSo(t *testing.T) {
+	s := newSite(t)
+	s.again(func(c *httpapi.Config) {
+		c.Upstreams = append(c.Upstreams, another{&signIn{person: s.signIn.person, down: true}})
+	})
+	b := s.browser()
+	b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
+	b.sees(200, "Home cannot be reached right now.")
+	b.sees(200, "Sign in with Example &lt;Work&gt;")
+	if strings.Contains(b.page, "http-equiv") {
+		t.Error("the page chooses by itself")
+	}
+	b.open("/device/sign-in?with=home")
+	b.sees(503, "Home cannot be reached right now")
+	b.open("/device/sign-in")
+	b.in()
+	b.sees(404, "does not work")
+}
+
+// hanging is an upstream that does not answer.
+type hanging struct{ another }
+
+func (hanging) Reachable(ctx context.Context) error {
+	<-ctx.Done()
+	return errors.New("no answer")
+}
+
+func TestUpstreamThatHangsHoldsNobodyUp(t *testing.T) {
+	s := newSite(t)
+	s.again(func(c *httpapi.Config) {
+		c.Upstreams = append(c.Upstreams, hanging{another{s.signIn}})
+	})
+	b := s.browser()
+	b.open("/device/sign-in")
+	b.sees(200, "Home cannot be reached right now.")
+}
+
+func TestPagesSpeakTheLanguageOfTheBrowser(t *testing.T) {
+	s := newSite(t)
+	for language, want := range map[string]string{"de": "Gerät verbinden", "fr": "Associer un appareil", "ja": `lang="ja"`, "zh-CN": `lang="zh"`, "pt-BR": `lang="pt"`, "es": `lang="es"`, "nl": "Connect a device"} {
+		if w := s.get("/device", "Accept-Language", language); !strings.Contains(w.Body.String(), want) || w.Header().Get("Content-Language") == "" {
+			t.Errorf("%s: %v\n%s", language, w.Header(), w.Body)
+		}
+	}
+}
