@@ -41,9 +41,10 @@ func tab(t *testing.T, ctx context.Context) context.Context {
 		case *runtime.EventExceptionThrown:
 			t.Errorf("exception: %s", e.ExceptionDetails.Text)
 		case *log.EventEntryAdded:
-			// Chromium mentions every 4xx, also those that are meant: a poll
-			// that is pending, a code that is wrong.
-			if !strings.HasSuffix(e.Entry.URL, "/oauth2/token") && !strings.HasSuffix(e.Entry.URL, "/device/confirm") {
+			// Chromium mentions every 4xx and 503, also those that are meant: a
+			// poll that is pending, a page that says what is wrong.
+			meant := strings.HasPrefix(e.Entry.Text, "Failed to load resource: the server responded with a status of ")
+			if !meant || !strings.HasSuffix(e.Entry.URL, "/oauth2/token") && !strings.Contains(e.Entry.URL, "/device") || strings.HasSuffix(e.Entry.URL, ".css") || strings.HasSuffix(e.Entry.URL, ".js") {
 				t.Errorf("console: %s %s", e.Entry.Text, e.Entry.URL)
 			}
 		}
@@ -98,7 +99,7 @@ func shot(t *testing.T, ctx context.Context, name string) {
 	if dir := os.Getenv("DEVICEAUTH_SCREENSHOTS"); dir != "" {
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, t.Name()+"-"+name+".png"), png, 0o600)
+			err = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+"-"+name+".png"), png, 0o600)
 		}
 		if err != nil {
 			t.Error(err)

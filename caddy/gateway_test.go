@@ -184,6 +184,16 @@ func (l *logBuffer) follow(r io.Reader) {
 	}
 }
 
+// wait returns when a line with the text is there.
+func (l *logBuffer) wait(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(l.String(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the log never says %s:\n%s", text, l)
+		}
+	}
+}
+
 func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"html"
 	"io"
@@ -22,6 +23,8 @@ type device struct {
 	Full string `json:"verification_uri_complete"`
 
 	Interval int `json:"interval"` // in seconds
+
+	client string
 }
 
 // tokens is an answer of the token endpoint, whichever it is.
@@ -35,7 +38,7 @@ type tokens struct {
 
 func (g *gateway) device() *device {
 	g.t.Helper()
-	d := &device{t: g.t, g: g}
+	d := &device{t: g.t, g: g, client: "cool-gadget"}
 	g.post("/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}}, d)
 	if d.Code == "" || d.User == "" {
 		g.t.Fatalf("no code was given: %+v", d)
@@ -62,7 +65,7 @@ func (g *gateway) post(path string, form url.Values, answer any) int {
 func (d *device) poll() (answer tokens) {
 	d.t.Helper()
 	answer.Status = d.g.post("/oauth2/token", url.Values{
-		"client_id": {"cool-gadget"}, "device_code": {d.Code}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+		"client_id": {cmp.Or(d.client, "cool-gadget")}, "device_code": {d.Code}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
 	}, &answer)
 	return answer
 }
@@ -90,11 +93,12 @@ func (g *gateway) revoke(token string) int {
 // A person is a browser without a screen: it follows links, keeps cookies and
 // posts the forms that it is shown.
 type person struct {
-	t    *testing.T
-	http *http.Client
-	user string
-	at   *url.URL // the page it looks at
-	page string
+	t      *testing.T
+	http   *http.Client
+	user   string
+	header http.Header // of every request
+	at     *url.URL    // the page it looks at
+	page   string
 }
 
 func newPerson(t *testing.T, user string) *person {
@@ -137,7 +141,23 @@ func (p *person) open(address string) {
 		}
 		address = next.String()
 	}
-	p.look(p.http.Get(address))
+	p.send(http.MethodGet, address, nil)
+}
+
+// send is a request of this browser.
+func (p *person) send(method, address string, form url.Values) {
+	p.t.Helper()
+	r, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if p.header != nil {
+		r.Header = p.header.Clone()
+	}
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	p.look(p.http.Do(r))
 }
 
 // submit posts a form to a path, with the hidden fields of the page.
@@ -154,7 +174,7 @@ func (p *person) submit(path string, fields ...string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.look(p.http.PostForm(to.String(), form))
+	p.send(http.MethodPost, to.String(), form)
 }
 
 // sees fails the test where the page has another heading.

@@ -50,14 +50,12 @@ func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, 
 	return h.keep(r, sessionCookie, session{rand.Text(), p, time.Now().Add(length)}, length)
 }
 
-// A flow carries the code across the sign-in, and the outcome to the last
-// page, without either standing in an address, a log or a history.
+// A flow carries the code across the sign-in, without it standing in an
+// address, a log or a history.
 type flow struct {
 	Code    string    `json:"code,omitempty"`   // as it was typed
 	Linked  bool      `json:"linked,omitempty"` // it was not: an address brought it
 	Next    string    `json:"next,omitempty"`   // after the sign-in, where no code waits
-	Outcome string    `json:"outcome,omitempty"`
-	Device  string    `json:"device,omitempty"`
 	Expires time.Time `json:"expires"`
 }
 
@@ -73,6 +71,16 @@ func (h *Handler) keepFlow(r *http.Request, f flow) ([]*http.Cookie, error) {
 	f.Expires = time.Now().Add(flowLife)
 	return h.keep(r, flowCookie, f, flowLife)
 }
+
+// An outcome is what the last page says. It stands sealed in that page's
+// address, and in no cookie, so that two tabs do not tell each other's.
+type outcome struct {
+	Said    string    `json:"said"` // allowed, denied or reported
+	Device  string    `json:"device"`
+	Expires time.Time `json:"expires"`
+}
+
+const outcomeField = "of"
 
 // A ticket is the hidden field of a form: which session may post it, and what
 // the page showed. Another tab can change cookies, but not this page's ticket.

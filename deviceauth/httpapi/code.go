@@ -25,7 +25,11 @@ func (h *Handler) codePage(r *http.Request) (*answer, error) {
 		}
 		return redirect(h.cfg.Paths.Device).cookies(cookies...), nil
 	}
-	return h.showCode(r, http.StatusOK, h.flow(r).Code, "")
+	f := h.flow(r)
+	if !f.Linked {
+		f.Code = "" // typed before, for another device
+	}
+	return h.showCode(r, http.StatusOK, f.Code, "")
 }
 
 func (h *Handler) showCode(r *http.Request, status int, code, problem string) (*answer, error) {

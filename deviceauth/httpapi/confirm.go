@@ -123,30 +123,35 @@ func (h *Handler) check(r *http.Request, s *session, t ticket) (*answer, error) 
 	return h.pages.render(r, status, "check", text("check.title"), checkView{v, asked})
 }
 
-// done sends the browser to a page that can be reloaded.
+// done sends the browser to a page that can be reloaded, and forgets the code
+// unless another tab has brought another one since.
 func (h *Handler) done(r *http.Request, g *deviceauth.Grant) (*answer, error) {
-	f := flow{Outcome: "denied", Device: h.device(g).Name}
+	o := outcome{"denied", h.device(g).Name, time.Now().Add(flowLife)}
 	switch {
 	case g.State == deviceauth.Approved:
-		f.Outcome = "allowed"
+		o.Said = "allowed"
 	case g.Reason == deviceauth.ReasonReported:
-		f.Outcome = "reported"
+		o.Said = "reported"
 	}
-	cookies, err := h.keepFlow(r, f)
+	sealed, err := h.seal.seal(outcomeField, o)
 	if err != nil {
 		return nil, err
 	}
-	return redirect(h.cfg.Paths.Device + "/done").cookies(cookies...), nil
+	a := redirect(h.cfg.Paths.Device + "/done?" + outcomeField + "=" + sealed)
+	if code, _ := deviceauth.ParseUserCode(h.flow(r).Code); code == g.UserCode {
+		a.cookies(h.drop(r, flowCookie, 0)...)
+	}
+	return a, nil
 }
 
 func (h *Handler) donePage(r *http.Request) (*answer, error) {
-	f := h.flow(r)
-	if f.Outcome == "" {
+	var o outcome
+	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) {
 		return redirect(h.cfg.Paths.Device), nil
 	}
-	title := text("done.denied_title", f.Device)
-	if f.Outcome == "allowed" {
-		title = text("done.allowed_title", f.Device)
+	title := text("done.denied_title", o.Device)
+	if o.Said == "allowed" {
+		title = text("done.allowed_title", o.Device)
 	}
-	return h.pages.render(r, http.StatusOK, "done", title, f)
+	return h.pages.render(r, http.StatusOK, "done", title, o)
 }

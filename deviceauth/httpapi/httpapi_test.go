@@ -200,12 +200,16 @@ func (b *browser) open(path string) {
 
 func (b *browser) submit(path string, values url.Values) {
 	b.Helper()
-	r := httptest.NewRequest("POST", path, strings.NewReader(values.Encode()))
-	r.Header.Set("Content-Type", form)
-	b.request(r)
+	b.request(post(path, values))
 	if b.status == http.StatusSeeOther && strings.HasPrefix(b.header.Get("Location"), "/") {
 		b.open(b.header.Get("Location"))
 	}
+}
+
+func post(path string, values url.Values) *http.Request {
+	r := httptest.NewRequest("POST", path, strings.NewReader(values.Encode()))
+	r.Header.Set("Content-Type", form)
+	return r
 }
 
 var ticketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)

@@ -190,7 +190,7 @@ func TestOperatorsFilesComeOverOurs(t *testing.T) {
 		}
 		return string(a.body)
 	}
-	if page := say("it", "done", flow{Outcome: "allowed"}); !strings.Contains(page, "Enjoy!") {
+	if page := say("it", "done", outcome{Said: "allowed"}); !strings.Contains(page, "Enjoy!") {
 		t.Errorf("the operator's page is not shown:\n%s", page)
 	}
 	if page := say("it", "code", codeView{}); !strings.Contains(page, "Avanti") || !strings.Contains(page, "Enter the code") || !strings.Contains(page, `lang="it"`) {
@@ -209,7 +209,7 @@ func TestOperatorsMistakesAreFoundAtLoad(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"template: done.html:1": {"done.html": "{{.Title"},
 		"can't evaluate field":  {"confirm.html": "{{.Data.Colour}}"},
-		"no such template": {"code.html": `{{template "heads" .}}`},
+		"no such template":      {"code.html": `{{template "heads" .}}`},
 		"there is no text":      {"languages/de.json": `{"code.titel": "x"}`},
 		"is no language":        {"languages/german.json": `{}`},
 		"plural forms":          {"languages/de.json": `{"ago.minutes": {"one": "x"}}`},

@@ -107,7 +107,7 @@ func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
 }
 
 // refused says no in the person's language. Who signed out at the upstream is
-// no longer signed in here either.
+// no longer signed in here either, and a code that does not work is forgotten.
 func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer, error) {
 	code := refusal.Code
 	if _, known := notices[code]; !known {
@@ -118,10 +118,16 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 		args = []any{refusal.Description}
 	}
 	a, err := h.problem(r, code, args...)
-	if err == nil && code == "signed_out" {
-		a.cookies(h.drop(r, sessionCookie, 0)...)
+	if err != nil {
+		return nil, err
 	}
-	return a, err
+	switch code {
+	case "signed_out":
+		a.cookies(h.drop(r, sessionCookie, 0)...)
+	case "unknown_code":
+		a.cookies(h.drop(r, flowCookie, 0)...)
+	}
+	return a, nil
 }
 
 // throttled says how long to wait.

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// personConfig has a client for each thing that a page can ask for, a second
+// upstream that is down, and rules that bob does not match.
+const personConfig = `network warn
+		upstream away http://localhost:1 {
+			name "Elsewhere Inc."
+			client_id gateway
+		}
+		client typed {
+			name "Vault Door"
+			prefilled off
+		}
+		client fresh {
+			name "Payroll Terminal"
+			maker "Ledger & Sons"
+			sign_in fresh
+		}
+		client near {
+			name "Office Printer"
+			network require
+		}
+		client owners {
+			name "Production Robot"
+			allow groups device-owners
+		}`
+
+// elsewhere is another address of this machine: another network to the gateway.
+const elsewhere = "127.0.0.2"
+
+// from returns a client whose requests come from a loopback address.
+func from(address string) *http.Client {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, to string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(to)
+		if err != nil {
+			return nil, err
+		}
+		return dialer.DialContext(ctx, "tcp", "127.0.0.1:"+port)
+	}}}
+}
+
+// asks is a device of a client at an address.
+func (g *gateway) asks(client, address string) *device {
+	g.t.Helper()
+	response, err := from(address).PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {client}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	d := &device{t: g.t, g: g, client: client}
+	if err := json.NewDecoder(response.Body).Decode(d); err != nil || d.User == "" {
+		g.t.Fatalf("%s is given no code: %d, %v", client, response.StatusCode, err)
+	}
+	return d
+}
+
+// A viewer looks at pages, with or without JavaScript.
+type viewer struct {
+	*testing.T
+	g    *gateway
+	page context.Context
+	mode string // for names of pictures
+	axe  string // the source of axe-core
+}
+
+func newViewer(t *testing.T, g *gateway, script bool) *viewer {
+	v := &viewer{T: t, g: g, page: browser(t), mode: "js"}
+	if !script {
+		v.mode = "plain"
+		call(t, v.page, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	}
+	source, err := os.ReadFile(filepath.Join(npmFolder(t), "node_modules/axe-core/axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.axe = string(source)
+	return v
+}
+
+func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
+	t.Helper()
+	do(t, ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, command, params)
+		return err
+	}))
+}
+
+func (v *viewer) open(path string) {
+	v.Helper()
+	do(v.T, v.page, chromedp.Navigate(v.g.url+path))
+}
+
+func (v *viewer) click(what, waitFor string) {
+	v.Helper()
+	do(v.T, v.page, chromedp.Click(what), chromedp.WaitVisible(waitFor))
+}
+
+// enter types a code, and submits it where the page does not by itself.
+func (v *viewer) enter(code, waitFor string) {
+	v.Helper()
+	v.open("/device")
+	if v.mode == "js" {
+		do(v.T, v.page, chromedp.SendKeys("#user_code", strings.ToLower(strings.ReplaceAll(code, "-", ""))), chromedp.WaitVisible(waitFor))
+		return
+	}
+	do(v.T, v.page, chromedp.SendKeys("#user_code", code), chromedp.Click("button"), chromedp.WaitVisible(waitFor))
+}
+
+var sizes = []struct{ width, height int64 }{{390, 844}, {1280, 800}, {320, 640}}
+
+// looks inspects a page in every size and colour scheme: nothing scrolls
+// sideways, and axe-core finds nothing that keeps somebody from using it.
+func (v *viewer) looks(face string) {
+	v.Helper()
+	for _, scheme := range []string{"light", "dark"} {
+		media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}
+		call(v.T, v.page, emulation.SetEmulatedMedia, media)
+		for _, size := range sizes {
+			do(v.T, v.page, chromedp.EmulateViewport(size.width, size.height))
+			name := fmt.Sprintf("%s-%s-%s-%d", face, v.mode, scheme, size.width)
+			shot(v.T, v.page, name)
+			if size.width == 390 {
+				v.accessible(name)
+			}
+		}
+	}
+	do(v.T, v.page, chromedp.EmulateViewport(390, 844))
+}
+
+// accessible runs axe-core with all its rules but those that the viewport of
+// a test makes no sense of.
+func (v *viewer) accessible(name string) {
+	v.Helper()
+	if v.mode != "js" {
+		return // axe-core needs JavaScript itself
+	}
+	do(v.T, v.page, chromedp.Evaluate[chromedp.Void](v.axe))
+	found := get(v.T, v.page, chromedp.Evaluate[[]string](`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then((r) =>
+		r.violations.map((v) => v.id + ": " + v.help + " " + v.nodes.map((n) => n.html).join(" ")))`, chromedp.EvalAwaitPromise))
+	for _, violation := range found {
+		v.Errorf("%s: %s", name, violation)
+	}
+}
+
+// protocol 35, 36, 38, 42
+func TestEveryPageIsSound(t *testing.T) {
+	for _, script := range []bool{true, false} {
+		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
+			v := newViewer(t, startWith(t, personConfig), script)
+			v.codePages()
+			v.questions()
+			v.devices()
+			v.problems()
+			v.languages()
+		})
+	}
+}
+
+// codePages are the way to the question.
+func (v *viewer) codePages() {
+	v.open("/device")
+	v.looks("code")
+	if v.mode == "plain" { // the script takes out what is no part of a code
+		do(v.T, v.page, chromedp.SendKeys("#user_code", "!!"), chromedp.Click("button"), chromedp.WaitVisible("#problem"))
+		v.looks("code-malformed")
+	}
+	d := v.g.asks("cool-gadget", "127.0.0.1")
+	v.enter(d.User, ".down")
+	v.looks("sign-in")
+	v.click(".down a", ".button")
+	v.looks("sign-in-unavailable")
+	v.open("/device/sign-in")
+	v.click("a.button", "#alice")
+	v.click("#alice", "#allow")
+	v.looks("question")
+	v.click("#allow", ".mark.allowed")
+	v.looks("allowed")
+	if answer := d.poll(); answer.Status != http.StatusOK {
+		v.Errorf("the device is answered %+v", answer)
+	}
+}
+
+// questions are the faces of the question, for somebody who is signed in.
+func (v *viewer) questions() {
+	v.enter(v.g.asks("cool-gadget", elsewhere).User, "#allow")
+	v.looks("question-elsewhere")
+	v.click("#allow", "#me")
+	v.looks("who-started")
+	do(v.T, v.page, chromedp.Click("#other"))
+	v.click("#go", ".mark.reported")
+	v.looks("reported")
+
+	v.enter(v.g.asks("cool-gadget", elsewhere).User, "#allow")
+	v.click("#allow", "#me")
+	v.click("#deny", ".mark.denied")
+	v.looks("denied")
+
+	v.enter(v.g.asks("near", elsewhere).User, "#deny")
+	v.looks("question-refused")
+
+	typed := v.g.asks("typed", "127.0.0.1")
+	v.open("/device?user_code=" + typed.User)
+	v.click("button", "#problem")
+	v.looks("code-untyped")
+	v.enter(typed.User, "#allow")
+
+	v.enter(v.g.asks("fresh", "127.0.0.1").User, "a.button")
+	v.looks("sign-in-fresh")
+}
+
+func (v *viewer) devices() {
+	v.open("/device/connections")
+	v.looks("devices-one")
+	d := v.g.asks("cool-gadget", "127.0.0.1")
+	v.enter(d.User, "#allow")
+	v.click("#allow", ".mark.allowed")
+	d.poll()
+	v.click(`a[href$="/connections"]`, ".devices li + li")
+	v.looks("devices-two")
+	v.click(`button[value="all"]`, "#none")
+	v.looks("devices-none")
+}
+
+func (v *viewer) problems() {
+	v.open("/device/callback?state=x")
+	v.looks("sign-in-over")
+	v.enter(v.g.asks("owners", "127.0.0.1").User, "#allow")
+	v.click("button.link", ".button") // another account
+	v.click("a.button", "#bob")
+	v.click("#bob", "p[role=alert]")
+	v.looks("not-permitted")
+	for range 5 {
+		v.enter("BCDF-GHJK", "p[role=alert]")
+	}
+	v.looks("unknown-code")
+	v.enter("BCDF-GHJK", "p[role=alert]")
+	v.looks("too-many-guesses")
+}
+
+// languages fit on the smallest screen.
+func (v *viewer) languages() {
+	do(v.T, v.page, chromedp.EmulateViewport(320, 640))
+	for _, language := range []string{"de", "fr", "es", "pt", "ja", "zh"} {
+		call(v.T, v.page, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+		for name, path := range map[string]string{"code": "/device", "devices": "/device/connections"} {
+			v.open(path)
+			if lang := get(v.T, v.page, chromedp.AttributeValue("html", "lang")).Value; lang != language {
+				v.Errorf("a browser that asks for %s is answered in %s", language, lang)
+			}
+			shot(v.T, v.page, fmt.Sprintf("%s-%s-%s", name, language, v.mode))
+		}
+	}
+}
+
+// press presses a key until what has the focus matches a selector, and looks
+// whether the focus can be seen there.
+func press(t *testing.T, ctx context.Context, key, until string) {
+	t.Helper()
+	for range 30 {
+		if get(t, ctx, chromedp.Evaluate[bool](fmt.Sprintf(`!!document.activeElement?.matches(%q)`, until))) {
+			if !get(t, ctx, chromedp.Evaluate[bool](`document.activeElement.matches(":focus-visible") && getComputedStyle(document.activeElement).outlineStyle !== "none"`)) {
+				t.Errorf("nobody sees that %s has the focus", until)
+			}
+			return
+		}
+		do(t, ctx, chromedp.KeyEvent(key))
+	}
+	shot(t, ctx, "no-focus")
+	t.Fatalf("no key leads to %s", until)
+}
+
+func TestWholeFlowByKeyboardAlone(t *testing.T) {
+	for _, script := range []bool{true, false} {
+		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
+			g := startWith(t, personConfig)
+			page := newViewer(t, g, script).page
+			d := g.asks("cool-gadget", elsewhere)
+			do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.KeyEvent(d.User))
+			if !script {
+				do(t, page, chromedp.KeyEvent(kb.Enter))
+			}
+			do(t, page, chromedp.WaitVisible(".down"))
+			press(t, page, kb.Tab, "a.button")
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#alice"))
+			for range 10 {
+				if get(t, page, chromedp.Evaluate[bool](`!!document.activeElement?.matches("#alice")`)) {
+					break
+				}
+				do(t, page, chromedp.KeyEvent(kb.Tab))
+			}
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#allow"))
+			press(t, page, kb.Tab, "#allow")
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#me"))
+			press(t, page, kb.Tab, `[name="started"]`)
+			press(t, page, kb.ArrowDown, "#me:checked")
+			press(t, page, kb.Tab, "#go")
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(".mark.allowed"))
+			if answer := d.poll(); answer.Status != http.StatusOK {
+				t.Errorf("the device is answered %+v", answer)
+			}
+			press(t, page, kb.Tab, `a[href$="/connections"]`)
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(".devices"))
+			press(t, page, kb.Tab, ".devices button")
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#none"))
+		})
+	}
+}
