@@ -22,6 +22,8 @@ func (d *device) pending(after string) {
 // An attacker's device asks from one address; the victim, who was sent the
 // code, sits at another. Where the network is required there is no way on, for
 // a victim who does all that pages offer, or who is told what to post.
+//
+// protocol 38
 func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 	g := startWith(t, "network require\n\t\twait off")
 	attacker := g.asks("cool-gadget", elsewhere)
@@ -68,6 +70,8 @@ func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 
 // The default: one click is not enough, and the second question takes a true
 // answer for a no.
+//
+// protocol 38
 func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
 	g := startWith(t, "wait off")
 	page := browser(t)

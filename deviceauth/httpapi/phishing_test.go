@@ -32,6 +32,7 @@ func (b *browser) answers(fields ...string) {
 	b.submit("/device/confirm", values)
 }
 
+// protocol 38
 func TestAnotherNetworkIsASecondQuestion(t *testing.T) {
 	s := newSite(t)
 	b, code := s.lured()
@@ -58,6 +59,7 @@ func TestWhoWasSentTheCodeSaysSo(t *testing.T) {
 	refuses(t, s.poll(code), 400, "access_denied")
 }
 
+// protocol 38
 func TestRequiredNetworkOffersNoYes(t *testing.T) {
 	s := newSite(t, func(c *deviceauth.Config) { c.Network = deviceauth.NetworkRequire })
 	b, code := s.lured()
@@ -97,6 +99,7 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 	b.sees(200, "Connect TV")
 }
 
+// protocol 41
 func TestNewSignInIsAskedForWhereTheDeviceWantsOne(t *testing.T) {
 	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Fresh = true })
 	b := s.browser()
@@ -120,6 +123,7 @@ func TestNewSignInIsAskedForWhereTheDeviceWantsOne(t *testing.T) {
 	}
 }
 
+// protocol 24, 41
 func TestUpstreamEndsThePersonsSessionHere(t *testing.T) {
 	s := newSite(t)
 	b := s.browser()
