@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -178,6 +179,11 @@ func TestEveryPageIsSound(t *testing.T) {
 
 // codePages are the way to the question.
 func (v *viewer) codePages() {
+	if v.mode == "js" { // the gadget is its script
+		v.open("/gadget/")
+		do(v.T, v.page, chromedp.WaitVisible(`body[data-state="waiting"] #user-code`))
+		v.looks("gadget")
+	}
 	v.open("/device")
 	v.looks("code")
 	if v.mode == "plain" { // the script takes out what is no part of a code
@@ -191,6 +197,7 @@ func (v *viewer) codePages() {
 	v.looks("sign-in-unavailable")
 	v.open("/device/sign-in")
 	v.click("a.button", "#alice")
+	v.looks("demo-sign-in")
 	v.click("#alice", "#allow")
 	v.looks("question")
 	v.click("#allow", ".mark.allowed")
@@ -323,5 +330,35 @@ func TestWholeFlowByKeyboardAlone(t *testing.T) {
 			press(t, page, kb.Tab, ".devices button")
 			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#none"))
 		})
+	}
+}
+
+// What is pasted may have spaces, small letters and any dash; the boxes show
+// it, and the page goes on.
+func TestCodeIsPastedWhole(t *testing.T) {
+	g := start(t)
+	page := browser(t)
+	for _, spell := range []func(string) string{
+		strings.ToLower,
+		func(code string) string { return " " + strings.ReplaceAll(code, "-", " \u2013 ") + "\n" },
+		func(code string) string { return strings.ReplaceAll(code, "-", "") },
+	} {
+		d := g.device()
+		do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed .box.next"))
+		call(t, page, input.InsertText, input.InsertTextParams{Text: spell(d.User)})
+		do(t, page, chromedp.WaitVisible("#alice, #allow"))
+		if get(t, page, chromedp.Evaluate[bool](`!!document.querySelector("#alice")`)) {
+			do(t, page, chromedp.Click("#alice"), chromedp.WaitVisible("#allow"))
+		}
+		if code := get(t, page, chromedp.Text("#code")); code != d.User {
+			t.Errorf("the page asks about %s, want %s", code, d.User)
+		}
+		do(t, page, chromedp.Click("#deny"), chromedp.WaitVisible(".mark.denied"))
+	}
+	// A code that is typed half shows its letters, and where the next one goes.
+	do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed"), chromedp.KeyEvent("bcdfg"))
+	shown := get(t, page, chromedp.Evaluate[string](`[...document.querySelectorAll(".box")].map((b) => b.classList.contains("next") ? "_" : b.textContent || ".").join("")`))
+	if value := get(t, page, chromedp.Value("#user_code")); shown != "BCDFG_.." || value != "BCDF-G" {
+		t.Errorf("the boxes show %s, the field holds %s", shown, value)
 	}
 }

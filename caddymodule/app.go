@@ -150,6 +150,9 @@ func (a *App) check() error {
 	if len(a.Upstreams) == 0 {
 		return errors.New("no upstream: want at least one OpenID provider where people sign in")
 	}
+	if length := time.Duration(a.Lifetime.Session); length > deviceauth.MaxSession {
+		return fmt.Errorf("lifetime session %v: want at most %v", length, deviceauth.MaxSession)
+	}
 	if a.Signing != "" {
 		if err := keyring.CheckAlgorithm(a.Signing); err != nil {
 			return err
