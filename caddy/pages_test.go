@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -279,6 +280,17 @@ func (v *viewer) languages() {
 	}
 }
 
+// until returns when an expression is true of the page.
+func until(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	for end := time.Now().Add(patience); !get(t, ctx, chromedp.Evaluate[bool](expression)); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			shot(t, ctx, "failed")
+			t.Fatalf("never true: %s", expression)
+		}
+	}
+}
+
 // press presses a key until what has the focus matches a selector, and looks
 // whether the focus can be seen there.
 func press(t *testing.T, ctx context.Context, key, until string) {
@@ -302,7 +314,9 @@ func TestWholeFlowByKeyboardAlone(t *testing.T) {
 			g := startWith(t, personConfig)
 			page := newViewer(t, g, script).page
 			d := g.asks("cool-gadget", elsewhere)
-			do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.KeyEvent(d.User))
+			do(t, page, chromedp.Navigate(g.url+"/device"))
+			until(t, page, `document.activeElement?.id === "user_code"`)
+			do(t, page, chromedp.KeyEvent(d.User))
 			if !script {
 				do(t, page, chromedp.KeyEvent(kb.Enter))
 			}
@@ -356,9 +370,24 @@ func TestCodeIsPastedWhole(t *testing.T) {
 		do(t, page, chromedp.Click("#deny"), chromedp.WaitVisible(".mark.denied"))
 	}
 	// A code that is typed half shows its letters, and where the next one goes.
-	do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed"), chromedp.KeyEvent("bcdfg"))
+	do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed .box.next"), chromedp.KeyEvent("bcdfg"))
 	shown := get(t, page, chromedp.Evaluate[string](`[...document.querySelectorAll(".box")].map((b) => b.classList.contains("next") ? "_" : b.textContent || ".").join("")`))
 	if value := get(t, page, chromedp.Value("#user_code")); shown != "BCDFG_.." || value != "BCDF-G" {
 		t.Errorf("the boxes show %s, the field holds %s", shown, value)
+	}
+	forced := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: "active"}}}
+	call(t, page, emulation.SetEmulatedMedia, forced)
+	shot(t, page, "forced-colours")
+	if get(t, page, chromedp.Evaluate[string](`getComputedStyle(document.querySelector(".boxes")).display`)) != "none" {
+		t.Error("with forced colours the code is written twice, one over the other")
+	}
+	call(t, page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{})
+	do(t, page, chromedp.Evaluate[chromedp.Void](`{
+		const at = document.querySelectorAll(".box")[4].getBoundingClientRect();
+		user_code.setSelectionRange(0, 0);
+		user_code.dispatchEvent(new MouseEvent("click", {bubbles: true, clientX: at.left + 2}));
+	}`), chromedp.KeyEvent("k"))
+	if value := get(t, page, chromedp.Value("#user_code")); strings.ToUpper(value) != "BCDF-K" {
+		t.Errorf("after a click on the fifth box and a letter the field holds %s", value)
 	}
 }

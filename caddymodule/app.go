@@ -150,9 +150,6 @@ func (a *App) check() error {
 	if len(a.Upstreams) == 0 {
 		return errors.New("no upstream: want at least one OpenID provider where people sign in")
 	}
-	if length := time.Duration(a.Lifetime.Session); length > deviceauth.MaxSession {
-		return fmt.Errorf("lifetime session %v: want at most %v", length, deviceauth.MaxSession)
-	}
 	if a.Signing != "" {
 		if err := keyring.CheckAlgorithm(a.Signing); err != nil {
 			return err
@@ -186,13 +183,13 @@ func (a *App) Start() (err error) {
 	}
 	pages, err := httpapi.New(httpapi.Config{
 		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
-		Session: httpapi.Session{Length: time.Duration(a.Lifetime.Session)}, Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
+		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Log: a.slog,
 	})
 	if err != nil {
 		return err
 	}
-	a.herald = newHerald(a.emit)
+	a.herald = newHerald(a.emit, a.log)
 	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine)}
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)

@@ -174,7 +174,7 @@ func (a *App) config() (c deviceauth.Config, err error) {
 		Lifetime: deviceauth.Lifetime{
 			DeviceCode: time.Duration(a.Lifetime.DeviceCode), AccessToken: time.Duration(a.Lifetime.AccessToken),
 			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
-			RefreshGrace: orOff(a.Lifetime.RefreshGrace),
+			RefreshGrace: orOff(a.Lifetime.RefreshGrace), Session: time.Duration(a.Lifetime.Session),
 		},
 		Pending: deviceauth.Bounds{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
 	}

@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"cmp"
+	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,8 +19,11 @@ const eventConnected = "device_connected"
 // A herald tells Caddy's events app what happened, one event after the other,
 // so that no device waits for a handler that sends mail.
 type herald struct {
+	emit  func(name string, data map[string]any)
+	log   *zap.Logger
+	mu    sync.RWMutex // held for writing by end: nobody tells what nobody reads
+	ended bool
 	queue chan map[string]any
-	stop  chan struct{}
 	done  chan struct{}
 }
 
@@ -26,74 +32,59 @@ const (
 	heraldPatience = 5 * time.Second // for handlers, when the configuration ends
 )
 
-func newHerald(emit func(string, map[string]any)) *herald {
-	h := &herald{make(chan map[string]any, heraldQueue), make(chan struct{}), make(chan struct{})}
-	go h.run(emit)
+func newHerald(emit func(string, map[string]any), log *zap.Logger) *herald {
+	h := &herald{emit: emit, log: log, queue: make(chan map[string]any, heraldQueue), done: make(chan struct{})}
+	go func() {
+		defer close(h.done)
+		for data := range h.queue {
+			h.emit(eventConnected, data)
+		}
+	}()
 	return h
 }
 
-func (h *herald) run(emit func(string, map[string]any)) {
-	defer close(h.done)
-	for {
-		select {
-		case data := <-h.queue:
-			emit(eventConnected, data)
-			continue
-		default:
-		}
-		select {
-		case data := <-h.queue:
-			emit(eventConnected, data)
-		case <-h.stop:
-			return // with nothing left to tell
-		}
+// tell does not wait for handlers, unless the configuration has ended: a
+// request that outlives it tells by itself.
+func (h *herald) tell(data map[string]any) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.ended {
+		h.emit(eventConnected, data)
+		return
+	}
+	select {
+	case h.queue <- data:
+	default:
+		h.log.Error("an event was lost: its handlers are too slow", zap.String("event", eventConnected), zap.Any("grant", data["grant"]))
 	}
 }
 
 // end waits for what is still to be told.
 func (h *herald) end() {
-	close(h.stop)
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
+	close(h.queue)
 	select {
 	case <-h.done:
 	case <-time.After(heraldPatience):
+		h.log.Error("events may be lost: their handlers are too slow", zap.String("event", eventConnected), zap.Int("waiting", len(h.queue)))
 	}
 }
 
 // connected tells of a device that was given its tokens.
 func (a *App) connected(g *deviceauth.Grant) {
-	for _, c := range a.engine.Clients {
-		if c.ID == g.ClientID && a.notifies(c.ID) {
-			a.herald.tell(a.log, connection(c, g, a.server.pages.ConnectionsURL()))
-		}
-	}
-}
-
-func (a *App) notifies(client string) bool {
-	for _, c := range a.Clients {
-		if c.ID == client {
-			return c.Notify
-		}
-	}
-	return false
-}
-
-func (h *herald) tell(log *zap.Logger, data map[string]any) {
-	select {
-	case h.queue <- data:
-	default:
-		log.Error("an event was lost: its handlers are too slow", zap.String("event", eventConnected), zap.Any("grant", data["grant"]))
+	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
+	if i >= 0 && a.Clients[i].Notify {
+		a.herald.tell(connection(&a.Clients[i], g, a.server.pages.ConnectionsURL()))
 	}
 }
 
 // connection is the event's data: enough for a mail to the person.
-func connection(c deviceauth.Client, g *deviceauth.Grant, page string) map[string]any {
-	name := c.Name
-	if name == "" {
-		name = c.ID
-	}
+func connection(c *Client, g *deviceauth.Grant, page string) map[string]any {
 	return map[string]any{
-		"grant": g.ID.String(), "client_id": c.ID, "device": deviceauth.Plain(name), "maker": deviceauth.Plain(c.Maker),
+		"grant": g.ID.String(), "client_id": c.ID, "device": deviceauth.Plain(cmp.Or(c.Name, c.ID)), "maker": deviceauth.Plain(c.Maker),
 		"device_ip": g.From.String(), "scope": string(g.Scope), "time": g.Redeemed.Format(time.RFC3339), "connections": page,
-		"subject": g.Person.Subject, "user": g.Person.User, "name": deviceauth.Plain(g.Person.Name()), "email": g.Person.Claims.String("email"),
+		"subject": g.Person.Subject, "user": g.Person.User, "name": deviceauth.Plain(g.Person.Name()), "email": deviceauth.Plain(g.Person.Claims.String("email")), "email_verified": g.Person.Claims.Bool("email_verified"),
 	}
 }

@@ -79,7 +79,7 @@ func (e *Engine) acceptable(g *Grant, p *Person) error {
 		e.tell(EventBarred, g, p)
 		return errBarred
 	}
-	if c := e.clients[g.ClientID]; c.Fresh && !(p.Fresh && p.SignedIn.After(g.Created)) {
+	if c := e.clients[g.ClientID]; c.Fresh && p.Fresh != g.UserCode {
 		return errNotFresh
 	}
 	return nil
@@ -101,6 +101,17 @@ type AnswerRequest struct {
 func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err := e.welcome(ctx, r.Person); err != nil {
 		return nil, err
+	}
+	if r.Allow && e.cfg.Revalidate != nil { // a session may be hours old
+		person, err := e.vouched(ctx, r.Person)
+		if err != nil {
+			return nil, err
+		}
+		if person == nil {
+			e.tell(EventBarred, nil, r.Person)
+			return nil, errBarred
+		}
+		r.Person = person
 	}
 	now := e.now()
 	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(g, now, r) })

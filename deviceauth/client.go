@@ -30,7 +30,7 @@ type Client struct {
 	Network Network       // default: the engine's
 	Code    time.Duration // how long its codes live; default: the engine's
 	Typed   bool          // its codes have to be typed: a link brings none along
-	Fresh   bool          // whoever approves it has signed in anew since it asked
+	Fresh   bool          // whoever approves it has signed in anew, for this
 }
 
 func (c *Client) check() error {

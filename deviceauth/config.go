@@ -51,6 +51,7 @@ type Lifetime struct {
 	RefreshToken time.Duration // 90 d, however much it is used
 	RefreshIdle  time.Duration // 30 d without use
 	RefreshGrace time.Duration // 30 s in which a spent refresh token is a retry; negative: none
+	Session      time.Duration // 12 h that a person stays signed in
 }
 
 const day = 24 * time.Hour
@@ -78,6 +79,7 @@ func (c *Config) fill() {
 	orDefault(&c.Lifetime.RefreshToken, 90*day)
 	orDefault(&c.Lifetime.RefreshIdle, 30*day)
 	orDefault(&c.Lifetime.RefreshGrace, 30*time.Second)
+	orDefault(&c.Lifetime.Session, 12*time.Hour)
 	orDefault(&c.Wait, defaultWait)
 	c.Pending.fill()
 	orDefault(&c.Live, NewLive())
@@ -130,6 +132,7 @@ func (c *Config) checkTimes() error {
 		{"lifetime refresh_token", c.Lifetime.RefreshToken, time.Second, 3660 * day},
 		{"lifetime refresh_idle", c.Lifetime.RefreshIdle, time.Second, 3660 * day},
 		{"lifetime refresh_grace", max(c.Lifetime.RefreshGrace, 0), 0, 10 * time.Minute},
+		{"lifetime session", c.Lifetime.Session, time.Second, 30 * day},
 		{"wait", max(c.Wait, 0), 0, time.Minute},
 		{"interval", c.Interval, time.Second, maxInterval},
 	} {

@@ -28,40 +28,47 @@ func (w *world) connected(session string) (*deviceauth.Person, *deviceauth.Token
 
 func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 	tests := []struct {
-		name  string
-		out   deviceauth.Logout
-		left  []bool // of the devices of session a, of session b, and of one that is not known
-		pages bool   // the browser of session a is still signed in
+		name string
+		out  deviceauth.Logout
+		left [3]bool // of sessions a, b, and one that is not known: the device works, the browser is signed in
 	}{
-		{"a subject", deviceauth.Logout{Upstream: "work", Subject: "work|alice"}, []bool{false, false, false}, false},
-		{"a session", deviceauth.Logout{Upstream: "work", Session: "a"}, []bool{false, true, true}, false},
-		{"a session of a subject", deviceauth.Logout{Upstream: "work", Subject: "work|alice", Session: "a"}, []bool{false, true, false}, false},
-		{"another session", deviceauth.Logout{Upstream: "work", Subject: "work|alice", Session: "c"}, []bool{true, true, false}, true},
-		{"another subject", deviceauth.Logout{Upstream: "work", Subject: "work|bob"}, []bool{true, true, true}, true},
-		{"another upstream", deviceauth.Logout{Upstream: "home", Session: "a"}, []bool{true, true, true}, true},
+		{"a subject", deviceauth.Logout{Upstream: "work", Subject: "work|alice"}, [3]bool{}},
+		{"a session", deviceauth.Logout{Upstream: "work", Session: "a"}, [3]bool{false, true, true}},
+		{"a session of a subject", deviceauth.Logout{Upstream: "work", Subject: "work|alice", Session: "a"}, [3]bool{false, true, false}},
+		{"another session", deviceauth.Logout{Upstream: "work", Subject: "work|alice", Session: "c"}, [3]bool{true, true, false}},
+		{"another subject", deviceauth.Logout{Upstream: "work", Subject: "work|bob"}, [3]bool{true, true, true}},
+		{"another upstream", deviceauth.Logout{Upstream: "home", Session: "a"}, [3]bool{true, true, true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			in(t, func(w *world) {
-				person, first := w.connected("a")
-				_, second := w.connected("b")
-				_, third := w.connected("")
-				test.out.Token = "1"
+				var people [3]*deviceauth.Person
+				var devices [3]*deviceauth.Tokens
+				for i, session := range []string{"a", "b", ""} {
+					people[i], devices[i] = w.connected(session)
+				}
+				test.out.At = time.Now()
 				w.wants("", w.SignOut(w.Context(), test.out))
-				for i, tokens := range []*deviceauth.Tokens{first, second, third} {
+				for i, tokens := range devices {
 					if left := w.admit(tokens.AccessToken) == nil; left != test.left[i] {
 						t.Errorf("device %d: admitted: %v, want %v", i, left, test.left[i])
 					}
 				}
-				want := ""
-				if !test.pages {
-					want = "signed_out"
+				for i := range people {
+					want := map[bool]string{false: "signed_out"}[test.left[i]]
+					list, err := w.Connections(w.Context(), people[i])
+					w.wants(want, err)
+					_, err = w.inspect(people[i], w.authorize().UserCode)
+					w.wants(want, err)
+					if want == "" && len(list) == 0 {
+						want = "not_connected" // the person before disconnected it
+					}
+					id := deviceauth.ID{1}
+					if len(list) > 0 {
+						id = list[0].ID
+					}
+					w.wants(want, w.Disconnect(w.Context(), people[i], id))
 				}
-				_, err := w.Connections(w.Context(), person)
-				w.wants(want, err)
-				_, err = w.inspect(person, w.authorize().UserCode)
-				w.wants(want, err)
-				w.wants(want, w.Disconnect(w.Context(), person, mustID(w, second)))
 				time.Sleep(time.Second)
 				w.connected("a") // a new sign-in is a new one
 			})
@@ -69,29 +76,63 @@ func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 	}
 }
 
-func mustID(w *world, t *deviceauth.Tokens) deviceauth.ID {
-	w.Helper()
-	list, err := w.store.ByOwner(w.Context(), alice.Subject)
-	if err != nil || len(list) == 0 {
-		w.Fatalf("no grants: %v", err)
-	}
-	return list[1].ID
-}
-
-func TestReplayedLogoutDoesNothing(t *testing.T) {
+func TestReplayedLogoutSaysNothingOfASignInSince(t *testing.T) {
 	in(t, func(w *world) {
-		out := deviceauth.Logout{Upstream: "work", Subject: "work|alice", Token: "1"}
-		w.wants("", w.SignOut(w.Context(), out))
+		first := deviceauth.Logout{Upstream: "work", Subject: "work|alice", At: time.Now()}
 		time.Sleep(time.Second)
-		_, tokens := w.connected("a")
-		w.wants("", w.SignOut(w.Context(), out))
+		second := first
+		second.At = time.Now()
+		w.wants("", w.SignOut(w.Context(), second))
+		time.Sleep(time.Second)
+		person, tokens := w.connected("a")
+		for range 2 {
+			w.wants("", w.SignOut(w.Context(), first))
+			w.wants("", w.SignOut(w.Context(), second))
+		}
+		_, err := w.Connections(w.Context(), person)
+		w.wants("", err)
 		if err := w.admit(tokens.AccessToken); err != nil {
 			t.Errorf("the device of the sign-in since: %v", err)
 		}
-		out.Token = "2"
+		old := *person
+		old.SignedIn = first.At.Add(time.Nanosecond)
+		_, err = w.Connections(w.Context(), &old) // the later sign-out still counts
+		w.wants("signed_out", err)
+	})
+}
+
+// half is a store that cannot change one grant.
+type half struct {
+	deviceauth.Store
+	broken deviceauth.ID
+}
+
+func (h *half) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	if id == h.broken {
+		return errors.New("the disk is full")
+	}
+	return h.Store.Update(ctx, id, change)
+}
+
+func TestSignOutEndsWhatItCan(t *testing.T) {
+	in(t, func(w *world) {
+		person, first := w.connected("")
+		_, second := w.connected("")
+		list, err := w.Connections(w.Context(), person)
+		w.wants("", err)
+		store := &half{w.store, list[len(list)-1].ID} // the older
+		w.anew(func(c *deviceauth.Config) { c.Store = store })
+		out := deviceauth.Logout{Upstream: "work", Subject: "work|alice", At: time.Now()}
+		if err := w.SignOut(w.Context(), out); err == nil {
+			t.Error("the fault is not told")
+		}
+		if w.admit(first.AccessToken) != nil || w.admit(second.AccessToken) == nil {
+			t.Error("one device is to stay, for want of a disk, and the other to go")
+		}
+		store.broken = deviceauth.ID{}
 		w.wants("", w.SignOut(w.Context(), out))
-		if w.admit(tokens.AccessToken) == nil {
-			t.Error("the next logout does nothing")
+		if w.admit(first.AccessToken) == nil {
+			t.Error("the upstream told it again, and nobody heard")
 		}
 	})
 }
@@ -118,7 +159,7 @@ func TestYesThatCrossesTheSignOutIsTakenBack(t *testing.T) {
 		g, err := w.inspect(alice, a.UserCode)
 		w.wants("", err)
 		store.at = func() {
-			w.wants("", w.SignOut(w.Context(), deviceauth.Logout{Upstream: "work", Subject: alice.Subject}))
+			w.wants("", w.SignOut(w.Context(), deviceauth.Logout{Upstream: "work", Subject: alice.Subject, At: time.Now()}))
 		}
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("signed_out", err)
@@ -127,70 +168,118 @@ func TestYesThatCrossesTheSignOutIsTakenBack(t *testing.T) {
 	})
 }
 
+// vouching is an upstream that says what it is told to.
+type vouching struct {
+	asked  atomic.Int32
+	answer atomic.Pointer[vouch]
+}
+
+type vouch struct {
+	person *deviceauth.Person // nil: as they were
+	err    error
+}
+
+func (v *vouching) says(p *deviceauth.Person, err error) { v.answer.Store(&vouch{p, err}) }
+
+func (v *vouching) config(c *deviceauth.Config) {
+	v.says(nil, nil)
+	c.Revalidate = func(_ context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
+		v.asked.Add(1)
+		switch answer := v.answer.Load(); {
+		case answer.err != nil:
+			return nil, answer.err
+		case answer.person != nil:
+			return answer.person, nil
+		}
+		return p, nil
+	}
+}
+
+var errDisabled = deviceauth.Refuse("person_gone", "disabled")
+
 // protocol 23
 func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
-	var asked atomic.Int32
-	var answer atomic.Pointer[func(*deviceauth.Person) (*deviceauth.Person, error)]
-	say := func(f func(*deviceauth.Person) (*deviceauth.Person, error)) { answer.Store(&f) }
-	asks := func(c *deviceauth.Config) {
-		c.Revalidate = func(_ context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
-			asked.Add(1)
-			return (*answer.Load())(p)
-		}
-	}
+	var upstream vouching
 	in(t, func(w *world) {
+		_, tokens := w.connected("")
 		renamed := *alice
 		renamed.Claims = deviceauth.Claims{"email": "alice@example.com", "email_verified": true, "name": "Alice Married"}
-		say(func(*deviceauth.Person) (*deviceauth.Person, error) { return &renamed, nil })
-		_, tokens := w.connected("")
+		upstream.says(&renamed, nil)
+		before := upstream.asked.Load()
 		next, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
 		again, err := w.refresh(tokens.RefreshToken, "") // a retry
 		w.wants("", err)
-		if next.RefreshToken != again.RefreshToken || asked.Load() != 1 {
-			t.Errorf("asked %d times, want once: a retry changes nothing", asked.Load())
+		if asked := upstream.asked.Load() - before; next.RefreshToken != again.RefreshToken || asked != 1 {
+			t.Errorf("asked %d times, want once: a retry changes nothing", asked)
 		}
 		if id, err := w.Admit(w.Context(), next.AccessToken.Reveal(), deviceauth.Requirement{}); err != nil || id.Person.Claims.String("name") != "Alice Married" {
 			t.Errorf("the backend is told of %+v, %v", id, err)
 		}
-		say(func(*deviceauth.Person) (*deviceauth.Person, error) { return nil, errors.New("connection refused") })
+		upstream.says(nil, errors.New("connection refused"))
 		if _, err := w.refresh(next.RefreshToken, ""); err == nil || deviceauth.Refused(err) != nil {
 			t.Errorf("an upstream that is down: got %v, want a fault", err)
 		}
-		say(func(*deviceauth.Person) (*deviceauth.Person, error) { return &renamed, nil })
+		upstream.says(nil, nil)
 		last, err := w.refresh(next.RefreshToken, "")
 		w.wants("", err)
-		say(func(*deviceauth.Person) (*deviceauth.Person, error) {
-			return nil, deviceauth.Refuse("person_gone", "disabled")
-		})
+		upstream.says(nil, errDisabled)
 		_, err = w.refresh(last.RefreshToken, "")
 		w.wants("invalid_grant", err)
 		if w.admit(last.AccessToken) == nil || !slices.Contains(w.events, deviceauth.EventBarred) {
 			t.Errorf("the device is still in, or nobody was told: %v", w.events)
 		}
-	}, asks)
-	in(t, func(w *world) { // a rule that the person no longer matches
+	}, upstream.config)
+}
+
+// protocol 23
+func TestRulesSeeWhatTheUpstreamSaysNow(t *testing.T) {
+	var upstream vouching
+	in(t, func(w *world) {
 		_, tokens := w.connected("")
 		moved := *alice
 		moved.Claims = deviceauth.Claims{"email": "alice@elsewhere.example", "email_verified": true}
-		say(func(*deviceauth.Person) (*deviceauth.Person, error) { return &moved, nil })
+		upstream.says(&moved, nil)
 		_, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("invalid_grant", err)
-	}, asks)
-	in(t, func(w *world) { // a store that is behind must not let a refresh pass unasked
+	}, upstream.config)
+}
+
+// protocol 23
+func TestNoRefreshPassesUnaskedWhereTheStoreIsBehind(t *testing.T) {
+	var upstream vouching
+	in(t, func(w *world) {
 		_, tokens := w.connected("")
-		say(func(p *deviceauth.Person) (*deviceauth.Person, error) { return p, nil })
 		old := &snapshots{Store: w.store}
 		w.anew(func(c *deviceauth.Config) { c.Store = old })
 		old.freeze(w)
 		second, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
-		say(func(*deviceauth.Person) (*deviceauth.Person, error) {
-			return nil, deviceauth.Refuse("person_gone", "disabled")
-		})
+		upstream.says(nil, errDisabled)
 		_, err = w.refresh(second.RefreshToken, "")
 		w.wants("invalid_grant", err)
-	}, asks)
+	}, upstream.config)
+}
+
+// protocol 44
+func TestDisabledPersonConnectsNothingWithAnOldSession(t *testing.T) {
+	var upstream vouching
+	in(t, func(w *world) {
+		a := w.authorize()
+		g, err := w.inspect(alice, a.UserCode)
+		w.wants("", err)
+		answer := deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here}
+		upstream.says(nil, errDisabled)
+		_, err = w.Answer(w.Context(), answer)
+		w.wants("not_permitted", err)
+		upstream.says(nil, errors.New("connection refused"))
+		if _, err := w.Answer(w.Context(), answer); err == nil || deviceauth.Refused(err) != nil {
+			t.Errorf("an upstream that is down: got %v, want a fault", err)
+		}
+		answer.Allow = false
+		_, err = w.Answer(w.Context(), answer) // a no needs nobody's word
+		w.wants("", err)
+	}, upstream.config)
 }
 
 // snapshots answers with how things were.

@@ -140,24 +140,22 @@ func TestClientHasItsOwnLifetimeOfCodes(t *testing.T) {
 
 func TestClientAsksForANewSignIn(t *testing.T) {
 	in(t, func(w *world) {
-		before := *alice
-		before.Fresh, before.SignedIn = true, time.Now()
-		time.Sleep(time.Second)
-		a := w.authorize()
-		time.Sleep(time.Second)
-		unasked := *alice
-		unasked.SignedIn = time.Now()
-		for _, p := range []*deviceauth.Person{alice, &before, &unasked} {
-			_, err := w.inspect(p, a.UserCode)
-			w.wants("not_fresh", err)
+		mine, theirs := w.authorize(), w.authorize()
+		code, ok := deviceauth.ParseUserCode(mine.UserCode)
+		if !ok {
+			t.Fatal(mine.UserCode)
 		}
-		after := before
-		after.SignedIn = time.Now()
-		g, err := w.inspect(&after, a.UserCode)
-		w.wants("", err)
-		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &before, From: here})
+		_, err := w.inspect(alice, mine.UserCode)
 		w.wants("not_fresh", err)
-		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &after, From: here})
+		fresh := *alice
+		fresh.Fresh = code
+		g, err := w.inspect(&fresh, mine.UserCode)
+		w.wants("", err)
+		_, err = w.inspect(&fresh, theirs.UserCode) // one sign-in is for one device
+		w.wants("not_fresh", err)
+		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
+		w.wants("not_fresh", err)
+		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &fresh, From: here})
 		w.wants("", err)
 	}, func(c *deviceauth.Config) { c.Clients[0].Fresh = true })
 }

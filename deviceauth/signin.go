@@ -17,6 +17,7 @@ type Attempt struct {
 	Switch      bool   // the person asked to use another account: prompt=select_account
 	Fresh       bool   // the person has to prove anew who they are: prompt=login, max_age=0
 
+	Code  UserCode // the code that is on its way, if any
 	Began time.Time
 }
 

@@ -17,98 +17,97 @@ type Logout struct {
 	Upstream string
 	Subject  string // as in a [Person]; empty where only a session is named
 	Session  string // empty: all of the subject's
-	Token    string // the logout token's jti, by which a replay is known
+	At       time.Time
 }
-
-// MaxSession bounds how long anybody may stay signed in: a sign-out is
-// remembered as long.
-const MaxSession = 30 * day
 
 var errSignedOut = Refuse("signed_out", "you signed out at the identity provider")
 
-// SignOut ends everything that came of the sign-ins a logout names: the
-// person's sessions here, and the grants approved in them. A grant whose
-// upstream named no session ends with any of its subject's. A replayed logout
-// does nothing.
+// SignOut ends everything that came of the sign-ins a logout names, as far as
+// they were begun before it: the person's sessions here, and the grants
+// approved in them. What has no session of the upstream's ends with any of its
+// subject's. A logout that is replayed says nothing about a sign-in since.
 func (e *Engine) SignOut(ctx context.Context, l Logout) error {
-	owner := l.owner()
-	now := e.now()
-	fresh, err := e.mark(ctx, owner, signOut{At: now}, l.Token)
-	if err != nil || !fresh {
-		return err
+	owner := l.Subject // where the index finds those without a session, too
+	if owner == "" {
+		owner = SessionKey(l.Upstream, l.Session)
 	}
-	if l.Subject != "" {
-		owner = l.Subject // where the index finds those without a session, too
+	for _, name := range l.marks() {
+		if err := e.mark(ctx, name, l.At); err != nil {
+			return err
+		}
 	}
 	grants, err := e.cfg.Store.ByOwner(ctx, owner)
-	if err != nil {
-		return err
-	}
 	for _, g := range grants {
 		if !l.means(g.Person) {
 			continue
 		}
-		if err := e.end(ctx, g.ID, ReasonSignedOut, anybodys); err != nil && !errors.Is(err, ErrNotFound) {
-			return err
+		if ended := e.end(ctx, g.ID, ReasonSignedOut, anybodys); !errors.Is(ended, ErrNotFound) {
+			err = errors.Join(err, ended) // the others are to end all the same
 		}
 	}
-	// Only now, so that an upstream that tries again after a fault is heard.
-	_, err = e.mark(ctx, l.owner(), signOut{At: now, Token: l.Token}, l.Token)
 	return err
-}
-
-// owner is under which of a person's names the logout is kept.
-func (l Logout) owner() string {
-	if l.Session != "" {
-		return SessionKey(l.Upstream, l.Session)
-	}
-	return l.Subject
 }
 
 // means reports whether a sign-in is one that the logout ends.
 func (l Logout) means(p *Person) bool {
 	return p != nil && p.Upstream == l.Upstream && (l.Subject == "" || p.Subject == l.Subject) &&
-		(l.Session == "" || p.Session == "" || p.Session == l.Session)
+		(l.Session == "" || p.Session == "" || p.Session == l.Session) && !p.SignedIn.After(l.At)
 }
 
-// A signOut is what is remembered of a logout.
-type signOut struct {
-	At    time.Time `json:"at"`
-	Token string    `json:"jti,omitempty"`
+// marks are the names under which a logout is remembered.
+func (l Logout) marks() []string {
+	switch {
+	case l.Session == "":
+		return []string{l.Subject}
+	case l.Subject == "":
+		return []string{SessionKey(l.Upstream, l.Session)}
+	}
+	return []string{SessionKey(l.Upstream, l.Session), sessionless(l.Subject)}
 }
 
-// signOuts are the latest sign-outs by owner: one of 256 documents, so that
-// many people who sign out at once do not wait for each other.
-type signOuts map[string]signOut
+// sessionless names the sign-ins of a subject in no session that is known. No
+// subject begins like it.
+func sessionless(subject string) string { return "none:" + subject }
 
-func signOutDocument(owner string) string {
-	sum := sha256.Sum256([]byte(owner))
+// marked are the names under which a logout of a person may be remembered.
+func (p *Person) marked() []string {
+	if p.Session == "" {
+		return []string{p.Subject, sessionless(p.Subject)}
+	}
+	return p.Owners()
+}
+
+// signOuts are the times of the latest sign-outs by name: one of 256
+// documents, so that many people who sign out at once do not wait for each
+// other.
+type signOuts map[string]time.Time
+
+func signOutDocument(name string) string {
+	sum := sha256.Sum256([]byte(name))
 	return "signed-out-" + hex.EncodeToString(sum[:1])
 }
 
-// mark remembers a sign-out and forgets those that no session can be older
-// than. It reports false where the token has been seen.
-func (e *Engine) mark(ctx context.Context, owner string, s signOut, token string) (fresh bool, err error) {
+// mark remembers a sign-out, and forgets those that no session can be older than.
+func (e *Engine) mark(ctx context.Context, name string, at time.Time) error {
 	if e.cfg.Vault == nil {
-		return false, fmt.Errorf("a sign-out of %s: there is no vault to remember it", owner)
+		return errors.New("there is no vault to remember a sign-out")
 	}
-	err = e.cfg.Vault.Change(ctx, signOutDocument(owner), func(old []byte) ([]byte, error) {
+	forgotten := e.now().Add(-e.cfg.Lifetime.Session)
+	return e.cfg.Vault.Change(ctx, signOutDocument(name), func(old []byte) ([]byte, error) {
 		all, err := decodeSignOuts(old)
 		if err != nil {
 			return nil, err
 		}
-		if fresh = token == "" || all[owner].Token != token; !fresh {
-			return old, nil
-		}
-		for name, other := range all {
-			if s.At.Sub(other.At) > MaxSession {
-				delete(all, name)
+		for other, before := range all {
+			if before.Before(forgotten) {
+				delete(all, other)
 			}
 		}
-		all[owner] = s
+		if all[name].Before(at) {
+			all[name] = at
+		}
 		return json.Marshal(all)
 	})
-	return fresh, err
 }
 
 func decodeSignOuts(document []byte) (signOuts, error) {
@@ -127,12 +126,12 @@ func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 	if e.cfg.Vault == nil {
 		return nil
 	}
-	for _, owner := range p.Owners() {
+	for _, name := range p.marked() {
 		gone := false
-		err := e.cfg.Vault.Change(ctx, signOutDocument(owner), func(old []byte) ([]byte, error) {
+		err := e.cfg.Vault.Change(ctx, signOutDocument(name), func(old []byte) ([]byte, error) {
 			all, err := decodeSignOuts(old)
-			s, known := all[owner]
-			gone = known && !p.SignedIn.After(s.At)
+			at, known := all[name]
+			gone = known && !p.SignedIn.After(at)
 			return old, err
 		})
 		if err != nil {

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // What those who speak for an engine want to know of its configuration.
@@ -15,6 +16,9 @@ func (e *Engine) Audience() []string { return e.cfg.Audience }
 
 // Mask returns the shape of user codes.
 func (e *Engine) Mask() Mask { return e.cfg.UserCode }
+
+// Session returns how long people stay signed in.
+func (e *Engine) Session() time.Duration { return e.cfg.Lifetime.Session }
 
 // Network returns the network policy for a client.
 func (e *Engine) Network(client string) Network {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -34,15 +33,19 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	if err != nil {
 		return nil, err
 	}
-	person, err := p.person(ctx, d, id, token)
+	person, filled, err := p.person(ctx, d, id, token)
 	if err != nil {
 		return nil, err
 	}
-	if a.Fresh && person.AuthTime.Before(a.Began.Add(-skew)) {
-		return nil, errUnproven // OpenID Connect Core §3.1.2.1: with max_age, auth_time is there
+	person.SignedIn = a.Began
+	proven := !person.AuthTime.Before(a.Began.Add(-skew))
+	switch {
+	case proven:
+		person.Fresh = a.Code
+	case a.Fresh: // OpenID Connect Core §3.1.2.1: with max_age, auth_time is there
+		return nil, errUnproven
 	}
-	person.SignedIn, person.Fresh = a.Began, a.Fresh
-	return person, p.keep(ctx, person, token)
+	return person, p.keep(ctx, person, token, filled)
 }
 
 // exchange trades the code for tokens. Only invalid_grant is about this
@@ -67,8 +70,8 @@ func (p *Provider) verify(ctx context.Context, d *discovered, a deviceauth.Attem
 		return nil, distrust("there is no ID token")
 	}
 	id, err := d.verifier.Verify(ctx, raw)
-	if err != nil && strings.Contains(err.Error(), "fetching keys") {
-		return nil, fmt.Errorf("verifying the ID token: %w", err) // go-oidc has no type for it
+	if unfetched(err) {
+		return nil, fmt.Errorf("verifying the ID token: %w", err)
 	}
 	if err != nil {
 		return nil, distrust(err.Error())

@@ -16,6 +16,7 @@ import (
 type discovered struct {
 	*oidc.Provider
 	verifier    *oidc.IDTokenVerifier
+	logouts     *oidc.IDTokenVerifier
 	endpoint    oauth2.Endpoint
 	tellsIss    bool // RFC 9207: an answer without iss is not the provider's
 	hasUserinfo bool
@@ -26,6 +27,17 @@ type metadata struct {
 	TellsIss bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 §3
 	Methods  []string `json:"token_endpoint_auth_methods_supported"`
 	Keys     string   `json:"jwks_uri"`
+	Signing  []string `json:"id_token_signing_alg_values_supported"`
+}
+
+// asymmetric are the signing algorithms without those that need no private key.
+func (m metadata) asymmetric() (list []string) {
+	for _, alg := range m.Signing {
+		if alg != "none" && !strings.HasPrefix(alg, "HS") {
+			list = append(list, alg)
+		}
+	}
+	return list
 }
 
 // ask fetches the provider's metadata (OpenID Connect Discovery §4). Its
@@ -48,7 +60,7 @@ func (p *Provider) ask() (*discovered, error) {
 	endpoint.AuthStyle = p.authStyle(more.Methods)
 	return &discovered{
 		Provider: provider, verifier: provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient}), endpoint: endpoint,
-		tellsIss: more.TellsIss, hasUserinfo: provider.UserInfoEndpoint() != "",
+		logouts: p.logoutVerifier(more), tellsIss: more.TellsIss, hasUserinfo: provider.UserInfoEndpoint() != "",
 	}, nil
 }
 

@@ -21,28 +21,25 @@ var protocolClaims = []string{
 	"_claim_names", "_claim_sources",
 }
 
-// person makes a person of an ID token that has been checked.
-func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, token *oauth2.Token) (*deviceauth.Person, error) {
+// person makes a person of an ID token that has been checked. filled are the
+// claims that are userinfo's.
+func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, token *oauth2.Token) (person *deviceauth.Person, filled []string, err error) {
 	claims := deviceauth.Claims{}
 	if err := id.Claims(&claims); err != nil {
-		return nil, distrust(err.Error())
+		return nil, nil, distrust(err.Error())
 	}
-	asked := p.addUserinfo(ctx, d, token, claims)
-	person := &deviceauth.Person{
+	filled, asked := p.addUserinfo(ctx, d, token, claims)
+	person = &deviceauth.Person{
 		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims, AuthTime: authTime(claims), Session: claims.String("sid"),
 	}
 	for _, name := range protocolClaims {
 		delete(claims, name)
 	}
-	var err error
 	person.User, err = p.user(claims)
 	if asked != nil && (err != nil || p.lacksRules(claims)) {
-		return nil, asked // userinfo might have said it
+		return nil, nil, asked // userinfo might have said it
 	}
-	if err != nil {
-		return nil, err
-	}
-	return person, nil
+	return person, filled, err
 }
 
 // subject prefixes the provider's own name for a person.

@@ -1,6 +1,7 @@
 package upstreamidp
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -28,15 +29,17 @@ import (
 
 // A voucher is the document of one person.
 type voucher struct {
-	Token   string             `json:"token,omitempty"` // the refresh token, sealed; empty: the provider takes none any more
-	Leased  time.Time          `json:"leased,omitzero"` // somebody asks until then
-	Checked time.Time          `json:"checked,omitzero"`
-	Person  *deviceauth.Person `json:"person,omitempty"` // as of then; nil: nobody
+	Token   string             `json:"token,omitempty"`   // the refresh token, sealed; empty: the provider takes none any more
+	Leased  time.Time          `json:"leased,omitzero"`   // somebody asks until then
+	Answers int                `json:"answers,omitempty"` // how many the provider gave
+	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: nobody
+	Filled  []string           `json:"filled,omitempty"`  // the claims of which userinfo said so
 }
 
-// The lease outlasts the longest answer: a token request and one to userinfo.
+// The lease outlasts the longest answer: discovery, a token request and one to
+// userinfo.
 const (
-	leaseTime = 2*patience + 5*time.Second
+	leaseTime = 3*patience + 5*time.Second
 	leaseLook = 50 * time.Millisecond // between looks at somebody else's lease
 )
 
@@ -49,7 +52,7 @@ func voucherName(subject string) string {
 
 // keep remembers the refresh token of a sign-in. A provider that gives one
 // only the first time is fine.
-func (p *Provider) keep(ctx context.Context, person *deviceauth.Person, token *oauth2.Token) error {
+func (p *Provider) keep(ctx context.Context, person *deviceauth.Person, token *oauth2.Token, filled []string) error {
 	if !p.cfg.Revalidate {
 		return nil
 	}
@@ -60,7 +63,7 @@ func (p *Provider) keep(ctx context.Context, person *deviceauth.Person, token *o
 		case v.Token == "":
 			return errNoRefresh
 		}
-		v.Checked, v.Person = time.Now(), person
+		v.Answers, v.Person, v.Filled = v.Answers+1, person, filled
 		return nil
 	})
 }
@@ -72,36 +75,25 @@ func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*
 	if !p.cfg.Revalidate {
 		return person, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaseTime)
-	defer cancel()
-	v, mine, err := p.lease(ctx, person.Subject, time.Now())
+	v, mine, err := p.lease(ctx, person.Subject)
 	if err != nil {
 		return nil, err
 	}
 	if !mine {
 		return v.applied(person)
 	}
-	asked, token, err := p.askAgain(ctx, person, p.open(person.Subject, v.Token))
-	// Kept whether or not somebody still waits: the token that was traded in
-	// is worth nothing now.
-	kept := p.change(context.WithoutCancel(ctx), person.Subject, func(now *voucher) error {
-		now.Leased = time.Time{}
-		if now.Token == v.Token && (err == nil || deviceauth.Refused(err) != nil) { // no new sign-in came between
-			now.Token, now.Checked, now.Person = p.seal(person.Subject, token), time.Now(), asked
-		}
-		return nil
-	})
-	if err = errors.Join(err, kept); err != nil {
-		return nil, err
-	}
-	return asked, nil
+	// From here on nobody may break it off: a device that hangs up must not
+	// cost its person the token that is being traded.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
+	defer cancel()
+	return p.settle(ctx, person, v, p.trade(ctx, person, v))
 }
 
 // applied is a person with what the last answer said of them. Of somebody who
 // signed in before anybody was asked again there is none.
 func (v *voucher) applied(person *deviceauth.Person) (*deviceauth.Person, error) {
 	switch {
-	case v.Checked.IsZero():
+	case v.Answers == 0:
 		return person, nil
 	case v.Person == nil:
 		return nil, errGone
@@ -112,13 +104,18 @@ func (v *voucher) applied(person *deviceauth.Person) (*deviceauth.Person, error)
 }
 
 // lease waits for its turn. The voucher it returns is the caller's to ask
-// with, or holds an answer that is younger than the question.
-func (p *Provider) lease(ctx context.Context, subject string, since time.Time) (v *voucher, mine bool, err error) {
-	for {
+// with, or holds an answer that came while the caller waited.
+func (p *Provider) lease(ctx context.Context, subject string) (v *voucher, mine bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseTime)
+	defer cancel()
+	for since := -1; ; {
 		answered := false
 		err := p.change(ctx, subject, func(now *voucher) error {
-			v, answered = now, now.Token == "" || now.Checked.After(since)
-			if mine = !answered && now.Leased.Before(time.Now()); mine {
+			if since < 0 {
+				since = now.Answers
+			}
+			v, answered = now, now.Token == "" || now.Answers > since
+			if mine = !answered && !now.leased(); mine {
 				now.Leased = time.Now().Add(leaseTime)
 			}
 			return nil
@@ -134,55 +131,102 @@ func (p *Provider) lease(ctx context.Context, subject string, since time.Time) (
 	}
 }
 
-// askAgain trades a refresh token for the next one, and for who the person is.
-func (p *Provider) askAgain(ctx context.Context, person *deviceauth.Person, token string) (*deviceauth.Person, string, error) {
+// leased reports whether somebody asks. A lease further ahead than any can be
+// is that of a gateway with another idea of the time.
+func (v *voucher) leased() bool {
+	left := time.Until(v.Leased)
+	return left > 0 && left <= leaseTime+skew
+}
+
+// trade gives the refresh token for the next one, and for who the person is. The
+// next one is kept before anything else is asked that could fail.
+func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *voucher) error {
+	token := p.open(person.Subject, v.Token)
 	if token == "" {
-		return nil, "", errGone
+		return errGone
 	}
 	d, err := p.discovery.get(ctx)
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	ctx = oidc.ClientContext(ctx, p.cfg.HTTPClient)
 	answer, err := p.client(d, "").TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
 	var said *oauth2.RetrieveError
 	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
-		return nil, "", errGone
+		return errGone
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("asking about a person: %w", err)
+		return fmt.Errorf("asking about a person: %w", err)
 	}
-	now, err := p.renewed(ctx, d, person, answer)
-	return now, answer.RefreshToken, err
+	before := v.Token
+	v.Token = p.seal(person.Subject, answer.RefreshToken)
+	err = p.change(ctx, person.Subject, func(now *voucher) error {
+		if now.Token == before {
+			now.Token = v.Token
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	v.Person, v.Filled, err = p.renewed(ctx, d, person, answer, v.Filled)
+	return err
+}
+
+// settle keeps the answer and gives the lease back. Where the person signed in
+// anew meanwhile, that sign-in knows better.
+func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked *voucher, err error) (*deviceauth.Person, error) {
+	gone := deviceauth.Refused(err) != nil
+	var after *voucher
+	kept := p.change(ctx, person.Subject, func(now *voucher) error {
+		now.Leased = time.Time{}
+		switch {
+		case now.Token != asked.Token:
+		case gone:
+			now.Token, now.Person, now.Answers = "", nil, now.Answers+1
+		case err == nil:
+			now.Person, now.Filled, now.Answers = asked.Person, asked.Filled, now.Answers+1
+		}
+		after = now
+		return nil
+	})
+	if err != nil && !gone {
+		return nil, errors.Join(err, kept)
+	}
+	if kept != nil {
+		return nil, kept
+	}
+	return after.applied(person)
 }
 
 // renewed is the person with what the provider says now. Without an ID token
-// (OpenID Connect Core §12.2 leaves it to the provider) userinfo is asked;
-// what neither says stays as it was.
-func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token) (*deviceauth.Person, error) {
-	now := *person
-	raw, _ := answer.Extra("id_token").(string)
-	if raw == "" {
-		claims, err := p.userinfo(ctx, d, answer, person)
-		now.Claims = claims
-		return &now, err
+// (OpenID Connect Core §12.2 leaves it to the provider) userinfo says it.
+func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token, filled []string) (now *deviceauth.Person, said []string, err error) {
+	if raw, _ := answer.Extra("id_token").(string); raw != "" {
+		now, said, err = p.identified(ctx, d, person, raw, answer)
+	} else {
+		same := *person
+		now = &same
+		if now.Claims, said, err = p.anew(ctx, d, answer, person, filled); err == nil {
+			now.User, err = p.user(now.Claims)
+		}
 	}
+	if deviceauth.Refused(err) != nil {
+		return nil, nil, errGone // their e-mail address is not theirs any more, for one
+	}
+	return now, said, err
+}
+
+// identified is who an ID token says that the person is, which must be the same.
+func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string, answer *oauth2.Token) (*deviceauth.Person, []string, error) {
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
-		return nil, fmt.Errorf("asking about a person: %w", err)
+		return nil, nil, fmt.Errorf("asking about a person: %w", err)
 	}
 	if p.subject(id.Subject) != person.Subject {
-		return nil, errGone // OpenID Connect Core §12.2: it must be the same
+		return nil, nil, errGone // OpenID Connect Core §12.2
 	}
-	said, err := p.person(ctx, d, id, answer)
-	if deviceauth.Refused(err) != nil {
-		return nil, errGone // their e-mail address is not theirs any more, for one
-	}
-	if err != nil {
-		return nil, err
-	}
-	now.Claims, now.User = said.Claims, said.User
-	return &now, nil
+	return p.person(ctx, d, id, answer)
 }
 
 // change changes the voucher of a person.
@@ -194,14 +238,14 @@ func (p *Provider) change(ctx context.Context, subject string, change func(*vouc
 				return nil, fmt.Errorf("reading a voucher: %w", err)
 			}
 		}
-		before := *v
 		if err := change(v); err != nil {
 			return nil, err
 		}
-		if before == *v {
-			return old, nil
+		document, err := json.Marshal(v)
+		if bytes.Equal(document, []byte("{}")) {
+			return old, err // nothing is known of the person, and nothing was added
 		}
-		return json.Marshal(v)
+		return document, err
 	})
 }
 

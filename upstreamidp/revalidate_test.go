@@ -1,7 +1,9 @@
 package upstreamidp
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -104,6 +106,113 @@ func TestProviderThatCannotBeAskedDecidesNothing(t *testing.T) {
 	}
 }
 
+// What fails after the trade must not cost the token that was traded for.
+func TestTradedTokenIsKeptWhateverFailsThen(t *testing.T) {
+	hangsUp := func(p *Provider, person *deviceauth.Person) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		transport := p.cfg.HTTPClient.Transport
+		p.cfg.HTTPClient.Transport = onToken{transport, cancel}
+		defer func() { p.cfg.HTTPClient.Transport = transport }()
+		_, err := p.Revalidate(ctx, person)
+		return err
+	}
+	tests := []struct {
+		name string
+		fail func(*idptest.Provider, *Provider, *deviceauth.Person) error
+	}{
+		{"userinfo is down", func(idp *idptest.Provider, p *Provider, person *deviceauth.Person) error {
+			idp.Behave(idptest.Behaviour{Refresh: true, NoID: true, Userinfo: map[string]any{}, UserinfoDown: true})
+			_, err := p.Revalidate(t.Context(), person)
+			return err
+		}},
+		{"the keys are", func(idp *idptest.Provider, p *Provider, person *deviceauth.Person) error {
+			idp.RotateKey()
+			idp.Behave(idptest.Behaviour{Refresh: true, KeysDown: true})
+			_, err := p.Revalidate(t.Context(), person)
+			return err
+		}},
+		{"the device hangs up", func(_ *idptest.Provider, p *Provider, person *deviceauth.Person) error { return hangsUp(p, person) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			idp, p, _, person := known(t, idptest.Behaviour{Userinfo: map[string]any{}})
+			if err := test.fail(idp, p, person); deviceauth.Refused(err) != nil {
+				t.Errorf("the person is gone: %v", err)
+			}
+			idp.Behave(idptest.Behaviour{Refresh: true})
+			if _, err := p.Revalidate(t.Context(), person); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// onToken calls when the token endpoint has answered.
+type onToken struct {
+	http.RoundTripper
+	call func()
+}
+
+func (o onToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := o.RoundTripper.RoundTrip(r)
+	if r.URL.Path == "/token" {
+		o.call()
+	}
+	return answer, err
+}
+
+func TestWhatUserinfoNoLongerSaysIsGone(t *testing.T) {
+	all := map[string]any{"groups": []string{"owners"}, "email": "alice@example.com", "email_verified": true}
+	idp, p, _, person := known(t, idptest.Behaviour{Claims: map[string]any{"name": "Alice"}, Userinfo: all})
+	ask := func(info map[string]any) deviceauth.Claims {
+		t.Helper()
+		idp.Behave(idptest.Behaviour{Refresh: true, NoID: true, Userinfo: info})
+		now, err := p.Revalidate(t.Context(), person)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now.Claims
+	}
+	if claims := ask(all); !claims.Bool("email_verified") || len(claims.Strings("groups")) != 1 {
+		t.Errorf("nothing changed, and the claims are %v", claims)
+	}
+	claims := ask(map[string]any{"email": "boss@example.com"})
+	if claims["groups"] != nil || claims["email_verified"] != nil || claims.String("email") != "boss@example.com" {
+		t.Errorf("claims %v: a group that was taken away, or the proof of another address", claims)
+	}
+	if claims.String("name") != "Alice" {
+		t.Errorf("claims %v: what only the ID token said is lost", claims)
+	}
+}
+
+func TestSignInThatCrossesAnAnswerKnowsBetter(t *testing.T) {
+	idp, p, _, person := known(t, idptest.Behaviour{})
+	v, mine, err := p.lease(t.Context(), person.Subject)
+	if err != nil || !mine {
+		t.Fatalf("no lease: %v", err)
+	}
+	if _, err := signIn(t, idp, p, idptest.Behaviour{Refresh: true}); err != nil { // its token replaces the one that is about to be traded
+		t.Fatal(err)
+	}
+	if now, err := p.settle(t.Context(), person, v, p.trade(t.Context(), person, v)); err != nil || now == nil {
+		t.Errorf("the device is lost: %v", err)
+	}
+	if _, err := p.Revalidate(t.Context(), person); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestLeaseOfAGatewayWithAnotherIdeaOfTheTimeIsNoLease(t *testing.T) {
+	_, p, _, person := known(t, idptest.Behaviour{})
+	err := p.change(t.Context(), person.Subject, func(v *voucher) error { v.Leased = time.Now().Add(time.Hour); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Revalidate(t.Context(), person); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefreshTokenIsSealed(t *testing.T) {
 	_, p, vault, person := known(t, idptest.Behaviour{})
 	token := ""
@@ -146,7 +255,7 @@ func TestPersonFromBeforeRevalidateStays(t *testing.T) {
 func TestFreshSignInIsAskedForAndChecked(t *testing.T) {
 	idp, p := setUp(t, nil)
 	attempt := begun
-	attempt.Fresh, attempt.Began = true, time.Now()
+	attempt.Fresh, attempt.Began, attempt.Code = true, time.Now(), "BCDFGHJK"
 	try := func(b idptest.Behaviour) (*deviceauth.Person, error) {
 		idp.Behave(b)
 		to, err := p.Begin(t.Context(), attempt)
@@ -164,7 +273,7 @@ func TestFreshSignInIsAskedForAndChecked(t *testing.T) {
 		return p.Finish(t.Context(), attempt, answer)
 	}
 	person, err := try(idptest.Behaviour{})
-	if err != nil || !person.Fresh || !person.SignedIn.Equal(attempt.Began) {
+	if err != nil || person.Fresh != "BCDFGHJK" || !person.SignedIn.Equal(attempt.Began) {
 		t.Errorf("got %+v, %v", person, err)
 	}
 	for name, b := range map[string]idptest.Behaviour{"an old sign-in": {Stale: true}, "no auth_time": {Claims: map[string]any{"auth_time": nil}}} {
@@ -176,13 +285,15 @@ func TestFreshSignInIsAskedForAndChecked(t *testing.T) {
 
 func TestLogoutTokens(t *testing.T) {
 	idp, p := setUp(t, nil)
+	old := time.Now().Add(-time.Hour).Truncate(time.Second).UTC()
 	tests := []struct {
 		name   string
 		claims map[string]any
 		want   *deviceauth.Logout
 	}{
-		{"a subject", map[string]any{"sub": "1", "jti": "j"}, &deviceauth.Logout{Upstream: "work", Subject: "work|1", Token: "j"}},
-		{"a session", map[string]any{"sid": "s", "jti": "j"}, &deviceauth.Logout{Upstream: "work", Session: "s", Token: "j"}},
+		{"a subject", map[string]any{"sub": "1"}, &deviceauth.Logout{Upstream: "work", Subject: "work|1"}},
+		{"a session", map[string]any{"sid": "s"}, &deviceauth.Logout{Upstream: "work", Session: "s"}},
+		{"one of a while ago", map[string]any{"sub": "1", "iat": old.Unix()}, &deviceauth.Logout{Upstream: "work", Subject: "work|1", At: old.Add(skew)}},
 		{"neither", nil, nil},
 		{"a nonce, as an ID token has", map[string]any{"sub": "1", "nonce": "n"}, nil},
 		{"no event", map[string]any{"sub": "1", "events": nil}, nil},
@@ -190,17 +301,31 @@ func TestLogoutTokens(t *testing.T) {
 		{"another client", map[string]any{"sub": "1", "aud": "x"}, nil},
 		{"another provider", map[string]any{"sub": "1", "iss": "https://evil.example"}, nil},
 		{"too old", map[string]any{"sub": "1", "exp": time.Now().Add(-2 * skew).Unix()}, nil},
+		{"no time", map[string]any{"sub": "1", "iat": nil}, nil},
 		{"no id", map[string]any{"sub": "1", "jti": nil}, nil},
 	}
 	for _, test := range tests {
 		got, err := p.Logout(t.Context(), idp.LogoutToken(test.claims))
+		if test.want != nil && test.want.At.IsZero() && got != nil && time.Since(got.At) < time.Minute {
+			test.want.At = got.At
+		}
 		if test.want == nil && deviceauth.Refused(err) == nil || test.want != nil && (err != nil || *got != *test.want) {
 			t.Errorf("%s: got %+v, %v", test.name, got, err)
 		}
 	}
 	idp.Behave(idptest.Behaviour{OtherKey: true})
-	if _, err := p.Logout(t.Context(), idp.LogoutToken(map[string]any{"sub": "1"})); deviceauth.Refused(err) == nil {
-		t.Errorf("another's signature: %v", err)
+	keys := idp.Requests("/keys")
+	for range 50 {
+		if _, err := p.Logout(t.Context(), idp.LogoutToken(map[string]any{"sub": "1"})); err == nil {
+			t.Error("another's signature is accepted")
+		}
+	}
+	if n := idp.Requests("/keys") - keys; n > 1 {
+		t.Errorf("whoever posts makes us fetch the keys: %d times", n)
+	}
+	idp.Behave(idptest.Behaviour{})
+	if _, err := p.Logout(t.Context(), idp.LogoutToken(map[string]any{"sub": "1"})); err != nil {
+		t.Errorf("a good one among them: %v", err)
 	}
 }
 

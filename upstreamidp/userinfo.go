@@ -17,23 +17,25 @@ import (
 // email_verified, which depends on it.
 var wanted = []string{"name", "email", "email_verified", "picture", "preferred_username", "groups"}
 
-// addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3). What
-// was signed stays. An error means that the provider could not be asked.
-func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, claims deviceauth.Claims) error {
+// addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3), and
+// says what that was. What was signed stays. An error means that the provider
+// could not be asked.
+func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, claims deviceauth.Claims) (filled []string, err error) {
 	missing := p.missing(claims)
 	if len(missing) == 0 {
-		return nil
+		return nil, nil
 	}
 	info, err := askUserinfo(ctx, d, token, claims.String("sub"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, name := range missing {
 		if value := info[name]; value != nil && (name != "email_verified" || info.String("email") == claims.String("email")) {
 			claims[name] = value
+			filled = append(filled, name)
 		}
 	}
-	return nil
+	return filled, nil
 }
 
 // askUserinfo returns nothing where there is no userinfo, or it is about
@@ -55,16 +57,25 @@ func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub st
 	return info, nil
 }
 
-// userinfo returns a person's claims with what userinfo says of them now.
-func (p *Provider) userinfo(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person) (deviceauth.Claims, error) {
+// anew returns a person's claims with what userinfo says now, where there is no
+// ID token beside it. What userinfo said before and does not say any more is
+// gone; what only an ID token said stays.
+func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string) (deviceauth.Claims, []string, error) {
 	info, err := askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
-	claims := maps.Clone(person.Claims)
+	if err != nil || info == nil {
+		return person.Claims, filled, err
+	}
+	claims, said := maps.Clone(person.Claims), []string(nil)
 	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
-		if value := info[name]; value != nil {
+		switch value := info[name]; {
+		case value != nil:
 			claims[name] = value
+			said = append(said, name)
+		case slices.Contains(filled, name), name == "email_verified" && claims.String("email") != person.Claims.String("email"):
+			delete(claims, name)
 		}
 	}
-	return claims, err
+	return claims, said, nil
 }
 
 // missing lists the claims to ask for. To be verified is a property of one

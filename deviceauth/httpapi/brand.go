@@ -23,26 +23,25 @@ func (b Brand) Check() error {
 	if b.Color != "" && !hexColor.MatchString(b.Color) {
 		return fmt.Errorf("brand color %q: want #rrggbb", b.Color)
 	}
-	if b.Logo != "" && !strings.HasPrefix(b.Logo, "/") && !strings.HasPrefix(b.Logo, "https://") && !strings.HasPrefix(b.Logo, "data:image/") {
+	if b.Logo != "" && !strings.HasPrefix(b.Logo, "/") && !strings.HasPrefix(b.Logo, "https://") {
 		return fmt.Errorf("brand logo %q: want a path from the site's root, or an https address", b.Logo)
 	}
 	_, err := newPages(b, Paths{}, "")
 	return err
 }
 
-// Advice says what the pages have to do about a colour for people to read it,
-// or nothing.
+// Advice says what the pages do about a colour that cannot be read on a light
+// page, or nothing. On a dark one every colour that can has to be shaded.
 func (b Brand) Advice() string {
 	if !hexColor.MatchString(b.Color) {
 		return ""
 	}
 	c := parseColor(b.Color)
-	light, dark := readable(c, lightCard), readable(c, darkCard)
-	if light == c && dark == c {
+	if contrast(c, lightCard) >= textContrast {
 		return ""
 	}
-	return fmt.Sprintf("the brand color %s has a contrast of %.1f on white and %.1f on the dark page; text needs %.1f (WCAG 2.2 §1.4.3), so links are %s and %s there, and buttons stay as they are",
-		b.Color, contrast(c, lightCard), contrast(c, darkCard), textContrast, light, dark)
+	return fmt.Sprintf("the brand color %s has a contrast of %.1f on the light page, and text needs %.1f (WCAG 2.2 §1.4.3): links are %s there, buttons stay as they are",
+		b.Color, contrast(c, lightCard), textContrast, readable(c, lightCard))
 }
 
 // style is the part of the style sheet that is a brand's.

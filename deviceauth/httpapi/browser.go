@@ -16,15 +16,9 @@ const (
 	ticketField   = "ticket"         // what a form is for, in a hidden field
 )
 
-// Session says how long people stay signed in.
-type Session struct {
-	Length time.Duration // default 12 h
-}
-
 const (
-	defaultSession = 12 * time.Hour
-	flowLife       = 30 * time.Minute
-	attemptLife    = 10 * time.Minute
+	flowLife    = 30 * time.Minute
+	attemptLife = 10 * time.Minute
 )
 
 // A session is a person who is signed in. Its id binds forms to it.
@@ -43,10 +37,7 @@ func (h *Handler) session(r *http.Request) *session {
 }
 
 func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
-	length := h.cfg.Session.Length
-	if length == 0 {
-		length = defaultSession
-	}
+	length := h.cfg.Engine.Session()
 	return h.keep(r, sessionCookie, session{rand.Text(), p, time.Now().Add(length)}, length)
 }
 
@@ -77,6 +68,7 @@ func (h *Handler) keepFlow(r *http.Request, f flow) ([]*http.Cookie, error) {
 type outcome struct {
 	Said    string    `json:"said"` // allowed, denied or reported
 	Device  string    `json:"device"`
+	Session string    `json:"session"` // whose page it is: it must not congratulate anybody else
 	Expires time.Time `json:"expires"`
 }
 

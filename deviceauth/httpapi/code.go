@@ -12,6 +12,7 @@ type codeView struct {
 	Mask    string // how a code looks, for the script
 	Person  string // who is signed in
 	Problem string // key of what is wrong
+	Filled  string // seals the code that was filled in, where an address brought it
 }
 
 // codePage never changes anything. A code in the address, from a QR code, goes
@@ -32,6 +33,11 @@ func (h *Handler) codePage(r *http.Request) (*answer, error) {
 	return h.showCode(r, http.StatusOK, f.Code, "")
 }
 
+// The hidden field of a code that was filled in, so that a form knows by
+// itself that nobody typed it: cookies change under it when another window
+// takes another code.
+const filledField = "filled"
+
 func (h *Handler) showCode(r *http.Request, status int, code, problem string) (*answer, error) {
 	v := codeView{Code: code, Mask: h.cfg.Engine.Mask().Example(), Problem: problem}
 	if canonical, ok := deviceauth.ParseUserCode(code); ok {
@@ -39,6 +45,12 @@ func (h *Handler) showCode(r *http.Request, status int, code, problem string) (*
 	}
 	if s := h.session(r); s != nil {
 		v.Person = s.Person.Name()
+	}
+	if v.Code != "" && problem == "" {
+		var err error
+		if v.Filled, err = h.seal.seal(filledField, v.Code); err != nil {
+			return nil, err
+		}
 	}
 	return h.pages.render(r, status, "code", text("code.title"), v)
 }
@@ -63,9 +75,7 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 	if !ok {
 		return h.showCode(r, http.StatusBadRequest, code, "code.malformed")
 	}
-	before := h.flow(r)
-	filled, _ := deviceauth.ParseUserCode(before.Code)
-	cookies, err := h.keepFlow(r, flow{Code: code, Linked: before.Linked && filled == canonical})
+	cookies, err := h.keepFlow(r, flow{Code: code, Linked: h.linked(r, canonical)})
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +84,19 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 		next = "/sign-in"
 	}
 	return redirect(h.cfg.Paths.Device + next).cookies(cookies...), nil
+}
+
+// linked reports whether an address brought the code that a form posts.
+func (h *Handler) linked(r *http.Request, code deviceauth.UserCode) bool {
+	var filled string
+	if h.seal.open(filledField, r.PostFormValue(filledField), &filled) {
+		if c, _ := deviceauth.ParseUserCode(filled); c == code {
+			return true
+		}
+	}
+	f := h.flow(r)
+	c, _ := deviceauth.ParseUserCode(f.Code)
+	return f.Linked && c == code
 }
 
 // typeIt asks for a code that no address may bring along.

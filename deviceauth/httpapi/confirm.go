@@ -102,7 +102,7 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 	case err != nil:
 		return nil, err
 	}
-	return h.done(r, g)
+	return h.done(r, s, g)
 }
 
 // check asks a second time, who started it: whoever was talked into typing a
@@ -125,8 +125,8 @@ func (h *Handler) check(r *http.Request, s *session, t ticket) (*answer, error) 
 
 // done sends the browser to a page that can be reloaded, and forgets the code
 // unless another tab has brought another one since.
-func (h *Handler) done(r *http.Request, g *deviceauth.Grant) (*answer, error) {
-	o := outcome{"denied", h.device(g).Name, time.Now().Add(flowLife)}
+func (h *Handler) done(r *http.Request, s *session, g *deviceauth.Grant) (*answer, error) {
+	o := outcome{"denied", h.device(g).Name, s.ID, time.Now().Add(flowLife)}
 	switch {
 	case g.State == deviceauth.Approved:
 		o.Said = "allowed"
@@ -146,7 +146,8 @@ func (h *Handler) done(r *http.Request, g *deviceauth.Grant) (*answer, error) {
 
 func (h *Handler) donePage(r *http.Request) (*answer, error) {
 	var o outcome
-	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) {
+	s := h.session(r)
+	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return redirect(h.cfg.Paths.Device), nil
 	}
 	title := text("done.denied_title", o.Device)

@@ -42,7 +42,7 @@ func (h *Handler) inWords(scope string) scopeView {
 // Scope says what a scope allows.
 func (s *speech) Scope(v scopeView) string {
 	if v.Key != "" {
-		return s.Say(v.Key)
+		return s.say(v.Key)
 	}
 	return deviceauth.Plain(v.Words)
 }

@@ -22,7 +22,6 @@ type Config struct {
 	Keys      Keys
 	Upstreams []deviceauth.Upstream // where people sign in, in the order of their buttons
 	CookieKey [32]byte              // seals what browsers keep
-	Session   Session               // how long a person stays signed in
 	Brand     Brand
 	Paths     Paths
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
@@ -50,7 +51,9 @@ func (s *signIn) Finish(_ context.Context, _ deviceauth.Attempt, answer url.Valu
 		return nil, deviceauth.Refuse("sign_in_cancelled", "access_denied")
 	}
 	p := *s.person
-	p.SignedIn, p.Fresh = s.begun.Began, s.begun.Fresh
+	if p.SignedIn = s.begun.Began; s.begun.Fresh {
+		p.Fresh = s.begun.Code
+	}
 	return &p, nil
 }
 func (s *signIn) Reachable(context.Context) error {
@@ -64,7 +67,7 @@ func (s *signIn) Logout(_ context.Context, token string) (*deviceauth.Logout, er
 	case "fault":
 		return nil, errors.New("connection refused")
 	case "good":
-		return &deviceauth.Logout{Upstream: "work", Subject: "work|1", Token: "1"}, nil
+		return &deviceauth.Logout{Upstream: "work", Subject: "work|1", At: time.Now()}, nil
 	}
 	return nil, deviceauth.Refuse("invalid_request", "not a logout token")
 }

@@ -141,6 +141,7 @@ func (l *languages) knows(key string) bool { return l.keys[key] }
 // A speech is one language, for one page.
 type speech struct {
 	printer *message.Printer
+	keys    map[string]bool
 	Lang    string // for the page's lang attribute and Content-Language
 	Dir     string // ltr or rtl
 }
@@ -153,7 +154,7 @@ func (l *languages) speak(r *http.Request) *speech {
 
 func (l *languages) speech(i int) *speech {
 	tag := l.tags[i]
-	s := &speech{message.NewPrinter(tag, message.Catalog(l.catalog)), tag.String(), "ltr"}
+	s := &speech{message.NewPrinter(tag, message.Catalog(l.catalog)), l.keys, tag.String(), "ltr"}
 	if script, _ := tag.Script(); slices.Contains(rightToLeft, script.String()) {
 		s.Dir = "rtl"
 	}
@@ -169,8 +170,17 @@ const (
 	endIsolate = "\u2069"
 )
 
-// Say returns the text of a key. Names in it are made plain.
-func (s *speech) Say(key string, args ...any) string {
+// Say returns the text of a key, for templates, which may be an operator's:
+// a key that there is not is an error.
+func (s *speech) Say(key string, args ...any) (string, error) {
+	if !s.keys[key] {
+		return "", fmt.Errorf("there is no text %q", key)
+	}
+	return s.say(key, args...), nil
+}
+
+// say returns the text of a key that there is. Names in it are made plain.
+func (s *speech) say(key string, args ...any) string {
 	for i, arg := range args {
 		if name, ok := arg.(string); ok {
 			args[i] = deviceauth.Plain(name)
@@ -187,13 +197,13 @@ func (s *speech) Ago(t time.Time) string {
 	d := time.Since(t)
 	switch {
 	case d < time.Minute:
-		return s.Say("ago.now")
+		return s.say("ago.now")
 	case d < time.Hour:
-		return s.Say("ago.minutes", int(d.Minutes()))
+		return s.say("ago.minutes", int(d.Minutes()))
 	case d < 24*time.Hour:
-		return s.Say("ago.hours", int(d.Hours()))
+		return s.say("ago.hours", int(d.Hours()))
 	}
-	return s.Say("ago.days", int(d.Hours()/24))
+	return s.say("ago.days", int(d.Hours()/24))
 }
 
 // A say is a text that has not found its language yet.
@@ -204,4 +214,4 @@ type say struct {
 
 func text(key string, args ...any) say { return say{key, args} }
 
-func (s *speech) say(t say) string { return s.Say(t.key, slices.Clone(t.args)...) }
+func (s *speech) text(t say) string { return s.say(t.key, slices.Clone(t.args)...) }

@@ -145,11 +145,11 @@ func TestNamesDoNotTurnTheWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest("GET", "/", nil)
-	if got := l.speak(r).Say("confirm.title", "TV\u202e\x07%s"); got != "Connect TV%s?" {
+	if got := l.speak(r).say("confirm.title", "TV\u202e\x07%s"); got != "Connect TV%s?" {
 		t.Errorf("got %q", got)
 	}
 	r.Header.Set("Accept-Language", "ar")
-	if got := l.speak(r).Say("confirm.title", "TV\u202e"); got != "Connect \u2068TV\u2069?" {
+	if got := l.speak(r).say("confirm.title", "TV\u202e"); got != "Connect \u2068TV\u2069?" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -207,13 +207,16 @@ func TestOperatorsFilesComeOverOurs(t *testing.T) {
 
 func TestOperatorsMistakesAreFoundAtLoad(t *testing.T) {
 	for name, files := range map[string]map[string]string{
-		"template: done.html:1": {"done.html": "{{.Title"},
-		"can't evaluate field":  {"confirm.html": "{{.Data.Colour}}"},
-		"no such template":      {"code.html": `{{template "heads" .}}`},
-		"there is no text":      {"languages/de.json": `{"code.titel": "x"}`},
-		"is no language":        {"languages/german.json": `{}`},
-		"plural forms":          {"languages/de.json": `{"ago.minutes": {"one": "x"}}`},
-		"not supported":         {"languages/de.json": `{"ago.minutes": {"few": "x", "other": "y"}}`},
+		"template: done.html:1":  {"done.html": "{{.Title"},
+		"can't evaluate field":   {"confirm.html": "{{.Data.Colour}}"},
+		"no such template":       {"code.html": `{{template "heads" .}}`},
+		"there is no text":       {"languages/de.json": `{"code.titel": "x"}`},
+		"is no language":         {"languages/german.json": `{}`},
+		"plural forms":           {"languages/de.json": `{"ago.minutes": {"one": "x"}}`},
+		"not supported":          {"languages/de.json": `{"ago.minutes": {"few": "x", "other": "y"}}`},
+		"NoSuchField":            {"confirm.html": "{{if .Data.Elsewhere}}{{.Data.NoSuchField}}{{end}}"},
+		"no text \"code.titel\"": {"code.html": `{{.Say "code.titel"}}`},
+		"too many":               {"languages/it.json": `{"network.title": "100% safe"}`},
 	} {
 		if err := (Brand{Templates: write(t, files)}).Check(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("got %v, want %q", err, name)
@@ -228,7 +231,7 @@ func TestBrandsColourCanBeRead(t *testing.T) {
 	for _, test := range []struct {
 		color  string
 		advice bool
-	}{{"#00aa66", true}, {"#ffffff", true}, {"#000000", true}, {"#ffee00", true}, {"#1a56bd", true}, {"#777777", true}} {
+	}{{"#00aa66", true}, {"#ffffff", true}, {"#000000", false}, {"#ffee00", true}, {"#1a56bd", false}, {"#777777", true}} {
 		c := parseColor(test.color)
 		for _, on := range []color{lightCard, darkCard} {
 			if got := contrast(readable(c, on), on); got < textContrast {
@@ -243,7 +246,7 @@ func TestBrandsColourCanBeRead(t *testing.T) {
 			t.Errorf("%s: %q", test.color, got)
 		}
 	}
-	for _, wrong := range []Brand{{Color: "red"}, {Color: "#12345"}, {Logo: "http://evil.example/x"}, {Logo: "javascript:x"}} {
+	for _, wrong := range []Brand{{Color: "red"}, {Color: "#12345"}, {Logo: "http://evil.example/x"}, {Logo: "javascript:x"}, {Logo: "data:image/png;base64,x"}} {
 		if wrong.Check() == nil {
 			t.Errorf("%+v is accepted", wrong)
 		}

@@ -21,19 +21,22 @@ func (h *Handler) backChannelLogout(r *http.Request) (*answer, error) {
 	if token == "" {
 		return nil, errNoLogout
 	}
+	heard := false
 	var faults []error
-	for _, u := range h.cfg.Upstreams {
+	for _, u := range h.cfg.Upstreams { // several may be one provider, under several ids
 		out, err := u.Logout(r.Context(), token)
-		switch {
-		case err == nil:
-			err = h.cfg.Engine.SignOut(r.Context(), *out)
-			return newAnswer(http.StatusOK, "", nil).set("Cache-Control", "no-store"), err
-		case deviceauth.Refused(err) == nil:
+		if err == nil {
+			heard, err = true, h.cfg.Engine.SignOut(r.Context(), *out)
+		}
+		if deviceauth.Refused(err) == nil {
 			faults = append(faults, err)
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	switch err := errors.Join(faults...); {
+	case err != nil:
 		return nil, err
+	case !heard:
+		return nil, errNoLogout
 	}
-	return nil, errNoLogout
+	return newAnswer(http.StatusOK, "", nil).set("Cache-Control", "no-store"), nil
 }

@@ -45,9 +45,13 @@ func newPages(b Brand, p Paths, host string) (*pages, error) {
 	if b.Name == "" {
 		b.Name = host
 	}
-	made := &pages{brand: b, base: p.Device, templates: templates, assets: map[string]asset{}}
+	made := &pages{brand: b, base: p.Device, assets: map[string]asset{}}
 	ours, err := fs.Sub(pageFiles, "pages")
 	if err != nil {
+		return nil, err
+	}
+	// A copy, because one that has been executed can be neither copied nor changed.
+	if made.templates, err = templates.Clone(); err != nil {
 		return nil, err
 	}
 	words := map[language.Tag]dictionary{}
@@ -80,11 +84,8 @@ func (p *pages) readTemplates(folder fs.FS, words map[language.Tag]dictionary) e
 	if _, err := fs.Stat(folder, "."); err != nil {
 		return err
 	}
-	if p.templates, err = templates.Clone(); err != nil {
-		return err
-	}
 	if len(names) > 0 {
-		if p.templates, err = p.templates.ParseFS(folder, names...); err != nil {
+		if _, err := p.templates.ParseFS(folder, names...); err != nil {
 			return err
 		}
 	}
@@ -156,18 +157,24 @@ func (p *pages) render(r *http.Request, status int, name string, title say, data
 }
 
 func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, data any) error {
-	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.say(title), p.brand, p.base, data, s}); err != nil {
+	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.text(title), p.brand, p.base, data, s}); err != nil {
 		return fmt.Errorf("rendering %s: %w", name, err)
 	}
 	return nil
 }
 
-// try renders every page once, so that a template with a mistake in it is
-// found when it is loaded and not by a person.
+// try renders every page once in every language, so that a template or a text
+// with a mistake in it is found when it is loaded and not by a person.
 func (p *pages) try() error {
-	for _, s := range samples {
-		if err := p.execute(new(bytes.Buffer), p.languages.speech(0), s.name, text(s.title, "x"), s.data); err != nil {
-			return err
+	for i := range p.languages.tags {
+		for _, s := range samples {
+			var body bytes.Buffer
+			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data); err != nil {
+				return err
+			}
+			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // what package fmt writes
+				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s", s.name, p.languages.tags[i], wrong)
+			}
 		}
 	}
 	return nil

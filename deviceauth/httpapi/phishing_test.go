@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -95,6 +96,15 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 			t.Error("the code is filled in")
 		}
 	}
+	// Two windows: the second changes the cookies under the first.
+	b.open("/device?user_code=" + code)
+	filled := regexp.MustCompile(`name="filled" value="([^"]+)"`).FindStringSubmatch(b.page)
+	if filled == nil {
+		t.Fatalf("the form does not know that its code was filled in:\n%s", b.page)
+	}
+	b.open("/device?user_code=")
+	b.submit("/device", url.Values{"user_code": {code}, "filled": {filled[1]}})
+	b.sees(403, "has to be typed")
 	b.submit("/device", url.Values{"user_code": {code}})
 	b.sees(200, "Connect TV")
 }

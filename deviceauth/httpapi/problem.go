@@ -69,7 +69,7 @@ var notices = map[string]notice{
 
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
 	n := notices[code]
-	v := problemView{h.pages.languages.speak(r).Say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
+	v := problemView{h.pages.languages.speak(r).say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
 	return h.pages.render(r, n.status, "problem", text(code+".title"), v)
 }
 

@@ -102,9 +102,10 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*answer
 	if u == nil {
 		return nil, errNoUpstream
 	}
+	code, _ := deviceauth.ParseUserCode(h.flow(r).Code)
 	a := attempt{deviceauth.Attempt{
 		State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), RedirectURI: h.origin + h.cfg.Paths.Device + "/callback",
-		Switch: other, Fresh: fresh, Began: time.Now().UTC().Round(0),
+		Switch: other, Fresh: fresh, Code: code, Began: time.Now().UTC().Round(0),
 	}, id}
 	to, err := u.Begin(r.Context(), a.Attempt)
 	if err != nil {

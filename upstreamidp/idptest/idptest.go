@@ -32,7 +32,7 @@ type Behaviour struct {
 	PostOnly bool // the client must prove itself in the body
 	TellsIss bool // announces the iss parameter of RFC 9207, and sends it
 	HashesAt bool // puts the right at_hash into the ID token
-	Refresh  bool // gives refresh tokens, each good for once; a spent one ends them all (RFC 9700 §4.14.2)
+	Refresh  bool // gives refresh tokens, each good for once; a spent one ends all of its sign-in (RFC 9700 §4.14.2)
 	NoID     bool // gives no ID token with a refresh
 
 	Disabled bool // the account is: its refresh tokens are worth nothing
@@ -60,12 +60,12 @@ type Provider struct {
 	behave   Behaviour
 	codes    map[string]url.Values // code → authorization request
 	requests map[string]int        // by path
-	refresh  string                // the one that is good
+	refresh  map[string]*string    // refresh token → the one that is good of its sign-in
 }
 
 // Start starts a provider. Close it.
 func Start() *Provider {
-	p := &Provider{codes: map[string]url.Values{}, requests: map[string]int{}}
+	p := &Provider{codes: map[string]url.Values{}, requests: map[string]int{}, refresh: map[string]*string{}}
 	p.RotateKey()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", p.discovery)

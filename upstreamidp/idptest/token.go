@@ -42,7 +42,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 			answer["id_token"] = p.sign(b, asked)
 		}
 		if b.Refresh && slices.Contains(strings.Fields(asked.Get("scope")), "offline_access") {
-			answer["refresh_token"] = p.rotate()
+			answer["refresh_token"] = p.rotate(new(string))
 		}
 		reply(w, http.StatusOK, answer)
 	}
@@ -52,8 +52,12 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	b := p.now()
 	p.mu.Lock()
-	good := p.refresh != "" && r.FormValue("refresh_token") == p.refresh && !b.Disabled
-	p.refresh = ""
+	token := r.FormValue("refresh_token")
+	family := p.refresh[token]
+	good := family != nil && *family == token && !b.Disabled
+	if family != nil {
+		*family = ""
+	}
 	p.mu.Unlock()
 	switch {
 	case !isClient(r, b.PostOnly):
@@ -61,7 +65,7 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	case !good:
 		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 	default:
-		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60, "refresh_token": p.rotate()}
+		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60, "refresh_token": p.rotate(family)}
 		if !b.NoID {
 			answer["id_token"] = p.sign(b, nil)
 		}
@@ -69,11 +73,12 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (p *Provider) rotate() string {
+func (p *Provider) rotate(family *string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refresh = rand.Text()
-	return p.refresh
+	*family = rand.Text()
+	p.refresh[*family] = family
+	return *family
 }
 
 // spend returns the request that a code answers, the first time.

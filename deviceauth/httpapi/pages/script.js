@@ -27,13 +27,20 @@ if (field) {
   const cells = [...boxes.querySelectorAll(".box")];
   field.parentElement.append(boxes);
 
+  const hint = document.getElementById("auto"); // WCAG 2.2 §3.2.2: said before it happens
+  hint.hidden = false;
+  field.setAttribute("aria-describedby", [field.getAttribute("aria-describedby"), hint.id].filter(Boolean).join(" "));
+
   const paint = () => {
     const text = bare(field.value);
-    const at = bare(field.value.slice(0, field.selectionStart ?? field.value.length)).length;
+    const before = (end) => bare(field.value.slice(0, end)).length;
+    const at = before(field.selectionStart), to = before(field.selectionEnd);
     field.parentElement.classList.toggle("boxed", text.length <= length);
     cells.forEach((cell, i) => {
       cell.textContent = text[i] ?? "";
-      cell.classList.toggle("next", document.activeElement === field && i === Math.min(at, length - 1));
+      const focused = document.activeElement === field;
+      cell.classList.toggle("next", focused && i === Math.min(at, length - 1));
+      cell.classList.toggle("chosen", focused && i >= at && i < to);
     });
   };
 
@@ -48,7 +55,14 @@ if (field) {
       field.form.requestSubmit();
     }
   });
-  field.addEventListener("pointerup", () => field.setSelectionRange(field.value.length, field.value.length));
+  // A click on a box is meant for that box: the text in the field lies elsewhere.
+  field.addEventListener("click", (event) => {
+    if (field.selectionStart !== field.selectionEnd || !field.parentElement.matches(".boxed")) return;
+    const hit = cells.findIndex((cell) => event.clientX <= cell.getBoundingClientRect().right);
+    const letters = [...field.value.matchAll(/[\p{L}\p{N}]/gu)].map((letter) => letter.index);
+    const start = letters[hit] ?? field.value.length;
+    field.setSelectionRange(start, Math.min(start + 1, field.value.length));
+  });
   for (const event of ["focus", "blur", "keyup"]) field.addEventListener(event, paint);
   document.addEventListener("selectionchange", paint);
   field.setSelectionRange(field.value.length, field.value.length);
