@@ -375,13 +375,14 @@ func TestCodeIsPastedWhole(t *testing.T) {
 	if value := get(t, page, chromedp.Value("#user_code")); shown != "BCDFG_.." || value != "BCDF-G" {
 		t.Errorf("the boxes show %s, the field holds %s", shown, value)
 	}
-	forced := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: "active"}}}
-	call(t, page, emulation.SetEmulatedMedia, forced)
-	shot(t, page, "forced-colours")
-	if get(t, page, chromedp.Evaluate[string](`getComputedStyle(document.querySelector(".boxes")).display`)) != "none" {
-		t.Error("with forced colours the code is written twice, one over the other")
+	forced := func(value string) {
+		call(t, page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: value}}})
 	}
-	call(t, page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{})
+	forced("active")
+	until(t, page, `getComputedStyle(document.querySelector(".boxes")).display === "none"`) // or the code would be there twice, one over the other
+	shot(t, page, "forced-colours")
+	forced("none")
+	until(t, page, `getComputedStyle(document.querySelector(".boxes")).display !== "none"`)
 	do(t, page, chromedp.Evaluate[chromedp.Void](`{
 		const at = document.querySelectorAll(".box")[4].getBoundingClientRect();
 		user_code.setSelectionRange(0, 0);
