@@ -117,6 +117,7 @@ func (h *half) Update(ctx context.Context, id deviceauth.ID, change func(*device
 func TestSignOutEndsWhatItCan(t *testing.T) {
 	in(t, func(w *world) {
 		person, first := w.connected("")
+		time.Sleep(time.Second)
 		_, second := w.connected("")
 		list, err := w.Connections(w.Context(), person)
 		w.wants("", err)
