@@ -22,12 +22,13 @@ var layers = []struct {
 	{"deviceauth/httpapi", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/", "github.com/golang-jwt/", "github.com/coreos/"}},
 	{"deviceauth/badgerstore", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/golang-jwt/"}},
 	{"deviceauth/redisstore", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/", "github.com/golang-jwt/"}},
+	{"deviceauth/edge", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/memstore", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/keyring", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/storetest", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/deviceclient", nil, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/deviceclient", "upstreamidp"}, []string{"github.com/zitadel/"}},
+	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/edge", "deviceauth/deviceclient", "upstreamidp"}, []string{"github.com/zitadel/"}},
 }
 
 func TestArrowsPointDown(t *testing.T) {

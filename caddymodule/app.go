@@ -105,6 +105,9 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.log, a.slog, a.ready = ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	a.decided = sync.OnceFunc(func() { close(a.ready) })
 	if a.Issuer == "" {
 		return errors.New("issuer is missing: device_login and device_auth need the global option device_login { issuer … }")
@@ -171,8 +174,10 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = a.place.backend, a.place.backend, a.place.live, keys
+	backend := timed{a.place.backend}
+	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = backend, backend, a.place.live, keys
 	a.engine.RefreshKey, a.engine.Events = keys.Secret(keyring.PurposeRefresh), a.audit
+	a.engine.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
 	upstreams, err := a.upstreams(keys)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ func (a *App) audit(e deviceauth.Event) {
 		fields = append(fields, zap.String("subject", e.Person.Subject), zap.String("user", e.Person.User))
 	}
 	a.log.Named("audit").Info(e.Name, fields...)
+	auditEvents.WithLabelValues(e.Name).Inc()
 	if e.Name == deviceauth.EventRedeemed {
 		a.connected(e.Grant)
 	}

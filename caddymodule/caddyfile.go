@@ -124,6 +124,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"prefilled": word("off", &c.Typed),
 		"sign_in":   word("fresh", &c.Fresh),
 		"notify":    set(&c.Notify),
+		"guard":     set(&c.Guard),
 	}, []string{"scopes", "origin", "from", "allow"}}.read(d)
 	a.Clients = append(a.Clients, c)
 	return err

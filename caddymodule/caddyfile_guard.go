@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
@@ -45,7 +46,11 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		guard[0].Value = route
 	}
 	metadata := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{httpapi.ResourceMetadataPath, httpapi.ResourceMetadataPath + "/*"})}
-	return append(h.NewRoute(metadata, new(Resource)), guard...), nil
+	resource := new(Resource)
+	if g.Edge != nil {
+		resource.Issuer, resource.Scopes = g.Edge.Issuer, g.Scopes
+	}
+	return append(h.NewRoute(metadata, resource), guard...), nil
 }
 
 // disguised are the sets that match what only seems not to match a matcher:
@@ -68,7 +73,9 @@ func disguised(matcher caddy.ModuleMap) []caddy.ModuleMap {
 func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_auth
 	g.Scopes = d.RemainingArgs()
-	return block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
+	var edge Edge
+	line := *d
+	err := block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
 		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
 		"optional":      set(&g.Optional),
@@ -76,7 +83,43 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"header":        g.parseHeader,
 		"basic":         set(&g.Basic),
 		"preflight":     oneOf(&g.Preflight, "pass"),
+		"report_only":   set(&g.ReportOnly),
+		"legacy":        g.parseLegacy,
+		"issuer":        checked(text(&edge.Issuer), func() error { return deviceauth.CheckIssuer(edge.Issuer) }),
+		"client":        edge.parseClient,
+		"cache":         duration(&edge.Cache),
 	}, []string{"scopes", "audience", "header"}}.read(d)
+	if edge == (Edge{}) || err != nil {
+		return err
+	}
+	if edge.Issuer == "" || edge.ClientID == "" {
+		return line.Err("device_auth: issuer and client belong together: the URL of the server in another Caddy, and the id and secret of a client that it declares with guard")
+	}
+	g.Edge = &edge
+	return nil
+}
+
+// parseClient reads `client <id> <secret>`.
+func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("client: want an id and a secret, such as: client edge {env.EDGE_SECRET}")
+	}
+	e.ClientID, e.ClientSecret = args[0], args[1]
+	return nil
+}
+
+// parseLegacy reads `legacy <header> <file> [<date>]`.
+func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 || len(args) > 3 {
+		return d.Err("legacy: want the header and the file of the old API keys, and maybe since when they are deprecated, such as: legacy X-Api-Key /etc/caddy/keys 2026-01-31")
+	}
+	g.Legacy = &Legacy{Header: args[0], File: args[1]}
+	if len(args) == 3 {
+		g.Legacy.Since = args[2]
+	}
+	return nil
 }
 
 // parseHeader reads `header <Name> <claim>`.

@@ -86,6 +86,9 @@ type Client struct {
 	Typed bool `json:"prefilled_off,omitempty"`
 	// Whoever approves it has to sign in anew at the upstream.
 	Fresh bool `json:"sign_in_fresh,omitempty"`
+	// It is no device but a guard in another Caddy, which introspection tells
+	// who stands behind a token. It needs a secret.
+	Guard bool `json:"guard,omitempty"`
 	// Emit the event `device_connected` whenever one is connected.
 	Notify bool `json:"notify,omitempty"`
 
@@ -220,7 +223,7 @@ func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
 		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
 		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
-		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh,
+		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard,
 	}
 	for _, o := range c.Origins {
 		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {

@@ -14,6 +14,7 @@ func init() {
 	caddy.RegisterModule(Endpoints{})
 	caddy.RegisterModule(Guard{})
 	caddy.RegisterModule(Resource{})
+	caddy.RegisterModule(Authenticator{})
 	caddy.RegisterModule(Admin{})
 	caddy.RegisterModule(DisguisedPath{})
 	caddy.RegisterModule(BadgerStore{})

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
@@ -30,9 +32,18 @@ type Guard struct {
 	Basic bool `json:"basic,omitempty"`
 	// Who answers CORS preflights: the guard (default), or pass: the backend.
 	Preflight string `json:"preflight,omitempty"`
+	// Let through what would be refused, without identity, and log and count
+	// it. It protects nothing: it is for finding out who would be shut out.
+	ReportOnly bool `json:"report_only,omitempty"`
+	// Old API keys that are let through beside tokens.
+	Legacy *Legacy `json:"legacy,omitempty"`
+	// The server, where that is another Caddy. Default: this one's.
+	Edge *Edge `json:"edge,omitempty"`
 
-	app   *App
-	owned httpapi.Owned
+	app    *App            // this Caddy's server
+	sentry *httpapi.Sentry // of a server elsewhere
+	owned  httpapi.Owned
+	log    *zap.Logger
 }
 
 // CaddyModule returns the module's registration.
@@ -40,12 +51,31 @@ func (Guard) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.device_auth", New: func() caddy.Module { return new(Guard) }}
 }
 
-// Provision finds the app and enlists at it.
+// Provision finds the server. The app of this Caddy is told of the guard.
 func (g *Guard) Provision(ctx caddy.Context) (err error) {
+	g.log, g.owned = ctx.Logger(), g.config().Owned()
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
+	if g.Legacy != nil {
+		if err := g.Legacy.read(); err != nil {
+			return err
+		}
+	}
+	if g.ReportOnly {
+		g.log.Warn("a guard with report_only protects nothing: it lets through what it would refuse")
+	}
+	if g.Edge != nil {
+		server, err := g.Edge.server(g.Audience)
+		if err != nil {
+			return err
+		}
+		g.sentry = httpapi.NewSentry(g.config(), server)
+		return nil
+	}
 	if g.app, err = findApp(ctx); err != nil {
 		return err
 	}
-	g.owned = g.config().Owned()
 	g.app.guards = append(g.app.guards, g)
 	return nil
 }
@@ -69,8 +99,21 @@ func (g *Guard) Validate() error {
 func (g *Guard) config() httpapi.Guard {
 	return httpapi.Guard{
 		Need:     deviceauth.Requirement{Audience: g.Audience, Scope: deviceauth.NewScope(g.Scopes...)},
-		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic, PassPreflight: g.Preflight == "pass", Headers: g.Headers,
+		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic, PassPreflight: g.Preflight == "pass" || g.ReportOnly, Headers: g.Headers,
 	}
+}
+
+// at returns the guard made ready for the server, who describes the guarded
+// site, and what tells that the request has done with the server.
+func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, site httpapi.Resource, leave func(), err error) {
+	if g.Edge != nil {
+		return g.sentry, httpapi.Resource{Issuer: g.Edge.Issuer, Scope: g.config().Need.Scope}, func() {}, nil
+	}
+	s, leave, err := g.app.serving(w, r)
+	if err != nil {
+		return nil, site, nil, err
+	}
+	return s.sentry(g), g.app.site(s), leave, nil
 }
 
 var errDots = errors.New("the path has a dot segment")
@@ -81,21 +124,27 @@ const tokenVar = "device_auth.token"
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g.owned.Strip(r)
-	if ambiguous(r.URL.Path) {
+	if ambiguous(r.URL.Path) && !g.ReportOnly {
+		decided(decisionMalformed)
 		return caddyhttp.Error(http.StatusBadRequest, errDots)
 	}
-	s, leave, err := g.app.serving(w, r)
+	sentry, site, leave, err := g.at(w, r)
 	if err != nil {
+		if decided(decisionUnavailable); g.ReportOnly {
+			return g.pass(w, r, err, next)
+		}
 		return err
 	}
 	if describesResource(r) {
 		defer leave()
-		g.app.describe(s, w, r)
+		site.ServeHTTP(w, r)
 		return nil
 	}
-	sentry := s.sentry(g)
 	pass, err := g.check(sentry, w, r)
 	leave() // before the backend, which may take hours
+	if err != nil && g.ReportOnly {
+		return g.pass(w, r, err, next)
+	}
 	if err != nil || !pass {
 		return err
 	}
@@ -105,23 +154,45 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return next.ServeHTTP(w, r)
 }
 
+// pass lets a request through that report_only would have refused.
+func (g *Guard) pass(w http.ResponseWriter, r *http.Request, refusal error, next caddyhttp.Handler) error {
+	for _, name := range []string{"WWW-Authenticate", "Cache-Control", "Retry-After"} {
+		w.Header().Del(name)
+	}
+	decided(decisionReported)
+	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(refusal))
+	setPlaceholders(r, nil)
+	return next.ServeHTTP(w, r)
+}
+
 // check decides on the request and makes it ready for the backend.
 func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if sentry.Preflight(w.Header(), r) {
+		decided(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
 	}
+	if g.Legacy != nil && g.Legacy.admit(sentry, w, r) {
+		return true, nil
+	}
 	known, _ := caddyhttp.GetVar(r.Context(), tokenVar).(string)
+	start := time.Now()
 	id, token, err := sentry.Admit(r, known)
+	guardSeconds.Observe(time.Since(start).Seconds())
 	var challenge *httpapi.Challenge
 	switch {
 	case errors.As(err, &challenge):
+		decided(decisionOf(challenge))
 		return false, refuse(sentry, w, r, challenge)
 	case err != nil:
+		decided(decisionUnavailable)
 		return false, unavailable(w, err)
 	case id != nil:
+		decided(decisionAdmitted)
 		caddyhttp.SetVar(r.Context(), tokenVar, token)
 		sentry.Identify(r, id)
+	default:
+		decided(decisionAnonymous)
 	}
 	setPlaceholders(r, id)
 	return true, nil
@@ -153,37 +224,6 @@ func setPlaceholders(r *http.Request, id *deviceauth.Identity) {
 		}
 		repl.Set("http.auth.user."+name, value)
 	}
-}
-
-// corsWriter adds CORS headers for the page of a device where the backend,
-// which knows nothing of such pages, set none.
-type corsWriter struct {
-	*caddyhttp.ResponseWriterWrapper
-	origin string
-	wrote  bool
-}
-
-func (w *corsWriter) WriteHeader(status int) {
-	if !w.wrote && status >= 200 {
-		w.wrote = true
-		if w.Header().Get("Access-Control-Allow-Origin") == "" {
-			allowOrigin(w.Header(), w.origin)
-		}
-	}
-	w.ResponseWriterWrapper.WriteHeader(status)
-}
-
-func (w *corsWriter) Write(b []byte) (int, error) {
-	if !w.wrote {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriterWrapper.Write(b)
-}
-
-func allowOrigin(header http.Header, origin string) {
-	header.Set("Access-Control-Allow-Origin", origin)
-	header.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
-	header.Add("Vary", "Origin")
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
@@ -39,7 +40,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	case describesResource(r):
 		defer leave()
-		e.app.describe(s, w, r)
+		e.app.site(s).ServeHTTP(w, r)
 		return nil
 	}
 	leave() // before what may take hours
@@ -48,7 +49,15 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 
 // Resource answers RFC 9728's metadata for a guarded site, on paths that its
 // guard does not see.
-type Resource struct{ app *App }
+type Resource struct {
+	// The server that guards the site, where that is another Caddy's. Default:
+	// this one's.
+	Issuer string `json:"issuer,omitempty"`
+	// The scopes that its guard asks for, where that is another Caddy's.
+	Scopes []string `json:"scopes,omitempty"`
+
+	app *App
+}
 
 // CaddyModule returns the module's registration.
 func (Resource) CaddyModule() caddy.ModuleInfo {
@@ -57,6 +66,9 @@ func (Resource) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (h *Resource) Provision(ctx caddy.Context) (err error) {
+	if h.Issuer != "" {
+		return nil
+	}
 	h.app, err = findApp(ctx)
 	return err
 }
@@ -66,12 +78,16 @@ func (h *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 	if !describesResource(r) {
 		return next.ServeHTTP(w, r)
 	}
+	if h.Issuer != "" {
+		httpapi.Resource{Issuer: h.Issuer, Scope: deviceauth.NewScope(h.Scopes...)}.ServeHTTP(w, r)
+		return nil
+	}
 	s, leave, err := h.app.serving(w, r)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	h.app.describe(s, w, r)
+	h.app.site(s).ServeHTTP(w, r)
 	return nil
 }
 
@@ -80,8 +96,8 @@ func describesResource(r *http.Request) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-func (a *App) describe(s *server, w http.ResponseWriter, r *http.Request) {
-	httpapi.Resource{Engine: s.engine, Scope: a.guarded()}.ServeHTTP(w, r)
+func (a *App) site(s *server) httpapi.Resource {
+	return httpapi.Resource{Issuer: s.engine.Issuer(), Scope: a.guarded()}
 }
 
 func findApp(ctx caddy.Context) (*App, error) {

@@ -31,12 +31,15 @@ type Authorization struct {
 const draws = 10
 
 // Authorize begins a grant (RFC 8628 §3.1). Refusals: invalid_client,
-// access_denied, invalid_scope, invalid_target, and slow_down (a *[Throttled])
+// unauthorized_client, access_denied, invalid_scope, invalid_target, and slow_down (a *[Throttled])
 // where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
 		return nil, err
+	}
+	if client.Guard {
+		return nil, Refuse("unauthorized_client", "this client is a guard and no device")
 	}
 	if !client.reaches(r.From) {
 		return nil, Refuse("access_denied", "this client may not ask from this address")

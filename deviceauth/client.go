@@ -23,6 +23,7 @@ type Client struct {
 	Scope   Scope          // all it may ask for, and what it gets when it asks for nothing
 	Origins []string       // origins of browser pages that may play this device
 	From    []netip.Prefix // networks it may ask from; none: from anywhere
+	Guard   bool           // no device: a guard elsewhere, which introspection tells who stands behind a token
 
 	// Against codes that somebody was talked into typing. docs/phishing.md
 	// says what each stops.
@@ -41,6 +42,8 @@ func (c *Client) check() error {
 		return fmt.Errorf("client %q: an id is printable ASCII (RFC 6749 §A.1)", c.ID)
 	case !c.Public && c.Secret == "":
 		return fmt.Errorf("client %q: its secret is empty; want a secret, or none at all for a public client", c.ID)
+	case c.Guard && c.Public:
+		return fmt.Errorf("client %q: a guard has a secret", c.ID)
 	case c.Public && c.Secret != "":
 		return fmt.Errorf("client %q: a public client has no secret", c.ID)
 	}

@@ -31,6 +31,7 @@ type Config struct {
 	RefreshKey [32]byte // of refresh tokens; changing it ends them all
 	Live       *Live    // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
 	Events     func(Event)
+	Polls      func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
 
 	// Revalidate asks the upstream who a person is now, at every refresh. A
 	// *Refusal says that the person is nobody any more; any other error that

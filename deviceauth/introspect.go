@@ -29,6 +29,7 @@ type IntrospectRequest struct {
 type Introspection struct {
 	Claims  AccessClaims // of an access token; of a refresh token those that it has
 	User    string
+	Person  *Person // for guards alone
 	Refresh bool
 }
 
@@ -55,7 +56,11 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if err != nil {
 		return nil, err
 	}
-	return &Introspection{Claims: *claims, User: g.Person.User}, nil
+	found := &Introspection{Claims: *claims, User: g.Person.User}
+	if client.Guard {
+		found.Person = &Person{Subject: g.Person.Subject, Upstream: g.Person.Upstream, User: g.Person.User, Claims: g.Person.Claims, AuthTime: g.Person.AuthTime}
+	}
+	return found, nil
 }
 
 func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitToken) (*Introspection, error) {

@@ -41,7 +41,15 @@ const (
 
 // NewLive returns an empty Live.
 func NewLive() *Live {
-	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}, openings: openings{by: map[string][]int64{}}}
+	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}, openings: openings{by: map[string]*expiries{}}}
+}
+
+// Counts returns how many codes wait for an answer and how many polls are
+// held, as far as this process knows.
+func (l *Live) Counts() (pending, held int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.openings.count(time.Now()), l.held
 }
 
 // arrival is what a pending poll is to be told.

@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"container/heap"
 	"net/netip"
 	"sync"
 	"time"
@@ -24,7 +25,22 @@ func (b *Bounds) fill() {
 // bound and no book-keeping: after a restart it begins anew.
 type openings struct {
 	mu sync.Mutex
-	by map[string][]int64 // by key, the seconds of expiry, the earliest first
+	by map[string]*expiries // by key
+}
+
+// expiries are the seconds of expiry of pending grants: a heap, because each
+// client may have its own lifetime of codes.
+type expiries []int64
+
+func (e expiries) Len() int           { return len(e) }
+func (e expiries) Less(i, j int) bool { return e[i] < e[j] }
+func (e expiries) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *expiries) Push(x any)        { *e = append(*e, x.(int64)) }
+
+func (e *expiries) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
 }
 
 // A quota is how many grants one key may have waiting.
@@ -34,8 +50,11 @@ type quota struct {
 }
 
 func (b Bounds) quotas(from netip.Addr, client string) []quota {
-	return []quota{{"address " + neighbourhood(from), b.PerAddress}, {"client " + client, b.PerClient}, {"all", b.Total}}
+	return []quota{{"address " + neighbourhood(from), b.PerAddress}, {"client " + client, b.PerClient}, {everybody, b.Total}}
 }
+
+// everybody is the key of the total.
+const everybody = "all"
 
 // take notes one more, or returns how long to wait until there is room again.
 func (o *openings) take(list []quota, now, expires time.Time) (wait time.Duration) {
@@ -44,15 +63,18 @@ func (o *openings) take(list []quota, now, expires time.Time) (wait time.Duratio
 	o.sweep(now)
 	for _, q := range list {
 		o.expire(q.key, now)
-		if open := o.by[q.key]; len(open) >= q.most {
-			wait = max(wait, time.Unix(open[0], 0).Sub(now))
+		if open := o.by[q.key]; open != nil && open.Len() >= q.most {
+			wait = max(wait, time.Unix((*open)[0], 0).Sub(now))
 		}
 	}
 	if wait > 0 {
 		return wait
 	}
 	for _, q := range list {
-		o.by[q.key] = append(o.by[q.key], expires.Unix()+1)
+		if o.by[q.key] == nil {
+			o.by[q.key] = new(expiries)
+		}
+		heap.Push(o.by[q.key], expires.Unix()+1)
 	}
 	return 0
 }
@@ -63,21 +85,34 @@ func (o *openings) free(list []quota) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, q := range list {
-		if open := o.by[q.key]; len(open) > 0 {
-			o.by[q.key] = open[1:]
+		if open := o.by[q.key]; open != nil && open.Len() > 0 {
+			heap.Pop(open)
 		}
 	}
 }
 
 func (o *openings) expire(key string, now time.Time) {
 	open := o.by[key]
-	for len(open) > 0 && open[0] <= now.Unix() {
-		open = open[1:]
+	if open == nil {
+		return
 	}
-	o.by[key] = open
-	if len(open) == 0 {
+	for open.Len() > 0 && (*open)[0] <= now.Unix() {
+		heap.Pop(open)
+	}
+	if open.Len() == 0 {
 		delete(o.by, key)
 	}
+}
+
+// count returns how many wait.
+func (o *openings) count(now time.Time) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.expire(everybody, now)
+	if open := o.by[everybody]; open != nil {
+		return open.Len()
+	}
+	return 0
 }
 
 // sweep looks at a few keys of whom nothing was heard, as Live's does.

@@ -18,6 +18,25 @@ type RedeemRequest struct {
 // invalid_grant, authorization_pending, slow_down (a *[Hurried]),
 // access_denied, expired_token.
 func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
+	tokens, err := e.redeem(ctx, r)
+	if e.cfg.Polls != nil {
+		e.cfg.Polls(answerOf(err))
+	}
+	return tokens, err
+}
+
+func answerOf(err error) string {
+	switch refusal := Refused(err); {
+	case err == nil:
+		return "tokens"
+	case refusal == nil:
+		return "fault"
+	default:
+		return refusal.Code
+	}
+}
+
+func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
 		return nil, e.withdrawn(ctx, r, err)

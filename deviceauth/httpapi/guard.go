@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -46,18 +47,27 @@ func (c *Challenge) Unwrap() error { return c.err }
 
 var errNoCredentials = errors.New("the request has no bearer token")
 
-// A Sentry is a guard made ready for one engine.
+// A Server knows tokens: a [deviceauth.Engine], or package edge for one elsewhere.
+type Server interface {
+	Issuer() string
+	Origins() []string // of pages that play a device
+	// Admit refuses with invalid_token or insufficient_scope; any other error
+	// is a fault.
+	Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
+}
+
+// A Sentry is a guard made ready for one server.
 type Sentry struct {
 	guard   Guard
-	engine  *deviceauth.Engine
+	server  Server
 	headers []IdentityHeader
 	origins map[string]bool
 }
 
 // NewSentry makes a guard ready.
-func NewSentry(g Guard, e *deviceauth.Engine) *Sentry {
-	s := &Sentry{guard: g, engine: e, headers: g.identityHeaders(), origins: map[string]bool{}}
-	for _, o := range e.Origins() {
+func NewSentry(g Guard, of Server) *Sentry {
+	s := &Sentry{guard: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
+	for _, o := range of.Origins() {
 		s.origins[o] = true
 	}
 	return s
@@ -116,7 +126,7 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 	case !given:
 		return nil, "", s.challenge(r, http.StatusUnauthorized, errNoCredentials)
 	}
-	id, err = s.engine.Admit(r.Context(), token, s.guard.Need)
+	id, err = s.server.Admit(r.Context(), token, s.guard.Need)
 	if deviceauth.Refused(err) != nil {
 		return nil, "", s.refusal(r, err)
 	}
@@ -171,14 +181,14 @@ func (s *Sentry) refusal(r *http.Request, err error) *Challenge {
 
 // challenge is RFC 6750 §3; a request without credentials is told no error.
 func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
-	parts := []string{"realm=" + strconv.Quote(s.engine.Issuer())}
+	parts := []string{"realm=" + strconv.Quote(s.server.Issuer())}
 	if refusal := deviceauth.Refused(err); refusal != nil {
 		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
 	}
 	if status == http.StatusForbidden {
 		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
 	}
-	parts = append(parts, "resource_metadata="+strconv.Quote(origin(r, s.engine.Issuer())+ResourceMetadataPath))
+	parts = append(parts, "resource_metadata="+strconv.Quote(origin(r, s.server.Issuer())+ResourceMetadataPath))
 	return &Challenge{status, "Bearer " + strings.Join(parts, ", "), err}
 }
 

@@ -178,7 +178,7 @@ func TestGuardedSiteDescribesItself(t *testing.T) {
 	s := newSite(t)
 	for path, resource := range map[string]string{"": "https://api.example.com", "/v2": "https://api.example.com/v2"} {
 		w := httptest.NewRecorder()
-		httpapi.Resource{Engine: s.engine, Scope: "read"}.ServeHTTP(w, httptest.NewRequest("GET", "https://api.example.com"+httpapi.ResourceMetadataPath+path, nil))
+		httpapi.Resource{Issuer: s.engine.Issuer(), Scope: "read"}.ServeHTTP(w, httptest.NewRequest("GET", "https://api.example.com"+httpapi.ResourceMetadataPath+path, nil))
 		if v := says(t, w); v["resource"] != resource || w.Header().Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%q: %v %v", path, v, w.Header())
 		}

@@ -33,9 +33,10 @@ func (s *speaker) introspect(r *http.Request) (*answer, error) {
 	return jsonAnswer(http.StatusOK, struct {
 		active
 		deviceauth.AccessClaims
-		User string `json:"username,omitempty"`
-		Kind string `json:"token_type,omitempty"`
-	}{active{true}, found.Claims, found.User, kind}), nil
+		User   string             `json:"username,omitempty"`
+		Kind   string             `json:"token_type,omitempty"`
+		Person *deviceauth.Person `json:"person,omitempty"`
+	}{active{true}, found.Claims, found.User, kind, found.Person}), nil
 }
 
 // userinfo is OpenID Connect Core §5.3.

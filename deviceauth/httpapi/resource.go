@@ -14,7 +14,7 @@ const ResourceMetadataPath = "/.well-known/oauth-protected-resource"
 
 // A Resource answers at [ResourceMetadataPath] of a guarded site.
 type Resource struct {
-	Engine *deviceauth.Engine
+	Issuer string           // of the server that guards it
 	Scope  deviceauth.Scope // that some guard of the site asks for
 }
 
@@ -29,8 +29,8 @@ func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s Resource) metadata(r *http.Request) (*answer, error) {
 	return public(jsonAnswer(http.StatusOK, map[string]any{
-		"resource":                 origin(r, s.Engine.Issuer()) + strings.TrimPrefix(r.URL.Path, ResourceMetadataPath),
-		"authorization_servers":    []string{s.Engine.Issuer()},
+		"resource":                 origin(r, s.Issuer) + strings.TrimPrefix(r.URL.Path, ResourceMetadataPath),
+		"authorization_servers":    []string{s.Issuer},
 		"scopes_supported":         s.Scope.List(),
 		"bearer_methods_supported": []string{"header"},
 	})), nil

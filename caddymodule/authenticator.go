@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// Authenticator is the guard as a provider of Caddy's `authentication` handler,
+// for those who combine it with others. It can only say 401, and it sets the
+// placeholders of that handler and no header: what a client sends under the
+// names of identity headers reaches the backend. The directive device_auth is
+// the better choice wherever it will do.
+type Authenticator struct {
+	// Scopes that the token must have, all of them.
+	Scopes []string `json:"scopes,omitempty"`
+	// Audiences of which the token must have one. Default: the server's.
+	Audience []string `json:"audience,omitempty"`
+	// The server, where that is another Caddy. Default: this one's.
+	Edge *Edge `json:"edge,omitempty"`
+
+	guard *Guard
+}
+
+// CaddyModule returns the module's registration.
+func (Authenticator) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.authentication.providers.device_auth", New: func() caddy.Module { return new(Authenticator) }}
+}
+
+// Provision makes a guard of it.
+func (a *Authenticator) Provision(ctx caddy.Context) error {
+	a.guard = &Guard{Scopes: a.Scopes, Audience: a.Audience, Edge: a.Edge, Authorization: "keep"}
+	return a.guard.Provision(ctx)
+}
+
+// Authenticate implements caddyauth.Authenticator.
+func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (user caddyauth.User, ok bool, err error) {
+	sentry, _, leave, err := a.guard.at(w, r)
+	if err != nil {
+		return user, false, err
+	}
+	defer leave()
+	id, _, err := sentry.Admit(r, "")
+	var challenge *httpapi.Challenge
+	if errors.As(err, &challenge) {
+		decided(decisionOf(challenge))
+		w.Header().Set("WWW-Authenticate", challenge.Header)
+		return user, false, nil
+	}
+	if err != nil {
+		decided(decisionUnavailable)
+		return user, false, err
+	}
+	decided(decisionAdmitted)
+	user = caddyauth.User{ID: httpapi.Claim(id, "user"), Metadata: map[string]string{}}
+	for name, claim := range placeholders {
+		user.Metadata[name] = httpapi.Claim(id, claim)
+	}
+	return user, true, nil
+}
+
+var (
+	_ caddyauth.Authenticator = (*Authenticator)(nil)
+	_ caddy.Provisioner       = (*Authenticator)(nil)
+)

@@ -1,0 +1,104 @@
+package caddymodule
+
+import (
+	"errors"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// The metrics, in Caddy's registry. No label has values that an outsider can
+// add to: they are events, decisions and answers of ours, stores' operations,
+// and the names in an operator's file of old keys.
+var (
+	auditEvents = counter("caddy_device_login_events_total", "Events of the audit log, by name.", "event")
+	polls       = counter("caddy_device_login_polls_total", "Polls of device codes, by answer.", "answer")
+
+	guardDecisions = counter("caddy_device_auth_requests_total", "Requests at guards, by decision.", "decision")
+	legacyUses     = counter("caddy_device_auth_legacy_total", "Requests that were let through with an old API key, by client.", "client")
+
+	guardSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "caddy_device_auth_duration_seconds", Help: "How long a guard takes to decide on a request.",
+		Buckets: []float64{5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
+	})
+	storeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "caddy_device_login_store_duration_seconds", Help: "How long a store takes, by operation.",
+		Buckets: []float64{1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
+	}, []string{"operation"})
+)
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+// registerMetrics registers them with the registry of a configuration. Another
+// module of the same configuration may have done it.
+func registerMetrics(ctx caddy.Context) error {
+	for _, c := range []prometheus.Collector{auditEvents, polls, guardDecisions, legacyUses, guardSeconds, storeSeconds, gauges{}} {
+		var already prometheus.AlreadyRegisteredError
+		if err := ctx.GetMetricsRegistry().Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+// The decisions of a guard.
+const (
+	decisionAdmitted    = "admitted"
+	decisionAnonymous   = "anonymous" // with optional
+	decisionLegacy      = "legacy"
+	decisionPreflight   = "preflight"
+	decisionMalformed   = "malformed"
+	decisionNoToken     = "no_token"
+	decisionBadToken    = "invalid_token"
+	decisionNoScope     = "insufficient_scope"
+	decisionUnavailable = "unavailable"
+	decisionReported    = "reported" // beside the one that report_only did not carry out
+)
+
+func decided(decision string) { guardDecisions.WithLabelValues(decision).Inc() }
+
+func decisionOf(c *httpapi.Challenge) string {
+	refusal := deviceauth.Refused(c)
+	switch {
+	case refusal == nil:
+		return decisionNoToken
+	case refusal.Code == "insufficient_scope":
+		return decisionNoScope
+	case refusal.Code == "invalid_token":
+		return decisionBadToken
+	}
+	return decisionMalformed
+}
+
+// gauges are read from the servers that serve when somebody looks.
+type gauges struct{}
+
+var (
+	pendingDesc = prometheus.NewDesc("caddy_device_login_pending", "Codes that wait for an answer, of this process.", nil, nil)
+	heldDesc    = prometheus.NewDesc("caddy_device_login_polls_held", "Polls that are held open now.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (gauges) Describe(to chan<- *prometheus.Desc) {
+	to <- pendingDesc
+	to <- heldDesc
+}
+
+// Collect implements prometheus.Collector.
+func (gauges) Collect(to chan<- prometheus.Metric) {
+	pending, held := 0, 0
+	lines.Range(func(_, value any) bool {
+		if s := value.(*line).serves.Load(); s != nil {
+			p, h := s.place.live.Counts()
+			pending, held = pending+p, held+h
+		}
+		return true
+	})
+	to <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(pending))
+	to <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(held))
+}

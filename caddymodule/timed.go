@@ -1,0 +1,51 @@
+package caddymodule
+
+import (
+	"context"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// timed measures a store.
+type timed struct{ deviceauth.Backend }
+
+func took(operation string, since time.Time) {
+	storeSeconds.WithLabelValues(operation).Observe(time.Since(since).Seconds())
+}
+
+// Create implements [deviceauth.Store].
+func (t timed) Create(ctx context.Context, g *deviceauth.Grant) error {
+	defer took("create", time.Now())
+	return t.Backend.Create(ctx, g)
+}
+
+// Get implements [deviceauth.Store].
+func (t timed) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	defer took("get", time.Now())
+	return t.Backend.Get(ctx, id)
+}
+
+// ByUserCode implements [deviceauth.Store].
+func (t timed) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+	defer took("by_user_code", time.Now())
+	return t.Backend.ByUserCode(ctx, code)
+}
+
+// ByOwner implements [deviceauth.Store].
+func (t timed) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
+	defer took("by_owner", time.Now())
+	return t.Backend.ByOwner(ctx, owner)
+}
+
+// Update implements [deviceauth.Store].
+func (t timed) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	defer took("update", time.Now())
+	return t.Backend.Update(ctx, id, change)
+}
+
+// Change implements [deviceauth.Vault].
+func (t timed) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+	defer took("change", time.Now())
+	return t.Backend.Change(ctx, name, change)
+}

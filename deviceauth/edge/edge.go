@@ -1,0 +1,114 @@
+// Package edge asks: it lets a guard stand far from its authorization server,
+// in another process, without a store. It checks access tokens with the
+// server's published keys (RFC 9068), and asks the server whether they still
+// live (RFC 7662), with a short memory. It decides nothing that the server
+// decides; a guard of package httpapi uses it in place of the engine.
+package edge
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Config says which server, and who we are to it.
+type Config struct {
+	Issuer       string            // the server's issuer URL
+	ClientID     string            // of a client with a secret and `guard`, for introspection
+	ClientSecret deviceauth.Secret //
+	Audience     []string          // accepted where a guard names none; default: the issuer
+	Cache        time.Duration     // how long an answer about a token is good; default 500 ms
+	HTTP         *http.Client      // default: one that waits 5 s
+}
+
+// The bounds of Cache. A revoked device is out within a second by default; who
+// can wait longer asks less often.
+const (
+	defaultCache = 500 * time.Millisecond
+	maxCache     = time.Minute
+)
+
+// Check says what is wrong with a configuration, without asking anybody.
+func (c Config) Check() error {
+	switch {
+	case c.ClientID == "" || c.ClientSecret == "":
+		return errors.New("client: want the id and the secret of a client that is declared with guard at the server")
+	case c.Cache < 0 || c.Cache > maxCache:
+		return fmt.Errorf("cache %v: want at most %v", c.Cache, maxCache)
+	}
+	return deviceauth.CheckIssuer(c.Issuer)
+}
+
+// A Server is an authorization server elsewhere. It is asked when the first
+// token comes, and again until it answers.
+type Server struct {
+	cfg     Config
+	found   discovery
+	answers answers
+}
+
+// New checks the configuration and returns a server.
+func New(c Config) (*Server, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if c.Cache == 0 {
+		c.Cache = defaultCache
+	}
+	if len(c.Audience) == 0 {
+		c.Audience = []string{c.Issuer}
+	}
+	if c.HTTP == nil {
+		c.HTTP = &http.Client{Timeout: 5 * time.Second}
+	}
+	return &Server{cfg: c, answers: newAnswers()}, nil
+}
+
+// Issuer returns the issuer URL as configured.
+func (s *Server) Issuer() string { return s.cfg.Issuer }
+
+// Origins is empty: which pages play a device is the server's to know.
+func (s *Server) Origins() []string { return nil }
+
+// What a guard tells (RFC 6750 §3.1).
+var (
+	errBadToken = deviceauth.Refuse("invalid_token", "the access token is malformed, expired, revoked or for another audience")
+	errNoScope  = deviceauth.Refuse("insufficient_scope", "the access token lacks a scope that this resource needs")
+)
+
+// Admit checks an access token as the server's own guards do. Refusals:
+// invalid_token, insufficient_scope. Any other error means that the server
+// could not be asked.
+func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error) {
+	claims, err := s.verify(token)
+	if err != nil {
+		return nil, err
+	}
+	audience := need.Audience
+	if len(audience) == 0 {
+		audience = s.cfg.Audience
+	}
+	if !slices.ContainsFunc(claims.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
+		return nil, errBadToken
+	}
+	answer, err := s.answers.about(ctx, sha256.Sum256([]byte(token)), s.cfg.Cache, func() (*introspection, error) {
+		return s.introspect(token)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case !answer.Active:
+		return nil, errBadToken
+	case !need.Scope.Within(claims.Scope):
+		return nil, errNoScope
+	}
+	return &deviceauth.Identity{
+		Person: answer.person(claims), ClientID: claims.ClientID, Scope: claims.Scope, Grant: claims.Grant, Expires: time.Unix(claims.Expires, 0),
+	}, nil
+}
