@@ -91,7 +91,7 @@ type App struct {
 	decided func()  // closes ready: requests that wait for Start go on, whatever came of it
 	server  *server // set before ready is closed; nil where Start failed
 
-	emit        func(name string, data map[string]any)
+	crier       crier
 	herald      *herald // set by Start
 	stopTending func()  // set by Start
 }
@@ -136,7 +136,8 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
+	app := events.(*caddyevents.App)
+	a.crier = crier{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
 	a.line, err = lineOf(a.Issuer)
 	return err
 }
@@ -194,7 +195,7 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.herald = newHerald(a.emit, a.log)
+	a.herald = newHerald(a.crier, a.log)
 	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine)}
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)

@@ -7,21 +7,47 @@ import (
 )
 
 // audit writes one line for each event of a grant's life, with the event's
-// stable name as the message. There is no code and no token in it.
+// stable name as the message, counts it, and emits it in Caddy's events app.
+// There is no code and no token in it.
 func (a *App) audit(e deviceauth.Event) {
+	data := facts(e)
 	var fields []zap.Field
-	if g := e.Grant; g != nil {
-		fields = append(fields, zap.Stringer("grant", g.ID), zap.String("client_id", g.ClientID), zap.Stringer("device_ip", g.From), zap.String("scope", string(g.Scope)))
-		if g.Reason != "" {
-			fields = append(fields, zap.String("reason", g.Reason))
+	for _, name := range factNames {
+		if value := data[name]; value != nil {
+			fields = append(fields, zap.Any(name, value))
 		}
-	}
-	if e.Person != nil {
-		fields = append(fields, zap.String("subject", e.Person.Subject), zap.String("user", e.Person.User))
 	}
 	a.log.Named("audit").Info(e.Name, fields...)
 	auditEvents.WithLabelValues(e.Name).Inc()
+	a.herald.tell(e.Name, data)
 	if e.Name == deviceauth.EventRedeemed {
 		a.connected(e.Grant)
 	}
+}
+
+// factNames are the members of an event, in the order of the log.
+var factNames = []string{"grant", "client_id", "device_ip", "ip", "scope", "reason", "subject", "user"}
+
+// facts are what is said of an event. What is not known is left out.
+func facts(e deviceauth.Event) map[string]any {
+	data := map[string]any{}
+	put := func(name, value string) {
+		if value != "" {
+			data[name] = value
+		}
+	}
+	if e.Grant != nil {
+		put("grant", e.Grant.ID.String())
+		put("scope", string(e.Grant.Scope))
+	}
+	if e.From.IsValid() {
+		put(map[bool]string{true: "device_ip", false: "ip"}[e.Grant != nil || e.Person == nil], e.From.String())
+	}
+	put("client_id", e.ClientID)
+	put("reason", e.Reason)
+	if e.Person != nil {
+		put("subject", e.Person.Subject)
+		put("user", e.Person.User)
+	}
+	return data
 }

@@ -11,33 +11,45 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// eventConnected is emitted in Caddy's events app when a device of a client
-// with notify has been given its tokens, for an operator to route to mail or
-// chat.
+// eventConnected is emitted in Caddy's events app, beside those of the audit
+// log, when a device of a client with notify has been given its tokens, for an
+// operator to route to mail or chat.
 const eventConnected = "device_connected"
 
 // A herald tells Caddy's events app what happened, one event after the other,
 // so that no device waits for a handler that sends mail.
 type herald struct {
-	emit  func(name string, data map[string]any)
+	crier
 	log   *zap.Logger
 	mu    sync.RWMutex // held for writing by end: nobody tells what nobody reads
 	ended bool
-	queue chan map[string]any
+	queue chan tidings
 	done  chan struct{}
 }
 
+// A crier is Caddy's events app, seen from one module.
+type crier struct {
+	heard func(name string) bool // whether anybody listens
+	emit  func(name string, data map[string]any)
+}
+
+// tidings are one event.
+type tidings struct {
+	name string
+	data map[string]any
+}
+
 const (
-	heraldQueue    = 1000            // connections that may wait to be told
+	heraldQueue    = 1000            // events that may wait to be told
 	heraldPatience = 5 * time.Second // for handlers, when the configuration ends
 )
 
-func newHerald(emit func(string, map[string]any), log *zap.Logger) *herald {
-	h := &herald{emit: emit, log: log, queue: make(chan map[string]any, heraldQueue), done: make(chan struct{})}
+func newHerald(c crier, log *zap.Logger) *herald {
+	h := &herald{crier: c, log: log, queue: make(chan tidings, heraldQueue), done: make(chan struct{})}
 	go func() {
 		defer close(h.done)
-		for data := range h.queue {
-			h.emit(eventConnected, data)
+		for t := range h.queue {
+			h.emit(t.name, t.data)
 		}
 	}()
 	return h
@@ -45,17 +57,20 @@ func newHerald(emit func(string, map[string]any), log *zap.Logger) *herald {
 
 // tell does not wait for handlers, unless the configuration has ended: a
 // request that outlives it tells by itself.
-func (h *herald) tell(data map[string]any) {
+func (h *herald) tell(name string, data map[string]any) {
+	if !h.heard(name) {
+		return
+	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if h.ended {
-		h.emit(eventConnected, data)
+		h.emit(name, data)
 		return
 	}
 	select {
-	case h.queue <- data:
+	case h.queue <- tidings{name, data}:
 	default:
-		h.log.Error("an event was lost: its handlers are too slow", zap.String("event", eventConnected), zap.Any("grant", data["grant"]))
+		h.log.Error("an event was lost: its handlers are too slow", zap.String("event", name), zap.Any("grant", data["grant"]))
 	}
 }
 
@@ -68,7 +83,7 @@ func (h *herald) end() {
 	select {
 	case <-h.done:
 	case <-time.After(heraldPatience):
-		h.log.Error("events may be lost: their handlers are too slow", zap.String("event", eventConnected), zap.Int("waiting", len(h.queue)))
+		h.log.Error("events may be lost: their handlers are too slow", zap.Int("waiting", len(h.queue)))
 	}
 }
 
@@ -76,7 +91,7 @@ func (h *herald) end() {
 func (a *App) connected(g *deviceauth.Grant) {
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
-		a.herald.tell(connection(&a.Clients[i], g, a.server.pages.ConnectionsURL()))
+		a.herald.tell(eventConnected, connection(&a.Clients[i], g, a.server.pages.ConnectionsURL()))
 	}
 }
 

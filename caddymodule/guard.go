@@ -124,6 +124,7 @@ const tokenVar = "device_auth.token"
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g.owned.Strip(r)
+	setPlaceholders(r, nil) // also for an error page
 	if ambiguous(r.URL.Path) && !g.ReportOnly {
 		decided(decisionMalformed)
 		return caddyhttp.Error(http.StatusBadRequest, errDots)
@@ -161,7 +162,6 @@ func (g *Guard) pass(w http.ResponseWriter, r *http.Request, refusal error, next
 	}
 	decided(decisionReported)
 	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(refusal))
-	setPlaceholders(r, nil)
 	return next.ServeHTTP(w, r)
 }
 
@@ -171,6 +171,10 @@ func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Req
 		decided(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
+	}
+	if g.Preflight == "pass" && httpapi.IsPreflight(r) {
+		decided(decisionPreflight)
+		return true, nil
 	}
 	if g.Legacy != nil && g.Legacy.admit(sentry, w, r) {
 		return true, nil
@@ -187,13 +191,13 @@ func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Req
 	case err != nil:
 		decided(decisionUnavailable)
 		return false, unavailable(w, err)
-	case id != nil:
-		decided(decisionAdmitted)
-		caddyhttp.SetVar(r.Context(), tokenVar, token)
-		sentry.Identify(r, id)
-	default:
+	case id == nil:
 		decided(decisionAnonymous)
+		return true, nil
 	}
+	decided(decisionAdmitted)
+	caddyhttp.SetVar(r.Context(), tokenVar, token)
+	sentry.Identify(r, id)
 	setPlaceholders(r, id)
 	return true, nil
 }

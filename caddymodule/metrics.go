@@ -34,10 +34,12 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
+var collectors = []prometheus.Collector{auditEvents, polls, guardDecisions, legacyUses, guardSeconds, storeSeconds, gauges{}}
+
 // registerMetrics registers them with the registry of a configuration. Another
 // module of the same configuration may have done it.
 func registerMetrics(ctx caddy.Context) error {
-	for _, c := range []prometheus.Collector{auditEvents, polls, guardDecisions, legacyUses, guardSeconds, storeSeconds, gauges{}} {
+	for _, c := range collectors {
 		var already prometheus.AlreadyRegisteredError
 		if err := ctx.GetMetricsRegistry().Register(c); err != nil && !errors.As(err, &already) {
 			return err

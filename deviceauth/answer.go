@@ -35,6 +35,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	}
 	now, limits := e.now(), limits(r.Person, r.From)
 	if wait := e.cfg.Live.guess(ctx, limits, now); wait > 0 {
+		e.report(Event{Name: EventGuessing, Person: r.Person, From: r.From})
 		return nil, &Throttled{Refusal{"too_many_guesses", "too many wrong codes"}, wait}
 	}
 	g, err := e.waiting(ctx, r.Code, now)

@@ -34,6 +34,18 @@ const draws = 10
 // unauthorized_client, access_denied, invalid_scope, invalid_target, and slow_down (a *[Throttled])
 // where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
+	a, err := e.authorize(ctx, r)
+	if refusal := Refused(err); refusal != nil {
+		event := Event{Name: EventTurnedAway, From: r.From, Reason: refusal.Code}
+		if c := e.clients[r.Client.ClientID]; c != nil {
+			event.ClientID = c.ID
+		}
+		e.report(event)
+	}
+	return a, err
+}
+
+func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
 		return nil, err

@@ -1,11 +1,15 @@
 package deviceauth
 
+import "net/netip"
+
 // The events of a grant's life, by stable names, for an audit log.
 const (
 	EventAuthorized = "device_authorized" // a device was given a code
+	EventTurnedAway = "device_refused"    // a device was given none
 	EventApproved   = "device_approved"   // a person said yes
 	EventDenied     = "device_denied"     // a person said no
 	EventBarred     = "person_barred"     // a person outside the allow rules signed in, or was withdrawn
+	EventGuessing   = "guesses_stopped"   // somebody typed too many wrong codes
 	EventRedeemed   = "code_redeemed"     // a device was given its tokens
 	EventRefreshed  = "token_refreshed"   // a device was given new tokens
 	EventReplayed   = "token_replayed"    // a spent code or refresh token ended the grant
@@ -14,13 +18,24 @@ const (
 
 // An Event is one line of the audit log. It holds no code and no token.
 type Event struct {
-	Name   string
-	Grant  *Grant  // nil where no grant is concerned
-	Person *Person // who did it, where a person did
+	Name     string
+	Grant    *Grant     // nil where no grant is concerned
+	Person   *Person    // who did it, where a person did
+	ClientID string     // of a device that was refused, where the client is known
+	From     netip.Addr // where a request without a grant came from
+	Reason   string     // why, where there is more to say
 }
 
 func (e *Engine) tell(name string, g *Grant, p *Person) {
+	event := Event{Name: name, Grant: g, Person: p}
+	if g != nil {
+		event.ClientID, event.From, event.Reason = g.ClientID, g.From, g.Reason
+	}
+	e.report(event)
+}
+
+func (e *Engine) report(event Event) {
 	if e.cfg.Events != nil {
-		e.cfg.Events(Event{Name: name, Grant: g, Person: p})
+		e.cfg.Events(event)
 	}
 }

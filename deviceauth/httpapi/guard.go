@@ -88,10 +88,16 @@ func (g *Guard) identityHeaders() []IdentityHeader {
 	return list
 }
 
+// IsPreflight reports whether a request is a CORS preflight. Browsers send no
+// credentials with one.
+func IsPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" && r.Header.Get("Authorization") == ""
+}
+
 // Preflight reports whether a request is a CORS preflight that is not the
 // backend's business, and says in the header what its page may do.
 func (s *Sentry) Preflight(header http.Header, r *http.Request) bool {
-	if s.guard.PassPreflight || r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+	if s.guard.PassPreflight || !IsPreflight(r) {
 		return false
 	}
 	if allowOrigin(header, r, s.origins) {

@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Whoever listens for an event finds it in the documentation, and nothing that
+// there is not.
+func TestEventsAreDocumented(t *testing.T) {
+	docs := read(t, "../docs/events.md")
+	names := regexp.MustCompile(`Event\w+ += "(\w+)"`).FindAllStringSubmatch(read(t, "../deviceauth/event.go"), -1)
+	if len(names) < 10 {
+		t.Fatalf("only %d events", len(names))
+	}
+	known := map[string]bool{}
+	for _, name := range names {
+		known[name[1]] = true
+		if !strings.Contains(docs, "\n| `"+name[1]+"` |") {
+			t.Errorf("docs/events.md does not name %s", name[1])
+		}
+	}
+	events, _, _ := strings.Cut(docs, "| member |")
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(events, -1) {
+		if !known[row[1]] {
+			t.Errorf("docs/events.md names %s, which there is not", row[1])
+		}
+	}
+	for _, name := range factNames {
+		if !strings.Contains(docs, "`"+name+"`") {
+			t.Errorf("docs/events.md does not name the member %s", name)
+		}
+	}
+}
+
+func TestMetricsAreDocumented(t *testing.T) {
+	docs := read(t, "../docs/events.md")
+	rows := regexp.MustCompile("(?m)^\\| `(caddy_\\w+)` \\|").FindAllStringSubmatch(docs, -1)
+	described := make(chan *prometheus.Desc, 100)
+	for _, c := range collectors {
+		c.Describe(described)
+	}
+	close(described)
+	all := ""
+	for d := range described {
+		all += d.String()
+		if name := regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]; !strings.Contains(docs, "| `"+name+"` |") {
+			t.Errorf("docs/events.md does not name %s", name)
+		}
+	}
+	for _, row := range rows {
+		if !strings.Contains(all, `"`+row[1]+`"`) {
+			t.Errorf("docs/events.md names %s, which there is not", row[1])
+		}
+	}
+}
