@@ -1,0 +1,58 @@
+package caddymodule
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// blocks are all that the parser has words for, with a Caddyfile in which a
+// word stands that it does not know.
+var blocks = map[string]string{
+	"device_login": "{\n\tdevice_login {\n\t\tno_such_word\n\t}\n}",
+	"upstream":     in("upstream a https://a.example {\n\t\t\tno_such_word\n\t\t}"),
+	"client":       in("client a {\n\t\t\tno_such_word\n\t\t}"),
+	"lifetime":     in("lifetime no_such_word 1s"),
+	"pending":      in("pending no_such_word 1"),
+	"brand":        in("brand a {\n\t\t\tno_such_word\n\t\t}"),
+	"paths":        in("paths {\n\t\t\tno_such_word\n\t\t}"),
+	"store badger": in("store badger {\n\t\t\tno_such_word\n\t\t}"),
+	"store redis":  in("store redis redis://localhost {\n\t\t\tno_such_word\n\t\t}"),
+	"device_auth":  "http://localhost {\n\tdevice_auth {\n\t\tno_such_word\n\t}\n}",
+}
+
+func in(line string) string { return "{\n\tdevice_login {\n\t\t" + line + "\n\t}\n}" }
+
+// Every word that the parser knows is in the reference, and no other.
+func TestReferenceHasTheParsersWords(t *testing.T) {
+	reference := read(t, "../docs/caddyfile.md")
+	for name, text := range blocks {
+		_, err := adapt(text)
+		if err == nil {
+			t.Fatalf("%s: accepted", name)
+		}
+		list := regexp.MustCompile(`want one of: ([a-z0-9_, ]+), at`).FindStringSubmatch(err.Error())
+		if list == nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		_, section, found := strings.Cut(reference, "\n## `"+name+"`\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		if !found {
+			t.Errorf("docs/caddyfile.md has no section for %s", name)
+		}
+		var said []string
+		for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)").FindAllStringSubmatch(section, -1) {
+			said = append(said, row[1])
+		}
+		slices.Sort(said)
+		if known := strings.Split(list[1], ", "); !slices.Equal(known, said) {
+			t.Errorf("%s: the parser knows\n%v, the reference\n%v", name, known, said)
+		}
+	}
+	for _, heading := range regexp.MustCompile("(?m)^## `([^`]+)`").FindAllStringSubmatch(reference, -1) {
+		if blocks[heading[1]] == "" {
+			t.Errorf("docs/caddyfile.md has a section for %s, which nothing checks", heading[1])
+		}
+	}
+}
