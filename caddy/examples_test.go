@@ -1,0 +1,203 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
+)
+
+// An example is one of examples/caddyfiles, on this machine: its hosts are
+// ports of localhost, its provider one for tests, its backend a mirror.
+type example struct {
+	*gateway
+	client  string
+	backend *httptest.Server
+}
+
+// hosts are those that the examples name. Each has a port of its own.
+var hosts = []string{"api.example.com", "files.example.com", "login.example.net"}
+
+func startExample(t *testing.T, name, client string, change func(string) string) *example {
+	t.Helper()
+	idp := idptest.Start()
+	t.Cleanup(idp.Close)
+	idp.Behave(idptest.Behaviour{Claims: map[string]any{"groups": []string{"dashboards"}, "preferred_username": "alice"}})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		fmt.Fprintf(w, "user=%s client=%s scopes=%s basic=%s:%s", r.Header.Get("Remote-User"), r.Header.Get("Remote-Client"), r.Header.Get("Remote-Scopes"), user, password)
+	}))
+	t.Cleanup(backend.Close)
+	t.Setenv("OIDC_CLIENT_ID", idptest.ClientID)
+	t.Setenv("OIDC_CLIENT_SECRET", idptest.ClientSecret)
+	t.Setenv("EDGE_SECRET", "only-for-this-test")
+	t.Setenv("LEGACY_BASIC", base64.StdEncoding.EncodeToString([]byte("gateway:secret")))
+	text, err := os.ReadFile("../examples/caddyfiles/" + name + ".caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGateway(t)
+	local := []string{"https://login.example.com", idp.URL, "legacy:8080", address(backend)}
+	for i, host := range hosts {
+		at := []string{g.url, g.upstream, g.legacy}[i]
+		local = append(local, "http://"+host, at, "https://"+host, at, "\n"+host+" {", "\n"+at+" {")
+	}
+	caddyfile := change(strings.NewReplacer(local...).Replace(string(text)))
+	global := "admin " + g.admin + "\n\tdefault_bind 127.0.0.1\n"
+	if inside := strings.Replace(caddyfile, "\n{\n", "\n{\n\t"+global, 1); inside != caddyfile {
+		caddyfile = inside
+	} else {
+		caddyfile = "{\n\t" + global + "}\n" + caddyfile
+	}
+	if err := os.WriteFile(g.config, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.start()
+	return &example{g, client, backend}
+}
+
+func same(s string) string { return s }
+
+// login connects a device at a server, and returns its access token.
+func (e *example) login(server *gateway, form url.Values) string {
+	e.t.Helper()
+	d := &device{t: e.t, g: server, client: e.client}
+	form.Set("client_id", e.client)
+	server.post("/oauth2/device_authorization", form, d)
+	p := newPerson(e.t, "")
+	p.open(d.Page)
+	p.submit("/device", "user_code", d.User)
+	if strings.Contains(p.page, "Sign in again") {
+		p.open(regexp.MustCompile(`href="([^"]*fresh=1[^"]*)"`).FindStringSubmatch(strings.ReplaceAll(p.page, "&amp;", "&"))[1])
+	}
+	p.submit("/device/confirm", "answer", "allow")
+	p.sees("is connected")
+	answer := d.poll()
+	if answer.Access == "" {
+		e.t.Fatalf("no token: %+v", answer)
+	}
+	return answer.Access
+}
+
+// wants asks for a path, and wants a status and a text of the mirror's.
+func (e *example) wants(method, address, token string, status int, text string) {
+	e.t.Helper()
+	r, err := http.NewRequest(method, address, nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	e.sends(r, status, text)
+}
+
+func (e *example) sends(r *http.Request, status int, text string) {
+	e.t.Helper()
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body := new(strings.Builder)
+	if err := response.Write(body); err != nil {
+		e.t.Fatal(err)
+	}
+	if response.StatusCode != status || !strings.Contains(body.String(), text) {
+		e.t.Errorf("%s %s: %s, want %d and %q in\n%s", r.Method, r.URL, response.Status, status, text, body)
+	}
+}
+
+func TestExamples(t *testing.T) {
+	tests := map[string]func(t *testing.T){
+		"minimal": func(t *testing.T) {
+			e := startExample(t, "minimal", "cool-gadget", same)
+			e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
+			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1 client=cool-gadget")
+		},
+		"several-sites": func(t *testing.T) {
+			e := startExample(t, "several-sites", "cool-gadget", same)
+			login := *e.gateway
+			login.url = e.legacy // login.example.net
+			api := e.login(&login, url.Values{"audience": {e.url}})
+			e.wants("GET", e.url+"/x", api, 200, "user=1")
+			e.wants("GET", e.upstream+"/x", api, 401, "invalid_token")
+			e.wants("GET", e.upstream+"/x", e.login(&login, url.Values{"resource": {e.upstream}}), 200, "user=1")
+		},
+		"legacy-basic": func(t *testing.T) {
+			e := startExample(t, "legacy-basic", "cool-gadget", same)
+			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "basic=gateway:secret")
+		},
+		"per-path-scopes": func(t *testing.T) {
+			e := startExample(t, "per-path-scopes", "cool-gadget", same)
+			reads := e.login(e.gateway, url.Values{})
+			e.wants("GET", e.url+"/products/1", reads, 200, "user=1")
+			e.wants("PUT", e.url+"/products/1", reads, 403, `scope="products:write"`)
+			e.wants("GET", e.url+"/status", "", 200, "user= ")
+			e.client = "till"
+			e.wants("PUT", e.url+"/products/1", e.login(e.gateway, url.Values{}), 200, "client=till")
+		},
+		"websocket": func(t *testing.T) {
+			e := startExample(t, "websocket", "cool-gadget", same)
+			r, err := http.NewRequest("GET", e.url+"/x", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.SetBasicAuth("x", e.login(e.gateway, url.Values{}))
+			e.sends(r, 200, "user=1")
+		},
+		"load-balancer": func(t *testing.T) {
+			t.Setenv("REDIS_URL", redistest.Start(t).URL())
+			e := startExample(t, "load-balancer", "cool-gadget", same)
+			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1")
+		},
+		"grafana": func(t *testing.T) {
+			e := startExample(t, "grafana", "wall", same)
+			e.wants("GET", e.url+"/api/search", e.login(e.gateway, url.Values{}), 200, "user=alice")
+		},
+		"mcp": func(t *testing.T) {
+			e := startExample(t, "mcp", "assistant", same)
+			e.wants("POST", e.url+"/mcp", "", 401, "/.well-known/oauth-protected-resource")
+			e.wants("POST", e.url+"/mcp", e.login(e.gateway, url.Values{"resource": {e.url + "/mcp"}}), 200, "client=assistant scopes=offline_access tools:use")
+		},
+		"edge": func(t *testing.T) {
+			server := startWith(t, edgeClient)
+			e := startExample(t, "edge", "", func(s string) string {
+				return regexp.MustCompile(`issuer http\S+`).ReplaceAllString(s, "issuer "+server.url)
+			})
+			e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
+			e.wants("GET", e.url+"/x", server.token(), 200, "user=alice")
+		},
+	}
+	files, err := filepath.Glob("../examples/caddyfiles/*.caddyfile")
+	if err != nil || len(files) != len(tests) {
+		t.Errorf("%d examples and %d tests, %v", len(files), len(tests), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".caddyfile")
+		t.Run(name, func(t *testing.T) {
+			if tests[name] == nil {
+				t.Fatal("nothing tests it")
+			}
+			tests[name](t)
+		})
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if formatted := caddyfile.Format(text); string(formatted) != string(text) {
+			t.Errorf("caddy fmt would have %s\n%s", file, formatted)
+		}
+	}
+}
