@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 	})
 	g.start()
 	d := g.device()
-	newPerson(t, "alice").allow(d)
+	alice := newPerson(t, "alice")
+	alice.allow(d)
 	first := d.poll()
 	if status, _ := g.api(first.Access); status != 200 {
 		t.Fatalf("the API answers %d", status)
@@ -44,6 +46,19 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 		}
 	}
 	log := g.log.String()
+	issuer, err := url.Parse(g.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookies := alice.http.Jar.Cookies(issuer)
+	if len(cookies) == 0 {
+		t.Fatal("the person has no cookie")
+	}
+	for _, cookie := range cookies {
+		if strings.Contains(log, cookie.Value) {
+			t.Errorf("the cookie %s is in the log", cookie.Name)
+		}
+	}
 	for name, secret := range map[string]string{
 		"user code": d.User, "user code without its dash": strings.ReplaceAll(d.User, "-", ""), "device code": d.Code,
 		"access token": first.Access, "refresh token": first.Refresh, "second refresh token": second.Refresh, "ID token": first.ID,
