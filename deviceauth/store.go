@@ -9,6 +9,7 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("already exists")
+	ErrCursor   = errors.New("no place to go on listing from")
 )
 
 // A Store remembers grants. All that must be atomic is inside one record, so
@@ -33,6 +34,13 @@ type Store interface {
 	// them, in the order of their creation. The person may be named by any of
 	// [Person.Owners].
 	ByOwner(ctx context.Context, owner string) ([]*Grant, error)
+	// List returns grants page by page, in no order: after is "" for the first
+	// page, and then the next of the page before; the last page has none. limit
+	// is about how many grants a page has: there may be fewer, even none, and a
+	// few more. A grant that is there from the first page to the last is in one
+	// of them. It may be in two, but never in one page twice. ErrCursor: after is
+	// no page's next, or the store has changed so that nobody can go on from it.
+	List(ctx context.Context, after string, limit int) (grants []*Grant, next string, err error)
 	// Update changes a grant atomically: no other change comes between what
 	// change sees and what is kept. It may run change again. When change
 	// fails, nothing is kept and its error is returned as it is. When Update

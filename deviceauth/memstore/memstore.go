@@ -4,6 +4,7 @@
 package memstore
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -100,6 +101,44 @@ func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, e
 	}
 	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
 	return list, nil
+}
+
+// List implements [deviceauth.Store], in the order of the ids. It looks at all
+// of them for every page, which a million take some ten milliseconds.
+func (s *Store) List(_ context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
+	var last deviceauth.ID
+	if after != "" {
+		if last, err = deviceauth.ParseID(after); err != nil {
+			return nil, "", deviceauth.ErrCursor
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ids := s.following(last, after != "", max(limit, 1))
+	for _, id := range ids {
+		list = append(list, clone(s.grants[id]))
+	}
+	if len(ids) >= max(limit, 1) {
+		next = ids[len(ids)-1].String()
+	}
+	return list, next, nil
+}
+
+// following returns the first n ids after one, or of all, and keeps few more
+// than that at a time.
+func (s *Store) following(last deviceauth.ID, some bool, n int) (ids []deviceauth.ID) {
+	compare := func(a, b deviceauth.ID) int { return bytes.Compare(a[:], b[:]) }
+	for id := range s.grants {
+		if some && compare(id, last) <= 0 {
+			continue
+		}
+		if ids = append(ids, id); len(ids) >= 4*n {
+			slices.SortFunc(ids, compare)
+			ids = ids[:n]
+		}
+	}
+	slices.SortFunc(ids, compare)
+	return ids[:min(n, len(ids))]
 }
 
 // Update implements [deviceauth.Store].

@@ -212,10 +212,25 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 	if err != nil {
 		return nil, wrap(err)
 	}
-	texts := make([]*redis.StringCmd, len(ids))
+	for i, id := range ids {
+		ids[i] = s.prefix + "g:" + id
+	}
+	if list, err = s.all(ctx, ids); err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(g *deviceauth.Grant) bool {
+		return g.Person == nil || !slices.Contains(g.Person.Owners(), owner)
+	})
+	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// all returns the grants of some keys, without those that are gone.
+func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
+	texts := make([]*redis.StringCmd, len(keys))
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			texts[i] = p.Get(ctx, s.prefix+"g:"+id)
+		for i, key := range keys {
+			texts[i] = p.Get(ctx, key)
 		}
 		return nil
 	})
@@ -233,11 +248,8 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 		if err != nil {
 			return nil, err
 		}
-		if g.Person != nil && slices.Contains(g.Person.Owners(), owner) {
-			list = append(list, g)
-		}
+		list = append(list, g)
 	}
-	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
 	return list, nil
 }
 

@@ -124,6 +124,29 @@ func TestPaceIsSharedByGateways(t *testing.T) {
 	arrives(b, func(a *deviceauth.Arrival) { a.Grant, a.Held = other.ID, true }, true, 6*time.Second)
 }
 
+// A cursor of SCAN means nothing to another process: its hash is another.
+func TestListingIsBegunAnewAfterARestart(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL()}, Prefix: `a*[b]?\:`})
+	for i := range 50 {
+		if err := s.Create(t.Context(), storetest.NewGrant(deviceauth.UserCode("BCDFGH"+strconv.Itoa(i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, next, err := s.List(t.Context(), "", 10)
+	if err != nil || len(list) == 0 || next == "" {
+		t.Fatalf("%d grants, %q, %v", len(list), next, err)
+	}
+	if _, _, err := s.List(t.Context(), next, 10); err != nil {
+		t.Errorf("the next page: %v", err)
+	}
+	server.Kill()
+	server.Start()
+	if _, _, err := s.List(t.Context(), next, 10); !errors.Is(err, deviceauth.ErrCursor) {
+		t.Errorf("after a restart: %v, want ErrCursor", err)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	tests := []struct {
 		name string
@@ -233,6 +256,9 @@ func TestUserPasswordAndTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := s.Update(t.Context(), g.ID, revoke); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := s.List(t.Context(), "", 10); err != nil {
 				t.Fatal(err)
 			}
 		})

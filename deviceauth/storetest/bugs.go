@@ -32,6 +32,9 @@ var Bugs = []Bug{
 	{"a person's grant is forgotten", func(b *broken) { b.byOwner = forgetsOne }},
 	{"another person's grants are found", func(b *broken) { b.byOwner = findsOthers() }},
 	{"sessions have no grants", func(b *broken) { b.byOwner = knowsNoSessions }},
+	{"the last grant of a page is skipped", func(b *broken) { b.list = skipsTheLast }},
+	{"a grant is twice in a page", func(b *broken) { b.list = repeatsTheFirst }},
+	{"a listing begins anew after nonsense", func(b *broken) { b.list = forgivesNonsense }},
 	{"a look makes a document", func(b *broken) { b.change = writesAlways }},
 	{"a document loses a change", func(b *broken) { b.change = readsThenWrites }},
 	{"a record is forgotten too early", func(b *broken) { b.get = forgetsEarly }},
@@ -45,6 +48,7 @@ type broken struct {
 	get     func(context.Context, deviceauth.Backend, deviceauth.ID) (*deviceauth.Grant, error)
 	byCode  func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error)
 	byOwner func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error)
+	list    func(context.Context, deviceauth.Backend, string, int) ([]*deviceauth.Grant, string, error)
 	change  func(context.Context, deviceauth.Backend, string, func([]byte) ([]byte, error)) error
 }
 
@@ -83,6 +87,13 @@ func (b *broken) ByOwner(ctx context.Context, subject string) ([]*deviceauth.Gra
 		return b.byOwner(ctx, b.Backend, subject)
 	}
 	return b.Backend.ByOwner(ctx, subject)
+}
+
+func (b *broken) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
+	if b.list != nil {
+		return b.list(ctx, b.Backend, after, limit)
+	}
+	return b.Backend.List(ctx, after, limit)
 }
 
 func (b *broken) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
@@ -199,6 +210,30 @@ func knowsNoSessions(ctx context.Context, s deviceauth.Backend, owner string) ([
 		return nil, nil
 	}
 	return s.ByOwner(ctx, owner)
+}
+
+func skipsTheLast(ctx context.Context, s deviceauth.Backend, after string, limit int) ([]*deviceauth.Grant, string, error) {
+	list, next, err := s.List(ctx, after, limit)
+	if next != "" && len(list) > 0 {
+		list = list[:len(list)-1]
+	}
+	return list, next, err
+}
+
+func repeatsTheFirst(ctx context.Context, s deviceauth.Backend, after string, limit int) ([]*deviceauth.Grant, string, error) {
+	list, next, err := s.List(ctx, after, limit)
+	if len(list) > 0 {
+		list = append(list, list[0])
+	}
+	return list, next, err
+}
+
+func forgivesNonsense(ctx context.Context, s deviceauth.Backend, after string, limit int) ([]*deviceauth.Grant, string, error) {
+	list, next, err := s.List(ctx, after, limit)
+	if errors.Is(err, deviceauth.ErrCursor) {
+		return s.List(ctx, "", limit)
+	}
+	return list, next, err
 }
 
 func writesAlways(ctx context.Context, s deviceauth.Backend, name string, change func([]byte) ([]byte, error)) error {

@@ -1,0 +1,46 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// List implements [deviceauth.Store], in the order of the ids. A page costs
+// what is in it, however many grants there are.
+func (s *Store) List(ctx context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
+	var last deviceauth.ID
+	if after != "" {
+		if last, err = deviceauth.ParseID(after); err != nil {
+			return nil, "", deviceauth.ErrCursor
+		}
+	}
+	limit = max(limit, 1)
+	err = s.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true, PrefetchSize: min(limit, 100)})
+		defer it.Close()
+		for it.Seek(grantKey(last)); it.Valid() && len(list) < limit && ctx.Err() == nil; it.Next() {
+			if after != "" && bytes.Equal(it.Item().Key(), grantKey(last)) {
+				continue
+			}
+			g := new(deviceauth.Grant)
+			if err := it.Item().Value(func(value []byte) error { return json.Unmarshal(value, g) }); err != nil {
+				return fmt.Errorf("decoding a grant: %w", err)
+			}
+			list = append(list, g)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(list) == limit {
+		next = list[limit-1].ID.String()
+	}
+	return list, next, nil
+}

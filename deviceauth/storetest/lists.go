@@ -1,0 +1,101 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// The checks of listing all grants.
+
+// listed is how many grants are listed, in pages of few.
+const (
+	listed   = 30
+	pageSize = 4
+)
+
+func everyGrantIsListed(ctx context.Context, s deviceauth.Backend) error {
+	want := map[deviceauth.ID]*deviceauth.Grant{}
+	for i := range listed {
+		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFG%03d", i)))
+		if err := s.Create(ctx, g); err != nil {
+			return err
+		}
+		if i%3 == 0 {
+			if err := s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error {
+				err := approve(person("work|1"))(stored)
+				*g = *stored
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		want[g.ID] = g
+	}
+	got, err := pages(ctx, s, func(page int) error { // others come in between
+		return s.Create(ctx, NewGrant(deviceauth.UserCode(fmt.Sprintf("LMNPQ%03d", page))))
+	})
+	if err != nil {
+		return err
+	}
+	for id, g := range want {
+		if got[id] == nil {
+			return fmt.Errorf("%d grants are listed, and %v is not among them", len(got), id)
+		}
+		if err := same(got[id], g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages lists all grants, with something that happens between pages, though not
+// for ever.
+func pages(ctx context.Context, s deviceauth.Backend, between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
+	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
+	for page := range 10_000 { // a server that others use has pages with nothing for us
+		list, next, err := s.List(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		here := map[deviceauth.ID]bool{}
+		for _, g := range list {
+			if here[g.ID] {
+				return nil, fmt.Errorf("%v is twice in a page", g.ID)
+			}
+			all[g.ID], here[g.ID] = g, true
+		}
+		if next == "" {
+			return all, nil
+		}
+		if page < listed {
+			if err := between(page); err != nil {
+				return nil, err
+			}
+		}
+		after = next
+	}
+	return nil, errors.New("the listing never ends")
+}
+
+func emptyStoreListsNothing(ctx context.Context, s deviceauth.Backend) error {
+	all, err := pages(ctx, s, func(int) error { return nil })
+	if err != nil || len(all) > 0 {
+		return fmt.Errorf("an empty store lists %d grants, %v", len(all), err)
+	}
+	return nil
+}
+
+func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Backend) error {
+	if err := s.Create(ctx, NewGrant("BCDFGHJK")); err != nil {
+		return err
+	}
+	for _, after := range []string{"nonsense", " ", "0", "..", "0.0.0", "-1", "g", "\x00", "18446744073709551616", "AAAAAAAAAAAAAAAAAAAAAAA", "0123456789abcdef.0.0", "0123456789abcdef.-1.x"} {
+		if list, next, err := s.List(ctx, after, pageSize); !errors.Is(err, deviceauth.ErrCursor) {
+			return fmt.Errorf("after %q: %d grants, %q, %v; want ErrCursor", after, len(list), next, err)
+		}
+	}
+	return nil
+}
