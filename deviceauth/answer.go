@@ -27,10 +27,13 @@ type InspectRequest struct {
 // and may approve it. A wrong, an expired and a used code are refused in the
 // same words, unknown_code, so that the answer tells a guesser nothing; who
 // typed too many of them is refused with a *[Throttled]. Further refusals:
-// signed_out; not_permitted, for a person outside the allow rules; untyped and
+// signed_out; paused; not_permitted, for a person outside the allow rules; untyped and
 // not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
 	if err := e.welcome(ctx, r.Person); err != nil {
+		return nil, err
+	}
+	if err := e.Connects(ctx); err != nil {
 		return nil, err
 	}
 	now, limits := e.now(), limits(r.Person, r.From)
@@ -96,12 +99,17 @@ type AnswerRequest struct {
 	Reported  bool       // with a no: somebody else had asked the person for a yes
 }
 
-// Answer decides a grant and wakes its device. Refusals: signed_out,
-// not_permitted, not_fresh, decided, and under a network policy other_network
+// Answer decides a grant and wakes its device. Refusals: signed_out, paused for
+// a yes, not_permitted, not_fresh, decided, and under a network policy other_network
 // or unconfirmed; none of them changes the grant.
 func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err := e.welcome(ctx, r.Person); err != nil {
 		return nil, err
+	}
+	if r.Allow {
+		if err := e.Connects(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if r.Allow && e.cfg.Revalidate != nil { // a session may be hours old
 		person, err := e.vouched(ctx, r.Person)

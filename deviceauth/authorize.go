@@ -31,7 +31,8 @@ type Authorization struct {
 const draws = 10
 
 // Authorize begins a grant (RFC 8628 §3.1). Refusals: invalid_client,
-// unauthorized_client, access_denied, invalid_scope, invalid_target, and slow_down (a *[Throttled])
+// unauthorized_client, access_denied, temporarily_unavailable while connecting
+// devices is paused, invalid_scope, invalid_target, and slow_down (a *[Throttled])
 // where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
 	a, err := e.authorize(ctx, r)
@@ -55,6 +56,9 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	}
 	if !client.reaches(r.From) {
 		return nil, Refuse("access_denied", "this client may not ask from this address")
+	}
+	if e.paused(ctx) {
+		return nil, errPaused
 	}
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)

@@ -9,13 +9,15 @@ import (
 
 // An Engine runs the protocol: it reads the clock once per operation, lets the
 // rules decide and the store remember. Its verbs are Authorize, Inspect,
-// Answer, Redeem, Refresh, Revoke and Admit.
+// Answer, Redeem, Refresh, Revoke and Admit; an operator's are Grants, End,
+// Pause and Resume.
 type Engine struct {
 	cfg      Config
 	clients  map[string]*Client
 	scopes   map[string]string
 	refresh  refreshKey
 	admitted *admissions
+	pause    pauseLooks
 	closing  chan struct{}
 	close    sync.Once
 }

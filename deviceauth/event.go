@@ -14,6 +14,8 @@ const (
 	EventRefreshed  = "token_refreshed"   // a device was given new tokens
 	EventReplayed   = "token_replayed"    // a spent code or refresh token ended the grant
 	EventRevoked    = "grant_revoked"     // a grant was ended by a request
+	EventPaused     = "logins_paused"     // the operator stopped connecting devices
+	EventResumed    = "logins_resumed"    // the operator goes on connecting them
 )
 
 // An Event is one line of the audit log. It holds no code and no token.

@@ -77,6 +77,7 @@ const (
 	ReasonBarred    = "barred"     // the person may no longer approve
 	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
 	ReasonSignedOut = "signed_out" // the person signed out at the upstream
+	ReasonOperator  = "operator"   // the operator ended it
 )
 
 // What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
@@ -173,6 +174,15 @@ func (g *Grant) Revoke(now time.Time, reason string) error {
 		g.end(now, reason)
 	}
 	return nil
+}
+
+// Withdraw ends a grant wherever in its life it is: one that waits is denied,
+// and one that has ended stays as it is.
+func (g *Grant) Withdraw(now time.Time, reason string) error {
+	if g.Open(now) {
+		return g.Deny(now, reason)
+	}
+	return g.Revoke(now, reason)
 }
 
 func (g *Grant) enter(s State) {

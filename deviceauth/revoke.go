@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // A RevokeRequest is a client giving a token back (RFC 7009 §2.1).
@@ -43,13 +44,21 @@ func anybodys(*Grant) error { return nil }
 // end revokes a grant, where owned does not refuse. One that has ended stays
 // as it is.
 func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Grant) error) error {
-	now, ended := e.now(), false
-	g, err := e.apply(ctx, id, func(g *Grant) error {
+	_, err := e.finish(ctx, id, func(g *Grant, now time.Time) error {
 		if err := owned(g); err != nil {
 			return err
 		}
+		return g.Revoke(now, reason)
+	})
+	return err
+}
+
+// finish runs a step that ends a grant, and tells whoever waits for that.
+func (e *Engine) finish(ctx context.Context, id ID, step func(*Grant, time.Time) error) (*Grant, error) {
+	now, ended := e.now(), false
+	g, err := e.apply(ctx, id, func(g *Grant) error {
 		before := g.State
-		err := g.Revoke(now, reason)
+		err := step(g, now)
 		ended = g.State != before
 		return err
 	})
@@ -57,7 +66,7 @@ func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Gran
 		e.cfg.Live.wake(id)
 		e.tell(EventRevoked, g, g.Person)
 	}
-	return err
+	return g, err
 }
 
 // grantOf reads the grant's id out of a token of ours, whatever became of it:

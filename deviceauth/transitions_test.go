@@ -96,6 +96,7 @@ var events = []struct {
 		return g.Rotate(noon, r)
 	}},
 	{"another client refreshes", func(g *Grant) error { r := rotation(current); r.ClientID = "printer"; return g.Rotate(noon, r) }},
+	{"the operator ends it", func(g *Grant) error { return g.Withdraw(noon, ReasonOperator) }},
 	{"the device or a person revokes", func(g *Grant) error { return g.Revoke(noon, ReasonRevoked) }},
 }
 

@@ -26,6 +26,9 @@ func (h *Handler) codePage(r *http.Request) (*answer, error) {
 		}
 		return redirect(h.cfg.Paths.Device).cookies(cookies...), nil
 	}
+	if err := h.cfg.Engine.Connects(r.Context()); err != nil {
+		return nil, err
+	}
 	f := h.flow(r)
 	if !f.Linked {
 		f.Code = "" // typed before, for another device
@@ -68,6 +71,9 @@ func printable(code string) string {
 // It looks nothing up, because nobody may have signed in yet.
 func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 	if err := h.form(r); err != nil {
+		return nil, err
+	}
+	if err := h.cfg.Engine.Connects(r.Context()); err != nil {
 		return nil, err
 	}
 	code := printable(r.PostFormValue("user_code"))

@@ -215,6 +215,9 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 		body.Interval = wholeSeconds(hurried.Interval)
 	}
 	a := jsonAnswer(status, body)
+	if status == http.StatusServiceUnavailable {
+		a.set("Retry-After", retryPaused)
+	}
 	var throttled *deviceauth.Throttled
 	if errors.As(err, &throttled) {
 		a.status = http.StatusTooManyRequests
@@ -246,6 +249,8 @@ func (h *Handler) faultAnswer(r *http.Request, err error) *answer {
 // retryAfter, in seconds, is about what a store takes to come back.
 const retryAfter = "5"
 
+var retryPaused = strconv.Itoa(wholeSeconds(deviceauth.RetryPaused))
+
 func (h *Handler) fault(r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return // the client went away, which is no fault
@@ -260,6 +265,8 @@ func statusOf(err error, refusal *deviceauth.Refusal) int {
 		return http.StatusRequestEntityTooLarge
 	case refusal.Code == "invalid_client":
 		return http.StatusUnauthorized
+	case refusal.Code == "temporarily_unavailable":
+		return http.StatusServiceUnavailable
 	case errors.As(err, &denied):
 		return http.StatusForbidden
 	}

@@ -48,6 +48,7 @@ var notices = map[string]notice{
 	"not_permitted":      {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"decided":            {http.StatusConflict, "way.code", "", false},
 	"other_network":      {http.StatusForbidden, "way.code", "", false},
+	"paused":             {http.StatusServiceUnavailable, "way.devices", "/connections", false},
 	"not_connected":      {http.StatusNotFound, "way.devices", "/connections", false},
 	"foreign":            {http.StatusForbidden, "way.code", "", false},
 	"stale":              {http.StatusForbidden, "way.again", "", false},
@@ -124,6 +125,8 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 	switch code {
 	case "signed_out":
 		a.cookies(h.drop(r, sessionCookie, 0)...)
+	case "paused":
+		a.set("Retry-After", retryPaused)
 	case "unknown_code":
 		a.cookies(h.drop(r, flowCookie, 0)...)
 	}

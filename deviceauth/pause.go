@@ -1,0 +1,160 @@
+package deviceauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A Pause is an operator's word that no device is to be connected for now.
+// What is connected goes on. It is kept in the vault, so that it outlives
+// restarts and holds for every gateway.
+type Pause struct {
+	Since time.Time `json:"since,omitzero"` // zero: nothing is paused
+	By    string    `json:"by,omitempty"`   // who said so
+	Note  string    `json:"note,omitempty"` // why, for other operators
+}
+
+// On reports whether connecting devices is paused.
+func (p Pause) On() bool { return !p.Since.IsZero() }
+
+const pauseDocument = "paused"
+
+// RetryPaused is when who was turned away by a pause might ask again. Nobody
+// knows how long one takes.
+const RetryPaused = 30 * time.Second
+
+var (
+	errPaused      = Refuse("temporarily_unavailable", "the operator has paused connecting devices; devices that are connected go on; try again later")
+	errPausedPages = Refuse("paused", "the operator has paused connecting devices") // for people
+)
+
+// Pause stops connecting devices: no code is given out, nobody can say yes, and
+// a code that waits for a yes is not answered for. Other gateways follow within
+// seconds. Pausing what is paused already changes who and why.
+func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
+	now := e.now()
+	before, after, err := e.changePause(ctx, func(old Pause) Pause {
+		next := Pause{old.Since, by, note}
+		orDefault(&next.Since, now)
+		return next
+	})
+	if err == nil && !before.On() {
+		e.tell(EventPaused, nil, nil)
+	}
+	return after, err
+}
+
+// Resume connects devices again.
+func (e *Engine) Resume(ctx context.Context) error {
+	before, _, err := e.changePause(ctx, func(Pause) Pause { return Pause{} })
+	if err == nil && before.On() {
+		e.tell(EventResumed, nil, nil)
+	}
+	return err
+}
+
+// Paused returns what the vault says now.
+func (e *Engine) Paused(ctx context.Context) (Pause, error) {
+	_, now, err := e.changePause(ctx, func(old Pause) Pause { return old })
+	return now, err
+}
+
+func (e *Engine) changePause(ctx context.Context, change func(Pause) Pause) (before, after Pause, err error) {
+	if e.cfg.Vault == nil {
+		return before, after, errors.New("there is no vault to remember a pause")
+	}
+	err = e.cfg.Vault.Change(ctx, pauseDocument, func(old []byte) ([]byte, error) {
+		before = Pause{}
+		if old != nil {
+			if err := json.Unmarshal(old, &before); err != nil {
+				return nil, fmt.Errorf("reading whether connecting devices is paused: %w", err)
+			}
+		}
+		if after = change(before); after == before {
+			return old, nil
+		}
+		return json.Marshal(after)
+	})
+	if err == nil && after != before {
+		e.pause.forget()
+	}
+	return before, after, err
+}
+
+// Connects refuses with paused while connecting devices is paused: for the
+// pages, before a person has gone all the way for nothing.
+func (e *Engine) Connects(ctx context.Context) error {
+	if e.paused(ctx) {
+		return errPausedPages
+	}
+	return nil
+}
+
+// pauseKnown is how long a gateway goes by what it read.
+const pauseKnown = 2 * time.Second
+
+// pauseLooks remembers the last look into the vault. Whoever comes while
+// somebody looks waits for that, so that one look serves all.
+type pauseLooks struct {
+	mu   sync.Mutex
+	last *pauseLook
+}
+
+type pauseLook struct {
+	began time.Time
+	done  chan struct{}
+	on    bool // what it found; read after done
+}
+
+// paused reports whether connecting devices is paused. Where the vault cannot
+// be asked, what was known last holds: a code is neither given out nor approved
+// without the store, either.
+func (e *Engine) paused(ctx context.Context) bool {
+	if e.cfg.Vault == nil {
+		return false
+	}
+	look, before := e.pause.look(time.Now())
+	if before != nil {
+		now, err := e.Paused(context.WithoutCancel(ctx)) // others wait for it
+		look.on = now.On() || err != nil && before.on
+		close(look.done)
+	}
+	<-look.done // as long as the vault is patient
+	return look.on
+}
+
+// look returns the last look, or a new one with the one before it: the caller
+// is to look.
+func (p *pauseLooks) look(now time.Time) (look, before *pauseLook) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before = p.last
+	if before == nil {
+		before = &pauseLook{}
+	} else if before.fresh(now) {
+		return before, nil
+	}
+	p.last = &pauseLook{began: now, done: make(chan struct{})}
+	return p.last, before
+}
+
+// fresh reports whether a look is under way or not long ago.
+func (l *pauseLook) fresh(now time.Time) bool {
+	select {
+	case <-l.done:
+		return now.Sub(l.began) < pauseKnown
+	default:
+		return true
+	}
+}
+
+// forget has the next one look again, after a change of our own.
+func (p *pauseLooks) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = nil
+}
