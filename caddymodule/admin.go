@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // Admin serves the routes under /device_login/ of Caddy's admin endpoint,
@@ -36,34 +38,53 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 // Routes implements caddy.AdminRouter.
 func (a *Admin) Routes() []caddy.AdminRoute {
 	route := func(method, path string, do func(*server, *http.Request) (any, error)) caddy.AdminRoute {
-		return caddy.AdminRoute{Pattern: adminPath + path, Handler: a.handler(method, do)}
+		return caddy.AdminRoute{Pattern: method + " " + adminPath + path, Handler: a.handler(do)}
 	}
 	return []caddy.AdminRoute{
+		route(http.MethodGet, "grants", listGrants),
+		route(http.MethodGet, "grants/{id}", showGrant),
+		route(http.MethodDelete, "grants/{id}", endGrant),
+		route(http.MethodGet, "clients", a.listClients),
+		route(http.MethodGet, "paused", showPause),
+		route(http.MethodPost, "pause", pause),
+		route(http.MethodPost, "resume", resume),
 		route(http.MethodGet, "keys", listKeys),
 		route(http.MethodPost, "keys/rotate", rotateKeys),
-		{Pattern: adminPath + "backup", Handler: a.serving(http.MethodGet, backup)},
+		{Pattern: http.MethodGet + " " + adminPath + "backup", Handler: a.serving(backup)},
 	}
 }
 
 // handler answers with JSON.
-func (a *Admin) handler(method string, do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
-	return a.serving(method, func(s *server, w http.ResponseWriter, r *http.Request) error {
+func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
+	return a.serving(func(s *server, w http.ResponseWriter, r *http.Request) error {
 		answer, err := do(s, r)
 		if err != nil {
-			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+			return apiError(err)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		return json.NewEncoder(w).Encode(answer)
 	})
 }
 
-// serving wraps what a route does: its method, and the wait for the app.
-func (a *Admin) serving(method string, do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
+// apiError says whose fault it is: a refusal's words are for whoever asked, and
+// any other error is a store that is away.
+func apiError(err error) error {
+	var said caddy.APIError
+	refusal := deviceauth.Refused(err)
+	switch {
+	case errors.As(err, &said):
+		return said
+	case refusal != nil:
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(refusal.Description)}
+	case errors.Is(err, deviceauth.ErrNotFound):
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there is no such grant, or it has been forgotten since")}
+	}
+	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+}
+
+// serving wraps what a route does in the wait for the app.
+func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method != method {
-			w.Header().Set("Allow", method)
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("want %s", method)}
-		}
 		if a.app == nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("this Caddy has no device_login")}
 		}

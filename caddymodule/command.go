@@ -19,11 +19,25 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "device-auth",
-		Usage: "keys [list|rotate] | backup <file> | restore <file> | rekey",
+		Usage: "grants [list|show|revoke] | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey",
 		Short: "Looks after the device login of a running Caddy",
 		Long: `
 Talks to the admin endpoint of a running Caddy with a device_login:
 
+	caddy device-auth grants list   shows who asks, is connected, or was; of one
+	                                --client, --person or --state, or --all
+	caddy device-auth grants show ID
+	                                shows all there is to see of one
+	caddy device-auth grants revoke ID...
+	                                ends them; with --person or --client all of
+	                                theirs, after asking unless --yes is there.
+	                                Also as device-auth revoke
+	caddy device-auth clients list  shows the clients, without their secrets
+	caddy device-auth pause         stops connecting devices, and says so to them
+	                                and to people; what is connected goes on.
+	                                --note says why, to other operators
+	caddy device-auth resume        connects them again
+	caddy device-auth paused        says which of the two is the case
 	caddy device-auth keys list     shows the signing keys
 	caddy device-auth keys rotate   begins a new signing key now; it signs when
 	                                it has been published for ten minutes
@@ -47,6 +61,11 @@ And without a running Caddy, to the directory of a badger store:
 				&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
 				&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
 			)
+			w := &wanted{}
+			revoke := revokeCommand(c, w)
+			w.flags(revoke.Flags())
+			cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
+			cmd.AddCommand(pauseCommands(c)...)
 			cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand())
 		},
 	})

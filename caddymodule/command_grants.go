@@ -1,0 +1,220 @@
+package caddymodule
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// The commands that look at grants, and end them.
+
+// wanted says which grants a command is about.
+type wanted struct {
+	client, person, state string
+	limit                 int
+	all, yes              bool
+}
+
+func (w *wanted) flags(to *pflag.FlagSet) {
+	to.StringVar(&w.client, "client", "", "Only grants of this client")
+	to.StringVar(&w.person, "person", "", "Only grants of this person: a subject, or a user")
+	to.StringVar(&w.state, "state", "", "Only grants that are: pending, approved, connected, denied, revoked, expired, live or ended")
+}
+
+func grantsCommand(c *adminClient) *cobra.Command {
+	w := &wanted{}
+	list := func(*cobra.Command, []string) error { return c.listGrants(w) }
+	cmd := &cobra.Command{Use: "grants", Short: "The grants: devices that ask, are connected, or were", Args: cobra.NoArgs, RunE: list}
+	w.flags(cmd.PersistentFlags())
+	cmd.PersistentFlags().IntVar(&w.limit, "limit", defaultLimit, "How many to list")
+	cmd.PersistentFlags().BoolVar(&w.all, "all", false, "List all of them, page by page")
+	cmd.AddCommand(
+		&cobra.Command{Use: "list", Short: "Lists grants", Args: cobra.NoArgs, RunE: list},
+		&cobra.Command{Use: "show <id>", Short: "Shows a grant; an id that begins with a dash comes after --", Args: cobra.ExactArgs(1), RunE: c.showGrant},
+		revokeCommand(c, w),
+	)
+	return cmd
+}
+
+// revokeCommand stands by itself, too.
+func revokeCommand(c *adminClient, w *wanted) *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke [<id>...]", Short: "Ends grants; an id that begins with a dash comes after --", RunE: func(_ *cobra.Command, ids []string) error {
+		return c.revoke(w, ids)
+	}}
+	cmd.Flags().BoolVar(&w.yes, "yes", false, "Do not ask")
+	return cmd
+}
+
+// listGrants prints page by page, with --json one document for each: there may
+// be millions.
+func (c *adminClient) listGrants(w *wanted) error {
+	if w.limit < 1 {
+		return fmt.Errorf("--limit %d: want a number above 0", w.limit)
+	}
+	head := true
+	left, err := c.pages(w, func(page grantsView) error {
+		if c.json {
+			return json.NewEncoder(c.out).Encode(page)
+		}
+		err := printGrants(c.out, page.Grants, head)
+		head = head && len(page.Grants) == 0
+		return err
+	})
+	if err == nil && left {
+		fmt.Fprintln(os.Stderr, "There may be more: see --limit and --all.")
+	}
+	return err
+}
+
+// pages asks until there are enough. A page of the admin endpoint may have less
+// than was asked for, while there are more.
+func (c *adminClient) pages(w *wanted, do func(grantsView) error) (left bool, err error) {
+	decoding := *c
+	decoding.json = false
+	for count, after := 0, ""; ; {
+		limit := maxLimit
+		if !w.all {
+			limit = min(limit, w.limit-count)
+		}
+		asked := url.Values{"limit": {strconv.Itoa(limit)}}
+		for name, value := range map[string]string{"client": w.client, "person": w.person, "state": w.state, "after": after} {
+			if value != "" {
+				asked.Set(name, value)
+			}
+		}
+		var page grantsView
+		if err := decoding.call(http.MethodGet, "grants?"+asked.Encode(), &page); err != nil {
+			return false, err
+		}
+		if err := do(page); err != nil {
+			return false, err
+		}
+		count, after = count+len(page.Grants), page.Next
+		if after == "" || !w.all && count >= w.limit {
+			return after != "", nil
+		}
+	}
+}
+
+func printGrants(to io.Writer, list []grantView, head bool) error {
+	table := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
+	if head {
+		fmt.Fprintln(table, "GRANT\tSTATE\tCLIENT\tPERSON\tFROM\tCREATED\tLAST USED")
+	}
+	for _, g := range list {
+		person, from := "", ""
+		if g.Person != nil {
+			person = deviceauth.Plain(cmp.Or(g.Person.User, g.Person.Subject))
+		}
+		if g.From.IsValid() {
+			from = g.From.String()
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.State, g.Client, person, from, when(g.Created), when(g.Used))
+	}
+	return table.Flush()
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+func (c *adminClient) showGrant(_ *cobra.Command, args []string) error {
+	var g grantView
+	if err := c.call(http.MethodGet, "grants/"+url.PathEscape(args[0]), &g); err != nil || c.json {
+		return err
+	}
+	var p personView
+	if g.Person != nil {
+		p = *g.Person
+	}
+	from := ""
+	if g.From.IsValid() {
+		from = g.From.String()
+	}
+	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+	for _, line := range [][2]string{
+		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
+		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
+		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")}, {"from", from},
+		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
+		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(table, "%s\t%s\n", line[0], deviceauth.Plain(line[1]))
+		}
+	}
+	return table.Flush()
+}
+
+// revoke ends the grants with some ids, or all of a person's or client's.
+func (c *adminClient) revoke(w *wanted, ids []string) error {
+	many := w.client != "" || w.person != ""
+	if many == (len(ids) > 0) {
+		return errors.New("want ids of grants, or --person or --client for all of theirs")
+	}
+	if many {
+		var err error
+		if ids, err = c.find(*w); err != nil {
+			return err
+		}
+	}
+	var all error
+	for _, id := range ids {
+		var g grantView
+		err := c.call(http.MethodDelete, "grants/"+url.PathEscape(id), &g)
+		if err == nil && !c.json {
+			fmt.Fprintln(c.out, g.ID, g.State)
+		}
+		all = errors.Join(all, err) // the others are to end all the same
+	}
+	return all
+}
+
+// find shows the grants that are to end, and asks.
+func (c *adminClient) find(w wanted) (ids []string, err error) {
+	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
+	head := true
+	_, err = c.pages(&w, func(page grantsView) error {
+		for _, g := range page.Grants {
+			ids = append(ids, g.ID.String())
+		}
+		err := printGrants(os.Stderr, page.Grants, head)
+		head = head && len(page.Grants) == 0
+		return err
+	})
+	if err != nil || len(ids) == 0 || w.yes {
+		return ids, err
+	}
+	return ids, confirm(fmt.Sprintf("End %d grants?", len(ids)))
+}
+
+// confirm asks whoever sits at the terminal.
+func confirm(question string) error {
+	if info, err := os.Stdin.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return errors.New("nobody is there to be asked: want --yes")
+	}
+	fmt.Fprint(os.Stderr, question+" [y/N] ")
+	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was ended")
+	}
+	return nil
+}

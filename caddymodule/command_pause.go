@@ -1,0 +1,89 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/user"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// The commands about clients, and about the pause.
+
+func clientsCommand(c *adminClient) *cobra.Command {
+	list := func(*cobra.Command, []string) error { return c.listClients() }
+	cmd := &cobra.Command{Use: "clients", Short: "The kinds of devices that may ask", Args: cobra.NoArgs, RunE: list}
+	cmd.AddCommand(&cobra.Command{Use: "list", Short: "Lists the clients", Args: cobra.NoArgs, RunE: list})
+	return cmd
+}
+
+func (c *adminClient) listClients() error {
+	var list []clientView
+	if err := c.call(http.MethodGet, "clients", &list); err != nil || c.json {
+		return err
+	}
+	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "CLIENT\tNAME\tMAKER\tKIND\tSCOPES")
+	for _, v := range list {
+		kind := "confidential"
+		if v.Public {
+			kind = "public"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", v.ID, deviceauth.Plain(v.Name), deviceauth.Plain(v.Maker), kind, strings.Join(v.Scopes, " "))
+	}
+	return table.Flush()
+}
+
+func pauseCommands(c *adminClient) []*cobra.Command {
+	note := ""
+	pause := &cobra.Command{Use: "pause", Short: "Stops connecting devices; what is connected goes on", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		return c.pause(http.MethodPost, "pause?"+url.Values{"note": {note}, "by": {operator()}}.Encode())
+	}}
+	pause.Flags().StringVar(&note, "note", "", "Why, for other operators; no device and no person is told")
+	resume := &cobra.Command{Use: "resume", Short: "Connects devices again", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		return c.pause(http.MethodPost, "resume")
+	}}
+	paused := &cobra.Command{Use: "paused", Short: "Says whether connecting devices is paused", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		return c.pause(http.MethodGet, "paused")
+	}}
+	return []*cobra.Command{pause, resume, paused}
+}
+
+// pause prints what a route of the admin endpoint says of the pause.
+func (c *adminClient) pause(method, route string) error {
+	var p pauseView
+	if err := c.call(method, route, &p); err != nil || c.json {
+		return err
+	}
+	if !p.Paused {
+		fmt.Fprintln(c.out, "Devices can be connected.")
+		return nil
+	}
+	fmt.Fprintf(c.out, "Connecting devices is paused since %s", when(p.Since))
+	if p.By != "" {
+		fmt.Fprintf(c.out, ", by %s", deviceauth.Plain(p.By))
+	}
+	if p.Note != "" {
+		fmt.Fprintf(c.out, ": %s", deviceauth.Plain(p.Note))
+	}
+	fmt.Fprintln(c.out)
+	return nil
+}
+
+// operator is who runs the command, for other operators to read.
+func operator() string {
+	name := "somebody"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
