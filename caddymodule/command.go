@@ -18,10 +18,15 @@ import (
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "device-auth",
-		Usage: "grants [list|show|revoke] | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey",
-		Short: "Looks after the device login of a running Caddy",
-		Long: `
+		Name:      "device-auth",
+		Usage:     "grants [list|show|revoke] | revoke | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey",
+		Short:     "Looks after the device login of a running Caddy",
+		Long:      deviceAuthHelp,
+		CobraFunc: deviceAuth,
+	})
+}
+
+const deviceAuthHelp = `
 Talks to the admin endpoint of a running Caddy with a device_login:
 
 	caddy device-auth grants list   shows who asks, is connected, or was; of one
@@ -49,26 +54,25 @@ And without a running Caddy, to the directory of a badger store:
 	caddy device-auth restore FILE  makes a new store of a backup. Every device
 	                                must be connected anew, unless --keep-grants
 	                                says that none was cut off since the backup
-	caddy device-auth rekey         changes the encryption key`,
-		CobraFunc: func(cmd *cobra.Command) {
-			c := &adminClient{out: os.Stdout}
-			cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: of the configuration)")
-			cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "", "The configuration file")
-			cmd.PersistentFlags().StringVarP(&c.adapter, "adapter", "a", "", "The name of the config adapter")
-			cmd.PersistentFlags().BoolVar(&c.json, "json", false, "Print JSON")
-			keys := &cobra.Command{Use: "keys", Short: "The signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")}
-			keys.AddCommand(
-				&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
-				&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
-			)
-			w := &wanted{}
-			revoke := revokeCommand(c, w)
-			w.flags(revoke.Flags())
-			cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
-			cmd.AddCommand(pauseCommands(c)...)
-			cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand())
-		},
-	})
+	caddy device-auth rekey         changes the encryption key`
+
+func deviceAuth(cmd *cobra.Command) {
+	c := &adminClient{out: os.Stdout}
+	cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: of the configuration)")
+	cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "", "The configuration file")
+	cmd.PersistentFlags().StringVarP(&c.adapter, "adapter", "a", "", "The name of the config adapter")
+	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "Print JSON")
+	keys := &cobra.Command{Use: "keys", Short: "The signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")}
+	keys.AddCommand(
+		&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
+		&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
+	)
+	w := &wanted{}
+	revoke := revokeCommand(c, w)
+	w.flags(revoke.Flags())
+	cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
+	cmd.AddCommand(pauseCommands(c)...)
+	cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand())
 }
 
 // adminClient is one run of device-auth.

@@ -119,12 +119,16 @@ func (e *Engine) paused(ctx context.Context) bool {
 	}
 	look, before := e.pause.look(time.Now())
 	if before != nil {
-		now, err := e.Paused(context.WithoutCancel(ctx)) // others wait for it
-		look.on = now.On() || err != nil && before.on
-		close(look.done)
+		e.lookAtPause(ctx, look, before)
 	}
 	<-look.done // as long as the vault is patient
 	return look.on
+}
+
+func (e *Engine) lookAtPause(ctx context.Context, look, before *pauseLook) {
+	defer close(look.done)
+	now, err := e.Paused(context.WithoutCancel(ctx)) // others wait for it, too
+	look.on = now.On() || err != nil && before.on
 }
 
 // look returns the last look, or a new one with the one before it: the caller

@@ -17,22 +17,9 @@ const (
 )
 
 func everyGrantIsListed(ctx context.Context, s deviceauth.Backend) error {
-	want := map[deviceauth.ID]*deviceauth.Grant{}
-	for i := range listed {
-		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFG%03d", i)))
-		if err := s.Create(ctx, g); err != nil {
-			return err
-		}
-		if i%3 == 0 {
-			if err := s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error {
-				err := approve(person("work|1"))(stored)
-				*g = *stored
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-		want[g.ID] = g
+	want, err := several(ctx, s)
+	if err != nil {
+		return err
 	}
 	got, err := pages(ctx, s, func(page int) error { // others come in between
 		return s.Create(ctx, NewGrant(deviceauth.UserCode(fmt.Sprintf("LMNPQ%03d", page))))
@@ -49,6 +36,29 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Backend) error {
 		}
 	}
 	return nil
+}
+
+// several creates grants in different states.
+func several(ctx context.Context, s deviceauth.Backend) (map[deviceauth.ID]*deviceauth.Grant, error) {
+	all := map[deviceauth.ID]*deviceauth.Grant{}
+	for i := range listed {
+		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFG%03d", i)))
+		if err := s.Create(ctx, g); err != nil {
+			return nil, err
+		}
+		if i%3 == 0 {
+			approved := func(stored *deviceauth.Grant) error {
+				err := approve(person("work|1"))(stored)
+				*g = *stored
+				return err
+			}
+			if err := s.Update(ctx, g.ID, approved); err != nil {
+				return nil, err
+			}
+		}
+		all[g.ID] = g
+	}
+	return all, nil
 }
 
 // pages lists all grants, with something that happens between pages, though not
