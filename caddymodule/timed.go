@@ -38,6 +38,12 @@ func (t timed) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, 
 	return t.Backend.ByOwner(ctx, owner)
 }
 
+// List implements [deviceauth.Store].
+func (t timed) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
+	defer took("list", time.Now())
+	return t.Backend.List(ctx, after, limit)
+}
+
 // Update implements [deviceauth.Store].
 func (t timed) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	defer took("update", time.Now())

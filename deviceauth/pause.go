@@ -32,9 +32,9 @@ var (
 	errPausedPages = Refuse("paused", "the operator has paused connecting devices") // for people
 )
 
-// Pause stops connecting devices: no code is given out, nobody can say yes, and
-// a code that waits for a yes is not answered for. Other gateways follow within
-// seconds. Pausing what is paused already changes who and why.
+// Pause stops connecting devices: no code is given out, and nobody can say yes.
+// A device with a code waits on, since most give up at any error. Other gateways
+// follow within seconds. Pausing what is paused already changes who and why.
 func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 	now := e.now()
 	before, after, err := e.changePause(ctx, func(old Pause) Pause {
@@ -43,7 +43,7 @@ func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 		return next
 	})
 	if err == nil && !before.On() {
-		e.tell(EventPaused, nil, nil)
+		e.report(Event{Name: EventPaused, Reason: note})
 	}
 	return after, err
 }

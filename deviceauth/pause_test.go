@@ -31,13 +31,13 @@ func TestPauseStopsNewDevicesAndNoOthers(t *testing.T) {
 		_, err = w.Authorize(w.Context(), deviceauth.AuthorizeRequest{})
 		w.wants("invalid_client", err)
 		_, err = w.poll(pending)
-		w.wants("temporarily_unavailable", err)
+		w.wants("authorization_pending", err)
 		_, err = w.inspect(alice, pending.UserCode)
 		w.wants("paused", err)
 		w.wants("paused", w.Connects(w.Context()))
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("paused", err)
-		if !slices.Equal(w.events, []string{deviceauth.EventPaused}) {
+		if !slices.Equal(w.events, []string{deviceauth.EventPaused, deviceauth.EventTurnedAway, deviceauth.EventTurnedAway}) {
 			w.Errorf("told: %q", w.events)
 		}
 

@@ -16,8 +16,7 @@ type RedeemRequest struct {
 // Redeem answers a poll. One that finds its grant pending is held until a
 // person decides, or for the configured wait. Refusals: invalid_client,
 // invalid_grant, authorization_pending, slow_down (a *[Hurried]),
-// access_denied, expired_token; and temporarily_unavailable for one that is
-// pending while connecting devices is paused.
+// access_denied, expired_token.
 func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	tokens, err := e.redeem(ctx, r)
 	if e.cfg.Polls != nil {
@@ -48,13 +47,10 @@ func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	}
 	p := &poll{e: e, client: client, code: code, method: r.Client.Method, nulls: r.Nulls}
 	tokens, err := p.answer(ctx)
-	if !errors.Is(err, errPending) {
-		return tokens, err
+	if errors.Is(err, errPending) {
+		return p.pending(ctx)
 	}
-	if e.paused(ctx) {
-		return nil, errPaused // nobody can say yes
-	}
-	return p.pending(ctx)
+	return tokens, err
 }
 
 // withdrawn tells a device whose client was taken out of the configuration

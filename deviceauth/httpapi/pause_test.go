@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -16,12 +15,12 @@ func TestPauseIsToldToDevicesAndPeople(t *testing.T) {
 	if _, err := b.engine.Pause(t.Context(), "root", "a secret reason"); err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range []*httptest.ResponseRecorder{b.post("/oauth2/device_authorization", form, "client_id=tv"), b.poll(code)} {
-		if text := w.Body.String(); w.Header().Get("Retry-After") != "30" || !strings.Contains(text, "paused") || strings.Contains(text, "reason") {
-			t.Errorf("Retry-After %q: %s", w.Header().Get("Retry-After"), text)
-		}
-		refuses(t, w, 503, "temporarily_unavailable")
+	w := b.post("/oauth2/device_authorization", form, "client_id=tv")
+	if text := w.Body.String(); w.Header().Get("Retry-After") != "30" || !strings.Contains(text, "paused") || strings.Contains(text, "reason") {
+		t.Errorf("Retry-After %q: %s", w.Header().Get("Retry-After"), text)
 	}
+	refuses(t, w, 503, "temporarily_unavailable")
+	refuses(t, b.poll(code), 400, "authorization_pending")
 	for _, visit := range []func(){
 		func() { b.open("/device") },
 		func() { b.open("/device?user_code=BBBB-BBBB") },
