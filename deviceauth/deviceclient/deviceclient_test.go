@@ -92,6 +92,11 @@ func TestDiscoveryRefuses(t *testing.T) {
 			m["token_endpoint"] = "http://evil.example/t"
 			return m
 		}, "is not https"},
+		{"a revocation endpoint without TLS", func(issuer string) any {
+			m := metadata(issuer)
+			m["revocation_endpoint"] = "http://evil.example/r"
+			return m
+		}, "is not https"},
 		{"no JSON", func(string) any { return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) } }, wellKnown},
 		{"nothing", func(string) any { return http.NotFound }, "404"},
 	}
@@ -113,6 +118,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 }
 
 func TestLoginEnds(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, answer string
 		status       int

@@ -1,7 +1,8 @@
 // Package deviceclient plays the device: it finds the authorization server of
-// an API, asks for a code, waits for a person and has the tokens. It serves the
-// command `caddy device-login` and works against any server of RFC 8628; it
-// decides nothing and keeps nothing.
+// an API, asks for a code, waits for a person and has the tokens, and keeps
+// them in a [Folder] between runs where it is told to. It serves the command
+// `caddy device-login` and works against any server of RFC 8628; who may have a
+// token is not decided here.
 package deviceclient
 
 import (
@@ -21,6 +22,9 @@ type Server struct {
 	Issuer              string `json:"issuer"`
 	DeviceAuthorization string `json:"device_authorization_endpoint"`
 	Token               string `json:"token_endpoint"`
+	Revocation          string `json:"revocation_endpoint"` // may be empty
+
+	API string `json:"-"` // the origin of the API that it was found from
 }
 
 // maxMetadata is far above any metadata document.
@@ -41,6 +45,7 @@ func Discover(ctx context.Context, c *http.Client, address string) (Server, erro
 	if serverErr != nil {
 		return Server{}, errors.Join(fmt.Errorf("no authorization server found for %s", address), err, serverErr)
 	}
+	server.API = api.Scheme + "://" + api.Host
 	return server, nil
 }
 
@@ -90,9 +95,12 @@ func (s Server) check(issuer string) error {
 	if strings.TrimSuffix(s.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
 		return fmt.Errorf("the metadata of %s says that it is %q", issuer, s.Issuer)
 	}
-	for name, endpoint := range map[string]string{"device_authorization_endpoint": s.DeviceAuthorization, "token_endpoint": s.Token} {
+	for name, endpoint := range map[string]string{
+		"device_authorization_endpoint": s.DeviceAuthorization, "token_endpoint": s.Token, "revocation_endpoint": s.Revocation,
+	} {
 		u, err := url.Parse(endpoint)
 		switch {
+		case endpoint == "" && name == "revocation_endpoint":
 		case endpoint == "":
 			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
 		case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):

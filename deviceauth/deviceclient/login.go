@@ -1,10 +1,13 @@
 package deviceclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"time"
 
 	"golang.org/x/oauth2"
 )
@@ -23,6 +26,24 @@ type Options struct {
 	Scopes       []string // none: what the client has by default
 	Audience     string   // empty: the server's default
 	Show         func(Prompt)
+	Note         func(string) // what else a person may want to know; may be nil
+}
+
+func (o Options) note(format string, args ...any) {
+	if o.Note != nil {
+		o.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+func (o Options) config(s Server) *oauth2.Config {
+	config := &oauth2.Config{
+		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes,
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: s.DeviceAuthorization, TokenURL: s.Token},
+	}
+	if o.ClientSecret == "" {
+		config.Endpoint.AuthStyle = oauth2.AuthStyleInParams // nothing to find out
+	}
+	return config
 }
 
 // A Prompt is what a person must see (RFC 8628 §3.3).
@@ -34,28 +55,42 @@ type Prompt struct {
 
 // Login asks for a code, shows it and waits for a person's answer.
 func Login(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
-	config := &oauth2.Config{
-		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes,
-		Endpoint: oauth2.Endpoint{DeviceAuthURL: s.DeviceAuthorization, TokenURL: s.Token},
-	}
-	if o.ClientSecret == "" {
-		config.Endpoint.AuthStyle = oauth2.AuthStyleInParams // nothing to find out
-	}
+	config := o.config(s)
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, o.HTTP)
 	var options []oauth2.AuthCodeOption
 	if o.Audience != "" {
 		options = append(options, oauth2.SetAuthURLParam("audience", o.Audience))
+	}
+	if o.ClientSecret != "" { // the library sends it to the token endpoint only; RFC 8628 §3.1 wants it here too
+		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))
 	}
 	code, err := config.DeviceAuth(ctx, options...)
 	if err != nil {
 		return nil, fmt.Errorf("asking for a code: %w", plain(err))
 	}
 	o.Show(Prompt{code.VerificationURI, code.UserCode, code.VerificationURIComplete})
-	token, err := config.DeviceAccessToken(ctx, code)
-	if err != nil {
-		return nil, plain(err)
+	return o.wait(ctx, config, code)
+}
+
+// wait polls until there is an answer. Where the server was not reached it is
+// asked again, less and less often (RFC 8628 §3.5).
+func (o Options) wait(ctx context.Context, config *oauth2.Config, code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
+	for {
+		token, err := config.DeviceAccessToken(ctx, code)
+		var unreached *url.Error
+		switch {
+		case err == nil:
+			return token, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !code.Expiry.IsZero() && time.Now().After(code.Expiry): // the library stops by itself then
+			return nil, ErrExpired
+		case !errors.As(err, &unreached) || code.Expiry.IsZero():
+			return nil, plain(err)
+		}
+		o.note("No answer from the server, asking again: %v", err)
+		code.Interval = 2 * cmp.Or(code.Interval, 5) // 5 where the server names none
 	}
-	return token, nil
 }
 
 // plain names the ends that a caller wants to tell apart, and shortens the
@@ -63,8 +98,6 @@ func Login(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
 func plain(err error) error {
 	var said *oauth2.RetrieveError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return ErrExpired // the library stops by itself when the code has expired
 	case !errors.As(err, &said) || said.ErrorCode == "":
 		return err
 	case said.ErrorCode == "access_denied":

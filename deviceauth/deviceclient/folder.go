@@ -1,0 +1,164 @@
+package deviceclient
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/oauth2"
+)
+
+// A Folder keeps tokens between runs, a file for each thing that was asked
+// for. Whoever can read a file has the token, so they are the user's alone.
+type Folder string
+
+// UserFolder is the folder in the user's configuration directory.
+func UserFolder() (Folder, error) {
+	config, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("there is no folder to keep the token in: %w", err)
+	}
+	return Folder(filepath.Join(config, "caddy-device-login")), nil
+}
+
+// A purpose is what a token was asked for. The API's origin belongs to it: an
+// API names its server itself, and one that names somebody else's must not be
+// handed the token that is kept for theirs, with nobody asked.
+type purpose struct {
+	API      string `json:"api"`
+	Issuer   string `json:"issuer"`
+	ClientID string `json:"client_id"`
+	Asked    string `json:"asked_scope,omitempty"` // in an order that means nothing (RFC 6749 §3.3), so sorted
+	Audience string `json:"audience,omitempty"`
+}
+
+func purposeOf(s Server, o Options) purpose {
+	scopes := slices.Compact(slices.Sorted(slices.Values(o.Scopes)))
+	return purpose{s.API, s.Issuer, o.ClientID, strings.Join(scopes, " "), o.Audience}
+}
+
+// name is a digest, since URLs make no file names.
+func (p purpose) name() string {
+	text, _ := json.Marshal(p) // of strings, so it cannot fail
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// A place is one token's file, and held by one process at a time: two that
+// refresh at once would present one refresh token twice, which looks like
+// theft, and the later one to write would win over the good one.
+type place struct {
+	purpose
+	path string
+	lock *os.File
+	note func(format string, args ...any)
+}
+
+func (f Folder) open(ctx context.Context, s Server, o Options) (*place, error) {
+	p := &place{purpose: purposeOf(s, o), note: o.note}
+	p.path = filepath.Join(string(f), p.name())
+	err := os.MkdirAll(string(f), 0o700)
+	if err == nil {
+		p.lock, err = hold(ctx, p.path+".lock", p.note)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the folder for tokens: %w", err)
+	}
+	return p, nil
+}
+
+// close lets the next process in. The lock's file stays: deleting it would
+// give two processes a lock each.
+func (p *place) close() { p.lock.Close() }
+
+// A kept token, as it is written.
+type kept struct {
+	purpose
+	Token   *oauth2.Token `json:"token"`
+	Scope   string        `json:"scope,omitempty"` // what was granted, where the server said so
+	IDToken string        `json:"id_token,omitempty"`
+}
+
+// private refuses a file that others may have read, or written. Windows keeps
+// other users out by the folder that it is in.
+func (p *place) private() error {
+	file, err := os.Stat(p.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case runtime.GOOS != "windows" && file.Mode()&0o077 != 0:
+		return fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, which revokes the token, and log in again", p.path, file.Mode().Perm())
+	}
+	return nil
+}
+
+// load returns nil where nothing is kept, or nothing that can be read.
+func (p *place) load() (*oauth2.Token, error) {
+	text, err := os.ReadFile(p.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var k kept
+	if err := json.Unmarshal(text, &k); err != nil || k.purpose != p.purpose || k.Token == nil || k.Token.AccessToken == "" {
+		p.note("%s holds no token that can be read, and counts as absent.", p.path)
+		return nil, nil
+	}
+	return k.Token.WithExtra(map[string]any{"scope": k.Scope, "id_token": k.IDToken}), nil
+}
+
+// save replaces the file as a whole: a crash leaves the old one or the new
+// one, and never half of it. Nobody else writes the new one, so it has a name.
+func (p *place) save(t *oauth2.Token) error {
+	text, err := json.MarshalIndent(kept{p.purpose, t, extra(t, "scope"), extra(t, "id_token")}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeNew(p.path+".new", text); err != nil {
+		return fmt.Errorf("keeping the token: %w", err)
+	}
+	return os.Rename(p.path+".new", p.path)
+}
+
+// writeNew writes a file that is on the disk when it returns. What a crash
+// left there is removed first, or it would keep its mode.
+func writeNew(path string, text []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func (p *place) remove() error {
+	var errs []error
+	for _, path := range []string{p.path + ".new", p.path} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// extra is a member of the answer that the library has no field for.
+func extra(t *oauth2.Token, name string) string {
+	text, _ := t.Extra(name).(string)
+	return text
+}

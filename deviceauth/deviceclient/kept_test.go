@@ -1,0 +1,365 @@
+package deviceclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// A strict server rotates refresh tokens and takes each of them once. Its
+// person says yes at once.
+type strict struct {
+	Server
+	t                 *testing.T
+	lifetime          int                                      // of access tokens, in seconds
+	trouble           func(http.ResponseWriter, *http.Request) // instead of a refresh; may be nil
+	mu                sync.Mutex
+	logins, refreshes int
+	current           string   // the refresh token that is good
+	revoked           []string // as they were given back
+}
+
+func newStrict(t *testing.T, lifetime int) *strict {
+	s := &strict{t: t, lifetime: lifetime}
+	ts := server{"/d": s.authorize, "/t": s.token, "/r": s.revoke}.start(t)
+	s.Server = Server{Issuer: ts.URL, DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t", Revocation: ts.URL + "/r", API: "https://api.example.com"}
+	return s
+}
+
+func (s *strict) authorize(w http.ResponseWriter, r *http.Request) {
+	json.NewEncoder(w).Encode(map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1, "expires_in": 60})
+}
+
+func (s *strict) token(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	answer := map[string]any{"token_type": "Bearer", "expires_in": s.lifetime}
+	switch {
+	case r.FormValue("grant_type") != "refresh_token":
+		s.logins++
+		answer["scope"] = "read"
+	case s.trouble != nil:
+		s.trouble(w, r)
+		return
+	case r.FormValue("refresh_token") != s.current:
+		refuse(w, http.StatusBadRequest, "invalid_grant")
+		return
+	default:
+		s.refreshes++
+	}
+	s.current = fmt.Sprintf("refresh-%d-%d", s.logins, s.refreshes)
+	answer["access_token"], answer["refresh_token"] = "access-"+s.current, s.current
+	json.NewEncoder(w).Encode(answer)
+}
+
+// hinder lets refreshes be answered in another way; nil ends that.
+func (s *strict) hinder(trouble func(http.ResponseWriter, *http.Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = trouble
+}
+
+func (s *strict) revoke(w http.ResponseWriter, r *http.Request) {
+	s.revoked = append(s.revoked, r.FormValue("token_type_hint")+" "+r.FormValue("token")+" of "+r.FormValue("client_id"))
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"error":%q}`, code)
+}
+
+func (s *strict) options() Options {
+	return Options{HTTP: http.DefaultClient, ClientID: "tv", Scopes: []string{"read"}, Show: func(Prompt) {}, Note: func(text string) { s.t.Log(text) }}
+}
+
+// seed lets a folder keep what a login gave before.
+func (s *strict) seed(f Folder) *oauth2.Token {
+	s.t.Helper()
+	s.logins, s.current = 1, "refresh-1-0"
+	token := &oauth2.Token{
+		AccessToken: "access-1-0", RefreshToken: s.current, Expiry: time.Now().Add(time.Duration(s.lifetime) * time.Second),
+	}
+	p, err := f.open(s.t.Context(), s.Server, s.options())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer p.close()
+	if err := p.save(token.WithExtra(map[string]any{"scope": "read"})); err != nil {
+		s.t.Fatal(err)
+	}
+	return token
+}
+
+// get wants a token, and that so many people were asked and so many refreshes made.
+func (s *strict) get(f Folder, logins, refreshes int) *oauth2.Token {
+	s.t.Helper()
+	token, err := f.Token(s.t.Context(), s.Server, s.options())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.logins != logins || s.refreshes != refreshes {
+		s.t.Fatalf("%d logins and %d refreshes, want %d and %d", s.logins, s.refreshes, logins, refreshes)
+	}
+	return token
+}
+
+// file is the one token that a folder keeps.
+func (s *strict) file(f Folder) string {
+	return filepath.Join(string(f), purposeOf(s.Server, s.options()).name())
+}
+
+func TestKeptTokenIsHandedOutWithoutAPerson(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 120), Folder(filepath.Join(t.TempDir(), "new", "folder"))
+	first := s.get(f, 1, 0)
+	again := s.get(f, 1, 0)
+	if again.AccessToken != first.AccessToken || again.RefreshToken != first.RefreshToken || extra(again, "scope") != "read" || again.Expiry.IsZero() {
+		t.Errorf("got %+v, want %+v", again, first)
+	}
+}
+
+func TestTokenThatEndsWithinAMinuteIsRefreshed(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 59), Folder(t.TempDir())
+	s.seed(f)
+	s.get(f, 1, 1)
+	if last := s.get(f, 1, 2); last.RefreshToken != s.current || extra(last, "scope") != "read" {
+		t.Errorf("got %+v, want %q, and the scope as it was", last, s.current)
+	}
+}
+
+func TestRefreshTokenThatDoesNotRotateIsKept(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 59), Folder(t.TempDir())
+	first := s.seed(f)
+	s.trouble = func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"access_token":"new","expires_in":59}`))
+	}
+	if got := s.get(f, 1, 0); got.AccessToken != "new" || got.RefreshToken != first.RefreshToken {
+		t.Errorf("got %+v", got)
+	}
+	s.hinder(nil)
+	s.get(f, 1, 1)
+}
+
+func TestPersonIsAskedWhereTheServerRefusesTheRefresh(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 59), Folder(t.TempDir())
+	s.seed(f)
+	s.current = "another"
+	s.get(f, 2, 0)
+	s.get(f, 2, 1)
+}
+
+func TestRefreshThatFailsAsksNobodyAndKeepsTheToken(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		trouble func(http.ResponseWriter, *http.Request)
+	}{
+		{"connection broken", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+		{"server error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }},
+		{"client refused", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusUnauthorized, "invalid_client") }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, f := newStrict(t, 59), Folder(t.TempDir())
+			s.seed(f)
+			s.hinder(test.trouble)
+			token, err := f.Token(t.Context(), s.Server, s.options())
+			if err == nil || token != nil || errors.Is(err, ErrExpired) || s.logins != 1 {
+				t.Errorf("got %v, %v after %d logins", token, err, s.logins)
+			}
+			s.hinder(nil)
+			s.get(f, 1, 1)
+		})
+	}
+}
+
+func TestInterruptLosesNoRefresh(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 59), Folder(t.TempDir())
+	s.seed(f)
+	ctx, interrupt := context.WithCancel(t.Context())
+	s.hinder(func(w http.ResponseWriter, _ *http.Request) {
+		interrupt()
+		time.Sleep(50 * time.Millisecond) // a client that gives up has done so by then
+		s.current = "rotated"
+		w.Write([]byte(`{"access_token":"a","refresh_token":"rotated","expires_in":59}`))
+	})
+	if _, err := f.Token(ctx, s.Server, s.options()); err != nil {
+		t.Error(err)
+	}
+	s.hinder(nil)
+	s.get(f, 1, 1)
+}
+
+func TestTokensOfOneFolderAtOnceSpendARefreshTokenOnce(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 59), Folder(t.TempDir())
+	s.seed(f)
+	s.lifetime = 3600
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if token, err := f.Token(t.Context(), s.Server, s.options()); err != nil || token.RefreshToken != "refresh-1-1" {
+				t.Errorf("got %+v, %v", token, err)
+			}
+		})
+	}
+	all.Wait()
+	s.get(f, 1, 1)
+}
+
+func TestAnewReplacesWhatIsKept(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 3600), Folder(t.TempDir())
+	s.seed(f)
+	token, err := f.Anew(t.Context(), s.Server, s.options())
+	if err != nil || s.logins != 2 {
+		t.Fatalf("%v after %d logins", err, s.logins)
+	}
+	if kept := s.get(f, 2, 0); kept.AccessToken != token.AccessToken {
+		t.Errorf("kept %q, want %q", kept.AccessToken, token.AccessToken)
+	}
+}
+
+func TestDeniedLoginLeavesWhatIsKept(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 3600), Folder(t.TempDir())
+	s.seed(f)
+	denying := server{"/t": func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusBadRequest, "access_denied") }}.start(t)
+	other := s.Server
+	other.Token = denying.URL + "/t"
+	if _, err := f.Anew(t.Context(), other, s.options()); !errors.Is(err, ErrDenied) {
+		t.Errorf("got %v", err)
+	}
+	s.get(f, 1, 0)
+}
+
+func TestTokenFilesAreTheUsersAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no modes")
+	}
+	t.Parallel()
+	s, f := newStrict(t, 3600), Folder(filepath.Join(t.TempDir(), "folder"))
+	os.MkdirAll(string(f), 0o700)
+	if err := os.WriteFile(s.file(f)+".new", []byte("half of a tok"), 0o644); err != nil { // by a crash
+		t.Fatal(err)
+	}
+	s.get(f, 1, 0)
+	files, err := os.ReadDir(string(f))
+	if err != nil || len(files) != 2 { // the token's and the lock's
+		t.Errorf("the folder holds %v, %v", files, err)
+	}
+	for path, want := range map[string]os.FileMode{string(f): 0o700, s.file(f): 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want mode %o", path, info.Mode(), err, want)
+		}
+	}
+}
+
+func TestFileThatOthersMayReadIsRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no modes")
+	}
+	t.Parallel()
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o602} {
+		s, f := newStrict(t, 3600), Folder(t.TempDir())
+		s.seed(f)
+		if err := os.Chmod(s.file(f), mode); err != nil {
+			t.Fatal(err)
+		}
+		if token, err := f.Token(t.Context(), s.Server, s.options()); token != nil || err == nil || !strings.Contains(err.Error(), "chmod 600") {
+			t.Errorf("%o: got %v, %v", mode, token, err)
+		}
+		if outcome, err := f.Logout(t.Context(), s.Server, s.options()); err != nil || outcome != Revoked {
+			t.Errorf("%o: the logout that was advised: %v, %v", mode, outcome, err)
+		}
+	}
+}
+
+func TestBrokenFileCountsAsAbsentAndSaysSo(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		spoil func(text string) string
+	}{
+		{"empty", func(string) string { return "" }},
+		{"half", func(text string) string { return text[:len(text)/2] }},
+		{"no token", func(string) string { return "{}" }},
+		{"another server's", func(text string) string { return strings.Replace(text, `"issuer": "http`, `"issuer": "https`, 1) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, f := newStrict(t, 3600), Folder(t.TempDir())
+			s.seed(f)
+			text, err := os.ReadFile(s.file(f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(s.file(f), []byte(test.spoil(string(text))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var notes []string
+			o := s.options()
+			o.Note = func(text string) { notes = append(notes, text) }
+			if _, err := f.Token(t.Context(), s.Server, o); err != nil || s.logins != 2 || len(notes) != 1 || !strings.Contains(notes[0], "counts as absent") {
+				t.Errorf("%v after %d logins, said %q", err, s.logins, notes)
+			}
+			s.get(f, 2, 0)
+		})
+	}
+}
+
+func TestEachPurposeHasAFileOfItsOwn(t *testing.T) {
+	base := Server{Issuer: "https://login", API: "https://api"}
+	names := map[string]bool{}
+	for _, p := range []purpose{
+		purposeOf(base, Options{ClientID: "tv"}),
+		purposeOf(base, Options{ClientID: "tv", Scopes: []string{"a", "b"}}),
+		purposeOf(base, Options{ClientID: "tv", Scopes: []string{"a"}}),
+		purposeOf(base, Options{ClientID: "tv", Audience: "https://api"}),
+		purposeOf(base, Options{ClientID: "radio"}),
+		purposeOf(Server{Issuer: "https://other", API: "https://api"}, Options{ClientID: "tv"}),
+		purposeOf(Server{Issuer: "https://login", API: "https://evil"}, Options{ClientID: "tv"}),
+	} {
+		if names[p.name()] {
+			t.Errorf("%+v shares its file", p)
+		}
+		names[p.name()] = true
+	}
+	one, other := purposeOf(base, Options{Scopes: []string{"b", "a", "b"}}), purposeOf(base, Options{Scopes: []string{"a", "b"}})
+	if one.name() != other.name() {
+		t.Error("the order of scopes makes a difference")
+	}
+}
+
+func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	ts := server{"/d": new(strict).authorize, "/t": func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte(`{"access_token":"a"}`))
+	}}.start(t)
+	token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"}, Options{HTTP: ts.Client(), Show: func(Prompt) {}})
+	if err != nil || token.AccessToken != "a" || asked != 2 {
+		t.Errorf("got %v, %v, asked %d times", token, err, asked)
+	}
+}

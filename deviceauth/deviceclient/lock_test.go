@@ -1,0 +1,57 @@
+package deviceclient
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test's binary be the other process: it holds a lock until
+// it is killed.
+func TestMain(m *testing.M) {
+	if path := os.Getenv("DEVICECLIENT_HOLD"); path != "" {
+		_, err := hold(context.Background(), path, nil)
+		fmt.Println(err)
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), "DEVICECLIENT_HOLD="+path)
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, _, _ := bufio.NewReader(out).ReadLine(); string(line) != "<nil>" {
+		t.Fatalf("the other process says %q", line)
+	}
+	told := make(chan string, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // the waiting is told after a second
+	defer cancel()
+	if _, err := hold(ctx, path, func(text string, _ ...any) { told <- text }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("beside another process: %v", err)
+	}
+	if len(told) != 1 {
+		t.Error("nobody was told what is waited for")
+	}
+	other.Process.Kill()
+	other.Wait()
+	file, err := hold(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+}
