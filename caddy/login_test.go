@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,7 +14,13 @@ import (
 // login runs `caddy device-login` and lets a person answer what it shows.
 func (g *gateway) login(answer func(*device), args ...string) (stdout string, err error) {
 	g.t.Helper()
-	cmd := g.command(append([]string{"device-login", g.url + "/api/products"}, args...)...)
+	return g.loginAt(g.url+"/api/products", answer, args...)
+}
+
+// loginAt is the same for any API. A nil answer claims that nobody is asked.
+func (g *gateway) loginAt(api string, answer func(*device), args ...string) (stdout string, err error) {
+	g.t.Helper()
+	cmd := g.command(append([]string{"device-login", api}, args...)...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		g.t.Fatal(err)
@@ -21,13 +30,19 @@ func (g *gateway) login(answer func(*device), args ...string) (stdout string, er
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
 	}
-	d := &device{t: g.t, g: g, Page: g.url + "/device"}
-	typed := regexp.MustCompile(`^Type +(\S+)`)
+	d := &device{t: g.t, g: g}
+	shown := regexp.MustCompile(`^(Open|Type) +(\S+)`)
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		if code := typed.FindStringSubmatch(lines.Text()); code != nil {
-			d.User, d.Full = code[1], d.Page+"?user_code="+code[1]
+		if m := shown.FindStringSubmatch(lines.Text()); m != nil {
+			*map[string]*string{"Open": &d.Page, "Type": &d.User}[m[1]] = m[2]
+			d.Full = d.Page + "?user_code=" + d.User
 		}
-		if strings.HasPrefix(lines.Text(), "Waiting") {
+		if strings.HasPrefix(lines.Text(), "Waiting for your") {
+			if answer == nil {
+				cmd.Process.Kill()
+				g.t.Error("a person was asked")
+				continue
+			}
 			answer(d)
 		}
 	}
@@ -35,16 +50,21 @@ func (g *gateway) login(answer func(*device), args ...string) (stdout string, er
 	return out.String(), err
 }
 
-func TestTerminalClientPrintsAHeaderForCurl(t *testing.T) {
-	g := start(t)
-	alice := newPerson(t, "alice")
-	out, err := g.login(func(d *device) {
+// allowTerminal is alice, who says yes to what the terminal shows.
+func allowTerminal(t *testing.T) func(*device) {
+	return func(d *device) {
+		alice := newPerson(t, "alice")
 		alice.open(d.Full)
 		alice.submit("/device", "user_code", d.User)
 		alice.submit("/login", "user", "alice")
 		alice.sees("Connect Terminal?")
 		alice.submit("/device/confirm", "answer", "allow")
-	})
+	}
+}
+
+func TestTerminalClientPrintsAHeaderForCurl(t *testing.T) {
+	g := start(t)
+	out, err := g.login(allowTerminal(t))
 	token, ok := strings.CutPrefix(strings.TrimSuffix(out, "\n"), "Authorization: Bearer ")
 	if err != nil || !ok || strings.Contains(token, "\n") {
 		t.Fatalf("%v: %q", err, out)
@@ -66,5 +86,77 @@ func TestTerminalClientTellsADenialByItsExitCode(t *testing.T) {
 	var exit *exec.ExitError
 	if exit, _ = err.(*exec.ExitError); exit == nil || exit.ExitCode() != 3 || out != "" {
 		t.Errorf("got %v and %q, want exit code 3 and nothing on standard output", err, out)
+	}
+}
+
+func TestTerminalClientAsksOnce(t *testing.T) {
+	g := start(t)
+	out, err := g.login(allowTerminal(t), "-o", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := strings.TrimSpace(out)
+	if again, err := g.login(nil, "-o", "curl"); err != nil || again != `header = "Authorization: Bearer `+token+"\"\n" {
+		t.Errorf("%v: the second call prints %q", err, again)
+	}
+	var left tokens
+	again, err := g.login(nil, "-o", "json")
+	if err := errors.Join(err, json.Unmarshal([]byte(again), &left)); err != nil || left.Access != token || left.Refresh == "" || left.ExpiresIn <= 0 || left.ExpiresIn > 900 {
+		t.Errorf("%v: the third call prints %s", err, again)
+	}
+	for _, flag := range []string{"--no-keep", "--new"} {
+		other, err := g.login(allowTerminal(t), "-o", "token", flag)
+		if err != nil || strings.TrimSpace(other) == token {
+			t.Errorf("%s: %v and the old token", flag, err)
+		}
+		want := map[string]string{"--no-keep": out, "--new": other}[flag]
+		if kept, err := g.login(nil, "-o", "token"); err != nil || kept != want {
+			t.Errorf("%s: %v, kept %q, want %q", flag, err, kept, want)
+		}
+	}
+}
+
+func TestTerminalClientRefreshesByItself(t *testing.T) {
+	g := startWith(t, "lifetime access_token 1m") // never good for a minute more
+	first, err := g.login(allowTerminal(t), "-o", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		next, err := g.login(nil, "-o", "token")
+		if err != nil || next == first {
+			t.Fatalf("%v: printed %q after %q", err, next, first)
+		}
+		if status, body := g.api(strings.TrimSpace(next)); status != 200 {
+			t.Errorf("the API answers %d %s", status, body)
+		}
+		first = next
+	}
+}
+
+func TestTerminalClientLogsOut(t *testing.T) {
+	g := start(t)
+	token, err := g.login(allowTerminal(t), "-o", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Logged out", "Nobody was logged in"} {
+		if out, err := g.run("device-login", "logout", g.url); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %s, want %q", err, out, want)
+		}
+	}
+	if status, _ := g.api(strings.TrimSpace(token)); status != 401 {
+		t.Errorf("the API answers %d after the logout", status)
+	}
+	if _, err := g.login(allowTerminal(t)); err != nil {
+		t.Error(err)
+	}
+	g.kill()
+	out, err := g.run("device-login", "logout", g.url)
+	if exit, _ := err.(*exec.ExitError); exit == nil || exit.ExitCode() != 1 {
+		t.Errorf("%v: %s, want exit code 1 where the server is away", err, out)
+	}
+	if files, _ := filepath.Glob(filepath.Join(g.dir, "config", "caddy-device-login", "*")); len(files) != 2 {
+		t.Errorf("kept are %q, want the token and its lock", files)
 	}
 }

@@ -34,6 +34,8 @@ type tokens struct {
 	Refresh string `json:"refresh_token"`
 	ID      string `json:"id_token"`
 	Error   string `json:"error"`
+
+	ExpiresIn int `json:"expires_in"`
 }
 
 func (g *gateway) device() *device {
@@ -111,7 +113,7 @@ func newPerson(t *testing.T, user string) *person {
 
 var (
 	onward  = regexp.MustCompile(`http-equiv="refresh" content="0; url=([^"]*)"`)
-	hidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+	hidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"/?>`)
 	heading = regexp.MustCompile(`<h1>([^<]*)</h1>`)
 )
 

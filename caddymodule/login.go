@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,7 @@ const (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "device-login",
-		Usage: "<url> [--client <id>] [--scope <scopes>] [--output header|token|json]",
+		Usage: "<url> [--output header|token|json|curl] [--new|--no-keep] | logout <url>",
 		Short: "Signs this terminal in at an API behind device login",
 		Long: `
 Plays the device in a terminal: finds the authorization server from the API's
@@ -38,62 +37,137 @@ a person has answered, and prints the result to standard output:
 
 	curl -H "$(caddy device-login https://api.example.com/)" https://api.example.com/products
 
-The output is an Authorization header (the default), the access token alone,
-or the token response as JSON.
+The token is kept in the user's configuration directory. The next call prints
+it while it is good for at least a minute, refreshes it after that, and asks a
+person only when the server refuses the refresh. --new asks anyway and replaces
+what is kept; --no-keep neither reads nor writes it.
+
+	caddy device-login logout https://api.example.com/
+
+revokes the token and deletes it. --client, --scope and --audience say which
+one, where there are several.
+
+The output is one of these:
+
+	-o header   an Authorization header, the default:
+	            curl -H "$(caddy device-login $URL)" $URL
+	-o token    the access token alone:
+	            export API_TOKEN=$(caddy device-login -o token $URL)
+	-o json     the token response, with the seconds that are left:
+	            caddy device-login -o json $URL | jq .expires_in
+	-o curl     a line of a curl configuration. Other users of the machine can
+	            see arguments, but not this:
+	            caddy device-login -o curl $URL | curl -K - $URL
 
 It exits with 0 when it was allowed, 1 when something went wrong, 3 when the
-person denied, and 4 when nobody answered in time.`,
-		CobraFunc: func(cmd *cobra.Command) {
-			l := new(login)
-			cmd.Args = cobra.ExactArgs(1)
-			cmd.Flags().StringVarP(&l.client, "client", "c", "device-login", "The client_id to use")
-			cmd.Flags().StringVar(&l.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
-			cmd.Flags().StringVarP(&l.scope, "scope", "s", "", "Scopes to ask for, separated by spaces (default: what the client has)")
-			cmd.Flags().StringVar(&l.audience, "audience", "", "The API that the token is for (default: the server's)")
-			cmd.Flags().StringVarP(&l.output, "output", "o", "header", "What to print: header, token or json")
-			cmd.Flags().BoolVar(&l.noQR, "no-qr", false, "Print no QR code")
-			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
-				ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-				defer stop()
-				l.out, l.err = os.Stdout, os.Stderr
-				err := l.run(ctx, fl.Arg(0))
-				return exitCode(err), err
-			})
-		},
+person denied, and 4 when nobody answered in time:
+
+	caddy device-login $URL >header || case $? in 3) echo no;; 4) echo late;; esac
+
+A logout exits with 0 also when nobody was logged in, and with 1 when the
+server could not be reached; the token is kept then.`,
+		CobraFunc: loginCommand,
+	})
+}
+
+func loginCommand(cmd *cobra.Command) {
+	l := &login{out: os.Stdout, err: os.Stderr}
+	cmd.Args = cobra.ExactArgs(1)
+	both := cmd.PersistentFlags()
+	both.StringVarP(&l.client, "client", "c", "device-login", "The client_id to use")
+	both.StringVar(&l.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
+	both.StringVarP(&l.scope, "scope", "s", "", "Scopes to ask for, separated by spaces (default: what the client has)")
+	both.StringVar(&l.audience, "audience", "", "The API that the token is for (default: the server's)")
+	cmd.Flags().StringVarP(&l.output, "output", "o", "header", "What to print: header, token, json or curl")
+	cmd.Flags().BoolVar(&l.noQR, "no-qr", false, "Print no QR code")
+	cmd.Flags().BoolVar(&l.anew, "new", false, "Ask a person anew, and replace the token that is kept")
+	cmd.Flags().BoolVar(&l.noKeep, "no-keep", false, "Neither use the token that is kept nor keep this one")
+	cmd.RunE = l.command(l.run)
+	cmd.AddCommand(&cobra.Command{
+		Use: "logout <url>", Short: "Revokes the token that is kept, and deletes it", Args: cobra.ExactArgs(1), RunE: l.command(l.logout),
 	})
 }
 
 // login is one run of device-login.
 type login struct {
 	client, secretFile, scope, audience, output string
-	noQR                                        bool
+	noQR, anew, noKeep                          bool
 	out, err                                    io.Writer
 }
 
-func (l *login) run(ctx context.Context, address string) error {
-	if l.output != "header" && l.output != "token" && l.output != "json" {
-		return fmt.Errorf("--output %q: want header, token or json", l.output)
-	}
-	secret, err := l.secret()
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Timeout: 30 * time.Second}
-	server, err := deviceclient.Discover(ctx, client, address)
-	if err != nil {
-		return err
-	}
-	token, err := deviceclient.Login(ctx, server, deviceclient.Options{
-		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience, Show: l.show,
+// command runs until it is done or interrupted.
+func (l *login) command(run func(context.Context, string) error) func(*cobra.Command, []string) error {
+	return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		err := run(ctx, fl.Arg(0))
+		return exitCode(err), err
 	})
+}
+
+func (l *login) run(ctx context.Context, address string) error {
+	spell, ok := spellings[l.output]
+	if !ok {
+		return fmt.Errorf("--output %q: want header, token, json or curl", l.output)
+	}
+	server, options, err := l.find(ctx, address)
 	if err != nil {
 		return err
 	}
-	text, err := l.spell(token)
+	token, err := l.token(ctx, server, options)
+	if err != nil {
+		return err
+	}
+	text, err := spell(token)
 	if err == nil {
 		_, err = fmt.Fprintln(l.out, text)
 	}
 	return err
+}
+
+// token is the kept one or a new one.
+func (l *login) token(ctx context.Context, server deviceclient.Server, options deviceclient.Options) (*oauth2.Token, error) {
+	if l.noKeep {
+		return deviceclient.Login(ctx, server, options)
+	}
+	folder, err := deviceclient.UserFolder()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w; --no-keep does without", err)
+	case l.anew:
+		return folder.Anew(ctx, server, options)
+	}
+	return folder.Token(ctx, server, options)
+}
+
+func (l *login) logout(ctx context.Context, address string) error {
+	server, options, err := l.find(ctx, address)
+	if err != nil {
+		return err
+	}
+	folder, err := deviceclient.UserFolder()
+	if err != nil {
+		return err
+	}
+	outcome, err := folder.Logout(ctx, server, options)
+	if err == nil {
+		_, err = fmt.Fprintln(l.out, outcome)
+	}
+	return err
+}
+
+// find finds the server, and says who asks it and for what.
+func (l *login) find(ctx context.Context, address string) (deviceclient.Server, deviceclient.Options, error) {
+	secret, err := l.secret()
+	if err != nil {
+		return deviceclient.Server{}, deviceclient.Options{}, err
+	}
+	client := &http.Client{Timeout: 30 * time.Second}
+	server, err := deviceclient.Discover(ctx, client, address)
+	return server, deviceclient.Options{
+		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience,
+		Show: l.show, Note: func(text string) { fmt.Fprintln(l.err, text) },
+	}, err
 }
 
 func (l *login) secret() (string, error) {
@@ -112,23 +186,6 @@ func (l *login) show(p deviceclient.Prompt) {
 		fmt.Fprintln(l.err)
 	}
 	fmt.Fprintln(l.err, "Waiting for your answer…")
-}
-
-func (l *login) spell(t *oauth2.Token) (string, error) {
-	switch l.output {
-	case "token":
-		return t.AccessToken, nil
-	case "header":
-		return "Authorization: Bearer " + t.AccessToken, nil
-	}
-	response := map[string]any{"access_token": t.AccessToken, "token_type": t.TokenType, "expires_in": t.ExpiresIn}
-	for _, name := range []string{"refresh_token", "id_token", "scope"} {
-		if value := t.Extra(name); value != nil {
-			response[name] = value
-		}
-	}
-	text, err := json.MarshalIndent(response, "", "  ")
-	return string(text), err
 }
 
 func exitCode(err error) int {
