@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // login runs `caddy device-login` and lets a person answer what it shows.
@@ -113,6 +115,25 @@ func TestTerminalClientAsksOnce(t *testing.T) {
 		if kept, err := g.login(nil, "-o", "token"); err != nil || kept != want {
 			t.Errorf("%s: %v, kept %q, want %q", flag, err, kept, want)
 		}
+	}
+}
+
+func TestTerminalsAtOnceAskOnce(t *testing.T) {
+	g := start(t)
+	var second string
+	var other sync.WaitGroup
+	first, err := g.login(func(d *device) {
+		other.Go(func() {
+			out, err := g.login(nil, "-o", "token")
+			if second = out; err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(200 * time.Millisecond) // the other one is there by then, most of the time
+		allowTerminal(t)(d)
+	}, "-o", "token")
+	if other.Wait(); err != nil || first != second {
+		t.Errorf("%v: printed %q and %q", err, first, second)
 	}
 }
 

@@ -22,11 +22,16 @@ func TestLogoutRevokesAndDeletes(t *testing.T) {
 	s.get(f, 2, 0)
 }
 
-func TestLogoutRevokesTheAccessTokenWhereThereIsNoOther(t *testing.T) {
+func TestConfidentialClientLogsInAndOutOfItsOnlyToken(t *testing.T) {
 	t.Parallel()
 	var form string
 	ts := server{
-		"/d": new(strict).authorize,
+		"/d": func(w http.ResponseWriter, r *http.Request) {
+			if r.FormValue("client_secret") != "a b" {
+				t.Errorf("asked for a code with %v", r.Form)
+			}
+			new(strict).authorize(w, r)
+		},
 		"/t": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Write([]byte(`{"access_token":"only"}`))
