@@ -158,6 +158,22 @@ func TestLoginEnds(t *testing.T) {
 	}
 }
 
+func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	ts := server{"/d": new(strict).authorize, "/t": func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte(`{"access_token":"a"}`))
+	}}.start(t)
+	token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"}, Options{HTTP: ts.Client(), Show: func(Prompt) {}})
+	if err != nil || token.AccessToken != "a" || asked != 2 {
+		t.Errorf("got %v, %v, asked %d times", token, err, asked)
+	}
+}
+
 func TestRefusalIsToldAsTheServerSaidIt(t *testing.T) {
 	s := server{"/d": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
