@@ -118,13 +118,10 @@ func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sent
 
 var errDots = errors.New("the path has a dot segment")
 
-// tokenVar hands the token to a second guard on the same request.
-const tokenVar = "device_auth.token"
-
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g.owned.Strip(r)
-	setPlaceholders(r, nil) // also for an error page
+	who := visitorOf(r)
 	if ambiguous(r.URL.Path) && !g.ReportOnly {
 		decided(decisionMalformed)
 		return caddyhttp.Error(http.StatusBadRequest, errDots)
@@ -141,7 +138,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		site.ServeHTTP(w, r)
 		return nil
 	}
-	pass, err := g.check(sentry, w, r)
+	pass, err := g.check(sentry, who, w, r)
 	leave() // before the backend, which may take hours
 	if err != nil && g.ReportOnly {
 		return g.pass(w, r, err, next)
@@ -166,7 +163,7 @@ func (g *Guard) pass(w http.ResponseWriter, r *http.Request, refusal error, next
 }
 
 // check decides on the request and makes it ready for the backend.
-func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if sentry.Preflight(w.Header(), r) {
 		decided(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
@@ -176,12 +173,11 @@ func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Req
 		decided(decisionPreflight)
 		return true, nil
 	}
-	if g.Legacy != nil && g.Legacy.admit(sentry, w, r) {
+	if g.Legacy != nil && g.Legacy.admit(sentry, who, w, r) {
 		return true, nil
 	}
-	known, _ := caddyhttp.GetVar(r.Context(), tokenVar).(string)
 	start := time.Now()
-	id, token, err := sentry.Admit(r, known)
+	id, token, err := sentry.Admit(r, who.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
 	var challenge *httpapi.Challenge
 	switch {
@@ -196,9 +192,8 @@ func (g *Guard) check(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Req
 		return true, nil
 	}
 	decided(decisionAdmitted)
-	caddyhttp.SetVar(r.Context(), tokenVar, token)
+	who.token, who.id = token, id
 	sentry.Identify(r, id)
-	setPlaceholders(r, id)
 	return true, nil
 }
 
@@ -210,24 +205,6 @@ func refuse(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request, c *h
 		allowOrigin(w.Header(), origin)
 	}
 	return caddyhttp.Error(c.Status, c)
-}
-
-// placeholders are what {http.auth.user.*} serves, with the claims behind them.
-var placeholders = map[string]string{
-	"id": "user", "sub": "sub", "client": "client_id", "scopes": "scope", "email": "email", "name": "name", "groups": "groups",
-}
-
-// setPlaceholders serves header_up and the access log. They are empty for an
-// anonymous request: header_up would forward an unset one as it is written.
-func setPlaceholders(r *http.Request, id *deviceauth.Identity) {
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	for name, claim := range placeholders {
-		value := ""
-		if id != nil {
-			value = httpapi.Claim(id, claim)
-		}
-		repl.Set("http.auth.user."+name, value)
-	}
 }
 
 var (

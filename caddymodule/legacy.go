@@ -97,7 +97,7 @@ func (l *Legacy) date(file *os.File) (err error) {
 
 // admit reports whether a request without a token has a known key. The backend,
 // which has known the key all along, still gets it.
-func (l *Legacy) admit(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request) bool {
+func (l *Legacy) admit(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) bool {
 	keys := r.Header.Values(l.Header)
 	if len(keys) != 1 || len(r.Header.Values("Authorization")) > 0 && !strings.EqualFold(l.Header, "Authorization") {
 		return false
@@ -109,8 +109,7 @@ func (l *Legacy) admit(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Re
 	decided(decisionLegacy)
 	legacyUses.WithLabelValues(client).Inc()
 	w.Header().Set("Deprecation", "@"+strconv.FormatInt(l.since.Unix(), 10))
-	id := &deviceauth.Identity{Person: &deviceauth.Person{}, ClientID: client}
-	sentry.Identify(r, id)
-	setPlaceholders(r, id)
+	who.id = &deviceauth.Identity{Person: &deviceauth.Person{}, ClientID: client}
+	sentry.Identify(r, who.id)
 	return true
 }

@@ -62,7 +62,19 @@ const (
 	decisionReported    = "reported" // beside the one that report_only did not carry out
 )
 
-func decided(decision string) { guardDecisions.WithLabelValues(decision).Inc() }
+// decisions are the counters, found once: a guard counts every request.
+var decisions = func() map[string]prometheus.Counter {
+	all := map[string]prometheus.Counter{}
+	for _, d := range []string{
+		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionPreflight, decisionMalformed, decisionNoToken,
+		decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
+	} {
+		all[d] = guardDecisions.WithLabelValues(d)
+	}
+	return all
+}()
+
+func decided(decision string) { decisions[decision].Inc() }
 
 func decisionOf(c *httpapi.Challenge) string {
 	refusal := deviceauth.Refused(c)

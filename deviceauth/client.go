@@ -58,7 +58,12 @@ func (c *Client) check() error {
 }
 
 func printable(s string) bool {
-	return !slices.ContainsFunc([]byte(s), func(c byte) bool { return c < ' ' || c > '~' })
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // reaches reports whether the client may ask from an address.

@@ -138,6 +138,24 @@ func TestClientHasItsOwnLifetimeOfCodes(t *testing.T) {
 	}, waitOff, func(c *deviceauth.Config) { c.Clients[0].Code = 2 * time.Minute })
 }
 
+// A code that lives long must not stand for one that has expired behind it.
+//
+// protocol 11
+func TestCodesOfDifferentLifetimesFreeTheirPlaces(t *testing.T) {
+	in(t, func(w *world) {
+		ask := func(client deviceauth.Credentials) error {
+			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: client, From: here})
+			return err
+		}
+		w.wants("", ask(tv)) // an hour
+		w.wants("", ask(meter))
+		w.wants("slow_down", ask(meter))
+		time.Sleep(10*time.Minute + 2*time.Second)
+		w.wants("", ask(meter))
+		w.wants("slow_down", ask(meter))
+	}, func(c *deviceauth.Config) { c.Clients[0].Code, c.Pending.Total = time.Hour, 2 })
+}
+
 func TestClientAsksForANewSignIn(t *testing.T) {
 	in(t, func(w *world) {
 		mine, theirs := w.authorize(), w.authorize()

@@ -61,6 +61,9 @@ func (e *Engine) Words(scope string) string { return e.scopes[scope] }
 // those that turn the direction of writing are taken out, so that no name can
 // pretend to be another.
 func Plain(s string) string {
+	if printable(s) {
+		return s // nearly always; guards say several names on every request
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ', r >= 0x7f && r < 0xa0, r == 0xfeff,

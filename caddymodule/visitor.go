@@ -1,0 +1,57 @@
+package caddymodule
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// A visitor is who asks in one request, as its guards find out, the one after
+// the other.
+type visitor struct {
+	token string               // that a guard took off the request
+	id    *deviceauth.Identity // nil: nobody
+}
+
+const visitorVar = "device_auth.visitor"
+
+// visitorOf returns the visitor of a request. The first guard to ask makes one,
+// and has it serve the placeholders: they are empty for nobody, because
+// header_up and error pages would show an unset one as it is written.
+func visitorOf(r *http.Request) *visitor {
+	if v, ok := caddyhttp.GetVar(r.Context(), visitorVar).(*visitor); ok {
+		return v
+	}
+	v := new(visitor)
+	caddyhttp.SetVar(r.Context(), visitorVar, v)
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if _, taken := repl.Get(placeholderPrefix + "id"); taken {
+		repl.DeleteByPrefix(placeholderPrefix) // of another way to authenticate, which stands before
+	}
+	repl.Map(v.placeholder)
+	return v
+}
+
+const placeholderPrefix = "http.auth.user."
+
+// placeholders are what {http.auth.user.*} serves, with the claims behind them.
+var placeholders = map[string]string{
+	"id": "user", "sub": "sub", "client": "client_id", "scopes": "scope", "email": "email", "name": "name", "groups": "groups",
+}
+
+func (v *visitor) placeholder(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, placeholderPrefix)
+	if !ok {
+		return nil, false
+	}
+	claim, ok := placeholders[name]
+	if !ok || v.id == nil {
+		return "", ok
+	}
+	return httpapi.Claim(v.id, claim), true
+}
