@@ -64,9 +64,13 @@ func New(c Config) (*Server, error) {
 	if len(c.Audience) == 0 {
 		c.Audience = []string{c.Issuer}
 	}
-	if c.HTTP == nil {
-		c.HTTP = &http.Client{Timeout: 5 * time.Second}
+	own := http.Client{Timeout: 5 * time.Second}
+	if c.HTTP != nil {
+		own = *c.HTTP
 	}
+	// Tokens and our secret go where the metadata say, and nowhere else.
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.HTTP = &own
 	return &Server{cfg: c, answers: newAnswers()}, nil
 }
 
