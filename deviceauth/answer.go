@@ -49,7 +49,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	if r.Linked && e.clients[g.ClientID].Typed {
 		return nil, errUntyped
 	}
-	return g, e.acceptable(g, r.Person)
+	return g, e.barred(g, r.Person, e.acceptable(g, r.Person))
 }
 
 // welcome lets in whoever is still signed in at their upstream, and may
@@ -80,13 +80,21 @@ func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Gra
 // acceptable is what a client asks of whoever approves it.
 func (e *Engine) acceptable(g *Grant, p *Person) error {
 	if !e.permitted(g.ClientID)(p) {
-		e.tell(EventBarred, g, p)
 		return errBarred
 	}
 	if c := e.clients[g.ClientID]; c.Fresh && p.Fresh != g.UserCode {
 		return errNotFresh
 	}
 	return nil
+}
+
+// barred tells the audit log of a person whom a client's rules keep out, and
+// passes the verdict on. It stands outside of what a store may run again.
+func (e *Engine) barred(g *Grant, p *Person, verdict error) error {
+	if errors.Is(verdict, errBarred) {
+		e.tell(EventBarred, g, p)
+	}
+	return verdict
 }
 
 // An AnswerRequest is a person's yes or no to the request that a page showed.
@@ -128,7 +136,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		return nil, errDecided
 	}
 	if err != nil {
-		return nil, err
+		return nil, e.barred(g, r.Person, err)
 	}
 	e.cfg.Live.openings.free(e.cfg.Pending.quotas(g.From, g.ClientID))
 	e.tell(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person)

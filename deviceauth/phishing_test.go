@@ -2,6 +2,7 @@ package deviceauth_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -191,8 +192,12 @@ func TestClientSaysWhoMayApproveIt(t *testing.T) {
 		w.wants("not_permitted", err)
 		g, err := w.inspect(&owner, a.UserCode)
 		w.wants("", err)
+		w.events = nil
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("not_permitted", err)
+		if !slices.Equal(w.events, []string{deviceauth.EventBarred}) {
+			w.Errorf("told: %q, want once that somebody was barred", w.events)
+		}
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &owner, From: here})
 		w.wants("", err)
 		_, err = w.poll(a)
