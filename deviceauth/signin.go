@@ -32,8 +32,8 @@ type Upstream interface {
 	// the upstream cannot be used now.
 	Begin(ctx context.Context, a Attempt) (string, error)
 	// Finish turns the callback's query into a person. A *Refusal is the
-	// upstream's or the protocol's no, with text that can be shown; any other
-	// error means that the upstream could not be asked.
+	// upstream's or the protocol's no, by a code for which pages have words;
+	// any other error means that the upstream could not be asked.
 	Finish(ctx context.Context, a Attempt, answer url.Values) (*Person, error)
 	// Reachable returns nil where the upstream can be used now, as far as is
 	// known. It asks where nothing is, for as long as the context lets it.
