@@ -21,7 +21,9 @@ var crashes = flag.Int("crashes", 3, "times that the server is killed under load
 // A survivor is a device that notes what it was handed, and what it was about
 // to be handed when the server died.
 type survivor struct {
-	g     *gateway
+	g       *gateway
+	revoked chan<- struct{} // hears of revocations that were answered
+
 	codes []string // approved, not asked for yet
 	held  tokens
 	code  string // that gave what is held
@@ -100,6 +102,10 @@ func (s *survivor) refresh(ctx context.Context, token string) (tokens, error) {
 func (s *survivor) end() {
 	s.ended, s.spent = append(s.ended, s.held), append(s.spent, s.code)
 	s.held, s.code, s.revoking = tokens{}, "", false
+	select {
+	case s.revoked <- struct{}{}:
+	default:
+	}
 }
 
 // check looks at everything that the device was handed.
@@ -166,9 +172,9 @@ func (s *survivor) api(token string) int {
 // perish has 32 devices live with a server that dies, and looks at what each
 // was handed when it is back.
 func perish(t *testing.T, g *gateway, die func()) {
-	devices := make([]*survivor, 32)
+	devices, revoked := make([]*survivor, 32), make(chan struct{}, 1)
 	for i := range devices {
-		devices[i] = &survivor{g: g}
+		devices[i] = &survivor{g: g, revoked: revoked}
 	}
 	alice := signedIn(t, g)
 	lived, ended := 0, 0
@@ -189,6 +195,12 @@ func perish(t *testing.T, g *gateway, die func()) {
 					t.Errorf("device %d, while the server lives: %v", i, err)
 				}
 			})
+		}
+		if ended == 0 { // a run that saw no revocation would show nothing about one
+			select {
+			case <-revoked:
+			case <-ctx.Done():
+			}
 		}
 		time.Sleep(rand.N(300 * time.Millisecond))
 		dying.Store(true)
