@@ -56,9 +56,9 @@ func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (us
 		return user, false, err
 	}
 	decided(decisionAdmitted)
-	user = caddyauth.User{ID: httpapi.Claim(id, "user"), Metadata: map[string]string{}}
+	user = caddyauth.User{ID: id.Claim("user"), Metadata: map[string]string{}}
 	for name, claim := range placeholders {
-		user.Metadata[name] = httpapi.Claim(id, claim)
+		user.Metadata[name] = id.Claim(claim)
 	}
 	return user, true, nil
 }

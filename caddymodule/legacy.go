@@ -109,7 +109,7 @@ func (l *Legacy) admit(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrit
 	decided(decisionLegacy)
 	legacyUses.WithLabelValues(client).Inc()
 	w.Header().Set("Deprecation", "@"+strconv.FormatInt(l.since.Unix(), 10))
-	who.id = &deviceauth.Identity{Person: &deviceauth.Person{}, ClientID: client}
+	who.id = deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{ClientID: client})
 	sentry.Identify(r, who.id)
 	return true
 }

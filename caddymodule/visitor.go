@@ -8,7 +8,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // A visitor is who asks in one request, as its guards find out, the one after
@@ -53,5 +52,5 @@ func (v *visitor) placeholder(key string) (any, bool) {
 	if !ok || v.id == nil {
 		return "", ok
 	}
-	return httpapi.Claim(v.id, claim), true
+	return v.id.Claim(claim), true
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,15 +14,6 @@ import (
 type Requirement struct {
 	Audience []string // any of these; none: any of the server's
 	Scope    Scope    // all of these
-}
-
-// An Identity is who stands behind a request.
-type Identity struct {
-	Person   *Person
-	ClientID string
-	Scope    Scope
-	Grant    ID
-	Expires  time.Time
 }
 
 // What a guard tells (RFC 6750 §3.1).
@@ -34,7 +26,7 @@ var (
 // known by its digest; whether its grant lives is asked every time, so that a
 // revocation waits for no cache. Refusals: invalid_token, insufficient_scope.
 func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Identity, error) {
-	claims, g, err := e.living(ctx, token)
+	known, g, err := e.living(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -42,30 +34,30 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 	if len(audience) == 0 {
 		audience = e.cfg.Audience
 	}
-	if !slices.ContainsFunc(claims.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
+	if !slices.ContainsFunc(known.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
 		return nil, errBadToken
 	}
-	if !need.Scope.Within(claims.Scope) {
+	if !need.Scope.Within(known.Scope) {
 		return nil, errNoScope
 	}
-	return &Identity{g.Person, g.ClientID, claims.Scope, g.ID, time.Unix(claims.Expires, 0)}, nil
+	return known.identity(g), nil
 }
 
-// living returns the claims of an access token of ours, whatever its audience,
-// and its grant, if both are good.
-func (e *Engine) living(ctx context.Context, token string) (*AccessClaims, *Grant, error) {
-	claims, err := e.verified(token)
+// living returns an access token of ours, whatever its audience, and its
+// grant, if both are good.
+func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, error) {
+	known, err := e.verified(token)
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := e.redeemed(ctx, claims.Grant)
+	g, err := e.redeemed(ctx, known.Grant)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, err
 	}
 	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil {
 		return nil, nil, errBadToken
 	}
-	return claims, g, nil
+	return known, g, nil
 }
 
 // redeemed returns the grant of a token of ours. Since there is one, the grant
@@ -79,26 +71,46 @@ func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 	return e.apply(ctx, id, func(*Grant) error { return nil })
 }
 
-// verified returns the claims of a token that is ours and in time.
-func (e *Engine) verified(token string) (*AccessClaims, error) {
+// verified returns a token that is ours and in time.
+func (e *Engine) verified(token string) (*admission, error) {
 	key, now := sha256.Sum256([]byte(token)), time.Now()
-	claims := e.admitted.get(key)
-	if claims == nil {
-		claims = new(AccessClaims)
-		if e.cfg.Signer.Verify(TypeAccess, token, claims) != nil || !claims.complete() || claims.Issuer != e.cfg.Issuer {
+	known := e.admitted.get(key)
+	fresh := known == nil
+	if fresh {
+		known = new(admission)
+		if e.cfg.Signer.Verify(TypeAccess, token, &known.AccessClaims) != nil || !known.complete() || known.Issuer != e.cfg.Issuer {
 			return nil, errBadToken
 		}
 	}
-	if now.Unix() >= claims.Expires {
+	if now.Unix() >= known.Expires {
 		return nil, errBadToken
 	}
-	e.admitted.put(key, claims)
-	return claims, nil
+	if fresh {
+		e.admitted.put(key, known)
+	}
+	return known, nil
 }
 
 // complete reports whether nothing is missing that a decision rests on.
 func (c *AccessClaims) complete() bool {
 	return c.Expires != 0 && c.Subject != "" && len(c.Audience) > 0 && c.Grant != ID{}
+}
+
+// An admission is a token that was verified, and who came with it last.
+type admission struct {
+	AccessClaims
+	last atomic.Pointer[Identity]
+}
+
+// identity returns who stands behind the token, made once for as long as the
+// grant has the same person.
+func (a *admission) identity(g *Grant) *Identity {
+	if id := a.last.Load(); id != nil && id.Person == g.Person {
+		return id
+	}
+	id := NewIdentity(g.Person, &a.AccessClaims)
+	a.last.Store(id)
+	return id
 }
 
 // admissions remembers tokens that were verified, in two generations: when the
@@ -107,34 +119,31 @@ func (c *AccessClaims) complete() bool {
 // grant are not, and those are looked at on every request.
 type admissions struct {
 	mu         sync.RWMutex
-	young, old map[[32]byte]*AccessClaims
+	young, old map[[32]byte]*admission
 }
 
-// generation bounds the memory: two times so many tokens of some 500 bytes.
+// generation bounds the memory: two times so many tokens of some 1,000 bytes.
 const generation = 20_000
 
-func newAdmissions() *admissions { return &admissions{young: map[[32]byte]*AccessClaims{}} }
+func newAdmissions() *admissions { return &admissions{young: map[[32]byte]*admission{}} }
 
-func (a *admissions) get(key [32]byte) *AccessClaims {
+func (a *admissions) get(key [32]byte) *admission {
 	a.mu.RLock()
-	defer a.mu.RUnlock()
-	if c := a.young[key]; c != nil {
-		return c
+	known, old := a.young[key], a.old // nobody writes to the old one
+	a.mu.RUnlock()
+	if known == nil {
+		if known = old[key]; known != nil {
+			a.put(key, known)
+		}
 	}
-	return a.old[key]
+	return known
 }
 
-func (a *admissions) put(key [32]byte, c *AccessClaims) {
-	a.mu.RLock()
-	known := a.young[key] != nil
-	a.mu.RUnlock()
-	if known {
-		return
-	}
+func (a *admissions) put(key [32]byte, known *admission) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.young) >= generation {
-		a.old, a.young = a.young, map[[32]byte]*AccessClaims{}
+		a.old, a.young = a.young, map[[32]byte]*admission{}
 	}
-	a.young[key] = c
+	a.young[key] = known
 }

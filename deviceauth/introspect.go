@@ -9,14 +9,14 @@ import (
 // audience (OpenID Connect Core §5.3). Refusals: invalid_token, and
 // insufficient_scope without openid.
 func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
-	claims, g, err := e.living(ctx, token)
+	known, g, err := e.living(ctx, token)
 	if err != nil {
 		return nil, err
 	}
-	if !claims.Scope.Has(ScopeOpenID) {
+	if !known.Scope.Has(ScopeOpenID) {
 		return nil, errNoScope
 	}
-	return UserClaims(g.Person, claims.Scope), nil
+	return UserClaims(g.Person, known.Scope), nil
 }
 
 // An IntrospectRequest is somebody asking what a token is (RFC 7662 §2.1).
@@ -49,14 +49,14 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if t, ok := e.refresh.parse(r.Token); ok {
 		return e.introspectRefresh(ctx, client, t)
 	}
-	claims, g, err := e.living(ctx, r.Token)
+	known, g, err := e.living(ctx, r.Token)
 	if Refused(err) != nil {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	found := &Introspection{Claims: *claims, User: g.Person.User}
+	found := &Introspection{Claims: known.AccessClaims, User: g.Person.User}
 	if client.Guard {
 		found.Person = &Person{Subject: g.Person.Subject, Upstream: g.Person.Upstream, User: g.Person.User, Claims: g.Person.Claims, AuthTime: g.Person.AuthTime}
 	}

@@ -71,7 +71,7 @@ func New(c Config) (*Server, error) {
 	// Tokens and our secret go where the metadata say, and nowhere else.
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.HTTP = &own
-	return &Server{cfg: c, answers: newAnswers()}, nil
+	return &Server{cfg: c}, nil
 }
 
 // Issuer returns the issuer URL as configured.
@@ -90,7 +90,7 @@ var (
 // invalid_token, insufficient_scope. Any other error means that the server
 // could not be asked.
 func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error) {
-	claims, err := s.verify(token)
+	known, err := s.known(token)
 	if err != nil {
 		return nil, err
 	}
@@ -98,21 +98,34 @@ func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requir
 	if len(audience) == 0 {
 		audience = s.cfg.Audience
 	}
-	if !slices.ContainsFunc(claims.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
+	if !slices.ContainsFunc(known.claims.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
 		return nil, errBadToken
 	}
-	answer, err := s.answers.about(ctx, sha256.Sum256([]byte(token)), s.cfg.Cache, func() (*introspection, error) {
-		return s.introspect(token)
-	})
+	id, err := known.about(ctx, s.cfg.Cache, func() (*deviceauth.Identity, error) { return s.introspect(token, known.claims) })
 	switch {
 	case err != nil:
 		return nil, err
-	case !answer.Active:
+	case id == nil:
 		return nil, errBadToken
-	case !need.Scope.Within(claims.Scope):
+	case !need.Scope.Within(known.claims.Scope):
 		return nil, errNoScope
 	}
-	return &deviceauth.Identity{
-		Person: answer.person(claims), ClientID: claims.ClientID, Scope: claims.Scope, Grant: claims.Grant, Expires: time.Unix(claims.Expires, 0),
-	}, nil
+	return id, nil
+}
+
+// known returns a token of the server's that is in time. It is verified once
+// and then known by its digest.
+func (s *Server) known(token string) (*answered, error) {
+	key := sha256.Sum256([]byte(token))
+	if known := s.answers.find(key); known != nil {
+		if over(known.claims) {
+			return nil, errBadToken
+		}
+		return known, nil
+	}
+	claims, err := s.verify(token)
+	if err != nil {
+		return nil, err
+	}
+	return s.answers.entry(key, claims), nil
 }

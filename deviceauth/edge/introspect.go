@@ -30,7 +30,8 @@ func (i *introspection) person(c *deviceauth.AccessClaims) *deviceauth.Person {
 	return &deviceauth.Person{Subject: c.Subject, User: i.User}
 }
 
-func (s *Server) introspect(token string) (*introspection, error) {
+// introspect asks who stands behind a token now; nobody, where it is not alive.
+func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*deviceauth.Identity, error) {
 	m, err := s.describe()
 	if err != nil {
 		return nil, err
@@ -47,7 +48,10 @@ func (s *Server) introspect(token string) (*introspection, error) {
 		s.doubt()
 		return nil, err
 	}
-	return answer, nil
+	if !answer.Active {
+		return nil, nil
+	}
+	return deviceauth.NewIdentity(answer.person(claims), claims), nil
 }
 
 // decode turns claims into a struct, by way of their JSON.
@@ -59,34 +63,32 @@ func decode(from map[string]any, to any) error {
 	return json.Unmarshal(text, to)
 }
 
-// answers remembers what the server said about tokens, in two generations as
-// the server's own guards do.
+// answers remembers tokens that were verified, and what the server said about
+// them, in two generations as the server's own guards do.
 type answers struct {
-	mu         *sync.Mutex
+	mu         sync.Mutex
 	young, old map[[32]byte]*answered
 }
 
 const generation = 20_000
 
-func newAnswers() answers { return answers{mu: new(sync.Mutex), young: map[[32]byte]*answered{}} }
-
 // answered is what was last said about one token.
 type answered struct {
-	turn chan struct{} // held by whoever asks
-	last atomic.Pointer[dated]
+	claims *deviceauth.AccessClaims
+	turn   chan struct{} // held by whoever asks
+	last   atomic.Pointer[dated]
 }
 
 type dated struct {
-	asked  time.Time
-	answer *introspection
+	asked time.Time
+	id    *deviceauth.Identity // nil: the token is not alive
 }
 
 // about returns an answer that was asked for a moment ago at most. Of many who
 // want one, one asks. A failure is not remembered: the next one asks again.
-func (a *answers) about(ctx context.Context, key [32]byte, moment time.Duration, ask func() (*introspection, error)) (*introspection, error) {
-	e := a.entry(key)
+func (e *answered) about(ctx context.Context, moment time.Duration, ask func() (*deviceauth.Identity, error)) (*deviceauth.Identity, error) {
 	if last := e.last.Load(); last != nil && time.Since(last.asked) < moment {
-		return last.answer, nil
+		return last.id, nil
 	}
 	select {
 	case e.turn <- struct{}{}:
@@ -96,30 +98,45 @@ func (a *answers) about(ctx context.Context, key [32]byte, moment time.Duration,
 	}
 	now := time.Now()
 	if last := e.last.Load(); last != nil && now.Sub(last.asked) < moment {
-		return last.answer, nil
+		return last.id, nil
 	}
-	answer, err := ask()
+	id, err := ask()
 	if err != nil {
 		return nil, err
 	}
-	e.last.Store(&dated{now, answer})
-	return answer, nil
+	e.last.Store(&dated{now, id})
+	return id, nil
 }
 
-// entry finds a token among those of late, or makes room for it.
-func (a *answers) entry(key [32]byte) *answered {
+// find returns a token of those of late, or nil.
+func (a *answers) find(key [32]byte) *answered {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e := a.young[key]
-	if e != nil {
+	if e := a.young[key]; e != nil {
 		return e
 	}
-	if e = a.old[key]; e == nil {
-		e = &answered{turn: make(chan struct{}, 1)}
+	e := a.old[key]
+	if e != nil {
+		a.keep(key, e)
 	}
-	if len(a.young) >= generation {
+	return e
+}
+
+// entry makes room for a token that was verified, unless another request did.
+func (a *answers) entry(key [32]byte, claims *deviceauth.AccessClaims) *answered {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e := a.young[key]; e != nil {
+		return e
+	}
+	e := &answered{claims: claims, turn: make(chan struct{}, 1)}
+	a.keep(key, e)
+	return e
+}
+
+func (a *answers) keep(key [32]byte, e *answered) {
+	if len(a.young) >= generation || a.young == nil {
 		a.old, a.young = a.young, map[[32]byte]*answered{}
 	}
 	a.young[key] = e
-	return e
 }

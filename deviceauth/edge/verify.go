@@ -49,5 +49,9 @@ func (s *Server) verify(token string) (*deviceauth.AccessClaims, error) {
 // wrong reports whether something is missing that a decision rests on, or not so.
 func (s *Server) wrong(c *deviceauth.AccessClaims) bool {
 	return c.Issuer != s.cfg.Issuer || c.Subject == "" || c.ClientID == "" || len(c.Audience) == 0 ||
-		c.Expires == 0 || !time.Now().Before(time.Unix(c.Expires, 0).Add(skew))
+		c.Expires == 0 || over(c)
+}
+
+func over(c *deviceauth.AccessClaims) bool {
+	return !time.Now().Before(time.Unix(c.Expires, 0).Add(skew))
 }

@@ -73,9 +73,12 @@ func NewSentry(g Guard, of Server) *Sentry {
 	return s
 }
 
-// identityHeaders are the default set, with what the operator renamed or added.
-func (g *Guard) identityHeaders() []IdentityHeader {
-	list := append([]IdentityHeader{}, g.Headers...)
+// identityHeaders are the default set, with what the operator renamed or added,
+// in canonical spelling.
+func (g *Guard) identityHeaders() (list []IdentityHeader) {
+	for _, h := range g.Headers {
+		list = append(list, IdentityHeader{http.CanonicalHeaderKey(h.Name), h.Claim})
+	}
 	for _, def := range defaultHeaders {
 		renamed := false
 		for _, h := range g.Headers {
@@ -211,30 +214,10 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 
 // Identify tells the backend who asks.
 func (s *Sentry) Identify(r *http.Request, id *deviceauth.Identity) {
-	for _, h := range s.headers {
-		if value := Claim(id, h.Claim); value != "" {
-			r.Header.Set(h.Name, value)
+	values := make([]string, len(s.headers)) // of all headers in one piece: a busy guard makes many
+	for i, h := range s.headers {
+		if values[i] = id.Claim(h.Claim); values[i] != "" {
+			r.Header[h.Name] = values[i : i+1 : i+1]
 		}
 	}
-}
-
-// Claim spells a claim of an identity as one line of text; lists are joined by
-// commas, as Remote-Groups is read everywhere. An e-mail address of which the
-// upstream says that it is not verified is nobody's: backends take it for proof.
-func Claim(id *deviceauth.Identity, name string) string {
-	switch name {
-	case "user":
-		return deviceauth.Plain(id.Person.User)
-	case "sub":
-		return deviceauth.Plain(id.Person.Subject)
-	case "client_id":
-		return id.ClientID
-	case "scope":
-		return string(id.Scope)
-	case "email":
-		if _, told := id.Person.Claims["email_verified"]; told && !id.Person.Claims.Bool("email_verified") {
-			return ""
-		}
-	}
-	return deviceauth.Plain(strings.Join(id.Person.Claims.Strings(name), ","))
 }

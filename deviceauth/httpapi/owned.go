@@ -1,9 +1,6 @@
 package httpapi
 
-import (
-	"net/http"
-	"strings"
-)
+import "net/http"
 
 // Owned are the header names that a guard alone may set, spelled the one way
 // that all spellings share.
@@ -14,32 +11,37 @@ type Owned map[string]bool
 func (g Guard) Owned() Owned {
 	owned := Owned{}
 	for _, h := range append(g.identityHeaders(), defaultHeaders...) {
-		owned[canonical(h.Name)] = true
+		owned[string(canonical(nil, h.Name))] = true
 	}
 	return owned
 }
 
 // canonical spells a header name the one way that all its spellings share:
-// servers behind CGI read Remote_User and Remote-User as the same variable.
-func canonical(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'A' && r <= 'Z':
-			return r + 'a' - 'A'
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			return r
+// servers behind CGI read Remote_User and Remote-User as the same variable. It
+// goes to the end of a buffer, because every header of every request is asked
+// about.
+func canonical(buf []byte, name string) []byte {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= 'A' && c <= 'Z':
+			buf = append(buf, c+'a'-'A')
+		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+			buf = append(buf, c)
+		default:
+			buf = append(buf, '-')
 		}
-		return '-'
-	}, name)
+	}
+	return buf
 }
 
 // Strip takes the owned headers off a request, in every spelling, and out of
 // its trailers. It comes before everything else, on every path: also before a
 // failure that an error page's backend gets to see.
 func (o Owned) Strip(r *http.Request) {
-	for _, h := range []http.Header{r.Header, r.Trailer} {
+	var buf [64]byte
+	for _, h := range [...]http.Header{r.Header, r.Trailer} {
 		for name := range h {
-			if o[canonical(name)] {
+			if o[string(canonical(buf[:0], name))] {
 				delete(h, name)
 			}
 		}

@@ -1,0 +1,63 @@
+package deviceauth
+
+import (
+	"strings"
+	"time"
+)
+
+// An Identity is who stands behind a request. All requests of a token may share
+// one, so nobody changes it.
+type Identity struct {
+	Person   *Person
+	ClientID string
+	Scope    Scope
+	Grant    ID
+	Expires  time.Time
+
+	usual [len(usual)]string // the usual claims, spelled
+}
+
+// usual are the claims that backends are told of unless an operator says
+// otherwise, in the order in which they are asked for. They are spelled once
+// and not on every request.
+var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope"}
+
+// NewIdentity returns who comes with a token of these claims.
+func NewIdentity(p *Person, c *AccessClaims) *Identity {
+	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0)}
+	for i, name := range usual {
+		id.usual[i] = id.spell(name)
+	}
+	return id
+}
+
+// Claim spells a claim as one line of text, or "" where it is unknown: user,
+// sub, client_id, scope, or one of the upstream's. Lists are joined by commas,
+// as Remote-Groups is read everywhere. An e-mail address of which the upstream
+// says that it is not verified is nobody's: backends take it for proof.
+func (id *Identity) Claim(name string) string {
+	for i, n := range usual {
+		if n == name {
+			return id.usual[i]
+		}
+	}
+	return id.spell(name)
+}
+
+func (id *Identity) spell(name string) string {
+	switch name {
+	case "user":
+		return Plain(id.Person.User)
+	case "sub":
+		return Plain(id.Person.Subject)
+	case "client_id":
+		return id.ClientID
+	case "scope":
+		return string(id.Scope)
+	case "email":
+		if _, told := id.Person.Claims["email_verified"]; told && !id.Person.Claims.Bool("email_verified") {
+			return ""
+		}
+	}
+	return Plain(strings.Join(id.Person.Claims.Strings(name), ","))
+}
