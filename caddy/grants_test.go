@@ -143,6 +143,26 @@ func TestGrantsAreRevokedByTheOperator(t *testing.T) {
 	}
 }
 
+func TestGrantsAreCountedForTheMetrics(t *testing.T) {
+	g := start(t)
+	g.connect("alice")
+	g.device()
+	want := map[string]string{"connected": "1", "pending": "1", "denied": "0"}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if g.metric(`caddy_device_login_grants{state="pending"}`) != "" { // counted since it was asked for first
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("not counted")
+		}
+	}
+	for state, n := range want {
+		if got := g.metric(`caddy_device_login_grants{state="` + state + `"}`); got != n {
+			t.Errorf("%s: %s, want %s", state, got, n)
+		}
+	}
+}
+
 func containsAny(text string, parts ...string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }

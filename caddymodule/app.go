@@ -196,7 +196,7 @@ func (a *App) Start() (err error) {
 		return err
 	}
 	a.herald = newHerald(a.crier, a.log)
-	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine)}
+	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)
 	return nil
@@ -243,7 +243,7 @@ func (a *App) guarded() deviceauth.Scope {
 	return deviceauth.NewScope(all...)
 }
 
-// tend looks after the signing keys until Stop.
+// tend looks after the signing keys, and counts the grants, until Stop.
 func (a *App) tend() {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -257,9 +257,13 @@ func (a *App) tend() {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-			}
-			if err := a.server.keys.Tend(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("looking after the signing keys", zap.Error(err))
+				if err := a.server.keys.Tend(ctx); err != nil && ctx.Err() == nil {
+					a.log.Error("looking after the signing keys", zap.Error(err))
+				}
+			case <-a.server.census.wanted:
+				if err := a.server.census.count(ctx, a.server.engine); err != nil && ctx.Err() == nil {
+					a.log.Warn("counting the grants", zap.Error(err))
+				}
 			}
 		}
 	}()

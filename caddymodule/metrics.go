@@ -93,26 +93,34 @@ func decisionOf(c *httpapi.Challenge) string {
 type gauges struct{}
 
 var (
+	grantsDesc  = prometheus.NewDesc("caddy_device_login_grants", "Grants in the store, by state, as counted a minute or more ago.", []string{"state"}, nil)
 	pendingDesc = prometheus.NewDesc("caddy_device_login_pending", "Codes that wait for an answer, of this process.", nil, nil)
 	heldDesc    = prometheus.NewDesc("caddy_device_login_polls_held", "Polls that are held open now.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (gauges) Describe(to chan<- *prometheus.Desc) {
+	to <- grantsDesc
 	to <- pendingDesc
 	to <- heldDesc
 }
 
 // Collect implements prometheus.Collector.
 func (gauges) Collect(to chan<- prometheus.Metric) {
-	pending, held := 0, 0
+	pending, held, grants := 0, 0, map[deviceauth.Standing]int{}
 	lines.Range(func(_, value any) bool {
 		if s := value.(*line).serves.Load(); s != nil {
 			p, h := s.place.live.Counts()
 			pending, held = pending+p, held+h
+			for standing, n := range s.census.look() {
+				grants[standing] += n
+			}
 		}
 		return true
 	})
+	for standing, n := range grants {
+		to <- prometheus.MustNewConstMetric(grantsDesc, prometheus.GaugeValue, float64(n), string(standing))
+	}
 	to <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(pending))
 	to <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(held))
 }

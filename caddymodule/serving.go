@@ -23,6 +23,7 @@ type server struct {
 	keys   *keyring.Keyring
 	place  *place
 	guards map[*Guard]*httpapi.Sentry
+	census *census
 
 	before  *server     // of the configuration before, as long as this one may come to nothing
 	stopped atomic.Bool // serves no more

@@ -144,6 +144,32 @@ func (e *Engine) Grants(ctx context.Context, f Filter, after string, limit int) 
 	return found, after, nil
 }
 
+// Census counts the grants by their standing, and reads the whole store for it.
+// With Redis it may count one twice.
+func (e *Engine) Census(ctx context.Context) (map[Standing]int, error) {
+	const page = 1000
+	counts := map[Standing]int{}
+	for _, s := range slices.Concat(live, ended) {
+		counts[s] = 0
+	}
+	for after := ""; ; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		grants, next, err := e.cfg.Store.List(ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		now := e.now()
+		for _, g := range grants {
+			counts[g.Standing(now)]++
+		}
+		if after = next; after == "" {
+			return counts, nil
+		}
+	}
+}
+
 // isSubject reports whether a text looks like a subject of an upstream.
 func (e *Engine) isSubject(text string) bool {
 	upstream, _, ok := strings.Cut(text, "|")

@@ -2,6 +2,7 @@ package deviceauth_test
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -74,6 +75,18 @@ func TestGrantsAreFiltered(t *testing.T) {
 		w.wants("invalid_request", err)
 		_, _, err = w.Grants(w.Context(), deviceauth.Filter{}, "nonsense", 10)
 		w.wants("invalid_request", err)
+	})
+}
+
+func TestCensusCountsEachGrantOnce(t *testing.T) {
+	in(t, func(w *world) {
+		w.everything()
+		counts, err := w.Census(w.Context())
+		w.wants("", err)
+		want := map[deviceauth.Standing]int{"pending": 2, "approved": 1, "connected": 1, "denied": 1, "revoked": 1, "expired": 1}
+		if !maps.Equal(counts, want) {
+			w.Errorf("counted %v, want %v", counts, want)
+		}
 	})
 }
 
