@@ -201,3 +201,31 @@ func TestGRPCPassesTheGuard(t *testing.T) {
 		t.Errorf("%v, %v", event, err)
 	}
 }
+
+// protocol 33
+func TestTrailersTellNoIdentity(t *testing.T) {
+	got := make(chan http.Header, 1)
+	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		got <- r.Trailer
+	}))
+	defer backend.Close()
+	g := startBefore(t, address(backend))
+	token := g.token()
+	for _, announced := range []string{"X-Checksum", "X-Checksum, Remote-User"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /api/x HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer %s\r\nTrailer: %s\r\nTransfer-Encoding: chunked\r\n\r\n"+
+			"2\r\nhi\r\n0\r\nX-Checksum: abc\r\nRemote-User: root\r\nremote_email: root\r\n\r\n", strings.TrimPrefix(g.url, "http://"), token, announced)
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+			t.Fatalf("%v, %s", err, answer)
+		}
+		if trailer := <-got; len(trailer) != 1 || trailer.Get("X-Checksum") != "abc" {
+			t.Errorf("announced %s: the backend saw the trailers %v", announced, trailer)
+		}
+	}
+}

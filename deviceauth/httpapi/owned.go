@@ -1,6 +1,9 @@
 package httpapi
 
-import "net/http"
+import (
+	"io"
+	"net/http"
+)
 
 // Owned are the header names that a guard alone may set, spelled the one way
 // that all spellings share.
@@ -35,15 +38,36 @@ func canonical(buf []byte, name string) []byte {
 }
 
 // Strip takes the owned headers off a request, in every spelling, and out of
-// its trailers. It comes before everything else, on every path: also before a
-// failure that an error page's backend gets to see.
+// its trailers when they are there. It comes before everything else, on every
+// path: also before a failure that an error page's backend gets to see.
 func (o Owned) Strip(r *http.Request) {
+	o.strip(r.Header)
+	if r.Trailer != nil { // its values, and with HTTP/1.1 further names, come after the body
+		o.strip(r.Trailer)
+		r.Body = &trailed{r.Body, func() { o.strip(r.Trailer) }}
+	}
+}
+
+func (o Owned) strip(h http.Header) {
 	var buf [64]byte
-	for _, h := range [...]http.Header{r.Header, r.Trailer} {
-		for name := range h {
-			if o[string(canonical(buf[:0], name))] {
-				delete(h, name)
-			}
+	for name := range h {
+		if o[string(canonical(buf[:0], name))] {
+			delete(h, name)
 		}
 	}
+}
+
+// A trailed body does something with its trailers before anybody knows that it
+// has ended.
+type trailed struct {
+	io.ReadCloser
+	ended func()
+}
+
+func (t *trailed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil {
+		t.ended()
+	}
+	return n, err
 }
