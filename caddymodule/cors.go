@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -29,6 +30,14 @@ func (w *corsWriter) Write(b []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriterWrapper.Write(b)
+}
+
+// ReadFrom has what is copied go by Write's way, and on by the server's own.
+func (w *corsWriter) ReadFrom(from io.Reader) (int64, error) {
+	if !w.wrote {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriterWrapper.ReadFrom(from)
 }
 
 func allowOrigin(header http.Header, origin string) {

@@ -3,7 +3,10 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -58,7 +61,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	if g.Legacy != nil {
-		if err := g.Legacy.read(); err != nil {
+		if err := g.Legacy.open(g.log); err != nil {
 			return err
 		}
 	}
@@ -80,6 +83,14 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	return nil
 }
 
+var identityHeader = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// notIdentity are headers that mean something else to whoever reads a request.
+var notIdentity = map[string]bool{
+	"authorization": true, "connection": true, "content-length": true, "content-type": true, "cookie": true, "expect": true, "host": true,
+	"te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
+}
+
 // Validate implements caddy.Validator.
 func (g *Guard) Validate() error {
 	if g.Authorization != "" && g.Authorization != "strip" && g.Authorization != "keep" {
@@ -91,6 +102,9 @@ func (g *Guard) Validate() error {
 	for _, h := range g.Headers {
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
+		}
+		if !identityHeader.MatchString(h.Name) || notIdentity[strings.ToLower(h.Name)] {
+			return fmt.Errorf("header %q: want one that tells who asks, such as X-User", h.Name)
 		}
 	}
 	return nil
@@ -121,16 +135,21 @@ var errDots = errors.New("the path has a dot segment")
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g.owned.Strip(r)
+	if g.ReportOnly {
+		return g.report(w, r, next)
+	}
+	return g.enforce(w, r, next)
+}
+
+func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	who := visitorOf(r)
-	if ambiguous(r.URL.Path) && !g.ReportOnly {
+	if ambiguous(r.URL.Path) {
 		decided(decisionMalformed)
 		return caddyhttp.Error(http.StatusBadRequest, errDots)
 	}
 	sentry, site, leave, err := g.at(w, r)
 	if err != nil {
-		if decided(decisionUnavailable); g.ReportOnly {
-			return g.pass(w, r, err, next)
-		}
+		decided(decisionUnavailable)
 		return err
 	}
 	if describesResource(r) {
@@ -140,9 +159,6 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	pass, err := g.check(sentry, who, w, r)
 	leave() // before the backend, which may take hours
-	if err != nil && g.ReportOnly {
-		return g.pass(w, r, err, next)
-	}
 	if err != nil || !pass {
 		return err
 	}
@@ -152,13 +168,21 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return next.ServeHTTP(w, r)
 }
 
-// pass lets a request through that report_only would have refused.
-func (g *Guard) pass(w http.ResponseWriter, r *http.Request, refusal error, next caddyhttp.Handler) error {
-	for _, name := range []string{"WWW-Authenticate", "Cache-Control", "Retry-After"} {
-		w.Header().Del(name)
+// report lets a request through that would be refused, as if no guard had seen
+// it.
+func (g *Guard) report(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	header, passed := w.Header().Clone(), false
+	err := g.enforce(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		passed = true
+		return next.ServeHTTP(w, r)
+	}))
+	if err == nil || passed {
+		return err
 	}
+	clear(w.Header())
+	maps.Copy(w.Header(), header)
 	decided(decisionReported)
-	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(refusal))
+	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
 	return next.ServeHTTP(w, r)
 }
 
@@ -169,7 +193,8 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
 	}
-	if g.Preflight == "pass" && httpapi.IsPreflight(r) {
+	if httpapi.IsPreflight(r) { // that is the backend's business
+		httpapi.StripOverrides(r)
 		decided(decisionPreflight)
 		return true, nil
 	}
@@ -187,12 +212,14 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 	case err != nil:
 		decided(decisionUnavailable)
 		return false, unavailable(w, err)
-	case id == nil:
+	}
+	who.id = id // an earlier guard may have known somebody by an old key
+	if id == nil {
 		decided(decisionAnonymous)
 		return true, nil
 	}
 	decided(decisionAdmitted)
-	who.token, who.id = token, id
+	who.token = token
 	sentry.Identify(r, id)
 	return true, nil
 }

@@ -4,12 +4,16 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
@@ -23,39 +27,94 @@ type Legacy struct {
 	Header string `json:"header"`
 	// The file with a client and its key on each line; the key may be written
 	// as sha256: and its digest in hexadecimal. Lines that begin with # are
-	// comments. It is read when the configuration is loaded.
+	// comments. A change of the file counts within a second.
 	File string `json:"file"`
 	// Since when keys are deprecated, as 2026-01-31. Default: the file's own time.
 	Since string `json:"since,omitempty"`
 
+	log    *zap.Logger
+	keys   atomic.Pointer[legacyKeys]
+	looked atomic.Int64 // when the file was last looked at, in nanoseconds
+}
+
+// legacyKeys is what a file said when it was read.
+type legacyKeys struct {
 	clients map[[sha256.Size]byte]string // by the key's digest
 	since   time.Time
+	changed time.Time // of the file
+	size    int64
+}
+
+// open reads the file for the first time.
+func (l *Legacy) open(log *zap.Logger) error {
+	if l.Header == "" || l.File == "" {
+		return errors.New("legacy: want the name of a header and a file")
+	}
+	keys, err := l.read()
+	if err != nil {
+		return fmt.Errorf("legacy: %w", err)
+	}
+	l.log = log
+	l.keys.Store(keys)
+	return nil
+}
+
+// legacyLook is how long a key that was taken out of the file may go on.
+const legacyLook = time.Second
+
+// current returns the keys of the file as it is. One that cannot be read leaves
+// those of before: who mistypes a line locks nobody out.
+func (l *Legacy) current() *legacyKeys {
+	known, now, looked := l.keys.Load(), time.Now().UnixNano(), l.looked.Load()
+	if now-looked < int64(legacyLook) || !l.looked.CompareAndSwap(looked, now) {
+		return known
+	}
+	about, err := os.Stat(l.File)
+	if err == nil && about.ModTime().Equal(known.changed) && about.Size() == known.size {
+		return known
+	}
+	keys, err := l.read()
+	if err != nil {
+		l.log.Error("old API keys: the file cannot be read, and those of before go on", zap.Error(err))
+		return known
+	}
+	l.keys.Store(keys)
+	return keys
 }
 
 // read reads the file. A key is a credential: one that is short or there twice
 // is a mistake.
-func (l *Legacy) read() error {
+func (l *Legacy) read() (*legacyKeys, error) {
 	file, err := os.Open(l.File)
 	if err != nil {
-		return fmt.Errorf("legacy: %w", err)
+		return nil, err
 	}
 	defer file.Close()
-	l.clients = map[[sha256.Size]byte]string{}
-	lines := bufio.NewScanner(file)
-	for number := 1; lines.Scan(); number++ {
-		if err := l.line(lines.Text()); err != nil {
-			return fmt.Errorf("legacy: %s:%d: %w", l.File, number, err)
+	about, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	keys := &legacyKeys{clients: map[[sha256.Size]byte]string{}, since: about.ModTime(), changed: about.ModTime(), size: about.Size()}
+	if l.Since != "" {
+		if keys.since, err = time.Parse(time.DateOnly, l.Since); err != nil {
+			return nil, fmt.Errorf("%q: want a date such as 2026-01-31", l.Since)
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("legacy: %w", err)
+	lines := bufio.NewScanner(file)
+	for number := 1; lines.Scan(); number++ {
+		if err := keys.line(lines.Text()); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
+		}
 	}
-	return l.date(file)
+	return keys, lines.Err()
 }
 
-const minLegacyKey = 8 // characters; what is shorter is found by trying
+// minLegacyKey refuses what is no key at all. Old keys are as they are: whether
+// one can be found by trying is for its length to say, and the metric
+// unknown_key shows that somebody tries.
+const minLegacyKey = 8
 
-func (l *Legacy) line(text string) error {
+func (k *legacyKeys) line(text string) error {
 	words := strings.Fields(text)
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 		return nil
@@ -73,42 +132,31 @@ func (l *Legacy) line(text string) error {
 	} else if len(words[1]) < minLegacyKey {
 		return fmt.Errorf("the key of %s is shorter than %d characters", words[0], minLegacyKey)
 	}
-	if other, taken := l.clients[digest]; taken {
+	if other, taken := k.clients[digest]; taken {
 		return fmt.Errorf("%s and %s have the same key", other, words[0])
 	}
-	l.clients[digest] = words[0]
-	return nil
-}
-
-func (l *Legacy) date(file *os.File) (err error) {
-	if l.Since != "" {
-		if l.since, err = time.Parse(time.DateOnly, l.Since); err != nil {
-			return fmt.Errorf("legacy: %q: want a date such as 2026-01-31", l.Since)
-		}
-		return nil
-	}
-	about, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("legacy: %w", err)
-	}
-	l.since = about.ModTime()
+	k.clients[digest] = words[0]
 	return nil
 }
 
 // admit reports whether a request without a token has a known key. The backend,
 // which has known the key all along, still gets it.
 func (l *Legacy) admit(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) bool {
-	keys := r.Header.Values(l.Header)
-	if len(keys) != 1 || len(r.Header.Values("Authorization")) > 0 && !strings.EqualFold(l.Header, "Authorization") {
+	given := r.Header.Values(l.Header)
+	if len(given) != 1 || len(r.Header.Values("Authorization")) > 0 && !strings.EqualFold(l.Header, "Authorization") {
 		return false
 	}
-	client, known := l.clients[sha256.Sum256([]byte(keys[0]))]
+	keys := l.current()
+	client, known := keys.clients[sha256.Sum256([]byte(given[0]))]
 	if !known {
+		if !strings.EqualFold(l.Header, "Authorization") { // that may be a token
+			decided(decisionBadKey)
+		}
 		return false
 	}
 	decided(decisionLegacy)
 	legacyUses.WithLabelValues(client).Inc()
-	w.Header().Set("Deprecation", "@"+strconv.FormatInt(l.since.Unix(), 10))
+	w.Header().Set("Deprecation", "@"+strconv.FormatInt(keys.since.Unix(), 10))
 	who.id = deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{ClientID: client})
 	sentry.Identify(r, who.id)
 	return true

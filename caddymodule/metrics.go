@@ -53,6 +53,7 @@ const (
 	decisionAdmitted    = "admitted"
 	decisionAnonymous   = "anonymous" // with optional
 	decisionLegacy      = "legacy"
+	decisionBadKey      = "unknown_key" // beside what becomes of a request with an old key that is none
 	decisionPreflight   = "preflight"
 	decisionMalformed   = "malformed"
 	decisionNoToken     = "no_token"
@@ -66,7 +67,7 @@ const (
 var decisions = func() map[string]prometheus.Counter {
 	all := map[string]prometheus.Counter{}
 	for _, d := range []string{
-		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionPreflight, decisionMalformed, decisionNoToken,
+		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionBadKey, decisionPreflight, decisionMalformed, decisionNoToken,
 		decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
 	} {
 		all[d] = guardDecisions.WithLabelValues(d)

@@ -136,11 +136,13 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 		return nil, "", s.challenge(r, http.StatusUnauthorized, errNoCredentials)
 	}
 	id, err = s.server.Admit(r.Context(), token, s.guard.Need)
-	if deviceauth.Refused(err) != nil {
-		return nil, "", s.refusal(r, err)
-	}
-	if err == nil && !s.guard.KeepToken {
+	refusal := deviceauth.Refused(err)
+	alive := err == nil || refusal != nil && refusal.Code == "insufficient_scope"
+	if alive && !s.guard.KeepToken { // refused or not, what comes next has no use for it
 		r.Header.Del("Authorization")
+	}
+	if refusal != nil {
+		return nil, "", s.refusal(r, err)
 	}
 	return id, token, err
 }

@@ -57,6 +57,13 @@ func (o Owned) strip(h http.Header) {
 	}
 }
 
+// overrides are how some backends let a request have another method than it
+// seems to have.
+var overrides = Owned{"x-http-method-override": true, "x-http-method": true, "x-method-override": true}
+
+// StripOverrides keeps a request to the method that it was let through for.
+func StripOverrides(r *http.Request) { overrides.strip(r.Header) }
+
 // A trailed body does something with its trailers before anybody knows that it
 // has ended.
 type trailed struct {
