@@ -27,8 +27,9 @@ var layers = []struct {
 	{"deviceauth/keyring", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/storetest", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/deviceclient", nil, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
+	{"deviceauth/blackbox", []string{"deviceauth", "deviceauth/deviceclient"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/edge", "deviceauth/deviceclient", "upstreamidp"}, []string{"github.com/zitadel/"}},
+	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/edge", "deviceauth/deviceclient", "deviceauth/blackbox", "upstreamidp"}, []string{"github.com/zitadel/"}},
 }
 
 func TestArrowsPointDown(t *testing.T) {

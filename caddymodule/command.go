@@ -19,7 +19,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "device-auth",
-		Usage:     "grants [list|show|revoke] | revoke | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey",
+		Usage:     "grants [list|show|revoke] | revoke | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
 		Short:     "Looks after the device login of a running Caddy",
 		Long:      deviceAuthHelp,
 		CobraFunc: deviceAuth,
@@ -54,7 +54,12 @@ And without a running Caddy, to the directory of a badger store:
 	caddy device-auth restore FILE  makes a new store of a backup. Every device
 	                                must be connected anew, unless --keep-grants
 	                                says that none was cut off since the backup
-	caddy device-auth rekey         changes the encryption key`
+	caddy device-auth rekey         changes the encryption key
+
+And from outside, of any deployment:
+
+	caddy device-auth check URL     says what is wrong with it, and how to mend
+	                                it; URL is a guarded API's, or the issuer`
 
 func deviceAuth(cmd *cobra.Command) {
 	c := &adminClient{out: os.Stdout}
@@ -72,7 +77,7 @@ func deviceAuth(cmd *cobra.Command) {
 	w.flags(revoke.Flags())
 	cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
 	cmd.AddCommand(pauseCommands(c)...)
-	cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand())
+	cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand(), checkCommand(c))
 }
 
 // adminClient is one run of device-auth.
