@@ -106,6 +106,7 @@ type run struct {
 
 	target    *url.URL    // what the operator named
 	own       *document   // the server's metadata, where the target is the server
+	guarded   bool        // the target refuses who has no good token
 	site      *resource   // what the guarded site says of itself
 	issuer    string      // the server, as the target names it
 	places    []*answer   // where its metadata were looked for

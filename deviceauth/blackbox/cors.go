@@ -38,7 +38,7 @@ func (r *run) corsOrigin() finding {
 			return r.notNamed(a)
 		}
 	}
-	if r.site == nil {
+	if !r.guarded {
 		return well("pages of %s may play a device", r.cfg.Origin)
 	}
 	if f := r.lets(r.target.String(), http.MethodGet, "authorization"); f.status != OK {

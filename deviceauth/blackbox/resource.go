@@ -43,7 +43,9 @@ func (r *run) resourceGuard() finding {
 		return found("%s, to who sent no token, and not 401", a).warns("Give the URL of something that is guarded; or let the guard's matcher cover this one: %s.", r.guardLine())
 	case !bearer:
 		return found("%s, with WWW-Authenticate %q and not Bearer", a, quote(challenge)).fails("Something else asks for credentials before the guard does (`basic_auth`, `forward_auth`, the backend): take it out of the way of `device_auth`, or give the URL of something that is guarded.")
-	case challengeParameter(challenge, "error") != "":
+	}
+	r.guarded = true
+	if challengeParameter(challenge, "error") != "" {
 		return found("%s, and the challenge names an error to who sent no token: %s", a, quote(challenge)).warns("A request without a token is told no error (RFC 6750 §3.1). Another guard than device_auth answers here, or a proxy adds an Authorization header.")
 	}
 	r.site = &resource{at: challengeParameter(challenge, "resource_metadata")}
@@ -57,7 +59,7 @@ func (r *run) resourceGuard() finding {
 // the same has a guard with `optional`.
 func (r *run) unguarded(a *answer) finding {
 	bad := r.get(r.target.String(), "Authorization", "Bearer "+madeUp)
-	if bad.status == http.StatusUnauthorized {
+	if r.guarded = bad.status == http.StatusUnauthorized; r.guarded {
 		return found("%s, to who sent no token, though a made-up one is refused", a).warns("That is what `optional` in a `device_auth` block does. Unless you meant it, take it out.")
 	}
 	hint := ""
@@ -92,6 +94,9 @@ func challengeParameter(challenge, name string) string {
 }
 
 func (r *run) resourceToken() finding {
+	if !r.guarded {
+		return skip("nothing guards it, see resource.guard")
+	}
 	a := r.get(r.target.String(), "Authorization", "Bearer "+madeUp)
 	challenge := a.header.Get("WWW-Authenticate")
 	switch {
@@ -106,12 +111,15 @@ func (r *run) resourceToken() finding {
 }
 
 func (r *run) resourceCache() finding {
+	if !r.guarded {
+		return skip("nothing guards it, see resource.guard")
+	}
 	for _, headers := range [][]string{nil, {"Authorization", "Bearer " + madeUp}} {
 		a := r.get(r.target.String(), headers...)
 		if a.err != nil {
 			return about(a.asked, trouble(a.err))
 		}
-		if a.stores() {
+		if a.status == http.StatusUnauthorized && a.stores() {
 			return found("%s with Cache-Control %q", a, quote(a.header.Get("Cache-Control"))).warns("A cache that kept a refusal would refuse others. device_auth sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule for this path.")
 		}
 	}

@@ -40,6 +40,9 @@ func (r *run) devicePolicy() finding {
 
 // signInPage types the code that this run was given, and nothing else.
 func (r *run) signInPage() finding {
+	if r.code.User == "" {
+		return skip("there is no code to type, see device.members")
+	}
 	a := r.open(cmp.Or(r.code.Complete, r.code.Page))
 	f, ok := a.formWith("user_code")
 	if !ok || !r.isOurs(a) {

@@ -58,7 +58,7 @@ var checks = []check{
 	{"login.token", "login.flow", (*run).loginToken},
 	{"login.id", "login.flow", (*run).loginID},
 	{"login.userinfo", "login.id", (*run).loginUserinfo},
-	{"login.api", "login.flow", (*run).loginAPI},
+	{"login.api", "login.token", (*run).loginAPI},
 	{"login.refresh", "login.flow", (*run).loginRefresh},
 	{"login.revoke", "login.flow", (*run).loginRevoke},
 }
