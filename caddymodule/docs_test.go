@@ -3,10 +3,13 @@ package caddymodule
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/blackbox"
 )
 
 func read(t *testing.T, name string) string {
@@ -67,5 +70,17 @@ func TestMetricsAreDocumented(t *testing.T) {
 		if !strings.Contains(all, `"`+row[1]+`"`) {
 			t.Errorf("docs/events.md names %s, which there is not", row[1])
 		}
+	}
+}
+
+// Who reads a check's name in a script finds what it is about.
+func TestChecksAreDocumented(t *testing.T) {
+	var said []string
+	_, table, _ := strings.Cut(read(t, "../docs/check.md"), "| check | finds |")
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z.]+)` \\|").FindAllStringSubmatch(table, -1) {
+		said = append(said, row[1])
+	}
+	if !slices.Equal(said, blackbox.Names()) {
+		t.Errorf("docs/check.md has\n%v, and there are\n%v", said, blackbox.Names())
 	}
 }
