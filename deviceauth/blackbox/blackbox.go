@@ -61,7 +61,7 @@ type Result struct {
 func Run(ctx context.Context, c Config) []Result {
 	r := newRun(ctx, c)
 	defer r.giveBack()
-	var all []Result
+	all := []Result{} // in JSON an array, also when it is interrupted at once
 	for _, check := range checks {
 		if ctx.Err() != nil {
 			break

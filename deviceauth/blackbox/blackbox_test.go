@@ -113,6 +113,18 @@ func TestTokensAreGivenBackWhenTheRunBreaksOff(t *testing.T) {
 	}
 }
 
+func TestEachUpstreamIsTried(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	all := Run(t.Context(), s.config())
+	i := slices.Index(Names(), "page.upstream")
+	for _, want := range []string{"upstream work", "upstream home"} {
+		if !strings.Contains(all[i].Said, want) {
+			t.Errorf("%s is missing in %+v", want, all[i])
+		}
+	}
+}
+
 func TestDenialIsReported(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)

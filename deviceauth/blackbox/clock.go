@@ -1,7 +1,10 @@
 package blackbox
 
 import (
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -31,15 +34,18 @@ func (r *run) ask(address string, headers ...string) *answer {
 		return a
 	}
 	// The header has whole seconds, so it stands for half a second later; and
-	// was written when the answer began to come back.
-	r.dates[a.at.Host] = date{at.Add(time.Second / 2).Sub(start.Add(a.took / 2)), true}
+	// was written when the answer began to come back, or Age seconds before
+	// where a cache answered (RFC 9111 §5.1).
+	age, _ := strconv.Atoi(a.header.Get("Age"))
+	at = at.Add(time.Duration(age)*time.Second + time.Second/2)
+	r.dates[a.at.Host] = date{at.Sub(start.Add(a.took / 2)), true}
 	return a
 }
 
 func (r *run) clock() finding {
 	var all []finding
-	for host, d := range r.dates {
-		all = append(all, about(host, d.judge()))
+	for _, host := range slices.Sorted(maps.Keys(r.dates)) {
+		all = append(all, about(host, r.dates[host].judge()))
 	}
 	return worst(all...)
 }

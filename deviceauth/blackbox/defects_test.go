@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +108,10 @@ func answering(code int, text string) func(*httptest.ResponseRecorder) {
 	}
 }
 
-var ago = time.Now().Add(-2 * time.Minute).UTC().Format(http.TimeFormat)
+var (
+	started = time.Now().Add(-2 * time.Minute)
+	ago     = started.UTC().Format(http.TimeFormat)
+)
 
 // defects that need nobody to log in.
 var defects = []defect{
@@ -248,6 +252,14 @@ var defects = []defect{
 			return true
 		}
 	}},
+	{what: "one provider of two that refuses", check: "page.upstream", want: Fail, mend: "Register", stand: func(s *stand) {
+		s.refuses = func(w http.ResponseWriter, q *http.Request) bool {
+			if q.URL.Path == "/home" {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+			return q.URL.Path == "/home"
+		}
+	}},
 	{what: "a provider that refuses with status 200", check: "page.upstream", want: Fail, mend: "Register", stand: func(s *stand) {
 		s.refuses = func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Write([]byte("<p>AADSTS50011: The redirect URI does not match"))
@@ -256,12 +268,28 @@ var defects = []defect{
 	}},
 	{what: "a provider that fails behind its redirect", check: "page.upstream", want: Fail, mend: "Register", stand: func(s *stand) {
 		s.refuses = func(w http.ResponseWriter, q *http.Request) bool {
-			if q.URL.Path == "/authorize" {
+			if q.URL.Path != "/error" {
 				http.Redirect(w, q, "/error?authError=abc", http.StatusFound)
 			}
 			return true
 		}
 	}},
+}
+
+// A CDN may keep the metadata for five minutes, and tells the date of the
+// first answer.
+func TestCacheIsNoLateClock(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.tamper = func(_ *http.Request, w *httptest.ResponseRecorder) {
+		header("Date", ago)(w)
+		header("Age", strconv.Itoa(int(time.Since(started).Seconds())))(w)
+	}
+	for _, r := range Run(t.Context(), s.config()) {
+		if r.Status == Fail || r.Status == Warn {
+			t.Errorf("%+v", r)
+		}
+	}
 }
 
 func TestEachDefectIsReportedByItsOwnCheck(t *testing.T) {

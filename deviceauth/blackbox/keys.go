@@ -59,6 +59,9 @@ func (r *run) keysNamed() finding {
 
 // keysSecret fails loudly: with such a key anybody makes tokens.
 func (r *run) keysSecret() finding {
+	if r.keys == nil {
+		return skip("there are none, see keys.set")
+	}
 	var named []string
 	for _, k := range r.keys {
 		for _, member := range secretMembers {

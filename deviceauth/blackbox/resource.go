@@ -30,8 +30,7 @@ func (r *run) resourceGuard() finding {
 		return skip("the URL is the server's own; give a guarded API's to have its guard looked at")
 	}
 	a := r.ask(r.target.String())
-	challenge := a.header.Get("WWW-Authenticate")
-	bearer := len(challenge) >= 6 && strings.EqualFold(challenge[:6], "Bearer")
+	challenge, bearer := a.challenge()
 	switch {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
@@ -81,6 +80,16 @@ func (r *run) guardLine() string {
 	return "`device_auth " + path + "/*`"
 }
 
+// challenge is the one of RFC 6750 §3, or the first of another kind.
+func (a *answer) challenge() (text string, bearer bool) {
+	for _, text := range a.header.Values("WWW-Authenticate") {
+		if len(text) >= 6 && strings.EqualFold(text[:6], "Bearer") {
+			return text, true
+		}
+	}
+	return a.header.Get("WWW-Authenticate"), false
+}
+
 var parameter = regexp.MustCompile(`(?i)([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))`)
 
 // challengeParameter reads WWW-Authenticate (RFC 9110 §11.6.1).
@@ -98,7 +107,7 @@ func (r *run) resourceToken() finding {
 		return skip("nothing guards it, see resource.guard")
 	}
 	a := r.get(r.target.String(), "Authorization", "Bearer "+madeUp)
-	challenge := a.header.Get("WWW-Authenticate")
+	challenge, _ := a.challenge()
 	switch {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))

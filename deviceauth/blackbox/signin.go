@@ -107,7 +107,7 @@ var refusalWords = regexp.MustCompile(`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mis
 func (r *run) provider(to *url.URL) finding {
 	back, id := to.Query().Get("redirect_uri"), to.Query().Get("client_id")
 	no := func(said string) finding {
-		return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there whether `client_id`, `scopes` and the response type code are allowed to this client.", quote(back), quote(id), to.Host)
+		return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is let in all the same, the provider keeps only programs out.", quote(back), quote(id), to.Host)
 	}
 	a := r.send(r.browser, http.MethodGet, to.String(), "")
 	for range maxHops {

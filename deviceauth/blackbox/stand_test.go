@@ -57,7 +57,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	}
 	c := deviceauth.Config{
 		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
-		Allow: map[string][]deviceauth.Allow{"work": nil},
+		Allow: map[string][]deviceauth.Allow{"work": nil, "home": nil},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV", Public: true, Scope: "openid offline_access read", Origins: []string{page}},
 			{ID: "meter", Secret: "s3:cret&", Scope: "openid offline_access read"},
@@ -70,7 +70,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if s.engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
-	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Secret(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s}}})
+	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Secret(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,15 +124,18 @@ func (s *stand) signIn(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-type upstream struct{ *stand }
+type upstream struct {
+	*stand
+	id string
+}
 
-func (upstream) ID() string    { return "work" }
-func (upstream) Label() string { return "Work" }
+func (u upstream) ID() string    { return u.id }
+func (u upstream) Label() string { return u.id }
 func (u upstream) Begin(_ context.Context, a deviceauth.Attempt) (string, error) {
 	if u.down {
 		return "", errors.New("connection refused")
 	}
-	return u.provider.URL + "/authorize?" + url.Values{"client_id": {"gateway"}, "redirect_uri": {a.RedirectURI}, "state": {a.State}}.Encode(), nil
+	return u.provider.URL + "/" + u.id + "?" + url.Values{"client_id": {"gateway"}, "redirect_uri": {a.RedirectURI}, "state": {a.State}}.Encode(), nil
 }
 func (upstream) Finish(context.Context, deviceauth.Attempt, url.Values) (*deviceauth.Person, error) {
 	return nil, errors.New("nobody signs in here")

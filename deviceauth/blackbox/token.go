@@ -60,6 +60,9 @@ func (r *run) loginToken() finding {
 	if _, ok := isJWT(r.login.Access); !ok {
 		return well("the access token is opaque")
 	}
+	if r.server.Keys == "" {
+		return well("an access token that only the server can read")
+	}
 	header, claims, err := r.verify(r.login.Access)
 	if err != nil {
 		return found("the access token does not verify with the keys at %s: %s", r.server.Keys, quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are. Else a cache shows old keys: it may keep them for the five minutes that the server says.")
