@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -50,29 +48,9 @@ func TestCheckFindsNothingWrongWithTheDemo(t *testing.T) {
 
 func TestCheckLogsInAndLeavesNothing(t *testing.T) {
 	g := start(t)
-	cmd := g.command("device-auth", "check", "--login", g.url+"/api/products")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	cmd.Stdout = &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	d := &device{t: t, g: g}
-	shown := regexp.MustCompile(`^(Open|Type) +(\S+)`)
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		if m := shown.FindStringSubmatch(lines.Text()); m != nil {
-			*map[string]*string{"Open": &d.Page, "Type": &d.User}[m[1]] = m[2]
-			d.Full = d.Page + "?user_code=" + d.User
-		}
-		if strings.HasPrefix(lines.Text(), "Waiting for your") {
-			allowTerminal(t)(d)
-		}
-	}
-	if code := exitCode(t, cmd.Wait(), out.String()); code != 0 || strings.ContainsAny(out.String(), "✗!") || !strings.Contains(out.String(), "✓ login.revoke") {
-		t.Errorf("exit code %d, printed\n%s", code, out.String())
+	out, err := g.prompted(allowTerminal(t), "device-auth", "check", "--login", g.url+"/api/products")
+	if code := exitCode(t, err, out); code != 0 || strings.ContainsAny(out, "✗!") || !strings.Contains(out, "✓ login.revoke") {
+		t.Errorf("exit code %d, printed\n%s", code, out)
 	}
 	list, err := g.run("device-auth", "--address", g.admin, "grants", "list")
 	if err != nil || strings.Count(list, " pending ") != 1 || strings.Count(list, " revoked ") != 1 || strings.Contains(list, "connected") {
@@ -154,5 +132,14 @@ func TestCheckIsInterrupted(t *testing.T) {
 	said, _ := io.ReadAll(out)
 	if code := exitCode(t, cmd.Wait(), string(said)); code != 1 || !strings.Contains(string(said), "interrupted") {
 		t.Errorf("exit code %d, says %s", code, said)
+	}
+}
+
+// What only our own documentation promises, another product need not do.
+func TestCheckKnowsAProviderThatIsNotOurs(t *testing.T) {
+	p := startProvider(t)
+	out, err := p.prompted(p.allow, "device-auth", "check", "--login", p.url, "--scope", "openid offline_access")
+	if code := exitCode(t, err, out); code != 0 || strings.Contains(out, "✗") || !strings.Contains(out, "✓ login.revoke") || !strings.Contains(out, "pages of other products are not known here") {
+		t.Errorf("exit code %d, printed %s", code, out)
 	}
 }

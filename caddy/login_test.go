@@ -19,10 +19,17 @@ func (g *gateway) login(answer func(*device), args ...string) (stdout string, er
 	return g.loginAt(g.url+"/api/products", answer, args...)
 }
 
-// loginAt is the same for any API. A nil answer claims that nobody is asked.
+// loginAt is the same for any API.
 func (g *gateway) loginAt(api string, answer func(*device), args ...string) (stdout string, err error) {
 	g.t.Helper()
-	cmd := g.command(append([]string{"device-login", api}, args...)...)
+	return g.prompted(answer, append([]string{"device-login", api}, args...)...)
+}
+
+// prompted runs a command that shows a code. A nil answer claims that nobody
+// is asked.
+func (g *gateway) prompted(answer func(*device), args ...string) (stdout string, err error) {
+	g.t.Helper()
+	cmd := g.command(args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		g.t.Fatal(err)

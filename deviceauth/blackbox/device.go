@@ -93,7 +93,7 @@ func (r *run) deviceMembers() finding {
 		all = append(all, found("the code lives for %v s", c.Expires).warns("Set `lifetime device_code 10m`: long enough for a person, short enough not to be guessed."))
 	}
 	if c.Interval < 1 || c.Interval > longestInterval {
-		all = append(all, found("interval is %v; devices that are told none wait 5 s", c.Interval).warns("Leave `interval` out of `device_login`, or set it to a few seconds."))
+		all = append(all, found("the interval is %v s (0: there is none, and devices wait 5 s)", c.Interval).warns("Leave `interval` out of `device_login`, or set it to a few seconds."))
 	}
 	return worst(append(all, well("a code lives for %v s, the interval is %v s", c.Expires, c.Interval))...)
 }

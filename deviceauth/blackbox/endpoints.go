@@ -38,10 +38,10 @@ func (r *run) errorsMethod() finding {
 		case a.err != nil:
 			return about(a.asked, trouble(a.err))
 		case a.status == http.StatusMethodNotAllowed, a.status >= 400 && a.status < 500 && a.refusal().Error != "":
-		case a.status < 400 || a.status >= 500:
-			return found("%s, and not 405", a).fails("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, take it to somewhere else; a status above 500 is explained in the server's log.")
+		case a.status < 300:
+			return found("%s, and not refused; RFC 6749 §3.2 wants POST", a).fails("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, take it to somewhere else.")
 		default:
-			return found("%s, and neither 405 nor an OAuth error", a).warns("The server answers 405 with Allow; look who else answers this path.")
+			return found("%s, and neither 405 nor an OAuth error", a).warns("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is explained in the log of the server, or of the proxy before it.")
 		}
 	}
 	return well("a GET is refused")
