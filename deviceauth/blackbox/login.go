@@ -19,7 +19,7 @@ type loggedIn struct {
 	tokens
 	mu     sync.Mutex
 	said   *answer  // of the token endpoint
-	refs   []string // all tokens that were ever given, the refresh tokens first
+	given  []string // all tokens that were ever given, the refresh tokens first
 	sub    string   // of the ID token
 	gone   bool     // given back
 	opened bool     // the API let the token in
@@ -43,9 +43,9 @@ func (l *loggedIn) take(a *answer) (t tokens, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if t.Refresh != "" {
-		l.refs = append([]string{t.Refresh}, l.refs...)
+		l.given = append([]string{t.Refresh}, l.given...)
 	}
-	l.refs = append(l.refs, t.Access)
+	l.given = append(l.given, t.Access)
 	return t, true
 }
 

@@ -63,12 +63,12 @@ func (r *run) loginRevoke() finding {
 // with them goes what was made of them.
 func (r *run) revoke(ctx context.Context) (all []*answer) {
 	r.login.mu.Lock()
-	refs := slices.Clone(r.login.refs)
+	given := slices.Clone(r.login.given)
 	r.login.gone = true
 	r.login.mu.Unlock()
 	last := *r
 	last.ctx = ctx
-	for _, token := range refs {
+	for _, token := range given {
 		all = append(all, last.asClient(r.server.Revocation, "token", token))
 	}
 	return all
@@ -78,7 +78,7 @@ func (r *run) revoke(ctx context.Context) (all []*answer) {
 // interrupt.
 func (r *run) giveBack() {
 	r.login.mu.Lock()
-	left := !r.login.gone && len(r.login.refs) > 0
+	left := !r.login.gone && len(r.login.given) > 0
 	r.login.mu.Unlock()
 	if !left || r.server.Revocation == "" {
 		return

@@ -100,7 +100,11 @@ func (r *run) timed(what string, claims jwt.MapClaims) finding {
 }
 
 func (r *run) loginID() finding {
-	asked := slices.Contains(strings.Fields(r.login.Scope), "openid")
+	granted := strings.Fields(r.login.Scope)
+	if len(granted) == 0 { // RFC 6749 §5.1: what was asked for
+		granted = r.cfg.Scopes
+	}
+	asked := slices.Contains(granted, "openid")
 	switch algorithm, ok := isJWT(r.login.ID); {
 	case r.login.ID == "" && !asked:
 		return skip("no ID token was given: the scope has no openid")
