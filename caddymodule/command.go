@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -78,6 +79,19 @@ func deviceAuth(cmd *cobra.Command) {
 	cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
 	cmd.AddCommand(pauseCommands(c)...)
 	cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand(), checkCommand(c))
+	cmd.RunE = unknownCommand
+}
+
+// unknownCommand keeps a mistyped command from ending well.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	var known []string
+	for _, c := range cmd.Commands() {
+		known = append(known, c.Name())
+	}
+	return fmt.Errorf("there is no %s %s; want one of: %s", cmd.CommandPath(), args[0], strings.Join(known, ", "))
 }
 
 // adminClient is one run of device-auth.

@@ -1,7 +1,11 @@
 package caddymodule
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -82,5 +86,75 @@ func TestChecksAreDocumented(t *testing.T) {
 	}
 	if !slices.Equal(said, blackbox.Names()) {
 		t.Errorf("docs/check.md has\n%v, and there are\n%v", said, blackbox.Names())
+	}
+}
+
+// What troubleshooting quotes is what is said: by the code, the pages or Caddy.
+func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
+	said := read(t, "../deviceauth/httpapi/pages/languages/en.json")
+	for _, folder := range []string{".", "../deviceauth", "../upstreamidp"} {
+		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+				said += read(t, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ofCaddy := map[string]bool{"unrecognized global option: device_login": true, "module not registered": true, "trusted_proxies": true}
+	rows := regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(read(t, "../docs/troubleshooting.md"), -1)
+	quotes := 0
+	for _, row := range rows {
+		for _, quote := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			quotes++
+			for part := range strings.SplitSeq(quote[1], "…") {
+				if part = strings.TrimSpace(part); !ofCaddy[part] && !strings.Contains(said, part) {
+					t.Errorf("nobody says %q", part)
+				}
+			}
+		}
+	}
+	if quotes < 30 {
+		t.Errorf("only %d quotes", quotes)
+	}
+}
+
+// around are where a piece of a Caddyfile may belong. One that is whole begins
+// with global options.
+func around(text string) []string {
+	if strings.HasPrefix(text, "{") {
+		return []string{text}
+	}
+	server := "{\n\tdevice_login {\n\t\tissuer https://a.example\n\t\tupstream a https://b.example {\n\t\t\tclient_id a\n%s\t\t}\n%s\t}\n}"
+	return []string{fmt.Sprintf(server, "", text), fmt.Sprintf(server, text, ""), "https://a.example {\n" + text + "}"}
+}
+
+// Whoever pastes from the documentation gets what adapts.
+func TestCaddyfilesOfTheDocsAdapt(t *testing.T) {
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "../README.md") {
+		for _, block := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			if strings.HasPrefix(block[1], "# not runnable here") {
+				continue
+			}
+			errs := []error{}
+			for _, whole := range around(block[1]) {
+				_, err := adapt(whole)
+				errs = append(errs, err)
+			}
+			if !slices.Contains(errs, nil) {
+				t.Errorf("%s:\n%s\n%v", page, block[1], errors.Join(errs...))
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d Caddyfiles", found)
 	}
 }
