@@ -188,6 +188,12 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	if status, _ := g.api(bob[0].Access); status != http.StatusOK {
 		t.Fatalf("before anybody said yes the API answers %d", status)
 	}
+	if out, err := g.auth("revoke", "--person", "demo|nobody", "--yes"); err == nil || !strings.Contains(out, "no such grant") {
+		t.Errorf("a typing error ends well: %v\n%s", err, out)
+	}
+	if out, err := g.auth("grants", "revoke", "--person", subject, "--limit", "1", "--yes"); err == nil {
+		t.Errorf("a limit is not kept, and not refused either:\n%s", out)
+	}
 	if out, err := g.auth("grants", "revoke", "--person", subject, "--yes"); err != nil || strings.Count(out, "revoked") != 2 {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -38,13 +39,16 @@ func (w *wanted) flags(to *pflag.FlagSet) {
 
 func grantsCommand(c *adminClient) *cobra.Command {
 	w := &wanted{}
-	list := func(*cobra.Command, []string) error { return c.listGrants(w) }
-	cmd := &cobra.Command{Use: "grants", Short: "The grants: devices that ask, are connected, or were", Args: cobra.NoArgs, RunE: list}
+	run := func(*cobra.Command, []string) error { return c.listGrants(w) }
+	cmd := &cobra.Command{Use: "grants", Short: "The grants: devices that ask, are connected, or were", Args: cobra.NoArgs, RunE: run}
+	list := &cobra.Command{Use: "list", Short: "Lists grants", Args: cobra.NoArgs, RunE: run}
 	w.flags(cmd.PersistentFlags())
-	cmd.PersistentFlags().IntVar(&w.limit, "limit", defaultLimit, "How many to list")
-	cmd.PersistentFlags().BoolVar(&w.all, "all", false, "List all of them, page by page")
+	for _, to := range []*pflag.FlagSet{cmd.Flags(), list.Flags()} { // what is to end is all, or named
+		to.IntVar(&w.limit, "limit", defaultLimit, "How many to list")
+		to.BoolVar(&w.all, "all", false, "List all of them, page by page")
+	}
 	cmd.AddCommand(
-		&cobra.Command{Use: "list", Short: "Lists grants", Args: cobra.NoArgs, RunE: list},
+		list,
 		&cobra.Command{Use: "show <id>", Short: "Shows a grant; an id that begins with a dash comes after --", Args: cobra.ExactArgs(1), RunE: c.showGrant},
 		revokeCommand(c, w),
 	)
@@ -170,13 +174,24 @@ func (c *adminClient) revoke(w *wanted, ids []string) error {
 	if many == (len(ids) > 0) {
 		return errors.New("want ids of grants, or --person or --client for all of theirs")
 	}
-	if many {
-		var err error
-		if ids, err = c.find(*w); err != nil {
-			return err
-		}
+	if !many {
+		return c.end(ids)
 	}
-	var all error
+	ids, err := c.find(*w)
+	if err == nil && len(ids) == 0 {
+		err = errors.New("no such grant: is the person's subject or user, or the client's id, as grants list shows it?")
+	}
+	if err != nil {
+		return err
+	}
+	err = c.end(ids)
+	w.yes = true // what was connected while somebody was asked ends, too
+	later, laterErr := c.find(*w)
+	later = slices.DeleteFunc(later, func(id string) bool { return slices.Contains(ids, id) })
+	return errors.Join(err, laterErr, c.end(later))
+}
+
+func (c *adminClient) end(ids []string) (all error) {
 	for _, id := range ids {
 		var g grantView
 		err := c.call(http.MethodDelete, "grants/"+url.PathEscape(id), &g)
