@@ -33,7 +33,7 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 	t.Helper()
 	idp := idptest.Start()
 	t.Cleanup(idp.Close)
-	idp.Behave(idptest.Behaviour{Claims: map[string]any{"groups": []string{"dashboards"}, "preferred_username": "alice"}})
+	idp.Behave(idptest.Behaviour{Claims: map[string]any{"groups": []string{"dashboards"}, "preferred_username": "alice", "email": "alice@example.com", "email_verified": true}})
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
 		fmt.Fprintf(w, "user=%s client=%s scopes=%s basic=%s:%s", r.Header.Get("Remote-User"), r.Header.Get("Remote-Client"), r.Header.Get("Remote-Scopes"), user, password)
@@ -145,6 +145,12 @@ func TestExamples(t *testing.T) {
 			e.wants("GET", e.url+"/products/1", reads, 200, "user=1")
 			e.wants("PUT", e.url+"/products/1", reads, 403, `scope="products:write"`)
 			e.wants("GET", e.url+"/status", "", 200, "user= ")
+			for _, path := range []string{"/products", "/products/1", "/admin/users", "/", "/status/x", "/x/..;/status"} {
+				for _, method := range []string{"GET", "POST", "DELETE"} {
+					e.wants(method, e.url+path, "", map[bool]int{true: 400, false: 401}[strings.Contains(path, "..")], "")
+				}
+			}
+			e.wants("POST", e.url+"/products", reads, 403, `scope="products:write"`)
 			e.client = "till"
 			e.wants("PUT", e.url+"/products/1", e.login(e.gateway, url.Values{}), 200, "client=till")
 		},
@@ -161,14 +167,26 @@ func TestExamples(t *testing.T) {
 			t.Setenv("REDIS_URL", redistest.Start(t).URL())
 			e := startExample(t, "load-balancer", "cool-gadget", same)
 			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1")
+			r, err := http.NewRequest("POST", e.url+"/oauth2/device_authorization", strings.NewReader("client_id=cool-gadget"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("X-Forwarded-For", "10.20.0.1, 192.0.2.7") // the client says the first, the balancer the second
+			e.sends(r, 200, "user_code")
+			if from := e.grants("state=pending")[0].From; from != "192.0.2.7" {
+				t.Errorf("a device chooses its own address: %s", from)
+			}
 		},
 		"grafana": func(t *testing.T) {
 			e := startExample(t, "grafana", "wall", same)
-			e.wants("GET", e.url+"/api/search", e.login(e.gateway, url.Values{}), 200, "user=alice")
+			e.wants("GET", e.url+"/api/search", e.login(e.gateway, url.Values{}), 200, "user=alice@example.com")
 		},
 		"mcp": func(t *testing.T) {
 			e := startExample(t, "mcp", "assistant", same)
-			e.wants("POST", e.url+"/mcp", "", 401, "/.well-known/oauth-protected-resource")
+			e.wants("POST", e.url+"/mcp", "", 401, `resource_metadata="`+e.url+`/.well-known/oauth-protected-resource/mcp"`)
+			e.wants("GET", e.url+"/.well-known/oauth-protected-resource/mcp", "", 200, `"resource":"`+e.url+`/mcp"`)
+			e.wants("GET", e.url+"/other", "", 401, "")
 			e.wants("POST", e.url+"/mcp", e.login(e.gateway, url.Values{"resource": {e.url + "/mcp"}}), 200, "client=assistant scopes=offline_access tools:use")
 		},
 		"edge": func(t *testing.T) {

@@ -19,6 +19,7 @@ type grant struct {
 	State  string `json:"state"`
 	Client string `json:"client"`
 	Reason string `json:"reason"`
+	From   string `json:"from"`
 	Person struct {
 		Subject string `json:"subject"`
 		User    string `json:"user"`

@@ -80,6 +80,9 @@ func (s *Server) Issuer() string { return s.cfg.Issuer }
 // Origins is empty: which pages play a device is the server's to know.
 func (s *Server) Origins() []string { return nil }
 
+// Audience returns what is accepted where a guard names none.
+func (s *Server) Audience() []string { return slices.Clone(s.cfg.Audience) }
+
 // What a guard tells (RFC 6750 §3.1).
 var (
 	errBadToken = deviceauth.Refuse("invalid_token", "the access token is malformed, expired, revoked or for another audience")

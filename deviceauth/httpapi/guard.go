@@ -50,7 +50,8 @@ var errNoCredentials = errors.New("the request has no bearer token")
 // A Server knows tokens: a [deviceauth.Engine], or package edge for one elsewhere.
 type Server interface {
 	Issuer() string
-	Origins() []string // of pages that play a device
+	Origins() []string  // of pages that play a device
+	Audience() []string // of its tokens; any is accepted where a guard names none
 	// Admit refuses with invalid_token or insufficient_scope; any other error
 	// is a fault.
 	Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
@@ -210,7 +211,7 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 	if status == http.StatusForbidden {
 		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
 	}
-	parts = append(parts, "resource_metadata="+strconv.Quote(origin(r, s.server.Issuer())+ResourceMetadataPath))
+	parts = append(parts, "resource_metadata="+strconv.Quote(s.metadataOf(r)))
 	return &Challenge{status, "Bearer " + strings.Join(parts, ", "), err}
 }
 

@@ -100,6 +100,30 @@ func TestOwnedHeadersAreStrippedInEverySpelling(t *testing.T) {
 	}
 }
 
+// protocol 34
+func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
+	const site, at = "https://api.example.com", "https://api.example.com/.well-known/oauth-protected-resource"
+	tests := map[string]struct {
+		audience []string
+		path     string
+		want     string
+	}{
+		"the site": {[]string{site}, "/v2/x", at}, "a part of it": {[]string{site, site + "/v2"}, "/v2/x", at + "/v2"},
+		"that part": {[]string{site + "/v2/"}, "/v2", at + "/v2"}, "one that begins like it": {[]string{site + "/v2"}, "/v22", at},
+		"the closest": {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
+		"another site's": {[]string{"https://b.example.com/v2", "urn:v2"}, "/v2", at},
+	}
+	for name, test := range tests {
+		s := newSite(t)
+		sentry := httpapi.NewSentry(httpapi.Guard{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
+		_, _, err := sentry.Admit(httptest.NewRequest("GET", site+test.path, nil), "")
+		var c *httpapi.Challenge
+		if !errors.As(err, &c) || !strings.Contains(c.Header, `resource_metadata="`+test.want+`"`) {
+			t.Errorf("%s: %v, want %s", name, c, test.want)
+		}
+	}
+}
+
 func TestUnverifiedEmailIsNotTold(t *testing.T) {
 	for value, want := range map[any]string{true: "a@example.com", "true": "a@example.com", false: "", "false": "", nil: ""} {
 		id := deviceauth.NewIdentity(&deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com", "email_verified": value}}, new(deviceauth.AccessClaims))

@@ -36,6 +36,27 @@ func (s Resource) metadata(r *http.Request) (*answer, error) {
 	})), nil
 }
 
+// metadataOf returns where the resource is described that a request is about:
+// the one of the guard's audiences that the request is within, since clients
+// ask for a token for what the description calls itself (RFC 8707), and else
+// the whole site.
+func (s *Sentry) metadataOf(r *http.Request) string {
+	site, inside := origin(r, s.server.Issuer()), ""
+	audience := s.guard.Need.Audience
+	if len(audience) == 0 {
+		audience = s.server.Audience()
+	}
+	for _, a := range audience {
+		path, ok := strings.CutPrefix(a, site)
+		path = strings.TrimSuffix(path, "/")
+		rest, below := strings.CutPrefix(r.URL.Path, path)
+		if ok && below && (rest == "" || rest[0] == '/') && len(path) > len(inside) {
+			inside = path
+		}
+	}
+	return site + ResourceMetadataPath + inside
+}
+
 // origin is the guarded site's own: the one address that the gateway takes
 // from a request, because its host was matched to get here. On the issuer's
 // host the scheme is the issuer's, also behind a proxy that ends TLS.
