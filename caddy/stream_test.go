@@ -55,24 +55,97 @@ func TestWebSocketPassesTheGuard(t *testing.T) {
 	}))
 	defer backend.Close()
 	g := startBefore(t, address(backend))
-	token := g.token()
-	conn, err := net.Dial("tcp", strings.Replace(strings.TrimPrefix(g.url, "http://"), "localhost", "127.0.0.1", 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintf(conn, "GET /api/socket HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", strings.TrimPrefix(g.url, "http://"), token)
-	in := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(in, nil)
-	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("%v, %+v", err, answer)
-	}
+	conn, in := g.upgrade(g.token())
 	for _, text := range []string{"hello\n", "and again\n"} {
 		io.WriteString(conn, text)
 		if echo, err := in.ReadString('\n'); err != nil || echo != text {
 			t.Errorf("%v: sent %q, got %q", err, text, echo)
 		}
+	}
+}
+
+// upgrade opens something like a WebSocket.
+func (g *gateway) upgrade(token string) (net.Conn, *bufio.Reader) {
+	g.t.Helper()
+	host := strings.TrimPrefix(g.url, "http://")
+	conn, err := net.Dial("tcp", strings.Replace(host, "localhost", "127.0.0.1", 1))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "GET /api/socket HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", host, token)
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		g.t.Fatalf("%v, %+v", err, answer)
+	}
+	return conn, in
+}
+
+// What was opened before a device was cut off is no way in either, and what
+// others opened goes on.
+//
+// protocol 24
+func TestStreamsEndWithTheirDevice(t *testing.T) {
+	gone := make(chan struct{}, 2)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" { // events that hardly ever come
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			gone <- struct{}{}
+			return
+		}
+		conn, both, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(both, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+		both.Flush()
+		io.Copy(conn, both)
+	}))
+	defer backend.Close()
+	g := startBefore(t, address(backend))
+	lost, kept := g.connect("alice"), g.connect("alice")
+	events := func(transport http.RoundTripper) io.ReadCloser {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", g.url+"/api/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+lost.Access)
+		answer, err := transport.RoundTrip(r)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatal(answer, err)
+		}
+		return answer.Body
+	}
+	h2 := &http.Transport{Protocols: new(http.Protocols)}
+	h2.Protocols.SetUnencryptedHTTP2(true)
+	bodies := []io.ReadCloser{events(http.DefaultTransport), events(h2)}
+	_, in := g.upgrade(lost.Access)
+	other, echo := g.upgrade(kept.Access)
+	start := time.Now()
+	if status := g.revoke(lost.Refresh); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	if text, err := in.ReadString('\n'); err == nil {
+		t.Errorf("the WebSocket goes on: %q", text)
+	}
+	for i, body := range bodies {
+		if text, err := io.ReadAll(body); err == nil {
+			t.Errorf("stream %d ended well: %q", i, text)
+		}
+		body.Close()
+		<-gone
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+	io.WriteString(other, "still here\n")
+	if text, err := echo.ReadString('\n'); err != nil || text != "still here\n" {
+		t.Errorf("another device's: %q, %v", text, err)
 	}
 }
 

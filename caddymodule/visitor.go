@@ -15,6 +15,8 @@ import (
 type visitor struct {
 	token string               // that a guard took off the request
 	id    *deviceauth.Identity // nil: nobody
+
+	watched bool // somebody sees to it that the answer ends with the grant
 }
 
 const visitorVar = "device_auth.visitor"

@@ -60,6 +60,16 @@ func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, 
 	return known, g, nil
 }
 
+// Lives reports whether the grant behind an [Identity] still lives, for what a
+// guard let through and what goes on since.
+func (e *Engine) Lives(ctx context.Context, id ID) (bool, error) {
+	g, err := e.cfg.Store.Get(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && g.Alive() && e.clients[g.ClientID] != nil, err
+}
+
 // redeemed returns the grant of a token of ours. Since there is one, the grant
 // was redeemed: where the store does not know that yet, it is asked again in
 // the way that is never behind.
