@@ -26,7 +26,7 @@ func (a *App) audit(e deviceauth.Event) {
 }
 
 // factNames are the members of an event, in the order of the log.
-var factNames = []string{"grant", "client_id", "device_ip", "ip", "scope", "reason", "subject", "user"}
+var factNames = []string{"grant", "client_id", "device_ip", "ip", "scope", "reason", "by", "subject", "user"}
 
 // facts are what is said of an event. What is not known is left out.
 func facts(e deviceauth.Event) map[string]any {
@@ -45,6 +45,7 @@ func facts(e deviceauth.Event) map[string]any {
 	}
 	put("client_id", e.ClientID)
 	put("reason", e.Reason)
+	put("by", e.By)
 	if e.Person != nil {
 		put("subject", e.Person.Subject)
 		put("user", e.Person.User)

@@ -47,7 +47,7 @@ func pauseCommands(c *adminClient) []*cobra.Command {
 	}}
 	pause.Flags().StringVar(&note, "note", "", "Why, for other operators; no device and no person is told")
 	resume := &cobra.Command{Use: "resume", Short: "Connects devices again", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		return c.pause(http.MethodPost, "resume")
+		return c.pause(http.MethodPost, "resume?"+url.Values{"by": {operator()}}.Encode())
 	}}
 	paused := &cobra.Command{Use: "paused", Short: "Says whether connecting devices is paused", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		return c.pause(http.MethodGet, "paused")

@@ -186,21 +186,30 @@ type pauseRequest struct {
 
 const maxPauseRequest = 4 << 10 // a note is a sentence or two
 
-func pause(s *server, r *http.Request) (any, error) {
+// saidOfPause reads what the operator says, in the query or a body.
+func saidOfPause(r *http.Request) (said pauseRequest, err error) {
 	asked, err := query(r, "note", "by")
 	if err != nil {
-		return nil, err
+		return said, err
 	}
-	said := pauseRequest{asked.Get("note"), asked.Get("by")}
+	said = pauseRequest{asked.Get("note"), asked.Get("by")}
 	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxPauseRequest))
 	body.DisallowUnknownFields()
 	if err := body.Decode(&said); err != nil && !errors.Is(err, io.EOF) {
-		return nil, wrong(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
+		return said, wrong(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
 	}
 	if len(said.Note)+len(said.By) > maxPauseRequest {
-		return nil, wrong("the note is too long: want at most %d bytes", maxPauseRequest)
+		return said, wrong("the note is too long: want at most %d bytes", maxPauseRequest)
 	}
-	p, err := s.engine.Pause(r.Context(), deviceauth.Plain(cmp.Or(said.By, caller(r))), deviceauth.Plain(said.Note))
+	return pauseRequest{deviceauth.Plain(said.Note), deviceauth.Plain(cmp.Or(said.By, caller(r)))}, nil
+}
+
+func pause(s *server, r *http.Request) (any, error) {
+	said, err := saidOfPause(r)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.engine.Pause(r.Context(), said.By, said.Note)
 	if err == nil {
 		caddy.Log().Named("device_login").Warn("connecting devices is paused", zap.String("by", p.By), zap.String("note", p.Note))
 	}
@@ -217,9 +226,12 @@ func caller(r *http.Request) string {
 }
 
 func resume(s *server, r *http.Request) (any, error) {
-	err := s.engine.Resume(r.Context())
-	if err == nil {
-		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("said", caller(r)))
+	said, err := saidOfPause(r)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.engine.Resume(r.Context(), said.By); err == nil {
+		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("by", said.By))
 	}
 	return pauseView{}, err
 }

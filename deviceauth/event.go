@@ -22,7 +22,8 @@ const (
 type Event struct {
 	Name     string
 	Grant    *Grant     // nil where no grant is concerned
-	Person   *Person    // who did it, where a person did
+	Person   *Person    // whom it concerns, where a person is known
+	By       string     // the operator's name, where one said so and is known
 	ClientID string     // of a device that was refused, where the client is known
 	From     netip.Addr // where a request without a grant came from
 	Reason   string     // why, where there is more to say

@@ -42,17 +42,17 @@ func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 		orDefault(&next.Since, now)
 		return next
 	})
-	if err == nil && !before.On() {
-		e.report(Event{Name: EventPaused, Reason: note})
+	if err == nil && after != before {
+		e.report(Event{Name: EventPaused, By: by, Reason: note})
 	}
 	return after, err
 }
 
 // Resume connects devices again.
-func (e *Engine) Resume(ctx context.Context) error {
+func (e *Engine) Resume(ctx context.Context, by string) error {
 	before, _, err := e.changePause(ctx, func(Pause) Pause { return Pause{} })
 	if err == nil && before.On() {
-		e.tell(EventResumed, nil, nil)
+		e.report(Event{Name: EventResumed, By: by})
 	}
 	return err
 }
@@ -80,7 +80,7 @@ func (e *Engine) changePause(ctx context.Context, change func(Pause) Pause) (bef
 		return json.Marshal(after)
 	})
 	if err == nil && after != before {
-		e.pause.forget()
+		e.pause.learn(time.Now(), after.On())
 	}
 	return before, after, err
 }
@@ -121,8 +121,12 @@ func (e *Engine) paused(ctx context.Context) bool {
 	if before != nil {
 		e.lookAtPause(ctx, look, before)
 	}
-	<-look.done // as long as the vault is patient
-	return look.on
+	select {
+	case <-look.done: // as long as the vault is patient
+		return look.on
+	case <-ctx.Done():
+		return true // nobody hears it
+	}
 }
 
 func (e *Engine) lookAtPause(ctx context.Context, look, before *pauseLook) {
@@ -156,9 +160,10 @@ func (l *pauseLook) fresh(now time.Time) bool {
 	}
 }
 
-// forget has the next one look again, after a change of our own.
-func (p *pauseLooks) forget() {
+// learn takes a change of our own for a look that is over.
+func (p *pauseLooks) learn(now time.Time, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = nil
+	p.last = &pauseLook{began: now, done: make(chan struct{}), on: on}
+	close(p.last.done)
 }
