@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -156,5 +157,43 @@ func TestCaddyfilesOfTheDocsAdapt(t *testing.T) {
 	}
 	if found < 10 {
 		t.Errorf("only %d Caddyfiles", found)
+	}
+}
+
+// The dashboard shows every metric, and asks for nothing that there is not.
+func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
+	text := read(t, "../examples/grafana-dashboard.json")
+	if !json.Valid([]byte(text)) {
+		t.Fatal("the dashboard is no JSON")
+	}
+	described := make(chan *prometheus.Desc, 100)
+	for _, c := range collectors {
+		c.Describe(described)
+	}
+	close(described)
+	labels := map[string]string{}
+	for d := range described {
+		parts := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
+		labels[parts[1]] = parts[2] + ",instance,le"
+		if !strings.Contains(text, parts[1]) {
+			t.Errorf("the dashboard does not show %s", parts[1])
+		}
+	}
+	values := read(t, "metrics.go") + read(t, "../deviceauth/event.go") + read(t, "../deviceauth/operator.go")
+	for _, asked := range regexp.MustCompile(`(caddy_\w+?)(?:_bucket|_count)?(?:\{([^}]*)\}|,)`).FindAllStringSubmatch(text, -1) {
+		known, ok := labels[asked[1]]
+		if !ok {
+			t.Errorf("there is no %s", asked[1])
+		}
+		for _, match := range regexp.MustCompile(`(\w+)=~?\\"([^"\\]*)\\"`).FindAllStringSubmatch(asked[2], -1) {
+			if !slices.Contains(strings.Split(known, ","), match[1]) {
+				t.Errorf("%s has no label %s", asked[1], match[1])
+			}
+			for value := range strings.SplitSeq(match[2], "|") {
+				if value != "$instance" && !strings.Contains(values, `"`+value+`"`) {
+					t.Errorf("%s is never %q", match[1], value)
+				}
+			}
+		}
 	}
 }
