@@ -10,7 +10,7 @@ import (
 // corsWriter adds CORS headers for the page of a device where the backend,
 // which knows nothing of such pages, set none.
 type corsWriter struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	origin string
 	wrote  bool
 }

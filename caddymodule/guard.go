@@ -163,11 +163,11 @@ func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return err
 	}
 	if origin, ok := sentry.Origin(r); ok {
-		w = &corsWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, origin: origin}
+		w = &corsWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, origin: origin}
 	}
 	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
 		who.watched = true
-		s := &stream{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, app: g.app, grant: who.id.Grant}
+		s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, app: g.app, grant: who.id.Grant}
 		defer s.end()
 		w = s
 	}

@@ -18,7 +18,7 @@ import (
 // device behind it is cut off. An access token that ends breaks off nothing: it
 // was good when the request came.
 type stream struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	app   *App
 	grant deviceauth.ID
 
