@@ -50,6 +50,9 @@ func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return b.one(d)
 	}
+	if ahead := *d; !ahead.NextBlock(d.Nesting()) {
+		return d.Errf("%s: want one of these and its value, or a block of them: %s", b.what, strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
+	}
 	return b.read(d)
 }
 

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,6 +54,30 @@ func TestReferenceHasTheParsersWords(t *testing.T) {
 	for _, heading := range regexp.MustCompile("(?m)^## `([^`]+)`").FindAllStringSubmatch(reference, -1) {
 		if blocks[heading[1]] == "" {
 			t.Errorf("docs/caddyfile.md has a section for %s, which nothing checks", heading[1])
+		}
+	}
+}
+
+// Every word of the reference is in a good golden file and in a bad one.
+func TestEveryWordHasAGoldenFile(t *testing.T) {
+	golden := func(folder string) (text string) {
+		files, err := filepath.Glob("testdata/" + folder + "/*.caddyfiletest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			input, _, _ := strings.Cut(read(t, file), divider)
+			text += input
+		}
+		return text
+	}
+	good, bad := golden("good"), golden("bad")
+	for section := range strings.SplitSeq(read(t, "../docs/caddyfile.md"), "\n## ") {
+		for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)").FindAllStringSubmatch(section, -1) {
+			used := regexp.MustCompile(`(?m)^\s*(lifetime |pending )?` + row[1] + `\b`)
+			if !used.MatchString(good) || !used.MatchString(bad) {
+				t.Errorf("%s: in a good file: %v, in a bad one: %v", row[1], used.MatchString(good), used.MatchString(bad))
+			}
 		}
 	}
 }
