@@ -26,7 +26,7 @@ var layers = []struct {
 	{"deviceauth/memstore", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/keyring", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/storetest", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"deviceauth/deviceclient", nil, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
+	{"deviceauth/deviceclient", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/blackbox", []string{"deviceauth", "deviceauth/deviceclient"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/edge", "deviceauth/deviceclient", "deviceauth/blackbox", "upstreamidp"}, []string{"github.com/zitadel/"}},

@@ -12,9 +12,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // A Server is what its metadata says of an authorization server (RFC 8414 §2).
@@ -37,6 +38,7 @@ func Discover(ctx context.Context, c *http.Client, address string) (Server, erro
 	if err != nil || api.Scheme != "http" && api.Scheme != "https" || api.Host == "" {
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
 	}
+	c = discovering(c)
 	issuer, err := protector(ctx, c, api)
 	if err != nil {
 		issuer = strings.TrimSuffix(api.Scheme+"://"+api.Host+api.Path, "/")
@@ -45,7 +47,7 @@ func Discover(ctx context.Context, c *http.Client, address string) (Server, erro
 	if serverErr != nil {
 		return Server{}, errors.Join(fmt.Errorf("no authorization server found for %s", address), err, serverErr)
 	}
-	server.API = api.Scheme + "://" + api.Host
+	server.API = origin(api)
 	return server, nil
 }
 
@@ -103,16 +105,11 @@ func (s Server) check(issuer string) error {
 		case endpoint == "" && name == "revocation_endpoint":
 		case endpoint == "":
 			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
-		case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !deviceauth.Loopback(u.Hostname())):
 			return fmt.Errorf("%s: %s %q is not https", issuer, name, endpoint)
 		}
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // fetch gets a JSON document.

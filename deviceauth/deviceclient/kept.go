@@ -73,7 +73,7 @@ func refresh(ctx context.Context, s Server, o Options, old *oauth2.Token) (*oaut
 	if old == nil || old.RefreshToken == "" {
 		return nil, errRefused
 	}
-	ctx = context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, o.HTTP)
+	ctx = o.posting(context.WithoutCancel(ctx))
 	token, err := o.config(s).TokenSource(ctx, &oauth2.Token{RefreshToken: old.RefreshToken}).Token()
 	var said *oauth2.RetrieveError
 	switch {

@@ -19,6 +19,7 @@ import (
 type strict struct {
 	Server
 	t                 *testing.T
+	answers           server
 	lifetime          int                                      // of access tokens, in seconds
 	trouble           func(http.ResponseWriter, *http.Request) // instead of a refresh; may be nil
 	mu                sync.Mutex
@@ -29,7 +30,8 @@ type strict struct {
 
 func newStrict(t *testing.T, lifetime int) *strict {
 	s := &strict{t: t, lifetime: lifetime}
-	ts := server{"/d": s.authorize, "/t": s.token, "/r": s.revoke}.start(t)
+	s.answers = server{"/d": s.authorize, "/t": s.token, "/r": s.revoke}
+	ts := s.answers.start(t)
 	s.Server = Server{Issuer: ts.URL, DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t", Revocation: ts.URL + "/r", API: "https://api.example.com"}
 	return s
 }

@@ -20,7 +20,7 @@ var (
 
 // Options say who logs in, and for what.
 type Options struct {
-	HTTP         *http.Client
+	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
 	ClientSecret string   // empty: a public client
 	Scopes       []string // none: what the client has by default
@@ -33,6 +33,11 @@ func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
 		o.Note(fmt.Sprintf(format, args...))
 	}
+}
+
+// posting tells the library which client to use.
+func (o Options) posting(ctx context.Context) context.Context {
+	return context.WithValue(ctx, oauth2.HTTPClient, posting(o.HTTP))
 }
 
 func (o Options) config(s Server) *oauth2.Config {
@@ -56,7 +61,7 @@ type Prompt struct {
 // Login asks for a code, shows it and waits for a person's answer.
 func Login(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
 	config := o.config(s)
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, o.HTTP)
+	ctx = o.posting(ctx)
 	var options []oauth2.AuthCodeOption
 	if o.Audience != "" {
 		options = append(options, oauth2.SetAuthURLParam("audience", o.Audience))
@@ -98,8 +103,10 @@ func (o Options) wait(ctx context.Context, config *oauth2.Config, code *oauth2.D
 func plain(err error) error {
 	var said *oauth2.RetrieveError
 	switch {
-	case !errors.As(err, &said) || said.ErrorCode == "":
+	case !errors.As(err, &said):
 		return err
+	case said.ErrorCode == "" || said.Response.StatusCode/100 == 3:
+		return unexpected(said.Response, said.Body)
 	case said.ErrorCode == "access_denied":
 		return ErrDenied
 	case said.ErrorCode == "expired_token":

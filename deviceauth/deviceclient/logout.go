@@ -62,14 +62,14 @@ func revoke(ctx context.Context, s Server, o Options, t *oauth2.Token) error {
 	if o.ClientSecret != "" { // escaped, says RFC 6749 §2.3.1
 		r.SetBasicAuth(url.QueryEscape(o.ClientID), url.QueryEscape(o.ClientSecret))
 	}
-	answer, err := o.HTTP.Do(r)
+	answer, err := posting(o.HTTP).Do(r)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(answer.Body, 1000)) // enough of an error to be of help
-		return fmt.Errorf("%s: %s %q", s.Revocation, answer.Status, said)
+		said, _ := io.ReadAll(io.LimitReader(answer.Body, maxSaid))
+		return unexpected(answer, said)
 	}
 	return nil
 }

@@ -1,0 +1,69 @@
+package deviceclient
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// posting is the client for everything that carries a token, a device code or
+// a client's secret: a 307 would take them along, wherever it points.
+func posting(c *http.Client) *http.Client {
+	own := another(c)
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return own
+}
+
+// discovering is the client for metadata. They speak for an origin, so none
+// but that origin may be where they are.
+func discovering(c *http.Client) *http.Client {
+	own := another(c)
+	before := own.CheckRedirect
+	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		switch {
+		case origin(r.URL) != origin(via[0].URL):
+			return fmt.Errorf("it redirects to %q, which is another origin: if that is the one that you mean, use its URL", r.URL)
+		case before != nil:
+			return before(r, via)
+		case len(via) >= 10: // as net/http has it
+			return errors.New("it redirects again and again")
+		}
+		return nil
+	}
+	return own
+}
+
+// another is a copy, because the client is not ours to change; nil is the
+// default one.
+func another(c *http.Client) *http.Client {
+	if c == nil {
+		c = http.DefaultClient
+	}
+	own := *c
+	return &own
+}
+
+// origin is the scheme, the host and the port of a URL, spelled in one way.
+func origin(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := map[string]string{"https": ":443", "http": ":80"}[scheme]; port != "" {
+		host = strings.TrimSuffix(strings.TrimSuffix(host, port), ":")
+	}
+	return scheme + "://" + host
+}
+
+// maxSaid is enough of a strange answer to be of help.
+const maxSaid = 1000
+
+// unexpected is the error for an answer that is not of OAuth.
+func unexpected(answer *http.Response, body []byte) error {
+	endpoint := answer.Request.URL
+	if to := answer.Header.Get("Location"); answer.StatusCode/100 == 3 && to != "" {
+		return fmt.Errorf("%s redirects to %q, and no token or secret is sent there: the server's metadata have to name the endpoint where it answers; tell whoever runs it", endpoint, to)
+	}
+	return fmt.Errorf("%s: %s %q", endpoint, deviceauth.Plain(answer.Status), body[:min(len(body), maxSaid)])
+}
