@@ -46,6 +46,7 @@ func (g *gateway) prompted(answer func(*device), args ...string) (stdout string,
 			*map[string]*string{"Open": &d.Page, "Type": &d.User}[m[1]] = m[2]
 			d.Full = d.Page + "?user_code=" + d.User
 		}
+		d.told += lines.Text() + "\n"
 		if strings.HasPrefix(lines.Text(), "Waiting for your") {
 			if answer == nil {
 				cmd.Process.Kill()
@@ -81,6 +82,30 @@ func TestTerminalClientPrintsAHeaderForCurl(t *testing.T) {
 	if status, body := g.api(token); status != 200 || !strings.Contains(body, `"Remote-Client": "device-login"`) {
 		t.Errorf("the API answers %d %s", status, body)
 	}
+}
+
+func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
+	g := startWith(t, edgeClient)
+	edge := g.edge("")
+	want := "The API at " + edge.url + " names the server " + g.url + "."
+	out, err := g.loginAt(edge.url+"/api/products", func(d *device) {
+		if before, _, ok := strings.Cut(d.told, "Open "); !ok || !strings.Contains(before, want) {
+			t.Errorf("told %q, want %q first", d.told, want)
+		}
+		allowTerminal(t)(d)
+	}, "-o", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := edge.api(strings.TrimSpace(out)); status != 200 {
+		t.Errorf("the API answers %d %s", status, body)
+	}
+	g.login(func(d *device) {
+		if strings.Contains(d.told, "names the server") {
+			t.Errorf("for an API at its server, told %q", d.told)
+		}
+		allowTerminal(t)(d)
+	}, "--no-keep")
 }
 
 func TestTerminalClientTellsADenialByItsExitCode(t *testing.T) {

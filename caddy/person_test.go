@@ -25,6 +25,7 @@ type device struct {
 	Interval int `json:"interval"` // in seconds
 
 	client string
+	told   string // by device-login, on standard error
 }
 
 // tokens is an answer of the token endpoint, whichever it is.

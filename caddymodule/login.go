@@ -180,6 +180,9 @@ func (l *login) secret() (string, error) {
 
 // show tells the person what to do. A QR code that cannot be drawn is no loss.
 func (l *login) show(p deviceclient.Prompt) {
+	if p.Warning != "" {
+		fmt.Fprintf(l.err, "\n%s\n", p.Warning)
+	}
 	fmt.Fprintf(l.err, "\nOpen   %s\nType   %s\n\n", p.Address, p.Code)
 	if !l.noQR && p.Complete != "" {
 		deviceclient.QR(l.err, p.Complete)

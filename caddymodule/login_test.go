@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,14 @@ func TestJSONTellsWhatIsLeft(t *testing.T) {
 	want := map[string]any{"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "scope": "read", "expires_in": 100.0}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestWarningComesBeforeTheAddress(t *testing.T) {
+	var out strings.Builder
+	(&login{err: &out}).show(deviceclient.Prompt{Address: "https://a", Code: "U", Warning: "Look twice."})
+	if want := "\nLook twice.\n\nOpen   https://a\nType   U\n\nWaiting for your answer…\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
 

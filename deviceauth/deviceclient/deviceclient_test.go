@@ -41,15 +41,15 @@ func TestServerIsFoundFromTheAPI(t *testing.T) {
 	as := issuer.start(t)
 	tests := []struct {
 		name string
-		api  func(s server)
+		api  func(s server, origin string)
 		path string
 		as   string // where the server's metadata are
 	}{
-		{"by the resource's own metadata", func(s server) {
-			s["/.well-known/oauth-protected-resource/v2"] = map[string]any{"authorization_servers": []string{as.URL}}
+		{"by the resource's own metadata", func(s server, origin string) {
+			s["/.well-known/oauth-protected-resource/v2"] = protected(origin+"/v2", as.URL)
 		}, "/v2", "/.well-known/oauth-authorization-server"},
-		{"by the site's metadata", func(s server) {
-			s["/.well-known/oauth-protected-resource"] = map[string]any{"authorization_servers": []string{as.URL}}
+		{"by the site's metadata", func(s server, origin string) {
+			s["/.well-known/oauth-protected-resource"] = protected(origin, as.URL)
 		}, "/v2/things", "/.well-known/openid-configuration"},
 	}
 	for _, test := range tests {
@@ -58,7 +58,7 @@ func TestServerIsFoundFromTheAPI(t *testing.T) {
 			issuer[test.as] = metadata(as.URL)
 			api := server{}
 			ts := api.start(t)
-			test.api(api)
+			test.api(api, ts.URL)
 			got, err := Discover(t.Context(), http.DefaultClient, ts.URL+test.path)
 			if err != nil || got.Issuer != as.URL || got.Token != as.URL+"/t" {
 				t.Errorf("got %+v, %v", got, err)

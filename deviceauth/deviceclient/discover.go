@@ -51,24 +51,6 @@ func Discover(ctx context.Context, c *http.Client, address string) (Server, erro
 	return server, nil
 }
 
-// protector asks an API who guards it (RFC 9728 §3.1): the path is inserted
-// behind the well-known part first, then left away.
-func protector(ctx context.Context, c *http.Client, api *url.URL) (issuer string, err error) {
-	const wellKnown = "/.well-known/oauth-protected-resource"
-	var errs []error
-	for _, path := range unique(wellKnown+strings.TrimSuffix(api.Path, "/"), wellKnown) {
-		var resource struct {
-			Servers []string `json:"authorization_servers"`
-		}
-		err := fetch(ctx, c, api.Scheme+"://"+api.Host+path, &resource)
-		if err == nil && len(resource.Servers) > 0 {
-			return resource.Servers[0], nil
-		}
-		errs = append(errs, err)
-	}
-	return "", errors.Join(errs...)
-}
-
 // describe fetches an issuer's metadata, which must be about that issuer (RFC
 // 8414 §3.3), and name endpoints that a secret may be sent to.
 func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err error) {

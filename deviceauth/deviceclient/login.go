@@ -56,6 +56,7 @@ type Prompt struct {
 	Address  string // where to type the code
 	Code     string
 	Complete string // the address with the code in it; may be empty
+	Warning  string // what to know before saying yes: who would have the token; may be empty
 }
 
 // Login asks for a code, shows it and waits for a person's answer.
@@ -73,7 +74,7 @@ func Login(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for a code: %w", plain(err))
 	}
-	o.Show(Prompt{code.VerificationURI, code.UserCode, code.VerificationURIComplete})
+	o.Show(Prompt{code.VerificationURI, code.UserCode, code.VerificationURIComplete, s.warning()})
 	return o.wait(ctx, config, code)
 }
 

@@ -1,0 +1,72 @@
+package deviceclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A resource is what an API says of itself (RFC 9728 §2).
+type resource struct {
+	Resource string   `json:"resource"`
+	Servers  []string `json:"authorization_servers"`
+}
+
+// protector asks an API who guards it (RFC 9728 §3.1): the path is inserted
+// behind the well-known part first, then left away.
+func protector(ctx context.Context, c *http.Client, api *url.URL) (issuer string, err error) {
+	const wellKnown = "/.well-known/oauth-protected-resource"
+	var errs []error
+	for _, path := range unique(wellKnown+strings.TrimSuffix(api.Path, "/"), wellKnown) {
+		var r resource
+		address := origin(api) + path
+		err := fetch(ctx, c, address, &r)
+		if err == nil {
+			err = r.check(address, api)
+		}
+		if err == nil {
+			return r.Servers[0], nil
+		}
+		errs = append(errs, err)
+	}
+	return "", errors.Join(errs...)
+}
+
+// check refuses metadata of anything but the API, or a part of its site that
+// the API lies in, as RFC 9728 §3.3 wants it: they may have been copied from
+// where another server guards.
+func (r resource) check(address string, api *url.URL) error {
+	about, err := url.Parse(r.Resource)
+	switch {
+	case err != nil || origin(about) != origin(api) || !within(about.Path, api.Path):
+		return fmt.Errorf("%s is about the resource %q; want %q, or a path above it", address, r.Resource, origin(api)+api.Path)
+	case len(r.Servers) == 0:
+		return fmt.Errorf("%s names no authorization server", address)
+	}
+	if err := deviceauth.CheckIssuer(r.Servers[0]); err != nil {
+		return fmt.Errorf("%s: authorization server: %w", address, err)
+	}
+	return nil
+}
+
+// within compares whole segments: /v2 is within / and /v2, and not within /v.
+func within(above, path string) bool {
+	return strings.HasPrefix(path+"/", strings.TrimSuffix(above, "/")+"/")
+}
+
+// warning is what a person has to know before they say yes for an API that
+// names somebody else's server. Any API can name any server, and the person is
+// the only one who can tell whether they belong together.
+func (s Server) warning() string {
+	issuer, err := url.Parse(s.Issuer)
+	if err != nil || s.API == "" || s.API == origin(issuer) {
+		return ""
+	}
+	return fmt.Sprintf("The API at %[1]s names the server %[2]s. If you allow this, %[1]s is given a token that is good wherever "+
+		"tokens of %[2]s are: allow it only if you trust the API with that.", s.API, origin(issuer))
+}
