@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -28,11 +29,12 @@ func header(t *oauth2.Token) (string, error) {
 	return "Authorization: Bearer " + token, err
 }
 
-// printable refuses what RFC 6749 §A.12 does not allow in a token: with a line
-// break a server could write further lines into a curl configuration.
+// printable refuses what RFC 6749 §A does not allow in a token or scope: with a
+// line break a server could write further lines into a curl configuration, and
+// JSON leaves a part of the characters that a terminal obeys as they are.
 func printable(token string) (string, error) {
 	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", errors.New("the server's access token has characters that no header can carry")
+		return "", errors.New("the server's answer has characters that no token or scope can have")
 	}
 	return token, nil
 }
@@ -40,6 +42,9 @@ func printable(token string) (string, error) {
 // tokenResponse is the server's answer (RFC 6749 §5.1), with the time that is
 // left of the token.
 func tokenResponse(t *oauth2.Token) (string, error) {
+	if _, err := printable(fmt.Sprint(t.AccessToken, t.RefreshToken, t.TokenType, t.Extra("id_token"), t.Extra("scope"))); err != nil {
+		return "", err
+	}
 	response := map[string]any{"access_token": t.AccessToken, "token_type": t.TokenType}
 	if !t.Expiry.IsZero() {
 		response["expires_in"] = int(time.Until(t.Expiry).Seconds())

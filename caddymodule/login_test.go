@@ -24,6 +24,7 @@ func TestTokenIsSpelledAsAsked(t *testing.T) {
 		{"never with a second line for curl", "curl", "a\noutput = x", ""},
 		{"never with a second header", "header", "a\r\nCookie: x", ""},
 		{"never with what a terminal obeys", "token", "a\x1b[2J", ""},
+		{"never with what a terminal obeys, in JSON", "json", "a\u009b2J", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

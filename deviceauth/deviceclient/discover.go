@@ -33,7 +33,8 @@ const maxMetadata = 256 << 10
 
 // Discover finds the server that guards an API, from the API's own URL (RFC
 // 9728) or the server's (RFC 8414).
-func Discover(ctx context.Context, c *http.Client, address string) (Server, error) {
+func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
+	defer legibly(&err)
 	api, err := url.Parse(address)
 	if err != nil || api.Scheme != "http" && api.Scheme != "https" || api.Host == "" {
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
@@ -107,7 +108,7 @@ func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, answer.Status)
+		return fmt.Errorf("%s: %s", address, deviceauth.Plain(answer.Status))
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxMetadata)).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", address, err)

@@ -16,7 +16,8 @@ const margin = time.Minute
 // Token returns the kept token while it is good, and refreshes it otherwise. A
 // person is asked only where nothing is kept or the server refuses the refresh;
 // a server that does not answer is an error, and the token stays.
-func (f Folder) Token(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
+func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
+	defer legibly(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (*oauth2.Token, 
 	if err != nil || old != nil && good(old) {
 		return old, err
 	}
-	token, err := refresh(ctx, s, o, old)
+	token, err = refresh(ctx, s, o, old)
 	if errors.Is(err, errRefused) {
 		token, err = Login(ctx, s, o)
 	}
@@ -37,7 +38,8 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (*oauth2.Token, 
 }
 
 // Anew asks a person whatever is kept, and replaces it.
-func (f Folder) Anew(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
+func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
+	defer legibly(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // How a login can end beside success and trouble.
@@ -31,7 +33,7 @@ type Options struct {
 
 func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
-		o.Note(fmt.Sprintf(format, args...))
+		o.Note(deviceauth.Plain(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -51,7 +53,8 @@ func (o Options) config(s Server) *oauth2.Config {
 	return config
 }
 
-// A Prompt is what a person must see (RFC 8628 §3.3).
+// A Prompt is what a person must see (RFC 8628 §3.3). Whatever the server said,
+// it has no control characters, and its addresses are http or https.
 type Prompt struct {
 	Address  string // where to type the code
 	Code     string
@@ -60,7 +63,8 @@ type Prompt struct {
 }
 
 // Login asks for a code, shows it and waits for a person's answer.
-func Login(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
+func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
+	defer legibly(&err)
 	config := o.config(s)
 	ctx = o.posting(ctx)
 	var options []oauth2.AuthCodeOption
@@ -74,7 +78,11 @@ func Login(ctx context.Context, s Server, o Options) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for a code: %w", plain(err))
 	}
-	o.Show(Prompt{code.VerificationURI, code.UserCode, code.VerificationURIComplete, s.warning()})
+	prompt, err := s.prompt(code)
+	if err != nil {
+		return nil, err
+	}
+	o.Show(prompt)
 	return o.wait(ctx, config, code)
 }
 
@@ -113,5 +121,5 @@ func plain(err error) error {
 	case said.ErrorCode == "expired_token":
 		return ErrExpired
 	}
-	return fmt.Errorf("%s: %s", said.ErrorCode, said.ErrorDescription)
+	return fmt.Errorf("%s: %s", deviceauth.Plain(said.ErrorCode), deviceauth.Plain(said.ErrorDescription))
 }

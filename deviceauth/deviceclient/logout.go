@@ -23,7 +23,8 @@ const (
 
 // Logout revokes what is kept and deletes it, also where others may have read
 // it. What could not be revoked is kept, so that it can be tried again.
-func (f Folder) Logout(ctx context.Context, s Server, o Options) (Outcome, error) {
+func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcome, err error) {
+	defer legibly(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return "", err
@@ -33,7 +34,7 @@ func (f Folder) Logout(ctx context.Context, s Server, o Options) (Outcome, error
 	if err != nil {
 		return "", err
 	}
-	outcome := Deleted
+	outcome = Deleted
 	switch {
 	case token == nil:
 		outcome = NotLoggedIn

@@ -1,0 +1,54 @@
+package deviceclient
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// prompt refuses what is no page's address, or not one that a person can read:
+// a terminal obeys control characters, and a phone opens what a QR code says.
+func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
+	p := Prompt{code.VerificationURI, code.UserCode, code.VerificationURIComplete, s.warning()}
+	switch {
+	case !page(p.Address):
+		return p, fmt.Errorf("the server's verification_uri %q is not the address of a web page", p.Address)
+	case p.Complete != "" && !page(p.Complete):
+		return p, fmt.Errorf("the server's verification_uri_complete %q is not the address of a web page", p.Complete)
+	case p.Code == "" || deviceauth.Plain(p.Code) != p.Code:
+		return p, fmt.Errorf("the server's user_code %q is nothing that can be typed", p.Code)
+	}
+	return p, nil
+}
+
+func page(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && deviceauth.Plain(address) == address
+}
+
+// A legible error has nothing in it that a terminal obeys. Servers have a say
+// in most errors, also in those of net/http, which quote headers and
+// certificates as they are.
+type legible struct{ error }
+
+// Error keeps the lines of errors.Join.
+func (e legible) Error() string {
+	lines := strings.Split(e.error.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = deviceauth.Plain(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (e legible) Unwrap() error { return e.error }
+
+// legibly is deferred by all that is exported.
+func legibly(err *error) {
+	if *err != nil {
+		*err = legible{*err}
+	}
+}
