@@ -131,13 +131,18 @@ func (l *login) token(ctx context.Context, server deviceclient.Server, options d
 		return deviceclient.Login(ctx, server, options)
 	}
 	folder, err := deviceclient.UserFolder()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("%w; --no-keep does without", err)
-	case l.anew:
-		return folder.Anew(ctx, server, options)
 	}
-	return folder.Token(ctx, server, options)
+	keep := folder.Token
+	if l.anew {
+		keep = folder.Anew
+	}
+	token, err := keep(ctx, server, options)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = fmt.Errorf("%w; --no-keep does without", err)
+	}
+	return token, err
 }
 
 func (l *login) logout(ctx context.Context, address string) error {

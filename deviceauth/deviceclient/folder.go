@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -58,7 +57,8 @@ func (p purpose) name() string {
 // theft, and the later one to write would win over the good one.
 type place struct {
 	purpose
-	path string
+	path string // for a person to read
+	room *room
 	lock *os.File
 	note func(format string, args ...any)
 }
@@ -66,19 +66,23 @@ type place struct {
 func (f Folder) open(ctx context.Context, s Server, o Options) (*place, error) {
 	p := &place{purpose: purposeOf(s, o), note: o.note}
 	p.path = filepath.Join(string(f), p.name())
-	err := os.MkdirAll(string(f), 0o700)
-	if err == nil {
-		p.lock, err = hold(ctx, p.path+".lock", p.note)
-	}
-	if err != nil {
+	var err error
+	if p.room, err = enter(string(f), p.note); err != nil {
 		return nil, fmt.Errorf("the folder for tokens: %w", err)
+	}
+	if p.lock, err = hold(ctx, p.room.Root, p.name()+".lock", p.note); err != nil {
+		p.room.close()
+		return nil, fmt.Errorf("the lock of the folder for tokens: %w", err)
 	}
 	return p, nil
 }
 
 // close lets the next process in. The lock's file stays: deleting it would
 // give two processes a lock each.
-func (p *place) close() { p.lock.Close() }
+func (p *place) close() {
+	p.lock.Close()
+	p.room.close()
+}
 
 // A kept token, as it is written.
 type kept struct {
@@ -88,24 +92,10 @@ type kept struct {
 	IDToken string        `json:"id_token,omitempty"`
 }
 
-// private refuses a file that others may have read, or written. Windows keeps
-// other users out by the folder that it is in.
-func (p *place) private() error {
-	file, err := os.Stat(p.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case runtime.GOOS != "windows" && file.Mode()&0o077 != 0:
-		return fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, which revokes the token, and log in again", p.path, file.Mode().Perm())
-	}
-	return nil
-}
-
-// load returns nil where nothing is kept, or nothing that can be read.
-func (p *place) load() (*oauth2.Token, error) {
-	text, err := os.ReadFile(p.path)
+// load returns nil where nothing is kept, or nothing that can be read, and
+// refuses a file that is open to more than it may be.
+func (p *place) load(may fs.FileMode) (*oauth2.Token, error) {
+	text, err := p.room.read(p.name(), may)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -120,41 +110,19 @@ func (p *place) load() (*oauth2.Token, error) {
 	return k.Token.WithExtra(map[string]any{"scope": k.Scope, "id_token": k.IDToken}), nil
 }
 
-// save replaces the file as a whole: a crash leaves the old one or the new
-// one, and never half of it. Nobody else writes the new one, so it has a name.
 func (p *place) save(t *oauth2.Token) error {
 	text, err := json.MarshalIndent(kept{p.purpose, t, extra(t, "scope"), extra(t, "id_token")}, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := writeNew(p.path+".new", text); err != nil {
+	if err := p.room.write(p.name(), text); err != nil {
 		return fmt.Errorf("keeping the token: %w", err)
 	}
-	return os.Rename(p.path+".new", p.path)
-}
-
-// writeNew writes a file that is on the disk when it returns. What a crash
-// left there is removed first, or it would keep its mode.
-func writeNew(path string, text []byte) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	return errors.Join(err, file.Sync(), file.Close())
+	return nil
 }
 
 func (p *place) remove() error {
-	var errs []error
-	for _, path := range []string{p.path + ".new", p.path} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(p.room.delete(p.name()+".new", p.name()), p.room.settle())
 }
 
 // extra is a member of the answer that the library has no field for.

@@ -23,10 +23,7 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 		return nil, err
 	}
 	defer p.close()
-	if err := p.private(); err != nil {
-		return nil, err
-	}
-	old, err := p.load()
+	old, err := p.load(nobody)
 	if err != nil || old != nil && good(old) {
 		return old, err
 	}

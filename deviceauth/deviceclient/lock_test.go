@@ -16,11 +16,19 @@ import (
 // it is killed.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("DEVICECLIENT_HOLD"); path != "" {
-		_, err := hold(context.Background(), path, nil)
+		_, err := holdAt(context.Background(), path, nil)
 		fmt.Println(err)
 		select {}
 	}
 	os.Exit(m.Run())
+}
+
+func holdAt(ctx context.Context, path string, note func(string, ...any)) (*os.File, error) {
+	folder, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	return hold(ctx, folder, filepath.Base(path), note)
 }
 
 func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
@@ -41,7 +49,7 @@ func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
 	told := make(chan string, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // the waiting is told after a second
 	defer cancel()
-	if _, err := hold(ctx, path, func(text string, _ ...any) { told <- text }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := holdAt(ctx, path, func(text string, _ ...any) { told <- text }); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("beside another process: %v", err)
 	}
 	if len(told) != 1 {
@@ -49,7 +57,7 @@ func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
 	}
 	other.Process.Kill()
 	other.Wait()
-	file, err := hold(t.Context(), path, nil)
+	file, err := holdAt(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,16 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd || solaris || windows)
+
+package deviceclient
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+)
+
+// tryLock says that tokens cannot be kept here: without a lock two processes
+// would spend one refresh token, which looks like theft.
+func tryLock(*os.File) (held bool, err error) {
+	return false, fmt.Errorf("%s has no lock that this program knows, so no token can be kept: %w", runtime.GOOS, errors.ErrUnsupported)
+}

@@ -1,0 +1,147 @@
+package deviceclient
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// Whom a file may be open to beside its user.
+const (
+	nobody  fs.FileMode = 0
+	anybody fs.FileMode = 0o077
+)
+
+// modes tells whether the system has them. Windows keeps other users out by
+// the folder that the user's configuration is in.
+const modes = runtime.GOOS != "windows"
+
+// A room is a folder that was opened and looked at. All that is done in it is
+// done by its descriptor, so that nobody can put another one in its place.
+type room struct {
+	*os.Root
+	dir   *os.File             // the folder itself
+	flush func(*os.File) error // brings a file or folder to the disk
+	note  func(string, ...any)
+}
+
+func enter(folder string, note func(string, ...any)) (*room, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	r := &room{Root: root, flush: (*os.File).Sync, note: note}
+	if r.dir, err = root.Open("."); err == nil {
+		err = r.own()
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// own refuses another user's folder, and closes ours to others: what they may
+// have put there is refused file by file.
+func (r *room) own() error {
+	info, err := r.dir.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !ours(info):
+		return fmt.Errorf("%s belongs to another user, who could read what is kept there", r.Name())
+	case modes && info.Mode()&anybody != 0:
+		r.note("%s was open to other users (mode %#o), and is closed to them now.", r.Name(), info.Mode().Perm())
+		return r.dir.Chmod(0o700)
+	}
+	return nil
+}
+
+// read reads a file that is the user's, and open to nobody but whom it may be.
+// What is looked at is what is read: the descriptor, and not the name.
+func (r *room) read(name string, may fs.FileMode) ([]byte, error) {
+	path := filepath.Join(r.Name(), name)
+	named, err := r.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !named.Mode().IsRegular() { // opening a pipe would wait for somebody
+		return nil, fmt.Errorf("%s is a link, or something else that is no file: remove it", path)
+	}
+	file, err := r.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !os.SameFile(named, info):
+		return nil, fmt.Errorf("%s was replaced while it was opened", path)
+	case !ours(info):
+		return nil, fmt.Errorf("%s belongs to another user: remove it", path)
+	case modes && info.Mode()&anybody&^may != 0:
+		return nil, fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, which revokes the token, and log in again", path, info.Mode().Perm())
+	}
+	return io.ReadAll(file)
+}
+
+// write replaces a file as a whole: a crash leaves the old one or the new one,
+// and never half of it. It is on the disk under its name on return, or a power
+// loss could bring back a refresh token that was used.
+func (r *room) write(name string, text []byte) error {
+	next := name + ".new"                  // nobody else writes it, by the lock
+	if err := r.delete(next); err != nil { // left by a crash, it would keep its mode
+		return err
+	}
+	file, err := r.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err := errors.Join(err, r.flush(file), file.Close()); err != nil {
+		return err
+	}
+	if err := r.Rename(next, name); err != nil {
+		return err
+	}
+	return r.settle()
+}
+
+// settle brings the names in the folder to the disk, where the system can:
+// Windows cannot, and neither can some file systems.
+func (r *room) settle() error {
+	if !modes {
+		return nil
+	}
+	err := r.flush(r.dir)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// delete removes files that may be there.
+func (r *room) delete(names ...string) error {
+	var errs []error
+	for _, name := range names {
+		if err := r.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *room) close() {
+	r.dir.Close() // of nothing, where it was not opened
+	r.Close()
+}
