@@ -37,7 +37,7 @@ func TestTokenIsOnTheDiskUnderItsName(t *testing.T) {
 	if want := []string{"token.new before", ". after"}; err != nil || !slices.Equal(flushed, want) {
 		t.Errorf("%v, flushed %q, want %q the renaming", err, flushed, want)
 	}
-	for said, fails := range map[error]bool{syscall.EIO: true, syscall.EINVAL: false, syscall.ENOTSUP: false} {
+	for said, fails := range map[error]bool{syscall.EIO: true, syscall.EINVAL: false, errors.ErrUnsupported: false} {
 		r.flush = func(f *os.File) error {
 			if f == r.dir {
 				return said
