@@ -165,7 +165,9 @@ func TestExamples(t *testing.T) {
 		},
 		"load-balancer": func(t *testing.T) {
 			t.Setenv("REDIS_URL", redistest.Start(t).URL())
-			e := startExample(t, "load-balancer", "cool-gadget", same)
+			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string { // another name, too
+				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
+			})
 			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1")
 			r, err := http.NewRequest("POST", e.url+"/oauth2/device_authorization", strings.NewReader("client_id=cool-gadget"))
 			if err != nil {
@@ -174,6 +176,13 @@ func TestExamples(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			r.Header.Set("X-Forwarded-For", "10.20.0.1, 192.0.2.7") // the client says the first, the balancer the second
 			e.sends(r, 200, "user_code")
+			r, err = http.NewRequest("GET", e.url+"/x", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = "other.example.com" // which the balancer serves by https
+			r.Header.Set("X-Forwarded-Proto", "https")
+			e.sends(r, 401, `resource_metadata="https://other.example.com/`)
 			if from := e.grants("state=pending")[0].From; from != "192.0.2.7" {
 				t.Errorf("a device chooses its own address: %s", from)
 			}

@@ -154,7 +154,7 @@ func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if describesResource(r) {
 		defer leave()
-		site.ServeHTTP(w, r)
+		site.ServeHTTP(w, came(r))
 		return nil
 	}
 	pass, err := g.check(sentry, who, w, r)
@@ -208,7 +208,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		return true, nil
 	}
 	start := time.Now()
-	id, token, err := sentry.Admit(r, who.token)
+	id, token, err := sentry.Admit(came(r), who.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
 	var challenge *httpapi.Challenge
 	switch {

@@ -40,7 +40,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	case describesResource(r):
 		defer leave()
-		e.app.site(s).ServeHTTP(w, r)
+		e.app.site(s).ServeHTTP(w, came(r))
 		return nil
 	}
 	leave() // before what may take hours
@@ -79,7 +79,7 @@ func (h *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 		return next.ServeHTTP(w, r)
 	}
 	if h.Issuer != "" {
-		httpapi.Resource{Issuer: h.Issuer, Scope: deviceauth.NewScope(h.Scopes...)}.ServeHTTP(w, r)
+		httpapi.Resource{Issuer: h.Issuer, Scope: deviceauth.NewScope(h.Scopes...)}.ServeHTTP(w, came(r))
 		return nil
 	}
 	s, leave, err := h.app.serving(w, r)
@@ -87,13 +87,22 @@ func (h *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 		return err
 	}
 	defer leave()
-	h.app.site(s).ServeHTTP(w, r)
+	h.app.site(s).ServeHTTP(w, came(r))
 	return nil
 }
 
 func describesResource(r *http.Request) bool {
 	rest, ok := strings.CutPrefix(r.URL.Path, httpapi.ResourceMetadataPath)
 	return ok && (rest == "" || rest[0] == '/')
+}
+
+// came believes a trusted proxy about how a request came to it.
+func came(r *http.Request) *http.Request {
+	said := r.Header.Values("X-Forwarded-Proto")
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted || len(said) == 0 || said[len(said)-1] != "https" {
+		return r
+	}
+	return httpapi.CameByHTTPS(r)
 }
 
 func (a *App) site(s *server) httpapi.Resource {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -59,14 +60,23 @@ func (s *Sentry) metadataOf(r *http.Request) string {
 
 // origin is the guarded site's own: the one address that the gateway takes
 // from a request, because its host was matched to get here. On the issuer's
-// host the scheme is the issuer's, also behind a proxy that ends TLS.
+// host the scheme is the issuer's, also behind a proxy that ends TLS; elsewhere
+// it is what the request came by, or [CameByHTTPS].
 func origin(r *http.Request, issuer string) string {
 	u, err := url.Parse(issuer)
 	switch {
 	case err == nil && u.Host == r.Host:
 		return u.Scheme + "://" + r.Host
-	case r.TLS != nil:
+	case r.TLS != nil || r.Context().Value(cameByHTTPS{}) != nil:
 		return "https://" + r.Host
 	}
 	return "http://" + r.Host
+}
+
+type cameByHTTPS struct{}
+
+// CameByHTTPS is the same request, which a proxy that is trusted says it took
+// by https.
+func CameByHTTPS(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), cameByHTTPS{}, true))
 }
