@@ -110,7 +110,7 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 	}{
 		"the site": {[]string{site}, "/v2/x", at}, "a part of it": {[]string{site, site + "/v2"}, "/v2/x", at + "/v2"},
 		"that part": {[]string{site + "/v2/"}, "/v2", at + "/v2"}, "one that begins like it": {[]string{site + "/v2"}, "/v22", at},
-		"the closest": {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
+		"the closest":    {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
 		"another site's": {[]string{"https://b.example.com/v2", "urn:v2"}, "/v2", at},
 	}
 	for name, test := range tests {
