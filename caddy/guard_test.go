@@ -201,3 +201,15 @@ func TestUnsetSecretIsRefusedAtLoad(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+func TestAccessLogSaysWhoAsked(t *testing.T) {
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		return strings.Replace(s, "\tdevice_auth /api/*", "\tlog\n\tdevice_auth /api/*", 1)
+	})
+	g.start()
+	if status, _ := g.api(g.token()); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	g.log.wait(t, `"user_id":"alice"`)
+}
