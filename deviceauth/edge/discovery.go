@@ -1,13 +1,13 @@
 package edge
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -18,22 +18,10 @@ import (
 // A new key is published ten minutes before it signs, so a look every five
 // finds it in time.
 const (
-	keysLife     = 5 * time.Minute
-	keysPause    = 5 * time.Second // between two looks for a key that is not known: anybody can name one
-	failurePause = time.Second     // in which a server that did not answer is not asked again
-	maxDocument  = 1 << 20
+	keysLife    = 5 * time.Minute
+	keysPause   = 5 * time.Second // between two looks for a key that is not known: anybody can name one
+	maxDocument = 1 << 20
 )
-
-// A discovery is what is known of the server. Its lock is held while the server
-// is asked for what nobody can go on without.
-type discovery struct {
-	mu       sync.Mutex
-	metadata *metadata
-	keys     map[string]jose.JSONWebKey
-	looked   time.Time // when the keys were last asked for
-	failed   time.Time
-	failure  error
-}
 
 // metadata are the members of RFC 8414 §2 that are needed here.
 type metadata struct {
@@ -42,35 +30,14 @@ type metadata struct {
 	Introspect string `json:"introspection_endpoint"`
 }
 
-// describe returns the server's metadata.
-func (s *Server) describe() (*metadata, error) {
-	d := &s.found
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.metadata != nil {
-		return d.metadata, nil
-	}
-	if time.Since(d.failed) < failurePause {
-		return nil, d.failure
-	}
+// fetchMetadata asks the server to describe itself. That is done again when
+// what it said did not work; until it answers, what it said goes on.
+func (s *Server) fetchMetadata() (*metadata, error) {
 	m := new(metadata)
-	err := s.fetch(wellKnown(s.cfg.Issuer), m)
-	if err == nil {
-		err = m.check(s.cfg.Issuer)
-	}
-	if err != nil {
-		d.failed, d.failure = time.Now(), err
+	if err := s.fetch(wellKnown(s.cfg.Issuer), m); err != nil {
 		return nil, err
 	}
-	d.metadata = m
-	return m, nil
-}
-
-// doubt has the metadata fetched anew: what they said did not work.
-func (s *Server) doubt() {
-	s.found.mu.Lock()
-	defer s.found.mu.Unlock()
-	s.found.metadata = nil
+	return m, m.check(s.cfg.Issuer)
 }
 
 // wellKnown is where RFC 8414 §3.1 puts the metadata.
@@ -92,62 +59,49 @@ func (m *metadata) check(issuer string) error {
 	return nil
 }
 
-// key returns a published key. One that is not known is looked for, every few
-// seconds at most; the known ones are looked at again from time to time, by the
-// way: one that was withdrawn must stop to count.
-func (s *Server) key(id string) (*jose.JSONWebKey, error) {
-	m, err := s.describe()
-	if err != nil {
-		return nil, err
-	}
-	d := &s.found
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	key, known := d.keys[id]
-	since := time.Since(d.looked)
-	switch {
-	case known && since >= keysLife:
-		d.looked = time.Now()
-		go s.renewKeys(m)
-	case !known && since >= keysPause:
-		d.looked = time.Now()
-		keys, err := s.fetchKeys(m)
-		if err != nil {
-			return nil, err
+// keySet are the published keys by their ids.
+type keySet map[string]jose.JSONWebKey
+
+// key returns a published key, and waits for nothing where it is known. One
+// that is not is looked for, every few seconds at most; the known ones are
+// looked at again from time to time, by the way: one that was withdrawn must
+// stop to count.
+func (s *Server) key(ctx context.Context, id string) (*jose.JSONWebKey, error) {
+	keys, asked := s.keys.known()
+	if key, known := keys[id]; known {
+		if time.Since(asked) >= keysLife {
+			s.keys.renew()
 		}
-		d.keys = keys
-		key, known = keys[id]
-	}
-	switch {
-	case known:
 		return &key, nil
-	case d.keys == nil:
-		return nil, fmt.Errorf("the keys of %s could not be fetched a moment ago", s.cfg.Issuer)
+	}
+	keys, err := s.keys.newer(ctx)
+	if err != nil {
+		return nil, err // it may well be the server's
+	}
+	if key, known := keys[id]; known {
+		return &key, nil
 	}
 	return nil, errBadToken
 }
 
-// renewKeys holds nobody up. It ends with its request.
-func (s *Server) renewKeys(m *metadata) {
-	keys, err := s.fetchKeys(m)
+func (s *Server) fetchKeys() (keySet, error) {
+	m, err := s.metadata.get(context.Background()) // for all who wait for the keys; the client's time-out ends it
 	if err != nil {
-		return // the old ones go on; there will be another look
+		return nil, err
 	}
-	s.found.mu.Lock()
-	defer s.found.mu.Unlock()
-	s.found.keys = keys
-}
-
-func (s *Server) fetchKeys(m *metadata) (map[string]jose.JSONWebKey, error) {
 	var set jose.JSONWebKeySet
 	if err := s.fetch(m.Keys, &set); err != nil {
+		s.metadata.renew()
 		return nil, fmt.Errorf("fetching the keys: %w", err)
 	}
-	keys := map[string]jose.JSONWebKey{}
+	keys := keySet{}
 	for _, key := range set.Keys {
-		if key.Valid() && key.IsPublic() {
+		if key.KeyID != "" && key.Valid() && key.IsPublic() {
 			keys[key.KeyID] = key
 		}
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s has no key that is good for anything", m.Keys)
 	}
 	return keys, nil
 }

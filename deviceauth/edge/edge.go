@@ -24,7 +24,7 @@ type Config struct {
 	ClientSecret deviceauth.Secret //
 	Audience     []string          // accepted where a guard names none; default: the issuer
 	Cache        time.Duration     // how long an answer about a token is good; default 500 ms
-	HTTP         *http.Client      // default: one that waits 5 s
+	HTTP         *http.Client      // with a time-out, or one of 5 s
 }
 
 // The bounds of Cache. A revoked device is out within a second by default; who
@@ -48,9 +48,10 @@ func (c Config) Check() error {
 // A Server is an authorization server elsewhere. It is asked when the first
 // token comes, and again until it answers.
 type Server struct {
-	cfg     Config
-	found   discovery
-	answers answers
+	cfg      Config
+	metadata document[*metadata]
+	keys     document[keySet]
+	answers  answers
 }
 
 // New checks the configuration and returns a server.
@@ -58,20 +59,28 @@ func New(c Config) (*Server, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if c.Cache == 0 {
-		c.Cache = defaultCache
-	}
+	orDefault(&c.Cache, defaultCache)
 	if len(c.Audience) == 0 {
 		c.Audience = []string{c.Issuer}
 	}
-	own := http.Client{Timeout: 5 * time.Second}
+	own := http.Client{}
 	if c.HTTP != nil {
 		own = *c.HTTP
 	}
+	orDefault(&own.Timeout, 5*time.Second) // without one, a server that hangs would never be asked again
 	// Tokens and our secret go where the metadata say, and nowhere else.
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.HTTP = &own
-	return &Server{cfg: c}, nil
+	s := &Server{cfg: c}
+	s.metadata.fetch, s.metadata.pause = s.fetchMetadata, failurePause
+	s.keys.fetch, s.keys.pause = s.fetchKeys, keysPause
+	return s, nil
+}
+
+func orDefault(d *time.Duration, to time.Duration) {
+	if *d == 0 {
+		*d = to
+	}
 }
 
 // Issuer returns the issuer URL as configured.
@@ -93,7 +102,7 @@ var (
 // invalid_token, insufficient_scope. Any other error means that the server
 // could not be asked.
 func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error) {
-	known, err := s.known(token)
+	known, err := s.known(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +127,7 @@ func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requir
 
 // known returns a token of the server's that is in time. It is verified once
 // and then known by its digest.
-func (s *Server) known(token string) (*answered, error) {
+func (s *Server) known(ctx context.Context, token string) (*answered, error) {
 	key := sha256.Sum256([]byte(token))
 	if known := s.answers.find(key); known != nil {
 		if over(known.claims) {
@@ -126,7 +135,7 @@ func (s *Server) known(token string) (*answered, error) {
 		}
 		return known, nil
 	}
-	claims, err := s.verify(token)
+	claims, err := s.verify(ctx, token)
 	if err != nil {
 		return nil, err
 	}

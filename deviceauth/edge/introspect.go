@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // An introspection is the server's answer about a token (RFC 7662 §2.2), with
 // who stands behind it, which it tells to clients that are guards.
 type introspection struct {
-	Active bool               `json:"active"`
+	Active *bool              `json:"active"` // required: without it this is no answer
 	User   string             `json:"username"`
 	Person *deviceauth.Person `json:"person"`
 }
@@ -32,10 +33,7 @@ func (i *introspection) person(c *deviceauth.AccessClaims) *deviceauth.Person {
 
 // introspect asks who stands behind a token now; nobody, where it is not alive.
 func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*deviceauth.Identity, error) {
-	m, err := s.describe()
-	if err != nil {
-		return nil, err
-	}
+	m, _ := s.metadata.known() // there are some: by them we found the key that the token was verified with
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	r, err := http.NewRequest(http.MethodPost, m.Introspect, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -45,10 +43,13 @@ func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*dev
 	r.SetBasicAuth(url.QueryEscape(s.cfg.ClientID), url.QueryEscape(s.cfg.ClientSecret.Reveal())) // RFC 6749 §2.3.1
 	answer := new(introspection)
 	if err := s.do(r, answer); err != nil {
-		s.doubt()
+		s.metadata.renew() // maybe what it said of itself is no longer so
 		return nil, err
 	}
-	if !answer.Active {
+	if answer.Active == nil {
+		return nil, fmt.Errorf("%s does not say whether a token is active (RFC 7662 §2.2)", m.Introspect)
+	}
+	if !*answer.Active {
 		return nil, nil
 	}
 	return deviceauth.NewIdentity(answer.person(claims), claims), nil
@@ -79,16 +80,34 @@ type answered struct {
 	last   atomic.Pointer[dated]
 }
 
+// dated is an answer, or that there was none.
 type dated struct {
-	asked time.Time
-	id    *deviceauth.Identity // nil: the token is not alive
+	asked, ended time.Time
+	id           *deviceauth.Identity // nil: the token is not alive
+	err          error
 }
 
-// about returns an answer that was asked for a moment ago at most. Of many who
-// want one, one asks. A failure is not remembered: the next one asks again.
-func (e *answered) about(ctx context.Context, moment time.Duration, ask func() (*deviceauth.Identity, error)) (*deviceauth.Identity, error) {
-	if last := e.last.Load(); last != nil && time.Since(last.asked) < moment {
-		return last.id, nil
+// good reports whether the answer is one for a request of now that has waited
+// since it arrived. One that was asked for after that is, however short our
+// memory. A failure is one for a moment, for its token: of a server that is ill
+// nobody gets more than that, it is asked less than when it is well, and who
+// waited out its silence need not do so again one after the other.
+func (d *dated) good(arrived time.Time, memory time.Duration) bool {
+	switch {
+	case d == nil:
+		return false
+	case d.err != nil:
+		return time.Since(d.ended) < failurePause
+	}
+	return d.asked.After(arrived) || time.Since(d.asked) < memory
+}
+
+// about returns what the server says about the token, or said a moment ago. Of
+// many who want to know, one asks.
+func (e *answered) about(ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error)) (*deviceauth.Identity, error) {
+	arrived := time.Now()
+	if last := e.last.Load(); last.good(arrived, memory) {
+		return last.id, last.err
 	}
 	select {
 	case e.turn <- struct{}{}:
@@ -96,16 +115,17 @@ func (e *answered) about(ctx context.Context, moment time.Duration, ask func() (
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	now := time.Now()
-	if last := e.last.Load(); last != nil && now.Sub(last.asked) < moment {
-		return last.id, nil
+	if last := e.last.Load(); last.good(arrived, memory) {
+		return last.id, last.err
 	}
-	id, err := ask()
-	if err != nil {
-		return nil, err
+	if ctx.Err() != nil { // select takes either where both are ready
+		return nil, ctx.Err()
 	}
-	e.last.Store(&dated{now, id})
-	return id, nil
+	next := &dated{asked: time.Now()}
+	next.id, next.err = ask()
+	next.ended = time.Now()
+	e.last.Store(next)
+	return next.id, next.err
 }
 
 // find returns a token of those of late, or nil.

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -16,19 +17,23 @@ const skew = time.Minute
 var algorithms = []string{"ES256", "EdDSA", "RS256"}
 
 // verify returns the claims of an access token of the server's that is in time.
-func (s *Server) verify(token string) (*deviceauth.AccessClaims, error) {
+// Everything that can be wrong with it but its signature is looked at first:
+// only a token that may well be good makes us look for a key.
+func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessClaims, error) {
 	var fault error
-	raw := jwt.MapClaims{}
-	parsed, err := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation()).ParseWithClaims(token, raw, func(t *jwt.Token) (any, error) {
-		id, _ := t.Header["kid"].(string)
-		key, err := s.key(id)
-		if err != nil {
-			if deviceauth.Refused(err) == nil {
-				fault = err
-			}
-			return nil, err
+	raw, claims := jwt.MapClaims{}, new(deviceauth.AccessClaims)
+	_, err := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation()).ParseWithClaims(token, raw, func(t *jwt.Token) (any, error) {
+		if !plausible(t.Header) || decode(raw, claims) != nil || s.wrong(claims) {
+			return nil, errBadToken
 		}
-		if key.Algorithm != "" && key.Algorithm != t.Method.Alg() {
+		key, err := s.key(ctx, t.Header["kid"].(string))
+		switch {
+		case err != nil && deviceauth.Refused(err) == nil:
+			fault = err
+			return nil, err
+		case err != nil:
+			return nil, err
+		case key.Algorithm != "" && key.Algorithm != t.Method.Alg():
 			return nil, errBadToken
 		}
 		return key.Key, nil
@@ -36,14 +41,17 @@ func (s *Server) verify(token string) (*deviceauth.AccessClaims, error) {
 	if fault != nil {
 		return nil, fault
 	}
-	if err != nil || parsed.Header["typ"] != deviceauth.TypeAccess || parsed.Header["crit"] != nil {
-		return nil, errBadToken
-	}
-	claims := new(deviceauth.AccessClaims)
-	if err := decode(raw, claims); err != nil || s.wrong(claims) {
+	if err != nil {
 		return nil, errBadToken
 	}
 	return claims, nil
+}
+
+// plausible reports whether a header is an access token's (RFC 9068 §2.1); that
+// its algorithm is one of ours is known by then.
+func plausible(header map[string]any) bool {
+	id, _ := header["kid"].(string)
+	return id != "" && header["typ"] == deviceauth.TypeAccess && header["crit"] == nil
 }
 
 // wrong reports whether something is missing that a decision rests on, or not so.
