@@ -72,6 +72,47 @@ func TestGuardFarFromItsServer(t *testing.T) {
 	}
 }
 
+// protocol 34
+func TestPagesOfAnOriginMayReadWhatAGuardFarAwayLetsThrough(t *testing.T) {
+	g := startWith(t, edgeClient)
+	edge := g.edge("\t\torigin https://tv.example\n")
+	token := g.token()
+	for origin, allowed := range map[string]string{"https://tv.example": "https://tv.example", "https://evil.example": ""} {
+		response, _ := edge.request("OPTIONS", "/api/products", http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}})
+		if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != http.StatusNoContent || got != allowed || (response.Header.Get("Access-Control-Allow-Headers") == "authorization") != (allowed != "") {
+			t.Errorf("%s: preflight: %d %v", origin, response.StatusCode, response.Header)
+		}
+		for authorization, status := range map[string]int{"Bearer " + token: http.StatusOK, "Bearer x": http.StatusUnauthorized} {
+			response, _ := edge.request("GET", "/api/products", http.Header{"Origin": {origin}, "Authorization": {authorization}})
+			if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != status || got != allowed {
+				t.Errorf("%s: %d, want %d; %v", origin, response.StatusCode, status, response.Header)
+			}
+		}
+	}
+}
+
+// The server's own guards take its default audience; one far away knows the
+// issuer alone, and says in the log what to do.
+func TestGuardFarAwaySaysWhichAudienceItWasNotTold(t *testing.T) {
+	g := startWith(t, edgeClient+"\n\t\taudience https://things.example")
+	untold, told := g.edge(""), g.edge("\t\taudience https://things.example\n")
+	token := g.token()
+	for guard, want := range map[*gateway]int{g: http.StatusOK, told: http.StatusOK, untold: http.StatusUnauthorized} {
+		for range 3 {
+			if status, body := guard.api(token); status != want {
+				t.Errorf("%d, want %d: %s", status, want, body)
+			}
+		}
+	}
+	const hint = "add a line with the word audience"
+	if log := untold.log.String(); strings.Count(log, hint) != 1 || !strings.Contains(log, "https://things.example") || strings.Contains(log, token) {
+		t.Errorf("the log has not one hint, or the token:\n%s", log)
+	}
+	if log := told.log.String(); strings.Contains(log, hint) {
+		t.Errorf("there is a hint where the audience was said:\n%s", log)
+	}
+}
+
 func TestGuardFarFromItsServerHealsByItself(t *testing.T) {
 	g := startWith(t, edgeClient)
 	token := g.token()

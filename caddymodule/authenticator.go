@@ -18,9 +18,11 @@ import (
 type Authenticator struct {
 	// Scopes that the token must have, all of them.
 	Scopes []string `json:"scopes,omitempty"`
-	// Audiences of which the token must have one. Default: the server's.
+	// Audiences of which the token must have one. Default: the server's; with
+	// edge the server's issuer URL alone, whatever its own guards accept.
 	Audience []string `json:"audience,omitempty"`
-	// The server, where that is another Caddy. Default: this one's.
+	// The server, where that is another Caddy, without origins: this provider
+	// sets no header. Default: this one's.
 	Edge *Edge `json:"edge,omitempty"`
 
 	guard *Guard
@@ -33,6 +35,9 @@ func (Authenticator) CaddyModule() caddy.ModuleInfo {
 
 // Provision makes a guard of it.
 func (a *Authenticator) Provision(ctx caddy.Context) error {
+	if a.Edge != nil && len(a.Edge.Origins) > 0 {
+		return errors.New("device_auth: edge: origins have no effect here; take the handler device_auth, or say them to the backend")
+	}
 	a.guard = &Guard{Scopes: a.Scopes, Audience: a.Audience, Edge: a.Edge, Authorization: "keep"}
 	return a.guard.Provision(ctx)
 }

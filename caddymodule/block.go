@@ -79,6 +79,18 @@ func checked(read func(*caddyfile.Dispenser) error, check func() error) func(*ca
 	}
 }
 
+// noting remembers where the first of some words is, for what is wrong with all
+// of them together.
+func noting(first **caddyfile.Dispenser, read func(*caddyfile.Dispenser) error) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		if *first == nil {
+			line := *d
+			*first = &line
+		}
+		return read(d)
+	}
+}
+
 // text reads exactly one argument into a string.
 func text(to *string) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {

@@ -74,7 +74,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_auth
 	g.Scopes = d.RemainingArgs()
 	var edge Edge
-	line := *d
+	var far *caddyfile.Dispenser // the first word about a server elsewhere
 	err := block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
 		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
@@ -85,17 +85,23 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"preflight":     oneOf(&g.Preflight, "pass"),
 		"report_only":   set(&g.ReportOnly),
 		"legacy":        g.parseLegacy,
-		"issuer":        checked(text(&edge.Issuer), func() error { return deviceauth.CheckIssuer(edge.Issuer) }),
-		"client":        edge.parseClient,
-		"cache":         duration(&edge.Cache),
-	}, []string{"scopes", "audience", "header"}}.read(d)
-	if edge == (Edge{}) || err != nil {
+		"issuer":        noting(&far, checked(text(&edge.Issuer), func() error { return deviceauth.CheckIssuer(edge.Issuer) })),
+		"client":        noting(&far, edge.parseClient),
+		"cache":         noting(&far, durationOrOff(&edge.Cache)),
+		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
+	}, []string{"scopes", "audience", "header", "origin"}}.read(d)
+	if far == nil || err != nil {
 		return err
 	}
-	if edge.Issuer == "" || edge.ClientID == "" {
-		return line.Err("device_auth: issuer and client belong together: the URL of the server in another Caddy, and the id and secret of a client that it declares with guard")
-	}
 	g.Edge = &edge
+	return edge.complete(far)
+}
+
+// complete wants what every guard far from its server must have.
+func (e *Edge) complete(at *caddyfile.Dispenser) error {
+	if e.Issuer == "" || e.ClientID == "" {
+		return at.Errf("device_auth: %s is for a guard whose server is another Caddy, which wants issuer and client: the server's URL, and the id and secret of a client that it declares with guard", at.Val())
+	}
 	return nil
 }
 

@@ -225,14 +225,22 @@ func (c *Client) config() (deviceauth.Client, error) {
 		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
 		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard,
 	}
-	for _, o := range c.Origins {
-		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
-			return client, fmt.Errorf("client %s: origin %q: want scheme, host and port only, such as https://app.example.com", c.ID, o)
-		}
+	if err := checkOrigins(c.Origins); err != nil {
+		return client, fmt.Errorf("client %s: %w", c.ID, err)
 	}
 	var err error
 	client.From, err = parseNetworks("client "+c.ID+": from", c.From)
 	return client, err
+}
+
+// checkOrigins wants them as browsers send them: else none would ever match.
+func checkOrigins(origins []string) error {
+	for _, o := range origins {
+		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
+			return fmt.Errorf("origin %q: want scheme, host and port only, such as https://app.example.com", o)
+		}
+	}
+	return nil
 }
 
 func (c *Client) check() error {

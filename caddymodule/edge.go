@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/edge"
@@ -19,11 +20,27 @@ type Edge struct {
 	// asks about tokens; placeholders are allowed.
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret"`
-	// How long an answer about a token is good. Default: 500ms.
-	Cache caddy.Duration `json:"cache,omitempty"`
+	// How long an answer about a token is good. 0: not at all, the server is
+	// asked at every request. Default: 500ms.
+	Cache *caddy.Duration `json:"cache,omitempty"`
+	// Origins of browser pages that play a device and may read what the backend
+	// answers (CORS). The server knows them of its clients; here they are told.
+	Origins []string `json:"origins,omitempty"`
 }
 
-func (e *Edge) server(audience []string) (*edge.Server, error) {
+// check is what the Caddyfile asks at the line of a mistake.
+func (e *Edge) check() error {
+	if e.Cache != nil && *e.Cache < 0 {
+		return fmt.Errorf("cache %v: want 0, or a length of time", time.Duration(*e.Cache))
+	}
+	return checkOrigins(e.Origins)
+}
+
+// server makes a guard's view of the server ready.
+func (e *Edge) server(audience []string, log *zap.Logger) (*edge.Server, error) {
+	if err := e.check(); err != nil {
+		return nil, fmt.Errorf("device_auth: %w", err)
+	}
 	repl := caddy.NewReplacer()
 	id, err := repl.ReplaceOrErr(e.ClientID, true, true)
 	if err != nil {
@@ -34,7 +51,11 @@ func (e *Edge) server(audience []string) (*edge.Server, error) {
 		return nil, fmt.Errorf("device_auth: client secret: %w", err)
 	}
 	server, err := edge.New(edge.Config{
-		Issuer: e.Issuer, ClientID: id, ClientSecret: deviceauth.Secret(hidden), Audience: audience, Cache: time.Duration(e.Cache),
+		Issuer: e.Issuer, ClientID: id, ClientSecret: deviceauth.Secret(hidden), Audience: audience, Cache: orOff(e.Cache), Origins: e.Origins,
+		OtherAudience: func(has []string) {
+			log.Warn("a token of the server's is refused because this guard accepts the issuer as audience and no other: if the token is meant for this site, add a line with the word audience to the guard's block (told once)",
+				zap.Strings("audience", has), zap.String("accepted", e.Issuer))
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)

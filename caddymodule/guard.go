@@ -23,7 +23,8 @@ import (
 type Guard struct {
 	// Scopes that the token must have, all of them.
 	Scopes []string `json:"scopes,omitempty"`
-	// Audiences of which the token must have one. Default: the server's.
+	// Audiences of which the token must have one. Default: the server's; with
+	// edge the server's issuer URL alone, whatever its own guards accept.
 	Audience []string `json:"audience,omitempty"`
 	// Let requests without credentials through, without identity.
 	Optional bool `json:"optional,omitempty"`
@@ -43,8 +44,9 @@ type Guard struct {
 	// The server, where that is another Caddy. Default: this one's.
 	Edge *Edge `json:"edge,omitempty"`
 
-	app    *App            // this Caddy's server
-	sentry *httpapi.Sentry // of a server elsewhere
+	app    *App             // this Caddy's server
+	sentry *httpapi.Sentry  // of a server elsewhere
+	site   httpapi.Resource // that one's
 	owned  httpapi.Owned
 	log    *zap.Logger
 }
@@ -69,11 +71,12 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 		g.log.Warn("a guard with report_only protects nothing: it lets through what it would refuse")
 	}
 	if g.Edge != nil {
-		server, err := g.Edge.server(g.Audience)
+		server, err := g.Edge.server(g.Audience, g.log)
 		if err != nil {
 			return err
 		}
 		g.sentry = httpapi.NewSentry(g.config(), server)
+		g.site = httpapi.Resource{Issuer: g.Edge.Issuer, Scope: g.config().Need.Scope}
 		return nil
 	}
 	if g.app, err = findApp(ctx); err != nil {
@@ -121,7 +124,7 @@ func (g *Guard) config() httpapi.Guard {
 // site, and what tells that the request has done with the server.
 func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, site httpapi.Resource, leave func(), err error) {
 	if g.Edge != nil {
-		return g.sentry, httpapi.Resource{Issuer: g.Edge.Issuer, Scope: g.config().Need.Scope}, func() {}, nil
+		return g.sentry, g.site, func() {}, nil
 	}
 	s, leave, err := g.app.serving(w, r)
 	if err != nil {

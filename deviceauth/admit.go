@@ -16,10 +16,10 @@ type Requirement struct {
 	Scope    Scope    // all of these
 }
 
-// What a guard tells (RFC 6750 §3.1).
+// What a guard tells (RFC 6750 §3.1), near its server or far from it.
 var (
-	errBadToken = Refuse("invalid_token", "the access token is malformed, expired, revoked or for another audience")
-	errNoScope  = Refuse("insufficient_scope", "the access token lacks a scope that this resource needs")
+	ErrBadToken = Refuse("invalid_token", "the access token is malformed, expired, revoked or for another audience")
+	ErrNoScope  = Refuse("insufficient_scope", "the access token lacks a scope that this resource needs")
 )
 
 // Admit checks an access token. The token itself is verified once and then
@@ -35,10 +35,10 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 		audience = e.cfg.Audience
 	}
 	if !slices.ContainsFunc(known.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
-		return nil, errBadToken
+		return nil, ErrBadToken
 	}
 	if !need.Scope.Within(known.Scope) {
-		return nil, errNoScope
+		return nil, ErrNoScope
 	}
 	return known.identity(g), nil
 }
@@ -55,7 +55,7 @@ func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, 
 		return nil, nil, err
 	}
 	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil {
-		return nil, nil, errBadToken
+		return nil, nil, ErrBadToken
 	}
 	return known, g, nil
 }
@@ -89,11 +89,11 @@ func (e *Engine) verified(token string) (*admission, error) {
 	if fresh {
 		known = new(admission)
 		if e.cfg.Signer.Verify(TypeAccess, token, &known.AccessClaims) != nil || !known.complete() || known.Issuer != e.cfg.Issuer {
-			return nil, errBadToken
+			return nil, ErrBadToken
 		}
 	}
 	if now.Unix() >= known.Expires {
-		return nil, errBadToken
+		return nil, ErrBadToken
 	}
 	if fresh {
 		e.admitted.put(key, known)

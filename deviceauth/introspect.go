@@ -14,7 +14,7 @@ func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
 		return nil, err
 	}
 	if !known.Scope.Has(ScopeOpenID) {
-		return nil, errNoScope
+		return nil, ErrNoScope
 	}
 	return UserClaims(g.Person, known.Scope), nil
 }

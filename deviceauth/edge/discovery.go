@@ -81,7 +81,7 @@ func (s *Server) key(ctx context.Context, id string) (*jose.JSONWebKey, error) {
 	if key, known := keys[id]; known {
 		return &key, nil
 	}
-	return nil, errBadToken
+	return nil, deviceauth.ErrBadToken
 }
 
 func (s *Server) fetchKeys() (keySet, error) {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -22,9 +23,14 @@ type Config struct {
 	Issuer       string            // the server's issuer URL
 	ClientID     string            // of a client with a secret and `guard`, for introspection
 	ClientSecret deviceauth.Secret //
-	Audience     []string          // accepted where a guard names none; default: the issuer
-	Cache        time.Duration     // how long an answer about a token is good; default 500 ms
+	Audience     []string          // accepted where a guard names none; default: the issuer, whatever the server's own guards accept
+	Cache        time.Duration     // how long an answer about a token is good; default 500 ms; below 0: not at all, each request asks
+	Origins      []string          // of pages that may read what the backend answers; the server's are not known here
 	HTTP         *http.Client      // with a time-out, or one of 5 s
+
+	// OtherAudience, if any, is told of the first token of the server's that is
+	// refused because of its audience where nobody said which one is wanted.
+	OtherAudience func(has []string)
 }
 
 // The bounds of Cache. A revoked device is out within a second by default; who
@@ -39,7 +45,7 @@ func (c Config) Check() error {
 	switch {
 	case c.ClientID == "" || c.ClientSecret == "":
 		return errors.New("client: want the id and the secret of a client that is declared with guard at the server")
-	case c.Cache < 0 || c.Cache > maxCache:
+	case c.Cache > maxCache:
 		return fmt.Errorf("cache %v: want at most %v", c.Cache, maxCache)
 	}
 	return deviceauth.CheckIssuer(c.Issuer)
@@ -52,6 +58,7 @@ type Server struct {
 	metadata document[*metadata]
 	keys     document[keySet]
 	answers  answers
+	hint     sync.Once
 }
 
 // New checks the configuration and returns a server.
@@ -60,7 +67,9 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	orDefault(&c.Cache, defaultCache)
-	if len(c.Audience) == 0 {
+	if len(c.Audience) > 0 {
+		c.OtherAudience = nil
+	} else {
 		c.Audience = []string{c.Issuer}
 	}
 	own := http.Client{}
@@ -86,17 +95,12 @@ func orDefault(d *time.Duration, to time.Duration) {
 // Issuer returns the issuer URL as configured.
 func (s *Server) Issuer() string { return s.cfg.Issuer }
 
-// Origins is empty: which pages play a device is the server's to know.
-func (s *Server) Origins() []string { return nil }
+// Origins returns the origins as configured: which pages play a device, the
+// server does not tell.
+func (s *Server) Origins() []string { return s.cfg.Origins }
 
 // Audience returns what is accepted where a guard names none.
 func (s *Server) Audience() []string { return slices.Clone(s.cfg.Audience) }
-
-// What a guard tells (RFC 6750 §3.1).
-var (
-	errBadToken = deviceauth.Refuse("invalid_token", "the access token is malformed, expired, revoked or for another audience")
-	errNoScope  = deviceauth.Refuse("insufficient_scope", "the access token lacks a scope that this resource needs")
-)
 
 // Admit checks an access token as the server's own guards do. Refusals:
 // invalid_token, insufficient_scope. Any other error means that the server
@@ -106,23 +110,34 @@ func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requir
 	if err != nil {
 		return nil, err
 	}
-	audience := need.Audience
-	if len(audience) == 0 {
-		audience = s.cfg.Audience
-	}
-	if !slices.ContainsFunc(known.claims.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
-		return nil, errBadToken
+	if !s.wants(need.Audience, known.claims.Audience) {
+		return nil, deviceauth.ErrBadToken
 	}
 	id, err := known.about(ctx, s.cfg.Cache, func() (*deviceauth.Identity, error) { return s.introspect(token, known.claims) })
 	switch {
 	case err != nil:
 		return nil, err
 	case id == nil:
-		return nil, errBadToken
+		return nil, deviceauth.ErrBadToken
 	case !need.Scope.Within(known.claims.Scope):
-		return nil, errNoScope
+		return nil, deviceauth.ErrNoScope
 	}
 	return id, nil
+}
+
+// wants reports whether a token's audience is one that is wanted. Where that is
+// but our guess, the operator is told of the first token that it shuts out. No
+// more: tokens come from outside, and a log must not grow with them.
+func (s *Server) wants(these, has []string) bool {
+	guessed := len(these) == 0 && s.cfg.OtherAudience != nil
+	if len(these) == 0 {
+		these = s.cfg.Audience
+	}
+	wanted := slices.ContainsFunc(has, func(a string) bool { return slices.Contains(these, a) })
+	if !wanted && guessed {
+		s.hint.Do(func() { s.cfg.OtherAudience(has) })
+	}
+	return wanted
 }
 
 // known returns a token of the server's that is in time. It is verified once
@@ -131,7 +146,7 @@ func (s *Server) known(ctx context.Context, token string) (*answered, error) {
 	key := sha256.Sum256([]byte(token))
 	if known := s.answers.find(key); known != nil {
 		if over(known.claims) {
-			return nil, errBadToken
+			return nil, deviceauth.ErrBadToken
 		}
 		return known, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -405,4 +406,57 @@ func TestConfigurationIsChecked(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// Of those who wait, all but the first share a question that began when they
+// were there already; nobody takes an answer from before their time.
+//
+// protocol 24
+func TestWithoutAMemoryEveryRequestAsks(t *testing.T) {
+	in(t, func(f *far) {
+		f.Server = f.view(edge.Config{Cache: -1})
+		token := f.connect().AccessToken.Reveal()
+		for range 3 {
+			f.admits("", token, deviceauth.Requirement{})
+			f.wasAsked(introspect, 1)
+		}
+		f.takes(introspect, time.Second)
+		f.took(2*time.Second, func() {
+			var all sync.WaitGroup
+			for range 64 {
+				all.Go(func() { f.admits("", token, deviceauth.Requirement{}) })
+			}
+			all.Wait()
+		})
+		f.wasAsked(introspect, 2)
+		f.heals()
+		if err := f.engine.Revoke(f.Context(), deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: token}); err != nil {
+			f.Fatal(err)
+		}
+		f.admits("invalid_token", token, deviceauth.Requirement{})
+	})
+}
+
+func TestOperatorIsToldOnceOfAnAudienceThatNobodyChose(t *testing.T) {
+	in(t, func(f *far) {
+		token := f.connect(issuer + "/other").AccessToken.Reveal()
+		var told [][]string
+		tell := func(has []string) { told = append(told, has) }
+		f.Server = f.view(edge.Config{OtherAudience: tell})
+		f.admits("invalid_token", f.forged(token), deviceauth.Requirement{})
+		f.admits("", f.connect().AccessToken.Reveal(), deviceauth.Requirement{})
+		f.admits("invalid_token", token, deviceauth.Requirement{Audience: []string{issuer}})
+		f.Server = f.view(edge.Config{OtherAudience: tell, Audience: []string{issuer}})
+		f.admits("invalid_token", token, deviceauth.Requirement{})
+		if len(told) != 0 {
+			f.Errorf("was told %v of a token that is not the server's, or where the audience is chosen", told)
+		}
+		f.Server = f.view(edge.Config{OtherAudience: tell})
+		for range 3 {
+			f.admits("invalid_token", token, deviceauth.Requirement{})
+		}
+		if len(told) != 1 || !slices.Equal(told[0], []string{issuer + "/other"}) {
+			f.Errorf("was told %v", told)
+		}
+	})
 }

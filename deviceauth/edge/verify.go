@@ -24,7 +24,7 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 	raw, claims := jwt.MapClaims{}, new(deviceauth.AccessClaims)
 	_, err := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation()).ParseWithClaims(token, raw, func(t *jwt.Token) (any, error) {
 		if !plausible(t.Header) || decode(raw, claims) != nil || s.wrong(claims) {
-			return nil, errBadToken
+			return nil, deviceauth.ErrBadToken
 		}
 		key, err := s.key(ctx, t.Header["kid"].(string))
 		switch {
@@ -34,7 +34,7 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 		case err != nil:
 			return nil, err
 		case key.Algorithm != "" && key.Algorithm != t.Method.Alg():
-			return nil, errBadToken
+			return nil, deviceauth.ErrBadToken
 		}
 		return key.Key, nil
 	})
@@ -42,7 +42,7 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 		return nil, fault
 	}
 	if err != nil {
-		return nil, errBadToken
+		return nil, deviceauth.ErrBadToken
 	}
 	return claims, nil
 }
