@@ -79,3 +79,9 @@ func (e *Engine) apply(ctx context.Context, id ID, step func(*Grant) error) (*Gr
 	}
 	return &after, verdict
 }
+
+// latest returns a grant in the way that is never behind, which costs more than
+// the store's Get.
+func (e *Engine) latest(ctx context.Context, id ID) (*Grant, error) {
+	return e.apply(ctx, id, func(*Grant) error { return nil })
+}

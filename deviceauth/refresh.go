@@ -42,7 +42,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	}
 	tokens, err := e.rotate(ctx, g, presented, scope, r.Nulls)
 	if errors.Is(err, errUnvouched) { // the store was behind; now it is not
-		if g, err = e.apply(ctx, presented.id, func(*Grant) error { return nil }); err == nil {
+		if g, err = e.latest(ctx, presented.id); err == nil {
 			tokens, err = e.rotate(ctx, g, presented, scope, r.Nulls)
 		}
 	}
