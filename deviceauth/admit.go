@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
 // A Requirement is what a guard asks of a token.
@@ -123,28 +125,27 @@ func (a *admission) identity(g *Grant) *Identity {
 	return id
 }
 
-// admissions remembers tokens that were verified, in two generations: when the
-// young one is full it becomes the old one, and what was not asked for since
-// is forgotten. A token verified is a fact for ever; only its time and its
-// grant are not, and those are looked at on every request.
+// admissions remembers tokens that were verified, as long as they come often. A
+// token verified is a fact for ever; only its time and its grant are not, and
+// those are looked at on every request.
 type admissions struct {
-	mu         sync.RWMutex
-	young, old map[[32]byte]*admission
+	mu    sync.RWMutex
+	known *generations.Memory[[32]byte, *admission]
 }
 
 // generation bounds the memory: two times so many tokens of some 1,000 bytes.
 const generation = 20_000
 
-func newAdmissions() *admissions { return &admissions{young: map[[32]byte]*admission{}} }
+func newAdmissions() *admissions {
+	return &admissions{known: generations.New[[32]byte, *admission](generation)}
+}
 
 func (a *admissions) get(key [32]byte) *admission {
 	a.mu.RLock()
-	known, old := a.young[key], a.old // nobody writes to the old one
+	known, _, ages := a.known.Get(key)
 	a.mu.RUnlock()
-	if known == nil {
-		if known = old[key]; known != nil {
-			a.put(key, known)
-		}
+	if ages {
+		a.put(key, known)
 	}
 	return known
 }
@@ -152,8 +153,5 @@ func (a *admissions) get(key [32]byte) *admission {
 func (a *admissions) put(key [32]byte, known *admission) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.young) >= generation {
-		a.old, a.young = a.young, map[[32]byte]*admission{}
-	}
-	a.young[key] = known
+	a.known.Put(key, known)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
 // A cache keeps decoded grants, because decoding one takes longer than finding
@@ -13,12 +14,12 @@ import (
 // it before anybody is told of the change. And what a reader found enters it
 // only if nothing has changed since before the reader looked.
 //
-// It holds two generations: when the young one is full it becomes the old one,
-// and what nobody asked for since is forgotten.
+// A grant that nobody changes leaves it now and then; the next reader puts it
+// back. So reading need not change the cache, and readers do not hinder another.
 type cache struct {
-	mu         sync.RWMutex
-	changes    uint64 // counts what has changed
-	young, old map[deviceauth.ID]cached
+	mu      sync.RWMutex
+	changes uint64 // counts what has changed
+	known   *generations.Memory[deviceauth.ID, cached]
 }
 
 // cached is a grant and the second in which Badger forgets it.
@@ -30,17 +31,14 @@ type cached struct {
 // generation bounds the memory: two times so many grants of 1 or 2 KiB.
 const generation = 8192
 
-func newCache() *cache { return &cache{young: map[deviceauth.ID]cached{}} }
+func newCache() *cache { return &cache{known: generations.New[deviceauth.ID, cached](generation)} }
 
 // get returns the caller's own copy of a grant, or nil, and a mark for put.
 func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, mark uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	item, ok := c.young[id]
-	if !ok {
-		item, ok = c.old[id]
-	}
-	if !ok || uint64(time.Now().Unix()) >= item.expires {
+	item, found, _ := c.known.Get(id)
+	if !found || uint64(time.Now().Unix()) >= item.expires {
 		return nil, c.changes
 	}
 	own := *item.grant
@@ -53,7 +51,7 @@ func (c *cache) put(g *deviceauth.Grant, expires, mark uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes == mark {
-		c.keep(own.ID, cached{&own, expires})
+		c.known.Put(own.ID, cached{&own, expires})
 	}
 }
 
@@ -63,7 +61,7 @@ func (c *cache) replace(changed map[deviceauth.ID]cached) {
 	defer c.mu.Unlock()
 	c.changes++
 	for id, item := range changed {
-		c.keep(id, item)
+		c.known.Put(id, item)
 	}
 }
 
@@ -73,15 +71,6 @@ func (c *cache) forget(changed map[deviceauth.ID]cached) {
 	defer c.mu.Unlock()
 	c.changes++
 	for id := range changed {
-		delete(c.young, id)
-		delete(c.old, id)
+		c.known.Delete(id)
 	}
-}
-
-func (c *cache) keep(id deviceauth.ID, item cached) {
-	if len(c.young) >= generation {
-		c.old, c.young = c.young, make(map[deviceauth.ID]cached, generation)
-	}
-	c.young[id] = item
-	delete(c.old, id)
 }

@@ -57,7 +57,7 @@ type Server struct {
 	cfg      Config
 	metadata document[*metadata]
 	keys     document[keySet]
-	answers  answers
+	answers  *answers
 	hint     sync.Once
 }
 
@@ -80,7 +80,7 @@ func New(c Config) (*Server, error) {
 	// Tokens and our secret go where the metadata say, and nowhere else.
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.HTTP = &own
-	s := &Server{cfg: c}
+	s := &Server{cfg: c, answers: newAnswers()}
 	s.metadata.fetch, s.metadata.pause = s.fetchMetadata, failurePause
 	s.keys.fetch, s.keys.pause = s.fetchKeys, keysPause
 	return s, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
 // An introspection is the server's answer about a token (RFC 7662 §2.2), with
@@ -65,13 +66,18 @@ func decode(from map[string]any, to any) error {
 }
 
 // answers remembers tokens that were verified, and what the server said about
-// them, in two generations as the server's own guards do.
+// them, as long as they come often.
 type answers struct {
-	mu         sync.Mutex
-	young, old map[[32]byte]*answered
+	mu    sync.Mutex
+	known *generations.Memory[[32]byte, *answered]
 }
 
+// generation is as large as that of the server's own guards.
 const generation = 20_000
+
+func newAnswers() *answers {
+	return &answers{known: generations.New[[32]byte, *answered](generation)}
+}
 
 // answered is what was last said about one token.
 type answered struct {
@@ -132,12 +138,9 @@ func (e *answered) about(ctx context.Context, memory time.Duration, ask func() (
 func (a *answers) find(key [32]byte) *answered {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e := a.young[key]; e != nil {
-		return e
-	}
-	e := a.old[key]
-	if e != nil {
-		a.keep(key, e)
+	e, _, ages := a.known.Get(key)
+	if ages {
+		a.known.Put(key, e)
 	}
 	return e
 }
@@ -146,17 +149,10 @@ func (a *answers) find(key [32]byte) *answered {
 func (a *answers) entry(key [32]byte, claims *deviceauth.AccessClaims) *answered {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e := a.young[key]; e != nil {
+	if e, found, _ := a.known.Get(key); found {
 		return e
 	}
 	e := &answered{claims: claims, turn: make(chan struct{}, 1)}
-	a.keep(key, e)
+	a.known.Put(key, e)
 	return e
-}
-
-func (a *answers) keep(key [32]byte, e *answered) {
-	if len(a.young) >= generation || a.young == nil {
-		a.old, a.young = a.young, map[[32]byte]*answered{}
-	}
-	a.young[key] = e
 }

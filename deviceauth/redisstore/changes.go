@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
 // changes keeps grants in memory for as long as it hears of every change. It
@@ -23,11 +24,11 @@ type changes struct {
 	voice   string // tells our own words from others'
 	log     *slog.Logger
 
-	mu         sync.Mutex
-	heardAt    map[string]time.Time // by server: when what we last heard of ourselves was said
-	young, old map[deviceauth.ID]*deviceauth.Grant
-	fetches    map[deviceauth.ID]*fetch
-	listener   func(deviceauth.ID)
+	mu       sync.Mutex
+	heardAt  map[string]time.Time // by server: when what we last heard of ourselves was said
+	known    *generations.Memory[deviceauth.ID, *deviceauth.Grant]
+	fetches  map[deviceauth.ID]*fetch
+	listener func(deviceauth.ID)
 
 	began time.Time
 	stop  context.CancelFunc
@@ -177,8 +178,7 @@ func (c *changes) heardOf(id deviceauth.ID) {
 func (c *changes) forget(id deviceauth.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.young, id)
-	delete(c.old, id)
+	c.known.Delete(id)
 	delete(c.fetches, id)
 }
 
@@ -186,7 +186,7 @@ func (c *changes) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.heardAt = map[string]time.Time{}
-	c.young, c.old, c.fetches = map[deviceauth.ID]*deviceauth.Grant{}, nil, map[deviceauth.ID]*fetch{}
+	c.known, c.fetches = generations.New[deviceauth.ID, *deviceauth.Grant](generation), map[deviceauth.ID]*fetch{}
 }
 
 // A fetch is somebody reading a grant from the server. What was read is kept
@@ -207,11 +207,9 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	if !c.isFresh(time.Now()) {
 		return nil, f // not noted: nothing of it is kept
 	}
-	for _, kept := range []map[deviceauth.ID]*deviceauth.Grant{c.young, c.old} {
-		if g := kept[id]; g != nil && time.Now().Before(g.KeepUntil()) {
-			own := *g
-			return &own, nil
-		}
+	if g, found, _ := c.known.Get(id); found && time.Now().Before(g.KeepUntil()) {
+		own := *g
+		return &own, nil
 	}
 	if noted := c.fetches[id]; noted != nil {
 		f = noted
@@ -228,10 +226,7 @@ func (f *fetch) keep(g *deviceauth.Grant) {
 	if f.c.fetches[f.id] != f {
 		return
 	}
-	if len(f.c.young) >= generation {
-		f.c.old, f.c.young = f.c.young, make(map[deviceauth.ID]*deviceauth.Grant, generation)
-	}
-	f.c.young[f.id] = &own
+	f.c.known.Put(f.id, &own)
 }
 
 func (f *fetch) end() {

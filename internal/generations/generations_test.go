@@ -1,0 +1,53 @@
+package generations_test
+
+import (
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/generations"
+)
+
+func TestWhatIsUsedStaysAndTheRestIsBounded(t *testing.T) {
+	const size, used = 10, -1
+	m := generations.New[int, int](size)
+	m.Put(used, 7)
+	for i := range 100 * size {
+		m.Put(i, i)
+		value, found, ages := m.Get(used)
+		if !found || value != 7 {
+			t.Fatalf("forgotten after %d others, though it was used", i)
+		}
+		if ages {
+			m.Put(used, value)
+		}
+	}
+	remembered := 0
+	for i := range 100 * size {
+		if value, found, _ := m.Get(i); found {
+			remembered++
+			if value != i {
+				t.Errorf("%d became %d", i, value)
+			}
+		}
+	}
+	if remembered < size-1 || remembered > 2*size {
+		t.Errorf("remembers %d, with room for twice %d", remembered, size)
+	}
+}
+
+func TestWhatWasReplacedOrDeletedDoesNotComeBack(t *testing.T) {
+	m := generations.New[string, int](1)
+	m.Put("a", 1)
+	m.Put("a", 2)
+	m.Put("b", 1) // and "a" is old
+	m.Put("a", 3) // and "b" is
+	if value, _, ages := m.Get("a"); value != 3 || ages {
+		t.Errorf("got %d, old: %v", value, ages)
+	}
+	m.Delete("a")
+	m.Delete("b")
+	for _, key := range []string{"a", "b"} {
+		if value, found, _ := m.Get(key); found {
+			t.Errorf("%s is %d", key, value)
+		}
+	}
+}
