@@ -106,6 +106,13 @@ func (f *far) heals() {
 
 func newFar(t *testing.T) *far {
 	t.Helper()
+	f := newFarAt(t, issuer)
+	f.Server = f.view(edge.Config{})
+	return f
+}
+
+func newFarAt(t *testing.T, issuer string) *far {
+	t.Helper()
 	f := &far{T: t, requests: map[string]int{}, slow: map[string]time.Duration{}, instead: map[string]string{}}
 	store := memstore.New()
 	var err error
@@ -127,7 +134,6 @@ func newFar(t *testing.T) *far {
 	if f.handler, err = httpapi.New(httpapi.Config{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Secret(keyring.PurposeCookie)}); err != nil {
 		t.Fatal(err)
 	}
-	f.Server = f.view(edge.Config{})
 	return f
 }
 

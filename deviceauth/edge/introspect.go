@@ -41,6 +41,7 @@ func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*dev
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header["Idempotency-Key"] = nil                                                             // is not sent; lets net/http try again where an idle connection was just closed
 	r.SetBasicAuth(url.QueryEscape(s.cfg.ClientID), url.QueryEscape(s.cfg.ClientSecret.Reveal())) // RFC 6749 §2.3.1
 	answer := new(introspection)
 	if err := s.do(r, answer); err != nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/edge"
 )
 
 // forged is a token that only its signature tells from a good one.
@@ -244,5 +248,30 @@ func TestAnswerWithoutAVerdictIsAFault(t *testing.T) {
 			f.answers(introspect, text)
 			f.admits("fault", token, deviceauth.Requirement{})
 		})
+	}
+}
+
+// A server that is reloaded closes connections that are idle at that moment,
+// and we may just be using one again. That is no failure of the server's.
+func TestConnectionThatWasClosedIsNoFault(t *testing.T) {
+	asked := atomic.Int32{}
+	server := httptest.NewServer(nil)
+	defer server.Close()
+	f := newFarAt(t, server.URL)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == introspect && asked.Add(1) == 1 {
+			panic(http.ErrAbortHandler) // on a connection that has been used
+		}
+		f.handler.ServeHTTP(w, r)
+	})
+	far, err := edge.New(edge.Config{Issuer: server.URL, ClientID: "edge", ClientSecret: "s3:cret&"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.Admit(t.Context(), f.connect().AccessToken.Reveal(), deviceauth.Requirement{}); err != nil {
+		t.Error(err)
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("was asked %d times", n)
 	}
 }
