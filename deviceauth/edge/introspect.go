@@ -94,11 +94,10 @@ type dated struct {
 	err          error
 }
 
-// good reports whether the answer is one for a request of now that has waited
-// since it arrived. One that was asked for after that is, however short our
-// memory. A failure is one for a moment, for its token: of a server that is ill
-// nobody gets more than that, it is asked less than when it is well, and who
-// waited out its silence need not do so again one after the other.
+// good reports whether the answer will do for a request that arrived then. What
+// was asked for later does, however short our memory. A failure does for a
+// moment, for its token alone: an ailing server is asked less than a healthy
+// one, and those who waited out its silence do not do so again, one by one.
 func (d *dated) good(arrived time.Time, memory time.Duration) bool {
 	switch {
 	case d == nil:
