@@ -3,9 +3,12 @@ package caddymodule
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -22,10 +25,11 @@ type stream struct {
 	app   *App
 	grant deviceauth.ID
 
-	mu    sync.Mutex
-	conn  net.Conn    // of a protocol that was switched to
-	timer *time.Timer // nil until the answer turns out to go on
-	ended bool
+	broken atomic.Bool
+	mu     sync.Mutex
+	conn   net.Conn    // of a protocol that was switched to
+	timer  *time.Timer // nil until the answer turns out to go on
+	ended  bool
 }
 
 // streamLook is how often the grant of a stream is looked at.
@@ -68,15 +72,46 @@ func (a *App) lives(grant deviceauth.ID) (alive, known bool) {
 }
 
 // breakOff closes what was switched to. Otherwise it is too late to write, and
-// to read, at once, which ends the request on both sides.
+// to read, at once, which ends the request on both sides, whoever waits for what.
 func (s *stream) breakOff() {
 	if s.conn != nil {
 		s.conn.Close()
 		return
 	}
-	past, control := time.Unix(1, 0), http.NewResponseController(s.ResponseWriter)
-	control.SetWriteDeadline(past)
-	control.SetReadDeadline(past)
+	past := time.Unix(1, 0)
+	s.broken.Store(true)
+	http.NewResponseController(s.ResponseWriter).SetReadDeadline(past)
+	// The server's own writer can be told from here. Those around it cannot:
+	// they belong to whoever writes, who may be about to.
+	http.NewResponseController(innermost(s.ResponseWriter)).SetWriteDeadline(past)
+}
+
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
+}
+
+var errCutOff = errors.New("the device was cut off")
+
+// Write refuses after the end: whoever writes would set a new deadline.
+func (s *stream) Write(p []byte) (int, error) {
+	if s.broken.Load() {
+		return 0, errCutOff
+	}
+	return s.ResponseWriterWrapper.Write(p)
+}
+
+// ReadFrom is the same for copies.
+func (s *stream) ReadFrom(from io.Reader) (int64, error) {
+	if s.broken.Load() {
+		return 0, errCutOff
+	}
+	return s.ResponseWriterWrapper.ReadFrom(from)
 }
 
 // end is for whoever has served the request.
@@ -91,6 +126,9 @@ func (s *stream) end() {
 
 // FlushError has part of the answer sent before the rest is there.
 func (s *stream) FlushError() error {
+	if s.broken.Load() {
+		return errCutOff
+	}
 	s.watch(nil)
 	return http.NewResponseController(s.ResponseWriter).Flush()
 }
