@@ -165,7 +165,8 @@ func TestExamples(t *testing.T) {
 		},
 		"load-balancer": func(t *testing.T) {
 			t.Setenv("REDIS_URL", redistest.Start(t).URL())
-			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string { // another name, too
+			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string { // another name, too, and the balancer is here
+				s = strings.Replace(s, "10.0.0.11/32", "10.0.0.11/32 127.0.0.1/32", 1)
 				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
 			})
 			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1")

@@ -121,6 +121,26 @@ func TestReportOnlyIsNotNoticed(t *testing.T) {
 	}
 }
 
+// protocol 33
+func TestReportOnlyLeavesOtherGuardsAlone(t *testing.T) {
+	reports := "device_auth /api/admin/* products:write {\n\t\treport_only\n\t}"
+	enforces := "device_auth /api/* products:read"
+	for name, lines := range map[string]string{"before": reports + "\n\t" + enforces, "after": enforces + "\n\t" + reports} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t)
+			g.configure(func(s string) string { return strings.Replace(s, enforces, "route {\n\t"+lines+"\n\t}", 1) })
+			g.start()
+			header := http.Header{"Authorization": {"Bearer " + g.token()}, "Remote-User": {"root"}}
+			if response, body := g.request("GET", "/api/admin/x", header); response.StatusCode != http.StatusOK || !strings.Contains(body, `"Remote-User": "alice"`) || strings.Contains(body, "Bearer") {
+				t.Errorf("%d\n%s", response.StatusCode, body)
+			}
+			if response, _ := g.request("GET", "/api/admin/x", http.Header{}); response.StatusCode != http.StatusUnauthorized {
+				t.Errorf("nobody: %d", response.StatusCode)
+			}
+		})
+	}
+}
+
 func TestChangedFileOfOldKeysCounts(t *testing.T) {
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")

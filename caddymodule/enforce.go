@@ -65,7 +65,7 @@ func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
 		who.watched = true
-		s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, app: g.app, grant: who.id.Grant}
+		s := newStream(w, g.app, who.id.Grant)
 		defer s.end()
 		w = s
 	}
@@ -85,6 +85,9 @@ func (g *Guard) report(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	}
 	clear(w.Header())
 	maps.Copy(w.Header(), header)
+	if who := visitorOf(r); who.id != nil { // an earlier guard's word stands
+		who.by.Identify(r, who.id)
+	}
 	decided(decisionReported)
 	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
 	return next.ServeHTTP(w, r)
@@ -108,6 +111,9 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 	start := time.Now()
 	id, token, err := sentry.Admit(came(r), who.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
+	if token != "" {
+		who.token = token
+	}
 	var challenge *httpapi.Challenge
 	switch {
 	case errors.As(err, &challenge):
@@ -117,14 +123,13 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		decided(decisionUnavailable)
 		return false, unavailable(w, err)
 	}
-	who.id = id // an earlier guard may have known somebody by an old key
 	if id == nil {
+		who.id = nil // whom an earlier guard may have known by an old key
 		decided(decisionAnonymous)
 		return true, nil
 	}
 	decided(decisionAdmitted)
-	who.token = token
-	sentry.Identify(r, id)
+	who.is(id, sentry, r)
 	return true, nil
 }
 

@@ -27,7 +27,8 @@ type Legacy struct {
 	Header string `json:"header"`
 	// The file with a client and its key on each line; the key may be written
 	// as sha256: and its digest in hexadecimal. Lines that begin with # are
-	// comments. A change of the file counts within a second.
+	// comments. A change of the file counts within two
+	// seconds; one that is gone or cannot be read leaves the keys as they were.
 	File string `json:"file"`
 	// Since when keys are deprecated, as 2026-01-31. Default: the file's own time.
 	Since string `json:"since,omitempty"`
@@ -41,8 +42,14 @@ type Legacy struct {
 type legacyKeys struct {
 	clients map[[sha256.Size]byte]string // by the key's digest
 	since   time.Time
-	changed time.Time // of the file
-	size    int64
+	file    os.FileInfo
+	read    time.Time
+}
+
+// are reports whether the keys are those of a file. Now and then it is read
+// whatever it says of itself: its time can be set.
+func (k *legacyKeys) are(file os.FileInfo) bool {
+	return os.SameFile(k.file, file) && file.ModTime().Equal(k.file.ModTime()) && file.Size() == k.file.Size() && time.Since(k.read) < time.Minute
 }
 
 // open reads the file for the first time.
@@ -59,7 +66,8 @@ func (l *Legacy) open(log *zap.Logger) error {
 	return nil
 }
 
-// legacyLook is how long a key that was taken out of the file may go on.
+// legacyLook is how often the file is looked at, and how old a change must be: a
+// key that was taken out goes on for twice that.
 const legacyLook = time.Second
 
 // current returns the keys of the file as it is. One that cannot be read leaves
@@ -70,7 +78,7 @@ func (l *Legacy) current() *legacyKeys {
 		return known
 	}
 	about, err := os.Stat(l.File)
-	if err == nil && about.ModTime().Equal(known.changed) && about.Size() == known.size {
+	if err == nil && (known.are(about) || time.Since(about.ModTime()) < legacyLook) { // or somebody may be writing it
 		return known
 	}
 	keys, err := l.read()
@@ -94,7 +102,7 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := &legacyKeys{clients: map[[sha256.Size]byte]string{}, since: about.ModTime(), changed: about.ModTime(), size: about.Size()}
+	keys := &legacyKeys{clients: map[[sha256.Size]byte]string{}, since: about.ModTime(), file: about, read: time.Now()}
 	if l.Since != "" {
 		if keys.since, err = time.Parse(time.DateOnly, l.Since); err != nil {
 			return nil, fmt.Errorf("%q: want a date such as 2026-01-31", l.Since)
@@ -157,7 +165,6 @@ func (l *Legacy) admit(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrit
 	decided(decisionLegacy)
 	legacyUses.WithLabelValues(client).Inc()
 	w.Header().Set("Deprecation", "@"+strconv.FormatInt(keys.since.Unix(), 10))
-	who.id = deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{ClientID: client})
-	sentry.Identify(r, who.id)
+	who.is(deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{ClientID: client}), sentry, r)
 	return true
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A stream is an answer that may go on for long after its request was let
-// through: a WebSocket, server-sent events, gRPC. It is broken off when the
-// device behind it is cut off. An access token that ends breaks off nothing: it
-// was good when the request came.
+// A stream is a request that was let through and may go on for long: a
+// WebSocket, server-sent events, gRPC, a large file. It is broken off when its
+// device is cut off, or its connection is over and forgotten. An access token
+// that ends breaks off nothing: it was good when the request came.
 type stream struct {
 	caddyhttp.ResponseWriterWrapper
 	app   *App
@@ -27,23 +27,21 @@ type stream struct {
 
 	broken atomic.Bool
 	mu     sync.Mutex
-	conn   net.Conn    // of a protocol that was switched to
-	timer  *time.Timer // nil until the answer turns out to go on
+	conn   net.Conn // of a protocol that was switched to
+	timer  *time.Timer
 	ended  bool
 }
 
-// streamLook is how often the grant of a stream is looked at.
-const streamLook = 500 * time.Millisecond
+// streamLook is how often the grant of a stream is looked at. With Redis it may
+// be 0.8 s behind; both together are a second.
+const streamLook = 200 * time.Millisecond
 
-func (s *stream) watch(conn net.Conn) {
+func newStream(w http.ResponseWriter, app *App, grant deviceauth.ID) *stream {
+	s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, app: app, grant: grant}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if conn != nil {
-		s.conn = conn
-	}
-	if s.timer == nil {
-		s.timer = time.AfterFunc(streamLook, s.look)
-	}
+	s.timer = time.AfterFunc(streamLook, s.look)
+	return s
 }
 
 func (s *stream) look() {
@@ -51,7 +49,7 @@ func (s *stream) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.ended || !known: // of a configuration that is gone Caddy sees to what it served
+	case s.ended || !known: // Caddy sees to what a configuration served that is gone
 	case alive:
 		s.timer.Reset(streamLook)
 	default:
@@ -59,10 +57,13 @@ func (s *stream) look() {
 	}
 }
 
-// lives reports whether a grant lives, where that can be known. A store that is
-// away breaks off nothing.
+// lives reports whether a grant lives for the server that serves now, where
+// that can be known. A store that is away breaks off nothing.
 func (a *App) lives(grant deviceauth.ID) (alive, known bool) {
-	server := a.await(context.Background())
+	server := a.line.serves.Load()
+	if server == nil {
+		server = a.await(context.Background())
+	}
 	if server == nil || !server.place.enter() {
 		return false, false
 	}
@@ -119,9 +120,7 @@ func (s *stream) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true // the connection may go on with another request
-	if s.timer != nil {
-		s.timer.Stop()
-	}
+	s.timer.Stop()
 }
 
 // FlushError has part of the answer sent before the rest is there.
@@ -129,7 +128,6 @@ func (s *stream) FlushError() error {
 	if s.broken.Load() {
 		return errCutOff
 	}
-	s.watch(nil)
 	return http.NewResponseController(s.ResponseWriter).Flush()
 }
 
@@ -140,7 +138,9 @@ func (s *stream) Flush() { s.FlushError() }
 func (s *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, both, err := http.NewResponseController(s.ResponseWriter).Hijack()
 	if err == nil {
-		s.watch(conn)
+		s.mu.Lock()
+		s.conn = conn
+		s.mu.Unlock()
 	}
 	return conn, both, err
 }

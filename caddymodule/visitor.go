@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // A visitor is who asks in one request, as its guards find out, the one after
@@ -15,6 +16,7 @@ import (
 type visitor struct {
 	token string               // that a guard took off the request
 	id    *deviceauth.Identity // nil: nobody
+	by    *httpapi.Sentry      // who told the backend of id
 
 	watched bool // somebody sees to it that the answer ends with the grant
 }
@@ -36,6 +38,12 @@ func visitorOf(r *http.Request) *visitor {
 	}
 	repl.Map(v.placeholder)
 	return v
+}
+
+// is tells the backend who asks.
+func (v *visitor) is(id *deviceauth.Identity, by *httpapi.Sentry, r *http.Request) {
+	v.id, v.by = id, by
+	by.Identify(r, id)
 }
 
 const placeholderPrefix = "http.auth.user."

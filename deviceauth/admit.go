@@ -62,8 +62,9 @@ func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, 
 	return known, g, nil
 }
 
-// Lives reports whether the grant behind an [Identity] still lives, for what a
-// guard let through and what goes on since.
+// Lives reports whether the grant behind an [Identity] lives, for what some
+// guard let through, maybe one of a configuration before, and what goes on
+// since. A grant that is over and forgotten does not.
 func (e *Engine) Lives(ctx context.Context, id ID) (bool, error) {
 	g, err := e.cfg.Store.Get(ctx, id)
 	if errors.Is(err, ErrNotFound) {

@@ -122,8 +122,8 @@ func (s *Sentry) Origin(r *http.Request) (origin string, ok bool) {
 
 // Admit decides on a request. known is a token that an earlier guard of the
 // same request took off it. An identity of nil, without an error, is an
-// anonymous request that may pass. A no is a *[Challenge]; any other error is
-// a fault.
+// anonymous request that may pass. A no is a *[Challenge], with the token where
+// it is good and lacks a scope; any other error is a fault.
 func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
 	token, given, err := s.token(r)
 	switch {
@@ -142,7 +142,10 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 	if alive && !s.guard.KeepToken { // refused or not, what comes next has no use for it
 		r.Header.Del("Authorization")
 	}
-	if refusal != nil {
+	switch {
+	case alive && refusal != nil:
+		return nil, token, s.refusal(r, err)
+	case refusal != nil:
 		return nil, "", s.refusal(r, err)
 	}
 	return id, token, err

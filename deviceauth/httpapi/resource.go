@@ -59,18 +59,24 @@ func (s *Sentry) metadataOf(r *http.Request) string {
 }
 
 // origin is the guarded site's own: the one address that the gateway takes
-// from a request, because its host was matched to get here. On the issuer's
+// from a request, because a site is what its host says. On the issuer's
 // host the scheme is the issuer's, also behind a proxy that ends TLS; elsewhere
 // it is what the request came by, or [CameByHTTPS].
 func origin(r *http.Request, issuer string) string {
 	u, err := url.Parse(issuer)
 	switch {
-	case err == nil && u.Host == r.Host:
-		return u.Scheme + "://" + r.Host
+	case err == nil && bare(u.Host, u.Scheme) == bare(r.Host, u.Scheme):
+		return u.Scheme + "://" + u.Host
 	case r.TLS != nil || r.Context().Value(cameByHTTPS{}) != nil:
 		return "https://" + r.Host
 	}
 	return "http://" + r.Host
+}
+
+// bare spells a host the one way that all its spellings share.
+func bare(host, scheme string) string {
+	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
+	return strings.TrimSuffix(strings.ToLower(host), port)
 }
 
 type cameByHTTPS struct{}
