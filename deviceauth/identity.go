@@ -28,6 +28,10 @@ func NewIdentity(p *Person, c *AccessClaims) *Identity {
 	for i, name := range usual {
 		id.usual[i] = id.spell(name)
 	}
+	whole := strings.Join(id.usual[:], "") // in one place: of many tokens each claim is a wait for memory
+	for i, value := range id.usual {
+		id.usual[i], whole = whole[:len(value)], whole[len(value):]
+	}
 	return id
 }
 
