@@ -99,6 +99,9 @@ func shot(t *testing.T, ctx context.Context, name string) {
 	if dir := os.Getenv("DEVICEAUTH_SCREENSHOTS"); dir != "" {
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		if err == nil {
+			err = os.MkdirAll(dir, 0o700)
+		}
+		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+"-"+name+".png"), png, 0o600)
 		}
 		if err != nil {
