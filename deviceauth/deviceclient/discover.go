@@ -36,6 +36,9 @@ const maxMetadata = 256 << 10
 func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
 	defer legibly(&err)
 	api, err := url.Parse(address)
+	if err == nil && api.User != nil {
+		return Server{}, errors.New("the URL has a user or a password in it: leave them away")
+	}
 	if err != nil || api.Scheme != "http" && api.Scheme != "https" || api.Host == "" {
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
 	}
@@ -77,6 +80,10 @@ func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err
 }
 
 func (s Server) check(issuer string) error {
+	from, err := url.Parse(issuer)
+	if err != nil {
+		return err
+	}
 	if strings.TrimSuffix(s.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
 		return fmt.Errorf("the metadata of %s says that it is %q", issuer, s.Issuer)
 	}
@@ -88,8 +95,8 @@ func (s Server) check(issuer string) error {
 		case endpoint == "" && name == "revocation_endpoint":
 		case endpoint == "":
 			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
-		case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !deviceauth.Loopback(u.Hostname())):
-			return fmt.Errorf("%s: %s %q is not https", issuer, name, endpoint)
+		case err != nil || !MayLead(from, u):
+			return fmt.Errorf("%s: %s %q is not https, or is on this machine and the server is not", issuer, name, endpoint)
 		}
 	}
 	return nil

@@ -74,6 +74,9 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 	if o.ClientSecret != "" { // the library sends it to the token endpoint only; RFC 8628 §3.1 wants it here too
 		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))
 	}
+	if text := s.secretWarning(); text != "" && o.ClientSecret != "" {
+		o.note("%s", text)
+	}
 	code, err := config.DeviceAuth(ctx, options...)
 	if err != nil {
 		return nil, fmt.Errorf("asking for a code: %w", plain(err))

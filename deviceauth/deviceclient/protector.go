@@ -51,6 +51,9 @@ func (r resource) check(address string, api *url.URL) error {
 	if err := deviceauth.CheckIssuer(r.Servers[0]); err != nil {
 		return fmt.Errorf("%s: authorization server: %w", address, err)
 	}
+	if to, err := url.Parse(r.Servers[0]); err != nil || !MayLead(api, to) {
+		return fmt.Errorf("%s: authorization server: %q is on this machine, and the API is not", address, r.Servers[0])
+	}
 	return nil
 }
 
@@ -63,10 +66,31 @@ func within(above, path string) bool {
 // names somebody else's server. Any API can name any server, and the person is
 // the only one who can tell whether they belong together.
 func (s Server) warning() string {
-	issuer, err := url.Parse(s.Issuer)
-	if err != nil || s.API == "" || s.API == origin(issuer) {
+	api, issuer := s.apart()
+	if api == issuer {
 		return ""
 	}
 	return fmt.Sprintf("The API at %[1]s names the server %[2]s. If you allow this, %[1]s is given a token that is good wherever "+
-		"tokens of %[2]s are: allow it only if you trust the API with that.", s.API, origin(issuer))
+		"tokens of %[2]s are: allow it only if you trust the API with that.", api, issuer)
+}
+
+// secretWarning is what to know before the secret of a client goes to a server
+// that an API named: a person is asked too late for that.
+func (s Server) secretWarning() string {
+	api, issuer := s.apart()
+	if api == issuer {
+		return ""
+	}
+	return fmt.Sprintf("The API at %s names the server %s: the client's secret is sent there.", api, issuer)
+}
+
+// apart are the origins of the API and of the server, or the same where nobody
+// named the server.
+func (s Server) apart() (api, issuer string) {
+	from, err := url.Parse(s.API)
+	to, issuerErr := url.Parse(s.Issuer)
+	if s.API == "" || err != nil || issuerErr != nil {
+		return "", ""
+	}
+	return origin(from), origin(to)
 }

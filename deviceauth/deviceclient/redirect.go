@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -35,6 +36,24 @@ func discovering(c *http.Client) *http.Client {
 		return nil
 	}
 	return own
+}
+
+// MayLead reports whether a request may go to an address because another site
+// named it: with TLS, and to this machine only where that site is on it. What
+// listens on a loopback host often takes whoever gets there for its owner.
+func MayLead(from, to *url.URL) bool {
+	if to.Host == "" || to.User != nil || stays(to.Hostname()) && !stays(from.Hostname()) {
+		return false
+	}
+	return to.Scheme == "https" || to.Scheme == "http" && deviceauth.Loopback(to.Hostname())
+}
+
+// stays knows also the spellings of this machine that may not go without TLS:
+// names below localhost (RFC 6761 §6.3), and 0.0.0.0, which connects to it.
+func stays(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	addr, err := netip.ParseAddr(host)
+	return deviceauth.Loopback(host) || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsUnspecified()
 }
 
 // another is a copy, because the client is not ours to change; nil is the
