@@ -36,7 +36,7 @@ func client(t http.RoundTripper, jar http.CookieJar) *http.Client {
 
 // An answer is what became of a request.
 type answer struct {
-	asked  string // GET https://…
+	asked  string // GET https://…, shortened: servers name addresses
 	at     *url.URL
 	status int
 	header http.Header
@@ -56,12 +56,12 @@ func (r *run) post(address, form string, headers ...string) *answer {
 }
 
 func (r *run) send(by *http.Client, method, address, body string, headers ...string) *answer {
-	a := &answer{asked: method + " " + address, header: http.Header{}}
+	a := &answer{asked: method + " " + quote(address), header: http.Header{}}
 	ctx, cancel := context.WithTimeout(r.ctx, timeout)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
-		a.err = err
+		a.err, a.at = err, new(url.URL)
 		return a
 	}
 	q.Header.Set("Accept", "application/json, text/html;q=0.9, */*;q=0.8")
@@ -143,10 +143,12 @@ func (a *answer) stores() bool {
 func (a *answer) redirects() bool { return a.err == nil && a.status >= 300 && a.status < 400 }
 
 // quote shortens what somebody on the network wrote.
-func quote(text string) string {
+func quote(text string) string { return shorten(text, 200) }
+
+func shorten(text string, most int) string {
 	runes := []rune(strings.Join(strings.Fields(text), " "))
-	if len(runes) > 200 {
-		return string(runes[:200]) + "…"
+	if len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
 	return string(runes)
 }

@@ -60,24 +60,52 @@ type Result struct {
 // earlier one found are skipped, and say which. A context that ends, ends it.
 func Run(ctx context.Context, c Config) []Result {
 	r := newRun(ctx, c)
+	defer r.stop()
 	defer r.giveBack()
+	return r.all(ctx, checks)
+}
+
+// all asks one after the other until its context ends.
+func (r *run) all(ctx context.Context, list []check) []Result {
 	all := []Result{} // in JSON an array, also when it is interrupted at once
-	for _, check := range checks {
+	for _, check := range list {
 		if ctx.Err() != nil {
 			break
 		}
-		f := r.do(check)
+		f := r.inTime(ctx, check)
 		if ctx.Err() != nil {
 			break // it found out nothing but that it was interrupted
 		}
 		r.ended[check.name] = f
 		result := Result{check.name, f.status, plain(f.said), plain(f.mend)}
-		if c.Tell != nil {
-			c.Tell(result)
+		if r.cfg.Tell != nil {
+			r.cfg.Tell(result)
 		}
 		all = append(all, result)
 	}
 	return all
+}
+
+// longest bounds all requests together: a server that is slow, or names more
+// and more to look at, must not keep anybody for hours. A login takes as long
+// as its person does, and is not counted.
+const longest = 3 * time.Minute
+
+// inTime asks as long as there is time. The check for which there is none
+// fails, and not one that could be taken for good.
+func (r *run) inTime(whole context.Context, c check) finding {
+	if r.late {
+		return skip("not asked: there was no time left")
+	}
+	if strings.HasPrefix(c.name, "login.") && r.ctx.Err() == nil {
+		r.ctx = whole
+	}
+	f := r.do(c)
+	if r.ctx.Err() != nil {
+		r.late = true
+		return found("the checks took longer than %v in all, and this one did not end", longest).fails("Look what is slow: a check whose answer took long stands above. A person's network may drop packets; then check from elsewhere.")
+	}
+	return f
 }
 
 // Names lists the checks, in their order.
@@ -88,8 +116,8 @@ func Names() (names []string) {
 	return names
 }
 
-// A check is one question. It is asked only where the one that it needs came
-// to something.
+// A check is one question. It is asked only where the first that it needs came
+// to something, and none of the others failed.
 type check struct {
 	name, needs string
 	ask         func(*run) finding
@@ -98,6 +126,8 @@ type check struct {
 // A run is what is known so far.
 type run struct {
 	ctx     context.Context
+	stop    context.CancelFunc
+	late    bool // there was no time left
 	cfg     Config
 	ended   map[string]finding
 	http    *http.Client // follows nothing and keeps nothing
@@ -124,17 +154,20 @@ type run struct {
 func newRun(ctx context.Context, c Config) *run {
 	jar, _ := cookiejar.New(nil) // cannot fail
 	transport := transportFor(c.Roots)
+	ctx, stop := context.WithTimeout(ctx, longest)
 	return &run{
-		ctx: ctx, cfg: c, ended: map[string]finding{}, dates: map[string]date{}, login: new(loggedIn), http: client(transport, nil), browser: client(transport, jar),
+		ctx: ctx, stop: stop, cfg: c, ended: map[string]finding{}, dates: map[string]date{}, login: new(loggedIn), http: client(transport, nil), browser: client(transport, jar),
 	}
 }
 
 func (r *run) do(c check) finding {
-	switch before := r.ended[c.needs]; before.status {
-	case Fail:
-		return skip("not asked, because %s failed", c.needs)
-	case Skipped:
-		return before
+	for i, need := range strings.Fields(c.needs) {
+		switch before := r.ended[need]; {
+		case before.status == Fail:
+			return skip("not asked, because %s failed", need)
+		case before.status == Skipped && i == 0:
+			return before
+		}
 	}
 	return c.ask(r)
 }
@@ -171,9 +204,9 @@ func also(text, more string) string {
 	return text + "; " + more
 }
 
-// plain takes out what a terminal would obey.
+// plain takes out what a terminal would obey, and what nobody would read.
 func plain(text string) string {
-	return strings.TrimSpace(deviceauth.Plain(strings.Join(strings.Fields(text), " ")))
+	return strings.TrimSpace(deviceauth.Plain(shorten(text, 2000)))
 }
 
 // timeout bounds every request: a held poll takes seconds, nothing takes more.

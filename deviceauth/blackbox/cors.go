@@ -29,6 +29,9 @@ func (r *run) corsOrigin() finding {
 	if r.cfg.Origin == "" {
 		return skip("--origin names no page that plays a device")
 	}
+	if strings.Contains(r.cfg.Origin, "@") {
+		return found("--origin has a user or a password in it").fails("An origin is a scheme, a host and a port: https://tv.example.com.")
+	}
 	for _, endpoint := range []string{r.server.DeviceAuthorization, r.server.Token} {
 		if f := r.lets(endpoint, http.MethodPost, "content-type"); f.status != OK {
 			return f

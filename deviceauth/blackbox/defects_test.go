@@ -2,6 +2,7 @@ package blackbox
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -80,6 +81,20 @@ func both(do func(*httptest.ResponseRecorder)) tampering {
 	return func(q *http.Request, w *httptest.ResponseRecorder) {
 		if q.URL.Path == oauthName || q.URL.Path == openIDName {
 			do(w)
+		}
+	}
+}
+
+// choices adds ways to sign in, with a parameter of their own, to the page
+// that has some.
+func choices(count int, parameter string) tampering {
+	return func(_ *http.Request, w *httptest.ResponseRecorder) {
+		if text := w.Body.String(); strings.Contains(text, "with=home") {
+			w.Body.Reset()
+			w.Body.WriteString(text)
+			for i := range count {
+				fmt.Fprintf(w.Body, `<a href="?with=work&amp;%s%d">x</a>`, parameter, i)
+			}
 		}
 	}
 }
@@ -190,17 +205,6 @@ var defects = []defect{
 	{what: "no interval", check: "device.members", want: Warn, mend: "`interval`", tamper: at("/oauth2/device_authorization", says("interval", nil))},
 	{what: "device codes in caches", check: "device.cache", want: Fail, mend: "no-store", tamper: at("/oauth2/device_authorization", when("device_code", header("Cache-Control", "public")))},
 	{what: "a code that another gateway does not know", check: "device.poll", want: Fail, mend: "`store redis`", tamper: at("/oauth2/token", when("authorization_pending", says("error", "invalid_grant")))},
-	{what: "a code that anybody may use", check: "device.binding", want: Fail, mend: "bind", stand: func(s *stand) {
-		s.before = func(q *http.Request) {
-			if q.URL.Path != "/oauth2/token" {
-				return
-			}
-			if copyForm(q); q.PostForm.Get("client_id") == madeUp && q.PostForm.Get("device_code") != madeUp && q.PostForm.Has("device_code") {
-				q.PostForm.Set("client_id", "tv")
-				replaceForm(q)
-			}
-		}
-	}},
 
 	{what: "a page to who does not post", check: "errors.method", want: Fail, mend: "somewhere else", tamper: at("/oauth2/token", func(w *httptest.ResponseRecorder) {
 		if w.Code == 405 {
@@ -266,6 +270,24 @@ var defects = []defect{
 			return true
 		}
 	}},
+	{what: "a provider that redirects for ever", check: "page.upstream", want: Fail, mend: "in a circle", stand: func(s *stand) {
+		s.refuses = func(w http.ResponseWriter, q *http.Request) bool {
+			http.Redirect(w, q, q.URL.Path+"?again", http.StatusFound)
+			return true
+		}
+	}},
+	{what: "a provider that redirects to where there is no TLS", check: "page.upstream", want: Fail, mend: "https", stand: func(s *stand) {
+		s.refuses = func(w http.ResponseWriter, q *http.Request) bool {
+			http.Redirect(w, q, "http://login.example/", http.StatusFound)
+			return true
+		}
+	}},
+	{what: "a form that goes elsewhere", check: "page.code", want: Fail, mend: "its own site", tamper: at("/device", func(w *httptest.ResponseRecorder) {
+		text := strings.ReplaceAll(w.Body.String(), `action="`, `action="https://evil.example/`)
+		w.Body.Reset()
+		w.Body.WriteString(text)
+	})},
+	{what: "more upstreams than anybody has", check: "page.upstream", want: Warn, mend: "`upstream` lines", tamper: choices(3000, "again=")},
 	{what: "a provider that fails behind its redirect", check: "page.upstream", want: Fail, mend: "Register", stand: func(s *stand) {
 		s.refuses = func(w http.ResponseWriter, q *http.Request) bool {
 			if q.URL.Path != "/error" {

@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -109,11 +110,13 @@ func (r *run) deviceCache() finding {
 const longestAddress = 40
 
 func (r *run) deviceAddress() finding {
-	u, err := url.Parse(r.code.Page)
 	shown := strings.TrimPrefix(r.code.Page, "https://")
+	for _, address := range []string{r.code.Page, cmp.Or(r.code.Complete, r.code.Page)} {
+		if !r.leads(address) {
+			return found("people are to open %s, which is not https, or is on this machine and the issuer is not", quote(address)).fails("Let the `issuer` say https; the page is under it.")
+		}
+	}
 	switch {
-	case err != nil || u.Host == "" || !secure(u):
-		return found("verification_uri is %s, which is not https", quote(r.code.Page)).fails("Let the `issuer` say https; the page is under it.")
 	case len(shown) > longestAddress:
 		return found("people have to type %s, %d characters", quote(r.code.Page), len(shown)).warns("Give the issuer a shorter host, or the page a shorter path, by `device /d` in a `paths` block (RFC 8628 §3.3 wants it short).")
 	case r.code.Complete != "" && !strings.Contains(r.code.Complete, url.QueryEscape(r.code.User)) && !strings.Contains(r.code.Complete, r.code.User):
@@ -145,18 +148,4 @@ func (r *run) devicePoll() finding {
 
 func (r *run) poll() *answer {
 	return r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", r.code.Device)
-}
-
-// deviceBinding presents the code as somebody else.
-func (r *run) deviceBinding() finding {
-	form := url.Values{"client_id": {madeUp}, "grant_type": {grantDeviceCode}, "device_code": {r.code.Device}}
-	a := r.post(r.server.Token, form.Encode())
-	said := a.refusal().Error
-	switch {
-	case a.err != nil:
-		return about(a.asked, trouble(a.err))
-	case said == "invalid_client" || said == "invalid_grant" || said == "unauthorized_client":
-		return well("another client cannot use the code (%s)", said)
-	}
-	return found("%s, to another client with the same device code", a).fails("Whoever sees a device code can take its token. The server has to bind codes to their client (RFC 8628 §3.4); ours does, look who else answers.")
 }

@@ -69,7 +69,7 @@ func (l listener) RoundTrip(q *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
-	a := &answer{asked: "POST " + l.at, at: q.URL, status: response.StatusCode, header: response.Header, body: body}
+	a := &answer{asked: "POST " + quote(l.at), at: q.URL, status: response.StatusCode, header: response.Header, body: body}
 	if t, ok := l.login.take(a); ok {
 		l.login.tokens, l.login.said = t, a
 	}
@@ -84,6 +84,7 @@ func (r *run) loginFlow() finding {
 	by.Transport = listener{r.http.Transport, r.login, r.server.Token}
 	_, err := deviceclient.Login(r.ctx, deviceclient.Server{
 		Issuer: r.server.Issuer, DeviceAuthorization: r.server.DeviceAuthorization, Token: r.server.Token, Revocation: r.server.Revocation,
+		API: r.target.Scheme + "://" + r.target.Host, // a person is told where it is another's
 	}, deviceclient.Options{
 		HTTP: &by, ClientID: r.cfg.ClientID, ClientSecret: r.cfg.ClientSecret, Scopes: r.cfg.Scopes, Audience: r.cfg.Audience, Show: r.cfg.Login,
 	})
@@ -95,7 +96,7 @@ func (r *run) loginFlow() finding {
 	case err != nil:
 		return found("%s", quote(err.Error())).fails("Look at Caddy's log at this time: it says which event ended the login.")
 	case r.login.said == nil:
-		return found("the answer of %s was not heard", r.server.Token).fails("Look who else answers this path.")
+		return found("the answer of %s was not heard", quote(r.server.Token)).fails("Look who else answers this path.")
 	}
 	return well("a person allowed it")
 }

@@ -21,6 +21,8 @@ const soon = 14 * 24 * time.Hour
 func (r *run) reachURL() finding {
 	u, err := url.Parse(r.cfg.URL)
 	switch {
+	case strings.Contains(authority(r.cfg.URL), "@"):
+		return found("the URL has a user or a password in it").fails("Leave them away: nothing here signs in with them, and what is printed may be passed on.")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		return found("%q is not the URL of an API or a server", r.cfg.URL).fails("Give one such as https://api.example.com/v2/things.")
 	case !secure(u):
@@ -28,6 +30,15 @@ func (r *run) reachURL() finding {
 	}
 	r.target = u
 	return well("%s", u)
+}
+
+// authority is what may hold a password, also in what is no URL.
+func authority(address string) string {
+	if _, after, ok := strings.Cut(address, "//"); ok {
+		address = after
+	}
+	before, _, _ := strings.Cut(address, "/")
+	return before
 }
 
 // secure is https, or http that does not leave the machine.
@@ -43,7 +54,7 @@ func (r *run) reachName() finding {
 	if err != nil {
 		return trouble(err)
 	}
-	return well("%s is %s", r.target.Hostname(), strings.Join(addrs, ", "))
+	return well("%s is %s", r.target.Hostname(), quote(strings.Join(addrs, ", ")))
 }
 
 // proxyTo is the proxy that the environment names for an address.
@@ -139,5 +150,5 @@ func (r *run) reachHTTP() finding {
 
 func sameOrigin(address string, as *url.URL) bool {
 	u, err := as.Parse(address)
-	return err == nil && u.Scheme == as.Scheme && u.Host == as.Host
+	return err == nil && u.Scheme == as.Scheme && strings.EqualFold(hostPort(u), hostPort(as))
 }

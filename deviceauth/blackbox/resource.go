@@ -71,5 +71,9 @@ func (r *run) resourceServers() finding {
 	case len(r.site.Servers) == 0:
 		return found("%s names no authorization_servers", r.site.said.asked).fails("Clients cannot find out where to ask for a token. device_auth names the `issuer`; look who else answers this path.")
 	}
-	return well("it is guarded by %s", quote(strings.Join(r.site.Servers, ", ")))
+	named := quote(strings.Join(r.site.Servers, ", "))
+	if r.cfg.ClientSecret != "" && !sameOrigin(r.site.Servers[0], r.target) {
+		return well("it is guarded by %s, and the client's secret will be sent there", named)
+	}
+	return well("it is guarded by %s", named)
 }

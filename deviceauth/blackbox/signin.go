@@ -12,6 +12,9 @@ import (
 // where people sign in.
 
 func (r *run) devicePage() finding {
+	if !r.atIssuer(r.code.Page) {
+		return skip("the page is on another origin than the issuer, and is not opened")
+	}
 	a := r.open(r.code.Page)
 	switch {
 	case a.err != nil:
@@ -29,11 +32,11 @@ func (r *run) devicePolicy() finding {
 	policy, old := r.page.header.Get("Content-Security-Policy"), r.page.header.Get("X-Frame-Options")
 	switch {
 	case !strings.Contains(policy, "frame-ancestors") && old == "":
-		return found("%s has no Content-Security-Policy with frame-ancestors", r.page.at).warns("Another site could put the page into a frame and have people click on it (RFC 6749 §10.13). Ours forbids that; take `header Content-Security-Policy` out of the Caddyfile, or add frame-ancestors 'none' to it.")
+		return found("%s has no Content-Security-Policy with frame-ancestors", r.page.asked).warns("Another site could put the page into a frame and have people click on it (RFC 6749 §10.13). Ours forbids that; take `header Content-Security-Policy` out of the Caddyfile, or add frame-ancestors 'none' to it.")
 	case !strings.Contains(policy, "frame-ancestors"):
-		return found("%s forbids frames by X-Frame-Options only", r.page.at).warns("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header Content-Security-Policy` out of the Caddyfile.")
+		return found("%s forbids frames by X-Frame-Options only", r.page.asked).warns("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header Content-Security-Policy` out of the Caddyfile.")
 	case r.page.stores():
-		return found("%s has Cache-Control %q", r.page.at, quote(r.page.header.Get("Cache-Control"))).warns("A cache would show one person's page to another. Ours says no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule.")
+		return found("%s has Cache-Control %q", r.page.asked, quote(r.page.header.Get("Cache-Control"))).warns("A cache would show one person's page to another. Ours says no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule.")
 	}
 	return well("nobody may put the page into a frame or a cache")
 }
@@ -43,10 +46,17 @@ func (r *run) signInPage() finding {
 	if r.code.User == "" {
 		return skip("there is no code to type, see device.members")
 	}
-	a := r.open(cmp.Or(r.code.Complete, r.code.Page))
+	address := cmp.Or(r.code.Complete, r.code.Page)
+	if !r.atIssuer(address) {
+		return skip("verification_uri_complete is on another origin than the issuer, and is not opened")
+	}
+	a := r.open(address)
 	f, ok := a.formWith("user_code")
 	if !ok || !r.isOurs(a) {
 		return skip("the pages of other products are not known here")
+	}
+	if !r.atIssuer(f.action.String()) {
+		return found("the code's form goes to %s, which is another origin; it is not sent", quote(f.action.String())).fails("Ours goes to its own site: look who changes the page.")
 	}
 	f.fields.Set("user_code", r.code.User)
 	if a = r.submit(f); a.err != nil {
@@ -75,9 +85,16 @@ func (r *run) isOurs(a *answer) bool {
 	return false
 }
 
+// maxUpstreams is more than any person wants to choose from.
+const maxUpstreams = 20
+
 func (r *run) signInUpstream() finding {
 	var all []finding
-	for _, choice := range r.choices {
+	for i, choice := range r.choices {
+		if i == maxUpstreams {
+			all = append(all, found("of %d upstreams, %d were tried", len(r.choices), maxUpstreams).warns("Nobody finds theirs among so many. If the `upstream` lines are fewer: look who changes the page."))
+			break
+		}
 		u, _ := url.Parse(choice) // links has
 		all = append(all, about("upstream "+quote(u.Query().Get("with")), r.upstream(choice)))
 	}
@@ -93,10 +110,13 @@ func (r *run) upstream(choice string) finding {
 		return about(a.asked, trouble(a.err))
 	case !a.redirects() || err != nil || to.Host == "":
 		return found("%s: %s", a, a.text()).fails("The gateway cannot reach the provider, or its metadata are not in order: Caddy's log has a line `request failed` that says why. Look at the issuer URL in the `upstream` line: what is at <issuer>/.well-known/openid-configuration has to name that issuer to the letter, and the gateway must get there.")
-	case !secure(to):
-		return found("people are sent to %s, which is not https", quote(to.String())).fails("Let the issuer URL in the `upstream` line be https, or use another provider.")
 	}
 	return r.provider(to)
+}
+
+// sentTo is for a hop that no request follows.
+func sentTo(address string) finding {
+	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not", quote(address)).fails("Let the issuer URL in the `upstream` line be https, or use another provider.")
 }
 
 // refusal words are those of providers that refuse with status 200.
@@ -105,35 +125,54 @@ var refusalWords = regexp.MustCompile(`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mis
 // provider looks at the answer to our authorization request. A page, or a
 // redirect to a page of the provider's, is what everybody wants to see.
 func (r *run) provider(to *url.URL) finding {
-	back, id := to.Query().Get("redirect_uri"), to.Query().Get("client_id")
-	no := func(said string) finding {
-		return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is let in all the same, the provider keeps only programs out.", quote(back), quote(id), to.Host)
+	host, back := quote(to.Host), to.Query().Get("redirect_uri")
+	if !r.leads(to.String()) {
+		return sentTo(to.String())
 	}
 	a := r.send(r.browser, http.MethodGet, to.String(), "")
 	for range maxHops {
-		next, err := a.at.Parse(a.header.Get("Location"))
+		next, err := a.nextHop()
 		if !a.redirects() || err != nil {
 			break
 		}
-		if said := refusalIn(next.Query()); said != "" {
-			return no(said)
-		}
-		if back != "" && strings.HasPrefix(next.String(), back) {
-			return well("%s signs in without asking", to.Host)
+		said := refusalIn(next.Query())
+		switch {
+		case said != "":
+			return refusedBy(to, said)
+		case back != "" && strings.HasPrefix(next.String(), back):
+			return well("%s signs in without asking", host)
+		case !r.leads(next.String()):
+			return sentTo(next.String())
 		}
 		a = r.send(r.browser, http.MethodGet, next.String(), "")
 	}
 	switch {
 	case a.err != nil:
-		return found("%s could not be reached from here: %s", a.at.Host, trouble(a.err).said).warns("If people's browsers get there all the same, that is fine; else look at the provider.")
+		return found("%s could not be reached from here: %s", quote(a.at.Host), trouble(a.err).said).warns("If people's browsers get there all the same, that is fine; else look at the provider.")
+	case a.redirects():
+		return found("%s, and no page after %d redirects", a, maxHops).fails("People see no sign-in there: open the page in a browser. The provider may redirect in a circle until it is told about this client.")
 	case a.status >= 500:
 		return found("%s: %s", a, a.text()).fails("The provider itself is in trouble; its log or status page says more.")
 	case a.status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") != "":
-		return well("%s asks for credentials", to.Host)
+		return well("%s asks for credentials", host)
 	case a.status >= 400, refusalWords.Match(a.body):
-		return no(a.text())
+		return refusedBy(to, a.text())
 	}
-	return well("%s shows its sign-in", to.Host)
+	return well("%s shows its sign-in", host)
+}
+
+// nextHop is where an answer redirects.
+func (a *answer) nextHop() (*url.URL, error) {
+	to := a.header.Get("Location")
+	if a.err != nil || to == "" {
+		return nil, http.ErrNoLocation
+	}
+	return a.at.Parse(to)
+}
+
+func refusedBy(to *url.URL, said string) finding {
+	q := to.Query()
+	return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is let in all the same, the provider keeps only programs out.", quote(q.Get("redirect_uri")), quote(q.Get("client_id")), quote(to.Host))
 }
 
 // refusalIn reads an error from a redirect (RFC 6749 §4.1.2.1; authError is

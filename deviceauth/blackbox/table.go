@@ -25,17 +25,17 @@ var checks = []check{
 	{"metadata.issuer", "metadata.oauth", (*run).metadataIssuer},
 	{"metadata.endpoints", "metadata.oauth", (*run).metadataEndpoints},
 	{"metadata.grants", "metadata.oauth", (*run).metadataGrants},
-	{"metadata.cors", "metadata.oauth", (*run).metadataCORS},
+	{"metadata.cors", "metadata.endpoints", (*run).metadataCORS},
 
-	{"keys.set", "metadata.oauth", (*run).keysSet},
+	{"keys.set", "metadata.endpoints", (*run).keysSet},
 	{"keys.named", "keys.set", (*run).keysNamed},
-	{"keys.secret", "metadata.oauth", (*run).keysSecret},
+	{"keys.secret", "metadata.endpoints", (*run).keysSecret},
 
-	{"device.code", "metadata.endpoints", (*run).deviceCode},
+	// From here on a client's secret may be sent, so it has to be sure to whom.
+	{"device.code", "metadata.endpoints metadata.issuer resource.name resource.servers", (*run).deviceCode},
 	{"device.members", "device.code", (*run).deviceMembers},
 	{"device.cache", "device.code", (*run).deviceCache},
 	{"device.poll", "device.code", (*run).devicePoll},
-	{"device.binding", "device.code", (*run).deviceBinding},
 
 	{"errors.method", "metadata.endpoints", (*run).errorsMethod},
 	{"errors.client", "metadata.endpoints", (*run).errorsClient},
@@ -58,7 +58,7 @@ var checks = []check{
 	{"login.token", "login.flow", (*run).loginToken},
 	{"login.id", "login.flow", (*run).loginID},
 	{"login.userinfo", "login.id", (*run).loginUserinfo},
-	{"login.api", "login.token", (*run).loginAPI},
+	{"login.api", "login.token resource.name", (*run).loginAPI},
 	{"login.refresh", "login.flow", (*run).loginRefresh},
 	{"login.revoke", "login.flow", (*run).loginRevoke},
 }

@@ -65,7 +65,7 @@ func (r *run) loginToken() finding {
 	}
 	header, claims, err := r.verify(r.login.Access)
 	if err != nil {
-		return found("the access token does not verify with the keys at %s: %s", r.server.Keys, quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are. Else a cache shows old keys: it may keep them for the five minutes that the server says.")
+		return found("the access token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are. Else a cache shows old keys: it may keep them for the five minutes that the server says.")
 	}
 	if f := r.timed("access token", claims); f.status != OK {
 		return f
@@ -90,7 +90,7 @@ func (r *run) timed(what string, claims jwt.MapClaims) finding {
 	issuer, _ := claims.GetIssuer()
 	switch {
 	case issuer != r.server.Issuer:
-		return found("the %s is issued by %s, and the metadata say %s", what, quote(issuer), r.server.Issuer).fails("Guards refuse it. With several gateways: let all have one `issuer`, to the letter.")
+		return found("the %s is issued by %s, and the metadata say %s", what, quote(issuer), quote(r.server.Issuer)).fails("Guards refuse it. With several gateways: let all have one `issuer`, to the letter.")
 	case expiresErr != nil || expires == nil || issuedErr != nil:
 		return found("the %s has no good exp and iat", what).fails("Guards refuse it (RFC 9068 §2.2). Ours have both; look who issues the tokens.")
 	case time.Now().After(expires.Add(clockFail)) || issued != nil && time.Now().Before(issued.Add(-clockFail)):
@@ -115,14 +115,14 @@ func (r *run) loginID() finding {
 	}
 	_, claims, err := r.verify(r.login.ID)
 	if err != nil {
-		return found("the ID token does not verify with the keys at %s: %s", r.server.Keys, quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are.")
+		return found("the ID token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are.")
 	}
 	if f := r.timed("ID token", claims); f.status != OK {
 		return f
 	}
 	audience, _ := claims.GetAudience()
 	if r.login.sub, _ = claims.GetSubject(); r.login.sub == "" || !slices.Contains(audience, r.cfg.ClientID) {
-		return found("the ID token is about %q and for %q", quote(r.login.sub), audience).fails("It has to name a person and the client (OpenID Connect Core §2). Ours does; look who issues the tokens.")
+		return found("the ID token is about %q and for %s", quote(r.login.sub), quote(strings.Join(audience, ", "))).fails("It has to name a person and the client (OpenID Connect Core §2). Ours does; look who issues the tokens.")
 	}
 	return well("an ID token about %s", quote(r.login.sub))
 }
@@ -130,6 +130,9 @@ func (r *run) loginID() finding {
 func (r *run) loginUserinfo() finding {
 	if r.server.Userinfo == "" {
 		return skip("the server has no userinfo endpoint")
+	}
+	if !r.atIssuer(r.server.Userinfo) {
+		return found("the userinfo_endpoint is %s, on another origin than the issuer; the token is not sent there", quote(r.server.Userinfo)).warns("A server may do that; ours does not. If it is ours, a proxy rewrites its answers: take that out.")
 	}
 	a := r.get(r.server.Userinfo, "Authorization", "Bearer "+r.login.Access)
 	var who struct {

@@ -18,9 +18,9 @@ func trouble(err error) finding {
 	var name *net.DNSError
 	switch {
 	case errors.As(err, &name) && name.IsNotFound:
-		return found("the host name %s is unknown", name.Name).fails("Set an A or AAAA record for %s in DNS; a record that is new may take until the old answer's time to live is over.", name.Name)
+		return found("the host name %s is unknown", quote(name.Name)).fails("Set an A or AAAA record for %s in DNS; a record that is new may take until the old answer's time to live is over.", quote(name.Name))
 	case errors.As(err, &name):
-		return found("the host name %s could not be looked up: %s", name.Name, name.Err).fails("Look at this machine's DNS resolver: it did not answer.")
+		return found("the host name %s could not be looked up: %s", quote(name.Name), quote(name.Err)).fails("Look at this machine's DNS resolver: it did not answer.")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return found("the connection was refused: nothing listens there").fails("Start Caddy (`caddy run`), and look at the port and at `bind` and `default_bind` in the Caddyfile: they may listen on another address.")
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err):
@@ -48,7 +48,7 @@ func badTLS(err error) finding {
 	case errors.As(err, &unknown):
 		return found("the certificate is signed by nobody known here (%s)", quote(unknown.Cert.Issuer.String())).fails("Let Caddy get a public certificate: take `tls internal` and `local_certs` out of the Caddyfile. Where it is to be your own, `caddy trust` makes this machine trust Caddy's, and every device needs it too.")
 	case errors.As(err, &wrong):
-		return found("the certificate is for %s and not for %s", quote(strings.Join(wrong.Certificate.DNSNames, ", ")), wrong.Host).fails("Name the site %s in the Caddyfile, so that Caddy gets a certificate for it, or see who else answers on this address.", wrong.Host)
+		return found("the certificate is for %s and not for %s", quote(strings.Join(wrong.Certificate.DNSNames, ", ")), quote(wrong.Host)).fails("Name the site %s in the Caddyfile, so that Caddy gets a certificate for it, or see who else answers on this address.", quote(wrong.Host))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return expired(invalid.Cert)
 	case errors.As(err, &plainText):
