@@ -44,6 +44,9 @@ func (r *run) resourceGuard() finding {
 // the same has a guard with `optional`.
 func (r *run) unguarded(a *answer) finding {
 	bad := r.get(r.target.String(), "Authorization", "Bearer "+madeUp)
+	if bad.err != nil {
+		return about(bad.asked, trouble(bad.err))
+	}
 	if r.guarded = bad.status == http.StatusUnauthorized; r.guarded {
 		return found("%s, to who sent no token, though a made-up one is refused", a).warns("That is what `optional` in a `device_auth` block does. Unless you meant it, take it out.")
 	}

@@ -49,6 +49,9 @@ func public(k jwk) bool {
 }
 
 func (r *run) keysNamed() finding {
+	if len(r.keys) == 0 {
+		return skip("there are none, see keys.set")
+	}
 	for _, k := range r.keys {
 		if k.text("kid") == "" || k.text("alg") == "" {
 			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).warns("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of `caddy device-auth keys list` have both; look who else answers.")
@@ -59,7 +62,7 @@ func (r *run) keysNamed() finding {
 
 // keysSecret fails loudly: with such a key anybody makes tokens.
 func (r *run) keysSecret() finding {
-	if r.keys == nil {
+	if len(r.keys) == 0 {
 		return skip("there are none, see keys.set")
 	}
 	var named []string
@@ -74,7 +77,7 @@ func (r *run) keysSecret() finding {
 		}
 	}
 	if len(named) > 0 {
-		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", r.server.Keys, strings.Join(named, ", ")).fails("Anybody can make tokens that are let in. Take the server off the network now, begin new keys (`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it if it is ours.")
+		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", quote(r.server.Keys), quote(strings.Join(named, ", "))).fails("Anybody can make tokens that are let in. Take the server off the network now, begin new keys (`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it if it is ours.")
 	}
 	return well("no private part is published")
 }

@@ -15,3 +15,9 @@ func TestEachSecretMemberOfAKeyIsReported(t *testing.T) {
 		}
 	}
 }
+
+func TestNoKeysAreNotCalledNamed(t *testing.T) {
+	if got := (&run{}).keysNamed(); got.status != Skipped {
+		t.Errorf("%+v", got)
+	}
+}
