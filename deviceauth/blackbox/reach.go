@@ -20,25 +20,17 @@ const soon = 14 * 24 * time.Hour
 
 func (r *run) reachURL() finding {
 	u, err := url.Parse(r.cfg.URL)
+	usable := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
 	switch {
-	case strings.Contains(authority(r.cfg.URL), "@"):
+	case strings.Contains(r.cfg.URL, "@") && (!usable || u.User != nil):
 		return found("the URL has a user or a password in it").fails("Leave them away: nothing here signs in with them, and what is printed may be passed on.")
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+	case !usable:
 		return found("%q is not the URL of an API or a server", r.cfg.URL).fails("Give one such as https://api.example.com/v2/things.")
 	case !secure(u):
 		return found("%s is not https: tokens and codes could be read on the way", r.cfg.URL).fails("Use https, in the URL and as the `issuer`; Caddy gets a certificate by itself when the site in the Caddyfile is named %s. http is only for a loopback host.", u.Hostname())
 	}
 	r.target = u
 	return well("%s", u)
-}
-
-// authority is what may hold a password, also in what is no URL.
-func authority(address string) string {
-	if _, after, ok := strings.Cut(address, "//"); ok {
-		address = after
-	}
-	before, _, _ := strings.Cut(address, "/")
-	return before
 }
 
 // secure is https, or http that does not leave the machine.

@@ -190,8 +190,3 @@ func copyForm(q *http.Request) {
 	q.Form = q.PostForm
 	q.Body = io.NopCloser(strings.NewReader(string(body)))
 }
-
-func replaceForm(q *http.Request) {
-	text := q.PostForm.Encode()
-	q.Body, q.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
-}

@@ -36,10 +36,11 @@ const maxMetadata = 256 << 10
 func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
 	defer legibly(&err)
 	api, err := url.Parse(address)
-	if err == nil && api.User != nil {
+	usable := err == nil && (api.Scheme == "http" || api.Scheme == "https") && api.Host != ""
+	switch {
+	case strings.Contains(address, "@") && (!usable || api.User != nil): // an error may be shown to anybody
 		return Server{}, errors.New("the URL has a user or a password in it: leave them away")
-	}
-	if err != nil || api.Scheme != "http" && api.Scheme != "https" || api.Host == "" {
+	case !usable:
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
 	}
 	c = discovering(c)

@@ -92,7 +92,9 @@ func TestSecretIsAnnouncedBeforeItIsSent(t *testing.T) {
 
 func TestPasswordOfAURLIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	if _, err := Discover(t.Context(), nil, "https://me:hush@api.example.com"); err == nil || strings.Contains(err.Error(), "hush") {
-		t.Error(err)
+	for _, address := range []string{"https://me:hush@api.example.com", "https://me:hush/@api.example.com", "me:hush@api.example.com"} {
+		if _, err := Discover(t.Context(), nil, address); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Error(err)
+		}
 	}
 }
