@@ -65,7 +65,7 @@ func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
 		who.watched = true
-		s := newStream(w, g.app, who.id.Grant)
+		s := g.app.line.streams.begin(w, who.id.Grant)
 		defer s.end()
 		w = s
 	}

@@ -67,13 +67,23 @@ func (s *server) sentry(g *Guard) *httpapi.Sentry {
 // A line is what the configurations of one issuer have in common, one after
 // the other: which server serves. A request that reaches a configuration which
 // then comes to nothing is answered by the one before.
-type line struct{ serves atomic.Pointer[server] }
+type line struct {
+	serves  atomic.Pointer[server]
+	streams streams
+	stop    func() // ends watching the streams
+}
 
 // lines are the issuers of the process.
 var lines = caddy.NewUsagePool()
 
 func lineOf(issuer string) (*line, error) {
-	value, _, err := lines.LoadOrNew(issuer, func() (caddy.Destructor, error) { return new(line), nil })
+	value, _, err := lines.LoadOrNew(issuer, func() (caddy.Destructor, error) {
+		ctx, stop := context.WithCancel(context.Background())
+		l, done := new(line), make(chan struct{})
+		l.stop = func() { stop(); <-done }
+		go func() { defer close(done); l.watch(ctx) }()
+		return l, nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +95,11 @@ func letGoOf(issuer string) error {
 	return err
 }
 
-// Destruct implements caddy.Destructor: there is nothing to close.
-func (*line) Destruct() error { return nil }
+// Destruct implements caddy.Destructor.
+func (l *line) Destruct() error {
+	l.stop()
+	return nil
+}
 
 // startWait bounds how long a request waits for Start.
 const startWait = 10 * time.Second

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -22,69 +23,110 @@ import (
 // that ends breaks off nothing: it was good when the request came.
 type stream struct {
 	caddyhttp.ResponseWriterWrapper
-	app   *App
 	grant deviceauth.ID
 
 	broken atomic.Bool
 	mu     sync.Mutex
 	conn   net.Conn // of a protocol that was switched to
-	timer  *time.Timer
 	ended  bool
+
+	of         *streams // whose list it is in
+	prev, next *stream
+	born       uint64 // the look before its time
 }
 
-// streamLook is how often the grant of a stream is looked at. With Redis it may
-// be 0.8 s behind; both together are a second.
+// streams are the requests that were let through and have not ended. All are
+// looked at by one, every now and then: a timer for each request would cost more
+// than the guard does.
+type streams struct {
+	mu    sync.Mutex
+	list  stream // its next is the first, its prev the last
+	looks uint64
+}
+
+// streamLook is how often the grants of streams are looked at. With Redis they
+// may be 0.8 s behind; both together are a second.
 const streamLook = 200 * time.Millisecond
 
-func newStream(w http.ResponseWriter, app *App, grant deviceauth.ID) *stream {
-	s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, app: app, grant: grant}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(streamLook, s.look)
+func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
+	s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, grant: grant, of: l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.list.next == nil {
+		l.list.next, l.list.prev = &l.list, &l.list
+	}
+	s.prev, s.next, s.born = l.list.prev, &l.list, l.looks
+	s.prev.next, s.next.prev = s, s
 	return s
 }
 
-func (s *stream) look() {
-	alive, known := s.app.lives(s.grant)
+// end is for whoever has served the request.
+func (s *stream) end() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.ended || !known: // Caddy sees to what a configuration served that is gone
-	case alive:
-		s.timer.Reset(streamLook)
-	default:
-		s.breakOff()
+	s.ended = true // the connection may go on with another request
+	s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	s.prev.next, s.next.prev = s.next, s.prev
+}
+
+// lasting returns those that were there at the look before: most requests never
+// are.
+func (l *streams) lasting() (all []*stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looks++
+	for s := l.list.next; s != nil && s != &l.list && s.born+1 < l.looks; s = s.next {
+		all = append(all, s)
+	}
+	return all
+}
+
+// watch breaks streams off until the context ends.
+func (l *line) watch(ctx context.Context) {
+	tick := time.NewTicker(streamLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, s := range l.streams.lasting() {
+			if !l.lives(ctx, s.grant) {
+				s.breakOff()
+			}
+		}
 	}
 }
 
-// lives reports whether a grant lives for the server that serves now, where
-// that can be known. A store that is away breaks off nothing.
-func (a *App) lives(grant deviceauth.ID) (alive, known bool) {
-	server := a.line.serves.Load()
-	if server == nil {
-		server = a.await(context.Background())
-	}
+// lives reports whether a grant lives for the server that serves now. Where that
+// cannot be known, because there is none or its store is away, it does.
+func (l *line) lives(ctx context.Context, grant deviceauth.ID) bool {
+	server := l.serves.Load()
 	if server == nil || !server.place.enter() {
-		return false, false
+		return true
 	}
 	defer server.place.leave()
-	alive, err := server.engine.Lives(context.Background(), grant)
-	return alive || err != nil, true
+	alive, err := server.engine.Lives(ctx, grant)
+	return alive || err != nil
 }
 
 // breakOff closes what was switched to. Otherwise it is too late to write, and
 // to read, at once, which ends the request on both sides, whoever waits for what.
 func (s *stream) breakOff() {
-	if s.conn != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch past := time.Unix(1, 0); {
+	case s.ended || s.broken.Swap(true):
+	case s.conn != nil:
 		s.conn.Close()
-		return
+	default:
+		http.NewResponseController(s.ResponseWriter).SetReadDeadline(past)
+		// The server's own writer can be told from here. Those around it cannot:
+		// they belong to whoever writes, who may be about to.
+		http.NewResponseController(innermost(s.ResponseWriter)).SetWriteDeadline(past)
 	}
-	past := time.Unix(1, 0)
-	s.broken.Store(true)
-	http.NewResponseController(s.ResponseWriter).SetReadDeadline(past)
-	// The server's own writer can be told from here. Those around it cannot:
-	// they belong to whoever writes, who may be about to.
-	http.NewResponseController(innermost(s.ResponseWriter)).SetWriteDeadline(past)
 }
 
 func innermost(w http.ResponseWriter) http.ResponseWriter {
@@ -115,14 +157,6 @@ func (s *stream) ReadFrom(from io.Reader) (int64, error) {
 	return s.ResponseWriterWrapper.ReadFrom(from)
 }
 
-// end is for whoever has served the request.
-func (s *stream) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true // the connection may go on with another request
-	s.timer.Stop()
-}
-
 // FlushError has part of the answer sent before the rest is there.
 func (s *stream) FlushError() error {
 	if s.broken.Load() {
@@ -137,10 +171,14 @@ func (s *stream) Flush() { s.FlushError() }
 // Hijack switches to another protocol.
 func (s *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, both, err := http.NewResponseController(s.ResponseWriter).Hijack()
-	if err == nil {
-		s.mu.Lock()
-		s.conn = conn
-		s.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
 	}
-	return conn, both, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		s.conn = secure.NetConn() // is closed without a last word, for which the other side could keep us waiting
+	}
+	return conn, both, nil
 }
