@@ -27,8 +27,8 @@ type Legacy struct {
 	Header string `json:"header"`
 	// The file with a client and its key on each line; the key may be written
 	// as sha256: and its digest in hexadecimal. Lines that begin with # are
-	// comments. A change of the file counts within two
-	// seconds; one that is gone or cannot be read leaves the keys as they were.
+	// comments. A change of the file counts within two seconds; one that is
+	// gone or cannot be read leaves the keys as they were.
 	File string `json:"file"`
 	// Since when keys are deprecated, as 2026-01-31. Default: the file's own time.
 	Since string `json:"since,omitempty"`
