@@ -243,32 +243,6 @@ func (a *App) guarded() deviceauth.Scope {
 	return deviceauth.NewScope(all...)
 }
 
-// tend looks after the signing keys, and counts the grants, until Stop.
-func (a *App) tend() {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	a.stopTending = func() { stop(); <-done }
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(keyring.TendEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if err := a.server.keys.Tend(ctx); err != nil && ctx.Err() == nil {
-					a.log.Error("looking after the signing keys", zap.Error(err))
-				}
-			case <-a.server.census.wanted:
-				if err := a.server.census.count(ctx, a.server.engine); err != nil && ctx.Err() == nil {
-					a.log.Warn("counting the grants", zap.Error(err))
-				}
-			}
-		}
-	}()
-}
-
 // Stop answers all held polls at once. The store stays open for the requests
 // that are still under way.
 func (a *App) Stop() error {

@@ -1,0 +1,36 @@
+package caddymodule
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+)
+
+// tend looks after the signing keys, and counts the grants, until Stop.
+func (a *App) tend() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	a.stopTending = func() { stop(); <-done }
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(keyring.TendEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := a.server.keys.Tend(ctx); err != nil && ctx.Err() == nil {
+					a.log.Error("looking after the signing keys", zap.Error(err))
+				}
+			case <-a.server.census.wanted:
+				if err := a.server.census.count(ctx, a.server.engine); err != nil && ctx.Err() == nil {
+					a.log.Warn("counting the grants", zap.Error(err))
+				}
+			}
+		}
+	}()
+}
