@@ -1,13 +1,11 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"maps"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
@@ -26,9 +24,8 @@ func parseEndpoints(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return new(Endpoints), nil
 }
 
-// parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. It makes two
-// routes: the guard, and the metadata (RFC 9728) that its 401 points to, which
-// the matcher need not cover.
+// parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. The route has
+// no matcher: the guard has it within, and sees every request of its site.
 func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
 	matcher, err := h.ExtractMatcherSet()
@@ -36,47 +33,42 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		return nil, err
 	}
 	g := new(Guard)
+	if matcher != nil {
+		g.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+	}
+	line := *h.Dispenser // reading the block moves on
 	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
-	guard := h.NewRoute(matcher, g)
-	if matcher != nil {
-		route := guard[0].Value.(caddyhttp.Route)
-		route.MatcherSetsRaw = append(route.MatcherSetsRaw, disguised(matcher)...)
-		guard[0].Value = route
+	if inBlock(h) {
+		caddy.Log().Named("caddyfile").Warn("device_auth in a block guards only what the block's own matcher lets in, in one spelling, and only there are identity headers taken off; better: device_auth at the top of the site, with its own matcher",
+			zap.String("file", line.File()), zap.Int("line", line.Line()))
 	}
-	metadata := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{httpapi.ResourceMetadataPath, httpapi.ResourceMetadataPath + "/*"})}
-	resource := new(Resource)
-	if g.Edge != nil {
-		resource.Issuer, resource.Scopes = g.Edge.Issuer, g.Scopes
-	}
-	return append(h.NewRoute(metadata, resource), guard...), nil
+	return h.NewRoute(nil, g), nil
 }
 
-// disguised are the sets that match what only seems not to match a matcher:
-// other readings of its path patterns, and dot segments anywhere.
-func disguised(matcher caddy.ModuleMap) []caddy.ModuleMap {
-	var sets []caddy.ModuleMap
-	if patterns, ok := matcher["path"]; ok {
-		set := maps.Clone(matcher)
-		delete(set, "path")
-		set["device_auth_path"] = json.RawMessage(`{"patterns":` + string(patterns) + `}`)
-		sets = append(sets, set)
-		if len(set) == 1 {
-			return sets
-		}
-	}
-	return append(sets, caddy.ModuleMap{"device_auth_path": json.RawMessage("{}")})
+// inBlock reports whether a directive stands in a block such as handle or route:
+// there its state is a copy of the site's.
+func inBlock(h httpcaddyfile.Helper) bool {
+	const mark = "device_auth.mark"
+	defer delete(h.State, mark)
+	h.State[mark] = true
+	return h.BlockState[mark] == nil
 }
 
 // UnmarshalCaddyfile reads the directive without its matcher.
 func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_auth
-	g.Scopes = d.RemainingArgs()
+	for d.NextArg() {
+		if err := checkScope(d.Val()); err != nil {
+			return d.WrapErr(err)
+		}
+		g.Scopes = append(g.Scopes, d.Val())
+	}
 	var edge Edge
 	var far *caddyfile.Dispenser // the first word about a server elsewhere
 	err := block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
-		"scopes":        list(&g.Scopes),
+		"scopes":        checked(list(&g.Scopes), func() error { return checkScopes(g.Scopes) }),
 		"audience":      list(&g.Audience),
 		"optional":      set(&g.Optional),
 		"authorization": oneOf(&g.Authorization, "strip", "keep"),
@@ -87,14 +79,26 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"legacy":        g.parseLegacy,
 		"issuer":        noting(&far, checked(text(&edge.Issuer), func() error { return deviceauth.CheckIssuer(edge.Issuer) })),
 		"client":        noting(&far, edge.parseClient),
-		"cache":         noting(&far, durationOrOff(&edge.Cache)),
+		"cache":         g.parseCache(&far, &edge.Cache),
 		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
-	}, []string{"scopes", "audience", "header", "origin"}}.read(d)
+	}, []string{"scopes", "audience", "header", "origin", "cache"}}.read(d)
 	if far == nil || err != nil {
 		return err
 	}
 	g.Edge = &edge
 	return edge.complete(far)
+}
+
+// parseCache reads `cache keep`, and `cache <duration>|off` of a guard whose
+// server is another Caddy.
+func (g *Guard) parseCache(far **caddyfile.Dispenser, memory **caddy.Duration) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		next := *d
+		if next.NextArg() && next.Val() == "keep" {
+			return oneOf(&g.Cache, "keep")(d)
+		}
+		return noting(far, durationOrOff(memory))(d)
+	}
 }
 
 // complete wants what every guard far from its server must have.

@@ -15,6 +15,53 @@ import (
 
 // What a guard does to a request.
 
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	who := visitorOf(r)
+	if err := who.enter(r, g.reserved); err != nil {
+		decided(decisionMalformed)
+		return refused(r, http.StatusBadRequest, err)
+	}
+	before := w.Header().Clone()
+	admitted, end, err := g.admit(who, w, r)
+	switch {
+	case err != nil && g.ReportOnly:
+		g.report(who, w, r, before, err)
+		return next.ServeHTTP(w, r)
+	case err != nil:
+		hide(r, err)
+		return err
+	case admitted == nil:
+		return nil
+	}
+	defer end()
+	return next.ServeHTTP(admitted, r)
+}
+
+// admit decides on a request and makes it ready for the backend. It returns
+// where the backend writes its answer, and what to call after that; nil where
+// the guard has answered itself.
+func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
+	if base, ok := g.describes(r); ok {
+		return nil, nil, g.describe(w, r, base)
+	}
+	guarded, err := g.matcher.judge(r)
+	if len(g.matcher.sets) > 0 { // it judged the method and path that the request seems to have
+		httpapi.StripOverrides(r)
+	}
+	switch {
+	case deviceauth.Refused(err) != nil:
+		decided(decisionMalformed)
+		return nil, nil, caddyhttp.Error(http.StatusBadRequest, err)
+	case err != nil:
+		decided(decisionUnavailable)
+		return nil, nil, unavailable(w, err)
+	case !guarded:
+		return w, func() {}, nil
+	}
+	return g.enforce(who, w, r)
+}
+
 // at returns the guard made ready for the server, who describes the guarded
 // site, and what tells that the request has done with the server.
 func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, site httpapi.Resource, leave func(), err error) {
@@ -28,72 +75,42 @@ func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sent
 	return s.sentry(g), g.app.site(s), leave, nil
 }
 
-var errDots = errors.New("the path has a dot segment")
-
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	g.owned.Strip(r)
-	if g.ReportOnly {
-		return g.report(w, r, next)
-	}
-	return g.enforce(w, r, next)
-}
-
-func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	who := visitorOf(r)
-	if ambiguous(r.URL.Path) {
-		decided(decisionMalformed)
-		return caddyhttp.Error(http.StatusBadRequest, errDots)
-	}
-	sentry, site, leave, err := g.at(w, r)
+// enforce lets a guarded request through, or refuses it.
+func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
+	sentry, _, leave, err := g.at(w, r)
 	if err != nil {
 		decided(decisionUnavailable)
-		return err
-	}
-	if describesResource(r) {
-		defer leave()
-		site.ServeHTTP(w, came(r))
-		return nil
+		return nil, nil, err
 	}
 	pass, err := g.check(sentry, who, w, r)
 	leave() // before the backend, which may take hours
 	if err != nil || !pass {
-		return err
+		return nil, nil, err
 	}
-	if origin, ok := sentry.Origin(r); ok {
-		w = &corsWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, origin: origin}
+	if answer := g.answer(sentry, who, w, r); answer != nil {
+		w = answer
 	}
 	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
 		who.watched = true
 		s := g.app.line.streams.begin(w, who.id.Grant)
-		defer s.end()
-		w = s
+		return s, s.end, nil
 	}
-	return next.ServeHTTP(w, r)
+	return w, func() {}, nil
 }
 
-// report lets a request through that would be refused, as if no guard had seen
-// it.
-func (g *Guard) report(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	header, passed := w.Header().Clone(), false
-	err := g.enforce(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		passed = true
-		return next.ServeHTTP(w, r)
-	}))
-	if err == nil || passed {
-		return err
-	}
+// report tells of a request that would have been refused, and makes it as if no
+// guard had seen it.
+func (g *Guard) report(who *visitor, w http.ResponseWriter, r *http.Request, before http.Header, err error) {
 	clear(w.Header())
-	maps.Copy(w.Header(), header)
-	if who := visitorOf(r); who.id != nil { // an earlier guard's word stands
+	maps.Copy(w.Header(), before)
+	if who.id != nil { // an earlier guard's word stands
 		who.by.Identify(r, who.id)
 	}
 	decided(decisionReported)
 	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
-	return next.ServeHTTP(w, r)
 }
 
-// check decides on the request and makes it ready for the backend.
+// check decides by the credentials of a request.
 func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if sentry.Preflight(w.Header(), r) {
 		decided(decisionPreflight)
@@ -109,7 +126,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		return true, nil
 	}
 	start := time.Now()
-	id, token, err := sentry.Admit(came(r), who.token)
+	id, token, err := sentry.Admit(g.asked(r), who.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
 	if token != "" {
 		who.token = token

@@ -17,7 +17,14 @@ import (
 // Guard lets requests with a valid bearer token through, and tells the
 // backend who asks in Remote-User, Remote-Email, Remote-Name, Remote-Groups,
 // Remote-Client and Remote-Scopes, whatever the request said under these names.
+//
+// In a route without matchers, with its own in match, it sees every request of
+// its site: it takes off what clients send under those names on all of them, and
+// no other spelling of a path gets past its matchers.
 type Guard struct {
+	// Which requests are guarded: those that one of these sets matches in some
+	// reading of their path. Default: all.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 	// Scopes that the token must have, all of them.
 	Scopes []string `json:"scopes,omitempty"`
 	// Audiences of which the token must have one. Default: the server's; with
@@ -33,6 +40,10 @@ type Guard struct {
 	Basic bool `json:"basic,omitempty"`
 	// Who answers CORS preflights: the guard (default), or pass: the backend.
 	Preflight string `json:"preflight,omitempty"`
+	// What may be stored of the answers to those who were let in: nothing by
+	// shared caches (default: Cache-Control gets private, and Vary gets
+	// Authorization), or keep: what the backend says.
+	Cache string `json:"cache,omitempty"`
 	// Let through what would be refused, without identity, and log and count
 	// it. It protects nothing: it is for finding out who would be shut out.
 	ReportOnly bool `json:"report_only,omitempty"`
@@ -44,8 +55,11 @@ type Guard struct {
 	app    *App             // this Caddy's server
 	sentry *httpapi.Sentry  // of a server elsewhere
 	site   httpapi.Resource // that one's
-	owned  httpapi.Owned
 	log    *zap.Logger
+
+	matcher  guardMatcher
+	reserved httpapi.ReservedHeaders
+	sites    *sites // what is known of the site that it stands in
 }
 
 // CaddyModule returns the module's registration.
@@ -55,8 +69,14 @@ func (Guard) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the server. The app of this Caddy is told of the guard.
 func (g *Guard) Provision(ctx caddy.Context) (err error) {
-	g.log, g.owned = ctx.Logger(), g.config().Owned()
+	g.log, g.reserved = ctx.Logger(), g.config().ReservedHeaders()
 	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
+	if err := g.matcher.load(ctx, g); err != nil {
+		return err
+	}
+	if g.sites, err = findSites(ctx); err != nil {
 		return err
 	}
 	if g.Legacy != nil {
@@ -99,12 +119,35 @@ func (g *Guard) Validate() error {
 	if g.Preflight != "" && g.Preflight != "pass" {
 		return fmt.Errorf("preflight %q: want pass", g.Preflight)
 	}
+	if g.Cache != "" && g.Cache != "keep" {
+		return fmt.Errorf("cache %q: want keep", g.Cache)
+	}
+	if err := checkScopes(g.Scopes); err != nil {
+		return err
+	}
 	for _, h := range g.Headers {
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
 		}
 		if !identityHeader.MatchString(h.Name) || notIdentity[strings.ToLower(h.Name)] {
 			return fmt.Errorf("header %q: want one that tells who asks, such as X-User", h.Name)
+		}
+	}
+	return nil
+}
+
+// checkScope refuses what was meant to be a second matcher.
+func checkScope(scope string) error {
+	if scope == "*" || strings.HasPrefix(scope, "/") || strings.HasPrefix(scope, "@") {
+		return fmt.Errorf("scope %q: there is one matcher, and what follows it are scopes, such as products:read; for several paths name a matcher: @api path /a/* /b/*", scope)
+	}
+	return nil
+}
+
+func checkScopes(scopes []string) error {
+	for _, scope := range scopes {
+		if err := checkScope(scope); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,12 +3,10 @@ package caddymodule
 import (
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
@@ -36,6 +34,9 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	switch {
 	case s.pages.Serves(r.URL.Path):
 		defer leave()
+		if v, ok := caddyhttp.GetVar(r.Context(), visitorVar).(*visitor); ok && v.cookies != nil {
+			r.Header["Cookie"] = v.cookies // which a guard before this handler took off
+		}
 		s.pages.ServeHTTP(w, r)
 		return nil
 	case describesResource(r):
@@ -45,55 +46,6 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	leave() // before what may take hours
 	return next.ServeHTTP(w, r)
-}
-
-// Resource answers RFC 9728's metadata for a guarded site, on paths that its
-// guard does not see.
-type Resource struct {
-	// The server that guards the site, where that is another Caddy's. Default:
-	// this one's.
-	Issuer string `json:"issuer,omitempty"`
-	// The scopes that its guard asks for, where that is another Caddy's.
-	Scopes []string `json:"scopes,omitempty"`
-
-	app *App
-}
-
-// CaddyModule returns the module's registration.
-func (Resource) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.device_auth_resource", New: func() caddy.Module { return new(Resource) }}
-}
-
-// Provision finds the app.
-func (h *Resource) Provision(ctx caddy.Context) (err error) {
-	if h.Issuer != "" {
-		return nil
-	}
-	h.app, err = findApp(ctx)
-	return err
-}
-
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !describesResource(r) {
-		return next.ServeHTTP(w, r)
-	}
-	if h.Issuer != "" {
-		httpapi.Resource{Issuer: h.Issuer, Scope: deviceauth.NewScope(h.Scopes...)}.ServeHTTP(w, came(r))
-		return nil
-	}
-	s, leave, err := h.app.serving(w, r)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	h.app.site(s).ServeHTTP(w, came(r))
-	return nil
-}
-
-func describesResource(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, httpapi.ResourceMetadataPath)
-	return ok && (rest == "" || rest[0] == '/')
 }
 
 // came believes a trusted proxy about how a request came to it.
@@ -129,7 +81,5 @@ func clientIP(r *http.Request) netip.Addr {
 
 var (
 	_ caddyhttp.MiddlewareHandler = (*Endpoints)(nil)
-	_ caddyhttp.MiddlewareHandler = (*Resource)(nil)
 	_ caddy.Provisioner           = (*Endpoints)(nil)
-	_ caddy.Provisioner           = (*Resource)(nil)
 )

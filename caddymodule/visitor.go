@@ -19,6 +19,10 @@ type visitor struct {
 	by    *httpapi.Sentry      // who told the backend of id
 
 	watched bool // somebody sees to it that the answer ends with the grant
+
+	entered  bool                      // what every guarded site refuses or takes off was looked at
+	reserved []httpapi.ReservedHeaders // that were taken off
+	cookies  []string                  // the Cookie header before our own were taken out; nil: they were not there
 }
 
 const visitorVar = "device_auth.visitor"

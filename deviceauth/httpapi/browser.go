@@ -13,6 +13,7 @@ import (
 const (
 	sessionCookie = "device_session" // who is signed in
 	flowCookie    = "device_flow"    // where on the way they are
+	signInCookie  = "device_signin_" // begins the name of each sign-in that was begun
 	ticketField   = "ticket"         // what a form is for, in a hidden field
 )
 

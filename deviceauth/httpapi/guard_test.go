@@ -87,14 +87,14 @@ func TestTokenInTheQueryIsNotLookedAt(t *testing.T) {
 }
 
 // protocol 33
-func TestOwnedHeadersAreStrippedInEverySpelling(t *testing.T) {
-	owned := httpapi.Guard{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}}}.Owned()
+func TestReservedHeadersAreStrippedInEverySpelling(t *testing.T) {
+	reserved := httpapi.Guard{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}}}.ReservedHeaders()
 	r := apiRequest()
 	for _, name := range []string{"Remote-User", "remote-user", "REMOTE_USER", "Remote_user", "Remote.User", "X-User", "x_user", "Remote-Groups", "Remote_Email"} {
 		r.Header[name] = []string{"root", "admin"}
 	}
 	r.Header.Set("X-Other", "kept")
-	owned.Strip(r)
+	reserved.Strip(r)
 	if len(r.Header) != 1 || r.Header.Get("X-Other") != "kept" {
 		t.Errorf("left: %v", r.Header)
 	}

@@ -43,6 +43,10 @@ func (s Resource) metadata(r *http.Request) (*answer, error) {
 // the whole site.
 func (s *Sentry) metadataOf(r *http.Request) string {
 	site, inside := origin(r, s.server.Issuer()), ""
+	asked, ok := r.Context().Value(askedResource{}).(AskedResource)
+	if !ok {
+		asked.Path = r.URL.Path
+	}
 	audience := s.guard.Need.Audience
 	if len(audience) == 0 {
 		audience = s.server.Audience()
@@ -50,12 +54,32 @@ func (s *Sentry) metadataOf(r *http.Request) string {
 	for _, a := range audience {
 		path, ok := strings.CutPrefix(a, site)
 		path = strings.TrimSuffix(path, "/")
-		rest, below := strings.CutPrefix(r.URL.Path, path)
+		rest, below := strings.CutPrefix(asked.Path, path)
 		if ok && below && (rest == "" || rest[0] == '/') && len(path) > len(inside) {
 			inside = path
 		}
 	}
-	return site + ResourceMetadataPath + inside
+	switch {
+	case !asked.Enclosed:
+		return site + ResourceMetadataPath + inside
+	case inside == "":
+		inside = asked.Block
+	}
+	return site + (&url.URL{Path: inside}).EscapedPath() + ResourceMetadataPath
+}
+
+// AskedResource is what a request was for, where its path does not say so.
+type AskedResource struct {
+	Path     string // as the client wrote it
+	Enclosed bool   // the guard sees no requests but those of its block: its description is there
+	Block    string // the path of that
+}
+
+type askedResource struct{}
+
+// WithResource is the same request with what it was for.
+func WithResource(r *http.Request, asked AskedResource) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), askedResource{}, asked))
 }
 
 // origin is the guarded site's own: the one address that the gateway takes

@@ -93,7 +93,7 @@ type attempt struct {
 // attemptCookie names the cookie of a sign-in by its state.
 func attemptCookie(state string) string {
 	sum := sha256.Sum256([]byte(state))
-	return "device_signin_" + base64.RawURLEncoding.EncodeToString(sum[:6])
+	return signInCookie + base64.RawURLEncoding.EncodeToString(sum[:6])
 }
 
 // signIn sends the browser to an upstream (OpenID Connect Core §3.1.2.1).

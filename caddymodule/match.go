@@ -1,0 +1,250 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// A guardMatcher says which requests a guard is for. Each of its matchers is
+// asked about every reading of the request's path, so a path is guarded if any
+// reading of it matches, and exempt, by `not`, only if every reading is exempt.
+type guardMatcher struct {
+	sets [][]readingMatcher // any of them, all that is in it; none: every request
+
+	// opaque is set where some matcher looks at the path in a way of its own,
+	// such as a regular expression: it may tell spellings apart that a backend
+	// does not.
+	opaque bool
+}
+
+// A readingMatcher is a matcher with how it looks at a path.
+type readingMatcher struct {
+	caddyhttp.RequestMatcherWithError
+	looks pathLook
+}
+
+type pathLook int
+
+const (
+	looksNowhere pathLook = iota // at no path: it is asked once
+	looksPlainly                 // by the rules of `path`, which know no case
+	looksItself                  // in a way of its own
+	looksRegexp                  // the same, and for something: it is no exemption
+)
+
+// pathless are Caddy's matchers that look at no path.
+var pathless = map[string]bool{
+	"host": true, "method": true, "header": true, "header_regexp": true, "query": true,
+	"protocol": true, "tls": true, "remote_ip": true, "client_ip": true,
+}
+
+// lookOf tells how a matcher looks at paths, by its name and what it holds.
+func lookOf(name string, raw json.RawMessage) (look pathLook, err error) {
+	switch {
+	case pathless[name]:
+		return looksNowhere, nil
+	case name == "path":
+		return looksPlainly, nil
+	case name == "path_regexp":
+		return looksRegexp, nil
+	case name != "not":
+		return looksItself, nil
+	}
+	var sets caddyhttp.RawMatcherSets
+	if err := json.Unmarshal(raw, &sets); err != nil {
+		return 0, fmt.Errorf("match: not: %w", err)
+	}
+	for _, set := range sets {
+		for name, raw := range set {
+			inner, err := lookOf(name, raw)
+			if err != nil {
+				return 0, err
+			}
+			look = max(look, min(inner, looksItself))
+		}
+	}
+	return look, nil
+}
+
+// load makes the matchers of g.MatcherSetsRaw.
+func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
+	looks := make([]map[string]pathLook, len(g.MatcherSetsRaw))
+	for i, set := range g.MatcherSetsRaw {
+		looks[i] = map[string]pathLook{}
+		for name, raw := range set {
+			look, err := lookOf(name, raw)
+			if err != nil {
+				return err
+			}
+			looks[i][name] = look
+			m.opaque = m.opaque || look >= looksItself
+		}
+		var err error
+		if g.MatcherSetsRaw[i], err = widened(set); err != nil {
+			return err
+		}
+	}
+	loaded, err := ctx.LoadModule(g, "MatcherSetsRaw")
+	if err != nil {
+		return fmt.Errorf("match: %w", err)
+	}
+	for i, set := range loaded.([]map[string]any) {
+		var list []readingMatcher
+		for name, module := range set {
+			var one caddyhttp.MatcherSets
+			if err := one.FromInterface([]map[string]any{{name: module}}); err != nil {
+				return err
+			}
+			list = append(list, readingMatcher{one[0], looks[i][name]})
+		}
+		m.sets = append(m.sets, list)
+	}
+	return nil
+}
+
+// widened adds to the path patterns of a set what they mean decoded, with single
+// slashes, and with and without a slash at the end: /v2/* guards /v2 too.
+func widened(set caddy.ModuleMap) (caddy.ModuleMap, error) {
+	raw, ok := set["path"]
+	if !ok {
+		return set, nil
+	}
+	var patterns caddyhttp.MatchPath
+	if err := json.Unmarshal(raw, &patterns); err != nil {
+		return nil, fmt.Errorf("match: path: %w", err)
+	}
+	all := slices.Clone(patterns)
+	for _, p := range patterns {
+		for _, other := range []string{plainPattern(p), otherRoot(p), otherRoot(plainPattern(p))} {
+			if !slices.Contains(all, other) {
+				all = append(all, other)
+			}
+		}
+	}
+	wide := maps.Clone(set)
+	text, err := json.Marshal(all)
+	wide["path"] = text
+	return wide, err
+}
+
+var doubled = regexp.MustCompile(`//+`)
+
+// plainPattern is a pattern as readings of paths are spelled.
+func plainPattern(p string) string {
+	if plain, err := url.PathUnescape(strings.ReplaceAll(p, "%*", "*")); err == nil && !strings.Contains(p, "{") {
+		p = plain
+	}
+	return doubled.ReplaceAllString(p, "/")
+}
+
+// otherRoot is a pattern for the same resource with another end.
+func otherRoot(p string) string {
+	if root, below := strings.CutSuffix(p, "/*"); below && root != "" {
+		return root
+	}
+	if p == "/" || strings.HasSuffix(p, "*") {
+		return p
+	}
+	if without, has := strings.CutSuffix(p, "/"); has {
+		return without
+	}
+	return p + "/"
+}
+
+// judge decides whether the guard is for a request. A refusal is the request's
+// fault (400).
+func (m *guardMatcher) judge(r *http.Request) (bool, error) {
+	readings, err := httpapi.Readings(r.URL)
+	if err != nil {
+		return false, err
+	}
+	if m.opaque && httpapi.IsUnusual(r.URL) {
+		return false, httpapi.ErrSpelling
+	}
+	for _, set := range m.sets {
+		if matches, err := matchesAll(set, r, readings); matches || err != nil {
+			return matches, err
+		}
+	}
+	return len(m.sets) == 0, nil
+}
+
+func matchesAll(set []readingMatcher, r *http.Request, readings []string) (bool, error) {
+	for _, m := range set {
+		if matches, err := m.matchesAny(r, readings); !matches || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// matchesAny reports whether the request matches in some reading of its path.
+func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, error) {
+	matches, err := m.MatchWithError(r)
+	if matches || err != nil || m.looks == looksNowhere {
+		return matches, err
+	}
+	for _, path := range m.asks(r.URL.Path, readings) {
+		if matches, err := m.MatchWithError(m.read(r, path)); matches || err != nil {
+			return matches, err
+		}
+	}
+	return false, nil
+}
+
+// asks are the paths that a matcher is asked about beside the request's own.
+// What looks at paths in a way of its own tells case and the slash at the end.
+// It is not asked with one more slash unless it is known to be no exemption: of
+// /a.css/ nobody would say that it ends in .css.
+func (m *readingMatcher) asks(own string, readings []string) []string {
+	if m.looks == looksPlainly {
+		return readings[1:]
+	}
+	all := slices.Clone(readings[1:])
+	for _, path := range readings {
+		if without, has := strings.CutSuffix(path, "/"); has && without != "" {
+			all = append(all, without)
+		} else if m.looks == looksRegexp {
+			all = append(all, path+"/")
+		}
+	}
+	for _, path := range append(slices.Clone(all), own) {
+		if lower := strings.ToLower(path); lower != path {
+			all = append(all, lower)
+		}
+	}
+	return all
+}
+
+// read is a request as if its path were spelled otherwise, also for the
+// placeholders that a matcher may look at.
+func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
+	as := *r
+	as.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+	if m.looks == looksPlainly {
+		return &as
+	}
+	as.RequestURI = as.URL.RequestURI()
+	asked := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	alone := as.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{})) // some are set there
+	ofPath, repl := caddyhttp.NewTestReplacer(alone), caddy.NewEmptyReplacer()
+	repl.Map(func(key string) (any, bool) {
+		if strings.HasPrefix(key, "http.request.uri") {
+			return ofPath.Get(key)
+		}
+		return asked.Get(key)
+	})
+	return as.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl))
+}

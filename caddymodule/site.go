@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// Site is for JSON configurations whose guards stand in routes with matchers:
+// without matchers itself and before them, it does for all of a site what
+// `device_auth` does for the requests that reach it. It refuses request targets
+// that are no path, takes identity headers and the cookies of our own pages off
+// every request, also off those that no guard matches, and describes the site
+// (RFC 9728). The Caddyfile needs it nowhere: there each guard sees all of its
+// site, and has its matcher within.
+type Site struct {
+	// Identity headers that guards of the site add or rename.
+	Headers []string `json:"headers,omitempty"`
+	// The server that guards the site, where that is another Caddy's. Default:
+	// this one's.
+	Issuer string `json:"issuer,omitempty"`
+	// The scopes that its guard asks for, where that is another Caddy's.
+	Scopes []string `json:"scopes,omitempty"`
+
+	app      *App
+	reserved httpapi.ReservedHeaders
+}
+
+// CaddyModule returns the module's registration.
+func (Site) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.device_auth_site", New: func() caddy.Module { return new(Site) }}
+}
+
+// Provision finds the app.
+func (s *Site) Provision(ctx caddy.Context) (err error) {
+	s.reserved = httpapi.Guard{}.ReservedHeaders()
+	for _, name := range s.Headers {
+		s.reserved.Add(name)
+	}
+	if s.Issuer != "" {
+		return nil
+	}
+	s.app, err = findApp(ctx)
+	return err
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := visitorOf(r).enter(r, s.reserved); err != nil {
+		decided(decisionMalformed)
+		return refused(r, http.StatusBadRequest, err)
+	}
+	if !describesResource(r) {
+		return next.ServeHTTP(w, r)
+	}
+	if s.Issuer != "" {
+		httpapi.Resource{Issuer: s.Issuer, Scope: deviceauth.NewScope(s.Scopes...)}.ServeHTTP(w, came(r))
+		return nil
+	}
+	server, leave, err := s.app.serving(w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	s.app.site(server).ServeHTTP(w, came(r))
+	return nil
+}
+
+// enter does to a request what every guarded site does before anything else,
+// whichever of its guards comes first. Later guards take off the headers that
+// they alone reserve. An error refuses the request (400).
+func (v *visitor) enter(r *http.Request, reserved httpapi.ReservedHeaders) error {
+	reserved.Strip(r, v.reserved...)
+	v.reserved = append(v.reserved, reserved)
+	if v.entered {
+		return nil
+	}
+	v.entered = true
+	httpapi.StripConnection(r.Header)
+	v.cookies = httpapi.StripCookies(r.Header)
+	return httpapi.CheckTarget(r)
+}
+
+// refused is the error that refuses a request.
+func refused(r *http.Request, status int, err error) error {
+	err = caddyhttp.Error(status, err)
+	hide(r, err)
+	return err
+}
+
+// hide keeps a refused resource from what answers in error routes, say a
+// file_server: there the request is for a path where nothing is, but for what
+// the error routes themselves rewrite it to. {http.request.orig_uri} still says
+// what was asked for.
+func hide(r *http.Request, err error) {
+	status := http.StatusServiceUnavailable
+	var handler caddyhttp.HandlerError
+	if errors.As(err, &handler) {
+		status = handler.StatusCode
+	}
+	elsewhere := url.URL{Path: "/.device_auth/" + strconv.Itoa(status)}
+	*r.URL, r.RequestURI = elsewhere, elsewhere.Path
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		*original.URL = elsewhere // which Caddy restores for its error routes
+	}
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = (*Site)(nil)
+	_ caddy.Provisioner           = (*Site)(nil)
+)

@@ -1,0 +1,249 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// sites is an app without options that looks, when everything is configured, at
+// where the guards stand in their sites: a guard itself cannot see that.
+type sites struct {
+	ctx  caddy.Context
+	log  *zap.Logger
+	once *sync.Once
+
+	enclosed map[*Guard]bool // that only requests to their block reach, where nobody describes the site
+}
+
+// CaddyModule returns the module's registration.
+func (sites) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_auth", New: func() caddy.Module { return &sites{once: new(sync.Once)} }}
+}
+
+// Provision implements caddy.Provisioner.
+func (s *sites) Provision(ctx caddy.Context) error {
+	s.ctx, s.log = ctx, ctx.Logger()
+	return nil
+}
+
+// Start warns of guards that cannot do what they are there for.
+func (s *sites) Start() error {
+	s.once.Do(s.look)
+	return nil
+}
+
+// Stop implements caddy.App.
+func (*sites) Stop() error { return nil }
+
+func findSites(ctx caddy.Context) (*sites, error) {
+	app, err := ctx.App("device_auth")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*sites), nil
+}
+
+// look walks through the routes of all servers. By then all are provisioned.
+func (s *sites) look() {
+	s.enclosed = map[*Guard]bool{}
+	app, err := s.ctx.AppIfConfigured("http")
+	if err != nil {
+		return
+	}
+	for name, server := range app.(*caddyhttp.App).Servers {
+		var all []*surroundings
+		described := map[string]bool{}
+		walk(server.Routes, surroundings{}, func(at surroundings, h caddyhttp.MiddlewareHandler) {
+			switch h := h.(type) {
+			case *Guard:
+				at.guard = h
+				all = append(all, &at)
+				described[at.host] = described[at.host] || !at.enclosed
+			case *Site, *Endpoints:
+				described[at.host] = described[at.host] || !at.enclosed
+			}
+		})
+		for _, at := range all {
+			s.enclosed[at.guard] = at.enclosed && !described[at.host] && !described[""]
+			at.warn(s.log.With(zap.String("server", name), zap.String("site", at.host)))
+		}
+	}
+}
+
+// surroundings are what is around a handler in its server.
+type surroundings struct {
+	guard    *Guard
+	host     string // of its site; empty: all
+	enclosed bool   // its routes have matchers other than for hosts
+	preceded bool   // something before it answers every request
+	followed bool   // something behind it answers
+}
+
+func (at *surroundings) warn(log *zap.Logger) {
+	switch {
+	case at.preceded:
+		log.Warn("a device_auth is never reached: what stands before it answers every request")
+	case !at.followed:
+		log.Warn("a device_auth guards nothing: nothing behind it answers, such as reverse_proxy")
+	}
+}
+
+// walk calls a function for each handler, with what is around it.
+func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, caddyhttp.MiddlewareHandler)) {
+	for i, route := range routes {
+		at := in
+		at.enclosed = in.enclosed || hasMatchers(route)
+		if hosts := hostsOf(route); hosts != "" {
+			at.host = hosts
+		}
+		at.followed = in.followed && !route.Terminal || answer(routes[i+1:]) && !route.Terminal
+		for j, h := range route.Handlers {
+			here := at
+			here.followed = at.followed || answer(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
+			each(here, h)
+			if sub, ok := h.(*caddyhttp.Subroute); ok {
+				walk(sub.Routes, here, each)
+			}
+			if answers(h) { // what is behind it in this route is never reached
+				at.preceded = true
+			}
+		}
+		if at.preceded && len(route.MatcherSets) == 0 && route.Group == "" {
+			in.preceded = true
+		}
+	}
+}
+
+func hasMatchers(route caddyhttp.Route) bool {
+	for _, set := range route.MatcherSets {
+		for _, matcher := range set {
+			if _, ok := matcher.(*caddyhttp.MatchHost); !ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hostsOf(route caddyhttp.Route) string {
+	var hosts []string
+	for _, set := range route.MatcherSets {
+		for _, matcher := range set {
+			if m, ok := matcher.(*caddyhttp.MatchHost); ok {
+				hosts = append(hosts, *m...)
+			}
+		}
+	}
+	return strings.Join(hosts, " ")
+}
+
+// answering are the handlers that answer whatever they get. Others, such as those
+// of other modules, may.
+var answering = map[caddy.ModuleID]bool{
+	"http.handlers.reverse_proxy": true, "http.handlers.static_response": true, "http.handlers.error": true,
+}
+
+func answers(h caddyhttp.MiddlewareHandler) bool {
+	module, ok := h.(caddy.Module)
+	return ok && answering[module.CaddyModule().ID]
+}
+
+// passing are the handlers that only change or look at what passes.
+var passing = map[caddy.ModuleID]bool{
+	"http.handlers.device_auth": true, "http.handlers.device_auth_site": true, "http.handlers.device_login": true,
+	"http.handlers.headers": true, "http.handlers.rewrite": true, "http.handlers.vars": true, "http.handlers.map": true,
+	"http.handlers.encode": true, "http.handlers.log_append": true, "http.handlers.request_body": true,
+	"http.handlers.tracing": true, "http.handlers.authentication": true,
+}
+
+// answer reports whether some handler of the routes may answer.
+func answer(routes caddyhttp.RouteList) bool {
+	for _, route := range routes {
+		for _, h := range route.Handlers {
+			if sub, ok := h.(*caddyhttp.Subroute); ok && answer(sub.Routes) {
+				return true
+			} else if module, known := h.(caddy.Module); !ok && (!known || !passing[module.CaddyModule().ID]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Where a guard's site is described (RFC 9728).
+
+// describesResource reports whether a request is for the description of a site.
+func describesResource(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, httpapi.ResourceMetadataPath)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// wholePath is the path of a request as its client wrote it, where a handle_path
+// has taken off its beginning.
+func wholePath(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if ok && strings.HasSuffix(original.URL.Path, r.URL.Path) {
+		return original.URL.Path
+	}
+	return r.URL.Path
+}
+
+// describes reports whether a request is for the description of what the guard
+// guards, and the path of that. A guard in a block describes it there, if nobody
+// else describes the site: /api/.well-known/oauth-protected-resource.
+func (g *Guard) describes(r *http.Request) (path string, ok bool) {
+	if !strings.Contains(r.URL.Path, httpapi.ResourceMetadataPath) {
+		return "", false
+	}
+	whole := wholePath(r)
+	if path, ok = strings.CutPrefix(whole, httpapi.ResourceMetadataPath); ok && (path == "" || path[0] == '/') {
+		return path, true
+	}
+	path, ok = strings.CutSuffix(whole, httpapi.ResourceMetadataPath)
+	return path, ok && g.isEnclosed()
+}
+
+func (g *Guard) isEnclosed() bool {
+	g.sites.once.Do(g.sites.look)
+	return g.sites.enclosed[g]
+}
+
+// describe answers with the description.
+func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) error {
+	_, site, leave, err := g.at(w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	about := *came(r)
+	about.URL = &url.URL{Path: httpapi.ResourceMetadataPath + path}
+	site.ServeHTTP(w, &about)
+	return nil
+}
+
+// asked is the request as a challenge names it.
+func (g *Guard) asked(r *http.Request) *http.Request {
+	r = came(r)
+	whole := wholePath(r)
+	if enclosed := g.isEnclosed(); enclosed || whole != r.URL.Path {
+		block := strings.TrimSuffix(whole, r.URL.Path)
+		if block == "" {
+			block = strings.TrimSuffix(whole, "/")
+		}
+		r = httpapi.WithResource(r, httpapi.AskedResource{Path: whole, Enclosed: enclosed, Block: block})
+	}
+	return r
+}
+
+var (
+	_ caddy.App         = (*sites)(nil)
+	_ caddy.Provisioner = (*sites)(nil)
+)

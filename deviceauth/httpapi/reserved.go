@@ -1,0 +1,167 @@
+package httpapi
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// ReservedHeaders are the names of the headers that a guard alone may set,
+// spelled the one way that all their spellings share.
+type ReservedHeaders map[string]bool
+
+// ReservedHeaders returns the names of the identity headers: the default ones,
+// also where they were renamed, and those that the operator added.
+func (g Guard) ReservedHeaders() ReservedHeaders {
+	reserved := ReservedHeaders{}
+	for _, h := range append(g.identityHeaders(), defaultHeaders...) {
+		reserved.Add(h.Name)
+	}
+	return reserved
+}
+
+// Add reserves one more name.
+func (o ReservedHeaders) Add(name string) { o[string(canonical(nil, name))] = true }
+
+// Names returns the names in order.
+func (o ReservedHeaders) Names() []string {
+	names := make([]string, 0, len(o))
+	for name := range o {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// canonical spells a header name the one way that all its spellings share:
+// servers behind CGI read Remote_User and Remote-User as the same variable
+// (RFC 3875 §4.1.18). It appends to a buffer, because every header of every
+// request is asked about.
+func canonical(buf []byte, name string) []byte {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= 'A' && c <= 'Z':
+			buf = append(buf, c+'a'-'A')
+		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+			buf = append(buf, c)
+		default:
+			buf = append(buf, '-')
+		}
+	}
+	return buf
+}
+
+// Strip takes the reserved headers off a request, in every spelling, and out
+// of its trailers when they arrive. A name that is reserved in one of already
+// stays: an earlier guard of the same request took it off, and what is there
+// now is what that guard said.
+func (o ReservedHeaders) Strip(r *http.Request, already ...ReservedHeaders) {
+	o.strip(r.Header, already)
+	if r.Trailer != nil { // its values, and with HTTP/1.1 further names, come after the body
+		trailers := func() { o.strip(r.Trailer, nil); noTrailers.strip(r.Trailer, nil) }
+		trailers()
+		r.Body = &trailed{r.Body, trailers}
+	}
+}
+
+func (o ReservedHeaders) strip(h http.Header, already []ReservedHeaders) {
+	var buf [64]byte
+	for name := range h {
+		spelled := canonical(buf[:0], name)
+		if o[string(spelled)] && !slices.ContainsFunc(already, func(a ReservedHeaders) bool { return a[string(spelled)] }) {
+			delete(h, name)
+		}
+	}
+}
+
+// overrides are the headers by which some backends let a request have another
+// method or path than it seems to have.
+var overrides = ReservedHeaders{
+	"x-http-method-override": true, "x-http-method": true, "x-method-override": true, "x-method": true,
+	"x-original-method": true, "x-rewrite-method": true, "x-override-method": true,
+	"x-original-url": true, "x-rewrite-url": true, "x-override-url": true, "x-original-uri": true, "x-rewrite-uri": true,
+}
+
+// StripOverrides keeps a request to the method and path that it was judged by.
+func StripOverrides(r *http.Request) { overrides.strip(r.Header, nil) }
+
+// noTrailers are fields that must not come in a trailer (RFC 9110 §6.5.1):
+// those for authentication, routing and framing. A backend that merges trailers
+// into its headers would take them for the gateway's word.
+var noTrailers = ReservedHeaders{
+	"authorization": true, "proxy-authorization": true, "cookie": true, "host": true, "connection": true, "te": true,
+	"transfer-encoding": true, "content-length": true, "content-type": true, "content-encoding": true,
+	"forwarded": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "x-real-ip": true,
+}
+
+// A trailed body runs a function on its trailers before its reader learns that
+// the body has ended.
+type trailed struct {
+	io.ReadCloser
+	ended func()
+}
+
+func (t *trailed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil {
+		t.ended()
+	}
+	return n, err
+}
+
+// hopOptions are the connection options that are passed on. Connection names
+// the headers that a proxy takes off (RFC 9110 §7.6.1): with any other option a
+// client could have the proxy drop what the guard has set.
+var hopOptions = map[string]bool{"close": true, "keep-alive": true, "upgrade": true, "te": true, "trailers": true}
+
+// StripConnection leaves only known options in Connection.
+func StripConnection(h http.Header) {
+	values, kept := h["Connection"], []string(nil)
+	for _, value := range values {
+		for option := range strings.SplitSeq(value, ",") {
+			if option = strings.Trim(option, " \t"); hopOptions[strings.ToLower(option)] {
+				kept = append(kept, option)
+			}
+		}
+	}
+	switch {
+	case len(values) == 0:
+	case len(kept) == 0:
+		delete(h, "Connection")
+	default:
+		h["Connection"] = []string{strings.Join(kept, ", ")}
+	}
+}
+
+// ownCookies begin the names of the cookies of our own pages.
+var ownCookies = []string{sessionCookie, flowCookie, signInCookie}
+
+// StripCookies takes the cookies of our own pages off a request: a backend that
+// got them could act as the person. It returns the Cookie header as it was, or
+// nil where none of them is in it.
+func StripCookies(h http.Header) (before []string) {
+	values := h["Cookie"]
+	if !slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, "device_") }) {
+		return nil
+	}
+	var kept []string
+	for _, value := range values {
+		for pair := range strings.SplitSeq(value, ";") {
+			if pair = strings.Trim(pair, " \t"); pair != "" && !isOwnCookie(pair) {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	delete(h, "Cookie")
+	if len(kept) > 0 {
+		h["Cookie"] = []string{strings.Join(kept, "; ")}
+	}
+	return values
+}
+
+func isOwnCookie(pair string) bool {
+	name, _, _ := strings.Cut(pair, "=")
+	name = strings.TrimPrefix(strings.Trim(name, " \t"), "__Host-")
+	return slices.ContainsFunc(ownCookies, func(own string) bool { return strings.HasPrefix(name, own) })
+}
