@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -82,19 +84,25 @@ func startWith(t *testing.T, lines string) *gateway {
 	return g
 }
 
-// freePorts asks the system for ports that nobody listens on.
-func freePorts(t *testing.T, n int) (ports []string) {
+// ports that were handed out, so that none is twice.
+var ports sync.Map
+
+// freePorts returns ports that nobody listens on. They are below those that the
+// system gives to outgoing connections, of which the tests make thousands.
+func freePorts(t *testing.T, n int) (list []string) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(list) < n {
+		port := strconv.Itoa(10_000 + rand.IntN(20_000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
+		l.Close()
+		if _, taken := ports.LoadOrStore(port, true); !taken {
+			list = append(list, port)
+		}
 	}
-	return ports
+	return list
 }
 
 // configure writes the root Caddyfile with a change.

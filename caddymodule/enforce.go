@@ -18,6 +18,9 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	who := visitorOf(r)
+	if len(g.matcher.sets) > 0 { // it judges the method and path that the request seems to have
+		httpapi.StripOverrides(r)
+	}
 	if err := who.enter(r, g.reserved); err != nil {
 		decided(decisionMalformed)
 		return refused(r, http.StatusBadRequest, err)
@@ -46,9 +49,6 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 		return nil, nil, g.describe(w, r, base)
 	}
 	guarded, err := g.matcher.judge(r)
-	if len(g.matcher.sets) > 0 { // it judged the method and path that the request seems to have
-		httpapi.StripOverrides(r)
-	}
 	switch {
 	case deviceauth.Refused(err) != nil:
 		decided(decisionMalformed)

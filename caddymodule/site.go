@@ -18,8 +18,9 @@ import (
 // `device_auth` does for the requests that reach it. It refuses request targets
 // that are no path, takes identity headers and the cookies of our own pages off
 // every request, also off those that no guard matches, and describes the site
-// (RFC 9728). The Caddyfile needs it nowhere: there each guard sees all of its
-// site, and has its matcher within.
+// (RFC 9728). Since the routes see one spelling of a path, it refuses any that
+// some server may read as another path. The Caddyfile needs it nowhere: there
+// each guard sees all of its site, and has its matcher within.
 type Site struct {
 	// Identity headers that guards of the site add or rename.
 	Headers []string `json:"headers,omitempty"`
@@ -53,7 +54,12 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if err := visitorOf(r).enter(r, s.reserved); err != nil {
+	httpapi.StripOverrides(r)
+	err := visitorOf(r).enter(r, s.reserved)
+	if err == nil {
+		err = httpapi.CheckSpelling(r.URL)
+	}
+	if err != nil {
 		decided(decisionMalformed)
 		return refused(r, http.StatusBadRequest, err)
 	}

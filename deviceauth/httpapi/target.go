@@ -72,6 +72,15 @@ func Readings(u *url.URL) ([]string, error) {
 	return all, nil
 }
 
+// CheckSpelling refuses a path that some server may read as another.
+func CheckSpelling(u *url.URL) error {
+	readings, err := Readings(u)
+	if err == nil && len(readings) > 1 {
+		return ErrSpelling
+	}
+	return err
+}
+
 // readers are the ways in which servers read a path that they have got.
 var readers = []func(string) string{
 	decoded, slashed, withoutParameters, withoutQuery, withoutHost, merged, script, behindScript,
