@@ -37,6 +37,7 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		g.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
 	line := *h.Dispenser // reading the block moves on
+	line.Next()
 	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}

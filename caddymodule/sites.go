@@ -104,10 +104,10 @@ func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, c
 		if hosts := hostsOf(route); hosts != "" {
 			at.host = hosts
 		}
-		at.followed = in.followed && !route.Terminal || answer(routes[i+1:]) && !route.Terminal
+		at.followed = !route.Terminal && (in.followed || mayAnswer(behind(route, routes[i+1:])))
 		for j, h := range route.Handlers {
 			here := at
-			here.followed = at.followed || answer(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
+			here.followed = at.followed || mayAnswer(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
 			each(here, h)
 			if sub, ok := h.(*caddyhttp.Subroute); ok {
 				walk(sub.Routes, here, each)
@@ -164,11 +164,22 @@ var passing = map[caddy.ModuleID]bool{
 	"http.handlers.tracing": true, "http.handlers.authentication": true,
 }
 
-// answer reports whether some handler of the routes may answer.
-func answer(routes caddyhttp.RouteList) bool {
+// behind are the routes that a request may go on to: of a group, such as that of
+// the handle blocks of a site, it takes one.
+func behind(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.RouteList) {
+	for _, other := range routes {
+		if route.Group == "" || other.Group != route.Group {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+// mayAnswer reports whether some handler of the routes may answer.
+func mayAnswer(routes caddyhttp.RouteList) bool {
 	for _, route := range routes {
 		for _, h := range route.Handlers {
-			if sub, ok := h.(*caddyhttp.Subroute); ok && answer(sub.Routes) {
+			if sub, ok := h.(*caddyhttp.Subroute); ok && mayAnswer(sub.Routes) {
 				return true
 			} else if module, known := h.(caddy.Module); !ok && (!known || !passing[module.CaddyModule().ID]) {
 				return true

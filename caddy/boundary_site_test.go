@@ -1,0 +1,240 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What surrounds a guard in its site: error routes, caches, blocks, and what
+// stands before and behind it.
+
+// startSites runs the root Caddyfile's gateway with further sites, in which
+// BACKEND is the address of a backend that answers with a handler.
+func startSites(t *testing.T, handler http.HandlerFunc, sites map[string]string) (*gateway, map[string]*wire) {
+	t.Helper()
+	backend := httptest.NewServer(handler)
+	t.Cleanup(backend.Close)
+	g := newGateway(t)
+	wires := map[string]*wire{}
+	var text strings.Builder
+	for name, site := range sites {
+		at := "127.0.0.1:" + freePorts(t, 1)[0]
+		wires[name] = &wire{t: t, at: at}
+		fmt.Fprintf(&text, "http://%s {\n%s\n}\n", strings.Replace(at, "127.0.0.1", "localhost", 1), strings.NewReplacer("BACKEND", address(backend), "DIR", g.dir).Replace(site))
+	}
+	g.configure(func(s string) string { return s + text.String() })
+	g.start()
+	return g, wires
+}
+
+// get asks for a path of a site.
+func (w *wire) get(path, token string) (status int, body string) {
+	authorization := ""
+	if token != "" {
+		authorization = "Authorization: Bearer " + token + "\r\n"
+	}
+	return w.send("GET " + path + " HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\n" + authorization + "\r\n")
+}
+
+// protocol 30: what was refused is not served by what answers errors.
+func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
+	g := newGateway(t)
+	files := filepath.Join(g.dir, "www")
+	for name, text := range map[string]string{"v2/secret": "the secret", "401.html": "please sign in", "index.html": "the secret index"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(files, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(files, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asked []string
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.RequestURI)
+		io.WriteString(w, "error page")
+	}
+	g, wires := startSites(t, handler, map[string]string{
+		"files":   "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\nfile_server\n}",
+		"codes":   "root " + files + "\ndevice_auth\nfile_server\nhandle_errors 401 403 {\nfile_server\n}",
+		"page":    "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\nrewrite * /{err.status_code}.html\nfile_server\n}",
+		"proxy":   "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
+		"words":   "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nrespond \"no {http.request.orig_uri}\"\n}",
+		"unknown": "device_auth products:write\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
+	})
+	for _, name := range []string{"files", "codes"} {
+		for _, path := range []string{"/v2/secret", "/", "/v2/secret?x=/v2/secret", "/./v2/secret", "a:http://localhost/v2/secret"} {
+			if status, body := wires[name].get(path, ""); status != 401 && status != 400 || strings.Contains(body, "secret") {
+				t.Errorf("%s: %s: %d %q", name, path, status, body)
+			}
+		}
+		if status, body := wires[name].get("/v2/secret", g.token()); status != 200 || body != "the secret" {
+			t.Errorf("%s: with a token: %d %q", name, status, body)
+		}
+	}
+	if status, body := wires["page"].get("/v2/secret", ""); status != 401 || body != "please sign in" {
+		t.Errorf("its own page: %d %q", status, body)
+	}
+	wires["proxy"].get("/v2/secret?a=b", "")
+	wires["unknown"].get("/v2/secret?a=b", g.token())
+	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403" {
+		t.Errorf("the backend was asked for %q", asked)
+	}
+	if _, body := wires["words"].get("/v2/secret?a=b", ""); body != "no /v2/secret?a=b" {
+		t.Errorf("the page says %q", body)
+	}
+}
+
+// protocol 31
+func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
+	said := http.Header{}
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		for name, values := range said {
+			w.Header()[name] = values
+		}
+		fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User"))
+	}
+	g, wires := startSites(t, handler, map[string]string{
+		"site": "device_auth /in/*\ndevice_auth /maybe/* {\noptional\n}\ndevice_auth /keep/* {\ncache keep\n}\nreverse_proxy BACKEND",
+	})
+	token, url := g.token(), "http://"+strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
+	for _, test := range []struct {
+		path  string
+		said  http.Header
+		token string
+		want  http.Header
+	}{
+		{"/in/x", nil, token, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
+		{"/in/x", http.Header{"Cache-Control": {"public, max-age=60", "s-maxage=600"}, "Vary": {"Accept"}}, token, http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Accept", "Authorization"}}},
+		{"/in/x", http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}, token, http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}},
+		{"/in/x", http.Header{"Cache-Control": {`Private="set-cookie, x", S-MAXAGE=5`}, "X-Accel-Expires": {"60"}, "Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}}, token, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
+		{"/in/x", http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}, token, http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}},
+		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "", http.Header{"Cache-Control": {"public, max-age=60"}, "Vary": {"Authorization"}}},
+		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Authorization"}}},
+		{"/keep/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"public, max-age=60"}}},
+		{"/open/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "", http.Header{"Cache-Control": {"public, max-age=60"}}},
+	} {
+		said = test.said
+		r, err := http.NewRequest("GET", url+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.token != "" {
+			r.Header.Set("Authorization", "Bearer "+test.token)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		for _, name := range []string{"Cache-Control", "Vary", "X-Accel-Expires", "Surrogate-Control", "Cdn-Cache-Control"} {
+			if got, want := strings.Join(response.Header[name], ", "), strings.Join(test.want[name], ", "); got != want {
+				t.Errorf("%s after %v: %s: %q, want %q", test.path, test.said, name, got, want)
+			}
+		}
+	}
+}
+
+// A real cache before the gateway gives nobody what was another's.
+func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Skip("nginx is not installed")
+	}
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60, s-maxage=60")
+		w.Header().Set("X-Accel-Expires", "60")
+		fmt.Fprintf(w, "for [%s]", r.Header.Get("Remote-User"))
+	}
+	g, wires := startSites(t, handler, map[string]string{"site": "device_auth /v2/* {\noptional\n}\nreverse_proxy BACKEND"})
+	dir, port := t.TempDir(), freePorts(t, 1)[0]
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	host := strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
+	config := strings.NewReplacer("DIR", dir, "PORT", port, "SITE", wires["site"].at, "HOST", host).Replace(`daemon off; user root; pid DIR/nginx.pid; error_log stderr crit; events {}
+		http { access_log off; client_body_temp_path DIR/a; proxy_temp_path DIR/b; fastcgi_temp_path DIR/c; uwsgi_temp_path DIR/d; scgi_temp_path DIR/e;
+		proxy_cache_path DIR/cache keys_zone=all:1m;
+		server { listen 127.0.0.1:PORT; location / { proxy_pass http://SITE; proxy_set_header Host HOST; proxy_cache all; proxy_cache_valid any 1m; } } }`)
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	front := &wire{t: t, at: startListening(t, "127.0.0.1:"+port, exec.Command(nginx, "-c", filepath.Join(dir, "nginx.conf"), "-p", dir, "-e", "stderr"))}
+	token := g.token()
+	for range 2 {
+		for _, ask := range []struct{ token, want string }{{token, "for [alice]"}, {"", "for []"}, {token, "for [alice]"}} {
+			if _, body := front.get("/v2/x", ask.token); body != ask.want {
+				t.Errorf("got %q, want %q", body, ask.want)
+			}
+		}
+	}
+}
+
+// protocol 34
+func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User")) }
+	g, wires := startSites(t, handler, map[string]string{
+		"handle_path": "handle_path /api/* {\ndevice_auth\nreverse_proxy BACKEND\n}",
+		"handle":      "handle /api/* {\ndevice_auth\nreverse_proxy BACKEND\n}\nhandle {\nrespond elsewhere\n}",
+		"route":       "route {\ndevice_auth\nreverse_proxy BACKEND\n}",
+		"top":         "device_auth\nreverse_proxy BACKEND",
+	})
+	token := g.token()
+	for name, w := range wires {
+		site := "http://" + strings.Replace(w.at, "127.0.0.1", "localhost", 1)
+		response, err := http.Get(site + "/api/products?a=b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		_, metadata, _ := strings.Cut(response.Header.Get("WWW-Authenticate"), `resource_metadata="`)
+		metadata, _, _ = strings.Cut(metadata, `"`)
+		if response, err = http.Get(metadata); err != nil {
+			t.Fatal(name, metadata, err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), `"`+g.url+`"`) || !strings.Contains(string(text), `"resource":"`+site) {
+			t.Errorf("%s: %s: %d %s", name, metadata, response.StatusCode, text)
+		}
+		if status, body := w.get("/api/x", token); status != 200 || body != "for alice" {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+}
+
+func TestGuardThatGuardsNothingIsWarnedAbout(t *testing.T) {
+	for site, want := range map[string]string{
+		"route {\nreverse_proxy localhost:1\ndevice_auth\n}":                "is never reached",
+		"route {\nrespond hello\ndevice_auth\nreverse_proxy localhost:1\n}": "is never reached",
+		"device_auth": "guards nothing",
+		"handle /api/* {\ndevice_auth\n}\nhandle {\nreverse_proxy localhost:1\n}":                "guards nothing",
+		"device_auth\nreverse_proxy localhost:1":                                                 "",
+		"device_auth\nhandle /a/* {\nfile_server\n}\nhandle {\nrespond x\n}":                     "",
+		"route {\nrespond /health ok\ndevice_auth\nreverse_proxy localhost:1\n}":                 "",
+		"handle /api/* {\ndevice_auth\nreverse_proxy localhost:1\n}\nhandle {\nrespond other\n}": "",
+	} {
+		g, _ := startSites(t, nil, map[string]string{"site": site})
+		log := g.log.String()
+		if want == "" && (strings.Contains(log, "is never reached") || strings.Contains(log, "guards nothing")) || !strings.Contains(log, want) {
+			t.Errorf("%s: want %q in\n%s", site, want, log)
+		}
+	}
+}
+
+func TestGuardInABlockIsWarnedAboutByTheAdapter(t *testing.T) {
+	for site, want := range map[string]bool{"handle /x/* {\ndevice_auth\n}": true, "route {\ndevice_auth\n}": true, "device_auth\nhandle /x/* {\nrespond x\n}": false} {
+		g := newGateway(t)
+		g.configure(func(s string) string { return s + "http://localhost:1 {\n" + site + "\n}\n" })
+		out, err := g.run("adapt", "--config", g.config)
+		if err != nil || strings.Contains(out, "device_auth in a block") != want {
+			t.Errorf("%s: %v\n%s", site, err, out)
+		}
+	}
+}
