@@ -87,7 +87,8 @@ func goReadings(r *http.Request) []string {
 		noParams := regexp.MustCompile(`;[^/]*`).ReplaceAllString(p, "")
 		cut := regexp.MustCompile(`[?#\x00].*`).ReplaceAllString(p, "")
 		behind := regexp.MustCompile(`(?i)^.*?\.php(/.*)$`).ReplaceAllString(p, "$1")
-		list = append(list, noParams, filepath.Clean(noParams), filepath.Clean(p), cut, behind)
+		windows := regexp.MustCompile(`(?:[. ]+|::\$[^/]*)(/|$)`).ReplaceAllString(p, "$1")
+		list = append(list, windows, noParams, filepath.Clean(noParams), filepath.Clean(p), cut, behind)
 	}
 	return list
 }

@@ -43,17 +43,14 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 	t.Setenv("OIDC_CLIENT_SECRET", idptest.ClientSecret)
 	t.Setenv("EDGE_SECRET", "only-for-this-test")
 	t.Setenv("LEGACY_BASIC", base64.StdEncoding.EncodeToString([]byte("gateway:secret")))
-	text, err := os.ReadFile("../examples/caddyfiles/" + name + ".caddyfile")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := exampleText(t, name)
 	g := newGateway(t)
 	local := []string{"https://login.example.com", idp.URL, "legacy:8080", address(backend)}
 	for i, host := range hosts {
 		at := []string{g.url, g.upstream, g.legacy}[i]
 		local = append(local, "http://"+host, at, "https://"+host, at, "\n"+host+" {", "\n"+at+" {")
 	}
-	caddyfile := change(strings.NewReplacer(local...).Replace(string(text)))
+	caddyfile := change(strings.NewReplacer(local...).Replace(text))
 	global := "admin " + g.admin + "\n\tdefault_bind 127.0.0.1\n"
 	if inside := strings.Replace(caddyfile, "\n{\n", "\n{\n\t"+global, 1); inside != caddyfile {
 		caddyfile = inside
@@ -65,6 +62,28 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 	}
 	g.start()
 	return &example{g, client, backend}
+}
+
+// exampleText is one of examples/caddyfiles, or the ten lines of README.md.
+func exampleText(t *testing.T, name string) string {
+	t.Helper()
+	file := "../examples/caddyfiles/" + name + ".caddyfile"
+	if name == "README" {
+		file = "../README.md"
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name == "README" {
+		_, block, _ := strings.Cut(string(text), "```caddyfile\n")
+		block, _, found := strings.Cut(block, "```")
+		if !found {
+			t.Fatal("README.md has no Caddyfile")
+		}
+		return "# The README's ten lines.\n" + block
+	}
+	return string(text)
 }
 
 func same(s string) string { return s }

@@ -50,6 +50,7 @@ func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 		"/v2;x/a": true, "/v2;/a": true, "/;/v2/a": true, "/V2;x/a": true, `/v2\a`: true, `/\v2\a`: true, "//v2;x//a": true, "/v2%3B/a": true,
 		"//host/v2/a": true, "///host/v2/a": true, "/%2Fhost/v2/a": true, `/\host/v2/a`: true, "//host:80/v2": true,
 		"/index.php/v2/a": true, "/x/run.CGI/v2/a": true, "/v2%3Fx": true, "/v2%23x": true, "/v2%00x": true,
+		"/v2./a": true, "/v2%20/a": true, "/v2.%20.": true, "/v2::$INDEX_ALLOCATION/a": true, "/x./v3": false,
 		"/v3/a": false, "/v3;x/a": false, "/v3/a;b=/v2/c": false, "/a/b.c": false, "/a/...": false, "/100%25/a": false, "/x.css/v2": false, "/v2x": false,
 	} {
 		if got, err := judged(t, m, path); err != nil || got != want {

@@ -83,7 +83,7 @@ func CheckSpelling(u *url.URL) error {
 
 // readers are the ways in which servers read a path that they have got.
 var readers = []func(string) string{
-	decoded, slashed, withoutParameters, withoutQuery, withoutHost, merged, script, behindScript,
+	decoded, slashed, withoutParameters, withoutQuery, withoutHost, trimmed, merged, script, behindScript,
 }
 
 // isPlain reports whether a path means the same to all servers, but for its
@@ -92,12 +92,15 @@ func isPlain(p string) bool {
 	dots, before := false, byte(0)
 	for i := range len(p) {
 		switch c := p[i]; {
-		case c == '/' && before == '/', c == ';', c == '\\', c == '%', c == '?', c == '#', c < ' ', c == 0x7f:
+		case c == '/' && (before == '/' || before == '.' || before == ' '), c == ';', c == '\\', c == '%', c == '?', c == '#', c == ':' && before == ':', c < ' ', c == 0x7f:
 			return false
 		case c == '.':
 			dots = true
 		}
 		before = p[i]
+	}
+	if before == '.' || before == ' ' {
+		return false
 	}
 	return !dots || !hasDotSegment(p) && !scriptName.MatchString(p)
 }
@@ -174,6 +177,17 @@ func withoutHost(p string) string {
 	}
 	_, path, _ := strings.Cut(strings.TrimLeft(p, "/"), "/")
 	return "/" + path
+}
+
+var endOfName = regexp.MustCompile(`(?:[. ]+|::\$[^/]*)(/|$)`)
+
+// trimmed takes dots and spaces off the end of segments, and the name of a
+// stream, as file systems of Windows do.
+func trimmed(p string) string {
+	if !strings.ContainsAny(p, ". :") {
+		return p
+	}
+	return endOfName.ReplaceAllString(p, "$1")
 }
 
 var slashes = regexp.MustCompile(`//+`)

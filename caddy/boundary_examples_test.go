@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+)
+
+var proxied = regexp.MustCompile(`(reverse_proxy (?:@\S+ |/\S+ )?)(?:127\.0\.0\.1|localhost):\d+`)
+
+// protocol 31, 33: what we hand out as examples is attacked as everything else.
+func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
+	backend := startGoBackend(t)
+	before := func(s string) string { return proxied.ReplaceAllString(s, "${1}"+backend) }
+	ownSite := regexp.MustCompile(`issuer http\S+`)
+	examples := map[string]func(t *testing.T) *gateway{
+		"root": func(t *testing.T) *gateway {
+			g := newGateway(t)
+			g.configure(func(s string) string { return strings.ReplaceAll(before(s), "/api/*", "/v2/*") })
+			g.start()
+			return g
+		},
+		"edge": func(t *testing.T) *gateway {
+			server := startWith(t, edgeClient)
+			return startExample(t, "edge", "", func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
+		},
+		"load-balancer": func(t *testing.T) *gateway {
+			t.Setenv("REDIS_URL", redistest.Start(t).URL())
+			return startExample(t, "load-balancer", "", before).gateway
+		},
+	}
+	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket", "grafana", "mcp"} {
+		examples[name] = func(t *testing.T) *gateway { return startExample(t, name, "", before).gateway }
+	}
+	for name, start := range examples {
+		t.Run(name, func(t *testing.T) {
+			g := start(t)
+			host := strings.TrimPrefix(g.url, "http://")
+			w, said := &wire{t: t, at: strings.Replace(host, "localhost", "127.0.0.1", 1)}, 0
+			n := 1000
+			if testing.Short() {
+				n = 200
+			}
+			all := append(spellings(n), targets(host)...)
+			for _, target := range append(all, "/status", "/elsewhere") {
+				request := "GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + lies + "\r\n"
+				status, body := w.send(request)
+				var s seen
+				if json.Unmarshal([]byte(body), &s) != nil || s.Target == "" {
+					continue
+				}
+				said++
+				if told := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret || strings.Contains(told, "root") || strings.Contains(told, "admins") || strings.Contains(told, "device_") {
+					t.Errorf("%.200q: %d: %s", request, status, body)
+				}
+			}
+			open := map[string]bool{"README": true, "per-path-scopes": true}[name]
+			if (said > 0) != open {
+				t.Errorf("%d requests reached the backend", said)
+			}
+			if name == "root" || name == "README" {
+				if status, _ := w.send("GET /v2/secret HTTP/1.1\r\nHost: " + host + "\r\n\r\n"); status != http.StatusUnauthorized {
+					t.Errorf("plainly: %d", status)
+				}
+			}
+		})
+	}
+}
