@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"encoding/hex"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -18,7 +16,7 @@ var (
 	// ErrTarget refuses a request target that is no path.
 	ErrTarget = badRequest("the request target must be a path, such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
 	// ErrPath refuses a path on whose meaning servers disagree.
-	ErrPath = badRequest("the path has a dot segment, or too many encodings in one another; send it resolved (RFC 3986 section 5.2.4)")
+	ErrPath = badRequest("the path has a dot segment, or too many ways to be read; send it resolved (RFC 3986 section 5.2.4)")
 	// ErrSpelling refuses a path that is spelled in an unusual way, where a
 	// guard's matcher sees only one spelling.
 	ErrSpelling = badRequest("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons or encoded slashes")
@@ -42,8 +40,12 @@ func CheckTarget(r *http.Request) error {
 	return nil
 }
 
-// maxReadings bounds the readings of one path; a path that has more is refused.
-const maxReadings = 64
+// The bounds of what is read in several ways. A path that is beyond them is
+// refused: reading it would cost more than serving it.
+const (
+	maxReadings = 64   // of one path
+	maxUnusual  = 2048 // bytes of a path that is not plain
+)
 
 // Readings returns what a path may mean to some server, beginning with what it
 // means to Go. Servers disagree on doubled slashes, on a host after two of them,
@@ -54,6 +56,9 @@ const maxReadings = 64
 func Readings(u *url.URL) ([]string, error) {
 	if u.RawPath == "" && isPlain(u.Path) {
 		return []string{u.Path}, nil
+	}
+	if len(u.Path) > maxUnusual {
+		return nil, ErrPath
 	}
 	all := []string{u.Path}
 	if u.RawPath != "" {
@@ -102,7 +107,7 @@ func isPlain(p string) bool {
 	if before == '.' || before == ' ' {
 		return false
 	}
-	return !dots || !hasDotSegment(p) && !scriptName.MatchString(p)
+	return !dots || !hasDotSegment(p) && scriptEnd(p) < 0
 }
 
 // IsUnusual reports whether a path is spelled in a way that honest clients have
@@ -126,24 +131,43 @@ func hasDotSegment(p string) bool {
 	return false
 }
 
-var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-
 // decoded decodes what is percent-encoded, and leaves a stray % as it is.
-func decoded(p string) string {
-	if !strings.Contains(p, "%") {
-		return p
-	}
-	return escape.ReplaceAllStringFunc(p, func(code string) string {
-		c, _ := hex.DecodeString(code[1:]) // two hexadecimal digits: cannot fail
-		return string(c)
-	})
-}
-
-var notSlash = regexp.MustCompile(`%(?:[013-46-9A-Fa-f][0-9A-Fa-f]|2[0-9A-Ea-e]|5[0-9ABD-Fabd-f])`)
+func decoded(p string) string { return decodedBut(p, "") }
 
 // encodedSlashes decodes everything but slashes and backslashes: to some
 // servers an encoded one is no border between segments.
-func encodedSlashes(raw string) string { return notSlash.ReplaceAllStringFunc(raw, decoded) }
+func encodedSlashes(raw string) string { return decodedBut(raw, `/\`) }
+
+// decodedBut decodes all characters but some.
+func decodedBut(p, some string) string {
+	if !strings.Contains(p, "%") {
+		return p
+	}
+	plain := make([]byte, 0, len(p))
+	for i := 0; i < len(p); i++ {
+		if p[i] == '%' && i+2 < len(p) {
+			high, low := hexDigit(p[i+1]), hexDigit(p[i+2])
+			if c := byte(high<<4 | low); high >= 0 && low >= 0 && strings.IndexByte(some, c) < 0 {
+				plain = append(plain, c)
+				i += 2
+				continue
+			}
+		}
+		plain = append(plain, p[i])
+	}
+	return string(plain)
+}
+
+// hexDigit returns what a hexadecimal digit stands for, or -1.
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
 
 // slashed reads backslashes as slashes.
 func slashed(p string) string { return strings.ReplaceAll(p, `\`, "/") }
@@ -179,40 +203,69 @@ func withoutHost(p string) string {
 	return "/" + path
 }
 
-var endOfName = regexp.MustCompile(`(?:[. ]+|::\$[^/]*)(/|$)`)
-
 // trimmed takes dots and spaces off the end of segments, and the name of a
-// stream, as file systems of Windows do.
+// stream (::$DATA), as file systems of Windows do.
 func trimmed(p string) string {
 	if !strings.ContainsAny(p, ". :") {
 		return p
 	}
-	return endOfName.ReplaceAllString(p, "$1")
-}
-
-var slashes = regexp.MustCompile(`//+`)
-
-func merged(p string) string {
-	if !strings.Contains(p, "//") {
-		return p
+	segments := strings.Split(p, "/")
+	for i, s := range segments {
+		s, _, _ = strings.Cut(s, "::$")
+		segments[i] = strings.TrimRight(s, ". ")
 	}
-	return slashes.ReplaceAllString(p, "/")
+	return strings.Join(segments, "/")
 }
 
-// scriptName ends where the name of a script does. Servers that run scripts hand
-// them the rest of the path (RFC 3875 §4.1.5).
-var scriptName = regexp.MustCompile(`(?i)\.(?:php\d?|phtml|phar|cgi|fcgi|pl|py|rb|lua|asp|aspx|ashx|asmx|jsp|jspx|do|action|cfm|dll|exe)(?:/|$)`)
+// merged takes several slashes in a row for one.
+func merged(p string) string {
+	for strings.Contains(p, "//") {
+		p = strings.ReplaceAll(p, "//", "/")
+	}
+	return p
+}
+
+// scripts are the ends of names that servers run, and hand the rest of the path
+// (RFC 3875 §4.1.5).
+var scripts = []string{
+	"php", "php3", "php4", "php5", "php7", "php8", "phtml", "phar", "cgi", "fcgi", "pl", "py", "rb", "lua",
+	"asp", "aspx", "ashx", "asmx", "jsp", "jspx", "do", "action", "cfm", "dll", "exe",
+}
+
+// scriptEnd returns where the name of the first script in a path ends, or -1.
+func scriptEnd(p string) int {
+	for i := strings.IndexByte(p, '.'); i >= 0; {
+		end := strings.IndexAny(p[i+1:], "./")
+		name := p[i+1:]
+		if end >= 0 {
+			name = p[i+1 : i+1+end]
+		}
+		last := i + 1 + len(name)
+		if isScript := slices.ContainsFunc(scripts, func(s string) bool { return strings.EqualFold(s, name) }); isScript && (end < 0 || p[last] == '/') {
+			return last
+		}
+		if end < 0 {
+			return -1
+		}
+		next := strings.IndexByte(p[last:], '.')
+		if next < 0 {
+			return -1
+		}
+		i = last + next
+	}
+	return -1
+}
 
 func script(p string) string {
-	if at := scriptName.FindStringIndex(p); at != nil {
-		return strings.TrimSuffix(p[:at[1]], "/")
+	if end := scriptEnd(p); end >= 0 {
+		return p[:end]
 	}
 	return p
 }
 
 func behindScript(p string) string {
-	if at := scriptName.FindStringIndex(p); at != nil && p[at[1]-1] == '/' {
-		return p[at[1]-1:]
+	if end := scriptEnd(p); end >= 0 && end < len(p) {
+		return p[end:]
 	}
 	return p
 }
