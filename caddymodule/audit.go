@@ -26,7 +26,7 @@ func (a *App) audit(e deviceauth.Event) {
 }
 
 // factNames are the members of an event, in the order of the log.
-var factNames = []string{"grant", "client_id", "device_ip", "ip", "scope", "reason", "by", "subject", "user"}
+var factNames = []string{"grant", "client_id", "device_ip", "ip", "scope", "upstream", "reason", "by", "subject", "user"}
 
 // facts are what is said of an event. What is not known is left out.
 func facts(e deviceauth.Event) map[string]any {
@@ -41,9 +41,10 @@ func facts(e deviceauth.Event) map[string]any {
 		put("scope", string(e.Grant.Scope))
 	}
 	if e.From.IsValid() {
-		put(map[bool]string{true: "device_ip", false: "ip"}[e.Grant != nil || e.Person == nil], e.From.String())
+		put(map[bool]string{true: "device_ip", false: "ip"}[e.Grant != nil || e.Name == deviceauth.EventTurnedAway], e.From.String())
 	}
 	put("client_id", e.ClientID)
+	put("upstream", e.Upstream)
 	put("reason", e.Reason)
 	put("by", e.By)
 	if e.Person != nil {

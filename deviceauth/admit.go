@@ -46,7 +46,8 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 }
 
 // living returns an access token of ours, whatever its audience, and its
-// grant, if both are good.
+// grant, if both are good. One of a person who is not [Person.Clean], and signed
+// in before that was looked at, is not.
 func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, error) {
 	known, err := e.verified(token)
 	if err != nil {
@@ -56,7 +57,7 @@ func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, err
 	}
-	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil {
+	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil || !known.identity(g).clean {
 		return nil, nil, ErrBadToken
 	}
 	return known, g, nil
