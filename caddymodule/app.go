@@ -131,6 +131,9 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if advice := a.Brand.Advice(); advice != "" {
 		a.log.Warn(advice)
 	}
+	for _, advice := range a.engine.Advice() {
+		a.log.Warn(advice)
+	}
 	a.store = module.(Store)
 	events, err := ctx.App("events")
 	if err != nil {

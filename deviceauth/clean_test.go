@@ -70,7 +70,9 @@ var unclean = map[string]deviceauth.Person{
 func (w *world) become(token deviceauth.Secret, p deviceauth.Person) {
 	w.Helper()
 	id := w.introspects(true, token).Claims.Grant
-	p.Upstream = "work"
+	if p.Upstream == "" {
+		p.Upstream = "work"
+	}
 	w.wants("", w.store.Update(w.Context(), id, func(g *deviceauth.Grant) error {
 		g.Person = &p
 		g.Revision++

@@ -9,7 +9,7 @@ import (
 // An Identity is who stands behind a request. All requests of a token may share
 // one, so nobody changes it.
 type Identity struct {
-	Person   *Person
+	Person   *Person // its Upstream is set where there are several
 	ClientID string
 	Scope    Scope
 	Grant    ID
@@ -22,7 +22,7 @@ type Identity struct {
 // usual are the claims that backends are told of unless an operator says
 // otherwise, in the order in which they are asked for. They are spelled once
 // and not on every request.
-var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope"}
+var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
 
 // NewIdentity returns who comes with a token of these claims.
 func NewIdentity(p *Person, c *AccessClaims) *Identity {
@@ -38,7 +38,8 @@ func NewIdentity(p *Person, c *AccessClaims) *Identity {
 }
 
 // Claim spells a claim as one line of text, or "" where it is unknown: user,
-// sub, client_id, scope, or one of the upstream's. Lists are joined by commas,
+// sub, client_id, scope, upstream, which is the id where there are several, or
+// one of the upstream's. Lists are joined by commas,
 // as Remote-Groups is read everywhere. An e-mail address of which the upstream
 // says that it is not verified is nobody's: backends take it for proof. Names
 // are sanitised; any other value is told as it is or, where it is not [Clean],
@@ -56,6 +57,8 @@ func (id *Identity) spell(name string) string {
 	switch name {
 	case "user", "sub":
 		return id.who(name)
+	case "upstream":
+		return id.Person.Upstream
 	case "client_id":
 		return id.ClientID
 	case "scope":

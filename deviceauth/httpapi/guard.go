@@ -26,13 +26,14 @@ type Guard struct {
 // An IdentityHeader tells a backend one claim.
 type IdentityHeader struct {
 	Name  string `json:"name"`
-	Claim string `json:"claim"` // sub, user, client_id, scope, or one of the upstream's
+	Claim string `json:"claim"` // sub, user, client_id, scope, upstream, or one of the upstream's
 }
 
 // defaultHeaders are those that Authelia and others made common.
 var defaultHeaders = []IdentityHeader{
 	{"Remote-User", "user"}, {"Remote-Email", "email"}, {"Remote-Name", "name"},
 	{"Remote-Groups", "groups"}, {"Remote-Client", "client_id"}, {"Remote-Scopes", "scope"},
+	{"Remote-Upstream", "upstream"}, // where there are several
 }
 
 // A Challenge is a guard's no: a status, and a WWW-Authenticate header.
