@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -137,7 +138,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	}
 	used := h.drop(r, name, 0)
 	if refusal := deviceauth.Refused(err); refusal != nil {
-		h.cfg.Log.WarnContext(r.Context(), "sign-in refused", "upstream", u.ID(), "error", err)
+		h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", u.ID(), refusal.Code}, err)
 		h.cfg.Engine.SignInRefused(u.ID(), h.cfg.ClientIP(r), refusal)
 		page, err := h.refused(r, refusal)
 		if err != nil {
