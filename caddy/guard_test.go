@@ -215,6 +215,11 @@ func TestGuardThatNobodyCanPassIsWarnedAbout(t *testing.T) {
 	}
 }
 
+func TestGuardThatTakesEveryAudienceIsWarnedAbout(t *testing.T) {
+	g := startWith(t, "audience http://a.example http://b.example")
+	g.log.wait(t, "a guard without audience accepts tokens for all audiences of the server")
+}
+
 func TestSecretsAreInNoConfigAndNoLog(t *testing.T) {
 	g := newGateway(t)
 	g.configure(func(s string) string {

@@ -38,7 +38,7 @@ func (p *Person) repaired() bool {
 	was := false
 	for _, claim := range p.Claims {
 		switch s, _ := claim.(string); {
-		case s == "":
+		case s == "" || p.User == "":
 		case s == p.User:
 			return false
 		case len(s) > len(p.User) && withoutControls(s) == p.User:

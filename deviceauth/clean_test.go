@@ -107,6 +107,15 @@ func TestPersonInTheStoreWhoIsNotCleanIsRefused(t *testing.T) {
 	}
 }
 
+func TestNobodyIsClean(t *testing.T) {
+	t.Parallel()
+	for _, p := range []deviceauth.Person{{}, {Claims: deviceauth.Claims{"name": "\x07"}}} { // who comes with an old API key
+		if !p.Clean() {
+			t.Errorf("%+v is refused", p)
+		}
+	}
+}
+
 func everybodyAtWork(c *deviceauth.Config) { c.Allow = map[string][]deviceauth.Allow{"work": nil} }
 
 func TestPersonWhoseNameIsOfAnotherScriptIsLetIn(t *testing.T) {
