@@ -724,20 +724,23 @@ func TestTokenThatHasEndedEndsNoGrant(t *testing.T) {
 				w.Helper()
 				w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: as, Token: token.Reveal()}))
 			}
-			refresh := func(token deviceauth.Secret) (*deviceauth.Tokens, error) {
-				return w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: token.Reveal()})
+			refresh := func(token deviceauth.Secret) *deviceauth.Tokens {
+				w.Helper()
+				tokens, err := w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: token.Reveal()})
+				if err != nil {
+					w.Fatal(err)
+				}
+				return tokens
 			}
 			first := connect()
-			second, err := refresh(first.RefreshToken)
-			w.wants("", err)
+			second := refresh(first.RefreshToken)
 			revoke(client, first.RefreshToken) // within the grace it is a retry to refresh, and unknown here
 			revoke(tv, first.RefreshToken)     // unknown to everybody
 			w.wants("", w.admit(second.AccessToken))
 			time.Sleep(16 * time.Minute)
 			revoke(client, first.AccessToken)
 			revoke(client, first.RefreshToken)
-			third, err := refresh(second.RefreshToken)
-			w.wants("", err)
+			third := refresh(second.RefreshToken)
 			w.wants("", w.admit(third.AccessToken))
 			revoke(client, third.AccessToken)
 			w.wants("invalid_token", w.admit(third.AccessToken))

@@ -39,6 +39,15 @@ func (w *world) connect(p *deviceauth.Person) *deviceauth.Tokens {
 	return tokens
 }
 
+// isKept wants a user in the store, from where operators and audit events have it.
+func (w *world) isKept(token deviceauth.Secret, user string) {
+	w.Helper()
+	g, err := w.store.Get(w.Context(), w.introspects(true, token).Claims.Grant)
+	if err != nil || g.Person.User != user {
+		w.Errorf("the store has %+v, %v; want %q", g.Person, err, user)
+	}
+}
+
 // isTold wants what backends and guards elsewhere are told of who asks.
 func (w *world) isTold(token deviceauth.Secret, user, upstream string) {
 	w.Helper()
@@ -75,6 +84,7 @@ func TestUpstreamsAreNotEachOthersPeople(t *testing.T) {
 			in(t, func(w *world) {
 				tokens := w.connect(test.person)
 				w.isTold(tokens.AccessToken, test.user, test.upstream)
+				w.isKept(tokens.AccessToken, test.user)
 				tokens, err := w.refresh(tokens.RefreshToken, "")
 				w.wants("", err)
 				w.isTold(tokens.AccessToken, test.user, test.upstream)
@@ -92,10 +102,12 @@ func TestPersonIsToldApartFromTheDayThatThereAreSeveral(t *testing.T) {
 		w.isTold(tokens.AccessToken, "alice", "")
 		w.anew(upstreams(map[string]string{"work": "", "partner": ""}))
 		w.isTold(tokens.AccessToken, "work|alice", "work")
+		w.isKept(tokens.AccessToken, "alice")
 		theirs := w.connect(at("partner", "alice", "alice"))
 		w.isTold(theirs.AccessToken, "partner|alice", "partner")
 		tokens, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
+		w.isKept(tokens.AccessToken, "work|alice")
 		w.anew(upstreams(map[string]string{"work": ""}))
 		w.isTold(tokens.AccessToken, "alice", "")
 		w.isTold(theirs.AccessToken, "partner|alice", "partner") // taken out, and still not work's
