@@ -1,6 +1,7 @@
 package sampling
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,13 +9,29 @@ import (
 
 // told is what a sampler was to write.
 type told struct {
+	mu           sync.Mutex // numbers are told by a timer
 	passed, more map[int]int
 	lines        int // of numbers
 }
 
 func newTold() (*told, *Sampler[int]) {
-	t := &told{map[int]int{}, map[int]int{}, 0}
-	return t, New(func(kind, n int) { t.more[kind] += n; t.lines++ })
+	t := &told{passed: map[int]int{}, more: map[int]int{}}
+	return t, New(func(kind, n int) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.more[kind] += n
+		t.lines++
+	})
+}
+
+// is wants so many lines that passed, that were counted, and numbers told.
+func (t *told) is(test *testing.T, passed, more, lines int) {
+	test.Helper()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.passed[1] != passed || t.more[1] != more || t.lines != lines {
+		test.Errorf("%d passed, %d are counted in %d lines; want %d, %d, %d", t.passed[1], t.more[1], t.lines, passed, more, lines)
+	}
 }
 
 func (t *told) ask(s *Sampler[int], kind, n int) {
@@ -28,20 +45,16 @@ func (t *told) ask(s *Sampler[int], kind, n int) {
 func TestFewPassAndTheRestIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got, s := newTold()
+		defer s.Close()
 		got.ask(s, 1, 60_000)
 		got.ask(s, 2, 3)
-		if got.passed[1] != 10 || got.passed[2] != 3 || got.lines != 0 {
-			t.Fatalf("%+v", got)
+		if got.is(t, 10, 0, 0); got.passed[2] != 3 {
+			t.Errorf("of another kind %d", got.passed[2])
 		}
 		time.Sleep(time.Minute + time.Second)
-		synctest.Wait()
-		if got.more[1] != 59_990 || got.lines != 1 {
-			t.Errorf("%+v", got)
-		}
+		got.is(t, 10, 59_990, 1)
 		got.ask(s, 1, 11)
-		if got.passed[1] != 20 {
-			t.Errorf("after a minute: %+v", got)
-		}
+		got.is(t, 20, 59_990, 1)
 	})
 }
 
@@ -53,9 +66,7 @@ func TestFloodIsAFewLinesAMinute(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		s.Close()
-		if lines := got.passed[1] + got.lines; lines > 10+600+11 || got.passed[1]+got.more[1] != 60_000 {
-			t.Errorf("%d lines: %+v", lines, got)
-		}
+		got.is(t, 609, 60_000-609, 10)
 	})
 }
 
@@ -65,16 +76,11 @@ func TestNothingIsLostAtTheEnd(t *testing.T) {
 		got.ask(s, 1, 15)
 		s.Close()
 		s.Close()
-		if got.more[1] != 5 || got.lines != 1 {
-			t.Errorf("%+v", got)
-		}
-		if got.ask(s, 1, 15); got.passed[1] != 25 {
-			t.Errorf("after the end: %+v", got)
-		}
+		got.is(t, 10, 5, 1)
+		got.ask(s, 1, 15)
+		got.is(t, 25, 5, 1)
 		time.Sleep(time.Hour)
-		if got.lines != 1 {
-			t.Errorf("told again: %+v", got)
-		}
+		got.is(t, 25, 5, 1)
 	})
 }
 
