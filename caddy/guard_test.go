@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -136,6 +139,48 @@ func TestPathTricksDoNotPassTheGuard(t *testing.T) {
 	}
 }
 
+// What a client of ours cannot send, a socket can.
+//
+// protocol 30, 31
+func TestOneAuthorizationHeaderPassesAtMost(t *testing.T) {
+	g := startMirror(t)
+	bearer := "Authorization: Bearer " + g.token() + "\r\n"
+	const empty, preflight = "Authorization:\r\n", "Origin: http://page.example\r\nAccess-Control-Request-Method: GET\r\n"
+	tests := []struct {
+		name, line, headers string
+		status              int
+		body                string // less the guard's own
+	}{
+		{"a token", "GET /open/x", bearer, 200, "alice||||"},
+		{"an empty header", "GET /twice/x", empty, 401, ""},
+		{"an empty header, optional", "GET /open/x", empty, 200, "|||||"},
+		{"an empty header first", "GET /open/x", empty + bearer, 400, ""},
+		{"an empty header last", "GET /open/x", bearer + empty, 400, ""},
+		{"in another case", "GET /open/x", empty + strings.ToLower(bearer), 400, ""},
+		{"two empty headers", "GET /open/x", empty + empty, 400, ""},
+		{"of two kinds", "GET /open/x", "Authorization: Basic eDp5\r\n" + bearer, 400, ""},
+		{"a tab after the scheme", "GET /open/x", strings.Replace(bearer, "Bearer ", "Bearer\t", 1), 400, ""},
+		{"two in a preflight", "OPTIONS /crossing/x", preflight + empty + bearer, 400, ""},
+		{"a preflight", "OPTIONS /crossing/x", preflight, 200, "|||||"},
+	}
+	for _, test := range tests {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", test.line, strings.TrimPrefix(g.url, "http://"), test.headers)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != test.status || test.status == 200 && !strings.HasPrefix(string(body), test.body) {
+			t.Errorf("%s: %d %q %v, want %d %q", test.name, response.StatusCode, body, err, test.status, test.body)
+		}
+	}
+}
+
 // protocol 34
 func TestPageOfAnotherOriginCanPlayTheDevice(t *testing.T) {
 	g := startMirror(t)
@@ -168,6 +213,11 @@ func TestGuardThatNobodyCanPassIsWarnedAbout(t *testing.T) {
 	if !strings.Contains(g.log.String(), "products:write") {
 		t.Errorf("no warning in the log:\n%s", g.log)
 	}
+}
+
+func TestGuardThatTakesEveryAudienceIsWarnedAbout(t *testing.T) {
+	g := startWith(t, "audience http://a.example http://b.example")
+	g.log.wait(t, "a guard without audience accepts tokens for all audiences of the server")
 }
 
 func TestSecretsAreInNoConfigAndNoLog(t *testing.T) {

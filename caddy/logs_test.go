@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -69,5 +70,28 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 	}
 	if !strings.Contains(log, "user_code=REDACTED") || !strings.Contains(log, "code_redeemed") {
 		t.Errorf("the log lacks what it should say:\n%s", log)
+	}
+}
+
+// A stranger can be refused as often as they like, and does not fill the disk.
+// What was counted is told at the latest when the configuration ends.
+func TestRefusedRequestsAreAFewLines(t *testing.T) {
+	g := start(t)
+	const n = 500
+	for range n {
+		var answer tokens
+		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"nobody"}}, &answer); answer.Error != "invalid_client" {
+			t.Fatalf("got %+v", answer)
+		}
+	}
+	if out, err := g.run("reload", "--force", "--config", g.config, "--address", g.admin); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	g.log.wait(t, `"more":`)
+	if lines := strings.Count(g.log.String(), "device_refused"); lines > 40 { // ten, one for each second, and the rest
+		t.Errorf("%d lines", lines)
+	}
+	if told := g.metric(`caddy_device_login_events_total{event="device_refused"}`); told != fmt.Sprint(n) {
+		t.Errorf("the metric says %q", told)
 	}
 }

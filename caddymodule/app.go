@@ -16,6 +16,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
@@ -93,7 +94,8 @@ type App struct {
 
 	crier       crier
 	herald      *herald // set by Start
-	stopTending func()  // set by Start
+	sampler     *sampling.Sampler[eventKind]
+	stopTending func() // set by Start
 }
 
 // CaddyModule returns the module's registration.
@@ -129,6 +131,9 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("loading the store: %w", err)
 	}
 	if advice := a.Brand.Advice(); advice != "" {
+		a.log.Warn(advice)
+	}
+	for _, advice := range a.engine.Advice() {
 		a.log.Warn(advice)
 	}
 	a.store = module.(Store)
@@ -195,7 +200,7 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	a.herald = newHerald(a.crier, a.log)
+	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)
 	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)
@@ -250,6 +255,7 @@ func (a *App) Stop() error {
 		a.server.step(a.line)
 		a.server.engine.Close()
 		a.stopTending()
+		a.sampler.Close()
 		a.herald.end()
 	}
 	return nil

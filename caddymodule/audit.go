@@ -8,25 +8,70 @@ import (
 
 // audit writes one line for each event of a grant's life, with the event's
 // stable name as the message, counts it, and emits it in Caddy's events app.
-// There is no code and no token in it.
+// There is no code and no token in it. Of what strangers can cause without end
+// only a few are written and emitted; all are counted.
 func (a *App) audit(e deviceauth.Event) {
-	data := facts(e)
-	var fields []zap.Field
-	for _, name := range factNames {
-		if value := data[name]; value != nil {
-			fields = append(fields, zap.Any(name, value))
-		}
-	}
-	a.log.Named("audit").Info(e.Name, fields...)
 	auditEvents.WithLabelValues(e.Name).Inc()
-	a.herald.tell(e.Name, data)
+	if kind, endless := endlessKind(e); endless && !a.sampler.Pass(kind) {
+		return
+	}
+	a.write(e.Name, facts(e))
 	if e.Name == deviceauth.EventRedeemed {
 		a.connected(e.Grant)
 	}
 }
 
+// write tells the log and the events app.
+func (a *App) write(name string, data map[string]any) {
+	var fields []zap.Field
+	for _, fact := range factNames {
+		if value := data[fact]; value != nil {
+			fields = append(fields, zap.Any(fact, value))
+		}
+	}
+	a.log.Named("audit").Info(name, fields...)
+	a.herald.tell(name, data)
+}
+
+// An eventKind is what events have in common that are counted together.
+type eventKind struct{ name, reason, subject string }
+
+// endlessKind reports whether somebody can cause an event as often as they like:
+// it changes nothing in the store, and needs at most a session.
+func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
+	switch e.Name {
+	case deviceauth.EventTurnedAway, deviceauth.EventSignInRefused, deviceauth.EventGuessing, deviceauth.EventBarred:
+	default:
+		return kind, false
+	}
+	if e.Grant != nil && e.Grant.State != deviceauth.Pending {
+		return kind, false // it ended with this, once
+	}
+	kind = eventKind{name: e.Name, reason: e.Reason}
+	if e.Person != nil {
+		kind.subject = e.Person.Subject
+	}
+	return kind, true
+}
+
+// more tells how many events of a kind were not written.
+func (a *App) more(kind eventKind, n int) {
+	data := map[string]any{"more": n}
+	for name, value := range map[string]string{"reason": kind.reason, "subject": kind.subject} {
+		if value != "" {
+			data[name] = value
+		}
+	}
+	if kind.name == "" {
+		kind.name = deviceauth.EventBarred // of more people than are told apart
+	}
+	a.write(kind.name, data)
+}
+
 // factNames are the members of an event, in the order of the log.
-var factNames = []string{"grant", "client_id", "device_ip", "ip", "scope", "reason", "by", "subject", "user"}
+var factNames = []string{
+	"grant", "client_id", "device_ip", "ip", "scope", "upstream", "reason", "by", "subject", "user", "more",
+}
 
 // facts are what is said of an event. What is not known is left out.
 func facts(e deviceauth.Event) map[string]any {
@@ -41,9 +86,11 @@ func facts(e deviceauth.Event) map[string]any {
 		put("scope", string(e.Grant.Scope))
 	}
 	if e.From.IsValid() {
-		put(map[bool]string{true: "device_ip", false: "ip"}[e.Grant != nil || e.Person == nil], e.From.String())
+		device := e.Grant != nil || e.Name == deviceauth.EventTurnedAway
+		put(map[bool]string{true: "device_ip", false: "ip"}[device], e.From.String())
 	}
 	put("client_id", e.ClientID)
+	put("upstream", e.Upstream)
 	put("reason", e.Reason)
 	put("by", e.By)
 	if e.Person != nil {

@@ -30,7 +30,8 @@ type Upstream struct {
 	// Who may approve: any rule that matches suffices. None: everybody who
 	// can sign in.
 	Allow []deviceauth.Allow `json:"allow,omitempty"`
-	// The claim that becomes Remote-User. Default: the subject.
+	// The claim that becomes Remote-User. Default: the provider's `sub` or, with
+	// several upstreams, the subject, which no two people share.
 	User string `json:"user,omitempty"`
 	// Ask the provider at every refresh of a device who its person is now. One
 	// who was disabled there loses their devices. The provider must give
@@ -173,7 +174,7 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 func (a *App) config() (c deviceauth.Config, err error) {
 	c = deviceauth.Config{
 		Issuer: a.Issuer, Audience: a.Audience, Network: a.Network, Interval: time.Duration(a.Interval),
-		Wait: orOff(a.Wait), Allow: map[string][]deviceauth.Allow{},
+		Wait: orOff(a.Wait), Allow: map[string][]deviceauth.Allow{}, UserClaim: map[string]string{},
 		Lifetime: deviceauth.Lifetime{
 			DeviceCode: time.Duration(a.Lifetime.DeviceCode), AccessToken: time.Duration(a.Lifetime.AccessToken),
 			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
@@ -196,7 +197,7 @@ func (a *App) config() (c deviceauth.Config, err error) {
 		if _, twice := c.Allow[u.ID]; twice {
 			return c, fmt.Errorf("upstream %q is declared twice", u.ID)
 		}
-		c.Allow[u.ID] = u.Allow
+		c.Allow[u.ID], c.UserClaim[u.ID] = u.Allow, u.User
 	}
 	for _, client := range a.Clients {
 		engineClient, err := client.config()

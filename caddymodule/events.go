@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
 // eventConnected is emitted in Caddy's events app, beside those of the audit
@@ -25,6 +26,7 @@ type herald struct {
 	ended bool
 	queue chan tidings
 	done  chan struct{}
+	lost  *sampling.Sampler[string] // of events, by name
 }
 
 // A crier is Caddy's events app, seen from one module.
@@ -46,6 +48,9 @@ const (
 
 func newHerald(c crier, log *zap.Logger) *herald {
 	h := &herald{crier: c, log: log, queue: make(chan tidings, heraldQueue), done: make(chan struct{})}
+	h.lost = sampling.New(func(name string, n int) {
+		log.Error("more events were lost: their handlers are too slow", zap.String("event", name), zap.Int("more", n))
+	})
 	go func() {
 		defer close(h.done)
 		for t := range h.queue {
@@ -70,7 +75,9 @@ func (h *herald) tell(name string, data map[string]any) {
 	select {
 	case h.queue <- tidings{name, data}:
 	default:
-		h.log.Error("an event was lost: its handlers are too slow", zap.String("event", name), zap.Any("grant", data["grant"]))
+		if h.lost.Pass(name) {
+			h.log.Error("an event was lost: its handlers are too slow", zap.String("event", name), zap.Any("grant", data["grant"]))
+		}
 	}
 }
 
@@ -80,6 +87,7 @@ func (h *herald) end() {
 	h.ended = true
 	h.mu.Unlock()
 	close(h.queue)
+	h.lost.Close()
 	select {
 	case <-h.done:
 	case <-time.After(heraldPatience):
@@ -95,11 +103,19 @@ func (a *App) connected(g *deviceauth.Grant) {
 	}
 }
 
+// cleanEmail is the person's address, where it can be written to as it is.
+func cleanEmail(p *deviceauth.Person) string {
+	if email := p.Claims.String("email"); deviceauth.Clean(email) {
+		return email
+	}
+	return ""
+}
+
 // connection is the event's data: enough for a mail to the person.
 func connection(c *Client, g *deviceauth.Grant, page string) map[string]any {
 	return map[string]any{
 		"grant": g.ID.String(), "client_id": c.ID, "device": deviceauth.Plain(cmp.Or(c.Name, c.ID)), "maker": deviceauth.Plain(c.Maker),
 		"device_ip": g.From.String(), "scope": string(g.Scope), "time": g.Redeemed.Format(time.RFC3339), "connections": page,
-		"subject": g.Person.Subject, "user": g.Person.User, "name": deviceauth.Plain(g.Person.Name()), "email": deviceauth.Plain(g.Person.Claims.String("email")), "email_verified": g.Person.Claims.Bool("email_verified"),
+		"subject": g.Person.Subject, "user": g.Person.User, "name": deviceauth.Plain(g.Person.Name()), "email": cleanEmail(g.Person), "email_verified": g.Person.Claims.Bool("email_verified"),
 	}
 }

@@ -16,7 +16,8 @@ import (
 
 // Guard lets requests with a valid bearer token through, and tells the
 // backend who asks in Remote-User, Remote-Email, Remote-Name, Remote-Groups,
-// Remote-Client and Remote-Scopes, whatever the request said under these names.
+// Remote-Client and Remote-Scopes, and where there are several upstreams in
+// Remote-Upstream, whatever the request said under these names.
 //
 // In a route without matchers, with its own in match, it sees every request of
 // its site: it takes off what clients send under those names on all of them, and

@@ -41,7 +41,7 @@ func (s *server) step(l *line) {
 	s.before = nil // or all would be remembered
 }
 
-// sentries makes the guards ready, and warns of one that no device can pass.
+// sentries makes the guards ready, and warns of those that will surprise.
 func (a *App) sentries(engine *deviceauth.Engine) map[*Guard]*httpapi.Sentry {
 	all, possible := map[*Guard]*httpapi.Sentry{}, deviceauth.NewScope(engine.Scopes()...)
 	for _, g := range a.guards {
@@ -52,7 +52,24 @@ func (a *App) sentries(engine *deviceauth.Engine) map[*Guard]*httpapi.Sentry {
 			}
 		}
 	}
+	a.warnOfOpenGuards(engine.Audience())
 	return all
+}
+
+// warnOfOpenGuards warns of guards that take a token for any API of the server,
+// where there are several: a token for one of them is good at the others
+// (RFC 8707 §2.2 has audiences to prevent that).
+func (a *App) warnOfOpenGuards(audiences []string) {
+	open := 0
+	for _, g := range a.guards {
+		if len(g.Audience) == 0 {
+			open++
+		}
+	}
+	if open > 0 && len(audiences) > 1 {
+		a.log.Warn("a guard without audience accepts tokens for all audiences of the server: name in its block those that it is for",
+			zap.Int("guards", open), zap.Strings("audiences", audiences))
+	}
 }
 
 // sentry returns a guard made ready. One of a configuration that came to

@@ -55,6 +55,7 @@ const placeholderPrefix = "http.auth.user."
 // placeholders are what {http.auth.user.*} serves, with the claims behind them.
 var placeholders = map[string]string{
 	"id": "user", "sub": "sub", "client": "client_id", "scopes": "scope", "email": "email", "name": "name", "groups": "groups",
+	"upstream": "upstream",
 }
 
 func (v *visitor) placeholder(key string) (any, bool) {

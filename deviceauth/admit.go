@@ -42,11 +42,12 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 	if !need.Scope.Within(known.Scope) {
 		return nil, ErrNoScope
 	}
-	return known.identity(g), nil
+	return e.identity(known, g), nil
 }
 
 // living returns an access token of ours, whatever its audience, and its
-// grant, if both are good.
+// grant, if both are good. One of a person who is not [Person.Clean], and signed
+// in before that was looked at, is not.
 func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, error) {
 	known, err := e.verified(token)
 	if err != nil {
@@ -56,7 +57,7 @@ func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, err
 	}
-	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil {
+	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil || !e.identity(known, g).clean {
 		return nil, nil, ErrBadToken
 	}
 	return known, g, nil
@@ -112,17 +113,24 @@ func (c *AccessClaims) complete() bool {
 // An admission is a token that was verified, and who came with it last.
 type admission struct {
 	AccessClaims
-	last atomic.Pointer[Identity]
+	last atomic.Pointer[recognised]
+}
+
+// recognised is who a person of the store is to backends.
+type recognised struct {
+	person *Person
+	id     *Identity
 }
 
 // identity returns who stands behind the token, made once for as long as the
 // grant has the same person.
-func (a *admission) identity(g *Grant) *Identity {
-	if id := a.last.Load(); id != nil && id.Person == g.Person {
-		return id
+func (e *Engine) identity(a *admission, g *Grant) *Identity {
+	if last := a.last.Load(); last != nil && last.person == g.Person {
+		return last.id
 	}
-	id := NewIdentity(g.Person, &a.AccessClaims)
-	a.last.Store(id)
+	id := NewIdentity(e.told(g.Person), &a.AccessClaims)
+	id.clean = id.clean && !e.mimics(g.Person)
+	a.last.Store(&recognised{g.Person, id})
 	return id
 }
 

@@ -58,10 +58,11 @@ func permit(rules []Allow, p *Person) bool {
 }
 
 // Permits reports whether a person may approve anything: their upstream is
-// configured, and its rules permit them.
+// configured, its rules permit them, and backends can be told who they are
+// without taking them for somebody else.
 func (e *Engine) Permits(p *Person) bool {
 	rules, known := e.cfg.Allow[p.Upstream]
-	return known && permit(rules, p)
+	return known && p.Clean() && !e.mimics(p) && permit(rules, p)
 }
 
 // permitted reports whether a person may approve a client, or have approved it.

@@ -130,6 +130,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		}
 		r.Person = person
 	}
+	r.Person = e.named(r.Person)
 	now := e.now()
 	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(g, now, r) })
 	if errors.Is(err, ErrNotFound) {

@@ -17,13 +17,17 @@ type Config struct {
 	Allow    map[string][]Allow // by upstream id: who may approve; an id without rules: all who can sign in there
 	Scopes   []ScopeText        // what the consent page says
 	Audience []string           // allowed values of audience and resource, the first is the default; none: the issuer
-	UserCode Mask
-	Network  Network        // default NetworkWarn
-	Networks []netip.Prefix // within one of these, two addresses are in the same network
-	Lifetime Lifetime
-	Pending  Bounds
-	Wait     time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
-	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
+	// UserClaim is, by upstream id, the claim that is Person.User. Without one
+	// that is the upstream's sub or, where there are several upstreams, the
+	// subject, because two of them may give the same sub.
+	UserClaim map[string]string
+	UserCode  Mask
+	Network   Network        // default NetworkWarn
+	Networks  []netip.Prefix // within one of these, two addresses are in the same network
+	Lifetime  Lifetime
+	Pending   Bounds
+	Wait      time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
+	Interval  time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
 	Store      Store
 	Vault      Vault // remembers who signed out at an upstream; nil: nobody can

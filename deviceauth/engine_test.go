@@ -249,6 +249,54 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 	}
 }
 
+// Who holds a network holds all its addresses, and gets a multiple of one
+// address's bound, and no more; under no spelling of an address.
+//
+// protocol 11
+func TestPendingGrantsAreBoundedPerNetwork(t *testing.T) {
+	tests := map[string]struct {
+		address  string // with the number of an address, or of a network, in it
+		most     int
+		stranger string // outside of the network
+	}{
+		"IPv4 /24":         {"192.0.2.%d", 8, "192.0.3.1"},
+		"IPv4, mapped":     {"::ffff:192.0.2.%d", 8, "192.0.3.1"},
+		"IPv4, by NAT64":   {"64:ff9b::c000:2%02x", 8, "64:ff9b::c000:301"},
+		"IPv4, by 6to4":    {"2002:c000:2%02x::1", 8, "2002:c000:301::1"},
+		"IPv6 /64":         {"2001:db8:1:1::%x", 2, "2001:db8:1:2::1"},
+		"IPv6 /56":         {"2001:db8:1:1%02x::1", 8, "2001:db8:1:200::1"},
+		"IPv6 /48":         {"2001:db8:1:%02x00::1", 32, "2001:db8:2::1"},
+		"IPv6, with zones": {"2001:db8:1:1::1%%eth%d", 2, "2001:db8:1:2::1"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				ask := func(from string) error {
+					_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)})
+					return err
+				}
+				for i := range test.most {
+					w.wants("", ask(fmt.Sprintf(test.address, i+1)))
+				}
+				w.wants("slow_down", ask(fmt.Sprintf(test.address, test.most+1)))
+				w.wants("", ask(test.stranger))
+			}, func(c *deviceauth.Config) { c.Pending.PerAddress = 2 })
+		})
+	}
+}
+
+// One IPv4 address has one count, whatever it is spelled as.
+//
+// protocol 11
+func TestSpellingsOfAnAddressShareItsBound(t *testing.T) {
+	in(t, func(w *world) {
+		for i, from := range []string{"192.0.2.7", "::ffff:192.0.2.7", "64:ff9b::192.0.2.7", "2002:c000:207:1::1"} {
+			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)})
+			w.wants(map[bool]string{true: "slow_down"}[i > 0], err)
+		}
+	}, func(c *deviceauth.Config) { c.Pending.PerAddress = 1 })
+}
+
 // takenFirst is a store in which the first user codes drawn are taken.
 type takenFirst struct {
 	deviceauth.Store
@@ -656,6 +704,48 @@ func TestRevocation(t *testing.T) {
 		}
 		w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: tv, Token: "whatever"}))
 	})
+}
+
+// A token in an old log or backup must not be enough to disconnect a device.
+//
+// protocol 24
+func TestTokenThatHasEndedEndsNoGrant(t *testing.T) {
+	for _, client := range []deviceauth.Credentials{tv, meter} {
+		in(t, func(w *world) {
+			connect := func() *deviceauth.Tokens {
+				a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: client, From: here})
+				w.wants("", err)
+				w.answer(a, true)
+				tokens, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: client, DeviceCode: a.DeviceCode.Reveal()})
+				w.wants("", err)
+				return tokens
+			}
+			revoke := func(as deviceauth.Credentials, token deviceauth.Secret) {
+				w.Helper()
+				w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: as, Token: token.Reveal()}))
+			}
+			refresh := func(token deviceauth.Secret) *deviceauth.Tokens {
+				w.Helper()
+				tokens, err := w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: token.Reveal()})
+				if err != nil {
+					w.Fatal(err)
+				}
+				return tokens
+			}
+			first := connect()
+			second := refresh(first.RefreshToken)
+			revoke(client, first.RefreshToken) // within the grace it is a retry to refresh, and unknown here
+			revoke(tv, first.RefreshToken)     // unknown to everybody
+			w.wants("", w.admit(second.AccessToken))
+			time.Sleep(16 * time.Minute)
+			revoke(client, first.AccessToken)
+			revoke(client, first.RefreshToken)
+			third := refresh(second.RefreshToken)
+			w.wants("", w.admit(third.AccessToken))
+			revoke(client, third.AccessToken)
+			w.wants("invalid_token", w.admit(third.AccessToken))
+		})
+	}
 }
 
 // protocol 30

@@ -45,12 +45,37 @@ func limits(p *Person, from netip.Addr) []guessLimit {
 // neighbourhood is what one guesser has for nothing: an IPv4 address, or an
 // IPv6 prefix of 64 bits.
 func neighbourhood(addr netip.Addr) string {
-	if addr = addr.Unmap(); addr.Is6() {
-		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
+	if addr = embedded(addr); addr.Is6() {
+		if prefix, err := addr.Prefix(64); err == nil {
 			return prefix.String()
 		}
 	}
 	return addr.String()
+}
+
+// The IPv6 prefixes below which an IPv4 address stands: NAT64 (RFC 6052 §2.1)
+// and 6to4 (RFC 3056 §2), beside IPv4-mapped addresses (RFC 4291 §2.5.5.2).
+var (
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")
+	sixTo4 = netip.MustParsePrefix("2002::/16")
+)
+
+// embedded returns the IPv4 address that an IPv6 address stands for, or the
+// address itself, without a zone: whoever has one IPv4 address must not be
+// counted under a second name.
+func embedded(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if !addr.Is6() {
+		return addr
+	}
+	raw := addr.As16()
+	switch {
+	case nat64.Contains(addr):
+		return netip.AddrFrom4([4]byte(raw[12:16]))
+	case sixTo4.Contains(addr):
+		return netip.AddrFrom4([4]byte(raw[2:6]))
+	}
+	return addr
 }
 
 // guess counts a guess before it is looked at, so that of many at once none

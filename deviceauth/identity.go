@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -8,23 +9,24 @@ import (
 // An Identity is who stands behind a request. All requests of a token may share
 // one, so nobody changes it.
 type Identity struct {
-	Person   *Person
+	Person   *Person // its Upstream is set where there are several
 	ClientID string
 	Scope    Scope
 	Grant    ID
 	Expires  time.Time
 
+	clean bool               // the person is
 	usual [len(usual)]string // the usual claims, spelled
 }
 
 // usual are the claims that backends are told of unless an operator says
 // otherwise, in the order in which they are asked for. They are spelled once
 // and not on every request.
-var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope"}
+var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
 
 // NewIdentity returns who comes with a token of these claims.
 func NewIdentity(p *Person, c *AccessClaims) *Identity {
-	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0)}
+	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0), clean: p.Clean()}
 	for i, name := range usual {
 		id.usual[i] = id.spell(name)
 	}
@@ -36,9 +38,12 @@ func NewIdentity(p *Person, c *AccessClaims) *Identity {
 }
 
 // Claim spells a claim as one line of text, or "" where it is unknown: user,
-// sub, client_id, scope, or one of the upstream's. Lists are joined by commas,
+// sub, client_id, scope, upstream, which is the id where there are several, or
+// one of the upstream's. Lists are joined by commas,
 // as Remote-Groups is read everywhere. An e-mail address of which the upstream
-// says that it is not verified is nobody's: backends take it for proof.
+// says that it is not verified is nobody's: backends take it for proof. Names
+// are sanitised; any other value is told as it is or, where it is not [Clean],
+// not at all.
 func (id *Identity) Claim(name string) string {
 	for i, n := range usual {
 		if n == name {
@@ -50,10 +55,10 @@ func (id *Identity) Claim(name string) string {
 
 func (id *Identity) spell(name string) string {
 	switch name {
-	case "user":
-		return Plain(id.Person.User)
-	case "sub":
-		return Plain(id.Person.Subject)
+	case "user", "sub":
+		return id.who(name)
+	case "upstream":
+		return id.Person.Upstream
 	case "client_id":
 		return id.ClientID
 	case "scope":
@@ -63,5 +68,21 @@ func (id *Identity) spell(name string) string {
 			return ""
 		}
 	}
-	return Plain(strings.Join(id.Person.Claims.Strings(name), ","))
+	if slices.Contains(displayed, name) {
+		return Plain(strings.Join(id.Person.Claims.Strings(name), ","))
+	}
+	values, _ := id.Person.Claims.told(name)
+	return strings.Join(values, ",")
+}
+
+// who is the person's user or subject. Nobody is let in whose are not clean;
+// this is the last line of defence.
+func (id *Identity) who(name string) string {
+	switch {
+	case !id.clean:
+		return ""
+	case name == "sub":
+		return id.Person.Subject
+	}
+	return id.Person.User
 }

@@ -29,7 +29,7 @@ type IntrospectRequest struct {
 type Introspection struct {
 	Claims  AccessClaims // of an access token; of a refresh token those that it has
 	User    string
-	Person  *Person // for guards alone
+	Person  *Person // for guards alone; its Upstream is set where there are several
 	Refresh bool
 }
 
@@ -59,9 +59,10 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if err != nil {
 		return nil, err
 	}
-	found := &Introspection{Claims: known.AccessClaims, User: g.Person.User}
+	p := e.told(g.Person)
+	found := &Introspection{Claims: known.AccessClaims, User: p.User}
 	if client.Guard {
-		found.Person = &Person{Subject: g.Person.Subject, Upstream: g.Person.Upstream, User: g.Person.User, Claims: g.Person.Claims, AuthTime: g.Person.AuthTime}
+		found.Person = &Person{Subject: p.Subject, Upstream: p.Upstream, User: p.User, Claims: p.Claims, AuthTime: p.AuthTime}
 	}
 	return found, nil
 }
@@ -92,7 +93,7 @@ func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitT
 	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) {
 		return nil, nil
 	}
-	return &Introspection{User: g.Person.User, Refresh: true, Claims: AccessClaims{
+	return &Introspection{User: e.told(g.Person).User, Refresh: true, Claims: AccessClaims{
 		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: g.Scope, Grant: g.ID,
 		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),
 	}}, nil

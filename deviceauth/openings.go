@@ -10,7 +10,10 @@ import (
 // Bounds are how many grants may be pending at a time, so that nobody fills the
 // store, or makes guessing easier by opening codes without end.
 type Bounds struct {
-	PerAddress int // from one address, or IPv6 prefix of 64 bits; default 500
+	// PerAddress is from one IPv4 address, or IPv6 prefix of 64 bits; default
+	// 500. Networks around it have a multiple: an IPv4 /24 and an IPv6 /56 four
+	// times as many, an IPv6 /48 sixteen times.
+	PerAddress int
 	PerClient  int // of one client; default 100,000
 	Total      int // default 200,000
 }
@@ -50,7 +53,35 @@ type quota struct {
 }
 
 func (b Bounds) quotas(from netip.Addr, client string) []quota {
-	return []quota{{"address " + neighbourhood(from), b.PerAddress}, {"client " + client, b.PerClient}, {everybody, b.Total}}
+	list := []quota{{"address " + neighbourhood(from), b.PerAddress}, {"client " + client, b.PerClient}, {everybody, b.Total}}
+	for _, around := range surroundings(from) {
+		list = append(list, quota{"network " + around.prefix.String(), around.times * b.PerAddress})
+	}
+	return list
+}
+
+// A surrounding is a network that one customer of a provider may hold as a
+// whole, and how many times the bound of a single address it has.
+type surrounding struct {
+	prefix netip.Prefix
+	times  int
+}
+
+// surroundings are the networks around an address. An IPv6 customer is commonly
+// given a /56, and a site a /48 (RFC 6177 §2): bounds of a /64 alone would let
+// either of them have all the pending grants that there may be.
+func surroundings(addr netip.Addr) (list []surrounding) {
+	addr = embedded(addr)
+	around := []surrounding{{netip.PrefixFrom(addr, 56), 4}, {netip.PrefixFrom(addr, 48), 16}}
+	if addr.Is4() {
+		around = []surrounding{{netip.PrefixFrom(addr, 24), 4}}
+	}
+	for _, s := range around {
+		if s.prefix.IsValid() { // an address that is not known has no network
+			list = append(list, surrounding{s.prefix.Masked(), s.times})
+		}
+	}
+	return list
 }
 
 // everybody is the key of the total.

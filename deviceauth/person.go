@@ -41,7 +41,7 @@ func (c Claims) Bool(name string) bool {
 type Person struct {
 	Subject  string    `json:"sub"`                // "<upstream id>|<upstream sub>": unique, and stable when an upstream is added
 	Upstream string    `json:"upstream"`           // the upstream's id
-	User     string    `json:"user"`               // what a backend knows the person by; becomes Remote-User
+	User     string    `json:"user"`               // what a backend knows the person by; becomes Remote-User, see [Config]
 	Claims   Claims    `json:"claims,omitempty"`   // the upstream's claims about the person
 	AuthTime time.Time `json:"auth_time,omitzero"` // when the person last proved who they are; zero where the upstream did not say
 	Session  string    `json:"sid,omitempty"`      // the upstream's session, where it named one (OpenID Connect Back-Channel Logout §2.1)

@@ -65,7 +65,7 @@ func (e *Engine) vouched(ctx context.Context, p *Person) (*Person, error) {
 	if Refused(err) != nil {
 		return nil, nil
 	}
-	return now, err
+	return e.named(now), err
 }
 
 // rotate makes the new tokens ahead, for the reason that poll.answer gives,
@@ -73,7 +73,7 @@ func (e *Engine) vouched(ctx context.Context, p *Person) (*Person, error) {
 func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope, nulls bool) (tokens *Tokens, err error) {
 	now, successor := e.now(), e.refresh.successor(presented)
 	rotation := Rotation{
-		ClientID: g.ClientID, Person: g.Person, Permitted: e.permitted(g.ClientID), Presented: presented.digest(), Successor: successor.digest(),
+		ClientID: g.ClientID, Person: e.named(g.Person), Permitted: e.permitted(g.ClientID), Presented: presented.digest(), Successor: successor.digest(),
 		Scope: scope, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
 	}
 	ask := e.cfg.Revalidate != nil && g.rotates(now, rotation.Presented)

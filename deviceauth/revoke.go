@@ -14,25 +14,33 @@ type RevokeRequest struct {
 
 var errNotYours = Refuse("invalid_grant", "this token is another client's")
 
-// Revoke ends the grant that a token belongs to; a token that is not known is
-// no error (RFC 7009 §2.2). Refusals: invalid_client; invalid_grant for another
-// client's token, which stays as it is.
+// errNotLiving is a token that was one of ours and is good for nothing any more.
+var errNotLiving = errors.New("the token has ended")
+
+// Revoke ends the grant that a living token belongs to. A token that is not
+// known is no error (RFC 7009 §2.2), and one that has ended is not known: an
+// expired access token or a spent refresh token, which stands in some old log
+// or backup, must not be enough to disconnect a device. Refusals:
+// invalid_client; invalid_grant for another client's token, which stays as it is.
 func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	client, err := e.authenticate(r.Client)
 	if err != nil {
 		return err
 	}
-	id, ok := e.grantOf(r.Token)
+	id, lives, ok := e.grantOf(r.Token)
 	if !ok {
 		return nil
 	}
 	err = e.end(ctx, id, ReasonRevoked, func(g *Grant) error {
-		if g.ClientID != client.ID {
+		switch {
+		case !lives(g):
+			return errNotLiving
+		case g.ClientID != client.ID:
 			return errNotYours
 		}
 		return nil
 	})
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errNotLiving) {
 		return nil
 	}
 	return err
@@ -69,15 +77,15 @@ func (e *Engine) finish(ctx context.Context, id ID, step func(*Grant, time.Time)
 	return g, err
 }
 
-// grantOf reads the grant's id out of a token of ours, whatever became of it:
-// an expired access token still names the grant that is to end.
-func (e *Engine) grantOf(token string) (ID, bool) {
+// grantOf reads the grant's id out of a token of ours. lives reports, of the
+// grant as the store has it, whether the token is still good for something.
+func (e *Engine) grantOf(token string) (id ID, lives func(*Grant) bool, ok bool) {
 	if t, ok := e.refresh.parse(token); ok {
-		return t.id, true
+		return t.id, func(g *Grant) bool { return g.rotates(e.now(), t.digest()) }, true
 	}
-	var claims AccessClaims
-	if e.cfg.Signer.Verify(TypeAccess, token, &claims) == nil && claims.Issuer == e.cfg.Issuer {
-		return claims.Grant, true
+	known, err := e.verified(token) // which wants it in time
+	if err != nil {
+		return id, nil, false
 	}
-	return ID{}, false
+	return known.Grant, (*Grant).Alive, true
 }

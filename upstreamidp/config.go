@@ -21,7 +21,7 @@ type Config struct {
 	ClientID     string            // ours at the provider
 	ClientSecret deviceauth.Secret // empty: a public client
 	Scopes       []string          // default: openid profile email; openid is always asked for
-	UserClaim    string            // the claim that becomes Person.User; default: the subject
+	UserClaim    string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
 	Claims       []string          // further claims to look for, beside those that the standard scopes open
 	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
 

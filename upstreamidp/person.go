@@ -3,9 +3,7 @@ package upstreamidp
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -35,7 +33,9 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 	for _, name := range protocolClaims {
 		delete(claims, name)
 	}
-	person.User, err = p.user(claims)
+	if person.User, err = p.user(claims); err == nil && !deviceauth.Clean(id.Subject) {
+		err = unclean("sub")
+	}
 	if asked != nil && (err != nil || p.lacksRules(claims)) {
 		return nil, nil, asked // userinfo might have said it
 	}
@@ -53,30 +53,29 @@ func (p *Provider) lacksRules(claims deviceauth.Claims) bool {
 	})
 }
 
-// user is the name that backends trust, so it must not break a header, and an
-// e-mail address must be the person's own where the provider knows that.
+// user is the name that backends trust, so it is taken exactly as it is or not
+// at all, and an e-mail address must be the person's own where the provider
+// knows that.
 func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 	claim := p.cfg.UserClaim
 	if claim == "" {
 		claim = "sub"
 	}
-	user := strings.Map(visible, claims.String(claim))
+	user := claims.String(claim)
 	_, told := claims["email_verified"]
 	switch {
 	case user == "":
 		return "", deviceauth.Refuse("sign_in_nameless", readable(claim))
+	case !deviceauth.Clean(user):
+		return "", unclean(claim)
 	case claim == "email" && told && !claims.Bool("email_verified"):
 		return "", deviceauth.Refuse("sign_in_unverified", "email_verified is not true")
 	}
 	return user, nil
 }
 
-func visible(r rune) rune {
-	if unicode.IsControl(r) {
-		return -1
-	}
-	return r
-}
+// unclean refuses a person whose name would be another's if it were repaired.
+func unclean(claim string) error { return deviceauth.Refuse("sign_in_unclean", readable(claim)) }
 
 // lastSecond of the year 9999: later times are no dates to JSON.
 const lastSecond = 253402300799

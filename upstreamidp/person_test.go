@@ -13,16 +13,16 @@ func TestPersonIsWhoTheProviderSays(t *testing.T) {
 	idp, p := setUp(t, func(c *Config) { c.UserClaim = "preferred_username" })
 	person, err := signIn(t, idp, p, idptest.Behaviour{
 		Claims:   map[string]any{"sub": "4711", "name": "Alice", "auth_time": 1_700_000_000, "acr": "mfa", "jti": "x", "_claim_sources": map[string]any{}},
-		Userinfo: map[string]any{"sub": "4711", "name": "somebody else", "preferred_username": "ali\x07ce", "groups": []string{"staff"}, "birthdate": "2000-01-01"},
+		Userinfo: map[string]any{"sub": "4711", "name": "somebody else", "preferred_username": "ålice", "groups": []string{"staff"}, "birthdate": "2000-01-01"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := deviceauth.Claims{"sub": "4711", "name": "Alice", "acr": "mfa", "preferred_username": "ali\x07ce", "groups": []any{"staff"}}
+	want := deviceauth.Claims{"sub": "4711", "name": "Alice", "acr": "mfa", "preferred_username": "ålice", "groups": []any{"staff"}}
 	if !reflect.DeepEqual(person.Claims, want) {
 		t.Errorf("claims %v, want %v: what was signed wins, what it lacks is added", person.Claims, want)
 	}
-	if person.Subject != "work|4711" || person.Upstream != "work" || person.User != "alice" || person.AuthTime.Unix() != 1_700_000_000 {
+	if person.Subject != "work|4711" || person.Upstream != "work" || person.User != "ålice" || person.AuthTime.Unix() != 1_700_000_000 {
 		t.Errorf("got %+v", person)
 	}
 }
@@ -37,7 +37,7 @@ func TestClaimsThatRulesNameAreLookedForInUserinfo(t *testing.T) {
 
 func TestUserIsTheSubjectUnlessAClaimIsNamed(t *testing.T) {
 	idp, p := setUp(t, nil)
-	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{"sub": "47\r\n11"}})
+	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{"sub": "4711"}})
 	if err != nil || person.User != "4711" || !person.AuthTime.IsZero() {
 		t.Errorf("got %+v, %v", person, err)
 	}
@@ -78,6 +78,41 @@ func TestUserClaimThatIsMissingIsNamed(t *testing.T) {
 				t.Errorf("got %+v, %v; want %q", person, err, test.want)
 			}
 		})
+	}
+}
+
+// Two accounts must not become one: what is not seen is refused, not repaired.
+//
+// protocol 33
+func TestUserAndSubjectAreTakenAsTheyAreOrNotAtAll(t *testing.T) {
+	for _, name := range []string{
+		"alice ", " alice", "alice\u200b", "ali\u00adce", "ali\x07ce", "alice\n", "alice\u00a0", "\ufeffalice", "alice\u202e", "alice\u2060",
+		"alice\ufe0f", "alice\U000e0041", "alice\u3164", "alice\ufffd", "\u200b", " ",
+	} {
+		for _, claim := range []string{"sub", "employee"} {
+			for _, userClaim := range []string{"", "employee"} {
+				if claim == "employee" && userClaim == "" {
+					continue
+				}
+				claims := map[string]any{"sub": "1", "employee": "e7"}
+				claims[claim] = name
+				idp, p := setUp(t, func(c *Config) { c.UserClaim = userClaim })
+				person, err := signIn(t, idp, p, idptest.Behaviour{Claims: claims})
+				refusal := deviceauth.Refused(err)
+				if refusal == nil || refusal.Code != "sign_in_unclean" || refusal.Description != claim {
+					t.Errorf("%s %q, user %q: got %+v, %v", claim, name, userClaim, person, err)
+				}
+			}
+		}
+	}
+}
+
+func TestUserOfAnyScriptIsAUser(t *testing.T) {
+	for _, name := range []string{"Zoë", "李雷", "أليس", "alice,bob", "Alice Liddell", "alice@example.com"} {
+		idp, p := setUp(t, func(c *Config) { c.UserClaim = "employee" })
+		if person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{"employee": name}}); err != nil || person.User != name {
+			t.Errorf("%q: got %+v, %v", name, person, err)
+		}
 	}
 }
 

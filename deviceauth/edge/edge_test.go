@@ -176,6 +176,28 @@ func (f *far) connect(audience ...string) *deviceauth.Tokens {
 	return tokens
 }
 
+// A server from before people with such names were refused may vouch for one.
+//
+// protocol 33
+func TestUncleanPersonOfTheServersIsRefused(t *testing.T) {
+	for name, answer := range map[string]struct{ text, want, groups string }{
+		"a clean one":         {`"person": {"sub": "work|1", "user": "Zoë", "claims": {"groups": ["staff", "x,admins", "ops "]}}`, "", "staff"},
+		"in the user":         {`"person": {"sub": "work|1", "user": "alice\u200b"}`, "invalid_token", ""},
+		"in the subject":      {`"person": {"sub": "work|1 ", "user": "alice"}`, "invalid_token", ""},
+		"in the user's name":  {`"username": "alice "`, "invalid_token", ""},
+		"repaired at sign-in": {`"person": {"sub": "work|1", "user": "alice", "claims": {"preferred_username": "alice\u0007"}}`, "invalid_token", ""},
+	} {
+		in(t, func(f *far) {
+			token := f.connect().AccessToken.Reveal()
+			f.answers(introspect, `{"active": true, `+answer.text+`}`)
+			id := f.admits(answer.want, token, deviceauth.Requirement{})
+			if id != nil && (id.Claim("groups") != answer.groups || id.Claim("user") != "Zoë") {
+				t.Errorf("%s: %q, %q", name, id.Claim("user"), id.Claim("groups"))
+			}
+		})
+	}
+}
+
 // admits wants an answer: "" for a yes, else a refusal's code, or "fault".
 func (f *far) admits(want, token string, need deviceauth.Requirement) *deviceauth.Identity {
 	f.Helper()

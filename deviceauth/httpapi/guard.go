@@ -26,13 +26,14 @@ type Guard struct {
 // An IdentityHeader tells a backend one claim.
 type IdentityHeader struct {
 	Name  string `json:"name"`
-	Claim string `json:"claim"` // sub, user, client_id, scope, or one of the upstream's
+	Claim string `json:"claim"` // sub, user, client_id, scope, upstream, or one of the upstream's
 }
 
 // defaultHeaders are those that Authelia and others made common.
 var defaultHeaders = []IdentityHeader{
 	{"Remote-User", "user"}, {"Remote-Email", "email"}, {"Remote-Name", "name"},
 	{"Remote-Groups", "groups"}, {"Remote-Client", "client_id"}, {"Remote-Scopes", "scope"},
+	{"Remote-Upstream", "upstream"}, // where there are several
 }
 
 // A Challenge is a guard's no: a status, and a WWW-Authenticate header.
@@ -95,7 +96,8 @@ func (g *Guard) identityHeaders() (list []IdentityHeader) {
 // IsPreflight reports whether a request is a CORS preflight. Browsers send no
 // credentials with one.
 func IsPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" && r.Header.Get("Authorization") == ""
+	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" &&
+		len(r.Header.Values("Authorization")) == 0 // an empty one may stand before another
 }
 
 // Preflight reports whether a request is a CORS preflight that is not the
@@ -151,7 +153,9 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 	return id, token, err
 }
 
-// token finds the credentials in the one place that is looked at.
+// token finds the credentials in the one place that is looked at. A lone empty
+// header says as little as none (RFC 6750 §3.1: "lacks any authentication
+// information"); beside a second one it is one too many.
 func (s *Sentry) token(r *http.Request) (token string, given bool, err error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) > 1 {
@@ -160,22 +164,36 @@ func (s *Sentry) token(r *http.Request) (token string, given bool, err error) {
 	if len(headers) == 0 {
 		return "", false, nil
 	}
-	scheme, value, _ := strings.Cut(headers[0], " ")
-	value = strings.Trim(value, " ")
+	scheme, value, spaced := cutScheme(headers[0])
 	switch {
-	case strings.EqualFold(scheme, "Bearer") && isToken68(value):
+	case strings.EqualFold(scheme, "Bearer") && spaced && isToken68(value):
 		return value, true, nil
 	case strings.EqualFold(scheme, "Bearer"):
 		return "", false, badRequest("Authorization: want Bearer and a token")
 	case s.guard.Basic && strings.EqualFold(scheme, "Basic"):
 		raw, err := base64.StdEncoding.DecodeString(value)
 		_, password, found := strings.Cut(string(raw), ":")
-		if err != nil || !found || !isToken68(password) {
+		if err != nil || !spaced || !found || !isToken68(password) {
 			return "", false, badRequest("Authorization: want Basic with the token as the password")
 		}
 		return password, true, nil
 	}
 	return "", false, nil // credentials of another kind are none of ours
+}
+
+// cutScheme splits credentials (RFC 9110 §11.4): a scheme ends where its letters
+// do. spaced reports whether a space follows, as it has to: a tab does not do.
+func cutScheme(header string) (scheme, rest string, spaced bool) {
+	end := strings.IndexFunc(header, func(r rune) bool { return !isSchemeLetter(r) })
+	if end < 0 {
+		return header, "", false
+	}
+	return header[:end], strings.Trim(header[end:], " "), header[end] == ' '
+}
+
+// isSchemeLetter is RFC 9110 §5.6.2's tchar, less what no registered scheme has.
+func isSchemeLetter(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.' || r == '+'
 }
 
 // isToken68 is the syntax of RFC 6750 §2.1.

@@ -55,6 +55,17 @@ func TestGuardAnswers(t *testing.T) {
 		{"another scope", httpapi.Guard{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
 		{"no token", httpapi.Guard{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
 		{"two tokens in one", httpapi.Guard{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
+		{"a tab after the scheme", httpapi.Guard{}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
+		{"a tab after the scheme, optional", httpapi.Guard{Optional: true}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
+		{"a tab before the token", httpapi.Guard{}, []string{"Authorization", "Bearer \t" + token}, 400, `error="invalid_request"`},
+		{"a comma after the scheme", httpapi.Guard{}, []string{"Authorization", "Bearer," + token}, 400, `error="invalid_request"`},
+		{"no space at all", httpapi.Guard{}, []string{"Authorization", "Bearer=" + token}, 400, `error="invalid_request"`},
+		{"a tilde for a space", httpapi.Guard{}, []string{"Authorization", "Bearer~" + token}, 400, `error="invalid_request"`},
+		{"a scheme that begins like ours", httpapi.Guard{}, []string{"Authorization", "Bearers " + token}, 401, "Bearer realm="},
+		{"an empty header", httpapi.Guard{}, []string{"Authorization", ""}, 401, "Bearer realm="},
+		{"an empty header before a token", httpapi.Guard{}, []string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
+		{"an empty header after a token", httpapi.Guard{}, []string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
+		{"a tab in Basic", httpapi.Guard{Basic: true}, []string{"Authorization", strings.Replace(basicAuth("x", token), " ", "\t", 1)}, 400, `error="invalid_request"`},
 		{"two headers", httpapi.Guard{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
 		{"the token as a password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
 		{"another password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
@@ -73,6 +84,19 @@ func TestGuardAnswers(t *testing.T) {
 				t.Errorf("who sent no token is told an error: %s", challenge.Header)
 			}
 		})
+	}
+}
+
+// An empty header that stands first hides a token from whoever looks at the
+// first alone.
+//
+// protocol 31
+func TestRequestWithCredentialsIsNoPreflight(t *testing.T) {
+	s := newSite(t)
+	r := apiRequest("Access-Control-Request-Method", "GET", "Authorization", "", "Authorization", "Bearer x")
+	r.Method = "OPTIONS"
+	if httpapi.IsPreflight(r) || httpapi.NewSentry(httpapi.Guard{}, s.engine).Preflight(http.Header{}, r) {
+		t.Error("it passes as a preflight")
 	}
 }
 

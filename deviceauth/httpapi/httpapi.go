@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
 // Config says what a [Handler] speaks for.
@@ -46,6 +47,7 @@ type Handler struct {
 	cross   *http.CrossOriginProtection
 	sentry  *Sentry // of the userinfo endpoint
 	tenants bool    // some route begins with any segment
+	lines   *sampling.Sampler[logKind]
 }
 
 type does = func(*http.Request) (*answer, error)
@@ -77,6 +79,7 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Paths.fill(pathOf(c.Engine.Issuer()))
 	h := &Handler{cfg: c, origins: map[string]bool{}, origin: issuer.Scheme + "://" + issuer.Host}
+	h.lines = sampling.New(h.logMore)
 	for _, o := range c.Engine.Origins() {
 		h.origins[o] = true
 	}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -255,7 +256,7 @@ func (h *Handler) fault(r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return // the client went away, which is no fault
 	}
-	h.cfg.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+	h.log(r, logKind{slog.LevelError, "request failed", "path", r.URL.Path, ""}, err)
 }
 
 func statusOf(err error, refusal *deviceauth.Refusal) int {

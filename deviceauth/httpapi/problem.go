@@ -15,6 +15,7 @@ var (
 	errForeign     = deviceauth.Refuse("foreign", "a form from another site")
 	errStale       = deviceauth.Refuse("stale", "a form without this session's ticket")
 	errStaleSignIn = deviceauth.Refuse("stale_sign_in", "a callback to no sign-in of this browser")
+	errUnclean     = deviceauth.Refuse("sign_in_unclean", "user")
 	errNoUpstream  = deviceauth.Refuse("no_upstream", "no upstream has this id")
 )
 
@@ -60,6 +61,7 @@ var notices = map[string]notice{
 	"sign_in_stale":      {http.StatusForbidden, "way.sign_in", "/sign-in", false},
 	"sign_in_untrusted":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
 	"sign_in_nameless":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
+	"sign_in_unclean":    {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
 	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
 	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},

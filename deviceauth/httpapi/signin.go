@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -132,9 +133,13 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 		return nil, errNoUpstream
 	}
 	person, err := u.Finish(r.Context(), a.Attempt, query)
+	if err == nil && !person.Clean() { // whatever upstream that is
+		err = errUnclean
+	}
 	used := h.drop(r, name, 0)
 	if refusal := deviceauth.Refused(err); refusal != nil {
-		h.cfg.Log.WarnContext(r.Context(), "sign-in refused", "upstream", u.ID(), "error", err)
+		h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", u.ID(), refusal.Code}, err)
+		h.cfg.Engine.SignInRefused(u.ID(), h.cfg.ClientIP(r), refusal)
 		page, err := h.refused(r, refusal)
 		if err != nil {
 			return nil, err
@@ -143,6 +148,10 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	}
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}
+	}
+	if left := person.Claims.LeftOut(); len(left) > 0 { // once for each sign-in, and not for each request
+		h.cfg.Log.WarnContext(r.Context(), "backends are not told all values of some claims: they have a comma, a space at an end, or a character that cannot be seen",
+			"upstream", u.ID(), "subject", person.Subject, "claims", left)
 	}
 	cookies, err := h.begin(r, person)
 	if err != nil {

@@ -1,0 +1,40 @@
+package caddymodule
+
+import (
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// observed is a logger, and what it wrote.
+func observed() (*zap.Logger, *observer.ObservedLogs) {
+	core, lines := observer.New(zapcore.DebugLevel)
+	return zap.New(core), lines
+}
+
+func TestGuardThatTakesEveryAudienceIsWarnedAbout(t *testing.T) {
+	one, two := []string{"https://a.example.com"}, []string{"https://a.example.com", "https://b.example.com"}
+	tests := map[string]struct {
+		audiences []string
+		guards    []*Guard
+		warned    int64 // of so many guards
+	}{
+		"one audience":            {one, []*Guard{{}}, 0},
+		"several, named":          {two, []*Guard{{Audience: one}, {Audience: two}}, 0},
+		"several, and not named":  {two, []*Guard{{Audience: one}, {}, {Scopes: []string{"read"}}}, 2},
+		"several, and nobody who": {two, nil, 0},
+	}
+	for name, test := range tests {
+		log, lines := observed()
+		(&App{log: log, guards: test.guards}).warnOfOpenGuards(test.audiences)
+		var warned int64
+		for _, line := range lines.All() {
+			warned += line.ContextMap()["guards"].(int64)
+		}
+		if warned != test.warned || lines.Len() > 1 {
+			t.Errorf("%s: %v", name, lines.All())
+		}
+	}
+}

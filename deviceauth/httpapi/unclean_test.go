@@ -1,0 +1,70 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// protocol 33, 37
+func TestPersonWithAnUncleanNameIsNotSignedIn(t *testing.T) {
+	var events []deviceauth.Event
+	s := newSite(t, func(c *deviceauth.Config) { c.Events = func(e deviceauth.Event) { events = append(events, e) } })
+	s.signIn.person = &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice\u200b"}
+	b := s.browser()
+	b.in()
+	b.sees(http.StatusForbidden, "has a character that cannot be seen")
+	want := deviceauth.Event{Name: deviceauth.EventSignInRefused, Upstream: "work", Reason: "sign_in_unclean", From: netip.MustParseAddr("192.0.2.7")}
+	if len(events) != 1 || events[0] != want {
+		t.Errorf("audit: %+v", events)
+	}
+	b.open("/device/connections")
+	if b.status == http.StatusOK && !strings.Contains(b.page, "/device/sign-in") {
+		t.Errorf("there is a session: %d %s", b.status, b.page)
+	}
+}
+
+func TestEverySignInThatIsRefusedIsAnEvent(t *testing.T) {
+	var events []deviceauth.Event
+	s := newSite(t, func(c *deviceauth.Config) { c.Events = func(e deviceauth.Event) { events = append(events, e) } })
+	b := s.browser()
+	b.open("/device/sign-in?with=work")
+	b.open("/device/callback?error=access_denied&state=" + s.signIn.begun.State)
+	if len(events) != 1 || events[0].Name != deviceauth.EventSignInRefused || events[0].Reason != "sign_in_cancelled" {
+		t.Errorf("audit: %+v", events)
+	}
+	b.open("/device/callback?error=access_denied&state=forged")
+	if len(events) != 1 {
+		t.Errorf("a callback to no sign-in is one: %+v", events)
+	}
+}
+
+// protocol 33
+func TestGroupThatWouldBeTwoIsLeftOut(t *testing.T) {
+	s := newSite(t)
+	var log bytes.Buffer
+	s.again(func(c *httpapi.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	s.signIn.person.Claims = deviceauth.Claims{"groups": []any{"staff", "x,admins", "admins\u200b"}}
+	token := s.accessToken()
+	sentry := httpapi.NewSentry(httpapi.Guard{}, s.engine)
+	for range 3 {
+		r := apiRequest("Authorization", "Bearer "+token)
+		id, _, err := sentry.Admit(r, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sentry.Identify(r, id)
+		if groups := r.Header.Get("Remote-Groups"); groups != "staff" {
+			t.Errorf("the backend is told %q", groups)
+		}
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), "claims=[groups]") {
+		t.Errorf("logged %d lines, want one that names the claim:\n%s", lines, log.String())
+	}
+}

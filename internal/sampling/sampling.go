@@ -1,0 +1,121 @@
+// Package sampling thins out what strangers can have written to a log without
+// end: of each kind a few lines are written as they come, and the rest is
+// counted and told in one line now and then. It decides what is written and
+// writes nothing; package caddymodule asks it for the audit log, package httpapi
+// for its own.
+package sampling
+
+import (
+	"sync"
+	"time"
+)
+
+// The measure of every log.
+const (
+	burst = 10          // lines of a kind at once
+	pace  = time.Second // from then on, between two
+	tell  = time.Minute // after the first that was counted, the number is told
+	most  = 10_000      // kinds that are told apart
+)
+
+// A Sampler counts by kind. Kinds may come from outside: where there are too
+// many at a time, those that are new share the zero kind.
+type Sampler[K comparable] struct {
+	more func(kind K, n int) // is told how many were not written
+
+	mu     sync.Mutex
+	kinds  map[K]*count
+	closed bool
+}
+
+// count is what is known of a kind.
+type count struct {
+	full time.Time // when it may have a whole burst again
+	more int       // not written, and not told yet
+	tell *time.Timer
+}
+
+// New returns a sampler. more is called while no lock is held, at most once a
+// minute for each kind.
+func New[K comparable](more func(kind K, n int)) *Sampler[K] {
+	return &Sampler[K]{more: more, kinds: map[K]*count{}}
+}
+
+// Pass reports whether a line of a kind is to be written, and counts it where
+// it is not.
+func (s *Sampler[K]) Pass(kind K) bool {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return true // what is still under way is no flood
+	}
+	kind, c := s.count(kind, now)
+	if now.After(c.full) {
+		c.full = now
+	}
+	if c.full.Sub(now) <= (burst-1)*pace {
+		c.full = c.full.Add(pace)
+		return true
+	}
+	c.more++
+	if c.tell == nil {
+		c.tell = time.AfterFunc(tell, func() { s.report(kind) })
+	}
+	return false
+}
+
+// count finds or makes the count of a kind, and sweeps a few that say nothing
+// any more.
+func (s *Sampler[K]) count(kind K, now time.Time) (K, *count) {
+	if c := s.kinds[kind]; c != nil {
+		return kind, c
+	}
+	looks := 4 // Go's maps begin each walk at a place of their own
+	for k, c := range s.kinds {
+		if looks--; looks < 0 {
+			break
+		}
+		if c.more == 0 && !now.Before(c.full) {
+			delete(s.kinds, k)
+		}
+	}
+	if len(s.kinds) >= most {
+		var rest K
+		kind = rest
+	}
+	if s.kinds[kind] == nil {
+		s.kinds[kind] = new(count)
+	}
+	return kind, s.kinds[kind]
+}
+
+// report tells how many of a kind were not written.
+func (s *Sampler[K]) report(kind K) {
+	s.mu.Lock()
+	n := 0
+	if c := s.kinds[kind]; c != nil {
+		n, c.more, c.tell = c.more, 0, nil
+	}
+	s.mu.Unlock()
+	if n > 0 {
+		s.more(kind, n)
+	}
+}
+
+// Close tells all that is counted. From then on every line passes.
+func (s *Sampler[K]) Close() {
+	s.mu.Lock()
+	s.closed = true
+	var kinds []K
+	for kind, c := range s.kinds {
+		if c.tell != nil {
+			c.tell.Stop()
+			kinds = append(kinds, kind)
+		}
+	}
+	s.mu.Unlock()
+	for _, kind := range kinds {
+		s.report(kind)
+	}
+}

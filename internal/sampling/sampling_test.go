@@ -1,0 +1,105 @@
+package sampling
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// told is what a sampler was to write.
+type told struct {
+	mu           sync.Mutex // numbers are told by a timer
+	passed, more map[int]int
+	lines        int // of numbers
+}
+
+func newTold() (*told, *Sampler[int]) {
+	t := &told{passed: map[int]int{}, more: map[int]int{}}
+	return t, New(func(kind, n int) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.more[kind] += n
+		t.lines++
+	})
+}
+
+// is wants so many lines that passed, that were counted, and numbers told.
+func (t *told) is(test *testing.T, passed, more, lines int) {
+	test.Helper()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.passed[1] != passed || t.more[1] != more || t.lines != lines {
+		test.Errorf("%d passed, %d are counted in %d lines; want %d, %d, %d", t.passed[1], t.more[1], t.lines, passed, more, lines)
+	}
+}
+
+func (t *told) ask(s *Sampler[int], kind, n int) {
+	for range n {
+		if s.Pass(kind) {
+			t.passed[kind]++
+		}
+	}
+}
+
+func TestFewPassAndTheRestIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, s := newTold()
+		defer s.Close()
+		got.ask(s, 1, 60_000)
+		got.ask(s, 2, 3)
+		if got.is(t, 10, 0, 0); got.passed[2] != 3 {
+			t.Errorf("of another kind %d", got.passed[2])
+		}
+		time.Sleep(time.Minute + time.Second)
+		got.is(t, 10, 59_990, 1)
+		got.ask(s, 1, 11)
+		got.is(t, 20, 59_990, 1)
+	})
+}
+
+func TestFloodIsAFewLinesAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, s := newTold()
+		for range 600 {
+			got.ask(s, 1, 100)
+			time.Sleep(time.Second)
+		}
+		s.Close()
+		got.is(t, 609, 60_000-609, 10)
+	})
+}
+
+func TestNothingIsLostAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, s := newTold()
+		got.ask(s, 1, 15)
+		s.Close()
+		s.Close()
+		got.is(t, 10, 5, 1)
+		got.ask(s, 1, 15)
+		got.is(t, 25, 5, 1)
+		time.Sleep(time.Hour)
+		got.is(t, 25, 5, 1)
+	})
+}
+
+func TestKindsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, s := newTold()
+		for kind := range 3 * most {
+			got.ask(s, kind+1, 1)
+		}
+		if len(s.kinds) > most+1 {
+			t.Errorf("%d kinds", len(s.kinds))
+		}
+		time.Sleep(time.Hour)
+		for kind := range 3 * most {
+			got.ask(s, -kind-1, 1)
+			time.Sleep(time.Minute)
+		}
+		if len(s.kinds) > most/2 {
+			t.Errorf("%d kinds after a while", len(s.kinds))
+		}
+	})
+}
