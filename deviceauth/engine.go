@@ -31,6 +31,9 @@ func New(c Config) (*Engine, error) {
 		return nil, errors.New("an engine needs a Store, a Signer and a RefreshKey")
 	}
 	c.fill()
+	if vault, ok := c.Store.(Vault); ok && c.Vault == nil {
+		c.Vault = vault
+	}
 	e := &Engine{
 		cfg: c, clients: map[string]*Client{}, scopes: map[string]string{}, refresh: c.RefreshKey,
 		admitted: newAdmissions(), closing: make(chan struct{}),
