@@ -58,10 +58,14 @@ func Open(o Options) (*Store, error) {
 		// Its allocator shifts an int too far once a table passes 4 MB.
 		return nil, errors.New("badger loses data on 32-bit systems: use another store, or a 64-bit build")
 	}
-	key, err := key(o.EncryptionKey)
+	key, err := o.key()
 	if err != nil {
 		return nil, err
 	}
+	return openWith(o, key)
+}
+
+func openWith(o Options, key []byte) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("badger store: %w", err)
 	}

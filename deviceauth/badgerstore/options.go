@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -28,8 +29,17 @@ type Options struct {
 
 // Check says what is wrong with the options, without touching the disk.
 func (o Options) Check() error {
-	_, err := key(o.EncryptionKey)
+	_, err := o.key()
 	return err
+}
+
+// key reads the key, and refuses one that everybody knows.
+func (o Options) key() ([]byte, error) {
+	raw, err := key(o.EncryptionKey)
+	if bytes.Equal(raw, make([]byte, keySize)) {
+		return nil, errors.New("badger store: encryption key: it is 32 zero bytes, which everybody knows")
+	}
+	return raw, err
 }
 
 const keySize = 32 // AES-256
@@ -80,7 +90,7 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 	if err != nil {
 		return err
 	}
-	newKey, err := key(to)
+	newKey, err := Options{EncryptionKey: to}.key()
 	if err != nil {
 		return err
 	}
@@ -92,7 +102,7 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 			return fmt.Errorf("badger store: there is no store in %s: %w", dir, err)
 		}
 	}
-	s, err := Open(Options{Dir: dir, EncryptionKey: from}) // takes the lock, and knows whether the key is the right one
+	s, err := openWith(Options{Dir: dir}, oldKey) // takes the lock, and knows whether the key is the right one
 	if err != nil {
 		return err
 	}
