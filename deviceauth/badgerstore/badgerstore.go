@@ -18,7 +18,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,8 +65,8 @@ func Open(o Options) (*Store, error) {
 }
 
 func openWith(o Options, key []byte) (*Store, error) {
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("badger store: %w", err)
+	if err := o.ownDir(); err != nil {
+		return nil, err
 	}
 	room := &space{left: func() (uint64, error) { return spaceLeft(o.Dir) }}
 	if err := room.enough(); err != nil {

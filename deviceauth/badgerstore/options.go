@@ -19,7 +19,7 @@ import (
 
 // Options say where and how a store is kept.
 type Options struct {
-	Dir string // is made, readable by its owner alone, where it is missing
+	Dir string // is made where it is missing, and closed to other users where it is open to them
 	// EncryptionKey encrypts what is on the disk; empty: nothing does. 32
 	// bytes in base64 or hexadecimal digits. It is for a new directory: one
 	// that was begun without a key stays so.
