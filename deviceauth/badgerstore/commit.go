@@ -89,10 +89,10 @@ func (s *Store) collect(first *job) []*job {
 // commitTogether answers nobody before the sync: not even whom its change
 // refused, for the refusal may rest on a change beside it.
 func (s *Store) commitTogether(jobs []*job) {
-	err := s.room.enough()
+	err := s.writable()
 	if err == nil {
 		s.writes.Lock()
-		err = wrap(s.try(jobs))
+		err = wrap(s.noted(guarded(func() error { return s.try(jobs) })))
 		s.writes.Unlock()
 	}
 	for _, j := range jobs {

@@ -62,7 +62,7 @@ func key(text deviceauth.Secret) ([]byte, error) {
 
 // badger makes small ones: Badger's defaults are for databases of many
 // gigabytes, a gateway's is of some megabytes.
-func (o Options) badger(key []byte) badger.Options {
+func (o Options) badger(key []byte, log logger) badger.Options {
 	b := badger.DefaultOptions(o.Dir).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
@@ -71,7 +71,7 @@ func (o Options) badger(key []byte) badger.Options {
 		WithBlockCacheSize(0).         // of use only with compression or encryption
 		WithCompactL0OnClose(true).
 		WithMetricsEnabled(false).
-		WithLogger(logger{o.Log})
+		WithLogger(log)
 	if key != nil {
 		b = b.WithEncryptionKey(key).WithBlockCacheSize(16 << 20).WithIndexCacheSize(16 << 20)
 	}
@@ -106,7 +106,7 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Close(); err != nil {
+	if err := s.closeWhole(); err != nil {
 		return err
 	}
 	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true, EncryptionKey: oldKey})
