@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // Admin serves the routes under /device_login/ of Caddy's admin endpoint,
@@ -87,6 +88,9 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if a.app == nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("this Caddy has no device_login")}
+		}
+		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
+			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
 		s, leave, err := a.app.serving(w, r)
 		if err != nil {

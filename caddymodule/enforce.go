@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // What a guard does to a request.
@@ -43,21 +45,25 @@ func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	who := visitorOf(r)
 	if ambiguous(r.URL.Path) {
 		decided(decisionMalformed)
+		g.ignore(w, r)
 		return caddyhttp.Error(http.StatusBadRequest, errDots)
 	}
 	sentry, site, leave, err := g.at(w, r)
 	if err != nil {
 		decided(decisionUnavailable)
+		g.ignore(w, r)
 		return err
 	}
 	if describesResource(r) {
-		defer leave()
+		leave()
+		g.ignore(w, r)
 		site.ServeHTTP(w, came(r))
 		return nil
 	}
 	pass, err := g.check(sentry, who, w, r)
 	leave() // before the backend, which may take hours
 	if err != nil || !pass {
+		g.ignore(w, r)
 		return err
 	}
 	if origin, ok := sentry.Origin(r); ok {
@@ -70,6 +76,14 @@ func (g *Guard) enforce(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		w = s
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// ignore is for the body of a request that the guard answers itself. One that
+// comes slowly must hold nothing up.
+func (g *Guard) ignore(w http.ResponseWriter, r *http.Request) {
+	if !g.ReportOnly { // the backend gets it
+		reqbody.Discard(w, r, caddy.Exiting)
+	}
 }
 
 // report lets a request through that would be refused, as if no guard had seen

@@ -10,6 +10,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // Endpoints serves what is under the issuer's URL, the endpoints for devices
@@ -29,6 +30,12 @@ func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !e.app.receive(w, r) {
+		return nil
+	}
+	if describesResource(r) {
+		reqbody.Discard(w, r, caddy.Exiting)
+	}
 	s, leave, err := e.app.serving(w, r)
 	if err != nil {
 		return err
@@ -78,6 +85,7 @@ func (h *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 	if !describesResource(r) {
 		return next.ServeHTTP(w, r)
 	}
+	reqbody.Discard(w, r, caddy.Exiting)
 	if h.Issuer != "" {
 		httpapi.Resource{Issuer: h.Issuer, Scope: deviceauth.NewScope(h.Scopes...)}.ServeHTTP(w, came(r))
 		return nil

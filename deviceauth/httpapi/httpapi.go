@@ -27,6 +27,7 @@ type Config struct {
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
 	Log       *slog.Logger                   // hears faults; default: nobody does
+	Stopping  func() bool                    // the server is about to stop, and waits for no slow client; default: never
 }
 
 // Keys publishes the signing keys. Package keyring has them.
@@ -151,6 +152,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, ok := h.route(r.URL.Path)
 	if !ok {
 		http.NotFound(w, r)
+		return
+	}
+	if !h.Receive(w, r) {
 		return
 	}
 	a, err := h.answer(route, r)
