@@ -119,7 +119,7 @@ func TestZeroKeyOpensNothingInABackup(t *testing.T) {
 		t.Errorf("32 zero bytes open %q", found)
 	}
 	if found := opened(t, ring.Secrets["upstream"], all); len(found) != 1 {
-		t.Errorf("the key of the ring opens %d texts, want the refresh token of the upstream: this tested nothing", len(found))
+		t.Errorf("the key of the ring opens %d texts, want one refresh token: this tested nothing", len(found))
 	}
 	for purpose, secret := range ring.Secrets {
 		if len(secret) != 32 || string(secret) == string(make([]byte, 32)) {

@@ -110,7 +110,9 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("only a badger store is backed up this way; a Redis has its own")}
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	if err := store.Backup(r.Context(), w); err != nil {
+	to := newDownload(w, caddy.Exiting)
+	defer to.end()
+	if err := store.Backup(r.Context(), to); err != nil {
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // anything else would be a proper end
 	}

@@ -133,7 +133,8 @@ func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 func warnOpen(to io.Writer, f *os.File) {
 	info, err := f.Stat()
 	if err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode()&0o007 != 0 {
-		fmt.Fprintf(to, "Warning: %s holds secrets and is open to every user (mode %#o); run chmod 600 on it.\n", f.Name(), info.Mode().Perm())
+		fmt.Fprintf(to, "Warning: %s holds secrets and is open to every user (mode %#o); run chmod 600 on it.\n",
+			f.Name(), info.Mode().Perm())
 	}
 }
 

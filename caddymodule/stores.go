@@ -82,7 +82,7 @@ func (p *place) Destruct() error {
 	case err := <-closed:
 		return err
 	case <-timeout.C:
-		return fmt.Errorf("store %s: it is in use by a request, or does not close: it is not waited for any longer", p.key)
+		return fmt.Errorf("store %s is in use by a request, or does not close: it is not waited for", p.key)
 	}
 }
 

@@ -185,7 +185,8 @@ func TestEngineNeedsARefreshKey(t *testing.T) {
 	in(t, func(w *world) {
 		c := w.config
 		c.RefreshKey = [32]byte{}
-		if e, err := deviceauth.New(c); e != nil || err == nil || !strings.Contains(err.Error(), "RefreshKey: the key is missing") {
+		e, err := deviceauth.New(c)
+		if e != nil || err == nil || !strings.Contains(err.Error(), "RefreshKey: the key is missing") {
 			t.Errorf("got %v, %v", e, err)
 		}
 	})

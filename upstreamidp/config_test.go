@@ -49,7 +49,10 @@ func TestConfigIsRefused(t *testing.T) {
 }
 
 func TestRevalidateNeedsAVaultAndAKey(t *testing.T) {
-	good := Config{ID: "work", Issuer: "https://login.example.com", ClientID: "gateway", Revalidate: true, Vault: memstore.New(), Key: [32]byte{1}}
+	good := Config{
+		ID: "work", Issuer: "https://login.example.com", ClientID: "gateway",
+		Revalidate: true, Vault: memstore.New(), Key: [32]byte{1},
+	}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}

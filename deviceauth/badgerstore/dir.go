@@ -42,11 +42,13 @@ func (o Options) ownDir() error {
 		return nil
 	}
 	if err := closeDir(dir); err != nil {
-		return fmt.Errorf("badger store: %s is open to other users (mode %#o), who could read the signing keys, and cannot be closed to them: %w; "+
-			"run chmod 700 on it as its owner, or keep the store in a directory of its own below it", o.Dir, before.Mode().Perm(), err)
+		return fmt.Errorf("badger store: %s is open to other users (mode %#o), who could read the signing keys, "+
+			"and cannot be closed to them: %w; run chmod 700 on it as its owner, "+
+			"or keep the store in a directory of its own below it", o.Dir, before.Mode().Perm(), err)
 	}
 	if o.Log != nil {
-		o.Log.LogAttrs(context.Background(), slog.LevelWarn, "the store's directory was open to other users, and is closed to them now",
+		o.Log.LogAttrs(context.Background(), slog.LevelWarn,
+			"the store's directory was open to other users, and is closed to them now",
 			slog.String("dir", o.Dir), slog.String("mode", fmt.Sprintf("%#o", before.Mode().Perm())))
 	}
 	return nil

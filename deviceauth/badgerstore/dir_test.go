@@ -62,7 +62,8 @@ const somebodyElses = "BADGERSTORE_TEST_DIR"
 func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	if dir := os.Getenv(somebodyElses); dir != "" {
 		_, err := Open(Options{Dir: dir})
-		if err == nil || !strings.Contains(err.Error(), "cannot be closed to them") || !strings.Contains(err.Error(), "chmod 700") {
+		if err == nil || !strings.Contains(err.Error(), "cannot be closed to them") ||
+			!strings.Contains(err.Error(), "chmod 700") {
 			t.Errorf("got %v", err)
 		}
 		return

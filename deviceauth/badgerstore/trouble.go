@@ -18,7 +18,8 @@ func presence(dir string) (func() error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("badger store: %w", err)
 	}
-	gone := fmt.Errorf("badger store: %s is gone, and with it what was kept there; nothing is written until it is back, or Caddy is started anew", dir)
+	gone := fmt.Errorf("badger store: %s is gone, and with it what was kept there; "+
+		"nothing is written until it is back, or Caddy is started anew", dir)
 	return func() error {
 		now, err := os.Stat(dir)
 		if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(before, now) {

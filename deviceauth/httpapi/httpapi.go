@@ -27,7 +27,7 @@ type Config struct {
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
 	Log       *slog.Logger                   // hears faults; default: nobody does
-	Stopping  func() bool                    // the server is about to stop, and waits for no slow client; default: never
+	Stopping  func() bool                    // whether the server is about to stop; default: it never is
 }
 
 // Keys publishes the signing keys. Package keyring has them.

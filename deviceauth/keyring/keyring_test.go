@@ -307,7 +307,8 @@ func TestRingFromBeforeAPurposeGetsItsSecret(t *testing.T) {
 }
 
 func TestDamagedSecretIsRefused(t *testing.T) {
-	for name, secret := range map[string][]byte{"zero": make([]byte, secretSize), "short": {1}, "empty": {}, "null": nil} {
+	damaged := map[string][]byte{"zero": make([]byte, secretSize), "short": {1}, "empty": {}, "null": nil}
+	for name, secret := range damaged {
 		t.Run(name, func(t *testing.T) {
 			vault := memstore.New()
 			open(t, vault, "")

@@ -102,7 +102,7 @@ func (r *ring) addSecrets() error {
 			r.Secrets[purpose] = secret
 		}
 		if len(secret) != secretSize || bytes.Equal(secret, make([]byte, secretSize)) {
-			return fmt.Errorf("the keyring's secret %q is damaged: want %d bytes that are not all zero", purpose, secretSize)
+			return fmt.Errorf("the keyring's secret %q is damaged: want %d bytes, not all zero", purpose, secretSize)
 		}
 	}
 	return nil

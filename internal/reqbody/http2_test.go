@@ -52,7 +52,8 @@ func TestSlowBodyOverHTTP2CostsItsStreamAlone(t *testing.T) {
 	began := time.Now()
 	status, said := post("/slow", body)
 	body.Close()
-	if took := time.Since(began); status != http.StatusRequestTimeout || took < Time-time.Second || took > Time+3*time.Second {
+	took := time.Since(began)
+	if status != http.StatusRequestTimeout || took < Time-time.Second || took > Time+3*time.Second {
 		t.Errorf("after %v: %d %s", took, status, said)
 	}
 	if said := <-held; said != before {
