@@ -19,6 +19,9 @@ import (
 func (g *gateway) drip(head string) (net.Conn, *bufio.Reader) {
 	g.t.Helper()
 	host := strings.TrimPrefix(g.url, "http://")
+	if strings.Contains(head, " /device_login/") {
+		host = g.admin
+	}
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
 		g.t.Fatal(err)
@@ -54,6 +57,7 @@ func TestSlowBodyIsAnswered408(t *testing.T) {
 		"device authorization": "POST /oauth2/device_authorization" + dripForm + "Content-Length: 500",
 		"a page's form":        "POST /device" + dripForm + "Content-Length: 500",
 		"a GET with a body":    "GET /oauth2/jwks" + dripForm + "Content-Length: 500",
+		"an admin route":       "POST /device_login/pause HTTP/1.1\r\nContent-Length: 500",
 		"no such body":         "DELETE /oauth2/token" + dripForm + "Content-Length: 500",
 	} {
 		_, answers := g.drip(head)
@@ -116,6 +120,7 @@ func TestSlowBodyDoesNotHoldUpAStop(t *testing.T) {
 		"POST /oauth2/token" + dripForm + "Transfer-Encoding: chunked",
 		"POST /device" + dripForm + "Content-Length: 500",
 		"GET /.well-known/oauth-protected-resource/api" + dripForm + "Content-Length: 500",
+		"POST /device_login/pause HTTP/1.1\r\nContent-Length: 500",
 		"POST /api/products" + dripForm + "Content-Length: 500", // without a token
 	} {
 		g.drip(head)
