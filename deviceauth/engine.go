@@ -3,8 +3,11 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
 // An Engine runs the protocol: it reads the clock once per operation, lets the
@@ -27,8 +30,11 @@ func New(c Config) (*Engine, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if c.Store == nil || c.Signer == nil || c.RefreshKey == [32]byte{} {
-		return nil, errors.New("an engine needs a Store, a Signer and a RefreshKey")
+	if c.Store == nil || c.Signer == nil {
+		return nil, errors.New("an engine needs a Store and a Signer")
+	}
+	if err := seal.Check(c.RefreshKey); err != nil {
+		return nil, fmt.Errorf("RefreshKey: %w", err)
 	}
 	c.fill()
 	if vault, ok := c.Store.(Vault); ok && c.Vault == nil {

@@ -39,7 +39,7 @@ func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]
 
 // Load implements [deviceauth.Vault].
 func (s *Store) Load(_ context.Context, name string) (document []byte, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(vaultKey(name))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -49,7 +49,7 @@ func (s *Store) Load(_ context.Context, name string) (document []byte, err error
 		}
 		return err
 	})
-	return document, wrap(err)
+	return document, err
 }
 
 // Keep implements [deviceauth.Vault].
@@ -116,10 +116,10 @@ func (s *Store) collect(first *job) []*job {
 // commitTogether answers nobody before the sync: not even whom its change
 // refused, for the refusal may rest on a change beside it.
 func (s *Store) commitTogether(jobs []*job) {
-	err := s.room.enough()
+	err := s.writable()
 	if err == nil {
 		s.writes.Lock()
-		err = wrap(s.try(jobs))
+		err = wrap(s.noted(guarded(func() error { return s.try(jobs) })))
 		s.writes.Unlock()
 	}
 	for _, j := range jobs {
