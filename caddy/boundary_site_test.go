@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/fcgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -235,6 +237,62 @@ func TestGuardInABlockIsWarnedAboutByTheAdapter(t *testing.T) {
 		out, err := g.run("adapt", "--config", g.config)
 		if err != nil || strings.Contains(out, "device_auth in a block") != want {
 			t.Errorf("%s: %v\n%s", site, err, out)
+		}
+	}
+}
+
+// protocol 31: a script is told what was asked for before it was rewritten.
+func TestScriptBehindARewriteIsGuarded(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "script for %s", r.URL.Path) }))
+	at := listener.Addr().String()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "index.php"), []byte("<?php"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g, wires := startSites(t, nil, map[string]string{
+		"before": "root * " + root + "\ntry_files {path} /index.php\ndevice_auth /v2/*\nphp_fastcgi " + at,
+		"within": "root * " + root + "\ndevice_auth /v2/*\nphp_fastcgi " + at,
+		"method": "root * " + root + "\n@writes method POST DELETE\ndevice_auth @writes\nphp_fastcgi " + at,
+	})
+	token := g.token()
+	for _, name := range []string{"before", "within"} {
+		for _, path := range []string{"/v2/secret", "/index.php/v2/secret", "/v2/secret?x", "/index.php?x=/v2/secret"} {
+			status, body := wires[name].get(path, "")
+			if status != http.StatusUnauthorized && !strings.HasPrefix(path, "/index.php?") || strings.Contains(body, "/v2") {
+				t.Errorf("%s: %s: %d %s", name, path, status, body)
+			}
+		}
+		if status, body := wires[name].get("/v2/secret", token); status != http.StatusOK || !strings.Contains(body, "script for /v2/secret") {
+			t.Errorf("%s: with a token: %d %s", name, status, body)
+		}
+		if status, body := wires[name].get("/open", ""); status != http.StatusOK || !strings.Contains(body, "script for /open") {
+			t.Errorf("%s: open: %d %s", name, status, body)
+		}
+	}
+	w := wires["method"]
+	for method, want := range map[string]int{"delete": 400, "DELETE": 401, "Post": 400, "GET": 200} {
+		if status, body := w.send(method + " /x HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\n\r\n"); status != want {
+			t.Errorf("%s: %d %s, want %d", method, status, body, want)
+		}
+	}
+}
+
+// protocol 33: after an upgrade to HTTP/2 no guard would see what is asked.
+func TestUpgradeToHTTP2DoesNotReachTheBackend(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "upgrade=%q settings=%q connection=%q", r.Header.Get("Upgrade"), r.Header.Get("Http2-Settings"), r.Header.Get("Connection"))
+	}
+	_, wires := startSites(t, handler, map[string]string{"site": "device_auth /v2/*\nreverse_proxy BACKEND"})
+	w := wires["site"]
+	for _, upgrade := range []string{"h2c", "H2C", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "SPDY/3.1"} {
+		request := "GET /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + upgrade + "\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+		if status, body := w.send(request); status != http.StatusOK || body != `upgrade="" settings="" connection=""` {
+			t.Errorf("%s: %d %s", upgrade, status, body)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -108,18 +109,19 @@ func addVary(h http.Header, name string) {
 	h.Add("Vary", name)
 }
 
-// forSharedCaches are headers that shared caches obey before Cache-Control
-// (RFC 9213, and nginx's own).
-var forSharedCaches = []string{"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "X-Accel-Expires"}
+// isForSharedCaches reports whether shared caches obey a header before
+// Cache-Control: the targeted ones of RFC 9213, and those of several products.
+func isForSharedCaches(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasSuffix(name, "cdn-cache-control") || name == "surrogate-control" || name == "x-accel-expires" || name == "edge-control"
+}
 
 // keepPrivate keeps an answer out of shared caches. The guard takes
 // Authorization off before a cache behind it sees the request, and a cache
 // before it may have been told that answers are public; so RFC 9111 §3.5
 // protects neither.
 func keepPrivate(h http.Header) {
-	for _, name := range forSharedCaches {
-		h.Del(name)
-	}
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return isForSharedCaches(name) })
 	kept, private := []string(nil), false
 	for _, directive := range cacheDirectives(h["Cache-Control"]) {
 		name, _, _ := strings.Cut(strings.ToLower(directive), "=")

@@ -44,6 +44,10 @@ func (a *Authenticator) Provision(ctx caddy.Context) error {
 
 // Authenticate implements caddyauth.Authenticator.
 func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (user caddyauth.User, ok bool, err error) {
+	if err := httpapi.CheckTarget(r); err != nil {
+		decided(decisionMalformed)
+		return user, false, err
+	}
 	sentry, _, leave, err := a.guard.at(w, r)
 	if err != nil {
 		return user, false, err

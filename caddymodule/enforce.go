@@ -20,15 +20,19 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	who := visitorOf(r)
-	if len(g.matcher.sets) > 0 { // it judges the method and path that the request seems to have
+	if len(g.matcher.sets) > 0 || g.isInBlock() { // a matcher judges the method and path that the request seems to have
 		httpapi.StripOverrides(r)
 	}
 	if err := who.enter(r, g.reserved); err != nil {
+		who.serve(r)
 		decided(decisionMalformed)
 		reqbody.Discard(w, r, caddy.Exiting)
 		return refused(r, http.StatusBadRequest, err)
 	}
-	before := w.Header().Clone()
+	var before http.Header
+	if g.ReportOnly {
+		before = w.Header().Clone()
+	}
 	admitted, end, err := g.admit(who, w, r)
 	switch {
 	case err != nil && g.ReportOnly:
@@ -56,6 +60,7 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 	guarded, err := g.matcher.judge(r)
 	switch {
 	case deviceauth.Refused(err) != nil:
+		who.serve(r)
 		decided(decisionMalformed)
 		return nil, nil, caddyhttp.Error(http.StatusBadRequest, err)
 	case err != nil:
@@ -82,6 +87,7 @@ func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sent
 
 // enforce lets a guarded request through, or refuses it.
 func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
+	who.serve(r)
 	sentry, _, leave, err := g.at(w, r)
 	if err != nil {
 		decided(decisionUnavailable)
@@ -146,7 +152,10 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		return false, unavailable(w, err)
 	}
 	if id == nil {
-		who.id = nil // whom an earlier guard may have known by an old key
+		if who.id != nil { // an earlier guard knew it by an old key
+			g.reserved.Strip(r)
+			who.id = nil
+		}
 		decided(decisionAnonymous)
 		return true, nil
 	}

@@ -36,6 +36,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	s, leave, err := e.app.serving(w, r)
 	if err != nil {
+		hide(r, err) // no guard has judged it
 		return err
 	}
 	switch {
@@ -52,6 +53,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	}
 	leave() // before what may take hours
+	httpapi.StripCookies(r.Header)
 	return next.ServeHTTP(w, r)
 }
 

@@ -23,10 +23,10 @@ import (
 type guardMatcher struct {
 	sets [][]readingMatcher // any of them, all that is in it; none: every request
 
-	// opaque is set where some matcher looks at the path in a way of its own,
-	// such as a regular expression: it may tell spellings apart that a backend
-	// does not.
-	opaque bool
+	opaque  bool // some matcher looks at paths, or at what was made of one, in a way of its own
+	regexps bool // some matcher is a regular expression over the path
+	queries bool // some matcher looks at the query
+	hosts   bool // some matcher looks at the host
 }
 
 // A readingMatcher is a matcher with how it looks at a path.
@@ -38,8 +38,8 @@ type readingMatcher struct {
 type pathLook int
 
 const (
-	looksNowhere pathLook = iota // at no path: it is asked once
-	looksPlainly                 // by the rules of `path`, which know no case
+	looksNowhere pathLook = iota // at no path, or one that is not to be asked about others: it is asked once
+	looksPlainly                 // by the rules of `path`, which know no case; or it is an exemption
 	looksItself                  // in a way of its own
 	looksRegexp                  // the same, and for something: it is no exemption
 )
@@ -50,29 +50,39 @@ var pathless = map[string]bool{
 	"protocol": true, "tls": true, "remote_ip": true, "client_ip": true,
 }
 
-// lookOf tells how a matcher looks at paths, by its name and what it holds.
-func lookOf(name string, raw json.RawMessage) (look pathLook, err error) {
+// lookOf tells how a matcher looks at paths, by its name and what it holds, and
+// notes what else there is to be careful of.
+func (m *guardMatcher) lookOf(name string, raw json.RawMessage) (pathLook, error) {
+	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host"
 	switch {
 	case pathless[name]:
 		return looksNowhere, nil
 	case name == "path":
 		return looksPlainly, nil
 	case name == "path_regexp":
+		m.regexps = true
 		return looksRegexp, nil
 	case name != "not":
+		m.opaque = true
+		if name == "file" { // files differ in case where file systems do
+			return looksNowhere, nil
+		}
 		return looksItself, nil
 	}
 	var sets caddyhttp.RawMatcherSets
 	if err := json.Unmarshal(raw, &sets); err != nil {
 		return 0, fmt.Errorf("match: not: %w", err)
 	}
+	look := looksNowhere
 	for _, set := range sets {
 		for name, raw := range set {
-			inner, err := lookOf(name, raw)
+			inner, err := m.lookOf(name, raw)
 			if err != nil {
 				return 0, err
 			}
-			look = max(look, min(inner, looksItself))
+			if inner != looksNowhere {
+				look = looksPlainly
+			}
 		}
 	}
 	return look, nil
@@ -84,12 +94,11 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 	for i, set := range g.MatcherSetsRaw {
 		looks[i] = map[string]pathLook{}
 		for name, raw := range set {
-			look, err := lookOf(name, raw)
+			look, err := m.lookOf(name, raw)
 			if err != nil {
 				return err
 			}
 			looks[i][name] = look
-			m.opaque = m.opaque || look >= looksItself
 		}
 		var err error
 		if g.MatcherSetsRaw[i], err = widened(set); err != nil {
@@ -115,16 +124,29 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 }
 
 // widened adds to the path patterns of a set what they mean decoded, with single
-// slashes, and with and without a slash at the end: /v2/* guards /v2 too.
+// slashes, and with and without a slash at the end: /v2/* guards /v2 too. A
+// regular expression over the path ignores case, as path patterns do.
 func widened(set caddy.ModuleMap) (caddy.ModuleMap, error) {
-	raw, ok := set["path"]
-	if !ok {
-		return set, nil
+	wide := maps.Clone(set)
+	for name, widen := range map[string]func(json.RawMessage) (any, error){"path": widerPatterns, "path_regexp": widerRegexp} {
+		raw, ok := set[name]
+		if !ok {
+			continue
+		}
+		wider, err := widen(raw)
+		if err != nil {
+			return nil, fmt.Errorf("match: %s: %w", name, err)
+		}
+		if wide[name], err = json.Marshal(wider); err != nil {
+			return nil, err
+		}
 	}
+	return wide, nil
+}
+
+func widerPatterns(raw json.RawMessage) (any, error) {
 	var patterns caddyhttp.MatchPath
-	if err := json.Unmarshal(raw, &patterns); err != nil {
-		return nil, fmt.Errorf("match: path: %w", err)
-	}
+	err := json.Unmarshal(raw, &patterns)
 	all := slices.Clone(patterns)
 	for _, p := range patterns {
 		for _, other := range []string{plainPattern(p), otherRoot(p), otherRoot(plainPattern(p))} {
@@ -133,10 +155,14 @@ func widened(set caddy.ModuleMap) (caddy.ModuleMap, error) {
 			}
 		}
 	}
-	wide := maps.Clone(set)
-	text, err := json.Marshal(all)
-	wide["path"] = text
-	return wide, err
+	return all, err
+}
+
+func widerRegexp(raw json.RawMessage) (any, error) {
+	var pattern caddyhttp.MatchRegexp
+	err := json.Unmarshal(raw, &pattern)
+	pattern.Pattern = "(?i)" + pattern.Pattern
+	return pattern, err
 }
 
 var doubled = regexp.MustCompile(`//+`)
@@ -166,11 +192,65 @@ func otherRoot(p string) string {
 // judge decides whether the guard is for a request. A refusal is the request's
 // fault (400).
 func (m *guardMatcher) judge(r *http.Request) (bool, error) {
+	if len(m.sets) == 0 {
+		return true, nil
+	}
+	if err := m.refuse(r); err != nil {
+		return false, err
+	}
+	requests := []*http.Request{r}
+	if r.Method == http.MethodConnect { // of HTTP/2 and HTTP/3 (RFC 8441): a proxy sends it as a GET that upgrades
+		as := *r
+		as.Method = http.MethodGet
+		requests = append(requests, &as)
+	}
+	if asked := originalURL(r); asked != nil && httpapi.IsScript(r.URL.Path) { // a script is told what was asked for
+		as := *r
+		as.URL = asked
+		requests = append(requests, &as)
+	}
+	for _, as := range requests {
+		if guarded, err := m.judgeOne(as); guarded || err != nil {
+			return guarded, err
+		}
+	}
+	return false, nil
+}
+
+// originalURL is what a request was for, where that was rewritten; nil: it was not.
+func originalURL(r *http.Request) *url.URL {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || strings.HasSuffix(original.URL.Path, r.URL.Path) {
+		return nil
+	}
+	return original.URL
+}
+
+// refuse refuses what a backend may take for another request than the matchers do.
+func (m *guardMatcher) refuse(r *http.Request) error {
+	if r.Method != strings.ToUpper(r.Method) {
+		return httpapi.ErrMethod
+	}
+	if m.hosts && (strings.HasSuffix(r.Host, ".") || strings.Contains(r.Host, ".:")) {
+		return httpapi.ErrHost
+	}
+	if m.queries {
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			return httpapi.ErrQuery
+		}
+	}
+	return nil
+}
+
+func (m *guardMatcher) judgeOne(r *http.Request) (bool, error) {
+	if (m.opaque || m.regexps) && httpapi.IsUnusual(r.URL) {
+		return false, httpapi.ErrSpelling
+	}
 	readings, err := httpapi.Readings(r.URL)
 	if err != nil {
 		return false, err
 	}
-	if m.opaque && httpapi.IsUnusual(r.URL) {
+	if m.opaque && len(readings) > 1 { // also what was made of the path before, such as vars, was made of one
 		return false, httpapi.ErrSpelling
 	}
 	for _, set := range m.sets {
@@ -178,7 +258,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 			return matches, err
 		}
 	}
-	return len(m.sets) == 0, nil
+	return false, nil
 }
 
 func matchesAll(set []readingMatcher, r *http.Request, readings []string) (bool, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -49,8 +50,9 @@ func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 		"/v2/a": true, "/V2//a": true, "/v%32/a": true, "/v2": true, "/v2%2Fa": true, "/v%2532/a": true, "/v%252532/a": true,
 		"/v2;x/a": true, "/v2;/a": true, "/;/v2/a": true, "/V2;x/a": true, `/v2\a`: true, `/\v2\a`: true, "//v2;x//a": true, "/v2%3B/a": true,
 		"//host/v2/a": true, "///host/v2/a": true, "/%2Fhost/v2/a": true, `/\host/v2/a`: true, "//host:80/v2": true,
-		"/index.php/v2/a": true, "/x/run.CGI/v2/a": true, "/v2%3Fx": true, "/v2%23x": true, "/v2%00x": true,
-		"/v2./a": true, "/v2%20/a": true, "/v2.%20.": true, "/v2::$INDEX_ALLOCATION/a": true, "/x./v3": false,
+		"/index.php/v2/a": true, "/x/run.CGI/v2/a": true, "/v2%3Fx": true, "/v2%23x": true, "/shop/index.php/v2": true,
+		"/v2/%C5%BFecret": true,
+		"/v2./a":          true, "/v2%20/a": true, "/v2.%20.": true, "/v2::$INDEX_ALLOCATION/a": true, "/x./v3": false,
 		"/v3/a": false, "/v3;x/a": false, "/v3/a;b=/v2/c": false, "/a/b.c": false, "/a/...": false, "/100%25/a": false, "/x.css/v2": false, "/v2x": false,
 	} {
 		if got, err := judged(t, m, path); err != nil || got != want {
@@ -59,7 +61,7 @@ func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/public/..;/v2/a", "/public/.;x/a", `/public\..\v2`, "/public/%2e%2e/v2", "/public/%2e%2e;/x", `/public/..%5cv2`, "/..;",
-		"/v2//../secret", "/v3/../a", "/./a", "/public/%2e%2e/v2/%25zz", "/x/%252e%252e/v2", "/x/..%00/v2",
+		"/v2//../secret", "/v3/../a", "/./a", "/public/%2e%2e/v2/%25zz", "/x/%252e%252e/v2", "/x/..%00/v2", "/v2%00x", "/v%092/a", "/%0a/x/v2", "/v2%250d/a", "/x/..%20/v2",
 	} {
 		if _, err := judged(t, m, path); !errors.Is(err, httpapi.ErrPath) {
 			t.Errorf("%s: %v", path, err)
@@ -72,7 +74,7 @@ func TestPathIsExemptOnlyIfEveryReadingIs(t *testing.T) {
 	m := loaded(t, `[{"not": [{"path": ["*.css", "/open/*", "/status"]}]}]`)
 	for path, guarded := range map[string]bool{
 		"/a.css": false, "/a.CSS": false, "/a.css/": true, "/open/x": false, "/open/x/": false, "/open/für": false, "/status": false, "/status/": true,
-		"/v2/secret;.css": true, "/v2/secret%3F.css": true, "/v2/secret%23.css": true, "/v2/secret%00.css": true, "/v2/secret.php/.css": true, "/v2/secret%253F.css": true,
+		"/v2/secret;.css": true, "/v2/secret%3F.css": true, "/v2/secret%23.css": true, "/v2/secret.php/.css": true, "/v2/secret%253F.css": true,
 		"//open/v2/secret": true, "/open%2Fx": true, "/v2/secret": true, "/index.php/open/x": true,
 	} {
 		if got, err := judged(t, m, path); err != nil || got != guarded {
@@ -86,7 +88,10 @@ func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
 	for match, paths := range map[string]map[string]bool{
 		`[{"path_regexp": {"pattern": "^/v2/"}}]`:                     {"/v2/a": true, "/V2/a": true, "/v2": true, "/v2/": true, "/v3/a": false, "/index.php/v2/a": true},
 		`[{"expression": "{http.request.uri.path} == '/v2/secret'"}]`: {"/v2/secret": true, "/v2/Secret/": true, "/V2/secret": true, "/v2/other": false},
-		`[{"expression": "path('/v2/*') && !path('*.css')"}]`:         {"/v2/a": true, "/v2/a.css": false, "/v2/a.css/": true, "/v2/x.php/a.css": true},
+		`[{"expression": "path('/v2/*') && !path('*.css')"}]`:         {"/v2/a": true, "/v2/a.css": false, "/v2/a.css/": true},
+		`[{"path_regexp": {"pattern": "^/API/"}}]`:                    {"/api/a": true, "/v2": false},
+		`[{"not": [{"path_regexp": {"pattern": "^/Public/"}}]}]`:      {"/Public/a": false, "/Public/": false, "/other": true},
+		`[{"path": ["/shop/api/*"]}]`:                                 {"/shop/index.php/api/x": true, "/shop/index.php/other": false},
 		`[{"vars": {"{http.request.uri.path}": ["/v2/secret"]}}]`:     {"/v2/secret": true, "/v2/secret/": true, "/V2/secret": true, "/v2/secrets": false},
 		`[{"method": ["POST"], "path": ["/v2/*"]}]`:                   {"/v2/a": false},
 		`[{"path": ["/a%2Fb", "/c//d"]}]`:                             {"/a%2Fb": true, "/a/b": true, "/a;x/b": true, "/c//d": true, "/c/d": true, "/a": false},
@@ -99,9 +104,50 @@ func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
 		}
 	}
 	m := loaded(t, `[{"not": [{"path_regexp": {"pattern": "^/open"}}]}]`)
-	for _, path := range []string{"/v2;x/a", `/v2\a`, "//v2/a", "/v2%2Fa", "/v%2532/a", "/v2%3Fa", "/v2%00"} {
+	for _, path := range []string{"/v2;x/a", `/v2\a`, "//v2/a", "/v2%2Fa", "/v%2532/a", "/v2%3Fa"} {
 		if _, err := judged(t, m, path); !errors.Is(err, httpapi.ErrSpelling) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+	// What was made of a path before the guard was made of one reading of it.
+	m = loaded(t, `[{"vars": {"guarded": ["yes"]}}]`)
+	for _, path := range []string{"/index.php/v2/a", "/v2./a", "/v2%20/a"} {
+		if _, err := judged(t, m, path); !errors.Is(err, httpapi.ErrSpelling) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// protocol 31
+func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
+	all := loaded(t, `[{"method": ["POST"], "query": {"action": ["admin"]}, "host": ["api.example.com"]}]`)
+	for _, test := range []struct {
+		method, host, target string
+		want                 error
+	}{
+		{"POST", "api.example.com", "/x?action=other", nil},
+		{"post", "api.example.com", "/x", httpapi.ErrMethod},
+		{"GET", "api.example.com", "/x?action=admin;", httpapi.ErrQuery},
+		{"GET", "api.example.com", "/x?action=admin&y=%zz", httpapi.ErrQuery},
+		{"GET", "api.example.com.", "/x", httpapi.ErrHost},
+		{"GET", "api.example.com.:8080", "/x", httpapi.ErrHost},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.Host = test.method, test.host
+		r.URL.Path, r.URL.RawQuery, _ = strings.Cut(test.target, "?")
+		r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
+		caddyhttp.NewTestReplacer(r)
+		if _, err := all.judge(r); !errors.Is(err, test.want) || err != nil && test.want == nil {
+			t.Errorf("%+v: %v", test, err)
+		}
+	}
+	// A CONNECT with a path is sent on as a GET (RFC 8441).
+	m := loaded(t, `[{"method": ["GET"], "path": ["/v2/*"]}]`)
+	r := httptest.NewRequest("GET", "/v2/socket", nil)
+	r.Method = "CONNECT"
+	r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
+	caddyhttp.NewTestReplacer(r)
+	if guarded, err := m.judge(r); !guarded || err != nil {
+		t.Errorf("CONNECT /v2/socket: %v, %v", guarded, err)
 	}
 }

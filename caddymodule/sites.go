@@ -21,6 +21,7 @@ type sites struct {
 	once *sync.Once
 
 	enclosed map[*Guard]bool // that only requests to their block reach, where nobody describes the site
+	inBlock  map[*Guard]bool // that only some requests of their site reach
 }
 
 // CaddyModule returns the module's registration.
@@ -53,7 +54,7 @@ func findSites(ctx caddy.Context) (*sites, error) {
 
 // look walks through the routes of all servers. By then all are provisioned.
 func (s *sites) look() {
-	s.enclosed = map[*Guard]bool{}
+	s.enclosed, s.inBlock = map[*Guard]bool{}, map[*Guard]bool{}
 	app, err := s.ctx.AppIfConfigured("http")
 	if err != nil {
 		return
@@ -72,7 +73,9 @@ func (s *sites) look() {
 			}
 		})
 		for _, at := range all {
-			s.enclosed[at.guard] = at.enclosed && !described[at.host] && !described[""]
+			alone := !described[at.host] && !described[""]
+			s.enclosed[at.guard], s.inBlock[at.guard] = at.enclosed && alone, at.enclosed || at.grouped
+			at.lonely = at.enclosed && alone
 			at.warn(s.log.With(zap.String("server", name), zap.String("site", at.host)))
 		}
 	}
@@ -83,6 +86,8 @@ type surroundings struct {
 	guard    *Guard
 	host     string // of its site; empty: all
 	enclosed bool   // its routes have matchers other than for hosts
+	grouped  bool   // it is one of several blocks, of which a request takes one
+	lonely   bool   // the rest of its site has no guard
 	preceded bool   // something before it answers every request
 	followed bool   // something behind it answers
 }
@@ -93,6 +98,8 @@ func (at *surroundings) warn(log *zap.Logger) {
 		log.Warn("a device_auth is never reached: what stands before it answers every request")
 	case !at.followed:
 		log.Warn("a device_auth guards nothing: nothing behind it answers, such as reverse_proxy")
+	case at.lonely:
+		log.Warn("a device_auth stands in a route with matchers, and nothing covers the rest of its site: there identity headers and cookies reach the backend; put the matchers into the guard, or a device_auth_site before it")
 	}
 }
 
@@ -100,7 +107,7 @@ func (at *surroundings) warn(log *zap.Logger) {
 func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, caddyhttp.MiddlewareHandler)) {
 	for i, route := range routes {
 		at := in
-		at.enclosed = in.enclosed || hasMatchers(route)
+		at.enclosed, at.grouped = in.enclosed || hasMatchers(route), in.grouped || route.Group != ""
 		if hosts := hostsOf(route); hosts != "" {
 			at.host = hosts
 		}
@@ -225,6 +232,11 @@ func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 func (g *Guard) isEnclosed() bool {
 	g.sites.once.Do(g.sites.look)
 	return g.sites.enclosed[g]
+}
+
+func (g *Guard) isInBlock() bool {
+	g.sites.once.Do(g.sites.look)
+	return g.sites.inBlock[g]
 }
 
 // describe answers with the description.

@@ -18,6 +18,7 @@ type visitor struct {
 	id    *deviceauth.Identity // nil: nobody
 	by    *httpapi.Sentry      // who told the backend of id
 
+	serving bool // the placeholders
 	watched bool // somebody sees to it that the answer ends with the grant
 
 	entered  bool                      // what every guarded site refuses or takes off was looked at
@@ -27,21 +28,29 @@ type visitor struct {
 
 const visitorVar = "device_auth.visitor"
 
-// visitorOf returns the visitor of a request. The first guard to ask makes one,
-// and has it serve the placeholders: they are empty for nobody, because
-// header_up and error pages would show an unset one as it is written.
+// visitorOf returns the visitor of a request. The first guard to ask makes one.
 func visitorOf(r *http.Request) *visitor {
 	if v, ok := caddyhttp.GetVar(r.Context(), visitorVar).(*visitor); ok {
 		return v
 	}
 	v := new(visitor)
 	caddyhttp.SetVar(r.Context(), visitorVar, v)
+	return v
+}
+
+// serve has the visitor serve the placeholders, for a request that is guarded:
+// they are empty for nobody, because header_up and error pages would show an
+// unset one as it is written.
+func (v *visitor) serve(r *http.Request) {
+	if v.serving {
+		return
+	}
+	v.serving = true
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if _, taken := repl.Get(placeholderPrefix + "id"); taken {
 		repl.DeleteByPrefix(placeholderPrefix) // of another way to authenticate, which stands before
 	}
 	repl.Map(v.placeholder)
-	return v
 }
 
 // is tells the backend who asks.

@@ -229,7 +229,7 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 	if refusal := deviceauth.Refused(err); refusal != nil {
 		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
 	}
-	if status == http.StatusForbidden {
+	if status == http.StatusForbidden || err == errNoCredentials && s.guard.Need.Scope != "" {
 		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
 	}
 	parts = append(parts, "resource_metadata="+strconv.Quote(s.metadataOf(r)))

@@ -115,12 +115,20 @@ func (t *trailed) Read(p []byte) (int, error) {
 // client could have the proxy drop what the guard has set.
 var hopOptions = map[string]bool{"close": true, "keep-alive": true, "upgrade": true, "te": true, "trailers": true}
 
-// StripConnection leaves only known options in Connection.
+// StripConnection leaves only known options in Connection, and of upgrades only
+// those to WebSocket: what is sent after an upgrade to HTTP/2, or to whatever
+// else carries requests, no guard would see.
 func StripConnection(h http.Header) {
+	upgrade := h["Upgrade"]
+	socket := len(upgrade) == 1 && strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket")
+	if !socket {
+		delete(h, "Upgrade")
+	}
+	delete(h, "Http2-Settings")
 	values, kept := h["Connection"], []string(nil)
 	for _, value := range values {
 		for option := range strings.SplitSeq(value, ",") {
-			if option = strings.Trim(option, " \t"); hopOptions[strings.ToLower(option)] {
+			if option = strings.Trim(option, " \t"); hopOptions[strings.ToLower(option)] && (socket || !strings.EqualFold(option, "upgrade")) {
 				kept = append(kept, option)
 			}
 		}
@@ -133,9 +141,6 @@ func StripConnection(h http.Header) {
 		h["Connection"] = []string{strings.Join(kept, ", ")}
 	}
 }
-
-// ownCookies begin the names of the cookies of our own pages.
-var ownCookies = []string{sessionCookie, flowCookie, signInCookie}
 
 // StripCookies takes the cookies of our own pages off a request: a backend that
 // got them could act as the person. It returns the Cookie header as it was, or
@@ -163,5 +168,6 @@ func StripCookies(h http.Header) (before []string) {
 func isOwnCookie(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	name = strings.TrimPrefix(strings.Trim(name, " \t"), "__Host-")
-	return slices.ContainsFunc(ownCookies, func(own string) bool { return strings.HasPrefix(name, own) })
+	whole, _, _ := strings.Cut(name, ".") // a value may be in several
+	return whole == sessionCookie || whole == flowCookie || strings.HasPrefix(name, signInCookie)
 }

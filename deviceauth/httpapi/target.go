@@ -16,10 +16,18 @@ var (
 	// ErrTarget refuses a request target that is no path.
 	ErrTarget = badRequest("the request target must be a path, such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
 	// ErrPath refuses a path on whose meaning servers disagree.
-	ErrPath = badRequest("the path has a dot segment, or too many ways to be read; send it resolved (RFC 3986 section 5.2.4)")
+	ErrPath = badRequest("the path has a dot segment, a control character, or too many ways to be read; send it resolved (RFC 3986 section 5.2.4)")
 	// ErrSpelling refuses a path that is spelled in an unusual way, where a
 	// guard's matcher sees only one spelling.
-	ErrSpelling = badRequest("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons or encoded slashes")
+	ErrSpelling = badRequest("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, and no encoded slash, percent or question mark")
+	// ErrMethod refuses a method that a backend may take for another.
+	ErrMethod = badRequest("the method must be in upper case (RFC 9110 section 9.1)")
+	// ErrQuery refuses a query that servers read differently, where a matcher
+	// looks at it.
+	ErrQuery = badRequest("the query is not well-formed: no semicolons and no stray percent")
+	// ErrHost refuses a host that is spelled with a dot at its end, where a
+	// matcher looks at it.
+	ErrHost = badRequest("the host must not end in a dot")
 )
 
 // CheckTarget refuses a request that a proxy would send with another target
@@ -51,8 +59,8 @@ const (
 // means to Go. Servers disagree on doubled slashes, on a host after two of them,
 // on backslashes, on `;parameters`, on percent-encoding within percent-encoding,
 // on encoded slashes and question marks, and on what follows the name of a
-// script. It returns [ErrPath] where a reading has a dot
-// segment, which every honest client resolves before it sends it.
+// script. It returns [ErrPath] where a reading has a dot segment, which honest
+// clients resolve before they send it, or a control character.
 func Readings(u *url.URL) ([]string, error) {
 	if u.RawPath == "" && isPlain(u.Path) {
 		return []string{u.Path}, nil
@@ -65,7 +73,7 @@ func Readings(u *url.URL) ([]string, error) {
 		all = append(all, encodedSlashes(u.RawPath))
 	}
 	for i := 0; i < len(all); i++ {
-		if hasDotSegment(all[i]) || len(all) > maxReadings {
+		if hasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || len(all) > maxReadings {
 			return nil, ErrPath
 		}
 		for _, reading := range readers {
@@ -88,7 +96,7 @@ func CheckSpelling(u *url.URL) error {
 
 // readers are the ways in which servers read a path that they have got.
 var readers = []func(string) string{
-	decoded, slashed, withoutParameters, withoutQuery, withoutHost, trimmed, merged, script, behindScript,
+	decoded, slashed, withoutParameters, withoutQuery, withoutHost, trimmed, merged, script, behindScript, withoutScript, folded,
 }
 
 // isPlain reports whether a path means the same to all servers, but for its
@@ -124,7 +132,7 @@ func hasDotSegment(p string) bool {
 		return false
 	}
 	for s := range strings.SplitSeq(p, "/") {
-		if s == "." || s == ".." {
+		if s = strings.TrimRight(s, " "); s == "." || s == ".." {
 			return true
 		}
 	}
@@ -184,10 +192,10 @@ func withoutParameters(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// withoutQuery ends a path at an encoded ? or #, or at a control character,
-// where a server decodes it before it looks for them.
+// withoutQuery ends a path at an encoded ? or #, where a server decodes it
+// before it looks for them.
 func withoutQuery(p string) string {
-	if i := strings.IndexFunc(p, func(c rune) bool { return c == '?' || c == '#' || unicode.IsControl(c) }); i > 0 {
+	if i := strings.IndexAny(p, "?#"); i > 0 {
 		return p[:i]
 	}
 	return p
@@ -269,3 +277,21 @@ func behindScript(p string) string {
 	}
 	return p
 }
+
+// withoutScript takes the script out of a path: what /shop/index.php/api/x is
+// to an application at /shop.
+func withoutScript(p string) string {
+	if end := scriptEnd(p); end >= 0 {
+		return p[:strings.LastIndexByte(p[:end], '/')] + p[end:]
+	}
+	return p
+}
+
+// IsScript reports whether a path names a script. Servers that run one tell it
+// what path was asked for before it was rewritten.
+func IsScript(p string) bool { return scriptEnd(p) >= 0 }
+
+// folds are letters that become ASCII where case is ignored as Unicode says.
+var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k")
+
+func folded(p string) string { return folds.Replace(p) }
