@@ -59,7 +59,7 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	}
 	var asked []string
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.RequestURI)
+		asked = append(asked, r.RequestURI+r.Header.Get("Authorization"))
 		io.WriteString(w, "error page")
 	}
 	g, wires := startSites(t, handler, map[string]string{
@@ -68,6 +68,7 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 		"page":    "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\nrewrite * /{err.status_code}.html\nfile_server\n}",
 		"proxy":   "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
 		"words":   "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nrespond \"no {http.request.orig_uri}\"\n}",
+		"other":   "device_auth {\naudience https://other.example\n}\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
 		"unknown": "device_auth products:write\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
 	})
 	for _, name := range []string{"files", "codes"} {
@@ -85,7 +86,8 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	}
 	wires["proxy"].get("/v2/secret?a=b", "")
 	wires["unknown"].get("/v2/secret?a=b", g.token())
-	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403" {
+	wires["other"].get("/v2/secret", g.token())
+	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403 /.device_auth/401" {
 		t.Errorf("the backend was asked for %q", asked)
 	}
 	if _, body := wires["words"].get("/v2/secret?a=b", ""); body != "no /v2/secret?a=b" {
@@ -100,10 +102,13 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 		for name, values := range said {
 			w.Header()[name] = values
 		}
+		if strings.HasPrefix(r.URL.Path, "/down/") && r.Header.Get("X-Error-Page") == "" {
+			panic(http.ErrAbortHandler)
+		}
 		fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User"))
 	}
 	g, wires := startSites(t, handler, map[string]string{
-		"site": "device_auth /in/*\ndevice_auth /maybe/* {\noptional\n}\ndevice_auth /keep/* {\ncache keep\n}\nreverse_proxy BACKEND",
+		"site": "@in path /in/* /down/*\ndevice_auth @in\ndevice_auth /maybe/* {\noptional\n}\ndevice_auth /keep/* {\ncache keep\n}\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND {\nheader_up X-Error-Page yes\n}\n}",
 	})
 	token, url := g.token(), "http://"+strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
 	for _, test := range []struct {
@@ -117,6 +122,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 		{"/in/x", http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}, token, http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}},
 		{"/in/x", http.Header{"Cache-Control": {`Private="set-cookie, x", S-MAXAGE=5`}, "X-Accel-Expires": {"60"}, "Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}}, token, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
 		{"/in/x", http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}, token, http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}},
+		{"/down/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"private", "public, max-age=60"}, "Vary": {"Authorization"}}}, // RFC 9111 §4.2.1: the stricter one holds
 		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "", http.Header{"Cache-Control": {"public, max-age=60"}, "Vary": {"Authorization"}}},
 		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Authorization"}}},
 		{"/keep/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"public, max-age=60"}}},
@@ -256,6 +262,7 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 	}
 	g, wires := startSites(t, nil, map[string]string{
 		"before": "root * " + root + "\ntry_files {path} /index.php\ndevice_auth /v2/*\nphp_fastcgi " + at,
+		"strip":  "root * " + root + "\nuri strip_prefix /v1\ndevice_auth /v1/v2/*\nphp_fastcgi " + at,
 		"within": "root * " + root + "\ndevice_auth /v2/*\nphp_fastcgi " + at,
 		"method": "root * " + root + "\n@writes method POST DELETE\ndevice_auth @writes\nphp_fastcgi " + at,
 	})
@@ -273,6 +280,9 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 		if status, body := wires[name].get("/open", ""); status != http.StatusOK || !strings.Contains(body, "script for /open") {
 			t.Errorf("%s: open: %d %s", name, status, body)
 		}
+	}
+	if status, body := wires["strip"].get("/v1/v2/secret", ""); status != http.StatusUnauthorized {
+		t.Errorf("strip_prefix before the guard: %d %s", status, body)
 	}
 	w := wires["method"]
 	for method, want := range map[string]int{"delete": 400, "DELETE": 401, "Post": 400, "GET": 200} {

@@ -35,6 +35,7 @@ func (g *Guard) answer(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrit
 		if g.Legacy != nil {
 			a.vary = append(a.vary, g.Legacy.Header)
 		}
+		who.private = who.private || a.private
 	}
 	if a.origin == "" && a.vary == nil {
 		return nil

@@ -21,7 +21,7 @@ import (
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	who := visitorOf(r)
 	if len(g.matcher.sets) > 0 || g.isInBlock() { // a matcher judges the method and path that the request seems to have
-		httpapi.StripOverrides(r)
+		httpapi.StripOverrides(r, isTrusted(r))
 	}
 	if err := who.enter(r, g.reserved); err != nil {
 		who.serve(r)
@@ -40,6 +40,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return next.ServeHTTP(w, r)
 	case err != nil:
 		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for it, however slowly it comes
+		r.Header.Del("Authorization")        // a token that is good elsewhere is not the error page's
 		hide(r, err)
 		return err
 	case admitted == nil:
@@ -47,7 +48,13 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return nil
 	}
 	defer end()
-	return next.ServeHTTP(admitted, r)
+	err = next.ServeHTTP(admitted, r)
+	if err != nil && who.private { // what error routes answer is for one person too
+		who.private = false
+		w.Header().Add("Cache-Control", "private")
+		addVary(w.Header(), "Authorization")
+	}
+	return err
 }
 
 // admit decides on a request and makes it ready for the backend. It returns
@@ -129,7 +136,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		return false, nil
 	}
 	if httpapi.IsPreflight(r) { // that is the backend's business
-		httpapi.StripOverrides(r)
+		httpapi.StripOverrides(r, isTrusted(r))
 		decided(decisionPreflight)
 		return true, nil
 	}

@@ -57,10 +57,17 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	return next.ServeHTTP(w, r)
 }
 
+// isTrusted reports whether a request came by a proxy that Caddy's
+// trusted_proxies names.
+func isTrusted(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
 // came believes a trusted proxy about how a request came to it.
 func came(r *http.Request) *http.Request {
 	said := r.Header.Values("X-Forwarded-Proto")
-	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted || len(said) == 0 || said[len(said)-1] != "https" {
+	if !isTrusted(r) || len(said) == 0 || said[len(said)-1] != "https" {
 		return r
 	}
 	return httpapi.CameByHTTPS(r)

@@ -93,6 +93,9 @@ func (l *Legacy) current() *legacyKeys {
 // read reads the file. A key is a credential: one that is short or there twice
 // is a mistake.
 func (l *Legacy) read() (*legacyKeys, error) {
+	if about, err := os.Stat(l.File); err == nil && !about.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, fmt.Errorf("%s: want a regular file", l.File)
+	}
 	file, err := os.Open(l.File)
 	if err != nil {
 		return nil, err

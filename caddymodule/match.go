@@ -39,7 +39,8 @@ type pathLook int
 
 const (
 	looksNowhere pathLook = iota // at no path, or one that is not to be asked about others: it is asked once
-	looksPlainly                 // by the rules of `path`, which know no case; or it is an exemption
+	looksExempt                  // it is an exemption, by `not`
+	looksPlainly                 // by the rules of `path`, which know no case
 	looksItself                  // in a way of its own
 	looksRegexp                  // the same, and for something: it is no exemption
 )
@@ -81,7 +82,7 @@ func (m *guardMatcher) lookOf(name string, raw json.RawMessage) (pathLook, error
 				return 0, err
 			}
 			if inner != looksNowhere {
-				look = looksPlainly
+				look = looksExempt
 			}
 		}
 	}
@@ -198,29 +199,56 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	if err := m.refuse(r); err != nil {
 		return false, err
 	}
-	requests := []*http.Request{r}
-	if r.Method == http.MethodConnect { // of HTTP/2 and HTTP/3 (RFC 8441): a proxy sends it as a GET that upgrades
-		as := *r
-		as.Method = http.MethodGet
-		requests = append(requests, &as)
+	if guarded, err := m.judgeOne(r, m.sets); guarded || err != nil {
+		return guarded, err
 	}
-	if asked := originalURL(r); asked != nil && httpapi.IsScript(r.URL.Path) { // a script is told what was asked for
-		as := *r
-		as.URL = asked
-		requests = append(requests, &as)
-	}
-	for _, as := range requests {
-		if guarded, err := m.judgeOne(as); guarded || err != nil {
+	for _, other := range r.Header["Destination"] { // of WebDAV
+		to, err := url.Parse(other)
+		if err != nil || to.Opaque != "" || to.Path == "" {
+			return false, httpapi.ErrDestination
+		}
+		if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
 			return guarded, err
 		}
 	}
-	return false, nil
+	if r.Method == http.MethodConnect { // of HTTP/2 and HTTP/3 (RFC 8441): a proxy sends it as a GET that upgrades
+		if guarded, err := m.judgeOne(as(r, http.MethodGet, r.URL), m.sets); guarded || err != nil {
+			return guarded, err
+		}
+	}
+	asked := originalURL(r)
+	switch {
+	case asked == nil:
+		return false, nil
+	case httpapi.IsScript(r.URL.Path): // it is told what was asked for, and nothing else may exempt it
+		return m.judgeOne(as(r, r.Method, asked), m.sets)
+	}
+	return m.judgeOne(as(r, r.Method, asked), m.forPaths())
+}
+
+// as is a request for something else.
+func as(r *http.Request, method string, to *url.URL) *http.Request {
+	other := *r
+	other.Method, other.URL = method, to
+	return &other
+}
+
+// forPaths are the sets that name what is guarded by its path. A path that a
+// rewrite took away is guarded by them too; what the others exempt is for them
+// to say of the path that there is now.
+func (m *guardMatcher) forPaths() (sets [][]readingMatcher) {
+	for _, set := range m.sets {
+		if slices.ContainsFunc(set, func(m readingMatcher) bool { return m.looks == looksPlainly || m.looks == looksRegexp }) {
+			sets = append(sets, set)
+		}
+	}
+	return sets
 }
 
 // originalURL is what a request was for, where that was rewritten; nil: it was not.
 func originalURL(r *http.Request) *url.URL {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if !ok || strings.HasSuffix(original.URL.Path, r.URL.Path) {
+	if !ok || original.URL.Path == r.URL.Path {
 		return nil
 	}
 	return original.URL
@@ -242,7 +270,7 @@ func (m *guardMatcher) refuse(r *http.Request) error {
 	return nil
 }
 
-func (m *guardMatcher) judgeOne(r *http.Request) (bool, error) {
+func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool, error) {
 	if (m.opaque || m.regexps) && httpapi.IsUnusual(r.URL) {
 		return false, httpapi.ErrSpelling
 	}
@@ -253,7 +281,7 @@ func (m *guardMatcher) judgeOne(r *http.Request) (bool, error) {
 	if m.opaque && len(readings) > 1 { // also what was made of the path before, such as vars, was made of one
 		return false, httpapi.ErrSpelling
 	}
-	for _, set := range m.sets {
+	for _, set := range sets {
 		if matches, err := matchesAll(set, r, readings); matches || err != nil {
 			return matches, err
 		}
@@ -289,7 +317,7 @@ func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, e
 // It is not asked with one more slash unless it is known to be no exemption: of
 // /a.css/ nobody would say that it ends in .css.
 func (m *readingMatcher) asks(own string, readings []string) []string {
-	if m.looks == looksPlainly {
+	if m.looks <= looksPlainly {
 		return readings[1:]
 	}
 	all := slices.Clone(readings[1:])
@@ -311,10 +339,9 @@ func (m *readingMatcher) asks(own string, readings []string) []string {
 // read is a request as if its path were spelled otherwise, also for the
 // placeholders that a matcher may look at.
 func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
-	as := *r
-	as.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
-	if m.looks == looksPlainly {
-		return &as
+	as := as(r, r.Method, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
+	if m.looks <= looksPlainly {
+		return as
 	}
 	as.RequestURI = as.URL.RequestURI()
 	asked := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)

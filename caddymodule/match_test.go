@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -26,6 +27,13 @@ func judged(t *testing.T, m *guardMatcher, path string) (bool, error) {
 	r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
 	caddyhttp.NewTestReplacer(r)
 	return m.judge(r)
+}
+
+// withReplacer gives a request what Caddy's server would.
+func withReplacer(t *testing.T, r *http.Request) *http.Request {
+	r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
+	caddyhttp.NewTestReplacer(r)
+	return r
 }
 
 // loaded makes a guard's matcher of its JSON.
@@ -51,8 +59,8 @@ func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 		"/v2;x/a": true, "/v2;/a": true, "/;/v2/a": true, "/V2;x/a": true, `/v2\a`: true, `/\v2\a`: true, "//v2;x//a": true, "/v2%3B/a": true,
 		"//host/v2/a": true, "///host/v2/a": true, "/%2Fhost/v2/a": true, `/\host/v2/a`: true, "//host:80/v2": true,
 		"/index.php/v2/a": true, "/x/run.CGI/v2/a": true, "/v2%3Fx": true, "/v2%23x": true, "/shop/index.php/v2": true,
-		"/v2/%C5%BFecret": true,
-		"/v2./a":          true, "/v2%20/a": true, "/v2.%20.": true, "/v2::$INDEX_ALLOCATION/a": true, "/x./v3": false,
+		"/v2/%C5%BFecret": true, "/%EF%BD%962/a": true, "/%EF%BC%8Fv2/a": true,
+		"/v2./a": true, "/v2%20/a": true, "/v2.%20.": true, "/v2::$INDEX_ALLOCATION/a": true, "/x./v3": false,
 		"/v3/a": false, "/v3;x/a": false, "/v3/a;b=/v2/c": false, "/a/b.c": false, "/a/...": false, "/100%25/a": false, "/x.css/v2": false, "/v2x": false,
 	} {
 		if got, err := judged(t, m, path); err != nil || got != want {
@@ -139,6 +147,15 @@ func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
 		caddyhttp.NewTestReplacer(r)
 		if _, err := all.judge(r); !errors.Is(err, test.want) || err != nil && test.want == nil {
 			t.Errorf("%+v: %v", test, err)
+		}
+	}
+	// A WebDAV request is for two paths.
+	dav := loaded(t, `[{"path": ["/v2/*"]}]`)
+	for destination, want := range map[string]bool{"http://localhost/v2/x": true, "/V2/x": true, "//host/v2;a/x": true, "/open/x": false} {
+		r := httptest.NewRequest("COPY", "/open/o.txt", nil)
+		r.Header.Set("Destination", destination)
+		if guarded, err := dav.judge(r.WithContext(withReplacer(t, r).Context())); guarded != want || err != nil {
+			t.Errorf("COPY to %s: %v, %v", destination, guarded, err)
 		}
 	}
 	// A CONNECT with a path is sent on as a GET (RFC 8441).

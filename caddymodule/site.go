@@ -55,7 +55,7 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	httpapi.StripOverrides(r)
+	httpapi.StripOverrides(r, isTrusted(r))
 	err := visitorOf(r).enter(r, s.reserved)
 	if err == nil {
 		err = httpapi.CheckSpelling(r.URL)

@@ -19,6 +19,7 @@ type visitor struct {
 	by    *httpapi.Sentry      // who told the backend of id
 
 	serving bool // the placeholders
+	private bool // the answer is for nobody else, whoever writes it
 	watched bool // somebody sees to it that the answer ends with the grant
 
 	entered  bool                      // what every guarded site refuses or takes off was looked at

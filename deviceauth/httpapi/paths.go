@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -39,12 +40,22 @@ type pathOption struct {
 	def  string
 }
 
-// Check says what is wrong with the paths that are set.
+// Check says what is wrong with the paths that are set. Each is to be one of its
+// own, and none lies among the pages.
 func (p Paths) Check() error {
-	for _, path := range p.each() {
-		if *path.is != "" && (!strings.HasPrefix(*path.is, "/") || strings.ContainsAny(*path.is, "?#% ")) {
-			return fmt.Errorf("path %s %q: want something like %s", path.name, *path.is, path.def)
+	given := p
+	p.fill("")
+	taken := map[string]string{}
+	for i, path := range p.each() {
+		if set := *given.each()[i].is; set != "" && (!strings.HasPrefix(set, "/") || strings.ContainsAny(set, "?#% ") || hasDotSegment(set) || strings.Trim(set, "/") == "") {
+			return fmt.Errorf("path %s %q: want something like %s", path.name, set, path.def)
 		}
+		other, double := taken[*path.is]
+		among := path.name != "device" && strings.HasPrefix(*path.is, p.Device+"/")
+		if double || among {
+			return fmt.Errorf("path %s %q: that is taken by %s", path.name, *path.is, cmp.Or(other, "device"))
+		}
+		taken[*path.is] = path.name
 	}
 	return nil
 }

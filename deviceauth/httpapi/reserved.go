@@ -81,10 +81,21 @@ var overrides = ReservedHeaders{
 	"x-http-method-override": true, "x-http-method": true, "x-method-override": true, "x-method": true,
 	"x-original-method": true, "x-rewrite-method": true, "x-override-method": true,
 	"x-original-url": true, "x-rewrite-url": true, "x-override-url": true, "x-original-uri": true, "x-rewrite-uri": true,
+	"x-original-path": true, "x-arr-original-url": true, "x-script-name": true,
 }
 
+// forwarded are those that a proxy before the gateway may have set, and only one
+// that is trusted.
+var forwarded = ReservedHeaders{"x-forwarded-uri": true, "x-forwarded-path": true, "x-forwarded-prefix": true, "x-forwarded-method": true}
+
 // StripOverrides keeps a request to the method and path that it was judged by.
-func StripOverrides(r *http.Request) { overrides.strip(r.Header, nil) }
+// trusted says that it came from a proxy that is trusted.
+func StripOverrides(r *http.Request, trusted bool) {
+	overrides.strip(r.Header, nil)
+	if !trusted {
+		forwarded.strip(r.Header, nil)
+	}
+}
 
 // noTrailers are fields that must not come in a trailer (RFC 9110 §6.5.1):
 // those for authentication, routing and framing. A backend that merges trailers

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // What is judged is what is sent: a proxy sends URL.RequestURI() to its
@@ -20,6 +23,9 @@ var (
 	// ErrSpelling refuses a path that is spelled in an unusual way, where a
 	// guard's matcher sees only one spelling.
 	ErrSpelling = badRequest("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, and no encoded slash, percent or question mark")
+	// ErrDestination refuses where a WebDAV request wants something copied or
+	// moved to (RFC 4918 §10.3).
+	ErrDestination = badRequest("Destination must be a path or an http URL")
 	// ErrMethod refuses a method that a backend may take for another.
 	ErrMethod = badRequest("the method must be in upper case (RFC 9110 section 9.1)")
 	// ErrQuery refuses a query that servers read differently, where a matcher
@@ -102,17 +108,19 @@ var readers = []func(string) string{
 // isPlain reports whether a path means the same to all servers, but for its
 // case and the slash at its end.
 func isPlain(p string) bool {
-	dots, before := false, byte(0)
+	dots, foreign, before := false, false, byte(0)
 	for i := range len(p) {
 		switch c := p[i]; {
 		case c == '/' && (before == '/' || before == '.' || before == ' '), c == ';', c == '\\', c == '%', c == '?', c == '#', c == ':' && before == ':', c < ' ', c == 0x7f:
 			return false
+		case c >= utf8.RuneSelf:
+			foreign = true
 		case c == '.':
 			dots = true
 		}
 		before = p[i]
 	}
-	if before == '.' || before == ' ' {
+	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || folded(p) != p) {
 		return false
 	}
 	return !dots || !hasDotSegment(p) && scriptEnd(p) < 0
@@ -294,4 +302,13 @@ func IsScript(p string) bool { return scriptEnd(p) >= 0 }
 // folds are letters that become ASCII where case is ignored as Unicode says.
 var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k")
 
-func folded(p string) string { return folds.Replace(p) }
+// folded reads letters as file systems and frameworks do that take full-width,
+// composed and decomposed ones for the same (Unicode's NFKC).
+func folded(p string) string {
+	for i := range len(p) {
+		if p[i] >= utf8.RuneSelf {
+			return folds.Replace(norm.NFKC.String(p))
+		}
+	}
+	return p
+}
