@@ -114,7 +114,7 @@ func newPerson(t *testing.T, user string) *person {
 
 var (
 	onward  = regexp.MustCompile(`http-equiv="refresh" content="0; url=([^"]*)"`)
-	hidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"/?>`)
+	hidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"[^>]*>`)
 	heading = regexp.MustCompile(`<h1>([^<]*)</h1>`)
 )
 

@@ -17,10 +17,11 @@ var (
 
 // An InspectRequest is a person asking what waits for a code.
 type InspectRequest struct {
-	Person *Person    // who is signed in: every guess has a name
-	From   netip.Addr // where the person's browser is
-	Code   string     // as it was typed
-	Linked bool       // it was not typed: an address brought it
+	Person  *Person    // who is signed in: every guess has a name
+	From    netip.Addr // where the person's browser is
+	Browser string     // id of the browser's session; empty: none
+	Code    string     // as it was typed
+	Linked  bool       // it was not typed: an address brought it
 }
 
 // Inspect finds the grant that waits for a code, for a person who is signed in

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -211,10 +212,29 @@ func (b *browser) open(path string) {
 
 func (b *browser) submit(path string, values url.Values) {
 	b.Helper()
+	if path == "/device" && !values.Has("form") {
+		values = maps.Clone(values)
+		values.Set("form", b.codeForm())
+	}
 	b.request(post(path, values))
 	if b.status == http.StatusSeeOther && strings.HasPrefix(b.header.Get("Location"), "/") {
 		b.open(b.header.Get("Location"))
 	}
+}
+
+var codeFormField = regexp.MustCompile(`name="form" value="([^"]+)"`)
+
+// codeForm is what the form of the page for codes has in it.
+func (b *browser) codeForm() string {
+	b.Helper()
+	if !codeFormField.MatchString(b.page) {
+		b.open("/device")
+	}
+	field := codeFormField.FindStringSubmatch(b.page)
+	if field == nil {
+		b.Fatalf("no form on the page:\n%s", b.page)
+	}
+	return field[1]
 }
 
 func post(path string, values url.Values) *http.Request {

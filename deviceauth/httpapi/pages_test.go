@@ -67,7 +67,8 @@ func TestWrongExpiredAndUsedCodesGetOnePage(t *testing.T) {
 	usedPage, usedStatus := b.page, b.status
 	b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
 	b.sees(404, "That code does not work")
-	if b.page != usedPage || b.status != usedStatus {
+	secrets := regexp.MustCompile(`(value|data-typed)="[^"]*"`)
+	if secrets.ReplaceAllString(b.page, "") != secrets.ReplaceAllString(usedPage, "") || b.status != usedStatus {
 		t.Error("the pages of a used and of a wrong code differ")
 	}
 }
@@ -268,7 +269,7 @@ func TestSwitchingTheAccountEndsTheSession(t *testing.T) {
 	b := newSite(t).browser()
 	b.in()
 	b.ask()
-	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}})
+	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}, "then": {"switch"}})
 	b.sees(200, "switch=1")
 	b.open("/device/sign-in?with=work&switch=1")
 	if !b.signIn.begun.Switch {

@@ -44,9 +44,10 @@ type notice struct {
 }
 
 var notices = map[string]notice{
-	// The same for wrong, expired and used codes: it tells a guesser nothing.
 	"unknown_code":       {http.StatusNotFound, "way.code", "", false},
+	"left":               {http.StatusOK, "way.sign_in", "/sign-in", false},
 	"not_permitted":      {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"not_permitted_as":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"decided":            {http.StatusConflict, "way.code", "", false},
 	"other_network":      {http.StatusForbidden, "way.code", "", false},
 	"paused":             {http.StatusServiceUnavailable, "way.devices", "/connections", false},
@@ -65,7 +66,7 @@ var notices = map[string]notice{
 	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
 	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},
-	"too_many_guesses":   {http.StatusTooManyRequests, "way.code", "", false},
+	"too_many_guesses":   {http.StatusTooManyRequests, "", "", false}, // no way works before the time is over
 	"unavailable":        {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
 	"fault":              {http.StatusServiceUnavailable, "way.again", "", false},
 }
@@ -73,7 +74,7 @@ var notices = map[string]notice{
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
 	n := notices[code]
 	v := problemView{h.pages.languages.speak(r).say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
-	return h.pages.render(r, n.status, "problem", text(code+".title"), v)
+	return h.page(r, n.status, "problem", text(code+".title"), v)
 }
 
 // pageError turns an error into a page, and is the one place where a fault
@@ -120,6 +121,11 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 	if notices[code].quotes {
 		args = []any{refusal.Description}
 	}
+	if code == "not_permitted" {
+		if s, err := h.session(r); err == nil && s != nil {
+			code, args = "not_permitted_as", []any{s.Person.Name()}
+		}
+	}
 	a, err := h.problem(r, code, args...)
 	if err != nil {
 		return nil, err
@@ -129,8 +135,6 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 		a.cookies(h.drop(r, sessionCookie, 0)...)
 	case "paused":
 		a.set("Retry-After", retryPaused)
-	case "unknown_code":
-		a.cookies(h.drop(r, flowCookie, 0)...)
 	}
 	return a, nil
 }

@@ -28,6 +28,7 @@ type signInView struct {
 	Automatic bool
 	Devices   bool   // to see the person's devices
 	Fresh     string // the device that asks for a new sign-in
+	Moved     bool   // the browser is in another network than at the sign-in
 }
 
 // signInPage offers the upstreams, or goes to one.
@@ -40,13 +41,20 @@ func (h *Handler) signInPage(r *http.Request) (*answer, error) {
 		Choices: h.choices(r.Context(), query.Has("switch"), false), Devices: h.flow(r).Next == nextConnections,
 		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch"),
 	}
-	return h.pages.render(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
+	return h.page(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
 }
 
 // freshSignIn explains why a person who is signed in has to do it again.
 func (h *Handler) freshSignIn(r *http.Request, device string) (*answer, error) {
 	v := signInView{Choices: h.choices(r.Context(), false, true), Fresh: device}
-	return h.pages.render(r, http.StatusOK, "sign-in", text("sign_in.fresh_title"), v)
+	return h.page(r, http.StatusOK, "sign-in", text("sign_in.fresh_title"), v)
+}
+
+// movedSignIn explains why a person has to sign in again: a session that was
+// taken to another network decides nothing there.
+func (h *Handler) movedSignIn(r *http.Request) (*answer, error) {
+	v := signInView{Choices: h.choices(r.Context(), false, false), Moved: true}
+	return h.page(r, http.StatusForbidden, "sign-in", text("sign_in.fresh_title"), v)
 }
 
 // reachWait is how long the page waits for upstreams to answer that there are
@@ -167,13 +175,26 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	return redirect(next).cookies(used...).cookies(cookies...), nil
 }
 
-// signOut ends the session, for somebody who wants to use another account.
+// signOut ends the session; whoever wants to use another account goes on to the
+// sign-in.
 func (h *Handler) signOut(r *http.Request) (*answer, error) {
 	if err := h.form(r); err != nil {
 		return nil, err
 	}
-	if _, _, err := h.presented(r); err != nil {
+	s, _, err := h.presented(r)
+	if err != nil {
 		return nil, err
 	}
-	return redirect(h.cfg.Paths.Device + "/sign-in?switch=1").cookies(h.drop(r, sessionCookie, 0)...), nil
+	gone, err := h.end(r, s)
+	if err != nil {
+		return nil, err
+	}
+	next := "/signed-out"
+	if r.PostFormValue("then") == "switch" {
+		next = "/sign-in?switch=1"
+	}
+	return redirect(h.cfg.Paths.Device + next).cookies(gone...), nil
 }
+
+// signedOutPage says that nobody is signed in any more.
+func (h *Handler) signedOutPage(r *http.Request) (*answer, error) { return h.problem(r, "left") }
