@@ -35,11 +35,14 @@ func New(c Config) (*Engine, error) {
 		cfg: c, clients: map[string]*Client{}, scopes: map[string]string{}, refresh: c.RefreshKey,
 		admitted: newAdmissions(), closing: make(chan struct{}),
 	}
+	longest := c.Lifetime.DeviceCode
 	for i := range c.Clients {
 		client := c.Clients[i]
 		orDefault(&client.Name, client.ID)
 		e.clients[client.ID] = &client
+		longest = max(longest, client.Code)
 	}
+	c.Live.masks.use(c.UserCode, longest, e.now())
 	for _, s := range c.Scopes {
 		e.scopes[s.Scope] = s.Text
 	}

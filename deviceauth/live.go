@@ -18,7 +18,8 @@ type Live struct {
 	held  int
 
 	shared      Shared // nil: this gateway is the only one
-	guesses     guesses
+	userCodes   userCodeLimiter
+	masks       maskHistory
 	openings    openings
 	undelivered undelivered
 }
@@ -41,7 +42,10 @@ const (
 
 // NewLive returns an empty Live.
 func NewLive() *Live {
-	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}, openings: openings{by: map[string]*expiries{}}}
+	return &Live{
+		codes: map[ID]*liveCode{}, userCodes: userCodeLimiter{counts: map[string]*userCodeCount{}},
+		masks: maskHistory{masks: map[Mask]*maskUse{}}, openings: openings{by: map[string]*expiries{}},
+	}
 }
 
 // Counts returns how many codes wait for an answer and how many polls are

@@ -47,6 +47,31 @@ func sameNetwork(a, b netip.Addr, networks []netip.Prefix) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) && n.Contains(b) })
 }
 
+// The IPv6 prefixes below which an IPv4 address stands: NAT64 (RFC 6052 §2.1)
+// and 6to4 (RFC 3056 §2), beside IPv4-mapped addresses (RFC 4291 §2.5.5.2).
+var (
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")
+	sixTo4 = netip.MustParsePrefix("2002::/16")
+)
+
+// embedded returns the IPv4 address that an IPv6 address stands for, or the
+// address itself, without a zone: whoever has one IPv4 address must not be
+// counted under a second name.
+func embedded(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if !addr.Is6() {
+		return addr
+	}
+	raw := addr.As16()
+	switch {
+	case nat64.Contains(addr):
+		return netip.AddrFrom4([4]byte(raw[12:16]))
+	case sixTo4.Contains(addr):
+		return netip.AddrFrom4([4]byte(raw[2:6]))
+	}
+	return addr
+}
+
 func localhost(a netip.Addr) bool {
 	return a == netip.IPv6Loopback() || a == netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }

@@ -53,7 +53,7 @@ type quota struct {
 }
 
 func (b Bounds) quotas(from netip.Addr, client string) []quota {
-	list := []quota{{"address " + neighbourhood(from), b.PerAddress}, {"client " + client, b.PerClient}, {everybody, b.Total}}
+	list := []quota{{"address " + neighbourhood(embedded(from)), b.PerAddress}, {"client " + client, b.PerClient}, {everybody, b.Total}}
 	for _, around := range surroundings(from) {
 		list = append(list, quota{"network " + around.prefix.String(), around.times * b.PerAddress})
 	}
