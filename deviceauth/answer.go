@@ -11,7 +11,7 @@ import (
 var (
 	errNoSuchCode = Refuse("unknown_code", "no device waits for this code")
 	errBarred     = Refuse("not_permitted", "this account may not connect devices here")
-	errNoCode     = Refuse("impossible_code", "no device shows such a code: another length, or characters that codes do not have")
+	errNoCode     = Refuse("impossible_code", "no code looks like this: it has another length, or other characters")
 	errUntyped    = Refuse("untyped", "the code of this device has to be typed")
 	errNotFresh   = Refuse("not_fresh", "this device asks for a new sign-in")
 )
@@ -142,7 +142,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err != nil {
 		return nil, e.barred(g, r.Person, err)
 	}
-	e.cfg.Live.openings.free(e.cfg.Pending.quotas(g.From, g.ClientID))
+	e.cfg.Live.pending.release(g.ID)
 	e.tell(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person)
 	if err := e.overtaken(ctx, g, r); err != nil {
 		return nil, err

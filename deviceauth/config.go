@@ -25,7 +25,7 @@ type Config struct {
 	Network   Network        // default NetworkWarn
 	Networks  []netip.Prefix // within one of these, two addresses are in the same network
 	Lifetime  Lifetime
-	Pending   Bounds
+	Pending   PendingLimits
 	Wait      time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
 	Interval  time.Duration // between polls; default 1 s, or 5 s where polls are not held
 

@@ -216,13 +216,13 @@ func TestAuthorizationIsRefused(t *testing.T) {
 func TestPendingGrantsAreBounded(t *testing.T) {
 	tests := []struct {
 		name    string
-		pending deviceauth.Bounds
+		pending deviceauth.PendingLimits
 		other   deviceauth.AuthorizeRequest // one that is not bounded by the first
 		bound   string                      // what the other one hears
 	}{
-		{"per address", deviceauth.Bounds{PerAddress: 3}, deviceauth.AuthorizeRequest{Client: tv, From: away}, ""},
-		{"per client", deviceauth.Bounds{PerClient: 3}, deviceauth.AuthorizeRequest{Client: meter, From: here}, ""},
-		{"in total", deviceauth.Bounds{Total: 3}, deviceauth.AuthorizeRequest{Client: tv, From: away}, "slow_down"},
+		{"per address", deviceauth.PendingLimits{PerAddress: 3}, deviceauth.AuthorizeRequest{Client: tv, From: away}, ""},
+		{"per client", deviceauth.PendingLimits{PerClient: 3}, deviceauth.AuthorizeRequest{Client: meter, From: here}, ""},
+		{"in total", deviceauth.PendingLimits{Total: 3}, deviceauth.AuthorizeRequest{Client: meter, From: here}, "slow_down"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -20,7 +20,7 @@ type Live struct {
 	shared      Shared // nil: this gateway is the only one
 	userCodes   userCodeLimiter
 	masks       maskHistory
-	openings    openings
+	pending     pendingTable
 	undelivered undelivered
 }
 
@@ -44,7 +44,7 @@ const (
 func NewLive() *Live {
 	return &Live{
 		codes: map[ID]*liveCode{}, userCodes: userCodeLimiter{counts: map[string]*userCodeCount{}},
-		masks: maskHistory{masks: map[Mask]*maskUse{}}, openings: openings{by: map[string]*expiries{}},
+		masks: maskHistory{masks: map[Mask]*maskUse{}}, pending: newPendingTable(),
 	}
 }
 
@@ -53,7 +53,7 @@ func NewLive() *Live {
 func (l *Live) Counts() (pending, held int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.openings.count(time.Now()), l.held
+	return l.pending.count(time.Now()), l.held
 }
 
 // arrival is what a pending poll is to be told.
