@@ -187,7 +187,10 @@ func (a *App) config() (c deviceauth.Config, err error) {
 			return c, err
 		}
 	}
-	if c.Networks, err = parseNetworks("networks", a.Networks); err != nil {
+	if c.JoinedNetworks, err = joinedNetworks(a.Networks); err != nil {
+		return c, err
+	}
+	if c.NAT64, err = parseNetworks("nat64", a.NAT64); err != nil {
 		return c, err
 	}
 	for _, s := range a.Scopes {

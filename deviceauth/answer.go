@@ -33,6 +33,7 @@ type InspectRequest struct {
 // signed_out; paused; not_permitted, for a person outside the allow rules; untyped and
 // not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
+	r.From = e.Address(r.From)
 	if err := e.welcome(ctx, r.Person); err != nil {
 		return nil, err
 	}

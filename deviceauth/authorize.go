@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,18 @@ type AuthorizeRequest struct {
 	Scope    string
 	Audience []string // values of audience and of resource (RFC 8707)
 	From     netip.Addr
+	// Place is where that is in words, such as a city, for the person who is
+	// asked; empty: nobody knows. It is made [Plain], and cut after 100
+	// characters.
+	Place string
+}
+
+const maxPlace = 100 // characters
+
+// place returns a place as it is kept and shown.
+func (r AuthorizeRequest) place() string {
+	text := []rune(Plain(r.Place))
+	return strings.TrimSpace(string(text[:min(len(text), maxPlace)]))
 }
 
 // An Authorization is what the device is given (RFC 8628 §3.2).
@@ -35,6 +48,7 @@ const draws = 10
 // devices is paused, invalid_scope, invalid_target, and slow_down (a *[Throttled])
 // where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
+	r.From = e.Address(r.From)
 	a, err := e.authorize(ctx, r)
 	if refusal := Refused(err); refusal != nil {
 		event := Event{Name: EventTurnedAway, From: r.From, Reason: refusal.Code}
@@ -62,7 +76,8 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	}
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
-	g := &Grant{ID: newID(), State: Pending, ClientID: client.ID, From: r.From, Created: now, Expires: now.Add(lifetime)}
+	g := &Grant{ID: newID(), State: Pending, ClientID: client.ID, From: r.From, Place: r.place()}
+	g.Created, g.Expires = now, now.Add(lifetime)
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}

@@ -37,7 +37,8 @@ type Grant struct {
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
-	From    netip.Addr `json:"from,omitzero"` // where the device asked from
+	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
+	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows
 	Created time.Time  `json:"created"`
 	Expires time.Time  `json:"expires"` // of the device code
 

@@ -71,7 +71,7 @@ const (
 // guess returns what a person's code counts against. Without a browser's
 // session, as in a Go program with pages of its own, the person is the session.
 func (r InspectRequest) guess(code UserCode) guess {
-	session, address := "of "+r.Person.Subject, neighbourhood(embedded(r.From))
+	session, address := "of "+r.Person.Subject, neighbourhood(r.From)
 	if r.Browser != "" {
 		session = r.Browser
 	}

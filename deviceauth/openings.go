@@ -54,9 +54,9 @@ func newPendingTable() pendingTable {
 type pendingGrant struct {
 	id      ID
 	client  string
-	from    netip.Addr // [embedded] already
-	expires int64      // seconds; rounded up
-	index   int        // in the heap of what expires next; -1: it has left the table
+	from    netip.Addr
+	expires int64 // seconds; rounded up
+	index   int   // in the heap of what expires next; -1: it has left the table
 }
 
 // wait is how long a grant may still wait: at least a second.
@@ -102,7 +102,7 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	place := &pendingGrant{id: g.ID, client: g.ClientID, from: embedded(g.From), expires: g.Expires.Unix() + 1}
+	place := &pendingGrant{id: g.ID, client: g.ClientID, from: g.From, expires: g.Expires.Unix() + 1}
 	for _, around := range networksAround(place.from) {
 		if t.networks[around.prefix] >= around.times*l.PerAddress {
 			return ID{}, t.all.holders[site(place.from)].oldest().wait(now)

@@ -45,6 +45,7 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	}
 	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
 		Client: client, Scope: s.scope(p), Audience: append(p["audience"], p["resource"]...), From: s.cfg.ClientIP(r),
+		Place: s.cfg.Place(r),
 	})
 	if err != nil {
 		return nil, forbidden(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // protocol 8, 19
@@ -352,4 +353,24 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 	w := newSite(t).post("/oauth2/token", form, "client_id=tv&grant_type=refresh_token&refresh_token=x",
 		"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
 	refuses(t, w, 400, "invalid_grant")
+}
+
+// What is asked of whoever runs the server for a device's request is kept with
+// it, and an address that a translator shows is the one behind it.
+//
+// protocol 8, 43
+func TestDeviceIsKeptWithItsPlaceAndAddress(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.NAT64 = []netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")} })
+	s.again(func(c *httpapi.Config) {
+		c.Place = func(r *http.Request) string { return r.Header.Get("X-City") + "\u202e, Portugal" }
+	})
+	s.from = netip.MustParseAddr("2001:db8:64::192.0.2.7")
+	s.post("/oauth2/device_authorization", form, "client_id=tv", "X-City", "Lisbon")
+	grants, _, err := s.engine.Grants(t.Context(), deviceauth.Filter{}, "", 10)
+	if err != nil || len(grants) != 1 {
+		t.Fatalf("%v, %v", grants, err)
+	}
+	if g := grants[0]; g.Place != "Lisbon, Portugal" || g.From.String() != "192.0.2.7" {
+		t.Errorf("kept with %q, %v", g.Place, g.From)
+	}
 }
