@@ -20,6 +20,8 @@ var layers = []struct {
 }{
 	{"internal/generations", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/sampling", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/reqbody", nil, []string{"github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/seal", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"deviceauth", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"deviceauth/httpapi", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/", "github.com/golang-jwt/", "github.com/coreos/"}},
 	{"deviceauth/badgerstore", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/golang-jwt/"}},
@@ -35,7 +37,7 @@ var layers = []struct {
 }
 
 // below are packages that know of none of ours, so that all may know them.
-var below = []string{"internal/generations", "internal/sampling"}
+var below = []string{"internal/generations", "internal/reqbody", "internal/sampling", "internal/seal"}
 
 func TestArrowsPointDown(t *testing.T) {
 	for _, layer := range layers {

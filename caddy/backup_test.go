@@ -22,6 +22,12 @@ func TestBackupOfARunningServerIsRestored(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the backup: %v, %v", info, err)
 	}
+	if info, err := os.Stat(g.storeDir()); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the store's directory: %v, %v", info, err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil { // as copies often are
+		t.Fatal(err)
+	}
 	text, err := os.ReadFile(file)
 	if err != nil || strings.Contains(string(text), token.Refresh) || strings.Contains(string(text), d.Code) {
 		t.Errorf("%v, or a token is in the backup", err)
@@ -45,6 +51,12 @@ func TestBackupOfARunningServerIsRestored(t *testing.T) {
 		out, err := g.run(append([]string{"device-auth", "restore", file}, test.flags...)...)
 		if err != nil {
 			t.Fatal(err, out)
+		}
+		if info, err := os.Stat(g.storeDir()); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: the restored directory: %v, %v", test.name, info, err)
+		}
+		if !strings.Contains(out, "open to every user (mode 0644)") {
+			t.Errorf("%s: nothing is said of a backup that everybody may read:\n%s", test.name, out)
 		}
 		g.start()
 		if status, _ := g.api(token.Access); status != test.before {

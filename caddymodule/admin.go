@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // Admin serves the routes under /device_login/ of Caddy's admin endpoint,
@@ -88,6 +89,9 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 		if a.app == nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("this Caddy has no device_login")}
 		}
+		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
+			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
+		}
 		s, leave, err := a.app.serving(w, r)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
@@ -106,7 +110,9 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("only a badger store is backed up this way; a Redis has its own")}
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	if err := store.Backup(r.Context(), w); err != nil {
+	to := newDownload(w, caddy.Exiting)
+	defer to.end()
+	if err := store.Backup(r.Context(), to); err != nil {
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // anything else would be a proper end
 	}

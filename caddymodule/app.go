@@ -204,7 +204,7 @@ func (a *App) Start() (err error) {
 	pages, err := httpapi.New(httpapi.Config{
 		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
-		ClientIP: clientIP, Place: a.placeOf, Log: a.slog,
+		ClientIP: clientIP, Place: a.placeOf, Log: a.slog, Stopping: caddy.Exiting,
 	})
 	if err != nil {
 		return err

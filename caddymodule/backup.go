@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func restoreCommand() *cobra.Command {
 	cmd.Flags().StringVar(&keyFile, "encryption-key-file", "", "File with the encryption key of the new store")
 	cmd.Flags().BoolVar(&keep, "keep-grants", false, "Keep devices connected: none was cut off since the backup was made")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		key, err := keyIn(keyFile)
+		key, err := keyIn(cmd, keyFile)
 		if err != nil {
 			return err
 		}
@@ -71,6 +72,7 @@ func restoreCommand() *cobra.Command {
 			return err
 		}
 		defer f.Close()
+		warnOpen(cmd.ErrOrStderr(), f)
 		from := &progress{Reader: f}
 		if info, err := f.Stat(); err == nil {
 			from.size = info.Size()
@@ -93,11 +95,11 @@ func rekeyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&oldFile, "old-key-file", "", "File with the key until now")
 	cmd.Flags().StringVar(&newFile, "new-key-file", "", "File with the key from now on")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		from, err := keyIn(oldFile)
+		from, err := keyIn(cmd, oldFile)
 		if err != nil {
 			return err
 		}
-		to, err := keyIn(newFile)
+		to, err := keyIn(cmd, newFile)
 		if err != nil {
 			return err
 		}
@@ -110,12 +112,30 @@ func rekeyCommand() *cobra.Command {
 	return cmd
 }
 
-func keyIn(file string) (deviceauth.Secret, error) {
+// keyIn reads an encryption key from a file; no file is no key.
+func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 	if file == "" {
 		return "", nil
 	}
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	warnOpen(cmd.ErrOrStderr(), f)
+	text, err := io.ReadAll(f)
 	return deviceauth.Secret(strings.TrimSpace(string(text))), err
+}
+
+// warnOpen tells of a file with secrets that everybody may read. It is read all
+// the same: the damage is done, and a restore must not fail for it. A group may
+// read it, such as the one that Caddy runs in.
+func warnOpen(to io.Writer, f *os.File) {
+	info, err := f.Stat()
+	if err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode()&0o007 != 0 {
+		fmt.Fprintf(to, "Warning: %s holds secrets and is open to every user (mode %#o); run chmod 600 on it.\n",
+			f.Name(), info.Mode().Perm())
+	}
 }
 
 // progress tells a terminal how far a copy has got.

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // What a guard does to a request.
@@ -23,6 +25,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	if err := who.enter(r, g.reserved); err != nil {
 		decided(decisionMalformed)
+		reqbody.Discard(w, r, caddy.Exiting)
 		return refused(r, http.StatusBadRequest, err)
 	}
 	before := w.Header().Clone()
@@ -32,9 +35,11 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		g.report(who, w, r, before, err)
 		return next.ServeHTTP(w, r)
 	case err != nil:
+		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for it, however slowly it comes
 		hide(r, err)
 		return err
 	case admitted == nil:
+		reqbody.Discard(w, r, caddy.Exiting)
 		return nil
 	}
 	defer end()

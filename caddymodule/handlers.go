@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // Endpoints serves what is under the issuer's URL, the endpoints for devices
@@ -27,6 +28,12 @@ func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !e.app.receive(w, r) {
+		return nil
+	}
+	if describesResource(r) {
+		reqbody.Discard(w, r, caddy.Exiting)
+	}
 	s, leave, err := e.app.serving(w, r)
 	if err != nil {
 		return err

@@ -123,13 +123,28 @@ const startWait = 10 * time.Second
 
 var errStarting = errors.New("the device login is not ready")
 
+// serves returns the server that serves now, if any does.
+func (a *App) serves(ctx context.Context) *server {
+	if s := a.await(ctx); s != nil {
+		return s
+	}
+	return a.line.serves.Load() // this configuration came to nothing: the one before still serves
+}
+
+// receive waits for the body of a request to the endpoints and pages. It holds
+// no store meanwhile, or a slow client would keep that from being closed.
+func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
+	if r.Body == nil || r.Body == http.NoBody {
+		return true
+	}
+	s := a.serves(r.Context())
+	return s == nil || s.pages.Receive(w, r)
+}
+
 // serving returns the server, and a function that tells when the request has
 // done with it.
 func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), error) {
-	s := a.await(r.Context())
-	if s == nil {
-		s = a.line.serves.Load() // this configuration came to nothing: the one before still serves
-	}
+	s := a.serves(r.Context())
 	if s == nil || !s.place.enter() {
 		return nil, nil, unavailable(w, errStarting)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // Site is for JSON configurations whose guards stand in routes with matchers:
@@ -61,11 +62,13 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 	if err != nil {
 		decided(decisionMalformed)
+		reqbody.Discard(w, r, caddy.Exiting)
 		return refused(r, http.StatusBadRequest, err)
 	}
 	if !describesResource(r) {
 		return next.ServeHTTP(w, r)
 	}
+	reqbody.Discard(w, r, caddy.Exiting)
 	if s.Issuer != "" {
 		httpapi.Resource{Issuer: s.Issuer, Scope: deviceauth.NewScope(s.Scopes...)}.ServeHTTP(w, came(r))
 		return nil

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -61,10 +62,28 @@ func (p *place) letGo() error {
 	return err
 }
 
-// Destruct closes the store after the last request.
+// closeWait bounds how long a stop or a reload waits for a store. It is longer
+// than a store takes that is given up.
+const closeWait = 4 * time.Second
+
+// Destruct closes the store after the last request. Neither a request that does
+// not end, such as a backup that nobody reads on, nor a store that does not close
+// holds up the stop for long: the store is then closed when it can be, or ends
+// with the process, which costs it nothing that was answered.
 func (p *place) Destruct() error {
-	p.using.Lock() // never unlocked: who comes later is turned away
-	return p.backend.Close()
+	closed := make(chan error, 1)
+	go func() {
+		p.using.Lock() // never unlocked: who comes later is turned away
+		closed <- p.backend.Close()
+	}()
+	timeout := time.NewTimer(closeWait)
+	defer timeout.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("store %s is in use by a request, or does not close: it is not waited for", p.key)
+	}
 }
 
 func (p *place) enter() bool { return p.using.TryRLock() }

@@ -9,11 +9,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
+// tendWait bounds how long a stop waits for a look at the signing keys to end.
+const tendWait = time.Second
+
 // tend looks after the signing keys, and counts the grants, until Stop.
 func (a *App) tend() {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	a.stopTending = func() { stop(); <-done }
+	a.stopTending = func() {
+		stop()
+		select {
+		case <-done:
+		case <-time.After(tendWait): // the store does not answer, and nothing is lost by it
+		}
+	}
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(keyring.TendEvery)

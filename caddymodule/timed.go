@@ -55,6 +55,18 @@ func (t timed) Update(ctx context.Context, id deviceauth.ID, change func(*device
 	return t.Backend.Update(ctx, id, change)
 }
 
+// Load implements [deviceauth.Vault].
+func (t timed) Load(ctx context.Context, name string) ([]byte, error) {
+	defer took("load", time.Now())
+	return t.Backend.Load(ctx, name)
+}
+
+// Keep implements [deviceauth.Vault].
+func (t timed) Keep(ctx context.Context, name string, document []byte, until time.Time) error {
+	defer took("keep", time.Now())
+	return t.Backend.Keep(ctx, name, document, until)
+}
+
 // Change implements [deviceauth.Vault].
 func (t timed) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	defer took("change", time.Now())

@@ -36,7 +36,7 @@ type Config struct {
 	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
 	Store      Store
-	Vault      Vault // remembers who signed out at an upstream; nil: nobody can
+	Vault      Vault // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
 	Signer     Signer
 	RefreshKey [32]byte // of refresh tokens; changing it ends them all
 	Live       *Live    // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.

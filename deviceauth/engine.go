@@ -3,9 +3,12 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
 // An Engine runs the protocol: it reads the clock once per operation, lets the
@@ -31,10 +34,16 @@ func New(c Config) (*Engine, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if c.Store == nil || c.Signer == nil || c.RefreshKey == [32]byte{} {
-		return nil, errors.New("an engine needs a Store, a Signer and a RefreshKey")
+	if c.Store == nil || c.Signer == nil {
+		return nil, errors.New("an engine needs a Store and a Signer")
+	}
+	if err := seal.Check(c.RefreshKey); err != nil {
+		return nil, fmt.Errorf("RefreshKey: %w", err)
 	}
 	c.fill()
+	if vault, ok := c.Store.(Vault); ok && c.Vault == nil {
+		c.Vault = vault
+	}
 	e := &Engine{
 		cfg: c, clients: map[string]*Client{}, scopes: map[string]string{}, refresh: c.RefreshKey,
 		admitted: newAdmissions(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),

@@ -734,16 +734,21 @@ func TestTokenThatHasEndedEndsNoGrant(t *testing.T) {
 			}
 			first := connect()
 			second := refresh(first.RefreshToken)
-			revoke(client, first.RefreshToken) // within the grace it is a retry to refresh, and unknown here
-			revoke(tv, first.RefreshToken)     // unknown to everybody
+			time.Sleep(31 * time.Second) // the grace is over
+			revoke(client, first.RefreshToken)
+			revoke(tv, first.RefreshToken) // unknown to everybody
 			w.wants("", w.admit(second.AccessToken))
 			time.Sleep(16 * time.Minute)
 			revoke(client, first.AccessToken)
 			revoke(client, first.RefreshToken)
 			third := refresh(second.RefreshToken)
 			w.wants("", w.admit(third.AccessToken))
-			revoke(client, third.AccessToken)
+			refresh(third.RefreshToken)
+			revoke(client, third.RefreshToken) // a retry to refresh: it lives
 			w.wants("invalid_token", w.admit(third.AccessToken))
+			fourth := connect()
+			revoke(client, fourth.AccessToken)
+			w.wants("invalid_token", w.admit(fourth.AccessToken))
 		})
 	}
 }

@@ -153,7 +153,13 @@ func localhost(a netip.Addr) bool {
 // Elsewhere reports whether an address is in another network than the device
 // asked from, and the policy is to mind.
 func (e *Engine) Elsewhere(g *Grant, here netip.Addr) bool {
-	return e.Network(g.ClientID) != NetworkOff && !sameNetwork(e.Address(g.From), e.Address(here), e.networks)
+	return e.Network(g.ClientID) != NetworkOff && !e.sameNetwork(g.From, here)
+}
+
+// sameNetwork reports whether two addresses, whatever they stand for, are in the
+// same network.
+func (e *Engine) sameNetwork(a, b netip.Addr) bool {
+	return sameNetwork(e.Address(a), e.Address(b), e.networks)
 }
 
 // near applies the policy to an approval.

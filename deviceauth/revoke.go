@@ -20,7 +20,9 @@ var errNotLiving = errors.New("the token has ended")
 // Revoke ends the grant that a living token belongs to. A token that is not
 // known is no error (RFC 7009 §2.2), and one that has ended is not known: an
 // expired access token or a spent refresh token, which stands in some old log
-// or backup, must not be enough to disconnect a device. Refusals:
+// or backup, must not be enough to disconnect a device. Within its grace a
+// refresh token lives on: else a device that signs out while another process of
+// its refreshes would stay connected. Refusals:
 // invalid_client; invalid_grant for another client's token, which stays as it is.
 func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	client, err := e.authenticate(r.Client)
@@ -81,7 +83,7 @@ func (e *Engine) finish(ctx context.Context, id ID, step func(*Grant, time.Time)
 // grant as the store has it, whether the token is still good for something.
 func (e *Engine) grantOf(token string) (id ID, lives func(*Grant) bool, ok bool) {
 	if t, ok := e.refresh.parse(token); ok {
-		return t.id, func(g *Grant) bool { return g.rotates(e.now(), t.digest()) }, true
+		return t.id, func(g *Grant) bool { return g.honours(e.now(), t.digest(), e.cfg.Lifetime.RefreshGrace) }, true
 	}
 	known, err := e.verified(token) // which wants it in time
 	if err != nil {

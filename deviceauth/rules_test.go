@@ -180,3 +180,14 @@ func TestPlainTakesOutWhatDeceives(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestEngineNeedsARefreshKey(t *testing.T) {
+	in(t, func(w *world) {
+		c := w.config
+		c.RefreshKey = [32]byte{}
+		e, err := deviceauth.New(c)
+		if e != nil || err == nil || !strings.Contains(err.Error(), "RefreshKey: the key is missing") {
+			t.Errorf("got %v, %v", e, err)
+		}
+	})
+}

@@ -127,17 +127,15 @@ func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 		return nil
 	}
 	for _, name := range p.marked() {
-		gone := false
-		err := e.cfg.Vault.Change(ctx, signOutDocument(name), func(old []byte) ([]byte, error) {
-			all, err := decodeSignOuts(old)
-			at, known := all[name]
-			gone = known && !p.SignedIn.After(at)
-			return old, err
-		})
+		document, err := e.cfg.Vault.Load(ctx, signOutDocument(name))
 		if err != nil {
 			return err
 		}
-		if gone {
+		all, err := decodeSignOuts(document)
+		if err != nil {
+			return err
+		}
+		if at, known := all[name]; known && !p.SignedIn.After(at) {
 			return errSignedOut
 		}
 	}

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // What a store says beside its faults.
@@ -50,14 +51,21 @@ type Store interface {
 	Close() error
 }
 
-// A Vault remembers a few small documents that all gateways of one issuer
-// share, such as its signing keys.
+// A Vault remembers small documents that all gateways of one issuer share: a
+// few for ever, such as its signing keys, and many for a while, such as the
+// sessions of people.
 type Vault interface {
 	// Change replaces a document atomically by what change makes of it; old
 	// is nil where there is none yet. It may run change again. Returning old
 	// keeps the document as it is, and costs a look. An error of change keeps it too, and is
 	// returned as it is.
 	Change(ctx context.Context, name string, change func(old []byte) ([]byte, error)) error
+	// Load returns a document as it is, or nil where there is none.
+	Load(ctx context.Context, name string) ([]byte, error)
+	// Keep puts a document in the place of what there was, until a time: after
+	// that there is none. A document of nil is forgotten at once. What is
+	// kept need not survive a power loss.
+	Keep(ctx context.Context, name string, document []byte, until time.Time) error
 }
 
 // A Backend is a store and a vault in one place.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
 func TestConfigIsRefused(t *testing.T) {
@@ -42,6 +44,26 @@ func TestConfigIsRefused(t *testing.T) {
 		c := good
 		if c.Issuer = issuer; c.Check() != nil {
 			t.Error(c.Check())
+		}
+	}
+}
+
+func TestRevalidateNeedsAVaultAndAKey(t *testing.T) {
+	good := Config{
+		ID: "work", Issuer: "https://login.example.com", ClientID: "gateway",
+		Revalidate: true, Vault: memstore.New(), Key: [32]byte{1},
+	}
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[string]func(*Config){
+		"Vault":         func(c *Config) { c.Vault = nil },
+		"32 zero bytes": func(c *Config) { c.Key = [32]byte{} },
+	} {
+		c := good
+		change(&c)
+		if p, err := New(c); p != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, %v, want %q", p, err, want)
 		}
 	}
 }

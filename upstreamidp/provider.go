@@ -2,11 +2,15 @@ package upstreamidp
 
 import (
 	"context"
+	"crypto/cipher"
+	"errors"
+	"fmt"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
 // A Provider is a [deviceauth.Upstream]. New makes one; the provider itself is
@@ -15,6 +19,7 @@ import (
 type Provider struct {
 	cfg       Config
 	discovery discovery
+	sealer    cipher.AEAD // of refresh tokens; nil without Revalidate
 }
 
 var _ deviceauth.Upstream = (*Provider)(nil)
@@ -26,8 +31,24 @@ func New(c Config) (*Provider, error) {
 	}
 	c.fill()
 	p := &Provider{cfg: c}
+	if c.Revalidate {
+		if err := p.keeps(); err != nil {
+			return nil, fmt.Errorf("upstream %s: revalidate: %w", c.ID, err)
+		}
+	}
 	p.discovery.ask = p.ask
 	return p, nil
+}
+
+// keeps makes ready what it takes to keep refresh tokens.
+func (p *Provider) keeps() (err error) {
+	if p.cfg.Vault == nil {
+		return errors.New("there is no Vault to keep refresh tokens in")
+	}
+	if p.sealer, err = seal.New(p.cfg.Key); err != nil {
+		return fmt.Errorf("Key: %w", err)
+	}
+	return nil
 }
 
 // ID implements [deviceauth.Upstream].

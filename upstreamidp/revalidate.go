@@ -3,8 +3,6 @@ package upstreamidp
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -114,6 +112,7 @@ func (p *Provider) lease(ctx context.Context, subject string) (v *voucher, mine 
 			if since < 0 {
 				since = now.Answers
 			}
+			p.renew(subject, now)
 			v, answered = now, now.Token == "" || now.Answers > since
 			if mine = !answered && !now.leased(); mine {
 				now.Leased = time.Now().Add(leaseTime)
@@ -247,39 +246,4 @@ func (p *Provider) change(ctx context.Context, subject string, change func(*vouc
 		}
 		return document, err
 	})
-}
-
-// seal hides a refresh token from whoever reads the store: AES-256-GCM, bound
-// to the person. No token is "".
-func (p *Provider) seal(subject, token string) string {
-	if token == "" {
-		return ""
-	}
-	return base64.RawStdEncoding.EncodeToString(p.sealer().Seal(nil, nil, []byte(token), []byte(subject)))
-}
-
-// open returns "" for what was sealed with another key: the provider refuses
-// that like any token it does not know.
-func (p *Provider) open(subject, sealed string) string {
-	raw, err := base64.RawStdEncoding.DecodeString(sealed)
-	if err != nil {
-		return ""
-	}
-	token, err := p.sealer().Open(nil, nil, raw, []byte(subject))
-	if err != nil {
-		return ""
-	}
-	return string(token)
-}
-
-func (p *Provider) sealer() cipher.AEAD {
-	block, err := aes.NewCipher(p.cfg.Key[:])
-	if err != nil {
-		panic(err) // the key has the right length by its type
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err) // AES has the right block
-	}
-	return aead
 }

@@ -246,7 +246,7 @@ func TestRefreshTokenIsSealed(t *testing.T) {
 }
 
 func TestSignInWithoutARefreshTokenIsRefused(t *testing.T) {
-	idp, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault = true, memstore.New() })
+	idp, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault, c.Key = true, memstore.New(), [32]byte{1} })
 	_, err := signIn(t, idp, p, idptest.Behaviour{})
 	if refusal := deviceauth.Refused(err); refusal == nil || refusal.Code != "sign_in_no_refresh" {
 		t.Errorf("got %v", err)
@@ -254,7 +254,7 @@ func TestSignInWithoutARefreshTokenIsRefused(t *testing.T) {
 }
 
 func TestPersonFromBeforeRevalidateStays(t *testing.T) {
-	_, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault = true, memstore.New() })
+	_, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault, c.Key = true, memstore.New(), [32]byte{1} })
 	person := &deviceauth.Person{Subject: "work|1"}
 	if now, err := p.Revalidate(t.Context(), person); err != nil || now != person {
 		t.Errorf("got %+v, %v", now, err)

@@ -110,7 +110,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 		return done, err
 	}
 	done, err = s.load(ctx, r, keepGrants)
-	if err = errors.Join(err, s.Close()); err != nil {
+	if err = errors.Join(err, s.closeWhole()); err != nil {
 		return done, err
 	}
 	return done, os.Rename(o.Dir, final)

@@ -18,10 +18,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -32,6 +32,8 @@ import (
 // Store is a [deviceauth.Backend] on disk. Open opens one.
 type Store struct {
 	db    *badger.DB
+	dir   string
+	log   logger
 	room  *space
 	known *cache
 	jobs  chan *job
@@ -48,6 +50,7 @@ type Store struct {
 	reads   sync.RWMutex
 	tidying sync.WaitGroup
 	close   sync.Once
+	broken  atomic.Pointer[error] // why nothing may be written any more
 }
 
 var _ deviceauth.Backend = (*Store)(nil)
@@ -58,23 +61,35 @@ func Open(o Options) (*Store, error) {
 		// Its allocator shifts an int too far once a table passes 4 MB.
 		return nil, errors.New("badger loses data on 32-bit systems: use another store, or a 64-bit build")
 	}
-	key, err := key(o.EncryptionKey)
+	key, err := o.key()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("badger store: %w", err)
+	return openWith(o, key)
+}
+
+func openWith(o Options, key []byte) (*Store, error) {
+	if err := o.ownDir(); err != nil {
+		return nil, err
 	}
-	room := &space{left: func() (uint64, error) { return spaceLeft(o.Dir) }}
+	there, err := presence(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	room := &space{there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) }}
 	if err := room.enough(); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(o.badger(key))
+	log := logger{to: o.Log, quiet: new(atomic.Bool)}
+	db, err := badger.Open(o.badger(key, log))
 	if err != nil {
 		return nil, o.explain(err)
 	}
 	room.size = func() int64 { lsm, _ := db.Size(); return lsm }
-	s := &Store{db: db, room: room, known: newCache(), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{
+		db: db, dir: o.Dir, log: log, room: room, known: newCache(),
+		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
+	}
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
 	return s, nil
@@ -89,22 +104,6 @@ func (o Options) explain(err error) error {
 		return fmt.Errorf("badger store: %s was made with another encryption key, or with none: want the key it was made with", o.Dir)
 	}
 	return fmt.Errorf("badger store: opening %s: %w", o.Dir, err)
-}
-
-// Close implements [deviceauth.Store].
-func (s *Store) Close() error {
-	err := error(nil)
-	s.close.Do(func() {
-		close(s.stop)
-		<-s.done
-		s.tidying.Wait()
-		s.reads.Lock()
-		defer s.reads.Unlock()
-		s.writes.Lock()
-		defer s.writes.Unlock()
-		err = s.db.Close()
-	})
-	return err
 }
 
 // Get implements [deviceauth.Store].
@@ -173,7 +172,7 @@ func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	if err != nil {
 		return fmt.Errorf("badger store: encoding a grant: %w", err)
 	}
-	if err := s.room.enough(); err != nil {
+	if err := s.writable(); err != nil {
 		return err
 	}
 	s.writes.RLock()
@@ -213,7 +212,7 @@ func entry(key, value []byte, expires uint64) *badger.Entry {
 // Update gives up at the first conflict.
 func (s *Store) update(change func(*badger.Txn) error) error {
 	for {
-		err := s.db.Update(change)
+		err := s.noted(guarded(func() error { return s.db.Update(change) }))
 		if !errors.Is(err, badger.ErrConflict) {
 			return wrap(err)
 		}
@@ -223,7 +222,7 @@ func (s *Store) update(change func(*badger.Txn) error) error {
 func (s *Store) view(look func(*badger.Txn) error) error {
 	s.reads.RLock()
 	defer s.reads.RUnlock()
-	return wrap(s.db.View(look))
+	return wrap(guarded(func() error { return s.db.View(look) }))
 }
 
 // wrap adds where a fault came from; what the contract names stays as it is.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -34,6 +35,32 @@ func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*devic
 // Change implements [deviceauth.Vault].
 func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	return s.commit(ctx, func(b *batch) error { return b.changeDocument(name, change) })
+}
+
+// Load implements [deviceauth.Vault].
+func (s *Store) Load(_ context.Context, name string) (document []byte, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		item, err := txn.Get(vaultKey(name))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err == nil {
+			document, err = item.ValueCopy(nil)
+		}
+		return err
+	})
+	return document, err
+}
+
+// Keep implements [deviceauth.Vault].
+func (s *Store) Keep(ctx context.Context, name string, document []byte, until time.Time) error {
+	return s.commit(ctx, func(b *batch) error {
+		life := time.Until(until)
+		if document == nil || life <= 0 {
+			return b.txn.Delete(vaultKey(name))
+		}
+		return b.txn.SetEntry(badger.NewEntry(vaultKey(name), document).WithTTL(life + time.Second)) // Badger counts whole seconds
+	})
 }
 
 // commit hands a change to the committer and waits. Once handed over it is
@@ -89,10 +116,10 @@ func (s *Store) collect(first *job) []*job {
 // commitTogether answers nobody before the sync: not even whom its change
 // refused, for the refusal may rest on a change beside it.
 func (s *Store) commitTogether(jobs []*job) {
-	err := s.room.enough()
+	err := s.writable()
 	if err == nil {
 		s.writes.Lock()
-		err = wrap(s.try(jobs))
+		err = wrap(s.noted(guarded(func() error { return s.try(jobs) })))
 		s.writes.Unlock()
 	}
 	for _, j := range jobs {

@@ -130,6 +130,27 @@ func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
 	}
 }
 
+func TestZeroKeyIsRefusedAndCanBeChanged(t *testing.T) {
+	zero, dir := deviceauth.Secret(strings.Repeat("0", 64)), t.TempDir()
+	if err := (Options{EncryptionKey: zero}).Check(); err == nil || !strings.Contains(err.Error(), "32 zero bytes") {
+		t.Errorf("got %v", err)
+	}
+	s, err := openWith(Options{Dir: dir}, make([]byte, keySize)) // as one may have been begun
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rekey(dir, zero, aKey); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rekey(dir, aKey, zero); err == nil || !strings.Contains(err.Error(), "32 zero bytes") {
+		t.Errorf("as the new key: %v", err)
+	}
+	open(t, Options{Dir: dir, EncryptionKey: aKey})
+}
+
 func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := open(t, Options{Dir: dir}).Close(); err != nil {

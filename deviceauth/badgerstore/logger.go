@@ -5,14 +5,18 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 )
 
 // logger passes on what Badger says. Its information is about tables and
 // levels, which is an operator's debugging.
-type logger struct{ to *slog.Logger }
+type logger struct {
+	to    *slog.Logger // nil: nobody hears it
+	quiet *atomic.Bool // of a store that was given up, in which Badger goes on trying
+}
 
 func (l logger) log(level slog.Level, format string, args []any) {
-	if l.to != nil {
+	if l.to != nil && !l.quiet.Load() {
 		l.to.Log(context.Background(), level, "badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}
 }

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -18,7 +19,7 @@ import (
 
 // Options say where and how a store is kept.
 type Options struct {
-	Dir string // is made, readable by its owner alone, where it is missing
+	Dir string // is made where it is missing, and closed to other users where it is open to them
 	// EncryptionKey encrypts what is on the disk; empty: nothing does. 32
 	// bytes in base64 or hexadecimal digits. It is for a new directory: one
 	// that was begun without a key stays so.
@@ -28,8 +29,17 @@ type Options struct {
 
 // Check says what is wrong with the options, without touching the disk.
 func (o Options) Check() error {
-	_, err := key(o.EncryptionKey)
+	_, err := o.key()
 	return err
+}
+
+// key reads the key, and refuses one that everybody knows.
+func (o Options) key() ([]byte, error) {
+	raw, err := key(o.EncryptionKey)
+	if bytes.Equal(raw, make([]byte, keySize)) {
+		return nil, errors.New("badger store: encryption key: it is 32 zero bytes, which everybody knows")
+	}
+	return raw, err
 }
 
 const keySize = 32 // AES-256
@@ -52,7 +62,7 @@ func key(text deviceauth.Secret) ([]byte, error) {
 
 // badger makes small ones: Badger's defaults are for databases of many
 // gigabytes, a gateway's is of some megabytes.
-func (o Options) badger(key []byte) badger.Options {
+func (o Options) badger(key []byte, log logger) badger.Options {
 	b := badger.DefaultOptions(o.Dir).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
@@ -61,7 +71,7 @@ func (o Options) badger(key []byte) badger.Options {
 		WithBlockCacheSize(0).         // of use only with compression or encryption
 		WithCompactL0OnClose(true).
 		WithMetricsEnabled(false).
-		WithLogger(logger{o.Log})
+		WithLogger(log)
 	if key != nil {
 		b = b.WithEncryptionKey(key).WithBlockCacheSize(16 << 20).WithIndexCacheSize(16 << 20)
 	}
@@ -80,7 +90,7 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 	if err != nil {
 		return err
 	}
-	newKey, err := key(to)
+	newKey, err := Options{EncryptionKey: to}.key()
 	if err != nil {
 		return err
 	}
@@ -92,11 +102,11 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 			return fmt.Errorf("badger store: there is no store in %s: %w", dir, err)
 		}
 	}
-	s, err := Open(Options{Dir: dir, EncryptionKey: from}) // takes the lock, and knows whether the key is the right one
+	s, err := openWith(Options{Dir: dir}, oldKey) // takes the lock, and knows whether the key is the right one
 	if err != nil {
 		return err
 	}
-	if err := s.Close(); err != nil {
+	if err := s.closeWhole(); err != nil {
 		return err
 	}
 	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true, EncryptionKey: oldKey})

@@ -16,10 +16,14 @@ const reserve = 64 << 20
 
 var errDiskFull = errors.New("badger store: too little is left on the disk; nothing is written until there is more")
 
+// errReadOnly is what a system makes of a disk that fails.
+var errReadOnly = errors.New("badger store: its file system is read-only; nothing is written until it is not")
+
 // space looks at what is left on the disk, not more often than need be.
 type space struct {
-	left func() (uint64, error)
-	size func() int64 // of the tables; nil: there are none yet
+	there func() error // is asked every time: it costs a microsecond; nil: there is none to ask
+	left  func() (uint64, error)
+	size  func() int64 // of the tables; nil: there are none yet
 
 	mu   sync.Mutex
 	next time.Time // when to look again
@@ -30,6 +34,11 @@ type space struct {
 const lookEvery = 100 * time.Millisecond
 
 func (s *space) enough() error {
+	if s.there != nil {
+		if err := s.there(); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -50,7 +59,10 @@ func (s *space) tables() uint64 {
 
 // fits wants so much to be left. Where nobody can tell, Badger must see for itself.
 func (s *space) fits(need uint64) error {
-	if left, err := s.left(); err == nil && left < need {
+	switch left, err := s.left(); {
+	case errors.Is(err, errReadOnly):
+		return err
+	case err == nil && left < need:
 		return errDiskFull
 	}
 	return nil

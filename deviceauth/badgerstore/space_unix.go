@@ -4,11 +4,17 @@ package badgerstore
 
 import "syscall"
 
+// readOnly is ST_RDONLY, or MNT_RDONLY.
+const readOnly = 1
+
 // spaceLeft is what this process may still write, in bytes.
 func spaceLeft(dir string) (uint64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, err
+	}
+	if s.Flags&readOnly != 0 {
+		return 0, errReadOnly
 	}
 	return uint64(s.Bavail) * uint64(s.Bsize), nil
 }

@@ -26,7 +26,7 @@ func (s *Store) tidy() {
 	for {
 		select {
 		case <-next.C:
-			s.dropExpired() // best effort: what stays goes tomorrow
+			s.noted(guarded(s.dropExpired)) // best effort: what stays goes tomorrow
 			next.Reset(tidyEvery)
 		case <-s.stop:
 			return
@@ -37,6 +37,9 @@ func (s *Store) tidy() {
 func (s *Store) dropExpired() error {
 	s.reads.RLock() // keeps the database open
 	defer s.reads.RUnlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
 	// Everything is written once more before the old is dropped, and the junk too.
 	if err := s.room.fits(reserve + 2*s.room.tables() + maxStirs*2*memTable); err != nil {
 		return err

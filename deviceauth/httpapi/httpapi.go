@@ -22,13 +22,14 @@ type Config struct {
 	Engine    *deviceauth.Engine
 	Keys      Keys
 	Upstreams []deviceauth.Upstream // where people sign in, in the order of their buttons
-	CookieKey [32]byte              // seals what browsers keep
+	CookieKey [32]byte              // seals what browsers keep; required, and never all zeros
 	Brand     Brand
 	Paths     Paths
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
 	Place     func(*http.Request) string     // where a device asks from, in words; default: nobody knows
 	Log       *slog.Logger                   // hears faults; default: nobody does
+	Stopping  func() bool                    // whether the server is about to stop; default: it never is
 }
 
 // Keys publishes the signing keys. Package keyring has them.
@@ -62,8 +63,12 @@ type route struct {
 
 // New checks the configuration and returns a handler.
 func New(c Config) (*Handler, error) {
-	if c.Engine == nil || c.Keys == nil || c.CookieKey == [32]byte{} {
-		return nil, errors.New("a handler needs an Engine, Keys and a CookieKey")
+	if c.Engine == nil || c.Keys == nil {
+		return nil, errors.New("a handler needs an Engine and Keys")
+	}
+	sealer, err := newSealer(c.CookieKey)
+	if err != nil {
+		return nil, err
 	}
 	issuer, err := url.Parse(c.Engine.Issuer())
 	if err != nil {
@@ -84,13 +89,10 @@ func New(c Config) (*Handler, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Paths.fill(pathOf(c.Engine.Issuer()))
-	h := &Handler{cfg: c, origins: map[string]bool{}, origin: issuer.Scheme + "://" + issuer.Host}
+	h := &Handler{cfg: c, seal: sealer, origins: map[string]bool{}, origin: issuer.Scheme + "://" + issuer.Host}
 	h.lines = sampling.New(h.logMore)
 	for _, o := range c.Engine.Origins() {
 		h.origins[o] = true
-	}
-	if h.seal, err = newSealer(c.CookieKey); err != nil {
-		return nil, err
 	}
 	if h.pages, err = newPages(c.Brand, c.Paths, issuer.Host); err != nil {
 		return nil, err
@@ -159,6 +161,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, ok := h.route(r.URL.Path)
 	if !ok {
 		http.NotFound(w, r)
+		return
+	}
+	if !h.Receive(w, r) {
 		return
 	}
 	a, err := h.answer(route, r)

@@ -117,6 +117,14 @@ func (s *site) again(change func(*httpapi.Config)) {
 	}
 }
 
+func TestHandlerNeedsACookieKey(t *testing.T) {
+	s := newSite(t)
+	h, err := httpapi.New(httpapi.Config{Engine: s.engine, Keys: s.keys})
+	if h != nil || err == nil || !strings.Contains(err.Error(), "CookieKey: the key is missing") {
+		t.Errorf("got %v, %v", h, err)
+	}
+}
+
 const form = "application/x-www-form-urlencoded"
 
 // post sends a body as it is, with headers as name, value, ….

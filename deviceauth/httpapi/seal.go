@@ -3,12 +3,13 @@ package httpapi
 import (
 	"bytes"
 	"compress/flate"
-	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
 // A sealer puts what a browser is to keep into text that the browser can
@@ -16,13 +17,13 @@ import (
 // cookie presented as another one does not open.
 type sealer struct{ aead cipher.AEAD }
 
-func newSealer(key [32]byte) (sealer, error) {
-	block, err := aes.NewCipher(key[:])
+// newSealer refuses a key that was never set.
+func newSealer(key seal.Key) (sealer, error) {
+	aead, err := seal.New(key)
 	if err != nil {
-		return sealer{}, err
+		return sealer{}, fmt.Errorf("CookieKey: %w", err)
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return sealer{aead}, err
+	return sealer{aead}, nil
 }
 
 // maxSealed bounds what is unpacked: a person with a thousand groups.

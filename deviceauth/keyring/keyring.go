@@ -26,7 +26,7 @@ const document = "keyring"
 type Keyring struct {
 	vault     deviceauth.Vault
 	algorithm string
-	secrets   map[string][]byte
+	secrets   map[Purpose][]byte
 	changing  sync.Mutex               // orders changes as the vault does
 	now       atomic.Pointer[snapshot] // as last read from the vault
 }
@@ -48,13 +48,6 @@ type key struct {
 
 var _ deviceauth.Signer = (*Keyring)(nil)
 
-// Purposes of the shared secrets.
-const (
-	PurposeRefresh  = "refresh"  // derives refresh tokens
-	PurposeCookie   = "cookie"   // seals what browsers keep
-	PurposeUpstream = "upstream" // seals refresh tokens of upstreams
-)
-
 // Open reads the ring from a vault and makes what is missing: a signing key
 // for the algorithm (ES256, EdDSA or RS256; empty: ES256) and the secrets. A
 // new algorithm begins like any new key, after it has been published.
@@ -67,7 +60,9 @@ func Open(ctx context.Context, vault deviceauth.Vault, algorithm string) (*Keyri
 	}
 	k := &Keyring{vault: vault, algorithm: algorithm}
 	return k, k.change(ctx, func(r *ring, now time.Time) error {
-		r.addSecrets()
+		if err := r.addSecrets(); err != nil {
+			return err
+		}
 		if last := r.last(); last == nil || last.Algorithm != algorithm {
 			return r.add(algorithm, now)
 		}
@@ -142,10 +137,15 @@ func (s *snapshot) signing(now time.Time) *key {
 	return &s.keys[0]
 }
 
-// Secret returns the 32 bytes that all gateways share for a purpose.
-func (k *Keyring) Secret(purpose string) (secret [secretSize]byte) {
-	copy(secret[:], k.secrets[purpose])
-	return secret
+// Secret returns the 32 random bytes that all gateways share for a purpose. It
+// panics for a purpose that is not one of [Purposes]: a caller must never get a
+// key that is all zeros.
+func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
+	secret, ok := k.secrets[purpose]
+	if !ok {
+		panic(fmt.Sprintf("keyring: there is no secret for the purpose %q", purpose))
+	}
+	return [secretSize]byte(secret)
 }
 
 // JWKS returns the public keys as a JSON Web Key Set (RFC 7517 §5): those that

@@ -250,6 +250,76 @@ func TestForgeriesAreRefused(t *testing.T) {
 	}
 }
 
+func TestEveryPurposeHasASecretOfItsOwn(t *testing.T) {
+	vault := memstore.New()
+	r, again := open(t, vault, ""), open(t, vault, "")
+	seen := map[[secretSize]byte]Purpose{{}: "no purpose"}
+	for _, purpose := range Purposes() {
+		secret := r.Secret(purpose)
+		if other, ok := seen[secret]; ok {
+			t.Errorf("the secret of %s is that of %s", purpose, other)
+		}
+		if seen[secret] = purpose; secret != again.Secret(purpose) {
+			t.Errorf("another gateway has another secret for %s", purpose)
+		}
+	}
+}
+
+func TestUnknownPurposePanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("it got a secret")
+		}
+	}()
+	open(t, memstore.New(), "").Secret("cookies")
+}
+
+// stored changes the ring that a vault has.
+func stored(t *testing.T, vault *memstore.Store, change func(*ring)) {
+	t.Helper()
+	err := vault.Change(t.Context(), document, func(old []byte) ([]byte, error) {
+		var r ring
+		if err := json.Unmarshal(old, &r); err != nil {
+			return nil, err
+		}
+		change(&r)
+		return json.Marshal(r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRingFromBeforeAPurposeGetsItsSecret(t *testing.T) {
+	vault := memstore.New()
+	before := open(t, vault, "")
+	stored(t, vault, func(r *ring) { delete(r.Secrets, PurposeUpstream) })
+	after := open(t, vault, "")
+	if after.Secret(PurposeUpstream) == [secretSize]byte{} {
+		t.Error("it is zero")
+	}
+	if after.Secret(PurposeCookie) != before.Secret(PurposeCookie) {
+		t.Error("another purpose's secret was changed")
+	}
+	if open(t, vault, "").Secret(PurposeUpstream) != after.Secret(PurposeUpstream) {
+		t.Error("it is not kept")
+	}
+}
+
+func TestDamagedSecretIsRefused(t *testing.T) {
+	damaged := map[string][]byte{"zero": make([]byte, secretSize), "short": {1}, "empty": {}, "null": nil}
+	for name, secret := range damaged {
+		t.Run(name, func(t *testing.T) {
+			vault := memstore.New()
+			open(t, vault, "")
+			stored(t, vault, func(r *ring) { r.Secrets[PurposeCookie] = secret })
+			if _, err := Open(t.Context(), vault, ""); err == nil || !strings.Contains(err.Error(), "damaged") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	r, err := Open(context.Background(), memstore.New(), "EdDSA")
 	if err != nil {

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
@@ -25,10 +26,23 @@ const (
 // secretSize suits AES-256 and HMAC-SHA-256.
 const secretSize = 32
 
+// A Purpose is what a shared secret is for. No secret has two.
+type Purpose string
+
+// The purposes of the shared secrets. A new one belongs into [Purposes] too.
+const (
+	PurposeRefresh  Purpose = "refresh"  // derives refresh tokens
+	PurposeCookie   Purpose = "cookie"   // seals what browsers keep
+	PurposeUpstream Purpose = "upstream" // seals refresh tokens of upstreams
+)
+
+// Purposes lists the purposes for which every ring has a secret.
+func Purposes() []Purpose { return []Purpose{PurposeRefresh, PurposeCookie, PurposeUpstream} }
+
 // ring is the stored form.
 type ring struct {
-	Keys    []storedKey       `json:"keys"`    // in the order in which they sign
-	Secrets map[string][]byte `json:"secrets"` // by purpose
+	Keys    []storedKey        `json:"keys"` // in the order in which they sign
+	Secrets map[Purpose][]byte `json:"secrets"`
 
 	changed bool
 }
@@ -73,16 +87,25 @@ func (r *ring) drop(now time.Time) {
 	}
 }
 
-func (r *ring) addSecrets() {
-	for _, purpose := range []string{PurposeRefresh, PurposeCookie} {
-		if r.Secrets[purpose] == nil {
-			if r.Secrets == nil {
-				r.Secrets = map[string][]byte{}
-			}
-			r.Secrets[purpose], r.changed = make([]byte, secretSize), true
-			rand.Read(r.Secrets[purpose])
+// addSecrets makes the secrets that are missing, say because a ring was begun
+// before there was their purpose. One that is there and is none, being short or
+// zero, is not replaced: what was sealed with it would be lost without a word.
+func (r *ring) addSecrets() error {
+	if r.Secrets == nil {
+		r.Secrets = map[Purpose][]byte{}
+	}
+	for _, purpose := range Purposes() {
+		secret, ok := r.Secrets[purpose]
+		if !ok {
+			secret, r.changed = make([]byte, secretSize), true
+			rand.Read(secret)
+			r.Secrets[purpose] = secret
+		}
+		if len(secret) != secretSize || bytes.Equal(secret, make([]byte, secretSize)) {
+			return fmt.Errorf("the keyring's secret %q is damaged: want %d bytes, not all zero", purpose, secretSize)
 		}
 	}
+	return nil
 }
 
 // ready parses the keys.

@@ -19,7 +19,8 @@ type Store struct {
 	grants    map[deviceauth.ID]*deviceauth.Grant
 	codes     map[deviceauth.UserCode]deviceauth.ID
 	documents map[string][]byte
-	created   int // since the last sweep
+	until     map[string]time.Time // of documents that are kept for a while
+	created   int                  // since the last sweep
 }
 
 var _ deviceauth.Backend = (*Store)(nil)
@@ -30,6 +31,7 @@ func New() *Store {
 		grants:    map[deviceauth.ID]*deviceauth.Grant{},
 		codes:     map[deviceauth.UserCode]deviceauth.ID{},
 		documents: map[string][]byte{},
+		until:     map[string]time.Time{},
 	}
 }
 
@@ -163,11 +165,47 @@ func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*devicea
 func (s *Store) Change(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.expire(name)
 	document, err := change(slices.Clone(s.documents[name]))
 	if err == nil && document != nil {
 		s.documents[name] = slices.Clone(document)
 	}
 	return err
+}
+
+// Load implements [deviceauth.Vault].
+func (s *Store) Load(_ context.Context, name string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire(name)
+	return slices.Clone(s.documents[name]), nil
+}
+
+// Keep implements [deviceauth.Vault].
+func (s *Store) Keep(_ context.Context, name string, document []byte, until time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	looks := 4 // as many leave as come
+	for other := range s.until {
+		if looks--; looks < 0 {
+			break
+		}
+		s.expire(other)
+	}
+	s.documents[name], s.until[name] = slices.Clone(document), until
+	if document == nil {
+		s.until[name] = time.Time{}
+		s.expire(name)
+	}
+	return nil
+}
+
+// expire forgets a document whose time is over.
+func (s *Store) expire(name string) {
+	if until, limited := s.until[name]; limited && !time.Now().Before(until) {
+		delete(s.documents, name)
+		delete(s.until, name)
+	}
 }
 
 // Close implements [deviceauth.Store]. What was remembered is still there.

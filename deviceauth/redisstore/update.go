@@ -116,6 +116,27 @@ func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]
 	})
 }
 
+// Load implements [deviceauth.Vault].
+func (s *Store) Load(ctx context.Context, name string) ([]byte, error) {
+	text, err := s.redis.Get(ctx, s.prefix+"v:"+name).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil
+	case err != nil:
+		return nil, wrap(err)
+	}
+	return []byte(unmarked(text)), nil
+}
+
+// Keep implements [deviceauth.Vault].
+func (s *Store) Keep(ctx context.Context, name string, document []byte, until time.Time) error {
+	key := s.prefix + "v:" + name
+	if document == nil || !time.Now().Before(until) {
+		return wrap(s.redis.Del(ctx, key).Err())
+	}
+	return wrap(s.redis.SetArgs(ctx, key, marked(document), redis.SetArgs{ExpireAt: until}).Err())
+}
+
 // An attempt is a value that was sent.
 type attempt struct {
 	value   string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -56,5 +57,33 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Backend) error {
 				return old, nil
 			})
 		},
+	)
+}
+
+func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Backend) error {
+	holds := func(name, want string) func() error {
+		return func() error {
+			loaded, err := s.Load(ctx, name)
+			if err != nil {
+				return err
+			}
+			var changed []byte
+			if err := s.Change(ctx, name, func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
+				return err
+			}
+			if string(loaded) != want || string(changed) != want || (loaded == nil) != (changed == nil) {
+				return fmt.Errorf("the document %s is %q and %q, want %q", name, loaded, changed, want)
+			}
+			return nil
+		}
+	}
+	keep := func(name string, document []byte, until time.Duration) func() error {
+		return func() error { return s.Keep(ctx, name, document, time.Now().Add(until)) }
+	}
+	return first(
+		holds("session-a", ""), keep("session-a", nil, time.Hour), holds("session-a", ""),
+		keep("session-a", []byte("one"), time.Hour), keep("session-b", []byte("other"), time.Hour), holds("session-a", "one"),
+		keep("session-a", []byte("two"), time.Hour), holds("session-a", "two"), holds("session-b", "other"),
+		keep("session-a", []byte("over"), -time.Second), holds("session-a", ""), keep("session-b", nil, time.Hour), holds("session-b", ""),
 	)
 }

@@ -49,6 +49,7 @@ var Checks = []Check{
 	{"a document is changed atomically", documentChangesAreAtomic},
 	{"a look makes no document", lookingMakesNoDocument},
 	{"a document whose change fails is kept", failedDocumentIsKept},
+	{"a document is kept for a while", documentIsKeptForAWhile},
 	{"a record is kept until it may be forgotten", recordIsKept},
 }
 

@@ -1,0 +1,65 @@
+package badgerstore
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// closeTime is how long Close waits. Badger tries again and again to write what
+// is in memory, without end on a disk that fails, and a stop must not wait for
+// that: what was answered has been synced, and the next start reads it again.
+const closeTime = 3 * time.Second
+
+// Close implements [deviceauth.Store]. It takes 3 s at most: a store that does
+// not close in that time is given up, which an error and the log tell.
+func (s *Store) Close() (err error) {
+	s.close.Do(func() { err = s.closeWithin(closeTime) })
+	return err
+}
+
+func (s *Store) closeWithin(limit time.Duration) error {
+	if err := s.room.there(); err != nil {
+		close(s.stop)
+		return s.giveUp(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.shut() }()
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timeout.C:
+	}
+	if err := s.room.there(); err != nil {
+		return s.giveUp(err)
+	}
+	return s.giveUp(fmt.Errorf("badger store: %s does not close within %v: "+
+		"what was answered is on its disk if that works, and the next start reads it again", s.dir, limit))
+}
+
+// giveUp leaves Badger's goroutines to the end of the process.
+func (s *Store) giveUp(why error) error {
+	s.log.log(slog.LevelError, "the store is given up: %v", []any{why})
+	s.log.quiet.Store(true)
+	return why
+}
+
+// closeWhole is Close for a command, which waits as long as it takes.
+func (s *Store) closeWhole() (err error) {
+	s.close.Do(func() { err = s.shut() })
+	return err
+}
+
+// shut waits for everybody, and then closes.
+func (s *Store) shut() error {
+	close(s.stop)
+	<-s.done
+	s.tidying.Wait()
+	s.reads.Lock()
+	defer s.reads.Unlock()
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	return s.db.Close()
+}

@@ -1,0 +1,70 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+)
+
+// others is whoever is not the owner of a file.
+const others fs.FileMode = 0o077
+
+// modes tells whether the system has them. Windows keeps other users out by
+// the folder that the directory is in.
+const modes = runtime.GOOS != "windows"
+
+// ownDir makes the directory, or closes the one that is there to other users:
+// Badger's files are as open as the umask lets them be, and the signing keys
+// are in them. A directory that cannot be closed is refused.
+func (o Options) ownDir() error {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return fmt.Errorf("badger store: %w", err)
+	}
+	if !modes {
+		return nil
+	}
+	dir, err := os.Open(o.Dir) // what is looked at is what is changed
+	if err != nil {
+		return fmt.Errorf("badger store: %w", err)
+	}
+	defer dir.Close()
+	before, err := dir.Stat()
+	switch {
+	case err != nil:
+		return fmt.Errorf("badger store: %w", err)
+	case !before.IsDir():
+		return fmt.Errorf("badger store: %s is no directory", o.Dir)
+	case before.Mode()&others == 0:
+		return nil
+	}
+	if err := closeDir(dir); err != nil {
+		return fmt.Errorf("badger store: %s is open to other users (mode %#o), who could read the signing keys, "+
+			"and cannot be closed to them: %w; run chmod 700 on it as its owner, "+
+			"or keep the store in a directory of its own below it", o.Dir, before.Mode().Perm(), err)
+	}
+	if o.Log != nil {
+		o.Log.LogAttrs(context.Background(), slog.LevelWarn,
+			"the store's directory was open to other users, and is closed to them now",
+			slog.String("dir", o.Dir), slog.String("mode", fmt.Sprintf("%#o", before.Mode().Perm())))
+	}
+	return nil
+}
+
+var errStaysOpen = errors.New("the file system keeps no modes")
+
+// closeDir looks again, because some file systems ignore a change of mode
+// without an error.
+func closeDir(dir *os.File) error {
+	if err := dir.Chmod(0o700); err != nil {
+		return err
+	}
+	after, err := dir.Stat()
+	if err == nil && after.Mode()&others != 0 {
+		err = errStaysOpen
+	}
+	return err
+}

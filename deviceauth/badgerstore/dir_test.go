@@ -1,0 +1,96 @@
+//go:build unix
+
+package badgerstore
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func modeOf(t *testing.T, name string) os.FileMode {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode().Perm()
+}
+
+func TestOpenDirectoryIsClosedToOthers(t *testing.T) {
+	for _, mode := range []os.FileMode{0o755, 0o750, 0o777, 0o701} {
+		dir := filepath.Join(t.TempDir(), "store")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&said, nil))})
+		if got := modeOf(t, dir); got != 0o700 {
+			t.Errorf("%#o has become %#o", mode, got)
+		}
+		if !strings.Contains(said.String(), "was open to other users") || !strings.Contains(said.String(), dir) {
+			t.Errorf("the log says %q", said.String())
+		}
+	}
+}
+
+func TestDirectoryIsMadeForItsOwnerAlone(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), "data")
+	var said bytes.Buffer
+	open(t, Options{Dir: filepath.Join(parent, "store"), Log: slog.New(slog.NewTextHandler(&said, nil))})
+	for _, dir := range []string{parent, filepath.Join(parent, "store")} {
+		if got := modeOf(t, dir); got != 0o700 {
+			t.Errorf("%s has mode %#o", dir, got)
+		}
+	}
+	if said.Len() > 0 {
+		t.Errorf("the log says %q", said.String())
+	}
+}
+
+// somebodyElses is for a copy of this test that runs as another user.
+const somebodyElses = "BADGERSTORE_TEST_DIR"
+
+func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
+	if dir := os.Getenv(somebodyElses); dir != "" {
+		_, err := Open(Options{Dir: dir})
+		if err == nil || !strings.Contains(err.Error(), "cannot be closed to them") ||
+			!strings.Contains(err.Error(), "chmod 700") {
+			t.Errorf("got %v", err)
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	dir, err := os.MkdirTemp("", "badgerstore") // t.TempDir is below a closed one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "test")
+	text, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), somebodyElses+"="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -1,0 +1,212 @@
+package badgerstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// heard is a log that can be read while it is written.
+type heard struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.Write(p)
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.String()
+}
+
+// vanishing is a store with a grant whose directory can be taken away.
+func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *heard) {
+	t.Helper()
+	dir, log := filepath.Join(t.TempDir(), "store"), new(heard)
+	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	g := active("BCDFGHJK")
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	return s, dir, g, log
+}
+
+func unchanged(*deviceauth.Grant) error { return nil }
+
+// protocol 4
+func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(string) error{
+		"removed": os.RemoveAll,
+		"another in its place": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, dir, g, log := vanishing(t)
+			if err := remove(dir); err != nil {
+				t.Fatal(err)
+			}
+			// More than memory takes: Badger would have to make a file.
+			for i := range 3 * memTable >> 10 {
+				waiting := pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))
+				if err := s.Create(t.Context(), waiting); err == nil || !strings.Contains(err.Error(), "is gone") {
+					t.Fatalf("a new grant: %v", err)
+				}
+			}
+			if err := s.Update(t.Context(), g.ID, unchanged); err == nil || !strings.Contains(err.Error(), "is gone") {
+				t.Errorf("a change: %v", err)
+			}
+			if got, err := s.Get(t.Context(), g.ID); err != nil || got.ID != g.ID {
+				t.Errorf("what is known: %v, %v", got, err)
+			}
+			since := time.Now()
+			if err := s.Close(); err == nil || !strings.Contains(err.Error(), "is gone") {
+				t.Errorf("it closes with %v", err)
+			}
+			if took := time.Since(since); took > time.Second {
+				t.Errorf("it closes after %v", took)
+			}
+			if said := log.String(); !strings.Contains(said, "level=ERROR") || !strings.Contains(said, dir) {
+				t.Errorf("the log says %q", said)
+			}
+		})
+	}
+}
+
+func TestDirectoryThatComesBackIsWrittenTo(t *testing.T) {
+	t.Parallel()
+	s, dir, g, _ := vanishing(t)
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), g.ID, unchanged); err == nil {
+		t.Error("it is written to nowhere")
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), g.ID, unchanged); err != nil {
+		t.Errorf("when it is back: %v", err)
+	}
+}
+
+// Somebody may remove it between the look and the write, again and again.
+func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		s, dir, _, _ := vanishing(t)
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := range 4 * memTable >> 10 {
+					s.Create(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", worker, i))))
+				}
+			})
+		}
+		wg.Go(func() { os.RemoveAll(dir) })
+		wg.Wait()
+	}
+}
+
+func TestStoreThatLostItsMemtableWritesNothing(t *testing.T) {
+	t.Parallel()
+	s, _, g, _ := vanishing(t)
+	s.noted(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
+	for name, err := range map[string]error{
+		"a new grant": s.Create(t.Context(), pending("CDFGHJKL")),
+		"a change":    s.Update(t.Context(), g.ID, unchanged),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "started anew") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// protocol 4
+func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
+	t.Parallel()
+	s, dir, g, _ := vanishing(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Options{Dir: dir}) // from its table, and nothing is known
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	tables, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if len(tables) == 0 {
+		t.Fatal("there is no table")
+	}
+	for _, table := range tables {
+		if err := os.Truncate(table, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Get(t.Context(), g.ID); err == nil {
+		t.Error("it can be read")
+	}
+	if err := s.Update(t.Context(), g.ID, unchanged); err == nil {
+		t.Error("it can be changed")
+	}
+}
+
+func TestCloseWaitsForNobodyForLong(t *testing.T) {
+	t.Parallel()
+	s, _, _, log := vanishing(t)
+	for i := range 20 {
+		if err := s.Create(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reading, stalled := make(chan struct{}), make(chan struct{})
+	defer close(stalled)
+	sleeps := sync.OnceFunc(func() { close(reading) })
+	go s.Backup(t.Context(), writer(func(p []byte) (int, error) { // whoever reads it has gone to sleep
+		sleeps()
+		<-stalled
+		return 0, io.ErrClosedPipe
+	}))
+	<-reading
+	since := time.Now()
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "does not close") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(since); took > closeTime+time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if !strings.Contains(log.String(), "given up") {
+		t.Errorf("the log says %q", log)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// pending is a grant of about a kilobyte that waits.
+func pending(code deviceauth.UserCode) *deviceauth.Grant {
+	g := active(code)
+	g.State, g.Person, g.Audience = deviceauth.Pending, nil, []string{strings.Repeat("x", 1<<10)}
+	return g
+}

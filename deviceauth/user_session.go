@@ -1,0 +1,108 @@
+package deviceauth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// A Session is a person who is signed in at the pages, in one browser. It is in
+// the vault, under a digest of its id, so that it can be ended there and the
+// browser keeps nothing but the id.
+type Session struct {
+	ID      string       `json:"-"`       // 128 bits of randomness, for the browser alone
+	Person  *Person      `json:"person"`  // who signed in, with the claims
+	From    []netip.Addr `json:"from"`    // where this person signed in with this browser, the latest last
+	Expires time.Time    `json:"expires"` // Lifetime.Session after the latest sign-in
+}
+
+// maxSignInsFrom bounds the addresses of a session: of a phone that goes from
+// one network to another, the latest count.
+const maxSignInsFrom = 8
+
+var (
+	errNoVault = errors.New("there is no vault to keep sessions in")
+	errMoved   = Refuse("moved", "the browser is in another network than at the sign-in; sign in again")
+)
+
+// sessionDocument names a session in the vault. Who reads the vault learns no id.
+func sessionDocument(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return "session-" + hex.EncodeToString(sum[:])
+}
+
+// BeginSession keeps a person signed in for Lifetime.Session. before is the
+// session that the browser had, or nil: it ends, and where it was the same
+// person's its networks stay known.
+func (e *Engine) BeginSession(ctx context.Context, p *Person, from netip.Addr, before *Session) (*Session, error) {
+	if e.cfg.Vault == nil {
+		return nil, errNoVault
+	}
+	s := &Session{ID: rand.Text(), Person: p, Expires: e.now().Add(e.cfg.Lifetime.Session)}
+	if before != nil {
+		if before.Person.Subject == p.Subject {
+			s.From = append(s.From, before.From...)
+		}
+		if err := e.EndSession(ctx, before.ID); err != nil {
+			return nil, err
+		}
+	}
+	s.From = append(s.From, from)
+	s.From = s.From[max(0, len(s.From)-maxSignInsFrom):]
+	document, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return s, e.cfg.Vault.Keep(ctx, sessionDocument(s.ID), document, s.Expires)
+}
+
+// FindSession returns a session, or nil where it has ended or there never was one.
+func (e *Engine) FindSession(ctx context.Context, id string) (*Session, error) {
+	if e.cfg.Vault == nil || id == "" {
+		return nil, nil
+	}
+	document, err := e.cfg.Vault.Load(ctx, sessionDocument(id))
+	if err != nil || document == nil {
+		return nil, err
+	}
+	s := &Session{ID: id}
+	if err := json.Unmarshal(document, s); err != nil {
+		return nil, fmt.Errorf("reading a session: %w", err)
+	}
+	if s.Person == nil || !e.now().Before(s.Expires) {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// EndSession signs a browser out. A session that is not there has ended.
+func (e *Engine) EndSession(ctx context.Context, id string) error {
+	if e.cfg.Vault == nil {
+		return errNoVault
+	}
+	return e.cfg.Vault.Keep(ctx, sessionDocument(id), nil, time.Time{})
+}
+
+// EndSessions ends the sessions of a subject in all browsers: what was begun by
+// now is over.
+func (e *Engine) EndSessions(ctx context.Context, subject string) error {
+	return e.mark(ctx, subject, e.now())
+}
+
+// Stayed refuses a decision from a network where the session's person has not
+// signed in with this browser: a session that somebody else took along decides
+// nothing. Refusals: moved.
+func (e *Engine) Stayed(s *Session, here netip.Addr) error {
+	for _, from := range s.From {
+		if e.sameNetwork(from, here) {
+			return nil
+		}
+	}
+	return errMoved
+}

@@ -1,0 +1,68 @@
+package deviceauth_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// protocol 41
+func TestSessionEndsOnTheServer(t *testing.T) {
+	in(t, func(w *world) {
+		ctx, home, train := w.Context(), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.9")
+		p := person("alice", "alice@example.com", true)
+		begin := func(from netip.Addr, before *deviceauth.Session) *deviceauth.Session {
+			p.SignedIn = time.Now()
+			s, err := w.BeginSession(ctx, p, from, before)
+			if err != nil {
+				w.Fatal(err)
+			}
+			return s
+		}
+		found := func(s *deviceauth.Session) bool {
+			again, err := w.FindSession(ctx, s.ID)
+			if err != nil || again != nil && again.Person.Subject != p.Subject {
+				w.Fatal(again, err)
+			}
+			return again != nil
+		}
+		first := begin(home, nil)
+		if !found(first) {
+			w.Error("a session is not found")
+		}
+		if err := w.Stayed(first, home); err != nil {
+			w.Error(err)
+		}
+		w.wants("moved", w.Stayed(first, train))
+
+		// The same person signs in again elsewhere: both networks are known, and
+		// the session before has ended.
+		second := begin(train, first)
+		if found(first) || !found(second) {
+			w.Error("the session before goes on, or the new one does not")
+		}
+		if err := w.Stayed(second, home); err != nil {
+			w.Error(err)
+		}
+		if err := w.Stayed(second, train); err != nil {
+			w.Error(err)
+		}
+
+		other := begin(home, nil)
+		if err := w.EndSession(ctx, second.ID); err != nil || found(second) || !found(other) {
+			w.Error("signing out of one browser", err)
+		}
+		if err := w.EndSessions(ctx, p.Subject); err != nil {
+			w.Error(err)
+		}
+		_, err := w.Connections(ctx, other.Person)
+		w.wants("signed_out", err)
+
+		time.Sleep(12*time.Hour + time.Second)
+		if found(other) {
+			w.Error("a session goes on after its end")
+		}
+	})
+}

@@ -1,0 +1,181 @@
+// Package reqbody reads the bodies of requests within a time. A client that
+// sends a byte every now and then costs nothing to be, and must hold neither a
+// handler nor the end of the server. What a body says is its caller's business.
+package reqbody
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// Time is what a whole body may take to arrive.
+const Time = 10 * time.Second
+
+// stopLook is how often it is asked whether the server is about to stop. A body
+// that has arrived by then, as nearly all have, costs no question.
+const stopLook = 200 * time.Millisecond
+
+// drainSize is how much of a body that nobody wants net/http reads before it
+// sends an answer: 256 KiB, so that the connection can be used again.
+const drainSize = 256 << 10
+
+var longAgo = time.Unix(1, 0)
+
+// Why a body was not waited for.
+var (
+	ErrSlow     = errors.New("the body did not arrive within 10 s")
+	ErrStopping = errors.New("the server is about to stop")
+)
+
+// Buffer reads a body and puts what was read in its place, so that whoever
+// reads it then waits for nobody: at most size bytes and one more, by which it
+// is known to be too large. What net/http would read beyond that before it sends
+// the answer is read here as well, because here it is bounded in time. stopping,
+// if any, tells that the server is about to stop.
+//
+// [ErrSlow] and [ErrStopping] end the connection's use: the answer must close an
+// HTTP/1 connection. Any other fault of the body is met by whoever reads it.
+func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() bool) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	t := start(w, stopping)
+	from := &limited{r.Body, t}
+	body, err := io.ReadAll(io.LimitReader(from, size+1))
+	over := int64(len(body)) > size
+	if over && r.ContentLength <= drainSize { // a larger one closes the connection unread
+		_, err = io.CopyN(io.Discard, from, drainSize)
+	}
+	whole := errors.Is(err, io.EOF) || err == nil && !over
+	if why := t.end(whole, err); why != nil {
+		return why
+	}
+	var rest io.Reader = bytes.NewReader(body)
+	if err != nil && !errors.Is(err, io.EOF) && !over {
+		rest = io.MultiReader(rest, broken{err})
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{rest, r.Body}
+	return nil
+}
+
+// Discard reads a body that nobody wants, as far as net/http would do so before
+// it sends an answer, but within [Time]. The answer of an HTTP/1 request whose
+// body does not arrive then closes the connection. It is for who is about to
+// answer without a look at the body.
+func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
+	awaits := r.ContentLength > drainSize || r.Header.Get("Expect") != "" // net/http reads neither
+	if r.Body == nil || r.Body == http.NoBody || r.ProtoMajor != 1 || awaits {
+		return
+	}
+	t := start(w, stopping)
+	_, err := io.CopyN(io.Discard, &limited{r.Body, t}, drainSize)
+	whole := errors.Is(err, io.EOF)
+	t.end(whole, err)
+	if !whole {
+		w.Header().Set("Connection", "close")
+		return
+	}
+	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil // for an error page of another server
+	r.Header.Del("Content-Length")
+}
+
+// A broken body ends with an error.
+type broken struct{ err error }
+
+func (b broken) Read([]byte) (int, error) { return 0, b.err }
+
+// A limited body is not read beyond its time, also where the writer knows no
+// deadlines and a read cannot be broken off.
+type limited struct {
+	io.Reader
+	*timer
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if err := l.why(); err != nil {
+		return 0, err
+	}
+	return l.Reader.Read(p)
+}
+
+// A timer breaks off the read of one body.
+type timer struct {
+	conn     *http.ResponseController
+	until    time.Time
+	stopping func() bool
+
+	mu      sync.Mutex
+	look    *time.Timer // nil without stopping
+	stopped bool        // the server is about to stop
+	ended   bool        // the connection is no longer this timer's
+}
+
+func start(w http.ResponseWriter, stopping func() bool) *timer {
+	t := &timer{conn: http.NewResponseController(w), until: time.Now().Add(Time), stopping: stopping}
+	t.conn.SetReadDeadline(t.until)
+	if stopping != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.look = time.AfterFunc(stopLook, t.ask)
+	}
+	return t
+}
+
+// ask ends the read where the server is about to stop, and else asks again.
+func (t *timer) ask() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
+	if !t.stopping() {
+		t.look.Reset(stopLook)
+		return
+	}
+	t.stopped = true
+	t.conn.SetReadDeadline(longAgo)
+}
+
+func (t *timer) why() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.stopped:
+		return ErrStopping
+	case !time.Now().Before(t.until):
+		return ErrSlow
+	}
+	return nil
+}
+
+// end says whether the body was broken off, by the error that its reader got. A
+// whole one gives the connection its time back, for a held poll and for the next
+// request; for the rest of any other nobody waits.
+func (t *timer) end(whole bool, err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	if t.look != nil {
+		t.look.Stop()
+	}
+	if whole {
+		t.conn.SetReadDeadline(time.Time{})
+		return nil
+	}
+	t.conn.SetReadDeadline(longAgo)
+	switch {
+	case t.stopped:
+		return ErrStopping
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ErrSlow):
+		return ErrSlow
+	}
+	return nil
+}
