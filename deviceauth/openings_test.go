@@ -196,3 +196,21 @@ func TestGrantThatGivesWayBeforeItIsKept(t *testing.T) {
 		}
 	}, func(c *deviceauth.Config) { c.Pending.Total = 2; slow.Store, c.Store = c.Store, slow })
 }
+
+// A grant that was answered at another gateway is not ended by this one, which
+// does not know that yet.
+//
+// protocol 11, 17
+func TestGrantAnsweredElsewhereDoesNotGiveWay(t *testing.T) {
+	in(t, func(w *world) {
+		w.asks("192.0.2.1")
+		newest := w.asks("192.0.2.2")
+		this := w.Engine
+		w.anew(func(c *deviceauth.Config) { c.Live = deviceauth.NewLive() })
+		w.answer(newest, true)
+		w.Engine = this
+		w.asks("198.51.100.1")
+		_, err := w.poll(newest)
+		w.wants("", err)
+	}, func(c *deviceauth.Config) { c.Pending.Total, c.Network = 2, deviceauth.NetworkOff })
+}
