@@ -44,12 +44,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
 		"network":   network(&a.Network),
-		"networks":  checked(list(&a.Networks), func() error { _, err := parseNetworks("networks", a.Networks); return err }),
+		"networks":  checked(a.parseNetworkLine, a.checkNetworks),
+		"nat64":     checked(list(&a.NAT64), a.checkNAT64),
+		"place":     checked(text(&a.Place), a.checkPlace),
 		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer) }),
 		"brand":     checked(a.parseBrand, func() error { return a.Brand.Check() }),
 		"paths":     checked(a.parsePaths, func() error { return a.Paths.Check() }),
 		"store":     a.parseStore,
-	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "dialect"}}
+	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect"}}
 	if err := b.read(d); err != nil {
 		return err
 	}

@@ -180,14 +180,17 @@ func (a *App) config() (c deviceauth.Config, err error) {
 			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
 			RefreshGrace: orOff(a.Lifetime.RefreshGrace), Session: time.Duration(a.Lifetime.Session),
 		},
-		Pending: deviceauth.Bounds{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
+		Pending: deviceauth.PendingLimits{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
 	}
 	if a.UserCode != nil {
 		if c.UserCode, err = deviceauth.NewMask(a.UserCode.Mask, a.UserCode.Set); err != nil {
 			return c, err
 		}
 	}
-	if c.Networks, err = parseNetworks("networks", a.Networks); err != nil {
+	if c.JoinedNetworks, err = joinedNetworks(a.Networks); err != nil {
+		return c, err
+	}
+	if c.NAT64, err = parseNetworks("nat64", a.NAT64); err != nil {
 		return c, err
 	}
 	for _, s := range a.Scopes {

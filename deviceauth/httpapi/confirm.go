@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -10,14 +11,31 @@ import (
 // confirmView is the question: who asks, for what, from where.
 type confirmView struct {
 	deviceView
-	Code          string
-	Asked         time.Time
-	From          string // the device's address; empty: unknown
+	Code  string
+	Asked time.Time
+	whence
 	Elsewhere     bool   // the browser is in another network
 	Here          string // the browser's address
 	Refused       bool   // another network, and the policy is to require the same
 	Person, Email string
 	Ticket        string
+}
+
+// whence is where a device asked from.
+type whence struct {
+	From  string // its address; empty: unknown
+	Place string // the same in words; empty: nobody knows
+}
+
+func whenceOf(g *deviceauth.Grant) whence { return whence{address(g.From), g.Place} }
+
+// Where is the address, with the place beside it. unknown is the word for no address.
+func (w whence) Where(unknown string) string {
+	where := cmp.Or(w.From, unknown)
+	if w.Place != "" {
+		where += " (" + w.Place + ")"
+	}
+	return where
 }
 
 // checkView is the second question, for a device in another network.
@@ -68,7 +86,7 @@ func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*dev
 		return g, confirmView{}, err
 	}
 	v := confirmView{
-		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, From: address(g.From), Here: address(here),
+		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, whence: whenceOf(g), Here: address(here),
 		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {

@@ -18,7 +18,7 @@ type connection struct {
 	deviceView
 	ID          string
 	Since, Used time.Time
-	From        string
+	whence
 }
 
 // The flow's next page after a sign-in, where it is not the question.
@@ -46,7 +46,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 	}
 	var v connectionsView
 	for _, g := range grants {
-		v.Devices = append(v.Devices, connection{h.device(g), g.ID.String(), g.Redeemed, g.Used(), address(g.From)})
+		v.Devices = append(v.Devices, connection{h.device(g), g.ID.String(), g.Redeemed, g.Used(), whenceOf(g)})
 	}
 	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type Config struct {
 	Paths     Paths
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
+	Place     func(*http.Request) string     // where a device asks from, in words; default: nobody knows
 	Log       *slog.Logger                   // hears faults; default: nobody does
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
 }
@@ -78,6 +79,11 @@ func New(c Config) (*Handler, error) {
 	}
 	if c.ClientIP == nil {
 		c.ClientIP = peer
+	}
+	clientIP := c.ClientIP
+	c.ClientIP = func(r *http.Request) netip.Addr { return c.Engine.Address(clientIP(r)) }
+	if c.Place == nil {
+		c.Place = func(*http.Request) string { return "" }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

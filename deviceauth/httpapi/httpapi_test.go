@@ -27,6 +27,7 @@ type site struct {
 	*httpapi.Handler
 	engine *deviceauth.Engine
 	keys   *keyring.Keyring
+	live   *deviceauth.Live
 	signIn *signIn
 	from   netip.Addr // where requests come from
 }
@@ -89,10 +90,11 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}
+	c.Live = deviceauth.NewLive()
 	for _, change := range changes {
 		change(&c)
 	}
-	s := &site{T: t, keys: keys, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
+	s := &site{T: t, keys: keys, live: c.Live, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
 		Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{"name": "Alice <i>", "groups": []any{"staff"}},
 	}}}
 	if s.engine, err = deviceauth.New(c); err != nil {

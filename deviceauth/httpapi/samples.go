@@ -14,7 +14,7 @@ var samples = func() []sample {
 	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Scopes: []scopeView{{Key: "scope.email"}, {Words: "Read"}}}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	question := confirmView{
-		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), From: "192.0.2.7", Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: "x",
+		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: "x",
 	}
 	elsewhere, refused := question, question
 	elsewhere.Elsewhere, refused.Elsewhere, refused.Refused = true, true, true
