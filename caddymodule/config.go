@@ -35,8 +35,13 @@ type Upstream struct {
 	User string `json:"user,omitempty"`
 	// Ask the provider at every refresh of a device who its person is now. One
 	// who was disabled there loses their devices. The provider must give
-	// refresh tokens (`offline_access`); they are kept sealed.
+	// refresh tokens; they are kept sealed. `offline_access` is asked for where
+	// the provider does not say that it does not know it.
 	Revalidate bool `json:"revalidate,omitempty"`
+	// Further parameters of the authorization request, for what a provider wants
+	// beyond the standard. What the gateway sends itself is refused, but for
+	// `prompt` and `max_age`: the prompts are sent together.
+	Authorize []upstreamidp.Parameter `json:"authorize,omitempty"`
 
 	clientID, secret string // resolved
 }
@@ -44,7 +49,7 @@ type Upstream struct {
 func (u *Upstream) config() upstreamidp.Config {
 	c := upstreamidp.Config{
 		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
-		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate,
+		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize,
 	}
 	for _, rule := range u.Allow {
 		c.Claims = append(c.Claims, rule.Claim)

@@ -41,7 +41,7 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 // askUserinfo returns nothing where there is no userinfo, or it is about
 // somebody else: that must not be used (OpenID Connect Core §5.3.2).
 func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
-	if !d.hasUserinfo {
+	if d.UserInfoEndpoint() == "" {
 		return nil, nil
 	}
 	answer, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
@@ -66,7 +66,7 @@ func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token,
 		return person.Claims, filled, err
 	}
 	claims, said := maps.Clone(person.Claims), []string(nil)
-	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
+	for _, name := range p.lookedFor() {
 		switch value := info[name]; {
 		case value != nil:
 			claims[name] = value
@@ -78,10 +78,15 @@ func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token,
 	return claims, said, nil
 }
 
+// lookedFor are the claims for which userinfo is asked.
+func (p *Provider) lookedFor() []string {
+	return slices.Concat(wanted, p.cfg.Claims, p.cfg.Told, []string{p.cfg.UserClaim})
+}
+
 // missing lists the claims to ask for. To be verified is a property of one
 // address, so email_verified is taken only with the address it is about.
 func (p *Provider) missing(claims deviceauth.Claims) (names []string) {
-	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
+	for _, name := range p.lookedFor() {
 		if value := claims[name]; name != "" && (value == nil || value == "") {
 			names = append(names, name)
 		}
