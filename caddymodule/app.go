@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -225,6 +226,7 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 				c.Claims = append(c.Claims, rule.Claim)
 			}
 		}
+		c.Told = append(c.Told, a.toldClaims()...)
 		u, err := upstreamidp.New(c)
 		if err != nil {
 			return nil, err
@@ -243,6 +245,21 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 		}
 	}
 	return list, nil
+}
+
+// ofIdentity are what headers may tell that is no claim of an upstream.
+var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
+
+// toldClaims are the claims that headers of this Caddy's guards tell backends.
+func (a *App) toldClaims() (list []string) {
+	for _, g := range a.guards {
+		for _, header := range g.Headers {
+			if !slices.Contains(ofIdentity, header.Claim) {
+				list = append(list, header.Claim)
+			}
+		}
+	}
+	return list
 }
 
 // guarded returns all scopes that guards ask for.

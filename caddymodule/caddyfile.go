@@ -81,9 +81,10 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 		"scopes":        list(&u.Scopes),
 		"allow":         parseAllow(&u.Allow),
 		"user":          text(&u.User),
+		"claims":        list(&u.Claims),
 		"revalidate":    set(&u.Revalidate),
 		"authorize":     parseParameter(&u.Authorize),
-	}, []string{"scopes", "allow", "authorize"}}.read(d)
+	}, []string{"scopes", "allow", "claims", "authorize"}}.read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,6 +34,10 @@ type Upstream struct {
 	// The claim that becomes Remote-User. Default: the provider's `sub` or, with
 	// several upstreams, the subject, which no two people share.
 	User string `json:"user,omitempty"`
+	// Further claims to keep, for guards in other Caddys. Those are kept anyway
+	// that OpenID Connect's scopes profile and email open, groups, roles and
+	// entitlements, and what rules, user and headers of this Caddy's guards name.
+	Claims []string `json:"claims,omitempty"`
 	// Ask the provider at every refresh of a device who its person is now. One
 	// who was disabled there loses their devices. The provider must give
 	// refresh tokens; they are kept sealed. `offline_access` is asked for where
@@ -49,7 +54,7 @@ type Upstream struct {
 func (u *Upstream) config() upstreamidp.Config {
 	c := upstreamidp.Config{
 		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
-		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize,
+		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize, Told: slices.Clone(u.Claims),
 	}
 	for _, rule := range u.Allow {
 		c.Claims = append(c.Claims, rule.Claim)

@@ -27,7 +27,8 @@ type InspectRequest struct {
 // and may approve it. A wrong, an expired and a used code are refused in the
 // same words, unknown_code, so that the answer tells a guesser nothing; who
 // typed too many of them is refused with a *[Throttled]. Further refusals:
-// signed_out; paused; not_permitted, for a person outside the allow rules; untyped and
+// signed_out; paused; not_permitted, for a person outside the allow rules, or
+// groups_withheld, where the upstream left out what they decide by; untyped and
 // not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
 	if err := e.welcome(ctx, r.Person); err != nil {
@@ -60,7 +61,7 @@ func (e *Engine) welcome(ctx context.Context, p *Person) error {
 	}
 	if !e.Permits(p) {
 		e.tell(EventBarred, nil, p)
-		return errBarred
+		return e.bar(p, nil)
 	}
 	return nil
 }
@@ -80,7 +81,7 @@ func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Gra
 // acceptable is what a client asks of whoever approves it.
 func (e *Engine) acceptable(g *Grant, p *Person) error {
 	if !e.permitted(g.ClientID)(p) {
-		return errBarred
+		return e.bar(p, e.clients[g.ClientID])
 	}
 	if c := e.clients[g.ClientID]; c.Fresh && p.Fresh != g.UserCode {
 		return errNotFresh

@@ -33,10 +33,12 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	if err != nil {
 		return nil, err
 	}
-	person, filled, err := p.person(ctx, d, id, token)
+	who, err := p.person(ctx, d, id, token)
 	if err != nil {
 		return nil, err
 	}
+	p.tell(who)
+	person := who.Person
 	person.SignedIn = a.Began
 	proven := !person.AuthTime.Before(a.Began.Add(-skew))
 	switch {
@@ -47,9 +49,9 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	case a.Fresh:
 		return nil, errUnproven
 	}
-	kept, err := p.keep(ctx, person, token, filled)
+	kept, err := p.keep(ctx, person, token, who.filled)
 	if err == nil && !kept {
-		err = p.unrefreshed(d, a)
+		return nil, p.unrefreshed(d, a)
 	}
 	return person, err
 }

@@ -99,7 +99,7 @@ func (v *voucher) applied(person *deviceauth.Person) (*deviceauth.Person, error)
 		return nil, errGone
 	}
 	now := *person
-	now.Claims, now.User = v.Person.Claims, v.Person.User
+	now.Claims, now.User, now.Withheld = v.Person.Claims, v.Person.User, v.Person.Withheld
 	return &now, nil
 }
 
@@ -205,11 +205,7 @@ func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceaut
 	if raw, _ := answer.Extra("id_token").(string); raw != "" {
 		now, said, err = p.identified(ctx, d, person, raw, answer)
 	} else {
-		same := *person
-		now = &same
-		if now.Claims, said, err = p.anew(ctx, d, answer, person, filled); err == nil {
-			now.User, err = p.user(now.Claims)
-		}
+		now, said, err = p.anew(ctx, d, answer, person, filled)
 	}
 	if deviceauth.Refused(err) != nil {
 		return nil, nil, errGone // their e-mail address is not theirs any more, for one
@@ -227,7 +223,11 @@ func (p *Provider) identified(ctx context.Context, d *discovered, person *device
 	if p.subject(id.Subject) != person.Subject {
 		return nil, nil, errGone // OpenID Connect Core §12.2
 	}
-	return p.person(ctx, d, id, answer)
+	who, err := p.person(ctx, d, id, answer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return who.Person, who.filled, nil
 }
 
 // change changes the voucher of a person.

@@ -57,14 +57,29 @@ func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub st
 	return info, nil
 }
 
-// anew returns a person's claims with what userinfo says now, where there is no
+// anew returns a person as userinfo says now that they are, where there is no
 // ID token beside it. What userinfo said before and does not say any more is
 // gone; what only an ID token said stays.
-func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string) (deviceauth.Claims, []string, error) {
+func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string) (*deviceauth.Person, []string, error) {
+	now := *person
 	info, err := askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
-	if err != nil || info == nil {
-		return person.Claims, filled, err
+	if err != nil {
+		return nil, nil, err
 	}
+	if info != nil {
+		claims, said := p.overlaid(person, info, filled)
+		filled = said
+		var large []string
+		now.Claims, large = p.bound(claims)
+		known := func(name string) bool { return now.Claims[name] != nil || slices.Contains(large, name) }
+		now.Withheld = append(slices.DeleteFunc(slices.Clone(person.Withheld), known), large...)
+	}
+	now.User, err = p.user(now.Claims)
+	return &now, filled, err
+}
+
+// overlaid is a person's claims with what userinfo says now, and what that was.
+func (p *Provider) overlaid(person *deviceauth.Person, info deviceauth.Claims, filled []string) (deviceauth.Claims, []string) {
 	claims, said := maps.Clone(person.Claims), []string(nil)
 	for _, name := range p.lookedFor() {
 		switch value := info[name]; {
@@ -75,7 +90,7 @@ func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token,
 			delete(claims, name)
 		}
 	}
-	return claims, said, nil
+	return claims, said
 }
 
 // lookedFor are the claims for which userinfo is asked.

@@ -156,3 +156,13 @@ func TestUpstreamWithoutAuthTimeIsNoCircle(t *testing.T) {
 		t.Errorf("the page leads back to the sign-in:\n%s", b.page)
 	}
 }
+
+// protocol 44
+func TestPersonWhoseGroupsWereLeftOutReadsThat(t *testing.T) {
+	s := newSite(t)
+	s.signIn.person.Claims, s.signIn.person.Withheld = nil, []string{"groups"}
+	b := s.browser()
+	b.in()
+	b.ask()
+	b.sees(403, "because there are too many")
+}
