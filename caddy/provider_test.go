@@ -2,11 +2,17 @@ package main
 
 import (
 	"bufio"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/zitadel/oidc/v3/example/server/exampleop"
+	"github.com/zitadel/oidc/v3/example/server/storage"
 )
 
 // A provider is npm's oidc-provider, an authorization server that knows nothing
@@ -122,15 +128,20 @@ func TestTerminalClientIsDeniedByAProviderThatIsNotOurs(t *testing.T) {
 func upstreamProvider(t *testing.T, lines string, client string) *gateway {
 	t.Helper()
 	g := newGateway(t)
-	issuer := runProvider(t, g.url+"/device/callback")
+	g.signsInAt(runProvider(t, g.url+"/device/callback"), lines, client)
+	g.start()
+	return g
+}
+
+// signsInAt configures another upstream than the demo provider.
+func (g *gateway) signsInAt(issuer, lines, client string) {
+	g.t.Helper()
 	g.configure(func(s string) string {
 		before, rest, _ := strings.Cut(s, "\t\tupstream demo")
 		_, after, _ := strings.Cut(rest, "\n\t\t}\n")
 		upstream := "\t\tupstream other " + issuer + " {\n\t\t\tclient_id gateway\n\t\t\tclient_secret only-for-this-test\n" + lines + "\t\t}\n"
 		return strings.Replace(before+upstream+after, "\t\tclient cool-gadget {\n", "\t\tclient cool-gadget {\n"+client, 1)
 	})
-	g.start()
-	return g
 }
 
 // signsIn does what the provider asks for, and returns what that was.
@@ -226,5 +237,48 @@ func TestProviderThatIsNotOursSignsInAnew(t *testing.T) {
 		if answer := d.poll(); answer.Status != http.StatusOK {
 			t.Errorf("the device is answered %+v", answer)
 		}
+	}
+}
+
+// startZitadel runs the example server of Zitadel's library, as it comes.
+func startZitadel(t *testing.T, redirectURI string) (issuer string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	issuer = strings.Replace("http://"+server.Listener.Addr().String(), "127.0.0.1", "localhost", 1)
+	storage.RegisterClients(storage.WebClient("gateway", "only-for-this-test", redirectURI))
+	server.Config.Handler = exampleop.SetupServer(issuer, storage.NewStorage(storage.NewUserStore(issuer)), slog.New(slog.DiscardHandler), false)
+	server.Start()
+	t.Cleanup(server.Close)
+	return issuer
+}
+
+// zitadelSignsIn fills the server's form in.
+func (p *person) zitadelSignsIn() {
+	p.t.Helper()
+	field := regexp.MustCompile(`name="id" value="([^"]*)"`).FindStringSubmatch(p.page)
+	if field == nil {
+		p.t.Fatalf("this is no sign-in, at %s:\n%s", p.at, p.page)
+	}
+	p.submit("/login/username", "id", field[1], "username", "test-user@localhost", "password", "verysecure")
+}
+
+// protocol 23, 37, 41
+func TestZitadelSignsPeopleIn(t *testing.T) {
+	g := newGateway(t)
+	g.signsInAt(startZitadel(t, g.url+"/device/callback"), "\t\t\trevalidate\n", "\t\t\tsign_in fresh\n")
+	g.start()
+	alice, d := newPerson(t, "test-user@localhost"), g.device()
+	alice.begins(d)
+	alice.zitadelSignsIn() // the server keeps no session, so that each sign-in is a fresh one
+	alice.sees("Connect Cool Gadget?")
+	alice.submit("/device/sign-out")
+	alice.open("/device/sign-in?switch=1&with=other")
+	alice.zitadelSignsIn()
+	alice.sees("Connect Cool Gadget?")
+	alice.submit("/device/confirm", "answer", "allow")
+	alice.sees("is connected")
+	first := d.poll()
+	if second := g.refresh(first.Refresh); second.Status != http.StatusOK {
+		t.Errorf("the refresh is answered %+v after %+v:\n%s", second, first, g.log)
 	}
 }
