@@ -118,15 +118,18 @@ const (
 	promptConsent = "consent"
 )
 
-// noSelection are the errors by which a provider says that it did not do what
-// prompt=select_account asks for (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
-var noSelection = []string{"invalid_request", "account_selection_required", "interaction_required", "login_required"}
+// unrelated are the errors that say nothing about a prompt (RFC 6749 §4.1.2.1).
+// Providers that do not know select_account say so in many ways: invalid_request,
+// account_selection_required, interaction_required and words of their own.
+var unrelated = []string{
+	"access_denied", "server_error", "temporarily_unavailable", "unauthorized_client", "unsupported_response_type", "invalid_scope",
+}
 
 // otherwise has a provider that refuses the request for the sake of its prompt
 // asked without.
 func (p *Provider) otherwise(d *discovered, a deviceauth.Attempt, code string, refusal error) error {
 	selected := a.Prompt == "" && slices.Contains(p.prompts(d, a), promptSelect)
-	if selected && slices.Contains(noSelection, code) {
+	if selected && !slices.Contains(unrelated, code) {
 		return &deviceauth.AskAgain{Prompt: promptLogin, Err: refusal}
 	}
 	return refusal

@@ -165,7 +165,10 @@ func TestAnotherAccountIsAskedForAsTheProviderKnows(t *testing.T) {
 			}
 		})
 	}
-	for code, circles := range map[string]string{"account_selection_required": "select_account,login", "access_denied": "select_account", "server_error": "select_account"} {
+	for code, circles := range map[string]string{
+		"account_selection_required": "select_account,login", "invalid_configuration": "select_account,login",
+		"access_denied": "select_account", "server_error": "select_account",
+	} {
 		idp, p := setUp(t, nil)
 		idp.Behave(idptest.Behaviour{Error: code})
 		if prompts, err := attempt(t, idp, p, other); deviceauth.Refused(err) == nil || strings.Join(prompts, ",") != circles {
