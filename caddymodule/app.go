@@ -203,7 +203,8 @@ func (a *App) Start() (err error) {
 	}
 	if len(upstreams) > 1 { // one alone has the address that the documentation names
 		for _, u := range upstreams {
-			a.log.Info("the redirect URI to register at an upstream", zap.String("upstream", u.ID()), zap.String("redirect_uri", pages.RedirectURI(u.ID())))
+			a.log.Info("the redirect URI to register at an upstream",
+				zap.String("upstream", u.ID()), zap.String("redirect_uri", pages.RedirectURI(u.ID())))
 		}
 	}
 	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)

@@ -23,9 +23,10 @@ type Parameter struct {
 // ours are the parameters that make the request what it is: another value would
 // break the sign-in, or what protects it.
 var ours = map[string]string{
-	"client_id": "client_id", "client_secret": "client_secret", "scope": "scopes", "response_type": "", "response_mode": "",
-	"redirect_uri": "", "state": "", "nonce": "", "code_challenge": "", "code_challenge_method": "", "code_verifier": "",
-	"code": "", "grant_type": "", "request": "", "request_uri": "", "registration": "", "id_token_hint": "",
+	"client_id": "client_id", "client_secret": "client_secret", "scope": "scopes",
+	"response_type": "", "response_mode": "", "redirect_uri": "", "state": "", "nonce": "",
+	"code_challenge": "", "code_challenge_method": "", "code_verifier": "", "code": "", "grant_type": "",
+	"request": "", "request_uri": "", "registration": "", "id_token_hint": "",
 }
 
 // check says what is wrong with a parameter.
@@ -122,7 +123,8 @@ const (
 // Providers that do not know select_account say so in many ways: invalid_request,
 // account_selection_required, interaction_required and words of their own.
 var unrelated = []string{
-	"access_denied", "server_error", "temporarily_unavailable", "unauthorized_client", "unsupported_response_type", "invalid_scope",
+	"access_denied", "server_error", "temporarily_unavailable",
+	"unauthorized_client", "unsupported_response_type", "invalid_scope",
 }
 
 // otherwise has a provider that refuses the request for the sake of its prompt

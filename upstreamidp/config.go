@@ -93,8 +93,9 @@ func (c *Config) fill() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.Revalidate && c.Issuer == google && !slices.ContainsFunc(c.Authorize, func(a Parameter) bool { return a.Name == "access_type" }) {
-		c.Authorize = append(slices.Clone(c.Authorize), Parameter{"access_type", "offline"})
+	said := slices.ContainsFunc(c.Authorize, func(a Parameter) bool { return a.Name == "access_type" })
+	if c.Revalidate && c.Issuer == google && !said {
+		c.Authorize = append(slices.Clone(c.Authorize), Parameter{Name: "access_type", Value: "offline"})
 	}
 	u, _ := url.Parse(c.Issuer) // checked
 	c.HTTPClient = careful(c.HTTPClient, u.Scheme == "http")

@@ -92,6 +92,7 @@ func TestNewKeyOfTheProviderIsFetched(t *testing.T) {
 func TestMetadataAreRefused(t *testing.T) {
 	tests := []struct{ name, metadata, want string }{
 		{"another issuer", `{"issuer":"https://evil.example"}`, "evil.example"},
+		{"no issuer", `{"products":[]}`, "no OpenID provider"},
 		{"no endpoints", `{"issuer":"ISSUER"}`, "want an https URL"},
 		{"an endpoint that others can read", `{"issuer":"ISSUER","authorization_endpoint":"ISSUER/a","token_endpoint":"http://idp.example/t","jwks_uri":"ISSUER/k"}`, "token_endpoint"},
 		{"a script for an address", `{"issuer":"ISSUER","authorization_endpoint":"javascript:alert(1)","token_endpoint":"ISSUER/t","jwks_uri":"ISSUER/k"}`, "authorization_endpoint"},

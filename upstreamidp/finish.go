@@ -38,22 +38,30 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 		return nil, err
 	}
 	p.tell(who)
-	person := who.Person
-	person.SignedIn = a.Began
-	proven := !person.AuthTime.Before(a.Began.Add(-skew))
-	switch {
-	case proven:
-		person.Fresh = a.Code
-	case a.Fresh && person.AuthTime.IsZero(): // though OpenID Connect Core §2 wants it with max_age
-		return nil, errNoTime
-	case a.Fresh:
-		return nil, errUnproven
+	who.SignedIn = a.Began
+	if err := prove(who.Person, a); err != nil {
+		return nil, err
 	}
-	kept, err := p.keep(ctx, person, token, who.filled)
+	kept, err := p.keep(ctx, who.Person, token, who.filled)
 	if err == nil && !kept {
 		return nil, p.unrefreshed(d, a)
 	}
-	return person, err
+	return who.Person, err
+}
+
+// prove notes whether the person proved in this attempt who they are, and wants
+// it where the attempt does. Only auth_time says so: prompt=login can be taken
+// out of the request by whoever has the browser.
+func prove(person *deviceauth.Person, a deviceauth.Attempt) error {
+	switch proven := !person.AuthTime.Before(a.Began.Add(-skew)); {
+	case proven:
+		person.Fresh = a.Code
+	case a.Fresh && person.AuthTime.IsZero(): // though OpenID Connect Core §2 wants it with max_age
+		return errNoTime
+	case a.Fresh:
+		return errUnproven
+	}
+	return nil
 }
 
 // exchange trades the code for tokens. Only invalid_grant is about this
@@ -76,7 +84,7 @@ func (p *Provider) failed(doing string, err error) error {
 	p.discovery.doubt()
 	var said *oauth2.RetrieveError
 	if errors.As(err, &said) && (said.ErrorCode == "invalid_client" || said.ErrorCode == "unauthorized_client") {
-		return fmt.Errorf("%s: %w", doing, &deviceauth.Misconfigured{Reason: "the provider does not take the gateway's client_id or client_secret: " + err.Error()})
+		err = &deviceauth.Misconfigured{Reason: "the provider does not take the gateway's client_id or client_secret: " + err.Error()}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

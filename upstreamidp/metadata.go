@@ -28,7 +28,7 @@ type discovered struct {
 
 // metadata are the members that go-oidc has no method for.
 type metadata struct {
-	TellsIss bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 §3: an answer without iss is not the provider's
+	TellsIss bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 §3
 	Methods  []string `json:"token_endpoint_auth_methods_supported"`
 	Keys     string   `json:"jwks_uri"`
 	Signing  []string `json:"id_token_signing_alg_values_supported"`
@@ -81,18 +81,24 @@ func (p *Provider) ask() (*discovered, error) {
 // calls itself otherwise than it is configured is never good (OpenID Connect
 // Discovery §4.3), so that no time heals it.
 func wrongIssuer(other *oidc.IssuerMismatchError) error {
-	if strings.ContainsAny(other.Discovered, "{}") {
+	switch {
+	case other.Discovered == "":
+		return &deviceauth.Misconfigured{Reason: fmt.Sprintf("what answers at %q names no issuer: it is no OpenID provider", other.Provided)}
+	case strings.ContainsAny(other.Discovered, "{}"):
 		return manyTenants(other.Provided, other.Discovered)
 	}
-	return &deviceauth.Misconfigured{Reason: fmt.Sprintf("the issuer is %q in the configuration, and the provider there calls itself %q: "+
-		"if that is who you mean, write it like this, to the letter", other.Provided, other.Discovered)}
+	return &deviceauth.Misconfigured{Reason: fmt.Sprintf("the issuer is %q in the configuration, and the provider there "+
+		"calls itself %q: if that is who you mean, write it like this, to the letter", other.Provided, other.Discovered)}
 }
 
 // checkEndpoints wants addresses that nobody listens at.
 func (p *Provider) checkEndpoints(d *discovered) error {
-	endpoints := map[string]string{"authorization_endpoint": d.endpoint.AuthURL, "token_endpoint": d.endpoint.TokenURL, "jwks_uri": d.Keys}
+	endpoints := map[string]string{
+		"authorization_endpoint": d.endpoint.AuthURL, "token_endpoint": d.endpoint.TokenURL, "jwks_uri": d.Keys,
+	}
+	far := strings.HasPrefix(p.cfg.Issuer, "https:")
 	for name, address := range endpoints {
-		if u, err := url.Parse(address); err != nil || u.Host == "" || !private(u) || u.Scheme == "http" && strings.HasPrefix(p.cfg.Issuer, "https:") {
+		if u, err := url.Parse(address); err != nil || u.Host == "" || !private(u) || far && u.Scheme == "http" {
 			return fmt.Errorf("%s %q: want an https URL", name, address)
 		}
 	}

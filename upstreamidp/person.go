@@ -30,8 +30,8 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 	claims, large := p.bound(said)
 	who.large = large
 	who.Person = &deviceauth.Person{
-		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims, AuthTime: authTime(said), Session: said.String("sid"),
-		Withheld: slices.Concat(who.elsewhere, large),
+		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims,
+		AuthTime: authTime(said), Session: said.String("sid"), Withheld: slices.Concat(who.elsewhere, large),
 	}
 	var err error
 	if who.User, err = p.user(claims); err == nil && !deviceauth.Clean(id.Subject) {

@@ -49,7 +49,8 @@ func (p *Provider) told(d *discovered, err error) {
 		log.Warn("a client asks for a fresh sign-in, and the upstream does not list auth_time in its claims_supported: " +
 			"where it sends none, nobody can approve the client's devices")
 	}
-	if p.cfg.Revalidate && lacks(d.Scopes, scopeOffline) && len(p.cfg.Authorize) == 0 && !slices.Contains(p.cfg.Scopes, scopeOffline) {
+	asked := slices.Contains(p.cfg.Scopes, scopeOffline) || len(p.cfg.Authorize) > 0
+	if p.cfg.Revalidate && !asked && lacks(d.Scopes, scopeOffline) {
 		log.Info("the upstream does not list offline_access in its scopes_supported, so that it is not asked for; " +
 			"where sign-ins then bring no refresh token, an authorize line may help")
 	}

@@ -52,7 +52,9 @@ func voucherName(subject string) string {
 
 // keep remembers the refresh token of a sign-in, and reports whether there is
 // one. A provider that gives one only the first time is fine.
-func (p *Provider) keep(ctx context.Context, person *deviceauth.Person, token *oauth2.Token, filled []string) (kept bool, err error) {
+func (p *Provider) keep(
+	ctx context.Context, person *deviceauth.Person, token *oauth2.Token, filled []string,
+) (kept bool, err error) {
 	if !p.cfg.Revalidate {
 		return true, nil
 	}

@@ -18,7 +18,9 @@ import (
 // says the same safely.
 
 // microsoftHosts are those of the public and the national clouds.
-var microsoftHosts = []string{"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn", "login.windows.net"}
+var microsoftHosts = []string{
+	"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn", "login.windows.net",
+}
 
 // consumers is the tenant of all personal Microsoft accounts.
 const consumers = "9188040d-6c67-4c5b-b112-36a304b66dad"

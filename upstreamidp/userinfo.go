@@ -60,7 +60,9 @@ func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub st
 // anew returns a person as userinfo says now that they are, where there is no
 // ID token beside it. What userinfo said before and does not say any more is
 // gone; what only an ID token said stays.
-func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string) (*deviceauth.Person, []string, error) {
+func (p *Provider) anew(
+	ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string,
+) (*deviceauth.Person, []string, error) {
 	now := *person
 	info, err := askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
 	if err != nil {
@@ -79,8 +81,10 @@ func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token,
 }
 
 // overlaid is a person's claims with what userinfo says now, and what that was.
-func (p *Provider) overlaid(person *deviceauth.Person, info deviceauth.Claims, filled []string) (deviceauth.Claims, []string) {
-	claims, said := maps.Clone(person.Claims), []string(nil)
+func (p *Provider) overlaid(
+	person *deviceauth.Person, info deviceauth.Claims, filled []string,
+) (claims deviceauth.Claims, said []string) {
+	claims = maps.Clone(person.Claims)
 	for _, name := range p.lookedFor() {
 		switch value := info[name]; {
 		case value != nil:

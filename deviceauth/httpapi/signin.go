@@ -175,9 +175,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 		return asked.cookies(used...), nil
 	}
 	if refusal := deviceauth.Refused(err); refusal != nil {
-		h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", u.ID(), refusal.Code}, err)
-		h.cfg.Engine.SignInRefused(u.ID(), h.cfg.ClientIP(r), refusal)
-		page, err := h.refused(r, refusal)
+		page, err := h.refusedSignIn(r, u.ID(), refusal, err)
 		if err != nil {
 			return nil, err
 		}
@@ -194,14 +192,25 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	next, f := h.cfg.Paths.Device, h.flow(r)
-	switch {
+	return redirect(h.afterSignIn(r)).cookies(used...).cookies(cookies...), nil
+}
+
+// refusedSignIn is the page of a sign-in that came to nothing.
+func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Refusal, err error) (*answer, error) {
+	h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", upstream, refusal.Code}, err)
+	h.cfg.Engine.SignInRefused(upstream, h.cfg.ClientIP(r), refusal)
+	return h.refused(r, refusal)
+}
+
+// afterSignIn is where a person goes on.
+func (h *Handler) afterSignIn(r *http.Request) string {
+	switch f := h.flow(r); {
 	case f.Code != "":
-		next += "/confirm"
+		return h.cfg.Paths.Device + "/confirm"
 	case f.Next == nextConnections:
-		next += "/connections"
+		return h.cfg.Paths.Device + "/connections"
 	}
-	return redirect(next).cookies(used...).cookies(cookies...), nil
+	return h.cfg.Paths.Device
 }
 
 // personOf has the upstream say who came back. An answer at another path than the
