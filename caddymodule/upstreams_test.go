@@ -17,4 +17,8 @@ func TestHeadersNameClaimsThatAreKept(t *testing.T) {
 	if got := a.toldClaims(); !slices.Equal(got, []string{"department", "office"}) {
 		t.Errorf("got %v", got)
 	}
+	u := Upstream{Claims: []string{"shoe_size"}} // for guards in other Caddys
+	if got := u.config().Told; !slices.Equal(got, u.Claims) {
+		t.Errorf("got %v", got)
+	}
 }

@@ -68,6 +68,7 @@ func TestClaimsThatAreTooLargeAreLeftOut(t *testing.T) {
 		value any
 		kept  bool
 	}{
+		{"a session that is too long", "sid", strings.Repeat("x", maxText+1), false},
 		{"the longest text", "picture", strings.Repeat("x", maxText), true},
 		{"a text that is too long", "picture", strings.Repeat("x", maxText+1), false},
 		{"the longest list", "groups", list(maxList), true},

@@ -28,10 +28,14 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 	filled, asked := p.addUserinfo(ctx, d, token, said)
 	who := &identity{filled: filled, elsewhere: p.elsewhere(said)}
 	claims, large := p.bound(said)
+	session := said.String("sid")
+	if len(session) > maxText { // a back-channel logout has to name the person then
+		session, large = "", append(large, "sid")
+	}
 	who.large = large
 	who.Person = &deviceauth.Person{
 		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims,
-		AuthTime: authTime(said), Session: said.String("sid"), Withheld: slices.Concat(who.elsewhere, large),
+		AuthTime: authTime(said), Session: session, Withheld: slices.Concat(who.elsewhere, large),
 	}
 	var err error
 	if who.User, err = p.user(claims); err == nil && !deviceauth.Clean(id.Subject) {
