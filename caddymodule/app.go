@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -210,6 +211,12 @@ func (a *App) Start() (err error) {
 		return err
 	}
 	a.warnOfProxies()
+	if len(upstreams) > 1 { // one alone has the address that the documentation names
+		for _, u := range upstreams {
+			a.log.Info("the redirect URI to register at an upstream",
+				zap.String("upstream", u.ID()), zap.String("redirect_uri", pages.RedirectURI(u.ID())))
+		}
+	}
 	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)
 	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
 	a.tend()
@@ -223,12 +230,14 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 	asked := map[string]*upstreamidp.Provider{}
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
-		c.Vault, c.Key = a.place.backend, keys.Secret(keyring.PurposeUpstream)
+		c.Vault, c.Key, c.Log = a.place.backend, keys.Secret(keyring.PurposeUpstream), a.slog
 		for _, client := range a.Clients {
+			c.Fresh = c.Fresh || client.Fresh
 			for _, rule := range client.Allow {
 				c.Claims = append(c.Claims, rule.Claim)
 			}
 		}
+		c.Told = append(c.Told, a.toldClaims()...)
 		u, err := upstreamidp.New(c)
 		if err != nil {
 			return nil, err
@@ -247,6 +256,21 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 		}
 	}
 	return list, nil
+}
+
+// ofIdentity are what headers may tell that is no claim of an upstream.
+var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
+
+// toldClaims are the claims that headers of this Caddy's guards tell backends.
+func (a *App) toldClaims() (list []string) {
+	for _, g := range a.guards {
+		for _, header := range g.Headers {
+			if !slices.Contains(ofIdentity, header.Claim) {
+				list = append(list, header.Claim)
+			}
+		}
+	}
+	return list
 }
 
 // guarded returns all scopes that guards ask for.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
 // parseApp reads the global option device_login. It only moves words into
@@ -82,10 +83,24 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 		"scopes":        list(&u.Scopes),
 		"allow":         parseAllow(&u.Allow),
 		"user":          text(&u.User),
+		"claims":        list(&u.Claims),
 		"revalidate":    set(&u.Revalidate),
-	}, []string{"scopes", "allow"}}.read(d)
+		"authorize":     parseParameter(&u.Authorize),
+	}, []string{"scopes", "allow", "claims", "authorize"}}.read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err
+}
+
+// parseParameter reads `authorize <name> <value>`.
+func parseParameter(to *[]upstreamidp.Parameter) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) != 2 {
+			return d.Err("authorize: want the name of a parameter and its value, such as: authorize access_type offline")
+		}
+		*to = append(*to, upstreamidp.Parameter{Name: args[0], Value: args[1]})
+		return nil
+	}
 }
 
 // parseAllow reads `allow <claim> <pattern>...`.

@@ -30,7 +30,8 @@ type InspectRequest struct {
 // same words, unknown_code, so that the answer tells a guesser nothing; who
 // typed too many of them is refused with a *[Throttled]. What can be no code is
 // refused as impossible_code, and counts nothing. Further refusals:
-// signed_out; paused; not_permitted, for a person outside the allow rules; untyped and
+// signed_out; paused; not_permitted, for a person outside the allow rules, or
+// groups_withheld, where the upstream left out what they decide by; untyped and
 // not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
 	r.From = e.Address(r.From)
@@ -68,7 +69,7 @@ func (e *Engine) welcome(ctx context.Context, p *Person) error {
 	}
 	if !e.Permits(p) {
 		e.tell(EventBarred, nil, p)
-		return errBarred
+		return e.bar(p, nil)
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Gr
 // acceptable is what a client asks of whoever approves it.
 func (e *Engine) acceptable(g *Grant, p *Person) error {
 	if !e.permitted(g.ClientID)(p) {
-		return errBarred
+		return e.bar(p, e.clients[g.ClientID])
 	}
 	if c := e.clients[g.ClientID]; c.Fresh && p.Fresh != g.UserCode {
 		return errNotFresh

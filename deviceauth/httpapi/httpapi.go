@@ -133,13 +133,15 @@ func (h *Handler) table() map[string]route {
 		p.Device + "/sign-in":            page(h.signInPage, nil),
 		p.Device + "/sign-out":           page(nil, h.signOut),
 		p.Device + "/signed-out":         page(h.signedOutPage, nil),
-		p.Device + "/callback":           page(h.callback, nil),
 		p.Device + "/confirm":            page(h.confirmPage, h.decide),
 		p.Device + "/done":               page(h.donePage, nil),
 		p.Device + "/connections":        page(h.connectionsPage, h.disconnect),
 		p.Device + "/backchannel-logout": {map[string]does{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
 		p.Device + "/style.css":          file(h.pages.asset("style.css")),
 		p.Device + "/script.js":          file(h.pages.asset("script.js")),
+	}
+	for _, path := range h.callbacks() {
+		routes[path] = page(h.callback, nil)
 	}
 	for _, path := range p.metadata() {
 		routes[path] = open(h.metadata)

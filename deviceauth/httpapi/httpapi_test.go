@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -37,18 +38,28 @@ type signIn struct {
 	person *deviceauth.Person
 	begun  deviceauth.Attempt
 	down   bool
+	wrong  bool // it is, in the configuration
+
+	finished int
+	refusal  error // of Finish
 }
 
 func (*signIn) ID() string    { return "work" }
 func (*signIn) Label() string { return "Example <Work>" }
 func (s *signIn) Begin(_ context.Context, a deviceauth.Attempt) (string, error) {
-	if s.down {
+	switch {
+	case s.down:
 		return "", errors.New("connection refused")
+	case s.wrong:
+		return "", fmt.Errorf("discovery: %w", &deviceauth.Misconfigured{Reason: "it calls itself otherwise"})
 	}
 	s.begun = a
 	return "https://login.example.com/authorize?state=" + a.State, nil
 }
 func (s *signIn) Finish(_ context.Context, _ deviceauth.Attempt, answer url.Values) (*deviceauth.Person, error) {
+	if s.finished++; s.refusal != nil {
+		return nil, s.refusal
+	}
 	if answer.Get("error") != "" {
 		return nil, deviceauth.Refuse("sign_in_cancelled", "access_denied")
 	}
@@ -260,7 +271,7 @@ func (b *browser) ticket() string {
 func (b *browser) in() {
 	b.Helper()
 	b.open("/device/sign-in?with=work")
-	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
+	b.open(strings.TrimPrefix(b.signIn.begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + b.signIn.begun.State)
 }
 
 // ask brings the browser to the question about a new grant.

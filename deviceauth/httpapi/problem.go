@@ -16,10 +16,12 @@ var (
 	errStale       = deviceauth.Refuse("stale", "a form without this session's ticket")
 	errStaleSignIn = deviceauth.Refuse("stale_sign_in", "a callback to no sign-in of this browser")
 	errUnclean     = deviceauth.Refuse("sign_in_unclean", "user")
+	errMixedUp     = deviceauth.Refuse("sign_in_untrusted", "the answer came to the redirect URI of another upstream")
 	errNoUpstream  = deviceauth.Refuse("no_upstream", "no upstream has this id")
 )
 
-// unavailable is an upstream that cannot be asked. It heals by itself.
+// unavailable is an upstream that cannot be asked. It heals by itself, unless err
+// is a [deviceauth.Misconfigured].
 type unavailable struct {
 	label string
 	err   error
@@ -48,6 +50,7 @@ var notices = map[string]notice{
 	"left":               {http.StatusOK, "way.sign_in", "/sign-in", false},
 	"not_permitted":      {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"not_permitted_as":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"groups_withheld":    {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"decided":            {http.StatusConflict, "way.code", "", false},
 	"other_network":      {http.StatusForbidden, "way.code", "", false},
 	"paused":             {http.StatusServiceUnavailable, "way.devices", "/connections", false},
@@ -66,9 +69,12 @@ var notices = map[string]notice{
 	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
 	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},
-	"too_many_guesses":   {http.StatusTooManyRequests, "", "", false}, // no way works before the time is over
-	"unavailable":        {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
-	"fault":              {http.StatusServiceUnavailable, "way.again", "", false},
+	// Asking anew would bring the person back here: the way leads to another device.
+	"sign_in_no_auth_time": {http.StatusForbidden, "way.code", "", false},
+	"too_many_guesses":     {http.StatusTooManyRequests, "", "", false}, // no way works before the time is over
+	"unavailable":          {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
+	"misconfigured":        {http.StatusServiceUnavailable, "way.sign_in", "/sign-in?switch=1", false},
+	"fault":                {http.StatusServiceUnavailable, "way.again", "", false},
 }
 
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
@@ -98,12 +104,19 @@ func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
 	}
 	h.fault(r, err)
 	var down *unavailable
-	var a *answer
-	if errors.As(err, &down) {
-		a, err = h.problem(r, "unavailable", down.label)
-	} else {
-		a, err = h.problem(r, "fault")
+	var wrong *deviceauth.Misconfigured
+	switch atUpstream := errors.As(err, &down); {
+	case atUpstream && errors.As(err, &wrong): // no Retry-After: time does not heal it
+		return h.problem(r, "misconfigured", down.label)
+	case atUpstream:
+		return h.later(r, "unavailable", down.label)
 	}
+	return h.later(r, "fault")
+}
+
+// later is the page of a problem that passes.
+func (h *Handler) later(r *http.Request, code string, args ...any) (*answer, error) {
+	a, err := h.problem(r, code, args...)
 	if err != nil {
 		return nil, err
 	}

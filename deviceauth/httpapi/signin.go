@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -105,17 +106,47 @@ func attemptCookie(state string) string {
 	return signInCookie + base64.RawURLEncoding.EncodeToString(sum[:6])
 }
 
-// signIn sends the browser to an upstream (OpenID Connect Core §3.1.2.1).
+// callbackPath is where an upstream sends the browser back. Where there are
+// several, each has a path of its own: else one of them could have people bring
+// it the code, and with the code the PKCE verifier, of another (RFC 9700 §4.4.2.2).
+func (h *Handler) callbackPath(id string) string {
+	path := h.cfg.Paths.Device + "/callback"
+	if len(h.cfg.Upstreams) > 1 {
+		path += "/" + id
+	}
+	return path
+}
+
+// RedirectURI returns the redirect URI that is to be registered at an upstream.
+func (h *Handler) RedirectURI(id string) string { return h.origin + h.callbackPath(id) }
+
+// callbacks are the paths at which an answer may arrive: also those of sign-ins
+// that were begun when there were more upstreams, or fewer. Which one it has to be
+// stands in the attempt.
+func (h *Handler) callbacks() []string {
+	paths := []string{h.cfg.Paths.Device + "/callback"}
+	for _, u := range h.cfg.Upstreams {
+		paths = append(paths, h.cfg.Paths.Device+"/callback/"+u.ID())
+	}
+	return paths
+}
+
+// signIn begins a sign-in at an upstream.
 func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*answer, error) {
 	u := h.upstream(id)
 	if u == nil {
 		return nil, errNoUpstream
 	}
 	code, _ := deviceauth.ParseUserCode(h.flow(r).Code)
-	a := attempt{deviceauth.Attempt{
-		State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), RedirectURI: h.origin + h.cfg.Paths.Device + "/callback",
-		Switch: other, Fresh: fresh, Code: code, Began: time.Now().UTC().Round(0),
-	}, id}
+	return h.ask(r, u, deviceauth.Attempt{Switch: other, Fresh: fresh, Code: code})
+}
+
+// ask sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
+// values that are this attempt's alone.
+func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, asked deviceauth.Attempt) (*answer, error) {
+	asked.State, asked.Nonce, asked.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
+	asked.RedirectURI, asked.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
+	a := attempt{asked, u.ID()}
 	to, err := u.Begin(r.Context(), a.Attempt)
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}
@@ -140,15 +171,19 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if u == nil {
 		return nil, errNoUpstream
 	}
-	person, err := u.Finish(r.Context(), a.Attempt, query)
-	if err == nil && !person.Clean() { // whatever upstream that is
-		err = errUnclean
-	}
+	person, err := h.personOf(r, u, a.Attempt)
 	used := h.drop(r, name, 0)
+	var again *deviceauth.AskAgain
+	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
+		a.Prompt = again.Prompt
+		asked, err := h.ask(r, u, a.Attempt)
+		if err != nil {
+			return nil, err
+		}
+		return asked.cookies(used...), nil
+	}
 	if refusal := deviceauth.Refused(err); refusal != nil {
-		h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", u.ID(), refusal.Code}, err)
-		h.cfg.Engine.SignInRefused(u.ID(), h.cfg.ClientIP(r), refusal)
-		page, err := h.refused(r, refusal)
+		page, err := h.refusedSignIn(r, u.ID(), refusal, err)
 		if err != nil {
 			return nil, err
 		}
@@ -165,14 +200,38 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	next, f := h.cfg.Paths.Device, h.flow(r)
-	switch {
+	return redirect(h.afterSignIn(r)).cookies(used...).cookies(cookies...), nil
+}
+
+// refusedSignIn is the page of a sign-in that came to nothing.
+func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Refusal, err error) (*answer, error) {
+	h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", upstream, refusal.Code}, err)
+	h.cfg.Engine.SignInRefused(upstream, h.cfg.ClientIP(r), refusal)
+	return h.refused(r, refusal)
+}
+
+// afterSignIn is where a person goes on.
+func (h *Handler) afterSignIn(r *http.Request) string {
+	switch f := h.flow(r); {
 	case f.Code != "":
-		next += "/confirm"
+		return h.cfg.Paths.Device + "/confirm"
 	case f.Next == nextConnections:
-		next += "/connections"
+		return h.cfg.Paths.Device + "/connections"
 	}
-	return redirect(next).cookies(used...).cookies(cookies...), nil
+	return h.cfg.Paths.Device
+}
+
+// personOf has the upstream say who came back. An answer at another path than the
+// attempt's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
+func (h *Handler) personOf(r *http.Request, u deviceauth.Upstream, a deviceauth.Attempt) (*deviceauth.Person, error) {
+	if h.origin+r.URL.Path != a.RedirectURI {
+		return nil, errMixedUp
+	}
+	person, err := u.Finish(r.Context(), a, r.URL.Query())
+	if err == nil && !person.Clean() { // whatever upstream that is
+		err = errUnclean
+	}
+	return person, err
 }
 
 // signOut ends the session; whoever wants to use another account goes on to the
