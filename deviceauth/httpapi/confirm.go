@@ -168,8 +168,13 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 		return nil, err
 	}
 	a := redirect(h.cfg.Paths.Device + "/done?" + outcomeField + "=" + sealed)
-	if code, _ := deviceauth.ParseUserCode(h.flow(r).Code); code == g.UserCode {
-		a.cookies(h.drop(r, flowCookie, 0)...)
+	f := h.flow(r)
+	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
+		cookies, err := h.keepFlow(r, flow{ID: f.ID})
+		if err != nil {
+			return nil, err
+		}
+		a.cookies(cookies...)
 	}
 	return a, nil
 }

@@ -162,6 +162,7 @@ func StripCookies(h http.Header) (before []string) {
 
 func isOwnCookie(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
-	name = strings.TrimPrefix(strings.Trim(name, " \t"), "__Host-")
+	name = strings.Trim(name, " \t")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "__Secure-"), "__Host-")
 	return slices.ContainsFunc(ownCookies, func(own string) bool { return strings.HasPrefix(name, own) })
 }

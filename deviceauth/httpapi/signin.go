@@ -1,14 +1,18 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,11 +98,17 @@ func (h *Handler) upstream(id string) deviceauth.Upstream {
 }
 
 // An attempt is a sign-in under way. It is kept under a name of its own, so
-// that two tabs do not take each other's away.
+// that two tabs do not take each other's away, and with the code that was typed
+// for it: what becomes of the flow meanwhile, in another tab, is no concern of it.
 type attempt struct {
 	deviceauth.Attempt
 	Upstream string `json:"upstream"`
+	Flow     flow   `json:"flow"`
 }
+
+// maxAttempts bounds the sign-ins that a browser has under way. Every site can
+// begin some in it, and a browser that keeps too many cookies loses others.
+const maxAttempts = 5
 
 // attemptCookie names the cookie of a sign-in by its state.
 func attemptCookie(state string) string {
@@ -137,34 +147,66 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*answer
 	if u == nil {
 		return nil, errNoUpstream
 	}
-	code, _ := deviceauth.ParseUserCode(h.flow(r).Code)
-	return h.ask(r, u, deviceauth.Attempt{Switch: other, Fresh: fresh, Code: code})
+	f := h.flow(r)
+	code, _ := deviceauth.ParseUserCode(f.Code)
+	return h.ask(r, u, attempt{deviceauth.Attempt{Switch: other, Fresh: fresh, Code: code}, id, f})
 }
 
 // ask sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
-// values that are this attempt's alone.
-func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, asked deviceauth.Attempt) (*answer, error) {
-	asked.State, asked.Nonce, asked.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
-	asked.RedirectURI, asked.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
-	a := attempt{asked, u.ID()}
+// values that are this attempt's alone. One that was made already is begun anew.
+func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, a attempt) (*answer, error) {
+	tooOld := h.attempts(r, a.State, maxAttempts-1)
+	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
+	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
 	to, err := u.Begin(r.Context(), a.Attempt)
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}
+	}
+	current := h.flow(r)
+	current.ID = cmp.Or(current.ID, rand.Text())
+	a.Flow.ID = current.ID
+	flow, err := h.keepFlow(r, current)
+	if err != nil {
+		return nil, err
 	}
 	cookies, err := h.keep(r, attemptCookie(a.State), a, attemptLife)
 	if err != nil {
 		return nil, err
 	}
-	return redirect(to).cookies(cookies...), nil
+	return redirect(to).cookies(tooOld...).cookies(flow...).cookies(cookies...), nil
+}
+
+// attempts drops all but the latest sign-ins that the browser has under way, of
+// which one, by its state, is over anyway.
+func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*http.Cookie) {
+	began := map[string]time.Time{}
+	for _, c := range r.Cookies() {
+		name, found := strings.CutPrefix(c.Name, h.cookieName(signInCookie))
+		if name = signInCookie + name; !found || name == attemptCookie(over) {
+			continue
+		}
+		var a attempt
+		if h.kept(r, name, &a) {
+			began[name] = a.Began
+		} else {
+			began[name] = time.Time{} // nothing opens it: the oldest
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(began), func(a, b string) int { return began[a].Compare(began[b]) })
+	for _, name := range names[:max(0, len(names)-keep)] {
+		dropped = append(dropped, h.drop(r, name, 0)...)
+	}
+	return dropped
 }
 
 // callback is where an upstream sends the browser back. Only the browser that
-// began the sign-in has its cookie, and only until it was used.
+// began the sign-in has its cookie, and only until it was used. That it is this
+// browser is told by the flow, whose cookie no neighbouring host can set.
 func (h *Handler) callback(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
 	var a attempt
 	name := attemptCookie(query.Get("state"))
-	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Since(a.Began) > attemptLife {
+	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Since(a.Began) > attemptLife || a.Flow.ID != h.flow(r).ID {
 		return nil, errStaleSignIn
 	}
 	u := h.upstream(a.Upstream)
@@ -176,7 +218,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	var again *deviceauth.AskAgain
 	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
 		a.Prompt = again.Prompt
-		asked, err := h.ask(r, u, a.Attempt)
+		asked, err := h.ask(r, u, a)
 		if err != nil {
 			return nil, err
 		}
@@ -200,7 +242,11 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return redirect(h.afterSignIn(r)).cookies(used...).cookies(cookies...), nil
+	flow, err := h.keepFlow(r, a.Flow) // another tab, or another site, may have brought another code since
+	if err != nil {
+		return nil, err
+	}
+	return redirect(h.afterSignIn(a.Flow)).cookies(used...).cookies(flow...).cookies(cookies...), nil
 }
 
 // refusedSignIn is the page of a sign-in that came to nothing.
@@ -211,9 +257,9 @@ func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *devic
 }
 
 // afterSignIn is where a person goes on.
-func (h *Handler) afterSignIn(r *http.Request) string {
-	switch f := h.flow(r); {
-	case f.Code != "":
+func (h *Handler) afterSignIn(f flow) string {
+	switch {
+	case f.Posted:
 		return h.cfg.Paths.Device + "/confirm"
 	case f.Next == nextConnections:
 		return h.cfg.Paths.Device + "/connections"
