@@ -28,10 +28,19 @@ func signedInFrom(t *testing.T, g *gateway, idp *idptest.Provider, subject, addr
 	t.Helper()
 	idp.Behave(idptest.Behaviour{Claims: map[string]any{"sub": subject, "name": subject}})
 	p := newPerson(t, "")
-	p.header = http.Header{"X-Forwarded-For": {address}}
+	p.header = http.Header{}
+	p.signsInFrom(g, address)
+	return p
+}
+
+// signsInFrom signs the person that the upstream knows in, and leaves the browser
+// where codes are typed.
+func (p *person) signsInFrom(g *gateway, address string) {
+	p.t.Helper()
+	p.header.Set("X-Forwarded-For", address)
 	p.open(g.url + "/device/connections")
 	p.open(g.url + "/device/sign-in")
-	return p
+	p.open(g.url + "/device")
 }
 
 // asksFrom asks for a code as a device at an address, and returns how that was
@@ -66,8 +75,10 @@ func (p *person) guess(n int) int {
 	for _, digit := range []int{n / 8000, n / 400, n / 20, n} {
 		code += deviceauth.Base20[digit%20 : digit%20+1]
 	}
-	form := url.Values{"user_code": {code}}.Encode()
-	r, err := http.NewRequest("POST", p.at.Scheme+"://"+p.at.Host+"/device", strings.NewReader(form))
+	to := p.at.ResolveReference(&url.URL{Path: "/device"})
+	form := p.fields(to)
+	form.Set("user_code", code)
+	r, err := http.NewRequest("POST", to.String(), strings.NewReader(form.Encode()))
 	if err != nil {
 		p.t.Error(err)
 		return 0
@@ -103,13 +114,16 @@ func TestHonestAreServedWhileOthersAttack(t *testing.T) {
 	inOffice := signedInFrom(t, g, idp, "honest in the office", office)
 	atHome := signedInFrom(t, g, idp, "honest at home", home)
 	page := signedInFrom(t, g, idp, "visitor of an evil page", office)
+	otherAddress := func(guest int) string { return fmt.Sprintf("192.1.0.%d", guest) }
 	var guests []*person
 	for i := range 60 {
 		address := fmt.Sprintf("192.0.2.%d", i)
 		if i%3 == 0 {
 			address = office
 		}
-		guests = append(guests, signedInFrom(t, g, idp, fmt.Sprint("guest ", i), address))
+		guest := signedInFrom(t, g, idp, fmt.Sprint("guest ", i), otherAddress(i))
+		guest.signsInFrom(g, address)
+		guests = append(guests, guest)
 	}
 
 	over := make(chan struct{})
@@ -145,9 +159,9 @@ func TestHonestAreServedWhileOthersAttack(t *testing.T) {
 	})
 	again(func(n int) {
 		guest := guests[n%60]
-		if n > 0 && n%(5*60) == 0 { // each at another address, where a browser has five more
+		if n == 5*60 { // each at another address, where a browser has five more
 			for i, guest := range guests {
-				guest.header.Set("X-Forwarded-For", fmt.Sprintf("192.1.%d.%d", n/300%256, i))
+				guest.header.Set("X-Forwarded-For", otherAddress(i))
 			}
 		}
 		note("guest", guest.guess(n))

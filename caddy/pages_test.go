@@ -114,7 +114,7 @@ func (v *viewer) open(path string) {
 
 func (v *viewer) click(what, waitFor string) {
 	v.Helper()
-	do(v.T, v.page, chromedp.Click(what), chromedp.WaitVisible(waitFor))
+	decide(v.T, v.page, what, waitFor)
 }
 
 // enter types a code, and submits it where the page does not by itself.
@@ -330,8 +330,10 @@ func TestWholeFlowByKeyboardAlone(t *testing.T) {
 				do(t, page, chromedp.KeyEvent(kb.Tab))
 			}
 			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#allow"))
+			until(t, page, awake("#allow"))
 			press(t, page, kb.Tab, "#allow")
 			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#me"))
+			until(t, page, awake("#go"))
 			press(t, page, kb.Tab, `[name="started"]`)
 			press(t, page, kb.ArrowDown, "#me:checked")
 			press(t, page, kb.Tab, "#go")
@@ -367,7 +369,7 @@ func TestCodeIsPastedWhole(t *testing.T) {
 		if code := get(t, page, chromedp.Text("#code")); code != d.User {
 			t.Errorf("the page asks about %s, want %s", code, d.User)
 		}
-		do(t, page, chromedp.Click("#deny"), chromedp.WaitVisible(".mark.denied"))
+		decide(t, page, "#deny", ".mark.denied")
 	}
 	// A code that is typed half shows its letters, and where the next one goes.
 	do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed .box.next"), chromedp.KeyEvent("bcdfg"))
