@@ -45,7 +45,7 @@ func (p *Provider) keeps() (err error) {
 		return errors.New("there is no Vault to keep refresh tokens in")
 	}
 	if p.sealer, err = seal.New(p.cfg.Key); err != nil {
-		return fmt.Errorf("Key: %w", err)
+		return fmt.Errorf("key of refresh tokens: %w", err)
 	}
 	return nil
 }
