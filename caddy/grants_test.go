@@ -223,7 +223,7 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 	}
 	signedIn := func(p *person) bool {
 		p.open(g.url + "/device/connections")
-		return strings.Contains(p.page, "Your devices")
+		return strings.Contains(p.page, "<h1>Your devices</h1>")
 	}
 	subject := g.grants("person=bob")[0].Person.Subject
 	if out, err := g.auth("revoke", "--person", subject, "--client", "cool-gadget", "--yes"); err != nil || strings.Contains(out, "signed out") || !signedIn(bob) {

@@ -56,6 +56,7 @@ func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 	}
 	// The ticket of a device of the victim's own is no ticket for the attacker's.
 	own := g.device()
+	victim.open(g.url + "/device")
 	victim.submit("/device", "user_code", own.User)
 	victim.submit("/device/confirm", "answer", "allow", "grant", attacker.Code, "user_code", attacker.User)
 	victim.sees("is connected")
@@ -250,7 +251,7 @@ func TestPersonSignedOutAtTheUpstreamLosesTheDeviceAtOnce(t *testing.T) {
 		t.Errorf("the refresh is answered %+v", answer)
 	}
 	person.open(g.url + "/device/connections")
-	person.sees("You have signed out")
+	person.sees("You have been signed out")
 	_, again := connected(t, g)
 	if status, _ := g.api(again.Access); status != http.StatusOK {
 		t.Errorf("after a new sign-in the API answers %d", status)

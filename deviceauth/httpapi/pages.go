@@ -151,14 +151,21 @@ type account struct {
 // page renders a page for whoever is signed in. Where that cannot be found out,
 // as on the page that says so, it is for nobody.
 func (h *Handler) page(r *http.Request, status int, name string, title say, data any) (*answer, error) {
-	var who account
-	if s, err := h.session(r); err == nil && s != nil {
-		who.Person = s.Person.Name()
-		if who.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
-			return nil, err
-		}
+	who, err := h.account(r)
+	if err != nil {
+		return nil, err
 	}
 	return h.pages.render(r, status, name, title, data, who)
+}
+
+func (h *Handler) account(r *http.Request) (who account, err error) {
+	s, err := h.session(r)
+	if err != nil || s == nil {
+		return who, nil
+	}
+	who.Person = s.Person.Name()
+	who.Ticket, err = h.ticket(ticket{Session: s.ID})
+	return who, err
 }
 
 // policy is the same on every page: nothing but our own files, and pictures.

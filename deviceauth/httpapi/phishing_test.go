@@ -260,7 +260,10 @@ func TestUpstreamEndsThePersonsSessionHere(t *testing.T) {
 		t.Error("the device is still in")
 	}
 	b.open("/device/connections")
-	b.sees(403, "You have signed out")
+	b.sees(403, "You have been signed out")
+	if strings.Contains(b.page, "Signed in as") {
+		t.Errorf("the page says that somebody is signed in:\n%s", b.page)
+	}
 	b.open("/device/connections")
 	b.sees(200, "Sign in")
 	b.in()

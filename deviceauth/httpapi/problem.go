@@ -80,6 +80,9 @@ var notices = map[string]notice{
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
 	n := notices[code]
 	v := problemView{h.pages.languages.speak(r).say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
+	if code == "signed_out" { // elsewhere: the session is still there
+		return h.pages.render(r, n.status, "problem", text(code+".title"), v, account{})
+	}
 	return h.page(r, n.status, "problem", text(code+".title"), v)
 }
 
