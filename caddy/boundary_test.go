@@ -193,7 +193,7 @@ func (w *wire) close() {
 
 // lies are what an attacker says of themselves.
 const lies = "Remote-User: root\r\nREMOTE-USER: root\r\nremote_user: root\r\nRemote.User: root\r\nRemote-Groups: admins\r\nX-User: root\r\nx_user: root\r\n" +
-	"Cookie: a=1; device_session=x; __Host-device_session.1=y; b=2\r\nCookie: device_flow=x; __Host-device_signin_abc=z\r\n" +
+	"Cookie: a=1; device_session=x; __Host-device_session.1=y; b=2\r\nCookie: device_flow=x; __Host-device_signin_abc=z; __Secure-device_signin_abc=z\r\n" +
 	"Connection: keep-alive, Remote-User, remote-groups, X-User, X-Api-Key\r\nX-Original-URL: /v2/secret\r\nX-Rewrite-URL: /v2/secret\r\nX-HTTP-Method-Override: DELETE\r\n"
 
 // reached judges what a backend says reached it from somebody without a token.

@@ -72,14 +72,43 @@ func TestCheckSaysThatTheCallbackIsNotRegistered(t *testing.T) {
 	}
 }
 
-func TestCheckSaysWhereSignInIsUnavailable(t *testing.T) {
+// Each of several upstreams has to know its own.
+func TestCheckSaysWhichCallbackOfSeveralIsNotRegistered(t *testing.T) {
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(s, "upstream demo "+g.upstream, "upstream demo "+g.legacy, 1)
+		begin := strings.Index(s, "\t\tupstream demo")
+		end := begin + strings.Index(s[begin:], "\n\t\t}\n") + len("\n\t\t}\n")
+		s = s[:end] + strings.Replace(s[begin:end], "upstream demo", "upstream partner", 1) + s[end:]
+		return strings.Replace(s, g.url+"/device/callback", g.url+"/device/callback/demo", 1)
 	})
 	g.start()
-	if out, code := g.check(g.url); code != 1 || !strings.Contains(out, "✗ page.upstream") || !strings.Contains(out, "Sign-in is unavailable") || !strings.Contains(out, "issuer URL in the `upstream` line") {
-		t.Errorf("exit code %d, printed %s", code, out)
+	out, code := g.check(g.url)
+	want := fmt.Sprintf("Register %s/device/callback/partner as redirect URI", g.url)
+	if code != 1 || !strings.Contains(out, want) || strings.Contains(out, "Register "+g.url+"/device/callback/demo") {
+		t.Errorf("exit code %d, want %q in %s", code, want, out)
+	}
+	g.log.wait(t, `"upstream":"partner","redirect_uri":"`+g.url+`/device/callback/partner"`)
+}
+
+func TestCheckSaysWhereSignInIsUnavailable(t *testing.T) {
+	for where, title := range map[string]string{"nobody listens": "Sign-in is unavailable", "no provider answers": "Sign-in is set up wrongly"} {
+		t.Run(where, func(t *testing.T) {
+			g := newGateway(t)
+			g.configure(func(s string) string {
+				upstream := g.legacy
+				if where == "nobody listens" {
+					upstream = "http://localhost:" + freePorts(t, 1)[0]
+				}
+				return strings.Replace(s, "upstream demo "+g.upstream, "upstream demo "+upstream, 1)
+			})
+			g.start()
+			out, code := g.check(g.url)
+			for _, want := range []string{"✗ page.upstream", title, "issuer URL in the `upstream` line"} {
+				if code != 1 || !strings.Contains(out, want) {
+					t.Errorf("exit code %d, want %q in %s", code, want, out)
+				}
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
 
@@ -143,7 +144,7 @@ func TestGatewaysServeAsOne(t *testing.T) {
 			for i := range 6 { // guesses count together
 				at := g[i%3]
 				alice.open(at.url + "/device")
-				alice.submit("/device", "user_code", "BBBB-BBBB")
+				alice.submit("/device", "user_code", "BBBB-BBB"+deviceauth.Base20[i:i+1])
 			}
 			alice.sees("Please wait")
 		})

@@ -79,7 +79,12 @@ func start(t *testing.T) *gateway {
 func startWith(t *testing.T, lines string) *gateway {
 	t.Helper()
 	g := newGateway(t)
-	g.configure(func(s string) string { return strings.Replace(s, "\tbrand", "\t"+lines+"\n\t\tbrand", 1) })
+	g.configure(func(s string) string {
+		if strings.Contains(lines, "upstream ") { // of several each has a redirect URI of its own
+			s = strings.Replace(s, g.url+"/device/callback", g.url+"/device/callback/demo", 1)
+		}
+		return strings.Replace(s, "\tbrand", "\t"+lines+"\n\t\tbrand", 1)
+	})
 	g.start()
 	return g
 }

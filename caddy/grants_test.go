@@ -178,7 +178,7 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 			t.Errorf("%q: %v\n%s", args, err, out)
 		}
 	}
-	if out, err := g.auth("revoke", "--person", subject); err == nil || !strings.Contains(out, "End 2 grants?") || !strings.Contains(out, "nothing was ended") {
+	if out, err := g.auth("revoke", "--person", subject); err == nil || !strings.Contains(out, "End 2 grants, and the person's sessions at the pages?") || !strings.Contains(out, "nothing was ended") {
 		t.Errorf("nobody was asked: %v\n%s", err, out)
 	}
 	piped := g.command("device-auth", "--address", g.admin, "revoke", "--person", subject)
@@ -214,6 +214,37 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	}
 }
 
+// protocol 41
+func TestPersonIsSignedOutByTheOperator(t *testing.T) {
+	g := start(t)
+	bob, alice := newPerson(t, "bob"), newPerson(t, "alice")
+	for _, p := range []*person{bob, alice} {
+		p.allow(g.device())
+	}
+	signedIn := func(p *person) bool {
+		p.open(g.url + "/device/connections")
+		return strings.Contains(p.page, "<h1>Your devices</h1>")
+	}
+	subject := g.grants("person=bob")[0].Person.Subject
+	if out, err := g.auth("revoke", "--person", subject, "--client", "cool-gadget", "--yes"); err != nil || strings.Contains(out, "signed out") || !signedIn(bob) {
+		t.Errorf("the devices of one client: %v\n%s", err, out)
+	}
+	if out, err := g.auth("revoke", "--person", subject, "--yes"); err == nil || !strings.Contains(out, "no such grant") || signedIn(bob) {
+		t.Errorf("without a device: %v\n%s", err, out)
+	}
+	bob = newPerson(t, "bob")
+	bob.allow(g.device())
+	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil || !strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
+		t.Errorf("by the user's name: %v\n%s", err, out)
+	}
+	if !signedIn(alice) {
+		t.Error("alice is signed out, too")
+	}
+	if status, text := g.ask("DELETE", "sessions?person="+url.QueryEscape(g.grants("person=alice")[0].Person.Subject), ""); status != http.StatusOK || !strings.Contains(text, `"ended"`) || signedIn(alice) {
+		t.Errorf("the route: %d %s", status, text)
+	}
+}
+
 func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 	g := start(t)
 	tests := []struct {
@@ -221,6 +252,8 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 		status              int
 		want                string
 	}{
+		{"DELETE", "sessions", "", 400, "person's subject"},
+		{"DELETE", "sessions?subject=x", "", 400, "no parameter"},
 		{"GET", "grants?limit=0", "", 400, "from 1 to 1000"},
 		{"GET", "grants?limit=1001", "", 400, "from 1 to 1000"},
 		{"GET", "grants?limit=many", "", 400, "from 1 to 1000"},

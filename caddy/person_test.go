@@ -114,7 +114,8 @@ func newPerson(t *testing.T, user string) *person {
 
 var (
 	onward  = regexp.MustCompile(`http-equiv="refresh" content="0; url=([^"]*)"`)
-	hidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"/?>`)
+	hidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"[^>]*>`)
+	forms   = regexp.MustCompile(`(?s)<form[^>]* action="([^"]*)"[^>]*>(.*?)</form>`)
 	heading = regexp.MustCompile(`<h1>([^<]*)</h1>`)
 )
 
@@ -163,19 +164,33 @@ func (p *person) send(method, address string, form url.Values) {
 	p.look(p.http.Do(r))
 }
 
-// submit posts a form to a path, with the hidden fields of the page.
-func (p *person) submit(path string, fields ...string) {
-	p.t.Helper()
+// fields are the hidden ones of the first form that goes to an address, or where
+// there is none of the page.
+func (p *person) fields(to *url.URL) url.Values {
+	within := p.page
+	for _, f := range forms.FindAllStringSubmatch(p.page, -1) {
+		if action, err := p.at.Parse(html.UnescapeString(f[1])); err == nil && action.Path == to.Path {
+			within = f[2]
+			break
+		}
+	}
 	form := url.Values{}
-	for _, field := range hidden.FindAllStringSubmatch(p.page, -1) {
+	for _, field := range hidden.FindAllStringSubmatch(within, -1) {
 		form.Set(field[1], html.UnescapeString(field[2]))
 	}
-	for i := 0; i < len(fields); i += 2 {
-		form.Set(fields[i], fields[i+1])
-	}
+	return form
+}
+
+// submit posts a form to a path, with its hidden fields.
+func (p *person) submit(path string, fields ...string) {
+	p.t.Helper()
 	to, err := p.at.Parse(path)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	form := p.fields(to)
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
 	}
 	p.send(http.MethodPost, to.String(), form)
 }

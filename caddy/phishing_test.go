@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -55,6 +56,7 @@ func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 	}
 	// The ticket of a device of the victim's own is no ticket for the attacker's.
 	own := g.device()
+	victim.open(g.url + "/device")
 	victim.submit("/device", "user_code", own.User)
 	victim.submit("/device/confirm", "answer", "allow", "grant", attacker.Code, "user_code", attacker.User)
 	victim.sees("is connected")
@@ -62,7 +64,7 @@ func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 	if answer := own.poll(); answer.Status != http.StatusOK {
 		t.Errorf("the victim's own device is answered %+v", answer)
 	}
-	do(t, page, chromedp.Click("#deny"), chromedp.WaitVisible(".mark.denied"))
+	decide(t, page, "#deny", ".mark.denied")
 	if answer := attacker.poll(); answer.Error != "access_denied" {
 		t.Errorf("after the refusal: %+v", answer)
 	}
@@ -84,14 +86,15 @@ func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
 		if !strings.Contains(warning, elsewhere) || !strings.Contains(warning, "127.0.0.1") {
 			t.Errorf("the warning does not say both addresses: %s", warning)
 		}
-		do(t, page, chromedp.Click("#allow"), chromedp.WaitVisible("#me"))
+		decide(t, page, "#allow", "#me")
 		attacker.pending("one click")
 	}
 	honest := g.asks("cool-gadget", elsewhere)
 	question(honest)
-	do(t, page, chromedp.Click("#go")) // an answer is required: the page stays
+	decide(t, page, "#go", "#go") // an answer is required: the page stays
 	honest.pending("no answer to the second question")
-	do(t, page, chromedp.Click("#other"), chromedp.Click("#go"), chromedp.WaitVisible(".mark.reported"))
+	do(t, page, chromedp.Click("#other"))
+	decide(t, page, "#go", ".mark.reported")
 	if answer := honest.poll(); answer.Error != "access_denied" {
 		t.Errorf("after a true answer: %+v", answer)
 	}
@@ -100,9 +103,41 @@ func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
 	}
 	owned := g.asks("cool-gadget", elsewhere)
 	question(owned)
-	do(t, page, chromedp.Click("#me"), chromedp.Click("#go"), chromedp.WaitVisible(".mark.allowed"))
+	do(t, page, chromedp.Click("#me"))
+	decide(t, page, "#go", ".mark.allowed")
 	if answer := owned.poll(); answer.Status != http.StatusOK {
 		t.Errorf("after the second confirmation: %+v", answer)
+	}
+}
+
+// A click that was meant for what was there before decides nothing: the buttons
+// sleep for half a second after their page shows.
+//
+// protocol 38
+func TestClickInTheFirstHalfSecondDecidesNothing(t *testing.T) {
+	g := startWith(t, "wait off")
+	d := g.device()
+	page := browser(t)
+	do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice"), chromedp.Click("#alice"), chromedp.WaitVisible("#allow"))
+	for _, button := range []string{"#allow", "#deny"} {
+		early := fmt.Sprintf(`new Promise((done) => {
+			window.dispatchEvent(new PageTransitionEvent("pageshow"));
+			const button = document.querySelector(%q), began = performance.now();
+			button.click();
+			const look = () => button.disabled ? setTimeout(look, 5) : done(performance.now() - began);
+			look();
+		})`, button)
+		if slept := get(t, page, chromedp.Evaluate[float64](early, chromedp.EvalAwaitPromise)); slept < 480 {
+			t.Errorf("%s sleeps for %v ms", button, slept)
+		}
+		if at := get(t, page, chromedp.Location()); !strings.HasSuffix(at, "/device/confirm") {
+			t.Errorf("after a click on %s that was too early the page is %s", button, at)
+		}
+		d.pending("a click that was too early")
+	}
+	decide(t, page, "#allow", ".mark.allowed")
+	if answer := d.poll(); answer.Status != http.StatusOK {
+		t.Errorf("after a click in time: %+v", answer)
 	}
 }
 
@@ -216,7 +251,7 @@ func TestPersonSignedOutAtTheUpstreamLosesTheDeviceAtOnce(t *testing.T) {
 		t.Errorf("the refresh is answered %+v", answer)
 	}
 	person.open(g.url + "/device/connections")
-	person.sees("You have signed out")
+	person.sees("You have been signed out")
 	_, again := connected(t, g)
 	if status, _ := g.api(again.Access); status != http.StatusOK {
 		t.Errorf("after a new sign-in the API answers %d", status)

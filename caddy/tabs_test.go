@@ -136,11 +136,11 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	reach(alice, first, "alice")
 	reach(bob, first, "bob")
 	reach(aliceToo, second, "alice") // changes the cookies of the first tab
-	do(t, alice, chromedp.Click("#allow"), chromedp.WaitVisible(".mark.allowed"))
+	decide(t, alice, "#allow", ".mark.allowed")
 	second.pending("the first tab's Allow")
-	do(t, aliceToo, chromedp.Click("#deny"), chromedp.WaitVisible(".mark.denied"))
+	decide(t, aliceToo, "#deny", ".mark.denied")
 	do(t, alice, chromedp.Reload(), chromedp.WaitVisible(".mark.allowed")) // and not the other tab's outcome
-	do(t, bob, chromedp.Click("#deny"), chromedp.WaitVisible("p[role=alert]"))
+	decide(t, bob, "#deny", "p[role=alert]")
 	says(bob, "has been answered")
 	do(t, alice, chromedp.NavigateBack(), chromedp.WaitVisible("h1")) // to where the code is forgotten, or to the question as it was
 	if answer := first.poll(); answer.Status != http.StatusOK {
@@ -154,14 +154,14 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	reach(alice, third, "alice")
 	reach(aliceToo, third, "alice")
 	do(t, aliceToo, chromedp.Click("button.link"), chromedp.WaitVisible("a.button"))
-	do(t, alice, chromedp.Click("#allow"), chromedp.WaitVisible("p[role=alert]"))
+	decide(t, alice, "#allow", "p[role=alert]")
 	says(alice, "out of date")
 	third.pending("the Allow of a session that has ended")
 	do(t, aliceToo, chromedp.Click("a.button"), chromedp.WaitVisible("#bob"), chromedp.Click("#bob"), chromedp.WaitVisible("#allow"))
 	if account := get(t, aliceToo, chromedp.Text(".facts")); !strings.Contains(account, "Bob Example") {
 		t.Errorf("after another account was chosen the page names %q", account)
 	}
-	do(t, aliceToo, chromedp.Click("#allow"), chromedp.WaitVisible(".mark.allowed"))
+	decide(t, aliceToo, "#allow", ".mark.allowed")
 	if status, body := g.api(third.poll().Access); status != http.StatusOK || !strings.Contains(body, `"Remote-User": "bob"`) {
 		t.Errorf("the API answers %d %s", status, body)
 	}

@@ -17,6 +17,7 @@ func startSeveral(t *testing.T, user string) *gateway {
 		end := begin + strings.Index(s[begin:], "\n\t\t}\n") + len("\n\t\t}\n")
 		partner := strings.Replace(s[begin:end], "upstream demo", "upstream partner", 1)
 		s = s[:end] + partner + "\t\t" + edgeClient + "\n" + s[end:]
+		s = strings.Replace(s, g.url+"/device/callback", g.url+"/device/callback/demo "+g.url+"/device/callback/partner", 1)
 		return strings.Replace(s, `"Remote-User":`, `"Remote-Upstream": "{header.Remote-Upstream}", "Remote-User":`, 1)
 	})
 	g.start()

@@ -45,6 +45,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		route(http.MethodGet, "grants", listGrants),
 		route(http.MethodGet, "grants/{id}", showGrant),
 		route(http.MethodDelete, "grants/{id}", endGrant),
+		route(http.MethodDelete, "sessions", endSessions),
 		route(http.MethodGet, "clients", a.listClients),
 		route(http.MethodGet, "paused", showPause),
 		route(http.MethodPost, "pause", pause),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,9 +65,17 @@ type App struct {
 	// device's: off, warn or require. Default: warn.
 	Network deviceauth.Network `json:"network,omitempty"`
 
-	// Networks (CIDR) within which any two addresses are in the same network:
-	// an office, a campus, a VPN.
-	Networks []string `json:"networks,omitempty"`
+	// Networks within which any two addresses are in the same network: an
+	// office, a campus, a VPN, each a prefix (CIDR), or a name and its prefixes.
+	Networks []JoinedNetwork `json:"networks,omitempty"`
+
+	// Prefixes under which a NAT64 shows IPv4 addresses as IPv6 ones, beside
+	// 64:ff9b::/96.
+	NAT64 []string `json:"nat64,omitempty"`
+
+	// Where a device asks from, in words, for the page that asks its person: a
+	// text with placeholders, say of a module that knows cities.
+	Place string `json:"place,omitempty"`
 
 	// Other products whose devices are served as well, at the paths and in
 	// the manner of these: auth0, codeontime, entra, github, google.
@@ -81,6 +90,7 @@ type App struct {
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
+	ctx     caddy.Context
 	log     *zap.Logger
 	slog    *slog.Logger
 	store   Store
@@ -106,7 +116,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration. It opens nothing: `caddy validate`
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
-	a.log, a.slog, a.ready = ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	a.ctx, a.log, a.slog, a.ready = ctx, ctx.Logger(), ctx.Slogger(), make(chan struct{})
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -164,7 +174,7 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	return errors.Join(a.Brand.Check(), a.Paths.Check(), httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
+	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
 
 // Start opens the store and begins to serve. Requests that the http app takes
@@ -195,10 +205,17 @@ func (a *App) Start() (err error) {
 	pages, err := httpapi.New(httpapi.Config{
 		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
-		ClientIP: clientIP, Log: a.slog, Stopping: caddy.Exiting,
+		ClientIP: clientIP, Place: a.placeOf, Log: a.slog, Stopping: caddy.Exiting,
 	})
 	if err != nil {
 		return err
+	}
+	a.warnOfProxies()
+	if len(upstreams) > 1 { // one alone has the address that the documentation names
+		for _, u := range upstreams {
+			a.log.Info("the redirect URI to register at an upstream",
+				zap.String("upstream", u.ID()), zap.String("redirect_uri", pages.RedirectURI(u.ID())))
+		}
 	}
 	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)
 	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
@@ -213,12 +230,14 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 	asked := map[string]*upstreamidp.Provider{}
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
-		c.Vault, c.Key = a.place.backend, keys.Secret(keyring.PurposeUpstream)
+		c.Vault, c.Key, c.Log = a.place.backend, keys.Secret(keyring.PurposeUpstream), a.slog
 		for _, client := range a.Clients {
+			c.Fresh = c.Fresh || client.Fresh
 			for _, rule := range client.Allow {
 				c.Claims = append(c.Claims, rule.Claim)
 			}
 		}
+		c.Told = append(c.Told, a.toldClaims()...)
 		u, err := upstreamidp.New(c)
 		if err != nil {
 			return nil, err
@@ -237,6 +256,21 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 		}
 	}
 	return list, nil
+}
+
+// ofIdentity are what headers may tell that is no claim of an upstream.
+var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
+
+// toldClaims are the claims that headers of this Caddy's guards tell backends.
+func (a *App) toldClaims() (list []string) {
+	for _, g := range a.guards {
+		for _, header := range g.Headers {
+			if !slices.Contains(ofIdentity, header.Claim) {
+				list = append(list, header.Claim)
+			}
+		}
+	}
+	return list
 }
 
 // guarded returns all scopes that guards ask for.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
 // parseApp reads the global option device_login. It only moves words into
@@ -44,12 +45,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
 		"network":   network(&a.Network),
-		"networks":  checked(list(&a.Networks), func() error { _, err := parseNetworks("networks", a.Networks); return err }),
+		"networks":  checked(a.parseNetworkLine, a.checkNetworks),
+		"nat64":     checked(list(&a.NAT64), a.checkNAT64),
+		"place":     checked(text(&a.Place), a.checkPlace),
 		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer) }),
 		"brand":     checked(a.parseBrand, func() error { return a.Brand.Check() }),
 		"paths":     checked(a.parsePaths, func() error { return a.Paths.Check() }),
 		"store":     a.parseStore,
-	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "dialect"}}
+	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect"}}
 	if err := b.read(d); err != nil {
 		return err
 	}
@@ -80,10 +83,24 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 		"scopes":        list(&u.Scopes),
 		"allow":         parseAllow(&u.Allow),
 		"user":          text(&u.User),
+		"claims":        list(&u.Claims),
 		"revalidate":    set(&u.Revalidate),
-	}, []string{"scopes", "allow"}}.read(d)
+		"authorize":     parseParameter(&u.Authorize),
+	}, []string{"scopes", "allow", "claims", "authorize"}}.read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err
+}
+
+// parseParameter reads `authorize <name> <value>`.
+func parseParameter(to *[]upstreamidp.Parameter) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) != 2 {
+			return d.Err("authorize: want the name of a parameter and its value, such as: authorize access_type offline")
+		}
+		*to = append(*to, upstreamidp.Parameter{Name: args[0], Value: args[1]})
+		return nil
+	}
 }
 
 // parseAllow reads `allow <claim> <pattern>...`.

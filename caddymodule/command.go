@@ -36,7 +36,8 @@ Talks to the admin endpoint of a running Caddy with a device_login:
 	                                shows all there is to see of one
 	caddy device-auth grants revoke ID...
 	                                ends them; with --person or --client all of
-	                                theirs, after asking unless --yes is there.
+	                                theirs, after asking unless --yes is there;
+	                                a --person is signed out of the pages, too.
 	                                Also as device-auth revoke
 	caddy device-auth clients list  shows the clients, without their secrets
 	caddy device-auth pause         stops connecting devices, and says so to them

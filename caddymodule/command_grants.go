@@ -177,18 +177,32 @@ func (c *adminClient) revoke(w *wanted, ids []string) error {
 	if !many {
 		return c.end(ids)
 	}
-	ids, err := c.find(*w)
-	if err == nil && len(ids) == 0 {
-		err = errors.New("no such grant: is the person's subject or user, or the client's id, as grants list shows it?")
-	}
+	ids, subjects, err := c.find(*w)
 	if err != nil {
 		return err
 	}
-	err = c.end(ids)
+	err = c.signOut(subjects) // first: who is signed in could connect another one
+	if len(ids) == 0 {
+		return errors.Join(err, errors.New("no such grant: is the person's subject or user, or the client's id, as grants list shows it?"))
+	}
+	err = errors.Join(err, c.end(ids))
 	w.yes = true // what was connected while somebody was asked ends, too
-	later, laterErr := c.find(*w)
+	later, _, laterErr := c.find(*w)
 	later = slices.DeleteFunc(later, func(id string) bool { return slices.Contains(ids, id) })
 	return errors.Join(err, laterErr, c.end(later))
+}
+
+// signOut ends the sessions of subjects at the pages.
+func (c *adminClient) signOut(subjects []string) (all error) {
+	for _, subject := range subjects {
+		var v sessionsView
+		err := c.call(http.MethodDelete, "sessions?"+url.Values{"person": {subject}}.Encode(), &v)
+		if err == nil && !c.json {
+			fmt.Fprintln(c.out, deviceauth.Plain(v.Person), "signed out of the pages")
+		}
+		all = errors.Join(all, err)
+	}
+	return all
 }
 
 func (c *adminClient) end(ids []string) (all error) {
@@ -203,22 +217,34 @@ func (c *adminClient) end(ids []string) (all error) {
 	return all
 }
 
-// find shows the grants that are to end, and asks.
-func (c *adminClient) find(w wanted) (ids []string, err error) {
+// find shows the grants that are to end, and asks. subjects are those of the
+// person that is meant as a whole, who is signed out, too.
+func (c *adminClient) find(w wanted) (ids, subjects []string, err error) {
+	whole := w.person != "" && w.client == "" && w.state == ""
 	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
 	head := true
 	_, err = c.pages(&w, func(page grantsView) error {
 		for _, g := range page.Grants {
 			ids = append(ids, g.ID.String())
+			if whole && g.Person != nil && !slices.Contains(subjects, g.Person.Subject) {
+				subjects = append(subjects, g.Person.Subject)
+			}
 		}
 		err := printGrants(os.Stderr, page.Grants, head)
 		head = head && len(page.Grants) == 0
 		return err
 	})
-	if err != nil || len(ids) == 0 || w.yes {
-		return ids, err
+	if whole && len(subjects) == 0 {
+		subjects = []string{w.person} // who is signed in and has no device
 	}
-	return ids, confirm(fmt.Sprintf("End %d grants?", len(ids)))
+	if err != nil || len(ids) == 0 || w.yes {
+		return ids, subjects, err
+	}
+	question := fmt.Sprintf("End %d grants?", len(ids))
+	if whole {
+		question = fmt.Sprintf("End %d grants, and the person's sessions at the pages?", len(ids))
+	}
+	return ids, subjects, confirm(question)
 }
 
 // confirm asks whoever sits at the terminal.

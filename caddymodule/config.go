@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,10 +34,19 @@ type Upstream struct {
 	// The claim that becomes Remote-User. Default: the provider's `sub` or, with
 	// several upstreams, the subject, which no two people share.
 	User string `json:"user,omitempty"`
+	// Further claims to keep, for guards in other Caddys. Those are kept anyway
+	// that OpenID Connect's scopes profile and email open, groups, roles and
+	// entitlements, and what rules, user and headers of this Caddy's guards name.
+	Claims []string `json:"claims,omitempty"`
 	// Ask the provider at every refresh of a device who its person is now. One
 	// who was disabled there loses their devices. The provider must give
-	// refresh tokens (`offline_access`); they are kept sealed.
+	// refresh tokens; they are kept sealed. `offline_access` is asked for where
+	// the provider does not say that it does not know it.
 	Revalidate bool `json:"revalidate,omitempty"`
+	// Further parameters of the authorization request, for what a provider wants
+	// beyond the standard. What the gateway sends itself is refused, but for
+	// `prompt` and `max_age`: the prompts are sent together.
+	Authorize []upstreamidp.Parameter `json:"authorize,omitempty"`
 
 	clientID, secret string // resolved
 }
@@ -44,7 +54,7 @@ type Upstream struct {
 func (u *Upstream) config() upstreamidp.Config {
 	c := upstreamidp.Config{
 		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
-		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate,
+		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize, Told: slices.Clone(u.Claims),
 	}
 	for _, rule := range u.Allow {
 		c.Claims = append(c.Claims, rule.Claim)
@@ -180,14 +190,17 @@ func (a *App) config() (c deviceauth.Config, err error) {
 			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
 			RefreshGrace: orOff(a.Lifetime.RefreshGrace), Session: time.Duration(a.Lifetime.Session),
 		},
-		Pending: deviceauth.Bounds{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
+		Pending: deviceauth.PendingLimits{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
 	}
 	if a.UserCode != nil {
 		if c.UserCode, err = deviceauth.NewMask(a.UserCode.Mask, a.UserCode.Set); err != nil {
 			return c, err
 		}
 	}
-	if c.Networks, err = parseNetworks("networks", a.Networks); err != nil {
+	if c.JoinedNetworks, err = joinedNetworks(a.Networks); err != nil {
+		return c, err
+	}
+	if c.NAT64, err = parseNetworks("nat64", a.NAT64); err != nil {
 		return c, err
 	}
 	for _, s := range a.Scopes {

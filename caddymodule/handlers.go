@@ -85,14 +85,15 @@ func findApp(ctx caddy.Context) (*App, error) {
 	return app.(*App), nil
 }
 
-// clientIP is the address that Caddy found, with regard to trusted_proxies.
+// clientIP is the address that Caddy found, with regard to trusted_proxies. What
+// it stands for, where it is a translator's, the engine knows.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return addr.Unmap()
+	return addr
 }
 
 var (

@@ -151,6 +151,26 @@ func grantID(r *http.Request) (deviceauth.ID, error) {
 	return id, nil
 }
 
+// A sessionsView says whose sessions at the pages have ended.
+type sessionsView struct {
+	Person string    `json:"person"` // a subject
+	Ended  time.Time `json:"ended"`  // those that were begun by then
+}
+
+// endSessions signs a person out of the pages, in every browser. Nobody is
+// signed out by a user: several people may have had it.
+func endSessions(s *server, r *http.Request) (any, error) {
+	asked, err := query(r, "person")
+	if err != nil {
+		return nil, err
+	}
+	v := sessionsView{asked.Get("person"), time.Now().UTC()}
+	if v.Person == "" {
+		return nil, wrong("want the person's subject in person")
+	}
+	return v, s.engine.EndSessions(r.Context(), v.Person)
+}
+
 // A clientView is a client as it is configured, without its secret.
 type clientView struct {
 	Client

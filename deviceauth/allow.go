@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -71,4 +72,24 @@ func (e *Engine) permitted(client string) func(*Person) bool {
 		c := e.clients[client]
 		return c != nil && e.Permits(p) && permit(c.Allow, p)
 	}
+}
+
+// errWithheld is errBarred where nobody knows whether it had to be.
+var errWithheld = fmt.Errorf("%w (%w)",
+	Refuse("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)
+
+// bar is the refusal of a person whom the rules of their upstream, or of a
+// client if there is one, do not let in. Some providers leave the groups of
+// whoever is in many out of the token: the person has to hear that, because
+// another account would be no help.
+func (e *Engine) bar(p *Person, c *Client) error {
+	rules := e.cfg.Allow[p.Upstream]
+	if c != nil && permit(rules, p) {
+		rules = c.Allow
+	}
+	rests := slices.ContainsFunc(rules, func(a Allow) bool { return slices.Contains(p.Withheld, a.Claim) })
+	if rests && !permit(rules, p) {
+		return errWithheld
+	}
+	return errBarred
 }

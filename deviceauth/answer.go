@@ -11,38 +11,47 @@ import (
 var (
 	errNoSuchCode = Refuse("unknown_code", "no device waits for this code")
 	errBarred     = Refuse("not_permitted", "this account may not connect devices here")
+	errNoCode     = Refuse("impossible_code", "no code looks like this: it has another length, or other characters")
 	errUntyped    = Refuse("untyped", "the code of this device has to be typed")
 	errNotFresh   = Refuse("not_fresh", "this device asks for a new sign-in")
 )
 
 // An InspectRequest is a person asking what waits for a code.
 type InspectRequest struct {
-	Person *Person    // who is signed in: every guess has a name
-	From   netip.Addr // where the person's browser is
-	Code   string     // as it was typed
-	Linked bool       // it was not typed: an address brought it
+	Person  *Person    // who is signed in: every guess has a name
+	Browser string     // names the session of the person's browser; empty: there is none
+	From    netip.Addr // where the person's browser is
+	Code    string     // as it was typed
+	Linked  bool       // it was not typed: an address brought it
 }
 
 // Inspect finds the grant that waits for a code, for a person who is signed in
 // and may approve it. A wrong, an expired and a used code are refused in the
 // same words, unknown_code, so that the answer tells a guesser nothing; who
-// typed too many of them is refused with a *[Throttled]. Further refusals:
-// signed_out; paused; not_permitted, for a person outside the allow rules; untyped and
+// typed too many of them is refused with a *[Throttled]. What can be no code is
+// refused as impossible_code, and counts nothing. Further refusals:
+// signed_out; paused; not_permitted, for a person outside the allow rules, or
+// groups_withheld, where the upstream left out what they decide by; untyped and
 // not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
+	r.From = e.Address(r.From)
 	if err := e.welcome(ctx, r.Person); err != nil {
 		return nil, err
 	}
 	if err := e.Connects(ctx); err != nil {
 		return nil, err
 	}
-	now, limits := e.now(), limits(r.Person, r.From)
-	if wait := e.cfg.Live.guess(ctx, limits, now); wait > 0 {
+	code, now := e.possible(r.Code), e.now()
+	if code == "" {
+		return nil, errNoCode
+	}
+	guess := r.guess(code)
+	if wait := e.cfg.Live.beginGuess(ctx, guess, now); wait > 0 {
 		e.report(Event{Name: EventGuessing, Person: r.Person, From: r.From})
 		return nil, &Throttled{Refusal{"too_many_guesses", "too many wrong codes"}, wait}
 	}
-	g, err := e.waiting(ctx, r.Code, now)
-	e.cfg.Live.guessed(ctx, limits, errors.Is(err, errNoSuchCode))
+	g, err := e.waiting(ctx, code, now)
+	e.cfg.Live.endGuess(ctx, guess, errors.Is(err, errNoSuchCode))
 	if err != nil {
 		return nil, err
 	}
@@ -60,16 +69,12 @@ func (e *Engine) welcome(ctx context.Context, p *Person) error {
 	}
 	if !e.Permits(p) {
 		e.tell(EventBarred, nil, p)
-		return errBarred
+		return e.bar(p, nil)
 	}
 	return nil
 }
 
-func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Grant, error) {
-	code, ok := ParseUserCode(typed)
-	if !ok {
-		return nil, errNoSuchCode
-	}
+func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Grant, error) {
 	g, err := e.cfg.Store.ByUserCode(ctx, code)
 	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.clients[g.ClientID] == nil) {
 		return nil, errNoSuchCode
@@ -80,7 +85,7 @@ func (e *Engine) waiting(ctx context.Context, typed string, now time.Time) (*Gra
 // acceptable is what a client asks of whoever approves it.
 func (e *Engine) acceptable(g *Grant, p *Person) error {
 	if !e.permitted(g.ClientID)(p) {
-		return errBarred
+		return e.bar(p, e.clients[g.ClientID])
 	}
 	if c := e.clients[g.ClientID]; c.Fresh && p.Fresh != g.UserCode {
 		return errNotFresh
@@ -139,7 +144,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err != nil {
 		return nil, e.barred(g, r.Person, err)
 	}
-	e.cfg.Live.openings.free(e.cfg.Pending.quotas(g.From, g.ClientID))
+	e.cfg.Live.pending.release(g.ID)
 	e.tell(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person)
 	if err := e.overtaken(ctx, g, r); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,18 @@ type AuthorizeRequest struct {
 	Scope    string
 	Audience []string // values of audience and of resource (RFC 8707)
 	From     netip.Addr
+	// Place is where that is in words, such as a city, for the person who is
+	// asked; empty: nobody knows. It is made [Plain], and cut after 100
+	// characters.
+	Place string
+}
+
+const maxPlace = 100 // characters
+
+// place returns a place as it is kept and shown.
+func (r AuthorizeRequest) place() string {
+	text := []rune(Plain(r.Place))
+	return strings.TrimSpace(string(text[:min(len(text), maxPlace)]))
 }
 
 // An Authorization is what the device is given (RFC 8628 §3.2).
@@ -35,6 +48,7 @@ const draws = 10
 // devices is paused, invalid_scope, invalid_target, and slow_down (a *[Throttled])
 // where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
+	r.From = e.Address(r.From)
 	a, err := e.authorize(ctx, r)
 	if refusal := Refused(err); refusal != nil {
 		event := Event{Name: EventTurnedAway, From: r.From, Reason: refusal.Code}
@@ -62,20 +76,16 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	}
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
-	g := &Grant{State: Pending, ClientID: client.ID, From: r.From, Created: now, Expires: now.Add(lifetime)}
+	g := &Grant{ID: newID(), State: Pending, ClientID: client.ID, From: r.From, Place: r.place()}
+	g.Created, g.Expires = now, now.Add(lifetime)
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}
 	if g.Audience, err = e.audience(r.Audience); err != nil {
 		return nil, err
 	}
-	quotas := e.cfg.Pending.quotas(g.From, g.ClientID)
-	if wait := e.cfg.Live.openings.take(quotas, now, g.Expires); wait > 0 {
-		return nil, &Throttled{Refusal{"slow_down", "too many requests wait for an answer; try again later"}, wait}
-	}
-	code, err := e.create(ctx, g)
+	code, err := e.begin(ctx, g, now)
 	if err != nil {
-		e.cfg.Live.openings.free(quotas)
 		return nil, err
 	}
 	e.tell(EventAuthorized, g, nil)
@@ -110,12 +120,51 @@ func (e *Engine) audience(asked []string) ([]string, error) {
 	return slices.Compact(slices.Sorted(slices.Values(asked))), nil
 }
 
-// create draws the grant's id and codes until they are free.
+// begin keeps a new grant, within the limits of how many may wait.
+func (e *Engine) begin(ctx context.Context, g *Grant, now time.Time) (splitToken, error) {
+	pending := &e.cfg.Live.pending
+	crowdedOut, wait := pending.acquire(e.cfg.Pending, g, now)
+	if wait > 0 {
+		return splitToken{}, tooManyWait(wait)
+	}
+	code, err := e.create(ctx, g)
+	if err != nil {
+		pending.release(g.ID)
+		return code, err
+	}
+	if crowdedOut != (ID{}) {
+		e.crowdOut(ctx, crowdedOut)
+	}
+	if !pending.holds(g.ID) { // it gave way itself, maybe before the store had it
+		e.crowdOut(ctx, g.ID)
+		return code, tooManyWait(time.Second)
+	}
+	return code, nil
+}
+
+func tooManyWait(wait time.Duration) error {
+	return &Throttled{Refusal{"slow_down", "too many requests wait for an answer; try again later"}, wait}
+}
+
+// crowdOut ends a grant that gives way to another one. That must not depend on
+// the other one's device, which may have gone away. Where the store cannot keep
+// it nothing is lost: the grant expires as it would have.
+func (e *Engine) crowdOut(ctx context.Context, id ID) {
+	now := e.now()
+	g, err := e.apply(context.WithoutCancel(ctx), id, func(g *Grant) error { return g.CrowdOut(now) })
+	if err != nil {
+		return // or it has just been answered
+	}
+	e.cfg.Live.wake(id)
+	e.tell(EventTurnedAway, g, nil)
+}
+
+// create draws the grant's codes until they are free.
 func (e *Engine) create(ctx context.Context, g *Grant) (splitToken, error) {
 	var err error
 	for range draws {
-		code := newSplitToken(newID())
-		g.ID, g.Device, g.UserCode = code.id, code.digest(), e.cfg.UserCode.draw()
+		code := newSplitToken(g.ID)
+		g.Device, g.UserCode = code.digest(), e.cfg.UserCode.draw()
 		if err = e.cfg.Store.Create(ctx, g); !errors.Is(err, ErrExists) {
 			return code, err
 		}

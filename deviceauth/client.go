@@ -68,7 +68,7 @@ func printable(s string) bool {
 
 // reaches reports whether the client may ask from an address.
 func (c *Client) reaches(addr netip.Addr) bool {
-	return len(c.From) == 0 || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+	return len(c.From) == 0 || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // An AuthMethod is a way of client authentication (RFC 6749 §2.3, OpenID

@@ -24,10 +24,16 @@ type Config struct {
 	UserCode  Mask
 	Network   Network        // default NetworkWarn
 	Networks  []netip.Prefix // within one of these, two addresses are in the same network
-	Lifetime  Lifetime
-	Pending   Bounds
-	Wait      time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
-	Interval  time.Duration // between polls; default 1 s, or 5 s where polls are not held
+	// JoinedNetworks are networks of several prefixes, such as an office that has
+	// IPv4 and IPv6: within one list any two addresses are in the same network.
+	JoinedNetworks [][]netip.Prefix
+	// NAT64 are IPv6 prefixes under which a translator shows IPv4 hosts, beside
+	// the well-known one, 64:ff9b::/96 (RFC 6052 §2.2).
+	NAT64    []netip.Prefix
+	Lifetime Lifetime
+	Pending  PendingLimits
+	Wait     time.Duration // how long a pending poll is held; default 2.5 s, negative: not at all
+	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
 	Store      Store
 	Vault      Vault // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
@@ -112,6 +118,9 @@ func (c Config) Check() error {
 		return err
 	}
 	if err := c.Network.check(); err != nil {
+		return err
+	}
+	if err := CheckNAT64(c.NAT64); err != nil {
 		return err
 	}
 	for _, a := range c.Audience {

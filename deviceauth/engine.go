@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -21,8 +22,11 @@ type Engine struct {
 	refresh  refreshKey
 	admitted *admissions
 	pause    pauseLooks
-	closing  chan struct{}
-	close    sync.Once
+	networks [][]netip.Prefix // within one of these, two addresses are in the same network
+
+	embeddings embeddings
+	closing    chan struct{}
+	close      sync.Once
 }
 
 // New checks the configuration and returns an engine over its store.
@@ -42,13 +46,23 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: c, clients: map[string]*Client{}, scopes: map[string]string{}, refresh: c.RefreshKey,
-		admitted: newAdmissions(), closing: make(chan struct{}),
+		admitted: newAdmissions(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
 	}
+	for _, p := range c.Networks {
+		e.networks = append(e.networks, e.embeddings.networks([]netip.Prefix{p}))
+	}
+	for _, list := range c.JoinedNetworks {
+		e.networks = append(e.networks, e.embeddings.networks(list))
+	}
+	longest := c.Lifetime.DeviceCode
 	for i := range c.Clients {
 		client := c.Clients[i]
 		orDefault(&client.Name, client.ID)
+		client.From = e.embeddings.networks(client.From)
 		e.clients[client.ID] = &client
+		longest = max(longest, client.Code)
 	}
+	c.Live.masks.use(c.UserCode, longest, e.now())
 	for _, s := range c.Scopes {
 		e.scopes[s.Scope] = s.Text
 	}

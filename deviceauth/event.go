@@ -41,7 +41,7 @@ func (e *Engine) tell(name string, g *Grant, p *Person) {
 
 // SignInRefused tells the audit log of a sign-in that came to nothing.
 func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Refusal) {
-	e.report(Event{Name: EventSignInRefused, Upstream: upstream, From: from, Reason: why.Code})
+	e.report(Event{Name: EventSignInRefused, Upstream: upstream, From: e.Address(from), Reason: why.Code})
 }
 
 func (e *Engine) report(event Event) {

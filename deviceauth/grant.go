@@ -37,7 +37,8 @@ type Grant struct {
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
-	From    netip.Addr `json:"from,omitzero"` // where the device asked from
+	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
+	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows
 	Created time.Time  `json:"created"`
 	Expires time.Time  `json:"expires"` // of the device code
 
@@ -78,6 +79,8 @@ const (
 	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
 	ReasonSignedOut = "signed_out" // the person signed out at the upstream
 	ReasonOperator  = "operator"   // the operator ended it
+
+	ReasonCrowdedOut = "crowded_out" // it waited where too many did, and gave way
 )
 
 // What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
@@ -122,6 +125,20 @@ func (g *Grant) Deny(now time.Time, reason string) error {
 	return nil
 }
 
+// CrowdOut ends a grant that waits, because too many do and those where its
+// device asked from hold most. Its device hears expired_token, as if its code's
+// time had been short: nobody said no, and it may begin again.
+func (g *Grant) CrowdOut(now time.Time) error {
+	if !g.Open(now) {
+		return errDecided
+	}
+	g.enter(Denied)
+	g.Ended, g.Reason = now, ReasonCrowdedOut
+	return nil
+}
+
+func (g *Grant) crowdedOut() bool { return g.State == Denied && g.Reason == ReasonCrowdedOut }
+
 // A Redemption is a device's attempt to exchange its device code.
 type Redemption struct {
 	ClientID    string
@@ -149,6 +166,8 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 		return errRedeemed
 	case g.State == Approved && now.Before(g.Expires.Add(lateGrace)):
 		return g.activate(now, r)
+	case g.crowdedOut():
+		return errExpired
 	case g.State == Denied:
 		return errDenied
 	case g.State == Approved || g.Expired(now):

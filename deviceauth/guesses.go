@@ -2,50 +2,92 @@ package deviceauth
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"math"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// guesses counts wrong user codes, so that the 34 bits of a code are never
-// tried out: by address, because machines guess; by person, because a guesser
-// may have many addresses but must sign in; and in total, because accounts can
-// be many too. A right code resets nothing, or a guesser would own one.
-type guesses struct {
+// A userCodeLimiter counts wrong user codes, so that the 34 bits of a code are
+// never tried out (RFC 8628 §5.1). What stops a guesser must not stop whoever
+// shares something with the guesser: an address is an office or a whole mobile
+// network, and the total is everybody. Both therefore stop only people who have
+// typed a wrong code themselves, up to a total that no typing explains. A right
+// code resets nothing, or a guesser would own one.
+//
+// Its memory is bounded by that total: each wrong code makes at most three
+// counts, which live for ten minutes, so there are never more than 99,000. No
+// count that still matters is ever dropped to make room for another one.
+type userCodeLimiter struct {
 	mu     sync.Mutex
-	counts map[string]*guessCount
+	counts map[string]*userCodeCount
 }
 
-// guessCount is a window that opens at the first guess.
-type guessCount struct {
+// A userCodeCount is a window that opens at the first code.
+type userCodeCount struct {
 	wrong   int
-	looking int // guesses of which nobody knows yet
+	looking int // codes of which nobody knows yet whether they are wrong
 	ends    time.Time
+	codes   []codeDigest // of a person: what was wrong in this window
 }
 
-// A guessLimit is how many wrong codes one key may have in one window.
-type guessLimit struct {
+// A codeDigest tells a person's wrong codes apart without keeping them: one may
+// be a letter away from a right one.
+type codeDigest [16]byte
+
+// A guess is a code that a person types.
+type guess struct {
+	code   codeDigest
+	limits []userCodeLimit // the person's own is the first
+}
+
+// A userCodeLimit is how many wrong codes one key may have in one window.
+type userCodeLimit struct {
 	key    string
-	most   int
 	window time.Duration
+	most   int // by people who typed a wrong code in their own window
+	hard   int // by anybody
 }
 
-// maxGuessers bounds the memory to some 10 MiB.
-const maxGuessers = 100_000
-
-// limits are those that a guess counts against.
-func limits(p *Person, from netip.Addr) []guessLimit {
-	return []guessLimit{
-		{"address " + neighbourhood(from), 5, 10 * time.Minute},
-		{"person " + p.Subject, 10, 10 * time.Minute},
-		{"all", 600, time.Minute},
+func (l userCodeLimit) stops(count int, wrongBefore bool) bool {
+	if wrongBefore {
+		return count >= l.most
 	}
+	return count >= l.hard
+}
+
+const (
+	guessWindow      = 10 * time.Minute
+	guessesBrowser   = 5     // of one session of a browser, at one address
+	guessesPerson    = 10    // of one person, whatever they use
+	guessesAddress   = 50    // of people who type wrong codes, at one address
+	guessesTotal     = 600   // a minute, of people who type wrong codes
+	guessesTotalHard = 3_000 // a minute, of all
+)
+
+// guess returns what a person's code counts against. Without a browser's
+// session, as in a Go program with pages of its own, the person is the session.
+func (r InspectRequest) guess(code UserCode) guess {
+	session, address := "of "+r.Person.Subject, neighbourhood(r.From)
+	if r.Browser != "" {
+		session = r.Browser
+	}
+	sum := sha256.Sum256([]byte(r.Person.Subject + "\x00" + string(code)))
+	return guess{codeDigest(sum[:16]), []userCodeLimit{
+		{"person " + r.Person.Subject, guessWindow, guessesPerson, guessesPerson},
+		{"browser " + session + " " + address, guessWindow, guessesBrowser, guessesBrowser},
+		{"address " + address, guessWindow, guessesAddress, math.MaxInt},
+		{"all", time.Minute, guessesTotal, guessesTotalHard},
+	}}
 }
 
 // neighbourhood is what one guesser has for nothing: an IPv4 address, or an
 // IPv6 prefix of 64 bits.
 func neighbourhood(addr netip.Addr) string {
-	if addr = embedded(addr); addr.Is6() {
+	if addr.Is6() {
 		if prefix, err := addr.Prefix(64); err == nil {
 			return prefix.String()
 		}
@@ -53,43 +95,18 @@ func neighbourhood(addr netip.Addr) string {
 	return addr.String()
 }
 
-// The IPv6 prefixes below which an IPv4 address stands: NAT64 (RFC 6052 §2.1)
-// and 6to4 (RFC 3056 §2), beside IPv4-mapped addresses (RFC 4291 §2.5.5.2).
-var (
-	nat64  = netip.MustParsePrefix("64:ff9b::/96")
-	sixTo4 = netip.MustParsePrefix("2002::/16")
-)
-
-// embedded returns the IPv4 address that an IPv6 address stands for, or the
-// address itself, without a zone: whoever has one IPv4 address must not be
-// counted under a second name.
-func embedded(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
-	if !addr.Is6() {
-		return addr
-	}
-	raw := addr.As16()
-	switch {
-	case nat64.Contains(addr):
-		return netip.AddrFrom4([4]byte(raw[12:16]))
-	case sixTo4.Contains(addr):
-		return netip.AddrFrom4([4]byte(raw[2:6]))
-	}
-	return addr
-}
-
-// guess counts a guess before it is looked at, so that of many at once none
+// beginGuess counts a guess before it is looked at, so that of many at once none
 // slips through, or returns how long to wait. A guess that others stand before
 // waits for them: they may be right, and then it has its turn. Where gateways
 // share a store they count together; while that is away each counts for itself.
-func (l *Live) guess(ctx context.Context, list []guessLimit, now time.Time) time.Duration {
+func (l *Live) beginGuess(ctx context.Context, g guess, now time.Time) time.Duration {
 	for turn := 0; ; turn++ {
-		wait, busy := l.guesses.take(list, now)
+		wait, busy := l.userCodes.begin(g, now)
 		if wait == 0 {
-			if wait = l.countTogether(ctx, list, now); wait == 0 {
+			if wait = l.countTogether(ctx, g, now); wait == 0 {
 				return 0
 			}
-			l.guesses.settle(list, false)
+			l.userCodes.end(g, false)
 			busy = true // who knows what others look at
 		}
 		if !busy || turn == guessTurns {
@@ -110,93 +127,127 @@ const (
 )
 
 // countTogether counts a guess in the store that gateways share.
-func (l *Live) countTogether(ctx context.Context, list []guessLimit, now time.Time) (wait time.Duration) {
+func (l *Live) countTogether(ctx context.Context, g guess, now time.Time) (wait time.Duration) {
 	if l.shared == nil {
 		return 0
 	}
-	for i, limit := range list {
+	wrongBefore := false
+	for i, limit := range g.limits {
 		count, err := l.shared.CountUp(ctx, limit.key, limit.window)
-		if err == nil && count.N > limit.most {
-			for _, counted := range list[:i+1] {
-				l.shared.CountDown(ctx, counted.key)
-			}
+		if err != nil {
+			continue
+		}
+		if i == 0 {
+			wrongBefore = count.N > 1
+		}
+		if limit.stops(count.N-1, wrongBefore) {
+			l.countDown(ctx, g.limits[:i+1])
 			return max(count.Ends.Sub(now), time.Second)
 		}
 	}
 	return 0
 }
 
-// guessed ends a guess. One that was wrong stays counted; one that was right
-// takes back what was counted for it, and nothing else.
-func (l *Live) guessed(ctx context.Context, list []guessLimit, wrong bool) {
-	l.guesses.settle(list, wrong)
-	if l.shared == nil || wrong {
-		return
-	}
-	for _, limit := range list {
+func (l *Live) countDown(ctx context.Context, limits []userCodeLimit) {
+	for _, limit := range limits {
 		l.shared.CountDown(ctx, limit.key)
 	}
 }
 
-// take notes a guess under way, or returns how long to wait; busy says that
+// endGuess ends a guess. One that was wrong stays counted, unless this person's
+// same code already is: a form that is posted twice, or a page that is loaded
+// again. One that was right takes back what was counted for it, and nothing else.
+func (l *Live) endGuess(ctx context.Context, g guess, wrong bool) {
+	counted := l.userCodes.end(g, wrong)
+	if l.shared == nil {
+		return
+	}
+	if counted {
+		before, err := l.shared.CountUp(ctx, g.limits[0].key+" "+hex.EncodeToString(g.code[:]), guessWindow)
+		counted = err != nil || before.N == 1
+	}
+	if !counted {
+		l.countDown(ctx, g.limits)
+	}
+}
+
+// begin notes a guess under way, or returns how long to wait; busy says that
 // some of what stands before it may yet turn out to be right.
-func (g *guesses) take(list []guessLimit, now time.Time) (wait time.Duration, busy bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (u *userCodeLimiter) begin(g guess, now time.Time) (wait time.Duration, busy bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	busy = true
-	for _, limit := range list {
-		c := g.counts[limit.key]
-		if c == nil || !now.Before(c.ends) || c.wrong+c.looking < limit.most {
+	wrongBefore := false
+	for i, limit := range g.limits {
+		c := u.counts[limit.key]
+		if c == nil || !now.Before(c.ends) {
 			continue
 		}
-		wait = max(wait, c.ends.Sub(now))
-		busy = busy && c.wrong < limit.most
+		if i == 0 {
+			wrongBefore = c.wrong > 0
+		}
+		if limit.stops(c.wrong+c.looking, wrongBefore) {
+			wait = max(wait, c.ends.Sub(now))
+			busy = busy && !limit.stops(c.wrong, wrongBefore)
+		}
 	}
 	if wait > 0 {
 		return wait, busy
 	}
-	for _, limit := range list {
-		c := g.counts[limit.key]
-		if c == nil {
-			g.sweep(now)
-			c = new(guessCount)
-			g.counts[limit.key] = c
-		}
-		if !now.Before(c.ends) {
-			c.wrong, c.ends = 0, now.Add(limit.window)
-		}
-		c.looking++
+	for _, limit := range g.limits {
+		u.count(limit, now).looking++
 	}
 	return 0, false
 }
 
-func (g *guesses) settle(list []guessLimit, wrong bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, limit := range list {
-		c := g.counts[limit.key]
+// count returns a limit's count in a window that has not ended.
+func (u *userCodeLimiter) count(limit userCodeLimit, now time.Time) *userCodeCount {
+	c := u.counts[limit.key]
+	if c == nil {
+		u.sweep(now)
+		c = new(userCodeCount)
+		u.counts[limit.key] = c
+	}
+	if !now.Before(c.ends) {
+		c.wrong, c.codes, c.ends = 0, nil, now.Add(limit.window)
+	}
+	return c
+}
+
+// end reports whether the guess stays counted.
+func (u *userCodeLimiter) end(g guess, wrong bool) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if person := u.counts[g.limits[0].key]; wrong && person != nil {
+		if wrong = !slices.Contains(person.codes, g.code); wrong {
+			person.codes = append(person.codes, g.code)
+		}
+	}
+	for _, limit := range g.limits {
+		c := u.counts[limit.key]
 		if c == nil {
 			continue
 		}
-		c.looking--
-		if wrong {
+		if c.looking--; wrong {
 			c.wrong++
 		}
 		if c.wrong == 0 && c.looking <= 0 {
-			delete(g.counts, limit.key)
+			delete(u.counts, limit.key)
 		}
 	}
+	return wrong
 }
 
-// sweep makes room as Live's does; at the bound the counts in total still hold.
-func (g *guesses) sweep(now time.Time) {
-	looks := 4
-	for key, c := range g.counts {
+// sweep looks at a few counts before one is added, and drops those that have
+// ended: more than one for one, so that what is over shrinks.
+func (u *userCodeLimiter) sweep(now time.Time) {
+	looks := 4 // Go's maps begin each walk at a place of their own
+	for key, c := range u.counts {
 		if looks--; looks < 0 {
 			return
 		}
-		if c.looking == 0 && (!now.Before(c.ends) || len(g.counts) >= maxGuessers && key != "all") {
-			delete(g.counts, key)
+		if c.looking == 0 && !now.Before(c.ends) {
+			delete(u.counts, key)
 		}
 	}
 }

@@ -50,7 +50,7 @@ var arrows = map[State][]State{
 func (h *history) step() {
 	h.now = h.now.Add(h.pause())
 	before := *h.g
-	happenings := []func() (string, error){h.approve, h.deny, h.redeem, h.redeem, h.rotate, h.rotate, h.rotate, h.revoke, h.stranger}
+	happenings := []func() (string, error){h.approve, h.deny, h.crowdOut, h.redeem, h.redeem, h.rotate, h.rotate, h.rotate, h.revoke, h.stranger}
 	name, err := happenings[h.rand.IntN(len(happenings))]()
 	h.log = append(h.log, h.now.Sub(noon).String()+" "+name+": "+string(h.g.State)+", "+verdict(err))
 	h.check(&before)
@@ -105,6 +105,18 @@ func (h *history) deny() (string, error) {
 		h.inTime("a denial")
 	}
 	return "deny", err
+}
+
+func (h *history) crowdOut() (string, error) {
+	if h.rand.IntN(4) > 0 {
+		return "nothing", nil
+	}
+	err := h.g.CrowdOut(h.now)
+	if err == nil {
+		h.denied++
+		h.inTime("giving way")
+	}
+	return "crowd out", err
 }
 
 func (h *history) inTime(what string) {

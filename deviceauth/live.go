@@ -18,8 +18,9 @@ type Live struct {
 	held  int
 
 	shared      Shared // nil: this gateway is the only one
-	guesses     guesses
-	openings    openings
+	userCodes   userCodeLimiter
+	masks       maskHistory
+	pending     pendingTable
 	undelivered undelivered
 }
 
@@ -41,7 +42,10 @@ const (
 
 // NewLive returns an empty Live.
 func NewLive() *Live {
-	return &Live{codes: map[ID]*liveCode{}, guesses: guesses{counts: map[string]*guessCount{}}, openings: openings{by: map[string]*expiries{}}}
+	return &Live{
+		codes: map[ID]*liveCode{}, userCodes: userCodeLimiter{counts: map[string]*userCodeCount{}},
+		masks: maskHistory{masks: map[Mask]*maskUse{}}, pending: newPendingTable(),
+	}
 }
 
 // Counts returns how many codes wait for an answer and how many polls are
@@ -49,7 +53,7 @@ func NewLive() *Live {
 func (l *Live) Counts() (pending, held int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.openings.count(time.Now()), l.held
+	return l.pending.count(time.Now()), l.held
 }
 
 // arrival is what a pending poll is to be told.

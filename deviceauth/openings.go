@@ -3,13 +3,14 @@ package deviceauth
 import (
 	"container/heap"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Bounds are how many grants may be pending at a time, so that nobody fills the
-// store, or makes guessing easier by opening codes without end.
-type Bounds struct {
+// PendingLimits are how many grants may be pending at a time, so that nobody
+// fills the store, or makes guessing easier by opening codes without end.
+type PendingLimits struct {
 	// PerAddress is from one IPv4 address, or IPv6 prefix of 64 bits; default
 	// 500. Networks around it have a multiple: an IPv4 /24 and an IPv6 /56 four
 	// times as many, an IPv6 /48 sixteen times.
@@ -18,141 +19,281 @@ type Bounds struct {
 	Total      int // default 200,000
 }
 
-func (b *Bounds) fill() {
-	orDefault(&b.PerAddress, 500)
-	orDefault(&b.PerClient, 100_000)
-	orDefault(&b.Total, 200_000)
+func (l *PendingLimits) fill() {
+	orDefault(&l.PerAddress, 500)
+	orDefault(&l.PerClient, 100_000)
+	orDefault(&l.Total, 200_000)
 }
 
-// openings counts pending grants by when they expire at the latest. It is a
-// bound and no book-keeping: after a restart it begins anew.
-type openings struct {
-	mu sync.Mutex
-	by map[string]*expiries // by key
+// A pendingTable holds the grants that wait, as far as this process has begun
+// them, and keeps them within the [PendingLimits]. Above the limit of an address
+// or a network around it nobody of there gets another one. The limits of a client
+// and of all are shared by strangers, so there whoever holds most gives way: at
+// the limit the newest grant of the network with most of them ends, and the new
+// one has its place. Each step costs O(log n).
+//
+// The table is a limit and no book-keeping: after a restart it begins anew, and
+// each of several gateways has its own. What it does not know expires by itself.
+type pendingTable struct {
+	mu       sync.Mutex
+	grants   map[ID]*pendingGrant
+	expiring expiryHeap
+	networks map[netip.Prefix]int // how many wait, by address and by network around it
+	all      pendingShare
+	clients  map[string]*pendingShare
 }
 
-// expiries are the seconds of expiry of pending grants: a heap, because each
-// client may have its own lifetime of codes.
-type expiries []int64
-
-func (e expiries) Len() int           { return len(e) }
-func (e expiries) Less(i, j int) bool { return e[i] < e[j] }
-func (e expiries) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *expiries) Push(x any)        { *e = append(*e, x.(int64)) }
-
-func (e *expiries) Pop() any {
-	last := (*e)[len(*e)-1]
-	*e = (*e)[:len(*e)-1]
-	return last
-}
-
-// A quota is how many grants one key may have waiting.
-type quota struct {
-	key  string
-	most int
-}
-
-func (b Bounds) quotas(from netip.Addr, client string) []quota {
-	list := []quota{{"address " + neighbourhood(from), b.PerAddress}, {"client " + client, b.PerClient}, {everybody, b.Total}}
-	for _, around := range surroundings(from) {
-		list = append(list, quota{"network " + around.prefix.String(), around.times * b.PerAddress})
+func newPendingTable() pendingTable {
+	return pendingTable{
+		grants: map[ID]*pendingGrant{}, networks: map[netip.Prefix]int{},
+		all: newPendingShare(), clients: map[string]*pendingShare{},
 	}
-	return list
 }
 
-// A surrounding is a network that one customer of a provider may hold as a
-// whole, and how many times the bound of a single address it has.
-type surrounding struct {
+// A pendingGrant is a grant's place in the table.
+type pendingGrant struct {
+	id      ID
+	client  string
+	from    netip.Addr
+	expires int64 // seconds; rounded up
+	index   int   // in the heap of what expires next; -1: it has left the table
+}
+
+// wait is how long a grant may still wait: at least a second.
+func (g *pendingGrant) wait(now time.Time) time.Duration {
+	return max(time.Unix(g.expires, 0).Sub(now), time.Second)
+}
+
+// A networkAround is a network that one customer of a provider may hold as a
+// whole, and how many times the limit of a single address it has.
+type networkAround struct {
 	prefix netip.Prefix
 	times  int
 }
 
-// surroundings are the networks around an address. An IPv6 customer is commonly
-// given a /56, and a site a /48 (RFC 6177 §2): bounds of a /64 alone would let
-// either of them have all the pending grants that there may be.
-func surroundings(addr netip.Addr) (list []surrounding) {
-	addr = embedded(addr)
-	around := []surrounding{{netip.PrefixFrom(addr, 56), 4}, {netip.PrefixFrom(addr, 48), 16}}
-	if addr.Is4() {
-		around = []surrounding{{netip.PrefixFrom(addr, 24), 4}}
+// networksAround returns an address and the networks around it, the widest last.
+// An IPv6 customer is commonly given a /56, and a site a /48 (RFC 6177 §2):
+// limits of a /64 alone would let either of them have all the pending grants
+// that there may be. Addresses that are not known count as one.
+func networksAround(addr netip.Addr) (list []networkAround) {
+	within := func(bits, times int) networkAround {
+		return networkAround{netip.PrefixFrom(addr, bits).Masked(), times}
 	}
-	for _, s := range around {
-		if s.prefix.IsValid() { // an address that is not known has no network
-			list = append(list, surrounding{s.prefix.Masked(), s.times})
-		}
+	switch {
+	case addr.Is4():
+		return []networkAround{within(32, 1), within(24, 4)}
+	case addr.Is6():
+		return []networkAround{within(64, 1), within(56, 4), within(48, 16)}
 	}
-	return list
+	return []networkAround{{netip.Prefix{}, 1}}
 }
 
-// everybody is the key of the total.
-const everybody = "all"
-
-// take notes one more, or returns how long to wait until there is room again.
-func (o *openings) take(list []quota, now, expires time.Time) (wait time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.sweep(now)
-	for _, q := range list {
-		o.expire(q.key, now)
-		if open := o.by[q.key]; open != nil && open.Len() >= q.most {
-			wait = max(wait, time.Unix((*open)[0], 0).Sub(now))
-		}
-	}
-	if wait > 0 {
-		return wait
-	}
-	for _, q := range list {
-		if o.by[q.key] == nil {
-			o.by[q.key] = new(expiries)
-		}
-		heap.Push(o.by[q.key], expires.Unix()+1)
-	}
-	return 0
+// site is the widest network around an address: who shares a limit with
+// strangers, as one party.
+func site(addr netip.Addr) netip.Prefix {
+	around := networksAround(addr)
+	return around[len(around)-1].prefix
 }
 
-// free notes that one of them waits no more. Which one makes no difference to
-// the count, so it is the one that would expire first.
-func (o *openings) free(list []quota) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, q := range list {
-		if open := o.by[q.key]; open != nil && open.Len() > 0 {
-			heap.Pop(open)
+// acquire gives a grant its place, or returns how long to wait until there may
+// be one. Where another grant has to give way, its id is returned: the caller
+// ends it.
+func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowdedOut ID, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	place := &pendingGrant{id: g.ID, client: g.ClientID, from: g.From, expires: g.Expires.Unix() + 1}
+	for _, around := range networksAround(place.from) {
+		if t.networks[around.prefix] >= around.times*l.PerAddress {
+			return ID{}, t.all.holders[site(place.from)].oldest().wait(now)
 		}
+	}
+	for _, limit := range []struct {
+		share *pendingShare
+		most  int
+	}{{t.client(g.ClientID), l.PerClient}, {&t.all, l.Total}} {
+		if limit.share.count < limit.most || crowdedOut != (ID{}) {
+			continue
+		}
+		newest := limit.share.givesWay(site(place.from))
+		if newest == nil {
+			return ID{}, t.expiring[0].wait(now)
+		}
+		t.leave(newest)
+		crowdedOut = newest.id
+	}
+	t.enter(place)
+	return crowdedOut, 0
+}
+
+// client returns the share of a client; [pendingTable.leave] forgets it again.
+func (t *pendingTable) client(id string) *pendingShare {
+	share := t.clients[id]
+	if share == nil {
+		fresh := newPendingShare()
+		share = &fresh
+	}
+	return share
+}
+
+// release notes that a grant waits no more.
+func (t *pendingTable) release(id ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g := t.grants[id]; g != nil {
+		t.leave(g)
 	}
 }
 
-func (o *openings) expire(key string, now time.Time) {
-	open := o.by[key]
-	if open == nil {
-		return
-	}
-	for open.Len() > 0 && (*open)[0] <= now.Unix() {
-		heap.Pop(open)
-	}
-	if open.Len() == 0 {
-		delete(o.by, key)
-	}
+// holds reports whether a grant still has its place.
+func (t *pendingTable) holds(id ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.grants[id] != nil
 }
 
 // count returns how many wait.
-func (o *openings) count(now time.Time) int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.expire(everybody, now)
-	if open := o.by[everybody]; open != nil {
-		return open.Len()
-	}
-	return 0
+func (t *pendingTable) count(now time.Time) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	return t.all.count
 }
 
-// sweep looks at a few keys of whom nothing was heard, as Live's does.
-func (o *openings) sweep(now time.Time) {
-	looks := 4
-	for key := range o.by {
-		if looks--; looks < 0 {
-			return
-		}
-		o.expire(key, now)
+func (t *pendingTable) expire(now time.Time) {
+	for len(t.expiring) > 0 && t.expiring[0].expires <= now.Unix() {
+		t.leave(t.expiring[0])
 	}
+}
+
+func (t *pendingTable) enter(g *pendingGrant) {
+	t.grants[g.id] = g
+	heap.Push(&t.expiring, g)
+	for _, around := range networksAround(g.from) {
+		t.networks[around.prefix]++
+	}
+	share := t.client(g.client)
+	t.clients[g.client] = share
+	share.add(site(g.from), g)
+	t.all.add(site(g.from), g)
+}
+
+func (t *pendingTable) leave(g *pendingGrant) {
+	delete(t.grants, g.id)
+	heap.Remove(&t.expiring, g.index)
+	g.index = -1
+	for _, around := range networksAround(g.from) {
+		if t.networks[around.prefix]--; t.networks[around.prefix] == 0 {
+			delete(t.networks, around.prefix)
+		}
+	}
+	t.all.remove(site(g.from))
+	if share := t.clients[g.client]; share.remove(site(g.from)) == 0 {
+		delete(t.clients, g.client)
+	}
+}
+
+// A pendingShare is what strangers share under one limit, by who holds how much.
+type pendingShare struct {
+	count   int
+	holders map[netip.Prefix]*pendingHolder
+	most    holderHeap // first whoever holds most
+}
+
+func newPendingShare() pendingShare { return pendingShare{holders: map[netip.Prefix]*pendingHolder{}} }
+
+// A pendingHolder is the grants of one network under one limit.
+type pendingHolder struct {
+	grants []*pendingGrant // the oldest first; the first and the last have not left the table
+	count  int             // of them that have not
+	index  int             // in the heap of whoever holds most
+}
+
+func (h *pendingHolder) oldest() *pendingGrant { return h.grants[0] }
+func (h *pendingHolder) newest() *pendingGrant { return h.grants[len(h.grants)-1] }
+
+// givesWay returns the grant that makes room for one from a network: the newest
+// of whoever holds most, if they hold more even after it. Nobody gives way to
+// who holds as many: two who ask in turn would end each other's for ever.
+func (s *pendingShare) givesWay(to netip.Prefix) *pendingGrant {
+	has := 0
+	if h := s.holders[to]; h != nil {
+		has = h.count
+	}
+	if len(s.most) == 0 || s.most[0].count <= has+1 {
+		return nil
+	}
+	return s.most[0].newest()
+}
+
+func (s *pendingShare) add(from netip.Prefix, g *pendingGrant) {
+	s.count++
+	h := s.holders[from]
+	if h == nil {
+		h = new(pendingHolder)
+		s.holders[from] = h
+		heap.Push(&s.most, h)
+	}
+	h.grants = append(h.grants, g)
+	h.count++
+	heap.Fix(&s.most, h.index)
+}
+
+// remove notes that a grant of a network has left the table, and returns how
+// many of all are left.
+func (s *pendingShare) remove(from netip.Prefix) int {
+	s.count--
+	h := s.holders[from]
+	if h.count--; h.count == 0 {
+		heap.Remove(&s.most, h.index)
+		delete(s.holders, from)
+		return s.count
+	}
+	heap.Fix(&s.most, h.index)
+	left := func(g *pendingGrant) bool { return g.index < 0 }
+	for left(h.newest()) {
+		h.grants = h.grants[:len(h.grants)-1]
+	}
+	for left(h.oldest()) {
+		h.grants = h.grants[1:]
+	}
+	if len(h.grants) > 2*h.count {
+		h.grants = slices.DeleteFunc(h.grants, left)
+	}
+	return s.count
+}
+
+// An expiryHeap has the grant that expires next first.
+type expiryHeap []*pendingGrant
+
+func (h expiryHeap) Len() int           { return len(h) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].expires < h[j].expires }
+func (h *expiryHeap) Push(x any)        { g := x.(*pendingGrant); g.index = len(*h); *h = append(*h, g) }
+func (h *expiryHeap) Pop() any          { return pop((*[]*pendingGrant)(h)) }
+
+func (h expiryHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// A holderHeap has whoever holds most first.
+type holderHeap []*pendingHolder
+
+func (h holderHeap) Len() int           { return len(h) }
+func (h holderHeap) Less(i, j int) bool { return h[i].count > h[j].count }
+func (h *holderHeap) Push(x any)        { p := x.(*pendingHolder); p.index = len(*h); *h = append(*h, p) }
+func (h *holderHeap) Pop() any          { return pop((*[]*pendingHolder)(h)) }
+
+func (h holderHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// pop takes the last one off, and leaves nothing that keeps it in memory.
+func pop[T any](list *[]*T) *T {
+	n := len(*list) - 1
+	last := (*list)[n]
+	(*list)[n] = nil
+	*list = (*list)[:n]
+	return last
 }

@@ -38,6 +38,8 @@ var (
 // Standing returns the grant's state in the light of the clock.
 func (g *Grant) Standing(now time.Time) Standing {
 	switch {
+	case g.crowdedOut():
+		return StandingExpired
 	case g.State == Denied:
 		return StandingDenied
 	case g.State == Revoked:
@@ -190,7 +192,7 @@ func (e *Engine) End(ctx context.Context, id ID) (*Grant, error) {
 		return g.Withdraw(now, ReasonOperator)
 	})
 	if err == nil && waited {
-		e.cfg.Live.openings.free(e.cfg.Pending.quotas(g.From, g.ClientID))
+		e.cfg.Live.pending.release(id)
 	}
 	return g, err
 }

@@ -46,6 +46,7 @@ type Person struct {
 	AuthTime time.Time `json:"auth_time,omitzero"` // when the person last proved who they are; zero where the upstream did not say
 	Session  string    `json:"sid,omitempty"`      // the upstream's session, where it named one (OpenID Connect Back-Channel Logout §2.1)
 	SignedIn time.Time `json:"signed_in,omitzero"` // when this sign-in was begun, by our own clock
+	Withheld []string  `json:"withheld,omitempty"` // claims that the upstream did not say in the token, or that are too large to keep
 	Fresh    UserCode  `json:"fresh,omitempty"`    // the code that was on its way, where the person proved anew who they are
 }
 

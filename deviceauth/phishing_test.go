@@ -3,6 +3,7 @@ package deviceauth_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +51,83 @@ func (w *world) asks(from string) *deviceauth.Authorization {
 	return a
 }
 
+func prefixes(texts ...string) (list []netip.Prefix) {
+	for _, text := range texts {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
+// Wherever an address is compared, counted or shown, it is the IPv4 address that
+// a translator hides.
+//
+// protocol 11, 12, 36
+func TestTranslatedAddressIsTheOneBehindIt(t *testing.T) {
+	in(t, func(w *world) {
+		spellings := []string{"64:ff9b::192.0.2.9", "2001:db8:64::192.0.2.9", "2002:c000:209::1", "::ffff:192.0.2.9"}
+		for _, from := range spellings {
+			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: meter, From: netip.MustParseAddr(from)})
+			w.wants("", err) // from 192.0.2.0/24
+			g, err := w.inspect(alice, w.asks(from).UserCode)
+			w.wants("", err)
+			if g.From != netip.MustParseAddr("192.0.2.9") {
+				t.Errorf("%s is kept as %s", from, g.From)
+			}
+		}
+		elsewhere := netip.MustParseAddr("64:ff9b::198.51.100.1")
+		_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: meter, From: elsewhere})
+		w.wants("access_denied", err)
+		for i, from := range append(spellings, "192.0.2.9") {
+			w.typist("bob", "b", from).types(wrongCode(i), "unknown_code")
+		}
+		w.typist("bob", "b", "192.0.2.9").types(wrongCode(9), "too_many_guesses")
+	}, func(c *deviceauth.Config) { c.NAT64 = prefixes("2001:db8:64::/96") })
+}
+
+// A client that may ask from a translator's prefix as a whole, as somebody may
+// have written it, may not ask from all of IPv4.
+//
+// protocol 12
+func TestPrefixOfATranslatorIsNotAllOfIPv4(t *testing.T) {
+	in(t, func(w *world) {
+		_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: meter, From: here})
+		w.wants("access_denied", err)
+	}, func(c *deviceauth.Config) { c.Clients[1].From = prefixes("64:ff9b::/96", "::ffff:0:0/96", "2002::/16") })
+}
+
+func TestNAT64PrefixIsChecked(t *testing.T) {
+	tests := map[string]bool{"2001:db8::/96": true, "2001:db8::/32": true, "2001:db8::/33": false, "10.0.0.0/8": false}
+	for text, good := range tests {
+		c := config()
+		c.NAT64 = prefixes(text)
+		if err := c.Check(); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// Where a device asks from, in words, is text of a bounded length.
+//
+// protocol 43
+func TestPlaceIsPlainAndShort(t *testing.T) {
+	in(t, func(w *world) {
+		for said, want := range map[string]string{
+			"Lisbon, Portugal":        "Lisbon, Portugal",
+			" \u202eLisbon\x00\n ":    "Lisbon",
+			strings.Repeat("é", 1000): strings.Repeat("é", 100),
+			"":                        "",
+		} {
+			a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Place: said})
+			w.wants("", err)
+			g, err := w.inspect(alice, a.UserCode)
+			w.wants("", err)
+			if g.Place != want {
+				t.Errorf("%q is kept as %q", said, g.Place)
+			}
+		}
+	})
+}
+
 func TestSameNetwork(t *testing.T) {
 	tests := []struct {
 		device, browser string
@@ -67,6 +145,26 @@ func TestSameNetwork(t *testing.T) {
 		{"10.1.0.7", "10.2.0.9", true}, // both in the operator's network
 		{"10.1.0.7", "192.0.2.7", false},
 		{"10.1.0.7", "172.16.0.7", false}, // each in one of them
+		// A home or an office with two families is one network.
+		{"203.0.113.7", "2001:db8:77:42::9", true},
+		{"2001:db8:77:1::7", "2001:db8:77:42::9", true},
+		{"203.0.113.7", "2001:db8:77:142::9", false}, // beyond its /56
+		{"203.0.113.8", "2001:db8:77:42::9", false},
+		{"198.51.100.77", "2001:db8:2::1", true},
+		{"198.51.100.77", "203.0.113.7", false}, // each in another one
+		// Translators show one IPv4 address as an IPv6 one.
+		{"64:ff9b::192.0.2.7", "192.0.2.7", true},
+		{"64:ff9b::192.0.2.7", "192.0.2.8", false},
+		{"64:ff9b::192.0.2.7", "64:ff9b::192.0.2.8", false}, // one /64, and no neighbours
+		{"2001:db8:64:64::192.0.2.7", "192.0.2.7", true},
+		{"2001:db8:64:64::192.0.2.7", "2001:db8:64:64::192.0.2.8", false},
+		{"2001:db8:6464:c000:2:700::", "192.0.2.7", true}, // 48 bits: the ninth byte is left out
+		{"2002:c000:207:1::1", "192.0.2.7", true},
+		{"2002:c000:207:1::1", "2002:c000:207:2::1", true},
+		{"2002:c000:207:1::1", "2002:c000:208:1::1", false},
+		{"2002:cb00:7107::1", "2001:db8:77:42::9", true}, // 203.0.113.7
+		{"10.1.0.7", "64:ff9b::10.2.0.9", true},
+		{"100.64.0.1", "2002:6440:100::1", true}, // both in the network that is spelled as 6to4
 	}
 	for _, test := range tests {
 		in(t, func(w *world) {
@@ -78,7 +176,12 @@ func TestSameNetwork(t *testing.T) {
 				t.Errorf("%s and %s: %v, want the same network: %v", test.device, test.browser, err, test.same)
 			}
 		}, func(c *deviceauth.Config) {
-			c.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12")}
+			c.Networks = prefixes("10.0.0.0/8", "172.16.0.0/12", "2002:6440::/32")
+			c.JoinedNetworks = [][]netip.Prefix{
+				prefixes("203.0.113.7/32", "2001:db8:77::/56"),
+				prefixes("2001:db8:2::/48", "198.51.100.0/24"),
+			}
+			c.NAT64 = prefixes("2001:db8:64:64::/96", "2001:db8:6464::/48")
 		})
 	}
 }

@@ -189,6 +189,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 	case err == nil:
 		p.e.tell(EventRedeemed, g, g.Person)
 		p.e.cfg.Live.forget(g.ID)
+		p.e.cfg.Live.pending.release(g.ID) // the yes may have been said at another gateway
 		return tokens, nil
 	case before != g.State && g.State == Revoked:
 		p.e.tell(EventReplayed, g, nil)

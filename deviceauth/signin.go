@@ -16,10 +16,28 @@ type Attempt struct {
 	RedirectURI string // where the upstream sends the browser back
 	Switch      bool   // the person asked to use another account: prompt=select_account
 	Fresh       bool   // the person has to prove anew who they are: prompt=login, max_age=0
+	Prompt      string // of an [AskAgain]; it takes the place of select_account
 
 	Code  UserCode // the code that is on its way, if any
 	Began time.Time
 }
+
+// An AskAgain says that an attempt came to nothing as it was asked for, and that
+// the upstream is to be asked once more, with another prompt (OpenID Connect Core
+// §3.1.2.1). Whoever does not, or has done so already, has in Err what came of it.
+type AskAgain struct {
+	Prompt string // for [Attempt.Prompt]
+	Err    error
+}
+
+func (a *AskAgain) Error() string { return a.Err.Error() + "; asking again with prompt=" + a.Prompt }
+func (a *AskAgain) Unwrap() error { return a.Err }
+
+// A Misconfigured error says that an upstream cannot be used until an operator
+// changes the configuration here or there: time does not heal it.
+type Misconfigured struct{ Reason string }
+
+func (m *Misconfigured) Error() string { return "misconfigured: " + m.Reason }
 
 // An Upstream signs people in. Package upstreamidp has the one for OpenID
 // Connect providers.
@@ -29,11 +47,13 @@ type Upstream interface {
 	// Label is the text of its sign-in button.
 	Label() string
 	// Begin returns the address to send the browser to. An error means that
-	// the upstream cannot be used now.
+	// the upstream cannot be used now or, where it is a *Misconfigured, as it is
+	// configured.
 	Begin(ctx context.Context, a Attempt) (string, error)
 	// Finish turns the callback's query into a person. A *Refusal is the
-	// upstream's or the protocol's no, by a code for which pages have words;
-	// any other error means that the upstream could not be asked.
+	// upstream's or the protocol's no, by a code for which pages have words; an
+	// *AskAgain one that another attempt may turn into a yes; any other error
+	// means what it means of Begin.
 	Finish(ctx context.Context, a Attempt, answer url.Values) (*Person, error)
 	// Reachable returns nil where the upstream can be used now, as far as is
 	// known. It asks where nothing is, for as long as the context lets it.

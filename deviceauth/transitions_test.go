@@ -58,6 +58,7 @@ var events = []struct {
 	{"a person says yes", func(g *Grant) error { return g.Approve(noon, alice) }},
 	{"a person says no", func(g *Grant) error { return g.Deny(noon, "") }},
 	{"a person says that somebody else had asked for a yes", func(g *Grant) error { return g.Deny(noon, ReasonReported) }},
+	{"a request of somebody else takes its place", func(g *Grant) error { return g.CrowdOut(noon) }},
 	{"the device polls", func(g *Grant) error { return g.Redeem(noon, redemption()) }},
 	{"the device polls, half a minute after its tokens were given", func(g *Grant) error {
 		g.Redeemed = noon.Add(-replayGrace - time.Second)

@@ -100,7 +100,7 @@ func (e *Engine) EndSessions(ctx context.Context, subject string) error {
 // nothing. Refusals: moved.
 func (e *Engine) Stayed(s *Session, here netip.Addr) error {
 	for _, from := range s.From {
-		if sameNetwork(from, here, e.cfg.Networks) {
+		if e.sameNetwork(from, here) {
 			return nil
 		}
 	}

@@ -66,3 +66,21 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		}
 	})
 }
+
+// A person who signed in by one family of their home and decides by the other,
+// or through a translator, has stayed.
+//
+// protocol 41
+func TestSessionStaysInItsNetworkOfTwoFamilies(t *testing.T) {
+	in(t, func(w *world) {
+		s, err := w.BeginSession(w.Context(), alice, netip.MustParseAddr("203.0.113.7"), nil)
+		w.wants("", err)
+		for _, from := range []string{"2001:db8:77:1::9", "64:ff9b::203.0.113.7", "2001:db8:64::203.0.113.7"} {
+			w.wants("", w.Stayed(s, netip.MustParseAddr(from)))
+		}
+		w.wants("moved", w.Stayed(s, netip.MustParseAddr("64:ff9b::203.0.113.8")))
+	}, func(c *deviceauth.Config) {
+		c.JoinedNetworks = [][]netip.Prefix{prefixes("203.0.113.7/32", "2001:db8:77::/56")}
+		c.NAT64 = prefixes("2001:db8:64::/96")
+	})
+}

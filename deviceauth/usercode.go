@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
+	"time"
 	"unicode"
 )
 
@@ -100,6 +102,68 @@ func (m Mask) draw() UserCode {
 		}
 	}
 	return UserCode(strings.ToUpper(string(code)))
+}
+
+// possible reports whether the mask may have drawn a code.
+func (m Mask) possible(code UserCode) bool {
+	return len(code) == m.length() && strings.Trim(string(code), strings.ToUpper(m.set)) == ""
+}
+
+// Possible reports whether what was typed can be a user code at all: it has the
+// length and the characters of a mask in use. It says nothing of whether a
+// device shows it, so a page may tell a person of it at once.
+func (e *Engine) Possible(typed string) bool { return e.possible(typed) != "" }
+
+// possible returns a code in its canonical form, or "" for what can be none. In
+// use are the engine's mask and those of configurations before it, as long as
+// their codes may wait; of those before a restart nothing is known.
+func (e *Engine) possible(typed string) UserCode {
+	code, ok := ParseUserCode(typed)
+	if ok && (e.cfg.UserCode.possible(code) || e.cfg.Live.masks.possible(code, e.now())) {
+		return code
+	}
+	return ""
+}
+
+// maskHistory remembers the masks of engines over one Live, with the time until
+// which codes that they drew may wait.
+type maskHistory struct {
+	mu    sync.Mutex
+	masks map[Mask]*maskUse
+}
+
+type maskUse struct {
+	lifetime time.Duration // the longest of its codes
+	until    time.Time     // zero: it is in use
+}
+
+// use notes that codes are drawn by this mask from now on, and by no other.
+func (h *maskHistory) use(m Mask, lifetime time.Duration, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for other, use := range h.masks {
+		if use.until.IsZero() {
+			use.until = now.Add(use.lifetime)
+		}
+		if !now.Before(use.until) && other != m {
+			delete(h.masks, other)
+		}
+	}
+	if use := h.masks[m]; use != nil {
+		lifetime = max(lifetime, use.lifetime)
+	}
+	h.masks[m] = &maskUse{lifetime: lifetime}
+}
+
+func (h *maskHistory) possible(code UserCode, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for m, use := range h.masks {
+		if (use.until.IsZero() || now.Before(use.until)) && m.possible(code) {
+			return true
+		}
+	}
+	return false
 }
 
 // Format spells a code for people, as the mask says; one of another length,

@@ -18,8 +18,11 @@ var (
 	errInvalid   = deviceauth.Refuse("sign_in_untrusted", "the ID token is not good")
 	errStale     = deviceauth.Refuse("sign_in_stale", "the provider does not know the code")
 	errCancelled = deviceauth.Refuse("sign_in_cancelled", "access_denied")
+	errNoTime    = deviceauth.Refuse("sign_in_no_auth_time", "the provider was asked for a fresh sign-in and sent no auth_time; "+
+		"a client with sign_in fresh cannot be approved there")
 	errUnproven  = deviceauth.Refuse("sign_in_not_fresh", "auth_time does not say that the person proved anew who they are")
-	errNoRefresh = deviceauth.Refuse("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; allow the gateway offline_access there")
+	errNoRefresh = deviceauth.Refuse("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; "+
+		"allow the gateway offline_access there, or ask for it in its own way with authorize")
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs
@@ -38,14 +41,15 @@ func checkState(a deviceauth.Attempt, answer url.Values) error {
 
 // checkAnswer looks at the rest of what came with the browser. The issuer
 // comes first: even an error counts only from the provider that was asked.
-func (p *Provider) checkAnswer(d *discovered, answer url.Values) error {
+func (p *Provider) checkAnswer(d *discovered, a deviceauth.Attempt, answer url.Values) error {
 	switch {
-	case (answer.Has("iss") || d.tellsIss) && answer.Get("iss") != p.cfg.Issuer:
+	case (answer.Has("iss") || d.TellsIss) && answer.Get("iss") != p.cfg.Issuer:
 		return errIssuer // RFC 9207 §2.4
 	case answer.Get("error") == "access_denied":
 		return errCancelled
 	case answer.Has("error"):
-		return deviceauth.Refuse("sign_in_error", readable(answer.Get("error")+" "+answer.Get("error_description")))
+		refusal := deviceauth.Refuse("sign_in_error", readable(answer.Get("error")+" "+answer.Get("error_description")))
+		return p.otherwise(d, a, answer.Get("error"), refusal)
 	case answer.Get("code") == "":
 		return errNoCode
 	}

@@ -5,6 +5,7 @@ package upstreamidp
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -22,7 +23,11 @@ type Config struct {
 	ClientSecret deviceauth.Secret // empty: a public client
 	Scopes       []string          // default: openid profile email; openid is always asked for
 	UserClaim    string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
-	Claims       []string          // further claims to look for, beside those that the standard scopes open
+	Claims       []string          // claims that rules decide by: nobody is judged without having asked for them
+	Told         []string          // further claims that backends are told of
+	Authorize    []Parameter       // further parameters of the authorization request
+	Fresh        bool              // some client asks for a fresh sign-in; for advice in the log
+	Log          *slog.Logger      // hears what an operator should know; default: nobody does
 	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
 
 	// Revalidate keeps the provider's refresh token of each person in the
@@ -47,6 +52,9 @@ func (c Config) Check() error {
 	if err := checkIssuer(c.Issuer); err != nil {
 		return fmt.Errorf("upstream %s: %w", c.ID, err)
 	}
+	if err := checkParameters(c.Authorize); err != nil {
+		return fmt.Errorf("upstream %s: %w", c.ID, err)
+	}
 	return nil
 }
 
@@ -60,13 +68,17 @@ func checkIssuer(issuer string) error {
 	if !private(u) {
 		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)
 	}
-	return nil
+	return checkTenant(u)
 }
 
 // private reports whether nobody on the way can read or change what is sent.
 func private(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && deviceauth.Loopback(u.Hostname())
 }
+
+// google gives refresh tokens for a parameter of its own, access_type=offline,
+// and refuses the scope offline_access.
+const google = "https://accounts.google.com"
 
 func (c *Config) fill() {
 	if c.Name == "" {
@@ -78,8 +90,12 @@ func (c *Config) fill() {
 	if !slices.Contains(c.Scopes, "openid") {
 		c.Scopes = append([]string{"openid"}, c.Scopes...)
 	}
-	if c.Revalidate && !slices.Contains(c.Scopes, "offline_access") {
-		c.Scopes = append(slices.Clone(c.Scopes), "offline_access")
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	said := slices.ContainsFunc(c.Authorize, func(a Parameter) bool { return a.Name == "access_type" })
+	if c.Revalidate && c.Issuer == google && !said {
+		c.Authorize = append(slices.Clone(c.Authorize), Parameter{Name: "access_type", Value: "offline"})
 	}
 	u, _ := url.Parse(c.Issuer) // checked
 	c.HTTPClient = careful(c.HTTPClient, u.Scheme == "http")

@@ -15,18 +15,25 @@ const (
 )
 
 // recent is how long a provider that answered passes for one that can be
-// reached.
+// reached, and its metadata for true whatever fails.
 const recent = 15 * time.Second
+
+// current is how long metadata are used before the provider is asked for them
+// again. Until it answers, the old ones count: a provider changes its metadata
+// less often than it is away.
+const current = time.Hour
 
 // A discovery is what is known of a provider: nothing, an answer that is kept,
 // or a failure that is remembered for a moment.
 type discovery struct {
-	ask func() (*discovered, error)
-	now func() time.Time // nil: time.Now
+	ask   func() (*discovered, error)
+	now   func() time.Time         // nil: time.Now
+	told  func(*discovered, error) // hears of metadata that are new, and of failures; may be nil
+	mu    sync.Mutex
+	found *discovered // the last answer, whatever came after it
+	asked time.Time   // when it came
 
-	mu      sync.Mutex
-	found   *discovered   // the last answer, whatever came after it
-	asked   time.Time     // when it came
+	doubted bool          // something failed that newer metadata may mend
 	failure error         // of the last look; nil where it was answered
 	retry   time.Time     // not before; the failure is told until then
 	pause   time.Duration // after the last failure
@@ -40,15 +47,41 @@ type look struct {
 	err   error
 }
 
-// get returns what the provider said of itself, however long ago. All who ask
-// at once share one request; one who gives up takes nothing from the others.
+// get returns what the provider said of itself. All who ask at once share one
+// request; one who gives up takes nothing from the others. Old metadata are
+// looked at again while they are used; doubted ones are waited for.
 func (d *discovery) get(ctx context.Context) (*discovered, error) {
-	return d.wait(ctx, d.join(func() bool { return d.found != nil }))
+	d.mu.Lock()
+	known, age, doubted := d.found, d.clock().Sub(d.asked), d.doubted
+	d.mu.Unlock()
+	if known != nil && age < current && !doubted {
+		return known, nil
+	}
+	l := d.join(func() bool { return false })
+	if known != nil && !doubted {
+		return known, nil
+	}
+	found, err := d.wait(ctx, l)
+	if err != nil && known != nil {
+		return known, nil
+	}
+	return found, err
+}
+
+// doubt has the provider asked anew before the next sign-in: an endpoint or the
+// keys may be elsewhere now. Those of a moment ago are not doubted, so that a
+// provider that refuses everybody is not asked at every sign-in.
+func (d *discovery) doubt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doubted = d.doubted || d.clock().Sub(d.asked) >= recent
 }
 
 // reach asks anew, unless the provider answered a moment ago.
 func (d *discovery) reach(ctx context.Context) error {
-	_, err := d.wait(ctx, d.join(func() bool { return d.found != nil && d.failure == nil && d.clock().Sub(d.asked) < recent }))
+	_, err := d.wait(ctx, d.join(func() bool {
+		return d.found != nil && d.failure == nil && d.clock().Sub(d.asked) < recent
+	}))
 	return err
 }
 
@@ -89,16 +122,29 @@ var closed = func() chan struct{} {
 // client's time-out ends it.
 func (d *discovery) run(l *look) {
 	l.found, l.err = d.ask()
+	if changed := d.ended(l); changed && d.told != nil {
+		d.told(l.found, l.err)
+	}
+	close(l.ended)
+}
+
+// ended remembers how a look ended, and reports whether that is news. Metadata
+// that are the same stay what they were, with the keys that have been fetched.
+func (d *discovery) ended(l *look) (news bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure, d.looking = l.err, nil
-	if l.err == nil {
-		d.found, d.asked, d.pause = l.found, d.clock(), 0
-	} else {
+	if l.err != nil {
 		d.pause = min(max(firstPause, 2*d.pause), maxPause)
 		d.retry = d.clock().Add(d.pause)
+		return true
 	}
-	close(l.ended)
+	news = d.found == nil || d.found.said != l.found.said
+	if !news {
+		l.found = d.found
+	}
+	d.found, d.asked, d.pause, d.doubted = l.found, d.clock(), 0, false
+	return news
 }
 
 func (d *discovery) clock() time.Time {

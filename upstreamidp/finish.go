@@ -21,7 +21,7 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	if err != nil {
 		return nil, err
 	}
-	if err := p.checkAnswer(d, answer); err != nil {
+	if err := p.checkAnswer(d, a, answer); err != nil {
 		return nil, err
 	}
 	ctx = oidc.ClientContext(ctx, p.cfg.HTTPClient)
@@ -33,19 +33,35 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	if err != nil {
 		return nil, err
 	}
-	person, filled, err := p.person(ctx, d, id, token)
+	who, err := p.person(ctx, d, id, token)
 	if err != nil {
 		return nil, err
 	}
-	person.SignedIn = a.Began
-	proven := !person.AuthTime.Before(a.Began.Add(-skew))
-	switch {
+	p.tell(who)
+	who.SignedIn = a.Began
+	if err := prove(who.Person, a); err != nil {
+		return nil, err
+	}
+	kept, err := p.keep(ctx, who.Person, token, who.filled)
+	if err == nil && !kept {
+		return nil, p.unrefreshed(d, a)
+	}
+	return who.Person, err
+}
+
+// prove notes whether the person proved in this attempt who they are, and wants
+// it where the attempt does. Only auth_time says so: prompt=login can be taken
+// out of the request by whoever has the browser.
+func prove(person *deviceauth.Person, a deviceauth.Attempt) error {
+	switch proven := !person.AuthTime.Before(a.Began.Add(-skew)); {
 	case proven:
 		person.Fresh = a.Code
-	case a.Fresh: // OpenID Connect Core §3.1.2.1: with max_age, auth_time is there
-		return nil, errUnproven
+	case a.Fresh && person.AuthTime.IsZero(): // though OpenID Connect Core §2 wants it with max_age
+		return errNoTime
+	case a.Fresh:
+		return errUnproven
 	}
-	return person, p.keep(ctx, person, token, filled)
+	return nil
 }
 
 // exchange trades the code for tokens. Only invalid_grant is about this
@@ -57,9 +73,20 @@ func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.Att
 		return nil, errStale
 	}
 	if err != nil {
-		return nil, fmt.Errorf("exchanging the code: %w", err)
+		return nil, p.failed("exchanging the code", err)
 	}
 	return token, nil
+}
+
+// failed is what the token endpoint said other than yes and no. It may be
+// elsewhere by now; or it does not know us (RFC 6749 §5.2).
+func (p *Provider) failed(doing string, err error) error {
+	p.discovery.doubt()
+	var said *oauth2.RetrieveError
+	if errors.As(err, &said) && (said.ErrorCode == "invalid_client" || said.ErrorCode == "unauthorized_client") {
+		err = &deviceauth.Misconfigured{Reason: "the provider does not take the gateway's client_id or client_secret: " + err.Error()}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // verify checks the ID token (OpenID Connect Core §3.1.3.7): go-oidc the
@@ -70,6 +97,9 @@ func (p *Provider) verify(ctx context.Context, d *discovered, a deviceauth.Attem
 		return nil, distrust("there is no ID token")
 	}
 	id, err := d.verifier.Verify(ctx, raw)
+	if err != nil {
+		p.discovery.doubt() // the keys may be elsewhere by now
+	}
 	if unfetched(err) {
 		return nil, fmt.Errorf("verifying the ID token: %w", err)
 	}

@@ -11,35 +11,53 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// protocolClaims say something about a token, not about a person. The last two
-// point to claims elsewhere, sometimes with a token to fetch them (OpenID
-// Connect Core §5.6.2), which must not be handed on.
-var protocolClaims = []string{
-	"iss", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash", "azp", "jti", "sid", "auth_time",
-	"_claim_names", "_claim_sources",
+// An identity is a person and how the provider told of them.
+type identity struct {
+	*deviceauth.Person
+	filled    []string // the claims that are userinfo's
+	elsewhere []string // those that the provider knows and did not send
+	large     []string // those that were too large to keep
 }
 
-// person makes a person of an ID token that has been checked. filled are the
-// claims that are userinfo's.
-func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, token *oauth2.Token) (person *deviceauth.Person, filled []string, err error) {
-	claims := deviceauth.Claims{}
-	if err := id.Claims(&claims); err != nil {
-		return nil, nil, distrust(err.Error())
+// person makes a person of an ID token that has been checked.
+func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, token *oauth2.Token) (*identity, error) {
+	said := deviceauth.Claims{}
+	if err := id.Claims(&said); err != nil {
+		return nil, distrust(err.Error())
 	}
-	filled, asked := p.addUserinfo(ctx, d, token, claims)
-	person = &deviceauth.Person{
-		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims, AuthTime: authTime(claims), Session: claims.String("sid"),
+	filled, asked := p.addUserinfo(ctx, d, token, said)
+	who := &identity{filled: filled, elsewhere: p.elsewhere(said)}
+	claims, large := p.bound(said)
+	session := said.String("sid")
+	if len(session) > maxText { // a back-channel logout has to name the person then
+		session, large = "", append(large, "sid")
 	}
-	for _, name := range protocolClaims {
-		delete(claims, name)
+	who.large = large
+	who.Person = &deviceauth.Person{
+		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims,
+		AuthTime: authTime(said), Session: session, Withheld: slices.Concat(who.elsewhere, large),
 	}
-	if person.User, err = p.user(claims); err == nil && !deviceauth.Clean(id.Subject) {
+	var err error
+	if who.User, err = p.user(claims); err == nil && !deviceauth.Clean(id.Subject) {
 		err = unclean("sub")
 	}
 	if asked != nil && (err != nil || p.lacksRules(claims)) {
-		return nil, nil, asked // userinfo might have said it
+		return nil, asked // userinfo might have said it
 	}
-	return person, filled, err
+	return who, err
+}
+
+// tell writes to the log what a person's claims lack, once for each sign-in.
+func (p *Provider) tell(who *identity) {
+	log := p.cfg.Log.With("upstream", p.cfg.ID, "subject", who.Subject)
+	if len(who.elsewhere) > 0 {
+		log.Warn("the upstream left claims of a person out of the token, so that no rule can decide by them; "+
+			"have it send fewer values, such as only the groups that are assigned to this client", "claims", who.elsewhere)
+	}
+	if len(who.large) > 0 {
+		log.Warn("claims of a person are too large to keep and are left out: 2 KiB is the most for a text, "+
+			"16 KiB for a list, 64 KiB for all of them", "claims", who.large)
+	}
 }
 
 // subject prefixes the provider's own name for a person.

@@ -5,9 +5,7 @@ import (
 	"crypto/cipher"
 	"errors"
 	"fmt"
-
-	"github.com/coreos/go-oidc/v3/oidc"
-	"golang.org/x/oauth2"
+	"slices"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/seal"
@@ -15,7 +13,8 @@ import (
 
 // A Provider is a [deviceauth.Upstream]. New makes one; the provider itself is
 // asked when the first person is about to sign in, and again until it answers,
-// so that one that is down at start heals by itself.
+// so that one that is down at start heals by itself. From then on it is asked
+// again every hour, and where something fails that may have moved.
 type Provider struct {
 	cfg       Config
 	discovery discovery
@@ -36,7 +35,7 @@ func New(c Config) (*Provider, error) {
 			return nil, fmt.Errorf("upstream %s: revalidate: %w", c.ID, err)
 		}
 	}
-	p.discovery.ask = p.ask
+	p.discovery.ask, p.discovery.told = p.ask, p.told
 	return p, nil
 }
 
@@ -60,26 +59,20 @@ func (p *Provider) Label() string { return p.cfg.Name }
 // Reachable implements [deviceauth.Upstream].
 func (p *Provider) Reachable(ctx context.Context) error { return p.discovery.reach(ctx) }
 
-// Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636).
-func (p *Provider) Begin(ctx context.Context, a deviceauth.Attempt) (string, error) {
-	d, err := p.discovery.get(ctx)
+// told writes to the log what an operator should know of the provider's metadata.
+func (p *Provider) told(d *discovered, err error) {
+	log := p.cfg.Log.With("upstream", p.cfg.ID)
 	if err != nil {
-		return "", err
+		log.Warn("an upstream's metadata cannot be had; what it said before counts, if anything", "error", err)
+		return
 	}
-	options := []oauth2.AuthCodeOption{oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)}
-	switch {
-	case a.Fresh: // both, because providers heed the one or the other
-		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
-	case a.Switch:
-		options = append(options, oauth2.SetAuthURLParam("prompt", "select_account"))
+	if p.cfg.Fresh && lacks(d.Claimed, "auth_time") {
+		log.Warn("a client asks for a fresh sign-in, and the upstream does not list auth_time in its claims_supported: " +
+			"where it sends none, nobody can approve the client's devices")
 	}
-	return p.client(d, a.RedirectURI).AuthCodeURL(a.State, options...), nil
-}
-
-// client is who we are in this attempt.
-func (p *Provider) client(d *discovered, redirect string) *oauth2.Config {
-	return &oauth2.Config{
-		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret.Reveal(), Endpoint: d.endpoint,
-		RedirectURL: redirect, Scopes: p.cfg.Scopes,
+	asked := slices.Contains(p.cfg.Scopes, scopeOffline) || len(p.cfg.Authorize) > 0
+	if p.cfg.Revalidate && !asked && lacks(d.Scopes, scopeOffline) {
+		log.Info("the upstream does not list offline_access in its scopes_supported, so that it is not asked for; " +
+			"where sign-ins then bring no refresh token, an authorize line may help")
 	}
 }

@@ -48,22 +48,24 @@ func voucherName(subject string) string {
 	return "voucher-" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// keep remembers the refresh token of a sign-in. A provider that gives one
-// only the first time is fine.
-func (p *Provider) keep(ctx context.Context, person *deviceauth.Person, token *oauth2.Token, filled []string) error {
+// keep remembers the refresh token of a sign-in, and reports whether there is
+// one. A provider that gives one only the first time is fine.
+func (p *Provider) keep(
+	ctx context.Context, person *deviceauth.Person, token *oauth2.Token, filled []string,
+) (kept bool, err error) {
 	if !p.cfg.Revalidate {
-		return nil
+		return true, nil
 	}
-	return p.change(ctx, person.Subject, func(v *voucher) error {
-		switch {
-		case token.RefreshToken != "":
+	err = p.change(ctx, person.Subject, func(v *voucher) error {
+		if token.RefreshToken != "" {
 			v.Token = p.seal(person.Subject, token.RefreshToken)
-		case v.Token == "":
-			return errNoRefresh
 		}
-		v.Answers, v.Person, v.Filled = v.Answers+1, person, filled
+		if kept = v.Token != ""; kept {
+			v.Answers, v.Person, v.Filled = v.Answers+1, person, filled
+		}
 		return nil
 	})
+	return kept, err
 }
 
 // Revalidate asks the provider who a person is now. A *Refusal says that it no
@@ -97,7 +99,7 @@ func (v *voucher) applied(person *deviceauth.Person) (*deviceauth.Person, error)
 		return nil, errGone
 	}
 	now := *person
-	now.Claims, now.User = v.Person.Claims, v.Person.User
+	now.Claims, now.User, now.Withheld = v.Person.Claims, v.Person.User, v.Person.Withheld
 	return &now, nil
 }
 
@@ -155,7 +157,7 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *vouc
 		return errGone
 	}
 	if err != nil {
-		return fmt.Errorf("asking about a person: %w", err)
+		return p.failed("asking about a person", err)
 	}
 	before := v.Token
 	v.Token = p.seal(person.Subject, answer.RefreshToken)
@@ -204,11 +206,7 @@ func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceaut
 	if raw, _ := answer.Extra("id_token").(string); raw != "" {
 		now, said, err = p.identified(ctx, d, person, raw, answer)
 	} else {
-		same := *person
-		now = &same
-		if now.Claims, said, err = p.anew(ctx, d, answer, person, filled); err == nil {
-			now.User, err = p.user(now.Claims)
-		}
+		now, said, err = p.anew(ctx, d, answer, person, filled)
 	}
 	if deviceauth.Refused(err) != nil {
 		return nil, nil, errGone // their e-mail address is not theirs any more, for one
@@ -220,12 +218,17 @@ func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceaut
 func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string, answer *oauth2.Token) (*deviceauth.Person, []string, error) {
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
+		p.discovery.doubt()
 		return nil, nil, fmt.Errorf("asking about a person: %w", err)
 	}
 	if p.subject(id.Subject) != person.Subject {
 		return nil, nil, errGone // OpenID Connect Core §12.2
 	}
-	return p.person(ctx, d, id, answer)
+	who, err := p.person(ctx, d, id, answer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return who.Person, who.filled, nil
 }
 
 // change changes the voucher of a person.

@@ -41,7 +41,7 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 // askUserinfo returns nothing where there is no userinfo, or it is about
 // somebody else: that must not be used (OpenID Connect Core §5.3.2).
 func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
-	if !d.hasUserinfo {
+	if d.UserInfoEndpoint() == "" {
 		return nil, nil
 	}
 	answer, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
@@ -57,16 +57,35 @@ func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub st
 	return info, nil
 }
 
-// anew returns a person's claims with what userinfo says now, where there is no
+// anew returns a person as userinfo says now that they are, where there is no
 // ID token beside it. What userinfo said before and does not say any more is
 // gone; what only an ID token said stays.
-func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string) (deviceauth.Claims, []string, error) {
+func (p *Provider) anew(
+	ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string,
+) (*deviceauth.Person, []string, error) {
+	now := *person
 	info, err := askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
-	if err != nil || info == nil {
-		return person.Claims, filled, err
+	if err != nil {
+		return nil, nil, err
 	}
-	claims, said := maps.Clone(person.Claims), []string(nil)
-	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
+	if info != nil {
+		claims, said := p.overlaid(person, info, filled)
+		filled = said
+		var large []string
+		now.Claims, large = p.bound(claims)
+		known := func(name string) bool { return now.Claims[name] != nil || slices.Contains(large, name) }
+		now.Withheld = append(slices.DeleteFunc(slices.Clone(person.Withheld), known), large...)
+	}
+	now.User, err = p.user(now.Claims)
+	return &now, filled, err
+}
+
+// overlaid is a person's claims with what userinfo says now, and what that was.
+func (p *Provider) overlaid(
+	person *deviceauth.Person, info deviceauth.Claims, filled []string,
+) (claims deviceauth.Claims, said []string) {
+	claims = maps.Clone(person.Claims)
+	for _, name := range p.lookedFor() {
 		switch value := info[name]; {
 		case value != nil:
 			claims[name] = value
@@ -75,13 +94,18 @@ func (p *Provider) anew(ctx context.Context, d *discovered, token *oauth2.Token,
 			delete(claims, name)
 		}
 	}
-	return claims, said, nil
+	return claims, said
+}
+
+// lookedFor are the claims for which userinfo is asked.
+func (p *Provider) lookedFor() []string {
+	return slices.Concat(wanted, p.cfg.Claims, p.cfg.Told, []string{p.cfg.UserClaim})
 }
 
 // missing lists the claims to ask for. To be verified is a property of one
 // address, so email_verified is taken only with the address it is about.
 func (p *Provider) missing(claims deviceauth.Claims) (names []string) {
-	for _, name := range slices.Concat(wanted, p.cfg.Claims, []string{p.cfg.UserClaim}) {
+	for _, name := range p.lookedFor() {
 		if value := claims[name]; name != "" && (value == nil || value == "") {
 			names = append(names, name)
 		}

@@ -39,7 +39,7 @@ func engineOn(t testing.TB, s deviceauth.Backend) *deviceauth.Engine {
 		Issuer: "https://api.example.com", Wait: -1, Store: s, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
 		Clients:  []deviceauth.Client{{ID: "tv", Public: true, Scope: "openid offline_access read"}},
 		Allow:    map[string][]deviceauth.Allow{"work": nil},
-		Pending:  deviceauth.Bounds{PerAddress: 10_000_000, PerClient: 10_000_000, Total: 10_000_000},
+		Pending:  deviceauth.PendingLimits{PerAddress: 10_000_000, PerClient: 10_000_000, Total: 10_000_000},
 		Lifetime: deviceauth.Lifetime{DeviceCode: time.Hour},
 	})
 	if err != nil {

@@ -244,7 +244,7 @@ var defects = []defect{
 		}
 	}},
 	{what: "an upstream that is away", check: "page.upstream", want: Fail, mend: "<issuer>/.well-known/openid-configuration", stand: func(s *stand) { s.down = true }},
-	{what: "a callback that is not registered", check: "page.upstream", want: Fail, mend: "/device/callback as redirect URI for the client gateway", stand: func(s *stand) {
+	{what: "a callback that is not registered", check: "page.upstream", want: Fail, mend: "/device/callback/work as redirect URI for the client gateway", stand: func(s *stand) {
 		s.refuses = func(w http.ResponseWriter, _ *http.Request) bool {
 			http.Error(w, "Invalid parameter: redirect_uri", http.StatusBadRequest)
 			return true

@@ -8,8 +8,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What a browser keeps, sealed. There is no table of sessions on any server,
-// so any gateway can go on with what another began.
+// What a browser keeps, sealed: the id of its session, and how far it has come.
+// Any gateway can go on with what another began.
 const (
 	sessionCookie = "device_session" // who is signed in
 	flowCookie    = "device_flow"    // where on the way they are
@@ -22,31 +22,41 @@ const (
 	attemptLife = 10 * time.Minute
 )
 
-// A session is a person who is signed in. Its id binds forms to it.
-type session struct {
-	ID      string             `json:"id"`
-	Person  *deviceauth.Person `json:"person"`
-	Expires time.Time          `json:"expires"`
-}
-
-func (h *Handler) session(r *http.Request) *session {
-	var s session
-	if !h.kept(r, sessionCookie, &s) || s.Person == nil || time.Now().After(s.Expires) {
-		return nil
+// session returns the session of the request's browser, or nil where nobody is
+// signed in. The browser keeps its id; who it is stands in the vault.
+func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
+	var id string
+	if !h.kept(r, sessionCookie, &id) {
+		return nil, nil
 	}
-	return &s
+	return h.cfg.Engine.FindSession(r.Context(), id)
 }
 
+// begin signs a person in, in the place of whoever was.
 func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
-	length := h.cfg.Engine.Session()
-	return h.keep(r, sessionCookie, session{rand.Text(), p, time.Now().Add(length)}, length)
+	before, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.cfg.Engine.BeginSession(r.Context(), p, h.cfg.ClientIP(r), before)
+	if err != nil {
+		return nil, err
+	}
+	return h.keep(r, sessionCookie, s.ID, time.Until(s.Expires))
+}
+
+// end signs the request's browser out.
+func (h *Handler) end(r *http.Request, s *deviceauth.Session) ([]*http.Cookie, error) {
+	return h.drop(r, sessionCookie, 0), h.cfg.Engine.EndSession(r.Context(), s.ID)
 }
 
 // A flow carries the code across the sign-in, without it standing in an
 // address, a log or a history.
 type flow struct {
-	Code    string    `json:"code,omitempty"`   // as it was typed
-	Linked  bool      `json:"linked,omitempty"` // it was not: an address brought it
+	ID      string    `json:"id"`               // of this browser: the form of the code is bound to it
+	Code    string    `json:"code,omitempty"`   // as it was typed, or an address brought it
+	Linked  bool      `json:"linked,omitempty"` // an address brought it
+	Posted  bool      `json:"posted,omitempty"` // from our own form: no other code is looked up
 	Next    string    `json:"next,omitempty"`   // after the sign-in, where no code waits
 	Expires time.Time `json:"expires"`
 }
@@ -60,6 +70,9 @@ func (h *Handler) flow(r *http.Request) flow {
 }
 
 func (h *Handler) keepFlow(r *http.Request, f flow) ([]*http.Cookie, error) {
+	if f.ID == "" {
+		f.ID = rand.Text()
+	}
 	f.Expires = time.Now().Add(flowLife)
 	return h.keep(r, flowCookie, f, flowLife)
 }
@@ -86,9 +99,12 @@ type ticket struct {
 func (h *Handler) ticket(t ticket) (string, error) { return h.seal.seal(ticketField, t) }
 
 // presented returns the session and the ticket of a form that belongs to it.
-func (h *Handler) presented(r *http.Request) (*session, ticket, error) {
+func (h *Handler) presented(r *http.Request) (*deviceauth.Session, ticket, error) {
 	var t ticket
-	s := h.session(r)
+	s, err := h.session(r)
+	if err != nil {
+		return nil, t, err
+	}
 	if s == nil || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != s.ID {
 		return nil, t, errStale
 	}

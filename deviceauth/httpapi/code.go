@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/rand"
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -10,17 +11,23 @@ import (
 type codeView struct {
 	Code    string // filled in already
 	Mask    string // how a code looks, for the script
-	Person  string // who is signed in
+	Wrong   bool   // no device waits for the code
 	Problem string // key of what is wrong
-	Filled  string // seals the code that was filled in, where an address brought it
+	Form    string // what the form is: of this browser, and whether an address filled it in
+	Typed   string // the same of one that was typed in, for when the field is emptied
 }
 
-// codePage never changes anything. A code in the address, from a QR code, goes
-// at once where no log and no history sees it, and is only filled in.
+// codePage changes nothing on the server. A code in the address, from a QR
+// code, goes at once where no log and no history sees it, and is only filled
+// in: what is no whole code is not even that.
 func (h *Handler) codePage(r *http.Request) (*answer, error) {
+	f := h.flow(r)
 	if query := r.URL.Query(); query.Has("user_code") {
-		code := printable(query.Get("user_code"))
-		cookies, err := h.keepFlow(r, flow{Code: code, Linked: code != ""})
+		f = flow{ID: f.ID}
+		if code := printable(query.Get("user_code")); h.cfg.Engine.Possible(code) {
+			f.Code, f.Linked = code, true
+		}
+		cookies, err := h.keepFlow(r, f)
 		if err != nil {
 			return nil, err
 		}
@@ -29,33 +36,51 @@ func (h *Handler) codePage(r *http.Request) (*answer, error) {
 	if err := h.cfg.Engine.Connects(r.Context()); err != nil {
 		return nil, err
 	}
-	f := h.flow(r)
 	if !f.Linked {
 		f.Code = "" // typed before, for another device
 	}
-	return h.showCode(r, http.StatusOK, f.Code, "")
+	return h.showCode(r, http.StatusOK, f, "")
 }
 
-// The hidden field of a code that was filled in, so that a form knows by
-// itself that nobody typed it: cookies change under it when another window
-// takes another code.
-const filledField = "filled"
+// A codeForm is sealed into the form of a code. By its browser the form is known
+// for our own: no other site can make one. What an address filled in stays an
+// address's, whatever becomes of it, until the field was empty.
+type codeForm struct {
+	Flow   string `json:"flow"`
+	Filled bool   `json:"filled,omitempty"`
+}
 
-func (h *Handler) showCode(r *http.Request, status int, code, problem string) (*answer, error) {
-	v := codeView{Code: code, Mask: h.cfg.Engine.Mask().Example(), Problem: problem}
-	if canonical, ok := deviceauth.ParseUserCode(code); ok {
+const formField = "form"
+
+// showCode shows the form, with the flow's code in it.
+func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) (*answer, error) {
+	if f.ID == "" {
+		f.ID = rand.Text()
+	}
+	v := codeView{Code: f.Code, Mask: h.cfg.Engine.Mask().Example(), Wrong: status == http.StatusNotFound, Problem: problem}
+	if canonical, ok := deviceauth.ParseUserCode(f.Code); ok {
 		v.Code = h.cfg.Engine.Mask().Format(canonical)
 	}
-	if s := h.session(r); s != nil {
-		v.Person = s.Person.Name()
+	var err error
+	if v.Form, err = h.seal.seal(formField, codeForm{f.ID, f.Linked}); err != nil {
+		return nil, err
 	}
-	if v.Code != "" && problem == "" {
-		var err error
-		if v.Filled, err = h.seal.seal(filledField, v.Code); err != nil {
-			return nil, err
-		}
+	if v.Typed, err = h.seal.seal(formField, codeForm{Flow: f.ID}); err != nil {
+		return nil, err
 	}
-	return h.pages.render(r, status, "code", text("code.title"), v)
+	if !f.Linked {
+		f.Code = "" // the form has it: no cookie need
+	}
+	f.Posted = false
+	cookies, err := h.keepFlow(r, f)
+	if err != nil {
+		return nil, err
+	}
+	page, err := h.page(r, status, "code", text("code.title"), v)
+	if err != nil {
+		return nil, err
+	}
+	return page.cookies(cookies...), nil
 }
 
 // printable keeps a code that could be one; the longest that people type is
@@ -76,42 +101,35 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 	if err := h.cfg.Engine.Connects(r.Context()); err != nil {
 		return nil, err
 	}
-	code := printable(r.PostFormValue("user_code"))
-	canonical, ok := deviceauth.ParseUserCode(code)
-	if !ok {
-		return h.showCode(r, http.StatusBadRequest, code, "code.malformed")
+	var form codeForm
+	f := h.flow(r)
+	ours := h.seal.open(formField, r.PostFormValue(formField), &form) && form.Flow == f.ID
+	f = flow{ID: f.ID, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !ours}
+	switch {
+	case !h.cfg.Engine.Possible(f.Code):
+		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
+	case !ours: // as good as a link: it is for the person to send it
+		return h.showCode(r, http.StatusOK, f, "code.check")
 	}
-	cookies, err := h.keepFlow(r, flow{Code: code, Linked: h.linked(r, canonical)})
+	f.Posted = true
+	cookies, err := h.keepFlow(r, f)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.session(r)
 	if err != nil {
 		return nil, err
 	}
 	next := "/confirm"
-	if h.session(r) == nil {
+	if s == nil {
 		next = "/sign-in"
 	}
 	return redirect(h.cfg.Paths.Device + next).cookies(cookies...), nil
 }
 
-// linked reports whether an address brought the code that a form posts.
-func (h *Handler) linked(r *http.Request, code deviceauth.UserCode) bool {
-	var filled string
-	if h.seal.open(filledField, r.PostFormValue(filledField), &filled) {
-		if c, _ := deviceauth.ParseUserCode(filled); c == code {
-			return true
-		}
-	}
-	f := h.flow(r)
-	c, _ := deviceauth.ParseUserCode(f.Code)
-	return f.Linked && c == code
-}
-
 // typeIt asks for a code that no address may bring along.
 func (h *Handler) typeIt(r *http.Request) (*answer, error) {
-	a, err := h.showCode(r, http.StatusForbidden, "", "code.untyped")
-	if err != nil {
-		return nil, err
-	}
-	return a.cookies(h.drop(r, flowCookie, 0)...), nil
+	return h.showCode(r, http.StatusForbidden, flow{ID: h.flow(r).ID}, "code.untyped")
 }
 
 // form reads a posted form that comes from a page of ours. Browsers that know

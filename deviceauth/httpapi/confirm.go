@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -10,14 +11,31 @@ import (
 // confirmView is the question: who asks, for what, from where.
 type confirmView struct {
 	deviceView
-	Code          string
-	Asked         time.Time
-	From          string // the device's address; empty: unknown
+	Code  string
+	Asked time.Time
+	whence
 	Elsewhere     bool   // the browser is in another network
 	Here          string // the browser's address
 	Refused       bool   // another network, and the policy is to require the same
 	Person, Email string
 	Ticket        string
+}
+
+// whence is where a device asked from.
+type whence struct {
+	From  string // its address; empty: unknown
+	Place string // the same in words; empty: nobody knows
+}
+
+func whenceOf(g *deviceauth.Grant) whence { return whence{address(g.From), g.Place} }
+
+// Where is the address, with the place beside it. unknown is the word for no address.
+func (w whence) Where(unknown string) string {
+	where := cmp.Or(w.From, unknown)
+	if w.Place != "" {
+		where += " (" + w.Place + ")"
+	}
+	return where
 }
 
 // checkView is the second question, for a device in another network.
@@ -28,12 +46,17 @@ type checkView struct {
 
 // confirmPage looks the code up, for a person who is signed in.
 func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
-	s, f := h.session(r), h.flow(r)
-	if f.Code == "" {
+	f := h.flow(r)
+	s, err := h.session(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case !f.Posted:
 		return redirect(h.cfg.Paths.Device), nil
-	}
-	if s == nil {
+	case s == nil:
 		return redirect(h.cfg.Paths.Device + "/sign-in"), nil
+	case h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil:
+		return h.movedSignIn(r)
 	}
 	g, v, err := h.question(r, s, f)
 	switch {
@@ -41,10 +64,14 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 		return h.typeIt(r)
 	case is(err, "not_fresh"):
 		return h.freshSignIn(r, h.device(g).Name)
+	case is(err, "unknown_code"): // the same for wrong, expired and used codes: it tells a guesser nothing
+		return h.showCode(r, http.StatusNotFound, f, "unknown_code.text")
+	case is(err, "impossible_code"):
+		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
 	case err != nil:
 		return nil, err
 	}
-	return h.pages.render(r, http.StatusOK, "confirm", text("confirm.title", v.Name), v)
+	return h.page(r, http.StatusOK, "confirm", text("confirm.title", v.Name), v)
 }
 
 func is(err error, code string) bool {
@@ -52,14 +79,14 @@ func is(err error, code string) bool {
 	return refusal != nil && refusal.Code == code
 }
 
-func (h *Handler) question(r *http.Request, s *session, f flow) (*deviceauth.Grant, confirmView, error) {
+func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*deviceauth.Grant, confirmView, error) {
 	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
-	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: here, Code: f.Code, Linked: f.Linked})
+	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: here, Browser: s.ID, Code: f.Code, Linked: f.Linked})
 	if err != nil {
 		return g, confirmView{}, err
 	}
 	v := confirmView{
-		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, From: address(g.From), Here: address(here),
+		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, whence: whenceOf(g), Here: address(here),
 		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
@@ -90,9 +117,12 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) {
 		return nil, errStale
 	}
-	reported := started == "other"
+	allow, reported := said == "allow", started == "other"
+	if allow && !reported && h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
+		return h.movedSignIn(r)
+	}
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
-		Grant: t.Grant, Allow: said == "allow" && !reported, Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: started == "me", Reported: reported,
+		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: started == "me", Reported: reported,
 	})
 	switch {
 	case is(err, "unconfirmed"):
@@ -107,7 +137,7 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 
 // check asks a second time, who started it: whoever was talked into typing a
 // code has the chance to say so.
-func (h *Handler) check(r *http.Request, s *session, t ticket) (*answer, error) {
+func (h *Handler) check(r *http.Request, s *deviceauth.Session, t ticket) (*answer, error) {
 	g, v, err := h.question(r, s, flow{Code: t.Code})
 	if err == nil && g.ID != t.Grant {
 		err = errStale // the code has gone to another device since
@@ -120,12 +150,12 @@ func (h *Handler) check(r *http.Request, s *session, t ticket) (*answer, error) 
 	if asked {
 		status = http.StatusBadRequest
 	}
-	return h.pages.render(r, status, "check", text("check.title"), checkView{v, asked})
+	return h.page(r, status, "check", text("check.title"), checkView{v, asked})
 }
 
 // done sends the browser to a page that can be reloaded, and forgets the code
 // unless another tab has brought another one since.
-func (h *Handler) done(r *http.Request, s *session, g *deviceauth.Grant) (*answer, error) {
+func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Grant) (*answer, error) {
 	o := outcome{"denied", h.device(g).Name, s.ID, time.Now().Add(flowLife)}
 	switch {
 	case g.State == deviceauth.Approved:
@@ -138,15 +168,23 @@ func (h *Handler) done(r *http.Request, s *session, g *deviceauth.Grant) (*answe
 		return nil, err
 	}
 	a := redirect(h.cfg.Paths.Device + "/done?" + outcomeField + "=" + sealed)
-	if code, _ := deviceauth.ParseUserCode(h.flow(r).Code); code == g.UserCode {
-		a.cookies(h.drop(r, flowCookie, 0)...)
+	f := h.flow(r)
+	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
+		cookies, err := h.keepFlow(r, flow{ID: f.ID})
+		if err != nil {
+			return nil, err
+		}
+		a.cookies(cookies...)
 	}
 	return a, nil
 }
 
 func (h *Handler) donePage(r *http.Request) (*answer, error) {
 	var o outcome
-	s := h.session(r)
+	s, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
 	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return redirect(h.cfg.Paths.Device), nil
 	}
@@ -154,5 +192,5 @@ func (h *Handler) donePage(r *http.Request) (*answer, error) {
 	if o.Said == "allowed" {
 		title = text("done.allowed_title", o.Device)
 	}
-	return h.pages.render(r, http.StatusOK, "done", title, o)
+	return h.page(r, http.StatusOK, "done", title, o)
 }

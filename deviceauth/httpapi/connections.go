@@ -10,7 +10,6 @@ import (
 // connectionsView is the list of a person's devices.
 type connectionsView struct {
 	Devices []connection
-	Person  string
 	Ticket  string
 }
 
@@ -19,7 +18,7 @@ type connection struct {
 	deviceView
 	ID          string
 	Since, Used time.Time
-	From        string
+	whence
 }
 
 // The flow's next page after a sign-in, where it is not the question.
@@ -30,9 +29,12 @@ func (h *Handler) ConnectionsURL() string { return h.origin + h.cfg.Paths.Device
 
 // connectionsPage shows a person's devices.
 func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
-	s := h.session(r)
+	s, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
 	if s == nil {
-		cookies, err := h.keepFlow(r, flow{Next: nextConnections})
+		cookies, err := h.keepFlow(r, flow{ID: h.flow(r).ID, Next: nextConnections})
 		if err != nil {
 			return nil, err
 		}
@@ -42,14 +44,14 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := connectionsView{Person: s.Person.Name()}
+	var v connectionsView
 	for _, g := range grants {
-		v.Devices = append(v.Devices, connection{h.device(g), g.ID.String(), g.Redeemed, g.Used(), address(g.From)})
+		v.Devices = append(v.Devices, connection{h.device(g), g.ID.String(), g.Redeemed, g.Used(), whenceOf(g)})
 	}
 	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
 		return nil, err
 	}
-	return h.pages.render(r, http.StatusOK, "connections", text("devices.title"), v)
+	return h.page(r, http.StatusOK, "connections", text("devices.title"), v)
 }
 
 // disconnect cuts off one device, or all of them. Whose they are is asked of
@@ -61,6 +63,9 @@ func (h *Handler) disconnect(r *http.Request) (*answer, error) {
 	s, _, err := h.presented(r)
 	if err != nil {
 		return nil, err
+	}
+	if h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
+		return h.movedSignIn(r)
 	}
 	ids := []string{r.PostFormValue("device")}
 	if ids[0] == "all" {

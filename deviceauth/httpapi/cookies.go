@@ -16,19 +16,31 @@ const (
 )
 
 // cookieName has the prefix that ties a cookie to this very host where there
-// is TLS (RFC 6265bis §4.1.3.2).
+// is TLS (RFC 6265bis §4.1.3.2). That of a sign-in, of which there may be some,
+// is for the pages alone, so that no other request carries it: such a one can
+// only have the prefix that ties it to TLS.
 func (h *Handler) cookieName(name string) string {
-	if h.secure() {
-		return "__Host-" + name
+	switch {
+	case !h.secure():
+		return name
+	case strings.HasPrefix(name, signInCookie):
+		return "__Secure-" + name
 	}
-	return name
+	return "__Host-" + name
+}
+
+func (h *Handler) cookiePath(name string) string {
+	if strings.HasPrefix(name, signInCookie) {
+		return h.cfg.Paths.Device
+	}
+	return "/"
 }
 
 func (h *Handler) secure() bool { return strings.HasPrefix(h.origin, "https:") }
 
 func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 	return &http.Cookie{
-		Name: h.cookieName(name), Value: value, Path: "/", MaxAge: int(life / time.Second),
+		Name: h.cookieName(name), Value: value, Path: h.cookiePath(name), MaxAge: int(life / time.Second),
 		HttpOnly: true, Secure: h.secure(), SameSite: http.SameSiteLaxMode,
 	}
 }

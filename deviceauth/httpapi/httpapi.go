@@ -27,6 +27,7 @@ type Config struct {
 	Paths     Paths
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
+	Place     func(*http.Request) string     // where a device asks from, in words; default: nobody knows
 	Log       *slog.Logger                   // hears faults; default: nobody does
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
 }
@@ -79,6 +80,11 @@ func New(c Config) (*Handler, error) {
 	if c.ClientIP == nil {
 		c.ClientIP = peer
 	}
+	clientIP := c.ClientIP
+	c.ClientIP = func(r *http.Request) netip.Addr { return c.Engine.Address(clientIP(r)) }
+	if c.Place == nil {
+		c.Place = func(*http.Request) string { return "" }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,8 +119,11 @@ func (h *Handler) table() map[string]route {
 	open := func(f does) route {
 		return route{map[string]does{http.MethodGet: f}, corsAny, standard.oauthError}
 	}
+	file := func(get does) route {
+		return route{map[string]does{http.MethodGet: get}, corsNone, h.pageError}
+	}
 	page := func(get, post does) route {
-		m := map[string]does{http.MethodGet: get, http.MethodPost: post}
+		m := map[string]does{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
 		return route{m, corsNone, h.pageError}
 	}
 	routes := map[string]route{
@@ -123,13 +132,16 @@ func (h *Handler) table() map[string]route {
 		p.Device:                         page(h.codePage, h.submitCode),
 		p.Device + "/sign-in":            page(h.signInPage, nil),
 		p.Device + "/sign-out":           page(nil, h.signOut),
-		p.Device + "/callback":           page(h.callback, nil),
+		p.Device + "/signed-out":         page(h.signedOutPage, nil),
 		p.Device + "/confirm":            page(h.confirmPage, h.decide),
 		p.Device + "/done":               page(h.donePage, nil),
 		p.Device + "/connections":        page(h.connectionsPage, h.disconnect),
 		p.Device + "/backchannel-logout": {map[string]does{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
-		p.Device + "/style.css":          page(h.pages.asset("style.css"), nil),
-		p.Device + "/script.js":          page(h.pages.asset("script.js"), nil),
+		p.Device + "/style.css":          file(h.pages.asset("style.css")),
+		p.Device + "/script.js":          file(h.pages.asset("script.js")),
+	}
+	for _, path := range h.callbacks() {
+		routes[path] = page(h.callback, nil)
 	}
 	for _, path := range p.metadata() {
 		routes[path] = open(h.metadata)

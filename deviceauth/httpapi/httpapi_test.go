@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -26,6 +28,7 @@ type site struct {
 	*httpapi.Handler
 	engine *deviceauth.Engine
 	keys   *keyring.Keyring
+	live   *deviceauth.Live
 	signIn *signIn
 	from   netip.Addr // where requests come from
 }
@@ -35,18 +38,28 @@ type signIn struct {
 	person *deviceauth.Person
 	begun  deviceauth.Attempt
 	down   bool
+	wrong  bool // it is, in the configuration
+
+	finished int
+	refusal  error // of Finish
 }
 
 func (*signIn) ID() string    { return "work" }
 func (*signIn) Label() string { return "Example <Work>" }
 func (s *signIn) Begin(_ context.Context, a deviceauth.Attempt) (string, error) {
-	if s.down {
+	switch {
+	case s.down:
 		return "", errors.New("connection refused")
+	case s.wrong:
+		return "", fmt.Errorf("discovery: %w", &deviceauth.Misconfigured{Reason: "it calls itself otherwise"})
 	}
 	s.begun = a
 	return "https://login.example.com/authorize?state=" + a.State, nil
 }
 func (s *signIn) Finish(_ context.Context, _ deviceauth.Attempt, answer url.Values) (*deviceauth.Person, error) {
+	if s.finished++; s.refusal != nil {
+		return nil, s.refusal
+	}
 	if answer.Get("error") != "" {
 		return nil, deviceauth.Refuse("sign_in_cancelled", "access_denied")
 	}
@@ -88,10 +101,11 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}
+	c.Live = deviceauth.NewLive()
 	for _, change := range changes {
 		change(&c)
 	}
-	s := &site{T: t, keys: keys, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
+	s := &site{T: t, keys: keys, live: c.Live, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
 		Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{"name": "Alice <i>", "groups": []any{"staff"}},
 	}}}
 	if s.engine, err = deviceauth.New(c); err != nil {
@@ -211,10 +225,29 @@ func (b *browser) open(path string) {
 
 func (b *browser) submit(path string, values url.Values) {
 	b.Helper()
+	if path == "/device" && !values.Has("form") {
+		values = maps.Clone(values)
+		values.Set("form", b.codeForm())
+	}
 	b.request(post(path, values))
 	if b.status == http.StatusSeeOther && strings.HasPrefix(b.header.Get("Location"), "/") {
 		b.open(b.header.Get("Location"))
 	}
+}
+
+var codeFormField = regexp.MustCompile(`name="form" value="([^"]+)"`)
+
+// codeForm is what the form of the page for codes has in it.
+func (b *browser) codeForm() string {
+	b.Helper()
+	if !codeFormField.MatchString(b.page) {
+		b.open("/device")
+	}
+	field := codeFormField.FindStringSubmatch(b.page)
+	if field == nil {
+		b.Fatalf("no form on the page:\n%s", b.page)
+	}
+	return field[1]
 }
 
 func post(path string, values url.Values) *http.Request {
@@ -238,7 +271,7 @@ func (b *browser) ticket() string {
 func (b *browser) in() {
 	b.Helper()
 	b.open("/device/sign-in?with=work")
-	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
+	b.open(strings.TrimPrefix(b.signIn.begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + b.signIn.begun.State)
 }
 
 // ask brings the browser to the question about a new grant.

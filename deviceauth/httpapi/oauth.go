@@ -36,12 +36,16 @@ type authorizationAnswer struct {
 
 // deviceAuthorization is RFC 8628 §3.1.
 func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
+	if s.crossSite(r) {
+		return nil, forbidden(errCrossSite)
+	}
 	p, client, err := request(r)
 	if err != nil {
 		return nil, err
 	}
 	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
 		Client: client, Scope: s.scope(p), Audience: append(p["audience"], p["resource"]...), From: s.cfg.ClientIP(r),
+		Place: s.cfg.Place(r),
 	})
 	if err != nil {
 		return nil, forbidden(err)
@@ -58,6 +62,26 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 		s.members(s, client, said)
 	}
 	return jsonAnswer(http.StatusOK, said), nil
+}
+
+var errCrossSite = deviceauth.Refuse("access_denied", "a page of another site may not ask for a code")
+
+// crossSite reports whether a browser sends the request for a page of another
+// site, which no client names as its origin. A form is posted across sites
+// without a preflight, so any page could have its visitors' browsers ask for
+// codes, at the cost of their addresses' bounds (RFC 8628 §3.1 wants no proof of
+// a public client). Sec-Fetch-Site is the browser's own word (W3C Fetch
+// Metadata §2.3); Origin is for browsers that do not send it, and "null" is
+// nobody's origin (RFC 6454 §7.3).
+func (h *Handler) crossSite(r *http.Request) bool {
+	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+	switch {
+	case h.origins[origin]:
+		return false
+	case site != "":
+		return site == "cross-site"
+	}
+	return origin != "" && origin != h.origin
 }
 
 // wholeSeconds rounds up, so that who keeps to it is never early.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // protocol 8, 19
@@ -297,4 +298,87 @@ func FuzzTokenEndpoint(f *testing.F) {
 		}
 		says(t, w)
 	})
+}
+
+// A page of another site has no device of a client ask, whatever it sends, and
+// uses nothing up; the pages that play a device, and devices, which send none of
+// these headers, do.
+//
+// protocol 1, 11
+func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
+	tests := []struct {
+		name    string
+		headers []string
+		refused bool
+	}{
+		{"a device", nil, false},
+		{"a page of another site", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, true},
+		{"a form that hides where it is from", []string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, true},
+		{"an image", []string{"Sec-Fetch-Site", "cross-site"}, true},
+		{"an old browser", []string{"Origin", "https://evil.example"}, true},
+		{"an old browser that hides it", []string{"Origin", "null"}, true},
+		{"another scheme", []string{"Origin", "http://tv.example"}, true},
+		{"a client's page", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://tv.example"}, false},
+		{"a client's page in an old browser", []string{"Origin", "https://tv.example"}, false},
+		{"a page of this site", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
+		{"a page of this site in an old browser", []string{"Origin", "https://api.example.com"}, false},
+		{"a page of a neighbour", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://www.example.com"}, false},
+		{"the address bar", []string{"Sec-Fetch-Site", "none"}, false},
+	}
+	paths := map[string]string{ // standard and dialects
+		"/oauth2/device_authorization": "client_id=tv", "/oauth/device/code": "client_id=tv",
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for path, body := range paths {
+				s := newSite(t, func(c *deviceauth.Config) { c.Pending.Total = 1 })
+				w := s.post(path, form, body, test.headers...)
+				if !test.refused {
+					if w.Code != 200 {
+						t.Errorf("%s: %d %s", path, w.Code, w.Body)
+					}
+					continue
+				}
+				refuses(t, w, 403, "access_denied")
+				if pending, _ := s.live.Counts(); pending != 0 {
+					t.Errorf("%s: %d codes wait", path, pending)
+				}
+				if w := s.post(path, form, body); w.Code != 200 {
+					t.Errorf("%s, a device after it: %d %s", path, w.Code, w.Body)
+				}
+			}
+		})
+	}
+	// What does not begin anything is answered as usual (1).
+	w := newSite(t).post("/oauth2/token", form, "client_id=tv&grant_type=refresh_token&refresh_token=x",
+		"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
+	refuses(t, w, 400, "invalid_grant")
+}
+
+// What is asked of whoever runs the server for a device's request is kept with
+// it, and an address that a translator shows is the one behind it.
+//
+// protocol 8, 43
+func TestDeviceIsKeptWithItsPlaceAndAddress(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.NAT64 = []netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")} })
+	s.again(func(c *httpapi.Config) {
+		c.Place = func(r *http.Request) string { return r.Header.Get("X-City") + "\u202e, Portugal" }
+	})
+	s.from = netip.MustParseAddr("2001:db8:64::192.0.2.7")
+	s.post("/oauth2/device_authorization", form, "client_id=tv", "X-City", "Lisbon")
+	grants, _, err := s.engine.Grants(t.Context(), deviceauth.Filter{}, "", 10)
+	if err != nil || len(grants) != 1 {
+		t.Fatalf("%v, %v", grants, err)
+	}
+	if g := grants[0]; g.Place != "Lisbon, Portugal" || g.From.String() != "192.0.2.7" {
+		t.Errorf("kept with %q, %v", g.Place, g.From)
+	}
+	b := s.browser()
+	s.from = netip.MustParseAddr("198.51.100.9")
+	b.in()
+	b.submit("/device", url.Values{"user_code": {string(grants[0].UserCode)}})
+	b.sees(200, "192.0.2.7</bdi> (<bdi>Lisbon, Portugal</bdi>)")
+	b.sees(200, "just now from 192.0.2.7 (Lisbon, Portugal)")
+	b.answers("answer", "allow")
+	b.sees(200, "asked from 192.0.2.7 (Lisbon, Portugal), and you are at 198.51.100.9")
 }

@@ -134,30 +134,58 @@ func (p *pages) asset(name string) func(*http.Request) (*answer, error) {
 // A page is what a template is given: the common part, its own in Data, and
 // the language to say it in. Operators' templates rely on these names.
 type page struct {
-	Title string
-	Brand Brand
-	Base  string // path of the code page; the other pages lie below it
-	Data  any
+	Title   string
+	Brand   Brand
+	Base    string // path of the code page; the other pages lie below it
+	Data    any
+	Account account
 	*speech
+}
+
+// An account is who is signed in, at the foot of every page.
+type account struct {
+	Person string // empty: nobody
+	Ticket string // of the form that signs out
+}
+
+// page renders a page for whoever is signed in. Where that cannot be found out,
+// as on the page that says so, it is for nobody.
+func (h *Handler) page(r *http.Request, status int, name string, title say, data any) (*answer, error) {
+	who, err := h.account(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.pages.render(r, status, name, title, data, who)
+}
+
+func (h *Handler) account(r *http.Request) (who account, err error) {
+	s, err := h.session(r)
+	if err != nil || s == nil {
+		return who, nil
+	}
+	who.Person = s.Person.Name()
+	who.Ticket, err = h.ticket(ticket{Session: s.ID})
+	return who, err
 }
 
 // policy is the same on every page: nothing but our own files, and pictures.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // render makes the whole page before anything is written.
-func (p *pages) render(r *http.Request, status int, name string, title say, data any) (*answer, error) {
+func (p *pages) render(r *http.Request, status int, name string, title say, data any, who account) (*answer, error) {
 	var body bytes.Buffer
 	s := p.languages.speak(r)
-	if err := p.execute(&body, s, name, title, data); err != nil {
+	if err := p.execute(&body, s, name, title, data, who); err != nil {
 		return nil, err
 	}
 	a := newAnswer(status, "text/html; charset=utf-8", body.Bytes())
+	a.set("Cross-Origin-Opener-Policy", "same-origin").set("Cross-Origin-Resource-Policy", "same-origin")
 	a.set("Content-Security-Policy", policy).set("Referrer-Policy", "no-referrer").set("X-Content-Type-Options", "nosniff")
 	return a.set("X-Frame-Options", "DENY").set("Cache-Control", "no-store").set("Content-Language", s.Lang).set("Vary", "Accept-Language"), nil
 }
 
-func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, data any) error {
-	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.text(title), p.brand, p.base, data, s}); err != nil {
+func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, data any, who account) error {
+	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.text(title), p.brand, p.base, data, who, s}); err != nil {
 		return fmt.Errorf("rendering %s: %w", name, err)
 	}
 	return nil
@@ -167,9 +195,10 @@ func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, dat
 // with a mistake in it is found when it is loaded and not by a person.
 func (p *pages) try() error {
 	for i := range p.languages.tags {
-		for _, s := range samples {
+		for j, s := range samples {
 			var body bytes.Buffer
-			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data); err != nil {
+			who := []account{{}, {Person: "Alice", Ticket: "x"}}[j%2]
+			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data, who); err != nil {
 				return err
 			}
 			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // what package fmt writes

@@ -67,7 +67,8 @@ func TestWrongExpiredAndUsedCodesGetOnePage(t *testing.T) {
 	usedPage, usedStatus := b.page, b.status
 	b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
 	b.sees(404, "That code does not work")
-	if b.page != usedPage || b.status != usedStatus {
+	secrets := regexp.MustCompile(`(value|data-typed)="[^"]*"`)
+	if secrets.ReplaceAllString(b.page, "") != secrets.ReplaceAllString(usedPage, "") || b.status != usedStatus {
 		t.Error("the pages of a used and of a wrong code differ")
 	}
 }
@@ -76,8 +77,8 @@ func TestWrongExpiredAndUsedCodesGetOnePage(t *testing.T) {
 func TestTooManyWrongCodesAreToldTheTimeToWait(t *testing.T) {
 	b := newSite(t).browser()
 	b.in()
-	for range 5 {
-		b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
+	for _, last := range "BCDFG" {
+		b.submit("/device", url.Values{"user_code": {"BBBB-BBB" + string(last)}})
 		b.sees(404, "That code does not work")
 	}
 	b.ask()
@@ -125,6 +126,87 @@ func TestTwoTabsSignInBesideEachOther(t *testing.T) {
 	b.open("/device/sign-in?with=work")
 	b.open("/device/callback?code=c&state=" + first)
 	b.sees(200, "Signed in as")
+}
+
+// protocol 37
+func TestFiveSignInsAreUnderWayAtMost(t *testing.T) {
+	b := newSite(t).browser()
+	b.cookies["__Secure-device_signin_x"] = "nothing"
+	var states []string
+	for range 8 {
+		b.open("/device/sign-in?with=work")
+		states = append(states, b.signIn.begun.State)
+	}
+	kept := 0
+	for name := range b.cookies {
+		if strings.Contains(name, "signin") {
+			kept++
+		}
+	}
+	if kept != 5 || b.cookies["__Secure-device_signin_x"] != "" {
+		t.Errorf("%d sign-ins are kept: %v", kept, b.cookies)
+	}
+	b.open("/device/callback?code=c&state=" + states[2])
+	b.sees(400, "This sign-in is over")
+	for _, i := range []int{3, 7} {
+		b.open("/device/callback?code=c&state=" + states[i])
+		b.sees(200, "Signed in as")
+	}
+}
+
+// A neighbouring host can set the cookie of a sign-in, which is its own, and
+// send the browser to the callback: it signs nobody in as somebody else.
+//
+// protocol 37
+func TestSignInOfAnotherBrowserIsNotTakenOver(t *testing.T) {
+	s := newSite(t)
+	mallory, b := s.browser(), s.browser()
+	mallory.open("/device/sign-in?with=work")
+	state := s.signIn.begun.State
+	for _, before := range []func(){func() {}, func() { b.open("/device") }, func() { b.in() }} {
+		before()
+		for name, value := range mallory.cookies {
+			if strings.HasPrefix(name, "__Secure-") {
+				b.cookies[name] = value
+			}
+		}
+		b.open("/device/callback?code=c&state=" + state)
+		b.sees(400, "This sign-in is over")
+	}
+}
+
+// protocol 39
+func TestSignInGoesOnWithTheCodeThatWasTyped(t *testing.T) {
+	s := newSite(t)
+	ask := func() string {
+		return says(t, s.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)
+	}
+	mine, theirs := ask(), ask()
+	b := s.browser()
+	b.submit("/device", url.Values{"user_code": {mine}})
+	b.open("/device/sign-in?with=work")
+	state := s.signIn.begun.State
+	// Another tab.
+	b.submit("/device", url.Values{"user_code": {theirs}})
+	other := b.cookies["__Host-device_flow"]
+	b.open("/device/callback?code=c&state=" + state)
+	b.sees(200, mine)
+	// A link to a code, and one to the devices.
+	b.cookies["__Host-device_flow"] = other
+	b.open("/device/sign-in?with=work")
+	state = s.signIn.begun.State
+	b.open("/device?user_code=" + mine)
+	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}})
+	b.open("/device/connections")
+	b.open("/device/callback?code=c&state=" + state)
+	b.sees(200, theirs)
+	// A sign-in without a code leads to no code.
+	b = s.browser()
+	b.open("/device/sign-in?with=work")
+	state = s.signIn.begun.State
+	b.submit("/device", url.Values{"user_code": {theirs}})
+	b.open("/device/callback?code=c&state=" + state)
+	b.sees(200, "Connect a device")
 }
 
 // protocol 37
@@ -257,7 +339,11 @@ func TestCookiesAreTheHostsOwn(t *testing.T) {
 	}
 	w := s.get("/device/sign-in?with=work")
 	for _, c := range w.Result().Cookies() {
-		if !c.Secure || !c.HttpOnly || c.Path != "/" || c.SameSite != 2 {
+		prefix, path := "__Host-device_", "/"
+		if strings.Contains(c.Name, "signin") { // only the pages are sent it
+			prefix, path = "__Secure-device_", "/device"
+		}
+		if !c.Secure || !c.HttpOnly || c.Path != path || !strings.HasPrefix(c.Name, prefix) || c.SameSite != 2 || c.Domain != "" {
 			t.Errorf("cookie %v", c)
 		}
 	}
@@ -268,7 +354,7 @@ func TestSwitchingTheAccountEndsTheSession(t *testing.T) {
 	b := newSite(t).browser()
 	b.in()
 	b.ask()
-	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}})
+	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}, "then": {"switch"}})
 	b.sees(200, "switch=1")
 	b.open("/device/sign-in?with=work&switch=1")
 	if !b.signIn.begun.Switch {

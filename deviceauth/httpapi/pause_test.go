@@ -25,7 +25,7 @@ func TestPauseIsToldToDevicesAndPeople(t *testing.T) {
 		func() { b.open("/device") },
 		func() { b.open("/device?user_code=BBBB-BBBB") },
 		func() { b.open("/device/confirm") },
-		func() { b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}}) },
+		func() { b.submit("/device", url.Values{"user_code": {"BBBB-BBBB"}, "form": {"x"}}) },
 		func() { b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}}) },
 	} {
 		visit()

@@ -3,6 +3,8 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -17,9 +19,9 @@ import (
 func (s *site) lured() (b *browser, deviceCode string) {
 	s.Helper()
 	b = s.browser()
-	b.in()
 	v := says(s.T, s.post("/oauth2/device_authorization", form, "client_id=tv"))
 	s.from = netip.MustParseAddr("198.51.100.9")
+	b.in()
 	b.submit("/device", url.Values{"user_code": {v["user_code"].(string)}})
 	return b, v["device_code"].(string)
 }
@@ -98,15 +100,119 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 	}
 	// Two windows: the second changes the cookies under the first.
 	b.open("/device?user_code=" + code)
-	filled := regexp.MustCompile(`name="filled" value="([^"]+)"`).FindStringSubmatch(b.page)
-	if filled == nil {
-		t.Fatalf("the form does not know that its code was filled in:\n%s", b.page)
-	}
+	filled := b.codeForm()
 	b.open("/device?user_code=")
-	b.submit("/device", url.Values{"user_code": {code}, "filled": {filled[1]}})
+	b.submit("/device", url.Values{"user_code": {code}, "form": {filled}})
 	b.sees(403, "has to be typed")
+
+	// A link with most of the code, with more than it, with letters that look
+	// like its own: nothing is filled in.
+	for _, part := range []string{code[:8], code + "!!BBBB", "\u0412" + code[1:], "12345678"} {
+		b.open("/device?user_code=" + url.QueryEscape(part))
+		b.sees(200, `name="user_code" class="code" value=""`)
+	}
+	// What was filled in is a link's, whatever was done to it since; a form of
+	// another browser, or none, is a link too.
+	b.open("/device?user_code=BBBB-BBBB")
+	b.submit("/device", url.Values{"user_code": {code}})
+	b.sees(403, "has to be typed")
+	for _, other := range []string{"x", b.site.browser().codeForm()} {
+		b.submit("/device", url.Values{"user_code": {code}, "form": {other}})
+		b.sees(200, "continue if your device shows it")
+		b.submit("/device", url.Values{"user_code": {code}})
+		b.sees(403, "has to be typed")
+	}
 	b.submit("/device", url.Values{"user_code": {code}})
 	b.sees(200, "Connect TV")
+}
+
+// protocol 35: nobody but the person's own browser, which goes there, gets a page.
+func TestPagesAnswerNavigationsAlone(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	b.ask()
+	ticket := b.ticket()
+	for _, headers := range []map[string]string{
+		{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
+		{"Sec-Fetch-Mode": "no-cors"}, {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+		{"Sec-Fetch-Dest": "image"}, {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker"},
+	} {
+		for _, r := range []*http.Request{
+			httptest.NewRequest("GET", "/device", nil), httptest.NewRequest("GET", "/device/confirm", nil), httptest.NewRequest("GET", "/device/connections", nil),
+			post("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}}), post("/device/sign-out", url.Values{"ticket": {ticket}}),
+		} {
+			for name, value := range headers {
+				r.Header.Set(name, value)
+			}
+			b.request(r)
+			b.sees(403, "did not come from this page")
+			if regexp.MustCompile(`name="ticket"`).MatchString(b.page) && strings.Contains(b.page, ticket) {
+				t.Errorf("%v: the page has the ticket", headers)
+			}
+		}
+	}
+	r := httptest.NewRequest("GET", "/device/confirm", nil)
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	b.request(r)
+	b.sees(200, "Connect TV")
+	if b.header.Get("Cross-Origin-Opener-Policy") != "same-origin" || b.header.Get("Cross-Origin-Resource-Policy") != "same-origin" {
+		t.Errorf("headers %v", b.header)
+	}
+}
+
+// protocol 35: a window that is steered somewhere counts nothing and asks nothing.
+func TestGetLooksNoCodeUp(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	for range 20 {
+		b.open("/device?user_code=BBBB-BBBB")
+		b.open("/device/confirm")
+		b.sees(200, "Connect a device")
+	}
+	b.ask()
+	b.sees(200, "Connect TV")
+}
+
+// protocol 41
+func TestSessionThatWasTakenAlongDecidesNothing(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.in()
+	_, code := b.ask()
+	home, ticket := s.from, b.ticket()
+	s.from = netip.MustParseAddr("203.0.113.5") // the same cookies, somewhere else
+	b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}})
+	b.sees(403, "another network than when you signed in")
+	b.open("/device/confirm")
+	b.sees(403, "another network than when you signed in")
+	b.submit("/device/connections", url.Values{"ticket": {ticket}, "device": {"all"}})
+	b.sees(403, "another network than when you signed in")
+	refuses(t, s.poll(code), 400, "authorization_pending")
+	b.in() // the person has moved, and signs in there
+	s.from = home
+	b.open("/device/confirm")
+	b.sees(200, "Connect TV")
+}
+
+// protocol 41
+func TestSessionIsOverForWhoeverHasItsCookie(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	b.ask()
+	stolen := b.site.browser()
+	for name, value := range b.cookies {
+		if len(value) > 200 {
+			t.Errorf("the cookie %s has %d characters", name, len(value))
+		}
+		stolen.cookies[name] = value
+	}
+	stolen.open("/device/connections")
+	stolen.sees(200, "Your devices")
+	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}, "then": {"leave"}})
+	b.sees(200, "You are signed out")
+	stolen.open("/device/connections")
+	stolen.sees(200, "Sign in with")
 }
 
 // protocol 41
@@ -154,7 +260,10 @@ func TestUpstreamEndsThePersonsSessionHere(t *testing.T) {
 		t.Error("the device is still in")
 	}
 	b.open("/device/connections")
-	b.sees(403, "You have signed out")
+	b.sees(403, "You have been signed out")
+	if strings.Contains(b.page, "Signed in as") {
+		t.Errorf("the page says that somebody is signed in:\n%s", b.page)
+	}
 	b.open("/device/connections")
 	b.sees(200, "Sign in")
 	b.in()

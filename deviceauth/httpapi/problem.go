@@ -16,10 +16,12 @@ var (
 	errStale       = deviceauth.Refuse("stale", "a form without this session's ticket")
 	errStaleSignIn = deviceauth.Refuse("stale_sign_in", "a callback to no sign-in of this browser")
 	errUnclean     = deviceauth.Refuse("sign_in_unclean", "user")
+	errMixedUp     = deviceauth.Refuse("sign_in_untrusted", "the answer came to the redirect URI of another upstream")
 	errNoUpstream  = deviceauth.Refuse("no_upstream", "no upstream has this id")
 )
 
-// unavailable is an upstream that cannot be asked. It heals by itself.
+// unavailable is an upstream that cannot be asked. It heals by itself, unless err
+// is a [deviceauth.Misconfigured].
 type unavailable struct {
 	label string
 	err   error
@@ -44,9 +46,11 @@ type notice struct {
 }
 
 var notices = map[string]notice{
-	// The same for wrong, expired and used codes: it tells a guesser nothing.
 	"unknown_code":       {http.StatusNotFound, "way.code", "", false},
+	"left":               {http.StatusOK, "way.sign_in", "/sign-in", false},
 	"not_permitted":      {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"not_permitted_as":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"groups_withheld":    {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"decided":            {http.StatusConflict, "way.code", "", false},
 	"other_network":      {http.StatusForbidden, "way.code", "", false},
 	"paused":             {http.StatusServiceUnavailable, "way.devices", "/connections", false},
@@ -65,15 +69,21 @@ var notices = map[string]notice{
 	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
 	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},
-	"too_many_guesses":   {http.StatusTooManyRequests, "way.code", "", false},
-	"unavailable":        {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
-	"fault":              {http.StatusServiceUnavailable, "way.again", "", false},
+	// Asking anew would bring the person back here: the way leads to another device.
+	"sign_in_no_auth_time": {http.StatusForbidden, "way.code", "", false},
+	"too_many_guesses":     {http.StatusTooManyRequests, "", "", false}, // no way works before the time is over
+	"unavailable":          {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
+	"misconfigured":        {http.StatusServiceUnavailable, "way.sign_in", "/sign-in?switch=1", false},
+	"fault":                {http.StatusServiceUnavailable, "way.again", "", false},
 }
 
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
 	n := notices[code]
 	v := problemView{h.pages.languages.speak(r).say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
-	return h.pages.render(r, n.status, "problem", text(code+".title"), v)
+	if code == "signed_out" { // elsewhere: the session is still there
+		return h.pages.render(r, n.status, "problem", text(code+".title"), v, account{})
+	}
+	return h.page(r, n.status, "problem", text(code+".title"), v)
 }
 
 // pageError turns an error into a page, and is the one place where a fault
@@ -97,12 +107,19 @@ func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
 	}
 	h.fault(r, err)
 	var down *unavailable
-	var a *answer
-	if errors.As(err, &down) {
-		a, err = h.problem(r, "unavailable", down.label)
-	} else {
-		a, err = h.problem(r, "fault")
+	var wrong *deviceauth.Misconfigured
+	switch atUpstream := errors.As(err, &down); {
+	case atUpstream && errors.As(err, &wrong): // no Retry-After: time does not heal it
+		return h.problem(r, "misconfigured", down.label)
+	case atUpstream:
+		return h.later(r, "unavailable", down.label)
 	}
+	return h.later(r, "fault")
+}
+
+// later is the page of a problem that passes.
+func (h *Handler) later(r *http.Request, code string, args ...any) (*answer, error) {
+	a, err := h.problem(r, code, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +137,11 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 	if notices[code].quotes {
 		args = []any{refusal.Description}
 	}
+	if code == "not_permitted" {
+		if s, err := h.session(r); err == nil && s != nil {
+			code, args = "not_permitted_as", []any{s.Person.Name()}
+		}
+	}
 	a, err := h.problem(r, code, args...)
 	if err != nil {
 		return nil, err
@@ -129,8 +151,6 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 		a.cookies(h.drop(r, sessionCookie, 0)...)
 	case "paused":
 		a.set("Retry-After", retryPaused)
-	case "unknown_code":
-		a.cookies(h.drop(r, flowCookie, 0)...)
 	}
 	return a, nil
 }

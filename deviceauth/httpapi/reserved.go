@@ -178,7 +178,8 @@ func StripCookies(h http.Header) (before []string) {
 
 func isOwnCookie(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
-	name = strings.TrimPrefix(strings.Trim(name, " \t"), "__Host-")
+	name = strings.Trim(name, " \t")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "__Secure-"), "__Host-")
 	whole, _, _ := strings.Cut(name, ".") // a value may be in several
 	return whole == sessionCookie || whole == flowCookie || strings.HasPrefix(name, signInCookie)
 }

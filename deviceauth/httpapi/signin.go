@@ -1,13 +1,18 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +33,7 @@ type signInView struct {
 	Automatic bool
 	Devices   bool   // to see the person's devices
 	Fresh     string // the device that asks for a new sign-in
+	Moved     bool   // the browser is in another network than at the sign-in
 }
 
 // signInPage offers the upstreams, or goes to one.
@@ -40,13 +46,20 @@ func (h *Handler) signInPage(r *http.Request) (*answer, error) {
 		Choices: h.choices(r.Context(), query.Has("switch"), false), Devices: h.flow(r).Next == nextConnections,
 		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch"),
 	}
-	return h.pages.render(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
+	return h.page(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
 }
 
 // freshSignIn explains why a person who is signed in has to do it again.
 func (h *Handler) freshSignIn(r *http.Request, device string) (*answer, error) {
 	v := signInView{Choices: h.choices(r.Context(), false, true), Fresh: device}
-	return h.pages.render(r, http.StatusOK, "sign-in", text("sign_in.fresh_title"), v)
+	return h.page(r, http.StatusOK, "sign-in", text("sign_in.fresh_title"), v)
+}
+
+// movedSignIn explains why a person has to sign in again: a session that was
+// taken to another network decides nothing there.
+func (h *Handler) movedSignIn(r *http.Request) (*answer, error) {
+	v := signInView{Choices: h.choices(r.Context(), false, false), Moved: true}
+	return h.page(r, http.StatusForbidden, "sign-in", text("sign_in.fresh_title"), v)
 }
 
 // reachWait is how long the page waits for upstreams to answer that there are
@@ -85,11 +98,17 @@ func (h *Handler) upstream(id string) deviceauth.Upstream {
 }
 
 // An attempt is a sign-in under way. It is kept under a name of its own, so
-// that two tabs do not take each other's away.
+// that two tabs do not take each other's away, and with the code that was typed
+// for it: what becomes of the flow meanwhile, in another tab, is no concern of it.
 type attempt struct {
 	deviceauth.Attempt
 	Upstream string `json:"upstream"`
+	Flow     flow   `json:"flow"`
 }
+
+// maxAttempts bounds the sign-ins that a browser has under way. Every site can
+// begin some in it, and a browser that keeps too many cookies loses others.
+const maxAttempts = 5
 
 // attemptCookie names the cookie of a sign-in by its state.
 func attemptCookie(state string) string {
@@ -97,50 +116,116 @@ func attemptCookie(state string) string {
 	return signInCookie + base64.RawURLEncoding.EncodeToString(sum[:6])
 }
 
-// signIn sends the browser to an upstream (OpenID Connect Core §3.1.2.1).
+// callbackPath is where an upstream sends the browser back. Where there are
+// several, each has a path of its own: else one of them could have people bring
+// it the code, and with the code the PKCE verifier, of another (RFC 9700 §4.4.2.2).
+func (h *Handler) callbackPath(id string) string {
+	path := h.cfg.Paths.Device + "/callback"
+	if len(h.cfg.Upstreams) > 1 {
+		path += "/" + id
+	}
+	return path
+}
+
+// RedirectURI returns the redirect URI that is to be registered at an upstream.
+func (h *Handler) RedirectURI(id string) string { return h.origin + h.callbackPath(id) }
+
+// callbacks are the paths at which an answer may arrive: also those of sign-ins
+// that were begun when there were more upstreams, or fewer. Which one it has to be
+// stands in the attempt.
+func (h *Handler) callbacks() []string {
+	paths := []string{h.cfg.Paths.Device + "/callback"}
+	for _, u := range h.cfg.Upstreams {
+		paths = append(paths, h.cfg.Paths.Device+"/callback/"+u.ID())
+	}
+	return paths
+}
+
+// signIn begins a sign-in at an upstream.
 func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*answer, error) {
 	u := h.upstream(id)
 	if u == nil {
 		return nil, errNoUpstream
 	}
-	code, _ := deviceauth.ParseUserCode(h.flow(r).Code)
-	a := attempt{deviceauth.Attempt{
-		State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), RedirectURI: h.origin + h.cfg.Paths.Device + "/callback",
-		Switch: other, Fresh: fresh, Code: code, Began: time.Now().UTC().Round(0),
-	}, id}
+	f := h.flow(r)
+	code, _ := deviceauth.ParseUserCode(f.Code)
+	return h.ask(r, u, attempt{deviceauth.Attempt{Switch: other, Fresh: fresh, Code: code}, id, f})
+}
+
+// ask sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
+// values that are this attempt's alone. One that was made already is begun anew.
+func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, a attempt) (*answer, error) {
+	tooOld := h.attempts(r, a.State, maxAttempts-1)
+	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
+	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
 	to, err := u.Begin(r.Context(), a.Attempt)
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}
+	}
+	current := h.flow(r)
+	current.ID = cmp.Or(current.ID, rand.Text())
+	a.Flow.ID = current.ID
+	flow, err := h.keepFlow(r, current)
+	if err != nil {
+		return nil, err
 	}
 	cookies, err := h.keep(r, attemptCookie(a.State), a, attemptLife)
 	if err != nil {
 		return nil, err
 	}
-	return redirect(to).cookies(cookies...), nil
+	return redirect(to).cookies(tooOld...).cookies(flow...).cookies(cookies...), nil
+}
+
+// attempts drops all but the latest sign-ins that the browser has under way, of
+// which one, by its state, is over anyway.
+func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*http.Cookie) {
+	began := map[string]time.Time{}
+	for _, c := range r.Cookies() {
+		name, found := strings.CutPrefix(c.Name, h.cookieName(signInCookie))
+		if name = signInCookie + name; !found || name == attemptCookie(over) {
+			continue
+		}
+		var a attempt
+		if h.kept(r, name, &a) {
+			began[name] = a.Began
+		} else {
+			began[name] = time.Time{} // nothing opens it: the oldest
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(began), func(a, b string) int { return began[a].Compare(began[b]) })
+	for _, name := range names[:max(0, len(names)-keep)] {
+		dropped = append(dropped, h.drop(r, name, 0)...)
+	}
+	return dropped
 }
 
 // callback is where an upstream sends the browser back. Only the browser that
-// began the sign-in has its cookie, and only until it was used.
+// began the sign-in has its cookie, and only until it was used. That it is this
+// browser is told by the flow, whose cookie no neighbouring host can set.
 func (h *Handler) callback(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
 	var a attempt
 	name := attemptCookie(query.Get("state"))
-	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Since(a.Began) > attemptLife {
+	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Since(a.Began) > attemptLife || a.Flow.ID != h.flow(r).ID {
 		return nil, errStaleSignIn
 	}
 	u := h.upstream(a.Upstream)
 	if u == nil {
 		return nil, errNoUpstream
 	}
-	person, err := u.Finish(r.Context(), a.Attempt, query)
-	if err == nil && !person.Clean() { // whatever upstream that is
-		err = errUnclean
-	}
+	person, err := h.personOf(r, u, a.Attempt)
 	used := h.drop(r, name, 0)
+	var again *deviceauth.AskAgain
+	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
+		a.Prompt = again.Prompt
+		asked, err := h.ask(r, u, a)
+		if err != nil {
+			return nil, err
+		}
+		return asked.cookies(used...), nil
+	}
 	if refusal := deviceauth.Refused(err); refusal != nil {
-		h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", u.ID(), refusal.Code}, err)
-		h.cfg.Engine.SignInRefused(u.ID(), h.cfg.ClientIP(r), refusal)
-		page, err := h.refused(r, refusal)
+		page, err := h.refusedSignIn(r, u.ID(), refusal, err)
 		if err != nil {
 			return nil, err
 		}
@@ -157,23 +242,64 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	next, f := h.cfg.Paths.Device, h.flow(r)
-	switch {
-	case f.Code != "":
-		next += "/confirm"
-	case f.Next == nextConnections:
-		next += "/connections"
+	flow, err := h.keepFlow(r, a.Flow) // another tab, or another site, may have brought another code since
+	if err != nil {
+		return nil, err
 	}
-	return redirect(next).cookies(used...).cookies(cookies...), nil
+	return redirect(h.afterSignIn(a.Flow)).cookies(used...).cookies(flow...).cookies(cookies...), nil
 }
 
-// signOut ends the session, for somebody who wants to use another account.
+// refusedSignIn is the page of a sign-in that came to nothing.
+func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Refusal, err error) (*answer, error) {
+	h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", upstream, refusal.Code}, err)
+	h.cfg.Engine.SignInRefused(upstream, h.cfg.ClientIP(r), refusal)
+	return h.refused(r, refusal)
+}
+
+// afterSignIn is where a person goes on.
+func (h *Handler) afterSignIn(f flow) string {
+	switch {
+	case f.Posted:
+		return h.cfg.Paths.Device + "/confirm"
+	case f.Next == nextConnections:
+		return h.cfg.Paths.Device + "/connections"
+	}
+	return h.cfg.Paths.Device
+}
+
+// personOf has the upstream say who came back. An answer at another path than the
+// attempt's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
+func (h *Handler) personOf(r *http.Request, u deviceauth.Upstream, a deviceauth.Attempt) (*deviceauth.Person, error) {
+	if h.origin+r.URL.Path != a.RedirectURI {
+		return nil, errMixedUp
+	}
+	person, err := u.Finish(r.Context(), a, r.URL.Query())
+	if err == nil && !person.Clean() { // whatever upstream that is
+		err = errUnclean
+	}
+	return person, err
+}
+
+// signOut ends the session; whoever wants to use another account goes on to the
+// sign-in.
 func (h *Handler) signOut(r *http.Request) (*answer, error) {
 	if err := h.form(r); err != nil {
 		return nil, err
 	}
-	if _, _, err := h.presented(r); err != nil {
+	s, _, err := h.presented(r)
+	if err != nil {
 		return nil, err
 	}
-	return redirect(h.cfg.Paths.Device + "/sign-in?switch=1").cookies(h.drop(r, sessionCookie, 0)...), nil
+	gone, err := h.end(r, s)
+	if err != nil {
+		return nil, err
+	}
+	next := "/signed-out"
+	if r.PostFormValue("then") == "switch" {
+		next = "/sign-in?switch=1"
+	}
+	return redirect(h.cfg.Paths.Device + next).cookies(gone...), nil
 }
+
+// signedOutPage says that nobody is signed in any more.
+func (h *Handler) signedOutPage(r *http.Request) (*answer, error) { return h.problem(r, "left") }

@@ -120,7 +120,7 @@ func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 func person(subject string) *deviceauth.Person {
 	return &deviceauth.Person{
 		Subject: subject, Upstream: "work", User: "alice", AuthTime: time.Unix(1_700_000_000, 0).UTC(),
-		Claims: deviceauth.Claims{"name": "Alice Example", "groups": []any{"staff"}, "updated_at": 12.5},
+		Withheld: []string{"roles"}, Claims: deviceauth.Claims{"name": "Alice Example", "groups": []any{"staff"}, "updated_at": 12.5},
 	}
 }
 

@@ -10,11 +10,14 @@ import (
 )
 
 // client is the one relying party: the gateway.
-type client struct{ id, secret, redirect string }
+type client struct {
+	id, secret string
+	redirects  []string
+}
 
 // The methods by which the library reads a client.
 func (c client) GetID() string                       { return c.id }
-func (c client) RedirectURIs() []string              { return []string{c.redirect} }
+func (c client) RedirectURIs() []string              { return c.redirects }
 func (c client) PostLogoutRedirectURIs() []string    { return nil }
 func (c client) ApplicationType() op.ApplicationType { return op.ApplicationTypeWeb }
 func (c client) AuthMethod() oidc.AuthMethod         { return oidc.AuthMethodBasic }

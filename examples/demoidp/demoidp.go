@@ -37,8 +37,8 @@ type Handler struct {
 	ClientID string `json:"client_id,omitempty"`
 	// Its secret.
 	ClientSecret string `json:"client_secret,omitempty"`
-	// The one address to which people are sent back with a code.
-	RedirectURI string `json:"redirect_uri,omitempty"`
+	// The addresses to which people are sent back with a code.
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
 
 	provider *provider
 	held     bool // this configuration itself has loaded the issuer's memory
@@ -60,7 +60,7 @@ func (h *Handler) Provision(caddy.Context) error {
 		return fmt.Errorf("demo_idp: %w", err)
 	}
 	h.held = true
-	h.provider, err = newProvider(h.Issuer, client{h.ClientID, h.ClientSecret, h.RedirectURI}, value.(*memory))
+	h.provider, err = newProvider(h.Issuer, client{h.ClientID, h.ClientSecret, h.RedirectURIs}, value.(*memory))
 	return err
 }
 
@@ -72,11 +72,13 @@ func (h *Handler) check() error {
 	if h.Issuer != issuer.Scheme+"://"+issuer.Host {
 		return fmt.Errorf("issuer %q: want no more than scheme, host and port, without a slash at the end", h.Issuer)
 	}
-	if h.ClientID == "" || h.ClientSecret == "" || h.RedirectURI == "" {
+	if h.ClientID == "" || h.ClientSecret == "" || len(h.RedirectURIs) == 0 {
 		return errors.New("want client with an id, a secret and a redirect URI")
 	}
-	if u, err := url.Parse(h.RedirectURI); err != nil || !web(u) || u.Fragment != "" {
-		return fmt.Errorf("client: redirect URI %q: want an http or https URL", h.RedirectURI)
+	for _, uri := range h.RedirectURIs {
+		if u, err := url.Parse(uri); err != nil || !web(u) || u.Fragment != "" {
+			return fmt.Errorf("client: redirect URI %q: want an http or https URL", uri)
+		}
 	}
 	return nil
 }
@@ -133,7 +135,7 @@ func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 //	demo_idp {
 //		issuer <url>
-//		client <id> <secret> <redirect_uri>
+//		client <id> <secret> <redirect_uri>...
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -153,7 +155,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Err("issuer: want one URL")
 			}
 		case "client":
-			if !d.AllArgs(&h.ClientID, &h.ClientSecret, &h.RedirectURI) {
+			if !d.Args(&h.ClientID, &h.ClientSecret) {
+				return d.Err("client: want an id, a secret and a redirect URI")
+			}
+			if h.RedirectURIs = d.RemainingArgs(); len(h.RedirectURIs) == 0 {
 				return d.Err("client: want an id, a secret and a redirect URI")
 			}
 		default:

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 
 func TestIssuerBeyondThisMachineIsRefused(t *testing.T) {
 	for _, issuer := range []string{"https://login.example.com", "http://192.0.2.1:8081", "http://localhost.evil.example", "http://localhost@evil.example", "localhost:8081", ""} {
-		h := &Handler{Issuer: issuer, ClientID: "a", ClientSecret: "b", RedirectURI: callback}
+		h := &Handler{Issuer: issuer, ClientID: "a", ClientSecret: "b", RedirectURIs: []string{callback}}
 		if err := h.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "loopback") {
 			t.Errorf("%q: %v", issuer, err)
 		}
@@ -30,11 +31,11 @@ func TestHalfAConfigurationIsRefused(t *testing.T) {
 		h    Handler
 		want string
 	}{
-		{"a path", Handler{Issuer: "http://localhost:8081/", ClientID: "a", ClientSecret: "b", RedirectURI: callback}, "slash"},
+		{"a path", Handler{Issuer: "http://localhost:8081/", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{callback}}, "slash"},
 		{"no client", Handler{Issuer: "http://localhost:8081"}, "want client"},
-		{"no secret", Handler{Issuer: "http://localhost:8081", ClientID: "a", RedirectURI: callback}, "want client"},
-		{"a word for a URI", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b", RedirectURI: "c"}, "redirect URI"},
-		{"a script", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b", RedirectURI: "javascript:alert(1)"}, "redirect URI"},
+		{"no secret", Handler{Issuer: "http://localhost:8081", ClientID: "a", RedirectURIs: []string{callback}}, "want client"},
+		{"a word for a URI", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{"c"}}, "redirect URI"},
+		{"a script", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{"javascript:alert(1)"}}, "redirect URI"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -48,7 +49,7 @@ func TestHalfAConfigurationIsRefused(t *testing.T) {
 // Caddy starts the new configuration before it cleans the old one up.
 func TestMemoryOutlivesAReload(t *testing.T) {
 	handler := func(secret string) *Handler {
-		h := &Handler{Issuer: "http://localhost:8999", ClientID: "a", ClientSecret: secret, RedirectURI: callback}
+		h := &Handler{Issuer: "http://localhost:8999", ClientID: "a", ClientSecret: secret, RedirectURIs: []string{callback}}
 		if err := h.Provision(caddy.Context{}); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +77,7 @@ func TestMemoryOutlivesAReload(t *testing.T) {
 }
 
 func TestRequestFromBeyondThisMachineIsRefused(t *testing.T) {
-	h := &Handler{Issuer: "http://localhost:8998", ClientID: "a", ClientSecret: "b", RedirectURI: callback}
+	h := &Handler{Issuer: "http://localhost:8998", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{callback}}
 	if err := h.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestCaddyfile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := new(Handler)
 			err := h.UnmarshalCaddyfile(caddyfile.NewTestDispenser(test.text))
-			if test.want == "" && (err != nil || h.RedirectURI != "c") || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			if test.want == "" && (err != nil || !slices.Equal(h.RedirectURIs, []string{"c"})) || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %+v, %v", h, err)
 			}
 		})

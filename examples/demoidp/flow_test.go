@@ -36,7 +36,7 @@ func newParty(t *testing.T) *party {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newProvider(ts.URL, client{"gateway", "secret", callback}, m)
+	p, err := newProvider(ts.URL, client{"gateway", "secret", []string{callback}}, m)
 	if err != nil {
 		t.Fatal(err)
 	}

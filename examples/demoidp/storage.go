@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -27,9 +28,9 @@ func errUnknown() error {
 // CreateAuthRequest implements op.AuthStorage. The library has checked the
 // request; what it leaves open is closed here, because a stand-in should be no
 // softer than what it stands in for: PKCE may not be left out, and the redirect
-// URI is the configured one to the letter, not only once it is unescaped.
+// URI is a configured one to the letter, not only once it is unescaped.
 func (s *storage) CreateAuthRequest(_ context.Context, asked *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
-	if asked.RedirectURI != s.client.redirect {
+	if !slices.Contains(s.client.redirects, asked.RedirectURI) {
 		return nil, oidc.ErrInvalidRequestRedirectURI().WithDescription("this redirect_uri is not the client's")
 	}
 	if asked.CodeChallenge == "" || asked.CodeChallengeMethod != oidc.CodeChallengeMethodS256 {

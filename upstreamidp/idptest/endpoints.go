@@ -23,6 +23,13 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	if b.PostOnly {
 		document["token_endpoint_auth_methods_supported"] = []string{"client_secret_post"}
 	}
+	for name, value := range document {
+		if b.Gone != "" && value == p.URL+b.Gone {
+			document[name] = p.URL + "/moved" + b.Gone
+		}
+	}
+	maps.Copy(document, b.Metadata)
+	maps.DeleteFunc(document, func(_ string, value any) bool { return value == nil })
 	reply(w, http.StatusOK, document)
 }
 
@@ -60,8 +67,8 @@ func (p *Provider) answer(asked url.Values) url.Values {
 	case b.TellsIss && !b.NoIss:
 		back.Set("iss", p.URL)
 	}
-	if b.Error != "" {
-		back.Set("error", b.Error)
+	if wrong := b.refuses(asked); wrong != "" {
+		back.Set("error", wrong)
 		return back
 	}
 	code := rand.Text()
@@ -70,6 +77,30 @@ func (p *Provider) answer(asked url.Values) url.Values {
 	defer p.mu.Unlock()
 	p.codes[code] = asked
 	return back
+}
+
+// refuses returns the error of an authorization request that the provider says no to.
+func (b Behaviour) refuses(asked url.Values) string {
+	prompts := strings.Fields(asked.Get("prompt"))
+	switch {
+	case b.Error != "":
+		return b.Error
+	case b.NoSelect && slices.Contains(prompts, "select_account"):
+		return "invalid_request"
+	case b.Unasked && offline(asked):
+		return "invalid_scope"
+	}
+	return ""
+}
+
+// refreshes reports whether a sign-in gets a refresh token.
+func (b Behaviour) refreshes(asked url.Values) bool {
+	consented := slices.Contains(strings.Fields(asked.Get("prompt")), "consent")
+	return b.Refresh && (b.Unasked || offline(asked)) && (consented || !b.Consent)
+}
+
+func offline(asked url.Values) bool {
+	return slices.Contains(strings.Fields(asked.Get("scope")), "offline_access")
 }
 
 func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {

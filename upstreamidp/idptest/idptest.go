@@ -29,11 +29,17 @@ type Behaviour struct {
 	Claims   map[string]any // of the ID token, over the right ones; sub is "1" unless it says otherwise
 	Userinfo map[string]any // of the userinfo endpoint; nil: there is none
 
-	PostOnly bool // the client must prove itself in the body
-	TellsIss bool // announces the iss parameter of RFC 9207, and sends it
-	HashesAt bool // puts the right at_hash into the ID token
-	Refresh  bool // gives refresh tokens, each good for once; a spent one ends all of its sign-in (RFC 9700 §4.14.2)
-	NoID     bool // gives no ID token with a refresh
+	Metadata map[string]any // over the right ones; nil members are left out
+
+	PostOnly bool   // the client must prove itself in the body
+	TellsIss bool   // announces the iss parameter of RFC 9207, and sends it
+	HashesAt bool   // puts the right at_hash into the ID token
+	Refresh  bool   // gives refresh tokens, each good for once; a spent one ends all of its sign-in (RFC 9700 §4.14.2)
+	NoID     bool   // gives no ID token with a refresh
+	Consent  bool   // gives refresh tokens only with prompt=consent
+	Unasked  bool   // gives them without offline_access, a scope that it refuses
+	Gone     string // a path that is at another address now, /moved before it; the metadata know
+	NoSelect bool   // refuses prompt=select_account
 
 	Disabled bool // the account is: its refresh tokens are worth nothing
 	Stale    bool // never asks for the password again, whatever max_age says
@@ -73,6 +79,7 @@ func Start() *Provider {
 	mux.HandleFunc("POST /token", p.token)
 	mux.HandleFunc("GET /keys", p.keys)
 	mux.HandleFunc("GET /userinfo", p.userinfo)
+	mux.Handle("/moved/", http.StripPrefix("/moved", mux))
 	p.Server = httptest.NewServer(p.count(mux))
 	return p
 }
@@ -146,6 +153,10 @@ func (p *Provider) count(next http.Handler) http.Handler {
 		p.mu.Unlock()
 		if b.Down || b.KeysDown && r.URL.Path == "/keys" || b.UserinfoDown && r.URL.Path == "/userinfo" {
 			http.Error(w, "down", http.StatusServiceUnavailable)
+			return
+		}
+		if b.Gone != "" && b.Gone == r.URL.Path {
+			http.NotFound(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -9,8 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -41,7 +39,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		if !b.NoToken {
 			answer["id_token"] = p.sign(b, asked)
 		}
-		if b.Refresh && slices.Contains(strings.Fields(asked.Get("scope")), "offline_access") {
+		if b.refreshes(asked) {
 			answer["refresh_token"] = p.rotate(new(string))
 		}
 		reply(w, http.StatusOK, answer)

@@ -44,9 +44,13 @@ if (field) {
     });
   };
 
+  // What an address filled in stays an address's until the field was empty.
+  const form = document.getElementById("form");
+
   let sent = false;
   field.addEventListener("input", (event) => {
     const text = bare(field.value);
+    if (text === "" && form) form.value = form.dataset.typed;
     const atEnd = field.selectionStart === field.value.length;
     if (atEnd && !event.isComposing && event.inputType !== "deleteContentBackward") field.value = shaped(text);
     paint();
@@ -67,4 +71,24 @@ if (field) {
   document.addEventListener("selectionchange", paint);
   field.setSelectionRange(field.value.length, field.value.length);
   paint();
+}
+
+// The buttons of a decision wake half a second after the page shows: a click
+// that was meant for what was there before must not decide. Without scripts they
+// work at once.
+const decisions = document.querySelectorAll(".answers button");
+if (decisions.length > 0) {
+  let waking;
+  const sleep = () => {
+    clearTimeout(waking);
+    for (const button of decisions) button.disabled = true;
+    if (document.visibilityState === "visible") {
+      waking = setTimeout(() => {
+        for (const button of decisions) button.disabled = false;
+      }, 500);
+    }
+  };
+  for (const event of ["pageshow", "focus"]) window.addEventListener(event, sleep);
+  document.addEventListener("visibilitychange", sleep);
+  sleep();
 }

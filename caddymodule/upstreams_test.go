@@ -1,0 +1,24 @@
+package caddymodule
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+)
+
+// What a header tells is kept of what an upstream says.
+func TestHeadersNameClaimsThatAreKept(t *testing.T) {
+	a := &App{guards: []*Guard{
+		{Headers: []httpapi.IdentityHeader{{Name: "X-Department", Claim: "department"}, {Name: "X-User", Claim: "user"}}},
+		{},
+		{Headers: []httpapi.IdentityHeader{{Name: "X-Sub", Claim: "sub"}, {Name: "X-Office", Claim: "office"}}},
+	}}
+	if got := a.toldClaims(); !slices.Equal(got, []string{"department", "office"}) {
+		t.Errorf("got %v", got)
+	}
+	u := Upstream{Claims: []string{"shoe_size"}} // for guards in other Caddys
+	if got := u.config().Told; !slices.Equal(got, u.Claims) {
+		t.Errorf("got %v", got)
+	}
+}

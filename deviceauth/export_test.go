@@ -1,0 +1,8 @@
+package deviceauth
+
+// UserCodeCounts returns how many counts of wrong user codes are kept.
+func (l *Live) UserCodeCounts() int {
+	l.userCodes.mu.Lock()
+	defer l.userCodes.mu.Unlock()
+	return len(l.userCodes.counts)
+}
