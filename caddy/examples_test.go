@@ -27,7 +27,7 @@ type example struct {
 }
 
 // hosts are those that the examples name. Each has a port of its own.
-var hosts = []string{"api.example.com", "files.example.com", "login.example.net"}
+var hosts = []string{"api.example.com", "files.example.com", "login.example.net", "connect.example.com"}
 
 func startExample(t *testing.T, name, client string, change func(string) string) *example {
 	t.Helper()
@@ -47,7 +47,7 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 	g := newGateway(t)
 	local := []string{"https://login.example.com", idp.URL, "legacy:8080", address(backend)}
 	for i, host := range hosts {
-		at := []string{g.url, g.upstream, g.legacy}[i]
+		at := []string{g.url, g.upstream, g.legacy, g.legacy}[i]
 		local = append(local, "http://"+host, at, "https://"+host, at, "\n"+host+" {", "\n"+at+" {")
 	}
 	caddyfile := change(strings.NewReplacer(local...).Replace(text))
@@ -143,7 +143,9 @@ func TestExamples(t *testing.T) {
 		"minimal": func(t *testing.T) {
 			e := startExample(t, "minimal", "cool-gadget", same)
 			e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
-			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1 client=cool-gadget")
+			connect := *e.gateway
+			connect.url = e.legacy // connect.example.com
+			e.wants("GET", e.url+"/x", e.login(&connect, url.Values{}), 200, "user=1 client=cool-gadget")
 		},
 		"several-sites": func(t *testing.T) {
 			e := startExample(t, "several-sites", "cool-gadget", same)

@@ -148,8 +148,21 @@ type speech struct {
 
 // speak finds the language that a browser asks for (RFC 9110 §12.5.4).
 func (l *languages) speak(r *http.Request) *speech {
-	_, i := language.MatchStrings(l.matcher, r.Header.Get("Accept-Language"))
+	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	_, i, _ := l.matcher.Match(wanted...)
+	if len(wanted) > 0 && otherHan(wanted[0], l.tags[i]) {
+		i = 0
+	}
 	return l.speech(i)
+}
+
+// otherHan reports whether somebody who reads traditional Chinese would get
+// simplified, or the other way round: English is better than the wrong letters.
+func otherHan(wanted, have language.Tag) bool {
+	a, _ := wanted.Script()
+	b, _ := have.Script()
+	han := map[string]bool{"Hant": true, "Hans": true}
+	return han[a.String()] && han[b.String()] && a != b
 }
 
 func (l *languages) speech(i int) *speech {

@@ -107,7 +107,7 @@ func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for accept, want := range map[string]string{
-		"": "en", "xx": "en", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-CA": "fr", "pt-BR": "pt", "es-MX,es;q=0.5": "es", "ja": "ja", "zh-CN": "zh", "zh-TW": "zh",
+		"": "en", "xx": "en", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-CA": "fr", "pt-BR": "pt", "es-MX,es;q=0.5": "es", "ja": "ja", "zh-CN": "zh", "zh-SG": "zh", "zh-TW": "en", "zh-HK,zh;q=0.9": "en", "zh-Hant": "en",
 		"it,ja;q=0.5": "ja", "de;q=0.1,fr;q=0.9": "fr", "\x00": "en", strings.Repeat("de,", 10000): "de", "ar-EG": "ar",
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
