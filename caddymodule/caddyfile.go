@@ -208,6 +208,8 @@ func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 		return err
 	}
 	return block{"brand", map[string]func(*caddyfile.Dispenser) error{
+		"contact": text(&a.Brand.Contact),
+
 		"logo":  text(&a.Brand.Logo),
 		"color": a.parseColor,
 

@@ -59,6 +59,9 @@ func TestWhoWasSentTheCodeSaysSo(t *testing.T) {
 	b.answers("answer", "allow")
 	b.answers("answer", "allow", "checked", "yes", "started", "other")
 	b.sees(200, "never enter a code that somebody sends you")
+	if strings.Contains(b.page, "Whom to tell") {
+		t.Error("nobody is to be told, and the page says whom")
+	}
 	refuses(t, s.poll(code), 400, "access_denied")
 }
 
