@@ -59,7 +59,7 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	}
 	var asked []string
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.RequestURI+r.Header.Get("Authorization"))
+		asked = append(asked, r.RequestURI+r.Header.Get("Authorization")+r.Header.Get("X-Original-Url")+r.Header.Get("Destination"))
 		io.WriteString(w, "error page")
 	}
 	g, wires := startSites(t, handler, map[string]string{
@@ -84,7 +84,7 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	if status, body := wires["page"].get("/v2/secret", ""); status != 401 || body != "please sign in" {
 		t.Errorf("its own page: %d %q", status, body)
 	}
-	wires["proxy"].get("/v2/secret?a=b", "")
+	wires["proxy"].send("GET /v2/secret?a=b HTTP/1.1\r\nHost: " + strings.Replace(wires["proxy"].at, "127.0.0.1", "localhost", 1) + "\r\nX-Original-URL: /v2/secret\r\nDestination: /v2/secret\r\n\r\n")
 	wires["unknown"].get("/v2/secret?a=b", g.token())
 	wires["other"].get("/v2/secret", g.token())
 	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403 /.device_auth/401" {
@@ -303,6 +303,12 @@ func TestUpgradeToHTTP2DoesNotReachTheBackend(t *testing.T) {
 		request := "GET /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + upgrade + "\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
 		if status, body := w.send(request); status != http.StatusOK || body != `upgrade="" settings="" connection=""` {
 			t.Errorf("%s: %d %s", upgrade, status, body)
+		}
+	}
+	for _, method := range []string{"OPTIONS", "POST", "BREW"} { // WebSocket begins with a GET
+		request := method + " /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+		if status, body := w.send(request); status != http.StatusOK || body != `upgrade="" settings="" connection=""` {
+			t.Errorf("%s: %d %s", method, status, body)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -204,7 +205,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	}
 	for _, other := range r.Header["Destination"] { // of WebDAV
 		to, err := url.Parse(other)
-		if err != nil || to.Opaque != "" || to.Path == "" {
+		if err != nil || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
 			return false, httpapi.ErrDestination
 		}
 		if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
@@ -263,8 +264,14 @@ func (m *guardMatcher) refuse(r *http.Request) error {
 		return httpapi.ErrHost
 	}
 	if m.queries {
-		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		values, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
 			return httpapi.ErrQuery
+		}
+		for name := range values { // PHP takes off spaces before a name, and what follows a NUL
+			if strings.TrimLeft(name, " ") != name || strings.ContainsFunc(name, unicode.IsControl) {
+				return httpapi.ErrQuery
+			}
 		}
 	}
 	return nil

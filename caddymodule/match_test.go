@@ -137,6 +137,8 @@ func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
 		{"post", "api.example.com", "/x", httpapi.ErrMethod},
 		{"GET", "api.example.com", "/x?action=admin;", httpapi.ErrQuery},
 		{"GET", "api.example.com", "/x?action=admin&y=%zz", httpapi.ErrQuery},
+		{"GET", "api.example.com", "/x?%20action=admin", httpapi.ErrQuery},
+		{"GET", "api.example.com", "/x?action%00=admin", httpapi.ErrQuery},
 		{"GET", "api.example.com.", "/x", httpapi.ErrHost},
 		{"GET", "api.example.com.:8080", "/x", httpapi.ErrHost},
 	} {
@@ -156,6 +158,13 @@ func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
 		r.Header.Set("Destination", destination)
 		if guarded, err := dav.judge(r.WithContext(withReplacer(t, r).Context())); guarded != want || err != nil {
 			t.Errorf("COPY to %s: %v, %v", destination, guarded, err)
+		}
+	}
+	for _, destination := range []string{"v2/x", "*", "a:x"} {
+		r := httptest.NewRequest("MOVE", "/open/o.txt", nil)
+		r.Header.Set("Destination", destination)
+		if _, err := dav.judge(withReplacer(t, r)); !errors.Is(err, httpapi.ErrDestination) {
+			t.Errorf("MOVE to %s: %v", destination, err)
 		}
 	}
 	// A CONNECT with a path is sent on as a GET (RFC 8441).

@@ -92,7 +92,7 @@ func (v *visitor) enter(r *http.Request, reserved httpapi.ReservedHeaders) error
 		return nil
 	}
 	v.entered = true
-	httpapi.StripConnection(r.Header)
+	httpapi.StripConnection(r)
 	v.cookies = httpapi.StripCookies(r.Header)
 	return httpapi.CheckTarget(r)
 }
@@ -109,6 +109,8 @@ func refused(r *http.Request, status int, err error) error {
 // the error routes themselves rewrite it to. {http.request.orig_uri} still says
 // what was asked for.
 func hide(r *http.Request, err error) {
+	httpapi.StripOverrides(r, isTrusted(r)) // nor by a header
+	r.Header.Del("Destination")
 	status := http.StatusServiceUnavailable
 	var handler caddyhttp.HandlerError
 	if errors.As(err, &handler) {

@@ -127,11 +127,11 @@ func (t *trailed) Read(p []byte) (int, error) {
 var hopOptions = map[string]bool{"close": true, "keep-alive": true, "upgrade": true, "te": true, "trailers": true}
 
 // StripConnection leaves only known options in Connection, and of upgrades only
-// those to WebSocket: what is sent after an upgrade to HTTP/2, or to whatever
-// else carries requests, no guard would see.
-func StripConnection(h http.Header) {
-	upgrade := h["Upgrade"]
-	socket := len(upgrade) == 1 && strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket")
+// those to WebSocket, of a GET (RFC 6455 §4.1): what is sent after an upgrade to
+// HTTP/2, or to whatever else carries requests, no guard would see.
+func StripConnection(r *http.Request) {
+	h, upgrade := r.Header, r.Header["Upgrade"]
+	socket := r.Method == http.MethodGet && len(upgrade) == 1 && strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket")
 	if !socket {
 		delete(h, "Upgrade")
 	}

@@ -42,7 +42,7 @@ var (
 // matcher looks, and sends it. Of the asterisk-form only OPTIONS * is left.
 func CheckTarget(r *http.Request) error {
 	switch {
-	case r.URL.Opaque != "":
+	case r.URL.Opaque != "", r.Method == http.MethodConnect && !strings.HasPrefix(r.RequestURI, "/"):
 		return ErrTarget
 	case r.RequestURI == "*" || r.URL.Path == "*":
 		if r.Method != http.MethodOptions {
@@ -300,7 +300,7 @@ func withoutScript(p string) string {
 func IsScript(p string) bool { return scriptEnd(p) >= 0 }
 
 // folds are letters that become ASCII where case is ignored as Unicode says.
-var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k")
+var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k", "\u0131", "i")
 
 // folded reads letters as file systems and frameworks do that take full-width,
 // composed and decomposed ones for the same (Unicode's NFKC).
