@@ -166,7 +166,7 @@ func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
 		t.Fatal(err)
 	}
 	host := strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
-	config := strings.NewReplacer("DIR", dir, "PORT", port, "SITE", wires["site"].at, "HOST", host).Replace(`daemon off; user root; pid DIR/nginx.pid; error_log stderr crit; events {}
+	config := strings.NewReplacer("DIR", dir, "PORT", port, "SITE", wires["site"].at, "HOST", host).Replace(`daemon off; master_process off; user root; pid DIR/nginx.pid; error_log stderr crit; events {}
 		http { access_log off; client_body_temp_path DIR/a; proxy_temp_path DIR/b; fastcgi_temp_path DIR/c; uwsgi_temp_path DIR/d; scgi_temp_path DIR/e;
 		proxy_cache_path DIR/cache keys_zone=all:1m;
 		server { listen 127.0.0.1:PORT; location / { proxy_pass http://SITE; proxy_set_header Host HOST; proxy_cache all; proxy_cache_valid any 1m; } } }`)
