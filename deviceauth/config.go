@@ -49,10 +49,19 @@ type Config struct {
 	Revalidate func(context.Context, *Person) (*Person, error)
 }
 
-// A ScopeText says to people what a scope means.
+// A ScopeText says to people what a scope allows.
 type ScopeText struct {
 	Scope string
+	// Text is for people in whose language there is none of Texts. Empty: they
+	// get the English one of Texts, or else the first.
 	Text  string
+	Texts []LocalizedText // one for each language
+}
+
+// A LocalizedText is a text in one language.
+type LocalizedText struct {
+	Language string `json:"language"` // a language tag (BCP 47), such as de or pt-BR
+	Text     string `json:"text"`
 }
 
 // Lifetime holds the lengths of things; zero means the default.

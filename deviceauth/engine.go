@@ -18,7 +18,6 @@ import (
 type Engine struct {
 	cfg      Config
 	clients  map[string]*Client
-	scopes   map[string]string
 	refresh  refreshKey
 	admitted *admissions
 	pause    pauseLooks
@@ -45,7 +44,7 @@ func New(c Config) (*Engine, error) {
 		c.Vault = vault
 	}
 	e := &Engine{
-		cfg: c, clients: map[string]*Client{}, scopes: map[string]string{}, refresh: c.RefreshKey,
+		cfg: c, clients: map[string]*Client{}, refresh: c.RefreshKey,
 		admitted: newAdmissions(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
 	}
 	for _, p := range c.Networks {
@@ -63,9 +62,6 @@ func New(c Config) (*Engine, error) {
 		longest = max(longest, client.Code)
 	}
 	c.Live.masks.use(c.UserCode, longest, e.now())
-	for _, s := range c.Scopes {
-		e.scopes[s.Scope] = s.Text
-	}
 	return e, nil
 }
 

@@ -54,8 +54,8 @@ func (e *Engine) Scopes() []string {
 	return slices.Compact(all)
 }
 
-// Words returns what the operator says that a scope allows, or "".
-func (e *Engine) Words(scope string) string { return e.scopes[scope] }
+// ScopeTexts returns what the operator says that scopes allow.
+func (e *Engine) ScopeTexts() []ScopeText { return e.cfg.Scopes }
 
 // Plain makes text of names, makers and scope texts: control characters and
 // those that turn the direction of writing are taken out, so that no name can

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"net/netip"
 
+	"golang.org/x/text/language"
+
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
@@ -14,7 +16,10 @@ type deviceView struct {
 
 // scopeView is what a scope allows: in the operator's words, else by the key
 // of ours, else the scope itself.
-type scopeView struct{ Words, Key string }
+type scopeView struct {
+	Texts      *scopeText // the operator's; nil: none
+	Key, Scope string
+}
 
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
 	v := deviceView{Name: g.ClientID}
@@ -30,21 +35,38 @@ func (h *Handler) device(g *deviceauth.Grant) deviceView {
 }
 
 func (h *Handler) inWords(scope string) scopeView {
-	if words := h.cfg.Engine.Words(scope); words != "" {
-		return scopeView{Words: words}
-	}
+	v := scopeView{Texts: h.scopes[scope], Scope: scope}
 	if key := "scope." + scope; h.pages.languages.knows(key) {
-		return scopeView{Key: key}
+		v.Key = key
 	}
-	return scopeView{Words: scope}
+	return v
 }
 
 // Scope says what a scope allows.
 func (s *speech) Scope(v scopeView) string {
-	if v.Key != "" {
+	switch {
+	case v.Texts != nil:
+		text, _ := v.Texts.in(s)
+		return deviceauth.Plain(text)
+	case v.Key != "":
 		return s.say(v.Key)
 	}
-	return deviceauth.Plain(v.Words)
+	return deviceauth.Plain(v.Scope)
+}
+
+// ScopeLang is the language tag of what [speech.Scope] says, where that is not
+// in the page's language: a screen reader has to be told (WCAG 2.2 §3.1.2). It
+// is "" in the page's language, and in one that nobody named.
+func (s *speech) ScopeLang(v scopeView) string {
+	switch {
+	case v.Texts != nil:
+		if _, lang := v.Texts.in(s); lang != s.Lang {
+			return lang
+		}
+	case v.Key != "" && s.english[v.Key]:
+		return language.English.String()
+	}
+	return ""
 }
 
 // address spells an address; one that is not known is "".

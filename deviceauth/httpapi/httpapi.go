@@ -45,7 +45,8 @@ type Handler struct {
 	origins map[string]bool
 	seal    sealer
 	pages   *pages
-	origin  string // of the issuer: scheme and host
+	scopes  map[string]*scopeText // what the operator says that they allow
+	origin  string                // of the issuer: scheme and host
 	cross   *http.CrossOriginProtection
 	sentry  *Sentry // of the userinfo endpoint
 	tenants bool    // some route begins with any segment
@@ -95,6 +96,9 @@ func New(c Config) (*Handler, error) {
 		h.origins[o] = true
 	}
 	if h.pages, err = newPages(c.Brand, c.Paths, issuer.Host); err != nil {
+		return nil, err
+	}
+	if h.scopes, err = newScopeTexts(c.Engine.ScopeTexts()); err != nil {
 		return nil, err
 	}
 	h.cross = http.NewCrossOriginProtection()

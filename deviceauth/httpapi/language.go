@@ -51,6 +51,7 @@ type languages struct {
 	matcher language.Matcher
 	catalog catalog.Catalog
 	keys    map[string]bool
+	english map[language.Tag]map[string]bool // keys of texts that a language lacks
 }
 
 // readDictionaries adds the files of a folder, over those that are there. Only
@@ -91,13 +92,14 @@ func (p phrase) empty() bool { return p.text == "" && p.forms == nil }
 // newLanguages makes dictionaries ready. What a language lacks it says in English.
 func newLanguages(all map[language.Tag]dictionary) (*languages, error) {
 	builder := catalog.NewBuilder(catalog.Fallback(language.English))
-	l := &languages{catalog: builder, keys: map[string]bool{}}
+	l := &languages{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
 	for tag, words := range all {
 		l.tags = append(l.tags, tag)
+		l.english[tag] = map[string]bool{}
 		for key, english := range all[language.English] {
 			p := words[key]
 			if p.empty() {
-				p = english
+				p, l.english[tag][key] = english, true
 			}
 			l.keys[key] = true
 			if err := p.add(builder, tag, key); err != nil {
@@ -142,18 +144,32 @@ func (l *languages) knows(key string) bool { return l.keys[key] }
 type speech struct {
 	printer *message.Printer
 	keys    map[string]bool
-	Lang    string // for the page's lang attribute and Content-Language
-	Dir     string // ltr or rtl
+	english map[string]bool // those of texts that are said in English, for want of others
+	wanted  []language.Tag  // this language as the browser asks for it, say de-AT, and as the page has it
+	Lang    string          // for the page's lang attribute and Content-Language
+	Dir     string          // ltr or rtl
 }
 
 // speak finds the language that a browser asks for (RFC 9110 §12.5.4).
 func (l *languages) speak(r *http.Request) *speech {
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	return l.speakTo(wanted)
+}
+
+// speakTo finds the language for somebody who wants these, the best first.
+func (l *languages) speakTo(wanted []language.Tag) *speech {
 	_, i, _ := l.matcher.Match(wanted...)
 	if len(wanted) > 0 && otherHan(wanted[0], l.tags[i]) {
 		i = 0
 	}
-	return l.speech(i)
+	s := l.speech(i)
+	page, _ := l.tags[i].Base()
+	others := slices.DeleteFunc(wanted, func(tag language.Tag) bool {
+		base, _ := tag.Base()
+		return base != page || otherHan(tag, l.tags[i])
+	})
+	s.wanted = append(others, s.wanted...)
+	return s
 }
 
 // otherHan reports whether somebody who reads traditional Chinese would get
@@ -167,7 +183,10 @@ func otherHan(wanted, have language.Tag) bool {
 
 func (l *languages) speech(i int) *speech {
 	tag := l.tags[i]
-	s := &speech{message.NewPrinter(tag, message.Catalog(l.catalog)), l.keys, tag.String(), "ltr"}
+	s := &speech{
+		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, english: l.english[tag],
+		wanted: []language.Tag{tag}, Lang: tag.String(), Dir: "ltr",
+	}
 	if script, _ := tag.Script(); slices.Contains(rightToLeft, script.String()) {
 		s.Dir = "rtl"
 	}

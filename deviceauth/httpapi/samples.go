@@ -1,6 +1,10 @@
 package httpapi
 
-import "time"
+import (
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
 
 // A sample is one of the faces of a page, to try templates with.
 type sample struct {
@@ -11,7 +15,9 @@ type sample struct {
 
 // samples are together all that a template can be asked to show.
 var samples = func() []sample {
-	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Scopes: []scopeView{{Key: "scope.email"}, {Words: "Read"}}}
+	french, _ := newScopeText(deviceauth.ScopeText{Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}}})
+	scopes := []scopeView{{Key: "scope.email"}, {Scope: "write"}, {Texts: french}}
+	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	question := confirmView{
 		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: "x",
