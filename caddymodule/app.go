@@ -143,7 +143,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if advice := a.Brand.Advice(); advice != "" {
 		a.log.Warn(advice)
 	}
-	for _, advice := range a.engine.Advice() {
+	for _, advice := range append(a.engine.Advice(), httpapi.ScopeAdvice(a.Brand, a.engine.Scopes)...) {
 		a.log.Warn(advice)
 	}
 	a.store = module.(Store)
@@ -174,7 +174,8 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
+	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), httpapi.CheckScopeTexts(a.engine.Scopes...),
+		httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
 
 // Start opens the store and begins to serve. Requests that the http app takes

@@ -151,21 +151,6 @@ func network(to *deviceauth.Network) func(*caddyfile.Dispenser) error {
 	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
 }
 
-// parseScope reads `scope <name> <text>`.
-func (a *App) parseScope(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err(`scope: want a scope and what it allows in words, such as: scope products:read "See the products"`)
-	}
-	for _, other := range a.Scopes {
-		if other.Name == args[0] {
-			return d.Errf("scope %s is there twice", args[0])
-		}
-	}
-	a.Scopes = append(a.Scopes, Scope{args[0], args[1]})
-	return nil
-}
-
 // parseUserCode reads `user_code <mask> [<set>]`.
 func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()

@@ -106,12 +106,6 @@ type Client struct {
 	secret string // resolved
 }
 
-// Scope is a scope in words.
-type Scope struct {
-	Name string `json:"name"`
-	Text string `json:"text"`
-}
-
 // UserCode is how user codes look.
 type UserCode struct {
 	// One * for each character; dashes and spaces stand for themselves.
@@ -204,7 +198,7 @@ func (a *App) config() (c deviceauth.Config, err error) {
 		return c, err
 	}
 	for _, s := range a.Scopes {
-		c.Scopes = append(c.Scopes, deviceauth.ScopeText{Scope: s.Name, Text: s.Text})
+		c.Scopes = append(c.Scopes, s.config())
 	}
 	for _, u := range a.Upstreams {
 		if _, twice := c.Allow[u.ID]; twice {
