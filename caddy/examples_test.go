@@ -88,9 +88,18 @@ func exampleText(t *testing.T, name string) string {
 
 func same(s string) string { return s }
 
-// login connects a device at a server, and returns its access token.
-func (e *example) login(server *gateway, form url.Values) string {
+// issuer is the host of the endpoints and pages, which no example shares with an
+// API: connect.example.com or login.example.net.
+func (e *example) issuer() *gateway {
+	issuer := *e.gateway
+	issuer.url = e.legacy
+	return &issuer
+}
+
+// login connects a device at the issuer, and returns its access token.
+func (e *example) login(form url.Values) string {
 	e.t.Helper()
+	server := e.issuer()
 	d := &device{t: e.t, g: server, client: e.client}
 	form.Set("client_id", e.client)
 	server.post("/oauth2/device_authorization", form, d)
@@ -143,26 +152,22 @@ func TestExamples(t *testing.T) {
 		"minimal": func(t *testing.T) {
 			e := startExample(t, "minimal", "cool-gadget", same)
 			e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
-			connect := *e.gateway
-			connect.url = e.legacy // connect.example.com
-			e.wants("GET", e.url+"/x", e.login(&connect, url.Values{}), 200, "user=1 client=cool-gadget")
+			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1 client=cool-gadget")
 		},
 		"several-sites": func(t *testing.T) {
 			e := startExample(t, "several-sites", "cool-gadget", same)
-			login := *e.gateway
-			login.url = e.legacy // login.example.net
-			api := e.login(&login, url.Values{"audience": {e.url}})
+			api := e.login(url.Values{"audience": {e.url}})
 			e.wants("GET", e.url+"/x", api, 200, "user=1")
 			e.wants("GET", e.upstream+"/x", api, 401, "invalid_token")
-			e.wants("GET", e.upstream+"/x", e.login(&login, url.Values{"resource": {e.upstream}}), 200, "user=1")
+			e.wants("GET", e.upstream+"/x", e.login(url.Values{"resource": {e.upstream}}), 200, "user=1")
 		},
 		"legacy-basic": func(t *testing.T) {
 			e := startExample(t, "legacy-basic", "cool-gadget", same)
-			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "basic=gateway:secret")
+			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "basic=gateway:secret")
 		},
 		"per-path-scopes": func(t *testing.T) {
 			e := startExample(t, "per-path-scopes", "cool-gadget", same)
-			reads := e.login(e.gateway, url.Values{})
+			reads := e.login(url.Values{})
 			e.wants("GET", e.url+"/products/1", reads, 200, "user=1")
 			e.wants("PUT", e.url+"/products/1", reads, 403, `scope="products:write"`)
 			e.wants("GET", e.url+"/status", "", 200, "user= ")
@@ -173,7 +178,7 @@ func TestExamples(t *testing.T) {
 			}
 			e.wants("POST", e.url+"/products", reads, 403, `scope="products:write"`)
 			e.client = "till"
-			e.wants("PUT", e.url+"/products/1", e.login(e.gateway, url.Values{}), 200, "client=till")
+			e.wants("PUT", e.url+"/products/1", e.login(url.Values{}), 200, "client=till")
 		},
 		"websocket": func(t *testing.T) {
 			e := startExample(t, "websocket", "cool-gadget", same)
@@ -181,7 +186,7 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.SetBasicAuth("x", e.login(e.gateway, url.Values{}))
+			r.SetBasicAuth("x", e.login(url.Values{}))
 			e.sends(r, 200, "user=1")
 		},
 		"load-balancer": func(t *testing.T) {
@@ -190,8 +195,8 @@ func TestExamples(t *testing.T) {
 				s = strings.Replace(s, "10.0.0.11/32", "10.0.0.11/32 127.0.0.1/32", 1)
 				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
 			})
-			e.wants("GET", e.url+"/x", e.login(e.gateway, url.Values{}), 200, "user=1")
-			r, err := http.NewRequest("POST", e.url+"/oauth2/device_authorization", strings.NewReader("client_id=cool-gadget"))
+			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1")
+			r, err := http.NewRequest("POST", e.issuer().url+"/oauth2/device_authorization", strings.NewReader("client_id=cool-gadget"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,14 +216,14 @@ func TestExamples(t *testing.T) {
 		},
 		"grafana": func(t *testing.T) {
 			e := startExample(t, "grafana", "wall", same)
-			e.wants("GET", e.url+"/api/search", e.login(e.gateway, url.Values{}), 200, "user=alice@example.com")
+			e.wants("GET", e.url+"/api/search", e.login(url.Values{}), 200, "user=alice@example.com")
 		},
 		"mcp": func(t *testing.T) {
 			e := startExample(t, "mcp", "assistant", same)
 			e.wants("POST", e.url+"/mcp", "", 401, `resource_metadata="`+e.url+`/.well-known/oauth-protected-resource/mcp"`)
 			e.wants("GET", e.url+"/.well-known/oauth-protected-resource/mcp", "", 200, `"resource":"`+e.url+`/mcp"`)
 			e.wants("GET", e.url+"/other", "", 401, "")
-			e.wants("POST", e.url+"/mcp", e.login(e.gateway, url.Values{"resource": {e.url + "/mcp"}}), 200, "client=assistant scopes=offline_access tools:use")
+			e.wants("POST", e.url+"/mcp", e.login(url.Values{"resource": {e.url + "/mcp"}}), 200, "client=assistant scopes=offline_access tools:use")
 		},
 		"edge": func(t *testing.T) {
 			server := startWith(t, edgeClient)
