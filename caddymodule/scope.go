@@ -72,7 +72,8 @@ func (s *Scope) parseTexts(d *caddyfile.Dispenser) error {
 	brace := line // NextBlock does not tell an empty block from none
 	opened := brace.Next() && brace.Val() == "{"
 	if len(s.Texts) == 0 && (opened || s.Text == "") {
-		return line.Errf(`scope %s: want a text, or a block with a text for each language, such as: de "Die Produkte sehen"`, s.Name)
+		return line.Errf(`scope %s: want a text, or a block with a text for each language, `+
+			`such as: de "Die Produkte sehen"`, s.Name)
 	}
 	return nil
 }

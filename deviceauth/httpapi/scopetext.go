@@ -64,9 +64,11 @@ func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 		case err != nil:
 			return nil, fmt.Errorf("scope %s: %w", s.Scope, err)
 		case slices.ContainsFunc(t.texts, func(other localizedText) bool { return other.lang == lang }):
-			return nil, fmt.Errorf("scope %s: there are two texts in %s: want one for each language", s.Scope, localized.Language)
+			return nil, fmt.Errorf("scope %s: there are two texts in %s: want one for each language",
+				s.Scope, localized.Language)
 		case strings.TrimSpace(deviceauth.Plain(localized.Text)) == "":
-			return nil, fmt.Errorf("scope %s: the text in %s is empty: want what the scope allows, in words", s.Scope, localized.Language)
+			return nil, fmt.Errorf("scope %s: the text in %s is empty: want what the scope allows, in words",
+				s.Scope, localized.Language)
 		}
 		t.texts = append(t.texts, localizedText{text: localized.Text, tag: tag, lang: lang})
 		if base, _, _ := tag.Raw(); base != undetermined {

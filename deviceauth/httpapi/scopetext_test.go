@@ -73,26 +73,29 @@ func TestOurTextOfAScopeTellsThatItIsEnglish(t *testing.T) {
 		t.Fatal(err)
 	}
 	for accept, want := range map[string]string{"it": "en", "de": "", "en": ""} {
-		if got := l.speakTo([]language.Tag{language.MustParse(accept)}).ScopeLang(scopeView{Key: "scope.email"}); got != want {
+		s := l.speakTo([]language.Tag{language.MustParse(accept)})
+		if got := s.ScopeLang(scopeView{Key: "scope.email"}); got != want {
 			t.Errorf("%s: %q, want %q", accept, got, want)
 		}
 	}
 }
 
 func TestTextsOfScopesAreChecked(t *testing.T) {
+	empty := deviceauth.ScopeText{Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "de", Text: " "}}}
+	one := func(tags ...string) []deviceauth.ScopeText { return []deviceauth.ScopeText{inLanguages("", tags...)} }
 	for name, test := range map[string]struct {
 		texts []deviceauth.ScopeText
 		want  string
 	}{
 		"none":                {nil, ""},
 		"no text at all":      {[]deviceauth.ScopeText{{Scope: "read"}}, ""},
-		"any well-formed tag": {[]deviceauth.ScopeText{inLanguages("", "en", "qq", "x-klingon", "de-CH-1996", "sr-Latn-RS")}, ""},
-		"an underscore":       {[]deviceauth.ScopeText{inLanguages("", "de_DE")}, `scope read: "de_DE" is no language tag`},
-		"a language's name":   {[]deviceauth.ScopeText{inLanguages("", "german")}, `"german" is no language tag`},
-		"an empty tag":        {[]deviceauth.ScopeText{inLanguages("", "")}, `"" is no language tag`},
-		"twice":               {[]deviceauth.ScopeText{inLanguages("", "de", "DE")}, "two texts in DE"},
-		"an old name":         {[]deviceauth.ScopeText{inLanguages("", "he", "iw")}, "two texts in iw"},
-		"an empty text":       {[]deviceauth.ScopeText{{Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "de", Text: " "}}}}, "the text in de is empty"},
+		"any well-formed tag": {one("en", "qq", "x-klingon", "de-CH-1996", "sr-Latn-RS"), ""},
+		"an underscore":       {one("de_DE"), `scope read: "de_DE" is no language tag`},
+		"a language's name":   {one("german"), `"german" is no language tag`},
+		"an empty tag":        {one(""), `"" is no language tag`},
+		"twice":               {one("de", "DE"), "two texts in DE"},
+		"an old name":         {one("he", "iw"), "two texts in iw"},
+		"an empty text":       {[]deviceauth.ScopeText{empty}, "the text in de is empty"},
 		"a scope twice":       {[]deviceauth.ScopeText{inLanguages("a"), inLanguages("b")}, "scope read is declared twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,9 +133,12 @@ func TestPagesTellTheLanguageOfAScopesText(t *testing.T) {
 	}
 	device := deviceView{Name: "Gadget", Scopes: []scopeView{{Texts: texts}}}
 	for page, data := range map[string]any{
-		"confirm": confirmView{deviceView: device}, "connections": connectionsView{Devices: []connection{{deviceView: device}}},
+		"confirm":     confirmView{deviceView: device},
+		"connections": connectionsView{Devices: []connection{{deviceView: device}}},
 	} {
-		for accept, want := range map[string]string{"de": "<li>in de</li>", "es": "<li>in es</li>", "fr": `<li lang="de" dir="auto">in de</li>`} {
+		for accept, want := range map[string]string{
+			"de": "<li>in de</li>", "es": "<li>in es</li>", "fr": `<li lang="de" dir="auto">in de</li>`,
+		} {
 			r := httptest.NewRequest("GET", "/device", nil)
 			r.Header.Set("Accept-Language", accept)
 			a, err := p.render(r, 200, page, text("devices.title"), data, account{})
