@@ -165,8 +165,8 @@ func endSessions(s *server, r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := sessionsView{asked.Get("person"), time.Now().UTC()}
-	if v.Person == "" {
-		return nil, wrong("want the person's subject in person")
+	if !s.engine.IsSubject(v.Person) {
+		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it", v.Person)
 	}
 	return v, s.engine.EndSessions(r.Context(), v.Person)
 }
