@@ -186,6 +186,9 @@ func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
+	if r.Header.Get("Service-Worker") != "" {
+		return nil, errForeign // no script of ours is one, and none may come from our paths
+	}
 	if do := route.methods[method]; do != nil {
 		return do(r)
 	}

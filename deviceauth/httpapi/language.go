@@ -149,20 +149,36 @@ type speech struct {
 // speak finds the language that a browser asks for (RFC 9110 §12.5.4).
 func (l *languages) speak(r *http.Request) *speech {
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	wanted = l.legible(wanted)
 	_, i, _ := l.matcher.Match(wanted...)
-	if len(wanted) > 0 && otherHan(wanted[0], l.tags[i]) {
-		i = 0
-	}
 	return l.speech(i)
 }
 
-// otherHan reports whether somebody who reads traditional Chinese would get
-// simplified, or the other way round: English is better than the wrong letters.
-func otherHan(wanted, have language.Tag) bool {
-	a, _ := wanted.Script()
-	b, _ := have.Script()
-	han := map[string]bool{"Hant": true, "Hans": true}
-	return han[a.String()] && han[b.String()] && a != b
+// legible leaves Chinese out in letters that the pages do not have: whoever reads
+// traditional ones has more of the next language that they ask for, or of English,
+// than of simplified ones. The bare zh that browsers put after zh-HK goes with it.
+func (l *languages) legible(wanted []language.Tag) (list []language.Tag) {
+	left := map[language.Script]bool{}
+	for _, tag := range wanted {
+		base, script, region := tag.Raw()
+		letters, _ := tag.Script()
+		bare := script == language.Script{} && region == language.Region{}
+		if base != chinese || l.has(letters) && !(bare && len(left) > 0) {
+			list = append(list, tag)
+		} else {
+			left[letters] = true
+		}
+	}
+	return list
+}
+
+var chinese, _ = language.Chinese.Base()
+
+func (l *languages) has(letters language.Script) bool {
+	return slices.ContainsFunc(l.tags, func(have language.Tag) bool {
+		script, _ := have.Script()
+		return script == letters
+	})
 }
 
 func (l *languages) speech(i int) *speech {
