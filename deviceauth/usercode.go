@@ -45,6 +45,13 @@ func separates(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Pd, r) || strings.ContainsRune("\u00ad\u2212\u30fc\uff70_.\u200b\u2060\ufeff", r)
 }
 
+// tailLength is how many letters of a code outlive it. [NewMask] lets no code be
+// so short that they are all of it.
+const tailLength = 4
+
+// tail returns the last letters of the code.
+func (c UserCode) tail() UserCode { return c[max(0, len(c)-tailLength):] }
+
 // Character sets of RFC 8628 §6.1.
 const (
 	Base20 = "BCDFGHJKLMNPQRSTVWXZ" // no vowels, so no words; no look-alikes
