@@ -84,6 +84,8 @@ func TestOnlyItsOwnerNamesADevice(t *testing.T) {
 
 // A code's last letters are there once nobody can type it any more, and the rest
 // of it goes when the device has its tokens.
+//
+// protocol 38
 func TestTailOfACodeOutlivesIt(t *testing.T) {
 	in(t, func(w *world) {
 		a := w.authorize()
