@@ -117,7 +117,7 @@ func shot(t *testing.T, ctx context.Context, name string) {
 // awake is whether a button can be pressed: those of a decision sleep for half a
 // second after their page shows.
 func awake(button string) string {
-	return fmt.Sprintf(`document.readyState === "complete" && document.querySelector(%q)?.disabled !== true`, button)
+	return fmt.Sprintf(`document.readyState === "complete" && document.querySelector(%q)?.getAttribute("aria-disabled") !== "true"`, button)
 }
 
 // disconnects is the button that cuts off the first device of a person.

@@ -96,7 +96,9 @@ func TestTailOfACodeOutlivesIt(t *testing.T) {
 		}
 		fresh := *alice
 		fresh.Fresh = g.UserCode
-		g, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &fresh, From: here})
+		g, err = w.Answer(w.Context(), deviceauth.AnswerRequest{
+			Grant: g.ID, Allow: true, Person: &fresh, From: here,
+		})
 		w.wants("", err)
 		want := a.UserCode[len(a.UserCode)-4:]
 		if g.CodeTail() != want {

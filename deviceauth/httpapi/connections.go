@@ -62,7 +62,8 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 	var v connectionsView
 	for _, g := range grants {
 		v.Devices = append(v.Devices, connection{
-			deviceView: h.device(g), ID: g.ID.String(), Given: g.Name, CodeTail: g.CodeTail(), Since: g.Decided, Used: g.Used(), whence: whenceOf(g),
+			deviceView: h.device(g), ID: g.ID.String(), Given: g.Name, CodeTail: g.CodeTail(),
+			Since: g.Decided, Used: g.Used(), whence: whenceOf(g),
 		})
 	}
 	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {

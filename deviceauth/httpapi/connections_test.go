@@ -89,7 +89,9 @@ func TestNobodyElseNamesADevice(t *testing.T) {
 		}
 	}
 	values := url.Values{"ticket": {ticket}, "device": {id}, "name": {"x"}}
-	for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "iframe"} {
+	for name, value := range map[string]string{
+		"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "iframe",
+	} {
 		r := post(namePath, values)
 		r.Header.Set(name, value)
 		if b.request(r); b.status != http.StatusForbidden {
