@@ -90,7 +90,8 @@ func TestNobodyElseNamesADevice(t *testing.T) {
 	}
 	values := url.Values{"ticket": {ticket}, "device": {id}, "name": {"x"}}
 	for name, value := range map[string]string{
-		"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "iframe",
+		"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example",
+		"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "iframe",
 	} {
 		r := post(namePath, values)
 		r.Header.Set(name, value)
