@@ -115,20 +115,35 @@ func (c *adminClient) pages(w *wanted, do func(grantsView) error) (left bool, er
 	}
 }
 
+// whence is where the device asked from, with the place beside the address.
+func (g grantView) whence() string {
+	var parts []string
+	if g.From.IsValid() {
+		parts = append(parts, g.From.String())
+	}
+	if g.Place != "" {
+		parts = append(parts, "("+deviceauth.Plain(g.Place)+")")
+	}
+	return strings.Join(parts, " ")
+}
+
+// printGrants prints what people wrote at the end of a line, where it can be
+// taken for nothing else.
 func printGrants(to io.Writer, list []grantView, head bool) error {
 	table := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	if head {
-		fmt.Fprintln(table, "GRANT\tSTATE\tCLIENT\tPERSON\tFROM\tCREATED\tLAST USED")
+		fmt.Fprintln(table, "GRANT\tSTATE\tCLIENT\tPERSON\tFROM\tCODE\tCREATED\tLAST USED\tNAME")
 	}
 	for _, g := range list {
-		person, from := "", ""
+		person, code := "", ""
 		if g.Person != nil {
 			person = deviceauth.Plain(cmp.Or(g.Person.User, g.Person.Subject))
 		}
-		if g.From.IsValid() {
-			from = g.From.String()
+		if g.CodeTail != "" {
+			code = "…" + g.CodeTail
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.State, g.Client, person, from, when(g.Created), when(g.Used))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			g.ID, g.State, g.Client, person, g.whence(), code, when(g.Created), when(g.Used), deviceauth.Plain(g.Name))
 	}
 	return table.Flush()
 }
@@ -149,15 +164,12 @@ func (c *adminClient) showGrant(_ *cobra.Command, args []string) error {
 	if g.Person != nil {
 		p = *g.Person
 	}
-	from := ""
-	if g.From.IsValid() {
-		from = g.From.String()
-	}
 	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 	for _, line := range [][2]string{
 		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
 		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
-		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")}, {"from", from},
+		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")},
+		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name},
 		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
 		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
 	} {

@@ -45,6 +45,13 @@ func ParseUserCode(typed string) (code UserCode, ok bool) {
 // keyboards offer in the place of a dash.
 func dash(r rune) bool { return r == '\u30fc' || r == '\uff70' }
 
+// tailLength is how many letters of a code outlive it. [NewMask] lets no code be
+// so short that they are all of it.
+const tailLength = 4
+
+// tail returns the last letters of the code.
+func (c UserCode) tail() UserCode { return c[max(0, len(c)-tailLength):] }
+
 // Character sets of RFC 8628 §6.1.
 const (
 	Base20 = "BCDFGHJKLMNPQRSTVWXZ" // no vowels, so no words; no look-alikes

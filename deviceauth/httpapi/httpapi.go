@@ -136,6 +136,7 @@ func (h *Handler) table() map[string]route {
 		p.Device + "/confirm":            page(h.confirmPage, h.decide),
 		p.Device + "/done":               page(h.donePage, nil),
 		p.Device + "/connections":        page(h.connectionsPage, h.disconnect),
+		p.Device + "/connections/name":   page(nil, h.nameDevice),
 		p.Device + "/backchannel-logout": {map[string]does{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
 		p.Device + "/style.css":          file(h.pages.asset("style.css")),
 		p.Device + "/script.js":          file(h.pages.asset("script.js")),

@@ -37,7 +37,9 @@ var samples = func() []sample {
 		{"done", text("done.denied_title", "Gadget"), outcome{Said: "denied", Device: "Gadget"}},
 		{"done", text("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},
 		{"connections", text("devices.title"), connectionsView{}},
-		{"connections", text("devices.title"), connectionsView{Devices: []connection{{deviceView: device}, {deviceView: device}}, Ticket: sampleTicket}},
+		{"connections", text("devices.title"), connectionsView{
+			Devices: []connection{{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"}}, Ticket: sampleTicket,
+		}},
 		{"problem", text("fault.title"), problemView{Text: "x"}},
 		{"problem", text("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/"}},
 	}
