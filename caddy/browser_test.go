@@ -117,8 +117,11 @@ func shot(t *testing.T, ctx context.Context, name string) {
 // awake is whether a button can be pressed: those of a decision sleep for half a
 // second after their page shows.
 func awake(button string) string {
-	return fmt.Sprintf(`document.readyState === "complete" && document.querySelector(%q)?.disabled !== true`, button)
+	return fmt.Sprintf(`document.readyState === "complete" && document.querySelector(%q)?.getAttribute("aria-disabled") !== "true"`, button)
 }
+
+// disconnects is the button that cuts off the first device of a person.
+const disconnects = `.devices [name="device"]:not([type])`
 
 // decide presses a button of a decision.
 func decide(t *testing.T, ctx context.Context, button, waitFor string) {
@@ -165,9 +168,9 @@ func TestPersonAllowsInABrowserAndTheGadgetChangesByItself(t *testing.T) {
 	if person != "Alice Example" || !strings.Contains(products, "Chai") || !strings.Contains(seen, "alice@example.com") {
 		t.Errorf("the gadget greets %q, lists %q, and the API saw %q", person, products, seen)
 	}
-	do(t, phone, chromedp.Click(`a[href$="/device/connections"]`), chromedp.WaitVisible(".devices button"))
+	do(t, phone, chromedp.Click(`a[href$="/device/connections"]`), chromedp.WaitVisible(disconnects))
 	shot(t, phone, "devices")
-	do(t, phone, chromedp.Click(".devices button"), chromedp.WaitVisible("#none"))
+	do(t, phone, chromedp.Click(disconnects), chromedp.WaitVisible("#none"))
 	do(t, gadget, chromedp.Click("#sign-out"), chromedp.WaitVisible(`body[data-state="waiting"] #user-code`))
 }
 

@@ -229,13 +229,25 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 	if out, err := g.auth("revoke", "--person", subject, "--client", "cool-gadget", "--yes"); err != nil || strings.Contains(out, "signed out") || !signedIn(bob) {
 		t.Errorf("the devices of one client: %v\n%s", err, out)
 	}
-	if out, err := g.auth("revoke", "--person", subject, "--yes"); err == nil || !strings.Contains(out, "no such grant") || signedIn(bob) {
-		t.Errorf("without a device: %v\n%s", err, out)
+	if out, err := g.auth("revoke", "--person", subject, "--yes"); err != nil || !strings.Contains(out, subject+" signed out") || signedIn(bob) {
+		t.Errorf("the person as a whole: %v\n%s", err, out)
 	}
 	bob = newPerson(t, "bob")
 	bob.allow(g.device())
 	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil || !strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
 		t.Errorf("by the user's name: %v\n%s", err, out)
+	}
+	// Whoever has no device any more, and a session.
+	bob = newPerson(t, "bob")
+	bob.reach(g.device())
+	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil || !strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
+		t.Errorf("without a device: %v\n%s", err, out)
+	}
+	if out, err := g.auth("revoke", "--person", "nobody", "--yes"); err == nil || !strings.Contains(out, "no such grant") || strings.Contains(out, "signed out") {
+		t.Errorf("somebody that nobody knows: %v\n%s", err, out)
+	}
+	if status, text := g.ask("DELETE", "sessions?person=bob", ""); status != http.StatusBadRequest || !strings.Contains(text, "want a subject") {
+		t.Errorf("a user is no subject: %d %s", status, text)
 	}
 	if !signedIn(alice) {
 		t.Error("alice is signed out, too")
@@ -252,7 +264,7 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 		status              int
 		want                string
 	}{
-		{"DELETE", "sessions", "", 400, "person's subject"},
+		{"DELETE", "sessions", "", 400, "want a subject"},
 		{"DELETE", "sessions?subject=x", "", 400, "no parameter"},
 		{"GET", "grants?limit=0", "", 400, "from 1 to 1000"},
 		{"GET", "grants?limit=1001", "", 400, "from 1 to 1000"},

@@ -245,9 +245,28 @@ func (v *viewer) devices() {
 	d.poll()
 	v.click(`a[href$="/connections"]`, ".devices li + li")
 	v.looks("devices-two")
+	do(v.T, v.page, chromedp.Click(".naming summary"), chromedp.WaitVisible(naming))
+	v.looks("device-naming")
+	v.inEveryLanguage(func(language string) {
+		v.open("/device/connections")
+		do(v.T, v.page, chromedp.Click(".naming summary"), chromedp.WaitVisible(naming))
+		shot(v.T, v.page, fmt.Sprintf("device-naming-%s-%s", language, v.mode))
+	})
+	long := strings.Repeat("Wohnzimmer", 6) // which is never broken by itself
+	do(v.T, v.page, chromedp.SendKeys(naming, long+" is cut off"), chromedp.Click(".naming[open] button"), chromedp.WaitVisible(named))
+	if head := get(v.T, v.page, chromedp.Text(".devices h2")); head != long {
+		v.Errorf("the device is called %q, want %q", head, long)
+	}
+	v.looks("devices-named")
 	v.click(`button[value="all"]`, "#none")
 	v.looks("devices-none")
 }
+
+// The field in which a device is named, and what a device that has a name shows.
+const (
+	naming = `.naming[open] [name="name"]`
+	named  = ".devices h2 + .quiet > bdi"
+)
 
 func (v *viewer) problems() {
 	v.open("/device/callback?state=x")
@@ -267,9 +286,7 @@ func (v *viewer) problems() {
 
 // languages fit on the smallest screen.
 func (v *viewer) languages() {
-	do(v.T, v.page, chromedp.EmulateViewport(320, 640))
-	for _, language := range []string{"de", "fr", "es", "pt", "ja", "zh"} {
-		call(v.T, v.page, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+	v.inEveryLanguage(func(language string) {
 		for name, path := range map[string]string{"code": "/device", "devices": "/device/connections"} {
 			v.open(path)
 			if lang := get(v.T, v.page, chromedp.AttributeValue("html", "lang")).Value; lang != language {
@@ -277,6 +294,18 @@ func (v *viewer) languages() {
 			}
 			shot(v.T, v.page, fmt.Sprintf("%s-%s-%s", name, language, v.mode))
 		}
+	})
+}
+
+// inEveryLanguage has the browser ask for one after the other, on the smallest
+// screen.
+func (v *viewer) inEveryLanguage(look func(language string)) {
+	v.Helper()
+	do(v.T, v.page, chromedp.EmulateViewport(320, 640))
+	defer do(v.T, v.page, chromedp.EmulateViewport(390, 844))
+	for _, language := range []string{"de", "fr", "es", "pt", "ja", "zh", "en"} {
+		call(v.T, v.page, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+		look(language)
 	}
 }
 
@@ -344,7 +373,11 @@ func TestWholeFlowByKeyboardAlone(t *testing.T) {
 			}
 			press(t, page, kb.Tab, `a[href$="/connections"]`)
 			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(".devices"))
-			press(t, page, kb.Tab, ".devices button")
+			press(t, page, kb.Tab, ".naming summary")
+			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(naming))
+			press(t, page, kb.Tab, naming)
+			do(t, page, chromedp.KeyEvent("Living room"+kb.Enter), chromedp.WaitVisible(named))
+			press(t, page, kb.Tab, disconnects)
 			do(t, page, chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#none"))
 		})
 	}

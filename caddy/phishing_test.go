@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -107,37 +106,6 @@ func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
 	decide(t, page, "#go", ".mark.allowed")
 	if answer := owned.poll(); answer.Status != http.StatusOK {
 		t.Errorf("after the second confirmation: %+v", answer)
-	}
-}
-
-// A click that was meant for what was there before decides nothing: the buttons
-// sleep for half a second after their page shows.
-//
-// protocol 38
-func TestClickInTheFirstHalfSecondDecidesNothing(t *testing.T) {
-	g := startWith(t, "wait off")
-	d := g.device()
-	page := browser(t)
-	do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice"), chromedp.Click("#alice"), chromedp.WaitVisible("#allow"))
-	for _, button := range []string{"#allow", "#deny"} {
-		early := fmt.Sprintf(`new Promise((done) => {
-			window.dispatchEvent(new PageTransitionEvent("pageshow"));
-			const button = document.querySelector(%q), began = performance.now();
-			button.click();
-			const look = () => button.disabled ? setTimeout(look, 5) : done(performance.now() - began);
-			look();
-		})`, button)
-		if slept := get(t, page, chromedp.Evaluate[float64](early, chromedp.EvalAwaitPromise)); slept < 480 {
-			t.Errorf("%s sleeps for %v ms", button, slept)
-		}
-		if at := get(t, page, chromedp.Location()); !strings.HasSuffix(at, "/device/confirm") {
-			t.Errorf("after a click on %s that was too early the page is %s", button, at)
-		}
-		d.pending("a click that was too early")
-	}
-	decide(t, page, "#allow", ".mark.allowed")
-	if answer := d.poll(); answer.Status != http.StatusOK {
-		t.Errorf("after a click in time: %+v", answer)
 	}
 }
 

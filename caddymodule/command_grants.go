@@ -115,20 +115,35 @@ func (c *adminClient) pages(w *wanted, do func(grantsView) error) (left bool, er
 	}
 }
 
+// whence is where the device asked from, with the place beside the address.
+func (g grantView) whence() string {
+	var parts []string
+	if g.From.IsValid() {
+		parts = append(parts, g.From.String())
+	}
+	if g.Place != "" {
+		parts = append(parts, "("+deviceauth.Plain(g.Place)+")")
+	}
+	return strings.Join(parts, " ")
+}
+
+// printGrants prints what people wrote at the end of a line, where it can be
+// taken for nothing else.
 func printGrants(to io.Writer, list []grantView, head bool) error {
 	table := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	if head {
-		fmt.Fprintln(table, "GRANT\tSTATE\tCLIENT\tPERSON\tFROM\tCREATED\tLAST USED")
+		fmt.Fprintln(table, "GRANT\tSTATE\tCLIENT\tPERSON\tFROM\tCODE\tCREATED\tLAST USED\tNAME")
 	}
 	for _, g := range list {
-		person, from := "", ""
+		person, code := "", ""
 		if g.Person != nil {
 			person = deviceauth.Plain(cmp.Or(g.Person.User, g.Person.Subject))
 		}
-		if g.From.IsValid() {
-			from = g.From.String()
+		if g.CodeTail != "" {
+			code = "…" + g.CodeTail
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.State, g.Client, person, from, when(g.Created), when(g.Used))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			g.ID, g.State, g.Client, person, g.whence(), code, when(g.Created), when(g.Used), deviceauth.Plain(g.Name))
 	}
 	return table.Flush()
 }
@@ -149,15 +164,12 @@ func (c *adminClient) showGrant(_ *cobra.Command, args []string) error {
 	if g.Person != nil {
 		p = *g.Person
 	}
-	from := ""
-	if g.From.IsValid() {
-		from = g.From.String()
-	}
 	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 	for _, line := range [][2]string{
 		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
 		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
-		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")}, {"from", from},
+		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")},
+		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name},
 		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
 		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
 	} {
@@ -177,17 +189,24 @@ func (c *adminClient) revoke(w *wanted, ids []string) error {
 	if !many {
 		return c.end(ids)
 	}
-	ids, subjects, err := c.find(*w)
+	subjects, err := c.subjects(*w)
 	if err != nil {
 		return err
 	}
-	err = c.signOut(subjects) // first: who is signed in could connect another one
-	if len(ids) == 0 {
+	ids, err = c.find(*w)
+	if err != nil {
+		return err
+	}
+	if len(ids)+len(subjects) == 0 {
+		if w.whole() && strings.Contains(w.person, "|") { // may be signed in all the same
+			err = c.signOut([]string{w.person})
+		}
 		return errors.Join(err, errors.New("no such grant: is the person's subject or user, or the client's id, as grants list shows it?"))
 	}
+	err = c.signOut(subjects) // first: who is signed in could connect another one
 	err = errors.Join(err, c.end(ids))
 	w.yes = true // what was connected while somebody was asked ends, too
-	later, _, laterErr := c.find(*w)
+	later, laterErr := c.find(*w)
 	later = slices.DeleteFunc(later, func(id string) bool { return slices.Contains(ids, id) })
 	return errors.Join(err, laterErr, c.end(later))
 }
@@ -217,34 +236,48 @@ func (c *adminClient) end(ids []string) (all error) {
 	return all
 }
 
-// find shows the grants that are to end, and asks. subjects are those of the
-// person that is meant as a whole, who is signed out, too.
-func (c *adminClient) find(w wanted) (ids, subjects []string, err error) {
-	whole := w.person != "" && w.client == "" && w.state == ""
+// whole reports whether a person is meant with all that is theirs.
+func (w wanted) whole() bool { return w.person != "" && w.client == "" && w.state == "" }
+
+// subjects are those of the person that is meant as a whole, who is signed out,
+// too: all that were or had what was named, also in grants that have ended.
+func (c *adminClient) subjects(w wanted) (found []string, err error) {
+	if !w.whole() {
+		return nil, nil
+	}
+	w.all = true
+	_, err = c.pages(&w, func(page grantsView) error {
+		for _, g := range page.Grants {
+			if g.Person != nil && !slices.Contains(found, g.Person.Subject) {
+				found = append(found, g.Person.Subject)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// find shows the grants that are to end, and asks.
+func (c *adminClient) find(w wanted) (ids []string, err error) {
+	whole := w.whole()
 	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
 	head := true
 	_, err = c.pages(&w, func(page grantsView) error {
 		for _, g := range page.Grants {
 			ids = append(ids, g.ID.String())
-			if whole && g.Person != nil && !slices.Contains(subjects, g.Person.Subject) {
-				subjects = append(subjects, g.Person.Subject)
-			}
 		}
 		err := printGrants(os.Stderr, page.Grants, head)
 		head = head && len(page.Grants) == 0
 		return err
 	})
-	if whole && len(subjects) == 0 {
-		subjects = []string{w.person} // who is signed in and has no device
-	}
 	if err != nil || len(ids) == 0 || w.yes {
-		return ids, subjects, err
+		return ids, err
 	}
 	question := fmt.Sprintf("End %d grants?", len(ids))
 	if whole {
 		question = fmt.Sprintf("End %d grants, and the person's sessions at the pages?", len(ids))
 	}
-	return ids, subjects, confirm(question)
+	return ids, confirm(question)
 }
 
 // confirm asks whoever sits at the terminal.

@@ -24,7 +24,8 @@ import (
 // The admin routes by which an operator looks in, and stops: grants, clients,
 // and the pause.
 
-// A grantView is a grant as an operator sees it: no digest, code or token.
+// A grantView is a grant as an operator sees it: no digest, no token, and no code
+// but for the last letters of one that is spent.
 type grantView struct {
 	ID       deviceauth.ID       `json:"id"`
 	State    deviceauth.Standing `json:"state"`
@@ -32,7 +33,10 @@ type grantView struct {
 	Person   *personView         `json:"person,omitempty"` // who said yes
 	Scope    deviceauth.Scope    `json:"scope,omitempty"`
 	Audience []string            `json:"audience,omitempty"`
-	From     netip.Addr          `json:"from,omitzero"` // where the device asked from
+	From     netip.Addr          `json:"from,omitzero"`   // where the device asked from
+	Place    string              `json:"place,omitempty"` // the same in words
+	CodeTail string              `json:"code_tail,omitempty"`
+	Name     string              `json:"device_name,omitempty"` // what its person calls it
 	Created  time.Time           `json:"created"`
 	Decided  time.Time           `json:"decided,omitzero"`
 	Redeemed time.Time           `json:"redeemed,omitzero"`
@@ -52,11 +56,15 @@ type personView struct {
 func viewOf(g *deviceauth.Grant) grantView {
 	now := time.Now()
 	v := grantView{
-		ID: g.ID, State: g.Standing(now), Client: g.ClientID, Scope: g.Scope, Audience: g.Audience, From: g.From,
-		Created: g.Created, Decided: g.Decided, Redeemed: g.Redeemed, Used: g.Used(), Expires: g.Until(now), Ended: g.Ended, Reason: g.Reason,
+		ID: g.ID, State: g.Standing(now), Client: g.ClientID, Scope: g.Scope, Audience: g.Audience,
+		From: g.From, Place: g.Place, CodeTail: g.CodeTail(), Name: g.Name,
+		Created: g.Created, Decided: g.Decided, Redeemed: g.Redeemed, Used: g.Used(), Expires: g.Until(now),
+		Ended: g.Ended, Reason: g.Reason,
 	}
 	if p := g.Person; p != nil {
-		v.Person = &personView{p.Subject, p.User, p.Claims.String("name"), p.Claims.String("email")}
+		v.Person = &personView{
+			Subject: p.Subject, User: p.User, Name: p.Claims.String("name"), Email: p.Claims.String("email"),
+		}
 	}
 	return v
 }
@@ -165,8 +173,8 @@ func endSessions(s *server, r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := sessionsView{asked.Get("person"), time.Now().UTC()}
-	if v.Person == "" {
-		return nil, wrong("want the person's subject in person")
+	if !s.engine.IsSubject(v.Person) {
+		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it", v.Person)
 	}
 	return v, s.engine.EndSessions(r.Context(), v.Person)
 }

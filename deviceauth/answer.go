@@ -178,6 +178,8 @@ func (e *Engine) overtaken(ctx context.Context, g *Grant, r AnswerRequest) error
 	if !r.Allow {
 		return nil
 	}
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	gone := e.stillSignedIn(ctx, r.Person)
 	if Refused(gone) == nil {
 		return nil // a fault cannot take back what has been decided

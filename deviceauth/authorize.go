@@ -150,8 +150,10 @@ func tooManyWait(wait time.Duration) error {
 // the other one's device, which may have gone away. Where the store cannot keep
 // it nothing is lost: the grant expires as it would have.
 func (e *Engine) crowdOut(ctx context.Context, id ID) {
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	now := e.now()
-	g, err := e.apply(context.WithoutCancel(ctx), id, func(g *Grant) error { return g.CrowdOut(now) })
+	g, err := e.apply(ctx, id, func(g *Grant) error { return g.CrowdOut(now) })
 	if err != nil {
 		return // or it has just been answered
 	}

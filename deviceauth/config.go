@@ -76,6 +76,9 @@ type Lifetime struct {
 
 const day = 24 * time.Hour
 
+// maxSession is the longest that a person can stay signed in, under any configuration.
+const maxSession = 30 * day
+
 // The defaults. Held polls make a short interval cheap; 2.5 s stays below the
 // 3.5 s after which some clients give up on an answer.
 const (
@@ -155,7 +158,7 @@ func (c *Config) checkTimes() error {
 		{"lifetime refresh_token", c.Lifetime.RefreshToken, time.Second, 3660 * day},
 		{"lifetime refresh_idle", c.Lifetime.RefreshIdle, time.Second, 3660 * day},
 		{"lifetime refresh_grace", max(c.Lifetime.RefreshGrace, 0), 0, 10 * time.Minute},
-		{"lifetime session", c.Lifetime.Session, time.Second, 30 * day},
+		{"lifetime session", c.Lifetime.Session, time.Second, maxSession},
 		{"wait", max(c.Wait, 0), 0, time.Minute},
 		{"interval", c.Interval, time.Second, maxInterval},
 	} {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 var errNotConnected = Refuse("not_connected", "this device is not connected to this account")
@@ -42,13 +44,56 @@ func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID) error {
 		return err
 	}
 	err := e.end(ctx, id, ReasonRevoked, func(g *Grant) error {
-		if g.Person == nil || g.Person.Subject != p.Subject {
+		if !g.Belongs(p) {
 			return errNotConnected
 		}
 		return nil
 	})
 	if errors.Is(err, ErrNotFound) {
 		return errNotConnected
+	}
+	return err
+}
+
+// MaxName is how many characters a device's name has at most.
+const MaxName = 60
+
+// CleanName makes a device's name of what a person typed: characters that cannot
+// be seen are taken out, what separates words becomes one space, and what is
+// beyond [MaxName] characters is cut off.
+func CleanName(typed string) string {
+	seen := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unseen(r) || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(typed, ""))
+	name := []rune(strings.Join(strings.Fields(seen), " "))
+	return strings.TrimSpace(string(name[:min(len(name), MaxName)]))
+}
+
+// Rename gives one of a person's devices the name that they typed; an empty one
+// takes the name away. Refusals: signed_out; not_connected, where the device is
+// not theirs or no longer connected.
+func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string) error {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return err
+	}
+	now, name, renamed := e.now(), CleanName(typed), false
+	g, err := e.apply(ctx, id, func(g *Grant) error {
+		before := g.Revision
+		err := g.Rename(now, p, name)
+		renamed = g.Revision != before
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return errNotConnected
+	case err == nil && renamed:
+		e.tell(EventRenamed, g, p)
 	}
 	return err
 }

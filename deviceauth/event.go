@@ -15,6 +15,7 @@ const (
 	EventRefreshed     = "token_refreshed"   // a device was given new tokens
 	EventReplayed      = "token_replayed"    // a spent code or refresh token ended the grant
 	EventRevoked       = "grant_revoked"     // a grant was ended by a request
+	EventRenamed       = "device_renamed"    // a person gave their device a name, or took it away
 	EventPaused        = "logins_paused"     // the operator stopped connecting devices
 	EventResumed       = "logins_resumed"    // the operator goes on connecting them
 )

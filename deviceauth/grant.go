@@ -32,8 +32,8 @@ type Grant struct {
 	Revision int      `json:"rev"` // how many changes made it what it is
 	State    State    `json:"state"`
 	ClientID string   `json:"client"`
-	UserCode UserCode `json:"user_code"`
-	Device   Digest   `json:"device"` // of the device code
+	UserCode UserCode `json:"user_code"` // once the device has its tokens, the last letters alone
+	Device   Digest   `json:"device"`    // of the device code
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
@@ -43,6 +43,7 @@ type Grant struct {
 	Expires time.Time  `json:"expires"` // of the device code
 
 	Person  *Person   `json:"person,omitempty"` // who said yes
+	Name    string    `json:"name,omitempty"`   // what that person calls the device; empty: nothing yet
 	Decided time.Time `json:"decided,omitzero"`
 
 	Redeemed    time.Time `json:"redeemed,omitzero"`
@@ -100,6 +101,20 @@ func (g *Grant) Expired(now time.Time) bool { return !now.Before(g.Expires) }
 
 // Open reports whether the grant still waits for its user code.
 func (g *Grant) Open(now time.Time) bool { return g.State == Pending && !g.Expired(now) }
+
+// CodeTail returns the last letters of the user code, by which a person tells
+// what they have connected apart. While the code may still be typed, and after a
+// no, it is empty: none of it helps a guesser.
+func (g *Grant) CodeTail() string {
+	if g.State == Pending || g.Person == nil {
+		return ""
+	}
+	return string(g.UserCode.tail())
+}
+
+// Belongs reports whether a person approved the grant. Their subject names the
+// upstream, too, so a namesake at another one is somebody else.
+func (g *Grant) Belongs(p *Person) bool { return g.Person != nil && g.Person.Subject == p.Subject }
 
 // Alive reports whether the grant's access tokens are good, as far as the
 // grant has a say in it.
@@ -184,6 +199,31 @@ func (g *Grant) activate(now time.Time, r Redemption) error {
 	}
 	g.enter(Active)
 	g.Redeemed, g.AccessUntil, g.Refresh = now, r.AccessUntil, r.Refresh
+	g.forgetCode()
+	return nil
+}
+
+// forgetCode leaves of a code that is spent what is shown to people later. A
+// grant that nobody redeems keeps it for the minutes until it is forgotten.
+func (g *Grant) forgetCode() {
+	g.UserCode = g.UserCode.tail()
+	if g.Person.Fresh != "" {
+		p := *g.Person
+		p.Fresh = ""
+		g.Person = &p
+	}
+}
+
+// Rename has the device's owner name it, as [CleanName] spells names; an empty
+// one takes the name away. Only what is connected is anybody's to name.
+func (g *Grant) Rename(now time.Time, p *Person, name string) error {
+	if !g.Belongs(p) || !g.Connected(now) {
+		return errNotConnected
+	}
+	if g.Name != name {
+		g.Name = name
+		g.Revision++
+	}
 	return nil
 }
 

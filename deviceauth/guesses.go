@@ -107,7 +107,7 @@ func (l *Live) beginGuess(ctx context.Context, g guess, now time.Time) time.Dura
 				return 0
 			}
 			l.userCodes.end(g, false)
-			busy = true // who knows what others look at
+			busy = turn < sharedTurns // who knows what others look at
 		}
 		if !busy || turn == guessTurns {
 			return wait
@@ -120,11 +120,22 @@ func (l *Live) beginGuess(ctx context.Context, g guess, now time.Time) time.Dura
 	}
 }
 
-// A look-up takes milliseconds; this is how long it is waited for.
+// A look-up takes milliseconds; this is how long it is waited for. Counts that
+// gateways share tell nothing of what is only looked at, and each turn costs
+// several commands: there are few.
 const (
-	guessTurns = 20
-	guessTurn  = 10 * time.Millisecond
+	guessTurns  = 20
+	sharedTurns = 2
+	guessTurn   = 10 * time.Millisecond
 )
+
+// afterwards is a context for what has to be put right after a request, and must
+// not depend on whether its client is still there.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), afterwardsWait)
+}
+
+const afterwardsWait = 5 * time.Second
 
 // countTogether counts a guess in the store that gateways share.
 func (l *Live) countTogether(ctx context.Context, g guess, now time.Time) (wait time.Duration) {
@@ -149,6 +160,8 @@ func (l *Live) countTogether(ctx context.Context, g guess, now time.Time) (wait 
 }
 
 func (l *Live) countDown(ctx context.Context, limits []userCodeLimit) {
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	for _, limit := range limits {
 		l.shared.CountDown(ctx, limit.key)
 	}
@@ -156,12 +169,15 @@ func (l *Live) countDown(ctx context.Context, limits []userCodeLimit) {
 
 // endGuess ends a guess. One that was wrong stays counted, unless this person's
 // same code already is: a form that is posted twice, or a page that is loaded
-// again. One that was right takes back what was counted for it, and nothing else.
+// again. One that was right takes back what was counted for it, and nothing else,
+// also where the browser has gone away meanwhile.
 func (l *Live) endGuess(ctx context.Context, g guess, wrong bool) {
 	counted := l.userCodes.end(g, wrong)
 	if l.shared == nil {
 		return
 	}
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	if counted {
 		before, err := l.shared.CountUp(ctx, g.limits[0].key+" "+hex.EncodeToString(g.code[:]), guessWindow)
 		counted = err != nil || before.N == 1

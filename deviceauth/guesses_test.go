@@ -86,6 +86,47 @@ func everywhere(t *testing.T, test func(*world)) {
 	})
 }
 
+// A browser that goes away while its code is looked at, by a double click or on a
+// bad line, leaves no count of a code that was right.
+//
+// protocol 36
+func TestBrowserThatGoesAwayHasNotGuessed(t *testing.T) {
+	hangsUp := &hangingUp{counter: &counter{counts: map[string]deviceauth.Count{}}}
+	in(t, func(w *world) {
+		a := w.authorize()
+		var ctx context.Context
+		ctx, hangsUp.cancel = context.WithCancel(w.Context())
+		w.Inspect(ctx, deviceauth.InspectRequest{Person: alice, Browser: "b", From: here, Code: a.UserCode})
+		if ctx.Err() == nil || len(hangsUp.counts) != 0 {
+			w.Errorf("of a right code is counted: %v", hangsUp.counts)
+		}
+	}, func(c *deviceauth.Config) {
+		c.Live = deviceauth.NewLive()
+		c.Live.Share(hangsUp)
+	})
+}
+
+// hangingUp is a counter whose client goes away when all is counted, and which,
+// as Redis does, does nothing under a context that has ended.
+type hangingUp struct {
+	*counter
+	cancel func()
+}
+
+func (s *hangingUp) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
+	if key == "all" {
+		defer s.cancel()
+	}
+	return s.counter.CountUp(ctx, key, window)
+}
+
+func (s *hangingUp) CountDown(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.counter.CountDown(ctx, key)
+}
+
 // protocol 36
 func TestWrongCodesStopWhoTypesThem(t *testing.T) {
 	t.Run("a browser at an address", func(t *testing.T) {

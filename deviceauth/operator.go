@@ -124,7 +124,7 @@ func (e *Engine) Grants(ctx context.Context, f Filter, after string, limit int) 
 	}
 	now := e.now()
 	unwanted := func(g *Grant) bool { return !f.wants(g, now) }
-	if after == "" && e.isSubject(f.Person) {
+	if after == "" && e.IsSubject(f.Person) {
 		list, err := e.cfg.Store.ByOwner(ctx, f.Person)
 		if err != nil || len(list) > 0 { // none: it may be the user of somebody, which looks like a subject
 			return slices.DeleteFunc(list, unwanted), "", err
@@ -172,8 +172,9 @@ func (e *Engine) Census(ctx context.Context) (map[Standing]int, error) {
 	}
 }
 
-// isSubject reports whether a text looks like a subject of an upstream.
-func (e *Engine) isSubject(text string) bool {
+// IsSubject reports whether a text looks like a subject of one of the upstreams:
+// the upstream's id, a bar, and what the upstream calls the person.
+func (e *Engine) IsSubject(text string) bool {
 	upstream, _, ok := strings.Cut(text, "|")
 	_, known := e.cfg.Allow[upstream]
 	return ok && known

@@ -70,12 +70,13 @@ func TestMask(t *testing.T) {
 
 // protocol 36
 func TestUserCodeIsReadAsPeopleTypeIt(t *testing.T) {
-	for _, typed := range []string{"BCDF-GHJK", "bcdf ghjk", " bcdfghjk\n", "BCDF–GHJK", "BCDF—GHJK", "ＢＣＤＦ－ＧＨＪＫ", "b.c.d.f_g h j k", "BCDFーGHJK", "BCDF\u00adGHJK"} {
+	for _, typed := range []string{"BCDF-GHJK", "bcdf ghjk", " bcdfghjk\n", "BCDF–GHJK", "BCDF—GHJK", "ＢＣＤＦ－ＧＨＪＫ", "b.c.d.f_g h j k", "BCDFーGHJK", "BCDF\u00adGHJK",
+		`"BCDF-GHJK"`, "*BCDF-GHJK*", "BCDF-GHJK,", "“bcdf-ghjk”", "‘BCDF−GHJK’.", "<BCDF/GHJK>", "`BCDFGHJK`", "\ufeffBCDF\u200bGHJK"} {
 		if code, ok := deviceauth.ParseUserCode(typed); !ok || code != "BCDFGHJK" {
 			t.Errorf("%q: got %q, %v", typed, code, ok)
 		}
 	}
-	for _, typed := range []string{"", "-", "BCDF/GHJK", "BCDFGHJK\x00", "ВСDF", strings.Repeat("B", 129)} {
+	for _, typed := range []string{"", "-", "\"*,", "BCDFGHJKß", "①BCDFGHJK", "BCDF\xffGHJK", "ВСDF", strings.Repeat("B", 129)} {
 		if code, ok := deviceauth.ParseUserCode(typed); ok {
 			t.Errorf("%q is read as %q", typed, code)
 		}

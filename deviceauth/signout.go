@@ -87,12 +87,16 @@ func signOutDocument(name string) string {
 	return "signed-out-" + hex.EncodeToString(sum[:1])
 }
 
+// signOutKept is how long a sign-out is remembered: the longest that any
+// configuration lets a session live, and an hour for a sign-in that was under way.
+const signOutKept = maxSession + time.Hour
+
 // mark remembers a sign-out, and forgets those that no session can be older than.
 func (e *Engine) mark(ctx context.Context, name string, at time.Time) error {
 	if e.cfg.Vault == nil {
 		return errors.New("there is no vault to remember a sign-out")
 	}
-	forgotten := e.now().Add(-e.cfg.Lifetime.Session)
+	forgotten := e.now().Add(-signOutKept)
 	return e.cfg.Vault.Change(ctx, signOutDocument(name), func(old []byte) ([]byte, error) {
 		all, err := decodeSignOuts(old)
 		if err != nil {

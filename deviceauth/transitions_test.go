@@ -33,7 +33,7 @@ func grantIn(state State, expired bool) *Grant {
 		g.Person, g.Decided = alice, g.Created
 	}
 	if state == Active || state == Revoked {
-		g.Redeemed, g.AccessUntil = noon.Add(-10*time.Second), noon.Add(time.Minute)
+		g.UserCode, g.Redeemed, g.AccessUntil = "GHJK", noon.Add(-10*time.Second), noon.Add(time.Minute)
 		g.Refresh = &Refresh{Current: current, Previous: before, Rotated: noon.Add(-10 * time.Second), Idle: noon.Add(day), Until: noon.Add(2 * day)}
 	}
 	return g
@@ -97,6 +97,13 @@ var events = []struct {
 		return g.Rotate(noon, r)
 	}},
 	{"another client refreshes", func(g *Grant) error { r := rotation(current); r.ClientID = "printer"; return g.Rotate(noon, r) }},
+	{"its person names it", func(g *Grant) error { return g.Rename(noon, alice, "Kitchen") }},
+	{"its person names it, when it has not come back in time", func(g *Grant) error { return g.Rename(noon.Add(day), alice, "Kitchen") }},
+	{"its person takes its name away", func(g *Grant) error { g.Name = "Kitchen"; return g.Rename(noon, alice, "") }},
+	{"its person names it as it is named", func(g *Grant) error { g.Name = "Kitchen"; return g.Rename(noon, alice, "Kitchen") }},
+	{"somebody else names it", func(g *Grant) error {
+		return g.Rename(noon, &Person{Subject: "home|1", Upstream: "home", User: "alice"}, "Kitchen")
+	}},
 	{"the operator ends it", func(g *Grant) error { return g.Withdraw(noon, ReasonOperator) }},
 	{"the device or a person revokes", func(g *Grant) error { return g.Revoke(noon, ReasonRevoked) }},
 }
@@ -123,8 +130,13 @@ func table() string {
 
 func outcome(do func(*Grant) error, state State, expired bool) string {
 	g := grantIn(state, expired)
+	code := g.UserCode
 	err := do(g)
-	return ending(g) + "\t" + verdict(err)
+	end := ending(g)
+	if g.UserCode != code {
+		end += ", code …" + string(g.UserCode)
+	}
+	return end + "\t" + verdict(err)
 }
 
 func ending(g *Grant) string {
@@ -133,6 +145,9 @@ func ending(g *Grant) string {
 	}
 	if g.Revision == 0 {
 		return "unchanged"
+	}
+	if g.Name != "" {
+		return fmt.Sprintf("%s, named %s", g.State, g.Name)
 	}
 	return string(g.State)
 }

@@ -1,6 +1,7 @@
 package deviceauth_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -64,6 +65,34 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		if found(other) {
 			w.Error("a session goes on after its end")
 		}
+	})
+}
+
+// Where the server is told nobody's address, as behind a Unix socket, there is no
+// network to move to.
+func TestUnknownAddressHasNotMoved(t *testing.T) {
+	in(t, func(w *world) {
+		s, err := w.BeginSession(w.Context(), alice, netip.Addr{}, nil)
+		w.wants("", err)
+		w.wants("", w.Stayed(s, netip.Addr{}))
+		w.wants("moved", w.Stayed(s, netip.MustParseAddr("203.0.113.8")))
+	})
+}
+
+// A sign-out is remembered as long as any session that it ended could live,
+// whatever the configuration is by then.
+func TestSignOutIsRememberedUnderAShorterLifetime(t *testing.T) {
+	in(t, func(w *world) {
+		long, err := w.BeginSession(w.Context(), alice, netip.MustParseAddr("203.0.113.7"), nil)
+		w.wants("", err)
+		w.wants("", w.EndSessions(w.Context(), alice.Subject))
+		w.anew(func(c *deviceauth.Config) { c.Lifetime.Session = time.Second })
+		time.Sleep(time.Hour)
+		for i := range 1000 { // others in the same document
+			w.wants("", w.EndSessions(w.Context(), fmt.Sprint("work|", i)))
+		}
+		_, err = w.Connections(w.Context(), long.Person)
+		w.wants("signed_out", err)
 	})
 }
 

@@ -17,9 +17,11 @@ type UserCode string
 // maxTyped bounds what is looked at of a typed code; longer is no code.
 const maxTyped = 128
 
-// ParseUserCode reads a code as people type it: any case, with spaces and any
-// kind of dash, in full-width letters. It knows no mask, so that a code drawn
-// under an earlier configuration is still understood.
+// ParseUserCode reads a code as people type or paste it: any case, in full-width
+// letters, and with whatever is neither letter nor digit around and between its
+// groups: spaces, dashes, quotes, commas, stars. It knows no mask, so that a code
+// drawn under an earlier configuration is still understood. What has a letter or
+// a digit of another script is no code.
 func ParseUserCode(typed string) (code UserCode, ok bool) {
 	if len(typed) > maxTyped {
 		return "", false
@@ -32,18 +34,23 @@ func ParseUserCode(typed string) (code UserCode, ok bool) {
 		switch r = unicode.ToUpper(r); {
 		case r >= 'A' && r <= 'Z' || r >= '0' && r <= '9':
 			b.WriteByte(byte(r))
-		case !separates(r):
+		case unicode.IsLetter(r) && !dash(r), unicode.IsNumber(r), r == unicode.ReplacementChar:
 			return "", false
 		}
 	}
 	return UserCode(b.String()), b.Len() > 0
 }
 
-// separates reports what people put between groups: spaces, every dash that
-// Unicode knows, and what keyboards offer in its place.
-func separates(r rune) bool {
-	return unicode.IsSpace(r) || unicode.Is(unicode.Pd, r) || strings.ContainsRune("\u00ad\u2212\u30fc\uff70_.\u200b\u2060\ufeff", r)
-}
+// dash reports the prolonged sound mark, a letter to Unicode, which Japanese
+// keyboards offer in the place of a dash.
+func dash(r rune) bool { return r == '\u30fc' || r == '\uff70' }
+
+// tailLength is how many letters of a code outlive it. [NewMask] lets no code be
+// so short that they are all of it.
+const tailLength = 4
+
+// tail returns the last letters of the code.
+func (c UserCode) tail() UserCode { return c[max(0, len(c)-tailLength):] }
 
 // Character sets of RFC 8628 §6.1.
 const (

@@ -65,9 +65,14 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	return errors.Join(lines.Encode(record{End: &count}), out.Flush())
 }
 
-// recordOf returns nil for what follows from other records.
+// recordOf returns nil for what follows from other records, and for documents
+// that are kept for a while: people's sessions, which must not come back after
+// they were ended.
 func recordOf(item *badger.Item) (*record, error) {
 	key := item.Key()
+	if key[0] == 'v' && item.ExpiresAt() != 0 {
+		return nil, nil
+	}
 	value, err := item.ValueCopy(nil)
 	if err != nil {
 		return nil, err

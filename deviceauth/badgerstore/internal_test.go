@@ -217,6 +217,10 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := s.Change(t.Context(), "keyring", func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
 		t.Fatal(err)
 	}
+	// What is kept for a while is a session, which must not come back after its end.
+	if err := s.Keep(t.Context(), "session", []byte("alice"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
 	var backup bytes.Buffer
 	if err := s.Backup(t.Context(), &backup); err != nil {
 		t.Fatal(err)
@@ -255,6 +259,9 @@ func TestBackupAndRestore(t *testing.T) {
 			})
 			if err != nil {
 				t.Error(err)
+			}
+			if session, err := restored.Load(t.Context(), "session"); session != nil || err != nil {
+				t.Errorf("the session is %q, %v", session, err)
 			}
 		})
 	}

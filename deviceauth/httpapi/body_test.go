@@ -41,6 +41,7 @@ func TestSlowBodyIsAnsweredWhereverOneIsRead(t *testing.T) {
 			{"POST", "/device", false},
 			{"POST", "/device/confirm", false},
 			{"POST", "/device/connections", false},
+			{"POST", "/device/connections/name", false},
 			{"POST", "/device/sign-out", false},
 			{"GET", "/device", false}, // nobody reads it, but net/http would
 		} {

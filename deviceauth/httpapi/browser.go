@@ -45,11 +45,6 @@ func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, 
 	return h.keep(r, sessionCookie, s.ID, time.Until(s.Expires))
 }
 
-// end signs the request's browser out.
-func (h *Handler) end(r *http.Request, s *deviceauth.Session) ([]*http.Cookie, error) {
-	return h.drop(r, sessionCookie, 0), h.cfg.Engine.EndSession(r.Context(), s.ID)
-}
-
 // A flow carries the code across the sign-in, without it standing in an
 // address, a log or a history.
 type flow struct {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -13,13 +14,27 @@ type connectionsView struct {
 	Ticket  string
 }
 
-// A connection is one device of a person.
+// A connection is one device of a person, with what tells it from the others.
 type connection struct {
 	deviceView
 	ID          string
+	Given       string // the name that the person gave it; empty: none
+	CodeTail    string // the last letters of the code that it showed; empty: unknown
 	Since, Used time.Time
 	whence
 }
+
+// Label is the device in one line, for whoever hears the page and not sees it.
+func (c connection) Label() string {
+	label := cmp.Or(c.Given, c.Name)
+	if c.CodeTail != "" {
+		label += " (…" + c.CodeTail + ")"
+	}
+	return label
+}
+
+// MaxName bounds what can be typed.
+func (connection) MaxName() int { return deviceauth.MaxName }
 
 // The flow's next page after a sign-in, where it is not the question.
 const nextConnections = "connections"
@@ -46,7 +61,10 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 	}
 	var v connectionsView
 	for _, g := range grants {
-		v.Devices = append(v.Devices, connection{h.device(g), g.ID.String(), g.Redeemed, g.Used(), whenceOf(g)})
+		v.Devices = append(v.Devices, connection{
+			deviceView: h.device(g), ID: g.ID.String(), Given: g.Name, CodeTail: g.CodeTail(),
+			Since: g.Decided, Used: g.Used(), whence: whenceOf(g),
+		})
 	}
 	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
 		return nil, err
@@ -57,15 +75,9 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 // disconnect cuts off one device, or all of them. Whose they are is asked of
 // the grants, not of the form.
 func (h *Handler) disconnect(r *http.Request) (*answer, error) {
-	if err := h.form(r); err != nil {
-		return nil, err
-	}
-	s, _, err := h.presented(r)
-	if err != nil {
-		return nil, err
-	}
-	if h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
-		return h.movedSignIn(r)
+	s, moved, err := h.ownForm(r)
+	if err != nil || moved != nil {
+		return moved, err
 	}
 	ids := []string{r.PostFormValue("device")}
 	if ids[0] == "all" {
@@ -88,4 +100,35 @@ func (h *Handler) disconnect(r *http.Request) (*answer, error) {
 		}
 	}
 	return redirect(h.cfg.Paths.Device + "/connections"), nil
+}
+
+// nameDevice gives one device the name that its person typed.
+func (h *Handler) nameDevice(r *http.Request) (*answer, error) {
+	s, moved, err := h.ownForm(r)
+	if err != nil || moved != nil {
+		return moved, err
+	}
+	id, err := deviceauth.ParseID(r.PostFormValue("device"))
+	if err != nil || !r.PostForm.Has("name") {
+		return nil, errStale
+	}
+	if err := h.cfg.Engine.Rename(r.Context(), s.Person, id, r.PostFormValue("name")); err != nil {
+		return nil, err
+	}
+	return redirect(h.cfg.Paths.Device + "/connections#device-" + id.String()), nil
+}
+
+// ownForm reads a form of the page of devices. moved is the answer to a person
+// who is in another network than when they signed in, and has to do so again.
+func (h *Handler) ownForm(r *http.Request) (s *deviceauth.Session, moved *answer, err error) {
+	if err := h.form(r); err != nil {
+		return nil, nil, err
+	}
+	if s, _, err = h.presented(r); err != nil {
+		return nil, nil, err
+	}
+	if h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
+		moved, err = h.movedSignIn(r)
+	}
+	return s, moved, err
 }

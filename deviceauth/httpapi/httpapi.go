@@ -140,6 +140,7 @@ func (h *Handler) table() map[string]route {
 		p.Device + "/confirm":            page(h.confirmPage, h.decide),
 		p.Device + "/done":               page(h.donePage, nil),
 		p.Device + "/connections":        page(h.connectionsPage, h.disconnect),
+		p.Device + "/connections/name":   page(nil, h.nameDevice),
 		p.Device + "/backchannel-logout": {map[string]does{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
 		p.Device + "/style.css":          file(h.pages.asset("style.css")),
 		p.Device + "/script.js":          file(h.pages.asset("script.js")),
@@ -189,6 +190,9 @@ func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
+	}
+	if r.Header.Get("Service-Worker") != "" {
+		return nil, errForeign // no script of ours is one, and none may come from our paths
 	}
 	if do := route.methods[method]; do != nil {
 		return do(r)

@@ -217,9 +217,12 @@ func (b *browser) request(r *http.Request) {
 // open follows redirects within the site, and stops at the upstream.
 func (b *browser) open(path string) {
 	b.Helper()
-	b.request(httptest.NewRequest("GET", path, nil))
-	for b.status == http.StatusSeeOther && strings.HasPrefix(b.header.Get("Location"), "/") {
-		b.request(httptest.NewRequest("GET", b.header.Get("Location"), nil))
+	for {
+		path, _, _ = strings.Cut(path, "#") // a fragment stays in the browser
+		b.request(httptest.NewRequest("GET", path, nil))
+		if path = b.header.Get("Location"); b.status != http.StatusSeeOther || !strings.HasPrefix(path, "/") {
+			return
+		}
 	}
 }
 

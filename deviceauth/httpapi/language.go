@@ -158,27 +158,44 @@ func (l *languages) speak(r *http.Request) *speech {
 
 // speakTo finds the language for somebody who wants these, the best first.
 func (l *languages) speakTo(wanted []language.Tag) *speech {
+	wanted = legible(wanted, l.tags)
 	_, i, _ := l.matcher.Match(wanted...)
-	if len(wanted) > 0 && otherHan(wanted[0], l.tags[i]) {
-		i = 0
-	}
 	s := l.speech(i)
 	page, _ := l.tags[i].Base()
-	others := slices.DeleteFunc(wanted, func(tag language.Tag) bool {
+	same := slices.DeleteFunc(wanted, func(tag language.Tag) bool {
 		base, _ := tag.Base()
-		return base != page || otherHan(tag, l.tags[i])
+		return base != page
 	})
-	s.wanted = append(others, s.wanted...)
+	s.wanted = append(same, s.wanted...)
 	return s
 }
 
-// otherHan reports whether somebody who reads traditional Chinese would get
-// simplified, or the other way round: English is better than the wrong letters.
-func otherHan(wanted, have language.Tag) bool {
-	a, _ := wanted.Script()
-	b, _ := have.Script()
-	han := map[string]bool{"Hant": true, "Hans": true}
-	return han[a.String()] && han[b.String()] && a != b
+// legible leaves Chinese out in letters that there are no texts in: whoever reads
+// traditional ones has more of the next language that they ask for, or of English,
+// than of simplified ones. The bare zh that browsers put after zh-HK goes with it.
+func legible(wanted, have []language.Tag) (list []language.Tag) {
+	left := map[language.Script]bool{}
+	for _, tag := range wanted {
+		base, script, region := tag.Raw()
+		letters, _ := tag.Script()
+		bare := script == language.Script{} && region == language.Region{}
+		if base != chinese || written(have, letters) && !(bare && len(left) > 0) {
+			list = append(list, tag)
+		} else {
+			left[letters] = true
+		}
+	}
+	return list
+}
+
+var chinese, _ = language.Chinese.Base()
+
+// written reports whether one of the languages has these letters.
+func written(list []language.Tag, letters language.Script) bool {
+	return slices.ContainsFunc(list, func(tag language.Tag) bool {
+		script, _ := tag.Script()
+		return script == letters
+	})
 }
 
 func (l *languages) speech(i int) *speech {

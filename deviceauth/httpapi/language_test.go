@@ -107,7 +107,7 @@ func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for accept, want := range map[string]string{
-		"": "en", "xx": "en", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-CA": "fr", "pt-BR": "pt", "es-MX,es;q=0.5": "es", "ja": "ja", "zh-CN": "zh", "zh-SG": "zh", "zh-TW": "en", "zh-HK,zh;q=0.9": "en", "zh-Hant": "en",
+		"": "en", "xx": "en", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-CA": "fr", "pt-BR": "pt", "es-MX,es;q=0.5": "es", "ja": "ja", "zh-CN": "zh", "zh-SG": "zh", "zh-TW": "en", "zh-HK,zh;q=0.9": "en", "zh-Hant": "en", "zh-TW,ja": "ja", "ko,zh-TW": "en", "zh-CN,zh;q=0.9,zh-TW;q=0.8": "zh",
 		"it,ja;q=0.5": "ja", "de;q=0.1,fr;q=0.9": "fr", "\x00": "en", strings.Repeat("de,", 10000): "de", "ar-EG": "ar",
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -216,6 +216,7 @@ func TestOperatorsMistakesAreFoundAtLoad(t *testing.T) {
 		"not supported":          {"languages/de.json": `{"ago.minutes": {"few": "x", "other": "y"}}`},
 		"NoSuchField":            {"confirm.html": "{{if .Data.Elsewhere}}{{.Data.NoSuchField}}{{end}}"},
 		"no text \"code.titel\"": {"code.html": `{{.Say "code.titel"}}`},
+		"lacks its hidden field": {"code.html": `<form method="post"><input name="user_code"></form>`},
 		"too many":               {"languages/it.json": `{"network.title": "100% safe"}`},
 	} {
 		if err := (Brand{Templates: write(t, files)}).Check(); err == nil || !strings.Contains(err.Error(), name) {

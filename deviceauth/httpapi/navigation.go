@@ -5,15 +5,14 @@ import "net/http"
 // navigations lets a page answer only a person's browser that goes there, where
 // the browser says what it does (Fetch Metadata). A script on this host, say in
 // a page of an old API, that fetches pages and posts their forms by itself would
-// approve devices without a person; so would a frame, and a service worker
-// must not come from our paths.
+// approve devices without a person; so would a frame.
 func navigations(do does) does {
 	if do == nil {
 		return nil
 	}
 	return func(r *http.Request) (*answer, error) {
 		mode, destination := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-		if mode != "" && mode != "navigate" || destination != "" && destination != "document" || r.Header.Get("Service-Worker") != "" {
+		if mode != "" && mode != "navigate" || destination != "" && destination != "document" {
 			return nil, errForeign
 		}
 		return do(r)

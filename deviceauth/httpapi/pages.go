@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 
 	"golang.org/x/text/language"
 
@@ -193,7 +194,7 @@ func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, dat
 
 // try renders every page once in every language, so that a template or a text
 // with a mistake in it is found when it is loaded and not by a person.
-func (p *pages) try() error {
+func (p *pages) try() (formless error) {
 	for i := range p.languages.tags {
 		for j, s := range samples {
 			var body bytes.Buffer
@@ -201,10 +202,13 @@ func (p *pages) try() error {
 			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data, who); err != nil {
 				return err
 			}
+			if strings.Contains(fmt.Sprint(s.data), sampleTicket) && !strings.Contains(body.String(), sampleTicket) {
+				formless = fmt.Errorf("%s.html: a form lacks its hidden field, as ours has it: nobody could post it", s.name)
+			}
 			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // what package fmt writes
 				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s", s.name, p.languages.tags[i], wrong)
 			}
 		}
 	}
-	return nil
+	return formless // after mistakes that have a line
 }

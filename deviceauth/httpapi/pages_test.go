@@ -423,7 +423,7 @@ func (b *browser) connect() (deviceCode, access string) {
 	return code, says(b.T, b.poll(code))["access_token"].(string)
 }
 
-var deviceButton = regexp.MustCompile(`name="device" value="([^"]+)"`)
+var deviceButton = regexp.MustCompile(`<button class="plain" name="device" value="([^"]+)"`)
 
 func (b *browser) devices() (ids []string) {
 	b.open("/device/connections")

@@ -13,6 +13,9 @@ type sample struct {
 	data  any
 }
 
+// sampleTicket stands for a sealed field, without which a form cannot be posted.
+const sampleTicket = "sealed-sample"
+
 // samples are together all that a template can be asked to show.
 var samples = func() []sample {
 	french, _ := newScopeText(deviceauth.ScopeText{Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}}})
@@ -20,13 +23,13 @@ var samples = func() []sample {
 	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	question := confirmView{
-		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: "x",
+		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
 	}
 	elsewhere, refused := question, question
 	elsewhere.Elsewhere, refused.Elsewhere, refused.Refused = true, true, true
 	return []sample{
-		{"code", text("code.title"), codeView{}},
-		{"code", text("code.title"), codeView{Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed"}},
+		{"code", text("code.title"), codeView{Form: sampleTicket}},
+		{"code", text("code.title"), codeView{Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed", Form: sampleTicket}},
 		{"sign-in", text("sign_in.title"), signInView{}},
 		{"sign-in", text("sign_in.title"), signInView{Choices: choices[:1], Automatic: true, Devices: true}},
 		{"sign-in", text("sign_in.fresh_title"), signInView{Choices: choices, Fresh: "Gadget"}},
@@ -39,8 +42,10 @@ var samples = func() []sample {
 		{"done", text("done.allowed_title", "Gadget"), outcome{Said: "allowed", Device: "Gadget"}},
 		{"done", text("done.denied_title", "Gadget"), outcome{Said: "denied", Device: "Gadget"}},
 		{"done", text("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},
-		{"connections", text("devices.title"), connectionsView{Ticket: "x"}},
-		{"connections", text("devices.title"), connectionsView{Devices: []connection{{deviceView: device}, {deviceView: device}}, Ticket: "x"}},
+		{"connections", text("devices.title"), connectionsView{}},
+		{"connections", text("devices.title"), connectionsView{
+			Devices: []connection{{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"}}, Ticket: sampleTicket,
+		}},
 		{"problem", text("fault.title"), problemView{Text: "x"}},
 		{"problem", text("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/"}},
 	}

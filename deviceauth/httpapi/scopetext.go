@@ -17,8 +17,9 @@ import (
 type scopeText struct {
 	text    string // for whom there is none in their language; may be empty
 	texts   []localizedText
-	matcher language.Matcher // of those whose language is known
-	matches []int            // what the matcher finds, in texts
+	tags    []language.Tag   // of those texts whose language is known
+	matcher language.Matcher // of tags
+	matches []int            // of each tag: which of texts it is
 }
 
 // localizedText is one of an operator's texts.
@@ -57,7 +58,6 @@ func parseLanguage(s string) (tag language.Tag, lang string, err error) {
 // newScopeText checks the texts of a scope. One that has none is nil.
 func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 	t := &scopeText{text: s.Text}
-	var tags []language.Tag
 	for _, localized := range s.Texts {
 		tag, lang, err := parseLanguage(localized.Language)
 		switch {
@@ -72,13 +72,13 @@ func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 		}
 		t.texts = append(t.texts, localizedText{text: localized.Text, tag: tag, lang: lang})
 		if base, _, _ := tag.Raw(); base != undetermined {
-			tags, t.matches = append(tags, tag), append(t.matches, len(t.texts)-1)
+			t.tags, t.matches = append(t.tags, tag), append(t.matches, len(t.texts)-1)
 		}
 	}
 	if s.Text == "" && len(s.Texts) == 0 {
 		return nil, nil
 	}
-	t.matcher = language.NewMatcher(tags)
+	t.matcher = language.NewMatcher(t.tags)
 	return t, nil
 }
 
@@ -114,8 +114,8 @@ func (t *scopeText) in(s *speech) (text, lang string) {
 // match finds the text for somebody who wants these languages, the best first,
 // as the pages' own language is found; -1: there is none.
 func (t *scopeText) match(wanted ...language.Tag) int {
-	_, i, confidence := t.matcher.Match(wanted...)
-	if confidence == language.No || otherHan(wanted[0], t.texts[t.matches[i]].tag) {
+	_, i, confidence := t.matcher.Match(legible(wanted, t.tags)...)
+	if confidence == language.No {
 		return -1
 	}
 	return t.matches[i]

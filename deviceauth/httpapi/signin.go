@@ -286,13 +286,17 @@ func (h *Handler) signOut(r *http.Request) (*answer, error) {
 	if err := h.form(r); err != nil {
 		return nil, err
 	}
-	s, _, err := h.presented(r)
-	if err != nil {
-		return nil, err
+	var id string
+	var t ticket
+	if !h.kept(r, sessionCookie, &id) || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != id {
+		return nil, errStale
 	}
-	gone, err := h.end(r, s)
-	if err != nil {
-		return nil, err
+	gone := h.drop(r, sessionCookie, 0)
+	if err := h.cfg.Engine.EndSession(r.Context(), id); err != nil {
+		// The browser forgets the session in any case: the next person at it may be another one.
+		r = r.Clone(r.Context())
+		r.Header.Del("Cookie")
+		return h.pageError(r, err).cookies(gone...), nil
 	}
 	next := "/signed-out"
 	if r.PostFormValue("then") == "switch" {

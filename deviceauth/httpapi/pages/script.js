@@ -73,21 +73,32 @@ if (field) {
   paint();
 }
 
-// The buttons of a decision wake half a second after the page shows: a click
-// that was meant for what was there before must not decide. Without scripts they
+// A decision wakes half a second after its page shows, or its window comes to the
+// front: a click that was meant for what was there before must not decide. The
+// buttons keep the focus meanwhile, which `disabled` would take from them, so that
+// whoever comes back by the keyboard goes on where they were. Without scripts they
 // work at once.
 const decisions = document.querySelectorAll(".answers button");
 if (decisions.length > 0) {
-  let waking;
+  let asleep, waking, early = false;
+  const set = (sleeps) => {
+    asleep = sleeps;
+    for (const button of decisions) button.setAttribute("aria-disabled", sleeps);
+  };
   const sleep = () => {
     clearTimeout(waking);
-    for (const button of decisions) button.disabled = true;
-    if (document.visibilityState === "visible") {
-      waking = setTimeout(() => {
-        for (const button of decisions) button.disabled = false;
-      }, 500);
-    }
+    set(true);
+    if (document.visibilityState === "visible") waking = setTimeout(set, 500, false);
   };
+  // A press that began too early is no decision either, however late it ends.
+  for (const button of decisions) {
+    for (const event of ["pointerdown", "keydown"]) button.addEventListener(event, () => { early = asleep; });
+  }
+  // Whatever submits the form: a click, a key on a button, or one in a field.
+  decisions[0].form?.addEventListener("submit", (event) => {
+    if (asleep || early) event.preventDefault();
+    early = false;
+  });
   for (const event of ["pageshow", "focus"]) window.addEventListener(event, sleep);
   document.addEventListener("visibilitychange", sleep);
   sleep();
