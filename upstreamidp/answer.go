@@ -2,8 +2,10 @@ package upstreamidp
 
 import (
 	"crypto/subtle"
+	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -45,15 +47,37 @@ func (p *Provider) checkAnswer(d *discovered, a deviceauth.Attempt, answer url.V
 	switch {
 	case (answer.Has("iss") || d.TellsIss) && answer.Get("iss") != p.cfg.Issuer:
 		return errIssuer // RFC 9207 §2.4
-	case answer.Get("error") == "access_denied":
-		return errCancelled
 	case answer.Has("error"):
-		refusal := deviceauth.Refuse("sign_in_error", readable(answer.Get("error")+" "+answer.Get("error_description")))
-		return p.otherwise(d, a, answer.Get("error"), refusal)
+		return p.otherwise(d, a, answer.Get("error"), errorResponse(answer))
 	case answer.Get("code") == "":
 		return errNoCode
 	}
 	return nil
+}
+
+// errorResponse is a provider's no (RFC 6749 §4.1.2.1): to the person in the
+// provider's words, to the log whole. access_denied without a description is a
+// person who changed their mind. With one it may be the provider that refuses the
+// person, as Okta does where the application is not assigned to them.
+func errorResponse(answer url.Values) error {
+	code, description, uri := answer.Get("error"), answer.Get("error_description"), answer.Get("error_uri")
+	refusal := errCancelled
+	switch {
+	case code != "access_denied":
+		refusal = deviceauth.Refuse("sign_in_error", readable(code+" "+description))
+	case readable(description) != "":
+		refusal = deviceauth.Refuse("sign_in_error", readable(description))
+	}
+	return whole(refusal, "error %q, error_description %q, error_uri %q", code, description, uri)
+}
+
+// maxLogged is how much of a provider's answer goes to the log.
+const maxLogged = 2000
+
+// whole adds to a refusal what the provider said, for the log.
+func whole(refusal *deviceauth.Refusal, format string, args ...any) error {
+	said := fmt.Sprintf(format, args...)
+	return fmt.Errorf("%w (%s)", refusal, said[:min(len(said), maxLogged)])
 }
 
 // same compares in constant time. Nothing is the same as nothing: a value that
@@ -62,16 +86,21 @@ func same(got, want string) bool {
 	return want != "" && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
-// maxReadable is two lines on a phone.
+// maxReadable is how many characters of a provider's text a page shows: a few
+// lines on a phone.
 const maxReadable = 200
 
-// readable makes a text of somebody else's fit for a [deviceauth.Refusal].
+// readable makes a text of somebody else's fit for a page. No character of it is
+// one that cannot be seen, or that turns the direction of writing.
 func readable(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar || r == '"' || r == '\\' {
 			return -1
 		}
 		return r
-	}, s)
-	return strings.TrimSpace(s[:min(len(s), maxReadable)])
+	}, deviceauth.Plain(s))
+	if runes := []rune(s); len(runes) > maxReadable {
+		s = string(runes[:maxReadable])
+	}
+	return strings.TrimSpace(s)
 }

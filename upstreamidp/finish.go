@@ -70,7 +70,7 @@ func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.Att
 	token, err := p.client(d, a.RedirectURI).Exchange(ctx, code, oauth2.VerifierOption(a.Verifier))
 	var said *oauth2.RetrieveError
 	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
-		return nil, errStale
+		return nil, whole(errStale, "%v", err)
 	}
 	if err != nil {
 		return nil, p.failed("exchanging the code", err)

@@ -154,7 +154,7 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *vouc
 	answer, err := p.client(d, "").TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
 	var said *oauth2.RetrieveError
 	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
-		return errGone
+		return whole(errGone, "%v", err)
 	}
 	if err != nil {
 		return p.failed("asking about a person", err)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
@@ -115,6 +117,9 @@ func TestFinishRefuses(t *testing.T) {
 	}{
 		{"a person who cancels", idptest.Behaviour{Error: "access_denied"}, "cancelled"},
 		{"another error", idptest.Behaviour{Error: "interaction_required\"<b>\x07"}, "interaction_required<b>"},
+		{"a person without the application", idptest.Behaviour{Error: "access_denied", Description: "User is not assigned to the client application."},
+			`sign_in_error: User is not assigned to the client application. (error "access_denied", error_description "User is not assigned`},
+		{"an error in another language", idptest.Behaviour{Error: "login_required", Description: "Für \u202eSie gesperrt 禁止"}, "Für Sie gesperrt 禁止"},
 		{"another nonce", with("nonce", "x"), "the nonce is"},
 		{"no nonce", with("nonce", ""), "the nonce is"},
 		{"another audience", with("aud", "x"), "audience"},
@@ -130,7 +135,7 @@ func TestFinishRefuses(t *testing.T) {
 		{"no signature", idptest.Behaviour{Unsigned: true}, "none"},
 		{"another key", idptest.Behaviour{OtherKey: true}, "signature"},
 		{"no ID token", idptest.Behaviour{NoToken: true}, "no ID token"},
-		{"a code that is no longer known", idptest.Behaviour{Refuse: "invalid_grant"}, "does not know the code"},
+		{"a code that is no longer known", idptest.Behaviour{Refuse: "invalid_grant"}, `the provider does not know the code (oauth2: "invalid_grant"`},
 		{"another provider's answer", idptest.Behaviour{WrongIss: true}, "iss names"},
 		{"another provider's error", idptest.Behaviour{WrongIss: true, Error: "access_denied"}, "iss names"},
 		{"an answer that does not say whose it is", idptest.Behaviour{TellsIss: true, NoIss: true}, "iss names"},
@@ -227,7 +232,7 @@ func FuzzReadable(f *testing.F) {
 	f.Add(strings.Repeat("long ", 100))
 	f.Fuzz(func(t *testing.T, text string) {
 		got := readable(text)
-		if len(got) > maxReadable || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		if utf8.RuneCountInString(got) > maxReadable || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == '\\' }) {
 			t.Errorf("%q becomes %q", text, got)
 		}
 		if again := readable(got); again != got {

@@ -69,6 +69,9 @@ func (p *Provider) answer(asked url.Values) url.Values {
 	}
 	if wrong := b.refuses(asked); wrong != "" {
 		back.Set("error", wrong)
+		if b.Description != "" {
+			back.Set("error_description", b.Description)
+		}
 		return back
 	}
 	code := rand.Text()

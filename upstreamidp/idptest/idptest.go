@@ -48,6 +48,7 @@ type Behaviour struct {
 	KeysDown     bool   // the keys are
 	UserinfoDown bool   // userinfo is
 	Error        string // the callback's error
+	Description  string // and its error_description
 	Refuse       string // the token endpoint's error
 	WrongIss     bool   // sends another provider's iss with the callback
 	NoIss        bool   // sends none, announced or not
