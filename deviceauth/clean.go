@@ -69,7 +69,7 @@ var listed = []string{"groups", "roles", "entitlements"}
 // whether some cannot be told: because they are not clean, or because they have
 // a comma, by which backends tell the values of a list apart.
 func (c Claims) told(name string) (values []string, left bool) {
-	_, single := c[name].(string)
+	_, single := scalar(c[name])
 	separated := !single || slices.Contains(listed, name)
 	for _, value := range c.Strings(name) {
 		switch {

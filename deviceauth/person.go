@@ -1,34 +1,69 @@
 package deviceauth
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+)
 
 // Claims are what an upstream said about a person, by claim name, as JSON
 // decodes them. They are values: nobody changes a Claims after making it.
 type Claims map[string]any
 
-// String returns the claim as text, or "" when it is missing or no string.
+// UnmarshalJSON keeps numbers as they are written: two employees whose numbers
+// differ in the seventeenth digit are two.
+func (c *Claims) UnmarshalJSON(document []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(document))
+	decoder.UseNumber()
+	var all map[string]any
+	if err := decoder.Decode(&all); err != nil {
+		return err
+	}
+	*c = all
+	return nil
+}
+
+// String returns the claim as text: a number or a boolean as JSON writes it, ""
+// when the claim is missing, a list or an object.
 func (c Claims) String(name string) string {
-	s, _ := c[name].(string)
+	s, _ := scalar(c[name])
 	return s
 }
 
-// Strings returns a claim that is a string or a list of strings as a list.
+// Strings returns a claim as a list of texts, as [Claims.String] writes them. What
+// is a list or an object within the list is left out.
 func (c Claims) Strings(name string) []string {
 	switch v := c[name].(type) {
-	case string:
-		return []string{v}
 	case []string:
 		return v
 	case []any:
 		list := make([]string, 0, len(v))
 		for _, item := range v {
-			if s, ok := item.(string); ok {
+			if s, ok := scalar(item); ok {
 				list = append(list, s)
 			}
 		}
 		return list
 	}
+	if s, ok := scalar(c[name]); ok {
+		return []string{s}
+	}
 	return nil
+}
+
+func scalar(value any) (text string, ok bool) {
+	switch v := value.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	case float64: // of a Go program
+		return strconv.FormatFloat(v, 'f', -1, 64), true
+	}
+	return "", false
 }
 
 // Bool reports whether the claim is true, as a boolean or, as some providers

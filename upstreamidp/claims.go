@@ -42,6 +42,36 @@ func (p *Provider) kept() []string {
 	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.Claims, p.cfg.Told, standardClaims)
 }
 
+// reach adds the claims that are asked for by the way to them within another one,
+// such as realm_access.roles or resource_access.<client>.roles of Keycloak. A claim
+// that is itself called so comes first: names that are addresses have dots, too.
+func (p *Provider) reach(all deviceauth.Claims) {
+	for _, name := range p.kept() {
+		if value := within(all, name); value != nil {
+			all[name] = value
+		}
+	}
+}
+
+// within returns what is at the end of a way through objects, or nil. A name on
+// the way may have dots of its own; the shorter name comes first.
+func within(object map[string]any, way string) any {
+	if value := object[way]; value != nil {
+		return value
+	}
+	for i := range way {
+		if way[i] != '.' {
+			continue
+		}
+		if inner, ok := object[way[:i]].(map[string]any); ok {
+			if value := within(inner, way[i+1:]); value != nil {
+				return value
+			}
+		}
+	}
+	return nil
+}
+
 // bound takes out the claims that nobody reads and those that are too large, and
 // returns the names of the latter.
 func (p *Provider) bound(all deviceauth.Claims) (kept deviceauth.Claims, large []string) {

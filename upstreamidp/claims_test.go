@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
 )
 
@@ -57,6 +58,49 @@ func TestClaimsThatNobodyReadsAreNotKept(t *testing.T) {
 	}
 	if log.Len() != 0 {
 		t.Errorf("what nobody reads is told of:\n%s", log)
+	}
+}
+
+// Claims within claims are reached by their way, whether the ID token has them or
+// userinfo; numbers and booleans are texts, and no digit of them is lost.
+func TestClaimsWithinClaimsAreReached(t *testing.T) {
+	idp, p, _ := logging(t, func(c *Config) {
+		c.UserClaim = "staff.number"
+		c.Claims = []string{"realm_access.roles", "resource_access.my.app.roles", "https://example.com/roles", "a.b", "level", "nowhere.at.all", "sub.x"}
+	})
+	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{
+		"staff":        map[string]any{"number": json.Number("90071992547409931")},
+		"realm_access": map[string]any{"roles": []string{"admin", "offline_access"}},
+		"resource_access": map[string]any{
+			"my.app": map[string]any{"roles": []string{"reader"}}, "other": map[string]any{"roles": []string{"writer"}},
+		},
+		"https://example.com/roles": []any{"editor", 7, true, nil, []string{"no"}},
+		"a.b":                       "itself", "a": map[string]any{"b": "within"},
+		"level": 5,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := json.Marshal(person.Claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again deviceauth.Claims
+	if err := json.Unmarshal(stored, &again); err != nil {
+		t.Fatal(err)
+	}
+	if person.User != "90071992547409931" {
+		t.Errorf("the user is %q", person.User)
+	}
+	for _, claims := range []deviceauth.Claims{person.Claims, again} {
+		for name, want := range map[string]string{
+			"realm_access.roles": "admin,offline_access", "resource_access.my.app.roles": "reader", "https://example.com/roles": "editor,7,true",
+			"a.b": "itself", "level": "5", "nowhere.at.all": "", "staff.number": "90071992547409931", "realm_access": "",
+		} {
+			if got := strings.Join(claims.Strings(name), ","); got != want {
+				t.Errorf("%s is %q, want %q", name, got, want)
+			}
+		}
 	}
 }
 

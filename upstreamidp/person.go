@@ -2,6 +2,7 @@ package upstreamidp
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 	if err := id.Claims(&said); err != nil {
 		return nil, distrust(err.Error())
 	}
+	p.reach(said)
 	filled, asked := p.addUserinfo(ctx, d, token, said)
 	who := &identity{filled: filled, elsewhere: p.elsewhere(said)}
 	claims, large := p.bound(said)
@@ -99,7 +101,8 @@ func unclean(claim string) error { return deviceauth.Refuse("sign_in_unclean", r
 const lastSecond = 253402300799
 
 func authTime(claims deviceauth.Claims) time.Time {
-	if at, ok := claims["auth_time"].(float64); ok && at > 0 && at <= lastSecond {
+	number, _ := claims["auth_time"].(json.Number)
+	if at, err := number.Float64(); err == nil && at > 0 && at <= lastSecond {
 		return time.Unix(int64(at), 0).UTC()
 	}
 	return time.Time{}

@@ -25,7 +25,7 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 	if len(missing) == 0 {
 		return nil, nil
 	}
-	info, err := askUserinfo(ctx, d, token, claims.String("sub"))
+	info, err := p.askUserinfo(ctx, d, token, claims.String("sub"))
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 
 // askUserinfo returns nothing where there is no userinfo, or it is about
 // somebody else: that must not be used (OpenID Connect Core §5.3.2).
-func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
+func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
 	if d.UserInfoEndpoint() == "" {
 		return nil, nil
 	}
@@ -54,6 +54,7 @@ func askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub st
 	if err := answer.Claims(&info); err != nil {
 		return nil, fmt.Errorf("reading userinfo: %w", err)
 	}
+	p.reach(info)
 	return info, nil
 }
 
@@ -64,7 +65,7 @@ func (p *Provider) anew(
 	ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string,
 ) (*deviceauth.Person, []string, error) {
 	now := *person
-	info, err := askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
+	info, err := p.askUserinfo(ctx, d, token, strings.TrimPrefix(person.Subject, p.subject("")))
 	if err != nil {
 		return nil, nil, err
 	}
