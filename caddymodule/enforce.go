@@ -153,6 +153,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 	switch {
 	case errors.As(err, &challenge):
 		decided(decisionOf(challenge))
+		g.tell(who, r, challenge)
 		return false, refuse(sentry, w, r, challenge)
 	case err != nil:
 		decided(decisionUnavailable)
@@ -169,6 +170,34 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 	decided(decisionAdmitted)
 	who.is(id, sentry, r)
 	return true, nil
+}
+
+// tell counts why a token is refused, and writes it to the log at debug level, with
+// who asked where that is known. Of a token that lacks a scope the access log says
+// who it was, too.
+func (g *Guard) tell(who *visitor, r *http.Request, c *httpapi.Challenge) {
+	var refused *deviceauth.TokenError
+	if errors.As(c, &refused) {
+		tokensRefused.WithLabelValues(refused.Reason).Inc()
+		if refused.Reason == deviceauth.TokenScope {
+			who.lacking = refused.Identity
+		}
+	}
+	entry := g.log.Check(zap.DebugLevel, "refused")
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.Int("status", c.Status), zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(c),
+	}
+	if refused != nil {
+		fields = append(fields, zap.String("reason", refused.Reason))
+		if id := refused.Identity; id != nil {
+			fields = append(fields, zap.String("user", id.Claim("user")), zap.String("subject", id.Claim("sub")),
+				zap.String("client_id", id.ClientID), zap.Stringer("grant", id.Grant))
+		}
+	}
+	entry.Write(fields...)
 }
 
 // refuse goes through Caddy's handle_errors.

@@ -18,6 +18,7 @@ var (
 	polls       = counter("caddy_device_login_polls_total", "Polls of device codes, by answer.", "answer")
 
 	guardDecisions = counter("caddy_device_auth_requests_total", "Requests at guards, by decision.", "decision")
+	tokensRefused  = counter("caddy_device_auth_refused_tokens_total", "Tokens that guards refused, by reason.", "reason")
 	legacyUses     = counter("caddy_device_auth_legacy_total", "Requests that were let through with an old API key, by client.", "client")
 
 	guardSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -34,7 +35,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-var collectors = []prometheus.Collector{auditEvents, polls, guardDecisions, legacyUses, guardSeconds, storeSeconds, gauges{}}
+var collectors = []prometheus.Collector{auditEvents, polls, guardDecisions, tokensRefused, legacyUses, guardSeconds, storeSeconds, gauges{}}
 
 // registerMetrics registers them with the registry of a configuration. Another
 // module of the same configuration may have done it.
@@ -71,6 +72,9 @@ var decisions = func() map[string]prometheus.Counter {
 		decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
 	} {
 		all[d] = guardDecisions.WithLabelValues(d)
+	}
+	for _, reason := range deviceauth.TokenReasons() {
+		tokensRefused.WithLabelValues(reason) // at 0 from the start
 	}
 	return all
 }()

@@ -18,6 +18,8 @@ type visitor struct {
 	id    *deviceauth.Identity // nil: nobody
 	by    *httpapi.Sentry      // who told the backend of id
 
+	lacking *deviceauth.Identity // whose token is good and lacks a scope; nil: nobody's
+
 	serving bool // the placeholders
 	private bool // the answer is for nobody else, whoever writes it
 	watched bool // somebody sees to it that the answer ends with the grant
@@ -74,6 +76,9 @@ func (v *visitor) placeholder(key string) (any, bool) {
 		return nil, false
 	}
 	claim, ok := placeholders[name]
+	if ok && v.id == nil && v.lacking != nil && name == "id" { // what the access log calls user_id
+		return v.lacking.Claim(claim), true
+	}
 	if !ok || v.id == nil {
 		return "", ok
 	}

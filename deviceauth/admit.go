@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,9 +25,48 @@ var (
 	ErrNoScope  = Refuse("insufficient_scope", "the access token lacks a scope that this resource needs")
 )
 
+// Why a token is refused, for the operator. Whoever sent it is told none of them.
+const (
+	TokenMalformed = "malformed" // it is no access token, or lacks a claim
+	TokenSignature = "signature" // no key of the server's signed it as an access token
+	TokenIssuer    = "issuer"    // the server signed it under another issuer URL
+	TokenExpired   = "expired"
+	TokenRevoked   = "revoked" // its grant is over, or its client is gone
+	TokenPerson    = "person"  // backends cannot be told who it is without taking them for somebody else
+	TokenAudience  = "audience"
+	TokenScope     = "scope"
+)
+
+// TokenReasons are all of them.
+func TokenReasons() []string {
+	return []string{TokenMalformed, TokenSignature, TokenIssuer, TokenExpired, TokenRevoked, TokenPerson, TokenAudience, TokenScope}
+}
+
+// A TokenError says to the operator why a token is refused. To whoever sent it
+// there are [ErrBadToken] and [ErrNoScope], one of which it wraps.
+type TokenError struct {
+	Reason   string
+	Identity *Identity // who came with it; nil: nobody knows
+	refusal  *Refusal
+}
+
+func (e *TokenError) Error() string { return e.refusal.Error() }
+func (e *TokenError) Unwrap() error { return e.refusal }
+
+// BadToken refuses a token with [ErrBadToken].
+func BadToken(reason string, id *Identity) error {
+	return &TokenError{Reason: reason, Identity: id, refusal: ErrBadToken}
+}
+
+// LacksScope refuses a token that is good otherwise with [ErrNoScope].
+func LacksScope(id *Identity) error {
+	return &TokenError{Reason: TokenScope, Identity: id, refusal: ErrNoScope}
+}
+
 // Admit checks an access token. The token itself is verified once and then
 // known by its digest; whether its grant lives is asked every time, so that a
-// revocation waits for no cache. Refusals: invalid_token, insufficient_scope.
+// revocation waits for no cache. Refusals: invalid_token, insufficient_scope, as
+// a [TokenError].
 func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Identity, error) {
 	known, g, err := e.living(ctx, token)
 	if err != nil {
@@ -37,10 +77,10 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 		audience = e.cfg.Audience
 	}
 	if !slices.ContainsFunc(known.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
-		return nil, ErrBadToken
+		return nil, BadToken(TokenAudience, e.identity(known, g))
 	}
 	if !need.Scope.Within(known.Scope) {
-		return nil, ErrNoScope
+		return nil, LacksScope(e.identity(known, g))
 	}
 	return e.identity(known, g), nil
 }
@@ -57,8 +97,13 @@ func (e *Engine) living(ctx context.Context, token string) (*admission, *Grant, 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, err
 	}
-	if err != nil || !g.Alive() || e.clients[g.ClientID] == nil || !e.identity(known, g).clean {
-		return nil, nil, ErrBadToken
+	switch {
+	case err != nil:
+		return nil, nil, BadToken(TokenRevoked, nil)
+	case !g.Alive() || e.clients[g.ClientID] == nil:
+		return nil, nil, BadToken(TokenRevoked, e.identity(known, g))
+	case !e.identity(known, g).clean:
+		return nil, nil, BadToken(TokenPerson, nil)
 	}
 	return known, g, nil
 }
@@ -92,17 +137,33 @@ func (e *Engine) verified(token string) (*admission, error) {
 	fresh := known == nil
 	if fresh {
 		known = new(admission)
-		if e.cfg.Signer.Verify(TypeAccess, token, &known.AccessClaims) != nil || !known.complete() || known.Issuer != e.cfg.Issuer {
-			return nil, ErrBadToken
+		if reason := e.verify(token, &known.AccessClaims); reason != "" {
+			return nil, BadToken(reason, nil)
 		}
 	}
 	if now.Unix() >= known.Expires {
-		return nil, ErrBadToken
+		return nil, BadToken(TokenExpired, nil)
 	}
 	if fresh {
 		e.admitted.put(key, known)
 	}
 	return known, nil
+}
+
+// verify reads a token of ours, or returns what is wrong with it.
+func (e *Engine) verify(token string, claims *AccessClaims) (reason string) {
+	err := e.cfg.Signer.Verify(TypeAccess, token, claims)
+	switch {
+	case err != nil && strings.Count(token, ".") != 2: // RFC 7515 §7.1
+		return TokenMalformed
+	case err != nil:
+		return TokenSignature
+	case !claims.complete():
+		return TokenMalformed
+	case claims.Issuer != e.cfg.Issuer:
+		return TokenIssuer
+	}
+	return ""
 }
 
 // complete reports whether nothing is missing that a decision rests on.

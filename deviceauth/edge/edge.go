@@ -111,16 +111,16 @@ func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requir
 		return nil, err
 	}
 	if !s.wants(need.Audience, known.claims.Audience) {
-		return nil, deviceauth.ErrBadToken
+		return nil, deviceauth.BadToken(deviceauth.TokenAudience, nil)
 	}
 	id, err := known.about(ctx, s.cfg.Cache, func() (*deviceauth.Identity, error) { return s.introspect(token, known.claims) })
 	switch {
 	case err != nil:
 		return nil, err
 	case id == nil:
-		return nil, deviceauth.ErrBadToken
+		return nil, deviceauth.BadToken(deviceauth.TokenRevoked, nil)
 	case !need.Scope.Within(known.claims.Scope):
-		return nil, deviceauth.ErrNoScope
+		return nil, deviceauth.LacksScope(id)
 	}
 	return id, nil
 }
@@ -146,7 +146,7 @@ func (s *Server) known(ctx context.Context, token string) (*answered, error) {
 	key := sha256.Sum256([]byte(token))
 	if known := s.answers.find(key); known != nil {
 		if over(known.claims) {
-			return nil, deviceauth.ErrBadToken
+			return nil, deviceauth.BadToken(deviceauth.TokenExpired, nil)
 		}
 		return known, nil
 	}

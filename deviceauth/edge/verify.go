@@ -1,7 +1,9 @@
 package edge
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -21,9 +23,17 @@ var algorithms = []string{"ES256", "EdDSA", "RS256"}
 // only a token that may well be good makes us look for a key.
 func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessClaims, error) {
 	var fault error
+	var reason string
 	raw, claims := jwt.MapClaims{}, new(deviceauth.AccessClaims)
 	_, err := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation()).ParseWithClaims(token, raw, func(t *jwt.Token) (any, error) {
-		if !plausible(t.Header) || decode(raw, claims) != nil || s.wrong(claims) {
+		switch {
+		case !plausible(t.Header):
+			return nil, deviceauth.ErrBadToken
+		case decode(raw, claims) != nil:
+			reason = deviceauth.TokenMalformed
+			return nil, deviceauth.ErrBadToken
+		}
+		if reason = s.wrong(claims); reason != "" {
 			return nil, deviceauth.ErrBadToken
 		}
 		key, err := s.key(ctx, t.Header["kid"].(string))
@@ -42,7 +52,10 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 		return nil, fault
 	}
 	if err != nil {
-		return nil, deviceauth.ErrBadToken
+		if errors.Is(err, jwt.ErrTokenMalformed) {
+			reason = deviceauth.TokenMalformed
+		}
+		return nil, deviceauth.BadToken(cmp.Or(reason, deviceauth.TokenSignature), nil)
 	}
 	return claims, nil
 }
@@ -54,10 +67,18 @@ func plausible(header map[string]any) bool {
 	return id != "" && header["typ"] == deviceauth.TypeAccess && header["crit"] == nil
 }
 
-// wrong reports whether something is missing that a decision rests on, or not so.
-func (s *Server) wrong(c *deviceauth.AccessClaims) bool {
-	return c.Issuer != s.cfg.Issuer || c.Subject == "" || c.ClientID == "" || len(c.Audience) == 0 ||
-		c.Expires == 0 || over(c)
+// wrong returns which claim that a decision rests on is missing or not so, as the
+// reason of a [deviceauth.TokenError], or "".
+func (s *Server) wrong(c *deviceauth.AccessClaims) (reason string) {
+	switch {
+	case c.Subject == "" || c.ClientID == "" || len(c.Audience) == 0 || c.Expires == 0:
+		return deviceauth.TokenMalformed
+	case c.Issuer != s.cfg.Issuer:
+		return deviceauth.TokenIssuer
+	case over(c):
+		return deviceauth.TokenExpired
+	}
+	return ""
 }
 
 func over(c *deviceauth.AccessClaims) bool {
