@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -159,6 +160,7 @@ type Redemption struct {
 	ClientID    string
 	Device      Digest             // of the code presented
 	Permitted   func(*Person) bool // may this person still approve?
+	Entitled    Entitlement        // what the client may have now
 	AccessUntil time.Time          // end of the access token that stands ready
 	Refresh     *Refresh           // what stands ready for offline_access, else nil
 }
@@ -179,16 +181,29 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 			g.end(now, ReasonReplay)
 		}
 		return errRedeemed
-	case g.State == Approved && now.Before(g.Expires.Add(lateGrace)):
-		return g.activate(now, r)
 	case g.crowdedOut():
 		return errExpired
 	case g.State == Denied:
 		return errDenied
-	case g.State == Approved || g.Expired(now):
+	case g.State == Approved && !now.Before(g.Expires.Add(lateGrace)), g.State == Pending && g.Expired(now):
 		return errExpired
 	}
+	if _, err := r.terms(g); err != nil {
+		return err // it decides nothing: what is put back into the configuration goes on
+	}
+	if g.State == Approved {
+		return g.activate(now, r)
+	}
 	return errPending
+}
+
+// terms are what the tokens of the redemption are good for.
+func (r Redemption) terms(g *Grant) (Terms, error) {
+	terms, err := r.Entitled.terms(g, "")
+	if errors.Is(err, errNothingLeft) {
+		return terms, errDenied
+	}
+	return terms, err
 }
 
 func (g *Grant) activate(now time.Time, r Redemption) error {

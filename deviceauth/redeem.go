@@ -113,11 +113,20 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 	// token says cannot change any more once a grant is approved.
 	var tokens *Tokens
 	if dry.State == Active {
-		if tokens, err = p.e.first(g, now, p.nulls); err != nil {
+		if tokens, err = p.first(g, now); err != nil {
 			return nil, err
 		}
 	}
 	return p.redeem(ctx, now, tokens)
+}
+
+// first makes the tokens of a redemption that is about to succeed.
+func (p *poll) first(g *Grant, now time.Time) (*Tokens, error) {
+	terms, err := p.redemption(nil).terms(g)
+	if err != nil {
+		return nil, err
+	}
+	return p.e.first(g, terms, now, p.nulls)
 }
 
 // again gives out tokens that were made for this code, and kept by a store
@@ -137,7 +146,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		if kept = g.holds(tokens); !kept {
 			return nil
 		}
-		if barred = !p.e.permitted(g.ClientID)(g.Person); barred {
+		if barred = !p.e.permitted(g.ClientID)(g.Person) || !p.e.entitlement(p.client).covers(tokens.terms); barred {
 			g.end(now, ReasonBarred)
 			return errDenied
 		}
@@ -161,7 +170,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 }
 
 func (p *poll) redemption(t *Tokens) Redemption {
-	r := Redemption{ClientID: p.client.ID, Device: p.code.digest(), Permitted: p.e.permitted(p.client.ID)}
+	r := Redemption{ClientID: p.client.ID, Device: p.code.digest(), Permitted: p.e.permitted(p.client.ID), Entitled: p.e.entitlement(p.client)}
 	if t != nil {
 		r.AccessUntil, r.Refresh = t.until, t.refresh
 	}
