@@ -90,7 +90,7 @@ func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitT
 	if err != nil {
 		return nil, err
 	}
-	left, refusal := e.entitlement(client).terms(g, "")
+	left, refusal := e.entitlement(client).terms(g, "", nil)
 	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) || refusal != nil {
 		return nil, nil
 	}

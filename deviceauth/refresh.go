@@ -10,12 +10,13 @@ import (
 type RefreshRequest struct {
 	Client       Credentials
 	RefreshToken string
-	Scope        string // empty: all that was granted
-	Nulls        bool   // as in a [RedeemRequest]
+	Scope        string   // empty: all that was granted
+	Resource     []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
+	Nulls        bool     // as in a [RedeemRequest]
 }
 
 // Refresh rotates a refresh token. Refusals: invalid_client, invalid_grant,
-// invalid_scope, and unauthorized_client where the client may not have refresh
+// invalid_scope, invalid_target, and unauthorized_client where the client may not have refresh
 // tokens at all.
 func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error) {
 	client, err := e.authenticate(r.Client)
@@ -40,7 +41,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	asked := refreshing{client: client, presented: presented, scope: scope, nulls: r.Nulls}
+	asked := refreshing{client: client, presented: presented, scope: scope, resource: r.Resource, nulls: r.Nulls}
 	tokens, err := e.rotate(ctx, g, asked)
 	if errors.Is(err, errUnvouched) { // the store was behind; now it is not
 		if g, err = e.latest(ctx, presented.id); err == nil {
@@ -55,6 +56,7 @@ type refreshing struct {
 	client    *Client
 	presented splitToken
 	scope     Scope
+	resource  []string
 	nulls     bool
 }
 
@@ -63,7 +65,7 @@ func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	return Rotation{
 		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client.ID), Entitled: e.entitlement(r.client),
 		Presented: r.presented.digest(), Successor: e.refresh.successor(r.presented).digest(),
-		Scope: r.scope, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
+		Scope: r.scope, Resource: r.resource, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
 	}
 }
 

@@ -19,6 +19,7 @@ type Rotation struct {
 	Permitted   func(*Person) bool // may this person still approve?
 	Entitled    Entitlement        // what the client may have now
 	Scope       Scope              // what this access token is to be good for; empty: all
+	Resource    []string           // the same of audiences; none: all
 	Idle        time.Duration      // how long the successor lives unused
 	Grace       time.Duration      // how long the predecessor is a retry and not a theft
 	AccessUntil time.Time          // end of the access token that stands ready
@@ -56,7 +57,7 @@ func (r Rotation) check(g *Grant) error {
 }
 
 // terms are what the access token of the rotation is good for.
-func (r Rotation) terms(g *Grant) (Terms, error) { return r.Entitled.terms(g, r.Scope) }
+func (r Rotation) terms(g *Grant) (Terms, error) { return r.Entitled.terms(g, r.Scope, r.Resource) }
 
 func (g *Grant) rotate(now time.Time, r Rotation) error {
 	if err := r.check(g); err != nil {

@@ -23,10 +23,11 @@ type Terms struct {
 var errNothingLeft = Refuse("invalid_grant", "this client may have nothing any more of what was granted; start again")
 
 // terms returns what a token of the grant is good for: what was granted, less
-// what the configuration has taken out since, and narrowed to the scope that is
-// asked for (RFC 6749 §6). An empty scope asks for all. The grant itself keeps
-// what it has, so that what is put back into the configuration is there again.
-func (e Entitlement) terms(g *Grant, asked Scope) (Terms, error) {
+// what the configuration has taken out since, and narrowed to the scope (RFC 6749
+// §6) and the resources (RFC 8707 §2.2) that are asked for, of which none asks
+// for all. The grant itself keeps what it has, so that what is put back into the
+// configuration is there again.
+func (e Entitlement) terms(g *Grant, asked Scope, resource []string) (Terms, error) {
 	left := Terms{Scope: g.Scope.and(e.Scope), Audience: e.audience(g)}
 	if len(left.Audience) == 0 && len(g.Audience) > 0 || left.Scope.isVain() && !g.Scope.isVain() {
 		return Terms{}, errNothingLeft
@@ -39,14 +40,31 @@ func (e Entitlement) terms(g *Grant, asked Scope) (Terms, error) {
 			return Terms{}, errWider
 		}
 	}
-	return left, nil
+	if len(resource) == 0 {
+		return left, nil
+	}
+	narrowed, err := narrow(resource, left.Audience)
+	left.Audience = narrowed
+	return left, err
+}
+
+// narrow returns those of some audiences that are asked for.
+func narrow(resource, audiences []string) (list []string, err error) {
+	for _, asked := range resource {
+		a, ok := AudienceOf(asked, audiences)
+		if !ok {
+			return nil, errTarget(asked, audiences)
+		}
+		list = append(list, a)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(list))), nil
 }
 
 // audience returns the audiences of a grant that are still configured, as they
 // are spelled now.
 func (e Entitlement) audience(g *Grant) (list []string) {
 	for _, a := range e.Audience {
-		if slices.Contains(g.Audience, a) {
+		if SameAudience([]string{a}, g.Audience) {
 			list = append(list, a)
 		}
 	}
@@ -55,7 +73,7 @@ func (e Entitlement) audience(g *Grant) (list []string) {
 
 // covers reports whether a token that was made before may still be had.
 func (e Entitlement) covers(t Terms) bool {
-	return t.Scope.Within(e.Scope) && !slices.ContainsFunc(t.Audience, func(a string) bool { return !slices.Contains(e.Audience, a) })
+	return t.Scope.Within(e.Scope) && !slices.ContainsFunc(t.Audience, func(a string) bool { return !SameAudience([]string{a}, e.Audience) })
 }
 
 // entitlement is what a client may have now.
