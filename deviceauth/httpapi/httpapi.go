@@ -200,5 +200,5 @@ func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
 	if method == http.MethodOptions {
 		return h.preflight(route, r), nil
 	}
-	return methodNotAllowed(route), nil
+	return methodNotAllowed(route, r.Method), nil
 }
