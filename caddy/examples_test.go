@@ -147,6 +147,7 @@ func (e *example) sends(r *http.Request, status int, text string) {
 	}
 }
 
+// protocol 33
 func TestExamples(t *testing.T) {
 	tests := map[string]func(t *testing.T){
 		"minimal": func(t *testing.T) {
@@ -180,6 +181,7 @@ func TestExamples(t *testing.T) {
 			e.client = "till"
 			e.wants("PUT", e.url+"/products/1", e.login(url.Values{}), 200, "client=till")
 		},
+		"browsers-and-devices": browsersAndDevices,
 		"websocket": func(t *testing.T) {
 			e := startExample(t, "websocket", "cool-gadget", same)
 			r, err := http.NewRequest("GET", e.url+"/x", nil)

@@ -31,7 +31,7 @@ func (g *Guard) answer(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrit
 		a.origin = origin
 	}
 	if g.Cache != "keep" {
-		a.vary = []string{"Authorization"}
+		a.vary = []string{g.credentials()}
 		if g.Legacy != nil {
 			a.vary = append(a.vary, g.Legacy.Header)
 		}

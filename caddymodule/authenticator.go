@@ -57,7 +57,7 @@ func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (us
 	var challenge *httpapi.Challenge
 	if errors.As(err, &challenge) {
 		decided(decisionOf(challenge))
-		w.Header().Set("WWW-Authenticate", challenge.Header)
+		w.Header()["Www-Authenticate"] = challenge.Headers
 		return user, false, nil
 	}
 	if err != nil {

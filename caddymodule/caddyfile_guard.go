@@ -74,6 +74,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"optional":      set(&g.Optional),
 		"authorization": oneOf(&g.Authorization, "strip", "keep"),
 		"header":        g.parseHeader,
+		"token_header":  checked(text(&g.TokenHeader), g.checkTokenHeader),
 		"basic":         set(&g.Basic),
 		"preflight":     oneOf(&g.Preflight, "pass"),
 		"report_only":   set(&g.ReportOnly),
@@ -133,13 +134,13 @@ func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseHeader reads `header <Name> <claim>`.
+// parseHeader reads `header <Name> <claim> [encoded]`.
 func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err("header: want the name of a header and of a claim, such as: header X-User email")
+	if len(args) < 2 || len(args) > 3 || len(args) == 3 && args[2] != "encoded" {
+		return d.Err("header: want the name of a header and of a claim, and maybe encoded, such as: header X-User email")
 	}
-	g.Headers = append(g.Headers, httpapi.IdentityHeader{Name: args[0], Claim: args[1]})
+	g.Headers = append(g.Headers, httpapi.IdentityHeader{Name: args[0], Claim: args[1], Encoded: len(args) == 3})
 	return nil
 }
 

@@ -41,6 +41,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	case err != nil:
 		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for it, however slowly it comes
 		r.Header.Del("Authorization")        // a token that is good elsewhere is not the error page's
+		r.Header.Del(g.TokenHeader)
 		hide(r, err)
 		return err
 	case admitted == nil:
@@ -52,7 +53,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if err != nil && who.private { // what error routes answer is for one person too
 		who.private = false
 		w.Header().Add("Cache-Control", "private")
-		addVary(w.Header(), "Authorization")
+		addVary(w.Header(), g.credentials())
 	}
 	return err
 }
@@ -140,8 +141,10 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		decided(decisionPreflight)
 		return true, nil
 	}
-	if g.Legacy != nil && g.Legacy.admit(sentry, who, w, r) {
-		return true, nil
+	if g.Legacy != nil {
+		if id := g.Legacy.admit(w, r, g.credentials()); id != nil {
+			return g.byKey(sentry, who, id, w, r)
+		}
 	}
 	start := time.Now()
 	id, token, err := sentry.Admit(g.asked(r), who.token)
@@ -168,6 +171,20 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		return true, nil
 	}
 	decided(decisionAdmitted)
+	who.is(id, sentry, r)
+	return true, nil
+}
+
+// byKey lets somebody with an old API key through, if the key has the scopes.
+func (g *Guard) byKey(sentry *httpapi.Sentry, who *visitor, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+	if id.Scope != "" && !sentry.Covers(id.Scope) {
+		challenge := sentry.Forbid(r, id)
+		decided(decisionOf(challenge))
+		g.tell(who, r, challenge)
+		return false, refuse(sentry, w, r, challenge)
+	}
+	decided(decisionLegacy)
+	legacyUses.WithLabelValues(id.ClientID).Inc()
 	who.is(id, sentry, r)
 	return true, nil
 }
@@ -202,7 +219,7 @@ func (g *Guard) tell(who *visitor, r *http.Request, c *httpapi.Challenge) {
 
 // refuse goes through Caddy's handle_errors.
 func refuse(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request, c *httpapi.Challenge) error {
-	w.Header().Set("WWW-Authenticate", c.Header)
+	w.Header()["Www-Authenticate"] = c.Headers
 	w.Header().Set("Cache-Control", "no-store")
 	if origin, ok := sentry.Origin(r); ok {
 		allowOrigin(w.Header(), origin)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -33,8 +34,12 @@ type Guard struct {
 	Audience []string `json:"audience,omitempty"`
 	// Let requests without credentials through, without identity.
 	Optional bool `json:"optional,omitempty"`
-	// What becomes of the Authorization header: strip (default) or keep.
+	// What becomes of the header with the token: strip (default) or keep.
 	Authorization string `json:"authorization,omitempty"`
+	// The header that has the token, alone or after Bearer, where the backend
+	// needs Authorization for itself; that one is then left as it is. Default:
+	// Authorization.
+	TokenHeader string `json:"token_header,omitempty"`
 	// Identity headers beside the default ones, or renaming one of them.
 	Headers []httpapi.IdentityHeader `json:"headers,omitempty"`
 	// Also accept the token as the password of HTTP Basic.
@@ -126,6 +131,9 @@ func (g *Guard) Validate() error {
 	if err := checkScopes(g.Scopes); err != nil {
 		return err
 	}
+	if err := g.checkTokenHeader(); err != nil {
+		return err
+	}
 	for _, h := range g.Headers {
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
@@ -133,6 +141,22 @@ func (g *Guard) Validate() error {
 		if !identityHeader.MatchString(h.Name) || notIdentity[strings.ToLower(h.Name)] {
 			return fmt.Errorf("header %q: want one that tells who asks, such as X-User", h.Name)
 		}
+	}
+	return nil
+}
+
+// checkTokenHeader wants a header of its own: it is read by guards alone.
+func (g *Guard) checkTokenHeader() error {
+	name := g.TokenHeader
+	switch {
+	case name == "":
+		return nil
+	case !identityHeader.MatchString(name) || notIdentity[strings.ToLower(name)]:
+		return fmt.Errorf("token_header %q: want the name of a header of its own, such as X-Device-Token", name)
+	case g.Basic:
+		return errors.New("token_header with basic: want one of them, since passwords are in Authorization")
+	case g.config().ReservedHeaders().Has(name), g.Legacy != nil && strings.EqualFold(g.Legacy.Header, name):
+		return fmt.Errorf("token_header %q: the header has another meaning here; want one of its own, such as X-Device-Token", name)
 	}
 	return nil
 }
@@ -158,8 +182,12 @@ func (g *Guard) config() httpapi.Guard {
 	return httpapi.Guard{
 		Need:     deviceauth.Requirement{Audience: g.Audience, Scope: deviceauth.NewScope(g.Scopes...)},
 		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic, PassPreflight: g.Preflight == "pass" || g.ReportOnly, Headers: g.Headers,
+		TokenHeader: g.TokenHeader,
 	}
 }
+
+// credentials is the name of the header that has the token.
+func (g *Guard) credentials() string { return cmp.Or(g.TokenHeader, "Authorization") }
 
 var (
 	_ caddyhttp.MiddlewareHandler = (*Guard)(nil)

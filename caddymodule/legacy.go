@@ -16,21 +16,22 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // Legacy lets old API keys through beside tokens, until the operator takes the
-// line away. Each use is counted by client, and the answer says that it is
+// line away. Each use is counted by client; with a date the answer says that it is
 // deprecated (RFC 9745).
 type Legacy struct {
 	// The header that holds the key.
 	Header string `json:"header"`
 	// The file with a client and its key on each line; the key may be written
-	// as sha256: and its digest in hexadecimal. Lines that begin with # are
-	// comments. A change of the file counts within two seconds; one that is
+	// as sha256: and its digest in hexadecimal. Scopes may follow: then the key is
+	// good where a guard asks for no others, and else everywhere. Lines that begin
+	// with # are comments. A change of the file counts within two seconds; one that is
 	// gone or cannot be read leaves the keys as they were.
 	File string `json:"file"`
-	// Since when keys are deprecated, as 2026-01-31. Default: the file's own time.
+	// Since when keys are deprecated, as 2026-01-31: answers say so. Default: they
+	// are not, as for machines that have no other way yet.
 	Since string `json:"since,omitempty"`
 
 	log    *zap.Logger
@@ -40,7 +41,7 @@ type Legacy struct {
 
 // legacyKeys is what a file said when it was read.
 type legacyKeys struct {
-	clients map[[sha256.Size]byte]string // by the key's digest
+	clients map[[sha256.Size]byte]*deviceauth.Identity // by the key's digest
 	since   time.Time
 	file    os.FileInfo
 	read    time.Time
@@ -105,7 +106,7 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := &legacyKeys{clients: map[[sha256.Size]byte]string{}, since: about.ModTime(), file: about, read: time.Now()}
+	keys := &legacyKeys{clients: map[[sha256.Size]byte]*deviceauth.Identity{}, file: about, read: time.Now()}
 	if l.Since != "" {
 		if keys.since, err = time.Parse(time.DateOnly, l.Since); err != nil {
 			return nil, fmt.Errorf("%q: want a date such as 2026-01-31", l.Since)
@@ -130,8 +131,8 @@ func (k *legacyKeys) line(text string) error {
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 		return nil
 	}
-	if len(words) != 2 {
-		return fmt.Errorf("want a client and its key")
+	if len(words) < 2 {
+		return fmt.Errorf("want a client and its key, and maybe scopes")
 	}
 	digest := sha256.Sum256([]byte(words[1]))
 	if hexed, hashed := strings.CutPrefix(words[1], "sha256:"); hashed {
@@ -144,30 +145,32 @@ func (k *legacyKeys) line(text string) error {
 		return fmt.Errorf("the key of %s is shorter than %d characters", words[0], minLegacyKey)
 	}
 	if other, taken := k.clients[digest]; taken {
-		return fmt.Errorf("%s and %s have the same key", other, words[0])
+		return fmt.Errorf("%s and %s have the same key", other.ClientID, words[0])
 	}
-	k.clients[digest] = words[0]
+	k.clients[digest] = deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{
+		ClientID: words[0], Scope: deviceauth.NewScope(words[2:]...),
+	})
 	return nil
 }
 
-// admit reports whether a request without a token has a known key. The backend,
-// which has known the key all along, still gets it.
-func (l *Legacy) admit(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) bool {
+// admit returns the client of a request with a known key, or nil. tokens is the
+// header that has tokens: whoever sends one means it. The backend, which has known
+// the key all along, still gets it.
+func (l *Legacy) admit(w http.ResponseWriter, r *http.Request, tokens string) *deviceauth.Identity {
 	given := r.Header.Values(l.Header)
-	if len(given) != 1 || len(r.Header.Values("Authorization")) > 0 && !strings.EqualFold(l.Header, "Authorization") {
-		return false
+	if len(given) != 1 || len(r.Header.Values(tokens)) > 0 && !strings.EqualFold(l.Header, tokens) {
+		return nil
 	}
 	keys := l.current()
-	client, known := keys.clients[sha256.Sum256([]byte(given[0]))]
-	if !known {
-		if !strings.EqualFold(l.Header, "Authorization") { // that may be a token
+	client := keys.clients[sha256.Sum256([]byte(given[0]))]
+	if client == nil {
+		if !strings.EqualFold(l.Header, tokens) { // that may be a token
 			decided(decisionBadKey)
 		}
-		return false
+		return nil
 	}
-	decided(decisionLegacy)
-	legacyUses.WithLabelValues(client).Inc()
-	w.Header().Set("Deprecation", "@"+strconv.FormatInt(keys.since.Unix(), 10))
-	who.is(deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{ClientID: client}), sentry, r)
-	return true
+	if !keys.since.IsZero() {
+		w.Header().Set("Deprecation", "@"+strconv.FormatInt(keys.since.Unix(), 10))
+	}
+	return client
 }

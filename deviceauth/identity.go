@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -74,6 +75,26 @@ func (id *Identity) spell(name string) string {
 	values, _ := id.Person.Claims.told(name)
 	return strings.Join(values, ",")
 }
+
+// Encoded spells a claim as [Identity.Claim] does, each value percent-encoded
+// (RFC 3986 §2.1), so that it is ASCII without spaces and commas. In a list values
+// that have commas are told, too: the commas between values are the only ones.
+func (id *Identity) Encoded(name string) string {
+	single := []string{"user", "sub", "upstream", "client_id", "scope", "email"}
+	if slices.Contains(single, name) || slices.Contains(displayed, name) {
+		return percentEncode(id.Claim(name))
+	}
+	var values []string
+	for _, value := range id.Person.Claims.Strings(name) {
+		if Clean(value) {
+			values = append(values, percentEncode(value))
+		}
+	}
+	return strings.Join(values, ",")
+}
+
+// percentEncode leaves the unreserved characters of RFC 3986 §2.3 as they are.
+func percentEncode(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // who is the person's user or subject. Nobody is let in whose are not clean;
 // this is the last line of defence.

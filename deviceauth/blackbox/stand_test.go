@@ -108,7 +108,7 @@ func (s *stand) api(w http.ResponseWriter, q *http.Request) {
 	_, _, err := s.guard.Admit(q, "")
 	var challenge *httpapi.Challenge
 	if errors.As(err, &challenge) {
-		w.Header().Set("WWW-Authenticate", challenge.Header)
+		w.Header().Set("WWW-Authenticate", challenge.Headers[0])
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(challenge.Status)
 		return

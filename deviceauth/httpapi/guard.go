@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -17,7 +19,8 @@ import (
 type Guard struct {
 	Need          deviceauth.Requirement
 	Optional      bool             // let requests without credentials through, without identity
-	KeepToken     bool             // leave Authorization on the request
+	KeepToken     bool             // leave the token on the request
+	TokenHeader   string           // where the token is; empty: Authorization
 	Basic         bool             // also accept the token as the password of HTTP Basic
 	PassPreflight bool             // let the backend answer CORS preflights
 	Headers       []IdentityHeader // beside the default ones; one of a default's claim renames it
@@ -27,20 +30,23 @@ type Guard struct {
 type IdentityHeader struct {
 	Name  string `json:"name"`
 	Claim string `json:"claim"` // sub, user, client_id, scope, upstream, or one of the upstream's
+	// Write each value percent-encoded (RFC 3986 §2.1): beyond ASCII, spaces,
+	// commas and all. A backend that reads headers as Latin-1 needs that for names.
+	Encoded bool `json:"encoded,omitempty"`
 }
 
 // defaultHeaders are those that Authelia and others made common.
 var defaultHeaders = []IdentityHeader{
-	{"Remote-User", "user"}, {"Remote-Email", "email"}, {"Remote-Name", "name"},
-	{"Remote-Groups", "groups"}, {"Remote-Client", "client_id"}, {"Remote-Scopes", "scope"},
-	{"Remote-Upstream", "upstream"}, // where there are several
+	{Name: "Remote-User", Claim: "user"}, {Name: "Remote-Email", Claim: "email"}, {Name: "Remote-Name", Claim: "name"},
+	{Name: "Remote-Groups", Claim: "groups"}, {Name: "Remote-Client", Claim: "client_id"}, {Name: "Remote-Scopes", Claim: "scope"},
+	{Name: "Remote-Upstream", Claim: "upstream"}, // where there are several
 }
 
-// A Challenge is a guard's no: a status, and a WWW-Authenticate header.
+// A Challenge is a guard's no: a status, and the WWW-Authenticate headers.
 type Challenge struct {
-	Status int
-	Header string
-	err    error
+	Status  int
+	Headers []string
+	err     error
 }
 
 func (c *Challenge) Error() string { return c.err.Error() }
@@ -79,7 +85,8 @@ func NewSentry(g Guard, of Server) *Sentry {
 // in canonical spelling.
 func (g *Guard) identityHeaders() (list []IdentityHeader) {
 	for _, h := range g.Headers {
-		list = append(list, IdentityHeader{http.CanonicalHeaderKey(h.Name), h.Claim})
+		h.Name = http.CanonicalHeaderKey(h.Name)
+		list = append(list, h)
 	}
 	for _, def := range defaultHeaders {
 		renamed := false
@@ -122,6 +129,9 @@ func (s *Sentry) Origin(r *http.Request) (origin string, ok bool) {
 	return origin, s.origins[origin]
 }
 
+// Header returns the name of the header that has the token.
+func (g *Guard) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
+
 // Admit decides on a request. known is a token that an earlier guard of the
 // same request took off it. An identity of nil, without an error, is an
 // anonymous request that may pass. A no is a *[Challenge], with the token where
@@ -142,7 +152,7 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 	refusal := deviceauth.Refused(err)
 	alive := err == nil || refusal != nil && refusal.Code == "insufficient_scope"
 	if alive && !s.guard.KeepToken { // refused or not, what comes next has no use for it
-		r.Header.Del("Authorization")
+		r.Header.Del(s.guard.Header())
 	}
 	switch {
 	case alive && refusal != nil:
@@ -157,19 +167,24 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 // header says as little as none (RFC 6750 §3.1: "lacks any authentication
 // information"); beside a second one it is one too many.
 func (s *Sentry) token(r *http.Request) (token string, given bool, err error) {
-	headers := r.Header.Values("Authorization")
+	name := s.guard.Header()
+	headers := r.Header.Values(name)
 	if len(headers) > 1 {
-		return "", false, badRequest("more than one Authorization header")
+		return "", false, badRequest("more than one " + name + " header")
 	}
 	if len(headers) == 0 {
 		return "", false, nil
 	}
 	scheme, value, spaced := cutScheme(headers[0])
 	switch {
+	case s.guard.TokenHeader != "" && isToken68(headers[0]): // the token alone
+		return headers[0], true, nil
+	case s.guard.TokenHeader != "" && headers[0] != "" && !strings.EqualFold(scheme, "Bearer"):
+		return "", false, badRequest(name + ": want a token, alone or after Bearer")
 	case strings.EqualFold(scheme, "Bearer") && spaced && isToken68(value):
 		return value, true, nil
 	case strings.EqualFold(scheme, "Bearer"):
-		return "", false, badRequest("Authorization: want Bearer and a token")
+		return "", false, badRequest(name + ": want Bearer and a token")
 	case s.guard.Basic && strings.EqualFold(scheme, "Basic"):
 		raw, err := base64.StdEncoding.DecodeString(value)
 		_, password, found := strings.Cut(string(raw), ":")
@@ -225,7 +240,7 @@ func (s *Sentry) refusal(r *http.Request, err error) *Challenge {
 
 // challenge is RFC 6750 §3; a request without credentials is told no error.
 func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
-	parts := []string{"realm=" + strconv.Quote(s.server.Issuer())}
+	parts := []string{"realm=" + strconv.Quote(s.realm())}
 	if refusal := deviceauth.Refused(err); refusal != nil {
 		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
 	}
@@ -233,14 +248,47 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
 	}
 	parts = append(parts, "resource_metadata="+strconv.Quote(s.metadataOf(r)))
-	return &Challenge{status, "Bearer " + strings.Join(parts, ", "), err}
+	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err}
+}
+
+// basic is the challenge of RFC 7617 for tools that send a password only when they
+// are asked for one. It stands first: some take the first that they know.
+func (s *Sentry) basic(status int) []string {
+	if !s.guard.Basic || status != http.StatusUnauthorized {
+		return nil
+	}
+	return []string{"Basic realm=" + strconv.Quote(s.realm()) + `, charset="UTF-8"`}
+}
+
+// realm names the server. Container registries have made a URL there the address
+// of their own token server, so with Basic it is the host alone.
+func (s *Sentry) realm() string {
+	issuer := s.server.Issuer()
+	if u, err := url.Parse(issuer); err == nil && s.guard.Basic {
+		return u.Host
+	}
+	return issuer
+}
+
+// Covers reports whether a scope is enough for what is guarded.
+func (s *Sentry) Covers(scope deviceauth.Scope) bool { return s.guard.Need.Scope.Within(scope) }
+
+// Forbid is the challenge to somebody whose credentials are good, and have too
+// little scope.
+func (s *Sentry) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
+	return s.challenge(r, http.StatusForbidden, deviceauth.LacksScope(id))
 }
 
 // Identify tells the backend who asks.
 func (s *Sentry) Identify(r *http.Request, id *deviceauth.Identity) {
 	values := make([]string, len(s.headers)) // of all headers in one piece: a busy guard makes many
 	for i, h := range s.headers {
-		if values[i] = id.Claim(h.Claim); values[i] != "" {
+		if h.Encoded {
+			values[i] = id.Encoded(h.Claim)
+		} else {
+			values[i] = id.Claim(h.Claim)
+		}
+		if values[i] != "" {
 			r.Header[h.Name] = values[i : i+1 : i+1]
 		}
 	}

@@ -78,10 +78,10 @@ func TestGuardAnswers(t *testing.T) {
 			switch {
 			case test.status == 200 && err != nil:
 				t.Errorf("got %v", err)
-			case test.status != 200 && (!errors.As(err, &challenge) || challenge.Status != test.status || !strings.Contains(challenge.Header, test.want)):
+			case test.status != 200 && (!errors.As(err, &challenge) || challenge.Status != test.status || !strings.Contains(strings.Join(challenge.Headers, ", "), test.want)):
 				t.Errorf("got %+v, want %d and %s", err, test.status, test.want)
-			case challenge != nil && test.want == "Bearer realm=" && strings.Contains(challenge.Header, "error="):
-				t.Errorf("who sent no token is told an error: %s", challenge.Header)
+			case challenge != nil && test.want == "Bearer realm=" && strings.Contains(strings.Join(challenge.Headers, ", "), "error="):
+				t.Errorf("who sent no token is told an error: %s", strings.Join(challenge.Headers, ", "))
 			}
 		})
 	}
@@ -142,7 +142,7 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 		sentry := httpapi.NewSentry(httpapi.Guard{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
 		_, _, err := sentry.Admit(httptest.NewRequest("GET", site+test.path, nil), "")
 		var c *httpapi.Challenge
-		if !errors.As(err, &c) || !strings.Contains(c.Header, `resource_metadata="`+test.want+`"`) {
+		if !errors.As(err, &c) || !strings.Contains(strings.Join(c.Headers, ", "), `resource_metadata="`+test.want+`"`) {
 			t.Errorf("%s: %v, want %s", name, c, test.want)
 		}
 	}
@@ -240,7 +240,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 		sentry := httpapi.NewSentry(httpapi.Guard{Basic: true}, newSite(t).engine)
 		id, _, err := sentry.Admit(apiRequest("Authorization", header), "")
 		var challenge *httpapi.Challenge
-		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(challenge.Header, "\r\n") {
+		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(strings.Join(challenge.Headers, ", "), "\r\n") {
 			t.Errorf("%q: %v, %v", header, id, err)
 		}
 	})

@@ -64,5 +64,7 @@ func (s *speaker) bearerError(r *http.Request, err error) *answer {
 	if !errors.As(err, &c) {
 		return s.oauthError(r, err)
 	}
-	return newAnswer(c.Status, "", nil).set("WWW-Authenticate", c.Header).set("Cache-Control", "no-store")
+	a := newAnswer(c.Status, "", nil).set("Cache-Control", "no-store")
+	a.header["Www-Authenticate"] = c.Headers
+	return a
 }

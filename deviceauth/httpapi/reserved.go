@@ -24,6 +24,9 @@ func (g Guard) ReservedHeaders() ReservedHeaders {
 // Add reserves one more name.
 func (o ReservedHeaders) Add(name string) { o[string(canonical(nil, name))] = true }
 
+// Has reports whether a name is reserved, in any spelling.
+func (o ReservedHeaders) Has(name string) bool { return o[string(canonical(nil, name))] }
+
 // Names returns the names in order.
 func (o ReservedHeaders) Names() []string {
 	names := make([]string, 0, len(o))

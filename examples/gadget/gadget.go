@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 )
 
 func init() {
@@ -41,6 +42,8 @@ type Handler struct {
 	Scope string `json:"scope,omitempty"`
 	// The path of the API that it calls. Default: /api/products.
 	API string `json:"api,omitempty"`
+	// The URL of the page, which the log tells when it is loaded. Default: none.
+	URL string `json:"url,omitempty"`
 
 	pages map[string]file
 }
@@ -58,7 +61,10 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision fills in the defaults and renders the page.
-func (h *Handler) Provision(caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) error {
+	if h.URL != "" {
+		ctx.Logger().Info("begin here: open this page in a browser", zap.String("url", h.URL))
+	}
 	for _, option := range []struct {
 		is  *string
 		def string
@@ -134,18 +140,19 @@ func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		client_id <id>
 //		scope     <scopes>
 //		api       <path>
+//		url       <url>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	options := map[string]*string{"client_id": &h.ClientID, "scope": &h.Scope, "api": &h.API}
+	options := map[string]*string{"client_id": &h.ClientID, "scope": &h.Scope, "api": &h.API, "url": &h.URL}
 	for d.NextBlock(0) {
 		word := d.Val()
 		option, ok := options[word]
 		if !ok {
-			return d.Errf("demo_gadget has no subdirective %q; want client_id, scope or api", word)
+			return d.Errf("demo_gadget has no subdirective %q; want client_id, scope, api or url", word)
 		}
 		if !d.AllArgs(option) {
 			return d.Errf("%s: want one argument", word)

@@ -126,7 +126,7 @@ func TestLongestQRCodeIsDrawn(t *testing.T) {
 func TestCaddyfile(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"nothing", "demo_gadget", ""},
-		{"everything", "demo_gadget {\n client_id a\n scope \"b c\"\n api /d\n}", ""},
+		{"everything", "demo_gadget {\n client_id a\n scope \"b c\"\n api /d\n url http://e\n}", ""},
 		{"an argument", "demo_gadget x", "argument"},
 		{"an unknown word", "demo_gadget {\n color red\n}", `no subdirective "color"`},
 		{"no value", "demo_gadget {\n api\n}", "api: want"},
