@@ -106,6 +106,7 @@ func New(c Config) (*Handler, error) {
 		return nil, err
 	}
 	h.sentry = NewSentry(Guard{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
+	h.sentry.undescribed = true
 	h.routes = h.table()
 	return h, nil
 }
