@@ -274,15 +274,6 @@ func (a *App) toldClaims() (list []string) {
 	return list
 }
 
-// guarded returns all scopes that guards ask for.
-func (a *App) guarded() deviceauth.Scope {
-	var all []string
-	for _, g := range a.guards {
-		all = append(all, g.Scopes...)
-	}
-	return deviceauth.NewScope(all...)
-}
-
 // Stop answers all held polls at once. The store stays open for the requests
 // that are still under way.
 func (a *App) Stop() error {

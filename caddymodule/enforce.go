@@ -63,7 +63,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 // the guard has answered itself.
 func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	if base, ok := g.describes(r); ok {
-		return nil, nil, g.describe(w, r, base)
+		g.describe(w, r, base)
+		return nil, nil, nil
 	}
 	guarded, err := g.matcher.judge(r)
 	switch {
@@ -80,23 +81,23 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 	return g.enforce(who, w, r)
 }
 
-// at returns the guard made ready for the server, who describes the guarded
-// site, and what tells that the request has done with the server.
-func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, site httpapi.Resource, leave func(), err error) {
+// at returns the guard made ready for the server, and what tells that the
+// request has done with the server.
+func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, leave func(), err error) {
 	if g.Edge != nil {
-		return g.sentry, g.site, func() {}, nil
+		return g.sentry, func() {}, nil
 	}
 	s, leave, err := g.app.serving(w, r)
 	if err != nil {
-		return nil, site, nil, err
+		return nil, nil, err
 	}
-	return s.sentry(g), g.app.site(s), leave, nil
+	return s.sentry(g), leave, nil
 }
 
 // enforce lets a guarded request through, or refuses it.
 func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	who.serve(r)
-	sentry, _, leave, err := g.at(w, r)
+	sentry, leave, err := g.at(w, r)
 	if err != nil {
 		decided(decisionUnavailable)
 		return nil, nil, err

@@ -86,7 +86,7 @@ func (s *stand) serve(w http.ResponseWriter, q *http.Request) {
 	case s.pages.Serves(path):
 		s.pages.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, httpapi.ResourceMetadataPath):
-		httpapi.Resource{Issuer: s.engine.Issuer(), Scope: "read"}.ServeHTTP(answer, q)
+		httpapi.Resource{Servers: []string{s.engine.Issuer()}, Scope: "read", Audience: s.engine.Audience()}.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, "/api"):
 		s.api(answer, q)
 	default:

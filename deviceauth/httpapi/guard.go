@@ -70,6 +70,8 @@ type Sentry struct {
 	server  Server
 	headers []IdentityHeader
 	origins map[string]bool
+
+	undescribed bool // what it guards is an endpoint of the server's own, and no site
 }
 
 // NewSentry makes a guard ready.
@@ -247,7 +249,9 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 	if status == http.StatusForbidden || err == errNoCredentials && s.guard.Need.Scope != "" {
 		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
 	}
-	parts = append(parts, "resource_metadata="+strconv.Quote(s.metadataOf(r)))
+	if described := s.metadataOf(r); described != "" {
+		parts = append(parts, "resource_metadata="+strconv.Quote(described))
+	}
 	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err}
 }
 

@@ -106,6 +106,7 @@ func New(c Config) (*Handler, error) {
 		return nil, err
 	}
 	h.sentry = NewSentry(Guard{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
+	h.sentry.undescribed = true
 	h.routes = h.table()
 	return h, nil
 }
@@ -197,5 +198,5 @@ func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
 	if method == http.MethodOptions {
 		return h.preflight(route, r), nil
 	}
-	return methodNotAllowed(route), nil
+	return methodNotAllowed(route, r.Method), nil
 }
