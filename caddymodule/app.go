@@ -191,9 +191,10 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
+	keys.OnLoss(func(reason string) { a.log.Error(reason) })
 	backend := timed{a.place.backend}
 	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = backend, backend, a.place.live, keys
-	a.engine.RefreshKey, a.engine.Events = keys.Secret(keyring.PurposeRefresh), a.audit
+	a.engine.RefreshKey, a.engine.Events = keys.Source(keyring.PurposeRefresh), a.audit
 	a.engine.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
 	upstreams, err := a.upstreams(keys)
 	if err != nil {
@@ -204,7 +205,7 @@ func (a *App) Start() (err error) {
 		return err
 	}
 	pages, err := httpapi.New(httpapi.Config{
-		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
+		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Source(keyring.PurposeCookie),
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Place: a.placeOf, Log: a.slog, Stopping: caddy.Exiting,
 	})
@@ -231,7 +232,7 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 	asked := map[string]*upstreamidp.Provider{}
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
-		c.Vault, c.Key, c.Log = a.place.backend, keys.Secret(keyring.PurposeUpstream), a.slog
+		c.Vault, c.Key, c.Log = a.place.backend, keys.Source(keyring.PurposeUpstream), a.slog
 		for _, client := range a.Clients {
 			c.Fresh = c.Fresh || client.Fresh
 			for _, rule := range client.Allow {

@@ -30,7 +30,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	presented, ok := e.refresh.parse(r.RefreshToken)
+	presented, ok := e.refresh().parse(r.RefreshToken)
 	if !ok {
 		return nil, errUnknownToken
 	}
@@ -64,7 +64,7 @@ type refreshing struct {
 func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	return Rotation{
 		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client.ID), Entitled: e.entitlement(r.client),
-		Presented: r.presented.digest(), Successor: e.refresh.successor(r.presented).digest(),
+		Presented: r.presented.digest(), Successor: e.refresh().successor(r.presented).digest(),
 		Scope: r.scope, Resource: r.resource, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
 	}
 }
@@ -144,7 +144,7 @@ func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshin
 	theirs.Person = r.Person
 	tokens, err := e.issue(&theirs, terms, now, asked.nulls)
 	if err == nil {
-		tokens.RefreshToken = e.refresh.refreshToken(e.refresh.successor(asked.presented))
+		tokens.RefreshToken = e.refresh().refreshToken(e.refresh().successor(asked.presented))
 	}
 	return tokens, err
 }

@@ -52,7 +52,7 @@ func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.Atte
 func revalidating(t *testing.T, change func(*Config)) (*idptest.Provider, *Provider) {
 	t.Helper()
 	return setUp(t, func(c *Config) {
-		c.Revalidate, c.Vault, c.Key = true, memstore.New(), [32]byte{1}
+		c.Revalidate, c.Vault, c.Key = true, memstore.New(), func() [32]byte { return [32]byte{1} }
 		if change != nil {
 			change(c)
 		}

@@ -56,7 +56,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
+		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
 		Allow: map[string][]deviceauth.Allow{"work": nil, "home": nil},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV", Public: true, Scope: "openid offline_access read", Origins: []string{page}},
@@ -70,7 +70,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if s.engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
-	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Secret(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
+	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Source(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type Config struct {
 	Engine    *deviceauth.Engine
 	Keys      Keys
 	Upstreams []deviceauth.Upstream // where people sign in, in the order of their buttons
-	CookieKey [32]byte              // seals what browsers keep; required, and never all zeros
+	CookieKey func() [32]byte       // seals what browsers keep, as it is now; required, and never all zeros
 	Brand     Brand
 	Paths     Paths
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]

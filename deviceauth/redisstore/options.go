@@ -128,7 +128,8 @@ func older(version string, major, minor int) bool {
 // startPatience is how long Open waits for a server that starts beside us.
 const startPatience = 10 * time.Second
 
-// greet waits for the server, and warns of settings that lose grants.
+// greet waits for the server, and refuses or warns of settings that lose grants. A
+// server that does not tell its policy, as some that are rented, is believed.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	var info string
 	for deadline := time.Now().Add(startPatience); ; {
@@ -153,7 +154,7 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
 	if policy := said["maxmemory_policy"]; policy != "" && policy != "noeviction" {
-		log.Warn("redis may evict grants when its memory is full: set maxmemory-policy noeviction", "maxmemory_policy", policy)
+		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the memory is full: want noeviction", policy)
 	}
 	if said["aof_enabled"] == "0" {
 		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes", "aof_enabled", "0")
