@@ -125,7 +125,7 @@ func (h *Handler) table() map[string]route {
 		return route{map[string]does{http.MethodGet: f}, corsAny, standard.oauthError}
 	}
 	file := func(get does) route {
-		return route{map[string]does{http.MethodGet: get}, corsNone, h.pageError}
+		return route{map[string]does{http.MethodGet: noWorker(get)}, corsNone, h.pageError}
 	}
 	page := func(get, post does) route {
 		m := map[string]does{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
@@ -192,9 +192,6 @@ func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
-	}
-	if r.Header.Get("Service-Worker") != "" {
-		return nil, errForeign // no script of ours is one, and none may come from our paths
 	}
 	if do := route.methods[method]; do != nil {
 		return do(r)
