@@ -219,6 +219,7 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 		return err
 	}
 	return block{"paths", map[string]func(*caddyfile.Dispenser) error{
+		"authorize":            text(&a.Paths.Authorize),
 		"device_authorization": text(&a.Paths.DeviceAuthorization),
 		"token":                text(&a.Paths.Token),
 		"revoke":               text(&a.Paths.Revoke),

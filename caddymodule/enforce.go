@@ -27,7 +27,11 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		who.serve(r)
 		decided(decisionMalformed)
 		reqbody.Discard(w, r, caddy.Exiting)
-		return refused(r, http.StatusBadRequest, err)
+		if err = caddyhttp.Error(http.StatusBadRequest, err); g.sites.explain(g, w, r, err) {
+			return nil
+		}
+		hide(r, err)
+		return err
 	}
 	var before http.Header
 	if g.ReportOnly {
@@ -42,6 +46,9 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for it, however slowly it comes
 		r.Header.Del("Authorization")        // a token that is good elsewhere is not the error page's
 		r.Header.Del(g.TokenHeader)
+		if g.sites.explain(g, w, r, err) {
+			return nil
+		}
 		hide(r, err)
 		return err
 	case admitted == nil:

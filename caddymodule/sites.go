@@ -20,7 +20,9 @@ type sites struct {
 
 	enclosed map[*Guard]bool // that only requests to their block reach, where nobody describes the site
 	inBlock  map[*Guard]bool // that only some requests of their site reach
-	placed   []placedGuard   // all of them, in every server
+
+	ownErrors map[*Guard]bool // whose block has error routes of its own
+	placed    []placedGuard   // all of them, in every server
 }
 
 // CaddyModule returns the module's registration.
@@ -53,7 +55,7 @@ func findSites(ctx caddy.Context) (*sites, error) {
 
 // look walks through the routes of all servers. By then all are provisioned.
 func (s *sites) look() {
-	s.enclosed, s.inBlock = map[*Guard]bool{}, map[*Guard]bool{}
+	s.enclosed, s.inBlock, s.ownErrors = map[*Guard]bool{}, map[*Guard]bool{}, map[*Guard]bool{}
 	app, err := s.ctx.AppIfConfigured("http")
 	if err != nil {
 		return
@@ -75,6 +77,7 @@ func (s *sites) look() {
 		for _, at := range all {
 			alone := !described[at.host] && !described[""]
 			s.enclosed[at.guard], s.inBlock[at.guard] = at.enclosed && alone, at.enclosed || at.grouped
+			s.ownErrors[at.guard] = at.errors
 			at.lonely = at.enclosed && alone
 			log := s.log.With(zap.String("server", name), zap.String("site", at.host))
 			at.warn(log)
@@ -94,6 +97,7 @@ type surroundings struct {
 	followed bool   // something behind it answers
 
 	routes   []caddyhttp.Route // that it stands in, the outermost first
+	errors   bool              // a block that it is in has error routes
 	stripped string            // what handle_path takes off the paths that reach it
 }
 
@@ -127,7 +131,9 @@ func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, c
 				at.stripped = in.stripped
 			}
 			if sub, ok := h.(*caddyhttp.Subroute); ok {
-				walk(sub.Routes, here, each)
+				within := here
+				within.errors = here.errors || sub.Errors != nil && len(sub.Errors.Routes) > 0
+				walk(sub.Routes, within, each)
 			}
 			if answers(h) { // what is behind it in this route is never reached
 				at.preceded = true

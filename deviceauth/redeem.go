@@ -12,7 +12,7 @@ type RedeemRequest struct {
 	DeviceCode string
 	Verifier   string   // code_verifier (RFC 7636 §4.5), where the code was asked for with a challenge
 	Resource   []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
-	Nulls      bool     // the ID token names all claims of its scopes, null where unknown, and the scope
+	Nulls      bool     // the ID token names all claims of its scopes, null where unknown, and the scope, and base64 reads it
 }
 
 // Redeem answers a poll. One that finds its grant pending is held until a

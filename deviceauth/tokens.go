@@ -47,7 +47,7 @@ func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 		if nulls {
 			addNulls(claims, scope)
 		}
-		id, err := e.cfg.Signer.Sign(TypeID, claims)
+		id, err := e.signID(claims, nulls)
 		if err != nil {
 			return nil, err
 		}
@@ -88,6 +88,15 @@ func addNulls(claims Claims, scope Scope) {
 			}
 		}
 	}
+}
+
+// signID signs an ID token. What is written for devices that want nulls is read by
+// browser code that knows no base64url, see [plainJSON].
+func (e *Engine) signID(claims Claims, nulls bool) (string, error) {
+	if nulls {
+		return e.cfg.Signer.Sign(TypeID, plainJSON(claims))
+	}
+	return e.cfg.Signer.Sign(TypeID, claims)
 }
 
 func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {

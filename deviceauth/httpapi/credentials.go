@@ -10,12 +10,12 @@ import (
 )
 
 // request reads what every OAuth endpoint reads first.
-func (h *Handler) request(r *http.Request) (params, deviceauth.Credentials, error) {
-	p, err := readParams(r)
+func (s *speaker) request(r *http.Request) (params, deviceauth.Credentials, error) {
+	p, err := readParams(r, s.query)
 	if err != nil {
 		return nil, deviceauth.Credentials{}, err
 	}
-	c, err := h.credentials(r, p)
+	c, err := s.credentials(r, p)
 	return p, c, err
 }
 

@@ -47,6 +47,8 @@ type Challenge struct {
 	Status  int
 	Headers []string
 	err     error
+	scope   deviceauth.Scope // that the guard needs
+	server  string           // that gives tokens
 }
 
 func (c *Challenge) Error() string { return c.err.Error() }
@@ -252,7 +254,7 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 	if described := s.metadataOf(r); described != "" {
 		parts = append(parts, "resource_metadata="+strconv.Quote(described))
 	}
-	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err}
+	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err, scope: s.guard.Need.Scope, server: s.server.Issuer()}
 }
 
 // basic is the challenge of RFC 7617 for tools that send a password only when they

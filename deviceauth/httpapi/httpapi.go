@@ -132,6 +132,7 @@ func (h *Handler) table() map[string]route {
 		return route{m, corsNone, h.pageError}
 	}
 	routes := map[string]route{
+		p.Authorize:                      standard.authorizationRoute(),
 		p.Introspect:                     standard.post(standard.introspect),
 		p.JWKS:                           open(h.jwks),
 		p.Device:                         page(h.codePage, h.submitCode),

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -41,8 +43,9 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	scope, resource := s.scope(p, client.ClientID)
 	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
-		Client: client, Scope: s.scope(p), Audience: append(p["audience"], p["resource"]...), From: s.cfg.ClientIP(r),
+		Client: client, Scope: scope, Audience: slices.Concat(p["audience"], p["resource"], resource), From: s.cfg.ClientIP(r),
 		Place: s.cfg.Place(r), Challenge: p.get("code_challenge"), ChallengeMethod: p.get("code_challenge_method"),
 	})
 	if err != nil {
@@ -127,8 +130,12 @@ func (s *speaker) refresh(r *http.Request, p params, client deviceauth.Credentia
 	if token == "" {
 		return nil, missing(r, "invalid_request", "refresh_token")
 	}
+	scope, resource := s.scope(p, client.ClientID)
+	if s.scoping != nil && strings.Contains(p.get("scope"), "/"+entraDefault) {
+		scope = "" // all that was granted, which the client may have more than by now
+	}
 	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{
-		Client: client, RefreshToken: token, Scope: s.scope(p), Resource: p["resource"], Nulls: s.nulls,
+		Client: client, RefreshToken: token, Scope: scope, Resource: append(resource, p["resource"]...), Nulls: s.nulls,
 	})
 }
 

@@ -36,8 +36,9 @@ func (p params) get(name string) string {
 
 // readParams reads a form or a JSON object. The query is not looked at: what
 // stands there stands in logs. An empty body needs no Content-Type, and says
-// nothing: some clients put all that they have to say into Basic.
-func readParams(r *http.Request) (params, error) {
+// nothing: some clients put all that they have to say into Basic. With orQuery the
+// query is looked at in its place.
+func readParams(r *http.Request, orQuery bool) (params, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
 	}
@@ -52,23 +53,31 @@ func readParams(r *http.Request) (params, error) {
 		return nil, badRequest("the body is not UTF-8")
 	}
 	body = bytes.TrimPrefix(body, byteOrderMark)
+	if len(body) == 0 && orQuery {
+		p, err := formParams(r.URL.RawQuery)
+		if err != nil {
+			return nil, err
+		}
+		return p, p.check()
+	}
 	if len(body) == 0 {
 		return params{}, nil
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	var p params
-	switch {
-	case err == nil && kind == "application/x-www-form-urlencoded":
-		p, err = formParams(string(body))
-	case err == nil && kind == "application/json":
-		p, err = jsonParams(body)
-	default:
-		return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
-	}
+	p, err := typedParams(r.Header.Get("Content-Type"), body)
 	if err != nil {
 		return nil, err
 	}
 	return p, p.check()
+}
+
+func typedParams(contentType string, body []byte) (params, error) {
+	switch kind, _, err := mime.ParseMediaType(contentType); {
+	case err == nil && kind == "application/x-www-form-urlencoded":
+		return formParams(string(body))
+	case err == nil && kind == "application/json":
+		return jsonParams(body)
+	}
+	return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
 }
 
 func formParams(body string) (params, error) {

@@ -15,7 +15,7 @@ import (
 func read(contentType, body string) (params, error) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
-	return readParams(r)
+	return readParams(r, false)
 }
 
 // again writes what was read, once as a form and once as JSON, and wants both
