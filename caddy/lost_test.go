@@ -76,13 +76,14 @@ func connectedAs(t *testing.T, g *gateway, user string) (*person, tokens) {
 //
 // protocol 4
 func TestRedisThatSaysNonsenseEndsNoGateway(t *testing.T) {
-	for _, nonsense := range []string{"", "null", "{}", "[]", "nonsense", `{"keys":[{}]}`, `{"state":"active","client":"cool-gadget"}`} {
+	for _, nonsense := range []string{"", "null", "{}", "[]", "nonsense", `{"keys":[{}]}`, `{"state":"active","client":"cool-gadget"}`, `{"state":"pending"}`, `"text"`, "7"} {
 		t.Run(nonsense, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			g := startCluster(t, 1, "store redis "+server.URL()+"\n\t\twait off")[0]
 			alice, tokens := connectedAs(t, g, "alice")
 			waiting := g.device()
-			if n := server.Spoil("device_login:*", nonsense); n < 5 {
+			if n := server.Spoil("device_login:*", "0123456789abcdef"+nonsense); n < 5 {
 				t.Fatalf("only %d keys", n)
 			}
 			for range 2 {

@@ -185,7 +185,7 @@ func (s *Server) Empty() {
 }
 
 // Spoil puts a value in the place of what the server has under every key of a
-// pattern, of the kind that is there.
+// pattern, where that is a string.
 func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
