@@ -109,6 +109,7 @@ func stages(t *testing.T, g *gateway) []evilStage {
 		{"another site", server.URL + "/", false},
 		{"the same site", strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/", false},
 		{"the same origin", g.url + "/old/", true},
+		{"the same origin, with the pages' opener policy", g.url + "/old/coop/", true},
 	}
 }
 
@@ -118,7 +119,7 @@ func startBesideOldPages(t *testing.T) *gateway {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\twait off\n\t\tbrand", 1)
-		return strings.Replace(s, "\tredir / /gadget/", "\thandle /old/* {\n\t\theader Content-Type text/html\n\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
+		return strings.Replace(s, "\tredir / /gadget/", "\thandle /old/* {\n\t\theader Content-Type text/html\n\t\theader /old/coop/* Cross-Origin-Opener-Policy same-origin\n\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
 	})
 	g.start()
 	return g

@@ -253,6 +253,35 @@ func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
 	})
 }
 
+// Another site cannot have the browser sign in again, maybe as somebody else, by a
+// link or a redirect: the person is shown the button.
+//
+// protocol 35, 41
+func TestAnotherSiteBeginsNoSignIn(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	before := b.signIn.begun
+	for _, site := range []string{"cross-site", "same-site"} {
+		for _, path := range []string{"/device/sign-in?with=work", "/device/sign-in", "/device/sign-in?switch=1&with=work"} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Sec-Fetch-Site", site)
+			b.request(r)
+			b.sees(200, "with=work")
+			if strings.Contains(b.page, `http-equiv="refresh"`) || b.signIn.begun != before {
+				t.Errorf("%s %s begins a sign-in", site, path)
+			}
+		}
+	}
+	b.open("/device/connections")
+	b.sees(200, "Your devices")
+	r := httptest.NewRequest("GET", "/device/sign-in?with=work", nil)
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	b.request(r)
+	if b.status != http.StatusSeeOther || b.signIn.begun == before {
+		t.Errorf("the person's own click: %d", b.status)
+	}
+}
+
 // protocol 41
 func TestSessionIsOverForWhoeverHasItsCookie(t *testing.T) {
 	b := newSite(t).browser()

@@ -39,12 +39,12 @@ type signInView struct {
 // signInPage offers the upstreams, or goes to one.
 func (h *Handler) signInPage(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
-	if query.Has("with") {
+	if query.Has("with") && !sentByAnother(r) {
 		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
 	}
 	v := signInView{
 		Choices: h.choices(r.Context(), query.Has("switch"), false), Devices: h.flow(r).Next == nextConnections,
-		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch"),
+		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch") && !sentByAnother(r),
 	}
 	return h.page(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
 }
