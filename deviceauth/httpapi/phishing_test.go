@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -122,12 +123,12 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 	b.open("/device?user_code=BBBB-BBBB")
 	b.submit("/device", url.Values{"user_code": {code}})
 	b.sees(403, "has to be typed")
-	for _, other := range []string{"x", b.site.browser().codeForm()} {
-		b.submit("/device", url.Values{"user_code": {code}, "form": {other}})
-		b.sees(200, "continue if your device shows it")
-		b.submit("/device", url.Values{"user_code": {code}})
-		b.sees(403, "has to be typed")
-	}
+	b.submit("/device", url.Values{"user_code": {code}, "form": {"x"}})
+	b.sees(200, "continue if your device shows it")
+	b.submit("/device", url.Values{"user_code": {code}})
+	b.sees(403, "has to be typed")
+	b.submit("/device", url.Values{"user_code": {code}, "form": {b.site.browser().codeForm()}})
+	b.sees(200, `name="user_code" class="code" value=""`)
 	b.submit("/device", url.Values{"user_code": {code}})
 	b.sees(200, "Connect TV")
 }
@@ -247,10 +248,28 @@ func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
 		delete(b.cookies, "__Secure-device_flow")
 		code := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)
 		b.submit("/device", url.Values{"user_code": {code}, "form": {old}})
-		b.sees(200, "Enter the code as your device shows it")
+		b.sees(200, "Enter the code once more")
 		b.submit("/device", url.Values{"user_code": {code}})
 		b.sees(200, "Connect TV")
 	})
+}
+
+// protocol 35
+func TestTwoTabsOpenedAtOnceTakeTypedCodes(t *testing.T) {
+	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true })
+	b, beside := s.browser(), s.browser() // before either has a cookie
+	first := b.codeForm()
+	beside.open("/device")
+	maps.Copy(b.cookies, beside.cookies)
+	b.in()
+	code := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)
+	b.submit("/device", url.Values{"user_code": {code}, "form": {first}})
+	b.sees(200, "Enter the code once more")
+	if strings.Contains(b.page, code) {
+		t.Error("the code of a form that is not this browser's is filled in")
+	}
+	b.submit("/device", url.Values{"user_code": {code}})
+	b.sees(200, "Connect TV")
 }
 
 // protocol 41
