@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +142,7 @@ func TestPagesAnswerNavigationsAlone(t *testing.T) {
 		{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
 		{"Sec-Fetch-Mode": "no-cors"}, {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
 		{"Sec-Fetch-Dest": "image"}, {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker"},
+		{"Service-Worker": "script"},
 	} {
 		for _, r := range []*http.Request{
 			httptest.NewRequest("GET", "/device", nil), httptest.NewRequest("GET", "/device/confirm", nil), httptest.NewRequest("GET", "/device/connections", nil),
@@ -153,12 +153,18 @@ func TestPagesAnswerNavigationsAlone(t *testing.T) {
 			}
 			b.request(r)
 			b.sees(403, "did not come from this page")
-			if regexp.MustCompile(`name="ticket"`).MatchString(b.page) && strings.Contains(b.page, ticket) {
-				t.Errorf("%v: the page has the ticket", headers)
+			if ticketField.MatchString(b.page) || strings.Contains(b.page, "Alice") {
+				t.Errorf("%v: the page has a ticket, or says who is signed in:\n%s", headers, b.page)
 			}
 		}
 	}
-	r := httptest.NewRequest("GET", "/device/confirm", nil)
+	r := httptest.NewRequest("GET", "/oauth2/authorize", nil) // whose refusals are pages, for people
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	if b.request(r); ticketField.MatchString(b.page) || !strings.Contains(b.page, "<h1>") {
+		t.Errorf("a script reads:\n%s", b.page)
+	}
+	r = httptest.NewRequest("GET", "/device/confirm", nil)
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.Header.Set("Sec-Fetch-Dest", "document")
 	b.request(r)
