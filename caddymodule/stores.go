@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -113,15 +116,43 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 		s.Path = defaultStore()
 	}
 	repl := caddy.NewReplacer()
-	if s.Path, err = filepath.Abs(repl.ReplaceAll(s.Path, "")); err != nil {
+	path, err := repl.ReplaceOrErr(s.Path, true, true) // one that is empty would lead elsewhere
+	if err != nil {
+		return fmt.Errorf("store badger: path: %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
+	s.Path = real(path)
 	key, err := secret(repl, s.EncryptionKey)
 	if err != nil {
 		return fmt.Errorf("store badger: encryption_key: %w", err)
 	}
 	s.key = deviceauth.Secret(key)
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
+}
+
+// real returns the directory behind symbolic links: under two names it is one store,
+// at a reload too. Of one that is not there yet the folder is looked at.
+func real(path string) string {
+	if found, err := filepath.EvalSymlinks(path); err == nil {
+		return found
+	}
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(folder, filepath.Base(path))
+	}
+	return path
+}
+
+// checkRoot refuses to make a directory at the root of the file system, where an
+// unset variable in a Caddyfile leads: {$DATA}/grants is /grants then. One that is
+// there, such as a volume of a container, is meant.
+func checkRoot(path string) error {
+	_, err := os.Stat(path)
+	if folder := filepath.Dir(path); folder == path || folder == filepath.Dir(folder) && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("store badger: %s is at the root of the file system: is a variable in its path unset? Want a directory such as /var/lib/caddy/device_login, or make this one yourself", path)
+	}
+	return nil
 }
 
 func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_login") }
@@ -132,6 +163,9 @@ func (s *BadgerStore) Key() string { return "badger " + s.Path }
 
 // Open implements Store.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
+	if err := checkRoot(s.Path); err != nil {
+		return nil, err
+	}
 	return badgerstore.Open(badgerstore.Options{Dir: s.Path, EncryptionKey: s.key, Log: log})
 }
 
@@ -141,12 +175,23 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		s.Path = d.Val()
 	}
-	if err := noMore(d); err != nil {
+	if err := noMore("store badger", d); err != nil {
 		return err
 	}
-	return block{"store badger", map[string]func(*caddyfile.Dispenser) error{
-		"encryption_key": optionalText(&s.EncryptionKey),
-	}, nil}.read(d)
+	return block{what: "store badger", check: s.checkSoFar, words: map[string]lineReader{
+		"encryption_key": secretText(&s.EncryptionKey),
+	}}.read(d)
+}
+
+// checkSoFar looks at a key that no placeholder stands for.
+func (s *BadgerStore) checkSoFar() error {
+	if s.EncryptionKey == nil || strings.Contains(*s.EncryptionKey, "{") {
+		return nil
+	}
+	if err := (badgerstore.Options{EncryptionKey: deviceauth.Secret(*s.EncryptionKey)}).Check(); err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	return nil
 }
 
 // MemoryStore keeps grants and keys in memory: for trying things out. All
@@ -167,7 +212,7 @@ func (*MemoryStore) Open(*slog.Logger) (deviceauth.Backend, error) { return mems
 // UnmarshalCaddyfile reads `store memory`.
 func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	return noMore(d)
+	return end("store memory", d)
 }
 
 var (

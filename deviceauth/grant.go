@@ -74,6 +74,17 @@ const (
 	remembered  = 10 * time.Minute // how long a device can still hear how it ended
 )
 
+// maxClockSkew is how much the clocks of gateways may differ.
+const maxClockSkew = time.Minute
+
+// withinGrace reports whether something happened so short a time ago that a repeat
+// is a lost answer. What happened in the future, by a clock that was ahead, is no
+// moment ago: its grace would last until then.
+func withinGrace(now, happened time.Time, grace time.Duration) bool {
+	elapsed := now.Sub(happened)
+	return elapsed < grace && elapsed >= -maxClockSkew
+}
+
 // Why a grant ended, where there is more to say than that it did.
 const (
 	ReasonReplay    = "replay"     // a spent code or token was presented
@@ -182,7 +193,7 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	case g.State == Revoked:
 		return errRedeemed
 	case g.State == Active:
-		if now.Sub(g.Redeemed) > replayGrace {
+		if !withinGrace(now, g.Redeemed, replayGrace+1) {
 			g.end(now, ReasonReplay)
 		}
 		return errRedeemed

@@ -82,7 +82,7 @@ func (g *Grant) rotates(now time.Time, presented Digest) bool {
 // does, and the one before within its grace.
 func (g *Grant) honours(now time.Time, presented Digest, grace time.Duration) bool {
 	return g.rotates(now, presented) || g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) &&
-		g.Refresh.Previous.equal(presented) && now.Sub(g.Refresh.Rotated) < grace
+		g.Refresh.Previous.equal(presented) && withinGrace(now, g.Refresh.Rotated, grace)
 }
 
 // vouched returns who the person is now: nil for somebody whom the upstream no

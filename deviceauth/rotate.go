@@ -42,7 +42,7 @@ func (g *Grant) Rotate(now time.Time, r Rotation) error {
 		return errOver
 	case g.Refresh.Current.equal(r.Presented):
 		return g.rotate(now, r)
-	case g.Refresh.Previous.equal(r.Presented) && now.Sub(g.Refresh.Rotated) < r.Grace:
+	case g.Refresh.Previous.equal(r.Presented) && withinGrace(now, g.Refresh.Rotated, r.Grace):
 		return r.check(g)
 	}
 	g.end(now, ReasonReplay)

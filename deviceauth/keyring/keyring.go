@@ -121,6 +121,7 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 		if known := k.now.Load(); known != nil {
 			loss = r.recover(&known.ring, now)
 		}
+		r.settle(now)
 		if err := r.addSecrets(); err != nil {
 			return nil, err
 		}

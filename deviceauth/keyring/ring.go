@@ -95,6 +95,20 @@ func (r *ring) recover(known *ring, now time.Time) (loss string) {
 	return loss
 }
 
+// maxAhead is how far in the future a key may begin: a few that were begun one after
+// the other, and clocks that differ.
+const maxAhead = time.Hour
+
+// settle puts right keys that were begun by a clock that was ahead: they would sign
+// on that day, and until then no other one could be begun.
+func (r *ring) settle(now time.Time) {
+	for i := range r.Keys {
+		if r.Keys[i].From.After(now.Add(maxAhead)) {
+			r.Keys[i].From, r.changed = now.Add(publishFor), true
+		}
+	}
+}
+
 // shares reports whether two rings have a key in common.
 func (r *ring) shares(other *ring) bool {
 	return slices.ContainsFunc(r.Keys, func(mine storedKey) bool {

@@ -20,13 +20,15 @@ import (
 type Options struct {
 	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
 	// the nodes of a Cluster, or the Sentinels.
-	URLs     []string
-	Cluster  bool              // the nodes are a Cluster, also where one is named
-	Sentinel string            // the name of the master that Sentinels know; empty: there are none
-	Username string            // over the URL's
-	Password deviceauth.Secret // over the URL's
-	CA       string            // a file with the certificates to trust beside the system's; PEM
-	Prefix   string            // of all keys; default device_login:
+	URLs             []string
+	Cluster          bool              // the nodes are a Cluster, also where one is named
+	Sentinel         string            // the name of the master that Sentinels know; empty: there are none
+	Username         string            // over the URL's
+	Password         deviceauth.Secret // over the URL's
+	SentinelUsername string            // of the Sentinels
+	SentinelPassword deviceauth.Secret // of the Sentinels
+	CA               string            // a file with the certificates to trust beside the system's; PEM
+	Prefix           string            // of all keys; default device_login:
 }
 
 func (o *Options) prefix() string {
@@ -72,6 +74,10 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	if o.Cluster && o.Sentinel != "" {
 		return nil, errors.New("redis store: want cluster or sentinel, not both")
 	}
+	if o.Sentinel == "" && (o.SentinelUsername != "" || o.SentinelPassword != "") {
+		return nil, errors.New("redis store: a user or password of Sentinels: want sentinel <master> with it")
+	}
+	u.SentinelUsername, u.SentinelPassword = o.SentinelUsername, o.SentinelPassword.Reveal()
 	if o.Username != "" {
 		u.Username = o.Username
 	}
