@@ -35,7 +35,8 @@ var evilAttempts = []evilAttempt{
 	{"reads the question and answers it", `
 		let ticket;
 		for (const path of ["/device", "/device/confirm", "/device/connections", "/device/script.js", "/oauth2/authorize"]) {
-			const page = await fetch(ISSUER + path, {credentials: "include", headers: {Accept: "text/html"}}).then((r) => r.text(), () => "");
+			const asked = fetch(ISSUER + path, {credentials: "include", headers: {Accept: "text/html"}});
+			const page = await asked.then((r) => r.text(), () => "");
 			ticket ??= /name="ticket" value="([^"]+)"/.exec(page)?.[1];
 		}
 		for (const mode of ["cors", "no-cors"])

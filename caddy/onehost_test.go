@@ -23,7 +23,8 @@ const oldWorker = `
 			const ticket = /name="ticket" value="([^"]+)"/.exec(page)?.[1];
 			if (!ticket) return new Response("<h1>kept out</h1>", {headers: {"Content-Type": "text/html"}});
 			return new Response("<form method=post action=/device/confirm><input name=ticket value=" + ticket +
-				"><input name=answer value=allow></form><script>document.forms[0].submit()</script>", {headers: {"Content-Type": "text/html"}});
+				"><input name=answer value=allow></form><script>document.forms[0].submit()</script>",
+				{headers: {"Content-Type": "text/html"}});
 		})());
 	});`
 
@@ -54,7 +55,8 @@ func startInOneHost(t *testing.T, old *httptest.Server) *gateway {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\twait off\n\t\tbrand", 1)
-		return strings.Replace(s, "\tredir / /gadget/", "\treverse_proxy /old/* "+strings.TrimPrefix(old.URL, "http://")+"\n\tredir / /gadget/", 1)
+		proxy := "\treverse_proxy /old/* " + strings.TrimPrefix(old.URL, "http://") + "\n"
+		return strings.Replace(s, "\tredir / /gadget/", proxy+"\tredir / /gadget/", 1)
 	})
 	g.start()
 	return g
@@ -144,6 +146,6 @@ func TestWorkerOfTheApplicationNeedsThePagesOrigin(t *testing.T) {
 	// What remains, as the security model says.
 	goes(g.url, ".mark.allowed")
 	if answer := lure.poll(); answer.Status != http.StatusOK {
-		t.Errorf("a worker of the same origin: the device is answered %+v; docs/security.md says that this is a way", answer)
+		t.Errorf("a worker of the same origin, a way by docs/security.md: the device is answered %+v", answer)
 	}
 }

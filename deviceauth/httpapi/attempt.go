@@ -125,7 +125,8 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
 	var a attempt
 	name := attemptCookie(query.Get("state"))
-	if !h.kept(r, name, &a) || a.State != query.Get("state") || time.Since(a.Began) > attemptLife || a.Flow.ID != h.flow(r).ID {
+	known := h.kept(r, name, &a) && a.State == query.Get("state") && time.Since(a.Began) <= attemptLife
+	if !known || a.Flow.ID != h.flow(r).ID {
 		return nil, errStaleSignIn
 	}
 	u := h.upstream(a.Upstream)

@@ -33,5 +33,6 @@ func navigations(do does) does {
 // as far as it says what it is.
 func navigates(r *http.Request) bool {
 	mode, destination := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	return (mode == "" || mode == "navigate") && (destination == "" || destination == "document") && r.Header.Get("Service-Worker") == ""
+	goes := (mode == "" || mode == "navigate") && (destination == "" || destination == "document")
+	return goes && r.Header.Get("Service-Worker") == ""
 }
