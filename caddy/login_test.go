@@ -104,7 +104,7 @@ func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
 	g := startWith(t, edgeClient)
 	edge := g.edge("")
 	// A program finds the server by the URL of a site that tokens are for (RFC 9728).
-	g.reloadWith("\tbrand", "\taudience "+g.url+" "+edge.url+"\n\t\tbrand")
+	g.reloadWith("\tbrand", "\taudience "+edge.url+"\n\t\tbrand")
 	edge.reloadWith("\t\tclient edge", "\t\taudience "+edge.url+"\n\t\tclient edge")
 	want := "The API at " + edge.url + " names the server " + g.url + "."
 	out, err := g.loginAt(edge.url+"/api/products", func(d *device) {

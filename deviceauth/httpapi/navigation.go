@@ -31,10 +31,17 @@ func navigations(do does) does {
 		return nil
 	}
 	return noWorker(func(r *http.Request) (*answer, error) {
-		mode, destination := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-		if mode != "" && mode != "navigate" || destination != "" && destination != "document" {
+		if !navigates(r) {
 			return nil, errForeign
 		}
 		return do(r)
 	})
+}
+
+// navigates reports whether a request is a person's browser that goes somewhere,
+// as far as it says what it is.
+func navigates(r *http.Request) bool {
+	mode, destination := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	goes := (mode == "" || mode == "navigate") && (destination == "" || destination == "document")
+	return goes && r.Header.Get("Service-Worker") == ""
 }

@@ -150,7 +150,8 @@ type account struct {
 }
 
 // page renders a page for whoever is signed in. Where that cannot be found out,
-// as on the page that says so, it is for nobody.
+// as on the page that says so, it is for nobody. So it is for a script on this host,
+// which reads what it fetches: with the ticket it would have the browser post forms.
 func (h *Handler) page(r *http.Request, status int, name string, title say, data any) (*answer, error) {
 	who, err := h.account(r)
 	if err != nil {
@@ -160,6 +161,9 @@ func (h *Handler) page(r *http.Request, status int, name string, title say, data
 }
 
 func (h *Handler) account(r *http.Request) (who account, err error) {
+	if !navigates(r) {
+		return who, nil
+	}
 	s, err := h.session(r)
 	if err != nil || s == nil {
 		return who, nil
