@@ -29,7 +29,7 @@ func startSites(t *testing.T, handler http.HandlerFunc, sites map[string]string)
 	for name, site := range sites {
 		at := "127.0.0.1:" + freePorts(t, 1)[0]
 		wires[name] = &wire{t: t, at: at}
-		fmt.Fprintf(&text, "http://%s {\n%s\n}\n", strings.Replace(at, "127.0.0.1", "localhost", 1), strings.NewReplacer("BACKEND", address(backend), "DIR", g.dir).Replace(site))
+		fmt.Fprintf(&text, "http://%s {\n%s\n}\n", strings.Replace(at, "127.0.0.1", "localhost", 1), strings.NewReplacer("BACKEND", address(backend), "DIR", g.dir, "ISSUER", g.url, "SITE", "http://"+strings.Replace(at, "127.0.0.1", "localhost", 1)).Replace(site))
 	}
 	g.configure(func(s string) string { return s + text.String() })
 	g.start()
@@ -188,10 +188,10 @@ func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
 func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User")) }
 	g, wires := startSites(t, handler, map[string]string{
-		"handle_path": "handle_path /api/* {\ndevice_auth\nreverse_proxy BACKEND\n}",
-		"handle":      "handle /api/* {\ndevice_auth\nreverse_proxy BACKEND\n}\nhandle {\nrespond elsewhere\n}",
-		"route":       "route {\ndevice_auth\nreverse_proxy BACKEND\n}",
-		"top":         "device_auth\nreverse_proxy BACKEND",
+		"handle_path": "handle_path /api/* {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}",
+		"handle":      "handle /api/* {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}\nhandle {\nrespond elsewhere\n}",
+		"route":       "route {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}",
+		"top":         "device_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND",
 	})
 	token := g.token()
 	for name, w := range wires {
@@ -208,7 +208,8 @@ func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
 		}
 		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), `"`+g.url+`"`) || !strings.Contains(string(text), `"resource":"`+site) {
+		block := map[string]string{"handle": "/api/products", "handle_path": "/api"}[name] // else all of the site
+		if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), `"authorization_servers":["`+g.url+`"]`) || !strings.Contains(string(text), `"resource":"`+site+block+`"`) {
 			t.Errorf("%s: %s: %d %s", name, metadata, response.StatusCode, text)
 		}
 		if status, body := w.get("/api/x", token); status != 200 || body != "for alice" {

@@ -22,14 +22,20 @@ import (
 // complain about on the console fails the test.
 func browser(t *testing.T) context.Context {
 	t.Helper()
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), chromium(t)...)
+	t.Cleanup(cancel)
+	return tab(t, ctx)
+}
+
+// chromium is how a Chromium is started here.
+func chromium(t *testing.T) []chromedp.ExecAllocatorOption {
+	t.Helper()
 	path := needs.Program(t, "chromium", "chromium", "chromium-browser", "google-chrome")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox)
 	for _, flag := range []string{"disable-gpu", "disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	return tab(t, ctx)
+	return options
 }
 
 // tab opens a page beside the others.

@@ -141,12 +141,12 @@ func TestCommandLinesOfTheDocsRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
 			g.configure(func(s string) string {
-				s = strings.Replace(s, "\tbrand", "\tclient meter {\n\t\t\tsecret only-for-this-test\n\t\t}\n\t\tbrand", 1)
+				s = strings.Replace(s, "\tbrand", "\tclient meter {\n\t\t\tsecret only+for%this-test\n\t\t}\n\t\tbrand", 1)
 				return strings.Replace(s, "\tdevice_auth", "\tdevice_auth /v2/* products:read\n\treverse_proxy /v2/* "+strings.TrimPrefix(g.legacy, "http://")+"\n\n\tdevice_auth", 1)
 			})
 			g.start()
 			local := strings.NewReplacer("https://connect.example.com", g.url, "https://api.example.com", g.url, "http://localhost:8080", g.url, "go run ./caddy", "caddy", "/var/lib/caddy/device_login", g.dir+"/restored")
-			s := g.terminal("URL="+g.url+"/v2/products", "ISSUER="+g.upstream, "METER_SECRET=only-for-this-test")
+			s := g.terminal("URL="+g.url+"/v2/products", "ISSUER="+g.upstream, "METER_SECRET=only+for%this-test")
 			for _, line := range lines {
 				if output, status := s.run(local.Replace(line)); status != "0" {
 					t.Errorf("%s\nended with %s:\n%s", line, status, output)

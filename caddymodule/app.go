@@ -205,9 +205,10 @@ func (a *App) Start() (err error) {
 	if err != nil {
 		return err
 	}
+	keys.OnLoss(func(reason string) { a.log.Error(reason) })
 	backend := timed{a.place.backend}
 	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = backend, backend, a.place.live, keys
-	a.engine.RefreshKey, a.engine.Events = keys.Secret(keyring.PurposeRefresh), a.audit
+	a.engine.RefreshKey, a.engine.Events = keys.Source(keyring.PurposeRefresh), a.audit
 	a.engine.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
 	upstreams, err := a.upstreams(keys)
 	if err != nil {
@@ -218,7 +219,7 @@ func (a *App) Start() (err error) {
 		return err
 	}
 	pages, err := httpapi.New(httpapi.Config{
-		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Secret(keyring.PurposeCookie),
+		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Source(keyring.PurposeCookie),
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Place: a.placeOf, Log: a.slog, Stopping: caddy.Exiting,
 	})
@@ -237,15 +238,6 @@ func (a *App) Start() (err error) {
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)
 	return nil
-}
-
-// guarded returns all scopes that guards ask for.
-func (a *App) guarded() deviceauth.Scope {
-	var all []string
-	for _, g := range a.guards {
-		all = append(all, g.Scopes...)
-	}
-	return deviceauth.NewScope(all...)
 }
 
 // Stop answers all held polls at once. The store stays open for the requests

@@ -40,7 +40,8 @@ type eventKind struct{ name, reason, subject string }
 // it changes nothing in the store, and needs at most a session.
 func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 	switch e.Name {
-	case deviceauth.EventTurnedAway, deviceauth.EventSignInRefused, deviceauth.EventGuessing, deviceauth.EventBarred:
+	case deviceauth.EventTurnedAway, deviceauth.EventSignInRefused, deviceauth.EventGuessing, deviceauth.EventBarred,
+		deviceauth.EventMoved:
 	default:
 		return kind, false
 	}

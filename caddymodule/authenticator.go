@@ -48,7 +48,7 @@ func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (us
 		decided(decisionMalformed)
 		return user, false, err
 	}
-	sentry, _, leave, err := a.guard.at(w, r)
+	sentry, leave, err := a.guard.at(w, r)
 	if err != nil {
 		return user, false, err
 	}

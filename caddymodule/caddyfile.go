@@ -189,7 +189,7 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	p := &a.Paths
 	words := map[string]lineReader{}
 	for name, to := range map[string]*string{
-		"device_authorization": &p.DeviceAuthorization, "token": &p.Token, "revoke": &p.Revoke, "introspect": &p.Introspect,
+		"authorize": &p.Authorize, "device_authorization": &p.DeviceAuthorization, "token": &p.Token, "revoke": &p.Revoke, "introspect": &p.Introspect,
 		"userinfo": &p.Userinfo, "jwks": &p.JWKS, "device": &p.Device,
 	} {
 		words[name] = path(name, to)

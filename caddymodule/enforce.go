@@ -27,7 +27,11 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		who.serve(r)
 		decided(decisionMalformed)
 		reqbody.Discard(w, r, caddy.Exiting)
-		return refused(r, http.StatusBadRequest, err)
+		if err = caddyhttp.Error(http.StatusBadRequest, err); g.sites.explain(g, w, r, err) {
+			return nil
+		}
+		hide(r, err)
+		return err
 	}
 	var before http.Header
 	if g.ReportOnly {
@@ -42,6 +46,9 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for it, however slowly it comes
 		r.Header.Del("Authorization")        // a token that is good elsewhere is not the error page's
 		r.Header.Del(g.TokenHeader)
+		if g.sites.explain(g, w, r, err) {
+			return nil
+		}
 		hide(r, err)
 		return err
 	case admitted == nil:
@@ -63,7 +70,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 // the guard has answered itself.
 func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	if base, ok := g.describes(r); ok {
-		return nil, nil, g.describe(w, r, base)
+		g.describe(w, r, base)
+		return nil, nil, nil
 	}
 	guarded, err := g.matcher.judge(r)
 	switch {
@@ -80,23 +88,23 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 	return g.enforce(who, w, r)
 }
 
-// at returns the guard made ready for the server, who describes the guarded
-// site, and what tells that the request has done with the server.
-func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, site httpapi.Resource, leave func(), err error) {
+// at returns the guard made ready for the server, and what tells that the
+// request has done with the server.
+func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, leave func(), err error) {
 	if g.Edge != nil {
-		return g.sentry, g.site, func() {}, nil
+		return g.sentry, func() {}, nil
 	}
 	s, leave, err := g.app.serving(w, r)
 	if err != nil {
-		return nil, site, nil, err
+		return nil, nil, err
 	}
-	return s.sentry(g), g.app.site(s), leave, nil
+	return s.sentry(g), leave, nil
 }
 
 // enforce lets a guarded request through, or refuses it.
 func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	who.serve(r)
-	sentry, _, leave, err := g.at(w, r)
+	sentry, leave, err := g.at(w, r)
 	if err != nil {
 		decided(decisionUnavailable)
 		return nil, nil, err

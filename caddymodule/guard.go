@@ -58,9 +58,8 @@ type Guard struct {
 	// The server, where that is another Caddy. Default: this one's.
 	Edge *Edge `json:"edge,omitempty"`
 
-	app    *App             // this Caddy's server
-	sentry *httpapi.Sentry  // of a server elsewhere
-	site   httpapi.Resource // that one's
+	app    *App            // this Caddy's server
+	sentry *httpapi.Sentry // of a server elsewhere
 	log    *zap.Logger
 
 	matcher  guardMatcher
@@ -99,7 +98,6 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 			return err
 		}
 		g.sentry = httpapi.NewSentry(g.config(), server)
-		g.site = httpapi.Resource{Issuer: g.Edge.Issuer, Scope: g.config().Need.Scope}
 		return nil
 	}
 	if g.app, err = findApp(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,7 +15,10 @@ import (
 
 // Endpoints serves what is under the issuer's URL, the endpoints for devices
 // and the pages for people, and passes everything else on.
-type Endpoints struct{ app *App }
+type Endpoints struct {
+	app   *App
+	sites *sites
+}
 
 // CaddyModule returns the module's registration.
 func (Endpoints) CaddyModule() caddy.ModuleInfo {
@@ -23,7 +27,9 @@ func (Endpoints) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
-	e.app, err = findApp(ctx)
+	if e.app, err = findApp(ctx); err == nil {
+		e.sites, err = findSites(ctx)
+	}
 	return err
 }
 
@@ -50,7 +56,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	case describesResource(r):
 		defer leave()
-		e.app.site(s).ServeHTTP(w, came(r))
+		e.sites.resource(r, strings.TrimPrefix(r.URL.Path, httpapi.ResourceMetadataPath)).ServeHTTP(w, came(r))
 		return nil
 	}
 	leave() // before what may take hours
@@ -72,10 +78,6 @@ func came(r *http.Request) *http.Request {
 		return r
 	}
 	return httpapi.CameByHTTPS(r)
-}
-
-func (a *App) site(s *server) httpapi.Resource {
-	return httpapi.Resource{Issuer: s.engine.Issuer(), Scope: a.guarded()}
 }
 
 // findApp finds the authorization server of this Caddy. Where it is configured

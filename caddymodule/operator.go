@@ -168,15 +168,16 @@ type sessionsView struct {
 // endSessions signs a person out of the pages, in every browser. Nobody is
 // signed out by a user: several people may have had it.
 func endSessions(s *server, r *http.Request) (any, error) {
-	asked, err := query(r, "person")
+	asked, err := query(r, "person", "by")
 	if err != nil {
 		return nil, err
 	}
+	by := deviceauth.Plain(cmp.Or(asked.Get("by"), caller(r)))
 	v := sessionsView{asked.Get("person"), time.Now().UTC()}
 	if !s.engine.IsSubject(v.Person) {
 		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it", v.Person)
 	}
-	return v, s.engine.EndSessions(r.Context(), v.Person)
+	return v, s.engine.EndSessions(r.Context(), v.Person, by)
 }
 
 // A clientView is a client as it is configured, without its secret.

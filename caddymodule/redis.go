@@ -29,6 +29,9 @@ type RedisStore struct {
 	// are allowed.
 	Username string `json:"username,omitempty"`
 	Password string `json:"password,omitempty"`
+	// The same of the Sentinels, which need not have the server's users.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
 	// A PEM file with certificates to trust for rediss:// beside the system's.
 	CA string `json:"ca,omitempty"`
 	// What all keys begin with. Default: `device_login:`.
@@ -53,22 +56,28 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		}
 		s.options.URLs = append(s.options.URLs, url)
 	}
-	var err error
-	if s.options.Username, err = repl.ReplaceOrErr(s.Username, true, true); err != nil {
-		return fmt.Errorf("store redis: username: %w", err)
+	var password, sentinelPassword string
+	for _, one := range []struct {
+		word, text string
+		to         *string
+	}{
+		{"username", s.Username, &s.options.Username}, {"password", s.Password, &password},
+		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername}, {"sentinel_password", s.SentinelPassword, &sentinelPassword},
+	} {
+		text, err := repl.ReplaceOrErr(one.text, true, true)
+		if err != nil {
+			return fmt.Errorf("store redis: %s: %w", one.word, err)
+		}
+		*one.to = text
 	}
-	password, err := repl.ReplaceOrErr(s.Password, true, true)
-	if err != nil {
-		return fmt.Errorf("store redis: password: %w", err)
-	}
-	s.options.Password = deviceauth.Secret(password)
+	s.options.Password, s.options.SentinelPassword = deviceauth.Secret(password), deviceauth.Secret(sentinelPassword)
 	return s.options.Check()
 }
 
 // Key implements Store.
 func (s *RedisStore) Key() string {
 	o := s.options
-	return strings.Join(append([]string{"redis", fmt.Sprint(o.Cluster), o.Sentinel, o.Username, o.Password.Reveal(), o.CA, o.Prefix}, o.URLs...), "\x00")
+	return strings.Join(append([]string{"redis", fmt.Sprint(o.Cluster), o.Sentinel, o.Username, o.Password.Reveal(), o.SentinelUsername, o.SentinelPassword.Reveal(), o.CA, o.Prefix}, o.URLs...), "\x00")
 }
 
 // Open implements Store.
@@ -88,12 +97,14 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	soFar := func() error { return s.check(true) }
 	err := block{what: "store redis", check: soFar, words: map[string]lineReader{
-		"cluster":  set(&s.Cluster),
-		"sentinel": text(&s.Sentinel),
-		"username": text(&s.Username),
-		"password": text(&s.Password),
-		"ca":       text(&s.CA),
-		"prefix":   text(&s.Prefix),
+		"cluster":           set(&s.Cluster),
+		"sentinel":          text(&s.Sentinel),
+		"username":          text(&s.Username),
+		"password":          text(&s.Password),
+		"sentinel_username": text(&s.SentinelUsername),
+		"sentinel_password": text(&s.SentinelPassword),
+		"ca":                text(&s.CA),
+		"prefix":            text(&s.Prefix),
 	}}.read(d)
 	if err != nil {
 		return err
@@ -108,6 +119,9 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // may follow, such as one that says what several addresses are.
 func (s *RedisStore) check(more bool) error {
 	o := redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel}
+	if !more {
+		o.SentinelUsername, o.SentinelPassword = s.SentinelUsername, deviceauth.Secret(s.SentinelPassword)
+	}
 	for _, address := range s.Addresses {
 		if strings.Contains(address, "{") {
 			return nil

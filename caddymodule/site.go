@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -31,7 +32,7 @@ type Site struct {
 	// The scopes that its guard asks for, where that is another Caddy's.
 	Scopes []string `json:"scopes,omitempty"`
 
-	app      *App
+	sites    *sites
 	reserved httpapi.ReservedHeaders
 }
 
@@ -46,10 +47,10 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 	for _, name := range s.Headers {
 		s.reserved.Add(name)
 	}
-	if s.Issuer != "" {
-		return nil
+	if s.sites, err = findSites(ctx); err != nil || s.Issuer != "" {
+		return err
 	}
-	s.app, err = findApp(ctx)
+	_, err = findApp(ctx) // without a server there is nothing to describe
 	return err
 }
 
@@ -69,17 +70,21 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return next.ServeHTTP(w, r)
 	}
 	reqbody.Discard(w, r, caddy.Exiting)
-	if s.Issuer != "" {
-		httpapi.Resource{Issuer: s.Issuer, Scope: deviceauth.NewScope(s.Scopes...)}.ServeHTTP(w, came(r))
-		return nil
-	}
-	server, leave, err := s.app.serving(w, r)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	s.app.site(server).ServeHTTP(w, came(r))
+	s.resource(r).ServeHTTP(w, came(r))
 	return nil
+}
+
+// resource is what there is to say of what a request asks about.
+func (s *Site) resource(r *http.Request) httpapi.Resource {
+	about := s.sites.resource(r, strings.TrimPrefix(r.URL.Path, httpapi.ResourceMetadataPath))
+	if s.Issuer == "" {
+		return about
+	}
+	about.Servers, about.Scope = []string{s.Issuer}, deviceauth.NewScope(append(about.Scope.List(), s.Scopes...)...)
+	if len(about.Audience) == 0 {
+		about.Audience = []string{s.Issuer}
+	}
+	return about
 }
 
 // enter does to a request what every guarded site does before anything else,

@@ -1,16 +1,14 @@
 package caddymodule
 
 import (
-	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"go.uber.org/zap"
-
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
 // sites is an app without options that looks, when everything is configured, at
@@ -22,6 +20,9 @@ type sites struct {
 
 	enclosed map[*Guard]bool // that only requests to their block reach, where nobody describes the site
 	inBlock  map[*Guard]bool // that only some requests of their site reach
+
+	ownErrors map[*Guard]bool // whose block has error routes of its own
+	placed    []placedGuard   // all of them, in every server
 }
 
 // CaddyModule returns the module's registration.
@@ -54,7 +55,7 @@ func findSites(ctx caddy.Context) (*sites, error) {
 
 // look walks through the routes of all servers. By then all are provisioned.
 func (s *sites) look() {
-	s.enclosed, s.inBlock = map[*Guard]bool{}, map[*Guard]bool{}
+	s.enclosed, s.inBlock, s.ownErrors = map[*Guard]bool{}, map[*Guard]bool{}, map[*Guard]bool{}
 	app, err := s.ctx.AppIfConfigured("http")
 	if err != nil {
 		return
@@ -63,6 +64,7 @@ func (s *sites) look() {
 		var all []*surroundings
 		described := map[string]bool{}
 		walk(server.Routes, surroundings{}, func(at surroundings, h caddyhttp.MiddlewareHandler) {
+			s.place(server, at, h)
 			switch h := h.(type) {
 			case *Guard:
 				at.guard = h
@@ -75,8 +77,11 @@ func (s *sites) look() {
 		for _, at := range all {
 			alone := !described[at.host] && !described[""]
 			s.enclosed[at.guard], s.inBlock[at.guard] = at.enclosed && alone, at.enclosed || at.grouped
+			s.ownErrors[at.guard] = at.errors
 			at.lonely = at.enclosed && alone
-			at.warn(s.log.With(zap.String("server", name), zap.String("site", at.host)))
+			log := s.log.With(zap.String("server", name), zap.String("site", at.host))
+			at.warn(log)
+			at.warnUndescribed(log)
 		}
 	}
 }
@@ -90,6 +95,10 @@ type surroundings struct {
 	lonely   bool   // the rest of its site has no guard
 	preceded bool   // something before it answers every request
 	followed bool   // something behind it answers
+
+	routes   []caddyhttp.Route // that it stands in, the outermost first
+	errors   bool              // a block that it is in has error routes
+	stripped string            // what handle_path takes off the paths that reach it
 }
 
 func (at *surroundings) warn(log *zap.Logger) {
@@ -107,6 +116,7 @@ func (at *surroundings) warn(log *zap.Logger) {
 func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, caddyhttp.MiddlewareHandler)) {
 	for i, route := range routes {
 		at := in
+		at.routes = append(slices.Clone(in.routes), route)
 		at.enclosed, at.grouped = in.enclosed || hasMatchers(route), in.grouped || route.Group != ""
 		if hosts := hostsOf(route); hosts != "" {
 			at.host = hosts
@@ -116,8 +126,14 @@ func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, c
 			here := at
 			here.followed = at.followed || mayAnswer(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
 			each(here, h)
+			if rewriting, ok := h.(*rewrite.Rewrite); ok {
+				in.stripped += rewriting.StripPathPrefix // as handle_path does, for what is behind it
+				at.stripped = in.stripped
+			}
 			if sub, ok := h.(*caddyhttp.Subroute); ok {
-				walk(sub.Routes, here, each)
+				within := here
+				within.errors = here.errors || sub.Errors != nil && len(sub.Errors.Routes) > 0
+				walk(sub.Routes, within, each)
 			}
 			if answers(h) { // what is behind it in this route is never reached
 				at.preceded = true
@@ -194,76 +210,6 @@ func mayAnswer(routes caddyhttp.RouteList) bool {
 		}
 	}
 	return false
-}
-
-// Where a guard's site is described (RFC 9728).
-
-// describesResource reports whether a request is for the description of a site.
-func describesResource(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, httpapi.ResourceMetadataPath)
-	return ok && (rest == "" || rest[0] == '/')
-}
-
-// wholePath is the path of a request as its client wrote it, where a handle_path
-// has taken off its beginning.
-func wholePath(r *http.Request) string {
-	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if ok && strings.HasSuffix(original.URL.Path, r.URL.Path) {
-		return original.URL.Path
-	}
-	return r.URL.Path
-}
-
-// describes reports whether a request is for the description of what the guard
-// guards, and the path of that. A guard in a block describes it there, if nobody
-// else describes the site: /api/.well-known/oauth-protected-resource.
-func (g *Guard) describes(r *http.Request) (path string, ok bool) {
-	if !strings.Contains(r.URL.Path, httpapi.ResourceMetadataPath) {
-		return "", false
-	}
-	whole := wholePath(r)
-	if path, ok = strings.CutPrefix(whole, httpapi.ResourceMetadataPath); ok && (path == "" || path[0] == '/') {
-		return path, true
-	}
-	path, ok = strings.CutSuffix(whole, httpapi.ResourceMetadataPath)
-	return path, ok && g.isEnclosed()
-}
-
-func (g *Guard) isEnclosed() bool {
-	g.sites.once.Do(g.sites.look)
-	return g.sites.enclosed[g]
-}
-
-func (g *Guard) isInBlock() bool {
-	g.sites.once.Do(g.sites.look)
-	return g.sites.inBlock[g]
-}
-
-// describe answers with the description.
-func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) error {
-	_, site, leave, err := g.at(w, r)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	about := *came(r)
-	about.URL = &url.URL{Path: httpapi.ResourceMetadataPath + path}
-	site.ServeHTTP(w, &about)
-	return nil
-}
-
-// asked is the request as a challenge names it.
-func (g *Guard) asked(r *http.Request) *http.Request {
-	r = came(r)
-	whole := wholePath(r)
-	if enclosed := g.isEnclosed(); enclosed || whole != r.URL.Path {
-		block := strings.TrimSuffix(whole, r.URL.Path)
-		if block == "" {
-			block = strings.TrimSuffix(whole, "/")
-		}
-		r = httpapi.WithResource(r, httpapi.AskedResource{Path: whole, Enclosed: enclosed, Block: block})
-	}
-	return r
 }
 
 var (

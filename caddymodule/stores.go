@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -114,15 +116,43 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 		s.Path = defaultStore()
 	}
 	repl := caddy.NewReplacer()
-	if s.Path, err = filepath.Abs(repl.ReplaceAll(s.Path, "")); err != nil {
+	path, err := repl.ReplaceOrErr(s.Path, true, true) // one that is empty would lead elsewhere
+	if err != nil {
+		return fmt.Errorf("store badger: path: %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
+	s.Path = real(path)
 	key, err := secret(repl, s.EncryptionKey)
 	if err != nil {
 		return fmt.Errorf("store badger: encryption_key: %w", err)
 	}
 	s.key = deviceauth.Secret(key)
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
+}
+
+// real returns the directory behind symbolic links: under two names it is one store,
+// at a reload too. Of one that is not there yet the folder is looked at.
+func real(path string) string {
+	if found, err := filepath.EvalSymlinks(path); err == nil {
+		return found
+	}
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(folder, filepath.Base(path))
+	}
+	return path
+}
+
+// checkRoot refuses to make a directory at the root of the file system, where an
+// unset variable in a Caddyfile leads: {$DATA}/grants is /grants then. One that is
+// there, such as a volume of a container, is meant.
+func checkRoot(path string) error {
+	_, err := os.Stat(path)
+	if folder := filepath.Dir(path); folder == path || folder == filepath.Dir(folder) && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("store badger: %s is at the root of the file system: is a variable in its path unset? Want a directory such as /var/lib/caddy/device_login, or make this one yourself", path)
+	}
+	return nil
 }
 
 func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_login") }
@@ -133,6 +163,9 @@ func (s *BadgerStore) Key() string { return "badger " + s.Path }
 
 // Open implements Store.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
+	if err := checkRoot(s.Path); err != nil {
+		return nil, err
+	}
 	return badgerstore.Open(badgerstore.Options{Dir: s.Path, EncryptionKey: s.key, Log: log})
 }
 

@@ -28,6 +28,8 @@ func inBlockOf(head string) string {
 	return fmt.Sprintf(inOption, "\t\t"+head+" {\n%s\n\t\t}")
 }
 
+var bySentinel = fmt.Sprintf(inOption, "\t\tstore redis redis://a {\n\t\t\tsentinel m\n%s\n\t\t}")
+
 // A knownWord is a word of the Caddyfile with arguments that are right, and all
 // that can be wrong with them.
 type knownWord struct {
@@ -119,6 +121,8 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("store redis redis://a"), word: "prefix", right: "x"},
 	{frame: inBlockOf("store redis rediss://a"), word: "ca", right: "x"},
 	{frame: inBlockOf("store redis redis://a"), word: "sentinel", right: "x"},
+	{frame: bySentinel, word: "sentinel_username", right: "x"},
+	{frame: bySentinel, word: "sentinel_password", right: "x"},
 	{frame: inBlockOf("store redis redis://a"), word: "cluster", right: "", none: true},
 
 	{frame: inSite, word: "device_login", right: "", none: true, many: true, wrong: []string{"/foo/*", "@m", "*"}},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,7 +75,7 @@ func (e *Engine) Admit(ctx context.Context, token string, need Requirement) (*Id
 	if len(audience) == 0 {
 		audience = e.cfg.Audience
 	}
-	if !slices.ContainsFunc(known.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
+	if !SameAudience(known.Audience, audience) {
 		return nil, BadToken(TokenAudience, e.identity(known, g))
 	}
 	if !need.Scope.Within(known.Scope) {

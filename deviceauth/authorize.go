@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -15,7 +14,11 @@ type AuthorizeRequest struct {
 	Client   Credentials
 	Scope    string
 	Audience []string // values of audience and of resource (RFC 8707)
-	From     netip.Addr
+	// Challenge binds the device code to whoever has the code_verifier that it
+	// is the S256 of (RFC 7636 §4.2); empty: whoever has the code redeems it.
+	Challenge       string
+	ChallengeMethod string
+	From            netip.Addr
 	// Place is where that is in words, such as a city, for the person who is
 	// asked; empty: nobody knows. It is made [Plain], and cut after 100
 	// characters.
@@ -45,7 +48,7 @@ const draws = 10
 
 // Authorize begins a grant (RFC 8628 §3.1). Refusals: invalid_client,
 // unauthorized_client, access_denied, temporarily_unavailable while connecting
-// devices is paused, invalid_scope, invalid_target, and slow_down (a *[Throttled])
+// devices is paused, invalid_scope, invalid_target, invalid_request of a challenge, and slow_down (a *[Throttled])
 // where too many wait already.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
 	r.From = e.Address(r.From)
@@ -84,6 +87,9 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	if g.Audience, err = e.audience(r.Audience); err != nil {
 		return nil, err
 	}
+	if g.Challenge, err = parseChallenge(r.Challenge, r.ChallengeMethod); err != nil {
+		return nil, err
+	}
 	code, err := e.begin(ctx, g, now)
 	if err != nil {
 		return nil, err
@@ -107,17 +113,12 @@ func (c *Client) scope(asked string) (Scope, error) {
 	return scope, nil
 }
 
-// audience checks which APIs a token is asked for (RFC 8707 §2); nil is the default.
+// audience finds the APIs that a token is asked for (RFC 8707 §2); nil is the default.
 func (e *Engine) audience(asked []string) ([]string, error) {
-	for _, a := range asked {
-		if !slices.Contains(e.cfg.Audience, a) {
-			return nil, Refuse("invalid_target", "unknown audience or resource")
-		}
-	}
 	if len(asked) == 0 {
 		return e.cfg.Audience[:1:1], nil
 	}
-	return slices.Compact(slices.Sorted(slices.Values(asked))), nil
+	return narrow(asked, e.cfg.Audience)
 }
 
 // begin keeps a new grant, within the limits of how many may wait.

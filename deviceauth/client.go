@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -87,6 +88,7 @@ const (
 type Credentials struct {
 	ClientID string
 	Secret   Secret
+	Written  Secret // the secret as Basic has it, where that is another text than the form-decoded one; empty: there is none
 	Method   AuthMethod
 }
 
@@ -100,14 +102,25 @@ func (e *Engine) authenticate(c Credentials) (*Client, error) {
 	if !known {
 		client = &Client{Secret: "no client has this secret"}
 	}
-	same := sameSecret(c.Secret, client.Secret)
+	same, written := sameSecret(c.Secret, client.Secret), sameSecret(c.Written, client.Secret)
+	same = same || written
 	if client.Public {
 		same = c.Secret == ""
 	}
 	if !known || !same {
-		return nil, Refuse("invalid_client", "unknown client, or its secret is missing or wrong")
+		return nil, c.refusal()
 	}
 	return client, nil
+}
+
+// refusal says what is wrong as far as what was sent tells.
+func (c Credentials) refusal() error {
+	for what, text := range map[string]string{"client_id": c.ClientID, "secret": c.Secret.Reveal()} {
+		if strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") {
+			return Refuse("invalid_client", "unknown client, or its secret is missing or wrong: the "+what+" that was sent ends in a line break")
+		}
+	}
+	return Refuse("invalid_client", "unknown client, or its secret is missing or wrong")
 }
 
 // sameSecret compares digests, so that the time tells not even the length.

@@ -39,8 +39,8 @@ type Config struct {
 	Store      Store
 	Vault      Vault // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
 	Signer     Signer
-	RefreshKey [32]byte // of refresh tokens; changing it ends them all
-	Live       *Live    // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
+	RefreshKey func() [32]byte // of refresh tokens, as it is now; another one ends them all
+	Live       *Live           // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
 	Events     func(Event)
 	Polls      func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
 

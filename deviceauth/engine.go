@@ -18,7 +18,6 @@ import (
 type Engine struct {
 	cfg      Config
 	clients  map[string]*Client
-	refresh  refreshKey
 	admitted *admissions
 	pause    pauseLooks
 	networks [][]netip.Prefix // within one of these, two addresses are in the same network
@@ -36,7 +35,7 @@ func New(c Config) (*Engine, error) {
 	if c.Store == nil || c.Signer == nil {
 		return nil, errors.New("an engine needs a Store and a Signer")
 	}
-	if err := seal.Check(c.RefreshKey); err != nil {
+	if err := seal.CheckSource(c.RefreshKey); err != nil {
 		return nil, fmt.Errorf("RefreshKey: %w", err)
 	}
 	c.fill()
@@ -44,7 +43,7 @@ func New(c Config) (*Engine, error) {
 		c.Vault = vault
 	}
 	e := &Engine{
-		cfg: c, clients: map[string]*Client{}, refresh: c.RefreshKey,
+		cfg: c, clients: map[string]*Client{},
 		admitted: newAdmissions(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
 	}
 	for _, p := range c.Networks {

@@ -66,7 +66,7 @@ func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 			t.Fatal(err)
 		}
 		c := config()
-		c.Store, c.Vault, c.Signer, c.RefreshKey = w.store, w.store, keys, keys.Secret(keyring.PurposeRefresh)
+		c.Store, c.Vault, c.Signer, c.RefreshKey = w.store, w.store, keys, keys.Source(keyring.PurposeRefresh)
 		c.Events = func(e deviceauth.Event) { w.mu.Lock(); defer w.mu.Unlock(); w.events = append(w.events, e.Name) }
 		for _, change := range changes {
 			change(&c)
@@ -836,7 +836,7 @@ func TestFaultConsumesNothing(t *testing.T) {
 			w.Fatal(err)
 		}
 		c := config()
-		c.Store, c.Signer, c.RefreshKey = broken{w.store}, keys, keys.Secret(keyring.PurposeRefresh)
+		c.Store, c.Signer, c.RefreshKey = broken{w.store}, keys, keys.Source(keyring.PurposeRefresh)
 		sick, err := deviceauth.New(c)
 		if err != nil {
 			w.Fatal(err)

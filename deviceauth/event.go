@@ -16,6 +16,8 @@ const (
 	EventReplayed      = "token_replayed"    // a spent code or refresh token ended the grant
 	EventRevoked       = "grant_revoked"     // a grant was ended by a request
 	EventRenamed       = "device_renamed"    // a person gave their device a name, or took it away
+	EventSessionsEnded = "sessions_ended"    // a person was signed out of the pages, by the operator or at the upstream
+	EventMoved         = "decision_refused"  // a session was in another network than its person's sign-ins
 	EventPaused        = "logins_paused"     // the operator stopped connecting devices
 	EventResumed       = "logins_resumed"    // the operator goes on connecting them
 )
@@ -43,6 +45,12 @@ func (e *Engine) tell(name string, g *Grant, p *Person) {
 // SignInRefused tells the audit log of a sign-in that came to nothing.
 func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Refusal) {
 	e.report(Event{Name: EventSignInRefused, Upstream: upstream, From: e.Address(from), Reason: why.Code})
+}
+
+// DecisionRefused tells the audit log of a session that could decide nothing where
+// it was: its person is on the way, or somebody has taken its cookie.
+func (e *Engine) DecisionRefused(s *Session, from netip.Addr) {
+	e.report(Event{Name: EventMoved, Person: s.Person, From: e.Address(from), Reason: errMoved.Code})
 }
 
 func (e *Engine) report(event Event) {

@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -37,6 +38,8 @@ type Grant struct {
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
+	Challenge Digest `json:"code_challenge,omitzero"` // binds the device code to whoever has its code_verifier (RFC 7636)
+
 	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
 	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows
 	Created time.Time  `json:"created"`
@@ -70,6 +73,17 @@ const (
 	lateGrace   = time.Minute      // a yes in time is honoured this long after the code's expiry
 	remembered  = 10 * time.Minute // how long a device can still hear how it ended
 )
+
+// maxClockSkew is how much the clocks of gateways may differ.
+const maxClockSkew = time.Minute
+
+// withinGrace reports whether something happened so short a time ago that a repeat
+// is a lost answer. What happened in the future, by a clock that was ahead, is no
+// moment ago: its grace would last until then.
+func withinGrace(now, happened time.Time, grace time.Duration) bool {
+	elapsed := now.Sub(happened)
+	return elapsed < grace && elapsed >= -maxClockSkew
+}
 
 // Why a grant ended, where there is more to say than that it did.
 const (
@@ -158,7 +172,10 @@ func (g *Grant) crowdedOut() bool { return g.State == Denied && g.Reason == Reas
 type Redemption struct {
 	ClientID    string
 	Device      Digest             // of the code presented
+	Verifier    string             // the code_verifier presented
 	Permitted   func(*Person) bool // may this person still approve?
+	Entitled    Entitlement        // what the client may have now
+	Resource    []string           // what this access token is to be good for; none: all
 	AccessUntil time.Time          // end of the access token that stands ready
 	Refresh     *Refresh           // what stands ready for offline_access, else nil
 }
@@ -167,28 +184,54 @@ type Redemption struct {
 // that is not this client's says nothing, a replay is one whatever the clock
 // says, and every end is told before the pace is looked at.
 func (g *Grant) Redeem(now time.Time, r Redemption) error {
+	if err := r.belongs(g); err != nil {
+		return err
+	}
 	switch {
-	case g.ClientID != r.ClientID || !g.Device.equal(r.Device):
-		return errUnknownCode
 	case g.State == Revoked && g.Redeemed.IsZero():
 		return errDenied // somebody thought better of it before the device asked
 	case g.State == Revoked:
 		return errRedeemed
 	case g.State == Active:
-		if now.Sub(g.Redeemed) > replayGrace {
+		if !withinGrace(now, g.Redeemed, replayGrace+1) {
 			g.end(now, ReasonReplay)
 		}
 		return errRedeemed
-	case g.State == Approved && now.Before(g.Expires.Add(lateGrace)):
-		return g.activate(now, r)
 	case g.crowdedOut():
 		return errExpired
 	case g.State == Denied:
 		return errDenied
-	case g.State == Approved || g.Expired(now):
+	case g.State == Approved && !now.Before(g.Expires.Add(lateGrace)), g.State == Pending && g.Expired(now):
 		return errExpired
 	}
+	if _, err := r.terms(g); err != nil {
+		return err // it decides nothing: what is put back into the configuration goes on
+	}
+	if g.State == Approved {
+		return g.activate(now, r)
+	}
 	return errPending
+}
+
+// belongs refuses a code that is another client's, or not in the hands of
+// whoever asked for it. That says nothing, and changes nothing.
+func (r Redemption) belongs(g *Grant) error {
+	switch {
+	case g.ClientID != r.ClientID || !g.Device.equal(r.Device):
+		return errUnknownCode
+	case !proves(g.Challenge, r.Verifier):
+		return errVerifier
+	}
+	return nil
+}
+
+// terms are what the tokens of the redemption are good for.
+func (r Redemption) terms(g *Grant) (Terms, error) {
+	terms, err := r.Entitled.terms(g, "", r.Resource)
+	if errors.Is(err, errNothingLeft) {
+		return terms, errDenied
+	}
+	return terms, err
 }
 
 func (g *Grant) activate(now time.Time, r Redemption) error {

@@ -46,7 +46,7 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if client.Public {
 		return nil, errNotConfidential
 	}
-	if t, ok := e.refresh.parse(r.Token); ok {
+	if t, ok := e.refresh().parse(r.Token); ok {
 		return e.introspectRefresh(ctx, client, t)
 	}
 	known, g, err := e.living(ctx, r.Token)
@@ -90,11 +90,12 @@ func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitT
 	if err != nil {
 		return nil, err
 	}
-	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) {
+	left, refusal := e.entitlement(client).terms(g, "", nil)
+	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) || refusal != nil {
 		return nil, nil
 	}
 	return &Introspection{User: e.told(g.Person).User, Refresh: true, Claims: AccessClaims{
-		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: g.Scope, Grant: g.ID,
+		Issuer: e.cfg.Issuer, Audience: left.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: left.Scope, Grant: g.ID,
 		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),
 	}}, nil
 }

@@ -10,12 +10,14 @@ import (
 type RedeemRequest struct {
 	Client     Credentials
 	DeviceCode string
-	Nulls      bool // the ID token names all claims of its scopes, null where unknown, and the scope
+	Verifier   string   // code_verifier (RFC 7636 §4.5), where the code was asked for with a challenge
+	Resource   []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
+	Nulls      bool     // the ID token names all claims of its scopes, null where unknown, and the scope, and base64 reads it
 }
 
 // Redeem answers a poll. One that finds its grant pending is held until a
 // person decides, or for the configured wait. Refusals: invalid_client,
-// invalid_grant, authorization_pending, slow_down (a *[Hurried]),
+// invalid_grant, invalid_target, authorization_pending, slow_down (a *[Hurried]),
 // access_denied, expired_token.
 func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	tokens, err := e.redeem(ctx, r)
@@ -45,7 +47,7 @@ func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	if !ok {
 		return nil, errUnknownCode
 	}
-	p := &poll{e: e, client: client, code: code, method: r.Client.Method, nulls: r.Nulls}
+	p := &poll{e: e, client: client, code: code, method: r.Client.Method, asked: r}
 	tokens, err := p.answer(ctx)
 	if errors.Is(err, errPending) {
 		return p.pending(ctx)
@@ -84,7 +86,7 @@ type poll struct {
 	client *Client
 	code   splitToken
 	method AuthMethod
-	nulls  bool
+	asked  RedeemRequest
 	grant  *Grant // as it was last seen
 }
 
@@ -113,18 +115,27 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 	// token says cannot change any more once a grant is approved.
 	var tokens *Tokens
 	if dry.State == Active {
-		if tokens, err = p.e.first(g, now, p.nulls); err != nil {
+		if tokens, err = p.first(g, now); err != nil {
 			return nil, err
 		}
 	}
 	return p.redeem(ctx, now, tokens)
 }
 
+// first makes the tokens of a redemption that is about to succeed.
+func (p *poll) first(g *Grant, now time.Time) (*Tokens, error) {
+	terms, err := p.redemption(nil).terms(g)
+	if err != nil {
+		return nil, err
+	}
+	return p.e.first(g, terms, now, p.asked.Nulls)
+}
+
 // again gives out tokens that were made for this code, and kept by a store
 // that failed before it said so. They are kept once more first: what a device
 // is handed is on the disk.
 func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
-	if g.ClientID != p.client.ID || !g.Device.equal(p.code.digest()) {
+	if p.redemption(nil).belongs(g) != nil {
 		return nil, nil
 	}
 	now := p.e.now()
@@ -137,7 +148,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		if kept = g.holds(tokens); !kept {
 			return nil
 		}
-		if barred = !p.e.permitted(g.ClientID)(g.Person); barred {
+		if barred = !p.e.permitted(g.ClientID)(g.Person) || !p.e.entitlement(p.client).covers(tokens.terms); barred {
 			g.end(now, ReasonBarred)
 			return errDenied
 		}
@@ -161,7 +172,10 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 }
 
 func (p *poll) redemption(t *Tokens) Redemption {
-	r := Redemption{ClientID: p.client.ID, Device: p.code.digest(), Permitted: p.e.permitted(p.client.ID)}
+	r := Redemption{
+		ClientID: p.client.ID, Device: p.code.digest(), Verifier: p.asked.Verifier, Permitted: p.e.permitted(p.client.ID),
+		Entitled: p.e.entitlement(p.client), Resource: p.asked.Resource,
+	}
 	if t != nil {
 		r.AccessUntil, r.Refresh = t.until, t.refresh
 	}

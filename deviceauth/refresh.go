@@ -10,12 +10,13 @@ import (
 type RefreshRequest struct {
 	Client       Credentials
 	RefreshToken string
-	Scope        string // empty: all that was granted
-	Nulls        bool   // as in a [RedeemRequest]
+	Scope        string   // empty: all that was granted
+	Resource     []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
+	Nulls        bool     // as in a [RedeemRequest]
 }
 
 // Refresh rotates a refresh token. Refusals: invalid_client, invalid_grant,
-// invalid_scope, and unauthorized_client where the client may not have refresh
+// invalid_scope, invalid_target, and unauthorized_client where the client may not have refresh
 // tokens at all.
 func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error) {
 	client, err := e.authenticate(r.Client)
@@ -29,7 +30,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	presented, ok := e.refresh.parse(r.RefreshToken)
+	presented, ok := e.refresh().parse(r.RefreshToken)
 	if !ok {
 		return nil, errUnknownToken
 	}
@@ -40,13 +41,32 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := e.rotate(ctx, g, presented, scope, r.Nulls)
+	asked := refreshing{client: client, presented: presented, scope: scope, resource: r.Resource, nulls: r.Nulls}
+	tokens, err := e.rotate(ctx, g, asked)
 	if errors.Is(err, errUnvouched) { // the store was behind; now it is not
 		if g, err = e.latest(ctx, presented.id); err == nil {
-			tokens, err = e.rotate(ctx, g, presented, scope, r.Nulls)
+			tokens, err = e.rotate(ctx, g, asked)
 		}
 	}
 	return tokens, err
+}
+
+// refreshing is a [RefreshRequest] of a client that is known, for a grant of its own.
+type refreshing struct {
+	client    *Client
+	presented splitToken
+	scope     Scope
+	resource  []string
+	nulls     bool
+}
+
+// rotation is what the grant is asked.
+func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
+	return Rotation{
+		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client.ID), Entitled: e.entitlement(r.client),
+		Presented: r.presented.digest(), Successor: e.refresh().successor(r.presented).digest(),
+		Scope: r.scope, Resource: r.resource, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
+	}
 }
 
 // errUnvouched stops a rotation for which the upstream has not been asked.
@@ -62,7 +82,7 @@ func (g *Grant) rotates(now time.Time, presented Digest) bool {
 // does, and the one before within its grace.
 func (g *Grant) honours(now time.Time, presented Digest, grace time.Duration) bool {
 	return g.rotates(now, presented) || g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) &&
-		g.Refresh.Previous.equal(presented) && now.Sub(g.Refresh.Rotated) < grace
+		g.Refresh.Previous.equal(presented) && withinGrace(now, g.Refresh.Rotated, grace)
 }
 
 // vouched returns who the person is now: nil for somebody whom the upstream no
@@ -77,12 +97,8 @@ func (e *Engine) vouched(ctx context.Context, p *Person) (*Person, error) {
 
 // rotate makes the new tokens ahead, for the reason that poll.answer gives,
 // and hands them out if the grant agrees.
-func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, scope Scope, nulls bool) (tokens *Tokens, err error) {
-	now, successor := e.now(), e.refresh.successor(presented)
-	rotation := Rotation{
-		ClientID: g.ClientID, Person: e.named(g.Person), Permitted: e.permitted(g.ClientID), Presented: presented.digest(), Successor: successor.digest(),
-		Scope: scope, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
-	}
+func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens *Tokens, err error) {
+	now, rotation := e.now(), e.rotation(g, asked)
 	ask := e.cfg.Revalidate != nil && g.rotates(now, rotation.Presented)
 	if ask {
 		if rotation.Person, err = e.vouched(ctx, g.Person); err != nil {
@@ -90,11 +106,11 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, sco
 		}
 		now = e.now() // that may have taken seconds
 	}
-	if rotation.Person != nil {
-		if tokens, err = e.successors(g, rotation, now, nulls); err != nil {
-			return nil, err
-		}
-		tokens.RefreshToken, rotation.AccessUntil = e.refresh.refreshToken(successor), tokens.until
+	if tokens, err = e.successors(g, rotation, now, asked); err != nil {
+		return nil, err
+	}
+	if tokens != nil {
+		rotation.AccessUntil = tokens.until
 	}
 	if e.cfg.Live.undelivered.rotation(g, rotation.Presented, now) {
 		rotation.Grace = max(rotation.Grace, patience) // nobody has heard of the successor
@@ -117,13 +133,20 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, presented splitToken, sco
 	return tokens, nil
 }
 
-// successors makes the tokens that a rotation is to hand out.
-func (e *Engine) successors(g *Grant, r Rotation, now time.Time, nulls bool) (*Tokens, error) {
+// successors makes the tokens that a rotation is to hand out; nil where the
+// grant is going to refuse it.
+func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshing) (*Tokens, error) {
+	terms, refusal := r.terms(g)
+	if r.Person == nil || refusal != nil {
+		return nil, nil
+	}
 	theirs := *g
 	theirs.Person = r.Person
-	narrowed := r.Scope
-	orDefault(&narrowed, g.Scope)
-	return e.issue(&theirs, narrowed, now, nulls)
+	tokens, err := e.issue(&theirs, terms, now, asked.nulls)
+	if err == nil {
+		tokens.RefreshToken = e.refresh().refreshToken(e.refresh().successor(asked.presented))
+	}
+	return tokens, err
 }
 
 // refused tells the audit log why a rotation came to nothing, and keeps in

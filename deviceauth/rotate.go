@@ -17,7 +17,9 @@ type Rotation struct {
 	Presented   Digest             // of the refresh token presented
 	Successor   Digest             // of the one that is to follow it
 	Permitted   func(*Person) bool // may this person still approve?
+	Entitled    Entitlement        // what the client may have now
 	Scope       Scope              // what this access token is to be good for; empty: all
+	Resource    []string           // the same of audiences; none: all
 	Idle        time.Duration      // how long the successor lives unused
 	Grace       time.Duration      // how long the predecessor is a retry and not a theft
 	AccessUntil time.Time          // end of the access token that stands ready
@@ -40,7 +42,7 @@ func (g *Grant) Rotate(now time.Time, r Rotation) error {
 		return errOver
 	case g.Refresh.Current.equal(r.Presented):
 		return g.rotate(now, r)
-	case g.Refresh.Previous.equal(r.Presented) && now.Sub(g.Refresh.Rotated) < r.Grace:
+	case g.Refresh.Previous.equal(r.Presented) && withinGrace(now, g.Refresh.Rotated, r.Grace):
 		return r.check(g)
 	}
 	g.end(now, ReasonReplay)
@@ -50,11 +52,12 @@ func (g *Grant) Rotate(now time.Time, r Rotation) error {
 // check is the last thing asked before a yes, so that a replay with a wrong
 // scope is still a replay.
 func (r Rotation) check(g *Grant) error {
-	if !r.Scope.Within(g.Scope) {
-		return errWider
-	}
-	return nil
+	_, err := r.terms(g)
+	return err
 }
+
+// terms are what the access token of the rotation is good for.
+func (r Rotation) terms(g *Grant) (Terms, error) { return r.Entitled.terms(g, r.Scope, r.Resource) }
 
 func (g *Grant) rotate(now time.Time, r Rotation) error {
 	if err := r.check(g); err != nil {

@@ -186,7 +186,7 @@ func TestPlainTakesOutWhatDeceives(t *testing.T) {
 func TestEngineNeedsARefreshKey(t *testing.T) {
 	in(t, func(w *world) {
 		c := w.config
-		c.RefreshKey = [32]byte{}
+		c.RefreshKey = func() [32]byte { return [32]byte{} }
 		e, err := deviceauth.New(c)
 		if e != nil || err == nil || !strings.Contains(err.Error(), "RefreshKey: the key is missing") {
 			t.Errorf("got %v, %v", e, err)

@@ -17,6 +17,7 @@ type Attempt struct {
 	Switch      bool   // the person asked to use another account: prompt=select_account
 	Fresh       bool   // the person has to prove anew who they are: prompt=login, max_age=0
 	Prompt      string // of an [AskAgain]; it takes the place of select_account
+	Hint        string // of an [AskAgain]: login_hint; empty: none
 
 	Code  UserCode // the code that is on its way, if any
 	Began time.Time
@@ -27,6 +28,7 @@ type Attempt struct {
 // §3.1.2.1). Whoever does not, or has done so already, has in Err what came of it.
 type AskAgain struct {
 	Prompt string // for [Attempt.Prompt]
+	Hint   string // for [Attempt.Hint]
 	Err    error
 }
 

@@ -36,6 +36,7 @@ func (e *Engine) SignOut(ctx context.Context, l Logout) error {
 			return err
 		}
 	}
+	e.report(Event{Name: EventSessionsEnded, Person: &Person{Subject: l.Subject}, Upstream: l.Upstream, Reason: ReasonSignedOut})
 	grants, err := e.cfg.Store.ByOwner(ctx, owner)
 	for _, g := range grants {
 		if !l.means(g.Person) {

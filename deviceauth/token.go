@@ -53,6 +53,9 @@ func parseDeviceCode(code string) (t splitToken, ok bool) {
 // secret, and guessing at it must not end somebody's grant as a replay would.
 type refreshKey [32]byte
 
+// refresh returns the key of refresh tokens as it is now.
+func (e *Engine) refresh() refreshKey { return e.cfg.RefreshKey() }
+
 const tagSize = 16
 
 func (k refreshKey) derive(purpose string, t splitToken) []byte {

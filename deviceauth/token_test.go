@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // Many spellings of one token would be many names for one grant.
@@ -97,4 +98,30 @@ func FuzzMask(f *testing.F) {
 			t.Errorf("%q in small letters is %q", code, lower)
 		}
 	})
+}
+
+// A spent refresh token is a retry for its grace, also where another gateway's clock
+// is a little ahead, and not until the day that a wrong clock once showed.
+//
+// protocol 20
+func TestGraceDoesNotLastUntilAWrongClocksDay(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for elapsed, want := range map[time.Duration]bool{
+		0: true, 29 * time.Second: true, 30 * time.Second: false, time.Hour: false,
+		-time.Second: true, -time.Minute: true, -2 * time.Minute: false, -100 * 24 * time.Hour: false,
+	} {
+		if got := withinGrace(now, now.Add(-elapsed), 30*time.Second); got != want {
+			t.Errorf("%v after: %v", elapsed, got)
+		}
+	}
+	spent, current := splitToken{secret: [32]byte{1}}, splitToken{secret: [32]byte{2}}
+	g := &Grant{ClientID: "tv", State: Active, Refresh: &Refresh{
+		Previous: spent.digest(), Current: current.digest(), Rotated: now.Add(100 * 24 * time.Hour), Idle: now.Add(time.Hour), Until: now.Add(time.Hour),
+	}}
+	err := g.Rotate(now, Rotation{
+		ClientID: "tv", Person: &Person{}, Presented: spent.digest(), Permitted: func(*Person) bool { return true }, Grace: 30 * time.Second,
+	})
+	if err == nil || g.State != Revoked || g.Reason != ReasonReplay {
+		t.Errorf("got %v, %s %s", err, g.State, g.Reason)
+	}
 }

@@ -15,38 +15,39 @@ type Tokens struct {
 	IDToken      Secret // with openid
 
 	until   time.Time // end of the access token
+	terms   Terms     // what it is good for
 	refresh *Refresh  // what the grant keeps of the refresh token
 }
 
 // first makes the tokens of a redemption.
-func (e *Engine) first(g *Grant, now time.Time, nulls bool) (*Tokens, error) {
-	t, err := e.issue(g, g.Scope, now, nulls)
-	if err != nil || !g.Scope.Has(ScopeOfflineAccess) {
+func (e *Engine) first(g *Grant, terms Terms, now time.Time, nulls bool) (*Tokens, error) {
+	t, err := e.issue(g, terms, now, nulls)
+	if err != nil || !terms.Scope.Has(ScopeOfflineAccess) {
 		return t, err
 	}
 	token, until := newSplitToken(g.ID), now.Add(e.cfg.Lifetime.RefreshToken)
-	t.RefreshToken = e.refresh.refreshToken(token)
+	t.RefreshToken = e.refresh().refreshToken(token)
 	t.refresh = &Refresh{Current: token.digest(), Rotated: now, Idle: earlier(now.Add(e.cfg.Lifetime.RefreshIdle), until), Until: until}
 	return t, nil
 }
 
 // issue makes an access token, and an ID token where openid is in the scope.
-func (e *Engine) issue(g *Grant, scope Scope, now time.Time, nulls bool) (*Tokens, error) {
-	until := now.Add(e.cfg.Lifetime.AccessToken)
+func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Tokens, error) {
+	scope, until := terms.Scope, now.Add(e.cfg.Lifetime.AccessToken)
 	access, err := e.cfg.Signer.Sign(TypeAccess, AccessClaims{
-		Issuer: e.cfg.Issuer, Audience: g.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: scope,
+		Issuer: e.cfg.Issuer, Audience: terms.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: scope,
 		IssuedAt: now.Unix(), Expires: until.Unix(), JWTID: rand.Text(), Grant: g.ID, AuthTime: seconds(g.Person.AuthTime),
 	})
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{AccessToken: Secret(access), ExpiresIn: e.cfg.Lifetime.AccessToken, Scope: scope, until: until}
+	t := &Tokens{AccessToken: Secret(access), ExpiresIn: e.cfg.Lifetime.AccessToken, Scope: scope, until: until, terms: terms}
 	if scope.Has(ScopeOpenID) {
 		claims := e.idClaims(g, scope, now, until)
 		if nulls {
 			addNulls(claims, scope)
 		}
-		id, err := e.cfg.Signer.Sign(TypeID, claims)
+		id, err := e.signID(claims, nulls)
 		if err != nil {
 			return nil, err
 		}
@@ -87,6 +88,15 @@ func addNulls(claims Claims, scope Scope) {
 			}
 		}
 	}
+}
+
+// signID signs an ID token. What is written for devices that want nulls is read by
+// browser code that knows no base64url, see [plainJSON].
+func (e *Engine) signID(claims Claims, nulls bool) (string, error) {
+	if nulls {
+		return e.cfg.Signer.Sign(TypeID, plainJSON(claims))
+	}
+	return e.cfg.Signer.Sign(TypeID, claims)
 }
 
 func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {

@@ -41,14 +41,17 @@ func grantIn(state State, expired bool) *Grant {
 
 func redemption() Redemption {
 	return Redemption{
-		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return true }, AccessUntil: noon.Add(time.Minute),
+		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return true }, Entitled: entitled, AccessUntil: noon.Add(time.Minute),
 		Refresh: &Refresh{Current: current, Rotated: noon, Idle: noon.Add(day), Until: noon.Add(2 * day)},
 	}
 }
 
 func rotation(presented Digest) Rotation {
-	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
+	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Entitled: entitled, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
 }
+
+// entitled is a client that may have what it was granted.
+var entitled = Entitlement{Scope: "openid offline_access"}
 
 // events are all that can happen to a grant.
 var events = []struct {
@@ -70,6 +73,11 @@ var events = []struct {
 		r.Permitted = func(*Person) bool { return false }
 		return g.Redeem(noon, r)
 	}},
+	{"the device polls, its client may have nothing any more", func(g *Grant) error {
+		r := redemption()
+		r.Entitled = Entitlement{}
+		return g.Redeem(noon, r)
+	}},
 	{"another client polls", func(g *Grant) error { r := redemption(); r.ClientID = "printer"; return g.Redeem(noon, r) }},
 	{"somebody polls with the right id and a wrong secret", func(g *Grant) error {
 		r := redemption()
@@ -89,6 +97,16 @@ var events = []struct {
 	{"the device refreshes, the person may no longer approve", func(g *Grant) error {
 		r := rotation(current)
 		r.Permitted = func(*Person) bool { return false }
+		return g.Rotate(noon, r)
+	}},
+	{"the device refreshes, its client may have nothing any more", func(g *Grant) error {
+		r := rotation(current)
+		r.Entitled = Entitlement{}
+		return g.Rotate(noon, r)
+	}},
+	{"an older token is presented, its client may have nothing any more", func(g *Grant) error {
+		r := rotation(digest([]byte("an older token")))
+		r.Entitled = Entitlement{}
 		return g.Rotate(noon, r)
 	}},
 	{"the device refreshes, the upstream no longer vouches for the person", func(g *Grant) error {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -90,9 +91,14 @@ func (e *Engine) EndSession(ctx context.Context, id string) error {
 }
 
 // EndSessions ends the sessions of a subject in all browsers: what was begun by
-// now is over.
-func (e *Engine) EndSessions(ctx context.Context, subject string) error {
-	return e.mark(ctx, subject, e.now())
+// now is over. by is the operator's name, for the audit log, or empty.
+func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
+	if err := e.mark(ctx, subject, e.now()); err != nil {
+		return err
+	}
+	upstream, _, _ := strings.Cut(subject, "|")
+	e.report(Event{Name: EventSessionsEnded, Person: &Person{Subject: subject}, Upstream: upstream, By: by, Reason: ReasonOperator})
+	return nil
 }
 
 // Stayed refuses a decision from a network where the session's person has not

@@ -55,7 +55,7 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		if err := w.EndSession(ctx, second.ID); err != nil || found(second) || !found(other) {
 			w.Error("signing out of one browser", err)
 		}
-		if err := w.EndSessions(ctx, p.Subject); err != nil {
+		if err := w.EndSessions(ctx, p.Subject, ""); err != nil {
 			w.Error(err)
 		}
 		_, err := w.Connections(ctx, other.Person)
@@ -85,11 +85,11 @@ func TestSignOutIsRememberedUnderAShorterLifetime(t *testing.T) {
 	in(t, func(w *world) {
 		long, err := w.BeginSession(w.Context(), alice, netip.MustParseAddr("203.0.113.7"), nil)
 		w.wants("", err)
-		w.wants("", w.EndSessions(w.Context(), alice.Subject))
+		w.wants("", w.EndSessions(w.Context(), alice.Subject, ""))
 		w.anew(func(c *deviceauth.Config) { c.Lifetime.Session = time.Second })
 		time.Sleep(time.Hour)
 		for i := range 1000 { // others in the same document
-			w.wants("", w.EndSessions(w.Context(), fmt.Sprint("work|", i)))
+			w.wants("", w.EndSessions(w.Context(), fmt.Sprint("work|", i), ""))
 		}
 		_, err = w.Connections(w.Context(), long.Person)
 		w.wants("signed_out", err)

@@ -1,6 +1,7 @@
 package upstreamidp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -84,6 +85,12 @@ func (p *Provider) parameters(d *discovered, a deviceauth.Attempt) url.Values {
 	if a.Fresh { // with prompt=login, because providers heed the one or the other
 		all.Set("max_age", "0")
 	}
+	if a.Prompt == promptLogin { // because the provider refused it
+		prompts = slices.DeleteFunc(prompts, func(prompt string) bool { return prompt == promptSelect })
+	}
+	if a.Hint != "" {
+		all.Set("login_hint", a.Hint)
+	}
 	for _, prompt := range p.prompts(d, a) {
 		if !slices.Contains(prompts, prompt) {
 			prompts = append(prompts, prompt)
@@ -130,7 +137,7 @@ var unrelated = []string{
 // otherwise has a provider that refuses the request for the sake of its prompt
 // asked without.
 func (p *Provider) otherwise(d *discovered, a deviceauth.Attempt, code string, refusal error) error {
-	selected := a.Prompt == "" && slices.Contains(p.prompts(d, a), promptSelect)
+	selected := a.Prompt == "" && slices.Contains(strings.Fields(p.parameters(d, a).Get("prompt")), promptSelect)
 	if selected && !slices.Contains(unrelated, code) {
 		return &deviceauth.AskAgain{Prompt: promptLogin, Err: refusal}
 	}
@@ -152,12 +159,15 @@ const scopeOffline = "offline_access"
 // unrefreshed is a sign-in without the refresh token that revalidate needs: many
 // providers give one only with a consent (OpenID Connect Core §11), which they
 // are asked for where it is needed and not at every sign-in.
-func (p *Provider) unrefreshed(d *discovered, a deviceauth.Attempt) error {
+// The account that has just signed in is named, since the same may be signed in
+// there with others.
+func (p *Provider) unrefreshed(d *discovered, a deviceauth.Attempt, who *deviceauth.Person) error {
 	asked := p.parameters(d, a).Get("prompt")
 	if a.Prompt != "" || lacks(d.Prompts, promptConsent) || slices.Contains(strings.Fields(asked), promptConsent) {
 		return errNoRefresh
 	}
-	return &deviceauth.AskAgain{Prompt: promptConsent, Err: errNoRefresh}
+	hint := cmp.Or(who.Claims.String("preferred_username"), who.Claims.String("email"))
+	return &deviceauth.AskAgain{Prompt: promptConsent, Hint: hint, Err: errNoRefresh}
 }
 
 // client is who we are in this attempt.

@@ -44,7 +44,7 @@ func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.Atte
 		if !errors.As(err, &again) {
 			return prompts, err
 		}
-		a.Prompt = again.Prompt
+		a.Prompt, a.Hint = again.Prompt, again.Hint
 	}
 	return prompts, errors.New("asked in circles")
 }
@@ -52,7 +52,7 @@ func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.Atte
 func revalidating(t *testing.T, change func(*Config)) (*idptest.Provider, *Provider) {
 	t.Helper()
 	return setUp(t, func(c *Config) {
-		c.Revalidate, c.Vault, c.Key = true, memstore.New(), [32]byte{1}
+		c.Revalidate, c.Vault, c.Key = true, memstore.New(), func() [32]byte { return [32]byte{1} }
 		if change != nil {
 			change(c)
 		}
@@ -177,6 +177,37 @@ func TestAnotherAccountIsAskedForAsTheProviderKnows(t *testing.T) {
 		if prompts, err := attempt(t, idp, p, begun); deviceauth.Refused(err) == nil || len(prompts) != 1 {
 			t.Errorf("%s, and nobody asked for another account: asked with %q, %v", code, prompts, err)
 		}
+	}
+}
+
+// A consent is asked for of the account that was chosen, of several that may be
+// signed in there; and what the provider refused is not asked for again because
+// the operator's own line has it.
+//
+// protocol 41
+func TestSecondRequestIsForTheSameAccount(t *testing.T) {
+	idp, p := revalidating(t, nil)
+	idp.Behave(idptest.Behaviour{Refresh: true, Consent: true, Claims: map[string]any{"preferred_username": "alice"}})
+	other := begun
+	other.Switch = true
+	to, _ := asked(t, p, other)
+	answer, err := idp.Visit(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Finish(t.Context(), other, answer)
+	var again *deviceauth.AskAgain
+	if !errors.As(err, &again) {
+		t.Fatal(err)
+	}
+	other.Prompt, other.Hint = again.Prompt, again.Hint
+	if _, q := asked(t, p, other); q.Get("login_hint") != "alice" || q.Get("prompt") != "consent" {
+		t.Errorf("asked with %v", q)
+	}
+	idp, p = setUp(t, func(c *Config) { c.Authorize = []Parameter{{"prompt", "select_account"}} })
+	idp.Behave(idptest.Behaviour{NoSelect: true})
+	if prompts, err := attempt(t, idp, p, begun); err != nil || strings.Join(prompts, ",") != "select_account,login" {
+		t.Errorf("asked with %q, %v", prompts, err)
 	}
 }
 

@@ -34,7 +34,7 @@ type Config struct {
 	// vault, sealed with the key, and asks with it who they are now.
 	Revalidate bool
 	Vault      deviceauth.Vault
-	Key        [32]byte // required with Revalidate, and never all zeros
+	Key        func() [32]byte // as it is now; required with Revalidate, and never all zeros
 }
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)

@@ -44,7 +44,7 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 	}
 	kept, err := p.keep(ctx, who.Person, token, who.filled)
 	if err == nil && !kept {
-		return nil, p.unrefreshed(d, a)
+		return nil, p.unrefreshed(d, a, who.Person)
 	}
 	return who.Person, err
 }

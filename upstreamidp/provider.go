@@ -44,7 +44,7 @@ func (p *Provider) keeps() (err error) {
 	if p.cfg.Vault == nil {
 		return errors.New("there is no Vault to keep refresh tokens in")
 	}
-	if p.sealer, err = seal.New(p.cfg.Key); err != nil {
+	if p.sealer, err = seal.Follow(p.cfg.Key); err != nil {
 		return fmt.Errorf("key of refresh tokens: %w", err)
 	}
 	return nil

@@ -19,7 +19,7 @@ import (
 func known(t *testing.T, b idptest.Behaviour) (*idptest.Provider, *Provider, *memstore.Store, *deviceauth.Person) {
 	t.Helper()
 	vault := memstore.New()
-	idp, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault, c.Key = true, vault, [32]byte{1} })
+	idp, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault, c.Key = true, vault, func() [32]byte { return [32]byte{1} } })
 	b.Refresh = true
 	person, err := signIn(t, idp, p, b)
 	if err != nil {
@@ -246,7 +246,9 @@ func TestRefreshTokenIsSealed(t *testing.T) {
 }
 
 func TestSignInWithoutARefreshTokenIsRefused(t *testing.T) {
-	idp, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault, c.Key = true, memstore.New(), [32]byte{1} })
+	idp, p := setUp(t, func(c *Config) {
+		c.Revalidate, c.Vault, c.Key = true, memstore.New(), func() [32]byte { return [32]byte{1} }
+	})
 	_, err := signIn(t, idp, p, idptest.Behaviour{})
 	if refusal := deviceauth.Refused(err); refusal == nil || refusal.Code != "sign_in_no_refresh" {
 		t.Errorf("got %v", err)
@@ -254,7 +256,9 @@ func TestSignInWithoutARefreshTokenIsRefused(t *testing.T) {
 }
 
 func TestPersonFromBeforeRevalidateStays(t *testing.T) {
-	_, p := setUp(t, func(c *Config) { c.Revalidate, c.Vault, c.Key = true, memstore.New(), [32]byte{1} })
+	_, p := setUp(t, func(c *Config) {
+		c.Revalidate, c.Vault, c.Key = true, memstore.New(), func() [32]byte { return [32]byte{1} }
+	})
 	person := &deviceauth.Person{Subject: "work|1"}
 	if now, err := p.Revalidate(t.Context(), person); err != nil || now != person {
 		t.Errorf("got %+v, %v", now, err)

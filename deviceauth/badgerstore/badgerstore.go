@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +30,8 @@ import (
 
 // Store is a [deviceauth.Backend] on disk. Open opens one.
 type Store struct {
-	db    *badger.DB
+	db    atomic.Pointer[badger.DB]  // replaced by heal, under both locks
+	again func() (*badger.DB, error) // opens the directory once more
 	dir   string
 	log   logger
 	room  *space
@@ -52,7 +52,7 @@ type Store struct {
 	reads   sync.RWMutex
 	tidying sync.WaitGroup
 	close   sync.Once
-	broken  atomic.Pointer[error] // why nothing may be written any more
+	broken  atomic.Pointer[error] // why Badger is not asked until it has been opened again
 }
 
 var _ deviceauth.Backend = (*Store)(nil)
@@ -74,6 +74,9 @@ func openWith(o Options, key []byte) (*Store, error) {
 	if err := o.ownDir(); err != nil {
 		return nil, err
 	}
+	if err := errors.Join(o.manifest(), o.tables()); err != nil {
+		return nil, err
+	}
 	there, err := presence(o.Dir)
 	if err != nil {
 		return nil, err
@@ -83,29 +86,26 @@ func openWith(o Options, key []byte) (*Store, error) {
 		return nil, err
 	}
 	log := logger{to: o.Log, quiet: new(atomic.Bool)}
-	db, err := badger.Open(o.badger(key, log))
+	open := func() (db *badger.DB, err error) {
+		err = guarded(func() (err error) {
+			db, err = badger.Open(o.badger(key, log))
+			return err
+		})
+		return db, err
+	}
+	db, err := open()
 	if err != nil {
 		return nil, o.explain(err)
 	}
-	room.size = func() int64 { lsm, _ := db.Size(); return lsm }
 	s := &Store{
-		db: db, dir: o.Dir, log: log, room: room, known: newCache(), encrypted: key != nil,
+		again: open, dir: o.Dir, log: log, room: room, known: newCache(), encrypted: key != nil,
 		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.db.Store(db)
+	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
 	return s, nil
-}
-
-// explain says what an operator can do about a database that does not open.
-func (o Options) explain(err error) error {
-	switch {
-	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
-		return fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared", o.Dir)
-	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
-		return fmt.Errorf("badger store: %s was made with another encryption key, or with none: want the key it was made with", o.Dir)
-	}
-	return fmt.Errorf("badger store: opening %s: %w", o.Dir, err)
 }
 
 // Get implements [deviceauth.Store].
@@ -214,7 +214,7 @@ func entry(key, value []byte, expires uint64) *badger.Entry {
 // Update gives up at the first conflict.
 func (s *Store) update(change func(*badger.Txn) error) error {
 	for {
-		err := s.noted(guarded(func() error { return s.db.Update(change) }))
+		err := s.noted(guarded(func() error { return s.db.Load().Update(change) }))
 		if !errors.Is(err, badger.ErrConflict) {
 			return wrap(err)
 		}
@@ -222,9 +222,12 @@ func (s *Store) update(change func(*badger.Txn) error) error {
 }
 
 func (s *Store) view(look func(*badger.Txn) error) error {
+	if why := s.broken.Load(); why != nil {
+		return *why
+	}
 	s.reads.RLock()
 	defer s.reads.RUnlock()
-	return wrap(guarded(func() error { return s.db.View(look) }))
+	return wrap(s.noted(guarded(func() error { return s.db.Load().View(look) })))
 }
 
 // wrap adds where a fault came from; what the contract names stays as it is.

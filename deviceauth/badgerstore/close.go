@@ -61,5 +61,5 @@ func (s *Store) shut() error {
 	defer s.reads.Unlock()
 	s.writes.Lock()
 	defer s.writes.Unlock()
-	return s.db.Close()
+	return s.db.Load().Close()
 }

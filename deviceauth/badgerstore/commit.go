@@ -133,7 +133,7 @@ func (s *Store) commitTogether(jobs []*job) {
 // try runs the jobs in one transaction until no other one gets in its way.
 func (s *Store) try(jobs []*job) error {
 	for {
-		b := &batch{txn: s.db.NewTransaction(true), changed: map[deviceauth.ID]cached{}}
+		b := &batch{txn: s.db.Load().NewTransaction(true), changed: map[deviceauth.ID]cached{}}
 		err := b.run(jobs)
 		if err == nil && b.wrote {
 			err = b.txn.Commit()
@@ -143,7 +143,7 @@ func (s *Store) try(jobs []*job) error {
 			continue
 		}
 		if err == nil && (b.wrote || s.unsynced) {
-			err = s.db.Sync()
+			err = s.db.Load().Sync()
 			s.unsynced = err != nil // what is answered next may rest on it, also where it changes nothing
 		}
 		if err != nil {

@@ -42,6 +42,9 @@ func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("decoding a grant: %w", err)
 	}
+	if err := g.CheckRecord(deviceauth.ID(key[1:])); err != nil {
+		return nil, 0, fmt.Errorf("grant %x: %w", key[1:], err)
+	}
 	return g, item.ExpiresAt(), nil
 }
 

@@ -36,7 +36,7 @@ func engineOn(t testing.TB, s deviceauth.Backend) *deviceauth.Engine {
 		t.Fatal(err)
 	}
 	e, err := deviceauth.New(deviceauth.Config{
-		Issuer: "https://api.example.com", Wait: -1, Store: s, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
+		Issuer: "https://api.example.com", Wait: -1, Store: s, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
 		Clients:  []deviceauth.Client{{ID: "tv", Public: true, Scope: "openid offline_access read"}},
 		Allow:    map[string][]deviceauth.Allow{"work": nil},
 		Pending:  deviceauth.PendingLimits{PerAddress: 10_000_000, PerClient: 10_000_000, Total: 10_000_000},

@@ -50,18 +50,18 @@ func (s *Store) dropExpired() error {
 			return nil
 		default:
 		}
-		tables := s.db.Levels()[0].NumTables
+		tables := s.db.Load().Levels()[0].NumTables
 		if err := s.stir(tables); err != nil {
 			return err
 		}
-		if s.db.Levels()[0].NumTables <= tables {
+		if s.db.Load().Levels()[0].NumTables <= tables {
 			break // they have been merged
 		}
 	}
-	if err := s.db.Flatten(1); err != nil {
+	if err := s.db.Load().Flatten(1); err != nil {
 		return err
 	}
-	for s.db.RunValueLogGC(0.5) == nil { // until there is nothing more to gain
+	for s.db.Load().RunValueLogGC(0.5) == nil { // until there is nothing more to gain
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func (s *Store) stir(tables int) error {
 	s.writes.RLock() // as every write that waits for no disk
 	defer s.writes.RUnlock()
 	const size = 1 << 10
-	batch := s.db.NewWriteBatch()
+	batch := s.db.Load().NewWriteBatch()
 	defer batch.Cancel()
 	past := uint64(time.Now().Unix()) - 1            // nobody needs it, and the merge drops it
 	for i := range uint32(memTable / size * 3 / 2) { // a full one becomes a table at the next write
@@ -88,11 +88,11 @@ func (s *Store) stir(tables int) error {
 	}
 	// A merge keeps what somebody may still read, and who that is Badger knows
 	// from when somebody last did.
-	if err := s.db.View(func(*badger.Txn) error { return nil }); err != nil {
+	if err := s.db.Load().View(func(*badger.Txn) error { return nil }); err != nil {
 		return err
 	}
 	for range 100 {
-		if s.db.Levels()[0].NumTables != tables {
+		if s.db.Load().Levels()[0].NumTables != tables {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -128,17 +131,77 @@ func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
 	}
 }
 
-func TestStoreThatLostItsMemtableWritesNothing(t *testing.T) {
+// A memtable for which no file can be made, for lack of descriptors, of inodes or
+// of the right to write, is the end of nothing: what is asked meanwhile is a fault,
+// and once a file can be made the store is open again, with all that was answered.
+//
+// protocol 4
+func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	t.Parallel()
-	s, _, g, _ := vanishing(t)
-	s.noted(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	g := active("BCDFGHJK")
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	var inTheWay []string // of the next memtables
+	for n := 2; n < 60; n++ {
+		file := filepath.Join(dir, fmt.Sprintf("%05d.mem", n))
+		if err := os.WriteFile(file, []byte{1}, 0o600); err != nil { // an empty one would be taken for new
+			t.Fatal(err)
+		}
+		inTheWay = append(inTheWay, file)
+	}
+	answered, text := 0, bytes.Repeat([]byte("x"), 200<<10)
+	var err error
+	for n := 0; err == nil && n < 2000; n++ {
+		document := binary.BigEndian.AppendUint32(nil, uint32(n))
+		err = s.Change(t.Context(), "large", func([]byte) ([]byte, error) { return append(document, text...), nil })
+		if err == nil {
+			answered = n
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), noMemtable) {
+		t.Fatalf("after %d changes: %v", answered, err)
+	}
 	for name, err := range map[string]error{
-		"a new grant": s.Create(t.Context(), pending("CDFGHJKL")),
-		"a change":    s.Update(t.Context(), g.ID, unchanged),
+		"a new grant": s.Create(t.Context(), pending("CDFGHJKL")), "a change": s.Update(t.Context(), g.ID, unchanged),
+		"a document": failure(s.Load(t.Context(), "large")), "a list": failure(s.ByOwner(t.Context(), "x")),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "started anew") {
+		if err == nil || !strings.Contains(err.Error(), "until it can be opened again") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	for _, file := range inTheWay {
+		os.Remove(file)
+	}
+	for end := time.Now().Add(30 * time.Second); s.broken.Load() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not heal")
+		}
+	}
+	if err := s.Update(t.Context(), g.ID, unchanged); err != nil {
+		t.Error(err)
+	}
+	document, err := s.Load(t.Context(), "large")
+	if err != nil || len(document) < 4 || int(binary.BigEndian.Uint32(document)) != answered {
+		t.Errorf("the last document that was answered is lost: %v", err)
+	}
+	if found, err := s.Get(t.Context(), g.ID); err != nil || found.ID != g.ID {
+		t.Errorf("the grant: %v, %v", found, err)
+	}
+}
+
+func failure[A any](_ A, err error) error { return err }
+
+// Close does not wait for a store that cannot be opened again.
+func TestBrokenStoreIsClosed(t *testing.T) {
+	t.Parallel()
+	s, _, _, _ := vanishing(t)
+	s.again = func() (*badger.DB, error) { return nil, errors.New("no") }
+	s.noted(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -173,14 +236,23 @@ func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
 
 func TestCloseWaitsForNobodyForLong(t *testing.T) {
 	t.Parallel()
-	s, _, _, log := vanishing(t)
+	s, dir, _, log := vanishing(t)
 	for i := range 20 {
 		if err := s.Create(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	reading, stalled := make(chan struct{}), make(chan struct{})
-	defer close(stalled)
+	defer func() { // and then it closes: before the directory is removed
+		close(stalled)
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if next, err := Open(Options{Dir: dir}); err == nil {
+				next.Close()
+				return
+			}
+		}
+		t.Error("it never closes")
+	}()
 	sleeps := sync.OnceFunc(func() { close(reading) })
 	go s.Backup(t.Context(), writer(func(p []byte) (int, error) { // whoever reads it has gone to sleep
 		sleeps()

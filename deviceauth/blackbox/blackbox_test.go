@@ -74,7 +74,7 @@ func TestNothingIsWrongWithARightServer(t *testing.T) {
 
 func TestIssuerWithAPathIsFound(t *testing.T) {
 	t.Parallel()
-	s := newStand(t, func(c *deviceauth.Config) { c.Issuer += "/auth" })
+	s := newStand(t, func(c *deviceauth.Config) { c.Audience = []string{c.Issuer}; c.Issuer += "/auth" })
 	for _, path := range []string{"/auth", "/api/things"} {
 		c := s.config()
 		c.URL = s.URL + path

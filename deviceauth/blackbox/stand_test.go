@@ -56,7 +56,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
+		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
 		Allow: map[string][]deviceauth.Allow{"work": nil, "home": nil},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV", Public: true, Scope: "openid offline_access read", Origins: []string{page}},
@@ -70,7 +70,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if s.engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
-	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Secret(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
+	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Source(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func (s *stand) serve(w http.ResponseWriter, q *http.Request) {
 	case s.pages.Serves(path):
 		s.pages.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, httpapi.ResourceMetadataPath):
-		httpapi.Resource{Issuer: s.engine.Issuer(), Scope: "read"}.ServeHTTP(answer, q)
+		httpapi.Resource{Servers: []string{s.engine.Issuer()}, Scope: "read", Audience: s.engine.Audience()}.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, "/api"):
 		s.api(answer, q)
 	default:

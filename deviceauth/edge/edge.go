@@ -133,7 +133,7 @@ func (s *Server) wants(these, has []string) bool {
 	if len(these) == 0 {
 		these = s.cfg.Audience
 	}
-	wanted := slices.ContainsFunc(has, func(a string) bool { return slices.Contains(these, a) })
+	wanted := deviceauth.SameAudience(has, these)
 	if !wanted && guessed {
 		s.hint.Do(func() { s.cfg.OtherAudience(has) })
 	}

@@ -120,7 +120,7 @@ func newFarAt(t *testing.T, issuer string) *far {
 		t.Fatal(err)
 	}
 	f.engine, err = deviceauth.New(deviceauth.Config{
-		Issuer: issuer, Store: store, Signer: f.keys, RefreshKey: f.keys.Secret(keyring.PurposeRefresh), Allow: map[string][]deviceauth.Allow{"work": nil},
+		Issuer: issuer, Store: store, Signer: f.keys, RefreshKey: f.keys.Source(keyring.PurposeRefresh), Allow: map[string][]deviceauth.Allow{"work": nil},
 		Audience: []string{issuer, issuer + "/other"},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Public: true, Scope: "openid read write"},
@@ -131,7 +131,7 @@ func newFarAt(t *testing.T, issuer string) *far {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.handler, err = httpapi.New(httpapi.Config{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Secret(keyring.PurposeCookie)}); err != nil {
+	if f.handler, err = httpapi.New(httpapi.Config{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Source(keyring.PurposeCookie)}); err != nil {
 		t.Fatal(err)
 	}
 	return f

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // An answer is what a handler returns. Handlers never touch the
@@ -44,10 +46,15 @@ func redirect(to string) *answer {
 	return a
 }
 
-func methodNotAllowed(route route) *answer {
-	a := newAnswer(http.StatusMethodNotAllowed, "", nil)
-	a.header.Set("Allow", allowed(route))
-	return a
+// methodNotAllowed is RFC 9110 §15.5.6, in words for whoever looks at the body.
+func methodNotAllowed(route route, method string) *answer {
+	methods := allowed(route)
+	why := deviceauth.Quotable(method) + " is not allowed here; allowed are: " + methods
+	a := newAnswer(http.StatusMethodNotAllowed, "text/plain; charset=utf-8", []byte(why+"\n"))
+	if route.cors != corsNone { // an endpoint for programs
+		a = jsonAnswer(http.StatusMethodNotAllowed, refusalAnswer{Error: "invalid_request", Description: why})
+	}
+	return a.set("Allow", methods)
 }
 
 func allowed(route route) string {

@@ -52,7 +52,7 @@ type flow struct {
 	Code    string    `json:"code,omitempty"`   // as it was typed, or an address brought it
 	Linked  bool      `json:"linked,omitempty"` // an address brought it
 	Posted  bool      `json:"posted,omitempty"` // from our own form: no other code is looked up
-	Next    string    `json:"next,omitempty"`   // after the sign-in, where no code waits
+	Next    string    `json:"next,omitempty"`   // after the sign-in, before the code that waits
 	Expires time.Time `json:"expires"`
 }
 

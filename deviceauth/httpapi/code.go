@@ -3,6 +3,7 @@ package httpapi
 import (
 	"crypto/rand"
 	"net/http"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -46,8 +47,9 @@ func (h *Handler) codePage(r *http.Request) (*answer, error) {
 // for our own: no other site can make one. What an address filled in stays an
 // address's, whatever becomes of it, until the field was empty.
 type codeForm struct {
-	Flow   string `json:"flow"`
-	Filled bool   `json:"filled,omitempty"`
+	Flow   string    `json:"flow"`
+	Filled bool      `json:"filled,omitempty"`
+	Made   time.Time `json:"made"`
 }
 
 const formField = "form"
@@ -62,10 +64,11 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 		v.Code = h.cfg.Engine.Mask().Format(canonical)
 	}
 	var err error
-	if v.Form, err = h.seal.seal(formField, codeForm{f.ID, f.Linked}); err != nil {
+	now := time.Now().UTC().Round(time.Second)
+	if v.Form, err = h.seal.seal(formField, codeForm{Flow: f.ID, Filled: f.Linked, Made: now}); err != nil {
 		return nil, err
 	}
-	if v.Typed, err = h.seal.seal(formField, codeForm{Flow: f.ID}); err != nil {
+	if v.Typed, err = h.seal.seal(formField, codeForm{Flow: f.ID, Made: now}); err != nil {
 		return nil, err
 	}
 	if !f.Linked {
@@ -103,7 +106,11 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 	}
 	var form codeForm
 	f := h.flow(r)
-	ours := h.seal.open(formField, r.PostFormValue(formField), &form) && form.Flow == f.ID
+	opens := h.seal.open(formField, r.PostFormValue(formField), &form)
+	if opens && form.Flow != f.ID && time.Since(form.Made) >= flowLife { // the page stood open for longer than its cookie lives
+		return h.showCode(r, http.StatusOK, flow{ID: f.ID}, "code.malformed")
+	}
+	ours := opens && form.Flow == f.ID
 	f = flow{ID: f.ID, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !ours}
 	switch {
 	case !h.cfg.Engine.Possible(f.Code):

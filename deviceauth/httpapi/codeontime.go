@@ -72,7 +72,9 @@ func (s *speaker) entry(*http.Request) (*answer, error) {
 
 // tokeninfo says to the bearer of a token what it is.
 func (s *speaker) tokeninfo(r *http.Request) (*answer, error) {
-	id, _, err := NewSentry(Guard{KeepToken: true}, s.cfg.Engine).Admit(r, "")
+	sentry := NewSentry(Guard{KeepToken: true}, s.cfg.Engine)
+	sentry.undescribed = true
+	id, _, err := sentry.Admit(r, "")
 	if err != nil {
 		return nil, err
 	}

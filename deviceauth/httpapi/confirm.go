@@ -56,7 +56,7 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 	case s == nil:
 		return redirect(h.cfg.Paths.Device + "/sign-in"), nil
 	case h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil:
-		return h.movedSignIn(r)
+		return h.movedSignIn(r, s, f)
 	}
 	g, v, err := h.question(r, s, f)
 	switch {
@@ -119,7 +119,7 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 	}
 	allow, reported := said == "allow", started == "other"
 	if allow && !reported && h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
-		return h.movedSignIn(r)
+		return h.movedSignIn(r, s, h.about(r, t))
 	}
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
 		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: started == "me", Reported: reported,
@@ -128,11 +128,21 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 	case is(err, "unconfirmed"):
 		return h.check(r, s, t)
 	case is(err, "not_fresh"):
-		return redirect(h.cfg.Paths.Device + "/confirm"), nil
+		cookies, err := h.keepFlow(r, h.about(r, t))
+		if err != nil {
+			return nil, err
+		}
+		return redirect(h.cfg.Paths.Device + "/confirm").cookies(cookies...), nil
 	case err != nil:
 		return nil, err
 	}
 	return h.done(r, s, g)
+}
+
+// about is the flow of the request that a page showed. Another tab may have
+// brought another code since.
+func (h *Handler) about(r *http.Request, t ticket) flow {
+	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: true}
 }
 
 // check asks a second time, who started it: whoever was talked into typing a

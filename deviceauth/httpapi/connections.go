@@ -128,7 +128,9 @@ func (h *Handler) ownForm(r *http.Request) (s *deviceauth.Session, moved *answer
 		return nil, nil, err
 	}
 	if h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
-		moved, err = h.movedSignIn(r)
+		f := h.flow(r)
+		f.Next = nextConnections
+		moved, err = h.movedSignIn(r, s, f)
 	}
 	return s, moved, err
 }

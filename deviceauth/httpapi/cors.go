@@ -40,6 +40,10 @@ func (h *Handler) preflight(route route, r *http.Request) *answer {
 	a := newAnswer(http.StatusNoContent, "", nil).set("Allow", allowed(route))
 	if route.cors == corsAny || route.cors == corsClients && h.origins[r.Header.Get("Origin")] {
 		permit(a.header, allowed(route))
+		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" && route.cors == corsAny {
+			a.set("Access-Control-Allow-Headers", asked) // mcp-protocol-version, say: what is public may be asked for in any way
+			a.header.Add("Vary", "Access-Control-Request-Headers")
+		}
 	}
 	return a
 }

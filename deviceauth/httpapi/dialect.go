@@ -22,8 +22,10 @@ type dialect struct {
 	grants   map[string]string // other names of grant types
 	codeName string            // another name of the parameter device_code
 	commas   bool              // scopes may be separated by commas, too
+	query    bool              // where the body is empty, the parameters are in the query
 	nulls    bool              // ID tokens name what is not known, as null
 
+	scoping func(e *deviceauth.Engine, client, asked string) (scope string, resource []string)
 	members func(*speaker, deviceauth.Credentials, *authorizationAnswer) // adds to RFC 8628 §3.2
 	more    map[string]func(*speaker) route                              // by path: what no other product has
 	finish  func(*http.Request, *answer) *answer                         // has the last word on every answer
@@ -136,12 +138,17 @@ func (s *speaker) finished(r *http.Request, a *answer) *answer {
 	return s.finish(r, a)
 }
 
-// scope reads a scope parameter.
-func (s *speaker) scope(p params) string {
+// scope reads a scope parameter, and the resources that it names in a dialect
+// where scopes do.
+func (s *speaker) scope(p params, client string) (scope string, resource []string) {
+	scope = p.get("scope")
 	if s.commas {
-		return strings.ReplaceAll(p.get("scope"), ",", " ")
+		scope = strings.ReplaceAll(scope, ",", " ")
 	}
-	return p.get("scope")
+	if s.scoping != nil {
+		return s.scoping(s.cfg.Engine, client, scope)
+	}
+	return scope, nil
 }
 
 // grantType reads a grant type by whichever of its names.

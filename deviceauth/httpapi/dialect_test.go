@@ -229,7 +229,7 @@ func TestDialectsAreSilentUnlessAskedFor(t *testing.T) {
 			t.Errorf("%s is served", path)
 		}
 	}
-	plain, err := httpapi.New(httpapi.Config{Engine: s.engine, Keys: s.keys, CookieKey: [32]byte{1}})
+	plain, err := httpapi.New(httpapi.Config{Engine: s.engine, Keys: s.keys, CookieKey: func() [32]byte { return [32]byte{1} }})
 	if err != nil {
 		t.Fatal(err)
 	}

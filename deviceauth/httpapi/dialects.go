@@ -38,6 +38,7 @@ var dialects = map[string]dialect{
 			"invalid_grant" + ofCode: "incorrect_device_code", "invalid_client": "incorrect_client_credentials", "invalid_grant": "bad_refresh_token",
 		},
 		commas: true,
+		query:  true, // VS Code, Home Assistant and others send an empty body
 		finish: githubFinish,
 	},
 
@@ -61,32 +62,12 @@ var dialects = map[string]dialect{
 		rename:   map[string]string{"invalid_grant" + ofCode: "bad_verification_code", "access_denied" + ofCode: "authorization_declined"},
 		grants:   map[string]string{"device_code": grantDeviceCode},
 		codeName: "code",
+		scoping:  entraScopes,
 		members: func(_ *speaker, _ deviceauth.Credentials, a *authorizationAnswer) {
 			a.Message = fmt.Sprintf("Open %s in a browser and type the code %s to sign in.", a.URI, a.UserCode)
 		},
 		more: map[string]func(*speaker) route{tenant + "v2.0/.well-known/openid-configuration": entraMetadata},
 	},
-}
-
-// entraMetadata is where the Microsoft libraries begin, below each tenant. They
-// insist on an authorization endpoint; there is none but the page where people
-// type their code.
-func entraMetadata(s *speaker) route {
-	return route{map[string]does{http.MethodGet: func(r *http.Request) (*answer, error) {
-		path := s.origin + strings.TrimSuffix(r.URL.Path, "v2.0/.well-known/openid-configuration")
-		return public(jsonAnswer(http.StatusOK, map[string]any{
-			"issuer":                                s.cfg.Engine.Issuer(),
-			"authorization_endpoint":                s.origin + s.cfg.Paths.Device,
-			"device_authorization_endpoint":         path + "oauth2/v2.0/devicecode",
-			"token_endpoint":                        path + "oauth2/v2.0/token",
-			"jwks_uri":                              s.origin + s.cfg.Paths.JWKS,
-			"userinfo_endpoint":                     s.origin + s.cfg.Paths.Userinfo,
-			"response_types_supported":              []string{},
-			"subject_types_supported":               []string{"public"},
-			"id_token_signing_alg_values_supported": s.cfg.Keys.Algorithms(),
-			"scopes_supported":                      s.cfg.Engine.Scopes(),
-		})), nil
-	}}, corsAny, s.oauthError}
 }
 
 // githubFinish says errors with status 200, scopes with commas, and everything

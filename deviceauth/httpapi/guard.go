@@ -47,6 +47,8 @@ type Challenge struct {
 	Status  int
 	Headers []string
 	err     error
+	scope   deviceauth.Scope // that the guard needs
+	server  string           // that gives tokens
 }
 
 func (c *Challenge) Error() string { return c.err.Error() }
@@ -70,6 +72,8 @@ type Sentry struct {
 	server  Server
 	headers []IdentityHeader
 	origins map[string]bool
+
+	undescribed bool // what it guards is an endpoint of the server's own, and no site
 }
 
 // NewSentry makes a guard ready.
@@ -247,8 +251,10 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 	if status == http.StatusForbidden || err == errNoCredentials && s.guard.Need.Scope != "" {
 		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
 	}
-	parts = append(parts, "resource_metadata="+strconv.Quote(s.metadataOf(r)))
-	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err}
+	if described := s.metadataOf(r); described != "" {
+		parts = append(parts, "resource_metadata="+strconv.Quote(described))
+	}
+	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err, scope: s.guard.Need.Scope, server: s.server.Issuer()}
 }
 
 // basic is the challenge of RFC 7617 for tools that send a password only when they

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -134,16 +135,22 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 	}{
 		"the site": {[]string{site}, "/v2/x", at}, "a part of it": {[]string{site, site + "/v2"}, "/v2/x", at + "/v2"},
 		"that part": {[]string{site + "/v2/"}, "/v2", at + "/v2"}, "one that begins like it": {[]string{site + "/v2"}, "/v22", at},
-		"the closest":    {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
-		"another site's": {[]string{"https://b.example.com/v2", "urn:v2"}, "/v2", at},
+		"the closest":           {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
+		"another spelling":      {[]string{"HTTPS://API.example.com:443/v2"}, "/v2/x", "https://api.example.com/.well-known/oauth-protected-resource/v2"},
+		"beside another site's": {[]string{"https://b.example.com/v2", "urn:v2", site + "/"}, "/v2", at},
+		"another site's":        {[]string{"https://b.example.com/v2", "urn:v2"}, "/v2", at},
 	}
 	for name, test := range tests {
 		s := newSite(t)
 		sentry := httpapi.NewSentry(httpapi.Guard{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
 		_, _, err := sentry.Admit(httptest.NewRequest("GET", site+test.path, nil), "")
 		var c *httpapi.Challenge
-		if !errors.As(err, &c) || !strings.Contains(strings.Join(c.Headers, ", "), `resource_metadata="`+test.want+`"`) {
-			t.Errorf("%s: %v, want %s", name, c, test.want)
+		if !errors.As(err, &c) {
+			t.Fatal(err)
+		}
+		_, got, _ := strings.Cut(c.Headers[0], `resource_metadata="`)
+		if got = strings.TrimSuffix(got, `"`); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}
 }
@@ -220,16 +227,79 @@ func TestGuardAnswersPreflights(t *testing.T) {
 	}
 }
 
-// protocol 34
+// protocol 9, 28, 34
 func TestGuardedSiteDescribesItself(t *testing.T) {
+	const api = "https://api.example.com"
 	s := newSite(t)
-	for path, resource := range map[string]string{"": "https://api.example.com", "/v2": "https://api.example.com/v2"} {
-		w := httptest.NewRecorder()
-		httpapi.Resource{Issuer: s.engine.Issuer(), Scope: "read"}.ServeHTTP(w, httptest.NewRequest("GET", "https://api.example.com"+httpapi.ResourceMetadataPath+path, nil))
-		if v := says(t, w); v["resource"] != resource || w.Header().Get("Access-Control-Allow-Origin") != "*" {
-			t.Errorf("%q: %v %v", path, v, w.Header())
+	tests := []struct {
+		name, path string
+		audience   []string
+		resource   string // none: 404
+	}{
+		{"the site", "", []string{api}, api},
+		{"the site, by the other spelling of its audience", "", []string{api + "/"}, api},
+		{"the site with a slash", "/", []string{api}, api + "/"},
+		{"a part of it", "/v2/products/17", []string{api}, api + "/v2/products/17"},
+		{"a part with a query", "/v2?x=%41", []string{api}, api + "/v2?x=%41"},
+		{"a part that needs encoding", "/a%20b", []string{api}, api + "/a%20b"},
+		{"within another audience", "/v2/x", []string{api + "/v2"}, api + "/v2/x"},
+		{"beside it", "/v22", []string{api + "/v2"}, ""},
+		{"above it", "", []string{api + "/v2"}, ""},
+		{"out of it", "/v2/../x", []string{api + "/v2"}, ""},
+		{"another host's", "/v2", []string{"https://other.example.com"}, ""},
+		{"another scheme's, behind a proxy", "/v2", []string{"http://api.example.com"}, "http://api.example.com/v2"},
+		{"no URL's", "/v2", []string{"urn:v2"}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", api+httpapi.ResourceMetadataPath+test.path, nil)
+			described := httpapi.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read", Audience: test.audience}
+			described.ServeHTTP(w, r)
+			if w.Header().Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("%v", w.Header())
+			}
+			if test.resource == "" {
+				if w.Code != 404 {
+					t.Errorf("got %d %s", w.Code, w.Body)
+				}
+				return
+			}
+			v := says(t, w)
+			if w.Code != 200 || v["resource"] != test.resource || !reflect.DeepEqual(v["scopes_supported"], []any{"read"}) {
+				t.Fatalf("got %d %v", w.Code, v)
+			}
+			described.Scope = ""
+			w = httptest.NewRecorder()
+			described.ServeHTTP(w, r)
+			if _, there := says(t, w)["scopes_supported"]; there {
+				t.Errorf("an empty list: %s", w.Body)
+			}
+		})
+	}
+	w := s.post("/oauth2/device_authorization", form, "client_id=tv&resource="+url.QueryEscape(s.engine.Audience()[0]+"/v2/products?x=y"))
+	if w.Code != 200 {
+		t.Errorf("the server does not take what is described: %s", w.Body)
+	}
+}
+
+// protocol 28, 34
+func TestPreflightsOfMetadataAllowWhatTheyAskFor(t *testing.T) {
+	s := newSite(t)
+	asks := func(to http.Handler, address string) {
+		t.Helper()
+		w, r := httptest.NewRecorder(), httptest.NewRequest("OPTIONS", address, nil)
+		r.Header.Set("Origin", "https://inspector.example")
+		r.Header.Set("Access-Control-Request-Method", "GET")
+		r.Header.Set("Access-Control-Request-Headers", "mcp-protocol-version,x-other")
+		to.ServeHTTP(w, r)
+		if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("Access-Control-Allow-Headers") != "mcp-protocol-version,x-other" {
+			t.Errorf("%s: %d %v", address, w.Code, w.Header())
 		}
 	}
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/oauth2/jwks"} {
+		asks(s, "https://api.example.com"+path)
+	}
+	asks(httpapi.Resource{Audience: []string{"https://api.example.com"}}, "https://api.example.com"+httpapi.ResourceMetadataPath)
 }
 
 func FuzzAuthorizationHeader(f *testing.F) {

@@ -22,7 +22,7 @@ type Config struct {
 	Engine    *deviceauth.Engine
 	Keys      Keys
 	Upstreams []deviceauth.Upstream // where people sign in, in the order of their buttons
-	CookieKey [32]byte              // seals what browsers keep; required, and never all zeros
+	CookieKey func() [32]byte       // seals what browsers keep, as it is now; required, and never all zeros
 	Brand     Brand
 	Paths     Paths
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
@@ -106,6 +106,7 @@ func New(c Config) (*Handler, error) {
 		return nil, err
 	}
 	h.sentry = NewSentry(Guard{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
+	h.sentry.undescribed = true
 	h.routes = h.table()
 	return h, nil
 }
@@ -124,13 +125,14 @@ func (h *Handler) table() map[string]route {
 		return route{map[string]does{http.MethodGet: f}, corsAny, standard.oauthError}
 	}
 	file := func(get does) route {
-		return route{map[string]does{http.MethodGet: get}, corsNone, h.pageError}
+		return route{map[string]does{http.MethodGet: noWorker(get)}, corsNone, h.pageError}
 	}
 	page := func(get, post does) route {
 		m := map[string]does{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
 		return route{m, corsNone, h.pageError}
 	}
 	routes := map[string]route{
+		p.Authorize:                      standard.authorizationRoute(),
 		p.Introspect:                     standard.post(standard.introspect),
 		p.JWKS:                           open(h.jwks),
 		p.Device:                         page(h.codePage, h.submitCode),
@@ -191,14 +193,11 @@ func (h *Handler) answer(route route, r *http.Request) (*answer, error) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if r.Header.Get("Service-Worker") != "" {
-		return nil, errForeign // no script of ours is one, and none may come from our paths
-	}
 	if do := route.methods[method]; do != nil {
 		return do(r)
 	}
 	if method == http.MethodOptions {
 		return h.preflight(route, r), nil
 	}
-	return methodNotAllowed(route), nil
+	return methodNotAllowed(route, r.Method), nil
 }

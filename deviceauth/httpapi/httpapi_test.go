@@ -93,7 +93,7 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: "https://api.example.com", Wait: -1, Store: store, Vault: store, Signer: keys, RefreshKey: keys.Secret(keyring.PurposeRefresh),
+		Issuer: "https://api.example.com", Wait: -1, Store: store, Vault: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV <b>", Maker: "Mak\u202eer", Public: true, Scope: "openid offline_access read", Origins: []string{"https://tv.example"}},
 			{ID: "meter", Secret: "s3:cret&", Scope: "read", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
@@ -119,7 +119,7 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 func (s *site) again(change func(*httpapi.Config)) {
 	s.Helper()
 	c := httpapi.Config{
-		Engine: s.engine, Keys: s.keys, Upstreams: []deviceauth.Upstream{s.signIn}, CookieKey: s.keys.Secret(keyring.PurposeCookie),
+		Engine: s.engine, Keys: s.keys, Upstreams: []deviceauth.Upstream{s.signIn}, CookieKey: s.keys.Source(keyring.PurposeCookie),
 		ClientIP: func(*http.Request) netip.Addr { return s.from }, Dialects: httpapi.Dialects(),
 	}
 	change(&c)

@@ -9,12 +9,12 @@ import (
 
 // introspect is RFC 7662 §2. What is not alive has no other member.
 func (s *speaker) introspect(r *http.Request) (*answer, error) {
-	p, client, err := request(r)
+	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
 	}
 	if p.get("token") == "" {
-		return nil, badRequest("token is missing")
+		return nil, missing(r, "invalid_request", "token")
 	}
 	found, err := s.cfg.Engine.Introspect(r.Context(), deviceauth.IntrospectRequest{Client: client, Token: p.get("token")})
 	if err != nil {

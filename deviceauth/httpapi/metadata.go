@@ -1,19 +1,25 @@
 package httpapi
 
 import (
+	"maps"
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // metadata is RFC 8414 §2 and OpenID Connect Discovery §3 in one document.
-// What is not offered is not named; response types and the PKCE of an
-// authorization endpoint are not, but the first is a required member.
+//
+// authorization_endpoint and response_types_supported are required members, and
+// strict clients refuse a document without one of them. A list without an element
+// is no way out: it MUST be left out (RFC 8414 §3.2). code would be untrue, as
+// long as there is none to be had, and so would code_challenge_methods_supported,
+// by which clients choose the flow; none is true, see [speaker.authorization].
 func (h *Handler) metadata(*http.Request) (*answer, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
-	return public(jsonAnswer(http.StatusOK, map[string]any{
+	said := map[string]any{
 		"issuer":                                        e.Issuer(),
+		"authorization_endpoint":                        h.origin + p.Authorize,
 		"device_authorization_endpoint":                 h.origin + p.DeviceAuthorization,
 		"token_endpoint":                                h.origin + p.Token,
 		"revocation_endpoint":                           h.origin + p.Revoke,
@@ -21,7 +27,7 @@ func (h *Handler) metadata(*http.Request) (*answer, error) {
 		"userinfo_endpoint":                             h.origin + p.Userinfo,
 		"jwks_uri":                                      h.origin + p.JWKS,
 		"grant_types_supported":                         []string{grantDeviceCode, grantRefreshToken},
-		"response_types_supported":                      []string{},
+		"response_types_supported":                      []string{responseTypeNone},
 		"token_endpoint_auth_methods_supported":         methods,
 		"revocation_endpoint_auth_methods_supported":    methods,
 		"introspection_endpoint_auth_methods_supported": methods[1:],
@@ -29,7 +35,17 @@ func (h *Handler) metadata(*http.Request) (*answer, error) {
 		"subject_types_supported":                       []string{"public"},
 		"id_token_signing_alg_values_supported":         h.cfg.Keys.Algorithms(),
 		"claims_supported":                              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "name", "email", "email_verified", "picture", deviceauth.ScopeGroups},
-	})), nil
+	}
+	return public(jsonAnswer(http.StatusOK, withoutEmpty(said))), nil
+}
+
+// withoutEmpty leaves out lists without an element (RFC 8414 §3.2).
+func withoutEmpty(said map[string]any) map[string]any {
+	maps.DeleteFunc(said, func(_ string, value any) bool {
+		list, ok := value.([]string)
+		return ok && len(list) == 0
+	})
+	return said
 }
 
 // jwks is RFC 7517 §5.

@@ -1,11 +1,11 @@
 package httpapi
 
 import (
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,13 +39,14 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	if s.crossSite(r) {
 		return nil, forbidden(errCrossSite)
 	}
-	p, client, err := request(r)
+	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
 	}
+	scope, resource := s.scope(p, client.ClientID)
 	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
-		Client: client, Scope: s.scope(p), Audience: append(p["audience"], p["resource"]...), From: s.cfg.ClientIP(r),
-		Place: s.cfg.Place(r),
+		Client: client, Scope: scope, Audience: slices.Concat(p["audience"], p["resource"], resource), From: s.cfg.ClientIP(r),
+		Place: s.cfg.Place(r), Challenge: p.get("code_challenge"), ChallengeMethod: p.get("code_challenge_method"),
 	})
 	if err != nil {
 		return nil, forbidden(err)
@@ -89,14 +90,14 @@ func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time
 
 // token is RFC 6749 §3.2.
 func (s *speaker) token(r *http.Request) (*answer, error) {
-	p, client, err := request(r)
+	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
 	}
 	var tokens *deviceauth.Tokens
 	switch s.grantType(p) {
 	case "":
-		err = badRequest("grant_type is missing")
+		err = missing(r, "invalid_request", "grant_type")
 	case grantDeviceCode:
 		tokens, err = s.redeem(r, p, client)
 	case grantRefreshToken:
@@ -113,9 +114,11 @@ func (s *speaker) token(r *http.Request) (*answer, error) {
 func (s *speaker) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	code := s.deviceCode(p)
 	if code == "" {
-		return nil, badRequest("device_code is missing")
+		return nil, missing(r, "invalid_request", "device_code")
 	}
-	tokens, err := s.cfg.Engine.Redeem(r.Context(), deviceauth.RedeemRequest{Client: client, DeviceCode: code, Nulls: s.nulls})
+	tokens, err := s.cfg.Engine.Redeem(r.Context(), deviceauth.RedeemRequest{
+		Client: client, DeviceCode: code, Verifier: p.get("code_verifier"), Resource: p["resource"], Nulls: s.nulls,
+	})
 	if err != nil {
 		return nil, aboutCode{err}
 	}
@@ -125,9 +128,15 @@ func (s *speaker) redeem(r *http.Request, p params, client deviceauth.Credential
 func (s *speaker) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	token := p.get("refresh_token")
 	if token == "" {
-		return nil, badRequest("refresh_token is missing")
+		return nil, missing(r, "invalid_request", "refresh_token")
 	}
-	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: token, Scope: s.scope(p), Nulls: s.nulls})
+	scope, resource := s.scope(p, client.ClientID)
+	if s.scoping != nil && strings.Contains(p.get("scope"), "/"+entraDefault) {
+		scope = "" // all that was granted, which the client may have more than by now
+	}
+	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{
+		Client: client, RefreshToken: token, Scope: scope, Resource: append(resource, p["resource"]...), Nulls: s.nulls,
+	})
 }
 
 // tokenAnswer is RFC 6749 §5.1.
@@ -144,62 +153,17 @@ func tokenAnswer(t *deviceauth.Tokens) *answer {
 
 // revoke is RFC 7009 §2.
 func (s *speaker) revoke(r *http.Request) (*answer, error) {
-	p, client, err := request(r)
+	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
 	}
 	if p.get("token") == "" {
-		return nil, badRequest("token is missing")
+		return nil, missing(r, "invalid_request", "token")
 	}
 	if err := s.cfg.Engine.Revoke(r.Context(), deviceauth.RevokeRequest{Client: client, Token: p.get("token")}); err != nil {
 		return nil, err
 	}
 	return newAnswer(http.StatusOK, "", nil).set("Cache-Control", "no-store"), nil
-}
-
-// request reads what every OAuth endpoint reads first.
-func request(r *http.Request) (params, deviceauth.Credentials, error) {
-	p, err := readParams(r)
-	if err != nil {
-		return nil, deviceauth.Credentials{}, err
-	}
-	c, err := credentials(r, p)
-	return p, c, err
-}
-
-// credentials finds out how a client named itself: by one way only (RFC 6749 §2.3).
-func credentials(r *http.Request, p params) (deviceauth.Credentials, error) {
-	id, secret := p.get("client_id"), p.get("client_secret")
-	headers := r.Header.Values("Authorization")
-	switch {
-	case len(headers) > 1:
-		return deviceauth.Credentials{}, badRequest("more than one Authorization header")
-	case len(headers) == 0 && secret != "":
-		return deviceauth.Credentials{ClientID: id, Secret: deviceauth.Secret(secret), Method: deviceauth.AuthPost}, nil
-	case len(headers) == 0:
-		return deviceauth.Credentials{ClientID: id, Method: deviceauth.AuthNone}, nil
-	case secret != "":
-		return deviceauth.Credentials{}, badRequest("a client authenticates in one way: by Basic, or by client_secret")
-	}
-	c, ok := basic(headers[0])
-	if !ok {
-		return c, deviceauth.Refuse("invalid_client", "Authorization: want Basic with a form-encoded client_id and secret")
-	}
-	if id != "" && id != c.ClientID {
-		return c, badRequest("client_id is not the one that Basic names")
-	}
-	return c, nil
-}
-
-// basic reads HTTP Basic, of which both halves are form-encoded (RFC 6749 §2.3.1).
-func basic(header string) (deviceauth.Credentials, bool) {
-	scheme, text, _ := strings.Cut(header, " ")
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
-	user, password, found := strings.Cut(string(raw), ":")
-	id, idErr := url.QueryUnescape(user)
-	secret, secretErr := url.QueryUnescape(password)
-	c := deviceauth.Credentials{ClientID: id, Secret: deviceauth.Secret(secret), Method: deviceauth.AuthBasic}
-	return c, strings.EqualFold(scheme, "Basic") && found && errors.Join(err, idErr, secretErr) == nil
 }
 
 // isForbidden marks access_denied at the device authorization endpoint: there
@@ -288,6 +252,8 @@ func statusOf(err error, refusal *deviceauth.Refusal) int {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, errEncoded):
+		return http.StatusUnsupportedMediaType
 	case refusal.Code == "invalid_client":
 		return http.StatusUnauthorized
 	case refusal.Code == "temporarily_unavailable":

@@ -113,6 +113,13 @@ func TestBodies(t *testing.T) {
 		{"a number", "application/json", `{"client_id":7}`, 400, "invalid_request"},
 		{"too much", form, "client_id=tv&x=" + strings.Repeat("y", 65<<10), 413, "invalid_request"},
 		{"nothing", form, "", 401, "invalid_client"},
+		{"nothing, and no type", "", "", 401, "invalid_client"},
+		{"a form behind a byte order mark", form, "\ufeffclient_id=tv", 200, ""},
+		{"JSON behind a byte order mark", "application/json", "\ufeff{\"client_id\":\"tv\"}", 200, ""},
+		{"a byte order mark alone", "", "\ufeff", 401, "invalid_client"},
+		{"a form with an odd name beside", form, "client_id=tv&{x}=1", 200, ""},
+		{"JSON as a form", form, `{"client_id":"tv"}`, 400, "invalid_request"},
+		{"a form as JSON", "application/json", "client_id=tv", 400, "invalid_request"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -133,7 +140,17 @@ func basicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// protocol 5, 6, 12
+// noBody is a request without a body and without a Content-Type.
+const noBody = "\x00"
+
+// oddClients are clients whose ids and secrets are not what they look like.
+func oddClients(c *deviceauth.Config) {
+	for id, secret := range map[string]deviceauth.Secret{"plus": "a+b%2Fc", "per cent": "100%", "a+b": "s"} {
+		c.Clients = append(c.Clients, deviceauth.Client{ID: id, Secret: secret, Scope: "read"})
+	}
+}
+
+// protocol 2, 5, 6, 12
 func TestClientAuthentication(t *testing.T) {
 	right := basicAuth("meter", url.QueryEscape("s3:cret&"))
 	tests := []struct {
@@ -155,11 +172,25 @@ func TestClientAuthentication(t *testing.T) {
 		{"a secret", "client_id=meter&client_secret=s3%3Acret%26", nil, 200, ""},
 		{"no secret", "client_id=meter", nil, 401, "invalid_client"},
 		{"a public client with Basic and no secret", "", []string{"Authorization", basicAuth("tv", "")}, 200, ""},
+		{"a secret as it is written, of form-encoded letters", "", []string{"Authorization", basicAuth("plus", "a+b%2Fc")}, 200, ""},
+		{"the same, form-encoded", "", []string{"Authorization", basicAuth("plus", url.QueryEscape("a+b%2Fc"))}, 200, ""},
+		{"the same, decoded once too often", "", []string{"Authorization", basicAuth("plus", "a b/c")}, 401, "invalid_client"},
+		{"a secret that is no form-encoded text", "", []string{"Authorization", basicAuth("per cent", "100%")}, 200, ""},
+		{"a client_id as it is written", "", []string{"Authorization", basicAuth("per cent", "100%25")}, 200, ""},
+		{"a client_id with a plus, as it is written", "", []string{"Authorization", basicAuth("a+b", "s")}, 200, ""},
+		{"the same, form-encoded", "", []string{"Authorization", basicAuth("a%2Bb", "s")}, 200, ""},
+		{"a public client's Basic without a body or its type", noBody, []string{"Authorization", basicAuth("tv", "")}, 200, ""},
+		{"Basic without a body or its type", noBody, []string{"Authorization", right}, 200, ""},
+		{"Basic whose secret ends in a line break", "", []string{"Authorization", basicAuth("meter", "s3:cret&\n")}, 401, "invalid_client"},
 		{"a public client with a secret", "client_id=tv&client_secret=x", nil, 401, "invalid_client"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w := newSite(t).post("/oauth2/device_authorization", form, test.body, test.headers...)
+			kind := form
+			if test.body == noBody {
+				kind, test.body = "", ""
+			}
+			w := newSite(t, oddClients).post("/oauth2/device_authorization", kind, test.body, test.headers...)
 			if test.status != 200 {
 				refuses(t, w, test.status, test.code)
 			} else if w.Code != 200 {

@@ -35,8 +35,13 @@ func (p params) get(name string) string {
 }
 
 // readParams reads a form or a JSON object. The query is not looked at: what
-// stands there stands in logs.
-func readParams(r *http.Request) (params, error) {
+// stands there stands in logs. An empty body needs no Content-Type, and says
+// nothing: some clients put all that they have to say into Basic. With orQuery the
+// query is looked at in its place.
+func readParams(r *http.Request, orQuery bool) (params, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, errEncoded
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		return nil, badRequest("the body broke off")
@@ -47,34 +52,50 @@ func readParams(r *http.Request) (params, error) {
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	var p params
-	switch {
-	case err == nil && kind == "application/x-www-form-urlencoded":
-		p, err = formParams(string(body))
-	case err == nil && kind == "application/json":
-		p, err = jsonParams(body)
-	default:
-		return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
+	body = bytes.TrimPrefix(body, byteOrderMark)
+	if len(body) == 0 && orQuery {
+		p, err := formParams(r.URL.RawQuery)
+		if err != nil {
+			return nil, err
+		}
+		return p, p.check()
 	}
+	if len(body) == 0 {
+		return params{}, nil
+	}
+	p, err := typedParams(r.Header.Get("Content-Type"), body)
 	if err != nil {
 		return nil, err
 	}
 	return p, p.check()
 }
 
+func typedParams(contentType string, body []byte) (params, error) {
+	switch kind, _, err := mime.ParseMediaType(contentType); {
+	case err == nil && kind == "application/x-www-form-urlencoded":
+		return formParams(string(body))
+	case err == nil && kind == "application/json":
+		return jsonParams(body)
+	}
+	return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
+}
+
 func formParams(body string) (params, error) {
 	values, err := url.ParseQuery(body)
-	if err != nil {
+	switch p := params(values); {
+	case !p.anyKnown() && strings.HasPrefix(strings.TrimLeft(body, " \t\r\n"), "{"):
+		return nil, errJSONAsForm
+	case err != nil:
 		return nil, badRequest("the body is not a well-formed form")
+	default:
+		return p, nil
 	}
-	return params(values), nil
 }
 
 // jsonParams reads an object member by member, because a decoder into a map
 // would not notice that one stands there twice.
 func jsonParams(body []byte) (params, error) {
-	broken := badRequest("the body is not a JSON object")
+	broken := notJSON(body)
 	d := json.NewDecoder(bytes.NewReader(body))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
 		return nil, broken
@@ -107,6 +128,7 @@ func jsonParams(body []byte) (params, error) {
 var known = map[string]bool{
 	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
 	"grant_type": true, "device_code": true, "refresh_token": true, "code": true, "token": true, "token_type_hint": true,
+	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
 }
 
 func (p params) addJSON(name string, value json.RawMessage) error {
@@ -135,6 +157,9 @@ func (p params) check() error {
 		for _, v := range values {
 			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) { // percent-encoded, where the body itself was looked at
 				return badRequest("a parameter contains a NUL character, or is not UTF-8")
+			}
+			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells
+				return badRequest("the parameter " + name + " ends in a line break")
 			}
 			if v != "" {
 				kept = append(kept, v)

@@ -10,6 +10,7 @@ import (
 // Paths are where things are. Empty ones have their defaults below the
 // issuer's path; set ones are used as they are.
 type Paths struct {
+	Authorize           string `json:"authorize,omitempty"`            // /oauth2/authorize
 	DeviceAuthorization string `json:"device_authorization,omitempty"` // /oauth2/device_authorization
 	Token               string `json:"token,omitempty"`                // /oauth2/token
 	Revoke              string `json:"revoke,omitempty"`               // /oauth2/revoke
@@ -24,6 +25,7 @@ type Paths struct {
 // each lists the paths with their names and defaults.
 func (p *Paths) each() []pathOption {
 	return []pathOption{
+		{"authorize", &p.Authorize, "/oauth2/authorize"},
 		{"device_authorization", &p.DeviceAuthorization, "/oauth2/device_authorization"},
 		{"token", &p.Token, "/oauth2/token"},
 		{"revoke", &p.Revoke, "/oauth2/revoke"},

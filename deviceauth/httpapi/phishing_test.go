@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
@@ -196,6 +199,58 @@ func TestSessionThatWasTakenAlongDecidesNothing(t *testing.T) {
 	s.from = home
 	b.open("/device/confirm")
 	b.sees(200, "Connect TV")
+}
+
+// Whoever has moved and signs in again goes on with what their page was about, and
+// not with what another tab has brought since; the operator hears of it.
+//
+// protocol 39, 41
+func TestWhoHasMovedGoesOnWithTheirPage(t *testing.T) {
+	var events []string
+	s := newSite(t, func(c *deviceauth.Config) {
+		c.Events = func(e deviceauth.Event) { events = append(events, e.Name+" "+e.Reason) }
+	})
+	b := s.browser()
+	b.in()
+	first, _ := b.ask()
+	ticket := b.ticket()
+	b.ask() // another tab
+	s.from = netip.MustParseAddr("203.0.113.5")
+	b.submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}})
+	b.sees(403, "another network than when you signed in")
+	if !slices.Contains(events, "decision_refused moved") {
+		t.Errorf("the audit log has %q", events)
+	}
+	b.in()
+	b.sees(200, first)
+	ticket = b.ticket()
+	s.from = netip.MustParseAddr("198.51.100.77")
+	b.submit("/device/connections", url.Values{"ticket": {ticket}, "device": {"all"}})
+	b.sees(403, "another network than when you signed in")
+	b.in()
+	b.sees(200, "Your devices")
+	b.open("/device/confirm")
+	b.sees(200, first)
+}
+
+// A page that stood open for longer than its cookie lives asks for the code anew,
+// and takes it for a typed one.
+//
+// protocol 35
+func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true })
+		b := s.browser()
+		b.in()
+		old := b.codeForm()
+		time.Sleep(31 * time.Minute)
+		delete(b.cookies, "__Secure-device_flow")
+		code := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)
+		b.submit("/device", url.Values{"user_code": {code}, "form": {old}})
+		b.sees(200, "Enter the code as your device shows it")
+		b.submit("/device", url.Values{"user_code": {code}})
+		b.sees(200, "Connect TV")
+	})
 }
 
 // protocol 41

@@ -46,15 +46,17 @@ type notice struct {
 }
 
 var notices = map[string]notice{
-	"unknown_code":       {http.StatusNotFound, "way.code", "", false},
-	"left":               {http.StatusOK, "way.sign_in", "/sign-in", false},
-	"not_permitted":      {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"not_permitted_as":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"groups_withheld":    {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"decided":            {http.StatusConflict, "way.code", "", false},
-	"other_network":      {http.StatusForbidden, "way.code", "", false},
-	"paused":             {http.StatusServiceUnavailable, "way.devices", "/connections", false},
-	"not_connected":      {http.StatusNotFound, "way.devices", "/connections", false},
+	"unknown_code":              {http.StatusNotFound, "way.code", "", false},
+	"left":                      {http.StatusOK, "way.sign_in", "/sign-in", false},
+	"not_permitted":             {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"not_permitted_as":          {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"groups_withheld":           {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"decided":                   {http.StatusConflict, "way.code", "", false},
+	"other_network":             {http.StatusForbidden, "way.code", "", false},
+	"paused":                    {http.StatusServiceUnavailable, "way.devices", "/connections", false},
+	"not_connected":             {http.StatusNotFound, "way.devices", "/connections", false},
+	"unsupported_response_type": {http.StatusBadRequest, "way.code", "", false},
+
 	"foreign":            {http.StatusForbidden, "way.code", "", false},
 	"stale":              {http.StatusForbidden, "way.again", "", false},
 	"stale_sign_in":      {http.StatusBadRequest, "way.sign_in", "/sign-in", false},

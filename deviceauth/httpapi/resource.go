@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -15,8 +16,9 @@ const ResourceMetadataPath = "/.well-known/oauth-protected-resource"
 
 // A Resource answers at [ResourceMetadataPath] of a guarded site.
 type Resource struct {
-	Issuer string           // of the server that guards it
-	Scope  deviceauth.Scope // that some guard of the site asks for
+	Servers  []string         // issuer URLs of the servers that guard what is asked about
+	Scope    deviceauth.Scope // that the guards of that ask for
+	Audience []string         // of the site's guards: a URL within one of them has a description, and no other
 }
 
 // ServeHTTP is RFC 9728 §3.2.
@@ -28,44 +30,56 @@ func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.write(w, r)
 }
 
+// metadata describes the URL that is asked about, under that very name (§3.3),
+// if the server would take it for a resource: a client that asks for a token for
+// what is described here must not hear invalid_target.
 func (s Resource) metadata(r *http.Request) (*answer, error) {
-	return public(jsonAnswer(http.StatusOK, map[string]any{
-		"resource":                 origin(r, s.Issuer) + strings.TrimPrefix(r.URL.Path, ResourceMetadataPath),
-		"authorization_servers":    []string{s.Issuer},
-		"scopes_supported":         s.Scope.List(),
+	about := url.URL{Path: strings.TrimPrefix(r.URL.Path, ResourceMetadataPath), RawQuery: r.URL.RawQuery}
+	resource := origin(r, slices.Concat(s.Servers, s.Audience)) + about.String()
+	if _, ok := deviceauth.AudienceOf(resource, s.Audience); !ok {
+		why := "nothing here is known as " + deviceauth.Quotable(resource) + "; tokens are for: " + deviceauth.Quotable(strings.Join(s.Audience, " "))
+		return jsonAnswer(http.StatusNotFound, refusalAnswer{Error: "invalid_target", Description: why}), nil
+	}
+	said := map[string]any{
+		"resource":                 resource,
+		"authorization_servers":    s.Servers,
 		"bearer_methods_supported": []string{"header"},
-	})), nil
+	}
+	if scopes := s.Scope.List(); len(scopes) > 0 { // §3.2: what has no element is left out
+		said["scopes_supported"] = scopes
+	}
+	return public(jsonAnswer(http.StatusOK, said)), nil
 }
 
 // metadataOf returns where the resource is described that a request is about:
-// the one of the guard's audiences that the request is within, since clients
-// ask for a token for what the description calls itself (RFC 8707), and else
-// the whole site.
+// the innermost of the guard's audiences that the request is within, so that
+// clients need one token for all of it, and else the whole site (which has a
+// description only if tokens are for it). It is "" for what is no site.
 func (s *Sentry) metadataOf(r *http.Request) string {
-	site, inside := origin(r, s.server.Issuer()), ""
-	asked, ok := r.Context().Value(askedResource{}).(AskedResource)
-	if !ok {
-		asked.Path = r.URL.Path
-	}
 	audience := s.guard.Need.Audience
 	if len(audience) == 0 {
 		audience = s.server.Audience()
 	}
-	for _, a := range audience {
-		path, ok := strings.CutPrefix(a, site)
-		path = strings.TrimSuffix(path, "/")
-		rest, below := strings.CutPrefix(asked.Path, path)
-		if ok && below && (rest == "" || rest[0] == '/') && len(path) > len(inside) {
-			inside = path
-		}
+	if s.undescribed {
+		return ""
+	}
+	site := origin(r, append([]string{s.server.Issuer()}, audience...))
+	asked, ok := r.Context().Value(askedResource{}).(AskedResource)
+	if !ok {
+		asked.Path = r.URL.Path
+	}
+	inside := ""
+	within, _ := deviceauth.AudienceOf(site+(&url.URL{Path: asked.Path}).EscapedPath(), audience)
+	if u, err := url.Parse(within); err == nil {
+		inside = strings.TrimSuffix(u.EscapedPath(), "/")
 	}
 	switch {
 	case !asked.Enclosed:
 		return site + ResourceMetadataPath + inside
 	case inside == "":
-		inside = asked.Block
+		inside = (&url.URL{Path: asked.Block}).EscapedPath()
 	}
-	return site + (&url.URL{Path: inside}).EscapedPath() + ResourceMetadataPath
+	return site + inside + ResourceMetadataPath
 }
 
 // AskedResource is what a request was for, where its path does not say so.
@@ -83,18 +97,23 @@ func WithResource(r *http.Request, asked AskedResource) *http.Request {
 }
 
 // origin is the guarded site's own: the one address that the gateway takes
-// from a request, because a site is what its host says. On the issuer's
-// host the scheme is the issuer's, also behind a proxy that ends TLS; elsewhere
-// it is what the request came by, or [CameByHTTPS].
-func origin(r *http.Request, issuer string) string {
-	u, err := url.Parse(issuer)
-	switch {
-	case err == nil && bare(u.Host, u.Scheme) == bare(r.Host, u.Scheme):
-		return u.Scheme + "://" + u.Host
-	case r.TLS != nil || r.Context().Value(cameByHTTPS{}) != nil:
-		return "https://" + r.Host
+// from a request, because a site is what its host says. On the host of a URL
+// that is known to be the site's, being an audience or the issuer, it is spelled
+// like that, also behind a proxy that ends TLS; elsewhere the scheme is what the
+// request came by, or [CameByHTTPS].
+func origin(r *http.Request, known []string) string {
+	came := "http"
+	if r.TLS != nil || r.Context().Value(cameByHTTPS{}) != nil {
+		came = "https"
 	}
-	return "http://" + r.Host
+	found := came + "://" + r.Host
+	for i := len(known) - 1; i >= 0; i-- { // the first of them has the last word
+		u, err := url.Parse(known[i])
+		if err == nil && u.Host != "" && bare(u.Host, u.Scheme) == bare(r.Host, u.Scheme) {
+			found = u.Scheme + "://" + u.Host
+		}
+	}
+	return found
 }
 
 // bare spells a host the one way that all its spellings share.

@@ -18,8 +18,8 @@ import (
 type sealer struct{ aead cipher.AEAD }
 
 // newSealer refuses a key that was never set.
-func newSealer(key seal.Key) (sealer, error) {
-	aead, err := seal.New(key)
+func newSealer(key seal.Source) (sealer, error) {
+	aead, err := seal.Follow(key)
 	if err != nil {
 		return sealer{}, fmt.Errorf("CookieKey: %w", err)
 	}

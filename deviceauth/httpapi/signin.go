@@ -56,10 +56,20 @@ func (h *Handler) freshSignIn(r *http.Request, device string) (*answer, error) {
 }
 
 // movedSignIn explains why a person has to sign in again: a session that was
-// taken to another network decides nothing there.
-func (h *Handler) movedSignIn(r *http.Request) (*answer, error) {
+// taken to another network decides nothing there. The flow is what they go on
+// with: what their page was about, whatever other tabs have brought since.
+func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*answer, error) {
+	h.cfg.Engine.DecisionRefused(s, h.cfg.ClientIP(r))
+	cookies, err := h.keepFlow(r, f)
+	if err != nil {
+		return nil, err
+	}
 	v := signInView{Choices: h.choices(r.Context(), false, false), Moved: true}
-	return h.page(r, http.StatusForbidden, "sign-in", text("sign_in.fresh_title"), v)
+	page, err := h.page(r, http.StatusForbidden, "sign-in", text("sign_in.fresh_title"), v)
+	if err != nil {
+		return nil, err
+	}
+	return page.cookies(cookies...), nil
 }
 
 // reachWait is how long the page waits for upstreams to answer that there are
@@ -217,7 +227,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	used := h.drop(r, name, 0)
 	var again *deviceauth.AskAgain
 	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
-		a.Prompt = again.Prompt
+		a.Prompt, a.Hint = again.Prompt, again.Hint
 		asked, err := h.ask(r, u, a)
 		if err != nil {
 			return nil, err
@@ -242,11 +252,13 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	next := h.afterSignIn(a.Flow)
+	a.Flow.Next = ""                   // it is for this sign-in
 	flow, err := h.keepFlow(r, a.Flow) // another tab, or another site, may have brought another code since
 	if err != nil {
 		return nil, err
 	}
-	return redirect(h.afterSignIn(a.Flow)).cookies(used...).cookies(flow...).cookies(cookies...), nil
+	return redirect(next).cookies(used...).cookies(flow...).cookies(cookies...), nil
 }
 
 // refusedSignIn is the page of a sign-in that came to nothing.
@@ -259,10 +271,10 @@ func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *devic
 // afterSignIn is where a person goes on.
 func (h *Handler) afterSignIn(f flow) string {
 	switch {
-	case f.Posted:
-		return h.cfg.Paths.Device + "/confirm"
 	case f.Next == nextConnections:
 		return h.cfg.Paths.Device + "/connections"
+	case f.Posted:
+		return h.cfg.Paths.Device + "/confirm"
 	}
 	return h.cfg.Paths.Device
 }

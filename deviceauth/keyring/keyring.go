@@ -26,13 +26,15 @@ const document = "keyring"
 type Keyring struct {
 	vault     deviceauth.Vault
 	algorithm string
-	secrets   map[Purpose][]byte
 	changing  sync.Mutex               // orders changes as the vault does
 	now       atomic.Pointer[snapshot] // as last read from the vault
+	lost      func(reason string)      // told when the vault has lost the ring; may be nil
 }
 
-// A snapshot is the ring made ready for use.
+// A snapshot is the ring made ready for use. A ring without keys or secrets makes
+// no snapshot, so whoever has one can sign.
 type snapshot struct {
+	ring  ring
 	keys  []key // in the order in which they sign
 	known map[string]*key
 	jwks  []byte
@@ -59,16 +61,22 @@ func Open(ctx context.Context, vault deviceauth.Vault, algorithm string) (*Keyri
 		return nil, err
 	}
 	k := &Keyring{vault: vault, algorithm: algorithm}
-	return k, k.change(ctx, func(r *ring, now time.Time) error {
-		if err := r.addSecrets(); err != nil {
-			return err
-		}
+	err := k.change(ctx, func(r *ring, now time.Time) error {
 		if last := r.last(); last == nil || last.Algorithm != algorithm {
 			return r.add(algorithm, now)
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
 }
+
+// OnLoss has a function called when the vault has lost the ring, or has another
+// one, with what was done about it: an operator should know. It is to be set
+// before [Keyring.Tend] is called.
+func (k *Keyring) OnLoss(tell func(reason string)) { k.lost = tell }
 
 // Tend reads what other gateways changed, begins a new key where that is due,
 // and drops keys that no living token needs. Whoever opened the ring calls it
@@ -96,19 +104,31 @@ func (k *Keyring) Rotate(ctx context.Context) error {
 }
 
 // change changes the stored ring atomically and uses what became of it. All
-// gateways do the same to the same document, so they agree.
+// gateways do the same to the same document, so they agree. A document that the
+// vault has lost is written anew, as it was last read; of one that another gateway
+// began since, the secrets count, and our keys stay to verify what they signed.
 func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
-	var r ring
+	var ready *snapshot
+	var loss string
 	err := k.vault.Change(ctx, document, func(old []byte) ([]byte, error) {
-		r = ring{}
-		if old != nil {
-			if err := json.Unmarshal(old, &r); err != nil {
-				return nil, fmt.Errorf("reading the keyring: %w", err)
-			}
+		now := time.Now().UTC()
+		r, err := decodeRing(old)
+		if err != nil {
+			return nil, err
 		}
-		if err := step(&r, time.Now().UTC()); err != nil || !r.changed {
+		if known := k.now.Load(); known != nil {
+			loss = r.recover(&known.ring, now)
+		}
+		r.settle(now)
+		if err := r.addSecrets(); err != nil {
+			return nil, err
+		}
+		if err := step(&r, now); err != nil {
+			return nil, err
+		}
+		if ready, err = r.ready(); err != nil || !r.changed {
 			return old, err
 		}
 		return json.Marshal(r)
@@ -116,13 +136,9 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 	if err != nil {
 		return err
 	}
-	ready, err := r.ready()
-	if err != nil {
-		return err
-	}
 	k.now.Store(ready)
-	if k.secrets == nil {
-		k.secrets = r.Secrets // never change; set by Open alone
+	if loss != "" && k.lost != nil {
+		k.lost(loss)
 	}
 	return nil
 }
@@ -137,11 +153,19 @@ func (s *snapshot) signing(now time.Time) *key {
 	return &s.keys[0]
 }
 
-// Secret returns the 32 random bytes that all gateways share for a purpose. It
-// panics for a purpose that is not one of [Purposes]: a caller must never get a
-// key that is all zeros.
+// Source returns what [Keyring.Secret] returns, whenever it is asked. It panics as
+// that does.
+func (k *Keyring) Source(purpose Purpose) func() [secretSize]byte {
+	k.Secret(purpose)
+	return func() [secretSize]byte { return k.Secret(purpose) }
+}
+
+// Secret returns the 32 random bytes that all gateways share for a purpose, as
+// they are now: another one where the vault lost the ring and a gateway began
+// another. It panics for a purpose that is not one of [Purposes]: a caller must
+// never get a key that is all zeros.
 func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
-	secret, ok := k.secrets[purpose]
+	secret, ok := k.now.Load().ring.Secrets[purpose]
 	if !ok {
 		panic(fmt.Sprintf("keyring: there is no secret for the purpose %q", purpose))
 	}

@@ -5,7 +5,11 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -52,6 +56,64 @@ type storedKey struct {
 	Algorithm string    `json:"alg"`
 	Private   []byte    `json:"pkcs8"`
 	From      time.Time `json:"from"` // signs from then on, until the next one does
+}
+
+// decodeRing reads the stored form; nothing stored is an empty ring.
+func decodeRing(document []byte) (r ring, err error) {
+	if document == nil {
+		return r, nil
+	}
+	if err := json.Unmarshal(document, &r); err != nil {
+		return r, fmt.Errorf("reading the keyring: %w", err)
+	}
+	return r, nil
+}
+
+// recover puts right what a vault has lost since this gateway read it last, and
+// returns what that was in words, or "". A ring without keys comes back as it was
+// known. One with none of the known keys was begun anew by somebody who knew of no
+// other: what they sign with counts, and so do their secrets, which others have
+// begun to use; the known keys go on verifying until their last token has ended.
+func (r *ring) recover(known *ring, now time.Time) (loss string) {
+	if r.Secrets == nil && (len(r.Keys) == 0 || r.shares(known)) {
+		r.Secrets, r.changed = maps.Clone(known.Secrets), true
+		loss = "the store has lost the secrets that gateways share; they were written back"
+	}
+	switch {
+	case len(r.Keys) == 0:
+		r.Keys, r.changed = slices.Clone(known.Keys), true
+		return "the store has lost the signing keys; they were written back"
+	case !r.shares(known):
+		began := r.Keys[0].From
+		for i := range known.Keys {
+			if k := known.Keys[len(known.Keys)-1-i]; k.From.Before(began) && began.Add(keepFor).After(now) {
+				r.Keys, r.changed = slices.Insert(r.Keys, 0, k), true
+			}
+		}
+		return "the store has lost the signing keys, and another gateway made new ones; the secrets are its own now"
+	}
+	return loss
+}
+
+// maxAhead is how far in the future a key may begin: a few that were begun one after
+// the other, and clocks that differ.
+const maxAhead = time.Hour
+
+// settle puts right keys that were begun by a clock that was ahead: they would sign
+// on that day, and until then no other one could be begun.
+func (r *ring) settle(now time.Time) {
+	for i := range r.Keys {
+		if r.Keys[i].From.After(now.Add(maxAhead)) {
+			r.Keys[i].From, r.changed = now.Add(publishFor), true
+		}
+	}
+}
+
+// shares reports whether two rings have a key in common.
+func (r *ring) shares(other *ring) bool {
+	return slices.ContainsFunc(r.Keys, func(mine storedKey) bool {
+		return slices.ContainsFunc(other.Keys, func(theirs storedKey) bool { return mine.ID == theirs.ID })
+	})
 }
 
 // last returns the key that signs, or will.
@@ -110,7 +172,10 @@ func (r *ring) addSecrets() error {
 
 // ready parses the keys.
 func (r *ring) ready() (*snapshot, error) {
-	s := &snapshot{known: map[string]*key{}}
+	s := &snapshot{ring: *r, known: map[string]*key{}}
+	if len(r.Keys) == 0 {
+		return nil, errors.New("the keyring has no key")
+	}
 	for _, stored := range r.Keys {
 		private, err := x509.ParsePKCS8PrivateKey(stored.Private)
 		if err != nil {

@@ -20,13 +20,15 @@ import (
 type Options struct {
 	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
 	// the nodes of a Cluster, or the Sentinels.
-	URLs     []string
-	Cluster  bool              // the nodes are a Cluster, also where one is named
-	Sentinel string            // the name of the master that Sentinels know; empty: there are none
-	Username string            // over the URL's
-	Password deviceauth.Secret // over the URL's
-	CA       string            // a file with the certificates to trust beside the system's; PEM
-	Prefix   string            // of all keys; default device_login:
+	URLs             []string
+	Cluster          bool              // the nodes are a Cluster, also where one is named
+	Sentinel         string            // the name of the master that Sentinels know; empty: there are none
+	Username         string            // over the URL's
+	Password         deviceauth.Secret // over the URL's
+	SentinelUsername string            // of the Sentinels
+	SentinelPassword deviceauth.Secret // of the Sentinels
+	CA               string            // a file with the certificates to trust beside the system's; PEM
+	Prefix           string            // of all keys; default device_login:
 }
 
 func (o *Options) prefix() string {
@@ -72,6 +74,10 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	if o.Cluster && o.Sentinel != "" {
 		return nil, errors.New("redis store: want cluster or sentinel, not both")
 	}
+	if o.Sentinel == "" && (o.SentinelUsername != "" || o.SentinelPassword != "") {
+		return nil, errors.New("redis store: a user or password of Sentinels: want sentinel <master> with it")
+	}
+	u.SentinelUsername, u.SentinelPassword = o.SentinelUsername, o.SentinelPassword.Reveal()
 	if o.Username != "" {
 		u.Username = o.Username
 	}
@@ -128,7 +134,8 @@ func older(version string, major, minor int) bool {
 // startPatience is how long Open waits for a server that starts beside us.
 const startPatience = 10 * time.Second
 
-// greet waits for the server, and warns of settings that lose grants.
+// greet waits for the server, and refuses or warns of settings that lose grants. A
+// server that does not tell its policy, as some that are rented, is believed.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	var info string
 	for deadline := time.Now().Add(startPatience); ; {
@@ -153,7 +160,7 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
 	if policy := said["maxmemory_policy"]; policy != "" && policy != "noeviction" {
-		log.Warn("redis may evict grants when its memory is full: set maxmemory-policy noeviction", "maxmemory_policy", policy)
+		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the memory is full: want noeviction", policy)
 	}
 	if said["aof_enabled"] == "0" {
 		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes", "aof_enabled", "0")

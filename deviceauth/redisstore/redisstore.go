@@ -159,7 +159,13 @@ func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 		return nil, "", wrap(err)
 	}
 	g, err := decode(text)
-	return g, text, err
+	if err == nil {
+		err = g.CheckRecord(id)
+	}
+	if err != nil { // it does not heal while one waits
+		return nil, "", &refused{fmt.Errorf("redis store: grant %s: %w", id, err)}
+	}
+	return g, text, nil
 }
 
 // markSize is the length of what stands before every value: random, so that no
@@ -181,7 +187,7 @@ func encode(g *deviceauth.Grant) (string, error) {
 func decode(text string) (*deviceauth.Grant, error) {
 	g := new(deviceauth.Grant)
 	if err := json.Unmarshal([]byte(unmarked(text)), g); err != nil {
-		return nil, fmt.Errorf("redis store: decoding a grant: %w", err)
+		return nil, fmt.Errorf("decoding: %w", err)
 	}
 	return g, nil
 }

@@ -172,7 +172,13 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
-	for want, args := range map[string][]string{"noeviction": {"--maxmemory-policy", "allkeys-lru"}, "appendonly": {"--appendonly", "no"}, "": nil} {
+	for _, policy := range []string{"allkeys-lru", "volatile-ttl", "allkeys-random"} {
+		o := redisstore.Options{URLs: []string{redistest.Start(t, "--maxmemory-policy", policy).URL()}}
+		if s, err := redisstore.Open(t.Context(), o, nil); s != nil || err == nil || !strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), "want noeviction") {
+			t.Errorf("%s: %v", policy, err)
+		}
+	}
+	for want, args := range map[string][]string{"appendonly": {"--appendonly", "no"}, "": nil} {
 		var log bytes.Buffer
 		s, err := redisstore.Open(t.Context(), redisstore.Options{URLs: []string{redistest.Start(t, args...).URL()}}, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {

@@ -167,6 +167,7 @@ func (s *Store) swap(ctx context.Context, key, old string, a *attempt, expires, 
 type refused struct{ err error }
 
 func (r *refused) Error() string { return r.err.Error() }
+func (r *refused) Unwrap() error { return r.err }
 
 // insist tries until an attempt is done, the change refuses, or patience ends.
 func (s *Store) insist(ctx context.Context, try func(unheard attempts) (*attempt, error)) error {

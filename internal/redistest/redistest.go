@@ -173,3 +173,36 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	})
 	return master, sentinel
 }
+
+// Empty has the server forget everything (FLUSHALL).
+func (s *Server) Empty() {
+	s.t.Helper()
+	s.with(func(c *redis.Client) {
+		if err := c.FlushAll(context.Background()).Err(); err != nil {
+			s.t.Fatal(err)
+		}
+	})
+}
+
+// Spoil puts a value in the place of what the server has under every key of a
+// pattern, where that is a string.
+func (s *Server) Spoil(pattern, value string) (spoiled int) {
+	s.t.Helper()
+	s.with(func(c *redis.Client) {
+		ctx := context.Background()
+		keys, err := c.Keys(ctx, pattern).Result()
+		for _, key := range keys {
+			if kind := c.Type(ctx, key).Val(); kind == "string" {
+				err = c.Set(ctx, key, value, redis.KeepTTL).Err()
+				spoiled++
+			}
+			if err != nil {
+				break
+			}
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	})
+	return spoiled
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+)
+
+// keySet is the JWKS that a gateway shows.
+func (g *gateway) keySet() string {
+	g.t.Helper()
+	response, body := g.request("GET", "/oauth2/jwks", http.Header{})
+	if response.StatusCode != http.StatusOK || !json.Valid([]byte(body)) {
+		g.t.Fatalf("the keys: %d %s", response.StatusCode, body)
+	}
+	return body
+}
+
+// A Redis that was emptied costs the devices that it knew, and no gateway: they
+// write the keys back that they know, and serve on together.
+//
+// protocol 27
+func TestRedisThatIsEmptiedEndsNoGateway(t *testing.T) {
+	server := redistest.Start(t)
+	all := startCluster(t, 2, "store redis "+server.URL())
+	first, second := all[0], all[1]
+	before := first.keySet()
+	_, old := connectedAs(t, first, "alice")
+	server.Empty()
+	for _, g := range all {
+		if out, err := g.run("device-auth", "keys", "rotate", "--address", g.admin); err != nil { // what is due every minute, now
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+	if !strings.Contains(first.log.String()+second.log.String(), "the store has lost the signing keys; they were written back") {
+		t.Errorf("nobody is told:\n%s", first.log)
+	}
+	kid := before[strings.Index(before, `"kid"`):]
+	kid = kid[:strings.Index(kid, `"}`)]
+	for _, g := range all {
+		if !strings.Contains(g.keySet(), kid) {
+			t.Errorf("the key is another one: %s, and it was %s", g.keySet(), before)
+		}
+		if status, _ := g.api(old.Access); status != http.StatusUnauthorized {
+			t.Errorf("a device that the store forgot is answered %d", status)
+		}
+	}
+	_, tokens := connectedAs(t, first, "bob")
+	for _, g := range all {
+		if status, _ := g.api(tokens.Access); status != http.StatusOK {
+			t.Errorf("a device that was connected since is answered %d", status)
+		}
+	}
+	again := first.refresh(tokens.Refresh)
+	if retry := second.refresh(tokens.Refresh); again.Status != http.StatusOK || retry.Refresh != again.Refresh {
+		t.Errorf("a retry at the other gateway: %+v after %+v", retry, again)
+	}
+}
+
+// connectedAs is a person with a device.
+func connectedAs(t *testing.T, g *gateway, user string) (*person, tokens) {
+	t.Helper()
+	p, d := newPerson(t, user), g.device()
+	p.allow(d)
+	answer := d.poll()
+	if answer.Status != http.StatusOK {
+		t.Fatalf("the device is answered %+v", answer)
+	}
+	return p, answer
+}
+
+// Whatever stands under a gateway's keys, it answers, and goes on.
+//
+// protocol 4
+func TestRedisThatSaysNonsenseEndsNoGateway(t *testing.T) {
+	for _, nonsense := range []string{"", "null", "{}", "[]", "nonsense", `{"keys":[{}]}`, `{"state":"active","client":"cool-gadget"}`, `{"state":"pending"}`, `"text"`, "7"} {
+		t.Run(nonsense, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			g := startCluster(t, 1, "store redis "+server.URL()+"\n\t\twait off")[0]
+			alice, tokens := connectedAs(t, g, "alice")
+			waiting := g.device()
+			if n := server.Spoil("device_login:*", "0123456789abcdef"+nonsense); n < 5 {
+				t.Fatalf("only %d keys", n)
+			}
+			for range 2 {
+				g.run("device-auth", "keys", "rotate", "--address", g.admin)
+				for name, status := range map[string]int{
+					"the API": first(g.api(tokens.Access)), "a poll": waiting.poll().Status, "a refresh": g.refresh(tokens.Refresh).Status,
+					"a revocation": g.revoke(tokens.Refresh), "the list": first(g.ask("GET", "grants", "")), "the pause": first(g.ask("GET", "paused", "")),
+				} {
+					if status == 0 || status == http.StatusInternalServerError || status == http.StatusBadGateway {
+						t.Errorf("%s is answered %d", name, status)
+					}
+				}
+				alice.open(g.url + "/device/connections")
+				alice.open(g.url + "/device")
+			}
+			if log := g.log.String(); strings.Contains(log, "panic") {
+				t.Errorf("a panic:\n%s", log)
+			}
+			server.Empty()
+			g.run("device-auth", "keys", "rotate", "--address", g.admin)
+			if _, answer := connectedAs(t, g, "bob"); answer.Status != http.StatusOK {
+				t.Errorf("it does not heal: %+v", answer)
+			}
+		})
+	}
+}
+
+func first[A, B any](a A, _ B) A { return a }

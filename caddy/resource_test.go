@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// described asks a site what it says of a path (RFC 9728 §3).
+func described(t *testing.T, site, path string) (status int, resource string, scopes []string) {
+	t.Helper()
+	response, err := http.Get(site + "/.well-known/oauth-protected-resource" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var said struct {
+		Resource string   `json:"resource"`
+		Scopes   []string `json:"scopes_supported"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&said); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(said.Scopes)
+	return response.StatusCode, said.Resource, said.Scopes
+}
+
+// protocol 9, 30, 34: each site describes what its own guards guard, and no
+// other site's, under names for which the server gives tokens.
+func TestSitesDescribeTheirOwnPaths(t *testing.T) {
+	g := newGateway(t)
+	free := freePorts(t, 2)
+	api, files := "http://localhost:"+free[0], "http://localhost:"+free[1]
+	g.configure(func(s string) string {
+		s = strings.Replace(s, "\tbrand", "\taudience "+api+" "+files+"/v2 "+g.url+"\n\t\tclient all {\n\t\t\tscopes offline_access a:read a:write admin b\n\t\t}\n\t\tbrand", 1)
+		return s + `
+` + api + ` {
+	device_auth /products/* a:read {
+		audience ` + api + `
+	}
+	@writes {
+		path /products/*
+		not method GET HEAD OPTIONS
+	}
+	device_auth @writes a:write {
+		audience ` + api + `
+	}
+	handle_path /inside/* {
+		device_auth /admin/* admin {
+			audience ` + api + `
+		}
+		respond inside
+	}
+	respond here
+}
+` + files + ` {
+	@guarded not path /v2/public /v2/public/*
+	device_auth @guarded b {
+		audience ` + files + `/v2
+	}
+	respond here
+}
+`
+	})
+	g.start()
+	for _, test := range []struct {
+		site, path, scopes string // no scopes: none is named; 404: there is no description
+	}{
+		{api, "", "a:read a:write admin"},
+		{api, "/", "a:read a:write admin"},
+		{api, "/products", "a:read a:write"},
+		{api, "/products/17", "a:read a:write"},
+		{api, "/inside", "admin"},
+		{api, "/inside/admin/x", "admin"},
+		{api, "/inside/else", ""},
+		{api, "/elsewhere", ""},
+		{files, "/v2", "b"},
+		{files, "/v2/x", "b"},
+		{files, "/v2/public", ""},
+		{files, "", "404"},
+		{files, "/v22", "404"},
+		{files, "/products", "404"},
+		{g.url, "/api/products", "products:read"},
+	} {
+		status, resource, scopes := described(t, test.site, test.path)
+		if test.scopes == "404" {
+			if status != http.StatusNotFound {
+				t.Errorf("%s%s: %d %q, want none", test.site, test.path, status, resource)
+			}
+			continue
+		}
+		if status != http.StatusOK || resource != test.site+test.path || strings.Join(scopes, " ") != test.scopes {
+			t.Errorf("%s%s: %d %q with %q, want scopes %q", test.site, test.path, status, resource, scopes, test.scopes)
+		}
+		var code struct {
+			Device string `json:"device_code"`
+			Error  string `json:"error_description"`
+		}
+		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"all"}, "resource": {resource}}, &code); code.Device == "" {
+			t.Errorf("the server does not take %s: %s", resource, code.Error)
+		}
+	}
+	response, err := http.Get(api + "/products/17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	want := `Bearer realm="` + g.url + `", scope="a:read", resource_metadata="` + api + `/.well-known/oauth-protected-resource"`
+	if got := response.Header.Get("WWW-Authenticate"); got != want {
+		t.Errorf("challenge %s, want %s", got, want)
+	}
+	if !strings.Contains(g.log.String(), "serving initial") || strings.Contains(g.log.String(), "RFC 9728") {
+		t.Errorf("a warning without a cause:\n%s", g.log)
+	}
+}
+
+// protocol 34
+func TestSiteThatNoTokenIsForIsWarnedAbout(t *testing.T) {
+	g := newGateway(t)
+	site := "other.localhost:" + freePorts(t, 1)[0]
+	g.configure(func(s string) string { return s + "\nhttp://" + site + " {\n\tdevice_auth\n\trespond x\n}\n" })
+	g.start()
+	if !strings.Contains(g.log.String(), "audience https://other.localhost") {
+		t.Errorf("no warning:\n%s", g.log)
+	}
+}

@@ -1,0 +1,139 @@
+package keyring
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+)
+
+// puts has the vault hold something else than the ring.
+func puts(t *testing.T, vault *memstore.Store, text []byte) {
+	t.Helper()
+	err := vault.Change(t.Context(), document, func([]byte) ([]byte, error) { return text, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgets has the vault lose the ring.
+func forgets(t *testing.T, vault *memstore.Store) {
+	t.Helper()
+	if err := vault.Keep(t.Context(), document, nil, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever the vault says, a gateway goes on with the keys that it knows; what is
+// lost is written back, and told.
+//
+// protocol 27
+func TestRingThatIsLostIsWrittenBack(t *testing.T) {
+	for name, lose := range map[string]func(*testing.T, *memstore.Store){
+		"forgotten": forgets,
+		"null":      func(t *testing.T, v *memstore.Store) { puts(t, v, []byte("null")) },
+		"empty":     func(t *testing.T, v *memstore.Store) { puts(t, v, []byte("{}")) },
+		"no keys":   func(t *testing.T, v *memstore.Store) { puts(t, v, []byte(`{"keys":[],"secrets":{}}`)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			vault := memstore.New()
+			k := open(t, vault, "")
+			var told []string
+			k.OnLoss(func(reason string) { told = append(told, reason) })
+			token, err := k.Sign("at+jwt", claims{"alice"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			secret := k.Secret(PurposeRefresh)
+			lose(t, vault)
+			for range 2 {
+				if err := k.Tend(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(told) != 1 || !strings.Contains(told[0], "lost the signing keys") {
+				t.Errorf("told: %q", told)
+			}
+			other := open(t, vault, "")
+			if err := other.Verify("at+jwt", token, &claims{}); err != nil {
+				t.Errorf("another gateway: %v", err)
+			}
+			if name != "no keys" && (k.Secret(PurposeRefresh) != secret || other.Secret(PurposeRefresh) != secret) {
+				t.Error("the secret is another one")
+			}
+			if k.Secret(PurposeRefresh) != other.Secret(PurposeRefresh) {
+				t.Error("the gateways have different secrets")
+			}
+		})
+	}
+}
+
+// A ring that makes no sense is a fault, and the gateway goes on with its own.
+func TestRingThatCannotBeReadEndsNothing(t *testing.T) {
+	for _, text := range []string{"", "nonsense", "[]", `{"keys":[{"kid":"x"}]}`, `{"keys":[{"kid":"x","alg":"none","pkcs8":"AAAA"}]}`, `{"keys":null,"secrets":{"refresh":"AAAA"}}`} {
+		vault := memstore.New()
+		k := open(t, vault, "")
+		puts(t, vault, []byte(text))
+		for range 2 {
+			k.Tend(t.Context())
+			k.Rotate(t.Context())
+			token, err := k.Sign("at+jwt", claims{"alice"})
+			if err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+			if err := k.Verify("at+jwt", token, &claims{}); err != nil || len(k.Keys()) == 0 || len(k.JWKS()) == 0 || len(k.Algorithms()) == 0 {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		if k, err := Open(t.Context(), vault, ""); k != nil && err != nil {
+			t.Errorf("%q: a keyring and an error: %v", text, err)
+		}
+	}
+}
+
+// Where another gateway began anew before this one wrote back, all follow its
+// secrets, and what this one signed stays good as long as tokens live.
+//
+// protocol 27
+func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vault := memstore.New()
+		k := open(t, vault, "")
+		source := k.Source(PurposeRefresh)
+		before := source()
+		token, err := k.Sign("at+jwt", claims{"alice"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		forgets(t, vault)
+		anew := open(t, vault, "")
+		if err := k.Tend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if source() == before || source() != anew.Secret(PurposeRefresh) {
+			t.Error("the secrets do not follow")
+		}
+		if err := anew.Tend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for name, gateway := range map[string]*Keyring{"this one": k, "the other one": anew, "a third": open(t, vault, "")} {
+			if err := gateway.Verify("at+jwt", token, &claims{}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			theirs, err := gateway.Sign("at+jwt", claims{"bob"})
+			if err != nil || k.Verify("at+jwt", theirs, &claims{}) != nil {
+				t.Errorf("%s signs what this one does not know: %v", name, err)
+			}
+		}
+		time.Sleep(26 * time.Hour)
+		k.Tend(t.Context())
+		var set struct{ Keys []json.RawMessage }
+		if err := json.Unmarshal(k.JWKS(), &set); err != nil || len(set.Keys) != 1 {
+			t.Errorf("%d keys are left, %v", len(set.Keys), err)
+		}
+	})
+}
