@@ -1,38 +1,85 @@
 package caddymodule
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 )
 
-// The commands that move a store: backup asks a running Caddy, restore and
-// rekey work on a directory that no Caddy uses.
+// The command that asks a running Caddy for what its store holds.
 
 func backupCommand(c *adminClient) *cobra.Command {
-	return &cobra.Command{Use: "backup <file>", Short: "Writes a backup of a running badger store", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	var force bool
+	cmd := &cobra.Command{Use: "backup <file>", Short: "Writes a backup of a running badger store; - is standard output", Args: cobra.ExactArgs(1)}
+	cmd.Flags().BoolVar(&force, "force", false, "Overwrite the file if it is there")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		name := args[0]
+		if err := mayWrite(name, force); err != nil {
+			return err
+		}
 		answer, err := c.ask(http.MethodGet, "backup")
 		if err != nil {
 			return err
 		}
 		defer answer.Body.Close()
-		return writeWhole(args[0], &progress{Reader: answer.Body})
-	}}
+		from := &progress{Reader: answer.Body}
+		if name == "-" {
+			return pour(c.out, from)
+		}
+		return writeWhole(name, from, force)
+	}
+	return cmd
+}
+
+// mayWrite refuses to replace what is there.
+func mayWrite(name string, force bool) error {
+	if name == "-" {
+		if isTerminal(os.Stdout) && !force {
+			return errors.New("standard output is a terminal, and a backup is secret; redirect it, or pass --force")
+		}
+		return nil
+	}
+	switch info, err := os.Stat(name); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no regular file; want the name of one, or - for standard output", name)
+	case !force:
+		return fmt.Errorf("%s is there already; --force overwrites it", name)
+	}
+	return nil
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// pour copies a backup, and says at its end whether it was whole.
+func pour(to io.Writer, from *progress) error {
+	if err := badgerstore.CheckBackup(io.TeeReader(from, to)); err != nil {
+		return fmt.Errorf("the backup broke off; do not use what was written: %w", err)
+	}
+	if _, err := io.Copy(to, from); err != nil { // the line break behind its end
+		return err
+	}
+	from.done()
+	return nil
 }
 
 // writeWhole makes a file of its own, and gives it its name when it is whole.
-func writeWhole(name string, from *progress) error {
+func writeWhole(name string, from *progress, force bool) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // readable by its owner alone
 	if err != nil {
 		return err
@@ -52,79 +99,10 @@ func writeWhole(name string, from *progress) error {
 		return err
 	}
 	from.done()
+	if err := mayWrite(name, force); err != nil { // somebody else made it meanwhile
+		return fmt.Errorf("nothing was kept of it: %w", err)
+	}
 	return os.Rename(f.Name(), name)
-}
-
-func restoreCommand() *cobra.Command {
-	var dir, keyFile string
-	var keep bool
-	cmd := &cobra.Command{Use: "restore <file>", Short: "Makes a new badger store of a backup", Args: cobra.ExactArgs(1)}
-	cmd.Flags().StringVar(&dir, "dir", defaultStore(), "The directory of the new store, which must not be there yet")
-	cmd.Flags().StringVar(&keyFile, "encryption-key-file", "", "File with the encryption key of the new store")
-	cmd.Flags().BoolVar(&keep, "keep-grants", false, "Keep devices connected: none was cut off since the backup was made")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		key, err := keyIn(cmd, keyFile)
-		if err != nil {
-			return err
-		}
-		f, err := os.Open(args[0])
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		warnOpen(cmd.ErrOrStderr(), f)
-		from := &progress{Reader: f}
-		if info, err := f.Stat(); err == nil {
-			from.size = info.Size()
-		}
-		done, err := badgerstore.Restore(context.Background(), badgerstore.Options{Dir: dir, EncryptionKey: key}, from, keep)
-		if err != nil {
-			return err
-		}
-		from.done()
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %d documents restored, %d devices stay connected, %d grants ended\n", dir, done.Documents, done.Kept, done.Ended)
-		return nil
-	}
-	return cmd
-}
-
-func rekeyCommand() *cobra.Command {
-	var dir, oldFile, newFile string
-	cmd := &cobra.Command{Use: "rekey", Short: "Changes the encryption key of a badger store", Args: cobra.NoArgs}
-	cmd.Flags().StringVar(&dir, "dir", defaultStore(), "The directory of the store")
-	cmd.Flags().StringVar(&oldFile, "old-key-file", "", "File with the key until now")
-	cmd.Flags().StringVar(&newFile, "new-key-file", "", "File with the key from now on")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		from, err := keyIn(cmd, oldFile)
-		if err != nil {
-			return err
-		}
-		to, err := keyIn(cmd, newFile)
-		if err != nil {
-			return err
-		}
-		if err := badgerstore.Rekey(dir, from, to); err != nil {
-			return err
-		}
-		fmt.Fprintln(cmd.OutOrStdout(), dir+" has a new encryption key")
-		return nil
-	}
-	return cmd
-}
-
-// keyIn reads an encryption key from a file; no file is no key.
-func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
-	if file == "" {
-		return "", nil
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	warnOpen(cmd.ErrOrStderr(), f)
-	text, err := io.ReadAll(f)
-	return deviceauth.Secret(strings.TrimSpace(string(text))), err
 }
 
 // warnOpen tells of a file with secrets that everybody may read. It is read all
@@ -141,8 +119,17 @@ func warnOpen(to io.Writer, f *os.File) {
 // progress tells a terminal how far a copy has got.
 type progress struct {
 	io.Reader
-	size, read int64 // size 0: nobody knows
+	file       *os.File // that is read; nil: none that is ours to close
+	size, read int64    // size 0: nobody knows
 	told       time.Time
+}
+
+// Close closes the file.
+func (p *progress) Close() error {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Close()
 }
 
 func (p *progress) Read(b []byte) (int, error) {
@@ -157,7 +144,7 @@ func (p *progress) done() { p.tell("\n") }
 
 func (p *progress) tell(end string) {
 	p.told = time.Now()
-	if info, err := os.Stderr.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(os.Stderr) {
 		return
 	}
 	of := ""

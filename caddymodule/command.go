@@ -10,7 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
@@ -48,25 +47,33 @@ Talks to the admin endpoint of a running Caddy with a device_login:
 	caddy device-auth keys list     shows the signing keys
 	caddy device-auth keys rotate   begins a new signing key now; it signs when
 	                                it has been published for ten minutes
-	caddy device-auth backup FILE   writes what a badger store holds to a file,
-	                                which is as secret as the signing keys in it
+	caddy device-auth backup FILE   writes what a badger store holds to a new file,
+	                                or to standard output for -; it is as secret
+	                                as the signing keys in it
 
-And without a running Caddy, to the directory of a badger store:
+The admin endpoint is the one that the configuration names: of --config, or of
+a Caddyfile in the current directory.
 
-	caddy device-auth restore FILE  makes a new store of a backup. Every device
-	                                must be connected anew, unless --keep-grants
-	                                says that none was cut off since the backup
-	caddy device-auth rekey         changes the encryption key
+And without a running Caddy, to the badger store of the configuration:
+
+	caddy device-auth restore FILE  makes a new store of a backup, or of standard
+	                                input for -. Every device must be connected
+	                                anew, unless --keep-grants says that none was
+	                                cut off since the backup
+	caddy device-auth rekey         changes the encryption key from that of the
+	                                configuration to that of --new-key-file
 
 And from outside, of any deployment:
 
 	caddy device-auth check URL     says what is wrong with it, and how to mend
 	                                it; URL is a guarded API's, or the issuer`
 
-func deviceAuth(cmd *cobra.Command) {
-	c := &adminClient{out: os.Stdout}
-	cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: of the configuration)")
-	cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "", "The configuration file")
+func deviceAuth(cmd *cobra.Command) { deviceAuthTo(cmd, os.Stdout) }
+
+func deviceAuthTo(cmd *cobra.Command, out io.Writer) {
+	c := &adminClient{out: out}
+	cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: the one that the configuration names)")
+	cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "", "The configuration file (default: ./Caddyfile, if it is there)")
 	cmd.PersistentFlags().StringVarP(&c.adapter, "adapter", "a", "", "The name of the config adapter")
 	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "Print JSON")
 	keys := &cobra.Command{Use: "keys", Short: "The signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")}
@@ -79,7 +86,7 @@ func deviceAuth(cmd *cobra.Command) {
 	w.flags(revoke.Flags())
 	cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
 	cmd.AddCommand(pauseCommands(c)...)
-	cmd.AddCommand(keys, backupCommand(c), restoreCommand(), rekeyCommand(), checkCommand(c))
+	cmd.AddCommand(keys, backupCommand(c), restoreCommand(c), rekeyCommand(c), checkCommand(c))
 	cmd.RunE = unknownCommand
 }
 
@@ -120,12 +127,9 @@ func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) 
 
 // ask asks the admin endpoint.
 func (c *adminClient) ask(method, route string) (*http.Response, error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
+	address, err := c.endpoint()
 	if err != nil {
 		return nil, err
-	}
-	if address == "" {
-		address = caddy.DefaultAdminListen
 	}
 	return caddycmd.AdminAPIRequest(address, method, adminPath+route, nil, nil)
 }

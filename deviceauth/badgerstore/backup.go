@@ -26,7 +26,8 @@ const backupFormat = "caddy-deviceauth backup 1"
 type record struct {
 	Format   string            `json:"format,omitempty"` // the head
 	Made     time.Time         `json:"made,omitzero"`
-	Name     string            `json:"name,omitempty"` // a document's
+	Secret   bool              `json:"encrypted,omitempty"` // the store was
+	Name     string            `json:"name,omitempty"`      // a document's
 	Document []byte            `json:"document,omitempty"`
 	Grant    *deviceauth.Grant `json:"grant,omitempty"`
 	End      *int              `json:"end,omitempty"` // how many records came before
@@ -36,7 +37,7 @@ type record struct {
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriter(w)
 	lines, count := json.NewEncoder(out), 0
-	if err := lines.Encode(record{Format: backupFormat, Made: time.Now().UTC()}); err != nil {
+	if err := lines.Encode(record{Format: backupFormat, Made: time.Now().UTC(), Secret: s.encrypted}); err != nil {
 		return err
 	}
 	err := s.view(func(txn *badger.Txn) error {
@@ -99,7 +100,9 @@ type Restored struct {
 // yet. Signing keys come back. Grants do not: which of them have been revoked,
 // and which codes redeemed, since the backup was made, nobody knows any more,
 // so every device must be connected anew. keepGrants brings back those that
-// were active, for who knows that none of them was revoked since.
+// were active, for who knows that none of them was revoked since. A backup of a
+// store that was encrypted makes one that is, unless the options say that it is
+// not to be: [ErrWasEncrypted].
 func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done Restored, err error) {
 	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
 		return done, fmt.Errorf("badger store: %s is there already: move it out of the way first", o.Dir)
@@ -114,7 +117,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 	if err != nil {
 		return done, err
 	}
-	done, err = s.load(ctx, r, keepGrants)
+	done, err = s.load(ctx, r, keepGrants, o.EncryptionKey == "" && !o.Unencrypted)
 	if err = errors.Join(err, s.closeWhole()); err != nil {
 		return done, err
 	}
@@ -123,9 +126,18 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 
 var errTruncated = errors.New("badger store: the backup is not whole: it ends before its end")
 
-func (s *Store) load(ctx context.Context, r io.Reader, keepGrants bool) (done Restored, err error) {
+// ErrWasEncrypted says that a store would be made without the encryption that
+// the old one had.
+var ErrWasEncrypted = errors.New("badger store: the backup is of a store that was encrypted, and there is no key for the new one")
+
+func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (done Restored, err error) {
 	err = each(r, func(next *record) error {
 		switch {
+		case next.Format != "":
+			if next.Secret && plain {
+				return ErrWasEncrypted
+			}
+			return nil
 		case next.Name != "":
 			done.Documents++
 			return s.Change(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
@@ -142,12 +154,15 @@ func (s *Store) load(ctx context.Context, r io.Reader, keepGrants bool) (done Re
 // CheckBackup reads a backup, and says what is wrong with it.
 func CheckBackup(r io.Reader) error { return each(r, func(*record) error { return nil }) }
 
-// each reads a backup, and wants it to be whole.
+// each reads a backup with its head, and wants it to be whole.
 func each(r io.Reader, do func(*record) error) error {
 	lines := json.NewDecoder(bufio.NewReader(r))
 	var head record
 	if err := lines.Decode(&head); err != nil || head.Format != backupFormat {
 		return fmt.Errorf("badger store: this is no backup: want one that begins with %q", backupFormat)
+	}
+	if err := do(&head); err != nil {
+		return err
 	}
 	for count := 0; ; count++ {
 		var next record

@@ -40,6 +40,8 @@ type Store struct {
 	stop  chan struct{} // closed by Close; no job is taken afterwards
 	done  chan struct{} // closed when the committer has ended
 
+	encrypted bool
+
 	// writes keeps Badger from changing to a new log between a commit that is
 	// promised and its sync, which would sync the new log only: the committer
 	// holds it alone, a Create shares it with other Creates.
@@ -96,7 +98,7 @@ func openWith(o Options, key []byte) (*Store, error) {
 		return nil, o.explain(err)
 	}
 	s := &Store{
-		again: open, dir: o.Dir, log: log, room: room, known: newCache(),
+		again: open, dir: o.Dir, log: log, room: room, known: newCache(), encrypted: key != nil,
 		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.db.Store(db)

@@ -24,7 +24,9 @@ type Options struct {
 	// bytes in base64 or hexadecimal digits. It is for a new directory: one
 	// that was begun without a key stays so.
 	EncryptionKey deviceauth.Secret
-	Log           *slog.Logger // hears what Badger has to say; nil: nobody does
+	// Unencrypted says that a restored store has no encryption on purpose.
+	Unencrypted bool
+	Log         *slog.Logger // hears what Badger has to say; nil: nobody does
 }
 
 // Check says what is wrong with the options, without touching the disk.

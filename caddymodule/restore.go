@@ -1,0 +1,168 @@
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
+)
+
+// The commands that work on the directory of a store that no Caddy uses. What
+// flags do not say is the configuration's, so that a store that was encrypted
+// stays so.
+
+func restoreCommand(c *adminClient) *cobra.Command {
+	var dir, keyFile string
+	var keep, plain bool
+	cmd := &cobra.Command{Use: "restore <file>", Short: "Makes a new badger store of a backup; - is standard input", Args: cobra.ExactArgs(1)}
+	cmd.Flags().StringVar(&dir, "dir", "", "The directory of the new store, which must not be there yet (default: the configuration's)")
+	cmd.Flags().StringVar(&keyFile, "encryption-key-file", "", "File with the encryption key of the new store (default: the configuration's key)")
+	cmd.Flags().BoolVar(&plain, "unencrypted", false, "Do not encrypt the new store, though the old one or the configuration's is")
+	cmd.Flags().BoolVar(&keep, "keep-grants", false, "Keep devices connected: none was cut off since the backup was made")
+	cmd.MarkFlagsMutuallyExclusive("encryption-key-file", "unencrypted")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := oneStdin(args[0], keyFile, c.config); err != nil {
+			return err
+		}
+		to, err := c.storeOptions(cmd, dir, keyFile)
+		if err != nil {
+			return err
+		}
+		if plain {
+			to.EncryptionKey, to.Unencrypted = "", true
+		}
+		from, err := backupFile(cmd, args[0])
+		if err != nil {
+			return err
+		}
+		defer from.Close()
+		done, err := badgerstore.Restore(cmd.Context(), to, from, keep)
+		if errors.Is(err, badgerstore.ErrWasEncrypted) {
+			return fmt.Errorf("%w; want --encryption-key-file, a configuration with encryption_key, or --unencrypted", err)
+		}
+		if err != nil {
+			return err
+		}
+		from.done()
+		encrypted := "encrypted"
+		if to.EncryptionKey == "" {
+			encrypted = "not encrypted"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s (%s): %d documents restored, %d devices stay connected, %d grants ended\n",
+			to.Dir, encrypted, done.Documents, done.Kept, done.Ended)
+		return nil
+	}
+	return cmd
+}
+
+// backupFile opens a backup.
+func backupFile(cmd *cobra.Command, name string) (*progress, error) {
+	if name == "-" {
+		return &progress{Reader: cmd.InOrStdin()}, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	warnOpen(cmd.ErrOrStderr(), f)
+	from := &progress{Reader: f, file: f}
+	if info, err := f.Stat(); err == nil {
+		from.size = info.Size()
+	}
+	return from, nil
+}
+
+// storeOptions are the directory and the key that flags name, and the
+// configuration's for what they do not name.
+func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (badgerstore.Options, error) {
+	o := badgerstore.Options{Dir: dir}
+	if keyFile != "" {
+		var err error
+		if o.EncryptionKey, err = keyIn(cmd, keyFile); err != nil {
+			return o, err
+		}
+	}
+	if dir != "" && keyFile != "" {
+		return o, nil
+	}
+	s, err := c.store()
+	switch {
+	case errors.Is(err, errOtherStore) && dir != "":
+		return o, nil
+	case err != nil:
+		return o, err
+	}
+	o.Dir = cmp.Or(dir, s.Path)
+	o.EncryptionKey = cmp.Or(o.EncryptionKey, s.key)
+	return o, nil
+}
+
+func rekeyCommand(c *adminClient) *cobra.Command {
+	var dir, oldFile, newFile string
+	cmd := &cobra.Command{Use: "rekey", Short: "Changes the encryption key of a badger store", Args: cobra.NoArgs}
+	cmd.Flags().StringVar(&dir, "dir", "", "The directory of the store (default: the configuration's)")
+	cmd.Flags().StringVar(&oldFile, "old-key-file", "", "File with the key until now (default: the configuration's key)")
+	cmd.Flags().StringVar(&newFile, "new-key-file", "", "File with the key from now on")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if newFile == "" {
+			return errors.New("want --new-key-file, the file with the key from now on")
+		}
+		if err := oneStdin(oldFile, newFile, c.config); err != nil {
+			return err
+		}
+		from, err := c.storeOptions(cmd, dir, oldFile)
+		if err != nil {
+			return err
+		}
+		to, err := keyIn(cmd, newFile)
+		if err != nil {
+			return err
+		}
+		if err := badgerstore.Rekey(from.Dir, from.EncryptionKey, to); err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), from.Dir+" has a new encryption key; the configuration has to name it, as encryption_key")
+		return nil
+	}
+	return cmd
+}
+
+// oneStdin wants standard input to be one thing.
+func oneStdin(files ...string) error {
+	if at := slices.Index(files, "-"); at >= 0 && slices.Contains(files[at+1:], "-") {
+		return errors.New("standard input cannot be two files; one - is enough")
+	}
+	return nil
+}
+
+// keyIn reads an encryption key from a file; - is standard input. An empty file
+// is no key, and nobody means that.
+func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
+	in := cmd.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		warnOpen(cmd.ErrOrStderr(), f)
+		in = f
+	}
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return "", err
+	}
+	key := strings.TrimSpace(string(text))
+	if key == "" {
+		return "", fmt.Errorf("%s: the file has no key", file)
+	}
+	return deviceauth.Secret(key), nil
+}

@@ -1,0 +1,228 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
+)
+
+var (
+	oldKey = strings.Repeat("ab", 32)
+	newKey = strings.Repeat("cd", 32)
+)
+
+// runAuth runs the command device-auth.
+func runAuth(in string, args ...string) (string, error) {
+	var out bytes.Buffer
+	cmd := &cobra.Command{Use: "device-auth", SilenceUsage: true, SilenceErrors: true}
+	deviceAuthTo(cmd, &out)
+	cmd.SetArgs(args)
+	cmd.SetIn(strings.NewReader(in))
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	err := cmd.ExecuteContext(context.Background())
+	return out.String(), err
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// storing is a Caddyfile with a store.
+func storing(t *testing.T, store string) string {
+	return write(t, "Caddyfile", strings.Replace(rightOption, "\t}\n}\n", "\t\tstore "+store+"\n\t}\n}\n", 1))
+}
+
+func encrypted(dir, key string) string {
+	return "badger " + dir + " {\n\t\t\tencryption_key " + key + "\n\t\t}"
+}
+
+// backupOf is a backup of a store with a key, or without.
+func backupOf(t *testing.T, key string) string {
+	t.Helper()
+	s, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: deviceauth.Secret(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var text bytes.Buffer
+	if err := s.Change(t.Context(), "a", func([]byte) ([]byte, error) { return []byte("b"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Backup(t.Context(), &text); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// opens reports whether a store opens with a key.
+func opensWith(dir, key string) bool {
+	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, EncryptionKey: deviceauth.Secret(key)})
+	return err == nil && s.Close() == nil
+}
+
+func TestRestoreFollowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	plain, secret := backupOf(t, ""), backupOf(t, oldKey)
+	for _, test := range []struct {
+		name, backup string
+		store        func(dir string) string // of the configuration
+		flags        func(dir string) []string
+		key          string // that the new store has
+		refused      string
+	}{
+		{name: "the path and the key", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) }, key: oldKey},
+		{name: "the path alone", backup: plain, store: func(dir string) string { return "badger " + dir }},
+		{name: "a key for what had none", backup: plain, store: func(dir string) string { return encrypted(dir, oldKey) }, key: oldKey},
+		{name: "another directory, and the key", backup: secret, store: func(string) string { return encrypted("/nowhere", oldKey) },
+			flags: func(dir string) []string { return []string{"--dir", dir} }, key: oldKey},
+		{name: "another key", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) },
+			flags: func(string) []string { return []string{"--encryption-key-file", write(t, "key", newKey)} }, key: newKey},
+		{name: "no key for what had one", backup: secret, store: func(dir string) string { return "badger " + dir }, refused: "--unencrypted"},
+		{name: "no key on purpose", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) },
+			flags: func(string) []string { return []string{"--unencrypted"} }},
+		{name: "an empty key", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) },
+			flags: func(string) []string { return []string{"--encryption-key-file", write(t, "key", "\n")} }, refused: "has no key"},
+		{name: "another kind of store", backup: plain, store: func(string) string { return "memory" }, refused: "memory"},
+		{name: "a directory beside another kind", backup: plain, store: func(string) string { return "memory" },
+			flags: func(dir string) []string { return []string{"--dir", dir} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "new")
+			args := []string{"restore", write(t, "backup", test.backup), "--config", storing(t, test.store(dir))}
+			if test.flags != nil {
+				args = append(args, test.flags(dir)...)
+			}
+			out, err := runAuth("", args...)
+			if test.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), test.refused) {
+					t.Errorf("want %q in: %v", test.refused, err)
+				}
+				if _, err := os.Stat(dir); err == nil {
+					t.Error("something was made")
+				}
+				return
+			}
+			if err != nil || !opensWith(dir, test.key) {
+				t.Fatalf("with the key it opens: %v; %v\n%s", opensWith(dir, test.key), err, out)
+			}
+			if said := strings.Contains(out, "(encrypted)"); said != (test.key != "") {
+				t.Errorf("it says %s", out)
+			}
+		})
+	}
+}
+
+func TestStandardInputIsABackup(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "new")
+	if out, err := runAuth(backupOf(t, oldKey), "restore", "-", "--config", storing(t, encrypted(dir, oldKey))); err != nil || !opensWith(dir, oldKey) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := runAuth("", "restore", "-", "--config", "-"); err == nil || !strings.Contains(err.Error(), "standard input") {
+		t.Errorf("standard input is two files: %v", err)
+	}
+}
+
+func TestRekeyFollowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "store")
+	if !opensWith(dir, oldKey) {
+		t.Fatal("no store")
+	}
+	config := storing(t, encrypted(dir, oldKey))
+	if _, err := runAuth("", "rekey", "--config", config); err == nil || !strings.Contains(err.Error(), "--new-key-file") {
+		t.Errorf("without a new key: %v", err)
+	}
+	if out, err := runAuth(newKey, "rekey", "--config", config, "--new-key-file", "-"); err != nil || !opensWith(dir, newKey) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A backup goes to a new file, or to standard output.
+func TestBackupOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	text := backupOf(t, oldKey)
+	asked := 0
+	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		io.WriteString(w, text)
+	}))
+	defer admin.Close()
+	address := strings.TrimPrefix(admin.URL, "http://")
+	file := write(t, "backup", "of yesterday")
+	if _, err := runAuth("", "backup", file, "--address", address); err == nil || !strings.Contains(err.Error(), "--force") || asked > 0 {
+		t.Errorf("the file is overwritten: %v, after %d requests", err, asked)
+	}
+	if _, err := runAuth("", "backup", t.TempDir(), "--force", "--address", address); err == nil || !strings.Contains(err.Error(), "regular") {
+		t.Errorf("a directory: %v", err)
+	}
+	if out, err := runAuth("", "backup", "-", "--address", address); err != nil || out != text {
+		t.Errorf("standard output: %v\n%s", err, out)
+	}
+	if out, err := runAuth("", "backup", file, "--force", "--address", address); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != text {
+		t.Errorf("%v, %s", err, got)
+	}
+	text = text[:len(text)/2]
+	if _, err := runAuth("", "backup", "-", "--address", address); err == nil || !strings.Contains(err.Error(), "broke off") {
+		t.Errorf("half a backup: %v", err)
+	}
+}
+
+// A command asks the endpoint that the configuration names, and no other.
+func TestCommandsAskTheEndpointOfTheConfiguration(t *testing.T) {
+	folder := func(config string) adminClient { return adminClient{config: config} }
+	for _, test := range []struct {
+		name, admin, want, refused string
+		address                    string
+	}{
+		{name: "nothing is said", want: "localhost:2019"},
+		{name: "an address", admin: "admin localhost:2020", want: "localhost:2020"},
+		{name: "a socket", admin: "admin unix//run/caddy.sock", want: "unix//run/caddy.sock"},
+		{name: "off", admin: "admin off", refused: "admin off"},
+		{name: "off, and an address", admin: "admin off", address: "localhost:3000", want: "localhost:3000"},
+		{name: "a mistake", admin: "admim off", refused: "admim"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := folder(write(t, "Caddyfile", "{\n\t"+test.admin+"\n}\n"))
+			c.address = test.address
+			got, err := c.endpoint()
+			if got != test.want || (err == nil) != (test.refused == "") || err != nil && !strings.Contains(err.Error(), test.refused) {
+				t.Errorf("got %q, %v", got, err)
+			}
+			if test.address == "" { // and as the one of the current directory
+				t.Chdir(filepath.Dir(c.config))
+				again := adminClient{}
+				if here, err := again.endpoint(); here != test.want || (err == nil) != (test.refused == "") {
+					t.Errorf("in its directory: %q, %v", here, err)
+				}
+			}
+		})
+	}
+	t.Run("JSON", func(t *testing.T) {
+		c := folder(write(t, "caddy.json", `{"admin":{"disabled":true}}`))
+		if _, err := c.endpoint(); err == nil {
+			t.Error("an endpoint is asked")
+		}
+	})
+}
