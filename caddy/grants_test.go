@@ -272,7 +272,7 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 		{"GET", "grants?state=gone", "", 400, "want one of: pending"},
 		{"GET", "grants?after=nonsense", "", 400, "the next of the page before"},
 		{"GET", "grants?persno=alice", "", 400, "want one of: client, person"},
-		{"GET", "grants?client=a&client=b", "", 400, "client is there twice"},
+		{"GET", "grants?client=a&client=b", "", 400, "duplicate parameter client"},
 		{"GET", "grants?%zz", "", 400, "the query"},
 		{"GET", "grants/nonsense", "", 400, "22 characters"},
 		{"GET", "grants/AAAAAAAAAAAAAAAAAAAAAA", "", 404, "no such grant"},

@@ -1,12 +1,12 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +18,6 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
-	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
 // App is the authorization server: it gives devices tokens (RFC 8628) when a
@@ -90,6 +89,7 @@ type App struct {
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
+	late    []func() error // checks of Caddyfile lines that wait for the end of their block
 	ctx     caddy.Context
 	log     *zap.Logger
 	slog    *slog.Logger
@@ -162,12 +162,23 @@ func (a *App) check() error {
 		return err
 	}
 	for i := range a.Upstreams {
-		if err := a.Upstreams[i].config().Check(); err != nil {
+		u := &a.Upstreams[i]
+		if err := cmp.Or(u.config().Check(), u.check()); err != nil {
+			return err
+		}
+	}
+	for i := range a.Scopes {
+		if err := a.Scopes[i].check(); err != nil {
+			return err
+		}
+	}
+	for _, c := range a.Clients {
+		if err := checkLogo("client "+c.ID+": logo", c.Logo, a.Issuer); err != nil {
 			return err
 		}
 	}
 	if len(a.Upstreams) == 0 {
-		return errors.New("no upstream: want at least one OpenID provider where people sign in")
+		return errNoUpstream
 	}
 	if a.Signing != "" {
 		if err := keyring.CheckAlgorithm(a.Signing); err != nil {
@@ -177,6 +188,9 @@ func (a *App) check() error {
 	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), httpapi.CheckScopeTexts(a.engine.Scopes...),
 		httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
+
+var errNoUpstream = errors.New("device_login: upstream is missing; " +
+	"want at least one OpenID provider where people sign in")
 
 // Start opens the store and begins to serve. Requests that the http app takes
 // before that wait.
@@ -224,55 +238,6 @@ func (a *App) Start() (err error) {
 	a.tend()
 	a.server.before = a.line.serves.Swap(a.server)
 	return nil
-}
-
-// upstreams makes the providers ready, and has the engine ask those that are
-// to be asked again.
-func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err error) {
-	asked := map[string]*upstreamidp.Provider{}
-	for i := range a.Upstreams {
-		c := a.Upstreams[i].config()
-		c.Vault, c.Key, c.Log = a.place.backend, keys.Source(keyring.PurposeUpstream), a.slog
-		for _, client := range a.Clients {
-			c.Fresh = c.Fresh || client.Fresh
-			for _, rule := range client.Allow {
-				c.Claims = append(c.Claims, rule.Claim)
-			}
-		}
-		c.Told = append(c.Told, a.toldClaims()...)
-		u, err := upstreamidp.New(c)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, u)
-		if c.Revalidate {
-			asked[c.ID] = u
-		}
-	}
-	if len(asked) > 0 {
-		a.engine.Revalidate = func(ctx context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
-			if u := asked[p.Upstream]; u != nil {
-				return u.Revalidate(ctx, p)
-			}
-			return p, nil
-		}
-	}
-	return list, nil
-}
-
-// ofIdentity are what headers may tell that is no claim of an upstream.
-var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
-
-// toldClaims are the claims that headers of this Caddy's guards tell backends.
-func (a *App) toldClaims() (list []string) {
-	for _, g := range a.guards {
-		for _, header := range g.Headers {
-			if !slices.Contains(ofIdentity, header.Claim) {
-				list = append(list, header.Claim)
-			}
-		}
-	}
-	return list
 }
 
 // Stop answers all held polls at once. The store stays open for the requests

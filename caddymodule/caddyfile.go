@@ -1,15 +1,17 @@
 package caddymodule
 
 import (
+	"cmp"
+	"errors"
+	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
-	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
 // parseApp reads the global option device_login. It only moves words into
@@ -17,7 +19,7 @@ import (
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
-		return nil, d.Err("device_login is there twice; there is one authorization server in a Caddy")
+		return nil, d.Err("duplicate device_login; there is one authorization server in a Caddy")
 	}
 	app := new(App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -29,133 +31,92 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile reads the block of the global option.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_login
-	if err := noMore(d); err != nil {
+	line := *d
+	if err := noMore("device_login", d); err != nil {
 		return err
 	}
-	b := block{"device_login", map[string]func(*caddyfile.Dispenser) error{
-		"issuer":    checked(text(&a.Issuer), func() error { return deviceauth.CheckIssuer(a.Issuer) }),
+	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
+	b := block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
+		"issuer":    text(&a.Issuer),
 		"upstream":  checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
 		"client":    checked(a.parseClient, func() error { return last(a.Clients).check() }),
 		"scope":     a.parseScope,
 		"audience":  list(&a.Audience),
 		"user_code": checked(a.parseUserCode, func() error { return a.UserCode.check() }),
-		"lifetime":  a.parseLifetime,
-		"pending":   a.parsePending,
+		"lifetime":  lifetime.lineOrBlock,
+		"pending":   pending.lineOrBlock,
 		"wait":      durationOrOff(&a.Wait),
 		"interval":  duration(&a.Interval),
 		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
 		"network":   network(&a.Network),
-		"networks":  checked(a.parseNetworkLine, a.checkNetworks),
+		"networks":  a.parseNetworkLine,
 		"nat64":     checked(list(&a.NAT64), a.checkNAT64),
 		"place":     checked(text(&a.Place), a.checkPlace),
-		"dialect":   checked(list(&a.Dialects), func() error { return httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer) }),
-		"brand":     checked(a.parseBrand, func() error { return a.Brand.Check() }),
-		"paths":     checked(a.parsePaths, func() error { return a.Paths.Check() }),
+		"dialect":   a.parseDialects,
+		"brand":     a.parseBrand,
+		"paths":     a.parsePaths,
 		"store":     a.parseStore,
-	}, []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect"}}
+	}, many: []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect"}}
 	if err := b.read(d); err != nil {
 		return err
 	}
 	if a.Issuer == "" {
-		return d.Err("device_login: issuer is missing; want the URL under which devices and people reach this server")
+		return line.Err("device_login: issuer is missing; want the URL under which devices and people reach this server")
+	}
+	for _, check := range a.late {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if a.late = nil; len(a.Upstreams) == 0 {
+		return line.WrapErr(errNoUpstream)
 	}
 	return nil
 }
 
-func last[T any](list []T) *T { return &list[len(list)-1] }
-
-// parseUpstream reads `upstream <id> <issuer> { … }`.
-func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err("upstream: want an id and the issuer URL of an OpenID provider")
+// checkSoFar is what engine and JSON users want of the options, without the
+// blocks that have their own checks, and of an issuer that is still to come.
+func (a *App) checkSoFar() error {
+	part := App{
+		Issuer: cmp.Or(a.Issuer, "https://localhost"), Audience: a.Audience, UserCode: a.UserCode, Lifetime: a.Lifetime,
+		Pending: a.Pending, Wait: a.Wait, Interval: a.Interval, Network: a.Network, Networks: a.Networks, NAT64: a.NAT64,
 	}
-	u := Upstream{ID: args[0], Issuer: args[1]}
-	for _, other := range a.Upstreams {
-		if other.ID == u.ID {
-			return d.Errf("upstream %s is there twice", u.ID)
-		}
-	}
-	err := block{"upstream " + u.ID, map[string]func(*caddyfile.Dispenser) error{
-		"name":          text(&u.Name),
-		"client_id":     text(&u.ClientID),
-		"client_secret": optionalText(&u.ClientSecret),
-		"scopes":        list(&u.Scopes),
-		"allow":         parseAllow(&u.Allow),
-		"user":          text(&u.User),
-		"claims":        list(&u.Claims),
-		"revalidate":    set(&u.Revalidate),
-		"authorize":     parseParameter(&u.Authorize),
-	}, []string{"scopes", "allow", "claims", "authorize"}}.read(d)
-	a.Upstreams = append(a.Upstreams, u)
-	return err
-}
-
-// parseParameter reads `authorize <name> <value>`.
-func parseParameter(to *[]upstreamidp.Parameter) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		args := d.RemainingArgs()
-		if len(args) != 2 {
-			return d.Err("authorize: want the name of a parameter and its value, such as: authorize access_type offline")
-		}
-		*to = append(*to, upstreamidp.Parameter{Name: args[0], Value: args[1]})
-		return nil
-	}
-}
-
-// parseAllow reads `allow <claim> <pattern>...`.
-func parseAllow(to *[]deviceauth.Allow) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		args := d.RemainingArgs()
-		if len(args) < 2 {
-			return d.Err("allow: want a claim and one or more patterns")
-		}
-		*to = append(*to, deviceauth.Allow{Claim: args[0], Patterns: args[1:]})
-		return nil
-	}
-}
-
-// parseClient reads `client <id> { … }`.
-func (a *App) parseClient(d *caddyfile.Dispenser) error {
-	var c Client
-	if err := text(&c.ID)(d); err != nil {
+	c, err := part.config()
+	if err != nil {
 		return err
 	}
-	for _, other := range a.Clients {
-		if other.ID == c.ID {
-			return d.Errf("client %s is there twice", c.ID)
-		}
-	}
-	err := block{"client " + c.ID, map[string]func(*caddyfile.Dispenser) error{
-		"name":   text(&c.Name),
-		"maker":  text(&c.Maker),
-		"logo":   text(&c.Logo),
-		"secret": optionalText(&c.Secret),
-		"scopes": list(&c.Scopes),
-		"origin": list(&c.Origins),
-		"from":   list(&c.From),
-
-		"allow":     parseAllow(&c.Allow),
-		"network":   network(&c.Network),
-		"lifetime":  block{"lifetime", map[string]func(*caddyfile.Dispenser) error{"device_code": duration(&c.DeviceCode)}, nil}.lineOrBlock,
-		"prefilled": word("off", &c.Typed),
-		"sign_in":   word("fresh", &c.Fresh),
-		"notify":    set(&c.Notify),
-		"guard":     set(&c.Guard),
-	}, []string{"scopes", "origin", "from", "allow"}}.read(d)
-	a.Clients = append(a.Clients, c)
-	return err
+	return c.Check()
 }
 
-func network(to *deviceauth.Network) func(*caddyfile.Dispenser) error {
-	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
+// later checks what a line says when the whole block has been read.
+func (a *App) later(d *caddyfile.Dispenser, check func() error) {
+	line := *d
+	a.late = append(a.late, func() error {
+		if err := check(); err != nil {
+			return line.WrapErr(err)
+		}
+		return nil
+	})
+}
+
+func last[T any](list []T) *T { return &list[len(list)-1] }
+
+// parseDialects reads `dialect <product>…`. Whether its paths are free depends on
+// the others.
+func (a *App) parseDialects(d *caddyfile.Dispenser) error {
+	if err := list(&a.Dialects)(d); err != nil {
+		return err
+	}
+	known := len(a.Dialects)
+	a.later(d, func() error { return httpapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
+	return nil
 }
 
 // parseUserCode reads `user_code <mask> [<set>]`.
 func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 || len(args) > 2 {
-		return d.Err("user_code: want a mask such as ****-****, and maybe base20, base10 or the characters to use")
+	args, err := arguments(d, 1, 2, "a mask such as ****-****, and maybe base20, base10 or the characters to use")
+	if err != nil {
+		return err
 	}
 	a.UserCode = &UserCode{Mask: args[0]}
 	if len(args) == 2 {
@@ -164,27 +125,26 @@ func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseLifetime reads `lifetime <name> <duration>`, or a block of such lines.
-func (a *App) parseLifetime(d *caddyfile.Dispenser) error {
+// lifetimeBlock reads `lifetime <name> <duration>`, or a block of such lines.
+func (a *App) lifetimeBlock() block {
 	l := &a.Lifetime
-	b := block{"lifetime", map[string]func(*caddyfile.Dispenser) error{
+	return block{what: "lifetime", seen: map[string]bool{}, check: a.checkSoFar, words: map[string]lineReader{
 		"device_code":   duration(&l.DeviceCode),
 		"access_token":  duration(&l.AccessToken),
 		"refresh_token": duration(&l.RefreshToken),
 		"refresh_idle":  duration(&l.RefreshIdle),
 		"refresh_grace": durationOrOff(&l.RefreshGrace),
 		"session":       duration(&l.Session),
-	}, nil}
-	return b.lineOrBlock(d)
+	}}
 }
 
-// parsePending reads `pending <what> <number>`, or a block of such lines.
-func (a *App) parsePending(d *caddyfile.Dispenser) error {
-	return block{"pending", map[string]func(*caddyfile.Dispenser) error{
+// pendingBlock reads `pending <what> <number>`, or a block of such lines.
+func (a *App) pendingBlock() block {
+	return block{what: "pending", seen: map[string]bool{}, words: map[string]lineReader{
 		"address": number(&a.Pending.Address),
 		"client":  number(&a.Pending.Client),
 		"total":   number(&a.Pending.Total),
-	}, nil}.lineOrBlock(d)
+	}}
 }
 
 // parseBrand reads `brand <name> { … }`.
@@ -192,14 +152,14 @@ func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	if err := text(&a.Brand.Name)(d); err != nil {
 		return err
 	}
-	return block{"brand", map[string]func(*caddyfile.Dispenser) error{
+	return block{what: "brand", check: func() error { return a.Brand.Check() }, words: map[string]lineReader{
 		"contact": text(&a.Brand.Contact),
 
 		"logo":  text(&a.Brand.Logo),
 		"color": a.parseColor,
 
 		"templates": text(&a.Brand.Templates),
-	}, nil}.read(d)
+	}}.read(d)
 }
 
 // parseColor reads `color "#rrggbb"`; the quotes are needed, and often forgotten.
@@ -215,28 +175,59 @@ func (a *App) parseColor(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) parsePaths(d *caddyfile.Dispenser) error {
-	if err := noMore(d); err != nil {
+	if err := noMore("paths", d); err != nil {
 		return err
 	}
-	return block{"paths", map[string]func(*caddyfile.Dispenser) error{
-		"authorize":            text(&a.Paths.Authorize),
-		"device_authorization": text(&a.Paths.DeviceAuthorization),
-		"token":                text(&a.Paths.Token),
-		"revoke":               text(&a.Paths.Revoke),
-		"introspect":           text(&a.Paths.Introspect),
-		"userinfo":             text(&a.Paths.Userinfo),
-		"jwks":                 text(&a.Paths.JWKS),
-		"device":               text(&a.Paths.Device),
-	}, nil}.read(d)
+	header, lines := *d, map[string]*caddyfile.Dispenser{}
+	path := func(name string, to *string) lineReader {
+		return func(d *caddyfile.Dispenser) error {
+			line := *d
+			lines[name] = &line
+			return text(to)(d)
+		}
+	}
+	p := &a.Paths
+	words := map[string]lineReader{}
+	for name, to := range map[string]*string{
+		"authorize": &p.Authorize, "device_authorization": &p.DeviceAuthorization, "token": &p.Token, "revoke": &p.Revoke, "introspect": &p.Introspect,
+		"userinfo": &p.Userinfo, "jwks": &p.JWKS, "device": &p.Device,
+	} {
+		words[name] = path(name, to)
+	}
+	if err := (block{what: "paths", words: words}).read(d); err != nil {
+		return err
+	}
+	err := p.Check()
+	if wrong := new(httpapi.PathError); errors.As(err, &wrong) {
+		for _, name := range []string{wrong.Taken, wrong.Name} { // the latter, where both were written
+			if line := lines[name]; line != nil {
+				header = *line
+			}
+		}
+	}
+	if err != nil {
+		return header.WrapErr(err)
+	}
+	return nil
 }
 
 // parseStore reads `store <module> …`.
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	const namespace = "device_login.stores"
+	var known []string
+	for _, module := range caddy.GetModules(namespace) {
+		known = append(known, module.ID.Name())
+	}
+	slices.Sort(known)
+	want := strings.Join(known, ", ")
 	if !d.NextArg() {
-		return d.Err("store: want badger, redis or memory")
+		return d.Errf("store: want one of: %s", want)
 	}
 	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "device_login.stores."+name)
+	if !slices.Contains(known, name) {
+		return d.Errf("store %q: want one of: %s", name, want)
+	}
+	module, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
 	if err != nil {
 		return err
 	}

@@ -12,34 +12,42 @@ import (
 )
 
 // parseEndpoints reads the directive device_login, which has no options: they
-// are all in the global one.
-func parseEndpoints(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+// are all in the global one. Nor has it a matcher: what is under the issuer's URL
+// is for the issuer alone to say.
+func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
-	if err := noMore(h.Dispenser); err != nil {
-		return nil, err
+	line := *h.Dispenser
+	switch {
+	case h.NextArg():
+		return nil, h.Errf("device_login: unexpected argument %q: in a site it takes no matcher and no options; "+
+			"it serves what is under the issuer's URL, and its options are in the global options", h.Val())
+	case h.Next():
+		return nil, line.Err("device_login takes no block here; its options are in the global options")
 	}
-	if h.NextBlock(0) {
-		return nil, h.Err("device_login takes no block here; its options are in the global options")
+	if h.Option("device_login") == nil {
+		return nil, line.Err("device_login needs the global option of the same name: device_login { issuer … }")
 	}
-	return new(Endpoints), nil
+	return h.NewRoute(nil, new(Endpoints)), nil
 }
 
 // parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. The route has
 // no matcher: the guard has it within, and sees every request of its site.
 func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
+	line := *h.Dispenser // reading the block moves on
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
-		return nil, err
+		return nil, line.WrapErr(err)
 	}
 	g := new(Guard)
 	if matcher != nil {
 		g.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
-	line := *h.Dispenser // reading the block moves on
-	line.Next()
 	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
+	}
+	if g.Edge == nil && h.Option("device_login") == nil {
+		return nil, line.Err("device_auth needs the global option device_login, or issuer and client of a server elsewhere")
 	}
 	if inBlock(h) {
 		caddy.Log().Named("caddyfile").Warn("device_auth in a block guards only what the block's own matcher lets in, in one spelling, and only there are identity headers taken off; better: device_auth at the top of the site, with its own matcher",
@@ -61,20 +69,20 @@ func inBlock(h httpcaddyfile.Helper) bool {
 func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_auth
 	for d.NextArg() {
-		if err := checkScope(d.Val()); err != nil {
+		if err := checkScopes([]string{d.Val()}); err != nil {
 			return d.WrapErr(err)
 		}
 		g.Scopes = append(g.Scopes, d.Val())
 	}
 	var edge Edge
 	var far *caddyfile.Dispenser // the first word about a server elsewhere
-	err := block{"device_auth", map[string]func(*caddyfile.Dispenser) error{
-		"scopes":        checked(list(&g.Scopes), func() error { return checkScopes(g.Scopes) }),
+	err := block{what: "device_auth", check: g.Validate, words: map[string]lineReader{
+		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
 		"optional":      set(&g.Optional),
 		"authorization": oneOf(&g.Authorization, "strip", "keep"),
 		"header":        g.parseHeader,
-		"token_header":  checked(text(&g.TokenHeader), g.checkTokenHeader),
+		"token_header":  text(&g.TokenHeader),
 		"basic":         set(&g.Basic),
 		"preflight":     oneOf(&g.Preflight, "pass"),
 		"report_only":   set(&g.ReportOnly),
@@ -83,7 +91,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"client":        noting(&far, edge.parseClient),
 		"cache":         g.parseCache(&far, &edge.Cache),
 		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
-	}, []string{"scopes", "audience", "header", "origin", "cache"}}.read(d)
+	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
 	if far == nil || err != nil {
 		return err
 	}
@@ -93,7 +101,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // parseCache reads `cache keep`, and `cache <duration>|off` of a guard whose
 // server is another Caddy.
-func (g *Guard) parseCache(far **caddyfile.Dispenser, memory **caddy.Duration) func(*caddyfile.Dispenser) error {
+func (g *Guard) parseCache(far **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		next := *d
 		if next.NextArg() && next.Val() == "keep" {
@@ -113,9 +121,9 @@ func (e *Edge) complete(at *caddyfile.Dispenser) error {
 
 // parseClient reads `client <id> <secret>`.
 func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err("client: want an id and a secret, such as: client edge {env.EDGE_SECRET}")
+	args, err := arguments(d, 2, 2, "an id and a secret, such as: client edge {env.EDGE_SECRET}")
+	if err != nil {
+		return err
 	}
 	e.ClientID, e.ClientSecret = args[0], args[1]
 	return nil
@@ -123,9 +131,10 @@ func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
 
 // parseLegacy reads `legacy <header> <file> [<date>]`.
 func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 || len(args) > 3 {
-		return d.Err("legacy: want the header and the file of the old API keys, and maybe since when they are deprecated, such as: legacy X-Api-Key /etc/caddy/keys 2026-01-31")
+	args, err := arguments(d, 2, 3, "the header and the file of the old API keys, "+
+		"and maybe since when they are deprecated, such as: legacy X-Api-Key /etc/caddy/keys 2026-01-31")
+	if err != nil {
+		return err
 	}
 	g.Legacy = &Legacy{Header: args[0], File: args[1]}
 	if len(args) == 3 {
@@ -136,9 +145,13 @@ func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 
 // parseHeader reads `header <Name> <claim> [encoded]`.
 func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 || len(args) > 3 || len(args) == 3 && args[2] != "encoded" {
-		return d.Err("header: want the name of a header and of a claim, and maybe encoded, such as: header X-User email")
+	const wanted = "the name of a header and of a claim, and maybe encoded, such as: header X-User email"
+	args, err := arguments(d, 2, 3, wanted)
+	if err != nil {
+		return err
+	}
+	if len(args) == 3 && args[2] != "encoded" {
+		return d.Errf("header: unexpected argument %q: want %s", args[2], wanted)
 	}
 	g.Headers = append(g.Headers, httpapi.IdentityHeader{Name: args[0], Claim: args[1], Encoded: len(args) == 3})
 	return nil

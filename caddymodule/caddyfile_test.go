@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,8 +69,9 @@ func TestGoodCaddyfilesAdapt(t *testing.T) {
 	})
 }
 
-// A bad file holds a block for each mistake, between lines of =; below the
-// divider stand the messages, in their order.
+// A bad file holds a Caddyfile for each mistake, between lines of =, in which a
+// comment marks the line that is wrong; below the divider stand the messages, in
+// their order. Each names that line, and a word of it.
 func TestBadCaddyfilesAreRefusedWithReasons(t *testing.T) {
 	golden(t, "bad", func(t *testing.T, _, text string) string {
 		var messages []string
@@ -78,8 +81,15 @@ func TestBadCaddyfilesAreRefusedWithReasons(t *testing.T) {
 				t.Errorf("this is accepted:\n%s", block)
 				continue
 			}
-			if !strings.Contains(err.Error(), "Caddyfile:") && !strings.Contains(err.Error(), "line ") {
-				t.Errorf("no file and line in: %v", err)
+			before, _, marked := strings.Cut(block, " # wrong")
+			at := fmt.Sprintf("Caddyfile:%d", strings.Count(before, "\n")+1)
+			if !marked || !strings.HasSuffix(err.Error(), at) {
+				t.Errorf("want %s in: %v", at, err)
+			}
+			line := before[strings.LastIndexByte(before, '\n')+1:]
+			named := func(word string) bool { return strings.Contains(err.Error(), strings.Trim(word, `"`)) }
+			if !slices.ContainsFunc(strings.Fields(line), named) {
+				t.Errorf("want a word of %q in: %v", line, err)
 			}
 			messages = append(messages, err.Error())
 		}

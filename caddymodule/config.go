@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"time"
 
@@ -66,44 +65,17 @@ func (u *Upstream) config() upstreamidp.Config {
 func (u *Upstream) check() error {
 	c := u.config()
 	c.ClientID = u.ClientID
+	if err := checkScopeNames(u.Scopes); err != nil {
+		return fmt.Errorf("upstream %s: %w", u.ID, err)
+	}
 	return c.Check()
 }
 
-// Client is a kind of device, known by its client_id.
-type Client struct {
-	ID string `json:"id"`
-	// What the consent page calls it, who makes it, and its picture.
-	Name  string `json:"name,omitempty"`
-	Maker string `json:"maker,omitempty"`
-	Logo  string `json:"logo,omitempty"`
-	// The secret of a confidential client; placeholders are allowed. Without
-	// one it is a public client.
-	Secret *string `json:"secret,omitempty"`
-	// All scopes that it may ask for, and those it gets when it asks for none.
-	Scopes []string `json:"scopes,omitempty"`
-	// Origins of browser pages that may play this device.
-	Origins []string `json:"origins,omitempty"`
-	// Networks (CIDR) or addresses that it may ask from. None: anywhere.
-	From []string `json:"from,omitempty"`
-	// Who may approve it, of those whom their upstream lets: any rule that
-	// matches suffices. None: all of them.
-	Allow []deviceauth.Allow `json:"allow,omitempty"`
-	// What follows when a person approves it from another network: off, warn
-	// or require. Default: as for all clients.
-	Network deviceauth.Network `json:"network,omitempty"`
-	// How long its codes live. Default: as for all clients.
-	DeviceCode caddy.Duration `json:"device_code_lifetime,omitempty"`
-	// Its code has to be typed: no link or QR code brings it along.
-	Typed bool `json:"prefilled_off,omitempty"`
-	// Whoever approves it has to sign in anew at the upstream.
-	Fresh bool `json:"sign_in_fresh,omitempty"`
-	// It is no device but a guard in another Caddy, which introspection tells
-	// who stands behind a token. It needs a secret.
-	Guard bool `json:"guard,omitempty"`
-	// Emit the event `device_connected` whenever one is connected.
-	Notify bool `json:"notify,omitempty"`
-
-	secret string // resolved
+// checkSoFar is check before all lines have been read.
+func (u *Upstream) checkSoFar() error {
+	part := *u
+	part.ClientID = "yet to come"
+	return part.check()
 }
 
 // UserCode is how user codes look.
@@ -169,10 +141,12 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 	}
 	value, err := repl.ReplaceOrErr(*text, true, true)
 	if err == nil && value == "" {
-		err = errors.New("it is empty; leave it out if there is to be none")
+		err = errEmpty
 	}
 	return value, err
 }
+
+var errEmpty = errors.New("it is empty; leave it out if there is to be none")
 
 // config is the engine's, without what Start adds.
 func (a *App) config() (c deviceauth.Config, err error) {
@@ -202,7 +176,7 @@ func (a *App) config() (c deviceauth.Config, err error) {
 	}
 	for _, u := range a.Upstreams {
 		if _, twice := c.Allow[u.ID]; twice {
-			return c, fmt.Errorf("upstream %q is declared twice", u.ID)
+			return c, fmt.Errorf("duplicate upstream %s", u.ID)
 		}
 		c.Allow[u.ID], c.UserClaim[u.ID] = u.Allow, u.User
 	}
@@ -225,35 +199,6 @@ func orOff(d *caddy.Duration) time.Duration {
 		return -1
 	}
 	return time.Duration(*d)
-}
-
-func (c *Client) config() (deviceauth.Client, error) {
-	client := deviceauth.Client{
-		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
-		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
-		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard,
-	}
-	if err := checkOrigins(c.Origins); err != nil {
-		return client, fmt.Errorf("client %s: %w", c.ID, err)
-	}
-	var err error
-	client.From, err = parseNetworks("client "+c.ID+": from", c.From)
-	return client, err
-}
-
-// checkOrigins wants them as browsers send them: else none would ever match.
-func checkOrigins(origins []string) error {
-	for _, o := range origins {
-		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
-			return fmt.Errorf("origin %q: want scheme, host and port only, such as https://app.example.com", o)
-		}
-	}
-	return nil
-}
-
-func (c *Client) check() error {
-	_, err := c.config()
-	return err
 }
 
 func parseNetworks(what string, texts []string) (list []netip.Prefix, err error) {

@@ -22,7 +22,7 @@ func init() {
 	caddy.RegisterModule(RedisStore{})
 
 	httpcaddyfile.RegisterGlobalOption("device_login", parseApp)
-	httpcaddyfile.RegisterHandlerDirective("device_login", parseEndpoints)
+	httpcaddyfile.RegisterDirective("device_login", parseEndpoints)
 	httpcaddyfile.RegisterDirective("device_auth", parseGuard)
 
 	// Each goes right behind basic_auth, so the last one comes first: the

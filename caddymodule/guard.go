@@ -132,6 +132,11 @@ func (g *Guard) Validate() error {
 	if err := g.checkTokenHeader(); err != nil {
 		return err
 	}
+	if g.Legacy != nil {
+		if err := g.Legacy.check(); err != nil {
+			return err
+		}
+	}
 	for _, h := range g.Headers {
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
@@ -173,7 +178,7 @@ func checkScopes(scopes []string) error {
 			return err
 		}
 	}
-	return nil
+	return checkScopeNames(scopes)
 }
 
 func (g *Guard) config() httpapi.Guard {

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -79,10 +80,16 @@ func came(r *http.Request) *http.Request {
 	return httpapi.CameByHTTPS(r)
 }
 
+// findApp finds the authorization server of this Caddy. Where it is configured
+// and wrong, the configuration fails to load for that, and says so in a line of
+// its own: no handler repeats it behind a list of where it stands.
 func findApp(ctx caddy.Context) (*App, error) {
-	app, err := ctx.App("device_login")
-	if err != nil {
-		return nil, err
+	app, err := ctx.AppIfConfigured("device_login")
+	switch {
+	case errors.Is(err, caddy.ErrNotConfigured):
+		return nil, errors.New("device_login and device_auth need the global option device_login { issuer … }")
+	case err != nil:
+		return new(App), nil
 	}
 	return app.(*App), nil
 }

@@ -53,10 +53,27 @@ func (k *legacyKeys) are(file os.FileInfo) bool {
 	return os.SameFile(k.file, file) && file.ModTime().Equal(k.file.ModTime()) && file.Size() == k.file.Size() && time.Since(k.read) < time.Minute
 }
 
-// open reads the file for the first time.
-func (l *Legacy) open(log *zap.Logger) error {
+// check looks at what is configured, and not at the file.
+func (l *Legacy) check() error {
 	if l.Header == "" || l.File == "" {
 		return errors.New("legacy: want the name of a header and a file")
+	}
+	if !identityHeader.MatchString(l.Header) {
+		return fmt.Errorf("legacy %q: want the name of a header, such as X-Api-Key", l.Header)
+	}
+	if l.Since == "" {
+		return nil
+	}
+	if _, err := time.Parse(time.DateOnly, l.Since); err != nil {
+		return fmt.Errorf("legacy: %q: want a date such as 2026-01-31", l.Since)
+	}
+	return nil
+}
+
+// open reads the file for the first time.
+func (l *Legacy) open(log *zap.Logger) error {
+	if err := l.check(); err != nil {
+		return err
 	}
 	keys, err := l.read()
 	if err != nil {

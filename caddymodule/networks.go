@@ -89,16 +89,11 @@ func joinedNetworks(networks []JoinedNetwork) (lists [][]netip.Prefix, err error
 		case len(prefixes) == 0:
 			return nil, fmt.Errorf("%s: want one or more networks such as 203.0.113.7 2001:db8:1::/56", what)
 		case n.Name != "" && slices.Contains(names, n.Name):
-			return nil, fmt.Errorf("%s is there twice", what)
+			return nil, fmt.Errorf("duplicate %s", what)
 		}
 		names, lists = append(names, n.Name), append(lists, prefixes)
 	}
 	return lists, nil
-}
-
-func (a *App) checkNetworks() error {
-	_, err := joinedNetworks(a.Networks)
-	return err
 }
 
 func (a *App) checkNAT64() error {

@@ -116,7 +116,7 @@ func query(r *http.Request, known ...string) (url.Values, error) {
 			return nil, wrong("no parameter %q: want one of: %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {
-			return nil, wrong("%s is there twice", name)
+			return nil, wrong("duplicate parameter %s", name)
 		}
 	}
 	return asked, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -90,7 +91,12 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if s.Addresses = d.RemainingArgs(); len(s.Addresses) == 0 {
 		return d.Err("store redis: want an address such as redis://localhost:6379")
 	}
-	return block{"store redis", map[string]func(*caddyfile.Dispenser) error{
+	line := *d
+	if err := s.check(true); err != nil {
+		return d.WrapErr(err)
+	}
+	soFar := func() error { return s.check(true) }
+	err := block{what: "store redis", check: soFar, words: map[string]lineReader{
 		"cluster":           set(&s.Cluster),
 		"sentinel":          text(&s.Sentinel),
 		"username":          text(&s.Username),
@@ -99,7 +105,36 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"sentinel_password": text(&s.SentinelPassword),
 		"ca":                text(&s.CA),
 		"prefix":            text(&s.Prefix),
-	}, nil}.read(d)
+	}}.read(d)
+	if err != nil {
+		return err
+	}
+	if err := s.check(false); err != nil {
+		return line.WrapErr(err)
+	}
+	return nil
+}
+
+// check looks at what no placeholder stands for, and reads no file. More lines
+// may follow, such as one that says what several addresses are.
+func (s *RedisStore) check(more bool) error {
+	o := redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel}
+	if !more {
+		o.SentinelUsername, o.SentinelPassword = s.SentinelUsername, deviceauth.Secret(s.SentinelPassword)
+	}
+	for _, address := range s.Addresses {
+		if strings.Contains(address, "{") {
+			return nil
+		}
+		o.URLs = append(o.URLs, address)
+	}
+	if !slices.ContainsFunc(s.Addresses, func(a string) bool { return strings.HasPrefix(a, "rediss://") }) {
+		o.CA = s.CA
+	}
+	if more && o.Sentinel == "" {
+		o.Cluster = true
+	}
+	return o.Check()
 }
 
 var (

@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -23,6 +26,27 @@ func (s *Scope) config() deviceauth.ScopeText {
 	return deviceauth.ScopeText{Scope: s.Name, Text: s.Text, Texts: s.Texts}
 }
 
+func (s *Scope) check() error {
+	if s.Name == "" || strings.ContainsAny(s.Name, " \t") {
+		return fmt.Errorf("scope %q: want one scope, without spaces", s.Name)
+	}
+	return checkScopeNames([]string{s.Name})
+}
+
+// checkScopeNames wants scopes as RFC 6749 §3.3 has them, and no commas, which it
+// allows: who writes one means several scopes.
+func checkScopeNames(scopes []string) error {
+	for _, scope := range scopes {
+		if strings.Contains(scope, ",") {
+			return fmt.Errorf("scope %q: want scopes separated by spaces, without commas", scope)
+		}
+		if _, err := deviceauth.ParseScope(scope); err != nil {
+			return fmt.Errorf("scope %q: want printable ASCII without quotes and backslashes (RFC 6749 §3.3)", scope)
+		}
+	}
+	return nil
+}
+
 // parseScope reads `scope <name> [<text>] [{ <language> <text> … }]`.
 func (a *App) parseScope(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
@@ -34,9 +58,12 @@ func (a *App) parseScope(d *caddyfile.Dispenser) error {
 		return d.Errf("scope %s: unexpected argument %q: want one text, in quotes", args[0], args[2])
 	}
 	s := Scope{Name: args[0]}
+	if err := s.check(); err != nil {
+		return d.WrapErr(err)
+	}
 	for _, other := range a.Scopes {
 		if other.Name == s.Name {
-			return d.Errf("scope %s is there twice", s.Name)
+			return d.Errf("duplicate scope %s", s.Name)
 		}
 	}
 	if len(args) == 2 {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,12 +175,23 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		s.Path = d.Val()
 	}
-	if err := noMore(d); err != nil {
+	if err := noMore("store badger", d); err != nil {
 		return err
 	}
-	return block{"store badger", map[string]func(*caddyfile.Dispenser) error{
-		"encryption_key": optionalText(&s.EncryptionKey),
-	}, nil}.read(d)
+	return block{what: "store badger", check: s.checkSoFar, words: map[string]lineReader{
+		"encryption_key": secretText(&s.EncryptionKey),
+	}}.read(d)
+}
+
+// checkSoFar looks at a key that no placeholder stands for.
+func (s *BadgerStore) checkSoFar() error {
+	if s.EncryptionKey == nil || strings.Contains(*s.EncryptionKey, "{") {
+		return nil
+	}
+	if err := (badgerstore.Options{EncryptionKey: deviceauth.Secret(*s.EncryptionKey)}).Check(); err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	return nil
 }
 
 // MemoryStore keeps grants and keys in memory: for trying things out. All
@@ -200,7 +212,7 @@ func (*MemoryStore) Open(*slog.Logger) (deviceauth.Backend, error) { return mems
 // UnmarshalCaddyfile reads `store memory`.
 func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	return noMore(d)
+	return end("store memory", d)
 }
 
 var (

@@ -25,18 +25,25 @@ var blocks = map[string]string{
 
 func in(line string) string { return "{\n\tdevice_login {\n\t\t" + line + "\n\t}\n}" }
 
+// parserWords are what the parser says it knows in a block.
+func parserWords(t *testing.T, name, text string) []string {
+	t.Helper()
+	_, err := adapt(text)
+	if err == nil {
+		t.Fatalf("%s: accepted", name)
+	}
+	list := regexp.MustCompile(`want one of: ([a-z0-9_, ]+), at`).FindStringSubmatch(err.Error())
+	if list == nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return strings.Split(list[1], ", ")
+}
+
 // Every word that the parser knows is in the reference, and no other.
 func TestReferenceHasTheParsersWords(t *testing.T) {
 	reference := read(t, "../docs/caddyfile.md")
 	for name, text := range blocks {
-		_, err := adapt(text)
-		if err == nil {
-			t.Fatalf("%s: accepted", name)
-		}
-		list := regexp.MustCompile(`want one of: ([a-z0-9_, ]+), at`).FindStringSubmatch(err.Error())
-		if list == nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		known := parserWords(t, name, text)
 		_, section, found := strings.Cut(reference, "\n## `"+name+"`\n")
 		section, _, _ = strings.Cut(section, "\n## ")
 		if !found {
@@ -47,7 +54,7 @@ func TestReferenceHasTheParsersWords(t *testing.T) {
 			said = append(said, row[1])
 		}
 		slices.Sort(said)
-		if known := strings.Split(list[1], ", "); !slices.Equal(known, said) {
+		if !slices.Equal(known, said) {
 			t.Errorf("%s: the parser knows\n%v, the reference\n%v", name, known, said)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -177,7 +178,7 @@ func (c *Config) checkClients() error {
 			return err
 		}
 		if seen[client.ID] {
-			return fmt.Errorf("client %q is declared twice", client.ID)
+			return fmt.Errorf("duplicate client %s", client.ID)
 		}
 		seen[client.ID] = true
 	}
@@ -197,8 +198,10 @@ func CheckIssuer(issuer string) error {
 	return nil
 }
 
-// Loopback reports whether a host name or address stays on this machine.
+// Loopback reports whether a host name or address stays on this machine. Names
+// below localhost do (RFC 6761 §6.3).
 func Loopback(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsLoopback()
 }

@@ -16,10 +16,11 @@ func TestConfigIsRefused(t *testing.T) {
 		change func(*deviceauth.Config)
 		want   string
 	}{
+		{"http on a host that only looks like localhost", func(c *deviceauth.Config) { c.Issuer = "http://a.localhost.example.com" }, "want https"},
 		{"http beyond loopback", func(c *deviceauth.Config) { c.Issuer = "http://api.example.com" }, "want https"},
 		{"an issuer with a query", func(c *deviceauth.Config) { c.Issuer += "?x" }, "without query"},
 		{"no issuer", func(c *deviceauth.Config) { c.Issuer = "" }, "issuer"},
-		{"a client twice", func(c *deviceauth.Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "twice"},
+		{"a client twice", func(c *deviceauth.Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "duplicate"},
 		{"a client that forgot its secret", func(c *deviceauth.Config) { c.Clients[0].Public = false }, "secret is empty"},
 		{"a public client with a secret", func(c *deviceauth.Config) { c.Clients[1].Public = true }, "has no secret"},
 		{"a client with an odd id", func(c *deviceauth.Config) { c.Clients[0].ID = "t\x01v" }, "printable ASCII"},

@@ -14,7 +14,7 @@ import (
 // says them in their language; the texts are for the log.
 var (
 	errState     = deviceauth.Refuse("sign_in_untrusted", "the state is another sign-in's")
-	errTwice     = deviceauth.Refuse("sign_in_untrusted", "a parameter is there twice")
+	errTwice     = deviceauth.Refuse("sign_in_untrusted", "duplicate parameter")
 	errIssuer    = deviceauth.Refuse("sign_in_untrusted", "iss names another provider")
 	errNoCode    = deviceauth.Refuse("sign_in_untrusted", "there is neither a code nor an error")
 	errInvalid   = deviceauth.Refuse("sign_in_untrusted", "the ID token is not good")

@@ -165,7 +165,7 @@ func TestAnswerOfAnotherAttemptIsRefused(t *testing.T) {
 		{"another state", func(a *deviceauth.Attempt, _ url.Values) { a.State = "another" }, "the state is"},
 		{"no state", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("state") }, "the state is"},
 		{"no state on either side", func(a *deviceauth.Attempt, answer url.Values) { a.State = ""; answer.Del("state") }, "the state is"},
-		{"two states", func(_ *deviceauth.Attempt, answer url.Values) { answer.Add("state", "x") }, "twice"},
+		{"two states", func(_ *deviceauth.Attempt, answer url.Values) { answer.Add("state", "x") }, "duplicate"},
 		{"a stolen code", func(a *deviceauth.Attempt, _ url.Values) { a.Verifier = strings.Repeat("stolen", 8) }, "does not know the code"},
 		{"another redirect", func(a *deviceauth.Attempt, _ url.Values) { a.RedirectURI = "https://evil.example" }, "does not know the code"},
 		{"no code", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("code") }, "neither a code"},

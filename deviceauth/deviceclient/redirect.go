@@ -48,12 +48,11 @@ func MayLead(from, to *url.URL) bool {
 	return to.Scheme == "https" || to.Scheme == "http" && deviceauth.Loopback(to.Hostname())
 }
 
-// stays knows also the spellings of this machine that may not go without TLS:
-// names below localhost (RFC 6761 §6.3), and 0.0.0.0, which connects to it.
+// stays knows also the spelling of this machine that may not go without TLS:
+// 0.0.0.0, which connects to it.
 func stays(host string) bool {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	addr, err := netip.ParseAddr(host)
-	return deviceauth.Loopback(host) || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsUnspecified()
+	addr, err := netip.ParseAddr(strings.TrimSuffix(host, "."))
+	return deviceauth.Loopback(host) || err == nil && addr.IsUnspecified()
 }
 
 // another is a copy, because the client is not ours to change; nil is the

@@ -63,7 +63,7 @@ func CheckDialects(names []string, p Paths, issuer string) error {
 			return fmt.Errorf("dialect %q: want one of: %s", name, strings.Join(Dialects(), ", "))
 		}
 		if slices.Contains(names[:i], name) {
-			return fmt.Errorf("dialect %s is there twice", name)
+			return fmt.Errorf("duplicate dialect %s", name)
 		}
 		for path := range taken {
 			if d.offers(prefix, path) {

@@ -42,6 +42,21 @@ type pathOption struct {
 	def  string
 }
 
+// A PathError says which of the paths is wrong.
+type PathError struct {
+	Name  string // of the path, as in a configuration
+	Path  string
+	Taken string // the name of the path that has it already; or
+	Want  string // an example of a right one
+}
+
+func (e *PathError) Error() string {
+	if e.Taken != "" {
+		return fmt.Sprintf("path %s %q: that is taken by %s", e.Name, e.Path, e.Taken)
+	}
+	return fmt.Sprintf("path %s %q: want something like %s", e.Name, e.Path, e.Want)
+}
+
 // Check says what is wrong with the paths that are set. Each is to be one of its
 // own, and none lies among the pages.
 func (p Paths) Check() error {
@@ -50,12 +65,12 @@ func (p Paths) Check() error {
 	taken := map[string]string{}
 	for i, path := range p.each() {
 		if set := *given.each()[i].is; set != "" && (!strings.HasPrefix(set, "/") || strings.ContainsAny(set, "?#% ") || hasDotSegment(set) || strings.Trim(set, "/") == "") {
-			return fmt.Errorf("path %s %q: want something like %s", path.name, set, path.def)
+			return &PathError{Name: path.name, Path: set, Want: path.def}
 		}
 		other, double := taken[*path.is]
 		among := path.name != "device" && strings.HasPrefix(*path.is, p.Device+"/")
 		if double || among {
-			return fmt.Errorf("path %s %q: that is taken by %s", path.name, *path.is, cmp.Or(other, "device"))
+			return &PathError{Name: path.name, Path: *path.is, Taken: cmp.Or(other, "device")}
 		}
 		taken[*path.is] = path.name
 	}

@@ -87,7 +87,7 @@ func newScopeTexts(list []deviceauth.ScopeText) (map[string]*scopeText, error) {
 	all := map[string]*scopeText{}
 	for _, s := range list {
 		if _, twice := all[s.Scope]; twice {
-			return nil, fmt.Errorf("scope %s is declared twice", s.Scope)
+			return nil, fmt.Errorf("duplicate scope %s", s.Scope)
 		}
 		t, err := newScopeText(s)
 		if err != nil {

@@ -96,7 +96,7 @@ func TestTextsOfScopesAreChecked(t *testing.T) {
 		"twice":               {one("de", "DE"), "two texts in DE"},
 		"an old name":         {one("he", "iw"), "two texts in iw"},
 		"an empty text":       {[]deviceauth.ScopeText{empty}, "the text in de is empty"},
-		"a scope twice":       {[]deviceauth.ScopeText{inLanguages("a"), inLanguages("b")}, "scope read is declared twice"},
+		"a scope twice":       {[]deviceauth.ScopeText{inLanguages("a"), inLanguages("b")}, "duplicate scope read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := CheckScopeTexts(test.texts...)

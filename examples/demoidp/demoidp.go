@@ -21,6 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 func init() {
@@ -66,7 +68,7 @@ func (h *Handler) Provision(caddy.Context) error {
 
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
-	if err != nil || !web(issuer) || !loopback(issuer.Hostname()) {
+	if err != nil || !web(issuer) || !deviceauth.Loopback(issuer.Hostname()) {
 		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as http://localhost:8081", h.Issuer)
 	}
 	if h.Issuer != issuer.Scheme+"://"+issuer.Host {
@@ -84,11 +86,6 @@ func (h *Handler) check() error {
 }
 
 func web(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" }
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
-}
 
 // Cleanup lets go of the memory. Caddy also calls it when Provision has failed,
 // and then there may be nothing to let go of.
@@ -118,7 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 func local(r *http.Request) bool {
 	here, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	asked := url.URL{Host: r.Host}
-	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && loopback(asked.Hostname())
+	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && deviceauth.Loopback(asked.Hostname())
 }
 
 func onLoopback(text string) bool {
@@ -146,7 +143,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		word := d.Val()
 		if seen[word] {
-			return d.Errf("%s is there twice; there is one of it in a demo_idp", word)
+			return d.Errf("demo_idp: duplicate %s", word)
 		}
 		seen[word] = true
 		switch word {

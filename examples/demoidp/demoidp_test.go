@@ -115,7 +115,7 @@ func TestCaddyfile(t *testing.T) {
 		{"an argument", "demo_idp x", "argument"},
 		{"an unknown word", "demo_idp {\n user alice\n}", `no subdirective "user"`},
 		{"half a client", "demo_idp {\n client a\n}", "client: want"},
-		{"two clients", "demo_idp {\n client a b c\n client d e f\n}", "client is there twice"},
+		{"two clients", "demo_idp {\n client a b c\n client d e f\n}", "duplicate client"},
 		{"no issuer", "demo_idp {\n issuer\n}", "issuer: want"},
 	}
 	for _, test := range tests {

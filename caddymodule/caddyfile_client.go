@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"math"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
+)
+
+// parseUpstream reads `upstream <id> <issuer> { … }`.
+func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
+	args, err := arguments(d, 2, 2, "an id and the issuer URL of an OpenID provider")
+	if err != nil {
+		return err
+	}
+	u := Upstream{ID: args[0], Issuer: args[1]}
+	for _, other := range a.Upstreams {
+		if other.ID == u.ID {
+			return d.Errf("duplicate upstream %s", u.ID)
+		}
+	}
+	if err := u.checkSoFar(); err != nil {
+		return d.WrapErr(err)
+	}
+	err = block{what: "upstream " + u.ID, check: u.checkSoFar, words: map[string]lineReader{
+		"name":          text(&u.Name),
+		"client_id":     text(&u.ClientID),
+		"client_secret": secretText(&u.ClientSecret),
+		"scopes":        list(&u.Scopes),
+		"allow":         parseAllow(&u.Allow),
+		"user":          text(&u.User),
+		"claims":        list(&u.Claims),
+		"revalidate":    set(&u.Revalidate),
+		"authorize":     parseParameter(&u.Authorize),
+	}, many: []string{"allow", "claims", "authorize"}}.read(d)
+	a.Upstreams = append(a.Upstreams, u)
+	return err
+}
+
+// parseParameter reads `authorize <name> <value>`.
+func parseParameter(to *[]upstreamidp.Parameter) lineReader {
+	return func(d *caddyfile.Dispenser) error {
+		args, err := arguments(d, 2, 2, "the name of a parameter and its value, such as: authorize access_type offline")
+		if err != nil {
+			return err
+		}
+		*to = append(*to, upstreamidp.Parameter{Name: args[0], Value: args[1]})
+		return nil
+	}
+}
+
+// parseAllow reads `allow <claim> <pattern>...`.
+func parseAllow(to *[]deviceauth.Allow) lineReader {
+	return func(d *caddyfile.Dispenser) error {
+		args, err := arguments(d, 2, math.MaxInt, "a claim and one or more patterns")
+		if err != nil {
+			return err
+		}
+		*to = append(*to, deviceauth.Allow{Claim: args[0], Patterns: args[1:]})
+		return nil
+	}
+}
+
+// parseClient reads `client <id> { … }`.
+func (a *App) parseClient(d *caddyfile.Dispenser) error {
+	var c Client
+	if err := text(&c.ID)(d); err != nil {
+		return err
+	}
+	for _, other := range a.Clients {
+		if other.ID == c.ID {
+			return d.Errf("duplicate client %s", c.ID)
+		}
+	}
+	if err := c.checkSoFar(); err != nil {
+		return d.WrapErr(err)
+	}
+	lifetime := block{what: "lifetime", check: c.checkSoFar, words: map[string]lineReader{
+		"device_code": duration(&c.DeviceCode),
+	}}
+	err := block{what: "client " + c.ID, check: c.checkSoFar, words: map[string]lineReader{
+		"name":   text(&c.Name),
+		"maker":  text(&c.Maker),
+		"logo":   a.parseLogo("client "+c.ID+": logo", &c.Logo),
+		"secret": secretText(&c.Secret),
+		"scopes": list(&c.Scopes),
+		"origin": list(&c.Origins),
+		"from":   list(&c.From),
+
+		"allow":     parseAllow(&c.Allow),
+		"network":   network(&c.Network),
+		"lifetime":  lifetime.lineOrBlock,
+		"prefilled": word("off", &c.Typed),
+		"sign_in":   word("fresh", &c.Fresh),
+		"notify":    set(&c.Notify),
+		"guard":     set(&c.Guard),
+	}, many: []string{"origin", "from", "allow"}}.read(d)
+	a.Clients = append(a.Clients, c)
+	return err
+}
+
+// parseLogo reads `logo <url>`. Which URLs will do depends on the issuer.
+func (a *App) parseLogo(what string, to *string) lineReader {
+	return func(d *caddyfile.Dispenser) error {
+		if err := text(to)(d); err != nil {
+			return err
+		}
+		logo := *to
+		a.later(d, func() error { return checkLogo(what, logo, a.Issuer) })
+		return nil
+	}
+}
+
+func network(to *deviceauth.Network) lineReader {
+	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
+}

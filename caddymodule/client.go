@@ -1,0 +1,109 @@
+package caddymodule
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Client is a kind of device, known by its client_id.
+type Client struct {
+	ID string `json:"id"`
+	// What the consent page calls it, who makes it, and its picture.
+	Name  string `json:"name,omitempty"`
+	Maker string `json:"maker,omitempty"`
+	Logo  string `json:"logo,omitempty"`
+	// The secret of a confidential client; placeholders are allowed. Without
+	// one it is a public client.
+	Secret *string `json:"secret,omitempty"`
+	// All scopes that it may ask for, and those it gets when it asks for none.
+	Scopes []string `json:"scopes,omitempty"`
+	// Origins of browser pages that may play this device.
+	Origins []string `json:"origins,omitempty"`
+	// Networks (CIDR) or addresses that it may ask from. None: anywhere.
+	From []string `json:"from,omitempty"`
+	// Who may approve it, of those whom their upstream lets: any rule that
+	// matches suffices. None: all of them.
+	Allow []deviceauth.Allow `json:"allow,omitempty"`
+	// What follows when a person approves it from another network: off, warn
+	// or require. Default: as for all clients.
+	Network deviceauth.Network `json:"network,omitempty"`
+	// How long its codes live. Default: as for all clients.
+	DeviceCode caddy.Duration `json:"device_code_lifetime,omitempty"`
+	// Its code has to be typed: no link or QR code brings it along.
+	Typed bool `json:"prefilled_off,omitempty"`
+	// Whoever approves it has to sign in anew at the upstream.
+	Fresh bool `json:"sign_in_fresh,omitempty"`
+	// It is no device but a guard in another Caddy, which introspection tells
+	// who stands behind a token. It needs a secret.
+	Guard bool `json:"guard,omitempty"`
+	// Emit the event `device_connected` whenever one is connected.
+	Notify bool `json:"notify,omitempty"`
+
+	secret string // resolved
+}
+
+func (c *Client) config() (deviceauth.Client, error) {
+	client := deviceauth.Client{
+		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
+		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
+		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard,
+	}
+	if err := cmp.Or(checkOrigins(c.Origins), checkScopeNames(c.Scopes)); err != nil {
+		return client, fmt.Errorf("client %s: %w", c.ID, err)
+	}
+	var err error
+	client.From, err = parseNetworks("client "+c.ID+": from", c.From)
+	return client, err
+}
+
+// checkOrigins wants them as browsers send them: else none would ever match.
+func checkOrigins(origins []string) error {
+	for _, o := range origins {
+		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
+			return fmt.Errorf("origin %q: want scheme, host and port only, such as https://app.example.com", o)
+		}
+	}
+	return nil
+}
+
+// check needs no placeholder resolved: that a secret is there is enough.
+func (c *Client) check() error {
+	client, err := c.config()
+	if err != nil {
+		return err
+	}
+	if !client.Public {
+		client.Secret = "is there"
+	}
+	return deviceauth.Config{Issuer: "https://localhost", Clients: []deviceauth.Client{client}}.Check()
+}
+
+// checkSoFar is check before all lines have been read: a secret may follow.
+func (c *Client) checkSoFar() error {
+	part := *c
+	if part.Secret == nil && part.Guard {
+		part.Secret = new(string)
+	}
+	return part.check()
+}
+
+// checkLogo wants a picture that browsers show on a page of the issuer's: with
+// TLS, unless that has none itself.
+func checkLogo(what, logo, issuer string) error {
+	shown := []string{"/", "https://", "data:image/"}
+	if strings.HasPrefix(issuer, "http://") {
+		shown = append(shown, "http://")
+	}
+	if logo == "" || slices.ContainsFunc(shown, func(begin string) bool { return strings.HasPrefix(logo, begin) }) {
+		return nil
+	}
+	return fmt.Errorf("%s %q: want an https address, or a path from the site's root", what, logo)
+}
