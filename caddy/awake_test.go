@@ -15,6 +15,7 @@ import (
 //
 // protocol 38
 func TestClickInTheFirstHalfSecondDecidesNothing(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "wait off")
 	d := g.device()
 	page := browser(t)
@@ -51,6 +52,7 @@ func TestClickInTheFirstHalfSecondDecidesNothing(t *testing.T) {
 // A window that comes to the front puts the buttons to sleep, and takes the focus
 // from none of them: whoever comes back by the keyboard goes on where they were.
 func TestKeyboardIsNotLostWhenTheWindowComesBack(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, personConfig)
 	d := g.asks("cool-gadget", elsewhere)
 	page := browser(t)

@@ -11,6 +11,7 @@ import (
 func (g *gateway) storeDir() string { return filepath.Join(g.dir, "data", "caddy", "device_login") }
 
 func TestBackupOfARunningServerIsRestored(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d, pending := g.device(), g.device()
 	newPerson(t, "alice").allow(d)
@@ -74,6 +75,7 @@ func TestBackupOfARunningServerIsRestored(t *testing.T) {
 }
 
 func TestEncryptedStoreNeedsItsKey(t *testing.T) {
+	t.Parallel()
 	keys := []string{filepath.Join(t.TempDir(), "old"), filepath.Join(t.TempDir(), "new")}
 	for i, key := range keys {
 		if err := os.WriteFile(key, []byte(strings.Repeat(string('a'+rune(i)), 64)+"\n"), 0o600); err != nil {

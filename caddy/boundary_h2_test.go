@@ -78,6 +78,7 @@ func (w *wire2) send(fields ...string) (status int, body string) {
 
 // protocol 31, 33
 func TestBoundaryHoldsOverHTTP2(t *testing.T) {
+	t.Parallel()
 	b := startBoundary(t)
 	n := 400
 	if testing.Short() {

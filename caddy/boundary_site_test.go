@@ -47,6 +47,7 @@ func (w *wire) get(path, token string) (status int, body string) {
 
 // protocol 30: what was refused is not served by what answers errors.
 func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	files := filepath.Join(g.dir, "www")
 	for name, text := range map[string]string{"v2/secret": "the secret", "401.html": "please sign in", "index.html": "the secret index"} {
@@ -97,6 +98,7 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 
 // protocol 31
 func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
+	t.Parallel()
 	said := http.Header{}
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		for name, values := range said {
@@ -151,6 +153,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 
 // A real cache before the gateway gives nobody what was another's.
 func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
+	t.Parallel()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
 		t.Skip("nginx is not installed")
@@ -186,6 +189,7 @@ func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
 
 // protocol 34
 func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
+	t.Parallel()
 	handler := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User")) }
 	g, wires := startSites(t, handler, map[string]string{
 		"handle_path": "handle_path /api/* {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}",
@@ -219,6 +223,7 @@ func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
 }
 
 func TestGuardThatGuardsNothingIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	for site, want := range map[string]string{
 		"route {\nreverse_proxy localhost:1\ndevice_auth\n}":                "is never reached",
 		"route {\nrespond hello\ndevice_auth\nreverse_proxy localhost:1\n}": "is never reached",
@@ -238,6 +243,7 @@ func TestGuardThatGuardsNothingIsWarnedAbout(t *testing.T) {
 }
 
 func TestGuardInABlockIsWarnedAboutByTheAdapter(t *testing.T) {
+	t.Parallel()
 	for site, want := range map[string]bool{"handle /x/* {\ndevice_auth\n}": true, "route {\ndevice_auth\n}": true, "device_auth\nhandle /x/* {\nrespond x\n}": false} {
 		g := newGateway(t)
 		g.configure(func(s string) string { return s + "http://localhost:1 {\n" + site + "\n}\n" })
@@ -250,6 +256,7 @@ func TestGuardInABlockIsWarnedAboutByTheAdapter(t *testing.T) {
 
 // protocol 31: a script is told what was asked for before it was rewritten.
 func TestScriptBehindARewriteIsGuarded(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -295,6 +302,7 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 
 // protocol 33: after an upgrade to HTTP/2 no guard would see what is asked.
 func TestUpgradeToHTTP2DoesNotReachTheBackend(t *testing.T) {
+	t.Parallel()
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "upgrade=%q settings=%q connection=%q", r.Header.Get("Upgrade"), r.Header.Get("Http2-Settings"), r.Header.Get("Connection"))
 	}

@@ -234,6 +234,7 @@ func each(t *testing.T, b *boundary, do func(t *testing.T, name, backend string)
 
 // protocol 31, 33
 func TestBoundaryHoldsForEverySpellingAndTarget(t *testing.T) {
+	t.Parallel()
 	b := startBoundary(t)
 	n := 1200
 	if testing.Short() {
@@ -271,6 +272,7 @@ func TestBoundaryHoldsForEverySpellingAndTarget(t *testing.T) {
 
 // protocol 31, 33
 func TestBoundaryLetsInWhoMayComeIn(t *testing.T) {
+	t.Parallel()
 	b := startBoundary(t)
 	each(t, b, func(t *testing.T, name, backend string) {
 		host, w := b.host(name, backend), &wire{t: t, at: b.at}
@@ -293,6 +295,7 @@ func TestBoundaryLetsInWhoMayComeIn(t *testing.T) {
 
 // protocol 31
 func TestBoundaryLeavesTheRestOpen(t *testing.T) {
+	t.Parallel()
 	b := startBoundary(t)
 	each(t, b, func(t *testing.T, name, backend string) {
 		if stances[name].tight || name == "handle" {
@@ -310,6 +313,7 @@ func TestBoundaryLeavesTheRestOpen(t *testing.T) {
 
 // protocol 33: what Connection names is not taken off behind the guard.
 func TestBoundaryKeepsWhatTheGuardSaid(t *testing.T) {
+	t.Parallel()
 	b := startBoundary(t)
 	for backend := range b.backends {
 		w := &wire{t: t, at: b.at}
@@ -331,6 +335,7 @@ func TestBoundaryKeepsWhatTheGuardSaid(t *testing.T) {
 
 // protocol 33
 func TestBoundaryOfTrailers(t *testing.T) {
+	t.Parallel()
 	b := startBoundary(t)
 	for _, backend := range []string{"go", "node"} {
 		for _, name := range []string{"optional", "plain", "edge"} {

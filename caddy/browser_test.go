@@ -163,6 +163,7 @@ func signIn(t *testing.T, phone context.Context, user string) {
 
 // protocol 35, 37, 45
 func TestPersonAllowsInABrowserAndTheGadgetChangesByItself(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	gadget, phone := openGadget(t, g)
 	signIn(t, phone, "alice")
@@ -181,6 +182,7 @@ func TestPersonAllowsInABrowserAndTheGadgetChangesByItself(t *testing.T) {
 }
 
 func TestPersonDeniesInABrowserAndTheGadgetIsTold(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d := g.device()
 	gadget, phone := openGadget(t, g)

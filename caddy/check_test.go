@@ -33,6 +33,7 @@ func exitCode(t *testing.T, err error, out string) int {
 }
 
 func TestCheckFindsNothingWrongWithTheDemo(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	for _, address := range []string{g.url, g.url + "/", g.url + "/api/products"} {
 		if out, code := g.check(address); code != 0 || strings.ContainsAny(out, "✗!") || !strings.Contains(out, "✓ page.upstream") {
@@ -47,6 +48,7 @@ func TestCheckFindsNothingWrongWithTheDemo(t *testing.T) {
 }
 
 func TestCheckLogsInAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	out, err := g.prompted(allowTerminal(t), "device-auth", "check", "--login", g.url+"/api/products")
 	if code := exitCode(t, err, out); code != 0 || strings.ContainsAny(out, "✗!") || !strings.Contains(out, "✓ login.revoke") {
@@ -60,6 +62,7 @@ func TestCheckLogsInAndLeavesNothing(t *testing.T) {
 
 // A provider's console that somebody has still to fill in.
 func TestCheckSaysThatTheCallbackIsNotRegistered(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "only-for-this-demo "+g.url+"/device/callback", "only-for-this-demo "+g.url+"/callback", 1)
@@ -74,6 +77,7 @@ func TestCheckSaysThatTheCallbackIsNotRegistered(t *testing.T) {
 
 // Each of several upstreams has to know its own.
 func TestCheckSaysWhichCallbackOfSeveralIsNotRegistered(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		begin := strings.Index(s, "\t\tupstream demo")
@@ -91,6 +95,7 @@ func TestCheckSaysWhichCallbackOfSeveralIsNotRegistered(t *testing.T) {
 }
 
 func TestCheckSaysWhereSignInIsUnavailable(t *testing.T) {
+	t.Parallel()
 	for where, title := range map[string]string{"nobody listens": "Sign-in is unavailable", "no provider answers": "Sign-in is set up wrongly"} {
 		t.Run(where, func(t *testing.T) {
 			g := newGateway(t)
@@ -113,6 +118,7 @@ func TestCheckSaysWhereSignInIsUnavailable(t *testing.T) {
 }
 
 func TestCheckSaysThatNothingGuards(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string { return strings.Replace(s, "device_auth /api/*", "device_auth /v2/*", 1) })
 	g.start()
@@ -124,6 +130,7 @@ func TestCheckSaysThatNothingGuards(t *testing.T) {
 
 // A proxy on another port, with the old issuer behind it.
 func TestCheckSaysThatTheIssuerIsAnother(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	to, err := url.Parse(g.url)
 	if err != nil {
@@ -143,6 +150,7 @@ func TestCheckSaysThatTheIssuerIsAnother(t *testing.T) {
 
 // An interrupt ends it at once, and not in ten seconds.
 func TestCheckIsInterrupted(t *testing.T) {
+	t.Parallel()
 	asked, over := make(chan bool), make(chan bool)
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- true; <-over }))
 	defer silent.Close()
@@ -166,6 +174,7 @@ func TestCheckIsInterrupted(t *testing.T) {
 
 // What only our own documentation promises, another product need not do.
 func TestCheckKnowsAProviderThatIsNotOurs(t *testing.T) {
+	t.Parallel()
 	p := startProvider(t)
 	out, err := p.prompted(p.allow, "device-auth", "check", "--login", p.url, "--scope", "openid offline_access")
 	if code := exitCode(t, err, out); code != 0 || strings.Contains(out, "✗") || !strings.Contains(out, "✓ login.revoke") || !strings.Contains(out, "pages of other products are not known here") {

@@ -164,6 +164,7 @@ func (d *device) patientPoll(deadline time.Time) tokens {
 
 // protocol 4, 17
 func TestRedisIsKilledAndNothingIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	g := startCluster(t, 2, "store redis "+server.URL())
 	const devices = 32
@@ -236,6 +237,7 @@ func TestRedisIsKilledAndNothingIsLostOrDoubled(t *testing.T) {
 
 // What a gateway says while its store is away: to devices and at the guard.
 func TestWithoutItsStoreAGatewaySaysThatItWillBeBack(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	g := startCluster(t, 1, "store redis "+server.URL())[0]
 	d := g.device()

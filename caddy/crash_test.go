@@ -230,6 +230,7 @@ func perish(t *testing.T, g *gateway, die func()) {
 
 // protocol 17, 20, 24
 func TestNothingHandedOutIsLostWhenTheServerIsKilled(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	perish(t, g, g.kill)
 }

@@ -30,6 +30,7 @@ func guardedBy(t *testing.T, lines string) *gateway {
 //
 // protocol 30, 31
 func TestTokenComesInAHeaderOfItsOwn(t *testing.T) {
+	t.Parallel()
 	g := guardedBy(t, "\t\ttoken_header X-Device-Token")
 	token := g.token()
 	for _, test := range []struct {
@@ -76,6 +77,7 @@ func TestTokenComesInAHeaderOfItsOwn(t *testing.T) {
 //
 // protocol 30
 func TestGuardWithBasicAsksForBasic(t *testing.T) {
+	t.Parallel()
 	g := guardedBy(t, "\t\tbasic")
 	response, _ := g.request("GET", "/api/products", http.Header{})
 	issuer, err := url.Parse(g.url)
@@ -97,6 +99,7 @@ func TestGuardWithBasicAsksForBasic(t *testing.T) {
 //
 // protocol 30
 func TestKeysOfMachinesHaveScopes(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")
 	text := "any key-without-scopes\nreader key-of-reader products:read openid\nwriter key-of-writer products:write\n"
@@ -123,6 +126,7 @@ func TestKeysOfMachinesHaveScopes(t *testing.T) {
 
 // Names beyond ASCII reach a backend that reads headers as Latin-1.
 func TestNamesBeyondASCIIAreEncoded(t *testing.T) {
+	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
 	idp.Behave(idptest.Behaviour{Claims: map[string]any{"sub": "zoe", "name": "Zoë 100% 禁", "groups": []string{"a,b", "c d"}}})

@@ -31,6 +31,7 @@ func (g *gateway) openFiles(most uint64) (before uint64) {
 //
 // protocol 4
 func TestGatewayWithoutDescriptorsAnswers503AndHeals(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	token := g.connect("alice")
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))

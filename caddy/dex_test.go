@@ -88,6 +88,7 @@ func (p *person) dexSignsIn() {
 
 // protocol 23, 37
 func TestDexSignsPeopleIn(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.signsInAt(startDex(t, g.url+"/device/callback"), "\t\t\trevalidate\n", "")
 	g.start()
@@ -117,6 +118,7 @@ func TestDexSignsPeopleIn(t *testing.T) {
 //
 // protocol 41
 func TestDexCannotSignInAnew(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.signsInAt(startDex(t, g.url+"/device/callback"), "", "\t\t\tsign_in fresh\n")
 	g.start()

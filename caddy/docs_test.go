@@ -130,6 +130,7 @@ func documentation(t *testing.T) map[string]string {
 
 // Whoever types what a page says, from its top to its end, sees it work.
 func TestCommandLinesOfTheDocsRun(t *testing.T) {
+	t.Parallel()
 	needs.Program(t, "jq", "jq")
 	ran, left := 0, 0
 	for name, text := range documentation(t) {
@@ -161,6 +162,7 @@ func TestCommandLinesOfTheDocsRun(t *testing.T) {
 
 // A command that is named in a text or a table exists.
 func TestCommandsThatTheDocsNameExist(t *testing.T) {
+	t.Parallel()
 	span := regexp.MustCompile("`(?:caddy )?((?:device-auth|device-login)[a-z -]*?)(?: [^`a-z-][^`]*| -[^`]*)?`")
 	table := regexp.MustCompile("(?m)^\\| (`[a-z]+[^|]*) \\| (?:`(?:GET|POST|DELETE)|a `DELETE`)[^|]*\\|")
 	commands := map[string]bool{}

@@ -33,6 +33,7 @@ const edgeClient = "client edge {\n\t\t\tsecret only-for-this-test\n\t\t\tguard\
 
 // protocol 24, 33
 func TestGuardFarFromItsServer(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, edgeClient)
 	edge := g.edge("")
 	d := g.device()
@@ -74,6 +75,7 @@ func TestGuardFarFromItsServer(t *testing.T) {
 
 // protocol 34
 func TestPagesOfAnOriginMayReadWhatAGuardFarAwayLetsThrough(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, edgeClient)
 	edge := g.edge("\t\torigin https://tv.example\n")
 	token := g.token()
@@ -94,6 +96,7 @@ func TestPagesOfAnOriginMayReadWhatAGuardFarAwayLetsThrough(t *testing.T) {
 // The server's own guards take its default audience; one far away knows the
 // issuer alone, and says in the log what to do.
 func TestGuardFarAwaySaysWhichAudienceItWasNotTold(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, edgeClient+"\n\t\taudience https://things.example")
 	untold, told := g.edge(""), g.edge("\t\taudience https://things.example\n")
 	token := g.token()
@@ -114,6 +117,7 @@ func TestGuardFarAwaySaysWhichAudienceItWasNotTold(t *testing.T) {
 }
 
 func TestGuardFarFromItsServerHealsByItself(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, edgeClient)
 	token := g.token()
 	edge := g.edge("")

@@ -149,6 +149,7 @@ func runsIn(t *testing.T, page context.Context, issuer, body string) string {
 //
 // protocol 11, 35, 38, 42
 func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
+	t.Parallel()
 	g := startBesideOldPages(t)
 	page := evilBrowser(t)
 	kept := g.device() // of the person
@@ -206,6 +207,7 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 //
 // protocol 35
 func TestServiceWorkerComesFromNoneOfOurPaths(t *testing.T) {
+	t.Parallel()
 	g := startBesideOldPages(t)
 	for _, path := range []string{"/device/script.js", "/device/style.css", "/device", "/device/confirm", "/device/connections"} {
 		response, body := g.request("GET", path, http.Header{"Service-Worker": {"script"}, "Sec-Fetch-Dest": {"serviceworker"}, "Sec-Fetch-Mode": {"same-origin"}})

@@ -8,6 +8,7 @@ import (
 
 // protocol 8, 19, 29
 func TestDeviceIsAllowedAndTheAPIAnswers(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	if status, _ := g.api(""); status != http.StatusUnauthorized {
 		t.Errorf("without a token: status %d", status)
@@ -28,6 +29,7 @@ func TestDeviceIsAllowedAndTheAPIAnswers(t *testing.T) {
 
 // protocol 14, 38
 func TestDenialReachesTheDevice(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d := g.device()
 	newPerson(t, "bob").deny(d)
@@ -40,6 +42,7 @@ func TestDenialReachesTheDevice(t *testing.T) {
 
 // protocol 24
 func TestRevokedDeviceIsOutAtOnce(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d := g.device()
 	newPerson(t, "alice").allow(d)

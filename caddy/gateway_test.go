@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +24,14 @@ import (
 // binary is built once and shared by all tests of this package.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	together := flag.Lookup("test.parallel")
+	if cores := runtime.GOMAXPROCS(0); together.Value.String() == strconv.Itoa(cores) {
+		together.Value.Set(strconv.Itoa(2 * cores)) // these tests wait for servers more than they compute
+	}
+	os.Exit(buildAndRun(m))
+}
 
 func buildAndRun(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "caddy-deviceauth")

@@ -84,6 +84,7 @@ func (g *gateway) connect(user string) tokens {
 }
 
 func TestGrantsAreListedAndShown(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	pending, token := g.device(), g.connect("alice")
 	for range 3 {
@@ -121,6 +122,7 @@ func TestGrantsAreListedAndShown(t *testing.T) {
 
 // protocol 24
 func TestGrantsAreRevokedByTheOperator(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	pending, token := g.device(), g.connect("alice")
 	id := g.grants("state=connected")[0].ID
@@ -146,6 +148,7 @@ func TestGrantsAreRevokedByTheOperator(t *testing.T) {
 }
 
 func TestGrantsAreCountedForTheMetrics(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	g.connect("alice")
 	g.device()
@@ -170,6 +173,7 @@ func containsAny(text string, parts ...string) bool {
 }
 
 func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	alice := g.connect("alice")
 	bob := []tokens{g.connect("bob"), g.connect("bob")}
@@ -217,6 +221,7 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 
 // protocol 41
 func TestPersonIsSignedOutByTheOperator(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	bob, alice := newPerson(t, "bob"), newPerson(t, "alice")
 	for _, p := range []*person{bob, alice} {
@@ -263,6 +268,7 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 }
 
 func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	tests := []struct {
 		method, route, body string
@@ -344,6 +350,7 @@ func (g *gateway) askForCode() (*http.Response, string) {
 
 // protocol 4
 func TestPauseStopsNewDevicesAndSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	pending, token := g.device(), g.connect("alice")
 	if out, err := g.auth("pause", "--note", "a flood of requests"); err != nil || !strings.Contains(out, "paused since") || !strings.Contains(out, "a flood of requests") {
@@ -388,6 +395,7 @@ func (p *person) looks(address, heading string) {
 }
 
 func TestPauseHoldsForEveryGateway(t *testing.T) {
+	t.Parallel()
 	g := startCluster(t, 2, "store redis "+redistest.Start(t).URL())
 	a, b := g[0], g[1]
 	until := func(status int) {
@@ -418,6 +426,7 @@ func TestPauseHoldsForEveryGateway(t *testing.T) {
 
 // protocol 24
 func TestGrantsAreSeenAndRevokedAtAnyGateway(t *testing.T) {
+	t.Parallel()
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			g := startCluster(t, 2, store)

@@ -66,6 +66,7 @@ func startMirror(t *testing.T) *gateway {
 
 // protocol 31, 33
 func TestSpoofedIdentityNeverReachesTheBackend(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	token := g.token()
 	for path, want := range map[string]string{"/open/x": "alice||||", "/twice/x": "alice||||", "/named/x": "||alice|alice@example.com|"} {
@@ -91,6 +92,7 @@ func TestSpoofedIdentityNeverReachesTheBackend(t *testing.T) {
 
 // protocol 30
 func TestRefusalsGoThroughHandleErrors(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	token := g.token()
 	tests := []struct {
@@ -121,6 +123,7 @@ func TestRefusalsGoThroughHandleErrors(t *testing.T) {
 // protocol 31: what some backend may take for /admin is guarded like it, or
 // refused, whoever serves it in the end.
 func TestPathTricksDoNotPassTheGuard(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	for path, status := range map[string]int{
 		"/admin/x": 401, "//admin/x": 401, "/admin//x": 401, "/%61dmin/x": 401, "/ADMIN/x": 401, "/admin%2Fx": 401, "/%2561dmin/x": 401,
@@ -143,6 +146,7 @@ func TestPathTricksDoNotPassTheGuard(t *testing.T) {
 //
 // protocol 30, 31
 func TestOneAuthorizationHeaderPassesAtMost(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	bearer := "Authorization: Bearer " + g.token() + "\r\n"
 	const empty, preflight = "Authorization:\r\n", "Origin: http://page.example\r\nAccess-Control-Request-Method: GET\r\n"
@@ -183,6 +187,7 @@ func TestOneAuthorizationHeaderPassesAtMost(t *testing.T) {
 
 // protocol 34
 func TestPageOfAnotherOriginCanPlayTheDevice(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	origin := http.Header{"Origin": {"http://page.example"}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}}
 	if response, _ := g.request("OPTIONS", "/twice/x", origin); response.StatusCode != 204 || response.Header.Get("Access-Control-Allow-Origin") != "http://page.example" || response.Header.Get("Access-Control-Allow-Headers") != "authorization" {
@@ -199,6 +204,7 @@ func TestPageOfAnotherOriginCanPlayTheDevice(t *testing.T) {
 }
 
 func TestTwoGuardsBothApply(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	if response, body := g.request("GET", "/twice/more/x", http.Header{"Authorization": {"Bearer " + g.token()}}); response.StatusCode != 200 || !strings.HasPrefix(body, "alice|") {
 		t.Errorf("got %d %q", response.StatusCode, body)
@@ -209,6 +215,7 @@ func TestTwoGuardsBothApply(t *testing.T) {
 }
 
 func TestGuardThatNobodyCanPassIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	g := startMirror(t)
 	if !strings.Contains(g.log.String(), "products:write") {
 		t.Errorf("no warning in the log:\n%s", g.log)
@@ -216,6 +223,7 @@ func TestGuardThatNobodyCanPassIsWarnedAbout(t *testing.T) {
 }
 
 func TestGuardThatTakesEveryAudienceIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "audience http://a.example http://b.example")
 	g.log.wait(t, "a guard without audience accepts tokens for all audiences of the server")
 }
@@ -243,6 +251,7 @@ func TestSecretsAreInNoConfigAndNoLog(t *testing.T) {
 
 // protocol 7
 func TestUnsetSecretIsRefusedAtLoad(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "client device-login {", "client device-login {\n\t\t\tsecret {env.NOBODY_SET_THIS}", 1)
@@ -253,6 +262,7 @@ func TestUnsetSecretIsRefusedAtLoad(t *testing.T) {
 }
 
 func TestAccessLogSaysWhoAsked(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "\tdevice_auth /api/*", "\tlog\n\tdevice_auth /api/*", 1)

@@ -8,6 +8,7 @@ import (
 
 // protocol 27
 func TestKeysAreRotatedByHand(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d := g.device()
 	newPerson(t, "alice").allow(d)

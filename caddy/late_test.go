@@ -15,6 +15,7 @@ import (
 // A Redis that is ten seconds late when the machine boots keeps no other site from
 // being served: what needs it is 503 until it is there, and then as ever.
 func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.Kill()
 	other := "http://localhost:" + freePorts(t, 1)[0]
@@ -79,6 +80,7 @@ func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
 // A gateway whose Redis is not there stops, and a reload to such a Redis fails while
 // the configuration before goes on.
 func TestStopAndReloadWithoutRedis(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "localhost:0") // takes connections, and says nothing
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 // protocol 33
 func TestReportOnlyLetsThroughWhatItWouldRefuse(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "device_auth /api/* products:read", "device_auth /api/* products:read {\n\t\treport_only\n\t}", 1)
@@ -36,6 +37,7 @@ func TestReportOnlyLetsThroughWhatItWouldRefuse(t *testing.T) {
 }
 
 func TestOldKeysAreLetThroughBesideTokens(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")
 	// printf %s "the second old key" | sha256sum
@@ -68,6 +70,7 @@ func TestOldKeysAreLetThroughBesideTokens(t *testing.T) {
 }
 
 func TestFileOfOldKeysIsChecked(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")
 	g.configure(func(s string) string {
@@ -90,6 +93,7 @@ func TestFileOfOldKeysIsChecked(t *testing.T) {
 
 // Whoever adds report_only to a live site changes nothing for its clients.
 func TestReportOnlyIsNotNoticed(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "device_auth /api/* products:read", "header Cache-Control max-age=60\n\tdevice_auth /api/* products:write {\n\t\treport_only\n\t}", 1)
@@ -123,6 +127,7 @@ func TestReportOnlyIsNotNoticed(t *testing.T) {
 
 // protocol 33
 func TestReportOnlyLeavesOtherGuardsAlone(t *testing.T) {
+	t.Parallel()
 	reports := "device_auth /api/admin/* products:write {\n\t\treport_only\n\t}"
 	enforces := "device_auth /api/* products:read"
 	for name, lines := range map[string]string{"before": reports + "\n\t" + enforces, "after": enforces + "\n\t" + reports} {
@@ -142,6 +147,7 @@ func TestReportOnlyLeavesOtherGuardsAlone(t *testing.T) {
 }
 
 func TestChangedFileOfOldKeysCounts(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")
 	write := func(text string) {
@@ -186,6 +192,7 @@ func TestChangedFileOfOldKeysCounts(t *testing.T) {
 
 // protocol 31
 func TestPreflightThatPassesIsNothingElse(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "device_auth /api/* products:read", "device_auth /api/* products:read {\n\t\tpreflight pass\n\t}", 1)

@@ -219,6 +219,7 @@ func TestHonestAreServedWhileOthersAttack(t *testing.T) {
 
 // A gateway says at its start when anybody behind a proxy may choose an address.
 func TestProxyThatLetsClientsChooseTheirAddressIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	const warning = "chooses their address"
 	tests := []struct {
 		name   string

@@ -74,6 +74,7 @@ func allowTerminal(t *testing.T) func(*device) {
 }
 
 func TestTerminalClientPrintsAHeaderForCurl(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	out, err := g.login(allowTerminal(t))
 	token, ok := strings.CutPrefix(strings.TrimSuffix(out, "\n"), "Authorization: Bearer ")
@@ -101,6 +102,7 @@ func (g *gateway) reloadWith(before, after string) {
 }
 
 func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, edgeClient)
 	edge := g.edge("")
 	// A program finds the server by the URL of a site that tokens are for (RFC 9728).
@@ -128,6 +130,7 @@ func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
 }
 
 func TestTerminalClientTellsADenialByItsExitCode(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	bob := newPerson(t, "bob")
 	out, err := g.login(func(d *device) {
@@ -143,6 +146,7 @@ func TestTerminalClientTellsADenialByItsExitCode(t *testing.T) {
 }
 
 func TestTerminalClientAsksOnce(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	out, err := g.login(allowTerminal(t), "-o", "token")
 	if err != nil {
@@ -170,6 +174,7 @@ func TestTerminalClientAsksOnce(t *testing.T) {
 }
 
 func TestTerminalsAtOnceAskOnce(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	var second string
 	var other sync.WaitGroup
@@ -189,6 +194,7 @@ func TestTerminalsAtOnceAskOnce(t *testing.T) {
 }
 
 func TestTerminalClientRefreshesByItself(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "lifetime access_token 1m") // never good for a minute more
 	first, err := g.login(allowTerminal(t), "-o", "token")
 	if err != nil {
@@ -207,6 +213,7 @@ func TestTerminalClientRefreshesByItself(t *testing.T) {
 }
 
 func TestTerminalClientLogsOut(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	token, err := g.login(allowTerminal(t), "-o", "token")
 	if err != nil {

@@ -26,6 +26,7 @@ func logFilter(t *testing.T) string {
 
 // protocol 45
 func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
@@ -76,6 +77,7 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 // A stranger can be refused as often as they like, and does not fill the disk.
 // What was counted is told at the latest when the configuration ends.
 func TestRefusedRequestsAreAFewLines(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	const n = 500
 	for range n {

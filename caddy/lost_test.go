@@ -24,6 +24,7 @@ func (g *gateway) keySet() string {
 //
 // protocol 27
 func TestRedisThatIsEmptiedEndsNoGateway(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	all := startCluster(t, 2, "store redis "+server.URL())
 	first, second := all[0], all[1]

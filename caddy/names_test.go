@@ -10,6 +10,7 @@ import (
 
 // protocol 38
 func TestDeviceIsNamedByItsPersonAndSeenByTheOperator(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, `place "Room {http.request.uri.query.room}"`)
 	d, waiting := g.device(), g.device()
 	alice := newPerson(t, "alice")

@@ -98,6 +98,7 @@ const clicksInAWindow = `
 //
 // protocol 35
 func TestOpenerWithThePagesPolicyNeedsTheirOrigin(t *testing.T) {
+	t.Parallel()
 	old := oldApplication(t)
 	g := startInOneHost(t, old)
 	page, lure := lured(t, g)
@@ -130,6 +131,7 @@ func TestOpenerWithThePagesPolicyNeedsTheirOrigin(t *testing.T) {
 //
 // protocol 35
 func TestWorkerOfTheApplicationNeedsThePagesOrigin(t *testing.T) {
+	t.Parallel()
 	const registers = `
 		await navigator.serviceWorker.register("/old/worker.js", {scope: "/"});
 		await navigator.serviceWorker.ready;

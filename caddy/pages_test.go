@@ -166,6 +166,7 @@ func (v *viewer) accessible(name string) {
 
 // protocol 35, 36, 38, 42
 func TestEveryPageIsSound(t *testing.T) {
+	t.Parallel()
 	for _, script := range []bool{true, false} {
 		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
 			v := newViewer(t, startWith(t, personConfig), script)
@@ -320,6 +321,15 @@ func until(t *testing.T, ctx context.Context, expression string) {
 	}
 }
 
+// back goes back by one page. A page that Chromium had kept whole is shown again
+// without being loaded, so there is no load to wait for, as
+// chromedp.NavigateBack does.
+func back(t *testing.T, ctx context.Context) {
+	t.Helper()
+	get(t, ctx, chromedp.Evaluate[bool](`window.left = true; history.back(); true`))
+	until(t, ctx, `!window.left && !!document.querySelector("h1")`)
+}
+
 // press presses a key until what has the focus matches a selector, and looks
 // whether the focus can be seen there.
 func press(t *testing.T, ctx context.Context, key, where string) {
@@ -339,6 +349,7 @@ func press(t *testing.T, ctx context.Context, key, where string) {
 }
 
 func TestWholeFlowByKeyboardAlone(t *testing.T) {
+	t.Parallel()
 	for _, script := range []bool{true, false} {
 		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
 			g := startWith(t, personConfig)
@@ -386,6 +397,7 @@ func TestWholeFlowByKeyboardAlone(t *testing.T) {
 // What is pasted may have spaces, small letters and any dash; the boxes show
 // it, and the page goes on.
 func TestCodeIsPastedWhole(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	page := browser(t)
 	for _, spell := range []func(string) string{

@@ -72,6 +72,7 @@ func startRequiring(t *testing.T, idp *idptest.Provider) *gateway {
 //
 // protocol 38
 func TestPhishingWinsNothingWhereTheNetworkIsRequired(t *testing.T) {
+	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
 	g := startRequiring(t, idp)

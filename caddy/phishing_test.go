@@ -25,6 +25,7 @@ func (d *device) pending(after string) {
 //
 // protocol 38
 func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "network require\n\t\twait off")
 	attacker := g.asks("cool-gadget", elsewhere)
 	page := browser(t)
@@ -74,6 +75,7 @@ func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 //
 // protocol 38
 func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "wait off")
 	page := browser(t)
 	question := func(attacker *device) {
@@ -140,6 +142,7 @@ func connected(t *testing.T, g *gateway) (*person, tokens) {
 
 // protocol 18, 23
 func TestPersonRemovedFromTheRulesLosesTheDeviceAtItsNextRefresh(t *testing.T) {
+	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
 	idp.Behave(idptest.Behaviour{Claims: map[string]any{"groups": []string{"staff"}}})
@@ -164,6 +167,7 @@ func TestPersonRemovedFromTheRulesLosesTheDeviceAtItsNextRefresh(t *testing.T) {
 
 // protocol 23
 func TestPersonDisabledAtTheUpstreamLosesTheDeviceAtItsNextRefresh(t *testing.T) {
+	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
 	idp.Behave(idptest.Behaviour{Refresh: true})
@@ -190,6 +194,7 @@ func TestPersonDisabledAtTheUpstreamLosesTheDeviceAtItsNextRefresh(t *testing.T)
 
 // protocol 24
 func TestPersonSignedOutAtTheUpstreamLosesTheDeviceAtOnce(t *testing.T) {
+	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
 	idp.Behave(idptest.Behaviour{Claims: map[string]any{"sid": "s1"}})
@@ -227,6 +232,7 @@ func TestPersonSignedOutAtTheUpstreamLosesTheDeviceAtOnce(t *testing.T) {
 }
 
 func TestConnectedDeviceIsAnEvent(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	connect := func(client string) {
 		d := g.asks(client, "127.0.0.1")

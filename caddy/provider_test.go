@@ -92,6 +92,7 @@ func (p *provider) userinfo(token string) int {
 }
 
 func TestTerminalClientKnowsAProviderThatIsNotOurs(t *testing.T) {
+	t.Parallel()
 	p := startProvider(t)
 	first, err := p.login(p.allow)
 	if err != nil {
@@ -117,6 +118,7 @@ func TestTerminalClientKnowsAProviderThatIsNotOurs(t *testing.T) {
 }
 
 func TestTerminalClientIsDeniedByAProviderThatIsNotOurs(t *testing.T) {
+	t.Parallel()
 	p := startProvider(t)
 	out, err := p.login(p.deny)
 	if exit, _ := err.(*exec.ExitError); exit == nil || exit.ExitCode() != 3 || out != "" {
@@ -174,6 +176,7 @@ func (p *person) begins(d *device) {
 
 // protocol 23, 37, 41
 func TestProviderThatIsNotOursSignsPeopleIn(t *testing.T) {
+	t.Parallel()
 	g := upstreamProvider(t, "", "")
 	alice, d := newPerson(t, "alice"), g.device()
 	alice.begins(d)
@@ -197,6 +200,7 @@ func TestProviderThatIsNotOursSignsPeopleIn(t *testing.T) {
 
 // protocol 23
 func TestProviderThatIsNotOursVouchesAgain(t *testing.T) {
+	t.Parallel()
 	g := upstreamProvider(t, "\t\t\trevalidate\n", "")
 	alice := newPerson(t, "alice")
 	for i, want := range []string{"login consent consent", ""} { // a refresh token takes a consent of its own, once
@@ -221,6 +225,7 @@ func TestProviderThatIsNotOursVouchesAgain(t *testing.T) {
 
 // protocol 41
 func TestProviderThatIsNotOursSignsInAnew(t *testing.T) {
+	t.Parallel()
 	g := upstreamProvider(t, "", "\t\t\tsign_in fresh\n")
 	alice := newPerson(t, "alice")
 	for range 2 {
@@ -264,6 +269,7 @@ func (p *person) zitadelSignsIn() {
 
 // protocol 23, 37, 41
 func TestZitadelSignsPeopleIn(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.signsInAt(startZitadel(t, g.url+"/device/callback"), "\t\t\trevalidate\n", "\t\t\tsign_in fresh\n")
 	g.start()

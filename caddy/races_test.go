@@ -22,6 +22,7 @@ func together(n int, do func(i int)) {
 
 // protocol 17
 func TestOfManyPollsOneGetsTheTokens(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	alice := newPerson(t, "alice")
 	for range rounds {
@@ -47,6 +48,7 @@ func TestOfManyPollsOneGetsTheTokens(t *testing.T) {
 
 // protocol 21
 func TestOfManyRefreshesAllGetTheSameSuccessor(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d := g.device()
 	newPerson(t, "alice").allow(d)
@@ -70,6 +72,7 @@ func TestOfManyRefreshesAllGetTheSameSuccessor(t *testing.T) {
 // protocol 24: whoever has heard that a grant is revoked finds none of its
 // tokens alive, neither those handed out before nor those handed out since.
 func TestNothingLivesAfterTheAnswerOfARevocation(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	alice := newPerson(t, "alice")
 	for round := range rounds {

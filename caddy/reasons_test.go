@@ -11,6 +11,7 @@ import (
 //
 // protocol 30
 func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)

@@ -9,6 +9,7 @@ import (
 // protocol 30: a refusal says in words what its header says, and error routes of
 // the operator's come first.
 func TestRefusalHasAShortBody(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	at := freePorts(t, 3)
 	g.configure(func(s string) string {

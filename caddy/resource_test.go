@@ -31,6 +31,7 @@ func described(t *testing.T, site, path string) (status int, resource string, sc
 // protocol 9, 30, 34: each site describes what its own guards guard, and no
 // other site's, under names for which the server gives tokens.
 func TestSitesDescribeTheirOwnPaths(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	free := freePorts(t, 2)
 	api, files := "http://localhost:"+free[0], "http://localhost:"+free[1]
@@ -119,6 +120,7 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 
 // protocol 34
 func TestSiteThatNoTokenIsForIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	site := "other.localhost:" + freePorts(t, 1)[0]
 	g.configure(func(s string) string { return s + "\nhttp://" + site + " {\n\tdevice_auth\n\trespond x\n}\n" })

@@ -18,6 +18,7 @@ const scopeTexts = `scope email {
 		}`
 
 func TestScopesAreDescribedInThePersonsLanguage(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, scopeTexts)
 	p, d := newPerson(t, "alice"), g.device()
 	p.reach(d)

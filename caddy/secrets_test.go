@@ -90,6 +90,7 @@ func opened(t *testing.T, key []byte, all []string) (list []string) {
 }
 
 func TestZeroKeyOpensNothingInABackup(t *testing.T) {
+	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
 	idp.Behave(idptest.Behaviour{Refresh: true})

@@ -52,6 +52,7 @@ var requestShapes = []requestShape{
 
 // protocol 2, 13
 func TestRequestsInTheShapesOfOtherPrograms(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "dialect github\n\t\twait off\n\t\tinterval 1s")
 	for _, shape := range requestShapes {
 		t.Run(shape.program, func(t *testing.T) {

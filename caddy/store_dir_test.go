@@ -24,6 +24,7 @@ func TestStoreThatIsOpenToOthersIsClosed(t *testing.T) {
 }
 
 func TestUnitForSystemdMakesNoFileForOthers(t *testing.T) {
+	t.Parallel()
 	unit, err := os.ReadFile("../examples/caddy-deviceauth.service")
 	if err != nil || !strings.Contains(string(unit), "\nUMask=0077\n") {
 		t.Errorf("%v, or the unit lacks UMask=0077", err)
@@ -32,6 +33,7 @@ func TestUnitForSystemdMakesNoFileForOthers(t *testing.T) {
 
 // A variable that is not set leads no store to the root of the file system.
 func TestStoreIsNotMadeAtTheRoot(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"{$NOT_SET_ANYWHERE}/grants": "at the root of the file system", "{env.NOT_SET_ANYWHERE}/grants": "NOT_SET_ANYWHERE", "/": "at the root",
 	} {
@@ -50,6 +52,7 @@ func TestStoreIsNotMadeAtTheRoot(t *testing.T) {
 
 // A directory is one store under all of its names, at a reload too.
 func TestStoreBehindALinkIsTheSame(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	store, link := filepath.Join(g.dir, "store"), filepath.Join(g.dir, "link")
 	at := func(path string) {

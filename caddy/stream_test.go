@@ -40,6 +40,7 @@ func address(server *httptest.Server) string { return server.Listener.Addr().Str
 
 // What a client sends after its upgrade, as a WebSocket does, goes both ways.
 func TestWebSocketPassesTheGuard(t *testing.T) {
+	t.Parallel()
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Remote-User") != "alice" || r.Header.Get("Authorization") != "" || r.Header.Get("Upgrade") != "websocket" {
 			t.Errorf("the backend sees %v", r.Header)
@@ -139,6 +140,7 @@ func (g *gateway) stream(token, path string, major int) io.ReadCloser {
 //
 // protocol 24
 func TestStreamsEndWithTheirDevice(t *testing.T) {
+	t.Parallel()
 	g, gone := startEndless(t)
 	lost, kept := g.connect("alice"), g.connect("alice")
 	bodies := map[string]io.ReadCloser{}
@@ -172,6 +174,7 @@ func TestStreamsEndWithTheirDevice(t *testing.T) {
 
 // protocol 24
 func TestStreamsEndWithTheirClient(t *testing.T) {
+	t.Parallel()
 	g, _ := startEndless(t)
 	body := g.stream(g.token(), "/api/idle", 1)
 	defer body.Close()
@@ -192,6 +195,7 @@ func TestStreamsEndWithTheirClient(t *testing.T) {
 
 // Each event arrives before the next one is sent.
 func TestServerSentEventsPassAtOnce(t *testing.T) {
+	t.Parallel()
 	arrived := make(chan struct{})
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -284,6 +288,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestGRPCPassesTheGuard(t *testing.T) {
+	t.Parallel()
 	server := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -318,6 +323,7 @@ func TestGRPCPassesTheGuard(t *testing.T) {
 
 // protocol 33
 func TestTrailersTellNoIdentity(t *testing.T) {
+	t.Parallel()
 	got := make(chan http.Header, 1)
 	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)

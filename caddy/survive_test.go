@@ -7,6 +7,7 @@ import (
 )
 
 func TestKillLosesNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	pending := g.device()
 	g.kill()
@@ -30,6 +31,7 @@ func TestKillLosesNothing(t *testing.T) {
 }
 
 func TestReloadInMidFlowLosesNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	alice, d := newPerson(t, "alice"), g.device()
 	alice.reach(d)
@@ -54,6 +56,7 @@ func TestReloadInMidFlowLosesNothing(t *testing.T) {
 }
 
 func TestFailedReloadLeavesEverythingWorking(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	d := g.device()
 	for name, change := range map[string]func(string) string{
@@ -78,6 +81,7 @@ func TestFailedReloadLeavesEverythingWorking(t *testing.T) {
 }
 
 func TestValidateWorksBesideTheRunningServer(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	if out, err := g.run("validate", "--config", g.config); err != nil || !strings.Contains(out, "Valid configuration") {
 		t.Errorf("%v\n%s", err, out)

@@ -54,6 +54,7 @@ func (p *person) decide(g *gateway, code string, together *sync.WaitGroup) (v ve
 
 // protocol 35, 38, 39, 40
 func TestTwoBrowsersWithThreeTabsEachActAgainstEachOther(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "network off\n\t\twait off")
 	people := []*person{signedIn(t, g), newPerson(t, "bob")}
 	people[0].user = "alice"
@@ -117,6 +118,7 @@ func (g *gateway) agrees(d *device, verdicts []verdict) {
 //
 // protocol 38, 39, 40, 41
 func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, "wait off")
 	first, second := g.device(), g.device()
 	alice := browser(t)
@@ -142,7 +144,7 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	do(t, alice, chromedp.Reload(), chromedp.WaitVisible(".mark.allowed")) // and not the other tab's outcome
 	decide(t, bob, "#deny", "p[role=alert]")
 	says(bob, "has been answered")
-	do(t, alice, chromedp.NavigateBack(), chromedp.WaitVisible("h1")) // to where the code is forgotten, or to the question as it was
+	back(t, alice) // to where the code is forgotten, or to the question as it was
 	if answer := first.poll(); answer.Status != http.StatusOK {
 		t.Errorf("the first device is answered %+v", answer)
 	}

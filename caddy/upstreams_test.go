@@ -39,6 +39,7 @@ func (g *gateway) tokenOf(upstream string) string {
 
 // protocol 33
 func TestUpstreamsAreNotEachOthersPeopleNearAndFar(t *testing.T) {
+	t.Parallel()
 	g := startSeveral(t, "")
 	edge := g.edge("")
 	for _, upstream := range []string{"demo", "partner"} {
@@ -59,6 +60,7 @@ func TestUpstreamsAreNotEachOthersPeopleNearAndFar(t *testing.T) {
 
 // protocol 33
 func TestOneUpstreamIsNotToldOf(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\t\t\tuser preferred_username\n", "", 1)
@@ -72,6 +74,7 @@ func TestOneUpstreamIsNotToldOf(t *testing.T) {
 }
 
 func TestUserLinesThatNameTheSamePersonAreWarnedAbout(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "\t\tupstream demo", "\t\tupstream partner "+g.upstream+" {\n\t\t\tclient_id x\n\t\t\tuser email\n\t\t}\n\t\tupstream demo", 1)
