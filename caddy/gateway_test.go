@@ -22,7 +22,13 @@ import (
 // binary is built once and shared by all tests of this package.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asGateway) != "" {
+		main()
+		return
+	}
+	os.Exit(buildAndRun(m))
+}
 
 func buildAndRun(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "caddy-deviceauth")
@@ -45,6 +51,8 @@ type gateway struct {
 	t        *testing.T
 	dir      string
 	config   string // path of its Caddyfile
+	binary   string
+	env      []string // more of it
 	ports    *strings.Replacer
 	url      string // of the gateway itself
 	upstream string
@@ -59,7 +67,7 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	port := freePorts(t, 4)
 	g := &gateway{
-		t: t, dir: t.TempDir(), url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
+		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
 		ports: strings.NewReplacer(":8080", ":"+port[0], ":8081", ":"+port[1], ":8082", ":"+port[2]),
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")
@@ -87,6 +95,12 @@ func startWith(t *testing.T, lines string) *gateway {
 	})
 	g.start()
 	return g
+}
+
+// withLines writes further lines into the device_login block.
+func (g *gateway) withLines(lines string) {
+	g.t.Helper()
+	g.configure(func(s string) string { return strings.Replace(s, "\tbrand", "\t"+lines+"\n\t\tbrand", 1) })
 }
 
 // ports that were handed out, so that none is twice.
@@ -125,9 +139,10 @@ func (g *gateway) configure(change func(string) string) {
 
 // command is the binary with this gateway's directories.
 func (g *gateway) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(g.binary, args...)
 	cmd.Dir = g.dir
 	cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir+"/data", "XDG_CONFIG_HOME="+g.dir+"/config")
+	cmd.Env = append(cmd.Env, g.env...)
 	return cmd
 }
 

@@ -36,28 +36,36 @@ var places = caddy.NewUsagePool()
 // requests are still being answered.
 type place struct {
 	key     string
-	backend deviceauth.Backend
+	opened  deviceauth.Backend // as its module opened it
+	backend deviceauth.Backend // the same, for whoever does not wait for it at an exit
+	over    <-chan struct{}    // closed when nobody waits for it any more
+	unwatch func()
 	live    *deviceauth.Live
 	using   sync.RWMutex // read by requests; taken for good to close
 }
 
 func openPlace(s Store, log *slog.Logger) (*place, error) {
 	key := s.Key()
-	value, _, err := places.LoadOrNew(key, func() (caddy.Destructor, error) {
-		backend, err := s.Open(log)
-		if err != nil {
-			return nil, err
-		}
-		live := deviceauth.NewLive()
-		if shared, ok := backend.(deviceauth.Shared); ok {
-			live.Share(shared)
-		}
-		return &place{key: key, backend: backend, live: live}, nil
-	})
+	value, _, err := places.LoadOrNew(key, func() (caddy.Destructor, error) { return newPlace(key, s, log) })
 	if err != nil {
 		return nil, err
 	}
 	return value.(*place), nil
+}
+
+func newPlace(key string, s Store, log *slog.Logger) (*place, error) {
+	over, unwatch := watchExit(caddy.Exiting)
+	opened, err := await(over, func() {}, func() (deviceauth.Backend, error) { return s.Open(log) })
+	if err != nil {
+		unwatch()
+		return nil, err
+	}
+	backend := impatient{opened, over}
+	p := &place{key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, live: deviceauth.NewLive()}
+	if shared, ok := opened.(deviceauth.Shared); ok {
+		p.live.Share(impatientShared{backend, shared})
+	}
+	return p, nil
 }
 
 func (p *place) letGo() error {
@@ -66,18 +74,19 @@ func (p *place) letGo() error {
 }
 
 // closeWait bounds how long a stop or a reload waits for a store. It is longer
-// than a store takes that is given up.
-const closeWait = 4 * time.Second
+// than a store takes that is given up, and with exitPatience less than 5 s.
+const closeWait = 3100 * time.Millisecond
 
 // Destruct closes the store after the last request. Neither a request that does
 // not end, such as a backup that nobody reads on, nor a store that does not close
 // holds up the stop for long: the store is then closed when it can be, or ends
 // with the process, which costs it nothing that was answered.
 func (p *place) Destruct() error {
+	defer p.unwatch()
 	closed := make(chan error, 1)
 	go func() {
 		p.using.Lock() // never unlocked: who comes later is turned away
-		closed <- p.backend.Close()
+		closed <- p.opened.Close()
 	}()
 	timeout := time.NewTimer(closeWait)
 	defer timeout.Stop()

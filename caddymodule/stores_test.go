@@ -22,7 +22,7 @@ func (c closes) Close() error {
 func TestRequestThatDoesNotEndHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
 	store := closes{memstore.New(), make(chan struct{})}
-	p := &place{key: "memory", backend: store}
+	p := &place{key: "memory", opened: store, unwatch: func() {}}
 	if !p.enter() {
 		t.Fatal("it is closed")
 	}
