@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
@@ -41,6 +43,7 @@ type place struct {
 	over    <-chan struct{}    // closed when nobody waits for it any more
 	unwatch func()
 	live    *deviceauth.Live
+	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
 	using   sync.RWMutex // read by requests; taken for good to close
 }
 
