@@ -84,7 +84,11 @@ func TestRedisThatIsEmptiedBeforeARestartLosesNoKey(t *testing.T) {
 				t.Fatal(err, out)
 			}
 		},
-		"a restart": func() { g.ends(stopTime); http.DefaultTransport.(*http.Transport).CloseIdleConnections(); g.start() },
+		"a restart": func() {
+			http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+			g.ends(stopTime)
+			g.start()
+		},
 	} {
 		server.Empty()
 		anew()
