@@ -44,7 +44,7 @@ type place struct {
 	unwatch func()
 	live    *deviceauth.Live
 	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
-	using   sync.RWMutex // read by requests; taken for good to close
+	using   sync.RWMutex                    // read by requests; taken for good to close
 }
 
 func openPlace(s Store, log *slog.Logger) (*place, error) {
