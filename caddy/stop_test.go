@@ -11,19 +11,22 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
 
+const deviceCodeGrant = "urn:ietf:params:oauth:grant-type:device_code"
+
 // waiting is a request of each kind that waits for the store, each on a connection
 // of its own. Nobody hears what becomes of them.
 func (g *gateway) waiting(p *person, t tokens, d *device) {
 	g.t.Helper()
 	form := func(path string, form url.Values) {
+		form.Set("client_id", "cool-gadget")
 		if response, err := http.PostForm(g.url+path, form); err == nil {
 			response.Body.Close()
 		}
 	}
-	go form("/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}})
-	go form("/oauth2/token", url.Values{"client_id": {"cool-gadget"}, "grant_type": {"refresh_token"}, "refresh_token": {t.Refresh}})
-	go form("/oauth2/token", url.Values{"client_id": {"cool-gadget"}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {d.Code}})
-	go form("/oauth2/revoke", url.Values{"client_id": {"cool-gadget"}, "token": {t.Refresh}})
+	go form("/oauth2/device_authorization", url.Values{})
+	go form("/oauth2/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {t.Refresh}})
+	go form("/oauth2/token", url.Values{"grant_type": {deviceCodeGrant}, "device_code": {d.Code}})
+	go form("/oauth2/revoke", url.Values{"token": {t.Refresh}})
 	get := func(client *http.Client, address, token string) {
 		r, err := http.NewRequest("GET", address, nil)
 		if err != nil {

@@ -64,7 +64,8 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 
 // net/http catches what panics in a request; nobody would in a goroutine of our own.
 func TestStoreThatPanicsIsAFault(t *testing.T) {
-	if _, err := (impatient{&hanging{}, nil}).Load(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "no table") {
+	_, err := impatient{&hanging{}, nil}.Load(t.Context(), "x")
+	if err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Errorf("got %v", err)
 	}
 }

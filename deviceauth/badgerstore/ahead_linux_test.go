@@ -53,7 +53,8 @@ func TestDiskThatIsFullAtOnceEndsNothing(t *testing.T) {
 					default:
 					}
 					g := pending(deviceauth.UserCode(fmt.Sprintf("%d%d%06d", round, worker, i)))
-					if s.Create(t.Context(), g) == nil && s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { g.Name = "changed"; return nil }) == nil {
+					change := func(g *deviceauth.Grant) error { g.Name = "changed"; return nil }
+					if s.Create(t.Context(), g) == nil && s.Update(t.Context(), g.ID, change) == nil {
 						kept.changed(g)
 						select {
 						case wrote <- struct{}{}:
