@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -114,13 +115,17 @@ func (c *change) leave() {
 // impatient is a store that nobody waits for when waiting is over.
 type impatient struct {
 	deviceauth.Backend
-	over <-chan struct{}
+	over  <-chan struct{}
+	hangs *atomic.Bool // set when somebody has left
 }
 
 func (s impatient) do(c *change, call func() error) error {
-	_, err := await(s.over, c.leave, func() (struct{}, error) { return struct{}{}, call() })
+	left := func() { s.leave(); c.leave() }
+	_, err := await(s.over, left, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
+
+func (s impatient) leave() { s.hangs.Store(true) }
 
 // Create implements [deviceauth.Store].
 func (s impatient) Create(ctx context.Context, g *deviceauth.Grant) error {
@@ -130,17 +135,17 @@ func (s impatient) Create(ctx context.Context, g *deviceauth.Grant) error {
 
 // Get implements [deviceauth.Store].
 func (s impatient) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
-	return await(s.over, func() {}, func() (*deviceauth.Grant, error) { return s.Backend.Get(ctx, id) })
+	return await(s.over, s.leave, func() (*deviceauth.Grant, error) { return s.Backend.Get(ctx, id) })
 }
 
 // ByUserCode implements [deviceauth.Store].
 func (s impatient) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
-	return await(s.over, func() {}, func() (*deviceauth.Grant, error) { return s.Backend.ByUserCode(ctx, code) })
+	return await(s.over, s.leave, func() (*deviceauth.Grant, error) { return s.Backend.ByUserCode(ctx, code) })
 }
 
 // ByOwner implements [deviceauth.Store].
 func (s impatient) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
-	return await(s.over, func() {}, func() ([]*deviceauth.Grant, error) { return s.Backend.ByOwner(ctx, owner) })
+	return await(s.over, s.leave, func() ([]*deviceauth.Grant, error) { return s.Backend.ByOwner(ctx, owner) })
 }
 
 type page struct {
@@ -150,9 +155,9 @@ type page struct {
 
 // List implements [deviceauth.Store].
 func (s impatient) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
-	p, err := await(s.over, func() {}, func() (page, error) {
+	p, err := await(s.over, s.leave, func() (page, error) {
 		grants, next, err := s.Backend.List(ctx, after, limit)
-		return page{grants, next}, err
+		return page{grants: grants, next: next}, err
 	})
 	return p.grants, p.next, err
 }
@@ -167,7 +172,7 @@ func (s impatient) Update(ctx context.Context, id deviceauth.ID, step func(*devi
 
 // Load implements [deviceauth.Vault].
 func (s impatient) Load(ctx context.Context, name string) ([]byte, error) {
-	return await(s.over, func() {}, func() ([]byte, error) { return s.Backend.Load(ctx, name) })
+	return await(s.over, s.leave, func() ([]byte, error) { return s.Backend.Load(ctx, name) })
 }
 
 // Keep implements [deviceauth.Vault].
@@ -202,7 +207,7 @@ type pace struct {
 
 // Arrive implements [deviceauth.Shared].
 func (s impatientShared) Arrive(ctx context.Context, a deviceauth.Arrival) (bool, time.Duration, error) {
-	p, err := await(s.over, func() {}, func() (p pace, err error) {
+	p, err := await(s.over, s.leave, func() (p pace, err error) {
 		p.early, p.interval, err = s.shared.Arrive(ctx, a)
 		return p, err
 	})
@@ -211,7 +216,7 @@ func (s impatientShared) Arrive(ctx context.Context, a deviceauth.Arrival) (bool
 
 // CountUp implements [deviceauth.Shared].
 func (s impatientShared) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	return await(s.over, func() {}, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
+	return await(s.over, s.leave, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
 }
 
 // CountDown implements [deviceauth.Shared].

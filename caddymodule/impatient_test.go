@@ -15,7 +15,7 @@ import (
 )
 
 func TestImpatientStoreKeepsThePromises(t *testing.T) {
-	storetest.Run(t, func(string) (deviceauth.Backend, error) { return impatient{memstore.New(), nil}, nil })
+	storetest.Run(t, func(string) (deviceauth.Backend, error) { return impatient{Backend: memstore.New(), over: nil, hangs: new(atomic.Bool)}, nil })
 }
 
 // hanging is a store that hangs between what it reads and what it writes, or panics.
@@ -43,7 +43,7 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 		exiting.Store(true)
 		since := time.Now()
 		calls := 0 // the race detector looks at it, too
-		err := impatient{hangs, over}.Change(t.Context(), "x", func([]byte) ([]byte, error) {
+		err := impatient{Backend: hangs, over: over, hangs: new(atomic.Bool)}.Change(t.Context(), "x", func([]byte) ([]byte, error) {
 			calls++
 			return []byte("changed"), nil
 		})
@@ -64,7 +64,7 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 
 // net/http catches what panics in a request; nobody would in a goroutine of our own.
 func TestStoreThatPanicsIsAFault(t *testing.T) {
-	_, err := impatient{&hanging{}, nil}.Load(t.Context(), "x")
+	_, err := impatient{Backend: &hanging{}, over: nil, hangs: new(atomic.Bool)}.Load(t.Context(), "x")
 	if err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Errorf("got %v", err)
 	}
@@ -76,7 +76,7 @@ func BenchmarkImpatientGet(b *testing.B) {
 	if err := s.Create(b.Context(), g); err != nil {
 		b.Fatal(err)
 	}
-	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": impatient{s, make(chan struct{})}} {
+	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": impatient{Backend: s, over: make(chan struct{}), hangs: new(atomic.Bool)}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				store.Get(b.Context(), g.ID)

@@ -42,6 +42,7 @@ type place struct {
 	backend deviceauth.Backend // the same, for whoever does not wait for it at an exit
 	over    <-chan struct{}    // closed when nobody waits for it any more
 	unwatch func()
+	hangs   *atomic.Bool // nobody has waited for it to the end
 	live    *deviceauth.Live
 	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
 	using   sync.RWMutex                    // read by requests; taken for good to close
@@ -63,10 +64,12 @@ func newPlace(key string, s Store, log *slog.Logger) (*place, error) {
 		unwatch()
 		return nil, err
 	}
-	backend := impatient{opened, over}
-	p := &place{key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, live: deviceauth.NewLive()}
+	backend := impatient{Backend: opened, over: over, hangs: new(atomic.Bool)}
+	p := &place{
+		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs, live: deviceauth.NewLive(),
+	}
 	if shared, ok := opened.(deviceauth.Shared); ok {
-		p.live.Share(impatientShared{backend, shared})
+		p.live.Share(impatientShared{impatient: backend, shared: shared})
 	}
 	return p, nil
 }
@@ -77,8 +80,12 @@ func (p *place) letGo() error {
 }
 
 // closeWait bounds how long a stop or a reload waits for a store. It is longer
-// than a store takes that is given up, and with exitPatience less than 5 s.
-const closeWait = 3100 * time.Millisecond
+// than a store takes that is given up, and with exitPatience less than 5 s. One that
+// hung when it was asked is not likely to close.
+const (
+	closeWait = 3100 * time.Millisecond
+	hungWait  = time.Second
+)
 
 // Destruct closes the store after the last request. Neither a request that does
 // not end, such as a backup that nobody reads on, nor a store that does not close
@@ -91,7 +98,11 @@ func (p *place) Destruct() error {
 		p.using.Lock() // never unlocked: who comes later is turned away
 		closed <- p.opened.Close()
 	}()
-	timeout := time.NewTimer(closeWait)
+	wait := closeWait
+	if p.hangs.Load() {
+		wait = hungWait
+	}
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	select {
 	case err := <-closed:
