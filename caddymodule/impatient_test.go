@@ -14,8 +14,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
+func waited(store deviceauth.Backend, over <-chan struct{}) impatient {
+	return impatient{Backend: store, over: over, hangs: new(atomic.Bool)}
+}
+
 func TestImpatientStoreKeepsThePromises(t *testing.T) {
-	storetest.Run(t, func(string) (deviceauth.Backend, error) { return impatient{Backend: memstore.New(), over: nil, hangs: new(atomic.Bool)}, nil })
+	storetest.Run(t, func(string) (deviceauth.Backend, error) { return waited(memstore.New(), nil), nil })
 }
 
 // hanging is a store that hangs between what it reads and what it writes, or panics.
@@ -43,7 +47,7 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 		exiting.Store(true)
 		since := time.Now()
 		calls := 0 // the race detector looks at it, too
-		err := impatient{Backend: hangs, over: over, hangs: new(atomic.Bool)}.Change(t.Context(), "x", func([]byte) ([]byte, error) {
+		err := waited(hangs, over).Change(t.Context(), "x", func([]byte) ([]byte, error) {
 			calls++
 			return []byte("changed"), nil
 		})
@@ -64,7 +68,7 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 
 // net/http catches what panics in a request; nobody would in a goroutine of our own.
 func TestStoreThatPanicsIsAFault(t *testing.T) {
-	_, err := impatient{Backend: &hanging{}, over: nil, hangs: new(atomic.Bool)}.Load(t.Context(), "x")
+	_, err := waited(&hanging{}, nil).Load(t.Context(), "x")
 	if err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Errorf("got %v", err)
 	}
@@ -76,7 +80,7 @@ func BenchmarkImpatientGet(b *testing.B) {
 	if err := s.Create(b.Context(), g); err != nil {
 		b.Fatal(err)
 	}
-	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": impatient{Backend: s, over: make(chan struct{}), hangs: new(atomic.Bool)}} {
+	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": waited(s, make(chan struct{}))} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				store.Get(b.Context(), g.ID)
