@@ -255,8 +255,8 @@ func TestFaultsOfTheStoreEndNothingAndLoseNothing(t *testing.T) {
 		g.start()
 		all := []*gateway{g}
 		devices := endure(t, all, append(ofCalls(g), ofDisk(t, g)...))
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections() // net/http waits 5 s for one that was never used
-		g.ends(stopTime)
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		g.ends(2 * stopTime) // net/http waits 5 s for a connection that was never used, of the demo's to itself too
 		g.start()
 		look(t, all, devices)
 	})
