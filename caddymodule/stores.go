@@ -66,7 +66,8 @@ func newPlace(key string, s Store, log *slog.Logger) (*place, error) {
 	}
 	backend := impatient{Backend: opened, over: over, hangs: new(atomic.Bool)}
 	p := &place{
-		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs, live: deviceauth.NewLive(),
+		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs,
+		live: deviceauth.NewLive(),
 	}
 	if shared, ok := opened.(deviceauth.Shared); ok {
 		p.live.Share(impatientShared{impatient: backend, shared: shared})
