@@ -21,7 +21,7 @@ type disk struct {
 	at    string // where it is mounted
 }
 
-func newDisk(t *testing.T, at string) *disk {
+func newDisk(t *testing.T, at string, options ...string) *disk {
 	t.Helper()
 	d := &disk{t: t, image: filepath.Join(t.TempDir(), "disk"), at: at}
 	needs.Program(t, "ext4", "mkfs.ext4")
@@ -31,7 +31,7 @@ func newDisk(t *testing.T, at string) *disk {
 	if err := os.Truncate(d.image, 512<<20); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mkfs.ext4", append(options, "-q", "-F", d.image)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if err := os.MkdirAll(at, 0o700); err != nil {

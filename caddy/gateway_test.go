@@ -25,6 +25,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asGateway) != "" {
+		main()
+		return
+	}
 	flag.Parse()
 	together := flag.Lookup("test.parallel")
 	if cores := runtime.GOMAXPROCS(0); together.Value.String() == strconv.Itoa(cores) {
@@ -54,6 +58,8 @@ type gateway struct {
 	t        *testing.T
 	dir      string
 	config   string // path of its Caddyfile
+	binary   string
+	env      []string // more of it
 	ports    *strings.Replacer
 	url      string // of the gateway itself
 	upstream string
@@ -68,7 +74,7 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	port := freePorts(t, 4)
 	g := &gateway{
-		t: t, dir: t.TempDir(), url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
+		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
 		ports: strings.NewReplacer(":8080", ":"+port[0], ":8081", ":"+port[1], ":8082", ":"+port[2]),
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")
@@ -96,6 +102,12 @@ func startWith(t *testing.T, lines string) *gateway {
 	})
 	g.start()
 	return g
+}
+
+// withLines writes further lines into the device_login block.
+func (g *gateway) withLines(lines string) {
+	g.t.Helper()
+	g.configure(func(s string) string { return strings.Replace(s, "\tbrand", "\t"+lines+"\n\t\tbrand", 1) })
 }
 
 // ports that were handed out, so that none is twice.
@@ -134,9 +146,10 @@ func (g *gateway) configure(change func(string) string) {
 
 // command is the binary with this gateway's directories.
 func (g *gateway) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(g.binary, args...)
 	cmd.Dir = g.dir
 	cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir+"/data", "XDG_CONFIG_HOME="+g.dir+"/config")
+	cmd.Env = append(cmd.Env, g.env...)
 	return cmd
 }
 

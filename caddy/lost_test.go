@@ -61,6 +61,44 @@ func TestRedisThatIsEmptiedEndsNoGateway(t *testing.T) {
 	}
 }
 
+// Nor do the keys get lost where the configuration is loaded anew, or Caddy started
+// anew, before anybody has looked at what the store has lost.
+//
+// protocol 27
+func TestRedisThatIsEmptiedBeforeARestartLosesNoKey(t *testing.T) {
+	server := redistest.Start(t)
+	g := startCluster(t, 1, "store redis "+server.URL())[0]
+	kid := func() string {
+		var set struct{ Keys []struct{ Kid string } }
+		if err := json.Unmarshal([]byte(g.keySet()), &set); err != nil || len(set.Keys) != 1 {
+			t.Fatalf("%d keys, %v", len(set.Keys), err)
+		}
+		return set.Keys[0].Kid
+	}
+	before := kid()
+	for name, anew := range map[string]func(){
+		"a reload": func() {
+			g.configure(func(s string) string {
+				return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tlifetime access_token 14m\n\t\tbrand", 1)
+			})
+			if out, err := g.reload(); err != nil {
+				t.Fatal(err, out)
+			}
+		},
+		"a restart": func() {
+			http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+			g.ends(stopTime)
+			g.start()
+		},
+	} {
+		server.Empty()
+		anew()
+		if after := kid(); after != before {
+			t.Errorf("%s: the key is %s, and it was %s", name, after, before)
+		}
+	}
+}
+
 // connectedAs is a person with a device.
 func connectedAs(t *testing.T, g *gateway, user string) (*person, tokens) {
 	t.Helper()

@@ -104,7 +104,7 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 
 // backup streams what the store holds. One that breaks off lacks its end.
 func backup(s *server, w http.ResponseWriter, r *http.Request) error {
-	store, ok := s.place.backend.(interface {
+	store, ok := s.place.opened.(interface {
 		Backup(context.Context, io.Writer) error
 	})
 	if !ok {
@@ -113,7 +113,8 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	to := newDownload(w, caddy.Exiting)
 	defer to.end()
-	if err := store.Backup(r.Context(), to); err != nil {
+	write := func() (struct{}, error) { return struct{}{}, store.Backup(r.Context(), to) }
+	if _, err := await(s.place.over, func() {}, write); err != nil { // which is over after the download has broken off
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // anything else would be a proper end
 	}

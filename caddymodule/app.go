@@ -214,11 +214,10 @@ func (a *App) Start() (err error) {
 func (a *App) begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	keys, err := keyring.Open(ctx, a.place.backend, a.Signing)
+	keys, err := a.openKeys(ctx)
 	if err != nil {
 		return err
 	}
-	keys.OnLoss(func(reason string) { a.log.Error(reason) })
 	backend := timed{a.place.backend}
 	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = backend, backend, a.place.live, keys
 	a.engine.RefreshKey, a.engine.Events = keys.Source(keyring.PurposeRefresh), a.audit

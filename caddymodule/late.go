@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
@@ -28,7 +29,7 @@ func isAway(err error) bool { return errors.Is(err, redisstore.ErrAway) }
 func (a *App) open() (*place, error) {
 	for deadline := time.Now().Add(reloadPatience); ; time.Sleep(lateEvery) {
 		place, err := openPlace(a.store, a.slog)
-		if !isAway(err) || a.line.serves.Load() == nil || time.Now().After(deadline) {
+		if !isAway(err) || a.line.serves.Load() == nil || time.Now().After(deadline) || caddy.Exiting() {
 			return place, err
 		}
 	}

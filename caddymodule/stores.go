@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
@@ -36,28 +38,41 @@ var places = caddy.NewUsagePool()
 // requests are still being answered.
 type place struct {
 	key     string
-	backend deviceauth.Backend
+	opened  deviceauth.Backend // as its module opened it
+	backend deviceauth.Backend // the same, for whoever does not wait for it at an exit
+	over    <-chan struct{}    // closed when nobody waits for it any more
+	unwatch func()
+	hangs   *atomic.Bool // nobody has waited for it to the end
 	live    *deviceauth.Live
-	using   sync.RWMutex // read by requests; taken for good to close
+	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
+	using   sync.RWMutex                    // read by requests; taken for good to close
 }
 
 func openPlace(s Store, log *slog.Logger) (*place, error) {
 	key := s.Key()
-	value, _, err := places.LoadOrNew(key, func() (caddy.Destructor, error) {
-		backend, err := s.Open(log)
-		if err != nil {
-			return nil, err
-		}
-		live := deviceauth.NewLive()
-		if shared, ok := backend.(deviceauth.Shared); ok {
-			live.Share(shared)
-		}
-		return &place{key: key, backend: backend, live: live}, nil
-	})
+	value, _, err := places.LoadOrNew(key, func() (caddy.Destructor, error) { return newPlace(key, s, log) })
 	if err != nil {
 		return nil, err
 	}
 	return value.(*place), nil
+}
+
+func newPlace(key string, s Store, log *slog.Logger) (*place, error) {
+	over, unwatch := watchExit(caddy.Exiting)
+	opened, err := await(over, func() {}, func() (deviceauth.Backend, error) { return s.Open(log) })
+	if err != nil {
+		unwatch()
+		return nil, err
+	}
+	backend := impatient{Backend: opened, over: over, hangs: new(atomic.Bool)}
+	p := &place{
+		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs,
+		live: deviceauth.NewLive(),
+	}
+	if shared, ok := opened.(deviceauth.Shared); ok {
+		p.live.Share(impatientShared{impatient: backend, shared: shared})
+	}
+	return p, nil
 }
 
 func (p *place) letGo() error {
@@ -66,20 +81,29 @@ func (p *place) letGo() error {
 }
 
 // closeWait bounds how long a stop or a reload waits for a store. It is longer
-// than a store takes that is given up.
-const closeWait = 4 * time.Second
+// than a store takes that is given up, and with exitPatience less than 5 s. One that
+// hung when it was asked is not likely to close.
+const (
+	closeWait = 3100 * time.Millisecond
+	hungWait  = time.Second
+)
 
 // Destruct closes the store after the last request. Neither a request that does
 // not end, such as a backup that nobody reads on, nor a store that does not close
 // holds up the stop for long: the store is then closed when it can be, or ends
 // with the process, which costs it nothing that was answered.
 func (p *place) Destruct() error {
+	defer p.unwatch()
 	closed := make(chan error, 1)
 	go func() {
 		p.using.Lock() // never unlocked: who comes later is turned away
-		closed <- p.backend.Close()
+		closed <- p.opened.Close()
 	}()
-	timeout := time.NewTimer(closeWait)
+	wait := closeWait
+	if p.hangs.Load() {
+		wait = hungWait
+	}
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	select {
 	case err := <-closed:

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func (c closes) Close() error {
 func TestRequestThatDoesNotEndHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
 	store := closes{memstore.New(), make(chan struct{})}
-	p := &place{key: "memory", backend: store}
+	p := &place{key: "memory", opened: store, unwatch: func() {}, hangs: new(atomic.Bool)}
 	if !p.enter() {
 		t.Fatal("it is closed")
 	}

@@ -12,7 +12,25 @@ import (
 // tendWait bounds how long a stop waits for a look at the signing keys to end.
 const tendWait = time.Second
 
-// tend looks after the signing keys, and counts the grants, until Stop.
+// openKeys reads the signing keys. What the store has lost of them the configuration
+// before puts right first: this one knows none, and would make new ones.
+func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
+	if before := a.place.keys.Load(); before != nil {
+		if err := before.Tend(ctx); err != nil {
+			return nil, err
+		}
+	}
+	keys, err := keyring.Open(ctx, a.place.backend, a.Signing)
+	if err != nil {
+		return nil, err
+	}
+	keys.OnLoss(func(reason string) { a.log.Error(reason) })
+	a.place.keys.Store(keys)
+	return keys, nil
+}
+
+// tend looks after the signing keys, and counts the grants, until Stop. It looks once
+// more then: nobody else may know what the store has lost.
 func (a *App) tend() {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -30,6 +48,11 @@ func (a *App) tend() {
 		for {
 			select {
 			case <-ctx.Done():
+				last, cancel := context.WithTimeout(context.Background(), tendWait)
+				defer cancel()
+				if err := a.server.Load().keys.Tend(last); err != nil {
+					a.log.Warn("looking after the signing keys at the end", zap.Error(err))
+				}
 				return
 			case <-tick.C:
 				if err := a.server.Load().keys.Tend(ctx); err != nil && ctx.Err() == nil {

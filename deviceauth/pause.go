@@ -59,30 +59,42 @@ func (e *Engine) Resume(ctx context.Context, by string) error {
 
 // Paused returns what the vault says now.
 func (e *Engine) Paused(ctx context.Context) (Pause, error) {
-	_, now, err := e.changePause(ctx, func(old Pause) Pause { return old })
+	_, now, err := e.changePause(ctx, nil)
 	return now, err
 }
 
+// changePause changes the pause, or only looks at it where change is nil. A pause
+// that the vault has lost goes on as it was known here, and is written back: nobody
+// ended it, for who does leaves a document.
 func (e *Engine) changePause(ctx context.Context, change func(Pause) Pause) (before, after Pause, err error) {
 	if e.cfg.Vault == nil {
 		return before, after, errors.New("there is no vault to remember a pause")
 	}
-	err = e.cfg.Vault.Change(ctx, pauseDocument, func(old []byte) ([]byte, error) {
-		before = Pause{}
-		if old != nil {
-			if err := json.Unmarshal(old, &before); err != nil {
-				return nil, fmt.Errorf("reading whether connecting devices is paused: %w", err)
-			}
+	lost := false
+	err = e.cfg.Vault.Change(ctx, pauseDocument, func(old []byte) (_ []byte, err error) {
+		if before, lost, err = e.pause.read(old); err != nil {
+			return nil, err
 		}
-		if after = change(before); after == before {
+		after = before
+		if change != nil {
+			after = change(before)
+		}
+		if after == before && !lost && (old != nil || change == nil) {
 			return old, nil
 		}
 		return json.Marshal(after)
 	})
-	if err == nil && after != before {
+	if err != nil {
+		return before, after, err
+	}
+	e.pause.remember(after)
+	if lost {
+		e.report(Event{Name: EventPaused, By: before.By, Reason: "the store had lost it: " + before.Note})
+	}
+	if after != before {
 		e.pause.learn(time.Now(), after.On())
 	}
-	return before, after, err
+	return before, after, nil
 }
 
 // Connects refuses with paused while connecting devices is paused: for the
@@ -100,8 +112,9 @@ const pauseKnown = 2 * time.Second
 // pauseLooks remembers the last look into the vault. Whoever comes while
 // somebody looks waits for that, so that one look serves all.
 type pauseLooks struct {
-	mu   sync.Mutex
-	last *pauseLook
+	mu    sync.Mutex
+	last  *pauseLook
+	known Pause // as the vault said last
 }
 
 type pauseLook struct {
@@ -148,6 +161,26 @@ func (p *pauseLooks) look(now time.Time) (look, before *pauseLook) {
 	}
 	p.last = &pauseLook{began: now, done: make(chan struct{})}
 	return p.last, before
+}
+
+func (p *pauseLooks) remember(known Pause) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known = known
+}
+
+// read returns what a document says; where there is none, the pause that it was
+// known to say, which is lost then.
+func (p *pauseLooks) read(document []byte) (said Pause, lost bool, err error) {
+	if document == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.known, p.known.On(), nil
+	}
+	if err := json.Unmarshal(document, &said); err != nil {
+		return said, false, fmt.Errorf("reading whether connecting devices is paused: %w", err)
+	}
+	return said, false, nil
 }
 
 // fresh reports whether a look is under way or not long ago.

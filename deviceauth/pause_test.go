@@ -106,6 +106,39 @@ func TestOtherGatewayHearsOfAPauseWithinSeconds(t *testing.T) {
 	})
 }
 
+// A store that loses its documents ends no pause: that is the operator's to do, and
+// then no gateway that remembers it brings it back.
+func TestPauseThatTheStoreLostGoesOn(t *testing.T) {
+	in(t, func(w *world) {
+		other, err := deviceauth.New(w.config)
+		w.wants("", err)
+		said, err := w.Pause(w.Context(), "root", "a flood")
+		w.wants("", err)
+		w.wants("paused", other.Connects(w.Context()))
+		forget := func() {
+			w.wants("", w.store.Keep(w.Context(), "paused", nil, time.Time{}))
+			time.Sleep(2 * time.Second)
+		}
+		forget()
+		w.wants("paused", other.Connects(w.Context()))
+		w.wants("paused", w.Connects(w.Context()))
+		w.anew(func(*deviceauth.Config) {}) // it was written back
+		if got, err := w.Paused(w.Context()); err != nil || got != said {
+			w.Errorf("got %+v, %v", got, err)
+		}
+		if !slices.Equal(w.events, []string{deviceauth.EventPaused, deviceauth.EventPaused}) {
+			w.Errorf("told: %q", w.events)
+		}
+		forget()
+		fresh, err := deviceauth.New(w.config) // has never heard of the pause
+		w.wants("", err)
+		w.wants("", fresh.Resume(w.Context(), "ops"))
+		time.Sleep(2 * time.Second)
+		w.wants("", other.Connects(w.Context()))
+		w.wants("", w.Connects(w.Context()))
+	})
+}
+
 // vault counts looks, which take a while, and may be away.
 type vault struct {
 	deviceauth.Vault

@@ -54,6 +54,7 @@ type Store struct {
 	// single is held for each write of those that share writes, so that none is
 	// under way behind one after which Badger must not be asked to write.
 	single sync.Mutex
+	ahead  ahead // under single
 
 	// reads keeps the database open under those who look at it.
 	reads   sync.RWMutex
@@ -109,6 +110,7 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		dir: o.Dir, lock: lock, room: room, known: newCache(), encrypted: key != nil, trouble: make(chan struct{}, 1),
 		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.ahead = ahead{dir: o.Dir, set: setAside}
 	s.log = logger{to: o.Log, quiet: new(atomic.Bool), merging: s.beforeMerge, stuck: new(atomic.Int64)}
 	s.again = func() (*badger.DB, error) { return o.open(key, s.log) }
 	db, err := s.again()
@@ -256,6 +258,9 @@ func (s *Store) alone(write func() error) error {
 	defer s.single.Unlock()
 	if why := s.broken.Load(); why != nil {
 		return *why
+	}
+	if err := s.ahead.ready(); err != nil {
+		return err
 	}
 	err := guarded(write)
 	if noted := s.noted(err); noted != err {

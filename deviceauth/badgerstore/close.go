@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -61,7 +62,7 @@ func (s *Store) shut() error {
 	defer s.reads.Unlock()
 	s.writes.Lock()
 	defer s.writes.Unlock()
-	err := guarded(s.db.Load().Close)
+	err := errors.Join(guarded(s.db.Load().Close), s.ahead.drop())
 	if s.lock != nil {
 		s.lock.Close()
 	}

@@ -62,10 +62,13 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 		s.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v", []any{s.dir, err})
 		return false, nil
 	}
-	db, err := s.again()
+	db, err := s.again() // which removes the log that was made ahead
 	if err != nil {
 		return true, err
 	}
+	s.single.Lock()
+	s.ahead.next = 0
+	s.single.Unlock()
 	s.known.clear()
 	s.db.Store(db)
 	s.log.stuck.Store(0)

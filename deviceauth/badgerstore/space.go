@@ -32,8 +32,9 @@ type space struct {
 	err  error
 }
 
-// lookEvery lets at most some megabytes be written between two looks.
-const lookEvery = 100 * time.Millisecond
+// lookEvery lets at most some megabytes be written between two looks, by others than
+// Badger too: a disk takes gigabytes in a second.
+const lookEvery = 5 * time.Millisecond
 
 func (s *space) enough() error {
 	if s.there != nil {

@@ -153,8 +153,7 @@ func away(err error) bool {
 	return false
 }
 
-// greet waits for the server, and refuses or warns of settings that lose grants. A
-// server that does not tell its policy, as some that are rented, is believed.
+// greet waits for the server, and refuses or warns of settings that lose grants.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	said, err := s.about(ctx)
 	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
@@ -169,10 +168,20 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 		case <-ctx.Done():
 		}
 	}
+	return judge(said, log)
+}
+
+// judge refuses or warns of what a server says of itself. One that does not tell its
+// policy, as some that are rented, is believed, with a warning.
+func judge(said map[string]string, log *slog.Logger) error {
 	if version := said["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
-	if policy := said["maxmemory_policy"]; policy != "" && policy != "noeviction" {
+	switch policy := said["maxmemory_policy"]; policy {
+	case "noeviction":
+	case "":
+		log.Warn("redis does not tell its maxmemory-policy: with another one than noeviction, signing keys and grants are evicted when the memory is full")
+	default:
 		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the memory is full: want noeviction", policy)
 	}
 	if said["aof_enabled"] == "0" {
@@ -181,11 +190,22 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
+// forbidden tells whether the server is there and does not take a command: ACLs
+// count INFO among the dangerous ones, and some that are rented do not have it.
+func forbidden(err error) bool {
+	answer, ok := errors.AsType[redis.Error](err)
+	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") || strings.HasPrefix(answer.Error(), "ERR unknown command"))
+}
+
 var errLoading = errors.New("it reads its data")
 
-// about is what a server says of itself.
+// about is what a server says of itself: nothing where the user may not ask, or
+// nobody.
 func (s *Store) about(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
+	if forbidden(err) {
+		err = s.redis.Ping(ctx).Err()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -191,6 +191,24 @@ func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// Whoever may not ask for the policy is warned, and served.
+func TestServerThatTellsNothingIsWarnedAbout(t *testing.T) {
+	server := redistest.Start(t, "--user", "gateway", "on", ">hunter3", "~*", "&*", "+@all", "-@dangerous")
+	var log bytes.Buffer
+	o := redisstore.Options{URLs: []string{server.URL()}, Username: "gateway", Password: "hunter3"}
+	s, err := redisstore.Open(t.Context(), o, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Create(t.Context(), active()); err != nil {
+		t.Error(err)
+	}
+	if said := log.String(); !strings.Contains(said, "WARN") || !strings.Contains(said, "maxmemory-policy") {
+		t.Errorf("the log says %q", said)
+	}
+}
+
 // protocol 36
 func TestGatewaysCountTogether(t *testing.T) {
 	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}

@@ -206,3 +206,32 @@ func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	})
 	return spoiled
 }
+
+// An Operator is a connection that was there before, for what a server that takes no
+// new ones must be told.
+type Operator struct {
+	t      testing.TB
+	client *redis.Client
+}
+
+// Operator connects. It is closed at the end of the test.
+func (s *Server) Operator() *Operator {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), PoolSize: 1, MaxRetries: 10})
+	s.t.Cleanup(func() { client.Close() })
+	return &Operator{t: s.t, client: client}
+}
+
+// Forget has the server forget keys. A server that is not there forgets nothing.
+func (o *Operator) Forget(keys ...string) { o.client.Del(context.Background(), keys...) }
+
+// Set changes a setting of the server.
+func (o *Operator) Set(name, value string) {
+	if err := o.client.ConfigSet(context.Background(), name, value).Err(); err != nil {
+		o.t.Errorf("%s: %v", name, err)
+	}
+}
+
+// Disconnect ends all connections but this one.
+func (o *Operator) Disconnect() {
+	o.client.ClientKillByFilter(context.Background(), "TYPE", "normal", "SKIPME", "yes")
+}

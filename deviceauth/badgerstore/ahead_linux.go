@@ -1,0 +1,29 @@
+package badgerstore
+
+import (
+	"errors"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// setAside makes a file, where it is not there, and has its file system set so many
+// bytes aside for it, which leaves its length alone. A file system that cannot do
+// that is left to the looks at what is left.
+func setAside(file string, size int64) error {
+	fd, err := unix.Open(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: file, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil, errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+			return nil
+		}
+		return &fs.PathError{Op: "fallocate", Path: file, Err: err}
+	}
+}

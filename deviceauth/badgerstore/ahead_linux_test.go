@@ -1,0 +1,110 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// fillUp takes all that is left of a file system, at once.
+func fillUp(t *testing.T, name string) (back func()) {
+	t.Helper()
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int64(0)
+	for size := int64(1 << 30); size >= 4<<10; size /= 2 {
+		for unix.Fallocate(int(file.Fd()), 0, at, size) == nil {
+			at += size
+		}
+	}
+	return func() { file.Close(); os.Remove(name) }
+}
+
+// A disk that is full from one moment to the next, between a look at it and the write.
+//
+// protocol 4
+func TestDiskThatIsFullAtOnceEndsNothing(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	dir := filepath.Join(mounted(t), "store")
+	s := open(t, Options{Dir: dir})
+	s.room.left = func() (uint64, error) { return 1 << 40, nil } // as where the look was just before
+	kept := newKept()
+	for round := range 10 {
+		over, wrote := make(chan struct{}), make(chan struct{}, 1)
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-over:
+						return
+					default:
+					}
+					g := pending(deviceauth.UserCode(fmt.Sprintf("%d%d%06d", round, worker, i)))
+					change := func(g *deviceauth.Grant) error { g.Name = "changed"; return nil }
+					if s.Create(t.Context(), g) == nil && s.Update(t.Context(), g.ID, change) == nil {
+						kept.changed(g)
+						select {
+						case wrote <- struct{}{}:
+						default:
+						}
+					}
+				}
+			})
+		}
+		<-wrote
+		back := fillUp(t, filepath.Join(filepath.Dir(dir), "ballast"))
+		for range 10 { // the blocks are there
+			<-wrote
+		}
+		close(over)
+		wg.Wait()
+		back()
+	}
+	kept.check(t, s)
+}
+
+// Without the blocks for another log nothing is written, and Badger never asked.
+func TestLogIsMadeAhead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	g := active("BCDFGHJK")
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	about, err := os.Stat(s.ahead.file(s.ahead.next))
+	if err != nil || about.Size() != 0 {
+		t.Fatalf("the next log: %v, %v", about, err)
+	}
+	set := s.ahead.set
+	s.ahead.set = func(string, int64) error { return unix.ENOSPC }
+	os.Remove(s.ahead.file(s.ahead.next)) // as if it had been taken
+	if err := s.Update(t.Context(), g.ID, unchanged); !errors.Is(err, errDiskFull) {
+		t.Errorf("a change: %v", err)
+	}
+	s.ahead.set = set
+	time.Sleep(2 * lookEvery)
+	if err := s.Update(t.Context(), g.ID, unchanged); err != nil {
+		t.Errorf("a change, with room again: %v", err)
+	}
+	next := s.ahead.file(s.ahead.next)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(next); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the log that was made ahead is left: %v", err)
+	}
+}
