@@ -38,7 +38,7 @@ func (a *App) open() (*place, error) {
 func (a *App) awaitStore(why error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	a.waiting = func() { stop(); <-done }
+	a.waiting = func() { stop(); endsBeforeExit(done) }
 	a.log.Error("the store is away; what needs it is answered 503 until it is there", zap.Error(why))
 	go func() {
 		defer close(done)

@@ -39,6 +39,7 @@ type place struct {
 	backend deviceauth.Backend
 	live    *deviceauth.Live
 	using   sync.RWMutex // read by requests; taken for good to close
+	settled func()       // ends the watch for the end of the process; nil: there is none
 }
 
 func openPlace(s Store, log *slog.Logger) (*place, error) {
@@ -52,7 +53,7 @@ func openPlace(s Store, log *slog.Logger) (*place, error) {
 		if shared, ok := backend.(deviceauth.Shared); ok {
 			live.Share(shared)
 		}
-		return &place{key: key, backend: backend, live: live}, nil
+		return &place{key: key, backend: backend, live: live, settled: abandonAtExit(backend)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -76,6 +77,9 @@ const closeWait = 4 * time.Second
 func (p *place) Destruct() error {
 	closed := make(chan error, 1)
 	go func() {
+		if p.settled != nil {
+			defer p.settled()
+		}
 		p.using.Lock() // never unlocked: who comes later is turned away
 		closed <- p.backend.Close()
 	}()

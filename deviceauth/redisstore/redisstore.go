@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,6 +40,8 @@ type Store struct {
 	redis   redis.UniversalClient
 	prefix  string
 	changes *changes
+
+	abandoned atomic.Bool // nothing is waited for any more
 }
 
 var _ deviceauth.Shared = (*Store)(nil)
@@ -74,7 +77,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 // Close implements [deviceauth.Store].
 func (s *Store) Close() error {
 	s.changes.close()
-	return s.redis.Close()
+	return closed(s.redis.Close())
 }
 
 func (s *Store) grantKey(id deviceauth.ID) string { return s.prefix + "g:" + id.String() }

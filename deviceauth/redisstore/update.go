@@ -184,7 +184,7 @@ func (s *Store) insist(ctx context.Context, try func(unheard attempts) (*attempt
 			return nil
 		case err == nil:
 			continue // somebody came between
-		case time.Now().After(deadline), ctx.Err() != nil:
+		case time.Now().After(deadline), ctx.Err() != nil, s.abandoned.Load():
 			return err
 		}
 		if next != nil && next.unheard {
