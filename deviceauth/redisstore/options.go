@@ -153,12 +153,15 @@ func away(err error) bool {
 	return false
 }
 
-// greet waits for the server, and refuses or warns of settings that lose grants. A
-// server that does not tell its policy, as some that are rented, is believed.
+// greet waits for the server, and refuses or warns of settings that lose grants. What
+// a server does not tell, as some that are rented, is warned of too: it may be so.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	said, err := s.about(ctx)
 	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
 		switch {
+		case redis.HasErrorPrefix(err, "NOPERM"):
+			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and appendonly yes", "error", err)
+			return nil
 		case !away(err):
 			return fmt.Errorf("redis store: %w", err)
 		case time.Now().After(deadline), ctx.Err() != nil:
@@ -172,7 +175,11 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	if version := said["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
-	if policy := said["maxmemory_policy"]; policy != "" && policy != "noeviction" {
+	switch policy := said["maxmemory_policy"]; policy {
+	case "noeviction":
+	case "":
+		log.Warn("redis does not tell its maxmemory-policy: it must be noeviction, or signing keys and grants are lost")
+	default:
 		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the memory is full: want noeviction", policy)
 	}
 	if said["aof_enabled"] == "0" {
