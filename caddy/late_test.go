@@ -100,10 +100,13 @@ func TestStopAndReloadWithoutRedis(t *testing.T) {
 	if status, _ := g.api(token); status != http.StatusOK {
 		t.Errorf("after the reload: %d", status)
 	}
-	late := newGateway(t)
-	late.configure(func(s string) string {
-		return strings.Replace(s, "\tbrand", "\tstore redis redis://"+silent.Addr().String()+"\n\t\tbrand", 1)
-	})
-	late.start()
-	late.ends(5 * time.Second)
+	for _, waited := range []time.Duration{0, 700 * time.Millisecond, 2 * time.Second} {
+		late := newGateway(t)
+		late.configure(func(s string) string {
+			return strings.Replace(s, "\tbrand", "\tstore redis redis://"+silent.Addr().String()+"\n\t\tbrand", 1)
+		})
+		late.start()
+		time.Sleep(waited)
+		late.ends(stopTime)
+	}
 }

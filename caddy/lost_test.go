@@ -31,11 +31,7 @@ func TestRedisThatIsEmptiedEndsNoGateway(t *testing.T) {
 	before := first.keySet()
 	_, old := connectedAs(t, first, "alice")
 	server.Empty()
-	for _, g := range all {
-		if out, err := g.run("device-auth", "keys", "rotate", "--address", g.admin); err != nil { // what is due every minute, now
-			t.Errorf("%v\n%s", err, out)
-		}
-	}
+	rotate(t, all...)
 	if !strings.Contains(first.log.String()+second.log.String(), "the store has lost the signing keys; they were written back") {
 		t.Errorf("nobody is told:\n%s", first.log)
 	}
@@ -66,6 +62,7 @@ func TestRedisThatIsEmptiedEndsNoGateway(t *testing.T) {
 //
 // protocol 27
 func TestRedisThatIsEmptiedBeforeARestartLosesNoKey(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	g := startCluster(t, 1, "store redis "+server.URL())[0]
 	kid := func() string {
@@ -96,6 +93,89 @@ func TestRedisThatIsEmptiedBeforeARestartLosesNoKey(t *testing.T) {
 		if after := kid(); after != before {
 			t.Errorf("%s: the key is %s, and it was %s", name, after, before)
 		}
+	}
+}
+
+// rotate has gateways look at the ring, which they do every minute, now.
+func rotate(t *testing.T, all ...*gateway) {
+	t.Helper()
+	for _, g := range all {
+		if out, err := g.run("device-auth", "keys", "rotate", "--address", g.admin); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+// The ring alone is lost, as an evicting policy loses it. Nothing that a device has
+// is refused for that.
+//
+// protocol 27
+func TestRingThatIsEvictedCostsNoDevice(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	all := startCluster(t, 2, "store redis "+server.URL())
+	first, second := all[0], all[1]
+	_, device := connectedAs(t, first, "alice")
+	server.Forget("device_login:v:keyring")
+	rotate(t, all...)
+	for _, g := range all {
+		if status, _ := g.api(device.Access); status != http.StatusOK {
+			t.Errorf("the API answers %d", status)
+		}
+	}
+	next := second.refresh(device.Refresh)
+	if retry := first.refresh(device.Refresh); next.Status != http.StatusOK || retry.Refresh != next.Refresh {
+		t.Errorf("a retry at the other gateway: %+v after %+v", retry, next)
+	}
+	if told := strings.Count(first.log.String()+second.log.String(), "the store has lost the signing keys"); told != 1 {
+		t.Errorf("it is told %d times", told)
+	}
+}
+
+// A gateway that begins while the ring is lost knows of none, and makes another. The
+// others take over its secrets, so that they serve as one again.
+//
+// protocol 20, 27
+func TestRingThatAnotherGatewayMadeIsFollowed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	store := "store redis " + server.URL()
+	all := startCluster(t, 2, store)
+	first, second := all[0], all[1]
+	_, before := connectedAs(t, first, "alice")
+	server.Forget("device_login:v:keyring")
+	second.kill()
+	second.start() // knows of no ring by now
+	rotate(t, first)
+	if !strings.Contains(first.log.String(), "another gateway made new ones") {
+		t.Errorf("nobody is told:\n%s", first.log)
+	}
+	rotate(t, second)
+	for _, g := range all {
+		if status, _ := g.api(before.Access); status != http.StatusOK {
+			t.Errorf("a token from before is answered %d", status)
+		}
+	}
+	bob, device := connectedAs(t, first, "bob")
+	next := first.refresh(device.Refresh)
+	if retry := second.refresh(device.Refresh); next.Status != http.StatusOK || retry.Refresh != next.Refresh {
+		t.Errorf("a retry at the other gateway: %+v after %+v", retry, next)
+	}
+	bob.open(second.url + "/device/connections") // sealed with the cookie key of both
+	bob.sees("Your devices")
+}
+
+// A Redis that evicts is refused, with a sentence that says what to set.
+func TestRedisThatEvictsIsRefusedAtStart(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tbrand", 1)
+	})
+	out, err := g.run("run", "--config", g.config)
+	if err == nil || !strings.Contains(out, "maxmemory-policy is allkeys-lru") || !strings.Contains(out, "want noeviction") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -37,9 +37,10 @@ func (e *Engine) SignOut(ctx context.Context, l Logout) error {
 		}
 	}
 	e.report(Event{Name: EventSessionsEnded, Person: &Person{Subject: l.Subject}, Upstream: l.Upstream, Reason: ReasonSignedOut})
+	now := e.now()
 	grants, err := e.cfg.Store.ByOwner(ctx, owner)
 	for _, g := range grants {
-		if !l.means(g.Person) {
+		if !l.means(g.Person, now) {
 			continue
 		}
 		if ended := e.end(ctx, g.ID, ReasonSignedOut, anybodys); !errors.Is(ended, ErrNotFound) {
@@ -50,9 +51,9 @@ func (e *Engine) SignOut(ctx context.Context, l Logout) error {
 }
 
 // means reports whether a sign-in is one that the logout ends.
-func (l Logout) means(p *Person) bool {
+func (l Logout) means(p *Person, now time.Time) bool {
 	return p != nil && p.Upstream == l.Upstream && (l.Subject == "" || p.Subject == l.Subject) &&
-		(l.Session == "" || p.Session == "" || p.Session == l.Session) && !p.SignedIn.After(l.At)
+		(l.Session == "" || p.Session == "" || p.Session == l.Session) && !p.signedInSince(l.At, now)
 }
 
 // marks are the names under which a logout is remembered.
@@ -64,6 +65,12 @@ func (l Logout) marks() []string {
 		return []string{SessionKey(l.Upstream, l.Session)}
 	}
 	return []string{SessionKey(l.Upstream, l.Session), sessionless(l.Subject)}
+}
+
+// signedInSince reports whether a sign-in was begun after a sign-out. One of a day to
+// come, begun by a clock that was ahead, was not: nothing could end it until then.
+func (p *Person) signedInSince(at, now time.Time) bool {
+	return p.SignedIn.After(at) && !p.SignedIn.After(now.Add(maxClockSkew))
 }
 
 // sessionless names the sign-ins of a subject in no session that is known. No
@@ -97,17 +104,13 @@ func (e *Engine) mark(ctx context.Context, name string, at time.Time) error {
 	if e.cfg.Vault == nil {
 		return errors.New("there is no vault to remember a sign-out")
 	}
-	forgotten := e.now().Add(-signOutKept)
+	now := e.now()
 	return e.cfg.Vault.Change(ctx, signOutDocument(name), func(old []byte) ([]byte, error) {
 		all, err := decodeSignOuts(old)
 		if err != nil {
 			return nil, err
 		}
-		for other, before := range all {
-			if before.Before(forgotten) {
-				delete(all, other)
-			}
-		}
+		all.settle(now)
 		if all[name].Before(at) {
 			all[name] = at
 		}
@@ -115,6 +118,20 @@ func (e *Engine) mark(ctx context.Context, name string, at time.Time) error {
 	})
 }
 
+// settle forgets those that no session can be older than. One of a day to come, noted
+// by a clock that was ahead, was now at the latest: it would keep the person out.
+func (all signOuts) settle(now time.Time) {
+	for name, at := range all {
+		switch {
+		case at.Before(now.Add(-signOutKept)):
+			delete(all, name)
+		case at.After(now.Add(maxClockSkew)):
+			all[name] = now
+		}
+	}
+}
+
+// decodeSignOuts reads the stored form. Whatever it is, the map can be written to.
 func decodeSignOuts(document []byte) (signOuts, error) {
 	all := signOuts{}
 	if len(document) == 0 {
@@ -122,6 +139,9 @@ func decodeSignOuts(document []byte) (signOuts, error) {
 	}
 	if err := json.Unmarshal(document, &all); err != nil {
 		return nil, fmt.Errorf("reading who signed out: %w", err)
+	}
+	if all == nil { // the document is null
+		all = signOuts{}
 	}
 	return all, nil
 }
@@ -131,6 +151,7 @@ func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 	if e.cfg.Vault == nil {
 		return nil
 	}
+	now := e.now()
 	for _, name := range p.marked() {
 		document, err := e.cfg.Vault.Load(ctx, signOutDocument(name))
 		if err != nil {
@@ -140,7 +161,14 @@ func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 		if err != nil {
 			return err
 		}
-		if at, known := all[name]; known && !p.SignedIn.After(at) {
+		at, known := all[name]
+		if at.After(now.Add(maxClockSkew)) {
+			if err := e.mark(ctx, name, now); err != nil { // once: from then on it is of today
+				return err
+			}
+			at = now
+		}
+		if known && !p.signedInSince(at, now) {
 			return errSignedOut
 		}
 	}

@@ -32,6 +32,9 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 			if err := it.Item().Value(func(value []byte) error { return json.Unmarshal(value, g) }); err != nil {
 				return fmt.Errorf("decoding a grant: %w", err)
 			}
+			if err := g.CheckRecord(deviceauth.ID(it.Item().Key()[1:])); err != nil {
+				return fmt.Errorf("grant %x: %w", it.Item().Key()[1:], err)
+			}
 			list = append(list, g)
 		}
 		return ctx.Err()

@@ -96,6 +96,7 @@ func (k *Keyring) Tend(ctx context.Context) error {
 // sign yet is as good as a new one.
 func (k *Keyring) Rotate(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
+		r.hasten(now)
 		if last := r.last(); last.From.After(now) && last.Algorithm == k.algorithm {
 			return nil
 		}

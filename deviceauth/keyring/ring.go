@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -70,29 +69,69 @@ func decodeRing(document []byte) (r ring, err error) {
 }
 
 // recover puts right what a vault has lost since this gateway read it last, and
-// returns what that was in words, or "". A ring without keys comes back as it was
-// known. One with none of the known keys was begun anew by somebody who knew of no
-// other: what they sign with counts, and so do their secrets, which others have
-// begun to use; the known keys go on verifying until their last token has ended.
+// returns what that was in words, or "". Keys and secrets that are not there come back
+// as they were known. A ring with none of the known keys was begun anew by somebody who
+// knew of no other: what they sign with counts, and so do their secrets, which others
+// have begun to use; the known keys go on verifying until their last token has ended.
 func (r *ring) recover(known *ring, now time.Time) (loss string) {
-	if r.Secrets == nil && (len(r.Keys) == 0 || r.shares(known)) {
-		r.Secrets, r.changed = maps.Clone(known.Secrets), true
-		loss = "the store has lost the secrets that gateways share; they were written back"
-	}
-	switch {
-	case len(r.Keys) == 0:
-		r.Keys, r.changed = slices.Clone(known.Keys), true
-		return "the store has lost the signing keys; they were written back"
-	case !r.shares(known):
-		began := r.Keys[0].From
-		for i := range known.Keys {
-			if k := known.Keys[len(known.Keys)-1-i]; k.From.Before(began) && began.Add(keepFor).After(now) {
-				r.Keys, r.changed = slices.Insert(r.Keys, 0, k), true
-			}
-		}
+	if len(r.Keys) > 0 && !r.shares(known) {
+		r.follow(known, now)
 		return "the store has lost the signing keys, and another gateway made new ones; the secrets are its own now"
 	}
+	if r.recoverSecrets(known) {
+		loss = "the store has lost the secrets that gateways share; they were written back"
+	}
+	if len(r.Keys) == 0 {
+		r.Keys, r.changed = slices.Clone(known.Keys), true
+		return "the store has lost the signing keys; they were written back"
+	}
+	if r.recoverNewest(known) {
+		return "the store is as it was some time ago, and has lost signing keys that were begun since; they were written back"
+	}
 	return loss
+}
+
+// follow puts the known keys before those of a ring that was begun anew, as long as a
+// token of theirs may live.
+func (r *ring) follow(known *ring, now time.Time) {
+	began := r.Keys[0].From
+	for _, k := range slices.Backward(known.Keys) {
+		if k.From.Before(began) && began.Add(keepFor).After(now) {
+			r.Keys, r.changed = slices.Insert(r.Keys, 0, k), true
+		}
+	}
+}
+
+// recoverSecrets brings back known secrets that are not there. One that is there
+// counts, whatever was known.
+func (r *ring) recoverSecrets(known *ring) (lost bool) {
+	if r.Secrets == nil {
+		r.Secrets = map[Purpose][]byte{}
+	}
+	for purpose, secret := range known.Secrets {
+		if _, ok := r.Secrets[purpose]; !ok {
+			r.Secrets[purpose], r.changed, lost = secret, true, true
+		}
+	}
+	return lost
+}
+
+// recoverNewest brings back known keys that are newer than any that both have, as they
+// are lost where a server comes back with what it had on its disk, or a replica takes
+// over that was behind. Older ones may have been dropped, by a clock that is not ours.
+func (r *ring) recoverNewest(known *ring) (lost bool) {
+	newest := known.Keys
+	for i, k := range known.Keys {
+		if r.has(k.ID) {
+			newest = known.Keys[i+1:]
+		}
+	}
+	if len(newest) == 0 {
+		return false
+	}
+	r.Keys, r.changed = append(r.Keys, newest...), true
+	slices.SortStableFunc(r.Keys, func(a, b storedKey) int { return a.From.Compare(b.From) })
+	return true
 }
 
 // maxAhead is how far in the future a key may begin: a few that were begun one after
@@ -100,8 +139,16 @@ func (r *ring) recover(known *ring, now time.Time) (loss string) {
 const maxAhead = time.Hour
 
 // settle puts right keys that were begun by a clock that was ahead: they would sign
-// on that day, and until then no other one could be begun.
+// on that day, and until then no other one could be begun. Where all keys are of a day
+// to come it is rather our own clock that is behind, and what others see must stay.
 func (r *ring) settle(now time.Time) {
+	if len(r.Keys) > 0 && !r.Keys[0].From.After(now.Add(maxAhead)) {
+		r.hasten(now)
+	}
+}
+
+// hasten has keys that were begun by a clock that was ahead sign as if begun now.
+func (r *ring) hasten(now time.Time) {
 	for i := range r.Keys {
 		if r.Keys[i].From.After(now.Add(maxAhead)) {
 			r.Keys[i].From, r.changed = now.Add(publishFor), true
@@ -111,9 +158,11 @@ func (r *ring) settle(now time.Time) {
 
 // shares reports whether two rings have a key in common.
 func (r *ring) shares(other *ring) bool {
-	return slices.ContainsFunc(r.Keys, func(mine storedKey) bool {
-		return slices.ContainsFunc(other.Keys, func(theirs storedKey) bool { return mine.ID == theirs.ID })
-	})
+	return slices.ContainsFunc(other.Keys, func(k storedKey) bool { return r.has(k.ID) })
+}
+
+func (r *ring) has(id string) bool {
+	return slices.ContainsFunc(r.Keys, func(k storedKey) bool { return k.ID == id })
 }
 
 // last returns the key that signs, or will.

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,11 +18,24 @@ return {n, redis.call("PTTL", KEYS[1])}`)
 
 // CountUp implements [deviceauth.Shared].
 func (s *Store) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	answer, err := countUp.Run(ctx, s.redis, []string{s.countKey(key)}, window.Milliseconds()).Int64Slice()
+	answer, err := pair(countUp.Run(ctx, s.redis, []string{s.countKey(key)}, window.Milliseconds()))
 	if err != nil {
 		return deviceauth.Count{}, wrap(err)
 	}
 	return deviceauth.Count{N: int(answer[0]), Ends: time.Now().Add(time.Duration(answer[1]) * time.Millisecond)}, nil
+}
+
+// pair is the answer of a script that returns two numbers. A server, or what stands
+// before it, may say anything.
+func pair(cmd *redis.Cmd) (answer [2]int64, err error) {
+	list, err := cmd.Int64Slice()
+	if err != nil {
+		return answer, err
+	}
+	if len(list) != len(answer) {
+		return answer, fmt.Errorf("a script answers %d numbers, want %d", len(list), len(answer))
+	}
+	return [2]int64(list), nil
 }
 
 // countDown makes no key that is not there: it would never expire; and leaves

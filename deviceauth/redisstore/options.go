@@ -153,11 +153,15 @@ func away(err error) bool {
 	return false
 }
 
-// greet waits for the server, and refuses or warns of settings that lose grants.
+// greet waits for the server, and refuses or warns of settings that lose grants. What
+// a server does not tell, as some that are rented, is warned of too: it may be so.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	said, err := s.about(ctx)
 	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
 		switch {
+		case redis.HasErrorPrefix(err, "NOPERM"):
+			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and appendonly yes", "error", err)
+			return nil
 		case !away(err):
 			return fmt.Errorf("redis store: %w", err)
 		case time.Now().After(deadline), ctx.Err() != nil:

@@ -31,8 +31,8 @@ func (s *Store) Arrive(ctx context.Context, a deviceauth.Arrival) (early bool, i
 	if a.Held {
 		held = "1"
 	}
-	answer, err := arrive.Run(ctx, s.redis, []string{s.prefix + "p:" + a.Grant.String()},
-		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(), a.Expires.UnixMilli(), held).Int64Slice()
+	answer, err := pair(arrive.Run(ctx, s.redis, []string{s.prefix + "p:" + a.Grant.String()},
+		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(), a.Expires.UnixMilli(), held))
 	if err != nil {
 		return false, 0, wrap(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,14 +159,23 @@ func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	if err != nil {
 		return nil, "", wrap(err)
 	}
+	g, err := own(id, text)
+	if err != nil { // it does not heal while one waits
+		return nil, "", &refused{err}
+	}
+	return g, text, nil
+}
+
+// own decodes what is stored under an id, and refuses what is not that grant.
+func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
 	g, err := decode(text)
 	if err == nil {
 		err = g.CheckRecord(id)
 	}
-	if err != nil { // it does not heal while one waits
-		return nil, "", &refused{fmt.Errorf("redis store: grant %s: %w", id, err)}
+	if err != nil {
+		return nil, fmt.Errorf("redis store: grant %s: %w", id, err)
 	}
-	return g, text, nil
+	return g, nil
 }
 
 // markSize is the length of what stands before every value: random, so that no
@@ -212,7 +222,8 @@ func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*devi
 	return g, nil
 }
 
-// ByOwner implements [deviceauth.Store].
+// ByOwner implements [deviceauth.Store]. Beside the error of a record that cannot be
+// read it returns the others: a person who signs out ends those at least.
 func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.Grant, err error) {
 	ids, err := s.redis.ZRange(ctx, s.ownerKey(owner), 0, -1).Result()
 	if err != nil {
@@ -221,17 +232,16 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 	for i, id := range ids {
 		ids[i] = s.prefix + "g:" + id
 	}
-	if list, err = s.all(ctx, ids); err != nil {
-		return nil, err
-	}
+	list, err = s.all(ctx, ids)
 	list = slices.DeleteFunc(list, func(g *deviceauth.Grant) bool {
 		return g.Person == nil || !slices.Contains(g.Person.Owners(), owner)
 	})
 	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
-	return list, nil
+	return list, err
 }
 
-// all returns the grants of some keys, without those that are gone.
+// all returns the grants of some keys, without those that are gone. Of those that cannot
+// be read it returns the errors, beside the others.
 func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
 	texts := make([]*redis.StringCmd, len(keys))
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -243,20 +253,26 @@ func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Gran
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, wrap(err)
 	}
-	for _, text := range texts {
+	var faults []error
+	for i, text := range texts {
 		if errors.Is(text.Err(), redis.Nil) {
 			continue
 		}
 		if text.Err() != nil {
 			return nil, wrap(text.Err())
 		}
-		g, err := decode(text.Val())
+		id, err := deviceauth.ParseID(strings.TrimPrefix(keys[i], s.prefix+"g:"))
 		if err != nil {
-			return nil, err
+			continue // no key of ours: nothing finds a grant under it
+		}
+		g, err := own(id, text.Val())
+		if err != nil {
+			faults = append(faults, err)
+			continue
 		}
 		list = append(list, g)
 	}
-	return list, nil
+	return list, errors.Join(faults...)
 }
 
 // wrap adds where a fault came from; what the contract names stays as it is.

@@ -235,3 +235,13 @@ func (o *Operator) Set(name, value string) {
 func (o *Operator) Disconnect() {
 	o.client.ClientKillByFilter(context.Background(), "TYPE", "normal", "SKIPME", "yes")
 }
+
+// Forget has the server lose one key, as an evicting policy does.
+func (s *Server) Forget(key string) {
+	s.t.Helper()
+	s.with(func(c *redis.Client) {
+		if n, err := c.Del(context.Background(), key).Result(); err != nil || n != 1 {
+			s.t.Fatalf("%s: %d keys, %v", key, n, err)
+		}
+	})
+}
