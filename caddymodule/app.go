@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,6 +218,11 @@ func (a *App) begin(ctx context.Context) error {
 	keys, err := keyring.Open(ctx, a.place.backend, a.Signing)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(a.Clients, func(c Client) bool { return c.IDToken != "" }) {
+		if err := keys.IncludeRS256(ctx); err != nil {
+			return err
+		}
 	}
 	keys.OnLoss(func(reason string) { a.log.Error(reason) })
 	backend := timed{a.place.backend}
