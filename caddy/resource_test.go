@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -128,4 +129,47 @@ func TestSiteThatNoTokenIsForIsWarnedAbout(t *testing.T) {
 	if !strings.Contains(g.log.String(), "audience https://other.localhost") {
 		t.Errorf("no warning:\n%s", g.log)
 	}
+}
+
+// The terminal client asks for a token for the API that it was given, which is not
+// always the server's default, and finds the server of one that no audience covers.
+func TestTerminalClientAsksForTheAPIByItsName(t *testing.T) {
+	g := newGateway(t)
+	free := freePorts(t, 2)
+	second, uncovered := "http://localhost:"+free[0], "http://localhost:"+free[1]
+	g.configure(func(s string) string {
+		s = strings.Replace(s, "\tbrand", "\taudience "+g.url+" "+second+"/v2\n\t\tbrand", 1)
+		return s + "\n" + second + " {\n\tdevice_auth /v2/* {\n\t\taudience " + second + "/v2\n\t}\n\trespond \"the second\"\n}\n" +
+			uncovered + " {\n\tdevice_auth {\n\t\taudience " + g.url + "\n\t}\n\trespond \"the third\"\n}\n"
+	})
+	g.start()
+	calls := func(address, header, want string) {
+		t.Helper()
+		r, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", strings.TrimSpace(strings.TrimPrefix(header, "Authorization: ")))
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK || string(body) != want {
+			t.Errorf("%s: %d %v %s", address, response.StatusCode, err, body)
+		}
+	}
+	header, err := g.loginAt(second+"/v2/products", allowTerminal(t), "--no-qr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls(second+"/v2/products", header, "the second")
+	again, err := g.loginAt(second+"/v2/other", nil, "--no-qr") // the same token is for all of /v2
+	if err != nil || again != header {
+		t.Errorf("another path of the API: %v", err)
+	}
+	if header, err = g.loginAt(uncovered+"/x", allowTerminal(t), "--no-qr"); err != nil {
+		t.Fatal(err)
+	}
+	calls(uncovered+"/x", header, "the third")
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +36,25 @@ var stockScopes = []string{"openid", "profile", "offline_access", "products:read
 func loginXOAuth2(ctx context.Context, g *gateway, show func(*device)) (string, error) {
 	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"}}
 	return throughXOAuth2(ctx, config, show)
+}
+
+// The same with PKCE on the device grant.
+func loginXOAuth2WithPKCE(ctx context.Context, g *gateway, show func(*device)) (string, error) {
+	config := &oauth2.Config{
+		ClientID: "cool-gadget", Scopes: stockScopes,
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"},
+	}
+	verifier := oauth2.GenerateVerifier()
+	prompt, err := config.DeviceAuth(ctx, oauth2.S256ChallengeOption(verifier))
+	if err != nil {
+		return "", err
+	}
+	show(&device{User: prompt.UserCode, Full: prompt.VerificationURIComplete})
+	token, err := config.DeviceAccessToken(ctx, prompt, oauth2.VerifierOption(verifier))
+	if err != nil {
+		return "", err
+	}
+	return token.AccessToken, nil
 }
 
 // The same with the paths that its package google has for Google.
@@ -152,6 +172,7 @@ func npmFolder(t *testing.T) string {
 
 var stockClients = []stockClient{
 	{"golang.org/x/oauth2", false, loginXOAuth2},
+	{"golang.org/x/oauth2 with PKCE", false, loginXOAuth2WithPKCE},
 	{"golang.org/x/oauth2 for Google", false, loginGoogle},
 	{"github.com/cli/oauth", false, loginGH},
 	{"github.com/zitadel/oidc", false, loginZitadel},
@@ -159,6 +180,8 @@ var stockClients = []stockClient{
 	{"oauth4webapi", true, npmClient("oauth4webapi.mjs")},
 	{"@octokit/auth-oauth-device", true, npmClient("octokit.mjs")},
 	{"@azure/msal-node", true, npmClient("msal.mjs")},
+	{"@modelcontextprotocol/sdk", true, npmClient("mcp.mjs")},
+	{"openid-client 5", true, npmClient("openid-client-5.mjs")},
 }
 
 // How clients tell that somebody said no, and that nobody answered: by the
@@ -168,10 +191,16 @@ var (
 	expired = regexp.MustCompile(`(?i)expired|timed out|timeout|deadline`)
 )
 
-// protocol 6, 8, 13, 14, 16, 19, 20, 26, 28
+// strictClient is a client whose ID tokens openid-client 5 takes, with the word for that.
+func strictClient(word string) string {
+	return "client strict {\n\tname \"Cool Gadget\"\n\tscopes openid profile offline_access products:read\n\t" + word + "\n\t}"
+}
+
+// protocol 6, 8, 9, 13, 14, 16, 19, 20, 22, 26, 28, 34
 func TestStockClients(t *testing.T) {
-	usual := startWith(t, "dialect entra github google")
-	hasty := startWith(t, "dialect entra github google\n\tlifetime device_code 2s")
+	lines := "dialect entra github google\n\t" + strictClient("id_token RS256")
+	usual := startWith(t, lines)
+	hasty := startWith(t, lines+"\n\tlifetime device_code 2s")
 	outcomes := []struct {
 		name  string
 		on    *gateway
@@ -221,5 +250,22 @@ func TestStockClients(t *testing.T) {
 				outcome.wants(t, token, err)
 			})
 		}
+	}
+}
+
+// What id_token RS256 is for: without it a client of that kind throws away what it
+// was given.
+func TestStrictClientTakesNoOtherAlgorithm(t *testing.T) {
+	npmFolder(t)
+	g := startWith(t, strictClient(""))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var acting sync.WaitGroup
+	token, err := npmClient("openid-client-5.mjs")(ctx, g, func(d *device) {
+		acting.Go(func() { newPerson(t, "alice").allow(d) })
+	})
+	acting.Wait()
+	if err == nil || !strings.Contains(err.Error(), "expected RS256, got: ES256") {
+		t.Errorf("got %q, %v", token, err)
 	}
 }

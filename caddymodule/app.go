@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,6 +218,11 @@ func (a *App) begin(ctx context.Context) error {
 	keys, err := a.openKeys(ctx)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(a.Clients, func(c Client) bool { return c.IDToken != "" }) {
+		if err := keys.IncludeRS256(ctx); err != nil {
+			return err
+		}
 	}
 	backend := timed{a.place.backend}
 	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = backend, backend, a.place.live, keys

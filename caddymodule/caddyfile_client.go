@@ -93,6 +93,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"network":   network(&c.Network),
 		"lifetime":  lifetime.lineOrBlock,
 		"prefilled": word("off", &c.Typed),
+		"id_token":  oneOf(&c.IDToken, "RS256"),
 		"sign_in":   word("fresh", &c.Fresh),
 		"notify":    set(&c.Notify),
 		"guard":     set(&c.Guard),

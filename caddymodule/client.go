@@ -41,6 +41,9 @@ type Client struct {
 	Typed bool `json:"prefilled_off,omitempty"`
 	// Whoever approves it has to sign in anew at the upstream.
 	Fresh bool `json:"sign_in_fresh,omitempty"`
+	// The signing algorithm of its ID tokens: RS256, for a client that takes no
+	// other. Default: that of all tokens.
+	IDToken string `json:"id_token,omitempty"`
 	// It is no device but a guard in another Caddy, which introspection tells
 	// who stands behind a token. It needs a secret.
 	Guard bool `json:"guard,omitempty"`
@@ -54,7 +57,7 @@ func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
 		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
 		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
-		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard,
+		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard, IDToken: c.IDToken,
 	}
 	if err := cmp.Or(checkOrigins(c.Origins), checkScopeNames(c.Scopes)); err != nil {
 		return client, fmt.Errorf("client %s: %w", c.ID, err)

@@ -58,7 +58,7 @@ func (c *check) flags(to *pflag.FlagSet) {
 	to.StringVar(&c.client, "client", "device-login", "The client_id to play the device with")
 	to.StringVar(&c.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	to.StringVar(&c.scope, "scope", "", "Scopes to ask for, separated by spaces (default: what the client has)")
-	to.StringVar(&c.audience, "audience", "", "The API that the token is for (default: the server's)")
+	to.StringVar(&c.audience, "audience", "", "The API that the token is for (default: what the API calls itself, else the server's)")
 	to.StringVar(&c.origin, "origin", "", "The origin of a browser page that plays a device")
 	to.BoolVar(&c.flow, "login", false, "Log in with a person, call the API, refresh and revoke")
 }

@@ -77,7 +77,7 @@ func loginCommand(cmd *cobra.Command) {
 	both.StringVarP(&l.client, "client", "c", "device-login", "The client_id to use")
 	both.StringVar(&l.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	both.StringVarP(&l.scope, "scope", "s", "", "Scopes to ask for, separated by spaces (default: what the client has)")
-	both.StringVar(&l.audience, "audience", "", "The API that the token is for (default: the server's)")
+	both.StringVar(&l.audience, "audience", "", "The API that the token is for (default: what the API calls itself, else the server's)")
 	cmd.Flags().StringVarP(&l.output, "output", "o", "header", "What to print: header, token, json or curl")
 	cmd.Flags().BoolVar(&l.noQR, "no-qr", false, "Print no QR code")
 	cmd.Flags().BoolVar(&l.anew, "new", false, "Ask a person anew, and replace the token that is kept")

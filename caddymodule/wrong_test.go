@@ -98,6 +98,7 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("client a"), word: "lifetime", right: "device_code 5m", block: true,
 		wrong: []string{"5m", "access_token 5m=access_token", "device_code 0s", "device_code 25h=device_code"}},
 	{frame: inBlockOf("client a"), word: "prefilled", right: "off", wrong: []string{"on", "no"}},
+	{frame: inBlockOf("client a"), word: "id_token", right: "RS256", wrong: []string{"ES256", "rs256", "none"}},
 	{frame: inBlockOf("client a"), word: "sign_in", right: "fresh", wrong: []string{"now"}},
 	{frame: inBlockOf("client a"), word: "notify", right: "", none: true},
 	{frame: inBlockOf("client a {\n\t\t\tsecret x\n\t\t}\n\t\tclient b"), word: "guard", right: "\n\t\t\tsecret x", none: true},

@@ -24,6 +24,7 @@ type Client struct {
 	Scope   Scope          // all it may ask for, and what it gets when it asks for nothing
 	Origins []string       // origins of browser pages that may play this device
 	From    []netip.Prefix // networks it may ask from; none: from anywhere
+	IDToken string         // the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
 	Guard   bool           // no device: a guard elsewhere, which introspection tells who stands behind a token
 
 	// Against codes that somebody was talked into typing. docs/phishing.md
@@ -47,6 +48,9 @@ func (c *Client) check() error {
 		return fmt.Errorf("client %q: a guard has a secret", c.ID)
 	case c.Public && c.Secret != "":
 		return fmt.Errorf("client %q: a public client has no secret", c.ID)
+	}
+	if c.IDToken != "" && c.IDToken != "RS256" {
+		return fmt.Errorf("client %q: id_token %q: want RS256, or nothing for the algorithm of all tokens", c.ID, c.IDToken)
 	}
 	if err := c.Network.check(); err != nil && c.Network != "" {
 		return fmt.Errorf("client %q: %w", c.ID, err)

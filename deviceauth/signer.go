@@ -13,6 +13,9 @@ type Signer interface {
 	// Sign returns the compact form of a token with the type in its header.
 	// The key it signs with is good at least until then.
 	Sign(typ string, claims any) (string, error)
+	// SignID is Sign for an ID token, with a key for an algorithm, as a client
+	// wants it; empty: the one that Sign takes.
+	SignID(algorithm string, claims any) (string, error)
 	// Verify decodes the claims of a token of ours: signature, algorithm,
 	// type and critical headers are checked, the claims are not.
 	Verify(typ, token string, claims any) error

@@ -47,7 +47,7 @@ func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 		if nulls {
 			addNulls(claims, scope)
 		}
-		id, err := e.signID(claims, nulls)
+		id, err := e.signID(g.ClientID, claims, nulls)
 		if err != nil {
 			return nil, err
 		}
@@ -90,13 +90,17 @@ func addNulls(claims Claims, scope Scope) {
 	}
 }
 
-// signID signs an ID token. What is written for devices that want nulls is read by
-// browser code that knows no base64url, see [plainJSON].
-func (e *Engine) signID(claims Claims, nulls bool) (string, error) {
-	if nulls {
-		return e.cfg.Signer.Sign(TypeID, plainJSON(claims))
+// signID signs an ID token as its client wants it. What is written for devices that
+// want nulls is read by browser code that knows no base64url, see [plainJSON].
+func (e *Engine) signID(client string, claims Claims, nulls bool) (string, error) {
+	algorithm := ""
+	if c := e.clients[client]; c != nil {
+		algorithm = c.IDToken
 	}
-	return e.cfg.Signer.Sign(TypeID, claims)
+	if nulls {
+		return e.cfg.Signer.SignID(algorithm, plainJSON(claims))
+	}
+	return e.cfg.Signer.SignID(algorithm, claims)
 }
 
 func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {

@@ -25,8 +25,8 @@ type Config struct {
 	URL          string // of a guarded API, or the server's issuer
 	ClientID     string
 	ClientSecret string   // empty: a public client
-	Scopes       []string // none: what the client has by default
-	Audience     string   // empty: the server's default
+	Scopes       []string // none: what the API needs and, for a login, what the client has by default
+	Audience     string   // empty: what the API calls itself, and else the server's default
 	Origin       string   // of a browser page that plays the device; empty: there is none
 
 	// Login shows a person what to type, and asks for the whole flow; nil:
@@ -137,6 +137,8 @@ type run struct {
 	target    *url.URL    // what the operator named
 	own       *document   // the server's metadata, where the target is the server
 	guarded   bool        // the target refuses who has no good token
+	needs     []string    // scopes, as its challenge says
+	realm     string      // of that
 	site      *resource   // what the guarded site says of itself
 	issuer    string      // the server, as the target names it
 	places    []*answer   // where its metadata were looked for

@@ -27,11 +27,11 @@ type code struct {
 // deviceCode asks for a code. It stays behind, and expires by itself.
 func (r *run) deviceCode() finding {
 	var more []string
-	if len(r.cfg.Scopes) > 0 {
-		more = append(more, "scope", strings.Join(r.cfg.Scopes, " "))
-	}
-	if r.cfg.Audience != "" {
-		more = append(more, "audience", r.cfg.Audience)
+	audience, resource, scopes := r.asksFor()
+	for name, value := range map[string]string{"scope": strings.Join(scopes, " "), "audience": audience, "resource": resource} {
+		if value != "" {
+			more = append(more, name, value)
+		}
 	}
 	a := r.asClient(r.server.DeviceAuthorization, more...)
 	switch {
@@ -57,9 +57,9 @@ func (r *run) whyNoCode(a *answer) string {
 	case said == "unauthorized_client":
 		return fmt.Sprintf("`client %s` is no device (`guard`); name another with --client.", id)
 	case said == "invalid_scope":
-		return fmt.Sprintf("Add what is missing to `scopes` in the block `client %s`, or ask for less with --scope.", id)
+		return fmt.Sprintf("Add what is missing to `scopes` in the block `client %s`, or ask for less with --scope. The API needs: %s.", id, cmp.Or(quote(strings.Join(r.needs, " ")), "none that it names"))
 	case said == "invalid_target":
-		return "Add it to the `audience` line of `device_login`, or give one that is there with --audience."
+		return "Add what the API calls itself to the `audience` line of `device_login`, or give one that is there with --audience."
 	case said == "access_denied":
 		return fmt.Sprintf("`from` in the block `client %s` does not name this machine's network. Behind a proxy, `trusted_proxies` in the Caddyfile tells who asks.", id)
 	case said == "slow_down" || a.status == http.StatusTooManyRequests:

@@ -2,8 +2,9 @@ package blackbox
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
 // What a guarded API says to who has no good token (RFC 6750).
@@ -30,10 +31,11 @@ func (r *run) resourceGuard() finding {
 		return found("%s, with WWW-Authenticate %q and not Bearer", a, quote(challenge)).fails("Something else asks for credentials before the guard does (`basic_auth`, `forward_auth`, the backend): take it out of the way of `device_auth`, or give the URL of something that is guarded.")
 	}
 	r.guarded = true
-	if challengeParameter(challenge, "error") != "" {
+	if deviceclient.ChallengeParameter(challenge, "error") != "" {
 		return found("%s, and the challenge names an error to who sent no token: %s", a, quote(challenge)).warns("A request without a token is told no error (RFC 6750 §3.1). Another guard than device_auth answers here, or a proxy adds an Authorization header.")
 	}
-	r.site = &resource{at: challengeParameter(challenge, "resource_metadata")}
+	r.needs, r.realm = strings.Fields(deviceclient.ChallengeParameter(challenge, "scope")), deviceclient.ChallengeParameter(challenge, "realm")
+	r.site = &resource{at: deviceclient.ChallengeParameter(challenge, "resource_metadata")}
 	if r.site.at == "" {
 		return found("%s, and the challenge has no resource_metadata: %s", a, quote(challenge)).warns("Clients find the server by it (RFC 9728 §5.1). device_auth sends it; look for a proxy, or `header` and `handle_errors` in the Caddyfile, that changes WWW-Authenticate.")
 	}
@@ -72,23 +74,11 @@ func (r *run) guardLine() string {
 // challenge is the one of RFC 6750 §3, or the first of another kind.
 func (a *answer) challenge() (text string, bearer bool) {
 	for _, text := range a.header.Values("WWW-Authenticate") {
-		if len(text) >= 6 && strings.EqualFold(text[:6], "Bearer") {
+		if deviceclient.IsBearer(text) {
 			return text, true
 		}
 	}
 	return a.header.Get("WWW-Authenticate"), false
-}
-
-var parameter = regexp.MustCompile(`(?i)([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))`)
-
-// challengeParameter reads WWW-Authenticate (RFC 9110 §11.6.1).
-func challengeParameter(challenge, name string) string {
-	for _, m := range parameter.FindAllStringSubmatch(challenge, -1) {
-		if strings.EqualFold(m[1], name) {
-			return m[2] + m[3]
-		}
-	}
-	return ""
 }
 
 func (r *run) resourceToken() finding {
@@ -102,7 +92,7 @@ func (r *run) resourceToken() finding {
 		return about(a.asked, trouble(a.err))
 	case a.status < 400:
 		return found("%s, with a token that nobody issued", a).fails("Whatever guards this lets any token in. Let `device_auth` check it; a backend that only looks whether there is a token is none.")
-	case a.status != http.StatusUnauthorized || challengeParameter(challenge, "error") != "invalid_token":
+	case a.status != http.StatusUnauthorized || deviceclient.ChallengeParameter(challenge, "error") != "invalid_token":
 		return found("%s to a made-up token, with WWW-Authenticate %q; RFC 6750 §3.1 wants 401 and invalid_token", a, quote(challenge)).fails("Clients refresh when they hear invalid_token, and only then. Look for `handle_errors`, or a proxy, that changes the guard's answers; 503 means that the guard cannot ask its store or its server, see Caddy's log.")
 	}
 	return well("a made-up token is refused with invalid_token")

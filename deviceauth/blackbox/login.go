@@ -80,11 +80,13 @@ func (r *run) loginFlow() finding {
 	if r.cfg.Login == nil {
 		return skip("asked with --login: it takes a person")
 	}
+	_, resource, _ := r.asksFor()
 	by := *r.http
 	by.Transport = listener{r.http.Transport, r.login, r.server.Token}
 	_, err := deviceclient.Login(r.ctx, deviceclient.Server{
 		Issuer: r.server.Issuer, DeviceAuthorization: r.server.DeviceAuthorization, Token: r.server.Token, Revocation: r.server.Revocation,
-		API: r.target.Scheme + "://" + r.target.Host, // a person is told where it is another's
+		API:      r.target.Scheme + "://" + r.target.Host, // a person is told where it is another's
+		Resource: resource,
 	}, deviceclient.Options{
 		HTTP: &by, ClientID: r.cfg.ClientID, ClientSecret: r.cfg.ClientSecret, Scopes: r.cfg.Scopes, Audience: r.cfg.Audience, Show: r.cfg.Login,
 	})
@@ -124,7 +126,7 @@ func (r *run) loginAPI() finding {
 	switch {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
-	case a.status == http.StatusForbidden && challengeParameter(challenge, "error") == "insufficient_scope":
+	case a.status == http.StatusForbidden && deviceclient.ChallengeParameter(challenge, "error") == "insufficient_scope":
 		return found("%s, with the token just given: %s", a, quote(challenge)).fails("The guard wants scopes that this client was not given: add them to `scopes` in `client %s`, or ask for them by --scope.", r.cfg.ClientID)
 	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
 		return found("%s, with the token just given: %s", a, quote(challenge)).fails("The guard does not take this server's token, or the backend has its own idea. Compare `audience` of the guard and of `device_login`, the guard's `issuer`, and the clocks; a backend that wants credentials gets them by `header_up`.")

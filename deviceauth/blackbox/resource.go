@@ -2,6 +2,7 @@ package blackbox
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -14,6 +15,7 @@ const resourceName = "/.well-known/oauth-protected-resource"
 type resource struct {
 	Name    string   `json:"resource"`
 	Servers []string `json:"authorization_servers"`
+	Scopes  []string `json:"scopes_supported"`
 
 	said *answer
 	at   string // the address that a challenge named
@@ -40,6 +42,8 @@ func (r *run) resourceMetadata() finding {
 func (r *run) describes(a *answer) finding {
 	site := &resource{said: a}
 	switch {
+	case a.status == http.StatusNotFound && a.refusal().Error == "invalid_target":
+		return found("%s: the server gives no tokens for the API's URL", a).warns("Programs that know only the URL, such as MCP clients, do not find the server (RFC 9728). Add `audience %s` to the global `device_login` block, and to the guard's where that names any.", quote(r.target.Scheme+"://"+r.target.Host))
 	case !a.ok():
 		return found("%s", a).fails("The challenge leads here (RFC 9728 §5.1). device_auth serves it wherever it stands in a site; look for a `handle`, `route` or proxy that takes /.well-known/ to somewhere else.")
 	case !a.isJSON() || json.Unmarshal(a.body, site) != nil:
@@ -47,6 +51,24 @@ func (r *run) describes(a *answer) finding {
 	}
 	r.site = site
 	return well("%s", a)
+}
+
+// asksFor is what a device of this API's asks for: the API by its own name (RFC
+// 8707), and the scopes that it needs.
+func (r *run) asksFor() (audience, resource string, scopes []string) {
+	audience, scopes = r.cfg.Audience, r.cfg.Scopes
+	described := r.site != nil && r.site.said != nil
+	if described && audience == "" {
+		resource = r.site.Name
+	}
+	switch {
+	case len(scopes) > 0:
+	case r.guarded:
+		scopes = r.needs
+	case described:
+		scopes = r.site.Scopes
+	}
+	return audience, resource, scopes
 }
 
 func (r *run) resourceName() finding {

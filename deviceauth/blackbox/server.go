@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
@@ -17,6 +18,8 @@ func (r *run) serverReach() finding {
 		r.issuer = strings.TrimSuffix(r.cfg.URL, "/")
 	case r.site != nil && len(r.site.Servers) > 0:
 		r.issuer = r.site.Servers[0]
+	case deviceauth.CheckIssuer(r.realm) == nil:
+		r.issuer = r.realm // our guards name the server there
 	default:
 		r.issuer = origin
 	}

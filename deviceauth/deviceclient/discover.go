@@ -25,7 +25,8 @@ type Server struct {
 	Token               string `json:"token_endpoint"`
 	Revocation          string `json:"revocation_endpoint"` // may be empty
 
-	API string `json:"-"` // the origin of the API that it was found from
+	API      string `json:"-"` // the origin of the API that it was found from
+	Resource string `json:"-"` // what the API calls itself (RFC 9728 §2), and tokens for it are asked for; may be empty
 }
 
 // maxMetadata is far above any metadata document.
@@ -44,15 +45,15 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
 	}
 	c = discovering(c)
-	issuer, err := protector(ctx, c, api)
+	protected, err := protector(ctx, c, api)
 	if err != nil {
-		issuer = strings.TrimSuffix(api.Scheme+"://"+api.Host+api.Path, "/")
+		protected.Servers = []string{strings.TrimSuffix(api.Scheme+"://"+api.Host+api.Path, "/")}
 	}
-	server, serverErr := describe(ctx, c, issuer)
+	server, serverErr := describe(ctx, c, protected.Servers[0])
 	if serverErr != nil {
 		return Server{}, errors.Join(fmt.Errorf("no authorization server found for %s", address), err, serverErr)
 	}
-	server.API = origin(api)
+	server.API, server.Resource = origin(api), protected.Resource
 	return server, nil
 }
 

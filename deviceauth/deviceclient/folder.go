@@ -38,11 +38,16 @@ type purpose struct {
 	ClientID string `json:"client_id"`
 	Asked    string `json:"asked_scope,omitempty"` // in an order that means nothing (RFC 6749 §3.3), so sorted
 	Audience string `json:"audience,omitempty"`
+	Resource string `json:"resource,omitempty"` // of the API, where no audience was named
 }
 
 func purposeOf(s Server, o Options) purpose {
 	scopes := slices.Compact(slices.Sorted(slices.Values(o.Scopes)))
-	return purpose{s.API, s.Issuer, o.ClientID, strings.Join(scopes, " "), o.Audience}
+	p := purpose{API: s.API, Issuer: s.Issuer, ClientID: o.ClientID, Asked: strings.Join(scopes, " "), Audience: o.Audience}
+	if p.Audience == "" {
+		p.Resource = s.Resource
+	}
+	return p
 }
 
 // name is a digest, since URLs make no file names.

@@ -26,7 +26,7 @@ type Options struct {
 	ClientID     string
 	ClientSecret string   // empty: a public client
 	Scopes       []string // none: what the client has by default
-	Audience     string   // empty: the server's default
+	Audience     string   // empty: what the API calls itself, and else the server's default
 	Show         func(Prompt)
 	Note         func(string) // what else a person may want to know; may be nil
 }
@@ -68,8 +68,11 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 	config := o.config(s)
 	ctx = o.posting(ctx)
 	var options []oauth2.AuthCodeOption
-	if o.Audience != "" {
+	switch {
+	case o.Audience != "":
 		options = append(options, oauth2.SetAuthURLParam("audience", o.Audience))
+	case s.Resource != "":
+		options = append(options, oauth2.SetAuthURLParam("resource", s.Resource)) // RFC 8707 §2
 	}
 	if o.ClientSecret != "" { // the library sends it to the token endpoint only; RFC 8628 §3.1 wants it here too
 		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))

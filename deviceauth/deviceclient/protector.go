@@ -17,24 +17,33 @@ type resource struct {
 	Servers  []string `json:"authorization_servers"`
 }
 
-// protector asks an API who guards it (RFC 9728 §3.1): the path is inserted
-// behind the well-known part first, then left away.
-func protector(ctx context.Context, c *http.Client, api *url.URL) (issuer string, err error) {
+// protector asks an API who guards it, and what it calls itself. The challenge
+// says where that stands (RFC 9728 §5.1), the same for all that one token is good
+// for; else it is looked for (§3.1), with the path inserted behind the well-known
+// part first, and then left away.
+func protector(ctx context.Context, c *http.Client, api *url.URL) (found resource, err error) {
 	const wellKnown = "/.well-known/oauth-protected-resource"
+	told := challenged(ctx, c, api)
+	places := []string{origin(api) + wellKnown + strings.TrimSuffix(api.EscapedPath(), "/"), origin(api) + wellKnown}
+	if at, err := url.Parse(told.metadata); err == nil && origin(at) == origin(api) {
+		places = append([]string{told.metadata}, places...)
+	}
 	var errs []error
-	for _, path := range unique(wellKnown+strings.TrimSuffix(api.Path, "/"), wellKnown) {
+	for _, address := range unique(places...) {
 		var r resource
-		address := origin(api) + path
 		err := fetch(ctx, c, address, &r)
 		if err == nil {
 			err = r.check(address, api)
 		}
 		if err == nil {
-			return r.Servers[0], nil
+			return r, nil
 		}
 		errs = append(errs, err)
 	}
-	return "", errors.Join(errs...)
+	if issuer, ok := told.issuer(api); ok {
+		return resource{Servers: []string{issuer}}, nil
+	}
+	return resource{}, errors.Join(errs...)
 }
 
 // check refuses metadata of anything but the API, or a part of its site that

@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -233,48 +231,6 @@ var token68 = func() (table [256]bool) {
 	}
 	return table
 }()
-
-// refusal is the challenge that an engine's no becomes.
-func (s *Sentry) refusal(r *http.Request, err error) *Challenge {
-	if deviceauth.Refused(err).Code == "insufficient_scope" {
-		return s.challenge(r, http.StatusForbidden, err)
-	}
-	return s.challenge(r, http.StatusUnauthorized, err)
-}
-
-// challenge is RFC 6750 §3; a request without credentials is told no error.
-func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
-	parts := []string{"realm=" + strconv.Quote(s.realm())}
-	if refusal := deviceauth.Refused(err); refusal != nil {
-		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
-	}
-	if status == http.StatusForbidden || err == errNoCredentials && s.guard.Need.Scope != "" {
-		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
-	}
-	if described := s.metadataOf(r); described != "" {
-		parts = append(parts, "resource_metadata="+strconv.Quote(described))
-	}
-	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err, scope: s.guard.Need.Scope, server: s.server.Issuer()}
-}
-
-// basic is the challenge of RFC 7617 for tools that send a password only when they
-// are asked for one. It stands first: some take the first that they know.
-func (s *Sentry) basic(status int) []string {
-	if !s.guard.Basic || status != http.StatusUnauthorized {
-		return nil
-	}
-	return []string{"Basic realm=" + strconv.Quote(s.realm()) + `, charset="UTF-8"`}
-}
-
-// realm names the server. Container registries have made a URL there the address
-// of their own token server, so with Basic it is the host alone.
-func (s *Sentry) realm() string {
-	issuer := s.server.Issuer()
-	if u, err := url.Parse(issuer); err == nil && s.guard.Basic {
-		return u.Host
-	}
-	return issuer
-}
 
 // Covers reports whether a scope is enough for what is guarded.
 func (s *Sentry) Covers(scope deviceauth.Scope) bool { return s.guard.Need.Scope.Within(scope) }

@@ -9,6 +9,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,16 +29,18 @@ type Keyring struct {
 	algorithm string
 	changing  sync.Mutex               // orders changes as the vault does
 	now       atomic.Pointer[snapshot] // as last read from the vault
+	rs256     atomic.Bool              // some ID tokens are signed with RS256, whatever the algorithm is
 	lost      func(reason string)      // told when the vault has lost the ring; may be nil
 }
 
 // A snapshot is the ring made ready for use. A ring without keys or secrets makes
 // no snapshot, so whoever has one can sign.
 type snapshot struct {
-	ring  ring
-	keys  []key // in the order in which they sign
-	known map[string]*key
-	jwks  []byte
+	ring   ring
+	keys   []key // in the order in which they sign
+	idKeys []key // the same, for ID tokens with RS256
+	known  map[string]*key
+	jwks   []byte
 }
 
 // key is a stored key made ready.
@@ -84,6 +87,9 @@ func (k *Keyring) OnLoss(tell func(reason string)) { k.lost = tell }
 func (k *Keyring) Tend(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
 		r.drop(now)
+		if err := k.tendRS256(r, now); err != nil {
+			return err
+		}
 		if r.last().From.Add(rotateAfter).Before(now) {
 			return r.add(k.algorithm, now)
 		}
@@ -97,6 +103,9 @@ func (k *Keyring) Tend(ctx context.Context) error {
 func (k *Keyring) Rotate(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
 		r.hasten(now)
+		if err := k.rotateRS256(r, now); err != nil {
+			return err
+		}
 		if last := r.last(); last.From.After(now) && last.Algorithm == k.algorithm {
 			return nil
 		}
@@ -145,13 +154,16 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 }
 
 // signing returns the key whose turn it is.
-func (s *snapshot) signing(now time.Time) *key {
-	for i := len(s.keys) - 1; i > 0; i-- {
-		if !now.Before(s.keys[i].from) {
-			return &s.keys[i]
+func (s *snapshot) signing(now time.Time) *key { return turn(s.keys, now) }
+
+// turn returns the one of some keys whose turn it is.
+func turn(keys []key, now time.Time) *key {
+	for i := len(keys) - 1; i > 0; i-- {
+		if !now.Before(keys[i].from) {
+			return &keys[i]
 		}
 	}
-	return &s.keys[0]
+	return &keys[0]
 }
 
 // Source returns what [Keyring.Secret] returns, whenever it is asked. It panics as
@@ -177,13 +189,16 @@ func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
 // have signed, the one that signs and the one that will.
 func (k *Keyring) JWKS() []byte { return k.now.Load().jwks }
 
-// Algorithms lists what tokens are signed with, for the metadata.
+// Algorithms lists what ID tokens are signed with, for the metadata.
 func (k *Keyring) Algorithms() (list []string) {
 	s := k.now.Load()
 	signing := s.signing(time.Now())
 	list = []string{signing.method.Alg()}
 	if next := s.keys[len(s.keys)-1].method.Alg(); next != list[0] {
 		list = append(list, next)
+	}
+	if k.rs256.Load() && !slices.Contains(list, rs256) {
+		list = append(list, rs256)
 	}
 	return list
 }
@@ -206,19 +221,20 @@ const (
 	KeyRetired KeyState = "retired" // verifies what it signed
 )
 
-// Keys lists the keys, the oldest first.
+// Keys lists the keys, the oldest first; those of ID tokens alone come last.
 func (k *Keyring) Keys() (list []Key) {
 	s, now := k.now.Load(), time.Now()
-	signing := s.signing(now)
-	for i := range s.keys {
-		state := KeyRetired
-		switch {
-		case s.keys[i].id == signing.id:
-			state = KeySigning
-		case s.keys[i].from.After(now):
-			state = KeyNext
+	for _, keys := range [][]key{s.keys, s.idKeys} {
+		for i := range keys {
+			state := KeyRetired
+			switch {
+			case keys[i].id == turn(keys, now).id:
+				state = KeySigning
+			case keys[i].from.After(now):
+				state = KeyNext
+			}
+			list = append(list, Key{ID: keys[i].id, Algorithm: keys[i].method.Alg(), State: state, From: keys[i].from})
 		}
-		list = append(list, Key{s.keys[i].id, s.keys[i].method.Alg(), state, s.keys[i].from})
 	}
 	return list
 }

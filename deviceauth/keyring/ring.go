@@ -44,7 +44,8 @@ func Purposes() []Purpose { return []Purpose{PurposeRefresh, PurposeCookie, Purp
 
 // ring is the stored form.
 type ring struct {
-	Keys    []storedKey        `json:"keys"` // in the order in which they sign
+	Keys    []storedKey        `json:"keys"`                    // in the order in which they sign
+	IDKeys  []storedKey        `json:"id_token_keys,omitempty"` // the same, of RS256 alone, see [Keyring.IncludeRS256]
 	Secrets map[Purpose][]byte `json:"secrets"`
 
 	changed bool
@@ -74,6 +75,9 @@ func decodeRing(document []byte) (r ring, err error) {
 // knew of no other: what they sign with counts, and so do their secrets, which others
 // have begun to use; the known keys go on verifying until their last token has ended.
 func (r *ring) recover(known *ring, now time.Time) (loss string) {
+	if len(r.IDKeys) == 0 && len(known.IDKeys) > 0 {
+		r.IDKeys, r.changed = slices.Clone(known.IDKeys), true
+	}
 	if len(r.Keys) > 0 && !r.shares(known) {
 		r.follow(known, now)
 		return "the store has lost the signing keys, and another gateway made new ones; the secrets are its own now"
@@ -142,16 +146,23 @@ const maxAhead = time.Hour
 // on that day, and until then no other one could be begun. Where all keys are of a day
 // to come it is rather our own clock that is behind, and what others see must stay.
 func (r *ring) settle(now time.Time) {
-	if len(r.Keys) > 0 && !r.Keys[0].From.After(now.Add(maxAhead)) {
-		r.hasten(now)
+	for _, keys := range [][]storedKey{r.Keys, r.IDKeys} {
+		if len(keys) > 0 && !keys[0].From.After(now.Add(maxAhead)) {
+			r.hastenKeys(keys, now)
+		}
 	}
 }
 
 // hasten has keys that were begun by a clock that was ahead sign as if begun now.
 func (r *ring) hasten(now time.Time) {
-	for i := range r.Keys {
-		if r.Keys[i].From.After(now.Add(maxAhead)) {
-			r.Keys[i].From, r.changed = now.Add(publishFor), true
+	r.hastenKeys(r.Keys, now)
+	r.hastenKeys(r.IDKeys, now)
+}
+
+func (r *ring) hastenKeys(keys []storedKey, now time.Time) {
+	for i := range keys {
+		if keys[i].From.After(now.Add(maxAhead)) {
+			keys[i].From, r.changed = now.Add(publishFor), true
 		}
 	}
 }
@@ -173,28 +184,36 @@ func (r *ring) last() *storedKey {
 	return &r.Keys[len(r.Keys)-1]
 }
 
-// add makes a key that signs when it has been published long enough. The very
-// first one signs at once: nobody can have a set without it.
-func (r *ring) add(algorithm string, now time.Time) error {
+// add makes a key that signs when it has been published long enough.
+func (r *ring) add(algorithm string, now time.Time) (err error) {
+	r.Keys, err = begin(r.Keys, algorithm, now)
+	r.changed = true
+	return err
+}
+
+// begin adds a key to those of one purpose. The very first one signs at once:
+// there is none that could do so meanwhile.
+func begin(keys []storedKey, algorithm string, now time.Time) ([]storedKey, error) {
 	k, err := newKey(algorithm)
 	if err != nil {
-		return err
+		return keys, err
 	}
 	k.From = now
-	if last := r.last(); last != nil {
-		if last.From.After(now) {
+	if len(keys) > 0 {
+		if last := keys[len(keys)-1]; last.From.After(now) {
 			k.From = last.From // in its turn, so that the order stays one of time
 		}
 		k.From = k.From.Add(publishFor)
 	}
-	r.Keys, r.changed = append(r.Keys, k), true
-	return nil
+	return append(keys, k), nil
 }
 
 // drop forgets keys whose last token has ended.
 func (r *ring) drop(now time.Time) {
-	for len(r.Keys) > 1 && r.Keys[1].From.Add(keepFor).Before(now) {
-		r.Keys, r.changed = r.Keys[1:], true
+	for _, keys := range []*[]storedKey{&r.Keys, &r.IDKeys} {
+		for len(*keys) > 1 && (*keys)[1].From.Add(keepFor).Before(now) {
+			*keys, r.changed = (*keys)[1:], true
+		}
 	}
 }
 
@@ -225,7 +244,24 @@ func (r *ring) ready() (*snapshot, error) {
 	if len(r.Keys) == 0 {
 		return nil, errors.New("the keyring has no key")
 	}
-	for _, stored := range r.Keys {
+	var err error
+	if s.keys, err = readyKeys(r.Keys); err != nil {
+		return nil, err
+	}
+	if s.idKeys, err = readyKeys(r.IDKeys); err != nil {
+		return nil, err
+	}
+	for _, keys := range [][]key{s.keys, s.idKeys} {
+		for i := range keys {
+			s.known[keys[i].id] = &keys[i]
+		}
+	}
+	s.jwks, err = marshalSet(slices.Concat(s.keys, s.idKeys))
+	return s, err
+}
+
+func readyKeys(list []storedKey) (keys []key, err error) {
+	for _, stored := range list {
 		private, err := x509.ParsePKCS8PrivateKey(stored.Private)
 		if err != nil {
 			return nil, fmt.Errorf("reading key %s: %w", stored.ID, err)
@@ -235,12 +271,7 @@ func (r *ring) ready() (*snapshot, error) {
 		if !ok || method == nil {
 			return nil, fmt.Errorf("key %s: unknown algorithm %q", stored.ID, stored.Algorithm)
 		}
-		s.keys = append(s.keys, key{stored.ID, stored.From, method, signer})
+		keys = append(keys, key{id: stored.ID, from: stored.From, method: method, private: signer})
 	}
-	for i := range s.keys {
-		s.known[s.keys[i].id] = &s.keys[i]
-	}
-	var err error
-	s.jwks, err = marshalSet(s.keys)
-	return s, err
+	return keys, nil
 }

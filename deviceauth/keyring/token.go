@@ -22,11 +22,14 @@ func (p *payload) UnmarshalJSON(text []byte) error { return json.Unmarshal(text,
 
 // Sign implements [deviceauth.Signer].
 func (k *Keyring) Sign(typ string, claims any) (string, error) {
-	signing := k.now.Load().signing(time.Now())
-	token := jwt.NewWithClaims(signing.method, payload{value: claims})
+	return k.now.Load().signing(time.Now()).sign(typ, claims)
+}
+
+func (k *key) sign(typ string, claims any) (string, error) {
+	token := jwt.NewWithClaims(k.method, payload{value: claims})
 	token.Header["typ"] = typ
-	token.Header["kid"] = signing.id
-	signed, err := token.SignedString(signing.private)
+	token.Header["kid"] = k.id
+	signed, err := token.SignedString(k.private)
 	if err != nil {
 		return "", fmt.Errorf("signing a token: %w", err)
 	}

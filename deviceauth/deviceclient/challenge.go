@@ -1,0 +1,62 @@
+package deviceclient
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// A challenge is what an API says to who comes without a token (RFC 6750 §3).
+type challenge struct {
+	metadata string // where it describes itself (RFC 9728 §5.1); may be empty
+	realm    string
+}
+
+// challenged calls an API without a token. One that answers otherwise, or not at
+// all, has no challenge.
+func challenged(ctx context.Context, c *http.Client, api *url.URL) (found challenge) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, api.String(), nil)
+	if err != nil {
+		return found
+	}
+	answer, err := c.Do(r)
+	if err != nil {
+		return found
+	}
+	answer.Body.Close()
+	for _, text := range answer.Header.Values("WWW-Authenticate") {
+		if answer.StatusCode == http.StatusUnauthorized && IsBearer(text) {
+			return challenge{metadata: ChallengeParameter(text, "resource_metadata"), realm: ChallengeParameter(text, "realm")}
+		}
+	}
+	return found
+}
+
+// IsBearer reports whether a WWW-Authenticate header is a challenge of RFC 6750 §3.
+func IsBearer(header string) bool { return len(header) >= 6 && strings.EqualFold(header[:6], "Bearer") }
+
+var parameter = regexp.MustCompile(`(?i)([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))`)
+
+// ChallengeParameter reads a parameter of a WWW-Authenticate header (RFC 9110
+// §11.6.1); one that is not there is empty.
+func ChallengeParameter(header, name string) string {
+	for _, m := range parameter.FindAllStringSubmatch(header, -1) {
+		if strings.EqualFold(m[1], name) {
+			return m[2] + m[3]
+		}
+	}
+	return ""
+}
+
+// issuer is the server that a realm names, as our guards do: a URL, or the host of
+// one. It is for a site that has no description, because no tokens are for its URL.
+func (c challenge) issuer(api *url.URL) (issuer string, ok bool) {
+	issuer = c.realm
+	if !strings.Contains(issuer, "://") {
+		issuer = api.Scheme + "://" + issuer
+	}
+	about := resource{Resource: api.String(), Servers: []string{issuer}}
+	return issuer, c.realm != "" && about.check("", api) == nil
+}

@@ -1,0 +1,63 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// rs256 is what OpenID Connect Core §2 has clients expect of ID tokens, and what
+// some insist on, whatever the metadata say.
+const rs256 = "RS256"
+
+// IncludeRS256 has the ring sign ID tokens with RS256 for clients that take no
+// other (see [Keyring.SignID]), beside the algorithm of [Open]. A key for that is
+// made when it is first needed, published in the set like the others, and replaced
+// on the same schedule. The first one signs at once.
+func (k *Keyring) IncludeRS256(ctx context.Context) error {
+	k.rs256.Store(true)
+	return k.change(ctx, k.tendRS256)
+}
+
+// tendRS256 makes a key where one is needed and due, and forgets those of a ring
+// of which no gateway has needed one for longer than a key signs.
+func (k *Keyring) tendRS256(r *ring, now time.Time) (err error) {
+	if !k.rs256.Load() {
+		if n := len(r.IDKeys); n > 0 && r.IDKeys[n-1].From.Add(rotateAfter+keepFor).Before(now) {
+			r.IDKeys, r.changed = nil, true
+		}
+		return nil
+	}
+	n := len(r.IDKeys)
+	missing := n == 0 && (r.last().Algorithm != rs256 || r.last().From.After(now)) // else the ring's own will do
+	if missing || n > 0 && r.IDKeys[n-1].From.Add(rotateAfter).Before(now) {
+		r.IDKeys, err = begin(r.IDKeys, rs256, now)
+		r.changed = true
+	}
+	return err
+}
+
+// rotateRS256 begins a new key ahead of the schedule, as [Keyring.Rotate] does.
+func (k *Keyring) rotateRS256(r *ring, now time.Time) (err error) {
+	if n := len(r.IDKeys); k.rs256.Load() && n > 0 && !r.IDKeys[n-1].From.After(now) {
+		r.IDKeys, err = begin(r.IDKeys, rs256, now)
+		r.changed = true
+	}
+	return err
+}
+
+// SignID implements [deviceauth.Signer].
+func (k *Keyring) SignID(algorithm string, claims any) (string, error) {
+	s, now := k.now.Load(), time.Now()
+	signing := s.signing(now)
+	switch {
+	case algorithm == "" || algorithm == signing.method.Alg():
+	case algorithm == rs256 && len(s.idKeys) > 0:
+		signing = turn(s.idKeys, now)
+	default:
+		return "", errors.New("signing an ID token: the keyring has no key for " + algorithm)
+	}
+	return signing.sign(deviceauth.TypeID, claims)
+}
