@@ -33,12 +33,16 @@ type evilAttempt struct{ name, script, comesTo string }
 // pages; allow is tried with whatever ticket was found.
 var evilAttempts = []evilAttempt{
 	{"reads the question and answers it", `
-		const page = await fetch(ISSUER + "/device/confirm", {credentials: "include"}).then((r) => r.text(), () => "");
-		const ticket = /name="ticket" value="([^"]+)"/.exec(page)?.[1];
+		let ticket;
+		for (const path of ["/device", "/device/confirm", "/device/connections", "/device/script.js", "/oauth2/authorize"]) {
+			const asked = fetch(ISSUER + path, {credentials: "include", headers: {Accept: "text/html"}});
+			const page = await asked.then((r) => r.text(), () => "");
+			ticket ??= /name="ticket" value="([^"]+)"/.exec(page)?.[1];
+		}
 		for (const mode of ["cors", "no-cors"])
 			await fetch(ISSUER + "/device/confirm", {method: "POST", mode, credentials: "include",
 				body: new URLSearchParams({ticket: ticket ?? "", answer: "allow", started: "me"})}).catch(() => 0);
-		return ticket && page.includes('id="allow"') ? "read" : "kept out"`, "kept out"},
+		return ticket ? "read" : "kept out"`, "kept out"},
 	{"asks with another destination", `
 		for (const tag of ["img", "script", "object", "embed"]) {
 			const e = document.createElement(tag);
@@ -73,9 +77,15 @@ var evilAttempts = []evilAttempt{
 		const held = !opened.closed;
 		try { opened.location = ISSUER + "/device/confirm"; } catch {}
 		return held ? "holds the window" : "kept out"`, "kept out"},
+	{"holds a window by a file of ours and takes it to the question", `
+		const opened = open(ISSUER + "/device/style.css");
+		await new Promise((done) => setTimeout(done, 500));
+		opened.location = ISSUER + "/device/confirm";
+		for (let i = 0; i < 40 && !opened.closed; i++) await new Promise((done) => setTimeout(done, 50));
+		return opened.closed ? "kept out" : "holds the window"`, "kept out"},
 	{"becomes the pages' service worker", `
 		let registered = 0;
-		for (const path of ["/device/script.js", "/device", "/device/confirm", "/oauth2/jwks"])
+		for (const path of ["/device/script.js", "/device", "/device/confirm", "/device/none.js", "/oauth2/jwks"])
 			await navigator.serviceWorker.register(ISSUER + path, {scope: ISSUER + "/device"}).then(() => registered++, () => 0);
 		return registered ? "registered" : "kept out"`, "kept out"},
 }
@@ -109,6 +119,7 @@ func stages(t *testing.T, g *gateway) []evilStage {
 		{"another site", server.URL + "/", false},
 		{"the same site", strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/", false},
 		{"the same origin", g.url + "/old/", true},
+		{"the same origin, with the pages' opener policy", g.url + "/old/coop/", true},
 	}
 }
 
@@ -118,7 +129,7 @@ func startBesideOldPages(t *testing.T) *gateway {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\twait off\n\t\tbrand", 1)
-		return strings.Replace(s, "\tredir / /gadget/", "\thandle /old/* {\n\t\theader Content-Type text/html\n\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
+		return strings.Replace(s, "\tredir / /gadget/", "\thandle /old/* {\n\t\theader Content-Type text/html\n\t\theader /old/coop/* Cross-Origin-Opener-Policy same-origin\n\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
 	})
 	g.start()
 	return g

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -231,6 +232,10 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 	}
 	if out, err := g.auth("revoke", "--person", subject, "--yes"); err != nil || !strings.Contains(out, subject+" signed out") || signedIn(bob) {
 		t.Errorf("the person as a whole: %v\n%s", err, out)
+	}
+	ended := regexp.MustCompile(`"msg":"sessions_ended"[^\n]*"reason":"operator","by":"[^"]+@[^"]+","subject":"` + regexp.QuoteMeta(subject) + `"`)
+	if !ended.MatchString(g.log.String()) {
+		t.Errorf("the audit log does not say who ended the sessions:\n%s", g.log)
 	}
 	bob = newPerson(t, "bob")
 	bob.allow(g.device())

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -84,9 +85,27 @@ func TestTerminalClientPrintsAHeaderForCurl(t *testing.T) {
 	}
 }
 
+// reloadWith changes a text of the configuration that is there, and loads it.
+func (g *gateway) reloadWith(before, after string) {
+	g.t.Helper()
+	text, err := os.ReadFile(g.config)
+	if err != nil || !strings.Contains(string(text), before) {
+		g.t.Fatalf("%v: no %q in\n%s", err, before, text)
+	}
+	if err := os.WriteFile(g.config, []byte(strings.Replace(string(text), before, after, 1)), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	if out, err := g.reload(); err != nil {
+		g.t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
 	g := startWith(t, edgeClient)
 	edge := g.edge("")
+	// A program finds the server by the URL of a site that tokens are for (RFC 9728).
+	g.reloadWith("\tbrand", "\taudience "+edge.url+"\n\t\tbrand")
+	edge.reloadWith("\t\tclient edge", "\t\taudience "+edge.url+"\n\t\tclient edge")
 	want := "The API at " + edge.url + " names the server " + g.url + "."
 	out, err := g.loginAt(edge.url+"/api/products", func(d *device) {
 		if before, _, ok := strings.Cut(d.told, "Open "); !ok || !strings.Contains(before, want) {

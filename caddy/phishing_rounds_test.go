@@ -28,6 +28,8 @@ var attackers = []struct {
 	{name: "a NAT64 of the operator's", attacker: "2001:db8:64::192.0.2.66", victim: "2001:db8:64::198.51.100.7"},
 	{name: "6to4", attacker: "2002:c000:0242:1::1", victim: "2002:c633:6407:1::1"},
 	{name: "an IPv4 address as IPv6", attacker: "::ffff:192.0.2.66", victim: "::ffff:198.51.100.7"},
+	{name: "one Teredo server", attacker: "2001:0:4136:e378:8000:63bf:3fff:fd42", victim: "2001:0:4136:e378:8000:63bf:39cc:9b07"},
+	{name: "an IPv4 address in the oldest form", attacker: "::192.0.2.66", victim: "::198.51.100.7"},
 	{name: "outside a home of two families", attacker: "192.0.2.66", victim: "2001:db8:77::9"},
 	{name: "another home of two families", attacker: "203.0.113.20", victim: "2001:db8:77::9"},
 	{name: "a proxy that appends", attacker: "192.0.2.66", victim: "198.51.100.7", claimed: "198.51.100.7"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -99,8 +100,9 @@ type App struct {
 	line    *line  // held from Provision to Cleanup
 	place   *place // held from Start to Cleanup
 	ready   chan struct{}
-	decided func()  // closes ready: requests that wait for Start go on, whatever came of it
-	server  *server // set before ready is closed; nil where Start failed
+	decided func()                  // closes ready: requests that wait for Start go on, whatever came of it
+	server  *atomic.Pointer[server] // set before ready is closed; nil where Start failed, or until a late store is there
+	waiting func()                  // ends the wait for a late store; nil: there is none
 
 	crier       crier
 	herald      *herald // set by Start
@@ -117,6 +119,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.log, a.slog, a.ready = ctx, ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	a.server = new(atomic.Pointer[server])
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -196,10 +199,20 @@ var errNoUpstream = errors.New("device_login: upstream is missing; " +
 // before that wait.
 func (a *App) Start() (err error) {
 	defer a.decided()
-	if a.place, err = openPlace(a.store, a.slog); err != nil {
-		return err
+	a.place, err = a.open()
+	switch {
+	case err == nil:
+		return a.begin(context.Background())
+	case isAway(err) && a.line.serves.Load() == nil: // at a reload the configuration before goes on
+		a.awaitStore(err)
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return err
+}
+
+// begin begins to serve with the store that is open.
+func (a *App) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	keys, err := keyring.Open(ctx, a.place.backend, a.Signing)
 	if err != nil {
@@ -234,18 +247,22 @@ func (a *App) Start() (err error) {
 		}
 	}
 	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)
-	a.server = &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
+	server := &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
+	a.server.Store(server)
 	a.tend()
-	a.server.before = a.line.serves.Swap(a.server)
+	server.before = a.line.serves.Swap(server)
 	return nil
 }
 
 // Stop answers all held polls at once. The store stays open for the requests
 // that are still under way.
 func (a *App) Stop() error {
-	if a.server != nil {
-		a.server.step(a.line)
-		a.server.engine.Close()
+	if a.waiting != nil {
+		a.waiting()
+	}
+	if server := a.server.Load(); server != nil {
+		server.step(a.line)
+		server.engine.Close()
 		a.stopTending()
 		a.sampler.Close()
 		a.herald.end()

@@ -64,6 +64,7 @@ func TestEventsThatStrangersCauseAreSampled(t *testing.T) {
 		"sign-ins refused": {Name: deviceauth.EventSignInRefused, Reason: "sign_in_cancelled", Upstream: "work"},
 		"guesses":          {Name: deviceauth.EventGuessing, Person: alice},
 		"barred":           {Name: deviceauth.EventBarred, Person: alice},
+		"moved":            {Name: deviceauth.EventMoved, Reason: "moved", Person: alice},
 		"barred by a rule": {Name: deviceauth.EventBarred, Person: alice, Grant: pending},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -215,7 +215,7 @@ func (c *adminClient) revoke(w *wanted, ids []string) error {
 func (c *adminClient) signOut(subjects []string) (all error) {
 	for _, subject := range subjects {
 		var v sessionsView
-		err := c.call(http.MethodDelete, "sessions?"+url.Values{"person": {subject}}.Encode(), &v)
+		err := c.call(http.MethodDelete, "sessions?"+url.Values{"person": {subject}, "by": {operator()}}.Encode(), &v)
 		if err == nil && !c.json {
 			fmt.Fprintln(c.out, deviceauth.Plain(v.Person), "signed out of the pages")
 		}

@@ -259,14 +259,13 @@ func forPath(r *http.Request, path string) *http.Request {
 	return as(r, r.Method, &url.URL{Path: cmp.Or(path, "/")})
 }
 
-// matches asks a matcher; one that cannot say matches.
+// matches asks a matcher; one that cannot say, such as an old one without errors,
+// matches.
 func matches(matcher any, r *http.Request) bool {
-	switch m := matcher.(type) {
-	case caddyhttp.RequestMatcherWithError:
-		ok, err := m.MatchWithError(r)
-		return ok || err != nil
-	case caddyhttp.RequestMatcher:
-		return m.Match(r)
+	m, ok := matcher.(caddyhttp.RequestMatcherWithError)
+	if !ok {
+		return true
 	}
-	return true
+	ok, err := m.MatchWithError(r)
+	return ok || err != nil
 }

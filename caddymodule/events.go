@@ -99,7 +99,7 @@ func (h *herald) end() {
 func (a *App) connected(g *deviceauth.Grant) {
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
-		a.herald.tell(eventConnected, connection(&a.Clients[i], g, a.server.pages.ConnectionsURL()))
+		a.herald.tell(eventConnected, connection(&a.Clients[i], g, a.server.Load().pages.ConnectionsURL()))
 	}
 }
 

@@ -156,14 +156,14 @@ func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), 
 func (a *App) await(ctx context.Context) *server {
 	select {
 	case <-a.ready:
-		return a.server
+		return a.server.Load()
 	default:
 	}
 	timeout := time.NewTimer(startWait)
 	defer timeout.Stop()
 	select {
 	case <-a.ready:
-		return a.server
+		return a.server.Load()
 	case <-ctx.Done():
 	case <-timeout.C:
 	}

@@ -32,11 +32,11 @@ func (a *App) tend() {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if err := a.server.keys.Tend(ctx); err != nil && ctx.Err() == nil {
+				if err := a.server.Load().keys.Tend(ctx); err != nil && ctx.Err() == nil {
 					a.log.Error("looking after the signing keys", zap.Error(err))
 				}
-			case <-a.server.census.wanted:
-				if err := a.server.census.count(ctx, a.server.engine); err != nil && ctx.Err() == nil {
+			case <-a.server.Load().census.wanted:
+				if err := a.server.Load().census.count(ctx, a.server.Load().engine); err != nil && ctx.Err() == nil {
 					a.log.Warn("counting the grants", zap.Error(err))
 				}
 			}

@@ -19,9 +19,14 @@ func Clean(s string) bool {
 }
 
 // unseen reports whether a character is a control or format character, one that
-// is ignored where it is shown (Unicode's Default_Ignorable_Code_Point), or the
-// one that stands for whatever was no UTF-8.
+// is ignored where it is shown (Unicode's Default_Ignorable_Code_Point), one that
+// looks like a space and is another (the ideographic one is wider), or the one that
+// stands for whatever was no UTF-8.
 func unseen(r rune) bool {
+	const braille, ideographic = '\u2800', '\u3000'
+	if r == braille || unicode.Is(unicode.Zs, r) && r != ' ' && r != ideographic {
+		return true
+	}
 	return r == unicode.ReplacementChar || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
 		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }

@@ -15,7 +15,7 @@ func TestCleanIsWhatIsSeen(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"", " ", "alice ", "\talice", "alice\u00a0", "al\x00ice", "alice\x7f", "alice\u0085", "ali\u200bce", "\u2066alice", "alice\ufeff",
+		"", " ", "alice ", "\talice", "alice\u00a0", "al\u00a0ice", "al\u2003ice", "alice\u2800", "\u2800", "al\x00ice", "alice\x7f", "alice\u0085", "ali\u200bce", "\u2066alice", "alice\ufeff",
 		"ali\u00adce", "ali\u061cce", "alice\u034f", "alice\ufe0f", "alice\U000e0020", "alice\u2028", "ali\xffce", "ali\ufffdce",
 	} {
 		if deviceauth.Clean(s) {

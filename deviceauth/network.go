@@ -40,11 +40,21 @@ func sameNetwork(a, b netip.Addr, networks [][]netip.Prefix) bool {
 		return false
 	case a == b || localhost(a) && localhost(b):
 		return true
-	case a.Is6() && b.Is6() && netip.PrefixFrom(a, 64).Contains(b):
+	case a.Is6() && b.Is6() && netip.PrefixFrom(a, 64).Contains(b) && !shared(a):
 		return true
 	}
 	return slices.ContainsFunc(networks, func(n []netip.Prefix) bool { return within(n, a) && within(n, b) })
 }
+
+// shared reports whether the /64 of an address is many people's: Teredo's, in which
+// a client is told apart by the last 64 bits (RFC 4380 §4), and that of IPv4 addresses
+// without a prefix of their own (RFC 4291 §2.5.5.1).
+func shared(addr netip.Addr) bool { return teredo.Contains(addr) || compatible.Contains(addr) }
+
+var (
+	teredo     = netip.MustParsePrefix("2001::/32")
+	compatible = netip.MustParsePrefix("::/96")
+)
 
 func within(network []netip.Prefix, addr netip.Addr) bool {
 	return slices.ContainsFunc(network, func(p netip.Prefix) bool { return p.Contains(addr) })

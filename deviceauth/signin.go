@@ -16,7 +16,7 @@ type Attempt struct {
 	RedirectURI string // where the upstream sends the browser back
 	Switch      bool   // the person asked to use another account: prompt=select_account
 	Fresh       bool   // the person has to prove anew who they are: prompt=login, max_age=0
-	Prompt      string // of an [AskAgain]; it takes the place of select_account
+	Prompt      string // of an [AskAgain]; login takes the place of select_account, consent stands beside it
 	Hint        string // of an [AskAgain]: login_hint; empty: none
 
 	Code  UserCode // the code that is on its way, if any

@@ -3,6 +3,7 @@ package deviceauth_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -111,5 +112,30 @@ func TestSessionStaysInItsNetworkOfTwoFamilies(t *testing.T) {
 	}, func(c *deviceauth.Config) {
 		c.JoinedNetworks = [][]netip.Prefix{prefixes("203.0.113.7/32", "2001:db8:77::/56")}
 		c.NAT64 = prefixes("2001:db8:64::/96")
+	})
+}
+
+// protocol 41
+func TestEndedSessionsAreAnEvent(t *testing.T) {
+	var events []deviceauth.Event
+	in(t, func(w *world) {
+		ctx, now := w.Context(), time.Now()
+		w.wants("", w.EndSessions(ctx, alice.Subject, "root@gateway"))
+		w.wants("", w.SignOut(ctx, deviceauth.Logout{Upstream: "work", Subject: alice.Subject, At: now}))
+		w.wants("", w.SignOut(ctx, deviceauth.Logout{Upstream: "work", Session: "s1", At: now}))
+		subject := &deviceauth.Person{Subject: alice.Subject}
+		want := []deviceauth.Event{
+			{By: "root@gateway", Reason: deviceauth.ReasonOperator, Person: subject},
+			{Reason: deviceauth.ReasonSignedOut, Person: subject},
+			{Reason: deviceauth.ReasonSignedOut, Person: &deviceauth.Person{}}, // of a session alone
+		}
+		for i := range want {
+			want[i].Name, want[i].Upstream = deviceauth.EventSessionsEnded, "work"
+		}
+		if !reflect.DeepEqual(events, want) {
+			t.Errorf("events %+v, want %+v", events, want)
+		}
+	}, func(c *deviceauth.Config) {
+		c.Events = func(e deviceauth.Event) { events = append(events, e) }
 	})
 }

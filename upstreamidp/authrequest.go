@@ -103,18 +103,21 @@ func (p *Provider) parameters(d *discovered, a deviceauth.Attempt) url.Values {
 }
 
 // prompts are those of an attempt. A provider that has no page where an account
-// is chosen has one to sign in.
+// is chosen has one to sign in. A consent is asked for beside the choice that the
+// person wanted, or the provider goes on with an account of its own choosing.
 func (p *Provider) prompts(d *discovered, a deviceauth.Attempt) (list []string) {
 	if a.Fresh {
 		list = append(list, promptLogin)
 	}
+	choose, knows := a.Switch && !a.Fresh, !lacks(d.Prompts, promptSelect)
 	switch {
-	case a.Prompt != "":
-		list = append(list, a.Prompt)
-	case a.Switch && !a.Fresh && lacks(d.Prompts, promptSelect):
-		list = append(list, promptLogin)
-	case a.Switch && !a.Fresh:
+	case choose && knows && a.Prompt != promptLogin:
 		list = append(list, promptSelect)
+	case choose && a.Prompt == "":
+		list = append(list, promptLogin)
+	}
+	if a.Prompt != "" {
+		list = append(list, a.Prompt)
 	}
 	return list
 }

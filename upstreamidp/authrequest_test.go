@@ -201,7 +201,7 @@ func TestSecondRequestIsForTheSameAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.Prompt, other.Hint = again.Prompt, again.Hint
-	if _, q := asked(t, p, other); q.Get("login_hint") != "alice" || q.Get("prompt") != "consent" {
+	if _, q := asked(t, p, other); q.Get("login_hint") != "alice" || q.Get("prompt") != "select_account consent" {
 		t.Errorf("asked with %v", q)
 	}
 	idp, p = setUp(t, func(c *Config) { c.Authorize = []Parameter{{"prompt", "select_account"}} })

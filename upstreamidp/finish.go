@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -53,7 +54,8 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.Attempt, answer url.
 // it where the attempt does. Only auth_time says so: prompt=login can be taken
 // out of the request by whoever has the browser.
 func prove(person *deviceauth.Person, a deviceauth.Attempt) error {
-	switch proven := !person.AuthTime.Before(a.Began.Add(-skew)); {
+	proven := !person.AuthTime.Before(a.Began.Add(-skew)) && !person.AuthTime.After(time.Now().Add(skew))
+	switch {
 	case proven:
 		person.Fresh = a.Code
 	case a.Fresh && person.AuthTime.IsZero(): // though OpenID Connect Core §2 wants it with max_age
@@ -124,6 +126,8 @@ func (p *Provider) wrong(id *oidc.IDToken, a deviceauth.Attempt, token *oauth2.T
 	switch {
 	case err != nil:
 		return err.Error()
+	case id.IssuedAt.After(time.Now().Add(skew)):
+		return "it was issued in the future"
 	case !same(id.Nonce, a.Nonce):
 		return "the nonce is another one"
 	case (len(id.Audience) > 1 || party.Authorized != "") && party.Authorized != p.cfg.ClientID:

@@ -293,6 +293,10 @@ func TestFreshSignInIsAskedForAndChecked(t *testing.T) {
 		t.Errorf("an old sign-in: got %+v, %v", person, err)
 	}
 	// Trying again would not help, so the page must not lead back.
+	future := map[string]any{"auth_time": time.Now().Add(time.Hour).Unix()}
+	if person, err := try(idptest.Behaviour{Claims: future}); !errors.Is(err, errUnproven) {
+		t.Errorf("a sign-in in the future: got %+v, %v", person, err)
+	}
 	if person, err := try(idptest.Behaviour{Claims: map[string]any{"auth_time": nil}}); !errors.Is(err, errNoTime) {
 		t.Errorf("no auth_time: got %+v, %v", person, err)
 	}

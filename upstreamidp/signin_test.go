@@ -122,6 +122,7 @@ func TestFinishRefuses(t *testing.T) {
 		{"an error in another language", idptest.Behaviour{Error: "login_required", Description: "Für \u202eSie gesperrt 禁止"}, "Für Sie gesperrt 禁止"},
 		{"another nonce", with("nonce", "x"), "the nonce is"},
 		{"no nonce", with("nonce", ""), "the nonce is"},
+		{"a token from the future", with("iat", time.Now().Add(time.Hour).Unix()), "issued in the future"},
 		{"another audience", with("aud", "x"), "audience"},
 		{"two audiences and another party", idptest.Behaviour{Claims: map[string]any{"aud": others, "azp": "x"}}, "azp is"},
 		{"two audiences and no party", with("aud", others), "azp is"},

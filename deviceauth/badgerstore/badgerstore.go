@@ -14,10 +14,12 @@
 package badgerstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -33,6 +35,7 @@ type Store struct {
 	db    atomic.Pointer[badger.DB]  // replaced by heal, under both locks
 	again func() (*badger.DB, error) // opens the directory once more
 	dir   string
+	lock  *os.File // keeps other processes out, until it is closed; nil: Badger does
 	log   logger
 	room  *space
 	known *cache
@@ -48,11 +51,16 @@ type Store struct {
 	writes   sync.RWMutex
 	unsynced bool // a commit whose sync failed; the committer's own
 
+	// single is held for each write of those that share writes, so that none is
+	// under way behind one after which Badger must not be asked to write.
+	single sync.Mutex
+
 	// reads keeps the database open under those who look at it.
 	reads   sync.RWMutex
 	tidying sync.WaitGroup
 	close   sync.Once
 	broken  atomic.Pointer[error] // why Badger is not asked until it has been opened again
+	trouble chan struct{}         // wakes mend
 }
 
 var _ deviceauth.Backend = (*Store)(nil)
@@ -70,42 +78,63 @@ func Open(o Options) (*Store, error) {
 	return openWith(o, key)
 }
 
-func openWith(o Options, key []byte) (*Store, error) {
+func openWith(o Options, key []byte) (_ *Store, err error) {
 	if err := o.ownDir(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(o.manifest(), o.tables()); err != nil {
+	lock, err := o.lock()
+	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && lock != nil {
+			lock.Close()
+		}
+	}()
 	there, err := presence(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	room := &space{there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) }}
-	if err := room.enough(); err != nil {
+	room := &space{
+		there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) },
+		files: func() error { return filesLeft(o.Dir) }, trial: func() error { return canMakeFile(o.Dir) },
+	}
+	if err := cmp.Or(room.enough(), room.trial(), o.manifest()); err != nil {
 		return nil, err
 	}
-	log := logger{to: o.Log, quiet: new(atomic.Bool)}
-	open := func() (db *badger.DB, err error) {
-		err = guarded(func() (err error) {
-			db, err = badger.Open(o.badger(key, log))
-			return err
-		})
-		return db, err
-	}
-	db, err := open()
-	if err != nil {
-		return nil, o.explain(err)
+	if err := o.explain(guarded(func() error { return o.tables(key) })); err != nil {
+		return nil, err
 	}
 	s := &Store{
-		again: open, dir: o.Dir, log: log, room: room, known: newCache(), encrypted: key != nil,
+		dir: o.Dir, lock: lock, room: room, known: newCache(), encrypted: key != nil, trouble: make(chan struct{}, 1),
 		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	s.log = logger{to: o.Log, quiet: new(atomic.Bool), merging: s.beforeMerge, stuck: new(atomic.Int64)}
+	s.again = func() (*badger.DB, error) { return o.open(key, s.log) }
+	db, err := s.again()
+	if err != nil {
+		return nil, o.explain(err)
 	}
 	s.db.Store(db)
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
+	s.tidying.Go(s.mend)
 	return s, nil
+}
+
+// open opens the directory, which is locked.
+func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
+	if ownLock {
+		if err := dropEmpty(o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	err = guarded(func() (err error) {
+		db, err = badger.Open(o.badger(key, log))
+		return err
+	})
+	return db, err
 }
 
 // Get implements [deviceauth.Store].
@@ -214,11 +243,25 @@ func entry(key, value []byte, expires uint64) *badger.Entry {
 // Update gives up at the first conflict.
 func (s *Store) update(change func(*badger.Txn) error) error {
 	for {
-		err := s.noted(guarded(func() error { return s.db.Load().Update(change) }))
+		err := s.alone(func() error { return s.db.Load().Update(change) })
 		if !errors.Is(err, badger.ErrConflict) {
-			return wrap(err)
+			return err
 		}
 	}
+}
+
+// alone writes, with nobody else writing beside it.
+func (s *Store) alone(write func() error) error {
+	s.single.Lock()
+	defer s.single.Unlock()
+	if why := s.broken.Load(); why != nil {
+		return *why
+	}
+	err := guarded(write)
+	if noted := s.noted(err); noted != err {
+		return noted
+	}
+	return wrap(err)
 }
 
 func (s *Store) view(look func(*badger.Txn) error) error {
@@ -227,7 +270,11 @@ func (s *Store) view(look func(*badger.Txn) error) error {
 	}
 	s.reads.RLock()
 	defer s.reads.RUnlock()
-	return wrap(s.noted(guarded(func() error { return s.db.Load().View(look) })))
+	err := guarded(func() error { return s.db.Load().View(look) })
+	if why := s.broken.Load(); why != nil && err != nil {
+		return *why // it broke under the look, which may have been a panic
+	}
+	return wrap(err)
 }
 
 // wrap adds where a fault came from; what the contract names stays as it is.

@@ -74,3 +74,11 @@ func (c *cache) forget(changed map[deviceauth.ID]cached) {
 		c.known.Delete(id)
 	}
 }
+
+// clear forgets everything.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	c.known = generations.New[deviceauth.ID, cached](generation)
+}

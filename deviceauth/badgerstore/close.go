@@ -61,5 +61,9 @@ func (s *Store) shut() error {
 	defer s.reads.Unlock()
 	s.writes.Lock()
 	defer s.writes.Unlock()
-	return s.db.Load().Close()
+	err := guarded(s.db.Load().Close)
+	if s.lock != nil {
+		s.lock.Close()
+	}
+	return err
 }

@@ -119,7 +119,7 @@ func (s *Store) commitTogether(jobs []*job) {
 	err := s.writable()
 	if err == nil {
 		s.writes.Lock()
-		err = wrap(s.noted(guarded(func() error { return s.try(jobs) })))
+		err = s.alone(func() error { return s.try(jobs) })
 		s.writes.Unlock()
 	}
 	for _, j := range jobs {

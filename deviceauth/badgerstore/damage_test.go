@@ -2,10 +2,13 @@ package badgerstore
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // damaged is a directory with a store that was closed, after something was done to
@@ -68,5 +71,86 @@ func TestDamageIsTold(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// storedIn is a directory with a closed store that has a table, and its grant.
+func storedIn(t *testing.T, key deviceauth.Secret) (dir string, g *deviceauth.Grant, tables []string) {
+	t.Helper()
+	dir, g = t.TempDir(), active("BCDFGHJK")
+	s := open(t, Options{Dir: dir, EncryptionKey: key})
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tables, _ = filepath.Glob(filepath.Join(dir, "*.sst"))
+	if len(tables) == 0 {
+		t.Fatal("there is no table")
+	}
+	return dir, g, tables
+}
+
+// One byte anywhere in a table is told, encrypted or not.
+func TestDamageInsideATableIsTold(t *testing.T) {
+	t.Parallel()
+	for _, key := range []deviceauth.Secret{"", aKey} {
+		dir, _, tables := storedIn(t, key)
+		whole, err := os.ReadFile(tables[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := range whole {
+			damaged := bytes.Clone(whole)
+			damaged[at] ^= 0x55
+			if err := os.WriteFile(tables[0], damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(Options{Dir: dir, EncryptionKey: key})
+			if s != nil {
+				s.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), "is damaged: the table 00") || !strings.Contains(err.Error(), "restore") {
+				t.Fatalf("byte %d of %d: %v", at, len(whole), err)
+			}
+		}
+		if err := os.WriteFile(tables[0], whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		open(t, Options{Dir: dir, EncryptionKey: key})
+	}
+}
+
+// What Badger could cut and not remove, because the directory was read-only, keeps
+// no store from being opened.
+func TestWhatCouldNotBeRemovedIsNoDamage(t *testing.T) {
+	t.Parallel()
+	dir, g, _ := storedIn(t, "")
+	for _, name := range []string{"00007.mem", "000009.vlog", "000123.sst"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := open(t, Options{Dir: dir}).Get(t.Context(), g.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever is told of damage moves the directory away: what the system refuses is none.
+func TestRefusalsOfTheSystemAreNoDamage(t *testing.T) {
+	t.Parallel()
+	o := Options{Dir: "/var/lib/store"}
+	for _, text := range []string{
+		`Cannot write pid file "/var/lib/store/LOCK" err: open /var/lib/store/LOCK: permission denied`,
+		"while opening memtables err: while opening fid: 3 err: open /var/lib/store/00003.mem: too many open files\nunable to open",
+		"open /var/lib/store/MANIFEST: input/output error",
+	} {
+		if err := o.explain(errors.New(text)); strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if err := o.explain(errors.New("file does not exist for table 3")); !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("got %v", err)
 	}
 }

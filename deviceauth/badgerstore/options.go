@@ -73,6 +73,7 @@ func (o Options) badger(key []byte, log logger) badger.Options {
 		WithBlockCacheSize(0).         // of use only with compression or encryption
 		WithCompactL0OnClose(true).
 		WithMetricsEnabled(false).
+		WithBypassLockGuard(ownLock).
 		WithLogger(log)
 	if key != nil {
 		b = b.WithEncryptionKey(key).WithBlockCacheSize(16 << 20).WithIndexCacheSize(16 << 20)

@@ -24,6 +24,8 @@ type space struct {
 	there func() error // is asked every time: it costs a microsecond; nil: there is none to ask
 	left  func() (uint64, error)
 	size  func() int64 // of the tables; nil: there are none yet
+	files func() error // says why Badger may soon be unable to make a file; nil: nobody looks
+	trial func() error // the same, by making one
 
 	mu   sync.Mutex
 	next time.Time // when to look again
@@ -46,7 +48,9 @@ func (s *space) enough() error {
 		return s.err
 	}
 	s.next, s.err = now.Add(lookEvery), nil
-	s.err = s.fits(reserve + s.tables()/2)
+	if s.err = s.fits(reserve + s.tables()/2); s.err == nil && s.files != nil {
+		s.err = s.files()
+	}
 	return s.err
 }
 

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -26,7 +27,7 @@ func (s *Store) tidy() {
 	for {
 		select {
 		case <-next.C:
-			s.noted(guarded(s.dropExpired)) // best effort: what stays goes tomorrow
+			guarded(s.dropExpired) // best effort: what stays goes tomorrow
 			next.Reset(tidyEvery)
 		case <-s.stop:
 			return
@@ -61,30 +62,52 @@ func (s *Store) dropExpired() error {
 	if err := s.db.Load().Flatten(1); err != nil {
 		return err
 	}
-	for s.db.Load().RunValueLogGC(0.5) == nil { // until there is nothing more to gain
+	return s.dropValues()
+}
+
+// dropValues has Badger write what is left of a value log to another one, where most
+// of it is not needed any more. Values that large are rare, so that others may wait.
+func (s *Store) dropValues() error {
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	for {
+		switch err := s.alone(func() error { return s.db.Load().RunValueLogGC(0.5) }); {
+		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
+			return nil // there is nothing more to gain
+		case err != nil:
+			return err
+		}
 	}
-	return nil
 }
 
 // maxStirs is above the five tables at which Badger begins to merge.
 const maxStirs = 8
 
+// junkSize is of one record, and junkBatch are those of one transaction.
+const (
+	junkSize  = 1 << 10
+	junkBatch = 512
+)
+
+func junk(txn *badger.Txn, from uint32, expires uint64) error {
+	for i := from; i < from+junkBatch; i++ {
+		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i) // before all other keys, and behind them
+		if err := txn.SetEntry(&badger.Entry{Key: key, Value: make([]byte, junkSize), ExpiresAt: expires}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // stir writes junk for one table, and waits for it to be there, or merged.
 func (s *Store) stir(tables int) error {
 	s.writes.RLock() // as every write that waits for no disk
 	defer s.writes.RUnlock()
-	const size = 1 << 10
-	batch := s.db.Load().NewWriteBatch()
-	defer batch.Cancel()
-	past := uint64(time.Now().Unix()) - 1            // nobody needs it, and the merge drops it
-	for i := range uint32(memTable / size * 3 / 2) { // a full one becomes a table at the next write
-		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i) // before all other keys, and behind them
-		if err := batch.SetEntry(&badger.Entry{Key: key, Value: make([]byte, size), ExpiresAt: past}); err != nil {
+	past := uint64(time.Now().Unix()) - 1                                    // nobody needs it, and the merge drops it
+	for from := uint32(0); from < memTable/junkSize*3/2; from += junkBatch { // a full one becomes a table at the next write
+		if err := s.alone(func() error { return s.db.Load().Update(func(txn *badger.Txn) error { return junk(txn, from, past) }) }); err != nil {
 			return err
 		}
-	}
-	if err := batch.Flush(); err != nil {
-		return err
 	}
 	// A merge keeps what somebody may still read, and who that is Badger knows
 	// from when somebody last did.

@@ -36,64 +36,41 @@ func (s *Store) writable() error {
 	if why := s.broken.Load(); why != nil {
 		return *why
 	}
+	if since := time.Now().UnixNano() - s.log.stuck.Load(); since >= 0 && since < int64(stuckFor) {
+		return fmt.Errorf("badger store: what is in memory cannot be written to a table in %s, which the log says more of; "+
+			"nothing more is taken until it can be", s.dir)
+	}
 	return s.room.enough()
 }
 
-// noMemtable is Badger's word for the failure after which the next write would
-// end the process: no file could be made, for lack of a file descriptor, an inode
-// or the right to write there.
-const noMemtable = "cannot create new mem table"
+// stuckFor is longer than Badger takes from one failure to write memory to a table to
+// the next. It takes two more memtables meanwhile, and then lets whoever writes wait.
+const stuckFor = 3 * time.Second
+
+// What Badger says of failures after which its next write would end the process: it
+// has no memtable, or none but a closed value log, because no file could be made.
+const (
+	noMemtable = "cannot create new mem table"
+	noValueLog = ".vlog"
+)
 
 // noted keeps in mind an error after which Badger must not be asked any more, and
 // has it opened again.
 func (s *Store) noted(err error) error {
-	if err == nil || !strings.Contains(err.Error(), noMemtable) {
+	if err == nil || !strings.Contains(err.Error(), noMemtable) && !strings.Contains(err.Error(), noValueLog) {
 		return err
 	}
-	why := fmt.Errorf("badger store: %s is not asked until it can be opened again: %w", s.dir, err)
+	why := fmt.Errorf("badger store: %s is not asked until it can be opened again: %s", s.dir, strings.ReplaceAll(err.Error(), "\n", "; "))
 	if s.broken.CompareAndSwap(nil, &why) {
 		s.log.log(slog.LevelError, "%v", []any{why})
-		s.tidying.Go(s.heal)
+		s.trouble <- struct{}{} // there is room: the one before was taken before broken was nil again
 	}
-	return err
+	return why
 }
 
-// healEvery is how often a store that is broken is tried.
-const healEvery = time.Second
-
-// heal closes a broken store, and opens it again as soon as that can be done. What
-// was answered is in the logs on the disk, which are read again. Close ends it.
-func (s *Store) heal() {
-	s.reads.Lock() // whoever was let in has ended; who comes now hears why not
-	s.writes.Lock()
-	err := guarded(s.db.Load().Close)
-	s.writes.Unlock()
-	s.reads.Unlock()
-	if err != nil {
-		s.log.log(slog.LevelWarn, "closing the broken store: %v", []any{err})
-	}
-	for tick := time.Tick(healEvery); ; {
-		select {
-		case <-s.stop:
-			return
-		case <-tick:
-		}
-		if s.room.enough() != nil {
-			continue
-		}
-		db, err := s.again()
-		if err != nil {
-			continue // the log said why at the beginning
-		}
-		s.reads.Lock()
-		s.writes.Lock()
-		s.db.Store(db)
-		s.broken.Store(nil)
-		s.writes.Unlock()
-		s.reads.Unlock()
-		s.log.log(slog.LevelWarn, "the store in %s is open again", []any{s.dir})
-		return
-	}
+// beforeMerge is called by Badger when it is about to make a table of others.
+func (s *Store) beforeMerge() {
+	s.room.waitForFile(func(why error) { s.log.log(slog.LevelWarn, "a merge of tables waits: %v", []any{why}) })
 }
 
 // guarded runs what looks into files that are mapped into memory. Where the disk
@@ -103,8 +80,11 @@ func guarded(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf(panicked+"%v\n%s", p, debug.Stack())
 		}
 	}()
 	return do()
 }
+
+// panicked begins the error of what guarded has caught.
+const panicked = "panic: "

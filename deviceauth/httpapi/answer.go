@@ -43,6 +43,7 @@ func redirect(to string) *answer {
 	a.header.Set("Location", to)
 	a.header.Set("Cache-Control", "no-store")
 	a.header.Set("Referrer-Policy", "no-referrer")
+	alone(a.header)
 	return a
 }
 

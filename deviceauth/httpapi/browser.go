@@ -72,6 +72,32 @@ func (h *Handler) keepFlow(r *http.Request, f flow) ([]*http.Cookie, error) {
 	return h.keep(r, flowCookie, f, flowLife)
 }
 
+// flowField is the parameter of a sign-in's address that says what its page was about.
+const flowField = "flow"
+
+// sealFlow is what a page of sign-ins was about, for their addresses: another tab
+// may change the cookie before one of them is chosen. It is empty where the browser
+// has no flow.
+func (h *Handler) sealFlow(f flow) (string, error) {
+	if f.ID == "" {
+		return "", nil
+	}
+	f.Expires = time.Now().Add(flowLife)
+	return h.seal.seal(flowField, f)
+}
+
+// flowShown is the flow that the page of a sign-in's address was about. One of
+// another browser is nobody's to go on with here.
+func (h *Handler) flowShown(r *http.Request) flow {
+	var shown flow
+	current := h.flow(r)
+	opens := h.seal.open(flowField, r.URL.Query().Get(flowField), &shown)
+	if !opens || shown.ID == "" || shown.ID != current.ID || time.Now().After(shown.Expires) {
+		return current
+	}
+	return shown
+}
+
 // An outcome is what the last page says. It stands sealed in that page's
 // address, and in no cookie, so that two tabs do not tell each other's.
 type outcome struct {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"crypto/rand"
 	"net/http"
-	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -47,9 +46,8 @@ func (h *Handler) codePage(r *http.Request) (*answer, error) {
 // for our own: no other site can make one. What an address filled in stays an
 // address's, whatever becomes of it, until the field was empty.
 type codeForm struct {
-	Flow   string    `json:"flow"`
-	Filled bool      `json:"filled,omitempty"`
-	Made   time.Time `json:"made"`
+	Flow   string `json:"flow"`
+	Filled bool   `json:"filled,omitempty"`
 }
 
 const formField = "form"
@@ -64,11 +62,10 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 		v.Code = h.cfg.Engine.Mask().Format(canonical)
 	}
 	var err error
-	now := time.Now().UTC().Round(time.Second)
-	if v.Form, err = h.seal.seal(formField, codeForm{Flow: f.ID, Filled: f.Linked, Made: now}); err != nil {
+	if v.Form, err = h.seal.seal(formField, codeForm{Flow: f.ID, Filled: f.Linked}); err != nil {
 		return nil, err
 	}
-	if v.Typed, err = h.seal.seal(formField, codeForm{Flow: f.ID, Made: now}); err != nil {
+	if v.Typed, err = h.seal.seal(formField, codeForm{Flow: f.ID}); err != nil {
 		return nil, err
 	}
 	if !f.Linked {
@@ -107,8 +104,8 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 	var form codeForm
 	f := h.flow(r)
 	opens := h.seal.open(formField, r.PostFormValue(formField), &form)
-	if opens && form.Flow != f.ID && time.Since(form.Made) >= flowLife { // the page stood open for longer than its cookie lives
-		return h.showCode(r, http.StatusOK, flow{ID: f.ID}, "code.malformed")
+	if opens && form.Flow != f.ID { // it stood open for longer than its cookie lives, or two tabs began at once
+		return h.showCode(r, http.StatusOK, flow{ID: f.ID}, "code.again")
 	}
 	ours := opens && form.Flow == f.ID
 	f = flow{ID: f.ID, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !ours}

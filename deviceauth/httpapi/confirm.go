@@ -63,7 +63,7 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 	case is(err, "untyped"):
 		return h.typeIt(r)
 	case is(err, "not_fresh"):
-		return h.freshSignIn(r, h.device(g).Name)
+		return h.freshSignIn(r, f, h.device(g).Name)
 	case is(err, "unknown_code"): // the same for wrong, expired and used codes: it tells a guesser nothing
 		return h.showCode(r, http.StatusNotFound, f, "unknown_code.text")
 	case is(err, "impossible_code"):

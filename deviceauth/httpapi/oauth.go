@@ -73,17 +73,15 @@ var errCrossSite = deviceauth.Refuse("access_denied", "a page of another site ma
 // without a preflight, so any page could have its visitors' browsers ask for
 // codes, at the cost of their addresses' bounds (RFC 8628 §3.1 wants no proof of
 // a public client). Sec-Fetch-Site is the browser's own word (W3C Fetch
-// Metadata §2.3); Origin is for browsers that do not send it, and "null" is
-// nobody's origin (RFC 6454 §7.3).
+// Metadata §2.3); by Origin are known browsers that do not send it, a neighbouring
+// host, and a host of somebody else's that has our address. "null" is nobody's
+// origin (RFC 6454 §7.3).
 func (h *Handler) crossSite(r *http.Request) bool {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
-	switch {
-	case h.origins[origin]:
+	if h.origins[origin] {
 		return false
-	case site != "":
-		return site == "cross-site"
 	}
-	return origin != "" && origin != h.origin
+	return site == "cross-site" || origin != "" && origin != h.origin
 }
 
 // wholeSeconds rounds up, so that who keeps to it is never early.

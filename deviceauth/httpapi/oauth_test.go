@@ -353,7 +353,9 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 		{"a client's page in an old browser", []string{"Origin", "https://tv.example"}, false},
 		{"a page of this site", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
 		{"a page of this site in an old browser", []string{"Origin", "https://api.example.com"}, false},
-		{"a page of a neighbour", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://www.example.com"}, false},
+		{"a page of a neighbour", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://www.example.com"}, true},
+		{"a page of somebody else's host at our address", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"}, true},
+		{"a page of ours", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
 		{"the address bar", []string{"Sec-Fetch-Site", "none"}, false},
 	}
 	paths := map[string]string{ // standard and dialects

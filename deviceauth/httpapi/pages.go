@@ -150,7 +150,8 @@ type account struct {
 }
 
 // page renders a page for whoever is signed in. Where that cannot be found out,
-// as on the page that says so, it is for nobody.
+// as on the page that says so, it is for nobody. So it is for a script on this host,
+// which reads what it fetches: with the ticket it would have the browser post forms.
 func (h *Handler) page(r *http.Request, status int, name string, title say, data any) (*answer, error) {
 	who, err := h.account(r)
 	if err != nil {
@@ -160,6 +161,9 @@ func (h *Handler) page(r *http.Request, status int, name string, title say, data
 }
 
 func (h *Handler) account(r *http.Request) (who account, err error) {
+	if !navigates(r) {
+		return who, nil
+	}
 	s, err := h.session(r)
 	if err != nil || s == nil {
 		return who, nil
@@ -172,6 +176,17 @@ func (h *Handler) account(r *http.Request) (who account, err error) {
 // policy is the same on every page: nothing but our own files, and pictures.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
+// alone keeps a page, and what leads to one, out of the reach of whoever opened it.
+// Cross-Origin-Opener-Policy cuts off openers whose pages have another policy. Many
+// applications send same-origin on theirs, and one on the issuer's own host could
+// then keep its hold; with an embedder policy beside it ours differs from those, too.
+// credentialless, unlike require-corp, lets a logo come from anywhere.
+func alone(h http.Header) {
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Embedder-Policy", "credentialless")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
 // render makes the whole page before anything is written.
 func (p *pages) render(r *http.Request, status int, name string, title say, data any, who account) (*answer, error) {
 	var body bytes.Buffer
@@ -180,7 +195,7 @@ func (p *pages) render(r *http.Request, status int, name string, title say, data
 		return nil, err
 	}
 	a := newAnswer(status, "text/html; charset=utf-8", body.Bytes())
-	a.set("Cross-Origin-Opener-Policy", "same-origin").set("Cross-Origin-Resource-Policy", "same-origin")
+	alone(a.header)
 	a.set("Content-Security-Policy", policy).set("Referrer-Policy", "no-referrer").set("X-Content-Type-Options", "nosniff")
 	return a.set("X-Frame-Options", "DENY").set("Cache-Control", "no-store").set("Content-Language", s.Lang).set("Vary", "Accept-Language"), nil
 }

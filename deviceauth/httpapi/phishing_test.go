@@ -7,12 +7,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
@@ -86,52 +83,6 @@ func TestRequiredNetworkOffersNoYes(t *testing.T) {
 	refuses(t, s.poll(code), 400, "authorization_pending")
 }
 
-// protocol 35
-func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
-	b := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true }).browser()
-	b.in()
-	v := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))
-	if v["verification_uri_complete"] != nil {
-		t.Errorf("the device is given %v", v["verification_uri_complete"])
-	}
-	code := v["user_code"].(string)
-	b.open("/device?user_code=" + code)
-	for _, spelling := range []string{code, strings.ToLower(code), strings.ReplaceAll(code, "-", " ")} {
-		b.open("/device?user_code=" + code)
-		b.submit("/device", url.Values{"user_code": {spelling}})
-		b.sees(403, "has to be typed")
-		if strings.Contains(b.page, code) {
-			t.Error("the code is filled in")
-		}
-	}
-	// Two windows: the second changes the cookies under the first.
-	b.open("/device?user_code=" + code)
-	filled := b.codeForm()
-	b.open("/device?user_code=")
-	b.submit("/device", url.Values{"user_code": {code}, "form": {filled}})
-	b.sees(403, "has to be typed")
-
-	// A link with most of the code, with more than it, with letters that look
-	// like its own: nothing is filled in.
-	for _, part := range []string{code[:8], code + "!!BBBB", "\u0412" + code[1:], "12345678"} {
-		b.open("/device?user_code=" + url.QueryEscape(part))
-		b.sees(200, `name="user_code" class="code" value=""`)
-	}
-	// What was filled in is a link's, whatever was done to it since; a form of
-	// another browser, or none, is a link too.
-	b.open("/device?user_code=BBBB-BBBB")
-	b.submit("/device", url.Values{"user_code": {code}})
-	b.sees(403, "has to be typed")
-	for _, other := range []string{"x", b.site.browser().codeForm()} {
-		b.submit("/device", url.Values{"user_code": {code}, "form": {other}})
-		b.sees(200, "continue if your device shows it")
-		b.submit("/device", url.Values{"user_code": {code}})
-		b.sees(403, "has to be typed")
-	}
-	b.submit("/device", url.Values{"user_code": {code}})
-	b.sees(200, "Connect TV")
-}
-
 // protocol 35: nobody but the person's own browser, which goes there, gets a page.
 func TestPagesAnswerNavigationsAlone(t *testing.T) {
 	b := newSite(t).browser()
@@ -142,6 +93,7 @@ func TestPagesAnswerNavigationsAlone(t *testing.T) {
 		{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
 		{"Sec-Fetch-Mode": "no-cors"}, {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
 		{"Sec-Fetch-Dest": "image"}, {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker"},
+		{"Service-Worker": "script"},
 	} {
 		for _, r := range []*http.Request{
 			httptest.NewRequest("GET", "/device", nil), httptest.NewRequest("GET", "/device/confirm", nil), httptest.NewRequest("GET", "/device/connections", nil),
@@ -152,12 +104,18 @@ func TestPagesAnswerNavigationsAlone(t *testing.T) {
 			}
 			b.request(r)
 			b.sees(403, "did not come from this page")
-			if regexp.MustCompile(`name="ticket"`).MatchString(b.page) && strings.Contains(b.page, ticket) {
-				t.Errorf("%v: the page has the ticket", headers)
+			if ticketField.MatchString(b.page) || strings.Contains(b.page, "Alice") {
+				t.Errorf("%v: the page has a ticket, or says who is signed in:\n%s", headers, b.page)
 			}
 		}
 	}
-	r := httptest.NewRequest("GET", "/device/confirm", nil)
+	r := httptest.NewRequest("GET", "/oauth2/authorize", nil) // whose refusals are pages, for people
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	if b.request(r); ticketField.MatchString(b.page) || !strings.Contains(b.page, "<h1>") {
+		t.Errorf("a script reads:\n%s", b.page)
+	}
+	r = httptest.NewRequest("GET", "/device/confirm", nil)
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.Header.Set("Sec-Fetch-Dest", "document")
 	b.request(r)
@@ -233,24 +191,33 @@ func TestWhoHasMovedGoesOnWithTheirPage(t *testing.T) {
 	b.sees(200, first)
 }
 
-// A page that stood open for longer than its cookie lives asks for the code anew,
-// and takes it for a typed one.
+// Another site cannot have the browser sign in again, maybe as somebody else, by a
+// link or a redirect: the person is shown the button.
 //
-// protocol 35
-func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true })
-		b := s.browser()
-		b.in()
-		old := b.codeForm()
-		time.Sleep(31 * time.Minute)
-		delete(b.cookies, "__Secure-device_flow")
-		code := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))["user_code"].(string)
-		b.submit("/device", url.Values{"user_code": {code}, "form": {old}})
-		b.sees(200, "Enter the code as your device shows it")
-		b.submit("/device", url.Values{"user_code": {code}})
-		b.sees(200, "Connect TV")
-	})
+// protocol 35, 41
+func TestAnotherSiteBeginsNoSignIn(t *testing.T) {
+	b := newSite(t).browser()
+	b.in()
+	before := b.signIn.begun
+	for _, site := range []string{"cross-site", "same-site"} {
+		for _, path := range []string{"/device/sign-in?with=work", "/device/sign-in", "/device/sign-in?switch=1&with=work"} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Sec-Fetch-Site", site)
+			b.request(r)
+			b.sees(200, "with=work")
+			if strings.Contains(b.page, `http-equiv="refresh"`) || b.signIn.begun != before {
+				t.Errorf("%s %s begins a sign-in", site, path)
+			}
+		}
+	}
+	b.open("/device/connections")
+	b.sees(200, "Your devices")
+	r := httptest.NewRequest("GET", "/device/sign-in?with=work", nil)
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	b.request(r)
+	if b.status != http.StatusSeeOther || b.signIn.begun == before {
+		t.Errorf("the person's own click: %d", b.status)
+	}
 }
 
 // protocol 41

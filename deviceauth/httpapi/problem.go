@@ -35,6 +35,7 @@ type problemView struct {
 	Text    string // in the page's language
 	Way     string // key of the button
 	Address string
+	Ask     bool // whoever runs the service can help, by the brand's contact
 }
 
 // notice is what the page of a problem says beside its words: the status, and
@@ -51,6 +52,7 @@ var notices = map[string]notice{
 	"not_permitted":             {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"not_permitted_as":          {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"groups_withheld":           {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"groups_withheld_as":        {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
 	"decided":                   {http.StatusConflict, "way.code", "", false},
 	"other_network":             {http.StatusForbidden, "way.code", "", false},
 	"paused":                    {http.StatusServiceUnavailable, "way.devices", "/connections", false},
@@ -79,9 +81,20 @@ var notices = map[string]notice{
 	"fault":                {http.StatusServiceUnavailable, "way.again", "", false},
 }
 
+// asked are the problems that whoever runs the service can do something about.
+var asked = map[string]bool{
+	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
+	"other_network": true, "fault": true, "misconfigured": true,
+	"sign_in_error": true, "sign_in_untrusted": true, "sign_in_nameless": true, "sign_in_unclean": true,
+	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
+}
+
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, error) {
 	n := notices[code]
-	v := problemView{h.pages.languages.speak(r).say(code+".text", args...), n.way, h.cfg.Paths.Device + n.path}
+	v := problemView{
+		Text: h.pages.languages.speak(r).say(code+".text", args...),
+		Way:  n.way, Address: h.cfg.Paths.Device + n.path, Ask: asked[code],
+	}
 	if code == "signed_out" { // elsewhere: the session is still there
 		return h.pages.render(r, n.status, "problem", text(code+".title"), v, account{})
 	}
@@ -139,9 +152,9 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer
 	if notices[code].quotes {
 		args = []any{refusal.Description}
 	}
-	if code == "not_permitted" {
+	if _, named := notices[code+"_as"]; named { // there are words that name the account
 		if s, err := h.session(r); err == nil && s != nil {
-			code, args = "not_permitted_as", []any{s.Person.Name()}
+			code, args = code+"_as", []any{s.Person.Name()}
 		}
 	}
 	a, err := h.problem(r, code, args...)

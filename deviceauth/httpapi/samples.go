@@ -47,6 +47,6 @@ var samples = func() []sample {
 			Devices: []connection{{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"}}, Ticket: sampleTicket,
 		}},
 		{"problem", text("fault.title"), problemView{Text: "x"}},
-		{"problem", text("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/"}},
+		{"problem", text("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/", Ask: true}},
 	}
 }()

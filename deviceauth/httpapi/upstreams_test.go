@@ -160,9 +160,20 @@ func TestUpstreamWithoutAuthTimeIsNoCircle(t *testing.T) {
 // protocol 44
 func TestPersonWhoseGroupsWereLeftOutReadsThat(t *testing.T) {
 	s := newSite(t)
-	s.signIn.person.Claims, s.signIn.person.Withheld = nil, []string{"groups"}
+	s.signIn.person.Claims, s.signIn.person.Withheld = deviceauth.Claims{"name": "Alice <i>"}, []string{"groups"}
 	b := s.browser()
 	b.in()
 	b.ask()
 	b.sees(403, "because there are too many")
+	b.sees(403, "signed in as Alice &lt;i&gt;")
+	if strings.Contains(b.page, "Who can help") {
+		t.Error("nobody is to be asked, and the page says whom")
+	}
+	s.again(func(c *httpapi.Config) { c.Brand.Contact = "help@example.com" })
+	b.open("/device/confirm")
+	b.sees(403, "Who can help: <bdi>help@example.com</bdi>")
+	b.open("/device/callback?code=c&state=x")
+	if b.sees(400, "This sign-in is over"); strings.Contains(b.page, "help@example.com") {
+		t.Error("a page that needs nobody's help says whom to ask")
+	}
 }

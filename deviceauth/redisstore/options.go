@@ -131,30 +131,43 @@ func older(version string, major, minor int) bool {
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// startPatience is how long Open waits for a server that starts beside us.
-const startPatience = 10 * time.Second
+// startPatience is how long Open waits for a server that starts beside us. It takes
+// a dial's time-out longer where the server does not even refuse.
+const startPatience = time.Second
+
+// ErrAway is in what Open returns where no server answers, or none that has read its
+// data: it may be there later.
+var ErrAway = errors.New("redis store: the server does not answer")
+
+// away tells whether an error is no answer, or one that says to come later.
+func away(err error) bool {
+	answer, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return true
+	}
+	for _, later := range []string{"LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN "} {
+		if strings.HasPrefix(answer.Error(), later) {
+			return true
+		}
+	}
+	return false
+}
 
 // greet waits for the server, and refuses or warns of settings that lose grants. A
 // server that does not tell its policy, as some that are rented, is believed.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
-	var info string
-	for deadline := time.Now().Add(startPatience); ; {
-		var err error
-		if info, err = s.redis.Info(ctx).Result(); err == nil {
-			break
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("redis store: the server does not answer: %w", err)
+	said, err := s.about(ctx)
+	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
+		switch {
+		case !away(err):
+			return fmt.Errorf("redis store: %w", err)
+		case time.Now().After(deadline), ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", ErrAway, err)
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
 		}
-	}
-	said := map[string]string{}
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		said[name] = value
 	}
 	if version := said["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
@@ -166,4 +179,23 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes", "aof_enabled", "0")
 	}
 	return nil
+}
+
+var errLoading = errors.New("it reads its data")
+
+// about is what a server says of itself.
+func (s *Store) about(ctx context.Context) (map[string]string, error) {
+	info, err := s.redis.Info(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		said[name] = value
+	}
+	if said["loading"] == "1" {
+		return nil, errLoading
+	}
+	return said, nil
 }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+)
+
+// A Redis that is ten seconds late when the machine boots keeps no other site from
+// being served: what needs it is 503 until it is there, and then as ever.
+func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
+	server := redistest.Start(t)
+	server.Kill()
+	other := "http://localhost:" + freePorts(t, 1)[0]
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tbrand", 1) + "\n" + other + " {\n\trespond \"the other site\"\n}\n"
+	})
+	began := time.Now()
+	g.start()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it starts after %v", took)
+	}
+	ask := func() *http.Response {
+		response, err := http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response
+	}
+	for time.Since(began) < 11*time.Second {
+		response, err := http.Get(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK || string(text) != "the other site" {
+			t.Fatalf("the other site: %d %s", response.StatusCode, text)
+		}
+		asked := time.Now()
+		if response := ask(); response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+			t.Fatalf("a device: %d, Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
+		}
+		if status, _ := g.api("a.b.c"); status != http.StatusServiceUnavailable {
+			t.Fatalf("the guard: %d", status)
+		}
+		if took := time.Since(asked); took > 2*time.Second {
+			t.Errorf("503 takes %v", took)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	server.Start()
+	for end := time.Now().Add(10 * time.Second); ask().StatusCode != http.StatusOK; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not heal:\n%s", g.log)
+		}
+	}
+	if status, _ := g.api(g.token()); status != http.StatusOK {
+		t.Errorf("a device that was connected then: %d", status)
+	}
+	for _, want := range []string{"the store is away; what needs it is answered 503 until it is there", "the store is there"} {
+		if strings.Count(g.log.String(), want) != 1 {
+			t.Errorf("the log says %q %d times", want, strings.Count(g.log.String(), want))
+		}
+	}
+	if out, err := g.reload(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A gateway whose Redis is not there stops, and a reload to such a Redis fails while
+// the configuration before goes on.
+func TestStopAndReloadWithoutRedis(t *testing.T) {
+	silent, err := net.Listen("tcp", "localhost:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	g := start(t)
+	token := g.token()
+	without := func() {
+		g.configure(func(s string) string {
+			return strings.Replace(s, "\tbrand", "\tstore redis redis://"+silent.Addr().String()+"\n\t\tbrand", 1)
+		})
+	}
+	without()
+	if out, err := g.reload(); err == nil || !strings.Contains(out, "the server does not answer") {
+		t.Errorf("the reload: %v\n%s", err, out)
+	}
+	if status, _ := g.api(token); status != http.StatusOK {
+		t.Errorf("after the reload: %d", status)
+	}
+	late := newGateway(t)
+	late.configure(func(s string) string {
+		return strings.Replace(s, "\tbrand", "\tstore redis redis://"+silent.Addr().String()+"\n\t\tbrand", 1)
+	})
+	late.start()
+	late.ends(5 * time.Second)
+}

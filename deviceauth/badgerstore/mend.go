@@ -1,0 +1,75 @@
+package badgerstore
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// A store that is broken is closed and opened again, as soon as files can be made.
+// What was answered is in the logs on the disk, which are read again.
+
+// mendEvery is how often it is tried, and mendSeldom how often where it fails though
+// files can be made: each failure leaves open what Badger had opened by then.
+const (
+	mendEvery  = time.Second
+	mendSeldom = time.Minute
+)
+
+// mend runs until Close, which waits for it.
+func (s *Store) mend() {
+	for {
+		select {
+		case <-s.trouble:
+			s.reopen()
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+func (s *Store) reopen() {
+	closed := false
+	for wait := mendEvery; ; {
+		select {
+		case <-s.stop:
+			return
+		case <-time.After(wait):
+		}
+		if s.room.makesFiles() != nil || !s.reads.TryLock() { // whoever was let in ends first
+			continue
+		}
+		s.writes.Lock()
+		again, err := s.replace(&closed)
+		s.writes.Unlock()
+		s.reads.Unlock()
+		if !again {
+			return
+		}
+		s.log.log(slog.LevelError, "the store in %s cannot be opened again yet: %v", []any{s.dir, err})
+		wait = min(2*wait, mendSeldom)
+	}
+}
+
+// replace opens a new database in the place of the broken one, and says whether to
+// try again.
+func (s *Store) replace(closed *bool) (again bool, err error) {
+	if !*closed {
+		*closed = true
+		err = guarded(s.db.Load().Close)
+	}
+	if err != nil && strings.HasPrefix(err.Error(), panicked) { // some of it still runs
+		s.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v", []any{s.dir, err})
+		return false, nil
+	}
+	db, err := s.again()
+	if err != nil {
+		return true, err
+	}
+	s.known.clear()
+	s.db.Store(db)
+	s.log.stuck.Store(0)
+	s.broken.Store(nil)
+	s.log.log(slog.LevelWarn, "the store in %s is open again", []any{s.dir})
+	return false, nil
+}

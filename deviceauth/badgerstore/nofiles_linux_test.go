@@ -1,0 +1,254 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
+)
+
+// lack takes away from a store's directory, or from the process, what it needs to
+// make a file, and returns what gives it back.
+type lack func(t *testing.T, dir string) (back func())
+
+var lacks = map[string]lack{
+	"no inodes": func(t *testing.T, dir string) func() {
+		var names []string
+		for i := range 10_000 {
+			name := filepath.Join(filepath.Dir(dir), fmt.Sprintf("ballast%d", i))
+			if err := os.WriteFile(name, nil, 0o600); err != nil {
+				break
+			}
+			names = append(names, name)
+		}
+		return func() {
+			for _, name := range names {
+				os.Remove(name)
+			}
+		}
+	},
+	"a directory that nothing can be made in": func(t *testing.T, dir string) func() {
+		needs.Program(t, "ext4", "chattr")
+		change := func(how string) {
+			if out, err := exec.Command("chattr", how, dir).CombinedOutput(); err != nil {
+				t.Errorf("chattr: %v %s", err, out)
+			}
+		}
+		change("+i")
+		return func() { change("-i") }
+	},
+	"no descriptors": func(t *testing.T, dir string) func() {
+		var before, now syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+			t.Fatal(err)
+		}
+		files, _ := os.ReadDir("/proc/self/fd")
+		now = before
+		now.Cur = uint64(len(files)) // one of which is the directory's own
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
+			t.Fatal(err)
+		}
+		return func() { syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before) }
+	},
+}
+
+// mounted is a small ext4 with few inodes.
+func mounted(t *testing.T) string {
+	t.Helper()
+	needs.Program(t, "ext4", "mkfs.ext4")
+	image, at := filepath.Join(t.TempDir(), "disk"), t.TempDir()
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", "-N", "600", image).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", image, at).CombinedOutput(); err != nil {
+		needs.Lacking(t, "ext4", fmt.Sprintf("this test needs to mount a file system: %v %s", err, out))
+	}
+	t.Cleanup(func() { exec.Command("umount", "-l", at).Run() })
+	return at
+}
+
+// inChild runs a test in a process of its own, whose end is no end of the others.
+func inChild(t *testing.T) (here bool) {
+	t.Helper()
+	const child = "BADGERSTORE_TEST_CHILD"
+	if os.Getenv(child) != "" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), child+"=1")
+	out, err := cmd.CombinedOutput()
+	switch {
+	case strings.Contains(string(out), "--- SKIP"):
+		t.Skipf("%s", out)
+	case err != nil || !strings.Contains(string(out), "--- PASS"):
+		text := string(out)
+		t.Errorf("%v\n%s", err, text[max(0, len(text)-6000):])
+	}
+	return false
+}
+
+// Whatever keeps Badger from making its next file: no process ends, what was
+// answered is there, and the store heals by itself.
+//
+// protocol 4
+func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
+	for name, lack := range lacks {
+		for _, looks := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, looked at %v", name, looks), func(t *testing.T) {
+				if inChild(t) {
+					testLack(t, lack, looks)
+				}
+			})
+		}
+	}
+}
+
+func testLack(t *testing.T, lack lack, looks bool) {
+	dir := filepath.Join(mounted(t), "store")
+	s := open(t, Options{Dir: dir})
+	if !looks { // as where it comes between the look and the write
+		s.room.files = nil
+	}
+	kept := newKept()
+	write := func(worker int, stop func() bool) {
+		for i := 0; !stop(); i++ {
+			g := pending(deviceauth.UserCode(fmt.Sprintf("%02d%06d", worker, i)))
+			g.Audience = []string{strings.Repeat("x", 16<<10)} // so that memory is soon full
+			if s.Create(t.Context(), g) != nil {
+				continue
+			}
+			kept.add(g)
+			if s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { g.Name = "changed"; return nil }) == nil {
+				kept.changed(g)
+			}
+		}
+	}
+	all := func(d time.Duration) {
+		end := time.Now().Add(d)
+		var wg sync.WaitGroup
+		for worker := range 32 {
+			wg.Go(func() { write(worker, func() bool { return time.Now().After(end) }) })
+		}
+		wg.Wait()
+	}
+	all(500 * time.Millisecond)
+	back := lack(t, dir)
+	all(3 * time.Second)
+	err := s.Create(t.Context(), pending("ZZZZZZZZ"))
+	back()
+	if err == nil {
+		t.Fatal("it lacked nothing")
+	}
+	if !strings.HasPrefix(err.Error(), "badger store: ") || strings.Contains(err.Error(), "goroutine") {
+		t.Errorf("it says %v", err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err = s.Create(t.Context(), pending("YYYYYYYY")); err == nil || errors.Is(err, deviceauth.ErrExists) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it does not heal: %v", err)
+		}
+	}
+	kept.check(t, s)
+	if err := s.closeWhole(); err != nil {
+		t.Error(err)
+	}
+	kept.check(t, open(t, Options{Dir: dir}))
+}
+
+// kept is what a store has said that it keeps.
+type kept struct {
+	mu     sync.Mutex
+	grants map[deviceauth.ID]string // with the label that each has at least
+}
+
+func newKept() *kept { return &kept{grants: map[deviceauth.ID]string{}} }
+
+func (k *kept) add(g *deviceauth.Grant) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.grants[g.ID] = ""
+}
+
+func (k *kept) changed(g *deviceauth.Grant) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.grants[g.ID] = "changed"
+}
+
+func (k *kept) check(t *testing.T, s *Store) {
+	t.Helper()
+	lost := 0
+	for id, label := range k.grants {
+		g, err := s.Get(t.Context(), id)
+		if err != nil || label != "" && g.Name != label {
+			lost++
+		}
+	}
+	if lost > 0 || len(k.grants) == 0 {
+		t.Errorf("%d of %d grants are lost", lost, len(k.grants))
+	}
+}
+
+// Badger takes a merge of tables for done whose new tables could not be made, and
+// drops the old ones.
+//
+// protocol 4
+func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
+	for _, name := range []string{"no inodes", "a directory that nothing can be made in"} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(mounted(t), "store")
+			kept := newKept()
+			fill := func(s *Store, tables int) {
+				for i := 0; s.db.Load().Levels()[0].NumTables < tables; i++ {
+					g := pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", tables, i)))
+					g.Audience = []string{strings.Repeat("x", 64<<10)}
+					if err := s.Create(t.Context(), g); err != nil {
+						t.Fatal(err)
+					}
+					kept.add(g)
+				}
+			}
+			s := open(t, Options{Dir: dir})
+			fill(s, 1)
+			if err := s.closeWhole(); err != nil { // which merges
+				t.Fatal(err)
+			}
+			s = open(t, Options{Dir: dir})
+			fill(s, 2)
+			back := lacks[name](t, dir)
+			merged := make(chan error, 1)
+			go func() { merged <- s.db.Load().Flatten(1) }()
+			select {
+			case <-merged: // or waits until it can
+				back()
+			case <-time.After(2 * time.Second):
+				back()
+				if err := <-merged; err != nil {
+					t.Errorf("the merge, later: %v", err)
+				}
+			}
+			kept.check(t, s)
+			if err := s.closeWhole(); err != nil {
+				t.Error(err)
+			}
+			kept.check(t, open(t, Options{Dir: dir}))
+		})
+	}
+}

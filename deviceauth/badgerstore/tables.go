@@ -1,0 +1,139 @@
+package badgerstore
+
+import (
+	"crypto/aes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
+)
+
+// Badger looks into its tables in goroutines of its own, and panics there where what
+// it finds is none: nobody can catch that. So they are read before Badger opens them.
+
+// tables refuses a directory with a table that is not whole. Tables that are not in
+// the list are not looked at: Badger removes them.
+func (o Options) tables(key []byte) error {
+	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a new one
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	list, _, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions(o.Dir))
+	if err != nil {
+		return fmt.Errorf("%s: %w", badger.ManifestFilename, err)
+	}
+	keys, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	for id, about := range list.Tables {
+		own, err := keys.DataKey(about.KeyID)
+		if err != nil {
+			return fmt.Errorf("the key of table %d: %w", id, err)
+		}
+		name := table.NewFilename(id, o.Dir)
+		if err := guarded(func() error { return checkTable(name, own) }); err != nil {
+			return fmt.Errorf("the table %s: %w", filepath.Base(name), err)
+		}
+	}
+	return nil
+}
+
+var errEndsTooSoon = errors.New("it ends too soon")
+
+// checkTable reads a table and all of its checksums. key is nil where it is plain.
+func checkTable(name string, key *pb.DataKey) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	// From back to front: the length of a checksum, the checksum of the index, the
+	// length of the index, the index, and the blocks.
+	rest, sum, err := last(data)
+	if err != nil {
+		return err
+	}
+	_, index, err := last(rest)
+	if err != nil {
+		return err
+	}
+	if err := sums(index, sum); err != nil {
+		return err
+	}
+	if index, err = plain(index, key); err != nil {
+		return err
+	}
+	return checkBlocks(data, index, key)
+}
+
+func checkBlocks(data, index []byte, key *pb.DataKey) error {
+	list := fb.GetRootAsTableIndex(index, 0)
+	for i := range list.OffsetsLength() {
+		var at fb.BlockOffset
+		if !list.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(data)) {
+			return errEndsTooSoon
+		}
+		block, err := plain(data[at.Offset():at.Offset()+at.Len()], key)
+		if err != nil {
+			return err
+		}
+		text, sum, err := last(block)
+		if err == nil {
+			err = sums(text, sum)
+		}
+		if err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// last cuts off what stands last, before its length.
+func last(data []byte) (rest, part []byte, err error) {
+	if len(data) < 4 {
+		return nil, nil, errEndsTooSoon
+	}
+	end := len(data) - 4
+	length := binary.BigEndian.Uint32(data[end:])
+	if uint64(length) > uint64(end) {
+		return nil, nil, errors.New("it has another end than a table's")
+	}
+	return data[:end-int(length)], data[end-int(length) : end], nil
+}
+
+// sums compares a checksum with what it is of.
+func sums(data, sum []byte) error {
+	var want pb.Checksum
+	if err := proto.Unmarshal(sum, &want); err != nil || len(sum) == 0 {
+		return errors.New("it has no checksum")
+	}
+	if y.VerifyChecksum(data, &want) != nil {
+		return errors.New("its checksum is another")
+	}
+	return nil
+}
+
+// plain decrypts: the nonce stands behind the text.
+func plain(data []byte, key *pb.DataKey) ([]byte, error) {
+	if key == nil {
+		return data, nil
+	}
+	end := len(data) - aes.BlockSize
+	if end < 0 {
+		return nil, errEndsTooSoon
+	}
+	return y.XORBlockAllocate(data[:end], key.Data, data[end:])
+}
