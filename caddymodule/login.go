@@ -28,10 +28,15 @@ const (
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "device-login",
-		Usage: "<url> [--output header|token|json|curl] [--new|--no-keep|--non-interactive] | logout <url>",
-		Short: "Signs this terminal in at an API behind device login",
-		Long: `
+		Name:      "device-login",
+		Usage:     "<url> [--output header|token|json|curl] [--new|--no-keep|--non-interactive] | logout <url>",
+		Short:     "Signs this terminal in at an API behind device login",
+		Long:      loginHelp,
+		CobraFunc: loginCommand,
+	})
+}
+
+const loginHelp = `
 Plays the device in a terminal: finds the authorization server from the API's
 own URL, prints an address, a code and a QR code to standard error, waits until
 a person has answered, and prints the result to standard output:
@@ -76,10 +81,7 @@ and --non-interactive is there, and 130 when it was interrupted:
 	caddy device-login $URL >header || case $? in 3) echo no;; 4) echo late;; esac
 
 A logout exits with 0 also when nobody was logged in, and with 1 when the
-server could not be reached; the token is kept then.`,
-		CobraFunc: loginCommand,
-	})
-}
+server could not be reached; the token is kept then.`
 
 func loginCommand(cmd *cobra.Command) {
 	l := &login{out: os.Stdout, err: os.Stderr}
