@@ -167,7 +167,7 @@ func TestCheckIsInterrupted(t *testing.T) {
 	<-asked
 	cmd.Process.Signal(os.Interrupt)
 	said, _ := io.ReadAll(out)
-	if code := exitCode(t, cmd.Wait(), string(said)); code != 1 || !strings.Contains(string(said), "interrupted") {
+	if code := exitCode(t, cmd.Wait(), string(said)); code != 130 || !strings.Contains(string(said), "interrupted") {
 		t.Errorf("exit code %d, says %s", code, said)
 	}
 }

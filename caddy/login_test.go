@@ -40,7 +40,7 @@ func (g *gateway) prompted(answer func(*device), args ...string) (stdout string,
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
 	}
-	d := &device{t: g.t, g: g}
+	d := &device{t: g.t, g: g, process: cmd.Process}
 	shown := regexp.MustCompile(`^(Open|Type) +(\S+)`)
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		if m := shown.FindStringSubmatch(lines.Text()); m != nil {

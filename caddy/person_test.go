@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,8 +25,9 @@ type device struct {
 
 	Interval int `json:"interval"` // in seconds
 
-	client string
-	told   string // by device-login, on standard error
+	client  string
+	told    string      // by device-login, on standard error
+	process *os.Process // of device-login
 }
 
 // tokens is an answer of the token endpoint, whichever it is.

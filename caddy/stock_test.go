@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -150,25 +151,30 @@ func npmClient(script string) func(context.Context, *gateway, func(*device)) (st
 	}
 }
 
-// npmFolder installs what the scripts need, once for all tests of the process.
+// npmFolder is where what the scripts need has been installed.
 func npmFolder(t *testing.T) string {
 	t.Helper()
 	needs.Program(t, "node", "node")
-	folder := filepath.Join(filepath.Dir(binary), "stock")
-	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err == nil {
-		return folder
+	folder, err := installed()
+	if err != nil {
+		needs.Lacking(t, "node", "npm cannot install the clients: "+err.Error())
 	}
+	return folder
+}
+
+// installed installs it, once for all tests of the process.
+var installed = sync.OnceValues(func() (folder string, err error) {
+	folder = filepath.Join(filepath.Dir(binary), "stock")
 	if err := os.CopyFS(folder, os.DirFS("testdata/stock")); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir = folder
 	if out, err := install.CombinedOutput(); err != nil {
-		os.RemoveAll(folder)
-		needs.Lacking(t, "node", "npm cannot install the clients: "+err.Error()+"\n"+string(out))
+		return "", fmt.Errorf("%w\n%s", err, out)
 	}
-	return folder
-}
+	return folder, nil
+})
 
 var stockClients = []stockClient{
 	{"golang.org/x/oauth2", false, loginXOAuth2},

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,10 +44,13 @@ type check struct {
 func checkCommand(a *adminClient) *cobra.Command {
 	c := &check{login: login{err: os.Stderr}}
 	cmd := &cobra.Command{Use: "check <url>", Short: "Looks at a deployment from outside, and says what is wrong", Long: checkHelp, Args: cobra.ExactArgs(1)}
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
-		return c.run(ctx, a, args[0])
+		if err := c.run(ctx, a, args[0]); ctx.Err() == nil {
+			return err
+		}
+		return fail(cmd, c.err, exitInterrupted, errInterrupted.Error())
 	}
 	c.flags(cmd.Flags())
 	return cmd
@@ -98,7 +100,7 @@ func verdict(ctx context.Context, all []blackbox.Result) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted")
+		return errInterrupted
 	case count[blackbox.Fail] > 0:
 		return fmt.Errorf("%d of %d checks failed, %d warn", count[blackbox.Fail], len(all)-count[blackbox.Skipped], count[blackbox.Warn])
 	}

@@ -143,7 +143,7 @@ func printGrants(to io.Writer, list []grantView, head bool) error {
 			code = "…" + g.CodeTail
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			g.ID, g.State, g.Client, person, g.whence(), code, when(g.Created), when(g.Used), deviceauth.Plain(g.Name))
+			g.ID, g.State, g.Client, person, g.whence(), code, when(g.Created), when(g.Used), g.called())
 	}
 	return table.Flush()
 }
@@ -169,7 +169,7 @@ func (c *adminClient) showGrant(_ *cobra.Command, args []string) error {
 		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
 		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
 		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")},
-		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name},
+		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name}, {"calls itself", g.Label},
 		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
 		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
 	} {

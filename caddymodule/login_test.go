@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -57,9 +60,55 @@ func TestWarningComesBeforeTheAddress(t *testing.T) {
 	}
 }
 
+func TestCodeIsShownWithItsEnd(t *testing.T) {
+	var out strings.Builder
+	until := time.Date(2026, 3, 1, 14, 32, 5, 0, time.Local)
+	(&login{err: &out}).show(deviceclient.Prompt{Address: "https://a", Code: "U", Complete: "https://a?user_code=U", Expires: until})
+	if want := "\nOpen   https://a\nType   U\n\nThe code is good until 14:32:05.\nWaiting for your answer…\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want) // and no QR code, since this is no terminal
+	}
+}
+
+func TestNoQRCodeInAFile(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if (&login{err: file}).drawsQR() {
+		t.Error("a file gets a QR code")
+	}
+}
+
+func TestWelcomeSaysForHowLong(t *testing.T) {
+	until := time.Date(2026, 3, 1, 14, 32, 5, 0, time.Local)
+	alice := func(t oauth2.Token) *oauth2.Token {
+		claims := base64.RawURLEncoding.EncodeToString([]byte(`{"preferred_username":"ali\u202ece\u001b[2J"}`))
+		return t.WithExtra(map[string]any{"id_token": "e30." + claims + ".x"})
+	}
+	for _, test := range []struct {
+		name   string
+		noKeep bool
+		token  *oauth2.Token
+		want   string
+	}{
+		{"kept", false, alice(oauth2.Token{RefreshToken: "r", Expiry: until}), "Connected as alice[2J, renewed by itself."},
+		{"not kept", true, alice(oauth2.Token{RefreshToken: "r", Expiry: until}), "Connected as alice[2J, until 2026-03-01 14:32:05."},
+		{"nobody knows who", false, &oauth2.Token{RefreshToken: "r"}, "Connected, renewed by itself."},
+		{"nor for how long", false, (&oauth2.Token{}).WithExtra(map[string]any{"id_token": "a.!.b"}), "Connected."},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := (&login{noKeep: test.noKeep}).welcome(test.token); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestExitCodesAreThoseOfTheHelp(t *testing.T) {
 	for want, err := range map[int]error{
 		0: nil, 1: errors.New("away"), 3: fmt.Errorf("login: %w", deviceclient.ErrDenied), 4: deviceclient.ErrExpired,
+		5: deviceclient.ErrInteraction, 130: errInterrupted,
 	} {
 		if got := exitCode(err); got != want {
 			t.Errorf("%v: %d, want %d", err, got, want)

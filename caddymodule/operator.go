@@ -36,7 +36,8 @@ type grantView struct {
 	From     netip.Addr          `json:"from,omitzero"`   // where the device asked from
 	Place    string              `json:"place,omitempty"` // the same in words
 	CodeTail string              `json:"code_tail,omitempty"`
-	Name     string              `json:"device_name,omitempty"` // what its person calls it
+	Name     string              `json:"device_name,omitempty"`  // what its person calls it
+	Label    string              `json:"device_label,omitempty"` // what it calls itself
 	Created  time.Time           `json:"created"`
 	Decided  time.Time           `json:"decided,omitzero"`
 	Redeemed time.Time           `json:"redeemed,omitzero"`
@@ -57,7 +58,7 @@ func viewOf(g *deviceauth.Grant) grantView {
 	now := time.Now()
 	v := grantView{
 		ID: g.ID, State: g.Standing(now), Client: g.ClientID, Scope: g.Scope, Audience: g.Audience,
-		From: g.From, Place: g.Place, CodeTail: g.CodeTail(), Name: g.Name,
+		From: g.From, Place: g.Place, CodeTail: g.CodeTail(), Name: g.Name, Label: g.Label,
 		Created: g.Created, Decided: g.Decided, Redeemed: g.Redeemed, Used: g.Used(), Expires: g.Until(now),
 		Ended: g.Ended, Reason: g.Reason,
 	}
@@ -67,6 +68,14 @@ func viewOf(g *deviceauth.Grant) grantView {
 		}
 	}
 	return v
+}
+
+// called is the name that a person gave the device, or else what it calls itself.
+func (g grantView) called() string {
+	if g.Name == "" && g.Label != "" {
+		return "calls itself " + strconv.Quote(deviceauth.Plain(g.Label))
+	}
+	return deviceauth.Plain(g.Name)
 }
 
 // grantsView is one page. There are more grants as long as there is a next.

@@ -23,6 +23,9 @@ type AuthorizeRequest struct {
 	// asked; empty: nobody knows. It is made [Plain], and cut after 100
 	// characters.
 	Place string
+	// Label is what the device calls itself, such as a host name. It is shown as
+	// that and never as fact, spelled as [CleanName] does.
+	Label string
 }
 
 const maxPlace = 100 // characters
@@ -79,7 +82,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	}
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
-	g := &Grant{ID: newID(), State: Pending, ClientID: client.ID, From: r.From, Place: r.place()}
+	g := &Grant{ID: newID(), State: Pending, ClientID: client.ID, From: r.From, Place: r.place(), Label: CleanName(r.Label)}
 	g.Created, g.Expires = now, now.Add(lifetime)
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err

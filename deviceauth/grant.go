@@ -41,6 +41,7 @@ type Grant struct {
 
 	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
 	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows
+	Label   string     `json:"label,omitempty"` // what the device calls itself, which nobody has checked
 	Created time.Time  `json:"created"`
 	Expires time.Time  `json:"expires"` // of the device code
 

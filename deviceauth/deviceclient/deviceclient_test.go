@@ -3,6 +3,7 @@ package deviceclient
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -188,9 +189,15 @@ func TestRefusalIsToldAsTheServerSaidIt(t *testing.T) {
 }
 
 func TestQRCodeOnATerminalIsTheCode(t *testing.T) {
+	for _, colours := range []bool{true, false} {
+		t.Run(fmt.Sprint("with colours: ", colours), func(t *testing.T) { qrCode(t, colours) })
+	}
+}
+
+func qrCode(t *testing.T, colours bool) {
 	const text = "https://api.example.com/device?user_code=BCDF-GHJK"
 	var out strings.Builder
-	if err := QR(&out, text); err != nil {
+	if err := QR(&out, text, colours); err != nil {
 		t.Fatal(err)
 	}
 	code, err := qr.Encode(text, qr.L)
@@ -199,13 +206,16 @@ func TestQRCodeOnATerminalIsTheCode(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	for i, line := range lines {
+		if !colours && strings.Contains(line, "\x1b") {
+			t.Errorf("line %d has an escape code: %q", i, line)
+		}
 		cells := []rune(strings.TrimSuffix(strings.TrimPrefix(line, "\x1b[30;107m"), "\x1b[0m"))
 		if len(cells) != code.Size+2*quiet {
 			t.Fatalf("line %d has %d cells, want %d", i, len(cells), code.Size+2*quiet)
 		}
 		for x, cell := range cells {
 			upper, lower := cell == '▀' || cell == '█', cell == '▄' || cell == '█'
-			if upper != code.Black(x-quiet, 2*i-quiet) || lower != code.Black(x-quiet, 2*i-quiet+1) {
+			if upper != (code.Black(x-quiet, 2*i-quiet) == colours) || lower != (code.Black(x-quiet, 2*i-quiet+1) == colours) {
 				t.Fatalf("line %d, cell %d is %q", i, x, cell)
 			}
 		}

@@ -57,6 +57,22 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 	return server, nil
 }
 
+// DiscoverOf is Discover for whoever trusts an issuer with all APIs that name it:
+// an API that names another one is an error, and a [Folder] keeps one token for
+// all of them.
+func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (found Server, err error) {
+	defer legibly(&err)
+	found, err = Discover(ctx, c, address)
+	switch {
+	case err != nil:
+		return found, err
+	case strings.TrimSuffix(found.Issuer, "/") != strings.TrimSuffix(issuer, "/"):
+		return Server{}, fmt.Errorf("%s names the issuer %q, and not %q", address, found.Issuer, issuer)
+	}
+	found.API, found.Resource = "", "" // a token for all of them names none
+	return found, nil
+}
+
 // describe fetches an issuer's metadata, which must be about that issuer (RFC
 // 8414 §3.3), and name endpoints that a secret may be sent to.
 func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err error) {

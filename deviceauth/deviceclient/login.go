@@ -16,8 +16,9 @@ import (
 
 // How a login can end beside success and trouble.
 var (
-	ErrDenied  = errors.New("the request was denied")
-	ErrExpired = errors.New("nobody answered in time")
+	ErrDenied      = errors.New("denied")
+	ErrExpired     = errors.New("nobody answered in time")
+	ErrInteraction = errors.New("a person has to say yes, and nobody may be asked")
 )
 
 // Options say who logs in, and for what.
@@ -27,7 +28,10 @@ type Options struct {
 	ClientSecret string   // empty: a public client
 	Scopes       []string // none: what the client has by default
 	Audience     string   // empty: what the API calls itself, and else the server's default
+	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
+	Unattended   bool     // ask nobody: ErrInteraction
 	Show         func(Prompt)
+	Connected    func()       // a person has said yes; may be nil
 	Note         func(string) // what else a person may want to know; may be nil
 }
 
@@ -58,13 +62,17 @@ func (o Options) config(s Server) *oauth2.Config {
 type Prompt struct {
 	Address  string // where to type the code
 	Code     string
-	Complete string // the address with the code in it; may be empty
-	Warning  string // what to know before saying yes: who would have the token; may be empty
+	Complete string    // the address with the code in it; may be empty
+	Warning  string    // what to know before saying yes: who would have the token; may be empty
+	Expires  time.Time // of the code; zero: nobody knows
 }
 
 // Login asks for a code, shows it and waits for a person's answer.
 func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
 	defer legibly(&err)
+	if o.Unattended {
+		return nil, ErrInteraction
+	}
 	config := o.config(s)
 	ctx = o.posting(ctx)
 	var options []oauth2.AuthCodeOption
@@ -76,6 +84,9 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 	}
 	if o.ClientSecret != "" { // the library sends it to the token endpoint only; RFC 8628 §3.1 wants it here too
 		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))
+	}
+	if o.DeviceName != "" {
+		options = append(options, oauth2.SetAuthURLParam("device_name", o.DeviceName))
 	}
 	if text := s.secretWarning(); text != "" && o.ClientSecret != "" {
 		o.note("%s", text)
@@ -89,7 +100,11 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 		return nil, err
 	}
 	o.Show(prompt)
-	return o.wait(ctx, config, code)
+	token, err = o.wait(ctx, config, code)
+	if err == nil && o.Connected != nil {
+		o.Connected()
+	}
+	return token, err
 }
 
 // wait polls until there is an answer. Where the server was not reached it is

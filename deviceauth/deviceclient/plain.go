@@ -13,7 +13,10 @@ import (
 // prompt refuses what is no page's address, or not one that a person can read:
 // a terminal obeys control characters, and a phone opens what a QR code says.
 func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
-	p := Prompt{code.VerificationURI, code.UserCode, code.VerificationURIComplete, s.warning()}
+	p := Prompt{
+		Address: code.VerificationURI, Code: code.UserCode, Complete: code.VerificationURIComplete,
+		Warning: s.warning(), Expires: code.Expiry,
+	}
 	switch {
 	case !page(p.Address):
 		return p, fmt.Errorf("the server's verification_uri %q is not the address of a web page", p.Address)

@@ -15,18 +15,24 @@ const quiet = 2
 // QR prints text as a QR code for a terminal. Two modules, one above the
 // other, make a character; black on white is set by hand, because phones read
 // no inverted codes and terminals are mostly dark.
-func QR(w io.Writer, text string) error {
+// Without colours it is for a dark terminal.
+func QR(w io.Writer, text string, colours bool) error {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {
 		return fmt.Errorf("drawing a QR code: %w", err)
 	}
 	out := bufio.NewWriter(w)
 	for y := -quiet; y < code.Size+quiet; y += 2 {
-		out.WriteString("\x1b[30;107m")
-		for x := -quiet; x < code.Size+quiet; x++ {
-			out.WriteRune(halves[code.Black(x, y)][code.Black(x, y+1)])
+		if colours {
+			out.WriteString("\x1b[30;107m")
 		}
-		out.WriteString("\x1b[0m\n")
+		for x := -quiet; x < code.Size+quiet; x++ {
+			out.WriteRune(halves[code.Black(x, y) == colours][code.Black(x, y+1) == colours])
+		}
+		if colours {
+			out.WriteString("\x1b[0m")
+		}
+		out.WriteString("\n")
 	}
 	return out.Flush()
 }

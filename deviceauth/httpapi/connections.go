@@ -1,8 +1,8 @@
 package httpapi
 
 import (
-	"cmp"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -26,7 +26,10 @@ type connection struct {
 
 // Label is the device in one line, for whoever hears the page and not sees it.
 func (c connection) Label() string {
-	label := cmp.Or(c.Given, c.Name)
+	label := c.Given
+	if label == "" {
+		label = strings.TrimSpace(c.Name + " " + c.Says)
+	}
 	if c.CodeTail != "" {
 		label += " (…" + c.CodeTail + ")"
 	}

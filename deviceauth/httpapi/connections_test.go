@@ -121,3 +121,37 @@ func TestNobodyElseNamesADevice(t *testing.T) {
 		t.Errorf("the device is called %q", got)
 	}
 }
+
+// What a device calls itself is bounded, plain, and said to be its own word.
+func TestDeviceSaysWhatItIsCalled(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.in()
+	long := strings.Repeat("x", deviceauth.MaxName)
+	for _, test := range []struct{ sent, shown string }{
+		{"alice-laptop", "alice-laptop"},
+		{" <b>My\u202e\n\x1b[2J  box ", "&lt;b&gt;My [2J box"},
+		{long + "yz", long},
+		{"\u200b", ""},
+	} {
+		v := says(t, s.post("/oauth2/device_authorization", form, url.Values{"client_id": {"tv"}, "device_name": {test.sent}}.Encode()))
+		b.submit("/device", url.Values{"user_code": {v["user_code"].(string)}})
+		question := `<dt>Calls itself</dt><dd><bdi>` + test.shown + `</bdi> <span class="quiet">This is what the device says. Nobody has checked it.</span>`
+		if test.shown == "" {
+			if b.sees(200, "TV"); strings.Contains(b.page, "Calls itself") {
+				t.Errorf("%q is shown:\n%s", test.sent, b.page)
+			}
+			continue
+		}
+		b.sees(200, question)
+		b.submit("/device/confirm", url.Values{"ticket": {b.ticket()}, "answer": {"allow"}})
+		s.poll(v["device_code"].(string))
+		id := b.devices()[0]
+		b.sees(200, `<dt>Calls itself</dt><dd><bdi>`+test.shown+`</bdi></dd>`)
+		b.names(id, "Mine")
+		if b.heads(); strings.Contains(b.page, "<bdi>"+test.shown+"</bdi>") {
+			t.Errorf("%q is shown beside the name that its person gave it", test.sent)
+		}
+		b.submit("/device/connections", url.Values{"ticket": {b.ticket()}, "device": {id}})
+	}
+}

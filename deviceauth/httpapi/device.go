@@ -11,6 +11,7 @@ import (
 // deviceView is a device as people see it: on the question, and among theirs.
 type deviceView struct {
 	Name, Maker, Logo string
+	Says              string // what the device calls itself; empty: nothing
 	Scopes            []scopeView
 }
 
@@ -22,7 +23,7 @@ type scopeView struct {
 }
 
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
-	v := deviceView{Name: g.ClientID}
+	v := deviceView{Name: g.ClientID, Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
 		v.Name, v.Maker, v.Logo = c.Name, c.Maker, c.Logo
 	}

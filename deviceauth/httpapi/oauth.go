@@ -47,6 +47,7 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
 		Client: client, Scope: scope, Audience: slices.Concat(p["audience"], p["resource"], resource), From: s.cfg.ClientIP(r),
 		Place: s.cfg.Place(r), Challenge: p.get("code_challenge"), ChallengeMethod: p.get("code_challenge_method"),
+		Label: p.get("device_name"),
 	})
 	if err != nil {
 		return nil, forbidden(err)

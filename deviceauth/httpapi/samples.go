@@ -20,7 +20,7 @@ const sampleTicket = "sealed-sample"
 var samples = func() []sample {
 	french, _ := newScopeText(deviceauth.ScopeText{Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}}})
 	scopes := []scopeView{{Key: "scope.email"}, {Scope: "write"}, {Texts: french}}
-	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Scopes: scopes}
+	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Says: "living-room", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	question := confirmView{
 		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,

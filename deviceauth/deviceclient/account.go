@@ -1,0 +1,38 @@
+package deviceclient
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Account is who said yes, in a word for that person, as the ID token that came
+// with the token says; empty: nobody knows. The ID token came from the server
+// over the same connection, and is not verified further (OpenID Connect Core
+// §3.1.3.7): nothing may be decided by it.
+func Account(t *oauth2.Token) string {
+	parts := strings.Split(extra(t, "id_token"), ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var claims map[string]any
+	if json.Unmarshal(text, &claims) != nil {
+		return ""
+	}
+	for _, name := range []string{"preferred_username", "email", "name"} {
+		if value, ok := claims[name].(string); ok {
+			if value = deviceauth.CleanName(value); value != "" {
+				return value
+			}
+		}
+	}
+	return ""
+}
