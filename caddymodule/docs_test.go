@@ -164,6 +164,23 @@ func TestCaddyfilesOfTheDocsAdapt(t *testing.T) {
 	}
 }
 
+// What the examples of a container and a unit are to have, since nothing builds them.
+func TestExamplesOfDeploymentAreWhole(t *testing.T) {
+	for name, wants := range map[string][]string{
+		"Dockerfile": {
+			"COPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\n",
+			`CMD ["/usr/bin/caddy", "device-auth", "health", "--config", "/etc/caddy/Caddyfile"]`,
+		},
+		"caddy-deviceauth.service": {"\nRestart=on-failure\n", "\nStateDirectory=caddy\n"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(read(t, "../examples/"+name), want) {
+				t.Errorf("%s lacks %q", name, want)
+			}
+		}
+	}
+}
+
 // The dashboard shows every metric, and asks for nothing that there is not.
 func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 	text := read(t, "../examples/grafana-dashboard.json")

@@ -35,6 +35,9 @@ func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if e.app.Health != "" && r.URL.Path == e.app.Health {
+		return e.app.serveHealth(w, r)
+	}
 	if !e.app.receive(w, r) {
 		return nil
 	}

@@ -24,6 +24,7 @@ type server struct {
 	place  *place
 	guards map[*Guard]*httpapi.Sentry
 	census *census
+	health *health
 
 	before  *server     // of the configuration before, as long as this one may come to nothing
 	stopped atomic.Bool // serves no more

@@ -68,6 +68,7 @@ var knownWords = []knownWord{
 	{frame: inOption, word: "networks", right: "home 10.0.0.0/8", wrong: []string{"home", "home 10.0.0.0/33", "10.0.0", "home away"}, many: true, open: true},
 	{frame: inOption, word: "nat64", right: "64:ff9b:1::/48", wrong: []string{"10.0.0.0/8", "here", "2001:db8::/97"}, many: true, open: true},
 	{frame: inOption, word: "place", right: "{geoip.city}", wrong: []string{"Berlin=place"}},
+	{frame: inOption, word: "health", right: "/healthz", wrong: []string{"healthz", "/device", "/a?b", "/"}},
 	{frame: inOption, word: "dialect", right: "auth0", wrong: []string{"okta", "Auth0", "auth0 auth0"}, many: true, open: true},
 	{frame: inOption, word: "brand", right: "X", block: true},
 	{frame: inOption, word: "paths", right: "", none: true, block: true, wrong: []string{"/x"}},

@@ -103,3 +103,22 @@ func TestKindsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// An outage of ten minutes, with ten failures a second, is a line as it begins and
+// one for each minute.
+func TestOutageIsALineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines, told := 0, 0
+		s := Outages(func(_ string, n int) { lines, told = lines+1, told+n })
+		for range 6000 {
+			if s.Pass("away") {
+				lines, told = lines+1, told+1
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		s.Close()
+		if lines < 10 || lines > 12 || told != 6000 {
+			t.Errorf("%d lines tell of %d failures", lines, told)
+		}
+	})
+}
