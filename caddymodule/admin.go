@@ -84,7 +84,9 @@ func apiError(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 }
 
-var errNoDeviceLogin = caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("this Caddy has no device_login")}
+var errNoDeviceLogin = caddy.APIError{
+	HTTPStatus: http.StatusNotFound, Err: errors.New("this Caddy has no device_login"),
+}
 
 // serving wraps what a route does in the wait for the app.
 func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
@@ -95,7 +97,7 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
 			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
-		s, leave, err := a.app.serving(w, r)
+		s, leave, err := a.app.serving(r)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}

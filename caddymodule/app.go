@@ -124,7 +124,8 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration. It opens nothing: `caddy validate`
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
-	a.ctx, a.log, a.slog, a.ready = ctx, ctx.Logger(), ctx.Slogger(), make(chan struct{})
+	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
+	a.slog = slog.New(withoutContext{ctx.Slogger().Handler()})
 	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
 	if err := registerMetrics(ctx); err != nil {
 		return err

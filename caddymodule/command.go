@@ -35,7 +35,8 @@ Talks to the admin endpoint of a running Caddy with a device_login:
 	caddy device-auth grants list   shows who asks, is connected, or was; of one
 	                                --client, --person or --state, or --all
 	caddy device-auth grants show ID
-	                                shows all there is to see of one
+	                                shows all there is to see of one; with --claims
+	                                also what is kept of its person
 	caddy device-auth grants revoke ID...
 	                                ends them; with --person or --client all of
 	                                theirs, after asking unless --yes is there;

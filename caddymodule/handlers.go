@@ -44,8 +44,11 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	if describesResource(r) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
-	s, leave, err := e.app.serving(w, r)
+	s, leave, err := e.app.serving(r)
 	if err != nil {
+		if err = unavailable(w, err); e.sites.explain(nil, w, r, err) {
+			return nil // Caddy writes a line to its log for each error that it is given
+		}
 		hide(r, err) // no guard has judged it
 		return err
 	}

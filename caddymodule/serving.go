@@ -143,11 +143,11 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // serving returns the server, and a function that tells when the request has
-// done with it.
-func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), error) {
+// done with it. The error is errStarting.
+func (a *App) serving(r *http.Request) (*server, func(), error) {
 	s := a.serves(r.Context())
 	if s == nil || !s.place.enter() {
-		return nil, nil, unavailable(w, errStarting)
+		return nil, nil, errStarting
 	}
 	return s, s.place.leave, nil
 }

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -160,7 +161,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		p.e.cfg.Live.undelivered.note(g.ID, handout{tokens: tokens}, now)
 		return nil, err
 	case barred:
-		p.e.tell(EventBarred, after, after.Person)
+		p.e.barring(after, after.Person, p.client, netip.Addr{})
 		return nil, err
 	case !kept:
 		return nil, nil
@@ -208,7 +209,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 	case before != g.State && g.State == Revoked:
 		p.e.tell(EventReplayed, g, nil)
 	case before != g.State && g.State == Denied:
-		p.e.tell(EventBarred, g, g.Person)
+		p.e.barring(g, g.Person, p.client, netip.Addr{})
 	}
 	return nil, err
 }
