@@ -28,6 +28,14 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	return tokens, err
 }
 
+// PollAnswers lists what polls are answered, as [Config.Polls] counts it.
+func PollAnswers() []string {
+	return []string{
+		"tokens", "fault", errPending.Code, "slow_down", errDenied.Code, "expired_token",
+		"invalid_grant", "invalid_client", "invalid_target",
+	}
+}
+
 func answerOf(err error) string {
 	switch refusal := Refused(err); {
 	case err == nil:
