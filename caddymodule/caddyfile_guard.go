@@ -91,6 +91,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"client":        noting(&far, edge.parseClient),
 		"cache":         g.parseCache(&far, &edge.Cache),
 		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
+		"ca":            noting(&far, text(&edge.CA)),
 	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
 	if far == nil || err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -78,6 +77,7 @@ func loginCommand(cmd *cobra.Command) {
 	both.StringVar(&l.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	both.StringVarP(&l.scope, "scope", "s", "", "Scopes to ask for, separated by spaces (default: what the client has)")
 	both.StringVar(&l.audience, "audience", "", "The API that the token is for (default: the server's)")
+	both.StringVar(&l.ca, "ca", "", "A PEM file with certificates to trust beside the system's")
 	cmd.Flags().StringVarP(&l.output, "output", "o", "header", "What to print: header, token, json or curl")
 	cmd.Flags().BoolVar(&l.noQR, "no-qr", false, "Print no QR code")
 	cmd.Flags().BoolVar(&l.anew, "new", false, "Ask a person anew, and replace the token that is kept")
@@ -91,6 +91,7 @@ func loginCommand(cmd *cobra.Command) {
 // login is one run of device-login.
 type login struct {
 	client, secretFile, scope, audience, output string
+	ca                                          string
 	noQR, anew, noKeep                          bool
 	out, err                                    io.Writer
 }
@@ -167,7 +168,10 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	if err != nil {
 		return deviceclient.Server{}, deviceclient.Options{}, err
 	}
-	client := &http.Client{Timeout: 30 * time.Second}
+	client, err := clientWith(l.ca, 30*time.Second)
+	if err != nil {
+		return deviceclient.Server{}, deviceclient.Options{}, err
+	}
 	server, err := deviceclient.Discover(ctx, client, address)
 	return server, deviceclient.Options{
 		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience,
