@@ -112,6 +112,7 @@ type App struct {
 	crier       crier
 	herald      *herald // set by Start
 	sampler     *sampling.Sampler[eventKind]
+	warned      *sync.Once                // of what will surprise
 	faults      *sampling.Sampler[string] // of outages, by the message; from Provision to Cleanup
 	stopTending func()                    // set by Start
 }
@@ -163,7 +164,9 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	}
 	app := events.(*caddyevents.App)
 	a.crier = crier{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
-	a.line, err = lineOf(a.Issuer)
+	if a.line, err = lineOf(a.Issuer); err == nil {
+		a.warned = new(sync.Once)
+	}
 	return err
 }
 
@@ -171,6 +174,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 // before that wait.
 func (a *App) Start() (err error) {
 	defer a.decided()
+	a.warn()
 	a.place, err = a.open()
 	switch {
 	case err == nil:
@@ -211,7 +215,6 @@ func (a *App) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.warnOfProxies()
 	if len(upstreams) > 1 { // one alone has the address that the documentation names
 		for _, u := range upstreams {
 			a.log.Info("the redirect URI to register at an upstream",
@@ -222,7 +225,7 @@ func (a *App) begin(ctx context.Context) error {
 	server := &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
-	a.tend()
+	a.tend(upstreams)
 	server.before = a.line.serves.Swap(server)
 	return nil
 }
@@ -246,6 +249,9 @@ func (a *App) Stop() error {
 // Cleanup lets go of the store, if this configuration ever held it: one that
 // failed to load must not close the database of the one that still serves.
 func (a *App) Cleanup() (err error) {
+	if a.warned != nil {
+		a.warn() // if it was only validated
+	}
 	if a.decided != nil {
 		a.decided()
 		a.faults.Close()

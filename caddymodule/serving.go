@@ -42,18 +42,12 @@ func (s *server) step(l *line) {
 	s.before = nil // or all would be remembered
 }
 
-// sentries makes the guards ready, and warns of those that will surprise.
+// sentries makes the guards ready.
 func (a *App) sentries(engine *deviceauth.Engine) map[*Guard]*httpapi.Sentry {
-	all, possible := map[*Guard]*httpapi.Sentry{}, deviceauth.NewScope(engine.Scopes()...)
+	all := map[*Guard]*httpapi.Sentry{}
 	for _, g := range a.guards {
 		all[g] = httpapi.NewSentry(g.config(), engine)
-		for _, scope := range g.Scopes {
-			if !possible.Has(scope) {
-				a.log.Warn("a guard asks for a scope that no client may have", zap.String("scope", scope))
-			}
-		}
 	}
-	a.warnOfOpenGuards(engine.Audience())
 	return all
 }
 

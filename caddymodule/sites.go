@@ -55,6 +55,7 @@ func (s *sites) fault(issuer string, err error) {
 // Cleanup implements caddy.CleanerUpper.
 func (s *sites) Cleanup() error {
 	if s.faults != nil {
+		s.once.Do(s.look) // which warns, also of what is only validated
 		s.faults.Close()
 	}
 	return nil

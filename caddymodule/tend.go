@@ -6,15 +6,18 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
 // tendWait bounds how long a stop waits for a look at the signing keys to end.
 const tendWait = time.Second
 
-// tend looks after the signing keys, and counts the grants, until Stop.
-func (a *App) tend() {
+// tend looks after the signing keys, counts the grants, and says once what was
+// started, until Stop.
+func (a *App) tend(upstreams []deviceauth.Upstream) {
 	ctx, stop := context.WithCancel(context.Background())
+	go a.announce(ctx, upstreams) // which stop ends
 	done := make(chan struct{})
 	a.stopTending = func() {
 		stop()
