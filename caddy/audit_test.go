@@ -36,26 +36,38 @@ func has(t *testing.T, line map[string]any, wants map[string]any) {
 	}
 }
 
-// Who decided, by which rule and from where is in the audit log, so that an operator
-// finds it there a month later.
-func TestAuditSaysWhoFromWhereAndByWhichRule(t *testing.T) {
+// Where the devices and the browsers of these tests are.
+const home, away, street = "192.0.2.7", "198.51.100.9", "203.0.113.3"
+
+// ownersAlone is a gateway whose devices the owners of devices may allow, behind a
+// proxy that says from where somebody asks.
+func ownersAlone(t *testing.T) *gateway {
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		s = strings.Replace(s, "name \"Cool Gadget\"", "name \"Cool Gadget\"\n\t\t\tallow groups device-owners", 1)
-		return behindProxy("")(s)
+		rule := "name \"Cool Gadget\"\n\t\t\tallow groups device-owners"
+		return behindProxy("")(strings.Replace(s, "name \"Cool Gadget\"", rule, 1))
 	})
 	g.start()
-	const home, away, street = "192.0.2.7", "198.51.100.9", "203.0.113.3"
-	ask := func() *device {
-		d, status := g.asksFrom(home, http.Header{})
-		if status != http.StatusOK {
-			t.Fatalf("a device is answered %d", status)
-		}
-		return d
+	return g
+}
+
+// atHome is a device that asks from there.
+func (g *gateway) atHome() *device {
+	g.t.Helper()
+	d, status := g.asksFrom(home, http.Header{})
+	if status != http.StatusOK {
+		g.t.Fatalf("a device is answered %d", status)
 	}
+	return d
+}
+
+// Who decided, and from where, is in the audit log, so that an operator finds it there
+// a month later.
+func TestAuditSaysWhoDecidedFromWhere(t *testing.T) {
+	g := ownersAlone(t)
 	alice := newPerson(t, "alice")
 	alice.header = http.Header{"X-Forwarded-For": {away}}
-	d := ask()
+	d := g.atHome()
 	alice.reach(d)
 	alice.submit("/device/confirm", "answer", "allow", "started", "me", "checked", "yes")
 	alice.sees("is connected")
@@ -64,30 +76,27 @@ func TestAuditSaysWhoFromWhereAndByWhichRule(t *testing.T) {
 		"logger": "device_login.audit.device_approved", "device_ip": home, "ip": away, "user": "alice",
 		"client_id": "cool-gadget",
 	})
-	alice.deny(ask())
+	alice.deny(g.atHome())
 	has(t, g.audited("device_denied"), map[string]any{
 		"logger": "device_login.audit.device_denied", "device_ip": home, "ip": away,
 	})
-
-	id := g.grants("state=connected")[0].ID
-	shown, err := g.auth("grants", "show", "--", id)
-	if err != nil || strings.Contains(shown, "device-owners") {
-		t.Errorf("without --claims: %v\n%s", err, shown)
-	}
-	shown, err = g.auth("grants", "show", "--claims", "--", id)
-	if err != nil || !strings.Contains(shown, `["device-owners","staff"]`) || !strings.Contains(shown, "claim groups") {
-		t.Errorf("with --claims: %v\n%s", err, shown)
-	}
 	if token = g.refresh(token.Refresh); token.Status != http.StatusOK {
 		t.Fatalf("the refresh: %+v", token)
 	}
 	alice.open(g.url + "/device/connections")
-	alice.submit("/device/connections", "device", id)
+	alice.submit("/device/connections", "device", g.grants("state=connected")[0].ID)
 	has(t, g.audited("grant_revoked"), map[string]any{"ip": away, "reason": "revoked"})
+	told := g.metric(`caddy_device_login_events_total{event="token_refreshed"}`)
+	if told != "1" || strings.Contains(g.log.String(), "token_refreshed") {
+		t.Errorf("the metric is %q, or a refresh is in the log at info level", told)
+	}
+}
 
-	bob := newPerson(t, "bob")
+// By which rule somebody was kept out, and which claims are known of them.
+func TestAuditSaysByWhichRule(t *testing.T) {
+	g := ownersAlone(t)
+	bob, d := newPerson(t, "bob"), g.atHome()
 	bob.header = http.Header{"X-Forwarded-For": {street}}
-	d = ask()
 	bob.open(d.Full)
 	bob.submit("/device", "user_code", d.User)
 	bob.submit("/login", "user", "bob")
@@ -101,9 +110,23 @@ func TestAuditSaysWhoFromWhereAndByWhichRule(t *testing.T) {
 	if !known || strings.Contains(g.log.String(), "bob@example.com") {
 		t.Errorf("the claims are %v, or a value is in the log", claims)
 	}
-	told := g.metric(`caddy_device_login_events_total{event="token_refreshed"}`)
-	if told != "1" || strings.Contains(g.log.String(), "token_refreshed") {
-		t.Errorf("the metric is %q, or a refresh is in the log at info level", told)
+}
+
+// What is kept of a person is shown to an operator who asks for it.
+func TestGrantIsShownWithItsClaims(t *testing.T) {
+	g := start(t)
+	g.connect("alice")
+	id := g.grants("state=connected")[0].ID
+	shown, err := g.auth("grants", "show", "--", id)
+	if err != nil || strings.Contains(shown, "device-owners") {
+		t.Errorf("without --claims: %v\n%s", err, shown)
+	}
+	shown, err = g.auth("grants", "show", "--claims", "--", id)
+	if err != nil || !strings.Contains(shown, `["device-owners","staff"]`) || !strings.Contains(shown, "claim groups") {
+		t.Errorf("with --claims: %v\n%s", err, shown)
+	}
+	if status, text := g.ask("GET", "grants/"+id+"?claims=some", ""); status != http.StatusBadRequest {
+		t.Errorf("of some: %d %s", status, text)
 	}
 }
 

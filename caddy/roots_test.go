@@ -52,7 +52,8 @@ func TestCertificateAuthorityOfOnesOwn(t *testing.T) {
 		return strings.Replace(s, "\tbrand", "\t"+edgeClient+"\n\t\tbrand", 1)
 	})
 	g.start()
-	for lines, want := range map[string]int{"": http.StatusServiceUnavailable, "\t\tca " + ca + "\n": http.StatusUnauthorized} {
+	trusting := "\t\tca " + ca + "\n"
+	for lines, want := range map[string]int{"": http.StatusServiceUnavailable, trusting: http.StatusUnauthorized} {
 		far := *g
 		far.url = issuer
 		guard := far.edge(lines)
@@ -63,7 +64,8 @@ func TestCertificateAuthorityOfOnesOwn(t *testing.T) {
 	if out, _ := g.check(issuer); !strings.Contains(out, "✗ reach.tls") {
 		t.Errorf("a check without --ca: %s", out)
 	}
-	if out, _ := g.check("--ca", ca, issuer); !strings.Contains(out, "✓ reach.tls") || !strings.Contains(out, "✓ reach.http") {
+	out, _ := g.check("--ca", ca, issuer)
+	if !strings.Contains(out, "✓ reach.tls") || !strings.Contains(out, "✓ reach.http") {
 		t.Errorf("a check with --ca: %s", out)
 	}
 	if out, err := g.run("device-login", "--no-keep", issuer); err == nil || !strings.Contains(out, "unknown authority") {
@@ -75,7 +77,8 @@ func TestCertificateAuthorityOfOnesOwn(t *testing.T) {
 	if code := exitCode(t, err, ""); code != 3 {
 		t.Errorf("a login with --ca exits with %d", code)
 	}
-	if out, err := g.run("device-login", "--ca", g.config, issuer); err == nil || !strings.Contains(out, "certificates in PEM") {
+	out, err = g.run("device-login", "--ca", g.config, issuer)
+	if err == nil || !strings.Contains(out, "certificates in PEM") {
 		t.Errorf("with a file that has none: %v %s", err, out)
 	}
 }
@@ -93,7 +96,8 @@ func TestUpstreamWithACertificateAuthorityOfItsOwn(t *testing.T) {
 		})
 		g.start()
 		response, _ := g.request("GET", "/device/sign-in?with=demo", http.Header{})
-		if to := response.Header.Get("Location"); response.StatusCode != want || lines != "" && !strings.HasPrefix(to, provider) {
+		to := response.Header.Get("Location")
+		if response.StatusCode != want || lines != "" && !strings.HasPrefix(to, provider) {
 			t.Errorf("with %q: %d to %s, want %d:\n%s", lines, response.StatusCode, to, want, g.log)
 		}
 	}

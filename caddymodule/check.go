@@ -37,8 +37,8 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), a.checkHealthPath(), httpapi.CheckScopeTexts(a.engine.Scopes...),
-		httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
+	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), a.checkHealthPath(),
+		httpapi.CheckScopeTexts(a.engine.Scopes...), httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
 
 var errNoUpstream = errors.New("device_login: upstream is missing; " +

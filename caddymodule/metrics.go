@@ -35,10 +35,12 @@ var (
 	}, []string{"operation"})
 
 	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "caddy_device_login_upstream_duration_seconds", Help: "How long an upstream takes to begin its answer, by what it is asked.",
+		Name:    "caddy_device_login_upstream_duration_seconds",
+		Help:    "How long an upstream takes to begin its answer, by what it is asked.",
 		Buckets: []float64{5e-3, 1e-2, 5e-2, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"upstream", "operation"})
-	upstreamErrors = counter("caddy_device_login_upstream_errors_total", "Requests to upstreams that failed.", "upstream", "operation")
+	upstreamErrors = counter("caddy_device_login_upstream_errors_total", "Requests to upstreams that failed.",
+		"upstream", "operation")
 )
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {

@@ -102,7 +102,8 @@ func CheckFree(what, path string, p Paths, names []string, issuer string) error 
 
 // isPlainPath reports whether a text is a path below the root in its plain spelling.
 func isPlainPath(path string) bool {
-	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" && !strings.ContainsAny(path, "?#% ") && !hasDotSegment(path)
+	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" &&
+		!strings.ContainsAny(path, "?#% ") && !hasDotSegment(path)
 }
 
 // pathOf returns an issuer's path, which everything is below.
