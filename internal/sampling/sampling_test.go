@@ -2,6 +2,7 @@ package sampling
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,17 +109,18 @@ func TestKindsAreBounded(t *testing.T) {
 // one for each minute.
 func TestOutageIsALineAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lines, told := 0, 0
-		s := Outages(func(_ string, n int) { lines, told = lines+1, told+n })
+		var lines, told atomic.Int64 // numbers are told by a timer
+		write := func(n int) { lines.Add(1); told.Add(int64(n)) }
+		s := Outages(func(_ string, n int) { write(n) })
 		for range 6000 {
 			if s.Pass("away") {
-				lines, told = lines+1, told+1
+				write(1)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		s.Close()
-		if lines < 10 || lines > 12 || told != 6000 {
-			t.Errorf("%d lines tell of %d failures", lines, told)
+		if n := lines.Load(); n < 10 || n > 12 || told.Load() != 6000 {
+			t.Errorf("%d lines tell of %d failures", n, told.Load())
 		}
 	})
 }
