@@ -26,6 +26,7 @@ func exited(err error) int {
 
 // The last line says how it ended, in a word, and not as a line of a log.
 func TestTerminalClientSaysHowItEnded(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	for _, test := range []struct {
 		name   string
@@ -78,6 +79,7 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 
 // protocol 38
 func TestTerminalSaysWhatItIsCalled(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	var told *device
 	if _, err := g.login(func(d *device) {
@@ -128,6 +130,7 @@ func TestTerminalOpensABrowser(t *testing.T) {
 
 // One trust in an issuer is enough for all APIs that name it.
 func TestTerminalTrustsAnIssuer(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, edgeClient)
 	first, second := g.edge(""), g.edge("")
 	g.reloadWith("\tbrand", "\taudience "+first.url+" "+second.url+"\n\t\tbrand")

@@ -134,6 +134,7 @@ func TestSiteThatNoTokenIsForIsWarnedAbout(t *testing.T) {
 // The terminal client asks for a token for the API that it was given, which is not
 // always the server's default, and finds the server of one that no audience covers.
 func TestTerminalClientAsksForTheAPIByItsName(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	free := freePorts(t, 2)
 	second, uncovered := "http://localhost:"+free[0], "http://localhost:"+free[1]

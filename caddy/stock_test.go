@@ -262,6 +262,7 @@ func TestStockClients(t *testing.T) {
 // What id_token RS256 is for: without it a client of that kind throws away what it
 // was given.
 func TestStrictClientTakesNoOtherAlgorithm(t *testing.T) {
+	t.Parallel()
 	npmFolder(t)
 	g := startWith(t, strictClient(""))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

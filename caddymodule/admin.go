@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -53,6 +52,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		route(http.MethodGet, "keys", listKeys),
 		route(http.MethodPost, "keys/rotate", rotateKeys),
 		{Pattern: http.MethodGet + " " + adminPath + "backup", Handler: a.serving(backup)},
+		{Pattern: adminPath + "health", Handler: caddy.AdminHandlerFunc(a.health)},
 	}
 }
 
@@ -84,16 +84,20 @@ func apiError(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 }
 
+var errNoDeviceLogin = caddy.APIError{
+	HTTPStatus: http.StatusNotFound, Err: errors.New("this Caddy has no device_login"),
+}
+
 // serving wraps what a route does in the wait for the app.
 func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if a.app == nil {
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("this Caddy has no device_login")}
+			return errNoDeviceLogin
 		}
 		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
 			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
-		s, leave, err := a.app.serving(w, r)
+		s, leave, err := a.app.serving(r)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}

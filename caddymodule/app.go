@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,6 +87,11 @@ type App struct {
 	// Other places for the endpoints and pages.
 	Paths httpapi.Paths `json:"paths,omitzero"`
 
+	// A path of the issuer's site where anybody may ask whether the device login
+	// works: 200, or 503 with the reason. Default: none; the admin endpoint always
+	// says it, at /device_login/health.
+	Health string `json:"health,omitempty"`
+
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
@@ -104,11 +108,14 @@ type App struct {
 	decided func()                  // closes ready: requests that wait for Start go on, whatever came of it
 	server  *atomic.Pointer[server] // set before ready is closed; nil where Start failed, or until a late store is there
 	waiting func()                  // ends the wait for a late store; nil: there is none
+	isLate  *atomic.Bool            // the store is waited for
 
 	crier       crier
 	herald      *herald // set by Start
 	sampler     *sampling.Sampler[eventKind]
-	stopTending func() // set by Start
+	warned      *sync.Once                // of what will surprise
+	faults      *sampling.Sampler[string] // of outages, by the message; from Provision to Cleanup
+	stopTending func()                    // set by Start
 }
 
 // CaddyModule returns the module's registration.
@@ -119,8 +126,9 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration. It opens nothing: `caddy validate`
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
-	a.ctx, a.log, a.slog, a.ready = ctx, ctx.Logger(), ctx.Slogger(), make(chan struct{})
-	a.server = new(atomic.Pointer[server])
+	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
+	a.slog = slog.New(withoutContext{ctx.Slogger().Handler()})
+	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -157,49 +165,17 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	}
 	app := events.(*caddyevents.App)
 	a.crier = crier{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
-	a.line, err = lineOf(a.Issuer)
+	if a.line, err = lineOf(a.Issuer); err == nil {
+		a.warned = new(sync.Once)
+	}
 	return err
 }
-
-func (a *App) check() error {
-	if err := a.engine.Check(); err != nil {
-		return err
-	}
-	for i := range a.Upstreams {
-		u := &a.Upstreams[i]
-		if err := cmp.Or(u.config().Check(), u.check()); err != nil {
-			return err
-		}
-	}
-	for i := range a.Scopes {
-		if err := a.Scopes[i].check(); err != nil {
-			return err
-		}
-	}
-	for _, c := range a.Clients {
-		if err := checkLogo("client "+c.ID+": logo", c.Logo, a.Issuer); err != nil {
-			return err
-		}
-	}
-	if len(a.Upstreams) == 0 {
-		return errNoUpstream
-	}
-	if a.Signing != "" {
-		if err := keyring.CheckAlgorithm(a.Signing); err != nil {
-			return err
-		}
-	}
-	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), httpapi.CheckScopeTexts(a.engine.Scopes...),
-		httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
-}
-
-var errNoUpstream = errors.New("device_login: upstream is missing; " +
-	"want at least one OpenID provider where people sign in")
 
 // Start opens the store and begins to serve. Requests that the http app takes
 // before that wait.
 func (a *App) Start() (err error) {
 	defer a.decided()
+	a.warn()
 	a.place, err = a.open()
 	switch {
 	case err == nil:
@@ -244,7 +220,6 @@ func (a *App) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.warnOfProxies()
 	if len(upstreams) > 1 { // one alone has the address that the documentation names
 		for _, u := range upstreams {
 			a.log.Info("the redirect URI to register at an upstream",
@@ -253,8 +228,9 @@ func (a *App) begin(ctx context.Context) error {
 	}
 	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)
 	server := &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
+	server.health = a.newHealth(server)
 	a.server.Store(server)
-	a.tend()
+	a.tend(upstreams)
 	server.before = a.line.serves.Swap(server)
 	return nil
 }
@@ -278,8 +254,12 @@ func (a *App) Stop() error {
 // Cleanup lets go of the store, if this configuration ever held it: one that
 // failed to load must not close the database of the one that still serves.
 func (a *App) Cleanup() (err error) {
+	if a.warned != nil {
+		a.warn() // if it was only validated
+	}
 	if a.decided != nil {
 		a.decided()
+		a.faults.Close()
 	}
 	if a.place != nil {
 		err, a.place = a.place.letGo(), nil

@@ -1,15 +1,19 @@
 package caddymodule
 
 import (
+	"maps"
+	"slices"
+
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // audit writes one line for each event of a grant's life, with the event's
-// stable name as the message, counts it, and emits it in Caddy's events app.
-// There is no code and no token in it. Of what strangers can cause without end
-// only a few are written and emitted; all are counted.
+// stable name as the message and in the logger's name, counts it, and emits it in
+// Caddy's events app. There is no code and no token in it. Of what strangers can
+// cause without end only a few are written and emitted; all are counted.
 func (a *App) audit(e deviceauth.Event) {
 	auditEvents.WithLabelValues(e.Name).Inc()
 	if kind, endless := endlessKind(e); endless && !a.sampler.Pass(kind) {
@@ -29,8 +33,17 @@ func (a *App) write(name string, data map[string]any) {
 			fields = append(fields, zap.Any(fact, value))
 		}
 	}
-	a.log.Named("audit").Info(name, fields...)
+	a.log.Named("audit").Named(name).Log(auditLevel(name), name, fields...)
 	a.herald.tell(name, data)
+}
+
+// auditLevel is debug for what devices do all the time, without anybody: a hundred
+// thousand of them refresh ten million times a day.
+func auditLevel(name string) zapcore.Level {
+	if name == deviceauth.EventRefreshed {
+		return zap.DebugLevel
+	}
+	return zap.InfoLevel
 }
 
 // An eventKind is what events have in common that are counted together.
@@ -71,7 +84,8 @@ func (a *App) more(kind eventKind, n int) {
 
 // factNames are the members of an event, in the order of the log.
 var factNames = []string{
-	"grant", "client_id", "device_ip", "ip", "scope", "upstream", "reason", "by", "subject", "user", "more",
+	"grant", "client_id", "tried_client_id", "device_ip", "ip", "scope", "upstream", "reason", "rule", "claims", "by",
+	"subject", "user", "more",
 }
 
 // facts are what is said of an event. What is not known is left out.
@@ -90,13 +104,41 @@ func facts(e deviceauth.Event) map[string]any {
 		device := e.Grant != nil || e.Name == deviceauth.EventTurnedAway
 		put(map[bool]string{true: "device_ip", false: "ip"}[device], e.From.String())
 	}
+	if e.Browser.IsValid() {
+		put("ip", e.Browser.String())
+	}
 	put("client_id", e.ClientID)
+	put("tried_client_id", e.Tried)
 	put("upstream", e.Upstream)
 	put("reason", e.Reason)
+	put("rule", e.Rule)
 	put("by", e.By)
+	if e.Name == deviceauth.EventBarred && e.Person != nil {
+		data["claims"] = claimNames(e.Person.Claims)
+	}
 	if e.Person != nil {
 		put("subject", e.Person.Subject)
 		put("user", e.Person.User)
 	}
 	return data
+}
+
+// The bounds of what is said of claims, whose names are an upstream's.
+const (
+	maxClaimNames = 50
+	maxClaimName  = 60 // characters
+)
+
+// claimNames are the names of the claims that are known of a person, so that a rule
+// for one that the upstream never sent is seen to be that. No value is among them.
+func claimNames(c deviceauth.Claims) []string {
+	names := []string{}
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		if len(names) == maxClaimNames {
+			break
+		}
+		text := []rune(deviceauth.Plain(name))
+		names = append(names, string(text[:min(len(text), maxClaimName)]))
+	}
+	return names
 }

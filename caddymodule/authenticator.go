@@ -48,7 +48,7 @@ func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (us
 		decided(decisionMalformed)
 		return user, false, err
 	}
-	sentry, leave, err := a.guard.at(w, r)
+	sentry, leave, err := a.guard.at(r)
 	if err != nil {
 		return user, false, err
 	}

@@ -52,6 +52,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"networks":  a.parseNetworkLine,
 		"nat64":     checked(list(&a.NAT64), a.checkNAT64),
 		"place":     checked(text(&a.Place), a.checkPlace),
+		"health":    a.parseHealth,
 		"dialect":   a.parseDialects,
 		"brand":     a.parseBrand,
 		"paths":     a.parsePaths,
@@ -109,6 +110,15 @@ func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 	}
 	known := len(a.Dialects)
 	a.later(d, func() error { return httpapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
+	return nil
+}
+
+// parseHealth reads `health <path>`. Whether the path is free depends on the others.
+func (a *App) parseHealth(d *caddyfile.Dispenser) error {
+	if err := checked(text(&a.Health), a.checkHealthPath)(d); err != nil {
+		return err
+	}
+	a.later(d, a.checkHealthPath)
 	return nil
 }
 

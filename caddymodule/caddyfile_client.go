@@ -34,6 +34,7 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 		"claims":        list(&u.Claims),
 		"revalidate":    set(&u.Revalidate),
 		"authorize":     parseParameter(&u.Authorize),
+		"ca":            text(&u.CA),
 	}, many: []string{"allow", "claims", "authorize"}}.read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err

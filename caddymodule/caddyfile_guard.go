@@ -27,6 +27,11 @@ func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if h.Option("device_login") == nil {
 		return nil, line.Err("device_login needs the global option of the same name: device_login { issuer … }")
 	}
+	if admin, ok := h.Option("admin").(*caddy.AdminConfig); ok && admin.Disabled {
+		caddy.Log().Named("caddyfile").Warn("with admin off nobody can look at grants or end them, rotate keys, "+
+			"make a backup, or ask for health there: the command device-auth has no endpoint to talk to",
+			zap.String("file", line.File()), zap.Int("line", line.Line()))
+	}
 	return h.NewRoute(nil, new(Endpoints)), nil
 }
 
@@ -91,6 +96,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"client":        noting(&far, edge.parseClient),
 		"cache":         g.parseCache(&far, &edge.Cache),
 		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
+		"ca":            noting(&far, text(&edge.CA)),
 	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
 	if far == nil || err != nil {
 		return err

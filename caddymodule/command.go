@@ -19,7 +19,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "device-auth",
-		Usage:     "grants [list|show|revoke] | revoke | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
+		Usage:     "health | grants [list|show|revoke] | revoke | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
 		Short:     "Looks after the device login of a running Caddy",
 		Long:      deviceAuthHelp,
 		CobraFunc: deviceAuth,
@@ -29,10 +29,14 @@ func init() {
 const deviceAuthHelp = `
 Talks to the admin endpoint of a running Caddy with a device_login:
 
+	caddy device-auth health        exits with 0 where the device login works, and
+	                                with 1 and the reason otherwise: for the
+	                                HEALTHCHECK of a container
 	caddy device-auth grants list   shows who asks, is connected, or was; of one
 	                                --client, --person or --state, or --all
 	caddy device-auth grants show ID
-	                                shows all there is to see of one
+	                                shows all there is to see of one; with --claims
+	                                also what is kept of its person
 	caddy device-auth grants revoke ID...
 	                                ends them; with --person or --client all of
 	                                theirs, after asking unless --yes is there;
@@ -84,7 +88,7 @@ func deviceAuthTo(cmd *cobra.Command, out io.Writer) {
 	w := &wanted{}
 	revoke := revokeCommand(c, w)
 	w.flags(revoke.Flags())
-	cmd.AddCommand(grantsCommand(c), revoke, clientsCommand(c))
+	cmd.AddCommand(healthCommand(c), grantsCommand(c), revoke, clientsCommand(c))
 	cmd.AddCommand(pauseCommands(c)...)
 	cmd.AddCommand(keys, backupCommand(c), restoreCommand(c), rekeyCommand(c), checkCommand(c))
 	cmd.RunE = unknownCommand

@@ -61,6 +61,7 @@ func (c *check) flags(to *pflag.FlagSet) {
 	to.StringVar(&c.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	to.StringVar(&c.scope, "scope", "", "Scopes to ask for, separated by spaces (default: what the client has)")
 	to.StringVar(&c.audience, "audience", "", "The API that the token is for (default: what the API calls itself, else the server's)")
+	to.StringVar(&c.ca, "ca", "", "A PEM file with certificates to trust beside the system's")
 	to.StringVar(&c.origin, "origin", "", "The origin of a browser page that plays a device")
 	to.BoolVar(&c.flow, "login", false, "Log in with a person, call the API, refresh and revoke")
 }
@@ -70,8 +71,13 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	if err != nil {
 		return err
 	}
+	roots, err := rootsOf(c.ca)
+	if err != nil {
+		return err
+	}
 	config := blackbox.Config{
-		URL: address, ClientID: c.client, ClientSecret: secret, Scopes: strings.Fields(c.scope), Audience: c.audience, Origin: strings.TrimSuffix(c.origin, "/"),
+		Roots: roots,
+		URL:   address, ClientID: c.client, ClientSecret: secret, Scopes: strings.Fields(c.scope), Audience: c.audience, Origin: strings.TrimSuffix(c.origin, "/"),
 	}
 	if c.flow {
 		config.Login = c.show

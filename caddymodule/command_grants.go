@@ -49,7 +49,7 @@ func grantsCommand(c *adminClient) *cobra.Command {
 	}
 	cmd.AddCommand(
 		list,
-		&cobra.Command{Use: "show <id>", Short: "Shows a grant; an id that begins with a dash comes after --", Args: cobra.ExactArgs(1), RunE: c.showGrant},
+		showCommand(c),
 		revokeCommand(c, w),
 	)
 	return cmd
@@ -153,31 +153,6 @@ func when(t time.Time) string {
 		return ""
 	}
 	return t.Local().Format(time.DateTime)
-}
-
-func (c *adminClient) showGrant(_ *cobra.Command, args []string) error {
-	var g grantView
-	if err := c.call(http.MethodGet, "grants/"+url.PathEscape(args[0]), &g); err != nil || c.json {
-		return err
-	}
-	var p personView
-	if g.Person != nil {
-		p = *g.Person
-	}
-	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
-	for _, line := range [][2]string{
-		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
-		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
-		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")},
-		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name}, {"calls itself", g.Label},
-		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
-		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
-	} {
-		if line[1] != "" {
-			fmt.Fprintf(table, "%s\t%s\n", line[0], deviceauth.Plain(line[1]))
-		}
-	}
-	return table.Flush()
 }
 
 // revoke ends the grants with some ids, or all of a person's or client's.

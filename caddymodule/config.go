@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -46,13 +47,17 @@ type Upstream struct {
 	// beyond the standard. What the gateway sends itself is refused, but for
 	// `prompt` and `max_age`: the prompts are sent together.
 	Authorize []upstreamidp.Parameter `json:"authorize,omitempty"`
+	// A PEM file with certificates to trust beside the system's, where the
+	// provider's is of a certificate authority of your own.
+	CA string `json:"ca,omitempty"`
 
-	clientID, secret string // resolved
+	clientID, secret string       // resolved
+	http             *http.Client // nil: the default one
 }
 
 func (u *Upstream) config() upstreamidp.Config {
 	c := upstreamidp.Config{
-		ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
+		HTTPClient: u.http, ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
 		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize, Told: slices.Clone(u.Claims),
 	}
 	for _, rule := range u.Allow {
@@ -121,6 +126,9 @@ func (a *App) resolve() error {
 		}
 		if u.secret, err = secret(repl, u.ClientSecret); err != nil {
 			return fmt.Errorf("upstream %s: client_secret: %w", u.ID, err)
+		}
+		if u.http, err = clientWith(u.CA, 0); err != nil {
+			return fmt.Errorf("upstream %s: %w", u.ID, err)
 		}
 	}
 	for i := range a.Clients {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/blackbox"
 )
 
@@ -37,6 +38,9 @@ func TestEventsAreDocumented(t *testing.T) {
 	known := map[string]bool{}
 	for _, name := range names {
 		known[name[1]] = true
+		if !slices.Contains(deviceauth.EventNames(), name[1]) {
+			t.Errorf("EventNames lacks %s", name[1])
+		}
 		if !regexp.MustCompile("\n\\| [^|]*`" + name[1] + "`").MatchString(docs) {
 			t.Errorf("docs/events.md does not name %s", name[1])
 		}
@@ -106,7 +110,7 @@ func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
 	}
 	ofOthers := map[string]bool{ // Caddy and the system
 		"unrecognized global option: device_login": true, "module not registered": true, "trusted_proxies": true, "address already in use": true,
-		"badger store: mkdir": true, ": permission denied": true, "listen tcp :443: bind: permission denied": true,
+		"badger store: mkdir": true, ": permission denied": true, "certificate signed by unknown authority": true, "listen tcp :443: bind: permission denied": true,
 	}
 	rows := regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(read(t, "../docs/troubleshooting.md"), -1)
 	quotes := 0
@@ -164,23 +168,33 @@ func TestCaddyfilesOfTheDocsAdapt(t *testing.T) {
 	}
 }
 
+// What the examples of a container and a unit are to have, since nothing builds them.
+func TestExamplesOfDeploymentAreWhole(t *testing.T) {
+	for name, wants := range map[string][]string{
+		"Dockerfile": {
+			"COPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\n",
+			`CMD ["/usr/bin/caddy", "device-auth", "health", "--config", "/etc/caddy/Caddyfile"]`,
+		},
+		"caddy-deviceauth.service": {"\nRestart=on-failure\n", "\nStateDirectory=caddy\n"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(read(t, "../examples/"+name), want) {
+				t.Errorf("%s lacks %q", name, want)
+			}
+		}
+	}
+}
+
 // The dashboard shows every metric, and asks for nothing that there is not.
 func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 	text := read(t, "../examples/grafana-dashboard.json")
 	if !json.Valid([]byte(text)) {
 		t.Fatal("the dashboard is no JSON")
 	}
-	described := make(chan *prometheus.Desc, 100)
-	for _, c := range collectors {
-		c.Describe(described)
-	}
-	close(described)
-	labels := map[string]string{}
-	for d := range described {
-		parts := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
-		labels[parts[1]] = parts[2] + ",instance,le"
-		if !strings.Contains(text, parts[1]) {
-			t.Errorf("the dashboard does not show %s", parts[1])
+	labels := labelsOf(t)
+	for name := range labels {
+		if !strings.Contains(text, name) {
+			t.Errorf("the dashboard does not show %s", name)
 		}
 	}
 	values := read(t, "metrics.go") + read(t, "../deviceauth/event.go") + read(t, "../deviceauth/operator.go")
@@ -190,7 +204,7 @@ func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 			t.Errorf("there is no %s", asked[1])
 		}
 		for _, match := range regexp.MustCompile(`(\w+)=~?\\"([^"\\]*)\\"`).FindAllStringSubmatch(asked[2], -1) {
-			if !slices.Contains(strings.Split(known, ","), match[1]) {
+			if !slices.Contains(known, match[1]) {
 				t.Errorf("%s has no label %s", asked[1], match[1])
 			}
 			for value := range strings.SplitSeq(match[2], "|") {

@@ -26,7 +26,12 @@ type Edge struct {
 	// Origins of browser pages that play a device and may read what the backend
 	// answers (CORS). The server knows them of its clients; here they are told.
 	Origins []string `json:"origins,omitempty"`
+	// A PEM file with certificates to trust beside the system's, where the
+	// server's is of a certificate authority of your own.
+	CA string `json:"ca,omitempty"`
 }
+
+const edgePatience = 5 * time.Second // for an answer of the server
 
 // check is what the Caddyfile asks at the line of a mistake.
 func (e *Edge) check() error {
@@ -50,7 +55,12 @@ func (e *Edge) server(audience []string, log *zap.Logger) (*edge.Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: client secret: %w", err)
 	}
+	client, err := clientWith(e.CA, edgePatience)
+	if err != nil {
+		return nil, fmt.Errorf("device_auth: %w", err)
+	}
 	server, err := edge.New(edge.Config{
+		HTTP:   client,
 		Issuer: e.Issuer, ClientID: id, ClientSecret: deviceauth.Secret(hidden), Audience: audience, Cache: orOff(e.Cache), Origins: e.Origins,
 		OtherAudience: func(has []string) {
 			log.Warn("a token of the server's is refused because this guard accepts the issuer as audience and no other: if the token is meant for this site, add a line with the word audience to the guard's block (told once)",

@@ -80,8 +80,7 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 		decided(decisionMalformed)
 		return nil, nil, caddyhttp.Error(http.StatusBadRequest, err)
 	case err != nil:
-		decided(decisionUnavailable)
-		return nil, nil, unavailable(w, err)
+		return nil, nil, g.unable(w, r, err)
 	case !guarded:
 		return w, func() {}, nil
 	}
@@ -90,11 +89,11 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 
 // at returns the guard made ready for the server, and what tells that the
 // request has done with the server.
-func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sentry, leave func(), err error) {
+func (g *Guard) at(r *http.Request) (sentry *httpapi.Sentry, leave func(), err error) {
 	if g.Edge != nil {
 		return g.sentry, func() {}, nil
 	}
-	s, leave, err := g.app.serving(w, r)
+	s, leave, err := g.app.serving(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,10 +103,9 @@ func (g *Guard) at(w http.ResponseWriter, r *http.Request) (sentry *httpapi.Sent
 // enforce lets a guarded request through, or refuses it.
 func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	who.serve(r)
-	sentry, leave, err := g.at(w, r)
+	sentry, leave, err := g.at(r)
 	if err != nil {
-		decided(decisionUnavailable)
-		return nil, nil, err
+		return nil, nil, g.unable(w, r, err)
 	}
 	pass, err := g.check(sentry, who, w, r)
 	leave() // before the backend, which may take hours
@@ -167,8 +165,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		g.tell(who, r, challenge)
 		return false, refuse(sentry, w, r, challenge)
 	case err != nil:
-		decided(decisionUnavailable)
-		return false, unavailable(w, err)
+		return false, g.unable(w, r, err)
 	}
 	if id == nil {
 		if who.id != nil { // an earlier guard knew it by an old key
@@ -181,6 +178,15 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 	decided(decisionAdmitted)
 	who.is(id, sentry, r)
 	return true, nil
+}
+
+// unable refuses a request on which the guard cannot decide.
+func (g *Guard) unable(w http.ResponseWriter, r *http.Request, err error) error {
+	decided(decisionUnavailable)
+	if r.Context().Err() == nil { // a client that went away is no fault
+		g.sites.fault(g.issuer(), err)
+	}
+	return unavailable(w, err)
 }
 
 // byKey lets somebody with an old API key through, if the key has the scopes.

@@ -35,14 +35,20 @@ func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if e.app.Health != "" && r.URL.Path == e.app.Health {
+		return e.app.serveHealth(w, r)
+	}
 	if !e.app.receive(w, r) {
 		return nil
 	}
 	if describesResource(r) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
-	s, leave, err := e.app.serving(w, r)
+	s, leave, err := e.app.serving(r)
 	if err != nil {
+		if err = unavailable(w, err); e.sites.explain(nil, w, r, err) {
+			return nil // Caddy writes a line to its log for each error that it is given
+		}
 		hide(r, err) // no guard has judged it
 		return err
 	}

@@ -39,6 +39,7 @@ func (a *App) open() (*place, error) {
 func (a *App) awaitStore(why error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	a.isLate.Store(true)
 	a.waiting = func() { stop(); <-done }
 	a.log.Error("the store is away; what needs it is answered 503 until it is there", zap.Error(why))
 	go func() {
@@ -52,6 +53,7 @@ func (a *App) awaitStore(why error) {
 			err := a.beginLate(ctx)
 			switch {
 			case err == nil:
+				a.isLate.Store(false)
 				a.log.Info("the store is there")
 				return
 			case !isAway(err) && err.Error() != said:

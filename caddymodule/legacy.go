@@ -80,7 +80,7 @@ func (l *Legacy) open(log *zap.Logger) error {
 		return fmt.Errorf("legacy: %w", err)
 	}
 	l.log = log
-	l.keys.Store(keys)
+	l.use(keys)
 	return nil
 }
 
@@ -104,8 +104,16 @@ func (l *Legacy) current() *legacyKeys {
 		l.log.Error("old API keys: the file cannot be read, and those of before go on", zap.Error(err))
 		return known
 	}
-	l.keys.Store(keys)
+	l.use(keys)
 	return keys
+}
+
+// use takes keys into use. The metric of each of their clients is there at 0.
+func (l *Legacy) use(keys *legacyKeys) {
+	for _, client := range keys.clients {
+		legacyUses.WithLabelValues(client.ClientID)
+	}
+	l.keys.Store(keys)
 }
 
 // read reads the file. A key is a credential: one that is short or there twice

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -91,6 +90,7 @@ func loginCommand(cmd *cobra.Command) {
 	both.StringVar(&l.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	both.StringVarP(&l.scope, "scope", "s", "", "Scopes to ask for, separated by spaces (default: what the client has)")
 	both.StringVar(&l.audience, "audience", "", "The API that the token is for (default: what the API calls itself, else the server's)")
+	both.StringVar(&l.ca, "ca", "", "A PEM file with certificates to trust beside the system's")
 	both.StringVar(&l.issuer, "issuer", "", "The server to trust with all APIs that name it; the URL of an API may then be left out")
 	flags := cmd.Flags()
 	flags.StringVarP(&l.output, "output", "o", "header", "What to print: header, token, json or curl")
@@ -116,7 +116,7 @@ func loginCommand(cmd *cobra.Command) {
 
 // login is one run of device-login.
 type login struct {
-	client, secretFile, scope, audience, issuer, output, deviceName string
+	client, secretFile, scope, audience, issuer, ca, output, deviceName string
 
 	noQR, anew, noKeep, unattended, open bool
 
@@ -233,7 +233,10 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	if err != nil {
 		return deviceclient.Server{}, deviceclient.Options{}, err
 	}
-	client := &http.Client{Timeout: 30 * time.Second}
+	client, err := clientWith(l.ca, 30*time.Second)
+	if err != nil {
+		return deviceclient.Server{}, deviceclient.Options{}, err
+	}
 	options := deviceclient.Options{
 		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience,
 		DeviceName: l.deviceName, Unattended: l.unattended,

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"errors"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,8 +13,10 @@ import (
 )
 
 // The metrics, in Caddy's registry. No label has values that an outsider can
-// add to: they are events, decisions and answers of ours, stores' operations,
-// and the names in an operator's file of old keys.
+// add to: they are events, decisions and answers of ours, operations of stores and
+// upstreams, and the names in an operator's configuration and file of old keys. All
+// that is counted is there at 0 from the start: of a counter that appears with its
+// first count, increase() sees nothing.
 var (
 	auditEvents = counter("caddy_device_login_events_total", "Events of the audit log, by name.", "event")
 	polls       = counter("caddy_device_login_polls_total", "Polls of device codes, by answer.", "answer")
@@ -29,13 +33,50 @@ var (
 		Name: "caddy_device_login_store_duration_seconds", Help: "How long a store takes, by operation.",
 		Buckets: []float64{1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
 	}, []string{"operation"})
+
+	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "caddy_device_login_upstream_duration_seconds",
+		Help:    "How long an upstream takes to begin its answer, by what it is asked.",
+		Buckets: []float64{5e-3, 1e-2, 5e-2, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"upstream", "operation"})
+	upstreamErrors = counter("caddy_device_login_upstream_errors_total", "Requests to upstreams that failed.",
+		"upstream", "operation")
 )
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-var collectors = []prometheus.Collector{auditEvents, polls, guardDecisions, tokensRefused, legacyUses, guardSeconds, storeSeconds, gauges{}}
+var collectors = []prometheus.Collector{
+	auditEvents, polls, guardDecisions, tokensRefused, legacyUses, guardSeconds, storeSeconds,
+	upstreamSeconds, upstreamErrors, buildInfo(), gauges{},
+}
+
+// buildInfo is 1, with what runs here in its labels.
+func buildInfo() prometheus.Collector {
+	const name, help = "caddy_device_login_build_info", "What runs: the versions of the module, of Caddy and of Go."
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"version", "caddy", "go"})
+	server, _ := caddy.Version()
+	info.WithLabelValues(moduleVersion(), server, runtime.Version()).Set(1)
+	return info
+}
+
+const modulePath = "github.com/deviceauth/caddy-deviceauth"
+
+// moduleVersion is that of this module in the binary, or the commit that it was built
+// from, where that is known.
+func moduleVersion() string {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, module := range build.Deps {
+		if module.Path == modulePath {
+			return module.Version
+		}
+	}
+	return build.Main.Version
+}
 
 // registerMetrics registers them with the registry of a configuration. Another
 // module of the same configuration may have done it.
@@ -73,8 +114,15 @@ var decisions = func() map[string]prometheus.Counter {
 	} {
 		all[d] = guardDecisions.WithLabelValues(d)
 	}
-	for _, reason := range deviceauth.TokenReasons() {
-		tokensRefused.WithLabelValues(reason) // at 0 from the start
+	for counter, values := range map[*prometheus.CounterVec][]string{
+		tokensRefused: deviceauth.TokenReasons(), auditEvents: deviceauth.EventNames(), polls: deviceauth.PollAnswers(),
+	} {
+		for _, value := range values {
+			counter.WithLabelValues(value)
+		}
+	}
+	for _, operation := range storeOperations {
+		storeSeconds.WithLabelValues(operation)
 	}
 	return all
 }()

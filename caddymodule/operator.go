@@ -52,6 +52,8 @@ type personView struct {
 	User    string `json:"user"`
 	Name    string `json:"name,omitempty"`
 	Email   string `json:"email,omitempty"`
+
+	Claims deviceauth.Claims `json:"claims,omitempty"` // all that is kept, where that is asked for
 }
 
 func viewOf(g *deviceauth.Grant) grantView {
@@ -141,11 +143,22 @@ func showGrant(s *server, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	asked, err := query(r, "claims")
+	if err != nil {
+		return nil, err
+	}
 	g, err := s.engine.Grant(r.Context(), id)
 	if err != nil {
 		return nil, err
 	}
-	return viewOf(g), nil
+	v := viewOf(g)
+	switch claims := asked.Get("claims"); {
+	case claims != "" && claims != "all":
+		return nil, wrong("claims %q: want all", claims)
+	case claims == "all" && v.Person != nil:
+		v.Person.Claims = g.Person.Claims
+	}
+	return v, nil
 }
 
 func endGrant(s *server, r *http.Request) (any, error) {

@@ -24,6 +24,7 @@ type server struct {
 	place  *place
 	guards map[*Guard]*httpapi.Sentry
 	census *census
+	health *health
 
 	before  *server     // of the configuration before, as long as this one may come to nothing
 	stopped atomic.Bool // serves no more
@@ -41,18 +42,12 @@ func (s *server) step(l *line) {
 	s.before = nil // or all would be remembered
 }
 
-// sentries makes the guards ready, and warns of those that will surprise.
+// sentries makes the guards ready.
 func (a *App) sentries(engine *deviceauth.Engine) map[*Guard]*httpapi.Sentry {
-	all, possible := map[*Guard]*httpapi.Sentry{}, deviceauth.NewScope(engine.Scopes()...)
+	all := map[*Guard]*httpapi.Sentry{}
 	for _, g := range a.guards {
 		all[g] = httpapi.NewSentry(g.config(), engine)
-		for _, scope := range g.Scopes {
-			if !possible.Has(scope) {
-				a.log.Warn("a guard asks for a scope that no client may have", zap.String("scope", scope))
-			}
-		}
 	}
-	a.warnOfOpenGuards(engine.Audience())
 	return all
 }
 
@@ -142,11 +137,11 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // serving returns the server, and a function that tells when the request has
-// done with it.
-func (a *App) serving(w http.ResponseWriter, r *http.Request) (*server, func(), error) {
+// done with it. The error is errStarting.
+func (a *App) serving(r *http.Request) (*server, func(), error) {
 	s := a.serves(r.Context())
 	if s == nil || !s.place.enter() {
-		return nil, nil, unavailable(w, errStarting)
+		return nil, nil, errStarting
 	}
 	return s, s.place.leave, nil
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
 // sites is an app without options that looks, when everything is configured, at
@@ -21,8 +23,9 @@ type sites struct {
 	enclosed map[*Guard]bool // that only requests to their block reach, where nobody describes the site
 	inBlock  map[*Guard]bool // that only some requests of their site reach
 
-	ownErrors map[*Guard]bool // whose block has error routes of its own
-	placed    []placedGuard   // all of them, in every server
+	faults    *sampling.Sampler[string] // of outages, by the issuer
+	ownErrors map[*Guard]bool           // whose block has error routes of its own
+	placed    []placedGuard             // all of them, in every server
 }
 
 // CaddyModule returns the module's registration.
@@ -33,6 +36,28 @@ func (sites) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (s *sites) Provision(ctx caddy.Context) error {
 	s.ctx, s.log = ctx, ctx.Logger()
+	s.faults = sampling.Outages(func(issuer string, n int) {
+		s.log.Error(cannotDecide, zap.String("issuer", issuer), zap.Int("more", n))
+	})
+	return nil
+}
+
+const cannotDecide = "a guard cannot decide, and answers 503"
+
+// fault tells of a request on which a guard could not decide: while something is away
+// the first, and then the number of the others once a minute.
+func (s *sites) fault(issuer string, err error) {
+	if s.faults.Pass(issuer) {
+		s.log.Error(cannotDecide, zap.String("issuer", issuer), zap.Error(err))
+	}
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (s *sites) Cleanup() error {
+	if s.faults != nil {
+		s.once.Do(s.look) // which warns, also of what is only validated
+		s.faults.Close()
+	}
 	return nil
 }
 
@@ -213,6 +238,7 @@ func mayAnswer(routes caddyhttp.RouteList) bool {
 }
 
 var (
-	_ caddy.App         = (*sites)(nil)
-	_ caddy.Provisioner = (*sites)(nil)
+	_ caddy.App          = (*sites)(nil)
+	_ caddy.Provisioner  = (*sites)(nil)
+	_ caddy.CleanerUpper = (*sites)(nil)
 )

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
@@ -29,10 +30,12 @@ func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
 	return keys, nil
 }
 
-// tend looks after the signing keys, and counts the grants, until Stop. It looks once
-// more then: nobody else may know what the store has lost.
-func (a *App) tend() {
+// tend looks after the signing keys, counts the grants, and says once what was
+// started, until Stop. It looks once more then: nobody else may know what the
+// store has lost.
+func (a *App) tend(upstreams []deviceauth.Upstream) {
 	ctx, stop := context.WithCancel(context.Background())
+	go a.announce(ctx, upstreams) // which stop ends
 	done := make(chan struct{})
 	a.stopTending = func() {
 		stop()

@@ -10,6 +10,9 @@ import (
 // timed measures a store.
 type timed struct{ deviceauth.Backend }
 
+// storeOperations are what is measured.
+var storeOperations = []string{"create", "get", "by_user_code", "by_owner", "list", "update", "load", "keep", "change"}
+
 // getSeconds is found once: a guard asks for a grant on every request.
 var getSeconds = storeSeconds.WithLabelValues("get")
 

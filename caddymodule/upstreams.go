@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
@@ -23,6 +24,7 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 			}
 		}
 		c.Told = append(c.Told, a.toldClaims()...)
+		c.Observe = observe(c.ID)
 		u, err := upstreamidp.New(c)
 		if err != nil {
 			return nil, err
@@ -41,6 +43,21 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 		}
 	}
 	return list, nil
+}
+
+// observe measures what an upstream is asked. All of its metrics are there at 0 from
+// the start.
+func observe(upstream string) func(operation string, took time.Duration, failed bool) {
+	for _, operation := range upstreamidp.Operations() {
+		upstreamSeconds.WithLabelValues(upstream, operation)
+		upstreamErrors.WithLabelValues(upstream, operation)
+	}
+	return func(operation string, took time.Duration, failed bool) {
+		upstreamSeconds.WithLabelValues(upstream, operation).Observe(took.Seconds())
+		if failed {
+			upstreamErrors.WithLabelValues(upstream, operation).Inc()
+		}
+	}
 }
 
 // ofIdentity are what headers may tell that is no claim of an upstream.

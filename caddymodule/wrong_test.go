@@ -68,6 +68,7 @@ var knownWords = []knownWord{
 	{frame: inOption, word: "networks", right: "home 10.0.0.0/8", wrong: []string{"home", "home 10.0.0.0/33", "10.0.0", "home away"}, many: true, open: true},
 	{frame: inOption, word: "nat64", right: "64:ff9b:1::/48", wrong: []string{"10.0.0.0/8", "here", "2001:db8::/97"}, many: true, open: true},
 	{frame: inOption, word: "place", right: "{geoip.city}", wrong: []string{"Berlin=place"}},
+	{frame: inOption, word: "health", right: "/healthz", wrong: []string{"healthz", "/device", "/a?b", "/"}},
 	{frame: inOption, word: "dialect", right: "auth0", wrong: []string{"okta", "Auth0", "auth0 auth0"}, many: true, open: true},
 	{frame: inOption, word: "brand", right: "X", block: true},
 	{frame: inOption, word: "paths", right: "", none: true, block: true, wrong: []string{"/x"}},
@@ -82,6 +83,7 @@ var knownWords = []knownWord{
 	{frame: inUpstream, word: "user", right: "email", wrong: []string{"aud", "nonce"}},
 	{frame: inUpstream, word: "claims", right: "department", many: true, open: true},
 	{frame: inUpstream, word: "revalidate", right: "", none: true},
+	{frame: inUpstream, word: "ca", right: "/etc/caddy/ca.pem"},
 	{frame: inUpstream, word: "authorize", right: "access_type offline", many: true,
 		wrong: []string{"client_id y=client_id", "prompt none", "state x=state", "nothing=authorize"}},
 
@@ -143,6 +145,7 @@ var knownWords = []knownWord{
 	{frame: inGuard, word: "issuer", right: "https://far.example\n\t\tclient a b", wrong: []string{"far.example", "http://far.example", "https://far.example=issuer"}},
 	{frame: inGuard, word: "client", right: "a b\n\t\tissuer https://far.example", wrong: []string{"a=client", "a b=client"}},
 	{frame: inEdge, word: "cache", right: "1s", wrong: []string{"forever", "-1s"}, many: true},
+	{frame: inEdge, word: "ca", right: "/etc/caddy/ca.pem"},
 	{frame: inEdge, word: "origin", right: "https://a.example", wrong: []string{"a.example", "https://a.example/"}, many: true, open: true},
 }
 

@@ -74,6 +74,38 @@ func (e *Engine) permitted(client string) func(*Person) bool {
 	}
 }
 
+// rule says which rule keeps a person out, for the operator: of their upstream, or of
+// a client. g is the grant that ended by it, or nil.
+func (e *Engine) rule(g *Grant, p *Person, c *Client) string {
+	rules, known := e.cfg.Allow[p.Upstream]
+	switch {
+	case g != nil && g.Reason == ReasonDisabled:
+		return "upstream " + p.Upstream + " no longer vouches for the person"
+	case !known:
+		return "upstream " + p.Upstream + " is not configured"
+	case !p.Clean():
+		return "the user has characters that a backend may take for others"
+	case e.mimics(p):
+		return "the user reads as the subject of somebody at another upstream"
+	case !permit(rules, p):
+		return "upstream " + p.Upstream + ": " + inWords(rules)
+	case c != nil && !permit(c.Allow, p):
+		return "client " + c.ID + ": " + inWords(c.Allow)
+	case g != nil && g.State == Revoked || g != nil && g.State == Denied:
+		return "the configuration no longer has what was granted"
+	}
+	return ""
+}
+
+// inWords spells rules as a Caddyfile has them.
+func inWords(rules []Allow) string {
+	var lines []string
+	for _, a := range rules {
+		lines = append(lines, "allow "+a.Claim+" "+strings.Join(a.Patterns, " "))
+	}
+	return strings.Join(lines, ", ")
+}
+
 // errWithheld is errBarred where nobody knows whether it had to be.
 var errWithheld = fmt.Errorf("%w (%w)",
 	Refuse("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)

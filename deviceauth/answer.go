@@ -35,7 +35,7 @@ type InspectRequest struct {
 // not_fresh, where the device's client asks for more.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
 	r.From = e.Address(r.From)
-	if err := e.welcome(ctx, r.Person); err != nil {
+	if err := e.welcome(ctx, r.Person, ID{}, r.From); err != nil {
 		return nil, err
 	}
 	if err := e.Connects(ctx); err != nil {
@@ -58,20 +58,32 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	if r.Linked && e.clients[g.ClientID].Typed {
 		return nil, errUntyped
 	}
-	return g, e.barred(g, r.Person, e.acceptable(g, r.Person))
+	return g, e.barred(g, r.Person, r.From, e.acceptable(g, r.Person))
 }
 
 // welcome lets in whoever is still signed in at their upstream, and may
-// approve anything at all.
-func (e *Engine) welcome(ctx context.Context, p *Person) error {
+// approve anything at all. id is the grant that it is about, where it is known.
+func (e *Engine) welcome(ctx context.Context, p *Person, id ID, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err
 	}
 	if !e.Permits(p) {
-		e.tell(EventBarred, nil, p)
+		e.barredFrom(ctx, id, p, from)
 		return e.bar(p, nil)
 	}
 	return nil
+}
+
+// barredFrom tells the audit log of a person whom no client's rules keep out, with the
+// grant that they were asked about, if there is one.
+func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Addr) {
+	var g *Grant
+	if id != (ID{}) {
+		if found, err := e.cfg.Store.Get(ctx, id); err == nil {
+			g = found
+		}
+	}
+	e.barring(g, p, nil, from)
 }
 
 func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Grant, error) {
@@ -95,9 +107,9 @@ func (e *Engine) acceptable(g *Grant, p *Person) error {
 
 // barred tells the audit log of a person whom a client's rules keep out, and
 // passes the verdict on. It stands outside of what a store may run again.
-func (e *Engine) barred(g *Grant, p *Person, verdict error) error {
+func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) error {
 	if errors.Is(verdict, errBarred) {
-		e.tell(EventBarred, g, p)
+		e.barring(g, p, e.clients[g.ClientID], from)
 	}
 	return verdict
 }
@@ -116,7 +128,7 @@ type AnswerRequest struct {
 // a yes, not_permitted, not_fresh, decided, and under a network policy other_network
 // or unconfirmed; none of them changes the grant.
 func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
-	if err := e.welcome(ctx, r.Person); err != nil {
+	if err := e.welcome(ctx, r.Person, r.Grant, r.From); err != nil {
 		return nil, err
 	}
 	if r.Allow {
@@ -130,7 +142,10 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 			return nil, err
 		}
 		if person == nil {
-			e.tell(EventBarred, nil, r.Person)
+			e.report(Event{
+				Name: EventBarred, Person: r.Person, Browser: e.Address(r.From), Upstream: r.Person.Upstream,
+				Rule: "upstream " + r.Person.Upstream + " no longer vouches for the person",
+			})
 			return nil, errBarred
 		}
 		r.Person = person
@@ -142,10 +157,10 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		return nil, errDecided
 	}
 	if err != nil {
-		return nil, e.barred(g, r.Person, err)
+		return nil, e.barred(g, r.Person, r.From, err)
 	}
 	e.cfg.Live.pending.release(g.ID)
-	e.tell(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person)
+	e.by(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person, r.From)
 	if err := e.overtaken(ctx, g, r); err != nil {
 		return nil, err
 	}

@@ -60,6 +60,8 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		event := Event{Name: EventTurnedAway, From: r.From, Reason: refusal.Code}
 		if c := e.clients[r.Client.ClientID]; c != nil {
 			event.ClientID = c.ID
+		} else {
+			event.Tried = quoted(r.Client.ClientID, maxSaid)
 		}
 		e.report(event)
 	}

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -38,16 +39,17 @@ func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {
 }
 
 // Disconnect ends the grant of one of a person's devices. One that has ended
-// stays as it is. Refusals: signed_out; not_connected, where it is not theirs.
-func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID) error {
+// stays as it is. from is where the person's browser is. Refusals: signed_out;
+// not_connected, where it is not theirs.
+func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err
 	}
-	err := e.end(ctx, id, ReasonRevoked, func(g *Grant) error {
+	_, err := e.finish(ctx, id, from, func(g *Grant, now time.Time) error {
 		if !g.Belongs(p) {
 			return errNotConnected
 		}
-		return nil
+		return g.Revoke(now, ReasonRevoked)
 	})
 	if errors.Is(err, ErrNotFound) {
 		return errNotConnected
@@ -76,9 +78,9 @@ func CleanName(typed string) string {
 }
 
 // Rename gives one of a person's devices the name that they typed; an empty one
-// takes the name away. Refusals: signed_out; not_connected, where the device is
-// not theirs or no longer connected.
-func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string) error {
+// takes the name away. from is where the person's browser is. Refusals: signed_out;
+// not_connected, where the device is not theirs or no longer connected.
+func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string) err
 	case errors.Is(err, ErrNotFound):
 		return errNotConnected
 	case err == nil && renamed:
-		e.tell(EventRenamed, g, p)
+		e.by(EventRenamed, g, p, from)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package deviceauth_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -40,13 +41,13 @@ func TestPersonNamesTheirDevice(t *testing.T) {
 			{"\u200b\u3000", ""},
 		} {
 			for range 2 { // which is told once
-				w.wants("", w.Rename(w.Context(), person, id, test.typed))
+				w.wants("", w.Rename(w.Context(), person, id, test.typed, netip.Addr{}))
 			}
 			if g := w.only(person); g.Name != test.want || told() != i+1 {
 				t.Errorf("%q: the device is called %q, want %q; told %d times", test.typed, g.Name, test.want, told())
 			}
 		}
-		w.wants("", w.Rename(w.Context(), person, id, "Kitchen"))
+		w.wants("", w.Rename(w.Context(), person, id, "Kitchen", netip.Addr{}))
 		time.Sleep(time.Second)
 		_, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
@@ -65,20 +66,20 @@ func TestOnlyItsOwnerNamesADevice(t *testing.T) {
 			{Subject: "home|alice", Upstream: "home", User: person.User},
 		}
 		for _, other := range others {
-			w.wants("not_connected", w.Rename(w.Context(), other, id, "Mine"))
+			w.wants("not_connected", w.Rename(w.Context(), other, id, "Mine", netip.Addr{}))
 		}
-		w.wants("not_connected", w.Rename(w.Context(), person, deviceauth.ID{1}, "Nobody's"))
+		w.wants("not_connected", w.Rename(w.Context(), person, deviceauth.ID{1}, "Nobody's", netip.Addr{}))
 		pending := w.authorize()
 		g, err := w.inspect(person, pending.UserCode)
 		w.wants("", err)
-		w.wants("not_connected", w.Rename(w.Context(), person, g.ID, "Not yet"))
+		w.wants("not_connected", w.Rename(w.Context(), person, g.ID, "Not yet", netip.Addr{}))
 		if got := w.only(person).Name; got != "" || slices.Contains(w.events, deviceauth.EventRenamed) {
 			t.Errorf("the device is called %q, and told was %v", got, w.events)
 		}
-		w.wants("", w.Disconnect(w.Context(), person, id))
-		w.wants("not_connected", w.Rename(w.Context(), person, id, "Too late"))
+		w.wants("", w.Disconnect(w.Context(), person, id, netip.Addr{}))
+		w.wants("not_connected", w.Rename(w.Context(), person, id, "Too late", netip.Addr{}))
 		w.wants("", w.SignOut(w.Context(), deviceauth.Logout{Upstream: "work", Subject: person.Subject, At: time.Now()}))
-		w.wants("signed_out", w.Rename(w.Context(), person, id, "Nobody"))
+		w.wants("signed_out", w.Rename(w.Context(), person, id, "Nobody", netip.Addr{}))
 	})
 }
 

@@ -68,6 +68,11 @@ func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 		c := config()
 		c.Store, c.Vault, c.Signer, c.RefreshKey = w.store, w.store, keys, keys.Source(keyring.PurposeRefresh)
 		c.Events = func(e deviceauth.Event) { w.mu.Lock(); defer w.mu.Unlock(); w.events = append(w.events, e.Name) }
+		c.Polls = func(answer string) { // metrics have them all from the start
+			if !slices.Contains(deviceauth.PollAnswers(), answer) {
+				t.Errorf("a poll is answered %s, which PollAnswers lacks", answer)
+			}
+		}
 		for _, change := range changes {
 			change(&c)
 		}

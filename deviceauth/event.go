@@ -1,6 +1,9 @@
 package deviceauth
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // The events of a grant's life, by stable names, for an audit log.
 const (
@@ -30,16 +33,58 @@ type Event struct {
 	By       string     // the operator's name, where one said so and is known
 	Upstream string     // of a sign-in that was refused
 	ClientID string     // of a device that was refused, where the client is known
-	From     netip.Addr // where a request without a grant came from
+	From     netip.Addr // of a grant, where its device asked from; else where the request came from
+	Browser  netip.Addr // where the person's browser was, of what a person did to a grant
+	Tried    string     // of a device that was refused: the client id that no client has, made [Plain] and cut
+	Rule     string     // of a person who was barred: what keeps them out, in the configuration's words
 	Reason   string     // why, where there is more to say
 }
 
-func (e *Engine) tell(name string, g *Grant, p *Person) {
+// EventNames lists the names of all events.
+func EventNames() []string {
+	return []string{
+		EventAuthorized, EventTurnedAway, EventApproved, EventDenied, EventBarred, EventSignInRefused, EventGuessing,
+		EventRedeemed, EventRefreshed, EventReplayed, EventRevoked, EventRenamed, EventSessionsEnded, EventMoved,
+		EventPaused, EventResumed,
+	}
+}
+
+// maxSaid bounds what an event quotes, in characters.
+const maxSaid = 100
+
+// quoted returns a text from outside as an event may have it.
+func quoted(text string, most int) string {
+	text = strings.ToValidUTF8(text[:min(len(text), 4*most)], "") // before anything looks at all of it
+	all := []rune(Plain(text))
+	return string(all[:min(len(all), most)])
+}
+
+// by tells what a person did to a grant, with where their browser was.
+func (e *Engine) by(name string, g *Grant, p *Person, browser netip.Addr) {
+	event := e.about(name, g, p)
+	event.Browser = e.Address(browser)
+	e.report(event)
+}
+
+// barring tells of a person who was kept out, with the rule. c is the client that it
+// was about, or nil; browser is not valid where a device asked.
+func (e *Engine) barring(g *Grant, p *Person, c *Client, browser netip.Addr) {
+	event := e.about(EventBarred, g, p)
+	event.Browser, event.Rule = e.Address(browser), quoted(e.rule(g, p, c), 5*maxSaid)
+	if c != nil {
+		event.ClientID = c.ID
+	}
+	e.report(event)
+}
+
+func (e *Engine) tell(name string, g *Grant, p *Person) { e.report(e.about(name, g, p)) }
+
+func (e *Engine) about(name string, g *Grant, p *Person) Event {
 	event := Event{Name: name, Grant: g, Person: p}
 	if g != nil {
 		event.ClientID, event.From, event.Reason = g.ClientID, g.From, g.Reason
 	}
-	e.report(event)
+	return event
 }
 
 // SignInRefused tells the audit log of a sign-in that came to nothing.

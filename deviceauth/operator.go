@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -188,7 +189,7 @@ func (e *Engine) Grant(ctx context.Context, id ID) (*Grant, error) { return e.cf
 // returns what became of the grant, or ErrNotFound.
 func (e *Engine) End(ctx context.Context, id ID) (*Grant, error) {
 	waited := false
-	g, err := e.finish(ctx, id, func(g *Grant, now time.Time) error {
+	g, err := e.finish(ctx, id, netip.Addr{}, func(g *Grant, now time.Time) error {
 		waited = g.Open(now)
 		return g.Withdraw(now, ReasonOperator)
 	})

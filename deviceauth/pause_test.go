@@ -3,6 +3,7 @@ package deviceauth_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,7 @@ func TestPauseStopsNewDevicesAndNoOthers(t *testing.T) {
 		w.wants("", err)
 		list, err := w.Connections(w.Context(), connected)
 		w.wants("", err)
-		w.wants("", w.Disconnect(w.Context(), connected, list[0].ID))
+		w.wants("", w.Disconnect(w.Context(), connected, list[0].ID, netip.Addr{}))
 		w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: tv, Token: given.RefreshToken.Reveal()}))
 
 		w.wants("", w.Resume(w.Context(), "ops"))

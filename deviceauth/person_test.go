@@ -3,6 +3,7 @@ package deviceauth_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -67,7 +68,7 @@ func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 					if len(list) > 0 {
 						id = list[0].ID
 					}
-					w.wants(want, w.Disconnect(w.Context(), people[i], id))
+					w.wants(want, w.Disconnect(w.Context(), people[i], id, netip.Addr{}))
 				}
 				time.Sleep(time.Second)
 				w.connected("a") // a new sign-in is a new one

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -25,6 +26,14 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 		e.cfg.Polls(answerOf(err))
 	}
 	return tokens, err
+}
+
+// PollAnswers lists what polls are answered, as [Config.Polls] counts it.
+func PollAnswers() []string {
+	return []string{
+		"tokens", "fault", errPending.Code, "slow_down", errDenied.Code, "expired_token",
+		"invalid_grant", "invalid_client", "invalid_target",
+	}
 }
 
 func answerOf(err error) string {
@@ -160,7 +169,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		p.e.cfg.Live.undelivered.note(g.ID, handout{tokens: tokens}, now)
 		return nil, err
 	case barred:
-		p.e.tell(EventBarred, after, after.Person)
+		p.e.barring(after, after.Person, p.client, netip.Addr{})
 		return nil, err
 	case !kept:
 		return nil, nil
@@ -208,7 +217,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 	case before != g.State && g.State == Revoked:
 		p.e.tell(EventReplayed, g, nil)
 	case before != g.State && g.State == Denied:
-		p.e.tell(EventBarred, g, g.Person)
+		p.e.barring(g, g.Person, p.client, netip.Addr{})
 	}
 	return nil, err
 }

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -157,7 +158,7 @@ func (e *Engine) refused(id ID, after *Grant, r Rotation, now time.Time, ended b
 	case after == nil && Refused(err) == nil && !errors.Is(err, ErrNotFound):
 		e.cfg.Live.undelivered.note(id, handout{presented: r.Presented}, now)
 	case ended && (after.Reason == ReasonBarred || after.Reason == ReasonDisabled):
-		e.tell(EventBarred, after, after.Person)
+		e.barring(after, after.Person, e.clients[after.ClientID], netip.Addr{})
 	case ended:
 		e.tell(EventReplayed, after, nil)
 	}

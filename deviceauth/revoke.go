@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -54,7 +55,7 @@ func anybodys(*Grant) error { return nil }
 // end revokes a grant, where owned does not refuse. One that has ended stays
 // as it is.
 func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Grant) error) error {
-	_, err := e.finish(ctx, id, func(g *Grant, now time.Time) error {
+	_, err := e.finish(ctx, id, netip.Addr{}, func(g *Grant, now time.Time) error {
 		if err := owned(g); err != nil {
 			return err
 		}
@@ -63,8 +64,11 @@ func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Gran
 	return err
 }
 
-// finish runs a step that ends a grant, and tells whoever waits for that.
-func (e *Engine) finish(ctx context.Context, id ID, step func(*Grant, time.Time) error) (*Grant, error) {
+// finish runs a step that ends a grant, and tells whoever waits for that. browser is
+// where the person is who does it, if one does.
+func (e *Engine) finish(
+	ctx context.Context, id ID, browser netip.Addr, step func(*Grant, time.Time) error,
+) (*Grant, error) {
 	now, ended := e.now(), false
 	g, err := e.apply(ctx, id, func(g *Grant) error {
 		before := g.State
@@ -74,7 +78,7 @@ func (e *Engine) finish(ctx context.Context, id ID, step func(*Grant, time.Time)
 	})
 	if err == nil && ended {
 		e.cfg.Live.wake(id)
-		e.tell(EventRevoked, g, g.Person)
+		e.by(EventRevoked, g, g.Person, browser)
 	}
 	return g, err
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -29,6 +30,10 @@ type Config struct {
 	Fresh        bool              // some client asks for a fresh sign-in; for advice in the log
 	Log          *slog.Logger      // hears what an operator should know; default: nobody does
 	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
+
+	// Observe hears of each request to the provider: one of [Operations], how long it
+	// took until the answer began, and whether it failed. Default: nobody does.
+	Observe func(operation string, took time.Duration, failed bool)
 
 	// Revalidate keeps the provider's refresh token of each person in the
 	// vault, sealed with the key, and asks with it who they are now.
@@ -99,4 +104,7 @@ func (c *Config) fill() {
 	}
 	u, _ := url.Parse(c.Issuer) // checked
 	c.HTTPClient = careful(c.HTTPClient, u.Scheme == "http")
+	if c.Observe != nil {
+		c.HTTPClient.Transport = observed{RoundTripper: c.HTTPClient.Transport, tell: c.Observe}
+	}
 }

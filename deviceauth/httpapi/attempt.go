@@ -173,7 +173,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 
 // refusedSignIn is the page of a sign-in that came to nothing.
 func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Refusal, err error) (*answer, error) {
-	h.log(r, logKind{slog.LevelWarn, "sign-in refused", "upstream", upstream, refusal.Code}, err)
+	h.log(r, logKind{slog.LevelWarn, "sign-in refused", upstream, refusal.Code}, err)
 	h.cfg.Engine.SignInRefused(upstream, h.cfg.ClientIP(r), refusal)
 	return h.refused(r, refusal)
 }

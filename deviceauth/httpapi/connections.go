@@ -98,7 +98,7 @@ func (h *Handler) disconnect(r *http.Request) (*answer, error) {
 		if err != nil {
 			return nil, errStale
 		}
-		if err := h.cfg.Engine.Disconnect(r.Context(), s.Person, id); err != nil {
+		if err := h.cfg.Engine.Disconnect(r.Context(), s.Person, id, h.cfg.ClientIP(r)); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +115,8 @@ func (h *Handler) nameDevice(r *http.Request) (*answer, error) {
 	if err != nil || !r.PostForm.Has("name") {
 		return nil, errStale
 	}
-	if err := h.cfg.Engine.Rename(r.Context(), s.Person, id, r.PostFormValue("name")); err != nil {
+	err = h.cfg.Engine.Rename(r.Context(), s.Person, id, r.PostFormValue("name"), h.cfg.ClientIP(r))
+	if err != nil {
 		return nil, err
 	}
 	return redirect(h.cfg.Paths.Device + "/connections#device-" + id.String()), nil

@@ -48,9 +48,10 @@ type Handler struct {
 	scopes  map[string]*scopeText // what the operator says that they allow
 	origin  string                // of the issuer: scheme and host
 	cross   *http.CrossOriginProtection
-	sentry  *Sentry // of the userinfo endpoint
-	tenants bool    // some route begins with any segment
-	lines   *sampling.Sampler[logKind]
+	sentry  *Sentry                    // of the userinfo endpoint
+	tenants bool                       // some route begins with any segment
+	lines   *sampling.Sampler[logKind] // of what strangers cause
+	faults  *sampling.Sampler[logKind] // of what is away
 }
 
 type does = func(*http.Request) (*answer, error)
@@ -91,7 +92,7 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Paths.fill(pathOf(c.Engine.Issuer()))
 	h := &Handler{cfg: c, seal: sealer, origins: map[string]bool{}, origin: issuer.Scheme + "://" + issuer.Host}
-	h.lines = sampling.New(h.logMore)
+	h.lines, h.faults = sampling.New(h.logMore), sampling.Outages(h.logMore)
 	for _, o := range c.Engine.Origins() {
 		h.origins[o] = true
 	}

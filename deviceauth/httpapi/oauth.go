@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -238,13 +237,6 @@ func (h *Handler) faultAnswer(r *http.Request, err error) *answer {
 const retryAfter = "5"
 
 var retryPaused = strconv.Itoa(wholeSeconds(deviceauth.RetryPaused))
-
-func (h *Handler) fault(r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // the client went away, which is no fault
-	}
-	h.log(r, logKind{slog.LevelError, "request failed", "path", r.URL.Path, ""}, err)
-}
 
 func statusOf(err error, refusal *deviceauth.Refusal) int {
 	var denied isForbidden

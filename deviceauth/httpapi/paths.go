@@ -64,7 +64,7 @@ func (p Paths) Check() error {
 	p.fill("")
 	taken := map[string]string{}
 	for i, path := range p.each() {
-		if set := *given.each()[i].is; set != "" && (!strings.HasPrefix(set, "/") || strings.ContainsAny(set, "?#% ") || hasDotSegment(set) || strings.Trim(set, "/") == "") {
+		if set := *given.each()[i].is; set != "" && !isPlainPath(set) {
 			return &PathError{Name: path.name, Path: set, Want: path.def}
 		}
 		other, double := taken[*path.is]
@@ -75,6 +75,35 @@ func (p Paths) Check() error {
 		taken[*path.is] = path.name
 	}
 	return nil
+}
+
+// CheckFree says why a path cannot be for something else: it is none, or an endpoint,
+// a page or a dialect has it already. what is its name in a configuration.
+func CheckFree(what, path string, p Paths, names []string, issuer string) error {
+	if !isPlainPath(path) {
+		return fmt.Errorf("%s %q: want a path such as /health", what, path)
+	}
+	prefix := pathOf(issuer)
+	p.fill(prefix)
+	has := func(taken string) bool { return path == taken || path == taken+"/" }
+	taken := strings.HasPrefix(path, p.Device+"/") || strings.Contains(path, "/.well-known/")
+	for _, other := range p.each() {
+		taken = taken || has(*other.is)
+	}
+	for _, name := range names {
+		d := dialects[name]
+		taken = taken || d.offers(prefix, path)
+	}
+	if taken {
+		return fmt.Errorf("%s %q: that is taken by an endpoint or a page: want another path", what, path)
+	}
+	return nil
+}
+
+// isPlainPath reports whether a text is a path below the root in its plain spelling.
+func isPlainPath(path string) bool {
+	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" &&
+		!strings.ContainsAny(path, "?#% ") && !hasDotSegment(path)
 }
 
 // pathOf returns an issuer's path, which everything is below.

@@ -12,15 +12,25 @@ import (
 
 // The measure of every log.
 const (
-	burst = 10          // lines of a kind at once
-	pace  = time.Second // from then on, between two
-	tell  = time.Minute // after the first that was counted, the number is told
-	most  = 10_000      // kinds that are told apart
+	tell = time.Minute // after the first that was counted, the number is told
+	most = 10_000      // kinds that are told apart
+)
+
+// measure is how much is written of a kind.
+type measure struct {
+	burst time.Duration // lines at once, as the time that they take up
+	pace  time.Duration // from then on, between two
+}
+
+var (
+	ofStrangers = measure{burst: 10 * time.Second, pace: time.Second}
+	ofOutages   = measure{burst: tell, pace: tell} // one, and then what is counted
 )
 
 // A Sampler counts by kind. Kinds may come from outside: where there are too
 // many at a time, those that are new share the zero kind.
 type Sampler[K comparable] struct {
+	measure
 	more func(kind K, n int) // is told how many were not written
 
 	mu     sync.Mutex
@@ -38,7 +48,15 @@ type count struct {
 // New returns a sampler. more is called while no lock is held, at most once a
 // minute for each kind.
 func New[K comparable](more func(kind K, n int)) *Sampler[K] {
-	return &Sampler[K]{more: more, kinds: map[K]*count{}}
+	return &Sampler[K]{measure: ofStrangers, more: more, kinds: map[K]*count{}}
+}
+
+// Outages returns a sampler for what fails at every request while something is
+// away: one line as it begins, and then one a minute, the number of the rest.
+func Outages[K comparable](more func(kind K, n int)) *Sampler[K] {
+	s := New(more)
+	s.measure = ofOutages
+	return s
 }
 
 // Pass reports whether a line of a kind is to be written, and counts it where
@@ -54,8 +72,9 @@ func (s *Sampler[K]) Pass(kind K) bool {
 	if now.After(c.full) {
 		c.full = now
 	}
-	if c.full.Sub(now) <= (burst-1)*pace {
-		c.full = c.full.Add(pace)
+	counting := s.measure == ofOutages && c.tell != nil // its line of this minute is to come
+	if c.full.Sub(now) <= s.burst-s.pace && !counting {
+		c.full = c.full.Add(s.pace)
 		return true
 	}
 	c.more++
@@ -96,6 +115,9 @@ func (s *Sampler[K]) report(kind K) {
 	n := 0
 	if c := s.kinds[kind]; c != nil {
 		n, c.more, c.tell = c.more, 0, nil
+		if s.measure == ofOutages { // this is the line of the next minute
+			c.full = time.Now().Add(s.pace)
+		}
 	}
 	s.mu.Unlock()
 	if n > 0 {

@@ -2,6 +2,7 @@ package sampling
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,26 @@ func TestKindsAreBounded(t *testing.T) {
 		}
 		if len(s.kinds) > most/2 {
 			t.Errorf("%d kinds after a while", len(s.kinds))
+		}
+	})
+}
+
+// An outage of ten minutes, with ten failures a second, is a line as it begins and
+// one for each minute.
+func TestOutageIsALineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines, told atomic.Int64 // numbers are told by a timer
+		write := func(n int) { lines.Add(1); told.Add(int64(n)) }
+		s := Outages(func(_ string, n int) { write(n) })
+		for range 6000 {
+			if s.Pass("away") {
+				write(1)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		s.Close()
+		if n := lines.Load(); n < 10 || n > 12 || told.Load() != 6000 {
+			t.Errorf("%d lines tell of %d failures", n, told.Load())
 		}
 	})
 }

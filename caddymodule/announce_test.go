@@ -1,0 +1,29 @@
+package caddymodule
+
+import (
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// The start line names the store without its user and password.
+func TestStoreIsNamedWithoutItsPassword(t *testing.T) {
+	store := &RedisStore{Addresses: []string{"redis://gateway:only-for-this-test@a.example:6379/1"}}
+	if err := store.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := (&App{store: store}).storeInWords(); got != "redis a.example:6379" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestHostsAreCovered(t *testing.T) {
+	for matcher, want := range map[string]bool{
+		"*": true, "connect.example.com": true, "CONNECT.example.com": true, "*.example.com": true, "connect.example.com:443": true,
+		"{env.HOST}": true, "example.com": false, "*.com": false, "api.example.com": false, "*.connect.example.com": false,
+	} {
+		if got := coversHost(matcher, "connect.example.com"); got != want {
+			t.Errorf("%s: %v", matcher, got)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+func showCommand(c *adminClient) *cobra.Command {
+	claims := false
+	cmd := &cobra.Command{
+		Use: "show <id>", Short: "Shows a grant; an id that begins with a dash comes after --", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return c.showGrant(args[0], claims) },
+	}
+	cmd.Flags().BoolVar(&claims, "claims", false, "Show all claims that are kept of the person")
+	return cmd
+}
+
+func (c *adminClient) showGrant(id string, claims bool) error {
+	var g grantView
+	route := "grants/" + url.PathEscape(id)
+	if claims {
+		route += "?claims=all"
+	}
+	if err := c.call(http.MethodGet, route, &g); err != nil || c.json {
+		return err
+	}
+	var p personView
+	if g.Person != nil {
+		p = *g.Person
+	}
+	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+	for _, line := range [][2]string{
+		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
+		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
+		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")},
+		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name}, {"calls itself", g.Label},
+		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
+		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(table, "%s\t%s\n", line[0], deviceauth.Plain(line[1]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
+		value, err := json.Marshal(p.Claims[name])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "claim %s\t%s\n", deviceauth.Plain(name), deviceauth.Plain(string(value)))
+	}
+	return table.Flush()
+}

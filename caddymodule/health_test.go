@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Many who ask at once cost one look, and one who asks again a moment later none.
+func TestManyProbesCostOneLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int32
+		away := errors.New("away")
+		h := &health{look: func(context.Context) error {
+			looks.Add(1)
+			time.Sleep(healthWait / 2)
+			return away
+		}}
+		var asking sync.WaitGroup
+		for range 1000 {
+			asking.Go(func() {
+				if err := h.check(t.Context()); !errors.Is(err, away) {
+					t.Error(err)
+				}
+			})
+		}
+		asking.Wait()
+		if err := h.check(t.Context()); !errors.Is(err, away) || looks.Load() != 1 {
+			t.Errorf("%v after %d looks", err, looks.Load())
+		}
+		time.Sleep(healthRest)
+		if h.check(t.Context()); looks.Load() != 2 {
+			t.Errorf("%d looks after the rest", looks.Load())
+		}
+	})
+}
+
+// A store that hangs, whatever it is told, is waited for once, and asked again when it
+// has answered.
+func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int32
+		hangs := make(chan struct{})
+		h := &health{look: func(context.Context) error { looks.Add(1); <-hangs; return nil }}
+		for i, want := range []time.Duration{healthWait, 0, 0} {
+			began := time.Now()
+			if err := h.check(t.Context()); !errors.Is(err, errStoreSilent) || time.Since(began) != want {
+				t.Errorf("probe %d: %v after %v", i, err, time.Since(began))
+			}
+		}
+		close(hangs)
+		synctest.Wait()
+		if err := h.check(t.Context()); err != nil || looks.Load() != 1 {
+			t.Errorf("%v after %d looks", err, looks.Load())
+		}
+	})
+}

@@ -1,0 +1,42 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+)
+
+// rootsOf returns the system's certificates and those of a PEM file, say of a company's
+// own certificate authority; nil, which is the system's alone, where no file is named.
+func rootsOf(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil { // a system that has none, such as an empty container
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("ca %s: want a file with certificates in PEM", file)
+	}
+	return roots, nil
+}
+
+// clientWith returns a client that trusts those, and goes by the proxy that the
+// environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+func clientWith(file string, timeout time.Duration) (*http.Client, error) {
+	roots, err := rootsOf(file)
+	if roots == nil || err != nil {
+		return &http.Client{Timeout: timeout}, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return &http.Client{Transport: transport, Timeout: timeout}, nil
+}

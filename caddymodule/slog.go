@@ -1,0 +1,25 @@
+package caddymodule
+
+import (
+	"context"
+	"log/slog"
+)
+
+// withoutContext is Caddy's handler of slog, told of no request: with the context of
+// one it adds a stack trace to every error, and nothing else that we use.
+type withoutContext struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (h withoutContext) Handle(_ context.Context, line slog.Record) error {
+	return h.Handler.Handle(context.Background(), line)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h withoutContext) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return withoutContext{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements [slog.Handler].
+func (h withoutContext) WithGroup(name string) slog.Handler {
+	return withoutContext{h.Handler.WithGroup(name)}
+}

@@ -1,0 +1,108 @@
+package caddymodule
+
+import (
+	"cmp"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// What is no mistake by itself, and yet will surprise. It is told when everything is
+// provisioned: at the start or, of a configuration that never starts because it is only
+// validated, when it is let go of. No network and no store is needed for any of it.
+
+// warn tells of it, once.
+func (a *App) warn() {
+	a.warned.Do(func() {
+		a.warnOfProxies()
+		a.warnOfUnservedIssuer()
+		a.warnOfStorage()
+		a.warnOfGuards()
+	})
+}
+
+// warnOfUnservedIssuer tells of an issuer at whose address nothing answers.
+func (a *App) warnOfUnservedIssuer() {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return
+	}
+	u, err := url.Parse(a.Issuer)
+	if err != nil {
+		return
+	}
+	var sites []string
+	for _, server := range app.(*caddyhttp.App).Servers {
+		if len(server.NamedRoutes) > 0 {
+			return // whatever invokes them may serve it
+		}
+		walk(server.Routes, surroundings{}, func(at surroundings, h caddyhttp.MiddlewareHandler) {
+			if _, ours := h.(*Endpoints); ours {
+				sites = append(sites, strings.Fields(cmp.Or(at.host, "*"))...)
+			}
+		})
+	}
+	switch {
+	case len(sites) == 0:
+		a.log.Warn("no site serves the issuer: no device and no person gets an answer; "+
+			"put the directive device_login into its site", zap.String("issuer", a.Issuer))
+	case !slices.ContainsFunc(sites, func(host string) bool { return coversHost(host, u.Hostname()) }):
+		a.log.Warn("the directive device_login is in no site of the issuer's host, at which devices and people ask",
+			zap.String("issuer", a.Issuer), zap.Strings("sites", sites))
+	}
+}
+
+// coversHost reports whether a host matcher may match a host.
+func coversHost(matcher, host string) bool {
+	if matcher == "*" || strings.Contains(matcher, "{") {
+		return true
+	}
+	if bare, _, err := net.SplitHostPort(matcher); err == nil {
+		matcher = bare
+	}
+	pattern, name := strings.Split(strings.ToLower(matcher), "."), strings.Split(strings.ToLower(host), ".")
+	return slices.EqualFunc(pattern, name, func(p, n string) bool { return p == "*" || p == n })
+}
+
+// warnOfStorage tells whoever has moved Caddy's own storage, say to a database for
+// several Caddys, that grants and keys are elsewhere.
+func (a *App) warnOfStorage() {
+	badger, ok := a.store.(*BadgerStore)
+	if !ok || badger.Path != real(defaultStore()) || a.ctx.Storage() == caddy.DefaultStorage {
+		return
+	}
+	a.log.Warn("grants and signing keys do not follow Caddy's storage option: they are in a directory of this machine; "+
+		"name it with store badger, or take store redis for several gateways", zap.String("path", badger.Path))
+}
+
+// warnOfGuards tells of guards that nobody passes, or that somebody passes who should
+// not.
+func (a *App) warnOfGuards() {
+	audiences := a.Audience
+	if len(audiences) == 0 {
+		audiences = []string{a.Issuer}
+	}
+	var possible []string
+	for _, c := range a.Clients {
+		possible = append(possible, c.Scopes...)
+	}
+	for _, g := range a.guards {
+		for _, scope := range g.Scopes {
+			if !slices.Contains(possible, scope) {
+				a.log.Warn("a guard asks for a scope that no client may have", zap.String("scope", scope))
+			}
+		}
+		if len(g.Audience) > 0 && !deviceauth.SameAudience(audiences, g.Audience) {
+			a.log.Warn("a guard accepts audiences alone that no token has: add one of them to the audiences of the server",
+				zap.Strings("guard", g.Audience), zap.Strings("server", audiences))
+		}
+	}
+	a.warnOfOpenGuards(audiences)
+}

@@ -1,0 +1,65 @@
+package deviceauth_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// An operator reads in the event which rule kept somebody out, whoever asked.
+func TestBarredPersonsRuleIsTold(t *testing.T) {
+	var told deviceauth.Event
+	here := netip.MustParseAddr("192.0.2.9")
+	groups := []deviceauth.Allow{{Claim: "groups", Patterns: []string{"owners", "admin-*"}}}
+	wants := func(w *world, rule, client string, browser netip.Addr) {
+		w.Helper()
+		if told.Name != deviceauth.EventBarred || told.Rule != rule || told.ClientID != client || told.Browser != browser {
+			w.Errorf("got %+v, want the rule %q", told, rule)
+		}
+		told = deviceauth.Event{}
+	}
+	in(t, func(w *world) {
+		inspect := func(p *deviceauth.Person) {
+			_, err := w.Inspect(w.Context(), deviceauth.InspectRequest{Person: p, From: here, Code: w.authorize().UserCode})
+			w.wants("not_permitted", err)
+		}
+		inspect(mallory)
+		wants(w, "upstream work: allow email *@example.com", "", here)
+		stranger := *alice
+		stranger.Upstream = "old"
+		inspect(&stranger)
+		wants(w, "upstream old is not configured", "", here)
+
+		tokens := w.tokens()
+		w.anew(func(c *deviceauth.Config) { c.Clients[0].Allow = groups })
+		inspect(alice)
+		wants(w, "client tv: allow groups owners admin-*", "tv", here)
+		_, err := w.refresh(tokens.RefreshToken, "")
+		w.wants("invalid_grant", err)
+		wants(w, "client tv: allow groups owners admin-*", "tv", netip.Addr{})
+	}, func(c *deviceauth.Config) {
+		c.Events = func(e deviceauth.Event) { told = e }
+	})
+}
+
+// What a stranger wrote is cut, and loses what cannot be seen, before it is told.
+func TestTriedClientIsQuoted(t *testing.T) {
+	var told deviceauth.Event
+	in(t, func(w *world) {
+		for tried, want := range map[string]string{
+			"old-gadget": "old-gadget", "a\n\u202eb\xff": "ab", strings.Repeat("ä", 1<<16): strings.Repeat("ä", 100), "tv": "",
+		} {
+			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{
+				Client: deviceauth.Credentials{ClientID: tried, Secret: "wrong"},
+			})
+			w.wants("invalid_client", err)
+			if told.Tried != want {
+				t.Errorf("%.20q: %q", tried, told.Tried)
+			}
+		}
+	}, func(c *deviceauth.Config) {
+		c.Events = func(e deviceauth.Event) { told = e }
+	})
+}

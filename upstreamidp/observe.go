@@ -1,0 +1,51 @@
+package upstreamidp
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// What a provider is asked for, as [Config.Observe] is told.
+const (
+	opDiscovery = "discovery"
+	opKeys      = "keys"
+	opToken     = "token"
+	opUserinfo  = "userinfo"
+)
+
+// Operations lists what a provider is asked for.
+func Operations() []string { return []string{opDiscovery, opKeys, opToken, opUserinfo} }
+
+// observed tells of each request. It stands around the careful transport, so that what
+// that refuses has failed, too.
+type observed struct {
+	http.RoundTripper
+	tell func(operation string, took time.Duration, failed bool)
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (o observed) RoundTrip(r *http.Request) (*http.Response, error) {
+	began, operation := time.Now(), operationOf(r)
+	answer, err := o.RoundTripper.RoundTrip(r)
+	failed := err != nil || answer.StatusCode >= http.StatusBadRequest
+	if operation == opToken && err == nil && answer.StatusCode == http.StatusBadRequest {
+		failed = false // mostly invalid_grant, which is about one person (RFC 6749 §5.2)
+	}
+	o.tell(operation, time.Since(began), failed)
+	return answer, err
+}
+
+// operationOf reads off a request what it is for: of those that are sent to a provider
+// only the token request is posted, and only userinfo has an access token.
+func operationOf(r *http.Request) string {
+	switch {
+	case r.Method == http.MethodPost:
+		return opToken
+	case strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "):
+		return opUserinfo
+	case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
+		return opDiscovery
+	}
+	return opKeys
+}
