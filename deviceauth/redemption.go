@@ -30,7 +30,7 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	case g.State == Revoked:
 		return errRedeemed
 	case g.State == Active:
-		if !withinGrace(now, g.Redeemed, replayGrace+1) {
+		if !withinGrace(now, g.Redeemed, replayGrace+1) { // the 30th second counts too
 			g.end(now, ReasonReplay)
 		}
 		return errRedeemed

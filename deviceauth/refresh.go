@@ -31,7 +31,8 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	presented, ok := e.refresh().parse(r.RefreshToken)
+	key := e.refresh() // one for the whole request: another gateway may change it meanwhile
+	presented, ok := key.parse(r.RefreshToken)
 	if !ok {
 		return nil, errUnknownToken
 	}
@@ -42,7 +43,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	asked := refreshing{client: client, presented: presented, scope: scope, resource: r.Resource, nulls: r.Nulls}
+	asked := refreshing{client: client, key: key, presented: presented, scope: scope, resource: r.Resource, nulls: r.Nulls}
 	tokens, err := e.rotate(ctx, g, asked)
 	if errors.Is(err, errUnvouched) { // the store was behind; now it is not
 		if g, err = e.latest(ctx, presented.id); err == nil {
@@ -55,6 +56,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 // refreshing is a [RefreshRequest] of a client that is known, for a grant of its own.
 type refreshing struct {
 	client    *Client
+	key       refreshKey
 	presented splitToken
 	scope     Scope
 	resource  []string
@@ -65,7 +67,7 @@ type refreshing struct {
 func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	return Rotation{
 		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client.ID), Entitled: e.entitlement(r.client),
-		Presented: r.presented.digest(), Successor: e.refresh().successor(r.presented).digest(),
+		Presented: r.presented.digest(), Successor: r.key.successor(r.presented).digest(),
 		Scope: r.scope, Resource: r.resource, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
 	}
 }
@@ -145,7 +147,7 @@ func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshin
 	theirs.Person = r.Person
 	tokens, err := e.issue(&theirs, terms, now, asked.nulls)
 	if err == nil {
-		tokens.RefreshToken = e.refresh().refreshToken(e.refresh().successor(asked.presented))
+		tokens.RefreshToken = asked.key.refreshToken(asked.key.successor(asked.presented))
 	}
 	return tokens, err
 }

@@ -32,7 +32,7 @@ import (
 
 // Store is a [deviceauth.Backend] on disk. Open opens one.
 type Store struct {
-	db    atomic.Pointer[badger.DB]  // replaced by heal, under both locks
+	db    atomic.Pointer[badger.DB]  // replaced by mend, under both locks
 	again func() (*badger.DB, error) // opens the directory once more
 	dir   string
 	lock  *os.File // keeps other processes out, until it is closed; nil: Badger does

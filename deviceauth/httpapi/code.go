@@ -107,12 +107,11 @@ func (h *Handler) submitCode(r *http.Request) (*answer, error) {
 	if opens && form.Flow != f.ID { // it stood open for longer than its cookie lives, or two tabs began at once
 		return h.showCode(r, http.StatusOK, flow{ID: f.ID}, "code.again")
 	}
-	ours := opens && form.Flow == f.ID
-	f = flow{ID: f.ID, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !ours}
+	f = flow{ID: f.ID, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !opens}
 	switch {
 	case !h.cfg.Engine.Possible(f.Code):
 		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
-	case !ours: // as good as a link: it is for the person to send it
+	case !opens: // as good as a link: it is for the person to send it
 		return h.showCode(r, http.StatusOK, f, "code.check")
 	}
 	f.Posted = true
