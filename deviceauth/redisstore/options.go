@@ -84,13 +84,15 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	if o.Password != "" {
 		u.Password = o.Password.Reveal()
 	}
-	if o.CA == "" {
-		return u, nil
-	}
-	if u.TLSConfig == nil {
+	if o.CA != "" && u.TLSConfig == nil {
 		return nil, errors.New("redis store: a CA is of use with addresses that begin with rediss://")
 	}
-	u.TLSConfig, err = trusting(u.TLSConfig, o.CA)
+	if o.CA != "" {
+		u.TLSConfig, err = trusting(u.TLSConfig, o.CA)
+	}
+	if u.TLSConfig != nil {
+		u.Dialer = dialTLS(u.TLSConfig)
+	}
 	return u, err
 }
 

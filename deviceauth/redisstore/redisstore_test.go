@@ -3,16 +3,8 @@ package redisstore_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"log/slog"
-	"math/big"
-	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -257,11 +249,7 @@ func TestSentinelNamesANewMaster(t *testing.T) {
 }
 
 func TestUserPasswordAndTLS(t *testing.T) {
-	dir := t.TempDir()
-	certify(t, dir)
-	port := strconv.Itoa(freePort(t))
-	server := redistest.Start(t, "--requirepass", "hunter2", "--user", "gateway", "on", ">hunter3", "~login:*", "&login:*", "+@all",
-		"--tls-port", port, "--tls-cert-file", dir+"/cert.pem", "--tls-key-file", dir+"/key.pem", "--tls-ca-cert-file", dir+"/cert.pem", "--tls-auth-clients", "no")
+	server, secure, dir := redistest.StartTLS(t, "--requirepass", "hunter2", "--user", "gateway", "on", ">hunter3", "~login:*", "&login:*", "+@all")
 	tests := []struct {
 		name string
 		o    redisstore.Options
@@ -269,7 +257,7 @@ func TestUserPasswordAndTLS(t *testing.T) {
 		{"the password in the address", redisstore.Options{URLs: []string{"redis://:hunter2@" + server.Addr()}}},
 		{"the password beside it", redisstore.Options{URLs: []string{server.URL()}, Password: "hunter2"}},
 		{"an ACL user, within its prefix", redisstore.Options{URLs: []string{server.URL()}, Username: "gateway", Password: "hunter3", Prefix: "login:"}},
-		{"TLS", redisstore.Options{URLs: []string{"rediss://127.0.0.1:" + port}, Password: "hunter2", CA: dir + "/cert.pem"}},
+		{"TLS", redisstore.Options{URLs: []string{secure}, Password: "hunter2", CA: dir + "/cert.pem"}},
 	}
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -289,8 +277,8 @@ func TestUserPasswordAndTLS(t *testing.T) {
 	}
 	for name, o := range map[string]redisstore.Options{
 		"a CA without TLS":  {URLs: []string{server.URL()}, CA: dir + "/cert.pem"},
-		"no such CA":        {URLs: []string{"rediss://127.0.0.1:" + port}, CA: dir + "/nobody.pem"},
-		"a CA that is none": {URLs: []string{"rediss://127.0.0.1:" + port}, CA: dir + "/key.pem"},
+		"no such CA":        {URLs: []string{secure}, CA: dir + "/nobody.pem"},
+		"a CA that is none": {URLs: []string{secure}, CA: dir + "/key.pem"},
 	} {
 		if err := o.Check(); err == nil {
 			t.Errorf("%s is accepted", name)
@@ -298,42 +286,7 @@ func TestUserPasswordAndTLS(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := redisstore.Open(ctx, redisstore.Options{URLs: []string{"rediss://127.0.0.1:" + port}, Password: "hunter2"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if _, err := redisstore.Open(ctx, redisstore.Options{URLs: []string{secure}, Password: "hunter2"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a certificate that nobody trusts: %v", err)
 	}
-}
-
-// certify writes a key and a certificate of 127.0.0.1, signed by itself.
-func certify(t *testing.T, dir string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate}, "key": {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

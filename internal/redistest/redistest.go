@@ -74,6 +74,12 @@ func (s *Server) Kill() {
 	}
 }
 
+// Stop ends the server in order.
+func (s *Server) Stop() {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.cmd.Wait()
+}
+
 // Pause stops the server without closing its connections, until Resume.
 func (s *Server) Pause() { s.cmd.Process.Signal(syscall.SIGSTOP) }
 
