@@ -3,7 +3,13 @@
 package arch
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"iter"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -57,5 +63,55 @@ func TestArrowsPointDown(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a grant's life can be is read in one file: nothing else changes its state, or
+// says that it was changed.
+func TestGrantsChangeInOneFile(t *testing.T) {
+	for path := range goFiles(t) {
+		if strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "deviceauth/grant.go") || strings.Contains(path, "storetest/") {
+			continue
+		}
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			var changed []ast.Expr
+			switch n := n.(type) {
+			case *ast.AssignStmt:
+				changed = n.Lhs
+			case *ast.IncDecStmt:
+				changed = []ast.Expr{n.X}
+			}
+			for _, to := range changed {
+				s, ok := to.(*ast.SelectorExpr)
+				if ok && (s.Sel.Name == "Revision" || s.Sel.Name == "State" && !strings.Contains(path, "httpapi/")) { // there it is OAuth's
+					t.Errorf("%s: %s is assigned; want a method of deviceauth/grant.go", fset.Position(s.Pos()), s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// goFiles are the Go files of this module.
+func goFiles(t *testing.T) iter.Seq[string] {
+	t.Helper()
+	return func(yield func(string) bool) {
+		err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if strings.HasSuffix(path, ".go") && !yield(path) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }

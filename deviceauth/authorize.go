@@ -84,8 +84,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	}
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
-	g := &Grant{ID: newID(), State: Pending, ClientID: client.ID, From: r.From, Place: r.place(), Label: CleanName(r.Label)}
-	g.Created, g.Expires = now, now.Add(lifetime)
+	g := newGrant(now, lifetime, r)
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}

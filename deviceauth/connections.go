@@ -12,19 +12,6 @@ import (
 
 var errNotConnected = Refuse("not_connected", "this device is not connected to this account")
 
-// Connected reports whether the device can still use what it was given.
-func (g *Grant) Connected(now time.Time) bool {
-	return g.State == Active && (now.Before(g.AccessUntil) || g.Refresh != nil && now.Before(g.Refresh.Idle))
-}
-
-// Used is when the device last came for tokens.
-func (g *Grant) Used() time.Time {
-	if g.Refresh != nil {
-		return g.Refresh.Rotated
-	}
-	return g.Redeemed
-}
-
 // Connections returns the grants of a person whose devices are connected, the
 // newest first. Refusals: signed_out.
 func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {

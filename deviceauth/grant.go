@@ -67,24 +67,6 @@ type Refresh struct {
 	Until    time.Time `json:"until"` // ends then, used or not
 }
 
-// The times of the protocol that no operator has a reason to change.
-const (
-	replayGrace = 30 * time.Second // a repeated redemption is a lost answer, later it is a theft
-	lateGrace   = time.Minute      // a yes in time is honoured this long after the code's expiry
-	remembered  = 10 * time.Minute // how long a device can still hear how it ended
-)
-
-// maxClockSkew is how much the clocks of gateways may differ.
-const maxClockSkew = time.Minute
-
-// withinGrace reports whether something happened so short a time ago that a repeat
-// is a lost answer. What happened in the future, by a clock that was ahead, is no
-// moment ago: its grace would last until then.
-func withinGrace(now, happened time.Time, grace time.Duration) bool {
-	elapsed := now.Sub(happened)
-	return elapsed < grace && elapsed >= -maxClockSkew
-}
-
 // Why a grant ended, where there is more to say than that it did.
 const (
 	ReasonReplay    = "replay"     // a spent code or token was presented
@@ -98,41 +80,13 @@ const (
 	ReasonCrowdedOut = "crowded_out" // it waited where too many did, and gave way
 )
 
-// What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
-var (
-	errUnknownCode = Refuse("invalid_grant", "this device code is unknown, or another client's")
-	errRedeemed    = Refuse("invalid_grant", "this device code has been exchanged already; start again")
-	errPending     = Refuse("authorization_pending", "nobody has answered yet; ask again after the interval")
-	errDenied      = Refuse("access_denied", "the request was denied")
-	errExpired     = Refuse("expired_token", "the device code has expired; start again")
-)
-
-// What the page of a person is told.
-var errDecided = Refuse("decided", "this request has been answered already, or has expired")
-
-// Expired reports whether the device code's time is over.
-func (g *Grant) Expired(now time.Time) bool { return !now.Before(g.Expires) }
-
-// Open reports whether the grant still waits for its user code.
-func (g *Grant) Open(now time.Time) bool { return g.State == Pending && !g.Expired(now) }
-
-// CodeTail returns the last letters of the user code, by which a person tells
-// what they have connected apart. While the code may still be typed, and after a
-// no, it is empty: none of it helps a guesser.
-func (g *Grant) CodeTail() string {
-	if g.State == Pending || g.Person == nil {
-		return ""
+// newGrant begins the life of a grant: it waits for a person, who has its code.
+func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant {
+	return &Grant{
+		ID: newID(), State: Pending, ClientID: r.Client.ClientID, Created: now, Expires: now.Add(lifetime),
+		From: r.From, Place: r.place(), Label: CleanName(r.Label),
 	}
-	return string(g.UserCode.tail())
 }
-
-// Belongs reports whether a person approved the grant. Their subject names the
-// upstream, too, so a namesake at another one is somebody else.
-func (g *Grant) Belongs(p *Person) bool { return g.Person != nil && g.Person.Subject == p.Subject }
-
-// Alive reports whether the grant's access tokens are good, as far as the
-// grant has a say in it.
-func (g *Grant) Alive() bool { return g.State == Active }
 
 // Approve says yes for a person.
 func (g *Grant) Approve(now time.Time, p *Person) error {
@@ -166,7 +120,104 @@ func (g *Grant) CrowdOut(now time.Time) error {
 	return nil
 }
 
-func (g *Grant) crowdedOut() bool { return g.State == Denied && g.Reason == ReasonCrowdedOut }
+// Redeem answers a poll (RFC 8628 §3.4–3.5). The order is the promise: a code
+// that is not this client's says nothing, a replay is one whatever the clock
+// says, and every end is told before the pace is looked at.
+func (g *Grant) Redeem(now time.Time, r Redemption) error {
+	if err := r.belongs(g); err != nil {
+		return err
+	}
+	switch {
+	case g.State == Revoked && g.Redeemed.IsZero():
+		return errDenied // somebody thought better of it before the device asked
+	case g.State == Revoked:
+		return errRedeemed
+	case g.State == Active:
+		if !withinGrace(now, g.Redeemed, replayGrace+1) { // the 30th second counts too
+			g.end(now, ReasonReplay)
+		}
+		return errRedeemed
+	case g.crowdedOut():
+		return errExpired
+	case g.State == Denied:
+		return errDenied
+	case g.State == Approved && !now.Before(g.Expires.Add(lateGrace)), g.State == Pending && g.Expired(now):
+		return errExpired
+	}
+	if _, err := r.terms(g); err != nil {
+		return err // it decides nothing: what is put back into the configuration goes on
+	}
+	if g.State == Approved {
+		return g.activate(now, r)
+	}
+	return errPending
+}
+
+func (g *Grant) activate(now time.Time, r Redemption) error {
+	if !r.Permitted(g.Person) {
+		g.enter(Denied)
+		g.Ended, g.Reason = now, ReasonBarred
+		return errDenied
+	}
+	g.enter(Active)
+	g.Redeemed, g.AccessUntil, g.Refresh = now, r.AccessUntil, r.Refresh
+	g.forgetCode()
+	return nil
+}
+
+// Redeliver gives out tokens that were made for this device code, and kept by a store
+// that failed before it said so: the device heard 503, and asks again. It is one more
+// change, so that what a device is handed is on the disk.
+func (g *Grant) Redeliver(now time.Time, r Redelivery) error {
+	switch {
+	case !g.holds(r.Tokens):
+		return errRedeemed
+	case !r.Permitted(g.Person) || !r.Entitled.covers(r.Tokens.terms):
+		g.end(now, ReasonBarred)
+		return errDenied
+	}
+	g.enter(Active)
+	return nil
+}
+
+// Rotate answers a refresh (RFC 6749 §6, RFC 9700 §4.14.2). The successor is
+// derived from the token presented, so a retry with the predecessor finds the
+// same successor in place and changes nothing.
+func (g *Grant) Rotate(now time.Time, r Rotation) error {
+	switch {
+	case g.ClientID != r.ClientID || g.Refresh == nil:
+		return errUnknownToken
+	case g.State != Active || !now.Before(g.Refresh.Idle):
+		return errOver
+	case r.Person == nil:
+		g.end(now, ReasonDisabled)
+		return errOver
+	case !r.Permitted(r.Person):
+		g.end(now, ReasonBarred)
+		return errOver
+	case g.Refresh.Current.equal(r.Presented):
+		return g.rotate(now, r)
+	case g.Refresh.Previous.equal(r.Presented) && withinGrace(now, g.Refresh.Rotated, r.Grace):
+		return r.check(g)
+	}
+	g.end(now, ReasonReplay)
+	return errSpent
+}
+
+func (g *Grant) rotate(now time.Time, r Rotation) error {
+	if err := r.check(g); err != nil {
+		return err
+	}
+	next := *g.Refresh // a copy: whoever holds the old record keeps it as it was
+	next.Previous, next.Current, next.Rotated = next.Current, r.Successor, now
+	next.Idle = earlier(now.Add(r.Idle), next.Until)
+	g.Refresh, g.Person = &next, r.Person
+	if r.AccessUntil.After(g.AccessUntil) {
+		g.AccessUntil = r.AccessUntil
+	}
+	g.enter(Active)
+	return nil
+}
 
 // forgetCode leaves of a code that is spent what is shown to people later. A
 // grant that nobody redeems keeps it for the minutes until it is forgotten.
@@ -217,19 +268,4 @@ func (g *Grant) enter(s State) {
 func (g *Grant) end(now time.Time, reason string) {
 	g.enter(Revoked)
 	g.Ended, g.Reason = now, reason
-}
-
-// KeepUntil is when a store may forget the grant: no token of it works any
-// more, and its device has had the time to hear how it ended. It never moves
-// towards the past: a record that was to be kept longer once might outlive its
-// successor on a disk and come back to life.
-func (g *Grant) KeepUntil() time.Time {
-	last := g.Expires.Add(lateGrace)
-	if g.AccessUntil.After(last) {
-		last = g.AccessUntil
-	}
-	if r := g.Refresh; r != nil && r.Idle.After(last) {
-		last = r.Idle
-	}
-	return last.Add(remembered)
 }

@@ -36,41 +36,6 @@ var (
 	ended = []Standing{StandingDenied, StandingRevoked, StandingExpired}
 )
 
-// Standing returns the grant's state in the light of the clock.
-func (g *Grant) Standing(now time.Time) Standing {
-	switch {
-	case g.crowdedOut():
-		return StandingExpired
-	case g.State == Denied:
-		return StandingDenied
-	case g.State == Revoked:
-		return StandingRevoked
-	case g.Open(now):
-		return StandingPending
-	case g.State == Approved && now.Before(g.Expires.Add(lateGrace)):
-		return StandingApproved
-	case g.Connected(now):
-		return StandingConnected
-	}
-	return StandingExpired
-}
-
-// Until is when the grant ends by itself; zero: it has ended.
-func (g *Grant) Until(now time.Time) time.Time {
-	switch g.Standing(now) {
-	case StandingPending:
-		return g.Expires
-	case StandingApproved:
-		return g.Expires.Add(lateGrace)
-	case StandingConnected:
-		if g.Refresh != nil && g.Refresh.Idle.After(g.AccessUntil) {
-			return g.Refresh.Idle
-		}
-		return g.AccessUntil
-	}
-	return time.Time{}
-}
-
 // A Filter says which grants are wanted. What is empty does not matter.
 type Filter struct {
 	Client   string   // a client's id

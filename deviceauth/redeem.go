@@ -152,27 +152,18 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	if tokens == nil {
 		return nil, nil
 	}
-	kept, barred := false, false
 	after, err := p.e.apply(ctx, g.ID, func(g *Grant) error {
-		if kept = g.holds(tokens); !kept {
-			return nil
-		}
-		if barred = !p.e.permitted(g.ClientID)(g.Person) || !p.e.entitlement(p.client).covers(tokens.terms); barred {
-			g.end(now, ReasonBarred)
-			return errDenied
-		}
-		g.enter(Active)
-		return nil
+		return g.Redeliver(now, Redelivery{Tokens: tokens, Permitted: p.e.permitted(g.ClientID), Entitled: p.e.entitlement(p.client)})
 	})
 	switch {
 	case after == nil:
 		p.e.cfg.Live.undelivered.note(g.ID, handout{tokens: tokens}, now)
 		return nil, err
-	case barred:
+	case errors.Is(err, errRedeemed): // it was changed since, and is asked as any other
+		return nil, nil
+	case err != nil:
 		p.e.barring(after, after.Person, p.client, netip.Addr{})
 		return nil, err
-	case !kept:
-		return nil, nil
 	}
 	p.e.tell(EventRedeemed, after, after.Person)
 	given := *tokens

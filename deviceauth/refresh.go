@@ -75,19 +75,6 @@ func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 // errUnvouched stops a rotation for which the upstream has not been asked.
 var errUnvouched = errors.New("the upstream has not been asked about the person")
 
-// rotates reports whether a refresh token is the grant's current one, so that
-// it makes new tokens and is no mere retry.
-func (g *Grant) rotates(now time.Time, presented Digest) bool {
-	return g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) && g.Refresh.Current.equal(presented)
-}
-
-// honours reports whether a refresh token still gets tokens: the current one
-// does, and the one before within its grace.
-func (g *Grant) honours(now time.Time, presented Digest, grace time.Duration) bool {
-	return g.rotates(now, presented) || g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) &&
-		g.Refresh.Previous.equal(presented) && withinGrace(now, g.Refresh.Rotated, grace)
-}
-
 // vouched returns who the person is now: nil for somebody whom the upstream no
 // longer vouches for.
 func (e *Engine) vouched(ctx context.Context, p *Person) (*Person, error) {

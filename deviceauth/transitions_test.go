@@ -50,6 +50,12 @@ func rotation(presented Digest) Rotation {
 	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Entitled: entitled, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
 }
 
+// redelivery is of the tokens that a grant was redeemed for.
+func redelivery(g *Grant) Redelivery {
+	tokens := &Tokens{until: g.AccessUntil, refresh: g.Refresh, terms: Terms{Scope: g.Scope}}
+	return Redelivery{Tokens: tokens, Permitted: func(*Person) bool { return true }, Entitled: entitled}
+}
+
 // entitled is a client that may have what it was granted.
 var entitled = Entitlement{Scope: "openid offline_access"}
 
@@ -77,6 +83,22 @@ var events = []struct {
 		r := redemption()
 		r.Entitled = Entitlement{}
 		return g.Redeem(noon, r)
+	}},
+	{"the device polls for tokens that the store kept and did not confirm", func(g *Grant) error { return g.Redeliver(noon, redelivery(g)) }},
+	{"the same, after it has refreshed", func(g *Grant) error {
+		r := redelivery(g)
+		r.Tokens.refresh = &Refresh{Current: before}
+		return g.Redeliver(noon, r)
+	}},
+	{"the same, the person may no longer approve", func(g *Grant) error {
+		r := redelivery(g)
+		r.Permitted = func(*Person) bool { return false }
+		return g.Redeliver(noon, r)
+	}},
+	{"the same, its client may have nothing any more", func(g *Grant) error {
+		r := redelivery(g)
+		r.Entitled = Entitlement{}
+		return g.Redeliver(noon, r)
 	}},
 	{"another client polls", func(g *Grant) error { r := redemption(); r.ClientID = "printer"; return g.Redeem(noon, r) }},
 	{"somebody polls with the right id and a wrong secret", func(g *Grant) error {

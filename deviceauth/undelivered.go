@@ -84,11 +84,3 @@ func (u *undelivered) forget(id ID) {
 	defer u.mu.Unlock()
 	delete(u.by, id)
 }
-
-// holds reports whether the grant is as the redemption with these tokens left it.
-func (g *Grant) holds(t *Tokens) bool {
-	if g.State != Active || !g.AccessUntil.Equal(t.until) || (g.Refresh == nil) != (t.refresh == nil) {
-		return false
-	}
-	return t.refresh == nil || g.Refresh.Current.equal(t.refresh.Current)
-}
