@@ -48,7 +48,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	guess := r.guess(code)
 	if wait := e.cfg.Live.beginGuess(ctx, guess, now); wait > 0 {
 		e.report(Event{Name: EventGuessing, Person: r.Person, From: r.From})
-		return nil, &Throttled{Refusal{"too_many_guesses", "too many wrong codes"}, wait}
+		return nil, &Throttled{Reason: errTooManyGuesses, RetryAfter: wait}
 	}
 	g, err := e.waiting(ctx, code, now)
 	e.cfg.Live.endGuess(ctx, guess, errors.Is(err, errNoSuchCode))

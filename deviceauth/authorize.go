@@ -147,8 +147,10 @@ func (e *Engine) begin(ctx context.Context, g *Grant, now time.Time) (splitToken
 	return code, nil
 }
 
+var errTooManyPending = Refuse("slow_down", "too many requests wait for an answer; try again later")
+
 func tooManyWait(wait time.Duration) error {
-	return &Throttled{Refusal{"slow_down", "too many requests wait for an answer; try again later"}, wait}
+	return &Throttled{Reason: errTooManyPending, RetryAfter: wait}
 }
 
 // crowdOut ends a grant that gives way to another one. That must not depend on

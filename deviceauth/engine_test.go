@@ -238,7 +238,7 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 				_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here})
 				w.wants("slow_down", err)
 				var throttled *deviceauth.Throttled
-				if !errors.As(err, &throttled) || throttled.Wait <= 0 || throttled.Wait > 10*time.Minute+time.Second {
+				if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 || throttled.RetryAfter > 10*time.Minute+time.Second {
 					w.Errorf("got %#v, want the time to wait", err)
 				}
 				_, err = w.Authorize(w.Context(), test.other)

@@ -268,10 +268,13 @@ func (u *userCodeLimiter) sweep(now time.Time) {
 	}
 }
 
+var errTooManyGuesses = Refuse("too_many_guesses", "too many wrong codes")
+
 // Throttled is a refusal to do anything now, with the time to wait.
 type Throttled struct {
-	Refusal
-	Wait time.Duration
+	Reason     *Refusal
+	RetryAfter time.Duration
 }
 
-func (t *Throttled) Unwrap() error { return &t.Refusal }
+func (t *Throttled) Error() string { return t.Reason.Error() }
+func (t *Throttled) Unwrap() error { return t.Reason }

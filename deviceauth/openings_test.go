@@ -48,7 +48,7 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 				}
 				var throttled *deviceauth.Throttled
 				_, err = w.try("198.51.100.1")
-				if !errors.As(err, &throttled) || throttled.Wait < time.Second || throttled.Wait > 10*time.Minute+time.Second {
+				if !errors.As(err, &throttled) || throttled.RetryAfter < time.Second || throttled.RetryAfter > 10*time.Minute+time.Second {
 					t.Errorf("everybody has one: %#v", err)
 				}
 				for i, a := range attacker {

@@ -82,12 +82,12 @@ func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) 
 
 // A Hurried refusal is slow_down with the interval to keep from now on, which
 // RFC 8628 leaves to the client's own arithmetic.
-type Hurried struct {
-	Refusal
-	Interval time.Duration
-}
+type Hurried struct{ Interval time.Duration }
 
-func (h *Hurried) Unwrap() error { return &h.Refusal }
+var errTooEarly = Refuse("slow_down", "this device asks too often; keep to the interval, which has grown")
+
+func (*Hurried) Error() string { return errTooEarly.Error() }
+func (*Hurried) Unwrap() error { return errTooEarly }
 
 // poll is one request for the tokens of a device code.
 type poll struct {
@@ -219,7 +219,7 @@ func (p *poll) pending(ctx context.Context) (*Tokens, error) {
 	e, now := p.e, time.Now()
 	a := e.cfg.Live.arrive(ctx, p.grant, p.method, now, e.cfg.Interval)
 	if a.early {
-		return nil, &Hurried{Refusal{"slow_down", "this device asks too often; keep to the interval, which has grown"}, a.interval}
+		return nil, &Hurried{Interval: a.interval}
 	}
 	if e.cfg.Wait <= 0 {
 		return nil, errPending

@@ -208,7 +208,7 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 	var throttled *deviceauth.Throttled
 	if errors.As(err, &throttled) {
 		a.status = http.StatusTooManyRequests
-		a.set("Retry-After", strconv.Itoa(wholeSeconds(throttled.Wait)))
+		a.set("Retry-After", strconv.Itoa(wholeSeconds(throttled.RetryAfter)))
 	}
 	if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
 		a.set("WWW-Authenticate", "Basic realm="+strconv.Quote(s.cfg.Engine.Issuer()))

@@ -115,7 +115,7 @@ func (h *Handler) pageError(r *http.Request, err error) *answer {
 func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
 	var throttled *deviceauth.Throttled
 	if errors.As(err, &throttled) {
-		return h.throttled(r, throttled.Wait)
+		return h.throttled(r, throttled.RetryAfter)
 	}
 	if refusal := deviceauth.Refused(err); refusal != nil {
 		return h.refused(r, refusal)
