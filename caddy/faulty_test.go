@@ -62,7 +62,7 @@ func (s *faultyStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return s.BadgerStore.UnmarshalCaddyfile(d)
 }
 
-func (s *faultyStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
+func (s *faultyStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	if now := faultsNow.Load(); now != nil && now.Stuck {
 		select {}
 	}
@@ -76,7 +76,7 @@ func (s *faultyStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
 }
 
 // A faulty backend does what another one does, or not.
-type faulty struct{ deviceauth.Backend }
+type faulty struct{ deviceauth.Storage }
 
 // call makes a call with the faults of this moment.
 func (f *faulty) call(do func() error) error {
@@ -101,47 +101,47 @@ func (f *faulty) call(do func() error) error {
 }
 
 func (f *faulty) Create(ctx context.Context, g *deviceauth.Grant) error {
-	return f.call(func() error { return f.Backend.Create(ctx, g) })
+	return f.call(func() error { return f.Storage.Create(ctx, g) })
 }
 
 func (f *faulty) Get(ctx context.Context, id deviceauth.ID) (g *deviceauth.Grant, err error) {
-	err = f.call(func() (err error) { g, err = f.Backend.Get(ctx, id); return err })
+	err = f.call(func() (err error) { g, err = f.Storage.Get(ctx, id); return err })
 	return g, err
 }
 
 func (f *faulty) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *deviceauth.Grant, err error) {
-	err = f.call(func() (err error) { g, err = f.Backend.ByUserCode(ctx, code); return err })
+	err = f.call(func() (err error) { g, err = f.Storage.ByUserCode(ctx, code); return err })
 	return g, err
 }
 
 func (f *faulty) ByOwner(ctx context.Context, owner string) (list []*deviceauth.Grant, err error) {
-	err = f.call(func() (err error) { list, err = f.Backend.ByOwner(ctx, owner); return err })
+	err = f.call(func() (err error) { list, err = f.Storage.ByOwner(ctx, owner); return err })
 	return list, err
 }
 
 func (f *faulty) List(ctx context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
-	err = f.call(func() (err error) { list, next, err = f.Backend.List(ctx, after, limit); return err })
+	err = f.call(func() (err error) { list, next, err = f.Storage.List(ctx, after, limit); return err })
 	return list, next, err
 }
 
 func (f *faulty) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	return f.call(func() error { return f.Backend.Update(ctx, id, change) })
+	return f.call(func() error { return f.Storage.Update(ctx, id, change) })
 }
 
-func (f *faulty) Load(ctx context.Context, name string) (document []byte, err error) {
-	err = f.call(func() (err error) { document, err = f.Backend.Load(ctx, name); return err })
+func (f *faulty) LoadDocument(ctx context.Context, name string) (document []byte, err error) {
+	err = f.call(func() (err error) { document, err = f.Storage.LoadDocument(ctx, name); return err })
 	return document, err
 }
 
-func (f *faulty) Keep(ctx context.Context, name string, document []byte, until time.Time) error {
-	return f.call(func() error { return f.Backend.Keep(ctx, name, document, until) })
+func (f *faulty) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
+	return f.call(func() error { return f.Storage.PutDocument(ctx, name, document, until) })
 }
 
-func (f *faulty) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
-	return f.call(func() error { return f.Backend.Change(ctx, name, change) })
+func (f *faulty) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+	return f.call(func() error { return f.Storage.UpdateDocument(ctx, name, change) })
 }
 
-func (f *faulty) Close() error { return f.call(f.Backend.Close) }
+func (f *faulty) Close() error { return f.call(f.Storage.Close) }
 
 // faultsRoute is where the faults are told.
 type faultsRoute struct{}
@@ -161,7 +161,7 @@ func takeFaults(_ http.ResponseWriter, r *http.Request) error {
 	}
 	faultsNow.Store(next)
 	for _, name := range next.Lose {
-		if err := faultyDB.Load().Backend.Keep(r.Context(), name, nil, time.Time{}); err != nil {
+		if err := faultyDB.Load().Storage.PutDocument(r.Context(), name, nil, time.Time{}); err != nil {
 			return err
 		}
 	}

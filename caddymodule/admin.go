@@ -72,7 +72,7 @@ func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.Admi
 // any other error is a store that is away.
 func apiError(err error) error {
 	var said caddy.APIError
-	refusal := deviceauth.Refused(err)
+	refusal := deviceauth.AsError(err)
 	switch {
 	case errors.As(err, &said):
 		return said
@@ -108,7 +108,7 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 
 // backup streams what the store holds. One that breaks off lacks its end.
 func backup(s *server, w http.ResponseWriter, r *http.Request) error {
-	store, ok := s.place.opened.(interface {
+	store, ok := s.pooledStore.opened.(interface {
 		Backup(context.Context, io.Writer) error
 	})
 	if !ok {
@@ -118,7 +118,7 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	to := newDownload(w, caddy.Exiting)
 	defer to.end()
 	write := func() (struct{}, error) { return struct{}{}, store.Backup(r.Context(), to) }
-	if _, err := await(s.place.over, func() {}, write); err != nil { // which is over after the download has broken off
+	if _, err := await(s.pooledStore.over, func() {}, write); err != nil { // which is over after the download has broken off
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // anything else would be a proper end
 	}

@@ -25,7 +25,7 @@ type answerWriter struct {
 
 // answer returns the writer for a backend's answer, or nil where there is
 // nothing to add.
-func (g *Guard) answer(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) *answerWriter {
+func (g *Guard) answer(sentry *httpapi.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) *answerWriter {
 	a := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: who.id != nil}
 	if origin, ok := sentry.Origin(r); ok {
 		a.origin = origin

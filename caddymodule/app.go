@@ -95,27 +95,27 @@ type App struct {
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
-	late    []func() error // checks of Caddyfile lines that wait for the end of their block
-	ctx     caddy.Context
-	log     *zap.Logger
-	slog    *slog.Logger
-	store   Store
-	engine  deviceauth.Config
-	guards  []*Guard
-	line    *line  // held from Provision to Cleanup
-	place   *place // held from Start to Cleanup
-	ready   chan struct{}
-	decided func()                  // closes ready: requests that wait for Start go on, whatever came of it
-	server  *atomic.Pointer[server] // set before ready is closed; nil where Start failed, or until a late store is there
-	waiting func()                  // ends the wait for a late store; nil: there is none
-	isLate  *atomic.Bool            // the store is waited for
+	late        []func() error // checks of Caddyfile lines that wait for the end of their block
+	ctx         caddy.Context
+	log         *zap.Logger
+	slog        *slog.Logger
+	store       Store
+	engine      deviceauth.Config
+	guards      []*Guard
+	issuerState *issuerState // held from Provision to Cleanup
+	pooledStore *pooledStore // held from Start to Cleanup
+	ready       chan struct{}
+	decided     func()                  // closes ready: requests that wait for Start go on, whatever came of it
+	server      *atomic.Pointer[server] // set before ready is closed; nil where Start failed, or until a late store is there
+	waiting     func()                  // ends the wait for a late store; nil: there is none
+	isLate      *atomic.Bool            // the store is waited for
 
-	crier       crier
-	herald      *herald // set by Start
-	sampler     *sampling.Sampler[eventKind]
-	warned      *sync.Once                // of what will surprise
-	faults      *sampling.Sampler[string] // of outages, by the message; from Provision to Cleanup
-	stopTending func()                    // set by Start
+	crier           emitter
+	dispatcher      *dispatcher // set by Start
+	sampler         *sampling.Sampler[eventKind]
+	warned          *sync.Once                // of what will surprise
+	faults          *sampling.Sampler[string] // of outages, by the message; from Provision to Cleanup
+	stopMaintaining func()                    // set by Start
 }
 
 // CaddyModule returns the module's registration.
@@ -164,8 +164,8 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	app := events.(*caddyevents.App)
-	a.crier = crier{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
-	if a.line, err = lineOf(a.Issuer); err == nil {
+	a.crier = emitter{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
+	if a.issuerState, err = acquireIssuerState(a.Issuer); err == nil {
 		a.warned = new(sync.Once)
 	}
 	return err
@@ -176,11 +176,11 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 func (a *App) Start() (err error) {
 	defer a.decided()
 	a.warn()
-	a.place, err = a.open()
+	a.pooledStore, err = a.open()
 	switch {
 	case err == nil:
 		return a.begin(context.Background())
-	case isAway(err) && a.line.serves.Load() == nil: // at a reload the configuration before goes on
+	case isAway(err) && a.issuerState.current.Load() == nil: // at a reload the configuration before goes on
 		a.awaitStore(err)
 		return nil
 	}
@@ -200,8 +200,8 @@ func (a *App) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	backend := timed{a.place.backend}
-	a.engine.Store, a.engine.Vault, a.engine.Live, a.engine.Signer = backend, backend, a.place.live, keys
+	backend := measuredStorage{a.pooledStore.backend}
+	a.engine.Store, a.engine.Documents, a.engine.PollState, a.engine.Signer = backend, backend, a.pooledStore.live, keys
 	a.engine.RefreshKey, a.engine.Events = keys.Source(keyring.PurposeRefresh), a.audit
 	a.engine.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
 	upstreams, err := a.upstreams(keys)
@@ -215,7 +215,7 @@ func (a *App) begin(ctx context.Context) error {
 	pages, err := httpapi.New(httpapi.Config{
 		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Source(keyring.PurposeCookie),
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
-		ClientIP: clientIP, Place: a.placeOf, Log: a.slog, Stopping: caddy.Exiting,
+		ClientIP: clientIP, Place: a.storePlace, Log: a.slog, Stopping: caddy.Exiting,
 	})
 	if err != nil {
 		return err
@@ -226,12 +226,12 @@ func (a *App) begin(ctx context.Context) error {
 				zap.String("upstream", u.ID()), zap.String("redirect_uri", pages.RedirectURI(u.ID())))
 		}
 	}
-	a.herald, a.sampler = newHerald(a.crier, a.log), sampling.New(a.more)
-	server := &server{engine: engine, pages: pages, keys: keys, place: a.place, guards: a.sentries(engine), census: newCensus()}
+	a.dispatcher, a.sampler = newDispatcher(a.crier, a.log), sampling.New(a.more)
+	server := &server{engine: engine, pages: pages, keys: keys, pooledStore: a.pooledStore, guards: a.readyGuards(engine), census: newCensus()}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
-	a.tend(upstreams)
-	server.before = a.line.serves.Swap(server)
+	a.maintain(upstreams)
+	server.previous = a.issuerState.current.Swap(server)
 	return nil
 }
 
@@ -242,11 +242,11 @@ func (a *App) Stop() error {
 		a.waiting()
 	}
 	if server := a.server.Load(); server != nil {
-		server.step(a.line)
+		server.retire(a.issuerState)
 		server.engine.Close()
-		a.stopTending()
+		a.stopMaintaining()
 		a.sampler.Close()
-		a.herald.end()
+		a.dispatcher.end()
 	}
 	return nil
 }
@@ -261,11 +261,11 @@ func (a *App) Cleanup() (err error) {
 		a.decided()
 		a.faults.Close()
 	}
-	if a.place != nil {
-		err, a.place = a.place.letGo(), nil
+	if a.pooledStore != nil {
+		err, a.pooledStore = a.pooledStore.release(), nil
 	}
-	if a.line != nil {
-		err = errors.Join(err, letGoOf(a.Issuer)) // requests may still look at it
+	if a.issuerState != nil {
+		err = errors.Join(err, releaseIssuerState(a.Issuer)) // requests may still look at it
 	}
 	return err
 }

@@ -34,7 +34,7 @@ func (a *App) write(name string, data map[string]any) {
 		}
 	}
 	a.log.Named("audit").Named(name).Log(auditLevel(name), name, fields...)
-	a.herald.tell(name, data)
+	a.dispatcher.tell(name, data)
 }
 
 // auditLevel is debug for what devices do all the time, without anybody: a hundred

@@ -27,7 +27,7 @@ type auditing struct {
 func newAuditing() *auditing {
 	log, lines := observed()
 	a := &auditing{App: &App{log: log}, lines: lines}
-	a.herald = newHerald(crier{func(string) bool { return true }, func(_ string, data map[string]any) {
+	a.dispatcher = newDispatcher(emitter{func(string) bool { return true }, func(_ string, data map[string]any) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.emitted = append(a.emitted, data)
@@ -78,7 +78,7 @@ func TestEventsThatStrangersCauseAreSampled(t *testing.T) {
 				}
 				time.Sleep(61 * time.Second)
 				a.sampler.Close()
-				a.herald.end()
+				a.dispatcher.end()
 				all := a.lines.All()
 				last := all[len(all)-1].ContextMap()
 				of := event.Reason == "" || last["reason"] == event.Reason
@@ -101,9 +101,9 @@ func TestEventsLostToSlowHandlersAreAFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, lines := observed()
 		slow := make(chan struct{})
-		h := newHerald(crier{func(string) bool { return true }, func(string, map[string]any) { <-slow }}, log)
+		h := newDispatcher(emitter{func(string) bool { return true }, func(string, map[string]any) { <-slow }}, log)
 		const lost = 500
-		for range heraldQueue + lost {
+		for range dispatcherQueue + lost {
 			h.tell(deviceauth.EventAuthorized, nil)
 			synctest.Wait()
 		}
@@ -137,6 +137,6 @@ func TestFloodHidesNothingElse(t *testing.T) {
 			t.Errorf("%d lines of the floods, %d of the rest", before, got)
 		}
 		a.sampler.Close()
-		a.herald.end()
+		a.dispatcher.end()
 	})
 }

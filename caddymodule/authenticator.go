@@ -53,7 +53,7 @@ func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (us
 		return user, false, err
 	}
 	defer leave()
-	id, _, err := sentry.Admit(came(r), "")
+	id, _, err := sentry.Authenticate(came(r), "")
 	var challenge *httpapi.Challenge
 	if errors.As(err, &challenge) {
 		decided(decisionOf(challenge))

@@ -55,9 +55,9 @@ type Client struct {
 
 func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
-		ID: c.ID, Name: c.Name, Maker: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
+		ID: c.ID, Name: c.Name, Vendor: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
 		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
-		Code: time.Duration(c.DeviceCode), Typed: c.Typed, Fresh: c.Fresh, Guard: c.Guard, IDToken: c.IDToken,
+		Code: time.Duration(c.DeviceCode), ManualEntry: c.Typed, FreshSignIn: c.Fresh, ResourceServer: c.Guard, IDToken: c.IDToken,
 	}
 	if err := cmp.Or(checkOrigins(c.Origins), checkScopeNames(c.Scopes)); err != nil {
 		return client, fmt.Errorf("client %s: %w", c.ID, err)

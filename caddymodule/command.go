@@ -85,7 +85,7 @@ func deviceAuthTo(cmd *cobra.Command, out io.Writer) {
 		&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
 		&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
 	)
-	w := &wanted{}
+	w := &grantFilter{}
 	revoke := revokeCommand(c, w)
 	w.flags(revoke.Flags())
 	cmd.AddCommand(healthCommand(c), grantsCommand(c), revoke, clientsCommand(c))

@@ -121,20 +121,20 @@ type checkLines struct {
 	why     string
 }
 
-var checkMarks = map[blackbox.Status]string{blackbox.OK: "✓", blackbox.Warn: "!", blackbox.Fail: "✗", blackbox.Skipped: "–"}
+var checkMarks = map[blackbox.Status]string{blackbox.Pass: "✓", blackbox.Warn: "!", blackbox.Fail: "✗", blackbox.Skipped: "–"}
 
 func (l *checkLines) print(r blackbox.Result) {
 	if r.Status == blackbox.Skipped {
-		if l.why != r.Said {
+		if l.why != r.Detail {
 			l.flush()
 		}
-		l.skipped, l.why = append(l.skipped, r.Name), r.Said
+		l.skipped, l.why = append(l.skipped, r.Name), r.Detail
 		return
 	}
 	l.flush()
-	l.line(r.Status, r.Name, r.Said)
-	if r.Mend != "" {
-		fmt.Fprintln(l.to, folded("    → ", "      ", r.Mend))
+	l.line(r.Status, r.Name, r.Detail)
+	if r.Remedy != "" {
+		fmt.Fprintln(l.to, folded("    → ", "      ", r.Remedy))
 	}
 }
 

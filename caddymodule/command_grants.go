@@ -25,20 +25,20 @@ import (
 // The commands that look at grants, and end them.
 
 // wanted says which grants a command is about.
-type wanted struct {
+type grantFilter struct {
 	client, person, state string
 	limit                 int
 	all, yes              bool
 }
 
-func (w *wanted) flags(to *pflag.FlagSet) {
+func (w *grantFilter) flags(to *pflag.FlagSet) {
 	to.StringVar(&w.client, "client", "", "Only grants of this client")
 	to.StringVar(&w.person, "person", "", "Only grants of this person: a subject, or a user")
 	to.StringVar(&w.state, "state", "", "Only grants that are: pending, approved, connected, denied, revoked, expired, live or ended")
 }
 
 func grantsCommand(c *adminClient) *cobra.Command {
-	w := &wanted{}
+	w := &grantFilter{}
 	run := func(*cobra.Command, []string) error { return c.listGrants(w) }
 	cmd := &cobra.Command{Use: "grants", Short: "The grants: devices that ask, are connected, or were", Args: cobra.NoArgs, RunE: run}
 	list := &cobra.Command{Use: "list", Short: "Lists grants", Args: cobra.NoArgs, RunE: run}
@@ -56,7 +56,7 @@ func grantsCommand(c *adminClient) *cobra.Command {
 }
 
 // revokeCommand stands by itself, too.
-func revokeCommand(c *adminClient, w *wanted) *cobra.Command {
+func revokeCommand(c *adminClient, w *grantFilter) *cobra.Command {
 	cmd := &cobra.Command{Use: "revoke [<id>...]", Short: "Ends grants; an id that begins with a dash comes after --", RunE: func(_ *cobra.Command, ids []string) error {
 		return c.revoke(w, ids)
 	}}
@@ -66,7 +66,7 @@ func revokeCommand(c *adminClient, w *wanted) *cobra.Command {
 
 // listGrants prints page by page, with --json one document for each: there may
 // be millions.
-func (c *adminClient) listGrants(w *wanted) error {
+func (c *adminClient) listGrants(w *grantFilter) error {
 	if w.limit < 1 {
 		return fmt.Errorf("--limit %d: want a number above 0", w.limit)
 	}
@@ -87,7 +87,7 @@ func (c *adminClient) listGrants(w *wanted) error {
 
 // pages asks until there are enough. A page of the admin endpoint may have less
 // than was asked for, while there are more.
-func (c *adminClient) pages(w *wanted, do func(grantsView) error) (left bool, err error) {
+func (c *adminClient) pages(w *grantFilter, do func(grantsView) error) (left bool, err error) {
 	decoding := *c
 	decoding.json = false
 	for count, after := 0, ""; ; {
@@ -156,7 +156,7 @@ func when(t time.Time) string {
 }
 
 // revoke ends the grants with some ids, or all of a person's or client's.
-func (c *adminClient) revoke(w *wanted, ids []string) error {
+func (c *adminClient) revoke(w *grantFilter, ids []string) error {
 	many := w.client != "" || w.person != ""
 	if many == (len(ids) > 0) {
 		return errors.New("want ids of grants, or --person or --client for all of theirs")
@@ -212,11 +212,11 @@ func (c *adminClient) end(ids []string) (all error) {
 }
 
 // whole reports whether a person is meant with all that is theirs.
-func (w wanted) whole() bool { return w.person != "" && w.client == "" && w.state == "" }
+func (w grantFilter) whole() bool { return w.person != "" && w.client == "" && w.state == "" }
 
 // subjects are those of the person that is meant as a whole, who is signed out,
 // too: all that were or had what was named, also in grants that have ended.
-func (c *adminClient) subjects(w wanted) (found []string, err error) {
+func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
 	if !w.whole() {
 		return nil, nil
 	}
@@ -233,7 +233,7 @@ func (c *adminClient) subjects(w wanted) (found []string, err error) {
 }
 
 // find shows the grants that are to end, and asks.
-func (c *adminClient) find(w wanted) (ids []string, err error) {
+func (c *adminClient) find(w grantFilter) (ids []string, err error) {
 	whole := w.whole()
 	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
 	head := true

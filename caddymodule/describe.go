@@ -86,7 +86,7 @@ func (g *Guard) asked(r *http.Request) *http.Request {
 
 // warnUndescribed tells of a guard whose tokens are for no URL of its site: by
 // RFC 9728 a client then finds the server of no request there.
-func (at *surroundings) warnUndescribed(log *zap.Logger) {
+func (at *siteContext) warnUndescribed(log *zap.Logger) {
 	if at.host == "" || strings.ContainsAny(at.host, "*{") {
 		return
 	}
@@ -111,7 +111,7 @@ type placedGuard struct {
 
 // place notes where a guard stands, also one that is a provider of Caddy's own
 // authentication handler.
-func (s *sites) place(server *caddyhttp.Server, at surroundings, h caddyhttp.MiddlewareHandler) {
+func (s *sites) place(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
 	add := func(g *Guard) {
 		s.placed = append(s.placed, placedGuard{guard: g, server: server, routes: at.routes, stripped: at.stripped})
 	}

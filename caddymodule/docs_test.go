@@ -197,7 +197,7 @@ func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 			t.Errorf("the dashboard does not show %s", name)
 		}
 	}
-	values := read(t, "metrics.go") + read(t, "../deviceauth/event.go") + read(t, "../deviceauth/operator.go")
+	values := read(t, "metrics.go") + read(t, "../deviceauth/event.go") + read(t, "../deviceauth/admin_grants.go")
 	for _, asked := range regexp.MustCompile(`(caddy_\w+?)(?:_bucket|_count)?(?:\{([^}]*)\}|,)`).FindAllStringSubmatch(text, -1) {
 		known, ok := labels[asked[1]]
 		if !ok {

@@ -19,7 +19,7 @@ import (
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	who := visitorOf(r)
+	who := requestIdentityOf(r)
 	if len(g.matcher.sets) > 0 || g.isInBlock() { // a matcher judges the method and path that the request seems to have
 		httpapi.StripOverrides(r, isTrusted(r))
 	}
@@ -68,14 +68,14 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 // admit decides on a request and makes it ready for the backend. It returns
 // where the backend writes its answer, and what to call after that; nil where
 // the guard has answered itself.
-func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
+func (g *Guard) admit(who *requestIdentity, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	if base, ok := g.describes(r); ok {
 		g.describe(w, r, base)
 		return nil, nil, nil
 	}
 	guarded, err := g.matcher.judge(r)
 	switch {
-	case deviceauth.Refused(err) != nil:
+	case deviceauth.AsError(err) != nil:
 		who.serve(r)
 		decided(decisionMalformed)
 		return nil, nil, caddyhttp.Error(http.StatusBadRequest, err)
@@ -89,19 +89,19 @@ func (g *Guard) admit(who *visitor, w http.ResponseWriter, r *http.Request) (htt
 
 // at returns the guard made ready for the server, and what tells that the
 // request has done with the server.
-func (g *Guard) at(r *http.Request) (sentry *httpapi.Sentry, leave func(), err error) {
+func (g *Guard) at(r *http.Request) (sentry *httpapi.Guard, leave func(), err error) {
 	if g.Edge != nil {
-		return g.sentry, func() {}, nil
+		return g.remote, func() {}, nil
 	}
 	s, leave, err := g.app.serving(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.sentry(g), leave, nil
+	return s.guard(g), leave, nil
 }
 
 // enforce lets a guarded request through, or refuses it.
-func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
+func (g *Guard) enforce(who *requestIdentity, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	who.serve(r)
 	sentry, leave, err := g.at(r)
 	if err != nil {
@@ -117,7 +117,7 @@ func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (h
 	}
 	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
 		who.watched = true
-		s := g.app.line.streams.begin(w, who.id.Grant)
+		s := g.app.issuerState.streams.begin(w, who.id.Grant)
 		return s, s.end, nil
 	}
 	return w, func() {}, nil
@@ -125,18 +125,18 @@ func (g *Guard) enforce(who *visitor, w http.ResponseWriter, r *http.Request) (h
 
 // report tells of a request that would have been refused, and makes it as if no
 // guard had seen it.
-func (g *Guard) report(who *visitor, w http.ResponseWriter, r *http.Request, before http.Header, err error) {
+func (g *Guard) report(who *requestIdentity, w http.ResponseWriter, r *http.Request, before http.Header, err error) {
 	clear(w.Header())
 	maps.Copy(w.Header(), before)
 	if who.id != nil { // an earlier guard's word stands
-		who.by.Identify(r, who.id)
+		who.by.SetIdentityHeaders(r, who.id)
 	}
 	decided(decisionReported)
 	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
 }
 
 // check decides by the credentials of a request.
-func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+func (g *Guard) check(sentry *httpapi.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if sentry.Preflight(w.Header(), r) {
 		decided(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
@@ -153,7 +153,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		}
 	}
 	start := time.Now()
-	id, token, err := sentry.Admit(g.asked(r), who.token)
+	id, token, err := sentry.Authenticate(g.asked(r), who.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
 	if token != "" {
 		who.token = token
@@ -176,7 +176,7 @@ func (g *Guard) check(sentry *httpapi.Sentry, who *visitor, w http.ResponseWrite
 		return true, nil
 	}
 	decided(decisionAdmitted)
-	who.is(id, sentry, r)
+	who.set(id, sentry, r)
 	return true, nil
 }
 
@@ -190,7 +190,7 @@ func (g *Guard) unable(w http.ResponseWriter, r *http.Request, err error) error 
 }
 
 // byKey lets somebody with an old API key through, if the key has the scopes.
-func (g *Guard) byKey(sentry *httpapi.Sentry, who *visitor, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+func (g *Guard) byKey(sentry *httpapi.Guard, who *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if id.Scope != "" && !sentry.Covers(id.Scope) {
 		challenge := sentry.Forbid(r, id)
 		decided(decisionOf(challenge))
@@ -199,14 +199,14 @@ func (g *Guard) byKey(sentry *httpapi.Sentry, who *visitor, id *deviceauth.Ident
 	}
 	decided(decisionLegacy)
 	legacyUses.WithLabelValues(id.ClientID).Inc()
-	who.is(id, sentry, r)
+	who.set(id, sentry, r)
 	return true, nil
 }
 
 // tell counts why a token is refused, and writes it to the log at debug level, with
 // who asked where that is known. Of a token that lacks a scope the access log says
 // who it was, too.
-func (g *Guard) tell(who *visitor, r *http.Request, c *httpapi.Challenge) {
+func (g *Guard) tell(who *requestIdentity, r *http.Request, c *httpapi.Challenge) {
 	var refused *deviceauth.TokenError
 	if errors.As(c, &refused) {
 		tokensRefused.WithLabelValues(refused.Reason).Inc()
@@ -232,7 +232,7 @@ func (g *Guard) tell(who *visitor, r *http.Request, c *httpapi.Challenge) {
 }
 
 // refuse goes through Caddy's handle_errors.
-func refuse(sentry *httpapi.Sentry, w http.ResponseWriter, r *http.Request, c *httpapi.Challenge) error {
+func refuse(sentry *httpapi.Guard, w http.ResponseWriter, r *http.Request, c *httpapi.Challenge) error {
 	w.Header()["Www-Authenticate"] = c.Headers
 	w.Header().Set("Cache-Control", "no-store")
 	if origin, ok := sentry.Origin(r); ok {

@@ -17,37 +17,37 @@ import (
 // operator to route to mail or chat.
 const eventConnected = "device_connected"
 
-// A herald tells Caddy's events app what happened, one event after the other,
+// A dispatcher tells Caddy's events app what happened, one event after the other,
 // so that no device waits for a handler that sends mail.
-type herald struct {
-	crier
+type dispatcher struct {
+	emitter
 	log   *zap.Logger
 	mu    sync.RWMutex // held for writing by end: nobody tells what nobody reads
 	ended bool
-	queue chan tidings
+	queue chan event
 	done  chan struct{}
 	lost  *sampling.Sampler[string] // of events, by name
 }
 
-// A crier is Caddy's events app, seen from one module.
-type crier struct {
+// An emitter is Caddy's events app, seen from one module.
+type emitter struct {
 	heard func(name string) bool // whether anybody listens
 	emit  func(name string, data map[string]any)
 }
 
-// tidings are one event.
-type tidings struct {
+// An event is what happened.
+type event struct {
 	name string
 	data map[string]any
 }
 
 const (
-	heraldQueue    = 1000            // events that may wait to be told
-	heraldPatience = 5 * time.Second // for handlers, when the configuration ends
+	dispatcherQueue    = 1000            // events that may wait to be told
+	dispatcherPatience = 5 * time.Second // for handlers, when the configuration ends
 )
 
-func newHerald(c crier, log *zap.Logger) *herald {
-	h := &herald{crier: c, log: log, queue: make(chan tidings, heraldQueue), done: make(chan struct{})}
+func newDispatcher(c emitter, log *zap.Logger) *dispatcher {
+	h := &dispatcher{emitter: c, log: log, queue: make(chan event, dispatcherQueue), done: make(chan struct{})}
 	h.lost = sampling.New(func(name string, n int) {
 		log.Error("more events were lost: their handlers are too slow", zap.String("event", name), zap.Int("more", n))
 	})
@@ -62,7 +62,7 @@ func newHerald(c crier, log *zap.Logger) *herald {
 
 // tell does not wait for handlers, unless the configuration has ended: a
 // request that outlives it tells by itself.
-func (h *herald) tell(name string, data map[string]any) {
+func (h *dispatcher) tell(name string, data map[string]any) {
 	if !h.heard(name) {
 		return
 	}
@@ -73,7 +73,7 @@ func (h *herald) tell(name string, data map[string]any) {
 		return
 	}
 	select {
-	case h.queue <- tidings{name, data}:
+	case h.queue <- event{name, data}:
 	default:
 		if h.lost.Pass(name) {
 			h.log.Error("an event was lost: its handlers are too slow", zap.String("event", name), zap.Any("grant", data["grant"]))
@@ -82,7 +82,7 @@ func (h *herald) tell(name string, data map[string]any) {
 }
 
 // end waits for what is still to be told.
-func (h *herald) end() {
+func (h *dispatcher) end() {
 	h.mu.Lock()
 	h.ended = true
 	h.mu.Unlock()
@@ -90,7 +90,7 @@ func (h *herald) end() {
 	h.lost.Close()
 	select {
 	case <-h.done:
-	case <-time.After(heraldPatience):
+	case <-time.After(dispatcherPatience):
 		h.log.Error("events may be lost: their handlers are too slow", zap.Int("waiting", len(h.queue)))
 	}
 }
@@ -99,7 +99,7 @@ func (h *herald) end() {
 func (a *App) connected(g *deviceauth.Grant) {
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
-		a.herald.tell(eventConnected, connection(&a.Clients[i], g, a.server.Load().pages.ConnectionsURL()))
+		a.dispatcher.tell(eventConnected, connection(&a.Clients[i], g, a.server.Load().pages.ConnectionsURL()))
 	}
 }
 

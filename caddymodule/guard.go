@@ -58,8 +58,8 @@ type Guard struct {
 	// The server, where that is another Caddy. Default: this one's.
 	Edge *Edge `json:"edge,omitempty"`
 
-	app    *App            // this Caddy's server
-	sentry *httpapi.Sentry // of a server elsewhere
+	app    *App           // this Caddy's server
+	remote *httpapi.Guard // of a server elsewhere
 	log    *zap.Logger
 
 	matcher  guardMatcher
@@ -97,7 +97,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		g.sentry = httpapi.NewSentry(g.config(), server)
+		g.remote = httpapi.NewGuard(g.config(), server)
 		return nil
 	}
 	if g.app, err = findApp(ctx); err != nil {
@@ -181,8 +181,8 @@ func checkScopes(scopes []string) error {
 	return checkScopeNames(scopes)
 }
 
-func (g *Guard) config() httpapi.Guard {
-	return httpapi.Guard{
+func (g *Guard) config() httpapi.GuardOptions {
+	return httpapi.GuardOptions{
 		Need:     deviceauth.Requirement{Audience: g.Audience, Scope: deviceauth.NewScope(g.Scopes...)},
 		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic, PassPreflight: g.Preflight == "pass" || g.ReportOnly, Headers: g.Headers,
 		TokenHeader: g.TokenHeader,

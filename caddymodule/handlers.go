@@ -55,7 +55,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	switch {
 	case s.pages.Serves(r.URL.Path):
 		defer leave()
-		if v, ok := caddyhttp.GetVar(r.Context(), visitorVar).(*visitor); ok && v.cookies != nil {
+		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.cookies != nil {
 			r.Header["Cookie"] = v.cookies // which a guard before this handler took off
 		}
 		s.pages.ServeHTTP(w, r)

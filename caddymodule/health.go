@@ -99,10 +99,10 @@ func (h *health) join() *healthLook {
 // newHealth looks at a server's store, and tells the log what its errors are.
 func (a *App) newHealth(s *server) *health {
 	return &health{look: func(ctx context.Context) error {
-		if !s.place.enter() {
+		if !s.pooledStore.beginUse() {
 			return errStopping
 		}
-		defer s.place.leave()
+		defer s.pooledStore.endUse()
 		err := s.keys.Health(ctx)
 		switch {
 		case err == nil || errors.Is(err, keyring.ErrLost):

@@ -130,7 +130,7 @@ var decisions = func() map[string]prometheus.Counter {
 func decided(decision string) { decisions[decision].Inc() }
 
 func decisionOf(c *httpapi.Challenge) string {
-	refusal := deviceauth.Refused(c)
+	refusal := deviceauth.AsError(c)
 	switch {
 	case refusal == nil:
 		return decisionNoToken
@@ -161,9 +161,9 @@ func (gauges) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (gauges) Collect(to chan<- prometheus.Metric) {
 	pending, held, grants := 0, 0, map[deviceauth.Standing]int{}
-	lines.Range(func(_, value any) bool {
-		if s := value.(*line).serves.Load(); s != nil {
-			p, h := s.place.live.Counts()
+	issuerStates.Range(func(_, value any) bool {
+		if s := value.(*issuerState).current.Load(); s != nil {
+			p, h := s.pooledStore.live.Counts()
 			pending, held = pending+p, held+h
 			for standing, n := range s.census.look() {
 				grants[standing] += n

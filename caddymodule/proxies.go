@@ -41,7 +41,7 @@ func believesFirstAddress(server *caddyhttp.Server) bool {
 }
 
 func servesEndpoints(server *caddyhttp.Server) (found bool) {
-	walk(server.Routes, surroundings{}, func(_ surroundings, h caddyhttp.MiddlewareHandler) {
+	walk(server.Routes, siteContext{}, func(_ siteContext, h caddyhttp.MiddlewareHandler) {
 		_, ours := h.(*Endpoints)
 		found = found || ours
 	})

@@ -81,7 +81,7 @@ func (s *RedisStore) Key() string {
 }
 
 // Open implements Store.
-func (s *RedisStore) Open(log *slog.Logger) (deviceauth.Backend, error) {
+func (s *RedisStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	return redisstore.Open(context.Background(), s.options, log)
 }
 

@@ -62,7 +62,7 @@ func backupOf(t *testing.T, key string) string {
 	}
 	defer s.Close()
 	var text bytes.Buffer
-	if err := s.Change(t.Context(), "a", func([]byte) ([]byte, error) { return []byte("b"), nil }); err != nil {
+	if err := s.UpdateDocument(t.Context(), "a", func([]byte) ([]byte, error) { return []byte("b"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Backup(t.Context(), &text); err != nil {

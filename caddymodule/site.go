@@ -43,7 +43,7 @@ func (Site) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (s *Site) Provision(ctx caddy.Context) (err error) {
-	s.reserved = httpapi.Guard{}.ReservedHeaders()
+	s.reserved = httpapi.GuardOptions{}.ReservedHeaders()
 	for _, name := range s.Headers {
 		s.reserved.Add(name)
 	}
@@ -57,7 +57,7 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	httpapi.StripOverrides(r, isTrusted(r))
-	err := visitorOf(r).enter(r, s.reserved)
+	err := requestIdentityOf(r).enter(r, s.reserved)
 	if err == nil {
 		err = httpapi.CheckSpelling(r.URL)
 	}
@@ -90,7 +90,7 @@ func (s *Site) resource(r *http.Request) httpapi.Resource {
 // enter does to a request what every guarded site does before anything else,
 // whichever of its guards comes first. Later guards take off the headers that
 // they alone reserve. An error refuses the request (400).
-func (v *visitor) enter(r *http.Request, reserved httpapi.ReservedHeaders) error {
+func (v *requestIdentity) enter(r *http.Request, reserved httpapi.ReservedHeaders) error {
 	reserved.Strip(r, v.reserved...)
 	v.reserved = append(v.reserved, reserved)
 	if v.entered {

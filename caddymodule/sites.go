@@ -86,9 +86,9 @@ func (s *sites) look() {
 		return
 	}
 	for name, server := range app.(*caddyhttp.App).Servers {
-		var all []*surroundings
+		var all []*siteContext
 		described := map[string]bool{}
-		walk(server.Routes, surroundings{}, func(at surroundings, h caddyhttp.MiddlewareHandler) {
+		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
 			s.place(server, at, h)
 			switch h := h.(type) {
 			case *Guard:
@@ -112,7 +112,7 @@ func (s *sites) look() {
 }
 
 // surroundings are what is around a handler in its server.
-type surroundings struct {
+type siteContext struct {
 	guard    *Guard
 	host     string // of its site; empty: all
 	enclosed bool   // its routes have matchers other than for hosts
@@ -126,7 +126,7 @@ type surroundings struct {
 	stripped string            // what handle_path takes off the paths that reach it
 }
 
-func (at *surroundings) warn(log *zap.Logger) {
+func (at *siteContext) warn(log *zap.Logger) {
 	switch {
 	case at.preceded:
 		log.Warn("a device_auth is never reached: what stands before it answers every request")
@@ -138,7 +138,7 @@ func (at *surroundings) warn(log *zap.Logger) {
 }
 
 // walk calls a function for each handler, with what is around it.
-func walk(routes caddyhttp.RouteList, in surroundings, each func(surroundings, caddyhttp.MiddlewareHandler)) {
+func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, caddyhttp.MiddlewareHandler)) {
 	for i, route := range routes {
 		at := in
 		at.routes = append(slices.Clone(in.routes), route)

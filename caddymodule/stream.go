@@ -83,7 +83,7 @@ func (l *streams) lasting() (all []*stream) {
 }
 
 // watch breaks streams off until the context ends.
-func (l *line) watch(ctx context.Context) {
+func (l *issuerState) watch(ctx context.Context) {
 	tick := time.NewTicker(streamLook)
 	defer tick.Stop()
 	for {
@@ -102,13 +102,13 @@ func (l *line) watch(ctx context.Context) {
 
 // lives reports whether a grant lives for the server that serves now. Where that
 // cannot be known, because there is none or its store is away, it does.
-func (l *line) lives(ctx context.Context, grant deviceauth.ID) bool {
-	server := l.serves.Load()
-	if server == nil || !server.place.enter() {
+func (l *issuerState) lives(ctx context.Context, grant deviceauth.ID) bool {
+	server := l.current.Load()
+	if server == nil || !server.pooledStore.beginUse() {
 		return true
 	}
-	defer server.place.leave()
-	alive, err := server.engine.Lives(ctx, grant)
+	defer server.pooledStore.endUse()
+	alive, err := server.engine.IsActive(ctx, grant)
 	return alive || err != nil
 }
 

@@ -16,7 +16,7 @@ func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err 
 	asked := map[string]*upstreamidp.Provider{}
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
-		c.Vault, c.Key, c.Log = a.place.backend, keys.Source(keyring.PurposeUpstream), a.slog
+		c.Documents, c.Key, c.Log = a.pooledStore.backend, keys.Source(keyring.PurposeUpstream), a.slog
 		for _, client := range a.Clients {
 			c.Fresh = c.Fresh || client.Fresh
 			for _, rule := range client.Allow {

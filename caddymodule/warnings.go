@@ -43,7 +43,7 @@ func (a *App) warnOfUnservedIssuer() {
 		if len(server.NamedRoutes) > 0 {
 			return // whatever invokes them may serve it
 		}
-		walk(server.Routes, surroundings{}, func(at surroundings, h caddyhttp.MiddlewareHandler) {
+		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
 			if _, ours := h.(*Endpoints); ours {
 				sites = append(sites, strings.Fields(cmp.Or(at.host, "*"))...)
 			}

@@ -108,7 +108,7 @@ func inWords(rules []Allow) string {
 
 // errWithheld is errBarred where nobody knows whether it had to be.
 var errWithheld = fmt.Errorf("%w (%w)",
-	Refuse("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)
+	NewError("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)
 
 // bar is the refusal of a person whom the rules of their upstream, or of a
 // client if there is one, do not let in. Some providers leave the groups of

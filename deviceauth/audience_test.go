@@ -73,7 +73,7 @@ func TestResourceNarrowsAndNeverWidens(t *testing.T) {
 		}
 		_, err := ask("https://evil.example/\"x\\\n")
 		w.wants("invalid_target", err)
-		if text := deviceauth.Refused(err).Description; !strings.Contains(text, "https://evil.example/?x??") || !strings.Contains(text, files) {
+		if text := deviceauth.AsError(err).Description; !strings.Contains(text, "https://evil.example/?x??") || !strings.Contains(text, files) {
 			w.Errorf("it does not say which, or what is known: %s", text)
 		}
 		a, err := ask("https://api.example.com/v2/products", "https://FILES.example.com")
@@ -107,11 +107,11 @@ func TestSpellingsOfAnAudienceAreOne(t *testing.T) {
 	in(t, func(w *world) {
 		tokens := w.tokens()
 		for _, want := range []string{"https://api.example.com", "https://api.example.com/", "HTTPS://API.example.com:443"} {
-			_, err := w.Admit(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{want}})
+			_, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{want}})
 			w.wants("", err)
 		}
 		for _, want := range []string{"https://api.example.com/v2", "http://api.example.com", "https://api.example.com:8443"} {
-			_, err := w.Admit(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{want}})
+			_, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{want}})
 			w.wants("invalid_token", err)
 		}
 		w.anew(func(c *deviceauth.Config) { c.Audience = []string{"https://API.example.com/"} })

@@ -15,7 +15,7 @@ import (
 // not empty, begins and ends with no space, and has no character that is not
 // seen. [Plain], which takes such characters out, is for what is only shown.
 func Clean(s string) bool {
-	return s != "" && strings.TrimSpace(s) == s && (printable(s) || !strings.ContainsFunc(s, unseen))
+	return s != "" && strings.TrimSpace(s) == s && (isPrintable(s) || !strings.ContainsFunc(s, unseen))
 }
 
 // unseen reports whether a character is a control or format character, one that

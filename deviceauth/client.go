@@ -13,38 +13,38 @@ import (
 
 // A Client is a kind of device that may ask for grants (RFC 6749 §2).
 type Client struct {
-	ID    string
-	Name  string // what the consent page calls it; default: the ID
-	Maker string // who makes it; may be empty
-	Logo  string // address of a picture; may be empty
+	ID     string
+	Name   string // what the consent page calls it; default: the ID
+	Vendor string // who makes it; may be empty
+	Logo   string // address of a picture; may be empty
 
 	Public bool   // has no secret, and says so: an empty Secret alone is a mistake
 	Secret Secret // of a confidential client
 
-	Scope   Scope          // all it may ask for, and what it gets when it asks for nothing
-	Origins []string       // origins of browser pages that may play this device
-	From    []netip.Prefix // networks it may ask from; none: from anywhere
-	IDToken string         // the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
-	Guard   bool           // no device: a guard elsewhere, which introspection tells who stands behind a token
+	Scope          Scope          // all it may ask for, and what it gets when it asks for nothing
+	Origins        []string       // origins of browser pages that may play this device
+	From           []netip.Prefix // networks it may ask from; none: from anywhere
+	IDToken        string         // the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
+	ResourceServer bool           // no device: a guard elsewhere, which introspection tells who stands behind a token
 
 	// Against codes that somebody was talked into typing. docs/phishing.md
 	// says what each stops.
-	Allow   []Allow       // who may approve it, of those whom their upstream lets; none: all of them
-	Network Network       // default: the engine's
-	Code    time.Duration // how long its codes live; default: the engine's
-	Typed   bool          // its codes have to be typed: a link brings none along
-	Fresh   bool          // whoever approves it has signed in anew, for this
+	Allow       []Allow       // who may approve it, of those whom their upstream lets; none: all of them
+	Network     Network       // default: the engine's
+	Code        time.Duration // how long its codes live; default: the engine's
+	ManualEntry bool          // its codes have to be typed: a link brings none along
+	FreshSignIn bool          // whoever approves it has signed in anew, for this
 }
 
 func (c *Client) check() error {
 	switch {
 	case c.ID == "":
 		return errors.New("a client has no id")
-	case !printable(c.ID):
+	case !isPrintable(c.ID):
 		return fmt.Errorf("client %q: an id is printable ASCII (RFC 6749 §A.1)", c.ID)
 	case !c.Public && c.Secret == "":
 		return fmt.Errorf("client %q: its secret is empty; want a secret, or none at all for a public client", c.ID)
-	case c.Guard && c.Public:
+	case c.ResourceServer && c.Public:
 		return fmt.Errorf("client %q: a guard has a secret", c.ID)
 	case c.Public && c.Secret != "":
 		return fmt.Errorf("client %q: a public client has no secret", c.ID)
@@ -62,7 +62,7 @@ func (c *Client) check() error {
 	return err
 }
 
-func printable(s string) bool {
+func isPrintable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return false
@@ -100,7 +100,7 @@ type Credentials struct {
 // whether the client or its secret is the wrong one.
 func (e *Engine) authenticate(c Credentials) (*Client, error) {
 	if c.ClientID == "" {
-		return nil, Refuse("invalid_client", "client_id is missing")
+		return nil, NewError("invalid_client", "client_id is missing")
 	}
 	client, known := e.clients[c.ClientID]
 	if !known {
@@ -121,10 +121,10 @@ func (e *Engine) authenticate(c Credentials) (*Client, error) {
 func (c Credentials) refusal() error {
 	for what, text := range map[string]string{"client_id": c.ClientID, "secret": c.Secret.Reveal()} {
 		if strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") {
-			return Refuse("invalid_client", "unknown client, or its secret is missing or wrong: the "+what+" that was sent ends in a line break")
+			return NewError("invalid_client", "unknown client, or its secret is missing or wrong: the "+what+" that was sent ends in a line break")
 		}
 	}
-	return Refuse("invalid_client", "unknown client, or its secret is missing or wrong")
+	return NewError("invalid_client", "unknown client, or its secret is missing or wrong")
 }
 
 // sameSecret compares digests, so that the time tells not even the length.

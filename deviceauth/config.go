@@ -37,15 +37,15 @@ type Config struct {
 	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
 	Store      Store
-	Vault      Vault // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
+	Documents  Documents // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
 	Signer     Signer
 	RefreshKey func() [32]byte // of refresh tokens, as it is now; another one ends them all
-	Live       *Live           // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
+	PollState  *PollState      // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
 	Events     func(Event)
 	Polls      func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
 
 	// Revalidate asks the upstream who a person is now, at every refresh. A
-	// *Refusal says that the person is nobody any more; any other error that
+	// *Error says that the person is nobody any more; any other error that
 	// the upstream could not be asked. nil: nobody is asked again.
 	Revalidate func(context.Context, *Person) (*Person, error)
 }
@@ -106,7 +106,7 @@ func (c *Config) fill() {
 	orDefault(&c.Lifetime.Session, 12*time.Hour)
 	orDefault(&c.Wait, defaultWait)
 	c.Pending.fill()
-	orDefault(&c.Live, NewLive())
+	orDefault(&c.PollState, NewPollState())
 	if c.Wait > 0 {
 		orDefault(&c.Interval, defaultHeldInterval)
 	}

@@ -13,13 +13,13 @@ import (
 
 // An Engine runs the protocol: it reads the clock once per operation, lets the
 // rules decide and the store remember. Its verbs are Authorize, Inspect,
-// Answer, Redeem, Refresh, Revoke and Admit; an operator's are Grants, End,
+// Answer, Redeem, Refresh, Revoke and ValidateToken; an operator's are Grants, End,
 // Pause and Resume.
 type Engine struct {
 	cfg      Config
 	clients  map[string]*Client
-	admitted *admissions
-	pause    pauseLooks
+	admitted *tokenCache
+	pause    pauseCache
 	networks [][]netip.Prefix // within one of these, two addresses are in the same network
 
 	embeddings embeddings
@@ -39,8 +39,8 @@ func New(c Config) (*Engine, error) {
 		return nil, fmt.Errorf("RefreshKey: %w", err)
 	}
 	c.fill()
-	if vault, ok := c.Store.(Vault); ok && c.Vault == nil {
-		c.Vault = vault
+	if documents, ok := c.Store.(Documents); ok && c.Documents == nil {
+		c.Documents = documents
 	}
 	e := &Engine{
 		cfg: c, clients: map[string]*Client{},
@@ -60,7 +60,7 @@ func New(c Config) (*Engine, error) {
 		e.clients[client.ID] = &client
 		longest = max(longest, client.Code)
 	}
-	c.Live.masks.use(c.UserCode, longest, e.now())
+	c.PollState.masks.use(c.UserCode, longest, e.now())
 	return e, nil
 }
 
@@ -84,7 +84,7 @@ func (e *Engine) apply(ctx context.Context, id ID, step func(*Grant) error) (*Gr
 		before := g.Revision
 		verdict = step(g)
 		after = *g
-		if verdict != nil && Refused(verdict) == nil {
+		if verdict != nil && AsError(verdict) == nil {
 			return verdict
 		}
 		if g.Revision == before {

@@ -66,7 +66,7 @@ func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 			t.Fatal(err)
 		}
 		c := config()
-		c.Store, c.Vault, c.Signer, c.RefreshKey = w.store, w.store, keys, keys.Source(keyring.PurposeRefresh)
+		c.Store, c.Documents, c.Signer, c.RefreshKey = w.store, w.store, keys, keys.Source(keyring.PurposeRefresh)
 		c.Events = func(e deviceauth.Event) { w.mu.Lock(); defer w.mu.Unlock(); w.events = append(w.events, e.Name) }
 		c.Polls = func(answer string) { // metrics have them all from the start
 			if !slices.Contains(deviceauth.PollAnswers(), answer) {
@@ -152,14 +152,14 @@ func (w *world) refresh(token deviceauth.Secret, scope string) (*deviceauth.Toke
 }
 
 func (w *world) admit(token deviceauth.Secret) error {
-	_, err := w.Admit(w.Context(), token.Reveal(), deviceauth.Requirement{})
+	_, err := w.ValidateToken(w.Context(), token.Reveal(), deviceauth.Requirement{})
 	return err
 }
 
 // wants fails the test unless the error is the refusal, or none for "".
 func (w *world) wants(code string, err error) {
 	w.Helper()
-	refusal := deviceauth.Refused(err)
+	refusal := deviceauth.AsError(err)
 	if code == "" && err != nil || code != "" && (refusal == nil || refusal.Code != code) {
 		w.Errorf("got %v, want %q", err, code)
 	}
@@ -237,7 +237,7 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 				w.authorize()
 				_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here})
 				w.wants("slow_down", err)
-				var throttled *deviceauth.Throttled
+				var throttled *deviceauth.RateLimitError
 				if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 || throttled.RetryAfter > 10*time.Minute+time.Second {
 					w.Errorf("got %#v, want the time to wait", err)
 				}
@@ -356,7 +356,7 @@ func TestPaceGrowsForGood(t *testing.T) {
 			time.Sleep(after)
 			_, err := w.poll(a)
 			w.wants(want, err)
-			var hurried *deviceauth.Hurried
+			var hurried *deviceauth.SlowDownError
 			if errors.As(err, &hurried) && interval != 0 && hurried.Interval != interval {
 				w.Errorf("told an interval of %v, want %v", hurried.Interval, interval)
 			}
@@ -608,7 +608,7 @@ func TestOfTwoPeopleTheOneWhoDecidesIsBound(t *testing.T) {
 		w.wants("decided", err)
 		tokens, err := w.poll(a)
 		w.wants("", err)
-		id, err := w.Admit(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{})
+		id, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{})
 		if err != nil || id.Person.User != "alice" {
 			w.Errorf("got %+v, %v", id, err)
 		}
@@ -763,7 +763,7 @@ func TestAdmission(t *testing.T) {
 	in(t, func(w *world) {
 		tokens := w.tokens()
 		admit := func(token deviceauth.Secret, need deviceauth.Requirement) error {
-			_, err := w.Admit(w.Context(), token.Reveal(), need)
+			_, err := w.ValidateToken(w.Context(), token.Reveal(), need)
 			return err
 		}
 		w.wants("", admit(tokens.AccessToken, deviceauth.Requirement{Scope: "read write"}))
@@ -772,7 +772,7 @@ func TestAdmission(t *testing.T) {
 		w.wants("invalid_token", admit(tokens.IDToken, deviceauth.Requirement{}))
 		w.wants("invalid_token", admit(tokens.RefreshToken, deviceauth.Requirement{}))
 		w.wants("invalid_token", admit("", deviceauth.Requirement{}))
-		id, err := w.Admit(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{})
+		id, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{})
 		if err != nil || id.Person.User != "alice" || id.ClientID != "tv" {
 			w.Errorf("got %+v, %v", id, err)
 		}
@@ -847,7 +847,7 @@ func TestFaultConsumesNothing(t *testing.T) {
 			w.Fatal(err)
 		}
 		_, err = sick.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal()})
-		if err == nil || deviceauth.Refused(err) != nil {
+		if err == nil || deviceauth.AsError(err) != nil {
 			w.Errorf("got %v, want a fault", err)
 		}
 		_, err = w.poll(a)
@@ -873,7 +873,7 @@ func (m *mute) Update(ctx context.Context, id deviceauth.ID, change func(*device
 // muted puts a mute store under the engine.
 func (w *world) muted() *mute {
 	m := &mute{Store: w.store}
-	w.anew(func(c *deviceauth.Config) { c.Store, c.Live = m, deviceauth.NewLive() })
+	w.anew(func(c *deviceauth.Config) { c.Store, c.PollState = m, deviceauth.NewPollState() })
 	return m
 }
 
@@ -886,7 +886,7 @@ func TestTokensThatWereKeptAndNotGivenAreGivenOnce(t *testing.T) {
 		w.answer(healthy, true)
 		m.times.Store(2)
 		for range 2 { // the second time it is the confirmation that fails
-			if _, err := w.poll(a); err == nil || deviceauth.Refused(err) != nil {
+			if _, err := w.poll(a); err == nil || deviceauth.AsError(err) != nil {
 				w.Fatalf("got %v, want a fault", err)
 			}
 		}
@@ -926,7 +926,7 @@ func TestRefreshThatWasKeptAndNotGivenIsNoTheft(t *testing.T) {
 		m := w.muted()
 		first := w.tokens()
 		m.times.Store(1)
-		if _, err := w.refresh(first.RefreshToken, ""); err == nil || deviceauth.Refused(err) != nil {
+		if _, err := w.refresh(first.RefreshToken, ""); err == nil || deviceauth.AsError(err) != nil {
 			w.Fatalf("got %v, want a fault", err)
 		}
 		time.Sleep(4 * time.Minute) // far beyond the grace

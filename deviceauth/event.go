@@ -63,7 +63,7 @@ func quoted(text string, most int) string {
 func (e *Engine) by(name string, g *Grant, p *Person, browser netip.Addr) {
 	event := e.about(name, g, p)
 	event.Browser = e.Address(browser)
-	e.report(event)
+	e.emitEvent(event)
 }
 
 // barring tells of a person who was kept out, with the rule. c is the client that it
@@ -74,10 +74,10 @@ func (e *Engine) barring(g *Grant, p *Person, c *Client, browser netip.Addr) {
 	if c != nil {
 		event.ClientID = c.ID
 	}
-	e.report(event)
+	e.emitEvent(event)
 }
 
-func (e *Engine) tell(name string, g *Grant, p *Person) { e.report(e.about(name, g, p)) }
+func (e *Engine) emit(name string, g *Grant, p *Person) { e.emitEvent(e.about(name, g, p)) }
 
 func (e *Engine) about(name string, g *Grant, p *Person) Event {
 	event := Event{Name: name, Grant: g, Person: p}
@@ -88,17 +88,17 @@ func (e *Engine) about(name string, g *Grant, p *Person) Event {
 }
 
 // SignInRefused tells the audit log of a sign-in that came to nothing.
-func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Refusal) {
-	e.report(Event{Name: EventSignInRefused, Upstream: upstream, From: e.Address(from), Reason: why.Code})
+func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Error) {
+	e.emitEvent(Event{Name: EventSignInRefused, Upstream: upstream, From: e.Address(from), Reason: why.Code})
 }
 
 // DecisionRefused tells the audit log of a session that could decide nothing where
 // it was: its person is on the way, or somebody has taken its cookie.
 func (e *Engine) DecisionRefused(s *Session, from netip.Addr) {
-	e.report(Event{Name: EventMoved, Person: s.Person, From: e.Address(from), Reason: errMoved.Code})
+	e.emitEvent(Event{Name: EventMoved, Person: s.Person, From: e.Address(from), Reason: errOtherNetwork.Code})
 }
 
-func (e *Engine) report(event Event) {
+func (e *Engine) emitEvent(event Event) {
 	if e.cfg.Events != nil {
 		e.cfg.Events(event)
 	}

@@ -1,7 +1,7 @@
 package deviceauth
 
 // UserCodeCounts returns how many counts of wrong user codes are kept.
-func (l *Live) UserCodeCounts() int {
+func (l *PollState) UserCodeCounts() int {
 	l.userCodes.mu.Lock()
 	defer l.userCodes.mu.Unlock()
 	return len(l.userCodes.counts)

@@ -24,9 +24,9 @@ func (g *Grant) CodeTail() string {
 // upstream, too, so a namesake at another one is somebody else.
 func (g *Grant) Belongs(p *Person) bool { return g.Person != nil && g.Person.Subject == p.Subject }
 
-// Alive reports whether the grant's access tokens are good, as far as the
+// IsActive reports whether the grant's access tokens are good, as far as the
 // grant has a say in it.
-func (g *Grant) Alive() bool { return g.State == Active }
+func (g *Grant) IsActive() bool { return g.State == Active }
 
 func (g *Grant) crowdedOut() bool { return g.State == Denied && g.Reason == ReasonCrowdedOut }
 

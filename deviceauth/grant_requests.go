@@ -27,22 +27,22 @@ func withinGrace(now, happened time.Time, grace time.Duration) bool {
 
 // What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
 var (
-	errUnknownCode = Refuse("invalid_grant", "this device code is unknown, or another client's")
-	errRedeemed    = Refuse("invalid_grant", "this device code has been exchanged already; start again")
-	errPending     = Refuse("authorization_pending", "nobody has answered yet; ask again after the interval")
-	errDenied      = Refuse("access_denied", "the request was denied")
-	errExpired     = Refuse("expired_token", "the device code has expired; start again")
+	errUnknownCode = NewError("invalid_grant", "this device code is unknown, or another client's")
+	errRedeemed    = NewError("invalid_grant", "this device code has been exchanged already; start again")
+	errPending     = NewError("authorization_pending", "nobody has answered yet; ask again after the interval")
+	errDenied      = NewError("access_denied", "the request was denied")
+	errExpired     = NewError("expired_token", "the device code has expired; start again")
 )
 
 // What the page of a person is told.
-var errDecided = Refuse("decided", "this request has been answered already, or has expired")
+var errDecided = NewError("decided", "this request has been answered already, or has expired")
 
 // What a device is told about its refresh token (RFC 6749 §5.2, §6).
 var (
-	errUnknownToken = Refuse("invalid_grant", "this refresh token is unknown, or another client's")
-	errSpent        = Refuse("invalid_grant", "this refresh token was replaced by a newer one; the device's access has been ended, start again")
-	errOver         = Refuse("invalid_grant", "this device's access has ended; start again")
-	errWider        = Refuse("invalid_scope", "a refresh may narrow the scope that was granted, not widen it")
+	errUnknownToken = NewError("invalid_grant", "this refresh token is unknown, or another client's")
+	errSpent        = NewError("invalid_grant", "this refresh token was replaced by a newer one; the device's access has been ended, start again")
+	errOver         = NewError("invalid_grant", "this device's access has ended; start again")
+	errWider        = NewError("invalid_scope", "a refresh may narrow the scope that was granted, not widen it")
 )
 
 // A Redemption is a device's attempt to exchange its device code.

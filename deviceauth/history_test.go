@@ -77,9 +77,9 @@ func (h *history) check(before *Grant) {
 		h.Error("a time moved towards the past")
 	case h.approved+h.denied > 1, h.redeemed > 1:
 		h.Errorf("%d approvals, %d denials, %d redemptions", h.approved, h.denied, h.redeemed)
-	case (h.approved == 1) != (g.Person != nil), h.redeemed > h.approved, g.Alive() && h.redeemed == 0:
+	case (h.approved == 1) != (g.Person != nil), h.redeemed > h.approved, g.IsActive() && h.redeemed == 0:
 		h.Error("the grant has what nobody gave")
-	case h.ended && g.Alive():
+	case h.ended && g.IsActive():
 		h.Error("the grant came back to life")
 	case (g.State == Denied || g.State == Revoked) != !g.Ended.IsZero():
 		h.Errorf("%s, and ended at %v", g.State, g.Ended)
@@ -184,7 +184,7 @@ func (h *history) rotate() (string, error) {
 
 func (h *history) revoke() (string, error) {
 	err := h.g.Revoke(h.now, ReasonRevoked)
-	if h.g.Alive() {
+	if h.g.IsActive() {
 		h.Error("alive after its revocation")
 	}
 	return "revoke", err

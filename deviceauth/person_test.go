@@ -30,15 +30,15 @@ func (w *world) connected(session string) (*deviceauth.Person, *deviceauth.Token
 func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 	tests := []struct {
 		name string
-		out  deviceauth.Logout
+		out  deviceauth.SignOut
 		left [3]bool // of sessions a, b, and one that is not known: the device works, the browser is signed in
 	}{
-		{"a subject", deviceauth.Logout{Upstream: "work", Subject: "work|alice"}, [3]bool{}},
-		{"a session", deviceauth.Logout{Upstream: "work", Session: "a"}, [3]bool{false, true, true}},
-		{"a session of a subject", deviceauth.Logout{Upstream: "work", Subject: "work|alice", Session: "a"}, [3]bool{false, true, false}},
-		{"another session", deviceauth.Logout{Upstream: "work", Subject: "work|alice", Session: "c"}, [3]bool{true, true, false}},
-		{"another subject", deviceauth.Logout{Upstream: "work", Subject: "work|bob"}, [3]bool{true, true, true}},
-		{"another upstream", deviceauth.Logout{Upstream: "home", Session: "a"}, [3]bool{true, true, true}},
+		{"a subject", deviceauth.SignOut{Upstream: "work", Subject: "work|alice"}, [3]bool{}},
+		{"a session", deviceauth.SignOut{Upstream: "work", Session: "a"}, [3]bool{false, true, true}},
+		{"a session of a subject", deviceauth.SignOut{Upstream: "work", Subject: "work|alice", Session: "a"}, [3]bool{false, true, false}},
+		{"another session", deviceauth.SignOut{Upstream: "work", Subject: "work|alice", Session: "c"}, [3]bool{true, true, false}},
+		{"another subject", deviceauth.SignOut{Upstream: "work", Subject: "work|bob"}, [3]bool{true, true, true}},
+		{"another upstream", deviceauth.SignOut{Upstream: "home", Session: "a"}, [3]bool{true, true, true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 
 func TestReplayedLogoutSaysNothingOfASignInSince(t *testing.T) {
 	in(t, func(w *world) {
-		first := deviceauth.Logout{Upstream: "work", Subject: "work|alice", At: time.Now()}
+		first := deviceauth.SignOut{Upstream: "work", Subject: "work|alice", At: time.Now()}
 		time.Sleep(time.Second)
 		second := first
 		second.At = time.Now()
@@ -124,7 +124,7 @@ func TestSignOutEndsWhatItCan(t *testing.T) {
 		w.wants("", err)
 		store := &half{w.store, list[len(list)-1].ID} // the older
 		w.anew(func(c *deviceauth.Config) { c.Store = store })
-		out := deviceauth.Logout{Upstream: "work", Subject: "work|alice", At: time.Now()}
+		out := deviceauth.SignOut{Upstream: "work", Subject: "work|alice", At: time.Now()}
 		if err := w.SignOut(w.Context(), out); err == nil {
 			t.Error("the fault is not told")
 		}
@@ -161,7 +161,7 @@ func TestYesThatCrossesTheSignOutIsTakenBack(t *testing.T) {
 		g, err := w.inspect(alice, a.UserCode)
 		w.wants("", err)
 		store.at = func() {
-			w.wants("", w.SignOut(w.Context(), deviceauth.Logout{Upstream: "work", Subject: alice.Subject, At: time.Now()}))
+			w.wants("", w.SignOut(w.Context(), deviceauth.SignOut{Upstream: "work", Subject: alice.Subject, At: time.Now()}))
 		}
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("signed_out", err)
@@ -197,7 +197,7 @@ func (v *vouching) config(c *deviceauth.Config) {
 	}
 }
 
-var errDisabled = deviceauth.Refuse("person_gone", "disabled")
+var errDisabled = deviceauth.NewError("person_gone", "disabled")
 
 // protocol 23
 func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
@@ -215,11 +215,11 @@ func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
 		if asked := upstream.asked.Load() - before; next.RefreshToken != again.RefreshToken || asked != 1 {
 			t.Errorf("asked %d times, want once: a retry changes nothing", asked)
 		}
-		if id, err := w.Admit(w.Context(), next.AccessToken.Reveal(), deviceauth.Requirement{}); err != nil || id.Person.Claims.String("name") != "Alice Married" {
+		if id, err := w.ValidateToken(w.Context(), next.AccessToken.Reveal(), deviceauth.Requirement{}); err != nil || id.Person.Claims.String("name") != "Alice Married" {
 			t.Errorf("the backend is told of %+v, %v", id, err)
 		}
 		upstream.says(nil, errors.New("connection refused"))
-		if _, err := w.refresh(next.RefreshToken, ""); err == nil || deviceauth.Refused(err) != nil {
+		if _, err := w.refresh(next.RefreshToken, ""); err == nil || deviceauth.AsError(err) != nil {
 			t.Errorf("an upstream that is down: got %v, want a fault", err)
 		}
 		upstream.says(nil, nil)
@@ -275,7 +275,7 @@ func TestDisabledPersonConnectsNothingWithAnOldSession(t *testing.T) {
 		_, err = w.Answer(w.Context(), answer)
 		w.wants("not_permitted", err)
 		upstream.says(nil, errors.New("connection refused"))
-		if _, err := w.Answer(w.Context(), answer); err == nil || deviceauth.Refused(err) != nil {
+		if _, err := w.Answer(w.Context(), answer); err == nil || deviceauth.AsError(err) != nil {
 			t.Errorf("an upstream that is down: got %v, want a fault", err)
 		}
 		answer.Allow = false

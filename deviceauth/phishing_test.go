@@ -225,7 +225,7 @@ func TestClientWhoseCodesAreTyped(t *testing.T) {
 		}
 		w.wants("untyped", inspect(true))
 		w.wants("", inspect(false))
-	}, func(c *deviceauth.Config) { c.Clients[0].Typed = true })
+	}, func(c *deviceauth.Config) { c.Clients[0].ManualEntry = true })
 }
 
 func TestClientHasItsOwnLifetimeOfCodes(t *testing.T) {
@@ -279,7 +279,7 @@ func TestClientAsksForANewSignIn(t *testing.T) {
 		w.wants("not_fresh", err)
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &fresh, From: here})
 		w.wants("", err)
-	}, func(c *deviceauth.Config) { c.Clients[0].Fresh = true })
+	}, func(c *deviceauth.Config) { c.Clients[0].FreshSignIn = true })
 }
 
 // protocol 18, 44

@@ -1,7 +1,7 @@
 package deviceauth
 
 // errVerifier is told of a code that a proof key binds (RFC 7636 §4.6).
-var errVerifier = Refuse("invalid_grant", "code_verifier is missing, or is not the one of this code's code_challenge")
+var errVerifier = NewError("invalid_grant", "code_verifier is missing, or is not the one of this code's code_challenge")
 
 // parseChallenge reads the code_challenge of a device authorization request
 // (RFC 7636 §4.3), which binds the device code to whoever asked for it. Only
@@ -12,11 +12,11 @@ func parseChallenge(challenge, method string) (d Digest, err error) {
 	case challenge == "" && method == "":
 		return d, nil
 	case challenge == "":
-		return d, Refuse("invalid_request", "code_challenge_method is there and code_challenge is missing")
+		return d, NewError("invalid_request", "code_challenge_method is there and code_challenge is missing")
 	case method != "S256":
-		return d, Refuse("invalid_request", "code_challenge_method: want S256; without one it is plain, which proves nothing (RFC 7636 section 4.3)")
+		return d, NewError("invalid_request", "code_challenge_method: want S256; without one it is plain, which proves nothing (RFC 7636 section 4.3)")
 	case d.UnmarshalText([]byte(challenge)) != nil || d == Digest{}:
-		return d, Refuse("invalid_request", "code_challenge: want the SHA-256 of code_verifier as 43 characters of base64url without padding (RFC 7636 section 4.2)")
+		return d, NewError("invalid_request", "code_challenge: want the SHA-256 of code_verifier as 43 characters of base64url without padding (RFC 7636 section 4.2)")
 	}
 	return d, nil
 }

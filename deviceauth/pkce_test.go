@@ -89,7 +89,7 @@ func TestTokensThatWereKeptAndNotGivenNeedTheVerifier(t *testing.T) {
 			_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Verifier: verifier})
 			return err
 		}
-		if err := poll(verifier); err == nil || deviceauth.Refused(err) != nil {
+		if err := poll(verifier); err == nil || deviceauth.AsError(err) != nil {
 			w.Fatalf("the store was to fail: %v", err)
 		}
 		w.wants("invalid_grant", poll(""))

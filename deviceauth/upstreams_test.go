@@ -51,7 +51,7 @@ func (w *world) isKept(token deviceauth.Secret, user string) {
 // isTold wants what backends and guards elsewhere are told of who asks.
 func (w *world) isTold(token deviceauth.Secret, user, upstream string) {
 	w.Helper()
-	id, err := w.Admit(w.Context(), token.Reveal(), deviceauth.Requirement{})
+	id, err := w.ValidateToken(w.Context(), token.Reveal(), deviceauth.Requirement{})
 	if err != nil {
 		w.Fatal(err)
 	}

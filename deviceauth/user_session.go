@@ -14,7 +14,7 @@ import (
 )
 
 // A Session is a person who is signed in at the pages, in one browser. It is in
-// the vault, under a digest of its id, so that it can be ended there and the
+// the store, under a digest of its id, so that it can be ended there and the
 // browser keeps nothing but the id.
 type Session struct {
 	ID      string       `json:"-"`       // 128 bits of randomness, for the browser alone
@@ -28,11 +28,11 @@ type Session struct {
 const maxSignInsFrom = 8
 
 var (
-	errNoVault = errors.New("there is no vault to keep sessions in")
-	errMoved   = Refuse("moved", "the browser is in another network than at the sign-in; sign in again")
+	errNoDocuments  = errors.New("there is no document store to keep sessions in")
+	errOtherNetwork = NewError("moved", "the browser is in another network than at the sign-in; sign in again")
 )
 
-// sessionDocument names a session in the vault. Who reads the vault learns no id.
+// sessionDocument names a session in the store. Who reads the store learns no id.
 func sessionDocument(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return "session-" + hex.EncodeToString(sum[:])
@@ -42,8 +42,8 @@ func sessionDocument(id string) string {
 // session that the browser had, or nil: it ends, and where it was the same
 // person's its networks stay known.
 func (e *Engine) BeginSession(ctx context.Context, p *Person, from netip.Addr, before *Session) (*Session, error) {
-	if e.cfg.Vault == nil {
-		return nil, errNoVault
+	if e.cfg.Documents == nil {
+		return nil, errNoDocuments
 	}
 	s := &Session{ID: rand.Text(), Person: p, Expires: e.now().Add(e.cfg.Lifetime.Session)}
 	if before != nil {
@@ -60,15 +60,15 @@ func (e *Engine) BeginSession(ctx context.Context, p *Person, from netip.Addr, b
 	if err != nil {
 		return nil, err
 	}
-	return s, e.cfg.Vault.Keep(ctx, sessionDocument(s.ID), document, s.Expires)
+	return s, e.cfg.Documents.PutDocument(ctx, sessionDocument(s.ID), document, s.Expires)
 }
 
 // FindSession returns a session, or nil where it has ended or there never was one.
 func (e *Engine) FindSession(ctx context.Context, id string) (*Session, error) {
-	if e.cfg.Vault == nil || id == "" {
+	if e.cfg.Documents == nil || id == "" {
 		return nil, nil
 	}
-	document, err := e.cfg.Vault.Load(ctx, sessionDocument(id))
+	document, err := e.cfg.Documents.LoadDocument(ctx, sessionDocument(id))
 	if err != nil || document == nil {
 		return nil, err
 	}
@@ -84,20 +84,20 @@ func (e *Engine) FindSession(ctx context.Context, id string) (*Session, error) {
 
 // EndSession signs a browser out. A session that is not there has ended.
 func (e *Engine) EndSession(ctx context.Context, id string) error {
-	if e.cfg.Vault == nil {
-		return errNoVault
+	if e.cfg.Documents == nil {
+		return errNoDocuments
 	}
-	return e.cfg.Vault.Keep(ctx, sessionDocument(id), nil, time.Time{})
+	return e.cfg.Documents.PutDocument(ctx, sessionDocument(id), nil, time.Time{})
 }
 
 // EndSessions ends the sessions of a subject in all browsers: what was begun by
 // now is over. by is the operator's name, for the audit log, or empty.
 func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
-	if err := e.mark(ctx, subject, e.now()); err != nil {
+	if err := e.recordSignOut(ctx, subject, e.now()); err != nil {
 		return err
 	}
 	upstream, _, _ := strings.Cut(subject, "|")
-	e.report(Event{Name: EventSessionsEnded, Person: &Person{Subject: subject}, Upstream: upstream, By: by, Reason: ReasonOperator})
+	e.emitEvent(Event{Name: EventSessionsEnded, Person: &Person{Subject: subject}, Upstream: upstream, By: by, Reason: ReasonOperator})
 	return nil
 }
 
@@ -105,11 +105,11 @@ func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
 // signed in with this browser: a session that somebody else took along decides
 // nothing. Where the server is told no address, as behind a Unix socket without
 // trusted proxies, there is nothing to compare. Refusals: moved.
-func (e *Engine) Stayed(s *Session, here netip.Addr) error {
+func (e *Engine) CheckNetwork(s *Session, here netip.Addr) error {
 	for _, from := range s.From {
 		if e.sameNetwork(from, here) || !from.IsValid() && !here.IsValid() {
 			return nil
 		}
 	}
-	return errMoved
+	return errOtherNetwork
 }

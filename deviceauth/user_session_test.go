@@ -34,10 +34,10 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		if !found(first) {
 			w.Error("a session is not found")
 		}
-		if err := w.Stayed(first, home); err != nil {
+		if err := w.CheckNetwork(first, home); err != nil {
 			w.Error(err)
 		}
-		w.wants("moved", w.Stayed(first, train))
+		w.wants("moved", w.CheckNetwork(first, train))
 
 		// The same person signs in again elsewhere: both networks are known, and
 		// the session before has ended.
@@ -45,10 +45,10 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		if found(first) || !found(second) {
 			w.Error("the session before goes on, or the new one does not")
 		}
-		if err := w.Stayed(second, home); err != nil {
+		if err := w.CheckNetwork(second, home); err != nil {
 			w.Error(err)
 		}
-		if err := w.Stayed(second, train); err != nil {
+		if err := w.CheckNetwork(second, train); err != nil {
 			w.Error(err)
 		}
 
@@ -75,8 +75,8 @@ func TestUnknownAddressHasNotMoved(t *testing.T) {
 	in(t, func(w *world) {
 		s, err := w.BeginSession(w.Context(), alice, netip.Addr{}, nil)
 		w.wants("", err)
-		w.wants("", w.Stayed(s, netip.Addr{}))
-		w.wants("moved", w.Stayed(s, netip.MustParseAddr("203.0.113.8")))
+		w.wants("", w.CheckNetwork(s, netip.Addr{}))
+		w.wants("moved", w.CheckNetwork(s, netip.MustParseAddr("203.0.113.8")))
 	})
 }
 
@@ -106,9 +106,9 @@ func TestSessionStaysInItsNetworkOfTwoFamilies(t *testing.T) {
 		s, err := w.BeginSession(w.Context(), alice, netip.MustParseAddr("203.0.113.7"), nil)
 		w.wants("", err)
 		for _, from := range []string{"2001:db8:77:1::9", "64:ff9b::203.0.113.7", "2001:db8:64::203.0.113.7"} {
-			w.wants("", w.Stayed(s, netip.MustParseAddr(from)))
+			w.wants("", w.CheckNetwork(s, netip.MustParseAddr(from)))
 		}
-		w.wants("moved", w.Stayed(s, netip.MustParseAddr("64:ff9b::203.0.113.8")))
+		w.wants("moved", w.CheckNetwork(s, netip.MustParseAddr("64:ff9b::203.0.113.8")))
 	}, func(c *deviceauth.Config) {
 		c.JoinedNetworks = [][]netip.Prefix{prefixes("203.0.113.7/32", "2001:db8:77::/56")}
 		c.NAT64 = prefixes("2001:db8:64::/96")
@@ -121,8 +121,8 @@ func TestEndedSessionsAreAnEvent(t *testing.T) {
 	in(t, func(w *world) {
 		ctx, now := w.Context(), time.Now()
 		w.wants("", w.EndSessions(ctx, alice.Subject, "root@gateway"))
-		w.wants("", w.SignOut(ctx, deviceauth.Logout{Upstream: "work", Subject: alice.Subject, At: now}))
-		w.wants("", w.SignOut(ctx, deviceauth.Logout{Upstream: "work", Session: "s1", At: now}))
+		w.wants("", w.SignOut(ctx, deviceauth.SignOut{Upstream: "work", Subject: alice.Subject, At: now}))
+		w.wants("", w.SignOut(ctx, deviceauth.SignOut{Upstream: "work", Session: "s1", At: now}))
 		subject := &deviceauth.Person{Subject: alice.Subject}
 		want := []deviceauth.Event{
 			{By: "root@gateway", Reason: deviceauth.ReasonOperator, Person: subject},

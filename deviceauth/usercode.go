@@ -126,13 +126,13 @@ func (e *Engine) Possible(typed string) bool { return e.possible(typed) != "" }
 // their codes may wait; of those before a restart nothing is known.
 func (e *Engine) possible(typed string) UserCode {
 	code, ok := ParseUserCode(typed)
-	if ok && (e.cfg.UserCode.possible(code) || e.cfg.Live.masks.possible(code, e.now())) {
+	if ok && (e.cfg.UserCode.possible(code) || e.cfg.PollState.masks.possible(code, e.now())) {
 		return code
 	}
 	return ""
 }
 
-// maskHistory remembers the masks of engines over one Live, with the time until
+// maskHistory remembers the masks of engines over one PollState, with the time until
 // which codes that they drew may wait.
 type maskHistory struct {
 	mu    sync.Mutex

@@ -61,7 +61,7 @@ func (e *Engine) ScopeTexts() []ScopeText { return e.cfg.Scopes }
 // those that turn the direction of writing are taken out, so that no name can
 // pretend to be another.
 func Plain(s string) string {
-	if printable(s) {
+	if isPrintable(s) {
 		return s // nearly always; guards say several names on every request
 	}
 	return strings.Map(func(r rune) rune {

@@ -13,23 +13,23 @@ import (
 // What can be wrong with a callback. The codes are for the person, whose page
 // says them in their language; the texts are for the log.
 var (
-	errState     = deviceauth.Refuse("sign_in_untrusted", "the state is another sign-in's")
-	errTwice     = deviceauth.Refuse("sign_in_untrusted", "duplicate parameter")
-	errIssuer    = deviceauth.Refuse("sign_in_untrusted", "iss names another provider")
-	errNoCode    = deviceauth.Refuse("sign_in_untrusted", "there is neither a code nor an error")
-	errInvalid   = deviceauth.Refuse("sign_in_untrusted", "the ID token is not good")
-	errStale     = deviceauth.Refuse("sign_in_stale", "the provider does not know the code")
-	errCancelled = deviceauth.Refuse("sign_in_cancelled", "access_denied")
-	errNoTime    = deviceauth.Refuse("sign_in_no_auth_time", "the provider was asked for a fresh sign-in and sent no auth_time; "+
+	errState     = deviceauth.NewError("sign_in_untrusted", "the state is another sign-in's")
+	errTwice     = deviceauth.NewError("sign_in_untrusted", "duplicate parameter")
+	errIssuer    = deviceauth.NewError("sign_in_untrusted", "iss names another provider")
+	errNoCode    = deviceauth.NewError("sign_in_untrusted", "there is neither a code nor an error")
+	errInvalid   = deviceauth.NewError("sign_in_untrusted", "the ID token is not good")
+	errStale     = deviceauth.NewError("sign_in_stale", "the provider does not know the code")
+	errCancelled = deviceauth.NewError("sign_in_cancelled", "access_denied")
+	errNoTime    = deviceauth.NewError("sign_in_no_auth_time", "the provider was asked for a fresh sign-in and sent no auth_time; "+
 		"a client with sign_in fresh cannot be approved there")
-	errUnproven  = deviceauth.Refuse("sign_in_not_fresh", "auth_time does not say that the person proved anew who they are")
-	errNoRefresh = deviceauth.Refuse("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; "+
+	errUnproven  = deviceauth.NewError("sign_in_not_fresh", "auth_time does not say that the person proved anew who they are")
+	errNoRefresh = deviceauth.NewError("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; "+
 		"allow the gateway offline_access there, or ask for it in its own way with authorize")
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs
 // nobody a request.
-func checkState(a deviceauth.Attempt, answer url.Values) error {
+func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
 		if len(values) > 1 {
 			return errTwice // RFC 6749 §3.1: or two readers read two answers
@@ -43,7 +43,7 @@ func checkState(a deviceauth.Attempt, answer url.Values) error {
 
 // checkAnswer looks at the rest of what came with the browser. The issuer
 // comes first: even an error counts only from the provider that was asked.
-func (p *Provider) checkAnswer(d *discovered, a deviceauth.Attempt, answer url.Values) error {
+func (p *Provider) checkAnswer(d *discovered, a deviceauth.AuthRequest, answer url.Values) error {
 	switch {
 	case (answer.Has("iss") || d.TellsIss) && answer.Get("iss") != p.cfg.Issuer:
 		return errIssuer // RFC 9207 §2.4
@@ -64,9 +64,9 @@ func errorResponse(answer url.Values) error {
 	refusal := errCancelled
 	switch {
 	case code != "access_denied":
-		refusal = deviceauth.Refuse("sign_in_error", readable(code+" "+description))
+		refusal = deviceauth.NewError("sign_in_error", readable(code+" "+description))
 	case readable(description) != "":
-		refusal = deviceauth.Refuse("sign_in_error", readable(description))
+		refusal = deviceauth.NewError("sign_in_error", readable(description))
 	}
 	return whole(refusal, "error %q, error_description %q, error_uri %q", code, description, uri)
 }
@@ -75,7 +75,7 @@ func errorResponse(answer url.Values) error {
 const maxLogged = 2000
 
 // whole adds to a refusal what the provider said, for the log.
-func whole(refusal *deviceauth.Refusal, format string, args ...any) error {
+func whole(refusal *deviceauth.Error, format string, args ...any) error {
 	said := fmt.Sprintf(format, args...)
 	return fmt.Errorf("%w (%s)", refusal, said[:min(len(said), maxLogged)])
 }

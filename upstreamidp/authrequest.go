@@ -63,7 +63,7 @@ func checkParameters(list []Parameter) error {
 }
 
 // Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636).
-func (p *Provider) Begin(ctx context.Context, a deviceauth.Attempt) (string, error) {
+func (p *Provider) Begin(ctx context.Context, a deviceauth.AuthRequest) (string, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {
 		return "", err
@@ -76,13 +76,13 @@ func (p *Provider) Begin(ctx context.Context, a deviceauth.Attempt) (string, err
 }
 
 // parameters are those that depend on the provider and on what the person does.
-func (p *Provider) parameters(d *discovered, a deviceauth.Attempt) url.Values {
+func (p *Provider) parameters(d *discovered, a deviceauth.AuthRequest) url.Values {
 	all := url.Values{}
 	for _, one := range p.cfg.Authorize {
 		all.Set(one.Name, one.Value)
 	}
 	prompts := strings.Fields(all.Get("prompt"))
-	if a.Fresh { // with prompt=login, because providers heed the one or the other
+	if a.FreshSignIn { // with prompt=login, because providers heed the one or the other
 		all.Set("max_age", "0")
 	}
 	if a.Prompt == promptLogin { // because the provider refused it
@@ -105,11 +105,11 @@ func (p *Provider) parameters(d *discovered, a deviceauth.Attempt) url.Values {
 // prompts are those of an attempt. A provider that has no page where an account
 // is chosen has one to sign in. A consent is asked for beside the choice that the
 // person wanted, or the provider goes on with an account of its own choosing.
-func (p *Provider) prompts(d *discovered, a deviceauth.Attempt) (list []string) {
-	if a.Fresh {
+func (p *Provider) prompts(d *discovered, a deviceauth.AuthRequest) (list []string) {
+	if a.FreshSignIn {
 		list = append(list, promptLogin)
 	}
-	choose, knows := a.Switch && !a.Fresh, !lacks(d.Prompts, promptSelect)
+	choose, knows := a.SwitchAccount && !a.FreshSignIn, !lacks(d.Prompts, promptSelect)
 	switch {
 	case choose && knows && a.Prompt != promptLogin:
 		list = append(list, promptSelect)
@@ -139,10 +139,10 @@ var unrelated = []string{
 
 // otherwise has a provider that refuses the request for the sake of its prompt
 // asked without.
-func (p *Provider) otherwise(d *discovered, a deviceauth.Attempt, code string, refusal error) error {
+func (p *Provider) otherwise(d *discovered, a deviceauth.AuthRequest, code string, refusal error) error {
 	selected := a.Prompt == "" && slices.Contains(strings.Fields(p.parameters(d, a).Get("prompt")), promptSelect)
 	if selected && !slices.Contains(unrelated, code) {
-		return &deviceauth.AskAgain{Prompt: promptLogin, Err: refusal}
+		return &deviceauth.PromptError{Prompt: promptLogin, Err: refusal}
 	}
 	return refusal
 }
@@ -164,13 +164,13 @@ const scopeOffline = "offline_access"
 // are asked for where it is needed and not at every sign-in.
 // The account that has just signed in is named, since the same may be signed in
 // there with others.
-func (p *Provider) unrefreshed(d *discovered, a deviceauth.Attempt, who *deviceauth.Person) error {
+func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, who *deviceauth.Person) error {
 	asked := p.parameters(d, a).Get("prompt")
 	if a.Prompt != "" || lacks(d.Prompts, promptConsent) || slices.Contains(strings.Fields(asked), promptConsent) {
 		return errNoRefresh
 	}
 	hint := cmp.Or(who.Claims.String("preferred_username"), who.Claims.String("email"))
-	return &deviceauth.AskAgain{Prompt: promptConsent, Hint: hint, Err: errNoRefresh}
+	return &deviceauth.PromptError{Prompt: promptConsent, Hint: hint, Err: errNoRefresh}
 }
 
 // client is who we are in this attempt.

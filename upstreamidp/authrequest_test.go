@@ -15,7 +15,7 @@ import (
 )
 
 // asked begins an attempt, and returns what the provider is asked with.
-func asked(t *testing.T, p *Provider, a deviceauth.Attempt) (address string, q url.Values) {
+func asked(t *testing.T, p *Provider, a deviceauth.AuthRequest) (address string, q url.Values) {
 	t.Helper()
 	to, err := p.Begin(t.Context(), a)
 	if err != nil {
@@ -30,7 +30,7 @@ func asked(t *testing.T, p *Provider, a deviceauth.Attempt) (address string, q u
 
 // attempt goes to the provider and back, and once more where that is what the
 // first answer asks for, as package httpapi does.
-func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.Attempt) (prompts []string, err error) {
+func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.AuthRequest) (prompts []string, err error) {
 	t.Helper()
 	for range 2 {
 		to, q := asked(t, p, a)
@@ -40,7 +40,7 @@ func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.Atte
 			t.Fatal(err)
 		}
 		_, err = p.Finish(t.Context(), a, answer)
-		var again *deviceauth.AskAgain
+		var again *deviceauth.PromptError
 		if !errors.As(err, &again) {
 			return prompts, err
 		}
@@ -52,7 +52,7 @@ func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.Atte
 func revalidating(t *testing.T, change func(*Config)) (*idptest.Provider, *Provider) {
 	t.Helper()
 	return setUp(t, func(c *Config) {
-		c.Revalidate, c.Vault, c.Key = true, memstore.New(), func() [32]byte { return [32]byte{1} }
+		c.Revalidate, c.Documents, c.Key = true, memstore.New(), func() [32]byte { return [32]byte{1} }
 		if change != nil {
 			change(c)
 		}
@@ -106,7 +106,7 @@ func TestRefreshTokenIsAskedForAsTheProviderGivesIt(t *testing.T) {
 			if got := strings.Join(prompts, ","); got != test.prompts || (err != nil) != test.refused {
 				t.Errorf("asked with %q, %v; want %q", got, err, test.prompts)
 			}
-			if test.refused && (deviceauth.Refused(err) == nil || deviceauth.Refused(err).Code != "sign_in_no_refresh") {
+			if test.refused && (deviceauth.AsError(err) == nil || deviceauth.AsError(err).Code != "sign_in_no_refresh") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -144,7 +144,7 @@ func TestGoogleIsAskedInItsOwnWay(t *testing.T) {
 // protocol 41
 func TestAnotherAccountIsAskedForAsTheProviderKnows(t *testing.T) {
 	other := begun
-	other.Switch = true
+	other.SwitchAccount = true
 	lists := func(list ...string) map[string]any { return map[string]any{"prompt_values_supported": list} }
 	tests := []struct {
 		name    string
@@ -171,10 +171,10 @@ func TestAnotherAccountIsAskedForAsTheProviderKnows(t *testing.T) {
 	} {
 		idp, p := setUp(t, nil)
 		idp.Behave(idptest.Behaviour{Error: code})
-		if prompts, err := attempt(t, idp, p, other); deviceauth.Refused(err) == nil || strings.Join(prompts, ",") != circles {
+		if prompts, err := attempt(t, idp, p, other); deviceauth.AsError(err) == nil || strings.Join(prompts, ",") != circles {
 			t.Errorf("%s: asked with %q, %v", code, prompts, err)
 		}
-		if prompts, err := attempt(t, idp, p, begun); deviceauth.Refused(err) == nil || len(prompts) != 1 {
+		if prompts, err := attempt(t, idp, p, begun); deviceauth.AsError(err) == nil || len(prompts) != 1 {
 			t.Errorf("%s, and nobody asked for another account: asked with %q, %v", code, prompts, err)
 		}
 	}
@@ -189,14 +189,14 @@ func TestSecondRequestIsForTheSameAccount(t *testing.T) {
 	idp, p := revalidating(t, nil)
 	idp.Behave(idptest.Behaviour{Refresh: true, Consent: true, Claims: map[string]any{"preferred_username": "alice"}})
 	other := begun
-	other.Switch = true
+	other.SwitchAccount = true
 	to, _ := asked(t, p, other)
 	answer, err := idp.Visit(to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = p.Finish(t.Context(), other, answer)
-	var again *deviceauth.AskAgain
+	var again *deviceauth.PromptError
 	if !errors.As(err, &again) {
 		t.Fatal(err)
 	}
@@ -216,14 +216,14 @@ func TestParametersOfTheOperatorAreSent(t *testing.T) {
 		c.Authorize = []Parameter{{"access_type", "offline"}, {"prompt", "consent"}, {"max_age", "3600"}, {"hd", "example.com & sons"}}
 	})
 	attempt := begun
-	attempt.Switch = true
+	attempt.SwitchAccount = true
 	_, q := asked(t, p, attempt)
 	for name, want := range map[string]string{"access_type": "offline", "prompt": "consent select_account", "max_age": "3600", "hd": "example.com & sons"} {
 		if got := q[name]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	attempt.Fresh = true
+	attempt.FreshSignIn = true
 	if _, q := asked(t, p, attempt); q.Get("max_age") != "0" || q.Get("prompt") != "consent login" {
 		t.Errorf("a fresh sign-in is asked for with %v", q)
 	}

@@ -38,7 +38,7 @@ type Config struct {
 	// Revalidate keeps the provider's refresh token of each person in the
 	// vault, sealed with the key, and asks with it who they are now.
 	Revalidate bool
-	Vault      deviceauth.Vault
+	Documents  deviceauth.Documents
 	Key        func() [32]byte // as it is now; required with Revalidate, and never all zeros
 }
 

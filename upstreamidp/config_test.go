@@ -51,13 +51,13 @@ func TestConfigIsRefused(t *testing.T) {
 func TestRevalidateNeedsAVaultAndAKey(t *testing.T) {
 	good := Config{
 		ID: "work", Issuer: "https://login.example.com", ClientID: "gateway",
-		Revalidate: true, Vault: memstore.New(), Key: func() [32]byte { return [32]byte{1} },
+		Revalidate: true, Documents: memstore.New(), Key: func() [32]byte { return [32]byte{1} },
 	}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"Vault":         func(c *Config) { c.Vault = nil },
+		"Vault":         func(c *Config) { c.Documents = nil },
 		"32 zero bytes": func(c *Config) { c.Key = func() [32]byte { return [32]byte{} } },
 	} {
 		c := good

@@ -33,15 +33,15 @@ type discovery struct {
 	found *discovered // the last answer, whatever came after it
 	asked time.Time   // when it came
 
-	doubted bool          // something failed that newer metadata may mend
-	failure error         // of the last look; nil where it was answered
-	retry   time.Time     // not before; the failure is told until then
-	pause   time.Duration // after the last failure
-	looking *look         // under way
+	doubted bool            // something failed that newer metadata may mend
+	failure error           // of the last look; nil where it was answered
+	retry   time.Time       // not before; the failure is told until then
+	pause   time.Duration   // after the last failure
+	looking *discoveryFetch // under way
 }
 
 // A look is one attempt, and after ended is closed, its outcome.
-type look struct {
+type discoveryFetch struct {
 	ended chan struct{}
 	found *discovered
 	err   error
@@ -85,7 +85,7 @@ func (d *discovery) reach(ctx context.Context) error {
 	return err
 }
 
-func (d *discovery) wait(ctx context.Context, l *look) (*discovered, error) {
+func (d *discovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, error) {
 	select {
 	case <-l.ended:
 		return l.found, l.err
@@ -96,18 +96,18 @@ func (d *discovery) wait(ctx context.Context, l *look) (*discovered, error) {
 
 // join returns the look to wait for, which may have ended long ago where what
 // is known is enough.
-func (d *discovery) join(enough func() bool) *look {
+func (d *discovery) join(enough func() bool) *discoveryFetch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case enough():
-		return &look{ended: closed, found: d.found}
+		return &discoveryFetch{ended: closed, found: d.found}
 	case d.looking != nil:
 		return d.looking
 	case d.clock().Before(d.retry):
-		return &look{ended: closed, err: d.failure}
+		return &discoveryFetch{ended: closed, err: d.failure}
 	}
-	d.looking = &look{ended: make(chan struct{})}
+	d.looking = &discoveryFetch{ended: make(chan struct{})}
 	go d.run(d.looking)
 	return d.looking
 }
@@ -120,7 +120,7 @@ var closed = func() chan struct{} {
 
 // run asks the provider once. It outlives the request that caused it; the HTTP
 // client's time-out ends it.
-func (d *discovery) run(l *look) {
+func (d *discovery) run(l *discoveryFetch) {
 	l.found, l.err = d.ask()
 	if changed := d.ended(l); changed && d.told != nil {
 		d.told(l.found, l.err)
@@ -130,7 +130,7 @@ func (d *discovery) run(l *look) {
 
 // ended remembers how a look ended, and reports whether that is news. Metadata
 // that are the same stay what they were, with the keys that have been fetched.
-func (d *discovery) ended(l *look) (news bool) {
+func (d *discovery) ended(l *discoveryFetch) (news bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure, d.looking = l.err, nil

@@ -27,7 +27,7 @@ func TestProviderThatWasDownHealsByItself(t *testing.T) {
 	idp.Behave(idptest.Behaviour{Down: true})
 	for asked, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
 		for range 3 {
-			if _, err := p.Begin(t.Context(), begun); err == nil || deviceauth.Refused(err) != nil {
+			if _, err := p.Begin(t.Context(), begun); err == nil || deviceauth.AsError(err) != nil {
 				t.Fatalf("got %v, want a fault", err)
 			}
 			if n := idp.Requests(wellKnown); n != asked+1 {
@@ -286,7 +286,7 @@ func TestIssuerThatIsSpelledOtherwiseIsNoOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = p.Begin(t.Context(), begun)
-	var wrong *deviceauth.Misconfigured
+	var wrong *deviceauth.ConfigError
 	if !errors.As(err, &wrong) {
 		t.Fatalf("got %v", err)
 	}
@@ -308,7 +308,7 @@ func TestIssuerThatIsSpelledOtherwiseIsNoOutage(t *testing.T) {
 func TestGatewayThatIsNotKnownThereIsNoOutage(t *testing.T) {
 	idp, p := setUp(t, func(c *Config) { c.ClientSecret = "wrong" })
 	_, err := signIn(t, idp, p, idptest.Behaviour{})
-	var wrong *deviceauth.Misconfigured
+	var wrong *deviceauth.ConfigError
 	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "client_secret") {
 		t.Errorf("got %v", err)
 	}
@@ -334,7 +334,7 @@ func TestIssuerOfManyTenantsIsRefused(t *testing.T) {
 	idp, p := setUp(t, nil)
 	idp.Behave(idptest.Behaviour{Metadata: map[string]any{"issuer": idp.URL + "/{tenantid}/v2.0"}})
 	_, err := p.Begin(t.Context(), begun)
-	var wrong *deviceauth.Misconfigured
+	var wrong *deviceauth.ConfigError
 	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "the issuer of your own tenant") {
 		t.Errorf("a template elsewhere: %v", err)
 	}

@@ -85,17 +85,17 @@ func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 	_, told := claims["email_verified"]
 	switch {
 	case user == "":
-		return "", deviceauth.Refuse("sign_in_nameless", readable(claim))
+		return "", deviceauth.NewError("sign_in_nameless", readable(claim))
 	case !deviceauth.Clean(user):
 		return "", unclean(claim)
 	case claim == "email" && told && !claims.Bool("email_verified"):
-		return "", deviceauth.Refuse("sign_in_unverified", "email_verified is not true")
+		return "", deviceauth.NewError("sign_in_unverified", "email_verified is not true")
 	}
 	return user, nil
 }
 
 // unclean refuses a person whose name would be another's if it were repaired.
-func unclean(claim string) error { return deviceauth.Refuse("sign_in_unclean", readable(claim)) }
+func unclean(claim string) error { return deviceauth.NewError("sign_in_unclean", readable(claim)) }
 
 // lastSecond of the year 9999: later times are no dates to JSON.
 const lastSecond = 253402300799

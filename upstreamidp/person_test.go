@@ -74,7 +74,7 @@ func TestUserClaimThatIsMissingIsNamed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			idp, p := setUp(t, func(c *Config) { c.UserClaim = "employee" })
 			person, err := signIn(t, idp, p, test.behave)
-			if err == nil || !strings.Contains(err.Error(), test.want) || (deviceauth.Refused(err) != nil) != test.refusal {
+			if err == nil || !strings.Contains(err.Error(), test.want) || (deviceauth.AsError(err) != nil) != test.refusal {
 				t.Errorf("got %+v, %v; want %q", person, err, test.want)
 			}
 		})
@@ -98,7 +98,7 @@ func TestUserAndSubjectAreTakenAsTheyAreOrNotAtAll(t *testing.T) {
 				claims[claim] = name
 				idp, p := setUp(t, func(c *Config) { c.UserClaim = userClaim })
 				person, err := signIn(t, idp, p, idptest.Behaviour{Claims: claims})
-				refusal := deviceauth.Refused(err)
+				refusal := deviceauth.AsError(err)
 				if refusal == nil || refusal.Code != "sign_in_unclean" || refusal.Description != claim {
 					t.Errorf("%s %q, user %q: got %+v, %v", claim, name, userClaim, person, err)
 				}
@@ -135,7 +135,7 @@ func TestRulesAreNotDecidedWithoutTheirClaims(t *testing.T) {
 	for _, claim := range []string{"groups", "email"} {
 		idp, p := setUp(t, func(c *Config) { c.Claims = []string{claim} })
 		down := idptest.Behaviour{Claims: map[string]any{"email": "a@example.com"}, Userinfo: map[string]any{"groups": []string{"staff"}}, UserinfoDown: true}
-		if person, err := signIn(t, idp, p, down); err == nil || deviceauth.Refused(err) != nil {
+		if person, err := signIn(t, idp, p, down); err == nil || deviceauth.AsError(err) != nil {
 			t.Errorf("%s: got %+v, %v, want a fault", claim, person, err)
 		}
 		down.UserinfoDown = false
@@ -169,7 +169,7 @@ func TestOneAddressIsNotVerifiedByAnother(t *testing.T) {
 func TestUserIsNoUnverifiedAddress(t *testing.T) {
 	idp, p := setUp(t, func(c *Config) { c.UserClaim = "email" })
 	claims := map[string]any{"email": "a@example.com", "email_verified": false}
-	if _, err := signIn(t, idp, p, idptest.Behaviour{Claims: claims}); deviceauth.Refused(err) == nil {
+	if _, err := signIn(t, idp, p, idptest.Behaviour{Claims: claims}); deviceauth.AsError(err) == nil {
 		t.Errorf("got %v", err)
 	}
 	for _, verified := range []any{true, "true", nil} {

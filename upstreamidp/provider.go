@@ -41,7 +41,7 @@ func New(c Config) (*Provider, error) {
 
 // keeps makes ready what it takes to keep refresh tokens.
 func (p *Provider) keeps() (err error) {
-	if p.cfg.Vault == nil {
+	if p.cfg.Documents == nil {
 		return errors.New("there is no Vault to keep refresh tokens in")
 	}
 	if p.sealer, err = seal.Follow(p.cfg.Key); err != nil {

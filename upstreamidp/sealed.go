@@ -12,7 +12,7 @@ import (
 // any; the gateway's key was then 32 zero bytes, by a mistake.
 const sealedFormat = "1."
 
-// seal hides a refresh token from whoever reads a voucher. No token is "".
+// seal hides a refresh token from whoever reads an upstream session. No token is "".
 func (p *Provider) seal(subject, token string) string {
 	if token == "" {
 		return ""
@@ -33,7 +33,7 @@ func (p *Provider) open(subject, sealed string) string {
 // renew seals what is from before there was a format with the key, so that an
 // upgrade costs no device. It gives nothing to somebody who can write vouchers:
 // who the person is stands beside the token, and is not sealed at all.
-func (p *Provider) renew(subject string, v *voucher) {
+func (p *Provider) renew(subject string, v *upstreamSession) {
 	if v.Token == "" || strings.HasPrefix(v.Token, sealedFormat) {
 		return
 	}

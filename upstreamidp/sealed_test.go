@@ -13,7 +13,7 @@ import (
 // was a format, and returns it.
 func sealedBefore(t *testing.T, p *Provider, person *deviceauth.Person) (sealed string) {
 	t.Helper()
-	err := p.change(t.Context(), person.Subject, func(v *voucher) error {
+	err := p.change(t.Context(), person.Subject, func(v *upstreamSession) error {
 		raw := zeroSealer().Seal(nil, nil, []byte(p.open(person.Subject, v.Token)), []byte(person.Subject))
 		sealed = base64.RawStdEncoding.EncodeToString(raw)
 		v.Token = sealed
@@ -25,9 +25,9 @@ func sealedBefore(t *testing.T, p *Provider, person *deviceauth.Person) (sealed 
 	return sealed
 }
 
-func voucherOf(t *testing.T, p *Provider, person *deviceauth.Person) (v voucher) {
+func voucherOf(t *testing.T, p *Provider, person *deviceauth.Person) (v upstreamSession) {
 	t.Helper()
-	if err := p.change(t.Context(), person.Subject, func(now *voucher) error { v = *now; return nil }); err != nil {
+	if err := p.change(t.Context(), person.Subject, func(now *upstreamSession) error { v = *now; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return v
@@ -38,7 +38,7 @@ func TestTokenSealedWithoutAKeyIsSealedAnewAndCostsNoDevice(t *testing.T) {
 	idp, p, _, person := known(t, idptest.Behaviour{})
 	sealedBefore(t, p, person)
 	idp.Behave(idptest.Behaviour{Down: true}) // what is sealed anew waits for no provider
-	if _, err := p.Revalidate(t.Context(), person); err == nil || deviceauth.Refused(err) != nil {
+	if _, err := p.Revalidate(t.Context(), person); err == nil || deviceauth.AsError(err) != nil {
 		t.Errorf("the provider is down: %v", err)
 	}
 	v := voucherOf(t, p, person)
@@ -53,19 +53,19 @@ func TestTokenSealedWithoutAKeyIsSealedAnewAndCostsNoDevice(t *testing.T) {
 		t.Errorf("when the provider is back: %v", err)
 	}
 	idp.Behave(idptest.Behaviour{Refresh: true, Disabled: true})
-	if _, err := p.Revalidate(t.Context(), person); deviceauth.Refused(err) == nil {
+	if _, err := p.Revalidate(t.Context(), person); deviceauth.AsError(err) == nil {
 		t.Errorf("a person disabled since: %v", err)
 	}
 }
 
-// Who can write a voucher must not get further by saying that it is an old one.
+// Who can write an upstream session must not get further by saying that it is an old one.
 func TestZeroKeyOpensNothingOfTheFormatOfToday(t *testing.T) {
 	_, p, _, person := known(t, idptest.Behaviour{})
 	forged := sealedFormat + sealedBefore(t, p, person)
 	if p.open(person.Subject, forged) != "" {
 		t.Error("it opens")
 	}
-	v := &voucher{Token: forged}
+	v := &upstreamSession{Token: forged}
 	if p.renew(person.Subject, v); v.Token != forged {
 		t.Errorf("it is sealed anew, as %q", v.Token)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
 )
 
-var begun = deviceauth.Attempt{State: "state", Nonce: "nonce", Verifier: strings.Repeat("verifier", 6), RedirectURI: "https://api.example.com/device/callback"}
+var begun = deviceauth.AuthRequest{State: "state", Nonce: "nonce", Verifier: strings.Repeat("verifier", 6), RedirectURI: "https://api.example.com/device/callback"}
 
 func setUp(t *testing.T, change func(*Config)) (*idptest.Provider, *Provider) {
 	t.Helper()
@@ -55,7 +55,7 @@ func signIn(t *testing.T, idp *idptest.Provider, p *Provider, b idptest.Behaviou
 func TestBeginAsksWithStateNonceAndPKCE(t *testing.T) {
 	_, p := setUp(t, func(c *Config) { c.Scopes = []string{"email"} })
 	attempt := begun
-	attempt.Switch = true
+	attempt.SwitchAccount = true
 	to, err := p.Begin(t.Context(), attempt)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestFinishRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			idp, p := setUp(t, nil)
 			person, err := signIn(t, idp, p, test.behave)
-			refusal := deviceauth.Refused(err)
+			refusal := deviceauth.AsError(err)
 			if refusal == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %+v, %v; want %q", person, err, test.want)
 			}
@@ -160,23 +160,23 @@ func TestFinishRefuses(t *testing.T) {
 func TestAnswerOfAnotherAttemptIsRefused(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*deviceauth.Attempt, url.Values)
+		change func(*deviceauth.AuthRequest, url.Values)
 		want   string
 	}{
-		{"another state", func(a *deviceauth.Attempt, _ url.Values) { a.State = "another" }, "the state is"},
-		{"no state", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("state") }, "the state is"},
-		{"no state on either side", func(a *deviceauth.Attempt, answer url.Values) { a.State = ""; answer.Del("state") }, "the state is"},
-		{"two states", func(_ *deviceauth.Attempt, answer url.Values) { answer.Add("state", "x") }, "duplicate"},
-		{"a stolen code", func(a *deviceauth.Attempt, _ url.Values) { a.Verifier = strings.Repeat("stolen", 8) }, "does not know the code"},
-		{"another redirect", func(a *deviceauth.Attempt, _ url.Values) { a.RedirectURI = "https://evil.example" }, "does not know the code"},
-		{"no code", func(_ *deviceauth.Attempt, answer url.Values) { answer.Del("code") }, "neither a code"},
+		{"another state", func(a *deviceauth.AuthRequest, _ url.Values) { a.State = "another" }, "the state is"},
+		{"no state", func(_ *deviceauth.AuthRequest, answer url.Values) { answer.Del("state") }, "the state is"},
+		{"no state on either side", func(a *deviceauth.AuthRequest, answer url.Values) { a.State = ""; answer.Del("state") }, "the state is"},
+		{"two states", func(_ *deviceauth.AuthRequest, answer url.Values) { answer.Add("state", "x") }, "duplicate"},
+		{"a stolen code", func(a *deviceauth.AuthRequest, _ url.Values) { a.Verifier = strings.Repeat("stolen", 8) }, "does not know the code"},
+		{"another redirect", func(a *deviceauth.AuthRequest, _ url.Values) { a.RedirectURI = "https://evil.example" }, "does not know the code"},
+		{"no code", func(_ *deviceauth.AuthRequest, answer url.Values) { answer.Del("code") }, "neither a code"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			idp, p := setUp(t, nil)
 			attempt, answer := begun, visit(t, idp, p)
 			test.change(&attempt, answer)
-			if _, err := p.Finish(t.Context(), attempt, answer); deviceauth.Refused(err) == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := p.Finish(t.Context(), attempt, answer); deviceauth.AsError(err) == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
@@ -190,14 +190,14 @@ func TestCodeIsGoodOnce(t *testing.T) {
 	if _, err := p.Finish(t.Context(), begun, maps.Clone(answer)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Finish(t.Context(), begun, answer); deviceauth.Refused(err) == nil {
+	if _, err := p.Finish(t.Context(), begun, answer); deviceauth.AsError(err) == nil {
 		t.Errorf("a second time: %v", err)
 	}
 }
 
 func TestForgedCallbackCostsTheProviderNothing(t *testing.T) {
 	idp, p := setUp(t, nil)
-	if _, err := p.Finish(t.Context(), begun, url.Values{"state": {"forged"}, "code": {"x"}}); deviceauth.Refused(err) == nil {
+	if _, err := p.Finish(t.Context(), begun, url.Values{"state": {"forged"}, "code": {"x"}}); deviceauth.AsError(err) == nil {
 		t.Errorf("got %v", err)
 	}
 	if n := idp.Requests("/.well-known/openid-configuration"); n != 0 {
@@ -221,7 +221,7 @@ func TestTroubleWithTheProviderIsAFault(t *testing.T) {
 			idp, p := setUp(t, test.change)
 			answer := visit(t, idp, p)
 			idp.Behave(test.behave)
-			if _, err := p.Finish(t.Context(), begun, answer); err == nil || deviceauth.Refused(err) != nil {
+			if _, err := p.Finish(t.Context(), begun, answer); err == nil || deviceauth.AsError(err) != nil {
 				t.Errorf("got %v, want a fault", err)
 			}
 		})

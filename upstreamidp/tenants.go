@@ -45,6 +45,6 @@ func checkTenant(issuer *url.URL) error {
 
 // manyTenants refuses such a provider at other addresses too.
 func manyTenants(asked, template string) error {
-	return &deviceauth.Misconfigured{Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: "+
+	return &deviceauth.ConfigError{Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: "+
 		"want the issuer of your own tenant, and one upstream for each tenant", asked, template)}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // A backup is a text file, one record of JSON a line: a head, the documents of
-// the vault, the grants, and an end that says how many they were. It holds the
+// the store, the grants, and an end that says how many they were. It holds the
 // signing keys, encrypted or not as the store was: it is as secret as they are.
 
 const backupFormat = "caddy-deviceauth backup 1"
@@ -140,8 +140,8 @@ func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (
 			return nil
 		case next.Name != "":
 			done.Documents++
-			return s.Change(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
-		case next.Grant != nil && keepGrants && next.Grant.Alive() && time.Now().Before(next.Grant.KeepUntil()):
+			return s.UpdateDocument(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
+		case next.Grant != nil && keepGrants && next.Grant.IsActive() && time.Now().Before(next.Grant.KeepUntil()):
 			done.Kept++
 			return s.put(ctx, next.Grant)
 		}

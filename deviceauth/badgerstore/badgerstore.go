@@ -7,9 +7,9 @@
 //	g <id>            the grant, as JSON
 //	c <user code>     the id of the grant that waits for the code; empty: free
 //	s <owner> <id>    nothing; a person's grants (the owner as a digest)
-//	v <name>          a document of the vault
+//	v <name>          a document of the store
 //
-// Everything but the vault has a time to live. Badger counts that in whole
+// Everything but the store has a time to live. Badger counts that in whole
 // seconds, so it is only for tidying up: the exact times are in the grant.
 package badgerstore
 
@@ -64,7 +64,7 @@ type Store struct {
 	trouble chan struct{}         // wakes mend
 }
 
-var _ deviceauth.Backend = (*Store)(nil)
+var _ deviceauth.Storage = (*Store)(nil)
 
 // Open opens the database in a directory.
 func Open(o Options) (*Store, error) {

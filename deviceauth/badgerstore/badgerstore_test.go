@@ -10,7 +10,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func open(dir string) (deviceauth.Backend, error) {
+func open(dir string) (deviceauth.Storage, error) {
 	return badgerstore.Open(badgerstore.Options{Dir: dir})
 }
 

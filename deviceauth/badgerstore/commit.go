@@ -32,15 +32,15 @@ func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*devic
 	return s.commit(ctx, func(b *batch) error { return b.changeGrant(id, change) })
 }
 
-// Change implements [deviceauth.Vault].
-func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+// UpdateDocument implements [deviceauth.Documents].
+func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	return s.commit(ctx, func(b *batch) error { return b.changeDocument(name, change) })
 }
 
-// Load implements [deviceauth.Vault].
-func (s *Store) Load(_ context.Context, name string) (document []byte, err error) {
+// LoadDocument implements [deviceauth.Documents].
+func (s *Store) LoadDocument(_ context.Context, name string) (document []byte, err error) {
 	err = s.view(func(txn *badger.Txn) error {
-		item, err := txn.Get(vaultKey(name))
+		item, err := txn.Get(documentKey(name))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
 		}
@@ -52,14 +52,14 @@ func (s *Store) Load(_ context.Context, name string) (document []byte, err error
 	return document, err
 }
 
-// Keep implements [deviceauth.Vault].
-func (s *Store) Keep(ctx context.Context, name string, document []byte, until time.Time) error {
+// PutDocument implements [deviceauth.Documents].
+func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	return s.commit(ctx, func(b *batch) error {
 		life := time.Until(until)
 		if document == nil || life <= 0 {
-			return b.txn.Delete(vaultKey(name))
+			return b.txn.Delete(documentKey(name))
 		}
-		return b.txn.SetEntry(badger.NewEntry(vaultKey(name), document).WithTTL(life + time.Second)) // Badger counts whole seconds
+		return b.txn.SetEntry(badger.NewEntry(documentKey(name), document).WithTTL(life + time.Second)) // Badger counts whole seconds
 	})
 }
 
@@ -222,7 +222,7 @@ func (b *batch) freeCode(g *deviceauth.Grant) error {
 
 func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error)) error {
 	var old []byte
-	item, err := b.txn.Get(vaultKey(name))
+	item, err := b.txn.Get(documentKey(name))
 	if err == nil {
 		old, err = item.ValueCopy(nil)
 	}
@@ -233,5 +233,5 @@ func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error))
 	if err != nil || (old == nil) == (document == nil) && bytes.Equal(old, document) {
 		return err
 	}
-	return b.txn.Set(vaultKey(name), document)
+	return b.txn.Set(documentKey(name), document)
 }

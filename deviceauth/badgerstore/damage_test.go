@@ -22,7 +22,7 @@ func damaged(t *testing.T, pattern string, do func(file string) error) string {
 	}
 	text := bytes.Repeat([]byte("x"), 4<<10)
 	for n := range 4 * memTable / len(text) {
-		if err := s.Change(t.Context(), string(rune('a'+n%26)), func([]byte) ([]byte, error) { return append([]byte{byte(n), byte(n >> 8)}, text...), nil }); err != nil {
+		if err := s.UpdateDocument(t.Context(), string(rune('a'+n%26)), func([]byte) ([]byte, error) { return append([]byte{byte(n), byte(n >> 8)}, text...), nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

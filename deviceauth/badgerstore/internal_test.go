@@ -59,7 +59,7 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 	if err := revoke(); !errors.Is(err, errDiskFull) {
 		t.Errorf("a change: %v", err)
 	}
-	if got, err := s.Get(t.Context(), g.ID); err != nil || !got.Alive() {
+	if got, err := s.Get(t.Context(), g.ID); err != nil || !got.IsActive() {
 		t.Errorf("a change that failed is seen: %+v, %v", got, err)
 	}
 	left = reserve
@@ -122,7 +122,7 @@ func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
 	if err := Rekey(dir, aKey, otherKey); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := open(t, Options{Dir: dir, EncryptionKey: otherKey}).Get(t.Context(), g.ID); err != nil || !got.Alive() {
+	if got, err := open(t, Options{Dir: dir, EncryptionKey: otherKey}).Get(t.Context(), g.ID); err != nil || !got.IsActive() {
 		t.Errorf("with the new key: %+v, %v", got, err)
 	}
 	if _, err := Open(Options{Dir: dir, EncryptionKey: aKey}); err == nil {
@@ -214,11 +214,11 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Change(t.Context(), "keyring", func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
+	if err := s.UpdateDocument(t.Context(), "keyring", func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	// What is kept for a while is a session, which must not come back after its end.
-	if err := s.Keep(t.Context(), "session", []byte("alice"), time.Now().Add(time.Hour)); err != nil {
+	if err := s.PutDocument(t.Context(), "session", []byte("alice"), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	var backup bytes.Buffer
@@ -251,7 +251,7 @@ func TestBackupAndRestore(t *testing.T) {
 			if err != nil || len(list) != test.want.Kept {
 				t.Errorf("the person's: %v, %v", list, err)
 			}
-			err = restored.Change(t.Context(), "keyring", func(old []byte) ([]byte, error) {
+			err = restored.UpdateDocument(t.Context(), "keyring", func(old []byte) ([]byte, error) {
 				if string(old) != "keys" {
 					t.Errorf("the document is %q", old)
 				}
@@ -260,7 +260,7 @@ func TestBackupAndRestore(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if session, err := restored.Load(t.Context(), "session"); session != nil || err != nil {
+			if session, err := restored.LoadDocument(t.Context(), "session"); session != nil || err != nil {
 				t.Errorf("the session is %q, %v", session, err)
 			}
 		})
@@ -310,7 +310,7 @@ func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 				t.Errorf("tidied: tables of %d bytes, with what has expired: %v", size, found)
 			}
 		}
-		if got, err := s.Get(context.Background(), kept.ID); err != nil || !got.Alive() {
+		if got, err := s.Get(context.Background(), kept.ID); err != nil || !got.IsActive() {
 			t.Errorf("what is needed: %+v, %v", got, err)
 		}
 	})

@@ -18,7 +18,7 @@ func grantKey(id deviceauth.ID) []byte { return append([]byte{'g'}, id[:]...) }
 
 func codeKey(code deviceauth.UserCode) []byte { return append([]byte{'c'}, code...) }
 
-func vaultKey(name string) []byte { return append([]byte{'v'}, name...) }
+func documentKey(name string) []byte { return append([]byte{'v'}, name...) }
 
 // ownerPrefix uses a digest, so that no owner is a prefix of another.
 func ownerPrefix(owner string) []byte {

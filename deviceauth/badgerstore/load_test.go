@@ -29,7 +29,7 @@ var pending = flag.Int("pending", 20_000, "pending grants")
 var tv = deviceauth.Credentials{ClientID: "tv"}
 
 // engineOn runs the protocol on a store.
-func engineOn(t testing.TB, s deviceauth.Backend) *deviceauth.Engine {
+func engineOn(t testing.TB, s deviceauth.Storage) *deviceauth.Engine {
 	t.Helper()
 	keys, err := keyring.Open(context.Background(), s, "")
 	if err != nil {
@@ -75,7 +75,7 @@ func pollsOf(t *testing.T, e *deviceauth.Engine, codes []string) (median, p99 ti
 		began := time.Now()
 		_, err := e.Redeem(t.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: code})
 		took[i] = time.Since(began)
-		if refusal := deviceauth.Refused(err); refusal == nil || refusal.Code != "authorization_pending" && refusal.Code != "slow_down" {
+		if refusal := deviceauth.AsError(err); refusal == nil || refusal.Code != "authorization_pending" && refusal.Code != "slow_down" {
 			t.Fatal(err)
 		}
 	}

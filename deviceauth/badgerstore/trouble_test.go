@@ -156,7 +156,7 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	var err error
 	for n := 0; err == nil && n < 2000; n++ {
 		document := binary.BigEndian.AppendUint32(nil, uint32(n))
-		err = s.Change(t.Context(), "large", func([]byte) ([]byte, error) { return append(document, text...), nil })
+		err = s.UpdateDocument(t.Context(), "large", func([]byte) ([]byte, error) { return append(document, text...), nil })
 		if err == nil {
 			answered = n
 		}
@@ -166,7 +166,7 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"a new grant": s.Create(t.Context(), pending("CDFGHJKL")), "a change": s.Update(t.Context(), g.ID, unchanged),
-		"a document": failure(s.Load(t.Context(), "large")), "a list": failure(s.ByOwner(t.Context(), "x")),
+		"a document": failure(s.LoadDocument(t.Context(), "large")), "a list": failure(s.ByOwner(t.Context(), "x")),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "until it can be opened again") {
 			t.Errorf("%s: %v", name, err)
@@ -183,7 +183,7 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	if err := s.Update(t.Context(), g.ID, unchanged); err != nil {
 		t.Error(err)
 	}
-	document, err := s.Load(t.Context(), "large")
+	document, err := s.LoadDocument(t.Context(), "large")
 	if err != nil || len(document) < 4 || int(binary.BigEndian.Uint32(document)) != answered {
 		t.Errorf("the last document that was answered is lost: %v", err)
 	}

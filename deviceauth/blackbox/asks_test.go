@@ -33,7 +33,7 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 		want   Status
 		mend   string
 	}{
-		{"the second of two audiences", func(c *deviceauth.Config) { c.Audience = []string{"https://other.example", c.Issuer} }, "", OK, ""},
+		{"the second of two audiences", func(c *deviceauth.Config) { c.Audience = []string{"https://other.example", c.Issuer} }, "", Pass, ""},
 		{"a scope that the client may not have", func(c *deviceauth.Config) { c.Clients[0].Scope = "openid offline_access" }, "", Fail, "The API needs: read"},
 		{"a name that the server does not know", func(c *deviceauth.Config) { c.Audience = []string{c.Issuer + "/v2"} }, "/api", Fail, "audience"},
 	}
@@ -49,7 +49,7 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 					})
 				}
 			}
-			if got := result(t, s.config(), "device.code"); got.Status != test.want || !strings.Contains(got.Mend, test.mend) {
+			if got := result(t, s.config(), "device.code"); got.Status != test.want || !strings.Contains(got.Remedy, test.mend) {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -59,10 +59,10 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 func TestCheckLogsInForTheSecondOfTwoAudiences(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *deviceauth.Config) { c.Audience = []string{"https://other.example", c.Issuer} })
-	s.guard = httpapi.NewSentry(httpapi.Guard{Need: deviceauth.Requirement{Scope: "read", Audience: []string{s.URL}}}, s.engine)
+	s.guard = httpapi.NewGuard(httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read", Audience: []string{s.URL}}}, s.engine)
 	c := s.config()
 	c.Login = s.answers(true)
-	if got := result(t, c, "login.api"); got.Status != OK {
+	if got := result(t, c, "login.api"); got.Status != Pass {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -71,10 +71,10 @@ func TestCheckLogsInForTheSecondOfTwoAudiences(t *testing.T) {
 func TestCheckSaysThatNoAudienceCoversTheAPI(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *deviceauth.Config) { c.Audience = []string{"https://other.example"} })
-	if got := result(t, s.config(), "resource.metadata"); got.Status != Warn || !strings.Contains(got.Mend, "audience "+s.URL) {
+	if got := result(t, s.config(), "resource.metadata"); got.Status != Warn || !strings.Contains(got.Remedy, "audience "+s.URL) {
 		t.Errorf("got %+v", got)
 	}
-	if got := result(t, s.config(), "device.code"); got.Status != OK {
+	if got := result(t, s.config(), "device.code"); got.Status != Pass {
 		t.Errorf("got %+v", got)
 	}
 }

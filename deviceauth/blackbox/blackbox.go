@@ -42,7 +42,7 @@ type Status string
 
 // How a check can end. Only a failure makes a deployment one that is broken.
 const (
-	OK      Status = "ok"
+	Pass    Status = "ok"
 	Warn    Status = "warn"
 	Fail    Status = "fail"
 	Skipped Status = "skipped"
@@ -52,8 +52,8 @@ const (
 type Result struct {
 	Name   string `json:"name"` // stable; docs/check.md lists them
 	Status Status `json:"status"`
-	Said   string `json:"said"`           // what was asked and answered
-	Mend   string `json:"mend,omitempty"` // what to do about it
+	Detail string `json:"said"`           // what was asked and answered
+	Remedy string `json:"mend,omitempty"` // what to do about it
 }
 
 // Run does all the checks, in order. Those that make no sense after what an
@@ -183,7 +183,7 @@ type finding struct {
 // worst makes one finding of several: what went well is of interest only where
 // everything did.
 func worst(all ...finding) finding {
-	rank := map[Status]int{Skipped: 0, OK: 1, Warn: 2, Fail: 3}
+	rank := map[Status]int{Skipped: 0, Pass: 1, Warn: 2, Fail: 3}
 	end := finding{status: Skipped}
 	for _, f := range all {
 		switch {

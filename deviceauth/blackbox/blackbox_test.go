@@ -21,11 +21,11 @@ func reports(t *testing.T, all []Result, name string, status Status, mend string
 		switch {
 		case got.Name == name:
 			seen = true
-			if got.Status != status || !strings.Contains(got.Mend, mend) || got.Mend == "" || got.Said == "" {
+			if got.Status != status || !strings.Contains(got.Remedy, mend) || got.Remedy == "" || got.Detail == "" {
 				t.Errorf("got %+v, want %s and %q", got, status, mend)
 			}
-		case got.Status == Skipped && (strings.Contains(got.Said, name) || strings.Contains(got.Said, "--login")):
-		case got.Status != OK:
+		case got.Status == Skipped && (strings.Contains(got.Detail, name) || strings.Contains(got.Detail, "--login")):
+		case got.Status != Pass:
 			t.Errorf("also: %+v", got)
 		}
 	}
@@ -47,7 +47,7 @@ func TestNothingIsWrongWithARightDeployment(t *testing.T) {
 		c.Tell = func(r Result) { told = append(told, r) }
 		all := Run(t.Context(), c)
 		for i, r := range all {
-			if r.Status != OK || r.Mend != "" || r.Name != Names()[i] {
+			if r.Status != Pass || r.Remedy != "" || r.Name != Names()[i] {
 				t.Errorf("%s: %+v", client, r)
 			}
 		}
@@ -64,8 +64,8 @@ func TestNothingIsWrongWithARightServer(t *testing.T) {
 		c := s.config()
 		c.URL = s.URL + slash
 		for _, r := range Run(t.Context(), c) {
-			own := strings.Contains(r.Said, "the server's own") && strings.HasPrefix(r.Name, "resource.")
-			if r.Status != OK && !own && !strings.HasPrefix(r.Name, "login.") {
+			own := strings.Contains(r.Detail, "the server's own") && strings.HasPrefix(r.Name, "resource.")
+			if r.Status != Pass && !own && !strings.HasPrefix(r.Name, "login.") {
 				t.Errorf("%q: %+v", slash, r)
 			}
 		}
@@ -105,7 +105,7 @@ func TestTokensAreGivenBackWhenTheRunBreaksOff(t *testing.T) {
 		}
 	}
 	all := Run(ctx, c)
-	if last := all[len(all)-1]; last.Name != "login.flow" || last.Status != OK {
+	if last := all[len(all)-1]; last.Name != "login.flow" || last.Status != Pass {
 		t.Errorf("ended with %+v", last)
 	}
 	if len(revoked) != 2 || <-revoked != 200 || <-revoked != 200 {
@@ -119,7 +119,7 @@ func TestEachUpstreamIsTried(t *testing.T) {
 	all := Run(t.Context(), s.config())
 	i := slices.Index(Names(), "page.upstream")
 	for _, want := range []string{"upstream work", "upstream home"} {
-		if !strings.Contains(all[i].Said, want) {
+		if !strings.Contains(all[i].Detail, want) {
 			t.Errorf("%s is missing in %+v", want, all[i])
 		}
 	}
@@ -144,7 +144,7 @@ func TestTextOfTheNetworkObeysNoTerminal(t *testing.T) {
 		}
 	}
 	for _, r := range Run(t.Context(), s.config()) {
-		if strings.ContainsAny(r.Said+r.Mend, "\x1b\u202e\u009b\n") || len(r.Said) > 1000 {
+		if strings.ContainsAny(r.Detail+r.Remedy, "\x1b\u202e\u009b\n") || len(r.Detail) > 1000 {
 			t.Errorf("%q", r)
 		}
 	}

@@ -33,7 +33,7 @@ func (r *run) corsOrigin() finding {
 		return found("--origin has a user or a password in it").fails("An origin is a scheme, a host and a port: https://tv.example.com.")
 	}
 	for _, endpoint := range []string{r.server.DeviceAuthorization, r.server.Token} {
-		if f := r.lets(endpoint, http.MethodPost, "content-type"); f.status != OK {
+		if f := r.lets(endpoint, http.MethodPost, "content-type"); f.status != Pass {
 			return f
 		}
 		a := r.post(endpoint, "client_id="+madeUp, "Origin", r.cfg.Origin)
@@ -44,7 +44,7 @@ func (r *run) corsOrigin() finding {
 	if !r.guarded {
 		return well("pages of %s may play a device", r.cfg.Origin)
 	}
-	if f := r.lets(r.target.String(), http.MethodGet, "authorization"); f.status != OK {
+	if f := r.lets(r.target.String(), http.MethodGet, "authorization"); f.status != Pass {
 		return f
 	}
 	return well("pages of %s may play a device and call the API", r.cfg.Origin)

@@ -55,7 +55,7 @@ func (r *run) errorsClient() finding {
 	} {
 		address, form, _ := strings.Cut(form, "?")
 		a := r.refuses(address, form)
-		if f := expect(a, "invalid_client", "an unknown client", "Let the server register clients one by one. With Caddy, only `client` blocks are known: something else answers here."); f.status != OK {
+		if f := expect(a, "invalid_client", "an unknown client", "Let the server register clients one by one. With Caddy, only `client` blocks are known: something else answers here."); f.status != Pass {
 			return f
 		}
 	}

@@ -4,7 +4,7 @@ import "fmt"
 
 // well needs no mending.
 func well(format string, args ...any) finding {
-	return finding{OK, fmt.Sprintf(format, args...), ""}
+	return finding{Pass, fmt.Sprintf(format, args...), ""}
 }
 
 func skip(format string, args ...any) finding {
@@ -12,16 +12,16 @@ func skip(format string, args ...any) finding {
 }
 
 // told is what was found, until it is said how to mend it.
-type told string
+type message string
 
-func found(format string, args ...any) told { return told(fmt.Sprintf(format, args...)) }
+func found(format string, args ...any) message { return message(fmt.Sprintf(format, args...)) }
 
 // fails says that an RFC is broken, or that it cannot work.
-func (t told) fails(mend string, args ...any) finding {
+func (t message) fails(mend string, args ...any) finding {
 	return finding{Fail, string(t), fmt.Sprintf(mend, args...)}
 }
 
 // warns says that it works, but not as it should.
-func (t told) warns(mend string, args ...any) finding {
+func (t message) warns(mend string, args ...any) finding {
 	return finding{Warn, string(t), fmt.Sprintf(mend, args...)}
 }

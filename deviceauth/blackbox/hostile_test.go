@@ -73,7 +73,7 @@ func TestServerElsewhereSendsNobodyToThisMachine(t *testing.T) {
 			for _, path := range []string{"", "/api/things"} {
 				s.tamper = both(says(endpoint, p.URL+"/stop"))
 				ended := s.look(s.farConfig(path))
-				if got := ended["metadata.endpoints"]; got.Status != Fail || !strings.Contains(got.Said, p.URL) {
+				if got := ended["metadata.endpoints"]; got.Status != Fail || !strings.Contains(got.Detail, p.URL) {
 					t.Errorf("%q: %+v", path, got)
 				}
 				if got := ended["device.code"]; got.Status != Skipped {
@@ -132,7 +132,7 @@ func TestNoCodeIsAskedForWhereTheServerIsInDoubt(t *testing.T) {
 		c := s.config()
 		c.ClientID, c.ClientSecret = "meter", "s3:cret&"
 		for _, r := range Run(t.Context(), c) {
-			if r.Name == "device.code" && (r.Status != Skipped || !strings.Contains(r.Said, name)) {
+			if r.Name == "device.code" && (r.Status != Skipped || !strings.Contains(r.Detail, name)) {
 				t.Errorf("%s: %+v", name, r)
 			}
 		}
@@ -163,7 +163,7 @@ func TestProviderElsewhereSendsNobodyToThisMachine(t *testing.T) {
 	s := far(t)
 	var came atomic.Int32
 	s.refuses = func(http.ResponseWriter, *http.Request) bool { came.Add(1); return true }
-	if got := s.look(s.farConfig(""))["page.upstream"]; got.Status != Fail || !strings.Contains(got.Said, "on this machine") || came.Load() != 0 {
+	if got := s.look(s.farConfig(""))["page.upstream"]; got.Status != Fail || !strings.Contains(got.Detail, "on this machine") || came.Load() != 0 {
 		t.Errorf("%+v, and %d requests came", got, came.Load())
 	}
 }
@@ -196,7 +196,7 @@ func TestPersonIsToldThatAnotherSiteWouldHaveTheToken(t *testing.T) {
 		r := newRun(t.Context(), c)
 		r.target, r.issuer = test.target, s.URL
 		r.server = r.get(s.URL + oauthName).document()
-		if got := r.loginFlow(); got.status != OK {
+		if got := r.loginFlow(); got.status != Pass {
 			t.Errorf("%+v", got)
 		}
 		if strings.Contains(shown.Warning, "https://api.example.com is given a token") != test.want || !test.want && shown.Warning != "" {
@@ -222,8 +222,8 @@ func TestServerCannotMakeTheReportLong(t *testing.T) {
 		choices(3000, "long="+long[:250])(q, w)
 	}
 	for _, r := range Run(t.Context(), s.config()) {
-		if len(r.Said)+len(r.Mend) > 5000 || r.Name == "keys.set" && len(r.Said) > 600 {
-			t.Errorf("%s has %d bytes", r.Name, len(r.Said)+len(r.Mend))
+		if len(r.Detail)+len(r.Remedy) > 5000 || r.Name == "keys.set" && len(r.Detail) > 600 {
+			t.Errorf("%s has %d bytes", r.Name, len(r.Detail)+len(r.Remedy))
 		}
 	}
 	if n := tried.Load(); n == 0 || n > 100 {
@@ -237,7 +237,7 @@ func TestRunThatIsOutOfTimeFailsOnce(t *testing.T) {
 	r := newRun(t.Context(), s.config())
 	r.stop() // as if the time were over
 	all := r.all(t.Context(), checks)
-	if len(all) != len(checks) || all[0].Status != Fail || !strings.Contains(all[0].Said, "longer than 3m") {
+	if len(all) != len(checks) || all[0].Status != Fail || !strings.Contains(all[0].Detail, "longer than 3m") {
 		t.Fatalf("%+v", all)
 	}
 	for _, got := range all[1:] {
@@ -251,7 +251,7 @@ func TestPasswordOfAURLIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"https://me:hush@api.example.com/", "https://me:hush@api.example.com:x/", "https://me:hush/@api.example.com", "me:hush@api.example.com", "ftp://me:hush@x/"} {
 		for _, r := range Run(t.Context(), Config{URL: address, ClientID: "tv"}) {
-			if strings.Contains(r.Said+r.Mend, "hush") || r.Name == "reach.url" && (r.Status != Fail || !strings.Contains(r.Said, "password")) {
+			if strings.Contains(r.Detail+r.Remedy, "hush") || r.Name == "reach.url" && (r.Status != Fail || !strings.Contains(r.Detail, "password")) {
 				t.Errorf("%s: %+v", address, r)
 			}
 		}

@@ -82,11 +82,11 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 			for _, r := range Run(t.Context(), Config{URL: test.url, ClientID: "tv", Roots: test.roots}) {
 				ended[r.Name] = r
 				before := strings.HasPrefix(r.Name, "reach.") && ended[test.check].Name == ""
-				if before && r.Status != OK || test.want == Fail && !before && r.Name != test.check && r.Status != Skipped {
+				if before && r.Status != Pass || test.want == Fail && !before && r.Name != test.check && r.Status != Skipped {
 					t.Errorf("also: %+v", r)
 				}
 			}
-			if got := ended[test.check]; got.Status != test.want || !strings.Contains(got.Said, test.said) || !strings.Contains(got.Mend, test.mended) {
+			if got := ended[test.check]; got.Status != test.want || !strings.Contains(got.Detail, test.said) || !strings.Contains(got.Remedy, test.mended) {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -96,7 +96,7 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 // One that lives for six days is renewed in the last two.
 func TestShortCertificateIsNoConcern(t *testing.T) {
 	now := time.Now()
-	for left, want := range map[time.Duration]Status{5 * aDay: OK, aDay: Warn} {
+	for left, want := range map[time.Duration]Status{5 * aDay: Pass, aDay: Warn} {
 		c := &x509.Certificate{NotBefore: now.Add(left - 6*aDay), NotAfter: now.Add(left)}
 		if got := judge(c, now); got.status != want {
 			t.Errorf("%v left of six days: %+v, want %s", left, got, want)
@@ -106,9 +106,9 @@ func TestShortCertificateIsNoConcern(t *testing.T) {
 
 func TestClocksAreCompared(t *testing.T) {
 	for ahead, want := range map[time.Duration]Status{
-		0: OK, 5 * time.Second: OK, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn, 61 * time.Second: Fail, -2 * time.Minute: Fail,
+		0: Pass, 5 * time.Second: Pass, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn, 61 * time.Second: Fail, -2 * time.Minute: Fail,
 	} {
-		if got := (date{ahead, true}).judge(); got.status != want || want != OK && got.mend == "" {
+		if got := (date{ahead, true}).judge(); got.status != want || want != Pass && got.mend == "" {
 			t.Errorf("%v: %+v, want %s", ahead, got, want)
 		}
 	}

@@ -31,7 +31,7 @@ type stand struct {
 	engine   *deviceauth.Engine
 	pages    *httpapi.Handler
 	keys     *keyring.Keyring
-	guard    *httpapi.Sentry
+	guard    *httpapi.Guard
 	provider *httptest.Server // where people sign in
 	refuses  func(http.ResponseWriter, *http.Request) bool
 	down     bool // the provider, as the gateway sees it
@@ -74,7 +74,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.guard = httpapi.NewSentry(httpapi.Guard{Need: deviceauth.Requirement{Scope: "read"}}, s.engine)
+	s.guard = httpapi.NewGuard(httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read"}}, s.engine)
 	return s
 }
 
@@ -105,7 +105,7 @@ func (s *stand) api(w http.ResponseWriter, q *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	_, _, err := s.guard.Admit(q, "")
+	_, _, err := s.guard.Authenticate(q, "")
 	var challenge *httpapi.Challenge
 	if errors.As(err, &challenge) {
 		w.Header().Set("WWW-Authenticate", challenge.Headers[0])
@@ -131,17 +131,17 @@ type upstream struct {
 
 func (u upstream) ID() string    { return u.id }
 func (u upstream) Label() string { return u.id }
-func (u upstream) Begin(_ context.Context, a deviceauth.Attempt) (string, error) {
+func (u upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, error) {
 	if u.down {
 		return "", errors.New("connection refused")
 	}
 	return u.provider.URL + "/" + u.id + "?" + url.Values{"client_id": {"gateway"}, "redirect_uri": {a.RedirectURI}, "state": {a.State}}.Encode(), nil
 }
-func (upstream) Finish(context.Context, deviceauth.Attempt, url.Values) (*deviceauth.Person, error) {
+func (upstream) Finish(context.Context, deviceauth.AuthRequest, url.Values) (*deviceauth.Person, error) {
 	return nil, errors.New("nobody signs in here")
 }
 func (upstream) Reachable(context.Context) error { return nil }
-func (upstream) Logout(context.Context, string) (*deviceauth.Logout, error) {
+func (upstream) SignOut(context.Context, string) (*deviceauth.SignOut, error) {
 	return nil, errors.New("nobody signs out here")
 }
 

@@ -67,7 +67,7 @@ func (r *run) loginToken() finding {
 	if err != nil {
 		return found("the access token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are. Else a cache shows old keys: it may keep them for the five minutes that the server says.")
 	}
-	if f := r.timed("access token", claims); f.status != OK {
+	if f := r.timed("access token", claims); f.status != Pass {
 		return f
 	}
 	var missing []string
@@ -117,7 +117,7 @@ func (r *run) loginID() finding {
 	if err != nil {
 		return found("the ID token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are.")
 	}
-	if f := r.timed("ID token", claims); f.status != OK {
+	if f := r.timed("ID token", claims); f.status != Pass {
 		return f
 	}
 	audience, _ := claims.GetAudience()

@@ -35,7 +35,7 @@ const maxMetadata = 256 << 10
 // Discover finds the server that guards an API, from the API's own URL (RFC
 // 9728) or the server's (RFC 8414).
 func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
-	defer legibly(&err)
+	defer plainly(&err)
 	api, err := url.Parse(address)
 	usable := err == nil && (api.Scheme == "http" || api.Scheme == "https") && api.Host != ""
 	switch {
@@ -61,7 +61,7 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 // an API that names another one is an error, and a [Folder] keeps one token for
 // all of them.
 func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (found Server, err error) {
-	defer legibly(&err)
+	defer plainly(&err)
 	found, err = Discover(ctx, c, address)
 	switch {
 	case err != nil:

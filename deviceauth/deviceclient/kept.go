@@ -17,7 +17,7 @@ const margin = time.Minute
 // person is asked only where nothing is kept or the server refuses the refresh;
 // a server that does not answer is an error, and the token stays.
 func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer legibly(&err)
+	defer plainly(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 
 // Anew asks a person whatever is kept, and replaces it.
 func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer legibly(&err)
+	defer plainly(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ type Prompt struct {
 
 // Login asks for a code, shows it and waits for a person's answer.
 func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer legibly(&err)
+	defer plainly(&err)
 	if o.Unattended {
 		return nil, ErrInteraction
 	}

@@ -24,7 +24,7 @@ const (
 // Logout revokes what is kept and deletes it, also where others may have read
 // it. What could not be revoked is kept, so that it can be tried again.
 func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcome, err error) {
-	defer legibly(&err)
+	defer plainly(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return "", err

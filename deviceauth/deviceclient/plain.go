@@ -36,10 +36,10 @@ func page(address string) bool {
 // A legible error has nothing in it that a terminal obeys. Servers have a say
 // in most errors, also in those of net/http, which quote headers and
 // certificates as they are.
-type legible struct{ error }
+type plainError struct{ error }
 
 // Error keeps the lines of errors.Join.
-func (e legible) Error() string {
+func (e plainError) Error() string {
 	lines := strings.Split(e.error.Error(), "\n")
 	for i, line := range lines {
 		lines[i] = deviceauth.Plain(line)
@@ -47,11 +47,11 @@ func (e legible) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func (e legible) Unwrap() error { return e.error }
+func (e plainError) Unwrap() error { return e.error }
 
 // legibly is deferred by all that is exported.
-func legibly(err *error) {
+func plainly(err *error) {
 	if *err != nil {
-		*err = legible{*err}
+		*err = plainError{*err}
 	}
 }

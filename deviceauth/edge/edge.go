@@ -57,7 +57,7 @@ type Server struct {
 	cfg      Config
 	metadata document[*metadata]
 	keys     document[keySet]
-	answers  *answers
+	answers  *introspectionCache
 	hint     sync.Once
 }
 
@@ -102,10 +102,10 @@ func (s *Server) Origins() []string { return s.cfg.Origins }
 // Audience returns what is accepted where a guard names none.
 func (s *Server) Audience() []string { return slices.Clone(s.cfg.Audience) }
 
-// Admit checks an access token as the server's own guards do. Refusals:
+// ValidateToken checks an access token as the server's own guards do. Refusals:
 // invalid_token, insufficient_scope. Any other error means that the server
 // could not be asked.
-func (s *Server) Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error) {
+func (s *Server) ValidateToken(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error) {
 	known, err := s.known(ctx, token)
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (s *Server) wants(these, has []string) bool {
 
 // known returns a token of the server's that is in time. It is verified once
 // and then known by its digest.
-func (s *Server) known(ctx context.Context, token string) (*answered, error) {
+func (s *Server) known(ctx context.Context, token string) (*introspected, error) {
 	key := sha256.Sum256([]byte(token))
 	if known := s.answers.find(key); known != nil {
 		if over(known.claims) {

@@ -124,7 +124,7 @@ func newFarAt(t *testing.T, issuer string) *far {
 		Audience: []string{issuer, issuer + "/other"},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Public: true, Scope: "openid read write"},
-			{ID: "edge", Secret: "s3:cret&", Guard: true},
+			{ID: "edge", Secret: "s3:cret&", ResourceServer: true},
 			{ID: "meter", Secret: "meter", Scope: "read"},
 		},
 	})
@@ -201,7 +201,7 @@ func TestUncleanPersonOfTheServersIsRefused(t *testing.T) {
 // admits wants an answer: "" for a yes, else a refusal's code, or "fault".
 func (f *far) admits(want, token string, need deviceauth.Requirement) *deviceauth.Identity {
 	f.Helper()
-	id, err := f.Admit(f.Context(), token, need)
+	id, err := f.ValidateToken(f.Context(), token, need)
 	if got := verdict(err); got != want {
 		f.Errorf("got %q (%v), want %q", got, err, want)
 	}
@@ -209,7 +209,7 @@ func (f *far) admits(want, token string, need deviceauth.Requirement) *deviceaut
 }
 
 func verdict(err error) string {
-	if refusal := deviceauth.Refused(err); refusal != nil {
+	if refusal := deviceauth.AsError(err); refusal != nil {
 		return refusal.Code
 	} else if err != nil {
 		return "fault"
@@ -396,18 +396,18 @@ func TestWhoGivesUpAsksNothingAndWaitsForNobody(t *testing.T) {
 		gone, cancel := context.WithCancel(f.Context())
 		cancel()
 		for range 20 { // a select that may take either would ask before long
-			if _, err := f.Admit(gone, token, deviceauth.Requirement{}); !errors.Is(err, context.Canceled) {
+			if _, err := f.ValidateToken(gone, token, deviceauth.Requirement{}); !errors.Is(err, context.Canceled) {
 				f.Errorf("got %v", err)
 			}
 		}
 		f.wasAsked(introspect, 0)
 		f.takes(introspect, 3*time.Second)
-		go f.Admit(f.Context(), token, deviceauth.Requirement{})
+		go f.ValidateToken(f.Context(), token, deviceauth.Requirement{})
 		synctest.Wait()
 		f.took(time.Second, func() {
 			hasty, cancel := context.WithTimeout(f.Context(), time.Second)
 			defer cancel()
-			if _, err := f.Admit(hasty, token, deviceauth.Requirement{}); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := f.ValidateToken(hasty, token, deviceauth.Requirement{}); !errors.Is(err, context.DeadlineExceeded) {
 				f.Errorf("got %v", err)
 			}
 		})

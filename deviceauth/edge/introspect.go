@@ -72,27 +72,27 @@ func decode(from map[string]any, to any) error {
 
 // answers remembers tokens that were verified, and what the server said about
 // them, as long as they come often.
-type answers struct {
+type introspectionCache struct {
 	mu    sync.Mutex
-	known *generations.Memory[[32]byte, *answered]
+	known *generations.Memory[[32]byte, *introspected]
 }
 
 // generation is as large as that of the server's own guards.
 const generation = 20_000
 
-func newAnswers() *answers {
-	return &answers{known: generations.New[[32]byte, *answered](generation)}
+func newAnswers() *introspectionCache {
+	return &introspectionCache{known: generations.New[[32]byte, *introspected](generation)}
 }
 
 // answered is what was last said about one token.
-type answered struct {
+type introspected struct {
 	claims *deviceauth.AccessClaims
 	turn   chan struct{} // held by whoever asks
-	last   atomic.Pointer[dated]
+	last   atomic.Pointer[expiring]
 }
 
 // dated is an answer, or that there was none.
-type dated struct {
+type expiring struct {
 	asked, ended time.Time
 	id           *deviceauth.Identity // nil: the token is not alive
 	err          error
@@ -102,7 +102,7 @@ type dated struct {
 // was asked for later does, however short our memory. A failure does for a
 // moment, for its token alone: an ailing server is asked less than a healthy
 // one, and those who waited out its silence do not do so again, one by one.
-func (d *dated) good(arrived time.Time, memory time.Duration) bool {
+func (d *expiring) good(arrived time.Time, memory time.Duration) bool {
 	switch {
 	case d == nil:
 		return false
@@ -114,7 +114,7 @@ func (d *dated) good(arrived time.Time, memory time.Duration) bool {
 
 // about returns what the server says about the token, or said a moment ago. Of
 // many who want to know, one asks.
-func (e *answered) about(ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error)) (*deviceauth.Identity, error) {
+func (e *introspected) about(ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error)) (*deviceauth.Identity, error) {
 	arrived := time.Now()
 	if last := e.last.Load(); last.good(arrived, memory) {
 		return last.id, last.err
@@ -131,7 +131,7 @@ func (e *answered) about(ctx context.Context, memory time.Duration, ask func() (
 	if ctx.Err() != nil { // select takes either where both are ready
 		return nil, ctx.Err()
 	}
-	next := &dated{asked: time.Now()}
+	next := &expiring{asked: time.Now()}
 	next.id, next.err = ask()
 	next.ended = time.Now()
 	e.last.Store(next)
@@ -139,7 +139,7 @@ func (e *answered) about(ctx context.Context, memory time.Duration, ask func() (
 }
 
 // find returns a token of those of late, or nil.
-func (a *answers) find(key [32]byte) *answered {
+func (a *introspectionCache) find(key [32]byte) *introspected {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e, _, ages := a.known.Get(key)
@@ -150,13 +150,13 @@ func (a *answers) find(key [32]byte) *answered {
 }
 
 // entry makes room for a token that was verified, unless another request did.
-func (a *answers) entry(key [32]byte, claims *deviceauth.AccessClaims) *answered {
+func (a *introspectionCache) entry(key [32]byte, claims *deviceauth.AccessClaims) *introspected {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if e, found, _ := a.known.Get(key); found {
 		return e
 	}
-	e := &answered{claims: claims, turn: make(chan struct{}, 1)}
+	e := &introspected{claims: claims, turn: make(chan struct{}, 1)}
 	a.known.Put(key, e)
 	return e
 }

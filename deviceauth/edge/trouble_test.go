@@ -29,14 +29,14 @@ func TestForgedTokensHoldUpNobodyElse(t *testing.T) {
 		time.Sleep(time.Minute)
 		f.takes(jwks, 4*time.Second)
 		forged := f.forged(token)
-		go f.Admit(f.Context(), forged, deviceauth.Requirement{})
+		go f.ValidateToken(f.Context(), forged, deviceauth.Requirement{})
 		synctest.Wait()
 		f.took(0, func() { f.admits("", token, deviceauth.Requirement{}) })
 		f.took(0, func() { f.admits("", f.connect().AccessToken.Reveal(), deviceauth.Requirement{}) })
 		f.took(time.Second, func() {
 			hasty, cancel := context.WithTimeout(f.Context(), time.Second)
 			defer cancel()
-			if _, err := f.Admit(hasty, forged, deviceauth.Requirement{}); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := f.ValidateToken(hasty, forged, deviceauth.Requirement{}); !errors.Is(err, context.DeadlineExceeded) {
 				f.Errorf("got %v", err)
 			}
 		})
@@ -268,7 +268,7 @@ func TestConnectionThatWasClosedIsNoFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := far.Admit(t.Context(), f.connect().AccessToken.Reveal(), deviceauth.Requirement{}); err != nil {
+	if _, err := far.ValidateToken(t.Context(), f.connect().AccessToken.Reveal(), deviceauth.Requirement{}); err != nil {
 		t.Error(err)
 	}
 	if n := asked.Load(); n != 2 {

@@ -38,7 +38,7 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 		}
 		key, err := s.key(ctx, t.Header["kid"].(string))
 		switch {
-		case err != nil && deviceauth.Refused(err) == nil:
+		case err != nil && deviceauth.AsError(err) == nil:
 			fault = err
 			return nil, err
 		case err != nil:

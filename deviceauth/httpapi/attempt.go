@@ -19,8 +19,8 @@ import (
 // An attempt is a sign-in under way. It is kept under a name of its own, so
 // that two tabs do not take each other's away, and with the code that was typed
 // for it: what becomes of the flow meanwhile, in another tab, is no concern of it.
-type attempt struct {
-	deviceauth.Attempt
+type authRequest struct {
+	deviceauth.AuthRequest
 	Upstream string `json:"upstream"`
 	Flow     flow   `json:"flow"`
 }
@@ -68,16 +68,16 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*answer
 	}
 	f := h.flowShown(r)
 	code, _ := deviceauth.ParseUserCode(f.Code)
-	return h.ask(r, u, attempt{deviceauth.Attempt{Switch: other, Fresh: fresh, Code: code}, id, f})
+	return h.ask(r, u, authRequest{deviceauth.AuthRequest{SwitchAccount: other, FreshSignIn: fresh, Code: code}, id, f})
 }
 
 // ask sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
 // values that are this attempt's alone. One that was made already is begun anew.
-func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, a attempt) (*answer, error) {
+func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, a authRequest) (*answer, error) {
 	tooOld := h.attempts(r, a.State, maxAttempts-1)
 	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
 	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
-	to, err := u.Begin(r.Context(), a.Attempt)
+	to, err := u.Begin(r.Context(), a.AuthRequest)
 	if err != nil {
 		return nil, &unavailable{u.Label(), err}
 	}
@@ -104,7 +104,7 @@ func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*h
 		if name = signInCookie + name; !found || name == attemptCookie(over) {
 			continue
 		}
-		var a attempt
+		var a authRequest
 		if h.kept(r, name, &a) {
 			began[name] = a.Began
 		} else {
@@ -123,7 +123,7 @@ func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*h
 // browser is told by the flow, whose cookie no neighbouring host can set.
 func (h *Handler) callback(r *http.Request) (*answer, error) {
 	query := r.URL.Query()
-	var a attempt
+	var a authRequest
 	name := attemptCookie(query.Get("state"))
 	known := h.kept(r, name, &a) && a.State == query.Get("state") && time.Since(a.Began) <= attemptLife
 	if !known || a.Flow.ID != h.flow(r).ID {
@@ -133,9 +133,9 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 	if u == nil {
 		return nil, errNoUpstream
 	}
-	person, err := h.personOf(r, u, a.Attempt)
+	person, err := h.personOf(r, u, a.AuthRequest)
 	used := h.drop(r, name, 0)
-	var again *deviceauth.AskAgain
+	var again *deviceauth.PromptError
 	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
 		a.Prompt, a.Hint = again.Prompt, again.Hint
 		asked, err := h.ask(r, u, a)
@@ -144,7 +144,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 		}
 		return asked.cookies(used...), nil
 	}
-	if refusal := deviceauth.Refused(err); refusal != nil {
+	if refusal := deviceauth.AsError(err); refusal != nil {
 		page, err := h.refusedSignIn(r, u.ID(), refusal, err)
 		if err != nil {
 			return nil, err
@@ -172,7 +172,7 @@ func (h *Handler) callback(r *http.Request) (*answer, error) {
 }
 
 // refusedSignIn is the page of a sign-in that came to nothing.
-func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Refusal, err error) (*answer, error) {
+func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Error, err error) (*answer, error) {
 	h.log(r, logKind{slog.LevelWarn, "sign-in refused", upstream, refusal.Code}, err)
 	h.cfg.Engine.SignInRefused(upstream, h.cfg.ClientIP(r), refusal)
 	return h.refused(r, refusal)
@@ -191,7 +191,7 @@ func (h *Handler) afterSignIn(f flow) string {
 
 // personOf has the upstream say who came back. An answer at another path than the
 // attempt's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
-func (h *Handler) personOf(r *http.Request, u deviceauth.Upstream, a deviceauth.Attempt) (*deviceauth.Person, error) {
+func (h *Handler) personOf(r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest) (*deviceauth.Person, error) {
 	if h.origin+r.URL.Path != a.RedirectURI {
 		return nil, errMixedUp
 	}

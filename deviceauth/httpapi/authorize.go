@@ -11,7 +11,7 @@ import (
 // answer to the authorization request has neither a code nor a token.
 const responseTypeNone = "none"
 
-var errNoBrowserSignIn = deviceauth.Refuse("unsupported_response_type",
+var errNoBrowserSignIn = deviceauth.NewError("unsupported_response_type",
 	"programs sign in by the device authorization grant here (RFC 8628): see device_authorization_endpoint in the metadata")
 
 // authorization is where the metadata's authorization_endpoint leads. Strict
@@ -22,7 +22,7 @@ var errNoBrowserSignIn = deviceauth.Refuse("unsupported_response_type",
 //
 // A known client's response_type=none leads to where a person approves what a
 // device asks for; neither a code nor a token comes of it.
-func (s *speaker) authorization(r *http.Request) (*answer, error) {
+func (s *vendorDialect) authorization(r *http.Request) (*answer, error) {
 	q := r.URL.Query()
 	if q.Get("response_type") == responseTypeNone && len(q["response_type"]) == 1 && s.isClient(q.Get("client_id")) {
 		return redirect(s.origin + s.cfg.Paths.Device), nil
@@ -31,8 +31,8 @@ func (s *speaker) authorization(r *http.Request) (*answer, error) {
 }
 
 // authorizationRoute answers people with a page and programs with JSON.
-func (s *speaker) authorizationRoute() route {
-	do := map[string]does{http.MethodGet: s.authorization, http.MethodPost: s.authorization} // OpenID Connect Core §3.1.2.1 wants both
+func (s *vendorDialect) authorizationRoute() route {
+	do := map[string]handlerFunc{http.MethodGet: s.authorization, http.MethodPost: s.authorization} // OpenID Connect Core §3.1.2.1 wants both
 	return route{do, corsNone, func(r *http.Request, err error) *answer {
 		if strings.Contains(r.Header.Get("Accept"), "text/html") {
 			return s.pageError(r, err)

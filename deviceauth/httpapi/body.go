@@ -9,8 +9,8 @@ import (
 )
 
 var (
-	errSlowBody = deviceauth.Refuse("invalid_request", "the body did not arrive within 10 s")
-	errStopping = deviceauth.Refuse("temporarily_unavailable", "the server is about to stop; ask again")
+	errSlowBody = deviceauth.NewError("invalid_request", "the body did not arrive within 10 s")
+	errStopping = deviceauth.NewError("temporarily_unavailable", "the server is about to stop; ask again")
 )
 
 // Receive waits for the body of a request that the handler is about to serve,

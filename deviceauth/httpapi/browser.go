@@ -23,7 +23,7 @@ const (
 )
 
 // session returns the session of the request's browser, or nil where nobody is
-// signed in. The browser keeps its id; who it is stands in the vault.
+// signed in. The browser keeps its id; who it is stands in the store.
 func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
 	var id string
 	if !h.kept(r, sessionCookie, &id) {
@@ -111,17 +111,17 @@ const outcomeField = "of"
 
 // A ticket is the hidden field of a form: which session may post it, and what
 // the page showed. Another tab can change cookies, but not this page's ticket.
-type ticket struct {
+type formToken struct {
 	Session string        `json:"session"`
 	Grant   deviceauth.ID `json:"grant,omitzero"`
 	Code    string        `json:"code,omitempty"`
 }
 
-func (h *Handler) ticket(t ticket) (string, error) { return h.seal.seal(ticketField, t) }
+func (h *Handler) ticket(t formToken) (string, error) { return h.seal.seal(ticketField, t) }
 
 // presented returns the session and the ticket of a form that belongs to it.
-func (h *Handler) presented(r *http.Request) (*deviceauth.Session, ticket, error) {
-	var t ticket
+func (h *Handler) presented(r *http.Request) (*deviceauth.Session, formToken, error) {
+	var t formToken
 	s, err := h.session(r)
 	if err != nil {
 		return nil, t, err

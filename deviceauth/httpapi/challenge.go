@@ -10,17 +10,17 @@ import (
 )
 
 // refusal is the challenge that an engine's no becomes.
-func (s *Sentry) refusal(r *http.Request, err error) *Challenge {
-	if deviceauth.Refused(err).Code == "insufficient_scope" {
+func (s *Guard) refusal(r *http.Request, err error) *Challenge {
+	if deviceauth.AsError(err).Code == "insufficient_scope" {
 		return s.challenge(r, http.StatusForbidden, err)
 	}
 	return s.challenge(r, http.StatusUnauthorized, err)
 }
 
 // challenge is RFC 6750 §3; a request without credentials is told no error.
-func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
+func (s *Guard) challenge(r *http.Request, status int, err error) *Challenge {
 	parts := []string{"realm=" + strconv.Quote(s.realm())}
-	if refusal := deviceauth.Refused(err); refusal != nil {
+	if refusal := deviceauth.AsError(err); refusal != nil {
 		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
 	}
 	if status == http.StatusForbidden || err == errNoCredentials && s.guard.Need.Scope != "" {
@@ -34,7 +34,7 @@ func (s *Sentry) challenge(r *http.Request, status int, err error) *Challenge {
 
 // basic is the challenge of RFC 7617 for tools that send a password only when they
 // are asked for one. It stands first: some take the first that they know.
-func (s *Sentry) basic(status int) []string {
+func (s *Guard) basic(status int) []string {
 	if !s.guard.Basic || status != http.StatusUnauthorized {
 		return nil
 	}
@@ -43,7 +43,7 @@ func (s *Sentry) basic(status int) []string {
 
 // realm names the server. Container registries have made a URL there the address
 // of their own token server, so with Basic it is the host alone.
-func (s *Sentry) realm() string {
+func (s *Guard) realm() string {
 	issuer := s.server.Issuer()
 	if u, err := url.Parse(issuer); err == nil && s.guard.Basic {
 		return u.Host

@@ -13,7 +13,7 @@ import (
 
 // protocol 35
 func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
-	b := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true }).browser()
+	b := newSite(t, func(c *deviceauth.Config) { c.Clients[0].ManualEntry = true }).browser()
 	b.in()
 	v := says(t, b.post("/oauth2/device_authorization", form, "client_id=tv"))
 	if v["verification_uri_complete"] != nil {
@@ -63,7 +63,7 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 // protocol 35
 func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true })
+		s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].ManualEntry = true })
 		b := s.browser()
 		b.in()
 		old := b.codeForm()
@@ -79,7 +79,7 @@ func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
 
 // protocol 35
 func TestTwoTabsOpenedAtOnceTakeTypedCodes(t *testing.T) {
-	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Typed = true })
+	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].ManualEntry = true })
 	b, beside := s.browser(), s.browser() // before either has a cookie
 	first := b.codeForm()
 	beside.open("/device")

@@ -26,7 +26,7 @@ type tokenRequest struct {
 	DeviceCode string `json:"device_code"`
 }
 
-func codeOnTimeMembers(s *speaker, c deviceauth.Credentials, a *authorizationAnswer) {
+func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationAnswer) {
 	a.RedirectURI = a.URI
 	a.Token = &tokenRequest{
 		Links:     links{"self": {s.path(s.dialect.paths.token), http.MethodPost}},
@@ -34,19 +34,19 @@ func codeOnTimeMembers(s *speaker, c deviceauth.Credentials, a *authorizationAns
 	}
 }
 
-func (s *speaker) path(p string) string { return s.cfg.Paths.prefix + p }
+func (s *vendorDialect) path(p string) string { return s.cfg.Paths.prefix + p }
 
-var codeOnTimeMore = map[string]func(*speaker) route{
-	codeOnTime: func(s *speaker) route {
-		return route{map[string]does{http.MethodGet: s.entry}, corsAny, s.oauthError}
+var codeOnTimeMore = map[string]func(*vendorDialect) route{
+	codeOnTime: func(s *vendorDialect) route {
+		return route{map[string]handlerFunc{http.MethodGet: s.entry}, corsAny, s.oauthError}
 	},
-	codeOnTime + "/tokeninfo": func(s *speaker) route {
-		return route{map[string]does{http.MethodGet: s.tokeninfo}, corsClients, s.bearerError}
+	codeOnTime + "/tokeninfo": func(s *vendorDialect) route {
+		return route{map[string]handlerFunc{http.MethodGet: s.tokeninfo}, corsClients, s.bearerError}
 	},
 }
 
 // entry is where a device begins that knows nothing but this address.
-func (s *speaker) entry(*http.Request) (*answer, error) {
+func (s *vendorDialect) entry(*http.Request) (*answer, error) {
 	p := s.dialect.paths
 	type hint struct {
 		Hint string `json:"hint"`
@@ -71,10 +71,10 @@ func (s *speaker) entry(*http.Request) (*answer, error) {
 }
 
 // tokeninfo says to the bearer of a token what it is.
-func (s *speaker) tokeninfo(r *http.Request) (*answer, error) {
-	sentry := NewSentry(Guard{KeepToken: true}, s.cfg.Engine)
+func (s *vendorDialect) tokeninfo(r *http.Request) (*answer, error) {
+	sentry := NewGuard(GuardOptions{KeepToken: true}, s.cfg.Engine)
 	sentry.undescribed = true
-	id, _, err := sentry.Admit(r, "")
+	id, _, err := sentry.Authenticate(r, "")
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 		return redirect(h.cfg.Paths.Device), nil
 	case s == nil:
 		return redirect(h.cfg.Paths.Device + "/sign-in"), nil
-	case h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil:
+	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:
 		return h.movedSignIn(r, s, f)
 	}
 	g, v, err := h.question(r, s, f)
@@ -75,7 +75,7 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 }
 
 func is(err error, code string) bool {
-	refusal := deviceauth.Refused(err)
+	refusal := deviceauth.AsError(err)
 	return refusal != nil && refusal.Code == code
 }
 
@@ -92,7 +92,7 @@ func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*dev
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
 		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
 	}
-	v.Ticket, err = h.ticket(ticket{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
+	v.Ticket, err = h.ticket(formToken{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
 	return g, v, err
 }
 
@@ -118,7 +118,7 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 		return nil, errStale
 	}
 	allow, reported := said == "allow", started == "other"
-	if allow && !reported && h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
+	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		return h.movedSignIn(r, s, h.about(r, t))
 	}
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
@@ -141,13 +141,13 @@ func (h *Handler) decide(r *http.Request) (*answer, error) {
 
 // about is the flow of the request that a page showed. Another tab may have
 // brought another code since.
-func (h *Handler) about(r *http.Request, t ticket) flow {
+func (h *Handler) about(r *http.Request, t formToken) flow {
 	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: true}
 }
 
 // check asks a second time, who started it: whoever was talked into typing a
 // code has the chance to say so.
-func (h *Handler) check(r *http.Request, s *deviceauth.Session, t ticket) (*answer, error) {
+func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*answer, error) {
 	g, v, err := h.question(r, s, flow{Code: t.Code})
 	if err == nil && g.ID != t.Grant {
 		err = errStale // the code has gone to another device since

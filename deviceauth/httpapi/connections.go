@@ -69,7 +69,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 			Since: g.Decided, Used: g.Used(), whence: whenceOf(g),
 		})
 	}
-	if v.Ticket, err = h.ticket(ticket{Session: s.ID}); err != nil {
+	if v.Ticket, err = h.ticket(formToken{Session: s.ID}); err != nil {
 		return nil, err
 	}
 	return h.page(r, http.StatusOK, "connections", text("devices.title"), v)
@@ -131,7 +131,7 @@ func (h *Handler) ownForm(r *http.Request) (s *deviceauth.Session, moved *answer
 	if s, _, err = h.presented(r); err != nil {
 		return nil, nil, err
 	}
-	if h.cfg.Engine.Stayed(s, h.cfg.ClientIP(r)) != nil {
+	if h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		f := h.flow(r)
 		f.Next = nextConnections
 		moved, err = h.movedSignIn(r, s, f)

@@ -10,7 +10,7 @@ import (
 )
 
 // request reads what every OAuth endpoint reads first.
-func (s *speaker) request(r *http.Request) (params, deviceauth.Credentials, error) {
+func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials, error) {
 	p, err := readParams(r, s.query)
 	if err != nil {
 		return nil, deviceauth.Credentials{}, err
@@ -37,7 +37,7 @@ func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials
 	}
 	c, ok := basic(headers[0], h.isClient)
 	if !ok {
-		return c, deviceauth.Refuse("invalid_client", "Authorization: want Basic with a form-encoded client_id and secret")
+		return c, deviceauth.NewError("invalid_client", "Authorization: want Basic with a form-encoded client_id and secret")
 	}
 	if id != "" && id != c.ClientID {
 		return c, badRequest("client_id is not the one that Basic names")

@@ -25,7 +25,7 @@ type scopeView struct {
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
 	v := deviceView{Name: g.ClientID, Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
-		v.Name, v.Maker, v.Logo = c.Name, c.Maker, c.Logo
+		v.Name, v.Maker, v.Logo = c.Name, c.Vendor, c.Logo
 	}
 	for _, scope := range g.Scope.List() {
 		if scope != deviceauth.ScopeOpenID { // it allows nothing that the connection does not say already
@@ -44,7 +44,7 @@ func (h *Handler) inWords(scope string) scopeView {
 }
 
 // Scope says what a scope allows.
-func (s *speech) Scope(v scopeView) string {
+func (s *localizer) Scope(v scopeView) string {
 	switch {
 	case v.Texts != nil:
 		text, _ := v.Texts.in(s)
@@ -55,10 +55,10 @@ func (s *speech) Scope(v scopeView) string {
 	return deviceauth.Plain(v.Scope)
 }
 
-// ScopeLang is the language tag of what [speech.Scope] says, where that is not
+// ScopeLang is the language tag of what [localizer.Scope] says, where that is not
 // in the page's language: a screen reader has to be told (WCAG 2.2 §3.1.2). It
 // is "" in the page's language, and in one that nobody named.
-func (s *speech) ScopeLang(v scopeView) string {
+func (s *localizer) ScopeLang(v scopeView) string {
 	switch {
 	case v.Texts != nil:
 		if _, lang := v.Texts.in(s); lang != s.Lang {

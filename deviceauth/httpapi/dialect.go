@@ -26,9 +26,9 @@ type dialect struct {
 	nulls    bool              // ID tokens name what is not known, as null
 
 	scoping func(e *deviceauth.Engine, client, asked string) (scope string, resource []string)
-	members func(*speaker, deviceauth.Credentials, *authorizationAnswer) // adds to RFC 8628 §3.2
-	more    map[string]func(*speaker) route                              // by path: what no other product has
-	finish  func(*http.Request, *answer) *answer                         // has the last word on every answer
+	members func(*vendorDialect, deviceauth.Credentials, *authorizationAnswer) // adds to RFC 8628 §3.2
+	more    map[string]func(*vendorDialect) route                              // by path: what no other product has
+	finish  func(*http.Request, *answer) *answer                               // has the last word on every answer
 }
 
 // dialectPaths are below the issuer's. What is empty is not offered. A first
@@ -97,19 +97,19 @@ func anyTenant(path string) (string, bool) {
 }
 
 // A speaker answers devices in one dialect.
-type speaker struct {
+type vendorDialect struct {
 	*Handler
 	dialect
 }
 
 // routes are what a dialect offers.
-func (s *speaker) routes() map[string]route {
+func (s *vendorDialect) routes() map[string]route {
 	p := s.dialect.paths
 	all := map[string]route{}
-	for path, do := range map[string]does{p.authorization: s.deviceAuthorization, p.token: s.token, p.revoke: s.revoke} {
+	for path, do := range map[string]handlerFunc{p.authorization: s.deviceAuthorization, p.token: s.token, p.revoke: s.revoke} {
 		all[path] = s.post(do)
 	}
-	all[p.userinfo] = route{map[string]does{http.MethodGet: s.userinfo, http.MethodPost: s.userinfo}, corsClients, s.bearerError}
+	all[p.userinfo] = route{map[string]handlerFunc{http.MethodGet: s.userinfo, http.MethodPost: s.userinfo}, corsClients, s.bearerError}
 	for path, make := range s.more {
 		all[path] = make(s)
 	}
@@ -118,7 +118,7 @@ func (s *speaker) routes() map[string]route {
 }
 
 // post is an endpoint for devices.
-func (s *speaker) post(do does) route {
+func (s *vendorDialect) post(do handlerFunc) route {
 	finished := func(r *http.Request) (*answer, error) {
 		a, err := do(r)
 		if err != nil {
@@ -126,12 +126,12 @@ func (s *speaker) post(do does) route {
 		}
 		return s.finished(r, a), nil
 	}
-	return route{map[string]does{http.MethodPost: finished}, corsClients, func(r *http.Request, err error) *answer {
+	return route{map[string]handlerFunc{http.MethodPost: finished}, corsClients, func(r *http.Request, err error) *answer {
 		return s.finished(r, s.oauthError(r, err))
 	}}
 }
 
-func (s *speaker) finished(r *http.Request, a *answer) *answer {
+func (s *vendorDialect) finished(r *http.Request, a *answer) *answer {
 	if s.finish == nil {
 		return a
 	}
@@ -140,7 +140,7 @@ func (s *speaker) finished(r *http.Request, a *answer) *answer {
 
 // scope reads a scope parameter, and the resources that it names in a dialect
 // where scopes do.
-func (s *speaker) scope(p params, client string) (scope string, resource []string) {
+func (s *vendorDialect) scope(p params, client string) (scope string, resource []string) {
 	scope = p.get("scope")
 	if s.commas {
 		scope = strings.ReplaceAll(scope, ",", " ")
@@ -152,7 +152,7 @@ func (s *speaker) scope(p params, client string) (scope string, resource []strin
 }
 
 // grantType reads a grant type by whichever of its names.
-func (s *speaker) grantType(p params) string {
+func (s *vendorDialect) grantType(p params) string {
 	if standard, ok := s.grants[p.get("grant_type")]; ok {
 		return standard
 	}
@@ -160,7 +160,7 @@ func (s *speaker) grantType(p params) string {
 }
 
 // deviceCode reads the device code by whichever of its names.
-func (s *speaker) deviceCode(p params) string {
+func (s *vendorDialect) deviceCode(p params) string {
 	if code := p.get("device_code"); code != "" || s.codeName == "" {
 		return code
 	}

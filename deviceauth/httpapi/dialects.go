@@ -49,7 +49,7 @@ var dialects = map[string]dialect{
 		status:   map[string]int{"authorization_pending": 428, "slow_down": 403, "access_denied": 403},
 		grants:   map[string]string{"http://oauth.net/grant_type/device/1.0": grantDeviceCode},
 		codeName: "code",
-		members: func(_ *speaker, _ deviceauth.Credentials, a *authorizationAnswer) {
+		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
 			a.URL = a.URI
 		},
 	},
@@ -63,10 +63,10 @@ var dialects = map[string]dialect{
 		grants:   map[string]string{"device_code": grantDeviceCode},
 		codeName: "code",
 		scoping:  entraScopes,
-		members: func(_ *speaker, _ deviceauth.Credentials, a *authorizationAnswer) {
+		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
 			a.Message = fmt.Sprintf("Open %s in a browser and type the code %s to sign in.", a.URI, a.UserCode)
 		},
-		more: map[string]func(*speaker) route{tenant + "v2.0/.well-known/openid-configuration": entraMetadata},
+		more: map[string]func(*vendorDialect) route{tenant + "v2.0/.well-known/openid-configuration": entraMetadata},
 	},
 }
 

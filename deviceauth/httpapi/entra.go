@@ -11,8 +11,8 @@ import (
 // entraMetadata is where the Microsoft libraries begin, below each tenant. They
 // insist on an authorization endpoint; there is none but the page where people
 // type their code.
-func entraMetadata(s *speaker) route {
-	return route{map[string]does{http.MethodGet: func(r *http.Request) (*answer, error) {
+func entraMetadata(s *vendorDialect) route {
+	return route{map[string]handlerFunc{http.MethodGet: func(r *http.Request) (*answer, error) {
 		path := s.origin + strings.TrimSuffix(r.URL.Path, "v2.0/.well-known/openid-configuration")
 		return public(jsonAnswer(http.StatusOK, withoutEmpty(map[string]any{
 			"issuer":                                s.cfg.Engine.Issuer(),

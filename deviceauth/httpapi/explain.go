@@ -47,7 +47,7 @@ func explain(status int, err error) (e explanation) {
 			e.Scope = c.scope
 		}
 	}
-	switch refusal := deviceauth.Refused(err); {
+	switch refusal := deviceauth.AsError(err); {
 	case refusal != nil:
 		e.Error, e.Description = refusal.Code, refusal.Description
 	case errors.Is(err, errNoCredentials):

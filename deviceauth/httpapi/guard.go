@@ -14,7 +14,7 @@ import (
 // A Guard stands before a backend that knows nothing of OAuth: it checks the
 // bearer token (RFC 6750) and tells the backend, in headers that nobody else
 // can set, who asks.
-type Guard struct {
+type GuardOptions struct {
 	Need          deviceauth.Requirement
 	Optional      bool             // let requests without credentials through, without identity
 	KeepToken     bool             // leave the token on the request
@@ -55,19 +55,19 @@ func (c *Challenge) Unwrap() error { return c.err }
 var errNoCredentials = errors.New("the request has no bearer token")
 
 // A Server knows tokens: a [deviceauth.Engine], or package edge for one elsewhere.
-type Server interface {
+type TokenValidator interface {
 	Issuer() string
 	Origins() []string  // of pages that play a device
 	Audience() []string // of its tokens; any is accepted where a guard names none
-	// Admit refuses with invalid_token or insufficient_scope; any other error
+	// ValidateToken refuses with invalid_token or insufficient_scope; any other error
 	// is a fault.
-	Admit(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
+	ValidateToken(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
 }
 
-// A Sentry is a guard made ready for one server.
-type Sentry struct {
-	guard   Guard
-	server  Server
+// A Guard is [GuardOptions] made ready for one server.
+type Guard struct {
+	guard   GuardOptions
+	server  TokenValidator
 	headers []IdentityHeader
 	origins map[string]bool
 
@@ -75,8 +75,8 @@ type Sentry struct {
 }
 
 // NewSentry makes a guard ready.
-func NewSentry(g Guard, of Server) *Sentry {
-	s := &Sentry{guard: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
+func NewGuard(g GuardOptions, of TokenValidator) *Guard {
+	s := &Guard{guard: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
 	for _, o := range of.Origins() {
 		s.origins[o] = true
 	}
@@ -85,7 +85,7 @@ func NewSentry(g Guard, of Server) *Sentry {
 
 // identityHeaders are the default set, with what the operator renamed or added,
 // in canonical spelling.
-func (g *Guard) identityHeaders() (list []IdentityHeader) {
+func (g *GuardOptions) identityHeaders() (list []IdentityHeader) {
 	for _, h := range g.Headers {
 		h.Name = http.CanonicalHeaderKey(h.Name)
 		list = append(list, h)
@@ -111,7 +111,7 @@ func IsPreflight(r *http.Request) bool {
 
 // Preflight reports whether a request is a CORS preflight that is not the
 // backend's business, and says in the header what its page may do.
-func (s *Sentry) Preflight(header http.Header, r *http.Request) bool {
+func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	if s.guard.PassPreflight || !IsPreflight(r) {
 		return false
 	}
@@ -126,19 +126,19 @@ func (s *Sentry) Preflight(header http.Header, r *http.Request) bool {
 
 // Origin reports the origin of a page that plays a device and may read what
 // the backend answers.
-func (s *Sentry) Origin(r *http.Request) (origin string, ok bool) {
+func (s *Guard) Origin(r *http.Request) (origin string, ok bool) {
 	origin = r.Header.Get("Origin")
 	return origin, s.origins[origin]
 }
 
 // Header returns the name of the header that has the token.
-func (g *Guard) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
+func (g *GuardOptions) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
 
-// Admit decides on a request. known is a token that an earlier guard of the
+// Authenticate decides on a request. known is a token that an earlier guard of the
 // same request took off it. An identity of nil, without an error, is an
 // anonymous request that may pass. A no is a *[Challenge], with the token where
 // it is good and lacks a scope; any other error is a fault.
-func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
+func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
 	token, given, err := s.token(r)
 	switch {
 	case err != nil:
@@ -150,8 +150,8 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 	case !given:
 		return nil, "", s.challenge(r, http.StatusUnauthorized, errNoCredentials)
 	}
-	id, err = s.server.Admit(r.Context(), token, s.guard.Need)
-	refusal := deviceauth.Refused(err)
+	id, err = s.server.ValidateToken(r.Context(), token, s.guard.Need)
+	refusal := deviceauth.AsError(err)
 	alive := err == nil || refusal != nil && refusal.Code == "insufficient_scope"
 	if alive && !s.guard.KeepToken { // refused or not, what comes next has no use for it
 		r.Header.Del(s.guard.Header())
@@ -168,7 +168,7 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 // token finds the credentials in the one place that is looked at. A lone empty
 // header says as little as none (RFC 6750 §3.1: "lacks any authentication
 // information"); beside a second one it is one too many.
-func (s *Sentry) token(r *http.Request) (token string, given bool, err error) {
+func (s *Guard) token(r *http.Request) (token string, given bool, err error) {
 	name := s.guard.Header()
 	headers := r.Header.Values(name)
 	if len(headers) > 1 {
@@ -233,16 +233,16 @@ var token68 = func() (table [256]bool) {
 }()
 
 // Covers reports whether a scope is enough for what is guarded.
-func (s *Sentry) Covers(scope deviceauth.Scope) bool { return s.guard.Need.Scope.Within(scope) }
+func (s *Guard) Covers(scope deviceauth.Scope) bool { return s.guard.Need.Scope.Within(scope) }
 
 // Forbid is the challenge to somebody whose credentials are good, and have too
 // little scope.
-func (s *Sentry) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
+func (s *Guard) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
 	return s.challenge(r, http.StatusForbidden, deviceauth.LacksScope(id))
 }
 
 // Identify tells the backend who asks.
-func (s *Sentry) Identify(r *http.Request, id *deviceauth.Identity) {
+func (s *Guard) SetIdentityHeaders(r *http.Request, id *deviceauth.Identity) {
 	values := make([]string, len(s.headers)) // of all headers in one piece: a busy guard makes many
 	for i, h := range s.headers {
 		if h.Encoded {

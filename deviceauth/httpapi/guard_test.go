@@ -38,43 +38,43 @@ func TestGuardAnswers(t *testing.T) {
 	token := s.accessToken()
 	tests := []struct {
 		name    string
-		guard   httpapi.Guard
+		guard   httpapi.GuardOptions
 		headers []string
 		status  int // 200: let through
 		want    string
 	}{
-		{"a good token", httpapi.Guard{}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"another case", httpapi.Guard{}, []string{"Authorization", "bEARER " + token}, 200, ""},
-		{"two spaces", httpapi.Guard{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
-		{"its scope", httpapi.Guard{Need: deviceauth.Requirement{Scope: "read"}}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"no credentials", httpapi.Guard{}, nil, 401, `Bearer realm="https://api.example.com", resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
-		{"credentials of another kind", httpapi.Guard{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
-		{"no credentials, optional", httpapi.Guard{Optional: true}, nil, 200, ""},
-		{"a bad token, optional", httpapi.Guard{Optional: true}, []string{"Authorization", "Bearer x"}, 401, `error="invalid_token"`},
-		{"a bad token", httpapi.Guard{}, []string{"Authorization", "Bearer " + token + "x"}, 401, `error="invalid_token"`},
-		{"another audience", httpapi.Guard{Need: deviceauth.Requirement{Audience: []string{"https://x"}}}, []string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
-		{"another scope", httpapi.Guard{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
-		{"no token", httpapi.Guard{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
-		{"two tokens in one", httpapi.Guard{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
-		{"a tab after the scheme", httpapi.Guard{}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab after the scheme, optional", httpapi.Guard{Optional: true}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab before the token", httpapi.Guard{}, []string{"Authorization", "Bearer \t" + token}, 400, `error="invalid_request"`},
-		{"a comma after the scheme", httpapi.Guard{}, []string{"Authorization", "Bearer," + token}, 400, `error="invalid_request"`},
-		{"no space at all", httpapi.Guard{}, []string{"Authorization", "Bearer=" + token}, 400, `error="invalid_request"`},
-		{"a tilde for a space", httpapi.Guard{}, []string{"Authorization", "Bearer~" + token}, 400, `error="invalid_request"`},
-		{"a scheme that begins like ours", httpapi.Guard{}, []string{"Authorization", "Bearers " + token}, 401, "Bearer realm="},
-		{"an empty header", httpapi.Guard{}, []string{"Authorization", ""}, 401, "Bearer realm="},
-		{"an empty header before a token", httpapi.Guard{}, []string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"an empty header after a token", httpapi.Guard{}, []string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
-		{"a tab in Basic", httpapi.Guard{Basic: true}, []string{"Authorization", strings.Replace(basicAuth("x", token), " ", "\t", 1)}, 400, `error="invalid_request"`},
-		{"two headers", httpapi.Guard{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"the token as a password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
-		{"another password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
-		{"Basic that is none", httpapi.Guard{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
+		{"a good token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token}, 200, ""},
+		{"another case", httpapi.GuardOptions{}, []string{"Authorization", "bEARER " + token}, 200, ""},
+		{"two spaces", httpapi.GuardOptions{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
+		{"its scope", httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read"}}, []string{"Authorization", "Bearer " + token}, 200, ""},
+		{"no credentials", httpapi.GuardOptions{}, nil, 401, `Bearer realm="https://api.example.com", resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
+		{"credentials of another kind", httpapi.GuardOptions{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
+		{"no credentials, optional", httpapi.GuardOptions{Optional: true}, nil, 200, ""},
+		{"a bad token, optional", httpapi.GuardOptions{Optional: true}, []string{"Authorization", "Bearer x"}, 401, `error="invalid_token"`},
+		{"a bad token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token + "x"}, 401, `error="invalid_token"`},
+		{"another audience", httpapi.GuardOptions{Need: deviceauth.Requirement{Audience: []string{"https://x"}}}, []string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
+		{"another scope", httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
+		{"no token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
+		{"two tokens in one", httpapi.GuardOptions{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
+		{"a tab after the scheme", httpapi.GuardOptions{}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
+		{"a tab after the scheme, optional", httpapi.GuardOptions{Optional: true}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
+		{"a tab before the token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer \t" + token}, 400, `error="invalid_request"`},
+		{"a comma after the scheme", httpapi.GuardOptions{}, []string{"Authorization", "Bearer," + token}, 400, `error="invalid_request"`},
+		{"no space at all", httpapi.GuardOptions{}, []string{"Authorization", "Bearer=" + token}, 400, `error="invalid_request"`},
+		{"a tilde for a space", httpapi.GuardOptions{}, []string{"Authorization", "Bearer~" + token}, 400, `error="invalid_request"`},
+		{"a scheme that begins like ours", httpapi.GuardOptions{}, []string{"Authorization", "Bearers " + token}, 401, "Bearer realm="},
+		{"an empty header", httpapi.GuardOptions{}, []string{"Authorization", ""}, 401, "Bearer realm="},
+		{"an empty header before a token", httpapi.GuardOptions{}, []string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
+		{"an empty header after a token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
+		{"a tab in Basic", httpapi.GuardOptions{Basic: true}, []string{"Authorization", strings.Replace(basicAuth("x", token), " ", "\t", 1)}, 400, `error="invalid_request"`},
+		{"two headers", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
+		{"the token as a password", httpapi.GuardOptions{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
+		{"another password", httpapi.GuardOptions{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
+		{"Basic that is none", httpapi.GuardOptions{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, _, err := httpapi.NewSentry(test.guard, s.engine).Admit(apiRequest(test.headers...), "")
+			_, _, err := httpapi.NewGuard(test.guard, s.engine).Authenticate(apiRequest(test.headers...), "")
 			var challenge *httpapi.Challenge
 			switch {
 			case test.status == 200 && err != nil:
@@ -96,7 +96,7 @@ func TestRequestWithCredentialsIsNoPreflight(t *testing.T) {
 	s := newSite(t)
 	r := apiRequest("Access-Control-Request-Method", "GET", "Authorization", "", "Authorization", "Bearer x")
 	r.Method = "OPTIONS"
-	if httpapi.IsPreflight(r) || httpapi.NewSentry(httpapi.Guard{}, s.engine).Preflight(http.Header{}, r) {
+	if httpapi.IsPreflight(r) || httpapi.NewGuard(httpapi.GuardOptions{}, s.engine).Preflight(http.Header{}, r) {
 		t.Error("it passes as a preflight")
 	}
 }
@@ -106,14 +106,14 @@ func TestTokenInTheQueryIsNotLookedAt(t *testing.T) {
 	s := newSite(t)
 	r := httptest.NewRequest("POST", "/v2?access_token="+s.accessToken(), strings.NewReader("access_token=x"))
 	r.Header.Set("Content-Type", form)
-	if _, _, err := httpapi.NewSentry(httpapi.Guard{}, s.engine).Admit(r, ""); err == nil {
+	if _, _, err := httpapi.NewGuard(httpapi.GuardOptions{}, s.engine).Authenticate(r, ""); err == nil {
 		t.Error("let through")
 	}
 }
 
 // protocol 33
 func TestReservedHeadersAreStrippedInEverySpelling(t *testing.T) {
-	reserved := httpapi.Guard{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}}}.ReservedHeaders()
+	reserved := httpapi.GuardOptions{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}}}.ReservedHeaders()
 	r := apiRequest()
 	for _, name := range []string{"Remote-User", "remote-user", "REMOTE_USER", "Remote_user", "Remote.User", "X-User", "x_user", "Remote-Groups", "Remote_Email"} {
 		r.Header[name] = []string{"root", "admin"}
@@ -142,8 +142,8 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 	}
 	for name, test := range tests {
 		s := newSite(t)
-		sentry := httpapi.NewSentry(httpapi.Guard{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
-		_, _, err := sentry.Admit(httptest.NewRequest("GET", site+test.path, nil), "")
+		sentry := httpapi.NewGuard(httpapi.GuardOptions{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
+		_, _, err := sentry.Authenticate(httptest.NewRequest("GET", site+test.path, nil), "")
 		var c *httpapi.Challenge
 		if !errors.As(err, &c) {
 			t.Fatal(err)
@@ -172,13 +172,13 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 	s := newSite(t)
 	s.signIn.person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com", "groups": []any{"staff", "ops"}, "department": "R&D"}
 	token := s.accessToken()
-	sentry := httpapi.NewSentry(httpapi.Guard{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
+	sentry := httpapi.NewGuard(httpapi.GuardOptions{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
 	r := apiRequest("Authorization", "Bearer "+token)
-	id, kept, err := sentry.Admit(r, "")
+	id, kept, err := sentry.Authenticate(r, "")
 	if err != nil || kept != token {
 		t.Fatal(err)
 	}
-	sentry.Identify(r, id)
+	sentry.SetIdentityHeaders(r, id)
 	want := map[string]string{
 		"X-User": "alice", "Remote-User": "", "X-Department": "R&D", "Remote-Name": "AliceX-Evil: 1", "Remote-Email": "alice@example.com",
 		"Remote-Groups": "staff,ops", "Remote-Client": "tv", "Remote-Scopes": "openid offline_access read", "Authorization": "",
@@ -188,11 +188,11 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, value)
 		}
 	}
-	if _, _, err := sentry.Admit(apiRequest(), token); err != nil {
+	if _, _, err := sentry.Authenticate(apiRequest(), token); err != nil {
 		t.Errorf("a second guard, with the token that the first took off: %v", err)
 	}
 	r = apiRequest("Authorization", "Bearer "+token)
-	httpapi.NewSentry(httpapi.Guard{KeepToken: true}, s.engine).Admit(r, "")
+	httpapi.NewGuard(httpapi.GuardOptions{KeepToken: true}, s.engine).Authenticate(r, "")
 	if r.Header.Get("Authorization") == "" {
 		t.Error("the token was to be kept")
 	}
@@ -203,21 +203,21 @@ func TestGuardAnswersPreflights(t *testing.T) {
 	s := newSite(t)
 	tests := []struct {
 		name, method, origin string
-		guard                httpapi.Guard
+		guard                httpapi.GuardOptions
 		answered             bool
 		allowed              string
 	}{
-		{"a known origin", "OPTIONS", "https://tv.example", httpapi.Guard{}, true, "https://tv.example"},
-		{"an unknown origin", "OPTIONS", "https://evil.example", httpapi.Guard{}, true, ""},
-		{"left to the backend", "OPTIONS", "https://tv.example", httpapi.Guard{PassPreflight: true}, false, ""},
-		{"no preflight", "GET", "https://tv.example", httpapi.Guard{}, false, ""},
+		{"a known origin", "OPTIONS", "https://tv.example", httpapi.GuardOptions{}, true, "https://tv.example"},
+		{"an unknown origin", "OPTIONS", "https://evil.example", httpapi.GuardOptions{}, true, ""},
+		{"left to the backend", "OPTIONS", "https://tv.example", httpapi.GuardOptions{PassPreflight: true}, false, ""},
+		{"no preflight", "GET", "https://tv.example", httpapi.GuardOptions{}, false, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := apiRequest("Origin", test.origin, "Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "authorization,x-thing")
 			r.Method = test.method
 			header := http.Header{}
-			if httpapi.NewSentry(test.guard, s.engine).Preflight(header, r) != test.answered {
+			if httpapi.NewGuard(test.guard, s.engine).Preflight(header, r) != test.answered {
 				t.Errorf("answered is not %v", test.answered)
 			}
 			if header.Get("Access-Control-Allow-Origin") != test.allowed || test.allowed != "" && header.Get("Access-Control-Allow-Headers") != "authorization,x-thing" {
@@ -307,8 +307,8 @@ func FuzzAuthorizationHeader(f *testing.F) {
 	f.Add("Basic eDp5")
 	f.Add("bearer")
 	f.Fuzz(func(t *testing.T, header string) {
-		sentry := httpapi.NewSentry(httpapi.Guard{Basic: true}, newSite(t).engine)
-		id, _, err := sentry.Admit(apiRequest("Authorization", header), "")
+		sentry := httpapi.NewGuard(httpapi.GuardOptions{Basic: true}, newSite(t).engine)
+		id, _, err := sentry.Authenticate(apiRequest("Authorization", header), "")
 		var challenge *httpapi.Challenge
 		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(strings.Join(challenge.Headers, ", "), "\r\n") {
 			t.Errorf("%q: %v, %v", header, id, err)

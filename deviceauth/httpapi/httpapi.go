@@ -48,17 +48,17 @@ type Handler struct {
 	scopes  map[string]*scopeText // what the operator says that they allow
 	origin  string                // of the issuer: scheme and host
 	cross   *http.CrossOriginProtection
-	sentry  *Sentry                    // of the userinfo endpoint
+	sentry  *Guard                     // of the userinfo endpoint
 	tenants bool                       // some route begins with any segment
 	lines   *sampling.Sampler[logKind] // of what strangers cause
 	faults  *sampling.Sampler[logKind] // of what is away
 }
 
-type does = func(*http.Request) (*answer, error)
+type handlerFunc = func(*http.Request) (*answer, error)
 
 // A route is what one path offers.
 type route struct {
-	methods map[string]does
+	methods map[string]handlerFunc
 	cors    corsPolicy
 	fail    func(*http.Request, error) *answer // turns an error into an answer in the route's own language
 }
@@ -106,7 +106,7 @@ func New(c Config) (*Handler, error) {
 	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
 		return nil, err
 	}
-	h.sentry = NewSentry(Guard{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
+	h.sentry = NewGuard(GuardOptions{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
 	h.sentry.undescribed = true
 	h.routes = h.table()
 	return h, nil
@@ -121,15 +121,15 @@ func peer(r *http.Request) netip.Addr {
 // table is all that is served.
 func (h *Handler) table() map[string]route {
 	p := h.cfg.Paths
-	standard := &speaker{h, dialect{paths: dialectPaths{p.DeviceAuthorization, p.Token, p.Userinfo, p.Revoke}}}
-	open := func(f does) route {
-		return route{map[string]does{http.MethodGet: f}, corsAny, standard.oauthError}
+	standard := &vendorDialect{h, dialect{paths: dialectPaths{p.DeviceAuthorization, p.Token, p.Userinfo, p.Revoke}}}
+	open := func(f handlerFunc) route {
+		return route{map[string]handlerFunc{http.MethodGet: f}, corsAny, standard.oauthError}
 	}
-	file := func(get does) route {
-		return route{map[string]does{http.MethodGet: noWorker(get)}, corsNone, h.pageError}
+	file := func(get handlerFunc) route {
+		return route{map[string]handlerFunc{http.MethodGet: noWorker(get)}, corsNone, h.pageError}
 	}
-	page := func(get, post does) route {
-		m := map[string]does{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
+	page := func(get, post handlerFunc) route {
+		m := map[string]handlerFunc{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
 		return route{m, corsNone, h.pageError}
 	}
 	routes := map[string]route{
@@ -144,7 +144,7 @@ func (h *Handler) table() map[string]route {
 		p.Device + "/done":               page(h.donePage, nil),
 		p.Device + "/connections":        page(h.connectionsPage, h.disconnect),
 		p.Device + "/connections/name":   page(nil, h.nameDevice),
-		p.Device + "/backchannel-logout": {map[string]does{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
+		p.Device + "/backchannel-logout": {map[string]handlerFunc{http.MethodPost: h.backChannelLogout}, corsNone, standard.oauthError},
 		p.Device + "/style.css":          file(h.pages.asset("style.css")),
 		p.Device + "/script.js":          file(h.pages.asset("script.js")),
 	}
@@ -156,7 +156,7 @@ func (h *Handler) table() map[string]route {
 	}
 	maps.Copy(routes, standard.routes())
 	for _, name := range h.cfg.Dialects {
-		for path, route := range (&speaker{h, dialects[name]}).routes() {
+		for path, route := range (&vendorDialect{h, dialects[name]}).routes() {
 			routes[p.prefix+path] = route
 			h.tenants = h.tenants || strings.HasPrefix(path, tenant)
 		}

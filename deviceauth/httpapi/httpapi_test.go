@@ -28,7 +28,7 @@ type site struct {
 	*httpapi.Handler
 	engine *deviceauth.Engine
 	keys   *keyring.Keyring
-	live   *deviceauth.Live
+	live   *deviceauth.PollState
 	signIn *signIn
 	from   netip.Addr // where requests come from
 }
@@ -36,7 +36,7 @@ type site struct {
 // signIn is an upstream that believes everybody.
 type signIn struct {
 	person *deviceauth.Person
-	begun  deviceauth.Attempt
+	begun  deviceauth.AuthRequest
 	down   bool
 	wrong  bool // it is, in the configuration
 
@@ -46,25 +46,25 @@ type signIn struct {
 
 func (*signIn) ID() string    { return "work" }
 func (*signIn) Label() string { return "Example <Work>" }
-func (s *signIn) Begin(_ context.Context, a deviceauth.Attempt) (string, error) {
+func (s *signIn) Begin(_ context.Context, a deviceauth.AuthRequest) (string, error) {
 	switch {
 	case s.down:
 		return "", errors.New("connection refused")
 	case s.wrong:
-		return "", fmt.Errorf("discovery: %w", &deviceauth.Misconfigured{Reason: "it calls itself otherwise"})
+		return "", fmt.Errorf("discovery: %w", &deviceauth.ConfigError{Reason: "it calls itself otherwise"})
 	}
 	s.begun = a
 	return "https://login.example.com/authorize?state=" + a.State, nil
 }
-func (s *signIn) Finish(_ context.Context, _ deviceauth.Attempt, answer url.Values) (*deviceauth.Person, error) {
+func (s *signIn) Finish(_ context.Context, _ deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
 	if s.finished++; s.refusal != nil {
 		return nil, s.refusal
 	}
 	if answer.Get("error") != "" {
-		return nil, deviceauth.Refuse("sign_in_cancelled", "access_denied")
+		return nil, deviceauth.NewError("sign_in_cancelled", "access_denied")
 	}
 	p := *s.person
-	if p.SignedIn = s.begun.Began; s.begun.Fresh {
+	if p.SignedIn = s.begun.Began; s.begun.FreshSignIn {
 		p.Fresh = s.begun.Code
 	}
 	return &p, nil
@@ -75,14 +75,14 @@ func (s *signIn) Reachable(context.Context) error {
 	}
 	return nil
 }
-func (s *signIn) Logout(_ context.Context, token string) (*deviceauth.Logout, error) {
+func (s *signIn) SignOut(_ context.Context, token string) (*deviceauth.SignOut, error) {
 	switch token {
 	case "fault":
 		return nil, errors.New("connection refused")
 	case "good":
-		return &deviceauth.Logout{Upstream: "work", Subject: "work|1", At: time.Now()}, nil
+		return &deviceauth.SignOut{Upstream: "work", Subject: "work|1", At: time.Now()}, nil
 	}
-	return nil, deviceauth.Refuse("invalid_request", "not a logout token")
+	return nil, deviceauth.NewError("invalid_request", "not a logout token")
 }
 
 func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
@@ -93,19 +93,19 @@ func newSite(t *testing.T, changes ...func(*deviceauth.Config)) *site {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: "https://api.example.com", Wait: -1, Store: store, Vault: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
+		Issuer: "https://api.example.com", Wait: -1, Store: store, Documents: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
 		Clients: []deviceauth.Client{
-			{ID: "tv", Name: "TV <b>", Maker: "Mak\u202eer", Public: true, Scope: "openid offline_access read", Origins: []string{"https://tv.example"}},
+			{ID: "tv", Name: "TV <b>", Vendor: "Mak\u202eer", Public: true, Scope: "openid offline_access read", Origins: []string{"https://tv.example"}},
 			{ID: "meter", Secret: "s3:cret&", Scope: "read", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 		},
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}
-	c.Live = deviceauth.NewLive()
+	c.PollState = deviceauth.NewPollState()
 	for _, change := range changes {
 		change(&c)
 	}
-	s := &site{T: t, keys: keys, live: c.Live, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
+	s := &site{T: t, keys: keys, live: c.PollState, from: netip.MustParseAddr("192.0.2.7"), signIn: &signIn{person: &deviceauth.Person{
 		Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{"name": "Alice <i>", "groups": []any{"staff"}},
 	}}}
 	if s.engine, err = deviceauth.New(c); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // introspect is RFC 7662 §2. What is not alive has no other member.
-func (s *speaker) introspect(r *http.Request) (*answer, error) {
+func (s *vendorDialect) introspect(r *http.Request) (*answer, error) {
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (h *Handler) userinfo(r *http.Request) (*answer, error) {
 		return nil, h.sentry.challenge(r, http.StatusUnauthorized, errNoCredentials)
 	}
 	claims, err := h.cfg.Engine.Userinfo(r.Context(), token)
-	if deviceauth.Refused(err) != nil {
+	if deviceauth.AsError(err) != nil {
 		return nil, h.sentry.refusal(r, err)
 	}
 	if err != nil {
@@ -59,7 +59,7 @@ func (h *Handler) userinfo(r *http.Request) (*answer, error) {
 }
 
 // bearerError is RFC 6750 §3: what is wrong stands in the header.
-func (s *speaker) bearerError(r *http.Request, err error) *answer {
+func (s *vendorDialect) bearerError(r *http.Request, err error) *answer {
 	var c *Challenge
 	if !errors.As(err, &c) {
 		return s.oauthError(r, err)

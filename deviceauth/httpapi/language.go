@@ -26,13 +26,13 @@ import (
 // a text whose words depend on a number is an object of plural forms.
 
 // phrase is a text, or its forms by the plural category of the first argument.
-type phrase struct {
+type messageText struct {
 	text  string
 	forms map[string]string
 }
 
 // UnmarshalJSON reads a string or an object of strings.
-func (p *phrase) UnmarshalJSON(b []byte) error {
+func (p *messageText) UnmarshalJSON(b []byte) error {
 	if json.Unmarshal(b, &p.text) == nil {
 		return nil
 	}
@@ -43,10 +43,10 @@ func (p *phrase) UnmarshalJSON(b []byte) error {
 }
 
 // A dictionary holds the phrases of one language by their keys.
-type dictionary map[string]phrase
+type messages map[string]messageText
 
 // languages are all dictionaries, made ready.
-type languages struct {
+type catalogs struct {
 	tags    []language.Tag // English first: it is spoken to whom nothing else fits
 	matcher language.Matcher
 	catalog catalog.Catalog
@@ -56,7 +56,7 @@ type languages struct {
 
 // readDictionaries adds the files of a folder, over those that are there. Only
 // what English has is a key.
-func readDictionaries(all map[language.Tag]dictionary, folder fs.FS, dir string) error {
+func readDictionaries(all map[language.Tag]messages, folder fs.FS, dir string) error {
 	files, err := fs.Glob(folder, path.Join(dir, "*.json"))
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func readDictionaries(all map[language.Tag]dictionary, folder fs.FS, dir string)
 		if err != nil {
 			return err
 		}
-		var words dictionary
+		var words messages
 		if err := json.Unmarshal(text, &words); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
@@ -80,19 +80,19 @@ func readDictionaries(all map[language.Tag]dictionary, folder fs.FS, dir string)
 			}
 		}
 		if all[tag] == nil {
-			all[tag] = dictionary{}
+			all[tag] = messages{}
 		}
 		maps.Copy(all[tag], words)
 	}
 	return nil
 }
 
-func (p phrase) empty() bool { return p.text == "" && p.forms == nil }
+func (p messageText) empty() bool { return p.text == "" && p.forms == nil }
 
 // newLanguages makes dictionaries ready. What a language lacks it says in English.
-func newLanguages(all map[language.Tag]dictionary) (*languages, error) {
+func newLanguages(all map[language.Tag]messages) (*catalogs, error) {
 	builder := catalog.NewBuilder(catalog.Fallback(language.English))
-	l := &languages{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
+	l := &catalogs{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
 	for tag, words := range all {
 		l.tags = append(l.tags, tag)
 		l.english[tag] = map[string]bool{}
@@ -124,7 +124,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-func (p phrase) add(to *catalog.Builder, tag language.Tag, key string) error {
+func (p messageText) add(to *catalog.Builder, tag language.Tag, key string) error {
 	if p.forms == nil {
 		return to.SetString(tag, key, p.text)
 	}
@@ -138,10 +138,10 @@ func (p phrase) add(to *catalog.Builder, tag language.Tag, key string) error {
 }
 
 // knows reports whether there is a text for a key.
-func (l *languages) knows(key string) bool { return l.keys[key] }
+func (l *catalogs) knows(key string) bool { return l.keys[key] }
 
-// A speech is one language, for one page.
-type speech struct {
+// A localizer is one language, for one page.
+type localizer struct {
 	printer *message.Printer
 	keys    map[string]bool
 	english map[string]bool // those of texts that are said in English, for want of others
@@ -151,13 +151,13 @@ type speech struct {
 }
 
 // speak finds the language that a browser asks for (RFC 9110 §12.5.4).
-func (l *languages) speak(r *http.Request) *speech {
+func (l *catalogs) speak(r *http.Request) *localizer {
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return l.speakTo(wanted)
 }
 
 // speakTo finds the language for somebody who wants these, the best first.
-func (l *languages) speakTo(wanted []language.Tag) *speech {
+func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
 	wanted = legible(wanted, l.tags)
 	_, i, _ := l.matcher.Match(wanted...)
 	s := l.speech(i)
@@ -198,9 +198,9 @@ func written(list []language.Tag, letters language.Script) bool {
 	})
 }
 
-func (l *languages) speech(i int) *speech {
+func (l *catalogs) speech(i int) *localizer {
 	tag := l.tags[i]
-	s := &speech{
+	s := &localizer{
 		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, english: l.english[tag],
 		wanted: []language.Tag{tag}, Lang: tag.String(), Dir: "ltr",
 	}
@@ -221,7 +221,7 @@ const (
 
 // Say returns the text of a key, for templates, which may be an operator's:
 // a key that there is not is an error.
-func (s *speech) Say(key string, args ...any) (string, error) {
+func (s *localizer) Say(key string, args ...any) (string, error) {
 	if !s.keys[key] {
 		return "", fmt.Errorf("there is no text %q", key)
 	}
@@ -229,7 +229,7 @@ func (s *speech) Say(key string, args ...any) (string, error) {
 }
 
 // say returns the text of a key that there is. Names in it are made plain.
-func (s *speech) say(key string, args ...any) string {
+func (s *localizer) say(key string, args ...any) string {
 	for i, arg := range args {
 		if name, ok := arg.(string); ok {
 			args[i] = deviceauth.Plain(name)
@@ -242,7 +242,7 @@ func (s *speech) say(key string, args ...any) string {
 }
 
 // Ago says how long ago a time was, as people do.
-func (s *speech) Ago(t time.Time) string {
+func (s *localizer) Ago(t time.Time) string {
 	d := time.Since(t)
 	switch {
 	case d < time.Minute:
@@ -256,11 +256,11 @@ func (s *speech) Ago(t time.Time) string {
 }
 
 // A say is a text that has not found its language yet.
-type say struct {
+type Message struct {
 	key  string
 	args []any
 }
 
-func text(key string, args ...any) say { return say{key, args} }
+func text(key string, args ...any) Message { return Message{key, args} }
 
-func (s *speech) text(t say) string { return s.say(t.key, slices.Clone(t.args)...) }
+func (s *localizer) text(t Message) string { return s.say(t.key, slices.Clone(t.args)...) }

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/text/language"
 )
 
-func ourDictionaries(t *testing.T) map[language.Tag]dictionary {
+func ourDictionaries(t *testing.T) map[language.Tag]messages {
 	t.Helper()
-	all := map[language.Tag]dictionary{}
+	all := map[language.Tag]messages{}
 	if err := readDictionaries(all, pageFiles, "pages/languages"); err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func ourDictionaries(t *testing.T) map[language.Tag]dictionary {
 
 var placeholder = regexp.MustCompile(`%\[\d\][sd]`)
 
-func placeholders(p phrase) (all []string) {
+func placeholders(p messageText) (all []string) {
 	texts := []string{p.text}
 	if p.forms != nil {
 		texts = []string{p.forms["other"]}
@@ -101,7 +101,7 @@ func TestTextsAreThoseThatPagesSay(t *testing.T) {
 
 func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 	all := ourDictionaries(t)
-	all[language.Arabic] = dictionary{"code.button": {text: "متابعة"}}
+	all[language.Arabic] = messages{"code.button": {text: "متابعة"}}
 	l, err := newLanguages(all)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestNumbersHaveTheirForms(t *testing.T) {
 
 func TestNamesDoNotTurnTheWords(t *testing.T) {
 	all := ourDictionaries(t)
-	all[language.Arabic] = dictionary{}
+	all[language.Arabic] = messages{}
 	l, err := newLanguages(all)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-var errNoLogout = deviceauth.Refuse("invalid_request", "logout_token is missing, or no upstream's")
+var errNoLogout = deviceauth.NewError("invalid_request", "logout_token is missing, or no upstream's")
 
 // backChannelLogout is where an upstream says that somebody signed out (OpenID
 // Connect Back-Channel Logout 1.0 §2.5). It is an upstream's server that calls,
@@ -24,11 +24,11 @@ func (h *Handler) backChannelLogout(r *http.Request) (*answer, error) {
 	heard := false
 	var faults []error
 	for _, u := range h.cfg.Upstreams { // several may be one provider, under several ids
-		out, err := u.Logout(r.Context(), token)
+		out, err := u.SignOut(r.Context(), token)
 		if err == nil {
 			heard, err = true, h.cfg.Engine.SignOut(r.Context(), *out)
 		}
-		if deviceauth.Refused(err) == nil {
+		if deviceauth.AsError(err) == nil {
 			faults = append(faults, err)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 var byteOrderMark = []byte("\ufeff")
 
 var (
-	errEncoded    = deviceauth.Refuse("invalid_request", "Content-Encoding: want none; the body has to come as it is")
-	errJSONAsForm = deviceauth.Refuse("invalid_request",
+	errEncoded    = deviceauth.NewError("invalid_request", "Content-Encoding: want none; the body has to come as it is")
+	errJSONAsForm = deviceauth.NewError("invalid_request",
 		"the body looks like JSON, but Content-Type says application/x-www-form-urlencoded: send Content-Type: application/json")
 )
 
@@ -43,7 +43,7 @@ func endsInLineBreak(s string) bool { return strings.HasSuffix(s, "\n") || strin
 // the query where it belongs.
 func missing(r *http.Request, code, name string) error {
 	if r.URL.Query().Get(name) != "" {
-		return deviceauth.Refuse(code, name+" is in the query, where the parameters of a POST are not looked at: send it in the body")
+		return deviceauth.NewError(code, name+" is in the query, where the parameters of a POST are not looked at: send it in the body")
 	}
-	return deviceauth.Refuse(code, name+" is missing")
+	return deviceauth.NewError(code, name+" is missing")
 }

@@ -4,7 +4,7 @@ import "net/http"
 
 // noWorker refuses to be the script of a service worker (Service Workers §2.4):
 // one whose script came from our paths could take the pages over.
-func noWorker(do does) does {
+func noWorker(do handlerFunc) handlerFunc {
 	return func(r *http.Request) (*answer, error) {
 		if r.Header.Get("Service-Worker") != "" {
 			return nil, errForeign
@@ -26,7 +26,7 @@ func sentByAnother(r *http.Request) bool {
 // the browser says what it does (Fetch Metadata). A script on this host, say in
 // a page of an old API, that fetches pages and posts their forms by itself would
 // approve devices without a person; so would a frame.
-func navigations(do does) does {
+func navigations(do handlerFunc) handlerFunc {
 	if do == nil {
 		return nil
 	}

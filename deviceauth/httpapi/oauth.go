@@ -34,7 +34,7 @@ type authorizationAnswer struct {
 }
 
 // deviceAuthorization is RFC 8628 §3.1.
-func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
+func (s *vendorDialect) deviceAuthorization(r *http.Request) (*answer, error) {
 	if s.crossSite(r) {
 		return nil, forbidden(errCrossSite)
 	}
@@ -65,7 +65,7 @@ func (s *speaker) deviceAuthorization(r *http.Request) (*answer, error) {
 	return jsonAnswer(http.StatusOK, said), nil
 }
 
-var errCrossSite = deviceauth.Refuse("access_denied", "a page of another site may not ask for a code")
+var errCrossSite = deviceauth.NewError("access_denied", "a page of another site may not ask for a code")
 
 // crossSite reports whether a browser sends the request for a page of another
 // site, which no client names as its origin. A form is posted across sites
@@ -87,7 +87,7 @@ func (h *Handler) crossSite(r *http.Request) bool {
 func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // token is RFC 6749 §3.2.
-func (s *speaker) token(r *http.Request) (*answer, error) {
+func (s *vendorDialect) token(r *http.Request) (*answer, error) {
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (s *speaker) token(r *http.Request) (*answer, error) {
 	case grantRefreshToken:
 		tokens, err = s.refresh(r, p, client)
 	default:
-		err = deviceauth.Refuse("unsupported_grant_type", "want "+grantDeviceCode+" or "+grantRefreshToken)
+		err = deviceauth.NewError("unsupported_grant_type", "want "+grantDeviceCode+" or "+grantRefreshToken)
 	}
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (s *speaker) token(r *http.Request) (*answer, error) {
 	return tokenAnswer(tokens), nil
 }
 
-func (s *speaker) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	code := s.deviceCode(p)
 	if code == "" {
 		return nil, missing(r, "invalid_request", "device_code")
@@ -123,7 +123,7 @@ func (s *speaker) redeem(r *http.Request, p params, client deviceauth.Credential
 	return tokens, nil
 }
 
-func (s *speaker) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	token := p.get("refresh_token")
 	if token == "" {
 		return nil, missing(r, "invalid_request", "refresh_token")
@@ -150,7 +150,7 @@ func tokenAnswer(t *deviceauth.Tokens) *answer {
 }
 
 // revoke is RFC 7009 §2.
-func (s *speaker) revoke(r *http.Request) (*answer, error) {
+func (s *vendorDialect) revoke(r *http.Request) (*answer, error) {
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ type isForbidden struct{ error }
 func (f isForbidden) Unwrap() error { return f.error }
 
 func forbidden(err error) error {
-	if refusal := deviceauth.Refused(err); refusal != nil && refusal.Code == "access_denied" {
+	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "access_denied" {
 		return isForbidden{err}
 	}
 	return err
@@ -187,8 +187,8 @@ type refusalAnswer struct {
 // oauthError says what went wrong in the dialect's words, and is the one place
 // where a fault of ours is logged and told: as something that passes, with
 // nothing consumed.
-func (s *speaker) oauthError(r *http.Request, err error) *answer {
-	refusal := deviceauth.Refused(err)
+func (s *vendorDialect) oauthError(r *http.Request, err error) *answer {
+	refusal := deviceauth.AsError(err)
 	if refusal == nil {
 		return s.faultAnswer(r, err)
 	}
@@ -197,7 +197,7 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 		status = other
 	}
 	body := refusalAnswer{Error: s.name(err, refusal), Description: refusal.Description}
-	var hurried *deviceauth.Hurried
+	var hurried *deviceauth.SlowDownError
 	if errors.As(err, &hurried) {
 		body.Interval = wholeSeconds(hurried.Interval)
 	}
@@ -205,7 +205,7 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 	if status == http.StatusServiceUnavailable {
 		a.set("Retry-After", retryPaused)
 	}
-	var throttled *deviceauth.Throttled
+	var throttled *deviceauth.RateLimitError
 	if errors.As(err, &throttled) {
 		a.status = http.StatusTooManyRequests
 		a.set("Retry-After", strconv.Itoa(wholeSeconds(throttled.RetryAfter)))
@@ -217,7 +217,7 @@ func (s *speaker) oauthError(r *http.Request, err error) *answer {
 }
 
 // name is what the dialect calls a refusal.
-func (s *speaker) name(err error, refusal *deviceauth.Refusal) string {
+func (s *vendorDialect) name(err error, refusal *deviceauth.Error) string {
 	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(aboutCode)) {
 		return other
 	}
@@ -238,7 +238,7 @@ const retryAfter = "5"
 
 var retryPaused = strconv.Itoa(wholeSeconds(deviceauth.RetryPaused))
 
-func statusOf(err error, refusal *deviceauth.Refusal) int {
+func statusOf(err error, refusal *deviceauth.Error) int {
 	var denied isForbidden
 	switch {
 	case errors.Is(err, errTooLarge):

@@ -28,7 +28,7 @@ type pages struct {
 	brand     Brand
 	base      string // path of the code page; everything else lies below it
 	templates *template.Template
-	languages *languages
+	languages *catalogs
 	assets    map[string]asset
 }
 
@@ -55,7 +55,7 @@ func newPages(b Brand, p Paths, host string) (*pages, error) {
 	if made.templates, err = templates.Clone(); err != nil {
 		return nil, err
 	}
-	words := map[language.Tag]dictionary{}
+	words := map[language.Tag]messages{}
 	if err := readDictionaries(words, ours, "languages"); err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func newPages(b Brand, p Paths, host string) (*pages, error) {
 }
 
 // readTemplates reads an operator's templates and languages.
-func (p *pages) readTemplates(folder fs.FS, words map[language.Tag]dictionary) error {
+func (p *pages) readTemplates(folder fs.FS, words map[language.Tag]messages) error {
 	names, err := fs.Glob(folder, "*.html")
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ type page struct {
 	Base    string // path of the code page; the other pages lie below it
 	Data    any
 	Account account
-	*speech
+	*localizer
 }
 
 // An account is who is signed in, at the foot of every page.
@@ -152,7 +152,7 @@ type account struct {
 // page renders a page for whoever is signed in. Where that cannot be found out,
 // as on the page that says so, it is for nobody. So it is for a script on this host,
 // which reads what it fetches: with the ticket it would have the browser post forms.
-func (h *Handler) page(r *http.Request, status int, name string, title say, data any) (*answer, error) {
+func (h *Handler) page(r *http.Request, status int, name string, title Message, data any) (*answer, error) {
 	who, err := h.account(r)
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (h *Handler) account(r *http.Request) (who account, err error) {
 		return who, nil
 	}
 	who.Person = s.Person.Name()
-	who.Ticket, err = h.ticket(ticket{Session: s.ID})
+	who.Ticket, err = h.ticket(formToken{Session: s.ID})
 	return who, err
 }
 
@@ -188,7 +188,7 @@ func alone(h http.Header) {
 }
 
 // render makes the whole page before anything is written.
-func (p *pages) render(r *http.Request, status int, name string, title say, data any, who account) (*answer, error) {
+func (p *pages) render(r *http.Request, status int, name string, title Message, data any, who account) (*answer, error) {
 	var body bytes.Buffer
 	s := p.languages.speak(r)
 	if err := p.execute(&body, s, name, title, data, who); err != nil {
@@ -200,7 +200,7 @@ func (p *pages) render(r *http.Request, status int, name string, title say, data
 	return a.set("X-Frame-Options", "DENY").set("Cache-Control", "no-store").set("Content-Language", s.Lang).set("Vary", "Accept-Language"), nil
 }
 
-func (p *pages) execute(to *bytes.Buffer, s *speech, name string, title say, data any, who account) error {
+func (p *pages) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, who account) error {
 	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.text(title), p.brand, p.base, data, who, s}); err != nil {
 		return fmt.Errorf("rendering %s: %w", name, err)
 	}

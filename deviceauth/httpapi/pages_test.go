@@ -292,7 +292,7 @@ func TestOtherPersonIsToldThatItIsDone(t *testing.T) {
 	second.submit("/device/confirm", url.Values{"ticket": {second.ticket()}, "answer": {"allow"}})
 	second.sees(409, "has been answered")
 	access := says(t, s.poll(code))["access_token"].(string)
-	if id, err := s.engine.Admit(t.Context(), access, deviceauth.Requirement{}); err != nil || id.Person.User != "alice" {
+	if id, err := s.engine.ValidateToken(t.Context(), access, deviceauth.Requirement{}); err != nil || id.Person.User != "alice" {
 		t.Errorf("the device is %+v's, %v", id, err)
 	}
 }
@@ -357,7 +357,7 @@ func TestSwitchingTheAccountEndsTheSession(t *testing.T) {
 	b.submit("/device/sign-out", url.Values{"ticket": {b.ticket()}, "then": {"switch"}})
 	b.sees(200, "switch=1")
 	b.open("/device/sign-in?with=work&switch=1")
-	if !b.signIn.begun.Switch {
+	if !b.signIn.begun.SwitchAccount {
 		t.Error("the upstream is not asked for another account")
 	}
 	b.open("/device/confirm")
@@ -436,7 +436,7 @@ func (b *browser) devices() (ids []string) {
 }
 
 func (s *site) admits(access string) bool {
-	_, err := s.engine.Admit(s.Context(), access, deviceauth.Requirement{})
+	_, err := s.engine.ValidateToken(s.Context(), access, deviceauth.Requirement{})
 	return err == nil
 }
 

@@ -18,9 +18,9 @@ import (
 const maxBody = 64 << 10
 
 // errTooLarge becomes a 413.
-var errTooLarge = deviceauth.Refuse("invalid_request", "the body is larger than 64 KiB")
+var errTooLarge = deviceauth.NewError("invalid_request", "the body is larger than 64 KiB")
 
-func badRequest(why string) error { return deviceauth.Refuse("invalid_request", why) }
+func badRequest(why string) error { return deviceauth.NewError("invalid_request", why) }
 
 // params are the parameters of a POST, each with one value; only resource may
 // have several (RFC 8707 §2). A value that is empty is as good as none (RFC

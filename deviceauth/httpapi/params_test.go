@@ -45,7 +45,7 @@ func again(t *testing.T, p params) {
 
 // refused wants an error to be fit for a client.
 func refused(t *testing.T, err error) {
-	refusal := deviceauth.Refused(err)
+	refusal := deviceauth.AsError(err)
 	if refusal == nil {
 		t.Fatalf("%v would be a fault of ours", err)
 	}

@@ -242,7 +242,7 @@ func TestSessionIsOverForWhoeverHasItsCookie(t *testing.T) {
 
 // protocol 41
 func TestNewSignInIsAskedForWhereTheDeviceWantsOne(t *testing.T) {
-	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Fresh = true })
+	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].FreshSignIn = true })
 	b := s.browser()
 	b.in()
 	_, code := b.ask()
@@ -252,7 +252,7 @@ func TestNewSignInIsAskedForWhereTheDeviceWantsOne(t *testing.T) {
 	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
 	b.sees(200, "Sign in again")
 	b.open("/device/sign-in?fresh=1&with=work")
-	if !s.signIn.begun.Fresh {
+	if !s.signIn.begun.FreshSignIn {
 		t.Error("the upstream is not asked for a new sign-in")
 	}
 	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)

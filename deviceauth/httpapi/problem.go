@@ -12,16 +12,16 @@ import (
 // What a person can do wrong, or what can go wrong for them. The pages say it
 // in the words that languages have under the codes.
 var (
-	errForeign     = deviceauth.Refuse("foreign", "a form from another site")
-	errStale       = deviceauth.Refuse("stale", "a form without this session's ticket")
-	errStaleSignIn = deviceauth.Refuse("stale_sign_in", "a callback to no sign-in of this browser")
-	errUnclean     = deviceauth.Refuse("sign_in_unclean", "user")
-	errMixedUp     = deviceauth.Refuse("sign_in_untrusted", "the answer came to the redirect URI of another upstream")
-	errNoUpstream  = deviceauth.Refuse("no_upstream", "no upstream has this id")
+	errForeign     = deviceauth.NewError("foreign", "a form from another site")
+	errStale       = deviceauth.NewError("stale", "a form without this session's ticket")
+	errStaleSignIn = deviceauth.NewError("stale_sign_in", "a callback to no sign-in of this browser")
+	errUnclean     = deviceauth.NewError("sign_in_unclean", "user")
+	errMixedUp     = deviceauth.NewError("sign_in_untrusted", "the answer came to the redirect URI of another upstream")
+	errNoUpstream  = deviceauth.NewError("no_upstream", "no upstream has this id")
 )
 
 // unavailable is an upstream that cannot be asked. It heals by itself, unless err
-// is a [deviceauth.Misconfigured].
+// is a [deviceauth.ConfigError].
 type unavailable struct {
 	label string
 	err   error
@@ -113,16 +113,16 @@ func (h *Handler) pageError(r *http.Request, err error) *answer {
 }
 
 func (h *Handler) explain(r *http.Request, err error) (*answer, error) {
-	var throttled *deviceauth.Throttled
+	var throttled *deviceauth.RateLimitError
 	if errors.As(err, &throttled) {
 		return h.throttled(r, throttled.RetryAfter)
 	}
-	if refusal := deviceauth.Refused(err); refusal != nil {
+	if refusal := deviceauth.AsError(err); refusal != nil {
 		return h.refused(r, refusal)
 	}
 	h.fault(r, err)
 	var down *unavailable
-	var wrong *deviceauth.Misconfigured
+	var wrong *deviceauth.ConfigError
 	switch atUpstream := errors.As(err, &down); {
 	case atUpstream && errors.As(err, &wrong): // no Retry-After: time does not heal it
 		return h.problem(r, "misconfigured", down.label)
@@ -143,7 +143,7 @@ func (h *Handler) later(r *http.Request, code string, args ...any) (*answer, err
 
 // refused says no in the person's language. Who signed out at the upstream is
 // no longer signed in here either, and a code that does not work is forgotten.
-func (h *Handler) refused(r *http.Request, refusal *deviceauth.Refusal) (*answer, error) {
+func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*answer, error) {
 	code := refusal.Code
 	if _, known := notices[code]; !known {
 		code = "stale"

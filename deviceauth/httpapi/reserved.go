@@ -13,7 +13,7 @@ type ReservedHeaders map[string]bool
 
 // ReservedHeaders returns the names of the identity headers: the default ones,
 // also where they were renamed, and those that the operator added.
-func (g Guard) ReservedHeaders() ReservedHeaders {
+func (g GuardOptions) ReservedHeaders() ReservedHeaders {
 	reserved := ReservedHeaders{}
 	for _, h := range append(g.identityHeaders(), defaultHeaders...) {
 		reserved.Add(h.Name)

@@ -55,7 +55,7 @@ func (s Resource) metadata(r *http.Request) (*answer, error) {
 // the innermost of the guard's audiences that the request is within, so that
 // clients need one token for all of it, and else the whole site (which has a
 // description only if tokens are for it). It is "" for what is no site.
-func (s *Sentry) metadataOf(r *http.Request) string {
+func (s *Guard) metadataOf(r *http.Request) string {
 	audience := s.guard.Need.Audience
 	if len(audience) == 0 {
 		audience = s.server.Audience()
@@ -103,7 +103,7 @@ func WithResource(r *http.Request, asked AskedResource) *http.Request {
 // request came by, or [CameByHTTPS].
 func origin(r *http.Request, known []string) string {
 	came := "http"
-	if r.TLS != nil || r.Context().Value(cameByHTTPS{}) != nil {
+	if r.TLS != nil || r.Context().Value(overHTTPS{}) != nil {
 		came = "https"
 	}
 	found := came + "://" + r.Host
@@ -122,10 +122,10 @@ func bare(host, scheme string) string {
 	return strings.TrimSuffix(strings.ToLower(host), port)
 }
 
-type cameByHTTPS struct{}
+type overHTTPS struct{}
 
 // CameByHTTPS is the same request, which a proxy that is trusted says it took
 // by https.
 func CameByHTTPS(r *http.Request) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), cameByHTTPS{}, true))
+	return r.WithContext(context.WithValue(r.Context(), overHTTPS{}, true))
 }

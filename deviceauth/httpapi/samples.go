@@ -9,7 +9,7 @@ import (
 // A sample is one of the faces of a page, to try templates with.
 type sample struct {
 	name  string
-	title say
+	title Message
 	data  any
 }
 

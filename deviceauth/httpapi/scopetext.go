@@ -100,7 +100,7 @@ func newScopeTexts(list []deviceauth.ScopeText) (map[string]*scopeText, error) {
 
 // in returns the text for a page, and the language tag of that text, or "" where
 // nobody said in which language it is.
-func (t *scopeText) in(s *speech) (text, lang string) {
+func (t *scopeText) in(s *localizer) (text, lang string) {
 	if i := t.match(s.wanted...); i >= 0 {
 		return t.texts[i].text, t.texts[i].lang
 	}

@@ -22,7 +22,7 @@ func inLanguages(text string, tags ...string) deviceauth.ScopeText {
 
 func TestScopeIsSaidInThePagesLanguage(t *testing.T) {
 	all := ourDictionaries(t)
-	all[language.Italian] = dictionary{}
+	all[language.Italian] = messages{}
 	l, err := newLanguages(all)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestScopeIsSaidInThePagesLanguage(t *testing.T) {
 
 func TestOurTextOfAScopeTellsThatItIsEnglish(t *testing.T) {
 	all := ourDictionaries(t)
-	all[language.Italian] = dictionary{}
+	all[language.Italian] = messages{}
 	l, err := newLanguages(all)
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func TestSignInGoesOnWithWhatItsPageWasAbout(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSite(t, func(c *deviceauth.Config) {
-				c.Clients[0].Fresh, c.Allow["home"], c.Network = test.fresh, nil, deviceauth.NetworkOff
+				c.Clients[0].FreshSignIn, c.Allow["home"], c.Network = test.fresh, nil, deviceauth.NetworkOff
 			})
 			s.again(func(c *httpapi.Config) {
 				c.Upstreams = append(c.Upstreams, another{&signIn{person: &deviceauth.Person{}}})

@@ -9,7 +9,7 @@ func (h *Handler) signOut(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	var id string
-	var t ticket
+	var t formToken
 	if !h.kept(r, sessionCookie, &id) || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != id {
 		return nil, errStale
 	}

@@ -52,14 +52,14 @@ func TestGroupThatWouldBeTwoIsLeftOut(t *testing.T) {
 	s.again(func(c *httpapi.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	s.signIn.person.Claims = deviceauth.Claims{"groups": []any{"staff", "x,admins", "admins\u200b"}}
 	token := s.accessToken()
-	sentry := httpapi.NewSentry(httpapi.Guard{}, s.engine)
+	sentry := httpapi.NewGuard(httpapi.GuardOptions{}, s.engine)
 	for range 3 {
 		r := apiRequest("Authorization", "Bearer "+token)
-		id, _, err := sentry.Admit(r, "")
+		id, _, err := sentry.Authenticate(r, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		sentry.Identify(r, id)
+		sentry.SetIdentityHeaders(r, id)
 		if groups := r.Header.Get("Remote-Groups"); groups != "staff" {
 			t.Errorf("the backend is told %q", groups)
 		}

@@ -73,19 +73,19 @@ func TestSignInOutlivesAnUpstreamThatIsAdded(t *testing.T) {
 type undecided struct {
 	*signIn
 	prompts []string
-	begun   []deviceauth.Attempt
+	begun   []deviceauth.AuthRequest
 }
 
-func (u *undecided) Begin(ctx context.Context, a deviceauth.Attempt) (string, error) {
+func (u *undecided) Begin(ctx context.Context, a deviceauth.AuthRequest) (string, error) {
 	u.begun = append(u.begun, a)
 	return u.signIn.Begin(ctx, a)
 }
 
-func (u *undecided) Finish(ctx context.Context, a deviceauth.Attempt, answer url.Values) (*deviceauth.Person, error) {
+func (u *undecided) Finish(ctx context.Context, a deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
 	if len(u.prompts) > 0 {
 		prompt := u.prompts[0]
 		u.prompts = u.prompts[1:]
-		return nil, &deviceauth.AskAgain{Prompt: prompt, Err: deviceauth.Refuse("sign_in_error", "invalid_request")}
+		return nil, &deviceauth.PromptError{Prompt: prompt, Err: deviceauth.NewError("sign_in_error", "invalid_request")}
 	}
 	return u.signIn.Finish(ctx, a, answer)
 }
@@ -110,7 +110,7 @@ func TestUpstreamIsAskedAgainOnce(t *testing.T) {
 			first := s.signIn.begun
 			b.open("/device/callback?error=invalid_request&state=" + first.State)
 			second := s.signIn.begun
-			if b.status != 303 || second.Prompt != "login" || !second.Switch || second.State == first.State ||
+			if b.status != 303 || second.Prompt != "login" || !second.SwitchAccount || second.State == first.State ||
 				second.Nonce == first.Nonce || second.Verifier == first.Verifier {
 				t.Fatalf("got %d, and began with %+v after %+v", b.status, second, first)
 			}
@@ -144,11 +144,11 @@ func TestUpstreamThatIsConfiguredWronglyIsNoOutage(t *testing.T) {
 
 // protocol 41
 func TestUpstreamWithoutAuthTimeIsNoCircle(t *testing.T) {
-	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].Fresh = true })
+	s := newSite(t, func(c *deviceauth.Config) { c.Clients[0].FreshSignIn = true })
 	b := s.browser()
 	b.in()
 	b.ask()
-	s.signIn.refusal = deviceauth.Refuse("sign_in_no_auth_time", "auth_time is missing")
+	s.signIn.refusal = deviceauth.NewError("sign_in_no_auth_time", "auth_time is missing")
 	b.open("/device/sign-in?fresh=1&with=work")
 	b.open("/device/callback?code=c&state=" + b.signIn.begun.State)
 	b.sees(403, "Trying again does not help")

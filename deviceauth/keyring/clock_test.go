@@ -26,7 +26,7 @@ func TestClockThatWasAheadHoldsNoKeyBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.Tend(t.Context()); err != nil {
+		if err := k.Maintain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for _, key := range k.Keys() {

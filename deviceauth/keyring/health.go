@@ -12,7 +12,7 @@ var ErrLost = errors.New("the store has lost the signing keys")
 // Health asks the store for the ring, and reports what is wrong: the store's own
 // error, or [ErrLost]. It changes nothing.
 func (k *Keyring) Health(ctx context.Context) error {
-	text, err := k.vault.Load(ctx, document)
+	text, err := k.documents.LoadDocument(ctx, document)
 	if err != nil {
 		return err
 	}

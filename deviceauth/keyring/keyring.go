@@ -19,18 +19,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// document is the name under which a vault keeps the ring.
+// document is the name under which the store keeps the ring.
 const document = "keyring"
 
-// A Keyring is a [deviceauth.Signer] with the keys of a vault. Open makes one.
+// A Keyring is a [deviceauth.Signer] with the keys of the store. Open makes one.
 // It is safe for concurrent use.
 type Keyring struct {
-	vault     deviceauth.Vault
+	documents deviceauth.Documents
 	algorithm string
-	changing  sync.Mutex               // orders changes as the vault does
-	now       atomic.Pointer[snapshot] // as last read from the vault
+	changing  sync.Mutex               // orders changes as the store does
+	now       atomic.Pointer[snapshot] // as last read from the store
 	rs256     atomic.Bool              // some ID tokens are signed with RS256, whatever the algorithm is
-	lost      func(reason string)      // told when the vault has lost the ring; may be nil
+	lost      func(reason string)      // told when the store has lost the ring; may be nil
 }
 
 // A snapshot is the ring made ready for use. A ring without keys or secrets makes
@@ -53,17 +53,17 @@ type key struct {
 
 var _ deviceauth.Signer = (*Keyring)(nil)
 
-// Open reads the ring from a vault and makes what is missing: a signing key
+// Open reads the ring from the store and makes what is missing: a signing key
 // for the algorithm (ES256, EdDSA or RS256; empty: ES256) and the secrets. A
 // new algorithm begins like any new key, after it has been published.
-func Open(ctx context.Context, vault deviceauth.Vault, algorithm string) (*Keyring, error) {
+func Open(ctx context.Context, documents deviceauth.Documents, algorithm string) (*Keyring, error) {
 	if algorithm == "" {
 		algorithm = "ES256"
 	}
 	if err := CheckAlgorithm(algorithm); err != nil {
 		return nil, err
 	}
-	k := &Keyring{vault: vault, algorithm: algorithm}
+	k := &Keyring{documents: documents, algorithm: algorithm}
 	err := k.change(ctx, func(r *ring, now time.Time) error {
 		if last := r.last(); last == nil || last.Algorithm != algorithm {
 			return r.add(algorithm, now)
@@ -76,15 +76,15 @@ func Open(ctx context.Context, vault deviceauth.Vault, algorithm string) (*Keyri
 	return k, nil
 }
 
-// OnLoss has a function called when the vault has lost the ring, or has another
+// OnLoss has a function called when the store has lost the ring, or has another
 // one, with what was done about it: an operator should know. It is to be set
-// before [Keyring.Tend] is called.
+// before [Keyring.Maintain] is called.
 func (k *Keyring) OnLoss(tell func(reason string)) { k.lost = tell }
 
-// Tend reads what other gateways changed, begins a new key where that is due,
+// Maintain reads what other gateways changed, begins a new key where that is due,
 // and drops keys that no living token needs. Whoever opened the ring calls it
-// every [TendEvery].
-func (k *Keyring) Tend(ctx context.Context) error {
+// every [MaintainEvery].
+func (k *Keyring) Maintain(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
 		r.drop(now)
 		if err := k.tendRS256(r, now); err != nil {
@@ -122,7 +122,7 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 	defer k.changing.Unlock()
 	var ready *snapshot
 	var loss string
-	err := k.vault.Change(ctx, document, func(old []byte) ([]byte, error) {
+	err := k.documents.UpdateDocument(ctx, document, func(old []byte) ([]byte, error) {
 		now := time.Now().UTC()
 		r, err := decodeRing(old)
 		if err != nil {
@@ -174,7 +174,7 @@ func (k *Keyring) Source(purpose Purpose) func() [secretSize]byte {
 }
 
 // Secret returns the 32 random bytes that all gateways share for a purpose, as
-// they are now: another one where the vault lost the ring and a gateway began
+// they are now: another one where the store lost the ring and a gateway began
 // another. It panics for a purpose that is not one of [Purposes]: a caller must
 // never get a key that is all zeros.
 func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {

@@ -89,7 +89,7 @@ func TestNewKeyIsPublishedBeforeItSignsAndOldOneKept(t *testing.T) {
 		}
 		tend := func() {
 			for _, r := range []*Keyring{a, b} {
-				if err := r.Tend(t.Context()); err != nil {
+				if err := r.Maintain(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -274,10 +274,10 @@ func TestUnknownPurposePanics(t *testing.T) {
 	open(t, memstore.New(), "").Secret("cookies")
 }
 
-// stored changes the ring that a vault has.
+// stored changes the ring that the store has.
 func stored(t *testing.T, vault *memstore.Store, change func(*ring)) {
 	t.Helper()
-	err := vault.Change(t.Context(), document, func(old []byte) ([]byte, error) {
+	err := vault.UpdateDocument(t.Context(), document, func(old []byte) ([]byte, error) {
 		var r ring
 		if err := json.Unmarshal(old, &r); err != nil {
 			return nil, err

@@ -10,24 +10,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// puts has the vault hold something else than the ring.
+// puts has the store hold something else than the ring.
 func puts(t *testing.T, vault *memstore.Store, text []byte) {
 	t.Helper()
-	err := vault.Change(t.Context(), document, func([]byte) ([]byte, error) { return text, nil })
+	err := vault.UpdateDocument(t.Context(), document, func([]byte) ([]byte, error) { return text, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// forgets has the vault lose the ring.
+// forgets has the store lose the ring.
 func forgets(t *testing.T, vault *memstore.Store) {
 	t.Helper()
-	if err := vault.Keep(t.Context(), document, nil, time.Time{}); err != nil {
+	if err := vault.PutDocument(t.Context(), document, nil, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Whatever the vault says, a gateway goes on with the keys that it knows; what is
+// Whatever the store says, a gateway goes on with the keys that it knows; what is
 // lost is written back, and told.
 //
 // protocol 27
@@ -50,7 +50,7 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 			secret := k.Secret(PurposeRefresh)
 			lose(t, vault)
 			for range 2 {
-				if err := k.Tend(t.Context()); err != nil {
+				if err := k.Maintain(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -75,7 +75,7 @@ func TestRingThatCannotBeReadEndsNothing(t *testing.T) {
 		k := open(t, vault, "")
 		puts(t, vault, []byte(text))
 		for range 2 {
-			k.Tend(t.Context())
+			k.Maintain(t.Context())
 			k.Rotate(t.Context())
 			token, err := k.Sign("at+jwt", claims{"alice"})
 			if err != nil {
@@ -108,13 +108,13 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 		time.Sleep(time.Hour)
 		forgets(t, vault)
 		anew := open(t, vault, "")
-		if err := k.Tend(t.Context()); err != nil {
+		if err := k.Maintain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if source() == before || source() != anew.Secret(PurposeRefresh) {
 			t.Error("the secrets do not follow")
 		}
-		if err := anew.Tend(t.Context()); err != nil {
+		if err := anew.Maintain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for name, gateway := range map[string]*Keyring{"this one": k, "the other one": anew, "a third": open(t, vault, "")} {
@@ -127,7 +127,7 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 			}
 		}
 		time.Sleep(26 * time.Hour)
-		k.Tend(t.Context())
+		k.Maintain(t.Context())
 		var set struct{ Keys []json.RawMessage }
 		if err := json.Unmarshal(k.JWKS(), &set); err != nil || len(set.Keys) != 1 {
 			t.Errorf("%d keys are left, %v", len(set.Keys), err)
@@ -135,10 +135,10 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 	})
 }
 
-// reads returns what the vault has under the ring's name.
+// reads returns what the store has under the ring's name.
 func reads(t *testing.T, vault *memstore.Store) (r ring) {
 	t.Helper()
-	text, err := vault.Load(t.Context(), document)
+	text, err := vault.LoadDocument(t.Context(), document)
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}
@@ -170,7 +170,7 @@ func TestSecretsThatAreLostAreWrittenBack(t *testing.T) {
 			}
 			puts(t, vault, text)
 			for range 2 {
-				if err := k.Tend(t.Context()); err != nil {
+				if err := k.Maintain(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -194,7 +194,7 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 		k := open(t, vault, "")
 		var told []string
 		k.OnLoss(func(reason string) { told = append(told, reason) })
-		earlier, err := vault.Load(t.Context(), document)
+		earlier, err := vault.LoadDocument(t.Context(), document)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 		}
 		puts(t, vault, earlier)
 		for range 2 {
-			if err := k.Tend(t.Context()); err != nil {
+			if err := k.Maintain(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -224,7 +224,7 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 			t.Errorf("told: %q", told)
 		}
 		time.Sleep(keepFor) // the first key has had its time, by every clock
-		if err := k.Tend(t.Context()); err != nil || len(k.Keys()) != 1 {
+		if err := k.Maintain(t.Context()); err != nil || len(k.Keys()) != 1 {
 			t.Errorf("%v, %+v", err, k.Keys())
 		}
 	})
@@ -241,7 +241,7 @@ func TestKeyThatHasHadItsTimeIsNoLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(publishFor + keepFor - 5*time.Minute)
-		if err := k.Tend(t.Context()); err != nil || len(k.Keys()) != 2 {
+		if err := k.Maintain(t.Context()); err != nil || len(k.Keys()) != 2 {
 			t.Fatalf("%v, %+v", err, k.Keys())
 		}
 		r := reads(t, vault)
@@ -251,7 +251,7 @@ func TestKeyThatHasHadItsTimeIsNoLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		puts(t, vault, text)
-		if err := k.Tend(t.Context()); err != nil || len(k.Keys()) != 1 {
+		if err := k.Maintain(t.Context()); err != nil || len(k.Keys()) != 1 {
 			t.Errorf("%v, %+v", err, k.Keys())
 		}
 	})

@@ -22,8 +22,8 @@ const (
 	publishFor  = 10 * time.Minute // the set says max-age=300, and a gateway looks every minute
 	keepFor     = 25 * time.Hour   // no token lives longer than a day: deviceauth sees to that
 
-	// TendEvery is how often [Keyring.Tend] wants to be called.
-	TendEvery = time.Minute
+	// MaintainEvery is how often [Keyring.Maintain] wants to be called.
+	MaintainEvery = time.Minute
 )
 
 // secretSize suits AES-256 and HMAC-SHA-256.
@@ -69,7 +69,7 @@ func decodeRing(document []byte) (r ring, err error) {
 	return r, nil
 }
 
-// recover puts right what a vault has lost since this gateway read it last, and
+// recover puts right what the store has lost since this gateway read it last, and
 // returns what that was in words, or "". Keys and secrets that are not there come back
 // as they were known. A ring with none of the known keys was begun anew by somebody who
 // knew of no other: what they sign with counts, and so do their secrets, which others

@@ -75,7 +75,7 @@ func TestIDTokensWithRS256BesideAnotherAlgorithm(t *testing.T) {
 	if _, other := idToken(t, again, "RS256"); other != kid {
 		t.Errorf("two gateways sign with %s and %s", kid, other)
 	}
-	if before := string(again.JWKS()); again.Tend(t.Context()) != nil || string(again.JWKS()) != before {
+	if before := string(again.JWKS()); again.Maintain(t.Context()) != nil || string(again.JWKS()) != before {
 		t.Error("a gateway that tends makes another key")
 	}
 }
@@ -111,7 +111,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 		r := open(t, vault, "")
 		tend := func() {
 			t.Helper()
-			if err := r.Tend(t.Context()); err != nil {
+			if err := r.Maintain(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -159,7 +159,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 // IDKeys are the keys of ID tokens, as they are stored.
 func (k *Keyring) IDKeys() []storedKey { return k.now.Load().ring.IDKeys }
 
-// A key that the vault has lost is written back with the others.
+// A key that the store has lost is written back with the others.
 func TestLostKeyOfIDTokensIsWrittenBack(t *testing.T) {
 	vault := memstore.New()
 	r := open(t, vault, "")
@@ -168,7 +168,7 @@ func TestLostKeyOfIDTokensIsWrittenBack(t *testing.T) {
 	}
 	_, kid := idToken(t, r, "RS256")
 	stored(t, vault, func(r *ring) { *r = ring{} })
-	if err := r.Tend(t.Context()); err != nil {
+	if err := r.Maintain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, after := idToken(t, r, "RS256"); after != kid {

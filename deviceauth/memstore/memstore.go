@@ -23,7 +23,7 @@ type Store struct {
 	created   int                  // since the last sweep
 }
 
-var _ deviceauth.Backend = (*Store)(nil)
+var _ deviceauth.Storage = (*Store)(nil)
 
 // New returns an empty store.
 func New() *Store {
@@ -161,8 +161,8 @@ func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*devicea
 	return nil
 }
 
-// Change implements [deviceauth.Vault].
-func (s *Store) Change(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
+// UpdateDocument implements [deviceauth.Documents].
+func (s *Store) UpdateDocument(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(name)
@@ -173,16 +173,16 @@ func (s *Store) Change(_ context.Context, name string, change func([]byte) ([]by
 	return err
 }
 
-// Load implements [deviceauth.Vault].
-func (s *Store) Load(_ context.Context, name string) ([]byte, error) {
+// LoadDocument implements [deviceauth.Documents].
+func (s *Store) LoadDocument(_ context.Context, name string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(name)
 	return slices.Clone(s.documents[name]), nil
 }
 
-// Keep implements [deviceauth.Vault].
-func (s *Store) Keep(_ context.Context, name string, document []byte, until time.Time) error {
+// PutDocument implements [deviceauth.Documents].
+func (s *Store) PutDocument(_ context.Context, name string, document []byte, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	looks := 4 // as many leave as come

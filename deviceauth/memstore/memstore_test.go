@@ -8,7 +8,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func open(string) (deviceauth.Backend, error) { return memstore.New(), nil }
+func open(string) (deviceauth.Storage, error) { return memstore.New(), nil }
 
 func TestStoreConforms(t *testing.T) { storetest.Run(t, open) }
 

@@ -237,8 +237,8 @@ func (f *fetch) end() {
 	}
 }
 
-// Changed implements [deviceauth.Shared].
-func (s *Store) Changed(listener func(deviceauth.ID)) {
+// OnChange implements [deviceauth.Cluster].
+func (s *Store) OnChange(listener func(deviceauth.ID)) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	s.changes.listener = listener

@@ -16,7 +16,7 @@ local n = redis.call("INCR", KEYS[1])
 if n == 1 then redis.call("PEXPIRE", KEYS[1], ARGV[1]) end
 return {n, redis.call("PTTL", KEYS[1])}`)
 
-// CountUp implements [deviceauth.Shared].
+// CountUp implements [deviceauth.Cluster].
 func (s *Store) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
 	answer, err := pair(countUp.Run(ctx, s.redis, []string{s.countKey(key)}, window.Milliseconds()))
 	if err != nil {
@@ -46,7 +46,7 @@ if n > 1 then return redis.call("DECR", KEYS[1]) end
 redis.call("DEL", KEYS[1])
 return 0`)
 
-// CountDown implements [deviceauth.Shared].
+// CountDown implements [deviceauth.Cluster].
 func (s *Store) CountDown(ctx context.Context, key string) error {
 	return wrap(countDown.Run(ctx, s.redis, []string{s.countKey(key)}).Err())
 }

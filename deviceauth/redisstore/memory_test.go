@@ -52,7 +52,7 @@ func TestGatewayHearsOfAnothersChange(t *testing.T) {
 	o := Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := opened(t, o), opened(t, o)
 	heard := make(chan deviceauth.ID, 8)
-	a.Changed(func(id deviceauth.ID) { heard <- id })
+	a.OnChange(func(id deviceauth.ID) { heard <- id })
 	g := activeGrant()
 	if err := a.Create(t.Context(), g); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestGatewayHearsOfAnothersChange(t *testing.T) {
 	case <-time.After(time.Second):
 		t.Error("nothing was heard within a second")
 	}
-	if got, err := a.Get(t.Context(), g.ID); err != nil || got.Alive() {
+	if got, err := a.Get(t.Context(), g.ID); err != nil || got.IsActive() {
 		t.Errorf("after the news: %+v, %v", got, err)
 	}
 }

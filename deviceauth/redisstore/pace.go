@@ -9,7 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// arrive notes a poll by the server's one clock, as [deviceauth.Live] does by
+// recordPoll notes a poll by the server's one clock, as [deviceauth.PollState] does by
 // its own: early by less than a fifth is not early, and each early poll makes
 // the interval longer, up to a bound.
 var arrive = redis.NewScript(`
@@ -25,8 +25,8 @@ redis.call("HSET", KEYS[1], ARGV[1], now, "interval", interval)
 redis.call("PEXPIREAT", KEYS[1], ARGV[5])
 return {early, interval}`)
 
-// Arrive implements [deviceauth.Shared].
-func (s *Store) Arrive(ctx context.Context, a deviceauth.Arrival) (early bool, interval time.Duration, err error) {
+// RecordPoll implements [deviceauth.Cluster].
+func (s *Store) RecordPoll(ctx context.Context, a deviceauth.Poll) (early bool, interval time.Duration, err error) {
 	held := "0"
 	if a.Held {
 		held = "1"

@@ -10,9 +10,9 @@
 //	s:<owner>    the ids of a person's grants (the owner as a digest)
 //	p:<id>       how often the device asks
 //	n:<what>     how often something happened (a digest), such as wrong codes
-//	v:<name>     a document of the vault
+//	v:<name>     a document of the store
 //
-// Everything but the vault expires by itself. The channel <prefix>changes says
+// Everything but the store expires by itself. The channel <prefix>changes says
 // which grants change, for held polls and for the grants kept in memory.
 package redisstore
 
@@ -35,14 +35,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Shared] backend. Open opens one.
+// Store is a [deviceauth.Cluster] backend. Open opens one.
 type Store struct {
 	redis   redis.UniversalClient
 	prefix  string
 	changes *changes
 }
 
-var _ deviceauth.Shared = (*Store)(nil)
+var _ deviceauth.Cluster = (*Store)(nil)
 
 // Open connects, and says in the log what about the server might lose grants.
 // log hears of trouble; nil: nobody does.
@@ -66,11 +66,11 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 
 // quieten keeps the library from writing to standard error by itself; that a
 // server is away is said in the log, once.
-var quieten = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+var quieten = sync.OnceFunc(func() { redis.SetLogger(noLogger{}) })
 
-type silence struct{}
+type noLogger struct{}
 
-func (silence) Printf(context.Context, string, ...any) {}
+func (noLogger) Printf(context.Context, string, ...any) {}
 
 // Close implements [deviceauth.Store].
 func (s *Store) Close() error {

@@ -19,7 +19,7 @@ import (
 
 // opener opens stores that share servers but no keys.
 func opener(o redisstore.Options) storetest.Open {
-	return func(dir string) (deviceauth.Backend, error) {
+	return func(dir string) (deviceauth.Storage, error) {
 		own := o
 		own.Prefix = filepath.Base(filepath.Dir(dir)) + filepath.Base(dir) + ":"
 		return redisstore.Open(context.Background(), own, nil)
@@ -81,7 +81,7 @@ func TestChangeWaitsForAServerThatRestarts(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("the change: %v", err)
 	}
-	if got, err := s.Get(t.Context(), g.ID); err != nil || got.Alive() {
+	if got, err := s.Get(t.Context(), g.ID); err != nil || got.IsActive() {
 		t.Errorf("after the restart: %+v, %v", got, err)
 	}
 	server.Kill()
@@ -95,25 +95,25 @@ func TestPaceIsSharedByGateways(t *testing.T) {
 	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := open(t, o), open(t, o)
 	g := storetest.NewGrant("BCDFGHJK")
-	arrival := deviceauth.Arrival{Grant: g.ID, Interval: time.Second, Step: 5 * time.Second, Most: 12 * time.Second, Expires: g.Expires}
-	arrives := func(s *redisstore.Store, change func(*deviceauth.Arrival), early bool, interval time.Duration) {
+	arrival := deviceauth.Poll{Grant: g.ID, Interval: time.Second, Step: 5 * time.Second, Most: 12 * time.Second, Expires: g.Expires}
+	arrives := func(s *redisstore.Store, change func(*deviceauth.Poll), early bool, interval time.Duration) {
 		t.Helper()
 		now := arrival
 		if change != nil {
 			change(&now)
 		}
-		gotEarly, got, err := s.Arrive(t.Context(), now)
+		gotEarly, got, err := s.RecordPoll(t.Context(), now)
 		if err != nil || gotEarly != early || got != interval {
 			t.Errorf("got %v, %v, %v, want %v, %v", gotEarly, got, err, early, interval)
 		}
 	}
 	arrives(a, nil, false, time.Second)
 	arrives(b, nil, true, 6*time.Second)
-	arrives(a, func(a *deviceauth.Arrival) { a.Method = deviceauth.AuthPost }, false, 6*time.Second)
+	arrives(a, func(a *deviceauth.Poll) { a.Method = deviceauth.AuthPost }, false, 6*time.Second)
 	arrives(a, nil, true, 11*time.Second)
 	arrives(b, nil, true, 12*time.Second)
 	other := storetest.NewGrant("LMNPQRST")
-	arrives(b, func(a *deviceauth.Arrival) { a.Grant, a.Held = other.ID, true }, true, 6*time.Second)
+	arrives(b, func(a *deviceauth.Poll) { a.Grant, a.Held = other.ID, true }, true, 6*time.Second)
 }
 
 // A cursor of SCAN means nothing to another process: its hash is another.
@@ -243,7 +243,7 @@ func TestSentinelNamesANewMaster(t *testing.T) {
 			t.Fatalf("it does not heal: %v", err)
 		}
 	}
-	if got, err := s.Get(t.Context(), g.ID); err != nil || got.Alive() {
+	if got, err := s.Get(t.Context(), g.ID); err != nil || got.IsActive() {
 		t.Errorf("at the new master: %+v, %v", got, err)
 	}
 }

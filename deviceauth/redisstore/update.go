@@ -89,8 +89,8 @@ func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// Change implements [deviceauth.Vault].
-func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+// UpdateDocument implements [deviceauth.Documents].
+func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	key := s.prefix + "v:" + name
 	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
 		text, err := s.redis.Get(ctx, key).Result()
@@ -116,8 +116,8 @@ func (s *Store) Change(ctx context.Context, name string, change func([]byte) ([]
 	})
 }
 
-// Load implements [deviceauth.Vault].
-func (s *Store) Load(ctx context.Context, name string) ([]byte, error) {
+// LoadDocument implements [deviceauth.Documents].
+func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	text, err := s.redis.Get(ctx, s.prefix+"v:"+name).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -128,8 +128,8 @@ func (s *Store) Load(ctx context.Context, name string) ([]byte, error) {
 	return []byte(unmarked(text)), nil
 }
 
-// Keep implements [deviceauth.Vault].
-func (s *Store) Keep(ctx context.Context, name string, document []byte, until time.Time) error {
+// PutDocument implements [deviceauth.Documents].
+func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	key := s.prefix + "v:" + name
 	if document == nil || !time.Now().Before(until) {
 		return wrap(s.redis.Del(ctx, key).Err())

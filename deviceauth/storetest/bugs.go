@@ -42,73 +42,73 @@ var Bugs = []Bug{
 
 // A broken store is a good one with one mistake.
 type broken struct {
-	deviceauth.Backend
-	create  func(context.Context, deviceauth.Backend, *deviceauth.Grant) error
-	update  func(context.Context, deviceauth.Backend, deviceauth.ID, step) error
-	get     func(context.Context, deviceauth.Backend, deviceauth.ID) (*deviceauth.Grant, error)
-	byCode  func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error)
-	byOwner func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error)
-	list    func(context.Context, deviceauth.Backend, string, int) ([]*deviceauth.Grant, string, error)
-	change  func(context.Context, deviceauth.Backend, string, func([]byte) ([]byte, error)) error
+	deviceauth.Storage
+	create  func(context.Context, deviceauth.Storage, *deviceauth.Grant) error
+	update  func(context.Context, deviceauth.Storage, deviceauth.ID, step) error
+	get     func(context.Context, deviceauth.Storage, deviceauth.ID) (*deviceauth.Grant, error)
+	byCode  func(context.Context, deviceauth.Storage, deviceauth.UserCode) (*deviceauth.Grant, error)
+	byOwner func(context.Context, deviceauth.Storage, string) ([]*deviceauth.Grant, error)
+	list    func(context.Context, deviceauth.Storage, string, int) ([]*deviceauth.Grant, string, error)
+	change  func(context.Context, deviceauth.Storage, string, func([]byte) ([]byte, error)) error
 }
 
 type step = func(*deviceauth.Grant) error
 
 func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if b.create != nil {
-		return b.create(ctx, b.Backend, g)
+		return b.create(ctx, b.Storage, g)
 	}
-	return b.Backend.Create(ctx, g)
+	return b.Storage.Create(ctx, g)
 }
 
 func (b *broken) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	if b.update != nil {
-		return b.update(ctx, b.Backend, id, change)
+		return b.update(ctx, b.Storage, id, change)
 	}
-	return b.Backend.Update(ctx, id, change)
+	return b.Storage.Update(ctx, id, change)
 }
 
 func (b *broken) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	if b.get != nil {
-		return b.get(ctx, b.Backend, id)
+		return b.get(ctx, b.Storage, id)
 	}
-	return b.Backend.Get(ctx, id)
+	return b.Storage.Get(ctx, id)
 }
 
 func (b *broken) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	if b.byCode != nil {
-		return b.byCode(ctx, b.Backend, code)
+		return b.byCode(ctx, b.Storage, code)
 	}
-	return b.Backend.ByUserCode(ctx, code)
+	return b.Storage.ByUserCode(ctx, code)
 }
 
 func (b *broken) ByOwner(ctx context.Context, subject string) ([]*deviceauth.Grant, error) {
 	if b.byOwner != nil {
-		return b.byOwner(ctx, b.Backend, subject)
+		return b.byOwner(ctx, b.Storage, subject)
 	}
-	return b.Backend.ByOwner(ctx, subject)
+	return b.Storage.ByOwner(ctx, subject)
 }
 
 func (b *broken) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
 	if b.list != nil {
-		return b.list(ctx, b.Backend, after, limit)
+		return b.list(ctx, b.Storage, after, limit)
 	}
-	return b.Backend.List(ctx, after, limit)
+	return b.Storage.List(ctx, after, limit)
 }
 
-func (b *broken) Change(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+func (b *broken) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	if b.change != nil {
-		return b.change(ctx, b.Backend, name, change)
+		return b.change(ctx, b.Storage, name, change)
 	}
-	return b.Backend.Change(ctx, name, change)
+	return b.Storage.UpdateDocument(ctx, name, change)
 }
 
 // write overwrites a grant, as a store without transactions would.
-func write(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+func write(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	return s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error { *stored = *g; return nil })
 }
 
-func givesUp(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	before, err := s.Get(ctx, id)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func givesUp(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change
 	})
 }
 
-func overwrites(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	g, err := s.Get(ctx, id)
 	if err != nil {
 		return err
@@ -137,20 +137,20 @@ func overwrites(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, cha
 	return write(ctx, s, g)
 }
 
-func savesAnyway(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+func savesAnyway(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	var verdict error
 	err := s.Update(ctx, id, func(g *deviceauth.Grant) error { verdict = change(g); return nil })
 	return errors.Join(err, verdict)
 }
 
-func wraps(ctx context.Context, s deviceauth.Backend, id deviceauth.ID, change step) error {
+func wraps(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	return errors.Join(s.Update(ctx, id, change))
 }
 
-func remembersCodes() func(context.Context, deviceauth.Backend, *deviceauth.Grant) error {
+func remembersCodes() func(context.Context, deviceauth.Storage, *deviceauth.Grant) error {
 	taken := map[deviceauth.UserCode]bool{}
 	var mu sync.Mutex
-	return func(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+	return func(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if taken[g.UserCode] {
@@ -161,7 +161,7 @@ func remembersCodes() func(context.Context, deviceauth.Backend, *deviceauth.Gran
 	}
 }
 
-func allowsTwice(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+func allowsTwice(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	other := *g
 	other.UserCode += "X"
 	if err := s.Create(ctx, &other); err != nil {
@@ -170,9 +170,9 @@ func allowsTwice(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant)
 	return write(ctx, s, g)
 }
 
-func findsForEver() func(context.Context, deviceauth.Backend, deviceauth.UserCode) (*deviceauth.Grant, error) {
+func findsForEver() func(context.Context, deviceauth.Storage, deviceauth.UserCode) (*deviceauth.Grant, error) {
 	var seen sync.Map
-	return func(ctx context.Context, s deviceauth.Backend, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+	return func(ctx context.Context, s deviceauth.Storage, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 		g, err := s.ByUserCode(ctx, code)
 		if err == nil {
 			seen.Store(code, g)
@@ -184,18 +184,18 @@ func findsForEver() func(context.Context, deviceauth.Backend, deviceauth.UserCod
 	}
 }
 
-func changesTheCallers(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+func changesTheCallers(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	g.ClientID += "!"
 	return s.Create(ctx, g)
 }
 
-func forgetsOne(ctx context.Context, s deviceauth.Backend, subject string) ([]*deviceauth.Grant, error) {
+func forgetsOne(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 	list, err := s.ByOwner(ctx, subject)
 	return list[:len(list)/2], err
 }
 
-func findsOthers() func(context.Context, deviceauth.Backend, string) ([]*deviceauth.Grant, error) {
-	return func(ctx context.Context, s deviceauth.Backend, subject string) ([]*deviceauth.Grant, error) {
+func findsOthers() func(context.Context, deviceauth.Storage, string) ([]*deviceauth.Grant, error) {
+	return func(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 		list, err := s.ByOwner(ctx, subject)
 		for _, longer := range []string{subject + "2", strings.TrimSuffix(subject, "2")} {
 			more, _ := s.ByOwner(ctx, longer)
@@ -205,14 +205,14 @@ func findsOthers() func(context.Context, deviceauth.Backend, string) ([]*devicea
 	}
 }
 
-func knowsNoSessions(ctx context.Context, s deviceauth.Backend, owner string) ([]*deviceauth.Grant, error) {
+func knowsNoSessions(ctx context.Context, s deviceauth.Storage, owner string) ([]*deviceauth.Grant, error) {
 	if strings.HasPrefix(owner, "sid:") {
 		return nil, nil
 	}
 	return s.ByOwner(ctx, owner)
 }
 
-func skipsTheLast(ctx context.Context, s deviceauth.Backend, after string, limit int) ([]*deviceauth.Grant, string, error) {
+func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if next != "" && len(list) > 0 {
 		list = list[:len(list)-1]
@@ -220,7 +220,7 @@ func skipsTheLast(ctx context.Context, s deviceauth.Backend, after string, limit
 	return list, next, err
 }
 
-func repeatsTheFirst(ctx context.Context, s deviceauth.Backend, after string, limit int) ([]*deviceauth.Grant, string, error) {
+func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if len(list) > 0 {
 		list = append(list, list[0])
@@ -228,7 +228,7 @@ func repeatsTheFirst(ctx context.Context, s deviceauth.Backend, after string, li
 	return list, next, err
 }
 
-func forgivesNonsense(ctx context.Context, s deviceauth.Backend, after string, limit int) ([]*deviceauth.Grant, string, error) {
+func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if errors.Is(err, deviceauth.ErrCursor) {
 		return s.List(ctx, "", limit)
@@ -236,8 +236,8 @@ func forgivesNonsense(ctx context.Context, s deviceauth.Backend, after string, l
 	return list, next, err
 }
 
-func writesAlways(ctx context.Context, s deviceauth.Backend, name string, change func([]byte) ([]byte, error)) error {
-	return s.Change(ctx, name, func(old []byte) ([]byte, error) {
+func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
+	return s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) {
 		document, err := change(old)
 		if document == nil {
 			document = []byte{}
@@ -246,19 +246,19 @@ func writesAlways(ctx context.Context, s deviceauth.Backend, name string, change
 	})
 }
 
-func readsThenWrites(ctx context.Context, s deviceauth.Backend, name string, change func([]byte) ([]byte, error)) error {
+func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
 	var old []byte
-	if err := s.Change(ctx, name, func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
+	if err := s.UpdateDocument(ctx, name, func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
 		return err
 	}
 	document, err := change(old)
 	if err != nil {
 		return err
 	}
-	return s.Change(ctx, name, func([]byte) ([]byte, error) { return document, nil })
+	return s.UpdateDocument(ctx, name, func([]byte) ([]byte, error) { return document, nil })
 }
 
-func forgetsEarly(ctx context.Context, s deviceauth.Backend, id deviceauth.ID) (*deviceauth.Grant, error) {
+func forgetsEarly(ctx context.Context, s deviceauth.Storage, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, err := s.Get(ctx, id)
 	if err == nil && time.Now().After(g.KeepUntil().Add(-2*time.Second)) {
 		return nil, deviceauth.ErrNotFound
@@ -306,12 +306,12 @@ func (b Bug) report(t *testing.T, caught []error) {
 }
 
 func (b Bug) on(open Open) Open {
-	return func(dir string) (deviceauth.Backend, error) {
+	return func(dir string) (deviceauth.Storage, error) {
 		good, err := open(dir)
 		if err != nil {
 			return nil, err
 		}
-		bad := &broken{Backend: good}
+		bad := &broken{Storage: good}
 		b.put(bad)
 		return bad, nil
 	}

@@ -18,7 +18,7 @@ const racers = 32
 
 var errOnPurpose = errors.New("on purpose")
 
-func createdIsReturned(ctx context.Context, s deviceauth.Backend) error {
+func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -44,7 +44,7 @@ func same(got, want *deviceauth.Grant) error {
 	return nil
 }
 
-func missingIsNotFound(ctx context.Context, s deviceauth.Backend) error {
+func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	_, byID := s.Get(ctx, g.ID)
 	_, byCode := s.ByUserCode(ctx, g.UserCode)
@@ -61,7 +61,7 @@ func missingIsNotFound(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func returnedIsACopy(ctx context.Context, s deviceauth.Backend) error {
+func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -83,7 +83,7 @@ func returnedIsACopy(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func idIsTakenOnce(ctx context.Context, s deviceauth.Backend) error {
+func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("LMNPQRST")
 	other.ID = g.ID
 	if err := s.Create(ctx, g); err != nil {
@@ -118,7 +118,7 @@ func race(what func(i int) error) (won int64, failures error) {
 	return count.Load(), errors.Join(errs...)
 }
 
-func updateIsKept(ctx context.Context, s deviceauth.Backend) error {
+func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	var want deviceauth.Grant
 	return first(
@@ -140,7 +140,7 @@ func updateIsKept(ctx context.Context, s deviceauth.Backend) error {
 	)
 }
 
-func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Backend) error {
+func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -159,7 +159,7 @@ func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Backend) error {
 	return errors.Join(same(got, g), holds(ctx, s, g))
 }
 
-func noUpdateIsLost(ctx context.Context, s deviceauth.Backend) error {
+func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -187,7 +187,7 @@ func noUpdateIsLost(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func subjectsAreApart(ctx context.Context, s deviceauth.Backend) error {
+func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	subjects := []string{"work|1", "work|12", "work|1", "wor"}
 	for i, subject := range subjects {
 		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i)))
@@ -206,7 +206,7 @@ func subjectsAreApart(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func sessionsAreApart(ctx context.Context, s deviceauth.Backend) error {
+func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	for i, session := range []string{"a", "b", ""} {
 		g, p := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i))), person("work|1")
 		p.Session = session
@@ -222,7 +222,7 @@ func sessionsAreApart(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func recordIsKept(ctx context.Context, s deviceauth.Backend) error {
+func recordIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // so that nobody waits long
 	if err := s.Create(ctx, g); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // The checks of user codes: who has one, and when it is free again.
 
-func codeIsTakenOnce(ctx context.Context, s deviceauth.Backend) error {
+func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -25,7 +25,7 @@ func codeIsTakenOnce(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Backend) error {
+func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 	for range 20 {
 		g := NewGrant("BCDFGHJK")
 		won, _ := race(func(int) error {
@@ -49,7 +49,7 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func decisionFreesCode(ctx context.Context, s deviceauth.Backend) error {
+func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	return first(
 		func() error { return s.Create(ctx, g) },
@@ -67,7 +67,7 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Backend) error {
 }
 
 // holds wants a grant to be the one that waits for its code.
-func holds(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error {
+func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.ByUserCode(ctx, g.UserCode)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func holds(ctx context.Context, s deviceauth.Backend, g *deviceauth.Grant) error
 	return same(got, g)
 }
 
-func expiryFreesCode(ctx context.Context, s deviceauth.Backend) error {
+func expiryFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	g.Expires = g.Created.Add(time.Second)
 	if err := s.Create(ctx, g); err != nil {
@@ -89,7 +89,7 @@ func expiryFreesCode(ctx context.Context, s deviceauth.Backend) error {
 	return holds(ctx, s, next)
 }
 
-func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Backend) error {
+func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Storage) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	g.Expires = g.Created.Add(2 * time.Second)
 	return first(

@@ -9,20 +9,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The checks of the vault.
+// The checks of the store.
 
-func documentChangesAreAtomic(ctx context.Context, s deviceauth.Backend) error {
+func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	add := func(old []byte) ([]byte, error) {
 		runtime.Gosched() // lets the others in, where a store lets them
 		return append(old, 'x'), nil
 	}
-	if _, err := race(func(int) error { return s.Change(ctx, "a", add) }); err != nil {
+	if _, err := race(func(int) error { return s.UpdateDocument(ctx, "a", add) }); err != nil {
 		return err
 	}
-	if err := s.Change(ctx, "b", add); err != nil {
+	if err := s.UpdateDocument(ctx, "b", add); err != nil {
 		return err
 	}
-	return s.Change(ctx, "a", func(old []byte) ([]byte, error) {
+	return s.UpdateDocument(ctx, "a", func(old []byte) ([]byte, error) {
 		if len(old) != racers {
 			return nil, fmt.Errorf("%d changes were kept, want %d", len(old), racers)
 		}
@@ -30,27 +30,29 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Backend) error {
 	})
 }
 
-func lookingMakesNoDocument(ctx context.Context, s deviceauth.Backend) error {
+func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 	look := func(old []byte) ([]byte, error) {
 		if old != nil {
 			return nil, fmt.Errorf("there is a document, %q", old)
 		}
 		return old, nil
 	}
-	return first(func() error { return s.Change(ctx, "a", look) }, func() error { return s.Change(ctx, "a", look) })
+	return first(func() error { return s.UpdateDocument(ctx, "a", look) }, func() error { return s.UpdateDocument(ctx, "a", look) })
 }
 
-func failedDocumentIsKept(ctx context.Context, s deviceauth.Backend) error {
+func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 	return first(
-		func() error { return s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil }) },
 		func() error {
-			if err := s.Change(ctx, "a", func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
+			return s.UpdateDocument(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil })
+		},
+		func() error {
+			if err := s.UpdateDocument(ctx, "a", func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
 				return fmt.Errorf("got %v, want the error of the change as it is", err)
 			}
 			return nil
 		},
 		func() error {
-			return s.Change(ctx, "a", func(old []byte) ([]byte, error) {
+			return s.UpdateDocument(ctx, "a", func(old []byte) ([]byte, error) {
 				if string(old) != "kept" {
 					return nil, fmt.Errorf("the document is %q", old)
 				}
@@ -60,15 +62,15 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Backend) error {
 	)
 }
 
-func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Backend) error {
+func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
 	holds := func(name, want string) func() error {
 		return func() error {
-			loaded, err := s.Load(ctx, name)
+			loaded, err := s.LoadDocument(ctx, name)
 			if err != nil {
 				return err
 			}
 			var changed []byte
-			if err := s.Change(ctx, name, func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
+			if err := s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
 				return err
 			}
 			if string(loaded) != want || string(changed) != want || (loaded == nil) != (changed == nil) {
@@ -78,7 +80,7 @@ func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Backend) error {
 		}
 	}
 	keep := func(name string, document []byte, until time.Duration) func() error {
-		return func() error { return s.Keep(ctx, name, document, time.Now().Add(until)) }
+		return func() error { return s.PutDocument(ctx, name, document, time.Now().Add(until)) }
 	}
 	return first(
 		holds("session-a", ""), keep("session-a", nil, time.Hour), holds("session-a", ""),

@@ -16,7 +16,7 @@ const (
 	pageSize = 4
 )
 
-func everyGrantIsListed(ctx context.Context, s deviceauth.Backend) error {
+func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	want, err := several(ctx, s)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Backend) error {
 }
 
 // several creates grants in different states.
-func several(ctx context.Context, s deviceauth.Backend) (map[deviceauth.ID]*deviceauth.Grant, error) {
+func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all := map[deviceauth.ID]*deviceauth.Grant{}
 	for i := range listed {
 		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFG%03d", i)))
@@ -63,7 +63,7 @@ func several(ctx context.Context, s deviceauth.Backend) (map[deviceauth.ID]*devi
 
 // pages lists all grants, with something that happens between pages, though not
 // for ever.
-func pages(ctx context.Context, s deviceauth.Backend, between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
+func pages(ctx context.Context, s deviceauth.Storage, between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
 	for page := range 10_000 { // a server that others use has pages with nothing for us
 		list, next, err := s.List(ctx, after, pageSize)
@@ -90,7 +90,7 @@ func pages(ctx context.Context, s deviceauth.Backend, between func(page int) err
 	return nil, errors.New("the listing never ends")
 }
 
-func emptyStoreListsNothing(ctx context.Context, s deviceauth.Backend) error {
+func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	all, err := pages(ctx, s, func(int) error { return nil })
 	if err != nil || len(all) > 0 {
 		return fmt.Errorf("an empty store lists %d grants, %v", len(all), err)
@@ -98,7 +98,7 @@ func emptyStoreListsNothing(ctx context.Context, s deviceauth.Backend) error {
 	return nil
 }
 
-func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Backend) error {
+func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, NewGrant("BCDFGHJK")); err != nil {
 		return err
 	}

@@ -19,12 +19,12 @@ import (
 )
 
 // Open returns an empty store. The suite closes it.
-type Open func(dir string) (deviceauth.Backend, error)
+type Open func(dir string) (deviceauth.Storage, error)
 
 // A Check is one promise.
 type Check struct {
 	Name string
-	run  func(context.Context, deviceauth.Backend) error
+	run  func(context.Context, deviceauth.Storage) error
 }
 
 // Checks are all promises.

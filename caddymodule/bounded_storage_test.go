@@ -1,0 +1,90 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+)
+
+func waited(store deviceauth.Storage, over <-chan struct{}) boundedStorage {
+	return boundedStorage{Storage: store, over: over, hangs: new(atomic.Bool)}
+}
+
+func TestImpatientStoreKeepsThePromises(t *testing.T) {
+	storetest.Run(t, func(string) (deviceauth.Storage, error) { return waited(memstore.New(), nil), nil })
+}
+
+// hanging is a store that hangs between what it reads and what it writes, or panics.
+type hanging struct {
+	deviceauth.Storage
+	goesOn chan struct{}
+}
+
+func (s *hanging) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+	<-s.goesOn
+	return s.Storage.UpdateDocument(ctx, name, change)
+}
+
+func (s *hanging) LoadDocument(context.Context, string) ([]byte, error) { panic("no table") }
+
+// Whoever has left is called back no more: the variables of a caller are its own.
+func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var exiting atomic.Bool
+		over, stop := watchExit(exiting.Load)
+		defer stop()
+		time.Sleep(time.Hour)
+		store := memstore.New()
+		hangs := &hanging{store, make(chan struct{})}
+		exiting.Store(true)
+		since := time.Now()
+		calls := 0 // the race detector looks at it, too
+		err := waited(hangs, over).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
+			calls++
+			return []byte("changed"), nil
+		})
+		if !errors.Is(err, errLeft) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(since); took < exitPatience || took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		calls++
+		close(hangs.goesOn)
+		synctest.Wait()
+		if document, err := store.LoadDocument(t.Context(), "x"); document != nil || err != nil || calls != 1 {
+			t.Errorf("%d calls, and then %q, %v", calls, document, err)
+		}
+	})
+}
+
+// net/http catches what panics in a request; nobody would in a goroutine of our own.
+func TestStoreThatPanicsIsAFault(t *testing.T) {
+	_, err := waited(&hanging{}, nil).LoadDocument(t.Context(), "x")
+	if err == nil || !strings.Contains(err.Error(), "no table") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkImpatientGet(b *testing.B) {
+	s := memstore.New()
+	g := storetest.NewGrant("BCDFGHJK")
+	if err := s.Create(b.Context(), g); err != nil {
+		b.Fatal(err)
+	}
+	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": waited(s, make(chan struct{}))} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				store.Get(b.Context(), g.ID)
+			}
+		})
+	}
+}

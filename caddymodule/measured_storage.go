@@ -1,0 +1,77 @@
+package caddymodule
+
+import (
+	"context"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// timed measures a store.
+type measuredStorage struct{ deviceauth.Storage }
+
+// storeOperations are what is measured.
+var storeOperations = []string{"create", "get", "by_user_code", "by_owner", "list", "update", "load", "keep", "change"}
+
+// getSeconds is found once: a guard asks for a grant on every request.
+var getSeconds = storeSeconds.WithLabelValues("get")
+
+func took(operation string, since time.Time) {
+	storeSeconds.WithLabelValues(operation).Observe(time.Since(since).Seconds())
+}
+
+// Create implements [deviceauth.Store].
+func (t measuredStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
+	defer took("create", time.Now())
+	return t.Storage.Create(ctx, g)
+}
+
+// Get implements [deviceauth.Store].
+func (t measuredStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	since := time.Now()
+	g, err := t.Storage.Get(ctx, id)
+	getSeconds.Observe(time.Since(since).Seconds())
+	return g, err
+}
+
+// ByUserCode implements [deviceauth.Store].
+func (t measuredStorage) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
+	defer took("by_user_code", time.Now())
+	return t.Storage.ByUserCode(ctx, code)
+}
+
+// ByOwner implements [deviceauth.Store].
+func (t measuredStorage) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
+	defer took("by_owner", time.Now())
+	return t.Storage.ByOwner(ctx, owner)
+}
+
+// List implements [deviceauth.Store].
+func (t measuredStorage) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
+	defer took("list", time.Now())
+	return t.Storage.List(ctx, after, limit)
+}
+
+// Update implements [deviceauth.Store].
+func (t measuredStorage) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	defer took("update", time.Now())
+	return t.Storage.Update(ctx, id, change)
+}
+
+// LoadDocument implements [deviceauth.Documents].
+func (t measuredStorage) LoadDocument(ctx context.Context, name string) ([]byte, error) {
+	defer took("load", time.Now())
+	return t.Storage.LoadDocument(ctx, name)
+}
+
+// PutDocument implements [deviceauth.Documents].
+func (t measuredStorage) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
+	defer took("keep", time.Now())
+	return t.Storage.PutDocument(ctx, name, document, until)
+}
+
+// UpdateDocument implements [deviceauth.Documents].
+func (t measuredStorage) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
+	defer took("change", time.Now())
+	return t.Storage.UpdateDocument(ctx, name, change)
+}

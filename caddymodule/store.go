@@ -1,0 +1,246 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+)
+
+// A Store is a module of the namespace device_login.stores.
+type Store interface {
+	// Key names the place. Configurations with the same key share it, so that
+	// a reload neither closes nor forgets anything.
+	Key() string
+	// Open opens the place; it is closed when the last configuration that
+	// uses it has gone.
+	Open(*slog.Logger) (deviceauth.Storage, error)
+}
+
+// places are the open stores of the process, by key.
+var storePool = caddy.NewUsagePool()
+
+// A place is an open store with what memory knows of its pending grants. It
+// counts requests: Caddy cleans an old configuration up while its last
+// requests are still being answered.
+type pooledStore struct {
+	key     string
+	opened  deviceauth.Storage // as its module opened it
+	backend deviceauth.Storage // the same, for whoever does not wait for it at an exit
+	over    <-chan struct{}    // closed when nobody waits for it any more
+	unwatch func()
+	hangs   *atomic.Bool // nobody has waited for it to the end
+	live    *deviceauth.PollState
+	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
+	using   sync.RWMutex                    // read by requests; taken for good to close
+}
+
+func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
+	key := s.Key()
+	value, _, err := storePool.LoadOrNew(key, func() (caddy.Destructor, error) { return newPooledStore(key, s, log) })
+	if err != nil {
+		return nil, err
+	}
+	return value.(*pooledStore), nil
+}
+
+func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error) {
+	over, unwatch := watchExit(caddy.Exiting)
+	opened, err := await(over, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
+	if err != nil {
+		unwatch()
+		return nil, err
+	}
+	backend := boundedStorage{Storage: opened, over: over, hangs: new(atomic.Bool)}
+	p := &pooledStore{
+		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs,
+		live: deviceauth.NewPollState(),
+	}
+	if shared, ok := opened.(deviceauth.Cluster); ok {
+		p.live.Share(boundedCluster{boundedStorage: backend, shared: shared})
+	}
+	return p, nil
+}
+
+func (p *pooledStore) release() error {
+	_, err := storePool.Delete(p.key)
+	return err
+}
+
+// closeWait bounds how long a stop or a reload waits for a store. It is longer
+// than a store takes that is given up, and with exitPatience less than 5 s. One that
+// hung when it was asked is not likely to close.
+const (
+	closeWait = 3100 * time.Millisecond
+	hungWait  = time.Second
+)
+
+// Destruct closes the store after the last request. Neither a request that does
+// not end, such as a backup that nobody reads on, nor a store that does not close
+// holds up the stop for long: the store is then closed when it can be, or ends
+// with the process, which costs it nothing that was answered.
+func (p *pooledStore) Destruct() error {
+	defer p.unwatch()
+	closed := make(chan error, 1)
+	go func() {
+		p.using.Lock() // never unlocked: who comes later is turned away
+		closed <- p.opened.Close()
+	}()
+	wait := closeWait
+	if p.hangs.Load() {
+		wait = hungWait
+	}
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("store %s is in use by a request, or does not close: it is not waited for", p.key)
+	}
+}
+
+func (p *pooledStore) beginUse() bool { return p.using.TryRLock() }
+func (p *pooledStore) endUse()        { p.using.RUnlock() }
+
+// BadgerStore keeps grants and keys in an embedded Badger database: one
+// process, one directory.
+type BadgerStore struct {
+	// The directory. Default: device_login in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+	// Encrypts what is on the disk: 32 bytes in base64 or hexadecimal digits;
+	// placeholders are allowed, such as `{file./etc/caddy/grants.key}`. For a
+	// new directory only. Default: none.
+	EncryptionKey *string `json:"encryption_key,omitempty"`
+
+	key deviceauth.Secret // resolved
+}
+
+// CaddyModule returns the module's registration.
+func (BadgerStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_login.stores.badger", New: func() caddy.Module { return new(BadgerStore) }}
+}
+
+// Provision fills in the default.
+func (s *BadgerStore) Provision(caddy.Context) (err error) {
+	if s.Path == "" {
+		s.Path = defaultStore()
+	}
+	repl := caddy.NewReplacer()
+	path, err := repl.ReplaceOrErr(s.Path, true, true) // one that is empty would lead elsewhere
+	if err != nil {
+		return fmt.Errorf("store badger: path: %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	s.Path = real(path)
+	key, err := secret(repl, s.EncryptionKey)
+	if err != nil {
+		return fmt.Errorf("store badger: encryption_key: %w", err)
+	}
+	s.key = deviceauth.Secret(key)
+	return badgerstore.Options{EncryptionKey: s.key}.Check()
+}
+
+// real returns the directory behind symbolic links: under two names it is one store,
+// at a reload too. Of one that is not there yet the folder is looked at.
+func real(path string) string {
+	if found, err := filepath.EvalSymlinks(path); err == nil {
+		return found
+	}
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(folder, filepath.Base(path))
+	}
+	return path
+}
+
+// checkRoot refuses to make a directory at the root of the file system, where an
+// unset variable in a Caddyfile leads: {$DATA}/grants is /grants then. One that is
+// there, such as a volume of a container, is meant.
+func checkRoot(path string) error {
+	_, err := os.Stat(path)
+	if folder := filepath.Dir(path); folder == path || folder == filepath.Dir(folder) && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("store badger: %s is at the root of the file system: is a variable in its path unset? Want a directory such as /var/lib/caddy/device_login, or make this one yourself", path)
+	}
+	return nil
+}
+
+func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_login") }
+
+// Key implements Store: the directory alone, whatever else is configured,
+// because no directory can be opened twice.
+func (s *BadgerStore) Key() string { return "badger " + s.Path }
+
+// Open implements Store.
+func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
+	if err := checkRoot(s.Path); err != nil {
+		return nil, err
+	}
+	return badgerstore.Open(badgerstore.Options{Dir: s.Path, EncryptionKey: s.key, Log: log})
+}
+
+// UnmarshalCaddyfile reads `store badger [<path>] { encryption_key <key> }`.
+func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() {
+		s.Path = d.Val()
+	}
+	if err := noMore("store badger", d); err != nil {
+		return err
+	}
+	return block{what: "store badger", check: s.checkSoFar, words: map[string]lineReader{
+		"encryption_key": secretText(&s.EncryptionKey),
+	}}.read(d)
+}
+
+// checkSoFar looks at a key that no placeholder stands for.
+func (s *BadgerStore) checkSoFar() error {
+	if s.EncryptionKey == nil || strings.Contains(*s.EncryptionKey, "{") {
+		return nil
+	}
+	if err := (badgerstore.Options{EncryptionKey: deviceauth.Secret(*s.EncryptionKey)}).Check(); err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	return nil
+}
+
+// MemoryStore keeps grants and keys in memory: for trying things out. All
+// devices must be connected anew after a restart, though not after a reload.
+type MemoryStore struct{}
+
+// CaddyModule returns the module's registration.
+func (MemoryStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "device_login.stores.memory", New: func() caddy.Module { return new(MemoryStore) }}
+}
+
+// Key implements Store.
+func (*MemoryStore) Key() string { return "memory" }
+
+// Open implements Store.
+func (*MemoryStore) Open(*slog.Logger) (deviceauth.Storage, error) { return memstore.New(), nil }
+
+// UnmarshalCaddyfile reads `store memory`.
+func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	return end("store memory", d)
+}
+
+var (
+	_ Store             = (*BadgerStore)(nil)
+	_ Store             = (*MemoryStore)(nil)
+	_ caddy.Provisioner = (*BadgerStore)(nil)
+)

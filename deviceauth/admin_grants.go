@@ -1,0 +1,165 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What an operator sees of grants, and does to them, whoever they belong to.
+
+// A Standing is a grant's state in the light of the clock.
+type Standing string
+
+// The standings of a grant. A device that is connected can use what it was
+// given; one that let all of it run out has expired.
+const (
+	StandingPending   Standing = "pending"
+	StandingApproved  Standing = "approved"
+	StandingConnected Standing = "connected"
+	StandingDenied    Standing = "denied"
+	StandingRevoked   Standing = "revoked"
+	StandingExpired   Standing = "expired"
+)
+
+// What a [Filter] takes for several standings.
+const (
+	StandingLive  Standing = "live"  // pending, approved or connected
+	StandingEnded Standing = "ended" // denied, revoked or expired
+)
+
+var (
+	live  = []Standing{StandingPending, StandingApproved, StandingConnected}
+	ended = []Standing{StandingDenied, StandingRevoked, StandingExpired}
+)
+
+// A Filter says which grants are wanted. What is empty does not matter.
+type Filter struct {
+	Client   string   // a client's id
+	Person   string   // a subject, or a user as a backend knows them
+	Standing Standing // one of them, live or ended
+}
+
+func (f Filter) check() error {
+	known := append(slices.Concat(live, ended), StandingLive, StandingEnded)
+	if f.Standing == "" || slices.Contains(known, f.Standing) {
+		return nil
+	}
+	var words []string
+	for _, s := range known {
+		words = append(words, string(s))
+	}
+	return NewError("invalid_request", "state: want one of: "+strings.Join(words, ", "))
+}
+
+func (f Filter) wants(g *Grant, now time.Time) bool {
+	if f.Client != "" && g.ClientID != f.Client {
+		return false
+	}
+	if f.Person != "" && (g.Person == nil || g.Person.Subject != f.Person && g.Person.User != f.Person) {
+		return false
+	}
+	switch standing := g.Standing(now); f.Standing {
+	case "":
+		return true
+	case StandingLive:
+		return slices.Contains(live, standing)
+	case StandingEnded:
+		return slices.Contains(ended, standing)
+	default:
+		return standing == f.Standing
+	}
+}
+
+// listPages bounds the work of one call: so many pages of a store are looked
+// at, however few of their grants are wanted.
+const listPages = 10
+
+var errNoPlace = NewError("invalid_request", "after: want the next of the page before; where it was that, the store has changed since: begin anew without after")
+
+// Grants returns the grants that a filter wants, page by page, as
+// [Store.List] does: there may be fewer than limit, even none, and there are
+// more of them as long as next is not empty. A subject's come all at once, the
+// oldest first. Refusals: invalid_request.
+func (e *Engine) Grants(ctx context.Context, f Filter, after string, limit int) (found []*Grant, next string, err error) {
+	if err := f.check(); err != nil {
+		return nil, "", err
+	}
+	now := e.now()
+	unwanted := func(g *Grant) bool { return !f.wants(g, now) }
+	if after == "" && e.IsSubject(f.Person) {
+		list, err := e.cfg.Store.ByOwner(ctx, f.Person)
+		if err != nil || len(list) > 0 { // none: it may be the user of somebody, which looks like a subject
+			return slices.DeleteFunc(list, unwanted), "", err
+		}
+	}
+	for range listPages {
+		page, more, err := e.cfg.Store.List(ctx, after, max(limit-len(found), 1))
+		if errors.Is(err, ErrCursor) {
+			return nil, "", errNoPlace
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		found = append(found, slices.DeleteFunc(page, unwanted)...)
+		if after = more; after == "" || len(found) >= limit {
+			break
+		}
+	}
+	return found, after, nil
+}
+
+// Census counts the grants by their standing, and reads the whole store for it.
+// With Redis it may count one twice.
+func (e *Engine) Census(ctx context.Context) (map[Standing]int, error) {
+	const page = 1000
+	counts := map[Standing]int{}
+	for _, s := range slices.Concat(live, ended) {
+		counts[s] = 0
+	}
+	for after := ""; ; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		grants, next, err := e.cfg.Store.List(ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		now := e.now()
+		for _, g := range grants {
+			counts[g.Standing(now)]++
+		}
+		if after = next; after == "" {
+			return counts, nil
+		}
+	}
+}
+
+// IsSubject reports whether a text looks like a subject of one of the upstreams:
+// the upstream's id, a bar, and what the upstream calls the person.
+func (e *Engine) IsSubject(text string) bool {
+	upstream, _, ok := strings.Cut(text, "|")
+	_, known := e.cfg.Allow[upstream]
+	return ok && known
+}
+
+// Grant returns a grant by its id, or ErrNotFound.
+func (e *Engine) Grant(ctx context.Context, id ID) (*Grant, error) { return e.cfg.Store.Get(ctx, id) }
+
+// End ends a grant because the operator says so: one that waits is denied, so
+// that its device hears access_denied. One that has ended stays as it is. It
+// returns what became of the grant, or ErrNotFound.
+func (e *Engine) End(ctx context.Context, id ID) (*Grant, error) {
+	waited := false
+	g, err := e.finish(ctx, id, netip.Addr{}, func(g *Grant, now time.Time) error {
+		waited = g.Open(now)
+		return g.Withdraw(now, ReasonOperator)
+	})
+	if err == nil && waited {
+		e.cfg.PollState.pending.release(id)
+	}
+	return g, err
+}

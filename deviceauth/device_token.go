@@ -1,0 +1,255 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// A RedeemRequest is a device polling with its device code (RFC 8628 §3.4).
+type RedeemRequest struct {
+	Client     Credentials
+	DeviceCode string
+	Verifier   string   // code_verifier (RFC 7636 §4.5), where the code was asked for with a challenge
+	Resource   []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
+	Nulls      bool     // the ID token names all claims of its scopes, null where unknown, and the scope, and base64 reads it
+}
+
+// Redeem answers a poll. One that finds its grant pending is held until a
+// person decides, or for the configured wait. Refusals: invalid_client,
+// invalid_grant, invalid_target, authorization_pending, slow_down (a *[SlowDownError]),
+// access_denied, expired_token.
+func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
+	tokens, err := e.redeem(ctx, r)
+	if e.cfg.Polls != nil {
+		e.cfg.Polls(answerOf(err))
+	}
+	return tokens, err
+}
+
+// PollAnswers lists what polls are answered, as [Config.Polls] counts it.
+func PollAnswers() []string {
+	return []string{
+		"tokens", "fault", errPending.Code, "slow_down", errDenied.Code, "expired_token",
+		"invalid_grant", "invalid_client", "invalid_target",
+	}
+}
+
+func answerOf(err error) string {
+	switch refusal := AsError(err); {
+	case err == nil:
+		return "tokens"
+	case refusal == nil:
+		return "fault"
+	default:
+		return refusal.Code
+	}
+}
+
+func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, e.withdrawn(ctx, r, err)
+	}
+	code, ok := parseDeviceCode(r.DeviceCode)
+	if !ok {
+		return nil, errUnknownCode
+	}
+	p := &poll{e: e, client: client, code: code, method: r.Client.Method, asked: r}
+	tokens, err := p.answer(ctx)
+	if errors.Is(err, errPending) {
+		return p.pending(ctx)
+	}
+	return tokens, err
+}
+
+// withdrawn tells a device whose client was taken out of the configuration
+// that it is over, where invalid_client would send its maker looking for a
+// mistake. Nothing is decided by it: a client that is put back goes on.
+func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) error {
+	code, ok := parseDeviceCode(r.DeviceCode)
+	if !ok {
+		return refusal
+	}
+	// Looked for whatever is wrong with the client: the time must not tell.
+	g, err := e.cfg.Store.Get(ctx, code.id)
+	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) || e.clients[g.ClientID] != nil {
+		return refusal
+	}
+	return errDenied
+}
+
+// A SlowDownError is slow_down with the interval to keep from now on, which
+// RFC 8628 leaves to the client's own arithmetic.
+type SlowDownError struct{ Interval time.Duration }
+
+var errTooEarly = NewError("slow_down", "this device asks too often; keep to the interval, which has grown")
+
+func (*SlowDownError) Error() string { return errTooEarly.Error() }
+func (*SlowDownError) Unwrap() error { return errTooEarly }
+
+// poll is one request for the tokens of a device code.
+type poll struct {
+	e      *Engine
+	client *Client
+	code   splitToken
+	method AuthMethod
+	asked  RedeemRequest
+	grant  *Grant // as it was last seen
+}
+
+// answer tries to redeem. A dry run on a copy comes first: while it changes
+// nothing, which is nearly always, nothing is written and no token is made.
+func (p *poll) answer(ctx context.Context) (*Tokens, error) {
+	g, err := p.e.cfg.Store.Get(ctx, p.code.id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, errUnknownCode
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.grant = g
+	if g.State == Active {
+		if tokens, err := p.again(ctx, g); tokens != nil || err != nil {
+			return tokens, err
+		}
+	}
+	now, before := p.e.now(), g.Revision
+	dry := *g
+	if err := dry.Redeem(now, p.redemption(nil)); dry.Revision == before {
+		return nil, err
+	}
+	// Made ahead, because a fault must not cost the device its code; what a
+	// token says cannot change any more once a grant is approved.
+	var tokens *Tokens
+	if dry.State == Active {
+		if tokens, err = p.first(g, now); err != nil {
+			return nil, err
+		}
+	}
+	return p.redeem(ctx, now, tokens)
+}
+
+// first makes the tokens of a redemption that is about to succeed.
+func (p *poll) first(g *Grant, now time.Time) (*Tokens, error) {
+	terms, err := p.redemption(nil).terms(g)
+	if err != nil {
+		return nil, err
+	}
+	return p.e.first(g, terms, now, p.asked.Nulls)
+}
+
+// again gives out tokens that were made for this code, and kept by a store
+// that failed before it said so. They are kept once more first: what a device
+// is handed is on the disk.
+func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
+	if p.redemption(nil).belongs(g) != nil {
+		return nil, nil
+	}
+	now := p.e.now()
+	tokens := p.e.cfg.PollState.undelivered.redemption(g, now)
+	if tokens == nil {
+		return nil, nil
+	}
+	after, err := p.e.apply(ctx, g.ID, func(g *Grant) error {
+		return g.Redeliver(now, Redelivery{Tokens: tokens, Permitted: p.e.permitted(g.ClientID), Entitled: p.e.entitlement(p.client)})
+	})
+	switch {
+	case after == nil:
+		p.e.cfg.PollState.undelivered.note(g.ID, undelivered{tokens: tokens}, now)
+		return nil, err
+	case errors.Is(err, errRedeemed): // it was changed since, and is asked as any other
+		return nil, nil
+	case err != nil:
+		p.e.barring(after, after.Person, p.client, netip.Addr{})
+		return nil, err
+	}
+	p.e.emit(EventRedeemed, after, after.Person)
+	given := *tokens
+	given.ExpiresIn = max(tokens.until.Sub(now), 0) // some of it has passed
+	return &given, nil
+}
+
+func (p *poll) redemption(t *Tokens) Redemption {
+	r := Redemption{
+		ClientID: p.client.ID, Device: p.code.digest(), Verifier: p.asked.Verifier, Permitted: p.e.permitted(p.client.ID),
+		Entitled: p.e.entitlement(p.client), Resource: p.asked.Resource,
+	}
+	if t != nil {
+		r.AccessUntil, r.Refresh = t.until, t.refresh
+	}
+	return r
+}
+
+// redeem does in earnest what the dry run promised, and hands out the tokens
+// if it is still so: of many polls at once exactly one comes first. A client
+// that has gone away is not one of them: its tokens would go with it.
+func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
+	if ctx.Err() != nil {
+		return nil, errPending
+	}
+	before := State("")
+	g, err := p.e.apply(ctx, p.code.id, func(g *Grant) error {
+		before = g.State
+		return g.Redeem(now, p.redemption(tokens))
+	})
+	switch {
+	case g == nil:
+		if tokens != nil {
+			p.e.cfg.PollState.undelivered.note(p.code.id, undelivered{tokens: tokens}, now)
+		}
+		return nil, err
+	case err == nil:
+		p.e.emit(EventRedeemed, g, g.Person)
+		p.e.cfg.PollState.forget(g.ID)
+		p.e.cfg.PollState.pending.release(g.ID) // the yes may have been said at another gateway
+		return tokens, nil
+	case before != g.State && g.State == Revoked:
+		p.e.emit(EventReplayed, g, nil)
+	case before != g.State && g.State == Denied:
+		p.e.barring(g, g.Person, p.client, netip.Addr{})
+	}
+	return nil, err
+}
+
+// pending minds the pace, and holds the poll where that is wanted.
+func (p *poll) pending(ctx context.Context) (*Tokens, error) {
+	// With its monotonic reading: a clock that is set must make no device early.
+	e, now := p.e, time.Now()
+	a := e.cfg.PollState.recordPoll(ctx, p.grant, p.method, now, e.cfg.Interval)
+	if a.early {
+		return nil, &SlowDownError{Interval: a.interval}
+	}
+	if e.cfg.Wait <= 0 {
+		return nil, errPending
+	}
+	wake, ok := e.cfg.PollState.hold(p.grant, now, e.cfg.Interval)
+	if !ok {
+		return nil, errPending
+	}
+	defer e.cfg.PollState.release(p.code.id, wake)
+	return p.wait(ctx, wake)
+}
+
+// wait looks again before it sleeps, for whoever decided between the first
+// look and the moment when the poll began to listen.
+func (p *poll) wait(ctx context.Context, wake <-chan struct{}) (*Tokens, error) {
+	timer := time.NewTimer(p.e.cfg.Wait)
+	defer timer.Stop()
+	for {
+		tokens, err := p.answer(ctx)
+		if !errors.Is(err, errPending) {
+			return tokens, err
+		}
+		select {
+		case <-wake:
+		case <-timer.C:
+			return nil, errPending
+		case <-p.e.closing:
+			return nil, errPending
+		case <-ctx.Done():
+			return nil, errPending // nobody listens any more
+		}
+	}
+}

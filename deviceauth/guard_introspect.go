@@ -1,0 +1,101 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+)
+
+// Userinfo returns the claims that an access token opens, whatever its
+// audience (OpenID Connect Core §5.3). Refusals: invalid_token, and
+// insufficient_scope without openid.
+func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
+	known, g, err := e.activeGrant(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if !known.Scope.Has(ScopeOpenID) {
+		return nil, ErrNoScope
+	}
+	return UserClaims(g.Person, known.Scope), nil
+}
+
+// An IntrospectRequest is somebody asking what a token is (RFC 7662 §2.1).
+type IntrospectRequest struct {
+	Client Credentials
+	Token  string // an access token, or a refresh token of the client's own
+}
+
+// An Introspection is the answer for a token that is alive (RFC 7662 §2.2).
+type Introspection struct {
+	Claims  AccessClaims // of an access token; of a refresh token those that it has
+	User    string
+	Person  *Person // for guards alone; its Upstream is set where there are several
+	Refresh bool
+}
+
+var errNotConfidential = NewError("invalid_client", "introspection is for clients with a secret")
+
+// Introspect says what a token is, to confidential clients. It returns nil for
+// whatever is not alive: an expired, revoked or unknown token, and another
+// client's refresh token. Refusals: invalid_client.
+func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspection, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	if client.Public {
+		return nil, errNotConfidential
+	}
+	if t, ok := e.refresh().parse(r.Token); ok {
+		return e.introspectRefresh(ctx, client, t)
+	}
+	known, g, err := e.activeGrant(ctx, r.Token)
+	if err == nil && client.ResourceServer {
+		g, err = e.confirmed(ctx, g)
+	}
+	if AsError(err) != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := e.told(g.Person)
+	found := &Introspection{Claims: known.AccessClaims, User: p.User}
+	if client.ResourceServer {
+		found.Person = &Person{Subject: p.Subject, Upstream: p.Upstream, User: p.User, Claims: p.Claims, AuthTime: p.AuthTime}
+	}
+	return found, nil
+}
+
+// confirmed looks at a living grant again, in the way that is never behind: a
+// guard elsewhere remembers the answer for half a second, and with what a store
+// may be behind a revoked device would not be out within one. A store that
+// cannot do that, because its disk is full, is believed as our own guards do.
+func (e *Engine) confirmed(ctx context.Context, g *Grant) (*Grant, error) {
+	latest, err := e.latest(ctx, g.ID)
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && !latest.IsActive():
+		return nil, ErrBadToken
+	case err != nil:
+		return g, nil
+	}
+	return latest, nil
+}
+
+func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitToken) (*Introspection, error) {
+	g, err := e.latest(ctx, t.id) // the current token, not that of a moment ago
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	left, refusal := e.entitlement(client).terms(g, "", nil)
+	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) || refusal != nil {
+		return nil, nil
+	}
+	return &Introspection{User: e.told(g.Person).User, Refresh: true, Claims: AccessClaims{
+		Issuer: e.cfg.Issuer, Audience: left.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: left.Scope, Grant: g.ID,
+		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),
+	}}, nil
+}

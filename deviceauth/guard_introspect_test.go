@@ -1,0 +1,58 @@
+package deviceauth_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+var farGuard = deviceauth.Credentials{ClientID: "edge", Secret: "x", Method: deviceauth.AuthBasic}
+
+func withFarGuard(c *deviceauth.Config) {
+	c.Clients = append(c.Clients, deviceauth.Client{ID: "edge", Secret: "x", ResourceServer: true})
+}
+
+// introspects wants an answer to a guard elsewhere.
+func (w *world) introspects(want bool, token deviceauth.Secret) *deviceauth.Introspection {
+	w.Helper()
+	found, err := w.Introspect(w.Context(), deviceauth.IntrospectRequest{Client: farGuard, Token: token.Reveal()})
+	if err != nil || (found != nil) != want {
+		w.Fatalf("got %v, %v", found, err)
+	}
+	return found
+}
+
+// A guard elsewhere remembers what it is told; that and a store that is behind
+// must not add up.
+//
+// protocol 24, 25
+func TestGuardElsewhereIsToldOfARevocationThatTheStoreIsBehindOf(t *testing.T) {
+	in(t, func(w *world) {
+		tokens := w.tokens()
+		g, err := w.store.Get(w.Context(), w.introspects(true, tokens.AccessToken).Claims.Grant)
+		w.wants("", err)
+		before := *g
+		w.anew(func(c *deviceauth.Config) { c.Store = &behind{w.store, &before} })
+		w.introspects(true, tokens.AccessToken)
+		w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: tokens.RefreshToken.Reveal()}))
+		w.wants("", w.admit(tokens.AccessToken)) // the store is behind
+		w.introspects(false, tokens.AccessToken)
+	}, withFarGuard)
+}
+
+// full is a store whose disk is.
+type full struct{ deviceauth.Store }
+
+func (*full) Update(context.Context, deviceauth.ID, func(*deviceauth.Grant) error) error {
+	return errors.New("no space left")
+}
+
+func TestGuardElsewhereIsAnsweredByAStoreThatCanOnlyBeRead(t *testing.T) {
+	in(t, func(w *world) {
+		tokens := w.tokens()
+		w.anew(func(c *deviceauth.Config) { c.Store = &full{w.store} })
+		w.introspects(true, tokens.AccessToken)
+	}, withFarGuard)
+}

@@ -1,0 +1,226 @@
+package deviceauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/generations"
+)
+
+// A Requirement is what a guard asks of a token.
+type Requirement struct {
+	Audience []string // any of these; none: any of the server's
+	Scope    Scope    // all of these
+}
+
+// What a guard tells (RFC 6750 §3.1), near its server or far from it.
+var (
+	ErrBadToken = NewError("invalid_token", "the access token is malformed, expired, revoked or for another audience")
+	ErrNoScope  = NewError("insufficient_scope", "the access token lacks a scope that this resource needs")
+)
+
+// Why a token is refused, for the operator. Whoever sent it is told none of them.
+const (
+	TokenMalformed = "malformed" // it is no access token, or lacks a claim
+	TokenSignature = "signature" // no key of the server's signed it as an access token
+	TokenIssuer    = "issuer"    // the server signed it under another issuer URL
+	TokenExpired   = "expired"
+	TokenRevoked   = "revoked" // its grant is over, or its client is gone
+	TokenPerson    = "person"  // backends cannot be told who it is without taking them for somebody else
+	TokenAudience  = "audience"
+	TokenScope     = "scope"
+)
+
+// TokenReasons are all of them.
+func TokenReasons() []string {
+	return []string{TokenMalformed, TokenSignature, TokenIssuer, TokenExpired, TokenRevoked, TokenPerson, TokenAudience, TokenScope}
+}
+
+// A TokenError says to the operator why a token is refused. To whoever sent it
+// there are [ErrBadToken] and [ErrNoScope], one of which it wraps.
+type TokenError struct {
+	Reason   string
+	Identity *Identity // who came with it; nil: nobody knows
+	refusal  *Error
+}
+
+func (e *TokenError) Error() string { return e.refusal.Error() }
+func (e *TokenError) Unwrap() error { return e.refusal }
+
+// BadToken refuses a token with [ErrBadToken].
+func BadToken(reason string, id *Identity) error {
+	return &TokenError{Reason: reason, Identity: id, refusal: ErrBadToken}
+}
+
+// LacksScope refuses a token that is good otherwise with [ErrNoScope].
+func LacksScope(id *Identity) error {
+	return &TokenError{Reason: TokenScope, Identity: id, refusal: ErrNoScope}
+}
+
+// ValidateToken checks an access token. The token itself is verified once and then
+// known by its digest; whether its grant lives is asked every time, so that a
+// revocation waits for no cache. Refusals: invalid_token, insufficient_scope, as
+// a [TokenError].
+func (e *Engine) ValidateToken(ctx context.Context, token string, need Requirement) (*Identity, error) {
+	known, g, err := e.activeGrant(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	audience := need.Audience
+	if len(audience) == 0 {
+		audience = e.cfg.Audience
+	}
+	if !SameAudience(known.Audience, audience) {
+		return nil, BadToken(TokenAudience, e.identity(known, g))
+	}
+	if !need.Scope.Within(known.Scope) {
+		return nil, LacksScope(e.identity(known, g))
+	}
+	return e.identity(known, g), nil
+}
+
+// living returns an access token of ours, whatever its audience, and its
+// grant, if both are good. One of a person who is not [Person.Clean], and signed
+// in before that was looked at, is not.
+func (e *Engine) activeGrant(ctx context.Context, token string) (*tokenCheck, *Grant, error) {
+	known, err := e.verified(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := e.redeemed(ctx, known.Grant)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, nil, err
+	}
+	switch {
+	case err != nil:
+		return nil, nil, BadToken(TokenRevoked, nil)
+	case !g.IsActive() || e.clients[g.ClientID] == nil:
+		return nil, nil, BadToken(TokenRevoked, e.identity(known, g))
+	case !e.identity(known, g).clean:
+		return nil, nil, BadToken(TokenPerson, nil)
+	}
+	return known, g, nil
+}
+
+// IsActive reports whether the grant behind an [Identity] lives, for what some
+// guard let through, maybe one of a configuration before, and what goes on
+// since. A grant that is over and forgotten does not.
+func (e *Engine) IsActive(ctx context.Context, id ID) (bool, error) {
+	g, err := e.cfg.Store.Get(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && g.IsActive() && e.clients[g.ClientID] != nil, err
+}
+
+// redeemed returns the grant of a token of ours. Since there is one, the grant
+// was redeemed: where the store does not know that yet, it is asked again in
+// the way that is never behind.
+func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
+	g, err := e.cfg.Store.Get(ctx, id)
+	if err != nil || !g.Redeemed.IsZero() {
+		return g, err
+	}
+	return e.latest(ctx, id)
+}
+
+// verified returns a token that is ours and in time.
+func (e *Engine) verified(token string) (*tokenCheck, error) {
+	key, now := sha256.Sum256([]byte(token)), time.Now()
+	known := e.admitted.get(key)
+	fresh := known == nil
+	if fresh {
+		known = new(tokenCheck)
+		if reason := e.verify(token, &known.AccessClaims); reason != "" {
+			return nil, BadToken(reason, nil)
+		}
+	}
+	if now.Unix() >= known.Expires {
+		return nil, BadToken(TokenExpired, nil)
+	}
+	if fresh {
+		e.admitted.put(key, known)
+	}
+	return known, nil
+}
+
+// verify reads a token of ours, or returns what is wrong with it.
+func (e *Engine) verify(token string, claims *AccessClaims) (reason string) {
+	err := e.cfg.Signer.Verify(TypeAccess, token, claims)
+	switch {
+	case err != nil && strings.Count(token, ".") != 2: // RFC 7515 §7.1
+		return TokenMalformed
+	case err != nil:
+		return TokenSignature
+	case !claims.complete():
+		return TokenMalformed
+	case claims.Issuer != e.cfg.Issuer:
+		return TokenIssuer
+	}
+	return ""
+}
+
+// complete reports whether nothing is missing that a decision rests on.
+func (c *AccessClaims) complete() bool {
+	return c.Expires != 0 && c.Subject != "" && len(c.Audience) > 0 && c.Grant != ID{}
+}
+
+// An admission is a token that was verified, and who came with it last.
+type tokenCheck struct {
+	AccessClaims
+	last atomic.Pointer[validatedToken]
+}
+
+// recognised is who a person of the store is to backends.
+type validatedToken struct {
+	person *Person
+	id     *Identity
+}
+
+// identity returns who stands behind the token, made once for as long as the
+// grant has the same person.
+func (e *Engine) identity(a *tokenCheck, g *Grant) *Identity {
+	if last := a.last.Load(); last != nil && last.person == g.Person {
+		return last.id
+	}
+	id := NewIdentity(e.told(g.Person), &a.AccessClaims)
+	id.clean = id.clean && !e.mimics(g.Person)
+	a.last.Store(&validatedToken{g.Person, id})
+	return id
+}
+
+// admissions remembers tokens that were verified, as long as they come often. A
+// token verified is a fact for ever; only its time and its grant are not, and
+// those are looked at on every request.
+type tokenCache struct {
+	mu    sync.RWMutex
+	known *generations.Memory[[32]byte, *tokenCheck]
+}
+
+// generation bounds the memory: two times so many tokens of some 1,000 bytes.
+const generation = 20_000
+
+func newAdmissions() *tokenCache {
+	return &tokenCache{known: generations.New[[32]byte, *tokenCheck](generation)}
+}
+
+func (a *tokenCache) get(key [32]byte) *tokenCheck {
+	a.mu.RLock()
+	known, _, ages := a.known.Get(key)
+	a.mu.RUnlock()
+	if ages {
+		a.put(key, known)
+	}
+	return known
+}
+
+func (a *tokenCache) put(key [32]byte, known *tokenCheck) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known.Put(key, known)
+}

@@ -1,0 +1,216 @@
+package deviceauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// try lets somebody at an address ask as the TV.
+func (w *world) try(from string) (*deviceauth.Authorization, error) {
+	request := deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)}
+	return w.Authorize(w.Context(), request)
+}
+
+// Where strangers share a limit, who fills it has to give way to the others, and
+// is told to wait; the others neither wait nor lose what they have.
+//
+// protocol 11
+func TestWhoHoldsMostGivesWay(t *testing.T) {
+	limits := map[string]deviceauth.PendingLimits{
+		"of a client": {PerAddress: 100, PerClient: 8},
+		"in total":    {PerAddress: 100, Total: 8},
+	}
+	for name, limit := range limits {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				var attacker, strangers []*deviceauth.Authorization
+				for i := range 8 {
+					attacker = append(attacker, w.asks(fmt.Sprintf("2001:db8:66:%x::1", i)))
+				}
+				_, err := w.try("2001:db8:66:ff00::1")
+				w.wants("slow_down", err)
+				for i := range 7 {
+					from := fmt.Sprintf("192.0.%d.1", i)
+					if i%2 == 1 {
+						from = fmt.Sprintf("2001:db8:%x::1", i)
+					}
+					strangers = append(strangers, w.asks(from))
+					if i < 6 { // now nobody holds more than anybody
+						_, err = w.try("2001:db8:66:ff01::1")
+						w.wants("slow_down", err)
+					}
+				}
+				var throttled *deviceauth.RateLimitError
+				_, err = w.try("198.51.100.1")
+				if !errors.As(err, &throttled) || throttled.RetryAfter < time.Second || throttled.RetryAfter > 10*time.Minute+time.Second {
+					t.Errorf("everybody has one: %#v", err)
+				}
+				for i, a := range attacker {
+					want := "expired_token"
+					if i == 0 { // the newest went first
+						want = "authorization_pending"
+					}
+					_, err := w.poll(a)
+					w.wants(want, err)
+				}
+				_, err = w.inspect(alice, attacker[7].UserCode)
+				w.wants("unknown_code", err)
+				for _, a := range strangers {
+					_, err := w.poll(a)
+					w.wants("authorization_pending", err)
+				}
+				w.answer(strangers[0], true)
+				_, err = w.poll(strangers[0])
+				w.wants("", err)
+				w.asks("198.51.100.1")
+			}, waitOff, func(c *deviceauth.Config) { c.Pending, c.Network = limit, deviceauth.NetworkOff })
+		})
+	}
+}
+
+// A device whose grant gave way hears it at once, and that its code is over, as
+// often as it asks; the operator sees a grant that has expired, and why.
+//
+// protocol 11, 14
+func TestDeviceThatGivesWayHearsThatItsCodeIsOver(t *testing.T) {
+	in(t, func(w *world) {
+		w.asks("192.0.2.1")
+		newest := w.asks("192.0.2.2")
+		heard, began := make(chan error, 1), time.Now()
+		go func() { _, err := w.poll(newest); heard <- err }()
+		time.Sleep(time.Second) // of the bubble: the poll is held by then
+		w.asks("198.51.100.1")
+		w.wants("expired_token", <-heard)
+		if took := time.Since(began); took > 1100*time.Millisecond {
+			t.Errorf("the held poll was answered after %v", took)
+		}
+		for range 3 {
+			time.Sleep(3 * time.Minute)
+			_, err := w.poll(newest)
+			w.wants("expired_token", err)
+		}
+		grants, _, err := w.Grants(w.Context(), deviceauth.Filter{Standing: deviceauth.StandingExpired}, "", 100)
+		w.wants("", err)
+		reasons := map[string]int{}
+		for _, g := range grants {
+			reasons[g.Reason]++
+		}
+		if reasons[deviceauth.ReasonCrowdedOut] != 1 {
+			t.Errorf("of the expired grants, by reason: %v", reasons)
+		}
+	}, func(c *deviceauth.Config) { c.Pending.Total = 2 })
+}
+
+// Nobody loses a code to who holds as many: two who ask in turn would end each
+// other's for ever.
+//
+// protocol 11
+func TestEqualsDoNotGiveWay(t *testing.T) {
+	in(t, func(w *world) {
+		for i := range 4 {
+			w.asks(fmt.Sprintf("192.0.%d.1", i/2))
+		}
+		for i := range 4 {
+			_, err := w.try(fmt.Sprintf("192.0.%d.1", i%2))
+			w.wants("slow_down", err)
+		}
+		w.asks("198.51.100.1") // 2, 1, 1
+		_, err := w.try("203.0.113.1")
+		w.wants("", err) // 1, 1, 1, 1
+		_, err = w.try("198.51.100.2")
+		w.wants("slow_down", err)
+	}, func(c *deviceauth.Config) { c.Pending.Total = 4 })
+}
+
+// After a restart the table is empty, and what the store still has frees no
+// place of others.
+//
+// protocol 11
+func TestGrantOfBeforeARestartFreesNoPlace(t *testing.T) {
+	in(t, func(w *world) {
+		old := w.asks("192.0.2.1")
+		live := deviceauth.NewPollState()
+		w.anew(func(c *deviceauth.Config) { c.PollState, c.Network = live, deviceauth.NetworkOff })
+		w.asks("192.0.2.1")
+		w.answer(old, true)
+		if pending, _ := live.Counts(); pending != 1 {
+			t.Errorf("%d wait, want 1", pending)
+		}
+		_, err := w.try("192.0.2.1")
+		w.wants("slow_down", err)
+	}, func(c *deviceauth.Config) { c.Pending.PerAddress = 1 })
+}
+
+// A store that cannot end a grant that gives way keeps nobody waiting: it
+// expires by itself.
+//
+// protocol 4, 11
+func TestGrantThatCannotBeEndedHoldsNobodyUp(t *testing.T) {
+	in(t, func(w *world) {
+		w.asks("192.0.2.1")
+		newest := w.asks("192.0.2.2")
+		w.asks("198.51.100.1")
+		_, err := w.poll(newest)
+		w.wants("authorization_pending", err)
+		time.Sleep(10 * time.Minute)
+		_, err = w.poll(newest)
+		w.wants("expired_token", err)
+	}, waitOff, func(c *deviceauth.Config) { c.Pending.Total, c.Store = 2, broken{c.Store} })
+}
+
+// hurried is a store in which, while it keeps a first grant, many others come.
+type hurried struct {
+	deviceauth.Store
+	meanwhile func()
+}
+
+func (s *hurried) Create(ctx context.Context, g *deviceauth.Grant) error {
+	if meanwhile := s.meanwhile; meanwhile != nil {
+		s.meanwhile = nil
+		meanwhile()
+	}
+	return s.Store.Create(ctx, g)
+}
+
+// A grant that gives way while the store is still keeping it is not handed out,
+// and does not stay there.
+//
+// protocol 11
+func TestGrantThatGivesWayBeforeItIsKept(t *testing.T) {
+	slow := new(hurried)
+	in(t, func(w *world) {
+		w.asks("192.0.2.1")
+		slow.meanwhile = func() { w.asks("198.51.100.1") }
+		_, err := w.try("192.0.2.2")
+		w.wants("slow_down", err)
+		grants, _, err := w.Grants(w.Context(), deviceauth.Filter{Standing: deviceauth.StandingPending}, "", 100)
+		w.wants("", err)
+		if len(grants) != 2 {
+			t.Errorf("%d wait in the store, want 2", len(grants))
+		}
+	}, func(c *deviceauth.Config) { c.Pending.Total = 2; slow.Store, c.Store = c.Store, slow })
+}
+
+// A grant that was answered at another gateway is not ended by this one, which
+// does not know that yet.
+//
+// protocol 11, 17
+func TestGrantAnsweredElsewhereDoesNotGiveWay(t *testing.T) {
+	in(t, func(w *world) {
+		w.asks("192.0.2.1")
+		newest := w.asks("192.0.2.2")
+		this := w.Engine
+		w.anew(func(c *deviceauth.Config) { c.PollState = deviceauth.NewPollState() })
+		w.answer(newest, true)
+		w.Engine = this
+		w.asks("198.51.100.1")
+		_, err := w.poll(newest)
+		w.wants("", err)
+	}, func(c *deviceauth.Config) { c.Pending.Total, c.Network = 2, deviceauth.NetworkOff })
+}

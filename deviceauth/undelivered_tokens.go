@@ -1,0 +1,86 @@
+package deviceauth
+
+import (
+	"sync"
+	"time"
+)
+
+// undelivered remembers tokens of which nobody knows whether they were given:
+// the store failed while it kept them, and the device heard 503. If it turns
+// out that they were kept, the device that asks again must get them, once, and
+// a refresh that it repeats must not be taken for a theft. What is lost here,
+// with the process, costs a device its login and nothing else.
+type undeliveredTokens struct {
+	mu sync.Mutex
+	by map[ID][]undelivered
+}
+
+// A handout is an answer that was not given.
+type undelivered struct {
+	tokens    *Tokens
+	presented Digest    // the refresh token that it was for; none: a device code
+	forget    time.Time // the device has given up by then
+}
+
+const (
+	maxUndelivered = 10_000 // grants; some 10 MiB
+	maxHandouts    = 4      // for each: polls that failed beside each other
+
+	// patience is how long a device asks again. A refresh is a retry for so
+	// long after it was kept and not answered, where it is usually one for
+	// the configured grace.
+	patience = 5 * time.Minute
+)
+
+func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.by == nil {
+		u.by = map[ID][]undelivered{}
+	}
+	looks := 4
+	for old, others := range u.by {
+		if looks--; looks < 0 {
+			break
+		}
+		if now.After(others[len(others)-1].forget) || len(u.by) >= maxUndelivered {
+			delete(u.by, old)
+		}
+	}
+	h.forget = now.Add(patience)
+	list := append(u.by[id], h)
+	u.by[id] = list[max(0, len(list)-maxHandouts):]
+}
+
+// redemption returns the tokens that the grant was given with its redemption,
+// to one caller only.
+func (u *undeliveredTokens) redemption(g *Grant, now time.Time) *Tokens {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, h := range u.by[g.ID] {
+		if h.tokens != nil && g.holds(h.tokens) && now.Before(h.forget) {
+			delete(u.by, g.ID)
+			return h.tokens
+		}
+	}
+	return nil
+}
+
+// rotation reports whether the grant was rotated for this refresh token, and
+// its device never told.
+func (u *undeliveredTokens) rotation(g *Grant, presented Digest, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, h := range u.by[g.ID] {
+		if h.tokens == nil && h.presented == presented && now.Before(h.forget) {
+			return g.State == Active && g.Refresh != nil && g.Refresh.Previous.equal(presented)
+		}
+	}
+	return false
+}
+
+func (u *undeliveredTokens) forget(id ID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.by, id)
+}

@@ -1,0 +1,206 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// What the page of a person is told.
+var (
+	errNoSuchCode = NewError("unknown_code", "no device waits for this code")
+	errBarred     = NewError("not_permitted", "this account may not connect devices here")
+	errNoCode     = NewError("impossible_code", "no code looks like this: it has another length, or other characters")
+	errUntyped    = NewError("untyped", "the code of this device has to be typed")
+	errNotFresh   = NewError("not_fresh", "this device asks for a new sign-in")
+)
+
+// An InspectRequest is a person asking what waits for a code.
+type InspectRequest struct {
+	Person  *Person    // who is signed in: every guess has a name
+	Browser string     // names the session of the person's browser; empty: there is none
+	From    netip.Addr // where the person's browser is
+	Code    string     // as it was typed
+	Linked  bool       // it was not typed: an address brought it
+}
+
+// Inspect finds the grant that waits for a code, for a person who is signed in
+// and may approve it. A wrong, an expired and a used code are refused in the
+// same words, unknown_code, so that the answer tells a guesser nothing; who
+// typed too many of them is refused with a *[RateLimitError]. What can be no code is
+// refused as impossible_code, and counts nothing. Further refusals:
+// signed_out; paused; not_permitted, for a person outside the allow rules, or
+// groups_withheld, where the upstream left out what they decide by; untyped and
+// not_fresh, where the device's client asks for more.
+func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
+	r.From = e.Address(r.From)
+	if err := e.checkPermitted(ctx, r.Person, ID{}, r.From); err != nil {
+		return nil, err
+	}
+	if err := e.Connects(ctx); err != nil {
+		return nil, err
+	}
+	code, now := e.possible(r.Code), e.now()
+	if code == "" {
+		return nil, errNoCode
+	}
+	guess := r.guess(code)
+	if wait := e.cfg.PollState.beginGuess(ctx, guess, now); wait > 0 {
+		e.emitEvent(Event{Name: EventGuessing, Person: r.Person, From: r.From})
+		return nil, &RateLimitError{Reason: errTooManyGuesses, RetryAfter: wait}
+	}
+	g, err := e.waiting(ctx, code, now)
+	e.cfg.PollState.endGuess(ctx, guess, errors.Is(err, errNoSuchCode))
+	if err != nil {
+		return nil, err
+	}
+	if r.Linked && e.clients[g.ClientID].ManualEntry {
+		return nil, errUntyped
+	}
+	return g, e.barred(g, r.Person, r.From, e.acceptable(g, r.Person))
+}
+
+// welcome lets in whoever is still signed in at their upstream, and may
+// approve anything at all. id is the grant that it is about, where it is known.
+func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from netip.Addr) error {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return err
+	}
+	if !e.Permits(p) {
+		e.barredFrom(ctx, id, p, from)
+		return e.bar(p, nil)
+	}
+	return nil
+}
+
+// barredFrom tells the audit log of a person whom no client's rules keep out, with the
+// grant that they were asked about, if there is one.
+func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Addr) {
+	var g *Grant
+	if id != (ID{}) {
+		if found, err := e.cfg.Store.Get(ctx, id); err == nil {
+			g = found
+		}
+	}
+	e.barring(g, p, nil, from)
+}
+
+func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Grant, error) {
+	g, err := e.cfg.Store.ByUserCode(ctx, code)
+	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.clients[g.ClientID] == nil) {
+		return nil, errNoSuchCode
+	}
+	return g, err
+}
+
+// acceptable is what a client asks of whoever approves it.
+func (e *Engine) acceptable(g *Grant, p *Person) error {
+	if !e.permitted(g.ClientID)(p) {
+		return e.bar(p, e.clients[g.ClientID])
+	}
+	if c := e.clients[g.ClientID]; c.FreshSignIn && p.Fresh != g.UserCode {
+		return errNotFresh
+	}
+	return nil
+}
+
+// barred tells the audit log of a person whom a client's rules keep out, and
+// passes the verdict on. It stands outside of what a store may run again.
+func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) error {
+	if errors.Is(verdict, errBarred) {
+		e.barring(g, p, e.clients[g.ClientID], from)
+	}
+	return verdict
+}
+
+// An AnswerRequest is a person's yes or no to the request that a page showed.
+type AnswerRequest struct {
+	Grant     ID
+	Allow     bool
+	Person    *Person
+	From      netip.Addr // where the person's browser is
+	Confirmed bool       // the person confirmed that the other network is no surprise
+	Reported  bool       // with a no: somebody else had asked the person for a yes
+}
+
+// Answer decides a grant and wakes its device. Refusals: signed_out, paused for
+// a yes, not_permitted, not_fresh, decided, and under a network policy other_network
+// or unconfirmed; none of them changes the grant.
+func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
+	if err := e.checkPermitted(ctx, r.Person, r.Grant, r.From); err != nil {
+		return nil, err
+	}
+	if r.Allow {
+		if err := e.Connects(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if r.Allow && e.cfg.Revalidate != nil { // a session may be hours old
+		person, err := e.revalidated(ctx, r.Person)
+		if err != nil {
+			return nil, err
+		}
+		if person == nil {
+			e.emitEvent(Event{
+				Name: EventBarred, Person: r.Person, Browser: e.Address(r.From), Upstream: r.Person.Upstream,
+				Rule: "upstream " + r.Person.Upstream + " no longer vouches for the person",
+			})
+			return nil, errBarred
+		}
+		r.Person = person
+	}
+	r.Person = e.named(r.Person)
+	now := e.now()
+	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(g, now, r) })
+	if errors.Is(err, ErrNotFound) {
+		return nil, errDecided
+	}
+	if err != nil {
+		return nil, e.barred(g, r.Person, r.From, err)
+	}
+	e.cfg.PollState.pending.release(g.ID)
+	e.by(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person, r.From)
+	if err := e.isSuperseded(ctx, g, r); err != nil {
+		return nil, err
+	}
+	e.cfg.PollState.wake(g.ID)
+	return g, nil
+}
+
+func (e *Engine) answer(g *Grant, now time.Time, r AnswerRequest) error {
+	switch {
+	case !r.Allow && r.Reported:
+		return g.Deny(now, ReasonReported)
+	case !r.Allow:
+		return g.Deny(now, "")
+	case !g.Open(now):
+		return errDecided
+	}
+	if err := e.acceptable(g, r.Person); err != nil {
+		return err
+	}
+	if err := e.near(g, r.From, r.Confirmed); err != nil {
+		return err
+	}
+	return g.Approve(now, r.Person)
+}
+
+// overtaken takes a yes back that crossed the person's sign-out: whoever ends
+// a person's grants marks the person first and looks for grants then, so one
+// of the two sees the other.
+func (e *Engine) isSuperseded(ctx context.Context, g *Grant, r AnswerRequest) error {
+	if !r.Allow {
+		return nil
+	}
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
+	gone := e.stillSignedIn(ctx, r.Person)
+	if AsError(gone) == nil {
+		return nil // a fault cannot take back what has been decided
+	}
+	if err := e.end(ctx, g.ID, ReasonSignedOut, anyOwner); err != nil {
+		return err
+	}
+	return gone
+}

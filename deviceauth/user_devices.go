@@ -1,0 +1,88 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+var errNotConnected = NewError("not_connected", "this device is not connected to this account")
+
+// Connections returns the grants of a person whose devices are connected, the
+// newest first. Refusals: signed_out.
+func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return nil, err
+	}
+	now := e.now()
+	list, err := e.cfg.Store.ByOwner(ctx, p.Subject)
+	list = slices.DeleteFunc(list, func(g *Grant) bool { return !g.Connected(now) })
+	slices.Reverse(list)
+	return list, err
+}
+
+// Disconnect ends the grant of one of a person's devices. One that has ended
+// stays as it is. from is where the person's browser is. Refusals: signed_out;
+// not_connected, where it is not theirs.
+func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID, from netip.Addr) error {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return err
+	}
+	_, err := e.finish(ctx, id, from, func(g *Grant, now time.Time) error {
+		if !g.Belongs(p) {
+			return errNotConnected
+		}
+		return g.Revoke(now, ReasonRevoked)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return errNotConnected
+	}
+	return err
+}
+
+// MaxName is how many characters a device's name has at most.
+const MaxName = 60
+
+// CleanName makes a device's name of what a person typed: characters that cannot
+// be seen are taken out, what separates words becomes one space, and what is
+// beyond [MaxName] characters is cut off.
+func CleanName(typed string) string {
+	seen := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unseen(r) || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(typed, ""))
+	name := []rune(strings.Join(strings.Fields(seen), " "))
+	return strings.TrimSpace(string(name[:min(len(name), MaxName)]))
+}
+
+// Rename gives one of a person's devices the name that they typed; an empty one
+// takes the name away. from is where the person's browser is. Refusals: signed_out;
+// not_connected, where the device is not theirs or no longer connected.
+func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string, from netip.Addr) error {
+	if err := e.stillSignedIn(ctx, p); err != nil {
+		return err
+	}
+	now, name, renamed := e.now(), CleanName(typed), false
+	g, err := e.apply(ctx, id, func(g *Grant) error {
+		before := g.Revision
+		err := g.Rename(now, p, name)
+		renamed = g.Revision != before
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return errNotConnected
+	case err == nil && renamed:
+		e.by(EventRenamed, g, p, from)
+	}
+	return err
+}

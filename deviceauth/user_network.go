@@ -1,0 +1,186 @@
+package deviceauth
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Network says what follows when a person approves from another network than
+// the device asked from: the mark of a code that somebody was talked into
+// typing.
+type Network string
+
+// The network policies.
+const (
+	NetworkOff     Network = "off"     // nothing
+	NetworkWarn    Network = "warn"    // a warning, and a second confirmation; the default
+	NetworkRequire Network = "require" // no approval
+)
+
+func (n Network) check() error {
+	if !slices.Contains([]Network{NetworkOff, NetworkWarn, NetworkRequire}, n) {
+		return fmt.Errorf("network %q: want off, warn or require", n)
+	}
+	return nil
+}
+
+var (
+	errElsewhere   = NewError("other_network", "this device is in another network, and may be approved only from its own")
+	errUnconfirmed = NewError("unconfirmed", "this device is in another network; confirm that you started this")
+)
+
+// sameNetwork reports whether two addresses are the same IPv4 address, in the
+// same IPv6 /64, or both within one of the networks given, each a list of
+// prefixes. The two addresses of localhost are one machine, whichever its browser
+// took. An address that is not known is in no network.
+func sameNetwork(a, b netip.Addr, networks [][]netip.Prefix) bool {
+	switch {
+	case !a.IsValid() || !b.IsValid():
+		return false
+	case a == b || localhost(a) && localhost(b):
+		return true
+	case a.Is6() && b.Is6() && netip.PrefixFrom(a, 64).Contains(b) && !shared(a):
+		return true
+	}
+	return slices.ContainsFunc(networks, func(n []netip.Prefix) bool { return within(n, a) && within(n, b) })
+}
+
+// shared reports whether the /64 of an address is many people's: Teredo's, in which
+// a client is told apart by the last 64 bits (RFC 4380 §4), and that of IPv4 addresses
+// without a prefix of their own (RFC 4291 §2.5.5.1).
+func shared(addr netip.Addr) bool { return teredo.Contains(addr) || compatible.Contains(addr) }
+
+var (
+	teredo     = netip.MustParsePrefix("2001::/32")
+	compatible = netip.MustParsePrefix("::/96")
+)
+
+func within(network []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(network, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// An embedding is an IPv6 prefix below which IPv4 addresses stand.
+type embedding struct{ netip.Prefix }
+
+// Those of standards: mapped addresses (RFC 4291 §2.5.5.2), NAT64's well-known
+// prefix (RFC 6052 §2.1), and 6to4 (RFC 3056 §2).
+var (
+	mapped         = embedding{netip.MustParsePrefix("::ffff:0:0/96")}
+	wellKnownNAT64 = embedding{netip.MustParsePrefix("64:ff9b::/96")}
+	sixTo4         = embedding{netip.MustParsePrefix("2002::/16")}
+)
+
+// begins reports whether an IPv6 address is below the prefix. That is not
+// [netip.Prefix.Contains], which takes no mapped address for an IPv6 one.
+func (m embedding) begins(addr netip.Addr) bool {
+	return netip.PrefixFrom(addr, m.Bits()).Masked() == m.Masked()
+}
+
+// after returns the IPv4 address behind the prefix. RFC 6052 §2.2 leaves the
+// ninth byte out: there IPv6 has other bits (RFC 4291 §2.5.1).
+func (m embedding) after(addr netip.Addr) netip.Addr {
+	raw, at := addr.As16(), m.Bits()/8
+	var four [4]byte
+	for i := range four {
+		if at == 8 {
+			at++
+		}
+		four[i] = raw[at]
+		at++
+	}
+	return netip.AddrFrom4(four)
+}
+
+type embeddings []embedding
+
+func newEmbeddings(nat64 []netip.Prefix) embeddings {
+	list := embeddings{mapped, wellKnownNAT64, sixTo4}
+	for _, p := range nat64 {
+		list = append(list, embedding{p})
+	}
+	return list
+}
+
+// CheckNAT64 says what is wrong with prefixes of a NAT64: RFC 6052 §2.2 has six
+// lengths.
+func CheckNAT64(prefixes []netip.Prefix) error {
+	for _, p := range prefixes {
+		if !p.Addr().Is6() || !slices.Contains([]int{32, 40, 48, 56, 64, 96}, p.Bits()) {
+			return fmt.Errorf("nat64 %s: want an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052)", p)
+		}
+	}
+	return nil
+}
+
+// Address returns the IPv4 address that an IPv6 address stands for, mapped or
+// behind a NAT64 or 6to4, and any other address as it is, without a zone. A
+// device that has IPv6 alone and a browser that has IPv4 are in one network
+// behind one translator; and whoever has one IPv4 address must not be counted
+// under a second name. Every address that the engine is told passes through it.
+func (e *Engine) Address(addr netip.Addr) netip.Addr { return e.embeddings.address(addr) }
+
+func (e embeddings) address(addr netip.Addr) netip.Addr {
+	addr = addr.WithZone("")
+	for _, m := range e {
+		if addr.Is6() && m.begins(addr) {
+			return m.after(addr)
+		}
+	}
+	return addr
+}
+
+// networks returns prefixes as addresses are compared with them.
+func (e embeddings) networks(prefixes []netip.Prefix) (list []netip.Prefix) {
+	for _, p := range prefixes {
+		list = append(list, e.network(p))
+	}
+	return list
+}
+
+// network returns the IPv4 network that a prefix stands for, or the prefix. One
+// that is a translator's as a whole stands for none: it would be all of IPv4.
+func (e embeddings) network(p netip.Prefix) netip.Prefix {
+	for _, around := range e {
+		bits := p.Bits() - around.Bits()
+		if !p.Addr().Is6() || bits <= 0 || !around.begins(p.Addr()) {
+			continue
+		}
+		if p.IsSingleIP() {
+			bits = 32
+		} else if around.Bits() != 96 && around.Prefix != sixTo4.Prefix {
+			continue // the address is in two pieces
+		}
+		return netip.PrefixFrom(around.after(p.Addr()), min(bits, 32)).Masked()
+	}
+	return p
+}
+
+func localhost(a netip.Addr) bool {
+	return a == netip.IPv6Loopback() || a == netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// Elsewhere reports whether an address is in another network than the device
+// asked from, and the policy is to mind.
+func (e *Engine) Elsewhere(g *Grant, here netip.Addr) bool {
+	return e.Network(g.ClientID) != NetworkOff && !e.sameNetwork(g.From, here)
+}
+
+// sameNetwork reports whether two addresses, whatever they stand for, are in the
+// same network.
+func (e *Engine) sameNetwork(a, b netip.Addr) bool {
+	return sameNetwork(e.Address(a), e.Address(b), e.networks)
+}
+
+// near applies the policy to an approval.
+func (e *Engine) near(g *Grant, here netip.Addr, confirmed bool) error {
+	switch {
+	case !e.Elsewhere(g, here):
+		return nil
+	case e.Network(g.ClientID) == NetworkRequire:
+		return errElsewhere
+	case !confirmed:
+		return errUnconfirmed
+	}
+	return nil
+}

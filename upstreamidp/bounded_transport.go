@@ -1,0 +1,85 @@
+package upstreamidp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	patience     = 10 * time.Second // a person is waiting in front of a browser
+	maxAnswer    = 1 << 20          // far above any metadata, keys or claims
+	maxRedirects = 5
+	maxError     = 4 << 10 // go-oidc and oauth2 quote these whole in their errors, which are logged
+)
+
+// careful makes of a client one that a provider cannot keep waiting, fill with
+// data, or send to a place where others can listen, or to a service of this
+// machine that believes whoever comes from it: loopback says that the provider
+// is on this machine itself. What is posted is not posted elsewhere.
+func careful(c *http.Client, loopback bool) *http.Client {
+	var own http.Client
+	if c != nil {
+		own = *c
+	}
+	if own.Timeout == 0 {
+		own.Timeout = patience
+	}
+	if own.Transport == nil {
+		own.Transport = http.DefaultTransport
+	}
+	own.Transport = boundedTransport{own.Transport, loopback}
+	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		if via[0].Method != http.MethodGet || len(via) >= maxRedirects {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	return &own
+}
+
+type boundedTransport struct {
+	http.RoundTripper
+	loopback bool // the provider itself is on this machine, without TLS
+}
+
+// RoundTrip sees every request, redirected ones and those to the endpoints
+// that discovery named too.
+func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" && !(t.loopback && private(r.URL)) {
+		return nil, fmt.Errorf("%s://%s is not https", r.URL.Scheme, r.URL.Host)
+	}
+	answer, err := t.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode < 400 {
+		answer.Body = &boundedBody{answer.Body, maxAnswer}
+		return answer, nil
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(answer.Body, maxError), answer.Body}
+	return answer, nil
+}
+
+var errAnswerTooLarge = errors.New("the provider's answer is larger than 1 MiB")
+
+// A boundedBody fails where an io.LimitReader would end: half a document must
+// not pass for a whole one.
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if n > b.left {
+		return b.left, errAnswerTooLarge
+	}
+	b.left -= n
+	return n, err
+}

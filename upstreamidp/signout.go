@@ -1,0 +1,83 @@
+package upstreamidp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+var errNoLogout = deviceauth.NewError("invalid_request", "not a logout token for this gateway")
+
+// SignOut implements [deviceauth.Upstream] (OpenID Connect Back-Channel Logout
+// 1.0 §2.6). A token that is replayed is harmless: it is about sign-ins that
+// were begun before it was made.
+func (p *Provider) SignOut(ctx context.Context, token string) (*deviceauth.SignOut, error) {
+	d, err := p.discovery.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := d.logouts.VerifyLogout(ctx, token)
+	if unfetched(err) {
+		return nil, fmt.Errorf("verifying a logout token: %w", err)
+	}
+	if err != nil || t.IssuedAt.IsZero() {
+		return nil, errNoLogout
+	}
+	l := &deviceauth.SignOut{Upstream: p.cfg.ID, Session: t.SessionID, At: time.Now().UTC()}
+	if issued := t.IssuedAt.Add(skew).UTC(); issued.Before(l.At) {
+		l.At = issued
+	}
+	if t.Subject != "" {
+		l.Subject = p.subject(t.Subject)
+	}
+	return l, nil
+}
+
+// unfetched reports whether a token could not be judged, for want of the keys.
+// go-oidc has no type for it.
+func unfetched(err error) bool { return err != nil && strings.Contains(err.Error(), "fetching keys") }
+
+// logoutVerifier has keys of its own: anybody may post a token, and go-oidc
+// asks for the keys anew at each that it cannot verify.
+func (p *Provider) logoutVerifier(more metadata) *oidc.IDTokenVerifier {
+	sparing := *p.cfg.HTTPClient
+	sparing.Transport = &cachedTransport{RoundTripper: sparing.Transport}
+	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &sparing), more.Keys)
+	return oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
+}
+
+// A sparingTransport lets a request through every few seconds.
+type cachedTransport struct {
+	http.RoundTripper
+	mu   sync.Mutex
+	next time.Time
+}
+
+// fetchPause is between two fetches of keys: a logout that is signed by a new
+// key has to wait no longer, whatever others post.
+const fetchPause = 5 * time.Second
+
+var errTooOften = errors.New("the keys were fetched a moment ago")
+
+// RoundTrip implements http.RoundTripper.
+func (t *cachedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.mu.Lock()
+	now := time.Now()
+	early := now.Before(t.next)
+	if !early {
+		t.next = now.Add(fetchPause)
+	}
+	t.mu.Unlock()
+	if early {
+		return nil, errTooOften
+	}
+	return t.RoundTripper.RoundTrip(r)
+}
