@@ -27,6 +27,8 @@ var layers = []struct {
 	{"internal/generations", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/sampling", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/reqbody", nil, []string{"github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/text", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/discovery", nil, []string{"github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/seal", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"deviceauth", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"deviceauth/httpapi", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/", "github.com/golang-jwt/", "github.com/coreos/"}},
@@ -36,14 +38,14 @@ var layers = []struct {
 	{"deviceauth/memstore", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/keyring", []string{"deviceauth"}, []string{"net/http", "github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/storetest", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"deviceauth/deviceclient", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"deviceauth/blackbox", []string{"deviceauth", "deviceauth/deviceclient"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
+	{"deviceauth/deviceclient", nil, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
+	{"deviceauth/devicecheck", []string{"deviceauth/deviceclient"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/edge", "deviceauth/deviceclient", "deviceauth/blackbox", "upstreamidp"}, []string{"github.com/zitadel/"}},
+	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/edge", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp"}, []string{"github.com/zitadel/"}},
 }
 
 // below are packages that know of none of ours, so that all may know them.
-var below = []string{"internal/generations", "internal/reqbody", "internal/sampling", "internal/seal"}
+var below = []string{"internal/discovery", "internal/generations", "internal/reqbody", "internal/sampling", "internal/seal", "internal/text"}
 
 func TestArrowsPointDown(t *testing.T) {
 	for _, layer := range layers {

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // audit writes one line for each event of a grant's life, with the event's
@@ -137,7 +138,7 @@ func claimNames(c deviceauth.Claims) []string {
 		if len(names) == maxClaimNames {
 			break
 		}
-		text := []rune(deviceauth.Plain(name))
+		text := []rune(text.Plain(name))
 		names = append(names, string(text[:min(len(text), maxClaimName)]))
 	}
 	return names

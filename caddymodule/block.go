@@ -152,8 +152,8 @@ func noting(first **caddyfile.Dispenser, read lineReader) lineReader {
 	}
 }
 
-// text reads exactly one argument into a string.
-func text(to *string) lineReader {
+// oneArg reads exactly one argument into a string.
+func oneArg(to *string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
 		if !d.NextArg() {
@@ -170,7 +170,7 @@ func secretText(to **string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
 		*to = new(string)
-		if err := text(*to)(d); err != nil {
+		if err := oneArg(*to)(d); err != nil {
 			return err
 		}
 		if **to == "" {
@@ -215,7 +215,7 @@ func number(to *int) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
 		word := d.Val()
-		if err := text(&value)(d); err != nil {
+		if err := oneArg(&value)(d); err != nil {
 			return err
 		}
 		n, err := strconv.Atoi(value)
@@ -245,7 +245,7 @@ func duration(to *caddy.Duration) lineReader {
 func readDuration(to *caddy.Duration, d *caddyfile.Dispenser) error {
 	var value string
 	word := d.Val()
-	if err := text(&value)(d); err != nil {
+	if err := oneArg(&value)(d); err != nil {
 		return err
 	}
 	length, err := caddy.ParseDuration(value)
@@ -275,7 +275,7 @@ func oneOf[T ~string](to *T, words ...T) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
 		word := d.Val()
-		if err := text(&value)(d); err != nil {
+		if err := oneArg(&value)(d); err != nil {
 			return err
 		}
 		if !slices.Contains(words, T(value)) {

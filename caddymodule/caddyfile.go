@@ -37,7 +37,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
 	b := block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
-		"issuer":    text(&a.Issuer),
+		"issuer":    oneArg(&a.Issuer),
 		"upstream":  checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
 		"client":    checked(a.parseClient, func() error { return last(a.Clients).check() }),
 		"scope":     a.parseScope,
@@ -51,7 +51,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"network":   network(&a.Network),
 		"networks":  a.parseNetworkLine,
 		"nat64":     checked(list(&a.NAT64), a.checkNAT64),
-		"place":     checked(text(&a.Place), a.checkPlace),
+		"place":     checked(oneArg(&a.Place), a.checkPlace),
 		"health":    a.parseHealth,
 		"dialect":   a.parseDialects,
 		"brand":     a.parseBrand,
@@ -115,7 +115,7 @@ func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 
 // parseHealth reads `health <path>`. Whether the path is free depends on the others.
 func (a *App) parseHealth(d *caddyfile.Dispenser) error {
-	if err := checked(text(&a.Health), a.checkHealthPath)(d); err != nil {
+	if err := checked(oneArg(&a.Health), a.checkHealthPath)(d); err != nil {
 		return err
 	}
 	a.later(d, a.checkHealthPath)
@@ -159,16 +159,16 @@ func (a *App) pendingBlock() block {
 
 // parseBrand reads `brand <name> { … }`.
 func (a *App) parseBrand(d *caddyfile.Dispenser) error {
-	if err := text(&a.Brand.Name)(d); err != nil {
+	if err := oneArg(&a.Brand.Name)(d); err != nil {
 		return err
 	}
 	return block{what: "brand", check: func() error { return a.Brand.Check() }, words: map[string]lineReader{
-		"contact": text(&a.Brand.Contact),
+		"contact": oneArg(&a.Brand.Contact),
 
-		"logo":  text(&a.Brand.Logo),
+		"logo":  oneArg(&a.Brand.Logo),
 		"color": a.parseColor,
 
-		"templates": text(&a.Brand.Templates),
+		"templates": oneArg(&a.Brand.Templates),
 	}}.read(d)
 }
 
@@ -177,7 +177,7 @@ func (a *App) parseColor(d *caddyfile.Dispenser) error {
 	if d.CountRemainingArgs() == 0 {
 		return d.Err(`color: want a colour such as "#00aa66", in quotes, because # begins a comment here; 00aa66 does too`)
 	}
-	if err := text(&a.Brand.Color)(d); err != nil {
+	if err := oneArg(&a.Brand.Color)(d); err != nil {
 		return err
 	}
 	a.Brand.Color = "#" + strings.TrimPrefix(a.Brand.Color, "#")
@@ -193,7 +193,7 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 		return func(d *caddyfile.Dispenser) error {
 			line := *d
 			lines[name] = &line
-			return text(to)(d)
+			return oneArg(to)(d)
 		}
 	}
 	p := &a.Paths

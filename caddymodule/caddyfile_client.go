@@ -25,16 +25,16 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	err = block{what: "upstream " + u.ID, check: u.checkSoFar, words: map[string]lineReader{
-		"name":          text(&u.Name),
-		"client_id":     text(&u.ClientID),
+		"name":          oneArg(&u.Name),
+		"client_id":     oneArg(&u.ClientID),
 		"client_secret": secretText(&u.ClientSecret),
 		"scopes":        list(&u.Scopes),
 		"allow":         parseAllow(&u.Allow),
-		"user":          text(&u.User),
+		"user":          oneArg(&u.User),
 		"claims":        list(&u.Claims),
 		"revalidate":    set(&u.Revalidate),
 		"authorize":     parseParameter(&u.Authorize),
-		"ca":            text(&u.CA),
+		"ca":            oneArg(&u.CA),
 	}, many: []string{"allow", "claims", "authorize"}}.read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err
@@ -67,7 +67,7 @@ func parseAllow(to *[]deviceauth.Allow) lineReader {
 // parseClient reads `client <id> { … }`.
 func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	var c Client
-	if err := text(&c.ID)(d); err != nil {
+	if err := oneArg(&c.ID)(d); err != nil {
 		return err
 	}
 	for _, other := range a.Clients {
@@ -82,8 +82,8 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"device_code": duration(&c.DeviceCode),
 	}}
 	err := block{what: "client " + c.ID, check: c.checkSoFar, words: map[string]lineReader{
-		"name":   text(&c.Name),
-		"maker":  text(&c.Maker),
+		"name":   oneArg(&c.Name),
+		"maker":  oneArg(&c.Maker),
 		"logo":   a.parseLogo("client "+c.ID+": logo", &c.Logo),
 		"secret": secretText(&c.Secret),
 		"scopes": list(&c.Scopes),
@@ -106,7 +106,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 // parseLogo reads `logo <url>`. Which URLs will do depends on the issuer.
 func (a *App) parseLogo(what string, to *string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
-		if err := text(to)(d); err != nil {
+		if err := oneArg(to)(d); err != nil {
 			return err
 		}
 		logo := *to

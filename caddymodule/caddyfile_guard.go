@@ -7,8 +7,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 // parseEndpoints reads the directive device_login, which has no options: they
@@ -87,16 +87,16 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"optional":      set(&g.Optional),
 		"authorization": oneOf(&g.Authorization, "strip", "keep"),
 		"header":        g.parseHeader,
-		"token_header":  text(&g.TokenHeader),
+		"token_header":  oneArg(&g.TokenHeader),
 		"basic":         set(&g.Basic),
 		"preflight":     oneOf(&g.Preflight, "pass"),
 		"report_only":   set(&g.ReportOnly),
 		"legacy":        g.parseLegacy,
-		"issuer":        noting(&far, checked(text(&edge.Issuer), func() error { return deviceauth.CheckIssuer(edge.Issuer) })),
+		"issuer":        noting(&far, checked(oneArg(&edge.Issuer), func() error { return discovery.CheckIssuer(edge.Issuer) })),
 		"client":        noting(&far, edge.parseClient),
 		"cache":         g.parseCache(&far, &edge.Cache),
 		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
-		"ca":            noting(&far, text(&edge.CA)),
+		"ca":            noting(&far, oneArg(&edge.CA)),
 	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
 	if far == nil || err != nil {
 		return err

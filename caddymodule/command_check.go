@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/blackbox"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/devicecheck"
 )
 
 // The command that looks at a deployment from outside. It asks no admin
@@ -75,7 +75,7 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	if err != nil {
 		return err
 	}
-	config := blackbox.Config{
+	config := devicecheck.Config{
 		Roots: roots,
 		URL:   address, ClientID: c.client, ClientSecret: secret, Scopes: strings.Fields(c.scope), Audience: c.audience, Origin: strings.TrimSuffix(c.origin, "/"),
 	}
@@ -86,7 +86,7 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	if !a.json {
 		config.Tell = lines.print
 	}
-	all := blackbox.Run(ctx, config)
+	all := devicecheck.Run(ctx, config)
 	lines.flush()
 	if a.json {
 		e := json.NewEncoder(a.out)
@@ -99,16 +99,16 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 }
 
 // verdict is an error where something failed, or not all was asked.
-func verdict(ctx context.Context, all []blackbox.Result) error {
-	count := map[blackbox.Status]int{}
+func verdict(ctx context.Context, all []devicecheck.Result) error {
+	count := map[devicecheck.Status]int{}
 	for _, result := range all {
 		count[result.Status]++
 	}
 	switch {
 	case ctx.Err() != nil:
 		return errInterrupted
-	case count[blackbox.Fail] > 0:
-		return fmt.Errorf("%d of %d checks failed, %d warn", count[blackbox.Fail], len(all)-count[blackbox.Skipped], count[blackbox.Warn])
+	case count[devicecheck.Fail] > 0:
+		return fmt.Errorf("%d of %d checks failed, %d warn", count[devicecheck.Fail], len(all)-count[devicecheck.Skipped], count[devicecheck.Warn])
 	}
 	return nil
 }
@@ -121,10 +121,10 @@ type checkLines struct {
 	why     string
 }
 
-var checkMarks = map[blackbox.Status]string{blackbox.Pass: "✓", blackbox.Warn: "!", blackbox.Fail: "✗", blackbox.Skipped: "–"}
+var checkMarks = map[devicecheck.Status]string{devicecheck.Pass: "✓", devicecheck.Warn: "!", devicecheck.Fail: "✗", devicecheck.Skipped: "–"}
 
-func (l *checkLines) print(r blackbox.Result) {
-	if r.Status == blackbox.Skipped {
+func (l *checkLines) print(r devicecheck.Result) {
+	if r.Status == devicecheck.Skipped {
 		if l.why != r.Detail {
 			l.flush()
 		}
@@ -140,12 +140,12 @@ func (l *checkLines) print(r blackbox.Result) {
 
 func (l *checkLines) flush() {
 	if len(l.skipped) > 0 {
-		l.line(blackbox.Skipped, strings.Join(l.skipped, ", "), l.why)
+		l.line(devicecheck.Skipped, strings.Join(l.skipped, ", "), l.why)
 		l.skipped, l.why = nil, ""
 	}
 }
 
-func (l *checkLines) line(s blackbox.Status, name, said string) {
+func (l *checkLines) line(s devicecheck.Status, name, said string) {
 	fmt.Fprintf(l.to, "%s %-18s  %s\n", checkMarks[s], name, said)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // The commands that look at grants, and end them.
@@ -122,7 +123,7 @@ func (g grantView) whence() string {
 		parts = append(parts, g.From.String())
 	}
 	if g.Place != "" {
-		parts = append(parts, "("+deviceauth.Plain(g.Place)+")")
+		parts = append(parts, "("+text.Plain(g.Place)+")")
 	}
 	return strings.Join(parts, " ")
 }
@@ -137,7 +138,7 @@ func printGrants(to io.Writer, list []grantView, head bool) error {
 	for _, g := range list {
 		person, code := "", ""
 		if g.Person != nil {
-			person = deviceauth.Plain(cmp.Or(g.Person.User, g.Person.Subject))
+			person = text.Plain(cmp.Or(g.Person.User, g.Person.Subject))
 		}
 		if g.CodeTail != "" {
 			code = "…" + g.CodeTail
@@ -192,7 +193,7 @@ func (c *adminClient) signOut(subjects []string) (all error) {
 		var v sessionsView
 		err := c.call(http.MethodDelete, "sessions?"+url.Values{"person": {subject}, "by": {operator()}}.Encode(), &v)
 		if err == nil && !c.json {
-			fmt.Fprintln(c.out, deviceauth.Plain(v.Person), "signed out of the pages")
+			fmt.Fprintln(c.out, text.Plain(v.Person), "signed out of the pages")
 		}
 		all = errors.Join(all, err)
 	}

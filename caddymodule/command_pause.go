@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // The commands about clients, and about the pause.
@@ -35,7 +35,7 @@ func (c *adminClient) listClients() error {
 		if v.Public {
 			kind = "public"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", v.ID, deviceauth.Plain(v.Name), deviceauth.Plain(v.Maker), kind, strings.Join(v.Scopes, " "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", v.ID, text.Plain(v.Name), text.Plain(v.Maker), kind, strings.Join(v.Scopes, " "))
 	}
 	return table.Flush()
 }
@@ -67,10 +67,10 @@ func (c *adminClient) pause(method, route string) error {
 	}
 	fmt.Fprintf(c.out, "Connecting devices is paused since %s", when(p.Since))
 	if p.By != "" {
-		fmt.Fprintf(c.out, ", by %s", deviceauth.Plain(p.By))
+		fmt.Fprintf(c.out, ", by %s", text.Plain(p.By))
 	}
 	if p.Note != "" {
-		fmt.Fprintf(c.out, ": %s", deviceauth.Plain(p.Note))
+		fmt.Fprintf(c.out, ": %s", text.Plain(p.Note))
 	}
 	fmt.Fprintln(c.out)
 	return nil

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 func showCommand(c *adminClient) *cobra.Command {
@@ -48,7 +48,7 @@ func (c *adminClient) showGrant(id string, claims bool) error {
 		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
 	} {
 		if line[1] != "" {
-			fmt.Fprintf(table, "%s\t%s\n", line[0], deviceauth.Plain(line[1]))
+			fmt.Fprintf(table, "%s\t%s\n", line[0], text.Plain(line[1]))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
@@ -56,7 +56,7 @@ func (c *adminClient) showGrant(id string, claims bool) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "claim %s\t%s\n", deviceauth.Plain(name), deviceauth.Plain(string(value)))
+		fmt.Fprintf(table, "claim %s\t%s\n", text.Plain(name), text.Plain(string(value)))
 	}
 	return table.Flush()
 }

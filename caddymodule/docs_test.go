@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/blackbox"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/devicecheck"
 )
 
 func read(t *testing.T, name string) string {
@@ -89,8 +89,8 @@ func TestChecksAreDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z.]+)` \\|").FindAllStringSubmatch(table, -1) {
 		said = append(said, row[1])
 	}
-	if !slices.Equal(said, blackbox.Names()) {
-		t.Errorf("docs/check.md has\n%v, and there are\n%v", said, blackbox.Names())
+	if !slices.Equal(said, devicecheck.Names()) {
+		t.Errorf("docs/check.md has\n%v, and there are\n%v", said, devicecheck.Names())
 	}
 }
 

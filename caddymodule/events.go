@@ -10,6 +10,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // eventConnected is emitted in Caddy's events app, beside those of the audit
@@ -105,7 +106,7 @@ func (a *App) connected(g *deviceauth.Grant) {
 
 // cleanEmail is the person's address, where it can be written to as it is.
 func cleanEmail(p *deviceauth.Person) string {
-	if email := p.Claims.String("email"); deviceauth.Clean(email) {
+	if email := p.Claims.String("email"); text.IsClean(email) {
 		return email
 	}
 	return ""
@@ -114,8 +115,8 @@ func cleanEmail(p *deviceauth.Person) string {
 // connection is the event's data: enough for a mail to the person.
 func connection(c *Client, g *deviceauth.Grant, page string) map[string]any {
 	return map[string]any{
-		"grant": g.ID.String(), "client_id": c.ID, "device": deviceauth.Plain(cmp.Or(c.Name, c.ID)), "maker": deviceauth.Plain(c.Maker),
+		"grant": g.ID.String(), "client_id": c.ID, "device": text.Plain(cmp.Or(c.Name, c.ID)), "maker": text.Plain(c.Maker),
 		"device_ip": g.From.String(), "scope": string(g.Scope), "time": g.Redeemed.Format(time.RFC3339), "connections": page,
-		"subject": g.Person.Subject, "user": g.Person.User, "name": deviceauth.Plain(g.Person.Name()), "email": cleanEmail(g.Person), "email_verified": g.Person.Claims.Bool("email_verified"),
+		"subject": g.Person.Subject, "user": g.Person.User, "name": text.Plain(g.Person.Name()), "email": cleanEmail(g.Person), "email_verified": g.Person.Claims.Bool("email_verified"),
 	}
 }

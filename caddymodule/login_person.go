@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/oauth2"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // What the terminal client says to the person before it. All of it goes to
@@ -77,7 +77,7 @@ func hostName() string {
 		return ""
 	}
 	name, _, _ = strings.Cut(name, ".")
-	return deviceauth.CleanName(name)
+	return text.CleanName(name)
 }
 
 // welcome says who has been connected, and for how long.

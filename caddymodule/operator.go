@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // The admin routes by which an operator looks in, and stops: grants, clients,
@@ -75,9 +76,9 @@ func viewOf(g *deviceauth.Grant) grantView {
 // called is the name that a person gave the device, or else what it calls itself.
 func (g grantView) called() string {
 	if g.Name == "" && g.Label != "" {
-		return "calls itself " + strconv.Quote(deviceauth.Plain(g.Label))
+		return "calls itself " + strconv.Quote(text.Plain(g.Label))
 	}
-	return deviceauth.Plain(g.Name)
+	return text.Plain(g.Name)
 }
 
 // grantsView is one page. There are more grants as long as there is a next.
@@ -194,7 +195,7 @@ func endSessions(s *server, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	by := deviceauth.Plain(cmp.Or(asked.Get("by"), caller(r)))
+	by := text.Plain(cmp.Or(asked.Get("by"), caller(r)))
 	v := sessionsView{asked.Get("person"), time.Now().UTC()}
 	if !s.engine.IsSubject(v.Person) {
 		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it", v.Person)
@@ -252,7 +253,7 @@ func saidOfPause(r *http.Request) (said pauseRequest, err error) {
 	if len(said.Note)+len(said.By) > maxPauseRequest {
 		return said, wrong("the note is too long: want at most %d bytes", maxPauseRequest)
 	}
-	return pauseRequest{deviceauth.Plain(said.Note), deviceauth.Plain(cmp.Or(said.By, caller(r)))}, nil
+	return pauseRequest{text.Plain(said.Note), text.Plain(cmp.Or(said.By, caller(r)))}, nil
 }
 
 func pause(s *server, r *http.Request) (any, error) {

@@ -98,13 +98,13 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	soFar := func() error { return s.check(true) }
 	err := block{what: "store redis", check: soFar, words: map[string]lineReader{
 		"cluster":           set(&s.Cluster),
-		"sentinel":          text(&s.Sentinel),
-		"username":          text(&s.Username),
-		"password":          text(&s.Password),
-		"sentinel_username": text(&s.SentinelUsername),
-		"sentinel_password": text(&s.SentinelPassword),
-		"ca":                text(&s.CA),
-		"prefix":            text(&s.Prefix),
+		"sentinel":          oneArg(&s.Sentinel),
+		"username":          oneArg(&s.Username),
+		"password":          oneArg(&s.Password),
+		"sentinel_username": oneArg(&s.SentinelUsername),
+		"sentinel_password": oneArg(&s.SentinelPassword),
+		"ca":                oneArg(&s.CA),
+		"prefix":            oneArg(&s.Prefix),
 	}}.read(d)
 	if err != nil {
 		return err

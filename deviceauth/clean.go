@@ -5,36 +5,18 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // Identity is refused, never repaired: two accounts of an upstream whose names
 // differ only by what nobody sees, a space at an end or a character without
 // width, must not become the same one to a backend.
 
-// Clean reports whether a text can stand for somebody exactly as it is: it is
-// not empty, begins and ends with no space, and has no character that is not
-// seen. [Plain], which takes such characters out, is for what is only shown.
-func Clean(s string) bool {
-	return s != "" && strings.TrimSpace(s) == s && (isPrintable(s) || !strings.ContainsFunc(s, unseen))
-}
-
-// unseen reports whether a character is a control or format character, one that
-// is ignored where it is shown (Unicode's Default_Ignorable_Code_Point), one that
-// looks like a space and is another (the ideographic one is wider), or the one that
-// stands for whatever was no UTF-8.
-func unseen(r rune) bool {
-	const braille, ideographic = '\u2800', '\u3000'
-	if r == braille || unicode.Is(unicode.Zs, r) && r != ' ' && r != ideographic {
-		return true
-	}
-	return r == unicode.ReplacementChar || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
-		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-}
-
 // Clean reports whether backends can be told of the person: the user and the
 // subject are clean, where there are any, and are what the upstream said.
 func (p *Person) Clean() bool {
-	return (p.User == "" || Clean(p.User)) && (p.Subject == "" || Clean(p.Subject)) && !p.repaired()
+	return (p.User == "" || text.IsClean(p.User)) && (p.Subject == "" || text.IsClean(p.Subject)) && !p.repaired()
 }
 
 // repaired reports whether the user was made of a claim by taking control
@@ -79,7 +61,7 @@ func (c Claims) told(name string) (values []string, left bool) {
 	for _, value := range c.Strings(name) {
 		switch {
 		case value == "":
-		case !Clean(value) || separated && strings.Contains(value, ","):
+		case !text.IsClean(value) || separated && strings.Contains(value, ","):
 			left = true
 		default:
 			values = append(values, value)

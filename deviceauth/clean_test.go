@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 func TestCleanIsWhatIsSeen(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"alice", "Zoë", "李雷", "alice|1", "a b", "alice@example.com", "👩"} {
-		if !deviceauth.Clean(s) || deviceauth.Plain(s) != s {
+		if !text.IsClean(s) || text.Plain(s) != s {
 			t.Errorf("%q is refused", s)
 		}
 	}
@@ -18,7 +19,7 @@ func TestCleanIsWhatIsSeen(t *testing.T) {
 		"", " ", "alice ", "\talice", "alice\u00a0", "al\u00a0ice", "al\u2003ice", "alice\u2800", "\u2800", "al\x00ice", "alice\x7f", "alice\u0085", "ali\u200bce", "\u2066alice", "alice\ufeff",
 		"ali\u00adce", "ali\u061cce", "alice\u034f", "alice\ufe0f", "alice\U000e0020", "alice\u2028", "ali\xffce", "ali\ufffdce",
 	} {
-		if deviceauth.Clean(s) {
+		if text.IsClean(s) {
 			t.Errorf("%q is taken", s)
 		}
 	}
@@ -29,8 +30,8 @@ func FuzzClean(f *testing.F) {
 	f.Add("alice\u200b")
 	f.Add("Zoë ")
 	f.Fuzz(func(t *testing.T, s string) {
-		if deviceauth.Clean(s) && deviceauth.Plain(s) != s {
-			t.Errorf("%q becomes %q", s, deviceauth.Plain(s))
+		if text.IsClean(s) && text.Plain(s) != s {
+			t.Errorf("%q becomes %q", s, text.Plain(s))
 		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // A Client is a kind of device that may ask for grants (RFC 6749 §2).
@@ -40,7 +42,7 @@ func (c *Client) check() error {
 	switch {
 	case c.ID == "":
 		return errors.New("a client has no id")
-	case !isPrintable(c.ID):
+	case !text.IsPrintable(c.ID):
 		return fmt.Errorf("client %q: an id is printable ASCII (RFC 6749 §A.1)", c.ID)
 	case !c.Public && c.Secret == "":
 		return fmt.Errorf("client %q: its secret is empty; want a secret, or none at all for a public client", c.ID)
@@ -60,15 +62,6 @@ func (c *Client) check() error {
 	}
 	_, err := ParseScope(string(c.Scope))
 	return err
-}
-
-func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // reaches reports whether the client may ask from an address.

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 // Config says what an [Engine] is to do. A zero value means the documented
@@ -121,7 +122,7 @@ func (c *Config) fill() {
 // checked without opening anything.
 func (c Config) Check() error {
 	c.fill()
-	if err := CheckIssuer(c.Issuer); err != nil {
+	if err := discovery.CheckIssuer(c.Issuer); err != nil {
 		return err
 	}
 	if err := c.checkTimes(); err != nil {
@@ -183,25 +184,4 @@ func (c *Config) checkClients() error {
 		seen[client.ID] = true
 	}
 	return nil
-}
-
-// CheckIssuer says what is wrong with an issuer URL: it wants what RFC 8414 §2 says, with http on the own machine for
-// development.
-func CheckIssuer(issuer string) error {
-	u, err := url.Parse(issuer)
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return fmt.Errorf("issuer %q: want an URL such as https://api.example.com, without query and fragment", issuer)
-	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !Loopback(u.Hostname())) {
-		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)
-	}
-	return nil
-}
-
-// Loopback reports whether a host name or address stays on this machine. Names
-// below localhost do (RFC 6761 §6.3).
-func Loopback(host string) bool {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsLoopback()
 }

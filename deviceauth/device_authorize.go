@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // An AuthorizeRequest is a device asking for a code (RFC 8628 §3.1).
@@ -20,11 +22,11 @@ type AuthorizeRequest struct {
 	ChallengeMethod string
 	From            netip.Addr
 	// Place is where that is in words, such as a city, for the person who is
-	// asked; empty: nobody knows. It is made [Plain], and cut after 100
+	// asked; empty: nobody knows. It is made [text.Plain], and cut after 100
 	// characters.
 	Place string
 	// Label is what the device calls itself, such as a host name. It is shown as
-	// that and never as fact, spelled as [CleanName] does.
+	// that and never as fact, spelled as [text.CleanName] does.
 	Label string
 }
 
@@ -32,7 +34,7 @@ const maxPlace = 100 // characters
 
 // place returns a place as it is kept and shown.
 func (r AuthorizeRequest) place() string {
-	text := []rune(Plain(r.Place))
+	text := []rune(text.Plain(r.Place))
 	return strings.TrimSpace(string(text[:min(len(text), maxPlace)]))
 }
 

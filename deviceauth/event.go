@@ -3,6 +3,8 @@ package deviceauth
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // The events of a grant's life, by stable names, for an audit log.
@@ -35,7 +37,7 @@ type Event struct {
 	ClientID string     // of a device that was refused, where the client is known
 	From     netip.Addr // of a grant, where its device asked from; else where the request came from
 	Browser  netip.Addr // where the person's browser was, of what a person did to a grant
-	Tried    string     // of a device that was refused: the client id that no client has, made [Plain] and cut
+	Tried    string     // of a device that was refused: the client id that no client has, made [text.Plain] and cut
 	Rule     string     // of a person who was barred: what keeps them out, in the configuration's words
 	Reason   string     // why, where there is more to say
 }
@@ -53,9 +55,9 @@ func EventNames() []string {
 const maxSaid = 100
 
 // quoted returns a text from outside as an event may have it.
-func quoted(text string, most int) string {
-	text = strings.ToValidUTF8(text[:min(len(text), 4*most)], "") // before anything looks at all of it
-	all := []rune(Plain(text))
+func quoted(said string, most int) string {
+	said = strings.ToValidUTF8(said[:min(len(said), 4*most)], "") // before anything looks at all of it
+	all := []rune(text.Plain(said))
 	return string(all[:min(len(all), most)])
 }
 

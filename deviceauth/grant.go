@@ -3,6 +3,8 @@ package deviceauth
 import (
 	"net/netip"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // A State is where in its life a grant is.
@@ -84,7 +86,7 @@ const (
 func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant {
 	return &Grant{
 		ID: newID(), State: Pending, ClientID: r.Client.ClientID, Created: now, Expires: now.Add(lifetime),
-		From: r.From, Place: r.place(), Label: CleanName(r.Label),
+		From: r.From, Place: r.place(), Label: text.CleanName(r.Label),
 	}
 }
 
@@ -230,7 +232,7 @@ func (g *Grant) forgetCode() {
 	}
 }
 
-// Rename has the device's owner name it, as [CleanName] spells names; an empty
+// Rename has the device's owner name it, as [text.CleanName] spells names; an empty
 // one takes the name away. Only what is connected is anybody's to name.
 func (g *Grant) Rename(now time.Time, p *Person, name string) error {
 	if !g.Belongs(p) || !g.Connected(now) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // An Identity is who stands behind a request. All requests of a token may share
@@ -70,7 +72,7 @@ func (id *Identity) spell(name string) string {
 		}
 	}
 	if slices.Contains(displayed, name) {
-		return Plain(strings.Join(id.Person.Claims.Strings(name), ","))
+		return text.Plain(strings.Join(id.Person.Claims.Strings(name), ","))
 	}
 	values, _ := id.Person.Claims.told(name)
 	return strings.Join(values, ",")
@@ -86,7 +88,7 @@ func (id *Identity) Encoded(name string) string {
 	}
 	var values []string
 	for _, value := range id.Person.Claims.Strings(name) {
-		if Clean(value) {
+		if text.IsClean(value) {
 			values = append(values, percentEncode(value))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // protocol 7
@@ -178,7 +179,7 @@ func TestSecretsHideThemselves(t *testing.T) {
 
 // protocol 43
 func TestPlainTakesOutWhatDeceives(t *testing.T) {
-	if got := deviceauth.Plain("Cool\u202e tegdaG\x07\u200b\u2066!\xff"); got != "Cool tegdaG!" {
+	if got := text.Plain("Cool\u202e tegdaG\x07\u200b\u2066!\xff"); got != "Cool tegdaG!" {
 		t.Errorf("got %q", got)
 	}
 }

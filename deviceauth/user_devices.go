@@ -5,9 +5,9 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 var errNotConnected = NewError("not_connected", "this device is not connected to this account")
@@ -44,26 +44,6 @@ func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID, from netip.Ad
 	return err
 }
 
-// MaxName is how many characters a device's name has at most.
-const MaxName = 60
-
-// CleanName makes a device's name of what a person typed: characters that cannot
-// be seen are taken out, what separates words becomes one space, and what is
-// beyond [MaxName] characters is cut off.
-func CleanName(typed string) string {
-	seen := strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unseen(r) || !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(typed, ""))
-	name := []rune(strings.Join(strings.Fields(seen), " "))
-	return strings.TrimSpace(string(name[:min(len(name), MaxName)]))
-}
-
 // Rename gives one of a person's devices the name that they typed; an empty one
 // takes the name away. from is where the person's browser is. Refusals: signed_out;
 // not_connected, where the device is not theirs or no longer connected.
@@ -71,7 +51,7 @@ func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string, fro
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err
 	}
-	now, name, renamed := e.now(), CleanName(typed), false
+	now, name, renamed := e.now(), text.CleanName(typed), false
 	g, err := e.apply(ctx, id, func(g *Grant) error {
 		before := g.Revision
 		err := g.Rename(now, p, name)

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // only returns the one device that a person has.
@@ -37,7 +38,7 @@ func TestPersonNamesTheirDevice(t *testing.T) {
 		for i, test := range []struct{ typed, want string }{
 			{"  Living\troom\u00a0TV \u202e\x00 ", "Living room TV"},
 			{"居間のテレビ", "居間のテレビ"},
-			{strings.Repeat("ä", deviceauth.MaxName) + " too long", strings.Repeat("ä", deviceauth.MaxName)},
+			{strings.Repeat("ä", text.MaxName) + " too long", strings.Repeat("ä", text.MaxName)},
 			{"\u200b\u3000", ""},
 		} {
 			for range 2 { // which is told once
@@ -130,9 +131,9 @@ func FuzzCleanName(f *testing.F) {
 	f.Add("Living room")
 	f.Add(" \u202eevil\u0300\ufe0f\xff ")
 	f.Fuzz(func(t *testing.T, typed string) {
-		name := deviceauth.CleanName(typed)
-		clean := name == "" || deviceauth.Clean(name) && deviceauth.CleanName(name) == name
-		if !clean || utf8.RuneCountInString(name) > deviceauth.MaxName {
+		name := text.CleanName(typed)
+		clean := name == "" || text.IsClean(name) && text.CleanName(name) == name
+		if !clean || utf8.RuneCountInString(name) > text.MaxName {
 			t.Errorf("%q becomes %q", typed, name)
 		}
 	})

@@ -2,7 +2,6 @@ package deviceauth
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -56,20 +55,3 @@ func (e *Engine) Scopes() []string {
 
 // ScopeTexts returns what the operator says that scopes allow.
 func (e *Engine) ScopeTexts() []ScopeText { return e.cfg.Scopes }
-
-// Plain makes text of names, makers and scope texts: control characters and
-// those that turn the direction of writing are taken out, so that no name can
-// pretend to be another.
-func Plain(s string) string {
-	if isPrintable(s) {
-		return s // nearly always; guards say several names on every request
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ', r >= 0x7f && r < 0xa0, r == 0xfeff,
-			r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x206f:
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-}

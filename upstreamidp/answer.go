@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // What can be wrong with a callback. The codes are for the person, whose page
@@ -98,7 +99,7 @@ func readable(s string) string {
 			return -1
 		}
 		return r
-	}, deviceauth.Plain(s))
+	}, text.Plain(s))
 	if runes := []rune(s); len(runes) > maxReadable {
 		s = string(runes[:maxReadable])
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 // Config says which provider, and who we are to it.
@@ -78,7 +79,7 @@ func checkIssuer(issuer string) error {
 
 // private reports whether nobody on the way can read or change what is sent.
 func private(u *url.URL) bool {
-	return u.Scheme == "https" || u.Scheme == "http" && deviceauth.Loopback(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && discovery.IsLoopback(u.Hostname())
 }
 
 // google gives refresh tokens for a parameter of its own, access_type=offline,

@@ -23,9 +23,9 @@ const recent = 15 * time.Second
 // less often than it is away.
 const current = time.Hour
 
-// A discovery is what is known of a provider: nothing, an answer that is kept,
+// A cachedDiscovery is what is known of a provider: nothing, an answer that is kept,
 // or a failure that is remembered for a moment.
-type discovery struct {
+type cachedDiscovery struct {
 	ask   func() (*discovered, error)
 	now   func() time.Time         // nil: time.Now
 	told  func(*discovered, error) // hears of metadata that are new, and of failures; may be nil
@@ -50,7 +50,7 @@ type discoveryFetch struct {
 // get returns what the provider said of itself. All who ask at once share one
 // request; one who gives up takes nothing from the others. Old metadata are
 // looked at again while they are used; doubted ones are waited for.
-func (d *discovery) get(ctx context.Context) (*discovered, error) {
+func (d *cachedDiscovery) get(ctx context.Context) (*discovered, error) {
 	d.mu.Lock()
 	known, age, doubted := d.found, d.clock().Sub(d.asked), d.doubted
 	d.mu.Unlock()
@@ -71,21 +71,21 @@ func (d *discovery) get(ctx context.Context) (*discovered, error) {
 // doubt has the provider asked anew before the next sign-in: an endpoint or the
 // keys may be elsewhere now. Those of a moment ago are not doubted, so that a
 // provider that refuses everybody is not asked at every sign-in.
-func (d *discovery) doubt() {
+func (d *cachedDiscovery) doubt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.doubted = d.doubted || d.clock().Sub(d.asked) >= recent
 }
 
 // reach asks anew, unless the provider answered a moment ago.
-func (d *discovery) reach(ctx context.Context) error {
+func (d *cachedDiscovery) reach(ctx context.Context) error {
 	_, err := d.wait(ctx, d.join(func() bool {
 		return d.found != nil && d.failure == nil && d.clock().Sub(d.asked) < recent
 	}))
 	return err
 }
 
-func (d *discovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, error) {
+func (d *cachedDiscovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, error) {
 	select {
 	case <-l.ended:
 		return l.found, l.err
@@ -96,7 +96,7 @@ func (d *discovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, e
 
 // join returns the look to wait for, which may have ended long ago where what
 // is known is enough.
-func (d *discovery) join(enough func() bool) *discoveryFetch {
+func (d *cachedDiscovery) join(enough func() bool) *discoveryFetch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -120,7 +120,7 @@ var closed = func() chan struct{} {
 
 // run asks the provider once. It outlives the request that caused it; the HTTP
 // client's time-out ends it.
-func (d *discovery) run(l *discoveryFetch) {
+func (d *cachedDiscovery) run(l *discoveryFetch) {
 	l.found, l.err = d.ask()
 	if changed := d.ended(l); changed && d.told != nil {
 		d.told(l.found, l.err)
@@ -130,7 +130,7 @@ func (d *discovery) run(l *discoveryFetch) {
 
 // ended remembers how a look ended, and reports whether that is news. Metadata
 // that are the same stay what they were, with the keys that have been fetched.
-func (d *discovery) ended(l *discoveryFetch) (news bool) {
+func (d *cachedDiscovery) ended(l *discoveryFetch) (news bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure, d.looking = l.err, nil
@@ -147,7 +147,7 @@ func (d *discovery) ended(l *discoveryFetch) (news bool) {
 	return news
 }
 
-func (d *discovery) clock() time.Time {
+func (d *cachedDiscovery) clock() time.Time {
 	if d.now == nil {
 		return time.Now()
 	}

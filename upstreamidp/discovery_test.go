@@ -70,7 +70,7 @@ func TestWhoGivesUpTakesNothingFromTheOthers(t *testing.T) {
 
 func TestWhoWaitsMayGiveUp(t *testing.T) {
 	silent := make(chan struct{})
-	d := discovery{ask: func() (*discovered, error) { <-silent; return nil, errors.New("late") }}
+	d := cachedDiscovery{ask: func() (*discovered, error) { <-silent; return nil, errors.New("late") }}
 	defer close(silent)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // An identity is a person and how the provider told of them.
@@ -40,7 +41,7 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, 
 		AuthTime: authTime(said), Session: session, Withheld: slices.Concat(who.elsewhere, large),
 	}
 	var err error
-	if who.User, err = p.user(claims); err == nil && !deviceauth.Clean(id.Subject) {
+	if who.User, err = p.user(claims); err == nil && !text.IsClean(id.Subject) {
 		err = unclean("sub")
 	}
 	if asked != nil && (err != nil || p.lacksRules(claims)) {
@@ -86,7 +87,7 @@ func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 	switch {
 	case user == "":
 		return "", deviceauth.NewError("sign_in_nameless", readable(claim))
-	case !deviceauth.Clean(user):
+	case !text.IsClean(user):
 		return "", unclean(claim)
 	case claim == "email" && told && !claims.Bool("email_verified"):
 		return "", deviceauth.NewError("sign_in_unverified", "email_verified is not true")

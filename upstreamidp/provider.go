@@ -17,7 +17,7 @@ import (
 // again every hour, and where something fails that may have moved.
 type Provider struct {
 	cfg       Config
-	discovery discovery
+	discovery cachedDiscovery
 	sealer    cipher.AEAD // of refresh tokens; nil without Revalidate
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // Account is who said yes, in a word for that person, as the ID token that came
@@ -19,17 +19,17 @@ func Account(t *oauth2.Token) string {
 	if len(parts) != 3 {
 		return ""
 	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
 		return ""
 	}
 	var claims map[string]any
-	if json.Unmarshal(text, &claims) != nil {
+	if json.Unmarshal(payload, &claims) != nil {
 		return ""
 	}
 	for _, name := range []string{"preferred_username", "email", "name"} {
 		if value, ok := claims[name].(string); ok {
-			if value = deviceauth.CleanName(value); value != "" {
+			if value = text.CleanName(value); value != "" {
 				return value
 			}
 		}

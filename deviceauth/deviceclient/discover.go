@@ -15,7 +15,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // A Server is what its metadata says of an authorization server (RFC 8414 §2).
@@ -133,7 +133,7 @@ func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, deviceauth.Plain(answer.Status))
+		return fmt.Errorf("%s: %s", address, text.Plain(answer.Status))
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxMetadata)).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", address, err)

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // How a login can end beside success and trouble.
@@ -37,7 +37,7 @@ type Options struct {
 
 func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
-		o.Note(deviceauth.Plain(fmt.Sprintf(format, args...)))
+		o.Note(text.Plain(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -142,5 +142,5 @@ func plain(err error) error {
 	case said.ErrorCode == "expired_token":
 		return ErrExpired
 	}
-	return fmt.Errorf("%s: %s", deviceauth.Plain(said.ErrorCode), deviceauth.Plain(said.ErrorDescription))
+	return fmt.Errorf("%s: %s", text.Plain(said.ErrorCode), text.Plain(said.ErrorDescription))
 }

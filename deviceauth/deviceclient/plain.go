@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // prompt refuses what is no page's address, or not one that a person can read:
@@ -22,7 +22,7 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 		return p, fmt.Errorf("the server's verification_uri %q is not the address of a web page", p.Address)
 	case p.Complete != "" && !page(p.Complete):
 		return p, fmt.Errorf("the server's verification_uri_complete %q is not the address of a web page", p.Complete)
-	case p.Code == "" || deviceauth.Plain(p.Code) != p.Code:
+	case p.Code == "" || text.Plain(p.Code) != p.Code:
 		return p, fmt.Errorf("the server's user_code %q is nothing that can be typed", p.Code)
 	}
 	return p, nil
@@ -30,7 +30,7 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 
 func page(address string) bool {
 	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && deviceauth.Plain(address) == address
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && text.Plain(address) == address
 }
 
 // A legible error has nothing in it that a terminal obeys. Servers have a say
@@ -42,7 +42,7 @@ type plainError struct{ error }
 func (e plainError) Error() string {
 	lines := strings.Split(e.error.Error(), "\n")
 	for i, line := range lines {
-		lines[i] = deviceauth.Plain(line)
+		lines[i] = text.Plain(line)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 // A resource is what an API says of itself (RFC 9728 §2).
@@ -57,7 +57,7 @@ func (r resource) check(address string, api *url.URL) error {
 	case len(r.Servers) == 0:
 		return fmt.Errorf("%s names no authorization server", address)
 	}
-	if err := deviceauth.CheckIssuer(r.Servers[0]); err != nil {
+	if err := discovery.CheckIssuer(r.Servers[0]); err != nil {
 		return fmt.Errorf("%s: authorization server: %w", address, err)
 	}
 	if to, err := url.Parse(r.Servers[0]); err != nil || !MayLead(api, to) {

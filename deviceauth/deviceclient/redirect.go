@@ -8,7 +8,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // posting is the client for everything that carries a token, a device code or
@@ -45,14 +46,14 @@ func MayLead(from, to *url.URL) bool {
 	if to.Host == "" || to.User != nil || stays(to.Hostname()) && !stays(from.Hostname()) {
 		return false
 	}
-	return to.Scheme == "https" || to.Scheme == "http" && deviceauth.Loopback(to.Hostname())
+	return to.Scheme == "https" || to.Scheme == "http" && discovery.IsLoopback(to.Hostname())
 }
 
 // stays knows also the spelling of this machine that may not go without TLS:
 // 0.0.0.0, which connects to it.
 func stays(host string) bool {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(host, "."))
-	return deviceauth.Loopback(host) || err == nil && addr.IsUnspecified()
+	return discovery.IsLoopback(host) || err == nil && addr.IsUnspecified()
 }
 
 // another is a copy, because the client is not ours to change; nil is the
@@ -83,5 +84,5 @@ func unexpected(answer *http.Response, body []byte) error {
 	if to := answer.Header.Get("Location"); answer.StatusCode/100 == 3 && to != "" {
 		return fmt.Errorf("%s redirects to %q, and no token or secret is sent there: the server's metadata have to name the endpoint where it answers; tell whoever runs it", endpoint, to)
 	}
-	return fmt.Errorf("%s: %s %q", endpoint, deviceauth.Plain(answer.Status), body[:min(len(body), maxSaid)])
+	return fmt.Errorf("%s: %s %q", endpoint, text.Plain(answer.Status), body[:min(len(body), maxSaid)])
 }

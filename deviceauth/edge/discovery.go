@@ -13,6 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 // A new key is published ten minutes before it signs, so a look every five
@@ -52,7 +53,7 @@ func (m *metadata) check(issuer string) error {
 	}
 	for name, address := range map[string]string{"jwks_uri": m.Keys, "introspection_endpoint": m.Introspect} {
 		u, err := url.Parse(address)
-		if err != nil || u.Scheme != "https" && (u.Scheme != "http" || !deviceauth.Loopback(u.Hostname())) {
+		if err != nil || u.Scheme != "https" && (u.Scheme != "http" || !discovery.IsLoopback(u.Hostname())) {
 			return fmt.Errorf("the metadata of %s have the %s %q: want an https URL", issuer, name, address)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 // Config says which server, and who we are to it.
@@ -48,7 +49,7 @@ func (c Config) Check() error {
 	case c.Cache > maxCache:
 		return fmt.Errorf("cache %v: want at most %v", c.Cache, maxCache)
 	}
-	return deviceauth.CheckIssuer(c.Issuer)
+	return discovery.CheckIssuer(c.Issuer)
 }
 
 // A Server is an authorization server elsewhere. It is asked when the first

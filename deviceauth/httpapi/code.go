@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // codeView is the page where a person types the code.
@@ -76,7 +77,7 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 	if err != nil {
 		return nil, err
 	}
-	page, err := h.page(r, status, "code", text("code.title"), v)
+	page, err := h.page(r, status, "code", newMessage("code.title"), v)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func printable(code string) string {
 	if len(code) > 64 {
 		return ""
 	}
-	return deviceauth.Plain(code)
+	return text.Plain(code)
 }
 
 // submitCode takes a typed code on its way: to the sign-in, or to the question.

@@ -71,7 +71,7 @@ func (h *Handler) confirmPage(r *http.Request) (*answer, error) {
 	case err != nil:
 		return nil, err
 	}
-	return h.page(r, http.StatusOK, "confirm", text("confirm.title", v.Name), v)
+	return h.page(r, http.StatusOK, "confirm", newMessage("confirm.title", v.Name), v)
 }
 
 func is(err error, code string) bool {
@@ -160,7 +160,7 @@ func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*a
 	if asked {
 		status = http.StatusBadRequest
 	}
-	return h.page(r, status, "check", text("check.title"), checkView{v, asked})
+	return h.page(r, status, "check", newMessage("check.title"), checkView{v, asked})
 }
 
 // done sends the browser to a page that can be reloaded, and forgets the code
@@ -198,9 +198,9 @@ func (h *Handler) donePage(r *http.Request) (*answer, error) {
 	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return redirect(h.cfg.Paths.Device), nil
 	}
-	title := text("done.denied_title", o.Device)
+	title := newMessage("done.denied_title", o.Device)
 	if o.Said == "allowed" {
-		title = text("done.allowed_title", o.Device)
+		title = newMessage("done.allowed_title", o.Device)
 	}
 	return h.page(r, http.StatusOK, "done", title, o)
 }

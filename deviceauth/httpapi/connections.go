@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // connectionsView is the list of a person's devices.
@@ -37,7 +38,7 @@ func (c connection) Label() string {
 }
 
 // MaxName bounds what can be typed.
-func (connection) MaxName() int { return deviceauth.MaxName }
+func (connection) MaxName() int { return text.MaxName }
 
 // The flow's next page after a sign-in, where it is not the question.
 const nextConnections = "connections"
@@ -72,7 +73,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*answer, error) {
 	if v.Ticket, err = h.ticket(formToken{Session: s.ID}); err != nil {
 		return nil, err
 	}
-	return h.page(r, http.StatusOK, "connections", text("devices.title"), v)
+	return h.page(r, http.StatusOK, "connections", newMessage("devices.title"), v)
 }
 
 // disconnect cuts off one device, or all of them. Whose they are is asked of

@@ -10,6 +10,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 const namePath = "/device/connections/name"
@@ -127,7 +128,7 @@ func TestDeviceSaysWhatItIsCalled(t *testing.T) {
 	s := newSite(t)
 	b := s.browser()
 	b.in()
-	long := strings.Repeat("x", deviceauth.MaxName)
+	long := strings.Repeat("x", text.MaxName)
 	for _, test := range []struct{ sent, shown string }{
 		{"alice-laptop", "alice-laptop"},
 		{" <b>My\u202e\n\x1b[2J  box ", "&lt;b&gt;My [2J box"},

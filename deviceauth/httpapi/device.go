@@ -6,6 +6,7 @@ import (
 	"golang.org/x/text/language"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // deviceView is a device as people see it: on the question, and among theirs.
@@ -47,12 +48,12 @@ func (h *Handler) inWords(scope string) scopeView {
 func (s *localizer) Scope(v scopeView) string {
 	switch {
 	case v.Texts != nil:
-		text, _ := v.Texts.in(s)
-		return deviceauth.Plain(text)
+		said, _ := v.Texts.in(s)
+		return text.Plain(said)
 	case v.Key != "":
 		return s.say(v.Key)
 	}
-	return deviceauth.Plain(v.Scope)
+	return text.Plain(v.Scope)
 }
 
 // ScopeLang is the language tag of what [localizer.Scope] says, where that is not

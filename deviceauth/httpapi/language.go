@@ -18,7 +18,7 @@ import (
 	"golang.org/x/text/message"
 	"golang.org/x/text/message/catalog"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // The pages speak the language that a browser asks for, out of those for which
@@ -232,9 +232,9 @@ func (s *localizer) Say(key string, args ...any) (string, error) {
 func (s *localizer) say(key string, args ...any) string {
 	for i, arg := range args {
 		if name, ok := arg.(string); ok {
-			args[i] = deviceauth.Plain(name)
+			args[i] = text.Plain(name)
 			if s.Dir == "rtl" {
-				args[i] = isolate + deviceauth.Plain(name) + endIsolate
+				args[i] = isolate + text.Plain(name) + endIsolate
 			}
 		}
 	}
@@ -255,12 +255,12 @@ func (s *localizer) Ago(t time.Time) string {
 	return s.say("ago.days", int(d.Hours()/24))
 }
 
-// A say is a text that has not found its language yet.
+// A Message is a text that has not found its language yet.
 type Message struct {
 	key  string
 	args []any
 }
 
-func text(key string, args ...any) Message { return Message{key, args} }
+func newMessage(key string, args ...any) Message { return Message{key, args} }
 
 func (s *localizer) text(t Message) string { return s.say(t.key, slices.Clone(t.args)...) }

@@ -184,7 +184,7 @@ func TestOperatorsFilesComeOverOurs(t *testing.T) {
 	say := func(accept, page string, data any) string {
 		r := httptest.NewRequest("GET", "/device", nil)
 		r.Header.Set("Accept-Language", accept)
-		a, err := p.render(r, 200, page, text("code.title"), data, account{})
+		a, err := p.render(r, 200, page, newMessage("code.title"), data, account{})
 		if err != nil {
 			t.Fatal(err)
 		}

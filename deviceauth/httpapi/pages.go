@@ -15,13 +15,13 @@ import (
 
 	"golang.org/x/text/language"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 //go:embed pages
 var pageFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"plain": deviceauth.Plain}).ParseFS(pageFiles, "pages/*.html"))
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"plain": text.Plain}).ParseFS(pageFiles, "pages/*.html"))
 
 // pages renders templates and serves what they refer to.
 type pages struct {

@@ -96,9 +96,9 @@ func (h *Handler) problem(r *http.Request, code string, args ...any) (*answer, e
 		Way:  n.way, Address: h.cfg.Paths.Device + n.path, Ask: asked[code],
 	}
 	if code == "signed_out" { // elsewhere: the session is still there
-		return h.pages.render(r, n.status, "problem", text(code+".title"), v, account{})
+		return h.pages.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
 	}
-	return h.page(r, n.status, "problem", text(code+".title"), v)
+	return h.page(r, n.status, "problem", newMessage(code+".title"), v)
 }
 
 // pageError turns an error into a page, and is the one place where a fault

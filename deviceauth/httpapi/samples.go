@@ -28,25 +28,25 @@ var samples = func() []sample {
 	elsewhere, refused := question, question
 	elsewhere.Elsewhere, refused.Elsewhere, refused.Refused = true, true, true
 	return []sample{
-		{"code", text("code.title"), codeView{Form: sampleTicket}},
-		{"code", text("code.title"), codeView{Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed", Form: sampleTicket}},
-		{"sign-in", text("sign_in.title"), signInView{}},
-		{"sign-in", text("sign_in.title"), signInView{Choices: choices[:1], Automatic: true, Devices: true}},
-		{"sign-in", text("sign_in.fresh_title"), signInView{Choices: choices, Fresh: "Gadget"}},
-		{"sign-in", text("sign_in.fresh_title"), signInView{Choices: choices, Moved: true}},
-		{"confirm", text("confirm.title", "Gadget"), confirmView{}},
-		{"confirm", text("confirm.title", "Gadget"), question},
-		{"confirm", text("confirm.title", "Gadget"), elsewhere},
-		{"confirm", text("confirm.title", "Gadget"), refused},
-		{"check", text("check.title"), checkView{confirmView: elsewhere, Problem: true}},
-		{"done", text("done.allowed_title", "Gadget"), outcome{Said: "allowed", Device: "Gadget"}},
-		{"done", text("done.denied_title", "Gadget"), outcome{Said: "denied", Device: "Gadget"}},
-		{"done", text("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},
-		{"connections", text("devices.title"), connectionsView{}},
-		{"connections", text("devices.title"), connectionsView{
+		{"code", newMessage("code.title"), codeView{Form: sampleTicket}},
+		{"code", newMessage("code.title"), codeView{Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed", Form: sampleTicket}},
+		{"sign-in", newMessage("sign_in.title"), signInView{}},
+		{"sign-in", newMessage("sign_in.title"), signInView{Choices: choices[:1], Automatic: true, Devices: true}},
+		{"sign-in", newMessage("sign_in.fresh_title"), signInView{Choices: choices, Fresh: "Gadget"}},
+		{"sign-in", newMessage("sign_in.fresh_title"), signInView{Choices: choices, Moved: true}},
+		{"confirm", newMessage("confirm.title", "Gadget"), confirmView{}},
+		{"confirm", newMessage("confirm.title", "Gadget"), question},
+		{"confirm", newMessage("confirm.title", "Gadget"), elsewhere},
+		{"confirm", newMessage("confirm.title", "Gadget"), refused},
+		{"check", newMessage("check.title"), checkView{confirmView: elsewhere, Problem: true}},
+		{"done", newMessage("done.allowed_title", "Gadget"), outcome{Said: "allowed", Device: "Gadget"}},
+		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "denied", Device: "Gadget"}},
+		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},
+		{"connections", newMessage("devices.title"), connectionsView{}},
+		{"connections", newMessage("devices.title"), connectionsView{
 			Devices: []connection{{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"}}, Ticket: sampleTicket,
 		}},
-		{"problem", text("fault.title"), problemView{Text: "x"}},
-		{"problem", text("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/", Ask: true}},
+		{"problem", newMessage("fault.title"), problemView{Text: "x"}},
+		{"problem", newMessage("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/", Ask: true}},
 	}
 }()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/language"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // scopeText is what an operator says of one scope, ready to be said in the
@@ -66,7 +67,7 @@ func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 		case slices.ContainsFunc(t.texts, func(other localizedText) bool { return other.lang == lang }):
 			return nil, fmt.Errorf("scope %s: there are two texts in %s: want one for each language",
 				s.Scope, localized.Language)
-		case strings.TrimSpace(deviceauth.Plain(localized.Text)) == "":
+		case strings.TrimSpace(text.Plain(localized.Text)) == "":
 			return nil, fmt.Errorf("scope %s: the text in %s is empty: want what the scope allows, in words",
 				s.Scope, localized.Language)
 		}

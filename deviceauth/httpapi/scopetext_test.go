@@ -141,7 +141,7 @@ func TestPagesTellTheLanguageOfAScopesText(t *testing.T) {
 		} {
 			r := httptest.NewRequest("GET", "/device", nil)
 			r.Header.Set("Accept-Language", accept)
-			a, err := p.render(r, 200, page, text("devices.title"), data, account{})
+			a, err := p.render(r, 200, page, newMessage("devices.title"), data, account{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func (h *Handler) signInPage(r *http.Request) (*answer, error) {
 		Choices: choices, Devices: f.Next == nextConnections,
 		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch") && !sentByAnother(r),
 	}
-	return h.page(r, http.StatusOK, "sign-in", text("sign_in.title"), v)
+	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.title"), v)
 }
 
 // freshSignIn explains why a person who is signed in has to do it again.
@@ -53,7 +53,7 @@ func (h *Handler) freshSignIn(r *http.Request, f flow, device string) (*answer, 
 		return nil, err
 	}
 	v := signInView{Choices: choices, Fresh: device}
-	return h.page(r, http.StatusOK, "sign-in", text("sign_in.fresh_title"), v)
+	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.fresh_title"), v)
 }
 
 // movedSignIn explains why a person has to sign in again: a session that was
@@ -71,7 +71,7 @@ func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*
 		return nil, err
 	}
 	v := signInView{Choices: choices, Moved: true}
-	page, err := h.page(r, http.StatusForbidden, "sign-in", text("sign_in.fresh_title"), v)
+	page, err := h.page(r, http.StatusForbidden, "sign-in", newMessage("sign_in.fresh_title"), v)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
 func init() {
@@ -68,7 +68,7 @@ func (h *Handler) Provision(caddy.Context) error {
 
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
-	if err != nil || !web(issuer) || !deviceauth.Loopback(issuer.Hostname()) {
+	if err != nil || !web(issuer) || !discovery.IsLoopback(issuer.Hostname()) {
 		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as http://localhost:8081", h.Issuer)
 	}
 	if h.Issuer != issuer.Scheme+"://"+issuer.Host {
@@ -115,7 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 func local(r *http.Request) bool {
 	here, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	asked := url.URL{Host: r.Host}
-	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && deviceauth.Loopback(asked.Hostname())
+	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && discovery.IsLoopback(asked.Hostname())
 }
 
 func onLoopback(text string) bool {

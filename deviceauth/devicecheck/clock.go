@@ -1,0 +1,69 @@
+package devicecheck
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Tokens begin and end by the server's clock (RFC 9068 §2.2), and what checks
+// them elsewhere has its own.
+const (
+	clockWarn = 5 * time.Second
+	clockFail = time.Minute // what guards and clients forgive at most
+)
+
+// A date is how far a host's clock is ahead of ours.
+type date struct {
+	ahead time.Duration
+	told  bool
+}
+
+// ask is get, and looks at the clock by the way.
+func (r *run) ask(address string, headers ...string) *answer {
+	start := time.Now()
+	a := r.get(address, headers...)
+	if a.err != nil {
+		return a
+	}
+	at, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		r.dates[a.at.Host] = date{}
+		return a
+	}
+	// The header has whole seconds, so it stands for half a second later; and
+	// was written when the answer began to come back, or Age seconds before
+	// where a cache answered (RFC 9111 §5.1).
+	age, _ := strconv.Atoi(a.header.Get("Age"))
+	at = at.Add(time.Duration(age)*time.Second + time.Second/2)
+	r.dates[a.at.Host] = date{at.Sub(start.Add(a.took / 2)), true}
+	return a
+}
+
+func (r *run) clock() finding {
+	var all []finding
+	for _, host := range slices.Sorted(maps.Keys(r.dates)) {
+		all = append(all, about(host, r.dates[host].judge()))
+	}
+	return worst(all...)
+}
+
+func (d date) judge() finding {
+	const mend = "Run NTP (chrony, systemd-timesyncd) at the server, and here: `timedatectl` says whether it does. Tokens begin and end by the clock."
+	side, off := "ahead", d.ahead
+	if off < 0 {
+		side, off = "behind", -off
+	}
+	said := found("the server's clock is %v %s of this machine's", off.Round(time.Second), side)
+	switch {
+	case !d.told:
+		return found("the answer has no Date header, so the clock cannot be compared").warns("Take what removes `Date` out of the way: a server with a clock sends it (RFC 9110 §6.6.1).")
+	case off > clockFail:
+		return said.fails(mend)
+	case off > clockWarn:
+		return said.warns(mend)
+	}
+	return well("the server's clock is that of this machine")
+}

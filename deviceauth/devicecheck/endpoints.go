@@ -1,0 +1,123 @@
+package devicecheck
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// How the OAuth endpoints say no (RFC 6749 §5.2).
+
+// asClient asks an endpoint as the client, with parameters name, value, ….
+func (r *run) asClient(address string, parameters ...string) *answer {
+	form, headers := url.Values{}, []string(nil)
+	for i := 0; i < len(parameters); i += 2 {
+		form.Add(parameters[i], parameters[i+1])
+	}
+	switch {
+	case r.cfg.ClientSecret == "":
+		form.Set("client_id", r.cfg.ClientID)
+	case r.server != nil && slices.Contains(r.server.Methods, "client_secret_post"):
+		form.Set("client_id", r.cfg.ClientID)
+		form.Set("client_secret", r.cfg.ClientSecret)
+	default: // RFC 8414 §2: the default; RFC 6749 §2.3.1: both halves are escaped
+		q := &http.Request{Header: http.Header{}}
+		q.SetBasicAuth(url.QueryEscape(r.cfg.ClientID), url.QueryEscape(r.cfg.ClientSecret))
+		headers = []string{"Authorization", q.Header.Get("Authorization")}
+	}
+	return r.post(address, form.Encode(), headers...)
+}
+
+// errorsMethod wants a GET refused, without a page for people.
+func (r *run) errorsMethod() finding {
+	for _, address := range []string{r.server.DeviceAuthorization, r.server.Token} {
+		a := r.get(address)
+		switch {
+		case a.err != nil:
+			return about(a.asked, trouble(a.err))
+		case a.status == http.StatusMethodNotAllowed, a.status >= 400 && a.status < 500 && a.refusal().Error != "":
+		case a.status < 300:
+			return found("%s, and not refused; RFC 6749 §3.2 wants POST", a).fails("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, take it to somewhere else.")
+		default:
+			return found("%s, and neither 405 nor an OAuth error", a).warns("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is explained in the log of the server, or of the proxy before it.")
+		}
+	}
+	return well("a GET is refused")
+}
+
+// errorsClient wants nobody to be let in under a name that nobody has.
+func (r *run) errorsClient() finding {
+	for _, form := range []string{
+		r.server.DeviceAuthorization + "?client_id=" + madeUp,
+		r.server.Token + "?client_id=" + madeUp + "&grant_type=" + url.QueryEscape(grantDeviceCode) + "&device_code=" + madeUp,
+	} {
+		address, form, _ := strings.Cut(form, "?")
+		a := r.refuses(address, form)
+		if f := expect(a, "invalid_client", "an unknown client", "Let the server register clients one by one. With Caddy, only `client` blocks are known: something else answers here."); f.status != Pass {
+			return f
+		}
+	}
+	return well("an unknown client is refused with invalid_client")
+}
+
+// refuses posts what must be refused, and keeps the answer.
+func (r *run) refuses(address, form string) *answer {
+	a := r.post(address, form)
+	r.noes = append(r.noes, a)
+	return a
+}
+
+// expect wants an OAuth error with a code.
+func expect(a *answer, code, to, mend string) finding {
+	said := found("%s, to %s; want an OAuth error %s", a, to, code)
+	switch {
+	case a.err != nil:
+		return about(a.asked, trouble(a.err))
+	case a.status >= 500:
+		return said.fails("That is a fault of the server's, or of a proxy before it: their logs say which. 503 passes by itself when the store is back.")
+	case a.refusal().Error == "":
+		return said.fails("Devices cannot read this. Let the server's own answers through: look for `handle_errors`, an error page of a proxy or CDN, or another server on this path.")
+	case a.refusal().Error != code || a.status != http.StatusBadRequest && (code != "invalid_client" || a.status != http.StatusUnauthorized):
+		return said.fails("%s", mend)
+	}
+	return well("%s is refused with %s", to, code)
+}
+
+func (r *run) errorsGrant() finding {
+	return expect(r.keep(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type", "an unknown grant type", "RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
+}
+
+func (r *run) errorsCode() finding {
+	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp)
+	return expect(r.keep(a), "invalid_grant", "a made-up device code", "RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; look who else answers the token endpoint.")
+}
+
+func (r *run) errorsRepeated() finding {
+	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp, "device_code", madeUp)
+	return expect(r.keep(a), "invalid_request", "a parameter that stands there twice", "RFC 6749 §3.2 and §5.2 want it: two readers of one request must not see two things. With Caddy it is so; look for a proxy that rewrites request bodies.")
+}
+
+func (r *run) keep(a *answer) *answer {
+	r.noes = append(r.noes, a)
+	return a
+}
+
+func (r *run) errorsType() finding {
+	for _, a := range r.noes {
+		if !a.isJSON() {
+			return found("%s with Content-Type %q; RFC 6749 §5.2 wants application/json", a, quote(a.header.Get("Content-Type"))).fails("Libraries do not read it then. Look for `header Content-Type` in the Caddyfile, or a proxy that sets it.")
+		}
+	}
+	return well("errors are JSON")
+}
+
+func (r *run) errorsCache() finding {
+	for _, a := range r.noes {
+		if a.stores() {
+			return found("%s with Cache-Control %q", a, cmp.Or(quote(a.header.Get("Cache-Control")), "none")).warns("The server sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule that changes it. A cached error would be heard by other devices.")
+		}
+	}
+	return well("no error may be cached")
+}

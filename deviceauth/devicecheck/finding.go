@@ -1,0 +1,27 @@
+package devicecheck
+
+import "fmt"
+
+// well needs no mending.
+func well(format string, args ...any) finding {
+	return finding{Pass, fmt.Sprintf(format, args...), ""}
+}
+
+func skip(format string, args ...any) finding {
+	return finding{Skipped, fmt.Sprintf(format, args...), ""}
+}
+
+// told is what was found, until it is said how to mend it.
+type message string
+
+func found(format string, args ...any) message { return message(fmt.Sprintf(format, args...)) }
+
+// fails says that an RFC is broken, or that it cannot work.
+func (t message) fails(mend string, args ...any) finding {
+	return finding{Fail, string(t), fmt.Sprintf(mend, args...)}
+}
+
+// warns says that it works, but not as it should.
+func (t message) warns(mend string, args ...any) finding {
+	return finding{Warn, string(t), fmt.Sprintf(mend, args...)}
+}

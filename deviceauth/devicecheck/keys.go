@@ -1,0 +1,83 @@
+package devicecheck
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// The keys that tokens are checked with (RFC 7517).
+
+// A jwk is one of them, member by member: a library would leave out what must
+// not be there.
+type jwk map[string]any
+
+func (k jwk) text(name string) string {
+	text, _ := k[name].(string)
+	return text
+}
+
+// secretMembers are those of private and symmetric keys (RFC 7518 §6.2.2,
+// §6.3.2, §6.4.1).
+var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+func (r *run) keysSet() finding {
+	if r.server.Keys == "" {
+		return found("the metadata have no jwks_uri").warns("Nobody else can check this server's tokens. Ours has one; with other products that is fine as long as tokens are opaque.")
+	}
+	a := r.get(r.server.Keys)
+	var set struct {
+		Keys []jwk `json:"keys"`
+	}
+	if !a.ok() || json.Unmarshal(a.body, &set) != nil {
+		return found("%s, and no JWK Set", a).fails("Guards elsewhere and clients check tokens with it. Let nothing in the Caddyfile, and no proxy, take the path to somewhere else.")
+	}
+	signing := 0
+	for _, k := range set.Keys {
+		if public(k) && (k.text("use") == "" || k.text("use") == "sig") {
+			signing++
+		}
+	}
+	if r.keys = set.Keys; signing == 0 {
+		return found("%s, without a public key for signatures", a).fails("Look at Caddy's log for the signing keys; `caddy device-auth keys list` shows them.")
+	}
+	return well("%s, keys: %d", a, len(set.Keys))
+}
+
+func public(k jwk) bool {
+	return slices.Contains([]string{"EC", "RSA", "OKP"}, k.text("kty"))
+}
+
+func (r *run) keysNamed() finding {
+	if len(r.keys) == 0 {
+		return skip("there are none, see keys.set")
+	}
+	for _, k := range r.keys {
+		if k.text("kid") == "" || k.text("alg") == "" {
+			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).warns("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of `caddy device-auth keys list` have both; look who else answers.")
+		}
+	}
+	return well("each key has its kid and alg")
+}
+
+// keysSecret fails loudly: with such a key anybody makes tokens.
+func (r *run) keysSecret() finding {
+	if len(r.keys) == 0 {
+		return skip("there are none, see keys.set")
+	}
+	var named []string
+	for _, k := range r.keys {
+		for _, member := range secretMembers {
+			if _, there := k[member]; there {
+				named = append(named, quote(k.text("kid"))+" has "+member)
+			}
+		}
+		if k.text("kty") == "oct" {
+			named = append(named, quote(k.text("kid"))+" is symmetric")
+		}
+	}
+	if len(named) > 0 {
+		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", quote(r.server.Keys), quote(strings.Join(named, ", "))).fails("Anybody can make tokens that are let in. Take the server off the network now, begin new keys (`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it if it is ours.")
+	}
+	return well("no private part is published")
+}

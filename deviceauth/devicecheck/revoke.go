@@ -1,0 +1,105 @@
+package devicecheck
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// How a connection goes on, and how it ends.
+
+func (r *run) loginRefresh() finding {
+	before := r.login.Refresh
+	if before == "" {
+		return skip("no refresh token was given; ask for one by --scope offline_access")
+	}
+	a := r.asClient(r.server.Token, "grant_type", "refresh_token", "refresh_token", before)
+	after, ok := r.login.take(a)
+	switch {
+	case a.err != nil:
+		return about(a.asked, trouble(a.err))
+	case !ok:
+		return found("%s, to the refresh token just given", a).fails("Devices lose their connection when the access token ends. With several gateways: all of them need the same `store redis`. Else Caddy's log says why.")
+	case a.stores():
+		return found("%s with Cache-Control %q, and tokens in it", a, quote(a.header.Get("Cache-Control"))).fails("The server sends no-store (RFC 6749 §5.1); look for a CDN's rule that changes it.")
+	}
+	r.login.Access = after.Access
+	if after.Refresh == "" || after.Refresh == before {
+		return found("the refresh token is not replaced by a refresh").warns("RFC 9700 §4.14.2 wants that for public clients. Ours does; look for rotation in the settings of this product.")
+	}
+	return well("a refresh gave a successor")
+}
+
+// revokeWait is how fast a device that was cut off is out; our promise.
+const revokeWait = time.Second
+
+func (r *run) loginRevoke() finding {
+	if r.server.Revocation == "" {
+		return found("the server cannot revoke: its metadata have no revocation_endpoint").warns("A lost device stays connected until its tokens end. Ours has one; with this product see its settings.")
+	}
+	for _, a := range r.revoke(r.ctx) {
+		if a.err != nil {
+			f := about(a.asked, trouble(a.err))
+			f.mend = also(f.mend, "Some token may still be good until it ends.")
+			return f
+		}
+		if !a.ok() && a.refusal().Error != "unsupported_token_type" {
+			return found("%s", a).fails("RFC 7009 §2.2 wants 200. Some token may still be good: look in Caddy's log, and end the grant by `caddy device-auth revoke --client %s`.", r.cfg.ClientID)
+		}
+	}
+	if !r.login.opened {
+		return well("the tokens were revoked")
+	}
+	return r.heard()
+}
+
+// heard waits until the API refuses the token. No RFC says how soon it has to.
+func (r *run) heard() finding {
+	start := time.Now()
+	for {
+		a := r.call(r.login.Access)
+		took := time.Since(start)
+		switch {
+		case a.err != nil:
+			return found("the tokens were revoked, and whether the API heard of it could not be seen: %s", a).warns("%s", trouble(a.err).mend)
+		case a.status == http.StatusUnauthorized:
+			return well("the API refused the token %v after its revocation", took.Round(time.Millisecond))
+		case took > revokeWait:
+			return found("%s, %v after the token was revoked", a, took.Round(time.Millisecond)).warns("A lost device would go on until its token ends. A guard in another Caddy asks every `cache` (500ms is the default); gateways that share a `store redis` hear it at once. Other guards may look at nothing but the token's signature.")
+		}
+		select {
+		case <-r.ctx.Done():
+		case <-time.After(50 * time.Millisecond): // an API need not be hurried to say it
+		}
+	}
+}
+
+// revoke gives back all that was given (RFC 7009), the refresh tokens first:
+// with them goes what was made of them.
+func (r *run) revoke(ctx context.Context) (all []*answer) {
+	r.login.mu.Lock()
+	given := slices.Clone(r.login.given)
+	r.login.gone = true
+	r.login.mu.Unlock()
+	last := *r
+	last.ctx = ctx
+	for _, token := range given {
+		all = append(all, last.asClient(r.server.Revocation, "token", token))
+	}
+	return all
+}
+
+// giveBack is for a run that ends before it came to that, also by an
+// interrupt.
+func (r *run) giveBack() {
+	r.login.mu.Lock()
+	left := !r.login.gone && len(r.login.given) > 0
+	r.login.mu.Unlock()
+	if !left || r.server.Revocation == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), timeout)
+	defer cancel()
+	r.revoke(ctx)
+}

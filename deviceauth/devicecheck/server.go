@@ -1,0 +1,54 @@
+package devicecheck
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
+)
+
+// serverReach finds out which server it is, and whether one can get there.
+func (r *run) serverReach() finding {
+	origin := r.target.Scheme + "://" + r.target.Host
+	switch {
+	case r.own != nil && strings.TrimSuffix(r.own.Issuer, "/") == strings.TrimSuffix(r.cfg.URL, "/"):
+		r.issuer = r.own.Issuer // whether it ends in a slash is its own affair; a person typed the other
+	case r.own != nil:
+		r.issuer = strings.TrimSuffix(r.cfg.URL, "/")
+	case r.site != nil && len(r.site.Servers) > 0:
+		r.issuer = r.site.Servers[0]
+	case discovery.CheckIssuer(r.realm) == nil:
+		r.issuer = r.realm // our guards name the server there
+	default:
+		r.issuer = origin
+	}
+	u, err := url.Parse(r.issuer)
+	switch {
+	case err != nil || !deviceclient.MayLead(r.target, u):
+		return found("the API names %q as its server", quote(r.issuer)).fails("Let the `issuer` in the global `device_login` block be an https URL; http, and a loopback host at all, is only for an API that is on one.")
+	case u.Host == r.target.Host:
+		return well("the server is %s", quote(r.issuer))
+	}
+	f := well("the server is %s", quote(r.issuer))
+	if u.Scheme == "https" && proxyTo(u) == "" {
+		f = worst(r.certificate(u), f)
+	}
+	if a := r.ask(wellKnown(u, oauthName, true)); a.err != nil {
+		return about("the server "+quote(r.issuer), trouble(a.err))
+	}
+	return f
+}
+
+// leads reports whether a request may go where the server says.
+func (r *run) leads(address string) bool {
+	from, err := url.Parse(r.issuer)
+	to, addressErr := url.Parse(address)
+	return err == nil && addressErr == nil && deviceclient.MayLead(from, to)
+}
+
+// atIssuer reports whether an address is the server's own, and no other site's.
+func (r *run) atIssuer(address string) bool {
+	issuer, err := url.Parse(r.issuer)
+	return err == nil && r.leads(address) && sameOrigin(address, issuer)
+}
