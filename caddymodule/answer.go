@@ -9,7 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // An answerWriter adds to a backend's answer what the backend, which knows
@@ -25,7 +25,7 @@ type answerWriter struct {
 
 // answer returns the writer for a backend's answer, or nil where there is
 // nothing to add.
-func (g *Guard) answer(sentry *httpapi.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) *answerWriter {
+func (g *Guard) answer(sentry *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) *answerWriter {
 	a := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: who.id != nil}
 	if origin, ok := sentry.Origin(r); ok {
 		a.origin = origin

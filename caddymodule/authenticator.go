@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // Authenticator is the guard as a provider of Caddy's `authentication` handler,
@@ -44,7 +44,7 @@ func (a *Authenticator) Provision(ctx caddy.Context) error {
 
 // Authenticate implements caddyauth.Authenticator.
 func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (user caddyauth.User, ok bool, err error) {
-	if err := httpapi.CheckTarget(r); err != nil {
+	if err := guard.CheckTarget(r); err != nil {
 		decided(decisionMalformed)
 		return user, false, err
 	}
@@ -54,7 +54,7 @@ func (a *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (us
 	}
 	defer leave()
 	id, _, err := sentry.Authenticate(came(r), "")
-	var challenge *httpapi.Challenge
+	var challenge *guard.Challenge
 	if errors.As(err, &challenge) {
 		decided(decisionOf(challenge))
 		w.Header()["Www-Authenticate"] = challenge.Headers

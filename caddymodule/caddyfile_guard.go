@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
@@ -159,7 +159,7 @@ func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
 	if len(args) == 3 && args[2] != "encoded" {
 		return d.Errf("header: unexpected argument %q: want %s", args[2], wanted)
 	}
-	g.Headers = append(g.Headers, httpapi.IdentityHeader{Name: args[0], Claim: args[1], Encoded: len(args) == 3})
+	g.Headers = append(g.Headers, guard.IdentityHeader{Name: args[0], Claim: args[1], Encoded: len(args) == 3})
 	return nil
 }
 

@@ -12,14 +12,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // Where a guard's site is described (RFC 9728).
 
 // describesResource reports whether a request is for the description of a site.
 func describesResource(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, httpapi.ResourceMetadataPath)
+	rest, ok := strings.CutPrefix(r.URL.Path, guard.ResourceMetadataPath)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
@@ -37,14 +37,14 @@ func wholePath(r *http.Request) string {
 // guards, and the path of that. A guard in a block describes it there, if nobody
 // else describes the site: /api/.well-known/oauth-protected-resource.
 func (g *Guard) describes(r *http.Request) (path string, ok bool) {
-	if !strings.Contains(r.URL.Path, httpapi.ResourceMetadataPath) {
+	if !strings.Contains(r.URL.Path, guard.ResourceMetadataPath) {
 		return "", false
 	}
 	whole := wholePath(r)
-	if path, ok = strings.CutPrefix(whole, httpapi.ResourceMetadataPath); ok && (path == "" || path[0] == '/') {
+	if path, ok = strings.CutPrefix(whole, guard.ResourceMetadataPath); ok && (path == "" || path[0] == '/') {
 		return path, true
 	}
-	path, ok = strings.CutSuffix(whole, httpapi.ResourceMetadataPath)
+	path, ok = strings.CutSuffix(whole, guard.ResourceMetadataPath)
 	return path, ok && g.isEnclosed()
 }
 
@@ -61,11 +61,11 @@ func (g *Guard) isInBlock() bool {
 // describe answers with the description.
 func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) {
 	about := *came(r)
-	about.URL = &url.URL{Path: httpapi.ResourceMetadataPath + path, RawQuery: r.URL.RawQuery}
+	about.URL = &url.URL{Path: guard.ResourceMetadataPath + path, RawQuery: r.URL.RawQuery}
 	resource := g.sites.resource(r, path)
 	if len(resource.Servers) == 0 { // it stands where the sites cannot see it, such as in a named route
 		issuer, audience := g.tokens()
-		resource = httpapi.Resource{Servers: []string{issuer}, Scope: deviceauth.NewScope(g.Scopes...), Audience: audience}
+		resource = guard.Resource{Servers: []string{issuer}, Scope: deviceauth.NewScope(g.Scopes...), Audience: audience}
 	}
 	resource.ServeHTTP(w, &about)
 }
@@ -79,7 +79,7 @@ func (g *Guard) asked(r *http.Request) *http.Request {
 		if block == "" {
 			block = strings.TrimSuffix(whole, "/")
 		}
-		r = httpapi.WithResource(r, httpapi.AskedResource{Path: whole, Enclosed: enclosed, Block: block})
+		r = guard.WithResource(r, guard.AskedResource{Path: whole, Enclosed: enclosed, Block: block})
 	}
 	return r
 }
@@ -130,7 +130,7 @@ func (s *sites) place(server *caddyhttp.Server, at siteContext, h caddyhttp.Midd
 // resource is what there is to say of a path of the site that a request is for:
 // who guards it, and for what tokens. Only the guards of this site count, and
 // the scopes of those alone that guard the path or something below it.
-func (s *sites) resource(r *http.Request, path string) (about httpapi.Resource) {
+func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
 	s.once.Do(s.look)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	var scopes, all []string

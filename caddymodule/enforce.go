@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
@@ -21,7 +21,7 @@ import (
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	who := requestIdentityOf(r)
 	if len(g.matcher.sets) > 0 || g.isInBlock() { // a matcher judges the method and path that the request seems to have
-		httpapi.StripOverrides(r, isTrusted(r))
+		guard.StripOverrides(r, isTrusted(r))
 	}
 	if err := who.enter(r, g.reserved); err != nil {
 		who.serve(r)
@@ -89,7 +89,7 @@ func (g *Guard) admit(who *requestIdentity, w http.ResponseWriter, r *http.Reque
 
 // at returns the guard made ready for the server, and what tells that the
 // request has done with the server.
-func (g *Guard) at(r *http.Request) (sentry *httpapi.Guard, leave func(), err error) {
+func (g *Guard) at(r *http.Request) (sentry *guard.Guard, leave func(), err error) {
 	if g.Edge != nil {
 		return g.remote, func() {}, nil
 	}
@@ -136,14 +136,14 @@ func (g *Guard) report(who *requestIdentity, w http.ResponseWriter, r *http.Requ
 }
 
 // check decides by the credentials of a request.
-func (g *Guard) check(sentry *httpapi.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+func (g *Guard) check(sentry *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if sentry.Preflight(w.Header(), r) {
 		decided(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
 	}
-	if httpapi.IsPreflight(r) { // that is the backend's business
-		httpapi.StripOverrides(r, isTrusted(r))
+	if guard.IsPreflight(r) { // that is the backend's business
+		guard.StripOverrides(r, isTrusted(r))
 		decided(decisionPreflight)
 		return true, nil
 	}
@@ -158,7 +158,7 @@ func (g *Guard) check(sentry *httpapi.Guard, who *requestIdentity, w http.Respon
 	if token != "" {
 		who.token = token
 	}
-	var challenge *httpapi.Challenge
+	var challenge *guard.Challenge
 	switch {
 	case errors.As(err, &challenge):
 		decided(decisionOf(challenge))
@@ -190,7 +190,7 @@ func (g *Guard) unable(w http.ResponseWriter, r *http.Request, err error) error 
 }
 
 // byKey lets somebody with an old API key through, if the key has the scopes.
-func (g *Guard) byKey(sentry *httpapi.Guard, who *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+func (g *Guard) byKey(sentry *guard.Guard, who *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
 	if id.Scope != "" && !sentry.Covers(id.Scope) {
 		challenge := sentry.Forbid(r, id)
 		decided(decisionOf(challenge))
@@ -206,7 +206,7 @@ func (g *Guard) byKey(sentry *httpapi.Guard, who *requestIdentity, id *deviceaut
 // tell counts why a token is refused, and writes it to the log at debug level, with
 // who asked where that is known. Of a token that lacks a scope the access log says
 // who it was, too.
-func (g *Guard) tell(who *requestIdentity, r *http.Request, c *httpapi.Challenge) {
+func (g *Guard) tell(who *requestIdentity, r *http.Request, c *guard.Challenge) {
 	var refused *deviceauth.TokenError
 	if errors.As(c, &refused) {
 		tokensRefused.WithLabelValues(refused.Reason).Inc()
@@ -232,7 +232,7 @@ func (g *Guard) tell(who *requestIdentity, r *http.Request, c *httpapi.Challenge
 }
 
 // refuse goes through Caddy's handle_errors.
-func refuse(sentry *httpapi.Guard, w http.ResponseWriter, r *http.Request, c *httpapi.Challenge) error {
+func refuse(sentry *guard.Guard, w http.ResponseWriter, r *http.Request, c *guard.Challenge) error {
 	w.Header()["Www-Authenticate"] = c.Headers
 	w.Header().Set("Cache-Control", "no-store")
 	if origin, ok := sentry.Origin(r); ok {

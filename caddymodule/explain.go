@@ -6,7 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // explain answers a refused request with a short body in words, where no error
@@ -22,7 +22,7 @@ func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err er
 	if s.ownErrors[g] || server.Errors != nil && anyRoute(server.Errors.Routes, server.Errors.WithError(r, err)) {
 		return false
 	}
-	httpapi.Explain(w, r, refused.StatusCode, err)
+	guard.Explain(w, r, refused.StatusCode, err)
 	return true
 }
 

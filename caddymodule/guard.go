@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // Guard lets requests with a valid bearer token through, and tells the
@@ -41,7 +41,7 @@ type Guard struct {
 	// Authorization.
 	TokenHeader string `json:"token_header,omitempty"`
 	// Identity headers beside the default ones, or renaming one of them.
-	Headers []httpapi.IdentityHeader `json:"headers,omitempty"`
+	Headers []guard.IdentityHeader `json:"headers,omitempty"`
 	// Also accept the token as the password of HTTP Basic.
 	Basic bool `json:"basic,omitempty"`
 	// Who answers CORS preflights: the guard (default), or pass: the backend.
@@ -58,12 +58,12 @@ type Guard struct {
 	// The server, where that is another Caddy. Default: this one's.
 	Edge *Edge `json:"edge,omitempty"`
 
-	app    *App           // this Caddy's server
-	remote *httpapi.Guard // of a server elsewhere
+	app    *App         // this Caddy's server
+	remote *guard.Guard // of a server elsewhere
 	log    *zap.Logger
 
 	matcher  guardMatcher
-	reserved httpapi.ReservedHeaders
+	reserved guard.ReservedHeaders
 	sites    *sites // what is known of the site that it stands in
 }
 
@@ -97,7 +97,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		g.remote = httpapi.NewGuard(g.config(), server)
+		g.remote = guard.New(g.config(), server)
 		return nil
 	}
 	if g.app, err = findApp(ctx); err != nil {
@@ -181,8 +181,8 @@ func checkScopes(scopes []string) error {
 	return checkScopeNames(scopes)
 }
 
-func (g *Guard) config() httpapi.GuardOptions {
-	return httpapi.GuardOptions{
+func (g *Guard) config() guard.Options {
+	return guard.Options{
 		Need:     deviceauth.Requirement{Audience: g.Audience, Scope: deviceauth.NewScope(g.Scopes...)},
 		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic, PassPreflight: g.Preflight == "pass" || g.ReportOnly, Headers: g.Headers,
 		TokenHeader: g.TokenHeader,

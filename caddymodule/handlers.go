@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
@@ -62,11 +62,11 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	case describesResource(r):
 		defer leave()
-		e.sites.resource(r, strings.TrimPrefix(r.URL.Path, httpapi.ResourceMetadataPath)).ServeHTTP(w, came(r))
+		e.sites.resource(r, strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath)).ServeHTTP(w, came(r))
 		return nil
 	}
 	leave() // before what may take hours
-	httpapi.StripCookies(r.Header)
+	guard.StripCookies(r.Header)
 	return next.ServeHTTP(w, r)
 }
 
@@ -83,7 +83,7 @@ func came(r *http.Request) *http.Request {
 	if !isTrusted(r) || len(said) == 0 || said[len(said)-1] != "https" {
 		return r
 	}
-	return httpapi.CameByHTTPS(r)
+	return guard.CameByHTTPS(r)
 }
 
 // findApp finds the authorization server of this Caddy. Where it is configured

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
@@ -22,7 +23,7 @@ type server struct {
 	pages       *httpapi.Handler
 	keys        *keyring.Keyring
 	pooledStore *pooledStore
-	guards      map[*Guard]*httpapi.Guard
+	guards      map[*Guard]*guard.Guard
 	census      *census
 	health      *health
 
@@ -43,10 +44,10 @@ func (s *server) retire(l *issuerState) {
 }
 
 // readyGuards makes the guards ready.
-func (a *App) readyGuards(engine *deviceauth.Engine) map[*Guard]*httpapi.Guard {
-	all := map[*Guard]*httpapi.Guard{}
+func (a *App) readyGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
+	all := map[*Guard]*guard.Guard{}
 	for _, g := range a.guards {
-		all[g] = httpapi.NewGuard(g.config(), engine)
+		all[g] = guard.New(g.config(), engine)
 	}
 	return all
 }
@@ -69,11 +70,11 @@ func (a *App) warnOfOpenGuards(audiences []string) {
 
 // guard returns a guard made ready. One of a configuration that came to
 // nothing is served by the one before, which does not know it.
-func (s *server) guard(g *Guard) *httpapi.Guard {
+func (s *server) guard(g *Guard) *guard.Guard {
 	if ready := s.guards[g]; ready != nil {
 		return ready
 	}
-	return httpapi.NewGuard(g.config(), s.engine)
+	return guard.New(g.config(), s.engine)
 }
 
 // A line is what the configurations of one issuer have in common, one after

@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // A guardMatcher says which requests a guard is for. Each of its matchers is
@@ -206,7 +206,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	for _, other := range r.Header["Destination"] { // of WebDAV
 		to, err := url.Parse(other)
 		if err != nil || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
-			return false, httpapi.ErrDestination
+			return false, guard.ErrDestination
 		}
 		if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
 			return guarded, err
@@ -221,7 +221,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	switch {
 	case asked == nil:
 		return false, nil
-	case httpapi.IsScript(r.URL.Path): // it is told what was asked for, and nothing else may exempt it
+	case guard.IsScript(r.URL.Path): // it is told what was asked for, and nothing else may exempt it
 		return m.judgeOne(as(r, r.Method, asked), m.sets)
 	}
 	return m.judgeOne(as(r, r.Method, asked), m.forPaths())
@@ -258,19 +258,19 @@ func originalURL(r *http.Request) *url.URL {
 // refuse refuses what a backend may take for another request than the matchers do.
 func (m *guardMatcher) refuse(r *http.Request) error {
 	if r.Method != strings.ToUpper(r.Method) {
-		return httpapi.ErrMethod
+		return guard.ErrMethod
 	}
 	if m.hosts && (strings.HasSuffix(r.Host, ".") || strings.Contains(r.Host, ".:")) {
-		return httpapi.ErrHost
+		return guard.ErrHost
 	}
 	if m.queries {
 		values, err := url.ParseQuery(r.URL.RawQuery)
 		if err != nil {
-			return httpapi.ErrQuery
+			return guard.ErrQuery
 		}
 		for name := range values { // PHP takes off spaces before a name, and what follows a NUL
 			if strings.TrimLeft(name, " ") != name || strings.ContainsFunc(name, unicode.IsControl) {
-				return httpapi.ErrQuery
+				return guard.ErrQuery
 			}
 		}
 	}
@@ -278,15 +278,15 @@ func (m *guardMatcher) refuse(r *http.Request) error {
 }
 
 func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool, error) {
-	if (m.opaque || m.regexps) && httpapi.IsUnusual(r.URL) {
-		return false, httpapi.ErrSpelling
+	if (m.opaque || m.regexps) && guard.IsUnusual(r.URL) {
+		return false, guard.ErrSpelling
 	}
-	readings, err := httpapi.Readings(r.URL)
+	readings, err := guard.Readings(r.URL)
 	if err != nil {
 		return false, err
 	}
 	if m.opaque && len(readings) > 1 { // also what was made of the path before, such as vars, was made of one
-		return false, httpapi.ErrSpelling
+		return false, guard.ErrSpelling
 	}
 	for _, set := range sets {
 		if matches, err := matchesAll(set, r, readings); matches || err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // judged asks a matcher about a path as it came on the wire.
@@ -71,7 +71,7 @@ func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 		"/public/..;/v2/a", "/public/.;x/a", `/public\..\v2`, "/public/%2e%2e/v2", "/public/%2e%2e;/x", `/public/..%5cv2`, "/..;",
 		"/v2//../secret", "/v3/../a", "/./a", "/public/%2e%2e/v2/%25zz", "/x/%252e%252e/v2", "/x/..%00/v2", "/v2%00x", "/v%092/a", "/%0a/x/v2", "/v2%250d/a", "/x/..%20/v2",
 	} {
-		if _, err := judged(t, m, path); !errors.Is(err, httpapi.ErrPath) {
+		if _, err := judged(t, m, path); !errors.Is(err, guard.ErrPath) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -113,14 +113,14 @@ func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
 	}
 	m := loaded(t, `[{"not": [{"path_regexp": {"pattern": "^/open"}}]}]`)
 	for _, path := range []string{"/v2;x/a", `/v2\a`, "//v2/a", "/v2%2Fa", "/v%2532/a", "/v2%3Fa"} {
-		if _, err := judged(t, m, path); !errors.Is(err, httpapi.ErrSpelling) {
+		if _, err := judged(t, m, path); !errors.Is(err, guard.ErrSpelling) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	// What was made of a path before the guard was made of one reading of it.
 	m = loaded(t, `[{"vars": {"guarded": ["yes"]}}]`)
 	for _, path := range []string{"/index.php/v2/a", "/v2./a", "/v2%20/a"} {
-		if _, err := judged(t, m, path); !errors.Is(err, httpapi.ErrSpelling) {
+		if _, err := judged(t, m, path); !errors.Is(err, guard.ErrSpelling) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -134,13 +134,13 @@ func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
 		want                 error
 	}{
 		{"POST", "api.example.com", "/x?action=other", nil},
-		{"post", "api.example.com", "/x", httpapi.ErrMethod},
-		{"GET", "api.example.com", "/x?action=admin;", httpapi.ErrQuery},
-		{"GET", "api.example.com", "/x?action=admin&y=%zz", httpapi.ErrQuery},
-		{"GET", "api.example.com", "/x?%20action=admin", httpapi.ErrQuery},
-		{"GET", "api.example.com", "/x?action%00=admin", httpapi.ErrQuery},
-		{"GET", "api.example.com.", "/x", httpapi.ErrHost},
-		{"GET", "api.example.com.:8080", "/x", httpapi.ErrHost},
+		{"post", "api.example.com", "/x", guard.ErrMethod},
+		{"GET", "api.example.com", "/x?action=admin;", guard.ErrQuery},
+		{"GET", "api.example.com", "/x?action=admin&y=%zz", guard.ErrQuery},
+		{"GET", "api.example.com", "/x?%20action=admin", guard.ErrQuery},
+		{"GET", "api.example.com", "/x?action%00=admin", guard.ErrQuery},
+		{"GET", "api.example.com.", "/x", guard.ErrHost},
+		{"GET", "api.example.com.:8080", "/x", guard.ErrHost},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.Host = test.method, test.host
@@ -163,7 +163,7 @@ func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
 	for _, destination := range []string{"v2/x", "*", "a:x"} {
 		r := httptest.NewRequest("MOVE", "/open/o.txt", nil)
 		r.Header.Set("Destination", destination)
-		if _, err := dav.judge(withReplacer(t, r)); !errors.Is(err, httpapi.ErrDestination) {
+		if _, err := dav.judge(withReplacer(t, r)); !errors.Is(err, guard.ErrDestination) {
 			t.Errorf("MOVE to %s: %v", destination, err)
 		}
 	}

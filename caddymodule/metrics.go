@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // The metrics, in Caddy's registry. No label has values that an outsider can
@@ -129,7 +129,7 @@ var decisions = func() map[string]prometheus.Counter {
 
 func decided(decision string) { decisions[decision].Inc() }
 
-func decisionOf(c *httpapi.Challenge) string {
+func decisionOf(c *guard.Challenge) string {
 	refusal := deviceauth.AsError(c)
 	switch {
 	case refusal == nil:

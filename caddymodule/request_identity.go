@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // A requestIdentity is who asks in one request, as its guards find out, the one after
@@ -16,7 +16,7 @@ import (
 type requestIdentity struct {
 	token string               // that a guard took off the request
 	id    *deviceauth.Identity // nil: nobody
-	by    *httpapi.Guard       // who told the backend of id
+	by    *guard.Guard         // who told the backend of id
 
 	lacking *deviceauth.Identity // whose token is good and lacks a scope; nil: nobody's
 
@@ -24,9 +24,9 @@ type requestIdentity struct {
 	private bool // the answer is for nobody else, whoever writes it
 	watched bool // somebody sees to it that the answer ends with the grant
 
-	entered  bool                      // what every guarded site refuses or takes off was looked at
-	reserved []httpapi.ReservedHeaders // that were taken off
-	cookies  []string                  // the Cookie header before our own were taken out; nil: they were not there
+	entered  bool                    // what every guarded site refuses or takes off was looked at
+	reserved []guard.ReservedHeaders // that were taken off
+	cookies  []string                // the Cookie header before our own were taken out; nil: they were not there
 }
 
 const requestIdentityVar = "device_auth.visitor"
@@ -57,7 +57,7 @@ func (v *requestIdentity) serve(r *http.Request) {
 }
 
 // is tells the backend who asks.
-func (v *requestIdentity) set(id *deviceauth.Identity, by *httpapi.Guard, r *http.Request) {
+func (v *requestIdentity) set(id *deviceauth.Identity, by *guard.Guard, r *http.Request) {
 	v.id, v.by = id, by
 	by.SetIdentityHeaders(r, id)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
@@ -33,7 +33,7 @@ type Site struct {
 	Scopes []string `json:"scopes,omitempty"`
 
 	sites    *sites
-	reserved httpapi.ReservedHeaders
+	reserved guard.ReservedHeaders
 }
 
 // CaddyModule returns the module's registration.
@@ -43,7 +43,7 @@ func (Site) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (s *Site) Provision(ctx caddy.Context) (err error) {
-	s.reserved = httpapi.GuardOptions{}.ReservedHeaders()
+	s.reserved = guard.Options{}.ReservedHeaders()
 	for _, name := range s.Headers {
 		s.reserved.Add(name)
 	}
@@ -56,10 +56,10 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	httpapi.StripOverrides(r, isTrusted(r))
+	guard.StripOverrides(r, isTrusted(r))
 	err := requestIdentityOf(r).enter(r, s.reserved)
 	if err == nil {
-		err = httpapi.CheckSpelling(r.URL)
+		err = guard.CheckSpelling(r.URL)
 	}
 	if err != nil {
 		decided(decisionMalformed)
@@ -75,8 +75,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 }
 
 // resource is what there is to say of what a request asks about.
-func (s *Site) resource(r *http.Request) httpapi.Resource {
-	about := s.sites.resource(r, strings.TrimPrefix(r.URL.Path, httpapi.ResourceMetadataPath))
+func (s *Site) resource(r *http.Request) guard.Resource {
+	about := s.sites.resource(r, strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath))
 	if s.Issuer == "" {
 		return about
 	}
@@ -90,16 +90,16 @@ func (s *Site) resource(r *http.Request) httpapi.Resource {
 // enter does to a request what every guarded site does before anything else,
 // whichever of its guards comes first. Later guards take off the headers that
 // they alone reserve. An error refuses the request (400).
-func (v *requestIdentity) enter(r *http.Request, reserved httpapi.ReservedHeaders) error {
+func (v *requestIdentity) enter(r *http.Request, reserved guard.ReservedHeaders) error {
 	reserved.Strip(r, v.reserved...)
 	v.reserved = append(v.reserved, reserved)
 	if v.entered {
 		return nil
 	}
 	v.entered = true
-	httpapi.StripConnection(r)
-	v.cookies = httpapi.StripCookies(r.Header)
-	return httpapi.CheckTarget(r)
+	guard.StripConnection(r)
+	v.cookies = guard.StripCookies(r.Header)
+	return guard.CheckTarget(r)
 }
 
 // refused is the error that refuses a request.
@@ -114,7 +114,7 @@ func refused(r *http.Request, status int, err error) error {
 // the error routes themselves rewrite it to. {http.request.orig_uri} still says
 // what was asked for.
 func hide(r *http.Request, err error) {
-	httpapi.StripOverrides(r, isTrusted(r)) // nor by a header
+	guard.StripOverrides(r, isTrusted(r)) // nor by a header
 	r.Header.Del("Destination")
 	status := http.StatusServiceUnavailable
 	var handler caddyhttp.HandlerError

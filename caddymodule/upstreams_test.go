@@ -4,15 +4,15 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // What a header tells is kept of what an upstream says.
 func TestHeadersNameClaimsThatAreKept(t *testing.T) {
 	a := &App{guards: []*Guard{
-		{Headers: []httpapi.IdentityHeader{{Name: "X-Department", Claim: "department"}, {Name: "X-User", Claim: "user"}}},
+		{Headers: []guard.IdentityHeader{{Name: "X-Department", Claim: "department"}, {Name: "X-User", Claim: "user"}}},
 		{},
-		{Headers: []httpapi.IdentityHeader{{Name: "X-Sub", Claim: "sub"}, {Name: "X-Office", Claim: "office"}}},
+		{Headers: []guard.IdentityHeader{{Name: "X-Sub", Claim: "sub"}, {Name: "X-Office", Claim: "office"}}},
 	}}
 	if got := a.toldClaims(); !slices.Equal(got, []string{"department", "office"}) {
 		t.Errorf("got %v", got)

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // result returns what a check found.
@@ -42,7 +42,7 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, test.change)
 			s.tamper = func(q *http.Request, w *httptest.ResponseRecorder) {
-				if test.named != "" && strings.HasPrefix(q.URL.Path, httpapi.ResourceMetadataPath) {
+				if test.named != "" && strings.HasPrefix(q.URL.Path, guard.ResourceMetadataPath) {
 					w.Code = http.StatusOK
 					members(w, func(v map[string]any) {
 						v["resource"], v["authorization_servers"] = s.URL+test.named, []string{s.URL}
@@ -59,7 +59,7 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 func TestCheckLogsInForTheSecondOfTwoAudiences(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *deviceauth.Config) { c.Audience = []string{"https://other.example", c.Issuer} })
-	s.guard = httpapi.NewGuard(httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read", Audience: []string{s.URL}}}, s.engine)
+	s.guard = guard.New(guard.Options{Need: deviceauth.Requirement{Scope: "read", Audience: []string{s.URL}}}, s.engine)
 	c := s.config()
 	c.Login = s.answers(true)
 	if got := result(t, c, "login.api"); got.Status != Pass {

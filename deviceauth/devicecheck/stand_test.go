@@ -18,6 +18,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
@@ -31,7 +32,7 @@ type stand struct {
 	engine   *deviceauth.Engine
 	pages    *httpapi.Handler
 	keys     *keyring.Keyring
-	guard    *httpapi.Guard
+	guard    *guard.Guard
 	provider *httptest.Server // where people sign in
 	refuses  func(http.ResponseWriter, *http.Request) bool
 	down     bool // the provider, as the gateway sees it
@@ -74,7 +75,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.guard = httpapi.NewGuard(httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read"}}, s.engine)
+	s.guard = guard.New(guard.Options{Need: deviceauth.Requirement{Scope: "read"}}, s.engine)
 	return s
 }
 
@@ -85,8 +86,8 @@ func (s *stand) serve(w http.ResponseWriter, q *http.Request) {
 	switch path := q.URL.Path; {
 	case s.pages.Serves(path):
 		s.pages.ServeHTTP(answer, q)
-	case strings.HasPrefix(path, httpapi.ResourceMetadataPath):
-		httpapi.Resource{Servers: []string{s.engine.Issuer()}, Scope: "read", Audience: s.engine.Audience()}.ServeHTTP(answer, q)
+	case strings.HasPrefix(path, guard.ResourceMetadataPath):
+		guard.Resource{Servers: []string{s.engine.Issuer()}, Scope: "read", Audience: s.engine.Audience()}.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, "/api"):
 		s.api(answer, q)
 	default:
@@ -106,7 +107,7 @@ func (s *stand) api(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	_, _, err := s.guard.Authenticate(q, "")
-	var challenge *httpapi.Challenge
+	var challenge *guard.Challenge
 	if errors.As(err, &challenge) {
 		w.Header().Set("WWW-Authenticate", challenge.Headers[0])
 		w.Header().Set("Cache-Control", "no-store")

@@ -1,14 +1,13 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // An answer is what a handler returns. Handlers never touch the
@@ -29,11 +28,7 @@ func newAnswer(status int, contentType string, body []byte) *answer {
 
 // jsonAnswer is an answer of an OAuth endpoint: never cached (RFC 6749 §5.1).
 func jsonAnswer(status int, v any) *answer {
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false)
-	e.Encode(v) // made of strings and numbers: cannot fail
-	a := newAnswer(status, "application/json", body.Bytes())
+	a := newAnswer(status, "application/json", response.JSON(v))
 	a.header.Set("Cache-Control", "no-store")
 	return a
 }

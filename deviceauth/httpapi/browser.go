@@ -6,15 +6,16 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // What a browser keeps, sealed: the id of its session, and how far it has come.
 // Any gateway can go on with what another began.
 const (
-	sessionCookie = "device_session" // who is signed in
-	flowCookie    = "device_flow"    // where on the way they are
-	signInCookie  = "device_signin_" // begins the name of each sign-in that was begun
-	ticketField   = "ticket"         // what a form is for, in a hidden field
+	sessionCookie = response.SessionCookie
+	flowCookie    = response.FlowCookie
+	signInCookie  = response.SignInCookie
+	ticketField   = "ticket" // what a form is for, in a hidden field
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // codeOnTime is where applications of Code On Time have their OAuth 2.0.
@@ -72,9 +73,7 @@ func (s *vendorDialect) entry(*http.Request) (*answer, error) {
 
 // tokeninfo says to the bearer of a token what it is.
 func (s *vendorDialect) tokeninfo(r *http.Request) (*answer, error) {
-	sentry := NewGuard(GuardOptions{KeepToken: true}, s.cfg.Engine)
-	sentry.undescribed = true
-	id, _, err := sentry.Authenticate(r, "")
+	id, _, err := guard.New(guard.Options{KeepToken: true, NoMetadata: true}, s.cfg.Engine).Authenticate(r, "")
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // accessToken goes all the way through the pages.
@@ -38,44 +38,44 @@ func TestGuardAnswers(t *testing.T) {
 	token := s.accessToken()
 	tests := []struct {
 		name    string
-		guard   httpapi.GuardOptions
+		guard   guard.Options
 		headers []string
 		status  int // 200: let through
 		want    string
 	}{
-		{"a good token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"another case", httpapi.GuardOptions{}, []string{"Authorization", "bEARER " + token}, 200, ""},
-		{"two spaces", httpapi.GuardOptions{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
-		{"its scope", httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read"}}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"no credentials", httpapi.GuardOptions{}, nil, 401, `Bearer realm="https://api.example.com", resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
-		{"credentials of another kind", httpapi.GuardOptions{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
-		{"no credentials, optional", httpapi.GuardOptions{Optional: true}, nil, 200, ""},
-		{"a bad token, optional", httpapi.GuardOptions{Optional: true}, []string{"Authorization", "Bearer x"}, 401, `error="invalid_token"`},
-		{"a bad token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token + "x"}, 401, `error="invalid_token"`},
-		{"another audience", httpapi.GuardOptions{Need: deviceauth.Requirement{Audience: []string{"https://x"}}}, []string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
-		{"another scope", httpapi.GuardOptions{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
-		{"no token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
-		{"two tokens in one", httpapi.GuardOptions{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
-		{"a tab after the scheme", httpapi.GuardOptions{}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab after the scheme, optional", httpapi.GuardOptions{Optional: true}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab before the token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer \t" + token}, 400, `error="invalid_request"`},
-		{"a comma after the scheme", httpapi.GuardOptions{}, []string{"Authorization", "Bearer," + token}, 400, `error="invalid_request"`},
-		{"no space at all", httpapi.GuardOptions{}, []string{"Authorization", "Bearer=" + token}, 400, `error="invalid_request"`},
-		{"a tilde for a space", httpapi.GuardOptions{}, []string{"Authorization", "Bearer~" + token}, 400, `error="invalid_request"`},
-		{"a scheme that begins like ours", httpapi.GuardOptions{}, []string{"Authorization", "Bearers " + token}, 401, "Bearer realm="},
-		{"an empty header", httpapi.GuardOptions{}, []string{"Authorization", ""}, 401, "Bearer realm="},
-		{"an empty header before a token", httpapi.GuardOptions{}, []string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"an empty header after a token", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
-		{"a tab in Basic", httpapi.GuardOptions{Basic: true}, []string{"Authorization", strings.Replace(basicAuth("x", token), " ", "\t", 1)}, 400, `error="invalid_request"`},
-		{"two headers", httpapi.GuardOptions{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"the token as a password", httpapi.GuardOptions{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
-		{"another password", httpapi.GuardOptions{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
-		{"Basic that is none", httpapi.GuardOptions{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
+		{"a good token", guard.Options{}, []string{"Authorization", "Bearer " + token}, 200, ""},
+		{"another case", guard.Options{}, []string{"Authorization", "bEARER " + token}, 200, ""},
+		{"two spaces", guard.Options{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
+		{"its scope", guard.Options{Need: deviceauth.Requirement{Scope: "read"}}, []string{"Authorization", "Bearer " + token}, 200, ""},
+		{"no credentials", guard.Options{}, nil, 401, `Bearer realm="https://api.example.com", resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
+		{"credentials of another kind", guard.Options{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
+		{"no credentials, optional", guard.Options{Optional: true}, nil, 200, ""},
+		{"a bad token, optional", guard.Options{Optional: true}, []string{"Authorization", "Bearer x"}, 401, `error="invalid_token"`},
+		{"a bad token", guard.Options{}, []string{"Authorization", "Bearer " + token + "x"}, 401, `error="invalid_token"`},
+		{"another audience", guard.Options{Need: deviceauth.Requirement{Audience: []string{"https://x"}}}, []string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
+		{"another scope", guard.Options{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
+		{"no token", guard.Options{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
+		{"two tokens in one", guard.Options{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
+		{"a tab after the scheme", guard.Options{}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
+		{"a tab after the scheme, optional", guard.Options{Optional: true}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
+		{"a tab before the token", guard.Options{}, []string{"Authorization", "Bearer \t" + token}, 400, `error="invalid_request"`},
+		{"a comma after the scheme", guard.Options{}, []string{"Authorization", "Bearer," + token}, 400, `error="invalid_request"`},
+		{"no space at all", guard.Options{}, []string{"Authorization", "Bearer=" + token}, 400, `error="invalid_request"`},
+		{"a tilde for a space", guard.Options{}, []string{"Authorization", "Bearer~" + token}, 400, `error="invalid_request"`},
+		{"a scheme that begins like ours", guard.Options{}, []string{"Authorization", "Bearers " + token}, 401, "Bearer realm="},
+		{"an empty header", guard.Options{}, []string{"Authorization", ""}, 401, "Bearer realm="},
+		{"an empty header before a token", guard.Options{}, []string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
+		{"an empty header after a token", guard.Options{}, []string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
+		{"a tab in Basic", guard.Options{Basic: true}, []string{"Authorization", strings.Replace(basicAuth("x", token), " ", "\t", 1)}, 400, `error="invalid_request"`},
+		{"two headers", guard.Options{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
+		{"the token as a password", guard.Options{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
+		{"another password", guard.Options{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
+		{"Basic that is none", guard.Options{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, _, err := httpapi.NewGuard(test.guard, s.engine).Authenticate(apiRequest(test.headers...), "")
-			var challenge *httpapi.Challenge
+			_, _, err := guard.New(test.guard, s.engine).Authenticate(apiRequest(test.headers...), "")
+			var challenge *guard.Challenge
 			switch {
 			case test.status == 200 && err != nil:
 				t.Errorf("got %v", err)
@@ -96,7 +96,7 @@ func TestRequestWithCredentialsIsNoPreflight(t *testing.T) {
 	s := newSite(t)
 	r := apiRequest("Access-Control-Request-Method", "GET", "Authorization", "", "Authorization", "Bearer x")
 	r.Method = "OPTIONS"
-	if httpapi.IsPreflight(r) || httpapi.NewGuard(httpapi.GuardOptions{}, s.engine).Preflight(http.Header{}, r) {
+	if guard.IsPreflight(r) || guard.New(guard.Options{}, s.engine).Preflight(http.Header{}, r) {
 		t.Error("it passes as a preflight")
 	}
 }
@@ -106,14 +106,14 @@ func TestTokenInTheQueryIsNotLookedAt(t *testing.T) {
 	s := newSite(t)
 	r := httptest.NewRequest("POST", "/v2?access_token="+s.accessToken(), strings.NewReader("access_token=x"))
 	r.Header.Set("Content-Type", form)
-	if _, _, err := httpapi.NewGuard(httpapi.GuardOptions{}, s.engine).Authenticate(r, ""); err == nil {
+	if _, _, err := guard.New(guard.Options{}, s.engine).Authenticate(r, ""); err == nil {
 		t.Error("let through")
 	}
 }
 
 // protocol 33
 func TestReservedHeadersAreStrippedInEverySpelling(t *testing.T) {
-	reserved := httpapi.GuardOptions{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}}}.ReservedHeaders()
+	reserved := guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"}}}.ReservedHeaders()
 	r := apiRequest()
 	for _, name := range []string{"Remote-User", "remote-user", "REMOTE_USER", "Remote_user", "Remote.User", "X-User", "x_user", "Remote-Groups", "Remote_Email"} {
 		r.Header[name] = []string{"root", "admin"}
@@ -142,9 +142,9 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 	}
 	for name, test := range tests {
 		s := newSite(t)
-		sentry := httpapi.NewGuard(httpapi.GuardOptions{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
+		sentry := guard.New(guard.Options{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
 		_, _, err := sentry.Authenticate(httptest.NewRequest("GET", site+test.path, nil), "")
-		var c *httpapi.Challenge
+		var c *guard.Challenge
 		if !errors.As(err, &c) {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 	s := newSite(t)
 	s.signIn.person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com", "groups": []any{"staff", "ops"}, "department": "R&D"}
 	token := s.accessToken()
-	sentry := httpapi.NewGuard(httpapi.GuardOptions{Headers: []httpapi.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
+	sentry := guard.New(guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
 	r := apiRequest("Authorization", "Bearer "+token)
 	id, kept, err := sentry.Authenticate(r, "")
 	if err != nil || kept != token {
@@ -192,7 +192,7 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 		t.Errorf("a second guard, with the token that the first took off: %v", err)
 	}
 	r = apiRequest("Authorization", "Bearer "+token)
-	httpapi.NewGuard(httpapi.GuardOptions{KeepToken: true}, s.engine).Authenticate(r, "")
+	guard.New(guard.Options{KeepToken: true}, s.engine).Authenticate(r, "")
 	if r.Header.Get("Authorization") == "" {
 		t.Error("the token was to be kept")
 	}
@@ -203,21 +203,21 @@ func TestGuardAnswersPreflights(t *testing.T) {
 	s := newSite(t)
 	tests := []struct {
 		name, method, origin string
-		guard                httpapi.GuardOptions
+		guard                guard.Options
 		answered             bool
 		allowed              string
 	}{
-		{"a known origin", "OPTIONS", "https://tv.example", httpapi.GuardOptions{}, true, "https://tv.example"},
-		{"an unknown origin", "OPTIONS", "https://evil.example", httpapi.GuardOptions{}, true, ""},
-		{"left to the backend", "OPTIONS", "https://tv.example", httpapi.GuardOptions{PassPreflight: true}, false, ""},
-		{"no preflight", "GET", "https://tv.example", httpapi.GuardOptions{}, false, ""},
+		{"a known origin", "OPTIONS", "https://tv.example", guard.Options{}, true, "https://tv.example"},
+		{"an unknown origin", "OPTIONS", "https://evil.example", guard.Options{}, true, ""},
+		{"left to the backend", "OPTIONS", "https://tv.example", guard.Options{PassPreflight: true}, false, ""},
+		{"no preflight", "GET", "https://tv.example", guard.Options{}, false, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := apiRequest("Origin", test.origin, "Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "authorization,x-thing")
 			r.Method = test.method
 			header := http.Header{}
-			if httpapi.NewGuard(test.guard, s.engine).Preflight(header, r) != test.answered {
+			if guard.New(test.guard, s.engine).Preflight(header, r) != test.answered {
 				t.Errorf("answered is not %v", test.answered)
 			}
 			if header.Get("Access-Control-Allow-Origin") != test.allowed || test.allowed != "" && header.Get("Access-Control-Allow-Headers") != "authorization,x-thing" {
@@ -252,8 +252,8 @@ func TestGuardedSiteDescribesItself(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", api+httpapi.ResourceMetadataPath+test.path, nil)
-			described := httpapi.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read", Audience: test.audience}
+			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", api+guard.ResourceMetadataPath+test.path, nil)
+			described := guard.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read", Audience: test.audience}
 			described.ServeHTTP(w, r)
 			if w.Header().Get("Access-Control-Allow-Origin") != "*" {
 				t.Errorf("%v", w.Header())
@@ -299,7 +299,7 @@ func TestPreflightsOfMetadataAllowWhatTheyAskFor(t *testing.T) {
 	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/oauth2/jwks"} {
 		asks(s, "https://api.example.com"+path)
 	}
-	asks(httpapi.Resource{Audience: []string{"https://api.example.com"}}, "https://api.example.com"+httpapi.ResourceMetadataPath)
+	asks(guard.Resource{Audience: []string{"https://api.example.com"}}, "https://api.example.com"+guard.ResourceMetadataPath)
 }
 
 func FuzzAuthorizationHeader(f *testing.F) {
@@ -307,9 +307,9 @@ func FuzzAuthorizationHeader(f *testing.F) {
 	f.Add("Basic eDp5")
 	f.Add("bearer")
 	f.Fuzz(func(t *testing.T, header string) {
-		sentry := httpapi.NewGuard(httpapi.GuardOptions{Basic: true}, newSite(t).engine)
+		sentry := guard.New(guard.Options{Basic: true}, newSite(t).engine)
 		id, _, err := sentry.Authenticate(apiRequest("Authorization", header), "")
-		var challenge *httpapi.Challenge
+		var challenge *guard.Challenge
 		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(strings.Join(challenge.Headers, ", "), "\r\n") {
 			t.Errorf("%q: %v, %v", header, id, err)
 		}

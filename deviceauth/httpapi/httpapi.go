@@ -1,6 +1,6 @@
 // Package httpapi speaks: it is the HTTP side of a [deviceauth.Engine], with
 // the endpoints for devices (RFC 8628, RFC 6749, RFC 8414), the pages for
-// people, and the [Guard] for a backend. It decides nothing about grants, and
+// people, and userinfo. It decides nothing about grants, and
 // knows no particular server: package caddymodule puts it into Caddy.
 package httpapi
 
@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
@@ -48,7 +49,7 @@ type Handler struct {
 	scopes  map[string]*scopeText // what the operator says that they allow
 	origin  string                // of the issuer: scheme and host
 	cross   *http.CrossOriginProtection
-	sentry  *Guard                     // of the userinfo endpoint
+	guard   *guard.Guard               // of the userinfo endpoint
 	tenants bool                       // some route begins with any segment
 	lines   *sampling.Sampler[logKind] // of what strangers cause
 	faults  *sampling.Sampler[logKind] // of what is away
@@ -106,8 +107,7 @@ func New(c Config) (*Handler, error) {
 	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
 		return nil, err
 	}
-	h.sentry = NewGuard(GuardOptions{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}}, c.Engine)
-	h.sentry.undescribed = true
+	h.guard = guard.New(guard.Options{Need: deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}, NoMetadata: true}, c.Engine)
 	h.routes = h.table()
 	return h, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // introspect is RFC 7662 §2. What is not alive has no other member.
@@ -41,16 +42,16 @@ func (s *vendorDialect) introspect(r *http.Request) (*answer, error) {
 
 // userinfo is OpenID Connect Core §5.3.
 func (h *Handler) userinfo(r *http.Request) (*answer, error) {
-	token, given, err := h.sentry.token(r)
+	token, given, err := h.guard.Token(r)
 	switch {
 	case err != nil:
-		return nil, h.sentry.challenge(r, http.StatusBadRequest, err)
+		return nil, h.guard.Refuse(r, err)
 	case !given:
-		return nil, h.sentry.challenge(r, http.StatusUnauthorized, errNoCredentials)
+		return nil, h.guard.Refuse(r, guard.ErrNoCredentials)
 	}
 	claims, err := h.cfg.Engine.Userinfo(r.Context(), token)
 	if deviceauth.AsError(err) != nil {
-		return nil, h.sentry.refusal(r, err)
+		return nil, h.guard.Refuse(r, err)
 	}
 	if err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func (h *Handler) userinfo(r *http.Request) (*answer, error) {
 
 // bearerError is RFC 6750 §3: what is wrong stands in the header.
 func (s *vendorDialect) bearerError(r *http.Request, err error) *answer {
-	var c *Challenge
+	var c *guard.Challenge
 	if !errors.As(err, &c) {
 		return s.oauthError(r, err)
 	}

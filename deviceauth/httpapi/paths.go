@@ -3,6 +3,7 @@ package httpapi
 import (
 	"cmp"
 	"fmt"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"net/url"
 	"strings"
 )
@@ -103,7 +104,7 @@ func CheckFree(what, path string, p Paths, names []string, issuer string) error 
 // isPlainPath reports whether a text is a path below the root in its plain spelling.
 func isPlainPath(path string) bool {
 	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" &&
-		!strings.ContainsAny(path, "?#% ") && !hasDotSegment(path)
+		!strings.ContainsAny(path, "?#% ") && !guard.HasDotSegment(path)
 }
 
 // pathOf returns an issuer's path, which everything is below.

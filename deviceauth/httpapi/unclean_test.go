@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 )
 
@@ -52,7 +53,7 @@ func TestGroupThatWouldBeTwoIsLeftOut(t *testing.T) {
 	s.again(func(c *httpapi.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	s.signIn.person.Claims = deviceauth.Claims{"groups": []any{"staff", "x,admins", "admins\u200b"}}
 	token := s.accessToken()
-	sentry := httpapi.NewGuard(httpapi.GuardOptions{}, s.engine)
+	sentry := guard.New(guard.Options{}, s.engine)
 	for range 3 {
 		r := apiRequest("Authorization", "Bearer "+token)
 		id, _, err := sentry.Authenticate(r, "")

@@ -1,4 +1,4 @@
-package edge_test
+package remote_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/edge"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard/remote"
 )
 
 // forged is a token that only its signature tells from a good one.
@@ -264,7 +264,7 @@ func TestConnectionThatWasClosedIsNoFault(t *testing.T) {
 		}
 		f.handler.ServeHTTP(w, r)
 	})
-	far, err := edge.New(edge.Config{Issuer: server.URL, ClientID: "edge", ClientSecret: "s3:cret&"})
+	far, err := remote.New(remote.Config{Issuer: server.URL, ClientID: "edge", ClientSecret: "s3:cret&"})
 	if err != nil {
 		t.Fatal(err)
 	}

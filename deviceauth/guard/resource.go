@@ -1,4 +1,4 @@
-package httpapi
+package guard
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // ResourceMetadataPath is where a guarded site says who guards it (RFC 9728
@@ -23,22 +24,35 @@ type Resource struct {
 
 // ServeHTTP is RFC 9728 §3.2.
 func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	does := map[string]func(*http.Request) (*answer, error){http.MethodGet: s.metadata}
-	h := &Handler{}
-	a, _ := h.answer(route{methods: does, cors: corsAny}, r)
-	h.cors(corsAny, w.Header(), r)
-	a.write(w, r)
+	const methods = "GET, HEAD, OPTIONS"
+	header := w.Header()
+	response.AllowAnyOrigin(header)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		s.write(w, r)
+	case http.MethodOptions:
+		header.Set("Allow", methods)
+		response.Permit(header, methods)
+		response.PermitAsked(header, r)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		header.Set("Allow", methods)
+		why := deviceauth.Quotable(r.Method) + " is not allowed here; allowed are: " + methods
+		writeJSON(w, r, http.StatusMethodNotAllowed, refusal{Error: "invalid_request", Description: why})
+	}
 }
 
-// metadata describes the URL that is asked about, under that very name (§3.3),
+// write describes the URL that is asked about, under that very name (§3.3),
 // if the server would take it for a resource: a client that asks for a token for
 // what is described here must not hear invalid_target.
-func (s Resource) metadata(r *http.Request) (*answer, error) {
+func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 	about := url.URL{Path: strings.TrimPrefix(r.URL.Path, ResourceMetadataPath), RawQuery: r.URL.RawQuery}
 	resource := origin(r, slices.Concat(s.Servers, s.Audience)) + about.String()
 	if _, ok := deviceauth.AudienceOf(resource, s.Audience); !ok {
-		why := "nothing here is known as " + deviceauth.Quotable(resource) + "; tokens are for: " + deviceauth.Quotable(strings.Join(s.Audience, " "))
-		return jsonAnswer(http.StatusNotFound, refusalAnswer{Error: "invalid_target", Description: why}), nil
+		why := "nothing here is known as " + deviceauth.Quotable(resource) +
+			"; tokens are for: " + deviceauth.Quotable(strings.Join(s.Audience, " "))
+		writeJSON(w, r, http.StatusNotFound, refusal{Error: "invalid_target", Description: why})
+		return
 	}
 	said := map[string]any{
 		"resource":                 resource,
@@ -48,7 +62,22 @@ func (s Resource) metadata(r *http.Request) (*answer, error) {
 	if scopes := s.Scope.List(); len(scopes) > 0 { // §3.2: what has no element is left out
 		said["scopes_supported"] = scopes
 	}
-	return public(jsonAnswer(http.StatusOK, said)), nil
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	writeJSON(w, r, http.StatusOK, said)
+}
+
+// A refusal is an error of OAuth (RFC 6749 §5.2).
+type refusal struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+// writeJSON writes a document, which is not to be kept unless the header says how long.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	if w.Header().Get("Cache-Control") == "" {
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	response.Write(w, r, status, "application/json", response.JSON(v))
 }
 
 // metadataOf returns where the resource is described that a request is about:
@@ -56,11 +85,11 @@ func (s Resource) metadata(r *http.Request) (*answer, error) {
 // clients need one token for all of it, and else the whole site (which has a
 // description only if tokens are for it). It is "" for what is no site.
 func (s *Guard) metadataOf(r *http.Request) string {
-	audience := s.guard.Need.Audience
+	audience := s.options.Need.Audience
 	if len(audience) == 0 {
 		audience = s.server.Audience()
 	}
-	if s.undescribed {
+	if s.options.NoMetadata {
 		return ""
 	}
 	site := origin(r, append([]string{s.server.Issuer()}, audience...))

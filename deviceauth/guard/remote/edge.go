@@ -1,9 +1,9 @@
-// Package edge asks: it lets a guard stand far from its authorization server,
+// Package remote asks: it lets a guard stand far from its authorization server,
 // in another process, without a store. It checks access tokens with the
 // server's published keys (RFC 9068), and asks the server whether they still
 // live (RFC 7662), with a short memory. It decides nothing that the server
 // decides; a guard of package httpapi uses it in place of the engine.
-package edge
+package remote
 
 import (
 	"context"

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/edge"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard/remote"
 )
 
 // Edge is an authorization server in another Caddy, for a guard that stands
@@ -42,7 +42,7 @@ func (e *Edge) check() error {
 }
 
 // server makes a guard's view of the server ready.
-func (e *Edge) server(audience []string, log *zap.Logger) (*edge.Server, error) {
+func (e *Edge) server(audience []string, log *zap.Logger) (*remote.Server, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}
@@ -59,7 +59,7 @@ func (e *Edge) server(audience []string, log *zap.Logger) (*edge.Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}
-	server, err := edge.New(edge.Config{
+	server, err := remote.New(remote.Config{
 		HTTP:   client,
 		Issuer: e.Issuer, ClientID: id, ClientSecret: deviceauth.Secret(hidden), Audience: audience, Cache: orOff(e.Cache), Origins: e.Origins,
 		OtherAudience: func(has []string) {

@@ -1,4 +1,9 @@
-package httpapi
+// Package guard stands before a backend that knows nothing of OAuth. It reads the
+// bearer token of a request (RFC 6750), asks a [TokenValidator] about it, and decides
+// who may come in; it takes off what only a guard may say, and refuses targets that a
+// proxy and a backend would read in two ways. It knows no store and no Caddy: package
+// caddymodule puts it into Caddy's routes.
+package guard
 
 import (
 	"cmp"
@@ -9,18 +14,20 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // A Guard stands before a backend that knows nothing of OAuth: it checks the
 // bearer token (RFC 6750) and tells the backend, in headers that nobody else
 // can set, who asks.
-type GuardOptions struct {
+type Options struct {
 	Need          deviceauth.Requirement
 	Optional      bool             // let requests without credentials through, without identity
 	KeepToken     bool             // leave the token on the request
 	TokenHeader   string           // where the token is; empty: Authorization
 	Basic         bool             // also accept the token as the password of HTTP Basic
 	PassPreflight bool             // let the backend answer CORS preflights
+	NoMetadata    bool             // what is guarded is an endpoint of the server's own, and no site that describes itself
 	Headers       []IdentityHeader // beside the default ones; one of a default's claim renames it
 }
 
@@ -52,7 +59,10 @@ type Challenge struct {
 func (c *Challenge) Error() string { return c.err.Error() }
 func (c *Challenge) Unwrap() error { return c.err }
 
-var errNoCredentials = errors.New("the request has no bearer token")
+func malformed(why string) error { return deviceauth.NewError("invalid_request", why) }
+
+// ErrNoCredentials says that a request has no token, where one is needed.
+var ErrNoCredentials = errors.New("the request has no bearer token")
 
 // A Server knows tokens: a [deviceauth.Engine], or package edge for one elsewhere.
 type TokenValidator interface {
@@ -64,19 +74,17 @@ type TokenValidator interface {
 	ValidateToken(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
 }
 
-// A Guard is [GuardOptions] made ready for one server.
+// A Guard is [Options] made ready for one server.
 type Guard struct {
-	guard   GuardOptions
+	options Options
 	server  TokenValidator
 	headers []IdentityHeader
 	origins map[string]bool
-
-	undescribed bool // what it guards is an endpoint of the server's own, and no site
 }
 
 // NewSentry makes a guard ready.
-func NewGuard(g GuardOptions, of TokenValidator) *Guard {
-	s := &Guard{guard: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
+func New(g Options, of TokenValidator) *Guard {
+	s := &Guard{options: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
 	for _, o := range of.Origins() {
 		s.origins[o] = true
 	}
@@ -85,7 +93,7 @@ func NewGuard(g GuardOptions, of TokenValidator) *Guard {
 
 // identityHeaders are the default set, with what the operator renamed or added,
 // in canonical spelling.
-func (g *GuardOptions) identityHeaders() (list []IdentityHeader) {
+func (g *Options) identityHeaders() (list []IdentityHeader) {
 	for _, h := range g.Headers {
 		h.Name = http.CanonicalHeaderKey(h.Name)
 		list = append(list, h)
@@ -112,11 +120,11 @@ func IsPreflight(r *http.Request) bool {
 // Preflight reports whether a request is a CORS preflight that is not the
 // backend's business, and says in the header what its page may do.
 func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
-	if s.guard.PassPreflight || !IsPreflight(r) {
+	if s.options.PassPreflight || !IsPreflight(r) {
 		return false
 	}
-	if allowOrigin(header, r, s.origins) {
-		permit(header, r.Header.Get("Access-Control-Request-Method"))
+	if response.AllowOrigin(header, r, s.origins) {
+		response.Permit(header, r.Header.Get("Access-Control-Request-Method"))
 		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 			header.Set("Access-Control-Allow-Headers", asked)
 		}
@@ -132,66 +140,66 @@ func (s *Guard) Origin(r *http.Request) (origin string, ok bool) {
 }
 
 // Header returns the name of the header that has the token.
-func (g *GuardOptions) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
+func (g *Options) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
 
 // Authenticate decides on a request. known is a token that an earlier guard of the
 // same request took off it. An identity of nil, without an error, is an
 // anonymous request that may pass. A no is a *[Challenge], with the token where
 // it is good and lacks a scope; any other error is a fault.
 func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
-	token, given, err := s.token(r)
+	token, given, err := s.Token(r)
 	switch {
 	case err != nil:
-		return nil, "", s.challenge(r, http.StatusBadRequest, err)
+		return nil, "", s.Refuse(r, err)
 	case !given && known != "":
 		token = known
-	case !given && s.guard.Optional:
+	case !given && s.options.Optional:
 		return nil, "", nil
 	case !given:
-		return nil, "", s.challenge(r, http.StatusUnauthorized, errNoCredentials)
+		return nil, "", s.Refuse(r, ErrNoCredentials)
 	}
-	id, err = s.server.ValidateToken(r.Context(), token, s.guard.Need)
+	id, err = s.server.ValidateToken(r.Context(), token, s.options.Need)
 	refusal := deviceauth.AsError(err)
 	alive := err == nil || refusal != nil && refusal.Code == "insufficient_scope"
-	if alive && !s.guard.KeepToken { // refused or not, what comes next has no use for it
-		r.Header.Del(s.guard.Header())
+	if alive && !s.options.KeepToken { // refused or not, what comes next has no use for it
+		r.Header.Del(s.options.Header())
 	}
 	switch {
 	case alive && refusal != nil:
-		return nil, token, s.refusal(r, err)
+		return nil, token, s.Refuse(r, err)
 	case refusal != nil:
-		return nil, "", s.refusal(r, err)
+		return nil, "", s.Refuse(r, err)
 	}
 	return id, token, err
 }
 
-// token finds the credentials in the one place that is looked at. A lone empty
+// Token finds the credentials in the one place that is looked at. A lone empty
 // header says as little as none (RFC 6750 §3.1: "lacks any authentication
 // information"); beside a second one it is one too many.
-func (s *Guard) token(r *http.Request) (token string, given bool, err error) {
-	name := s.guard.Header()
+func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
+	name := s.options.Header()
 	headers := r.Header.Values(name)
 	if len(headers) > 1 {
-		return "", false, badRequest("more than one " + name + " header")
+		return "", false, malformed("more than one " + name + " header")
 	}
 	if len(headers) == 0 {
 		return "", false, nil
 	}
 	scheme, value, spaced := cutScheme(headers[0])
 	switch {
-	case s.guard.TokenHeader != "" && isToken68(headers[0]): // the token alone
+	case s.options.TokenHeader != "" && isToken68(headers[0]): // the token alone
 		return headers[0], true, nil
-	case s.guard.TokenHeader != "" && headers[0] != "" && !strings.EqualFold(scheme, "Bearer"):
-		return "", false, badRequest(name + ": want a token, alone or after Bearer")
+	case s.options.TokenHeader != "" && headers[0] != "" && !strings.EqualFold(scheme, "Bearer"):
+		return "", false, malformed(name + ": want a token, alone or after Bearer")
 	case strings.EqualFold(scheme, "Bearer") && spaced && isToken68(value):
 		return value, true, nil
 	case strings.EqualFold(scheme, "Bearer"):
-		return "", false, badRequest(name + ": want Bearer and a token")
-	case s.guard.Basic && strings.EqualFold(scheme, "Basic"):
+		return "", false, malformed(name + ": want Bearer and a token")
+	case s.options.Basic && strings.EqualFold(scheme, "Basic"):
 		raw, err := base64.StdEncoding.DecodeString(value)
 		_, password, found := strings.Cut(string(raw), ":")
 		if err != nil || !spaced || !found || !isToken68(password) {
-			return "", false, badRequest("Authorization: want Basic with the token as the password")
+			return "", false, malformed("Authorization: want Basic with the token as the password")
 		}
 		return password, true, nil
 	}
@@ -233,12 +241,12 @@ var token68 = func() (table [256]bool) {
 }()
 
 // Covers reports whether a scope is enough for what is guarded.
-func (s *Guard) Covers(scope deviceauth.Scope) bool { return s.guard.Need.Scope.Within(scope) }
+func (s *Guard) Covers(scope deviceauth.Scope) bool { return s.options.Need.Scope.Within(scope) }
 
 // Forbid is the challenge to somebody whose credentials are good, and have too
 // little scope.
 func (s *Guard) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
-	return s.challenge(r, http.StatusForbidden, deviceauth.LacksScope(id))
+	return s.Refuse(r, deviceauth.LacksScope(id))
 }
 
 // Identify tells the backend who asks.

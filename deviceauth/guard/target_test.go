@@ -1,4 +1,4 @@
-package httpapi_test
+package guard_test
 
 import (
 	"net/http"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // protocol 31
@@ -24,11 +24,11 @@ func TestTargetsThatAreNoPathAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &http.Request{Method: test.method, RequestURI: test.target, URL: u}
-		if got := httpapi.CheckTarget(r) != nil; got != test.refused {
+		if got := guard.CheckTarget(r) != nil; got != test.refused {
 			t.Errorf("%s %s: refused %v", test.method, test.target, got)
 		}
 		u.Path, u.RawPath, r.RequestURI = "/rewritten", "", "/rewritten"
-		if got := httpapi.CheckTarget(r) != nil; got != (u.Opaque != "") {
+		if got := guard.CheckTarget(r) != nil; got != (u.Opaque != "") {
 			t.Errorf("%s %s, rewritten: refused %v", test.method, test.target, got)
 		}
 	}
@@ -45,7 +45,7 @@ func FuzzReadings(f *testing.F) {
 		if err != nil || u.Opaque != "" || u.Host != "" {
 			return
 		}
-		all, err := httpapi.Readings(u)
+		all, err := guard.Readings(u)
 		if err != nil {
 			return
 		}
@@ -58,7 +58,7 @@ func FuzzReadings(f *testing.F) {
 					t.Fatalf("%q has the reading %q", target, p)
 				}
 			}
-			again, err := httpapi.Readings(&url.URL{Path: p})
+			again, err := guard.Readings(&url.URL{Path: p})
 			if err != nil {
 				t.Fatalf("%q has the reading %q, which is refused", target, p)
 			}
@@ -84,7 +84,7 @@ func BenchmarkReadings(b *testing.B) {
 			b.ReportAllocs()
 			n := 0
 			for b.Loop() {
-				all, _ := httpapi.Readings(u)
+				all, _ := guard.Readings(u)
 				n = len(all)
 			}
 			b.ReportMetric(float64(n), "readings")

@@ -1,4 +1,4 @@
-package httpapi
+package guard
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // An explanation is a guard's no for whoever reads the body of an answer: what
@@ -21,36 +22,34 @@ type explanation struct {
 // Explain adds a short body to the refusal of a request by a guard: text, or JSON
 // or HTML where the request would rather have that. It writes the answer.
 func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
-	a := explained(r, status, err)
-	w.Header().Add("Vary", "Accept")
-	a.write(w, r)
-}
-
-// explained is the answer of a refusal.
-func explained(r *http.Request, status int, err error) *answer {
-	e := explain(status, err)
+	e, header := explain(status, err), w.Header()
+	header.Add("Vary", "Accept")
 	switch accept := r.Header.Get("Accept"); {
 	case strings.Contains(accept, "text/html"):
-		return newAnswer(status, "text/html; charset=utf-8", e.page(status)).
-			set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'").set("X-Content-Type-Options", "nosniff")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		header.Set("X-Content-Type-Options", "nosniff")
+		response.Write(w, r, status, "text/html; charset=utf-8", e.page(status))
 	case strings.Contains(accept, "json"):
-		return jsonAnswer(status, e)
+		header.Set("Cache-Control", "no-store")
+		response.Write(w, r, status, "application/json", response.JSON(e))
+	default:
+		header.Set("X-Content-Type-Options", "nosniff")
+		response.Write(w, r, status, "text/plain; charset=utf-8", []byte(e.text()+"\n"))
 	}
-	return newAnswer(status, "text/plain; charset=utf-8", []byte(e.text()+"\n")).set("X-Content-Type-Options", "nosniff")
 }
 
 func explain(status int, err error) (e explanation) {
 	var c *Challenge
 	if errors.As(err, &c) {
 		e.Server = c.server
-		if status == http.StatusForbidden || errors.Is(err, errNoCredentials) {
+		if status == http.StatusForbidden || errors.Is(err, ErrNoCredentials) {
 			e.Scope = c.scope
 		}
 	}
 	switch refusal := deviceauth.AsError(err); {
 	case refusal != nil:
 		e.Error, e.Description = refusal.Code, refusal.Description
-	case errors.Is(err, errNoCredentials):
+	case errors.Is(err, ErrNoCredentials):
 		e.Description = "a bearer token is needed here"
 	case status >= http.StatusInternalServerError:
 		e.Error, e.Description = "temporarily_unavailable", "who may come in cannot be looked up now; try again"

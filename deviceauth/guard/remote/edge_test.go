@@ -1,4 +1,4 @@
-package edge_test
+package remote_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/edge"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard/remote"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
@@ -27,7 +27,7 @@ import (
 // Nothing of that leaves the test's bubble: it is the guard's transport, too.
 type far struct {
 	*testing.T
-	*edge.Server
+	*remote.Server
 	engine  *deviceauth.Engine
 	keys    *keyring.Keyring
 	handler http.Handler
@@ -107,7 +107,7 @@ func (f *far) heals() {
 func newFar(t *testing.T) *far {
 	t.Helper()
 	f := newFarAt(t, issuer)
-	f.Server = f.view(edge.Config{})
+	f.Server = f.view(remote.Config{})
 	return f
 }
 
@@ -138,13 +138,13 @@ func newFarAt(t *testing.T, issuer string) *far {
 }
 
 // view is a guard's, of a configuration that lacks what all have.
-func (f *far) view(c edge.Config) *edge.Server {
+func (f *far) view(c remote.Config) *remote.Server {
 	f.Helper()
 	c.Issuer, c.HTTP = issuer, &http.Client{Transport: f}
 	if c.ClientID == "" {
 		c.ClientID, c.ClientSecret = "edge", "s3:cret&"
 	}
-	s, err := edge.New(c)
+	s, err := remote.New(c)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -291,11 +291,11 @@ func TestGuardFarAwayKnowsWhoAsks(t *testing.T) {
 func TestOnlyGuardsLearnWhoStandsBehindAToken(t *testing.T) {
 	in(t, func(f *far) {
 		token := f.connect().AccessToken.Reveal()
-		f.Server = f.view(edge.Config{ClientID: "meter", ClientSecret: "meter"})
+		f.Server = f.view(remote.Config{ClientID: "meter", ClientSecret: "meter"})
 		if id := f.admits("", token, deviceauth.Requirement{}); id.Person.User != "alice" || id.Person.Claims != nil {
 			f.Errorf("a device's client learns %+v", id.Person)
 		}
-		f.Server = f.view(edge.Config{ClientID: "edge", ClientSecret: "wrong"})
+		f.Server = f.view(remote.Config{ClientID: "edge", ClientSecret: "wrong"})
 		f.admits("fault", token, deviceauth.Requirement{})
 	})
 }
@@ -418,19 +418,19 @@ func TestWhoGivesUpAsksNothingAndWaitsForNobody(t *testing.T) {
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
-	good := edge.Config{Issuer: "https://api.example.com", ClientID: "edge", ClientSecret: "x"}
-	if _, err := edge.New(good); err != nil {
+	good := remote.Config{Issuer: "https://api.example.com", ClientID: "edge", ClientSecret: "x"}
+	if _, err := remote.New(good); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(*edge.Config){
-		"http":      func(c *edge.Config) { c.Issuer = "http://api.example.com" },
-		"no client": func(c *edge.Config) { c.ClientID = "" },
-		"no secret": func(c *edge.Config) { c.ClientSecret = "" },
-		"for ever":  func(c *edge.Config) { c.Cache = time.Hour },
+	for name, change := range map[string]func(*remote.Config){
+		"http":      func(c *remote.Config) { c.Issuer = "http://api.example.com" },
+		"no client": func(c *remote.Config) { c.ClientID = "" },
+		"no secret": func(c *remote.Config) { c.ClientSecret = "" },
+		"for ever":  func(c *remote.Config) { c.Cache = time.Hour },
 	} {
 		c := good
 		change(&c)
-		if _, err := edge.New(c); err == nil {
+		if _, err := remote.New(c); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -442,7 +442,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 // protocol 24
 func TestWithoutAMemoryEveryRequestAsks(t *testing.T) {
 	in(t, func(f *far) {
-		f.Server = f.view(edge.Config{Cache: -1})
+		f.Server = f.view(remote.Config{Cache: -1})
 		token := f.connect().AccessToken.Reveal()
 		for range 3 {
 			f.admits("", token, deviceauth.Requirement{})
@@ -470,16 +470,16 @@ func TestOperatorIsToldOnceOfAnAudienceThatNobodyChose(t *testing.T) {
 		token := f.connect(issuer + "/other").AccessToken.Reveal()
 		var told [][]string
 		tell := func(has []string) { told = append(told, has) }
-		f.Server = f.view(edge.Config{OtherAudience: tell})
+		f.Server = f.view(remote.Config{OtherAudience: tell})
 		f.admits("invalid_token", f.forged(token), deviceauth.Requirement{})
 		f.admits("", f.connect().AccessToken.Reveal(), deviceauth.Requirement{})
 		f.admits("invalid_token", token, deviceauth.Requirement{Audience: []string{issuer}})
-		f.Server = f.view(edge.Config{OtherAudience: tell, Audience: []string{issuer}})
+		f.Server = f.view(remote.Config{OtherAudience: tell, Audience: []string{issuer}})
 		f.admits("invalid_token", token, deviceauth.Requirement{})
 		if len(told) != 0 {
 			f.Errorf("was told %v of a token that is not the server's, or where the audience is chosen", told)
 		}
-		f.Server = f.view(edge.Config{OtherAudience: tell})
+		f.Server = f.view(remote.Config{OtherAudience: tell})
 		for range 3 {
 			f.admits("invalid_token", token, deviceauth.Requirement{})
 		}

@@ -1,4 +1,4 @@
-package httpapi
+package guard
 
 import (
 	"net/http"
@@ -17,23 +17,23 @@ import (
 
 var (
 	// ErrTarget refuses a request target that is no path.
-	ErrTarget = badRequest("the request target must be a path, such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
+	ErrTarget = malformed("the request target must be a path, such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
 	// ErrPath refuses a path on whose meaning servers disagree.
-	ErrPath = badRequest("the path has a dot segment, a control character, or too many ways to be read; send it resolved (RFC 3986 section 5.2.4)")
+	ErrPath = malformed("the path has a dot segment, a control character, or too many ways to be read; send it resolved (RFC 3986 section 5.2.4)")
 	// ErrSpelling refuses a path that is spelled in an unusual way, where a
 	// guard's matcher sees only one spelling.
-	ErrSpelling = badRequest("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, and no encoded slash, percent or question mark")
+	ErrSpelling = malformed("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, and no encoded slash, percent or question mark")
 	// ErrDestination refuses where a WebDAV request wants something copied or
 	// moved to (RFC 4918 §10.3).
-	ErrDestination = badRequest("Destination must be a path or an http URL")
+	ErrDestination = malformed("Destination must be a path or an http URL")
 	// ErrMethod refuses a method that a backend may take for another.
-	ErrMethod = badRequest("the method must be in upper case (RFC 9110 section 9.1)")
+	ErrMethod = malformed("the method must be in upper case (RFC 9110 section 9.1)")
 	// ErrQuery refuses a query that servers read differently, where a matcher
 	// looks at it.
-	ErrQuery = badRequest("the query is not well-formed: no semicolons and no stray percent")
+	ErrQuery = malformed("the query is not well-formed: no semicolons and no stray percent")
 	// ErrHost refuses a host that is spelled with a dot at its end, where a
 	// matcher looks at it.
-	ErrHost = badRequest("the host must not end in a dot")
+	ErrHost = malformed("the host must not end in a dot")
 )
 
 // CheckTarget refuses a request that a proxy would send with another target
@@ -79,7 +79,7 @@ func Readings(u *url.URL) ([]string, error) {
 		all = append(all, encodedSlashes(u.RawPath))
 	}
 	for i := 0; i < len(all); i++ {
-		if hasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || len(all) > maxReadings {
+		if HasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || len(all) > maxReadings {
 			return nil, ErrPath
 		}
 		for _, reading := range readers {
@@ -123,7 +123,7 @@ func isPlain(p string) bool {
 	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || folded(p) != p) {
 		return false
 	}
-	return !dots || !hasDotSegment(p) && scriptEnd(p) < 0
+	return !dots || !HasDotSegment(p) && scriptEnd(p) < 0
 }
 
 // IsUnusual reports whether a path is spelled in a way that honest clients have
@@ -133,9 +133,9 @@ func IsUnusual(u *url.URL) bool {
 		u.RawPath != "" && encodedSlashes(u.RawPath) != u.Path
 }
 
-// hasDotSegment reports whether a path has a segment . or .. in it. Servers
+// HasDotSegment reports whether a path has a segment . or .. in it. Servers
 // disagree on what is left of one, beside an empty segment above all.
-func hasDotSegment(p string) bool {
+func HasDotSegment(p string) bool {
 	if !strings.Contains(p, ".") {
 		return false
 	}

@@ -1,10 +1,12 @@
-package httpapi
+package guard
 
 import (
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // ReservedHeaders are the names of the headers that a guard alone may set,
@@ -13,7 +15,7 @@ type ReservedHeaders map[string]bool
 
 // ReservedHeaders returns the names of the identity headers: the default ones,
 // also where they were renamed, and those that the operator added.
-func (g GuardOptions) ReservedHeaders() ReservedHeaders {
+func (g Options) ReservedHeaders() ReservedHeaders {
 	reserved := ReservedHeaders{}
 	for _, h := range append(g.identityHeaders(), defaultHeaders...) {
 		reserved.Add(h.Name)
@@ -184,5 +186,5 @@ func isOwnCookie(pair string) bool {
 	name = strings.Trim(name, " \t")
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "__Secure-"), "__Host-")
 	whole, _, _ := strings.Cut(name, ".") // a value may be in several
-	return whole == sessionCookie || whole == flowCookie || strings.HasPrefix(name, signInCookie)
+	return whole == response.SessionCookie || whole == response.FlowCookie || strings.HasPrefix(name, response.SignInCookie)
 }

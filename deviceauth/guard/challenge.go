@@ -1,4 +1,4 @@
-package httpapi
+package guard
 
 import (
 	"net/http"
@@ -9,12 +9,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// refusal is the challenge that an engine's no becomes.
-func (s *Guard) refusal(r *http.Request, err error) *Challenge {
-	if deviceauth.AsError(err).Code == "insufficient_scope" {
-		return s.challenge(r, http.StatusForbidden, err)
+// Refuse is the challenge to a request that is refused for a reason: [ErrNoCredentials],
+// or a *[deviceauth.Error].
+func (s *Guard) Refuse(r *http.Request, err error) *Challenge {
+	status := http.StatusUnauthorized
+	if refusal := deviceauth.AsError(err); refusal != nil {
+		switch refusal.Code {
+		case "invalid_request":
+			status = http.StatusBadRequest
+		case "insufficient_scope":
+			status = http.StatusForbidden
+		}
 	}
-	return s.challenge(r, http.StatusUnauthorized, err)
+	return s.challenge(r, status, err)
 }
 
 // challenge is RFC 6750 §3; a request without credentials is told no error.
@@ -23,19 +30,19 @@ func (s *Guard) challenge(r *http.Request, status int, err error) *Challenge {
 	if refusal := deviceauth.AsError(err); refusal != nil {
 		parts = append(parts, "error="+strconv.Quote(refusal.Code), "error_description="+strconv.Quote(refusal.Description))
 	}
-	if status == http.StatusForbidden || err == errNoCredentials && s.guard.Need.Scope != "" {
-		parts = append(parts, "scope="+strconv.Quote(string(s.guard.Need.Scope)))
+	if status == http.StatusForbidden || err == ErrNoCredentials && s.options.Need.Scope != "" {
+		parts = append(parts, "scope="+strconv.Quote(string(s.options.Need.Scope)))
 	}
 	if described := s.metadataOf(r); described != "" {
 		parts = append(parts, "resource_metadata="+strconv.Quote(described))
 	}
-	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err, scope: s.guard.Need.Scope, server: s.server.Issuer()}
+	return &Challenge{Status: status, Headers: append(s.basic(status), "Bearer "+strings.Join(parts, ", ")), err: err, scope: s.options.Need.Scope, server: s.server.Issuer()}
 }
 
 // basic is the challenge of RFC 7617 for tools that send a password only when they
 // are asked for one. It stands first: some take the first that they know.
 func (s *Guard) basic(status int) []string {
-	if !s.guard.Basic || status != http.StatusUnauthorized {
+	if !s.options.Basic || status != http.StatusUnauthorized {
 		return nil
 	}
 	return []string{"Basic realm=" + strconv.Quote(s.realm()) + `, charset="UTF-8"`}
@@ -45,7 +52,7 @@ func (s *Guard) basic(status int) []string {
 // of their own token server, so with Basic it is the host alone.
 func (s *Guard) realm() string {
 	issuer := s.server.Issuer()
-	if u, err := url.Parse(issuer); err == nil && s.guard.Basic {
+	if u, err := url.Parse(issuer); err == nil && s.options.Basic {
 		return u.Host
 	}
 	return issuer
