@@ -95,6 +95,7 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 
 // One that lives for six days is renewed in the last two.
 func TestShortCertificateIsNoConcern(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	for left, want := range map[time.Duration]Status{5 * aDay: Pass, aDay: Warn} {
 		c := &x509.Certificate{NotBefore: now.Add(left - 6*aDay), NotAfter: now.Add(left)}
@@ -105,6 +106,7 @@ func TestShortCertificateIsNoConcern(t *testing.T) {
 }
 
 func TestClocksAreCompared(t *testing.T) {
+	t.Parallel()
 	for ahead, want := range map[time.Duration]Status{
 		0: Pass, 5 * time.Second: Pass, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn, 61 * time.Second: Fail, -2 * time.Minute: Fail,
 	} {

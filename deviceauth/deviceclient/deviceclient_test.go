@@ -38,6 +38,7 @@ func metadata(issuer string) map[string]any {
 }
 
 func TestServerIsFoundFromTheAPI(t *testing.T) {
+	t.Parallel()
 	issuer := server{}
 	as := issuer.start(t)
 	tests := []struct {
@@ -69,6 +70,7 @@ func TestServerIsFoundFromTheAPI(t *testing.T) {
 }
 
 func TestServerIsItsOwnAPI(t *testing.T) {
+	t.Parallel()
 	s := server{}
 	ts := s.start(t)
 	s["/auth/.well-known/openid-configuration"] = metadata(ts.URL + "/auth")
@@ -80,6 +82,7 @@ func TestServerIsItsOwnAPI(t *testing.T) {
 }
 
 func TestDiscoveryRefuses(t *testing.T) {
+	t.Parallel()
 	const wellKnown = "/.well-known/oauth-authorization-server"
 	tests := []struct {
 		name   string
@@ -176,6 +179,7 @@ func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
 }
 
 func TestRefusalIsToldAsTheServerSaidIt(t *testing.T) {
+	t.Parallel()
 	s := server{"/d": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(401)
@@ -189,6 +193,7 @@ func TestRefusalIsToldAsTheServerSaidIt(t *testing.T) {
 }
 
 func TestQRCodeOnATerminalIsTheCode(t *testing.T) {
+	t.Parallel()
 	for _, colours := range []bool{true, false} {
 		t.Run(fmt.Sprint("with colours: ", colours), func(t *testing.T) { qrCode(t, colours) })
 	}

@@ -99,6 +99,7 @@ func TestTokenThatCannotBeWrittenLeavesTheOldOneAndIsNotHandedOut(t *testing.T) 
 }
 
 func TestEachPurposeHasAFileOfItsOwn(t *testing.T) {
+	t.Parallel()
 	base := Server{Issuer: "https://login", API: "https://api"}
 	names := map[string]bool{}
 	for _, p := range []purpose{

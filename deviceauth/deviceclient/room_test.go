@@ -122,6 +122,7 @@ func TestWhatIsNoFileIsNotFollowed(t *testing.T) {
 }
 
 func TestEverySystemHasALockOrSaysThatItHasNone(t *testing.T) {
+	t.Parallel()
 	want := map[string]string{"windows": "lock_windows.go", "aix": "lock_other.go", "plan9": "lock_other.go", "js": "lock_other.go", "wasip1": "lock_other.go"}
 	for _, system := range []string{
 		"aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows",

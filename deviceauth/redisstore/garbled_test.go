@@ -18,6 +18,7 @@ import (
 // A server whose user may not ask for INFO, as some that are rented, is used, and what
 // it does not tell is said in the log.
 func TestServerThatDoesNotTellItsSettingsIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-info")
 	var log bytes.Buffer
 	s, err := Open(t.Context(), Options{URLs: []string{server.URL()}}, slog.New(slog.NewTextHandler(&log, nil)))
@@ -48,6 +49,7 @@ func (shortAnswers) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 
 // What stands between a gateway and its Redis, such as a proxy, may answer anything.
 func TestScriptsAnswerThatIsShortIsAFault(t *testing.T) {
+	t.Parallel()
 	s, g := troubled(t, func(_ int32, send func() error) error { return send() })
 	s.redis.AddHook(shortAnswers{})
 	if count, err := s.CountUp(t.Context(), "x", time.Minute); err == nil {
@@ -61,6 +63,7 @@ func TestScriptsAnswerThatIsShortIsAFault(t *testing.T) {
 // A record that is no grant's own is a fault wherever it is read, in lists too: they
 // would show, and end, somebody else's.
 func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"null", "{}", `{"state":"active"}`, "nonsense", ""} {
 		s, g := troubled(t, func(_ int32, send func() error) error { return send() })
 		person := &deviceauth.Person{Subject: "work|1"}
@@ -81,6 +84,7 @@ func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
 
 // One record of a person's that is garbled keeps no sign-out from the others.
 func TestOthersOfAPersonAreFoundBesideAGarbledOne(t *testing.T) {
+	t.Parallel()
 	s, spoilt := troubled(t, func(_ int32, send func() error) error { return send() })
 	other := storetest.NewGrant("WXZBCDFG")
 	if err := s.Create(t.Context(), other); err != nil {

@@ -70,6 +70,7 @@ func once(t *testing.T, s *Store, g *deviceauth.Grant, err error) {
 
 // protocol 4
 func TestAnswerThatIsLostIsFoundOut(t *testing.T) {
+	t.Parallel()
 	s, g := troubled(t, func(nth int32, send func() error) error {
 		err := send()
 		if nth == 1 {
@@ -83,6 +84,7 @@ func TestAnswerThatIsLostIsFoundOut(t *testing.T) {
 // protocol 4: a server that was held up does in the end what it was sent, in
 // the midst of the next attempt.
 func TestAttemptThatArrivesLateIsRecognised(t *testing.T) {
+	t.Parallel()
 	var late func() error
 	s, g := troubled(t, func(nth int32, send func() error) error {
 		switch nth {
@@ -101,6 +103,7 @@ func TestAttemptThatArrivesLateIsRecognised(t *testing.T) {
 
 // protocol 4: a Cluster's client sends again by itself what was not answered.
 func TestAttemptSentTwiceIsAnsweredTwice(t *testing.T) {
+	t.Parallel()
 	s, g := troubled(t, func(_ int32, send func() error) error {
 		if err := send(); err != nil {
 			return err
@@ -112,6 +115,7 @@ func TestAttemptSentTwiceIsAnsweredTwice(t *testing.T) {
 
 // What the store no longer needs for a person goes with the person's last grant.
 func TestIndexOfAPersonEnds(t *testing.T) {
+	t.Parallel()
 	s, g := troubled(t, func(_ int32, send func() error) error { return send() })
 	person := &deviceauth.Person{Subject: "work|1"}
 	if err := s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {

@@ -49,6 +49,7 @@ func remembers(t *testing.T, s *Store, g *deviceauth.Grant) {
 }
 
 func TestGatewayHearsOfAnothersChange(t *testing.T) {
+	t.Parallel()
 	o := Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := opened(t, o), opened(t, o)
 	heard := make(chan deviceauth.ID, 8)
@@ -77,6 +78,7 @@ func TestGatewayHearsOfAnothersChange(t *testing.T) {
 // A grant that is kept in memory is no answer when the server cannot be heard:
 // its revocation might be what is not heard.
 func TestMemoryIsNotTrustedWhenTheServerIsSilent(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := opened(t, Options{URLs: []string{server.URL()}})
 	g := activeGrant()

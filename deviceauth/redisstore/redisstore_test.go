@@ -27,11 +27,13 @@ func opener(o redisstore.Options) storetest.Open {
 }
 
 func TestStoreConforms(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	storetest.RunOutside(t, opener(redisstore.Options{URLs: []string{server.URL()}}))
 }
 
 func TestBugsOnTopAreCaught(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes as long as the suite, once a bug")
 	}
@@ -40,6 +42,7 @@ func TestBugsOnTopAreCaught(t *testing.T) {
 }
 
 func TestStoreConformsOverACluster(t *testing.T) {
+	t.Parallel()
 	var urls []string
 	for _, server := range redistest.Cluster(t) {
 		urls = append(urls, server.URL())
@@ -68,6 +71,7 @@ func active() *deviceauth.Grant {
 }
 
 func TestChangeWaitsForAServerThatRestarts(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, redisstore.Options{URLs: []string{server.URL()}})
 	g := active()
@@ -92,6 +96,7 @@ func TestChangeWaitsForAServerThatRestarts(t *testing.T) {
 
 // protocol 16
 func TestPaceIsSharedByGateways(t *testing.T) {
+	t.Parallel()
 	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := open(t, o), open(t, o)
 	g := storetest.NewGrant("BCDFGHJK")
@@ -118,6 +123,7 @@ func TestPaceIsSharedByGateways(t *testing.T) {
 
 // A cursor of SCAN means nothing to another process: its hash is another.
 func TestListingIsBegunAnewAfterARestart(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, redisstore.Options{URLs: []string{server.URL()}, Prefix: `a*[b]?\:`})
 	for i := range 50 {
@@ -140,6 +146,7 @@ func TestListingIsBegunAnewAfterARestart(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		o    redisstore.Options
@@ -164,6 +171,7 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []string{"allkeys-lru", "volatile-ttl", "allkeys-random"} {
 		o := redisstore.Options{URLs: []string{redistest.Start(t, "--maxmemory-policy", policy).URL()}}
 		if s, err := redisstore.Open(t.Context(), o, nil); s != nil || err == nil || !strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), "want noeviction") {
@@ -185,6 +193,7 @@ func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
 
 // Whoever may not ask for the policy is warned, and served.
 func TestServerThatTellsNothingIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--user", "gateway", "on", ">hunter3", "~*", "&*", "+@all", "-@dangerous")
 	var log bytes.Buffer
 	o := redisstore.Options{URLs: []string{server.URL()}, Username: "gateway", Password: "hunter3"}
@@ -203,6 +212,7 @@ func TestServerThatTellsNothingIsWarnedAbout(t *testing.T) {
 
 // protocol 36
 func TestGatewaysCountTogether(t *testing.T) {
+	t.Parallel()
 	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := open(t, o), open(t, o)
 	up := func(s *redisstore.Store, want int) {
@@ -223,6 +233,7 @@ func TestGatewaysCountTogether(t *testing.T) {
 }
 
 func TestSentinelNamesANewMaster(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("Sentinels take their time")
 	}
@@ -249,6 +260,7 @@ func TestSentinelNamesANewMaster(t *testing.T) {
 }
 
 func TestUserPasswordAndTLS(t *testing.T) {
+	t.Parallel()
 	server, secure, dir := redistest.StartTLS(t, "--requirepass", "hunter2", "--user", "gateway", "on", ">hunter3", "~login:*", "&login:*", "+@all")
 	tests := []struct {
 		name string

@@ -13,6 +13,7 @@ import (
 //
 // protocol 4
 func TestNothingFailsOnceAServerIsBackOverTLS(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string]func(*redistest.Server){"killed": (*redistest.Server).Kill, "stopped": (*redistest.Server).Stop} {
 		t.Run(name, func(t *testing.T) {
 			server, secure, dir := redistest.StartTLS(t)

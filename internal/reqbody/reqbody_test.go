@@ -176,6 +176,7 @@ func TestStopWaitsForNoSlowBody(t *testing.T) {
 }
 
 func TestBodyThatBreaksOffIsMetByItsReader(t *testing.T) {
+	t.Parallel()
 	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), broken{io.ErrUnexpectedEOF}))
 	if err := Buffer(nil, r, size, nil); err != nil {
 		t.Fatal(err)
