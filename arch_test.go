@@ -43,11 +43,13 @@ var layers = []struct {
 	{"deviceauth/deviceclient", nil, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/devicecheck", []string{"deviceauth/deviceclient"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
-	{"caddymodule", []string{"deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard", "deviceauth/guard/remote", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp"}, []string{"github.com/zitadel/"}},
+	{"deviceauth/adminapi", []string{"deviceauth"}, []string{"net/http", "github.com/", "go.uber.org/"}},
+	{"caddymodule/cli", []string{"deviceauth", "deviceauth/adminapi", "deviceauth/badgerstore", "deviceauth/devicecheck", "deviceauth/deviceclient", "deviceauth/keyring"}, []string{"github.com/zitadel/"}},
+	{"caddymodule", []string{"caddymodule/cli", "deviceauth/adminapi", "deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard", "deviceauth/guard/remote", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp"}, []string{"github.com/zitadel/"}},
 }
 
 // below are packages that know of none of ours, so that all may know them.
-var below = []string{"internal/discovery", "internal/generations", "internal/reqbody", "internal/response", "internal/sampling", "internal/seal", "internal/text"}
+var below = []string{"internal/discovery", "internal/generations", "internal/httpclient", "internal/reqbody", "internal/response", "internal/sampling", "internal/seal", "internal/text"}
 
 func TestArrowsPointDown(t *testing.T) {
 	for _, layer := range layers {

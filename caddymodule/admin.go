@@ -11,15 +11,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // Admin serves the routes under /device_login/ of Caddy's admin endpoint,
 // which the command device-auth uses.
 type Admin struct{ app *App }
-
-// adminPath is where the routes are.
-const adminPath = "/device_login/"
 
 // CaddyModule returns the module's registration.
 func (Admin) CaddyModule() caddy.ModuleInfo {
@@ -38,7 +36,7 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 // Routes implements caddy.AdminRouter.
 func (a *Admin) Routes() []caddy.AdminRoute {
 	route := func(method, path string, do func(*server, *http.Request) (any, error)) caddy.AdminRoute {
-		return caddy.AdminRoute{Pattern: method + " " + adminPath + path, Handler: a.handler(do)}
+		return caddy.AdminRoute{Pattern: method + " " + adminapi.Path + path, Handler: a.handler(do)}
 	}
 	return []caddy.AdminRoute{
 		route(http.MethodGet, "grants", listGrants),
@@ -51,8 +49,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		route(http.MethodPost, "resume", resume),
 		route(http.MethodGet, "keys", listKeys),
 		route(http.MethodPost, "keys/rotate", rotateKeys),
-		{Pattern: http.MethodGet + " " + adminPath + "backup", Handler: a.serving(backup)},
-		{Pattern: adminPath + "health", Handler: caddy.AdminHandlerFunc(a.health)},
+		{Pattern: http.MethodGet + " " + adminapi.Path + "backup", Handler: a.serving(backup)},
+		{Pattern: adminapi.Path + "health", Handler: caddy.AdminHandlerFunc(a.health)},
 	}
 }
 

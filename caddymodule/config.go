@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
@@ -127,7 +128,7 @@ func (a *App) resolve() error {
 		if u.secret, err = secret(repl, u.ClientSecret); err != nil {
 			return fmt.Errorf("upstream %s: client_secret: %w", u.ID, err)
 		}
-		if u.http, err = clientWith(u.CA, 0); err != nil {
+		if u.http, err = httpclient.New(u.CA, 0); err != nil {
 			return fmt.Errorf("upstream %s: %w", u.ID, err)
 		}
 	}

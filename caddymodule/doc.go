@@ -7,6 +7,8 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	_ "github.com/deviceauth/caddy-deviceauth/caddymodule/cli" // the commands
 )
 
 func init() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard/remote"
+	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 )
 
 // Edge is an authorization server in another Caddy, for a guard that stands
@@ -55,7 +56,7 @@ func (e *Edge) server(audience []string, log *zap.Logger) (*remote.Server, error
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: client secret: %w", err)
 	}
-	client, err := clientWith(e.CA, edgePatience)
+	client, err := httpclient.New(e.CA, edgePatience)
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
@@ -147,12 +148,6 @@ func (a *App) checkHealthPath() error {
 	return httpapi.CheckFree("health", a.Health, a.Paths, a.Dialects, a.Issuer)
 }
 
-// healthView is what whoever asks is told.
-type healthView struct {
-	Status string `json:"status"` // ok or unavailable
-	Reason string `json:"reason,omitempty"`
-}
-
 // serveHealth answers 200 or 503.
 func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	reqbody.Discard(w, r, caddy.Exiting)
@@ -161,9 +156,9 @@ func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return nil
 	}
-	status, view := http.StatusOK, healthView{Status: "ok"}
+	status, view := http.StatusOK, adminapi.Health{Status: "ok"}
 	if err := a.checkHealth(r.Context()); err != nil {
-		status, view = http.StatusServiceUnavailable, healthView{Status: "unavailable", Reason: err.Error()}
+		status, view = http.StatusServiceUnavailable, adminapi.Health{Status: "unavailable", Reason: err.Error()}
 		w.Header().Set("Retry-After", "5")
 	}
 	w.Header().Set("Content-Type", "application/json")

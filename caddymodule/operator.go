@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,89 +18,22 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // The admin routes by which an operator looks in, and stops: grants, clients,
 // and the pause.
 
-// A grantView is a grant as an operator sees it: no digest, no token, and no code
-// but for the last letters of one that is spent.
-type grantView struct {
-	ID       deviceauth.ID       `json:"id"`
-	State    deviceauth.Standing `json:"state"`
-	Client   string              `json:"client"`
-	Person   *personView         `json:"person,omitempty"` // who said yes
-	Scope    deviceauth.Scope    `json:"scope,omitempty"`
-	Audience []string            `json:"audience,omitempty"`
-	From     netip.Addr          `json:"from,omitzero"`   // where the device asked from
-	Place    string              `json:"place,omitempty"` // the same in words
-	CodeTail string              `json:"code_tail,omitempty"`
-	Name     string              `json:"device_name,omitempty"`  // what its person calls it
-	Label    string              `json:"device_label,omitempty"` // what it calls itself
-	Created  time.Time           `json:"created"`
-	Decided  time.Time           `json:"decided,omitzero"`
-	Redeemed time.Time           `json:"redeemed,omitzero"`
-	Used     time.Time           `json:"last_used,omitzero"`
-	Expires  time.Time           `json:"expires,omitzero"` // unless it is used, where use prolongs it
-	Ended    time.Time           `json:"ended,omitzero"`
-	Reason   string              `json:"reason,omitempty"`
-}
-
-type personView struct {
-	Subject string `json:"subject"`
-	User    string `json:"user"`
-	Name    string `json:"name,omitempty"`
-	Email   string `json:"email,omitempty"`
-
-	Claims deviceauth.Claims `json:"claims,omitempty"` // all that is kept, where that is asked for
-}
-
-func viewOf(g *deviceauth.Grant) grantView {
-	now := time.Now()
-	v := grantView{
-		ID: g.ID, State: g.Standing(now), Client: g.ClientID, Scope: g.Scope, Audience: g.Audience,
-		From: g.From, Place: g.Place, CodeTail: g.CodeTail(), Name: g.Name, Label: g.Label,
-		Created: g.Created, Decided: g.Decided, Redeemed: g.Redeemed, Used: g.Used(), Expires: g.Until(now),
-		Ended: g.Ended, Reason: g.Reason,
-	}
-	if p := g.Person; p != nil {
-		v.Person = &personView{
-			Subject: p.Subject, User: p.User, Name: p.Claims.String("name"), Email: p.Claims.String("email"),
-		}
-	}
-	return v
-}
-
-// called is the name that a person gave the device, or else what it calls itself.
-func (g grantView) called() string {
-	if g.Name == "" && g.Label != "" {
-		return "calls itself " + strconv.Quote(text.Plain(g.Label))
-	}
-	return text.Plain(g.Name)
-}
-
-// grantsView is one page. There are more grants as long as there is a next.
-type grantsView struct {
-	Grants []grantView `json:"grants"`
-	Next   string      `json:"next,omitempty"`
-}
-
-// The bounds of a page: a thousand grants are a megabyte at most.
-const (
-	defaultLimit = 100
-	maxLimit     = 1000
-)
-
 func listGrants(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "client", "person", "state", "after", "limit")
 	if err != nil {
 		return nil, err
 	}
-	limit := defaultLimit
+	limit := adminapi.DefaultLimit
 	if text := asked.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
-			return nil, wrong("limit %q: want a number from 1 to %d", text, maxLimit)
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > adminapi.MaxLimit {
+			return nil, wrong("limit %q: want a number from 1 to %d", text, adminapi.MaxLimit)
 		}
 	}
 	filter := deviceauth.Filter{Client: asked.Get("client"), Person: asked.Get("person"), Standing: deviceauth.Standing(asked.Get("state"))}
@@ -109,9 +41,9 @@ func listGrants(s *server, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := grantsView{Grants: make([]grantView, len(found)), Next: next}
+	page := adminapi.Grants{Grants: make([]adminapi.Grant, len(found)), Next: next}
 	for i, g := range found {
-		page.Grants[i] = viewOf(g)
+		page.Grants[i] = adminapi.GrantOf(g)
 	}
 	return page, nil
 }
@@ -152,7 +84,7 @@ func showGrant(s *server, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := viewOf(g)
+	v := adminapi.GrantOf(g)
 	switch claims := asked.Get("claims"); {
 	case claims != "" && claims != "all":
 		return nil, wrong("claims %q: want all", claims)
@@ -171,7 +103,7 @@ func endGrant(s *server, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewOf(g), nil
+	return adminapi.GrantOf(g), nil
 }
 
 func grantID(r *http.Request) (deviceauth.ID, error) {
@@ -182,12 +114,6 @@ func grantID(r *http.Request) (deviceauth.ID, error) {
 	return id, nil
 }
 
-// A sessionsView says whose sessions at the pages have ended.
-type sessionsView struct {
-	Person string    `json:"person"` // a subject
-	Ended  time.Time `json:"ended"`  // those that were begun by then
-}
-
 // endSessions signs a person out of the pages, in every browser. Nobody is
 // signed out by a user: several people may have had it.
 func endSessions(s *server, r *http.Request) (any, error) {
@@ -196,7 +122,7 @@ func endSessions(s *server, r *http.Request) (any, error) {
 		return nil, err
 	}
 	by := text.Plain(cmp.Or(asked.Get("by"), caller(r)))
-	v := sessionsView{asked.Get("person"), time.Now().UTC()}
+	v := adminapi.Sessions{Person: asked.Get("person"), Ended: time.Now().UTC()}
 	if !s.engine.IsSubject(v.Person) {
 		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it", v.Person)
 	}
@@ -219,15 +145,9 @@ func (a *Admin) listClients(*server, *http.Request) (any, error) {
 	return list, nil
 }
 
-// A pauseView says whether connecting devices is paused.
-type pauseView struct {
-	Paused bool `json:"paused"`
-	deviceauth.Pause
-}
-
 func showPause(s *server, r *http.Request) (any, error) {
 	p, err := s.engine.Paused(r.Context())
-	return pauseView{p.On(), p}, err
+	return adminapi.Pause{Paused: p.On(), Pause: p}, err
 }
 
 // pauseRequest is the body of a pause; the query may say the same.
@@ -265,7 +185,7 @@ func pause(s *server, r *http.Request) (any, error) {
 	if err == nil {
 		caddy.Log().Named("device_login").Warn("connecting devices is paused", zap.String("by", p.By), zap.String("note", p.Note))
 	}
-	return pauseView{p.On(), p}, err
+	return adminapi.Pause{Paused: p.On(), Pause: p}, err
 }
 
 // caller is who asks, as far as the admin endpoint knows.
@@ -285,5 +205,5 @@ func resume(s *server, r *http.Request) (any, error) {
 	if err = s.engine.Resume(r.Context(), said.By); err == nil {
 		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("by", said.By))
 	}
-	return pauseView{}, err
+	return adminapi.Pause{}, err
 }

@@ -190,7 +190,14 @@ func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	if err := checkRoot(s.Path); err != nil {
 		return nil, err
 	}
-	return badgerstore.Open(badgerstore.Options{Dir: s.Path, EncryptionKey: s.key, Log: log})
+	options := s.Options()
+	options.Log = log
+	return badgerstore.Open(options)
+}
+
+// Options says where a store that was provisioned is, and its key.
+func (s *BadgerStore) Options() badgerstore.Options {
+	return badgerstore.Options{Dir: s.Path, EncryptionKey: s.key}
 }
 
 // UnmarshalCaddyfile reads `store badger [<path>] { encryption_key <key> }`.

@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/devicecheck"
+	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 )
 
 // The command that looks at a deployment from outside. It asks no admin
@@ -71,7 +72,7 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	if err != nil {
 		return err
 	}
-	roots, err := rootsOf(c.ca)
+	roots, err := httpclient.Roots(c.ca)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,6 @@
-package caddymodule
+// Package httpclient makes HTTP clients that trust a certificate authority of one's own
+// beside the system's.
+package httpclient
 
 import (
 	"crypto/tls"
@@ -9,9 +11,9 @@ import (
 	"time"
 )
 
-// rootsOf returns the system's certificates and those of a PEM file, say of a company's
+// Roots returns the system's certificates and those of a PEM file, say of a company's
 // own certificate authority; nil, which is the system's alone, where no file is named.
-func rootsOf(file string) (*x509.CertPool, error) {
+func Roots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -29,10 +31,10 @@ func rootsOf(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// clientWith returns a client that trusts those, and goes by the proxy that the
+// New returns a client that trusts those, and goes by the proxy that the
 // environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
-func clientWith(file string, timeout time.Duration) (*http.Client, error) {
-	roots, err := rootsOf(file)
+func New(file string, timeout time.Duration) (*http.Client, error) {
+	roots, err := Roots(file)
 	if roots == nil || err != nil {
 		return &http.Client{Timeout: timeout}, err
 	}

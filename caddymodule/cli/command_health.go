@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 )
 
 // healthPatience bounds the command: less than what the HEALTHCHECK of a container
@@ -25,7 +27,7 @@ func healthCommand(c *adminClient) *cobra.Command {
 // health asks, and gives up on an admin endpoint that does not answer.
 func (c *adminClient) health() error {
 	answered := make(chan error, 1)
-	var view healthView
+	var view adminapi.Health
 	go func() { answered <- c.call(http.MethodGet, "health", &view) }()
 	timeout := time.NewTimer(healthPatience)
 	defer timeout.Stop()
@@ -45,7 +47,7 @@ func inWords(err error) error {
 	if err == nil {
 		return nil
 	}
-	var view healthView
+	var view adminapi.Health
 	_, body, found := strings.Cut(err.Error(), "HTTP 503: ")
 	if !found || json.Unmarshal([]byte(body), &view) != nil || view.Reason == "" {
 		return err

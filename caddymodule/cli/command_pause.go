@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
@@ -24,7 +25,7 @@ func clientsCommand(c *adminClient) *cobra.Command {
 }
 
 func (c *adminClient) listClients() error {
-	var list []clientView
+	var list []adminapi.Client
 	if err := c.call(http.MethodGet, "clients", &list); err != nil || c.json {
 		return err
 	}
@@ -57,7 +58,7 @@ func pauseCommands(c *adminClient) []*cobra.Command {
 
 // pause prints what a route of the admin endpoint says of the pause.
 func (c *adminClient) pause(method, route string) error {
-	var p pauseView
+	var p adminapi.Pause
 	if err := c.call(method, route, &p); err != nil || c.json {
 		return err
 	}

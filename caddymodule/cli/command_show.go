@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
@@ -26,7 +27,7 @@ func showCommand(c *adminClient) *cobra.Command {
 }
 
 func (c *adminClient) showGrant(id string, claims bool) error {
-	var g grantView
+	var g adminapi.Grant
 	route := "grants/" + url.PathEscape(id)
 	if claims {
 		route += "?claims=all"
@@ -34,7 +35,7 @@ func (c *adminClient) showGrant(id string, claims bool) error {
 	if err := c.call(http.MethodGet, route, &g); err != nil || c.json {
 		return err
 	}
-	var p personView
+	var p adminapi.Person
 	if g.Person != nil {
 		p = *g.Person
 	}
@@ -43,7 +44,7 @@ func (c *adminClient) showGrant(id string, claims bool) error {
 		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
 		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
 		{"scope", string(g.Scope)}, {"audience", strings.Join(g.Audience, " ")},
-		{"from", g.whence()}, {"code ended in", g.CodeTail}, {"device name", g.Name}, {"calls itself", g.Label},
+		{"from", whence(g)}, {"code ended in", g.CodeTail}, {"device name", g.Name}, {"calls itself", g.Label},
 		{"created", when(g.Created)}, {"decided", when(g.Decided)}, {"redeemed", when(g.Redeemed)},
 		{"last used", when(g.Used)}, {"expires", when(g.Expires)}, {"ended", when(g.Ended)},
 	} {

@@ -1,9 +1,10 @@
-package caddymodule
+package cli
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 	"io"
 	"os"
 	"path/filepath"
@@ -101,33 +102,60 @@ func (c *adminClient) endpoint() (string, error) {
 // errOtherStore says that the configuration has another store, or none.
 var errOtherStore = errors.New("no badger store")
 
-// store is the badger store of the configuration, or the default one where there
-// is no configuration.
-func (c *adminClient) store() (*BadgerStore, error) {
+// badgerStoreID is the module that the configuration's store must be.
+const badgerStoreID = "device_login.stores.badger"
+
+// store returns where the badger store of the configuration is, and its key; those
+// of the default one where there is no configuration.
+func (c *adminClient) store() (badgerstore.Options, error) {
 	found, err := c.load()
 	if err != nil {
-		return nil, err
+		return badgerstore.Options{}, err
 	}
-	s, app := new(BadgerStore), found.Apps.DeviceLogin
+	text, app := json.RawMessage("{}"), found.Apps.DeviceLogin
 	switch {
 	case found.file == "":
 	case app == nil:
-		return nil, fmt.Errorf("the configuration %s has %w, since it has no device_login; --dir names a store without it", found.file, errOtherStore)
+		return badgerstore.Options{}, fmt.Errorf("the configuration %s has %w, since it has no device_login; "+
+			"--dir names a store without it", found.file, errOtherStore)
 	case app.Store != nil:
 		var kind struct {
 			Module string `json:"module"`
-			BadgerStore
 		}
 		if err := json.Unmarshal(app.Store, &kind); err != nil {
-			return nil, fmt.Errorf("the store of %s: %w", found.file, err)
+			return badgerstore.Options{}, fmt.Errorf("the store of %s: %w", found.file, err)
 		}
 		if kind.Module != "badger" {
-			return nil, fmt.Errorf("%w, but %s: the configuration %s; --dir names a store without it", errOtherStore, kind.Module, found.file)
+			return badgerstore.Options{}, fmt.Errorf("%w, but %s: the configuration %s; --dir names a store without it",
+				errOtherStore, kind.Module, found.file)
 		}
-		*s = kind.BadgerStore
+		text = app.Store
 	}
-	if err := s.Provision(caddy.Context{}); err != nil {
-		return nil, fmt.Errorf("the store of %s: %w", found.file, err)
+	options, err := badgerOptions(text)
+	if err != nil {
+		return options, fmt.Errorf("the store of %s: %w", found.file, err)
 	}
-	return s, nil
+	return options, nil
+}
+
+// badgerOptions has the module read its own configuration, as a server would.
+func badgerOptions(text json.RawMessage) (badgerstore.Options, error) {
+	info, err := caddy.GetModule(badgerStoreID)
+	if err != nil {
+		return badgerstore.Options{}, err
+	}
+	store, ok := info.New().(interface {
+		caddy.Provisioner
+		Options() badgerstore.Options
+	})
+	if !ok {
+		return badgerstore.Options{}, fmt.Errorf("the module %s does not say where it is", badgerStoreID)
+	}
+	if err := json.Unmarshal(text, store); err != nil {
+		return badgerstore.Options{}, err
+	}
+	if err := store.Provision(caddy.Context{}); err != nil {
+		return badgerstore.Options{}, err
+	}
+	return store.Options(), nil
 }

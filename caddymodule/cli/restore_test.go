@@ -1,4 +1,4 @@
-package caddymodule
+package cli_test
 
 import (
 	"bytes"
@@ -13,9 +13,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	_ "github.com/deviceauth/caddy-deviceauth/caddymodule" // the stores
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/cli"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 )
+
+// rightOption is a configuration to which a store may be added.
+const rightOption = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n\t\tupstream a https://a.example {\n\t\t\tclient_id x\n\t\t}\n\t}\n}\n"
 
 var (
 	oldKey = strings.Repeat("ab", 32)
@@ -26,7 +31,7 @@ var (
 func runAuth(in string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := &cobra.Command{Use: "device-auth", SilenceUsage: true, SilenceErrors: true}
-	deviceAuthTo(cmd, &out)
+	cli.DeviceAuthTo(cmd, &out)
 	cmd.SetArgs(args)
 	cmd.SetIn(strings.NewReader(in))
 	cmd.SetOut(&out)
@@ -191,7 +196,6 @@ func TestBackupOverwritesNothing(t *testing.T) {
 
 // A command asks the endpoint that the configuration names, and no other.
 func TestCommandsAskTheEndpointOfTheConfiguration(t *testing.T) {
-	folder := func(config string) adminClient { return adminClient{config: config} }
 	for _, test := range []struct {
 		name, admin, want, refused string
 		address                    string
@@ -204,24 +208,21 @@ func TestCommandsAskTheEndpointOfTheConfiguration(t *testing.T) {
 		{name: "a mistake", admin: "admim off", refused: "admim"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := folder(write(t, "Caddyfile", "{\n\t"+test.admin+"\n}\n"))
-			c.address = test.address
-			got, err := c.endpoint()
+			config := write(t, "Caddyfile", "{\n\t"+test.admin+"\n}\n")
+			got, err := cli.Endpoint(config, test.address)
 			if got != test.want || (err == nil) != (test.refused == "") || err != nil && !strings.Contains(err.Error(), test.refused) {
 				t.Errorf("got %q, %v", got, err)
 			}
 			if test.address == "" { // and as the one of the current directory
-				t.Chdir(filepath.Dir(c.config))
-				again := adminClient{}
-				if here, err := again.endpoint(); here != test.want || (err == nil) != (test.refused == "") {
+				t.Chdir(filepath.Dir(config))
+				if here, err := cli.Endpoint("", ""); here != test.want || (err == nil) != (test.refused == "") {
 					t.Errorf("in its directory: %q, %v", here, err)
 				}
 			}
 		})
 	}
 	t.Run("JSON", func(t *testing.T) {
-		c := folder(write(t, "caddy.json", `{"admin":{"disabled":true}}`))
-		if _, err := c.endpoint(); err == nil {
+		if _, err := cli.Endpoint(write(t, "caddy.json", `{"admin":{"disabled":true}}`), ""); err == nil {
 			t.Error("an endpoint is asked")
 		}
 	})

@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
@@ -135,7 +136,7 @@ func (c *adminClient) ask(method, route string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return caddycmd.AdminAPIRequest(address, method, adminPath+route, nil, nil)
+	return caddycmd.AdminAPIRequest(address, method, adminapi.Path+route, nil, nil)
 }
 
 // call asks, and prints the answer as it is or decodes it.

@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"cmp"
@@ -100,8 +100,8 @@ func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (bad
 	case err != nil:
 		return o, err
 	}
-	o.Dir = cmp.Or(dir, s.Path)
-	o.EncryptionKey = cmp.Or(o.EncryptionKey, s.key)
+	o.Dir = cmp.Or(dir, s.Dir)
+	o.EncryptionKey = cmp.Or(o.EncryptionKey, s.EncryptionKey)
 	return o, nil
 }
 

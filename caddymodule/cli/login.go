@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
+	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 )
 
 // Exit codes of device-login.
@@ -233,7 +234,7 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	if err != nil {
 		return deviceclient.Server{}, deviceclient.Options{}, err
 	}
-	client, err := clientWith(l.ca, 30*time.Second)
+	client, err := httpclient.New(l.ca, 30*time.Second)
 	if err != nil {
 		return deviceclient.Server{}, deviceclient.Options{}, err
 	}

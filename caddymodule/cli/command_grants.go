@@ -1,4 +1,4 @@
-package caddymodule
+package cli
 
 import (
 	"bufio"
@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
@@ -45,7 +46,7 @@ func grantsCommand(c *adminClient) *cobra.Command {
 	list := &cobra.Command{Use: "list", Short: "Lists grants", Args: cobra.NoArgs, RunE: run}
 	w.flags(cmd.PersistentFlags())
 	for _, to := range []*pflag.FlagSet{cmd.Flags(), list.Flags()} { // what is to end is all, or named
-		to.IntVar(&w.limit, "limit", defaultLimit, "How many to list")
+		to.IntVar(&w.limit, "limit", adminapi.DefaultLimit, "How many to list")
 		to.BoolVar(&w.all, "all", false, "List all of them, page by page")
 	}
 	cmd.AddCommand(
@@ -72,7 +73,7 @@ func (c *adminClient) listGrants(w *grantFilter) error {
 		return fmt.Errorf("--limit %d: want a number above 0", w.limit)
 	}
 	head := true
-	left, err := c.pages(w, func(page grantsView) error {
+	left, err := c.pages(w, func(page adminapi.Grants) error {
 		if c.json {
 			return json.NewEncoder(c.out).Encode(page)
 		}
@@ -88,11 +89,11 @@ func (c *adminClient) listGrants(w *grantFilter) error {
 
 // pages asks until there are enough. A page of the admin endpoint may have less
 // than was asked for, while there are more.
-func (c *adminClient) pages(w *grantFilter, do func(grantsView) error) (left bool, err error) {
+func (c *adminClient) pages(w *grantFilter, do func(adminapi.Grants) error) (left bool, err error) {
 	decoding := *c
 	decoding.json = false
 	for count, after := 0, ""; ; {
-		limit := maxLimit
+		limit := adminapi.MaxLimit
 		if !w.all {
 			limit = min(limit, w.limit-count)
 		}
@@ -102,7 +103,7 @@ func (c *adminClient) pages(w *grantFilter, do func(grantsView) error) (left boo
 				asked.Set(name, value)
 			}
 		}
-		var page grantsView
+		var page adminapi.Grants
 		if err := decoding.call(http.MethodGet, "grants?"+asked.Encode(), &page); err != nil {
 			return false, err
 		}
@@ -116,8 +117,16 @@ func (c *adminClient) pages(w *grantFilter, do func(grantsView) error) (left boo
 	}
 }
 
+// called is the name that a person gave the device, or else what it calls itself.
+func called(g adminapi.Grant) string {
+	if g.Name == "" && g.Label != "" {
+		return "calls itself " + strconv.Quote(text.Plain(g.Label))
+	}
+	return text.Plain(g.Name)
+}
+
 // whence is where the device asked from, with the place beside the address.
-func (g grantView) whence() string {
+func whence(g adminapi.Grant) string {
 	var parts []string
 	if g.From.IsValid() {
 		parts = append(parts, g.From.String())
@@ -130,7 +139,7 @@ func (g grantView) whence() string {
 
 // printGrants prints what people wrote at the end of a line, where it can be
 // taken for nothing else.
-func printGrants(to io.Writer, list []grantView, head bool) error {
+func printGrants(to io.Writer, list []adminapi.Grant, head bool) error {
 	table := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	if head {
 		fmt.Fprintln(table, "GRANT\tSTATE\tCLIENT\tPERSON\tFROM\tCODE\tCREATED\tLAST USED\tNAME")
@@ -144,7 +153,7 @@ func printGrants(to io.Writer, list []grantView, head bool) error {
 			code = "…" + g.CodeTail
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			g.ID, g.State, g.Client, person, g.whence(), code, when(g.Created), when(g.Used), g.called())
+			g.ID, g.State, g.Client, person, whence(g), code, when(g.Created), when(g.Used), called(g))
 	}
 	return table.Flush()
 }
@@ -190,7 +199,7 @@ func (c *adminClient) revoke(w *grantFilter, ids []string) error {
 // signOut ends the sessions of subjects at the pages.
 func (c *adminClient) signOut(subjects []string) (all error) {
 	for _, subject := range subjects {
-		var v sessionsView
+		var v adminapi.Sessions
 		err := c.call(http.MethodDelete, "sessions?"+url.Values{"person": {subject}, "by": {operator()}}.Encode(), &v)
 		if err == nil && !c.json {
 			fmt.Fprintln(c.out, text.Plain(v.Person), "signed out of the pages")
@@ -202,7 +211,7 @@ func (c *adminClient) signOut(subjects []string) (all error) {
 
 func (c *adminClient) end(ids []string) (all error) {
 	for _, id := range ids {
-		var g grantView
+		var g adminapi.Grant
 		err := c.call(http.MethodDelete, "grants/"+url.PathEscape(id), &g)
 		if err == nil && !c.json {
 			fmt.Fprintln(c.out, g.ID, g.State)
@@ -222,7 +231,7 @@ func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
 		return nil, nil
 	}
 	w.all = true
-	_, err = c.pages(&w, func(page grantsView) error {
+	_, err = c.pages(&w, func(page adminapi.Grants) error {
 		for _, g := range page.Grants {
 			if g.Person != nil && !slices.Contains(found, g.Person.Subject) {
 				found = append(found, g.Person.Subject)
@@ -238,7 +247,7 @@ func (c *adminClient) find(w grantFilter) (ids []string, err error) {
 	whole := w.whole()
 	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
 	head := true
-	_, err = c.pages(&w, func(page grantsView) error {
+	_, err = c.pages(&w, func(page adminapi.Grants) error {
 		for _, g := range page.Grants {
 			ids = append(ids, g.ID.String())
 		}
