@@ -141,6 +141,8 @@ func (g *Guard) Header() string { return cmp.Or(g.TokenHeader, "Authorization") 
 func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
 	token, given, err := s.token(r)
 	switch {
+	case errors.Is(err, errNoToken):
+		return nil, "", s.refusal(r, err)
 	case err != nil:
 		return nil, "", s.challenge(r, http.StatusBadRequest, err)
 	case !given && known != "":
@@ -164,6 +166,10 @@ func (s *Sentry) Admit(r *http.Request, known string) (id *deviceauth.Identity, 
 	}
 	return id, token, err
 }
+
+// errNoToken is the answer to a password that can be no token. Whoever typed it is
+// asked again, which a 400 would not do.
+var errNoToken = deviceauth.BadToken(deviceauth.TokenMalformed, nil)
 
 // token finds the credentials in the one place that is looked at. A lone empty
 // header says as little as none (RFC 6750 §3.1: "lacks any authentication
@@ -189,9 +195,14 @@ func (s *Sentry) token(r *http.Request) (token string, given bool, err error) {
 		return "", false, badRequest(name + ": want Bearer and a token")
 	case s.guard.Basic && strings.EqualFold(scheme, "Basic"):
 		raw, err := base64.StdEncoding.DecodeString(value)
-		_, password, found := strings.Cut(string(raw), ":")
-		if err != nil || !spaced || !found || !isToken68(password) {
+		user, password, found := strings.Cut(string(raw), ":")
+		switch {
+		case err != nil || !spaced || !found:
 			return "", false, badRequest("Authorization: want Basic with the token as the password")
+		case user == "" && password == "": // so begin tools that have neither
+			return "", false, nil
+		case !isToken68(password):
+			return "", false, errNoToken
 		}
 		return password, true, nil
 	}

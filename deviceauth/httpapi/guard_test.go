@@ -70,6 +70,11 @@ func TestGuardAnswers(t *testing.T) {
 		{"two headers", httpapi.Guard{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
 		{"the token as a password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
 		{"another password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
+		{"a password that can be no token", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", "open sesame")}, 401, `Basic realm="api.example.com", charset="UTF-8", Bearer realm="api.example.com", error="invalid_token"`},
+		{"an empty password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("x", "")}, 401, `error="invalid_token"`},
+		{"an empty password, optional", httpapi.Guard{Basic: true, Optional: true}, []string{"Authorization", basicAuth("x", "")}, 401, `error="invalid_token"`},
+		{"neither user nor password", httpapi.Guard{Basic: true}, []string{"Authorization", basicAuth("", "")}, 401, "Bearer realm="},
+		{"Basic without a colon", httpapi.Guard{Basic: true}, []string{"Authorization", "Basic eA=="}, 400, `error="invalid_request"`},
 		{"Basic that is none", httpapi.Guard{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
 	}
 	for _, test := range tests {
