@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -120,6 +123,46 @@ func TestKeysOfMachinesHaveScopes(t *testing.T) {
 		}
 		if key == "key-of-reader" && !strings.Contains(body, `"Remote-Scopes": "products:read openid"`) {
 			t.Errorf("the backend sees %s", body)
+		}
+	}
+}
+
+// A program that has no header but Authorization has a key that is all of it.
+// Whoever has a token there is let in beside it, and nobody else.
+//
+// protocol 30
+func TestKeyMayBeAllOfAuthorization(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	keys := filepath.Join(g.dir, "keys")
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("builder:key-of-builder"))
+	text := fmt.Sprintf("scraper sha256:%x products:read\nbuilder sha256:%x products:read\n", sha256.Sum256([]byte("Bearer key-of-scraper")), sha256.Sum256([]byte(basic)))
+	if err := os.WriteFile(keys, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.configure(func(s string) string {
+		return strings.Replace(s, "device_auth /api/* products:read", "device_auth /api/* products:read {\n\t\tbasic\n\t\tlegacy Authorization "+keys+"\n\t}", 1)
+	})
+	g.start()
+	for _, test := range []struct {
+		given string
+		want  int
+		sees  []string
+	}{
+		{"Bearer key-of-scraper", 200, []string{`"Remote-Client": "scraper"`, `"Remote-User": ""`, `"Authorization": "Bearer key-of-scraper"`}},
+		{basic, 200, []string{`"Remote-Client": "builder"`, `"Remote-User": ""`}},
+		{"Bearer " + g.token(), 200, []string{`"Remote-User": "alice"`, `"Authorization": ""`}},
+		{"key-of-scraper", 401, nil},
+		{"Basic " + base64.StdEncoding.EncodeToString([]byte("scraper:key-of-scraper")), 401, nil},
+	} {
+		response, body := g.request("GET", "/api/products", http.Header{"Authorization": {test.given}, "Remote-User": {"root"}})
+		if response.StatusCode != test.want {
+			t.Errorf("%s: %d\n%s", test.given, response.StatusCode, body)
+		}
+		for _, want := range test.sees {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: the backend sees %s, want %s", test.given, body, want)
+			}
 		}
 	}
 }

@@ -47,7 +47,8 @@ The token is kept in the user's configuration directory. The next call prints
 it while it is good for at least a minute, refreshes it after that, and asks a
 person only when the server refuses the refresh. --new asks anyway and replaces
 what is kept; --no-keep neither reads nor writes it. --non-interactive asks
-nobody, for scripts. --open opens the address in a browser of this computer.
+nobody, for scripts. --valid-for says how long it must be good, for what takes
+longer than a minute. --open opens the address in a browser of this computer.
 
 A token is kept for the API that it was asked for. With --issuer it is kept for
 all APIs that name this issuer, which you trust with that:
@@ -100,6 +101,7 @@ func loginCommand(cmd *cobra.Command) {
 	flags.BoolVar(&l.noKeep, "no-keep", false, "Neither use the token that is kept nor keep this one")
 	flags.BoolVar(&l.unattended, "non-interactive", false, "Ask nobody: use the token that is kept, or fail")
 	flags.BoolVar(&l.open, "open", false, "Open the address in a browser of this computer")
+	flags.DurationVar(&l.validFor, "valid-for", time.Minute, "Refresh a kept token that is good for less than that")
 	flags.DurationVar(&l.timeout, "timeout", 0, "How long to wait, such as 2m (default: as long as the code is good)")
 	flags.StringVar(&l.deviceName, "device-name", "", `What to call this device to the person who is asked; "" is nothing (default: the host name)`)
 	cmd.MarkFlagsMutuallyExclusive("non-interactive", "new")
@@ -122,6 +124,7 @@ type login struct {
 	noQR, anew, noKeep, unattended, open bool
 
 	timeout   time.Duration // 0: none
+	validFor  time.Duration // of a kept token
 	connected bool          // a person said yes
 	out, err  io.Writer
 }
@@ -240,7 +243,7 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	}
 	options := deviceclient.Options{
 		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience,
-		DeviceName: l.deviceName, Unattended: l.unattended,
+		DeviceName: l.deviceName, Unattended: l.unattended, ValidFor: l.validFor,
 		Show: l.show, Connected: func() { l.connected = true }, Note: func(text string) { fmt.Fprintln(l.err, text) },
 	}
 	if l.issuer != "" {

@@ -24,7 +24,7 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 	}
 	defer p.close()
 	old, err := p.load(nobody)
-	if err != nil || old != nil && good(old) {
+	if err != nil || old != nil && o.good(old) {
 		return old, err
 	}
 	token, err = refresh(ctx, s, o, old)
@@ -58,9 +58,14 @@ func (p *place) keep(t *oauth2.Token, err error) (*oauth2.Token, error) {
 }
 
 // good reports whether a token can be used for a while. One of which the
-// server did not say when it ends is good until somebody says otherwise.
-func good(t *oauth2.Token) bool {
-	return t.Expiry.IsZero() || time.Until(t.Expiry) >= margin
+// server did not say when it ends is good until somebody says otherwise. One that
+// cannot be refreshed is used up: nobody is asked sooner because more is wanted.
+func (o Options) good(t *oauth2.Token) bool {
+	wanted := margin
+	if t.RefreshToken != "" {
+		wanted = max(margin, o.ValidFor)
+	}
+	return t.Expiry.IsZero() || time.Until(t.Expiry) >= wanted
 }
 
 // errRefused means that only a person can help.

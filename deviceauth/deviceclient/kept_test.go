@@ -140,6 +140,39 @@ func TestTokenThatEndsWithinAMinuteIsRefreshed(t *testing.T) {
 	}
 }
 
+func TestTokenThatEndsSoonerThanIsWantedIsRefreshed(t *testing.T) {
+	t.Parallel()
+	s, f := newStrict(t, 120), Folder(t.TempDir())
+	s.seed(f)
+	for _, test := range []struct {
+		validFor  time.Duration
+		refreshes int
+	}{{0, 0}, {-time.Hour, 0}, {100 * time.Second, 0}, {3 * time.Minute, 1}, {3 * time.Minute, 2}} {
+		o := s.options()
+		o.ValidFor = test.validFor
+		if _, err := f.Token(t.Context(), s.Server, o); err != nil || s.logins != 1 || s.refreshes != test.refreshes {
+			t.Errorf("%v: %d logins and %d refreshes, %v", test.validFor, s.logins, s.refreshes, err)
+		}
+	}
+	s.answers["/t"] = func(w http.ResponseWriter, _ *http.Request) {
+		t.Error("a person is asked")
+		refuse(w, http.StatusBadRequest, "invalid_grant")
+	}
+	p, err := f.open(t.Context(), s.Server, s.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.save(&oauth2.Token{AccessToken: "a", Expiry: time.Now().Add(2 * time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	p.close()
+	o := s.options()
+	o.ValidFor = time.Hour
+	if token, err := f.Token(t.Context(), s.Server, o); err != nil || token.AccessToken != "a" {
+		t.Errorf("of a token that cannot be refreshed: %+v, %v", token, err)
+	}
+}
+
 func TestRefreshTokenThatDoesNotRotateIsKept(t *testing.T) {
 	t.Parallel()
 	s, f := newStrict(t, 59), Folder(t.TempDir())

@@ -25,11 +25,12 @@ var (
 type Options struct {
 	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
-	ClientSecret string   // empty: a public client
-	Scopes       []string // none: what the client has by default
-	Audience     string   // empty: what the API calls itself, and else the server's default
-	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
-	Unattended   bool     // ask nobody: ErrInteraction
+	ClientSecret string        // empty: a public client
+	Scopes       []string      // none: what the client has by default
+	Audience     string        // empty: what the API calls itself, and else the server's default
+	DeviceName   string        // what the device calls itself, to the person who is asked; empty: nothing
+	Unattended   bool          // ask nobody: ErrInteraction
+	ValidFor     time.Duration // how long a kept token that can be refreshed must still be good to be handed out as it is; at least a minute
 	Show         func(Prompt)
 	Connected    func()       // a person has said yes; may be nil
 	Note         func(string) // what else a person may want to know; may be nil

@@ -173,6 +173,10 @@ func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Iden
 	return id, token, err
 }
 
+// errNoToken is the answer to a password that can be no token. Whoever typed it is
+// asked again, which a 400 would not do.
+var errNoToken = deviceauth.BadToken(deviceauth.TokenMalformed, nil)
+
 // Token finds the credentials in the one place that is looked at. A lone empty
 // header says as little as none (RFC 6750 §3.1: "lacks any authentication
 // information"); beside a second one it is one too many.
@@ -197,9 +201,14 @@ func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
 		return "", false, malformed(name + ": want Bearer and a token")
 	case s.options.Basic && strings.EqualFold(scheme, "Basic"):
 		raw, err := base64.StdEncoding.DecodeString(value)
-		_, password, found := strings.Cut(string(raw), ":")
-		if err != nil || !spaced || !found || !isToken68(password) {
+		user, password, found := strings.Cut(string(raw), ":")
+		switch {
+		case err != nil || !spaced || !found:
 			return "", false, malformed("Authorization: want Basic with the token as the password")
+		case user == "" && password == "": // so begin tools that have neither
+			return "", false, nil
+		case !isToken68(password):
+			return "", false, errNoToken
 		}
 		return password, true, nil
 	}

@@ -70,6 +70,11 @@ func TestGuardAnswers(t *testing.T) {
 		{"two headers", guard.Options{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
 		{"the token as a password", guard.Options{Basic: true}, []string{"Authorization", basicAuth("x", token)}, 200, ""},
 		{"another password", guard.Options{Basic: true}, []string{"Authorization", basicAuth("x", "y")}, 401, `error="invalid_token"`},
+		{"a password that can be no token", guard.Options{Basic: true}, []string{"Authorization", basicAuth("x", "open sesame")}, 401, `Basic realm="api.example.com", charset="UTF-8", Bearer realm="api.example.com", error="invalid_token"`},
+		{"an empty password", guard.Options{Basic: true}, []string{"Authorization", basicAuth("x", "")}, 401, `error="invalid_token"`},
+		{"an empty password, optional", guard.Options{Basic: true, Optional: true}, []string{"Authorization", basicAuth("x", "")}, 401, `error="invalid_token"`},
+		{"neither user nor password", guard.Options{Basic: true}, []string{"Authorization", basicAuth("", "")}, 401, "Bearer realm="},
+		{"Basic without a colon", guard.Options{Basic: true}, []string{"Authorization", "Basic eA=="}, 400, `error="invalid_request"`},
 		{"Basic that is none", guard.Options{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
 	}
 	for _, test := range tests {
