@@ -45,7 +45,8 @@ var layers = []struct {
 	{"upstreamidp", []string{"deviceauth"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
 	{"deviceauth/adminapi", []string{"deviceauth"}, []string{"net/http", "github.com/", "go.uber.org/"}},
 	{"caddymodule/cli", []string{"deviceauth", "deviceauth/adminapi", "deviceauth/badgerstore", "deviceauth/devicecheck", "deviceauth/deviceclient", "deviceauth/keyring"}, []string{"github.com/zitadel/"}},
-	{"caddymodule", []string{"caddymodule/cli", "deviceauth/adminapi", "deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard", "deviceauth/guard/remote", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp"}, []string{"github.com/zitadel/"}},
+	{"deviceauth/gateway", []string{"deviceauth", "deviceauth/guard", "deviceauth/httpapi", "deviceauth/keyring", "upstreamidp"}, []string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
+	{"caddymodule", []string{"deviceauth/gateway", "caddymodule/cli", "deviceauth/adminapi", "deviceauth", "deviceauth/httpapi", "deviceauth/badgerstore", "deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard", "deviceauth/guard/remote", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp"}, []string{"github.com/zitadel/"}},
 }
 
 // below are packages that know of none of ours, so that all may know them.

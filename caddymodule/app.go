@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
@@ -195,42 +194,31 @@ func (a *App) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(a.Clients, func(c Client) bool { return c.IDToken != "" }) {
-		if err := keys.IncludeRS256(ctx); err != nil {
-			return err
-		}
-	}
-	backend := measuredStorage{a.pooledStore.backend}
-	a.engine.Store, a.engine.Documents, a.engine.PollState, a.engine.Signer = backend, backend, a.pooledStore.live, keys
-	a.engine.RefreshKey, a.engine.Events = keys.Source(keyring.PurposeRefresh), a.audit
-	a.engine.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
-	upstreams, err := a.upstreams(keys)
-	if err != nil {
-		return err
-	}
-	engine, err := deviceauth.New(a.engine)
-	if err != nil {
-		return err
-	}
-	pages, err := httpapi.New(httpapi.Config{
-		Engine: engine, Keys: keys, Upstreams: upstreams, CookieKey: keys.Source(keyring.PurposeCookie),
+	login := a.engine
+	login.PollState, login.Events = a.pooledStore.live, a.audit
+	login.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
+	g, err := gateway.Open(ctx, measuredStorage{a.pooledStore.backend}, gateway.Config{
+		Login: login, Upstreams: a.upstreams(), Keys: keys,
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Place: a.storePlace, Log: a.slog, Stopping: caddy.Exiting,
 	})
 	if err != nil {
 		return err
 	}
-	if len(upstreams) > 1 { // one alone has the address that the documentation names
-		for _, u := range upstreams {
+	if len(g.Upstreams) > 1 { // one alone has the address that the documentation names
+		for _, u := range g.Upstreams {
 			a.log.Info("the redirect URI to register at an upstream",
-				zap.String("upstream", u.ID()), zap.String("redirect_uri", pages.RedirectURI(u.ID())))
+				zap.String("upstream", u.ID()), zap.String("redirect_uri", g.Pages.RedirectURI(u.ID())))
 		}
 	}
 	a.dispatcher, a.sampler = newDispatcher(a.crier, a.log), sampling.New(a.more)
-	server := &server{engine: engine, pages: pages, keys: keys, pooledStore: a.pooledStore, guards: a.readyGuards(engine), census: newCensus()}
+	server := &server{
+		engine: g.Engine, pages: g.Pages, keys: keys, pooledStore: a.pooledStore,
+		guards: a.readyGuards(g.Engine), census: newCensus(),
+	}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
-	a.maintain(upstreams)
+	a.maintain(g.Upstreams)
 	server.previous = a.issuerState.current.Swap(server)
 	return nil
 }

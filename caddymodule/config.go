@@ -57,14 +57,10 @@ type Upstream struct {
 }
 
 func (u *Upstream) config() upstreamidp.Config {
-	c := upstreamidp.Config{
+	return upstreamidp.Config{
 		HTTPClient: u.http, ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
 		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize, Told: slices.Clone(u.Claims),
 	}
-	for _, rule := range u.Allow {
-		c.Claims = append(c.Claims, rule.Claim)
-	}
-	return c
 }
 
 // check needs no placeholder resolved: that a client id is there is enough.

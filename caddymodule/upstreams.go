@@ -1,48 +1,23 @@
 package caddymodule
 
 import (
-	"context"
 	"slices"
 	"time"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
-// upstreams makes the providers ready, and has the engine ask those that are
-// to be asked again.
-func (a *App) upstreams(keys *keyring.Keyring) (list []deviceauth.Upstream, err error) {
-	asked := map[string]*upstreamidp.Provider{}
+// upstreams are the providers as they are configured, with the claims that backends
+// are told of.
+func (a *App) upstreams() (list []upstreamidp.Config) {
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
-		c.Documents, c.Key, c.Log = a.pooledStore.backend, keys.Source(keyring.PurposeUpstream), a.slog
-		for _, client := range a.Clients {
-			c.Fresh = c.Fresh || client.Fresh
-			for _, rule := range client.Allow {
-				c.Claims = append(c.Claims, rule.Claim)
-			}
-		}
+		c.Log = a.slog
 		c.Told = append(c.Told, a.toldClaims()...)
 		c.Observe = observe(c.ID)
-		u, err := upstreamidp.New(c)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, u)
-		if c.Revalidate {
-			asked[c.ID] = u
-		}
+		list = append(list, c)
 	}
-	if len(asked) > 0 {
-		a.engine.Revalidate = func(ctx context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
-			if u := asked[p.Upstream]; u != nil {
-				return u.Revalidate(ctx, p)
-			}
-			return p, nil
-		}
-	}
-	return list, nil
+	return list
 }
 
 // observe measures what an upstream is asked. All of its metrics are there at 0 from

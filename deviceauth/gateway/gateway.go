@@ -1,0 +1,196 @@
+// Package gateway assembles a device login of its parts, for Go programs and for package
+// caddymodule: one call opens the signing keys, the upstreams, the rules, the endpoints
+// and the pages over one storage, and wires what has to be the same in all of them. It
+// decides nothing itself.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
+)
+
+// Config says what a gateway serves. What is zero has the default of its own field.
+type Config struct {
+	// Login has the issuer, the clients and the rules. [Open] fills in what belongs to
+	// the storage: Store, Documents, Signer, RefreshKey and Revalidate; and, where they
+	// are missing, PollState, and a UserClaim and an entry of Allow for each upstream.
+	// So people of an upstream without rules may all approve.
+	Login deviceauth.Config
+	// Upstreams are where people sign in, at least one, in the order of their buttons.
+	// Open fills in Documents and Key, and asks for the claims that rules decide by.
+	Upstreams []upstreamidp.Config
+
+	Signing  string // the algorithm of tokens; default ES256
+	Brand    httpapi.Brand
+	Paths    httpapi.Paths
+	Dialects []string                       // other products whose devices are served too
+	ClientIP func(*http.Request) netip.Addr // default: the peer's address
+	Place    func(*http.Request) string     // where a device asks from, in words; default: nobody knows
+	Log      *slog.Logger                   // hears faults; default: nobody does
+	Stopping func() bool                    // whether the program is about to stop; default: it never is
+
+	// Keys are signing keys that are open already over the same storage; nil: Open
+	// opens them.
+	Keys *keyring.Keyring
+}
+
+// A Gateway is a device login that serves. Open makes one; Close ends its held polls.
+type Gateway struct {
+	Engine    *deviceauth.Engine
+	Keys      *keyring.Keyring
+	Pages     *httpapi.Handler
+	Upstreams []deviceauth.Upstream
+
+	log *slog.Logger
+}
+
+// Open opens a gateway over a storage, which stays the caller's to close after the
+// gateway. Several gateways may share one that is a [deviceauth.Cluster]: they then pace
+// devices together, and wake each other's polls. An error says what is wrong with the
+// configuration, or that the storage cannot be read.
+func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, error) {
+	if len(c.Upstreams) == 0 {
+		return nil, errors.New("a gateway needs an upstream, where people sign in")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{Keys: c.Keys, log: c.Log}
+	if err := g.openKeys(ctx, storage, c); err != nil {
+		return nil, err
+	}
+	login := c.Login
+	login.Store, login.Documents, login.Signer = storage, storage, g.Keys
+	login.RefreshKey = g.Keys.Source(keyring.PurposeRefresh)
+	if login.PollState == nil {
+		login.PollState = deviceauth.NewPollState()
+		if cluster, ok := storage.(deviceauth.Cluster); ok {
+			login.PollState.Share(cluster)
+		}
+	}
+	if err := g.openUpstreams(storage, c, &login); err != nil {
+		return nil, err
+	}
+	var err error
+	if g.Engine, err = deviceauth.New(login); err != nil {
+		return nil, err
+	}
+	g.Pages, err = httpapi.New(httpapi.Config{
+		Engine: g.Engine, Keys: g.Keys, Upstreams: g.Upstreams, CookieKey: g.Keys.Source(keyring.PurposeCookie),
+		Brand: c.Brand, Paths: c.Paths, Dialects: c.Dialects,
+		ClientIP: c.ClientIP, Place: c.Place, Log: c.Log, Stopping: c.Stopping,
+	})
+	return g, err
+}
+
+// openKeys reads the signing keys, and makes those of RS256 where a client needs them.
+func (g *Gateway) openKeys(ctx context.Context, storage deviceauth.Storage, c Config) (err error) {
+	if g.Keys == nil {
+		if g.Keys, err = keyring.Open(ctx, storage, c.Signing); err != nil {
+			return err
+		}
+		g.Keys.OnLoss(func(reason string) { c.Log.Error(reason) })
+	}
+	if slices.ContainsFunc(c.Login.Clients, func(c deviceauth.Client) bool { return c.IDToken != "" }) {
+		return g.Keys.IncludeRS256(ctx)
+	}
+	return nil
+}
+
+// openUpstreams makes the providers ready, and has the engine ask those that are to be
+// asked again at every refresh.
+func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *deviceauth.Config) error {
+	asked := map[string]*upstreamidp.Provider{}
+	login.Allow, login.UserClaim = clone(login.Allow), clone(login.UserClaim)
+	for _, u := range c.Upstreams {
+		u.Documents, u.Key = storage, g.Keys.Source(keyring.PurposeUpstream)
+		if u.Log == nil {
+			u.Log = c.Log
+		}
+		u.Claims = slices.Concat(u.Claims, claimsOf(login.Allow[u.ID]))
+		for _, client := range login.Clients {
+			u.Fresh = u.Fresh || client.FreshSignIn
+			u.Claims = append(u.Claims, claimsOf(client.Allow)...)
+		}
+		if _, known := login.Allow[u.ID]; !known {
+			login.Allow[u.ID] = nil
+		}
+		if _, known := login.UserClaim[u.ID]; !known && u.UserClaim != "" {
+			login.UserClaim[u.ID] = u.UserClaim
+		}
+		provider, err := upstreamidp.New(u)
+		if err != nil {
+			return err
+		}
+		g.Upstreams = append(g.Upstreams, provider)
+		if u.Revalidate {
+			asked[u.ID] = provider
+		}
+	}
+	if len(asked) > 0 {
+		login.Revalidate = func(ctx context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
+			if provider := asked[p.Upstream]; provider != nil {
+				return provider.Revalidate(ctx, p)
+			}
+			return p, nil
+		}
+	}
+	return nil
+}
+
+// claimsOf are the claims that rules decide by.
+func claimsOf(rules []deviceauth.Allow) (claims []string) {
+	for _, rule := range rules {
+		claims = append(claims, rule.Claim)
+	}
+	return claims
+}
+
+// clone copies a map that is to be added to; nil is an empty one.
+func clone[V any](m map[string]V) map[string]V {
+	all := map[string]V{}
+	for k, v := range m {
+		all[k] = v
+	}
+	return all
+}
+
+// Run looks after the signing keys until the context ends: it begins new ones when that
+// is due, and takes over what other gateways changed. Faults are logged, and tried again.
+func (g *Gateway) Run(ctx context.Context) {
+	tick := time.NewTicker(keyring.MaintainEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := g.Keys.Maintain(ctx); err != nil && ctx.Err() == nil {
+				g.log.Error("looking after the signing keys", "error", err)
+			}
+		}
+	}
+}
+
+// Handler serves the endpoints and pages of the issuer. What is not theirs is 404.
+func (g *Gateway) Handler() http.Handler { return g.Pages }
+
+// Guard stands before a handler that knows nothing of OAuth, see
+// [guard.Guard.Middleware].
+func (g *Gateway) Guard(next http.Handler, o guard.Options) http.Handler {
+	return guard.New(o, g.Engine).Middleware(next)
+}
+
+// Close answers all held polls at once. Requests under way end by themselves.
+func (g *Gateway) Close() { g.Engine.Close() }
