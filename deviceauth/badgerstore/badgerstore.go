@@ -30,18 +30,21 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Backend] on disk. Open opens one.
+// Store is a [deviceauth.Storage] on disk. Open opens one.
 type Store struct {
-	db    atomic.Pointer[badger.DB]  // replaced by mend, under both locks
-	again func() (*badger.DB, error) // opens the directory once more
-	dir   string
-	lock  *os.File // keeps other processes out, until it is closed; nil: Badger does
-	log   logger
-	room  *space
-	known *cache
-	jobs  chan *job
-	stop  chan struct{} // closed by Close; no job is taken afterwards
-	done  chan struct{} // closed when the committer has ended
+	db     atomic.Pointer[badger.DB]  // replaced by mend, under both locks
+	again  func() (*badger.DB, error) // opens the directory once more
+	keys   func() (*badger.KeyRegistry, error)
+	dir    string
+	lock   *os.File // keeps other processes out, until it is closed; nil: Badger does
+	log    logger
+	room   *space
+	links  bool    // a file can have a second name there
+	merges *merges // of db
+	known  *cache
+	jobs   chan *job
+	stop   chan struct{} // closed by Close; no job is taken afterwards
+	done   chan struct{} // closed when the committer has ended
 
 	encrypted bool
 
@@ -110,12 +113,17 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		dir: o.Dir, lock: lock, room: room, known: newCache(), encrypted: key != nil, trouble: make(chan struct{}, 1),
 		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.links = canLink(o.Dir)
 	s.ahead = ahead{dir: o.Dir, set: setAside}
-	s.log = logger{to: o.Log, quiet: new(atomic.Bool), merging: s.beforeMerge, stuck: new(atomic.Int64)}
-	s.again = func() (*badger.DB, error) { return o.open(key, s.log) }
+	s.log = logger{to: o.Log, quiet: new(atomic.Bool), stuck: new(atomic.Int64)}
+	s.keys = func() (*badger.KeyRegistry, error) { return o.keys(key) }
+	s.again = func() (*badger.DB, error) { return s.open(o, key) }
 	db, err := s.again()
 	if err != nil {
 		return nil, o.explain(err)
+	}
+	if err := s.bringBack(db); err != nil {
+		return nil, errors.Join(err, guarded(db.Close))
 	}
 	s.db.Store(db)
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
@@ -123,20 +131,6 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	s.tidying.Go(s.tidy)
 	s.tidying.Go(s.mend)
 	return s, nil
-}
-
-// open opens the directory, which is locked.
-func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
-	if ownLock {
-		if err := dropEmpty(o.Dir); err != nil {
-			return nil, err
-		}
-	}
-	err = guarded(func() (err error) {
-		db, err = badger.Open(o.badger(key, log))
-		return err
-	})
-	return db, err
 }
 
 // Get implements [deviceauth.Store].
@@ -263,6 +257,9 @@ func (s *Store) alone(write func() error) error {
 		return err
 	}
 	err := guarded(write)
+	if err == nil {
+		s.merges.renew()
+	}
 	if noted := s.noted(err); noted != err {
 		return noted
 	}

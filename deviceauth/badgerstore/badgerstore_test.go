@@ -14,9 +14,15 @@ func open(dir string) (deviceauth.Storage, error) {
 	return badgerstore.Open(badgerstore.Options{Dir: dir})
 }
 
-func TestStoreConforms(t *testing.T) { storetest.Run(t, open) }
+func TestStoreConforms(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, open)
+}
 
-func TestBugsOnTopAreCaught(t *testing.T) { storetest.RunBugs(t, open) }
+func TestBugsOnTopAreCaught(t *testing.T) {
+	t.Parallel()
+	storetest.RunBugs(t, open)
+}
 
 func TestGrantsSurviveReopening(t *testing.T) {
 	dir := t.TempDir()

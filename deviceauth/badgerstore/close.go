@@ -62,6 +62,7 @@ func (s *Store) shut() error {
 	defer s.reads.Unlock()
 	s.writes.Lock()
 	defer s.writes.Unlock()
+	s.merges.closing()
 	err := errors.Join(guarded(s.db.Load().Close), s.ahead.drop())
 	if s.lock != nil {
 		s.lock.Close()

@@ -282,6 +282,7 @@ func TestBackupAndRestore(t *testing.T) {
 // What is not needed any more leaves the disk when it is tidied, and a store in
 // which grants come and go does not grow without end.
 func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open(Options{Dir: dir})

@@ -56,6 +56,7 @@ func (s *Store) reopen() {
 func (s *Store) replace(closed *bool) (again bool, err error) {
 	if !*closed {
 		*closed = true
+		s.merges.closing()
 		err = guarded(s.db.Load().Close)
 	}
 	if err != nil && strings.HasPrefix(err.Error(), panicked) { // some of it still runs
@@ -72,7 +73,14 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 	s.known.clear()
 	s.db.Store(db)
 	s.log.stuck.Store(0)
+	if err := s.bringBack(db); err != nil {
+		*closed = false
+		return true, err
+	}
 	s.broken.Store(nil)
+	if s.merges.leftOut() { // by a merge of the new one, while the store was broken still
+		s.breaks(s.isIncomplete())
+	}
 	s.log.log(slog.LevelWarn, "the store in %s is open again", []any{s.dir})
 	return false, nil
 }

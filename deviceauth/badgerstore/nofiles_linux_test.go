@@ -3,11 +3,13 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -110,6 +112,7 @@ func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
 	for name, lack := range lacks {
 		for _, looks := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, looked at %v", name, looks), func(t *testing.T) {
+				t.Parallel() // in processes of their own
 				if inChild(t) {
 					testLack(t, lack, looks)
 				}
@@ -118,6 +121,12 @@ func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
 	}
 }
 
+// loadFor is how long it is written to before something lacks, and after that was hit.
+const loadFor = 500 * time.Millisecond
+
+// lackLoad is above the time in which it is hit.
+const lackLoad = 10 * time.Second
+
 func testLack(t *testing.T, lack lack, looks bool) {
 	dir := filepath.Join(mounted(t), "store")
 	s := open(t, Options{Dir: dir})
@@ -125,11 +134,15 @@ func testLack(t *testing.T, lack lack, looks bool) {
 		s.room.files = nil
 	}
 	kept := newKept()
+	var hit atomic.Int64 // when something was refused first, in Unix nanoseconds
 	write := func(worker int, stop func() bool) {
 		for i := 0; !stop(); i++ {
 			g := pending(deviceauth.UserCode(fmt.Sprintf("%02d%06d", worker, i)))
 			g.Audience = []string{strings.Repeat("x", 16<<10)} // so that memory is soon full
-			if s.Create(t.Context(), g) != nil {
+			if err := s.Create(t.Context(), g); err != nil {
+				if !errors.Is(err, deviceauth.ErrExists) { // by the same worker, before
+					hit.CompareAndSwap(0, time.Now().UnixNano())
+				}
 				continue
 			}
 			kept.add(g)
@@ -138,17 +151,21 @@ func testLack(t *testing.T, lack lack, looks bool) {
 			}
 		}
 	}
-	all := func(d time.Duration) {
-		end := time.Now().Add(d)
+	all := func(stop func() bool) {
 		var wg sync.WaitGroup
 		for worker := range 32 {
-			wg.Go(func() { write(worker, func() bool { return time.Now().After(end) }) })
+			wg.Go(func() { write(worker, stop) })
 		}
 		wg.Wait()
 	}
-	all(500 * time.Millisecond)
+	all(after(loadFor))
+	hit.Store(0)
 	back := lack(t, dir)
-	all(3 * time.Second)
+	most := after(lackLoad)
+	all(func() bool {
+		first := hit.Load()
+		return most() || first > 0 && time.Since(time.Unix(0, first)) > loadFor
+	})
 	err := s.Create(t.Context(), pending("ZZZZZZZZ"))
 	back()
 	if err == nil {
@@ -170,6 +187,11 @@ func testLack(t *testing.T, lack lack, looks bool) {
 		t.Error(err)
 	}
 	kept.check(t, open(t, Options{Dir: dir}))
+}
+
+func after(d time.Duration) func() bool {
+	end := time.Now().Add(d)
+	return func() bool { return time.Now().After(end) }
 }
 
 // kept is what a store has said that it keeps.
@@ -213,36 +235,28 @@ func (k *kept) check(t *testing.T, s *Store) {
 func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
 	for _, name := range []string{"no inodes", "a directory that nothing can be made in"} {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(mounted(t), "store")
+			t.Parallel()
+			dir, log := filepath.Join(mounted(t), "store"), new(heard)
 			kept := newKept()
-			fill := func(s *Store, tables int) {
-				for i := 0; s.db.Load().Levels()[0].NumTables < tables; i++ {
-					g := pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", tables, i)))
-					g.Audience = []string{strings.Repeat("x", 64<<10)}
-					if err := s.Create(t.Context(), g); err != nil {
-						t.Fatal(err)
-					}
-					kept.add(g)
-				}
-			}
 			s := open(t, Options{Dir: dir})
-			fill(s, 1)
+			kept.fill(t, s, 1)
 			if err := s.closeWhole(); err != nil { // which merges
 				t.Fatal(err)
 			}
-			s = open(t, Options{Dir: dir})
-			fill(s, 2)
+			s = open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+			kept.fill(t, s, 2)
 			back := lacks[name](t, dir)
 			merged := make(chan error, 1)
 			go func() { merged <- s.db.Load().Flatten(1) }()
-			select {
-			case <-merged: // or waits until it can
-				back()
-			case <-time.After(2 * time.Second):
-				back()
-				if err := <-merged; err != nil {
-					t.Errorf("the merge, later: %v", err)
+			for end := after(20 * time.Second); !strings.Contains(log.String(), "a merge of tables waits"); {
+				if time.Sleep(time.Millisecond); end() {
+					t.Error("it does not wait")
+					break
 				}
+			}
+			back()
+			if err := <-merged; err != nil {
+				t.Errorf("the merge, later: %v", err)
 			}
 			kept.check(t, s)
 			if err := s.closeWhole(); err != nil {

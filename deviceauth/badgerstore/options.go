@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -85,6 +86,34 @@ const (
 	memTable = 8 << 20
 	valueLog = 16 << 20
 )
+
+// open opens the directory, and watches the merges of its tables.
+func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
+	log, watch := s.log, newMerges(s)
+	log.merges = watch
+	db, err := o.open(key, log)
+	if err != nil {
+		watch.start(nil)
+		return nil, err
+	}
+	s.merges = watch
+	watch.start(db)
+	return db, nil
+}
+
+// open opens the directory, which is locked.
+func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
+	if ownLock {
+		if err := cmp.Or(dropEmpty(o.Dir), setKeptAside(o.Dir)); err != nil {
+			return nil, err
+		}
+	}
+	err = guarded(func() (err error) {
+		db, err = badger.Open(o.badger(key, log))
+		return err
+	})
+	return db, err
+}
 
 // Rekey encrypts the keys of a closed store's data with another key. The data
 // itself, and so a leaked old key's use with an old copy of it, stay as they are.

@@ -34,7 +34,7 @@ func (o Options) tables(key []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", badger.ManifestFilename, err)
 	}
-	keys, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
+	keys, err := o.keys(key)
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,11 @@ func checkTable(name string, key *pb.DataKey) error {
 		return err
 	}
 	return checkBlocks(data, index, key)
+}
+
+// keys are those that the data is encrypted with.
+func (o Options) keys(key []byte) (*badger.KeyRegistry, error) {
+	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
 }
 
 func checkBlocks(data, index []byte, key *pb.DataKey) error {

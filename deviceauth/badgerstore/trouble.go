@@ -61,16 +61,19 @@ func (s *Store) noted(err error) error {
 		return err
 	}
 	why := fmt.Errorf("badger store: %s is not asked until it can be opened again: %s", s.dir, strings.ReplaceAll(err.Error(), "\n", "; "))
-	if s.broken.CompareAndSwap(nil, &why) {
+	if s.breaks(why) {
 		s.log.log(slog.LevelError, "%v", []any{why})
-		s.trouble <- struct{}{} // there is room: the one before was taken before broken was nil again
 	}
 	return why
 }
 
-// beforeMerge is called by Badger when it is about to make a table of others.
-func (s *Store) beforeMerge() {
-	s.room.waitForFile(func(why error) { s.log.log(slog.LevelWarn, "a merge of tables waits: %v", []any{why}) })
+// breaks has the store opened again, unless it is about to be.
+func (s *Store) breaks(why error) bool {
+	first := s.broken.CompareAndSwap(nil, &why)
+	if first {
+		s.trouble <- struct{}{} // there is room: the one before was taken before broken was nil again
+	}
+	return first
 }
 
 // guarded runs what looks into files that are mapped into memory. Where the disk

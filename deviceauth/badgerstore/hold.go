@@ -1,0 +1,90 @@
+package badgerstore
+
+import "github.com/dgraph-io/badger/v4"
+
+// A moment is a transaction that can open iterators. One is always held ready: to begin
+// one waits for writes, which may wait for the merge.
+type moment struct {
+	txn   *badger.Txn
+	users int // merges, and the next one
+}
+
+// A hold has Badger leave its tables uncut.
+type hold struct {
+	at *moment
+	it *badger.Iterator
+}
+
+// renew is called after a write, with no other one under way: Badger keeps all versions
+// since the oldest transaction.
+func (m *merges) renew() {
+	next := &moment{txn: m.db.NewTransaction(false), users: 1}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ready != nil {
+		m.ready.leave()
+	}
+	m.ready = next
+}
+
+// leave is called with mu held.
+func (at *moment) leave() {
+	if at.users--; at.users == 0 {
+		at.txn.Discard()
+	}
+}
+
+// hold returns nil where there can be none.
+func (m *merges) hold() (h *hold) {
+	if m.closes {
+		return m.last
+	}
+	guarded(func() error { // panics without a memtable
+		h = &hold{m.ready, m.ready.txn.NewIterator(badger.IteratorOptions{})}
+		h.at.users++
+		return nil
+	})
+	return h
+}
+
+func (m *merges) release(h *hold) {
+	if h != nil && h != m.last {
+		h.it.Close()
+		h.at.leave()
+	}
+}
+
+// uncut has Badger leave all tables uncut until what it returns is called: some may have
+// a second name since they were kept.
+func (m *merges) uncut() func() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.hold()
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.release(h)
+	}
+}
+
+// closing is called before the database is closed, when nobody writes any more. Merges
+// go on meanwhile, and Badger begins one of its own.
+func (m *merges) closing() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.db == nil || m.closes {
+		return
+	}
+	m.last = m.hold()
+	m.closes = true
+}
+
+// closed is called when the last merge is over, before the tables are closed.
+func (m *merges) closed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if last := m.last; last != nil && !m.lacks {
+		m.last = nil
+		m.release(last)
+	}
+}

@@ -1,0 +1,108 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+// Tables are kept in directories that Badger knows nothing of. The end of the process
+// leaves them, so that the next start finds whole what a merge has not been told whole:
+// part of it would bring back what was deleted, so a directory is renamed at once.
+const (
+	keptAs = "kept-" // tables of which others are being made
+	lostAs = "lost-" // that were kept when the database was opened, and have to be read
+	overAs = "over-" // nobody needs them
+)
+
+// canLink tells whether a file can have two names here, which some file systems lack.
+func canLink(dir string) bool {
+	file, err := os.CreateTemp(dir, "trial-*")
+	if err != nil {
+		return false
+	}
+	file.Close()
+	defer os.Remove(file.Name())
+	second := file.Name() + "-2"
+	defer os.Remove(second)
+	return os.Link(file.Name(), second) == nil
+}
+
+// keepTables gives tables a second name each, or where Badger will cut them when it
+// removes them, copies them.
+func keepTables(dir string, list tables, keep func(from, to string) error) (kept string, err error) {
+	if kept, err = os.MkdirTemp(dir, "new-"); err != nil {
+		return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, cause(err))
+	}
+	for id := range list {
+		if err = keep(table.NewFilename(id, dir), table.NewFilename(id, kept)); errors.Is(err, fs.ErrNotExist) {
+			err = nil // another merge has dropped it
+		}
+		if err != nil {
+			os.RemoveAll(kept)
+			return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
+		}
+	}
+	return renamed(kept, keptAs)
+}
+
+// renamed gives a directory another name, beside where it is.
+func renamed(dir, as string) (string, error) {
+	to := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s%d", as, time.Now().UnixNano()))
+	return to, os.Rename(dir, to)
+}
+
+// copied is of a file that the process or the system may end during.
+func copied(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// setKeptAside renames what was kept when the database was closed, or the process
+// ended, and removes what nobody needs.
+func setKeptAside(dir string) error {
+	for _, kept := range named(dir, keptAs) {
+		if _, err := renamed(kept, lostAs); err != nil {
+			return fmt.Errorf("badger store: %w", err)
+		}
+	}
+	for _, done := range append(named(dir, overAs), named(dir, "new-")...) {
+		os.RemoveAll(done) // what cannot be removed is at the next start
+	}
+	return nil
+}
+
+func named(dir, as string) (list []string) {
+	files, _ := os.ReadDir(dir) // Badger reads it too, and says why it cannot be read
+	for _, file := range files {
+		if file.IsDir() && strings.HasPrefix(file.Name(), as) {
+			list = append(list, filepath.Join(dir, file.Name()))
+		}
+	}
+	return list
+}
+
+// dropTables removes tables that were kept.
+func dropTables(kept string) error {
+	over, err := renamed(kept, overAs)
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(over)
+}

@@ -1,0 +1,180 @@
+package badgerstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// What a merge left out is in tables that were kept. The store is not asked meanwhile,
+// as one that is broken, so that nobody takes for unknown what was left out: it is
+// closed and opened again, and what was left out is written to it before it is asked.
+
+// isLeftOut is called by a merge that did not make all of its tables.
+func (s *Store) isLeftOut() {
+	s.log.log(slog.LevelError, "a merge of tables in %s could not make all of its new ones: "+
+		"the old ones are kept, and what is only in them is written back", []any{s.dir})
+	s.breaks(s.isIncomplete())
+}
+
+func (s *Store) isIncomplete() error {
+	return fmt.Errorf("badger store: %s is not asked until what a merge of its tables left out is written back", s.dir)
+}
+
+// bringBack writes what merges left out to a database that nobody else asks. Where
+// every merge was whole there is nothing to write, as after the end of the process in
+// one. What was changed or deleted since stays as it is.
+func (s *Store) bringBack(db *badger.DB) error {
+	dirs := named(s.dir, lostAs)
+	if len(dirs) == 0 {
+		return nil
+	}
+	defer s.merges.uncut()()
+	keys, err := s.keys()
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	gone, err := s.missing(db, keys, tablesIn(dirs))
+	if err != nil {
+		return err
+	}
+	for rest := gone; len(rest) > 0; {
+		some := rest[:batchOf(rest)]
+		rest = rest[len(some):]
+		if err := s.writeBack(db, keys, some); err != nil {
+			return err
+		}
+	}
+	if len(gone) > 0 {
+		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out are written back", []any{len(gone), s.dir})
+	}
+	if err := guarded(db.Sync); err != nil {
+		return err
+	}
+	s.merges.renew()
+	for _, dir := range dirs {
+		err = errors.Join(err, dropTables(dir))
+	}
+	return err
+}
+
+// tablesIn leaves out what Badger has cut.
+func tablesIn(dirs []string) (names []string) {
+	for _, dir := range dirs {
+		all, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
+		for _, name := range all {
+			if about, err := os.Stat(name); err != nil || about.Size() > 0 {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// missing reads tables, and returns the last version of each key that has none as new
+// in the database.
+func (s *Store) missing(db *badger.DB, keys *badger.KeyRegistry, names []string) ([]*relic, error) {
+	newest := map[string]*relic{}
+	for _, name := range names {
+		own, err := keyOf(name, keys)
+		if errors.Is(err, errNoKey) && !fromSystem(err) { // it is no whole table, and never will be one
+			s.log.log(slog.LevelError, "what a merge left out of %s cannot be read: %v", []any{filepath.Base(name), err})
+			continue
+		}
+		err = guarded(func() error {
+			return db.View(func(txn *badger.Txn) error {
+				return relics(name, own, func(r *relic) error {
+					if is := newest[string(r.key)]; (is == nil || is.version < r.version) && version(txn, r.key) < r.version {
+						newest[string(r.key)] = r
+					}
+					return nil
+				})
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return wanted(db, slices.Collect(maps.Values(newest)))
+}
+
+// wanted leaves out what has expired, and deletions of what is not there.
+func wanted(db *badger.DB, list []*relic) (left []*relic, err error) {
+	now := uint64(time.Now().Unix())
+	err = guarded(func() error {
+		return db.View(func(txn *badger.Txn) error {
+			for _, r := range list {
+				expired := r.value.ExpiresAt != 0 && r.value.ExpiresAt <= now
+				if !expired && (!r.deleted() || version(txn, r.key) > 0) {
+					left = append(left, r)
+				}
+			}
+			return nil
+		})
+	})
+	slices.SortFunc(left, func(a, b *relic) int { return bytes.Compare(a.key, b.key) })
+	return left, err
+}
+
+// version is the last one of a key, be it a deletion; 0: there is none.
+func version(txn *badger.Txn, key []byte) uint64 {
+	it := txn.NewKeyIterator(key, badger.IteratorOptions{})
+	defer it.Close()
+	if it.Rewind(); it.Valid() {
+		return it.Item().Version()
+	}
+	return 0
+}
+
+// relicBatch bounds the bytes of a transaction, far below Badger's own bound.
+const relicBatch = 256 << 10
+
+func batchOf(list []*relic) int {
+	size := 0
+	for i, r := range list {
+		if size += len(r.key) + len(r.value.Value); i > 0 && size > relicBatch {
+			return i
+		}
+	}
+	return len(list)
+}
+
+func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, list []*relic) error {
+	s.single.Lock()
+	defer s.single.Unlock()
+	if err := s.ahead.ready(); err != nil {
+		return err
+	}
+	return guarded(func() error {
+		return db.Update(func(txn *badger.Txn) error {
+			for _, r := range list {
+				if err := r.write(txn, s.dir, keys); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func (r *relic) write(txn *badger.Txn, dir string, keys *badger.KeyRegistry) (err error) {
+	if r.deleted() {
+		return txn.Delete(r.key)
+	}
+	value := r.value.Value
+	if r.value.Meta&metaPointer != 0 {
+		if value, err = pointed(dir, value, keys); err != nil {
+			return err
+		}
+	}
+	return txn.SetEntry(&badger.Entry{Key: r.key, Value: value, UserMeta: r.value.UserMeta, ExpiresAt: r.value.ExpiresAt})
+}

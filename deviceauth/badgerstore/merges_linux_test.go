@@ -1,0 +1,221 @@
+package badgerstore
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// fill creates grants until there are so many tables that were not merged.
+func (k *kept) fill(t *testing.T, s *Store, tables int) {
+	t.Helper()
+	for i := 0; s.db.Load().Levels()[0].NumTables < tables; i++ {
+		g := pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", tables, i)))
+		g.Audience = []string{strings.Repeat("x", 64<<10)}
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		k.add(g)
+	}
+}
+
+// inTheWay puts files where Badger is about to make its next tables, once armed: after
+// the next trial has made a file of its own.
+func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
+	armed = new(atomic.Bool)
+	trial := s.room.trial
+	s.room.trial = func() error {
+		err := trial()
+		if armed.CompareAndSwap(true, false) {
+			names, _ := filepath.Glob(filepath.Join(s.dir, "*.sst"))
+			last, _ := table.ParseFileID(slices.Max(names))
+			for id := last + 1; id <= last+4; id++ {
+				if file, err := os.OpenFile(table.NewFilename(id, s.dir), os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+					file.Close()
+				} // or Badger has been quicker
+			}
+		}
+		return err
+	}
+	return armed
+}
+
+// twice is a store with a table that was merged before, and some that were not.
+func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *heard) {
+	t.Helper()
+	log, kept := new(heard), newKept()
+	o := Options{
+		Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: key, Log: slog.New(slog.NewTextHandler(log, nil)),
+	}
+	s := open(t, o)
+	kept.fill(t, s, 1)
+	if err := s.closeWhole(); err != nil { // which merges
+		t.Fatal(err)
+	}
+	s = open(t, o)
+	armed := inTheWay(t, s)
+	changed := 0
+	for id := range kept.grants { // of which the table that was merged has an older version
+		if changed++; changed > 20 {
+			break
+		}
+		change := func(g *deviceauth.Grant) error { g.Name = "changed"; return nil }
+		if err := s.Update(t.Context(), id, change); err != nil {
+			t.Fatal(err)
+		}
+		kept.grants[id] = "changed"
+	}
+	document := bytes.Repeat([]byte("x"), 1<<20+1) // which goes to a value log
+	if err := s.UpdateDocument(t.Context(), "large", func([]byte) ([]byte, error) { return document, nil }); err != nil {
+		t.Fatal(err)
+	}
+	kept.fill(t, s, 2)
+	return s, kept, armed, log
+}
+
+func flatten(t *testing.T, s *Store) {
+	t.Helper()
+	s.reads.RLock() // keeps the database open
+	defer s.reads.RUnlock()
+	if err := s.db.Load().Flatten(1); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever keeps a merge from making its tables after a trial has made a file.
+//
+// protocol 4
+func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		key deviceauth.Secret
+		do  func(*testing.T, *Store)
+	}{
+		"and the store goes on": {"", flatten},
+		"and no iterator can be opened": {"", func(t *testing.T, s *Store) {
+			s.merges.closes = true
+			flatten(t, s)
+		}},
+		"encrypted":                         {aKey, flatten},
+		"while the store is closed":         {"", nil},
+		"while it is closed, and encrypted": {aKey, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.key != "" && testing.Short() {
+				t.Skip("the same without a key is tried")
+			}
+			s, kept, armed, log := twice(t, test.key)
+			armed.Store(true)
+			if test.do != nil {
+				test.do(t, s)
+				heals(t, s)
+				kept.check(t, s)
+			}
+			if err := s.closeWhole(); err != nil {
+				t.Error(err)
+			}
+			if said := log.String(); !strings.Contains(said, "could not make all of its new ones") {
+				t.Errorf("it made them: %s", said)
+			}
+			s = open(t, Options{Dir: s.dir, EncryptionKey: test.key})
+			kept.check(t, s)
+			document, err := s.LoadDocument(t.Context(), "large")
+			if err != nil || len(document) != 1<<20+1 || len(bytes.Trim(document, "x")) > 0 {
+				t.Errorf("the document has %d bytes, %v", len(document), err)
+			}
+			if lost := named(s.dir, lostAs); len(lost) > 0 {
+				t.Errorf("there are %v", lost)
+			}
+		})
+	}
+}
+
+func heals(t *testing.T, s *Store) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); s.broken.Load() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not heal")
+		}
+	}
+}
+
+// A merge that makes all of its tables is no reason to look for what it lost.
+func TestMergeThatMakesItsTablesIsWhole(t *testing.T) {
+	t.Parallel()
+	s, kept, _, log := twice(t, "")
+	flatten(t, s)
+	if n := s.db.Load().Levels()[0].NumTables; n > 0 {
+		t.Fatalf("%d tables are not merged", n)
+	}
+	kept.check(t, s)
+	if left := named(s.dir, ""); len(left) > 0 {
+		t.Errorf("there are %v", left)
+	}
+	if err := s.closeWhole(); err != nil {
+		t.Error(err)
+	}
+	if said := log.String(); strings.Contains(said, "merge") {
+		t.Errorf("the log says %s", said)
+	}
+	if left := named(s.dir, ""); len(left) > 0 {
+		t.Errorf("closed, there are %v", left)
+	}
+}
+
+// What the end of the process in a merge leaves is no reason for what was deleted or
+// changed to come back.
+//
+// protocol 4
+func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
+	t.Parallel()
+	s, kept := open(t, Options{Dir: t.TempDir()}), newKept()
+	change := func(name, to string) {
+		err := s.UpdateDocument(t.Context(), name, func([]byte) ([]byte, error) { return []byte(to), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func() {
+		t.Helper()
+		if err := s.closeWhole(); err != nil { // which merges
+			t.Fatal(err)
+		}
+		s = open(t, Options{Dir: s.dir})
+	}
+	if err := s.PutDocument(t.Context(), "session", []byte("alice"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	change("document", "old")
+	again()
+	if err := s.PutDocument(t.Context(), "session", nil, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	kept.fill(t, s, 1) // so that the deletion is in a table
+	if _, err := keepTables(s.dir, tablesOf(s.db.Load()), copied); err != nil {
+		t.Fatal(err)
+	}
+	change("document", "new")
+	again() // the deletion has gone, and what it is of
+	if session, err := s.LoadDocument(t.Context(), "session"); session != nil || err != nil {
+		t.Errorf("the session is %q, %v", session, err)
+	}
+	if document, err := s.LoadDocument(t.Context(), "document"); string(document) != "new" || err != nil {
+		t.Errorf("the document is %q, %v", document, err)
+	}
+	kept.check(t, s)
+	if left := append(named(s.dir, lostAs), named(s.dir, overAs)...); len(left) > 0 {
+		t.Errorf("there are %v", left)
+	}
+}

@@ -1,0 +1,145 @@
+package badgerstore
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/y"
+)
+
+// Badger opens no table that is not in its list. What is in one that was kept is read
+// here; tables.go says how a table is laid out.
+
+// A relic is a version of a key in a table that was kept.
+type relic struct {
+	key     []byte
+	version uint64
+	value   y.ValueStruct
+}
+
+// What Badger says of a value, in its first byte.
+const (
+	metaDeleted = 1 << 0
+	metaPointer = 1 << 1 // it is in a value log
+)
+
+func (r *relic) deleted() bool { return r.value.Meta&metaDeleted != 0 }
+
+var errNoKey = errors.New("no key of the store fits")
+
+// keyOf finds the key of a table, whose list has gone: Badger numbers them from 1.
+func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
+	var why error
+	for id := uint64(0); ; id++ {
+		key, err := keys.DataKey(id)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoKey, why)
+		}
+		if why = guarded(func() error { return checkTable(name, key) }); why == nil {
+			return key, nil
+		}
+	}
+}
+
+// relics reads a table.
+func relics(name string, key *pb.DataKey, found func(*relic) error) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	rest, _, err := last(data)
+	if err != nil {
+		return err
+	}
+	_, index, err := last(rest)
+	if err == nil {
+		index, err = plain(index, key)
+	}
+	if err != nil {
+		return err
+	}
+	list := fb.GetRootAsTableIndex(index, 0)
+	for i := range list.OffsetsLength() {
+		var at fb.BlockOffset
+		list.Offsets(&at, i)
+		block, err := plain(data[at.Offset():at.Offset()+at.Len()], key)
+		if err == nil {
+			err = relicsOf(block, found)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// relicsOf reads a block: entries, where each begins, how many they are, and a
+// checksum. An entry is how many bytes its key shares with the first one's, how many
+// come next, and the value.
+func relicsOf(block []byte, found func(*relic) error) error {
+	text, _, err := last(block)
+	if err != nil {
+		return err
+	}
+	end := len(text) - 4
+	count := int(binary.BigEndian.Uint32(text[end:]))
+	begins := y.BytesToU32Slice(text[end-4*count : end])
+	var first []byte
+	for i, begin := range begins {
+		stop := end - 4*count
+		if i+1 < count {
+			stop = int(begins[i+1])
+		}
+		entry := text[begin:stop]
+		shared, own := binary.NativeEndian.Uint16(entry), binary.NativeEndian.Uint16(entry[2:])
+		key := append(append([]byte(nil), first[:shared]...), entry[4:4+own]...)
+		if i == 0 {
+			first = key
+		}
+		r := &relic{key: y.ParseKey(key), version: y.ParseTs(key)}
+		r.value.Decode(entry[4+own:])
+		if err := found(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pointed reads a value that is in a value log: it is pointed to by the number of the
+// log, a length and an offset. The log begins with the number of its key, and what
+// comes before the offset in each nonce. The value has a head and its key before it.
+func pointed(dir string, pointer []byte, keys *badger.KeyRegistry) ([]byte, error) {
+	const head, nonce = 20, 12
+	part := func(i int) uint32 { return binary.NativeEndian.Uint32(pointer[4*i:]) }
+	log, length, at := part(0), part(1), part(2)
+	file, err := os.Open(filepath.Join(dir, fmt.Sprintf("%06d.vlog", log)))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	about, data := make([]byte, head), make([]byte, length)
+	_, err1 := file.ReadAt(about, 0)
+	_, err2 := file.ReadAt(data, int64(at))
+	key, err3 := keys.DataKey(binary.BigEndian.Uint64(about))
+	if err := cmp.Or(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	keyLength, n := binary.Uvarint(data[2:])
+	valueLength, m := binary.Uvarint(data[2+n:])
+	_, o := binary.Uvarint(data[2+n+m:])
+	text := data[2+n+m+o:]
+	if key != nil {
+		iv := binary.BigEndian.AppendUint32(about[head-nonce:head:head], at)
+		if text, err = y.XORBlockAllocate(text, key.Data, iv); err != nil {
+			return nil, err
+		}
+	}
+	return text[keyLength : keyLength+valueLength], nil
+}
