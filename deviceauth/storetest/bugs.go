@@ -5,8 +5,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -264,55 +262,4 @@ func forgetsEarly(ctx context.Context, s deviceauth.Storage, id deviceauth.ID) (
 		return nil, deviceauth.ErrNotFound
 	}
 	return g, err
-}
-
-// RunBugs fails unless the suite catches every bug on a store.
-func RunBugs(t *testing.T, open Open) {
-	for _, bug := range Bugs {
-		t.Run(strings.ReplaceAll(bug.Name, " ", "_"), func(t *testing.T) {
-			caught := make([]error, len(Checks))
-			for i, check := range Checks {
-				dir := t.TempDir()
-				synctest.Test(t, func(t *testing.T) { caught[i] = check.On(t.Context(), dir, bug.on(open)) })
-			}
-			bug.report(t, caught)
-		})
-	}
-}
-
-// RunBugsOutside does the same as [RunOutside] would.
-func RunBugsOutside(t *testing.T, open Open) {
-	caught := make([][]error, len(Bugs))
-	var all sync.WaitGroup
-	for i, bug := range Bugs {
-		all.Go(func() { caught[i] = besides(t, bug.on(open)) })
-	}
-	all.Wait()
-	for i, bug := range Bugs {
-		t.Run(strings.ReplaceAll(bug.Name, " ", "_"), func(t *testing.T) { bug.report(t, caught[i]) })
-	}
-}
-
-func (b Bug) report(t *testing.T, caught []error) {
-	var names []string
-	for i, err := range caught {
-		if err != nil {
-			names = append(names, Checks[i].Name)
-		}
-	}
-	if t.Logf("caught by: %q", names); len(names) == 0 {
-		t.Error("the suite finds nothing wrong")
-	}
-}
-
-func (b Bug) on(open Open) Open {
-	return func(dir string) (deviceauth.Storage, error) {
-		good, err := open(dir)
-		if err != nil {
-			return nil, err
-		}
-		bad := &broken{Storage: good}
-		b.put(bad)
-		return bad, nil
-	}
 }
