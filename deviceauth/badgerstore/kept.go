@@ -98,11 +98,12 @@ func named(dir, as string) (list []string) {
 	return list
 }
 
-// dropTables removes tables that were kept.
+// dropTables removes tables that were kept. Once they have another name nobody reads
+// them: what is left of them goes at the next start.
 func dropTables(kept string) error {
 	over, err := renamed(kept, overAs)
-	if err != nil {
-		return err
+	if err == nil {
+		os.RemoveAll(over)
 	}
-	return os.RemoveAll(over)
+	return err
 }

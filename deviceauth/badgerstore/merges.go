@@ -209,15 +209,19 @@ func (m *merges) over(who int) {
 }
 
 // drop is called when all merges are over, for one may have taken the table of another
-// that has as many keys for its own.
+// that has as many keys for its own. What cannot be dropped is after the next merge: it
+// must not be read when what is deleted later has gone for good.
 func (m *merges) drop() {
+	var left []*merge
 	for _, one := range m.done {
 		if err := dropTables(one.kept); err != nil {
-			m.log.log(slog.LevelWarn, "tables in %s that were merged stay there until the next start: %v", []any{m.dir, err})
+			m.log.log(slog.LevelWarn, "tables in %s that were merged stay there for now: %v", []any{m.dir, err})
+			left = append(left, one)
+			continue
 		}
 		m.release(one.hold)
 	}
-	m.done = nil
+	m.done = left
 	clear(m.taken)
 }
 

@@ -126,7 +126,7 @@ func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
 		for worker := range 4 {
 			wg.Go(func() {
 				// What is refused once is refused the next thousand times: then nothing more comes.
-				for i, refused := 0, 0; i < 4*memTable>>10 && refused < 1000; i++ {
+				for i, refused := 0, 0; i < memTable>>10 && refused < 1000; i++ {
 					if s.Create(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", worker, i)))) != nil {
 						refused++
 					}
