@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -109,21 +108,10 @@ type placedGuard struct {
 	stripped string            // what is taken off the paths that reach it
 }
 
-// place notes where a guard stands, also one that is a provider of Caddy's own
-// authentication handler.
+// place notes where a guard stands.
 func (s *sites) place(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
-	add := func(g *Guard) {
+	if g, ok := h.(*Guard); ok {
 		s.placed = append(s.placed, placedGuard{guard: g, server: server, routes: at.routes, stripped: at.stripped})
-	}
-	switch h := h.(type) {
-	case *Guard:
-		add(h)
-	case *caddyauth.Authentication:
-		for _, provider := range h.Providers {
-			if a, ok := provider.(*Authenticator); ok {
-				add(a.guard)
-			}
-		}
 	}
 }
 

@@ -16,7 +16,6 @@ func init() {
 	caddy.RegisterModule(Endpoints{})
 	caddy.RegisterModule(Guard{})
 	caddy.RegisterModule(Site{})
-	caddy.RegisterModule(Authenticator{})
 	caddy.RegisterModule(Admin{})
 	caddy.RegisterModule(sites{})
 	caddy.RegisterModule(BadgerStore{})

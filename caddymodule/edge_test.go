@@ -33,10 +33,3 @@ func TestServerElsewhereIsChecked(t *testing.T) {
 		}
 	}
 }
-
-func TestAuthenticatorTakesNoOriginsForAnAnswer(t *testing.T) {
-	a := Authenticator{Edge: &Edge{Issuer: "https://login.example.com", ClientID: "edge", ClientSecret: "x", Origins: []string{"https://a.example"}}}
-	if err := a.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "origins") {
-		t.Errorf("got %v", err)
-	}
-}
