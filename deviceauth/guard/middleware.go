@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // Middleware lets requests through to the next handler whose token is good, and tells it
@@ -54,8 +55,7 @@ func (s *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 	}
 	header := w.Header()
 	if origin, ok := s.Origin(r); ok {
-		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
+		response.SetOrigin(header, origin)
 	}
 	header.Add("Vary", "Origin")
 	id, _, err := s.Authenticate(r, "")

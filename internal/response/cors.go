@@ -14,9 +14,15 @@ func AllowOrigin(header http.Header, r *http.Request, known map[string]bool) boo
 	if !known[origin] {
 		return false
 	}
+	SetOrigin(header, origin)
+	return true
+}
+
+// SetOrigin lets pages of an origin read the answer, and what its headers say about
+// credentials and waiting.
+func SetOrigin(header http.Header, origin string) {
 	header.Set("Access-Control-Allow-Origin", origin)
 	header.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
-	return true
 }
 
 // AllowAnyOrigin lets all pages read what is public anyway.
