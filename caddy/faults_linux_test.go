@@ -262,7 +262,7 @@ func TestFaultsOfTheStoreEndNothingAndLoseNothing(t *testing.T) {
 	})
 	t.Run("Redis", func(t *testing.T) {
 		server := redistest.Start(t)
-		all := startCluster(t, 2, "store redis "+server.URL())
+		all := startCluster(t, 2, "pending address 100000\n\t\tstore redis "+server.URL())
 		endure(t, all, ofRedis(server, all[0]))
 	})
 }
