@@ -25,9 +25,9 @@ type answerWriter struct {
 
 // answer returns the writer for a backend's answer, or nil where there is
 // nothing to add.
-func (g *Guard) answer(sentry *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) *answerWriter {
+func (g *Guard) answer(tokenGuard *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) *answerWriter {
 	a := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: who.id != nil}
-	if origin, ok := sentry.Origin(r); ok {
+	if origin, ok := tokenGuard.Origin(r); ok {
 		a.origin = origin
 	}
 	if g.Cache != "keep" {

@@ -109,7 +109,7 @@ type App struct {
 	waiting     func()                  // ends the wait for a late store; nil: there is none
 	isLate      *atomic.Bool            // the store is waited for
 
-	crier           emitter
+	emitter         emitter
 	dispatcher      *dispatcher // set by Start
 	sampler         *sampling.Sampler[eventKind]
 	warned          *sync.Once                // of what will surprise
@@ -163,7 +163,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	app := events.(*caddyevents.App)
-	a.crier = emitter{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
+	a.emitter = emitter{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
 	if a.issuerState, err = acquireIssuerState(a.Issuer); err == nil {
 		a.warned = new(sync.Once)
 	}
@@ -211,7 +211,7 @@ func (a *App) begin(ctx context.Context) error {
 				zap.String("upstream", u.ID()), zap.String("redirect_uri", g.Pages.RedirectURI(u.ID())))
 		}
 	}
-	a.dispatcher, a.sampler = newDispatcher(a.crier, a.log), sampling.New(a.more)
+	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.more)
 	server := &server{
 		engine: g.Engine, pages: g.Pages, keys: keys, pooledStore: a.pooledStore,
 		guards: a.readyGuards(g.Engine), census: newCensus(),

@@ -89,7 +89,7 @@ func (g *Guard) admit(who *requestIdentity, w http.ResponseWriter, r *http.Reque
 
 // at returns the guard made ready for the server, and what tells that the
 // request has done with the server.
-func (g *Guard) at(r *http.Request) (sentry *guard.Guard, leave func(), err error) {
+func (g *Guard) at(r *http.Request) (tokenGuard *guard.Guard, leave func(), err error) {
 	if g.Edge != nil {
 		return g.remote, func() {}, nil
 	}
@@ -103,16 +103,16 @@ func (g *Guard) at(r *http.Request) (sentry *guard.Guard, leave func(), err erro
 // enforce lets a guarded request through, or refuses it.
 func (g *Guard) enforce(who *requestIdentity, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func(), error) {
 	who.serve(r)
-	sentry, leave, err := g.at(r)
+	tokenGuard, leave, err := g.at(r)
 	if err != nil {
 		return nil, nil, g.unable(w, r, err)
 	}
-	pass, err := g.check(sentry, who, w, r)
+	pass, err := g.check(tokenGuard, who, w, r)
 	leave() // before the backend, which may take hours
 	if err != nil || !pass {
 		return nil, nil, err
 	}
-	if answer := g.answer(sentry, who, w, r); answer != nil {
+	if answer := g.answer(tokenGuard, who, w, r); answer != nil {
 		w = answer
 	}
 	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
@@ -136,8 +136,8 @@ func (g *Guard) report(who *requestIdentity, w http.ResponseWriter, r *http.Requ
 }
 
 // check decides by the credentials of a request.
-func (g *Guard) check(sentry *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
-	if sentry.Preflight(w.Header(), r) {
+func (g *Guard) check(tokenGuard *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+	if tokenGuard.Preflight(w.Header(), r) {
 		decided(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
@@ -149,11 +149,11 @@ func (g *Guard) check(sentry *guard.Guard, who *requestIdentity, w http.Response
 	}
 	if g.Legacy != nil {
 		if id := g.Legacy.admit(w, r, g.credentials()); id != nil {
-			return g.byKey(sentry, who, id, w, r)
+			return g.byKey(tokenGuard, who, id, w, r)
 		}
 	}
 	start := time.Now()
-	id, token, err := sentry.Authenticate(g.asked(r), who.token)
+	id, token, err := tokenGuard.Authenticate(g.asked(r), who.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
 	if token != "" {
 		who.token = token
@@ -163,7 +163,7 @@ func (g *Guard) check(sentry *guard.Guard, who *requestIdentity, w http.Response
 	case errors.As(err, &challenge):
 		decided(decisionOf(challenge))
 		g.tell(who, r, challenge)
-		return false, refuse(sentry, w, r, challenge)
+		return false, refuse(tokenGuard, w, r, challenge)
 	case err != nil:
 		return false, g.unable(w, r, err)
 	}
@@ -176,7 +176,7 @@ func (g *Guard) check(sentry *guard.Guard, who *requestIdentity, w http.Response
 		return true, nil
 	}
 	decided(decisionAdmitted)
-	who.set(id, sentry, r)
+	who.set(id, tokenGuard, r)
 	return true, nil
 }
 
@@ -190,16 +190,16 @@ func (g *Guard) unable(w http.ResponseWriter, r *http.Request, err error) error 
 }
 
 // byKey lets somebody with an old API key through, if the key has the scopes.
-func (g *Guard) byKey(sentry *guard.Guard, who *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
-	if id.Scope != "" && !sentry.Covers(id.Scope) {
-		challenge := sentry.Forbid(r, id)
+func (g *Guard) byKey(tokenGuard *guard.Guard, who *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request) (pass bool, err error) {
+	if id.Scope != "" && !tokenGuard.Covers(id.Scope) {
+		challenge := tokenGuard.Forbid(r, id)
 		decided(decisionOf(challenge))
 		g.tell(who, r, challenge)
-		return false, refuse(sentry, w, r, challenge)
+		return false, refuse(tokenGuard, w, r, challenge)
 	}
 	decided(decisionLegacy)
 	legacyUses.WithLabelValues(id.ClientID).Inc()
-	who.set(id, sentry, r)
+	who.set(id, tokenGuard, r)
 	return true, nil
 }
 
@@ -232,10 +232,10 @@ func (g *Guard) tell(who *requestIdentity, r *http.Request, c *guard.Challenge) 
 }
 
 // refuse goes through Caddy's handle_errors.
-func refuse(sentry *guard.Guard, w http.ResponseWriter, r *http.Request, c *guard.Challenge) error {
+func refuse(tokenGuard *guard.Guard, w http.ResponseWriter, r *http.Request, c *guard.Challenge) error {
 	w.Header()["Www-Authenticate"] = c.Headers
 	w.Header().Set("Cache-Control", "no-store")
-	if origin, ok := sentry.Origin(r); ok {
+	if origin, ok := tokenGuard.Origin(r); ok {
 		allowOrigin(w.Header(), origin)
 	}
 	return caddyhttp.Error(c.Status, c)

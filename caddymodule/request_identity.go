@@ -29,7 +29,7 @@ type requestIdentity struct {
 	cookies  []string                // the Cookie header before our own were taken out; nil: they were not there
 }
 
-const requestIdentityVar = "device_auth.visitor"
+const requestIdentityVar = "device_auth.identity"
 
 // requestIdentityOf returns the identity of a request. The first guard to ask makes one.
 func requestIdentityOf(r *http.Request) *requestIdentity {

@@ -49,7 +49,7 @@ func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	return err
 }
 
-// anybodys are the grants that may be ended whoever they belong to.
+// anyOwner stands for the grants that may be ended whoever they belong to.
 func anyOwner(*Grant) error { return nil }
 
 // end revokes a grant, where owned does not refuse. One that has ended stays

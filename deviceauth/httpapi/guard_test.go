@@ -147,8 +147,8 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 	}
 	for name, test := range tests {
 		s := newSite(t)
-		sentry := guard.New(guard.Options{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
-		_, _, err := sentry.Authenticate(httptest.NewRequest("GET", site+test.path, nil), "")
+		tokenGuard := guard.New(guard.Options{Need: deviceauth.Requirement{Audience: test.audience}}, s.engine)
+		_, _, err := tokenGuard.Authenticate(httptest.NewRequest("GET", site+test.path, nil), "")
 		var c *guard.Challenge
 		if !errors.As(err, &c) {
 			t.Fatal(err)
@@ -177,13 +177,13 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 	s := newSite(t)
 	s.signIn.person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com", "groups": []any{"staff", "ops"}, "department": "R&D"}
 	token := s.accessToken()
-	sentry := guard.New(guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
+	tokenGuard := guard.New(guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.engine)
 	r := apiRequest("Authorization", "Bearer "+token)
-	id, kept, err := sentry.Authenticate(r, "")
+	id, kept, err := tokenGuard.Authenticate(r, "")
 	if err != nil || kept != token {
 		t.Fatal(err)
 	}
-	sentry.SetIdentityHeaders(r, id)
+	tokenGuard.SetIdentityHeaders(r, id)
 	want := map[string]string{
 		"X-User": "alice", "Remote-User": "", "X-Department": "R&D", "Remote-Name": "AliceX-Evil: 1", "Remote-Email": "alice@example.com",
 		"Remote-Groups": "staff,ops", "Remote-Client": "tv", "Remote-Scopes": "openid offline_access read", "Authorization": "",
@@ -193,7 +193,7 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, value)
 		}
 	}
-	if _, _, err := sentry.Authenticate(apiRequest(), token); err != nil {
+	if _, _, err := tokenGuard.Authenticate(apiRequest(), token); err != nil {
 		t.Errorf("a second guard, with the token that the first took off: %v", err)
 	}
 	r = apiRequest("Authorization", "Bearer "+token)
@@ -312,8 +312,8 @@ func FuzzAuthorizationHeader(f *testing.F) {
 	f.Add("Basic eDp5")
 	f.Add("bearer")
 	f.Fuzz(func(t *testing.T, header string) {
-		sentry := guard.New(guard.Options{Basic: true}, newSite(t).engine)
-		id, _, err := sentry.Authenticate(apiRequest("Authorization", header), "")
+		tokenGuard := guard.New(guard.Options{Basic: true}, newSite(t).engine)
+		id, _, err := tokenGuard.Authenticate(apiRequest("Authorization", header), "")
 		var challenge *guard.Challenge
 		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(strings.Join(challenge.Headers, ", "), "\r\n") {
 			t.Errorf("%q: %v, %v", header, id, err)

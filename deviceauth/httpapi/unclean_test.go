@@ -53,14 +53,14 @@ func TestGroupThatWouldBeTwoIsLeftOut(t *testing.T) {
 	s.again(func(c *httpapi.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	s.signIn.person.Claims = deviceauth.Claims{"groups": []any{"staff", "x,admins", "admins\u200b"}}
 	token := s.accessToken()
-	sentry := guard.New(guard.Options{}, s.engine)
+	tokenGuard := guard.New(guard.Options{}, s.engine)
 	for range 3 {
 		r := apiRequest("Authorization", "Bearer "+token)
-		id, _, err := sentry.Authenticate(r, "")
+		id, _, err := tokenGuard.Authenticate(r, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		sentry.SetIdentityHeaders(r, id)
+		tokenGuard.SetIdentityHeaders(r, id)
 		if groups := r.Header.Get("Remote-Groups"); groups != "staff" {
 			t.Errorf("the backend is told %q", groups)
 		}
