@@ -250,7 +250,7 @@ func conclude(t *testing.T, devices []*patient, met map[string]int) {
 // protocol 4, 17, 20, 24
 func TestFaultsOfTheStoreEndNothingAndLoseNothing(t *testing.T) {
 	t.Run("Badger", func(t *testing.T) {
-		g := newFaulty(t, "pending address 100000")
+		g := newFaulty(t, "pending address 100000\n\t\tlifetime device_code 2m")
 		newDisk(t, filepath.Join(g.dir, "data"), "-N", "2000")
 		g.start()
 		all := []*gateway{g}
@@ -262,7 +262,7 @@ func TestFaultsOfTheStoreEndNothingAndLoseNothing(t *testing.T) {
 	})
 	t.Run("Redis", func(t *testing.T) {
 		server := redistest.Start(t)
-		all := startCluster(t, 2, "pending address 100000\n\t\tstore redis "+server.URL())
+		all := startCluster(t, 2, "lifetime device_code 2m\n\t\tstore redis "+server.URL())
 		endure(t, all, ofRedis(server, all[0]))
 	})
 }
