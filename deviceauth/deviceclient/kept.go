@@ -23,7 +23,7 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 		return nil, err
 	}
 	defer p.close()
-	old, err := p.load(nobody)
+	old, err := p.load(userOnly)
 	if err != nil || old != nil && o.good(old) {
 		return old, err
 	}

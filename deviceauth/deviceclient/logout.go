@@ -30,7 +30,7 @@ func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcom
 		return "", err
 	}
 	defer p.close()
-	token, err := p.load(anybody)
+	token, err := p.load(others)
 	if err != nil {
 		return "", err
 	}

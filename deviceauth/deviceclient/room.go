@@ -13,8 +13,8 @@ import (
 
 // Whom a file may be open to beside its user.
 const (
-	nobody  fs.FileMode = 0
-	anybody fs.FileMode = 0o077
+	userOnly fs.FileMode = 0
+	others   fs.FileMode = 0o077
 )
 
 // modes tells whether the system has them. Windows keeps other users out by
@@ -58,7 +58,7 @@ func (r *room) own() error {
 		return err
 	case !ours(info):
 		return fmt.Errorf("%s belongs to another user, who could read what is kept there", r.Name())
-	case modes && info.Mode()&anybody != 0:
+	case modes && info.Mode()&others != 0:
 		r.note("%s was open to other users (mode %#o), and is closed to them now.", r.Name(), info.Mode().Perm())
 		return r.dir.Chmod(0o700)
 	}
@@ -89,7 +89,7 @@ func (r *room) read(name string, may fs.FileMode) ([]byte, error) {
 		return nil, fmt.Errorf("%s was replaced while it was opened", path)
 	case !ours(info):
 		return nil, fmt.Errorf("%s belongs to another user: remove it", path)
-	case modes && info.Mode()&anybody&^may != 0:
+	case modes && info.Mode()&others&^may != 0:
 		return nil, fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, which revokes the token, and log in again", path, info.Mode().Perm())
 	}
 	return io.ReadAll(file)
