@@ -73,7 +73,13 @@ func (g *gateway) terminal(env ...string) *terminal {
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
 	}
-	g.t.Cleanup(func() { in.Close(); cmd.Wait() })
+	ended := make(chan struct{})
+	go func() { // a shell that gives up over a line is not waited for
+		defer close(ended)
+		cmd.Wait()
+		output.Close()
+	}()
+	g.t.Cleanup(func() { in.Close(); <-ended })
 	return &terminal{g, newPerson(g.t, "alice"), in, bufio.NewScanner(out)}
 }
 
