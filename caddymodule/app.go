@@ -200,7 +200,7 @@ func (a *App) begin(ctx context.Context) error {
 	g, err := gateway.Open(ctx, measuredStorage{a.pooledStore.backend}, gateway.Config{
 		Login: login, Upstreams: a.upstreams(), Keys: keys,
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
-		ClientIP: clientIP, Place: a.storePlace, Log: a.slog, Stopping: caddy.Exiting,
+		ClientIP: clientIP, Place: a.clientPlace, Log: a.slog, Stopping: caddy.Exiting,
 	})
 	if err != nil {
 		return err

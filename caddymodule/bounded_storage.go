@@ -112,7 +112,7 @@ func (c *change) leave() {
 	c.left = true
 }
 
-// impatient is a store that nobody waits for when waiting is over.
+// boundedStorage is a store that nobody waits for when waiting is over.
 type boundedStorage struct {
 	deviceauth.Storage
 	over  <-chan struct{}
@@ -191,7 +191,7 @@ func (s boundedStorage) UpdateDocument(ctx context.Context, name string, step fu
 	})
 }
 
-// impatientShared is the same of a store that gateways share.
+// boundedCluster is the same of a store that gateways share.
 type boundedCluster struct {
 	boundedStorage
 	shared deviceauth.Cluster

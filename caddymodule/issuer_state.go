@@ -31,7 +31,7 @@ type server struct {
 	stopped  atomic.Bool // serves no more
 }
 
-// step takes a server out of its line: the one before serves again, if it still
+// retire takes a server out of service: the one before serves again, if it still
 // does.
 func (s *server) retire(l *issuerState) {
 	s.stopped.Store(true)
@@ -77,7 +77,7 @@ func (s *server) guard(g *Guard) *guard.Guard {
 	return guard.New(g.config(), s.engine)
 }
 
-// A line is what the configurations of one issuer have in common, one after
+// issuerState is what the configurations of one issuer have in common, one after
 // the other: which server serves. A request that reaches a configuration which
 // then comes to nothing is answered by the one before.
 type issuerState struct {
@@ -86,7 +86,7 @@ type issuerState struct {
 	stop    func() // ends watching the streams
 }
 
-// lines are the issuers of the process.
+// issuerStates are the issuers of the process.
 var issuerStates = caddy.NewUsagePool()
 
 func acquireIssuerState(issuer string) (*issuerState, error) {

@@ -7,7 +7,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// timed measures a store.
+// measuredStorage measures a store.
 type measuredStorage struct{ deviceauth.Storage }
 
 // storeOperations are what is measured.

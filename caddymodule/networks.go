@@ -113,10 +113,10 @@ func (a *App) checkPlace() error {
 	return nil
 }
 
-// placeOf says where a request comes from, in the words of whatever module fills
+// clientPlace says where a request comes from, in the words of whatever module fills
 // the placeholders. What is left of the text where they are empty, say a comma,
 // says nothing.
-func (a *App) storePlace(r *http.Request) string {
+func (a *App) clientPlace(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok || a.Place == "" {
 		return ""

@@ -52,11 +52,11 @@ func TestPlaceOfARequest(t *testing.T) {
 		}
 		r := httptest.NewRequest("POST", "/", nil)
 		r = r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl))
-		if got := app.storePlace(r); got != test.want {
+		if got := app.clientPlace(r); got != test.want {
 			t.Errorf("%q and %q are %q, want %q", test.city, test.country, got, test.want)
 		}
 	}
-	if got := app.storePlace(httptest.NewRequest("POST", "/", nil)); got != "" {
+	if got := app.clientPlace(httptest.NewRequest("POST", "/", nil)); got != "" {
 		t.Errorf("outside of Caddy: %q", got)
 	}
 }

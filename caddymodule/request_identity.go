@@ -56,7 +56,7 @@ func (v *requestIdentity) serve(r *http.Request) {
 	repl.Map(v.placeholder)
 }
 
-// is tells the backend who asks.
+// set tells the backend who asks.
 func (v *requestIdentity) set(id *deviceauth.Identity, by *guard.Guard, r *http.Request) {
 	v.id, v.by = id, by
 	by.SetIdentityHeaders(r, id)

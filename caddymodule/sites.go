@@ -111,7 +111,7 @@ func (s *sites) look() {
 	}
 }
 
-// surroundings are what is around a handler in its server.
+// siteContext is what is around a handler in its server.
 type siteContext struct {
 	guard    *Guard
 	host     string // of its site; empty: all

@@ -30,10 +30,10 @@ type Store interface {
 	Open(*slog.Logger) (deviceauth.Storage, error)
 }
 
-// places are the open stores of the process, by key.
+// storePool has the open stores of the process, by key.
 var storePool = caddy.NewUsagePool()
 
-// A place is an open store with what memory knows of its pending grants. It
+// pooledStore is an open store with what memory knows of its pending grants. It
 // counts requests: Caddy cleans an old configuration up while its last
 // requests are still being answered.
 type pooledStore struct {

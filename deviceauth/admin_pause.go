@@ -109,7 +109,7 @@ func (e *Engine) Connects(ctx context.Context) error {
 // pauseKnown is how long a gateway goes by what it read.
 const pauseKnown = 2 * time.Second
 
-// pauseLooks remembers the last look into the store. Whoever comes while
+// pauseCache remembers the last look into the store. Whoever comes while
 // somebody looks waits for that, so that one look serves all.
 type pauseCache struct {
 	mu    sync.Mutex

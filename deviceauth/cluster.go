@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Shared backend is one that several gateways use. It carries between them
+// A Cluster is a storage that several gateways use. It carries between them
 // what otherwise only the memory of one knows.
 type Cluster interface {
 	Storage

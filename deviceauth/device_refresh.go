@@ -75,7 +75,7 @@ func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 // errUnvouched stops a rotation for which the upstream has not been asked.
 var errNotRevalidated = errors.New("the upstream has not been asked about the person")
 
-// vouched returns who the person is now: nil for somebody whom the upstream no
+// revalidated returns who the person is now: nil for somebody whom the upstream no
 // longer vouches for.
 func (e *Engine) revalidated(ctx context.Context, p *Person) (*Person, error) {
 	now, err := e.cfg.Revalidate(ctx, p)

@@ -84,7 +84,7 @@ func (e *Engine) ValidateToken(ctx context.Context, token string, need Requireme
 	return e.identity(known, g), nil
 }
 
-// living returns an access token of ours, whatever its audience, and its
+// activeGrant returns an access token of ours, whatever its audience, and its
 // grant, if both are good. One of a person who is not [Person.Clean], and signed
 // in before that was looked at, is not.
 func (e *Engine) activeGrant(ctx context.Context, token string) (*tokenCheck, *Grant, error) {
@@ -170,13 +170,13 @@ func (c *AccessClaims) complete() bool {
 	return c.Expires != 0 && c.Subject != "" && len(c.Audience) > 0 && c.Grant != ID{}
 }
 
-// An admission is a token that was verified, and who came with it last.
+// A tokenCheck is a token that was verified, and who came with it last.
 type tokenCheck struct {
 	AccessClaims
 	last atomic.Pointer[validatedToken]
 }
 
-// recognised is who a person of the store is to backends.
+// validatedToken is who a person of the store is to backends.
 type validatedToken struct {
 	person *Person
 	id     *Identity
@@ -194,7 +194,7 @@ func (e *Engine) identity(a *tokenCheck, g *Grant) *Identity {
 	return id
 }
 
-// admissions remembers tokens that were verified, as long as they come often. A
+// tokenCache remembers tokens that were verified, as long as they come often. A
 // token verified is a fact for ever; only its time and its grant are not, and
 // those are looked at on every request.
 type tokenCache struct {

@@ -24,7 +24,7 @@ type PollState struct {
 	undelivered undeliveredTokens
 }
 
-// liveCode is a pending code's entry.
+// pollRecord is a pending code's entry.
 type pollRecord struct {
 	interval time.Duration              // as grown by early polls
 	arrived  [AuthPost + 1]time.Time    // the last poll, apart for each way of client authentication
@@ -56,7 +56,7 @@ func (l *PollState) Counts() (pending, held int) {
 	return l.pending.count(time.Now()), l.held
 }
 
-// arrival is what a pending poll is to be told.
+// pollPace is what a pending poll is to be told.
 type pollPace struct {
 	early    bool
 	interval time.Duration // as it is from now on

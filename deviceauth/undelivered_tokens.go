@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// undelivered remembers tokens of which nobody knows whether they were given:
+// undeliveredTokens remembers tokens of which nobody knows whether they were given:
 // the store failed while it kept them, and the device heard 503. If it turns
 // out that they were kept, the device that asks again must get them, once, and
 // a refresh that it repeats must not be taken for a theft. What is lost here,
@@ -15,7 +15,7 @@ type undeliveredTokens struct {
 	by map[ID][]undelivered
 }
 
-// A handout is an answer that was not given.
+// undelivered is an answer that was not given.
 type undelivered struct {
 	tokens    *Tokens
 	presented Digest    // the refresh token that it was for; none: a device code

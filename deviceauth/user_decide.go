@@ -61,7 +61,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	return g, e.barred(g, r.Person, r.From, e.acceptable(g, r.Person))
 }
 
-// welcome lets in whoever is still signed in at their upstream, and may
+// checkPermitted lets in whoever is still signed in at their upstream, and may
 // approve anything at all. id is the grant that it is about, where it is known.
 func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
@@ -161,7 +161,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	}
 	e.cfg.PollState.pending.release(g.ID)
 	e.by(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person, r.From)
-	if err := e.isSuperseded(ctx, g, r); err != nil {
+	if err := e.revokeSuperseded(ctx, g, r); err != nil {
 		return nil, err
 	}
 	e.cfg.PollState.wake(g.ID)
@@ -186,10 +186,10 @@ func (e *Engine) answer(g *Grant, now time.Time, r AnswerRequest) error {
 	return g.Approve(now, r.Person)
 }
 
-// overtaken takes a yes back that crossed the person's sign-out: whoever ends
+// revokeSuperseded takes a yes back that crossed the person's sign-out: whoever ends
 // a person's grants marks the person first and looks for grants then, so one
 // of the two sees the other.
-func (e *Engine) isSuperseded(ctx context.Context, g *Grant, r AnswerRequest) error {
+func (e *Engine) revokeSuperseded(ctx context.Context, g *Grant, r AnswerRequest) error {
 	if !r.Allow {
 		return nil
 	}

@@ -101,7 +101,7 @@ func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
 	return nil
 }
 
-// Stayed refuses a decision from a network where the session's person has not
+// CheckNetwork refuses a decision from a network where the session's person has not
 // signed in with this browser: a session that somebody else took along decides
 // nothing. Where the server is told no address, as behind a Unix socket without
 // trusted proxies, there is nothing to compare. Refusals: moved.

@@ -99,7 +99,7 @@ func signOutDocument(name string) string {
 // configuration lets a session live, and an hour for a sign-in that was under way.
 const signOutKept = maxSession + time.Hour
 
-// mark remembers a sign-out, and forgets those that no session can be older than.
+// recordSignOut remembers a sign-out, and forgets those that no session can be older than.
 func (e *Engine) recordSignOut(ctx context.Context, name string, at time.Time) error {
 	if e.cfg.Documents == nil {
 		return errors.New("there is no document store to remember a sign-out")

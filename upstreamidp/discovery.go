@@ -40,7 +40,7 @@ type cachedDiscovery struct {
 	looking *discoveryFetch // under way
 }
 
-// A look is one attempt, and after ended is closed, its outcome.
+// A discoveryFetch is one attempt, and after ended is closed, its outcome.
 type discoveryFetch struct {
 	ended chan struct{}
 	found *discovered

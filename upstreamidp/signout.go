@@ -49,13 +49,13 @@ func unfetched(err error) bool { return err != nil && strings.Contains(err.Error
 // asks for the keys anew at each that it cannot verify.
 func (p *Provider) logoutVerifier(more metadata) *oidc.IDTokenVerifier {
 	sparing := *p.cfg.HTTPClient
-	sparing.Transport = &cachedTransport{RoundTripper: sparing.Transport}
+	sparing.Transport = &throttledTransport{RoundTripper: sparing.Transport}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &sparing), more.Keys)
 	return oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
 }
 
-// A sparingTransport lets a request through every few seconds.
-type cachedTransport struct {
+// A throttledTransport lets a request through every few seconds.
+type throttledTransport struct {
 	http.RoundTripper
 	mu   sync.Mutex
 	next time.Time
@@ -68,7 +68,7 @@ const fetchPause = 5 * time.Second
 var errTooOften = errors.New("the keys were fetched a moment ago")
 
 // RoundTrip implements http.RoundTripper.
-func (t *cachedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *throttledTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.mu.Lock()
 	now := time.Now()
 	early := now.Before(t.next)

@@ -26,7 +26,7 @@ import (
 
 // The commands that look at grants, and end them.
 
-// wanted says which grants a command is about.
+// grantFilter says which grants a command is about.
 type grantFilter struct {
 	client, person, state string
 	limit                 int

@@ -11,7 +11,7 @@ func skip(format string, args ...any) finding {
 	return finding{Skipped, fmt.Sprintf(format, args...), ""}
 }
 
-// told is what was found, until it is said how to mend it.
+// message is what was found, until it is said how to mend it.
 type message string
 
 func found(format string, args ...any) message { return message(fmt.Sprintf(format, args...)) }

@@ -33,7 +33,7 @@ func page(address string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && text.Plain(address) == address
 }
 
-// A legible error has nothing in it that a terminal obeys. Servers have a say
+// A plainError has nothing in it that a terminal obeys. Servers have a say
 // in most errors, also in those of net/http, which quote headers and
 // certificates as they are.
 type plainError struct{ error }
@@ -49,7 +49,7 @@ func (e plainError) Error() string {
 
 func (e plainError) Unwrap() error { return e.error }
 
-// legibly is deferred by all that is exported.
+// plainly is deferred by all that is exported.
 func plainly(err *error) {
 	if *err != nil {
 		*err = plainError{*err}

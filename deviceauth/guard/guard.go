@@ -17,7 +17,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// A Guard stands before a backend that knows nothing of OAuth: it checks the
+// Options are those of a guard. It stands before a backend that knows nothing of OAuth: it checks the
 // bearer token (RFC 6750) and tells the backend, in headers that nobody else
 // can set, who asks.
 type Options struct {
@@ -64,7 +64,7 @@ func malformed(why string) error { return deviceauth.NewError("invalid_request",
 // ErrNoCredentials says that a request has no token, where one is needed.
 var ErrNoCredentials = errors.New("the request has no bearer token")
 
-// A Server knows tokens: a [deviceauth.Engine], or package edge for one elsewhere.
+// A TokenValidator knows tokens: a [deviceauth.Engine], or package remote for one elsewhere.
 type TokenValidator interface {
 	Issuer() string
 	Origins() []string  // of pages that play a device
@@ -82,7 +82,7 @@ type Guard struct {
 	origins map[string]bool
 }
 
-// NewSentry makes a guard ready.
+// New makes a guard ready.
 func New(g Options, of TokenValidator) *Guard {
 	s := &Guard{options: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
 	for _, o := range of.Origins() {
@@ -258,7 +258,7 @@ func (s *Guard) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
 	return s.Refuse(r, deviceauth.LacksScope(id))
 }
 
-// Identify tells the backend who asks.
+// SetIdentityHeaders tells the backend who asks.
 func (s *Guard) SetIdentityHeaders(r *http.Request, id *deviceauth.Identity) {
 	values := make([]string, len(s.headers)) // of all headers in one piece: a busy guard makes many
 	for i, h := range s.headers {

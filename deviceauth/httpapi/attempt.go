@@ -16,7 +16,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// An attempt is a sign-in under way. It is kept under a name of its own, so
+// An authRequest is a sign-in under way. It is kept under a name of its own, so
 // that two tabs do not take each other's away, and with the code that was typed
 // for it: what becomes of the flow meanwhile, in another tab, is no concern of it.
 type authRequest struct {

@@ -110,7 +110,7 @@ type outcome struct {
 
 const outcomeField = "of"
 
-// A ticket is the hidden field of a form: which session may post it, and what
+// A formToken is the hidden field of a form: which session may post it, and what
 // the page showed. Another tab can change cookies, but not this page's ticket.
 type formToken struct {
 	Session string        `json:"session"`

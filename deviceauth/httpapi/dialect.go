@@ -96,7 +96,7 @@ func anyTenant(path string) (string, bool) {
 	return tenant + rest, below && ok && first != ""
 }
 
-// A speaker answers devices in one dialect.
+// A vendorDialect answers devices in one dialect.
 type vendorDialect struct {
 	*Handler
 	dialect

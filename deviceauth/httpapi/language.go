@@ -25,7 +25,7 @@ import (
 // there is a file: adding a language is adding one. A file maps keys to texts;
 // a text whose words depend on a number is an object of plural forms.
 
-// phrase is a text, or its forms by the plural category of the first argument.
+// messageText is a text, or its forms by the plural category of the first argument.
 type messageText struct {
 	text  string
 	forms map[string]string
@@ -42,10 +42,10 @@ func (p *messageText) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// A dictionary holds the phrases of one language by their keys.
+// messages holds the texts of one language by their keys.
 type messages map[string]messageText
 
-// languages are all dictionaries, made ready.
+// catalogs are the messages of all languages, made ready.
 type catalogs struct {
 	tags    []language.Tag // English first: it is spoken to whom nothing else fits
 	matcher language.Matcher

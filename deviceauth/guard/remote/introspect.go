@@ -70,7 +70,7 @@ func decode(from map[string]any, to any) error {
 	return json.Unmarshal(text, to)
 }
 
-// answers remembers tokens that were verified, and what the server said about
+// introspectionCache remembers tokens that were verified, and what the server said about
 // them, as long as they come often.
 type introspectionCache struct {
 	mu    sync.Mutex
@@ -84,14 +84,14 @@ func newAnswers() *introspectionCache {
 	return &introspectionCache{known: generations.New[[32]byte, *introspected](generation)}
 }
 
-// answered is what was last said about one token.
+// introspected is what was last said about one token.
 type introspected struct {
 	claims *deviceauth.AccessClaims
 	turn   chan struct{} // held by whoever asks
 	last   atomic.Pointer[expiring]
 }
 
-// dated is an answer, or that there was none.
+// expiring is an answer, or that there was none.
 type expiring struct {
 	asked, ended time.Time
 	id           *deviceauth.Identity // nil: the token is not alive
