@@ -4,6 +4,7 @@ import (
 	"flag"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -82,7 +83,7 @@ func TestGatewaysServeAsOne(t *testing.T) {
 			g := startCluster(t, 3, store)
 			a, b, c := g[0], g[1], g[2]
 			alice := signedIn(t, a)
-			var slowest time.Duration
+			var took []time.Duration
 			for range *logins {
 				d := a.device()
 				alice.allowAt(b, d)
@@ -111,11 +112,13 @@ func TestGatewaysServeAsOne(t *testing.T) {
 				a.waitHeld(1)
 				clicked := time.Now()
 				alice.allowAt(b, d)
-				slowest = max(slowest, (<-heard).Sub(clicked))
+				took = append(took, (<-heard).Sub(clicked))
 			}
-			t.Logf("from three requests of a person at one gateway to a held poll at another: %v at most", slowest)
-			if slowest > 100*time.Millisecond && !underRace {
-				t.Errorf("a held poll woke after %v", slowest)
+			slices.Sort(took)
+			usual := took[len(took)/2] // one alone says how busy the machine was; a poll that nobody woke is pending, above
+			t.Logf("from three requests of a person at one gateway to a held poll at another: %v, and %v at most", usual, took[len(took)-1])
+			if usual > 100*time.Millisecond && !underRace {
+				t.Errorf("held polls woke after %v", usual)
 			}
 			d := c.device()
 			alice.allowAt(a, d)
