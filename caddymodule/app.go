@@ -16,7 +16,8 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
@@ -81,10 +82,10 @@ type App struct {
 	Dialects []string `json:"dialects,omitempty"`
 
 	// How the pages look.
-	Brand httpapi.Brand `json:"brand,omitzero"`
+	Brand pages.Brand `json:"brand,omitzero"`
 
 	// Other places for the endpoints and pages.
-	Paths httpapi.Paths `json:"paths,omitzero"`
+	Paths oauthapi.Paths `json:"paths,omitzero"`
 
 	// A path of the issuer's site where anybody may ask whether the device login
 	// works: 200, or 503 with the reason. Default: none; the admin endpoint always
@@ -154,7 +155,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if advice := a.Brand.Advice(); advice != "" {
 		a.log.Warn(advice)
 	}
-	for _, advice := range append(a.engine.Advice(), httpapi.ScopeAdvice(a.Brand, a.engine.Scopes)...) {
+	for _, advice := range append(a.engine.Advice(), pages.ScopeAdvice(a.Brand, a.engine.Scopes)...) {
 		a.log.Warn(advice)
 	}
 	a.store = module.(Store)
@@ -208,12 +209,12 @@ func (a *App) begin(ctx context.Context) error {
 	if len(g.Upstreams) > 1 { // one alone has the address that the documentation names
 		for _, u := range g.Upstreams {
 			a.log.Info("the redirect URI to register at an upstream",
-				zap.String("upstream", u.ID()), zap.String("redirect_uri", g.Pages.RedirectURI(u.ID())))
+				zap.String("upstream", u.ID()), zap.String("redirect_uri", g.Handler().Pages.RedirectURI(u.ID())))
 		}
 	}
 	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.more)
 	server := &server{
-		engine: g.Engine, pages: g.Pages, keys: keys, pooledStore: a.pooledStore,
+		engine: g.Engine, handler: g.Handler(), keys: keys, pooledStore: a.pooledStore,
 		guards: a.readyGuards(g.Engine), census: newCensus(),
 	}
 	server.health = a.newHealth(server)

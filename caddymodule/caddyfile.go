@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 )
 
 // parseApp reads the global option device_login. It only moves words into
@@ -109,7 +109,7 @@ func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 		return err
 	}
 	known := len(a.Dialects)
-	a.later(d, func() error { return httpapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
+	a.later(d, func() error { return oauthapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
 	return nil
 }
 
@@ -208,7 +208,7 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 		return err
 	}
 	err := p.Check()
-	if wrong := new(httpapi.PathError); errors.As(err, &wrong) {
+	if wrong := new(oauthapi.PathError); errors.As(err, &wrong) {
 		for _, name := range []string{wrong.Taken, wrong.Name} { // the latter, where both were written
 			if line := lines[name]; line != nil {
 				header = *line

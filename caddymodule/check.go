@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"errors"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 )
 
 // check says what is wrong with the configuration, without network and store.
@@ -38,7 +39,7 @@ func (a *App) check() error {
 		}
 	}
 	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), a.checkHealthPath(),
-		httpapi.CheckScopeTexts(a.engine.Scopes...), httpapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
+		pages.CheckScopeTexts(a.engine.Scopes...), oauthapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
 
 var errNoUpstream = errors.New("device_login: upstream is missing; " +

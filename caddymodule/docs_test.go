@@ -96,7 +96,7 @@ func TestChecksAreDocumented(t *testing.T) {
 
 // What troubleshooting quotes is what is said: by the code, the pages or Caddy.
 func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
-	said := read(t, "../deviceauth/httpapi/pages/languages/en.json")
+	said := read(t, "../deviceauth/pages/templates/languages/en.json")
 	for _, folder := range []string{".", "../deviceauth", "../upstreamidp"} {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {

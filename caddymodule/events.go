@@ -100,7 +100,7 @@ func (h *dispatcher) end() {
 func (a *App) connected(g *deviceauth.Grant) {
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
-		a.dispatcher.tell(eventConnected, connection(&a.Clients[i], g, a.server.Load().pages.ConnectionsURL()))
+		a.dispatcher.tell(eventConnected, connection(&a.Clients[i], g, a.server.Load().handler.Pages.ConnectionsURL()))
 	}
 }
 

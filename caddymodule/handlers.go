@@ -53,12 +53,12 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return err
 	}
 	switch {
-	case s.pages.Serves(r.URL.Path):
+	case s.handler.Serves(r.URL.Path):
 		defer leave()
 		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.cookies != nil {
 			r.Header["Cookie"] = v.cookies // which a guard before this handler took off
 		}
-		s.pages.ServeHTTP(w, r)
+		s.handler.ServeHTTP(w, r)
 		return nil
 	case describesResource(r):
 		defer leave()

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
@@ -145,7 +145,7 @@ func (a *App) checkHealthPath() error {
 	if a.Health == "" {
 		return nil
 	}
-	return httpapi.CheckFree("health", a.Health, a.Paths, a.Dialects, a.Issuer)
+	return oauthapi.CheckFree("health", a.Health, a.Paths, a.Dialects, a.Issuer)
 }
 
 // serveHealth answers 200 or 503.

@@ -12,15 +12,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
 // server is what Start builds.
 type server struct {
 	engine      *deviceauth.Engine
-	pages       *httpapi.Handler
+	handler     *gateway.Handler
 	keys        *keyring.Keyring
 	pooledStore *pooledStore
 	guards      map[*Guard]*guard.Guard
@@ -134,7 +134,7 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	s := a.serves(r.Context())
-	return s == nil || s.pages.Receive(w, r)
+	return s == nil || s.handler.Receive(w, r)
 }
 
 // serving returns the server, and a function that tells when the request has

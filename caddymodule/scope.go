@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 )
 
 // Scope is a scope in words, for the pages that people see.
@@ -92,7 +92,7 @@ func (s *Scope) parseTexts(d *caddyfile.Dispenser) error {
 			return d.Errf("scope %s: %s: unexpected argument %q: want one text, in quotes", s.Name, language, args[1])
 		}
 		s.Texts = append(s.Texts, deviceauth.LocalizedText{Language: language, Text: args[0]})
-		if err := httpapi.CheckScopeTexts(s.config()); err != nil {
+		if err := pages.CheckScopeTexts(s.config()); err != nil {
 			return d.WrapErr(err)
 		}
 	}

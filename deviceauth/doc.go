@@ -3,7 +3,7 @@
 // does, and what a device is told and given.
 //
 // It depends on the standard library only and knows neither HTTP nor a
-// database: package httpapi speaks for it, a [Store] remembers for it, a
+// database: packages oauthapi and pages speak for it, a [Store] remembers for it, a
 // [Signer] signs for it. A device's whole life is one record, [Grant]; the
 // protocol is the methods of that record, and testdata/transitions.txt is the
 // table of what they do. An [Engine] ties the rules to a clock and a store.

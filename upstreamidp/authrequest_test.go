@@ -29,7 +29,7 @@ func asked(t *testing.T, p *Provider, a deviceauth.AuthRequest) (address string,
 }
 
 // attempt goes to the provider and back, and once more where that is what the
-// first answer asks for, as package httpapi does.
+// first answer asks for, as package pages does.
 func attempt(t *testing.T, idp *idptest.Provider, p *Provider, a deviceauth.AuthRequest) (prompts []string, err error) {
 	t.Helper()
 	for range 2 {

@@ -1,6 +1,6 @@
 // Package upstreamidp vouches: it signs people in at an OpenID Connect
 // provider, the upstream, and says who they are. What they may do is decided
-// in package deviceauth; package httpapi takes their browsers there and back.
+// in package deviceauth; package pages takes their browsers there and back.
 package upstreamidp
 
 import (

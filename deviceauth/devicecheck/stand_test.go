@@ -18,8 +18,8 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
@@ -30,7 +30,7 @@ type stand struct {
 	*testing.T
 	*httptest.Server
 	engine   *deviceauth.Engine
-	pages    *httpapi.Handler
+	pages    *gateway.Handler
 	keys     *keyring.Keyring
 	guard    *guard.Guard
 	provider *httptest.Server // where people sign in
@@ -71,7 +71,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if s.engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
-	s.pages, err = httpapi.New(httpapi.Config{Engine: s.engine, Keys: keys, CookieKey: keys.Source(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
+	s.pages, err = gateway.NewHandler(gateway.HandlerConfig{Engine: s.engine, Keys: keys, CookieKey: keys.Source(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,10 +34,10 @@ func protect(ctx context.Context, issuer, provider string, storage deviceauth.St
 	}
 	go login.Run(ctx) // until the context ends: signing keys are replaced in time
 	guarded := login.Guard(api, guard.Options{Need: deviceauth.Requirement{Scope: "products:read"}})
-	pages := login.Handler()
+	handler := login.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if login.Pages.Serves(r.URL.Path) {
-			pages.ServeHTTP(w, r)
+		if handler.Serves(r.URL.Path) {
+			handler.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)

@@ -15,8 +15,9 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
@@ -32,8 +33,8 @@ type Config struct {
 	Upstreams []upstreamidp.Config
 
 	Signing  string // the algorithm of tokens; default ES256
-	Brand    httpapi.Brand
-	Paths    httpapi.Paths
+	Brand    pages.Brand
+	Paths    oauthapi.Paths
 	Dialects []string                       // other products whose devices are served too
 	ClientIP func(*http.Request) netip.Addr // default: the peer's address
 	Place    func(*http.Request) string     // where a device asks from, in words; default: nobody knows
@@ -49,10 +50,10 @@ type Config struct {
 type Gateway struct {
 	Engine    *deviceauth.Engine
 	Keys      *keyring.Keyring
-	Pages     *httpapi.Handler
 	Upstreams []deviceauth.Upstream
 
-	log *slog.Logger
+	handler *Handler
+	log     *slog.Logger
 }
 
 // Open opens a gateway over a storage, which stays the caller's to close after the
@@ -86,7 +87,7 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 	if g.Engine, err = deviceauth.New(login); err != nil {
 		return nil, err
 	}
-	g.Pages, err = httpapi.New(httpapi.Config{
+	g.handler, err = NewHandler(HandlerConfig{
 		Engine: g.Engine, Keys: g.Keys, Upstreams: g.Upstreams, CookieKey: g.Keys.Source(keyring.PurposeCookie),
 		Brand: c.Brand, Paths: c.Paths, Dialects: c.Dialects,
 		ClientIP: c.ClientIP, Place: c.Place, Log: c.Log, Stopping: c.Stopping,
@@ -184,7 +185,7 @@ func (g *Gateway) Run(ctx context.Context) {
 }
 
 // Handler serves the endpoints and pages of the issuer. What is not theirs is 404.
-func (g *Gateway) Handler() http.Handler { return g.Pages }
+func (g *Gateway) Handler() *Handler { return g.handler }
 
 // Guard stands before a handler that knows nothing of OAuth, see
 // [guard.Guard.Middleware].

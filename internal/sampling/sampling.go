@@ -1,7 +1,7 @@
 // Package sampling thins out what strangers can have written to a log without
 // end: of each kind a few lines are written as they come, and the rest is
 // counted and told in one line now and then. It decides what is written and
-// writes nothing; package caddymodule asks it for the audit log, package httpapi
+// writes nothing; package caddymodule asks it for the audit log, package endpoint
 // for its own.
 package sampling
 

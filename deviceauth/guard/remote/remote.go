@@ -2,7 +2,7 @@
 // in another process, without a store. It checks access tokens with the
 // server's published keys (RFC 9068), and asks the server whether they still
 // live (RFC 7662), with a short memory. It decides nothing that the server
-// decides; a guard of package httpapi uses it in place of the engine.
+// decides; a guard of package guard uses it in place of the engine.
 package remote
 
 import (

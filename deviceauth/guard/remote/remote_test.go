@@ -17,8 +17,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard/remote"
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/httpapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
@@ -131,7 +131,7 @@ func newFarAt(t *testing.T, issuer string) *far {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.handler, err = httpapi.New(httpapi.Config{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Source(keyring.PurposeCookie)}); err != nil {
+	if f.handler, err = gateway.NewHandler(gateway.HandlerConfig{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Source(keyring.PurposeCookie)}); err != nil {
 		t.Fatal(err)
 	}
 	return f

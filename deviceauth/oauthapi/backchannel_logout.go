@@ -1,0 +1,50 @@
+package oauthapi
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+var errNoLogout = deviceauth.NewError("invalid_request", "logout_token is missing, or no upstream's")
+
+// backChannelLogoutRoute is the endpoint of an upstream's server. It lies below the code
+// page's path, where it was registered at upstreams.
+func (s *vendorDialect) backChannelLogoutRoute() endpoint.Route {
+	methods := map[string]endpoint.Func{http.MethodPost: s.backChannelLogout}
+	return endpoint.Route{Methods: methods, CORS: endpoint.NoOrigin, Fail: s.oauthError}
+}
+
+// backChannelLogout is where an upstream says that somebody signed out (OpenID
+// Connect Back-Channel Logout 1.0 §2.5). It is an upstream's server that calls,
+// and no browser.
+func (h *Handler) backChannelLogout(r *http.Request) (*endpoint.Response, error) {
+	r.Body = http.MaxBytesReader(nil, r.Body, endpoint.MaxBody)
+	if err := r.ParseForm(); err != nil {
+		return nil, errNoLogout
+	}
+	token := r.PostFormValue("logout_token")
+	if token == "" {
+		return nil, errNoLogout
+	}
+	heard := false
+	var faults []error
+	for _, u := range h.cfg.Upstreams { // several may be one provider, under several ids
+		out, err := u.SignOut(r.Context(), token)
+		if err == nil {
+			heard, err = true, h.cfg.Engine.SignOut(r.Context(), *out)
+		}
+		if deviceauth.AsError(err) == nil {
+			faults = append(faults, err)
+		}
+	}
+	switch err := errors.Join(faults...); {
+	case err != nil:
+		return nil, err
+	case !heard:
+		return nil, errNoLogout
+	}
+	return endpoint.NewResponse(http.StatusOK, "", nil).Set("Cache-Control", "no-store"), nil
+}

@@ -1,0 +1,76 @@
+package oauthapi
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// request reads what every OAuth endpoint reads first.
+func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials, error) {
+	p, err := readParams(r, s.query)
+	if err != nil {
+		return nil, deviceauth.Credentials{}, err
+	}
+	c, err := s.credentials(r, p)
+	return p, c, err
+}
+
+// credentials finds out how a client named itself: by one way only (RFC 6749 §2.3).
+func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials, error) {
+	id, secret := p.get("client_id"), p.get("client_secret")
+	headers := r.Header.Values("Authorization")
+	switch {
+	case len(headers) > 1:
+		return deviceauth.Credentials{}, badRequest("more than one Authorization header")
+	case len(headers) == 0 && secret != "":
+		return deviceauth.Credentials{ClientID: id, Secret: deviceauth.Secret(secret), Method: deviceauth.AuthPost}, nil
+	case len(headers) == 0 && id == "":
+		return deviceauth.Credentials{}, missing(r, "invalid_client", "client_id")
+	case len(headers) == 0:
+		return deviceauth.Credentials{ClientID: id, Method: deviceauth.AuthNone}, nil
+	case secret != "":
+		return deviceauth.Credentials{}, badRequest("a client authenticates in one way: by Basic, or by client_secret")
+	}
+	c, ok := basic(headers[0], h.isClient)
+	if !ok {
+		return c, deviceauth.NewError("invalid_client", "Authorization: want Basic with a form-encoded client_id and secret")
+	}
+	if id != "" && id != c.ClientID {
+		return c, badRequest("client_id is not the one that Basic names")
+	}
+	return c, nil
+}
+
+// basic reads HTTP Basic, of which both halves are form-encoded (RFC 6749
+// §2.3.1). Programs such as curl send them as they are (RFC 7617 §2), so a half
+// that is no form-encoded text means itself, and so does a client_id that is a
+// client's only as it is written; the secret is compared both ways.
+func basic(header string, isClient func(id string) bool) (deviceauth.Credentials, bool) {
+	scheme, text, _ := strings.Cut(header, " ")
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	user, password, found := strings.Cut(string(raw), ":")
+	c := deviceauth.Credentials{ClientID: formDecoded(user), Secret: deviceauth.Secret(formDecoded(password)), Method: deviceauth.AuthBasic}
+	if !isClient(c.ClientID) && isClient(user) {
+		c.ClientID = user
+	}
+	if c.Secret.Reveal() != password {
+		c.Written = deviceauth.Secret(password)
+	}
+	return c, strings.EqualFold(scheme, "Basic") && found && err == nil
+}
+
+func (h *Handler) isClient(id string) bool {
+	_, known := h.cfg.Engine.Client(id)
+	return known
+}
+
+func formDecoded(text string) string {
+	if decoded, err := url.QueryUnescape(text); err == nil {
+		return decoded
+	}
+	return text
+}

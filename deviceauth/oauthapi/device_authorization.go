@@ -1,0 +1,75 @@
+package oauthapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// authorizationAnswer is RFC 8628 §3.2, with what dialects add.
+type authorizationAnswer struct {
+	DeviceCode string `json:"device_code"`
+	UserCode   string `json:"user_code"`
+	URI        string `json:"verification_uri"`
+	Complete   string `json:"verification_uri_complete,omitempty"` // unless the code has to be typed
+	ExpiresIn  int    `json:"expires_in"`
+	Interval   int    `json:"interval"`
+
+	URL         string        `json:"verification_url,omitempty"` // google: from a draft of the RFC
+	Message     string        `json:"message,omitempty"`          // entra: for people
+	RedirectURI string        `json:"redirect_uri,omitempty"`     // codeontime: the verification page
+	Token       *tokenRequest `json:"token,omitempty"`            // codeontime
+}
+
+// deviceAuthorization is RFC 8628 §3.1.
+func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response, error) {
+	if s.crossSite(r) {
+		return nil, forbidden(errCrossSite)
+	}
+	p, client, err := s.request(r)
+	if err != nil {
+		return nil, err
+	}
+	scope, resource := s.scope(p, client.ClientID)
+	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
+		Client: client, Scope: scope, Audience: slices.Concat(p["audience"], p["resource"], resource), From: s.cfg.ClientIP(r),
+		Place: s.cfg.Place(r), Challenge: p.get("code_challenge"), ChallengeMethod: p.get("code_challenge_method"),
+		Label: p.get("device_name"),
+	})
+	if err != nil {
+		return nil, forbidden(err)
+	}
+	page := s.origin + s.cfg.Paths.Device
+	said := &authorizationAnswer{
+		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page,
+		ExpiresIn: endpoint.Seconds(a.ExpiresIn), Interval: endpoint.Seconds(a.Interval),
+	}
+	if a.Linkable {
+		said.Complete = page + "?user_code=" + url.QueryEscape(a.UserCode)
+	}
+	if s.members != nil {
+		s.members(s, client, said)
+	}
+	return endpoint.JSON(http.StatusOK, said), nil
+}
+
+var errCrossSite = deviceauth.NewError("access_denied", "a page of another site may not ask for a code")
+
+// crossSite reports whether a browser sends the request for a page of another
+// site, which no client names as its origin. A form is posted across sites
+// without a preflight, so any page could have its visitors' browsers ask for
+// codes, at the cost of their addresses' bounds (RFC 8628 §3.1 wants no proof of
+// a public client). Sec-Fetch-Site is the browser's own word (W3C Fetch
+// Metadata §2.3); by Origin are known browsers that do not send it, a neighbouring
+// host, and a host of somebody else's that has our address. "null" is nobody's
+// origin (RFC 6454 §7.3).
+func (h *Handler) crossSite(r *http.Request) bool {
+	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+	if h.Origins[origin] {
+		return false
+	}
+	return site == "cross-site" || origin != "" && origin != h.origin
+}

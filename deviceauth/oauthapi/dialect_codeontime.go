@@ -1,0 +1,91 @@
+package oauthapi
+
+import (
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// codeOnTime is where applications of Code On Time have their OAuth 2.0.
+const codeOnTime = "/oauth2/v2"
+
+// link is a hypermedia link; a device follows what it was handed.
+type link struct {
+	Href   string `json:"href"`
+	Method string `json:"method,omitempty"` // none: GET
+}
+
+type links map[string]link
+
+// A tokenRequest is what a Code On Time device posts to the token link, as it
+// is, until it is answered.
+type tokenRequest struct {
+	Links      links  `json:"_links"`
+	GrantType  string `json:"grant_type"`
+	ClientID   string `json:"client_id"`
+	DeviceCode string `json:"device_code"`
+}
+
+func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationAnswer) {
+	a.RedirectURI = a.URI
+	a.Token = &tokenRequest{
+		Links:     links{"self": {s.path(s.dialect.paths.token), http.MethodPost}},
+		GrantType: grantDeviceCode, ClientID: c.ClientID, DeviceCode: a.DeviceCode,
+	}
+}
+
+func (s *vendorDialect) path(p string) string { return s.cfg.Paths.prefix + p }
+
+var codeOnTimeMore = map[string]func(*vendorDialect) endpoint.Route{
+	codeOnTime: func(s *vendorDialect) endpoint.Route {
+		return s.open(s.entry)
+	},
+	codeOnTime + "/tokeninfo": func(s *vendorDialect) endpoint.Route {
+		methods := map[string]endpoint.Func{http.MethodGet: s.tokeninfo}
+		return endpoint.Route{Methods: methods, CORS: endpoint.ClientOrigins, Fail: s.bearerError}
+	},
+}
+
+// entry is where a device begins that knows nothing but this address.
+func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
+	p := s.dialect.paths
+	type hint struct {
+		Hint string `json:"hint"`
+	}
+	scopes := map[string]hint{}
+	for _, scope := range s.cfg.Engine.Scopes() {
+		scopes[scope] = hint{}
+		if scope != deviceauth.ScopeOpenID {
+			scopes[scope] = hint{s.cfg.ScopeText(scope)}
+		}
+	}
+	return public(endpoint.JSON(http.StatusOK, map[string]any{
+		"_links": links{
+			"token":            {s.path(p.token), http.MethodPost},
+			"tokeninfo":        {Href: s.path(codeOnTime + "/tokeninfo")},
+			"userinfo":         {s.path(p.userinfo), http.MethodPost},
+			"revoke":           {s.path(p.revoke), http.MethodPost},
+			"authorize-device": {s.path(p.authorization), http.MethodPost},
+		},
+		"scopes": scopes,
+	})), nil
+}
+
+// tokeninfo says to the bearer of a token what it is.
+func (s *vendorDialect) tokeninfo(r *http.Request) (*endpoint.Response, error) {
+	id, _, err := guard.New(guard.Options{KeepToken: true, NoMetadata: true}, s.cfg.Engine).Authenticate(r, "")
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.JSON(http.StatusOK, struct {
+		Active    bool             `json:"active"`
+		Subject   string           `json:"sub"`
+		User      string           `json:"username"`
+		ClientID  string           `json:"client_id"`
+		Scope     deviceauth.Scope `json:"scope"`
+		Expires   int64            `json:"exp"`
+		TokenType string           `json:"token_type"`
+	}{true, id.Person.Subject, id.Person.User, id.ClientID, id.Scope, id.Expires.Unix(), "Bearer"}), nil
+}

@@ -1,0 +1,89 @@
+package oauthapi
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// isForbidden marks access_denied at the device authorization endpoint: there
+// it is about the client's address, and 403.
+type isForbidden struct{ error }
+
+func (f isForbidden) Unwrap() error { return f.error }
+
+func forbidden(err error) error {
+	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "access_denied" {
+		return isForbidden{err}
+	}
+	return err
+}
+
+// oauthError says what went wrong in the dialect's words, and is the one place
+// where a fault of ours is logged and told: as something that passes, with
+// nothing consumed.
+func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Response {
+	refusal := deviceauth.AsError(err)
+	if refusal == nil {
+		return s.faultAnswer(r, err)
+	}
+	status := statusOf(err, refusal)
+	if other, ok := s.status[refusal.Code]; ok {
+		status = other
+	}
+	body := endpoint.OAuthError{Error: s.name(err, refusal), Description: refusal.Description}
+	var hurried *deviceauth.SlowDownError
+	if errors.As(err, &hurried) {
+		body.Interval = endpoint.Seconds(hurried.Interval)
+	}
+	a := endpoint.JSON(status, body)
+	if status == http.StatusServiceUnavailable {
+		a.Set("Retry-After", endpoint.RetryPaused())
+	}
+	var throttled *deviceauth.RateLimitError
+	if errors.As(err, &throttled) {
+		a.Status = http.StatusTooManyRequests
+		a.Set("Retry-After", strconv.Itoa(endpoint.Seconds(throttled.RetryAfter)))
+	}
+	if a.Status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
+		a.Set("WWW-Authenticate", "Basic realm="+strconv.Quote(s.cfg.Engine.Issuer()))
+	}
+	return a
+}
+
+// name is what the dialect calls a refusal.
+func (s *vendorDialect) name(err error, refusal *deviceauth.Error) string {
+	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(aboutCode)) {
+		return other
+	}
+	if other, ok := s.rename[refusal.Code]; ok {
+		return other
+	}
+	return refusal.Code
+}
+
+func (h *Handler) faultAnswer(r *http.Request, err error) *endpoint.Response {
+	h.cfg.Log.Fault(r, "", err)
+	body := endpoint.OAuthError{Error: "temporarily_unavailable", Description: "the server cannot answer now; try again"}
+	return endpoint.JSON(http.StatusServiceUnavailable, body).Set("Retry-After", endpoint.RetryAfter)
+}
+
+func statusOf(err error, refusal *deviceauth.Error) int {
+	var denied isForbidden
+	switch {
+	case errors.Is(err, errTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, errEncoded):
+		return http.StatusUnsupportedMediaType
+	case refusal.Code == "invalid_client":
+		return http.StatusUnauthorized
+	case refusal.Code == "temporarily_unavailable":
+		return http.StatusServiceUnavailable
+	case errors.As(err, &denied):
+		return http.StatusForbidden
+	}
+	return http.StatusBadRequest
+}

@@ -1,0 +1,40 @@
+package oauthapi
+
+import (
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// introspect is RFC 7662 §2. What is not alive has no other member.
+func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) {
+	p, client, err := s.request(r)
+	if err != nil {
+		return nil, err
+	}
+	if p.get("token") == "" {
+		return nil, missing(r, "invalid_request", "token")
+	}
+	found, err := s.cfg.Engine.Introspect(r.Context(), deviceauth.IntrospectRequest{Client: client, Token: p.get("token")})
+	if err != nil {
+		return nil, err
+	}
+	type active struct {
+		Active bool `json:"active"`
+	}
+	if found == nil {
+		return endpoint.JSON(http.StatusOK, active{}), nil
+	}
+	kind := "Bearer"
+	if found.Refresh {
+		kind = ""
+	}
+	return endpoint.JSON(http.StatusOK, struct {
+		active
+		deviceauth.AccessClaims
+		User   string             `json:"username,omitempty"`
+		Kind   string             `json:"token_type,omitempty"`
+		Person *deviceauth.Person `json:"person,omitempty"`
+	}{active{true}, found.Claims, found.User, kind, found.Person}), nil
+}

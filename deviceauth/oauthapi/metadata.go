@@ -1,0 +1,61 @@
+package oauthapi
+
+import (
+	"maps"
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// metadata is RFC 8414 §2 and OpenID Connect Discovery §3 in one document.
+//
+// authorization_endpoint and response_types_supported are required members, and
+// strict clients refuse a document without one of them. A list without an element
+// is no way out: it MUST be left out (RFC 8414 §3.2). code would be untrue, as
+// long as there is none to be had, and so would code_challenge_methods_supported,
+// by which clients choose the flow; none is true, see [speaker.authorization].
+func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
+	p, e := h.cfg.Paths, h.cfg.Engine
+	methods := []string{"none", "client_secret_basic", "client_secret_post"}
+	said := map[string]any{
+		"issuer":                                        e.Issuer(),
+		"authorization_endpoint":                        h.origin + p.Authorize,
+		"device_authorization_endpoint":                 h.origin + p.DeviceAuthorization,
+		"token_endpoint":                                h.origin + p.Token,
+		"revocation_endpoint":                           h.origin + p.Revoke,
+		"introspection_endpoint":                        h.origin + p.Introspect,
+		"userinfo_endpoint":                             h.origin + p.Userinfo,
+		"jwks_uri":                                      h.origin + p.JWKS,
+		"grant_types_supported":                         []string{grantDeviceCode, grantRefreshToken},
+		"response_types_supported":                      []string{responseTypeNone},
+		"token_endpoint_auth_methods_supported":         methods,
+		"revocation_endpoint_auth_methods_supported":    methods,
+		"introspection_endpoint_auth_methods_supported": methods[1:],
+		"scopes_supported":                              e.Scopes(),
+		"subject_types_supported":                       []string{"public"},
+		"id_token_signing_alg_values_supported":         h.cfg.Keys.Algorithms(),
+		"claims_supported":                              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "name", "email", "email_verified", "picture", deviceauth.ScopeGroups},
+	}
+	return public(endpoint.JSON(http.StatusOK, withoutEmpty(said))), nil
+}
+
+// withoutEmpty leaves out lists without an element (RFC 8414 §3.2).
+func withoutEmpty(said map[string]any) map[string]any {
+	maps.DeleteFunc(said, func(_ string, value any) bool {
+		list, ok := value.([]string)
+		return ok && len(list) == 0
+	})
+	return said
+}
+
+// jwks is RFC 7517 §5.
+func (h *Handler) jwks(*http.Request) (*endpoint.Response, error) {
+	return public(endpoint.NewResponse(http.StatusOK, "application/jwk-set+json", h.cfg.Keys.JWKS())), nil
+}
+
+// public lets caches keep an answer for five minutes: short enough for a new
+// key to be known before it signs.
+func public(a *endpoint.Response) *endpoint.Response {
+	return a.Set("Cache-Control", "public, max-age=300")
+}

@@ -1,0 +1,49 @@
+package oauthapi
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// What makers of clients get wrong is named, so that they need not guess.
+
+// byteOrderMark is what some editors and libraries write before UTF-8.
+var byteOrderMark = []byte("\ufeff")
+
+var (
+	errEncoded    = deviceauth.NewError("invalid_request", "Content-Encoding: want none; the body has to come as it is")
+	errJSONAsForm = deviceauth.NewError("invalid_request",
+		"the body looks like JSON, but Content-Type says application/x-www-form-urlencoded: send Content-Type: application/json")
+)
+
+// notJSON refuses a body that is no JSON object, although its type says so.
+func notJSON(body []byte) error {
+	if p, err := formParams(string(body)); err == nil && p.anyKnown() && !bytes.HasPrefix(body, []byte("{")) {
+		return badRequest("the body looks like a form, but Content-Type says application/json: send Content-Type: application/x-www-form-urlencoded")
+	}
+	return badRequest("the body is not a JSON object")
+}
+
+// anyKnown reports whether a parameter is there that some endpoint reads.
+func (p params) anyKnown() bool {
+	for name := range p {
+		if known[name] {
+			return true
+		}
+	}
+	return false
+}
+
+func endsInLineBreak(s string) bool { return strings.HasSuffix(s, "\n") || strings.HasSuffix(s, "\r") }
+
+// missing refuses a request without a parameter, and tells whoever put it into
+// the query where it belongs.
+func missing(r *http.Request, code, name string) error {
+	if r.URL.Query().Get(name) != "" {
+		return deviceauth.NewError(code, name+" is in the query, where the parameters of a POST are not looked at: send it in the body")
+	}
+	return deviceauth.NewError(code, name+" is missing")
+}

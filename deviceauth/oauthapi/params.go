@@ -1,0 +1,169 @@
+package oauthapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// errTooLarge becomes a 413.
+var errTooLarge = deviceauth.NewError("invalid_request", "the body is larger than 64 KiB")
+
+func badRequest(why string) error { return deviceauth.NewError("invalid_request", why) }
+
+// params are the parameters of a POST, each with one value; only resource may
+// have several (RFC 8707 §2). A value that is empty is as good as none (RFC
+// 6749 §3.1).
+type params map[string][]string
+
+func (p params) get(name string) string {
+	if len(p[name]) == 0 {
+		return ""
+	}
+	return p[name][0]
+}
+
+// readParams reads a form or a JSON object. The query is not looked at: what
+// stands there stands in logs. An empty body needs no Content-Type, and says
+// nothing: some clients put all that they have to say into Basic. With orQuery the
+// query is looked at in its place.
+func readParams(r *http.Request, orQuery bool) (params, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, errEncoded
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1))
+	if err != nil {
+		return nil, badRequest("the body broke off")
+	}
+	if len(body) > endpoint.MaxBody {
+		return nil, errTooLarge
+	}
+	if !utf8.Valid(body) {
+		return nil, badRequest("the body is not UTF-8")
+	}
+	body = bytes.TrimPrefix(body, byteOrderMark)
+	if len(body) == 0 && orQuery {
+		p, err := formParams(r.URL.RawQuery)
+		if err != nil {
+			return nil, err
+		}
+		return p, p.check()
+	}
+	if len(body) == 0 {
+		return params{}, nil
+	}
+	p, err := typedParams(r.Header.Get("Content-Type"), body)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.check()
+}
+
+func typedParams(contentType string, body []byte) (params, error) {
+	switch kind, _, err := mime.ParseMediaType(contentType); {
+	case err == nil && kind == "application/x-www-form-urlencoded":
+		return formParams(string(body))
+	case err == nil && kind == "application/json":
+		return jsonParams(body)
+	}
+	return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
+}
+
+func formParams(body string) (params, error) {
+	values, err := url.ParseQuery(body)
+	switch p := params(values); {
+	case !p.anyKnown() && strings.HasPrefix(strings.TrimLeft(body, " \t\r\n"), "{"):
+		return nil, errJSONAsForm
+	case err != nil:
+		return nil, badRequest("the body is not a well-formed form")
+	default:
+		return p, nil
+	}
+}
+
+// jsonParams reads an object member by member, because a decoder into a map
+// would not notice that one stands there twice.
+func jsonParams(body []byte) (params, error) {
+	broken := notJSON(body)
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, broken
+	}
+	p := params{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, broken
+		}
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return nil, broken
+		}
+		if err := p.addJSON(name.(string), value); err != nil {
+			return nil, err
+		}
+	}
+	if end, err := d.Token(); err != nil || end != json.Delim('}') {
+		return nil, broken
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, broken
+	}
+	return p, nil
+}
+
+// known are the parameters that some endpoint reads. Other members, such as
+// the _links of hypermedia clients, may be anything.
+var known = map[string]bool{
+	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
+	"grant_type": true, "device_code": true, "refresh_token": true, "code": true, "token": true, "token_type_hint": true,
+	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
+}
+
+func (p params) addJSON(name string, value json.RawMessage) error {
+	var one *string
+	var many []string
+	switch {
+	case !known[name]:
+	case json.Unmarshal(value, &one) == nil && one != nil:
+		p[name] = append(p[name], *one)
+	case string(value) == "null":
+	case name == "resource" && json.Unmarshal(value, &many) == nil:
+		p[name] = append(p[name], many...)
+	default:
+		return badRequest("the member " + name + " is not a string")
+	}
+	return nil
+}
+
+// check drops empty values and refuses what stands there twice.
+func (p params) check() error {
+	for name, values := range p {
+		if len(values) > 1 && name != "resource" && known[name] {
+			return badRequest("the parameter " + name + " is repeated")
+		}
+		var kept []string
+		for _, v := range values {
+			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) { // percent-encoded, where the body itself was looked at
+				return badRequest("a parameter contains a NUL character, or is not UTF-8")
+			}
+			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells
+				return badRequest("the parameter " + name + " ends in a line break")
+			}
+			if v != "" {
+				kept = append(kept, v)
+			}
+		}
+		p[name] = kept
+	}
+	return nil
+}

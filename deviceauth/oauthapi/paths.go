@@ -1,0 +1,145 @@
+package oauthapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
+)
+
+// Paths are where things are. Empty ones have their defaults below the
+// issuer's path; set ones are used as they are.
+type Paths struct {
+	Authorize           string `json:"authorize,omitempty"`            // /oauth2/authorize
+	DeviceAuthorization string `json:"device_authorization,omitempty"` // /oauth2/device_authorization
+	Token               string `json:"token,omitempty"`                // /oauth2/token
+	Revoke              string `json:"revoke,omitempty"`               // /oauth2/revoke
+	Introspect          string `json:"introspect,omitempty"`           // /oauth2/introspect
+	Userinfo            string `json:"userinfo,omitempty"`             // /oauth2/userinfo
+	JWKS                string `json:"jwks,omitempty"`                 // /oauth2/jwks
+	Device              string `json:"device,omitempty"`               // /device
+
+	prefix string // the issuer's path
+}
+
+// each lists the paths with their names and defaults.
+func (p *Paths) each() []pathOption {
+	return []pathOption{
+		{"authorize", &p.Authorize, "/oauth2/authorize"},
+		{"device_authorization", &p.DeviceAuthorization, "/oauth2/device_authorization"},
+		{"token", &p.Token, "/oauth2/token"},
+		{"revoke", &p.Revoke, "/oauth2/revoke"},
+		{"introspect", &p.Introspect, "/oauth2/introspect"},
+		{"userinfo", &p.Userinfo, "/oauth2/userinfo"},
+		{"jwks", &p.JWKS, "/oauth2/jwks"},
+		{"device", &p.Device, "/device"},
+	}
+}
+
+type pathOption struct {
+	name string
+	is   *string
+	def  string
+}
+
+// A PathError says which of the paths is wrong.
+type PathError struct {
+	Name  string // of the path, as in a configuration
+	Path  string
+	Taken string // the name of the path that has it already; or
+	Want  string // an example of a right one
+}
+
+func (e *PathError) Error() string {
+	if e.Taken != "" {
+		return fmt.Sprintf("path %s %q: that is taken by %s", e.Name, e.Path, e.Taken)
+	}
+	return fmt.Sprintf("path %s %q: want something like %s", e.Name, e.Path, e.Want)
+}
+
+// Check says what is wrong with the paths that are set. Each is to be one of its
+// own, and none lies among the pages.
+func (p Paths) Check() error {
+	given := p
+	p.fill("")
+	taken := map[string]string{}
+	for i, path := range p.each() {
+		if set := *given.each()[i].is; set != "" && !isPlainPath(set) {
+			return &PathError{Name: path.name, Path: set, Want: path.def}
+		}
+		other, double := taken[*path.is]
+		among := path.name != "device" && strings.HasPrefix(*path.is, p.Device+"/")
+		if double || among {
+			return &PathError{Name: path.name, Path: *path.is, Taken: cmp.Or(other, "device")}
+		}
+		taken[*path.is] = path.name
+	}
+	return nil
+}
+
+// CheckFree says why a path cannot be for something else: it is none, or an endpoint,
+// a page or a dialect has it already. what is its name in a configuration.
+func CheckFree(what, path string, p Paths, names []string, issuer string) error {
+	if !isPlainPath(path) {
+		return fmt.Errorf("%s %q: want a path such as /health", what, path)
+	}
+	prefix := pathOf(issuer)
+	p.fill(prefix)
+	has := func(taken string) bool { return path == taken || path == taken+"/" }
+	taken := strings.HasPrefix(path, p.Device+"/") || strings.Contains(path, "/.well-known/")
+	for _, other := range p.each() {
+		taken = taken || has(*other.is)
+	}
+	for _, name := range names {
+		d := dialects[name]
+		taken = taken || d.offers(prefix, path)
+	}
+	if taken {
+		return fmt.Errorf("%s %q: that is taken by an endpoint or a page: want another path", what, path)
+	}
+	return nil
+}
+
+// isPlainPath reports whether a text is a path below the root in its plain spelling.
+func isPlainPath(path string) bool {
+	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" &&
+		!strings.ContainsAny(path, "?#% ") && !guard.HasDotSegment(path)
+}
+
+// pathOf returns an issuer's path, which everything is below.
+func pathOf(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(u.Path, "/")
+}
+
+// Below returns the paths with their defaults filled in, below the path of an issuer.
+func (p Paths) Below(issuer string) Paths {
+	p.fill(pathOf(issuer))
+	return p
+}
+
+func (p *Paths) fill(prefix string) {
+	p.prefix = prefix
+	for _, path := range p.each() {
+		if *path.is == "" {
+			*path.is = prefix + path.def
+		}
+		*path.is = strings.TrimSuffix(*path.is, "/")
+	}
+}
+
+// metadata lists where clients look: RFC 8414 §3.1 puts the issuer's path
+// behind the well-known part, OpenID Connect Discovery §4 before it, and
+// clients try either for both.
+func (p *Paths) metadata() []string {
+	var all []string
+	for _, name := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+		all = append(all, name+p.prefix, p.prefix+name)
+	}
+	return all
+}

@@ -1,0 +1,79 @@
+package oauthapi
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// The grant types of RFC 8628 §3.4 and RFC 6749 §6.
+const (
+	grantDeviceCode   = "urn:ietf:params:oauth:grant-type:device_code"
+	grantRefreshToken = "refresh_token"
+)
+
+// token is RFC 6749 §3.2.
+func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
+	p, client, err := s.request(r)
+	if err != nil {
+		return nil, err
+	}
+	var tokens *deviceauth.Tokens
+	switch s.grantType(p) {
+	case "":
+		err = missing(r, "invalid_request", "grant_type")
+	case grantDeviceCode:
+		tokens, err = s.redeem(r, p, client)
+	case grantRefreshToken:
+		tokens, err = s.refresh(r, p, client)
+	default:
+		err = deviceauth.NewError("unsupported_grant_type", "want "+grantDeviceCode+" or "+grantRefreshToken)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tokenAnswer(tokens), nil
+}
+
+func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+	code := s.deviceCode(p)
+	if code == "" {
+		return nil, missing(r, "invalid_request", "device_code")
+	}
+	tokens, err := s.cfg.Engine.Redeem(r.Context(), deviceauth.RedeemRequest{
+		Client: client, DeviceCode: code, Verifier: p.get("code_verifier"), Resource: p["resource"], Nulls: s.nulls,
+	})
+	if err != nil {
+		return nil, aboutCode{err}
+	}
+	return tokens, nil
+}
+
+func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+	token := p.get("refresh_token")
+	if token == "" {
+		return nil, missing(r, "invalid_request", "refresh_token")
+	}
+	scope, resource := s.scope(p, client.ClientID)
+	if s.scoping != nil && strings.Contains(p.get("scope"), "/"+entraDefault) {
+		scope = "" // all that was granted, which the client may have more than by now
+	}
+	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{
+		Client: client, RefreshToken: token, Scope: scope, Resource: append(resource, p["resource"]...), Nulls: s.nulls,
+	})
+}
+
+// tokenAnswer is RFC 6749 §5.1.
+func tokenAnswer(t *deviceauth.Tokens) *endpoint.Response {
+	return endpoint.JSON(http.StatusOK, struct {
+		AccessToken  string           `json:"access_token"`
+		TokenType    string           `json:"token_type"`
+		ExpiresIn    int              `json:"expires_in"`
+		Scope        deviceauth.Scope `json:"scope"`
+		RefreshToken string           `json:"refresh_token,omitempty"`
+		IDToken      string           `json:"id_token,omitempty"`
+	}{t.AccessToken.Reveal(), "Bearer", int(t.ExpiresIn / time.Second), t.Scope, t.RefreshToken.Reveal(), t.IDToken.Reveal()})
+}

@@ -1,0 +1,40 @@
+package oauthapi
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// userinfo is OpenID Connect Core §5.3.
+func (h *Handler) userinfo(r *http.Request) (*endpoint.Response, error) {
+	token, given, err := h.guard.Token(r)
+	switch {
+	case err != nil:
+		return nil, h.guard.Refuse(r, err)
+	case !given:
+		return nil, h.guard.Refuse(r, guard.ErrNoCredentials)
+	}
+	claims, err := h.cfg.Engine.Userinfo(r.Context(), token)
+	if deviceauth.AsError(err) != nil {
+		return nil, h.guard.Refuse(r, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.JSON(http.StatusOK, claims), nil
+}
+
+// bearerError is RFC 6750 §3: what is wrong stands in the header.
+func (s *vendorDialect) bearerError(r *http.Request, err error) *endpoint.Response {
+	var c *guard.Challenge
+	if !errors.As(err, &c) {
+		return s.oauthError(r, err)
+	}
+	a := endpoint.NewResponse(c.Status, "", nil).Set("Cache-Control", "no-store")
+	a.Header["Www-Authenticate"] = c.Headers
+	return a
+}

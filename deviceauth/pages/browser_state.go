@@ -1,0 +1,134 @@
+package pages
+
+import (
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
+)
+
+// What a browser keeps, sealed: the id of its session, and how far it has come.
+// Any gateway can go on with what another began.
+const (
+	sessionCookie = response.SessionCookie
+	flowCookie    = response.FlowCookie
+	signInCookie  = response.SignInCookie
+	ticketField   = "ticket" // what a form is for, in a hidden field
+)
+
+const (
+	flowLife    = 30 * time.Minute
+	attemptLife = 10 * time.Minute
+)
+
+// session returns the session of the request's browser, or nil where nobody is
+// signed in. The browser keeps its id; who it is stands in the store.
+func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
+	var id string
+	if !h.kept(r, sessionCookie, &id) {
+		return nil, nil
+	}
+	return h.cfg.Engine.FindSession(r.Context(), id)
+}
+
+// begin signs a person in, in the place of whoever was.
+func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
+	before, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.cfg.Engine.BeginSession(r.Context(), p, h.cfg.ClientIP(r), before)
+	if err != nil {
+		return nil, err
+	}
+	return h.keep(r, sessionCookie, s.ID, time.Until(s.Expires))
+}
+
+// A flow carries the code across the sign-in, without it standing in an
+// address, a log or a history.
+type flow struct {
+	ID      string    `json:"id"`               // of this browser: the form of the code is bound to it
+	Code    string    `json:"code,omitempty"`   // as it was typed, or an address brought it
+	Linked  bool      `json:"linked,omitempty"` // an address brought it
+	Posted  bool      `json:"posted,omitempty"` // from our own form: no other code is looked up
+	Next    string    `json:"next,omitempty"`   // after the sign-in, before the code that waits
+	Expires time.Time `json:"expires"`
+}
+
+func (h *Handler) flow(r *http.Request) flow {
+	var f flow
+	if !h.kept(r, flowCookie, &f) || time.Now().After(f.Expires) {
+		return flow{}
+	}
+	return f
+}
+
+func (h *Handler) keepFlow(r *http.Request, f flow) ([]*http.Cookie, error) {
+	if f.ID == "" {
+		f.ID = rand.Text()
+	}
+	f.Expires = time.Now().Add(flowLife)
+	return h.keep(r, flowCookie, f, flowLife)
+}
+
+// flowField is the parameter of a sign-in's address that says what its page was about.
+const flowField = "flow"
+
+// sealFlow is what a page of sign-ins was about, for their addresses: another tab
+// may change the cookie before one of them is chosen. It is empty where the browser
+// has no flow.
+func (h *Handler) sealFlow(f flow) (string, error) {
+	if f.ID == "" {
+		return "", nil
+	}
+	f.Expires = time.Now().Add(flowLife)
+	return h.seal.seal(flowField, f)
+}
+
+// flowShown is the flow that the page of a sign-in's address was about. One of
+// another browser is nobody's to go on with here.
+func (h *Handler) flowShown(r *http.Request) flow {
+	var shown flow
+	current := h.flow(r)
+	opens := h.seal.open(flowField, r.URL.Query().Get(flowField), &shown)
+	if !opens || shown.ID == "" || shown.ID != current.ID || time.Now().After(shown.Expires) {
+		return current
+	}
+	return shown
+}
+
+// An outcome is what the last page says. It stands sealed in that page's
+// address, and in no cookie, so that two tabs do not tell each other's.
+type outcome struct {
+	Said    string    `json:"said"` // allowed, denied or reported
+	Device  string    `json:"device"`
+	Session string    `json:"session"` // whose page it is: it must not congratulate anybody else
+	Expires time.Time `json:"expires"`
+}
+
+const outcomeField = "of"
+
+// A formToken is the hidden field of a form: which session may post it, and what
+// the page showed. Another tab can change cookies, but not this page's ticket.
+type formToken struct {
+	Session string        `json:"session"`
+	Grant   deviceauth.ID `json:"grant,omitzero"`
+	Code    string        `json:"code,omitempty"`
+}
+
+func (h *Handler) ticket(t formToken) (string, error) { return h.seal.seal(ticketField, t) }
+
+// presented returns the session and the ticket of a form that belongs to it.
+func (h *Handler) presented(r *http.Request) (*deviceauth.Session, formToken, error) {
+	var t formToken
+	s, err := h.session(r)
+	if err != nil {
+		return nil, t, err
+	}
+	if s == nil || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != s.ID {
+		return nil, t, errStale
+	}
+	return s, t, nil
+}

@@ -1,0 +1,207 @@
+package pages
+
+import (
+	"cmp"
+	"net/http"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// confirmView is the question: who asks, for what, from where.
+type confirmView struct {
+	deviceView
+	Code  string
+	Asked time.Time
+	whence
+	Elsewhere     bool   // the browser is in another network
+	Here          string // the browser's address
+	Refused       bool   // another network, and the policy is to require the same
+	Person, Email string
+	Ticket        string
+}
+
+// whence is where a device asked from.
+type whence struct {
+	From  string // its address; empty: unknown
+	Place string // the same in words; empty: nobody knows
+}
+
+func whenceOf(g *deviceauth.Grant) whence { return whence{address(g.From), g.Place} }
+
+// Where is the address, with the place beside it. unknown is the word for no address.
+func (w whence) Where(unknown string) string {
+	where := cmp.Or(w.From, unknown)
+	if w.Place != "" {
+		where += " (" + w.Place + ")"
+	}
+	return where
+}
+
+// checkView is the second question, for a device in another network.
+type checkView struct {
+	confirmView
+	Problem bool // it was not answered
+}
+
+// confirmPage looks the code up, for a person who is signed in.
+func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
+	f := h.flow(r)
+	s, err := h.session(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case !f.Posted:
+		return endpoint.Redirect(h.cfg.Path), nil
+	case s == nil:
+		return endpoint.Redirect(h.cfg.Path + "/sign-in"), nil
+	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:
+		return h.movedSignIn(r, s, f)
+	}
+	g, v, err := h.question(r, s, f)
+	switch {
+	case is(err, "untyped"):
+		return h.typeIt(r)
+	case is(err, "not_fresh"):
+		return h.freshSignIn(r, f, h.device(g).Name)
+	case is(err, "unknown_code"): // the same for wrong, expired and used codes: it tells a guesser nothing
+		return h.showCode(r, http.StatusNotFound, f, "unknown_code.text")
+	case is(err, "impossible_code"):
+		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
+	case err != nil:
+		return nil, err
+	}
+	return h.page(r, http.StatusOK, "confirm", newMessage("confirm.title", v.Name), v)
+}
+
+func is(err error, code string) bool {
+	refusal := deviceauth.AsError(err)
+	return refusal != nil && refusal.Code == code
+}
+
+func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*deviceauth.Grant, confirmView, error) {
+	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
+	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: here, Browser: s.ID, Code: f.Code, Linked: f.Linked})
+	if err != nil {
+		return g, confirmView{}, err
+	}
+	v := confirmView{
+		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, whence: whenceOf(g), Here: address(here),
+		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
+	}
+	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
+		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
+	}
+	v.Ticket, err = h.ticket(formToken{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
+	return g, v, err
+}
+
+// The fields of the two questions.
+const (
+	fieldAnswer  = "answer"  // allow or deny
+	fieldStarted = "started" // by whom: me or other; with another network
+	fieldChecked = "checked" // the second question was shown
+)
+
+// decide takes the answer: to the request that the page showed, whatever other
+// tabs have done to the cookies since.
+func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
+	if err := h.form(r); err != nil {
+		return nil, err
+	}
+	s, t, err := h.presented(r)
+	if err != nil {
+		return nil, err
+	}
+	said, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
+	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) {
+		return nil, errStale
+	}
+	allow, reported := said == "allow", started == "other"
+	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
+		return h.movedSignIn(r, s, h.about(r, t))
+	}
+	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
+		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: started == "me", Reported: reported,
+	})
+	switch {
+	case is(err, "unconfirmed"):
+		return h.check(r, s, t)
+	case is(err, "not_fresh"):
+		cookies, err := h.keepFlow(r, h.about(r, t))
+		if err != nil {
+			return nil, err
+		}
+		return endpoint.Redirect(h.cfg.Path + "/confirm").AddCookies(cookies...), nil
+	case err != nil:
+		return nil, err
+	}
+	return h.done(r, s, g)
+}
+
+// about is the flow of the request that a page showed. Another tab may have
+// brought another code since.
+func (h *Handler) about(r *http.Request, t formToken) flow {
+	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: true}
+}
+
+// check asks a second time, who started it: whoever was talked into typing a
+// code has the chance to say so.
+func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*endpoint.Response, error) {
+	g, v, err := h.question(r, s, flow{Code: t.Code})
+	if err == nil && g.ID != t.Grant {
+		err = errStale // the code has gone to another device since
+	}
+	if err != nil {
+		return nil, err
+	}
+	asked := r.PostFormValue(fieldChecked) != ""
+	status := http.StatusOK
+	if asked {
+		status = http.StatusBadRequest
+	}
+	return h.page(r, status, "check", newMessage("check.title"), checkView{v, asked})
+}
+
+// done sends the browser to a page that can be reloaded, and forgets the code
+// unless another tab has brought another one since.
+func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Grant) (*endpoint.Response, error) {
+	o := outcome{"denied", h.device(g).Name, s.ID, time.Now().Add(flowLife)}
+	switch {
+	case g.State == deviceauth.Approved:
+		o.Said = "allowed"
+	case g.Reason == deviceauth.ReasonReported:
+		o.Said = "reported"
+	}
+	sealed, err := h.seal.seal(outcomeField, o)
+	if err != nil {
+		return nil, err
+	}
+	a := endpoint.Redirect(h.cfg.Path + "/done?" + outcomeField + "=" + sealed)
+	f := h.flow(r)
+	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
+		cookies, err := h.keepFlow(r, flow{ID: f.ID})
+		if err != nil {
+			return nil, err
+		}
+		a.AddCookies(cookies...)
+	}
+	return a, nil
+}
+
+func (h *Handler) donePage(r *http.Request) (*endpoint.Response, error) {
+	var o outcome
+	s, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
+	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
+		return endpoint.Redirect(h.cfg.Path), nil
+	}
+	title := newMessage("done.denied_title", o.Device)
+	if o.Said == "allowed" {
+		title = newMessage("done.allowed_title", o.Device)
+	}
+	return h.page(r, http.StatusOK, "done", title, o)
+}

@@ -1,0 +1,142 @@
+package pages
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
+)
+
+// connectionsView is the list of a person's devices.
+type connectionsView struct {
+	Devices []connection
+	Ticket  string
+}
+
+// A connection is one device of a person, with what tells it from the others.
+type connection struct {
+	deviceView
+	ID          string
+	Given       string // the name that the person gave it; empty: none
+	CodeTail    string // the last letters of the code that it showed; empty: unknown
+	Since, Used time.Time
+	whence
+}
+
+// Label is the device in one line, for whoever hears the page and not sees it.
+func (c connection) Label() string {
+	label := c.Given
+	if label == "" {
+		label = strings.TrimSpace(c.Name + " " + c.Says)
+	}
+	if c.CodeTail != "" {
+		label += " (…" + c.CodeTail + ")"
+	}
+	return label
+}
+
+// MaxName bounds what can be typed.
+func (connection) MaxName() int { return text.MaxName }
+
+// The flow's next page after a sign-in, where it is not the question.
+const nextConnections = "connections"
+
+// ConnectionsURL is where people see their devices.
+func (h *Handler) ConnectionsURL() string { return h.origin + h.cfg.Path + "/connections" }
+
+// connectionsPage shows a person's devices.
+func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
+	s, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		cookies, err := h.keepFlow(r, flow{ID: h.flow(r).ID, Next: nextConnections})
+		if err != nil {
+			return nil, err
+		}
+		return endpoint.Redirect(h.cfg.Path + "/sign-in").AddCookies(cookies...), nil
+	}
+	grants, err := h.cfg.Engine.Connections(r.Context(), s.Person)
+	if err != nil {
+		return nil, err
+	}
+	var v connectionsView
+	for _, g := range grants {
+		v.Devices = append(v.Devices, connection{
+			deviceView: h.device(g), ID: g.ID.String(), Given: g.Name, CodeTail: g.CodeTail(),
+			Since: g.Decided, Used: g.Used(), whence: whenceOf(g),
+		})
+	}
+	if v.Ticket, err = h.ticket(formToken{Session: s.ID}); err != nil {
+		return nil, err
+	}
+	return h.page(r, http.StatusOK, "connections", newMessage("devices.title"), v)
+}
+
+// disconnect cuts off one device, or all of them. Whose they are is asked of
+// the grants, not of the form.
+func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
+	s, moved, err := h.ownForm(r)
+	if err != nil || moved != nil {
+		return moved, err
+	}
+	ids := []string{r.PostFormValue("device")}
+	if ids[0] == "all" {
+		grants, err := h.cfg.Engine.Connections(r.Context(), s.Person)
+		if err != nil {
+			return nil, err
+		}
+		ids = nil
+		for _, g := range grants {
+			ids = append(ids, g.ID.String())
+		}
+	}
+	for _, text := range ids {
+		id, err := deviceauth.ParseID(text)
+		if err != nil {
+			return nil, errStale
+		}
+		if err := h.cfg.Engine.Disconnect(r.Context(), s.Person, id, h.cfg.ClientIP(r)); err != nil {
+			return nil, err
+		}
+	}
+	return endpoint.Redirect(h.cfg.Path + "/connections"), nil
+}
+
+// nameDevice gives one device the name that its person typed.
+func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
+	s, moved, err := h.ownForm(r)
+	if err != nil || moved != nil {
+		return moved, err
+	}
+	id, err := deviceauth.ParseID(r.PostFormValue("device"))
+	if err != nil || !r.PostForm.Has("name") {
+		return nil, errStale
+	}
+	err = h.cfg.Engine.Rename(r.Context(), s.Person, id, r.PostFormValue("name"), h.cfg.ClientIP(r))
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.Redirect(h.cfg.Path + "/connections#device-" + id.String()), nil
+}
+
+// ownForm reads a form of the page of devices. moved is the answer to a person
+// who is in another network than when they signed in, and has to do so again.
+func (h *Handler) ownForm(r *http.Request) (s *deviceauth.Session, moved *endpoint.Response, err error) {
+	if err := h.form(r); err != nil {
+		return nil, nil, err
+	}
+	if s, _, err = h.presented(r); err != nil {
+		return nil, nil, err
+	}
+	if h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
+		f := h.flow(r)
+		f.Next = nextConnections
+		moved, err = h.movedSignIn(r, s, f)
+	}
+	return s, moved, err
+}

@@ -1,0 +1,93 @@
+package pages
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A browser keeps at most 4096 bytes a cookie, name and attributes included,
+// and some fifty cookies a site. What is longer, a person with many groups, is
+// cut into pieces.
+const (
+	pieceSize = 3800
+	maxPieces = 10
+)
+
+// cookieName has the prefix that ties a cookie to this very host where there
+// is TLS (RFC 6265bis §4.1.3.2). That of a sign-in, of which there may be some,
+// is for the pages alone, so that no other request carries it: such a one can
+// only have the prefix that ties it to TLS.
+func (h *Handler) cookieName(name string) string {
+	switch {
+	case !h.secure():
+		return name
+	case strings.HasPrefix(name, signInCookie):
+		return "__Secure-" + name
+	}
+	return "__Host-" + name
+}
+
+func (h *Handler) cookiePath(name string) string {
+	if strings.HasPrefix(name, signInCookie) {
+		return h.cfg.Path
+	}
+	return "/"
+}
+
+func (h *Handler) secure() bool { return strings.HasPrefix(h.origin, "https:") }
+
+func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
+	return &http.Cookie{
+		Name: h.cookieName(name), Value: value, Path: h.cookiePath(name), MaxAge: int(life / time.Second),
+		HttpOnly: true, Secure: h.secure(), SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// keep seals a value into as many cookies as it takes, and drops the pieces
+// that an earlier, longer value left.
+func (h *Handler) keep(r *http.Request, name string, v any, life time.Duration) ([]*http.Cookie, error) {
+	text, err := h.seal.seal(name, v)
+	if err != nil {
+		return nil, err
+	}
+	var list []*http.Cookie
+	for i := 0; i < maxPieces && (text != "" || i == 0); i++ {
+		n := min(len(text), pieceSize)
+		list = append(list, h.cookie(piece(name, i), text[:n], life))
+		text = text[n:]
+	}
+	return append(list, h.drop(r, name, len(list))...), nil
+}
+
+// kept opens what keep sealed.
+func (h *Handler) kept(r *http.Request, name string, v any) bool {
+	var text strings.Builder
+	for i := range maxPieces {
+		c, err := r.Cookie(h.cookieName(piece(name, i)))
+		if err != nil {
+			break
+		}
+		text.WriteString(c.Value)
+	}
+	return text.Len() > 0 && h.seal.open(name, text.String(), v)
+}
+
+// drop deletes the pieces from the given one on that the browser has.
+func (h *Handler) drop(r *http.Request, name string, from int) (list []*http.Cookie) {
+	for i := from; i < maxPieces; i++ {
+		if _, err := r.Cookie(h.cookieName(piece(name, i))); err != nil {
+			break
+		}
+		list = append(list, h.cookie(piece(name, i), "", -time.Second))
+	}
+	return list
+}
+
+func piece(name string, i int) string {
+	if i == 0 {
+		return name
+	}
+	return name + "." + strconv.Itoa(i)
+}

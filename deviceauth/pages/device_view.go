@@ -1,0 +1,80 @@
+package pages
+
+import (
+	"net/netip"
+
+	"golang.org/x/text/language"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
+)
+
+// deviceView is a device as people see it: on the question, and among theirs.
+type deviceView struct {
+	Name, Maker, Logo string
+	Says              string // what the device calls itself; empty: nothing
+	Scopes            []scopeView
+}
+
+// scopeView is what a scope allows: in the operator's words, else by the key
+// of ours, else the scope itself.
+type scopeView struct {
+	Texts      *scopeText // the operator's; nil: none
+	Key, Scope string
+}
+
+func (h *Handler) device(g *deviceauth.Grant) deviceView {
+	v := deviceView{Name: g.ClientID, Says: g.Label}
+	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
+		v.Name, v.Maker, v.Logo = c.Name, c.Vendor, c.Logo
+	}
+	for _, scope := range g.Scope.List() {
+		if scope != deviceauth.ScopeOpenID { // it allows nothing that the connection does not say already
+			v.Scopes = append(v.Scopes, h.inWords(scope))
+		}
+	}
+	return v
+}
+
+func (h *Handler) inWords(scope string) scopeView {
+	v := scopeView{Texts: h.scopes[scope], Scope: scope}
+	if key := "scope." + scope; h.renderer.languages.knows(key) {
+		v.Key = key
+	}
+	return v
+}
+
+// Scope says what a scope allows.
+func (s *localizer) Scope(v scopeView) string {
+	switch {
+	case v.Texts != nil:
+		said, _ := v.Texts.in(s)
+		return text.Plain(said)
+	case v.Key != "":
+		return s.say(v.Key)
+	}
+	return text.Plain(v.Scope)
+}
+
+// ScopeLang is the language tag of what [localizer.Scope] says, where that is not
+// in the page's language: a screen reader has to be told (WCAG 2.2 §3.1.2). It
+// is "" in the page's language, and in one that nobody named.
+func (s *localizer) ScopeLang(v scopeView) string {
+	switch {
+	case v.Texts != nil:
+		if _, lang := v.Texts.in(s); lang != s.Lang {
+			return lang
+		}
+	case v.Key != "" && s.english[v.Key]:
+		return language.English.String()
+	}
+	return ""
+}
+
+// address spells an address; one that is not known is "".
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}

@@ -1,0 +1,115 @@
+// Package pages is what people see of an issuer: where they type a code, sign in at an
+// upstream, answer the question about a device (RFC 8628 §3.3), look after their
+// devices and sign out; with what their browsers keep, in their languages and in the
+// operator's brand. It decides nothing about grants: a [deviceauth.Engine] does. What
+// programs and devices ask is package oauthapi's; package gateway puts both together.
+package pages
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// Config says what a [Handler] shows.
+type Config struct {
+	Engine    *deviceauth.Engine
+	Upstreams []deviceauth.Upstream          // where people sign in, in the order of their buttons
+	CookieKey func() [32]byte                // seals what browsers keep, as it is now; required, and never all zeros
+	Brand     Brand                          // how the pages look
+	Path      string                         // of the code page, such as /device; the others lie below it
+	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
+	Log       *endpoint.Log                  // hears faults; default: it discards
+	Stopping  func() bool                    // whether the server is about to stop; default: it never is
+}
+
+type mux = endpoint.Mux
+
+// A Handler serves the pages of one issuer.
+type Handler struct {
+	mux
+	cfg      Config
+	routes   map[string]endpoint.Route
+	seal     sealer
+	renderer *renderer
+	scopes   map[string]*scopeText // what the operator says that they allow
+	origin   string                // of the issuer: scheme and host
+	cross    *http.CrossOriginProtection
+}
+
+// New checks the configuration and returns a handler.
+func New(c Config) (*Handler, error) {
+	if c.Engine == nil {
+		return nil, errors.New("pages need an Engine")
+	}
+	sealer, err := newSealer(c.CookieKey)
+	if err != nil {
+		return nil, err
+	}
+	origin, host, err := endpoint.Origin(c.Engine.Issuer())
+	if err != nil {
+		return nil, err
+	}
+	c.ClientIP = endpoint.ClientIP(c.Engine, c.ClientIP)
+	if c.Log == nil {
+		c.Log = endpoint.NewLog(nil)
+	}
+	h := &Handler{cfg: c, seal: sealer, origin: origin}
+	h.mux = endpoint.Mux{Find: h.find, Stopping: c.Stopping}
+	if h.renderer, err = newRenderer(c.Brand, c.Path, host); err != nil {
+		return nil, err
+	}
+	if h.scopes, err = newScopeTexts(c.Engine.ScopeTexts()); err != nil {
+		return nil, err
+	}
+	h.cross = http.NewCrossOriginProtection()
+	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
+		return nil, err
+	}
+	h.routes = h.table()
+	return h, nil
+}
+
+// table is all that is served.
+func (h *Handler) table() map[string]endpoint.Route {
+	file := func(name string) endpoint.Route {
+		get := noWorker(h.renderer.asset(name))
+		return endpoint.Route{Methods: map[string]endpoint.Func{http.MethodGet: get}, Fail: h.ErrorPage}
+	}
+	page := func(get, post endpoint.Func) endpoint.Route {
+		m := map[string]endpoint.Func{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
+		return endpoint.Route{Methods: m, Fail: h.ErrorPage}
+	}
+	path := h.cfg.Path
+	routes := map[string]endpoint.Route{
+		path:                       page(h.codePage, h.submitCode),
+		path + "/sign-in":          page(h.signInPage, nil),
+		path + "/sign-out":         page(nil, h.signOut),
+		path + "/signed-out":       page(h.signedOutPage, nil),
+		path + "/confirm":          page(h.confirmPage, h.decide),
+		path + "/done":             page(h.donePage, nil),
+		path + "/connections":      page(h.connectionsPage, h.disconnect),
+		path + "/connections/name": page(nil, h.nameDevice),
+		path + "/style.css":        file("style.css"),
+		path + "/script.js":        file("script.js"),
+	}
+	for _, path := range h.callbacks() {
+		routes[path] = page(h.callback, nil)
+	}
+	return routes
+}
+
+// find finds what is served at a path.
+func (h *Handler) find(path string) (endpoint.Route, bool) {
+	route, ok := h.routes[path]
+	return route, ok
+}
+
+// ScopeText says in English what a scope allows: in the operator's words, else in
+// ours, else it is the scope itself.
+func (h *Handler) ScopeText(scope string) string {
+	return h.renderer.languages.speech(0).Scope(h.inWords(scope))
+}

@@ -1,0 +1,186 @@
+package pages
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// What a person can do wrong, or what can go wrong for them. The pages say it
+// in the words that languages have under the codes.
+var (
+	errForeign     = deviceauth.NewError("foreign", "a form from another site")
+	errStale       = deviceauth.NewError("stale", "a form without this session's ticket")
+	errStaleSignIn = deviceauth.NewError("stale_sign_in", "a callback to no sign-in of this browser")
+	errUnclean     = deviceauth.NewError("sign_in_unclean", "user")
+	errMixedUp     = deviceauth.NewError("sign_in_untrusted", "the answer came to the redirect URI of another upstream")
+	errNoUpstream  = deviceauth.NewError("no_upstream", "no upstream has this id")
+)
+
+// unavailable is an upstream that cannot be asked. It heals by itself, unless err
+// is a [deviceauth.ConfigError].
+type unavailable struct {
+	label string
+	err   error
+}
+
+func (u *unavailable) Error() string { return "sign-in at " + u.label + ": " + u.err.Error() }
+func (u *unavailable) Unwrap() error { return u.err }
+
+// problemView is a page that says what is the case and the way on.
+type problemView struct {
+	Text    string // in the page's language
+	Way     string // key of the button
+	Address string
+	Ask     bool // whoever runs the service can help, by the brand's contact
+}
+
+// notice is what the page of a problem says beside its words: the status, and
+// the way on.
+type notice struct {
+	status    int
+	way, path string
+	quotes    bool // the refusal's own words
+}
+
+var notices = map[string]notice{
+	"unknown_code":              {http.StatusNotFound, "way.code", "", false},
+	"left":                      {http.StatusOK, "way.sign_in", "/sign-in", false},
+	"not_permitted":             {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"not_permitted_as":          {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"groups_withheld":           {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"groups_withheld_as":        {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"decided":                   {http.StatusConflict, "way.code", "", false},
+	"other_network":             {http.StatusForbidden, "way.code", "", false},
+	"paused":                    {http.StatusServiceUnavailable, "way.devices", "/connections", false},
+	"not_connected":             {http.StatusNotFound, "way.devices", "/connections", false},
+	"unsupported_response_type": {http.StatusBadRequest, "way.code", "", false},
+
+	"foreign":            {http.StatusForbidden, "way.code", "", false},
+	"stale":              {http.StatusForbidden, "way.again", "", false},
+	"stale_sign_in":      {http.StatusBadRequest, "way.sign_in", "/sign-in", false},
+	"no_upstream":        {http.StatusNotFound, "way.sign_in", "/sign-in", false},
+	"signed_out":         {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_cancelled":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_error":      {http.StatusForbidden, "way.sign_in", "/sign-in", true},
+	"sign_in_stale":      {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_untrusted":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
+	"sign_in_nameless":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
+	"sign_in_unclean":    {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
+	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
+	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
+	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},
+	// Asking anew would bring the person back here: the way leads to another device.
+	"sign_in_no_auth_time": {http.StatusForbidden, "way.code", "", false},
+	"too_many_guesses":     {http.StatusTooManyRequests, "", "", false}, // no way works before the time is over
+	"unavailable":          {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
+	"misconfigured":        {http.StatusServiceUnavailable, "way.sign_in", "/sign-in?switch=1", false},
+	"fault":                {http.StatusServiceUnavailable, "way.again", "", false},
+}
+
+// asked are the problems that whoever runs the service can do something about.
+var asked = map[string]bool{
+	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
+	"other_network": true, "fault": true, "misconfigured": true,
+	"sign_in_error": true, "sign_in_untrusted": true, "sign_in_nameless": true, "sign_in_unclean": true,
+	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
+}
+
+func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.Response, error) {
+	n := notices[code]
+	v := problemView{
+		Text: h.renderer.languages.speak(r).say(code+".text", args...),
+		Way:  n.way, Address: h.cfg.Path + n.path, Ask: asked[code],
+	}
+	if code == "signed_out" { // elsewhere: the session is still there
+		return h.renderer.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
+	}
+	return h.page(r, n.status, "problem", newMessage(code+".title"), v)
+}
+
+// ErrorPage turns an error into a page, and is the one place where a fault
+// behind a page is logged.
+func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
+	a, renderErr := h.explain(r, err)
+	if renderErr != nil {
+		h.cfg.Log.Fault(r, "", renderErr)
+		return endpoint.NewResponse(http.StatusServiceUnavailable, "text/plain; charset=utf-8", []byte("Something went wrong here. Please try again.\n")).Set("Retry-After", endpoint.RetryAfter)
+	}
+	return a
+}
+
+func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error) {
+	var throttled *deviceauth.RateLimitError
+	if errors.As(err, &throttled) {
+		return h.throttled(r, throttled.RetryAfter)
+	}
+	if refusal := deviceauth.AsError(err); refusal != nil {
+		return h.refused(r, refusal)
+	}
+	var down *unavailable
+	var wrong *deviceauth.ConfigError
+	atUpstream := errors.As(err, &down)
+	label := ""
+	if atUpstream {
+		label = down.label
+	}
+	h.cfg.Log.Fault(r, label, err)
+	switch {
+	case atUpstream && errors.As(err, &wrong): // no Retry-After: time does not heal it
+		return h.problem(r, "misconfigured", down.label)
+	case atUpstream:
+		return h.later(r, "unavailable", down.label)
+	}
+	return h.later(r, "fault")
+}
+
+// later is the page of a problem that passes.
+func (h *Handler) later(r *http.Request, code string, args ...any) (*endpoint.Response, error) {
+	a, err := h.problem(r, code, args...)
+	if err != nil {
+		return nil, err
+	}
+	return a.Set("Retry-After", endpoint.RetryAfter), nil
+}
+
+// refused says no in the person's language. Who signed out at the upstream is
+// no longer signed in here either, and a code that does not work is forgotten.
+func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint.Response, error) {
+	code := refusal.Code
+	if _, known := notices[code]; !known {
+		code = "stale"
+	}
+	var args []any
+	if notices[code].quotes {
+		args = []any{refusal.Description}
+	}
+	if _, named := notices[code+"_as"]; named { // there are words that name the account
+		if s, err := h.session(r); err == nil && s != nil {
+			code, args = code+"_as", []any{s.Person.Name()}
+		}
+	}
+	a, err := h.problem(r, code, args...)
+	if err != nil {
+		return nil, err
+	}
+	switch code {
+	case "signed_out":
+		a.AddCookies(h.drop(r, sessionCookie, 0)...)
+	case "paused":
+		a.Set("Retry-After", endpoint.RetryPaused())
+	}
+	return a, nil
+}
+
+// throttled says how long to wait.
+func (h *Handler) throttled(r *http.Request, wait time.Duration) (*endpoint.Response, error) {
+	a, err := h.problem(r, "too_many_guesses", int((wait+time.Minute-1)/time.Minute))
+	if err != nil {
+		return nil, err
+	}
+	return a.Set("Retry-After", strconv.Itoa(endpoint.Seconds(wait))), nil
+}

@@ -1,0 +1,220 @@
+package pages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+
+	"golang.org/x/text/language"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
+)
+
+//go:embed templates
+var ownFiles embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"plain": text.Plain}).ParseFS(ownFiles, "templates/*.html"))
+
+// A renderer renders templates and serves what they refer to.
+type renderer struct {
+	brand     Brand
+	base      string // path of the code page; everything else lies below it
+	templates *template.Template
+	languages *catalogs
+	assets    map[string]asset
+}
+
+type asset struct {
+	body        []byte
+	contentType string
+	etag        string
+}
+
+// The kinds of files that pages refer to.
+var assetTypes = map[string]string{"style.css": "text/css; charset=utf-8", "script.js": "text/javascript; charset=utf-8"}
+
+// newRenderer reads our files, and an operator's over them.
+func newRenderer(b Brand, base, host string) (*renderer, error) {
+	if b.Name == "" {
+		b.Name = host
+	}
+	made := &renderer{brand: b, base: base, assets: map[string]asset{}}
+	ours, err := fs.Sub(ownFiles, "templates")
+	if err != nil {
+		return nil, err
+	}
+	// A copy, because one that has been executed can be neither copied nor changed.
+	if made.templates, err = templates.Clone(); err != nil {
+		return nil, err
+	}
+	words := map[language.Tag]messages{}
+	if err := readDictionaries(words, ours, "languages"); err != nil {
+		return nil, err
+	}
+	folders := []fs.FS{ours}
+	if b.Templates != "" {
+		theirs := os.DirFS(b.Templates)
+		if err := made.readTemplates(theirs, words); err != nil {
+			return nil, fmt.Errorf("brand templates %s: %w", b.Templates, err)
+		}
+		folders = append(folders, theirs)
+	}
+	if made.languages, err = newLanguages(words); err != nil {
+		return nil, err
+	}
+	if err := made.readAssets(folders); err != nil {
+		return nil, err
+	}
+	return made, made.try()
+}
+
+// readTemplates reads an operator's templates and languages.
+func (p *renderer) readTemplates(folder fs.FS, words map[language.Tag]messages) error {
+	names, err := fs.Glob(folder, "*.html")
+	if err != nil {
+		return err
+	}
+	if _, err := fs.Stat(folder, "."); err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		if _, err := p.templates.ParseFS(folder, names...); err != nil {
+			return err
+		}
+	}
+	return readDictionaries(words, folder, "languages")
+}
+
+// readAssets reads the style sheet and the script. An operator's style sheet
+// comes after ours, an operator's script in its place.
+func (p *renderer) readAssets(folders []fs.FS) error {
+	style, script := []byte(nil), []byte(nil)
+	for i, folder := range folders {
+		more, err := fs.ReadFile(folder, "style.css")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if style = append(style, more...); i == 0 {
+			style = append(style, p.brand.style()...)
+		}
+		other, err := fs.ReadFile(folder, "script.js")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			script = other
+		}
+	}
+	for name, body := range map[string][]byte{"style.css": style, "script.js": script} {
+		sum := sha256.Sum256(body)
+		p.assets[name] = asset{body, assetTypes[name], `"` + hex.EncodeToString(sum[:8]) + `"`}
+	}
+	return nil
+}
+
+// asset serves a file that pages refer to; browsers ask whether it changed.
+func (p *renderer) asset(name string) func(*http.Request) (*endpoint.Response, error) {
+	return func(r *http.Request) (*endpoint.Response, error) {
+		file := p.assets[name]
+		a := endpoint.NewResponse(http.StatusOK, file.contentType, file.body)
+		if r.Header.Get("If-None-Match") == file.etag {
+			a = endpoint.NewResponse(http.StatusNotModified, "", nil)
+		}
+		return a.Set("ETag", file.etag).Set("Cache-Control", "no-cache").Set("X-Content-Type-Options", "nosniff"), nil
+	}
+}
+
+// A page is what a template is given: the common part, its own in Data, and
+// the language to say it in. Operators' templates rely on these names.
+type page struct {
+	Title   string
+	Brand   Brand
+	Base    string // path of the code page; the other pages lie below it
+	Data    any
+	Account account
+	*localizer
+}
+
+// An account is who is signed in, at the foot of every page.
+type account struct {
+	Person string // empty: nobody
+	Ticket string // of the form that signs out
+}
+
+// page renders a page for whoever is signed in. Where that cannot be found out,
+// as on the page that says so, it is for nobody. So it is for a script on this host,
+// which reads what it fetches: with the ticket it would have the browser post forms.
+func (h *Handler) page(r *http.Request, status int, name string, title Message, data any) (*endpoint.Response, error) {
+	who, err := h.account(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.renderer.render(r, status, name, title, data, who)
+}
+
+func (h *Handler) account(r *http.Request) (who account, err error) {
+	if !navigates(r) {
+		return who, nil
+	}
+	s, err := h.session(r)
+	if err != nil || s == nil {
+		return who, nil
+	}
+	who.Person = s.Person.Name()
+	who.Ticket, err = h.ticket(formToken{Session: s.ID})
+	return who, err
+}
+
+// policy is the same on every page: nothing but our own files, and pictures.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// render makes the whole page before anything is written.
+func (p *renderer) render(r *http.Request, status int, name string, title Message, data any, who account) (*endpoint.Response, error) {
+	var body bytes.Buffer
+	s := p.languages.speak(r)
+	if err := p.execute(&body, s, name, title, data, who); err != nil {
+		return nil, err
+	}
+	a := endpoint.NewResponse(status, "text/html; charset=utf-8", body.Bytes())
+	response.Isolate(a.Header)
+	a.Set("Content-Security-Policy", policy).Set("Referrer-Policy", "no-referrer").Set("X-Content-Type-Options", "nosniff")
+	return a.Set("X-Frame-Options", "DENY").Set("Cache-Control", "no-store").Set("Content-Language", s.Lang).Set("Vary", "Accept-Language"), nil
+}
+
+func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, who account) error {
+	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.text(title), p.brand, p.base, data, who, s}); err != nil {
+		return fmt.Errorf("rendering %s: %w", name, err)
+	}
+	return nil
+}
+
+// try renders every page once in every language, so that a template or a text
+// with a mistake in it is found when it is loaded and not by a person.
+func (p *renderer) try() (formless error) {
+	for i := range p.languages.tags {
+		for j, s := range samples {
+			var body bytes.Buffer
+			who := []account{{}, {Person: "Alice", Ticket: "x"}}[j%2]
+			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data, who); err != nil {
+				return err
+			}
+			if strings.Contains(fmt.Sprint(s.data), sampleTicket) && !strings.Contains(body.String(), sampleTicket) {
+				formless = fmt.Errorf("%s.html: a form lacks its hidden field, as ours has it: nobody could post it", s.name)
+			}
+			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // what package fmt writes
+				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s", s.name, p.languages.tags[i], wrong)
+			}
+		}
+	}
+	return formless // after mistakes that have a line
+}

@@ -1,0 +1,123 @@
+package pages
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// choice is one way to sign in.
+type choice struct {
+	Label, Address string
+	Down           bool // it cannot be reached
+}
+
+// signInView offers the upstreams. With a single one it goes on by itself, by
+// a refresh and not by a redirect: Chrome applies a form's form-action to
+// every redirect after it, and the upstream is none of ours.
+type signInView struct {
+	Choices   []choice
+	Automatic bool
+	Devices   bool   // to see the person's devices
+	Fresh     string // the device that asks for a new sign-in
+	Moved     bool   // the browser is in another network than at the sign-in
+}
+
+// signInPage offers the upstreams, or goes to one.
+func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
+	query, f := r.URL.Query(), h.flow(r)
+	if query.Has("with") && !sentByAnother(r) {
+		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
+	}
+	choices, err := h.choices(r.Context(), f, query.Has("switch"), false)
+	if err != nil {
+		return nil, err
+	}
+	v := signInView{
+		Choices: choices, Devices: f.Next == nextConnections,
+		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch") && !sentByAnother(r),
+	}
+	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.title"), v)
+}
+
+// freshSignIn explains why a person who is signed in has to do it again.
+func (h *Handler) freshSignIn(r *http.Request, f flow, device string) (*endpoint.Response, error) {
+	choices, err := h.choices(r.Context(), f, false, true)
+	if err != nil {
+		return nil, err
+	}
+	v := signInView{Choices: choices, Fresh: device}
+	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.fresh_title"), v)
+}
+
+// movedSignIn explains why a person has to sign in again: a session that was
+// taken to another network decides nothing there. The flow is what they go on
+// with: what their page was about, whatever other tabs have brought since.
+func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*endpoint.Response, error) {
+	h.cfg.Engine.DecisionRefused(s, h.cfg.ClientIP(r))
+	f.ID = cmp.Or(f.ID, rand.Text())
+	cookies, err := h.keepFlow(r, f)
+	if err != nil {
+		return nil, err
+	}
+	choices, err := h.choices(r.Context(), f, false, false)
+	if err != nil {
+		return nil, err
+	}
+	v := signInView{Choices: choices, Moved: true}
+	page, err := h.page(r, http.StatusForbidden, "sign-in", newMessage("sign_in.fresh_title"), v)
+	if err != nil {
+		return nil, err
+	}
+	return page.AddCookies(cookies...), nil
+}
+
+// reachWait is how long the page waits for upstreams to answer that there are
+// several of: the ones that do not are shown last, and can be tried.
+const reachWait = 1500 * time.Millisecond
+
+// choices are the buttons of a page that is about a flow.
+func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]choice, error) {
+	about, err := h.sealFlow(f)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]choice, len(h.cfg.Upstreams))
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	defer cancel()
+	var asked sync.WaitGroup
+	for i, u := range h.cfg.Upstreams {
+		q := url.Values{"with": {u.ID()}}
+		if about != "" {
+			q.Set(flowField, about)
+		}
+		if other {
+			q.Set("switch", "1")
+		}
+		if fresh {
+			q.Set("fresh", "1")
+		}
+		list[i] = choice{Label: u.Label(), Address: h.cfg.Path + "/sign-in?" + q.Encode()}
+		if len(list) > 1 {
+			asked.Go(func() { list[i].Down = u.Reachable(ctx) != nil })
+		}
+	}
+	asked.Wait()
+	return list, nil
+}
+
+func (h *Handler) upstream(id string) deviceauth.Upstream {
+	for _, u := range h.cfg.Upstreams {
+		if u.ID() == id {
+			return u
+		}
+	}
+	return nil
+}

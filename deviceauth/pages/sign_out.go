@@ -1,0 +1,43 @@
+package pages
+
+import (
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// signOut ends the session; whoever wants to use another account goes on to the
+// sign-in.
+func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
+	if err := h.form(r); err != nil {
+		return nil, err
+	}
+	var id string
+	var t formToken
+	if !h.kept(r, sessionCookie, &id) || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != id {
+		return nil, errStale
+	}
+	gone := h.drop(r, sessionCookie, 0)
+	if err := h.cfg.Engine.EndSession(r.Context(), id); err != nil {
+		// The browser forgets the session in any case: the next person at it may be another one.
+		r = r.Clone(r.Context())
+		r.Header.Del("Cookie")
+		return h.ErrorPage(r, err).AddCookies(gone...), nil
+	}
+	if r.PostFormValue("then") != "switch" {
+		return endpoint.Redirect(h.cfg.Path + "/signed-out").AddCookies(gone...), nil
+	}
+	if t.Code != "" { // of the question that the page showed
+		cookies, err := h.keepFlow(r, h.about(r, t))
+		if err != nil {
+			return nil, err
+		}
+		gone = append(gone, cookies...)
+	}
+	return endpoint.Redirect(h.cfg.Path + "/sign-in?switch=1").AddCookies(gone...), nil
+}
+
+// signedOutPage says that nobody is signed in any more.
+func (h *Handler) signedOutPage(r *http.Request) (*endpoint.Response, error) {
+	return h.problem(r, "left")
+}

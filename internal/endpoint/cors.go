@@ -1,0 +1,40 @@
+package endpoint
+
+import (
+	"net/http"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
+)
+
+// CORS says which pages of other origins may read a response.
+type CORS int
+
+// The policies. The zero value is the strictest one.
+const (
+	NoOrigin      CORS = iota // pages for people: no other origin
+	AnyOrigin                 // what is public anyway: all origins
+	ClientOrigins             // what needs a client: the pages that play a device
+)
+
+// addCORS adds the headers of a response, on errors too. Credentials are never
+// allowed: no endpoint looks at cookies.
+func (m *Mux) addCORS(policy CORS, header http.Header, r *http.Request) {
+	switch policy {
+	case AnyOrigin:
+		response.AllowAnyOrigin(header)
+	case ClientOrigins:
+		response.AllowOrigin(header, r, m.Origins)
+	}
+}
+
+// preflight answers OPTIONS.
+func (m *Mux) preflight(route Route, r *http.Request) *Response {
+	a := NewResponse(http.StatusNoContent, "", nil).Set("Allow", route.allowed())
+	if route.CORS == AnyOrigin || route.CORS == ClientOrigins && m.Origins[r.Header.Get("Origin")] {
+		response.Permit(a.Header, route.allowed())
+		if route.CORS == AnyOrigin {
+			response.PermitAsked(a.Header, r)
+		}
+	}
+	return a
+}
