@@ -13,7 +13,8 @@ import (
 const responseTypeNone = "none"
 
 var errNoBrowserSignIn = deviceauth.NewError("unsupported_response_type",
-	"programs sign in by the device authorization grant here (RFC 8628): see device_authorization_endpoint in the metadata")
+	"programs sign in by the device authorization grant here (RFC 8628): "+
+		"see device_authorization_endpoint in the metadata")
 
 // authorization is where the metadata's authorization_endpoint leads. Strict
 // clients throw metadata without one away, also where all they want is the device

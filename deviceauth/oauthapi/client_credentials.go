@@ -37,7 +37,8 @@ func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials
 	}
 	c, ok := basic(headers[0], h.isClient)
 	if !ok {
-		return c, deviceauth.NewError("invalid_client", "Authorization: want Basic with a form-encoded client_id and secret")
+		return c, deviceauth.NewError("invalid_client",
+			"Authorization: want Basic with a form-encoded client_id and secret")
 	}
 	if id != "" && id != c.ClientID {
 		return c, badRequest("client_id is not the one that Basic names")
@@ -53,7 +54,9 @@ func basic(header string, isClient func(id string) bool) (deviceauth.Credentials
 	scheme, text, _ := strings.Cut(header, " ")
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	user, password, found := strings.Cut(string(raw), ":")
-	c := deviceauth.Credentials{ClientID: formDecoded(user), Secret: deviceauth.Secret(formDecoded(password)), Method: deviceauth.AuthBasic}
+	c := deviceauth.Credentials{
+		ClientID: formDecoded(user), Secret: deviceauth.Secret(formDecoded(password)), Method: deviceauth.AuthBasic,
+	}
 	if !isClient(c.ClientID) && isClient(user) {
 		c.ClientID = user
 	}

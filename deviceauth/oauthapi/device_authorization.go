@@ -35,8 +35,9 @@ func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response
 	}
 	scope, resource := s.scope(p, client.ClientID)
 	a, err := s.cfg.Engine.Authorize(r.Context(), deviceauth.AuthorizeRequest{
-		Client: client, Scope: scope, Audience: slices.Concat(p["audience"], p["resource"], resource), From: s.cfg.ClientIP(r),
-		Place: s.cfg.Place(r), Challenge: p.get("code_challenge"), ChallengeMethod: p.get("code_challenge_method"),
+		Client: client, Scope: scope, Audience: slices.Concat(p["audience"], p["resource"], resource),
+		From: s.cfg.ClientIP(r), Place: s.cfg.Place(r),
+		Challenge: p.get("code_challenge"), ChallengeMethod: p.get("code_challenge_method"),
 		Label: p.get("device_name"),
 	})
 	if err != nil {

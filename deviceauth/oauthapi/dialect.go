@@ -68,7 +68,8 @@ func CheckDialects(names []string, p Paths, issuer string) error {
 		}
 		for path := range taken {
 			if d.offers(prefix, path) {
-				return fmt.Errorf("dialect %s needs the path %s, which is an endpoint's already: want another path for that", name, path)
+				return fmt.Errorf("dialect %s needs the path %s, which is an endpoint's already: "+
+					"want another path for that", name, path)
 			}
 		}
 	}
@@ -87,7 +88,8 @@ func (d *dialect) offers(prefix, path string) bool {
 }
 
 func (d *dialect) has(path string) bool {
-	return slices.Contains([]string{d.paths.authorization, d.paths.token, d.paths.userinfo, d.paths.revoke}, path) || d.more[path] != nil
+	p := d.paths
+	return slices.Contains([]string{p.authorization, p.token, p.userinfo, p.revoke}, path) || d.more[path] != nil
 }
 
 // anyTenant puts {tenant} for the first segment of a path.
@@ -107,7 +109,9 @@ type vendorDialect struct {
 func (s *vendorDialect) routes() map[string]endpoint.Route {
 	p := s.dialect.paths
 	all := map[string]endpoint.Route{}
-	for path, do := range map[string]endpoint.Func{p.authorization: s.deviceAuthorization, p.token: s.token, p.revoke: s.revoke} {
+	for path, do := range map[string]endpoint.Func{
+		p.authorization: s.deviceAuthorization, p.token: s.token, p.revoke: s.revoke,
+	} {
 		all[path] = s.post(do)
 	}
 	all[p.userinfo] = endpoint.Route{

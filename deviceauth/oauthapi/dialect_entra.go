@@ -66,6 +66,8 @@ func entraScopes(e *deviceauth.Engine, client, asked string) (scope string, reso
 // ofTheApplication are the scopes that are no OpenID Connect ones: the libraries
 // name these by themselves.
 func ofTheApplication(has deviceauth.Scope) []string {
-	standard := []string{deviceauth.ScopeOpenID, deviceauth.ScopeProfile, deviceauth.ScopeEmail, deviceauth.ScopeOfflineAccess}
+	standard := []string{
+		deviceauth.ScopeOpenID, deviceauth.ScopeProfile, deviceauth.ScopeEmail, deviceauth.ScopeOfflineAccess,
+	}
 	return slices.DeleteFunc(has.List(), func(s string) bool { return slices.Contains(standard, s) })
 }

@@ -16,15 +16,22 @@ import (
 // is from its public documentation, named beside it.
 var dialects = map[string]dialect{
 	// https://auth0.com/docs/api/authentication/device-authorization-flow and
-	// https://auth0.com/docs/get-started/authentication-and-authorization-flow/device-authorization-flow/call-your-api-using-the-device-authorization-flow
+	// https://auth0.com/docs/get-started/authentication-and-authorization-flow/device-authorization-flow
 	"auth0": {
-		paths:  dialectPaths{authorization: "/oauth/device/code", token: "/oauth/token", userinfo: "/userinfo", revoke: "/oauth/revoke"},
-		status: map[string]int{"authorization_pending": 403, "expired_token": 403, "access_denied": 403, "slow_down": 429},
+		paths: dialectPaths{
+			authorization: "/oauth/device/code", token: "/oauth/token", userinfo: "/userinfo", revoke: "/oauth/revoke",
+		},
+		status: map[string]int{
+			"authorization_pending": 403, "expired_token": 403, "access_denied": 403, "slow_down": 429,
+		},
 	},
 
 	// https://codeontime.com/products/restful-api/device-authorization-flow
 	"codeontime": {
-		paths:   dialectPaths{authorization: codeOnTime + "/auth/device", token: codeOnTime + "/token", userinfo: codeOnTime + "/userinfo", revoke: codeOnTime + "/revoke"},
+		paths: dialectPaths{
+			authorization: codeOnTime + "/auth/device", token: codeOnTime + "/token",
+			userinfo: codeOnTime + "/userinfo", revoke: codeOnTime + "/revoke",
+		},
 		rename:  map[string]string{"invalid_grant" + ofCode: "invalid_request"},
 		commas:  true,
 		nulls:   true,
@@ -36,7 +43,8 @@ var dialects = map[string]dialect{
 	"github": {
 		paths: dialectPaths{authorization: "/login/device/code", token: "/login/oauth/access_token"},
 		rename: map[string]string{
-			"invalid_grant" + ofCode: "incorrect_device_code", "invalid_client": "incorrect_client_credentials", "invalid_grant": "bad_refresh_token",
+			"invalid_grant" + ofCode: "incorrect_device_code", "invalid_grant": "bad_refresh_token",
+			"invalid_client": "incorrect_client_credentials",
 		},
 		commas: true,
 		query:  true, // VS Code, Home Assistant and others send an empty body
@@ -59,15 +67,19 @@ var dialects = map[string]dialect{
 	// The Microsoft libraries send the grant type as device_code, or the code
 	// as code.
 	"entra": {
-		paths:    dialectPaths{authorization: tenant + "oauth2/v2.0/devicecode", token: tenant + "oauth2/v2.0/token"},
-		rename:   map[string]string{"invalid_grant" + ofCode: "bad_verification_code", "access_denied" + ofCode: "authorization_declined"},
+		paths: dialectPaths{authorization: tenant + "oauth2/v2.0/devicecode", token: tenant + "oauth2/v2.0/token"},
+		rename: map[string]string{
+			"invalid_grant" + ofCode: "bad_verification_code", "access_denied" + ofCode: "authorization_declined",
+		},
 		grants:   map[string]string{"device_code": grantDeviceCode},
 		codeName: "code",
 		scoping:  entraScopes,
 		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
 			a.Message = fmt.Sprintf("Open %s in a browser and type the code %s to sign in.", a.URI, a.UserCode)
 		},
-		more: map[string]func(*vendorDialect) endpoint.Route{tenant + "v2.0/.well-known/openid-configuration": entraMetadata},
+		more: map[string]func(*vendorDialect) endpoint.Route{
+			tenant + "v2.0/.well-known/openid-configuration": entraMetadata,
+		},
 	},
 }
 

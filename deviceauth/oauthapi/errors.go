@@ -67,7 +67,9 @@ func (s *vendorDialect) name(err error, refusal *deviceauth.Error) string {
 
 func (h *Handler) faultAnswer(r *http.Request, err error) *endpoint.Response {
 	h.cfg.Log.Fault(r, "", err)
-	body := endpoint.OAuthError{Error: "temporarily_unavailable", Description: "the server cannot answer now; try again"}
+	body := endpoint.OAuthError{
+		Error: "temporarily_unavailable", Description: "the server cannot answer now; try again",
+	}
 	return endpoint.JSON(http.StatusServiceUnavailable, body).Set("Retry-After", endpoint.RetryAfter)
 }
 

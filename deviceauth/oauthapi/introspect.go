@@ -16,7 +16,8 @@ func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) 
 	if p.get("token") == "" {
 		return nil, missing(r, "invalid_request", "token")
 	}
-	found, err := s.cfg.Engine.Introspect(r.Context(), deviceauth.IntrospectRequest{Client: client, Token: p.get("token")})
+	asked := deviceauth.IntrospectRequest{Client: client, Token: p.get("token")}
+	found, err := s.cfg.Engine.Introspect(r.Context(), asked)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 // strict clients refuse a document without one of them. A list without an element
 // is no way out: it MUST be left out (RFC 8414 §3.2). code would be untrue, as
 // long as there is none to be had, and so would code_challenge_methods_supported,
-// by which clients choose the flow; none is true, see [speaker.authorization].
+// by which clients choose the flow; none is true, see [vendorDialect.authorization].
 func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
@@ -35,7 +35,10 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 		"scopes_supported":                              e.Scopes(),
 		"subject_types_supported":                       []string{"public"},
 		"id_token_signing_alg_values_supported":         h.cfg.Keys.Algorithms(),
-		"claims_supported":                              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "name", "email", "email_verified", "picture", deviceauth.ScopeGroups},
+		"claims_supported": []string{
+			"sub", "iss", "aud", "exp", "iat", "auth_time",
+			"name", "email", "email_verified", "picture", deviceauth.ScopeGroups,
+		},
 	}
 	return public(endpoint.JSON(http.StatusOK, withoutEmpty(said))), nil
 }

@@ -16,13 +16,15 @@ var byteOrderMark = []byte("\ufeff")
 var (
 	errEncoded    = deviceauth.NewError("invalid_request", "Content-Encoding: want none; the body has to come as it is")
 	errJSONAsForm = deviceauth.NewError("invalid_request",
-		"the body looks like JSON, but Content-Type says application/x-www-form-urlencoded: send Content-Type: application/json")
+		"the body looks like JSON, but Content-Type says application/x-www-form-urlencoded: "+
+			"send Content-Type: application/json")
 )
 
 // notJSON refuses a body that is no JSON object, although its type says so.
 func notJSON(body []byte) error {
 	if p, err := formParams(string(body)); err == nil && p.anyKnown() && !bytes.HasPrefix(body, []byte("{")) {
-		return badRequest("the body looks like a form, but Content-Type says application/json: send Content-Type: application/x-www-form-urlencoded")
+		return badRequest("the body looks like a form, but Content-Type says application/json: " +
+			"send Content-Type: application/x-www-form-urlencoded")
 	}
 	return badRequest("the body is not a JSON object")
 }
@@ -43,7 +45,8 @@ func endsInLineBreak(s string) bool { return strings.HasSuffix(s, "\n") || strin
 // the query where it belongs.
 func missing(r *http.Request, code, name string) error {
 	if r.URL.Query().Get(name) != "" {
-		return deviceauth.NewError(code, name+" is in the query, where the parameters of a POST are not looked at: send it in the body")
+		return deviceauth.NewError(code,
+			name+" is in the query, where the parameters of a POST are not looked at: send it in the body")
 	}
 	return deviceauth.NewError(code, name+" is missing")
 }

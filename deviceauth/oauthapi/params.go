@@ -125,7 +125,8 @@ func jsonParams(body []byte) (params, error) {
 // the _links of hypermedia clients, may be anything.
 var known = map[string]bool{
 	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
-	"grant_type": true, "device_code": true, "refresh_token": true, "code": true, "token": true, "token_type_hint": true,
+	"grant_type": true, "device_code": true, "refresh_token": true, "code": true,
+	"token": true, "token_type_hint": true,
 	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
 }
 
@@ -153,7 +154,8 @@ func (p params) check() error {
 		}
 		var kept []string
 		for _, v := range values {
-			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) { // percent-encoded, where the body itself was looked at
+			// Percent-encoded ones: the body itself was looked at before.
+			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) {
 				return badRequest("a parameter contains a NUL character, or is not UTF-8")
 			}
 			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells

@@ -16,7 +16,8 @@ func (s *vendorDialect) revoke(r *http.Request) (*endpoint.Response, error) {
 	if p.get("token") == "" {
 		return nil, missing(r, "invalid_request", "token")
 	}
-	if err := s.cfg.Engine.Revoke(r.Context(), deviceauth.RevokeRequest{Client: client, Token: p.get("token")}); err != nil {
+	asked := deviceauth.RevokeRequest{Client: client, Token: p.get("token")}
+	if err := s.cfg.Engine.Revoke(r.Context(), asked); err != nil {
 		return nil, err
 	}
 	return endpoint.NewResponse(http.StatusOK, "", nil).Set("Cache-Control", "no-store"), nil

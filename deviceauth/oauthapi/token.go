@@ -75,5 +75,8 @@ func tokenAnswer(t *deviceauth.Tokens) *endpoint.Response {
 		Scope        deviceauth.Scope `json:"scope"`
 		RefreshToken string           `json:"refresh_token,omitempty"`
 		IDToken      string           `json:"id_token,omitempty"`
-	}{t.AccessToken.Reveal(), "Bearer", int(t.ExpiresIn / time.Second), t.Scope, t.RefreshToken.Reveal(), t.IDToken.Reveal()})
+	}{
+		AccessToken: t.AccessToken.Reveal(), TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn / time.Second),
+		Scope: t.Scope, RefreshToken: t.RefreshToken.Reveal(), IDToken: t.IDToken.Reveal(),
+	})
 }

@@ -155,7 +155,8 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 		return nil, &unavailable{u.Label(), err}
 	}
 	if left := person.Claims.LeftOut(); len(left) > 0 { // once for each sign-in, and not for each request
-		h.cfg.Log.Warn(r.Context(), "backends are not told all values of some claims: they have a comma, a space at an end, or a character that cannot be seen",
+		h.cfg.Log.Warn(r.Context(), "backends are not told all values of some claims: "+
+			"they have a comma, a space at an end, or a character that cannot be seen",
 			"upstream", u.ID(), "subject", person.Subject, "claims", left)
 	}
 	cookies, err := h.begin(r, person)
@@ -172,7 +173,9 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 }
 
 // refusedSignIn is the page of a sign-in that came to nothing.
-func (h *Handler) refusedSignIn(r *http.Request, upstream string, refusal *deviceauth.Error, err error) (*endpoint.Response, error) {
+func (h *Handler) refusedSignIn(
+	r *http.Request, upstream string, refusal *deviceauth.Error, err error,
+) (*endpoint.Response, error) {
 	h.cfg.Log.Refused(r, "sign-in refused", upstream, refusal.Code, err)
 	h.cfg.Engine.SignInRefused(upstream, h.cfg.ClientIP(r), refusal)
 	return h.refused(r, refusal)
@@ -191,7 +194,9 @@ func (h *Handler) afterSignIn(f flow) string {
 
 // personOf has the upstream say who came back. An answer at another path than the
 // attempt's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
-func (h *Handler) personOf(r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest) (*deviceauth.Person, error) {
+func (h *Handler) personOf(
+	r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest,
+) (*deviceauth.Person, error) {
 	if h.origin+r.URL.Path != a.RedirectURI {
 		return nil, errMixedUp
 	}

@@ -10,11 +10,14 @@ import (
 
 // Brand is how the pages look.
 type Brand struct {
-	Name      string `json:"name,omitempty"`      // who runs the gateway; default: the issuer's host
-	Logo      string `json:"logo,omitempty"`      // address of a picture, from the site's root or https
-	Color     string `json:"color,omitempty"`     // #rrggbb of buttons and links
-	Contact   string `json:"contact,omitempty"`   // whom people tell that somebody sent them a code, and ask for help: an address, a name, a telephone number
-	Templates string `json:"templates,omitempty"` // folder of the operator's own templates, styles and languages, over ours
+	Name  string `json:"name,omitempty"`  // who runs the gateway; default: the issuer's host
+	Logo  string `json:"logo,omitempty"`  // address of a picture, from the site's root or https
+	Color string `json:"color,omitempty"` // #rrggbb of buttons and links
+	// Contact is whom people tell that somebody sent them a code, and ask for help: an
+	// address, a name, a telephone number.
+	Contact string `json:"contact,omitempty"`
+	// Templates is the folder of the operator's own templates, styles and languages, over ours.
+	Templates string `json:"templates,omitempty"`
 }
 
 var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
@@ -41,7 +44,8 @@ func (b Brand) Advice() string {
 	if contrast(c, lightCard) >= textContrast {
 		return ""
 	}
-	return fmt.Sprintf("the brand color %s has a contrast of %.1f on the light page, and text needs %.1f (WCAG 2.2 §1.4.3): links are %s there, buttons stay as they are",
+	return fmt.Sprintf("the brand color %s has a contrast of %.1f on the light page, "+
+		"and text needs %.1f (WCAG 2.2 §1.4.3): links are %s there, buttons stay as they are",
 		b.Color, contrast(c, lightCard), textContrast, readable(c, lightCard))
 }
 

@@ -59,7 +59,9 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 	if f.ID == "" {
 		f.ID = rand.Text()
 	}
-	v := codeView{Code: f.Code, Mask: h.cfg.Engine.Mask().Example(), Wrong: status == http.StatusNotFound, Problem: problem}
+	v := codeView{
+		Code: f.Code, Mask: h.cfg.Engine.Mask().Example(), Wrong: status == http.StatusNotFound, Problem: problem,
+	}
 	if canonical, ok := deviceauth.ParseUserCode(f.Code); ok {
 		v.Code = h.cfg.Engine.Mask().Format(canonical)
 	}

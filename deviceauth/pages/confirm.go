@@ -82,13 +82,15 @@ func is(err error, code string) bool {
 
 func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*deviceauth.Grant, confirmView, error) {
 	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
-	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{Person: s.Person, From: here, Browser: s.ID, Code: f.Code, Linked: f.Linked})
+	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{
+		Person: s.Person, From: here, Browser: s.ID, Code: f.Code, Linked: f.Linked,
+	})
 	if err != nil {
 		return g, confirmView{}, err
 	}
 	v := confirmView{
-		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, whence: whenceOf(g), Here: address(here),
-		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
+		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, whence: whenceOf(g),
+		Here: address(here), Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
 		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
@@ -123,7 +125,8 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 		return h.movedSignIn(r, s, h.about(r, t))
 	}
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
-		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r), Confirmed: started == "me", Reported: reported,
+		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r),
+		Confirmed: started == "me", Reported: reported,
 	})
 	switch {
 	case is(err, "unconfirmed"):
@@ -196,7 +199,8 @@ func (h *Handler) donePage(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o) || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
+	opens := h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o)
+	if !opens || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return endpoint.Redirect(h.cfg.Path), nil
 	}
 	title := newMessage("done.denied_title", o.Device)

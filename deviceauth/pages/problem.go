@@ -108,7 +108,9 @@ func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
 	a, renderErr := h.explain(r, err)
 	if renderErr != nil {
 		h.cfg.Log.Fault(r, "", renderErr)
-		return endpoint.NewResponse(http.StatusServiceUnavailable, "text/plain; charset=utf-8", []byte("Something went wrong here. Please try again.\n")).Set("Retry-After", endpoint.RetryAfter)
+		body := []byte("Something went wrong here. Please try again.\n")
+		a = endpoint.NewResponse(http.StatusServiceUnavailable, "text/plain; charset=utf-8", body)
+		a.Set("Retry-After", endpoint.RetryAfter)
 	}
 	return a
 }

@@ -23,7 +23,8 @@ import (
 //go:embed templates
 var ownFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"plain": text.Plain}).ParseFS(ownFiles, "templates/*.html"))
+var templates = template.Must(
+	template.New("").Funcs(template.FuncMap{"plain": text.Plain}).ParseFS(ownFiles, "templates/*.html"))
 
 // A renderer renders templates and serves what they refer to.
 type renderer struct {
@@ -41,7 +42,10 @@ type asset struct {
 }
 
 // The kinds of files that pages refer to.
-var assetTypes = map[string]string{"style.css": "text/css; charset=utf-8", "script.js": "text/javascript; charset=utf-8"}
+var assetTypes = map[string]string{
+	"style.css": "text/css; charset=utf-8",
+	"script.js": "text/javascript; charset=utf-8",
+}
 
 // newRenderer reads our files, and an operator's over them.
 func newRenderer(b Brand, base, host string) (*renderer, error) {
@@ -117,12 +121,16 @@ func (p *renderer) readAssets(folders []fs.FS) error {
 	}
 	for name, body := range map[string][]byte{"style.css": style, "script.js": script} {
 		sum := sha256.Sum256(body)
-		p.assets[name] = asset{body, assetTypes[name], `"` + hex.EncodeToString(sum[:8]) + `"`}
+		p.assets[name] = asset{
+			body: body, contentType: assetTypes[name], etag: `"` + hex.EncodeToString(sum[:8]) + `"`,
+		}
 	}
 	return nil
 }
 
-// asset serves a file that pages refer to; browsers ask whether it changed.
+// asset serves a file that pages refer to; browsers ask whether it changed (RFC 9110
+// §13.1.2). http.ServeContent would do that, and more: it offers ranges and takes lists of
+// ETags.
 func (p *renderer) asset(name string) func(*http.Request) (*endpoint.Response, error) {
 	return func(r *http.Request) (*endpoint.Response, error) {
 		file := p.assets[name]
@@ -176,10 +184,13 @@ func (h *Handler) account(r *http.Request) (who account, err error) {
 }
 
 // policy is the same on every page: nothing but our own files, and pictures.
-const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; " +
+	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // render makes the whole page before anything is written.
-func (p *renderer) render(r *http.Request, status int, name string, title Message, data any, who account) (*endpoint.Response, error) {
+func (p *renderer) render(
+	r *http.Request, status int, name string, title Message, data any, who account,
+) (*endpoint.Response, error) {
 	var body bytes.Buffer
 	s := p.languages.speak(r)
 	if err := p.execute(&body, s, name, title, data, who); err != nil {
@@ -187,12 +198,14 @@ func (p *renderer) render(r *http.Request, status int, name string, title Messag
 	}
 	a := endpoint.NewResponse(status, "text/html; charset=utf-8", body.Bytes())
 	response.Isolate(a.Header)
-	a.Set("Content-Security-Policy", policy).Set("Referrer-Policy", "no-referrer").Set("X-Content-Type-Options", "nosniff")
-	return a.Set("X-Frame-Options", "DENY").Set("Cache-Control", "no-store").Set("Content-Language", s.Lang).Set("Vary", "Accept-Language"), nil
+	a.Set("Content-Security-Policy", policy).Set("X-Frame-Options", "DENY")
+	a.Set("Referrer-Policy", "no-referrer").Set("X-Content-Type-Options", "nosniff").Set("Cache-Control", "no-store")
+	return a.Set("Content-Language", s.Lang).Set("Vary", "Accept-Language"), nil
 }
 
 func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, who account) error {
-	if err := p.templates.ExecuteTemplate(to, name+".html", page{s.text(title), p.brand, p.base, data, who, s}); err != nil {
+	given := page{Title: s.text(title), Brand: p.brand, Base: p.base, Data: data, Account: who, localizer: s}
+	if err := p.templates.ExecuteTemplate(to, name+".html", given); err != nil {
 		return fmt.Errorf("rendering %s: %w", name, err)
 	}
 	return nil
@@ -209,10 +222,12 @@ func (p *renderer) try() (formless error) {
 				return err
 			}
 			if strings.Contains(fmt.Sprint(s.data), sampleTicket) && !strings.Contains(body.String(), sampleTicket) {
-				formless = fmt.Errorf("%s.html: a form lacks its hidden field, as ours has it: nobody could post it", s.name)
+				formless = fmt.Errorf("%s.html: a form lacks its hidden field, as ours has it: "+
+					"nobody could post it", s.name)
 			}
 			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // what package fmt writes
-				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s", s.name, p.languages.tags[i], wrong)
+				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s",
+					s.name, p.languages.tags[i], wrong)
 			}
 		}
 	}

@@ -18,18 +18,24 @@ const sampleTicket = "sealed-sample"
 
 // samples are together all that a template can be asked to show.
 var samples = func() []sample {
-	french, _ := newScopeText(deviceauth.ScopeText{Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}}})
+	french, _ := newScopeText(deviceauth.ScopeText{
+		Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}},
+	})
 	scopes := []scopeView{{Key: "scope.email"}, {Scope: "write"}, {Texts: french}}
 	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Says: "living-room", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	question := confirmView{
-		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(), whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9", Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
+		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(),
+		whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9",
+		Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
 	}
 	elsewhere, refused := question, question
 	elsewhere.Elsewhere, refused.Elsewhere, refused.Refused = true, true, true
 	return []sample{
 		{"code", newMessage("code.title"), codeView{Form: sampleTicket}},
-		{"code", newMessage("code.title"), codeView{Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed", Form: sampleTicket}},
+		{"code", newMessage("code.title"), codeView{
+			Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed", Form: sampleTicket,
+		}},
 		{"sign-in", newMessage("sign_in.title"), signInView{}},
 		{"sign-in", newMessage("sign_in.title"), signInView{Choices: choices[:1], Automatic: true, Devices: true}},
 		{"sign-in", newMessage("sign_in.fresh_title"), signInView{Choices: choices, Fresh: "Gadget"}},
@@ -44,7 +50,10 @@ var samples = func() []sample {
 		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},
 		{"connections", newMessage("devices.title"), connectionsView{}},
 		{"connections", newMessage("devices.title"), connectionsView{
-			Devices: []connection{{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"}}, Ticket: sampleTicket,
+			Devices: []connection{
+				{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"},
+			},
+			Ticket: sampleTicket,
 		}},
 		{"problem", newMessage("fault.title"), problemView{Text: "x"}},
 		{"problem", newMessage("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/", Ask: true}},

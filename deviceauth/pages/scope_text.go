@@ -143,8 +143,9 @@ func ScopeAdvice(b Brand, list []deviceauth.ScopeText) (advice []string) {
 			t := scopes[s.Scope]
 			asks := p.languages.speakTo([]language.Tag{t.texts[i].tag})
 			if _, lang := t.in(asks); lang != t.texts[i].lang {
-				advice = append(advice, fmt.Sprintf("scope %s: nobody will read the text in %s: the pages do not speak it, "+
-					"and would with a file languages/%[2]s.json in the brand's templates", s.Scope, text.Language))
+				advice = append(advice, fmt.Sprintf("scope %s: nobody will read the text in %s: "+
+					"the pages do not speak it, and would with a file languages/%[2]s.json in the brand's templates",
+					s.Scope, text.Language))
 			}
 		}
 	}

@@ -14,7 +14,8 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	}
 	var id string
 	var t formToken
-	if !h.kept(r, sessionCookie, &id) || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != id {
+	opens := h.kept(r, sessionCookie, &id) && h.seal.open(ticketField, r.PostFormValue(ticketField), &t)
+	if !opens || t.Session != id {
 		return nil, errStale
 	}
 	gone := h.drop(r, sessionCookie, 0)

@@ -98,10 +98,17 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: "https://api.example.com", Wait: -1, Store: store, Documents: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
+		Issuer: "https://api.example.com", Wait: -1, Store: store, Documents: store, Signer: keys,
+		RefreshKey: keys.Source(keyring.PurposeRefresh),
 		Clients: []deviceauth.Client{
-			{ID: "tv", Name: "TV <b>", Vendor: "Mak\u202eer", Public: true, Scope: "openid offline_access read", Origins: []string{"https://tv.example"}},
-			{ID: "meter", Secret: "s3:cret&", Scope: "read", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+			{
+				ID: "tv", Name: "TV <b>", Vendor: "Mak\u202eer", Public: true, Scope: "openid offline_access read",
+				Origins: []string{"https://tv.example"},
+			},
+			{
+				ID: "meter", Secret: "s3:cret&", Scope: "read",
+				From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+			},
 		},
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
@@ -110,9 +117,11 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	for _, change := range changes {
 		change(&c)
 	}
-	s := &Site{T: t, Keys: keys, PollState: c.PollState, From: netip.MustParseAddr("192.0.2.7"), Upstream: &Upstream{Person: &deviceauth.Person{
-		Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{"name": "Alice <i>", "groups": []any{"staff"}},
-	}}}
+	s := &Site{T: t, Keys: keys, PollState: c.PollState, From: netip.MustParseAddr("192.0.2.7")}
+	s.Upstream = &Upstream{Person: &deviceauth.Person{
+		Subject: "work|1", Upstream: "work", User: "alice",
+		Claims: deviceauth.Claims{"name": "Alice <i>", "groups": []any{"staff"}},
+	}}
 	if s.Engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +133,9 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 	s.Helper()
 	c := gateway.HandlerConfig{
-		Engine: s.Engine, Keys: s.Keys, Upstreams: []deviceauth.Upstream{s.Upstream}, CookieKey: s.Keys.Source(keyring.PurposeCookie),
-		ClientIP: func(*http.Request) netip.Addr { return s.From }, Dialects: oauthapi.Dialects(),
+		Engine: s.Engine, Keys: s.Keys, Upstreams: []deviceauth.Upstream{s.Upstream},
+		CookieKey: s.Keys.Source(keyring.PurposeCookie),
+		ClientIP:  func(*http.Request) netip.Addr { return s.From }, Dialects: oauthapi.Dialects(),
 	}
 	change(&c)
 	var err error
@@ -273,7 +283,8 @@ func (b *Browser) Ticket() string {
 func (b *Browser) SignIn() {
 	b.Helper()
 	b.Open("/device/sign-in?with=work")
-	b.Open(strings.TrimPrefix(b.Upstream.Begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + b.Upstream.Begun.State)
+	begun := b.Upstream.Begun
+	b.Open(strings.TrimPrefix(begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + begun.State)
 }
 
 // Ask brings the browser to the question about a new grant.
@@ -294,7 +305,10 @@ func (b *Browser) Sees(status int, text string) {
 
 func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	s.Helper()
-	return s.Post("/oauth2/token", Form, url.Values{"client_id": {"tv"}, "device_code": {deviceCode}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}}.Encode())
+	return s.Post("/oauth2/token", Form, url.Values{
+		"client_id": {"tv"}, "device_code": {deviceCode},
+		"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+	}.Encode())
 }
 
 // AccessToken goes all the way through the pages.
