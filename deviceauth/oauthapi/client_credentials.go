@@ -35,7 +35,7 @@ func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials
 	case secret != "":
 		return deviceauth.Credentials{}, badRequest("a client authenticates in one way: by Basic, or by client_secret")
 	}
-	c, ok := basic(headers[0], h.isClient)
+	c, ok := parseBasic(headers[0], h.isClient)
 	if !ok {
 		return c, deviceauth.NewError("invalid_client",
 			"Authorization: want Basic with a form-encoded client_id and secret")
@@ -46,16 +46,16 @@ func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials
 	return c, nil
 }
 
-// basic reads HTTP Basic, of which both halves are form-encoded (RFC 6749
+// parseBasic reads HTTP Basic, of which both halves are form-encoded (RFC 6749
 // §2.3.1). Programs such as curl send them as they are (RFC 7617 §2), so a half
 // that is no form-encoded text means itself, and so does a client_id that is a
 // client's only as it is written; the secret is compared both ways.
-func basic(header string, isClient func(id string) bool) (deviceauth.Credentials, bool) {
+func parseBasic(header string, isClient func(id string) bool) (deviceauth.Credentials, bool) {
 	scheme, text, _ := strings.Cut(header, " ")
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	user, password, found := strings.Cut(string(raw), ":")
 	c := deviceauth.Credentials{
-		ClientID: formDecoded(user), Secret: deviceauth.Secret(formDecoded(password)), Method: deviceauth.AuthBasic,
+		ClientID: formUnescape(user), Secret: deviceauth.Secret(formUnescape(password)), Method: deviceauth.AuthBasic,
 	}
 	if !isClient(c.ClientID) && isClient(user) {
 		c.ClientID = user
@@ -71,7 +71,7 @@ func (h *Handler) isClient(id string) bool {
 	return known
 }
 
-func formDecoded(text string) string {
+func formUnescape(text string) string {
 	if decoded, err := url.QueryUnescape(text); err == nil {
 		return decoded
 	}

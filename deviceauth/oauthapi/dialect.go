@@ -41,10 +41,10 @@ const tenant = "/{tenant}/"
 // ofCode marks in rename what is said of a device code alone.
 const ofCode = " of a device_code"
 
-// aboutCode marks the refusals of a device code.
-type aboutCode struct{ error }
+// deviceCodeError marks the refusals of a device code.
+type deviceCodeError struct{ error }
 
-func (a aboutCode) Unwrap() error { return a.error }
+func (a deviceCodeError) Unwrap() error { return a.error }
 
 // Dialects lists the names that [Config.Dialects] takes.
 func Dialects() []string { return slices.Sorted(maps.Keys(dialects)) }

@@ -31,7 +31,7 @@ type tokenRequest struct {
 func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationAnswer) {
 	a.RedirectURI = a.URI
 	a.Token = &tokenRequest{
-		Links:     links{"self": {s.path(s.dialect.paths.token), http.MethodPost}},
+		Links:     links{"self": {Href: s.path(s.dialect.paths.token), Method: http.MethodPost}},
 		GrantType: grantDeviceCode, ClientID: c.ClientID, DeviceCode: a.DeviceCode,
 	}
 }
@@ -58,16 +58,16 @@ func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 	for _, scope := range s.cfg.Engine.Scopes() {
 		scopes[scope] = hint{}
 		if scope != deviceauth.ScopeOpenID {
-			scopes[scope] = hint{s.cfg.ScopeText(scope)}
+			scopes[scope] = hint{Hint: s.cfg.ScopeText(scope)}
 		}
 	}
 	return public(endpoint.JSON(http.StatusOK, map[string]any{
 		"_links": links{
-			"token":            {s.path(p.token), http.MethodPost},
+			"token":            {Href: s.path(p.token), Method: http.MethodPost},
 			"tokeninfo":        {Href: s.path(codeOnTime + "/tokeninfo")},
-			"userinfo":         {s.path(p.userinfo), http.MethodPost},
-			"revoke":           {s.path(p.revoke), http.MethodPost},
-			"authorize-device": {s.path(p.authorization), http.MethodPost},
+			"userinfo":         {Href: s.path(p.userinfo), Method: http.MethodPost},
+			"revoke":           {Href: s.path(p.revoke), Method: http.MethodPost},
+			"authorize-device": {Href: s.path(p.authorization), Method: http.MethodPost},
 		},
 		"scopes": scopes,
 	})), nil
@@ -87,5 +87,8 @@ func (s *vendorDialect) tokeninfo(r *http.Request) (*endpoint.Response, error) {
 		Scope     deviceauth.Scope `json:"scope"`
 		Expires   int64            `json:"exp"`
 		TokenType string           `json:"token_type"`
-	}{true, id.Person.Subject, id.Person.User, id.ClientID, id.Scope, id.Expires.Unix(), "Bearer"}), nil
+	}{
+		Active: true, Subject: id.Person.Subject, User: id.Person.User, ClientID: id.ClientID, Scope: id.Scope,
+		Expires: id.Expires.Unix(), TokenType: "Bearer",
+	}), nil
 }

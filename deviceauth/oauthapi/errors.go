@@ -9,15 +9,15 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// isForbidden marks access_denied at the device authorization endpoint: there
+// forbiddenError marks access_denied at the device authorization endpoint: there
 // it is about the client's address, and 403.
-type isForbidden struct{ error }
+type forbiddenError struct{ error }
 
-func (f isForbidden) Unwrap() error { return f.error }
+func (f forbiddenError) Unwrap() error { return f.error }
 
 func forbidden(err error) error {
 	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "access_denied" {
-		return isForbidden{err}
+		return forbiddenError{err}
 	}
 	return err
 }
@@ -34,7 +34,7 @@ func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Respons
 	if other, ok := s.status[refusal.Code]; ok {
 		status = other
 	}
-	body := endpoint.OAuthError{Error: s.name(err, refusal), Description: refusal.Description}
+	body := endpoint.OAuthError{Error: s.errorName(err, refusal), Description: refusal.Description}
 	var hurried *deviceauth.SlowDownError
 	if errors.As(err, &hurried) {
 		body.Interval = endpoint.Seconds(hurried.Interval)
@@ -54,9 +54,9 @@ func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Respons
 	return a
 }
 
-// name is what the dialect calls a refusal.
-func (s *vendorDialect) name(err error, refusal *deviceauth.Error) string {
-	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(aboutCode)) {
+// errorName is what the dialect calls a refusal.
+func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
+	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(deviceCodeError)) {
 		return other
 	}
 	if other, ok := s.rename[refusal.Code]; ok {
@@ -74,7 +74,7 @@ func (h *Handler) faultAnswer(r *http.Request, err error) *endpoint.Response {
 }
 
 func statusOf(err error, refusal *deviceauth.Error) int {
-	var denied isForbidden
+	var denied forbiddenError
 	switch {
 	case errors.Is(err, errTooLarge):
 		return http.StatusRequestEntityTooLarge

@@ -37,5 +37,7 @@ func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) 
 		User   string             `json:"username,omitempty"`
 		Kind   string             `json:"token_type,omitempty"`
 		Person *deviceauth.Person `json:"person,omitempty"`
-	}{active{true}, found.Claims, found.User, kind, found.Person}), nil
+	}{
+		active: active{Active: true}, AccessClaims: found.Claims, User: found.User, Kind: kind, Person: found.Person,
+	}), nil
 }

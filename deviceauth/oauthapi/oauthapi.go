@@ -91,7 +91,7 @@ func New(c Config) (*Handler, error) {
 // table is all that is served.
 func (h *Handler) table() map[string]endpoint.Route {
 	p := h.cfg.Paths
-	standard := &vendorDialect{h, dialect{paths: dialectPaths{
+	standard := &vendorDialect{Handler: h, dialect: dialect{paths: dialectPaths{
 		authorization: p.DeviceAuthorization, token: p.Token, userinfo: p.Userinfo, revoke: p.Revoke,
 	}}}
 	routes := map[string]endpoint.Route{
@@ -105,7 +105,7 @@ func (h *Handler) table() map[string]endpoint.Route {
 	}
 	maps.Copy(routes, standard.routes())
 	for _, name := range h.cfg.Dialects {
-		for path, route := range (&vendorDialect{h, dialects[name]}).routes() {
+		for path, route := range (&vendorDialect{Handler: h, dialect: dialects[name]}).routes() {
 			routes[p.prefix+path] = route
 			h.tenants = h.tenants || strings.HasPrefix(path, tenant)
 		}

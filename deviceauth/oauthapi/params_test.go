@@ -104,9 +104,9 @@ func FuzzBasic(f *testing.F) {
 		f.Add(seed, "a:b", "ü %&")
 	}
 	f.Fuzz(func(t *testing.T, header, id, secret string) {
-		basic(header, nobody) // whatever comes: no panic
+		parseBasic(header, nobody) // whatever comes: no panic
 		pair := url.QueryEscape(id) + ":" + url.QueryEscape(secret)
-		got, ok := basic("Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), nobody)
+		got, ok := parseBasic("Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), nobody)
 		if !ok || got.ClientID != id || got.Secret.Reveal() != secret {
 			t.Errorf("%q, %q: got %q, %q, %v", id, secret, got.ClientID, got.Secret.Reveal(), ok)
 		}

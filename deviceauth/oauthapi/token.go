@@ -47,7 +47,7 @@ func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Cred
 		Client: client, DeviceCode: code, Verifier: p.get("code_verifier"), Resource: p["resource"], Nulls: s.nulls,
 	})
 	if err != nil {
-		return nil, aboutCode{err}
+		return nil, deviceCodeError{err}
 	}
 	return tokens, nil
 }

@@ -25,12 +25,12 @@ type authRequest struct {
 	Flow     flow   `json:"flow"`
 }
 
-// maxAttempts bounds the sign-ins that a browser has under way. Every site can
+// maxSignIns bounds the sign-ins that a browser has under way. Every site can
 // begin some in it, and a browser that keeps too many cookies loses others.
-const maxAttempts = 5
+const maxSignIns = 5
 
-// attemptCookie names the cookie of a sign-in by its state.
-func attemptCookie(state string) string {
+// signInCookieName names the cookie of a sign-in by its state.
+func signInCookieName(state string) string {
 	sum := sha256.Sum256([]byte(state))
 	return signInCookie + base64.RawURLEncoding.EncodeToString(sum[:6])
 }
@@ -51,7 +51,7 @@ func (h *Handler) RedirectURI(id string) string { return h.origin + h.callbackPa
 
 // callbacks are the paths at which an answer may arrive: also those of sign-ins
 // that were begun when there were more upstreams, or fewer. Which one it has to be
-// stands in the attempt.
+// stands in the [authRequest].
 func (h *Handler) callbacks() []string {
 	paths := []string{h.cfg.Path + "/callback"}
 	for _, u := range h.cfg.Upstreams {
@@ -68,13 +68,18 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*endpoi
 	}
 	f := h.flowShown(r)
 	code, _ := deviceauth.ParseUserCode(f.Code)
-	return h.ask(r, u, authRequest{deviceauth.AuthRequest{SwitchAccount: other, FreshSignIn: fresh, Code: code}, id, f})
+	return h.redirectToUpstream(r, u, authRequest{
+		AuthRequest: deviceauth.AuthRequest{SwitchAccount: other, FreshSignIn: fresh, Code: code},
+		Upstream:    id, Flow: f,
+	})
 }
 
-// ask sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
-// values that are this attempt's alone. One that was made already is begun anew.
-func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, a authRequest) (*endpoint.Response, error) {
-	tooOld := h.attempts(r, a.State, maxAttempts-1)
+// redirectToUpstream sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
+// values that are this sign-in's alone. One that was made already is begun anew.
+func (h *Handler) redirectToUpstream(
+	r *http.Request, u deviceauth.Upstream, a authRequest,
+) (*endpoint.Response, error) {
+	tooOld := h.dropOldSignIns(r, a.State, maxSignIns-1)
 	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
 	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
 	to, err := u.Begin(r.Context(), a.AuthRequest)
@@ -84,28 +89,28 @@ func (h *Handler) ask(r *http.Request, u deviceauth.Upstream, a authRequest) (*e
 	current := h.flow(r)
 	current.ID = cmp.Or(current.ID, rand.Text())
 	a.Flow.ID = current.ID
-	flow, err := h.keepFlow(r, current)
+	flow, err := h.sealFlowCookie(r, current)
 	if err != nil {
 		return nil, err
 	}
-	cookies, err := h.keep(r, attemptCookie(a.State), a, attemptLife)
+	cookies, err := h.sealCookie(r, signInCookieName(a.State), a, signInLife)
 	if err != nil {
 		return nil, err
 	}
 	return endpoint.Redirect(to).AddCookies(tooOld...).AddCookies(flow...).AddCookies(cookies...), nil
 }
 
-// attempts drops all but the latest sign-ins that the browser has under way, of
+// dropOldSignIns drops all but the latest sign-ins that the browser has under way, of
 // which one, by its state, is over anyway.
-func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*http.Cookie) {
+func (h *Handler) dropOldSignIns(r *http.Request, over string, keep int) (dropped []*http.Cookie) {
 	began := map[string]time.Time{}
 	for _, c := range r.Cookies() {
 		name, found := strings.CutPrefix(c.Name, h.cookieName(signInCookie))
-		if name = signInCookie + name; !found || name == attemptCookie(over) {
+		if name = signInCookie + name; !found || name == signInCookieName(over) {
 			continue
 		}
 		var a authRequest
-		if h.kept(r, name, &a) {
+		if h.openCookie(r, name, &a) {
 			began[name] = a.Began
 		} else {
 			began[name] = time.Time{} // nothing opens it: the oldest
@@ -113,7 +118,7 @@ func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*h
 	}
 	names := slices.SortedFunc(maps.Keys(began), func(a, b string) int { return began[a].Compare(began[b]) })
 	for _, name := range names[:max(0, len(names)-keep)] {
-		dropped = append(dropped, h.drop(r, name, 0)...)
+		dropped = append(dropped, h.dropCookie(r, name, 0)...)
 	}
 	return dropped
 }
@@ -124,8 +129,8 @@ func (h *Handler) attempts(r *http.Request, over string, keep int) (dropped []*h
 func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	query := r.URL.Query()
 	var a authRequest
-	name := attemptCookie(query.Get("state"))
-	known := h.kept(r, name, &a) && a.State == query.Get("state") && time.Since(a.Began) <= attemptLife
+	name := signInCookieName(query.Get("state"))
+	known := h.openCookie(r, name, &a) && a.State == query.Get("state") && time.Since(a.Began) <= signInLife
 	if !known || a.Flow.ID != h.flow(r).ID {
 		return nil, errStaleSignIn
 	}
@@ -134,11 +139,11 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 		return nil, errNoUpstream
 	}
 	person, err := h.personOf(r, u, a.AuthRequest)
-	used := h.drop(r, name, 0)
+	used := h.dropCookie(r, name, 0)
 	var again *deviceauth.PromptError
 	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
 		a.Prompt, a.Hint = again.Prompt, again.Hint
-		asked, err := h.ask(r, u, a)
+		asked, err := h.redirectToUpstream(r, u, a)
 		if err != nil {
 			return nil, err
 		}
@@ -159,13 +164,13 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 			"they have a comma, a space at an end, or a character that cannot be seen",
 			"upstream", u.ID(), "subject", person.Subject, "claims", left)
 	}
-	cookies, err := h.begin(r, person)
+	cookies, err := h.beginSession(r, person)
 	if err != nil {
 		return nil, err
 	}
 	next := h.afterSignIn(a.Flow)
-	a.Flow.Next = ""                   // it is for this sign-in
-	flow, err := h.keepFlow(r, a.Flow) // another tab, or another site, may have brought another code since
+	a.Flow.Next = ""                         // it is for this sign-in
+	flow, err := h.sealFlowCookie(r, a.Flow) // another tab, or another site, may have brought another code since
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +198,7 @@ func (h *Handler) afterSignIn(f flow) string {
 }
 
 // personOf has the upstream say who came back. An answer at another path than the
-// attempt's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
+// sign-in's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
 func (h *Handler) personOf(
 	r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest,
 ) (*deviceauth.Person, error) {

@@ -12,29 +12,29 @@ import (
 // What a browser keeps, sealed: the id of its session, and how far it has come.
 // Any gateway can go on with what another began.
 const (
-	sessionCookie = response.SessionCookie
-	flowCookie    = response.FlowCookie
-	signInCookie  = response.SignInCookie
-	ticketField   = "ticket" // what a form is for, in a hidden field
+	sessionCookie  = response.SessionCookie
+	flowCookie     = response.FlowCookie
+	signInCookie   = response.SignInCookie
+	formTokenField = "ticket" // what a form is for, in a hidden field
 )
 
 const (
-	flowLife    = 30 * time.Minute
-	attemptLife = 10 * time.Minute
+	flowLife   = 30 * time.Minute
+	signInLife = 10 * time.Minute
 )
 
 // session returns the session of the request's browser, or nil where nobody is
 // signed in. The browser keeps its id; who it is stands in the store.
 func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
 	var id string
-	if !h.kept(r, sessionCookie, &id) {
+	if !h.openCookie(r, sessionCookie, &id) {
 		return nil, nil
 	}
 	return h.cfg.Engine.FindSession(r.Context(), id)
 }
 
-// begin signs a person in, in the place of whoever was.
-func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
+// beginSession signs a person in, in the place of whoever was.
+func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
 	before, err := h.session(r)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (h *Handler) begin(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, 
 	if err != nil {
 		return nil, err
 	}
-	return h.keep(r, sessionCookie, s.ID, time.Until(s.Expires))
+	return h.sealCookie(r, sessionCookie, s.ID, time.Until(s.Expires))
 }
 
 // A flow carries the code across the sign-in, without it standing in an
@@ -59,18 +59,18 @@ type flow struct {
 
 func (h *Handler) flow(r *http.Request) flow {
 	var f flow
-	if !h.kept(r, flowCookie, &f) || time.Now().After(f.Expires) {
+	if !h.openCookie(r, flowCookie, &f) || time.Now().After(f.Expires) {
 		return flow{}
 	}
 	return f
 }
 
-func (h *Handler) keepFlow(r *http.Request, f flow) ([]*http.Cookie, error) {
+func (h *Handler) sealFlowCookie(r *http.Request, f flow) ([]*http.Cookie, error) {
 	if f.ID == "" {
 		f.ID = rand.Text()
 	}
 	f.Expires = time.Now().Add(flowLife)
-	return h.keep(r, flowCookie, f, flowLife)
+	return h.sealCookie(r, flowCookie, f, flowLife)
 }
 
 // flowField is the parameter of a sign-in's address that says what its page was about.
@@ -118,16 +118,16 @@ type formToken struct {
 	Code    string        `json:"code,omitempty"`
 }
 
-func (h *Handler) ticket(t formToken) (string, error) { return h.seal.seal(ticketField, t) }
+func (h *Handler) sealFormToken(t formToken) (string, error) { return h.seal.seal(formTokenField, t) }
 
-// presented returns the session and the ticket of a form that belongs to it.
-func (h *Handler) presented(r *http.Request) (*deviceauth.Session, formToken, error) {
+// openFormToken returns the session and the token of a form that belongs to it.
+func (h *Handler) openFormToken(r *http.Request) (*deviceauth.Session, formToken, error) {
 	var t formToken
 	s, err := h.session(r)
 	if err != nil {
 		return nil, t, err
 	}
-	if s == nil || !h.seal.open(ticketField, r.PostFormValue(ticketField), &t) || t.Session != s.ID {
+	if s == nil || !h.seal.open(formTokenField, r.PostFormValue(formTokenField), &t) || t.Session != s.ID {
 		return nil, t, errStale
 	}
 	return s, t, nil

@@ -29,7 +29,7 @@ func (h *Handler) codePage(r *http.Request) (*endpoint.Response, error) {
 		if code := printable(query.Get("user_code")); h.cfg.Engine.Possible(code) {
 			f.Code, f.Linked = code, true
 		}
-		cookies, err := h.keepFlow(r, f)
+		cookies, err := h.sealFlowCookie(r, f)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +76,7 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 		f.Code = "" // the form has it: no cookie need
 	}
 	f.Posted = false
-	cookies, err := h.keepFlow(r, f)
+	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func printable(code string) string {
 // submitCode takes a typed code on its way: to the sign-in, or to the question.
 // It looks nothing up, because nobody may have signed in yet.
 func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
-	if err := h.form(r); err != nil {
+	if err := h.readForm(r); err != nil {
 		return nil, err
 	}
 	if err := h.cfg.Engine.Connects(r.Context()); err != nil {
@@ -119,7 +119,7 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 		return h.showCode(r, http.StatusOK, f, "code.check")
 	}
 	f.Posted = true
-	cookies, err := h.keepFlow(r, f)
+	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
 	}
@@ -134,15 +134,15 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + next).AddCookies(cookies...), nil
 }
 
-// typeIt asks for a code that no address may bring along.
-func (h *Handler) typeIt(r *http.Request) (*endpoint.Response, error) {
+// requireTyping asks for a code that no address may bring along.
+func (h *Handler) requireTyping(r *http.Request) (*endpoint.Response, error) {
 	return h.showCode(r, http.StatusForbidden, flow{ID: h.flow(r).ID}, "code.untyped")
 }
 
-// form reads a posted form that comes from a page of ours. Browsers that know
+// readForm reads a posted form that comes from a page of ours. Browsers that know
 // no Sec-Fetch-Site send "null" as the Origin of a page with our referrer
 // policy; for them the ticket in the form has to be enough.
-func (h *Handler) form(r *http.Request) error {
+func (h *Handler) readForm(r *http.Request) error {
 	old := r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "null"
 	if err := h.cross.Check(r); err != nil && !old {
 		return errForeign

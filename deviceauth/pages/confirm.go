@@ -14,7 +14,7 @@ type confirmView struct {
 	deviceView
 	Code  string
 	Asked time.Time
-	whence
+	askedFrom
 	Elsewhere     bool   // the browser is in another network
 	Here          string // the browser's address
 	Refused       bool   // another network, and the policy is to require the same
@@ -22,19 +22,21 @@ type confirmView struct {
 	Ticket        string
 }
 
-// whence is where a device asked from.
-type whence struct {
+// askedFrom is where a device asked from.
+type askedFrom struct {
 	From  string // its address; empty: unknown
 	Place string // the same in words; empty: nobody knows
 }
 
-func whenceOf(g *deviceauth.Grant) whence { return whence{address(g.From), g.Place} }
+func askedFromOf(g *deviceauth.Grant) askedFrom {
+	return askedFrom{From: addressText(g.From), Place: g.Place}
+}
 
 // Where is the address, with the place beside it. unknown is the word for no address.
-func (w whence) Where(unknown string) string {
-	where := cmp.Or(w.From, unknown)
-	if w.Place != "" {
-		where += " (" + w.Place + ")"
+func (a askedFrom) Where(unknown string) string {
+	where := cmp.Or(a.From, unknown)
+	if a.Place != "" {
+		where += " (" + a.Place + ")"
 	}
 	return where
 }
@@ -61,13 +63,13 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	}
 	g, v, err := h.question(r, s, f)
 	switch {
-	case is(err, "untyped"):
-		return h.typeIt(r)
-	case is(err, "not_fresh"):
+	case hasCode(err, "untyped"):
+		return h.requireTyping(r)
+	case hasCode(err, "not_fresh"):
 		return h.freshSignIn(r, f, h.device(g).Name)
-	case is(err, "unknown_code"): // the same for wrong, expired and used codes: it tells a guesser nothing
+	case hasCode(err, "unknown_code"): // the same for wrong, expired and used codes: it tells a guesser nothing
 		return h.showCode(r, http.StatusNotFound, f, "unknown_code.text")
-	case is(err, "impossible_code"):
+	case hasCode(err, "impossible_code"):
 		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
 	case err != nil:
 		return nil, err
@@ -75,7 +77,7 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	return h.page(r, http.StatusOK, "confirm", newMessage("confirm.title", v.Name), v)
 }
 
-func is(err error, code string) bool {
+func hasCode(err error, code string) bool {
 	refusal := deviceauth.AsError(err)
 	return refusal != nil && refusal.Code == code
 }
@@ -89,13 +91,13 @@ func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*dev
 		return g, confirmView{}, err
 	}
 	v := confirmView{
-		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, whence: whenceOf(g),
-		Here: address(here), Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
+		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, askedFrom: askedFromOf(g),
+		Here: addressText(here), Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
 		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
 	}
-	v.Ticket, err = h.ticket(formToken{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
+	v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
 	return g, v, err
 }
 
@@ -109,10 +111,10 @@ const (
 // decide takes the answer: to the request that the page showed, whatever other
 // tabs have done to the cookies since.
 func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
-	if err := h.form(r); err != nil {
+	if err := h.readForm(r); err != nil {
 		return nil, err
 	}
-	s, t, err := h.presented(r)
+	s, t, err := h.openFormToken(r)
 	if err != nil {
 		return nil, err
 	}
@@ -122,17 +124,17 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 	}
 	allow, reported := said == "allow", started == "other"
 	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
-		return h.movedSignIn(r, s, h.about(r, t))
+		return h.movedSignIn(r, s, h.flowOf(r, t))
 	}
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
 		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r),
 		Confirmed: started == "me", Reported: reported,
 	})
 	switch {
-	case is(err, "unconfirmed"):
+	case hasCode(err, "unconfirmed"):
 		return h.check(r, s, t)
-	case is(err, "not_fresh"):
-		cookies, err := h.keepFlow(r, h.about(r, t))
+	case hasCode(err, "not_fresh"):
+		cookies, err := h.sealFlowCookie(r, h.flowOf(r, t))
 		if err != nil {
 			return nil, err
 		}
@@ -143,9 +145,9 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 	return h.done(r, s, g)
 }
 
-// about is the flow of the request that a page showed. Another tab may have
+// flowOf is the flow of the request that a page showed. Another tab may have
 // brought another code since.
-func (h *Handler) about(r *http.Request, t formToken) flow {
+func (h *Handler) flowOf(r *http.Request, t formToken) flow {
 	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: true}
 }
 
@@ -164,13 +166,15 @@ func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*e
 	if asked {
 		status = http.StatusBadRequest
 	}
-	return h.page(r, status, "check", newMessage("check.title"), checkView{v, asked})
+	return h.page(r, status, "check", newMessage("check.title"), checkView{confirmView: v, Problem: asked})
 }
 
 // done sends the browser to a page that can be reloaded, and forgets the code
 // unless another tab has brought another one since.
 func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Grant) (*endpoint.Response, error) {
-	o := outcome{"denied", h.device(g).Name, s.ID, time.Now().Add(flowLife)}
+	o := outcome{
+		Said: "denied", Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(flowLife),
+	}
 	switch {
 	case g.State == deviceauth.Approved:
 		o.Said = "allowed"
@@ -184,7 +188,7 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 	a := endpoint.Redirect(h.cfg.Path + "/done?" + outcomeField + "=" + sealed)
 	f := h.flow(r)
 	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
-		cookies, err := h.keepFlow(r, flow{ID: f.ID})
+		cookies, err := h.sealFlowCookie(r, flow{ID: f.ID})
 		if err != nil {
 			return nil, err
 		}

@@ -23,7 +23,7 @@ type connection struct {
 	Given       string // the name that the person gave it; empty: none
 	CodeTail    string // the last letters of the code that it showed; empty: unknown
 	Since, Used time.Time
-	whence
+	askedFrom
 }
 
 // Label is the device in one line, for whoever hears the page and not sees it.
@@ -54,7 +54,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	if s == nil {
-		cookies, err := h.keepFlow(r, flow{ID: h.flow(r).ID, Next: nextConnections})
+		cookies, err := h.sealFlowCookie(r, flow{ID: h.flow(r).ID, Next: nextConnections})
 		if err != nil {
 			return nil, err
 		}
@@ -68,10 +68,10 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 	for _, g := range grants {
 		v.Devices = append(v.Devices, connection{
 			deviceView: h.device(g), ID: g.ID.String(), Given: g.Name, CodeTail: g.CodeTail(),
-			Since: g.Decided, Used: g.Used(), whence: whenceOf(g),
+			Since: g.Decided, Used: g.Used(), askedFrom: askedFromOf(g),
 		})
 	}
-	if v.Ticket, err = h.ticket(formToken{Session: s.ID}); err != nil {
+	if v.Ticket, err = h.sealFormToken(formToken{Session: s.ID}); err != nil {
 		return nil, err
 	}
 	return h.page(r, http.StatusOK, "connections", newMessage("devices.title"), v)
@@ -80,7 +80,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 // disconnect cuts off one device, or all of them. Whose they are is asked of
 // the grants, not of the form.
 func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
-	s, moved, err := h.ownForm(r)
+	s, moved, err := h.devicesForm(r)
 	if err != nil || moved != nil {
 		return moved, err
 	}
@@ -109,7 +109,7 @@ func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 
 // nameDevice gives one device the name that its person typed.
 func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
-	s, moved, err := h.ownForm(r)
+	s, moved, err := h.devicesForm(r)
 	if err != nil || moved != nil {
 		return moved, err
 	}
@@ -124,13 +124,13 @@ func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + "/connections#device-" + id.String()), nil
 }
 
-// ownForm reads a form of the page of devices. moved is the answer to a person
+// devicesForm reads a form of the page of devices. moved is the answer to a person
 // who is in another network than when they signed in, and has to do so again.
-func (h *Handler) ownForm(r *http.Request) (s *deviceauth.Session, moved *endpoint.Response, err error) {
-	if err := h.form(r); err != nil {
+func (h *Handler) devicesForm(r *http.Request) (s *deviceauth.Session, moved *endpoint.Response, err error) {
+	if err := h.readForm(r); err != nil {
 		return nil, nil, err
 	}
-	if s, _, err = h.presented(r); err != nil {
+	if s, _, err = h.openFormToken(r); err != nil {
 		return nil, nil, err
 	}
 	if h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {

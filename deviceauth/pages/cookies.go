@@ -45,9 +45,9 @@ func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 	}
 }
 
-// keep seals a value into as many cookies as it takes, and drops the pieces
+// sealCookie seals a value into as many cookies as it takes, and drops the pieces
 // that an earlier, longer value left.
-func (h *Handler) keep(r *http.Request, name string, v any, life time.Duration) ([]*http.Cookie, error) {
+func (h *Handler) sealCookie(r *http.Request, name string, v any, life time.Duration) ([]*http.Cookie, error) {
 	text, err := h.seal.seal(name, v)
 	if err != nil {
 		return nil, err
@@ -55,17 +55,17 @@ func (h *Handler) keep(r *http.Request, name string, v any, life time.Duration) 
 	var list []*http.Cookie
 	for i := 0; i < maxPieces && (text != "" || i == 0); i++ {
 		n := min(len(text), pieceSize)
-		list = append(list, h.cookie(piece(name, i), text[:n], life))
+		list = append(list, h.cookie(pieceName(name, i), text[:n], life))
 		text = text[n:]
 	}
-	return append(list, h.drop(r, name, len(list))...), nil
+	return append(list, h.dropCookie(r, name, len(list))...), nil
 }
 
-// kept opens what keep sealed.
-func (h *Handler) kept(r *http.Request, name string, v any) bool {
+// openCookie opens what sealCookie sealed.
+func (h *Handler) openCookie(r *http.Request, name string, v any) bool {
 	var text strings.Builder
 	for i := range maxPieces {
-		c, err := r.Cookie(h.cookieName(piece(name, i)))
+		c, err := r.Cookie(h.cookieName(pieceName(name, i)))
 		if err != nil {
 			break
 		}
@@ -74,18 +74,18 @@ func (h *Handler) kept(r *http.Request, name string, v any) bool {
 	return text.Len() > 0 && h.seal.open(name, text.String(), v)
 }
 
-// drop deletes the pieces from the given one on that the browser has.
-func (h *Handler) drop(r *http.Request, name string, from int) (list []*http.Cookie) {
+// dropCookie deletes the pieces from the given one on that the browser has.
+func (h *Handler) dropCookie(r *http.Request, name string, from int) (list []*http.Cookie) {
 	for i := from; i < maxPieces; i++ {
-		if _, err := r.Cookie(h.cookieName(piece(name, i))); err != nil {
+		if _, err := r.Cookie(h.cookieName(pieceName(name, i))); err != nil {
 			break
 		}
-		list = append(list, h.cookie(piece(name, i), "", -time.Second))
+		list = append(list, h.cookie(pieceName(name, i), "", -time.Second))
 	}
 	return list
 }
 
-func piece(name string, i int) string {
+func pieceName(name string, i int) string {
 	if i == 0 {
 		return name
 	}

@@ -71,8 +71,8 @@ func (s *localizer) ScopeLang(v scopeView) string {
 	return ""
 }
 
-// address spells an address; one that is not known is "".
-func address(a netip.Addr) string {
+// addressText spells an address; one that is not known is "".
+func addressText(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}

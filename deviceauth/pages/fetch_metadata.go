@@ -6,9 +6,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// noWorker refuses to be the script of a service worker (Service Workers §2.4):
+// refuseServiceWorker refuses to be the script of a service worker (Service Workers §2.4):
 // one whose script came from our paths could take the pages over.
-func noWorker(do endpoint.Func) endpoint.Func {
+func refuseServiceWorker(do endpoint.Func) endpoint.Func {
 	return func(r *http.Request) (*endpoint.Response, error) {
 		if r.Header.Get("Service-Worker") != "" {
 			return nil, errForeign
@@ -17,34 +17,34 @@ func noWorker(do endpoint.Func) endpoint.Func {
 	}
 }
 
-// sentByAnother reports whether another site, or another host of ours, had the
+// sentByOtherSite reports whether another site, or another host of ours, had the
 // browser go here, where the browser says so. Such a navigation begins no sign-in:
 // the upstream might answer it by itself, with an account that is not the person's,
 // and the session before would end. A person who follows a link has one click more.
-func sentByAnother(r *http.Request) bool {
+func sentByOtherSite(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return site != "" && site != "same-origin" && site != "none"
 }
 
-// navigations lets a page answer only a person's browser that goes there, where
+// navigationOnly lets a page answer only a person's browser that goes there, where
 // the browser says what it does (Fetch Metadata). A script on this host, say in
 // a page of an old API, that fetches pages and posts their forms by itself would
 // approve devices without a person; so would a frame.
-func navigations(do endpoint.Func) endpoint.Func {
+func navigationOnly(do endpoint.Func) endpoint.Func {
 	if do == nil {
 		return nil
 	}
-	return noWorker(func(r *http.Request) (*endpoint.Response, error) {
-		if !navigates(r) {
+	return refuseServiceWorker(func(r *http.Request) (*endpoint.Response, error) {
+		if !isNavigation(r) {
 			return nil, errForeign
 		}
 		return do(r)
 	})
 }
 
-// navigates reports whether a request is a person's browser that goes somewhere,
+// isNavigation reports whether a request is a person's browser that goes somewhere,
 // as far as it says what it is.
-func navigates(r *http.Request) bool {
+func isNavigation(r *http.Request) bool {
 	mode, destination := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	goes := (mode == "" || mode == "navigate") && (destination == "" || destination == "document")
 	return goes && r.Header.Get("Service-Worker") == ""

@@ -54,9 +54,9 @@ type catalogs struct {
 	english map[language.Tag]map[string]bool // keys of texts that a language lacks
 }
 
-// readDictionaries adds the files of a folder, over those that are there. Only
+// readCatalogs adds the files of a folder, over those that are there. Only
 // what English has is a key.
-func readDictionaries(all map[language.Tag]messages, folder fs.FS, dir string) error {
+func readCatalogs(all map[language.Tag]messages, folder fs.FS, dir string) error {
 	files, err := fs.Glob(folder, path.Join(dir, "*.json"))
 	if err != nil {
 		return err
@@ -89,8 +89,8 @@ func readDictionaries(all map[language.Tag]messages, folder fs.FS, dir string) e
 
 func (p messageText) empty() bool { return p.text == "" && p.forms == nil }
 
-// newLanguages makes dictionaries ready. What a language lacks it says in English.
-func newLanguages(all map[language.Tag]messages) (*catalogs, error) {
+// newCatalogs makes catalogs ready. What a language lacks it says in English.
+func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 	builder := catalog.NewBuilder(catalog.Fallback(language.English))
 	l := &catalogs{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
 	for tag, words := range all {
@@ -158,7 +158,7 @@ func (l *catalogs) speak(r *http.Request) *localizer {
 
 // speakTo finds the language for somebody who wants these, the best first.
 func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
-	wanted = legible(wanted, l.tags)
+	wanted = readableTags(wanted, l.tags)
 	_, i, _ := l.matcher.Match(wanted...)
 	s := l.speech(i)
 	page, _ := l.tags[i].Base()
@@ -170,16 +170,16 @@ func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
 	return s
 }
 
-// legible leaves Chinese out in letters that there are no texts in: whoever reads
+// readableTags leaves Chinese out in letters that there are no texts in: whoever reads
 // traditional ones has more of the next language that they ask for, or of English,
 // than of simplified ones. The bare zh that browsers put after zh-HK goes with it.
-func legible(wanted, have []language.Tag) (list []language.Tag) {
+func readableTags(wanted, have []language.Tag) (list []language.Tag) {
 	left := map[language.Script]bool{}
 	for _, tag := range wanted {
 		base, script, region := tag.Raw()
 		letters, _ := tag.Script()
 		bare := script == language.Script{} && region == language.Region{}
-		if base != chinese || written(have, letters) && !(bare && len(left) > 0) {
+		if base != chinese || hasScript(have, letters) && !(bare && len(left) > 0) {
 			list = append(list, tag)
 		} else {
 			left[letters] = true
@@ -190,8 +190,8 @@ func legible(wanted, have []language.Tag) (list []language.Tag) {
 
 var chinese, _ = language.Chinese.Base()
 
-// written reports whether one of the languages has these letters.
-func written(list []language.Tag, letters language.Script) bool {
+// hasScript reports whether one of the languages has these letters.
+func hasScript(list []language.Tag, letters language.Script) bool {
 	return slices.ContainsFunc(list, func(tag language.Tag) bool {
 		script, _ := tag.Script()
 		return script == letters
@@ -261,6 +261,6 @@ type Message struct {
 	args []any
 }
 
-func newMessage(key string, args ...any) Message { return Message{key, args} }
+func newMessage(key string, args ...any) Message { return Message{key: key, args: args} }
 
 func (s *localizer) text(t Message) string { return s.say(t.key, slices.Clone(t.args)...) }

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/text/language"
 )
 
-func ourDictionaries(t *testing.T) map[language.Tag]messages {
+func ownCatalogs(t *testing.T) map[language.Tag]messages {
 	t.Helper()
 	all := map[language.Tag]messages{}
-	if err := readDictionaries(all, ownFiles, "templates/languages"); err != nil {
+	if err := readCatalogs(all, ownFiles, "templates/languages"); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -37,7 +37,7 @@ func placeholders(p messageText) (all []string) {
 }
 
 func TestNoLanguageLacksAText(t *testing.T) {
-	all := ourDictionaries(t)
+	all := ownCatalogs(t)
 	english := all[language.English]
 	for _, want := range []string{"en", "de", "fr", "es", "pt", "ja", "zh"} {
 		if all[language.MustParse(want)] == nil {
@@ -62,7 +62,7 @@ func TestNoLanguageLacksAText(t *testing.T) {
 
 // Every text that templates and code name is there, and every one there is named.
 func TestTextsAreThoseThatPagesSay(t *testing.T) {
-	english, named := ourDictionaries(t)[language.English], map[string]bool{}
+	english, named := ownCatalogs(t)[language.English], map[string]bool{}
 	files, err := filepath.Glob("templates/*.html")
 	if err != nil {
 		t.Fatal(err)
@@ -100,9 +100,9 @@ func TestTextsAreThoseThatPagesSay(t *testing.T) {
 }
 
 func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
-	all := ourDictionaries(t)
+	all := ownCatalogs(t)
 	all[language.Arabic] = messages{"code.button": {text: "متابعة"}}
-	l, err := newLanguages(all)
+	l, err := newCatalogs(all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 }
 
 func TestNumbersHaveTheirForms(t *testing.T) {
-	l, err := newLanguages(ourDictionaries(t))
+	l, err := newCatalogs(ownCatalogs(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,9 +138,9 @@ func TestNumbersHaveTheirForms(t *testing.T) {
 }
 
 func TestNamesDoNotTurnTheWords(t *testing.T) {
-	all := ourDictionaries(t)
+	all := ownCatalogs(t)
 	all[language.Arabic] = messages{}
-	l, err := newLanguages(all)
+	l, err := newCatalogs(all)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,11 +76,11 @@ func New(c Config) (*Handler, error) {
 // table is all that is served.
 func (h *Handler) table() map[string]endpoint.Route {
 	file := func(name string) endpoint.Route {
-		get := noWorker(h.renderer.asset(name))
+		get := refuseServiceWorker(h.renderer.asset(name))
 		return endpoint.Route{Methods: map[string]endpoint.Func{http.MethodGet: get}, Fail: h.ErrorPage}
 	}
 	page := func(get, post endpoint.Func) endpoint.Route {
-		m := map[string]endpoint.Func{http.MethodGet: navigations(get), http.MethodPost: navigations(post)}
+		m := map[string]endpoint.Func{http.MethodGet: navigationOnly(get), http.MethodPost: navigationOnly(post)}
 		return endpoint.Route{Methods: m, Fail: h.ErrorPage}
 	}
 	path := h.cfg.Path

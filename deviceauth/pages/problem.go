@@ -48,42 +48,42 @@ type notice struct {
 }
 
 var notices = map[string]notice{
-	"unknown_code":              {http.StatusNotFound, "way.code", "", false},
-	"left":                      {http.StatusOK, "way.sign_in", "/sign-in", false},
-	"not_permitted":             {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"not_permitted_as":          {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"groups_withheld":           {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"groups_withheld_as":        {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"decided":                   {http.StatusConflict, "way.code", "", false},
-	"other_network":             {http.StatusForbidden, "way.code", "", false},
-	"paused":                    {http.StatusServiceUnavailable, "way.devices", "/connections", false},
-	"not_connected":             {http.StatusNotFound, "way.devices", "/connections", false},
-	"unsupported_response_type": {http.StatusBadRequest, "way.code", "", false},
+	"unknown_code":              {status: http.StatusNotFound, way: "way.code"},
+	"left":                      {status: http.StatusOK, way: "way.sign_in", path: "/sign-in"},
+	"not_permitted":             {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"not_permitted_as":          {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"groups_withheld":           {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"groups_withheld_as":        {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"decided":                   {status: http.StatusConflict, way: "way.code"},
+	"other_network":             {status: http.StatusForbidden, way: "way.code"},
+	"paused":                    {status: http.StatusServiceUnavailable, way: "way.devices", path: "/connections"},
+	"not_connected":             {status: http.StatusNotFound, way: "way.devices", path: "/connections"},
+	"unsupported_response_type": {status: http.StatusBadRequest, way: "way.code"},
 
-	"foreign":            {http.StatusForbidden, "way.code", "", false},
-	"stale":              {http.StatusForbidden, "way.again", "", false},
-	"stale_sign_in":      {http.StatusBadRequest, "way.sign_in", "/sign-in", false},
-	"no_upstream":        {http.StatusNotFound, "way.sign_in", "/sign-in", false},
-	"signed_out":         {http.StatusForbidden, "way.sign_in", "/sign-in", false},
-	"sign_in_cancelled":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
-	"sign_in_error":      {http.StatusForbidden, "way.sign_in", "/sign-in", true},
-	"sign_in_stale":      {http.StatusForbidden, "way.sign_in", "/sign-in", false},
-	"sign_in_untrusted":  {http.StatusForbidden, "way.sign_in", "/sign-in", false},
-	"sign_in_nameless":   {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
-	"sign_in_unclean":    {http.StatusForbidden, "way.account", "/sign-in?switch=1", true},
-	"sign_in_unverified": {http.StatusForbidden, "way.account", "/sign-in?switch=1", false},
-	"sign_in_not_fresh":  {http.StatusForbidden, "way.again", "/confirm", false},
-	"sign_in_no_refresh": {http.StatusForbidden, "way.again", "/sign-in", false},
+	"foreign":            {status: http.StatusForbidden, way: "way.code"},
+	"stale":              {status: http.StatusForbidden, way: "way.again"},
+	"stale_sign_in":      {status: http.StatusBadRequest, way: "way.sign_in", path: "/sign-in"},
+	"no_upstream":        {status: http.StatusNotFound, way: "way.sign_in", path: "/sign-in"},
+	"signed_out":         {status: http.StatusForbidden, way: "way.sign_in", path: "/sign-in"},
+	"sign_in_cancelled":  {status: http.StatusForbidden, way: "way.sign_in", path: "/sign-in"},
+	"sign_in_error":      {status: http.StatusForbidden, way: "way.sign_in", path: "/sign-in", quotes: true},
+	"sign_in_stale":      {status: http.StatusForbidden, way: "way.sign_in", path: "/sign-in"},
+	"sign_in_untrusted":  {status: http.StatusForbidden, way: "way.sign_in", path: "/sign-in"},
+	"sign_in_nameless":   {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1", quotes: true},
+	"sign_in_unclean":    {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1", quotes: true},
+	"sign_in_unverified": {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"sign_in_not_fresh":  {status: http.StatusForbidden, way: "way.again", path: "/confirm"},
+	"sign_in_no_refresh": {status: http.StatusForbidden, way: "way.again", path: "/sign-in"},
 	// Asking anew would bring the person back here: the way leads to another device.
-	"sign_in_no_auth_time": {http.StatusForbidden, "way.code", "", false},
-	"too_many_guesses":     {http.StatusTooManyRequests, "", "", false}, // no way works before the time is over
-	"unavailable":          {http.StatusServiceUnavailable, "way.again", "/sign-in", false},
-	"misconfigured":        {http.StatusServiceUnavailable, "way.sign_in", "/sign-in?switch=1", false},
-	"fault":                {http.StatusServiceUnavailable, "way.again", "", false},
+	"sign_in_no_auth_time": {status: http.StatusForbidden, way: "way.code"},
+	"too_many_guesses":     {status: http.StatusTooManyRequests}, // no way works before the time is over
+	"unavailable":          {status: http.StatusServiceUnavailable, way: "way.again", path: "/sign-in"},
+	"misconfigured":        {status: http.StatusServiceUnavailable, way: "way.sign_in", path: "/sign-in?switch=1"},
+	"fault":                {status: http.StatusServiceUnavailable, way: "way.again"},
 }
 
-// asked are the problems that whoever runs the service can do something about.
-var asked = map[string]bool{
+// operatorHelps are the problems that whoever runs the service can do something about.
+var operatorHelps = map[string]bool{
 	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
 	"other_network": true, "fault": true, "misconfigured": true,
 	"sign_in_error": true, "sign_in_untrusted": true, "sign_in_nameless": true, "sign_in_unclean": true,
@@ -94,7 +94,7 @@ func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.
 	n := notices[code]
 	v := problemView{
 		Text: h.renderer.languages.speak(r).say(code+".text", args...),
-		Way:  n.way, Address: h.cfg.Path + n.path, Ask: asked[code],
+		Way:  n.way, Address: h.cfg.Path + n.path, Ask: operatorHelps[code],
 	}
 	if code == "signed_out" { // elsewhere: the session is still there
 		return h.renderer.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
@@ -171,7 +171,7 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint
 	}
 	switch code {
 	case "signed_out":
-		a.AddCookies(h.drop(r, sessionCookie, 0)...)
+		a.AddCookies(h.dropCookie(r, sessionCookie, 0)...)
 	case "paused":
 		a.Set("Retry-After", endpoint.RetryPaused())
 	}

@@ -62,7 +62,7 @@ func newRenderer(b Brand, base, host string) (*renderer, error) {
 		return nil, err
 	}
 	words := map[language.Tag]messages{}
-	if err := readDictionaries(words, ours, "languages"); err != nil {
+	if err := readCatalogs(words, ours, "languages"); err != nil {
 		return nil, err
 	}
 	folders := []fs.FS{ours}
@@ -73,7 +73,7 @@ func newRenderer(b Brand, base, host string) (*renderer, error) {
 		}
 		folders = append(folders, theirs)
 	}
-	if made.languages, err = newLanguages(words); err != nil {
+	if made.languages, err = newCatalogs(words); err != nil {
 		return nil, err
 	}
 	if err := made.readAssets(folders); err != nil {
@@ -96,7 +96,7 @@ func (p *renderer) readTemplates(folder fs.FS, words map[language.Tag]messages) 
 			return err
 		}
 	}
-	return readDictionaries(words, folder, "languages")
+	return readCatalogs(words, folder, "languages")
 }
 
 // readAssets reads the style sheet and the script. An operator's style sheet
@@ -171,7 +171,7 @@ func (h *Handler) page(r *http.Request, status int, name string, title Message, 
 }
 
 func (h *Handler) account(r *http.Request) (who account, err error) {
-	if !navigates(r) {
+	if !isNavigation(r) {
 		return who, nil
 	}
 	s, err := h.session(r)
@@ -179,7 +179,7 @@ func (h *Handler) account(r *http.Request) (who account, err error) {
 		return who, nil
 	}
 	who.Person = s.Person.Name()
-	who.Ticket, err = h.ticket(formToken{Session: s.ID})
+	who.Ticket, err = h.sealFormToken(formToken{Session: s.ID})
 	return who, err
 }
 

@@ -26,7 +26,7 @@ var samples = func() []sample {
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	question := confirmView{
 		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(),
-		whence: whence{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9",
+		askedFrom: askedFrom{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9",
 		Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
 	}
 	elsewhere, refused := question, question

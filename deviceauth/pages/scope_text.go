@@ -115,7 +115,7 @@ func (t *scopeText) in(s *localizer) (text, lang string) {
 // match finds the text for somebody who wants these languages, the best first,
 // as the pages' own language is found; -1: there is none.
 func (t *scopeText) match(wanted ...language.Tag) int {
-	_, i, confidence := t.matcher.Match(legible(wanted, t.tags)...)
+	_, i, confidence := t.matcher.Match(readableTags(wanted, t.tags)...)
 	if confidence == language.No {
 		return -1
 	}

@@ -21,9 +21,9 @@ func inLanguages(text string, tags ...string) deviceauth.ScopeText {
 }
 
 func TestScopeIsSaidInThePagesLanguage(t *testing.T) {
-	all := ourDictionaries(t)
+	all := ownCatalogs(t)
 	all[language.Italian] = messages{}
-	l, err := newLanguages(all)
+	l, err := newCatalogs(all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,9 +66,9 @@ func TestScopeIsSaidInThePagesLanguage(t *testing.T) {
 }
 
 func TestOurTextOfAScopeTellsThatItIsEnglish(t *testing.T) {
-	all := ourDictionaries(t)
+	all := ownCatalogs(t)
 	all[language.Italian] = messages{}
-	l, err := newLanguages(all)
+	l, err := newCatalogs(all)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func newSealer(key seal.Source) (sealer, error) {
 	if err != nil {
 		return sealer{}, fmt.Errorf("CookieKey: %w", err)
 	}
-	return sealer{aead}, nil
+	return sealer{aead: aead}, nil
 }
 
 // maxSealed bounds what is unpacked: a person with a thousand groups.

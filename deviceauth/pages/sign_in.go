@@ -33,7 +33,7 @@ type signInView struct {
 // signInPage offers the upstreams, or goes to one.
 func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
 	query, f := r.URL.Query(), h.flow(r)
-	if query.Has("with") && !sentByAnother(r) {
+	if query.Has("with") && !sentByOtherSite(r) {
 		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
 	}
 	choices, err := h.choices(r.Context(), f, query.Has("switch"), false)
@@ -42,7 +42,7 @@ func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
 	}
 	v := signInView{
 		Choices: choices, Devices: f.Next == nextConnections,
-		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch") && !sentByAnother(r),
+		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch") && !sentByOtherSite(r),
 	}
 	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.title"), v)
 }
@@ -63,7 +63,7 @@ func (h *Handler) freshSignIn(r *http.Request, f flow, device string) (*endpoint
 func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*endpoint.Response, error) {
 	h.cfg.Engine.DecisionRefused(s, h.cfg.ClientIP(r))
 	f.ID = cmp.Or(f.ID, rand.Text())
-	cookies, err := h.keepFlow(r, f)
+	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
 	}

@@ -9,16 +9,16 @@ import (
 // signOut ends the session; whoever wants to use another account goes on to the
 // sign-in.
 func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
-	if err := h.form(r); err != nil {
+	if err := h.readForm(r); err != nil {
 		return nil, err
 	}
 	var id string
 	var t formToken
-	opens := h.kept(r, sessionCookie, &id) && h.seal.open(ticketField, r.PostFormValue(ticketField), &t)
+	opens := h.openCookie(r, sessionCookie, &id) && h.seal.open(formTokenField, r.PostFormValue(formTokenField), &t)
 	if !opens || t.Session != id {
 		return nil, errStale
 	}
-	gone := h.drop(r, sessionCookie, 0)
+	gone := h.dropCookie(r, sessionCookie, 0)
 	if err := h.cfg.Engine.EndSession(r.Context(), id); err != nil {
 		// The browser forgets the session in any case: the next person at it may be another one.
 		r = r.Clone(r.Context())
@@ -29,7 +29,7 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 		return endpoint.Redirect(h.cfg.Path + "/signed-out").AddCookies(gone...), nil
 	}
 	if t.Code != "" { // of the question that the page showed
-		cookies, err := h.keepFlow(r, h.about(r, t))
+		cookies, err := h.sealFlowCookie(r, h.flowOf(r, t))
 		if err != nil {
 			return nil, err
 		}
