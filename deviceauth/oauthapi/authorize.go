@@ -12,6 +12,7 @@ import (
 // answer to the authorization request has neither a code nor a token.
 const responseTypeNone = "none"
 
+// errNoBrowserSignIn refuses all response types but none (RFC 6749 §4.1.2.1).
 var errNoBrowserSignIn = deviceauth.NewError("unsupported_response_type",
 	"programs sign in by the device authorization grant here (RFC 8628): "+
 		"see device_authorization_endpoint in the metadata")

@@ -8,6 +8,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
+// errNoLogout refuses a request without a logout token that some upstream signed
+// (OpenID Connect Back-Channel Logout 1.0 §2.8).
 var errNoLogout = deviceauth.NewError("invalid_request", "logout_token is missing, or no upstream's")
 
 // backChannelLogoutRoute is the endpoint of an upstream's server. It lies below the code

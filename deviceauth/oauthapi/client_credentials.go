@@ -66,11 +66,14 @@ func parseBasic(header string, isClient func(id string) bool) (deviceauth.Creden
 	return c, strings.EqualFold(scheme, "Basic") && found && err == nil
 }
 
+// isClient reports whether a client has this client_id, as it is written.
 func (h *Handler) isClient(id string) bool {
 	_, known := h.cfg.Engine.Client(id)
 	return known
 }
 
+// formUnescape decodes application/x-www-form-urlencoded. A text that is not well-formed
+// means itself.
 func formUnescape(text string) string {
 	if decoded, err := url.QueryUnescape(text); err == nil {
 		return decoded

@@ -57,6 +57,8 @@ func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response
 	return endpoint.JSON(http.StatusOK, said), nil
 }
 
+// errCrossSite becomes a 403: it is about where the request comes from, and not about
+// the client.
 var errCrossSite = deviceauth.NewError("access_denied", "a page of another site may not ask for a code")
 
 // crossSite reports whether a browser sends the request for a page of another

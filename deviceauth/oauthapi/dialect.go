@@ -36,6 +36,7 @@ type dialect struct {
 // segment {tenant} stands for any.
 type dialectPaths struct{ authorization, token, userinfo, revoke string }
 
+// tenant begins the paths whose first segment may be anything.
 const tenant = "/{tenant}/"
 
 // ofCode marks in rename what is said of a device code alone.
@@ -76,6 +77,7 @@ func CheckDialects(names []string, p Paths, issuer string) error {
 	return nil
 }
 
+// offers reports whether a path below the issuer's path prefix is the dialect's.
 func (d *dialect) offers(prefix, path string) bool {
 	path, below := strings.CutPrefix(path, prefix)
 	if !below {
@@ -87,6 +89,8 @@ func (d *dialect) offers(prefix, path string) bool {
 	return d.has(path)
 }
 
+// has reports whether the dialect has an endpoint at a path as it is written in
+// [dialects], with {tenant} in the place of a segment that may be anything.
 func (d *dialect) has(path string) bool {
 	p := d.paths
 	return slices.Contains([]string{p.authorization, p.token, p.userinfo, p.revoke}, path) || d.more[path] != nil
@@ -145,6 +149,7 @@ func (s *vendorDialect) open(do endpoint.Func) endpoint.Route {
 	return endpoint.Route{Methods: methods, CORS: endpoint.AnyOrigin, Fail: s.oauthError}
 }
 
+// finished has the dialect change a response that is complete otherwise.
 func (s *vendorDialect) finished(r *http.Request, a *endpoint.Response) *endpoint.Response {
 	if s.finish == nil {
 		return a

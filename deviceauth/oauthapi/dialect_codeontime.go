@@ -17,6 +17,7 @@ type link struct {
 	Method string `json:"method,omitempty"` // none: GET
 }
 
+// links are the _links of a document, by their relation to it.
 type links map[string]link
 
 // A tokenRequest is what a Code On Time device posts to the token link, as it
@@ -28,6 +29,7 @@ type tokenRequest struct {
 	DeviceCode string `json:"device_code"`
 }
 
+// codeOnTimeMembers adds what the device posts next, so that it need not know how.
 func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationAnswer) {
 	a.RedirectURI = a.URI
 	a.Token = &tokenRequest{
@@ -36,8 +38,11 @@ func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizat
 	}
 }
 
+// path puts the issuer's path before a path of the dialect.
 func (s *vendorDialect) path(p string) string { return s.cfg.Paths.prefix + p }
 
+// codeOnTimeMore are the entry point and the token description, which only this
+// product has.
 var codeOnTimeMore = map[string]func(*vendorDialect) endpoint.Route{
 	codeOnTime: func(s *vendorDialect) endpoint.Route {
 		return s.open(s.entry)

@@ -15,6 +15,7 @@ type forbiddenError struct{ error }
 
 func (f forbiddenError) Unwrap() error { return f.error }
 
+// forbidden marks the refusals that are 403 at the device authorization endpoint.
 func forbidden(err error) error {
 	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "access_denied" {
 		return forbiddenError{err}
@@ -65,6 +66,7 @@ func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
 	return refusal.Code
 }
 
+// faultAnswer logs a fault of ours, and says no more of it than that it passes.
 func (h *Handler) faultAnswer(r *http.Request, err error) *endpoint.Response {
 	h.cfg.Log.Fault(r, "", err)
 	body := endpoint.OAuthError{
@@ -73,6 +75,7 @@ func (h *Handler) faultAnswer(r *http.Request, err error) *endpoint.Response {
 	return endpoint.JSON(http.StatusServiceUnavailable, body).Set("Retry-After", endpoint.RetryAfter)
 }
 
+// statusOf is the HTTP status of a refusal in the standard dialect (RFC 6749 §5.2).
 func statusOf(err error, refusal *deviceauth.Error) int {
 	var denied forbiddenError
 	switch {

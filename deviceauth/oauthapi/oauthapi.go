@@ -42,6 +42,7 @@ type Keys interface {
 	Algorithms() []string // of ID tokens
 }
 
+// mux gives a Handler its methods Serves, Receive and ServeHTTP.
 type mux = endpoint.Mux
 
 // A Handler serves the endpoints of one issuer.

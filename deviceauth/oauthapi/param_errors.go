@@ -13,6 +13,8 @@ import (
 // byteOrderMark is what some editors and libraries write before UTF-8.
 var byteOrderMark = []byte("\ufeff")
 
+// errEncoded becomes a 415. errJSONAsForm would otherwise be a form with one strange
+// parameter, and be refused for what it lacks.
 var (
 	errEncoded    = deviceauth.NewError("invalid_request", "Content-Encoding: want none; the body has to come as it is")
 	errJSONAsForm = deviceauth.NewError("invalid_request",
@@ -39,6 +41,8 @@ func (p params) anyKnown() bool {
 	return false
 }
 
+// endsInLineBreak reports what a shell's $(cat file) leaves out, and most programs that
+// read a file do not.
 func endsInLineBreak(s string) bool { return strings.HasSuffix(s, "\n") || strings.HasSuffix(s, "\r") }
 
 // missing refuses a request without a parameter, and tells whoever put it into

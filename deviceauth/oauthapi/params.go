@@ -18,6 +18,7 @@ import (
 // errTooLarge becomes a 413.
 var errTooLarge = deviceauth.NewError("invalid_request", "the body is larger than 64 KiB")
 
+// badRequest is a refusal for what the request is, and not for what it asks.
 func badRequest(why string) error { return deviceauth.NewError("invalid_request", why) }
 
 // params are the parameters of a POST, each with one value; only resource may
@@ -25,6 +26,7 @@ func badRequest(why string) error { return deviceauth.NewError("invalid_request"
 // 6749 §3.1).
 type params map[string][]string
 
+// get returns the value of a parameter, or "" where there is none.
 func (p params) get(name string) string {
 	if len(p[name]) == 0 {
 		return ""
@@ -68,6 +70,7 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	return p, p.check()
 }
 
+// typedParams reads a body of one of the two media types.
 func typedParams(contentType string, body []byte) (params, error) {
 	switch kind, _, err := mime.ParseMediaType(contentType); {
 	case err == nil && kind == "application/x-www-form-urlencoded":
@@ -78,6 +81,7 @@ func typedParams(contentType string, body []byte) (params, error) {
 	return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
 }
 
+// formParams reads a form. A body that is JSON by its looks is refused by that name.
 func formParams(body string) (params, error) {
 	values, err := url.ParseQuery(body)
 	switch p := params(values); {
@@ -130,6 +134,7 @@ var known = map[string]bool{
 	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
 }
 
+// addJSON adds a member of a JSON object. null is as good as none.
 func (p params) addJSON(name string, value json.RawMessage) error {
 	var one *string
 	var many []string

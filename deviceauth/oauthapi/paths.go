@@ -38,6 +38,8 @@ func (p *Paths) each() []pathOption {
 	}
 }
 
+// A pathOption is one of the paths: its name in a configuration, and its default below
+// the issuer's path.
 type pathOption struct {
 	name string
 	is   *string
@@ -123,6 +125,7 @@ func (p Paths) Below(issuer string) Paths {
 	return p
 }
 
+// fill puts the defaults in. A slash at the end of a path is left off.
 func (p *Paths) fill(prefix string) {
 	p.prefix = prefix
 	for _, path := range p.each() {

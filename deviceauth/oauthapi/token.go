@@ -38,6 +38,7 @@ func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	return tokenAnswer(tokens), nil
 }
 
+// redeem is RFC 8628 §3.4.
 func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	code := s.deviceCode(p)
 	if code == "" {
@@ -52,6 +53,7 @@ func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Cred
 	return tokens, nil
 }
 
+// refresh is RFC 6749 §6.
 func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	token := p.get("refresh_token")
 	if token == "" {

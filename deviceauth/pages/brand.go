@@ -20,6 +20,7 @@ type Brand struct {
 	Templates string `json:"templates,omitempty"`
 }
 
+// hexColor is the one spelling of colors that is taken: it goes into the style sheet.
 var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
 // Check says what is wrong with a brand. It reads the templates.
@@ -75,8 +76,10 @@ var (
 // textContrast is what text needs (WCAG 2.2 §1.4.3).
 const textContrast = 4.5
 
+// A color is red, green and blue.
 type color [3]uint8
 
+// parseColor reads #rrggbb.
 func parseColor(text string) (c color) {
 	hex.Decode(c[:], []byte(text[1:])) // checked by Brand.Check
 	return c
@@ -99,6 +102,7 @@ func readable(c, on color) color {
 	return to
 }
 
+// mix is a color on the way from a to b; a share of 1 is b.
 func mix(a, b color, share float64) (c color) {
 	for i := range c {
 		c[i] = uint8(math.Round(float64(a[i])*(1-share) + float64(b[i])*share))

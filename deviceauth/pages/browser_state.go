@@ -57,6 +57,7 @@ type flow struct {
 	Expires time.Time `json:"expires"`
 }
 
+// flow is how far the request's browser has come; the zero flow is a new beginning.
 func (h *Handler) flow(r *http.Request) flow {
 	var f flow
 	if !h.openCookie(r, flowCookie, &f) || time.Now().After(f.Expires) {
@@ -65,6 +66,7 @@ func (h *Handler) flow(r *http.Request) flow {
 	return f
 }
 
+// sealFlowCookie has the browser keep a flow for [flowLife] from now.
 func (h *Handler) sealFlowCookie(r *http.Request, f flow) ([]*http.Cookie, error) {
 	if f.ID == "" {
 		f.ID = rand.Text()
@@ -108,6 +110,7 @@ type outcome struct {
 	Expires time.Time `json:"expires"`
 }
 
+// outcomeField is the parameter of the last page's address.
 const outcomeField = "of"
 
 // A formToken is the hidden field of a form: which session may post it, and what
@@ -118,6 +121,8 @@ type formToken struct {
 	Code    string        `json:"code,omitempty"`
 }
 
+// sealFormToken makes the hidden field of a form, by which a post is known for one of
+// this session's own page (CSRF).
 func (h *Handler) sealFormToken(t formToken) (string, error) { return h.seal.seal(formTokenField, t) }
 
 // openFormToken returns the session and the token of a form that belongs to it.

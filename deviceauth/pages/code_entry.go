@@ -52,6 +52,7 @@ type codeForm struct {
 	Filled bool   `json:"filled,omitempty"`
 }
 
+// formField is the hidden field of the form of a code.
 const formField = "form"
 
 // showCode shows the form, with the flow's code in it.

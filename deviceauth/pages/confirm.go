@@ -28,6 +28,7 @@ type askedFrom struct {
 	Place string // the same in words; empty: nobody knows
 }
 
+// askedFromOf is what the grant keeps of where its device asked from.
 func askedFromOf(g *deviceauth.Grant) askedFrom {
 	return askedFrom{From: addressText(g.From), Place: g.Place}
 }
@@ -77,11 +78,14 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	return h.page(r, http.StatusOK, "confirm", newMessage("confirm.title", v.Name), v)
 }
 
+// hasCode reports whether an error is a refusal with this code.
 func hasCode(err error, code string) bool {
 	refusal := deviceauth.AsError(err)
 	return refusal != nil && refusal.Code == code
 }
 
+// question looks up what a code asks for, and prepares the page that shows it. The grant
+// is returned beside an error too, where there is one: some refusals name its device.
 func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*deviceauth.Grant, confirmView, error) {
 	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
 	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{
@@ -197,6 +201,8 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 	return a, nil
 }
 
+// donePage says what became of the request. Only the session that decided sees it, and
+// only for [flowLife].
 func (h *Handler) donePage(r *http.Request) (*endpoint.Response, error) {
 	var o outcome
 	s, err := h.session(r)

@@ -29,6 +29,7 @@ func (h *Handler) cookieName(name string) string {
 	return "__Host-" + name
 }
 
+// cookiePath is "/", which the prefix __Host- wants, but for sign-ins.
 func (h *Handler) cookiePath(name string) string {
 	if strings.HasPrefix(name, signInCookie) {
 		return h.cfg.Path
@@ -36,8 +37,11 @@ func (h *Handler) cookiePath(name string) string {
 	return "/"
 }
 
+// secure reports whether the issuer is served over TLS. On a loopback host it may not be.
 func (h *Handler) secure() bool { return strings.HasPrefix(h.origin, "https:") }
 
+// cookie is sent on navigations from other sites (SameSite=Lax), because an upstream
+// sends the browser back by one. A life below zero deletes the cookie.
 func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 	return &http.Cookie{
 		Name: h.cookieName(name), Value: value, Path: h.cookiePath(name), MaxAge: int(life / time.Second),
@@ -85,6 +89,7 @@ func (h *Handler) dropCookie(r *http.Request, name string, from int) (list []*ht
 	return list
 }
 
+// pieceName names the pieces of a value that is too long for one cookie.
 func pieceName(name string, i int) string {
 	if i == 0 {
 		return name

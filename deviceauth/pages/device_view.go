@@ -23,6 +23,8 @@ type scopeView struct {
 	Key, Scope string
 }
 
+// device is what people are told of a grant's device: what the operator calls it stands
+// before what it calls itself.
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
 	v := deviceView{Name: g.ClientID, Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
@@ -36,6 +38,7 @@ func (h *Handler) device(g *deviceauth.Grant) deviceView {
 	return v
 }
 
+// inWords finds what is said of a scope, in whichever language a page will be.
 func (h *Handler) inWords(scope string) scopeView {
 	v := scopeView{Texts: h.scopes[scope], Scope: scope}
 	if key := "scope." + scope; h.renderer.languages.knows(key) {

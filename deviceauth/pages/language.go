@@ -87,6 +87,7 @@ func readCatalogs(all map[language.Tag]messages, folder fs.FS, dir string) error
 	return nil
 }
 
+// empty reports whether there is no text: a language that lacks it says it in English.
 func (p messageText) empty() bool { return p.text == "" && p.forms == nil }
 
 // newCatalogs makes catalogs ready. What a language lacks it says in English.
@@ -117,6 +118,7 @@ func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 	return l, nil
 }
 
+// b2i is for comparing truth values: true comes after false.
 func b2i(b bool) int {
 	if b {
 		return 1
@@ -124,6 +126,7 @@ func b2i(b bool) int {
 	return 0
 }
 
+// add puts a text into a catalog, by its plural forms where it has some.
 func (p messageText) add(to *catalog.Builder, tag language.Tag, key string) error {
 	if p.forms == nil {
 		return to.SetString(tag, key, p.text)
@@ -188,6 +191,7 @@ func readableTags(wanted, have []language.Tag) (list []language.Tag) {
 	return list
 }
 
+// chinese is the one language here whose readers differ by script.
 var chinese, _ = language.Chinese.Base()
 
 // hasScript reports whether one of the languages has these letters.
@@ -198,6 +202,7 @@ func hasScript(list []language.Tag, letters language.Script) bool {
 	})
 }
 
+// speech is the localizer of the i-th language; English is the first.
 func (l *catalogs) speech(i int) *localizer {
 	tag := l.tags[i]
 	s := &localizer{
@@ -261,6 +266,8 @@ type Message struct {
 	args []any
 }
 
+// newMessage returns the text of a key with its arguments.
 func newMessage(key string, args ...any) Message { return Message{key: key, args: args} }
 
+// text says a message in this language. Its arguments are copied, since say changes them.
 func (s *localizer) text(t Message) string { return s.say(t.key, slices.Clone(t.args)...) }

@@ -26,6 +26,7 @@ type Config struct {
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
 }
 
+// mux gives a Handler its methods Serves, Receive and ServeHTTP.
 type mux = endpoint.Mux
 
 // A Handler serves the pages of one issuer.

@@ -47,6 +47,7 @@ type notice struct {
 	quotes    bool // the refusal's own words
 }
 
+// notices are the problems that have words, by the code of the refusal.
 var notices = map[string]notice{
 	"unknown_code":              {status: http.StatusNotFound, way: "way.code"},
 	"left":                      {status: http.StatusOK, way: "way.sign_in", path: "/sign-in"},
@@ -90,6 +91,7 @@ var operatorHelps = map[string]bool{
 	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
 }
 
+// problem is the page of a problem, by its code.
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.Response, error) {
 	n := notices[code]
 	v := problemView{
@@ -115,6 +117,8 @@ func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
 	return a
 }
 
+// explain finds the page for an error: too many tries, a refusal, an upstream that is
+// away or configured wrongly, or a fault of ours.
 func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error) {
 	var throttled *deviceauth.RateLimitError
 	if errors.As(err, &throttled) {

@@ -23,6 +23,7 @@ import (
 //go:embed templates
 var ownFiles embed.FS
 
+// templates are ours. Each renderer has a copy, over which an operator's are read.
 var templates = template.Must(
 	template.New("").Funcs(template.FuncMap{"plain": text.Plain}).ParseFS(ownFiles, "templates/*.html"))
 
@@ -35,6 +36,7 @@ type renderer struct {
 	assets    map[string]asset
 }
 
+// An asset is a file that pages refer to, with the ETag that stands for its content.
 type asset struct {
 	body        []byte
 	contentType string
@@ -170,6 +172,8 @@ func (h *Handler) page(r *http.Request, status int, name string, title Message, 
 	return h.renderer.render(r, status, name, title, data, who)
 }
 
+// account is who is signed in, for the foot of a page. A request that is no navigation
+// is told nobody.
 func (h *Handler) account(r *http.Request) (who account, err error) {
 	if !isNavigation(r) {
 		return who, nil
@@ -203,6 +207,7 @@ func (p *renderer) render(
 	return a.Set("Content-Language", s.Lang).Set("Vary", "Accept-Language"), nil
 }
 
+// execute runs a template with what all pages have in common.
 func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, who account) error {
 	given := page{Title: s.text(title), Brand: p.brand, Base: p.base, Data: data, Account: who, localizer: s}
 	if err := p.templates.ExecuteTemplate(to, name+".html", given); err != nil {

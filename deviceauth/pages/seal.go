@@ -29,6 +29,7 @@ func newSealer(key seal.Source) (sealer, error) {
 // maxSealed bounds what is unpacked: a person with a thousand groups.
 const maxSealed = 1 << 20
 
+// seal packs and encrypts a value. The purpose is authenticated, and not sent.
 func (s sealer) seal(purpose string, v any) (string, error) {
 	var packed bytes.Buffer
 	w, err := flate.NewWriter(&packed, flate.DefaultCompression)

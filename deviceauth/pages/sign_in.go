@@ -113,6 +113,7 @@ func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]cho
 	return list, nil
 }
 
+// upstream finds an upstream by its id; nil: there is none.
 func (h *Handler) upstream(id string) deviceauth.Upstream {
 	for _, u := range h.cfg.Upstreams {
 		if u.ID() == id {
