@@ -35,7 +35,8 @@ func (s *hanging) UpdateDocument(ctx context.Context, name string, change func([
 
 func (s *hanging) LoadDocument(context.Context, string) ([]byte, error) { panic("no table") }
 
-// Whoever has left is called back no more: the variables of a caller are its own.
+// A caller that abandoned its call may use its variables again, so nothing may
+// be called back any more.
 func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var exiting atomic.Bool
@@ -43,7 +44,7 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 		defer stop()
 		time.Sleep(time.Hour)
 		store := memstore.New()
-		hangs := &hanging{store, make(chan struct{})}
+		hangs := &hanging{Storage: store, goesOn: make(chan struct{})}
 		exiting.Store(true)
 		since := time.Now()
 		calls := 0 // the race detector looks at it, too
@@ -66,7 +67,8 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 	})
 }
 
-// net/http catches what panics in a request; nobody would in a goroutine of our own.
+// net/http recovers a panic of a request, but not one in a goroutine of the
+// store's.
 func TestStoreThatPanicsIsAFault(t *testing.T) {
 	_, err := waited(&hanging{}, nil).LoadDocument(t.Context(), "x")
 	if err == nil || !strings.Contains(err.Error(), "no table") {
@@ -80,7 +82,8 @@ func BenchmarkImpatientGet(b *testing.B) {
 	if err := s.Create(b.Context(), g); err != nil {
 		b.Fatal(err)
 	}
-	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": waited(s, make(chan struct{}))} {
+	bounded := waited(s, make(chan struct{}))
+	for name, store := range map[string]deviceauth.Store{"direct": s, "bounded": bounded} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				store.Get(b.Context(), g.ID)

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// A backup that nobody reads on must not keep the store from being closed.
+// A backup whose client does not read on must not keep the store from being
+// closed.
 func TestDownloadThatNobodyReadsEndsWithTheProcess(t *testing.T) {
 	t.Parallel()
 	var stopping atomic.Bool

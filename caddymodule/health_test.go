@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Many who ask at once cost one look, and one who asks again a moment later none.
+// Many probes at once cost one check of the store, and a probe a moment later
+// costs none.
 func TestManyProbesCostOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int32
@@ -39,8 +40,8 @@ func TestManyProbesCostOneLook(t *testing.T) {
 	})
 }
 
-// A store that hangs, whatever it is told, is waited for once, and asked again when it
-// has answered.
+// A store that hangs, whatever its context says, is waited for once, and asked
+// again when it has answered.
 func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int32

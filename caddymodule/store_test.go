@@ -22,7 +22,7 @@ func (c closes) Close() error {
 
 func TestRequestThatDoesNotEndHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
-	store := closes{memstore.New(), make(chan struct{})}
+	store := closes{Store: memstore.New(), closed: make(chan struct{})}
 	p := &pooledStore{key: "memory", opened: store, unwatch: func() {}, hangs: new(atomic.Bool)}
 	if !p.beginUse() {
 		t.Fatal("it is closed")

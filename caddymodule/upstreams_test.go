@@ -7,7 +7,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// What a header tells is kept of what an upstream says.
+// The claims that a guard's header has are kept of what an upstream sends.
 func TestHeadersNameClaimsThatAreKept(t *testing.T) {
 	a := &App{guards: []*Guard{
 		{Headers: []guard.IdentityHeader{{Name: "X-Department", Claim: "department"}, {Name: "X-User", Claim: "user"}}},
