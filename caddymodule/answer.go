@@ -12,21 +12,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// An answerWriter adds to a backend's answer what the backend, which knows
-// nothing of devices, cannot say itself: CORS headers for the page that plays a
-// device, and to caches that the answer is for one person.
+// An answerWriter adds to a backend's response what the backend cannot say
+// itself, because it knows nothing of tokens: CORS headers for the browser page
+// that acts as a device, and for caches that the response is for one person. It
+// changes the header only, once, right before it is sent.
 type answerWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	origin  string   // of the page that may read the answer; empty: none
-	vary    []string // request headers that decide who is let in; none: caches are the backend's business
-	private bool     // the answer is for whoever was let in
-	wrote   bool
+	origin  string   // of the page that may read the response; empty: none
+	vary    []string // request headers that decide who is let in; none: caching is left to the backend
+	private bool     // the response is for the authenticated person or client alone
+	wrote   bool     // the header has been completed and sent
 }
 
-// answer returns the writer for a backend's answer, or nil where there is
-// nothing to add.
-func (g *Guard) answer(tokenGuard *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request) *answerWriter {
-	a := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: who.id != nil}
+// answer returns the writer for a backend's response, or nil where there is
+// nothing to add. With `cache keep` the response's cache headers are the
+// backend's alone.
+func (g *Guard) answer(
+	tokenGuard *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request,
+) *answerWriter {
+	a := &answerWriter{
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: who.id != nil,
+	}
 	if origin, ok := tokenGuard.Origin(r); ok {
 		a.origin = origin
 	}
@@ -43,7 +49,8 @@ func (g *Guard) answer(tokenGuard *guard.Guard, who *requestIdentity, w http.Res
 	return a
 }
 
-// WriteHeader adds what is to be added before the final status.
+// WriteHeader completes the header before the final status is written. An
+// informational status (1xx) comes before the header and leaves it alone.
 func (a *answerWriter) WriteHeader(status int) {
 	if !a.wrote && status >= 200 {
 		a.wrote = true
@@ -52,6 +59,8 @@ func (a *answerWriter) WriteHeader(status int) {
 	a.ResponseWriterWrapper.WriteHeader(status)
 }
 
+// complete adds CORS headers where the backend sent none, Vary, and
+// Cache-Control: private for a request with an identity.
 func (a *answerWriter) complete(h http.Header) {
 	if a.origin != "" && h.Get("Access-Control-Allow-Origin") == "" {
 		h.Del("Access-Control-Allow-Credentials") // was said of no origin, and is not meant for this one
@@ -68,37 +77,46 @@ func (a *answerWriter) complete(h http.Header) {
 	}
 }
 
-// begun sees to it that the header is complete before anything is sent.
+// begun completes and sends the header before the first byte of the body, as
+// net/http does for a handler that never calls WriteHeader.
 func (a *answerWriter) begun() {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
 }
 
+// Write implements http.ResponseWriter.
 func (a *answerWriter) Write(b []byte) (int, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.Write(b)
 }
 
-// ReadFrom has what is copied go by Write's way, and on by the server's own.
+// ReadFrom completes the header as Write does, and then leaves the copy to the
+// server's own ReadFrom, which can use sendfile.
 func (a *answerWriter) ReadFrom(from io.Reader) (int64, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.ReadFrom(from)
 }
 
-// FlushError implements what http.ResponseController looks for.
+// FlushError completes the header before a flush. http.ResponseController looks
+// for this method; without it a flush would reach the server's writer and send a
+// header that lacks the additions.
 func (a *answerWriter) FlushError() error {
 	a.begun()
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
+// allowOrigin lets a page of the origin read the response and its
+// WWW-Authenticate header, which browsers hide otherwise (Fetch standard, CORS
+// protocol).
 func allowOrigin(header http.Header, origin string) {
 	header.Set("Access-Control-Allow-Origin", origin)
 	header.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
 	addVary(header, "Origin")
 }
 
-// addVary names a request header on which the answer depends (RFC 9110 §12.5.5).
+// addVary names a request header on which the response depends (RFC 9110
+// §12.5.5). A name that is there already, or a `*`, is not repeated.
 func addVary(h http.Header, name string) {
 	for _, value := range h["Vary"] {
 		for field := range strings.SplitSeq(value, ",") {
@@ -110,17 +128,23 @@ func addVary(h http.Header, name string) {
 	h.Add("Vary", name)
 }
 
-// isForSharedCaches reports whether shared caches obey a header before
-// Cache-Control: the targeted ones of RFC 9213, and those of several products.
+// isForSharedCaches reports whether shared caches obey a header in preference to
+// Cache-Control: the targeted fields of RFC 9213, and the fields of several
+// products that are older than it.
 func isForSharedCaches(name string) bool {
 	name = strings.ToLower(name)
-	return strings.HasSuffix(name, "cdn-cache-control") || name == "surrogate-control" || name == "x-accel-expires" || name == "edge-control"
+	switch name {
+	case "surrogate-control", "x-accel-expires", "edge-control":
+		return true
+	}
+	return strings.HasSuffix(name, "cdn-cache-control")
 }
 
-// keepPrivate keeps an answer out of shared caches. The guard takes
-// Authorization off before a cache behind it sees the request, and a cache
-// before it may have been told that answers are public; so RFC 9111 §3.5
-// protects neither.
+// keepPrivate keeps a response out of shared caches. RFC 9111 §3.5 forbids a
+// shared cache to store responses to requests with Authorization, but that
+// protects nothing here: the guard takes Authorization off before a cache behind
+// it sees the request, and a cache before it may have been told that the
+// response is public.
 func keepPrivate(h http.Header) {
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return isForSharedCaches(name) })
 	kept, private := []string(nil), false
@@ -141,7 +165,8 @@ func keepPrivate(h http.Header) {
 	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
 }
 
-// cacheDirectives splits Cache-Control at the commas that are not in quotes.
+// cacheDirectives splits Cache-Control at its commas, but not at those within a
+// quoted string (RFC 9110 §5.6.4): private="a, b" is one directive.
 func cacheDirectives(values []string) (list []string) {
 	text, from, quoted := strings.Join(values, ",")+",", 0, false
 	for i := range len(text) {

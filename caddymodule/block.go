@@ -11,23 +11,25 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// A lineReader reads the rest of a line of which the word is the current token,
-// and the block behind it.
+// A lineReader reads the arguments of the directive word that is the current
+// token, and the block that follows them.
 type lineReader = func(*caddyfile.Dispenser) error
 
-// A block is a table of subdirectives: each word with what reads the rest of
-// its line. Whatever is not in the table is refused, and so is a word that is
-// repeated, unless it is one of many.
+// A block is a table of subdirectives: each word with the function that reads
+// its arguments. A word that is not in the table is an error, and so is a word
+// that is repeated, unless many has it.
 type block struct {
-	what  string // for messages: whose block it is
+	what  string // whose block it is, for messages
 	words map[string]lineReader
 	many  []string // words that may be repeated
-	// check, if there is one, looks at what was read so far after each line, so
-	// that its error has the line of the mistake.
+	// check, if set, checks what has been read so far, after each line. Its error
+	// then names the line of the mistake, and not the end of the block.
 	check func() error
-	seen  map[string]bool // words that were read; nil: none. Blocks that are one share it
+	seen  map[string]bool // words that were read; nil: none. Several blocks of one word share the map
 }
 
+// read reads the lines of the block to its closing brace. A brace where a word
+// is expected would open a block of the word before, which takes none.
 func (b block) read(d *caddyfile.Dispenser) error {
 	if b.seen == nil {
 		b.seen = map[string]bool{}
@@ -45,10 +47,13 @@ func (b block) read(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// one reads the line that begins with the current word.
+// one reads the line that begins with the current word, and then runs the
+// block's check.
 func (b block) one(d *caddyfile.Dispenser) error {
-	line, word := *d, d.Val() // a block moves on
+	line, word := *d, d.Val() // a copy: reading moves d on
 	read, known := b.words[word]
+	// The table is listed in the message: a misspelled word is the most frequent
+	// mistake.
 	switch {
 	case !known:
 		return d.Errf("%s has no subdirective %q; want one of: %s",
@@ -56,6 +61,8 @@ func (b block) one(d *caddyfile.Dispenser) error {
 	case b.seen[word] && !slices.Contains(b.many, word):
 		return d.Errf("%s: duplicate %s", b.what, word)
 	}
+	// Blocks that are read several times share the map, and without a map
+	// repetition is not checked.
 	if b.seen != nil {
 		b.seen[word] = true
 	}
@@ -71,11 +78,12 @@ func (b block) one(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// opens reports whether the current token opens a block.
+// opens reports whether the current token opens a block; a quoted brace is an
+// argument.
 func opens(d *caddyfile.Dispenser) bool { return d.Val() == "{" && !d.Token().Quoted() }
 
-// lineOrBlock reads a single subdirective from the rest of the line, or a
-// whole block of them.
+// lineOrBlock reads a single subdirective from the rest of the line, as in
+// `lifetime session 8h`, or a whole block of them.
 func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		word := d.Val()
@@ -84,13 +92,16 @@ func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 		}
 		return end(word, d)
 	}
+	// Without an argument and without a block the line is incomplete, and the
+	// message lists what may follow.
 	if ahead := *d; !ahead.NextBlock(d.Nesting()) {
-		return d.Errf("%s: want one of these and its value, or a block of them: %s", b.what, strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
+		return d.Errf("%s: want one of these and its value, or a block of them: %s",
+			b.what, strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
 	}
 	return b.read(d)
 }
 
-// noMore refuses arguments of a word that nobody asked for.
+// noMore refuses further arguments of a word.
 func noMore(word string, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%s: unexpected argument %q", word, d.Val())
@@ -98,19 +109,21 @@ func noMore(word string, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// end refuses arguments and blocks behind what takes no more of either.
+// end refuses further arguments and a block of a word.
 func end(word string, d *caddyfile.Dispenser) error {
 	if err := noMore(word, d); err != nil {
 		return err
 	}
+	// NextBlock would accept a block here, and the next word would be reported
+	// instead of the brace.
 	if next := *d; next.Next() && opens(&next) {
 		return next.Errf("%s takes no block", word)
 	}
 	return nil
 }
 
-// arguments reads from least to most arguments of a word. What is wanted is for
-// the message.
+// arguments reads at least least and at most most arguments of a word; wanted
+// describes the arguments in error messages.
 func arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string, error) {
 	word := d.Val()
 	args := d.RemainingArgs()
@@ -125,11 +138,12 @@ func arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string
 	return args, nil
 }
 
-// checked looks at what was read while file and line are still known. The
-// check is the one that JSON users meet when the configuration is loaded.
+// checked reads a line and then checks the result, while file and line number
+// are still known. The check is the same one that JSON users get when the
+// configuration is loaded.
 func checked(read lineReader, check func() error) lineReader {
 	return func(d *caddyfile.Dispenser) error {
-		line := *d // a block moves on
+		line := *d // a copy: reading moves d on
 		if err := read(d); err != nil {
 			return err
 		}
@@ -140,8 +154,8 @@ func checked(read lineReader, check func() error) lineReader {
 	}
 }
 
-// noting remembers where the first of some words is, for what is wrong with all
-// of them together.
+// noting remembers the position of the first of several words, for an error that
+// is about all of them together.
 func noting(first **caddyfile.Dispenser, read lineReader) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		if *first == nil {
@@ -164,8 +178,9 @@ func oneArg(to *string) lineReader {
 	}
 }
 
-// secretText reads a secret. One that is there and empty is a mistake: nobody
-// wanted a public client, or a store without encryption, by an empty text.
+// secretText reads a secret. An empty text is an error: it comes from an
+// environment variable that is not set, and would silently make a client public,
+// or leave a store without encryption.
 func secretText(to **string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -180,7 +195,8 @@ func secretText(to **string) lineReader {
 	}
 }
 
-// list appends one or more arguments.
+// list appends one or more arguments to a list. A word that may be repeated
+// continues the list of the line before.
 func list(to *[]string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -193,7 +209,7 @@ func list(to *[]string) lineReader {
 	}
 }
 
-// set reads a word that stands for itself.
+// set reads a word that takes no argument: its presence switches something on.
 func set(to *bool) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		*to = true
@@ -201,7 +217,8 @@ func set(to *bool) lineReader {
 	}
 }
 
-// word reads the one argument that there is.
+// word reads a word that has exactly one possible argument, such as `prefilled
+// off`.
 func word(only string, to *bool) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
@@ -210,7 +227,7 @@ func word(only string, to *bool) lineReader {
 	}
 }
 
-// number reads a whole number above 0.
+// number reads a whole number above 0. In the fields 0 means the default.
 func number(to *int) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
@@ -227,8 +244,8 @@ func number(to *int) lineReader {
 	}
 }
 
-// duration reads a length of time above 0, such as 2.5s, 10m or 90d. In a field 0
-// means its default, which nobody wants who writes 0.
+// duration reads a length of time above 0, such as 2.5s, 10m or 90d. In the
+// fields 0 means the default, which is not what a 0 in a Caddyfile means.
 func duration(to *caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -242,6 +259,7 @@ func duration(to *caddy.Duration) lineReader {
 	}
 }
 
+// readDuration reads a length of time that is not negative.
 func readDuration(to *caddy.Duration, d *caddyfile.Dispenser) error {
 	var value string
 	word := d.Val()
@@ -256,7 +274,8 @@ func readDuration(to *caddy.Duration, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// durationOrOff reads a length of time, 0 or off.
+// durationOrOff reads a length of time, 0 or off. Since 0 has a meaning here,
+// the field is a pointer: nil is the default.
 func durationOrOff(to **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		*to = new(caddy.Duration)
@@ -270,7 +289,7 @@ func durationOrOff(to **caddy.Duration) lineReader {
 	}
 }
 
-// oneOf reads one of some words.
+// oneOf reads one argument, which must be among the words.
 func oneOf[T ~string](to *T, words ...T) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string

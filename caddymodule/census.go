@@ -8,25 +8,26 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A census counts the grants of a store for whoever reads the metrics. Counting
-// reads the whole store, so it is done where nobody waits for it, when somebody
-// has looked, and rests for a hundred times as long as it took: it never costs
-// more than a hundredth of a core.
+// A census counts the grants of a store for the metrics. Counting reads the
+// whole store. So it runs in the background, only after the metrics were
+// scraped, and then rests for censusShare times as long as it took: it never
+// costs more than a hundredth of a core.
 type census struct {
-	wanted chan struct{}
+	wanted chan struct{} // has a value after a scrape
 	last   atomic.Pointer[map[deviceauth.Standing]int]
-	rested time.Time // for whoever counts alone
+	rested time.Time // when the next count may begin; used by count alone
 }
 
 const (
-	censusRest  = time.Minute
-	censusShare = 100
+	censusRest  = time.Minute // the least time between two counts
+	censusShare = 100         // rest for so many times the duration of a count
 )
 
+// newCensus returns a counter that has counted nothing yet.
 func newCensus() *census { return &census{wanted: make(chan struct{}, 1)} }
 
-// look returns what was counted last, nil before the first time, and has it
-// counted again.
+// look returns the latest count, nil before the first, and requests another. It
+// never blocks: a scrape must not wait for the store.
 func (c *census) look() map[deviceauth.Standing]int {
 	select {
 	case c.wanted <- struct{}{}:
@@ -38,6 +39,8 @@ func (c *census) look() map[deviceauth.Standing]int {
 	return nil
 }
 
+// count counts the grants now, unless it counted recently. On an error the last
+// count stays.
 func (c *census) count(ctx context.Context, engine *deviceauth.Engine) error {
 	start := time.Now()
 	if start.Before(c.rested) {

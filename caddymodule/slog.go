@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// withoutContext is Caddy's handler of slog, told of no request: with the context of
-// one it adds a stack trace to every error, and nothing else that we use.
+// withoutContext is Caddy's slog handler without the context of a request: with
+// one, Caddy's handler adds a stack trace to every error.
 type withoutContext struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
