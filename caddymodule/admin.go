@@ -107,11 +107,11 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
 			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
-		s, leave, err := a.app.serving(r)
+		s, release, err := a.app.serving(r)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
-		defer leave()
+		defer release()
 		return do(s, w, r)
 	}
 }

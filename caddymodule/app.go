@@ -94,20 +94,20 @@ type App struct {
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
-	late        []func() error // checks of Caddyfile lines that need the whole block; run at its end
-	ctx         caddy.Context
-	log         *zap.Logger
-	slog        *slog.Logger
-	store       Store
-	engine      deviceauth.Config
-	guards      []*Guard
-	issuerState *issuerState // held from Provision to Cleanup
-	pooledStore *pooledStore // held from Start to Cleanup
-	ready       chan struct{}
-	decided     func()                  // closes ready: requests that wait for Start go on, whatever its result
-	server      *atomic.Pointer[server] // set before ready is closed; nil where Start failed or the store is late
-	waiting     func()                  // ends the wait for a late store; nil: there is none
-	isLate      *atomic.Bool            // the store was away at the start, and is tried again
+	deferredChecks []func() error // checks of Caddyfile lines that need the whole block; run at its end
+	ctx            caddy.Context
+	log            *zap.Logger
+	slog           *slog.Logger
+	store          Store
+	engine         deviceauth.Config
+	guards         []*Guard
+	issuerState    *issuerState // held from Provision to Cleanup
+	pooledStore    *pooledStore // held from Start to Cleanup
+	ready          chan struct{}
+	setReady       func()                  // closes ready: requests that wait for Start go on, whatever its result
+	server         *atomic.Pointer[server] // set before ready is closed; nil where Start failed or the store is late
+	stopWaiting    func()                  // ends the wait for a late store; nil: there is none
+	isLate         *atomic.Bool            // the store was away at the start, and is tried again
 
 	emitter         emitter
 	dispatcher      *dispatcher // set by Start
@@ -132,7 +132,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	a.decided = sync.OnceFunc(func() { close(a.ready) })
+	a.setReady = sync.OnceFunc(func() { close(a.ready) })
 	if a.Issuer == "" {
 		return errors.New("issuer is missing: " +
 			"device_login and device_auth need the global option device_login { issuer … }")
@@ -176,7 +176,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 // this one: requests that arrive in between wait for the end of Start, bounded
 // by startWait.
 func (a *App) Start() (err error) {
-	defer a.decided()
+	defer a.setReady()
 	a.warn()
 	a.pooledStore, err = a.open()
 	switch {
@@ -220,7 +220,7 @@ func (a *App) begin(ctx context.Context) error {
 	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.more)
 	server := &server{
 		engine: g.Engine, pages: g.Pages, keys: keys, pooledStore: a.pooledStore,
-		guards: a.readyGuards(g.Engine), census: newCensus(),
+		guards: a.readyGuards(g.Engine), grantCounter: newGrantCounter(),
 	}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
@@ -233,8 +233,8 @@ func (a *App) begin(ctx context.Context) error {
 // configuration. The store stays open for the requests that are still under way;
 // Cleanup closes it.
 func (a *App) Stop() error {
-	if a.waiting != nil {
-		a.waiting()
+	if a.stopWaiting != nil {
+		a.stopWaiting()
 	}
 	if server := a.server.Load(); server != nil {
 		server.retire(a.issuerState)
@@ -253,8 +253,8 @@ func (a *App) Cleanup() (err error) {
 	if a.warned != nil {
 		a.warn() // if it was only validated
 	}
-	if a.decided != nil {
-		a.decided()
+	if a.setReady != nil {
+		a.setReady()
 		a.faults.Close()
 	}
 	if a.pooledStore != nil {

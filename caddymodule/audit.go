@@ -37,7 +37,7 @@ func (a *App) write(name string, data map[string]any) {
 		}
 	}
 	a.log.Named("audit").Named(name).Log(auditLevel(name), name, fields...)
-	a.dispatcher.tell(name, data)
+	a.dispatcher.dispatch(name, data)
 }
 
 // auditLevel is debug for what devices do by themselves all the time: a hundred

@@ -33,7 +33,7 @@ func newAuditing() *auditing {
 		defer a.mu.Unlock()
 		a.emitted = append(a.emitted, data)
 	}
-	a.dispatcher = newDispatcher(emitter{heard: subscribed, emit: emit}, log)
+	a.dispatcher = newDispatcher(emitter{subscribed: subscribed, emit: emit}, log)
 	a.sampler = sampling.New(a.more)
 	return a
 }
@@ -57,7 +57,7 @@ func counted(t *testing.T, name string) float64 {
 	return 0
 }
 
-func TestEventsThatStrangersCauseAreSampled(t *testing.T) {
+func TestUnlimitedEventsAreSampled(t *testing.T) {
 	alice := &deviceauth.Person{Subject: "work|alice", User: "alice"}
 	pending := &deviceauth.Grant{State: deviceauth.Pending}
 	const n = 2_000
@@ -101,15 +101,15 @@ func TestEventsThatStrangersCauseAreSampled(t *testing.T) {
 	}
 }
 
-func TestEventsLostToSlowHandlersAreAFewLines(t *testing.T) {
+func TestLostEventsAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, lines := observed()
 		slow := make(chan struct{})
 		subscribed := func(string) bool { return true }
-		h := newDispatcher(emitter{heard: subscribed, emit: func(string, map[string]any) { <-slow }}, log)
+		h := newDispatcher(emitter{subscribed: subscribed, emit: func(string, map[string]any) { <-slow }}, log)
 		const lost = 500
 		for range dispatcherQueue + lost {
-			h.tell(deviceauth.EventAuthorized, nil)
+			h.dispatch(deviceauth.EventAuthorized, nil)
 			synctest.Wait()
 		}
 		close(slow)
@@ -124,7 +124,7 @@ func TestEventsLostToSlowHandlersAreAFewLines(t *testing.T) {
 
 // A flood of one kind hides no event of another kind, and events that change a
 // grant are always written.
-func TestFloodHidesNothingElse(t *testing.T) {
+func TestFloodHidesNoOtherEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuditing()
 		for range 100 {

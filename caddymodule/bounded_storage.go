@@ -20,13 +20,13 @@ import (
 // store knows, as when a response is lost on the network.
 
 const (
-	exitLook     = 50 * time.Millisecond  // how often to ask whether the process exits
-	exitPatience = 750 * time.Millisecond // after the exit began, for calls that are under way
-	callPatience = 100 * time.Millisecond // for each call after that
+	exitPollInterval = 50 * time.Millisecond  // how often to ask whether the process exits
+	exitTimeout      = 750 * time.Millisecond // after the exit began, for calls that are under way
+	callTimeout      = 100 * time.Millisecond // for each call after that
 )
 
-// errLeft is the error of a call that was abandoned at an exit.
-var errLeft = errors.New("the process is about to exit, and does not wait for the store")
+// errAbandoned is the error of a call that was abandoned at an exit.
+var errAbandoned = errors.New("the process is about to exit, and does not wait for the store")
 
 // watchExit returns a channel that is closed exitTimeout after the process was
 // told to exit, and a function that ends the watch. Caddy tells of an exit only
@@ -36,7 +36,7 @@ func watchExit(exiting func() bool) (over <-chan struct{}, stop func()) {
 	closed, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(exitLook)
+		tick := time.NewTicker(exitPollInterval)
 		defer tick.Stop()
 		for until := (time.Time{}); ; {
 			select {
@@ -47,7 +47,7 @@ func watchExit(exiting func() bool) (over <-chan struct{}, stop func()) {
 				// first tick after the deadline ends the wait of all calls.
 				switch {
 				case until.IsZero() && exiting():
-					until = now.Add(exitPatience)
+					until = now.Add(exitTimeout)
 				case !until.IsZero() && now.After(until):
 					close(closed)
 					return
@@ -58,44 +58,44 @@ func watchExit(exiting func() bool) (over <-chan struct{}, stop func()) {
 	return closed, func() { cancel(); <-done }
 }
 
-// An answer is what a call returned, sent over a channel.
-type answer[A any] struct {
+// A callResult is what a call returned, sent over a channel.
+type callResult[A any] struct {
 	value A
 	err   error
 }
 
 // await returns what a call returns. Once over is closed and callTimeout has
-// passed, it calls left and returns errAbandoned instead; the call goes on in
+// passed, it calls abandoned and returns errAbandoned instead; the call goes on in
 // its goroutine. A panic of the call becomes an error: in a goroutine of its own
 // it would end the process, where net/http would have recovered it.
-func await[A any](over <-chan struct{}, left func(), call func() (A, error)) (A, error) {
-	answers := make(chan answer[A], 1)
+func await[A any](over <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
+	results := make(chan callResult[A], 1)
 	go func() {
-		var a answer[A]
+		var a callResult[A]
 		defer func() {
 			if p := recover(); p != nil {
 				a.err = fmt.Errorf("panic in the store: %v\n%s", p, debug.Stack())
 			}
-			answers <- a
+			results <- a
 		}()
 		a.value, a.err = call()
 	}()
 	select {
-	case a := <-answers:
+	case a := <-results:
 		return a.value, a.err
 	case <-over:
 	}
 	// Calls that begin during an exit get a short time of their own: a store
-	// that still works answers within it.
-	timeout := time.NewTimer(callPatience)
+	// that still works results within it.
+	timeout := time.NewTimer(callTimeout)
 	defer timeout.Stop()
 	select {
-	case a := <-answers:
+	case a := <-results:
 		return a.value, a.err
 	case <-timeout.C:
-		left()
+		abandoned()
 		var none A
-		return none, errLeft
+		return none, errAbandoned
 	}
 }
 
@@ -103,26 +103,26 @@ func await[A any](over <-chan struct{}, left func(), call func() (A, error)) (A,
 // variables of its caller, so it must not run once the caller has abandoned the
 // call and returned.
 type change struct {
-	mu   sync.Mutex
-	left bool
+	mu        sync.Mutex
+	abandoned bool
 }
 
 // run runs the callback, unless its caller has returned. It holds the lock
-// meanwhile, so that leave waits for a callback that has begun.
+// meanwhile, so that abandon waits for a callback that has begun.
 func (c *change) run(do func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left {
-		return errLeft
+	if c.abandoned {
+		return errAbandoned
 	}
 	return do()
 }
 
-// leave forbids the callback from now on.
-func (c *change) leave() {
+// abandon forbids the callback from now on.
+func (c *change) abandon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.left = true
+	c.abandoned = true
 }
 
 // boundedStorage is a store whose calls are abandoned once the process is about
@@ -136,14 +136,14 @@ type boundedStorage struct {
 // do runs a call that may call back through c, or that has no result but its
 // error.
 func (s boundedStorage) do(c *change, call func() error) error {
-	left := func() { s.leave(); c.leave() }
-	_, err := await(s.over, left, func() (struct{}, error) { return struct{}{}, call() })
+	abandoned := func() { s.abandon(); c.abandon() }
+	_, err := await(s.over, abandoned, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
-// leave records that a call was abandoned: a store that hangs is not waited for
+// abandon records that a call was abandoned: a store that hangs is not waited for
 // when it is closed, either.
-func (s boundedStorage) leave() { s.hangs.Store(true) }
+func (s boundedStorage) abandon() { s.hangs.Store(true) }
 
 // Create implements [deviceauth.Store].
 func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
@@ -155,17 +155,17 @@ func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
 
 // Get implements [deviceauth.Store].
 func (s boundedStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
-	return await(s.over, s.leave, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
+	return await(s.over, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
 }
 
 // ByUserCode implements [deviceauth.Store].
 func (s boundedStorage) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
-	return await(s.over, s.leave, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
+	return await(s.over, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
 }
 
 // ByOwner implements [deviceauth.Store].
 func (s boundedStorage) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
-	return await(s.over, s.leave, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
+	return await(s.over, s.abandon, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
 }
 
 // A page is the result of List: await returns one value.
@@ -176,7 +176,7 @@ type page struct {
 
 // List implements [deviceauth.Store].
 func (s boundedStorage) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
-	p, err := await(s.over, s.leave, func() (page, error) {
+	p, err := await(s.over, s.abandon, func() (page, error) {
 		grants, next, err := s.Storage.List(ctx, after, limit)
 		return page{grants: grants, next: next}, err
 	})
@@ -195,7 +195,7 @@ func (s boundedStorage) Update(ctx context.Context, id deviceauth.ID, step func(
 
 // LoadDocument implements [deviceauth.Documents].
 func (s boundedStorage) LoadDocument(ctx context.Context, name string) ([]byte, error) {
-	return await(s.over, s.leave, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
+	return await(s.over, s.abandon, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
 }
 
 // PutDocument implements [deviceauth.Documents].
@@ -233,7 +233,7 @@ type pace struct {
 
 // RecordPoll implements [deviceauth.Cluster].
 func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool, time.Duration, error) {
-	p, err := await(s.over, s.leave, func() (p pace, err error) {
+	p, err := await(s.over, s.abandon, func() (p pace, err error) {
 		p.early, p.interval, err = s.shared.RecordPoll(ctx, a)
 		return p, err
 	})
@@ -242,7 +242,7 @@ func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool
 
 // CountUp implements [deviceauth.Cluster].
 func (s boundedCluster) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	return await(s.over, s.leave, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
+	return await(s.over, s.abandon, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
 }
 
 // CountDown implements [deviceauth.Cluster].

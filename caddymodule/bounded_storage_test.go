@@ -14,12 +14,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func waited(store deviceauth.Storage, over <-chan struct{}) boundedStorage {
+func newBounded(store deviceauth.Storage, over <-chan struct{}) boundedStorage {
 	return boundedStorage{Storage: store, over: over, hangs: new(atomic.Bool)}
 }
 
-func TestImpatientStoreKeepsThePromises(t *testing.T) {
-	storetest.Run(t, func(string) (deviceauth.Storage, error) { return waited(memstore.New(), nil), nil })
+func TestBoundedStorageKeepsTheContract(t *testing.T) {
+	storetest.Run(t, func(string) (deviceauth.Storage, error) { return newBounded(memstore.New(), nil), nil })
 }
 
 // hanging is a store that hangs between what it reads and what it writes, or panics.
@@ -37,7 +37,7 @@ func (s *hanging) LoadDocument(context.Context, string) ([]byte, error) { panic(
 
 // A caller that abandoned its call may use its variables again, so nothing may
 // be called back any more.
-func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
+func TestAbandonedCallRunsNoCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var exiting atomic.Bool
 		over, stop := watchExit(exiting.Load)
@@ -48,14 +48,14 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 		exiting.Store(true)
 		since := time.Now()
 		calls := 0 // the race detector looks at it, too
-		err := waited(hangs, over).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
+		err := newBounded(hangs, over).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
 			calls++
 			return []byte("changed"), nil
 		})
-		if !errors.Is(err, errLeft) {
+		if !errors.Is(err, errAbandoned) {
 			t.Errorf("got %v", err)
 		}
-		if took := time.Since(since); took < exitPatience || took > time.Second {
+		if took := time.Since(since); took < exitTimeout || took > time.Second {
 			t.Errorf("it took %v", took)
 		}
 		calls++
@@ -70,19 +70,19 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 // net/http recovers a panic of a request, but not one in a goroutine of the
 // store's.
 func TestStoreThatPanicsIsAFault(t *testing.T) {
-	_, err := waited(&hanging{}, nil).LoadDocument(t.Context(), "x")
+	_, err := newBounded(&hanging{}, nil).LoadDocument(t.Context(), "x")
 	if err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func BenchmarkImpatientGet(b *testing.B) {
+func BenchmarkBoundedGet(b *testing.B) {
 	s := memstore.New()
 	g := storetest.NewGrant("BCDFGHJK")
 	if err := s.Create(b.Context(), g); err != nil {
 		b.Fatal(err)
 	}
-	bounded := waited(s, make(chan struct{}))
+	bounded := newBounded(s, make(chan struct{}))
 	for name, store := range map[string]deviceauth.Store{"direct": s, "bounded": bounded} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

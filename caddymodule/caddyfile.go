@@ -74,12 +74,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"want the URL under which devices and people reach this server")
 	}
 	// Now that every line has been read, run the checks that were deferred.
-	for _, check := range a.late {
+	for _, check := range a.deferredChecks {
 		if err := check(); err != nil {
 			return err
 		}
 	}
-	if a.late = nil; len(a.Upstreams) == 0 {
+	if a.deferredChecks = nil; len(a.Upstreams) == 0 {
 		return line.WrapErr(errNoUpstream)
 	}
 	return nil
@@ -101,11 +101,11 @@ func (a *App) checkSoFar() error {
 	return c.Check()
 }
 
-// later defers the check of a line to the end of the block, when the lines that
+// deferCheck defers the check of a line to the end of the block, when the lines that
 // it depends on have been read. The error names the line.
-func (a *App) later(d *caddyfile.Dispenser, check func() error) {
+func (a *App) deferCheck(d *caddyfile.Dispenser, check func() error) {
 	line := *d
-	a.late = append(a.late, func() error {
+	a.deferredChecks = append(a.deferredChecks, func() error {
 		if err := check(); err != nil {
 			return line.WrapErr(err)
 		}
@@ -125,7 +125,7 @@ func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 	// A later dialect line has its own check: each error is then reported at the
 	// line that caused it.
 	known := len(a.Dialects)
-	a.later(d, func() error { return httpapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
+	a.deferCheck(d, func() error { return httpapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
 	return nil
 }
 
@@ -135,7 +135,7 @@ func (a *App) parseHealth(d *caddyfile.Dispenser) error {
 	if err := checked(oneArg(&a.Health), a.checkHealthPath)(d); err != nil {
 		return err
 	}
-	a.later(d, a.checkHealthPath)
+	a.deferCheck(d, a.checkHealthPath)
 	return nil
 }
 

@@ -123,7 +123,7 @@ func (a *App) parseLogo(what string, to *string) lineReader {
 			return err
 		}
 		logo := *to
-		a.later(d, func() error { return checkLogo(what, logo, a.Issuer) })
+		a.deferCheck(d, func() error { return checkLogo(what, logo, a.Issuer) })
 		return nil
 	}
 }

@@ -74,10 +74,10 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 func inBlock(h httpcaddyfile.Helper) bool {
 	// The key is set in the directive's state only. A block's state is a copy
 	// that was made before, so the block's own state lacks the key.
-	const mark = "device_auth.mark"
-	defer delete(h.State, mark)
-	h.State[mark] = true
-	return h.BlockState[mark] == nil
+	const key = "device_auth.mark"
+	defer delete(h.State, key)
+	h.State[key] = true
+	return h.BlockState[key] == nil
 }
 
 // UnmarshalCaddyfile reads the directive without its matcher: the scopes that
@@ -94,7 +94,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		g.Scopes = append(g.Scopes, d.Val())
 	}
 	var edge Edge
-	var far *caddyfile.Dispenser // position of the first word about a server elsewhere
+	var firstEdge *caddyfile.Dispenser // position of the first word about a server elsewhere
 	err := block{what: "device_auth", check: g.Validate, words: map[string]lineReader{
 		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
@@ -106,34 +106,34 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"preflight":     oneOf(&g.Preflight, "pass"),
 		"report_only":   set(&g.ReportOnly),
 		"legacy":        g.parseLegacy,
-		"issuer": noting(&far, checked(oneArg(&edge.Issuer), func() error {
+		"issuer": rememberFirst(&firstEdge, checked(oneArg(&edge.Issuer), func() error {
 			return discovery.CheckIssuer(edge.Issuer)
 		})),
-		"client": noting(&far, edge.parseClient),
-		"cache":  g.parseCache(&far, &edge.Cache),
-		"origin": noting(&far, checked(list(&edge.Origins), edge.check)),
-		"ca":     noting(&far, oneArg(&edge.CA)),
+		"client": rememberFirst(&firstEdge, edge.parseClient),
+		"cache":  g.parseCache(&firstEdge, &edge.Cache),
+		"origin": rememberFirst(&firstEdge, checked(list(&edge.Origins), edge.check)),
+		"ca":     rememberFirst(&firstEdge, oneArg(&edge.CA)),
 	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
 	// Words about a server elsewhere are valid only together; complete reports
 	// what is missing at the first of them.
-	if far == nil || err != nil {
+	if firstEdge == nil || err != nil {
 		return err
 	}
 	g.Edge = &edge
-	return edge.complete(far)
+	return edge.complete(firstEdge)
 }
 
 // parseCache reads `cache keep`, which is about the cache headers of responses,
 // and `cache <duration>
 // off` of a guard whose server is another Caddy, which is about how long an
 // introspection response is used.
-func (g *Guard) parseCache(far **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
+func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		next := *d
 		if next.NextArg() && next.Val() == "keep" {
 			return oneOf(&g.Cache, "keep")(d)
 		}
-		return noting(far, durationOrOff(memory))(d)
+		return rememberFirst(firstEdge, durationOrOff(memory))(d)
 	}
 }
 

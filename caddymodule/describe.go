@@ -66,7 +66,7 @@ func (g *Guard) isInBlock() bool {
 
 // describe serves the metadata of a path.
 func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) {
-	about := *came(r)
+	about := *withForwardedProto(r)
 	about.URL = &url.URL{Path: guard.ResourceMetadataPath + path, RawQuery: r.URL.RawQuery}
 	resource := g.sites.resource(r, path)
 	if len(resource.Servers) == 0 { // the walk does not see guards in named routes
@@ -78,11 +78,11 @@ func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) {
 	resource.ServeHTTP(w, &about)
 }
 
-// asked is the request for which a challenge is written: its resource_metadata
+// challengedRequest is the request for which a challenge is written: its resource_metadata
 // URL (RFC 9728 §5.1) is that of the request as the client sent it, before a
 // handle_path took off a prefix.
-func (g *Guard) asked(r *http.Request) *http.Request {
-	r = came(r)
+func (g *Guard) challengedRequest(r *http.Request) *http.Request {
+	r = withForwardedProto(r)
 	whole := wholePath(r)
 	if enclosed := g.isEnclosed(); enclosed || whole != r.URL.Path {
 		block := strings.TrimSuffix(whole, r.URL.Path)
@@ -113,8 +113,8 @@ func (at *siteContext) warnUndescribed(log *zap.Logger) {
 		zap.Strings("audiences", audience))
 }
 
-// A placedGuard is a guard with the routes that lead to it.
-type placedGuard struct {
+// A routedGuard is a guard with the routes that lead to it.
+type routedGuard struct {
 	guard    *Guard
 	server   *caddyhttp.Server
 	routes   []caddyhttp.Route // around the guard, the outermost first
@@ -122,9 +122,11 @@ type placedGuard struct {
 }
 
 // place records a handler that is a guard, for the metadata of its site.
-func (s *sites) place(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
+func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
 	if g, ok := h.(*Guard); ok {
-		s.placed = append(s.placed, placedGuard{guard: g, server: server, routes: at.routes, stripped: at.stripped})
+		s.routedGuards = append(s.routedGuards, routedGuard{
+			guard: g, server: server, routes: at.routes, stripped: at.stripped,
+		})
 	}
 }
 
@@ -136,7 +138,7 @@ func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
 	s.once.Do(s.look)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	var scopes, all []string
-	for _, p := range s.placed {
+	for _, p := range s.routedGuards {
 		if p.server != server || !p.isOnSite(r) {
 			continue
 		}
@@ -188,7 +190,7 @@ func (g *Guard) issuer() string {
 // isOnSite reports whether the guard is on the site that a request is for:
 // whether the host matchers of all its routes match the request. Other matchers
 // do not count here.
-func (p placedGuard) isOnSite(r *http.Request) bool {
+func (p routedGuard) isOnSite(r *http.Request) bool {
 	return !slices.ContainsFunc(p.routes, func(route caddyhttp.Route) bool {
 		if len(route.MatcherSets) == 0 {
 			return false
@@ -205,7 +207,7 @@ func (p placedGuard) isOnSite(r *http.Request) bool {
 // covers reports whether the guard guards a path, or something below it.
 // Methods, headers and the like do not matter: the metadata is that of a
 // resource, and not of a request.
-func (p placedGuard) covers(r *http.Request, path string) bool {
+func (p routedGuard) covers(r *http.Request, path string) bool {
 	for _, route := range p.routes {
 		if !anySet(route.MatcherSets, r, path) {
 			return false

@@ -96,7 +96,7 @@ func TestChecksAreDocumented(t *testing.T) {
 
 // What the troubleshooting page quotes is a message of the code, of the pages or
 // of Caddy.
-func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
+func TestTroubleshootingQuotesMessages(t *testing.T) {
 	said := read(t, "../deviceauth/httpapi/pages/languages/en.json")
 	// A message that is broken over several lines is one text.
 	const concatenation = `(?:"|` + "`" + `) \+\n\s*(?:"|` + "`" + `)`
@@ -193,7 +193,7 @@ func TestExamplesOfDeploymentAreWhole(t *testing.T) {
 }
 
 // The dashboard shows every metric, and asks for nothing that there is not.
-func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
+func TestDashboardUsesExistingMetrics(t *testing.T) {
 	text := read(t, "../examples/grafana-dashboard.json")
 	if !json.Valid([]byte(text)) {
 		t.Fatal("the dashboard is no JSON")

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// downloadPatience is how long a download waits for the client to read on.
-const downloadPatience = time.Minute
+// downloadTimeout is how long a download waits for the client to read on.
+const downloadTimeout = time.Minute
 
-// stopLook is how often a download asks whether the process is about to stop.
-const stopLook = 200 * time.Millisecond
+// stopPollInterval is how often a download asks whether the process is about to stop.
+const stopPollInterval = 200 * time.Millisecond
 
 // A download is the body of a long response, such as a backup. The store stays
 // open while it is read, so the download is broken off when the client does not
@@ -31,7 +31,7 @@ func newDownload(w http.ResponseWriter, stopping func() bool) *download {
 	d := &download{Writer: w, conn: http.NewResponseController(w), stopping: stopping}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look = time.AfterFunc(stopLook, d.ask)
+	d.look = time.AfterFunc(stopPollInterval, d.ask)
 	return d
 }
 
@@ -43,7 +43,7 @@ func (d *download) Write(p []byte) (int, error) {
 		d.mu.Unlock()
 		return 0, http.ErrAbortHandler
 	}
-	d.conn.SetWriteDeadline(time.Now().Add(downloadPatience))
+	d.conn.SetWriteDeadline(time.Now().Add(downloadTimeout))
 	d.mu.Unlock()
 	return d.Writer.Write(p)
 }
@@ -59,7 +59,7 @@ func (d *download) ask() {
 		d.broken = true
 		d.conn.SetWriteDeadline(time.Unix(1, 0))
 	default:
-		d.look.Reset(stopLook)
+		d.look.Reset(stopPollInterval)
 	}
 }
 

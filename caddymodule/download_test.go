@@ -12,7 +12,7 @@ import (
 
 // A backup whose client does not read on must not keep the store from being
 // closed.
-func TestDownloadThatNobodyReadsEndsWithTheProcess(t *testing.T) {
+func TestStalledDownloadEndsWithTheProcess(t *testing.T) {
 	t.Parallel()
 	var stopping atomic.Bool
 	ended := make(chan time.Time, 1)

@@ -26,7 +26,7 @@ import (
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	// All guards of a request share one identity: the first one takes the token
 	// off, and the later ones must still see it.
-	who := requestIdentityOf(r)
+	identity := requestIdentityOf(r)
 	// A matcher judges method and path, so headers that override either for the
 	// backend, such as X-Http-Method-Override, must go before.
 	if len(g.matcher.sets) > 0 || g.isInBlock() {
@@ -34,9 +34,9 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	// Nothing has been decided yet. A request that proxies and backends could
 	// read differently must not reach the matchers.
-	if err := who.enter(r, g.reserved); err != nil {
-		who.serve(r)
-		decided(decisionMalformed)
+	if err := identity.sanitize(r, g.reserved); err != nil {
+		identity.servePlaceholders(r)
+		countDecision(decisionMalformed)
 		reqbody.Discard(w, r, caddy.Exiting)
 		if err = caddyhttp.Error(http.StatusBadRequest, err); g.sites.explain(g, w, r, err) {
 			return nil
@@ -50,10 +50,10 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if g.ReportOnly {
 		before = w.Header().Clone()
 	}
-	admitted, end, err := g.admit(who, w, r)
+	admitted, end, err := g.admit(identity, w, r)
 	switch {
 	case err != nil && g.ReportOnly:
-		g.report(who, w, r, before, err)
+		g.report(identity, w, r, before, err)
 		return next.ServeHTTP(w, r)
 	case err != nil:
 		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for the body, however slowly it is sent
@@ -71,8 +71,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	// The end of the response also ends the watch for a revocation.
 	defer end()
 	err = next.ServeHTTP(admitted, r)
-	if err != nil && who.private { // what the error routes send is for one person, too
-		who.private = false
+	if err != nil && identity.private { // what the error routes send is for one person, too
+		identity.private = false
 		w.Header().Add("Cache-Control", "private")
 		addVary(w.Header(), g.credentials())
 	}
@@ -84,7 +84,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 // The writer is nil where the guard has answered the request itself: metadata,
 // or a preflight.
 func (g *Guard) admit(
-	who *requestIdentity, w http.ResponseWriter, r *http.Request,
+	identity *requestIdentity, w http.ResponseWriter, r *http.Request,
 ) (http.ResponseWriter, func(), error) {
 	// Metadata is public (RFC 9728 §3): a client asks for it before it has a
 	// token.
@@ -97,55 +97,55 @@ func (g *Guard) admit(
 	// instance of a placeholder that cannot be resolved, is an outage.
 	switch {
 	case deviceauth.AsError(err) != nil:
-		who.serve(r)
-		decided(decisionMalformed)
+		identity.servePlaceholders(r)
+		countDecision(decisionMalformed)
 		return nil, nil, caddyhttp.Error(http.StatusBadRequest, err)
 	case err != nil:
-		return nil, nil, g.unable(w, r, err)
+		return nil, nil, g.unavailable(w, r, err)
 	case !guarded:
 		return w, func() {}, nil
 	}
-	return g.enforce(who, w, r)
+	return g.enforce(identity, w, r)
 }
 
-// at returns the token guard that decides, and a function to call when the
+// tokenGuardFor returns the token guard that decides, and a function to call when the
 // decision has been made: until then it keeps the store open. A guard whose
 // server is elsewhere has one token guard for good.
-func (g *Guard) at(r *http.Request) (tokenGuard *guard.Guard, leave func(), err error) {
+func (g *Guard) tokenGuardFor(r *http.Request) (tokenGuard *guard.Guard, release func(), err error) {
 	if g.Edge != nil {
 		return g.remote, func() {}, nil
 	}
-	s, leave, err := g.app.serving(r)
+	s, release, err := g.app.serving(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.guard(g), leave, nil
+	return s.guard(g), release, nil
 }
 
 // enforce decides on a request that the matchers have found to be guarded.
 func (g *Guard) enforce(
-	who *requestIdentity, w http.ResponseWriter, r *http.Request,
+	identity *requestIdentity, w http.ResponseWriter, r *http.Request,
 ) (http.ResponseWriter, func(), error) {
-	who.serve(r)
-	tokenGuard, leave, err := g.at(r)
+	identity.servePlaceholders(r)
+	tokenGuard, release, err := g.tokenGuardFor(r)
 	if err != nil {
-		return nil, nil, g.unable(w, r, err)
+		return nil, nil, g.unavailable(w, r, err)
 	}
-	pass, err := g.check(tokenGuard, who, w, r)
-	leave() // before the backend responds, which may take hours
+	pass, err := g.check(tokenGuard, identity, w, r)
+	release() // before the backend responds, which may take hours
 	if err != nil || !pass {
 		return nil, nil, err
 	}
 	// CORS and cache headers are added to the backend's response, also to one
 	// for a request without an identity.
-	if answer := g.answer(tokenGuard, who, w, r); answer != nil {
-		w = answer
+	if wrapped := g.wrapResponse(tokenGuard, identity, w, r); wrapped != nil {
+		w = wrapped
 	}
 	// The response ends when the grant is revoked. A second guard of the same
 	// request need not watch it again.
-	if g.app != nil && !who.watched && who.id != nil && who.id.Grant != (deviceauth.ID{}) {
-		who.watched = true
-		s := g.app.issuerState.streams.begin(w, who.id.Grant)
+	if g.app != nil && !identity.watched && identity.id != nil && identity.id.Grant != (deviceauth.ID{}) {
+		identity.watched = true
+		s := g.app.issuerState.streams.begin(w, identity.id.Grant)
 		return s, s.end, nil
 	}
 	return w, func() {}, nil
@@ -155,14 +155,14 @@ func (g *Guard) enforce(
 // did to it: the response header is as before, and an identity that an earlier
 // guard established stays.
 func (g *Guard) report(
-	who *requestIdentity, w http.ResponseWriter, r *http.Request, before http.Header, err error,
+	identity *requestIdentity, w http.ResponseWriter, r *http.Request, before http.Header, err error,
 ) {
 	clear(w.Header())
 	maps.Copy(w.Header(), before)
-	if who.id != nil {
-		who.by.SetIdentityHeaders(r, who.id)
+	if identity.id != nil {
+		identity.by.SetIdentityHeaders(r, identity.id)
 	}
-	decided(decisionReported)
+	countDecision(decisionReported)
 	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path),
 		zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
 }
@@ -173,96 +173,96 @@ func (g *Guard) report(
 // request has been answered. The token that an earlier guard took off the
 // request is used if the request has none any more.
 func (g *Guard) check(
-	tokenGuard *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request,
+	tokenGuard *guard.Guard, identity *requestIdentity, w http.ResponseWriter, r *http.Request,
 ) (pass bool, err error) {
 	if tokenGuard.Preflight(w.Header(), r) {
-		decided(decisionPreflight)
+		countDecision(decisionPreflight)
 		w.WriteHeader(http.StatusNoContent)
 		return false, nil
 	}
 	if guard.IsPreflight(r) { // `preflight pass`: the backend answers it, and it carries no credentials
 		guard.StripOverrides(r, isTrusted(r))
-		decided(decisionPreflight)
+		countDecision(decisionPreflight)
 		return true, nil
 	}
 	// An old API key is tried before the token, because a request with a known
 	// key and without a token is complete.
 	if g.Legacy != nil {
 		if id := g.Legacy.admit(w, r, g.credentials()); id != nil {
-			return g.byKey(tokenGuard, who, id, w, r)
+			return g.checkKey(tokenGuard, identity, id, w, r)
 		}
 	}
 	// The duration includes the store's, which is asked on every request whether
 	// the grant is still active.
 	start := time.Now()
-	id, token, err := tokenGuard.Authenticate(g.asked(r), who.token)
+	id, token, err := tokenGuard.Authenticate(g.challengedRequest(r), identity.token)
 	guardSeconds.Observe(time.Since(start).Seconds())
 	// The token is kept for the guards that follow: this one may have taken it
 	// off the request.
 	if token != "" {
-		who.token = token
+		identity.token = token
 	}
 	var challenge *guard.Challenge
 	switch {
 	case errors.As(err, &challenge):
-		decided(decisionOf(challenge))
-		g.tell(who, r, challenge)
-		return false, refuse(tokenGuard, w, r, challenge)
+		countDecision(decisionOf(challenge))
+		g.logRefusal(identity, r, challenge)
+		return false, challengeError(tokenGuard, w, r, challenge)
 	case err != nil:
-		return false, g.unable(w, r, err)
+		return false, g.unavailable(w, r, err)
 	}
 	// Without an error and without an identity, `optional` let the request
 	// through as anonymous.
 	if id == nil {
-		if who.id != nil { // an earlier guard admitted an old key that this guard does not accept
+		if identity.id != nil { // an earlier guard admitted an old key that this guard does not accept
 			g.reserved.Strip(r)
-			who.id = nil
+			identity.id = nil
 		}
-		decided(decisionAnonymous)
+		countDecision(decisionAnonymous)
 		return true, nil
 	}
-	decided(decisionAdmitted)
-	who.set(id, tokenGuard, r)
+	countDecision(decisionAdmitted)
+	identity.set(id, tokenGuard, r)
 	return true, nil
 }
 
-// unable refuses a request on which the guard cannot decide, because the store
+// unavailable refuses a request on which the guard cannot decide, because the store
 // or the server is away: 503, never access. The outage is logged, unless the
 // error is only that the client closed its connection.
-func (g *Guard) unable(w http.ResponseWriter, r *http.Request, err error) error {
-	decided(decisionUnavailable)
+func (g *Guard) unavailable(w http.ResponseWriter, r *http.Request, err error) error {
+	countDecision(decisionUnavailable)
 	if r.Context().Err() == nil {
 		g.sites.fault(g.issuer(), err)
 	}
 	return unavailable(w, err)
 }
 
-// byKey decides on a request with an old API key: a key that lists scopes must
+// checkKey decides on a request with an old API key: a key that lists scopes must
 // have all that the guard asks for.
-func (g *Guard) byKey(
-	tokenGuard *guard.Guard, who *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request,
+func (g *Guard) checkKey(
+	tokenGuard *guard.Guard, identity *requestIdentity, id *deviceauth.Identity, w http.ResponseWriter, r *http.Request,
 ) (pass bool, err error) {
 	if id.Scope != "" && !tokenGuard.Covers(id.Scope) {
 		challenge := tokenGuard.Forbid(r, id)
-		decided(decisionOf(challenge))
-		g.tell(who, r, challenge)
-		return false, refuse(tokenGuard, w, r, challenge)
+		countDecision(decisionOf(challenge))
+		g.logRefusal(identity, r, challenge)
+		return false, challengeError(tokenGuard, w, r, challenge)
 	}
-	decided(decisionLegacy)
+	countDecision(decisionLegacy)
 	legacyUses.WithLabelValues(id.ClientID).Inc()
-	who.set(id, tokenGuard, r)
+	identity.set(id, tokenGuard, r)
 	return true, nil
 }
 
-// tell counts why a token was refused, and logs it at debug level, with the
+// logRefusal counts why a token was refused, and logs it at debug level, with the
 // token's identity where that is known. A token that lacks a scope is a valid
 // token: its user is then also in the access log, as user_id.
-func (g *Guard) tell(who *requestIdentity, r *http.Request, c *guard.Challenge) {
-	var refused *deviceauth.TokenError
-	if errors.As(c, &refused) {
-		tokensRefused.WithLabelValues(refused.Reason).Inc()
-		if refused.Reason == deviceauth.TokenScope {
-			who.lacking = refused.Identity
+func (g *Guard) logRefusal(identity *requestIdentity, r *http.Request, c *guard.Challenge) {
+	var tokenErr *deviceauth.TokenError
+	if errors.As(c, &tokenErr) {
+		tokensRefused.WithLabelValues(tokenErr.Reason).Inc()
+		if tokenErr.Reason == deviceauth.TokenScope {
+			identity.lacksScope = tokenErr.Identity
 		}
 	}
 	entry := g.log.Check(zap.DebugLevel, "refused")
@@ -275,9 +275,9 @@ func (g *Guard) tell(who *requestIdentity, r *http.Request, c *guard.Challenge) 
 		zap.Int("status", c.Status), zap.String("method", r.Method), zap.String("path", r.URL.Path),
 		zap.Stringer("client_ip", clientIP(r)), zap.Error(c),
 	}
-	if refused != nil {
-		fields = append(fields, zap.String("reason", refused.Reason))
-		if id := refused.Identity; id != nil {
+	if tokenErr != nil {
+		fields = append(fields, zap.String("reason", tokenErr.Reason))
+		if id := tokenErr.Identity; id != nil {
 			fields = append(fields, zap.String("user", id.Claim("user")), zap.String("subject", id.Claim("sub")),
 				zap.String("client_id", id.ClientID), zap.Stringer("grant", id.Grant))
 		}
@@ -285,10 +285,10 @@ func (g *Guard) tell(who *requestIdentity, r *http.Request, c *guard.Challenge) 
 	entry.Write(fields...)
 }
 
-// refuse sets the headers of a challenge (RFC 6750 §3) and returns its error,
+// challengeError sets the headers of a challenge (RFC 6750 §3) and returns its error,
 // which Caddy hands to the site's handle_errors. The error response must be
 // readable for a page of an allowed origin, and must not be stored.
-func refuse(tokenGuard *guard.Guard, w http.ResponseWriter, r *http.Request, c *guard.Challenge) error {
+func challengeError(tokenGuard *guard.Guard, w http.ResponseWriter, r *http.Request, c *guard.Challenge) error {
 	w.Header()["Www-Authenticate"] = c.Headers
 	w.Header().Set("Cache-Control", "no-store")
 	if origin, ok := tokenGuard.Origin(r); ok {

@@ -33,8 +33,8 @@ type dispatcher struct {
 
 // An emitter is Caddy's events app, as one module sees it.
 type emitter struct {
-	heard func(name string) bool // whether any handler subscribes to the event
-	emit  func(name string, data map[string]any)
+	subscribed func(name string) bool // whether any handler subscribes to the event
+	emit       func(name string, data map[string]any)
 }
 
 // An event is what the events app is given: a stable name and its members.
@@ -44,8 +44,8 @@ type event struct {
 }
 
 const (
-	dispatcherQueue    = 1000            // events that may wait for handlers
-	dispatcherPatience = 5 * time.Second // for the handlers of waiting events, when the configuration ends
+	dispatcherQueue   = 1000            // events that may wait for handlers
+	dispatcherTimeout = 5 * time.Second // for the handlers of waiting events, when the configuration ends
 )
 
 // newDispatcher starts the goroutine that emits events until end.
@@ -63,10 +63,10 @@ func newDispatcher(c emitter, log *zap.Logger) *dispatcher {
 	return h
 }
 
-// tell queues an event. After end, an event of a request that outlives the
+// dispatch queues an event. After end, an event of a request that outlives the
 // configuration is emitted by the request itself.
-func (h *dispatcher) tell(name string, data map[string]any) {
-	if !h.heard(name) {
+func (h *dispatcher) dispatch(name string, data map[string]any) {
+	if !h.subscribed(name) {
 		return
 	}
 	h.mu.RLock()
@@ -97,7 +97,7 @@ func (h *dispatcher) end() {
 	h.lost.Close()
 	select {
 	case <-h.done:
-	case <-time.After(dispatcherPatience):
+	case <-time.After(dispatcherTimeout):
 		h.log.Error("events may be lost: their handlers are too slow", zap.Int("waiting", len(h.queue)))
 	}
 }
@@ -109,7 +109,7 @@ func (a *App) connected(g *deviceauth.Grant) {
 	// was made.
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
-		a.dispatcher.tell(eventConnected, connection(&a.Clients[i], g, a.server.Load().pages.ConnectionsURL()))
+		a.dispatcher.dispatch(eventConnected, connection(&a.Clients[i], g, a.server.Load().pages.ConnectionsURL()))
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // request, it does not: then the response is theirs. Without a body of its own,
 // a refusal would reach people as an empty page.
 func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err error) bool {
-	var refused caddyhttp.HandlerError
+	var handlerErr caddyhttp.HandlerError
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok || !errors.As(err, &refused) {
+	if !ok || !errors.As(err, &handlerErr) {
 		return false
 	}
 	// Both kinds of error routes count: those of the block that the guard is in,
@@ -25,7 +25,7 @@ func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err er
 	if s.ownErrors[g] || server.Errors != nil && anyRoute(server.Errors.Routes, server.Errors.WithError(r, err)) {
 		return false
 	}
-	guard.Explain(w, r, refused.StatusCode, err)
+	guard.Explain(w, r, handlerErr.StatusCode, err)
 	return true
 }
 

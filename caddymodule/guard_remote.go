@@ -32,7 +32,7 @@ type Edge struct {
 	CA string `json:"ca,omitempty"`
 }
 
-const edgePatience = 5 * time.Second // for an answer of the server
+const edgeTimeout = 5 * time.Second // for an answer of the server
 
 // check checks what the Caddyfile parser wants to report at the line of a
 // mistake.
@@ -58,7 +58,7 @@ func (e *Edge) server(audience []string, log *zap.Logger) (*remote.Server, error
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: client secret: %w", err)
 	}
-	client, err := httpclient.New(e.CA, edgePatience)
+	client, err := httpclient.New(e.CA, edgeTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}

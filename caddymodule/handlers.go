@@ -51,7 +51,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	if describesResource(r) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
-	s, leave, err := e.app.serving(r)
+	s, release, err := e.app.serving(r)
 	if err != nil {
 		if err = unavailable(w, err); e.sites.explain(nil, w, r, err) {
 			return nil // an error that is returned would be logged by Caddy, once for each request
@@ -62,18 +62,19 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	// The pages decide what is theirs by path alone, dialects included.
 	switch {
 	case s.pages.Serves(r.URL.Path):
-		defer leave()
+		defer release()
 		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.cookies != nil {
 			r.Header["Cookie"] = v.cookies // a guard before this handler took our cookies off
 		}
 		s.pages.ServeHTTP(w, r)
 		return nil
 	case describesResource(r):
-		defer leave()
-		e.sites.resource(r, strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath)).ServeHTTP(w, came(r))
+		defer release()
+		path := strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath)
+		e.sites.resource(r, path).ServeHTTP(w, withForwardedProto(r))
 		return nil
 	}
-	leave() // before the next handler responds, which may take hours
+	release() // before the next handler responds, which may take hours
 	// The next handler gets no cookie of the pages: a backend on the same host
 	// could otherwise act as the person who signed in.
 	guard.StripCookies(r.Header)
@@ -91,7 +92,7 @@ func isTrusted(r *http.Request) bool {
 // X-Forwarded-Proto: behind a proxy that ends TLS, URLs in challenges and
 // metadata must still begin with https. Of several values the last one is the
 // trusted proxy's own.
-func came(r *http.Request) *http.Request {
+func withForwardedProto(r *http.Request) *http.Request {
 	said := r.Header.Values("X-Forwarded-Proto")
 	if !isTrusted(r) || len(said) == 0 || said[len(said)-1] != "https" {
 		return r

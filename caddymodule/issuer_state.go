@@ -19,13 +19,13 @@ import (
 
 // A server is what Start builds: the engine and all that needs an open store.
 type server struct {
-	engine      *deviceauth.Engine
-	pages       *httpapi.Handler
-	keys        *keyring.Keyring
-	pooledStore *pooledStore
-	guards      map[*Guard]*guard.Guard
-	census      *census
-	health      *health
+	engine       *deviceauth.Engine
+	pages        *httpapi.Handler
+	keys         *keyring.Keyring
+	pooledStore  *pooledStore
+	guards       map[*Guard]*guard.Guard
+	grantCounter *grantCounter
+	health       *health
 
 	previous *server     // of the configuration before, which serves again if this one is dropped
 	stopped  atomic.Bool // its configuration was stopped

@@ -17,11 +17,11 @@ import (
 // 503 meanwhile. At a reload a configuration still serves: the new one fails if
 // its store stays away.
 
-// reloadPatience is how long a reload waits for a store that is away, and
-// lateEvery how often such a store is tried again.
+// reloadTimeout is how long a reload waits for a store that is away, and
+// lateRetryInterval how often such a store is tried again.
 const (
-	reloadPatience = 10 * time.Second
-	lateEvery      = 500 * time.Millisecond
+	reloadTimeout     = 10 * time.Second
+	lateRetryInterval = 500 * time.Millisecond
 )
 
 // isAway tells a store that does not respond from one that is configured wrong,
@@ -31,10 +31,10 @@ func isAway(err error) bool { return errors.Is(err, redisstore.ErrAway) }
 // open opens the store. At a reload it tries again until reloadTimeout, because
 // the configuration before serves meanwhile.
 func (a *App) open() (*pooledStore, error) {
-	for deadline := time.Now().Add(reloadPatience); ; time.Sleep(lateEvery) {
-		place, err := acquireStore(a.store, a.slog)
+	for deadline := time.Now().Add(reloadTimeout); ; time.Sleep(lateRetryInterval) {
+		pooled, err := acquireStore(a.store, a.slog)
 		if !isAway(err) || a.issuerState.current.Load() == nil || time.Now().After(deadline) || caddy.Exiting() {
-			return place, err
+			return pooled, err
 		}
 	}
 }
@@ -45,7 +45,7 @@ func (a *App) awaitStore(why error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	a.isLate.Store(true)
-	a.waiting = func() { stop(); <-done }
+	a.stopWaiting = func() { stop(); <-done }
 	a.log.Error("the store is away; what needs it is answered 503 until it is there", zap.Error(why))
 	go func() {
 		defer close(done)
@@ -53,7 +53,7 @@ func (a *App) awaitStore(why error) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(lateEvery):
+			case <-time.After(lateRetryInterval):
 			}
 			err := a.beginLate(ctx)
 			switch {
@@ -72,14 +72,14 @@ func (a *App) awaitStore(why error) {
 // beginLate makes one attempt. If the gateway cannot begin with the store, the
 // store is released for the next attempt.
 func (a *App) beginLate(ctx context.Context) error {
-	place, err := acquireStore(a.store, a.slog)
+	pooled, err := acquireStore(a.store, a.slog)
 	if err != nil {
 		return err
 	}
-	a.pooledStore = place
+	a.pooledStore = pooled
 	if err := a.begin(ctx); err != nil {
 		a.pooledStore = nil
-		return errors.Join(err, place.release())
+		return errors.Join(err, pooled.release())
 	}
 	return nil
 }

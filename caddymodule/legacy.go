@@ -47,10 +47,10 @@ type legacyKeys struct {
 	read    time.Time
 }
 
-// are reports whether the keys are those of the file as it is now: same file,
+// matches reports whether the keys are those of the file as it is now: same file,
 // time and size. After a minute the file is read again in any case, because a
 // tool that writes it may set its time back.
-func (k *legacyKeys) are(file os.FileInfo) bool {
+func (k *legacyKeys) matches(file os.FileInfo) bool {
 	unchanged := os.SameFile(k.file, file) && file.ModTime().Equal(k.file.ModTime()) && file.Size() == k.file.Size()
 	return unchanged && time.Since(k.read) < time.Minute
 }
@@ -88,21 +88,21 @@ func (l *Legacy) open(log *zap.Logger) error {
 	return nil
 }
 
-// legacyLook is how often the file is checked for a change, and how old a change
+// legacyReloadInterval is how often the file is checked for a change, and how old a change
 // must be before it is read: a writer may be in the middle. A key that was
 // removed is accepted for at most twice that time.
-const legacyLook = time.Second
+const legacyReloadInterval = time.Second
 
 // current returns the keys of the file as it is now. Where the file cannot be
 // read, the keys stay as they were: a typing error in one line must not lock out
 // all machines. Of all requests at one time, a single one reads the file.
 func (l *Legacy) current() *legacyKeys {
 	known, now, looked := l.keys.Load(), time.Now().UnixNano(), l.looked.Load()
-	if now-looked < int64(legacyLook) || !l.looked.CompareAndSwap(looked, now) {
+	if now-looked < int64(legacyReloadInterval) || !l.looked.CompareAndSwap(looked, now) {
 		return known
 	}
-	about, err := os.Stat(l.File)
-	if err == nil && (known.are(about) || time.Since(about.ModTime()) < legacyLook) {
+	info, err := os.Stat(l.File)
+	if err == nil && (known.matches(info) || time.Since(info.ModTime()) < legacyReloadInterval) {
 		return known
 	}
 	keys, err := l.read()
@@ -127,7 +127,7 @@ func (l *Legacy) use(keys *legacyKeys) {
 // the key of another client makes the whole file invalid.
 func (l *Legacy) read() (*legacyKeys, error) {
 	// Only a regular file: opening a named pipe would block until it has a writer.
-	if about, err := os.Stat(l.File); err == nil && !about.Mode().IsRegular() {
+	if info, err := os.Stat(l.File); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: want a regular file", l.File)
 	}
 	file, err := os.Open(l.File)
@@ -135,11 +135,11 @@ func (l *Legacy) read() (*legacyKeys, error) {
 		return nil, err
 	}
 	defer file.Close()
-	about, err := file.Stat()
+	info, err := file.Stat()
 	if err != nil {
 		return nil, err
 	}
-	keys := &legacyKeys{clients: map[[sha256.Size]byte]*deviceauth.Identity{}, file: about, read: time.Now()}
+	keys := &legacyKeys{clients: map[[sha256.Size]byte]*deviceauth.Identity{}, file: info, read: time.Now()}
 	if l.Since != "" {
 		if keys.since, err = time.Parse(time.DateOnly, l.Since); err != nil {
 			return nil, fmt.Errorf("%q: want a date such as 2026-01-31", l.Since)
@@ -147,7 +147,7 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	}
 	lines := bufio.NewScanner(file)
 	for number := 1; lines.Scan(); number++ {
-		if err := keys.line(lines.Text()); err != nil {
+		if err := keys.addLine(lines.Text()); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
 		}
 	}
@@ -159,9 +159,9 @@ func (l *Legacy) read() (*legacyKeys, error) {
 // depends on its length. The metric's decision unknown_key shows attempts.
 const minLegacyKey = 8
 
-// line adds the client of one line of the file: its name, its key or the key's
+// addLine adds the client of one line of the file: its name, its key or the key's
 // digest, and scopes. Empty lines and comments add nothing.
-func (k *legacyKeys) line(text string) error {
+func (k *legacyKeys) addLine(text string) error {
 	words := strings.Fields(text)
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 		return nil
@@ -201,7 +201,7 @@ func (l *Legacy) admit(w http.ResponseWriter, r *http.Request, tokens string) *d
 	client := keys.clients[sha256.Sum256([]byte(given[0]))]
 	if client == nil {
 		if !strings.EqualFold(l.Header, tokens) { // else it may be a token
-			decided(decisionBadKey)
+			countDecision(decisionBadKey)
 		}
 		return nil
 	}

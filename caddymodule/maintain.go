@@ -72,8 +72,9 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 					a.log.Error("looking after the signing keys", zap.Error(err))
 				}
 			// A scrape asked for the number of grants.
-			case <-a.server.Load().census.wanted:
-				if err := a.server.Load().census.count(ctx, a.server.Load().engine); err != nil && ctx.Err() == nil {
+			case <-a.server.Load().grantCounter.wanted:
+				s := a.server.Load()
+				if err := s.grantCounter.count(ctx, s.engine); err != nil && ctx.Err() == nil {
 					a.log.Warn("counting the grants", zap.Error(err))
 				}
 			}

@@ -32,18 +32,18 @@ type guardMatcher struct {
 // which it depends what readings it is asked about.
 type readingMatcher struct {
 	caddyhttp.RequestMatcherWithError
-	looks pathLook
+	use pathUse
 }
 
-// A pathLook is how a matcher uses the path of a request.
-type pathLook int
+// A pathUse is how a matcher uses the path of a request.
+type pathUse int
 
 const (
-	looksNowhere pathLook = iota // not at all, or in a way that other readings would falsify: it is asked once
-	looksExempt                  // it exempts paths, by `not`
-	looksPlainly                 // by the rules of Caddy's `path`, which ignores case
-	looksItself                  // by rules of its own
-	looksRegexp                  // by a regular expression that selects and does not exempt
+	usesNoPath     pathUse = iota // not at all, or in a way that other readings would falsify: it is asked once
+	exemptsPaths                  // it exempts paths, by `not`
+	usesPathRules                 // by the rules of Caddy's `path`, which ignores case
+	usesOwnRules                  // by rules of its own
+	usesPathRegexp                // by a regular expression that selects and does not exempt
 )
 
 // pathless are Caddy's matchers that do not look at the path.
@@ -52,60 +52,60 @@ var pathless = map[string]bool{
 	"protocol": true, "tls": true, "remote_ip": true, "client_ip": true,
 }
 
-// lookOf returns how a matcher uses the path, by its name and, for `not`, by the
+// pathUseOf returns how a matcher uses the path, by its name and, for `not`, by the
 // matchers within. It also notes in m whether any matcher looks at queries,
 // hosts or regular expressions, because those need checks of their own.
-func (m *guardMatcher) lookOf(name string, raw json.RawMessage) (pathLook, error) {
+func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, error) {
 	// Queries and hosts are noted also within `not`, since an exemption can be
 	// forged as well.
 	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host"
 	switch {
 	case pathless[name]:
-		return looksNowhere, nil
+		return usesNoPath, nil
 	case name == "path":
-		return looksPlainly, nil
+		return usesPathRules, nil
 	case name == "path_regexp":
 		m.regexps = true
-		return looksRegexp, nil
+		return usesPathRegexp, nil
 	case name != "not":
 		m.opaque = true
 		if name == "file" { // asked about other spellings it would look for other files
-			return looksNowhere, nil
+			return usesNoPath, nil
 		}
-		return looksItself, nil
+		return usesOwnRules, nil
 	}
 	// A `not` has matcher sets of its own, whose kinds decide.
 	var sets caddyhttp.RawMatcherSets
 	if err := json.Unmarshal(raw, &sets); err != nil {
 		return 0, fmt.Errorf("match: not: %w", err)
 	}
-	look := looksNowhere
+	use := usesNoPath
 	for _, set := range sets {
 		for name, raw := range set {
-			inner, err := m.lookOf(name, raw)
+			inner, err := m.pathUseOf(name, raw)
 			if err != nil {
 				return 0, err
 			}
-			if inner != looksNowhere {
-				look = looksExempt
+			if inner != usesNoPath {
+				use = exemptsPaths
 			}
 		}
 	}
-	return look, nil
+	return use, nil
 }
 
 // load makes the matchers of g.MatcherSetsRaw. The patterns are widened before
 // Caddy compiles them.
 func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
-	looks := make([]map[string]pathLook, len(g.MatcherSetsRaw))
+	uses := make([]map[string]pathUse, len(g.MatcherSetsRaw))
 	for i, set := range g.MatcherSetsRaw {
-		looks[i] = map[string]pathLook{}
+		uses[i] = map[string]pathUse{}
 		for name, raw := range set {
-			look, err := m.lookOf(name, raw)
+			use, err := m.pathUseOf(name, raw)
 			if err != nil {
 				return err
 			}
-			looks[i][name] = look
+			uses[i][name] = use
 		}
 		// Only the outer sets are widened: a wider exemption would guard less.
 		var err error
@@ -126,7 +126,7 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 			if err := one.FromInterface([]map[string]any{{name: module}}); err != nil {
 				return err
 			}
-			list = append(list, readingMatcher{RequestMatcherWithError: one[0], looks: looks[i][name]})
+			list = append(list, readingMatcher{RequestMatcherWithError: one[0], use: uses[i][name]})
 		}
 		m.sets = append(m.sets, list)
 	}
@@ -163,7 +163,7 @@ func widerPatterns(raw json.RawMessage) (any, error) {
 	err := json.Unmarshal(raw, &patterns)
 	all := slices.Clone(patterns)
 	for _, p := range patterns {
-		for _, other := range []string{plainPattern(p), otherRoot(p), otherRoot(plainPattern(p))} {
+		for _, other := range []string{decodedPattern(p), otherEnding(p), otherEnding(decodedPattern(p))} {
 			if !slices.Contains(all, other) {
 				all = append(all, other)
 			}
@@ -185,20 +185,20 @@ func widerRegexp(raw json.RawMessage) (any, error) {
 // doubled finds repeated slashes, which many servers merge.
 var doubled = regexp.MustCompile(`//+`)
 
-// plainPattern is a pattern in the spelling of guard.Readings: percent-decoded,
+// decodedPattern is a pattern in the spelling of guard.Readings: percent-decoded,
 // with single slashes. A pattern with a placeholder is not decoded, since its
 // value is not known yet.
-func plainPattern(p string) string {
-	if plain, err := url.PathUnescape(strings.ReplaceAll(p, "%*", "*")); err == nil && !strings.Contains(p, "{") {
-		p = plain
+func decodedPattern(p string) string {
+	if decoded, err := url.PathUnescape(strings.ReplaceAll(p, "%*", "*")); err == nil && !strings.Contains(p, "{") {
+		p = decoded
 	}
 	return doubled.ReplaceAllString(p, "/")
 }
 
-// otherRoot is the same pattern with the other ending: /a/* becomes /a, /a
+// otherEnding is the same pattern with the other ending: /a/* becomes /a, /a
 // becomes /a/, and /a/ becomes /a. A pattern that ends in a wildcard otherwise
 // has none.
-func otherRoot(p string) string {
+func otherEnding(p string) string {
 	if root, below := strings.CutSuffix(p, "/*"); below && root != "" {
 		return root
 	}

@@ -26,7 +26,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	if len(m.sets) == 0 {
 		return true, nil
 	}
-	if err := m.refuse(r); err != nil {
+	if err := m.checkAmbiguous(r); err != nil {
 		return false, err
 	}
 	if guarded, err := m.judgeOne(r, m.sets); guarded || err != nil {
@@ -72,7 +72,7 @@ func as(r *http.Request, method string, to *url.URL) *http.Request {
 func (m *guardMatcher) forPaths() (sets [][]readingMatcher) {
 	for _, set := range m.sets {
 		if slices.ContainsFunc(set, func(m readingMatcher) bool {
-			return m.looks == looksPlainly || m.looks == looksRegexp
+			return m.use == usesPathRules || m.use == usesPathRegexp
 		}) {
 			sets = append(sets, set)
 		}
@@ -90,11 +90,11 @@ func originalURL(r *http.Request) *url.URL {
 	return original.URL
 }
 
-// refuse refuses requests that a backend may understand differently from the
+// checkAmbiguous refuses requests that a backend may understand differently from the
 // matchers: a method in lower case, a host name with a dot at the end, or a
 // query that parsers disagree about. Host and query count only where a matcher
 // looks at them.
-func (m *guardMatcher) refuse(r *http.Request) error {
+func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	// Methods are case-sensitive (RFC 9110 §9.1), and several servers accept
 	// them in lower case.
 	if r.Method != strings.ToUpper(r.Method) {
@@ -159,7 +159,7 @@ func matchesAll(set []readingMatcher, r *http.Request, readings []string) (bool,
 // its path.
 func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, error) {
 	matches, err := m.MatchWithError(r)
-	if matches || err != nil || m.looks == looksNowhere {
+	if matches || err != nil || m.use == usesNoPath {
 		return matches, err
 	}
 	for _, path := range m.asks(r.URL.Path, readings) {
@@ -176,14 +176,14 @@ func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, e
 // variants, too. A slash is added only for a regular expression that does not
 // exempt: an exemption of `*.css` is not meant for /a.css/.
 func (m *readingMatcher) asks(own string, readings []string) []string {
-	if m.looks <= looksPlainly {
+	if m.use <= usesPathRules {
 		return readings[1:]
 	}
 	all := slices.Clone(readings[1:])
 	for _, path := range readings {
 		if without, has := strings.CutSuffix(path, "/"); has && without != "" {
 			all = append(all, without)
-		} else if m.looks == looksRegexp {
+		} else if m.use == usesPathRegexp {
 			all = append(all, path+"/")
 		}
 	}
@@ -200,7 +200,7 @@ func (m *readingMatcher) asks(own string, readings []string) []string {
 // spelling, too: an expression may look at {http.request.uri.path}.
 func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
 	as := as(r, r.Method, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
-	if m.looks <= looksPlainly {
+	if m.use <= usesPathRules {
 		return as
 	}
 	// The expression must not see the original spelling by a placeholder.

@@ -16,7 +16,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// judged asks a matcher about a path as it came on the wire.
+// judged asks a matcher about a path as it is on the wire.
 func judged(t *testing.T, m *guardMatcher, path string) (bool, error) {
 	t.Helper()
 	r := httptest.NewRequest("GET", "/", nil)
@@ -96,7 +96,7 @@ func TestPathIsExemptOnlyIfEveryReadingIs(t *testing.T) {
 }
 
 // protocol 31
-func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
+func TestMatcherWithOwnRulesSeesEveryReading(t *testing.T) {
 	for match, paths := range map[string]map[string]bool{
 		`[{"path_regexp": {"pattern": "^/v2/"}}]`: {
 			"/v2/a": true, "/V2/a": true, "/v2": true, "/v2/": true, "/v3/a": false, "/index.php/v2/a": true,
@@ -143,7 +143,7 @@ func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
 }
 
 // protocol 31
-func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	all := loaded(t, `[{"method": ["POST"], "query": {"action": ["admin"]}, "host": ["api.example.com"]}]`)
 	for _, test := range []struct {
 		method, host, target string

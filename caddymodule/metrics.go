@@ -147,8 +147,8 @@ var decisions = func() map[string]prometheus.Counter {
 	return all
 }()
 
-// decided counts a decision of a guard.
-func decided(decision string) { decisions[decision].Inc() }
+// countDecision counts a decision of a guard.
+func countDecision(decision string) { decisions[decision].Inc() }
 
 // decisionOf is the decision that a challenge stands for, by its error code (RFC
 // 6750 §3.1). A challenge without an error code is for a request without a
@@ -195,7 +195,7 @@ func (gauges) Collect(to chan<- prometheus.Metric) {
 		if s := value.(*issuerState).current.Load(); s != nil {
 			p, h := s.pooledStore.live.Counts()
 			pending, held = pending+p, held+h
-			for standing, n := range s.census.look() {
+			for standing, n := range s.grantCounter.latest() {
 				grants[standing] += n
 			}
 		}

@@ -36,7 +36,7 @@ func listGrants(s *server, r *http.Request) (any, error) {
 	limit := adminapi.DefaultLimit
 	if text := asked.Get("limit"); text != "" {
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > adminapi.MaxLimit {
-			return nil, wrong("limit %q: want a number from 1 to %d", text, adminapi.MaxLimit)
+			return nil, badRequest("limit %q: want a number from 1 to %d", text, adminapi.MaxLimit)
 		}
 	}
 	filter := deviceauth.Filter{
@@ -58,22 +58,22 @@ func listGrants(s *server, r *http.Request) (any, error) {
 func query(r *http.Request, known ...string) (url.Values, error) {
 	asked, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, wrong("the query: %v", err)
+		return nil, badRequest("the query: %v", err)
 	}
 	// The parameters are compared with those that the route knows, in any order.
 	for name, values := range asked {
 		if !slices.Contains(known, name) {
-			return nil, wrong("no parameter %q: want one of: %s", name, strings.Join(known, ", "))
+			return nil, badRequest("no parameter %q: want one of: %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {
-			return nil, wrong("duplicate parameter %s", name)
+			return nil, badRequest("duplicate parameter %s", name)
 		}
 	}
 	return asked, nil
 }
 
-// wrong is the error of a caller's mistake (400).
-func wrong(format string, args ...any) error {
+// badRequest is the error of a caller's mistake (400).
+func badRequest(format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(format, args...)}
 }
 
@@ -97,7 +97,7 @@ func showGrant(s *server, r *http.Request) (any, error) {
 	// shown.
 	switch claims := asked.Get("claims"); {
 	case claims != "" && claims != "all":
-		return nil, wrong("claims %q: want all", claims)
+		return nil, badRequest("claims %q: want all", claims)
 	case claims == "all" && v.Person != nil:
 		v.Person.Claims = g.Person.Claims
 	}
@@ -122,7 +122,7 @@ func endGrant(s *server, r *http.Request) (any, error) {
 func grantID(r *http.Request) (deviceauth.ID, error) {
 	id, err := deviceauth.ParseID(r.PathValue("id"))
 	if err != nil {
-		return id, wrong("%q is no id of a grant: want 22 characters, as the list of grants has them",
+		return id, badRequest("%q is no id of a grant: want 22 characters, as the list of grants has them",
 			r.PathValue("id"))
 	}
 	return id, nil
@@ -141,7 +141,7 @@ func endSessions(s *server, r *http.Request) (any, error) {
 	by := text.Plain(cmp.Or(asked.Get("by"), caller(r)))
 	v := adminapi.Sessions{Person: asked.Get("person"), Ended: time.Now().UTC()}
 	if !s.engine.IsSubject(v.Person) {
-		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it",
+		return nil, badRequest("person %q: want a subject, such as work|1234, as grants list and the audit log have it",
 			v.Person)
 	}
 	return v, s.engine.EndSessions(r.Context(), v.Person, by)
@@ -183,9 +183,9 @@ type pauseRequest struct {
 // a sentence or two.
 const maxPauseRequest = 4 << 10 // a note is a sentence or two
 
-// saidOfPause reads the note and the operator's name from the query or the body.
+// readPauseRequest reads the note and the operator's name from the query or the body.
 // An empty body is allowed; members of a body have precedence.
-func saidOfPause(r *http.Request) (said pauseRequest, err error) {
+func readPauseRequest(r *http.Request) (said pauseRequest, err error) {
 	asked, err := query(r, "note", "by")
 	if err != nil {
 		return said, err
@@ -195,10 +195,10 @@ func saidOfPause(r *http.Request) (said pauseRequest, err error) {
 	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxPauseRequest))
 	body.DisallowUnknownFields()
 	if err := body.Decode(&said); err != nil && !errors.Is(err, io.EOF) {
-		return said, wrong(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
+		return said, badRequest(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
 	}
 	if len(said.Note)+len(said.By) > maxPauseRequest {
-		return said, wrong("the note is too long: want at most %d bytes", maxPauseRequest)
+		return said, badRequest("the note is too long: want at most %d bytes", maxPauseRequest)
 	}
 	return pauseRequest{Note: text.Plain(said.Note), By: text.Plain(cmp.Or(said.By, caller(r)))}, nil
 }
@@ -207,7 +207,7 @@ func saidOfPause(r *http.Request) (said pauseRequest, err error) {
 // The pause is kept in the store: other gateways that share it follow within
 // seconds.
 func pause(s *server, r *http.Request) (any, error) {
-	said, err := saidOfPause(r)
+	said, err := readPauseRequest(r)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +232,7 @@ func caller(r *http.Request) string {
 
 // resume ends a pause.
 func resume(s *server, r *http.Request) (any, error) {
-	said, err := saidOfPause(r)
+	said, err := readPauseRequest(r)
 	if err != nil {
 		return nil, err
 	}

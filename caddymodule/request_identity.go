@@ -20,15 +20,15 @@ type requestIdentity struct {
 	id    *deviceauth.Identity // nil: the request has no identity
 	by    *guard.Guard         // set the identity headers
 
-	lacking *deviceauth.Identity // of a valid token that lacks a scope; nil: there is none
+	lacksScope *deviceauth.Identity // of a valid token that lacks a scope; nil: there is none
 
-	serving bool // the placeholders are set up
-	private bool // the response is for this identity alone, even if error routes write it
-	watched bool // the response is broken off when the grant is revoked
+	hasPlaceholders bool // the placeholders are set up
+	private         bool // the response is for this identity alone, even if error routes write it
+	watched         bool // the response is broken off when the grant is revoked
 
-	entered  bool                    // the request has been checked and cleaned by enter
-	reserved []guard.ReservedHeaders // that have been taken off
-	cookies  []string                // the Cookie header as the client sent it; nil: none of ours was in it
+	sanitized bool                    // the request has been checked and cleaned by sanitize
+	reserved  []guard.ReservedHeaders // that have been taken off
+	cookies   []string                // the Cookie header as the client sent it; nil: none of ours was in it
 }
 
 // requestIdentityVar is the variable of the request that has the identity.
@@ -45,14 +45,14 @@ func requestIdentityOf(r *http.Request) *requestIdentity {
 	return v
 }
 
-// serve sets up the placeholders {http.auth.user.*} for a guarded request.
+// servePlaceholders sets up the placeholders {http.auth.user.*} for a guarded request.
 // Without an identity they are empty and not unset: header_up and error pages
 // would write out the name of an unset placeholder.
-func (v *requestIdentity) serve(r *http.Request) {
-	if v.serving {
+func (v *requestIdentity) servePlaceholders(r *http.Request) {
+	if v.hasPlaceholders {
 		return
 	}
-	v.serving = true
+	v.hasPlaceholders = true
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	// Caddy's basic_auth sets the same names, and its values must not be taken
 	// for the guard's.
@@ -89,8 +89,8 @@ func (v *requestIdentity) placeholder(key string) (any, bool) {
 		return nil, false
 	}
 	claim, ok := placeholders[name]
-	if ok && v.id == nil && v.lacking != nil && name == "id" {
-		return v.lacking.Claim(claim), true
+	if ok && v.id == nil && v.lacksScope != nil && name == "id" {
+		return v.lacksScope.Claim(claim), true
 	}
 	if !ok || v.id == nil {
 		return "", ok

@@ -60,20 +60,20 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 // site. The guards behind it decide.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	guard.StripOverrides(r, isTrusted(r))
-	err := requestIdentityOf(r).enter(r, s.reserved)
+	err := requestIdentityOf(r).sanitize(r, s.reserved)
 	if err == nil {
 		err = guard.CheckSpelling(r.URL)
 	}
 	if err != nil {
-		decided(decisionMalformed)
+		countDecision(decisionMalformed)
 		reqbody.Discard(w, r, caddy.Exiting)
-		return refused(r, http.StatusBadRequest, err)
+		return refusalError(r, http.StatusBadRequest, err)
 	}
 	if !describesResource(r) {
 		return next.ServeHTTP(w, r)
 	}
 	reqbody.Discard(w, r, caddy.Exiting)
-	s.resource(r).ServeHTTP(w, came(r))
+	s.resource(r).ServeHTTP(w, withForwardedProto(r))
 	return nil
 }
 
@@ -92,26 +92,26 @@ func (s *Site) resource(r *http.Request) guard.Resource {
 	return about
 }
 
-// enter checks and cleans a request for all guards of its site, whichever comes
+// sanitize checks and cleans a request for all guards of its site, whichever comes
 // first: headers that a proxy would drop by Connection, our own cookies, and
 // request targets that are no path. Each guard also takes off the identity
 // headers that only it reserves. An error means that the request is refused
 // (400).
-func (v *requestIdentity) enter(r *http.Request, reserved guard.ReservedHeaders) error {
+func (v *requestIdentity) sanitize(r *http.Request, reserved guard.ReservedHeaders) error {
 	reserved.Strip(r, v.reserved...)
 	v.reserved = append(v.reserved, reserved)
-	if v.entered {
+	if v.sanitized {
 		return nil
 	}
-	v.entered = true
+	v.sanitized = true
 	guard.StripConnection(r)
 	v.cookies = guard.StripCookies(r.Header)
 	return guard.CheckTarget(r)
 }
 
-// refused makes the error of a refused request, and hides the resource from
+// refusalError makes the error of a refused request, and hides the resource from
 // error routes.
-func refused(r *http.Request, status int, err error) error {
+func refusalError(r *http.Request, status int, err error) error {
 	err = caddyhttp.Error(status, err)
 	hide(r, err)
 	return err

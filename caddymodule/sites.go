@@ -25,9 +25,9 @@ type sites struct {
 	enclosed map[*Guard]bool // receives requests for its block alone, and no other handler describes the site
 	inBlock  map[*Guard]bool // receives only some requests of its site
 
-	faults    *sampling.Sampler[string] // of outages, by the issuer
-	ownErrors map[*Guard]bool           // is in a block that has error routes of its own
-	placed    []placedGuard             // the guards of all servers
+	faults       *sampling.Sampler[string] // of outages, by the issuer
+	ownErrors    map[*Guard]bool           // is in a block that has error routes of its own
+	routedGuards []routedGuard             // the guards of all servers
 }
 
 // CaddyModule returns the module's registration.
@@ -97,7 +97,7 @@ func (s *sites) look() {
 		// Handlers are told apart by type: a guard, and the two handlers that
 		// describe a whole site.
 		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
-			s.place(server, at, h)
+			s.record(server, at, h)
 			switch h := h.(type) {
 			case *Guard:
 				at.guard = h
@@ -113,7 +113,7 @@ func (s *sites) look() {
 			alone := !described[at.host] && !described[""]
 			s.enclosed[at.guard], s.inBlock[at.guard] = at.enclosed && alone, at.enclosed || at.grouped
 			s.ownErrors[at.guard] = at.errors
-			at.lonely = at.enclosed && alone
+			at.uncovered = at.enclosed && alone
 			log := s.log.With(zap.String("server", name), zap.String("site", at.host))
 			at.warn(log)
 			at.warnUndescribed(log)
@@ -123,13 +123,13 @@ func (s *sites) look() {
 
 // siteContext is what surrounds a handler in its server.
 type siteContext struct {
-	guard    *Guard
-	host     string // of its site; empty: every host
-	enclosed bool   // a route around it has a matcher other than for hosts
-	grouped  bool   // it is in one of several blocks of which a request enters one
-	lonely   bool   // no guard covers the rest of its site
-	preceded bool   // a handler before it answers every request
-	followed bool   // a handler behind it may answer
+	guard     *Guard
+	host      string // of its site; empty: every host
+	enclosed  bool   // a route around it has a matcher other than for hosts
+	grouped   bool   // it is in one of several blocks of which a request enters one
+	uncovered bool   // no guard covers the rest of its site
+	preceded  bool   // a handler before it answers every request
+	followed  bool   // a handler behind it may answer
 
 	routes   []caddyhttp.Route // around it, the outermost first
 	errors   bool              // a block around it has error routes
@@ -143,7 +143,7 @@ func (at *siteContext) warn(log *zap.Logger) {
 		log.Warn("a device_auth is never reached: what stands before it answers every request")
 	case !at.followed:
 		log.Warn("a device_auth guards nothing: nothing behind it answers, such as reverse_proxy")
-	case at.lonely:
+	case at.uncovered:
 		log.Warn("a device_auth stands in a route with matchers, and nothing covers the rest of its site: " +
 			"there identity headers and cookies reach the backend; " +
 			"put the matchers into the guard, or a device_auth_site before it")
@@ -163,12 +163,12 @@ func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, cad
 		if hosts := hostsOf(route); hosts != "" {
 			at.host = hosts
 		}
-		at.followed = !route.Terminal && (in.followed || mayAnswer(behind(route, routes[i+1:])))
+		at.followed = !route.Terminal && (in.followed || mayRespond(behind(route, routes[i+1:])))
 		for j, h := range route.Handlers {
 			// What is behind a handler is the rest of its own route and the
 			// routes that follow.
 			here := at
-			here.followed = at.followed || mayAnswer(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
+			here.followed = at.followed || mayRespond(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
 			each(here, h)
 			if rewriting, ok := h.(*rewrite.Rewrite); ok {
 				in.stripped += rewriting.StripPathPrefix // handle_path is such a rewrite and a subroute
@@ -179,7 +179,7 @@ func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, cad
 				within.errors = here.errors || sub.Errors != nil && len(sub.Errors.Routes) > 0
 				walk(sub.Routes, within, each)
 			}
-			if answers(h) { // what is behind it in this route is never reached
+			if responds(h) { // what is behind it in this route is never reached
 				at.preceded = true
 			}
 		}
@@ -216,20 +216,20 @@ func hostsOf(route caddyhttp.Route) string {
 	return strings.Join(hosts, " ")
 }
 
-// answering are the handlers that answer every request. Handlers of other
+// responders are the handlers that answer every request. Handlers of other
 // modules may do so, too, which cannot be known.
-var answering = map[caddy.ModuleID]bool{
+var responders = map[caddy.ModuleID]bool{
 	"http.handlers.reverse_proxy": true, "http.handlers.static_response": true, "http.handlers.error": true,
 }
 
-// answers reports whether a handler answers every request that reaches it.
-func answers(h caddyhttp.MiddlewareHandler) bool {
+// responds reports whether a handler answers every request that reaches it.
+func responds(h caddyhttp.MiddlewareHandler) bool {
 	module, ok := h.(caddy.Module)
-	return ok && answering[module.CaddyModule().ID]
+	return ok && responders[module.CaddyModule().ID]
 }
 
-// passing are the handlers that always call the next handler.
-var passing = map[caddy.ModuleID]bool{
+// passThrough are the handlers that always call the next handler.
+var passThrough = map[caddy.ModuleID]bool{
 	"http.handlers.device_auth": true, "http.handlers.device_auth_site": true, "http.handlers.device_login": true,
 	"http.handlers.headers": true, "http.handlers.rewrite": true, "http.handlers.vars": true, "http.handlers.map": true,
 	"http.handlers.encode": true, "http.handlers.log_append": true, "http.handlers.request_body": true,
@@ -248,16 +248,16 @@ func behind(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.R
 	return list
 }
 
-// mayAnswer reports whether some handler of the routes may answer, which every
+// mayRespond reports whether some handler of the routes may answer, which every
 // handler of an unknown module may.
-func mayAnswer(routes caddyhttp.RouteList) bool {
+func mayRespond(routes caddyhttp.RouteList) bool {
 	for _, route := range routes {
 		for _, h := range route.Handlers {
 			// A handler of an unknown module may answer; a subroute answers if
 			// something in it does.
-			if sub, ok := h.(*caddyhttp.Subroute); ok && mayAnswer(sub.Routes) {
+			if sub, ok := h.(*caddyhttp.Subroute); ok && mayRespond(sub.Routes) {
 				return true
-			} else if module, known := h.(caddy.Module); !ok && (!known || !passing[module.CaddyModule().ID]) {
+			} else if module, known := h.(caddy.Module); !ok && (!known || !passThrough[module.CaddyModule().ID]) {
 				return true
 			}
 		}

@@ -159,7 +159,7 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	s.Path = real(path)
+	s.Path = resolveLinks(path)
 	key, err := secret(repl, s.EncryptionKey)
 	if err != nil {
 		return fmt.Errorf("store badger: encryption_key: %w", err)
@@ -168,10 +168,10 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
 }
 
-// real resolves the symbolic links of a path. Two names of one directory must
+// resolveLinks resolves the symbolic links of a path. Two names of one directory must
 // give the same key, also at a reload. Where the directory does not exist yet,
 // its parent is resolved.
-func real(path string) string {
+func resolveLinks(path string) string {
 	if found, err := filepath.EvalSymlinks(path); err == nil {
 		return found
 	}

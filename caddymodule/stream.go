@@ -44,9 +44,9 @@ type streams struct {
 	looks uint64 // how many checks there were
 }
 
-// streamLook is how often the grants of streams are checked. A revocation at
+// streamCheckInterval is how often the grants of streams are checked. A revocation at
 // another gateway may be seen 0.8 s late (Redis); together that is one second.
-const streamLook = 200 * time.Millisecond
+const streamCheckInterval = 200 * time.Millisecond
 
 // begin appends a stream to the list; its end must be called when the handler
 // has returned.
@@ -89,7 +89,7 @@ func (l *streams) lasting() (all []*stream) {
 // watch breaks off streams whose grant is not active any more, until the context
 // ends.
 func (l *issuerState) watch(ctx context.Context) {
-	tick := time.NewTicker(streamLook)
+	tick := time.NewTicker(streamCheckInterval)
 	defer tick.Stop()
 	for {
 		select {

@@ -81,7 +81,7 @@ func coversHost(matcher, host string) bool {
 // in a directory of this machine.
 func (a *App) warnOfStorage() {
 	badger, ok := a.store.(*BadgerStore)
-	if !ok || badger.Path != real(defaultStore()) || a.ctx.Storage() == caddy.DefaultStorage {
+	if !ok || badger.Path != resolveLinks(defaultStore()) || a.ctx.Storage() == caddy.DefaultStorage {
 		return
 	}
 	a.log.Warn("grants and signing keys do not follow Caddy's storage option: "+

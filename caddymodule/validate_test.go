@@ -31,7 +31,7 @@ func configured(t *testing.T, text string) *caddy.Config {
 
 // A fault of the server is reported at once, and not behind a list of the routes
 // of the handler that needs the server.
-func TestFaultOfTheServerIsNotSaidByItsHandlers(t *testing.T) {
+func TestServerErrorIsReportedOnce(t *testing.T) {
 	text, err := adapt(right("secret {env.NO_SUCH_VARIABLE}") +
 		"http://localhost:8080 {\n\tdevice_login\n\thandle /v2/* {\n" +
 		"\t\troute {\n\t\t\tdevice_auth\n\t\t\trespond ok\n\t\t}\n\t}\n}\n")

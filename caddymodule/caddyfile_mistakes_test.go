@@ -47,8 +47,8 @@ type knownWord struct {
 var knownWords = []knownWord{
 	{frame: inAny, word: "issuer", right: "https://b.example",
 		wrong: []string{"http://b.example", "b.example", "https://b.example?x=y"}},
-	{frame: inOption, word: "upstream", right: "b https://b.example {\n\t\t\tclient_id x\n\t\t}", block: true, many: true,
-		wrong: []string{
+	{frame: inOption, word: "upstream", right: "b https://b.example {\n\t\t\tclient_id x\n\t\t}",
+		block: true, many: true, wrong: []string{
 			"b", "b http://b.example", "b b.example", "B https://b.example =B", "b https://b.example =client_id",
 		}},
 	{frame: inOption, word: "client", right: "c", wrong: []string{"cä", `""=id`}, block: true},
@@ -87,7 +87,8 @@ var knownWords = []knownWord{
 	{frame: inOption, word: "brand", right: "X", block: true},
 	{frame: inOption, word: "paths", right: "", none: true, block: true, wrong: []string{"/x"}},
 	{frame: inOption, word: "store", right: "memory", wrong: []string{"postgres", "Badger", "memory x", "badger a b",
-		"redis localhost:6379", "redis http://localhost", "redis redis://a redis://b=addresses"}, block: true, open: true},
+		"redis localhost:6379", "redis http://localhost", "redis redis://a redis://b=addresses",
+	}, block: true, open: true},
 
 	{frame: inUpstream, word: "name", right: "X"},
 	{frame: inProvider, word: "client_id", right: "y"},
@@ -270,7 +271,7 @@ func TestEveryMistakeIsNamedWithFileLineAndWord(t *testing.T) {
 
 // What the table calls right is accepted: otherwise a mistake could be refused
 // for another reason.
-func TestWhatIsRightIsAccepted(t *testing.T) {
+func TestCorrectLinesAreAccepted(t *testing.T) {
 	t.Parallel()
 	for _, k := range knownWords {
 		text := fmt.Sprintf(k.frame, k.word+" "+k.right)

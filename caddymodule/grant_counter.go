@@ -8,27 +8,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A census counts the grants of a store for the metrics. Counting reads the
+// A grantCounter counts the grants of a store for the metrics. Counting reads the
 // whole store. So it runs in the background, only after the metrics were
-// scraped, and then rests for censusShare times as long as it took: it never
+// scraped, and then rests for countShare times as long as it took: it never
 // costs more than a hundredth of a core.
-type census struct {
+type grantCounter struct {
 	wanted chan struct{} // has a value after a scrape
 	last   atomic.Pointer[map[deviceauth.Standing]int]
 	rested time.Time // when the next count may begin; used by count alone
 }
 
 const (
-	censusRest  = time.Minute // the least time between two counts
-	censusShare = 100         // rest for so many times the duration of a count
+	countInterval = time.Minute // the least time between two counts
+	countShare    = 100         // rest for so many times the duration of a count
 )
 
-// newCensus returns a counter that has counted nothing yet.
-func newCensus() *census { return &census{wanted: make(chan struct{}, 1)} }
+// newGrantCounter returns a counter that has counted nothing yet.
+func newGrantCounter() *grantCounter { return &grantCounter{wanted: make(chan struct{}, 1)} }
 
 // look returns the latest count, nil before the first, and requests another. It
 // never blocks: a scrape must not wait for the store.
-func (c *census) look() map[deviceauth.Standing]int {
+func (c *grantCounter) latest() map[deviceauth.Standing]int {
 	select {
 	case c.wanted <- struct{}{}:
 	default:
@@ -41,13 +41,13 @@ func (c *census) look() map[deviceauth.Standing]int {
 
 // count counts the grants now, unless it counted recently. On an error the last
 // count stays.
-func (c *census) count(ctx context.Context, engine *deviceauth.Engine) error {
+func (c *grantCounter) count(ctx context.Context, engine *deviceauth.Engine) error {
 	start := time.Now()
 	if start.Before(c.rested) {
 		return nil
 	}
 	counts, err := engine.Census(ctx)
-	c.rested = start.Add(max(censusRest, censusShare*time.Since(start)))
+	c.rested = start.Add(max(countInterval, countShare*time.Since(start)))
 	if err == nil {
 		c.last.Store(&counts)
 	}

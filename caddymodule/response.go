@@ -12,11 +12,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// An answerWriter adds to a backend's response what the backend cannot say
+// An responseWriter adds to a backend's response what the backend cannot say
 // itself, because it knows nothing of tokens: CORS headers for the browser page
 // that acts as a device, and for caches that the response is for one person. It
 // changes the header only, once, right before it is sent.
-type answerWriter struct {
+type responseWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	origin  string   // of the page that may read the response; empty: none
 	vary    []string // request headers that decide who is let in; none: caching is left to the backend
@@ -24,14 +24,14 @@ type answerWriter struct {
 	wrote   bool     // the header has been completed and sent
 }
 
-// answer returns the writer for a backend's response, or nil where there is
+// wrapResponse returns the writer for a backend's response, or nil where there is
 // nothing to add. With `cache keep` the response's cache headers are the
 // backend's alone.
-func (g *Guard) answer(
-	tokenGuard *guard.Guard, who *requestIdentity, w http.ResponseWriter, r *http.Request,
-) *answerWriter {
-	a := &answerWriter{
-		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: who.id != nil,
+func (g *Guard) wrapResponse(
+	tokenGuard *guard.Guard, identity *requestIdentity, w http.ResponseWriter, r *http.Request,
+) *responseWriter {
+	a := &responseWriter{
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: identity.id != nil,
 	}
 	if origin, ok := tokenGuard.Origin(r); ok {
 		a.origin = origin
@@ -41,7 +41,7 @@ func (g *Guard) answer(
 		if g.Legacy != nil {
 			a.vary = append(a.vary, g.Legacy.Header)
 		}
-		who.private = who.private || a.private
+		identity.private = identity.private || a.private
 	}
 	if a.origin == "" && a.vary == nil {
 		return nil
@@ -51,7 +51,7 @@ func (g *Guard) answer(
 
 // WriteHeader completes the header before the final status is written. An
 // informational status (1xx) comes before the header and leaves it alone.
-func (a *answerWriter) WriteHeader(status int) {
+func (a *responseWriter) WriteHeader(status int) {
 	if !a.wrote && status >= 200 {
 		a.wrote = true
 		a.complete(a.Header())
@@ -61,7 +61,7 @@ func (a *answerWriter) WriteHeader(status int) {
 
 // complete adds CORS headers where the backend sent none, Vary, and
 // Cache-Control: private for a request with an identity.
-func (a *answerWriter) complete(h http.Header) {
+func (a *responseWriter) complete(h http.Header) {
 	if a.origin != "" && h.Get("Access-Control-Allow-Origin") == "" {
 		h.Del("Access-Control-Allow-Credentials") // was said of no origin, and is not meant for this one
 		allowOrigin(h, a.origin)
@@ -79,21 +79,21 @@ func (a *answerWriter) complete(h http.Header) {
 
 // begun completes and sends the header before the first byte of the body, as
 // net/http does for a handler that never calls WriteHeader.
-func (a *answerWriter) begun() {
+func (a *responseWriter) begun() {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
 }
 
 // Write implements http.ResponseWriter.
-func (a *answerWriter) Write(b []byte) (int, error) {
+func (a *responseWriter) Write(b []byte) (int, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.Write(b)
 }
 
 // ReadFrom completes the header as Write does, and then leaves the copy to the
 // server's own ReadFrom, which can use sendfile.
-func (a *answerWriter) ReadFrom(from io.Reader) (int64, error) {
+func (a *responseWriter) ReadFrom(from io.Reader) (int64, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.ReadFrom(from)
 }
@@ -101,7 +101,7 @@ func (a *answerWriter) ReadFrom(from io.Reader) (int64, error) {
 // FlushError completes the header before a flush. http.ResponseController looks
 // for this method; without it a flush would reach the server's writer and send a
 // header that lacks the additions.
-func (a *answerWriter) FlushError() error {
+func (a *responseWriter) FlushError() error {
 	a.begun()
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
