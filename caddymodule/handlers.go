@@ -97,7 +97,7 @@ func withForwardedProto(r *http.Request) *http.Request {
 	if !isTrusted(r) || len(said) == 0 || said[len(said)-1] != "https" {
 		return r
 	}
-	return guard.CameByHTTPS(r)
+	return guard.WithHTTPS(r)
 }
 
 // findApp finds the authorization server of this Caddy. Where the app is
