@@ -16,7 +16,9 @@ import (
 )
 
 // protect puts a device login before an API that knows nothing of it.
-func protect(ctx context.Context, issuer, provider string, storage deviceauth.Storage, api http.Handler) (http.Handler, error) {
+func protect(
+	ctx context.Context, issuer, provider string, storage deviceauth.Storage, api http.Handler,
+) (http.Handler, error) {
 	login, err := gateway.Open(ctx, storage, gateway.Config{
 		Login: deviceauth.Config{
 			Issuer: issuer,
