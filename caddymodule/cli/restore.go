@@ -56,8 +56,8 @@ func restoreCommand(c *adminClient) *cobra.Command {
 			return err
 		}
 		defer from.Close()
-		// Restore makes the directory, and removes what it made if the backup turns
-		// out to be incomplete or is not for this key.
+		// Restore loads into a directory beside this one, and renames it when the
+		// backup was complete.
 		done, err := badgerstore.Restore(cmd.Context(), to, from, keep)
 		if errors.Is(err, badgerstore.ErrWasEncrypted) {
 			return fmt.Errorf("%w; want --encryption-key-file, "+
