@@ -73,7 +73,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return line.Err("device_login: issuer is missing; " +
 			"want the URL under which devices and people reach this server")
 	}
-	// Now that every line has been read, run the checks that were deferred.
 	for _, check := range a.deferredChecks {
 		if err := check(); err != nil {
 			return err

@@ -37,12 +37,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if err := identity.sanitize(r, g.reserved); err != nil {
 		identity.servePlaceholders(r)
 		countDecision(decisionMalformed)
-		reqbody.Discard(w, r, caddy.Exiting)
-		if err = caddyhttp.Error(http.StatusBadRequest, err); g.sites.explain(g, w, r, err) {
-			return nil
-		}
-		hide(r, err)
-		return err
+		return g.refuse(w, r, caddyhttp.Error(http.StatusBadRequest, err))
 	}
 	// With report_only the response header must look as if the guard had not
 	// been there.
@@ -56,14 +51,9 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		g.report(identity, w, r, before, err)
 		return next.ServeHTTP(w, r)
 	case err != nil:
-		reqbody.Discard(w, r, caddy.Exiting) // net/http would wait for the body, however slowly it is sent
-		r.Header.Del("Authorization")        // error routes may proxy, and must not forward the token
+		r.Header.Del("Authorization") // error routes may proxy, and must not forward the token
 		r.Header.Del(g.TokenHeader)
-		if g.sites.explain(g, w, r, err) {
-			return nil
-		}
-		hide(r, err)
-		return err
+		return g.refuse(w, r, err)
 	case admitted == nil:
 		reqbody.Discard(w, r, caddy.Exiting)
 		return nil
@@ -76,6 +66,18 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		w.Header().Add("Cache-Control", "private")
 		addVary(w.Header(), g.credentials())
 	}
+	return err
+}
+
+// refuse ends a request with an error: with a body of our own, or else by the
+// site's error routes, from which the resource is hidden. The request's body is
+// discarded first, because net/http would wait for it, however slowly it is sent.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) error {
+	reqbody.Discard(w, r, caddy.Exiting)
+	if g.sites.explain(g, w, r, err) {
+		return nil
+	}
+	hide(r, err)
 	return err
 }
 
@@ -185,15 +187,11 @@ func (g *Guard) check(
 		countDecision(decisionPreflight)
 		return true, nil
 	}
-	// An old API key is tried before the token, because a request with a known
-	// key and without a token is complete.
 	if g.Legacy != nil {
 		if id := g.Legacy.admit(w, r, g.credentials()); id != nil {
 			return g.checkKey(tokenGuard, identity, id, w, r)
 		}
 	}
-	// The duration includes the store's, which is asked on every request whether
-	// the grant is still active.
 	start := time.Now()
 	id, token, err := tokenGuard.Authenticate(g.challengedRequest(r), identity.token)
 	guardSeconds.Observe(time.Since(start).Seconds())

@@ -167,6 +167,10 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 			t.Errorf("%+v: %v", test, err)
 		}
 	}
+}
+
+// protocol 31
+func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 	// A WebDAV request is for two paths.
 	dav := loaded(t, `[{"path": ["/v2/*"]}]`)
 	for destination, want := range map[string]bool{

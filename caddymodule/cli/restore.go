@@ -67,17 +67,21 @@ func restoreCommand(c *adminClient) *cobra.Command {
 			return err
 		}
 		from.done()
-		// The line says whether the store is encrypted, because that is easily
-		// assumed and rarely checked.
-		encrypted := "encrypted"
-		if to.EncryptionKey == "" {
-			encrypted = "not encrypted"
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s (%s): %d documents restored, %d devices stay connected, %d grants ended\n",
-			to.Dir, encrypted, done.Documents, done.Kept, done.Ended)
+		printRestored(cmd.OutOrStdout(), to, done)
 		return nil
 	}
 	return cmd
+}
+
+// printRestored prints what became of a backup. The line says whether the store is
+// encrypted, because that is easily assumed and rarely checked.
+func printRestored(out io.Writer, to badgerstore.Options, done badgerstore.Restored) {
+	encrypted := "encrypted"
+	if to.EncryptionKey == "" {
+		encrypted = "not encrypted"
+	}
+	fmt.Fprintf(out, "%s (%s): %d documents restored, %d devices stay connected, %d grants ended\n",
+		to.Dir, encrypted, done.Documents, done.Kept, done.Ended)
 }
 
 // backupFile opens a backup; `-` is standard input, whose size is unknown.

@@ -85,19 +85,22 @@ func opensWith(dir, key string) bool {
 	return err == nil && s.Close() == nil
 }
 
-func TestRestoreFollowsTheConfiguration(t *testing.T) {
-	t.Parallel()
+// A restoreTest is a restore by the configuration and flags.
+type restoreTest struct {
+	name, backup string
+	store        func(dir string) string // of the configuration
+	flags        func(dir string) []string
+	key          string // that the new store has
+	refused      string
+}
+
+func restoreTests(t *testing.T) []restoreTest {
+	t.Helper()
 	open, secret := backupOf(t, ""), backupOf(t, oldKey)
 	keyed := func(dir string) string { return encrypted(dir, oldKey) }
 	unkeyed := func(dir string) string { return "badger " + dir }
 	memory := func(string) string { return "memory" }
-	for _, test := range []struct {
-		name, backup string
-		store        func(dir string) string // of the configuration
-		flags        func(dir string) []string
-		key          string // that the new store has
-		refused      string
-	}{
+	return []restoreTest{
 		{name: "the path and the key", backup: secret, store: keyed, key: oldKey},
 		{name: "the path alone", backup: open, store: unkeyed},
 		{name: "a key for what had none", backup: open, store: keyed, key: oldKey},
@@ -124,7 +127,12 @@ func TestRestoreFollowsTheConfiguration(t *testing.T) {
 			name: "a directory beside another kind", backup: open, store: memory,
 			flags: func(dir string) []string { return []string{"--dir", dir} },
 		},
-	} {
+	}
+}
+
+func TestRestoreFollowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, test := range restoreTests(t) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "new")

@@ -335,7 +335,6 @@ func TestGuardIsNoDevice(t *testing.T) {
 // any token here, so that the refusal cannot come from it.
 //
 // protocol 30
-// protocol 30
 func TestForeignTokensAreRefusedWithoutAsking(t *testing.T) {
 	inBubble(t, func(f *testServer) {
 		tokens, second := f.connect(), f.connect().AccessToken.Reveal()
