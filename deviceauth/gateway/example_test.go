@@ -67,12 +67,12 @@ func Example() {
 	server.Start()
 	defer server.Close()
 
-	answer, err := http.Get(server.URL + "/products")
+	res, err := http.Get(server.URL + "/products")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	answer.Body.Close()
-	fmt.Println(answer.StatusCode)
+	res.Body.Close()
+	fmt.Println(res.StatusCode)
 	// Output: 401
 }

@@ -57,16 +57,16 @@ func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, r, http.StatusNotFound, refusal{Error: "invalid_target", Description: why})
 		return
 	}
-	said := map[string]any{
+	metadata := map[string]any{
 		"resource":                 resource,
 		"authorization_servers":    s.Servers,
 		"bearer_methods_supported": []string{"header"},
 	}
 	if scopes := s.Scope.List(); len(scopes) > 0 { // §3.2: members without a value are omitted
-		said["scopes_supported"] = scopes
+		metadata["scopes_supported"] = scopes
 	}
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	writeJSON(w, r, http.StatusOK, said)
+	writeJSON(w, r, http.StatusOK, metadata)
 }
 
 // A refusal is an OAuth error response (RFC 6749 §5.2).

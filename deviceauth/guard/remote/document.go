@@ -24,7 +24,7 @@ type document[T any] struct {
 	asked   time.Time     // when the fetch of the value began
 	ended   time.Time     // when the latest fetch ended
 	failure error         // of the latest fetch
-	over    chan struct{} // closed at the end of the fetch under way; nil: there is none
+	done    chan struct{} // closed at the end of the fetch under way; nil: there is none
 }
 
 // known returns the current value, and when its fetch began; never blocks.
@@ -46,9 +46,9 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 // newer returns the result of the fetch under way, or of a fetch that ended
 // within the pause, including its error.
 func (d *document[T]) newer(ctx context.Context) (T, error) {
-	if over := d.renew(); over != nil {
+	if done := d.renew(); done != nil {
 		select {
-		case <-over:
+		case <-done:
 		case <-ctx.Done():
 			var none T
 			return none, ctx.Err()
@@ -69,11 +69,11 @@ func (d *document[T]) renew() <-chan struct{} {
 	if d.failure != nil {
 		pause = failurePause
 	}
-	if d.over == nil && time.Since(d.ended) >= pause {
-		d.over = make(chan struct{})
+	if d.done == nil && time.Since(d.ended) >= pause {
+		d.done = make(chan struct{})
 		go d.run()
 	}
-	return d.over
+	return d.done
 }
 
 // run makes one fetch and publishes its result. The HTTP client's timeout bounds
@@ -87,6 +87,6 @@ func (d *document[T]) run() {
 		d.value, d.asked = value, began
 	}
 	d.ended, d.failure = time.Now(), err
-	close(d.over)
-	d.over = nil
+	close(d.done)
+	d.done = nil
 }

@@ -173,8 +173,8 @@ func (f *testServer) connect(audience ...string) *deviceauth.Tokens {
 	inspect := deviceauth.InspectRequest{Person: person, From: deviceAddr, Code: a.UserCode}
 	g, err := f.engine.Inspect(f.Context(), inspect)
 	if err == nil {
-		answer := deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: person, From: deviceAddr}
-		_, err = f.engine.Answer(f.Context(), answer)
+		allow := deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: person, From: deviceAddr}
+		_, err = f.engine.Answer(f.Context(), allow)
 	}
 	if err != nil {
 		f.Fatal(err)
@@ -191,7 +191,7 @@ func (f *testServer) connect(audience ...string) *deviceauth.Tokens {
 //
 // protocol 33
 func TestUncleanPersonIsRefused(t *testing.T) {
-	for name, answer := range map[string]struct{ text, want, groups string }{
+	for name, test := range map[string]struct{ text, want, groups string }{
 		"a clean one": {
 			`"person": {"sub": "work|1", "user": "Zoë", "claims": {"groups": ["staff", "x,admins", "ops "]}}`,
 			"", "staff",
@@ -206,9 +206,9 @@ func TestUncleanPersonIsRefused(t *testing.T) {
 	} {
 		inBubble(t, func(f *testServer) {
 			token := f.connect().AccessToken.Reveal()
-			f.respondWith(introspect, `{"active": true, `+answer.text+`}`)
-			id := f.wantVerdict(answer.want, token, deviceauth.Requirement{})
-			if id != nil && (id.Claim("groups") != answer.groups || id.Claim("user") != "Zoë") {
+			f.respondWith(introspect, `{"active": true, `+test.text+`}`)
+			id := f.wantVerdict(test.want, token, deviceauth.Requirement{})
+			if id != nil && (id.Claim("groups") != test.groups || id.Claim("user") != "Zoë") {
 				t.Errorf("%s: %q, %q", name, id.Claim("user"), id.Claim("groups"))
 			}
 		})
@@ -495,23 +495,23 @@ func TestWithoutACacheEveryRequestAsks(t *testing.T) {
 func TestOperatorIsWarnedOnceOfTheDefaultAudience(t *testing.T) {
 	inBubble(t, func(f *testServer) {
 		token := f.connect(issuer + "/other").AccessToken.Reveal()
-		var told [][]string
-		tell := func(has []string) { told = append(told, has) }
-		f.Server = f.view(remote.Config{OtherAudience: tell})
+		var warned [][]string
+		warn := func(has []string) { warned = append(warned, has) }
+		f.Server = f.view(remote.Config{OtherAudience: warn})
 		f.wantVerdict("invalid_token", f.forged(token), deviceauth.Requirement{})
 		f.wantVerdict("", f.connect().AccessToken.Reveal(), deviceauth.Requirement{})
 		f.wantVerdict("invalid_token", token, deviceauth.Requirement{Audience: []string{issuer}})
-		f.Server = f.view(remote.Config{OtherAudience: tell, Audience: []string{issuer}})
+		f.Server = f.view(remote.Config{OtherAudience: warn, Audience: []string{issuer}})
 		f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
-		if len(told) != 0 {
-			f.Errorf("was told %v of a token that is not the server's, or where the audience is chosen", told)
+		if len(warned) != 0 {
+			f.Errorf("was told %v of a token that is not the server's, or where the audience is chosen", warned)
 		}
-		f.Server = f.view(remote.Config{OtherAudience: tell})
+		f.Server = f.view(remote.Config{OtherAudience: warn})
 		for range 3 {
 			f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
 		}
-		if len(told) != 1 || !slices.Equal(told[0], []string{issuer + "/other"}) {
-			f.Errorf("was told %v", told)
+		if len(warned) != 1 || !slices.Equal(warned[0], []string{issuer + "/other"}) {
+			f.Errorf("was told %v", warned)
 		}
 	})
 }
