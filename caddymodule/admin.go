@@ -61,12 +61,12 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 // function becomes the status that apiError finds for it.
 func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
 	return a.serving(func(s *server, w http.ResponseWriter, r *http.Request) error {
-		answer, err := do(s, r)
+		result, err := do(s, r)
 		if err != nil {
 			return apiError(err)
 		}
 		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(answer)
+		return json.NewEncoder(w).Encode(result)
 	})
 }
 
@@ -74,11 +74,11 @@ func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.Admi
 // refusal is the caller's mistake (400) and its description is safe to send; an
 // unknown grant is 404; any other error means that the store is away (503).
 func apiError(err error) error {
-	var said caddy.APIError
+	var apiErr caddy.APIError
 	refusal := deviceauth.AsError(err)
 	switch {
-	case errors.As(err, &said):
-		return said
+	case errors.As(err, &apiErr):
+		return apiErr
 	case refusal != nil:
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(refusal.Description)}
 	case errors.Is(err, deviceauth.ErrNotFound):
@@ -136,7 +136,7 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	write := func() (struct{}, error) { return struct{}{}, store.Backup(r.Context(), to) }
 	// At an exit the store may close once the call is abandoned: by then the
 	// download has already broken off, and nothing is read any more.
-	if _, err := await(s.pooledStore.over, func() {}, write); err != nil {
+	if _, err := await(s.pooledStore.deadline, func() {}, write); err != nil {
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // anything else would be a proper end
 	}

@@ -127,7 +127,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // and a Badger database can be opened once only.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
-	a.slog = slog.New(withoutContext{ctx.Slogger().Handler()})
+	a.slog = slog.New(withoutContext{Handler: ctx.Slogger().Handler()})
 	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
 	if err := registerMetrics(ctx); err != nil {
 		return err
@@ -165,7 +165,10 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	app := events.(*caddyevents.App)
-	a.emitter = emitter{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
+	a.emitter = emitter{
+		subscribed: app.ShouldEmit,
+		emit:       func(name string, data map[string]any) { app.Emit(ctx, name, data) },
+	}
 	if a.issuerState, err = acquireIssuerState(a.Issuer); err == nil {
 		a.warned = new(sync.Once)
 	}
@@ -203,7 +206,7 @@ func (a *App) begin(ctx context.Context) error {
 	login := a.engine
 	login.PollState, login.Events = a.pooledStore.live, a.audit
 	login.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
-	g, err := gateway.Open(ctx, measuredStorage{a.pooledStore.backend}, gateway.Config{
+	g, err := gateway.Open(ctx, measuredStorage{Storage: a.pooledStore.backend}, gateway.Config{
 		Login: login, Upstreams: a.upstreams(), Keys: keys,
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Place: a.clientPlace, Log: a.slog, Stopping: caddy.Exiting,

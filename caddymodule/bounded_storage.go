@@ -31,7 +31,7 @@ var errAbandoned = errors.New("the process is about to exit, and does not wait f
 // watchExit returns a channel that is closed exitTimeout after the process was
 // told to exit, and a function that ends the watch. Caddy tells of an exit only
 // when asked, so the watch asks every exitPollInterval.
-func watchExit(exiting func() bool) (over <-chan struct{}, stop func()) {
+func watchExit(exiting func() bool) (deadline <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	closed, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -64,11 +64,11 @@ type callResult[A any] struct {
 	err   error
 }
 
-// await returns what a call returns. Once over is closed and callTimeout has
+// await returns what a call returns. Once deadline is closed and callTimeout has
 // passed, it calls abandoned and returns errAbandoned instead; the call goes on in
 // its goroutine. A panic of the call becomes an error: in a goroutine of its own
 // it would end the process, where net/http would have recovered it.
-func await[A any](over <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
+func await[A any](deadline <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
 	results := make(chan callResult[A], 1)
 	go func() {
 		var a callResult[A]
@@ -83,7 +83,7 @@ func await[A any](over <-chan struct{}, abandoned func(), call func() (A, error)
 	select {
 	case a := <-results:
 		return a.value, a.err
-	case <-over:
+	case <-deadline:
 	}
 	// Calls that begin during an exit get a short time of their own: a store
 	// that still works results within it.
@@ -129,21 +129,21 @@ func (c *change) abandon() {
 // to exit.
 type boundedStorage struct {
 	deviceauth.Storage
-	over  <-chan struct{}
-	hangs *atomic.Bool // set when a call was abandoned
+	deadline <-chan struct{}
+	hung     *atomic.Bool // set when a call was abandoned
 }
 
 // do runs a call that may call back through c, or that has no result but its
 // error.
 func (s boundedStorage) do(c *change, call func() error) error {
 	abandoned := func() { s.abandon(); c.abandon() }
-	_, err := await(s.over, abandoned, func() (struct{}, error) { return struct{}{}, call() })
+	_, err := await(s.deadline, abandoned, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
 // abandon records that a call was abandoned: a store that hangs is not waited for
 // when it is closed, either.
-func (s boundedStorage) abandon() { s.hangs.Store(true) }
+func (s boundedStorage) abandon() { s.hung.Store(true) }
 
 // Create implements [deviceauth.Store].
 func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
@@ -155,17 +155,17 @@ func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
 
 // Get implements [deviceauth.Store].
 func (s boundedStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
-	return await(s.over, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
+	return await(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
 }
 
 // ByUserCode implements [deviceauth.Store].
 func (s boundedStorage) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
-	return await(s.over, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
+	return await(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
 }
 
 // ByOwner implements [deviceauth.Store].
 func (s boundedStorage) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
-	return await(s.over, s.abandon, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
+	return await(s.deadline, s.abandon, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
 }
 
 // A page is the result of List: await returns one value.
@@ -176,7 +176,7 @@ type page struct {
 
 // List implements [deviceauth.Store].
 func (s boundedStorage) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
-	p, err := await(s.over, s.abandon, func() (page, error) {
+	p, err := await(s.deadline, s.abandon, func() (page, error) {
 		grants, next, err := s.Storage.List(ctx, after, limit)
 		return page{grants: grants, next: next}, err
 	})
@@ -195,7 +195,7 @@ func (s boundedStorage) Update(ctx context.Context, id deviceauth.ID, step func(
 
 // LoadDocument implements [deviceauth.Documents].
 func (s boundedStorage) LoadDocument(ctx context.Context, name string) ([]byte, error) {
-	return await(s.over, s.abandon, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
+	return await(s.deadline, s.abandon, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
 }
 
 // PutDocument implements [deviceauth.Documents].
@@ -233,7 +233,7 @@ type pace struct {
 
 // RecordPoll implements [deviceauth.Cluster].
 func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool, time.Duration, error) {
-	p, err := await(s.over, s.abandon, func() (p pace, err error) {
+	p, err := await(s.deadline, s.abandon, func() (p pace, err error) {
 		p.early, p.interval, err = s.shared.RecordPoll(ctx, a)
 		return p, err
 	})
@@ -242,7 +242,7 @@ func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool
 
 // CountUp implements [deviceauth.Cluster].
 func (s boundedCluster) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	return await(s.over, s.abandon, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
+	return await(s.deadline, s.abandon, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
 }
 
 // CountDown implements [deviceauth.Cluster].

@@ -14,8 +14,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func newBounded(store deviceauth.Storage, over <-chan struct{}) boundedStorage {
-	return boundedStorage{Storage: store, over: over, hangs: new(atomic.Bool)}
+func newBounded(store deviceauth.Storage, deadline <-chan struct{}) boundedStorage {
+	return boundedStorage{Storage: store, deadline: deadline, hung: new(atomic.Bool)}
 }
 
 func TestBoundedStorageKeepsTheContract(t *testing.T) {
@@ -40,7 +40,7 @@ func (s *hanging) LoadDocument(context.Context, string) ([]byte, error) { panic(
 func TestAbandonedCallRunsNoCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var exiting atomic.Bool
-		over, stop := watchExit(exiting.Load)
+		deadline, stop := watchExit(exiting.Load)
 		defer stop()
 		time.Sleep(time.Hour)
 		store := memstore.New()
@@ -48,7 +48,7 @@ func TestAbandonedCallRunsNoCallback(t *testing.T) {
 		exiting.Store(true)
 		since := time.Now()
 		calls := 0 // the race detector looks at it, too
-		err := newBounded(hangs, over).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
+		err := newBounded(hangs, deadline).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
 			calls++
 			return []byte("changed"), nil
 		})

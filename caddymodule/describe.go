@@ -54,13 +54,13 @@ func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 // isEnclosed reports whether only requests for the guard's block reach the
 // guard, on a site whose metadata no other handler serves.
 func (g *Guard) isEnclosed() bool {
-	g.sites.once.Do(g.sites.look)
+	g.sites.once.Do(g.sites.inspect)
 	return g.sites.enclosed[g]
 }
 
 // isInBlock reports whether only some requests of the site reach the guard.
 func (g *Guard) isInBlock() bool {
-	g.sites.once.Do(g.sites.look)
+	g.sites.once.Do(g.sites.inspect)
 	return g.sites.inBlock[g]
 }
 
@@ -135,7 +135,7 @@ func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.Mid
 // tokens need. Only guards of this site count, and of the scopes only those of
 // guards that guard the path itself or something below it.
 func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
-	s.once.Do(s.look)
+	s.once.Do(s.inspect)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	var scopes, all []string
 	for _, p := range s.routedGuards {

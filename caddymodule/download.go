@@ -22,7 +22,7 @@ type download struct {
 	stopping func() bool
 
 	mu     sync.Mutex
-	look   *time.Timer
+	timer  *time.Timer
 	broken bool // broken off or ended: nothing more is written
 }
 
@@ -31,7 +31,7 @@ func newDownload(w http.ResponseWriter, stopping func() bool) *download {
 	d := &download{Writer: w, conn: http.NewResponseController(w), stopping: stopping}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look = time.AfterFunc(stopPollInterval, d.ask)
+	d.timer = time.AfterFunc(stopPollInterval, d.checkStop)
 	return d
 }
 
@@ -48,9 +48,9 @@ func (d *download) Write(p []byte) (int, error) {
 	return d.Writer.Write(p)
 }
 
-// ask breaks the download off if the process is about to stop. A deadline in the
+// checkStop breaks the download off if the process is about to stop. A deadline in the
 // past makes a write that is blocked return at once.
-func (d *download) ask() {
+func (d *download) checkStop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -59,7 +59,7 @@ func (d *download) ask() {
 		d.broken = true
 		d.conn.SetWriteDeadline(time.Unix(1, 0))
 	default:
-		d.look.Reset(stopPollInterval)
+		d.timer.Reset(stopPollInterval)
 	}
 }
 
@@ -68,7 +68,7 @@ func (d *download) ask() {
 func (d *download) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look.Stop()
+	d.timer.Stop()
 	if !d.broken {
 		d.broken = true
 		d.conn.SetWriteDeadline(time.Time{})

@@ -77,7 +77,7 @@ func (h *dispatcher) dispatch(name string, data map[string]any) {
 		return
 	}
 	select {
-	case h.queue <- event{name, data}:
+	case h.queue <- event{name: name, data: data}:
 	default:
 		if h.lost.Pass(name) {
 			h.log.Error("an event was lost: its handlers are too slow",

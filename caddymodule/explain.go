@@ -21,7 +21,7 @@ func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err er
 	}
 	// Both kinds of error routes count: those of the block that the guard is in,
 	// and those of the server (handle_errors).
-	s.once.Do(s.look)
+	s.once.Do(s.inspect)
 	if s.ownErrors[g] || server.Errors != nil && anyRoute(server.Errors.Routes, server.Errors.WithError(r, err)) {
 		return false
 	}

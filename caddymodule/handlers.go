@@ -93,8 +93,8 @@ func isTrusted(r *http.Request) bool {
 // metadata must still begin with https. Of several values the last one is the
 // trusted proxy's own.
 func withForwardedProto(r *http.Request) *http.Request {
-	said := r.Header.Values("X-Forwarded-Proto")
-	if !isTrusted(r) || len(said) == 0 || said[len(said)-1] != "https" {
+	values := r.Header.Values("X-Forwarded-Proto")
+	if !isTrusted(r) || len(values) == 0 || values[len(values)-1] != "https" {
 		return r
 	}
 	return guard.WithHTTPS(r)

@@ -23,8 +23,8 @@ import (
 // asked each time.
 
 const (
-	healthWait = time.Second            // the longest that the store may take
-	healthRest = 250 * time.Millisecond // how long a result of the store is used again
+	healthWait  = time.Second            // the longest that the store may take
+	healthReuse = 250 * time.Millisecond // how long a result of the store is used again
 )
 
 // The reasons why a device login does not work. They are public, so the store's
@@ -38,15 +38,15 @@ var (
 
 // A health shares one check of the store among all who ask at the same time.
 type health struct {
-	look func(context.Context) error // may hang, whatever its context says
+	probe func(context.Context) error // may hang, whatever its context says
 
 	mu   sync.Mutex
-	last *healthLook // under way, or the latest that has ended
+	last *healthCheck // under way, or the latest that has ended
 }
 
-// A healthLook is one check of the store. Once done is closed, ended and err are
+// A healthCheck is one check of the store. Once done is closed, ended and err are
 // its result, and do not change any more.
-type healthLook struct {
+type healthCheck struct {
 	began time.Time
 	done  chan struct{}
 	ended time.Time
@@ -78,27 +78,27 @@ func (h *health) check(ctx context.Context) error {
 
 // join returns the check of the store to wait for: the one under way, a recent
 // one, or a new one.
-func (h *health) join() *healthLook {
+func (h *health) join() *healthCheck {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.last; l != nil {
 		// A check that is under way is joined, however long it takes; one that
-		// ended is used again for healthRest.
+		// ended is used again for healthReuse.
 		select {
 		case <-l.done:
-			if time.Since(l.ended) < healthRest {
+			if time.Since(l.ended) < healthReuse {
 				return l
 			}
 		default:
 			return l
 		}
 	}
-	l := &healthLook{began: time.Now(), done: make(chan struct{})}
+	l := &healthCheck{began: time.Now(), done: make(chan struct{})}
 	h.last = l
 	go func() { // not bound to the caller's context, because others wait for the same result
 		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
 		defer cancel()
-		l.err = h.look(ctx)
+		l.err = h.probe(ctx)
 		l.ended = time.Now()
 		close(l.done)
 	}()
@@ -107,7 +107,7 @@ func (h *health) join() *healthLook {
 
 // newHealth makes the health of a server. Errors of its store are logged here.
 func (a *App) newHealth(s *server) *health {
-	return &health{look: func(ctx context.Context) error {
+	return &health{probe: func(ctx context.Context) error {
 		// The health of a store that is being closed is not asked for: at a stop
 		// that is no fault.
 		if !s.pooledStore.beginUse() {
@@ -162,7 +162,7 @@ func (a *App) checkHealthPath() error {
 }
 
 // serveHealth answers 200 or 503, with a JSON object that has the reason. The
-// store is asked at most once every healthRest, however many ask.
+// store is asked at most once every healthReuse, however many ask.
 func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	reqbody.Discard(w, r, caddy.Exiting)
 	// Only reading methods are allowed, as RFC 9110 §9.2.1 defines safe ones.

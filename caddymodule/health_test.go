@@ -14,10 +14,10 @@ import (
 // costs none.
 func TestManyProbesCostOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var looks atomic.Int32
+		var probes atomic.Int32
 		away := errors.New("away")
-		h := &health{look: func(context.Context) error {
-			looks.Add(1)
+		h := &health{probe: func(context.Context) error {
+			probes.Add(1)
 			time.Sleep(healthWait / 2)
 			return away
 		}}
@@ -30,12 +30,12 @@ func TestManyProbesCostOneLook(t *testing.T) {
 			})
 		}
 		asking.Wait()
-		if err := h.check(t.Context()); !errors.Is(err, away) || looks.Load() != 1 {
-			t.Errorf("%v after %d looks", err, looks.Load())
+		if err := h.check(t.Context()); !errors.Is(err, away) || probes.Load() != 1 {
+			t.Errorf("%v after %d probes", err, probes.Load())
 		}
-		time.Sleep(healthRest)
-		if h.check(t.Context()); looks.Load() != 2 {
-			t.Errorf("%d looks after the rest", looks.Load())
+		time.Sleep(healthReuse)
+		if h.check(t.Context()); probes.Load() != 2 {
+			t.Errorf("%d probes after healthReuse", probes.Load())
 		}
 	})
 }
@@ -44,9 +44,9 @@ func TestManyProbesCostOneLook(t *testing.T) {
 // again when it has answered.
 func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var looks atomic.Int32
+		var probes atomic.Int32
 		hangs := make(chan struct{})
-		h := &health{look: func(context.Context) error { looks.Add(1); <-hangs; return nil }}
+		h := &health{probe: func(context.Context) error { probes.Add(1); <-hangs; return nil }}
 		for i, want := range []time.Duration{healthWait, 0, 0} {
 			began := time.Now()
 			if err := h.check(t.Context()); !errors.Is(err, errStoreSilent) || time.Since(began) != want {
@@ -55,8 +55,8 @@ func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 		}
 		close(hangs)
 		synctest.Wait()
-		if err := h.check(t.Context()); err != nil || looks.Load() != 1 {
-			t.Errorf("%v after %d looks", err, looks.Load())
+		if err := h.check(t.Context()); err != nil || probes.Load() != 1 {
+			t.Errorf("%v after %d probes", err, probes.Load())
 		}
 	})
 }

@@ -49,7 +49,7 @@ func (a *App) awaitStore(why error) {
 	a.log.Error("the store is away; what needs it is answered 503 until it is there", zap.Error(why))
 	go func() {
 		defer close(done)
-		for said := why.Error(); ; {
+		for logged := why.Error(); ; {
 			select {
 			case <-ctx.Done():
 				return
@@ -61,8 +61,8 @@ func (a *App) awaitStore(why error) {
 				a.isLate.Store(false)
 				a.log.Info("the store is there")
 				return
-			case !isAway(err) && err.Error() != said:
-				said = err.Error()
+			case !isAway(err) && err.Error() != logged:
+				logged = err.Error()
 				a.log.Error("the store that was away cannot be used", zap.Error(err))
 			}
 		}

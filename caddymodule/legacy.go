@@ -34,9 +34,9 @@ type Legacy struct {
 	// are not, as for machines that have no other way yet.
 	Since string `json:"since,omitempty"`
 
-	log    *zap.Logger
-	keys   atomic.Pointer[legacyKeys]
-	looked atomic.Int64 // when the file was last looked at, in nanoseconds
+	log     *zap.Logger
+	keys    atomic.Pointer[legacyKeys]
+	checked atomic.Int64 // when the file was last looked at, in nanoseconds
 }
 
 // legacyKeys are the keys of the file as it was read at one time.
@@ -97,8 +97,8 @@ const legacyReloadInterval = time.Second
 // read, the keys stay as they were: a typing error in one line must not lock out
 // all machines. Of all requests at one time, a single one reads the file.
 func (l *Legacy) current() *legacyKeys {
-	known, now, looked := l.keys.Load(), time.Now().UnixNano(), l.looked.Load()
-	if now-looked < int64(legacyReloadInterval) || !l.looked.CompareAndSwap(looked, now) {
+	known, now, checked := l.keys.Load(), time.Now().UnixNano(), l.checked.Load()
+	if now-checked < int64(legacyReloadInterval) || !l.checked.CompareAndSwap(checked, now) {
 		return known
 	}
 	info, err := os.Stat(l.File)
@@ -193,12 +193,12 @@ func (k *legacyKeys) addLine(text string) error {
 // that has that header, too, is judged by its token alone. The key stays on the
 // request, since the backend has always received it.
 func (l *Legacy) admit(w http.ResponseWriter, r *http.Request, tokens string) *deviceauth.Identity {
-	given := r.Header.Values(l.Header)
-	if len(given) != 1 || len(r.Header.Values(tokens)) > 0 && !strings.EqualFold(l.Header, tokens) {
+	values := r.Header.Values(l.Header)
+	if len(values) != 1 || len(r.Header.Values(tokens)) > 0 && !strings.EqualFold(l.Header, tokens) {
 		return nil
 	}
 	keys := l.current()
-	client := keys.clients[sha256.Sum256([]byte(given[0]))]
+	client := keys.clients[sha256.Sum256([]byte(values[0]))]
 	if client == nil {
 		if !strings.EqualFold(l.Header, tokens) { // else it may be a token
 			countDecision(decisionBadKey)

@@ -185,33 +185,33 @@ const maxPauseRequest = 4 << 10 // a note is a sentence or two
 
 // readPauseRequest reads the note and the operator's name from the query or the body.
 // An empty body is allowed; members of a body have precedence.
-func readPauseRequest(r *http.Request) (said pauseRequest, err error) {
+func readPauseRequest(r *http.Request) (req pauseRequest, err error) {
 	asked, err := query(r, "note", "by")
 	if err != nil {
-		return said, err
+		return req, err
 	}
-	said = pauseRequest{Note: asked.Get("note"), By: asked.Get("by")}
+	req = pauseRequest{Note: asked.Get("note"), By: asked.Get("by")}
 	// The admin endpoint has no limit of its own for bodies.
 	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxPauseRequest))
 	body.DisallowUnknownFields()
-	if err := body.Decode(&said); err != nil && !errors.Is(err, io.EOF) {
-		return said, badRequest(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
+	if err := body.Decode(&req); err != nil && !errors.Is(err, io.EOF) {
+		return req, badRequest(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
 	}
-	if len(said.Note)+len(said.By) > maxPauseRequest {
-		return said, badRequest("the note is too long: want at most %d bytes", maxPauseRequest)
+	if len(req.Note)+len(req.By) > maxPauseRequest {
+		return req, badRequest("the note is too long: want at most %d bytes", maxPauseRequest)
 	}
-	return pauseRequest{Note: text.Plain(said.Note), By: text.Plain(cmp.Or(said.By, caller(r)))}, nil
+	return pauseRequest{Note: text.Plain(req.Note), By: text.Plain(cmp.Or(req.By, caller(r)))}, nil
 }
 
 // pause stops that new devices are connected; devices that are connected go on.
 // The pause is kept in the store: other gateways that share it follow within
 // seconds.
 func pause(s *server, r *http.Request) (any, error) {
-	said, err := readPauseRequest(r)
+	req, err := readPauseRequest(r)
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.engine.Pause(r.Context(), said.By, said.Note)
+	p, err := s.engine.Pause(r.Context(), req.By, req.Note)
 	if err == nil {
 		caddy.Log().Named("device_login").Warn("connecting devices is paused",
 			zap.String("by", p.By), zap.String("note", p.Note))
@@ -232,12 +232,12 @@ func caller(r *http.Request) string {
 
 // resume ends a pause.
 func resume(s *server, r *http.Request) (any, error) {
-	said, err := readPauseRequest(r)
+	req, err := readPauseRequest(r)
 	if err != nil {
 		return nil, err
 	}
-	if err = s.engine.Resume(r.Context(), said.By); err == nil {
-		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("by", said.By))
+	if err = s.engine.Resume(r.Context(), req.By); err == nil {
+		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("by", req.By))
 	}
 	return adminapi.Pause{}, err
 }

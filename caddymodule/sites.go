@@ -58,7 +58,7 @@ func (s *sites) fault(issuer string, err error) {
 // Cleanup implements caddy.CleanerUpper.
 func (s *sites) Cleanup() error {
 	if s.faults != nil {
-		s.once.Do(s.look) // for its warnings, where the configuration was only validated
+		s.once.Do(s.inspect) // for its warnings, where the configuration was only validated
 		s.faults.Close()
 	}
 	return nil
@@ -66,7 +66,7 @@ func (s *sites) Cleanup() error {
 
 // Start walks through the routes, which logs the warnings.
 func (s *sites) Start() error {
-	s.once.Do(s.look)
+	s.once.Do(s.inspect)
 	return nil
 }
 
@@ -83,9 +83,9 @@ func findSites(ctx caddy.Context) (*sites, error) {
 	return app.(*sites), nil
 }
 
-// look walks through the routes of all servers. It runs when all of them are
+// inspect walks through the routes of all servers. It runs when all of them are
 // provisioned: matchers and handlers do not exist before.
-func (s *sites) look() {
+func (s *sites) inspect() {
 	s.enclosed, s.inBlock, s.ownErrors = map[*Guard]bool{}, map[*Guard]bool{}, map[*Guard]bool{}
 	app, err := s.ctx.AppIfConfigured("http")
 	if err != nil {

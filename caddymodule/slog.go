@@ -10,16 +10,16 @@ import (
 type withoutContext struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
-func (h withoutContext) Handle(_ context.Context, line slog.Record) error {
-	return h.Handler.Handle(context.Background(), line)
+func (h withoutContext) Handle(_ context.Context, record slog.Record) error {
+	return h.Handler.Handle(context.Background(), record)
 }
 
 // WithAttrs implements [slog.Handler].
 func (h withoutContext) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return withoutContext{h.Handler.WithAttrs(attrs)}
+	return withoutContext{Handler: h.Handler.WithAttrs(attrs)}
 }
 
 // WithGroup implements [slog.Handler].
 func (h withoutContext) WithGroup(name string) slog.Handler {
-	return withoutContext{h.Handler.WithGroup(name)}
+	return withoutContext{Handler: h.Handler.WithGroup(name)}
 }

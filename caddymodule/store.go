@@ -39,15 +39,15 @@ var storePool = caddy.NewUsagePool()
 // that uses it: Caddy cleans a configuration up while its last requests are
 // still being answered.
 type pooledStore struct {
-	key     string
-	opened  deviceauth.Storage // as its module opened it
-	backend deviceauth.Storage // the same, with calls that are abandoned at an exit
-	over    <-chan struct{}    // closed when calls are abandoned from now on
-	unwatch func()             // ends the watch for an exit
-	hangs   *atomic.Bool       // a call was abandoned
-	live    *deviceauth.PollState
-	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
-	using   sync.RWMutex                    // read-locked by each request; locked for good to close
+	key      string
+	opened   deviceauth.Storage // as its module opened it
+	backend  deviceauth.Storage // the same, with calls that are abandoned at an exit
+	deadline <-chan struct{}    // closed when calls are abandoned from now on
+	unwatch  func()             // ends the watch for an exit
+	hung     *atomic.Bool       // a call was abandoned
+	live     *deviceauth.PollState
+	keys     atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
+	using    sync.RWMutex                    // read-locked by each request; locked for good to close
 }
 
 // acquireStore returns the open store of a key, and opens it for the first
@@ -66,15 +66,15 @@ func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 // newPooledStore opens a store. Opening is abandoned at an exit as any other
 // call is.
 func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error) {
-	over, unwatch := watchExit(caddy.Exiting)
-	opened, err := await(over, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
+	deadline, unwatch := watchExit(caddy.Exiting)
+	opened, err := await(deadline, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
 	if err != nil {
 		unwatch()
 		return nil, err
 	}
-	backend := boundedStorage{Storage: opened, over: over, hangs: new(atomic.Bool)}
+	backend := boundedStorage{Storage: opened, deadline: deadline, hung: new(atomic.Bool)}
 	p := &pooledStore{
-		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs,
+		key: key, opened: opened, backend: backend, deadline: deadline, unwatch: unwatch, hung: backend.hung,
 		live: deviceauth.NewPollState(),
 	}
 	if shared, ok := opened.(deviceauth.Cluster); ok {
@@ -109,7 +109,7 @@ func (p *pooledStore) Destruct() error {
 		closed <- p.opened.Close()
 	}()
 	wait := closeWait
-	if p.hangs.Load() {
+	if p.hung.Load() {
 		wait = hungWait
 	}
 	timeout := time.NewTimer(wait)

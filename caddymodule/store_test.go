@@ -23,7 +23,7 @@ func (c closes) Close() error {
 func TestEndlessRequestDoesNotDelayAStop(t *testing.T) {
 	t.Parallel()
 	store := closes{Store: memstore.New(), closed: make(chan struct{})}
-	p := &pooledStore{key: "memory", opened: store, unwatch: func() {}, hangs: new(atomic.Bool)}
+	p := &pooledStore{key: "memory", opened: store, unwatch: func() {}, hung: new(atomic.Bool)}
 	if !p.beginUse() {
 		t.Fatal("it is closed")
 	}

@@ -32,16 +32,16 @@ type stream struct {
 
 	of         *streams // the list that it is in
 	prev, next *stream
-	born       uint64 // the count of checks when it began
+	begun      uint64 // the count of checks when it began
 }
 
 // streams are the responses that have not ended, in a doubly linked list. One
 // goroutine checks all of them at intervals: a timer for each request would cost
 // more than the rest of the guard.
 type streams struct {
-	mu    sync.Mutex
-	list  stream // head of the ring: its next is the oldest stream, its prev the latest
-	looks uint64 // how many checks there were
+	mu     sync.Mutex
+	list   stream // head of the ring: its next is the oldest stream, its prev the latest
+	checks uint64 // how many checks there were
 }
 
 // streamCheckInterval is how often the grants of streams are checked. A revocation at
@@ -57,7 +57,7 @@ func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
 	if l.list.next == nil {
 		l.list.next, l.list.prev = &l.list, &l.list
 	}
-	s.prev, s.next, s.born = l.list.prev, &l.list, l.looks
+	s.prev, s.next, s.begun = l.list.prev, &l.list, l.checks
 	s.prev.next, s.next.prev = s, s
 	return s
 }
@@ -79,8 +79,8 @@ func (s *stream) end() {
 func (l *streams) lasting() (all []*stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.looks++
-	for s := l.list.next; s != nil && s != &l.list && s.born+1 < l.looks; s = s.next {
+	l.checks++
+	for s := l.list.next; s != nil && s != &l.list && s.begun+1 < l.checks; s = s.next {
 		all = append(all, s)
 	}
 	return all

@@ -13,7 +13,7 @@ func (a *App) upstreams() (list []upstreamidp.Config) {
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
 		c.Log = a.slog
-		c.Told = append(c.Told, a.toldClaims()...)
+		c.Told = append(c.Told, a.headerClaims()...)
 		c.Observe = observe(c.ID)
 		list = append(list, c)
 	}
@@ -41,8 +41,8 @@ func observe(upstream string) func(operation string, took time.Duration, failed 
 // upstream.
 var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
 
-// toldClaims are the claims that this Caddy's guards put into headers.
-func (a *App) toldClaims() (list []string) {
+// headerClaims are the claims that this Caddy's guards put into headers.
+func (a *App) headerClaims() (list []string) {
 	for _, g := range a.guards {
 		for _, header := range g.Headers {
 			if !slices.Contains(ofIdentity, header.Claim) {

@@ -14,7 +14,7 @@ func TestHeadersNameClaimsThatAreKept(t *testing.T) {
 		{},
 		{Headers: []guard.IdentityHeader{{Name: "X-Sub", Claim: "sub"}, {Name: "X-Office", Claim: "office"}}},
 	}}
-	if got := a.toldClaims(); !slices.Equal(got, []string{"department", "office"}) {
+	if got := a.headerClaims(); !slices.Equal(got, []string{"department", "office"}) {
 		t.Errorf("got %v", got)
 	}
 	u := Upstream{Claims: []string{"shoe_size"}} // for guards in other Caddys

@@ -35,14 +35,14 @@ func backupCommand(c *adminClient) *cobra.Command {
 		if err := mayWrite(name, force); err != nil {
 			return err
 		}
-		answer, err := c.ask(http.MethodGet, "backup")
+		res, err := c.ask(http.MethodGet, "backup")
 		if err != nil {
 			return err
 		}
-		defer answer.Body.Close()
+		defer res.Body.Close()
 		// The display of the amount is on the reading side, so it works for a
 		// file and for standard output alike.
-		from := &progress{Reader: answer.Body}
+		from := &progress{Reader: res.Body}
 		if name == "-" {
 			return pour(c.out, from)
 		}

@@ -169,16 +169,16 @@ func (c *adminClient) ask(method, route string) (*http.Response, error) {
 // call sends a request, and decodes the response into to. With --json it copies
 // the response to the output instead, and leaves to as it is.
 func (c *adminClient) call(method, route string, to any) error {
-	answer, err := c.ask(method, route)
+	res, err := c.ask(method, route)
 	if err != nil {
 		return err
 	}
 	// The endpoint's JSON is passed on byte for byte: it is the documented
 	// format, and scripts depend on it.
-	defer answer.Body.Close()
+	defer res.Body.Close()
 	if c.json {
-		_, err := io.Copy(c.out, answer.Body)
+		_, err := io.Copy(c.out, res.Body)
 		return err
 	}
-	return json.NewDecoder(answer.Body).Decode(to)
+	return json.NewDecoder(res.Body).Decode(to)
 }

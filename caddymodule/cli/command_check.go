@@ -179,8 +179,8 @@ func (l *checkLines) flush() {
 }
 
 // line prints one line: mark, names and detail, in columns.
-func (l *checkLines) line(s devicecheck.Status, name, said string) {
-	fmt.Fprintf(l.to, "%s %-18s  %s\n", checkMarks[s], name, said)
+func (l *checkLines) line(s devicecheck.Status, name, text string) {
+	fmt.Fprintf(l.to, "%s %-18s  %s\n", checkMarks[s], name, text)
 }
 
 // folded breaks a text at spaces into lines of at most 96 bytes; first and next

@@ -30,15 +30,15 @@ func healthCommand(c *adminClient) *cobra.Command {
 // health requests the health, and gives up on an admin endpoint that does not
 // respond. The request goes on in its goroutine and ends with the process.
 func (c *adminClient) health() error {
-	answered := make(chan error, 1)
+	result := make(chan error, 1)
 	var view adminapi.Health
 	// The channel has room for the result, so that the goroutine ends also when
 	// nobody waits any more.
-	go func() { answered <- c.call(http.MethodGet, "health", &view) }()
+	go func() { result <- c.call(http.MethodGet, "health", &view) }()
 	timeout := time.NewTimer(healthTimeout)
 	defer timeout.Stop()
 	select {
-	case err := <-answered:
+	case err := <-result:
 		if err == nil && !c.json {
 			fmt.Fprintln(c.out, view.Status)
 		}

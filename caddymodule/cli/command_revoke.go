@@ -58,7 +58,7 @@ func (c *adminClient) revoke(w *grantFilter, ids []string) error {
 	}
 	if len(ids)+len(subjects) == 0 {
 		// A person without grants may still have a session at the pages.
-		if w.whole() && strings.Contains(w.person, "|") {
+		if w.isWholePerson() && strings.Contains(w.person, "|") {
 			err = c.signOut([]string{w.person})
 		}
 		return errors.Join(err, errors.New("no such grant: "+
@@ -101,15 +101,15 @@ func (c *adminClient) end(ids []string) (all error) {
 	return all
 }
 
-// whole reports whether a person is selected without further filters, so that
+// isWholePerson reports whether a person is selected without further filters, so that
 // everything of theirs is to end.
-func (w grantFilter) whole() bool { return w.person != "" && w.client == "" && w.state == "" }
+func (w grantFilter) isWholePerson() bool { return w.person != "" && w.client == "" && w.state == "" }
 
 // subjects are the subjects of a person who is selected as a whole. A user name
 // may have belonged to several people; grants that have ended count, because
 // such a person may still be signed in.
 func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
-	if !w.whole() {
+	if !w.isWholePerson() {
 		return nil, nil
 		// Grants that have ended are searched as well, because their person may
 		// still have a session.
@@ -130,7 +130,7 @@ func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
 // confirmation unless --yes is set. Without --state it selects the grants that
 // are live.
 func (c *adminClient) find(w grantFilter) (ids []string, err error) {
-	whole := w.whole()
+	whole := w.isWholePerson()
 	// The default is every grant that is not over, pending ones included.
 	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
 	head := true

@@ -148,13 +148,13 @@ func exitCode(err error) int {
 
 // fail prints a line, and makes the process exit with a code. It silences
 // Caddy's own output: Caddy would print the error as an entry of its log.
-func fail(cmd *cobra.Command, to io.Writer, code int, said string) error {
+func fail(cmd *cobra.Command, to io.Writer, code int, text string) error {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	fmt.Fprintln(to, said)
+	fmt.Fprintln(to, text)
 	// Caddy's wrapper is the only way to an exit code other than 1.
 	end := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })
 	if err := end(cmd, nil); err != nil {
 		return err
 	}
-	return errors.New(said) // an error without a code exits with 1
+	return errors.New(text) // an error without a code exits with 1
 }
