@@ -121,7 +121,7 @@ type routedGuard struct {
 	stripped string            // prefix that handle_path takes off the paths that reach the guard
 }
 
-// place records a handler that is a guard, for the metadata of its site.
+// record notes a handler that is a guard, for the metadata of its site.
 func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
 	if g, ok := h.(*Guard); ok {
 		s.routedGuards = append(s.routedGuards, routedGuard{

@@ -26,7 +26,7 @@ const (
 // newGrantCounter returns a counter that has counted nothing yet.
 func newGrantCounter() *grantCounter { return &grantCounter{wanted: make(chan struct{}, 1)} }
 
-// look returns the latest count, nil before the first, and requests another. It
+// latest returns the latest count, nil before the first, and requests another. It
 // never blocks: a scrape must not wait for the store.
 func (c *grantCounter) latest() map[deviceauth.Standing]int {
 	select {

@@ -88,7 +88,7 @@ func isTrusted(r *http.Request) bool {
 	return trusted
 }
 
-// came is the request with the scheme that a trusted proxy states in
+// withForwardedProto is the request with the scheme that a trusted proxy states in
 // X-Forwarded-Proto: behind a proxy that ends TLS, URLs in challenges and
 // metadata must still begin with https. Of several values the last one is the
 // trusted proxy's own.
