@@ -59,7 +59,7 @@ var (
 
 // The alert rules ask for metrics, labels and values that there are, and say in words
 // what is wrong.
-func TestAlertsAskForMetricsThatThereAre(t *testing.T) {
+func TestAlertsUseExistingMetrics(t *testing.T) {
 	var all alertRules
 	if err := yaml.Unmarshal([]byte(read(t, "../examples/alerts.yml")), &all); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestAlertsAskForMetricsThatThereAre(t *testing.T) {
 	}
 }
 
-func TestPromtoolTakesTheAlerts(t *testing.T) {
+func TestPromtoolAcceptsTheAlerts(t *testing.T) {
 	promtool := needs.Program(t, "promtool", "promtool")
 	if out, err := exec.Command(promtool, "check", "rules", "../examples/alerts.yml").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -12,19 +12,23 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// announceAfter is how long the start line waits before upstreams are asked: the same
-// Caddy may serve one, and begins to do so at the same time.
+// announceAfter is how long announce waits before it asks the upstreams: the
+// same Caddy may serve one of them, and begins to do so at the same time.
 const announceAfter = time.Second
 
-// announce writes one line about what was started: who we are, where grants are kept,
-// and whether people can sign in. It asks each upstream, which the first person would
-// have had to wait for.
+// announce writes one log entry about what was started: the issuer, where grants
+// are kept, and whether each upstream's metadata can be fetched. An upstream
+// that cannot be reached makes the entry a warning. Fetching the metadata here
+// also fills the cache, which the first person to sign in would otherwise have
+// waited for.
 func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 	select {
 	case <-ctx.Done():
 		return
 	case <-time.After(announceAfter):
 	}
+	// All upstreams are asked at once: one that does not respond must not delay
+	// what is said of the others.
 	found, missing := make([]string, len(upstreams)), make([]bool, len(upstreams))
 	var asking sync.WaitGroup
 	for i, u := range upstreams {
@@ -36,6 +40,8 @@ func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 		})
 	}
 	asking.Wait()
+	// After a stop an upstream's failure means only that its request was
+	// cancelled, which is not worth a log entry.
 	if ctx.Err() != nil {
 		return
 	}
@@ -49,7 +55,9 @@ func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 		zap.Int("clients", len(a.Clients)), zap.Strings("upstreams", found))
 }
 
-// storeInWords is what the start line says of the store: no user and no password.
+// storeInWords names the store for the log: the directory of a Badger database,
+// or the hosts of a Redis. Users and passwords, which a Redis URL may have, are
+// left out.
 func (a *App) storeInWords() string {
 	switch s := a.store.(type) {
 	case *BadgerStore:

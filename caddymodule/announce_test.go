@@ -16,14 +16,3 @@ func TestStoreIsNamedWithoutItsPassword(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
-
-func TestHostsAreCovered(t *testing.T) {
-	for matcher, want := range map[string]bool{
-		"*": true, "connect.example.com": true, "CONNECT.example.com": true, "*.example.com": true, "connect.example.com:443": true,
-		"{env.HOST}": true, "example.com": false, "*.com": false, "api.example.com": false, "*.connect.example.com": false,
-	} {
-		if got := coversHost(matcher, "connect.example.com"); got != want {
-			t.Errorf("%s: %v", matcher, got)
-		}
-	}
-}

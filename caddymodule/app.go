@@ -95,25 +95,25 @@ type App struct {
 	// Where grants and keys are kept. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
-	late        []func() error // checks of Caddyfile lines that wait for the end of their block
-	ctx         caddy.Context
-	log         *zap.Logger
-	slog        *slog.Logger
-	store       Store
-	engine      deviceauth.Config
-	guards      []*Guard
-	issuerState *issuerState // held from Provision to Cleanup
-	pooledStore *pooledStore // held from Start to Cleanup
-	ready       chan struct{}
-	decided     func()                  // closes ready: requests that wait for Start go on, whatever came of it
-	server      *atomic.Pointer[server] // set before ready is closed; nil where Start failed, or until a late store is there
-	waiting     func()                  // ends the wait for a late store; nil: there is none
-	isLate      *atomic.Bool            // the store is waited for
+	deferredChecks []func() error // checks of Caddyfile lines that need the whole block; run at its end
+	ctx            caddy.Context
+	log            *zap.Logger
+	slog           *slog.Logger
+	store          Store
+	engine         deviceauth.Config
+	guards         []*Guard
+	issuerState    *issuerState // held from Provision to Cleanup
+	pooledStore    *pooledStore // held from Start to Cleanup
+	ready          chan struct{}
+	setReady       func()                  // closes ready: requests that wait for Start go on, whatever its result
+	server         *atomic.Pointer[server] // set before ready is closed; nil where Start failed or the store is late
+	stopWaiting    func()                  // ends the wait for a late store; nil: there is none
+	isLate         *atomic.Bool            // the store was away at the start, and is tried again
 
 	emitter         emitter
 	dispatcher      *dispatcher // set by Start
 	sampler         *sampling.Sampler[eventKind]
-	warned          *sync.Once                // of what will surprise
+	warned          *sync.Once                // runs the warnings of warn once
 	faults          *sampling.Sampler[string] // of outages, by the message; from Provision to Cleanup
 	stopMaintaining func()                    // set by Start
 }
@@ -123,18 +123,20 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "device_login", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision checks the configuration. It opens nothing: `caddy validate`
-// provisions too, beside a server that has the database open.
+// Provision checks the configuration. It opens neither store nor network: `caddy
+// validate` provisions too, beside a running server that has the database open,
+// and a Badger database can be opened once only.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
-	a.slog = slog.New(withoutContext{ctx.Slogger().Handler()})
+	a.slog = slog.New(withoutContext{Handler: ctx.Slogger().Handler()})
 	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	a.decided = sync.OnceFunc(func() { close(a.ready) })
+	a.setReady = sync.OnceFunc(func() { close(a.ready) })
 	if a.Issuer == "" {
-		return errors.New("issuer is missing: device_login and device_auth need the global option device_login { issuer … }")
+		return errors.New("issuer is missing: " +
+			"device_login and device_auth need the global option device_login { issuer … }")
 	}
 	if err := a.resolve(); err != nil {
 		return err
@@ -164,17 +166,21 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	app := events.(*caddyevents.App)
-	a.emitter = emitter{app.ShouldEmit, func(name string, data map[string]any) { app.Emit(ctx, name, data) }}
+	a.emitter = emitter{
+		subscribed: app.ShouldEmit,
+		emit:       func(name string, data map[string]any) { app.Emit(ctx, name, data) },
+	}
 	if a.issuerState, err = acquireIssuerState(a.Issuer); err == nil {
 		a.warned = new(sync.Once)
 	}
 	return err
 }
 
-// Start opens the store and begins to serve. Requests that the http app takes
-// before that wait.
+// Start opens the store and begins to serve. Caddy may start the http app before
+// this one: requests that arrive in between wait for the end of Start, bounded
+// by startWait.
 func (a *App) Start() (err error) {
-	defer a.decided()
+	defer a.setReady()
 	a.warn()
 	a.pooledStore, err = a.open()
 	switch {
@@ -187,7 +193,10 @@ func (a *App) Start() (err error) {
 	return err
 }
 
-// begin begins to serve with the store that is open.
+// begin serves with the store that is open: it loads the signing keys, assembles
+// the gateway and publishes the server for requests. The previous
+// configuration's server is remembered, because Caddy may still reject this
+// configuration when another app fails to start.
 func (a *App) begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -198,7 +207,7 @@ func (a *App) begin(ctx context.Context) error {
 	login := a.engine
 	login.PollState, login.Events = a.pooledStore.live, a.audit
 	login.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
-	g, err := gateway.Open(ctx, measuredStorage{a.pooledStore.backend}, gateway.Config{
+	g, err := gateway.Open(ctx, measuredStorage{Storage: a.pooledStore.backend}, gateway.Config{
 		Login: login, Upstreams: a.upstreams(), Keys: keys,
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Place: a.clientPlace, Log: a.slog, Stopping: caddy.Exiting,
@@ -215,7 +224,7 @@ func (a *App) begin(ctx context.Context) error {
 	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.more)
 	server := &server{
 		engine: g.Engine, handler: g.Handler(), keys: keys, pooledStore: a.pooledStore,
-		guards: a.readyGuards(g.Engine), census: newCensus(),
+		guards: a.readyGuards(g.Engine), grantCounter: newGrantCounter(),
 	}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
@@ -224,11 +233,12 @@ func (a *App) begin(ctx context.Context) error {
 	return nil
 }
 
-// Stop answers all held polls at once. The store stays open for the requests
-// that are still under way.
+// Stop answers all held polls at once, so that no poll delays the end of the
+// configuration. The store stays open for the requests that are still under way;
+// Cleanup closes it.
 func (a *App) Stop() error {
-	if a.waiting != nil {
-		a.waiting()
+	if a.stopWaiting != nil {
+		a.stopWaiting()
 	}
 	if server := a.server.Load(); server != nil {
 		server.retire(a.issuerState)
@@ -240,14 +250,15 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup lets go of the store, if this configuration ever held it: one that
-// failed to load must not close the database of the one that still serves.
+// Cleanup releases what this configuration acquired, and nothing else: a
+// configuration that failed to load must not close the database of the one that
+// still serves.
 func (a *App) Cleanup() (err error) {
 	if a.warned != nil {
 		a.warn() // if it was only validated
 	}
-	if a.decided != nil {
-		a.decided()
+	if a.setReady != nil {
+		a.setReady()
 		a.faults.Close()
 	}
 	if a.pooledStore != nil {

@@ -11,10 +11,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// audit writes one line for each event of a grant's life, with the event's
-// stable name as the message and in the logger's name, counts it, and emits it in
-// Caddy's events app. There is no code and no token in it. Of what strangers can
-// cause without end only a few are written and emitted; all are counted.
+// audit writes one log entry for each event of a grant's life, with the event's
+// stable name as the message and in the logger's name. It also counts the event
+// and emits it in Caddy's events app. No event has a code or a token in it.
+// Events that anyone can cause without limit are sampled in the log and the
+// events app; all of them are counted.
 func (a *App) audit(e deviceauth.Event) {
 	auditEvents.WithLabelValues(e.Name).Inc()
 	if kind, endless := endlessKind(e); endless && !a.sampler.Pass(kind) {
@@ -26,7 +27,8 @@ func (a *App) audit(e deviceauth.Event) {
 	}
 }
 
-// write tells the log and the events app.
+// write writes an event to the log and to the events app, with its members in
+// the order of factNames.
 func (a *App) write(name string, data map[string]any) {
 	var fields []zap.Field
 	for _, fact := range factNames {
@@ -35,11 +37,11 @@ func (a *App) write(name string, data map[string]any) {
 		}
 	}
 	a.log.Named("audit").Named(name).Log(auditLevel(name), name, fields...)
-	a.dispatcher.tell(name, data)
+	a.dispatcher.dispatch(name, data)
 }
 
-// auditLevel is debug for what devices do all the time, without anybody: a hundred
-// thousand of them refresh ten million times a day.
+// auditLevel is debug for what devices do by themselves all the time: a hundred
+// thousand devices refresh their tokens ten million times a day.
 func auditLevel(name string) zapcore.Level {
 	if name == deviceauth.EventRefreshed {
 		return zap.DebugLevel
@@ -47,11 +49,13 @@ func auditLevel(name string) zapcore.Level {
 	return zap.InfoLevel
 }
 
-// An eventKind is what events have in common that are counted together.
+// An eventKind is what sampled events have in common: events of one kind are
+// counted together.
 type eventKind struct{ name, reason, subject string }
 
-// endlessKind reports whether somebody can cause an event as often as they like:
-// it changes nothing in the store, and needs at most a session.
+// endlessKind reports whether an event can be caused without limit: the request
+// that causes it changes nothing in the store, and needs at most a session. Such
+// events are sampled by the kind that it returns.
 func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 	switch e.Name {
 	case deviceauth.EventTurnedAway, deviceauth.EventSignInRefused, deviceauth.EventGuessing, deviceauth.EventBarred,
@@ -69,7 +73,8 @@ func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 	return kind, true
 }
 
-// more tells how many events of a kind were not written.
+// more writes how many events of a kind were left out since the last one that
+// was written.
 func (a *App) more(kind eventKind, n int) {
 	data := map[string]any{"more": n}
 	for name, value := range map[string]string{"reason": kind.reason, "subject": kind.subject} {
@@ -83,13 +88,14 @@ func (a *App) more(kind eventKind, n int) {
 	a.write(kind.name, data)
 }
 
-// factNames are the members of an event, in the order of the log.
+// factNames are the members of an event, in the order in which the log has them.
 var factNames = []string{
 	"grant", "client_id", "tried_client_id", "device_ip", "ip", "scope", "upstream", "reason", "rule", "claims", "by",
 	"subject", "user", "more",
 }
 
-// facts are what is said of an event. What is not known is left out.
+// facts are the members of an event that are known. A member without a value is
+// left out, so that a handler can tell "unknown" from empty.
 func facts(e deviceauth.Event) map[string]any {
 	data := map[string]any{}
 	put := func(name, value string) {
@@ -101,6 +107,8 @@ func facts(e deviceauth.Event) map[string]any {
 		put("grant", e.Grant.ID.String())
 		put("scope", string(e.Grant.Scope))
 	}
+	// The address is the device's or the browser's, depending on which of the
+	// two made the request that the event is about.
 	if e.From.IsValid() {
 		device := e.Grant != nil || e.Name == deviceauth.EventTurnedAway
 		put(map[bool]string{true: "device_ip", false: "ip"}[device], e.From.String())
@@ -124,14 +132,16 @@ func facts(e deviceauth.Event) map[string]any {
 	return data
 }
 
-// The bounds of what is said of claims, whose names are an upstream's.
+// The bounds of what is written of claims, whose names the upstream chooses: a
+// provider must not be able to fill the log.
 const (
 	maxClaimNames = 50
 	maxClaimName  = 60 // characters
 )
 
-// claimNames are the names of the claims that are known of a person, so that a rule
-// for one that the upstream never sent is seen to be that. No value is among them.
+// claimNames are the names of the claims that are known of a person. They show
+// when a rule asks for a claim that the upstream never sent. The values are
+// personal data and are not written.
 func claimNames(c deviceauth.Claims) []string {
 	names := []string{}
 	for _, name := range slices.Sorted(maps.Keys(c)) {

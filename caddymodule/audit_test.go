@@ -14,8 +14,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
-// auditing is an app that does nothing but that, with its log and what its
-// events app was told.
+// auditing is an app that only writes events, with its log and what its events
+// app was given.
 type auditing struct {
 	*App
 	lines *observer.ObservedLogs
@@ -27,11 +27,13 @@ type auditing struct {
 func newAuditing() *auditing {
 	log, lines := observed()
 	a := &auditing{App: &App{log: log}, lines: lines}
-	a.dispatcher = newDispatcher(emitter{func(string) bool { return true }, func(_ string, data map[string]any) {
+	subscribed := func(string) bool { return true }
+	emit := func(_ string, data map[string]any) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.emitted = append(a.emitted, data)
-	}}, log)
+	}
+	a.dispatcher = newDispatcher(emitter{subscribed: subscribed, emit: emit}, log)
 	a.sampler = sampling.New(a.more)
 	return a
 }
@@ -55,12 +57,14 @@ func counted(t *testing.T, name string) float64 {
 	return 0
 }
 
-func TestEventsThatStrangersCauseAreSampled(t *testing.T) {
+func TestUnlimitedEventsAreSampled(t *testing.T) {
 	alice := &deviceauth.Person{Subject: "work|alice", User: "alice"}
 	pending := &deviceauth.Grant{State: deviceauth.Pending}
 	const n = 2_000
 	for name, event := range map[string]deviceauth.Event{
-		"codes refused":    {Name: deviceauth.EventTurnedAway, Reason: "slow_down", From: netip.MustParseAddr("192.0.2.7")},
+		"codes refused": {
+			Name: deviceauth.EventTurnedAway, Reason: "slow_down", From: netip.MustParseAddr("192.0.2.7"),
+		},
 		"sign-ins refused": {Name: deviceauth.EventSignInRefused, Reason: "sign_in_cancelled", Upstream: "work"},
 		"guesses":          {Name: deviceauth.EventGuessing, Person: alice},
 		"barred":           {Name: deviceauth.EventBarred, Person: alice},
@@ -97,28 +101,30 @@ func TestEventsThatStrangersCauseAreSampled(t *testing.T) {
 	}
 }
 
-func TestEventsLostToSlowHandlersAreAFewLines(t *testing.T) {
+func TestLostEventsAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, lines := observed()
 		slow := make(chan struct{})
-		h := newDispatcher(emitter{func(string) bool { return true }, func(string, map[string]any) { <-slow }}, log)
+		subscribed := func(string) bool { return true }
+		h := newDispatcher(emitter{subscribed: subscribed, emit: func(string, map[string]any) { <-slow }}, log)
 		const lost = 500
 		for range dispatcherQueue + lost {
-			h.tell(deviceauth.EventAuthorized, nil)
+			h.dispatch(deviceauth.EventAuthorized, nil)
 			synctest.Wait()
 		}
 		close(slow)
 		h.end()
 		all := lines.All()
-		if last := all[len(all)-1].ContextMap(); len(all) != 11 || last["more"] != int64(lost-1-10) { // one is with the handler
+		last := all[len(all)-1].ContextMap()
+		if len(all) != 11 || last["more"] != int64(lost-1-10) { // one event is with the handler
 			t.Errorf("%d lines, the last is %v", len(all), last)
 		}
 	})
 }
 
-// One flood hides no event of another kind, and what changes a grant is always
-// written.
-func TestFloodHidesNothingElse(t *testing.T) {
+// A flood of one kind hides no event of another kind, and events that change a
+// grant are always written.
+func TestFloodHidesNoOtherEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuditing()
 		for range 100 {
@@ -130,7 +136,8 @@ func TestFloodHidesNothingElse(t *testing.T) {
 		a.audit(deviceauth.Event{Name: deviceauth.EventBarred, Person: &deviceauth.Person{Subject: "work|alice"}})
 		for range 20 {
 			ended := &deviceauth.Grant{State: deviceauth.Revoked}
-			a.audit(deviceauth.Event{Name: deviceauth.EventBarred, Person: &deviceauth.Person{Subject: "work|mallory"}, Grant: ended})
+			mallory := &deviceauth.Person{Subject: "work|mallory"}
+			a.audit(deviceauth.Event{Name: deviceauth.EventBarred, Person: mallory, Grant: ended})
 			a.audit(deviceauth.Event{Name: deviceauth.EventReplayed, Grant: ended})
 		}
 		if got := a.lines.Len() - before; before != 20 || got != 42 {

@@ -1,33 +1,32 @@
 package caddymodule
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// A lineReader reads the rest of a line of which the word is the current token,
-// and the block behind it.
+// A lineReader reads the arguments of the directive word that is the current
+// token, and the block that follows them.
 type lineReader = func(*caddyfile.Dispenser) error
 
-// A block is a table of subdirectives: each word with what reads the rest of
-// its line. Whatever is not in the table is refused, and so is a word that is
-// repeated, unless it is one of many.
+// A block is a table of subdirectives: each word with the function that reads
+// its arguments. A word that is not in the table is an error, and so is a word
+// that is repeated, unless many has it.
 type block struct {
-	what  string // for messages: whose block it is
+	what  string // whose block it is, for messages
 	words map[string]lineReader
 	many  []string // words that may be repeated
-	// check, if there is one, looks at what was read so far after each line, so
-	// that its error has the line of the mistake.
+	// check, if set, checks what has been read so far, after each line. Its error
+	// then names the line of the mistake, and not the end of the block.
 	check func() error
-	seen  map[string]bool // words that were read; nil: none. Blocks that are one share it
+	seen  map[string]bool // words that were read; nil: none. Several blocks of one word share the map
 }
 
+// read reads the lines of the block to its closing brace. A brace where a word
+// is expected would open a block of the word before, which takes none.
 func (b block) read(d *caddyfile.Dispenser) error {
 	if b.seen == nil {
 		b.seen = map[string]bool{}
@@ -45,10 +44,13 @@ func (b block) read(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// one reads the line that begins with the current word.
+// one reads the line that begins with the current word, and then runs the
+// block's check.
 func (b block) one(d *caddyfile.Dispenser) error {
-	line, word := *d, d.Val() // a block moves on
+	line, word := *d, d.Val() // a copy: reading moves d on
 	read, known := b.words[word]
+	// The table is listed in the message: a misspelled word is the most frequent
+	// mistake.
 	switch {
 	case !known:
 		return d.Errf("%s has no subdirective %q; want one of: %s",
@@ -56,6 +58,8 @@ func (b block) one(d *caddyfile.Dispenser) error {
 	case b.seen[word] && !slices.Contains(b.many, word):
 		return d.Errf("%s: duplicate %s", b.what, word)
 	}
+	// Blocks that are read several times share the map, and without a map
+	// repetition is not checked.
 	if b.seen != nil {
 		b.seen[word] = true
 	}
@@ -71,11 +75,12 @@ func (b block) one(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// opens reports whether the current token opens a block.
+// opens reports whether the current token opens a block; a quoted brace is an
+// argument.
 func opens(d *caddyfile.Dispenser) bool { return d.Val() == "{" && !d.Token().Quoted() }
 
-// lineOrBlock reads a single subdirective from the rest of the line, or a
-// whole block of them.
+// lineOrBlock reads a single subdirective from the rest of the line, as in
+// `lifetime session 8h`, or a whole block of them.
 func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		word := d.Val()
@@ -84,13 +89,16 @@ func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 		}
 		return end(word, d)
 	}
+	// Without an argument and without a block the line is incomplete, and the
+	// message lists what may follow.
 	if ahead := *d; !ahead.NextBlock(d.Nesting()) {
-		return d.Errf("%s: want one of these and its value, or a block of them: %s", b.what, strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
+		return d.Errf("%s: want one of these and its value, or a block of them: %s",
+			b.what, strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
 	}
 	return b.read(d)
 }
 
-// noMore refuses arguments of a word that nobody asked for.
+// noMore refuses further arguments of a word.
 func noMore(word string, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%s: unexpected argument %q", word, d.Val())
@@ -98,19 +106,21 @@ func noMore(word string, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// end refuses arguments and blocks behind what takes no more of either.
+// end refuses further arguments and a block of a word.
 func end(word string, d *caddyfile.Dispenser) error {
 	if err := noMore(word, d); err != nil {
 		return err
 	}
+	// NextBlock would accept a block here, and the next word would be reported
+	// instead of the brace.
 	if next := *d; next.Next() && opens(&next) {
 		return next.Errf("%s takes no block", word)
 	}
 	return nil
 }
 
-// arguments reads from least to most arguments of a word. What is wanted is for
-// the message.
+// arguments reads at least least and at most most arguments of a word; wanted
+// describes the arguments in error messages.
 func arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string, error) {
 	word := d.Val()
 	args := d.RemainingArgs()
@@ -125,11 +135,12 @@ func arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string
 	return args, nil
 }
 
-// checked looks at what was read while file and line are still known. The
-// check is the one that JSON users meet when the configuration is loaded.
+// checked reads a line and then checks the result, while file and line number
+// are still known. The check is the same one that JSON users get when the
+// configuration is loaded.
 func checked(read lineReader, check func() error) lineReader {
 	return func(d *caddyfile.Dispenser) error {
-		line := *d // a block moves on
+		line := *d // a copy: reading moves d on
 		if err := read(d); err != nil {
 			return err
 		}
@@ -140,148 +151,14 @@ func checked(read lineReader, check func() error) lineReader {
 	}
 }
 
-// noting remembers where the first of some words is, for what is wrong with all
-// of them together.
-func noting(first **caddyfile.Dispenser, read lineReader) lineReader {
+// rememberFirst remembers the position of the first of several words, for an error that
+// is about all of them together.
+func rememberFirst(first **caddyfile.Dispenser, read lineReader) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		if *first == nil {
 			line := *d
 			*first = &line
 		}
 		return read(d)
-	}
-}
-
-// oneArg reads exactly one argument into a string.
-func oneArg(to *string) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		if !d.NextArg() {
-			return d.Errf("%s: want one argument", word)
-		}
-		*to = d.Val()
-		return noMore(word, d)
-	}
-}
-
-// secretText reads a secret. One that is there and empty is a mistake: nobody
-// wanted a public client, or a store without encryption, by an empty text.
-func secretText(to **string) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		*to = new(string)
-		if err := oneArg(*to)(d); err != nil {
-			return err
-		}
-		if **to == "" {
-			return d.Errf("%s: %w", word, errEmpty)
-		}
-		return nil
-	}
-}
-
-// list appends one or more arguments.
-func list(to *[]string) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		args := d.RemainingArgs()
-		if len(args) == 0 {
-			return d.Errf("%s: want one or more arguments", word)
-		}
-		*to = append(*to, args...)
-		return nil
-	}
-}
-
-// set reads a word that stands for itself.
-func set(to *bool) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		*to = true
-		return noMore(d.Val(), d)
-	}
-}
-
-// word reads the one argument that there is.
-func word(only string, to *bool) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		var value string
-		*to = true
-		return oneOf(&value, only)(d)
-	}
-}
-
-// number reads a whole number above 0.
-func number(to *int) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		var value string
-		word := d.Val()
-		if err := oneArg(&value)(d); err != nil {
-			return err
-		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 {
-			return d.Errf("%s %q: want a whole number above 0", word, value)
-		}
-		*to = n
-		return nil
-	}
-}
-
-// duration reads a length of time above 0, such as 2.5s, 10m or 90d. In a field 0
-// means its default, which nobody wants who writes 0.
-func duration(to *caddy.Duration) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		if err := readDuration(to, d); err != nil {
-			return err
-		}
-		if *to == 0 {
-			return d.Errf("%s %q: want a length of time above 0, such as 2.5s, 10m or 90d", word, d.Val())
-		}
-		return nil
-	}
-}
-
-func readDuration(to *caddy.Duration, d *caddyfile.Dispenser) error {
-	var value string
-	word := d.Val()
-	if err := oneArg(&value)(d); err != nil {
-		return err
-	}
-	length, err := caddy.ParseDuration(value)
-	if err != nil || length < 0 {
-		return d.Errf("%s %q: want a length of time, such as 2.5s, 10m or 90d", word, value)
-	}
-	*to = caddy.Duration(length)
-	return nil
-}
-
-// durationOrOff reads a length of time, 0 or off.
-func durationOrOff(to **caddy.Duration) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		*to = new(caddy.Duration)
-		next := *d
-		if next.NextArg() && next.Val() == "off" {
-			word := d.Val()
-			d.NextArg()
-			return noMore(word, d)
-		}
-		return readDuration(*to, d)
-	}
-}
-
-// oneOf reads one of some words.
-func oneOf[T ~string](to *T, words ...T) lineReader {
-	return func(d *caddyfile.Dispenser) error {
-		var value string
-		word := d.Val()
-		if err := oneArg(&value)(d); err != nil {
-			return err
-		}
-		if !slices.Contains(words, T(value)) {
-			return d.Errf("%s %q: want one of: %s", word, value, strings.Trim(fmt.Sprint(words), "[]"))
-		}
-		*to = T(value)
-		return nil
 	}
 }

@@ -12,37 +12,42 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A stop must not wait for a store that hangs, on a disk that is not there any more
-// or a server that says nothing: http servers wait without end for requests that are
-// under way, and those for the store. So a while after the process was told to exit
-// nobody waits for the store any more, and what is under way is answered 503. Only
-// the store knows how it went then, as where an answer is lost.
+// The process must be able to exit while a store hangs, on a disk that has gone
+// or a server that does not respond: Caddy's http servers wait for the requests
+// that are under way, and those requests wait for the store. So some time after
+// the process was told to exit, calls to the store are abandoned, and their
+// requests are answered 503. Whether an abandoned call took effect only the
+// store knows, as when a response is lost on the network.
 
 const (
-	exitLook     = 50 * time.Millisecond  // how often it is looked whether the process is to exit
-	exitPatience = 750 * time.Millisecond // for calls that are under way then
-	callPatience = 100 * time.Millisecond // for each call after that
+	exitPollInterval = 50 * time.Millisecond  // how often to ask whether the process exits
+	exitTimeout      = 750 * time.Millisecond // after the exit began, for calls that are under way
+	callTimeout      = 100 * time.Millisecond // for each call after that
 )
 
-var errLeft = errors.New("the process is about to exit, and does not wait for the store")
+// errAbandoned is the error of a call that was abandoned at an exit.
+var errAbandoned = errors.New("the process is about to exit, and does not wait for the store")
 
-// watchExit returns a channel that is closed some time after the process was told to
-// exit, and what ends the watch.
-func watchExit(exiting func() bool) (over <-chan struct{}, stop func()) {
+// watchExit returns a channel that is closed exitTimeout after the process was
+// told to exit, and a function that ends the watch. Caddy tells of an exit only
+// when asked, so the watch asks every exitPollInterval.
+func watchExit(exiting func() bool) (deadline <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	closed, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(exitLook)
+		tick := time.NewTicker(exitPollInterval)
 		defer tick.Stop()
 		for until := (time.Time{}); ; {
 			select {
 			case <-ctx.Done():
 				return
 			case now := <-tick.C:
+				// The first tick after the exit began sets the deadline; the
+				// first tick after the deadline ends the wait of all calls.
 				switch {
 				case until.IsZero() && exiting():
-					until = now.Add(exitPatience)
+					until = now.Add(exitTimeout)
 				case !until.IsZero() && now.After(until):
 					close(closed)
 					return
@@ -53,101 +58,117 @@ func watchExit(exiting func() bool) (over <-chan struct{}, stop func()) {
 	return closed, func() { cancel(); <-done }
 }
 
-type answer[A any] struct {
+// A callResult is what a call returned, sent over a channel.
+type callResult[A any] struct {
 	value A
 	err   error
 }
 
-// await returns what a call returns, or errLeft once waiting is over, after left has
-// been called. A panic of the call is an error: it would end the process, where
-// net/http would have caught it.
-func await[A any](over <-chan struct{}, left func(), call func() (A, error)) (A, error) {
-	answers := make(chan answer[A], 1)
+// await returns what a call returns. Once deadline is closed and callTimeout has
+// passed, it calls abandoned and returns errAbandoned instead; the call goes on in
+// its goroutine. A panic of the call becomes an error: in a goroutine of its own
+// it would end the process, where net/http would have recovered it.
+func await[A any](deadline <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
+	results := make(chan callResult[A], 1)
 	go func() {
-		var a answer[A]
+		var a callResult[A]
 		defer func() {
 			if p := recover(); p != nil {
 				a.err = fmt.Errorf("panic in the store: %v\n%s", p, debug.Stack())
 			}
-			answers <- a
+			results <- a
 		}()
 		a.value, a.err = call()
 	}()
 	select {
-	case a := <-answers:
+	case a := <-results:
 		return a.value, a.err
-	case <-over:
+	case <-deadline:
 	}
-	timeout := time.NewTimer(callPatience)
+	// Calls that begin during an exit get a short time of their own: a store
+	// that still works results within it.
+	timeout := time.NewTimer(callTimeout)
 	defer timeout.Stop()
 	select {
-	case a := <-answers:
+	case a := <-results:
 		return a.value, a.err
 	case <-timeout.C:
-		left()
+		abandoned()
 		var none A
-		return none, errLeft
+		return none, errAbandoned
 	}
 }
 
-// A change is a function that a store calls back. It sees its caller's variables, so
-// it must not run once the caller has left.
+// A change guards a function that a store calls back. The function uses
+// variables of its caller, so it must not run once the caller has abandoned the
+// call and returned.
 type change struct {
-	mu   sync.Mutex
-	left bool
+	mu        sync.Mutex
+	abandoned bool
 }
 
+// run runs the callback, unless its caller has returned. It holds the lock
+// meanwhile, so that abandon waits for a callback that has begun.
 func (c *change) run(do func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left {
-		return errLeft
+	if c.abandoned {
+		return errAbandoned
 	}
 	return do()
 }
 
-func (c *change) leave() {
+// abandon forbids the callback from now on.
+func (c *change) abandon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.left = true
+	c.abandoned = true
 }
 
-// boundedStorage is a store that nobody waits for when waiting is over.
+// boundedStorage is a store whose calls are abandoned once the process is about
+// to exit.
 type boundedStorage struct {
 	deviceauth.Storage
-	over  <-chan struct{}
-	hangs *atomic.Bool // set when somebody has left
+	deadline <-chan struct{}
+	hung     *atomic.Bool // set when a call was abandoned
 }
 
+// do runs a call that may call back through c, or that has no result but its
+// error.
 func (s boundedStorage) do(c *change, call func() error) error {
-	left := func() { s.leave(); c.leave() }
-	_, err := await(s.over, left, func() (struct{}, error) { return struct{}{}, call() })
+	abandoned := func() { s.abandon(); c.abandon() }
+	_, err := await(s.deadline, abandoned, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
-func (s boundedStorage) leave() { s.hangs.Store(true) }
+// abandon records that a call was abandoned: a store that hangs is not waited for
+// when it is closed, either.
+func (s boundedStorage) abandon() { s.hung.Store(true) }
 
 // Create implements [deviceauth.Store].
 func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
+	// The caller may use its grant again after an abandoned call, so the store
+	// gets a copy.
 	own := *g
 	return s.do(new(change), func() error { return s.Storage.Create(ctx, &own) })
 }
 
 // Get implements [deviceauth.Store].
 func (s boundedStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
-	return await(s.over, s.leave, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
+	return await(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
 }
 
 // ByUserCode implements [deviceauth.Store].
 func (s boundedStorage) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
-	return await(s.over, s.leave, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
+	return await(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
 }
 
 // ByOwner implements [deviceauth.Store].
 func (s boundedStorage) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
-	return await(s.over, s.leave, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
+	return await(s.deadline, s.abandon, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
 }
 
+// A page is the result of List: await returns one value.
 type page struct {
 	grants []*deviceauth.Grant
 	next   string
@@ -155,7 +176,7 @@ type page struct {
 
 // List implements [deviceauth.Store].
 func (s boundedStorage) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
-	p, err := await(s.over, s.leave, func() (page, error) {
+	p, err := await(s.deadline, s.abandon, func() (page, error) {
 		grants, next, err := s.Storage.List(ctx, after, limit)
 		return page{grants: grants, next: next}, err
 	})
@@ -166,13 +187,15 @@ func (s boundedStorage) List(ctx context.Context, after string, limit int) ([]*d
 func (s boundedStorage) Update(ctx context.Context, id deviceauth.ID, step func(*deviceauth.Grant) error) error {
 	c := new(change)
 	return s.do(c, func() error {
-		return s.Storage.Update(ctx, id, func(g *deviceauth.Grant) error { return c.run(func() error { return step(g) }) })
+		return s.Storage.Update(ctx, id, func(g *deviceauth.Grant) error {
+			return c.run(func() error { return step(g) })
+		})
 	})
 }
 
 // LoadDocument implements [deviceauth.Documents].
 func (s boundedStorage) LoadDocument(ctx context.Context, name string) ([]byte, error) {
-	return await(s.over, s.leave, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
+	return await(s.deadline, s.abandon, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
 }
 
 // PutDocument implements [deviceauth.Documents].
@@ -184,6 +207,8 @@ func (s boundedStorage) PutDocument(ctx context.Context, name string, document [
 func (s boundedStorage) UpdateDocument(ctx context.Context, name string, step func([]byte) ([]byte, error)) error {
 	c := new(change)
 	return s.do(c, func() error {
+		// The result of step is taken only if the callback ran before the call
+		// was abandoned.
 		return s.Storage.UpdateDocument(ctx, name, func(old []byte) (document []byte, err error) {
 			err = c.run(func() (err error) { document, err = step(old); return err })
 			return document, err
@@ -191,7 +216,7 @@ func (s boundedStorage) UpdateDocument(ctx context.Context, name string, step fu
 	})
 }
 
-// boundedCluster is the same of a store that gateways share.
+// boundedCluster is the same for a store that several gateways share.
 type boundedCluster struct {
 	boundedStorage
 	shared deviceauth.Cluster
@@ -200,6 +225,7 @@ type boundedCluster struct {
 // OnChange implements [deviceauth.Cluster].
 func (s boundedCluster) OnChange(listener func(deviceauth.ID)) { s.shared.OnChange(listener) }
 
+// A pace is the result of RecordPoll: await returns one value.
 type pace struct {
 	early    bool
 	interval time.Duration
@@ -207,7 +233,7 @@ type pace struct {
 
 // RecordPoll implements [deviceauth.Cluster].
 func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool, time.Duration, error) {
-	p, err := await(s.over, s.leave, func() (p pace, err error) {
+	p, err := await(s.deadline, s.abandon, func() (p pace, err error) {
 		p.early, p.interval, err = s.shared.RecordPoll(ctx, a)
 		return p, err
 	})
@@ -216,7 +242,7 @@ func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool
 
 // CountUp implements [deviceauth.Cluster].
 func (s boundedCluster) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	return await(s.over, s.leave, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
+	return await(s.deadline, s.abandon, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
 }
 
 // CountDown implements [deviceauth.Cluster].

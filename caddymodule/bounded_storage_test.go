@@ -14,12 +14,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func waited(store deviceauth.Storage, over <-chan struct{}) boundedStorage {
-	return boundedStorage{Storage: store, over: over, hangs: new(atomic.Bool)}
+func newBounded(store deviceauth.Storage, deadline <-chan struct{}) boundedStorage {
+	return boundedStorage{Storage: store, deadline: deadline, hung: new(atomic.Bool)}
 }
 
-func TestImpatientStoreKeepsThePromises(t *testing.T) {
-	storetest.Run(t, func(string) (deviceauth.Storage, error) { return waited(memstore.New(), nil), nil })
+func TestBoundedStorageKeepsTheContract(t *testing.T) {
+	storetest.Run(t, func(string) (deviceauth.Storage, error) { return newBounded(memstore.New(), nil), nil })
 }
 
 // hanging is a store that hangs between what it reads and what it writes, or panics.
@@ -35,26 +35,27 @@ func (s *hanging) UpdateDocument(ctx context.Context, name string, change func([
 
 func (s *hanging) LoadDocument(context.Context, string) ([]byte, error) { panic("no table") }
 
-// Whoever has left is called back no more: the variables of a caller are its own.
-func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
+// A caller that abandoned its call may use its variables again, so nothing may
+// be called back any more.
+func TestAbandonedCallRunsNoCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var exiting atomic.Bool
-		over, stop := watchExit(exiting.Load)
+		deadline, stop := watchExit(exiting.Load)
 		defer stop()
 		time.Sleep(time.Hour)
 		store := memstore.New()
-		hangs := &hanging{store, make(chan struct{})}
+		hangs := &hanging{Storage: store, goesOn: make(chan struct{})}
 		exiting.Store(true)
 		since := time.Now()
 		calls := 0 // the race detector looks at it, too
-		err := waited(hangs, over).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
+		err := newBounded(hangs, deadline).UpdateDocument(t.Context(), "x", func([]byte) ([]byte, error) {
 			calls++
 			return []byte("changed"), nil
 		})
-		if !errors.Is(err, errLeft) {
+		if !errors.Is(err, errAbandoned) {
 			t.Errorf("got %v", err)
 		}
-		if took := time.Since(since); took < exitPatience || took > time.Second {
+		if took := time.Since(since); took < exitTimeout || took > time.Second {
 			t.Errorf("it took %v", took)
 		}
 		calls++
@@ -66,21 +67,23 @@ func TestCallThatIsLeftCallsNobodyBack(t *testing.T) {
 	})
 }
 
-// net/http catches what panics in a request; nobody would in a goroutine of our own.
+// net/http recovers a panic of a request, but not one in a goroutine of the
+// store's.
 func TestStoreThatPanicsIsAFault(t *testing.T) {
-	_, err := waited(&hanging{}, nil).LoadDocument(t.Context(), "x")
+	_, err := newBounded(&hanging{}, nil).LoadDocument(t.Context(), "x")
 	if err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func BenchmarkImpatientGet(b *testing.B) {
+func BenchmarkBoundedGet(b *testing.B) {
 	s := memstore.New()
 	g := storetest.NewGrant("BCDFGHJK")
 	if err := s.Create(b.Context(), g); err != nil {
 		b.Fatal(err)
 	}
-	for name, store := range map[string]deviceauth.Store{"plain": s, "impatient": waited(s, make(chan struct{}))} {
+	bounded := newBounded(s, make(chan struct{}))
+	for name, store := range map[string]deviceauth.Store{"direct": s, "bounded": bounded} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				store.Get(b.Context(), g.ID)

@@ -16,6 +16,8 @@ import (
 
 // parseApp reads the global option device_login. It only moves words into
 // fields: defaults and checks are where JSON users get them too.
+//
+// The option may stand once only, because a Caddy has one authorization server.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
@@ -28,13 +30,17 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "device_login", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// UnmarshalCaddyfile reads the block of the global option.
+// UnmarshalCaddyfile reads the block of the global option. Checks that need
+// several lines, such as paths that collide, run at the end of the block, each
+// with the position of its own line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_login
 	line := *d
 	if err := noMore("device_login", d); err != nil {
 		return err
 	}
+	// Both may stand on several lines, and a name may be repeated on none of
+	// them, so the two blocks are made once.
 	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
 	b := block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
 		"issuer":    oneArg(&a.Issuer),
@@ -57,30 +63,35 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"brand":     a.parseBrand,
 		"paths":     a.parsePaths,
 		"store":     a.parseStore,
-	}, many: []string{"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect"}}
+	}, many: []string{
+		"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect",
+	}}
 	if err := b.read(d); err != nil {
 		return err
 	}
 	if a.Issuer == "" {
-		return line.Err("device_login: issuer is missing; want the URL under which devices and people reach this server")
+		return line.Err("device_login: issuer is missing; " +
+			"want the URL under which devices and people reach this server")
 	}
-	for _, check := range a.late {
+	for _, check := range a.deferredChecks {
 		if err := check(); err != nil {
 			return err
 		}
 	}
-	if a.late = nil; len(a.Upstreams) == 0 {
+	if a.deferredChecks = nil; len(a.Upstreams) == 0 {
 		return line.WrapErr(errNoUpstream)
 	}
 	return nil
 }
 
-// checkSoFar is what engine and JSON users want of the options, without the
-// blocks that have their own checks, and of an issuer that is still to come.
+// checkSoFar checks the options that have been read, as the engine does for JSON
+// users. It leaves out the blocks that have checks of their own, and stands in
+// an issuer where that line is still to come.
 func (a *App) checkSoFar() error {
 	part := App{
-		Issuer: cmp.Or(a.Issuer, "https://localhost"), Audience: a.Audience, UserCode: a.UserCode, Lifetime: a.Lifetime,
-		Pending: a.Pending, Wait: a.Wait, Interval: a.Interval, Network: a.Network, Networks: a.Networks, NAT64: a.NAT64,
+		Issuer: cmp.Or(a.Issuer, "https://localhost"), Audience: a.Audience, UserCode: a.UserCode,
+		Lifetime: a.Lifetime, Pending: a.Pending, Wait: a.Wait, Interval: a.Interval,
+		Network: a.Network, Networks: a.Networks, NAT64: a.NAT64,
 	}
 	c, err := part.config()
 	if err != nil {
@@ -89,10 +100,11 @@ func (a *App) checkSoFar() error {
 	return c.Check()
 }
 
-// later checks what a line says when the whole block has been read.
-func (a *App) later(d *caddyfile.Dispenser, check func() error) {
+// deferCheck defers the check of a line to the end of the block, when the lines that
+// it depends on have been read. The error names the line.
+func (a *App) deferCheck(d *caddyfile.Dispenser, check func() error) {
 	line := *d
-	a.late = append(a.late, func() error {
+	a.deferredChecks = append(a.deferredChecks, func() error {
 		if err := check(); err != nil {
 			return line.WrapErr(err)
 		}
@@ -100,29 +112,34 @@ func (a *App) later(d *caddyfile.Dispenser, check func() error) {
 	})
 }
 
+// last returns the element that a line has just appended.
 func last[T any](list []T) *T { return &list[len(list)-1] }
 
-// parseDialects reads `dialect <product>…`. Whether its paths are free depends on
-// the others.
+// parseDialects reads `dialect <product>…`. Whether the dialect's paths are free
+// depends on other lines, so that check is deferred.
 func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 	if err := list(&a.Dialects)(d); err != nil {
 		return err
 	}
+	// A later dialect line has its own check: each error is then reported at the
+	// line that caused it.
 	known := len(a.Dialects)
-	a.later(d, func() error { return oauthapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
+	a.deferCheck(d, func() error { return oauthapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
 	return nil
 }
 
-// parseHealth reads `health <path>`. Whether the path is free depends on the others.
+// parseHealth reads `health <path>`. Whether the path is free depends on other
+// lines, so it is checked twice: now, and at the end of the block.
 func (a *App) parseHealth(d *caddyfile.Dispenser) error {
 	if err := checked(oneArg(&a.Health), a.checkHealthPath)(d); err != nil {
 		return err
 	}
-	a.later(d, a.checkHealthPath)
+	a.deferCheck(d, a.checkHealthPath)
 	return nil
 }
 
-// parseUserCode reads `user_code <mask> [<set>]`.
+// parseUserCode reads `user_code <mask> [<set>]`, such as `user_code ****-****
+// base20`.
 func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 1, 2, "a mask such as ****-****, and maybe base20, base10 or the characters to use")
 	if err != nil {
@@ -157,11 +174,13 @@ func (a *App) pendingBlock() block {
 	}}
 }
 
-// parseBrand reads `brand <name> { … }`.
+// parseBrand reads `brand <name> { … }`, how the pages for people look.
 func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	if err := oneArg(&a.Brand.Name)(d); err != nil {
 		return err
 	}
+	// A template file is not read here: it may be missing on the machine where a
+	// Caddyfile is only adapted.
 	return block{what: "brand", check: func() error { return a.Brand.Check() }, words: map[string]lineReader{
 		"contact": oneArg(&a.Brand.Contact),
 
@@ -172,10 +191,12 @@ func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	}}.read(d)
 }
 
-// parseColor reads `color "#rrggbb"`; the quotes are needed, and often forgotten.
+// parseColor reads `color "#rrggbb"`. Without quotes # begins a comment in a
+// Caddyfile, so a missing argument is explained, and the # may be left out.
 func (a *App) parseColor(d *caddyfile.Dispenser) error {
 	if d.CountRemainingArgs() == 0 {
-		return d.Err(`color: want a colour such as "#00aa66", in quotes, because # begins a comment here; 00aa66 does too`)
+		return d.Err(`color: want a colour such as "#00aa66", in quotes, ` +
+			"because # begins a comment here; 00aa66 does too")
 	}
 	if err := oneArg(&a.Brand.Color)(d); err != nil {
 		return err
@@ -184,6 +205,8 @@ func (a *App) parseColor(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// parsePaths reads `paths { <endpoint> <path> … }`. A collision of two paths is
+// reported at the line of one of them, so the position of each line is kept.
 func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	if err := noMore("paths", d); err != nil {
 		return err
@@ -199,8 +222,9 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	p := &a.Paths
 	words := map[string]lineReader{}
 	for name, to := range map[string]*string{
-		"authorize": &p.Authorize, "device_authorization": &p.DeviceAuthorization, "token": &p.Token, "revoke": &p.Revoke, "introspect": &p.Introspect,
-		"userinfo": &p.Userinfo, "jwks": &p.JWKS, "device": &p.Device,
+		"authorize": &p.Authorize, "device_authorization": &p.DeviceAuthorization, "token": &p.Token,
+		"revoke": &p.Revoke, "introspect": &p.Introspect, "userinfo": &p.Userinfo, "jwks": &p.JWKS,
+		"device": &p.Device,
 	} {
 		words[name] = path(name, to)
 	}
@@ -209,7 +233,8 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	}
 	err := p.Check()
 	if wrong := new(oauthapi.PathError); errors.As(err, &wrong) {
-		for _, name := range []string{wrong.Taken, wrong.Name} { // the latter, where both were written
+		// The last name that was written wins, since the other one may be a default.
+		for _, name := range []string{wrong.Taken, wrong.Name} {
 			if line := lines[name]; line != nil {
 				header = *line
 			}
@@ -221,8 +246,11 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseStore reads `store <module> …`.
+// parseStore reads `store <module> …`. The module is any of the namespace
+// device_login.stores, ones of other plugins included, and reads the rest
+// itself.
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	// The namespace is open: a module of another plugin is a store, too.
 	const namespace = "device_login.stores"
 	var known []string
 	for _, module := range caddy.GetModules(namespace) {
@@ -237,6 +265,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if !slices.Contains(known, name) {
 		return d.Errf("store %q: want one of: %s", name, want)
 	}
+	// From here on the store's own parser reads, as for any guest module.
 	module, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
 	if err != nil {
 		return err

@@ -9,13 +9,15 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
-// parseUpstream reads `upstream <id> <issuer> { … }`.
+// parseUpstream reads `upstream <id> <issuer> { … }`. The id prefixes the
+// subjects of all people who sign in there, so two upstreams must not share one.
 func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 2, 2, "an id and the issuer URL of an OpenID provider")
 	if err != nil {
 		return err
 	}
 	u := Upstream{ID: args[0], Issuer: args[1]}
+	// JSON users get the same error from the engine's configuration.
 	for _, other := range a.Upstreams {
 		if other.ID == u.ID {
 			return d.Errf("duplicate upstream %s", u.ID)
@@ -24,6 +26,8 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	if err := u.checkSoFar(); err != nil {
 		return d.WrapErr(err)
 	}
+	// A check after each line finds the mistake at its line, for instance in a
+	// claim pattern.
 	err = block{what: "upstream " + u.ID, check: u.checkSoFar, words: map[string]lineReader{
 		"name":          oneArg(&u.Name),
 		"client_id":     oneArg(&u.ClientID),
@@ -40,7 +44,8 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// parseParameter reads `authorize <name> <value>`.
+// parseParameter reads `authorize <name> <value>`: a further parameter of the
+// authorization request to the upstream (RFC 6749 §4.1.1).
 func parseParameter(to *[]upstreamidp.Parameter) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		args, err := arguments(d, 2, 2, "the name of a parameter and its value, such as: authorize access_type offline")
@@ -52,7 +57,8 @@ func parseParameter(to *[]upstreamidp.Parameter) lineReader {
 	}
 }
 
-// parseAllow reads `allow <claim> <pattern>...`.
+// parseAllow reads `allow <claim> <pattern>...`. Each line is one rule; a person
+// who satisfies any of the rules may approve.
 func parseAllow(to *[]deviceauth.Allow) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		args, err := arguments(d, 2, math.MaxInt, "a claim and one or more patterns")
@@ -64,12 +70,14 @@ func parseAllow(to *[]deviceauth.Allow) lineReader {
 	}
 }
 
-// parseClient reads `client <id> { … }`.
+// parseClient reads `client <id> { … }`. Without a secret it is a public client
+// (RFC 6749 §2.1), which most devices are.
 func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	var c Client
 	if err := oneArg(&c.ID)(d); err != nil {
 		return err
 	}
+	// Clients are looked up by client_id, so two clients cannot share one.
 	for _, other := range a.Clients {
 		if other.ID == c.ID {
 			return d.Errf("duplicate client %s", c.ID)
@@ -78,9 +86,13 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	if err := c.checkSoFar(); err != nil {
 		return d.WrapErr(err)
 	}
+	// A client may shorten or lengthen its codes alone; all other lifetimes are
+	// the server's.
 	lifetime := block{what: "lifetime", check: c.checkSoFar, words: map[string]lineReader{
 		"device_code": duration(&c.DeviceCode),
 	}}
+	// The words that may be repeated add to their lists; every other word may
+	// stand once.
 	err := block{what: "client " + c.ID, check: c.checkSoFar, words: map[string]lineReader{
 		"name":   oneArg(&c.Name),
 		"maker":  oneArg(&c.Maker),
@@ -103,18 +115,21 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// parseLogo reads `logo <url>`. Which URLs will do depends on the issuer.
+// parseLogo reads `logo <url>`. Which URLs browsers show depends on the issuer's
+// scheme, so that check is deferred to the end of the block.
 func (a *App) parseLogo(what string, to *string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		if err := oneArg(to)(d); err != nil {
 			return err
 		}
 		logo := *to
-		a.later(d, func() error { return checkLogo(what, logo, a.Issuer) })
+		a.deferCheck(d, func() error { return checkLogo(what, logo, a.Issuer) })
 		return nil
 	}
 }
 
+// network reads what follows when a person approves from another network than
+// the device's: off, warn or require.
 func network(to *deviceauth.Network) lineReader {
 	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
 }

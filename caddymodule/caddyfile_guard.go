@@ -11,9 +11,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// parseEndpoints reads the directive device_login, which has no options: they
-// are all in the global one. Nor has it a matcher: what is under the issuer's URL
-// is for the issuer alone to say.
+// parseEndpoints reads the directive device_login of a site. It has neither
+// options, which are all in the global option, nor a matcher: which paths are
+// served follows from the issuer URL alone.
 func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
 	line := *h.Dispenser
@@ -27,6 +27,8 @@ func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if h.Option("device_login") == nil {
 		return nil, line.Err("device_login needs the global option of the same name: device_login { issuer … }")
 	}
+	// Without the admin endpoint the command device-auth has nothing to talk to,
+	// which an operator notices only when a device must be cut off.
 	if admin, ok := h.Option("admin").(*caddy.AdminConfig); ok && admin.Disabled {
 		caddy.Log().Named("caddyfile").Warn("with admin off nobody can look at grants or end them, rotate keys, "+
 			"make a backup, or ask for health there: the command device-auth has no endpoint to talk to",
@@ -35,11 +37,13 @@ func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return h.NewRoute(nil, new(Endpoints)), nil
 }
 
-// parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. The route has
-// no matcher: the guard has it within, and sees every request of its site.
+// parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. The matcher
+// becomes a field of the guard and not a matcher of the route: so the guard sees
+// every request of its site, and can take identity headers off those that it
+// does not guard.
 func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
-	line := *h.Dispenser // reading the block moves on
+	line := *h.Dispenser // a copy: reading the block moves the dispenser on
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, line.WrapErr(err)
@@ -52,27 +56,37 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		return nil, err
 	}
 	if g.Edge == nil && h.Option("device_login") == nil {
-		return nil, line.Err("device_auth needs the global option device_login, or issuer and client of a server elsewhere")
+		return nil, line.Err("device_auth needs the global option device_login, " +
+			"or issuer and client of a server elsewhere")
 	}
 	if inBlock(h) {
-		caddy.Log().Named("caddyfile").Warn("device_auth in a block guards only what the block's own matcher lets in, in one spelling, and only there are identity headers taken off; better: device_auth at the top of the site, with its own matcher",
+		caddy.Log().Named("caddyfile").Warn("device_auth in a block guards only what the block's own matcher lets in, "+
+			"in one spelling, and only there are identity headers taken off; "+
+			"better: device_auth at the top of the site, with its own matcher",
 			zap.String("file", line.File()), zap.Int("line", line.Line()))
 	}
 	return h.NewRoute(nil, g), nil
 }
 
-// inBlock reports whether a directive stands in a block such as handle or route:
-// there its state is a copy of the site's.
+// inBlock reports whether a directive stands in a block such as handle or route.
+// The Caddyfile adapter gives a block a copy of the site's state: a value that
+// is set here is then missing in the state of the block around it.
 func inBlock(h httpcaddyfile.Helper) bool {
-	const mark = "device_auth.mark"
-	defer delete(h.State, mark)
-	h.State[mark] = true
-	return h.BlockState[mark] == nil
+	// The key is set in the directive's state only. A block's state is a copy
+	// that was made before, so the block's own state lacks the key.
+	const key = "device_auth.mark"
+	defer delete(h.State, key)
+	h.State[key] = true
+	return h.BlockState[key] == nil
 }
 
-// UnmarshalCaddyfile reads the directive without its matcher.
+// UnmarshalCaddyfile reads the directive without its matcher: the scopes that
+// follow the word, and the block. The words issuer, client, cache, origin and ca
+// are about a server in another Caddy; together they make the field Edge.
 func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_auth
+	// All arguments after the matcher are scopes, as RFC 6749 §3.3 separates
+	// them: by spaces.
 	for d.NextArg() {
 		if err := checkScopes([]string{d.Val()}); err != nil {
 			return d.WrapErr(err)
@@ -80,7 +94,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		g.Scopes = append(g.Scopes, d.Val())
 	}
 	var edge Edge
-	var far *caddyfile.Dispenser // the first word about a server elsewhere
+	var firstEdge *caddyfile.Dispenser // position of the first word about a server elsewhere
 	err := block{what: "device_auth", check: g.Validate, words: map[string]lineReader{
 		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
@@ -92,40 +106,49 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"preflight":     oneOf(&g.Preflight, "pass"),
 		"report_only":   set(&g.ReportOnly),
 		"legacy":        g.parseLegacy,
-		"issuer":        noting(&far, checked(oneArg(&edge.Issuer), func() error { return discovery.CheckIssuer(edge.Issuer) })),
-		"client":        noting(&far, edge.parseClient),
-		"cache":         g.parseCache(&far, &edge.Cache),
-		"origin":        noting(&far, checked(list(&edge.Origins), edge.check)),
-		"ca":            noting(&far, oneArg(&edge.CA)),
+		"issuer": rememberFirst(&firstEdge, checked(oneArg(&edge.Issuer), func() error {
+			return discovery.CheckIssuer(edge.Issuer)
+		})),
+		"client": rememberFirst(&firstEdge, edge.parseClient),
+		"cache":  g.parseCache(&firstEdge, &edge.Cache),
+		"origin": rememberFirst(&firstEdge, checked(list(&edge.Origins), edge.check)),
+		"ca":     rememberFirst(&firstEdge, oneArg(&edge.CA)),
 	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
-	if far == nil || err != nil {
+	// Words about a server elsewhere are valid only together; complete reports
+	// what is missing at the first of them.
+	if firstEdge == nil || err != nil {
 		return err
 	}
 	g.Edge = &edge
-	return edge.complete(far)
+	return edge.complete(firstEdge)
 }
 
-// parseCache reads `cache keep`, and `cache <duration>|off` of a guard whose
-// server is another Caddy.
-func (g *Guard) parseCache(far **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
+// parseCache reads `cache keep`, which is about the cache headers of responses,
+// and `cache <duration>
+// off` of a guard whose server is another Caddy, which is about how long an
+// introspection response is used.
+func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		next := *d
 		if next.NextArg() && next.Val() == "keep" {
 			return oneOf(&g.Cache, "keep")(d)
 		}
-		return noting(far, durationOrOff(memory))(d)
+		return rememberFirst(firstEdge, durationOrOff(memory))(d)
 	}
 }
 
-// complete wants what every guard far from its server must have.
+// complete checks that a guard with any word about a server elsewhere has both
+// the issuer and the client credentials by which it asks that server.
 func (e *Edge) complete(at *caddyfile.Dispenser) error {
 	if e.Issuer == "" || e.ClientID == "" {
-		return at.Errf("device_auth: %s is for a guard whose server is another Caddy, which wants issuer and client: the server's URL, and the id and secret of a client that it declares with guard", at.Val())
+		return at.Errf("device_auth: %s is for a guard whose server is another Caddy, which wants issuer and client: "+
+			"the server's URL, and the id and secret of a client that it declares with guard", at.Val())
 	}
 	return nil
 }
 
-// parseClient reads `client <id> <secret>`.
+// parseClient reads `client <id> <secret>`: the credentials of this guard at the
+// introspection endpoint (RFC 7662 §2.1).
 func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 2, 2, "an id and a secret, such as: client edge {env.EDGE_SECRET}")
 	if err != nil {
@@ -135,7 +158,8 @@ func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseLegacy reads `legacy <header> <file> [<date>]`.
+// parseLegacy reads `legacy <header> <file> [<date>]`. With a date responses say
+// that the keys are deprecated since then.
 func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 2, 3, "the header and the file of the old API keys, "+
 		"and maybe since when they are deprecated, such as: legacy X-Api-Key /etc/caddy/keys 2026-01-31")
@@ -149,13 +173,15 @@ func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseHeader reads `header <Name> <claim> [encoded]`.
+// parseHeader reads `header <Name> <claim> [encoded]`. With encoded the value is
+// percent-encoded, so that it is ASCII whatever the claim has.
 func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
 	const wanted = "the name of a header and of a claim, and maybe encoded, such as: header X-User email"
 	args, err := arguments(d, 2, 3, wanted)
 	if err != nil {
 		return err
 	}
+	// The third argument is a flag, and its only value is the word itself.
 	if len(args) == 3 && args[2] != "encoded" {
 		return d.Errf("header: unexpected argument %q: want %s", args[2], wanted)
 	}

@@ -97,8 +97,8 @@ func TestBadCaddyfilesAreRefusedWithReasons(t *testing.T) {
 	})
 }
 
-// Every block of the good and bad files is a seed; what a mutation makes of
-// one is refused with its place, or adapts to JSON that is read again.
+// Every block of the good and bad files is a seed. A mutation of a seed is
+// refused with file and line, or adapts to JSON that can be read again.
 func FuzzCaddyfile(f *testing.F) {
 	files, err := filepath.Glob("testdata/*/*.caddyfiletest")
 	if err != nil {

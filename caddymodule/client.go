@@ -53,11 +53,15 @@ type Client struct {
 	secret string // resolved
 }
 
+// config is the client as the engine wants it, with the secret resolved and the
+// networks parsed.
 func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
-		ID: c.ID, Name: c.Name, Vendor: c.Maker, Logo: c.Logo, Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
+		ID: c.ID, Name: c.Name, Vendor: c.Maker, Logo: c.Logo,
+		Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
 		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
-		Code: time.Duration(c.DeviceCode), ManualEntry: c.Typed, FreshSignIn: c.Fresh, ResourceServer: c.Guard, IDToken: c.IDToken,
+		Code: time.Duration(c.DeviceCode), ManualEntry: c.Typed, FreshSignIn: c.Fresh,
+		ResourceServer: c.Guard, IDToken: c.IDToken,
 	}
 	if err := cmp.Or(checkOrigins(c.Origins), checkScopeNames(c.Scopes)); err != nil {
 		return client, fmt.Errorf("client %s: %w", c.ID, err)
@@ -67,7 +71,8 @@ func (c *Client) config() (deviceauth.Client, error) {
 	return client, err
 }
 
-// checkOrigins wants them as browsers send them: else none would ever match.
+// checkOrigins wants origins as browsers send them (RFC 6454 §6.2), without a
+// path: any other spelling would never equal an Origin header.
 func checkOrigins(origins []string) error {
 	for _, o := range origins {
 		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
@@ -77,7 +82,8 @@ func checkOrigins(origins []string) error {
 	return nil
 }
 
-// check needs no placeholder resolved: that a secret is there is enough.
+// check checks the client without resolving placeholders: it is enough that a
+// secret is configured.
 func (c *Client) check() error {
 	client, err := c.config()
 	if err != nil {
@@ -89,7 +95,8 @@ func (c *Client) check() error {
 	return deviceauth.Config{Issuer: "https://localhost", Clients: []deviceauth.Client{client}}.Check()
 }
 
-// checkSoFar is check before all lines have been read: a secret may follow.
+// checkSoFar is check before all lines of the block have been read. A guard
+// needs a secret, which may be on a later line.
 func (c *Client) checkSoFar() error {
 	part := *c
 	if part.Secret == nil && part.Guard {
@@ -98,8 +105,9 @@ func (c *Client) checkSoFar() error {
 	return part.check()
 }
 
-// checkLogo wants a picture that browsers show on a page of the issuer's: with
-// TLS, unless that has none itself.
+// checkLogo wants a picture that browsers show on the issuer's pages: from an
+// https URL, or an http one where the issuer itself has no TLS, because browsers
+// block mixed content.
 func checkLogo(what, logo, issuer string) error {
 	shown := []string{"/", "https://", "data:image/"}
 	if strings.HasPrefix(issuer, "http://") {

@@ -56,14 +56,18 @@ type Upstream struct {
 	http             *http.Client // nil: the default one
 }
 
+// config is the upstream as upstreamidp wants it, with placeholders resolved.
 func (u *Upstream) config() upstreamidp.Config {
 	return upstreamidp.Config{
-		HTTPClient: u.http, ID: u.ID, Issuer: u.Issuer, Name: u.Name, ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
-		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize, Told: slices.Clone(u.Claims),
+		HTTPClient: u.http, ID: u.ID, Issuer: u.Issuer, Name: u.Name,
+		ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
+		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize,
+		Told: slices.Clone(u.Claims),
 	}
 }
 
-// check needs no placeholder resolved: that a client id is there is enough.
+// check checks the upstream without resolving placeholders: it is enough that a
+// client id is configured.
 func (u *Upstream) check() error {
 	c := u.config()
 	c.ClientID = u.ClientID
@@ -73,7 +77,8 @@ func (u *Upstream) check() error {
 	return c.Check()
 }
 
-// checkSoFar is check before all lines have been read.
+// checkSoFar is check before all lines of the block have been read: the client
+// id may be on a later line.
 func (u *Upstream) checkSoFar() error {
 	part := *u
 	part.ClientID = "yet to come"
@@ -88,6 +93,7 @@ type UserCode struct {
 	Set string `json:"set,omitempty"`
 }
 
+// check checks the mask and the character set (RFC 8628 §6.1).
 func (u *UserCode) check() error {
 	_, err := deviceauth.NewMask(u.Mask, u.Set)
 	return err
@@ -110,9 +116,9 @@ type Pending struct {
 	Total   int `json:"total,omitempty"`   // default 200000
 }
 
-// resolve replaces placeholders where secrets and addresses come from the
-// environment. The configuration itself keeps the placeholder, so that
-// nobody reads a secret from it.
+// resolve replaces placeholders where secrets and client ids come from the
+// environment or a file. The fields of the JSON configuration keep the
+// placeholders, so that the admin endpoint's /config shows no secret.
 func (a *App) resolve() error {
 	repl := caddy.NewReplacer()
 	for i := range a.Upstreams {
@@ -138,8 +144,9 @@ func (a *App) resolve() error {
 	return nil
 }
 
-// secret resolves a secret. One that is there and empty is a mistake: the
-// environment variable was not set, and nobody wanted a public client.
+// secret resolves a secret; nil is none. An empty result is an error: the
+// environment variable was not set, and the client or upstream would silently
+// become a public one.
 func secret(repl *caddy.Replacer, text *string) (string, error) {
 	if text == nil {
 		return "", nil
@@ -151,9 +158,11 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 	return value, err
 }
 
+// errEmpty is the error of a secret that is configured and empty.
 var errEmpty = errors.New("it is empty; leave it out if there is to be none")
 
-// config is the engine's, without what Start adds.
+// config is the engine's configuration, without the parts that Start adds: the
+// store's transient poll state, and the functions for events and metrics.
 func (a *App) config() (c deviceauth.Config, err error) {
 	c = deviceauth.Config{
 		Issuer: a.Issuer, Audience: a.Audience, Network: a.Network, Interval: time.Duration(a.Interval),
@@ -163,7 +172,9 @@ func (a *App) config() (c deviceauth.Config, err error) {
 			RefreshToken: time.Duration(a.Lifetime.RefreshToken), RefreshIdle: time.Duration(a.Lifetime.RefreshIdle),
 			RefreshGrace: orOff(a.Lifetime.RefreshGrace), Session: time.Duration(a.Lifetime.Session),
 		},
-		Pending: deviceauth.PendingLimits{PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total},
+		Pending: deviceauth.PendingLimits{
+			PerAddress: a.Pending.Address, PerClient: a.Pending.Client, Total: a.Pending.Total,
+		},
 	}
 	if a.UserCode != nil {
 		if c.UserCode, err = deviceauth.NewMask(a.UserCode.Mask, a.UserCode.Set); err != nil {
@@ -195,7 +206,8 @@ func (a *App) config() (c deviceauth.Config, err error) {
 	return c, nil
 }
 
-// orOff tells "not set" from 0, which switches off what has a default.
+// orOff tells "not set" from 0. The engine's fields take 0 for the default and a
+// negative length for "off", and the configuration's nil and 0.
 func orOff(d *caddy.Duration) time.Duration {
 	switch {
 	case d == nil:
@@ -206,6 +218,7 @@ func orOff(d *caddy.Duration) time.Duration {
 	return time.Duration(*d)
 }
 
+// parseNetworks parses prefixes and addresses; what names the option in errors.
 func parseNetworks(what string, texts []string) (list []netip.Prefix, err error) {
 	for _, text := range texts {
 		network, err := parseNetwork(text)
@@ -217,6 +230,7 @@ func parseNetworks(what string, texts []string) (list []netip.Prefix, err error)
 	return list, nil
 }
 
+// parseNetwork parses a prefix, or an address as the prefix of that one address.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return addr.Prefix(addr.BitLen())

@@ -14,16 +14,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// Where a guard's site is described (RFC 9728).
+// Protected resource metadata (RFC 9728): a document by which a client finds the
+// authorization server of a guarded site.
 
-// describesResource reports whether a request is for the description of a site.
+// describesResource reports whether a request is for the metadata of a site or
+// of a path of it: RFC 9728 §3 puts the well-known path before the resource's
+// own.
 func describesResource(r *http.Request) bool {
 	rest, ok := strings.CutPrefix(r.URL.Path, guard.ResourceMetadataPath)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// wholePath is the path of a request as its client wrote it, where a handle_path
-// has taken off its beginning.
+// wholePath is the path of a request as its client sent it, with the prefix that
+// a handle_path took off.
 func wholePath(r *http.Request) string {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if ok && strings.HasSuffix(original.URL.Path, r.URL.Path) {
@@ -32,9 +35,10 @@ func wholePath(r *http.Request) string {
 	return r.URL.Path
 }
 
-// describes reports whether a request is for the description of what the guard
-// guards, and the path of that. A guard in a block describes it there, if nobody
-// else describes the site: /api/.well-known/oauth-protected-resource.
+// describes reports whether a request is for the metadata of something that the
+// guard guards, and returns the path of that resource. A guard in a block serves
+// the metadata below the block, at /api/.well-known/oauth-protected-resource, if
+// the block receives no request for the site's own well-known path.
 func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 	if !strings.Contains(r.URL.Path, guard.ResourceMetadataPath) {
 		return "", false
@@ -47,31 +51,38 @@ func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 	return path, ok && g.isEnclosed()
 }
 
+// isEnclosed reports whether only requests for the guard's block reach the
+// guard, on a site whose metadata no other handler serves.
 func (g *Guard) isEnclosed() bool {
-	g.sites.once.Do(g.sites.look)
+	g.sites.once.Do(g.sites.inspect)
 	return g.sites.enclosed[g]
 }
 
+// isInBlock reports whether only some requests of the site reach the guard.
 func (g *Guard) isInBlock() bool {
-	g.sites.once.Do(g.sites.look)
+	g.sites.once.Do(g.sites.inspect)
 	return g.sites.inBlock[g]
 }
 
-// describe answers with the description.
+// describe serves the metadata of a path.
 func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) {
-	about := *came(r)
+	about := *withForwardedProto(r)
 	about.URL = &url.URL{Path: guard.ResourceMetadataPath + path, RawQuery: r.URL.RawQuery}
 	resource := g.sites.resource(r, path)
-	if len(resource.Servers) == 0 { // it stands where the sites cannot see it, such as in a named route
+	if len(resource.Servers) == 0 { // the walk does not see guards in named routes
 		issuer, audience := g.tokens()
-		resource = guard.Resource{Servers: []string{issuer}, Scope: deviceauth.NewScope(g.Scopes...), Audience: audience}
+		resource = guard.Resource{
+			Servers: []string{issuer}, Scope: deviceauth.NewScope(g.Scopes...), Audience: audience,
+		}
 	}
 	resource.ServeHTTP(w, &about)
 }
 
-// asked is the request as a challenge names it.
-func (g *Guard) asked(r *http.Request) *http.Request {
-	r = came(r)
+// challengedRequest is the request for which a challenge is written: its resource_metadata
+// URL (RFC 9728 §5.1) is that of the request as the client sent it, before a
+// handle_path took off a prefix.
+func (g *Guard) challengedRequest(r *http.Request) *http.Request {
+	r = withForwardedProto(r)
 	whole := wholePath(r)
 	if enclosed := g.isEnclosed(); enclosed || whole != r.URL.Path {
 		block := strings.TrimSuffix(whole, r.URL.Path)
@@ -83,8 +94,9 @@ func (g *Guard) asked(r *http.Request) *http.Request {
 	return r
 }
 
-// warnUndescribed tells of a guard whose tokens are for no URL of its site: by
-// RFC 9728 a client then finds the server of no request there.
+// warnUndescribed warns of a guard whose tokens have no audience on its own
+// site. RFC 9728 §3.3 has a client refuse metadata whose resource is not the URL
+// that it asked for, so such a client would never find the server.
 func (at *siteContext) warnUndescribed(log *zap.Logger) {
 	if at.host == "" || strings.ContainsAny(at.host, "*{") {
 		return
@@ -96,33 +108,37 @@ func (at *siteContext) warnUndescribed(log *zap.Logger) {
 		}
 	}
 	first := strings.Fields(at.host)[0]
-	log.Warn("clients do not find the server by the URL of a guarded site (RFC 9728), because tokens are for no URL of it: add one to the audiences, such as: audience https://"+first,
+	log.Warn("clients do not find the server by the URL of a guarded site (RFC 9728), "+
+		"because tokens are for no URL of it: add one to the audiences, such as: audience https://"+first,
 		zap.Strings("audiences", audience))
 }
 
-// A placedGuard is a guard with what stands around it.
-type placedGuard struct {
+// A routedGuard is a guard with the routes that lead to it.
+type routedGuard struct {
 	guard    *Guard
 	server   *caddyhttp.Server
-	routes   []caddyhttp.Route // that it is in
-	stripped string            // what is taken off the paths that reach it
+	routes   []caddyhttp.Route // around the guard, the outermost first
+	stripped string            // prefix that handle_path takes off the paths that reach the guard
 }
 
-// place notes where a guard stands.
-func (s *sites) place(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
+// record notes a handler that is a guard, for the metadata of its site.
+func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
 	if g, ok := h.(*Guard); ok {
-		s.placed = append(s.placed, placedGuard{guard: g, server: server, routes: at.routes, stripped: at.stripped})
+		s.routedGuards = append(s.routedGuards, routedGuard{
+			guard: g, server: server, routes: at.routes, stripped: at.stripped,
+		})
 	}
 }
 
-// resource is what there is to say of a path of the site that a request is for:
-// who guards it, and for what tokens. Only the guards of this site count, and
-// the scopes of those alone that guard the path or something below it.
+// resource is the metadata of a path of the site that a request is for: which
+// authorization servers guard the path, and which audiences and scopes the
+// tokens need. Only guards of this site count, and of the scopes only those of
+// guards that guard the path itself or something below it.
 func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
-	s.once.Do(s.look)
+	s.once.Do(s.inspect)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	var scopes, all []string
-	for _, p := range s.placed {
+	for _, p := range s.routedGuards {
 		if p.server != server || !p.isOnSite(r) {
 			continue
 		}
@@ -140,6 +156,7 @@ func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
 	return about
 }
 
+// appendNew appends the strings that the list does not have yet.
 func appendNew(list []string, more ...string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {
@@ -149,7 +166,8 @@ func appendNew(list []string, more ...string) []string {
 	return list
 }
 
-// tokens are whose tokens the guard takes, and for which audiences.
+// tokens returns the issuer whose tokens the guard accepts, and for which
+// audiences.
 func (g *Guard) tokens() (issuer string, audience []string) {
 	issuer = g.issuer()
 	switch {
@@ -161,6 +179,7 @@ func (g *Guard) tokens() (issuer string, audience []string) {
 	return issuer, []string{issuer}
 }
 
+// issuer is the issuer URL of the guard's authorization server.
 func (g *Guard) issuer() string {
 	if g.Edge != nil {
 		return g.Edge.Issuer
@@ -168,10 +187,15 @@ func (g *Guard) issuer() string {
 	return g.app.Issuer
 }
 
-// isOnSite reports whether the guard is one of the site that a request is for.
-func (p placedGuard) isOnSite(r *http.Request) bool {
+// isOnSite reports whether the guard is on the site that a request is for:
+// whether the host matchers of all its routes match the request. Other matchers
+// do not count here.
+func (p routedGuard) isOnSite(r *http.Request) bool {
 	return !slices.ContainsFunc(p.routes, func(route caddyhttp.Route) bool {
-		return len(route.MatcherSets) > 0 && !slices.ContainsFunc(route.MatcherSets, func(set caddyhttp.MatcherSet) bool {
+		if len(route.MatcherSets) == 0 {
+			return false
+		}
+		return !slices.ContainsFunc(route.MatcherSets, func(set caddyhttp.MatcherSet) bool {
 			return !slices.ContainsFunc(set, func(m any) bool {
 				host, ok := m.(*caddyhttp.MatchHost)
 				return ok && !matches(host, r)
@@ -180,10 +204,10 @@ func (p placedGuard) isOnSite(r *http.Request) bool {
 	})
 }
 
-// covers reports whether the guard guards a path, or something below it. Methods,
-// headers and the like do not matter: it is a resource that is described, and no
-// request.
-func (p placedGuard) covers(r *http.Request, path string) bool {
+// covers reports whether the guard guards a path, or something below it.
+// Methods, headers and the like do not matter: the metadata is that of a
+// resource, and not of a request.
+func (p routedGuard) covers(r *http.Request, path string) bool {
 	for _, route := range p.routes {
 		if !anySet(route.MatcherSets, r, path) {
 			return false
@@ -191,16 +215,20 @@ func (p placedGuard) covers(r *http.Request, path string) bool {
 	}
 	within, ok := strings.CutPrefix(path, p.stripped)
 	if !ok {
-		return true // above all that reaches it: the routes have told that it is below
+		return true // the path is above the stripped prefix; the routes have matched something below it
 	}
 	if len(p.guard.matcher.sets) == 0 {
 		return true
 	}
 	return slices.ContainsFunc(p.guard.matcher.sets, func(set []readingMatcher) bool {
-		return !slices.ContainsFunc(set, func(m readingMatcher) bool { return !mayMatch(m.RequestMatcherWithError, r, within) })
+		return !slices.ContainsFunc(set, func(m readingMatcher) bool {
+			return !mayMatch(m.RequestMatcherWithError, r, within)
+		})
 	})
 }
 
+// anySet reports whether one of the matcher sets may match a request for the
+// path; no sets match everything.
 func anySet(sets caddyhttp.MatcherSets, r *http.Request, path string) bool {
 	return len(sets) == 0 || slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
 		return !slices.ContainsFunc(set, func(m any) bool { return !mayMatch(m, r, path) })
@@ -208,13 +236,15 @@ func anySet(sets caddyhttp.MatcherSets, r *http.Request, path string) bool {
 }
 
 // mayMatch reports whether a matcher matches some request for a path, or for
-// something below it where it is a list of paths.
+// something below the path where the matcher is a list of paths. A matcher of
+// another kind may match.
 func mayMatch(matcher any, r *http.Request, path string) bool {
 	switch m := matcher.(type) {
 	case caddyhttp.MatcherSet:
 		return !slices.ContainsFunc(m, func(inner any) bool { return !mayMatch(inner, r, path) })
 	case caddyhttp.MatchPath:
-		return matches(m, forPath(r, path)) || slices.ContainsFunc(m, func(pattern string) bool { return isBelow(pattern, path) })
+		return matches(m, forPath(r, path)) ||
+			slices.ContainsFunc(m, func(pattern string) bool { return isBelow(pattern, path) })
 	case *caddyhttp.MatchPath:
 		return mayMatch(*m, r, path)
 	case *caddyhttp.MatchNot:
@@ -227,7 +257,9 @@ func mayMatch(matcher any, r *http.Request, path string) bool {
 	return true
 }
 
-// mustMatch reports whether a matcher matches all requests for a path.
+// mustMatch reports whether a matcher matches all requests for a path. It is the
+// question that a `not` asks of its inner matchers: only then is the path
+// exempt.
 func mustMatch(matcher any, r *http.Request, path string) bool {
 	switch matcher.(type) {
 	case caddyhttp.MatchPath, *caddyhttp.MatchPath, *caddyhttp.MatchPathRE, *caddyhttp.MatchExpression:
@@ -236,19 +268,22 @@ func mustMatch(matcher any, r *http.Request, path string) bool {
 	return false
 }
 
-// isBelow reports whether all that a pattern matches is below a path.
+// isBelow reports whether everything that a path pattern matches is below a
+// path.
 func isBelow(pattern, path string) bool {
 	literal, _, _ := strings.Cut(strings.ToLower(pattern), "*")
 	return strings.HasPrefix(literal, strings.ToLower(strings.TrimSuffix(path, "/"))+"/")
 }
 
-// forPath is a request for something else than the description.
+// forPath is a copy of the request that is for the path, as matchers want to see
+// it.
 func forPath(r *http.Request, path string) *http.Request {
 	return as(r, r.Method, &url.URL{Path: cmp.Or(path, "/")})
 }
 
-// matches asks a matcher; one that cannot say, such as an old one without errors,
-// matches.
+// matches asks a matcher about a request. A matcher that fails, or one of
+// Caddy's older kind without errors, counts as matching: metadata that names too
+// many servers does no harm, and metadata that names too few does.
 func matches(matcher any, r *http.Request) bool {
 	m, ok := matcher.(caddyhttp.RequestMatcherWithError)
 	if !ok {

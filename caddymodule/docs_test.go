@@ -27,8 +27,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// Whoever listens for an event finds it in the documentation, and nothing that
-// there is not.
+// The documentation names every event, and no other.
 func TestEventsAreDocumented(t *testing.T) {
 	docs := read(t, "../docs/events.md")
 	names := regexp.MustCompile(`Event\w+ += "(\w+)"`).FindAllStringSubmatch(read(t, "../deviceauth/event.go"), -1)
@@ -71,7 +70,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	all := ""
 	for d := range described {
 		all += d.String()
-		if name := regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]; !strings.Contains(docs, "| `"+name+"` |") {
+		name := regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]
+		if !strings.Contains(docs, "| `"+name+"` |") {
 			t.Errorf("docs/events.md does not name %s", name)
 		}
 	}
@@ -82,7 +82,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// Who reads a check's name in a script finds what it is about.
+// The documentation names every check of devicecheck, in order.
 func TestChecksAreDocumented(t *testing.T) {
 	var said []string
 	_, table, _ := strings.Cut(read(t, "../docs/check.md"), "| check | finds |")
@@ -94,13 +94,17 @@ func TestChecksAreDocumented(t *testing.T) {
 	}
 }
 
-// What troubleshooting quotes is what is said: by the code, the pages or Caddy.
-func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
+// What the troubleshooting page quotes is a message of the code, of the pages or
+// of Caddy.
+func TestTroubleshootingQuotesMessages(t *testing.T) {
 	said := read(t, "../deviceauth/pages/templates/languages/en.json")
+	// A message that is broken over several lines is one text.
+	const concatenation = `(?:"|` + "`" + `) \+\n\s*(?:"|` + "`" + `)`
+	joined := regexp.MustCompile(concatenation)
 	for _, folder := range []string{".", "../deviceauth", "../upstreamidp"} {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
-				said += read(t, path)
+				said += joined.ReplaceAllString(read(t, path), "")
 			}
 			return err
 		})
@@ -109,8 +113,9 @@ func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
 		}
 	}
 	ofOthers := map[string]bool{ // Caddy and the system
-		"unrecognized global option: device_login": true, "module not registered": true, "trusted_proxies": true, "address already in use": true,
-		"badger store: mkdir": true, ": permission denied": true, "certificate signed by unknown authority": true, "listen tcp :443: bind: permission denied": true,
+		"unrecognized global option: device_login": true, "module not registered": true, "trusted_proxies": true,
+		"address already in use": true, "badger store: mkdir": true, ": permission denied": true,
+		"certificate signed by unknown authority": true, "listen tcp :443: bind: permission denied": true,
 	}
 	rows := regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(read(t, "../docs/troubleshooting.md"), -1)
 	quotes := 0
@@ -129,18 +134,19 @@ func TestTroubleshootingQuotesWhatIsSaid(t *testing.T) {
 	}
 }
 
-// around are where a piece of a Caddyfile may belong. One that is whole begins
-// with global options.
+// around returns the Caddyfiles that a piece of one may belong to. A piece that
+// is whole begins with global options.
 func around(text string) []string {
 	if strings.HasPrefix(text, "{") {
 		return []string{text}
 	}
-	server := "{\n\tdevice_login {\n\t\tissuer https://a.example\n\t\tupstream a https://b.example {\n\t\t\tclient_id a\n%s\t\t}\n%s\t}\n}"
+	server := "{\n\tdevice_login {\n\t\tissuer https://a.example\n" +
+		"\t\tupstream a https://b.example {\n\t\t\tclient_id a\n%s\t\t}\n%s\t}\n}"
 	site := fmt.Sprintf(server, "", "") + "\nhttps://b.example {\n" + text + "}"
 	return []string{fmt.Sprintf(server, "", text), fmt.Sprintf(server, text, ""), site}
 }
 
-// Whoever pastes from the documentation gets what adapts.
+// Every Caddyfile in the documentation adapts as it is.
 func TestCaddyfilesOfTheDocsAdapt(t *testing.T) {
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -148,7 +154,8 @@ func TestCaddyfilesOfTheDocsAdapt(t *testing.T) {
 	}
 	found := 0
 	for _, page := range append(pages, "../README.md") {
-		for _, block := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(read(t, page), -1) {
+		fences := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+		for _, block := range fences.FindAllStringSubmatch(read(t, page), -1) {
 			found++
 			if strings.HasPrefix(block[1], "# not runnable here") {
 				continue
@@ -186,7 +193,7 @@ func TestExamplesOfDeploymentAreWhole(t *testing.T) {
 }
 
 // The dashboard shows every metric, and asks for nothing that there is not.
-func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
+func TestDashboardUsesExistingMetrics(t *testing.T) {
 	text := read(t, "../examples/grafana-dashboard.json")
 	if !json.Valid([]byte(text)) {
 		t.Fatal("the dashboard is no JSON")
@@ -198,7 +205,8 @@ func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 		}
 	}
 	values := read(t, "metrics.go") + read(t, "../deviceauth/event.go") + read(t, "../deviceauth/admin_grants.go")
-	for _, asked := range regexp.MustCompile(`(caddy_\w+?)(?:_bucket|_count)?(?:\{([^}]*)\}|,)`).FindAllStringSubmatch(text, -1) {
+	metric := regexp.MustCompile(`(caddy_\w+?)(?:_bucket|_count)?(?:\{([^}]*)\}|,)`)
+	for _, asked := range metric.FindAllStringSubmatch(text, -1) {
 		known, ok := labels[asked[1]]
 		if !ok {
 			t.Errorf("there is no %s", asked[1])

@@ -7,63 +7,68 @@ import (
 	"time"
 )
 
-// downloadPatience is how long a download waits for its reader to go on.
-const downloadPatience = time.Minute
+// downloadTimeout is how long a download waits for the client to read on.
+const downloadTimeout = time.Minute
 
-// stopLook is how often a download looks whether the process is about to stop.
-const stopLook = 200 * time.Millisecond
+// stopPollInterval is how often a download asks whether the process is about to stop.
+const stopPollInterval = 200 * time.Millisecond
 
-// A download is the body of a long answer, such as a backup. It breaks off where
-// its reader does not read on for a minute, or the process is about to stop: it
-// holds the store, and that must be closed.
+// A download is the body of a long response, such as a backup. The store stays
+// open while it is read, so the download is broken off when the client does not
+// read on for a minute, or when the process is about to stop.
 type download struct {
 	io.Writer
 	conn     *http.ResponseController
 	stopping func() bool
 
 	mu     sync.Mutex
-	look   *time.Timer
-	broken bool // or ended
+	timer  *time.Timer
+	broken bool // broken off or ended: nothing more is written
 }
 
+// newDownload begins a download, and the timer that ends it at a stop.
 func newDownload(w http.ResponseWriter, stopping func() bool) *download {
 	d := &download{Writer: w, conn: http.NewResponseController(w), stopping: stopping}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look = time.AfterFunc(stopLook, d.ask)
+	d.timer = time.AfterFunc(stopPollInterval, d.checkStop)
 	return d
 }
 
-// Write gives the reader its time anew.
+// Write extends the write deadline of the connection with each part: the
+// deadline is for one write, not for the whole download.
 func (d *download) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	if d.broken {
 		d.mu.Unlock()
 		return 0, http.ErrAbortHandler
 	}
-	d.conn.SetWriteDeadline(time.Now().Add(downloadPatience))
+	d.conn.SetWriteDeadline(time.Now().Add(downloadTimeout))
 	d.mu.Unlock()
 	return d.Writer.Write(p)
 }
 
-func (d *download) ask() {
+// checkStop breaks the download off if the process is about to stop. A deadline in the
+// past makes a write that is blocked return at once.
+func (d *download) checkStop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.broken:
 	case d.stopping():
 		d.broken = true
-		d.conn.SetWriteDeadline(time.Unix(1, 0)) // too late since long
+		d.conn.SetWriteDeadline(time.Unix(1, 0))
 	default:
-		d.look.Reset(stopLook)
+		d.timer.Reset(stopPollInterval)
 	}
 }
 
-// end leaves the connection to whoever has it next.
+// end removes the deadline, so that the connection can be used for another
+// request.
 func (d *download) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look.Stop()
+	d.timer.Stop()
 	if !d.broken {
 		d.broken = true
 		d.conn.SetWriteDeadline(time.Time{})

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// A backup that nobody reads on must not keep the store from being closed.
-func TestDownloadThatNobodyReadsEndsWithTheProcess(t *testing.T) {
+// A backup whose client does not read on must not keep the store from being
+// closed.
+func TestStalledDownloadEndsWithTheProcess(t *testing.T) {
 	t.Parallel()
 	var stopping atomic.Bool
 	ended := make(chan time.Time, 1)

@@ -9,24 +9,29 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// explain answers a refused request with a short body in words, where no error
-// route of the operator's is for it (else it is theirs to say something). It
-// reports whether it has answered.
+// explain answers a refused request with a short body that says what is wrong,
+// and reports whether it did. Where error routes of the operator's are for the
+// request, it does not: then the response is theirs. Without a body of its own,
+// a refusal would reach people as an empty page.
 func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err error) bool {
-	var refused caddyhttp.HandlerError
+	var handlerErr caddyhttp.HandlerError
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok || !errors.As(err, &refused) {
+	if !ok || !errors.As(err, &handlerErr) {
 		return false
 	}
-	s.once.Do(s.look)
+	// Both kinds of error routes count: those of the block that the guard is in,
+	// and those of the server (handle_errors).
+	s.once.Do(s.inspect)
 	if s.ownErrors[g] || server.Errors != nil && anyRoute(server.Errors.Routes, server.Errors.WithError(r, err)) {
 		return false
 	}
-	guard.Explain(w, r, refused.StatusCode, err)
+	guard.Explain(w, r, handlerErr.StatusCode, err)
 	return true
 }
 
-// anyRoute reports whether a request comes to some handler of the routes.
+// anyRoute reports whether a request reaches some handler of the routes. A
+// matcher that fails counts as matching, since Caddy would then run an error
+// route, too.
 func anyRoute(routes caddyhttp.RouteList, r *http.Request) bool {
 	for _, route := range routes {
 		if matched, err := route.MatcherSets.AnyMatchWithError(r); !matched && err == nil {

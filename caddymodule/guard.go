@@ -72,7 +72,9 @@ func (Guard) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.device_auth", New: func() caddy.Module { return new(Guard) }}
 }
 
-// Provision finds the server. The app of this Caddy is told of the guard.
+// Provision prepares the guard, and opens the file of old API keys. A guard with
+// Edge asks the server of another Caddy; any other guard registers with this
+// Caddy's app, which makes its token guard when it starts.
 func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	g.log, g.reserved = ctx.Logger(), g.config().ReservedHeaders()
 	if err := registerMetrics(ctx); err != nil {
@@ -107,15 +109,19 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	return nil
 }
 
+// identityHeader matches the names that a header may have here: those of RFC
+// 9110 §5.1, without the characters that proxies treat differently.
 var identityHeader = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// notIdentity are headers that mean something else to whoever reads a request.
+// notIdentity are headers that have a meaning for proxies and backends already,
+// and cannot carry an identity.
 var notIdentity = map[string]bool{
-	"authorization": true, "connection": true, "content-length": true, "content-type": true, "cookie": true, "expect": true, "host": true,
-	"te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
+	"authorization": true, "connection": true, "content-length": true, "content-type": true, "cookie": true,
+	"expect": true, "host": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
 }
 
-// Validate implements caddy.Validator.
+// Validate implements caddy.Validator. The Caddyfile parser calls it after each
+// line, too, for an error that names the line.
 func (g *Guard) Validate() error {
 	if g.Authorization != "" && g.Authorization != "strip" && g.Authorization != "keep" {
 		return fmt.Errorf("authorization %q: want strip or keep", g.Authorization)
@@ -148,7 +154,8 @@ func (g *Guard) Validate() error {
 	return nil
 }
 
-// checkTokenHeader wants a header of its own: it is read by guards alone.
+// checkTokenHeader wants a header that has no other meaning: only guards read
+// it, and they take it off.
 func (g *Guard) checkTokenHeader() error {
 	name := g.TokenHeader
 	switch {
@@ -159,19 +166,23 @@ func (g *Guard) checkTokenHeader() error {
 	case g.Basic:
 		return errors.New("token_header with basic: want one of them, since passwords are in Authorization")
 	case g.config().ReservedHeaders().Has(name), g.Legacy != nil && strings.EqualFold(g.Legacy.Header, name):
-		return fmt.Errorf("token_header %q: the header has another meaning here; want one of its own, such as X-Device-Token", name)
+		return fmt.Errorf("token_header %q: the header has another meaning here; "+
+			"want one of its own, such as X-Device-Token", name)
 	}
 	return nil
 }
 
-// checkScope refuses what was meant to be a second matcher.
+// checkScope refuses what was meant to be a second matcher: the directive takes
+// one, and then scopes.
 func checkScope(scope string) error {
 	if scope == "*" || strings.HasPrefix(scope, "/") || strings.HasPrefix(scope, "@") {
-		return fmt.Errorf("scope %q: there is one matcher, and what follows it are scopes, such as products:read; for several paths name a matcher: @api path /a/* /b/*", scope)
+		return fmt.Errorf("scope %q: there is one matcher, and what follows it are scopes, such as products:read; "+
+			"for several paths name a matcher: @api path /a/* /b/*", scope)
 	}
 	return nil
 }
 
+// checkScopes checks the scopes of a guard, in the Caddyfile and in JSON.
 func checkScopes(scopes []string) error {
 	for _, scope := range scopes {
 		if err := checkScope(scope); err != nil {
@@ -181,11 +192,14 @@ func checkScopes(scopes []string) error {
 	return checkScopeNames(scopes)
 }
 
+// config maps the JSON fields to the options of package guard. With report_only
+// every preflight goes to the backend, because the guard may answer nothing
+// then.
 func (g *Guard) config() guard.Options {
 	return guard.Options{
 		Need:     deviceauth.Requirement{Audience: g.Audience, Scope: deviceauth.NewScope(g.Scopes...)},
-		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic, PassPreflight: g.Preflight == "pass" || g.ReportOnly, Headers: g.Headers,
-		TokenHeader: g.TokenHeader,
+		Optional: g.Optional, KeepToken: g.Authorization == "keep", Basic: g.Basic,
+		PassPreflight: g.Preflight == "pass" || g.ReportOnly, Headers: g.Headers, TokenHeader: g.TokenHeader,
 	}
 }
 

@@ -32,9 +32,10 @@ type Edge struct {
 	CA string `json:"ca,omitempty"`
 }
 
-const edgePatience = 5 * time.Second // for an answer of the server
+const edgeTimeout = 5 * time.Second // for an answer of the server
 
-// check is what the Caddyfile asks at the line of a mistake.
+// check checks what the Caddyfile parser wants to report at the line of a
+// mistake.
 func (e *Edge) check() error {
 	if e.Cache != nil && *e.Cache < 0 {
 		return fmt.Errorf("cache %v: want 0, or a length of time", time.Duration(*e.Cache))
@@ -42,7 +43,8 @@ func (e *Edge) check() error {
 	return checkOrigins(e.Origins)
 }
 
-// server makes a guard's view of the server ready.
+// server makes the client of the remote authorization server: placeholders are
+// resolved and the CA file is read. Nothing is requested yet.
 func (e *Edge) server(audience []string, log *zap.Logger) (*remote.Server, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
@@ -56,15 +58,17 @@ func (e *Edge) server(audience []string, log *zap.Logger) (*remote.Server, error
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: client secret: %w", err)
 	}
-	client, err := httpclient.New(e.CA, edgePatience)
+	client, err := httpclient.New(e.CA, edgeTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}
 	server, err := remote.New(remote.Config{
-		HTTP:   client,
-		Issuer: e.Issuer, ClientID: id, ClientSecret: deviceauth.Secret(hidden), Audience: audience, Cache: orOff(e.Cache), Origins: e.Origins,
+		HTTP: client, Issuer: e.Issuer, ClientID: id, ClientSecret: deviceauth.Secret(hidden),
+		Audience: audience, Cache: orOff(e.Cache), Origins: e.Origins,
 		OtherAudience: func(has []string) {
-			log.Warn("a token of the server's is refused because this guard accepts the issuer as audience and no other: if the token is meant for this site, add a line with the word audience to the guard's block (told once)",
+			log.Warn("a token of the server's is refused because this guard accepts the issuer as audience "+
+				"and no other: if the token is meant for this site, "+
+				"add a line with the word audience to the guard's block (told once)",
 				zap.Strings("audience", has), zap.String("accepted", e.Issuer))
 		},
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// Endpoints serves what is under the issuer's URL, the endpoints for devices
-// and the pages for people, and passes everything else on.
+// Endpoints serves what is under the issuer's URL, the endpoints for devices and
+// the pages for people, and hands every other request to the next handler.
 type Endpoints struct {
 	app   *App
 	sites *sites
@@ -25,7 +25,7 @@ func (Endpoints) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.device_login", New: func() caddy.Module { return new(Endpoints) }}
 }
 
-// Provision finds the app.
+// Provision finds the app and the sites.
 func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 	if e.app, err = findApp(ctx); err == nil {
 		e.sites, err = findSites(ctx)
@@ -33,62 +33,77 @@ func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 	return err
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. In this order: the health
+// path, which must work while the store does not; the body of the request; the
+// endpoints and pages; the protected resource metadata of the site. The store is
+// held open while an endpoint or page responds, and never while the next handler
+// does.
 func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if e.app.Health != "" && r.URL.Path == e.app.Health {
 		return e.app.serveHealth(w, r)
 	}
+	// A body is read before the store is acquired: a slow client must not keep
+	// the store from being closed.
 	if !e.app.receive(w, r) {
 		return nil
 	}
+	// The metadata is for GET; a body would be of no use to it.
 	if describesResource(r) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
-	s, leave, err := e.app.serving(r)
+	s, release, err := e.app.serving(r)
 	if err != nil {
 		if err = unavailable(w, err); e.sites.explain(nil, w, r, err) {
-			return nil // Caddy writes a line to its log for each error that it is given
+			return nil // an error that is returned would be logged by Caddy, once for each request
 		}
-		hide(r, err) // no guard has judged it
+		hide(r, err) // no guard has decided on the request
 		return err
 	}
+	// The pages decide what is theirs by path alone, dialects included.
 	switch {
 	case s.handler.Serves(r.URL.Path):
-		defer leave()
+		defer release()
 		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.cookies != nil {
-			r.Header["Cookie"] = v.cookies // which a guard before this handler took off
+			r.Header["Cookie"] = v.cookies // a guard before this handler took our cookies off
 		}
 		s.handler.ServeHTTP(w, r)
 		return nil
 	case describesResource(r):
-		defer leave()
-		e.sites.resource(r, strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath)).ServeHTTP(w, came(r))
+		defer release()
+		path := strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath)
+		e.sites.resource(r, path).ServeHTTP(w, withForwardedProto(r))
 		return nil
 	}
-	leave() // before what may take hours
+	release() // before the next handler responds, which may take hours
+	// The next handler gets no cookie of the pages: a backend on the same host
+	// could otherwise act as the person who signed in.
 	guard.StripCookies(r.Header)
 	return next.ServeHTTP(w, r)
 }
 
-// isTrusted reports whether a request came by a proxy that Caddy's
+// isTrusted reports whether a request was sent by a proxy that Caddy's
 // trusted_proxies names.
 func isTrusted(r *http.Request) bool {
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	return trusted
 }
 
-// came believes a trusted proxy about how a request came to it.
-func came(r *http.Request) *http.Request {
-	said := r.Header.Values("X-Forwarded-Proto")
-	if !isTrusted(r) || len(said) == 0 || said[len(said)-1] != "https" {
+// withForwardedProto is the request with the scheme that a trusted proxy states in
+// X-Forwarded-Proto: behind a proxy that ends TLS, URLs in challenges and
+// metadata must still begin with https. Of several values the last one is the
+// trusted proxy's own.
+func withForwardedProto(r *http.Request) *http.Request {
+	values := r.Header.Values("X-Forwarded-Proto")
+	if !isTrusted(r) || len(values) == 0 || values[len(values)-1] != "https" {
 		return r
 	}
-	return guard.CameByHTTPS(r)
+	return guard.WithHTTPS(r)
 }
 
-// findApp finds the authorization server of this Caddy. Where it is configured
-// and wrong, the configuration fails to load for that, and says so in a line of
-// its own: no handler repeats it behind a list of where it stands.
+// findApp finds the authorization server of this Caddy. Where the app is
+// configured and faulty, Caddy reports that when it loads the app itself; an
+// error here would repeat the reason once for each handler. The configuration
+// fails to load either way, so an empty App stands in.
 func findApp(ctx caddy.Context) (*App, error) {
 	app, err := ctx.AppIfConfigured("device_login")
 	switch {
@@ -100,8 +115,8 @@ func findApp(ctx caddy.Context) (*App, error) {
 	return app.(*App), nil
 }
 
-// clientIP is the address that Caddy found, with regard to trusted_proxies. What
-// it stands for, where it is a translator's, the engine knows.
+// clientIP is the client's address as Caddy determined it with trusted_proxies.
+// The engine knows which IPv6 addresses stand for IPv4 ones behind a NAT64.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)

@@ -17,17 +17,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// Whether the device login works, for load balancers, containers and monitoring: on
-// the admin endpoint, and where the configuration says so on the issuer's site, where
-// anybody may ask as often as they like.
+// Whether the device login works, for load balancers, containers and monitoring:
+// on the admin endpoint, and where the configuration says so on the issuer's
+// site. There anyone may ask as often as they like, so the store must not be
+// asked each time.
 
 const (
-	healthWait = time.Second            // how long the store has for its answer
-	healthRest = 250 * time.Millisecond // how long an answer of the store counts
+	healthWait  = time.Second            // the longest that the store may take
+	healthReuse = 250 * time.Millisecond // how long a result of the store is used again
 )
 
-// What is said of a device login that does not work. Errors of a store are in the log
-// alone: they may name hosts and users.
+// The reasons why a device login does not work. They are public, so the store's
+// own errors, which may name hosts and users, are in the log alone.
 var (
 	errStoreAway   = errors.New("the store is away since the start, and is waited for")
 	errStoreSilent = errors.New("the store does not answer")
@@ -35,25 +36,29 @@ var (
 	errStopping    = errors.New("the store is being closed")
 )
 
-// A health shares one look at the store among all who ask at once.
+// A health shares one check of the store among all who ask at the same time.
 type health struct {
-	look func(context.Context) error // may hang, whatever its context says
+	probe func(context.Context) error // may hang, whatever its context says
 
 	mu   sync.Mutex
-	last *healthLook // under way, or the one that ended last
+	last *healthCheck // under way, or the latest that has ended
 }
 
-// A healthLook is one look. When done is closed, ended and err say what came of it.
-type healthLook struct {
+// A healthCheck is one check of the store. Once done is closed, ended and err are
+// its result, and do not change any more.
+type healthCheck struct {
 	began time.Time
 	done  chan struct{}
 	ended time.Time
 	err   error
 }
 
-// check reports what is wrong, after healthWait at the latest. A look that hangs is
-// neither waited for again nor repeated until it has ended.
+// check reports what is wrong, after healthWait at the latest. A check of the
+// store that hangs is waited for once: later callers get errStoreSilent at once,
+// and no second check begins before the first has ended.
 func (h *health) check(ctx context.Context) error {
+	// The wait counts from the start of the check, so that callers who join late
+	// wait no longer than the first.
 	l := h.join()
 	timeout := time.NewTimer(time.Until(l.began.Add(healthWait)))
 	defer timeout.Stop()
@@ -63,7 +68,7 @@ func (h *health) check(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-timeout.C:
 		select {
-		case <-l.done: // just now, or after all
+		case <-l.done: // it ended at the same moment
 			return l.err
 		default:
 		}
@@ -71,41 +76,47 @@ func (h *health) check(ctx context.Context) error {
 	return errStoreSilent
 }
 
-// join returns the look to wait for.
-func (h *health) join() *healthLook {
+// join returns the check of the store to wait for: the one under way, a recent
+// one, or a new one.
+func (h *health) join() *healthCheck {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.last; l != nil {
+		// A check that is under way is joined, however long it takes; one that
+		// ended is used again for healthReuse.
 		select {
 		case <-l.done:
-			if time.Since(l.ended) < healthRest {
+			if time.Since(l.ended) < healthReuse {
 				return l
 			}
 		default:
 			return l
 		}
 	}
-	l := &healthLook{began: time.Now(), done: make(chan struct{})}
+	l := &healthCheck{began: time.Now(), done: make(chan struct{})}
 	h.last = l
-	go func() { // it outlives whoever asked; its context, or the store, ends it
+	go func() { // not bound to the caller's context, because others wait for the same result
 		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
 		defer cancel()
-		l.err = h.look(ctx)
+		l.err = h.probe(ctx)
 		l.ended = time.Now()
 		close(l.done)
 	}()
 	return l
 }
 
-// newHealth looks at a server's store, and tells the log what its errors are.
+// newHealth makes the health of a server. Errors of its store are logged here.
 func (a *App) newHealth(s *server) *health {
-	return &health{look: func(ctx context.Context) error {
+	return &health{probe: func(ctx context.Context) error {
+		// The health of a store that is being closed is not asked for: at a stop
+		// that is no fault.
 		if !s.pooledStore.beginUse() {
 			return errStopping
 		}
 		defer s.pooledStore.endUse()
 		err := s.keys.Health(ctx)
 		switch {
+		// A lost signing key has a text of its own that is safe to publish.
 		case err == nil || errors.Is(err, keyring.ErrLost):
 			return err
 		case ctx.Err() != nil:
@@ -116,8 +127,9 @@ func (a *App) newHealth(s *server) *health {
 	}}
 }
 
-// checkHealth reports what keeps the device login from working.
+// checkHealth returns why the device login does not work, nil where it works.
 func (a *App) checkHealth(ctx context.Context) error {
+	// One deadline covers the wait for Start and the store's check.
 	ctx, cancel := context.WithTimeout(ctx, healthWait)
 	defer cancel()
 	s := a.serves(ctx)
@@ -130,17 +142,18 @@ func (a *App) checkHealth(ctx context.Context) error {
 	return errStarting
 }
 
-// fault writes an error line of which there may be one for every request while
-// something is away: the first, and then the number of the rest once a minute.
+// fault logs an error that may occur on every request during an outage: the
+// first time, and then once a minute the number of the others.
 func (a *App) fault(message string, err error) {
 	if a.faults.Pass(message) {
 		a.log.Error(message, zap.Error(err))
 	}
 }
 
+// moreFaults logs how many errors fault has left out.
 func (a *App) moreFaults(message string, n int) { a.log.Error(message, zap.Int("more", n)) }
 
-// checkHealthPath wants a path that nothing else answers.
+// checkHealthPath wants a path that no endpoint, page or dialect has.
 func (a *App) checkHealthPath() error {
 	if a.Health == "" {
 		return nil
@@ -148,9 +161,11 @@ func (a *App) checkHealthPath() error {
 	return oauthapi.CheckFree("health", a.Health, a.Paths, a.Dialects, a.Issuer)
 }
 
-// serveHealth answers 200 or 503.
+// serveHealth answers 200 or 503, with a JSON object that has the reason. The
+// store is asked at most once every healthReuse, however many ask.
 func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	reqbody.Discard(w, r, caddy.Exiting)
+	// Only reading methods are allowed, as RFC 9110 §9.2.1 defines safe ones.
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
@@ -161,13 +176,14 @@ func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 		status, view = http.StatusServiceUnavailable, adminapi.Health{Status: "unavailable", Reason: err.Error()}
 		w.Header().Set("Retry-After", "5")
 	}
+	// A cache must never store the state of a moment.
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	return json.NewEncoder(w).Encode(view)
 }
 
-// health is the route of the admin endpoint.
+// health is the route /device_login/health of the admin endpoint.
 func (a *Admin) health(w http.ResponseWriter, r *http.Request) error {
 	if a.app == nil {
 		return errNoDeviceLogin

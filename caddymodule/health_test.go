@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// Many who ask at once cost one look, and one who asks again a moment later none.
+// Many probes at once cost one check of the store, and a probe a moment later
+// costs none.
 func TestManyProbesCostOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var looks atomic.Int32
+		var probes atomic.Int32
 		away := errors.New("away")
-		h := &health{look: func(context.Context) error {
-			looks.Add(1)
+		h := &health{probe: func(context.Context) error {
+			probes.Add(1)
 			time.Sleep(healthWait / 2)
 			return away
 		}}
@@ -29,23 +30,23 @@ func TestManyProbesCostOneLook(t *testing.T) {
 			})
 		}
 		asking.Wait()
-		if err := h.check(t.Context()); !errors.Is(err, away) || looks.Load() != 1 {
-			t.Errorf("%v after %d looks", err, looks.Load())
+		if err := h.check(t.Context()); !errors.Is(err, away) || probes.Load() != 1 {
+			t.Errorf("%v after %d probes", err, probes.Load())
 		}
-		time.Sleep(healthRest)
-		if h.check(t.Context()); looks.Load() != 2 {
-			t.Errorf("%d looks after the rest", looks.Load())
+		time.Sleep(healthReuse)
+		if h.check(t.Context()); probes.Load() != 2 {
+			t.Errorf("%d probes after healthReuse", probes.Load())
 		}
 	})
 }
 
-// A store that hangs, whatever it is told, is waited for once, and asked again when it
-// has answered.
+// A store that hangs, whatever its context says, is waited for once, and asked
+// again when it has answered.
 func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var looks atomic.Int32
+		var probes atomic.Int32
 		hangs := make(chan struct{})
-		h := &health{look: func(context.Context) error { looks.Add(1); <-hangs; return nil }}
+		h := &health{probe: func(context.Context) error { probes.Add(1); <-hangs; return nil }}
 		for i, want := range []time.Duration{healthWait, 0, 0} {
 			began := time.Now()
 			if err := h.check(t.Context()); !errors.Is(err, errStoreSilent) || time.Since(began) != want {
@@ -54,8 +55,8 @@ func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 		}
 		close(hangs)
 		synctest.Wait()
-		if err := h.check(t.Context()); err != nil || looks.Load() != 1 {
-			t.Errorf("%v after %d looks", err, looks.Load())
+		if err := h.check(t.Context()); err != nil || probes.Load() != 1 {
+			t.Errorf("%v after %d probes", err, probes.Load())
 		}
 	})
 }

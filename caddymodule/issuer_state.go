@@ -17,22 +17,23 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// server is what Start builds.
+// A server is what Start builds: the engine and all that needs an open store.
 type server struct {
-	engine      *deviceauth.Engine
-	handler     *gateway.Handler
-	keys        *keyring.Keyring
-	pooledStore *pooledStore
-	guards      map[*Guard]*guard.Guard
-	census      *census
-	health      *health
+	engine       *deviceauth.Engine
+	handler      *gateway.Handler
+	keys         *keyring.Keyring
+	pooledStore  *pooledStore
+	guards       map[*Guard]*guard.Guard
+	grantCounter *grantCounter
+	health       *health
 
-	previous *server     // of the configuration before, as long as this one may come to nothing
-	stopped  atomic.Bool // serves no more
+	previous *server     // of the configuration before, which serves again if this one is dropped
+	stopped  atomic.Bool // its configuration was stopped
 }
 
-// retire takes a server out of service: the one before serves again, if it still
-// does.
+// retire takes a server out of service when its configuration stops. Where that
+// configuration was the latest, the server before serves again, unless it was
+// stopped, too: Caddy drops a configuration of which another app fails to start.
 func (s *server) retire(l *issuerState) {
 	s.stopped.Store(true)
 	before := s.previous
@@ -40,10 +41,10 @@ func (s *server) retire(l *issuerState) {
 		before = nil
 	}
 	l.current.CompareAndSwap(s, before)
-	s.previous = nil // or all would be remembered
+	s.previous = nil // or every server since the start would stay in memory
 }
 
-// readyGuards makes the guards ready.
+// readyGuards makes the token guard of each guard of the configuration.
 func (a *App) readyGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
 	all := map[*Guard]*guard.Guard{}
 	for _, g := range a.guards {
@@ -52,9 +53,9 @@ func (a *App) readyGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
 	return all
 }
 
-// warnOfOpenGuards warns of guards that take a token for any API of the server,
-// where there are several: a token for one of them is good at the others
-// (RFC 8707 §2.2 has audiences to prevent that).
+// warnOfOpenGuards warns of guards without an audience where the server has
+// several APIs: a token for one API is then accepted at the others, which the
+// audiences of RFC 8707 §2.2 are there to prevent.
 func (a *App) warnOfOpenGuards(audiences []string) {
 	open := 0
 	for _, g := range a.guards {
@@ -63,13 +64,15 @@ func (a *App) warnOfOpenGuards(audiences []string) {
 		}
 	}
 	if open > 0 && len(audiences) > 1 {
-		a.log.Warn("a guard without audience accepts tokens for all audiences of the server: name in its block those that it is for",
+		a.log.Warn("a guard without audience accepts tokens for all audiences of the server: "+
+			"name in its block those that it is for",
 			zap.Int("guards", open), zap.Strings("audiences", audiences))
 	}
 }
 
-// guard returns a guard made ready. One of a configuration that came to
-// nothing is served by the one before, which does not know it.
+// guard returns the token guard of a guard. A guard of a configuration that was
+// dropped is served by the server before, which has no token guard for it and
+// makes one for the request.
 func (s *server) guard(g *Guard) *guard.Guard {
 	if ready := s.guards[g]; ready != nil {
 		return ready
@@ -77,18 +80,22 @@ func (s *server) guard(g *Guard) *guard.Guard {
 	return guard.New(g.config(), s.engine)
 }
 
-// issuerState is what the configurations of one issuer have in common, one after
-// the other: which server serves. A request that reaches a configuration which
-// then comes to nothing is answered by the one before.
+// issuerState is what successive configurations of one issuer share: which
+// server serves, and the responses that must end with their grants. A request
+// that reaches a configuration which Caddy then drops is answered by the server
+// before.
 type issuerState struct {
 	current atomic.Pointer[server]
 	streams streams
-	stop    func() // ends watching the streams
+	stop    func() // ends the goroutine that watches the streams
 }
 
-// issuerStates are the issuers of the process.
+// issuerStates has the state of each issuer of the process, counted by the
+// configurations that use it.
 var issuerStates = caddy.NewUsagePool()
 
+// acquireIssuerState returns the state of an issuer, and makes it for the first
+// configuration, with the goroutine that breaks streams off.
 func acquireIssuerState(issuer string) (*issuerState, error) {
 	value, _, err := issuerStates.LoadOrNew(issuer, func() (caddy.Destructor, error) {
 		ctx, stop := context.WithCancel(context.Background())
@@ -103,6 +110,8 @@ func acquireIssuerState(issuer string) (*issuerState, error) {
 	return value.(*issuerState), nil
 }
 
+// releaseIssuerState undoes one acquireIssuerState. The last release ends the
+// goroutine.
 func releaseIssuerState(issuer string) error {
 	_, err := issuerStates.Delete(issuer)
 	return err
@@ -114,21 +123,26 @@ func (l *issuerState) Destruct() error {
 	return nil
 }
 
-// startWait bounds how long a request waits for Start.
+// startWait bounds how long a request waits for Start. After that the request is
+// answered 503.
 const startWait = 10 * time.Second
 
+// errStarting is the error while no server serves.
 var errStarting = errors.New("the device login is not ready")
 
-// serves returns the server that serves now, if any does.
+// serves returns the server that serves now, nil where none does. If this
+// configuration did not start, the server before answers.
 func (a *App) serves(ctx context.Context) *server {
 	if s := a.await(ctx); s != nil {
 		return s
 	}
-	return a.issuerState.current.Load() // this configuration came to nothing: the one before still serves
+	return a.issuerState.current.Load()
 }
 
-// receive waits for the body of a request to the endpoints and pages. It holds
-// no store meanwhile, or a slow client would keep that from being closed.
+// receive reads the body of a request to the endpoints and pages, and reports
+// whether the request goes on; where it does not, it has been answered. The
+// store is not held open meanwhile: a slow client would keep it from being
+// closed.
 func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 	if r.Body == nil || r.Body == http.NoBody {
 		return true
@@ -137,8 +151,9 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 	return s == nil || s.handler.Receive(w, r)
 }
 
-// serving returns the server, and a function that tells when the request has
-// done with it. The error is errStarting.
+// serving returns the server with its store held open, and a function that
+// releases the store; every caller must call that function. Where no server
+// serves, the error is errStarting.
 func (a *App) serving(r *http.Request) (*server, func(), error) {
 	s := a.serves(r.Context())
 	if s == nil || !s.pooledStore.beginUse() {
@@ -147,8 +162,9 @@ func (a *App) serving(r *http.Request) (*server, func(), error) {
 	return s, s.pooledStore.endUse, nil
 }
 
-// await waits for Start. It returns nil where that failed or takes too long:
-// the http app may take requests before the configuration is known to be good.
+// await waits for Start, and returns nil where Start failed or takes longer than
+// startWait. Caddy's http app may accept requests before all apps of the
+// configuration have started.
 func (a *App) await(ctx context.Context) *server {
 	select {
 	case <-a.ready:
@@ -166,7 +182,8 @@ func (a *App) await(ctx context.Context) *server {
 	return nil
 }
 
-// unavailable is what a fault of ours looks like at a guard.
+// unavailable is the error of a request that cannot be answered because of a
+// fault on our side: 503 with Retry-After.
 func unavailable(w http.ResponseWriter, err error) error {
 	w.Header().Set("Retry-After", "5")
 	return caddyhttp.Error(http.StatusServiceUnavailable, err)

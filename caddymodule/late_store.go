@@ -11,44 +11,49 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
 )
 
-// A Redis that is late when the machine boots must not keep Caddy's other sites from
-// being served, nor end Caddy. So at the first start it is waited for beside them, and
-// what needs it is answered 503. At a reload there is a configuration that serves:
-// the new one fails where its store is away.
+// A Redis that is up later than this machine must keep neither Caddy's other
+// sites from being served nor Caddy from starting. So at the first start the
+// store is tried again in the background, and requests that need it are answered
+// 503 meanwhile. At a reload a configuration still serves: the new one fails if
+// its store stays away.
 
-// reloadPatience is how long a reload waits for a store that is away, and lateEvery
-// how often one that is late is tried.
+// reloadTimeout is how long a reload waits for a store that is away, and
+// lateRetryInterval how often such a store is tried again.
 const (
-	reloadPatience = 10 * time.Second
-	lateEvery      = 500 * time.Millisecond
+	reloadTimeout     = 10 * time.Second
+	lateRetryInterval = 500 * time.Millisecond
 )
 
+// isAway tells a store that does not respond from one that is configured wrong,
+// which no waiting mends.
 func isAway(err error) bool { return errors.Is(err, redisstore.ErrAway) }
 
-// open opens the store, with patience where the configuration before serves.
+// open opens the store. At a reload it tries again until reloadTimeout, because
+// the configuration before serves meanwhile.
 func (a *App) open() (*pooledStore, error) {
-	for deadline := time.Now().Add(reloadPatience); ; time.Sleep(lateEvery) {
-		place, err := acquireStore(a.store, a.slog)
+	for deadline := time.Now().Add(reloadTimeout); ; time.Sleep(lateRetryInterval) {
+		pooled, err := acquireStore(a.store, a.slog)
 		if !isAway(err) || a.issuerState.current.Load() == nil || time.Now().After(deadline) || caddy.Exiting() {
-			return place, err
+			return pooled, err
 		}
 	}
 }
 
-// awaitStore begins to serve as soon as the store is there, until Stop.
+// awaitStore tries the store in the background until it opens, and then begins
+// to serve; Stop ends the attempts. The same error is logged once only.
 func (a *App) awaitStore(why error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	a.isLate.Store(true)
-	a.waiting = func() { stop(); <-done }
+	a.stopWaiting = func() { stop(); <-done }
 	a.log.Error("the store is away; what needs it is answered 503 until it is there", zap.Error(why))
 	go func() {
 		defer close(done)
-		for said := why.Error(); ; {
+		for logged := why.Error(); ; {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(lateEvery):
+			case <-time.After(lateRetryInterval):
 			}
 			err := a.beginLate(ctx)
 			switch {
@@ -56,23 +61,25 @@ func (a *App) awaitStore(why error) {
 				a.isLate.Store(false)
 				a.log.Info("the store is there")
 				return
-			case !isAway(err) && err.Error() != said:
-				said = err.Error()
+			case !isAway(err) && err.Error() != logged:
+				logged = err.Error()
 				a.log.Error("the store that was away cannot be used", zap.Error(err))
 			}
 		}
 	}()
 }
 
+// beginLate makes one attempt. If the gateway cannot begin with the store, the
+// store is released for the next attempt.
 func (a *App) beginLate(ctx context.Context) error {
-	place, err := acquireStore(a.store, a.slog)
+	pooled, err := acquireStore(a.store, a.slog)
 	if err != nil {
 		return err
 	}
-	a.pooledStore = place
+	a.pooledStore = pooled
 	if err := a.begin(ctx); err != nil {
 		a.pooledStore = nil
-		return errors.Join(err, place.release())
+		return errors.Join(err, pooled.release())
 	}
 	return nil
 }

@@ -34,12 +34,12 @@ type Legacy struct {
 	// are not, as for machines that have no other way yet.
 	Since string `json:"since,omitempty"`
 
-	log    *zap.Logger
-	keys   atomic.Pointer[legacyKeys]
-	looked atomic.Int64 // when the file was last looked at, in nanoseconds
+	log     *zap.Logger
+	keys    atomic.Pointer[legacyKeys]
+	checked atomic.Int64 // when the file was last looked at, in nanoseconds
 }
 
-// legacyKeys is what a file said when it was read.
+// legacyKeys are the keys of the file as it was read at one time.
 type legacyKeys struct {
 	clients map[[sha256.Size]byte]*deviceauth.Identity // by the key's digest
 	since   time.Time
@@ -47,13 +47,16 @@ type legacyKeys struct {
 	read    time.Time
 }
 
-// are reports whether the keys are those of a file. Now and then it is read
-// whatever it says of itself: its time can be set.
-func (k *legacyKeys) are(file os.FileInfo) bool {
-	return os.SameFile(k.file, file) && file.ModTime().Equal(k.file.ModTime()) && file.Size() == k.file.Size() && time.Since(k.read) < time.Minute
+// matches reports whether the keys are those of the file as it is now: same file,
+// time and size. After a minute the file is read again in any case, because a
+// tool that writes it may set its time back.
+func (k *legacyKeys) matches(file os.FileInfo) bool {
+	unchanged := os.SameFile(k.file, file) && file.ModTime().Equal(k.file.ModTime()) && file.Size() == k.file.Size()
+	return unchanged && time.Since(k.read) < time.Minute
 }
 
-// check looks at what is configured, and not at the file.
+// check checks the options, without reading the file: the Caddyfile may be
+// validated on another machine.
 func (l *Legacy) check() error {
 	if l.Header == "" || l.File == "" {
 		return errors.New("legacy: want the name of a header and a file")
@@ -70,7 +73,8 @@ func (l *Legacy) check() error {
 	return nil
 }
 
-// open reads the file for the first time.
+// open reads the file for the first time. An error here fails the configuration;
+// later errors only keep the keys as they were.
 func (l *Legacy) open(log *zap.Logger) error {
 	if err := l.check(); err != nil {
 		return err
@@ -84,19 +88,21 @@ func (l *Legacy) open(log *zap.Logger) error {
 	return nil
 }
 
-// legacyLook is how often the file is looked at, and how old a change must be: a
-// key that was taken out goes on for twice that.
-const legacyLook = time.Second
+// legacyReloadInterval is how often the file is checked for a change, and how old a change
+// must be before it is read: a writer may be in the middle. A key that was
+// removed is accepted for at most twice that time.
+const legacyReloadInterval = time.Second
 
-// current returns the keys of the file as it is. One that cannot be read leaves
-// those of before: who mistypes a line locks nobody out.
+// current returns the keys of the file as it is now. Where the file cannot be
+// read, the keys stay as they were: a typing error in one line must not lock out
+// all machines. Of all requests at one time, a single one reads the file.
 func (l *Legacy) current() *legacyKeys {
-	known, now, looked := l.keys.Load(), time.Now().UnixNano(), l.looked.Load()
-	if now-looked < int64(legacyLook) || !l.looked.CompareAndSwap(looked, now) {
+	known, now, checked := l.keys.Load(), time.Now().UnixNano(), l.checked.Load()
+	if now-checked < int64(legacyReloadInterval) || !l.checked.CompareAndSwap(checked, now) {
 		return known
 	}
-	about, err := os.Stat(l.File)
-	if err == nil && (known.are(about) || time.Since(about.ModTime()) < legacyLook) { // or somebody may be writing it
+	info, err := os.Stat(l.File)
+	if err == nil && (known.matches(info) || time.Since(info.ModTime()) < legacyReloadInterval) {
 		return known
 	}
 	keys, err := l.read()
@@ -108,7 +114,8 @@ func (l *Legacy) current() *legacyKeys {
 	return keys
 }
 
-// use takes keys into use. The metric of each of their clients is there at 0.
+// use makes the keys the current ones. Each client's counter exists at 0 from
+// then on.
 func (l *Legacy) use(keys *legacyKeys) {
 	for _, client := range keys.clients {
 		legacyUses.WithLabelValues(client.ClientID)
@@ -116,10 +123,11 @@ func (l *Legacy) use(keys *legacyKeys) {
 	l.keys.Store(keys)
 }
 
-// read reads the file. A key is a credential: one that is short or there twice
-// is a mistake.
+// read reads the file. A key is a credential, so a line with a short key or with
+// the key of another client makes the whole file invalid.
 func (l *Legacy) read() (*legacyKeys, error) {
-	if about, err := os.Stat(l.File); err == nil && !about.Mode().IsRegular() { // opening a pipe would wait for its writer
+	// Only a regular file: opening a named pipe would block until it has a writer.
+	if info, err := os.Stat(l.File); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: want a regular file", l.File)
 	}
 	file, err := os.Open(l.File)
@@ -127,11 +135,11 @@ func (l *Legacy) read() (*legacyKeys, error) {
 		return nil, err
 	}
 	defer file.Close()
-	about, err := file.Stat()
+	info, err := file.Stat()
 	if err != nil {
 		return nil, err
 	}
-	keys := &legacyKeys{clients: map[[sha256.Size]byte]*deviceauth.Identity{}, file: about, read: time.Now()}
+	keys := &legacyKeys{clients: map[[sha256.Size]byte]*deviceauth.Identity{}, file: info, read: time.Now()}
 	if l.Since != "" {
 		if keys.since, err = time.Parse(time.DateOnly, l.Since); err != nil {
 			return nil, fmt.Errorf("%q: want a date such as 2026-01-31", l.Since)
@@ -139,19 +147,21 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	}
 	lines := bufio.NewScanner(file)
 	for number := 1; lines.Scan(); number++ {
-		if err := keys.line(lines.Text()); err != nil {
+		if err := keys.addLine(lines.Text()); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
 		}
 	}
 	return keys, lines.Err()
 }
 
-// minLegacyKey refuses what is no key at all. Old keys are as they are: whether
-// one can be found by trying is for its length to say, and the metric
-// unknown_key shows that somebody tries.
+// minLegacyKey is the least length of a key in characters. It only catches what
+// is no key at all: old keys are as they are, and whether one can be guessed
+// depends on its length. The metric's decision unknown_key shows attempts.
 const minLegacyKey = 8
 
-func (k *legacyKeys) line(text string) error {
+// addLine adds the client of one line of the file: its name, its key or the key's
+// digest, and scopes. Empty lines and comments add nothing.
+func (k *legacyKeys) addLine(text string) error {
 	words := strings.Fields(text)
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 		return nil
@@ -178,19 +188,20 @@ func (k *legacyKeys) line(text string) error {
 	return nil
 }
 
-// admit returns the client of a request with a known key, or nil. tokens is the
-// header that has tokens: whoever sends one means it. The backend, which has known
-// the key all along, still gets it.
+// admit returns the identity of the client whose key a request has, nil where
+// there is none. tokens is the name of the header that has tokens: a request
+// that has that header, too, is judged by its token alone. The key stays on the
+// request, since the backend has always received it.
 func (l *Legacy) admit(w http.ResponseWriter, r *http.Request, tokens string) *deviceauth.Identity {
-	given := r.Header.Values(l.Header)
-	if len(given) != 1 || len(r.Header.Values(tokens)) > 0 && !strings.EqualFold(l.Header, tokens) {
+	values := r.Header.Values(l.Header)
+	if len(values) != 1 || len(r.Header.Values(tokens)) > 0 && !strings.EqualFold(l.Header, tokens) {
 		return nil
 	}
 	keys := l.current()
-	client := keys.clients[sha256.Sum256([]byte(given[0]))]
+	client := keys.clients[sha256.Sum256([]byte(values[0]))]
 	if client == nil {
-		if !strings.EqualFold(l.Header, tokens) { // that may be a token
-			decided(decisionBadKey)
+		if !strings.EqualFold(l.Header, tokens) { // else it may be a token
+			countDecision(decisionBadKey)
 		}
 		return nil
 	}

@@ -10,12 +10,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// tendWait bounds how long a stop waits for a look at the signing keys to end.
+// maintainWait bounds how long a stop waits for the last maintenance of the
+// signing keys.
 const maintainWait = time.Second
 
-// openKeys reads the signing keys. What the store has lost of them the configuration
-// before puts right first: this one knows none, and would make new ones.
+// openKeys reads the signing keys from the store, and makes the first one in a
+// new store. At a reload the keyring of the configuration before first restores
+// what the store may have lost: this configuration's keyring knows no keys yet,
+// and would make new ones, so that every token became invalid.
 func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
+	// The keyring before keeps a copy of its keys in memory, and writes back
+	// those that are missing.
 	if before := a.pooledStore.keys.Load(); before != nil {
 		if err := before.Maintain(ctx); err != nil {
 			return nil, err
@@ -30,20 +35,22 @@ func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
 	return keys, nil
 }
 
-// maintain looks after the signing keys, counts the grants, and says once what was
-// started, until Stop. It looks once more then: nobody else may know what the
-// store has lost.
+// maintain maintains the signing keys, counts the grants for the metrics, and
+// announces what was started, until Stop. At the end it maintains the keys once
+// more: only this process's memory may have a key that the store has lost.
 func (a *App) maintain(upstreams []deviceauth.Upstream) {
 	ctx, stop := context.WithCancel(context.Background())
-	go a.announce(ctx, upstreams) // which stop ends
+	go a.announce(ctx, upstreams) // ends with ctx
 	done := make(chan struct{})
 	a.stopMaintaining = func() {
 		stop()
 		select {
 		case <-done:
-		case <-time.After(maintainWait): // the store does not answer, and nothing is lost by it
+		case <-time.After(maintainWait): // the store does not respond; the keys are in it all the same
 		}
 	}
+	// One goroutine does all of it, one task after the other, so that they never
+	// use the store at the same time.
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(keyring.MaintainEvery)
@@ -51,18 +58,23 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 		for {
 			select {
 			case <-ctx.Done():
+				// The context of the loop has ended, so the last look has one of
+				// its own.
 				last, cancel := context.WithTimeout(context.Background(), maintainWait)
 				defer cancel()
 				if err := a.server.Load().keys.Maintain(last); err != nil {
 					a.log.Warn("looking after the signing keys at the end", zap.Error(err))
 				}
 				return
+			// Keys are rotated and removed by time, at every tick.
 			case <-tick.C:
 				if err := a.server.Load().keys.Maintain(ctx); err != nil && ctx.Err() == nil {
 					a.log.Error("looking after the signing keys", zap.Error(err))
 				}
-			case <-a.server.Load().census.wanted:
-				if err := a.server.Load().census.count(ctx, a.server.Load().engine); err != nil && ctx.Err() == nil {
+			// A scrape asked for the number of grants.
+			case <-a.server.Load().grantCounter.wanted:
+				s := a.server.Load()
+				if err := s.grantCounter.count(ctx, s.engine); err != nil && ctx.Err() == nil {
 					a.log.Warn("counting the grants", zap.Error(err))
 				}
 			}

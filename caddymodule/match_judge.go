@@ -14,21 +14,25 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// Whether a request is guarded.
+// The decision whether a request is guarded.
 
-// judge decides whether the guard is for a request. A refusal is the request's
-// fault (400).
+// judge decides whether the guard is for a request. Besides the request itself,
+// three more URLs count: the destination of a WebDAV request, the GET that a
+// proxy makes of an extended CONNECT, and the URL before a rewrite. If any of
+// them is guarded, the request is. A protocol error of deviceauth means that the
+// request is ambiguous, and is refused with 400; any other error is a matcher's
+// fault.
 func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	if len(m.sets) == 0 {
 		return true, nil
 	}
-	if err := m.refuse(r); err != nil {
+	if err := m.checkAmbiguous(r); err != nil {
 		return false, err
 	}
 	if guarded, err := m.judgeOne(r, m.sets); guarded || err != nil {
 		return guarded, err
 	}
-	for _, other := range r.Header["Destination"] { // of WebDAV
+	for _, other := range r.Header["Destination"] { // RFC 4918 §10.3: COPY and MOVE write there
 		to, err := url.Parse(other)
 		if err != nil || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
 			return false, guard.ErrDestination
@@ -37,41 +41,47 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 			return guarded, err
 		}
 	}
-	if r.Method == http.MethodConnect { // of HTTP/2 and HTTP/3 (RFC 8441): a proxy sends it as a GET that upgrades
+	if r.Method == http.MethodConnect { // extended CONNECT (RFC 8441): a proxy forwards it as a GET with Upgrade
 		if guarded, err := m.judgeOne(as(r, http.MethodGet, r.URL), m.sets); guarded || err != nil {
 			return guarded, err
 		}
 	}
+	// A rewrite before the guard, such as try_files, must not lead past the path
+	// that the client asked for.
 	asked := originalURL(r)
 	switch {
 	case asked == nil:
 		return false, nil
-	case guard.IsScript(r.URL.Path): // it is told what was asked for, and nothing else may exempt it
+	case guard.IsScript(r.URL.Path): // a script is told the original path, and may act on it: all sets apply
 		return m.judgeOne(as(r, r.Method, asked), m.sets)
 	}
 	return m.judgeOne(as(r, r.Method, asked), m.forPaths())
 }
 
-// as is a request for something else.
+// as is a copy of the request with another method and URL, as matchers want to
+// see it.
 func as(r *http.Request, method string, to *url.URL) *http.Request {
 	other := *r
 	other.Method, other.URL = method, to
 	return &other
 }
 
-// forPaths are the sets that name what is guarded by its path. A path that a
-// rewrite took away is guarded by them too; what the others exempt is for them
-// to say of the path that there is now.
+// forPaths are the sets that guard by a path. They also judge the path before a
+// rewrite, because that is what the client asked for. Sets that only exempt do
+// not: whether the rewritten path is exempt has been decided already.
 func (m *guardMatcher) forPaths() (sets [][]readingMatcher) {
 	for _, set := range m.sets {
-		if slices.ContainsFunc(set, func(m readingMatcher) bool { return m.looks == looksPlainly || m.looks == looksRegexp }) {
+		if slices.ContainsFunc(set, func(m readingMatcher) bool {
+			return m.use == usesPathRules || m.use == usesPathRegexp
+		}) {
 			sets = append(sets, set)
 		}
 	}
 	return sets
 }
 
-// originalURL is what a request was for, where that was rewritten; nil: it was not.
+// originalURL is the URL of a request before it was rewritten; nil if the path
+// is unchanged.
 func originalURL(r *http.Request) *url.URL {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok || original.URL.Path == r.URL.Path {
@@ -80,11 +90,18 @@ func originalURL(r *http.Request) *url.URL {
 	return original.URL
 }
 
-// refuse refuses what a backend may take for another request than the matchers do.
-func (m *guardMatcher) refuse(r *http.Request) error {
+// checkAmbiguous refuses requests that a backend may understand differently from the
+// matchers: a method in lower case, a host name with a dot at the end, or a
+// query that parsers disagree about. Host and query count only where a matcher
+// looks at them.
+func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
+	// Methods are case-sensitive (RFC 9110 §9.1), and several servers accept
+	// them in lower case.
 	if r.Method != strings.ToUpper(r.Method) {
 		return guard.ErrMethod
 	}
+	// A dot at the end names the same host in the DNS, and another one to a
+	// matcher.
 	if m.hosts && (strings.HasSuffix(r.Host, ".") || strings.Contains(r.Host, ".:")) {
 		return guard.ErrHost
 	}
@@ -93,7 +110,7 @@ func (m *guardMatcher) refuse(r *http.Request) error {
 		if err != nil {
 			return guard.ErrQuery
 		}
-		for name := range values { // PHP takes off spaces before a name, and what follows a NUL
+		for name := range values { // PHP drops spaces before a name, and what follows a NUL
 			if strings.TrimLeft(name, " ") != name || strings.ContainsFunc(name, unicode.IsControl) {
 				return guard.ErrQuery
 			}
@@ -102,7 +119,12 @@ func (m *guardMatcher) refuse(r *http.Request) error {
 	return nil
 }
 
+// judgeOne asks the matchers about one URL. A matcher by rules of its own can
+// only be asked about what it sees, so with such a matcher a path that has
+// several readings is refused.
 func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool, error) {
+	// A regular expression or an unknown rule sees one spelling, so an unusual
+	// spelling is refused.
 	if (m.opaque || m.regexps) && guard.IsUnusual(r.URL) {
 		return false, guard.ErrSpelling
 	}
@@ -110,7 +132,9 @@ func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool,
 	if err != nil {
 		return false, err
 	}
-	if m.opaque && len(readings) > 1 { // also what was made of the path before, such as vars, was made of one
+	// The matcher may also look at a variable that was made of the path before:
+	// of one reading, which need not be the backend's.
+	if m.opaque && len(readings) > 1 {
 		return false, guard.ErrSpelling
 	}
 	for _, set := range sets {
@@ -121,6 +145,7 @@ func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool,
 	return false, nil
 }
 
+// matchesAll reports whether every matcher of a set matches in some reading.
 func matchesAll(set []readingMatcher, r *http.Request, readings []string) (bool, error) {
 	for _, m := range set {
 		if matches, err := m.matchesAny(r, readings); !matches || err != nil {
@@ -130,10 +155,11 @@ func matchesAll(set []readingMatcher, r *http.Request, readings []string) (bool,
 	return true, nil
 }
 
-// matchesAny reports whether the request matches in some reading of its path.
+// matchesAny reports whether a matcher matches the request in some reading of
+// its path.
 func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, error) {
 	matches, err := m.MatchWithError(r)
-	if matches || err != nil || m.looks == looksNowhere {
+	if matches || err != nil || m.use == usesNoPath {
 		return matches, err
 	}
 	for _, path := range m.asks(r.URL.Path, readings) {
@@ -144,19 +170,20 @@ func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, e
 	return false, nil
 }
 
-// asks are the paths that a matcher is asked about beside the request's own.
-// What looks at paths in a way of its own tells case and the slash at the end.
-// It is not asked with one more slash unless it is known to be no exemption: of
-// /a.css/ nobody would say that it ends in .css.
+// asks are the paths that a matcher is asked about besides the request's own.
+// Caddy's `path` ignores case and has been widened; a matcher by rules of its
+// own distinguishes case and a slash at the end, so it is asked about those
+// variants, too. A slash is added only for a regular expression that does not
+// exempt: an exemption of `*.css` is not meant for /a.css/.
 func (m *readingMatcher) asks(own string, readings []string) []string {
-	if m.looks <= looksPlainly {
+	if m.use <= usesPathRules {
 		return readings[1:]
 	}
 	all := slices.Clone(readings[1:])
 	for _, path := range readings {
 		if without, has := strings.CutSuffix(path, "/"); has && without != "" {
 			all = append(all, without)
-		} else if m.looks == looksRegexp {
+		} else if m.use == usesPathRegexp {
 			all = append(all, path+"/")
 		}
 	}
@@ -168,16 +195,19 @@ func (m *readingMatcher) asks(own string, readings []string) []string {
 	return all
 }
 
-// read is a request as if its path were spelled otherwise, also for the
-// placeholders that a matcher may look at.
+// read is the request with its path in another spelling. For matchers by rules
+// of their own, the placeholders of the URI and the variables have that
+// spelling, too: an expression may look at {http.request.uri.path}.
 func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
 	as := as(r, r.Method, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
-	if m.looks <= looksPlainly {
+	if m.use <= usesPathRules {
 		return as
 	}
+	// The expression must not see the original spelling by a placeholder.
 	as.RequestURI = as.URL.RequestURI()
 	asked := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	alone := as.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{})) // some are set there
+	vars := map[string]any{} // matchers set variables, which must not reach the request itself
+	alone := as.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
 	ofPath, repl := caddyhttp.NewTestReplacer(alone), caddy.NewEmptyReplacer()
 	repl.Map(func(key string) (any, bool) {
 		if strings.HasPrefix(key, "http.request.uri") {

@@ -16,7 +16,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// judged asks a matcher about a path as it came on the wire.
+// judged asks a matcher about a path as it is on the wire.
 func judged(t *testing.T, m *guardMatcher, path string) (bool, error) {
 	t.Helper()
 	r := httptest.NewRequest("GET", "/", nil)
@@ -55,21 +55,24 @@ func loaded(t *testing.T, match string) *guardMatcher {
 func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 	m := loaded(t, `[{"path": ["/v2/*"]}]`)
 	for path, want := range map[string]bool{
-		"/v2/a": true, "/V2//a": true, "/v%32/a": true, "/v2": true, "/v2%2Fa": true, "/v%2532/a": true, "/v%252532/a": true,
-		"/v2;x/a": true, "/v2;/a": true, "/;/v2/a": true, "/V2;x/a": true, `/v2\a`: true, `/\v2\a`: true, "//v2;x//a": true, "/v2%3B/a": true,
+		"/v2/a": true, "/V2//a": true, "/v%32/a": true, "/v2": true, "/v2%2Fa": true, "/v%2532/a": true,
+		"/v%252532/a": true, "/v2;x/a": true, "/v2;/a": true, "/;/v2/a": true, "/V2;x/a": true,
+		`/v2\a`: true, `/\v2\a`: true, "//v2;x//a": true, "/v2%3B/a": true,
 		"//host/v2/a": true, "///host/v2/a": true, "/%2Fhost/v2/a": true, `/\host/v2/a`: true, "//host:80/v2": true,
 		"/index.php/v2/a": true, "/x/run.CGI/v2/a": true, "/v2%3Fx": true, "/v2%23x": true, "/shop/index.php/v2": true,
 		"/v2/%C5%BFecret": true, "/%EF%BD%962/a": true, "/%EF%BC%8Fv2/a": true,
 		"/v2./a": true, "/v2%20/a": true, "/v2.%20.": true, "/v2::$INDEX_ALLOCATION/a": true, "/x./v3": false,
-		"/v3/a": false, "/v3;x/a": false, "/v3/a;b=/v2/c": false, "/a/b.c": false, "/a/...": false, "/100%25/a": false, "/x.css/v2": false, "/v2x": false,
+		"/v3/a": false, "/v3;x/a": false, "/v3/a;b=/v2/c": false, "/a/b.c": false, "/a/...": false,
+		"/100%25/a": false, "/x.css/v2": false, "/v2x": false,
 	} {
 		if got, err := judged(t, m, path); err != nil || got != want {
 			t.Errorf("%s: %v, %v, want %v", path, got, err, want)
 		}
 	}
 	for _, path := range []string{
-		"/public/..;/v2/a", "/public/.;x/a", `/public\..\v2`, "/public/%2e%2e/v2", "/public/%2e%2e;/x", `/public/..%5cv2`, "/..;",
-		"/v2//../secret", "/v3/../a", "/./a", "/public/%2e%2e/v2/%25zz", "/x/%252e%252e/v2", "/x/..%00/v2", "/v2%00x", "/v%092/a", "/%0a/x/v2", "/v2%250d/a", "/x/..%20/v2",
+		"/public/..;/v2/a", "/public/.;x/a", `/public\..\v2`, "/public/%2e%2e/v2", "/public/%2e%2e;/x",
+		`/public/..%5cv2`, "/..;", "/v2//../secret", "/v3/../a", "/./a", "/public/%2e%2e/v2/%25zz",
+		"/x/%252e%252e/v2", "/x/..%00/v2", "/v2%00x", "/v%092/a", "/%0a/x/v2", "/v2%250d/a", "/x/..%20/v2",
 	} {
 		if _, err := judged(t, m, path); !errors.Is(err, guard.ErrPath) {
 			t.Errorf("%s: %v", path, err)
@@ -81,8 +84,9 @@ func TestPathIsGuardedIfAnyReadingMatches(t *testing.T) {
 func TestPathIsExemptOnlyIfEveryReadingIs(t *testing.T) {
 	m := loaded(t, `[{"not": [{"path": ["*.css", "/open/*", "/status"]}]}]`)
 	for path, guarded := range map[string]bool{
-		"/a.css": false, "/a.CSS": false, "/a.css/": true, "/open/x": false, "/open/x/": false, "/open/für": false, "/status": false, "/status/": true,
-		"/v2/secret;.css": true, "/v2/secret%3F.css": true, "/v2/secret%23.css": true, "/v2/secret.php/.css": true, "/v2/secret%253F.css": true,
+		"/a.css": false, "/a.CSS": false, "/a.css/": true, "/open/x": false, "/open/x/": false, "/open/für": false,
+		"/status": false, "/status/": true, "/v2/secret;.css": true, "/v2/secret%3F.css": true,
+		"/v2/secret%23.css": true, "/v2/secret.php/.css": true, "/v2/secret%253F.css": true,
 		"//open/v2/secret": true, "/open%2Fx": true, "/v2/secret": true, "/index.php/open/x": true,
 	} {
 		if got, err := judged(t, m, path); err != nil || got != guarded {
@@ -92,17 +96,29 @@ func TestPathIsExemptOnlyIfEveryReadingIs(t *testing.T) {
 }
 
 // protocol 31
-func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
+func TestMatcherWithOwnRulesSeesEveryReading(t *testing.T) {
 	for match, paths := range map[string]map[string]bool{
-		`[{"path_regexp": {"pattern": "^/v2/"}}]`:                     {"/v2/a": true, "/V2/a": true, "/v2": true, "/v2/": true, "/v3/a": false, "/index.php/v2/a": true},
-		`[{"expression": "{http.request.uri.path} == '/v2/secret'"}]`: {"/v2/secret": true, "/v2/Secret/": true, "/V2/secret": true, "/v2/other": false},
-		`[{"expression": "path('/v2/*') && !path('*.css')"}]`:         {"/v2/a": true, "/v2/a.css": false, "/v2/a.css/": true},
-		`[{"path_regexp": {"pattern": "^/API/"}}]`:                    {"/api/a": true, "/v2": false},
-		`[{"not": [{"path_regexp": {"pattern": "^/Public/"}}]}]`:      {"/Public/a": false, "/Public/": false, "/other": true},
-		`[{"path": ["/shop/api/*"]}]`:                                 {"/shop/index.php/api/x": true, "/shop/index.php/other": false},
-		`[{"vars": {"{http.request.uri.path}": ["/v2/secret"]}}]`:     {"/v2/secret": true, "/v2/secret/": true, "/V2/secret": true, "/v2/secrets": false},
-		`[{"method": ["POST"], "path": ["/v2/*"]}]`:                   {"/v2/a": false},
-		`[{"path": ["/a%2Fb", "/c//d"]}]`:                             {"/a%2Fb": true, "/a/b": true, "/a;x/b": true, "/c//d": true, "/c/d": true, "/a": false},
+		`[{"path_regexp": {"pattern": "^/v2/"}}]`: {
+			"/v2/a": true, "/V2/a": true, "/v2": true, "/v2/": true, "/v3/a": false, "/index.php/v2/a": true,
+		},
+		`[{"expression": "{http.request.uri.path} == '/v2/secret'"}]`: {
+			"/v2/secret": true, "/v2/Secret/": true, "/V2/secret": true, "/v2/other": false,
+		},
+		`[{"expression": "path('/v2/*') && !path('*.css')"}]`: {
+			"/v2/a": true, "/v2/a.css": false, "/v2/a.css/": true,
+		},
+		`[{"path_regexp": {"pattern": "^/API/"}}]`: {"/api/a": true, "/v2": false},
+		`[{"not": [{"path_regexp": {"pattern": "^/Public/"}}]}]`: {
+			"/Public/a": false, "/Public/": false, "/other": true,
+		},
+		`[{"path": ["/shop/api/*"]}]`: {"/shop/index.php/api/x": true, "/shop/index.php/other": false},
+		`[{"vars": {"{http.request.uri.path}": ["/v2/secret"]}}]`: {
+			"/v2/secret": true, "/v2/secret/": true, "/V2/secret": true, "/v2/secrets": false,
+		},
+		`[{"method": ["POST"], "path": ["/v2/*"]}]`: {"/v2/a": false},
+		`[{"path": ["/a%2Fb", "/c//d"]}]`: {
+			"/a%2Fb": true, "/a/b": true, "/a;x/b": true, "/c//d": true, "/c/d": true, "/a": false,
+		},
 	} {
 		m := loaded(t, match)
 		for path, want := range paths {
@@ -127,7 +143,7 @@ func TestMatcherOfItsOwnSeesEveryPlainReading(t *testing.T) {
 }
 
 // protocol 31
-func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	all := loaded(t, `[{"method": ["POST"], "query": {"action": ["admin"]}, "host": ["api.example.com"]}]`)
 	for _, test := range []struct {
 		method, host, target string
@@ -151,9 +167,15 @@ func TestRequestsThatReadTwoWaysAreRefused(t *testing.T) {
 			t.Errorf("%+v: %v", test, err)
 		}
 	}
+}
+
+// protocol 31
+func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 	// A WebDAV request is for two paths.
 	dav := loaded(t, `[{"path": ["/v2/*"]}]`)
-	for destination, want := range map[string]bool{"http://localhost/v2/x": true, "/V2/x": true, "//host/v2;a/x": true, "/open/x": false} {
+	for destination, want := range map[string]bool{
+		"http://localhost/v2/x": true, "/V2/x": true, "//host/v2;a/x": true, "/open/x": false,
+	} {
 		r := httptest.NewRequest("COPY", "/open/o.txt", nil)
 		r.Header.Set("Destination", destination)
 		if guarded, err := dav.judge(r.WithContext(withReplacer(t, r).Context())); guarded != want || err != nil {

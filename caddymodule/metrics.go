@@ -12,28 +12,38 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// The metrics, in Caddy's registry. No label has values that an outsider can
-// add to: they are events, decisions and answers of ours, operations of stores and
-// upstreams, and the names in an operator's configuration and file of old keys. All
-// that is counted is there at 0 from the start: of a counter that appears with its
-// first count, increase() sees nothing.
+// The metrics, in the registry of Caddy's configuration. No label has values
+// that an outsider can add to: labels are names of events, decisions, poll
+// answers and operations, and names from the operator's configuration and file
+// of old keys. Every counter exists at 0 from the start, because increase() does
+// not see the first count of a counter that appears with it.
 var (
-	auditEvents = counter("caddy_device_login_events_total", "Events of the audit log, by name.", "event")
-	polls       = counter("caddy_device_login_polls_total", "Polls of device codes, by answer.", "answer")
+	auditEvents = counter("caddy_device_login_events_total",
+		"Events of the audit log, by name.", "event")
+	polls = counter("caddy_device_login_polls_total",
+		"Polls of device codes, by answer.", "answer")
 
-	guardDecisions = counter("caddy_device_auth_requests_total", "Requests at guards, by decision.", "decision")
-	tokensRefused  = counter("caddy_device_auth_refused_tokens_total", "Tokens that guards refused, by reason.", "reason")
-	legacyUses     = counter("caddy_device_auth_legacy_total", "Requests that were let through with an old API key, by client.", "client")
+	guardDecisions = counter("caddy_device_auth_requests_total",
+		"Requests at guards, by decision.", "decision")
+	tokensRefused = counter("caddy_device_auth_refused_tokens_total",
+		"Tokens that guards refused, by reason.", "reason")
+	legacyUses = counter("caddy_device_auth_legacy_total",
+		"Requests that were let through with an old API key, by client.", "client")
 
+	// The buckets begin at 5 µs, which is what a cached token takes.
 	guardSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "caddy_device_auth_duration_seconds", Help: "How long a guard takes to decide on a request.",
 		Buckets: []float64{5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
 	})
+	// The buckets begin at 10 µs, for a store in memory, and end where requests
+	// are abandoned.
 	storeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "caddy_device_login_store_duration_seconds", Help: "How long a store takes, by operation.",
 		Buckets: []float64{1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
 	}, []string{"operation"})
 
+	// An upstream is on another machine, and a person waits for it in the
+	// browser.
 	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "caddy_device_login_upstream_duration_seconds",
 		Help:    "How long an upstream takes to begin its answer, by what it is asked.",
@@ -43,28 +53,35 @@ var (
 		"upstream", "operation")
 )
 
+// counter makes a counter with labels.
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
+// collectors are all metrics of the process. They live as long as the process,
+// and each configuration's registry gets all of them.
 var collectors = []prometheus.Collector{
 	auditEvents, polls, guardDecisions, tokensRefused, legacyUses, guardSeconds, storeSeconds,
 	upstreamSeconds, upstreamErrors, buildInfo(), gauges{},
 }
 
-// buildInfo is 1, with what runs here in its labels.
+// buildInfo is the constant 1, with the versions of what runs in its labels, as
+// Prometheus exporters do by convention.
 func buildInfo() prometheus.Collector {
 	const name, help = "caddy_device_login_build_info", "What runs: the versions of the module, of Caddy and of Go."
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"version", "caddy", "go"})
+	// Caddy's version is that of the binary, which xcaddy may have built.
 	server, _ := caddy.Version()
 	info.WithLabelValues(moduleVersion(), server, runtime.Version()).Set(1)
 	return info
 }
 
+// modulePath is the path of this module in go.mod.
 const modulePath = "github.com/deviceauth/caddy-deviceauth"
 
-// moduleVersion is that of this module in the binary, or the commit that it was built
-// from, where that is known.
+// moduleVersion is the version of this module in the binary. In a build from
+// this repository the module is the main one, and its version is that of the
+// commit.
 func moduleVersion() string {
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -78,10 +95,12 @@ func moduleVersion() string {
 	return build.Main.Version
 }
 
-// registerMetrics registers them with the registry of a configuration. Another
-// module of the same configuration may have done it.
+// registerMetrics registers the metrics with the registry of a configuration.
+// The app and every guard call it, so a metric may be registered already.
 func registerMetrics(ctx caddy.Context) error {
 	for _, c := range collectors {
+		// The error of a metric that is there already is expected; any other is
+		// a mistake in its definition.
 		var already prometheus.AlreadyRegisteredError
 		if err := ctx.GetMetricsRegistry().Register(c); err != nil && !errors.As(err, &already) {
 			return err
@@ -90,27 +109,28 @@ func registerMetrics(ctx caddy.Context) error {
 	return nil
 }
 
-// The decisions of a guard.
+// The decisions of a guard, values of the metric's label decision.
 const (
 	decisionAdmitted    = "admitted"
 	decisionAnonymous   = "anonymous" // with optional
 	decisionLegacy      = "legacy"
-	decisionBadKey      = "unknown_key" // beside what becomes of a request with an old key that is none
+	decisionBadKey      = "unknown_key" // counted in addition to the decision on the request
 	decisionPreflight   = "preflight"
 	decisionMalformed   = "malformed"
 	decisionNoToken     = "no_token"
 	decisionBadToken    = "invalid_token"
 	decisionNoScope     = "insufficient_scope"
 	decisionUnavailable = "unavailable"
-	decisionReported    = "reported" // beside the one that report_only did not carry out
+	decisionReported    = "reported" // counted in addition to the decision that report_only ignored
 )
 
-// decisions are the counters, found once: a guard counts every request.
+// decisions are the counters by decision, looked up once: a guard counts every
+// request. The function also creates the other counters at 0.
 var decisions = func() map[string]prometheus.Counter {
 	all := map[string]prometheus.Counter{}
 	for _, d := range []string{
-		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionBadKey, decisionPreflight, decisionMalformed, decisionNoToken,
-		decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
+		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionBadKey, decisionPreflight, decisionMalformed,
+		decisionNoToken, decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
 	} {
 		all[d] = guardDecisions.WithLabelValues(d)
 	}
@@ -127,8 +147,12 @@ var decisions = func() map[string]prometheus.Counter {
 	return all
 }()
 
-func decided(decision string) { decisions[decision].Inc() }
+// countDecision counts a decision of a guard.
+func countDecision(decision string) { decisions[decision].Inc() }
 
+// decisionOf is the decision that a challenge stands for, by its error code (RFC
+// 6750 §3.1). A challenge without an error code is for a request without a
+// token.
 func decisionOf(c *guard.Challenge) string {
 	refusal := deviceauth.AsError(c)
 	switch {
@@ -142,13 +166,16 @@ func decisionOf(c *guard.Challenge) string {
 	return decisionMalformed
 }
 
-// gauges are read from the servers that serve when somebody looks.
+// gauges are read at a scrape, from the servers that serve at that moment.
 type gauges struct{}
 
 var (
-	grantsDesc  = prometheus.NewDesc("caddy_device_login_grants", "Grants in the store, by state, as counted a minute or more ago.", []string{"state"}, nil)
-	pendingDesc = prometheus.NewDesc("caddy_device_login_pending", "Codes that wait for an answer, of this process.", nil, nil)
-	heldDesc    = prometheus.NewDesc("caddy_device_login_polls_held", "Polls that are held open now.", nil, nil)
+	grantsDesc = prometheus.NewDesc("caddy_device_login_grants",
+		"Grants in the store, by state, as counted a minute or more ago.", []string{"state"}, nil)
+	pendingDesc = prometheus.NewDesc("caddy_device_login_pending",
+		"Codes that wait for an answer, of this process.", nil, nil)
+	heldDesc = prometheus.NewDesc("caddy_device_login_polls_held",
+		"Polls that are held open now.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -158,14 +185,17 @@ func (gauges) Describe(to chan<- *prometheus.Desc) {
 	to <- heldDesc
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It sums over all issuers of the
+// process. Grants are absent until they have been counted for the first time.
 func (gauges) Collect(to chan<- prometheus.Metric) {
 	pending, held, grants := 0, 0, map[deviceauth.Standing]int{}
+	// Each issuer has one current server; servers of earlier configurations
+	// count no longer.
 	issuerStates.Range(func(_, value any) bool {
 		if s := value.(*issuerState).current.Load(); s != nil {
 			p, h := s.pooledStore.live.Counts()
 			pending, held = pending+p, held+h
-			for standing, n := range s.census.look() {
+			for standing, n := range s.grantCounter.latest() {
 				grants[standing] += n
 			}
 		}

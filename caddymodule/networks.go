@@ -19,8 +19,8 @@ import (
 )
 
 // JoinedNetwork is a network of one or more prefixes, within which any two
-// addresses are in the same network. In JSON it is an object, or a single prefix
-// as a string.
+// addresses count as the same network: an office with IPv4 and IPv6, or sites
+// joined by a VPN. In JSON it is an object, or a single prefix as a string.
 type JoinedNetwork struct {
 	// What it is called in the configuration.
 	Name string `json:"name,omitempty"`
@@ -28,10 +28,12 @@ type JoinedNetwork struct {
 	Prefixes []string `json:"prefixes,omitempty"`
 }
 
-// joinedJSON is a JoinedNetwork without its methods.
+// joinedJSON is a JoinedNetwork without its methods, so that encoding it does
+// not recurse.
 type joinedJSON JoinedNetwork
 
-// MarshalJSON writes a network without a name as its prefix.
+// MarshalJSON writes a network that is a single prefix without a name as a
+// string.
 func (n JoinedNetwork) MarshalJSON() ([]byte, error) {
 	if n.Name == "" && len(n.Prefixes) == 1 {
 		return json.Marshal(n.Prefixes[0])
@@ -39,23 +41,25 @@ func (n JoinedNetwork) MarshalJSON() ([]byte, error) {
 	return json.Marshal(joinedJSON(n))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes, and refuses unknown members.
 func (n *JoinedNetwork) UnmarshalJSON(text []byte) error {
 	var prefix string
 	if json.Unmarshal(text, &prefix) == nil {
 		*n = JoinedNetwork{Prefixes: []string{prefix}}
 		return nil
 	}
-	strict := json.NewDecoder(bytes.NewReader(text)) // as Caddy reads modules
+	strict := json.NewDecoder(bytes.NewReader(text)) // strict, as Caddy is with modules
 	strict.DisallowUnknownFields()
 	return strict.Decode((*joinedJSON)(n))
 }
 
-// networkName tells a name from an address: it has neither dots nor colons.
+// networkName matches names of networks; an address or prefix never matches,
+// because it has a dot or a colon.
 var networkName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
-// parseNetworkLine reads `networks <name> <cidr>…`, or `networks <cidr>…`, where
-// each is a network of its own.
+// parseNetworkLine reads `networks <name> <cidr>…`, whose prefixes are one
+// network, or `networks <cidr>…`, each of which is a network of its own. Several
+// lines with one name are one network.
 func (a *App) parseNetworkLine(d *caddyfile.Dispenser) error {
 	var words []string
 	if err := list(&words)(d); err != nil {
@@ -74,10 +78,12 @@ func (a *App) parseNetworkLine(d *caddyfile.Dispenser) error {
 			return nil
 		}
 	}
-	a.Networks = append(a.Networks, JoinedNetwork{name, prefixes})
+	a.Networks = append(a.Networks, JoinedNetwork{Name: name, Prefixes: prefixes})
 	return nil
 }
 
+// joinedNetworks parses the networks for the engine, one list of prefixes for
+// each.
 func joinedNetworks(networks []JoinedNetwork) (lists [][]netip.Prefix, err error) {
 	var names []string
 	for _, n := range networks {
@@ -96,6 +102,7 @@ func joinedNetworks(networks []JoinedNetwork) (lists [][]netip.Prefix, err error
 	return lists, nil
 }
 
+// checkNAT64 checks the prefixes for lengths that RFC 6052 §2.2 allows.
 func (a *App) checkNAT64() error {
 	prefixes, err := parseNetworks("nat64", a.NAT64)
 	if err != nil {
@@ -104,8 +111,8 @@ func (a *App) checkNAT64() error {
 	return deviceauth.CheckNAT64(prefixes)
 }
 
-// checkPlace wants placeholders: a text without any would be the same for every
-// device, and believed.
+// checkPlace wants placeholders in the text of the option place. A text without
+// any would tell people the same place for every device, wherever it is.
 func (a *App) checkPlace() error {
 	if a.Place != "" && !strings.Contains(a.Place, "{") {
 		return errors.New("place: want a text with placeholders, such as {geoip.city}")
@@ -113,9 +120,9 @@ func (a *App) checkPlace() error {
 	return nil
 }
 
-// clientPlace says where a request comes from, in the words of whatever module fills
-// the placeholders. What is left of the text where they are empty, say a comma,
-// says nothing.
+// clientPlace fills the placeholders of the option place for a request, for the
+// page that asks a person to approve the device. Where they are all empty,
+// punctuation may be left of the text; then the place is unknown.
 func (a *App) clientPlace(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok || a.Place == "" {

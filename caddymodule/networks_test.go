@@ -19,7 +19,7 @@ func TestNetworksInJSON(t *testing.T) {
 		{"a name", `["10.0.0.0/8", {"name": "home", "prefixes": ["203.0.113.7", "2001:db8:1::/56"]}]`, 2, true},
 		{"no name", `[{"prefixes": ["203.0.113.7", "2001:db8:1::/56"]}]`, 1, true},
 		{"no prefix", `[{"name": "home"}]`, 0, false},
-		{"a name that is there twice", `[{"name": "a", "prefixes": ["::1"]}, {"name": "a", "prefixes": ["::2"]}]`, 0, false},
+		{"a duplicate name", `[{"name": "a", "prefixes": ["::1"]}, {"name": "a", "prefixes": ["::2"]}]`, 0, false},
 		{"an unknown member", `[{"name": "a", "prefix": ["::1"]}]`, 0, false},
 		{"a number", `[1]`, 0, false},
 	}

@@ -22,21 +22,26 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The admin routes by which an operator looks in, and stops: grants, clients,
-// and the pause.
+// The routes of the admin endpoint by which an operator inspects and ends what
+// there is: grants, sessions, clients, and the pause of the device login.
 
+// listGrants lists grants by client, person and state, a page at a time. The
+// cursor next of a page is the parameter after of the following one.
 func listGrants(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "client", "person", "state", "after", "limit")
 	if err != nil {
 		return nil, err
 	}
+	// Without the parameter a page has the default number of grants.
 	limit := adminapi.DefaultLimit
 	if text := asked.Get("limit"); text != "" {
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > adminapi.MaxLimit {
-			return nil, wrong("limit %q: want a number from 1 to %d", text, adminapi.MaxLimit)
+			return nil, badRequest("limit %q: want a number from 1 to %d", text, adminapi.MaxLimit)
 		}
 	}
-	filter := deviceauth.Filter{Client: asked.Get("client"), Person: asked.Get("person"), Standing: deviceauth.Standing(asked.Get("state"))}
+	filter := deviceauth.Filter{
+		Client: asked.Get("client"), Person: asked.Get("person"), Standing: deviceauth.Standing(asked.Get("state")),
+	}
 	found, next, err := s.engine.Grants(r.Context(), filter, asked.Get("after"), limit)
 	if err != nil {
 		return nil, err
@@ -48,29 +53,32 @@ func listGrants(s *server, r *http.Request) (any, error) {
 	return page, nil
 }
 
-// query reads the query, of which a misspelled parameter would ask for more
-// than was meant.
+// query parses the query and refuses unknown and repeated parameters: with a
+// misspelled filter an operator would end, or list, more than was meant.
 func query(r *http.Request, known ...string) (url.Values, error) {
 	asked, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, wrong("the query: %v", err)
+		return nil, badRequest("the query: %v", err)
 	}
+	// The parameters are compared with those that the route knows, in any order.
 	for name, values := range asked {
 		if !slices.Contains(known, name) {
-			return nil, wrong("no parameter %q: want one of: %s", name, strings.Join(known, ", "))
+			return nil, badRequest("no parameter %q: want one of: %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {
-			return nil, wrong("duplicate parameter %s", name)
+			return nil, badRequest("duplicate parameter %s", name)
 		}
 	}
 	return asked, nil
 }
 
-// wrong is a mistake of whoever asked.
-func wrong(format string, args ...any) error {
+// badRequest is the error of a caller's mistake (400).
+func badRequest(format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(format, args...)}
 }
 
+// showGrant shows one grant. All claims of the person are personal data, and are
+// shown only with claims=all.
 func showGrant(s *server, r *http.Request) (any, error) {
 	id, err := grantID(r)
 	if err != nil {
@@ -85,15 +93,19 @@ func showGrant(s *server, r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := adminapi.GrantOf(g)
+	// Without the parameter only the claims that the gateway itself uses are
+	// shown.
 	switch claims := asked.Get("claims"); {
 	case claims != "" && claims != "all":
-		return nil, wrong("claims %q: want all", claims)
+		return nil, badRequest("claims %q: want all", claims)
 	case claims == "all" && v.Person != nil:
 		v.Person.Claims = g.Person.Claims
 	}
 	return v, nil
 }
 
+// endGrant revokes a grant: its refresh token and access tokens are good for
+// nothing from then on.
 func endGrant(s *server, r *http.Request) (any, error) {
 	id, err := grantID(r)
 	if err != nil {
@@ -106,25 +118,31 @@ func endGrant(s *server, r *http.Request) (any, error) {
 	return adminapi.GrantOf(g), nil
 }
 
+// grantID parses the grant's id in the path.
 func grantID(r *http.Request) (deviceauth.ID, error) {
 	id, err := deviceauth.ParseID(r.PathValue("id"))
 	if err != nil {
-		return id, wrong("%q is no id of a grant: want 22 characters, as the list of grants has them", r.PathValue("id"))
+		return id, badRequest("%q is no id of a grant: want 22 characters, as the list of grants has them",
+			r.PathValue("id"))
 	}
 	return id, nil
 }
 
-// endSessions signs a person out of the pages, in every browser. Nobody is
-// signed out by a user: several people may have had it.
+// endSessions signs a person out of the pages, in every browser. The person is
+// named by the subject and never by the user name, which another person may have
+// had before.
 func endSessions(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "person", "by")
 	if err != nil {
 		return nil, err
 	}
+	// The name is written to the audit log, so control characters are removed
+	// from it.
 	by := text.Plain(cmp.Or(asked.Get("by"), caller(r)))
 	v := adminapi.Sessions{Person: asked.Get("person"), Ended: time.Now().UTC()}
 	if !s.engine.IsSubject(v.Person) {
-		return nil, wrong("person %q: want a subject, such as work|1234, as grants list and the audit log have it", v.Person)
+		return nil, badRequest("person %q: want a subject, such as work|1234, as grants list and the audit log have it",
+			v.Person)
 	}
 	return v, s.engine.EndSessions(r.Context(), v.Person, by)
 }
@@ -135,75 +153,91 @@ type clientView struct {
 	Public bool `json:"public"`
 }
 
+// listClients lists the clients as they are configured. A range variable is a
+// copy, so clearing the secret changes the list alone.
 func (a *Admin) listClients(*server, *http.Request) (any, error) {
 	list := make([]clientView, len(a.app.Clients))
 	for i, c := range a.app.Clients {
 		public := c.Secret == nil
 		c.Secret, c.Name = nil, cmp.Or(c.Name, c.ID)
-		list[i] = clientView{c, public}
+		list[i] = clientView{Client: c, Public: public}
 	}
 	return list, nil
 }
 
+// showPause shows whether the device login is paused, since when, by whom and
+// why.
 func showPause(s *server, r *http.Request) (any, error) {
 	p, err := s.engine.Paused(r.Context())
 	return adminapi.Pause{Paused: p.On(), Pause: p}, err
 }
 
-// pauseRequest is the body of a pause; the query may say the same.
+// pauseRequest is the body of a request to pause or resume; query parameters may
+// say the same.
 type pauseRequest struct {
 	Note string `json:"note"`
 	By   string `json:"by"`
 }
 
+// maxPauseRequest is the greatest length of a pause request in bytes; a note is
+// a sentence or two.
 const maxPauseRequest = 4 << 10 // a note is a sentence or two
 
-// saidOfPause reads what the operator says, in the query or a body.
-func saidOfPause(r *http.Request) (said pauseRequest, err error) {
+// readPauseRequest reads the note and the operator's name from the query or the body.
+// An empty body is allowed; members of a body have precedence.
+func readPauseRequest(r *http.Request) (req pauseRequest, err error) {
 	asked, err := query(r, "note", "by")
 	if err != nil {
-		return said, err
+		return req, err
 	}
-	said = pauseRequest{asked.Get("note"), asked.Get("by")}
+	req = pauseRequest{Note: asked.Get("note"), By: asked.Get("by")}
+	// The admin endpoint has no limit of its own for bodies.
 	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxPauseRequest))
 	body.DisallowUnknownFields()
-	if err := body.Decode(&said); err != nil && !errors.Is(err, io.EOF) {
-		return said, wrong(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
+	if err := body.Decode(&req); err != nil && !errors.Is(err, io.EOF) {
+		return req, badRequest(`want nothing, or a JSON object such as {"note":"why","by":"who"}: %v`, err)
 	}
-	if len(said.Note)+len(said.By) > maxPauseRequest {
-		return said, wrong("the note is too long: want at most %d bytes", maxPauseRequest)
+	if len(req.Note)+len(req.By) > maxPauseRequest {
+		return req, badRequest("the note is too long: want at most %d bytes", maxPauseRequest)
 	}
-	return pauseRequest{text.Plain(said.Note), text.Plain(cmp.Or(said.By, caller(r)))}, nil
+	return pauseRequest{Note: text.Plain(req.Note), By: text.Plain(cmp.Or(req.By, caller(r)))}, nil
 }
 
+// pause stops that new devices are connected; devices that are connected go on.
+// The pause is kept in the store: other gateways that share it follow within
+// seconds.
 func pause(s *server, r *http.Request) (any, error) {
-	said, err := saidOfPause(r)
+	req, err := readPauseRequest(r)
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.engine.Pause(r.Context(), said.By, said.Note)
+	p, err := s.engine.Pause(r.Context(), req.By, req.Note)
 	if err == nil {
-		caddy.Log().Named("device_login").Warn("connecting devices is paused", zap.String("by", p.By), zap.String("note", p.Note))
+		caddy.Log().Named("device_login").Warn("connecting devices is paused",
+			zap.String("by", p.By), zap.String("note", p.Note))
 	}
 	return adminapi.Pause{Paused: p.On(), Pause: p}, err
 }
 
-// caller is who asks, as far as the admin endpoint knows.
+// caller names who sent a request, as far as the admin endpoint knows: the
+// subject of the client certificate, or the address. Over a unix socket it is
+// empty.
 func caller(r *http.Request) string {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return r.TLS.PeerCertificates[0].Subject.String()
 	}
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	return host // none of a unix socket
+	return host
 }
 
+// resume ends a pause.
 func resume(s *server, r *http.Request) (any, error) {
-	said, err := saidOfPause(r)
+	req, err := readPauseRequest(r)
 	if err != nil {
 		return nil, err
 	}
-	if err = s.engine.Resume(r.Context(), said.By); err == nil {
-		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("by", said.By))
+	if err = s.engine.Resume(r.Context(), req.By); err == nil {
+		caddy.Log().Named("device_login").Info("devices can be connected", zap.String("by", req.By))
 	}
 	return adminapi.Pause{}, err
 }

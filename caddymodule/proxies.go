@@ -11,10 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// warnOfProxies warns of servers with our endpoints that believe the first
-// address of X-Forwarded-For. Most proxies append to what the client has sent
-// there, so that anybody behind one can say any address. By then all servers are
-// provisioned.
+// warnOfProxies warns of servers with the endpoints that take the client's
+// address from the left end of X-Forwarded-For. Most proxies append to what the
+// client sent, so a client behind such a proxy can claim any address. It runs
+// when all servers are provisioned.
 func (a *App) warnOfProxies() {
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -30,16 +30,22 @@ func (a *App) warnOfProxies() {
 }
 
 // believesFirstAddress reports whether a server takes the client's address from
-// the left of X-Forwarded-For. Caddy keeps the trusted proxies to itself once it
-// has provisioned them; whether there are any can still be seen.
+// the left end of X-Forwarded-For. Caddy keeps the provisioned trusted proxies
+// in a private field; reflection can still tell whether there are any, which is
+// all that is needed here.
 func believesFirstAddress(server *caddyhttp.Server) bool {
 	trusted := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
 	trusts := server.TrustedProxiesUnix || trusted.IsValid() && trusted.Kind() == reflect.Interface && !trusted.IsNil()
-	return trusts && server.TrustedProxiesStrict == 0 && slices.ContainsFunc(server.ClientIPHeaders, func(h string) bool {
+	if !trusts || server.TrustedProxiesStrict != 0 {
+		return false
+	}
+	return slices.ContainsFunc(server.ClientIPHeaders, func(h string) bool {
 		return strings.EqualFold(h, "X-Forwarded-For")
 	})
 }
 
+// servesEndpoints reports whether the directive device_login is in a site of the
+// server.
 func servesEndpoints(server *caddyhttp.Server) (found bool) {
 	walk(server.Routes, siteContext{}, func(_ siteContext, h caddyhttp.MiddlewareHandler) {
 		_, ours := h.(*Endpoints)
@@ -48,11 +54,13 @@ func servesEndpoints(server *caddyhttp.Server) (found bool) {
 	return found
 }
 
-// restsOnAddress lists what is decided by the client's address.
+// restsOnAddress names the options whose protection depends on the client's
+// address, for the warning.
 func (a *App) restsOnAddress() []string {
 	words := []string{"limits on wrong codes", "pending"}
 	requires := func(n deviceauth.Network) bool { return n == deviceauth.NetworkRequire }
 	if requires(a.Network) || slices.ContainsFunc(a.Clients, func(c Client) bool { return requires(c.Network) }) {
+		// These two depend on the options; limits always count by address.
 		words = append(words, "network require")
 	}
 	if slices.ContainsFunc(a.Clients, func(c Client) bool { return len(c.From) > 0 }) {

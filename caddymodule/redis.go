@@ -45,7 +45,8 @@ func (RedisStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "device_login.stores.redis", New: func() caddy.Module { return new(RedisStore) }}
 }
 
-// Provision resolves placeholders and checks the options.
+// Provision resolves placeholders and checks the options. It opens no
+// connection.
 func (s *RedisStore) Provision(caddy.Context) error {
 	repl := caddy.NewReplacer()
 	s.options = redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel, CA: s.CA, Prefix: s.Prefix}
@@ -61,8 +62,10 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		word, text string
 		to         *string
 	}{
-		{"username", s.Username, &s.options.Username}, {"password", s.Password, &password},
-		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername}, {"sentinel_password", s.SentinelPassword, &sentinelPassword},
+		{"username", s.Username, &s.options.Username},
+		{"password", s.Password, &password},
+		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername},
+		{"sentinel_password", s.SentinelPassword, &sentinelPassword},
 	} {
 		text, err := repl.ReplaceOrErr(one.text, true, true)
 		if err != nil {
@@ -74,18 +77,25 @@ func (s *RedisStore) Provision(caddy.Context) error {
 	return s.options.Check()
 }
 
-// Key implements Store.
+// Key implements Store. It has every option, credentials included: a reload with
+// a new password must open new connections. The key is never logged.
 func (s *RedisStore) Key() string {
 	o := s.options
-	return strings.Join(append([]string{"redis", fmt.Sprint(o.Cluster), o.Sentinel, o.Username, o.Password.Reveal(), o.SentinelUsername, o.SentinelPassword.Reveal(), o.CA, o.Prefix}, o.URLs...), "\x00")
+	parts := append([]string{
+		"redis", fmt.Sprint(o.Cluster), o.Sentinel, o.Username, o.Password.Reveal(),
+		o.SentinelUsername, o.SentinelPassword.Reveal(), o.CA, o.Prefix,
+	}, o.URLs...)
+	return strings.Join(parts, "\x00")
 }
 
-// Open implements Store.
+// Open implements Store. The error is redisstore.ErrAway where no server
+// responds.
 func (s *RedisStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	return redisstore.Open(context.Background(), s.options, log)
 }
 
-// UnmarshalCaddyfile reads `store redis <url>... { … }`.
+// UnmarshalCaddyfile reads `store redis <url>... { … }`. What the addresses and
+// the options must be together is checked at the end of the block.
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if s.Addresses = d.RemainingArgs(); len(s.Addresses) == 0 {
@@ -115,19 +125,23 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// check looks at what no placeholder stands for, and reads no file. More lines
-// may follow, such as one that says what several addresses are.
+// check checks the options that need no placeholder resolved, and reads no file.
+// With more set, further lines may follow: several addresses are then taken for
+// a Cluster, although a later line may say that they are Sentinels.
 func (s *RedisStore) check(more bool) error {
 	o := redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel}
 	if !more {
 		o.SentinelUsername, o.SentinelPassword = s.SentinelUsername, deviceauth.Secret(s.SentinelPassword)
 	}
 	for _, address := range s.Addresses {
+		// The value of a placeholder is known at Provision, which runs the whole
+		// check.
 		if strings.Contains(address, "{") {
 			return nil
 		}
 		o.URLs = append(o.URLs, address)
 	}
+	// A CA without TLS is a mistake, but only once all addresses are known.
 	if !slices.ContainsFunc(s.Addresses, func(a string) bool { return strings.HasPrefix(a, "rediss://") }) {
 		o.CA = s.CA
 	}

@@ -11,27 +11,31 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// A requestIdentity is who asks in one request, as its guards find out, the one after
-// the other.
+// A requestIdentity is what the guards of one request have established about it,
+// one after the other: the token, the identity, and what was taken off the
+// header. It is kept in a variable of the request, where the endpoints find it,
+// too.
 type requestIdentity struct {
-	token string               // that a guard took off the request
-	id    *deviceauth.Identity // nil: nobody
-	by    *guard.Guard         // who told the backend of id
+	token string               // as a guard took it off the request, for the guards that follow
+	id    *deviceauth.Identity // nil: the request has no identity
+	by    *guard.Guard         // set the identity headers
 
-	lacking *deviceauth.Identity // whose token is good and lacks a scope; nil: nobody's
+	lacksScope *deviceauth.Identity // of a valid token that lacks a scope; nil: there is none
 
-	serving bool // the placeholders
-	private bool // the answer is for nobody else, whoever writes it
-	watched bool // somebody sees to it that the answer ends with the grant
+	hasPlaceholders bool // the placeholders are set up
+	private         bool // the response is for this identity alone, even if error routes write it
+	watched         bool // the response is broken off when the grant is revoked
 
-	entered  bool                    // what every guarded site refuses or takes off was looked at
-	reserved []guard.ReservedHeaders // that were taken off
-	cookies  []string                // the Cookie header before our own were taken out; nil: they were not there
+	sanitized bool                    // the request has been checked and cleaned by sanitize
+	reserved  []guard.ReservedHeaders // that have been taken off
+	cookies   []string                // the Cookie header as the client sent it; nil: none of ours was in it
 }
 
+// requestIdentityVar is the variable of the request that has the identity.
 const requestIdentityVar = "device_auth.identity"
 
-// requestIdentityOf returns the identity of a request. The first guard to ask makes one.
+// requestIdentityOf returns the identity of a request. The first guard of the
+// request makes it.
 func requestIdentityOf(r *http.Request) *requestIdentity {
 	if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok {
 		return v
@@ -41,43 +45,52 @@ func requestIdentityOf(r *http.Request) *requestIdentity {
 	return v
 }
 
-// serve serves the placeholders, for a request that is guarded:
-// they are empty for nobody, because header_up and error pages would show an
-// unset one as it is written.
-func (v *requestIdentity) serve(r *http.Request) {
-	if v.serving {
+// servePlaceholders sets up the placeholders {http.auth.user.*} for a guarded request.
+// Without an identity they are empty and not unset: header_up and error pages
+// would write out the name of an unset placeholder.
+func (v *requestIdentity) servePlaceholders(r *http.Request) {
+	if v.hasPlaceholders {
 		return
 	}
-	v.serving = true
+	v.hasPlaceholders = true
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	// Caddy's basic_auth sets the same names, and its values must not be taken
+	// for the guard's.
 	if _, taken := repl.Get(placeholderPrefix + "id"); taken {
-		repl.DeleteByPrefix(placeholderPrefix) // of another way to authenticate, which stands before
+		repl.DeleteByPrefix(placeholderPrefix) // set by another authentication handler before this guard
 	}
 	repl.Map(v.placeholder)
 }
 
-// set tells the backend who asks.
+// set records the identity and sets the identity headers for the backend.
 func (v *requestIdentity) set(id *deviceauth.Identity, by *guard.Guard, r *http.Request) {
 	v.id, v.by = id, by
 	by.SetIdentityHeaders(r, id)
 }
 
+// placeholderPrefix is what Caddy's own authentication handlers use, too, so
+// that log formats and templates need not differ.
 const placeholderPrefix = "http.auth.user."
 
-// placeholders are what {http.auth.user.*} serves, with the claims behind them.
+// placeholders are the names of {http.auth.user.*}, with the claims that they
+// have.
 var placeholders = map[string]string{
-	"id": "user", "sub": "sub", "client": "client_id", "scopes": "scope", "email": "email", "name": "name", "groups": "groups",
+	"id": "user", "sub": "sub", "client": "client_id", "scopes": "scope",
+	"email": "email", "name": "name", "groups": "groups",
 	"upstream": "upstream",
 }
 
+// placeholder is the replacer's lookup. A request that was refused for a missing
+// scope has the user's id, and nothing else: Caddy's access log writes it as
+// user_id.
 func (v *requestIdentity) placeholder(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, placeholderPrefix)
 	if !ok {
 		return nil, false
 	}
 	claim, ok := placeholders[name]
-	if ok && v.id == nil && v.lacking != nil && name == "id" { // what the access log calls user_id
-		return v.lacking.Claim(claim), true
+	if ok && v.id == nil && v.lacksScope != nil && name == "id" {
+		return v.lacksScope.Claim(claim), true
 	}
 	if !ok || v.id == nil {
 		return "", ok

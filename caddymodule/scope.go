@@ -22,10 +22,12 @@ type Scope struct {
 	Texts []deviceauth.LocalizedText `json:"texts,omitempty"`
 }
 
+// config is the scope as the engine wants it.
 func (s *Scope) config() deviceauth.ScopeText {
 	return deviceauth.ScopeText{Scope: s.Name, Text: s.Text, Texts: s.Texts}
 }
 
+// check checks the name of the scope.
 func (s *Scope) check() error {
 	if s.Name == "" || strings.ContainsAny(s.Name, " \t") {
 		return fmt.Errorf("scope %q: want one scope, without spaces", s.Name)
@@ -33,8 +35,9 @@ func (s *Scope) check() error {
 	return checkScopeNames([]string{s.Name})
 }
 
-// checkScopeNames wants scopes as RFC 6749 §3.3 has them, and no commas, which it
-// allows: who writes one means several scopes.
+// checkScopeNames wants scopes by the grammar of RFC 6749 §3.3. That grammar
+// allows commas, which are refused all the same: a comma is always meant to
+// separate scopes.
 func checkScopeNames(scopes []string) error {
 	for _, scope := range scopes {
 		if strings.Contains(scope, ",") {
@@ -52,12 +55,15 @@ func (a *App) parseScope(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	switch {
 	case len(args) == 0:
-		return d.Err(`scope: want a scope and what it allows in words, such as: scope products:read "See the products"; ` +
+		return d.Err(`scope: want a scope and what it allows in words, ` +
+			`such as: scope products:read "See the products"; ` +
 			`or a block with a text for each language, such as: de "Die Produkte sehen"`)
 	case len(args) > 2:
 		return d.Errf("scope %s: unexpected argument %q: want one text, in quotes", args[0], args[2])
 	}
 	s := Scope{Name: args[0]}
+	// A scope with a faulty name is reported here, and one that is described
+	// twice below.
 	if err := s.check(); err != nil {
 		return d.WrapErr(err)
 	}
@@ -78,25 +84,31 @@ func (a *App) parseScope(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseTexts reads the block of a scope, if there is one: `<language> <text>` on
-// each line.
+// parseTexts reads the block of a scope, where there is one, with `<language>
+// <text>` on each line. Language tags are those of RFC 5646, such as de or
+// pt-BR.
 func (s *Scope) parseTexts(d *caddyfile.Dispenser) error {
+	// The position of the first line is kept for what is wrong with the block as
+	// a whole.
 	line := *d
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		language := d.Val()
 		args := d.RemainingArgs()
 		switch {
 		case len(args) == 0:
-			return d.Errf(`scope %s: %s: want a language tag and a text, such as: en "See the products"`, s.Name, language)
+			return d.Errf(`scope %s: %s: want a language tag and a text, such as: en "See the products"`,
+				s.Name, language)
 		case len(args) > 1:
 			return d.Errf("scope %s: %s: unexpected argument %q: want one text, in quotes", s.Name, language, args[1])
 		}
 		s.Texts = append(s.Texts, deviceauth.LocalizedText{Language: language, Text: args[0]})
+		// Each text is checked at its line: the language tag, its repetition,
+		// and the length.
 		if err := pages.CheckScopeTexts(s.config()); err != nil {
 			return d.WrapErr(err)
 		}
 	}
-	brace := line // NextBlock does not tell an empty block from none
+	brace := line // a copy: NextBlock does not tell an empty block from none
 	opened := brace.Next() && brace.Val() == "{"
 	if len(s.Texts) == 0 && (opened || s.Text == "") {
 		return line.Errf(`scope %s: want a text, or a block with a text for each language, `+

@@ -41,7 +41,8 @@ func (Site) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.device_auth_site", New: func() caddy.Module { return new(Site) }}
 }
 
-// Provision finds the app.
+// Provision finds the sites, and the app where the site is described as guarded
+// by this Caddy's server.
 func (s *Site) Provision(ctx caddy.Context) (err error) {
 	s.reserved = guard.Options{}.ReservedHeaders()
 	for _, name := range s.Headers {
@@ -50,31 +51,35 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 	if s.sites, err = findSites(ctx); err != nil || s.Issuer != "" {
 		return err
 	}
-	_, err = findApp(ctx) // without a server there is nothing to describe
+	_, err = findApp(ctx) // without an app, the metadata would name no server
 	return err
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It does not authenticate: it
+// cleans every request, refuses ambiguous paths, and serves the metadata of the
+// site. The guards behind it decide.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	guard.StripOverrides(r, isTrusted(r))
-	err := requestIdentityOf(r).enter(r, s.reserved)
+	err := requestIdentityOf(r).sanitize(r, s.reserved)
 	if err == nil {
 		err = guard.CheckSpelling(r.URL)
 	}
 	if err != nil {
-		decided(decisionMalformed)
+		countDecision(decisionMalformed)
 		reqbody.Discard(w, r, caddy.Exiting)
-		return refused(r, http.StatusBadRequest, err)
+		return refusalError(r, http.StatusBadRequest, err)
 	}
 	if !describesResource(r) {
 		return next.ServeHTTP(w, r)
 	}
 	reqbody.Discard(w, r, caddy.Exiting)
-	s.resource(r).ServeHTTP(w, came(r))
+	s.resource(r).ServeHTTP(w, withForwardedProto(r))
 	return nil
 }
 
-// resource is what there is to say of what a request asks about.
+// resource is the metadata of the path that a request asks about. With an issuer
+// configured, the guards are in another Caddy and cannot be seen here, so issuer
+// and scopes come from the configuration.
 func (s *Site) resource(r *http.Request) guard.Resource {
 	about := s.sites.resource(r, strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath))
 	if s.Issuer == "" {
@@ -87,34 +92,37 @@ func (s *Site) resource(r *http.Request) guard.Resource {
 	return about
 }
 
-// enter does to a request what every guarded site does before anything else,
-// whichever of its guards comes first. Later guards take off the headers that
-// they alone reserve. An error refuses the request (400).
-func (v *requestIdentity) enter(r *http.Request, reserved guard.ReservedHeaders) error {
+// sanitize checks and cleans a request for all guards of its site, whichever comes
+// first: headers that a proxy would drop by Connection, our own cookies, and
+// request targets that are no path. Each guard also takes off the identity
+// headers that only it reserves. An error means that the request is refused
+// (400).
+func (v *requestIdentity) sanitize(r *http.Request, reserved guard.ReservedHeaders) error {
 	reserved.Strip(r, v.reserved...)
 	v.reserved = append(v.reserved, reserved)
-	if v.entered {
+	if v.sanitized {
 		return nil
 	}
-	v.entered = true
+	v.sanitized = true
 	guard.StripConnection(r)
 	v.cookies = guard.StripCookies(r.Header)
 	return guard.CheckTarget(r)
 }
 
-// refused is the error that refuses a request.
-func refused(r *http.Request, status int, err error) error {
+// refusalError makes the error of a refused request, and hides the resource from
+// error routes.
+func refusalError(r *http.Request, status int, err error) error {
 	err = caddyhttp.Error(status, err)
 	hide(r, err)
 	return err
 }
 
-// hide keeps a refused resource from what answers in error routes, say a
-// file_server: there the request is for a path where nothing is, but for what
-// the error routes themselves rewrite it to. {http.request.orig_uri} still says
-// what was asked for.
+// hide replaces the URL of a refused request before error routes run. A
+// file_server or reverse_proxy among them would otherwise serve the very
+// resource that was refused. Error routes that rewrite to an error page work as
+// before, and {http.request.orig_uri} still has the URL that was asked for.
 func hide(r *http.Request, err error) {
-	guard.StripOverrides(r, isTrusted(r)) // nor by a header
+	guard.StripOverrides(r, isTrusted(r)) // or a header could name the resource again
 	r.Header.Del("Destination")
 	status := http.StatusServiceUnavailable
 	var handler caddyhttp.HandlerError
@@ -124,7 +132,7 @@ func hide(r *http.Request, err error) {
 	elsewhere := url.URL{Path: "/.device_auth/" + strconv.Itoa(status)}
 	*r.URL, r.RequestURI = elsewhere, elsewhere.Path
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		*original.URL = elsewhere // which Caddy restores for its error routes
+		*original.URL = elsewhere // Caddy restores this URL for its error routes
 	}
 }
 

@@ -13,19 +13,21 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
-// sites is an app without options that looks, when everything is configured, at
-// where the guards stand in their sites: a guard itself cannot see that.
+// sites is an internal app without options. When everything is provisioned it
+// walks through all routes of all servers, to learn where the guards are: a
+// handler in Caddy does not know which routes it is in. From that follow
+// warnings, the metadata of each site, and whether error routes exist.
 type sites struct {
 	ctx  caddy.Context
 	log  *zap.Logger
 	once *sync.Once
 
-	enclosed map[*Guard]bool // that only requests to their block reach, where nobody describes the site
-	inBlock  map[*Guard]bool // that only some requests of their site reach
+	enclosed map[*Guard]bool // receives requests for its block alone, and no other handler describes the site
+	inBlock  map[*Guard]bool // receives only some requests of its site
 
-	faults    *sampling.Sampler[string] // of outages, by the issuer
-	ownErrors map[*Guard]bool           // whose block has error routes of its own
-	placed    []placedGuard             // all of them, in every server
+	faults       *sampling.Sampler[string] // of outages, by the issuer
+	ownErrors    map[*Guard]bool           // is in a block that has error routes of its own
+	routedGuards []routedGuard             // the guards of all servers
 }
 
 // CaddyModule returns the module's registration.
@@ -42,10 +44,11 @@ func (s *sites) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// cannotDecide is the log message of an outage at a guard.
 const cannotDecide = "a guard cannot decide, and answers 503"
 
-// fault tells of a request on which a guard could not decide: while something is away
-// the first, and then the number of the others once a minute.
+// fault logs a request on which a guard could not decide. During an outage it
+// logs the first, and then once a minute the number of the others.
 func (s *sites) fault(issuer string, err error) {
 	if s.faults.Pass(issuer) {
 		s.log.Error(cannotDecide, zap.String("issuer", issuer), zap.Error(err))
@@ -55,21 +58,23 @@ func (s *sites) fault(issuer string, err error) {
 // Cleanup implements caddy.CleanerUpper.
 func (s *sites) Cleanup() error {
 	if s.faults != nil {
-		s.once.Do(s.look) // which warns, also of what is only validated
+		s.once.Do(s.inspect) // for its warnings, where the configuration was only validated
 		s.faults.Close()
 	}
 	return nil
 }
 
-// Start warns of guards that cannot do what they are there for.
+// Start walks through the routes, which logs the warnings.
 func (s *sites) Start() error {
-	s.once.Do(s.look)
+	s.once.Do(s.inspect)
 	return nil
 }
 
 // Stop implements caddy.App.
 func (*sites) Stop() error { return nil }
 
+// findSites finds the app, and makes it for the first handler that asks: it
+// needs no configuration.
 func findSites(ctx caddy.Context) (*sites, error) {
 	app, err := ctx.App("device_auth")
 	if err != nil {
@@ -78,8 +83,9 @@ func findSites(ctx caddy.Context) (*sites, error) {
 	return app.(*sites), nil
 }
 
-// look walks through the routes of all servers. By then all are provisioned.
-func (s *sites) look() {
+// inspect walks through the routes of all servers. It runs when all of them are
+// provisioned: matchers and handlers do not exist before.
+func (s *sites) inspect() {
 	s.enclosed, s.inBlock, s.ownErrors = map[*Guard]bool{}, map[*Guard]bool{}, map[*Guard]bool{}
 	app, err := s.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -88,8 +94,10 @@ func (s *sites) look() {
 	for name, server := range app.(*caddyhttp.App).Servers {
 		var all []*siteContext
 		described := map[string]bool{}
+		// Handlers are told apart by type: a guard, and the two handlers that
+		// describe a whole site.
 		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
-			s.place(server, at, h)
+			s.record(server, at, h)
 			switch h := h.(type) {
 			case *Guard:
 				at.guard = h
@@ -100,10 +108,12 @@ func (s *sites) look() {
 			}
 		})
 		for _, at := range all {
+			// A handler without matchers around it, on the same host or on all
+			// hosts, describes the site.
 			alone := !described[at.host] && !described[""]
 			s.enclosed[at.guard], s.inBlock[at.guard] = at.enclosed && alone, at.enclosed || at.grouped
 			s.ownErrors[at.guard] = at.errors
-			at.lonely = at.enclosed && alone
+			at.uncovered = at.enclosed && alone
 			log := s.log.With(zap.String("server", name), zap.String("site", at.host))
 			at.warn(log)
 			at.warnUndescribed(log)
@@ -111,48 +121,57 @@ func (s *sites) look() {
 	}
 }
 
-// siteContext is what is around a handler in its server.
+// siteContext is what surrounds a handler in its server.
 type siteContext struct {
-	guard    *Guard
-	host     string // of its site; empty: all
-	enclosed bool   // its routes have matchers other than for hosts
-	grouped  bool   // it is one of several blocks, of which a request takes one
-	lonely   bool   // the rest of its site has no guard
-	preceded bool   // something before it answers every request
-	followed bool   // something behind it answers
+	guard     *Guard
+	host      string // of its site; empty: every host
+	enclosed  bool   // a route around it has a matcher other than for hosts
+	grouped   bool   // it is in one of several blocks of which a request enters one
+	uncovered bool   // no guard covers the rest of its site
+	preceded  bool   // a handler before it answers every request
+	followed  bool   // a handler behind it may answer
 
-	routes   []caddyhttp.Route // that it stands in, the outermost first
-	errors   bool              // a block that it is in has error routes
-	stripped string            // what handle_path takes off the paths that reach it
+	routes   []caddyhttp.Route // around it, the outermost first
+	errors   bool              // a block around it has error routes
+	stripped string            // prefix that handle_path takes off the paths that reach it
 }
 
+// warn warns of a guard that protects nothing, or not all that it seems to.
 func (at *siteContext) warn(log *zap.Logger) {
 	switch {
 	case at.preceded:
 		log.Warn("a device_auth is never reached: what stands before it answers every request")
 	case !at.followed:
 		log.Warn("a device_auth guards nothing: nothing behind it answers, such as reverse_proxy")
-	case at.lonely:
-		log.Warn("a device_auth stands in a route with matchers, and nothing covers the rest of its site: there identity headers and cookies reach the backend; put the matchers into the guard, or a device_auth_site before it")
+	case at.uncovered:
+		log.Warn("a device_auth stands in a route with matchers, and nothing covers the rest of its site: " +
+			"there identity headers and cookies reach the backend; " +
+			"put the matchers into the guard, or a device_auth_site before it")
 	}
 }
 
-// walk calls a function for each handler, with what is around it.
+// walk calls a function for each handler of the routes, with what surrounds the
+// handler. It follows subroutes, in the order in which a request would meet the
+// handlers.
 func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, caddyhttp.MiddlewareHandler)) {
 	for i, route := range routes {
+		// A subroute's handlers are surrounded by everything that surrounds the
+		// subroute.
 		at := in
 		at.routes = append(slices.Clone(in.routes), route)
 		at.enclosed, at.grouped = in.enclosed || hasMatchers(route), in.grouped || route.Group != ""
 		if hosts := hostsOf(route); hosts != "" {
 			at.host = hosts
 		}
-		at.followed = !route.Terminal && (in.followed || mayAnswer(behind(route, routes[i+1:])))
+		at.followed = !route.Terminal && (in.followed || mayRespond(behind(route, routes[i+1:])))
 		for j, h := range route.Handlers {
+			// What is behind a handler is the rest of its own route and the
+			// routes that follow.
 			here := at
-			here.followed = at.followed || mayAnswer(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
+			here.followed = at.followed || mayRespond(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
 			each(here, h)
 			if rewriting, ok := h.(*rewrite.Rewrite); ok {
-				in.stripped += rewriting.StripPathPrefix // as handle_path does, for what is behind it
+				in.stripped += rewriting.StripPathPrefix // handle_path is such a rewrite and a subroute
 				at.stripped = in.stripped
 			}
 			if sub, ok := h.(*caddyhttp.Subroute); ok {
@@ -160,16 +179,19 @@ func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, cad
 				within.errors = here.errors || sub.Errors != nil && len(sub.Errors.Routes) > 0
 				walk(sub.Routes, within, each)
 			}
-			if answers(h) { // what is behind it in this route is never reached
+			if responds(h) { // what is behind it in this route is never reached
 				at.preceded = true
 			}
 		}
+		// Only a route that every request enters keeps requests from the routes
+		// behind it.
 		if at.preceded && len(route.MatcherSets) == 0 && route.Group == "" {
 			in.preceded = true
 		}
 	}
 }
 
+// hasMatchers reports whether a route has a matcher other than for hosts.
 func hasMatchers(route caddyhttp.Route) bool {
 	for _, set := range route.MatcherSets {
 		for _, matcher := range set {
@@ -181,6 +203,7 @@ func hasMatchers(route caddyhttp.Route) bool {
 	return false
 }
 
+// hostsOf is the host names that a route matches, separated by spaces.
 func hostsOf(route caddyhttp.Route) string {
 	var hosts []string
 	for _, set := range route.MatcherSets {
@@ -193,27 +216,29 @@ func hostsOf(route caddyhttp.Route) string {
 	return strings.Join(hosts, " ")
 }
 
-// answering are the handlers that answer whatever they get. Others, such as those
-// of other modules, may.
-var answering = map[caddy.ModuleID]bool{
+// responders are the handlers that answer every request. Handlers of other
+// modules may do so, too, which cannot be known.
+var responders = map[caddy.ModuleID]bool{
 	"http.handlers.reverse_proxy": true, "http.handlers.static_response": true, "http.handlers.error": true,
 }
 
-func answers(h caddyhttp.MiddlewareHandler) bool {
+// responds reports whether a handler answers every request that reaches it.
+func responds(h caddyhttp.MiddlewareHandler) bool {
 	module, ok := h.(caddy.Module)
-	return ok && answering[module.CaddyModule().ID]
+	return ok && responders[module.CaddyModule().ID]
 }
 
-// passing are the handlers that only change or look at what passes.
-var passing = map[caddy.ModuleID]bool{
+// passThrough are the handlers that always call the next handler.
+var passThrough = map[caddy.ModuleID]bool{
 	"http.handlers.device_auth": true, "http.handlers.device_auth_site": true, "http.handlers.device_login": true,
 	"http.handlers.headers": true, "http.handlers.rewrite": true, "http.handlers.vars": true, "http.handlers.map": true,
 	"http.handlers.encode": true, "http.handlers.log_append": true, "http.handlers.request_body": true,
 	"http.handlers.tracing": true, "http.handlers.authentication": true,
 }
 
-// behind are the routes that a request may go on to: of a group, such as that of
-// the handle blocks of a site, it takes one.
+// behind are the routes that a request may still enter after a route. Of a
+// group, such as that of the handle blocks of a site, a request enters one route
+// only.
 func behind(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.RouteList) {
 	for _, other := range routes {
 		if route.Group == "" || other.Group != route.Group {
@@ -223,13 +248,16 @@ func behind(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.R
 	return list
 }
 
-// mayAnswer reports whether some handler of the routes may answer.
-func mayAnswer(routes caddyhttp.RouteList) bool {
+// mayRespond reports whether some handler of the routes may answer, which every
+// handler of an unknown module may.
+func mayRespond(routes caddyhttp.RouteList) bool {
 	for _, route := range routes {
 		for _, h := range route.Handlers {
-			if sub, ok := h.(*caddyhttp.Subroute); ok && mayAnswer(sub.Routes) {
+			// A handler of an unknown module may answer; a subroute answers if
+			// something in it does.
+			if sub, ok := h.(*caddyhttp.Subroute); ok && mayRespond(sub.Routes) {
 				return true
-			} else if module, known := h.(caddy.Module); !ok && (!known || !passing[module.CaddyModule().ID]) {
+			} else if module, known := h.(caddy.Module); !ok && (!known || !passThrough[module.CaddyModule().ID]) {
 				return true
 			}
 		}

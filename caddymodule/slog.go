@@ -5,21 +5,21 @@ import (
 	"log/slog"
 )
 
-// withoutContext is Caddy's handler of slog, told of no request: with the context of
-// one it adds a stack trace to every error, and nothing else that we use.
+// withoutContext is Caddy's slog handler without the context of a request: with
+// one, Caddy's handler adds a stack trace to every error.
 type withoutContext struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
-func (h withoutContext) Handle(_ context.Context, line slog.Record) error {
-	return h.Handler.Handle(context.Background(), line)
+func (h withoutContext) Handle(_ context.Context, record slog.Record) error {
+	return h.Handler.Handle(context.Background(), record)
 }
 
 // WithAttrs implements [slog.Handler].
 func (h withoutContext) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return withoutContext{h.Handler.WithAttrs(attrs)}
+	return withoutContext{Handler: h.Handler.WithAttrs(attrs)}
 }
 
 // WithGroup implements [slog.Handler].
 func (h withoutContext) WithGroup(name string) slog.Handler {
-	return withoutContext{h.Handler.WithGroup(name)}
+	return withoutContext{Handler: h.Handler.WithGroup(name)}
 }

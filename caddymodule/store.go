@@ -20,53 +20,61 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// A Store is a module of the namespace device_login.stores.
+// A Store is a module of the namespace device_login.stores: where grants and
+// keys are kept.
 type Store interface {
-	// Key names the place. Configurations with the same key share it, so that
-	// a reload neither closes nor forgets anything.
+	// Key identifies the database. Configurations with the same key share the
+	// open store, so that a reload neither closes it nor loses pending grants.
 	Key() string
-	// Open opens the place; it is closed when the last configuration that
-	// uses it has gone.
+	// Open opens the database. It is closed when the last configuration that
+	// uses it is cleaned up.
 	Open(*slog.Logger) (deviceauth.Storage, error)
 }
 
 // storePool has the open stores of the process, by key.
 var storePool = caddy.NewUsagePool()
 
-// pooledStore is an open store with what memory knows of its pending grants. It
-// counts requests: Caddy cleans an old configuration up while its last
-// requests are still being answered.
+// pooledStore is an open store that successive configurations share, with the
+// transient state of its pending grants. It is closed after the last request
+// that uses it: Caddy cleans a configuration up while its last requests are
+// still being answered.
 type pooledStore struct {
-	key     string
-	opened  deviceauth.Storage // as its module opened it
-	backend deviceauth.Storage // the same, for whoever does not wait for it at an exit
-	over    <-chan struct{}    // closed when nobody waits for it any more
-	unwatch func()
-	hangs   *atomic.Bool // nobody has waited for it to the end
-	live    *deviceauth.PollState
-	keys    atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
-	using   sync.RWMutex                    // read by requests; taken for good to close
+	key      string
+	opened   deviceauth.Storage // as its module opened it
+	backend  deviceauth.Storage // the same, with calls that are abandoned at an exit
+	deadline <-chan struct{}    // closed when calls are abandoned from now on
+	unwatch  func()             // ends the watch for an exit
+	hung     *atomic.Bool       // a call was abandoned
+	live     *deviceauth.PollState
+	keys     atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
+	using    sync.RWMutex                    // read-locked by each request; locked for good to close
 }
 
+// acquireStore returns the open store of a key, and opens it for the first
+// configuration.
 func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 	key := s.Key()
-	value, _, err := storePool.LoadOrNew(key, func() (caddy.Destructor, error) { return newPooledStore(key, s, log) })
+	value, _, err := storePool.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return newPooledStore(key, s, log)
+	})
 	if err != nil {
 		return nil, err
 	}
 	return value.(*pooledStore), nil
 }
 
+// newPooledStore opens a store. Opening is abandoned at an exit as any other
+// call is.
 func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error) {
-	over, unwatch := watchExit(caddy.Exiting)
-	opened, err := await(over, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
+	deadline, unwatch := watchExit(caddy.Exiting)
+	opened, err := await(deadline, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
 	if err != nil {
 		unwatch()
 		return nil, err
 	}
-	backend := boundedStorage{Storage: opened, over: over, hangs: new(atomic.Bool)}
+	backend := boundedStorage{Storage: opened, deadline: deadline, hung: new(atomic.Bool)}
 	p := &pooledStore{
-		key: key, opened: opened, backend: backend, over: over, unwatch: unwatch, hangs: backend.hangs,
+		key: key, opened: opened, backend: backend, deadline: deadline, unwatch: unwatch, hung: backend.hung,
 		live: deviceauth.NewPollState(),
 	}
 	if shared, ok := opened.(deviceauth.Cluster); ok {
@@ -75,32 +83,33 @@ func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error)
 	return p, nil
 }
 
+// release undoes one acquireStore. The last release closes the store.
 func (p *pooledStore) release() error {
 	_, err := storePool.Delete(p.key)
 	return err
 }
 
-// closeWait bounds how long a stop or a reload waits for a store. It is longer
-// than a store takes that is given up, and with exitPatience less than 5 s. One that
-// hung when it was asked is not likely to close.
+// closeWait bounds how long a stop or a reload waits for the store to close. It
+// is longer than the timeouts of the stores themselves; together with
+// exitTimeout it stays below 5 s. A store whose calls hung before gets hungWait.
 const (
 	closeWait = 3100 * time.Millisecond
 	hungWait  = time.Second
 )
 
-// Destruct closes the store after the last request. Neither a request that does
-// not end, such as a backup that nobody reads on, nor a store that does not close
-// holds up the stop for long: the store is then closed when it can be, or ends
-// with the process, which costs it nothing that was answered.
+// Destruct closes the store after the last request. A request that does not end,
+// or a store that does not close, delays a stop for closeWait at most: the store
+// is then closed when it can be, or ends with the process. Whatever has been
+// answered is on disk by then in any case.
 func (p *pooledStore) Destruct() error {
 	defer p.unwatch()
 	closed := make(chan error, 1)
 	go func() {
-		p.using.Lock() // never unlocked: who comes later is turned away
+		p.using.Lock() // never unlocked: later requests find the store closed
 		closed <- p.opened.Close()
 	}()
 	wait := closeWait
-	if p.hangs.Load() {
+	if p.hung.Load() {
 		wait = hungWait
 	}
 	timeout := time.NewTimer(wait)
@@ -113,6 +122,8 @@ func (p *pooledStore) Destruct() error {
 	}
 }
 
+// beginUse keeps the store open until endUse. It reports false where the store
+// is being closed; the request must then not use it.
 func (p *pooledStore) beginUse() bool { return p.using.TryRLock() }
 func (p *pooledStore) endUse()        { p.using.RUnlock() }
 
@@ -134,20 +145,21 @@ func (BadgerStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "device_login.stores.badger", New: func() caddy.Module { return new(BadgerStore) }}
 }
 
-// Provision fills in the default.
+// Provision fills in the default and resolves placeholders. It neither makes nor
+// opens the directory.
 func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	if s.Path == "" {
 		s.Path = defaultStore()
 	}
 	repl := caddy.NewReplacer()
-	path, err := repl.ReplaceOrErr(s.Path, true, true) // one that is empty would lead elsewhere
+	path, err := repl.ReplaceOrErr(s.Path, true, true) // an empty variable would name another directory
 	if err != nil {
 		return fmt.Errorf("store badger: path: %w", err)
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	s.Path = real(path)
+	s.Path = resolveLinks(path)
 	key, err := secret(repl, s.EncryptionKey)
 	if err != nil {
 		return fmt.Errorf("store badger: encryption_key: %w", err)
@@ -156,9 +168,10 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
 }
 
-// real returns the directory behind symbolic links: under two names it is one store,
-// at a reload too. Of one that is not there yet the folder is looked at.
-func real(path string) string {
+// resolveLinks resolves the symbolic links of a path. Two names of one directory must
+// give the same key, also at a reload. Where the directory does not exist yet,
+// its parent is resolved.
+func resolveLinks(path string) string {
 	if found, err := filepath.EvalSymlinks(path); err == nil {
 		return found
 	}
@@ -168,24 +181,28 @@ func real(path string) string {
 	return path
 }
 
-// checkRoot refuses to make a directory at the root of the file system, where an
-// unset variable in a Caddyfile leads: {$DATA}/grants is /grants then. One that is
-// there, such as a volume of a container, is meant.
+// checkRoot refuses to create a directory at the root of the file system, which
+// is where an unset variable leads: {$DATA}/grants becomes /grants. A directory
+// that exists there, such as a volume of a container, is accepted.
 func checkRoot(path string) error {
 	_, err := os.Stat(path)
-	if folder := filepath.Dir(path); folder == path || folder == filepath.Dir(folder) && errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("store badger: %s is at the root of the file system: is a variable in its path unset? Want a directory such as /var/lib/caddy/device_login, or make this one yourself", path)
+	folder := filepath.Dir(path)
+	if folder == path || folder == filepath.Dir(folder) && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("store badger: %s is at the root of the file system: is a variable in its path unset? "+
+			"Want a directory such as /var/lib/caddy/device_login, or make this one yourself", path)
 	}
 	return nil
 }
 
+// defaultStore is the directory where grants and keys are without a path, beside
+// Caddy's certificates.
 func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_login") }
 
-// Key implements Store: the directory alone, whatever else is configured,
-// because no directory can be opened twice.
+// Key implements Store. It is the directory alone, without the encryption key: a
+// process can open a Badger directory once only.
 func (s *BadgerStore) Key() string { return "badger " + s.Path }
 
-// Open implements Store.
+// Open implements Store. It creates the directory where that is missing.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	if err := checkRoot(s.Path); err != nil {
 		return nil, err
@@ -195,7 +212,8 @@ func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	return badgerstore.Open(options)
 }
 
-// Options says where a store that was provisioned is, and its key.
+// Options are the options of the store after Provision: its directory and
+// encryption key. The restore command opens the store by them.
 func (s *BadgerStore) Options() badgerstore.Options {
 	return badgerstore.Options{Dir: s.Path, EncryptionKey: s.key}
 }
@@ -214,7 +232,7 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}}.read(d)
 }
 
-// checkSoFar looks at a key that no placeholder stands for.
+// checkSoFar checks an encryption key that is written out in the Caddyfile.
 func (s *BadgerStore) checkSoFar() error {
 	if s.EncryptionKey == nil || strings.Contains(*s.EncryptionKey, "{") {
 		return nil

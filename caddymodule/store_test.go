@@ -20,10 +20,10 @@ func (c closes) Close() error {
 	return c.Store.Close()
 }
 
-func TestRequestThatDoesNotEndHoldsUpNoStop(t *testing.T) {
+func TestEndlessRequestDoesNotDelayAStop(t *testing.T) {
 	t.Parallel()
-	store := closes{memstore.New(), make(chan struct{})}
-	p := &pooledStore{key: "memory", opened: store, unwatch: func() {}, hangs: new(atomic.Bool)}
+	store := closes{Store: memstore.New(), closed: make(chan struct{})}
+	p := &pooledStore{key: "memory", opened: store, unwatch: func() {}, hung: new(atomic.Bool)}
 	if !p.beginUse() {
 		t.Fatal("it is closed")
 	}
@@ -35,7 +35,7 @@ func TestRequestThatDoesNotEndHoldsUpNoStop(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	if p.beginUse() {
-		t.Error("somebody else comes in")
+		t.Error("another request uses the closing store")
 	}
 	select {
 	case <-store.closed:

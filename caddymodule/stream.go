@@ -17,37 +17,39 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A stream is a request that was let through and may go on for long: a
-// WebSocket, server-sent events, gRPC, a large file. It is broken off when its
-// device is cut off, or its connection is over and forgotten. An access token
-// that ends breaks off nothing: it was good when the request came.
+// A stream is a response that may take long: a WebSocket, server-sent events,
+// gRPC, a large file. It is broken off when its grant is revoked or gone from
+// the store. The end of an access token's lifetime breaks off nothing: the token
+// was valid when the request was made.
 type stream struct {
 	caddyhttp.ResponseWriterWrapper
 	grant deviceauth.ID
 
 	broken atomic.Bool
 	mu     sync.Mutex
-	conn   net.Conn // of a protocol that was switched to
-	ended  bool
+	conn   net.Conn // of the protocol that was switched to, after Hijack
+	ended  bool     // the handler has returned
 
-	of         *streams // whose list it is in
+	of         *streams // the list that it is in
 	prev, next *stream
-	born       uint64 // the look before its time
+	begun      uint64 // the count of checks when it began
 }
 
-// streams are the requests that were let through and have not ended. All are
-// looked at by one, every now and then: a timer for each request would cost more
-// than the guard does.
+// streams are the responses that have not ended, in a doubly linked list. One
+// goroutine checks all of them at intervals: a timer for each request would cost
+// more than the rest of the guard.
 type streams struct {
-	mu    sync.Mutex
-	list  stream // its next is the first, its prev the last
-	looks uint64
+	mu     sync.Mutex
+	list   stream // head of the ring: its next is the oldest stream, its prev the latest
+	checks uint64 // how many checks there were
 }
 
-// streamLook is how often the grants of streams are looked at. With Redis they
-// may be 0.8 s behind; both together are a second.
-const streamLook = 200 * time.Millisecond
+// streamCheckInterval is how often the grants of streams are checked. A revocation at
+// another gateway may be seen 0.8 s late (Redis); together that is one second.
+const streamCheckInterval = 200 * time.Millisecond
 
+// begin appends a stream to the list; its end must be called when the handler
+// has returned.
 func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
 	s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, grant: grant, of: l}
 	l.mu.Lock()
@@ -55,12 +57,13 @@ func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
 	if l.list.next == nil {
 		l.list.next, l.list.prev = &l.list, &l.list
 	}
-	s.prev, s.next, s.born = l.list.prev, &l.list, l.looks
+	s.prev, s.next, s.begun = l.list.prev, &l.list, l.checks
 	s.prev.next, s.next.prev = s, s
 	return s
 }
 
-// end is for whoever has served the request.
+// end removes the stream from the list. From then on the connection may carry
+// another request, which must not be broken off.
 func (s *stream) end() {
 	s.mu.Lock()
 	s.ended = true // the connection may go on with another request
@@ -70,21 +73,23 @@ func (s *stream) end() {
 	s.prev.next, s.next.prev = s.next, s.prev
 }
 
-// lasting returns those that were there at the look before: most requests never
-// are.
+// lasting returns the streams that began before the previous check. Most
+// requests end before, and are never looked up in the store. Streams are in the
+// order of their begin, so the loop stops at the first recent one.
 func (l *streams) lasting() (all []*stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.looks++
-	for s := l.list.next; s != nil && s != &l.list && s.born+1 < l.looks; s = s.next {
+	l.checks++
+	for s := l.list.next; s != nil && s != &l.list && s.begun+1 < l.checks; s = s.next {
 		all = append(all, s)
 	}
 	return all
 }
 
-// watch breaks streams off until the context ends.
+// watch breaks off streams whose grant is not active any more, until the context
+// ends.
 func (l *issuerState) watch(ctx context.Context) {
-	tick := time.NewTicker(streamLook)
+	tick := time.NewTicker(streamCheckInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -100,8 +105,9 @@ func (l *issuerState) watch(ctx context.Context) {
 	}
 }
 
-// lives reports whether a grant lives for the server that serves now. Where that
-// cannot be known, because there is none or its store is away, it does.
+// lives reports whether a grant is active for the server that serves now. Where
+// that cannot be known, because no server serves or its store is away, the
+// stream goes on: an outage must not cut off every device.
 func (l *issuerState) lives(ctx context.Context, grant deviceauth.ID) bool {
 	server := l.current.Load()
 	if server == nil || !server.pooledStore.beginUse() {
@@ -112,8 +118,9 @@ func (l *issuerState) lives(ctx context.Context, grant deviceauth.ID) bool {
 	return alive || err != nil
 }
 
-// breakOff closes what was switched to. Otherwise it is too late to write, and
-// to read, at once, which ends the request on both sides, whoever waits for what.
+// breakOff ends a stream. A connection that was switched to another protocol is
+// closed. Otherwise deadlines in the past make every read and write fail, which
+// ends the request on both sides whichever of them is blocked.
 func (s *stream) breakOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,12 +130,13 @@ func (s *stream) breakOff() {
 		s.conn.Close()
 	default:
 		http.NewResponseController(s.ResponseWriter).SetReadDeadline(past)
-		// The server's own writer can be told from here. Those around it cannot:
-		// they belong to whoever writes, who may be about to.
+		// A deadline on the server's own writer is safe from this goroutine. The
+		// writers around it belong to the handler, which may be writing.
 		http.NewResponseController(innermost(s.ResponseWriter)).SetWriteDeadline(past)
 	}
 }
 
+// innermost unwraps a writer down to the server's own.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -139,9 +147,12 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
+// errCutOff is what the handler gets for a write after the stream was broken
+// off.
 var errCutOff = errors.New("the device was cut off")
 
-// Write refuses after the end: whoever writes would set a new deadline.
+// Write fails once the stream is broken off: reverse_proxy would otherwise set a
+// new deadline and write on.
 func (s *stream) Write(p []byte) (int, error) {
 	if s.broken.Load() {
 		return 0, errCutOff
@@ -149,7 +160,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	return s.ResponseWriterWrapper.Write(p)
 }
 
-// ReadFrom is the same for copies.
+// ReadFrom is Write for io.Copy.
 func (s *stream) ReadFrom(from io.Reader) (int64, error) {
 	if s.broken.Load() {
 		return 0, errCutOff
@@ -157,7 +168,8 @@ func (s *stream) ReadFrom(from io.Reader) (int64, error) {
 	return s.ResponseWriterWrapper.ReadFrom(from)
 }
 
-// FlushError has part of the answer sent before the rest is there.
+// FlushError fails once the stream is broken off. http.ResponseController looks
+// for this method.
 func (s *stream) FlushError() error {
 	if s.broken.Load() {
 		return errCutOff
@@ -168,7 +180,8 @@ func (s *stream) FlushError() error {
 // Flush implements http.Flusher.
 func (s *stream) Flush() { s.FlushError() }
 
-// Hijack switches to another protocol.
+// Hijack takes over the connection for another protocol, such as WebSocket, and
+// remembers it for breakOff.
 func (s *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, both, err := http.NewResponseController(s.ResponseWriter).Hijack()
 	if err != nil {
@@ -178,7 +191,7 @@ func (s *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	defer s.mu.Unlock()
 	s.conn = conn
 	if secure, ok := conn.(*tls.Conn); ok {
-		s.conn = secure.NetConn() // is closed without a last word, for which the other side could keep us waiting
+		s.conn = secure.NetConn() // closed without TLS's close_notify, which a client could block
 	}
 	return conn, both, nil
 }

@@ -7,22 +7,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
-// upstreams are the providers as they are configured, with the claims that backends
-// are told of.
+// upstreams are the configurations of the providers, with the claims that this
+// Caddy's guards tell backends: a claim that nothing uses is not kept.
 func (a *App) upstreams() (list []upstreamidp.Config) {
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
 		c.Log = a.slog
-		c.Told = append(c.Told, a.toldClaims()...)
+		c.Told = append(c.Told, a.headerClaims()...)
 		c.Observe = observe(c.ID)
 		list = append(list, c)
 	}
 	return list
 }
 
-// observe measures what an upstream is asked. All of its metrics are there at 0 from
-// the start.
+// observe returns the function that records the duration and failure of each
+// request to an upstream. All of the upstream's metrics exist at 0 from the
+// start.
 func observe(upstream string) func(operation string, took time.Duration, failed bool) {
+	// Operations are a fixed list, so that no label value appears later.
 	for _, operation := range upstreamidp.Operations() {
 		upstreamSeconds.WithLabelValues(upstream, operation)
 		upstreamErrors.WithLabelValues(upstream, operation)
@@ -35,11 +37,12 @@ func observe(upstream string) func(operation string, took time.Duration, failed 
 	}
 }
 
-// ofIdentity are what headers may tell that is no claim of an upstream.
+// ofIdentity are the values that a header may have which are no claims of an
+// upstream.
 var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
 
-// toldClaims are the claims that headers of this Caddy's guards tell backends.
-func (a *App) toldClaims() (list []string) {
+// headerClaims are the claims that this Caddy's guards put into headers.
+func (a *App) headerClaims() (list []string) {
 	for _, g := range a.guards {
 		for _, header := range g.Headers {
 			if !slices.Contains(ofIdentity, header.Claim) {

@@ -7,14 +7,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// What a header tells is kept of what an upstream says.
+// The claims that a guard's header has are kept of what an upstream sends.
 func TestHeadersNameClaimsThatAreKept(t *testing.T) {
 	a := &App{guards: []*Guard{
 		{Headers: []guard.IdentityHeader{{Name: "X-Department", Claim: "department"}, {Name: "X-User", Claim: "user"}}},
 		{},
 		{Headers: []guard.IdentityHeader{{Name: "X-Sub", Claim: "sub"}, {Name: "X-Office", Claim: "office"}}},
 	}}
-	if got := a.toldClaims(); !slices.Equal(got, []string{"department", "office"}) {
+	if got := a.headerClaims(); !slices.Equal(got, []string{"department", "office"}) {
 		t.Errorf("got %v", got)
 	}
 	u := Upstream{Claims: []string{"shoe_size"}} // for guards in other Caddys

@@ -14,11 +14,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What is no mistake by itself, and yet will surprise. It is told when everything is
-// provisioned: at the start or, of a configuration that never starts because it is only
-// validated, when it is let go of. No network and no store is needed for any of it.
+// Warnings about a configuration that is valid and yet probably not what was
+// meant. They are logged when everything is provisioned: at the start, or at
+// Cleanup where the configuration was only validated. They need neither network
+// nor store, so that `caddy validate` shows them, too.
 
-// warn tells of it, once.
+// warn logs the warnings, once for each configuration.
 func (a *App) warn() {
 	a.warned.Do(func() {
 		a.warnOfProxies()
@@ -28,7 +29,9 @@ func (a *App) warn() {
 	})
 }
 
-// warnOfUnservedIssuer tells of an issuer at whose address nothing answers.
+// warnOfUnservedIssuer warns of an issuer URL at which no site has the directive
+// device_login: devices would get no response there. Named routes cannot be
+// followed, so with any of them it says nothing.
 func (a *App) warnOfUnservedIssuer() {
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -38,6 +41,7 @@ func (a *App) warnOfUnservedIssuer() {
 	if err != nil {
 		return
 	}
+	// Each host that has the directive, or * for a site without a host.
 	var sites []string
 	for _, server := range app.(*caddyhttp.App).Servers {
 		if len(server.NamedRoutes) > 0 {
@@ -59,7 +63,8 @@ func (a *App) warnOfUnservedIssuer() {
 	}
 }
 
-// coversHost reports whether a host matcher may match a host.
+// coversHost reports whether a host matcher may match a host. A `*` stands for
+// one label, and a placeholder for anything.
 func coversHost(matcher, host string) bool {
 	if matcher == "*" || strings.Contains(matcher, "{") {
 		return true
@@ -71,24 +76,28 @@ func coversHost(matcher, host string) bool {
 	return slices.EqualFunc(pattern, name, func(p, n string) bool { return p == "*" || p == n })
 }
 
-// warnOfStorage tells whoever has moved Caddy's own storage, say to a database for
-// several Caddys, that grants and keys are elsewhere.
+// warnOfStorage warns where Caddy's storage option has been changed, say to a
+// database that several Caddys share: grants and keys do not follow it, and stay
+// in a directory of this machine.
 func (a *App) warnOfStorage() {
 	badger, ok := a.store.(*BadgerStore)
-	if !ok || badger.Path != real(defaultStore()) || a.ctx.Storage() == caddy.DefaultStorage {
+	if !ok || badger.Path != resolveLinks(defaultStore()) || a.ctx.Storage() == caddy.DefaultStorage {
 		return
 	}
-	a.log.Warn("grants and signing keys do not follow Caddy's storage option: they are in a directory of this machine; "+
+	a.log.Warn("grants and signing keys do not follow Caddy's storage option: "+
+		"they are in a directory of this machine; "+
 		"name it with store badger, or take store redis for several gateways", zap.String("path", badger.Path))
 }
 
-// warnOfGuards tells of guards that nobody passes, or that somebody passes who should
-// not.
+// warnOfGuards warns of guards that accept no token at all, because no client
+// may have their scope or no token has their audience, and of guards that accept
+// more than was meant.
 func (a *App) warnOfGuards() {
 	audiences := a.Audience
 	if len(audiences) == 0 {
 		audiences = []string{a.Issuer}
 	}
+	// A client's scopes are all that it may ask for, so no token has any other.
 	var possible []string
 	for _, c := range a.Clients {
 		possible = append(possible, c.Scopes...)
@@ -100,7 +109,8 @@ func (a *App) warnOfGuards() {
 			}
 		}
 		if len(g.Audience) > 0 && !deviceauth.SameAudience(audiences, g.Audience) {
-			a.log.Warn("a guard accepts audiences alone that no token has: add one of them to the audiences of the server",
+			a.log.Warn("a guard accepts audiences alone that no token has: "+
+				"add one of them to the audiences of the server",
 				zap.Strings("guard", g.Audience), zap.Strings("server", audiences))
 		}
 	}

@@ -15,23 +15,34 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 )
 
-// The command that asks a running Caddy for what its store holds.
+// The command backup, which asks a running Caddy for the records of its store. A
+// Badger database can be opened by one process only, so the command cannot read
+// the directory itself.
 
+// backupCommand makes `device-auth backup <file>`. The backup goes to a new
+// file, or to standard output for `-`.
 func backupCommand(c *adminClient) *cobra.Command {
 	var force bool
-	cmd := &cobra.Command{Use: "backup <file>", Short: "Writes a backup of a running badger store; - is standard output", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{
+		Use: "backup <file>", Short: "Writes a backup of a running badger store; - is standard output",
+		Args: cobra.ExactArgs(1),
+	}
 	cmd.Flags().BoolVar(&force, "force", false, "Overwrite the file if it is there")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		name := args[0]
+		// The file is checked before the request, so that a mistaken name costs
+		// the server nothing.
 		if err := mayWrite(name, force); err != nil {
 			return err
 		}
-		answer, err := c.ask(http.MethodGet, "backup")
+		res, err := c.ask(http.MethodGet, "backup")
 		if err != nil {
 			return err
 		}
-		defer answer.Body.Close()
-		from := &progress{Reader: answer.Body}
+		defer res.Body.Close()
+		// The display of the amount is on the reading side, so it works for a
+		// file and for standard output alike.
+		from := &progress{Reader: res.Body}
 		if name == "-" {
 			return pour(c.out, from)
 		}
@@ -40,7 +51,11 @@ func backupCommand(c *adminClient) *cobra.Command {
 	return cmd
 }
 
-// mayWrite refuses to replace what is there.
+// mayWrite refuses to replace a file, and to write a backup to a terminal,
+// unless force is set. A backup holds the private signing keys, and would stay
+// in a terminal's history.
+// A backup on standard output is usually redirected or piped, which needs no
+// question.
 func mayWrite(name string, force bool) error {
 	if name == "-" {
 		if isTerminal(os.Stdout) && !force {
@@ -48,6 +63,8 @@ func mayWrite(name string, force bool) error {
 		}
 		return nil
 	}
+	// Devices and pipes are refused even with force: a rename would replace them
+	// by a file.
 	switch info, err := os.Stat(name); {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
@@ -61,53 +78,67 @@ func mayWrite(name string, force bool) error {
 	return nil
 }
 
+// isTerminal reports whether a file is a character device, which is what a
+// terminal is on all systems.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// pour copies a backup, and says at its end whether it was whole.
+// pour copies a backup to standard output while it checks that the backup is
+// complete. What has been written cannot be taken back, so the error says not to
+// use it.
+// The check reads every line, and TeeReader passes on what it has read.
 func pour(to io.Writer, from *progress) error {
 	if err := badgerstore.CheckBackup(io.TeeReader(from, to)); err != nil {
 		return fmt.Errorf("the backup broke off; do not use what was written: %w", err)
 	}
-	if _, err := io.Copy(to, from); err != nil { // the line break behind its end
+	if _, err := io.Copy(to, from); err != nil { // the line break after the last record
 		return err
 	}
 	from.done()
 	return nil
 }
 
-// writeWhole makes a file of its own, and gives it its name when it is whole.
+// writeWhole writes a backup to a temporary file in the same directory, and
+// renames it when it is complete and on disk. So a backup that breaks off never
+// replaces a good one.
 func writeWhole(name string, from *progress, force bool) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // readable by its owner alone
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600: only its owner can read it
 	if err != nil {
 		return err
 	}
+	// After the rename there is nothing to remove, and the error of that is
+	// ignored.
 	defer os.Remove(f.Name())
 	defer f.Close()
 	if _, err := io.Copy(f, from); err != nil {
 		return fmt.Errorf("the backup broke off, and nothing was kept of it: %w", err)
 	}
+	// The copy is read from its beginning, and so the check is about what is in
+	// the file.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	if err := badgerstore.CheckBackup(f); err != nil {
 		return fmt.Errorf("nothing was kept of it: %w", err)
 	}
+	// The data must be on disk before the name is: after a power failure the
+	// name must never lead to half a backup.
 	if err := f.Sync(); err != nil {
 		return err
 	}
 	from.done()
-	if err := mayWrite(name, force); err != nil { // somebody else made it meanwhile
+	if err := mayWrite(name, force); err != nil { // another process made the file meanwhile
 		return fmt.Errorf("nothing was kept of it: %w", err)
 	}
 	return os.Rename(f.Name(), name)
 }
 
-// warnOpen tells of a file with secrets that everybody may read. It is read all
-// the same: the damage is done, and a restore must not fail for it. A group may
-// read it, such as the one that Caddy runs in.
+// warnOpen warns of a file with secrets that every user of the machine may read.
+// The file is used all the same: the secrets are exposed already, and a restore
+// must not fail for that. A group may read it, such as the group that Caddy runs
+// in. Windows has no such mode bits.
 func warnOpen(to io.Writer, f *os.File) {
 	info, err := f.Stat()
 	if err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode()&0o007 != 0 {
@@ -116,15 +147,15 @@ func warnOpen(to io.Writer, f *os.File) {
 	}
 }
 
-// progress tells a terminal how far a copy has got.
+// A progress shows on a terminal how much of a copy has been read.
 type progress struct {
 	io.Reader
-	file       *os.File // that is read; nil: none that is ours to close
-	size, read int64    // size 0: nobody knows
-	told       time.Time
+	file       *os.File // the file that is read; nil: a stream that the caller closes
+	size, read int64    // in bytes; size 0: unknown
+	printed    time.Time
 }
 
-// Close closes the file.
+// Close closes the file, where the reader is one.
 func (p *progress) Close() error {
 	if p.file == nil {
 		return nil
@@ -132,21 +163,27 @@ func (p *progress) Close() error {
 	return p.file.Close()
 }
 
+// Read implements io.Reader. It updates the display five times a second at most.
 func (p *progress) Read(b []byte) (int, error) {
 	n, err := p.Reader.Read(b)
-	if p.read += int64(n); time.Since(p.told) > 200*time.Millisecond {
-		p.tell("")
+	if p.read += int64(n); time.Since(p.printed) > 200*time.Millisecond {
+		p.print("")
 	}
 	return n, err
 }
 
-func (p *progress) done() { p.tell("\n") }
+// done shows the final amount, and ends the line.
+func (p *progress) done() { p.print("\n") }
 
-func (p *progress) tell(end string) {
-	p.told = time.Now()
+// print writes the amount over the one before. It writes to standard error and to
+// a terminal only, so that neither a backup on standard output nor a log is
+// disturbed.
+func (p *progress) print(end string) {
+	p.printed = time.Now()
 	if !isTerminal(os.Stderr) {
 		return
 	}
+	// The size of a backup that is being made is unknown, and left out.
 	of := ""
 	if p.size > 0 {
 		of = fmt.Sprintf(" of %.1f", float64(p.size)/(1<<20))

@@ -17,16 +17,22 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
+// The command is registered with Caddy's own command line, so that it is part of
+// every binary with this module.
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:      "device-auth",
-		Usage:     "health | grants [list|show|revoke] | revoke | clients | pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
+		Name: "device-auth",
+		Usage: "health | grants [list|show|revoke] | revoke | clients | pause | resume | paused | " +
+			"keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
 		Short:     "Looks after the device login of a running Caddy",
 		Long:      deviceAuthHelp,
 		CobraFunc: deviceAuth,
 	})
 }
 
+// deviceAuthHelp is the help of device-auth, with a paragraph for each kind of
+// command: those that ask the admin endpoint, those that open a store, and the
+// check from outside.
 const deviceAuthHelp = `
 Talks to the admin endpoint of a running Caddy with a device_login:
 
@@ -73,29 +79,43 @@ And from outside, of any deployment:
 	caddy device-auth check URL     says what is wrong with it, and how to mend
 	                                it; URL is a guarded API's, or the issuer`
 
+// deviceAuth adds the subcommands to the command that Caddy made.
 func deviceAuth(cmd *cobra.Command) { deviceAuthTo(cmd, os.Stdout) }
 
+// deviceAuthTo is deviceAuth with the writer for results, which tests replace.
+// Progress, questions and warnings go to standard error, so that results can be
+// piped.
 func deviceAuthTo(cmd *cobra.Command, out io.Writer) {
 	c := &adminClient{out: out}
-	cmd.PersistentFlags().StringVar(&c.address, "address", "", "The address of the admin endpoint (default: the one that the configuration names)")
-	cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "", "The configuration file (default: ./Caddyfile, if it is there)")
+	cmd.PersistentFlags().StringVar(&c.address, "address", "",
+		"The address of the admin endpoint (default: the one that the configuration names)")
+	cmd.PersistentFlags().StringVarP(&c.config, "config", "c", "",
+		"The configuration file (default: ./Caddyfile, if it is there)")
 	cmd.PersistentFlags().StringVarP(&c.adapter, "adapter", "a", "", "The name of the config adapter")
 	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "Print JSON")
-	keys := &cobra.Command{Use: "keys", Short: "The signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")}
+	list, rotate := c.keys(http.MethodGet, "keys"), c.keys(http.MethodPost, "keys/rotate")
+	keys := &cobra.Command{Use: "keys", Short: "The signing keys", Args: cobra.NoArgs, RunE: list}
 	keys.AddCommand(
-		&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: c.keys(http.MethodGet, "keys")},
-		&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: c.keys(http.MethodPost, "keys/rotate")},
+		&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: list},
+		&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: rotate},
 	)
+	// `revoke` is a command of its own and a subcommand of `grants`; each has its
+	// own filter, since both would otherwise set the same flags.
 	w := &grantFilter{}
 	revoke := revokeCommand(c, w)
 	w.flags(revoke.Flags())
+	// The groups follow the help: commands for grants, for the pause, and for
+	// keys and stores.
 	cmd.AddCommand(healthCommand(c), grantsCommand(c), revoke, clientsCommand(c))
 	cmd.AddCommand(pauseCommands(c)...)
 	cmd.AddCommand(keys, backupCommand(c), restoreCommand(c), rekeyCommand(c), checkCommand(c))
+	// A command without a subcommand of its own is reached only by a mistyped
+	// name, or by none.
 	cmd.RunE = unknownCommand
 }
 
-// unknownCommand keeps a mistyped command from ending well.
+// unknownCommand makes a misspelled subcommand an error. Cobra would print the
+// help and exit with 0, which a script takes for success.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
@@ -107,20 +127,24 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("there is no %s %s; want one of: %s", cmd.CommandPath(), args[0], strings.Join(known, ", "))
 }
 
-// adminClient is one run of device-auth.
+// An adminClient is one run of device-auth, with the flags that all subcommands
+// share.
 type adminClient struct {
-	address, config, adapter string
-	json                     bool
+	address, config, adapter string // the flags of these names
+	json                     bool   // print the response as it is
 	out                      io.Writer
 }
 
-// keys prints the signing keys that a route of the admin endpoint answers with.
+// keys returns a command that prints the signing keys with which a route
+// responds: the list, also after a rotation.
 func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) error {
 	return func(*cobra.Command, []string) error {
 		var list []keyring.Key
 		if err := c.call(method, route, &list); err != nil || c.json {
 			return err
 		}
+		// Columns are aligned by spaces, which terminals of every width show
+		// alike.
 		table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(table, "KEY\tALGORITHM\tSTATE\tSIGNS FROM")
 		for _, k := range list {
@@ -130,8 +154,11 @@ func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) 
 	}
 }
 
-// ask asks the admin endpoint.
+// ask sends a request to the admin endpoint. Caddy's client also speaks to a
+// unix socket, and makes an error of any status but 200.
 func (c *adminClient) ask(method, route string) (*http.Response, error) {
+	// The address is found at each request, so that a command that needs no
+	// admin endpoint needs no configuration.
 	address, err := c.endpoint()
 	if err != nil {
 		return nil, err
@@ -139,16 +166,19 @@ func (c *adminClient) ask(method, route string) (*http.Response, error) {
 	return caddycmd.AdminAPIRequest(address, method, adminapi.Path+route, nil, nil)
 }
 
-// call asks, and prints the answer as it is or decodes it.
+// call sends a request, and decodes the response into to. With --json it copies
+// the response to the output instead, and leaves to as it is.
 func (c *adminClient) call(method, route string, to any) error {
-	answer, err := c.ask(method, route)
+	res, err := c.ask(method, route)
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
+	// The endpoint's JSON is passed on byte for byte: it is the documented
+	// format, and scripts depend on it.
+	defer res.Body.Close()
 	if c.json {
-		_, err := io.Copy(c.out, answer.Body)
+		_, err := io.Copy(c.out, res.Body)
 		return err
 	}
-	return json.NewDecoder(answer.Body).Decode(to)
+	return json.NewDecoder(res.Body).Decode(to)
 }

@@ -16,9 +16,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 )
 
-// The command that looks at a deployment from outside. It asks no admin
-// endpoint: what it sees is what devices and people see.
+// The command check, which examines a deployment from outside. It uses neither
+// admin endpoint nor configuration: it sees what devices, browsers and API
+// clients see, so it works for any deployment.
 
+// checkHelp is the help of check. It says what the check leaves behind, because
+// it runs against servers in production.
 const checkHelp = `
 Looks at a deployment from outside, as devices, browsers and API clients do,
 and says of each thing what is wrong and how to mend it. The URL is that of a
@@ -35,17 +38,25 @@ what it was given.
 It exits with 0 where nothing failed, and with 1 otherwise. A warning (!) is
 no failure: it works, but not as it should.`
 
-// check is one run of it.
+// A check is one run of the command. It shares with device-login the flags of a
+// client, and the prompt for the person.
 type check struct {
 	login
-	origin string
-	flow   bool
+	origin string // of a browser page, to check CORS for
+	flow   bool   // --login: go through a whole login with a person
 }
 
+// checkCommand makes `device-auth check <url>`. An interrupt ends it with the
+// exit code that shells use for SIGINT.
 func checkCommand(a *adminClient) *cobra.Command {
 	c := &check{login: login{err: os.Stderr}}
-	cmd := &cobra.Command{Use: "check <url>", Short: "Looks at a deployment from outside, and says what is wrong", Long: checkHelp, Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{
+		Use: "check <url>", Short: "Looks at a deployment from outside, and says what is wrong",
+		Long: checkHelp, Args: cobra.ExactArgs(1),
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		// The context ends with an interrupt, which also ends the requests that
+		// are under way.
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
 		if err := c.run(ctx, a, args[0]); ctx.Err() == nil {
@@ -57,17 +68,24 @@ func checkCommand(a *adminClient) *cobra.Command {
 	return cmd
 }
 
+// flags adds the flags that say as which client to check.
 func (c *check) flags(to *pflag.FlagSet) {
+	// The default client_id is the one that device-login uses, too.
 	to.StringVar(&c.client, "client", "device-login", "The client_id to play the device with")
 	to.StringVar(&c.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	to.StringVar(&c.scope, "scope", "", "Scopes to ask for, separated by spaces (default: what the client has)")
-	to.StringVar(&c.audience, "audience", "", "The API that the token is for (default: what the API calls itself, else the server's)")
+	to.StringVar(&c.audience, "audience", "",
+		"The API that the token is for (default: what the API calls itself, else the server's)")
 	to.StringVar(&c.ca, "ca", "", "A PEM file with certificates to trust beside the system's")
 	to.StringVar(&c.origin, "origin", "", "The origin of a browser page that plays a device")
 	to.BoolVar(&c.flow, "login", false, "Log in with a person, call the API, refresh and revoke")
 }
 
+// run makes the checks and prints each result as soon as it is known; with
+// --json it prints all of them at the end, since a JSON list has to be complete.
 func (c *check) run(ctx context.Context, a *adminClient, address string) error {
+	// The secret and the CA file are read before the first request, because
+	// their errors are the caller's.
 	secret, err := c.secret()
 	if err != nil {
 		return err
@@ -78,12 +96,15 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	}
 	config := devicecheck.Config{
 		Roots: roots,
-		URL:   address, ClientID: c.client, ClientSecret: secret, Scopes: strings.Fields(c.scope), Audience: c.audience, Origin: strings.TrimSuffix(c.origin, "/"),
+		URL:   address, ClientID: c.client, ClientSecret: secret, Scopes: strings.Fields(c.scope),
+		Audience: c.audience, Origin: strings.TrimSuffix(c.origin, "/"),
 	}
+	// Without --login no person is needed, and the check can run from a timer.
 	if c.flow {
 		config.Login = c.show
 	}
 	lines := &checkLines{to: a.out}
+	// With --json nothing but the list may be on the output.
 	if !a.json {
 		config.Tell = lines.print
 	}
@@ -99,32 +120,42 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	return verdict(ctx, all)
 }
 
-// verdict is an error where something failed, or not all was asked.
+// verdict is an error where a check failed, or where the run was interrupted and
+// not all checks were made. Warnings are no error.
 func verdict(ctx context.Context, all []devicecheck.Result) error {
 	count := map[devicecheck.Status]int{}
 	for _, result := range all {
 		count[result.Status]++
 	}
 	switch {
+	// An interrupted run says nothing of the checks that it left out.
 	case ctx.Err() != nil:
 		return errInterrupted
 	case count[devicecheck.Fail] > 0:
-		return fmt.Errorf("%d of %d checks failed, %d warn", count[devicecheck.Fail], len(all)-count[devicecheck.Skipped], count[devicecheck.Warn])
+		return fmt.Errorf("%d of %d checks failed, %d warn",
+			count[devicecheck.Fail], len(all)-count[devicecheck.Skipped], count[devicecheck.Warn])
 	}
 	return nil
 }
 
-// checkLines prints a line for each check as it ends. Neighbours that were
-// skipped for one reason share a line.
+// checkLines prints a line for each check as it ends. Consecutive checks that
+// were skipped for the same reason share a line: a server that is down would
+// otherwise fill the screen.
 type checkLines struct {
 	to      io.Writer
-	skipped []string
-	why     string
+	skipped []string // names of skipped checks that are not printed yet
+	why     string   // the reason that they share
 }
 
-var checkMarks = map[devicecheck.Status]string{devicecheck.Pass: "✓", devicecheck.Warn: "!", devicecheck.Fail: "✗", devicecheck.Skipped: "–"}
+// checkMarks are the first characters of a line, by the result of the check.
+var checkMarks = map[devicecheck.Status]string{
+	devicecheck.Pass: "✓", devicecheck.Warn: "!", devicecheck.Fail: "✗", devicecheck.Skipped: "–",
+}
 
+// print prints the result of a check, with the remedy below it. A skipped check
+// is kept back until one follows that does not share its line.
 func (l *checkLines) print(r devicecheck.Result) {
+	// Names are collected as long as the reason stays the same.
 	if r.Status == devicecheck.Skipped {
 		if l.why != r.Detail {
 			l.flush()
@@ -139,6 +170,7 @@ func (l *checkLines) print(r devicecheck.Result) {
 	}
 }
 
+// flush prints the skipped checks that were kept back.
 func (l *checkLines) flush() {
 	if len(l.skipped) > 0 {
 		l.line(devicecheck.Skipped, strings.Join(l.skipped, ", "), l.why)
@@ -146,15 +178,19 @@ func (l *checkLines) flush() {
 	}
 }
 
-func (l *checkLines) line(s devicecheck.Status, name, said string) {
-	fmt.Fprintf(l.to, "%s %-18s  %s\n", checkMarks[s], name, said)
+// line prints one line: mark, names and detail, in columns.
+func (l *checkLines) line(s devicecheck.Status, name, text string) {
+	fmt.Fprintf(l.to, "%s %-18s  %s\n", checkMarks[s], name, text)
 }
 
-// folded breaks a text into lines that a terminal shows whole.
+// folded breaks a text at spaces into lines of at most 96 bytes; first and next
+// begin the first line and the others.
 func folded(first, next, text string) string {
 	const width = 96
 	var lines []string
 	line := first
+	// A word that is longer than a line has a line of its own, and is never
+	// broken: it may be a URL.
 	for word := range strings.FieldsSeq(text) {
 		if len(line)+len(word) > width && line != first && line != next {
 			lines = append(lines, strings.TrimRight(line, " "))

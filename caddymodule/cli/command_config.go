@@ -14,13 +14,16 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// What the commands take from a configuration: where the admin endpoint is, and
-// where the store is and by which key. It is found as Caddy's own commands find
-// it: --config and --adapter, or else a Caddyfile in the current directory.
+// What the commands need of a configuration: the address of the admin endpoint,
+// and the store with its key. The configuration is found as Caddy's own commands
+// find it: by --config and --adapter, or else a Caddyfile in the current
+// directory.
 
-// A commandConfig is the part of a configuration that commands look at.
+// A commandConfig is the part of a configuration that commands read. Its other
+// members are ignored: no module is provisioned, since that could open files
+// that a server has locked.
 type commandConfig struct {
-	file  string // empty: there is none
+	file  string // empty: there is no configuration
 	Admin struct {
 		Disabled bool   `json:"disabled"`
 		Listen   string `json:"listen"`
@@ -32,10 +35,12 @@ type commandConfig struct {
 	} `json:"apps"`
 }
 
-// load reads the configuration, if there is one.
+// load reads the configuration, if there is one, and adapts it to JSON.
 func (c *adminClient) load() (found commandConfig, err error) {
 	found.file = c.config
 	if found.file == "" {
+		// An adapter without a file would be applied to the Caddyfile of the
+		// current directory, which is never what was meant.
 		if c.adapter != "" {
 			return found, errors.New("--adapter is of use with --config")
 		}
@@ -48,6 +53,8 @@ func (c *adminClient) load() (found commandConfig, err error) {
 	if err != nil {
 		return found, fmt.Errorf("reading the configuration: %w", err)
 	}
+	// JSON needs no adapter. Warnings of the adapter are left out here: `caddy
+	// validate` shows them.
 	if name := adapterFor(found.file, c.adapter); name != "" {
 		adapter := caddyconfig.GetAdapter(name)
 		if adapter == nil {
@@ -57,13 +64,14 @@ func (c *adminClient) load() (found commandConfig, err error) {
 			return found, fmt.Errorf("adapting the configuration: %w", err)
 		}
 	}
+	// A configuration without the members that are needed leaves them at zero.
 	if err := json.Unmarshal(text, &found); err != nil {
 		return found, fmt.Errorf("the configuration %s: %w", found.file, err)
 	}
 	return found, nil
 }
 
-// readInput reads a file; - is standard input.
+// readInput reads a file; `-` is standard input.
 func readInput(file string) ([]byte, error) {
 	if file == "-" {
 		return io.ReadAll(os.Stdin)
@@ -71,7 +79,9 @@ func readInput(file string) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// adapterFor is the adapter of a file, as Caddy chooses it; empty: it is JSON.
+// adapterFor is the name of the adapter for a file, by the rules of `caddy run`:
+// a file whose name begins or ends as a Caddyfile's does is one. Empty means
+// that the file is JSON.
 func adapterFor(file, named string) string {
 	base := strings.ToLower(filepath.Base(file))
 	isCaddyfile := strings.HasPrefix(base, "caddyfile") || strings.HasSuffix(base, ".caddyfile")
@@ -81,8 +91,10 @@ func adapterFor(file, named string) string {
 	return named
 }
 
-// endpoint is the address of the admin endpoint: the one that --address or the
-// configuration names. Any other would be another Caddy's.
+// endpoint is the address of the admin endpoint: the one that --address names,
+// or the configuration. Where the configuration names none, it is Caddy's
+// default. There is no other guess: it could be the endpoint of another Caddy on
+// this machine, whose grants would be ended.
 func (c *adminClient) endpoint() (string, error) {
 	if c.address != "" {
 		return c.address, nil
@@ -91,27 +103,34 @@ func (c *adminClient) endpoint() (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w; --address names the admin endpoint without a configuration", err)
+	// An admin endpoint that is switched off cannot be asked; that is better
+	// said than a refused connection.
 	case found.Admin.Disabled:
 		return "", fmt.Errorf("the configuration %s says admin off, so there is no admin endpoint to ask", found.file)
 	case found.Admin.Listen == "":
 		return caddy.DefaultAdminListen, nil
 	}
+	// The address may have a placeholder, such as the port in an environment
+	// variable.
 	return caddy.NewReplacer().ReplaceOrErr(found.Admin.Listen, true, true)
 }
 
-// errOtherStore says that the configuration has another store, or none.
+// errOtherStore is the error of a configuration that has another store, or none.
+// With --dir a store can be named without the configuration.
 var errOtherStore = errors.New("no badger store")
 
 // badgerStoreID is the module that the configuration's store must be.
 const badgerStoreID = "device_login.stores.badger"
 
-// store returns where the badger store of the configuration is, and its key; those
-// of the default one where there is no configuration.
+// store returns the directory and the encryption key of the configuration's
+// badger store. Without a configuration they are the defaults, as for a server
+// without the option store.
 func (c *adminClient) store() (badgerstore.Options, error) {
 	found, err := c.load()
 	if err != nil {
 		return badgerstore.Options{}, err
 	}
+	// An empty object is the module with all its defaults.
 	text, app := json.RawMessage("{}"), found.Apps.DeviceLogin
 	switch {
 	case found.file == "":
@@ -119,6 +138,8 @@ func (c *adminClient) store() (badgerstore.Options, error) {
 		return badgerstore.Options{}, fmt.Errorf("the configuration %s has %w, since it has no device_login; "+
 			"--dir names a store without it", found.file, errOtherStore)
 	case app.Store != nil:
+		// Only the name of the module is needed to tell whether this is a badger
+		// store.
 		var kind struct {
 			Module string `json:"module"`
 		}
@@ -138,12 +159,16 @@ func (c *adminClient) store() (badgerstore.Options, error) {
 	return options, nil
 }
 
-// badgerOptions has the module read its own configuration, as a server would.
+// badgerOptions has the store's module read its own configuration, so that
+// defaults and placeholders are what they are for a server. The module is found
+// by its id: package caddymodule imports this one.
 func badgerOptions(text json.RawMessage) (badgerstore.Options, error) {
 	info, err := caddy.GetModule(badgerStoreID)
 	if err != nil {
 		return badgerstore.Options{}, err
 	}
+	// The interface is what the module offers to commands; the type itself would
+	// be an import cycle.
 	store, ok := info.New().(interface {
 		caddy.Provisioner
 		Options() badgerstore.Options
@@ -154,6 +179,7 @@ func badgerOptions(text json.RawMessage) (badgerstore.Options, error) {
 	if err := json.Unmarshal(text, store); err != nil {
 		return badgerstore.Options{}, err
 	}
+	// Provision fills in defaults and resolves placeholders, and opens nothing.
 	if err := store.Provision(caddy.Context{}); err != nil {
 		return badgerstore.Options{}, err
 	}

@@ -15,8 +15,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The commands about clients, and about the pause.
+// The commands about clients, and about the pause of the device login.
 
+// clientsCommand makes `device-auth clients`, and its subcommand list, which
+// does the same.
 func clientsCommand(c *adminClient) *cobra.Command {
 	list := func(*cobra.Command, []string) error { return c.listClients() }
 	cmd := &cobra.Command{Use: "clients", Short: "The kinds of devices that may ask", Args: cobra.NoArgs, RunE: list}
@@ -24,6 +26,7 @@ func clientsCommand(c *adminClient) *cobra.Command {
 	return cmd
 }
 
+// listClients prints the clients as they are configured, without their secrets.
 func (c *adminClient) listClients() error {
 	var list []adminapi.Client
 	if err := c.call(http.MethodGet, "clients", &list); err != nil || c.json {
@@ -32,41 +35,57 @@ func (c *adminClient) listClients() error {
 	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "CLIENT\tNAME\tMAKER\tKIND\tSCOPES")
 	for _, v := range list {
+		// A client without a secret is public (RFC 6749 §2.1).
 		kind := "confidential"
 		if v.Public {
 			kind = "public"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", v.ID, text.Plain(v.Name), text.Plain(v.Maker), kind, strings.Join(v.Scopes, " "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n",
+			v.ID, text.Plain(v.Name), text.Plain(v.Maker), kind, strings.Join(v.Scopes, " "))
 	}
 	return table.Flush()
 }
 
+// pauseCommands makes the commands pause, resume and paused. The server records
+// who paused and why, for other operators.
 func pauseCommands(c *adminClient) []*cobra.Command {
 	note := ""
-	pause := &cobra.Command{Use: "pause", Short: "Stops connecting devices; what is connected goes on", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		return c.pause(http.MethodPost, "pause?"+url.Values{"note": {note}, "by": {operator()}}.Encode())
-	}}
+	pause := &cobra.Command{
+		Use: "pause", Short: "Stops connecting devices; what is connected goes on", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return c.pause(http.MethodPost, "pause?"+url.Values{"note": {note}, "by": {operator()}}.Encode())
+		},
+	}
 	pause.Flags().StringVar(&note, "note", "", "Why, for other operators; no device and no person is told")
-	resume := &cobra.Command{Use: "resume", Short: "Connects devices again", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		return c.pause(http.MethodPost, "resume?"+url.Values{"by": {operator()}}.Encode())
-	}}
-	paused := &cobra.Command{Use: "paused", Short: "Says whether connecting devices is paused", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		return c.pause(http.MethodGet, "paused")
-	}}
+	resume := &cobra.Command{
+		Use: "resume", Short: "Connects devices again", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return c.pause(http.MethodPost, "resume?"+url.Values{"by": {operator()}}.Encode())
+		},
+	}
+	paused := &cobra.Command{
+		Use: "paused", Short: "Says whether connecting devices is paused", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return c.pause(http.MethodGet, "paused") },
+	}
 	return []*cobra.Command{pause, resume, paused}
 }
 
-// pause prints what a route of the admin endpoint says of the pause.
+// pause calls a route of the admin endpoint, and prints the pause that the
+// response has.
 func (c *adminClient) pause(method, route string) error {
 	var p adminapi.Pause
 	if err := c.call(method, route, &p); err != nil || c.json {
 		return err
 	}
+	// Whether devices can be connected is the first thing an operator wants to
+	// know, so it is a sentence.
 	if !p.Paused {
 		fmt.Fprintln(c.out, "Devices can be connected.")
 		return nil
 	}
-	fmt.Fprintf(c.out, "Connecting devices is paused since %s", when(p.Since))
+	// By whom and why is optional: an older gateway or another client of the admin
+	// endpoint may have left it out.
+	fmt.Fprintf(c.out, "Connecting devices is paused since %s", localTime(p.Since))
 	if p.By != "" {
 		fmt.Fprintf(c.out, ", by %s", text.Plain(p.By))
 	}
@@ -77,7 +96,9 @@ func (c *adminClient) pause(method, route string) error {
 	return nil
 }
 
-// operator is who runs the command, for other operators to read.
+// operator is the user and the host that the command runs as, for other
+// operators to read. It proves nothing: the admin endpoint authenticates by
+// other means.
 func operator() string {
 	name := "somebody"
 	if u, err := user.Current(); err == nil {

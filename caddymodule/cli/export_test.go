@@ -1,7 +1,7 @@
 package cli
 
-// What tests need of the commands. They are of another package, since the modules
-// whose stores they read import this one.
+// Access to the commands for tests. They are in an external test package,
+// because the modules of the stores import this one.
 var DeviceAuthTo = deviceAuthTo
 
 // Endpoint is the admin endpoint that a command asks, with its flags --config and

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// spellings are what device-login can print, by the value of --output.
-var spellings = map[string]func(*oauth2.Token) (string, error){
+// outputFormats are the outputs of device-login, by the value of --output.
+var outputFormats = map[string]func(*oauth2.Token) (string, error){
 	"header": header,
 	"token":  func(t *oauth2.Token) (string, error) { return printable(t.AccessToken) },
 	"json":   tokenResponse,
@@ -21,17 +21,19 @@ var spellings = map[string]func(*oauth2.Token) (string, error){
 	},
 }
 
-// quoted escapes as curl's configuration files want it.
+// quoted escapes a string in a curl configuration file, as curl's manual says.
 var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
+// header is the Authorization header with the token (RFC 6750 §2.1).
 func header(t *oauth2.Token) (string, error) {
 	token, err := printable(t.AccessToken)
 	return "Authorization: Bearer " + token, err
 }
 
-// printable refuses what RFC 6749 §A does not allow in a token or scope: with a
-// line break a server could write further lines into a curl configuration, and
-// JSON leaves a part of the characters that a terminal obeys as they are.
+// printable refuses characters that RFC 6749 appendix A does not allow in a
+// token or scope. With a line break, a server could write further lines into a
+// curl configuration; and JSON encoding leaves some characters as they are that
+// a terminal obeys.
 func printable(token string) (string, error) {
 	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "", errors.New("the server's answer has characters that no token or scope can have")
@@ -39,19 +41,23 @@ func printable(token string) (string, error) {
 	return token, nil
 }
 
-// tokenResponse is the server's answer (RFC 6749 §5.1), with the time that is
-// left of the token.
+// tokenResponse is the server's token response (RFC 6749 §5.1), with the seconds
+// that the token is still good for in place of its whole lifetime.
 func tokenResponse(t *oauth2.Token) (string, error) {
-	if _, err := printable(fmt.Sprint(t.AccessToken, t.RefreshToken, t.TokenType, t.Extra("id_token"), t.Extra("scope"))); err != nil {
+	all := fmt.Sprint(t.AccessToken, t.RefreshToken, t.TokenType, t.Extra("id_token"), t.Extra("scope"))
+	if _, err := printable(all); err != nil {
 		return "", err
 	}
 	response := map[string]any{"access_token": t.AccessToken, "token_type": t.TokenType}
+	// expires_in of the response was counted when the token was issued; a kept
+	// token is older.
 	if !t.Expiry.IsZero() {
 		response["expires_in"] = int(time.Until(t.Expiry).Seconds())
 	}
 	if t.RefreshToken != "" {
 		response["refresh_token"] = t.RefreshToken
 	}
+	// Both are optional members, and are left out where the server sent none.
 	for _, name := range []string{"id_token", "scope"} {
 		if value := t.Extra(name); value != nil && value != "" {
 			response[name] = value

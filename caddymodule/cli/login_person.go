@@ -19,15 +19,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// What the terminal client says to the person before it. All of it goes to
-// standard error; escape codes go to terminals alone.
+// What device-login says to the person at the terminal. All of it goes to
+// standard error, so that standard output has the result alone; escape codes are
+// written to terminals only.
 
-// show tells the person what to do. A QR code that cannot be drawn is no loss.
+// show tells the person where to go and which code to type (RFC 8628 §3.3). The
+// QR code is a convenience: where it cannot be drawn, the address is enough.
 func (l *login) show(p deviceclient.Prompt) {
 	if p.Warning != "" {
 		fmt.Fprintf(l.err, "\n%s\n", p.Warning)
 	}
 	fmt.Fprintf(l.err, "\nOpen   %s\nType   %s\n\n", p.Address, p.Code)
+	// A QR code has the address with the code in it (verification_uri_complete,
+	// RFC 8628 §3.3.1).
 	if l.drawsQR() && p.Complete != "" {
 		deviceclient.QR(l.err, p.Complete, os.Getenv("NO_COLOR") == "") // https://no-color.org
 		fmt.Fprintln(l.err)
@@ -35,6 +39,7 @@ func (l *login) show(p deviceclient.Prompt) {
 	if !p.Expires.IsZero() {
 		fmt.Fprintf(l.err, "The code is good until %s.\n", p.Expires.Local().Format(time.TimeOnly))
 	}
+	// Opening the browser is best effort: the address has been printed already.
 	if l.open {
 		if err := browse(cmp.Or(p.Complete, p.Address)); err != nil {
 			fmt.Fprintf(l.err, "No browser could be opened: %v\n", err)
@@ -43,19 +48,20 @@ func (l *login) show(p deviceclient.Prompt) {
 	fmt.Fprintln(l.err, "Waiting for your answer…")
 }
 
-// drawsQR reports whether there is a terminal that shows a QR code, and no file.
+// drawsQR reports whether standard error is a terminal that can show a QR code.
 func (l *login) drawsQR() bool {
 	f, ok := l.err.(*os.File)
 	return ok && !l.noQR && isTerminal(f)
 }
 
-// browse opens an address in the browser of the person before this computer, or
-// in the program that BROWSER names. The address begins with http or https, so
-// that no program takes it for an option.
+// browse opens an address in the browser of this computer, or in the program
+// that BROWSER names. The address begins with http or https, as the client
+// library has checked, so no program can take it for an option.
 func browse(address string) error {
 	program := []string{"xdg-open"}
 	switch named := os.Getenv("BROWSER"); {
 	case named != "":
+		// BROWSER is the convention of xdg-open and others for naming a program.
 		program = []string{named}
 	case runtime.GOOS == "darwin":
 		program = []string{"open"}
@@ -66,26 +72,33 @@ func browse(address string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go cmd.Wait() // ends with it, or with this process
+	go cmd.Wait() // ends with the program, or with this process
 	return nil
 }
 
-// hostName is what this computer is called, without its domain.
+// hostName is the name of this computer without its domain, as the device calls
+// itself to the person. An error means no name.
 func hostName() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return ""
 	}
+	// The domain of a computer may say where a person works, and the short name
+	// is enough to recognise it.
 	name, _, _ = strings.Cut(name, ".")
 	return text.CleanName(name)
 }
 
-// welcome says who has been connected, and for how long.
+// welcome is the sentence that says who has been connected, and for how long.
+// The account is read from the ID token without verifying it: it is for this
+// person's eyes, and decides nothing.
 func (l *login) welcome(t *oauth2.Token) string {
 	text := "Connected"
 	if name := deviceclient.Account(t); name != "" {
 		text += " as " + name
 	}
+	// A kept refresh token renews the access token, so its end does not matter
+	// to the person.
 	switch {
 	case t.RefreshToken != "" && !l.noKeep:
 		return text + ", renewed by itself."
@@ -95,11 +108,14 @@ func (l *login) welcome(t *oauth2.Token) string {
 	return text + "."
 }
 
+// errInterrupted is the error of a run that was interrupted by the person.
 var errInterrupted = errors.New("interrupted")
 
-// end says in a line of its own how a command ended, and has the process end with
-// the exit code for that.
+// end prints how the command ended, and makes the process exit with the code for
+// that.
 func (l *login) end(cmd *cobra.Command, err error) error {
+	// Errors of the protocol are ordinary ends of a login, and are printed
+	// without "Error".
 	code := exitCode(err)
 	switch code {
 	case 0:
@@ -112,6 +128,8 @@ func (l *login) end(cmd *cobra.Command, err error) error {
 	return fail(cmd, l.err, code, err.Error())
 }
 
+// exitCode is the exit code for an error; 1 stands for every error without a
+// code of its own.
 func exitCode(err error) int {
 	switch {
 	case err == nil:
@@ -128,14 +146,15 @@ func exitCode(err error) int {
 	return 1
 }
 
-// fail prints a line, and has the process end with a code. Caddy would print
-// what is said as a line of its log.
-func fail(cmd *cobra.Command, to io.Writer, code int, said string) error {
+// fail prints a line, and makes the process exit with a code. It silences
+// Caddy's own output: Caddy would print the error as an entry of its log.
+func fail(cmd *cobra.Command, to io.Writer, code int, text string) error {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	fmt.Fprintln(to, said)
+	fmt.Fprintln(to, text)
+	// Caddy's wrapper is the only way to an exit code other than 1.
 	end := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })
 	if err := end(cmd, nil); err != nil {
 		return err
 	}
-	return errors.New(said) // which is code 1
+	return errors.New(text) // an error without a code exits with 1
 }

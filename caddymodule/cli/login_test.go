@@ -16,7 +16,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
-func TestTokenIsSpelledAsAsked(t *testing.T) {
+func TestTokenIsPrintedAsAsked(t *testing.T) {
 	tests := []struct {
 		name, output, token, want string
 	}{
@@ -31,7 +31,7 @@ func TestTokenIsSpelledAsAsked(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := spellings[test.output](&oauth2.Token{AccessToken: test.token})
+			got, err := outputFormats[test.output](&oauth2.Token{AccessToken: test.token})
 			if test.want == "" && err == nil || test.want != "" && (err != nil || got != test.want) {
 				t.Errorf("got %q, %v, want %q", got, err, test.want)
 			}
@@ -39,14 +39,19 @@ func TestTokenIsSpelledAsAsked(t *testing.T) {
 	}
 }
 
-func TestJSONTellsWhatIsLeft(t *testing.T) {
-	token := &oauth2.Token{AccessToken: "a", RefreshToken: "r", TokenType: "Bearer", Expiry: time.Now().Add(100*time.Second + time.Second/2), ExpiresIn: 900}
+func TestJSONHasTheRemainingLifetime(t *testing.T) {
+	token := &oauth2.Token{
+		AccessToken: "a", RefreshToken: "r", TokenType: "Bearer",
+		Expiry: time.Now().Add(100*time.Second + time.Second/2), ExpiresIn: 900,
+	}
 	text, err := tokenResponse(token.WithExtra(map[string]any{"scope": "read", "id_token": ""}))
 	var got map[string]any
 	if err := errors.Join(err, json.Unmarshal([]byte(text), &got)); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "scope": "read", "expires_in": 100.0}
+	want := map[string]any{
+		"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "scope": "read", "expires_in": 100.0,
+	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -55,7 +60,8 @@ func TestJSONTellsWhatIsLeft(t *testing.T) {
 func TestWarningComesBeforeTheAddress(t *testing.T) {
 	var out strings.Builder
 	(&login{err: &out}).show(deviceclient.Prompt{Address: "https://a", Code: "U", Warning: "Look twice."})
-	if want := "\nLook twice.\n\nOpen   https://a\nType   U\n\nWaiting for your answer…\n"; out.String() != want {
+	want := "\nLook twice.\n\nOpen   https://a\nType   U\n\nWaiting for your answer…\n"
+	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
@@ -63,8 +69,10 @@ func TestWarningComesBeforeTheAddress(t *testing.T) {
 func TestCodeIsShownWithItsEnd(t *testing.T) {
 	var out strings.Builder
 	until := time.Date(2026, 3, 1, 14, 32, 5, 0, time.Local)
-	(&login{err: &out}).show(deviceclient.Prompt{Address: "https://a", Code: "U", Complete: "https://a?user_code=U", Expires: until})
-	if want := "\nOpen   https://a\nType   U\n\nThe code is good until 14:32:05.\nWaiting for your answer…\n"; out.String() != want {
+	prompt := deviceclient.Prompt{Address: "https://a", Code: "U", Complete: "https://a?user_code=U", Expires: until}
+	(&login{err: &out}).show(prompt)
+	want := "\nOpen   https://a\nType   U\n\nThe code is good until 14:32:05.\nWaiting for your answer…\n"
+	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want) // and no QR code, since this is no terminal
 	}
 }
@@ -92,10 +100,12 @@ func TestWelcomeSaysForHowLong(t *testing.T) {
 		token  *oauth2.Token
 		want   string
 	}{
-		{"kept", false, alice(oauth2.Token{RefreshToken: "r", Expiry: until}), "Connected as alice[2J, renewed by itself."},
-		{"not kept", true, alice(oauth2.Token{RefreshToken: "r", Expiry: until}), "Connected as alice[2J, until 2026-03-01 14:32:05."},
-		{"nobody knows who", false, &oauth2.Token{RefreshToken: "r"}, "Connected, renewed by itself."},
-		{"nor for how long", false, (&oauth2.Token{}).WithExtra(map[string]any{"id_token": "a.!.b"}), "Connected."},
+		{"kept", false, alice(oauth2.Token{RefreshToken: "r", Expiry: until}),
+			"Connected as alice[2J, renewed by itself."},
+		{"not kept", true, alice(oauth2.Token{RefreshToken: "r", Expiry: until}),
+			"Connected as alice[2J, until 2026-03-01 14:32:05."},
+		{"an unknown account", false, &oauth2.Token{RefreshToken: "r"}, "Connected, renewed by itself."},
+		{"an unknown end", false, (&oauth2.Token{}).WithExtra(map[string]any{"id_token": "a.!.b"}), "Connected."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := (&login{noKeep: test.noKeep}).welcome(test.token); got != test.want {

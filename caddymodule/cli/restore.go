@@ -15,20 +15,32 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 )
 
-// The commands that work on the directory of a store that no Caddy uses. What
-// flags do not say is the configuration's, so that a store that was encrypted
-// stays so.
+// The commands that work on the directory of a store while no Caddy uses it.
+// What the flags leave open comes from the configuration, so that a store that
+// was encrypted stays encrypted.
 
+// restoreCommand makes `device-auth restore <file>`, which makes a new store of
+// a backup. By default every device must be connected anew: a device that was
+// revoked after the backup would otherwise be connected again.
 func restoreCommand(c *adminClient) *cobra.Command {
 	var dir, keyFile string
-	var keep, plain bool
-	cmd := &cobra.Command{Use: "restore <file>", Short: "Makes a new badger store of a backup; - is standard input", Args: cobra.ExactArgs(1)}
-	cmd.Flags().StringVar(&dir, "dir", "", "The directory of the new store, which must not be there yet (default: the configuration's)")
-	cmd.Flags().StringVar(&keyFile, "encryption-key-file", "", "File with the encryption key of the new store (default: the configuration's key)")
-	cmd.Flags().BoolVar(&plain, "unencrypted", false, "Do not encrypt the new store, though the old one or the configuration's is")
-	cmd.Flags().BoolVar(&keep, "keep-grants", false, "Keep devices connected: none was cut off since the backup was made")
+	var keep, unencrypted bool
+	cmd := &cobra.Command{
+		Use: "restore <file>", Short: "Makes a new badger store of a backup; - is standard input",
+		Args: cobra.ExactArgs(1),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&dir, "dir", "",
+		"The directory of the new store, which must not be there yet (default: the configuration's)")
+	flags.StringVar(&keyFile, "encryption-key-file", "",
+		"File with the encryption key of the new store (default: the configuration's key)")
+	flags.BoolVar(&unencrypted, "unencrypted", false,
+		"Do not encrypt the new store, though the old one or the configuration's is")
+	flags.BoolVar(&keep, "keep-grants", false,
+		"Keep devices connected: none was cut off since the backup was made")
 	cmd.MarkFlagsMutuallyExclusive("encryption-key-file", "unencrypted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		// The same stream cannot be the backup and the key.
 		if err := oneStdin(args[0], keyFile, c.config); err != nil {
 			return err
 		}
@@ -36,7 +48,7 @@ func restoreCommand(c *adminClient) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if plain {
+		if unencrypted {
 			to.EncryptionKey, to.Unencrypted = "", true
 		}
 		from, err := backupFile(cmd, args[0])
@@ -44,26 +56,35 @@ func restoreCommand(c *adminClient) *cobra.Command {
 			return err
 		}
 		defer from.Close()
+		// Restore loads into a directory beside this one, and renames it when the
+		// backup was complete.
 		done, err := badgerstore.Restore(cmd.Context(), to, from, keep)
 		if errors.Is(err, badgerstore.ErrWasEncrypted) {
-			return fmt.Errorf("%w; want --encryption-key-file, a configuration with encryption_key, or --unencrypted", err)
+			return fmt.Errorf("%w; want --encryption-key-file, "+
+				"a configuration with encryption_key, or --unencrypted", err)
 		}
 		if err != nil {
 			return err
 		}
 		from.done()
-		encrypted := "encrypted"
-		if to.EncryptionKey == "" {
-			encrypted = "not encrypted"
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s (%s): %d documents restored, %d devices stay connected, %d grants ended\n",
-			to.Dir, encrypted, done.Documents, done.Kept, done.Ended)
+		printRestored(cmd.OutOrStdout(), to, done)
 		return nil
 	}
 	return cmd
 }
 
-// backupFile opens a backup.
+// printRestored prints what became of a backup. The line says whether the store is
+// encrypted, because that is easily assumed and rarely checked.
+func printRestored(out io.Writer, to badgerstore.Options, done badgerstore.Restored) {
+	encrypted := "encrypted"
+	if to.EncryptionKey == "" {
+		encrypted = "not encrypted"
+	}
+	fmt.Fprintf(out, "%s (%s): %d documents restored, %d devices stay connected, %d grants ended\n",
+		to.Dir, encrypted, done.Documents, done.Kept, done.Ended)
+}
+
+// backupFile opens a backup; `-` is standard input, whose size is unknown.
 func backupFile(cmd *cobra.Command, name string) (*progress, error) {
 	if name == "-" {
 		return &progress{Reader: cmd.InOrStdin()}, nil
@@ -74,14 +95,16 @@ func backupFile(cmd *cobra.Command, name string) (*progress, error) {
 	}
 	warnOpen(cmd.ErrOrStderr(), f)
 	from := &progress{Reader: f, file: f}
+	// Without a size the display has the amount that was read, and no total.
 	if info, err := f.Stat(); err == nil {
 		from.size = info.Size()
 	}
 	return from, nil
 }
 
-// storeOptions are the directory and the key that flags name, and the
-// configuration's for what they do not name.
+// storeOptions are the directory and the encryption key that flags name, and
+// those of the configuration for what no flag names. A configuration with
+// another kind of store is no error where --dir names the directory.
 func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (badgerstore.Options, error) {
 	o := badgerstore.Options{Dir: dir}
 	if keyFile != "" {
@@ -90,6 +113,8 @@ func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (bad
 			return o, err
 		}
 	}
+	// With both flags no configuration is needed, for instance on another
+	// machine.
 	if dir != "" && keyFile != "" {
 		return o, nil
 	}
@@ -100,21 +125,28 @@ func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (bad
 	case err != nil:
 		return o, err
 	}
+	// A flag always has precedence over the configuration.
 	o.Dir = cmp.Or(dir, s.Dir)
 	o.EncryptionKey = cmp.Or(o.EncryptionKey, s.EncryptionKey)
 	return o, nil
 }
 
+// rekeyCommand makes `device-auth rekey`, which changes the key by which a store
+// is encrypted. The new key comes from a file: an argument could be seen by
+// other users of the machine.
 func rekeyCommand(c *adminClient) *cobra.Command {
 	var dir, oldFile, newFile string
 	cmd := &cobra.Command{Use: "rekey", Short: "Changes the encryption key of a badger store", Args: cobra.NoArgs}
 	cmd.Flags().StringVar(&dir, "dir", "", "The directory of the store (default: the configuration's)")
-	cmd.Flags().StringVar(&oldFile, "old-key-file", "", "File with the key until now (default: the configuration's key)")
+	cmd.Flags().StringVar(&oldFile, "old-key-file", "",
+		"File with the key until now (default: the configuration's key)")
 	cmd.Flags().StringVar(&newFile, "new-key-file", "", "File with the key from now on")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if newFile == "" {
 			return errors.New("want --new-key-file, the file with the key from now on")
 		}
+		// The old key, the new key and the configuration can each be read from
+		// standard input, but only one of them.
 		if err := oneStdin(oldFile, newFile, c.config); err != nil {
 			return err
 		}
@@ -129,13 +161,16 @@ func rekeyCommand(c *adminClient) *cobra.Command {
 		if err := badgerstore.Rekey(from.Dir, from.EncryptionKey, to); err != nil {
 			return err
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), from.Dir+" has a new encryption key; the configuration has to name it, as encryption_key")
+		// The database is changed, but the configuration still has the old key.
+		fmt.Fprintln(cmd.OutOrStdout(),
+			from.Dir+" has a new encryption key; the configuration has to name it, as encryption_key")
 		return nil
 	}
 	return cmd
 }
 
-// oneStdin wants standard input to be one thing.
+// oneStdin refuses a second `-` among the files: standard input can be read
+// once.
 func oneStdin(files ...string) error {
 	if at := slices.Index(files, "-"); at >= 0 && slices.Contains(files[at+1:], "-") {
 		return errors.New("standard input cannot be two files; one - is enough")
@@ -143,8 +178,8 @@ func oneStdin(files ...string) error {
 	return nil
 }
 
-// keyIn reads an encryption key from a file; - is standard input. An empty file
-// is no key, and nobody means that.
+// keyIn reads an encryption key from a file; `-` is standard input. An empty
+// file is an error, because an empty key would mean a store without encryption.
 func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 	in := cmd.InOrStdin()
 	if file != "-" {
@@ -160,6 +195,8 @@ func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 	if err != nil {
 		return "", err
 	}
+	// Editors and echo end a file with a line break, which is no part of the
+	// key.
 	key := strings.TrimSpace(string(text))
 	if key == "" {
 		return "", fmt.Errorf("%s: the file has no key", file)

@@ -20,7 +20,8 @@ import (
 )
 
 // rightOption is a configuration to which a store may be added.
-const rightOption = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n\t\tupstream a https://a.example {\n\t\t\tclient_id x\n\t\t}\n\t}\n}\n"
+const rightOption = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n" +
+	"\t\tupstream a https://a.example {\n\t\t\tclient_id x\n\t\t}\n\t}\n}\n"
 
 var (
 	oldKey = strings.Repeat("ab", 32)
@@ -49,8 +50,8 @@ func write(t *testing.T, name, text string) string {
 	return file
 }
 
-// storing is a Caddyfile with a store.
-func storing(t *testing.T, store string) string {
+// caddyfileWith is a Caddyfile with a store.
+func caddyfileWith(t *testing.T, store string) string {
 	return write(t, "Caddyfile", strings.Replace(rightOption, "\t}\n}\n", "\t\tstore "+store+"\n\t}\n}\n", 1))
 }
 
@@ -61,13 +62,15 @@ func encrypted(dir, key string) string {
 // backupOf is a backup of a store with a key, or without.
 func backupOf(t *testing.T, key string) string {
 	t.Helper()
-	s, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: deviceauth.Secret(key)})
+	options := badgerstore.Options{Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: deviceauth.Secret(key)}
+	s, err := badgerstore.Open(options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	var text bytes.Buffer
-	if err := s.UpdateDocument(t.Context(), "a", func([]byte) ([]byte, error) { return []byte("b"), nil }); err != nil {
+	err = s.UpdateDocument(t.Context(), "a", func([]byte) ([]byte, error) { return []byte("b"), nil })
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Backup(t.Context(), &text); err != nil {
@@ -76,42 +79,64 @@ func backupOf(t *testing.T, key string) string {
 	return text.String()
 }
 
-// opens reports whether a store opens with a key.
+// opensWith reports whether a store opens with a key.
 func opensWith(dir, key string) bool {
 	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, EncryptionKey: deviceauth.Secret(key)})
 	return err == nil && s.Close() == nil
 }
 
+// A restoreTest is a restore by the configuration and flags.
+type restoreTest struct {
+	name, backup string
+	store        func(dir string) string // of the configuration
+	flags        func(dir string) []string
+	key          string // that the new store has
+	refused      string
+}
+
+func restoreTests(t *testing.T) []restoreTest {
+	t.Helper()
+	open, secret := backupOf(t, ""), backupOf(t, oldKey)
+	keyed := func(dir string) string { return encrypted(dir, oldKey) }
+	unkeyed := func(dir string) string { return "badger " + dir }
+	memory := func(string) string { return "memory" }
+	return []restoreTest{
+		{name: "the path and the key", backup: secret, store: keyed, key: oldKey},
+		{name: "the path alone", backup: open, store: unkeyed},
+		{name: "a key for what had none", backup: open, store: keyed, key: oldKey},
+		{
+			name: "another directory, and the key", backup: secret, key: oldKey,
+			store: func(string) string { return encrypted("/nowhere", oldKey) },
+			flags: func(dir string) []string { return []string{"--dir", dir} },
+		},
+		{
+			name: "another key", backup: secret, store: keyed, key: newKey,
+			flags: func(string) []string { return []string{"--encryption-key-file", write(t, "key", newKey)} },
+		},
+		{name: "no key for what had one", backup: secret, store: unkeyed, refused: "--unencrypted"},
+		{
+			name: "no key on purpose", backup: secret, store: keyed,
+			flags: func(string) []string { return []string{"--unencrypted"} },
+		},
+		{
+			name: "an empty key", backup: secret, store: keyed, refused: "has no key",
+			flags: func(string) []string { return []string{"--encryption-key-file", write(t, "key", "\n")} },
+		},
+		{name: "another kind of store", backup: open, store: memory, refused: "memory"},
+		{
+			name: "a directory beside another kind", backup: open, store: memory,
+			flags: func(dir string) []string { return []string{"--dir", dir} },
+		},
+	}
+}
+
 func TestRestoreFollowsTheConfiguration(t *testing.T) {
 	t.Parallel()
-	plain, secret := backupOf(t, ""), backupOf(t, oldKey)
-	for _, test := range []struct {
-		name, backup string
-		store        func(dir string) string // of the configuration
-		flags        func(dir string) []string
-		key          string // that the new store has
-		refused      string
-	}{
-		{name: "the path and the key", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) }, key: oldKey},
-		{name: "the path alone", backup: plain, store: func(dir string) string { return "badger " + dir }},
-		{name: "a key for what had none", backup: plain, store: func(dir string) string { return encrypted(dir, oldKey) }, key: oldKey},
-		{name: "another directory, and the key", backup: secret, store: func(string) string { return encrypted("/nowhere", oldKey) },
-			flags: func(dir string) []string { return []string{"--dir", dir} }, key: oldKey},
-		{name: "another key", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) },
-			flags: func(string) []string { return []string{"--encryption-key-file", write(t, "key", newKey)} }, key: newKey},
-		{name: "no key for what had one", backup: secret, store: func(dir string) string { return "badger " + dir }, refused: "--unencrypted"},
-		{name: "no key on purpose", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) },
-			flags: func(string) []string { return []string{"--unencrypted"} }},
-		{name: "an empty key", backup: secret, store: func(dir string) string { return encrypted(dir, oldKey) },
-			flags: func(string) []string { return []string{"--encryption-key-file", write(t, "key", "\n")} }, refused: "has no key"},
-		{name: "another kind of store", backup: plain, store: func(string) string { return "memory" }, refused: "memory"},
-		{name: "a directory beside another kind", backup: plain, store: func(string) string { return "memory" },
-			flags: func(dir string) []string { return []string{"--dir", dir} }},
-	} {
+	for _, test := range restoreTests(t) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "new")
-			args := []string{"restore", write(t, "backup", test.backup), "--config", storing(t, test.store(dir))}
+			args := []string{"restore", write(t, "backup", test.backup), "--config", caddyfileWith(t, test.store(dir))}
 			if test.flags != nil {
 				args = append(args, test.flags(dir)...)
 			}
@@ -138,10 +163,12 @@ func TestRestoreFollowsTheConfiguration(t *testing.T) {
 func TestStandardInputIsABackup(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new")
-	if out, err := runAuth(backupOf(t, oldKey), "restore", "-", "--config", storing(t, encrypted(dir, oldKey))); err != nil || !opensWith(dir, oldKey) {
+	out, err := runAuth(backupOf(t, oldKey), "restore", "-", "--config", caddyfileWith(t, encrypted(dir, oldKey)))
+	if err != nil || !opensWith(dir, oldKey) {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if _, err := runAuth("", "restore", "-", "--config", "-"); err == nil || !strings.Contains(err.Error(), "standard input") {
+	_, err = runAuth("", "restore", "-", "--config", "-")
+	if err == nil || !strings.Contains(err.Error(), "standard input") {
 		t.Errorf("standard input is two files: %v", err)
 	}
 }
@@ -152,11 +179,13 @@ func TestRekeyFollowsTheConfiguration(t *testing.T) {
 	if !opensWith(dir, oldKey) {
 		t.Fatal("no store")
 	}
-	config := storing(t, encrypted(dir, oldKey))
-	if _, err := runAuth("", "rekey", "--config", config); err == nil || !strings.Contains(err.Error(), "--new-key-file") {
+	config := caddyfileWith(t, encrypted(dir, oldKey))
+	_, err := runAuth("", "rekey", "--config", config)
+	if err == nil || !strings.Contains(err.Error(), "--new-key-file") {
 		t.Errorf("without a new key: %v", err)
 	}
-	if out, err := runAuth(newKey, "rekey", "--config", config, "--new-key-file", "-"); err != nil || !opensWith(dir, newKey) {
+	out, err := runAuth(newKey, "rekey", "--config", config, "--new-key-file", "-")
+	if err != nil || !opensWith(dir, newKey) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -173,10 +202,12 @@ func TestBackupOverwritesNothing(t *testing.T) {
 	defer admin.Close()
 	address := strings.TrimPrefix(admin.URL, "http://")
 	file := write(t, "backup", "of yesterday")
-	if _, err := runAuth("", "backup", file, "--address", address); err == nil || !strings.Contains(err.Error(), "--force") || asked > 0 {
+	_, err := runAuth("", "backup", file, "--address", address)
+	if err == nil || !strings.Contains(err.Error(), "--force") || asked > 0 {
 		t.Errorf("the file is overwritten: %v, after %d requests", err, asked)
 	}
-	if _, err := runAuth("", "backup", t.TempDir(), "--force", "--address", address); err == nil || !strings.Contains(err.Error(), "regular") {
+	_, err = runAuth("", "backup", t.TempDir(), "--force", "--address", address)
+	if err == nil || !strings.Contains(err.Error(), "regular") {
 		t.Errorf("a directory: %v", err)
 	}
 	if out, err := runAuth("", "backup", "-", "--address", address); err != nil || out != text {
@@ -189,12 +220,13 @@ func TestBackupOverwritesNothing(t *testing.T) {
 		t.Errorf("%v, %s", err, got)
 	}
 	text = text[:len(text)/2]
-	if _, err := runAuth("", "backup", "-", "--address", address); err == nil || !strings.Contains(err.Error(), "broke off") {
+	_, err = runAuth("", "backup", "-", "--address", address)
+	if err == nil || !strings.Contains(err.Error(), "broke off") {
 		t.Errorf("half a backup: %v", err)
 	}
 }
 
-// A command asks the endpoint that the configuration names, and no other.
+// A command asks the admin endpoint that the configuration names, and no other.
 func TestCommandsAskTheEndpointOfTheConfiguration(t *testing.T) {
 	for _, test := range []struct {
 		name, admin, want, refused string
@@ -210,10 +242,11 @@ func TestCommandsAskTheEndpointOfTheConfiguration(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			config := write(t, "Caddyfile", "{\n\t"+test.admin+"\n}\n")
 			got, err := cli.Endpoint(config, test.address)
-			if got != test.want || (err == nil) != (test.refused == "") || err != nil && !strings.Contains(err.Error(), test.refused) {
+			refused := err != nil && strings.Contains(err.Error(), test.refused)
+			if got != test.want || (err == nil) != (test.refused == "") || err != nil && !refused {
 				t.Errorf("got %q, %v", got, err)
 			}
-			if test.address == "" { // and as the one of the current directory
+			if test.address == "" { // the same, as the Caddyfile of the current directory
 				t.Chdir(filepath.Dir(config))
 				if here, err := cli.Endpoint("", ""); here != test.want || (err == nil) != (test.refused == "") {
 					t.Errorf("in its directory: %q, %v", here, err)

@@ -1,6 +1,7 @@
-// Package adminapi has the documents of the routes at Caddy's admin endpoint, by which
-// an operator looks in and stops things: what the server writes, and the commands read.
-// It decides nothing.
+// Package adminapi has the JSON documents of the routes at Caddy's admin
+// endpoint, by which an operator inspects and ends what there is. Package
+// caddymodule writes them, and package cli reads them. It decides nothing, and
+// its members are public: they are only added to.
 package adminapi
 
 import (
@@ -10,50 +11,56 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Path is where the routes are.
+// Path is the path of the routes at the admin endpoint, with a slash at its end.
 const Path = "/device_login/"
 
-// A Grant is one as an operator sees it: no digest, no token, and no code
-// but for the last letters of one that is spent.
+// A Grant is a grant as an operator sees it: without digests and tokens, and of
+// a user code only the last characters, once the code is spent.
 type Grant struct {
 	ID       deviceauth.ID       `json:"id"`
 	State    deviceauth.Standing `json:"state"`
 	Client   string              `json:"client"`
-	Person   *Person             `json:"person,omitempty"` // who said yes
+	Person   *Person             `json:"person,omitempty"` // who approved
 	Scope    deviceauth.Scope    `json:"scope,omitempty"`
 	Audience []string            `json:"audience,omitempty"`
-	From     netip.Addr          `json:"from,omitzero"`   // where the device asked from
-	Place    string              `json:"place,omitempty"` // the same in words
+	From     netip.Addr          `json:"from,omitzero"`   // address that the device asked from
+	Place    string              `json:"place,omitempty"` // the place of that address, in words
 	CodeTail string              `json:"code_tail,omitempty"`
-	Name     string              `json:"device_name,omitempty"`  // what its person calls it
-	Label    string              `json:"device_label,omitempty"` // what it calls itself
+	Name     string              `json:"device_name,omitempty"`  // that its person gave the device
+	Label    string              `json:"device_label,omitempty"` // by which the device called itself
 	Created  time.Time           `json:"created"`
 	Decided  time.Time           `json:"decided,omitzero"`
 	Redeemed time.Time           `json:"redeemed,omitzero"`
 	Used     time.Time           `json:"last_used,omitzero"`
-	Expires  time.Time           `json:"expires,omitzero"` // unless it is used, where use prolongs it
+	Expires  time.Time           `json:"expires,omitzero"` // use of the grant may postpone it
 	Ended    time.Time           `json:"ended,omitzero"`
 	Reason   string              `json:"reason,omitempty"`
 }
 
+// A Person is the person who approved a grant, as the upstream vouched for them.
+// Claims are all claims that are kept, and absent unless they are asked for.
 type Person struct {
 	Subject string `json:"subject"`
 	User    string `json:"user"`
 	Name    string `json:"name,omitempty"`
 	Email   string `json:"email,omitempty"`
 
-	Claims deviceauth.Claims `json:"claims,omitempty"` // all that is kept, where that is asked for
+	Claims deviceauth.Claims `json:"claims,omitempty"`
 }
 
-// GrantOf returns what an operator is told of a grant now.
+// GrantOf returns what an operator sees of a grant now. Its state depends on the
+// time, because expiry is no state of the record.
 func GrantOf(g *deviceauth.Grant) Grant {
 	now := time.Now()
 	v := Grant{
+		// The zero time of an event that has not happened is left out of the
+		// document.
 		ID: g.ID, State: g.Standing(now), Client: g.ClientID, Scope: g.Scope, Audience: g.Audience,
 		From: g.From, Place: g.Place, CodeTail: g.CodeTail(), Name: g.Name, Label: g.Label,
 		Created: g.Created, Decided: g.Decided, Redeemed: g.Redeemed, Used: g.Used(), Expires: g.Until(now),
 		Ended: g.Ended, Reason: g.Reason,
 	}
+	// A grant that is still pending has no person.
 	if p := g.Person; p != nil {
 		v.Person = &Person{
 			Subject: p.Subject, User: p.User, Name: p.Claims.String("name"), Email: p.Claims.String("email"),
@@ -62,7 +69,8 @@ func GrantOf(g *deviceauth.Grant) Grant {
 	return v
 }
 
-// Grants is one page. There are more grants as long as there is a next.
+// Grants is one page of a list. Next is the cursor for the following page, and
+// empty on the last one; a page may be short before that.
 type Grants struct {
 	Grants []Grant `json:"grants"`
 	Next   string  `json:"next,omitempty"`
@@ -77,7 +85,7 @@ const (
 // A Sessions says whose sessions at the pages have ended.
 type Sessions struct {
 	Person string    `json:"person"` // a subject
-	Ended  time.Time `json:"ended"`  // those that were begun by then
+	Ended  time.Time `json:"ended"`  // sessions that began before this time have ended
 }
 
 // A Pause says whether connecting devices is paused.
@@ -86,7 +94,7 @@ type Pause struct {
 	deviceauth.Pause
 }
 
-// Health is what whoever asks is told.
+// Health says whether the device login works, for monitoring.
 type Health struct {
 	Status string `json:"status"` // ok or unavailable
 	Reason string `json:"reason,omitempty"`

@@ -16,7 +16,9 @@ import (
 )
 
 // protect puts a device login before an API that knows nothing of it.
-func protect(ctx context.Context, issuer, provider string, storage deviceauth.Storage, api http.Handler) (http.Handler, error) {
+func protect(
+	ctx context.Context, issuer, provider string, storage deviceauth.Storage, api http.Handler,
+) (http.Handler, error) {
 	login, err := gateway.Open(ctx, storage, gateway.Config{
 		Login: deviceauth.Config{
 			Issuer: issuer,
@@ -65,12 +67,12 @@ func Example() {
 	server.Start()
 	defer server.Close()
 
-	answer, err := http.Get(server.URL + "/products")
+	res, err := http.Get(server.URL + "/products")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	answer.Body.Close()
-	fmt.Println(answer.StatusCode)
+	res.Body.Close()
+	fmt.Println(res.StatusCode)
 	// Output: 401
 }

@@ -1,7 +1,7 @@
-// Package gateway assembles a device login of its parts, for Go programs and for package
-// caddymodule: one call opens the signing keys, the upstreams, the rules, the endpoints
-// and the pages over one storage, and wires what has to be the same in all of them. It
-// decides nothing itself.
+// Package gateway assembles a device login of its parts, for Go programs and for
+// package caddymodule: one call opens the signing keys, the upstreams, the
+// engine, the endpoints and the pages over one storage, and connects what must
+// be the same in all of them. It decides nothing itself.
 package gateway
 
 import (
@@ -37,8 +37,8 @@ type Config struct {
 	Paths    oauthapi.Paths
 	Dialects []string                       // other products whose devices are served too
 	ClientIP func(*http.Request) netip.Addr // default: the peer's address
-	Place    func(*http.Request) string     // where a device asks from, in words; default: nobody knows
-	Log      *slog.Logger                   // hears faults; default: nobody does
+	Place    func(*http.Request) string     // where a device asks from, in words; default: unknown
+	Log      *slog.Logger                   // of faults; default: they are discarded
 	Stopping func() bool                    // whether the program is about to stop; default: it never is
 
 	// Keys are signing keys that are open already over the same storage; nil: Open
@@ -46,7 +46,8 @@ type Config struct {
 	Keys *keyring.Keyring
 }
 
-// A Gateway is a device login that serves. Open makes one; Close ends its held polls.
+// A Gateway is a device login that serves. [Open] makes one; Close ends its held
+// polls, and leaves the storage open.
 type Gateway struct {
 	Engine    *deviceauth.Engine
 	Keys      *keyring.Keyring
@@ -95,7 +96,8 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 	return g, err
 }
 
-// openKeys reads the signing keys, and makes those of RS256 where a client needs them.
+// openKeys opens the signing keys, and adds RS256 keys where a client needs an
+// ID token signed by that algorithm.
 func (g *Gateway) openKeys(ctx context.Context, storage deviceauth.Storage, c Config) (err error) {
 	if g.Keys == nil {
 		if g.Keys, err = keyring.Open(ctx, storage, c.Signing); err != nil {
@@ -109,8 +111,9 @@ func (g *Gateway) openKeys(ctx context.Context, storage deviceauth.Storage, c Co
 	return nil
 }
 
-// openUpstreams makes the providers ready, and has the engine ask those that are to be
-// asked again at every refresh.
+// openUpstreams makes the providers. Each gets the claims that rules decide by,
+// its documents, and its key for refresh tokens that are kept. With Revalidate,
+// the engine asks the provider again at every refresh of a device.
 func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *deviceauth.Config) error {
 	asked := map[string]*upstreamidp.Provider{}
 	login.Allow, login.UserClaim = clone(login.Allow), clone(login.UserClaim)
@@ -120,10 +123,14 @@ func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *dev
 			u.Log = c.Log
 		}
 		u.Claims = slices.Concat(u.Claims, claimsOf(login.Allow[u.ID]))
+		// A client's rules may need claims, and a sign-in without a session at
+		// the provider, of every upstream.
 		for _, client := range login.Clients {
 			u.Fresh = u.Fresh || client.FreshSignIn
 			u.Claims = append(u.Claims, claimsOf(client.Allow)...)
 		}
+		// Without an entry the engine would not know the upstream; a nil entry
+		// lets everyone of it approve.
 		if _, known := login.Allow[u.ID]; !known {
 			login.Allow[u.ID] = nil
 		}
@@ -158,7 +165,8 @@ func claimsOf(rules []deviceauth.Allow) (claims []string) {
 	return claims
 }
 
-// clone copies a map that is to be added to; nil is an empty one.
+// clone copies a map that is added to, so that the caller's stays as it was; nil
+// becomes an empty map.
 func clone[V any](m map[string]V) map[string]V {
 	all := map[string]V{}
 	for k, v := range m {
@@ -167,8 +175,9 @@ func clone[V any](m map[string]V) map[string]V {
 	return all
 }
 
-// Run looks after the signing keys until the context ends: it begins new ones when that
-// is due, and takes over what other gateways changed. Faults are logged, and tried again.
+// Run maintains the signing keys until the context ends: it begins new keys when
+// they are due, and loads what other gateways have changed. Faults are logged,
+// and tried again at the next tick.
 func (g *Gateway) Run(ctx context.Context) {
 	tick := time.NewTicker(keyring.MaintainEvery)
 	defer tick.Stop()
@@ -187,8 +196,8 @@ func (g *Gateway) Run(ctx context.Context) {
 // Handler serves the endpoints and pages of the issuer. What is not theirs is 404.
 func (g *Gateway) Handler() *Handler { return g.handler }
 
-// Guard stands before a handler that knows nothing of OAuth, see
-// [guard.Guard.Middleware].
+// Guard protects a handler that knows nothing of OAuth, see
+// [guard.Guard.Middleware]. Tokens are validated by the gateway's own engine.
 func (g *Gateway) Guard(next http.Handler, o guard.Options) http.Handler {
 	return guard.New(o, g.Engine).Middleware(next)
 }

@@ -24,7 +24,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
 )
 
-// serve runs the program of docs/go.md before an API that says what it was told.
+// serve runs the program of docs/go.md before an API that writes what it was
+// told.
 func serve(t *testing.T) (address string) {
 	t.Helper()
 	provider := idptest.Start()
@@ -36,7 +37,8 @@ func serve(t *testing.T) (address string) {
 	}
 	address = "http://" + listener.Addr().String()
 	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "user=%s cookie=%s authorization=%s", r.Header.Get("Remote-User"), r.Header.Get("Cookie"), r.Header.Get("Authorization"))
+		fmt.Fprintf(w, "user=%s cookie=%s authorization=%s",
+			r.Header.Get("Remote-User"), r.Header.Get("Cookie"), r.Header.Get("Authorization"))
 	})
 	handler, err := protect(t.Context(), address, provider.URL, memstore.New(), api)
 	if err != nil {
@@ -48,8 +50,10 @@ func serve(t *testing.T) (address string) {
 	return address
 }
 
-// ask sends a request, and returns the answer with its body.
-func ask(t *testing.T, c *http.Client, method, address string, form url.Values, headers ...string) (*http.Response, string) {
+// ask sends a request, and returns the response with its body.
+func ask(
+	t *testing.T, c *http.Client, method, address string, form url.Values, headers ...string,
+) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -61,16 +65,16 @@ func ask(t *testing.T, c *http.Client, method, address string, form url.Values, 
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
-	answer, err := c.Do(r)
+	res, err := c.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer, string(body)
+	return res, string(body)
 }
 
 var (
@@ -109,13 +113,14 @@ func allow(t *testing.T, address, code string) {
 		}
 		_, page = ask(t, browser, "GET", to, nil)
 	}
-	if _, page = ask(t, browser, "POST", address+"/device/confirm", fields(page, "answer", "allow")); !strings.Contains(page, "allowed") {
+	_, page = ask(t, browser, "POST", address+"/device/confirm", fields(page, "answer", "allow"))
+	if !strings.Contains(page, "allowed") {
 		t.Fatalf("the last page is %s", page)
 	}
 }
 
-// A device logs in, the guard lets it through, and the challenge leads to a description
-// that names the server.
+// A device logs in, the guard lets it through, and the challenge leads to
+// metadata that name the server.
 func TestProgramOfTheDocumentationWorks(t *testing.T) {
 	t.Parallel()
 	address := serve(t)
@@ -125,8 +130,9 @@ func TestProgramOfTheDocumentationWorks(t *testing.T) {
 	if refused.StatusCode != http.StatusUnauthorized || at == nil {
 		t.Fatalf("without a token: %d %v", refused.StatusCode, refused.Header)
 	}
-	if answer, about := ask(t, c, "GET", at[1], nil); answer.StatusCode != http.StatusOK || !strings.Contains(about, `"authorization_servers":["`+address+`"]`) {
-		t.Errorf("the description is %d %s", answer.StatusCode, about)
+	res, about := ask(t, c, "GET", at[1], nil)
+	if res.StatusCode != http.StatusOK || !strings.Contains(about, `"authorization_servers":["`+address+`"]`) {
+		t.Errorf("the description is %d %s", res.StatusCode, about)
 	}
 	_, text := ask(t, c, "POST", address+"/oauth2/device_authorization", url.Values{"client_id": {"tv"}})
 	var code struct {
@@ -138,7 +144,8 @@ func TestProgramOfTheDocumentationWorks(t *testing.T) {
 	}
 	allow(t, address, code.User)
 	_, text = ask(t, c, "POST", address+"/oauth2/token", url.Values{
-		"client_id": {"tv"}, "device_code": {code.Device}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+		"client_id": {"tv"}, "device_code": {code.Device},
+		"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
 	})
 	var tokens struct {
 		Access string `json:"access_token"`
@@ -146,22 +153,25 @@ func TestProgramOfTheDocumentationWorks(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &tokens); err != nil || tokens.Access == "" {
 		t.Fatalf("%v: %s", err, text)
 	}
-	answer, body := ask(t, c, "GET", address+"/products", nil, "Authorization", "Bearer "+tokens.Access, "Remote_User", "mallory", "Cookie", "device_session=x; theme=dark")
-	if body != "user=alice cookie=theme=dark authorization=" || answer.Header.Get("Cache-Control") != "private" {
-		t.Errorf("the API answers %s, %v", body, answer.Header)
+	res, body := ask(t, c, "GET", address+"/products", nil,
+		"Authorization", "Bearer "+tokens.Access, "Remote_User", "mallory", "Cookie", "device_session=x; theme=dark")
+	if body != "user=alice cookie=theme=dark authorization=" || res.Header.Get("Cache-Control") != "private" {
+		t.Errorf("the API answers %s, %v", body, res.Header)
 	}
 	for target, want := range map[string]int{"/..;/products": 400, "/products%2f..": 400} {
-		if answer, _ := ask(t, c, "GET", address+target, nil, "Authorization", "Bearer "+tokens.Access); answer.StatusCode != want {
-			t.Errorf("%s is answered %d", target, answer.StatusCode)
+		res, _ := ask(t, c, "GET", address+target, nil, "Authorization", "Bearer "+tokens.Access)
+		if res.StatusCode != want {
+			t.Errorf("%s is answered %d", target, res.StatusCode)
 		}
 	}
 	revoked, _ := ask(t, c, "POST", address+"/oauth2/revoke", url.Values{"client_id": {"tv"}, "token": {tokens.Access}})
-	if answer, _ := ask(t, c, "GET", address+"/products", nil, "Authorization", "Bearer "+tokens.Access); revoked.StatusCode != 200 || answer.StatusCode != 401 {
-		t.Errorf("after its revocation (%d) the API answers %d", revoked.StatusCode, answer.StatusCode)
+	res, _ = ask(t, c, "GET", address+"/products", nil, "Authorization", "Bearer "+tokens.Access)
+	if revoked.StatusCode != 200 || res.StatusCode != 401 {
+		t.Errorf("after its revocation (%d) the API answers %d", revoked.StatusCode, res.StatusCode)
 	}
 }
 
-// What is said in the documentation is the program that was tested.
+// The program in the documentation is the one that was tested.
 func TestDocumentationHasTheProgram(t *testing.T) {
 	page, err := os.ReadFile("../../docs/go.md")
 	if err != nil {
@@ -173,20 +183,24 @@ func TestDocumentationHasTheProgram(t *testing.T) {
 	}
 	begin := strings.Index(string(source), "// protect puts")
 	end := begin + strings.Index(string(source)[begin:], "\n}\n") + len("\n}\n")
-	program := strings.NewReplacer("idptest.ClientID", `"gateway"`, "idptest.ClientSecret", "secret").Replace(string(source)[begin:end])
+	names := strings.NewReplacer("idptest.ClientID", `"gateway"`, "idptest.ClientSecret", "secret")
+	program := names.Replace(string(source)[begin:end])
 	if !strings.Contains(string(page), program) {
 		t.Errorf("docs/go.md does not have this program:\n%s", program)
 	}
 }
 
-// Whoever forgets something is told.
+// A configuration that lacks something is an error.
 func TestMistakesAreTold(t *testing.T) {
 	ctx, storage := context.Background(), memstore.New()
 	upstream := upstreamidp.Config{ID: "work", Issuer: "https://id.example.com", ClientID: "gateway"}
 	for name, c := range map[string]gateway.Config{
-		"no upstream":  {Login: deviceauth.Config{Issuer: "https://api.example.com"}},
-		"no issuer":    {Upstreams: []upstreamidp.Config{upstream}},
-		"no algorithm": {Login: deviceauth.Config{Issuer: "https://api.example.com"}, Upstreams: []upstreamidp.Config{upstream}, Signing: "none"},
+		"no upstream": {Login: deviceauth.Config{Issuer: "https://api.example.com"}},
+		"no issuer":   {Upstreams: []upstreamidp.Config{upstream}},
+		"no algorithm": {
+			Login:     deviceauth.Config{Issuer: "https://api.example.com"},
+			Upstreams: []upstreamidp.Config{upstream}, Signing: "none",
+		},
 	} {
 		if _, err := gateway.Open(ctx, storage, c); err == nil {
 			t.Errorf("%s: it opens", name)

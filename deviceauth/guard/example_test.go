@@ -10,8 +10,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// knowsOne is whoever knows tokens: the engine of this program, or package
-// guard/remote for a server elsewhere.
+// knowsOne is a validator of tokens that knows one of them. In a program it is
+// the engine, or package guard/remote for a server elsewhere.
 type knowsOne struct{}
 
 func (knowsOne) Issuer() string     { return "https://connect.example.com" }

@@ -10,8 +10,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// An explanation is a guard's no for whoever reads the body of an answer: what
-// its header says (RFC 6750 §3), in words.
+// An explanation is the body of a refusal: what its header says (RFC 6750 §3),
+// in words.
 type explanation struct {
 	Error       string           `json:"error,omitempty"` // none where there were no credentials
 	Description string           `json:"error_description"`
@@ -19,8 +19,10 @@ type explanation struct {
 	Server      string           `json:"authorization_server,omitempty"`
 }
 
-// Explain adds a short body to the refusal of a request by a guard: text, or JSON
-// or HTML where the request would rather have that. It writes the answer.
+// Explain writes the response to a refused request, with a short body: text, or
+// JSON or HTML where the request prefers that. Headers that are set already,
+// such as the challenge, are sent with it. The body has no part of the request
+// in it.
 func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
 	e, header := explain(status, err), w.Header()
 	header.Add("Vary", "Accept")
@@ -38,6 +40,8 @@ func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
 	}
 }
 
+// explain finds the words for an error. A fault of ours has a fixed text: its
+// own could name hosts and stores.
 func explain(status int, err error) (e explanation) {
 	var c *Challenge
 	if errors.As(err, &c) {
@@ -59,7 +63,7 @@ func explain(status int, err error) (e explanation) {
 	return e
 }
 
-// text is the explanation as a sentence or two.
+// text is the explanation as a sentence or two, for people and logs.
 func (e explanation) text() string {
 	text := strings.ToUpper(e.Description[:1]) + e.Description[1:] + "."
 	if e.Scope != "" {
@@ -71,8 +75,11 @@ func (e explanation) text() string {
 	return text
 }
 
+// page is the explanation as an HTML page without styles and scripts, which the
+// strict Content-Security-Policy allows.
 func (e explanation) page(status int) []byte {
 	title := html.EscapeString(http.StatusText(status))
-	return []byte("<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>" +
-		title + "</title>\n<h1>" + title + "</h1>\n<p>" + html.EscapeString(e.text()) + "</p>\n</html>\n")
+	return []byte("<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
+		"<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + title + "</title>\n" +
+		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(e.text()) + "</p>\n</html>\n")
 }

@@ -1,8 +1,9 @@
-// Package guard stands before a backend that knows nothing of OAuth. It reads the
-// bearer token of a request (RFC 6750), asks a [TokenValidator] about it, and decides
-// who may come in; it takes off what only a guard may say, and refuses targets that a
-// proxy and a backend would read in two ways. It knows no store and no Caddy: package
-// caddymodule puts it into Caddy's routes.
+// Package guard protects a backend that knows nothing of OAuth. It reads the
+// bearer token of a request (RFC 6750), asks a [TokenValidator] about the token,
+// and decides whether the request may pass. It takes off headers that only a
+// guard may set, and refuses request targets that a proxy and a backend could
+// read in two ways. It knows no store and no Caddy: package caddymodule puts it
+// into Caddy's routes.
 package guard
 
 import (
@@ -17,9 +18,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// Options are those of a guard. It stands before a backend that knows nothing of OAuth: it checks the
-// bearer token (RFC 6750) and tells the backend, in headers that nobody else
-// can set, who asks.
+// Options are the options of a guard. A guard checks the bearer token (RFC 6750)
+// and tells the backend who asks, in headers that no client can set. The zero
+// value requires a token for any audience of the server.
 type Options struct {
 	Need          deviceauth.Requirement
 	Optional      bool             // let requests without credentials through, without identity
@@ -27,11 +28,11 @@ type Options struct {
 	TokenHeader   string           // where the token is; empty: Authorization
 	Basic         bool             // also accept the token as the password of HTTP Basic
 	PassPreflight bool             // let the backend answer CORS preflights
-	NoMetadata    bool             // what is guarded is an endpoint of the server's own, and no site that describes itself
+	NoMetadata    bool             // for an endpoint of the server's own, which has no resource metadata
 	Headers       []IdentityHeader // beside the default ones; one of a default's claim renames it
 }
 
-// An IdentityHeader tells a backend one claim.
+// An IdentityHeader is a request header that tells the backend one claim.
 type IdentityHeader struct {
 	Name  string `json:"name"`
 	Claim string `json:"claim"` // sub, user, client_id, scope, upstream, or one of the upstream's
@@ -40,34 +41,39 @@ type IdentityHeader struct {
 	Encoded bool `json:"encoded,omitempty"`
 }
 
-// defaultHeaders are those that Authelia and others made common.
+// defaultHeaders are the headers that Authelia and other gateways use, too.
 var defaultHeaders = []IdentityHeader{
-	{Name: "Remote-User", Claim: "user"}, {Name: "Remote-Email", Claim: "email"}, {Name: "Remote-Name", Claim: "name"},
-	{Name: "Remote-Groups", Claim: "groups"}, {Name: "Remote-Client", Claim: "client_id"}, {Name: "Remote-Scopes", Claim: "scope"},
+	{Name: "Remote-User", Claim: "user"}, {Name: "Remote-Email", Claim: "email"},
+	{Name: "Remote-Name", Claim: "name"}, {Name: "Remote-Groups", Claim: "groups"},
+	{Name: "Remote-Client", Claim: "client_id"}, {Name: "Remote-Scopes", Claim: "scope"},
 	{Name: "Remote-Upstream", Claim: "upstream"}, // where there are several
 }
 
-// A Challenge is a guard's no: a status, and the WWW-Authenticate headers.
+// A Challenge is the error of a request that is refused: its status and its
+// WWW-Authenticate headers. It wraps the reason.
 type Challenge struct {
 	Status  int
 	Headers []string
 	err     error
 	scope   deviceauth.Scope // that the guard needs
-	server  string           // that gives tokens
+	server  string           // that issues tokens
 }
 
+// Error is the text of the reason.
 func (c *Challenge) Error() string { return c.err.Error() }
 func (c *Challenge) Unwrap() error { return c.err }
 
+// malformed is the error invalid_request, which is answered 400.
 func malformed(why string) error { return deviceauth.NewError("invalid_request", why) }
 
-// ErrNoCredentials says that a request has no token, where one is needed.
+// ErrNoCredentials is the reason where a request has no token and needs one.
 var ErrNoCredentials = errors.New("the request has no bearer token")
 
-// A TokenValidator knows tokens: a [deviceauth.Engine], or package remote for one elsewhere.
+// A TokenValidator validates access tokens: a [deviceauth.Engine], or a server
+// of package remote for an engine elsewhere.
 type TokenValidator interface {
 	Issuer() string
-	Origins() []string  // of pages that play a device
+	Origins() []string  // of browser pages that act as a device
 	Audience() []string // of its tokens; any is accepted where a guard names none
 	// ValidateToken refuses with invalid_token or insufficient_scope; any other error
 	// is a fault.
@@ -82,7 +88,7 @@ type Guard struct {
 	origins map[string]bool
 }
 
-// New makes a guard ready.
+// New makes a guard of options, for the tokens of one server.
 func New(g Options, of TokenValidator) *Guard {
 	s := &Guard{options: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
 	for _, o := range of.Origins() {
@@ -114,11 +120,11 @@ func (g *Options) identityHeaders() (list []IdentityHeader) {
 // credentials with one.
 func IsPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" &&
-		len(r.Header.Values("Authorization")) == 0 // an empty one may stand before another
+		len(r.Header.Values("Authorization")) == 0 // not Get: the first of two may be empty
 }
 
-// Preflight reports whether a request is a CORS preflight that is not the
-// backend's business, and says in the header what its page may do.
+// Preflight reports whether a request is a CORS preflight that the guard has to
+// answer, and sets the response headers that say what the page may do.
 func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	if s.options.PassPreflight || !IsPreflight(r) {
 		return false
@@ -132,8 +138,8 @@ func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	return true
 }
 
-// Origin reports the origin of a page that plays a device and may read what
-// the backend answers.
+// Origin returns the origin of a request, and reports whether its page may read
+// the backend's response.
 func (s *Guard) Origin(r *http.Request) (origin string, ok bool) {
 	origin = r.Header.Get("Origin")
 	return origin, s.origins[origin]
@@ -142,10 +148,12 @@ func (s *Guard) Origin(r *http.Request) (origin string, ok bool) {
 // Header returns the name of the header that has the token.
 func (g *Options) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
 
-// Authenticate decides on a request. known is a token that an earlier guard of the
-// same request took off it. An identity of nil, without an error, is an
-// anonymous request that may pass. A no is a *[Challenge], with the token where
-// it is good and lacks a scope; any other error is a fault.
+// Authenticate decides on a request by its token. known is a token that an
+// earlier guard of the same request took off the request; "" is none. An
+// identity of nil without an error is an anonymous request that may pass. A
+// refusal is a *[Challenge]; the token is also returned with a challenge for a
+// missing scope, because the token itself is valid. Any other error is a fault:
+// nothing could be decided.
 func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
 	token, given, err := s.Token(r)
 	switch {
@@ -161,7 +169,7 @@ func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Iden
 	id, err = s.server.ValidateToken(r.Context(), token, s.options.Need)
 	refusal := deviceauth.AsError(err)
 	alive := err == nil || refusal != nil && refusal.Code == "insufficient_scope"
-	if alive && !s.options.KeepToken { // refused or not, what comes next has no use for it
+	if alive && !s.options.KeepToken { // also with a missing scope: no later handler needs the token
 		r.Header.Del(s.options.Header())
 	}
 	switch {
@@ -173,13 +181,14 @@ func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Iden
 	return id, token, err
 }
 
-// errNoToken is the answer to a password that can be no token. Whoever typed it is
-// asked again, which a 400 would not do.
+// errNoToken is the error for a password that cannot be a token. It is answered
+// 401, so that the person is asked again, which a 400 would not do.
 var errNoToken = deviceauth.BadToken(deviceauth.TokenMalformed, nil)
 
-// Token finds the credentials in the one place that is looked at. A lone empty
-// header says as little as none (RFC 6750 §3.1: "lacks any authentication
-// information"); beside a second one it is one too many.
+// Token returns the token of a request from the one header that the guard reads.
+// given reports whether the request has credentials at all. A single empty
+// header counts as none (RFC 6750 §3.1: "lacks any authentication information");
+// two headers are ambiguous and refused, even if one is empty.
 func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
 	name := s.options.Header()
 	headers := r.Header.Values(name)
@@ -205,18 +214,19 @@ func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
 		switch {
 		case err != nil || !spaced || !found:
 			return "", false, malformed("Authorization: want Basic with the token as the password")
-		case user == "" && password == "": // so begin tools that have neither
+		case user == "" && password == "": // some tools begin with empty Basic credentials
 			return "", false, nil
 		case !isToken68(password):
 			return "", false, errNoToken
 		}
 		return password, true, nil
 	}
-	return "", false, nil // credentials of another kind are none of ours
+	return "", false, nil // another scheme is for another server to understand
 }
 
-// cutScheme splits credentials (RFC 9110 §11.4): a scheme ends where its letters
-// do. spaced reports whether a space follows, as it has to: a tab does not do.
+// cutScheme splits credentials into scheme and rest (RFC 9110 §11.4). spaced
+// reports whether a space follows the scheme, as the grammar wants; a tab is not
+// enough.
 func cutScheme(header string) (scheme, rest string, spaced bool) {
 	end := strings.IndexFunc(header, func(r rune) bool { return !isSchemeLetter(r) })
 	if end < 0 {
@@ -225,12 +235,15 @@ func cutScheme(header string) (scheme, rest string, spaced bool) {
 	return header[:end], strings.Trim(header[end:], " "), header[end] == ' '
 }
 
-// isSchemeLetter is RFC 9110 §5.6.2's tchar, less what no registered scheme has.
+// isSchemeLetter is tchar of RFC 9110 §5.6.2, without the characters that no
+// registered scheme has.
 func isSchemeLetter(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.' || r == '+'
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+		r == '-' || r == '_' || r == '.' || r == '+'
 }
 
-// isToken68 is the syntax of RFC 6750 §2.1.
+// isToken68 reports whether a string has the syntax of a bearer token (RFC 6750
+// §2.1): characters of token68, and padding at its end.
 func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
 	for i := range len(body) {
@@ -241,7 +254,8 @@ func isToken68(s string) bool {
 	return body != ""
 }
 
-// token68 are its characters, in a table because every request has hundreds of them.
+// token68 has the characters of a token, in a table because every request has
+// hundreds of them.
 var token68 = func() (table [256]bool) {
 	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/" {
 		table[c] = true
@@ -252,15 +266,17 @@ var token68 = func() (table [256]bool) {
 // Covers reports whether a scope is enough for what is guarded.
 func (s *Guard) Covers(scope deviceauth.Scope) bool { return s.options.Need.Scope.Within(scope) }
 
-// Forbid is the challenge to somebody whose credentials are good, and have too
-// little scope.
+// Forbid is the challenge to valid credentials whose scope is too small (403,
+// insufficient_scope).
 func (s *Guard) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
 	return s.Refuse(r, deviceauth.LacksScope(id))
 }
 
-// SetIdentityHeaders tells the backend who asks.
+// SetIdentityHeaders sets the identity headers for the backend. A claim without
+// a value sets none; the client's own header of that name has been taken off
+// before.
 func (s *Guard) SetIdentityHeaders(r *http.Request, id *deviceauth.Identity) {
-	values := make([]string, len(s.headers)) // of all headers in one piece: a busy guard makes many
+	values := make([]string, len(s.headers)) // the values of all headers in one allocation
 	for i, h := range s.headers {
 		if h.Encoded {
 			values[i] = id.Encoded(h.Claim)

@@ -9,8 +9,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// Middleware lets requests through to the next handler whose token is good, and tells it
-// who asks in headers that no client can set. The order is the promise:
+// Middleware lets requests with a valid token through to the next handler, and
+// tells that handler who asks in headers that no client can set. The order is a
+// promise:
 //
 //  1. what only a guard may say is taken off the request: identity headers in every
 //     spelling, in trailers too, our own cookies, and hop-by-hop options;
@@ -26,7 +27,7 @@ import (
 func (s *Guard) Middleware(next http.Handler) http.Handler {
 	reserved := s.options.ReservedHeaders()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.Clone(r.Context()) // whoever called us keeps the request as it was
+		r = r.Clone(r.Context()) // the caller keeps its request unchanged
 		reserved.Strip(r)
 		StripConnection(r)
 		StripCookies(r.Header)
@@ -47,7 +48,8 @@ func (s *Guard) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// serve judges a request by its token.
+// serve decides by the token of a request, and answers a request that is
+// refused.
 func (s *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	if IsPreflight(r) { // with PassPreflight it is the backend's business
 		next.ServeHTTP(w, r)
@@ -79,11 +81,14 @@ func (s *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 	next.ServeHTTP(w, r)
 }
 
-// resource is the description of what is guarded.
+// resource is the metadata of what the guard guards.
 func (s *Guard) resource() Resource {
 	audience := s.options.Need.Audience
 	if len(audience) == 0 {
 		audience = s.server.Audience()
 	}
-	return Resource{Servers: []string{s.server.Issuer()}, Scope: deviceauth.NewScope(s.options.Need.Scope.List()...), Audience: audience}
+	return Resource{
+		Servers: []string{s.server.Issuer()}, Audience: audience,
+		Scope: deviceauth.NewScope(s.options.Need.Scope.List()...),
+	}
 }

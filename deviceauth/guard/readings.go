@@ -8,33 +8,36 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// The ways in which servers read one path. [Readings] has them all.
+// The ways in which servers read one path, each a function from a path to
+// another reading of it. [Readings] applies all of them until nothing new
+// appears. A reading must never be left out because it is unlikely: one server
+// that reads a path so is enough to get past a guard.
 
 // decoded decodes what is percent-encoded, and leaves a stray % as it is.
 func decoded(p string) string { return decodedBut(p, "") }
 
-// encodedSlashes decodes everything but slashes and backslashes: to some
-// servers an encoded one is no border between segments.
+// encodedSlashes decodes everything but slashes and backslashes: for some
+// servers an encoded slash does not separate segments.
 func encodedSlashes(raw string) string { return decodedBut(raw, `/\`) }
 
-// decodedBut decodes all characters but some.
+// decodedBut decodes all percent-encoded characters but some.
 func decodedBut(p, some string) string {
 	if !strings.Contains(p, "%") {
 		return p
 	}
-	plain := make([]byte, 0, len(p))
+	out := make([]byte, 0, len(p))
 	for i := 0; i < len(p); i++ {
 		if p[i] == '%' && i+2 < len(p) {
 			high, low := hexDigit(p[i+1]), hexDigit(p[i+2])
 			if c := byte(high<<4 | low); high >= 0 && low >= 0 && strings.IndexByte(some, c) < 0 {
-				plain = append(plain, c)
+				out = append(out, c)
 				i += 2
 				continue
 			}
 		}
-		plain = append(plain, p[i])
+		out = append(out, p[i])
 	}
-	return string(plain)
+	return string(out)
 }
 
 // hexDigit returns what a hexadecimal digit stands for, or -1.
@@ -48,8 +51,8 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// slashed reads backslashes as slashes.
-func slashed(p string) string { return strings.ReplaceAll(p, `\`, "/") }
+// withSlashes reads backslashes as slashes.
+func withSlashes(p string) string { return strings.ReplaceAll(p, `\`, "/") }
 
 // withoutParameters cuts off what follows a semicolon in a segment (RFC 3986 §3.3).
 func withoutParameters(p string) string {
@@ -82,9 +85,9 @@ func withoutHost(p string) string {
 	return "/" + path
 }
 
-// trimmed takes dots and spaces off the end of segments, and the name of a
+// withoutTrailingDots takes dots and spaces off the end of segments, and the name of a
 // stream (::$DATA), as file systems of Windows do.
-func trimmed(p string) string {
+func withoutTrailingDots(p string) string {
 	if !strings.ContainsAny(p, ". :") {
 		return p
 	}
@@ -96,16 +99,17 @@ func trimmed(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// merged takes several slashes in a row for one.
-func merged(p string) string {
+// withSingleSlashes takes several slashes in a row for one slash, as most file systems and
+// many routers do.
+func withSingleSlashes(p string) string {
 	for strings.Contains(p, "//") {
 		p = strings.ReplaceAll(p, "//", "/")
 	}
 	return p
 }
 
-// scripts are the ends of names that servers run, and hand the rest of the path
-// (RFC 3875 §4.1.5).
+// scripts are the file name extensions that servers execute. Such a server hands
+// the script the rest of the path (RFC 3875 §4.1.5, PATH_INFO).
 var scripts = []string{
 	"php", "php3", "php4", "php5", "php7", "php8", "phtml", "phar", "cgi", "fcgi", "pl", "py", "rb", "lua",
 	"asp", "aspx", "ashx", "asmx", "jsp", "jspx", "do", "action", "cfm", "dll", "exe",
@@ -120,7 +124,8 @@ func scriptEnd(p string) int {
 			name = p[i+1 : i+1+end]
 		}
 		last := i + 1 + len(name)
-		if isScript := slices.ContainsFunc(scripts, func(s string) bool { return strings.EqualFold(s, name) }); isScript && (end < 0 || p[last] == '/') {
+		isScript := slices.ContainsFunc(scripts, func(s string) bool { return strings.EqualFold(s, name) })
+		if isScript && (end < 0 || p[last] == '/') {
 			return last
 		}
 		if end < 0 {
@@ -135,6 +140,7 @@ func scriptEnd(p string) int {
 	return -1
 }
 
+// script is the path up to the end of the script's name: what a server executes.
 func script(p string) string {
 	if end := scriptEnd(p); end >= 0 {
 		return p[:end]
@@ -142,6 +148,8 @@ func script(p string) string {
 	return p
 }
 
+// behindScript is the path behind the script's name: what the script takes for
+// its path.
 func behindScript(p string) string {
 	if end := scriptEnd(p); end >= 0 && end < len(p) {
 		return p[end:]
@@ -149,8 +157,8 @@ func behindScript(p string) string {
 	return p
 }
 
-// withoutScript takes the script out of a path: what /shop/index.php/api/x is
-// to an application at /shop.
+// withoutScript takes the script's name out of a path: /shop/index.php/api/x is
+// /shop/api/x for an application at /shop.
 func withoutScript(p string) string {
 	if end := scriptEnd(p); end >= 0 {
 		return p[:strings.LastIndexByte(p[:end], '/')] + p[end:]
@@ -158,16 +166,17 @@ func withoutScript(p string) string {
 	return p
 }
 
-// IsScript reports whether a path names a script. Servers that run one tell it
-// what path was asked for before it was rewritten.
+// IsScript reports whether a path names a script. A server that runs a script
+// also tells it the path before a rewrite.
 func IsScript(p string) bool { return scriptEnd(p) >= 0 }
 
-// folds are letters that become ASCII where case is ignored as Unicode says.
+// folds are letters outside ASCII that Unicode's rules for case turn into ASCII
+// letters.
 var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k", "\u0131", "i")
 
-// folded reads letters as file systems and frameworks do that take full-width,
-// composed and decomposed ones for the same (Unicode's NFKC).
-func folded(p string) string {
+// normalized reads letters as file systems and frameworks do that compare by
+// Unicode's NFKC: full-width, composed and decomposed letters are the same.
+func normalized(p string) string {
 	for i := range len(p) {
 		if p[i] >= utf8.RuneSelf {
 			return folds.Replace(norm.NFKC.String(p))

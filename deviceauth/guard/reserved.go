@@ -57,44 +57,49 @@ func canonical(buf []byte, name string) []byte {
 	return buf
 }
 
-// Strip takes the reserved headers off a request, in every spelling, and out
-// of its trailers when they arrive. A name that is reserved in one of already
-// stays: an earlier guard of the same request took it off, and what is there
-// now is what that guard said.
+// Strip takes the reserved headers off a request, in every spelling, and out of
+// its trailers when they arrive. A name that is reserved in one of already
+// stays: an earlier guard of the same request has taken the client's header off,
+// and the header that is there now was set by that guard.
 func (o ReservedHeaders) Strip(r *http.Request, already ...ReservedHeaders) {
 	o.strip(r.Header, already)
-	if r.Trailer != nil { // its values, and with HTTP/1.1 further names, come after the body
+	if r.Trailer != nil { // the values, and with HTTP/1.1 further names, arrive after the body
 		trailers := func() { o.strip(r.Trailer, nil); noTrailers.strip(r.Trailer, nil) }
 		trailers()
-		r.Body = &trailed{r.Body, trailers}
+		r.Body = &trailed{ReadCloser: r.Body, ended: trailers}
 	}
 }
 
+// strip deletes the reserved names from a header, but those in already.
 func (o ReservedHeaders) strip(h http.Header, already []ReservedHeaders) {
 	var buf [64]byte
 	for name := range h {
 		spelled := canonical(buf[:0], name)
-		if o[string(spelled)] && !slices.ContainsFunc(already, func(a ReservedHeaders) bool { return a[string(spelled)] }) {
+		known := func(a ReservedHeaders) bool { return a[string(spelled)] }
+		if o[string(spelled)] && !slices.ContainsFunc(already, known) {
 			delete(h, name)
 		}
 	}
 }
 
-// overrides are the headers by which some backends let a request have another
-// method or path than it seems to have.
+// overrides are headers by which some backends give a request another method or
+// path than the request line has, and so another one than the guard judged.
 var overrides = ReservedHeaders{
 	"x-http-method-override": true, "x-http-method": true, "x-method-override": true, "x-method": true,
 	"x-original-method": true, "x-rewrite-method": true, "x-override-method": true,
-	"x-original-url": true, "x-rewrite-url": true, "x-override-url": true, "x-original-uri": true, "x-rewrite-uri": true,
-	"x-original-path": true, "x-arr-original-url": true, "x-script-name": true,
+	"x-original-url": true, "x-rewrite-url": true, "x-override-url": true, "x-original-uri": true,
+	"x-rewrite-uri": true, "x-original-path": true, "x-arr-original-url": true, "x-script-name": true,
 }
 
-// forwarded are those that a proxy before the gateway may have set, and only one
-// that is trusted.
-var forwarded = ReservedHeaders{"x-forwarded-uri": true, "x-forwarded-path": true, "x-forwarded-prefix": true, "x-forwarded-method": true}
+// forwarded are headers of the same effect that a trusted proxy before the
+// gateway may set, and nobody else.
+var forwarded = ReservedHeaders{
+	"x-forwarded-uri": true, "x-forwarded-path": true, "x-forwarded-prefix": true, "x-forwarded-method": true,
+}
 
-// StripOverrides keeps a request to the method and path that it was judged by.
-// trusted says that it came from a proxy that is trusted.
+// StripOverrides takes off headers that would give the request another method or
+// path than the guard judges. trusted reports that a trusted proxy sent the
+// request.
 func StripOverrides(r *http.Request, trusted bool) {
 	overrides.strip(r.Header, nil)
 	if !trusted {
@@ -102,22 +107,24 @@ func StripOverrides(r *http.Request, trusted bool) {
 	}
 }
 
-// noTrailers are fields that must not come in a trailer (RFC 9110 §6.5.1):
-// those for authentication, routing and framing. A backend that merges trailers
-// into its headers would take them for the gateway's word.
+// noTrailers are fields that must not be in a trailer (RFC 9110 §6.5.1): fields
+// for authentication, routing and framing. A backend that merges trailers into
+// its headers would take a client's trailer for a header of the gateway.
 var noTrailers = ReservedHeaders{
 	"authorization": true, "proxy-authorization": true, "cookie": true, "host": true, "connection": true, "te": true,
 	"transfer-encoding": true, "content-length": true, "content-type": true, "content-encoding": true,
 	"forwarded": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "x-real-ip": true,
 }
 
-// A trailed body runs a function on its trailers before its reader learns that
+// A trailed body runs a function on the trailers before its reader learns that
 // the body has ended.
 type trailed struct {
 	io.ReadCloser
 	ended func()
 }
 
+// Read implements io.Reader. Any error ends the body, also one that is not
+// io.EOF.
 func (t *trailed) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
 	if err != nil {
@@ -131,12 +138,14 @@ func (t *trailed) Read(p []byte) (int, error) {
 // client could have the proxy drop what the guard has set.
 var hopOptions = map[string]bool{"close": true, "keep-alive": true, "upgrade": true, "te": true, "trailers": true}
 
-// StripConnection leaves only known options in Connection, and of upgrades only
-// those to WebSocket, of a GET (RFC 6455 §4.1): what is sent after an upgrade to
-// HTTP/2, or to whatever else carries requests, no guard would see.
+// StripConnection keeps only known options in Connection, and of upgrades only
+// that of a GET to WebSocket (RFC 6455 §4.1). After an upgrade to HTTP/2, or to
+// another protocol that carries requests, further requests would pass the guard
+// unseen.
 func StripConnection(r *http.Request) {
 	h, upgrade := r.Header, r.Header["Upgrade"]
-	socket := r.Method == http.MethodGet && len(upgrade) == 1 && strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket")
+	socket := r.Method == http.MethodGet && len(upgrade) == 1 &&
+		strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket")
 	if !socket {
 		delete(h, "Upgrade")
 	}
@@ -144,7 +153,8 @@ func StripConnection(r *http.Request) {
 	values, kept := h["Connection"], []string(nil)
 	for _, value := range values {
 		for option := range strings.SplitSeq(value, ",") {
-			if option = strings.Trim(option, " \t"); hopOptions[strings.ToLower(option)] && (socket || !strings.EqualFold(option, "upgrade")) {
+			option = strings.Trim(option, " \t")
+			if hopOptions[strings.ToLower(option)] && (socket || !strings.EqualFold(option, "upgrade")) {
 				kept = append(kept, option)
 			}
 		}
@@ -158,9 +168,9 @@ func StripConnection(r *http.Request) {
 	}
 }
 
-// StripCookies takes the cookies of our own pages off a request: a backend that
-// got them could act as the person. It returns the Cookie header as it was, or
-// nil where none of them is in it.
+// StripCookies takes the cookies of the issuer's pages off a request: a backend
+// that received them could act as the person. It returns the Cookie header as it
+// was, nil where none of those cookies is in it.
 func StripCookies(h http.Header) (before []string) {
 	values := h["Cookie"]
 	if !slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, "device_") }) {
@@ -181,10 +191,14 @@ func StripCookies(h http.Header) (before []string) {
 	return values
 }
 
+// isOwnCookie reports whether a pair of the Cookie header is a cookie of the
+// pages, with or without the prefix that browsers treat specially (RFC 6265bis
+// §4.1.3).
 func isOwnCookie(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	name = strings.Trim(name, " \t")
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "__Secure-"), "__Host-")
-	whole, _, _ := strings.Cut(name, ".") // a value may be in several
-	return whole == response.SessionCookie || whole == response.FlowCookie || strings.HasPrefix(name, response.SignInCookie)
+	whole, _, _ := strings.Cut(name, ".") // a long value is split over several cookies
+	return whole == response.SessionCookie || whole == response.FlowCookie ||
+		strings.HasPrefix(name, response.SignInCookie)
 }

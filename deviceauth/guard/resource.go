@@ -11,18 +11,21 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// ResourceMetadataPath is where a guarded site says who guards it (RFC 9728
-// §3.1); the path of a resource may follow it.
+// ResourceMetadataPath is the well-known path of protected resource metadata
+// (RFC 9728 §3.1), by which a client finds the authorization server of a site.
+// The path of a resource may follow it.
 const ResourceMetadataPath = "/.well-known/oauth-protected-resource"
 
-// A Resource answers at [ResourceMetadataPath] of a guarded site.
+// A Resource serves protected resource metadata at [ResourceMetadataPath] of a
+// guarded site.
 type Resource struct {
-	Servers  []string         // issuer URLs of the servers that guard what is asked about
-	Scope    deviceauth.Scope // that the guards of that ask for
-	Audience []string         // of the site's guards: a URL within one of them has a description, and no other
+	Servers  []string         // issuer URLs of the authorization servers of the resource
+	Scope    deviceauth.Scope // that the resource's guards require
+	Audience []string         // of the site's guards: only a URL within one of them has metadata
 }
 
-// ServeHTTP is RFC 9728 §3.2.
+// ServeHTTP answers a metadata request (RFC 9728 §3.2). Any page may read the
+// response.
 func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const methods = "GET, HEAD, OPTIONS"
 	header := w.Header()
@@ -42,9 +45,9 @@ func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write describes the URL that is asked about, under that very name (§3.3),
-// if the server would take it for a resource: a client that asks for a token for
-// what is described here must not hear invalid_target.
+// write describes the URL that is asked about, under that very name (RFC 9728
+// §3.3), if the server would accept it as a resource: a client that then asks
+// for a token for it must not get invalid_target.
 func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 	about := url.URL{Path: strings.TrimPrefix(r.URL.Path, ResourceMetadataPath), RawQuery: r.URL.RawQuery}
 	resource := origin(r, slices.Concat(s.Servers, s.Audience)) + about.String()
@@ -54,25 +57,26 @@ func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, r, http.StatusNotFound, refusal{Error: "invalid_target", Description: why})
 		return
 	}
-	said := map[string]any{
+	metadata := map[string]any{
 		"resource":                 resource,
 		"authorization_servers":    s.Servers,
 		"bearer_methods_supported": []string{"header"},
 	}
-	if scopes := s.Scope.List(); len(scopes) > 0 { // §3.2: what has no element is left out
-		said["scopes_supported"] = scopes
+	if scopes := s.Scope.List(); len(scopes) > 0 { // §3.2: members without a value are omitted
+		metadata["scopes_supported"] = scopes
 	}
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	writeJSON(w, r, http.StatusOK, said)
+	writeJSON(w, r, http.StatusOK, metadata)
 }
 
-// A refusal is an error of OAuth (RFC 6749 §5.2).
+// A refusal is an OAuth error response (RFC 6749 §5.2).
 type refusal struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
 }
 
-// writeJSON writes a document, which is not to be kept unless the header says how long.
+// writeJSON writes a JSON document. It is not stored by caches unless
+// Cache-Control is set already.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	if w.Header().Get("Cache-Control") == "" {
 		w.Header().Set("Cache-Control", "no-store")
@@ -80,10 +84,10 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	response.Write(w, r, status, "application/json", response.JSON(v))
 }
 
-// metadataOf returns where the resource is described that a request is about:
-// the innermost of the guard's audiences that the request is within, so that
-// clients need one token for all of it, and else the whole site (which has a
-// description only if tokens are for it). It is "" for what is no site.
+// metadataOf returns the URL of the metadata of the resource that a request is
+// for: that of the innermost audience of the guard that the request is within,
+// so that one token serves all of it; without such an audience that of the whole
+// site. It is "" for an endpoint without metadata.
 func (s *Guard) metadataOf(r *http.Request) string {
 	audience := s.options.Need.Audience
 	if len(audience) == 0 {
@@ -111,50 +115,52 @@ func (s *Guard) metadataOf(r *http.Request) string {
 	return site + inside + ResourceMetadataPath
 }
 
-// AskedResource is what a request was for, where its path does not say so.
+// AskedResource is the resource that a request was for, where the request's path
+// does not say it any more.
 type AskedResource struct {
-	Path     string // as the client wrote it
-	Enclosed bool   // the guard sees no requests but those of its block: its description is there
-	Block    string // the path of that
+	Path     string // as the client sent it
+	Enclosed bool   // the guard receives only requests of its block, and the metadata are below the block
+	Block    string // the path of the block
 }
 
 type askedResource struct{}
 
-// WithResource is the same request with what it was for.
+// WithResource is the same request with the resource that it was for.
 func WithResource(r *http.Request, asked AskedResource) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), askedResource{}, asked))
 }
 
-// origin is the guarded site's own: the one address that the gateway takes
-// from a request, because a site is what its host says. On the host of a URL
-// that is known to be the site's, being an audience or the issuer, it is spelled
-// like that, also behind a proxy that ends TLS; elsewhere the scheme is what the
-// request came by, or [CameByHTTPS].
+// origin is the origin of the guarded site. The host comes from the request, the
+// one address that does, because a site is what its host says. Where the host is
+// that of a known URL of the site, an audience or the issuer, the origin is
+// spelled as in that URL, also behind a proxy that ends TLS. Otherwise the
+// scheme is that of the connection, or of [WithHTTPS].
 func origin(r *http.Request, known []string) string {
-	came := "http"
+	scheme := "http"
 	if r.TLS != nil || r.Context().Value(overHTTPS{}) != nil {
-		came = "https"
+		scheme = "https"
 	}
-	found := came + "://" + r.Host
-	for i := len(known) - 1; i >= 0; i-- { // the first of them has the last word
+	found := scheme + "://" + r.Host
+	for i := len(known) - 1; i >= 0; i-- { // backwards, so that the first known URL has precedence
 		u, err := url.Parse(known[i])
-		if err == nil && u.Host != "" && bare(u.Host, u.Scheme) == bare(r.Host, u.Scheme) {
+		if err == nil && u.Host != "" && canonicalHost(u.Host, u.Scheme) == canonicalHost(r.Host, u.Scheme) {
 			found = u.Scheme + "://" + u.Host
 		}
 	}
 	return found
 }
 
-// bare spells a host the one way that all its spellings share.
-func bare(host, scheme string) string {
+// canonicalHost spells a host in the one way that all its spellings share: lower case,
+// without the default port.
+func canonicalHost(host, scheme string) string {
 	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
 	return strings.TrimSuffix(strings.ToLower(host), port)
 }
 
 type overHTTPS struct{}
 
-// CameByHTTPS is the same request, which a proxy that is trusted says it took
-// by https.
-func CameByHTTPS(r *http.Request) *http.Request {
+// WithHTTPS is the same request, marked as one that a trusted proxy received by
+// https.
+func WithHTTPS(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), overHTTPS{}, true))
 }

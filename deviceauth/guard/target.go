@@ -9,18 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// What is judged is what is sent: a proxy sends URL.RequestURI() to its
-// backend, so a guard judges the path of that, in every meaning that some
-// backend may find in it.
+// A proxy sends URL.RequestURI() to its backend. So a guard judges the path of
+// that, in every reading that some backend may have of it.
 
 var (
 	// ErrTarget refuses a request target that is no path.
-	ErrTarget = malformed("the request target must be a path, such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
+	ErrTarget = malformed("the request target must be a path, " +
+		"such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
 	// ErrPath refuses a path on whose meaning servers disagree.
-	ErrPath = malformed("the path has a dot segment, a control character, or too many ways to be read; send it resolved (RFC 3986 section 5.2.4)")
+	ErrPath = malformed("the path has a dot segment, a control character, or too many ways to be read; " +
+		"send it resolved (RFC 3986 section 5.2.4)")
 	// ErrSpelling refuses a path that is spelled in an unusual way, where a
 	// guard's matcher sees only one spelling.
-	ErrSpelling = malformed("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, and no encoded slash, percent or question mark")
+	ErrSpelling = malformed("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, " +
+		"and no encoded slash, percent or question mark")
 	// ErrDestination refuses where a WebDAV request wants something copied or
 	// moved to (RFC 4918 §10.3).
 	ErrDestination = malformed("Destination must be a path or an http URL")
@@ -34,10 +36,10 @@ var (
 	ErrHost = malformed("the host must not end in a dot")
 )
 
-// CheckTarget refuses a request that a proxy would send with another target
-// than the path that matchers see: RFC 9112 §3.2's absolute-form, authority-form
+// CheckTarget refuses a request that a proxy would send with another target than
+// the path that matchers see: absolute-form and authority-form of RFC 9112 §3.2,
 // and what only looks like one of them. Go keeps `a:x` in URL.Opaque, where no
-// matcher looks, and sends it. Of the asterisk-form only OPTIONS * is left.
+// matcher looks, and sends it. Of asterisk-form only OPTIONS * is accepted.
 func CheckTarget(r *http.Request) error {
 	switch {
 	case r.URL.Opaque != "", r.Method == http.MethodConnect && !strings.HasPrefix(r.RequestURI, "/"):
@@ -52,8 +54,8 @@ func CheckTarget(r *http.Request) error {
 	return nil
 }
 
-// The bounds of what is read in several ways. A path that is beyond them is
-// refused: reading it would cost more than serving it.
+// The bounds of the readings of a path. A path beyond them is refused: an
+// attacker could otherwise make reading cost more than serving.
 const (
 	maxReadings = 64   // of one path
 	maxUnusual  = 2048 // bytes of a path that is not plain
@@ -98,18 +100,21 @@ func CheckSpelling(u *url.URL) error {
 	return err
 }
 
-// readers are the ways in which servers read a path that they have got.
+// readers are the ways in which servers read a path; see each function.
 var readers = []func(string) string{
-	decoded, slashed, withoutParameters, withoutQuery, withoutHost, trimmed, merged, script, behindScript, withoutScript, folded,
+	decoded, withSlashes, withoutParameters, withoutQuery, withoutHost, withoutTrailingDots, withSingleSlashes,
+	script, behindScript, withoutScript, normalized,
 }
 
-// isPlain reports whether a path means the same to all servers, but for its
-// case and the slash at its end.
+// isPlain reports whether all servers read a path alike, but for its case and a
+// slash at its end. Most requests have such a path, so it costs one pass without
+// an allocation.
 func isPlain(p string) bool {
 	dots, foreign, before := false, false, byte(0)
 	for i := range len(p) {
 		switch c := p[i]; {
-		case c == '/' && (before == '/' || before == '.' || before == ' '), c == ';', c == '\\', c == '%', c == '?', c == '#', c == ':' && before == ':', c < ' ', c == 0x7f:
+		case c == '/' && (before == '/' || before == '.' || before == ' '), c == ':' && before == ':',
+			c == ';', c == '\\', c == '%', c == '?', c == '#', c < ' ', c == 0x7f:
 			return false
 		case c >= utf8.RuneSelf:
 			foreign = true
@@ -118,21 +123,20 @@ func isPlain(p string) bool {
 		}
 		before = p[i]
 	}
-	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || folded(p) != p) {
+	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || normalized(p) != p) {
 		return false
 	}
 	return !dots || !HasDotSegment(p) && scriptEnd(p) < 0
 }
 
-// IsUnusual reports whether a path is spelled in a way that honest clients have
-// no need of.
+// IsUnusual reports whether a path has a spelling that clients have no need of.
 func IsUnusual(u *url.URL) bool {
-	return strings.ContainsAny(u.Path, `;\%?#`) || strings.Contains(u.Path, "//") || strings.ContainsFunc(u.Path, unicode.IsControl) ||
-		u.RawPath != "" && encodedSlashes(u.RawPath) != u.Path
+	return strings.ContainsAny(u.Path, `;\%?#`) || strings.Contains(u.Path, "//") ||
+		strings.ContainsFunc(u.Path, unicode.IsControl) || u.RawPath != "" && encodedSlashes(u.RawPath) != u.Path
 }
 
-// HasDotSegment reports whether a path has a segment . or .. in it. Servers
-// disagree on what is left of one, beside an empty segment above all.
+// HasDotSegment reports whether a path has a segment `.` or `..`. Servers
+// resolve such segments differently, above all beside an empty segment.
 func HasDotSegment(p string) bool {
 	if !strings.Contains(p, ".") {
 		return false

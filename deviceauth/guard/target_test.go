@@ -34,10 +34,13 @@ func TestTargetsThatAreNoPathAreRefused(t *testing.T) {
 	}
 }
 
-// Whatever a path is, there are few readings of it, the first is Go's own, none
-// has a dot segment, and a reading has no readings that the path has not.
+// Every path has few readings, the first is Go's own, none has a dot segment,
+// and no reading has a reading that the path itself has not.
 func FuzzReadings(f *testing.F) {
-	for _, seed := range []string{"/v2/secret", "//host/%2e%2e;x/v2", "/a%252f;b\\c/../d", "/index.php/v2%00", "/%25%32%66%25", "/a.b/...", "///..;/%5c::$x"} {
+	for _, seed := range []string{
+		"/v2/secret", "//host/%2e%2e;x/v2", "/a%252f;b\\c/../d", "/index.php/v2%00", "/%25%32%66%25", "/a.b/...",
+		"///..;/%5c::$x",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
@@ -73,8 +76,9 @@ func FuzzReadings(f *testing.F) {
 
 func BenchmarkReadings(b *testing.B) {
 	for name, path := range map[string]string{
-		"plain": "/v2/products/4711", "usual": "/files/a%2Fb.txt", "hostile": "/" + strings.Repeat(`%25252525;\\.php//x/a.%3F`, 160),
-		"short": `/v2%252525;x\\a.php//y./%3F`,
+		"plain": "/v2/products/4711", "usual": "/files/a%2Fb.txt",
+		"hostile": "/" + strings.Repeat(`%25252525;\\.php//x/a.%3F`, 160),
+		"short":   `/v2%252525;x\\a.php//y./%3F`,
 	} {
 		u, err := url.ParseRequestURI(path)
 		if err != nil {

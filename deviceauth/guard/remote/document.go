@@ -6,34 +6,36 @@ import (
 	"time"
 )
 
-// failurePause is how long a server that did not answer is not asked again for
-// the same thing: long enough to do it no harm, too short to hold up a device
-// for long when it is back.
+// failurePause is how long a server that failed is not asked again for the same
+// thing: long enough not to add to its load, short enough that a device hardly
+// waits when the server is back.
 const failurePause = time.Second
 
-// A document is one that the server publishes. It is fetched by one at a time,
-// for all who wait, and kept until a newer one is there: nobody waits for what
-// is known, and a server that fails takes nothing away.
+// A document is something that the server publishes. One goroutine at a time
+// fetches it, for all who wait, and its value is used until a newer one is
+// there: a request never waits for a value that is known, and a server that
+// fails takes no value away.
 type document[T any] struct {
 	fetch func() (T, error)
 	pause time.Duration // from the end of a fetch to the next
 
-	mu      sync.Mutex    // never held while the server is asked
-	value   T             // zero until there is one
-	asked   time.Time     // when the value was asked for
-	ended   time.Time     // when the last fetch was over
-	failure error         // of the last fetch
-	over    chan struct{} // closed when the fetch under way is over; nil: there is none
+	mu      sync.Mutex    // never held during a fetch
+	value   T             // zero until a fetch has succeeded
+	asked   time.Time     // when the fetch of the value began
+	ended   time.Time     // when the latest fetch ended
+	failure error         // of the latest fetch
+	done    chan struct{} // closed at the end of the fetch under way; nil: there is none
 }
 
-// known returns what there is, and when it was asked for.
+// known returns the current value, and when its fetch began; never blocks.
 func (d *document[T]) known() (T, time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.value, d.asked
 }
 
-// get returns the document, and waits for it only where there is none yet.
+// get returns the current value, and waits for a fetch only where there is no
+// value yet.
 func (d *document[T]) get(ctx context.Context) (T, error) {
 	if value, asked := d.known(); !asked.IsZero() {
 		return value, nil
@@ -41,12 +43,12 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 	return d.newer(ctx)
 }
 
-// newer returns the document as of the fetch under way, or of one that was over
-// a moment ago, with its failure.
+// newer returns the result of the fetch under way, or of a fetch that ended
+// within the pause, including its error.
 func (d *document[T]) newer(ctx context.Context) (T, error) {
-	if over := d.renew(); over != nil {
+	if done := d.renew(); done != nil {
 		select {
-		case <-over:
+		case <-done:
 		case <-ctx.Done():
 			var none T
 			return none, ctx.Err()
@@ -57,8 +59,9 @@ func (d *document[T]) newer(ctx context.Context) (T, error) {
 	return d.value, d.failure
 }
 
-// renew has the document fetched, unless that was done a moment ago. It holds
-// nobody up: what it returns ends with the fetch under way; nil: there is none.
+// renew starts a fetch, unless one ended within the pause. It does not wait: the
+// channel that it returns is closed at the end of the fetch under way, and is
+// nil where there is none.
 func (d *document[T]) renew() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,14 +69,15 @@ func (d *document[T]) renew() <-chan struct{} {
 	if d.failure != nil {
 		pause = failurePause
 	}
-	if d.over == nil && time.Since(d.ended) >= pause {
-		d.over = make(chan struct{})
+	if d.done == nil && time.Since(d.ended) >= pause {
+		d.done = make(chan struct{})
 		go d.run()
 	}
-	return d.over
+	return d.done
 }
 
-// run ends with its request, which the client's time-out ends.
+// run makes one fetch and publishes its result. The HTTP client's timeout bounds
+// it.
 func (d *document[T]) run() {
 	began := time.Now()
 	value, err := d.fetch()
@@ -83,6 +87,6 @@ func (d *document[T]) run() {
 		d.value, d.asked = value, began
 	}
 	d.ended, d.failure = time.Now(), err
-	close(d.over)
-	d.over = nil
+	close(d.done)
+	d.done = nil
 }

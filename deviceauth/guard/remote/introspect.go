@@ -15,16 +15,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
-// An introspection is the server's answer about a token (RFC 7662 §2.2), with
-// who stands behind it, which it tells to clients that are guards.
+// An introspection is the server's response about a token (RFC 7662 §2.2). For a
+// client that is a guard it also has the person behind the token.
 type introspection struct {
-	Active *bool              `json:"active"` // required: without it this is no answer
+	Active *bool              `json:"active"` // required: a response without it is an error
 	User   string             `json:"username"`
 	Person *deviceauth.Person `json:"person"`
 }
 
-// person is who the server says; a server that does not know of guards tells
-// the user's name alone.
+// person is the person that the server names. An older server, or one to which
+// this client is no guard, names the user alone.
 func (i *introspection) person(c *deviceauth.AccessClaims) *deviceauth.Person {
 	if i.Person != nil {
 		return i.Person
@@ -32,31 +32,35 @@ func (i *introspection) person(c *deviceauth.AccessClaims) *deviceauth.Person {
 	return &deviceauth.Person{Subject: c.Subject, User: i.User}
 }
 
-// introspect asks who stands behind a token now; nobody, where it is not alive.
+// introspect asks the server about a token (RFC 7662). A nil identity means that
+// the token is not active.
 func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*deviceauth.Identity, error) {
-	m, _ := s.metadata.known() // there are some: by them we found the key that the token was verified with
+	m, _ := s.metadata.known() // known by now: they led to the key by which the token was verified
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	r, err := http.NewRequest(http.MethodPost, m.Introspect, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header["Idempotency-Key"] = nil                                                             // is not sent; lets net/http try again where an idle connection was just closed
-	r.SetBasicAuth(url.QueryEscape(s.cfg.ClientID), url.QueryEscape(s.cfg.ClientSecret.Reveal())) // RFC 6749 §2.3.1
-	answer := new(introspection)
-	if err := s.do(r, answer); err != nil {
-		s.metadata.renew() // maybe what it said of itself is no longer so
+	// Not sent, because it is nil: it lets net/http repeat the request where an idle
+	// connection was closed at that moment.
+	r.Header["Idempotency-Key"] = nil
+	// RFC 6749 §2.3.1 wants both parts form-encoded.
+	r.SetBasicAuth(url.QueryEscape(s.cfg.ClientID), url.QueryEscape(s.cfg.ClientSecret.Reveal()))
+	response := new(introspection)
+	if err := s.do(r, response); err != nil {
+		s.metadata.renew() // the endpoint may have moved
 		return nil, err
 	}
-	if answer.Active == nil {
+	if response.Active == nil {
 		return nil, fmt.Errorf("%s does not say whether a token is active (RFC 7662 §2.2)", m.Introspect)
 	}
-	if !*answer.Active {
+	if !*response.Active {
 		return nil, nil
 	}
-	person := answer.person(claims)
+	person := response.person(claims)
 	if !person.Clean() {
-		return nil, nil // nor does the server's own guard let them in; an older one does
+		return nil, nil // the server's own guard refuses such a person, too; an older server's does not
 	}
 	return deviceauth.NewIdentity(person, claims), nil
 }
@@ -70,39 +74,42 @@ func decode(from map[string]any, to any) error {
 	return json.Unmarshal(text, to)
 }
 
-// introspectionCache remembers tokens that were verified, and what the server said about
-// them, as long as they come often.
+// introspectionCache has the tokens that were verified lately, with the server's
+// latest response about each. Tokens that are not used any more are forgotten.
 type introspectionCache struct {
 	mu    sync.Mutex
 	known *generations.Memory[[32]byte, *introspected]
 }
 
-// generation is as large as that of the server's own guards.
+// generation is the number of tokens in one generation of the cache, as in the
+// server's own guard.
 const generation = 20_000
 
-func newAnswers() *introspectionCache {
+// newIntrospectionCache returns an empty cache.
+func newIntrospectionCache() *introspectionCache {
 	return &introspectionCache{known: generations.New[[32]byte, *introspected](generation)}
 }
 
-// introspected is what was last said about one token.
+// An introspected is one verified token with the latest response about it.
 type introspected struct {
 	claims *deviceauth.AccessClaims
-	turn   chan struct{} // held by whoever asks
+	turn   chan struct{} // has room for one: held by the request that asks the server
 	last   atomic.Pointer[expiring]
 }
 
-// expiring is an answer, or that there was none.
+// An expiring is one response, or the failure to get one.
 type expiring struct {
 	asked, ended time.Time
 	id           *deviceauth.Identity // nil: the token is not alive
 	err          error
 }
 
-// good reports whether the answer will do for a request that arrived then. What
-// was asked for later does, however short our memory. A failure does for a
-// moment, for its token alone: an ailing server is asked less than a healthy
-// one, and those who waited out its silence do not do so again, one by one.
-func (d *expiring) good(arrived time.Time, memory time.Duration) bool {
+// usable reports whether the response can be used for a request that arrived at
+// that time. A response that was requested later can, however short the cache's
+// lifetime is. A failure can for a moment, and for its token alone: a failing
+// server is not asked more than a healthy one, and requests that waited for a
+// timeout do not wait again one after the other.
+func (d *expiring) usable(arrived time.Time, memory time.Duration) bool {
 	switch {
 	case d == nil:
 		return false
@@ -112,23 +119,28 @@ func (d *expiring) good(arrived time.Time, memory time.Duration) bool {
 	return d.asked.After(arrived) || time.Since(d.asked) < memory
 }
 
-// about returns what the server says about the token, or said a moment ago. Of
-// many who want to know, one asks.
-func (e *introspected) about(ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error)) (*deviceauth.Identity, error) {
+// current returns the server's response about the token, from the cache or by
+// asking. Of many requests at the same time one asks, and the others wait for
+// its result.
+func (e *introspected) current(
+	ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error),
+) (*deviceauth.Identity, error) {
 	arrived := time.Now()
-	if last := e.last.Load(); last.good(arrived, memory) {
+	if last := e.last.Load(); last.usable(arrived, memory) {
 		return last.id, last.err
 	}
+	// The channel is a lock that a request can stop waiting for.
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if last := e.last.Load(); last.good(arrived, memory) {
+	// The request that held the turn may have brought a response that will do.
+	if last := e.last.Load(); last.usable(arrived, memory) {
 		return last.id, last.err
 	}
-	if ctx.Err() != nil { // select takes either where both are ready
+	if ctx.Err() != nil { // select chooses either case where both are ready
 		return nil, ctx.Err()
 	}
 	next := &expiring{asked: time.Now()}
@@ -138,7 +150,8 @@ func (e *introspected) about(ctx context.Context, memory time.Duration, ask func
 	return next.id, next.err
 }
 
-// find returns a token of those of late, or nil.
+// find returns a token of the cache, nil where it has none, and keeps a token
+// that ages.
 func (a *introspectionCache) find(key [32]byte) *introspected {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -149,7 +162,8 @@ func (a *introspectionCache) find(key [32]byte) *introspected {
 	return e
 }
 
-// entry makes room for a token that was verified, unless another request did.
+// entry adds a token that was verified, unless another request has added it
+// meanwhile.
 func (a *introspectionCache) entry(key [32]byte, claims *deviceauth.AccessClaims) *introspected {
 	a.mu.Lock()
 	defer a.mu.Unlock()

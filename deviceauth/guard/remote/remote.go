@@ -1,8 +1,9 @@
-// Package remote asks: it lets a guard stand far from its authorization server,
-// in another process, without a store. It checks access tokens with the
-// server's published keys (RFC 9068), and asks the server whether they still
-// live (RFC 7662), with a short memory. It decides nothing that the server
-// decides; a guard of package guard uses it in place of the engine.
+// Package remote is the guard's view of an authorization server in another
+// process: it lets a guard work without engine and store. It verifies access
+// tokens with the server's published keys (RFC 9068), and asks the server
+// whether they are still active (RFC 7662), with a short cache. It decides
+// nothing that the server decides; a guard uses its Server as
+// [guard.TokenValidator] in place of the engine.
 package remote
 
 import (
@@ -19,29 +20,33 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// Config says which server, and who we are to it.
+// Config says which server to ask, and as which client.
 type Config struct {
 	Issuer       string            // the server's issuer URL
 	ClientID     string            // of a client with a secret and `guard`, for introspection
-	ClientSecret deviceauth.Secret //
-	Audience     []string          // accepted where a guard names none; default: the issuer, whatever the server's own guards accept
-	Cache        time.Duration     // how long an answer about a token is good; default 500 ms; below 0: not at all, each request asks
-	Origins      []string          // of pages that may read what the backend answers; the server's are not known here
-	HTTP         *http.Client      // with a time-out, or one of 5 s
+	ClientSecret deviceauth.Secret // of the same client; required
+	// Audience is accepted where a guard names none. Default: the issuer alone,
+	// whatever the server's own guards accept.
+	Audience []string
+	// Cache is how long a response about a token is used. Default: 500 ms, at most
+	// a minute; below 0: not at all, every request asks.
+	Cache   time.Duration
+	Origins []string     // of pages that may read the backend's responses; the server does not tell them
+	HTTP    *http.Client // its timeout bounds each request; default: 5 s
 
-	// OtherAudience, if any, is told of the first token of the server's that is
-	// refused because of its audience where nobody said which one is wanted.
+	// OtherAudience, if set, is called for the first token of the server that is
+	// refused because of its audience, where no audience is configured.
 	OtherAudience func(has []string)
 }
 
-// The bounds of Cache. A revoked device is out within a second by default; who
-// can wait longer asks less often.
+// The bounds of Cache. By default a revoked device is refused within a second; a
+// longer cache asks less often.
 const (
 	defaultCache = 500 * time.Millisecond
 	maxCache     = time.Minute
 )
 
-// Check says what is wrong with a configuration, without asking anybody.
+// Check checks a configuration without asking the server.
 func (c Config) Check() error {
 	switch {
 	case c.ClientID == "" || c.ClientSecret == "":
@@ -52,14 +57,14 @@ func (c Config) Check() error {
 	return discovery.CheckIssuer(c.Issuer)
 }
 
-// A Server is an authorization server elsewhere. It is asked when the first
-// token comes, and again until it answers.
+// A Server is an authorization server elsewhere. It is first asked when the
+// first token arrives, so that a guard starts while the server is down.
 type Server struct {
-	cfg      Config
-	metadata document[*metadata]
-	keys     document[keySet]
-	answers  *introspectionCache
-	hint     sync.Once
+	cfg            Config
+	metadata       document[*metadata]
+	keys           document[keySet]
+	introspections *introspectionCache
+	hint           sync.Once
 }
 
 // New checks the configuration and returns a server.
@@ -77,16 +82,17 @@ func New(c Config) (*Server, error) {
 	if c.HTTP != nil {
 		own = *c.HTTP
 	}
-	orDefault(&own.Timeout, 5*time.Second) // without one, a server that hangs would never be asked again
-	// Tokens and our secret go where the metadata say, and nowhere else.
+	orDefault(&own.Timeout, 5*time.Second) // without a timeout, a server that hangs would never be asked again
+	// Tokens and the client's secret go where the metadata say, and nowhere else.
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.HTTP = &own
-	s := &Server{cfg: c, answers: newAnswers()}
+	s := &Server{cfg: c, introspections: newIntrospectionCache()}
 	s.metadata.fetch, s.metadata.pause = s.fetchMetadata, failurePause
 	s.keys.fetch, s.keys.pause = s.fetchKeys, keysPause
 	return s, nil
 }
 
+// orDefault sets a length of time that is 0.
 func orDefault(d *time.Duration, to time.Duration) {
 	if *d == 0 {
 		*d = to
@@ -96,25 +102,31 @@ func orDefault(d *time.Duration, to time.Duration) {
 // Issuer returns the issuer URL as configured.
 func (s *Server) Issuer() string { return s.cfg.Issuer }
 
-// Origins returns the origins as configured: which pages play a device, the
-// server does not tell.
+// Origins returns the origins as configured: the server does not tell which
+// pages act as a device.
 func (s *Server) Origins() []string { return s.cfg.Origins }
 
-// Audience returns what is accepted where a guard names none.
+// Audience returns the audiences that are accepted where a guard names none.
 func (s *Server) Audience() []string { return slices.Clone(s.cfg.Audience) }
 
-// ValidateToken checks an access token as the server's own guards do. Refusals:
-// invalid_token, insufficient_scope. Any other error means that the server
-// could not be asked.
-func (s *Server) ValidateToken(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error) {
+// ValidateToken validates an access token as the server's own guards do. A
+// refusal is a *[deviceauth.Error]: invalid_token or insufficient_scope. Any
+// other error means that the server could not be asked. The audience is checked
+// before the server is asked, and the scope after: only an active token may
+// learn that its scope is too small.
+func (s *Server) ValidateToken(
+	ctx context.Context, token string, need deviceauth.Requirement,
+) (*deviceauth.Identity, error) {
 	known, err := s.known(ctx, token)
 	if err != nil {
 		return nil, err
 	}
-	if !s.wants(need.Audience, known.claims.Audience) {
+	if !s.acceptsAudience(need.Audience, known.claims.Audience) {
 		return nil, deviceauth.BadToken(deviceauth.TokenAudience, nil)
 	}
-	id, err := known.about(ctx, s.cfg.Cache, func() (*deviceauth.Identity, error) { return s.introspect(token, known.claims) })
+	id, err := known.current(ctx, s.cfg.Cache, func() (*deviceauth.Identity, error) {
+		return s.introspect(token, known.claims)
+	})
 	switch {
 	case err != nil:
 		return nil, err
@@ -126,10 +138,11 @@ func (s *Server) ValidateToken(ctx context.Context, token string, need deviceaut
 	return id, nil
 }
 
-// wants reports whether a token's audience is one that is wanted. Where that is
-// but our guess, the operator is told of the first token that it shuts out. No
-// more: tokens come from outside, and a log must not grow with them.
-func (s *Server) wants(these, has []string) bool {
+// acceptsAudience reports whether a token has an audience that is wanted. Where the wanted
+// audience is only the default, the operator is told of the first token that is
+// refused for it, and of no further one: tokens come from outside, and must not
+// fill a log.
+func (s *Server) acceptsAudience(these, has []string) bool {
 	guessed := len(these) == 0 && s.cfg.OtherAudience != nil
 	if len(these) == 0 {
 		these = s.cfg.Audience
@@ -141,12 +154,12 @@ func (s *Server) wants(these, has []string) bool {
 	return wanted
 }
 
-// known returns a token of the server's that is in time. It is verified once
-// and then known by its digest.
+// known returns a verified token of the server that has not expired. A token is
+// verified once, and then found by its SHA-256.
 func (s *Server) known(ctx context.Context, token string) (*introspected, error) {
 	key := sha256.Sum256([]byte(token))
-	if known := s.answers.find(key); known != nil {
-		if over(known.claims) {
+	if known := s.introspections.find(key); known != nil {
+		if hasExpired(known.claims) {
 			return nil, deviceauth.BadToken(deviceauth.TokenExpired, nil)
 		}
 		return known, nil
@@ -155,5 +168,5 @@ func (s *Server) known(ctx context.Context, token string) (*introspected, error)
 	if err != nil {
 		return nil, err
 	}
-	return s.answers.entry(key, claims), nil
+	return s.introspections.entry(key, claims), nil
 }

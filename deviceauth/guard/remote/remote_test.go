@@ -23,9 +23,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// A far is an authorization server, reached over HTTP, and a guard's view of it.
-// Nothing of that leaves the test's bubble: it is the guard's transport, too.
-type far struct {
+// A testServer is an authorization server that is reached over HTTP, with a guard's
+// view of it. It is the guard's transport, too, so that nothing leaves the
+// test's bubble.
+type testServer struct {
 	*testing.T
 	*remote.Server
 	engine  *deviceauth.Engine
@@ -36,7 +37,7 @@ type far struct {
 	mu       sync.Mutex
 	requests map[string]int
 	slow     map[string]time.Duration // how long an endpoint takes
-	instead  map[string]string        // what an endpoint answers instead; "": 502
+	instead  map[string]string        // what an endpoint responds instead; "": 502
 }
 
 const (
@@ -47,18 +48,18 @@ const (
 	introspect = "/oauth2/introspect"
 )
 
-// in runs a test where time is made. What the guard still asks when it is over
-// ends by itself, by its time-out, or the bubble would tell.
-func in(t *testing.T, test func(f *far)) {
+// inBubble runs a test with a synthetic clock. A request of the guard that is under
+// way at the end is ended by its timeout; otherwise the bubble would report it.
+func inBubble(t *testing.T, test func(f *testServer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(newFar(t))
+		test(newTestServer(t))
 		time.Sleep(10 * time.Second)
 	})
 }
 
-// RoundTrip is the way to the server.
-func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip is the transport to the server.
+func (f *testServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	path := r.URL.Path
 	f.mu.Lock()
 	f.requests[path]++
@@ -82,45 +83,46 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// takes makes an endpoint slow.
-func (f *far) takes(path string, d time.Duration) {
+// delay makes an endpoint slow.
+func (f *testServer) delay(path string, d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.slow[path] = d
 }
 
-// answers makes an endpoint say something else, or fail.
-func (f *far) answers(path, text string) {
+// respondWith makes an endpoint respond with a text, or fail.
+func (f *testServer) respondWith(path, text string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.instead[path] = text
 }
 
-// heals ends what takes and answers began.
-func (f *far) heals() {
+// restore undoes delay and respondWith.
+func (f *testServer) restore() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.slow)
 	clear(f.instead)
 }
 
-func newFar(t *testing.T) *far {
+func newTestServer(t *testing.T) *testServer {
 	t.Helper()
-	f := newFarAt(t, issuer)
+	f := newTestServerAt(t, issuer)
 	f.Server = f.view(remote.Config{})
 	return f
 }
 
-func newFarAt(t *testing.T, issuer string) *far {
+func newTestServerAt(t *testing.T, issuer string) *testServer {
 	t.Helper()
-	f := &far{T: t, requests: map[string]int{}, slow: map[string]time.Duration{}, instead: map[string]string{}}
+	f := &testServer{T: t, requests: map[string]int{}, slow: map[string]time.Duration{}, instead: map[string]string{}}
 	store := memstore.New()
 	var err error
 	if f.keys, err = keyring.Open(t.Context(), store, ""); err != nil {
 		t.Fatal(err)
 	}
 	f.engine, err = deviceauth.New(deviceauth.Config{
-		Issuer: issuer, Store: store, Signer: f.keys, RefreshKey: f.keys.Source(keyring.PurposeRefresh), Allow: map[string][]deviceauth.Allow{"work": nil},
+		Issuer: issuer, Store: store, Signer: f.keys, RefreshKey: f.keys.Source(keyring.PurposeRefresh),
+		Allow:    map[string][]deviceauth.Allow{"work": nil},
 		Audience: []string{issuer, issuer + "/other"},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Public: true, Scope: "openid read write"},
@@ -131,14 +133,16 @@ func newFarAt(t *testing.T, issuer string) *far {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.handler, err = gateway.NewHandler(gateway.HandlerConfig{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Source(keyring.PurposeCookie)}); err != nil {
+	config := gateway.HandlerConfig{Engine: f.engine, Keys: f.keys, CookieKey: f.keys.Source(keyring.PurposeCookie)}
+	if f.handler, err = gateway.NewHandler(config); err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-// view is a guard's, of a configuration that lacks what all have.
-func (f *far) view(c remote.Config) *remote.Server {
+// view is a guard's view of the server, of a configuration to which the usual
+// members are added.
+func (f *testServer) view(c remote.Config) *remote.Server {
 	f.Helper()
 	c.Issuer, c.HTTP = issuer, &http.Client{Transport: f}
 	if c.ClientID == "" {
@@ -151,20 +155,26 @@ func (f *far) view(c remote.Config) *remote.Server {
 	return s
 }
 
-var here = netip.MustParseAddr("192.0.2.7")
+var deviceAddr = netip.MustParseAddr("192.0.2.7")
 
 // connect gives a device tokens.
-func (f *far) connect(audience ...string) *deviceauth.Tokens {
+func (f *testServer) connect(audience ...string) *deviceauth.Tokens {
 	f.Helper()
 	tv := deviceauth.Credentials{ClientID: "tv"}
-	person := &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{"email": "alice@example.com", "groups": []any{"staff"}}}
-	a, err := f.engine.Authorize(f.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Scope: "openid read", Audience: audience})
+	person := &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice", Claims: deviceauth.Claims{
+		"email": "alice@example.com", "groups": []any{"staff"},
+	}}
+	a, err := f.engine.Authorize(f.Context(), deviceauth.AuthorizeRequest{
+		Client: tv, From: deviceAddr, Scope: "openid read", Audience: audience,
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	g, err := f.engine.Inspect(f.Context(), deviceauth.InspectRequest{Person: person, From: here, Code: a.UserCode})
+	inspect := deviceauth.InspectRequest{Person: person, From: deviceAddr, Code: a.UserCode}
+	g, err := f.engine.Inspect(f.Context(), inspect)
 	if err == nil {
-		_, err = f.engine.Answer(f.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: person, From: here})
+		allow := deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: person, From: deviceAddr}
+		_, err = f.engine.Answer(f.Context(), allow)
 	}
 	if err != nil {
 		f.Fatal(err)
@@ -176,30 +186,37 @@ func (f *far) connect(audience ...string) *deviceauth.Tokens {
 	return tokens
 }
 
-// A server from before people with such names were refused may vouch for one.
+// A server of an older version, which accepted such names, may vouch for such a
+// person.
 //
 // protocol 33
-func TestUncleanPersonOfTheServersIsRefused(t *testing.T) {
-	for name, answer := range map[string]struct{ text, want, groups string }{
-		"a clean one":         {`"person": {"sub": "work|1", "user": "Zoë", "claims": {"groups": ["staff", "x,admins", "ops "]}}`, "", "staff"},
-		"in the user":         {`"person": {"sub": "work|1", "user": "alice\u200b"}`, "invalid_token", ""},
-		"in the subject":      {`"person": {"sub": "work|1 ", "user": "alice"}`, "invalid_token", ""},
-		"in the user's name":  {`"username": "alice "`, "invalid_token", ""},
-		"repaired at sign-in": {`"person": {"sub": "work|1", "user": "alice", "claims": {"preferred_username": "alice\u0007"}}`, "invalid_token", ""},
+func TestUncleanPersonIsRefused(t *testing.T) {
+	for name, test := range map[string]struct{ text, want, groups string }{
+		"a clean one": {
+			`"person": {"sub": "work|1", "user": "Zoë", "claims": {"groups": ["staff", "x,admins", "ops "]}}`,
+			"", "staff",
+		},
+		"in the user":        {`"person": {"sub": "work|1", "user": "alice\u200b"}`, "invalid_token", ""},
+		"in the subject":     {`"person": {"sub": "work|1 ", "user": "alice"}`, "invalid_token", ""},
+		"in the user's name": {`"username": "alice "`, "invalid_token", ""},
+		"repaired at sign-in": {
+			`"person": {"sub": "work|1", "user": "alice", "claims": {"preferred_username": "alice\u0007"}}`,
+			"invalid_token", "",
+		},
 	} {
-		in(t, func(f *far) {
+		inBubble(t, func(f *testServer) {
 			token := f.connect().AccessToken.Reveal()
-			f.answers(introspect, `{"active": true, `+answer.text+`}`)
-			id := f.admits(answer.want, token, deviceauth.Requirement{})
-			if id != nil && (id.Claim("groups") != answer.groups || id.Claim("user") != "Zoë") {
+			f.respondWith(introspect, `{"active": true, `+test.text+`}`)
+			id := f.wantVerdict(test.want, token, deviceauth.Requirement{})
+			if id != nil && (id.Claim("groups") != test.groups || id.Claim("user") != "Zoë") {
 				t.Errorf("%s: %q, %q", name, id.Claim("user"), id.Claim("groups"))
 			}
 		})
 	}
 }
 
-// admits wants an answer: "" for a yes, else a refusal's code, or "fault".
-func (f *far) admits(want, token string, need deviceauth.Requirement) *deviceauth.Identity {
+// wantVerdict wants a verdict: "" for an identity, the code of a refusal, or "fault".
+func (f *testServer) wantVerdict(want, token string, need deviceauth.Requirement) *deviceauth.Identity {
 	f.Helper()
 	id, err := f.ValidateToken(f.Context(), token, need)
 	if got := verdict(err); got != want {
@@ -217,8 +234,8 @@ func verdict(err error) string {
 	return ""
 }
 
-// took wants to be done within a time, none by default.
-func (f *far) took(want time.Duration, what func()) {
+// wantDuration wants a call to take exactly this time.
+func (f *testServer) wantDuration(want time.Duration, what func()) {
 	f.Helper()
 	start := time.Now()
 	what()
@@ -227,8 +244,8 @@ func (f *far) took(want time.Duration, what func()) {
 	}
 }
 
-// wasAsked wants a number of requests since the last look.
-func (f *far) wasAsked(path string, want int) {
+// wantRequests wants a number of requests at an endpoint since the last call.
+func (f *testServer) wantRequests(path string, want int) {
 	f.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,8 +255,8 @@ func (f *far) wasAsked(path string, want int) {
 	f.requests[path] = 0
 }
 
-// claims are those of a token, changed.
-func (f *far) claims(token string, change func(jwt.MapClaims)) jwt.MapClaims {
+// claims are the claims of a token, with a change.
+func (f *testServer) claims(token string, change func(jwt.MapClaims)) jwt.MapClaims {
 	f.Helper()
 	claims := jwt.MapClaims{}
 	if _, _, err := jwt.NewParser().ParseUnverified(token, claims); err != nil {
@@ -252,7 +269,7 @@ func (f *far) claims(token string, change func(jwt.MapClaims)) jwt.MapClaims {
 func same(jwt.MapClaims) {}
 
 // sign makes a token by a keyring.
-func (f *far) sign(by *keyring.Keyring, typ string, claims jwt.MapClaims) string {
+func (f *testServer) sign(by *keyring.Keyring, typ string, claims jwt.MapClaims) string {
 	f.Helper()
 	text, err := by.Sign(typ, claims)
 	if err != nil {
@@ -261,8 +278,8 @@ func (f *far) sign(by *keyring.Keyring, typ string, claims jwt.MapClaims) string
 	return text
 }
 
-// stranger is a keyring that nobody publishes.
-func (f *far) stranger() *keyring.Keyring {
+// unpublishedKeys is a keyring whose keys are not published.
+func (f *testServer) unpublishedKeys() *keyring.Keyring {
 	f.Helper()
 	k, err := keyring.Open(f.Context(), memstore.New(), "")
 	if err != nil {
@@ -272,126 +289,134 @@ func (f *far) stranger() *keyring.Keyring {
 }
 
 // protocol 25, 29, 32
-func TestGuardFarAwayKnowsWhoAsks(t *testing.T) {
-	in(t, func(f *far) {
+func TestRemoteGuardIdentifiesTheClient(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		token := f.connect().AccessToken.Reveal()
-		id := f.admits("", token, deviceauth.Requirement{Scope: "read"})
-		if id.Person.User != "alice" || id.Person.Claims.String("email") != "alice@example.com" || id.ClientID != "tv" || id.Scope != "openid read" {
+		id := f.wantVerdict("", token, deviceauth.Requirement{Scope: "read"})
+		person := id.Person
+		if person.User != "alice" || person.Claims.String("email") != "alice@example.com" ||
+			id.ClientID != "tv" || id.Scope != "openid read" {
 			f.Errorf("got %+v of %+v", id, id.Person)
 		}
-		f.admits("insufficient_scope", token, deviceauth.Requirement{Scope: "write"})
-		f.admits("invalid_token", token, deviceauth.Requirement{Audience: []string{issuer + "/other"}})
-		f.admits("", f.connect(issuer+"/other").AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{issuer + "/other"}})
+		f.wantVerdict("insufficient_scope", token, deviceauth.Requirement{Scope: "write"})
+		other := deviceauth.Requirement{Audience: []string{issuer + "/other"}}
+		f.wantVerdict("invalid_token", token, other)
+		f.wantVerdict("", f.connect(issuer+"/other").AccessToken.Reveal(), other)
 	})
 }
 
 // A client that is no guard learns whether a token lives, and not who uses it.
 //
 // protocol 25
-func TestOnlyGuardsLearnWhoStandsBehindAToken(t *testing.T) {
-	in(t, func(f *far) {
+func TestOnlyGuardsLearnThePerson(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		token := f.connect().AccessToken.Reveal()
 		f.Server = f.view(remote.Config{ClientID: "meter", ClientSecret: "meter"})
-		if id := f.admits("", token, deviceauth.Requirement{}); id.Person.User != "alice" || id.Person.Claims != nil {
+		id := f.wantVerdict("", token, deviceauth.Requirement{})
+		if id.Person.User != "alice" || id.Person.Claims != nil {
 			f.Errorf("a device's client learns %+v", id.Person)
 		}
 		f.Server = f.view(remote.Config{ClientID: "edge", ClientSecret: "wrong"})
-		f.admits("fault", token, deviceauth.Requirement{})
+		f.wantVerdict("fault", token, deviceauth.Requirement{})
 	})
 }
 
 func TestGuardIsNoDevice(t *testing.T) {
-	in(t, func(f *far) {
-		_, err := f.engine.Authorize(f.Context(), deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "edge", Secret: "s3:cret&", Method: deviceauth.AuthBasic}, From: here})
+	inBubble(t, func(f *testServer) {
+		guard := deviceauth.Credentials{ClientID: "edge", Secret: "s3:cret&", Method: deviceauth.AuthBasic}
+		_, err := f.engine.Authorize(f.Context(), deviceauth.AuthorizeRequest{Client: guard, From: deviceAddr})
 		if got := verdict(err); got != "unauthorized_client" {
 			f.Errorf("got %v", err)
 		}
 	})
 }
 
-// The guard sees for itself what is wrong with a token. Here the server would
-// take any, so that nothing is refused by it.
+// The guard finds by itself what is wrong with a token. The server would accept
+// any token here, so that the refusal cannot come from it.
 //
 // protocol 30
-func TestTokensThatAreNotTheServersAreRefusedUnasked(t *testing.T) {
-	in(t, func(f *far) {
+func TestForeignTokensAreRefusedWithoutAsking(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		tokens, second := f.connect(), f.connect().AccessToken.Reveal()
 		access := tokens.AccessToken.Reveal()
-		f.admits("", access, deviceauth.Requirement{})
-		f.admits("", second, deviceauth.Requirement{})
-		f.answers(introspect, `{"active":true}`)
-		f.wasAsked(introspect, 2)
+		f.wantVerdict("", access, deviceauth.Requirement{})
+		f.wantVerdict("", second, deviceauth.Requirement{})
+		f.respondWith(introspect, `{"active":true}`)
+		f.wantRequests(introspect, 2)
 		part := func(token string, i int) string { return strings.Split(token, ".")[i] }
 		ours := func(change func(jwt.MapClaims)) string {
 			return f.sign(f.keys, deviceauth.TypeAccess, f.claims(access, change))
 		}
+		past := time.Now().Add(-61 * time.Second).Unix()
 		for name, token := range map[string]string{
 			"nothing":               "x",
-			"another's key":         f.sign(f.stranger(), deviceauth.TypeAccess, f.claims(access, same)),
+			"another's key":         f.sign(f.unpublishedKeys(), deviceauth.TypeAccess, f.claims(access, same)),
 			"an ID token":           tokens.IDToken.Reveal(),
 			"another type":          f.sign(f.keys, deviceauth.TypeID, f.claims(access, same)),
 			"another issuer":        ours(func(c jwt.MapClaims) { c["iss"] = "https://evil.example" }),
 			"no audience":           ours(func(c jwt.MapClaims) { delete(c, "aud") }),
 			"no subject":            ours(func(c jwt.MapClaims) { delete(c, "sub") }),
 			"no end":                ours(func(c jwt.MapClaims) { delete(c, "exp") }),
-			"over":                  ours(func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-61 * time.Second).Unix() }),
+			"over":                  ours(func(c jwt.MapClaims) { c["exp"] = past }),
 			"another's payload":     part(access, 0) + "." + part(second, 1) + "." + part(access, 2),
 			"another's signature":   part(access, 0) + "." + part(access, 1) + "." + part(second, 2),
 			"no signature":          part(access, 0) + "." + part(access, 1) + ".",
 			"a grant that is no id": ours(func(c jwt.MapClaims) { c["sid"] = 7 }),
 		} {
 			f.Log(name)
-			f.admits("invalid_token", token, deviceauth.Requirement{})
-			f.wasAsked(introspect, 0)
+			f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
+			f.wantRequests(introspect, 0)
 		}
 	})
 }
 
-func TestTokenOfAGrantThatIsNotThereIsRefused(t *testing.T) {
-	in(t, func(f *far) {
-		claims := f.claims(f.connect().AccessToken.Reveal(), func(c jwt.MapClaims) { c["sid"] = deviceauth.ID{1}.String() })
-		f.admits("invalid_token", f.sign(f.keys, deviceauth.TypeAccess, claims), deviceauth.Requirement{})
-		f.wasAsked(introspect, 1)
+func TestTokenOfAnUnknownGrantIsRefused(t *testing.T) {
+	inBubble(t, func(f *testServer) {
+		unknown := deviceauth.ID{1}.String()
+		claims := f.claims(f.connect().AccessToken.Reveal(), func(c jwt.MapClaims) { c["sid"] = unknown })
+		f.wantVerdict("invalid_token", f.sign(f.keys, deviceauth.TypeAccess, claims), deviceauth.Requirement{})
+		f.wantRequests(introspect, 1)
 	})
 }
 
 // protocol 24
-func TestRevokedDeviceIsOutWhenTheMemoryEnds(t *testing.T) {
-	in(t, func(f *far) {
+func TestRevokedTokenIsRefusedWhenTheCacheExpires(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		token := f.connect().AccessToken.Reveal()
-		f.admits("", token, deviceauth.Requirement{})
-		if err := f.engine.Revoke(f.Context(), deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: token}); err != nil {
+		f.wantVerdict("", token, deviceauth.Requirement{})
+		request := deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: token}
+		if err := f.engine.Revoke(f.Context(), request); err != nil {
 			f.Fatal(err)
 		}
 		time.Sleep(cache - 1)
-		f.admits("", token, deviceauth.Requirement{})
+		f.wantVerdict("", token, deviceauth.Requirement{})
 		time.Sleep(time.Nanosecond)
-		f.admits("invalid_token", token, deviceauth.Requirement{})
+		f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
 	})
 }
 
-func TestOfManyRequestsOneAsks(t *testing.T) {
-	in(t, func(f *far) {
+func TestConcurrentRequestsShareAnIntrospection(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		token := f.connect().AccessToken.Reveal()
-		f.takes(introspect, 100*time.Millisecond)
+		f.delay(introspect, 100*time.Millisecond)
 		var all sync.WaitGroup
 		for range 64 {
-			all.Go(func() { f.admits("", token, deviceauth.Requirement{}) })
+			all.Go(func() { f.wantVerdict("", token, deviceauth.Requirement{}) })
 		}
 		all.Wait()
-		f.wasAsked(introspect, 1)
-		f.wasAsked(jwks, 1)
-		f.wasAsked(wellKnown, 1)
+		f.wantRequests(introspect, 1)
+		f.wantRequests(jwks, 1)
+		f.wantRequests(wellKnown, 1)
 	})
 }
 
-// Whoever has given up costs the server nothing, and gets no verdict that
-// nobody has spoken.
-func TestWhoGivesUpAsksNothingAndWaitsForNobody(t *testing.T) {
-	in(t, func(f *far) {
+// A request that was cancelled costs the server nothing, and gets no verdict
+// that was never given.
+func TestCancelledRequestsCostNothing(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		token := f.connect().AccessToken.Reveal()
-		f.admits("", token, deviceauth.Requirement{})
-		f.wasAsked(introspect, 1)
+		f.wantVerdict("", token, deviceauth.Requirement{})
+		f.wantRequests(introspect, 1)
 		time.Sleep(cache)
 		gone, cancel := context.WithCancel(f.Context())
 		cancel()
@@ -400,20 +425,21 @@ func TestWhoGivesUpAsksNothingAndWaitsForNobody(t *testing.T) {
 				f.Errorf("got %v", err)
 			}
 		}
-		f.wasAsked(introspect, 0)
-		f.takes(introspect, 3*time.Second)
+		f.wantRequests(introspect, 0)
+		f.delay(introspect, 3*time.Second)
 		go f.ValidateToken(f.Context(), token, deviceauth.Requirement{})
 		synctest.Wait()
-		f.took(time.Second, func() {
+		f.wantDuration(time.Second, func() {
 			hasty, cancel := context.WithTimeout(f.Context(), time.Second)
 			defer cancel()
-			if _, err := f.ValidateToken(hasty, token, deviceauth.Requirement{}); !errors.Is(err, context.DeadlineExceeded) {
+			_, err := f.ValidateToken(hasty, token, deviceauth.Requirement{})
+			if !errors.Is(err, context.DeadlineExceeded) {
 				f.Errorf("got %v", err)
 			}
 		})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		f.wasAsked(introspect, 1)
+		f.wantRequests(introspect, 1)
 	})
 }
 
@@ -436,55 +462,56 @@ func TestConfigurationIsChecked(t *testing.T) {
 	}
 }
 
-// Of those who wait, all but the first share a question that began when they
-// were there already; nobody takes an answer from before their time.
+// Of the requests that wait, all but the first share a response that was
+// requested after they had arrived; none gets a response from before.
 //
 // protocol 24
-func TestWithoutAMemoryEveryRequestAsks(t *testing.T) {
-	in(t, func(f *far) {
+func TestWithoutACacheEveryRequestAsks(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		f.Server = f.view(remote.Config{Cache: -1})
 		token := f.connect().AccessToken.Reveal()
 		for range 3 {
-			f.admits("", token, deviceauth.Requirement{})
-			f.wasAsked(introspect, 1)
+			f.wantVerdict("", token, deviceauth.Requirement{})
+			f.wantRequests(introspect, 1)
 		}
-		f.takes(introspect, time.Second)
-		f.took(2*time.Second, func() {
+		f.delay(introspect, time.Second)
+		f.wantDuration(2*time.Second, func() {
 			var all sync.WaitGroup
 			for range 64 {
-				all.Go(func() { f.admits("", token, deviceauth.Requirement{}) })
+				all.Go(func() { f.wantVerdict("", token, deviceauth.Requirement{}) })
 			}
 			all.Wait()
 		})
-		f.wasAsked(introspect, 2)
-		f.heals()
-		if err := f.engine.Revoke(f.Context(), deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: token}); err != nil {
+		f.wantRequests(introspect, 2)
+		f.restore()
+		request := deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: token}
+		if err := f.engine.Revoke(f.Context(), request); err != nil {
 			f.Fatal(err)
 		}
-		f.admits("invalid_token", token, deviceauth.Requirement{})
+		f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
 	})
 }
 
-func TestOperatorIsToldOnceOfAnAudienceThatNobodyChose(t *testing.T) {
-	in(t, func(f *far) {
+func TestOperatorIsWarnedOnceOfTheDefaultAudience(t *testing.T) {
+	inBubble(t, func(f *testServer) {
 		token := f.connect(issuer + "/other").AccessToken.Reveal()
-		var told [][]string
-		tell := func(has []string) { told = append(told, has) }
-		f.Server = f.view(remote.Config{OtherAudience: tell})
-		f.admits("invalid_token", f.forged(token), deviceauth.Requirement{})
-		f.admits("", f.connect().AccessToken.Reveal(), deviceauth.Requirement{})
-		f.admits("invalid_token", token, deviceauth.Requirement{Audience: []string{issuer}})
-		f.Server = f.view(remote.Config{OtherAudience: tell, Audience: []string{issuer}})
-		f.admits("invalid_token", token, deviceauth.Requirement{})
-		if len(told) != 0 {
-			f.Errorf("was told %v of a token that is not the server's, or where the audience is chosen", told)
+		var warned [][]string
+		warn := func(has []string) { warned = append(warned, has) }
+		f.Server = f.view(remote.Config{OtherAudience: warn})
+		f.wantVerdict("invalid_token", f.forged(token), deviceauth.Requirement{})
+		f.wantVerdict("", f.connect().AccessToken.Reveal(), deviceauth.Requirement{})
+		f.wantVerdict("invalid_token", token, deviceauth.Requirement{Audience: []string{issuer}})
+		f.Server = f.view(remote.Config{OtherAudience: warn, Audience: []string{issuer}})
+		f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
+		if len(warned) != 0 {
+			f.Errorf("was told %v of a token that is not the server's, or where the audience is chosen", warned)
 		}
-		f.Server = f.view(remote.Config{OtherAudience: tell})
+		f.Server = f.view(remote.Config{OtherAudience: warn})
 		for range 3 {
-			f.admits("invalid_token", token, deviceauth.Requirement{})
+			f.wantVerdict("invalid_token", token, deviceauth.Requirement{})
 		}
-		if len(told) != 1 || !slices.Equal(told[0], []string{issuer + "/other"}) {
-			f.Errorf("was told %v", told)
+		if len(warned) != 1 || !slices.Equal(warned[0], []string{issuer + "/other"}) {
+			f.Errorf("was told %v", warned)
 		}
 	})
 }

@@ -11,21 +11,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// skew is forgiven where the clock of another is concerned.
+// skew is how much the clocks of server and guard may differ.
 const skew = time.Minute
 
-// algorithms are those that a server signs with. None of them takes a key that
-// is published for a secret (RFC 8725 §3.1).
+// algorithms are those that a server signs with. All are asymmetric: none takes
+// a published key for a secret (RFC 8725 §3.1).
 var algorithms = []string{"ES256", "EdDSA", "RS256"}
 
-// verify returns the claims of an access token of the server's that is in time.
-// Everything that can be wrong with it but its signature is looked at first:
-// only a token that may well be good makes us look for a key.
+// verify returns the claims of a valid access token of the server (RFC 9068 §4).
+// Everything but the signature is checked first: only a token that may be valid
+// can cause a fetch of the keys.
 func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessClaims, error) {
+	// An error of the key function is wrapped by the parser, so a fault is kept
+	// apart from a refusal.
 	var fault error
 	var reason string
 	raw, claims := jwt.MapClaims{}, new(deviceauth.AccessClaims)
-	_, err := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation()).ParseWithClaims(token, raw, func(t *jwt.Token) (any, error) {
+	parser := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation())
+	_, err := parser.ParseWithClaims(token, raw, func(t *jwt.Token) (any, error) {
 		switch {
 		case !plausible(t.Header):
 			return nil, deviceauth.ErrBadToken
@@ -33,7 +36,9 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 			reason = deviceauth.TokenMalformed
 			return nil, deviceauth.ErrBadToken
 		}
-		if reason = s.wrong(claims); reason != "" {
+		// The claims come from a token that is not verified yet; they are used
+		// only to refuse it early.
+		if reason = s.refusalReason(claims); reason != "" {
 			return nil, deviceauth.ErrBadToken
 		}
 		key, err := s.key(ctx, t.Header["kid"].(string))
@@ -48,6 +53,8 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 		}
 		return key.Key, nil
 	})
+	// A fault is no verdict about the token: the device keeps the token and
+	// tries again.
 	if fault != nil {
 		return nil, fault
 	}
@@ -60,27 +67,28 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 	return claims, nil
 }
 
-// plausible reports whether a header is an access token's (RFC 9068 §2.1); that
-// its algorithm is one of ours is known by then.
+// plausible reports whether a header is that of an access token (RFC 9068 §2.1).
+// The parser has checked the algorithm by then.
 func plausible(header map[string]any) bool {
 	id, _ := header["kid"].(string)
 	return id != "" && header["typ"] == deviceauth.TypeAccess && header["crit"] == nil
 }
 
-// wrong returns which claim that a decision rests on is missing or not so, as the
-// reason of a [deviceauth.TokenError], or "".
-func (s *Server) wrong(c *deviceauth.AccessClaims) (reason string) {
+// refusalReason returns the reason of a [deviceauth.TokenError] where a claim that
+// decisions depend on is missing or does not fit, and "" where all are right.
+func (s *Server) refusalReason(c *deviceauth.AccessClaims) (reason string) {
 	switch {
 	case c.Subject == "" || c.ClientID == "" || len(c.Audience) == 0 || c.Expires == 0:
 		return deviceauth.TokenMalformed
 	case c.Issuer != s.cfg.Issuer:
 		return deviceauth.TokenIssuer
-	case over(c):
+	case hasExpired(c):
 		return deviceauth.TokenExpired
 	}
 	return ""
 }
 
-func over(c *deviceauth.AccessClaims) bool {
+// hasExpired reports whether a token has expired, with regard to skew.
+func hasExpired(c *deviceauth.AccessClaims) bool {
 	return !time.Now().Before(time.Unix(c.Expires, 0).Add(skew))
 }

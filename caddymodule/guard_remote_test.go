@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Who writes JSON meets the same checks as who writes a Caddyfile.
+// JSON gets the same checks as the Caddyfile.
 func TestServerElsewhereIsChecked(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Edge)

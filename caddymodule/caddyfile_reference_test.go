@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// blocks are all that the parser has words for, with a Caddyfile in which a
-// word stands that it does not know.
+// blocks are all blocks that the parser has words for, each with a Caddyfile
+// that has an unknown word in it.
 var blocks = map[string]string{
 	"device_login": "{\n\tdevice_login {\n\t\tno_such_word\n\t}\n}",
 	"upstream":     in("upstream a https://a.example {\n\t\t\tno_such_word\n\t\t}"),
@@ -25,7 +25,7 @@ var blocks = map[string]string{
 
 func in(line string) string { return "{\n\tdevice_login {\n\t\t" + line + "\n\t}\n}" }
 
-// parserWords are what the parser says it knows in a block.
+// parserWords are the words that the parser lists for a block.
 func parserWords(t *testing.T, name, text string) []string {
 	t.Helper()
 	_, err := adapt(text)
@@ -83,7 +83,8 @@ func TestEveryWordHasAGoldenFile(t *testing.T) {
 		for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)").FindAllStringSubmatch(section, -1) {
 			used := regexp.MustCompile(`(?m)^\s*(lifetime |pending )?` + row[1] + `\b`)
 			if !used.MatchString(good) || !used.MatchString(bad) {
-				t.Errorf("%s: in a good file: %v, in a bad one: %v", row[1], used.MatchString(good), used.MatchString(bad))
+				t.Errorf("%s: in a good file: %v, in a bad one: %v",
+					row[1], used.MatchString(good), used.MatchString(bad))
 			}
 		}
 	}

@@ -9,16 +9,18 @@ import (
 	"testing"
 )
 
-// What is wrong is put into a frame: a Caddyfile that is right but for the lines
-// in the place of %s.
+// Each mistake is put into a frame: a Caddyfile that is correct but for the
+// lines that replace %s.
 const (
 	inOption   = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n%s\n\t\t" + oneUpstream + "\n\t}\n}\n"
 	inAny      = "{\n\tdevice_login {\n%s\n\t}\n}\n"
-	inUpstream = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n\t\tupstream a https://a.example {\n\t\t\tclient_id x\n%s\n\t\t}\n\t}\n}\n"
-	inProvider = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n\t\tupstream a https://a.example {\n%s\n\t\t}\n\t}\n}\n"
-	inSite     = rightOption + "example.com {\n%s\n\treverse_proxy localhost:8080\n}\n"
-	inGuard    = rightOption + "example.com {\n\tdevice_auth {\n%s\n\t}\n}\n"
-	inEdge     = "example.com {\n\tdevice_auth {\n\t\tissuer https://far.example\n\t\tclient edge secret\n%s\n\t}\n}\n"
+	inUpstream = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n" +
+		"\t\tupstream a https://a.example {\n\t\t\tclient_id x\n%s\n\t\t}\n\t}\n}\n"
+	inProvider = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n" +
+		"\t\tupstream a https://a.example {\n%s\n\t\t}\n\t}\n}\n"
+	inSite  = rightOption + "example.com {\n%s\n\treverse_proxy localhost:8080\n}\n"
+	inGuard = rightOption + "example.com {\n\tdevice_auth {\n%s\n\t}\n}\n"
+	inEdge  = "example.com {\n\tdevice_auth {\n\t\tissuer https://far.example\n\t\tclient edge secret\n%s\n\t}\n}\n"
 
 	oneUpstream = "upstream a https://a.example {\n\t\t\tclient_id x\n\t\t}"
 	rightOption = "{\n\tdevice_login {\n\t\tissuer https://connect.example.com\n\t\t" + oneUpstream + "\n\t}\n}\n"
@@ -30,8 +32,8 @@ func inBlockOf(head string) string {
 
 var bySentinel = fmt.Sprintf(inOption, "\t\tstore redis redis://a {\n\t\t\tsentinel m\n%s\n\t\t}")
 
-// A knownWord is a word of the Caddyfile with arguments that are right, and all
-// that can be wrong with them.
+// A knownWord is a word of the Caddyfile with correct arguments, and with the
+// mistakes that its arguments can have.
 type knownWord struct {
 	frame, word string
 	right       string   // arguments; {x} below: a block of its own may follow
@@ -43,17 +45,26 @@ type knownWord struct {
 }
 
 var knownWords = []knownWord{
-	{frame: inAny, word: "issuer", right: "https://b.example", wrong: []string{"http://b.example", "b.example", "https://b.example?x=y"}},
-	{frame: inOption, word: "upstream", right: "b https://b.example {\n\t\t\tclient_id x\n\t\t}", block: true, many: true,
-		wrong: []string{"b", "b http://b.example", "b b.example", "B https://b.example =B", "b https://b.example =client_id"}},
+	{frame: inAny, word: "issuer", right: "https://b.example",
+		wrong: []string{"http://b.example", "b.example", "https://b.example?x=y"}},
+	{frame: inOption, word: "upstream", right: "b https://b.example {\n\t\t\tclient_id x\n\t\t}",
+		block: true, many: true, wrong: []string{
+			"b", "b http://b.example", "b b.example", "B https://b.example =B", "b https://b.example =client_id",
+		}},
 	{frame: inOption, word: "client", right: "c", wrong: []string{"cä", `""=id`}, block: true},
-	{frame: inOption, word: "scope", right: `read "Read"`, wrong: []string{`a,b "Read"=a,b`, `"a b" "Read"=b`, `read`, `read ""=read`}, block: true},
-	{frame: inOption, word: "audience", right: "https://b.example", wrong: []string{"api", "https://b.example#x"}, many: true, open: true},
-	{frame: inOption, word: "user_code", right: "****-**** base20", wrong: []string{"****", "****-**** base10=****-****", "****-**** AABBCC"}},
-	{frame: inOption, word: "lifetime", right: "session 1h", wrong: []string{"0s", "soon 1h=soon", "session"}, block: true},
-	{frame: inOption, word: "lifetime device_code", right: "5m", wrong: []string{"0s", "0", "5", "-5m", "25h=device_code", "500ms=device_code"}},
+	{frame: inOption, word: "scope", right: `read "Read"`,
+		wrong: []string{`a,b "Read"=a,b`, `"a b" "Read"=b`, `read`, `read ""=read`}, block: true},
+	{frame: inOption, word: "audience", right: "https://b.example",
+		wrong: []string{"api", "https://b.example#x"}, many: true, open: true},
+	{frame: inOption, word: "user_code", right: "****-**** base20",
+		wrong: []string{"****", "****-**** base10=****-****", "****-**** AABBCC"}},
+	{frame: inOption, word: "lifetime", right: "session 1h",
+		wrong: []string{"0s", "soon 1h=soon", "session"}, block: true},
+	{frame: inOption, word: "lifetime device_code", right: "5m",
+		wrong: []string{"0s", "0", "5", "-5m", "25h=device_code", "500ms=device_code"}},
 	{frame: inOption, word: "lifetime access_token", right: "5m", wrong: []string{"0s", "soon", "25h=access_token"}},
-	{frame: inOption, word: "lifetime refresh_token", right: "5d", wrong: []string{"0s", "soon", "9999d=refresh_token"}},
+	{frame: inOption, word: "lifetime refresh_token", right: "5d",
+		wrong: []string{"0s", "soon", "9999d=refresh_token"}},
 	{frame: inOption, word: "lifetime refresh_idle", right: "5d", wrong: []string{"0s", "soon", "9999d=refresh_idle"}},
 	{frame: inOption, word: "lifetime refresh_grace", right: "off", wrong: []string{"soon", "11m=refresh_grace"}},
 	{frame: inOption, word: "lifetime session", right: "1h", wrong: []string{"0s", "soon", "31d=session"}},
@@ -65,21 +76,27 @@ var knownWords = []knownWord{
 	{frame: inOption, word: "interval", right: "5s", wrong: []string{"0s", "off", "often", "10ms=interval"}},
 	{frame: inOption, word: "signing", right: "ES256", wrong: []string{"HS256", "es256", "none"}},
 	{frame: inOption, word: "network", right: "off", wrong: []string{"maybe", "10.0.0.0/8"}},
-	{frame: inOption, word: "networks", right: "home 10.0.0.0/8", wrong: []string{"home", "home 10.0.0.0/33", "10.0.0", "home away"}, many: true, open: true},
-	{frame: inOption, word: "nat64", right: "64:ff9b:1::/48", wrong: []string{"10.0.0.0/8", "here", "2001:db8::/97"}, many: true, open: true},
+	{frame: inOption, word: "networks", right: "home 10.0.0.0/8",
+		wrong: []string{"home", "home 10.0.0.0/33", "10.0.0", "home away"}, many: true, open: true},
+	{frame: inOption, word: "nat64", right: "64:ff9b:1::/48",
+		wrong: []string{"10.0.0.0/8", "here", "2001:db8::/97"}, many: true, open: true},
 	{frame: inOption, word: "place", right: "{geoip.city}", wrong: []string{"Berlin=place"}},
 	{frame: inOption, word: "health", right: "/healthz", wrong: []string{"healthz", "/device", "/a?b", "/"}},
-	{frame: inOption, word: "dialect", right: "auth0", wrong: []string{"okta", "Auth0", "auth0 auth0"}, many: true, open: true},
+	{frame: inOption, word: "dialect", right: "auth0",
+		wrong: []string{"okta", "Auth0", "auth0 auth0"}, many: true, open: true},
 	{frame: inOption, word: "brand", right: "X", block: true},
 	{frame: inOption, word: "paths", right: "", none: true, block: true, wrong: []string{"/x"}},
 	{frame: inOption, word: "store", right: "memory", wrong: []string{"postgres", "Badger", "memory x", "badger a b",
-		"redis localhost:6379", "redis http://localhost", "redis redis://a redis://b=addresses"}, block: true, open: true},
+		"redis localhost:6379", "redis http://localhost", "redis redis://a redis://b=addresses",
+	}, block: true, open: true},
 
 	{frame: inUpstream, word: "name", right: "X"},
 	{frame: inProvider, word: "client_id", right: "y"},
 	{frame: inUpstream, word: "client_secret", right: "s", wrong: []string{`""=client_secret`}},
-	{frame: inUpstream, word: "scopes", right: "openid email", wrong: []string{"openid,email", "openid, email=openid,"}, open: true},
-	{frame: inUpstream, word: "allow", right: "email *@example.com", wrong: []string{"email=allow"}, many: true, open: true},
+	{frame: inUpstream, word: "scopes", right: "openid email",
+		wrong: []string{"openid,email", "openid, email=openid,"}, open: true},
+	{frame: inUpstream, word: "allow", right: "email *@example.com",
+		wrong: []string{"email=allow"}, many: true, open: true},
 	{frame: inUpstream, word: "user", right: "email", wrong: []string{"aud", "nonce"}},
 	{frame: inUpstream, word: "claims", right: "department", many: true, open: true},
 	{frame: inUpstream, word: "revalidate", right: "", none: true},
@@ -89,13 +106,17 @@ var knownWords = []knownWord{
 
 	{frame: inBlockOf("client a"), word: "name", right: "X"},
 	{frame: inBlockOf("client a"), word: "maker", right: "X"},
-	{frame: inBlockOf("client a"), word: "logo", right: "/a.svg", wrong: []string{"http://a.example/a.svg", "a.svg", "ftp://a/a.svg"}},
+	{frame: inBlockOf("client a"), word: "logo", right: "/a.svg",
+		wrong: []string{"http://a.example/a.svg", "a.svg", "ftp://a/a.svg"}},
 	{frame: inBlockOf("client a"), word: "secret", right: "s", wrong: []string{`""=secret`}},
-	{frame: inBlockOf("client a"), word: "scopes", right: "a b", wrong: []string{"a,b", "a, b=a,", `a\b=a\\b`}, open: true},
+	{frame: inBlockOf("client a"), word: "scopes", right: "a b",
+		wrong: []string{"a,b", "a, b=a,", `a\b=a\\b`}, open: true},
 	{frame: inBlockOf("client a"), word: "origin", right: "https://a.example", many: true, open: true,
 		wrong: []string{"a.example", "https://a.example/", "https://b.example https://a.example/x"}},
-	{frame: inBlockOf("client a"), word: "from", right: "10.0.0.0/8", wrong: []string{"home", "10.0.0.0/33", "10.0.0.1-9"}, many: true, open: true},
-	{frame: inBlockOf("client a"), word: "allow", right: "groups a", wrong: []string{"groups=allow"}, many: true, open: true},
+	{frame: inBlockOf("client a"), word: "from", right: "10.0.0.0/8",
+		wrong: []string{"home", "10.0.0.0/33", "10.0.0.1-9"}, many: true, open: true},
+	{frame: inBlockOf("client a"), word: "allow", right: "groups a",
+		wrong: []string{"groups=allow"}, many: true, open: true},
 	{frame: inBlockOf("client a"), word: "network", right: "require", wrong: []string{"maybe"}},
 	{frame: inBlockOf("client a"), word: "lifetime", right: "device_code 5m", block: true,
 		wrong: []string{"5m", "access_token 5m=access_token", "device_code 0s", "device_code 25h=device_code"}},
@@ -103,22 +124,27 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("client a"), word: "id_token", right: "RS256", wrong: []string{"ES256", "rs256", "none"}},
 	{frame: inBlockOf("client a"), word: "sign_in", right: "fresh", wrong: []string{"now"}},
 	{frame: inBlockOf("client a"), word: "notify", right: "", none: true},
-	{frame: inBlockOf("client a {\n\t\t\tsecret x\n\t\t}\n\t\tclient b"), word: "guard", right: "\n\t\t\tsecret x", none: true},
+	{frame: inBlockOf("client a {\n\t\t\tsecret x\n\t\t}\n\t\tclient b"), word: "guard",
+		right: "\n\t\t\tsecret x", none: true},
 
 	{frame: inBlockOf("brand X"), word: "logo", right: "/a.svg", wrong: []string{"http://a.example/a.svg", "a.svg"}},
-	{frame: inBlockOf("brand X"), word: "color", right: `"#00aa66"`, wrong: []string{"green", `"#00aa6"`, "#00aa66=color"}},
+	{frame: inBlockOf("brand X"), word: "color", right: `"#00aa66"`,
+		wrong: []string{"green", `"#00aa6"`, "#00aa66=color"}},
 	{frame: inBlockOf("brand X"), word: "contact", right: "a"},
 	{frame: inBlockOf("brand X"), word: "templates", right: "testdata/good", wrong: []string{"testdata/nothing"}},
 
-	{frame: inBlockOf("paths"), word: "device_authorization", right: "/a", wrong: []string{"a", "/", "/a?b", "/oauth2/jwks"}},
-	{frame: inBlockOf("paths"), word: "token", right: "/a", wrong: []string{"a", "/a%20b", "/device/token", "/oauth2/revoke"}},
+	{frame: inBlockOf("paths"), word: "device_authorization", right: "/a",
+		wrong: []string{"a", "/", "/a?b", "/oauth2/jwks"}},
+	{frame: inBlockOf("paths"), word: "token", right: "/a",
+		wrong: []string{"a", "/a%20b", "/device/token", "/oauth2/revoke"}},
 	{frame: inBlockOf("paths"), word: "revoke", right: "/a", wrong: []string{"a", "/../a", "/oauth2/token"}},
 	{frame: inBlockOf("paths"), word: "introspect", right: "/a", wrong: []string{"a", "https://a.example/a"}},
 	{frame: inBlockOf("paths"), word: "userinfo", right: "/a", wrong: []string{"a"}},
 	{frame: inBlockOf("paths"), word: "jwks", right: "/a", wrong: []string{"a"}},
 	{frame: inBlockOf("paths"), word: "device", right: "/a", wrong: []string{"a", "/oauth2"}},
 
-	{frame: inBlockOf("store badger x"), word: "encryption_key", right: "{env.KEY}", wrong: []string{`""=encryption_key`, "secret=encryption_key"}},
+	{frame: inBlockOf("store badger x"), word: "encryption_key", right: "{env.KEY}",
+		wrong: []string{`""=encryption_key`, "secret=encryption_key"}},
 	{frame: inBlockOf("store redis redis://a"), word: "username", right: "x"},
 	{frame: inBlockOf("store redis redis://a"), word: "password", right: "x"},
 	{frame: inBlockOf("store redis redis://a"), word: "prefix", right: "x"},
@@ -135,18 +161,24 @@ var knownWords = []knownWord{
 	{frame: inGuard, word: "audience", right: "https://a.example", many: true, open: true},
 	{frame: inGuard, word: "optional", right: "", none: true},
 	{frame: inGuard, word: "authorization", right: "keep", wrong: []string{"drop"}},
-	{frame: inGuard, word: "header", right: "X-User email", wrong: []string{"X-User=header", "X:User email=X:User", "Cookie email=Cookie", "X-User email raw"}, many: true},
+	{frame: inGuard, word: "header", right: "X-User email",
+		wrong: []string{"X-User=header", "X:User email=X:User", "Cookie email=Cookie", "X-User email raw"}, many: true},
 	{frame: inGuard, word: "token_header", right: "X-Token", wrong: []string{"Cookie", "Remote-User", "X:Y"}},
 	{frame: inGuard, word: "basic", right: "", none: true},
 	{frame: inGuard, word: "preflight", right: "pass", wrong: []string{"answer"}},
 	{frame: inGuard, word: "report_only", right: "", none: true},
 	{frame: inGuard, word: "cache", right: "keep", wrong: []string{"forever", "1s=cache", "off=cache"}, many: true},
-	{frame: inGuard, word: "legacy", right: "X-Api-Key /etc/keys 2026-01-31", wrong: []string{"X-Api-Key=legacy", "X-Api-Key /etc/keys soon", "X-Api-Key /etc/keys 31.1.2026", "X:Y /etc/keys=X:Y"}},
-	{frame: inGuard, word: "issuer", right: "https://far.example\n\t\tclient a b", wrong: []string{"far.example", "http://far.example", "https://far.example=issuer"}},
-	{frame: inGuard, word: "client", right: "a b\n\t\tissuer https://far.example", wrong: []string{"a=client", "a b=client"}},
+	{frame: inGuard, word: "legacy", right: "X-Api-Key /etc/keys 2026-01-31", wrong: []string{
+		"X-Api-Key=legacy", "X-Api-Key /etc/keys soon", "X-Api-Key /etc/keys 31.1.2026", "X:Y /etc/keys=X:Y",
+	}},
+	{frame: inGuard, word: "issuer", right: "https://far.example\n\t\tclient a b",
+		wrong: []string{"far.example", "http://far.example", "https://far.example=issuer"}},
+	{frame: inGuard, word: "client", right: "a b\n\t\tissuer https://far.example",
+		wrong: []string{"a=client", "a b=client"}},
 	{frame: inEdge, word: "cache", right: "1s", wrong: []string{"forever", "-1s"}, many: true},
 	{frame: inEdge, word: "ca", right: "/etc/caddy/ca.pem"},
-	{frame: inEdge, word: "origin", right: "https://a.example", wrong: []string{"a.example", "https://a.example/"}, many: true, open: true},
+	{frame: inEdge, word: "origin", right: "https://a.example",
+		wrong: []string{"a.example", "https://a.example/"}, many: true, open: true},
 }
 
 // A mistake is a line of a Caddyfile, with lines around it that are right.
@@ -182,11 +214,13 @@ func (k knownWord) mistakes() (list []mistake) {
 	return list
 }
 
-// refusal puts a mistake into its frame in some way, and wants to hear its file,
-// its line and its word.
+// refusal puts a mistake into its frame in some way, and wants an error with its
+// file, its line and its word.
 func refusal(t *testing.T, frame string, m mistake, imported string) {
 	t.Helper()
-	lines := strings.Join(slices.DeleteFunc([]string{m.before, m.line + " # wrong", m.after}, func(s string) bool { return s == "" }), "\n")
+	lines := strings.Join(slices.DeleteFunc([]string{m.before, m.line + " # wrong", m.after}, func(s string) bool {
+		return s == ""
+	}), "\n")
 	file, text := "Caddyfile", fmt.Sprintf(frame, lines)
 	in := text
 	switch imported {
@@ -206,7 +240,8 @@ func refusal(t *testing.T, frame string, m mistake, imported string) {
 		t.Fatalf("this is accepted:\n%s", text)
 	}
 	said := err.Error()
-	if at := fmt.Sprintf("%s:%d", file, number); !strings.Contains(said+" ", at+" ") && !strings.Contains(said, at+":") {
+	at := fmt.Sprintf("%s:%d", file, number)
+	if !strings.Contains(said+" ", at+" ") && !strings.Contains(said, at+":") {
 		t.Errorf("want %s in: %v", at, err)
 	}
 	if !strings.Contains(said, m.names) {
@@ -234,9 +269,9 @@ func TestEveryMistakeIsNamedWithFileLineAndWord(t *testing.T) {
 	}
 }
 
-// What the table calls right is right: else a mistake might be refused for
-// something else.
-func TestWhatIsRightIsAccepted(t *testing.T) {
+// What the table calls right is accepted: otherwise a mistake could be refused
+// for another reason.
+func TestCorrectLinesAreAccepted(t *testing.T) {
 	t.Parallel()
 	for _, k := range knownWords {
 		text := fmt.Sprintf(k.frame, k.word+" "+k.right)

@@ -1,0 +1,184 @@
+package caddymodule
+
+import (
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
+)
+
+// An responseWriter adds to a backend's response what the backend cannot say
+// itself, because it knows nothing of tokens: CORS headers for the browser page
+// that acts as a device, and for caches that the response is for one person. It
+// changes the header only, once, right before it is sent.
+type responseWriter struct {
+	caddyhttp.ResponseWriterWrapper
+	origin  string   // of the page that may read the response; empty: none
+	vary    []string // request headers that decide who is let in; none: caching is left to the backend
+	private bool     // the response is for the authenticated person or client alone
+	wrote   bool     // the header has been completed and sent
+}
+
+// wrapResponse returns the writer for a backend's response, or nil where there is
+// nothing to add. With `cache keep` the response's cache headers are the
+// backend's alone.
+func (g *Guard) wrapResponse(
+	tokenGuard *guard.Guard, identity *requestIdentity, w http.ResponseWriter, r *http.Request,
+) *responseWriter {
+	a := &responseWriter{
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: identity.id != nil,
+	}
+	if origin, ok := tokenGuard.Origin(r); ok {
+		a.origin = origin
+	}
+	if g.Cache != "keep" {
+		a.vary = []string{g.credentials()}
+		if g.Legacy != nil {
+			a.vary = append(a.vary, g.Legacy.Header)
+		}
+		identity.private = identity.private || a.private
+	}
+	if a.origin == "" && a.vary == nil {
+		return nil
+	}
+	return a
+}
+
+// WriteHeader completes the header before the final status is written. An
+// informational status (1xx) comes before the header and leaves it alone.
+func (a *responseWriter) WriteHeader(status int) {
+	if !a.wrote && status >= 200 {
+		a.wrote = true
+		a.complete(a.Header())
+	}
+	a.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// complete adds CORS headers where the backend sent none, Vary, and
+// Cache-Control: private for a request with an identity.
+func (a *responseWriter) complete(h http.Header) {
+	if a.origin != "" && h.Get("Access-Control-Allow-Origin") == "" {
+		h.Del("Access-Control-Allow-Credentials") // was said of no origin, and is not meant for this one
+		allowOrigin(h, a.origin)
+	}
+	if a.vary == nil {
+		return
+	}
+	for _, name := range a.vary {
+		addVary(h, name)
+	}
+	if a.private {
+		keepPrivate(h)
+	}
+}
+
+// begun completes and sends the header before the first byte of the body, as
+// net/http does for a handler that never calls WriteHeader.
+func (a *responseWriter) begun() {
+	if !a.wrote {
+		a.WriteHeader(http.StatusOK)
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (a *responseWriter) Write(b []byte) (int, error) {
+	a.begun()
+	return a.ResponseWriterWrapper.Write(b)
+}
+
+// ReadFrom completes the header as Write does, and then leaves the copy to the
+// server's own ReadFrom, which can use sendfile.
+func (a *responseWriter) ReadFrom(from io.Reader) (int64, error) {
+	a.begun()
+	return a.ResponseWriterWrapper.ReadFrom(from)
+}
+
+// FlushError completes the header before a flush. http.ResponseController looks
+// for this method; without it a flush would reach the server's writer and send a
+// header that lacks the additions.
+func (a *responseWriter) FlushError() error {
+	a.begun()
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+// allowOrigin lets a page of the origin read the response and its
+// WWW-Authenticate header, which browsers hide otherwise (Fetch standard, CORS
+// protocol).
+func allowOrigin(header http.Header, origin string) {
+	header.Set("Access-Control-Allow-Origin", origin)
+	header.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
+	addVary(header, "Origin")
+}
+
+// addVary names a request header on which the response depends (RFC 9110
+// §12.5.5). A name that is there already, or a `*`, is not repeated.
+func addVary(h http.Header, name string) {
+	for _, value := range h["Vary"] {
+		for field := range strings.SplitSeq(value, ",") {
+			if field = strings.Trim(field, " \t"); field == "*" || strings.EqualFold(field, name) {
+				return
+			}
+		}
+	}
+	h.Add("Vary", name)
+}
+
+// isForSharedCaches reports whether shared caches obey a header in preference to
+// Cache-Control: the targeted fields of RFC 9213, and the fields of several
+// products that are older than it.
+func isForSharedCaches(name string) bool {
+	name = strings.ToLower(name)
+	switch name {
+	case "surrogate-control", "x-accel-expires", "edge-control":
+		return true
+	}
+	return strings.HasSuffix(name, "cdn-cache-control")
+}
+
+// keepPrivate keeps a response out of shared caches. RFC 9111 §3.5 forbids a
+// shared cache to store responses to requests with Authorization, but that
+// protects nothing here: the guard takes Authorization off before a cache behind
+// it sees the request, and a cache before it may have been told that the
+// response is public.
+func keepPrivate(h http.Header) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return isForSharedCaches(name) })
+	kept, private := []string(nil), false
+	for _, directive := range cacheDirectives(h["Cache-Control"]) {
+		name, _, _ := strings.Cut(strings.ToLower(directive), "=")
+		switch {
+		case name == "public" || name == "s-maxage":
+			continue
+		case name == "private" && !strings.EqualFold(directive, "private"):
+			continue // says it of some headers alone
+		}
+		private = private || name == "private" || name == "no-store"
+		kept = append(kept, directive)
+	}
+	if !private {
+		kept = slices.Insert(kept, 0, "private")
+	}
+	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
+}
+
+// cacheDirectives splits Cache-Control at its commas, but not at those within a
+// quoted string (RFC 9110 §5.6.4): private="a, b" is one directive.
+func cacheDirectives(values []string) (list []string) {
+	text, from, quoted := strings.Join(values, ",")+",", 0, false
+	for i := range len(text) {
+		switch {
+		case text[i] == '"':
+			quoted = !quoted
+		case text[i] == ',' && (!quoted || i == len(text)-1):
+			if directive := strings.Trim(text[from:i], " \t"); directive != "" {
+				list = append(list, directive)
+			}
+			from = i + 1
+		}
+	}
+	return list
+}
