@@ -97,6 +97,7 @@ type App struct {
 	late        []func() error // checks of Caddyfile lines that wait for the end of their block
 	ctx         caddy.Context
 	log         *zap.Logger
+	auditLogs   map[string]*zap.Logger
 	slog        *slog.Logger
 	store       Store
 	engine      deviceauth.Config
@@ -126,6 +127,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // provisions too, beside a server that has the database open.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
+	a.auditLogs = auditLogs(a.log)
 	a.slog = slog.New(withoutContext{ctx.Slogger().Handler()})
 	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
 	if err := registerMetrics(ctx); err != nil {

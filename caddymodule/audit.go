@@ -20,22 +20,44 @@ func (a *App) audit(e deviceauth.Event) {
 	if kind, endless := endlessKind(e); endless && !a.sampler.Pass(kind) {
 		return
 	}
-	a.write(e.Name, facts(e))
+	if log := a.auditLog(e.Name); log != nil || a.dispatcher.heard(e.Name) {
+		a.write(log, e.Name, factsOf(e))
+	}
 	if e.Name == deviceauth.EventRedeemed {
 		a.connected(e.Grant)
 	}
 }
 
-// write tells the log and the events app.
-func (a *App) write(name string, data map[string]any) {
-	var fields []zap.Field
-	for _, fact := range factNames {
-		if value := data[fact]; value != nil {
-			fields = append(fields, zap.Any(fact, value))
-		}
+// auditLogs are the loggers of the events, by their names.
+func auditLogs(log *zap.Logger) map[string]*zap.Logger {
+	all := map[string]*zap.Logger{}
+	for _, name := range deviceauth.EventNames() {
+		all[name] = log.Named("audit").Named(name)
 	}
-	a.log.Named("audit").Named(name).Log(auditLevel(name), name, fields...)
-	a.dispatcher.tell(name, data)
+	return all
+}
+
+// auditLog returns an entry of the log for an event, or nil where its level is off.
+func (a *App) auditLog(name string) *zapcore.CheckedEntry {
+	return a.auditLogs[name].Check(auditLevel(name), name)
+}
+
+// write tells the log, where there is an entry for it, and the events app.
+func (a *App) write(log *zapcore.CheckedEntry, name string, all facts) {
+	if log != nil {
+		fields := make([]zap.Field, len(all))
+		for i, one := range all {
+			fields[i] = one.field()
+		}
+		log.Write(fields...)
+	}
+	if a.dispatcher.heard(name) {
+		data := make(map[string]any, len(all))
+		for _, one := range all {
+			data[one.name] = one.value()
+		}
+		a.dispatcher.tell(name, data)
+	}
 }
 
 // auditLevel is debug for what devices do all the time, without anybody: a hundred
@@ -71,57 +93,86 @@ func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 
 // more tells how many events of a kind were not written.
 func (a *App) more(kind eventKind, n int) {
-	data := map[string]any{"more": n}
-	for name, value := range map[string]string{"reason": kind.reason, "subject": kind.subject} {
-		if value != "" {
-			data[name] = value
-		}
-	}
+	var all facts
+	all.put("reason", kind.reason)
+	all.put("subject", kind.subject)
+	all = append(all, fact{name: "more", number: n})
 	if kind.name == "" {
 		kind.name = deviceauth.EventBarred // of more people than are told apart
 	}
-	a.write(kind.name, data)
+	a.write(a.auditLog(kind.name), kind.name, all)
 }
 
-// factNames are the members of an event, in the order of the log.
-var factNames = []string{
-	"grant", "client_id", "tried_client_id", "device_ip", "ip", "scope", "upstream", "reason", "rule", "claims", "by",
-	"subject", "user", "more",
+// A fact is one member of an event: a text, names, or a number.
+type fact struct {
+	name   string
+	text   string
+	names  []string // nil: it is none of these
+	number int      // 0: it is none
 }
 
-// facts are what is said of an event. What is not known is left out.
-func facts(e deviceauth.Event) map[string]any {
-	data := map[string]any{}
-	put := func(name, value string) {
-		if value != "" {
-			data[name] = value
-		}
+func (f fact) value() any {
+	switch {
+	case f.names != nil:
+		return f.names
+	case f.number != 0:
+		return f.number
+	}
+	return f.text
+}
+
+// field is the fact in a log.
+func (f fact) field() zap.Field {
+	switch {
+	case f.names != nil:
+		return zap.Strings(f.name, f.names)
+	case f.number != 0:
+		return zap.Int(f.name, f.number)
+	}
+	return zap.String(f.name, f.text)
+}
+
+// facts are what is said of an event, in the order of the log. What is not known is
+// left out.
+type facts []fact
+
+func (f *facts) put(name, text string) {
+	if text != "" {
+		*f = append(*f, fact{name: name, text: text})
+	}
+}
+
+func factsOf(e deviceauth.Event) facts {
+	all := make(facts, 0, 8)
+	if e.Grant != nil {
+		all.put("grant", e.Grant.ID.String())
+	}
+	all.put("client_id", e.ClientID)
+	all.put("tried_client_id", e.Tried)
+	ip := e.Browser
+	if e.From.IsValid() && (e.Grant != nil || e.Name == deviceauth.EventTurnedAway) {
+		all.put("device_ip", e.From.String())
+	} else if !ip.IsValid() {
+		ip = e.From
+	}
+	if ip.IsValid() {
+		all.put("ip", ip.String())
 	}
 	if e.Grant != nil {
-		put("grant", e.Grant.ID.String())
-		put("scope", string(e.Grant.Scope))
+		all.put("scope", string(e.Grant.Scope))
 	}
-	if e.From.IsValid() {
-		device := e.Grant != nil || e.Name == deviceauth.EventTurnedAway
-		put(map[bool]string{true: "device_ip", false: "ip"}[device], e.From.String())
-	}
-	if e.Browser.IsValid() {
-		put("ip", e.Browser.String())
-	}
-	put("client_id", e.ClientID)
-	put("tried_client_id", e.Tried)
-	put("upstream", e.Upstream)
-	put("reason", e.Reason)
-	put("rule", e.Rule)
-	put("by", e.By)
+	all.put("upstream", e.Upstream)
+	all.put("reason", e.Reason)
+	all.put("rule", e.Rule)
 	if e.Name == deviceauth.EventBarred && e.Person != nil {
-		data["claims"] = claimNames(e.Person.Claims)
+		all = append(all, fact{name: "claims", names: claimNames(e.Person.Claims)})
 	}
+	all.put("by", e.By)
 	if e.Person != nil {
-		put("subject", e.Person.Subject)
-		put("user", e.Person.User)
+		all.put("subject", e.Person.Subject)
+		all.put("user", e.Person.User)
 	}
-	return data
+	return all
 }
 
 // The bounds of what is said of claims, whose names are an upstream's.

@@ -26,7 +26,7 @@ type auditing struct {
 
 func newAuditing() *auditing {
 	log, lines := observed()
-	a := &auditing{App: &App{log: log}, lines: lines}
+	a := &auditing{App: &App{log: log, auditLogs: auditLogs(log)}, lines: lines}
 	a.dispatcher = newDispatcher(emitter{func(string) bool { return true }, func(_ string, data map[string]any) {
 		a.mu.Lock()
 		defer a.mu.Unlock()

@@ -87,6 +87,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
 	g := newGrant(now, lifetime, r)
+	g.ClientID = client.ID // the same text, without the request's body that it is cut from
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}

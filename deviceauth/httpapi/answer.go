@@ -28,7 +28,16 @@ func newAnswer(status int, contentType string, body []byte) *answer {
 
 // jsonAnswer is an answer of an OAuth endpoint: never cached (RFC 6749 §5.1).
 func jsonAnswer(status int, v any) *answer {
-	a := newAnswer(status, "application/json", response.JSON(v))
+	var body []byte
+	switch v := v.(type) {
+	case refusalAnswer:
+		body = v.json()
+	case *authorizationAnswer:
+		body = v.json()
+	default:
+		body = response.JSON(v)
+	}
+	a := newAnswer(status, "application/json", body)
 	a.header.Set("Cache-Control", "no-store")
 	return a
 }
@@ -82,11 +91,15 @@ func (a *answer) cookies(list ...*http.Cookie) *answer {
 }
 
 func (a *answer) write(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
 	for name, values := range a.header {
-		w.Header()[name] = append(w.Header()[name], values...)
+		if before := header[name]; before != nil {
+			values = append(before, values...)
+		}
+		header[name] = values
 	}
 	if a.status != http.StatusNoContent && a.status != http.StatusNotModified {
-		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+		header.Set("Content-Length", strconv.Itoa(len(a.body)))
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {

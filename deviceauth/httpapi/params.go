@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -70,9 +71,14 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	return p, p.check()
 }
 
+const formType = "application/x-www-form-urlencoded"
+
 func typedParams(contentType string, body []byte) (params, error) {
+	if contentType == formType { // as nearly all say it
+		return formParams(string(body))
+	}
 	switch kind, _, err := mime.ParseMediaType(contentType); {
-	case err == nil && kind == "application/x-www-form-urlencoded":
+	case err == nil && kind == formType:
 		return formParams(string(body))
 	case err == nil && kind == "application/json":
 		return jsonParams(body)
@@ -153,7 +159,6 @@ func (p params) check() error {
 		if len(values) > 1 && name != "resource" && known[name] {
 			return badRequest("the parameter " + name + " is repeated")
 		}
-		var kept []string
 		for _, v := range values {
 			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) { // percent-encoded, where the body itself was looked at
 				return badRequest("a parameter contains a NUL character, or is not UTF-8")
@@ -161,11 +166,10 @@ func (p params) check() error {
 			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells
 				return badRequest("the parameter " + name + " ends in a line break")
 			}
-			if v != "" {
-				kept = append(kept, v)
-			}
 		}
-		p[name] = kept
+		if slices.Contains(values, "") {
+			p[name] = slices.DeleteFunc(values, func(v string) bool { return v == "" })
+		}
 	}
 	return nil
 }
