@@ -113,8 +113,10 @@ func addVary(h http.Header, name string) {
 // isForSharedCaches reports whether shared caches obey a header before
 // Cache-Control: the targeted ones of RFC 9213, and those of several products.
 func isForSharedCaches(name string) bool {
-	name = strings.ToLower(name)
-	return strings.HasSuffix(name, "cdn-cache-control") || name == "surrogate-control" || name == "x-accel-expires" || name == "edge-control"
+	const cdn = "Cdn-Cache-Control"
+	end := name[max(0, len(name)-len(cdn)):]
+	return strings.EqualFold(end, cdn) || strings.EqualFold(name, "Surrogate-Control") ||
+		strings.EqualFold(name, "X-Accel-Expires") || strings.EqualFold(name, "Edge-Control")
 }
 
 // keepPrivate keeps an answer out of shared caches. The guard takes
@@ -123,6 +125,10 @@ func isForSharedCaches(name string) bool {
 // protects neither.
 func keepPrivate(h http.Header) {
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return isForSharedCaches(name) })
+	if len(h["Cache-Control"]) == 0 {
+		h["Cache-Control"] = []string{"private"}
+		return
+	}
 	kept, private := []string(nil), false
 	for _, directive := range cacheDirectives(h["Cache-Control"]) {
 		name, _, _ := strings.Cut(strings.ToLower(directive), "=")
