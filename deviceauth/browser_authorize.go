@@ -29,8 +29,11 @@ type CodeRequest struct {
 
 const (
 	codeLifetime = time.Minute // of an authorization code (RFC 6749 §4.1.2 wants ten minutes at most)
-	maxState     = 1024        // bytes of state, and of nonce: a browser keeps it in a cookie
+	maxState     = 1024        // bytes of state, and of nonce: a browser keeps them in a cookie
 	maxResources = 1024        // bytes of all resources together, for the same reason
+	maxRequest   = 2560        // bytes of state, nonce, scope and resources together
+
+	requestLifetime = 30 * time.Minute // in which a person answers
 )
 
 // What a browser is told on a page of ours, and never at the redirect URI (RFC 6749 §4.1.2.1).
@@ -72,6 +75,8 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 		return r, NewError("invalid_request", "state, nonce: want at most 1024 bytes each")
 	case len(strings.Join(r.Resource, "")) > maxResources || len(r.Scope) > maxResources:
 		return r, NewError("invalid_request", "scope, resource: want at most 1024 bytes each")
+	case len(r.State)+len(r.Nonce)+len(r.Scope)+len(strings.Join(r.Resource, "")) > maxRequest:
+		return r, NewError("invalid_request", "state, nonce, scope, resource: want at most 2560 bytes together")
 	}
 	g, err := e.grantFor(r)
 	if err != nil {
@@ -137,12 +142,21 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 	if err := e.CheckRedirect(r.Request.ClientID, r.Request.RedirectURI); err != nil {
 		return nil, err
 	}
+	if e.now().Sub(r.Request.Asked) > requestLifetime {
+		return nil, errDecided
+	}
 	g, err := e.grantFor(r.Request)
 	if err != nil {
 		return nil, err
 	}
 	g.From, g.Created = r.From, r.Request.Asked
-	return g, e.barred(g, r.Person, r.From, e.acceptable(g, r.Person))
+	if err := e.acceptable(g, r.Person); err != nil {
+		return g, e.barred(g, r.Person, r.From, err)
+	}
+	if r.Request.Prompts("login") && r.Person.Fresh != g.UserCode {
+		return g, errNotFresh
+	}
+	return g, nil
 }
 
 // An AnswerCodeRequest is a person's yes or no to an authorization request that a page showed.

@@ -109,6 +109,10 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 				ID: "meter", Secret: "s3:cret&", Scope: "read",
 				From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 			},
+			{
+				ID: "cli", Name: "Store CLI", Public: true, Scope: "openid offline_access read",
+				Redirects: []string{"http://127.0.0.1/callback", "https://app.example.com/cb?x=1", "com.example.app:/cb"},
+			},
 		},
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
