@@ -24,6 +24,7 @@ type CodeRequest struct {
 	ChallengeMethod string    `json:"method"`             // S256
 	Nonce           string    `json:"nonce,omitempty"`    // for the ID token (OpenID Connect Core §3.1.2.1)
 	Prompt          string    `json:"prompt,omitempty"`   // OpenID Connect Core §3.1.2.1
+	Label           string    `json:"label,omitempty"`    // as in [AuthorizeRequest]
 	Asked           time.Time `json:"asked,omitzero"`
 }
 
@@ -88,7 +89,7 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 	if err := e.Connects(ctx); err != nil {
 		return r, NewError("temporarily_unavailable", "connecting programs is paused; try again later")
 	}
-	r.ID, r.Scope, r.Resource, r.Asked = newID(), string(g.Scope), g.Audience, e.now()
+	r.ID, r.Scope, r.Resource, r.Label, r.Asked = newID(), string(g.Scope), g.Audience, g.Label, e.now()
 	return r, nil
 }
 

@@ -84,7 +84,7 @@ func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant 
 func newCodeGrant(now time.Time, r CodeRequest) *Grant {
 	return &Grant{
 		ID: r.ID, State: Pending, ClientID: r.ClientID, Created: now, Expires: now.Add(codeLifetime),
-		UserCode: r.code(), Redirect: r.RedirectURI, Nonce: r.Nonce,
+		UserCode: r.code(), Redirect: r.RedirectURI, Nonce: r.Nonce, Label: text.CleanName(r.Label),
 	}
 }
 

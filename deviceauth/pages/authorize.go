@@ -68,6 +68,7 @@ func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 		Scope: query.Get("scope"), Resource: append(query["resource"], query["audience"]...),
 		Challenge: query.Get("code_challenge"), ChallengeMethod: query.Get("code_challenge_method"),
 		Nonce: query.Get("nonce"), Prompt: query.Get("prompt"),
+		Label: query.Get("device_name"),
 	}
 }
 
