@@ -22,9 +22,12 @@ type Engine struct {
 	pause    pauseCache
 	networks [][]netip.Prefix // within one of these, two addresses are in the same network
 
-	embeddings embeddings
-	closing    chan struct{}
-	close      sync.Once
+	embeddings  embeddings
+	introduced  clientCache     // clients that introduced themselves
+	registering registerLimiter // counts those that register
+
+	closing chan struct{}
+	close   sync.Once
 }
 
 // New checks the configuration and returns an engine over its store.

@@ -115,7 +115,7 @@ func (e *Engine) IsActive(ctx context.Context, id ID) (bool, error) {
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && g.IsActive() && e.clients[g.ClientID] != nil, err
+	return err == nil && g.IsActive() && e.hasClient(g.ClientID), err
 }
 
 // redeemed returns the grant of a token of ours. Since there is one, the grant

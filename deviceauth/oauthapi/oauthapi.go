@@ -49,6 +49,8 @@ type Handler struct {
 	origin  string       // of the issuer: scheme and host
 	guard   *guard.Guard // of the userinfo endpoint
 	tenants bool         // some route begins with any segment
+
+	registration endpoint.Route // of each client that registered; no methods where none may
 }
 
 // New checks the configuration and returns a handler.
@@ -96,6 +98,10 @@ func (h *Handler) table() map[string]endpoint.Route {
 		p.JWKS:                           standard.open(h.jwks),
 		p.Device + "/backchannel-logout": standard.backChannelLogoutRoute(),
 	}
+	if h.cfg.Engine.Registration().Registers() {
+		routes[p.Register] = standard.registerRoute()
+		h.registration = standard.registrationRoute()
+	}
 	for _, path := range p.metadata() {
 		routes[path] = standard.open(h.metadata)
 	}
@@ -113,6 +119,9 @@ func (h *Handler) table() map[string]endpoint.Route {
 func (h *Handler) find(path string) (endpoint.Route, bool) {
 	if r, ok := h.routes[path]; ok {
 		return r, true
+	}
+	if id, ok := strings.CutPrefix(path, h.cfg.Paths.Register+"/"); ok && deviceauth.IsRegistered(id) {
+		return h.registration, h.registration.Methods != nil
 	}
 	rest, ok := strings.CutPrefix(path, h.cfg.Paths.prefix)
 	if !ok || !h.tenants {

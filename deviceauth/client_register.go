@@ -1,0 +1,328 @@
+package deviceauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// registeredPrefix begins the client_id of a client that registered.
+const registeredPrefix = "c_"
+
+// A RegisterRequest is a client that registers (RFC 7591 §3.1).
+type RegisterRequest struct {
+	Token    Secret // the initial access token; empty: none was sent
+	Metadata ClientMetadata
+	From     netip.Addr
+	Approved bool // the holder of the token vouches for it
+}
+
+// A Registered is a client as it is told about its registration (RFC 7591 §3.2.1). Secret
+// and Token are told once: what is kept of them are digests.
+type Registered struct {
+	ID       string
+	Secret   Secret // empty: a public client, or it was told before
+	Token    Secret // registration access token (RFC 7592); empty: it was told before
+	At       time.Time
+	Metadata ClientMetadata
+	Approved bool
+}
+
+var (
+	errInitialToken  = NewError("invalid_token", "want the initial access token of this server as a Bearer token (RFC 7591)")
+	errClientToken   = NewError("invalid_token", "want the registration access token of this client (RFC 7592)")
+	errManyRegister  = NewError("slow_down", "too many clients register; try again later")
+	errNoMoreClients = NewError("temporarily_unavailable", "as many clients are registered as may be")
+)
+
+// CheckInitialToken says whether somebody may register clients. Refusals: invalid_token.
+func (e *Engine) CheckInitialToken(token Secret) error {
+	if e.cfg.Registration.Open {
+		return nil
+	}
+	return e.CheckManagementToken(token)
+}
+
+// CheckManagementToken says whether somebody is the holder of the initial access token,
+// also where registration is open. Refusals: invalid_token.
+func (e *Engine) CheckManagementToken(token Secret) error {
+	if want := e.cfg.Registration.Token; want == "" || !sameSecret(token, want) {
+		return errInitialToken
+	}
+	return nil
+}
+
+// Register keeps a new client. It is on disk before the answer, and known at every
+// gateway. Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri,
+// slow_down as a [*RateLimitError], temporarily_unavailable.
+func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, error) {
+	if err := e.CheckInitialToken(r.Token); err != nil {
+		return nil, err
+	}
+	now := e.now()
+	if wait := e.registering.wait(e.Address(r.From), now); wait > 0 {
+		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
+	}
+	scope, err := r.Metadata.scopes(e.cfg.Registration.Scope)
+	if err != nil {
+		return nil, err
+	}
+	r.Metadata.Scope = string(scope)
+	made := &Registered{
+		ID: registeredPrefix + rand.Text(), Token: Secret("rg_" + rand.Text() + rand.Text()), At: now,
+		Metadata: r.Metadata, Approved: r.Approved,
+	}
+	record := &clientRecord{
+		ID: made.ID, Metadata: r.Metadata, Token: digest([]byte(made.Token)), Registered: now, Approved: r.Approved,
+	}
+	if r.Metadata.AuthMethod != "none" {
+		made.Secret = Secret("cs_" + rand.Text() + rand.Text())
+		record.Secret = digest([]byte(made.Secret))
+	}
+	// The list first: a client that it does not have would never be forgotten.
+	if err := e.enlist(ctx, record, now); err != nil {
+		return nil, err
+	}
+	keep := func(*clientRecord) (*clientRecord, error) { return record, nil }
+	if err := e.changeRecord(ctx, made.ID, keep); err != nil {
+		return nil, err
+	}
+	e.emitEvent(Event{
+		Name: EventClientRegistered, ClientID: made.ID, From: e.Address(r.From), Reason: r.Metadata.Name,
+	})
+	return made, nil
+}
+
+// owned returns the record of a client that shows its registration access token. A client
+// that is not there and a wrong token are refused in the same words (RFC 7592 §2.1).
+func (r *clientRecord) owned(token Secret) error {
+	if r == nil || r.Token == (Digest{}) || !r.Token.equal(digest([]byte(token))) {
+		return errClientToken
+	}
+	return nil
+}
+
+// ReadRegistration is RFC 7592 §2.1. Refusals: invalid_token.
+func (e *Engine) ReadRegistration(ctx context.Context, id string, token Secret) (*Registered, error) {
+	if !e.introduces(id) || e.cfg.Documents == nil {
+		return nil, errClientToken
+	}
+	r, err := e.loadRecord(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.owned(token); err != nil {
+		return nil, err
+	}
+	return r.told(), nil
+}
+
+func (r *clientRecord) told() *Registered {
+	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.Approved}
+}
+
+// ChangeRegistration replaces what a client said of itself (RFC 7592 §2.2). Whoever
+// changes what people were shown has to be looked at anew: the operator's approval ends.
+// Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri.
+func (e *Engine) ChangeRegistration(
+	ctx context.Context, id string, token Secret, m ClientMetadata,
+) (*Registered, error) {
+	if !e.introduces(id) || e.cfg.Documents == nil {
+		return nil, errClientToken
+	}
+	scope, err := m.scopes(e.cfg.Registration.Scope)
+	if err != nil {
+		return nil, err
+	}
+	m.Scope = string(scope)
+	var after *clientRecord
+	err = e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
+		if err := r.owned(token); err != nil {
+			return nil, err
+		}
+		if public := r.Secret == (Digest{}); public != (m.AuthMethod == "none") {
+			return nil, badMetadata("token_endpoint_auth_method", "a client stays public or confidential")
+		}
+		r.Metadata, r.Approved, after = m, false, r
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return after.told(), nil
+}
+
+// Deregister removes a client that shows its registration access token (RFC 7592 §2.3),
+// and ends its grants. Refusals: invalid_token.
+func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error {
+	if _, err := e.ReadRegistration(ctx, id, token); err != nil {
+		return err
+	}
+	return e.RemoveClient(ctx, id)
+}
+
+// A clientList is what the store has of all clients that introduced themselves, so that
+// they can be counted, listed and forgotten.
+type clientList map[string]listedClient
+
+type listedClient struct {
+	At   time.Time `json:"at"`
+	Used bool      `json:"used,omitempty"` // used or approved: it is not forgotten
+}
+
+const clientListDocument = "clients"
+
+// changeList changes the list of clients.
+func (e *Engine) changeList(ctx context.Context, change func(clientList) error) error {
+	return e.cfg.Documents.UpdateDocument(ctx, clientListDocument, func(old []byte) ([]byte, error) {
+		list := clientList{}
+		if old != nil {
+			if err := json.Unmarshal(old, &list); err != nil {
+				return nil, fmt.Errorf("the store's list of clients cannot be read: %w", err)
+			}
+		}
+		if err := change(list); err != nil {
+			return nil, err
+		}
+		return json.Marshal(list)
+	})
+}
+
+// enlist adds a client to the list. Those that nobody used in a day are taken off, and
+// where the list is full the oldest of those that nobody uses gives way, but for the ones
+// of the last minutes.
+func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) error {
+	var gone []string
+	err := e.changeList(ctx, func(list clientList) error {
+		gone = list.unused(now, unusedLife)
+		for _, id := range gone {
+			delete(list, id)
+		}
+		if len(list) >= e.cfg.Registration.Limit {
+			oldest := list.oldest(now)
+			if oldest == "" {
+				return errNoMoreClients
+			}
+			delete(list, oldest)
+			gone = append(gone, oldest)
+		}
+		list[r.ID] = listedClient{At: r.Registered, Used: r.Used || r.Approved}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range gone {
+		if err := e.forgetClient(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unused lists the clients that nobody used for a while.
+func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
+	for id, c := range l {
+		if !c.Used && now.Sub(c.At) > life {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// youngClient is how long a client that registered just now keeps its place.
+const youngClient = 10 * time.Minute
+
+// oldest returns the client that registered first of those that nobody uses and that are
+// not young; empty: there is none.
+func (l clientList) oldest(now time.Time) (oldest string) {
+	for _, id := range l.unused(now, youngClient) {
+		if oldest == "" || l[id].At.Before(l[oldest].At) {
+			oldest = id
+		}
+	}
+	return oldest
+}
+
+// forgetClient takes a client out of the store.
+func (e *Engine) forgetClient(ctx context.Context, id string) error {
+	e.introduced.put(id, nil, e.now())
+	return e.cfg.Documents.PutDocument(ctx, clientDocument(id), nil, time.Time{})
+}
+
+// markUsed keeps in mind that a person has allowed a client that introduced itself.
+func (e *Engine) markUsed(ctx context.Context, c *Client) error {
+	if c == nil || !c.Introduced || e.cfg.Documents == nil {
+		return nil
+	}
+	return e.mark(ctx, c.ID, func(r *clientRecord) { r.Used = true })
+}
+
+// mark changes the record of a client, and has the list say that it is used. A client with
+// a document has a record from now on.
+func (e *Engine) mark(ctx context.Context, id string, change func(*clientRecord)) error {
+	now, known := e.now(), true
+	err := e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
+		if r == nil && !e.hasDocument(id) {
+			known = false // removed meanwhile
+			return nil, nil
+		}
+		if r == nil {
+			r = &clientRecord{ID: id, Registered: now}
+		}
+		change(r)
+		return r, nil
+	})
+	if err != nil || !known {
+		return err
+	}
+	return e.changeList(ctx, func(list clientList) error {
+		c := list[id]
+		orDefault(&c.At, now)
+		c.Used = true
+		list[id] = c
+		return nil
+	})
+}
+
+// The clients that may register in a minute, by one address and by all.
+const (
+	registerPerAddress = 10
+	registerTotal      = 60
+)
+
+// registerLimiter counts the clients that register, minute by minute, in memory.
+type registerLimiter struct {
+	mu     sync.Mutex
+	minute time.Time
+	by     map[netip.Prefix]int
+	total  int
+}
+
+// wait counts one, and returns how long it is to wait; 0: it is served.
+func (l *registerLimiter) wait(from netip.Addr, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if age := now.Sub(l.minute); age < 0 || age >= time.Minute {
+		l.minute, l.by, l.total = now, map[netip.Prefix]int{}, 0
+	}
+	bits := 32
+	if from.Is6() {
+		bits = 64
+	}
+	network, _ := from.Prefix(bits)
+	if l.by[network] >= registerPerAddress || l.total >= registerTotal {
+		return l.minute.Add(time.Minute).Sub(now)
+	}
+	l.by[network]++
+	l.total++
+	return 0
+}
+
+// IsRegistered reports whether a client_id is one that [Engine.Register] gave.
+func IsRegistered(id string) bool { return strings.HasPrefix(id, registeredPrefix) }
