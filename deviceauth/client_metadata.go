@@ -30,9 +30,8 @@ type ClientMetadata struct {
 	SoftwareVersion string   `json:"software_version,omitempty"`
 	ApplicationType string   `json:"application_type,omitempty"` // OpenID Connect Registration §2: web or native
 
-	// Members of the App Management API of Code On Time's applications alone.
-	Author  string   `json:"author,omitempty"`
-	Origins []string `json:"origins,omitempty"` // of browser pages that may play the client
+	// Author is a member of the App Management API of Code On Time's applications alone.
+	Author string `json:"author,omitempty"`
 }
 
 // The bounds of what a client says of itself.
@@ -69,6 +68,10 @@ func ParseClientMetadata(document []byte) (m ClientMetadata, err error) {
 	return m, m.complete()
 }
 
+// Complete returns the metadata with the defaults of RFC 7591 §2. Refusals are those of
+// [ParseClientMetadata].
+func (m ClientMetadata) Complete() (ClientMetadata, error) { return m, m.complete() }
+
 // complete checks the metadata, and fills in the defaults of RFC 7591 §2.
 func (m *ClientMetadata) complete() error {
 	if len(m.GrantTypes) == 0 {
@@ -83,6 +86,18 @@ func (m *ClientMetadata) complete() error {
 		return err
 	}
 	return m.checkTexts()
+}
+
+// origins are those of the pages that act as the client: where a public client has its
+// redirect URIs at a web server.
+func (m *ClientMetadata) origins() (list []string) {
+	for _, uri := range m.RedirectURIs {
+		u, err := url.Parse(uri)
+		if m.AuthMethod == "none" && err == nil && (u.Scheme == "https" || u.Scheme == "http") {
+			list = append(list, u.Scheme+"://"+u.Host)
+		}
+	}
+	return list
 }
 
 func (m *ClientMetadata) has(grantType string) bool { return slices.Contains(m.GrantTypes, grantType) }
@@ -146,9 +161,6 @@ func (m *ClientMetadata) checkTexts() error {
 	}
 	for i, contact := range m.Contacts {
 		m.Contacts[i] = clientText(contact)
-	}
-	if len(m.Origins) > maxClientURIs {
-		return badMetadata("origins", "want at most %d", maxClientURIs)
 	}
 	return nil
 }

@@ -154,7 +154,81 @@ func (e *Engine) ChangeRegistration(
 	if err != nil {
 		return nil, err
 	}
-	return after.told(), nil
+	return after.told(), e.relist(ctx, after)
+}
+
+// ManageClient changes a client that registered for the holder of the initial access token,
+// who is to be checked before: what it said of itself, and whether that is vouched for.
+// Refusals: not_found, and those of change.
+func (e *Engine) ManageClient(
+	ctx context.Context, id string, change func(*Registered) error,
+) (*Registered, error) {
+	if !IsRegistered(id) || e.cfg.Documents == nil {
+		return nil, errNoSuchClient
+	}
+	var after *clientRecord
+	err := e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
+		if r == nil {
+			return nil, errNoSuchClient
+		}
+		told := r.told()
+		if err := change(told); err != nil {
+			return nil, err
+		}
+		if public := r.Secret == (Digest{}); public != (told.Metadata.AuthMethod == "none") {
+			return nil, badMetadata("authorization", "a client stays public or confidential")
+		}
+		r.Metadata, r.Approved, after = told.Metadata, told.Approved, r
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return after.told(), e.relist(ctx, after)
+}
+
+// RegisteredClients lists the clients that registered, the oldest first.
+func (e *Engine) RegisteredClients(ctx context.Context) (all []*Registered, err error) {
+	clients, err := e.IntroducedClients(ctx)
+	for _, c := range clients {
+		if !IsRegistered(c.ID) {
+			continue
+		}
+		r, err := e.loadRecord(ctx, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			all = append(all, r.told())
+		}
+	}
+	return all, err
+}
+
+// RegisteredClient returns a client that registered. Refusals: not_found.
+func (e *Engine) RegisteredClient(ctx context.Context, id string) (*Registered, error) {
+	if !IsRegistered(id) || e.cfg.Documents == nil {
+		return nil, errNoSuchClient
+	}
+	r, err := e.loadRecord(ctx, id)
+	if err == nil && r == nil {
+		err = errNoSuchClient
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.told(), nil
+}
+
+// relist has the list say what a client has become.
+func (e *Engine) relist(ctx context.Context, r *clientRecord) error {
+	return e.changeList(ctx, func(list clientList) error {
+		if c, ok := list[r.ID]; ok {
+			c.Origins, c.Used = r.Metadata.origins(), c.Used || r.Approved
+			list[r.ID] = c
+		}
+		return nil
+	})
 }
 
 // Deregister removes a client that shows its registration access token (RFC 7592 §2.3),
@@ -173,6 +247,8 @@ type clientList map[string]listedClient
 type listedClient struct {
 	At   time.Time `json:"at"`
 	Used bool      `json:"used,omitempty"` // used or approved: it is not forgotten
+
+	Origins []string `json:"origins,omitempty"` // of pages that act as the client
 }
 
 const clientListDocument = "clients"
@@ -211,7 +287,7 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 			delete(list, oldest)
 			gone = append(gone, oldest)
 		}
-		list[r.ID] = listedClient{At: r.Registered, Used: r.Used || r.Approved}
+		list[r.ID] = listedClient{At: r.Registered, Used: r.Used || r.Approved, Origins: r.Metadata.origins()}
 		return nil
 	})
 	if err != nil {

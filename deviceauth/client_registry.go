@@ -284,7 +284,7 @@ func (e *Engine) registeredClient(r *clientRecord) *Client {
 func (e *Engine) introducedClient(id, host string, m ClientMetadata, r *clientRecord) *Client {
 	c := &Client{
 		ID: id, Name: m.Name, Vendor: m.Author, Public: m.AuthMethod == "none", Redirects: m.RedirectURIs,
-		Origins: m.Origins, BrowserOnly: !m.has(grantDevice), Introduced: true, Checked: r.Approved, Host: host,
+		BrowserOnly: !m.has(grantDevice), Introduced: true, Checked: r.Approved, Host: host,
 		secret: r.Secret,
 	}
 	if scope, err := m.scopes(e.cfg.Registration.Scope); err == nil {

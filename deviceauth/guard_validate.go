@@ -99,7 +99,7 @@ func (e *Engine) activeGrant(ctx context.Context, token string) (*tokenCheck, *G
 	switch {
 	case err != nil:
 		return nil, nil, BadToken(TokenRevoked, nil)
-	case !g.IsActive() || e.clients[g.ClientID] == nil:
+	case !g.IsActive() || !e.hasClient(g.ClientID):
 		return nil, nil, BadToken(TokenRevoked, e.identity(known, g))
 	case !e.identity(known, g).clean:
 		return nil, nil, BadToken(TokenPerson, nil)

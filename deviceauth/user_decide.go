@@ -93,7 +93,7 @@ func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Gr
 			return nil, err
 		}
 	}
-	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.clients[g.ClientID] == nil) {
+	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.client(g.ClientID) == nil) {
 		return nil, errNoSuchCode
 	}
 	return g, err

@@ -44,14 +44,10 @@ func (e *Engine) LoadClient(ctx context.Context, id string) (*Client, error) {
 // Registration returns which clients may introduce themselves.
 func (e *Engine) Registration() Registration { return e.cfg.Registration }
 
-// Origins returns the origins of all pages that play a device, sorted.
-func (e *Engine) Origins() []string {
-	var all []string
-	for _, c := range e.clients {
-		all = append(all, c.Origins...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+// AllowsOrigin reports whether pages of an origin act as a client: of the configuration, or
+// one that registered. The second is known within a second.
+func (e *Engine) AllowsOrigin(ctx context.Context, origin string) bool {
+	return e.origins[origin] || e.cfg.Registration.Registers() && e.registered.allows(ctx, e, origin)
 }
 
 // Scopes returns all scopes that some client may ask for, sorted.

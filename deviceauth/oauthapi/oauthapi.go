@@ -51,6 +51,7 @@ type Handler struct {
 	tenants bool         // some route begins with any segment
 
 	registration endpoint.Route // of each client that registered; no methods where none may
+	app          endpoint.Route // the same in the dialect codeontime
 }
 
 // New checks the configuration and returns a handler.
@@ -77,10 +78,7 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Paths.fill(pathOf(c.Engine.Issuer()))
 	h := &Handler{cfg: c, origin: origin}
-	h.mux = endpoint.Mux{Find: h.find, Origins: map[string]bool{}, Stopping: c.Stopping}
-	for _, o := range c.Engine.Origins() {
-		h.Origins[o] = true
-	}
+	h.mux = endpoint.Mux{Find: h.find, AllowsOrigin: c.Engine.AllowsOrigin, Stopping: c.Stopping}
 	need := deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}
 	h.guard = guard.New(guard.Options{Need: need, NoMetadata: true}, c.Engine)
 	h.routes = h.table()
@@ -107,7 +105,11 @@ func (h *Handler) table() map[string]endpoint.Route {
 	}
 	maps.Copy(routes, standard.routes())
 	for _, name := range h.cfg.Dialects {
-		for path, route := range (&vendorDialect{Handler: h, dialect: dialects[name]}).routes() {
+		vendor := &vendorDialect{Handler: h, dialect: dialects[name]}
+		if name == "codeontime" && h.cfg.Engine.Registration().Token != "" {
+			h.app = vendor.appRoute()
+		}
+		for path, route := range vendor.routes() {
 			routes[p.prefix+path] = route
 			h.tenants = h.tenants || strings.HasPrefix(path, tenant)
 		}
@@ -122,6 +124,9 @@ func (h *Handler) find(path string) (endpoint.Route, bool) {
 	}
 	if id, ok := strings.CutPrefix(path, h.cfg.Paths.Register+"/"); ok && deviceauth.IsRegistered(id) {
 		return h.registration, h.registration.Methods != nil
+	}
+	if id, ok := strings.CutPrefix(path, h.cfg.Paths.prefix+codeOnTimeApps+"/"); ok && deviceauth.IsRegistered(id) {
+		return h.app, h.app.Methods != nil
 	}
 	rest, ok := strings.CutPrefix(path, h.cfg.Paths.prefix)
 	if !ok || !h.tenants {

@@ -64,7 +64,7 @@ func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	metadata.Origins = nil // of the App Management API alone
+	metadata.Author = "" // of the App Management API alone
 	made, err := s.cfg.Engine.Register(r.Context(), deviceauth.RegisterRequest{
 		Token: token, Metadata: metadata, From: s.cfg.ClientIP(r),
 	})
@@ -99,7 +99,7 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 	if err != nil {
 		return nil, err
 	}
-	metadata.Origins = nil
+	metadata.Author = ""
 	changed, err := s.cfg.Engine.ChangeRegistration(r.Context(), s.registeredID(r), token, metadata)
 	if err != nil {
 		return nil, err
