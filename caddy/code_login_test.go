@@ -3,7 +3,9 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"html"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -77,6 +79,32 @@ func (l *codeLogin) answers(p *person, question, answer string) {
 // exchange redeems the code; changes are name, value, …
 func (l *codeLogin) exchange(changes ...string) (answer tokens) {
 	l.t.Helper()
+	answer.Status = l.g.post("/oauth2/token", l.form(changes...), &answer)
+	return answer
+}
+
+// exchangeFrom redeems the code from an address, as a proxy tells the gateway.
+func (l *codeLogin) exchangeFrom(address string) (answer tokens) {
+	l.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, l.g.url+"/oauth2/token", strings.NewReader(l.form().Encode()))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("X-Forwarded-For", address)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		l.t.Error(err)
+	}
+	return answer
+}
+
+// form is the token request.
+func (l *codeLogin) form(changes ...string) url.Values {
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {l.client}, "code": {l.answer.Get("code")},
 		"redirect_uri": {l.redirect}, "code_verifier": {l.verifier},
@@ -84,6 +112,5 @@ func (l *codeLogin) exchange(changes ...string) (answer tokens) {
 	for i := 0; i < len(changes); i += 2 {
 		form.Set(changes[i], changes[i+1])
 	}
-	answer.Status = l.g.post("/oauth2/token", form, &answer)
-	return answer
+	return form
 }

@@ -44,6 +44,16 @@ const personConfig = `network warn
 		client owners {
 			name "Production Robot"
 			allow groups device-owners
+		}
+		client desktop {
+			name "Stock Keeper"
+			maker "Ledger & Sons"
+			scopes openid profile email offline_access products:read
+			redirect http://127.0.0.1/callback https://stock.example.com/callback com.example.stock:/callback
+		}
+		registration {
+			open
+			scopes openid offline_access products:read
 		}`
 
 // elsewhere is another address of this machine: another network to the gateway.
@@ -235,6 +245,59 @@ func (v *viewer) questions() {
 
 	v.enter(v.g.asks("fresh", "127.0.0.1").User, "a.button")
 	v.looks("sign-in-fresh")
+}
+
+// protocol 42, 47, 48, 52
+func TestEveryPageOfALoginInTheBrowserIsSound(t *testing.T) {
+	t.Parallel()
+	for _, script := range []bool{true, false} {
+		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
+			v := newViewer(t, startWith(t, personConfig), script)
+			v.open("/device/sign-in")
+			v.click("a.button", "#alice")
+			v.click("#alice", "#user_code")
+			v.programs()
+		})
+	}
+}
+
+// programs are the faces of a login in the browser of the same computer, for somebody who
+// is signed in.
+func (v *viewer) programs() {
+	l := newCodeLogin(v.T, v.g, "desktop")
+	ask := func(redirect, face string) {
+		v.Helper()
+		l.redirect = redirect
+		do(v.T, v.page, chromedp.Navigate(l.address("device_name", "alices-laptop")), chromedp.WaitVisible("#allow"))
+		v.looks(face)
+	}
+	ask("http://127.0.0.1:1/callback", "program-here")
+	ask("https://stock.example.com/callback", "program-site")
+	ask("com.example.stock:/callback", "program-app")
+	v.inEveryLanguage(func(language string) {
+		do(v.T, v.page, chromedp.Navigate(l.address("device_name", "alices-laptop")), chromedp.WaitVisible("#allow"))
+		shot(v.T, v.page, fmt.Sprintf("program-app-%s-%s", language, v.mode))
+	})
+	v.click("#allow", "#back") // no program opens such links here, so that the page stays
+	v.looks("program-return")
+
+	l.client = v.g.register(`{"client_name":"Agent","redirect_uris":["http://127.0.0.1/callback"],
+		"token_endpoint_auth_method":"none","client_uri":"https://agent.example.org"}`).ID
+	ask("http://127.0.0.1:1/callback", "program-not-checked")
+	v.inEveryLanguage(func(language string) {
+		do(v.T, v.page, chromedp.Navigate(l.address()), chromedp.WaitVisible("#allow"))
+		shot(v.T, v.page, fmt.Sprintf("program-not-checked-%s-%s", language, v.mode))
+	})
+	for face, address := range map[string]string{
+		"program-unknown":     newCodeLogin(v.T, v.g, "nothing").address(),
+		"program-no-way-back": l.address("redirect_uri", "https://evil.example/"),
+	} {
+		do(v.T, v.page, chromedp.Navigate(address), chromedp.WaitVisible("p[role=alert]"))
+		v.looks(face)
+	}
+	do(v.T, v.page, chromedp.Navigate(newCodeLogin(v.T, v.g, "desktop").address("prompt", "login")),
+		chromedp.WaitVisible("a.button"))
+	v.looks("program-sign-in")
 }
 
 func (v *viewer) devices() {
