@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -124,32 +123,38 @@ func TestRegisteredClientSurvivesARestart(t *testing.T) {
 	g.asksAs(client.ID)
 }
 
+// trustDocument serves a client metadata document on this machine, and has the gateway
+// trust the server's certificate. The document has %q for its client_id.
+func (g *gateway) trustDocument(document string) {
+	g.t.Helper()
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, document, "https://"+r.Host+r.URL.Path)
+	}))
+	g.t.Cleanup(site.Close)
+	trusted := filepath.Join(g.dir, "roots.pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw})
+	if err := os.WriteFile(trusted, certificate, 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	g.env = append(g.env, "SSL_CERT_FILE="+trusted)
+	g.document = site.URL + "/client.json"
+}
+
 // A metadata document of a client on this machine, which a gateway on a loopback host may
 // fetch, and what a browser sees where it cannot be used.
 //
 // protocol 52
 func TestClientIsKnownByItsDocument(t *testing.T) {
 	t.Parallel()
-	var document bytes.Buffer
-	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, document.String(), "https://"+r.Host+r.URL.Path)
-	}))
-	defer site.Close()
-	document.WriteString(`{"client_id":"%s","client_name":"Agent","redirect_uris":["http://127.0.0.1/callback"]}`)
 	g := newGateway(t)
-	trusted := filepath.Join(g.dir, "roots.pem")
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw})
-	if err := os.WriteFile(trusted, certificate, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g.env = append(g.env, "SSL_CERT_FILE="+trusted)
+	g.trustDocument(`{"client_id":%q,"client_name":"Agent","redirect_uris":["http://127.0.0.1/callback"]}`)
 	g.withLines("registration {\n\t\t\tdocuments 127.0.0.1\n\t\t\tscopes openid products:read\n\t\t}")
 	g.start()
-	l := newCodeLogin(t, g, site.URL+"/client.json")
+	l := newCodeLogin(t, g, g.document)
 	l.allow("Connect Agent?")
 	tokens := l.exchange()
-	if status, body := g.api(tokens.Access); status != 200 || !strings.Contains(body, site.URL+"/client.json") {
+	if status, body := g.api(tokens.Access); status != 200 || !strings.Contains(body, g.document) {
 		t.Errorf("the API answers %d %s", status, body)
 	}
 	stranger := newPerson(t, "alice")

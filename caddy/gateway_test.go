@@ -67,6 +67,7 @@ type gateway struct {
 	admin    string
 	cmd      *exec.Cmd
 	log      *logBuffer
+	document string // the client_id of the client that [gateway.trustDocument] describes
 }
 
 // newGateway writes the configuration and starts nothing.
