@@ -27,14 +27,16 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 		},
 		"edge": func(t *testing.T) *gateway {
 			server := startWith(t, edgeClient)
-			return startExample(t, "edge", "", func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
+			return startExample(t, "edge", "",
+				func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
 		},
 		"load-balancer": func(t *testing.T) *gateway {
 			t.Setenv("REDIS_URL", redistest.Start(t).URL())
 			return startExample(t, "load-balancer", "", before).gateway
 		},
 	}
-	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket", "grafana", "mcp"} {
+	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket",
+		"grafana", "mcp"} {
 		examples[name] = func(t *testing.T) *gateway { return startExample(t, name, "", before).gateway }
 	}
 	for name, start := range examples {
@@ -55,7 +57,9 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 					continue
 				}
 				said++
-				if told := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret || strings.Contains(told, "root") || strings.Contains(told, "admins") || strings.Contains(told, "device_") {
+				if told := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret ||
+					strings.Contains(told, "root") || strings.Contains(told, "admins") ||
+					strings.Contains(told, "device_") {
 					t.Errorf("%.200q: %d: %s", request, status, body)
 				}
 			}
@@ -64,7 +68,8 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 				t.Errorf("%d requests reached the backend", said)
 			}
 			if name == "root" || name == "README" {
-				if status, _ := w.send("GET /v2/secret HTTP/1.1\r\nHost: " + host + "\r\n\r\n"); status != http.StatusUnauthorized {
+				if status, _ := w.send("GET /v2/secret HTTP/1.1\r\nHost: " + host +
+					"\r\n\r\n"); status != http.StatusUnauthorized {
 					t.Errorf("plainly: %d", status)
 				}
 			}

@@ -15,11 +15,13 @@ import (
 // whose console may say what it likes.
 func evilBrowser(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(chromium(t), chromedp.Flag("disable-popup-blocking", true))...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
+		append(chromium(t), chromedp.Flag("disable-popup-blocking", true))...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil { // without a time limit: the browser lives as long
+	// without a time limit: the browser lives as long
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil {
 		t.Fatal(err)
 	}
 	return ctx
@@ -34,7 +36,8 @@ type evilAttempt struct{ name, script, comesTo string }
 var evilAttempts = []evilAttempt{
 	{"reads the question and answers it", `
 		let ticket;
-		for (const path of ["/device", "/device/confirm", "/device/connections", "/device/script.js", "/oauth2/authorize"]) {
+		for (const path of ["/device", "/device/confirm", "/device/connections", "/device/script.js",
+			"/oauth2/authorize"]) {
 			const asked = fetch(ISSUER + path, {credentials: "include", headers: {Accept: "text/html"}});
 			const page = await asked.then((r) => r.text(), () => "");
 			ticket ??= /name="ticket" value="([^"]+)"/.exec(page)?.[1];
@@ -86,7 +89,8 @@ var evilAttempts = []evilAttempt{
 	{"becomes the pages' service worker", `
 		let registered = 0;
 		for (const path of ["/device/script.js", "/device", "/device/confirm", "/device/none.js", "/oauth2/jwks"])
-			await navigator.serviceWorker.register(ISSUER + path, {scope: ISSUER + "/device"}).then(() => registered++, () => 0);
+			await navigator.serviceWorker.register(ISSUER + path, {scope: ISSUER + "/device"})
+				.then(() => registered++, () => 0);
 		return registered ? "registered" : "kept out"`, "kept out"},
 }
 
@@ -129,7 +133,10 @@ func startBesideOldPages(t *testing.T) *gateway {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\twait off\n\t\tbrand", 1)
-		return strings.Replace(s, "\tredir / /gadget/", "\thandle /old/* {\n\t\theader Content-Type text/html\n\t\theader /old/coop/* Cross-Origin-Opener-Policy same-origin\n\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
+		return strings.Replace(s, "\tredir / /gadget/",
+			"\thandle /old/* {\n\t\theader Content-Type text/html\n"+
+				"\t\theader /old/coop/* Cross-Origin-Opener-Policy same-origin\n"+
+				"\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
 	})
 	g.start()
 	return g
@@ -173,7 +180,8 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 			runsIn(t, page, g.url, `const {action, fields} = `+strings.ReplaceAll(form, "CODE", lure.User)+`;
 				const form = document.createElement("form");
 				Object.assign(form, {action, method: "post"});
-				for (const [name, value] of Object.entries(fields)) form.append(Object.assign(document.createElement("input"), {name, value}));
+				for (const [name, value] of Object.entries(fields))
+					form.append(Object.assign(document.createElement("input"), {name, value}));
 				document.body.append(form);
 				form.submit();
 				return "posted"`)
@@ -186,7 +194,8 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 		do(t, page, chromedp.Navigate(stage.address), chromedp.WaitVisible("h1"))
 		runsIn(t, page, g.url, `for (const mode of ["cors", "no-cors"])
 			for (let i = 0; i < 20; i++)
-				await fetch(ISSUER + "/oauth2/device_authorization", {method: "POST", mode, body: new URLSearchParams({client_id: "cool-gadget"})}).catch(() => 0);
+				await fetch(ISSUER + "/oauth2/device_authorization",
+					{method: "POST", mode, body: new URLSearchParams({client_id: "cool-gadget"})}).catch(() => 0);
 			return ""`)
 		if waiting := g.metric("caddy_device_login_pending"); stage.name == "another site" && waiting != "1" {
 			t.Errorf("%s: %s codes wait, want 1", stage.name, waiting)
@@ -209,8 +218,11 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 func TestServiceWorkerComesFromNoneOfOurPaths(t *testing.T) {
 	t.Parallel()
 	g := startBesideOldPages(t)
-	for _, path := range []string{"/device/script.js", "/device/style.css", "/device", "/device/confirm", "/device/connections"} {
-		response, body := g.request("GET", path, http.Header{"Service-Worker": {"script"}, "Sec-Fetch-Dest": {"serviceworker"}, "Sec-Fetch-Mode": {"same-origin"}})
+	for _, path := range []string{"/device/script.js", "/device/style.css", "/device", "/device/confirm",
+		"/device/connections"} {
+		response, body := g.request("GET", path,
+			http.Header{"Service-Worker": {"script"}, "Sec-Fetch-Dest": {"serviceworker"},
+				"Sec-Fetch-Mode": {"same-origin"}})
 		if response.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %d %s", path, response.StatusCode, body)
 		}

@@ -74,7 +74,8 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	port := freePorts(t, 4)
 	g := &gateway{
-		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
+		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" +
+			port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
 		ports: strings.NewReplacer(":8080", ":"+port[0], ":8081", ":"+port[1], ":8082", ":"+port[2]),
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")
@@ -222,7 +223,8 @@ func (l *logBuffer) follow(r io.Reader) {
 // wait returns when a line with the text is there.
 func (l *logBuffer) wait(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(l.String(), text); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(l.String(),
+		text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the log never says %s:\n%s", text, l)
 		}

@@ -69,7 +69,8 @@ func TestCertificateAuthorityOfOnesOwn(t *testing.T) {
 	if !strings.Contains(out, "✓ reach.tls") || !strings.Contains(out, "✓ reach.http") {
 		t.Errorf("a check with --ca: %s", out)
 	}
-	if out, err := g.run("device-login", "--no-keep", issuer); err == nil || !strings.Contains(out, "unknown authority") {
+	if out, err := g.run("device-login", "--no-keep", issuer); err == nil ||
+		!strings.Contains(out, "unknown authority") {
 		t.Errorf("a login without --ca: %v %s", err, out)
 	}
 	_, err := g.prompted(func(*device) {

@@ -35,7 +35,9 @@ var stockScopes = []string{"openid", "profile", "offline_access", "products:read
 
 // golang.org/x/oauth2, and a refresh with it.
 func loginXOAuth2(ctx context.Context, g *gateway, show func(*device)) (string, error) {
-	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"}}
+	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes,
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization",
+			TokenURL: g.url + "/oauth2/token"}}
 	return throughXOAuth2(ctx, config, show)
 }
 
@@ -43,7 +45,8 @@ func loginXOAuth2(ctx context.Context, g *gateway, show func(*device)) (string, 
 func loginXOAuth2WithPKCE(ctx context.Context, g *gateway, show func(*device)) (string, error) {
 	config := &oauth2.Config{
 		ClientID: "cool-gadget", Scopes: stockScopes,
-		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"},
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization",
+			TokenURL: g.url + "/oauth2/token"},
 	}
 	verifier := oauth2.GenerateVerifier()
 	prompt, err := config.DeviceAuth(ctx, oauth2.S256ChallengeOption(verifier))
@@ -60,7 +63,9 @@ func loginXOAuth2WithPKCE(ctx context.Context, g *gateway, show func(*device)) (
 
 // The same with the paths that its package google has for Google.
 func loginGoogle(ctx context.Context, g *gateway, show func(*device)) (string, error) {
-	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/device/code", TokenURL: g.url + "/token", AuthStyle: oauth2.AuthStyleInParams}}
+	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes,
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/device/code", TokenURL: g.url + "/token",
+			AuthStyle: oauth2.AuthStyleInParams}}
 	return throughXOAuth2(ctx, config, show)
 }
 
@@ -92,7 +97,8 @@ func loginGH(ctx context.Context, g *gateway, show func(*device)) (string, error
 		return "", err
 	}
 	show(&device{User: code.UserCode, Full: code.VerificationURIComplete})
-	token, err := ghdevice.Wait(ctx, http.DefaultClient, g.url+"/login/oauth/access_token", ghdevice.WaitOptions{ClientID: "cool-gadget", DeviceCode: code})
+	token, err := ghdevice.Wait(ctx, http.DefaultClient, g.url+"/login/oauth/access_token",
+		ghdevice.WaitOptions{ClientID: "cool-gadget", DeviceCode: code})
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +205,8 @@ var (
 
 // strictClient is a client whose ID tokens openid-client 5 takes, with the word for that.
 func strictClient(word string) string {
-	return "client strict {\n\tname \"Cool Gadget\"\n\tscopes openid profile offline_access products:read\n\t" + word + "\n\t}"
+	return "client strict {\n\tname \"Cool Gadget\"\n\tscopes openid profile offline_access products:read\n\t" +
+		word + "\n\t}"
 }
 
 // protocol 6, 8, 9, 13, 14, 16, 19, 20, 22, 26, 28, 34
