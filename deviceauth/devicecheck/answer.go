@@ -29,9 +29,10 @@ func transportFor(roots *x509.CertPool) *http.Transport {
 
 // client follows no redirect: where one leads is for a check to judge.
 func client(t http.RoundTripper, jar http.CookieJar) *http.Client {
-	return &http.Client{Transport: t, Jar: jar, Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
+	return &http.Client{Transport: t, Jar: jar, Timeout: timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 }
 
 // An answer is what became of a request.
@@ -52,7 +53,8 @@ func (r *run) get(address string, headers ...string) *answer {
 
 // post sends a form as it is written.
 func (r *run) post(address, form string, headers ...string) *answer {
-	return r.send(r.http, http.MethodPost, address, form, append(headers, "Content-Type", "application/x-www-form-urlencoded")...)
+	return r.send(r.http, http.MethodPost, address, form,
+		append(headers, "Content-Type", "application/x-www-form-urlencoded")...)
 }
 
 func (r *run) send(by *http.Client, method, address, body string, headers ...string) *answer {

@@ -51,7 +51,8 @@ func (r *run) clock() finding {
 }
 
 func (d date) judge() finding {
-	const mend = "Run NTP (chrony, systemd-timesyncd) at the server, and here: `timedatectl` says whether it does. Tokens begin and end by the clock."
+	const mend = "Run NTP (chrony, systemd-timesyncd) at the server, and here: `timedatectl` says whether it does. " +
+		"Tokens begin and end by the clock."
 	side, off := "ahead", d.ahead
 	if off < 0 {
 		side, off = "behind", -off
@@ -59,7 +60,8 @@ func (d date) judge() finding {
 	said := found("the server's clock is %v %s of this machine's", off.Round(time.Second), side)
 	switch {
 	case !d.told:
-		return found("the answer has no Date header, so the clock cannot be compared").warns("Take what removes `Date` out of the way: a server with a clock sends it (RFC 9110 §6.6.1).")
+		return found("the answer has no Date header, so the clock cannot be compared").
+			warns("Take what removes `Date` out of the way: a server with a clock sends it (RFC 9110 §6.6.1).")
 	case off > clockFail:
 		return said.fails(mend)
 	case off > clockWarn:

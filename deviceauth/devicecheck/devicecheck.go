@@ -103,7 +103,9 @@ func (r *run) inTime(whole context.Context, c check) finding {
 	f := r.do(c)
 	if r.ctx.Err() != nil {
 		r.late = true
-		return found("the checks took longer than %v in all, and this one did not end", longest).fails("Look what is slow: a check whose answer took long stands above. A person's network may drop packets; then check from elsewhere.")
+		return found("the checks took longer than %v in all, and this one did not end", longest).
+			fails("Look what is slow: a check whose answer took long stands above. A person's network may drop " +
+				"packets; then check from elsewhere.")
 	}
 	return f
 }
@@ -158,7 +160,8 @@ func newRun(ctx context.Context, c Config) *run {
 	transport := transportFor(c.Roots)
 	ctx, stop := context.WithTimeout(ctx, longest)
 	return &run{
-		ctx: ctx, stop: stop, cfg: c, ended: map[string]finding{}, dates: map[string]date{}, login: new(loggedIn), http: client(transport, nil), browser: client(transport, jar),
+		ctx: ctx, stop: stop, cfg: c, ended: map[string]finding{}, dates: map[string]date{}, login: new(loggedIn),
+		http: client(transport, nil), browser: client(transport, jar),
 	}
 }
 

@@ -54,6 +54,7 @@ func wellKnown(u *url.URL, name string, withPath bool) string {
 func (d *document) endpoints() [][2]string {
 	return [][2]string{
 		{"device_authorization_endpoint", d.DeviceAuthorization}, {"token_endpoint", d.Token}, {"jwks_uri", d.Keys},
-		{"revocation_endpoint", d.Revocation}, {"introspection_endpoint", d.Introspection}, {"userinfo_endpoint", d.Userinfo},
+		{"revocation_endpoint", d.Revocation}, {"introspection_endpoint", d.Introspection},
+		{"userinfo_endpoint", d.Userinfo},
 	}
 }

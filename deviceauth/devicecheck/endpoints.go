@@ -39,9 +39,13 @@ func (r *run) errorsMethod() finding {
 			return about(a.asked, trouble(a.err))
 		case a.status == http.StatusMethodNotAllowed, a.status >= 400 && a.status < 500 && a.refusal().Error != "":
 		case a.status < 300:
-			return found("%s, and not refused; RFC 6749 §3.2 wants POST", a).fails("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, take it to somewhere else.")
+			return found("%s, and not refused; RFC 6749 §3.2 wants POST", a).
+				fails("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, " +
+					"take it to somewhere else.")
 		default:
-			return found("%s, and neither 405 nor an OAuth error", a).warns("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is explained in the log of the server, or of the proxy before it.")
+			return found("%s, and neither 405 nor an OAuth error", a).
+				warns("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is " +
+					"explained in the log of the server, or of the proxy before it.")
 		}
 	}
 	return well("a GET is refused")
@@ -51,11 +55,14 @@ func (r *run) errorsMethod() finding {
 func (r *run) errorsClient() finding {
 	for _, form := range []string{
 		r.server.DeviceAuthorization + "?client_id=" + madeUp,
-		r.server.Token + "?client_id=" + madeUp + "&grant_type=" + url.QueryEscape(grantDeviceCode) + "&device_code=" + madeUp,
+		r.server.Token + "?client_id=" + madeUp + "&grant_type=" + url.QueryEscape(grantDeviceCode) +
+			"&device_code=" + madeUp,
 	} {
 		address, form, _ := strings.Cut(form, "?")
 		a := r.refuses(address, form)
-		if f := expect(a, "invalid_client", "an unknown client", "Let the server register clients one by one. With Caddy, only `client` blocks are known: something else answers here."); f.status != Pass {
+		if f := expect(a, "invalid_client", "an unknown client",
+			"Let the server register clients one by one. With Caddy, only `client` blocks are known: something else "+
+				"answers here."); f.status != Pass {
 			return f
 		}
 	}
@@ -76,27 +83,36 @@ func expect(a *answer, code, to, mend string) finding {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
 	case a.status >= 500:
-		return said.fails("That is a fault of the server's, or of a proxy before it: their logs say which. 503 passes by itself when the store is back.")
+		return said.fails("That is a fault of the server's, or of a proxy before it: their logs say which. " +
+			"503 passes by itself when the store is back.")
 	case a.refusal().Error == "":
-		return said.fails("Devices cannot read this. Let the server's own answers through: look for `handle_errors`, an error page of a proxy or CDN, or another server on this path.")
-	case a.refusal().Error != code || a.status != http.StatusBadRequest && (code != "invalid_client" || a.status != http.StatusUnauthorized):
+		return said.fails("Devices cannot read this. Let the server's own answers through: look for `handle_errors`, " +
+			"an error page of a proxy or CDN, or another server on this path.")
+	case a.refusal().Error != code ||
+		a.status != http.StatusBadRequest && (code != "invalid_client" || a.status != http.StatusUnauthorized):
 		return said.fails("%s", mend)
 	}
 	return well("%s is refused with %s", to, code)
 }
 
 func (r *run) errorsGrant() finding {
-	return expect(r.keep(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type", "an unknown grant type", "RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
+	return expect(r.keep(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type",
+		"an unknown grant type",
+		"RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
 }
 
 func (r *run) errorsCode() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp)
-	return expect(r.keep(a), "invalid_grant", "a made-up device code", "RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; look who else answers the token endpoint.")
+	return expect(r.keep(a), "invalid_grant", "a made-up device code",
+		"RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; look who "+
+			"else answers the token endpoint.")
 }
 
 func (r *run) errorsRepeated() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp, "device_code", madeUp)
-	return expect(r.keep(a), "invalid_request", "a parameter that stands there twice", "RFC 6749 §3.2 and §5.2 want it: two readers of one request must not see two things. With Caddy it is so; look for a proxy that rewrites request bodies.")
+	return expect(r.keep(a), "invalid_request", "a parameter that stands there twice",
+		"RFC 6749 §3.2 and §5.2 want it: two readers of one request must not see two things. With Caddy it is so; "+
+			"look for a proxy that rewrites request bodies.")
 }
 
 func (r *run) keep(a *answer) *answer {
@@ -107,7 +123,10 @@ func (r *run) keep(a *answer) *answer {
 func (r *run) errorsType() finding {
 	for _, a := range r.noes {
 		if !a.isJSON() {
-			return found("%s with Content-Type %q; RFC 6749 §5.2 wants application/json", a, quote(a.header.Get("Content-Type"))).fails("Libraries do not read it then. Look for `header Content-Type` in the Caddyfile, or a proxy that sets it.")
+			return found("%s with Content-Type %q; RFC 6749 §5.2 wants application/json", a,
+				quote(a.header.Get("Content-Type"))).
+				fails("Libraries do not read it then. Look for `header Content-Type` in the Caddyfile, or a proxy " +
+					"that sets it.")
 		}
 	}
 	return well("errors are JSON")
@@ -116,7 +135,9 @@ func (r *run) errorsType() finding {
 func (r *run) errorsCache() finding {
 	for _, a := range r.noes {
 		if a.stores() {
-			return found("%s with Cache-Control %q", a, cmp.Or(quote(a.header.Get("Cache-Control")), "none")).warns("The server sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule that changes it. A cached error would be heard by other devices.")
+			return found("%s with Cache-Control %q", a, cmp.Or(quote(a.header.Get("Cache-Control")), "none")).
+				warns("The server sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule " +
+					"that changes it. A cached error would be heard by other devices.")
 		}
 	}
 	return well("no error may be cached")

@@ -24,20 +24,31 @@ func (r *run) resourceGuard() finding {
 	case a.status < 300:
 		return r.unguarded(a)
 	case a.status >= 500:
-		return found("%s, to who sent no token", a).fails("A guard answers 401 before the backend is asked. Look at Caddy's log: 503 means that the guard could not ask its store or its server.")
+		return found("%s, to who sent no token", a).
+			fails("A guard answers 401 before the backend is asked. Look at Caddy's log: 503 means that the guard " +
+				"could not ask its store or its server.")
 	case a.status != http.StatusUnauthorized:
-		return found("%s, to who sent no token, and not 401", a).warns("Give the URL of something that is guarded; or let the guard's matcher cover this one: %s.", r.guardLine())
+		return found("%s, to who sent no token, and not 401", a).
+			warns("Give the URL of something that is guarded; or let the guard's matcher cover this one: %s.",
+				r.guardLine())
 	case !bearer:
-		return found("%s, with WWW-Authenticate %q and not Bearer", a, quote(challenge)).fails("Something else asks for credentials before the guard does (`basic_auth`, `forward_auth`, the backend): take it out of the way of `device_auth`, or give the URL of something that is guarded.")
+		return found("%s, with WWW-Authenticate %q and not Bearer", a, quote(challenge)).
+			fails("Something else asks for credentials before the guard does (`basic_auth`, `forward_auth`, the " +
+				"backend): take it out of the way of `device_auth`, or give the URL of something that is guarded.")
 	}
 	r.guarded = true
 	if deviceclient.ChallengeParameter(challenge, "error") != "" {
-		return found("%s, and the challenge names an error to who sent no token: %s", a, quote(challenge)).warns("A request without a token is told no error (RFC 6750 §3.1). Another guard than device_auth answers here, or a proxy adds an Authorization header.")
+		return found("%s, and the challenge names an error to who sent no token: %s", a, quote(challenge)).
+			warns("A request without a token is told no error (RFC 6750 §3.1). Another guard than " +
+				"device_auth answers here, or a proxy adds an Authorization header.")
 	}
-	r.needs, r.realm = strings.Fields(deviceclient.ChallengeParameter(challenge, "scope")), deviceclient.ChallengeParameter(challenge, "realm")
+	r.needs, r.realm = strings.Fields(deviceclient.ChallengeParameter(challenge, "scope")),
+		deviceclient.ChallengeParameter(challenge, "realm")
 	r.site = &resource{at: deviceclient.ChallengeParameter(challenge, "resource_metadata")}
 	if r.site.at == "" {
-		return found("%s, and the challenge has no resource_metadata: %s", a, quote(challenge)).warns("Clients find the server by it (RFC 9728 §5.1). device_auth sends it; look for a proxy, or `header` and `handle_errors` in the Caddyfile, that changes WWW-Authenticate.")
+		return found("%s, and the challenge has no resource_metadata: %s", a, quote(challenge)).
+			warns("Clients find the server by it (RFC 9728 §5.1). device_auth sends it; look for a proxy, " +
+				"or `header` and `handle_errors` in the Caddyfile, that changes WWW-Authenticate.")
 	}
 	return well("%s, to who sent no token", a)
 }
@@ -50,13 +61,16 @@ func (r *run) unguarded(a *answer) finding {
 		return about(bad.asked, trouble(bad.err))
 	}
 	if r.guarded = bad.status == http.StatusUnauthorized; r.guarded {
-		return found("%s, to who sent no token, though a made-up one is refused", a).warns("That is what `optional` in a `device_auth` block does. Unless you meant it, take it out.")
+		return found("%s, to who sent no token, though a made-up one is refused", a).
+			warns("That is what `optional` in a `device_auth` block does. Unless you meant it, take it out.")
 	}
 	hint := ""
 	if len(a.body) == 0 {
 		hint = " Nothing in the Caddyfile may answer this path at all: Caddy says 200 and nothing then; check the path."
 	}
-	return found("%s, to who sent no token and to a made-up one: nothing guards it", a).fails("Let a guard's matcher cover the path, in the same site and before what answers it (also within a `handle` that does): %s. A guard with `report_only` protects nothing.%s", r.guardLine(), hint)
+	return found("%s, to who sent no token and to a made-up one: nothing guards it", a).
+		fails("Let a guard's matcher cover the path, in the same site and before what answers it (also within a "+
+			"`handle` that does): %s. A guard with `report_only` protects nothing.%s", r.guardLine(), hint)
 }
 
 // guardLine is the line of a Caddyfile that guards the target.
@@ -91,9 +105,15 @@ func (r *run) resourceToken() finding {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
 	case a.status < 400:
-		return found("%s, with a token that nobody issued", a).fails("Whatever guards this lets any token in. Let `device_auth` check it; a backend that only looks whether there is a token is none.")
+		return found("%s, with a token that nobody issued", a).
+			fails("Whatever guards this lets any token in. Let `device_auth` check it; a backend that only looks " +
+				"whether there is a token is none.")
 	case a.status != http.StatusUnauthorized || deviceclient.ChallengeParameter(challenge, "error") != "invalid_token":
-		return found("%s to a made-up token, with WWW-Authenticate %q; RFC 6750 §3.1 wants 401 and invalid_token", a, quote(challenge)).fails("Clients refresh when they hear invalid_token, and only then. Look for `handle_errors`, or a proxy, that changes the guard's answers; 503 means that the guard cannot ask its store or its server, see Caddy's log.")
+		return found("%s to a made-up token, with WWW-Authenticate %q; RFC 6750 §3.1 wants 401 and invalid_token", a,
+			quote(challenge)).
+			fails("Clients refresh when they hear invalid_token, and only then. Look for `handle_errors`, " +
+				"or a proxy, that changes the guard's answers; 503 means that the guard cannot ask its store or its " +
+				"server, see Caddy's log.")
 	}
 	return well("a made-up token is refused with invalid_token")
 }
@@ -108,7 +128,9 @@ func (r *run) resourceCache() finding {
 			return about(a.asked, trouble(a.err))
 		}
 		if a.status == http.StatusUnauthorized && a.stores() {
-			return found("%s with Cache-Control %q", a, quote(a.header.Get("Cache-Control"))).warns("A cache that kept a refusal would refuse others. device_auth sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule for this path.")
+			return found("%s with Cache-Control %q", a, quote(a.header.Get("Cache-Control"))).
+				warns("A cache that kept a refusal would refuse others. device_auth sends no-store; look for `header " +
+					"Cache-Control` in the Caddyfile, or a CDN's rule for this path.")
 		}
 	}
 	return well("no refusal may be cached")

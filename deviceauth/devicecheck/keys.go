@@ -23,14 +23,18 @@ var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 func (r *run) keysSet() finding {
 	if r.server.Keys == "" {
-		return found("the metadata have no jwks_uri").warns("Nobody else can check this server's tokens. Ours has one; with other products that is fine as long as tokens are opaque.")
+		return found("the metadata have no jwks_uri").
+			warns("Nobody else can check this server's tokens. Ours has one; with other products that is " +
+				"fine as long as tokens are opaque.")
 	}
 	a := r.get(r.server.Keys)
 	var set struct {
 		Keys []jwk `json:"keys"`
 	}
 	if !a.ok() || json.Unmarshal(a.body, &set) != nil {
-		return found("%s, and no JWK Set", a).fails("Guards elsewhere and clients check tokens with it. Let nothing in the Caddyfile, and no proxy, take the path to somewhere else.")
+		return found("%s, and no JWK Set", a).
+			fails("Guards elsewhere and clients check tokens with it. Let nothing in the Caddyfile, and no proxy, " +
+				"take the path to somewhere else.")
 	}
 	signing := 0
 	for _, k := range set.Keys {
@@ -39,7 +43,8 @@ func (r *run) keysSet() finding {
 		}
 	}
 	if r.keys = set.Keys; signing == 0 {
-		return found("%s, without a public key for signatures", a).fails("Look at Caddy's log for the signing keys; `caddy device-auth keys list` shows them.")
+		return found("%s, without a public key for signatures", a).
+			fails("Look at Caddy's log for the signing keys; `caddy device-auth keys list` shows them.")
 	}
 	return well("%s, keys: %d", a, len(set.Keys))
 }
@@ -54,7 +59,9 @@ func (r *run) keysNamed() finding {
 	}
 	for _, k := range r.keys {
 		if k.text("kid") == "" || k.text("alg") == "" {
-			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).warns("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of `caddy device-auth keys list` have both; look who else answers.")
+			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).
+				warns("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of " +
+					"`caddy device-auth keys list` have both; look who else answers.")
 		}
 	}
 	return well("each key has its kid and alg")
@@ -77,7 +84,10 @@ func (r *run) keysSecret() finding {
 		}
 	}
 	if len(named) > 0 {
-		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", quote(r.server.Keys), quote(strings.Join(named, ", "))).fails("Anybody can make tokens that are let in. Take the server off the network now, begin new keys (`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it if it is ours.")
+		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", quote(r.server.Keys), quote(strings.Join(named, ", "))).
+			fails("Anybody can make tokens that are let in. Take the server off the network now, begin new keys " +
+				"(`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it " +
+				"if it is ours.")
 	}
 	return well("no private part is published")
 }

@@ -86,7 +86,8 @@ func (a *answer) text() string {
 	}
 	var all []string
 	a.each("", func(n *html.Node) {
-		if n.Type == html.TextNode && n.Parent.Data != "script" && n.Parent.Data != "style" && n.Parent.Data != "title" {
+		if n.Type == html.TextNode && n.Parent.Data != "script" && n.Parent.Data != "style" &&
+			n.Parent.Data != "title" {
 			all = append(all, n.Data)
 		}
 	})

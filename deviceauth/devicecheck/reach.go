@@ -23,11 +23,15 @@ func (r *run) reachURL() finding {
 	usable := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
 	switch {
 	case strings.Contains(r.cfg.URL, "@") && (!usable || u.User != nil):
-		return found("the URL has a user or a password in it").fails("Leave them away: nothing here signs in with them, and what is printed may be passed on.")
+		return found("the URL has a user or a password in it").
+			fails("Leave them away: nothing here signs in with them, and what is printed may be passed on.")
 	case !usable:
-		return found("%q is not the URL of an API or a server", r.cfg.URL).fails("Give one such as https://api.example.com/v2/things.")
+		return found("%q is not the URL of an API or a server", r.cfg.URL).
+			fails("Give one such as https://api.example.com/v2/things.")
 	case !secure(u):
-		return found("%s is not https: tokens and codes could be read on the way", r.cfg.URL).fails("Use https, in the URL and as the `issuer`; Caddy gets a certificate by itself when the site in the Caddyfile is named %s. http is only for a loopback host.", u.Hostname())
+		return found("%s is not https: tokens and codes could be read on the way", r.cfg.URL).
+			fails("Use https, in the URL and as the `issuer`; Caddy gets a certificate by itself when the site in the "+
+				"Caddyfile is named %s. http is only for a loopback host.", u.Hostname())
 	}
 	r.target = u
 	return well("%s", u)
@@ -97,7 +101,8 @@ func (r *run) reachTLS() finding {
 
 // certificate looks at a server's certificate as a device does.
 func (r *run) certificate(u *url.URL) finding {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: timeout}, Config: &tls.Config{RootCAs: r.cfg.Roots, ServerName: u.Hostname()}}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: timeout},
+		Config: &tls.Config{RootCAs: r.cfg.Roots, ServerName: u.Hostname()}}
 	conn, err := d.DialContext(r.ctx, "tcp", hostPort(u))
 	if err != nil {
 		return about(hostPort(u), trouble(err))
@@ -108,9 +113,13 @@ func (r *run) certificate(u *url.URL) finding {
 
 func judge(c *x509.Certificate, now time.Time) finding {
 	left := c.NotAfter.Sub(now)
-	said := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")), c.NotAfter.UTC().Format(time.DateOnly))
-	if left < soon && left < c.NotAfter.Sub(c.NotBefore)/3 { // some live for days only, and are renewed in their last third
-		return found("%s, %s from now", said, days(left)).warns("Look in Caddy's log why it does not renew: it does so when a third of the certificate's life is left. One that a `tls` line names is yours to renew.")
+	said := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")),
+		c.NotAfter.UTC().Format(time.DateOnly))
+	// some live for days only, and are renewed in their last third
+	if left < soon && left < c.NotAfter.Sub(c.NotBefore)/3 {
+		return found("%s, %s from now", said, days(left)).
+			warns("Look in Caddy's log why it does not renew: it does so when a third of the certificate's life is " +
+				"left. One that a `tls` line names is yours to renew.")
 	}
 	return well("%s", said)
 }
@@ -131,7 +140,9 @@ func (r *run) reachHTTP() finding {
 		f := trouble(a.err)
 		return about(a.asked, f)
 	case a.redirects() && !sameOrigin(a.header.Get("Location"), r.target):
-		return found("%s", a).warns("Check the URL that this leads to: devices do not follow redirects when they post. The `issuer` has to be an address that answers by itself.")
+		return found("%s", a).
+			warns("Check the URL that this leads to: devices do not follow redirects when they post. The " +
+				"`issuer` has to be an address that answers by itself.")
 	}
 	if d := a.document(); d != nil && d.Issuer != "" {
 		r.own = d

@@ -27,27 +27,41 @@ func (r *run) resourceMetadata() finding {
 	}
 	if r.site != nil && r.site.at != "" {
 		if !sameOrigin(r.site.at, r.target) {
-			return found("the challenge names %s as resource_metadata, which is another site's", quote(r.site.at)).fails("It has to be on the API's own host (RFC 9728 §3.1). Behind a proxy: pass Host on as it came, and let the proxy's address be the site's; with TLS ended before Caddy, the `issuer` on this host says https.")
+			return found("the challenge names %s as resource_metadata, which is another site's", quote(r.site.at)).
+				fails("It has to be on the API's own host (RFC 9728 §3.1). Behind a proxy: pass Host on as it came, " +
+					"and let the proxy's address be the site's; with TLS ended before Caddy, the `issuer` on this " +
+					"host says https.")
 		}
 		return r.describes(r.get(r.site.at))
 	}
-	for _, address := range []string{wellKnown(r.target, resourceName, true), wellKnown(r.target, resourceName, false)} {
+	for _, address := range []string{wellKnown(r.target, resourceName, true),
+		wellKnown(r.target, resourceName, false)} {
 		if a := r.get(address); a.ok() && a.isJSON() {
 			return r.describes(a)
 		}
 	}
-	return found("nothing says who guards %s: neither a challenge nor %s", r.target, wellKnown(r.target, resourceName, false)).warns("Clients find the server by that (RFC 9728); without it they need the issuer. device_auth does it on each site where it stands.")
+	return found("nothing says who guards %s: neither a challenge nor %s", r.target,
+		wellKnown(r.target, resourceName, false)).
+		warns("Clients find the server by that (RFC 9728); without it they need the issuer. device_auth does it on " +
+			"each site where it stands.")
 }
 
 func (r *run) describes(a *answer) finding {
 	site := &resource{said: a}
 	switch {
 	case a.status == http.StatusNotFound && a.refusal().Error == "invalid_target":
-		return found("%s: the server gives no tokens for the API's URL", a).warns("Programs that know only the URL, such as MCP clients, do not find the server (RFC 9728). Add `audience %s` to the global `device_login` block, and to the guard's where that names any.", quote(r.target.Scheme+"://"+r.target.Host))
+		return found("%s: the server gives no tokens for the API's URL", a).
+			warns("Programs that know only the URL, such as MCP clients, do not find the server (RFC 9728). Add "+
+				"`audience %s` to the global `device_login` block, and to the guard's where that names any.",
+				quote(r.target.Scheme+"://"+r.target.Host))
 	case !a.ok():
-		return found("%s", a).fails("The challenge leads here (RFC 9728 §5.1). device_auth serves it wherever it stands in a site; look for a `handle`, `route` or proxy that takes /.well-known/ to somewhere else.")
+		return found("%s", a).
+			fails("The challenge leads here (RFC 9728 §5.1). device_auth serves it wherever it stands in a " +
+				"site; look for a `handle`, `route` or proxy that takes /.well-known/ to somewhere else.")
 	case !a.isJSON() || json.Unmarshal(a.body, site) != nil:
-		return found("%s, which is not the JSON of RFC 9728 §3.2", a).fails("Something else than device_auth answers this path: look for a `handle`, `route`, `file_server` or proxy that takes /.well-known/.")
+		return found("%s, which is not the JSON of RFC 9728 §3.2", a).
+			fails("Something else than device_auth answers this path: look for a `handle`, `route`, `file_server` or " +
+				"proxy that takes /.well-known/.")
 	}
 	r.site = site
 	return well("%s", a)
@@ -80,8 +94,12 @@ func (r *run) resourceName() finding {
 	if err == nil {
 		path = strings.TrimSuffix(u.Path, "/")
 	}
-	if err != nil || u.Scheme != r.target.Scheme || !strings.EqualFold(u.Host, r.target.Host) || r.target.Path != path && !strings.HasPrefix(r.target.Path, path+"/") && path != "" {
-		return found("the API at %s calls itself %s; clients compare the two (RFC 9728 §3.3)", r.target, quote(r.site.Name)).fails("Behind a proxy: pass Host on as it came (`header_up Host {hostport}`). Where TLS ends before Caddy, the `issuer` on this host has to say https.")
+	if err != nil || u.Scheme != r.target.Scheme || !strings.EqualFold(u.Host, r.target.Host) ||
+		r.target.Path != path && !strings.HasPrefix(r.target.Path, path+"/") && path != "" {
+		return found("the API at %s calls itself %s; clients compare the two (RFC 9728 §3.3)", r.target,
+			quote(r.site.Name)).
+			fails("Behind a proxy: pass Host on as it came (`header_up Host {hostport}`). Where TLS ends before " +
+				"Caddy, the `issuer` on this host has to say https.")
 	}
 	return well("the API calls itself %s", quote(r.site.Name))
 }
@@ -91,7 +109,9 @@ func (r *run) resourceServers() finding {
 	case r.site == nil || r.site.said == nil:
 		return skip("nothing describes the API")
 	case len(r.site.Servers) == 0:
-		return found("%s names no authorization_servers", r.site.said.asked).fails("Clients cannot find out where to ask for a token. device_auth names the `issuer`; look who else answers this path.")
+		return found("%s names no authorization_servers", r.site.said.asked).
+			fails("Clients cannot find out where to ask for a token. device_auth names the `issuer`; look who else " +
+				"answers this path.")
 	}
 	named := quote(strings.Join(r.site.Servers, ", "))
 	if r.cfg.ClientSecret != "" && !sameOrigin(r.site.Servers[0], r.target) {

@@ -20,13 +20,18 @@ func (r *run) loginRefresh() finding {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
 	case !ok:
-		return found("%s, to the refresh token just given", a).fails("Devices lose their connection when the access token ends. With several gateways: all of them need the same `store redis`. Else Caddy's log says why.")
+		return found("%s, to the refresh token just given", a).
+			fails("Devices lose their connection when the access token ends. With several gateways: all of them need " +
+				"the same `store redis`. Else Caddy's log says why.")
 	case a.stores():
-		return found("%s with Cache-Control %q, and tokens in it", a, quote(a.header.Get("Cache-Control"))).fails("The server sends no-store (RFC 6749 §5.1); look for a CDN's rule that changes it.")
+		return found("%s with Cache-Control %q, and tokens in it", a, quote(a.header.Get("Cache-Control"))).
+			fails("The server sends no-store (RFC 6749 §5.1); look for a CDN's rule that changes it.")
 	}
 	r.login.Access = after.Access
 	if after.Refresh == "" || after.Refresh == before {
-		return found("the refresh token is not replaced by a refresh").warns("RFC 9700 §4.14.2 wants that for public clients. Ours does; look for rotation in the settings of this product.")
+		return found("the refresh token is not replaced by a refresh").
+			warns("RFC 9700 §4.14.2 wants that for public clients. Ours does; look for rotation in the settings of " +
+				"this product.")
 	}
 	return well("a refresh gave a successor")
 }
@@ -36,7 +41,9 @@ const revokeWait = time.Second
 
 func (r *run) loginRevoke() finding {
 	if r.server.Revocation == "" {
-		return found("the server cannot revoke: its metadata have no revocation_endpoint").warns("A lost device stays connected until its tokens end. Ours has one; with this product see its settings.")
+		return found("the server cannot revoke: its metadata have no revocation_endpoint").
+			warns("A lost device stays connected until its tokens end. Ours has one; with this product see " +
+				"its settings.")
 	}
 	for _, a := range r.revoke(r.ctx) {
 		if a.err != nil {
@@ -45,7 +52,9 @@ func (r *run) loginRevoke() finding {
 			return f
 		}
 		if !a.ok() && a.refusal().Error != "unsupported_token_type" {
-			return found("%s", a).fails("RFC 7009 §2.2 wants 200. Some token may still be good: look in Caddy's log, and end the grant by `caddy device-auth revoke --client %s`.", r.cfg.ClientID)
+			return found("%s", a).
+				fails("RFC 7009 §2.2 wants 200. Some token may still be good: look in Caddy's log, and end the grant "+
+					"by `caddy device-auth revoke --client %s`.", r.cfg.ClientID)
 		}
 	}
 	if !r.login.opened {
@@ -62,11 +71,15 @@ func (r *run) heard() finding {
 		took := time.Since(start)
 		switch {
 		case a.err != nil:
-			return found("the tokens were revoked, and whether the API heard of it could not be seen: %s", a).warns("%s", trouble(a.err).mend)
+			return found("the tokens were revoked, and whether the API heard of it could not be seen: %s", a).
+				warns("%s", trouble(a.err).mend)
 		case a.status == http.StatusUnauthorized:
 			return well("the API refused the token %v after its revocation", took.Round(time.Millisecond))
 		case took > revokeWait:
-			return found("%s, %v after the token was revoked", a, took.Round(time.Millisecond)).warns("A lost device would go on until its token ends. A guard in another Caddy asks every `cache` (500ms is the default); gateways that share a `store redis` hear it at once. Other guards may look at nothing but the token's signature.")
+			return found("%s, %v after the token was revoked", a, took.Round(time.Millisecond)).
+				warns("A lost device would go on until its token ends. A guard in another Caddy asks every `cache` " +
+					"(500ms is the default); gateways that share a `store redis` hear it at once. Other guards may " +
+					"look at nothing but the token's signature.")
 		}
 		select {
 		case <-r.ctx.Done():

@@ -26,7 +26,9 @@ func (r *run) serverReach() finding {
 	u, err := url.Parse(r.issuer)
 	switch {
 	case err != nil || !deviceclient.MayLead(r.target, u):
-		return found("the API names %q as its server", quote(r.issuer)).fails("Let the `issuer` in the global `device_login` block be an https URL; http, and a loopback host at all, is only for an API that is on one.")
+		return found("the API names %q as its server", quote(r.issuer)).
+			fails("Let the `issuer` in the global `device_login` block be an https URL; http, and a loopback host at " +
+				"all, is only for an API that is on one.")
 	case u.Host == r.target.Host:
 		return well("the server is %s", quote(r.issuer))
 	}

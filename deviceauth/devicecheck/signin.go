@@ -20,9 +20,13 @@ func (r *run) devicePage() finding {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
 	case a.status == http.StatusServiceUnavailable:
-		return found("%s: %s", a, a.text()).fails("Connecting devices may be paused (`caddy device-auth resume`), or the store is away: Caddy's log says so.")
+		return found("%s: %s", a, a.text()).
+			fails("Connecting devices may be paused (`caddy device-auth resume`), or the store is away: Caddy's " +
+				"log says so.")
 	case !a.ok() || a.kind() != "text/html":
-		return found("%s, where people are to type the code", a).fails("Put `device_login` into the site of the issuer, outside of every `handle`, and let nothing else take this path; or move it, by `device /connect` in a `paths` block.")
+		return found("%s, where people are to type the code", a).
+			fails("Put `device_login` into the site of the issuer, outside of every `handle`, and let nothing else " +
+				"take this path; or move it, by `device /connect` in a `paths` block.")
 	}
 	r.page = a
 	return well("%s", a)
@@ -32,11 +36,18 @@ func (r *run) devicePolicy() finding {
 	policy, old := r.page.header.Get("Content-Security-Policy"), r.page.header.Get("X-Frame-Options")
 	switch {
 	case !strings.Contains(policy, "frame-ancestors") && old == "":
-		return found("%s has no Content-Security-Policy with frame-ancestors", r.page.asked).warns("Another site could put the page into a frame and have people click on it (RFC 6749 §10.13). Ours forbids that; take `header Content-Security-Policy` out of the Caddyfile, or add frame-ancestors 'none' to it.")
+		return found("%s has no Content-Security-Policy with frame-ancestors", r.page.asked).
+			warns("Another site could put the page into a frame and have people click on it (RFC 6749 §10.13). Ours " +
+				"forbids that; take `header Content-Security-Policy` out of the Caddyfile, or add frame-ancestors " +
+				"'none' to it.")
 	case !strings.Contains(policy, "frame-ancestors"):
-		return found("%s forbids frames by X-Frame-Options only", r.page.asked).warns("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header Content-Security-Policy` out of the Caddyfile.")
+		return found("%s forbids frames by X-Frame-Options only", r.page.asked).
+			warns("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header " +
+				"Content-Security-Policy` out of the Caddyfile.")
 	case r.page.stores():
-		return found("%s has Cache-Control %q", r.page.asked, quote(r.page.header.Get("Cache-Control"))).warns("A cache would show one person's page to another. Ours says no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule.")
+		return found("%s has Cache-Control %q", r.page.asked, quote(r.page.header.Get("Cache-Control"))).
+			warns("A cache would show one person's page to another. Ours says no-store; look for `header " +
+				"Cache-Control` in the Caddyfile, or a CDN's rule.")
 	}
 	return well("nobody may put the page into a frame or a cache")
 }
@@ -56,7 +67,8 @@ func (r *run) signInPage() finding {
 		return skip("the pages of other products are not known here")
 	}
 	if !r.atIssuer(f.action.String()) {
-		return found("the code's form goes to %s, which is another origin; it is not sent", quote(f.action.String())).fails("Ours goes to its own site: look who changes the page.")
+		return found("the code's form goes to %s, which is another origin; it is not sent", quote(f.action.String())).
+			fails("Ours goes to its own site: look who changes the page.")
 	}
 	f.fields.Set("user_code", r.code.User)
 	if a = r.submit(f); a.err != nil {
@@ -67,11 +79,14 @@ func (r *run) signInPage() finding {
 	}
 	switch {
 	case a.status == http.StatusForbidden:
-		return found("%s to the code's form: %s", a, a.text()).fails("The page takes its own form for another site's. A proxy changes Host, Origin or cookies: pass Host on as it came, and let the `issuer` be the address in the browser.")
+		return found("%s to the code's form: %s", a, a.text()).
+			fails("The page takes its own form for another site's. A proxy changes Host, Origin or " +
+				"cookies: pass Host on as it came, and let the `issuer` be the address in the browser.")
 	case a.status >= 500:
 		return found("%s to the code's form: %s", a, a.text()).fails("Look at Caddy's log: it says what failed.")
 	}
-	return found("%s to the code's form, and no way to sign in: %s", a, a.text()).fails("Add an `upstream` to the global `device_login` block: the OpenID provider where people sign in.")
+	return found("%s to the code's form, and no way to sign in: %s", a, a.text()).
+		fails("Add an `upstream` to the global `device_login` block: the OpenID provider where people sign in.")
 }
 
 // isOurs looks for the cookie that carries a code across the sign-in: an
@@ -92,7 +107,9 @@ func (r *run) signInUpstream() finding {
 	var all []finding
 	for i, choice := range r.choices {
 		if i == maxUpstreams {
-			all = append(all, found("of %d upstreams, %d were tried", len(r.choices), maxUpstreams).warns("Nobody finds theirs among so many. If the `upstream` lines are fewer: look who changes the page."))
+			all = append(all, found("of %d upstreams, %d were tried", len(r.choices), maxUpstreams).
+				warns("Nobody finds theirs among so many. If the `upstream` lines are fewer: look who "+
+					"changes the page."))
 			break
 		}
 		u, _ := url.Parse(choice) // links has
@@ -109,18 +126,25 @@ func (r *run) upstream(choice string) finding {
 	case a.err != nil:
 		return about(a.asked, trouble(a.err))
 	case !a.redirects() || err != nil || to.Host == "":
-		return found("%s: %s", a, a.text()).fails("The gateway cannot reach the provider, or its metadata are not in order: Caddy's log has a line `request failed` that says why. Look at the issuer URL in the `upstream` line: what is at <issuer>/.well-known/openid-configuration has to name that issuer to the letter, and the gateway must get there.")
+		return found("%s: %s", a, a.text()).
+			fails("The gateway cannot reach the provider, or its metadata are not in order: Caddy's log has a line " +
+				"`request failed` that says why. Look at the issuer URL in the `upstream` line: what is at " +
+				"<issuer>/.well-known/openid-configuration has to name that issuer to the letter, and the gateway " +
+				"must get there.")
 	}
 	return r.provider(to)
 }
 
 // sentTo is for a hop that no request follows.
 func sentTo(address string) finding {
-	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not", quote(address)).fails("Let the issuer URL in the `upstream` line be https, or use another provider.")
+	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not",
+		quote(address)).fails("Let the issuer URL in the `upstream` line be https, or use another provider.")
 }
 
 // refusal words are those of providers that refuse with status 200.
-var refusalWords = regexp.MustCompile(`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mismatch|(invalid|mismatching|unregistered|unknown)[a-z: ]* redirect[_ ]ur[il]`)
+var refusalWords = regexp.MustCompile(
+	`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mismatch|(invalid|mismatching|unregistered|unknown)[a-z: ]* ` +
+		`redirect[_ ]ur[il]`)
 
 // provider looks at the answer to our authorization request. A page, or a
 // redirect to a page of the provider's, is what everybody wants to see.
@@ -148,11 +172,15 @@ func (r *run) provider(to *url.URL) finding {
 	}
 	switch {
 	case a.err != nil:
-		return found("%s could not be reached from here: %s", quote(a.at.Host), trouble(a.err).said).warns("If people's browsers get there all the same, that is fine; else look at the provider.")
+		return found("%s could not be reached from here: %s", quote(a.at.Host), trouble(a.err).said).
+			warns("If people's browsers get there all the same, that is fine; else look at the provider.")
 	case a.redirects():
-		return found("%s, and no page after %d redirects", a, maxHops).fails("People see no sign-in there: open the page in a browser. The provider may redirect in a circle until it is told about this client.")
+		return found("%s, and no page after %d redirects", a, maxHops).
+			fails("People see no sign-in there: open the page in a browser. The provider may redirect in a circle " +
+				"until it is told about this client.")
 	case a.status >= 500:
-		return found("%s: %s", a, a.text()).fails("The provider itself is in trouble; its log or status page says more.")
+		return found("%s: %s", a, a.text()).
+			fails("The provider itself is in trouble; its log or status page says more.")
 	case a.status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") != "":
 		return well("%s asks for credentials", host)
 	case a.status >= 400, refusalWords.Match(a.body):
@@ -172,7 +200,11 @@ func (a *answer) nextHop() (*url.URL, error) {
 
 func refusedBy(to *url.URL, said string) finding {
 	q := to.Query()
-	return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is let in all the same, the provider keeps only programs out.", quote(q.Get("redirect_uri")), quote(q.Get("client_id")), quote(to.Host))
+	return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).
+		fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there "+
+			"whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is "+
+			"let in all the same, the provider keeps only programs out.", quote(q.Get("redirect_uri")),
+			quote(q.Get("client_id")), quote(to.Host))
 }
 
 // refusalIn reads an error from a redirect (RFC 6749 §4.1.2.1; authError is
