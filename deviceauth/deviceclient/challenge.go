@@ -28,7 +28,8 @@ func challenged(ctx context.Context, c *http.Client, api *url.URL) (found challe
 	answer.Body.Close()
 	for _, text := range answer.Header.Values("WWW-Authenticate") {
 		if answer.StatusCode == http.StatusUnauthorized && IsBearer(text) {
-			return challenge{metadata: ChallengeParameter(text, "resource_metadata"), realm: ChallengeParameter(text, "realm")}
+			return challenge{metadata: ChallengeParameter(text, "resource_metadata"),
+				realm: ChallengeParameter(text, "realm")}
 		}
 	}
 	return found

@@ -42,7 +42,8 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 	case strings.Contains(address, "@") && (!usable || api.User != nil): // an error may be shown to anybody
 		return Server{}, errors.New("the URL has a user or a password in it: leave them away")
 	case !usable:
-		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
+		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com",
+			address)
 	}
 	c = discovering(c)
 	protected, err := protector(ctx, c, api)
@@ -106,7 +107,8 @@ func (s Server) check(issuer string) error {
 		return fmt.Errorf("the metadata of %s says that it is %q", issuer, s.Issuer)
 	}
 	for name, endpoint := range map[string]string{
-		"device_authorization_endpoint": s.DeviceAuthorization, "token_endpoint": s.Token, "revocation_endpoint": s.Revocation,
+		"device_authorization_endpoint": s.DeviceAuthorization, "token_endpoint": s.Token,
+		"revocation_endpoint": s.Revocation,
 	} {
 		u, err := url.Parse(endpoint)
 		switch {
@@ -114,7 +116,8 @@ func (s Server) check(issuer string) error {
 		case endpoint == "":
 			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
 		case err != nil || !MayLead(from, u):
-			return fmt.Errorf("%s: %s %q is not https, or is on this machine and the server is not", issuer, name, endpoint)
+			return fmt.Errorf("%s: %s %q is not https, or is on this machine and the server is not", issuer,
+				name, endpoint)
 		}
 	}
 	return nil

@@ -43,7 +43,8 @@ type purpose struct {
 
 func purposeOf(s Server, o Options) purpose {
 	scopes := slices.Compact(slices.Sorted(slices.Values(o.Scopes)))
-	p := purpose{API: s.API, Issuer: s.Issuer, ClientID: o.ClientID, Asked: strings.Join(scopes, " "), Audience: o.Audience}
+	p := purpose{API: s.API, Issuer: s.Issuer, ClientID: o.ClientID, Asked: strings.Join(scopes, " "),
+		Audience: o.Audience}
 	if p.Audience == "" {
 		p.Resource = s.Resource
 	}
@@ -108,7 +109,8 @@ func (p *place) load(may fs.FileMode) (*oauth2.Token, error) {
 		return nil, err
 	}
 	var k kept
-	if err := json.Unmarshal(text, &k); err != nil || k.purpose != p.purpose || k.Token == nil || k.Token.AccessToken == "" {
+	if err := json.Unmarshal(text, &k); err != nil || k.purpose != p.purpose || k.Token == nil ||
+		k.Token.AccessToken == "" {
 		p.note("%s holds no token that can be read, and counts as absent.", p.path)
 		return nil, nil
 	}

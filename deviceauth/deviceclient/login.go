@@ -25,15 +25,16 @@ var (
 type Options struct {
 	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
-	ClientSecret string        // empty: a public client
-	Scopes       []string      // none: what the client has by default
-	Audience     string        // empty: what the API calls itself, and else the server's default
-	DeviceName   string        // what the device calls itself, to the person who is asked; empty: nothing
-	Unattended   bool          // ask nobody: ErrInteraction
-	ValidFor     time.Duration // how long a kept token that can be refreshed must still be good to be handed out as it is; at least a minute
-	Show         func(Prompt)
-	Connected    func()       // a person has said yes; may be nil
-	Note         func(string) // what else a person may want to know; may be nil
+	ClientSecret string   // empty: a public client
+	Scopes       []string // none: what the client has by default
+	Audience     string   // empty: what the API calls itself, and else the server's default
+	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
+	Unattended   bool     // ask nobody: ErrInteraction
+	// how long a kept token that can be refreshed must still be good to be handed out as it is; at least a minute
+	ValidFor  time.Duration
+	Show      func(Prompt)
+	Connected func()       // a person has said yes; may be nil
+	Note      func(string) // what else a person may want to know; may be nil
 }
 
 func (o Options) note(format string, args ...any) {
@@ -110,7 +111,8 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 
 // wait polls until there is an answer. Where the server was not reached it is
 // asked again, less and less often (RFC 8628 §3.5).
-func (o Options) wait(ctx context.Context, config *oauth2.Config, code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
+func (o Options) wait(ctx context.Context, config *oauth2.Config,
+	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	for {
 		token, err := config.DeviceAccessToken(ctx, code)
 		var unreached *url.Error

@@ -18,7 +18,8 @@ type Outcome string
 const (
 	NotLoggedIn Outcome = "Nobody was logged in."
 	Revoked     Outcome = "Logged out: the token was revoked and deleted."
-	Deleted     Outcome = "Logged out: the token was deleted. The server cannot revoke it, so it would work until it expires."
+	Deleted     Outcome = "Logged out: the token was deleted. The server cannot revoke it, so it would work " +
+		"until it expires."
 )
 
 // Logout revokes what is kept and deletes it, also where others may have read

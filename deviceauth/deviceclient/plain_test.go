@@ -36,7 +36,8 @@ func rawly(answer string) func(http.ResponseWriter, *http.Request) {
 
 // prompting gives a code with one member changed.
 func prompting(name string, value any) map[string]any {
-	answer := map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1, "expires_in": 60}
+	answer := map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1,
+		"expires_in": 60}
 	answer[name] = value
 	return answer
 }
@@ -49,7 +50,8 @@ func TestTerminalObeysNoServer(t *testing.T) {
 		answer     func(issuer string) any
 	}{
 		{"verification_uri", "/d", func(string) any { return prompting("verification_uri", "https://v/"+evil) }},
-		{"verification_uri_complete", "/d", func(string) any { return prompting("verification_uri_complete", "https://v/"+evil) }},
+		{"verification_uri_complete", "/d",
+			func(string) any { return prompting("verification_uri_complete", "https://v/"+evil) }},
 		{"user_code", "/d", func(string) any { return prompting("user_code", "BCDF"+evil) }},
 		{"error", "/d", func(string) any { return badly("no"+evil, "") }},
 		{"error_description", "/d", func(string) any { return badly("no", evil) }},
@@ -77,8 +79,10 @@ func TestTerminalObeysNoServer(t *testing.T) {
 			m["token_endpoint"] = "http://evil.example/" + evil
 			return m
 		}},
-		{"resource", "/.well-known/oauth-protected-resource", func(issuer string) any { return protected(issuer+"/"+evil, issuer) }},
-		{"authorization server", "/.well-known/oauth-protected-resource", func(issuer string) any { return protected(issuer, issuer+"/"+evil) }},
+		{"resource", "/.well-known/oauth-protected-resource",
+			func(issuer string) any { return protected(issuer+"/"+evil, issuer) }},
+		{"authorization server", "/.well-known/oauth-protected-resource",
+			func(issuer string) any { return protected(issuer, issuer+"/"+evil) }},
 	}
 	var all sync.WaitGroup // they wait most of the time
 	for _, test := range tests {
@@ -120,9 +124,11 @@ func (s *strict) everything() (told []string) {
 func TestNobodyIsSentToWhatIsNoPage(t *testing.T) {
 	t.Parallel()
 	for _, member := range []string{"verification_uri", "verification_uri_complete"} {
-		for _, address := range []string{"javascript:alert(1)", "file:///etc/passwd", "tel:+1900", "https:", "//v", "v", "https://v/\x1b[2J", "https://v/\u009b2J"} {
+		for _, address := range []string{"javascript:alert(1)", "file:///etc/passwd", "tel:+1900", "https:", "//v", "v",
+			"https://v/\x1b[2J", "https://v/\u009b2J"} {
 			ts := server{"/d": prompting(member, address)}.start(t)
-			_, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"}, Options{Show: func(p Prompt) { t.Errorf("was shown %+v", p) }})
+			_, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"},
+				Options{Show: func(p Prompt) { t.Errorf("was shown %+v", p) }})
 			if err == nil || !strings.Contains(err.Error(), "the server's "+member) {
 				t.Errorf("%q: %v", address, err)
 			}

@@ -53,7 +53,8 @@ func (r resource) check(address string, api *url.URL) error {
 	about, err := url.Parse(r.Resource)
 	switch {
 	case err != nil || origin(about) != origin(api) || !within(about.Path, api.Path):
-		return fmt.Errorf("%s is about the resource %q; want %q, or a path above it", address, r.Resource, origin(api)+api.Path)
+		return fmt.Errorf("%s is about the resource %q; want %q, or a path above it", address, r.Resource,
+			origin(api)+api.Path)
 	case len(r.Servers) == 0:
 		return fmt.Errorf("%s names no authorization server", address)
 	}
@@ -79,8 +80,8 @@ func (s Server) warning() string {
 	if api == issuer {
 		return ""
 	}
-	return fmt.Sprintf("The API at %[1]s names the server %[2]s. If you allow this, %[1]s is given a token that is good wherever "+
-		"tokens of %[2]s are: allow it only if you trust the API with that.", api, issuer)
+	return fmt.Sprintf("The API at %[1]s names the server %[2]s. If you allow this, %[1]s is given a token that is "+
+		"good wherever tokens of %[2]s are: allow it only if you trust the API with that.", api, issuer)
 }
 
 // secretWarning is what to know before the secret of a client goes to a server

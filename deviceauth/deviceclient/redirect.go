@@ -28,7 +28,8 @@ func discovering(c *http.Client) *http.Client {
 	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		switch {
 		case origin(r.URL) != origin(via[0].URL):
-			return fmt.Errorf("it redirects to %q, which is another origin: if that is the one that you mean, use its URL", r.URL)
+			return fmt.Errorf("it redirects to %q, which is another origin: if that is the one that you mean, "+
+				"use its URL", r.URL)
 		case before != nil:
 			return before(r, via)
 		case len(via) >= 10: // as net/http has it
@@ -82,7 +83,8 @@ const maxSaid = 1000
 func unexpected(answer *http.Response, body []byte) error {
 	endpoint := answer.Request.URL
 	if to := answer.Header.Get("Location"); answer.StatusCode/100 == 3 && to != "" {
-		return fmt.Errorf("%s redirects to %q, and no token or secret is sent there: the server's metadata have to name the endpoint where it answers; tell whoever runs it", endpoint, to)
+		return fmt.Errorf("%s redirects to %q, and no token or secret is sent there: the server's metadata have to "+
+			"name the endpoint where it answers; tell whoever runs it", endpoint, to)
 	}
 	return fmt.Errorf("%s: %s %q", endpoint, text.Plain(answer.Status), body[:min(len(body), maxSaid)])
 }

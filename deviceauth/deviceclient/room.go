@@ -90,7 +90,9 @@ func (r *room) read(name string, may fs.FileMode) ([]byte, error) {
 	case !ours(info):
 		return nil, fmt.Errorf("%s belongs to another user: remove it", path)
 	case modes && info.Mode()&others&^may != 0:
-		return nil, fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, which revokes the token, and log in again", path, info.Mode().Perm())
+		return nil,
+			fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, "+
+				"which revokes the token, and log in again", path, info.Mode().Perm())
 	}
 	return io.ReadAll(file)
 }
