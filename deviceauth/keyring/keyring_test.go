@@ -123,7 +123,8 @@ func TestNewKeyIsPublishedBeforeItSignsAndOldOneKept(t *testing.T) {
 		expect("a moment before the new key signs", KeySigning, KeyNext)
 		time.Sleep(time.Second)
 		expect("when the new key signs", KeyRetired, KeySigning)
-		if after := signs(a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] || strings.Split(last, ".")[0] != strings.Split(before, ".")[0] {
+		if after := signs(a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] ||
+			strings.Split(last, ".")[0] != strings.Split(before, ".")[0] {
 			t.Error("the new key signs too early, or not at all")
 		}
 		time.Sleep(24*time.Hour + time.Minute)
@@ -223,7 +224,8 @@ func TestForgeriesAreRefused(t *testing.T) {
 	genuine := forge(t, es, own, good)
 	tests := []struct{ name, token string }{
 		{"alg none", forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good)},
-		{"alg None", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None","typ":"at+jwt","kid":"`+kid+`"}`)) + "." + strings.Split(genuine, ".")[1] + "."},
+		{"alg None", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None","typ":"at+jwt","kid":"`+kid+`"}`)) +
+			"." + strings.Split(genuine, ".")[1] + "."},
 		{"HS256 with the public key", forge(t, jwt.SigningMethodHS256, public, good)},
 		{"another key", forge(t, es, foreign, good)},
 		{"another key named by jwk", forge(t, es, foreign, with("jwk", json.RawMessage(other.JWKS())))},

@@ -70,7 +70,8 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 
 // A ring that makes no sense is a fault, and the gateway goes on with its own.
 func TestRingThatCannotBeReadEndsNothing(t *testing.T) {
-	for _, text := range []string{"", "nonsense", "[]", `{"keys":[{"kid":"x"}]}`, `{"keys":[{"kid":"x","alg":"none","pkcs8":"AAAA"}]}`, `{"keys":null,"secrets":{"refresh":"AAAA"}}`} {
+	for _, text := range []string{"", "nonsense", "[]", `{"keys":[{"kid":"x"}]}`,
+		`{"keys":[{"kid":"x","alg":"none","pkcs8":"AAAA"}]}`, `{"keys":null,"secrets":{"refresh":"AAAA"}}`} {
 		vault := memstore.New()
 		k := open(t, vault, "")
 		puts(t, vault, []byte(text))
@@ -81,7 +82,8 @@ func TestRingThatCannotBeReadEndsNothing(t *testing.T) {
 			if err != nil {
 				t.Errorf("%q: %v", text, err)
 			}
-			if err := k.Verify("at+jwt", token, &claims{}); err != nil || len(k.Keys()) == 0 || len(k.JWKS()) == 0 || len(k.Algorithms()) == 0 {
+			if err := k.Verify("at+jwt", token, &claims{}); err != nil || len(k.Keys()) == 0 || len(k.JWKS()) == 0 ||
+				len(k.Algorithms()) == 0 {
 				t.Errorf("%q: %v", text, err)
 			}
 		}
@@ -117,7 +119,8 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 		if err := anew.Maintain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for name, gateway := range map[string]*Keyring{"this one": k, "the other one": anew, "a third": open(t, vault, "")} {
+		for name, gateway := range map[string]*Keyring{"this one": k, "the other one": anew,
+			"a third": open(t, vault, "")} {
 			if err := gateway.Verify("at+jwt", token, &claims{}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -90,7 +90,8 @@ func (r *ring) recover(known *ring, now time.Time) (loss string) {
 		return "the store has lost the signing keys; they were written back"
 	}
 	if r.recoverNewest(known) {
-		return "the store is as it was some time ago, and has lost signing keys that were begun since; they were written back"
+		return "the store is as it was some time ago, and has lost signing keys that were begun since; they " +
+			"were written back"
 	}
 	return loss
 }

@@ -176,7 +176,8 @@ func TestLostKeyOfIDTokensIsWrittenBack(t *testing.T) {
 	}
 	var keys []Key
 	text, err := json.Marshal(r.Keys())
-	if err != nil || json.Unmarshal(text, &keys) != nil || len(keys) != 2 || keys[1].Algorithm != "RS256" || keys[1].State != KeySigning {
+	if err != nil || json.Unmarshal(text, &keys) != nil || len(keys) != 2 || keys[1].Algorithm != "RS256" ||
+		keys[1].State != KeySigning {
 		t.Errorf("%s", text)
 	}
 }

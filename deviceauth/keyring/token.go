@@ -47,7 +47,8 @@ func (k *Keyring) Verify(typ, token string, claims any) error {
 	_, err := parser.ParseWithClaims(token, &payload{value: claims}, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)
 		key, known := ring.known[kid]
-		if _, critical := t.Header["crit"]; critical || !known || t.Method.Alg() != key.method.Alg() || !sameType(t.Header["typ"], typ) {
+		if _, critical := t.Header["crit"]; critical || !known || t.Method.Alg() != key.method.Alg() ||
+			!sameType(t.Header["typ"], typ) {
 			return nil, errHeader
 		}
 		return key.private.Public(), nil

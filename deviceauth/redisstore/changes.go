@@ -43,7 +43,8 @@ const (
 
 func listen(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &changes{redis: client, channel: channel, voice: rand.Text(), log: log, listener: func(deviceauth.ID) {}, began: time.Now(), stop: stop}
+	c := &changes{redis: client, channel: channel, voice: rand.Text(), log: log, listener: func(deviceauth.ID) {},
+		began: time.Now(), stop: stop}
 	c.forgetAll()
 	sub := client.Subscribe(ctx, channel)
 	heard := sub.ChannelWithSubscriptions()

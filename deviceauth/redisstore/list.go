@@ -34,7 +34,8 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	}
 	seen := map[string]bool{}
 	for range rounds {
-		keys, cursor, err := servers[at.server].Scan(ctx, at.cursor, literally(s.prefix)+"g:*", int64(max(limit-len(list), 1))).Result()
+		keys, cursor, err := servers[at.server].Scan(ctx, at.cursor, literally(s.prefix)+"g:*",
+			int64(max(limit-len(list), 1))).Result()
 		if err != nil {
 			return nil, "", wrap(err)
 		}
@@ -140,7 +141,8 @@ func (s *Store) byRun(ctx context.Context) (map[string]redis.Cmdable, error) {
 		return nil
 	}
 	if cluster, ok := s.redis.(*redis.ClusterClient); ok {
-		err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return note(ctx, master) })
+		err := cluster.ForEachMaster(ctx,
+			func(ctx context.Context, master *redis.Client) error { return note(ctx, master) })
 		return all, err
 	}
 	return all, note(ctx, s.redis)

@@ -53,8 +53,9 @@ const (
 
 func (o *Options) universal() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{
-		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
-		MaxRetries: -1, // what was sent may have been done: only we know how to ask
+		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout,
+		WriteTimeout: ioTimeout,
+		MaxRetries:   -1, // what was sent may have been done: only we know how to ask
 	}
 	var err error
 	if len(o.URLs) == 0 {
@@ -63,7 +64,9 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	for _, text := range o.URLs {
 		one, err := redis.ParseURL(text)
 		if err != nil {
-			return nil, fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS", hidePassword(text))
+			return nil,
+				fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS",
+					hidePassword(text))
 		}
 		u.Addrs = append(u.Addrs, one.Addr)
 		u.Username, u.Password, u.DB, u.TLSConfig = one.Username, one.Password, one.DB, one.TLSConfig
@@ -162,7 +165,8 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
 		switch {
 		case redis.HasErrorPrefix(err, "NOPERM"):
-			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and appendonly yes", "error", err)
+			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
+				"appendonly yes", "error", err)
 			return nil
 		case !away(err):
 			return fmt.Errorf("redis store: %w", err)
@@ -186,12 +190,15 @@ func judge(said map[string]string, log *slog.Logger) error {
 	switch policy := said["maxmemory_policy"]; policy {
 	case "noeviction":
 	case "":
-		log.Warn("redis does not tell its maxmemory-policy: with another one than noeviction, signing keys and grants are evicted when the memory is full")
+		log.Warn("redis does not tell its maxmemory-policy: with another one than noeviction, signing keys " +
+			"and grants are evicted when the memory is full")
 	default:
-		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the memory is full: want noeviction", policy)
+		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the "+
+			"memory is full: want noeviction", policy)
 	}
 	if said["aof_enabled"] == "0" {
-		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes", "aof_enabled", "0")
+		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes",
+			"aof_enabled", "0")
 	}
 	return nil
 }
@@ -200,7 +207,8 @@ func judge(said map[string]string, log *slog.Logger) error {
 // count INFO among the dangerous ones, and some that are rented do not have it.
 func forbidden(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
-	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") || strings.HasPrefix(answer.Error(), "ERR unknown command"))
+	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") ||
+		strings.HasPrefix(answer.Error(), "ERR unknown command"))
 }
 
 var errLoading = errors.New("it reads its data")

@@ -32,7 +32,8 @@ func (s *Store) RecordPoll(ctx context.Context, a deviceauth.Poll) (early bool, 
 		held = "1"
 	}
 	answer, err := pair(arrive.Run(ctx, s.redis, []string{s.prefix + "p:" + a.Grant.String()},
-		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(), a.Expires.UnixMilli(), held))
+		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(),
+		a.Expires.UnixMilli(), held))
 	if err != nil {
 		return false, 0, wrap(err)
 	}

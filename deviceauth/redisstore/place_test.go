@@ -10,7 +10,8 @@ import (
 // A cursor comes back from outside: whatever it is, it names a server that
 // there is, or is refused.
 func FuzzPlaceIsOneOrIsRefused(f *testing.F) {
-	for _, seed := range []string{"", "w.0.0", "w.2.18446744073709551615", "w.3.0", "v.0.0", "w.-1.0", "w.0.0.0", "w..", "w.99999.1"} {
+	for _, seed := range []string{"", "w.0.0", "w.2.18446744073709551615", "w.3.0", "v.0.0", "w.-1.0", "w.0.0.0", "w..",
+		"w.99999.1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

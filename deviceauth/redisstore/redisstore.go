@@ -132,7 +132,8 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 func ttl(until time.Time) time.Duration { return max(time.Until(until), time.Millisecond) }
 
 // deleteIf deletes a key that has a certain value.
-var deleteIf = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+var deleteIf = redis.NewScript(
+	`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
 // freeCode gives the user code back, unless another grant has it by now.
 func (s *Store) freeCode(ctx context.Context, g *deviceauth.Grant) error {

@@ -82,7 +82,8 @@ return 1`)
 // again, one too few would hide a device from its person.
 func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
 	for _, owner := range g.Person.Owners() {
-		if err := noteOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g), g.ID.String()).Err(); err != nil {
+		if err := noteOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g),
+			g.ID.String()).Err(); err != nil {
 			return wrap(err)
 		}
 	}

@@ -210,7 +210,8 @@ func knowsNoSessions(ctx context.Context, s deviceauth.Storage, owner string) ([
 	return s.ByOwner(ctx, owner)
 }
 
-func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
+func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string,
+	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if next != "" && len(list) > 0 {
 		list = list[:len(list)-1]
@@ -218,7 +219,8 @@ func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string, limit
 	return list, next, err
 }
 
-func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
+func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
+	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if len(list) > 0 {
 		list = append(list, list[0])
@@ -226,7 +228,8 @@ func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string, li
 	return list, next, err
 }
 
-func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
+func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
+	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if errors.Is(err, deviceauth.ErrCursor) {
 		return s.List(ctx, "", limit)
@@ -244,9 +247,11 @@ func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change
 	})
 }
 
-func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
+func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string,
+	change func([]byte) ([]byte, error)) error {
 	var old []byte
-	if err := s.UpdateDocument(ctx, name, func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
+	if err := s.UpdateDocument(ctx, name,
+		func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
 		return err
 	}
 	document, err := change(old)

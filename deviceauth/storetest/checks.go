@@ -214,7 +214,8 @@ func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 			return err
 		}
 	}
-	for owner, want := range map[string]int{"work|1": 3, deviceauth.SessionKey("work", "a"): 1, deviceauth.SessionKey("home", "a"): 0, "a": 0} {
+	for owner, want := range map[string]int{"work|1": 3, deviceauth.SessionKey("work", "a"): 1,
+		deviceauth.SessionKey("home", "a"): 0, "a": 0} {
 		if list, err := s.ByOwner(ctx, owner); err != nil || len(list) != want {
 			return fmt.Errorf("ByOwner of %q: %d grants, %v; want %d", owner, len(list), err, want)
 		}

@@ -42,7 +42,8 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 		if err != nil {
 			return err
 		}
-		if err := s.Update(ctx, holder.ID, func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }); err != nil {
+		if err := s.Update(ctx, holder.ID,
+			func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }); err != nil {
 			return err
 		}
 	}

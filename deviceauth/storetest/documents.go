@@ -37,7 +37,8 @@ func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 		}
 		return old, nil
 	}
-	return first(func() error { return s.UpdateDocument(ctx, "a", look) }, func() error { return s.UpdateDocument(ctx, "a", look) })
+	return first(func() error { return s.UpdateDocument(ctx, "a", look) },
+		func() error { return s.UpdateDocument(ctx, "a", look) })
 }
 
 func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
@@ -46,7 +47,8 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 			return s.UpdateDocument(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil })
 		},
 		func() error {
-			if err := s.UpdateDocument(ctx, "a", func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
+			if err := s.UpdateDocument(ctx, "a",
+				func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
 				return fmt.Errorf("got %v, want the error of the change as it is", err)
 			}
 			return nil
@@ -70,7 +72,8 @@ func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
 				return err
 			}
 			var changed []byte
-			if err := s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
+			if err := s.UpdateDocument(ctx, name,
+				func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
 				return err
 			}
 			if string(loaded) != want || string(changed) != want || (loaded == nil) != (changed == nil) {
@@ -84,8 +87,10 @@ func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
 	}
 	return first(
 		holds("session-a", ""), keep("session-a", nil, time.Hour), holds("session-a", ""),
-		keep("session-a", []byte("one"), time.Hour), keep("session-b", []byte("other"), time.Hour), holds("session-a", "one"),
+		keep("session-a", []byte("one"), time.Hour), keep("session-b", []byte("other"), time.Hour),
+		holds("session-a", "one"),
 		keep("session-a", []byte("two"), time.Hour), holds("session-a", "two"), holds("session-b", "other"),
-		keep("session-a", []byte("over"), -time.Second), holds("session-a", ""), keep("session-b", nil, time.Hour), holds("session-b", ""),
+		keep("session-a", []byte("over"), -time.Second), holds("session-a", ""), keep("session-b", nil, time.Hour),
+		holds("session-b", ""),
 	)
 }

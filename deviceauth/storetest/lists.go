@@ -63,7 +63,8 @@ func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*devi
 
 // pages lists all grants, with something that happens between pages, though not
 // for ever.
-func pages(ctx context.Context, s deviceauth.Storage, between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
+func pages(ctx context.Context, s deviceauth.Storage,
+	between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
 	for page := range 10_000 { // a server that others use has pages with nothing for us
 		list, next, err := s.List(ctx, after, pageSize)
@@ -102,7 +103,8 @@ func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, NewGrant("BCDFGHJK")); err != nil {
 		return err
 	}
-	for _, after := range []string{"nonsense", " ", "0", "..", "0.0.0", "-1", "g", "\x00", "18446744073709551616", "AAAAAAAAAAAAAAAAAAAAAAA", "0123456789abcdef.0.0", "0123456789abcdef.-1.x"} {
+	for _, after := range []string{"nonsense", " ", "0", "..", "0.0.0", "-1", "g", "\x00", "18446744073709551616",
+		"AAAAAAAAAAAAAAAAAAAAAAA", "0123456789abcdef.0.0", "0123456789abcdef.-1.x"} {
 		if list, next, err := s.List(ctx, after, pageSize); !errors.Is(err, deviceauth.ErrCursor) {
 			return fmt.Errorf("after %q: %d grants, %q, %v; want ErrCursor", after, len(list), next, err)
 		}

@@ -108,8 +108,9 @@ func (c Check) On(ctx context.Context, dir string, open Open) error {
 func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 	now := time.Now().UTC().Round(0)
 	g := &deviceauth.Grant{
-		State: deviceauth.Pending, ClientID: "tv", UserCode: code, Scope: "openid read", Audience: []string{"https://api.example.com"},
-		From: netip.MustParseAddr("2001:db8::7"), Created: now, Expires: now.Add(10 * time.Minute),
+		State: deviceauth.Pending, ClientID: "tv", UserCode: code, Scope: "openid read",
+		Audience: []string{"https://api.example.com"},
+		From:     netip.MustParseAddr("2001:db8::7"), Created: now, Expires: now.Add(10 * time.Minute),
 	}
 	rand.Read(g.ID[:])
 	rand.Read(g.Device[:])
@@ -120,7 +121,8 @@ func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 func person(subject string) *deviceauth.Person {
 	return &deviceauth.Person{
 		Subject: subject, Upstream: "work", User: "alice", AuthTime: time.Unix(1_700_000_000, 0).UTC(),
-		Withheld: []string{"roles"}, Claims: deviceauth.Claims{"name": "Alice Example", "groups": []any{"staff"}, "updated_at": 12.5},
+		Withheld: []string{"roles"}, Claims: deviceauth.Claims{"name": "Alice Example", "groups": []any{"staff"},
+			"updated_at": 12.5},
 	}
 }
 
