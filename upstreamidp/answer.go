@@ -21,11 +21,14 @@ var (
 	errInvalid   = deviceauth.NewError("sign_in_untrusted", "the ID token is not good")
 	errStale     = deviceauth.NewError("sign_in_stale", "the provider does not know the code")
 	errCancelled = deviceauth.NewError("sign_in_cancelled", "access_denied")
-	errNoTime    = deviceauth.NewError("sign_in_no_auth_time", "the provider was asked for a fresh sign-in and sent no auth_time; "+
-		"a client with sign_in fresh cannot be approved there")
-	errUnproven  = deviceauth.NewError("sign_in_not_fresh", "auth_time does not say that the person proved anew who they are")
-	errNoRefresh = deviceauth.NewError("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; "+
-		"allow the gateway offline_access there, or ask for it in its own way with authorize")
+	errNoTime    = deviceauth.NewError("sign_in_no_auth_time",
+		"the provider was asked for a fresh sign-in and sent no auth_time; a client with sign_in fresh cannot be "+
+			"approved there")
+	errUnproven = deviceauth.NewError("sign_in_not_fresh",
+		"auth_time does not say that the person proved anew who they are")
+	errNoRefresh = deviceauth.NewError("sign_in_no_refresh",
+		"the provider gave no refresh token, which revalidate needs; allow the gateway offline_access there, or ask "+
+			"for it in its own way with authorize")
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs

@@ -79,7 +79,8 @@ func (p *Provider) bound(all deviceauth.Claims) (kept deviceauth.Claims, large [
 	size := 0
 	for _, name := range p.kept() {
 		value, said := all[name]
-		if _, twice := kept[name]; !said || twice || slices.Contains(large, name) || slices.Contains(protocolClaims, name) {
+		if _, twice := kept[name]; !said || twice || slices.Contains(large, name) ||
+			slices.Contains(protocolClaims, name) {
 			continue
 		}
 		n := sizeOf(value)

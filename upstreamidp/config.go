@@ -49,11 +49,14 @@ var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 func (c Config) Check() error {
 	switch {
 	case !validID.MatchString(c.ID):
-		return fmt.Errorf("upstream id %q: want lower-case letters, digits, - and _, beginning with a letter or digit", c.ID)
+		return fmt.Errorf("upstream id %q: want lower-case letters, digits, - and _, beginning with a letter or digit",
+			c.ID)
 	case c.ClientID == "":
-		return fmt.Errorf("upstream %s: client_id is missing: want the one that the provider knows this gateway by", c.ID)
+		return fmt.Errorf("upstream %s: client_id is missing: want the one that the provider knows this gateway by",
+			c.ID)
 	case slices.Contains(protocolClaims, c.UserClaim):
-		return fmt.Errorf("upstream %s: user claim %q: want one that is about a person, such as email or preferred_username", c.ID, c.UserClaim)
+		return fmt.Errorf("upstream %s: user claim %q: want one that is about a person, such as email or "+
+			"preferred_username", c.ID, c.UserClaim)
 	}
 	if err := checkIssuer(c.Issuer); err != nil {
 		return fmt.Errorf("upstream %s: %w", c.ID, err)
@@ -69,7 +72,8 @@ func (c Config) Check() error {
 func checkIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return fmt.Errorf("issuer %q: want an URL such as https://login.example.com, without query and fragment", issuer)
+		return fmt.Errorf("issuer %q: want an URL such as https://login.example.com, without query and fragment",
+			issuer)
 	}
 	if !private(u) {
 		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)

@@ -83,12 +83,14 @@ func (p *Provider) ask() (*discovered, error) {
 func wrongIssuer(other *oidc.IssuerMismatchError) error {
 	switch {
 	case other.Discovered == "":
-		return &deviceauth.ConfigError{Reason: fmt.Sprintf("what answers at %q names no issuer: it is no OpenID provider", other.Provided)}
+		return &deviceauth.ConfigError{
+			Reason: fmt.Sprintf("what answers at %q names no issuer: it is no OpenID provider", other.Provided)}
 	case strings.ContainsAny(other.Discovered, "{}"):
 		return manyTenants(other.Provided, other.Discovered)
 	}
 	return &deviceauth.ConfigError{Reason: fmt.Sprintf("the issuer is %q in the configuration, and the provider there "+
-		"calls itself %q: if that is who you mean, write it like this, to the letter", other.Provided, other.Discovered)}
+		"calls itself %q: if that is who you mean, write it like this, to the letter", other.Provided,
+		other.Discovered)}
 }
 
 // checkEndpoints wants addresses that nobody listens at.

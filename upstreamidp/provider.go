@@ -67,8 +67,8 @@ func (p *Provider) told(d *discovered, err error) {
 		return
 	}
 	if p.cfg.Fresh && lacks(d.Claimed, "auth_time") {
-		log.Warn("a client asks for a fresh sign-in, and the upstream does not list auth_time in its claims_supported: " +
-			"where it sends none, nobody can approve the client's devices")
+		log.Warn("a client asks for a fresh sign-in, and the upstream does not list auth_time in its " +
+			"claims_supported: where it sends none, nobody can approve the client's devices")
 	}
 	asked := slices.Contains(p.cfg.Scopes, scopeOffline) || len(p.cfg.Authorize) > 0
 	if p.cfg.Revalidate && !asked && lacks(d.Scopes, scopeOffline) {

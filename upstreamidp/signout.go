@@ -51,7 +51,8 @@ func (p *Provider) logoutVerifier(more metadata) *oidc.IDTokenVerifier {
 	sparing := *p.cfg.HTTPClient
 	sparing.Transport = &throttledTransport{RoundTripper: sparing.Transport}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &sparing), more.Keys)
-	return oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
+	return oidc.NewVerifier(p.cfg.Issuer, keys,
+		&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
 }
 
 // A throttledTransport lets a request through every few seconds.

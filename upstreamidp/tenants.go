@@ -34,10 +34,11 @@ func checkTenant(issuer *url.URL) error {
 		}
 		switch strings.ToLower(tenant) {
 		case "", "common", "organizations":
-			return fmt.Errorf("issuer %q stands for the people of all tenants: want that of yours, https://%s/<tenant id>/v2.0, "+
-				"and one upstream for each tenant", issuer, host)
+			return fmt.Errorf("issuer %q stands for the people of all tenants: want that of yours, https://%s/<tenant "+
+				"id>/v2.0, and one upstream for each tenant", issuer, host)
 		case "consumers":
-			return fmt.Errorf("issuer %q: want https://%s/%s/v2.0, which is how it calls itself", issuer, host, consumers)
+			return fmt.Errorf("issuer %q: want https://%s/%s/v2.0, which is how it calls itself", issuer,
+				host, consumers)
 		}
 	}
 	return nil
@@ -45,6 +46,7 @@ func checkTenant(issuer *url.URL) error {
 
 // manyTenants refuses such a provider at other addresses too.
 func manyTenants(asked, template string) error {
-	return &deviceauth.ConfigError{Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: "+
-		"want the issuer of your own tenant, and one upstream for each tenant", asked, template)}
+	return &deviceauth.ConfigError{
+		Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: want the "+
+			"issuer of your own tenant, and one upstream for each tenant", asked, template)}
 }

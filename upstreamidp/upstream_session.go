@@ -27,7 +27,8 @@ import (
 
 // An upstreamSession is the document of one person.
 type upstreamSession struct {
-	Token   string             `json:"token,omitempty"`   // the refresh token, sealed; empty: the provider takes none any more
+	// the refresh token, sealed; empty: the provider takes none any more
+	Token   string             `json:"token,omitempty"`
 	Leased  time.Time          `json:"leased,omitzero"`   // somebody asks until then
 	Answers int                `json:"answers,omitempty"` // how many the provider gave
 	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: nobody
@@ -176,7 +177,8 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *upst
 
 // settle keeps the answer and gives the lease back. Where the person signed in
 // anew meanwhile, that sign-in knows better.
-func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked *upstreamSession, err error) (*deviceauth.Person, error) {
+func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked *upstreamSession,
+	err error) (*deviceauth.Person, error) {
 	gone := deviceauth.AsError(err) != nil
 	var after *upstreamSession
 	kept := p.change(ctx, person.Subject, func(now *upstreamSession) error {
@@ -202,7 +204,8 @@ func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked 
 
 // renewed is the person with what the provider says now. Without an ID token
 // (OpenID Connect Core §12.2 leaves it to the provider) userinfo says it.
-func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token, filled []string) (now *deviceauth.Person, said []string, err error) {
+func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token,
+	filled []string) (now *deviceauth.Person, said []string, err error) {
 	if raw, _ := answer.Extra("id_token").(string); raw != "" {
 		now, said, err = p.identified(ctx, d, person, raw, answer)
 	} else {
@@ -215,7 +218,8 @@ func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceaut
 }
 
 // identified is who an ID token says that the person is, which must be the same.
-func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string, answer *oauth2.Token) (*deviceauth.Person, []string, error) {
+func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string,
+	answer *oauth2.Token) (*deviceauth.Person, []string, error) {
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
 		p.discovery.doubt()

@@ -20,7 +20,8 @@ var wanted = []string{"name", "email", "email_verified", "picture", "preferred_u
 // addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3), and
 // says what that was. What was signed stays. An error means that the provider
 // could not be asked.
-func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, claims deviceauth.Claims) (filled []string, err error) {
+func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
+	claims deviceauth.Claims) (filled []string, err error) {
 	missing := p.missing(claims)
 	if len(missing) == 0 {
 		return nil, nil
@@ -30,7 +31,8 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 		return nil, err
 	}
 	for _, name := range missing {
-		if value := info[name]; value != nil && (name != "email_verified" || info.String("email") == claims.String("email")) {
+		if value := info[name]; value != nil &&
+			(name != "email_verified" || info.String("email") == claims.String("email")) {
 			claims[name] = value
 			filled = append(filled, name)
 		}
@@ -40,7 +42,8 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 
 // askUserinfo returns nothing where there is no userinfo, or it is about
 // somebody else: that must not be used (OpenID Connect Core §5.3.2).
-func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
+func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
+	sub string) (info deviceauth.Claims, err error) {
 	if d.UserInfoEndpoint() == "" {
 		return nil, nil
 	}
@@ -91,7 +94,8 @@ func (p *Provider) overlaid(
 		case value != nil:
 			claims[name] = value
 			said = append(said, name)
-		case slices.Contains(filled, name), name == "email_verified" && claims.String("email") != person.Claims.String("email"):
+		case slices.Contains(filled, name), name == "email_verified" &&
+			claims.String("email") != person.Claims.String("email"):
 			delete(claims, name)
 		}
 	}

@@ -69,7 +69,8 @@ func (h *Handler) Provision(caddy.Context) error {
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
 	if err != nil || !web(issuer) || !discovery.IsLoopback(issuer.Hostname()) {
-		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as http://localhost:8081", h.Issuer)
+		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as "+
+			"http://localhost:8081", h.Issuer)
 	}
 	if h.Issuer != issuer.Scheme+"://"+issuer.Host {
 		return fmt.Errorf("issuer %q: want no more than scheme, host and port, without a slash at the end", h.Issuer)

@@ -46,7 +46,8 @@ func newMemory() (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &memory{key: key, requests: shelf[*request]{}, codes: shelf[string]{}, tokens: shelf[*request]{}, sessions: shelf[session]{}}
+	m := &memory{key: key, requests: shelf[*request]{}, codes: shelf[string]{}, tokens: shelf[*request]{},
+		sessions: shelf[session]{}}
 	rand.Read(m.crypto[:])
 	return m, nil
 }

@@ -83,7 +83,8 @@ const sessionCookie = "demo_session"
 func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 	asked, err := p.storage.request(r.FormValue("id"))
 	if err != nil {
-		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.", http.StatusBadRequest)
+		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.",
+			http.StatusBadRequest)
 		return
 	}
 	if s, ok := p.session(r); ok && !asked.insists(s) {
@@ -111,7 +112,9 @@ func (p *provider) show(w http.ResponseWriter, id, target string) {
 		http.Error(w, "The login page cannot be shown.", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self' "+target+"; frame-ancestors 'none'; base-uri 'none'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self' "+target+
+			"; frame-ancestors 'none'; base-uri 'none'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
@@ -140,13 +143,15 @@ func (p *provider) signIn(w http.ResponseWriter, r *http.Request) {
 	p.storage.mu.Lock()
 	p.storage.sessions.put(id, s, sessionTime)
 	p.storage.mu.Unlock()
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(sessionTime / time.Second)})
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, MaxAge: int(sessionTime / time.Second)})
 	p.finish(w, r, r.PostFormValue("id"), s)
 }
 
 func (p *provider) finish(w http.ResponseWriter, r *http.Request, id string, s session) {
 	if err := p.storage.signIn(id, s.account, s.since); err != nil {
-		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.", http.StatusBadRequest)
+		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.",
+			http.StatusBadRequest)
 		return
 	}
 	ctx := op.ContextWithIssuer(r.Context(), p.storage.issuer)

@@ -145,7 +145,8 @@ func (s *storage) SetUserinfoFromToken(_ context.Context, info *oidc.UserInfo, t
 }
 
 // SetUserinfoFromRequest implements op.CanSetUserinfoFromRequest, for the ID token.
-func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, asked op.IDTokenRequest, scopes []string) error {
+func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, asked op.IDTokenRequest,
+	scopes []string) error {
 	r, ok := asked.(*request)
 	if !ok {
 		return errUnsupported

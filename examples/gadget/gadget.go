@@ -86,7 +86,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.pages = map[string]file{"": newFile(page.Bytes(), "text/html; charset=utf-8")}
-	for name, kind := range map[string]string{"gadget.css": "text/css; charset=utf-8", "gadget.js": "text/javascript; charset=utf-8"} {
+	for name, kind := range map[string]string{"gadget.css": "text/css; charset=utf-8",
+		"gadget.js": "text/javascript; charset=utf-8"} {
 		body, err := files.ReadFile("page/" + name)
 		if err != nil {
 			return err
@@ -101,7 +102,8 @@ func newFile(body []byte, kind string) file {
 	return file{body, kind, `"` + hex.EncodeToString(sum[:8]) + `"`}
 }
 
-const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* " +
+	"data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

@@ -21,7 +21,8 @@ func serveQR(w http.ResponseWriter, r *http.Request) error {
 	text := r.URL.Query().Get("text")
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || len(text) > maxText {
-		return caddyhttp.Error(http.StatusBadRequest, errors.New("text: want an http or https URL of at most 512 bytes"))
+		return caddyhttp.Error(http.StatusBadRequest,
+			errors.New("text: want an http or https URL of at most 512 bytes"))
 	}
 	code, err := qr.Encode(text, qr.M)
 	if err != nil {
@@ -40,7 +41,9 @@ func serveQR(w http.ResponseWriter, r *http.Request) error {
 func svg(code *qr.Code) string {
 	var b strings.Builder
 	side := code.Size + 2*quietZone
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges"><rect width="100%%" height="100%%" fill="#fff"/><path d="`, side, side)
+	fmt.Fprintf(&b,
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges"><rect width="100%%" `+
+			`height="100%%" fill="#fff"/><path d="`, side, side)
 	for y := range code.Size {
 		for x := 0; x < code.Size; x++ {
 			run := 0

@@ -49,7 +49,8 @@ func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 // Start starts the server again where it left off, and returns when it answers.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.run(append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, s.args...)...)
+	s.run(append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always"}, s.args...)...)
 	s.until("the server answers", func(ctx context.Context, c *redis.Client) bool { return answers(c.Ping(ctx).Err()) })
 }
 
@@ -107,7 +108,8 @@ func Cluster(t testing.TB) (servers []*Server) {
 	for _, s := range servers {
 		s.until("the cluster is whole", func(ctx context.Context, c *redis.Client) bool {
 			info := c.ClusterInfo(ctx).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
+			return strings.Contains(info, "cluster_state:ok") &&
+				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
 		})
 	}
 	return servers
@@ -133,7 +135,8 @@ func (s *Server) with(do func(*redis.Client)) {
 func (s *Server) until(what string, is func(context.Context, *redis.Client) bool) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
-		for deadline := time.Now().Add(20 * time.Second); !is(context.Background(), c); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(20 * time.Second); !is(context.Background(),
+			c); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				s.t.Fatalf("%s: not after 20 s", what)
 			}
@@ -168,7 +171,8 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	sentinel = &Server{t: t, dir: t.TempDir(), port: freePort(t)}
 	t.Cleanup(sentinel.Kill)
 	config := filepath.Join(sentinel.dir, "sentinel.conf")
-	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %d 1\nsentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n",
+	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %d 1\n"+
+		"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n",
 		sentinel.port, sentinel.dir, master.port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

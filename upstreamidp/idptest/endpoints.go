@@ -13,7 +13,8 @@ import (
 func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	b := p.now()
 	document := map[string]any{
-		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
+		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token",
+		"jwks_uri":                                       p.URL + "/keys",
 		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"authorization_response_iss_parameter_supported": b.TellsIss,
 	}

@@ -32,7 +32,8 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusBadRequest, map[string]any{"error": b.Refuse})
 	case !isClient(r, b.PostOnly):
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
-	case asked == nil || r.FormValue("redirect_uri") != asked.Get("redirect_uri") || asked.Get("code_challenge") != b64(challenge[:]):
+	case asked == nil || r.FormValue("redirect_uri") != asked.Get("redirect_uri") ||
+		asked.Get("code_challenge") != b64(challenge[:]):
 		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 	default:
 		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60}
@@ -63,7 +64,8 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	case !good:
 		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 	default:
-		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60, "refresh_token": p.rotate(family)}
+		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60,
+			"refresh_token": p.rotate(family)}
 		if !b.NoID {
 			answer["id_token"] = p.sign(b, nil)
 		}
@@ -98,7 +100,8 @@ func isClient(r *http.Request, postOnly bool) bool {
 
 func (p *Provider) sign(b Behaviour, asked url.Values) string {
 	now := time.Now()
-	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(),
+		"exp": now.Add(time.Minute).Unix()}
 	if asked != nil {
 		claims["nonce"] = asked.Get("nonce")
 	}
@@ -152,6 +155,7 @@ func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 		panic(err) // the key was made by RotateKey
 	}
 	reply(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{
-		"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": p.keyID, "x": b64(point[1:33]), "y": b64(point[33:]),
+		"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": p.keyID, "x": b64(point[1:33]),
+		"y": b64(point[33:]),
 	}}})
 }
