@@ -177,7 +177,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 }
 
 // A real cache before the gateway gives nobody what was another's.
-func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
+func TestCacheBeforeTheGatewayKeepsPersonsApart(t *testing.T) {
 	t.Parallel()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {

@@ -83,7 +83,7 @@ func (g *gateway) terminal(env ...string) *terminal {
 		output.Close()
 	}()
 	g.t.Cleanup(func() { in.Close(); <-ended })
-	return &terminal{g, newPerson(g.t, "alice"), in, bufio.NewScanner(out)}
+	return &terminal{gateway: g, alice: newPerson(g.t, "alice"), in: in, out: bufio.NewScanner(out)}
 }
 
 const prompt = "-- ended with "

@@ -63,7 +63,7 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 		t.Fatal(err)
 	}
 	g.start()
-	return &example{g, client, backend}
+	return &example{gateway: g, client: client, backend: backend}
 }
 
 // exampleText is one of examples/caddyfiles, or the ten lines of README.md.

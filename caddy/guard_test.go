@@ -244,7 +244,7 @@ func TestTwoGuardsBothApply(t *testing.T) {
 	}
 }
 
-func TestGuardThatNobodyCanPassIsWarnedAbout(t *testing.T) {
+func TestGuardThatNoClientCanPassIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	g := startMirror(t)
 	if !strings.Contains(g.log.String(), "products:write") {

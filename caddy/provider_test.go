@@ -25,7 +25,7 @@ type provider struct {
 
 func startProvider(t *testing.T) *provider {
 	t.Helper()
-	return &provider{newGateway(t), runProvider(t)}
+	return &provider{gateway: newGateway(t), url: runProvider(t)}
 }
 
 // runProvider runs a provider until the test ends, and returns its issuer URL.

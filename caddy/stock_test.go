@@ -183,17 +183,17 @@ var installed = sync.OnceValues(func() (folder string, err error) {
 })
 
 var stockClients = []stockClient{
-	{"golang.org/x/oauth2", false, loginXOAuth2},
-	{"golang.org/x/oauth2 with PKCE", false, loginXOAuth2WithPKCE},
-	{"golang.org/x/oauth2 for Google", false, loginGoogle},
-	{"github.com/cli/oauth", false, loginGH},
-	{"github.com/zitadel/oidc", false, loginZitadel},
-	{"openid-client", true, npmClient("openid-client.mjs")},
-	{"oauth4webapi", true, npmClient("oauth4webapi.mjs")},
-	{"@octokit/auth-oauth-device", true, npmClient("octokit.mjs")},
-	{"@azure/msal-node", true, npmClient("msal.mjs")},
-	{"@modelcontextprotocol/sdk", true, npmClient("mcp.mjs")},
-	{"openid-client 5", true, npmClient("openid-client-5.mjs")},
+	{name: "golang.org/x/oauth2", login: loginXOAuth2},
+	{name: "golang.org/x/oauth2 with PKCE", login: loginXOAuth2WithPKCE},
+	{name: "golang.org/x/oauth2 for Google", login: loginGoogle},
+	{name: "github.com/cli/oauth", login: loginGH},
+	{name: "github.com/zitadel/oidc", login: loginZitadel},
+	{name: "openid-client", npm: true, login: npmClient("openid-client.mjs")},
+	{name: "oauth4webapi", npm: true, login: npmClient("oauth4webapi.mjs")},
+	{name: "@octokit/auth-oauth-device", npm: true, login: npmClient("octokit.mjs")},
+	{name: "@azure/msal-node", npm: true, login: npmClient("msal.mjs")},
+	{name: "@modelcontextprotocol/sdk", npm: true, login: npmClient("mcp.mjs")},
+	{name: "openid-client 5", npm: true, login: npmClient("openid-client-5.mjs")},
 }
 
 // How clients tell that somebody said no, and that nobody answered: by the

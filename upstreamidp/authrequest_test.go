@@ -88,7 +88,9 @@ func TestRefreshTokenIsAskedForAsTheProviderGivesIt(t *testing.T) {
 		{
 			name:   "with a consent that the operator has asked for", // Google
 			behave: idptest.Behaviour{Consent: true, Unasked: true, Metadata: scopes("openid")}, prompts: "consent",
-			change: func(c *Config) { c.Authorize = []Parameter{{"prompt", "consent"}, {"access_type", "offline"}} },
+			change: func(c *Config) {
+				c.Authorize = []Parameter{{Name: "prompt", Value: "consent"}, {Name: "access_type", Value: "offline"}}
+			},
 		},
 		{
 			name: "not at all", behave: idptest.Behaviour{Consent: true,
@@ -96,9 +98,11 @@ func TestRefreshTokenIsAskedForAsTheProviderGivesIt(t *testing.T) {
 			refused: true,
 		},
 		{
-			name:    "not even with a consent",
-			behave:  idptest.Behaviour{Unasked: true, Consent: true, Metadata: scopes("openid")},
-			change:  func(c *Config) { c.Authorize = []Parameter{{"prompt", "consent "}, {"x", "y"}} },
+			name:   "not even with a consent",
+			behave: idptest.Behaviour{Unasked: true, Consent: true, Metadata: scopes("openid")},
+			change: func(c *Config) {
+				c.Authorize = []Parameter{{Name: "prompt", Value: "consent "}, {Name: "x", Value: "y"}}
+			},
 			prompts: "consent",
 		},
 	}
@@ -139,11 +143,11 @@ func TestConsentIsAskedForWhereNoRefreshTokenIsKept(t *testing.T) {
 func TestGoogleIsAskedInItsOwnWay(t *testing.T) {
 	c := Config{ID: "google", Issuer: google, ClientID: "x", Revalidate: true}
 	c.fill()
-	if len(c.Authorize) != 1 || c.Authorize[0] != (Parameter{"access_type", "offline"}) {
+	if len(c.Authorize) != 1 || c.Authorize[0] != (Parameter{Name: "access_type", Value: "offline"}) {
 		t.Errorf("got %v", c.Authorize)
 	}
 	c = Config{ID: "google", Issuer: google, ClientID: "x", Revalidate: true,
-		Authorize: []Parameter{{"access_type", "online"}}}
+		Authorize: []Parameter{{Name: "access_type", Value: "online"}}}
 	if c.fill(); len(c.Authorize) != 1 || c.Authorize[0].Value != "online" {
 		t.Errorf("the operator's word is %v", c.Authorize)
 	}
@@ -215,7 +219,7 @@ func TestSecondRequestIsForTheSameAccount(t *testing.T) {
 	if _, q := asked(t, p, other); q.Get("login_hint") != "alice" || q.Get("prompt") != "select_account consent" {
 		t.Errorf("asked with %v", q)
 	}
-	idp, p = setUp(t, func(c *Config) { c.Authorize = []Parameter{{"prompt", "select_account"}} })
+	idp, p = setUp(t, func(c *Config) { c.Authorize = []Parameter{{Name: "prompt", Value: "select_account"}} })
 	idp.Behave(idptest.Behaviour{NoSelect: true})
 	if prompts, err := attempt(t, idp, p, begun); err != nil || strings.Join(prompts, ",") != "select_account,login" {
 		t.Errorf("asked with %q, %v", prompts, err)
@@ -224,8 +228,9 @@ func TestSecondRequestIsForTheSameAccount(t *testing.T) {
 
 func TestParametersOfTheOperatorAreSent(t *testing.T) {
 	_, p := setUp(t, func(c *Config) {
-		c.Authorize = []Parameter{{"access_type", "offline"}, {"prompt", "consent"}, {"max_age", "3600"},
-			{"hd", "example.com & sons"}}
+		c.Authorize = []Parameter{{Name: "access_type", Value: "offline"}, {Name: "prompt", Value: "consent"},
+			{Name: "max_age", Value: "3600"},
+			{Name: "hd", Value: "example.com & sons"}}
 	})
 	attempt := begun
 	attempt.SwitchAccount = true
@@ -251,7 +256,7 @@ func TestParametersThatAreOursAreRefused(t *testing.T) {
 		"request":       "itself", "request_uri": "itself", "": "the name of", "a b": "the name of",
 	} {
 		c := Config{ID: "work", Issuer: "https://login.example.com", ClientID: "gateway",
-			Authorize: []Parameter{{name, "x"}}}
+			Authorize: []Parameter{{Name: name, Value: "x"}}}
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", name, err, want)
 		}

@@ -30,7 +30,7 @@ func careful(c *http.Client, loopback bool) *http.Client {
 	if own.Transport == nil {
 		own.Transport = http.DefaultTransport
 	}
-	own.Transport = boundedTransport{own.Transport, loopback}
+	own.Transport = boundedTransport{RoundTripper: own.Transport, loopback: loopback}
 	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		if via[0].Method != http.MethodGet || len(via) >= maxRedirects {
 			return http.ErrUseLastResponse
@@ -56,7 +56,7 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if answer.StatusCode < 400 {
-		answer.Body = &boundedBody{answer.Body, maxAnswer}
+		answer.Body = &boundedBody{ReadCloser: answer.Body, left: maxAnswer}
 		return answer, nil
 	}
 	answer.Body = struct {

@@ -40,7 +40,7 @@ func list(size int) (groups []any) {
 }
 
 // protocol 41
-func TestClaimsThatNobodyReadsAreNotKept(t *testing.T) {
+func TestClaimsThatAreNotReadAreNotKept(t *testing.T) {
 	idp, p, log := logging(t, func(c *Config) {
 		c.UserClaim, c.Claims, c.Told = "employee", []string{"department"}, []string{"office"}
 	})

@@ -139,7 +139,7 @@ func TestErrorPageIsNotQuotedWhole(t *testing.T) {
 
 func TestAnswerAsLargeAsAllowedIsRead(t *testing.T) {
 	for size, want := range map[int]error{maxAnswer: nil, maxAnswer + 1: errAnswerTooLarge} {
-		body := &boundedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", size))), maxAnswer}
+		body := &boundedBody{ReadCloser: io.NopCloser(strings.NewReader(strings.Repeat("x", size))), left: maxAnswer}
 		if text, err := io.ReadAll(body); len(text) != maxAnswer || err != want {
 			t.Errorf("%d bytes: %d read, %v", size, len(text), err)
 		}

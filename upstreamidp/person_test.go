@@ -160,7 +160,7 @@ func TestRulesAreNotDecidedWithoutTheirClaims(t *testing.T) {
 	}
 }
 
-func TestUserinfoOfSomebodyElseIsIgnored(t *testing.T) {
+func TestUserinfoOfAnotherSubjectIsIgnored(t *testing.T) {
 	idp, p := setUp(t, nil)
 	person, err := signIn(t, idp, p,
 		idptest.Behaviour{Userinfo: map[string]any{"sub": "2", "groups": []string{"admins"}}})

@@ -55,7 +55,7 @@ func TestPersonIsWhoTheProviderSaysNow(t *testing.T) {
 }
 
 // protocol 23
-func TestPersonWhoIsDisabledIsNobodyForAllTheirDevices(t *testing.T) {
+func TestDisabledPersonLosesAllDevices(t *testing.T) {
 	idp, p, _, person := known(t, idptest.Behaviour{})
 	idp.Behave(idptest.Behaviour{Refresh: true, Disabled: true})
 	for range 2 {
@@ -116,7 +116,7 @@ func TestTradedTokenIsKeptWhateverFailsThen(t *testing.T) {
 	hangsUp := func(p *Provider, person *deviceauth.Person) error {
 		ctx, cancel := context.WithCancel(t.Context())
 		transport := p.cfg.HTTPClient.Transport
-		p.cfg.HTTPClient.Transport = onToken{transport, cancel}
+		p.cfg.HTTPClient.Transport = onToken{RoundTripper: transport, call: cancel}
 		defer func() { p.cfg.HTTPClient.Transport = transport }()
 		_, err := p.Revalidate(ctx, person)
 		return err

@@ -38,7 +38,7 @@ func (r *run) ask(address string, headers ...string) *answer {
 	// where a cache answered (RFC 9111 §5.1).
 	age, _ := strconv.Atoi(a.header.Get("Age"))
 	at = at.Add(time.Duration(age)*time.Second + time.Second/2)
-	r.dates[a.at.Host] = date{at.Sub(start.Add(a.took / 2)), true}
+	r.dates[a.at.Host] = date{ahead: at.Sub(start.Add(a.took / 2)), told: true}
 	return a
 }
 

@@ -77,7 +77,7 @@ func (r *run) all(ctx context.Context, list []check) []Result {
 			break // it found out nothing but that it was interrupted
 		}
 		r.ended[check.name] = f
-		result := Result{check.name, f.status, plain(f.said), plain(f.mend)}
+		result := Result{Name: check.name, Status: f.status, Detail: plain(f.said), Remedy: plain(f.mend)}
 		if r.cfg.Tell != nil {
 			r.cfg.Tell(result)
 		}

@@ -65,7 +65,7 @@ func (s *stand) farConfig(path string) Config {
 	return Config{URL: "https://example.com" + path, ClientID: "meter", ClientSecret: "s3:cret&", Roots: s.roots()}
 }
 
-func TestServerElsewhereSendsNobodyToThisMachine(t *testing.T) {
+func TestServerElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 	t.Parallel()
 	for _, endpoint := range []string{"device_authorization_endpoint", "token_endpoint", "revocation_endpoint",
 		"jwks_uri", "userinfo_endpoint"} {
@@ -162,7 +162,7 @@ func TestPagesAreOpenedOnlyAtTheIssuer(t *testing.T) {
 	}
 }
 
-func TestProviderElsewhereSendsNobodyToThisMachine(t *testing.T) {
+func TestProviderElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 	t.Parallel()
 	s := far(t)
 	var came atomic.Int32

@@ -83,7 +83,7 @@ func (r *run) loginFlow() finding {
 	}
 	_, resource, _ := r.asksFor()
 	by := *r.http
-	by.Transport = listener{r.http.Transport, r.login, r.server.Token}
+	by.Transport = listener{RoundTripper: r.http.Transport, login: r.login, at: r.server.Token}
 	_, err := deviceclient.Login(r.ctx, deviceclient.Server{
 		Issuer: r.server.Issuer, DeviceAuthorization: r.server.DeviceAuthorization, Token: r.server.Token,
 		Revocation: r.server.Revocation,

@@ -60,7 +60,7 @@ func (a *answer) formWith(field string) (f form, ok bool) {
 			}
 		})
 		if fields.Has(field) {
-			f, ok = form{action, fields}, true
+			f, ok = form{action: action, fields: fields}, true
 		}
 	})
 	return f, ok

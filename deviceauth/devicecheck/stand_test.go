@@ -74,7 +74,7 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	}
 	s.pages, err = gateway.NewHandler(gateway.HandlerConfig{Engine: s.engine, Keys: keys,
 		CookieKey: keys.Source(keyring.PurposeCookie),
-		Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
+		Upstreams: []deviceauth.Upstream{upstream{stand: s, id: "work"}, upstream{stand: s, id: "home"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

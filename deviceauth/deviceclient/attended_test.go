@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestNobodyIsAskedUnattended(t *testing.T) {
+func TestUnattendedLoginAsksNoPerson(t *testing.T) {
 	t.Parallel()
 	s, f := newStrict(t, 30), Folder(filepath.Join(t.TempDir(), "folder"))
 	options := s.options()

@@ -118,7 +118,8 @@ func (p *place) load(may fs.FileMode) (*oauth2.Token, error) {
 }
 
 func (p *place) save(t *oauth2.Token) error {
-	text, err := json.MarshalIndent(kept{p.purpose, t, extra(t, "scope"), extra(t, "id_token")}, "", "  ")
+	text, err := json.MarshalIndent(kept{purpose: p.purpose, Token: t, Scope: extra(t, "scope"),
+		IDToken: extra(t, "id_token")}, "", "  ")
 	if err != nil {
 		return err
 	}

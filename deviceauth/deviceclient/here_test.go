@@ -66,7 +66,8 @@ func TestMetadataOfAServerElsewhereNameNothingOnThisMachine(t *testing.T) {
 		}
 	}
 	api, _ := url.Parse("https://api.example.com")
-	if err := (resource{api.String(), []string{"http://localhost:2019"}}).check("https://metadata", api); err == nil ||
+	described := resource{Resource: api.String(), Servers: []string{"http://localhost:2019"}}
+	if err := described.check("https://metadata", api); err == nil ||
 		!strings.Contains(err.Error(), "on this machine") {
 		t.Error(err)
 	}

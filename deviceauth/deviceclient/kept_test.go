@@ -202,7 +202,7 @@ func TestPersonIsAskedWhereTheServerRefusesTheRefresh(t *testing.T) {
 	s.get(f, 2, 1)
 }
 
-func TestRefreshThatFailsAsksNobodyAndKeepsTheToken(t *testing.T) {
+func TestRefreshThatFailsShowsNoPromptAndKeepsTheToken(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name    string

@@ -52,6 +52,6 @@ func (e plainError) Unwrap() error { return e.error }
 // plainly is deferred by all that is exported.
 func plainly(err *error) {
 	if *err != nil {
-		*err = plainError{*err}
+		*err = plainError{error: *err}
 	}
 }

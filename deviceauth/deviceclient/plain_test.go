@@ -121,7 +121,7 @@ func (s *strict) everything() (told []string) {
 	return told
 }
 
-func TestNobodyIsSentToWhatIsNoPage(t *testing.T) {
+func TestPromptNamesOnlyAddressesOfPages(t *testing.T) {
 	t.Parallel()
 	for _, member := range []string{"verification_uri", "verification_uri_complete"} {
 		for _, address := range []string{"javascript:alert(1)", "file:///etc/passwd", "tel:+1900", "https:", "//v", "v",

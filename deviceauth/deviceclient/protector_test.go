@@ -37,7 +37,8 @@ func TestMetadataAreOfTheAPIThatWasAsked(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := resource{test.resource, []string{"https://login.example.com"}}.check("https://metadata", api)
+			err := resource{Resource: test.resource,
+				Servers: []string{"https://login.example.com"}}.check("https://metadata", api)
 			if (err == nil) != test.ok || err != nil &&
 				!strings.Contains(err.Error(), `want "https://api.example.com/v2/things"`) {
 				t.Error(err)

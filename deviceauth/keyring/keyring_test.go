@@ -34,7 +34,7 @@ func TestEveryAlgorithmSignsAndVerifies(t *testing.T) {
 	for algorithm := range makers {
 		t.Run(algorithm, func(t *testing.T) {
 			r := open(t, memstore.New(), algorithm)
-			token, err := r.Sign("at+jwt", claims{"alice"})
+			token, err := r.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +49,7 @@ func TestEveryAlgorithmSignsAndVerifies(t *testing.T) {
 // protocol 27
 func TestTokensOutliveRestartAndChangeOfAlgorithm(t *testing.T) {
 	vault := memstore.New()
-	token, err := open(t, vault, "ES256").Sign("at+jwt", claims{"alice"})
+	token, err := open(t, vault, "ES256").Sign("at+jwt", claims{Subject: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestNewKeyIsPublishedBeforeItSignsAndOldOneKept(t *testing.T) {
 		vault := memstore.New()
 		a, b := open(t, vault, ""), open(t, vault, "")
 		signs := func(r *Keyring) string {
-			token, err := r.Sign("at+jwt", claims{"alice"})
+			token, err := r.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +327,7 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	token, err := r.Sign("at+jwt", claims{"alice"})
+	token, err := r.Sign("at+jwt", claims{Subject: "alice"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 			k := open(t, vault, "")
 			var told []string
 			k.OnLoss(func(reason string) { told = append(told, reason) })
-			token, err := k.Sign("at+jwt", claims{"alice"})
+			token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestRingThatCannotBeReadEndsNothing(t *testing.T) {
 		for range 2 {
 			k.Maintain(t.Context())
 			k.Rotate(t.Context())
-			token, err := k.Sign("at+jwt", claims{"alice"})
+			token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Errorf("%q: %v", text, err)
 			}
@@ -103,7 +103,7 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 		k := open(t, vault, "")
 		source := k.Source(PurposeRefresh)
 		before := source()
-		token, err := k.Sign("at+jwt", claims{"alice"})
+		token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 			if err := gateway.Verify("at+jwt", token, &claims{}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			theirs, err := gateway.Sign("at+jwt", claims{"bob"})
+			theirs, err := gateway.Sign("at+jwt", claims{Subject: "bob"})
 			if err != nil || k.Verify("at+jwt", theirs, &claims{}) != nil {
 				t.Errorf("%s signs what this one does not know: %v", name, err)
 			}
@@ -205,7 +205,7 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		token, err := k.Sign("at+jwt", claims{"alice"})
+		token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}

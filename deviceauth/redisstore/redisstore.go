@@ -162,7 +162,7 @@ func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	}
 	g, err := own(id, text)
 	if err != nil { // it does not heal while one waits
-		return nil, "", &refused{err}
+		return nil, "", &refused{err: err}
 	}
 	return g, text, nil
 }

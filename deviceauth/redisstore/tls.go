@@ -30,7 +30,7 @@ func dialTLS(config *tls.Config) func(ctx context.Context, network, addr string)
 			conn.Close()
 			return nil, err
 		}
-		return &tlsConn{conn.(*tls.Conn), raw}, nil
+		return &tlsConn{Conn: conn.(*tls.Conn), raw: raw}, nil
 	}
 }
 

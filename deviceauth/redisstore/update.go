@@ -45,7 +45,7 @@ func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*devic
 		}
 		wasPending := g.State == deviceauth.Pending
 		if err := change(g); err != nil {
-			return nil, &refused{err}
+			return nil, &refused{err: err}
 		}
 		value, err := encode(g)
 		if err != nil {
@@ -107,7 +107,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 		}
 		document, err := change(old)
 		if err != nil {
-			return nil, &refused{err}
+			return nil, &refused{err: err}
 		}
 		if (old == nil) == (document == nil) && bytes.Equal(document, old) {
 			return &attempt{done: true}, nil

@@ -10,8 +10,8 @@ type account struct {
 
 // accounts are the people of the demo.
 var accounts = []account{
-	{"alice", "Alice", "Example", []string{"device-owners", "staff"}},
-	{"bob", "Bob", "Example", []string{"staff"}},
+	{ID: "alice", Given: "Alice", Family: "Example", Groups: []string{"device-owners", "staff"}},
+	{ID: "bob", Given: "Bob", Family: "Example", Groups: []string{"staff"}},
 }
 
 // Name and Email are for the login page and the claims alike.

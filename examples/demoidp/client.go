@@ -56,7 +56,9 @@ func (k publicKey) Use() string                        { return "sig" }
 func (k publicKey) Key() any                           { return &k.key.PublicKey }
 
 // SigningKey implements op.AuthStorage.
-func (s *storage) SigningKey(context.Context) (op.SigningKey, error) { return signingKey{s}, nil }
+func (s *storage) SigningKey(context.Context) (op.SigningKey, error) {
+	return signingKey{storage: s}, nil
+}
 
 // SignatureAlgorithms implements op.AuthStorage.
 func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorithm, error) {
@@ -64,4 +66,6 @@ func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorith
 }
 
 // KeySet implements op.AuthStorage.
-func (s *storage) KeySet(context.Context) ([]op.Key, error) { return []op.Key{publicKey{s}}, nil }
+func (s *storage) KeySet(context.Context) ([]op.Key, error) {
+	return []op.Key{publicKey{storage: s}}, nil
+}

@@ -62,7 +62,8 @@ func (h *Handler) Provision(caddy.Context) error {
 		return fmt.Errorf("demo_idp: %w", err)
 	}
 	h.held = true
-	h.provider, err = newProvider(h.Issuer, client{h.ClientID, h.ClientSecret, h.RedirectURIs}, value.(*memory))
+	h.provider, err = newProvider(h.Issuer, client{id: h.ClientID, secret: h.ClientSecret, redirects: h.RedirectURIs},
+		value.(*memory))
 	return err
 }
 

@@ -36,7 +36,7 @@ func newParty(t *testing.T) *party {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newProvider(ts.URL, client{"gateway", "secret", []string{callback}}, m)
+	p, err := newProvider(ts.URL, client{id: "gateway", secret: "secret", redirects: []string{callback}}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,15 +49,15 @@ func newParty(t *testing.T) *party {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &party{t, provider, oauth2.Config{
+	return &party{T: t, oidc: provider, config: oauth2.Config{
 		ClientID: "gateway", ClientSecret: "secret", Endpoint: provider.Endpoint(), RedirectURL: callback,
 		Scopes: []string{"openid", "profile", "email", "groups"},
-	}, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	}, browser: &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if strings.HasPrefix(r.URL.String(), callback) {
 			return http.ErrUseLastResponse
 		}
 		return nil
-	}}, ts.URL}
+	}}, url: ts.URL}
 }
 
 var verifier = strings.Repeat("verifier", 6)
@@ -195,7 +195,7 @@ func TestOnlyTheGatewayIsServed(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAskedWhereNoPageMayBeShown(t *testing.T) {
+func TestPromptNoneShowsNoPage(t *testing.T) {
 	p := newParty(t)
 	if page, answer := p.open(oauth2.SetAuthURLParam("prompt", "none")); answer.Get("error") != "login_required" ||
 		answer.Get("state") != "state" {
@@ -203,7 +203,7 @@ func TestNobodyIsAskedWhereNoPageMayBeShown(t *testing.T) {
 	}
 }
 
-func TestWithoutS256NobodySignsIn(t *testing.T) {
+func TestSignInWithoutS256IsRefused(t *testing.T) {
 	for name, options := range map[string][]oauth2.AuthCodeOption{
 		"no challenge": nil,
 		"plain": {oauth2.SetAuthURLParam("code_challenge", verifier),

@@ -29,7 +29,7 @@ type provider struct {
 }
 
 func newProvider(issuer string, c client, m *memory) (*provider, error) {
-	s := &storage{m, issuer, c}
+	s := &storage{memory: m, issuer: issuer, client: c}
 	config := &op.Config{
 		CryptoKey:                m.crypto,
 		CodeMethodS256:           true,
@@ -43,7 +43,7 @@ func newProvider(issuer string, c client, m *memory) (*provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("demo_idp: %w", err)
 	}
-	p := &provider{s, library, http.NewServeMux()}
+	p := &provider{storage: s, library: library, mux: http.NewServeMux()}
 	p.mux.Handle("/", library)
 	p.mux.HandleFunc("GET /{$}", p.welcome)
 	p.mux.HandleFunc("GET /login", p.login)
@@ -139,7 +139,7 @@ func (p *provider) signIn(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Choose one of the accounts on the login page.", http.StatusBadRequest)
 		return
 	}
-	s, id := session{a.ID, time.Now()}, rand.Text()
+	s, id := session{account: a.ID, since: time.Now()}, rand.Text()
 	p.storage.mu.Lock()
 	p.storage.sessions.put(id, s, sessionTime)
 	p.storage.mu.Unlock()

@@ -99,7 +99,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 func newFile(body []byte, kind string) file {
 	sum := sha256.Sum256(body)
-	return file{body, kind, `"` + hex.EncodeToString(sum[:8]) + `"`}
+	return file{body: body, kind: kind, etag: `"` + hex.EncodeToString(sum[:8]) + `"`}
 }
 
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* " +

@@ -3,12 +3,8 @@
 package gatewaytest
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
@@ -34,58 +29,6 @@ type Site struct {
 	PollState *deviceauth.PollState
 	Upstream  *Upstream
 	From      netip.Addr // where requests come from
-}
-
-// An Upstream is one that believes everybody.
-type Upstream struct {
-	Person        *deviceauth.Person     // who signs in
-	Begun         deviceauth.AuthRequest // the latest
-	Down          bool
-	Misconfigured bool
-
-	Finished int   // how often Finish was called
-	Refusal  error // of Finish
-}
-
-func (*Upstream) ID() string    { return "work" }
-func (*Upstream) Label() string { return "Example <Work>" }
-func (s *Upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, error) {
-	switch {
-	case s.Down:
-		return "", errors.New("connection refused")
-	case s.Misconfigured:
-		return "", fmt.Errorf("discovery: %w", &deviceauth.ConfigError{Reason: "it calls itself otherwise"})
-	}
-	s.Begun = a
-	return "https://login.example.com/authorize?state=" + a.State, nil
-}
-func (s *Upstream) Finish(_ context.Context, _ deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
-	if s.Finished++; s.Refusal != nil {
-		return nil, s.Refusal
-	}
-	if answer.Get("error") != "" {
-		return nil, deviceauth.NewError("sign_in_cancelled", "access_denied")
-	}
-	p := *s.Person
-	if p.SignedIn = s.Begun.Began; s.Begun.FreshSignIn {
-		p.Fresh = s.Begun.Code
-	}
-	return &p, nil
-}
-func (s *Upstream) Reachable(context.Context) error {
-	if s.Down {
-		return errors.New("connection refused")
-	}
-	return nil
-}
-func (s *Upstream) SignOut(_ context.Context, token string) (*deviceauth.SignOut, error) {
-	switch token {
-	case "fault":
-		return nil, errors.New("connection refused")
-	case "good":
-		return &deviceauth.SignOut{Upstream: "work", Subject: "work|1", At: time.Now()}, nil
-	}
-	return nil, deviceauth.NewError("invalid_request", "not a logout token")
 }
 
 // New makes a gateway for two clients and an upstream, of which the engine's
@@ -196,111 +139,10 @@ func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string
 	}
 }
 
-// A Browser keeps cookies and reads pages.
-type Browser struct {
-	*Site
-	Cookies map[string]string
-	Status  int
-	Page    string
-	Header  http.Header
-}
-
-func (s *Site) Browser() *Browser { return &Browser{Site: s, Cookies: map[string]string{}} }
-
-func (b *Browser) Request(r *http.Request) {
-	b.Helper()
-	for name, value := range b.Cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	w := b.Site.Do(r)
-	for _, c := range w.Result().Cookies() {
-		b.Cookies[c.Name] = c.Value
-		if c.MaxAge < 0 {
-			delete(b.Cookies, c.Name)
-		}
-	}
-	b.Status, b.Page, b.Header = w.Code, w.Body.String(), w.Header()
-}
-
-// Open follows redirects within the site, and stops at the upstream.
-func (b *Browser) Open(path string) {
-	b.Helper()
-	for {
-		path, _, _ = strings.Cut(path, "#") // a fragment stays in the browser
-		b.Request(httptest.NewRequest("GET", path, nil))
-		if path = b.Header.Get("Location"); b.Status != http.StatusSeeOther || !strings.HasPrefix(path, "/") {
-			return
-		}
-	}
-}
-
-func (b *Browser) Submit(path string, values url.Values) {
-	b.Helper()
-	if path == "/device" && !values.Has("form") {
-		values = maps.Clone(values)
-		values.Set("form", b.CodeForm())
-	}
-	b.Request(Post(path, values))
-	if b.Status == http.StatusSeeOther && strings.HasPrefix(b.Header.Get("Location"), "/") {
-		b.Open(b.Header.Get("Location"))
-	}
-}
-
-var codeFormField = regexp.MustCompile(`name="form" value="([^"]+)"`)
-
-// CodeForm is what the form of the page for codes has in it.
-func (b *Browser) CodeForm() string {
-	b.Helper()
-	if !codeFormField.MatchString(b.Page) {
-		b.Open("/device")
-	}
-	field := codeFormField.FindStringSubmatch(b.Page)
-	if field == nil {
-		b.Fatalf("no form on the page:\n%s", b.Page)
-	}
-	return field[1]
-}
-
 func Post(path string, values url.Values) *http.Request {
 	r := httptest.NewRequest("POST", path, strings.NewReader(values.Encode()))
 	r.Header.Set("Content-Type", Form)
 	return r
-}
-
-// TicketField finds the ticket of a page's form.
-var TicketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
-
-func (b *Browser) Ticket() string {
-	b.Helper()
-	field := TicketField.FindStringSubmatch(b.Page)
-	if field == nil {
-		b.Fatalf("no ticket on the page:\n%s", b.Page)
-	}
-	return field[1]
-}
-
-// SignIn signs the browser in.
-func (b *Browser) SignIn() {
-	b.Helper()
-	b.Open("/device/sign-in?with=work")
-	begun := b.Upstream.Begun
-	b.Open(strings.TrimPrefix(begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + begun.State)
-}
-
-// Ask brings the browser to the question about a new grant.
-func (b *Browser) Ask() (userCode, deviceCode string) {
-	b.Helper()
-	v := JSON(b.T, b.Post("/oauth2/device_authorization", Form, "client_id=tv"))
-	userCode, deviceCode = v["user_code"].(string), v["device_code"].(string)
-	b.Submit("/device", url.Values{"user_code": {userCode}})
-	return userCode, deviceCode
-}
-
-func (b *Browser) Sees(status int, text string) {
-	b.Helper()
-	if b.Status != status || !strings.Contains(b.Page, text) {
-		b.Errorf("got %d, want %d and %q in:\n%s", b.Status, status, text, b.Page)
-	}
 }
 
 func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
@@ -320,12 +162,6 @@ func (s *Site) AccessToken() string {
 	b.Submit("/device/confirm", url.Values{"ticket": {b.Ticket()}, "answer": {"allow"}})
 	return JSON(s.T, s.Poll(code))["access_token"].(string)
 }
-
-// Home is a second upstream beside the first.
-type Home struct{ *Upstream }
-
-func (Home) ID() string    { return "home" }
-func (Home) Label() string { return "Home" }
 
 func BasicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))

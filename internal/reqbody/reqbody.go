@@ -45,7 +45,7 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 		return nil
 	}
 	t := start(w, stopping)
-	from := &limited{r.Body, t}
+	from := &limited{Reader: r.Body, timer: t}
 	body, err := io.ReadAll(io.LimitReader(from, size+1))
 	over := int64(len(body)) > size
 	if over && r.ContentLength <= drainSize { // a larger one closes the connection unread
@@ -57,7 +57,7 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	}
 	var rest io.Reader = bytes.NewReader(body)
 	if err != nil && !errors.Is(err, io.EOF) && !over {
-		rest = io.MultiReader(rest, broken{err})
+		rest = io.MultiReader(rest, broken{err: err})
 	}
 	r.Body = struct {
 		io.Reader
@@ -76,7 +76,7 @@ func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
 		return
 	}
 	t := start(w, stopping)
-	_, err := io.CopyN(io.Discard, &limited{r.Body, t}, drainSize)
+	_, err := io.CopyN(io.Discard, &limited{Reader: r.Body, timer: t}, drainSize)
 	whole := errors.Is(err, io.EOF)
 	t.end(whole, err)
 	if !whole {
