@@ -16,12 +16,15 @@ const (
 )
 
 // A date is how far a host's clock is ahead of ours.
+// The zero date is that of a host whose responses had no Date header.
 type date struct {
 	ahead time.Duration
 	told  bool
 }
 
 // ask is get, and looks at the clock by the way.
+// Only some requests are timed, one or two per host: enough to compare clocks,
+// and the remaining checks stay simple.
 func (r *run) ask(address string, headers ...string) *answer {
 	start := time.Now()
 	a := r.get(address, headers...)
@@ -42,6 +45,10 @@ func (r *run) ask(address string, headers ...string) *answer {
 	return a
 }
 
+// clock compares the clocks of the hosts that were asked with this machine's.
+// Every host that was asked is judged by itself: the guarded API and the
+// authorization server may run on two machines, and a token is issued by the
+// one's clock and judged by the other's.
 func (r *run) clock() finding {
 	var all []finding
 	for _, host := range slices.Sorted(maps.Keys(r.dates)) {
@@ -50,6 +57,8 @@ func (r *run) clock() finding {
 	return worst(all...)
 }
 
+// The header counts whole seconds and the network adds its delay, so anything
+// up to clockWarn is taken for equal.
 func (d date) judge() finding {
 	const mend = "Run NTP (chrony, systemd-timesyncd) at the server, and here: `timedatectl` says whether it does. " +
 		"Tokens begin and end by the clock."
@@ -61,11 +70,11 @@ func (d date) judge() finding {
 	switch {
 	case !d.told:
 		return found("the answer has no Date header, so the clock cannot be compared").
-			warns("Take what removes `Date` out of the way: a server with a clock sends it (RFC 9110 §6.6.1).")
+			warn("Take what removes `Date` out of the way: a server with a clock sends it (RFC 9110 §6.6.1).")
 	case off > clockFail:
-		return said.fails(mend)
+		return said.fail(mend)
 	case off > clockWarn:
-		return said.warns(mend)
+		return said.warn(mend)
 	}
-	return well("the server's clock is that of this machine")
+	return pass("the server's clock is that of this machine")
 }

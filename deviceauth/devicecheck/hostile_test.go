@@ -44,7 +44,7 @@ func (s *stand) look(c Config) map[string]Result {
 	s.Helper()
 	r := newRun(s.Context(), c)
 	defer r.stop()
-	defer r.giveBack()
+	defer r.revokeRest()
 	r.target, _ = url.Parse(c.URL)
 	r.http.Transport.(*http.Transport).DialContext = func(ctx context.Context,
 		network, address string) (net.Conn, error) {
@@ -208,7 +208,7 @@ func TestPersonIsToldThatAnotherSiteWouldHaveTheToken(t *testing.T) {
 			!test.want && shown.Warning != "" {
 			t.Errorf("%s: told %q", test.target, shown.Warning)
 		}
-		r.giveBack()
+		r.revokeRest()
 		r.stop()
 	}
 }

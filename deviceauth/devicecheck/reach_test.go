@@ -118,7 +118,7 @@ func TestClocksAreCompared(t *testing.T) {
 		0: Pass, 5 * time.Second: Pass, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn,
 		61 * time.Second: Fail, -2 * time.Minute: Fail,
 	} {
-		if got := (date{ahead: ahead, told: true}).judge(); got.status != want || want != Pass && got.mend == "" {
+		if got := (date{ahead: ahead, told: true}).judge(); got.status != want || want != Pass && got.remedy == "" {
 			t.Errorf("%v: %+v, want %s", ahead, got, want)
 		}
 	}

@@ -14,6 +14,9 @@ import (
 )
 
 // Store is a [deviceauth.Backend] in memory. New makes one.
+// One lock guards all: every operation takes microseconds, and atomicity of
+// grant and user code needs no thought. Values are cloned on the way in and
+// out, so that no caller shares memory with the store.
 type Store struct {
 	mu        sync.RWMutex
 	grants    map[deviceauth.ID]*deviceauth.Grant
@@ -26,6 +29,8 @@ type Store struct {
 var _ deviceauth.Storage = (*Store)(nil)
 
 // New returns an empty store.
+// It is ready for use by any number of goroutines, and holds no resource that
+// Close would have to release.
 func New() *Store {
 	return &Store{
 		grants:    map[deviceauth.ID]*deviceauth.Grant{},
@@ -36,6 +41,8 @@ func New() *Store {
 }
 
 // Create implements [deviceauth.Store].
+// The check and both writes are under one lock, which is what makes a user code
+// unique among pending grants.
 func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,6 +56,8 @@ func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 }
 
 // waiting returns the grant that waits for a code.
+// A code may point to a grant that is decided, expired or replaced; such an
+// entry counts as absent here and is deleted later, by Update or sweep.
 func (s *Store) waiting(code deviceauth.UserCode) *deviceauth.Grant {
 	g := s.grants[s.codes[code]]
 	if g == nil || g.UserCode != code || !g.Open(time.Now()) {
@@ -92,6 +101,8 @@ func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (*device
 }
 
 // ByOwner implements [deviceauth.Store].
+// It looks at every grant, which is linear in their number: an index would be
+// one more thing to keep right, and a process without a disk has few grants.
 func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -107,6 +118,8 @@ func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, e
 
 // List implements [deviceauth.Store], in the order of the ids. It looks at all
 // of them for every page, which a million take some ten milliseconds.
+// The cursor is the last id of the page, so a grant that is deleted meanwhile
+// does no harm.
 func (s *Store) List(_ context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
 	var last deviceauth.ID
 	if after != "" {
@@ -144,6 +157,8 @@ func (s *Store) following(last deviceauth.ID, some bool, n int) (ids []deviceaut
 }
 
 // Update implements [deviceauth.Store].
+// The function gets a clone, and nothing is stored where it returns an error. A
+// grant that is no longer pending gives its user code back.
 func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,6 +177,8 @@ func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*devicea
 }
 
 // UpdateDocument implements [deviceauth.Documents].
+// The function gets a copy, so one that fails cannot have changed what is
+// stored.
 func (s *Store) UpdateDocument(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,6 +199,8 @@ func (s *Store) LoadDocument(_ context.Context, name string) ([]byte, error) {
 }
 
 // PutDocument implements [deviceauth.Documents].
+// Every call looks at a few others that are due, so that sessions of people who
+// never come back do not stay in memory.
 func (s *Store) PutDocument(_ context.Context, name string, document []byte, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,6 +237,8 @@ func found(g *deviceauth.Grant) (*deviceauth.Grant, error) {
 	return clone(g), nil
 }
 
+// A shallow copy is enough, because methods of Grant replace its slices and
+// maps and never write into them.
 func clone(g *deviceauth.Grant) *deviceauth.Grant {
 	c := *g
 	return &c

@@ -18,6 +18,9 @@ import (
 // changes keeps grants in memory for as long as it hears of every change. It
 // says so to itself over the same channel, and believes it only while its own
 // voice comes back: what is not heard for fresh is asked of the server again.
+// A revocation by another gateway has to count here within a second. So a grant
+// in memory is believed for fresh at most after the last message that came the
+// whole way round.
 type changes struct {
 	redis   redis.UniversalClient
 	channel string
@@ -35,12 +38,15 @@ type changes struct {
 	ended sync.WaitGroup
 }
 
+// fresh leaves room for some lost heartbeats below the promised second.
 const (
 	fresh      = 800 * time.Millisecond // a revocation is heard of in less than a second, whatever breaks
 	heartbeat  = 200 * time.Millisecond
 	generation = 8192 // two of them are kept, of 1 or 2 KiB a grant
 )
 
+// listen subscribes to the channel.
+// Two goroutines run until close: one receives, one sends the heartbeat.
 func listen(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &changes{redis: client, channel: channel, voice: rand.Text(), log: log, listener: func(deviceauth.ID) {},
@@ -59,6 +65,7 @@ func (c *changes) close() {
 }
 
 // message says that a grant has changed.
+// It has no content but the id, so nothing about a person is on the channel.
 func message(g *deviceauth.Grant) string { return g.ID.String() }
 
 // hear takes in what is said, until the context ends.
@@ -78,6 +85,9 @@ func (c *changes) hear(ctx context.Context, heard <-chan any) {
 	}
 }
 
+// take handles one message.
+// Messages that are neither a heartbeat of our own nor an id are another
+// gateway's heartbeats, or no messages of ours at all.
 func (c *changes) take(text string) {
 	if own, ok := strings.CutPrefix(text, c.voice+" "); ok {
 		since, at, _ := strings.Cut(own, " ")
@@ -134,11 +144,14 @@ func (c *changes) say(ctx context.Context) error {
 	return err
 }
 
+// The text is: our voice, the nanoseconds since began, the server's address.
 func (c *changes) sayAt(ctx context.Context, server redis.Cmdable, at string) error {
 	return server.Publish(ctx, c.channel, c.voice+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)+" "+at).Err()
 }
 
 // listenFor says from which servers our voice must come back.
+// Servers that left the Cluster are dropped; a new one counts as not heard of
+// yet, so nothing is believed until its first heartbeat has come back.
 func (c *changes) listenFor(servers ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,6 +162,8 @@ func (c *changes) listenFor(servers ...string) {
 	c.heardAt = heard
 }
 
+// heardMyself notes that a heartbeat came back from a server.
+// Messages of a Cluster may overtake each other, so only a later one counts.
 func (c *changes) heardMyself(at string, said time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,6 +191,8 @@ func (c *changes) heardOf(id deviceauth.ID) {
 	listener(id)
 }
 
+// A fetch that is running loses its note, too: what it read may be older than
+// the change.
 func (c *changes) forget(id deviceauth.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,6 +200,7 @@ func (c *changes) forget(id deviceauth.ID) {
 	delete(c.fetches, id)
 }
 
+// forgetAll is called at the start and whenever the subscription was renewed.
 func (c *changes) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,6 +238,7 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	return nil, f
 }
 
+// A shallow copy is kept, so that the caller may go on changing its own.
 func (f *fetch) keep(g *deviceauth.Grant) {
 	own := *g
 	f.c.mu.Lock()
@@ -230,6 +249,8 @@ func (f *fetch) keep(g *deviceauth.Grant) {
 	f.c.known.Put(f.id, &own)
 }
 
+// end takes the reader off the note.
+// Several readers of one grant share the note; the last one removes it.
 func (f *fetch) end() {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
@@ -239,6 +260,8 @@ func (f *fetch) end() {
 }
 
 // OnChange implements [deviceauth.Cluster].
+// The listener runs in the goroutine that receives, and must not block. It is
+// called for changes made through this store as well.
 func (s *Store) OnChange(listener func(deviceauth.ID)) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()

@@ -59,6 +59,7 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 }
 
 // literally keeps the characters of a prefix from being a pattern's.
+// An operator may choose any prefix.
 func literally(prefix string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(prefix)
 }
@@ -73,6 +74,10 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%s.%d.%d", p.world, p.server, p.cursor) }
 
+// parsePlace reads a cursor.
+// Any text may arrive here, as cursors come from the admin API. One of another
+// world, of a server that is not there, or with other than two numbers is
+// [deviceauth.ErrCursor].
 func parsePlace(text, world string, servers int) (place, error) {
 	p := place{world: world}
 	if text == "" {
@@ -125,6 +130,8 @@ func (s *Store) servers(ctx context.Context) (list []redis.Cmdable, world string
 }
 
 // byRun returns the servers by what each calls its own run.
+// The run id changes with every start of a server process, and with it the hash
+// seed by which SCAN orders keys.
 func (s *Store) byRun(ctx context.Context) (map[string]redis.Cmdable, error) {
 	var mu sync.Mutex
 	all := map[string]redis.Cmdable{}

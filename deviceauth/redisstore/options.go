@@ -17,6 +17,7 @@ import (
 )
 
 // Options say where the servers are.
+// The zero value lacks an address, and Check says so.
 type Options struct {
 	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
 	// the nodes of a Cluster, or the Sentinels.
@@ -31,6 +32,9 @@ type Options struct {
 	Prefix           string            // of all keys; default device_login:
 }
 
+// prefix is what all keys begin with.
+// Several issuers may share a server, each with a prefix of its own. In a
+// Cluster the prefix should not contain {…}, or all keys would be in one slot.
 func (o *Options) prefix() string {
 	if o.Prefix == "" {
 		return "device_login:"
@@ -39,6 +43,7 @@ func (o *Options) prefix() string {
 }
 
 // Check says what is wrong with the options, without asking anybody.
+// It reads the CA's file. No error contains a password.
 func (o Options) Check() error {
 	_, err := o.universal()
 	return err
@@ -68,6 +73,8 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 				fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS",
 					hidePassword(text))
 		}
+		// User, password, database and TLS of the last URL count for all: a
+		// Cluster and its Sentinels have one configuration.
 		u.Addrs = append(u.Addrs, one.Addr)
 		u.Username, u.Password, u.DB, u.TLSConfig = one.Username, one.Password, one.DB, one.TLSConfig
 	}
@@ -100,6 +107,7 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 }
 
 // trusting adds certificates to those that are trusted.
+// The system's certificates stay trusted. The file may hold several.
 func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -115,6 +123,8 @@ func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	return c, nil
 }
 
+// An address that cannot be parsed may still contain a password before its last
+// @.
 func hidePassword(url string) string {
 	if at := strings.LastIndexByte(url, '@'); at >= 0 {
 		return "…" + url[at:]
@@ -130,6 +140,8 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(u), nil
 }
 
+// A version that cannot be read is not old: compatible servers have their own
+// numbers.
 func older(version string, major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
@@ -145,6 +157,8 @@ const startPatience = time.Second
 var ErrAway = errors.New("redis store: the server does not answer")
 
 // away tells whether an error is no answer, or one that says to come later.
+// Any error that is not the server's own counts, such as a refused connection
+// or a time-out; and among the server's, those of a start or a failover.
 func away(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
 	if !ok {
@@ -160,6 +174,8 @@ func away(err error) bool {
 
 // greet waits for the server, and refuses or warns of settings that lose grants. What
 // a server does not tell, as some that are rented, is warned of too: it may be so.
+// It repeats the question every 200 ms up to startPatience, because containers
+// of a deployment start in any order.
 func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 	said, err := s.about(ctx)
 	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
@@ -183,6 +199,8 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 
 // judge refuses or warns of what a server says of itself. One that does not tell its
 // policy, as some that are rented, is believed, with a warning.
+// appendonly is a warning: without it, a crash of the server loses the last
+// seconds, and with them tokens that devices already hold.
 func judge(said map[string]string, log *slog.Logger) error {
 	if version := said["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
@@ -215,6 +233,8 @@ var errLoading = errors.New("it reads its data")
 
 // about is what a server says of itself: nothing where the user may not ask, or
 // nobody.
+// PING tells whether the server is there, where INFO is not permitted. A server
+// that reads its data from disk answers INFO, but no other command yet.
 func (s *Store) about(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
 	if forbidden(err) {

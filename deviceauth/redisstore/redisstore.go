@@ -18,10 +18,8 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +34,9 @@ import (
 )
 
 // Store is a [deviceauth.Cluster] backend. Open opens one.
+// It may be used by any number of goroutines. A server that is away makes the
+// operations fail after at most patience; the engine answers such a fault as
+// temporarily_unavailable.
 type Store struct {
 	redis   redis.UniversalClient
 	prefix  string
@@ -46,6 +47,9 @@ var _ deviceauth.Cluster = (*Store)(nil)
 
 // Open connects, and says in the log what about the server might lose grants.
 // log hears of trouble; nil: nobody does.
+// It fails with [ErrAway] where no server answers within some seconds, and with
+// another error where the options are wrong, the version is below 6.2, or
+// maxmemory-policy is one that evicts keys. The caller closes the store.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	quieten()
 	if log == nil {
@@ -73,6 +77,8 @@ type noLogger struct{}
 func (noLogger) Printf(context.Context, string, ...any) {}
 
 // Close implements [deviceauth.Store].
+// It waits until nothing is listened to any more; no callback of OnChange runs
+// after it.
 func (s *Store) Close() error {
 	s.changes.close()
 	return s.redis.Close()
@@ -89,6 +95,9 @@ func (s *Store) ownerKey(owner string) string {
 func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
 
 // short makes of any text one that is not long, and tells nobody what it was.
+// 128 bits of SHA-256: owners are subjects of an upstream, and what is counted
+// are addresses and codes, none of which belongs into a key that MONITOR or
+// KEYS shows.
 func short(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
@@ -114,6 +123,8 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if err != nil {
 		return wrap(err)
 	}
+	// Only one of both writes may have succeeded: the other is taken back, and
+	// the caller tries another code.
 	switch {
 	case grant.Val() && code.Val():
 		return nil
@@ -129,9 +140,11 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 }
 
 // ttl is never none, which would mean for ever.
+// An argument of 0 makes go-redis send no expiry at all.
 func ttl(until time.Time) time.Duration { return max(time.Until(until), time.Millisecond) }
 
 // deleteIf deletes a key that has a certain value.
+// Between a GET and a DEL of a client another grant could have taken the code.
 var deleteIf = redis.NewScript(
 	`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
@@ -141,6 +154,8 @@ func (s *Store) freeCode(ctx context.Context, g *deviceauth.Grant) error {
 }
 
 // Get implements [deviceauth.Store].
+// The copy in memory is used while changes are heard of every 800 ms, see
+// changes; so most calls of a guard cost no round trip.
 func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, fetch := s.changes.get(id)
 	if g != nil {
@@ -155,6 +170,7 @@ func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, e
 }
 
 // read returns a grant, and its text as it is stored.
+// The text is what swap compares with, byte by byte.
 func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, string, error) {
 	text, err := s.redis.Get(ctx, s.grantKey(id)).Result()
 	if err != nil {
@@ -167,43 +183,9 @@ func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	return g, text, nil
 }
 
-// own decodes what is stored under an id, and refuses what is not that grant.
-func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
-	g, err := decode(text)
-	if err == nil {
-		err = g.CheckRecord(id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redis store: grant %s: %w", id, err)
-	}
-	return g, nil
-}
-
-// markSize is the length of what stands before every value: random, so that no
-// two writes are of the same text, and each can be told from another.
-const markSize = 16
-
-func marked(value []byte) string { return rand.Text()[:markSize] + string(value) }
-
-func unmarked(text string) string { return text[min(markSize, len(text)):] }
-
-func encode(g *deviceauth.Grant) (string, error) {
-	text, err := json.Marshal(g)
-	if err != nil {
-		return "", fmt.Errorf("redis store: encoding a grant: %w", err)
-	}
-	return marked(text), nil
-}
-
-func decode(text string) (*deviceauth.Grant, error) {
-	g := new(deviceauth.Grant)
-	if err := json.Unmarshal([]byte(unmarked(text)), g); err != nil {
-		return nil, fmt.Errorf("decoding: %w", err)
-	}
-	return g, nil
-}
-
 // ByUserCode implements [deviceauth.Store].
+// The code's key is a hint: it may outlive the decision by a moment. So the
+// grant itself has the last word.
 func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	text, err := s.redis.Get(ctx, s.codeKey(code)).Result()
 	if err != nil {
@@ -243,6 +225,8 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 
 // all returns the grants of some keys, without those that are gone. Of those that cannot
 // be read it returns the errors, beside the others.
+// One pipeline reads them, which a Cluster client splits by server. A grant
+// that expired between is left out without an error.
 func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
 	texts := make([]*redis.StringCmd, len(keys))
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -274,15 +258,4 @@ func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Gran
 		list = append(list, g)
 	}
 	return list, errors.Join(faults...)
-}
-
-// wrap adds where a fault came from; what the contract names stays as it is.
-func wrap(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, redis.Nil):
-		return deviceauth.ErrNotFound
-	}
-	return fmt.Errorf("redis store: %w", err)
 }

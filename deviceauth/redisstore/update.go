@@ -29,10 +29,14 @@ return 1`)
 // patience is how long a change waits for a server that has gone away, which
 // a restart or the choice of a new master takes. It is below the time-outs of
 // most clients.
+// After that the caller answers 503 with Retry-After.
 const patience = 3 * time.Second
 
 // Update implements [deviceauth.Store]: compare and set, until nobody came
 // between.
+// change may be called several times, each time with the newest record, and
+// must have no effects of its own. The owner's index is written before the
+// grant, see index.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	defer s.changes.forget(id) // the news of it may take a moment to come back
 	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
@@ -65,6 +69,8 @@ func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*devic
 	})
 }
 
+// expiry is when the key of a grant may go.
+// Redis wants milliseconds since 1970, as text, for PXAT.
 func expiry(g *deviceauth.Grant) string {
 	return strconv.FormatInt(g.KeepUntil().Add(margin).UnixMilli(), 10)
 }
@@ -91,6 +97,8 @@ func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
 }
 
 // UpdateDocument implements [deviceauth.Documents].
+// A document that is left as it was costs no write. It never expires: signing
+// keys are among the documents.
 func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	key := s.prefix + "v:" + name
 	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
@@ -118,6 +126,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 }
 
 // LoadDocument implements [deviceauth.Documents].
+// nil and no error where there is none.
 func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	text, err := s.redis.Get(ctx, s.prefix+"v:"+name).Result()
 	switch {
@@ -130,6 +139,8 @@ func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 }
 
 // PutDocument implements [deviceauth.Documents].
+// It overwrites without comparing: its documents, such as sealed sessions, have
+// one writer at a time, and the last one counts.
 func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	key := s.prefix + "v:" + name
 	if document == nil || !time.Now().Before(until) {
@@ -139,6 +150,7 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 }
 
 // An attempt is a value that was sent.
+// done says that the change is stored, by this attempt or by an earlier one.
 type attempt struct {
 	value   string
 	done    bool
@@ -150,10 +162,12 @@ type attempt struct {
 // one of them ever arrives, because each expects to find what was there before.
 type attempts []*attempt
 
+// The mark before every value makes the comparison exact.
 func (list attempts) arrived(stored string) bool {
 	return slices.ContainsFunc(list, func(a *attempt) bool { return a.value == stored })
 }
 
+// channel and message may be empty, and nobody is told then, as with documents.
 func (s *Store) swap(ctx context.Context, key, old string, a *attempt, expires, channel, message string) error {
 	swapped, err := swap.Run(ctx, s.redis, []string{key}, old, a.value, expires, channel, message).Int()
 	if err != nil {
@@ -171,6 +185,9 @@ func (r *refused) Error() string { return r.err.Error() }
 func (r *refused) Unwrap() error { return r.err }
 
 // insist tries until an attempt is done, the change refuses, or patience ends.
+// A conflict is tried again at once, without a limit, since somebody else has
+// made progress; a fault is tried again with pauses of 10 to 200 ms.
+// ErrNotFound ends it, because a grant that is gone does not come back.
 func (s *Store) insist(ctx context.Context, try func(unheard attempts) (*attempt, error)) error {
 	var unheard attempts
 	for deadline, pause := time.Now().Add(patience), 10*time.Millisecond; ; {

@@ -14,10 +14,16 @@ import (
 )
 
 // racers is how many goroutines a race has.
+// Enough for every interleaving that a store usually gets wrong, and few enough
+// for a remote server's connection limit.
 const racers = 32
 
+// errOnPurpose is what change functions return that are to fail.
+// Stores have to return exactly this value, see failedUpdateKeepsNothing.
 var errOnPurpose = errors.New("on purpose")
 
+// A grant has to be found by its id and, while it is pending, by its user code,
+// with every field as it was: a field without a JSON name would be lost here.
 func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -35,6 +41,8 @@ func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 }
 
 // same compares grants by what they say.
+// The comparison is of the JSON text, because pointers and time zones differ
+// between copies that mean the same.
 func same(got, want *deviceauth.Grant) error {
 	a, _ := json.Marshal(got)
 	b, _ := json.Marshal(want)
@@ -44,6 +52,8 @@ func same(got, want *deviceauth.Grant) error {
 	return nil
 }
 
+// The error may be wrapped. ByOwner is the exception: an owner without grants
+// has an empty list and no error.
 func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	_, byID := s.Get(ctx, g.ID)
@@ -61,6 +71,9 @@ func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// The three ways by which a caller could share memory with a store: the grant
+// given to Create, one returned by Get, and the one that Update lends to its
+// function.
 func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -83,6 +96,8 @@ func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// The ids are 128 random bits, so this protects against a bug and not against
+// chance.
 func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("LMNPQRST")
 	other.ID = g.ID
@@ -92,6 +107,7 @@ func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	return exists(s.Create(ctx, other))
 }
 
+// exists is the one error of Create that callers handle: they try another code.
 func exists(err error) error {
 	if !errors.Is(err, deviceauth.ErrExists) {
 		return fmt.Errorf("got %v, want ErrExists", err)
@@ -100,6 +116,8 @@ func exists(err error) error {
 }
 
 // race runs what at once and counts how often it succeeded.
+// All goroutines wait at one channel, so that they start as close together as
+// the scheduler permits.
 func race(what func(i int) error) (won int64, failures error) {
 	var wg sync.WaitGroup
 	var count atomic.Int64
@@ -118,6 +136,8 @@ func race(what func(i int) error) (won int64, failures error) {
 	return count.Load(), errors.Join(errs...)
 }
 
+// The grant is compared with the value inside of the change function: what
+// Update saves is what the function left, and not what it was given.
 func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	var want deviceauth.Grant
@@ -140,6 +160,8 @@ func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
+// The record and its user code have to be as before, and the error has to be
+// identical to the one of the function.
 func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -159,6 +181,10 @@ func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	return errors.Join(same(got, g), holds(ctx, s, g))
 }
 
+// noUpdateIsLost wants concurrent updates of one grant to be applied one by
+// one.
+// Each goroutine increments Revision ten times. Gosched between reading and
+// writing makes a lost update likely where a store does not exclude it.
 func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -187,6 +213,9 @@ func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// subjectsAreApart wants the grants of one person, and no others.
+// One subject is a prefix of another, and the creation times are descending:
+// the list has to be exact and sorted by Created.
 func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	subjects := []string{"work|1", "work|12", "work|1", "wor"}
 	for i, subject := range subjects {
@@ -206,6 +235,9 @@ func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// The grants of one upstream session are found by its key, those without a
+// session only by their subject; and the same session id of another upstream is
+// another session.
 func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	for i, session := range []string{"a", "b", ""} {
 		g, p := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i))), person("work|1")

@@ -11,6 +11,9 @@ import (
 
 // The checks of the store.
 
+// documentChangesAreAtomic wants no concurrent change of a document to be lost.
+// Every goroutine appends one byte, so the length counts the changes that were
+// kept. A second document shows that names are kept apart.
 func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	add := func(old []byte) ([]byte, error) {
 		runtime.Gosched() // lets the others in, where a store lets them
@@ -30,6 +33,8 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	})
 }
 
+// A change function that returns nil for a document that is not there only
+// reads, and leaves it absent.
 func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 	look := func(old []byte) ([]byte, error) {
 		if old != nil {
@@ -41,6 +46,7 @@ func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 		func() error { return s.UpdateDocument(ctx, "a", look) })
 }
 
+// failedDocumentIsKept is failedUpdateKeepsNothing for documents.
 func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 	return first(
 		func() error {
@@ -64,6 +70,10 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
+// documentIsKeptForAWhile wants a document to be gone after its time.
+// PutDocument replaces a document and limits its life: an end in the past, or a
+// nil document, deletes it. LoadDocument and UpdateDocument have to agree, also
+// on the difference between an absent and an empty document.
 func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
 	holds := func(name, want string) func() error {
 		return func() error {

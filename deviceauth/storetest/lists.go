@@ -11,11 +11,15 @@ import (
 // The checks of listing all grants.
 
 // listed is how many grants are listed, in pages of few.
+// The page size does not divide the number, so the last page is a partial one.
 const (
 	listed   = 30
 	pageSize = 4
 )
 
+// everyGrantIsListed follows the cursors through all pages.
+// Grants are created while the listing goes on. These may or may not appear,
+// but none that existed at its beginning may be missing.
 func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	want, err := several(ctx, s)
 	if err != nil {
@@ -39,6 +43,8 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 }
 
 // several creates grants in different states.
+// Every third one is approved, since decided grants have no user code and may
+// be in another index.
 func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all := map[deviceauth.ID]*deviceauth.Grant{}
 	for i := range listed {
@@ -63,6 +69,8 @@ func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*devi
 
 // pages lists all grants, with something that happens between pages, though not
 // for ever.
+// It follows the cursor of each page, which is opaque to it, and fails where a
+// page has one grant twice or the cursors never end.
 func pages(ctx context.Context, s deviceauth.Storage,
 	between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
@@ -91,6 +99,7 @@ func pages(ctx context.Context, s deviceauth.Storage,
 	return nil, errors.New("the listing never ends")
 }
 
+// The cursor after the last page is the empty string, at once here.
 func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	all, err := pages(ctx, s, func(int) error { return nil })
 	if err != nil || len(all) > 0 {
@@ -99,6 +108,9 @@ func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// The texts are of the forms that the stores of this project use, with a wrong
+// part, as an operator's script may send an old one. The wanted error is
+// [deviceauth.ErrCursor], which becomes a 400 and no fault.
 func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, NewGrant("BCDFGHJK")); err != nil {
 		return err

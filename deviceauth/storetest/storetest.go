@@ -19,15 +19,21 @@ import (
 )
 
 // Open returns an empty store. The suite closes it.
+// dir is a new directory for stores that keep files, removed after the test;
+// other stores ignore it. Each call has to return a store of its own, without
+// grants, also while others are open.
 type Open func(dir string) (deviceauth.Storage, error)
 
 // A Check is one promise.
+// Name is a sentence, and the name of the subtest.
 type Check struct {
 	Name string
 	run  func(context.Context, deviceauth.Storage) error
 }
 
 // Checks are all promises.
+// The order is that of reading: what a record is, user codes, updates, owners,
+// lists, documents. No check depends on another.
 var Checks = []Check{
 	{Name: "a created grant is returned whole", run: createdIsReturned},
 	{Name: "what is not there is ErrNotFound", run: missingIsNotFound},
@@ -54,6 +60,9 @@ var Checks = []Check{
 }
 
 // Run runs the suite on a store, each check on a new one, in a bubble of its own time.
+// The store has to be closed without goroutines left behind, or the bubble
+// reports a deadlock. Time in the bubble advances only while all goroutines
+// wait, so the checks of expiry take no real time.
 func Run(t *testing.T, open Open) {
 	for _, check := range Checks {
 		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
@@ -69,6 +78,7 @@ func Run(t *testing.T, open Open) {
 
 // RunOutside runs the suite on a store that is reached over a network, which no
 // bubble reaches: it takes as long as it takes, some ten seconds.
+// The store's clock is the real one there, and the checks wait for it.
 func RunOutside(t *testing.T, open Open) {
 	for i, err := range besides(t, open) {
 		t.Run(strings.ReplaceAll(Checks[i].Name, " ", "_"), func(t *testing.T) {
@@ -80,6 +90,7 @@ func RunOutside(t *testing.T, open Open) {
 }
 
 // besides runs all checks beside each other: most of their time is waiting.
+// The result has one error or nil per check, in the order of Checks.
 func besides(t *testing.T, open Open) []error {
 	failed := make([]error, len(Checks))
 	var all sync.WaitGroup
@@ -92,6 +103,8 @@ func besides(t *testing.T, open Open) []error {
 }
 
 // On runs the check on a store opened for it.
+// It closes the store in any case, and an error of Close fails the check: a
+// store that cannot be closed cleanly may lose what it has confirmed.
 func (c Check) On(ctx context.Context, dir string, open Open) error {
 	s, err := open(dir)
 	if err != nil {
@@ -105,6 +118,8 @@ func (c Check) On(ctx context.Context, dir string, open Open) error {
 }
 
 // NewGrant returns a pending grant with everything that one can have, made now.
+// Its lifetime is ten minutes, its id and device secret are random; the times
+// are in UTC and without a monotonic part, as a store returns them.
 func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 	now := time.Now().UTC().Round(0)
 	g := &deviceauth.Grant{
@@ -118,6 +133,8 @@ func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 }
 
 // person returns somebody who can approve.
+// The claims have a text, a list and a number, because each takes another way
+// through JSON.
 func person(subject string) *deviceauth.Person {
 	return &deviceauth.Person{
 		Subject: subject, Upstream: "work", User: "alice", AuthTime: time.Unix(1_700_000_000, 0).UTC(),
@@ -127,11 +144,15 @@ func person(subject string) *deviceauth.Person {
 }
 
 // approve is a step that says yes.
+// The clock is read when the step runs, which may be later than when it was
+// made.
 func approve(p *deviceauth.Person) func(*deviceauth.Grant) error {
 	return func(g *deviceauth.Grant) error { return g.Approve(time.Now().UTC().Round(0), p) }
 }
 
 // first runs steps until one fails.
+// The error says which step it was, since checks are sequences of the same
+// calls.
 func first(steps ...func() error) error {
 	for i, step := range steps {
 		if err := step(); err != nil {
