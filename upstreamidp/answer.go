@@ -33,6 +33,8 @@ var (
 
 // checkState looks at what needs no provider, so that a forged callback costs
 // nobody a request.
+// The parameters are the client's to repeat, so every one of them is looked at,
+// also those that no check reads.
 func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
 		if len(values) > 1 {
@@ -94,7 +96,7 @@ func same(got, want string) bool {
 // lines on a phone.
 const maxReadable = 200
 
-// readable makes a text of somebody else's fit for a page. No character of it is
+// readable makes a provider's text fit for a page. No character of it is
 // one that cannot be seen, or that turns the direction of writing.
 func readable(s string) string {
 	s = strings.Map(func(r rune) rune {

@@ -31,6 +31,7 @@ var ours = map[string]string{
 }
 
 // check says what is wrong with a parameter.
+// Names may contain printable ASCII only, since they go into a URL's query.
 func (a Parameter) check() error {
 	option, taken := ours[a.Name]
 	switch {
@@ -48,6 +49,9 @@ func (a Parameter) check() error {
 	return nil
 }
 
+// checkParameters checks each parameter, and that no name is repeated.
+// A name that is given twice would reach the provider once, by the luck of the
+// order.
 func checkParameters(list []Parameter) error {
 	seen := map[string]bool{}
 	for _, a := range list {
@@ -63,6 +67,9 @@ func checkParameters(list []Parameter) error {
 }
 
 // Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636).
+// It returns the URL of the authorization request, with state, nonce and an
+// S256 challenge. Errors are the discovery's: the provider is away, or its
+// metadata are wrong.
 func (p *Provider) Begin(ctx context.Context, a deviceauth.AuthRequest) (string, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {

@@ -14,6 +14,11 @@ import (
 )
 
 // Finish implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.5–3.1.3.7).
+// The order is that of trust: what the browser brought is compared with our own
+// state before anything is asked of the provider; the code is traded before the
+// ID token is read; and the person is judged last. Only an error that is a
+// *deviceauth.Error is about this sign-in; every other one is a fault between
+// gateway and provider.
 func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest,
 	answer url.Values) (*deviceauth.Person, error) {
 	if err := checkState(a, answer); err != nil {
@@ -53,7 +58,7 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest,
 
 // prove notes whether the person proved in this attempt who they are, and wants
 // it where the attempt does. Only auth_time says so: prompt=login can be taken
-// out of the request by whoever has the browser.
+// out of the request by the person at the browser.
 func prove(person *deviceauth.Person, a deviceauth.AuthRequest) error {
 	proven := !person.AuthTime.Before(a.Began.Add(-skew)) && !person.AuthTime.After(time.Now().Add(skew))
 	switch {

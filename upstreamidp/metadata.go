@@ -17,6 +17,7 @@ import (
 )
 
 // discovered is what the provider said of itself.
+// said is compared as a whole to notice changes, see cachedDiscovery.ended.
 type discovered struct {
 	*oidc.Provider
 	metadata
@@ -93,7 +94,7 @@ func wrongIssuer(other *oidc.IssuerMismatchError) error {
 		other.Discovered)}
 }
 
-// checkEndpoints wants addresses that nobody listens at.
+// checkEndpoints wants addresses with TLS, or on this machine.
 func (p *Provider) checkEndpoints(d *discovered) error {
 	endpoints := map[string]string{
 		"authorization_endpoint": d.endpoint.AuthURL, "token_endpoint": d.endpoint.TokenURL, "jwks_uri": d.Keys,

@@ -18,10 +18,10 @@ import (
 
 // With revalidate, the provider's refresh token of a person is kept, and
 // traded for a new one whenever one of the person's devices comes for tokens:
-// a provider gives none for somebody who has been disabled (RFC 6749 §6).
+// a provider gives none for an account that is disabled (RFC 6749 §6).
 //
 // There is one for each person and not one for each device, because many
-// providers let a token be used once: whoever asks takes a lease, so that
+// providers let a token be used once: the gateway that asks takes a lease, so that
 // devices and gateways ask one after the other, and the answer that one gets
 // serves all who came while it was asking.
 
@@ -29,9 +29,9 @@ import (
 type upstreamSession struct {
 	// the refresh token, sealed; empty: the provider takes none any more
 	Token   string             `json:"token,omitempty"`
-	Leased  time.Time          `json:"leased,omitzero"`   // somebody asks until then
+	Leased  time.Time          `json:"leased,omitzero"`   // a gateway asks until then
 	Answers int                `json:"answers,omitempty"` // how many the provider gave
-	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: nobody
+	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: unknown
 	Filled  []string           `json:"filled,omitempty"`  // the claims of which userinfo said so
 }
 
@@ -39,7 +39,7 @@ type upstreamSession struct {
 // userinfo.
 const (
 	leaseTime = 3*patience + 5*time.Second
-	leaseLook = 50 * time.Millisecond // between looks at somebody else's lease
+	leaseLook = 50 * time.Millisecond // between looks at another gateway's lease
 )
 
 var errGone = deviceauth.NewError("person_gone", "the provider no longer vouches for this person")
@@ -71,7 +71,7 @@ func (p *Provider) keep(
 
 // Revalidate asks the provider who a person is now. A *Error says that it no
 // longer vouches for them; any other error that it could not be asked. Without
-// [Config.Revalidate] it asks nobody.
+// [Config.Revalidate] it makes no request.
 func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*deviceauth.Person, error) {
 	if !p.cfg.Revalidate {
 		return person, nil
@@ -83,15 +83,15 @@ func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*
 	if !mine {
 		return v.applied(person)
 	}
-	// From here on nobody may break it off: a device that hangs up must not
+	// From here on no caller may break it off: a device that hangs up must not
 	// cost its person the token that is being traded.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 	defer cancel()
 	return p.settle(ctx, person, v, p.trade(ctx, person, v))
 }
 
-// applied is a person with what the last answer said of them. Of somebody who
-// signed in before anybody was asked again there is none.
+// applied is a person with what the last answer said of them. There is none for a
+// person who signed in and was not asked about since.
 func (v *upstreamSession) applied(person *deviceauth.Person) (*deviceauth.Person, error) {
 	switch {
 	case v.Answers == 0:
@@ -133,7 +133,7 @@ func (p *Provider) lease(ctx context.Context, subject string) (v *upstreamSessio
 	}
 }
 
-// leased reports whether somebody asks. A lease further ahead than any can be
+// leased reports whether a gateway asks. A lease further ahead than any can be
 // is that of a gateway with another idea of the time.
 func (v *upstreamSession) leased() bool {
 	left := time.Until(v.Leased)

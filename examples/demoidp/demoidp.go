@@ -3,7 +3,7 @@
 // own one, so that the whole flow can be tried with one command.
 //
 // It decides who is signed in, with one click, and whom it talks to: this
-// machine only, because with it everybody may be anybody. It does not decide
+// machine only, because any visitor may sign in as any account. It does not decide
 // who may use what; that is the gateway's. The protocol is a library's, the
 // login page is its own. Only the demo binary links it in, as the Caddy
 // handler demo_idp.
@@ -53,6 +53,8 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision refuses every issuer beyond this machine, and finds or makes the
 // issuer's memory.
+// The memory is found by the issuer's URL, so a reload keeps the sessions of
+// browsers and the key, and two sites with one issuer share both.
 func (h *Handler) Provision(caddy.Context) error {
 	if err := h.check(); err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
@@ -67,6 +69,9 @@ func (h *Handler) Provision(caddy.Context) error {
 	return err
 }
 
+// check says what is wrong with the configuration.
+// The issuer must be a loopback host, without a path: http is only safe there,
+// and any visitor can sign in as any account.
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
 	if err != nil || !web(issuer) || !discovery.IsLoopback(issuer.Hostname()) {
@@ -87,6 +92,8 @@ func (h *Handler) check() error {
 	return nil
 }
 
+// web reports whether a URL is of the web.
+// Redirect URIs with a scheme of an app make no sense for a gateway.
 func web(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" }
 
 // Cleanup lets go of the memory. Caddy also calls it when Provision has failed,
@@ -101,6 +108,7 @@ func (h *Handler) Cleanup() error {
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
+// It serves every path of the site, and never calls the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if !local(r) {
 		http.Error(w, "The demo identity provider serves only the machine that it runs on.", http.StatusForbidden)
@@ -111,7 +119,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 }
 
 // local reports whether both ends of the connection are on this machine, and
-// the address in the browser too. The last stops a name that somebody points
+// the address in the browser too. The last stops a name that was pointed
 // at 127.0.0.1, and a proxy on this machine that serves the world. No header
 // makes a request more local than its connection.
 func local(r *http.Request) bool {
@@ -120,11 +128,15 @@ func local(r *http.Request) bool {
 	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && discovery.IsLoopback(asked.Hostname())
 }
 
+// An IPv4 address may be mapped into IPv6 where the listener is of both.
+// It takes an address with a port, as net/http has them.
 func onLoopback(text string) bool {
 	addr, err := netip.ParseAddrPort(text)
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
+// parse is the directive's setup function.
+// The checks are Provision's, so that JSON configurations get them too.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	p := new(Handler)
 	return p, p.UnmarshalCaddyfile(h.Dispenser)
@@ -141,6 +153,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	// A line that is there twice is a mistake, and not an addition.
 	seen := map[string]bool{}
 	for d.NextBlock(0) {
 		word := d.Val()

@@ -11,9 +11,13 @@ import (
 )
 
 // errUnsupported answers what the demo does not offer.
+// The library turns it into server_error, which no client of the demo ever
+// sees.
 var errUnsupported = errors.New("the demo provider does not offer this")
 
 // What the library asks of providers that offer more.
+// The library's interface is wider than the code flow: refresh tokens,
+// introspection and JWT profiles are refused here, and no metadata offer them.
 func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest,
 	string) (string, string, time.Time, error) {
 	return "", "", time.Time{}, errUnsupported

@@ -10,6 +10,8 @@ import (
 )
 
 // A Browser keeps cookies and reads pages.
+// It keeps cookies by name alone, runs no scripts and loads no pictures.
+// Status, Page and Header are those of the last response.
 type Browser struct {
 	*Site
 	Cookies map[string]string
@@ -18,8 +20,11 @@ type Browser struct {
 	Header  http.Header
 }
 
+// Several browsers of one site have nothing in common.
 func (s *Site) Browser() *Browser { return &Browser{Site: s, Cookies: map[string]string{}} }
 
+// Request sends a request with the browser's cookies, and keeps the response.
+// A cookie with a negative Max-Age is deleted, as browsers do (RFC 6265 §5.3).
 func (b *Browser) Request(r *http.Request) {
 	b.Helper()
 	for name, value := range b.Cookies {
@@ -47,6 +52,9 @@ func (b *Browser) Open(path string) {
 	}
 }
 
+// Submit posts a form, and follows the redirect that answers it.
+// The hidden field of the code's form is filled in where the test does not give
+// it, so that tests which are not about forgery need not know of it.
 func (b *Browser) Submit(path string, values url.Values) {
 	b.Helper()
 	if path == "/device" && !values.Has("form") {
@@ -77,6 +85,8 @@ func (b *Browser) CodeForm() string {
 // TicketField finds the ticket of a page's form.
 var TicketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
 
+// Ticket returns the ticket of the form on the page.
+// The ticket ties the answer to the question that was shown.
 func (b *Browser) Ticket() string {
 	b.Helper()
 	field := TicketField.FindStringSubmatch(b.Page)
@@ -87,6 +97,8 @@ func (b *Browser) Ticket() string {
 }
 
 // SignIn signs the browser in.
+// It follows the redirect to the upstream and comes back with a code, as a
+// person would.
 func (b *Browser) SignIn() {
 	b.Helper()
 	b.Open("/device/sign-in?with=work")
@@ -95,6 +107,7 @@ func (b *Browser) SignIn() {
 }
 
 // Ask brings the browser to the question about a new grant.
+// It returns both codes, so that the test can poll as the device.
 func (b *Browser) Ask() (userCode, deviceCode string) {
 	b.Helper()
 	v := JSON(b.T, b.Post("/oauth2/device_authorization", Form, "client_id=tv"))
@@ -103,6 +116,8 @@ func (b *Browser) Ask() (userCode, deviceCode string) {
 	return userCode, deviceCode
 }
 
+// Sees wants a status, and a text on the page.
+// A mismatch is an error with the whole page, and the test goes on.
 func (b *Browser) Sees(status int, text string) {
 	b.Helper()
 	if b.Status != status || !strings.Contains(b.Page, text) {

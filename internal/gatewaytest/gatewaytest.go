@@ -33,8 +33,12 @@ type Site struct {
 
 // New makes a gateway for two clients and an upstream, of which the engine's
 // configuration may be changed.
+// The clients are the public client tv and the confidential client meter, the
+// person is alice of the upstream work. Everything is in memory, so a test may
+// run in a bubble of synctest.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	t.Helper()
+	// One store has grants and documents, as in a gateway without Redis.
 	store := memstore.New()
 	keys, err := keyring.Open(t.Context(), store, "")
 	if err != nil {
@@ -53,6 +57,7 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 				From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 			},
 		},
+		// People of the group staff may approve, and no others.
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}
@@ -73,6 +78,7 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 }
 
 // Reconfigure makes the handler anew, with another configuration.
+// Engine and keys stay, as across a reload of Caddy.
 func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 	s.Helper()
 	c := gateway.HandlerConfig{
@@ -91,6 +97,7 @@ func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 const Form = "application/x-www-form-urlencoded"
 
 // Post sends a body as it is, with headers as name, value, ….
+// Nothing is escaped or added, so that a test can send what no form would.
 func (s *Site) Post(path, contentType, body string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	r := httptest.NewRequest("POST", path, strings.NewReader(body))
@@ -98,11 +105,15 @@ func (s *Site) Post(path, contentType, body string, headers ...string) *httptest
 	return s.Do(r, headers...)
 }
 
+// Get sends a GET request.
+// Headers are name, value, ….
 func (s *Site) Get(path string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Do(httptest.NewRequest("GET", path, nil), headers...)
 }
 
+// Do sends a request, with further headers as name, value, ….
+// The client's address is Site.From, whatever the request says.
 func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
@@ -113,6 +124,7 @@ func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder
 }
 
 // JSON decodes a JSON answer.
+// A response that is no JSON object is an error of the test, and an empty map.
 func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
 	v := map[string]any{}
@@ -125,6 +137,8 @@ func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 var description = regexp.MustCompile(`^[\x20\x21\x23-\x5B\x5D-\x7E]+$`) // RFC 6749 §5.2
 
 // Refused wants an OAuth error.
+// It also wants what RFC 6749 §5.1 and §5.2 say of every error: no-store, and a
+// description of printable ASCII.
 func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string) {
 	t.Helper()
 	v := JSON(t, w)
@@ -139,12 +153,14 @@ func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string
 	}
 }
 
+// Post is the request that a browser makes of a form, without cookies.
 func Post(path string, values url.Values) *http.Request {
 	r := httptest.NewRequest("POST", path, strings.NewReader(values.Encode()))
 	r.Header.Set("Content-Type", Form)
 	return r
 }
 
+// Poll asks as the client tv.
 func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Post("/oauth2/token", Form, url.Values{
@@ -154,6 +170,7 @@ func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 }
 
 // AccessToken goes all the way through the pages.
+// The token has the scopes that tv has by default.
 func (s *Site) AccessToken() string {
 	s.Helper()
 	b := s.Browser()
@@ -163,11 +180,13 @@ func (s *Site) AccessToken() string {
 	return JSON(s.T, s.Poll(code))["access_token"].(string)
 }
 
+// BasicAuth does not escape the halves; RFC 6749 §2.3.1 would.
 func BasicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
 // APIRequest is one that an API is asked.
+// Names are taken as they are written, without the canonical form of net/http.
 func APIRequest(headers ...string) *http.Request {
 	r := httptest.NewRequest("GET", "https://api.example.com/v2/things", nil)
 	for i := 0; i < len(headers); i += 2 {

@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// discovery serves the metadata.
+// Behaviour.Metadata is laid over the document last, and a nil member takes one
+// out.
 func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	b := p.now()
 	document := map[string]any{
@@ -59,6 +62,9 @@ func wrongRequest(asked url.Values) string {
 	return ""
 }
 
+// answer is the authorization response.
+// The parameters go back in the query, as the response mode of the code flow is
+// by default (RFC 6749 §4.1.2).
 func (p *Provider) answer(asked url.Values) url.Values {
 	b := p.now()
 	back := url.Values{"state": {asked.Get("state")}}
@@ -103,10 +109,14 @@ func (b Behaviour) refreshes(asked url.Values) bool {
 	return b.Refresh && (b.Unasked || offline(asked)) && (consented || !b.Consent)
 }
 
+// offline reports whether a request asks for offline_access.
+// The scope is what asks for a refresh token (OpenID Connect Core §11).
 func offline(asked url.Values) bool {
 	return slices.Contains(strings.Fields(asked.Get("scope")), "offline_access")
 }
 
+// userinfo serves Behaviour.Userinfo.
+// There is one access token for all sign-ins, since nothing else depends on it.
 func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer "+accessToken {
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})

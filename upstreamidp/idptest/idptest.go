@@ -25,6 +25,8 @@ const (
 )
 
 // Behaviour says who signs in, and what is wrong with it.
+// The zero value is a provider that follows the protocol and signs in the
+// subject "1". Several deviations may be set together.
 type Behaviour struct {
 	Claims   map[string]any // of the ID token, over the right ones; sub is "1" unless it says otherwise
 	Userinfo map[string]any // of the userinfo endpoint; nil: there is none
@@ -58,6 +60,8 @@ type Behaviour struct {
 }
 
 // A Provider is a running OpenID provider. Start starts one.
+// It may be used by several goroutines; the behaviour at the time of a request
+// counts.
 type Provider struct {
 	*httptest.Server
 
@@ -71,6 +75,8 @@ type Provider struct {
 }
 
 // Start starts a provider. Close it.
+// The address is http on a loopback host, which a relying party accepts for
+// development.
 func Start() *Provider {
 	p := &Provider{codes: map[string]url.Values{}, requests: map[string]int{}, refresh: map[string]*string{}}
 	p.RotateKey()
@@ -86,6 +92,7 @@ func Start() *Provider {
 }
 
 // Behave changes what the provider does from now on.
+// Codes and refresh tokens that were issued before stay as they are.
 func (p *Provider) Behave(b Behaviour) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,6 +100,8 @@ func (p *Provider) Behave(b Behaviour) {
 }
 
 // RotateKey makes a new signing key, and forgets the old one.
+// Tokens signed before do not verify any more once the relying party has
+// fetched the keys.
 func (p *Provider) RotateKey() {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -105,6 +114,7 @@ func (p *Provider) RotateKey() {
 
 // LogoutToken makes a logout token (OpenID Connect Back-Channel Logout 1.0
 // §2.4) with claims over the right ones; those that are nil are left out.
+// It is signed with the current key and good for a minute.
 func (p *Provider) LogoutToken(claims map[string]any) string {
 	now := time.Now()
 	all := jwt.MapClaims{
@@ -117,6 +127,7 @@ func (p *Provider) LogoutToken(claims map[string]any) string {
 }
 
 // Requests says how often a path was asked for.
+// The count includes requests that failed, and those of the test itself.
 func (p *Provider) Requests(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,6 +136,8 @@ func (p *Provider) Requests(path string) int {
 
 // Visit plays the browser: it opens an authorization URL and returns the query
 // with which the provider sends it back.
+// No redirect is followed. An error names the status where the provider showed
+// a page instead of redirecting.
 func (p *Provider) Visit(address string) (url.Values, error) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	answer, err := client.Get(address)
@@ -146,6 +159,7 @@ func (p *Provider) now() Behaviour {
 }
 
 // count counts, and answers for a provider that is down.
+// Counting stands first, so that a provider that is down counts as well.
 func (p *Provider) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()

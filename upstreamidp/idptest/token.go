@@ -73,6 +73,9 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// rotate makes the next refresh token of a family.
+// A family is the sign-in whose tokens follow each other; the pointer names the
+// one of them that is good (RFC 9700 §4.14.2).
 func (p *Provider) rotate(family *string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,6 +92,9 @@ func (p *Provider) spend(code string) url.Values {
 	return p.codes[code]
 }
 
+// isClient checks the client's credentials.
+// Basic has both halves escaped (RFC 6749 §2.3.1); only the secret has
+// characters that differ.
 func isClient(r *http.Request, postOnly bool) bool {
 	id, secret, basic := r.BasicAuth()
 	if !basic {
@@ -98,6 +104,8 @@ func isClient(r *http.Request, postOnly bool) bool {
 	return !postOnly && err == nil && id == ClientID && secret == ClientSecret
 }
 
+// sign makes the ID token of a sign-in, or of a refresh where asked is nil.
+// auth_time is there where max_age asked for it (OpenID Connect Core §2).
 func (p *Provider) sign(b Behaviour, asked url.Values) string {
 	now := time.Now()
 	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(),
@@ -131,6 +139,8 @@ func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	return text
 }
 
+// signer chooses algorithm, key and kid.
+// OtherKey keeps the published kid, so that only the signature tells.
 func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,6 +157,8 @@ func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID
 	return jwt.SigningMethodES256, p.key, p.keyID
 }
 
+// keys publishes the current key alone; the relying party has to fetch again
+// after a rotation.
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
