@@ -62,7 +62,7 @@ func (r *run) devicePolicy() finding {
 // signInPage types the code that this run was given, and nothing else.
 // Other products' pages are skipped, because their forms mean what they like: a
 // POST to an unknown form could approve something. On our own page the code
-// only leads to the choice of an upstream, and nobody is asked anything before
+// only leads to the choice of an upstream, and no person is asked anything before
 // a sign-in.
 func (r *run) signInPage() finding {
 	if r.code.User == "" {

@@ -22,7 +22,7 @@ func needsModes(t *testing.T) {
 func TestTokenIsOnTheDiskUnderItsName(t *testing.T) {
 	needsModes(t)
 	t.Parallel()
-	r, err := enter(t.TempDir(), t.Logf)
+	r, err := openDirectory(t.TempDir(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

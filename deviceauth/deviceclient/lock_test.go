@@ -28,7 +28,7 @@ func holdAt(ctx context.Context, path string, note func(string, ...any)) (*os.Fi
 	if err != nil {
 		return nil, err
 	}
-	return hold(ctx, folder, filepath.Base(path), note)
+	return lockFile(ctx, folder, filepath.Base(path), note)
 }
 
 func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 )
 
 // How a login can end beside success and trouble.
+// Compare them by errors.Is. Every other error is a fault, or a refusal in the
+// server's words.
 var (
 	ErrDenied      = errors.New("denied")
 	ErrExpired     = errors.New("nobody answered in time")
@@ -22,6 +24,7 @@ var (
 )
 
 // Options say who logs in, and for what.
+// ClientID is required, and Show where a person may be asked.
 type Options struct {
 	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
@@ -29,7 +32,7 @@ type Options struct {
 	Scopes       []string // none: what the client has by default
 	Audience     string   // empty: what the API calls itself, and else the server's default
 	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
-	Unattended   bool     // ask nobody: ErrInteraction
+	Unattended   bool     // ask no person: ErrInteraction
 	// how long a kept token that can be refreshed must still be good to be handed out as it is; at least a minute
 	ValidFor  time.Duration
 	Show      func(Prompt)
@@ -37,6 +40,8 @@ type Options struct {
 	Note      func(string) // what else a person may want to know; may be nil
 }
 
+// note calls Options.Note.
+// The text may quote a server, so control characters are taken out.
 func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
 		o.Note(text.Plain(fmt.Sprintf(format, args...)))
@@ -48,6 +53,9 @@ func (o Options) posting(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, posting(o.HTTP))
 }
 
+// config is the library's view of client and server.
+// The library would otherwise try both ways of client authentication, and a
+// public client has only one.
 func (o Options) config(s Server) *oauth2.Config {
 	config := &oauth2.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes,
@@ -66,12 +74,15 @@ type Prompt struct {
 	Code     string
 	Complete string    // the address with the code in it; may be empty
 	Warning  string    // what to know before saying yes: who would have the token; may be empty
-	Expires  time.Time // of the code; zero: nobody knows
+	Expires  time.Time // of the code; zero: unknown
 }
 
 // Login asks for a code, shows it and waits for a person's answer.
+// It returns a token, [ErrDenied], [ErrExpired], ctx's error, or a fault. The
+// code is shown once, with all that RFC 8628 §3.3 wants a person to see, and
+// Connected is called after the token has arrived.
 func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	if o.Unattended {
 		return nil, ErrInteraction
 	}
@@ -111,6 +122,7 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 
 // wait polls until there is an answer. Where the server was not reached it is
 // asked again, less and less often (RFC 8628 §3.5).
+// The library itself keeps the interval, and makes it longer at slow_down.
 func (o Options) wait(ctx context.Context, config *oauth2.Config,
 	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	for {

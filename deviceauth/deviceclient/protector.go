@@ -17,13 +17,15 @@ type resource struct {
 	Servers  []string `json:"authorization_servers"`
 }
 
-// protector asks an API who guards it, and what it calls itself. The challenge
+// findResource asks an API who guards it, and what it calls itself. The challenge
 // says where that stands (RFC 9728 §5.1), the same for all that one token is good
 // for; else it is looked for (§3.1), with the path inserted behind the well-known
 // part first, and then left away.
-func protector(ctx context.Context, c *http.Client, api *url.URL) (found resource, err error) {
+// An API without metadata is taken for its own server by the caller, unless the
+// realm of its challenge names one, as guards of this project do.
+func findResource(ctx context.Context, c *http.Client, api *url.URL) (found resource, err error) {
 	const wellKnown = "/.well-known/oauth-protected-resource"
-	told := challenged(ctx, c, api)
+	told := fetchChallenge(ctx, c, api)
 	places := []string{origin(api) + wellKnown + strings.TrimSuffix(api.EscapedPath(), "/"), origin(api) + wellKnown}
 	if at, err := url.Parse(told.metadata); err == nil && origin(at) == origin(api) {
 		places = append([]string{told.metadata}, places...)
@@ -49,6 +51,7 @@ func protector(ctx context.Context, c *http.Client, api *url.URL) (found resourc
 // check refuses metadata of anything but the API, or a part of its site that
 // the API lies in, as RFC 9728 §3.3 wants it: they may have been copied from
 // where another server guards.
+// Only the first server of the list is used, so only that one is checked.
 func (r resource) check(address string, api *url.URL) error {
 	about, err := url.Parse(r.Resource)
 	switch {
@@ -73,10 +76,10 @@ func within(above, path string) bool {
 }
 
 // warning is what a person has to know before they say yes for an API that
-// names somebody else's server. Any API can name any server, and the person is
+// names a server of another origin. Any API can name any server, and the person is
 // the only one who can tell whether they belong together.
 func (s Server) warning() string {
-	api, issuer := s.apart()
+	api, issuer := s.origins()
 	if api == issuer {
 		return ""
 	}
@@ -87,16 +90,16 @@ func (s Server) warning() string {
 // secretWarning is what to know before the secret of a client goes to a server
 // that an API named: a person is asked too late for that.
 func (s Server) secretWarning() string {
-	api, issuer := s.apart()
+	api, issuer := s.origins()
 	if api == issuer {
 		return ""
 	}
 	return fmt.Sprintf("The API at %s names the server %s: the client's secret is sent there.", api, issuer)
 }
 
-// apart are the origins of the API and of the server, or the same where nobody
+// origins are the origins of the API and of the server, or empty where no API
 // named the server.
-func (s Server) apart() (api, issuer string) {
+func (s Server) origins() (api, issuer string) {
 	from, err := url.Parse(s.API)
 	to, issuerErr := url.Parse(s.Issuer)
 	if s.API == "" || err != nil || issuerErr != nil {

@@ -28,7 +28,7 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	if err != nil {
 		return nil, "", err
 	}
-	at, err := parsePlace(after, world, len(servers))
+	at, err := parseCursor(after, world, len(servers))
 	if err != nil {
 		return nil, "", err
 	}
@@ -64,22 +64,22 @@ func literally(prefix string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(prefix)
 }
 
-// A place is where a listing goes on: a cursor of one of the servers. It means
+// A cursor is where a listing goes on: a cursor of one of the servers. It means
 // something only in the world that it was found in.
-type place struct {
-	world  string
-	server int
-	cursor uint64
+type cursor struct {
+	topology string
+	server   int
+	cursor   uint64
 }
 
-func (p place) String() string { return fmt.Sprintf("%s.%d.%d", p.world, p.server, p.cursor) }
+func (p cursor) String() string { return fmt.Sprintf("%s.%d.%d", p.topology, p.server, p.cursor) }
 
-// parsePlace reads a cursor.
+// parseCursor reads a cursor.
 // Any text may arrive here, as cursors come from the admin API. One of another
 // world, of a server that is not there, or with other than two numbers is
 // [deviceauth.ErrCursor].
-func parsePlace(text, world string, servers int) (place, error) {
-	p := place{world: world}
+func parseCursor(text, world string, servers int) (cursor, error) {
+	p := cursor{topology: world}
 	if text == "" {
 		return p, nil
 	}

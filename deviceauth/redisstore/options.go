@@ -42,7 +42,7 @@ func (o *Options) prefix() string {
 	return o.Prefix
 }
 
-// Check says what is wrong with the options, without asking anybody.
+// Check says what is wrong with the options, without a request.
 // It reads the CA's file. No error contains a password.
 func (o Options) Check() error {
 	_, err := o.universal()
@@ -123,6 +123,7 @@ func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	return c, nil
 }
 
+// hidePassword takes the user info out of an address.
 // An address that cannot be parsed may still contain a password before its last
 // @.
 func hidePassword(url string) string {
@@ -140,6 +141,7 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(u), nil
 }
 
+// older compares a server's version.
 // A version that cannot be read is not old: compatible servers have their own
 // numbers.
 func older(version string, major, minor int) bool {
@@ -148,18 +150,18 @@ func older(version string, major, minor int) bool {
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// startPatience is how long Open waits for a server that starts beside us. It takes
+// startTimeout is how long Open waits for a server that starts beside us. It takes
 // a dial's time-out longer where the server does not even refuse.
-const startPatience = time.Second
+const startTimeout = time.Second
 
 // ErrAway is in what Open returns where no server answers, or none that has read its
 // data: it may be there later.
 var ErrAway = errors.New("redis store: the server does not answer")
 
-// away tells whether an error is no answer, or one that says to come later.
+// isAway tells whether an error is no answer, or one that says to come later.
 // Any error that is not the server's own counts, such as a refused connection
 // or a time-out; and among the server's, those of a start or a failover.
-func away(err error) bool {
+func isAway(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
 	if !ok {
 		return true
@@ -172,19 +174,19 @@ func away(err error) bool {
 	return false
 }
 
-// greet waits for the server, and refuses or warns of settings that lose grants. What
+// checkServer waits for the server, and refuses or warns of settings that lose grants. What
 // a server does not tell, as some that are rented, is warned of too: it may be so.
 // It repeats the question every 200 ms up to startPatience, because containers
 // of a deployment start in any order.
-func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
-	said, err := s.about(ctx)
-	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
+func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
+	said, err := s.info(ctx)
+	for deadline := time.Now().Add(startTimeout); err != nil; said, err = s.info(ctx) {
 		switch {
 		case redis.HasErrorPrefix(err, "NOPERM"):
 			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
 				"appendonly yes", "error", err)
 			return nil
-		case !away(err):
+		case !isAway(err):
 			return fmt.Errorf("redis store: %w", err)
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrAway, err)
@@ -231,11 +233,11 @@ func forbidden(err error) bool {
 
 var errLoading = errors.New("it reads its data")
 
-// about is what a server says of itself: nothing where the user may not ask, or
+// info is what a server says of itself: nothing where the user may not ask, or
 // nobody.
 // PING tells whether the server is there, where INFO is not permitted. A server
 // that reads its data from disk answers INFO, but no other command yet.
-func (s *Store) about(ctx context.Context) (map[string]string, error) {
+func (s *Store) info(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
 	if forbidden(err) {
 		err = s.redis.Ping(ctx).Err()

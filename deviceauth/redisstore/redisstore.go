@@ -46,7 +46,7 @@ type Store struct {
 var _ deviceauth.Cluster = (*Store)(nil)
 
 // Open connects, and says in the log what about the server might lose grants.
-// log hears of trouble; nil: nobody does.
+// log hears of trouble; nil: no log.
 // It fails with [ErrAway] where no server answers within some seconds, and with
 // another error where the options are wrong, the version is below 6.2, or
 // maxmemory-policy is one that evicts keys. The caller closes the store.
@@ -60,11 +60,11 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{redis: client, prefix: o.prefix()}
-	if err := s.greet(ctx, log); err != nil {
+	if err := s.checkServer(ctx, log); err != nil {
 		client.Close()
 		return nil, err
 	}
-	s.changes = listen(client, s.prefix+"changes", log)
+	s.changes = subscribe(client, s.prefix+"changes", log)
 	return s, nil
 }
 
@@ -94,7 +94,7 @@ func (s *Store) ownerKey(owner string) string {
 
 func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
 
-// short makes of any text one that is not long, and tells nobody what it was.
+// short makes of any text one that is not long, and does not tell what it was.
 // 128 bits of SHA-256: owners are subjects of an upstream, and what is counted
 // are addresses and codes, none of which belongs into a key that MONITOR or
 // KEYS shows.
@@ -108,7 +108,7 @@ const margin = time.Minute
 
 // Create implements [deviceauth.Store]. Grant and user code may be on two
 // servers of a Cluster. The grant is written beside the code, and taken back
-// where the code is somebody else's: nobody knows its id yet.
+// where the code is another grant's: its id is not known yet.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	value, err := encode(g)
 	if err != nil {

@@ -60,6 +60,8 @@ func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change
 	if err := change(&copied); err != nil {
 		return err
 	}
+	// Revision stands for the version that a store without transactions would
+	// compare.
 	return s.Update(ctx, id, func(g *deviceauth.Grant) error {
 		if g.Revision != before.Revision {
 			return errors.New("conflict")
@@ -82,6 +84,7 @@ func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, cha
 	return write(ctx, s, g)
 }
 
+// savesAnyway ignores the verdict of a change function.
 // A transition that refuses must leave the record as it was; this one stores
 // what the change function had written before it returned its error.
 func savesAnyway(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
@@ -90,6 +93,7 @@ func savesAnyway(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, ch
 	return errors.Join(err, verdict)
 }
 
+// wraps returns the error of a change function inside another one.
 // The engine compares the error of a change with ==, since it is its own
 // verdict and no fault of the store's.
 func wraps(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
@@ -116,6 +120,8 @@ func remembersCodes() func(context.Context, deviceauth.Storage, *deviceauth.Gran
 // pending user codes is never checked. Two devices with one code would let a
 // person approve the wrong one.
 func allowsTwice(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
+	// The suffix is taken off again by the write below, past the check for
+	// uniqueness.
 	other := *g
 	other.UserCode += "X"
 	if err := s.Create(ctx, &other); err != nil {
@@ -158,6 +164,7 @@ func forgetsOne(ctx context.Context, s deviceauth.Storage, subject string) ([]*d
 func findsOthers() func(context.Context, deviceauth.Storage, string) ([]*deviceauth.Grant, error) {
 	return func(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 		list, err := s.ByOwner(ctx, subject)
+		// Only subjects that end in 2 collide, as those of the check do.
 		for _, longer := range []string{subject + "2", strings.TrimSuffix(subject, "2")} {
 			more, _ := s.ByOwner(ctx, longer)
 			list = append(list, more...)
@@ -186,6 +193,7 @@ func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
+// repeatsTheFirst appends the first grant of a page again.
 // A grant may appear again on a later page, but not twice on one.
 func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
 	limit int) ([]*deviceauth.Grant, string, error) {
@@ -196,6 +204,7 @@ func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
+// forgivesNonsense takes a cursor that it does not know for none.
 // A cursor that is not understood has to be an error: starting over would make
 // a client that follows cursors loop for ever.
 func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
@@ -207,11 +216,13 @@ func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
+// writesAlways stores an empty document where none was wanted.
 // A change that returns nil leaves the document absent; this one creates an
 // empty document.
 func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
 	return s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) {
 		document, err := change(old)
+		// This is the difference between an absent document and an empty one.
 		if document == nil {
 			document = []byte{}
 		}

@@ -22,6 +22,7 @@ const racers = 32
 // Stores have to return exactly this value, see failedUpdateKeepsNothing.
 var errOnPurpose = errors.New("on purpose")
 
+// createdIsReturned reads a new grant back.
 // A grant has to be found by its id and, while it is pending, by its user code,
 // with every field as it was: a field without a JSON name would be lost here.
 func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
@@ -29,6 +30,7 @@ func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
+	// Both ways lead to the same record: some stores decode it in two places.
 	byID, err := s.Get(ctx, g.ID)
 	if err != nil {
 		return err
@@ -52,6 +54,7 @@ func same(got, want *deviceauth.Grant) error {
 	return nil
 }
 
+// missingIsNotFound wants ErrNotFound for an unknown id and an unknown code.
 // The error may be wrapped. ByOwner is the exception: an owner without grants
 // has an empty list and no error.
 func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
@@ -71,6 +74,7 @@ func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// returnedIsACopy writes to grants after they were given away.
 // The three ways by which a caller could share memory with a store: the grant
 // given to Create, one returned by Get, and the one that Update lends to its
 // function.
@@ -79,6 +83,7 @@ func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
+	// From here on the store's record must not change any more.
 	g.ClientID = "changed by its creator"
 	got, err := s.Get(ctx, g.ID)
 	if err != nil {
@@ -96,10 +101,12 @@ func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// idIsTakenOnce wants ErrExists for a second grant with one id.
 // The ids are 128 random bits, so this protects against a bug and not against
 // chance.
 func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("LMNPQRST")
+	// The user codes differ, so only the id can be the reason for the refusal.
 	other.ID = g.ID
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -136,6 +143,7 @@ func race(what func(i int) error) (won int64, failures error) {
 	return count.Load(), errors.Join(errs...)
 }
 
+// updateIsKept reads an updated grant back.
 // The grant is compared with the value inside of the change function: what
 // Update saves is what the function left, and not what it was given.
 func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
@@ -160,6 +168,7 @@ func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
+// failedUpdateKeepsNothing has a change function fail.
 // The record and its user code have to be as before, and the error has to be
 // identical to the one of the function.
 func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
@@ -167,6 +176,8 @@ func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
+	// The function changes the grant and refuses then, as a transition of the
+	// engine may.
 	err := s.Update(ctx, g.ID, func(g *deviceauth.Grant) error {
 		g.Approve(time.Now(), person("work|1"))
 		return errOnPurpose
@@ -229,12 +240,15 @@ func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	if err != nil {
 		return err
 	}
+	// The order is by Created and not by id, as the page of connections shows
+	// it.
 	if len(list) != 2 || list[0].UserCode != "BCDFGHJ2" || list[1].UserCode != "BCDFGHJ0" {
 		return fmt.Errorf("ByOwner: %v, want the two grants of work|1, the older one first", list)
 	}
 	return nil
 }
 
+// sessionsAreApart looks grants up by their upstream session.
 // The grants of one upstream session are found by its key, those without a
 // session only by their subject; and the same session id of another upstream is
 // another session.
@@ -257,7 +271,7 @@ func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 
 func recordIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
-	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // so that nobody waits long
+	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // so that the test is short
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}

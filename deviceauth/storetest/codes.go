@@ -22,6 +22,8 @@ func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	if err := exists(s.Create(ctx, other)); err != nil {
 		return err
 	}
+	// A store of two keys has to undo the first write where the second is
+	// refused.
 	if _, err := s.Get(ctx, other.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return fmt.Errorf("a grant that was refused is there: %v", err)
 	}
@@ -33,6 +35,7 @@ func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 // the one that succeeds does not. The code is freed after each round, and the
 // next round has it again.
 func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
+	// One round rarely hits the moment between the check and the write.
 	for range 20 {
 		g := NewGrant("BCDFGHJK")
 		won, _ := race(func(int) error {
@@ -45,6 +48,8 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 		if won != racers-1 {
 			return fmt.Errorf("%d of %d creates were told ErrExists, want all but one", won, racers)
 		}
+		// The winner has to be complete: found by its code, and able to be
+		// updated.
 		holder, err := s.ByUserCode(ctx, g.UserCode)
 		if err != nil {
 			return err
@@ -57,6 +62,7 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// decisionFreesCode wants a decided grant's code to be free at once.
 // A code is unique among pending grants only. After the decision the code is
 // not found any more, and another grant may have it: the code space stays large
 // while many devices are connected (RFC 8628 §5.1).

@@ -15,6 +15,8 @@ import (
 // Every goroutine appends one byte, so the length counts the changes that were
 // kept. A second document shows that names are kept apart.
 func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
+	// The function returns a longer slice, whose memory must not be the
+	// store's.
 	add := func(old []byte) ([]byte, error) {
 		runtime.Gosched() // lets the others in, where a store lets them
 		return append(old, 'x'), nil
@@ -33,6 +35,7 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	})
 }
 
+// lookingMakesNoDocument reads a document that is absent, twice.
 // A change function that returns nil for a document that is not there only
 // reads, and leaves it absent.
 func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
@@ -75,6 +78,8 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 // nil document, deletes it. LoadDocument and UpdateDocument have to agree, also
 // on the difference between an absent and an empty document.
 func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
+	// Both ways to read a document are used, as a store may answer one of them
+	// from memory.
 	holds := func(name, want string) func() error {
 		return func() error {
 			loaded, err := s.LoadDocument(ctx, name)

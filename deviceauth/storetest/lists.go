@@ -25,6 +25,7 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	if err != nil {
 		return err
 	}
+	// The new grants have other user codes, or Create would refuse them.
 	got, err := pages(ctx, s, func(page int) error { // others come in between
 		return s.Create(ctx, NewGrant(deviceauth.UserCode(fmt.Sprintf("LMNPQ%03d", page))))
 	})
@@ -99,6 +100,7 @@ func pages(ctx context.Context, s deviceauth.Storage,
 	return nil, errors.New("the listing never ends")
 }
 
+// emptyStoreListsNothing wants one page without grants.
 // The cursor after the last page is the empty string, at once here.
 func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	all, err := pages(ctx, s, func(int) error { return nil })
@@ -108,6 +110,7 @@ func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// nonsenseIsNoCursor lists after cursors that were never returned.
 // The texts are of the forms that the stores of this project use, with a wrong
 // part, as an operator's script may send an old one. The wanted error is
 // [deviceauth.ErrCursor], which becomes a 400 and no fault.

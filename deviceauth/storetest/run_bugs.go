@@ -54,6 +54,7 @@ func (b Bug) report(t *testing.T, caught []error) {
 	}
 }
 
+// on returns an Open whose stores have the bug.
 // The good store is opened anew for each check, and closed through the broken
 // one.
 func (b Bug) on(open Open) Open {

@@ -132,7 +132,7 @@ func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 	return g
 }
 
-// person returns somebody who can approve.
+// person returns a person who can approve.
 // The claims have a text, a list and a number, because each takes another way
 // through JSON.
 func person(subject string) *deviceauth.Person {
