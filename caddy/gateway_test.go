@@ -150,6 +150,7 @@ func (g *gateway) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(g.binary, args...)
 	cmd.Dir = g.dir
 	cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir+"/data", "XDG_CONFIG_HOME="+g.dir+"/config")
+	cmd.Env = append(cmd.Env, "DISPLAY=", "WAYLAND_DISPLAY=", "BROWSER=") // no test opens a developer's browser
 	cmd.Env = append(cmd.Env, g.env...)
 	return cmd
 }

@@ -102,6 +102,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"origin": list(&c.Origins),
 		"from":   list(&c.From),
 
+		"redirect":  list(&c.Redirects),
 		"allow":     parseAllow(&c.Allow),
 		"network":   network(&c.Network),
 		"lifetime":  lifetime.lineOrBlock,
@@ -110,7 +111,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"sign_in":   word("fresh", &c.Fresh),
 		"notify":    set(&c.Notify),
 		"guard":     set(&c.Guard),
-	}, many: []string{"origin", "from", "allow"}}.read(d)
+	}, many: []string{"origin", "from", "allow", "redirect"}}.read(d)
 	a.Clients = append(a.Clients, c)
 	return err
 }

@@ -111,6 +111,8 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("client a"), word: "secret", right: "s", wrong: []string{`""=secret`}},
 	{frame: inBlockOf("client a"), word: "scopes", right: "a b",
 		wrong: []string{"a,b", "a, b=a,", `a\b=a\\b`}, open: true},
+	{frame: inBlockOf("client a"), word: "redirect", right: "http://127.0.0.1/cb", many: true, open: true,
+		wrong: []string{"http://a.example/cb", "https://a.example/cb#x", "javascript:x"}},
 	{frame: inBlockOf("client a"), word: "origin", right: "https://a.example", many: true, open: true,
 		wrong: []string{"a.example", "https://a.example/", "https://b.example https://a.example/x"}},
 	{frame: inBlockOf("client a"), word: "from", right: "10.0.0.0/8",

@@ -25,6 +25,10 @@ type Client struct {
 	Secret *string `json:"secret,omitempty"`
 	// All scopes that it may ask for, and those it gets when it asks for none.
 	Scopes []string `json:"scopes,omitempty"`
+	// Redirect URIs of its logins in the browser (RFC 6749 §3.1.2, RFC 8252): https URLs,
+	// URLs of a loopback host such as http://127.0.0.1/callback, whose port may be any, or
+	// those of a private-use scheme. None: it logs in by a code on a device alone.
+	Redirects []string `json:"redirects,omitempty"`
 	// Origins of browser pages that may play this device.
 	Origins []string `json:"origins,omitempty"`
 	// Networks (CIDR) or addresses that it may ask from. None: anywhere.
@@ -59,7 +63,8 @@ func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
 		ID: c.ID, Name: c.Name, Vendor: c.Maker, Logo: c.Logo,
 		Public: c.Secret == nil, Secret: deviceauth.Secret(c.secret),
-		Scope: deviceauth.NewScope(c.Scopes...), Origins: c.Origins, Allow: c.Allow, Network: c.Network,
+		Scope: deviceauth.NewScope(c.Scopes...), Redirects: c.Redirects, Origins: c.Origins,
+		Allow: c.Allow, Network: c.Network,
 		Code: time.Duration(c.DeviceCode), ManualEntry: c.Typed, FreshSignIn: c.Fresh,
 		ResourceServer: c.Guard, IDToken: c.IDToken,
 	}

@@ -24,6 +24,7 @@ type Client struct {
 	Secret Secret // of a confidential client
 
 	Scope          Scope          // all it may ask for, and what it gets when it asks for nothing
+	Redirects      []string       // redirect URIs of logins in the browser (RFC 6749 §3.1.2); none: it is a device alone
 	Origins        []string       // origins of browser pages that may play this device
 	From           []netip.Prefix // networks it may ask from; none: from anywhere
 	IDToken        string         // the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
@@ -46,10 +47,17 @@ func (c *Client) check() error {
 		return fmt.Errorf("client %q: an id is printable ASCII (RFC 6749 §A.1)", c.ID)
 	case !c.Public && c.Secret == "":
 		return fmt.Errorf("client %q: its secret is empty; want a secret, or none at all for a public client", c.ID)
+	case c.ResourceServer && len(c.Redirects) > 0:
+		return fmt.Errorf("client %q: a guard has no redirect", c.ID)
 	case c.ResourceServer && c.Public:
 		return fmt.Errorf("client %q: a guard has a secret", c.ID)
 	case c.Public && c.Secret != "":
 		return fmt.Errorf("client %q: a public client has no secret", c.ID)
+	}
+	for _, uri := range c.Redirects {
+		if err := checkRedirect(uri); err != nil {
+			return fmt.Errorf("client %q: %w", c.ID, err)
+		}
 	}
 	if c.IDToken != "" && c.IDToken != "RS256" {
 		return fmt.Errorf("client %q: id_token %q: want RS256, or nothing for the algorithm of all tokens", c.ID, c.IDToken)

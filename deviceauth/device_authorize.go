@@ -96,7 +96,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	if g.Challenge, err = parseChallenge(r.Challenge, r.ChallengeMethod); err != nil {
 		return nil, err
 	}
-	code, err := e.begin(ctx, g, now)
+	code, err := e.begin(ctx, g)
 	if err != nil {
 		return nil, err
 	}
@@ -127,26 +127,34 @@ func (e *Engine) audience(asked []string) ([]string, error) {
 	return narrow(asked, e.cfg.Audience)
 }
 
-// begin keeps a new grant, within the limits of how many may wait.
-func (e *Engine) begin(ctx context.Context, g *Grant, now time.Time) (splitToken, error) {
+// begin keeps a new grant of a device, within the limits of how many may wait.
+func (e *Engine) begin(ctx context.Context, g *Grant) (code splitToken, err error) {
+	err = e.keepPending(ctx, g, func() (err error) {
+		code, err = e.create(ctx, g)
+		return err
+	})
+	return code, err
+}
+
+// keepPending has a new grant created, within the limits of how many may wait.
+func (e *Engine) keepPending(ctx context.Context, g *Grant, create func() error) error {
 	pending := &e.cfg.PollState.pending
-	crowdedOut, wait := pending.acquire(e.cfg.Pending, g, now)
+	crowdedOut, wait := pending.acquire(e.cfg.Pending, g, g.Created)
 	if wait > 0 {
-		return splitToken{}, tooManyWait(wait)
+		return tooManyWait(wait)
 	}
-	code, err := e.create(ctx, g)
-	if err != nil {
+	if err := create(); err != nil {
 		pending.release(g.ID)
-		return code, err
+		return err
 	}
 	if crowdedOut != (ID{}) {
 		e.crowdOut(ctx, crowdedOut)
 	}
 	if !pending.holds(g.ID) { // it gave way itself, maybe before the store had it
 		e.crowdOut(ctx, g.ID)
-		return code, tooManyWait(time.Second)
+		return tooManyWait(time.Second)
 	}
-	return code, nil
+	return nil
 }
 
 var errTooManyPending = NewError("slow_down", "too many requests wait for an answer; try again later")

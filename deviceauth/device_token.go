@@ -97,6 +97,8 @@ type poll struct {
 	method AuthMethod
 	asked  RedeemRequest
 	grant  *Grant // as it was last seen
+
+	exchange *ExchangeRequest // of an authorization code; nil: of a device code
 }
 
 // answer tries to redeem. A dry run on a copy comes first: while it changes
@@ -117,7 +119,7 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 	}
 	now, before := p.e.now(), g.Revision
 	dry := *g
-	if err := dry.Redeem(now, p.redemption(nil)); dry.Revision == before {
+	if err := p.step(&dry, now, nil); dry.Revision == before {
 		return nil, err
 	}
 	// Made ahead, because a fault must not cost the device its code; what a
@@ -129,6 +131,16 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 		}
 	}
 	return p.redeem(ctx, now, tokens)
+}
+
+// step is what the grant is asked. t are the tokens that stand ready, or nil.
+func (p *poll) step(g *Grant, now time.Time, t *Tokens) error {
+	r := p.redemption(t)
+	if p.exchange == nil {
+		return g.Redeem(now, r)
+	}
+	r.Elsewhere = p.e.isElsewhere(g, p.exchange)
+	return g.Exchange(now, r)
 }
 
 // first makes the tokens of a redemption that is about to succeed.
@@ -176,6 +188,9 @@ func (p *poll) redemption(t *Tokens) Redemption {
 		ClientID: p.client.ID, Device: p.code.digest(), Verifier: p.asked.Verifier, Permitted: p.e.permitted(p.client.ID),
 		Entitled: p.e.entitlement(p.client), Resource: p.asked.Resource,
 	}
+	if p.exchange != nil {
+		r.Redirect = p.exchange.RedirectURI
+	}
 	if t != nil {
 		r.AccessUntil, r.Refresh = t.until, t.refresh
 	}
@@ -192,7 +207,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 	before := State("")
 	g, err := p.e.apply(ctx, p.code.id, func(g *Grant) error {
 		before = g.State
-		return g.Redeem(now, p.redemption(tokens))
+		return p.step(g, now, tokens)
 	})
 	switch {
 	case g == nil:
@@ -205,6 +220,8 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 		p.e.cfg.PollState.forget(g.ID)
 		p.e.cfg.PollState.pending.release(g.ID) // the yes may have been said at another gateway
 		return tokens, nil
+	case before != g.State && g.Reason == ReasonElsewhere:
+		p.e.by(EventRevoked, g, g.Person, p.exchange.From)
 	case before != g.State && g.State == Revoked:
 		p.e.emit(EventReplayed, g, nil)
 	case before != g.State && g.State == Denied:

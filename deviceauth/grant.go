@@ -10,8 +10,8 @@ import (
 // A State is where in its life a grant is.
 //
 //	                ┌─ Deny ──► denied
-//	Authorize ► pending                       ┌ Rotate ┐
-//	                └─ Approve ► approved ─ Redeem ► active ─ Revoke, replay ► revoked
+//	Authorize ► pending                                 ┌ Rotate ┐
+//	                └─ Approve ► approved ─ Redeem, Exchange ► active ─ Revoke, replay ► revoked
 //
 // Expiry is no state: it is a question asked of a grant and the clock.
 type State string
@@ -39,7 +39,9 @@ type Grant struct {
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
-	Challenge Digest `json:"code_challenge,omitzero"` // binds the device code to whoever has its code_verifier (RFC 7636)
+	Challenge Digest `json:"code_challenge,omitzero"` // binds the code to whoever has its code_verifier (RFC 7636)
+	Nonce     string `json:"nonce,omitempty"`         // of a login in the browser, for the first ID token
+	Redirect  string `json:"redirect,omitempty"`      // where the code went, of a login in the browser; empty: a device's
 
 	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
 	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows
@@ -69,24 +71,20 @@ type Refresh struct {
 	Until    time.Time `json:"until"` // ends then, used or not
 }
 
-// Why a grant ended, where there is more to say than that it did.
-const (
-	ReasonReplay    = "replay"     // a spent code or token was presented
-	ReasonRevoked   = "revoked"    // the device or a person asked for it
-	ReasonReported  = "reported"   // denied: somebody else had asked the person for a yes
-	ReasonBarred    = "barred"     // the person may no longer approve
-	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
-	ReasonSignedOut = "signed_out" // the person signed out at the upstream
-	ReasonOperator  = "operator"   // the operator ended it
-
-	ReasonCrowdedOut = "crowded_out" // it waited where too many did, and gave way
-)
-
 // newGrant begins the life of a grant: it waits for a person, who has its code.
 func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant {
 	return &Grant{
 		ID: newID(), State: Pending, ClientID: r.Client.ClientID, Created: now, Expires: now.Add(lifetime),
 		From: r.From, Place: r.place(), Label: text.CleanName(r.Label),
+	}
+}
+
+// newCodeGrant begins the life of a grant by an authorization request of a browser. Its
+// user code is its id: nobody types it, and it is nobody else's.
+func newCodeGrant(now time.Time, r CodeRequest) *Grant {
+	return &Grant{
+		ID: r.ID, State: Pending, ClientID: r.ClientID, Created: now, Expires: now.Add(codeLifetime),
+		UserCode: r.code(), Redirect: r.RedirectURI, Nonce: r.Nonce, Label: text.CleanName(r.Label),
 	}
 }
 
@@ -153,6 +151,30 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 		return g.activate(now, r)
 	}
 	return errPending
+}
+
+// Exchange answers a program that presents its authorization code (RFC 6749 §4.1.3).
+// A code is good once: a second use ends the grant, with what the first one was given.
+func (g *Grant) Exchange(now time.Time, r Redemption) error {
+	if err := r.belongs(g); err != nil {
+		return err
+	}
+	switch {
+	case g.State == Active:
+		g.end(now, ReasonReplay)
+		return errUsedAuthCode
+	case g.State != Approved:
+		return errUsedAuthCode
+	case g.Expired(now):
+		return errExpiredAuthCode
+	case r.Elsewhere:
+		g.end(now, ReasonElsewhere)
+		return errElsewhereAuthCode
+	}
+	if _, err := r.terms(g); err != nil {
+		return err
+	}
+	return g.activate(now, r)
 }
 
 func (g *Grant) activate(now time.Time, r Redemption) error {
@@ -224,7 +246,7 @@ func (g *Grant) rotate(now time.Time, r Rotation) error {
 // forgetCode leaves of a code that is spent what is shown to people later. A
 // grant that nobody redeems keeps it for the minutes until it is forgotten.
 func (g *Grant) forgetCode() {
-	g.UserCode = g.UserCode.tail()
+	g.UserCode, g.Nonce = g.UserCode.tail(), ""
 	if g.Person.Fresh != "" {
 		p := *g.Person
 		p.Fresh = ""

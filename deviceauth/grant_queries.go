@@ -14,7 +14,7 @@ func (g *Grant) Open(now time.Time) bool { return g.State == Pending && !g.Expir
 // what they have connected apart. While the code may still be typed, and after a
 // no, it is empty: none of it helps a guesser.
 func (g *Grant) CodeTail() string {
-	if g.State == Pending || g.Person == nil {
+	if g.State == Pending || g.Person == nil || g.Redirect != "" { // nobody typed the id of a login in the browser
 		return ""
 	}
 	return string(g.UserCode.tail())

@@ -6,6 +6,20 @@ import (
 	"slices"
 )
 
+// Why a grant ended, where there is more to say than that it did.
+const (
+	ReasonReplay    = "replay"     // a spent code or token was presented
+	ReasonRevoked   = "revoked"    // the device or a person asked for it
+	ReasonReported  = "reported"   // denied: somebody else had asked the person for a yes
+	ReasonBarred    = "barred"     // the person may no longer approve
+	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
+	ReasonSignedOut = "signed_out" // the person signed out at the upstream
+	ReasonOperator  = "operator"   // the operator ended it
+
+	ReasonElsewhere  = "other_network" // the authorization code was presented in another network than the browser's
+	ReasonCrowdedOut = "crowded_out"   // it waited where too many did, and gave way
+)
+
 // CheckRecord says why what a store has under an id cannot be that grant: a store
 // whose disk or operator garbled it may hold JSON that is another one's, or none's.
 // Stores ask before they return a grant, so that no rule has to.

@@ -49,6 +49,8 @@ var (
 type Redemption struct {
 	ClientID    string
 	Device      Digest             // of the code presented
+	Redirect    string             // the redirect_uri presented, of an authorization code
+	Elsewhere   bool               // the code is presented in a network that its client's policy forbids
 	Verifier    string             // the code_verifier presented
 	Permitted   func(*Person) bool // may this person still approve?
 	Entitled    Entitlement        // what the client may have now
@@ -61,7 +63,7 @@ type Redemption struct {
 // whoever asked for it. That says nothing, and changes nothing.
 func (r Redemption) belongs(g *Grant) error {
 	switch {
-	case g.ClientID != r.ClientID || !g.Device.equal(r.Device):
+	case g.ClientID != r.ClientID || !g.Device.equal(r.Device) || g.Redirect != r.Redirect:
 		return errUnknownCode
 	case !proves(g.Challenge, r.Verifier):
 		return errVerifier

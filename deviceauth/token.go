@@ -8,11 +8,12 @@ import (
 	"strings"
 )
 
-// The prefixes tell the two kinds apart, for people who read a configuration
+// The prefixes tell the kinds apart, for people who read a configuration
 // and for scanners that look for leaked credentials.
 const (
-	deviceCodePrefix   = "dc_"
-	refreshTokenPrefix = "rt_"
+	deviceCodePrefix        = "dc_"
+	authorizationCodePrefix = "ac_"
+	refreshTokenPrefix      = "rt_"
 )
 
 // A split token names its grant and proves to belong to it: the id finds the
@@ -37,8 +38,21 @@ func (t splitToken) deviceCode() Secret {
 	return Secret(deviceCodePrefix + base64.RawURLEncoding.EncodeToString(t.bytes()))
 }
 
+// authorizationCode spells the token as a code of RFC 6749 §4.1.2.
+func (t splitToken) authorizationCode() Secret {
+	return Secret(authorizationCodePrefix + base64.RawURLEncoding.EncodeToString(t.bytes()))
+}
+
 func parseDeviceCode(code string) (t splitToken, ok bool) {
-	text, ok := strings.CutPrefix(code, deviceCodePrefix)
+	return parseSplitToken(code, deviceCodePrefix)
+}
+
+func parseAuthorizationCode(code string) (t splitToken, ok bool) {
+	return parseSplitToken(code, authorizationCodePrefix)
+}
+
+func parseSplitToken(code, prefix string) (t splitToken, ok bool) {
+	text, ok := strings.CutPrefix(code, prefix)
 	var raw [len(t.id) + len(t.secret)]byte
 	if !ok || decodeInto(raw[:], []byte(text)) != nil {
 		return t, false

@@ -111,6 +111,9 @@ func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {
 	if at := seconds(g.Person.AuthTime); at != 0 {
 		claims["auth_time"] = at
 	}
+	if g.Nonce != "" {
+		claims["nonce"] = g.Nonce
+	}
 	return claims
 }
 

@@ -46,6 +46,18 @@ func redemption() Redemption {
 	}
 }
 
+// inBrowser makes of a device's grant that of a program on the computer of its browser.
+func inBrowser(g *Grant) *Grant {
+	g.Redirect = "http://127.0.0.1/callback"
+	return g
+}
+
+func exchange() Redemption {
+	r := redemption()
+	r.Redirect = "http://127.0.0.1/callback"
+	return r
+}
+
 func rotation(presented Digest) Rotation {
 	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Entitled: entitled, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
 }
@@ -106,6 +118,34 @@ var events = []struct {
 		r.Device = digest([]byte("a guess"))
 		return g.Redeem(noon, r)
 	}},
+	{"a program exchanges its authorization code", func(g *Grant) error { return inBrowser(g).Exchange(noon, exchange()) }},
+	{"a program exchanges its authorization code from another network than its browser's", func(g *Grant) error {
+		r := exchange()
+		r.Elsewhere = true
+		return inBrowser(g).Exchange(noon, r)
+	}},
+	{"a program exchanges its authorization code for another redirect URI", func(g *Grant) error {
+		r := exchange()
+		r.Redirect = "http://127.0.0.1/other"
+		return inBrowser(g).Exchange(noon, r)
+	}},
+	{"a program exchanges its authorization code, the person may no longer approve", func(g *Grant) error {
+		r := exchange()
+		r.Permitted = func(*Person) bool { return false }
+		return inBrowser(g).Exchange(noon, r)
+	}},
+	{"a program exchanges its authorization code, its client may have nothing any more", func(g *Grant) error {
+		r := exchange()
+		r.Entitled = Entitlement{}
+		return inBrowser(g).Exchange(noon, r)
+	}},
+	{"another client exchanges a program's authorization code", func(g *Grant) error {
+		r := exchange()
+		r.ClientID = "printer"
+		return inBrowser(g).Exchange(noon, r)
+	}},
+	{"a program polls with its authorization code as a device does", func(g *Grant) error { return inBrowser(g).Redeem(noon, redemption()) }},
+	{"a device exchanges its device code as a program does", func(g *Grant) error { return g.Exchange(noon, exchange()) }},
 	{"the device refreshes", func(g *Grant) error { return g.Rotate(noon, rotation(current)) }},
 	{"the device refreshes, wanting more than it was granted", func(g *Grant) error {
 		r := rotation(current)

@@ -57,7 +57,9 @@ func loginCommand(cmd *cobra.Command) {
 	flags.BoolVar(&l.newLogin, "new", false, "Ask a person anew, and replace the token that is kept")
 	flags.BoolVar(&l.noKeep, "no-keep", false, "Neither use the token that is kept nor keep this one")
 	flags.BoolVar(&l.unattended, "non-interactive", false, "Ask nobody: use the token that is kept, or fail")
-	flags.BoolVar(&l.open, "open", false, "Open the address in a browser of this computer")
+	flags.BoolVar(&l.browser, "browser", false, "Sign in in a browser of this computer, or fail")
+	flags.BoolVar(&l.device, "device", false, "Show a code, also where this computer has a browser")
+	flags.BoolVar(&l.open, "open", false, "Show a code, and open its address in a browser of this computer")
 	flags.DurationVar(&l.validFor, "valid-for", time.Minute, "Refresh a kept token that is good for less than that")
 	flags.DurationVar(&l.timeout, "timeout", 0, "How long to wait, such as 2m (default: as long as the code is good)")
 	flags.StringVar(&l.deviceName, "device-name", "",
@@ -66,6 +68,8 @@ func loginCommand(cmd *cobra.Command) {
 	// succeed.
 	cmd.MarkFlagsMutuallyExclusive("non-interactive", "new")
 	cmd.MarkFlagsMutuallyExclusive("non-interactive", "no-keep")
+	cmd.MarkFlagsMutuallyExclusive("browser", "device", "non-interactive")
+	cmd.MarkFlagsMutuallyExclusive("browser", "open")
 	cmd.RunE = l.command(func(ctx context.Context, address string) error {
 		if !flags.Changed("device-name") {
 			l.deviceName = hostName()
@@ -82,7 +86,7 @@ func loginCommand(cmd *cobra.Command) {
 type login struct {
 	client, secretFile, scope, audience, issuer, ca, output, deviceName string
 
-	noQR, newLogin, noKeep, unattended, open bool
+	noQR, newLogin, noKeep, unattended, open, browser, device bool
 
 	timeout   time.Duration // for the whole command; 0: none
 	validFor  time.Duration // how long a kept token must still be good
@@ -232,6 +236,9 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience,
 		DeviceName: l.deviceName, Unattended: l.unattended, ValidFor: l.validFor,
 		Show: l.show, Connected: func() { l.connected = true }, Note: func(text string) { fmt.Fprintln(l.err, text) },
+	}
+	if l.browser || !l.device && !l.open && hasBrowser() {
+		options.Browse, options.BrowserOnly = browse, l.browser
 	}
 	// DiscoverOf also checks that the API names this issuer, so that a token
 	// goes to no other API.

@@ -3,9 +3,8 @@ package cli
 // loginHelp is the help of device-login. Its examples are run by a test of the
 // documentation.
 const loginHelp = `
-Plays the device in a terminal: finds the authorization server from the API's
-own URL, prints an address, a code and a QR code to standard error, waits until
-a person has answered, and prints the result to standard output:
+Signs in from a terminal: finds the authorization server from the API's own URL,
+has a person sign in and answer, and prints the result to standard output:
 
 	curl -H "$(caddy device-login https://api.example.com/)" https://api.example.com/products
 
@@ -14,7 +13,13 @@ it while it is good for at least a minute, refreshes it after that, and asks a
 person only when the server refuses the refresh. --new asks anyway and replaces
 what is kept; --no-keep neither reads nor writes it. --non-interactive asks
 nobody, for scripts. --valid-for says how long it must be good, for what takes
-longer than a minute. --open opens the address in a browser of this computer.
+longer than a minute.
+
+Where this computer has a browser (a display and no SSH session, or BROWSER) and
+the client has the redirect URI http://127.0.0.1/callback at the server, the
+browser opens and the person answers there. Else the person is shown an address,
+a code and a QR code, on standard error, for a browser anywhere. --browser and
+--device choose by hand; --open shows a code and opens its address here.
 
 A token is kept for the API that it was asked for. With --issuer it is kept for
 all APIs that name this issuer, which you trust with that:

@@ -29,6 +29,11 @@ func (l *login) show(p deviceclient.Prompt) {
 	if p.Warning != "" {
 		fmt.Fprintf(l.err, "\n%s\n", p.Warning)
 	}
+	if p.Code == "" {
+		fmt.Fprintf(l.err, "\nSign in in the browser that opens. If none does, go to\n\n%s\n\n", p.Address)
+		fmt.Fprintln(l.err, "on this computer, or interrupt this and pass --device. Waiting for your answer…")
+		return
+	}
 	fmt.Fprintf(l.err, "\nOpen   %s\nType   %s\n\n", p.Address, p.Code)
 	// A QR code has the address with the code in it (verification_uri_complete,
 	// RFC 8628 §3.3.1).
@@ -52,6 +57,24 @@ func (l *login) show(p deviceclient.Prompt) {
 func (l *login) drawsQR() bool {
 	f, ok := l.err.(*os.File)
 	return ok && !l.noQR && isTerminal(f)
+}
+
+// hasBrowser reports whether a browser of this computer is before the person: there is a
+// display, or BROWSER names a program, and the terminal is no remote one.
+func hasBrowser() bool {
+	for _, remote := range []string{"SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"} {
+		if os.Getenv(remote) != "" {
+			return false
+		}
+	}
+	if os.Getenv("BROWSER") != "" || runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
+		return true
+	}
+	if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		return false
+	}
+	_, err := exec.LookPath("xdg-open")
+	return err == nil
 }
 
 // browse opens an address in the browser of this computer, or in the program

@@ -21,9 +21,14 @@ import (
 // A Server is what its metadata says of an authorization server (RFC 8414 §2).
 type Server struct {
 	Issuer              string `json:"issuer"`
+	Authorization       string `json:"authorization_endpoint"` // may be empty
 	DeviceAuthorization string `json:"device_authorization_endpoint"`
 	Token               string `json:"token_endpoint"`
 	Revocation          string `json:"revocation_endpoint"` // may be empty
+
+	// What a login in the browser needs to know (RFC 8414 §2, RFC 9207 §3).
+	ChallengeMethods []string `json:"code_challenge_methods_supported"`
+	NamesItself      bool     `json:"authorization_response_iss_parameter_supported"`
 
 	API      string `json:"-"` // the origin of the API that it was found from
 	Resource string `json:"-"` // what the API calls itself (RFC 9728 §2), and tokens for it are asked for; may be empty
@@ -118,11 +123,11 @@ func (s Server) check(issuer string) error {
 	}
 	for name, endpoint := range map[string]string{
 		"device_authorization_endpoint": s.DeviceAuthorization, "token_endpoint": s.Token,
-		"revocation_endpoint": s.Revocation,
+		"revocation_endpoint": s.Revocation, "authorization_endpoint": s.Authorization,
 	} {
 		u, err := url.Parse(endpoint)
 		switch {
-		case endpoint == "" && name == "revocation_endpoint":
+		case endpoint == "" && (name == "revocation_endpoint" || name == "authorization_endpoint"):
 		case endpoint == "":
 			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
 		case err != nil || !MayLead(from, u):

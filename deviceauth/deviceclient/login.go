@@ -33,9 +33,18 @@ type Options struct {
 	Audience     string   // empty: what the API calls itself, and else the server's default
 	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
 	Unattended   bool     // ask no person: ErrInteraction
-	// how long a kept token that can be refreshed must still be good to be handed out as it is; at least a minute
-	ValidFor  time.Duration
-	Show      func(Prompt)
+
+	// ValidFor is how long a kept token that can be refreshed must still be good to be
+	// handed out as it is; at least a minute.
+	ValidFor time.Duration
+	Show     func(Prompt)
+
+	// Browse opens an address in a browser of this computer. Where it is there, and the
+	// server offers a login in the browser, that is tried first (RFC 8252); nil: the login
+	// of a device, by a code.
+	Browse      func(address string) error
+	BrowserOnly bool // no code where the browser fails
+
 	Connected func()       // a person has said yes; may be nil
 	Note      func(string) // what else a person may want to know; may be nil
 }
@@ -70,31 +79,62 @@ func (o Options) config(s Server) *oauth2.Config {
 // A Prompt is what a person must see (RFC 8628 §3.3). Whatever the server said,
 // it has no control characters, and its addresses are http or https.
 type Prompt struct {
-	Address  string // where to type the code
-	Code     string
+	Address  string    // where to type the code; of a login in the browser, what the browser opens
+	Code     string    // empty: a login in the browser
 	Complete string    // the address with the code in it; may be empty
 	Warning  string    // what to know before saying yes: who would have the token; may be empty
 	Expires  time.Time // of the code; zero: unknown
 }
 
-// Login asks for a code, shows it and waits for a person's answer.
-// It returns a token, [ErrDenied], [ErrExpired], ctx's error, or a fault. The
-// code is shown once, with all that RFC 8628 §3.3 wants a person to see, and
-// Connected is called after the token has arrived.
+// Login asks a person: in a browser of this computer where Options.Browse is there, and
+// else by a code that it shows. It returns a token, [ErrDenied], [ErrExpired], ctx's
+// error, or a fault. The code is shown once, with all that RFC 8628 §3.3 wants a person
+// to see, and Connected is called after the token has arrived.
 func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
 	defer sanitize(&err)
 	if o.Unattended {
 		return nil, ErrInteraction
 	}
-	config := o.config(s)
-	ctx = o.posting(ctx)
-	var options []oauth2.AuthCodeOption
+	token, err = o.login(ctx, s)
+	if err == nil && o.Connected != nil {
+		o.Connected()
+	}
+	return token, err
+}
+
+// login tries the browser first where it is to be tried.
+func (o Options) login(ctx context.Context, s Server) (*oauth2.Token, error) {
+	if o.Browse == nil {
+		return o.logInByCode(ctx, s)
+	}
+	if text := s.secretWarning(); text != "" && o.ClientSecret != "" {
+		o.note("%s", text)
+	}
+	token, err := o.logInByBrowser(ctx, s)
+	var none errNoBrowserLogin
+	if o.BrowserOnly || !errors.As(err, &none) {
+		return token, err
+	}
+	o.note("%v.", err)
+	return o.logInByCode(ctx, s)
+}
+
+// resourceOptions say which API the token is for.
+func (o Options) resourceOptions(s Server) []oauth2.AuthCodeOption {
 	switch {
 	case o.Audience != "":
-		options = append(options, oauth2.SetAuthURLParam("audience", o.Audience))
+		return []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("audience", o.Audience)}
 	case s.Resource != "":
-		options = append(options, oauth2.SetAuthURLParam("resource", s.Resource)) // RFC 8707 §2
+		return []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("resource", s.Resource)} // RFC 8707 §2
 	}
+	return nil
+}
+
+// logInByCode is RFC 8628.
+func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, error) {
+	config := o.config(s)
+	ctx = o.posting(ctx)
+	options := o.resourceOptions(s)
 	if o.ClientSecret != "" { // the library sends it to the token endpoint only; RFC 8628 §3.1 wants it here too
 		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))
 	}
@@ -113,11 +153,7 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 		return nil, err
 	}
 	o.Show(prompt)
-	token, err = o.wait(ctx, config, code)
-	if err == nil && o.Connected != nil {
-		o.Connected()
-	}
-	return token, err
+	return o.wait(ctx, config, code)
 }
 
 // wait polls until there is an answer. Where the server was not reached it is

@@ -41,9 +41,10 @@ func NewHandler(c HandlerConfig) (*Handler, error) {
 		return nil, errors.New("a handler needs an Engine and Keys")
 	}
 	log := endpoint.NewLog(c.Log)
+	paths := c.Paths.Below(c.Engine.Issuer())
 	people, err := pages.New(pages.Config{
 		Engine: c.Engine, Upstreams: c.Upstreams, CookieKey: c.CookieKey, Brand: c.Brand,
-		Path: c.Paths.Below(c.Engine.Issuer()).Device, ClientIP: c.ClientIP, Log: log, Stopping: c.Stopping,
+		Path: paths.Device, Authorize: paths.Authorize, ClientIP: c.ClientIP, Log: log, Stopping: c.Stopping,
 	})
 	if err != nil {
 		return nil, err
@@ -51,7 +52,6 @@ func NewHandler(c HandlerConfig) (*Handler, error) {
 	oauth, err := oauthapi.New(oauthapi.Config{
 		Engine: c.Engine, Keys: c.Keys, Upstreams: c.Upstreams, Paths: c.Paths, Dialects: c.Dialects,
 		ClientIP: c.ClientIP, Place: c.Place, ScopeText: people.ScopeText, Log: log, Stopping: c.Stopping,
-		ErrorPage: people.ErrorPage,
 	})
 	if err != nil {
 		return nil, err

@@ -9,20 +9,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// entraMetadata is where the Microsoft libraries begin, below each tenant. They
-// insist on an authorization endpoint; there is none but the page where people
-// type their code.
+// entraMetadata is where the Microsoft libraries begin, below each tenant.
 func entraMetadata(s *vendorDialect) endpoint.Route {
 	return s.open(func(r *http.Request) (*endpoint.Response, error) {
 		path := s.origin + strings.TrimSuffix(r.URL.Path, "v2.0/.well-known/openid-configuration")
 		return public(endpoint.JSON(http.StatusOK, withoutEmpty(map[string]any{
 			"issuer":                                s.cfg.Engine.Issuer(),
-			"authorization_endpoint":                s.origin + s.cfg.Paths.Device,
+			"authorization_endpoint":                s.origin + s.cfg.Paths.Authorize,
 			"device_authorization_endpoint":         path + "oauth2/v2.0/devicecode",
 			"token_endpoint":                        path + "oauth2/v2.0/token",
 			"jwks_uri":                              s.origin + s.cfg.Paths.JWKS,
 			"userinfo_endpoint":                     s.origin + s.cfg.Paths.Userinfo,
-			"response_types_supported":              []string{responseTypeNone},
+			"response_types_supported":              []string{"code"},
 			"subject_types_supported":               []string{"public"},
 			"id_token_signing_alg_values_supported": s.cfg.Keys.Algorithms(),
 			"scopes_supported":                      s.cfg.Engine.Scopes(),

@@ -10,31 +10,34 @@ import (
 
 // metadata is RFC 8414 §2 and OpenID Connect Discovery §3 in one document.
 //
-// authorization_endpoint and response_types_supported are required members, and
-// strict clients refuse a document without one of them. A list without an element
-// is no way out: it MUST be left out (RFC 8414 §3.2). code would be untrue, as
-// long as there is none to be had, and so would code_challenge_methods_supported,
-// by which clients choose the flow; none is true, see [vendorDialect.authorization].
+// authorization_endpoint and response_types_supported are required members, also
+// where no client has a redirect URI: strict clients refuse a document without one of
+// them, and so do MCP clients one without code_challenge_methods_supported. A list
+// without an element MUST be left out (RFC 8414 §3.2).
 func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
 	said := map[string]any{
-		"issuer":                                        e.Issuer(),
-		"authorization_endpoint":                        h.origin + p.Authorize,
-		"device_authorization_endpoint":                 h.origin + p.DeviceAuthorization,
-		"token_endpoint":                                h.origin + p.Token,
-		"revocation_endpoint":                           h.origin + p.Revoke,
-		"introspection_endpoint":                        h.origin + p.Introspect,
-		"userinfo_endpoint":                             h.origin + p.Userinfo,
-		"jwks_uri":                                      h.origin + p.JWKS,
-		"grant_types_supported":                         []string{grantDeviceCode, grantRefreshToken},
-		"response_types_supported":                      []string{responseTypeNone},
-		"token_endpoint_auth_methods_supported":         methods,
-		"revocation_endpoint_auth_methods_supported":    methods,
-		"introspection_endpoint_auth_methods_supported": methods[1:],
-		"scopes_supported":                              e.Scopes(),
-		"subject_types_supported":                       []string{"public"},
-		"id_token_signing_alg_values_supported":         h.cfg.Keys.Algorithms(),
+		"issuer":                                         e.Issuer(),
+		"authorization_endpoint":                         h.origin + p.Authorize,
+		"device_authorization_endpoint":                  h.origin + p.DeviceAuthorization,
+		"token_endpoint":                                 h.origin + p.Token,
+		"revocation_endpoint":                            h.origin + p.Revoke,
+		"introspection_endpoint":                         h.origin + p.Introspect,
+		"userinfo_endpoint":                              h.origin + p.Userinfo,
+		"jwks_uri":                                       h.origin + p.JWKS,
+		"grant_types_supported":                          []string{grantAuthorizationCode, grantDeviceCode, grantRefreshToken},
+		"response_types_supported":                       []string{"code"},
+		"response_modes_supported":                       []string{"query"},
+		"code_challenge_methods_supported":               []string{"S256"},
+		"prompt_values_supported":                        []string{"none", "login", "consent", "select_account"},
+		"authorization_response_iss_parameter_supported": true,
+		"token_endpoint_auth_methods_supported":          methods,
+		"revocation_endpoint_auth_methods_supported":     methods,
+		"introspection_endpoint_auth_methods_supported":  methods[1:],
+		"scopes_supported":                               e.Scopes(),
+		"subject_types_supported":                        []string{"public"},
+		"id_token_signing_alg_values_supported":          h.cfg.Keys.Algorithms(),
 		"claims_supported": []string{
 			"sub", "iss", "aud", "exp", "iat", "auth_time",
 			"name", "email", "email_verified", "picture", deviceauth.ScopeGroups,

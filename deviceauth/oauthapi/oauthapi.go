@@ -30,10 +30,6 @@ type Config struct {
 	ScopeText func(scope string) string      // what a scope allows, in English; default: the scope itself
 	Log       *endpoint.Log                  // hears faults; default: it discards
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
-
-	// ErrorPage shows people, in a browser, what is wrong with a request to the
-	// authorization endpoint; default: the endpoint answers them as it answers programs.
-	ErrorPage func(*http.Request, error) *endpoint.Response
 }
 
 // Keys publishes the signing keys. Package keyring has them.
@@ -96,7 +92,6 @@ func (h *Handler) table() map[string]endpoint.Route {
 		authorization: p.DeviceAuthorization, token: p.Token, userinfo: p.Userinfo, revoke: p.Revoke,
 	}}}
 	routes := map[string]endpoint.Route{
-		p.Authorize:                      standard.authorizationRoute(),
 		p.Introspect:                     standard.post(standard.introspect),
 		p.JWKS:                           standard.open(h.jwks),
 		p.Device + "/backchannel-logout": standard.backChannelLogoutRoute(),

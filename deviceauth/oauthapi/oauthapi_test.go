@@ -3,6 +3,7 @@ package oauthapi_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -291,10 +292,50 @@ func TestMetadata(t *testing.T) {
 			if v["issuer"] != issuer || v["device_authorization_endpoint"] != issuer+"/oauth2/device_authorization" || v["token_endpoint"] != issuer+"/oauth2/token" || v["jwks_uri"] != issuer+"/oauth2/jwks" {
 				t.Errorf("%s: %v", path, v)
 			}
-			if _, there := v["code_challenge_methods_supported"]; there {
-				t.Error("PKCE is named, but there is no authorization endpoint")
+			if v["authorization_endpoint"] != issuer+"/oauth2/authorize" ||
+				v["authorization_response_iss_parameter_supported"] != true {
+				t.Errorf("%s: %v", path, v)
+			}
+			for name, want := range map[string]string{
+				"code_challenge_methods_supported": "[S256]", "response_types_supported": "[code]",
+				"response_modes_supported": "[query]",
+			} {
+				if got := fmt.Sprint(v[name]); got != want {
+					t.Errorf("%s: %s is %s, want %s", path, name, got, want)
+				}
 			}
 		}
+	}
+}
+
+// protocol 28
+func TestMetadataHasWhatStrictClientsWant(t *testing.T) {
+	without := gatewaytest.New(t, func(c *deviceauth.Config) {
+		for i := range c.Clients {
+			c.Clients[i].Scope = ""
+		}
+	})
+	for _, s := range []*gatewaytest.Site{gatewaytest.New(t), without} {
+		for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+			v := gatewaytest.JSON(t, s.Get(path))
+			// RFC 8414 §2, OpenID Connect Discovery §3
+			for _, required := range []string{
+				"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "response_types_supported",
+				"subject_types_supported", "id_token_signing_alg_values_supported",
+			} {
+				if v[required] == nil {
+					t.Errorf("%s: no %s", path, required)
+				}
+			}
+			for name, value := range v {
+				if list, ok := value.([]any); ok && len(list) == 0 {
+					t.Errorf("%s: %s is an empty list (RFC 8414 §3.2)", path, name)
+				}
+			}
+		}
+	}
+	if _, there := gatewaytest.JSON(t, without.Get("/.well-known/oauth-authorization-server"))["scopes_supported"]; there {
+		t.Error("a server without scopes names an empty list of them")
 	}
 }
 

@@ -9,10 +9,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// The grant types of RFC 8628 §3.4 and RFC 6749 §6.
+// The grant types of RFC 6749 §4.1.3, RFC 8628 §3.4 and RFC 6749 §6.
 const (
-	grantDeviceCode   = "urn:ietf:params:oauth:grant-type:device_code"
-	grantRefreshToken = "refresh_token"
+	grantAuthorizationCode = "authorization_code"
+	grantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"
+	grantRefreshToken      = "refresh_token"
 )
 
 // token is RFC 6749 §3.2.
@@ -25,17 +26,35 @@ func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	switch s.grantType(p) {
 	case "":
 		err = missing(r, "invalid_request", "grant_type")
+	case grantAuthorizationCode:
+		tokens, err = s.exchange(r, p, client)
 	case grantDeviceCode:
 		tokens, err = s.redeem(r, p, client)
 	case grantRefreshToken:
 		tokens, err = s.refresh(r, p, client)
 	default:
-		err = deviceauth.NewError("unsupported_grant_type", "want "+grantDeviceCode+" or "+grantRefreshToken)
+		err = deviceauth.NewError("unsupported_grant_type",
+			"want "+grantAuthorizationCode+", "+grantDeviceCode+" or "+grantRefreshToken)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return tokenAnswer(tokens), nil
+}
+
+// exchange is RFC 6749 §4.1.3 with RFC 7636 §4.5.
+func (s *vendorDialect) exchange(
+	r *http.Request, p params, client deviceauth.Credentials,
+) (*deviceauth.Tokens, error) {
+	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
+		if p.get(name) == "" {
+			return nil, missing(r, "invalid_request", name)
+		}
+	}
+	return s.cfg.Engine.Exchange(r.Context(), deviceauth.ExchangeRequest{
+		Client: client, Code: p.get("code"), RedirectURI: p.get("redirect_uri"), Verifier: p.get("code_verifier"),
+		Resource: p["resource"], From: s.cfg.ClientIP(r), Nulls: s.nulls,
+	})
 }
 
 // redeem is RFC 8628 §3.4.

@@ -67,9 +67,8 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*endpoi
 		return nil, errNoUpstream
 	}
 	f := h.flowShown(r)
-	code, _ := deviceauth.ParseUserCode(f.Code)
 	return h.redirectToUpstream(r, u, authRequest{
-		AuthRequest: deviceauth.AuthRequest{SwitchAccount: other, FreshSignIn: fresh, Code: code},
+		AuthRequest: deviceauth.AuthRequest{SwitchAccount: other, FreshSignIn: fresh, Code: f.signInCode()},
 		Upstream:    id, Flow: f,
 	})
 }
@@ -191,7 +190,7 @@ func (h *Handler) afterSignIn(f flow) string {
 	switch {
 	case f.Next == nextConnections:
 		return h.cfg.Path + "/connections"
-	case f.Posted:
+	case f.asks():
 		return h.cfg.Path + "/confirm"
 	}
 	return h.cfg.Path

@@ -49,12 +49,29 @@ func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.C
 // A flow carries the code across the sign-in, without it standing in an
 // address, a log or a history.
 type flow struct {
-	ID      string    `json:"id"`               // of this browser: the form of the code is bound to it
-	Code    string    `json:"code,omitempty"`   // as it was typed, or an address brought it
-	Linked  bool      `json:"linked,omitempty"` // an address brought it
-	Posted  bool      `json:"posted,omitempty"` // from our own form: no other code is looked up
-	Next    string    `json:"next,omitempty"`   // after the sign-in, before the code that waits
+	ID     string `json:"id"`               // of this browser: the form of the code is bound to it
+	Code   string `json:"code,omitempty"`   // as it was typed, or an address brought it
+	Linked bool   `json:"linked,omitempty"` // an address brought it
+	Posted bool   `json:"posted,omitempty"` // from our own form: no other code is looked up
+	Next   string `json:"next,omitempty"`   // after the sign-in, before the code that waits
+	Led    string `json:"led,omitempty"`    // the [outcome] with which the browser was sent back to a program
+
+	// The authorization request of a program in this browser (RFC 6749 §4.1.1), in the place of a code.
+	Request *deviceauth.CodeRequest `json:"request,omitempty"`
+
 	Expires time.Time `json:"expires"`
+}
+
+// asks reports whether there is a question to answer.
+func (f flow) asks() bool { return f.Posted || f.Request != nil }
+
+// signInCode is what a new sign-in for the question is marked with.
+func (f flow) signInCode() deviceauth.UserCode {
+	if f.Request != nil {
+		return f.Request.SignInCode()
+	}
+	code, _ := deviceauth.ParseUserCode(f.Code)
+	return code
 }
 
 // flow is how far the request's browser has come; the zero flow is a new beginning.
@@ -107,6 +124,8 @@ type outcome struct {
 	Said    string    `json:"said"` // allowed, denied or reported
 	Device  string    `json:"device"`
 	Session string    `json:"session"` // whose page it is: it must not congratulate anybody else
+	ID      string    `json:"id,omitempty"`
+	Back    string    `json:"back,omitempty"` // the address that leads back to a program, with its answer
 	Expires time.Time `json:"expires"`
 }
 
@@ -119,6 +138,8 @@ type formToken struct {
 	Session string        `json:"session"`
 	Grant   deviceauth.ID `json:"grant,omitzero"`
 	Code    string        `json:"code,omitempty"`
+
+	Request *deviceauth.CodeRequest `json:"request,omitempty"` // see [flow.Request]
 }
 
 // sealFormToken makes the hidden field of a form, by which a post is known for one of

@@ -76,7 +76,7 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 	if !f.Linked {
 		f.Code = "" // the form has it: no cookie need
 	}
-	f.Posted = false
+	f.Posted, f.Request = false, nil
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err

@@ -55,12 +55,16 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case !f.Posted:
+	case !f.asks():
 		return endpoint.Redirect(h.cfg.Path), nil
+	case s == nil && f.Request != nil && f.Request.Prompts(promptLogin):
+		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
 	case s == nil:
 		return endpoint.Redirect(h.cfg.Path + "/sign-in"), nil
 	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:
 		return h.movedSignIn(r, s, f)
+	case f.Request != nil:
+		return h.programQuestion(r, s, f)
 	}
 	g, v, err := h.question(r, s, f)
 	switch {
@@ -123,12 +127,15 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	said, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
-	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) {
+	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) && t.Request == nil {
 		return nil, errStale
 	}
 	allow, reported := said == "allow", started == "other"
 	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		return h.movedSignIn(r, s, h.flowOf(r, t))
+	}
+	if t.Request != nil {
+		return h.answerProgram(r, s, t, allow)
 	}
 	g, err := h.cfg.Engine.Answer(r.Context(), deviceauth.AnswerRequest{
 		Grant: t.Grant, Allow: allow && !reported, Person: s.Person, From: h.cfg.ClientIP(r),
@@ -152,7 +159,7 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 // flowOf is the flow of the request that a page showed. Another tab may have
 // brought another code since.
 func (h *Handler) flowOf(r *http.Request, t formToken) flow {
-	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: true}
+	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: t.Request == nil, Request: t.Request}
 }
 
 // check asks a second time, who started it: whoever was talked into typing a

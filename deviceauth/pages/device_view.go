@@ -26,9 +26,9 @@ type scopeView struct {
 // device is what people are told of a grant's device: what the operator calls it stands
 // before what it calls itself.
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
-	v := deviceView{Name: g.ClientID, Says: g.Label}
+	v := deviceView{Name: h.clientName(g.ClientID), Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
-		v.Name, v.Maker, v.Logo = c.Name, c.Vendor, c.Logo
+		v.Maker, v.Logo = c.Vendor, c.Logo
 	}
 	for _, scope := range g.Scope.List() {
 		if scope != deviceauth.ScopeOpenID { // it allows nothing that the connection does not say already
@@ -36,6 +36,15 @@ func (h *Handler) device(g *deviceauth.Grant) deviceView {
 		}
 	}
 	return v
+}
+
+// clientName is what people are told as the name of a client: its id, where it is not
+// known any more.
+func (h *Handler) clientName(id string) string {
+	if c, ok := h.cfg.Engine.Client(id); ok {
+		return c.Name
+	}
+	return id
 }
 
 // inWords finds what is said of a scope, in whichever language a page will be.

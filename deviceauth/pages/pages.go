@@ -21,6 +21,7 @@ type Config struct {
 	CookieKey func() [32]byte                // seals what browsers keep, as it is now; required, and never all zeros
 	Brand     Brand                          // how the pages look
 	Path      string                         // of the code page, such as /device; the others lie below it
+	Authorize string                         // path of the authorization endpoint, such as /oauth2/authorize
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
 	Log       *endpoint.Log                  // hears faults; default: it discards
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
@@ -92,11 +93,13 @@ func (h *Handler) table() map[string]endpoint.Route {
 		path + "/signed-out":       page(h.signedOutPage, nil),
 		path + "/confirm":          page(h.confirmPage, h.decide),
 		path + "/done":             page(h.donePage, nil),
+		path + "/return":           page(h.returnPage, nil),
 		path + "/connections":      page(h.connectionsPage, h.disconnect),
 		path + "/connections/name": page(nil, h.nameDevice),
 		path + "/style.css":        file("style.css"),
 		path + "/script.js":        file("script.js"),
 	}
+	routes[h.cfg.Authorize] = page(h.authorize, h.authorizeByPost)
 	for _, path := range h.callbacks() {
 		routes[path] = page(h.callback, nil)
 	}

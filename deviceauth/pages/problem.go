@@ -49,17 +49,18 @@ type notice struct {
 
 // notices are the problems that have words, by the code of the refusal.
 var notices = map[string]notice{
-	"unknown_code":              {status: http.StatusNotFound, way: "way.code"},
-	"left":                      {status: http.StatusOK, way: "way.sign_in", path: "/sign-in"},
-	"not_permitted":             {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
-	"not_permitted_as":          {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
-	"groups_withheld":           {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
-	"groups_withheld_as":        {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
-	"decided":                   {status: http.StatusConflict, way: "way.code"},
-	"other_network":             {status: http.StatusForbidden, way: "way.code"},
-	"paused":                    {status: http.StatusServiceUnavailable, way: "way.devices", path: "/connections"},
-	"not_connected":             {status: http.StatusNotFound, way: "way.devices", path: "/connections"},
-	"unsupported_response_type": {status: http.StatusBadRequest, way: "way.code"},
+	"unknown_code":       {status: http.StatusNotFound, way: "way.code"},
+	"left":               {status: http.StatusOK, way: "way.sign_in", path: "/sign-in"},
+	"not_permitted":      {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"not_permitted_as":   {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"groups_withheld":    {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"groups_withheld_as": {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
+	"decided":            {status: http.StatusConflict, way: "way.code"},
+	"other_network":      {status: http.StatusForbidden, way: "way.code"},
+	"paused":             {status: http.StatusServiceUnavailable, way: "way.devices", path: "/connections"},
+	"not_connected":      {status: http.StatusNotFound, way: "way.devices", path: "/connections"},
+	"unknown_client":     {status: http.StatusBadRequest}, // no way on: the program begins anew
+	"unknown_redirect":   {status: http.StatusBadRequest},
 
 	"foreign":            {status: http.StatusForbidden, way: "way.code"},
 	"stale":              {status: http.StatusForbidden, way: "way.again"},
@@ -86,7 +87,7 @@ var notices = map[string]notice{
 // operatorHelps are the problems that whoever runs the service can do something about.
 var operatorHelps = map[string]bool{
 	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
-	"other_network": true, "fault": true, "misconfigured": true,
+	"unknown_client": true, "unknown_redirect": true, "other_network": true, "fault": true, "misconfigured": true,
 	"sign_in_error": true, "sign_in_untrusted": true, "sign_in_nameless": true, "sign_in_unclean": true,
 	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
 }

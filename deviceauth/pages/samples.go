@@ -45,6 +45,17 @@ var samples = func() []sample {
 		{"confirm", newMessage("confirm.title", "Gadget"), elsewhere},
 		{"confirm", newMessage("confirm.title", "Gadget"), refused},
 		{"check", newMessage("check.title"), checkView{confirmView: elsewhere, Problem: true}},
+		{"program", newMessage("confirm.title", "Gadget"), programView{Target: target{Kind: targetHere}}},
+		{"program", newMessage("confirm.title", "Gadget"), programView{
+			deviceView: device, Target: target{Kind: targetSite, Name: "app.example.com"}, Warned: true,
+			Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
+		}},
+		{"program", newMessage("confirm.title", "Gadget"), programView{
+			deviceView: device, Target: target{Kind: targetApp, Name: "com.example.app:"}, Warned: true,
+			Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
+		}},
+		{"return", newMessage("return.title", "Gadget"), returnView{Address: "https://app.example.com/", Automatic: true}},
+		{"return", newMessage("return.title", "Gadget"), returnView{Address: "com.example.app:/cb"}},
 		{"done", newMessage("done.allowed_title", "Gadget"), outcome{Said: "allowed", Device: "Gadget"}},
 		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "denied", Device: "Gadget"}},
 		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},

@@ -28,7 +28,7 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	if r.PostFormValue("then") != "switch" {
 		return endpoint.Redirect(h.cfg.Path + "/signed-out").AddCookies(gone...), nil
 	}
-	if t.Code != "" { // of the question that the page showed
+	if t.Code != "" || t.Request != nil { // of the question that the page showed
 		cookies, err := h.sealFlowCookie(r, h.flowOf(r, t))
 		if err != nil {
 			return nil, err

@@ -41,12 +41,17 @@ func (l *Log) Warn(ctx context.Context, message string, args ...any) {
 	l.to.WarnContext(ctx, message, args...)
 }
 
-// Refused writes that an upstream's answer was refused, by the code of an OAuth
-// error, unless there were many of its kind just now.
+// Refused writes that a browser's request was refused, or an upstream's answer, by the
+// code of an OAuth error, unless there were many of its kind just now. upstream is empty
+// where none was asked.
 func (l *Log) Refused(r *http.Request, message, upstream, code string, err error) {
 	kind := logKind{level: slog.LevelWarn, message: message, upstream: upstream, code: code}
 	if l.refusals.Pass(kind) {
-		l.to.Log(r.Context(), kind.level, kind.message, "upstream", kind.upstream, "error", err)
+		args := []any{"error", err}
+		if upstream != "" {
+			args = append([]any{"upstream", upstream}, args...)
+		}
+		l.to.Log(r.Context(), kind.level, kind.message, args...)
 	}
 }
 

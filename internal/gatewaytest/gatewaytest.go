@@ -21,6 +21,8 @@ import (
 )
 
 // A Site is a handler with what surrounds it, without a network.
+// Its methods fail the test that it was made for. Requests go to the handler
+// directly, one after the other or from several goroutines.
 type Site struct {
 	*testing.T
 	*gateway.Handler
@@ -33,7 +35,7 @@ type Site struct {
 
 // New makes a gateway for two clients and an upstream, of which the engine's
 // configuration may be changed.
-// The clients are the public client tv and the confidential client meter, the
+// The clients are the public clients tv and cli, of which cli logs in by a browser, and the confidential client meter, the
 // person is alice of the upstream work. Everything is in memory, so a test may
 // run in a bubble of synctest.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
@@ -55,6 +57,11 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 			{
 				ID: "meter", Secret: "s3:cret&", Scope: "read",
 				From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+			},
+			{
+				ID: "cli", Name: "Store CLI", Public: true, Scope: "openid offline_access read",
+				Redirects: []string{"http://127.0.0.1/callback", "https://app.example.com/cb?x=1",
+					"com.example.app:/cb"},
 			},
 		},
 		// People of the group staff may approve, and no others.

@@ -1,0 +1,61 @@
+package deviceauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+)
+
+// An ExchangeRequest is a program's request for the tokens of its authorization code
+// (RFC 6749 §4.1.3, RFC 7636 §4.5).
+type ExchangeRequest struct {
+	Client      Credentials
+	Code        string
+	RedirectURI string // as in the authorization request
+	Verifier    string // code_verifier
+	Resource    []string
+	From        netip.Addr // where the program asks from
+	Nulls       bool       // see [RedeemRequest]
+}
+
+// What a program is told about its authorization code (RFC 6749 §5.2).
+var (
+	errUnknownAuthCode   = NewError("invalid_grant", "this code is unknown, or another client's, or was sent to another redirect_uri")
+	errUsedAuthCode      = NewError("invalid_grant", "this code is no longer good: it has been used, and what it was used for has ended; start again")
+	errExpiredAuthCode   = NewError("invalid_grant", "this code has expired; start again")
+	errElsewhereAuthCode = NewError("invalid_grant", "this code came to another network than the browser's; start again")
+	errBarredAuthCode    = NewError("invalid_grant", "this person may no longer connect this program; start again")
+)
+
+// Exchange gives out the tokens of an authorization code, once. A second use ends the
+// grant, with the tokens of the first (RFC 6749 §4.1.2). Refusals: invalid_client,
+// invalid_grant, invalid_target.
+func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, error) {
+	client, err := e.authenticate(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	code, ok := parseAuthorizationCode(r.Code)
+	if !ok {
+		return nil, errUnknownAuthCode
+	}
+	r.From = e.Address(r.From)
+	p := &poll{e: e, client: client, code: code, method: r.Client.Method, exchange: &r, asked: RedeemRequest{
+		Client: r.Client, Verifier: r.Verifier, Resource: r.Resource, Nulls: r.Nulls,
+	}}
+	tokens, err := p.answer(ctx)
+	switch {
+	case errors.Is(err, errUnknownCode), errors.Is(err, errPending): // pending: the yes is being said, or the client has gone
+		return nil, errUnknownAuthCode
+	case errors.Is(err, errDenied):
+		return nil, errBarredAuthCode
+	}
+	return tokens, err
+}
+
+// isElsewhere reports whether the program asks from another network than the browser in
+// which the person said yes, and the client's network policy is require. A code that
+// somebody was talked into handing over is presented from elsewhere.
+func (e *Engine) isElsewhere(g *Grant, r *ExchangeRequest) bool {
+	return e.Network(g.ClientID) == NetworkRequire && !e.sameNetwork(g.From, r.From)
+}

@@ -1,0 +1,155 @@
+package pages
+
+import (
+	"crypto/rand"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// programView is the question about a program in this browser: who asks, for what, and
+// where the answer goes.
+type programView struct {
+	deviceView
+	Target        target
+	Warned        bool // the answer leaves the program's computer, and the network policy is to mind
+	Person, Email string
+	Ticket        string
+}
+
+// A target is where the answer goes, as a person can check it.
+type target struct {
+	Kind string // here, a port of this computer; site, a web application; app, whichever opens the scheme
+	Name string // the host, or the scheme
+}
+
+// The kinds of targets.
+const (
+	targetHere = "here"
+	targetSite = "site"
+	targetApp  = "app"
+)
+
+// targetOf is where a redirect URI leads.
+func targetOf(redirectURI string) target {
+	u, err := url.Parse(redirectURI)
+	switch {
+	case err != nil: // it was checked when the client was configured
+		return target{Kind: targetSite, Name: redirectURI}
+	case deviceauth.IsLoopbackRedirect(redirectURI):
+		return target{Kind: targetHere, Name: u.Host}
+	case u.Scheme == "https":
+		return target{Kind: targetSite, Name: u.Host}
+	}
+	return target{Kind: targetApp, Name: u.Scheme + ":"}
+}
+
+// programQuestion asks a person who is signed in about a program in this browser. It is
+// asked always, also where the same program was allowed before: a page that goes on by
+// itself would hand out codes without a person (RFC 8252 §8.6).
+func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow) (*endpoint.Response, error) {
+	g, err := h.cfg.Engine.InspectCode(r.Context(), deviceauth.InspectCodeRequest{
+		Person: s.Person, Request: *f.Request, From: h.cfg.ClientIP(r),
+	})
+	if hasCode(err, "not_fresh") {
+		return h.freshSignIn(r, f, h.device(g).Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := programView{
+		deviceView: h.device(g), Target: targetOf(g.Redirect),
+		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
+	}
+	v.Warned = v.Target.Kind != targetHere && h.cfg.Engine.Network(g.ClientID) != deviceauth.NetworkOff
+	if v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Request: f.Request}); err != nil {
+		return nil, err
+	}
+	return h.page(r, http.StatusOK, "program", newMessage("confirm.title", v.Name), v)
+}
+
+// answerProgram takes the answer to the question of [Handler.programQuestion].
+func (h *Handler) answerProgram(
+	r *http.Request, s *deviceauth.Session, t formToken, allow bool,
+) (*endpoint.Response, error) {
+	code, g, err := h.cfg.Engine.AnswerCode(r.Context(), deviceauth.AnswerCodeRequest{
+		InspectCodeRequest: deviceauth.InspectCodeRequest{
+			Person: s.Person, Request: *t.Request, From: h.cfg.ClientIP(r),
+		},
+		Allow: allow,
+	})
+	if hasCode(err, "not_fresh") {
+		cookies, err := h.sealFlowCookie(r, h.flowOf(r, t))
+		if err != nil {
+			return nil, err
+		}
+		return endpoint.Redirect(h.cfg.Path + "/confirm").AddCookies(cookies...), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	answer := url.Values{"error": {"access_denied"}, "error_description": {"the person said no"}}
+	if allow {
+		answer = url.Values{"code": {code.Reveal()}}
+	}
+	return h.returnToProgram(r, outcome{
+		Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(returnLife),
+		ID: rand.Text(), Back: h.back(*t.Request, answer),
+	})
+}
+
+// returnLife is how long the page that leads back to a program does so: as long as its
+// code is good.
+const returnLife = time.Minute
+
+// returnToProgram goes to the page that leads back to the program, and forgets the
+// request: a page cannot be posted to another site (form-action), a page can lead there.
+func (h *Handler) returnToProgram(r *http.Request, o outcome) (*endpoint.Response, error) {
+	sealed, err := h.seal.seal(outcomeField, o)
+	if err != nil {
+		return nil, err
+	}
+	cookies, err := h.sealFlowCookie(r, flow{ID: h.flow(r).ID})
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.Redirect(h.cfg.Path + "/return?" + outcomeField + "=" + sealed).AddCookies(cookies...), nil
+}
+
+// returnView is the page that leads back to a program.
+type returnView struct {
+	Name      string
+	Address   template.URL // a redirect URI that the client has registered, of any scheme
+	Automatic bool         // it goes on by itself
+}
+
+// returnPage leads the browser back to a program, by itself and once: a second use of the
+// code would end what the first one was given, and browsers open pages again. Only the
+// session that decided is led there.
+func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
+	var o outcome
+	s, err := h.session(r)
+	if err != nil {
+		return nil, err
+	}
+	opens := h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o)
+	if !opens || o.Back == "" || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
+		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
+	}
+	f := h.flow(r)
+	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: f.Led != o.ID}
+	f.Led = o.ID
+	cookies, err := h.sealFlowCookie(r, f)
+	if err != nil {
+		return nil, err
+	}
+	page, err := h.page(r, http.StatusOK, "return", newMessage("return.title", o.Device), v)
+	if err != nil {
+		return nil, err
+	}
+	return page.AddCookies(cookies...), nil
+}
