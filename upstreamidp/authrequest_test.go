@@ -59,54 +59,58 @@ func revalidating(t *testing.T, change func(*Config)) (*idptest.Provider, *Provi
 	})
 }
 
+// supports are metadata with a list of scopes.
+func supports(list ...string) map[string]any { return map[string]any{"scopes_supported": list} }
+
+// refreshTests are the ways in which providers give refresh tokens.
+var refreshTests = []struct {
+	name    string
+	behave  idptest.Behaviour
+	change  func(*Config)
+	prompts string
+	refused bool
+}{
+	{name: "for offline_access", behave: idptest.Behaviour{}},
+	{name: "for offline_access, which is listed",
+		behave: idptest.Behaviour{Metadata: supports("openid", "offline_access")}},
+	{
+		name:   "always, and offline_access is unknown", // GitLab, Cognito
+		behave: idptest.Behaviour{Unasked: true, Metadata: supports("openid", "email")},
+	},
+	{
+		name:   "with a consent", // oidc-provider
+		behave: idptest.Behaviour{Consent: true}, prompts: ",consent",
+	},
+	{
+		name: "with a consent, at a provider that lists its prompts",
+		behave: idptest.Behaviour{Consent: true,
+			Metadata: map[string]any{"prompt_values_supported": []string{"login", "consent"}}}, prompts: ",consent",
+	},
+	{
+		name:   "with a consent that the operator has asked for", // Google
+		behave: idptest.Behaviour{Consent: true, Unasked: true, Metadata: supports("openid")}, prompts: "consent",
+		change: func(c *Config) {
+			c.Authorize = []Parameter{{Name: "prompt", Value: "consent"}, {Name: "access_type", Value: "offline"}}
+		},
+	},
+	{
+		name: "not at all", behave: idptest.Behaviour{Consent: true,
+			Metadata: map[string]any{"prompt_values_supported": []string{"login"}}},
+		refused: true,
+	},
+	{
+		name:   "not even with a consent",
+		behave: idptest.Behaviour{Unasked: true, Consent: true, Metadata: supports("openid")},
+		change: func(c *Config) {
+			c.Authorize = []Parameter{{Name: "prompt", Value: "consent "}, {Name: "x", Value: "y"}}
+		},
+		prompts: "consent",
+	},
+}
+
 // protocol 23
 func TestRefreshTokenIsAskedForAsTheProviderGivesIt(t *testing.T) {
-	scopes := func(list ...string) map[string]any { return map[string]any{"scopes_supported": list} }
-	tests := []struct {
-		name    string
-		behave  idptest.Behaviour
-		change  func(*Config)
-		prompts string
-		refused bool
-	}{
-		{name: "for offline_access", behave: idptest.Behaviour{}},
-		{name: "for offline_access, which is listed",
-			behave: idptest.Behaviour{Metadata: scopes("openid", "offline_access")}},
-		{
-			name:   "always, and offline_access is unknown", // GitLab, Cognito
-			behave: idptest.Behaviour{Unasked: true, Metadata: scopes("openid", "email")},
-		},
-		{
-			name:   "with a consent", // oidc-provider
-			behave: idptest.Behaviour{Consent: true}, prompts: ",consent",
-		},
-		{
-			name: "with a consent, at a provider that lists its prompts",
-			behave: idptest.Behaviour{Consent: true,
-				Metadata: map[string]any{"prompt_values_supported": []string{"login", "consent"}}}, prompts: ",consent",
-		},
-		{
-			name:   "with a consent that the operator has asked for", // Google
-			behave: idptest.Behaviour{Consent: true, Unasked: true, Metadata: scopes("openid")}, prompts: "consent",
-			change: func(c *Config) {
-				c.Authorize = []Parameter{{Name: "prompt", Value: "consent"}, {Name: "access_type", Value: "offline"}}
-			},
-		},
-		{
-			name: "not at all", behave: idptest.Behaviour{Consent: true,
-				Metadata: map[string]any{"prompt_values_supported": []string{"login"}}},
-			refused: true,
-		},
-		{
-			name:   "not even with a consent",
-			behave: idptest.Behaviour{Unasked: true, Consent: true, Metadata: scopes("openid")},
-			change: func(c *Config) {
-				c.Authorize = []Parameter{{Name: "prompt", Value: "consent "}, {Name: "x", Value: "y"}}
-			},
-			prompts: "consent",
-		},
-	}
-	for _, test := range tests {
+	for _, test := range refreshTests {
 		t.Run(test.name, func(t *testing.T) {
 			idp, p := revalidating(t, test.change)
 			test.behave.Refresh = true

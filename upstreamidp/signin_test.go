@@ -153,16 +153,22 @@ func TestFinishRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			idp, p := setUp(t, nil)
-			person, err := signIn(t, idp, p, test.behave)
-			refusal := deviceauth.AsError(err)
-			if refusal == nil || !strings.Contains(err.Error(), test.want) {
-				t.Fatalf("got %+v, %v; want %q", person, err, test.want)
-			}
-			if refusal.Description != readable(refusal.Description) {
-				t.Errorf("%q cannot be shown", refusal.Description)
-			}
+			isRefused(t, test.behave, test.want)
 		})
+	}
+}
+
+// isRefused wants a sign-in refused, with a text that a page can show.
+func isRefused(t *testing.T, behave idptest.Behaviour, want string) {
+	t.Helper()
+	idp, p := setUp(t, nil)
+	person, err := signIn(t, idp, p, behave)
+	refusal := deviceauth.AsError(err)
+	if refusal == nil || !strings.Contains(err.Error(), want) {
+		t.Fatalf("got %+v, %v; want %q", person, err, want)
+	}
+	if refusal.Description != readable(refusal.Description) {
+		t.Errorf("%q cannot be shown", refusal.Description)
 	}
 }
 

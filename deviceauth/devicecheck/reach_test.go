@@ -83,21 +83,28 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ended := map[string]Result{}
-			for _, r := range Run(t.Context(), Config{URL: test.url, ClientID: "tv", Roots: test.roots}) {
-				ended[r.Name] = r
-				before := strings.HasPrefix(r.Name, "reach.") && ended[test.check].Name == ""
-				if before && r.Status != Pass ||
-					test.want == Fail && !before && r.Name != test.check && r.Status != Skipped {
-					t.Errorf("also: %+v", r)
-				}
-			}
-			if got := ended[test.check]; got.Status != test.want || !strings.Contains(got.Detail, test.said) ||
+			got := alone(t, Config{URL: test.url, ClientID: "tv", Roots: test.roots}, test.check, test.want)
+			if got.Status != test.want || !strings.Contains(got.Detail, test.said) ||
 				!strings.Contains(got.Remedy, test.mended) {
 				t.Errorf("got %+v", got)
 			}
 		})
 	}
+}
+
+// alone returns the result of a check before which all have passed. Where it fails,
+// those after it are skipped.
+func alone(t *testing.T, c Config, check string, want Status) Result {
+	t.Helper()
+	ended := map[string]Result{}
+	for _, r := range Run(t.Context(), c) {
+		ended[r.Name] = r
+		before := strings.HasPrefix(r.Name, "reach.") && ended[check].Name == ""
+		if before && r.Status != Pass || want == Fail && !before && r.Name != check && r.Status != Skipped {
+			t.Errorf("also: %+v", r)
+		}
+	}
+	return ended[check]
 }
 
 // One that lives for six days is renewed in the last two.

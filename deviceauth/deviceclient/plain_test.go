@@ -42,6 +42,18 @@ func prompting(name string, value any) map[string]any {
 	return answer
 }
 
+// noJSON answers with a text.
+func noJSON(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusBadGateway)
+	fmt.Fprint(w, evil)
+}
+
+// awry redirects to an address that is none.
+func awry(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "https://evil.example/"+evil)
+	w.WriteHeader(http.StatusTemporaryRedirect)
+}
+
 func TestTerminalObeysNoServer(t *testing.T) {
 	t.Parallel()
 	const wellKnown = "/.well-known/oauth-authorization-server"
@@ -58,18 +70,8 @@ func TestTerminalObeysNoServer(t *testing.T) {
 		{"error of the token endpoint", "/t", func(string) any { return badly("no"+evil, evil) }},
 		{"error of a refresh, as a note", "/t", func(string) any { return badly("invalid_grant", evil) }},
 		{"error of a revocation", "/r", func(string) any { return badly("no"+evil, evil) }},
-		{"text that is no JSON", "/t", func(string) any {
-			return func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(http.StatusBadGateway)
-				fmt.Fprint(w, evil)
-			}
-		}},
-		{"redirect", "/t", func(string) any {
-			return func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Location", "https://evil.example/"+evil)
-				w.WriteHeader(http.StatusTemporaryRedirect)
-			}
-		}},
+		{"text that is no JSON", "/t", func(string) any { return noJSON }},
+		{"redirect", "/t", func(string) any { return awry }},
 		{"status line", wellKnown, func(string) any { return rawly("HTTP/1.1 500 " + evil + "\r\n\r\n") }},
 		{"status line of an endpoint", "/t", func(string) any { return rawly("HTTP/1.1 500 " + evil + "\r\n\r\n") }},
 		{"header line", wellKnown, func(string) any { return rawly("HTTP/1.1 200 OK\r\n" + evil + "\r\n\r\n") }},

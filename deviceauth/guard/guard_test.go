@@ -18,79 +18,125 @@ import (
 func TestGuardAnswers(t *testing.T) {
 	s := gatewaytest.New(t)
 	token := s.AccessToken()
-	tests := []struct {
-		name    string
-		guard   guard.Options
-		headers []string
-		status  int // 200: let through
-		want    string
-	}{
-		{"a good token", guard.Options{}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"another case", guard.Options{}, []string{"Authorization", "bEARER " + token}, 200, ""},
-		{"two spaces", guard.Options{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
-		{"its scope", guard.Options{Need: deviceauth.Requirement{Scope: "read"}},
-			[]string{"Authorization", "Bearer " + token}, 200, ""},
-		{"no credentials", guard.Options{}, nil, 401,
-			`Bearer realm="https://api.example.com", ` +
+	answersAs(t, s, []answerTest{
+		{name: "a good token", guard: guard.Options{}, headers: []string{"Authorization", "Bearer " + token},
+			status: 200, want: ""},
+		{name: "another case", guard: guard.Options{}, headers: []string{"Authorization", "bEARER " + token},
+			status: 200, want: ""},
+		{name: "two spaces", guard: guard.Options{}, headers: []string{"Authorization", "Bearer  " + token},
+			status: 200, want: ""},
+		{name: "its scope", guard: guard.Options{Need: deviceauth.Requirement{Scope: "read"}},
+			headers: []string{"Authorization", "Bearer " + token}, status: 200, want: ""},
+		{name: "no credentials", guard: guard.Options{}, headers: nil, status: 401,
+			want: `Bearer realm="https://api.example.com", ` +
 				`resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
-		{"credentials of another kind", guard.Options{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
-		{"no credentials, optional", guard.Options{Optional: true}, nil, 200, ""},
-		{"a bad token, optional", guard.Options{Optional: true}, []string{"Authorization", "Bearer x"}, 401,
-			`error="invalid_token"`},
-		{"a bad token", guard.Options{}, []string{"Authorization", "Bearer " + token + "x"}, 401,
-			`error="invalid_token"`},
-		{"another audience", guard.Options{Need: deviceauth.Requirement{Audience: []string{"https://x"}}},
-			[]string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
-		{"another scope", guard.Options{Need: deviceauth.Requirement{Scope: "read write"}},
-			[]string{"Authorization", "Bearer " + token}, 403,
-			`error="insufficient_scope", error_description="the access token lacks a scope that this ` +
-				`resource needs", ` +
-				`scope="read write"`},
-		{"no token", guard.Options{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
-		{"two tokens in one", guard.Options{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
-		{"a tab after the scheme", guard.Options{}, []string{"Authorization", "Bearer\t" + token}, 400,
-			`error="invalid_request"`},
-		{"a tab after the scheme, optional", guard.Options{Optional: true},
-			[]string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab before the token", guard.Options{}, []string{"Authorization", "Bearer \t" + token}, 400,
-			`error="invalid_request"`},
-		{"a comma after the scheme", guard.Options{}, []string{"Authorization", "Bearer," + token}, 400,
-			`error="invalid_request"`},
-		{"no space at all", guard.Options{}, []string{"Authorization", "Bearer=" + token}, 400,
-			`error="invalid_request"`},
-		{"a tilde for a space", guard.Options{}, []string{"Authorization", "Bearer~" + token}, 400,
-			`error="invalid_request"`},
-		{"a scheme that begins like ours", guard.Options{}, []string{"Authorization", "Bearers " + token}, 401,
-			"Bearer realm="},
-		{"an empty header", guard.Options{}, []string{"Authorization", ""}, 401, "Bearer realm="},
-		{"an empty header before a token", guard.Options{},
-			[]string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"an empty header after a token", guard.Options{},
-			[]string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
-		{"a tab in Basic", guard.Options{Basic: true},
-			[]string{"Authorization", strings.Replace(gatewaytest.BasicAuth("x", token), " ", "\t", 1)}, 400,
-			`error="invalid_request"`},
-		{"two headers", guard.Options{},
-			[]string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400,
-			`error="invalid_request"`},
-		{"the token as a password", guard.Options{Basic: true},
-			[]string{"Authorization", gatewaytest.BasicAuth("x", token)}, 200, ""},
-		{"another password", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("x", "y")},
-			401, `error="invalid_token"`},
-		{"a password that can be no token", guard.Options{Basic: true},
-			[]string{"Authorization", gatewaytest.BasicAuth("x", "open sesame")}, 401,
-			`Basic realm="api.example.com", charset="UTF-8", Bearer realm="api.example.com", error="invalid_token"`},
-		{"an empty password", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("x", "")},
-			401, `error="invalid_token"`},
-		{"an empty password, optional", guard.Options{Basic: true, Optional: true},
-			[]string{"Authorization", gatewaytest.BasicAuth("x", "")}, 401, `error="invalid_token"`},
-		{"neither user nor password", guard.Options{Basic: true},
-			[]string{"Authorization", gatewaytest.BasicAuth("", "")}, 401, "Bearer realm="},
-		{"Basic without a colon", guard.Options{Basic: true}, []string{"Authorization", "Basic eA=="}, 400,
-			`error="invalid_request"`},
-		{"Basic that is none", guard.Options{Basic: true}, []string{"Authorization", "Basic !"}, 400,
-			`error="invalid_request"`},
-	}
+		{name: "credentials of another kind", guard: guard.Options{}, headers: []string{"Authorization", "Basic eDp5"},
+			status: 401, want: "Bearer realm="},
+		{name: "no credentials, optional", guard: guard.Options{Optional: true}, headers: nil, status: 200, want: ""},
+		{name: "a bad token, optional", guard: guard.Options{Optional: true},
+			headers: []string{"Authorization", "Bearer x"}, status: 401,
+			want: `error="invalid_token"`},
+		{name: "a bad token", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer " + token + "x"}, status: 401,
+			want: `error="invalid_token"`},
+		{name: "another audience", guard: guard.Options{Need: deviceauth.Requirement{Audience: []string{"https://x"}}},
+			headers: []string{"Authorization", "Bearer " + token}, status: 401, want: `error="invalid_token"`},
+		{name: "another scope", guard: guard.Options{Need: deviceauth.Requirement{Scope: "read write"}},
+			headers: []string{"Authorization", "Bearer " + token}, status: 403,
+			want: `error="insufficient_scope", error_description="the access token lacks a scope that this ` +
+				`resource needs", scope="read write"`},
+		{name: "two headers", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, status: 400,
+			want: `error="invalid_request"`},
+	})
+}
+
+// protocol 31
+func TestGuardRefusesMalformedCredentials(t *testing.T) {
+	s := gatewaytest.New(t)
+	token := s.AccessToken()
+	answersAs(t, s, []answerTest{
+		{name: "no token", guard: guard.Options{}, headers: []string{"Authorization", "Bearer"}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "two tokens in one", guard: guard.Options{}, headers: []string{"Authorization", "Bearer a b"},
+			status: 400, want: `error="invalid_request"`},
+		{name: "a tab after the scheme", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer\t" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a tab after the scheme, optional", guard: guard.Options{Optional: true},
+			headers: []string{"Authorization", "Bearer\t" + token}, status: 400, want: `error="invalid_request"`},
+		{name: "a tab before the token", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer \t" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a comma after the scheme", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer," + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "no space at all", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer=" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a tilde for a space", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer~" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a scheme that begins like ours", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearers " + token}, status: 401,
+			want: "Bearer realm="},
+		{name: "an empty header", guard: guard.Options{}, headers: []string{"Authorization", ""}, status: 401,
+			want: "Bearer realm="},
+		{name: "an empty header before a token", guard: guard.Options{},
+			headers: []string{"Authorization", "", "Authorization", "Bearer " + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "an empty header after a token", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer " + token, "Authorization", ""}, status: 400,
+			want: `error="invalid_request"`},
+	})
+}
+
+// protocol 30, 31
+func TestGuardAnswersToBasic(t *testing.T) {
+	s := gatewaytest.New(t)
+	token := s.AccessToken()
+	answersAs(t, s, []answerTest{
+		{name: "a tab in Basic", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", strings.Replace(gatewaytest.BasicAuth("x", token), " ", "\t", 1)},
+			status:  400,
+			want:    `error="invalid_request"`},
+		{name: "the token as a password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", token)}, status: 200, want: ""},
+		{name: "another password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "y")},
+			status:  401, want: `error="invalid_token"`},
+		{name: "a password that can be no token", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "open sesame")}, status: 401,
+			want: `Basic realm="api.example.com", charset="UTF-8", Bearer realm="api.example.com", ` +
+				`error="invalid_token"`},
+		{name: "an empty password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "")},
+			status:  401, want: `error="invalid_token"`},
+		{name: "an empty password, optional", guard: guard.Options{Basic: true, Optional: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "")}, status: 401,
+			want: `error="invalid_token"`},
+		{name: "neither user nor password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("", "")}, status: 401, want: "Bearer realm="},
+		{name: "Basic without a colon", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", "Basic eA=="}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "Basic that is none", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", "Basic !"}, status: 400,
+			want: `error="invalid_request"`},
+	})
+}
+
+// An answerTest is a request to a guard, and its answer.
+type answerTest struct {
+	name    string
+	guard   guard.Options
+	headers []string
+	status  int // 200: let through
+	want    string
+}
+
+// answersAs asks guards of a site's engine.
+func answersAs(t *testing.T, s *gatewaytest.Site, tests []answerTest) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, _, err := guard.New(test.guard, s.Engine).Authenticate(gatewaytest.APIRequest(test.headers...), "")
@@ -286,36 +332,41 @@ func TestGuardedSiteDescribesItself(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", api+guard.ResourceMetadataPath+test.path, nil)
-			described := guard.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read",
-				Audience: test.audience}
-			described.ServeHTTP(w, r)
-			if w.Header().Get("Access-Control-Allow-Origin") != "*" {
-				t.Errorf("%v", w.Header())
-			}
-			if test.resource == "" {
-				if w.Code != 404 {
-					t.Errorf("got %d %s", w.Code, w.Body)
-				}
-				return
-			}
-			v := gatewaytest.JSON(t, w)
-			if w.Code != 200 || v["resource"] != test.resource ||
-				!reflect.DeepEqual(v["scopes_supported"], []any{"read"}) {
-				t.Fatalf("got %d %v", w.Code, v)
-			}
-			described.Scope = ""
-			w = httptest.NewRecorder()
-			described.ServeHTTP(w, r)
-			if _, there := gatewaytest.JSON(t, w)["scopes_supported"]; there {
-				t.Errorf("an empty list: %s", w.Body)
-			}
+			describes(t, api+guard.ResourceMetadataPath+test.path, test.audience, test.resource)
 		})
 	}
 	w := s.Post("/oauth2/device_authorization", gatewaytest.Form,
 		"client_id=tv&resource="+url.QueryEscape(s.Engine.Audience()[0]+"/v2/products?x=y"))
 	if w.Code != 200 {
 		t.Errorf("the server does not take what is described: %s", w.Body)
+	}
+}
+
+// describes wants the metadata at an address to name a resource; none: 404.
+func describes(t *testing.T, address string, audience []string, resource string) {
+	t.Helper()
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", address, nil)
+	described := guard.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read", Audience: audience}
+	described.ServeHTTP(w, r)
+	if w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("%v", w.Header())
+	}
+	if resource == "" {
+		if w.Code != 404 {
+			t.Errorf("got %d %s", w.Code, w.Body)
+		}
+		return
+	}
+	v := gatewaytest.JSON(t, w)
+	if w.Code != 200 || v["resource"] != resource ||
+		!reflect.DeepEqual(v["scopes_supported"], []any{"read"}) {
+		t.Fatalf("got %d %v", w.Code, v)
+	}
+	described.Scope = ""
+	w = httptest.NewRecorder()
+	described.ServeHTTP(w, r)
+	if _, there := gatewaytest.JSON(t, w)["scopes_supported"]; there {
+		t.Errorf("an empty list: %s", w.Body)
 	}
 }
 

@@ -75,55 +75,57 @@ func TestGatewaysThatStartAtOnceAgree(t *testing.T) {
 	}
 }
 
+// signs returns an access token of alice's.
+func signs(t *testing.T, r *Keyring) string {
+	t.Helper()
+	token, err := r.Sign("at+jwt", claims{Subject: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// expectStates maintains two gateways' rings, and wants both to have and publish the
+// same keys, in these states.
+func expectStates(t *testing.T, when string, a, b *Keyring, want ...KeyState) {
+	t.Helper()
+	for _, r := range []*Keyring{a, b} {
+		if err := r.Maintain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []*Keyring{a, b} {
+		var got []KeyState
+		for _, k := range r.Keys() {
+			got = append(got, k.State)
+		}
+		if !slices.Equal(got, want) || strings.Count(string(r.JWKS()), `"kid"`) != len(want) {
+			t.Fatalf("%s: keys %v, want %v, published: %s", when, got, want, r.JWKS())
+		}
+	}
+	if string(a.JWKS()) != string(b.JWKS()) {
+		t.Fatalf("%s: two gateways publish different keys", when)
+	}
+}
+
 // protocol 27
 func TestNewKeyIsPublishedBeforeItSignsAndOldOneKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vault := memstore.New()
 		a, b := open(t, vault, ""), open(t, vault, "")
-		signs := func(r *Keyring) string {
-			token, err := r.Sign("at+jwt", claims{Subject: "alice"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return token
-		}
-		tend := func() {
-			for _, r := range []*Keyring{a, b} {
-				if err := r.Maintain(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		states := func(r *Keyring) (list []KeyState) {
-			for _, k := range r.Keys() {
-				list = append(list, k.State)
-			}
-			return list
-		}
-		expect := func(when string, want ...KeyState) {
-			t.Helper()
-			tend()
-			for _, r := range []*Keyring{a, b} {
-				if got := states(r); !slices.Equal(got, want) || strings.Count(string(r.JWKS()), `"kid"`) != len(want) {
-					t.Fatalf("%s: keys %v, want %v, published: %s", when, got, want, r.JWKS())
-				}
-			}
-			if string(a.JWKS()) != string(b.JWKS()) {
-				t.Fatalf("%s: two gateways publish different keys", when)
-			}
-		}
+		expect := func(when string, want ...KeyState) { t.Helper(); expectStates(t, when, a, b, want...) }
 		expect("at first", KeySigning)
 		time.Sleep(rotateAfter)
 		expect("a moment before it is due", KeySigning)
 		time.Sleep(time.Second)
-		before := signs(a)
+		before := signs(t, a)
 		expect("when it is due", KeySigning, KeyNext)
 		time.Sleep(publishFor - time.Second)
-		last := signs(b)
+		last := signs(t, b)
 		expect("a moment before the new key signs", KeySigning, KeyNext)
 		time.Sleep(time.Second)
 		expect("when the new key signs", KeyRetired, KeySigning)
-		if after := signs(a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] ||
+		if after := signs(t, a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] ||
 			strings.Split(last, ".")[0] != strings.Split(before, ".")[0] {
 			t.Error("the new key signs too early, or not at all")
 		}

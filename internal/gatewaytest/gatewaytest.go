@@ -35,7 +35,8 @@ type Site struct {
 
 // New makes a gateway for two clients and an upstream, of which the engine's
 // configuration may be changed.
-// The clients are the public clients tv and cli, of which cli logs in by a browser, and the confidential client meter, the
+// The clients are the public clients tv and cli, of which cli logs in by a browser, and the confidential client meter,
+// the
 // person is alice of the upstream work. Everything is in memory, so a test may
 // run in a bubble of synctest.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
