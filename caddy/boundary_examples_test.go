@@ -15,6 +15,7 @@ var proxied = regexp.MustCompile(`(reverse_proxy (?:@\S+ |/\S+ )?)(?:127\.0\.0\.
 
 // protocol 31, 33: what we hand out as examples is attacked as everything else.
 func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
+	t.Parallel()
 	backend := startGoBackend(t)
 	before := func(s string) string { return proxied.ReplaceAllString(s, "${1}"+backend) }
 	ownSite := regexp.MustCompile(`issuer http\S+`)
@@ -31,8 +32,7 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 				func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
 		},
 		"load-balancer": func(t *testing.T) *gateway {
-			t.Setenv("REDIS_URL", redistest.Start(t).URL())
-			return startExample(t, "load-balancer", "", before).gateway
+			return startExample(t, "load-balancer", "", before, "REDIS_URL="+redistest.Start(t).URL()).gateway
 		},
 	}
 	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket",
@@ -41,6 +41,7 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 	}
 	for name, start := range examples {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := start(t)
 			host := strings.TrimPrefix(g.url, "http://")
 			w, said := &wire{t: t, at: strings.Replace(host, "localhost", "127.0.0.1", 1)}, 0

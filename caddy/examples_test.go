@@ -29,7 +29,7 @@ type example struct {
 // hosts are those that the examples name. Each has a port of its own.
 var hosts = []string{"api.example.com", "files.example.com", "login.example.net", "connect.example.com"}
 
-func startExample(t *testing.T, name, client string, change func(string) string) *example {
+func startExample(t *testing.T, name, client string, change func(string) string, env ...string) *example {
 	t.Helper()
 	idp := idptest.Start()
 	t.Cleanup(idp.Close)
@@ -41,12 +41,11 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 			r.Header.Get("Remote-Client"), r.Header.Get("Remote-Scopes"), user, password)
 	}))
 	t.Cleanup(backend.Close)
-	t.Setenv("OIDC_CLIENT_ID", idptest.ClientID)
-	t.Setenv("OIDC_CLIENT_SECRET", idptest.ClientSecret)
-	t.Setenv("EDGE_SECRET", "only-for-this-test")
-	t.Setenv("LEGACY_BASIC", base64.StdEncoding.EncodeToString([]byte("gateway:secret")))
 	text := exampleText(t, name)
 	g := newGateway(t)
+	g.env = append(env, "OIDC_CLIENT_ID="+idptest.ClientID, "OIDC_CLIENT_SECRET="+idptest.ClientSecret,
+		"EDGE_SECRET=only-for-this-test",
+		"LEGACY_BASIC="+base64.StdEncoding.EncodeToString([]byte("gateway:secret")))
 	local := []string{"https://login.example.com", idp.URL, "legacy:8080", address(backend)}
 	for i, host := range hosts {
 		at := []string{g.url, g.upstream, g.legacy, g.legacy}[i]
@@ -152,6 +151,7 @@ func (e *example) sends(r *http.Request, status int, text string) {
 
 // protocol 33
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(t *testing.T){
 		"minimal": func(t *testing.T) {
 			e := startExample(t, "minimal", "cool-gadget", same)
@@ -197,13 +197,12 @@ func TestExamples(t *testing.T) {
 			e.sends(r, 200, "user=1")
 		},
 		"load-balancer": func(t *testing.T) {
-			t.Setenv("REDIS_URL", redistest.Start(t).URL())
-			// another name, too, and the balancer is here
+			// The site has a second name, and the balancer is on this machine.
 			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string {
 				s = strings.Replace(s, "10.0.0.11/32", "10.0.0.11/32 127.0.0.1/32", 1)
 				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).
 					ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
-			})
+			}, "REDIS_URL="+redistest.Start(t).URL())
 			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1")
 			r, err := http.NewRequest("POST", e.issuer().url+"/oauth2/device_authorization",
 				strings.NewReader("client_id=cool-gadget"))
@@ -254,6 +253,7 @@ func TestExamples(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfile")
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if tests[name] == nil {
 				t.Fatal("nothing tests it")
 			}

@@ -91,10 +91,12 @@ func start(t *testing.T) *gateway {
 	return g
 }
 
-// startWith runs a gateway with further lines in its device_login block.
-func startWith(t *testing.T, lines string) *gateway {
+// startWith runs a gateway with further lines in its device_login block, and with
+// further variables in its environment.
+func startWith(t *testing.T, lines string, env ...string) *gateway {
 	t.Helper()
 	g := newGateway(t)
+	g.env = append(g.env, env...)
 	g.configure(func(s string) string {
 		if strings.Contains(lines, "upstream ") { // of several each has a redirect URI of its own
 			s = strings.Replace(s, g.url+"/device/callback", g.url+"/device/callback/demo", 1)

@@ -328,9 +328,10 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 }
 
 func TestClientsAreListedWithoutTheirSecrets(t *testing.T) {
-	t.Setenv("METER_SECRET", "meter-secret")
+	t.Parallel()
 	g := startWith(t, "client meter {\n\t\t\tsecret {env.METER_SECRET}\n\t\t\tscopes offline_access\n"+
-		"\t\t\tfrom 10.20.0.0/16\n\t\t}\n\t\tclient plain {\n\t\t\tname \"A plain one\"\n\t\t\tsecret hunter2\n\t\t}")
+		"\t\t\tfrom 10.20.0.0/16\n\t\t}\n\t\tclient plain {\n\t\t\tname \"A plain one\"\n\t\t\tsecret hunter2\n\t\t}",
+		"METER_SECRET=meter-secret")
 	_, text := g.ask("GET", "clients", "")
 	out, err := g.auth("clients", "list")
 	if err != nil || strings.Count(out, "confidential") != 2 || !strings.Contains(out, "Cool Gadget") ||

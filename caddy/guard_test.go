@@ -259,11 +259,12 @@ func TestGuardThatTakesEveryAudienceIsWarnedAbout(t *testing.T) {
 }
 
 func TestSecretsAreInNoConfigAndNoLog(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "client_secret only-for-this-demo", "client_secret {env.DEMO_SECRET}", 1)
 	})
-	t.Setenv("DEMO_SECRET", "only-for-this-demo-from-the-environment")
+	g.env = append(g.env, "DEMO_SECRET=only-for-this-demo-from-the-environment")
 	g.start()
 	response, err := http.Get("http://" + g.admin + "/config/apps/device_login")
 	if err != nil {

@@ -112,6 +112,7 @@ func TestTerminalSaysWhatItIsCalled(t *testing.T) {
 
 // A browser of this computer is opened where it was asked for.
 func TestTerminalOpensABrowser(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	opened, browser := filepath.Join(t.TempDir(), "opened"), filepath.Join(t.TempDir(), "browser")
 	if out, err := exec.Command(needs.Program(t, "mkfifo", "mkfifo"), opened).CombinedOutput(); err != nil {
@@ -120,7 +121,7 @@ func TestTerminalOpensABrowser(t *testing.T) {
 	if err := os.WriteFile(browser, []byte("#!/bin/sh\necho \"$1\" >"+opened+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("BROWSER", browser)
+	g.env = append(g.env, "BROWSER="+browser)
 	if _, err := g.login(func(d *device) {
 		allowTerminal(t)(d)
 		if text, err := os.ReadFile(opened); err != nil || string(text) != d.Full+"\n" { // waits for whoever writes
