@@ -32,9 +32,8 @@ var (
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs
-// nobody a request.
-// The parameters are the client's to repeat, so every one of them is looked at,
-// also those that no check reads.
+// nobody a request. The parameters are the client's to repeat, so every one of
+// them is looked at, also those that no check reads.
 func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
 		if len(values) > 1 {

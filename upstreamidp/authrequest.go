@@ -30,8 +30,8 @@ var ours = map[string]string{
 	"request": "", "request_uri": "", "registration": "", "id_token_hint": "",
 }
 
-// check says what is wrong with a parameter.
-// Names may contain printable ASCII only, since they go into a URL's query.
+// check says what is wrong with a parameter. Names may contain printable ASCII
+// only, since they go into a URL's query.
 func (a Parameter) check() error {
 	option, taken := ours[a.Name]
 	switch {
@@ -166,11 +166,11 @@ func (p *Provider) scopes(d *discovered) []string {
 
 const scopeOffline = "offline_access"
 
-// unrefreshed is a sign-in without the refresh token that revalidate needs: many
-// providers give one only with a consent (OpenID Connect Core §11), which they
-// are asked for where it is needed and not at every sign-in.
-// The account that has just signed in is named, since the same may be signed in
-// there with others.
+// unrefreshed is a sign-in without the refresh token that revalidate needs:
+// many providers give one only with a consent (OpenID Connect Core §11), which
+// they are asked for where it is needed and not at every sign-in. The account
+// that has just signed in is named, since the same may be signed in there with
+// others.
 func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, who *deviceauth.Person) error {
 	asked := p.parameters(d, a).Get("prompt")
 	if a.Prompt != "" || lacks(d.Prompts, promptConsent) || slices.Contains(strings.Fields(asked), promptConsent) {

@@ -88,8 +88,8 @@ func private(u *url.URL) bool {
 }
 
 // google gives refresh tokens for a parameter of its own, access_type=offline,
-// and refuses the scope offline_access.
-// Other providers are treated by their metadata alone.
+// and refuses the scope offline_access. Other providers are treated by their
+// metadata alone.
 const google = "https://accounts.google.com"
 
 // fill is called after Check, on New's own copy; slices of the caller are never

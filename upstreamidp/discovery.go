@@ -85,8 +85,8 @@ func (d *cachedDiscovery) reach(ctx context.Context) error {
 	return err
 }
 
-// wait returns the outcome of a fetch.
-// A caller that gives up leaves the fetch running for the others.
+// wait returns the outcome of a fetch. A caller that gives up leaves the fetch
+// running for the others.
 func (d *cachedDiscovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, error) {
 	select {
 	case <-l.ended:
@@ -149,8 +149,7 @@ func (d *cachedDiscovery) ended(l *discoveryFetch) (news bool) {
 	return news
 }
 
-// clock is the time.
-// Tests outside of a synctest bubble set their own clock.
+// clock is the time. Tests outside of a synctest bubble set their own clock.
 func (d *cachedDiscovery) clock() time.Time {
 	if d.now == nil {
 		return time.Now()

@@ -16,8 +16,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// discovered is what the provider said of itself.
-// said is compared as a whole to notice changes, see cachedDiscovery.ended.
+// discovered is what the provider said of itself. said is compared as a whole
+// to notice changes, see cachedDiscovery.ended.
 type discovered struct {
 	*oidc.Provider
 	metadata

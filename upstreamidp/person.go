@@ -103,9 +103,9 @@ func unclean(claim string) error { return deviceauth.NewError("sign_in_unclean",
 // lastSecond of the year 9999: later times are no dates to JSON.
 const lastSecond = 253402300799
 
-// authTime reads auth_time.
-// Providers send seconds as a JSON number, some with a fraction (OpenID Connect
-// Core §2). A value that is no date is the zero time, which proves nothing.
+// authTime reads auth_time. Providers send seconds as a JSON number, some with
+// a fraction (OpenID Connect Core §2). A value that is no date is the zero
+// time, which proves nothing.
 func authTime(claims deviceauth.Claims) time.Time {
 	number, _ := claims["auth_time"].(json.Number)
 	if at, err := number.Float64(); err == nil && at > 0 && at <= lastSecond {

@@ -23,9 +23,8 @@ type Provider struct {
 
 var _ deviceauth.Upstream = (*Provider)(nil)
 
-// New checks the configuration and returns a provider.
-// It asks nothing of the network, so it may be called while the provider is
-// down.
+// New checks the configuration and returns a provider. It asks nothing of the
+// network, so it may be called while the provider is down.
 func New(c Config) (*Provider, error) {
 	if err := c.Check(); err != nil {
 		return nil, err

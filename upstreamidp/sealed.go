@@ -45,9 +45,9 @@ func (p *Provider) renew(subject string, v *upstreamSession) {
 	}
 }
 
-// unseal opens a sealed token, or returns the empty string.
-// The subject is the additional data, so a token that is moved to another
-// person's session does not open.
+// unseal opens a sealed token, or returns the empty string. The subject is the
+// additional data, so a token that is moved to another person's session does
+// not open.
 func unseal(aead cipher.AEAD, subject, text string) string {
 	raw, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {

@@ -18,9 +18,9 @@ var errNoLogout = deviceauth.NewError("invalid_request", "not a logout token for
 
 // SignOut implements [deviceauth.Upstream] (OpenID Connect Back-Channel Logout
 // 1.0 §2.6). A token that is replayed is harmless: it is about sign-ins that
-// were begun before it was made.
-// A refused token is an error invalid_request (§2.8); keys that cannot be
-// fetched are a fault, and the provider may repeat its request.
+// were begun before it was made. A refused token is an error invalid_request
+// (§2.8); keys that cannot be fetched are a fault, and the provider may repeat
+// its request.
 func (p *Provider) SignOut(ctx context.Context, token string) (*deviceauth.SignOut, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {

@@ -44,8 +44,8 @@ func checkTenant(issuer *url.URL) error {
 	return nil
 }
 
-// manyTenants refuses such a provider at other addresses too.
-// It goes by the template in the metadata, so it needs no list of hosts.
+// manyTenants refuses such a provider at other addresses too. It goes by the
+// template in the metadata, so it needs no list of hosts.
 func manyTenants(asked, template string) error {
 	return &deviceauth.ConfigError{
 		Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: want the "+

@@ -19,8 +19,8 @@ var wanted = []string{"name", "email", "email_verified", "picture", "preferred_u
 
 // addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3), and
 // says what that was. What was signed stays. An error means that the provider
-// could not be asked.
-// It makes no request where the ID token has everything that is looked for.
+// could not be asked. It makes no request where the ID token has everything
+// that is looked for.
 func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
 	claims deviceauth.Claims) (filled []string, err error) {
 	missing := p.missing(claims)
@@ -64,8 +64,8 @@ func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2
 
 // anew returns a person as userinfo says now that they are, where there is no
 // ID token beside it. What userinfo said before and does not say any more is
-// gone; what only an ID token said stays.
-// It returns also which claims are userinfo's now, for the next time.
+// gone; what only an ID token said stays. It returns also which claims are
+// userinfo's now, for the next time.
 func (p *Provider) anew(
 	ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string,
 ) (*deviceauth.Person, []string, error) {
@@ -104,8 +104,8 @@ func (p *Provider) overlaid(
 	return claims, said
 }
 
-// lookedFor are the claims for which userinfo is asked.
-// It also contains the claim of the user name, which may be empty.
+// lookedFor are the claims for which userinfo is asked. It also contains the
+// claim of the user name, which may be empty.
 func (p *Provider) lookedFor() []string {
 	return slices.Concat(wanted, p.cfg.Claims, p.cfg.Told, []string{p.cfg.UserClaim})
 }

@@ -21,9 +21,9 @@ import (
 const maxBody = 1 << 20
 
 // transportFor makes a connection for every request: a reload of the server
-// between two checks must not look like a defect.
-// It keeps the proxy settings of the environment, because devices in that
-// network use them as well, and HTTP/2 where the server offers it.
+// between two checks must not look like a defect. It keeps the proxy settings
+// of the environment, because devices in that network use them as well, and
+// HTTP/2 where the server offers it.
 func transportFor(roots *x509.CertPool) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: roots}
@@ -40,10 +40,9 @@ func client(t http.RoundTripper, jar http.CookieJar) *http.Client {
 		}}
 }
 
-// An answer is what became of a request.
-// Exactly one of status and err tells how the request ended: err is set where
-// no response was read to its end, and then status, header and body are not to
-// be trusted.
+// An answer is what became of a request. Exactly one of status and err tells
+// how the request ended: err is set where no response was read to its end, and
+// then status, header and body are not to be trusted.
 type answer struct {
 	asked  string // GET https://…, shortened: servers name addresses
 	at     *url.URL
@@ -105,10 +104,10 @@ func (a *answer) receive(by *http.Client, q *http.Request) {
 	a.took = time.Since(start)
 }
 
-// String says what was asked and answered, for an operator.
-// It names the redirect target or the OAuth error where there is one, because
-// these are what an operator searches for; the body itself is never printed, as
-// it may hold tokens.
+// String says what was asked and answered, for an operator. It names the
+// redirect target or the OAuth error where there is one, because these are
+// what an operator searches for; the body itself is never printed, as it may
+// hold tokens.
 func (a *answer) String() string {
 	if a.err != nil {
 		return fmt.Sprintf("%s: %s", a.asked, explain(a.err).detail)
@@ -129,9 +128,8 @@ func (a *answer) String() string {
 	return text
 }
 
-// kind is the media type.
-// A media type that cannot be parsed is the empty string, which no check
-// accepts.
+// kind is the media type. A media type that cannot be parsed is the empty
+// string, which no check accepts.
 func (a *answer) kind() string {
 	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return kind
@@ -143,8 +141,8 @@ func (a *answer) isJSON() bool {
 	return a.kind() == "application/json" || strings.HasSuffix(a.kind(), "+json")
 }
 
-// ok reports whether the answer is a success.
-// No other status than 200 is a success of the endpoints that are asked here.
+// ok reports whether the answer is a success. No other status than 200 is a
+// success of the endpoints that are asked here.
 func (a *answer) ok() bool { return a.err == nil && a.status == http.StatusOK }
 
 // refused is RFC 6749 §5.2.
@@ -153,10 +151,10 @@ type refused struct {
 	Description string `json:"error_description"`
 }
 
-// refusal is the OAuth error of an answer, if it is one.
-// A page that begins with anything but an object is not decoded, whatever its
-// Content-Type says; servers of other products are lax about the type, and
-// errorsType judges that separately.
+// refusal is the OAuth error of an answer, if it is one. A page that begins
+// with anything but an object is not decoded, whatever its Content-Type says;
+// servers of other products are lax about the type, and errorsType judges that
+// separately.
 func (a *answer) refusal() (said refused) {
 	if a.err == nil && a.status >= 400 && bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("{")) {
 		json.Unmarshal(a.body, &said)
@@ -164,10 +162,9 @@ func (a *answer) refusal() (said refused) {
 	return said
 }
 
-// stores reports whether caches may keep the answer.
-// RFC 6749 §5.1 requires no-store of every response with a token or other
-// sensitive information; private or max-age=0 do not keep it out of a browser's
-// own cache.
+// stores reports whether caches may keep the answer. RFC 6749 §5.1 requires
+// no-store of every response with a token or other sensitive information;
+// private or max-age=0 do not keep it out of a browser's own cache.
 func (a *answer) stores() bool {
 	return !strings.Contains(strings.ToLower(a.header.Get("Cache-Control")), "no-store")
 }
@@ -175,9 +172,9 @@ func (a *answer) stores() bool {
 // redirects reports whether it leads elsewhere.
 func (a *answer) redirects() bool { return a.err == nil && a.status >= 300 && a.status < 400 }
 
-// quote shortens a text that the network sent.
-// 200 characters hold any URL and any error description worth reading. Runs of
-// white space become one space, so that a text stays on one line.
+// quote shortens a text that the network sent. 200 characters hold any URL and
+// any error description worth reading. Runs of white space become one space,
+// so that a text stays on one line.
 func quote(text string) string { return shorten(text, 200) }
 
 func shorten(text string, most int) string {

@@ -15,16 +15,16 @@ const (
 	clockFail = time.Minute // what guards and clients forgive at most
 )
 
-// A date is how far a host's clock is ahead of ours.
-// The zero date is that of a host whose responses had no Date header.
+// A date is how far a host's clock is ahead of ours. The zero date is that of
+// a host whose responses had no Date header.
 type date struct {
 	ahead time.Duration
 	told  bool
 }
 
-// ask is get, and looks at the clock by the way.
-// Only some requests are timed, one or two per host: enough to compare clocks,
-// and the remaining checks stay simple.
+// ask is get, and looks at the clock by the way. Only some requests are timed,
+// one or two per host: enough to compare clocks, and the remaining checks stay
+// simple.
 func (r *run) ask(address string, headers ...string) *answer {
 	start := time.Now()
 	a := r.get(address, headers...)

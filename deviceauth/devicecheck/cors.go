@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// foreignOrigin belongs to no site (RFC 6761 §6.4).
-// The name is reserved, so no real page can have this origin.
+// foreignOrigin belongs to no site (RFC 6761 §6.4). The name is reserved, so
+// no real page can have this origin.
 const foreignOrigin = "https://not-yours.invalid"
 
 // What a page of an origin may read at the endpoints that need a client.
@@ -96,9 +96,9 @@ func (r *run) originRefused(a *answer) finding {
 			"without a slash at the end.", r.cfg.Origin, r.cfg.ClientID)
 }
 
-// listAllows reports whether a list of header names allows one.
-// In Access-Control-Allow-Headers, "*" stands for every header but
-// Authorization, which has to be named (Fetch standard).
+// listAllows reports whether a list of header names allows one. In
+// Access-Control-Allow-Headers, "*" stands for every header but Authorization,
+// which has to be named (Fetch standard).
 func listAllows(list, name string) bool {
 	for item := range strings.SplitSeq(list, ",") {
 		if item = strings.TrimSpace(item); item == "*" && name != "authorization" || strings.EqualFold(item, name) {

@@ -12,10 +12,9 @@ import (
 
 // What a device is given (RFC 8628 §3.2), and hears while it waits (§3.5).
 
-// A code is RFC 8628 §3.2.
-// Numbers are decoded as float64, because some servers write 600.0; and no
-// member is required here, so that deviceMembers can say which of them is
-// missing.
+// A code is RFC 8628 §3.2. Numbers are decoded as float64, because some
+// servers write 600.0; and no member is required here, so that deviceMembers
+// can say which of them is missing.
 type code struct {
 	Device   string  `json:"device_code"`
 	User     string  `json:"user_code"`
@@ -54,10 +53,9 @@ func (r *run) deviceCode() finding {
 	return pass("the client %s was given a code", r.cfg.ClientID)
 }
 
-// whyNoCode says what to do about each way to be refused.
-// The cases are the error codes of RFC 6749 §5.2, RFC 8707 §2 (invalid_target)
-// and the status codes of a proxy, each with the Caddyfile line that is usually
-// wrong.
+// whyNoCode says what to do about each way to be refused. The cases are the
+// error codes of RFC 6749 §5.2, RFC 8707 §2 (invalid_target) and the status
+// codes of a proxy, each with the Caddyfile line that is usually wrong.
 func (r *run) whyNoCode(a *answer) string {
 	id := r.cfg.ClientID
 	switch said := a.refusal().Error; {

@@ -191,8 +191,8 @@ func (r *run) do(c check) finding {
 	return c.ask(r)
 }
 
-// A finding is how a check ends.
-// The zero finding has no status, and stands for "does not apply" in badTLS.
+// A finding is how a check ends. The zero finding has no status, and stands
+// for "does not apply" in badTLS.
 type finding struct {
 	status         Status
 	detail, remedy string
@@ -217,8 +217,8 @@ func worst(all ...finding) finding {
 	return end
 }
 
-// join puts two texts into one.
-// Equal texts are written once: several hosts often have the same remedy.
+// join puts two texts into one. Equal texts are written once: several hosts
+// often have the same remedy.
 func join(text, more string) string {
 	switch {
 	case text == "" || strings.Contains(more, text):
@@ -229,11 +229,11 @@ func join(text, more string) string {
 	return text + "; " + more
 }
 
-// plain takes out what a terminal would obey, and shortens it.
-// The text may hold what a server on the network sent. Escape sequences could
-// change the terminal's state or rewrite lines that were printed before, and an
-// endless text would push the other results off the screen; 2000 characters
-// keep what a person reads.
+// plain takes out what a terminal would obey, and shortens it. The text may
+// hold what a server on the network sent. Escape sequences could change the
+// terminal's state or rewrite lines that were printed before, and an endless
+// text would push the other results off the screen; 2000 characters keep what
+// a person reads.
 func plain(said string) string {
 	return strings.TrimSpace(text.Plain(shorten(said, 2000)))
 }

@@ -34,10 +34,10 @@ func (r *run) asClient(address string, parameters ...string) *answer {
 	return r.post(address, form.Encode(), headers...)
 }
 
-// errorsMethod wants a GET refused, without a page for people.
-// RFC 6749 §3.2 and RFC 8628 §3.1 define the endpoints for POST alone. What is
-// looked for is a directive or a proxy that answers the path in the server's
-// stead: it betrays itself by a page of status 200.
+// errorsMethod wants a GET refused, without a page for people. RFC 6749 §3.2
+// and RFC 8628 §3.1 define the endpoints for POST alone. What is looked for is
+// a directive or a proxy that answers the path in the server's stead: it
+// betrays itself by a page of status 200.
 func (r *run) errorsMethod() finding {
 	for _, address := range []string{r.server.DeviceAuthorization, r.server.Token} {
 		a := r.get(address)
@@ -58,9 +58,9 @@ func (r *run) errorsMethod() finding {
 	return pass("a GET is refused")
 }
 
-// errorsClient wants an unregistered client refused.
-// It expects invalid_client from both endpoints, as both identify the client
-// before they look at anything else.
+// errorsClient wants an unregistered client refused. It expects invalid_client
+// from both endpoints, as both identify the client before they look at
+// anything else.
 func (r *run) errorsClient() finding {
 	for _, form := range []string{
 		r.server.DeviceAuthorization + "?client_id=" + madeUp,
@@ -85,10 +85,9 @@ func (r *run) refuses(address, form string) *answer {
 	return a
 }
 
-// expect wants an OAuth error with a code.
-// The status has to be 400, or 401 for invalid_client (RFC 6749 §5.2). A status
-// of 500 and above comes first, because it is a fault and says nothing about
-// the server's rules.
+// expect wants an OAuth error with a code. The status has to be 400, or 401
+// for invalid_client (RFC 6749 §5.2). A status of 500 and above comes first,
+// because it is a fault and says nothing about the server's rules.
 func expect(a *answer, code, to, mend string) finding {
 	said := found("%s, to %s; want an OAuth error %s", a, to, code)
 	switch {
@@ -124,9 +123,9 @@ func (r *run) errorsCode() finding {
 			"else answers the token endpoint.")
 }
 
-// errorsRepeated wants a repeated parameter refused.
-// Two parsers that disagree on which of two values counts are the classic way
-// past a check, so a repeated parameter is refused and never resolved.
+// errorsRepeated wants a repeated parameter refused. Two parsers that disagree
+// on which of two values counts are the classic way past a check, so a
+// repeated parameter is refused and never resolved.
 func (r *run) errorsRepeated() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp, "device_code", madeUp)
 	return expect(r.keepRefusal(a), "invalid_request", "a parameter that stands there twice",
@@ -134,8 +133,8 @@ func (r *run) errorsRepeated() finding {
 			"look for a proxy that rewrites request bodies.")
 }
 
-// keepRefusal notes an answer for errorsType and errorsCache.
-// errorsType and errorsCache look at all refusals together.
+// keepRefusal notes an answer for errorsType and errorsCache. errorsType and
+// errorsCache look at all refusals together.
 func (r *run) keepRefusal(a *answer) *answer {
 	r.refusals = append(r.refusals, a)
 	return a
@@ -154,10 +153,9 @@ func (r *run) errorsType() finding {
 	return pass("errors are JSON")
 }
 
-// errorsCache wants no-store on errors as well.
-// RFC 6749 asks for no-store only of responses with tokens; an error that is
-// served from a cache misleads devices all the same, hence a warning and no
-// failure.
+// errorsCache wants no-store on errors as well. RFC 6749 asks for no-store
+// only of responses with tokens; an error that is served from a cache misleads
+// devices all the same, hence a warning and no failure.
 func (r *run) errorsCache() finding {
 	for _, a := range r.refusals {
 		if a.stores() {

@@ -2,9 +2,8 @@ package devicecheck
 
 import "fmt"
 
-// pass needs no mending.
-// The text says what was found, because an operator compares it with what was
-// expected even where all is in order.
+// pass needs no mending. The text says what was found, because an operator
+// compares it with what was expected even where all is in order.
 func pass(format string, args ...any) finding {
 	return finding{status: Pass, detail: fmt.Sprintf(format, args...)}
 }
@@ -15,9 +14,9 @@ func skip(format string, args ...any) finding {
 	return finding{status: Skipped, detail: fmt.Sprintf(format, args...)}
 }
 
-// message is what was found, until it is said how to mend it.
-// So a warning or failure cannot be written without a remedy: the only way from
-// a message to a finding is through warn or fail.
+// message is what was found, until it is said how to mend it. So a warning or
+// failure cannot be written without a remedy: the only way from a message to a
+// finding is through warn or fail.
 type message string
 
 // The format's arguments that come from the network go through quote.

@@ -59,9 +59,9 @@ func (r *run) resourceGuard() finding {
 	return pass("%s, to who sent no token", a)
 }
 
-// unguarded judges an API that answers without a token; one that refuses a bad token all
-// the same has a guard with `optional`.
-// It sends a made-up token to tell a missing guard from an optional one.
+// unguarded judges an API that answers without a token; one that refuses a bad
+// token all the same has a guard with `optional`. It sends a made-up token to
+// tell a missing guard from an optional one.
 func (r *run) unguarded(a *answer) finding {
 	bad := r.get(r.target.String(), "Authorization", "Bearer "+madeUp)
 	if bad.err != nil {
@@ -82,9 +82,9 @@ func (r *run) unguarded(a *answer) finding {
 			"`handle` that does): %s. A guard with `report_only` protects nothing.%s", r.guardLine(), hint)
 }
 
-// guardLine is the line of a Caddyfile that guards the target.
-// It names the directory of the target, since APIs are guarded by prefix and
-// seldom by single paths. It is a proposal to copy, and the operator edits it.
+// guardLine is the line of a Caddyfile that guards the target. It names the
+// directory of the target, since APIs are guarded by prefix and seldom by
+// single paths. It is a proposal to copy, and the operator edits it.
 func (r *run) guardLine() string {
 	path := strings.TrimSuffix(r.target.Path, "/")
 	if path == "" {

@@ -57,9 +57,9 @@ func public(k jwk) bool {
 	return slices.Contains([]string{"EC", "RSA", "OKP"}, k.text("kty"))
 }
 
-// keysNamed wants kid and alg in every key.
-// Without kid a verifier has to try all keys, and without alg it has to trust
-// the token's own header about the algorithm, which RFC 8725 §3.1 warns of.
+// keysNamed wants kid and alg in every key. Without kid a verifier has to try
+// all keys, and without alg it has to trust the token's own header about the
+// algorithm, which RFC 8725 §3.1 warns of.
 func (r *run) keysNamed() finding {
 	if len(r.keys) == 0 {
 		return skip("there are none, see keys.set")

@@ -14,9 +14,9 @@ import (
 
 // The whole flow, with a person. What is given is given back.
 
-// loggedIn is what a login brought.
-// The mutex guards given and revoked: the login library may still be receiving
-// a response in a goroutine of its own when the run is interrupted.
+// loggedIn is what a login brought. The mutex guards given and revoked: the
+// login library may still be receiving a response in a goroutine of its own
+// when the run is interrupted.
 type loggedIn struct {
 	tokens
 	mu       sync.Mutex
@@ -37,10 +37,10 @@ type tokens struct {
 	Scope   string  `json:"scope"`
 }
 
-// record notes what a token endpoint gave.
-// It reports false for anything that is no success response of RFC 6749 §5.1.
-// The refresh token goes to the front, so that revoking in order ends the grant
-// first and with it the access tokens (RFC 7009 §2.1).
+// record notes what a token endpoint gave. It reports false for anything that
+// is no success response of RFC 6749 §5.1. The refresh token goes to the
+// front, so that revoking in order ends the grant first and with it the access
+// tokens (RFC 7009 §2.1).
 func (l *loggedIn) record(a *answer) (t tokens, ok bool) {
 	if !a.ok() || json.Unmarshal(a.body, &t) != nil || t.Access == "" {
 		return t, false
@@ -120,9 +120,9 @@ func (r *run) loginFlow() finding {
 	return pass("a person allowed it")
 }
 
-// loginResponse judges the token response (RFC 6749 §5.1).
-// Cache-Control comes first: it is the only one of these defects by which
-// tokens leak. token_type is compared without regard to case (RFC 6749 §5.1).
+// loginResponse judges the token response (RFC 6749 §5.1). Cache-Control comes
+// first: it is the only one of these defects by which tokens leak. token_type
+// is compared without regard to case (RFC 6749 §5.1).
 func (r *run) loginResponse() finding {
 	l := r.login
 	switch {
@@ -141,11 +141,11 @@ func (r *run) loginResponse() finding {
 	return pass("tokens for %v s, of scope %q", l.Expires, quote(l.Scope))
 }
 
-// loginAPI calls the API as the device does.
-// It separates the guard's refusals from the backend's: insufficient_scope is
-// the guard's and has a remedy of its own, another 401 or 403 may be either's,
-// and a status of 500 and above is the backend's, since the guard let the
-// request through. accepted is remembered for loginRevoke.
+// loginAPI calls the API as the device does. It separates the guard's refusals
+// from the backend's: insufficient_scope is the guard's and has a remedy of
+// its own, another 401 or 403 may be either's, and a status of 500 and above
+// is the backend's, since the guard let the request through. accepted is
+// remembered for loginRevoke.
 func (r *run) loginAPI() finding {
 	if r.ownMetadata != nil {
 		return skip("the URL is the server's own; give a guarded API's to have it called")

@@ -40,9 +40,9 @@ func (r *run) metadataOAuth() finding {
 	return pass("%s", oauth)
 }
 
-// metadataOpenID wants the document of OpenID Connect Discovery.
-// Its absence is a warning, since RFC 8414 alone is enough for OAuth clients;
-// but most OpenID Connect libraries look nowhere else.
+// metadataOpenID wants the document of OpenID Connect Discovery. Its absence
+// is a warning, since RFC 8414 alone is enough for OAuth clients; but most
+// OpenID Connect libraries look nowhere else.
 func (r *run) metadataOpenID() finding {
 	if a := r.metadataAnswers[1]; r.documents[len(r.documents)-1].answer != a {
 		return found("%s", a).
@@ -51,8 +51,8 @@ func (r *run) metadataOpenID() finding {
 	return pass("%s", r.metadataAnswers[1])
 }
 
-// metadataType wants the media type application/json.
-// Browsers and strict libraries decode nothing that is labelled as text.
+// metadataType wants the media type application/json. Browsers and strict
+// libraries decode nothing that is labelled as text.
 func (r *run) metadataType() finding {
 	var all []finding
 	for _, d := range r.documents {
@@ -65,11 +65,10 @@ func (r *run) metadataType() finding {
 }
 
 // metadataIssuer compares the issuer in the metadata with the one that was
-// asked.
-// RFC 8414 §3.3 and RFC 9207 compare issuers as strings, without normalization:
-// a client must stop at any difference, or a server could speak for another
-// one. The slash at the end is by far the most frequent difference, and gets
-// its own text.
+// asked. RFC 8414 §3.3 and RFC 9207 compare issuers as strings, without
+// normalization: a client must stop at any difference, or a server could speak
+// for another one. The slash at the end is by far the most frequent
+// difference, and gets its own text.
 func (r *run) metadataIssuer() finding {
 	for _, d := range r.documents {
 		switch {
@@ -89,10 +88,9 @@ func (r *run) metadataIssuer() finding {
 	return pass("the issuer is %s", quote(r.issuer))
 }
 
-// metadataEndpoints judges the addresses of all endpoints.
-// Every endpoint is judged before a request goes there, see endpoint. The
-// device authorization and the token endpoint are required, all others may be
-// missing.
+// metadataEndpoints judges the addresses of all endpoints. Every endpoint is
+// judged before a request goes there, see endpoint. The device authorization
+// and the token endpoint are required, all others may be missing.
 func (r *run) metadataEndpoints() finding {
 	issuer, _ := url.Parse(r.issuer)
 	var all []finding
@@ -110,11 +108,11 @@ func (r *run) metadataEndpoints() finding {
 }
 
 // endpoint judges an address before anything is sent there: metadata are what
-// the server says, and it may say anything.
-// Three things can be wrong. An address that is not https, or that leads from
-// the network to this machine, is never asked. Another origin than the issuer's
-// is unusual, but permitted by RFC 8414. A confidential client's secret is sent
-// to the issuer's origin only, so there the same finding is a failure.
+// the server says, and it may say anything. Three things can be wrong. An
+// address that is not https, or that leads from the network to this machine,
+// is never asked. Another origin than the issuer's is unusual, but permitted
+// by RFC 8414. A confidential client's secret is sent to the issuer's origin
+// only, so there the same finding is a failure.
 func (r *run) endpoint(name, address string) finding {
 	switch {
 	case !r.mayLead(address):

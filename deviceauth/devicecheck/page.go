@@ -9,11 +9,11 @@ import (
 	"golang.org/x/net/html"
 )
 
-// A browser without a screen: it keeps cookies, reads forms and
-// links, and follows the redirects of one site.
+// A browser without a screen: it keeps cookies, reads forms and links, and
+// follows the redirects of one site.
 
-// maxHops is above what any sign-in page takes.
-// A chain that is longer is reported as a circle.
+// maxHops is above what any sign-in page takes. A chain that is longer is
+// reported as a circle.
 const maxHops = 8
 
 // open follows redirects as long as they stay on the origin.
@@ -38,28 +38,27 @@ func (r *run) follow(a *answer) *answer {
 	return a
 }
 
-// A form of a page, with the values it has.
-// The fields are the values that the page's HTML has, hidden ones included;
-// without them a form's token against forgery would be missing.
+// A form of a page, with the values it has. The fields are the values that the
+// page's HTML has, hidden ones included; without them a form's token against
+// forgery would be missing.
 type form struct {
 	action *url.URL
 	fields url.Values
 }
 
 // submit posts a form as the page's own browser does. Our pages have no
-// referrer policy that would name an Origin.
-// "Origin: null" is what browsers send from a page with the referrer policy
-// no-referrer, and a server that compares the header with its own origin alone
-// would refuse real people, too.
+// referrer policy that would name an Origin. "Origin: null" is what browsers
+// send from a page with the referrer policy no-referrer, and a server that
+// compares the header with its own origin alone would refuse real people, too.
 func (r *run) submit(f form) *answer {
 	return r.follow(r.send(r.browser, http.MethodPost, f.action.String(), f.fields.Encode(),
 		"Content-Type", "application/x-www-form-urlencoded", "Origin", "null", "Sec-Fetch-Site", "same-origin"))
 }
 
-// formWith finds the form that has a field.
-// Only forms that post are considered, and the first match counts. The action
-// is resolved against the page's address and not checked: the caller does that
-// before anything is sent.
+// formWith finds the form that has a field. Only forms that post are
+// considered, and the first match counts. The action is resolved against the
+// page's address and not checked: the caller does that before anything is
+// sent.
 func (a *answer) formWith(field string) (f form, ok bool) {
 	a.each("form", func(n *html.Node) {
 		action, err := a.at.Parse(attribute(n, "action"))
@@ -94,8 +93,8 @@ func (a *answer) links(parameter string) (list []string) {
 	return list
 }
 
-// text is what a person reads.
-// It leaves out scripts, styles and the title, and is shortened by quote.
+// text is what a person reads. It leaves out scripts, styles and the title,
+// and is shortened by quote.
 func (a *answer) text() string {
 	if said := a.refusal(); said.Error != "" {
 		return quote(said.Error + " " + said.Description)
@@ -110,9 +109,9 @@ func (a *answer) text() string {
 	return quote(strings.Join(all, " "))
 }
 
-// each visits the elements with a name, or all nodes.
-// html.Parse accepts any input as a browser would; an error can only come from
-// reading, and then there are no nodes.
+// each visits the elements with a name, or all nodes. html.Parse accepts any
+// input as a browser would; an error can only come from reading, and then
+// there are no nodes.
 func (a *answer) each(name string, visit func(*html.Node)) {
 	root, err := html.Parse(bytes.NewReader(a.body))
 	if err != nil {

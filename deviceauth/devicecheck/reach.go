@@ -46,9 +46,8 @@ func secure(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && discovery.IsLoopback(u.Hostname())
 }
 
-// reachName looks the host's name up in DNS.
-// With a proxy the name is not looked up here at all, and a failure to resolve
-// it would be no defect.
+// reachName looks the host's name up in DNS. With a proxy the name is not
+// looked up here at all, and a failure to resolve it would be no defect.
 func (r *run) reachName() finding {
 	if by := proxyTo(r.target); by != "" {
 		return pass("a proxy, %s, looks the name up", by)
@@ -84,9 +83,8 @@ func (r *run) reachConnection() finding {
 	return pass("%s accepts connections", conn.RemoteAddr())
 }
 
-// about puts what a finding is about before it.
-// Findings on several hosts are joined in one line, so each has to name its
-// own.
+// about puts what a finding is about before it. Findings on several hosts are
+// joined in one line, so each has to name its own.
 func about(what string, f finding) finding {
 	f.detail = what + ": " + f.detail
 	return f
@@ -101,9 +99,9 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// reachTLS judges the certificate of the target.
-// Behind a proxy the TLS connection is the proxy's to open, and reachHTTP
-// notices a certificate that is not accepted.
+// reachTLS judges the certificate of the target. Behind a proxy the TLS
+// connection is the proxy's to open, and reachHTTP notices a certificate that
+// is not accepted.
 func (r *run) reachTLS() finding {
 	switch {
 	case r.target.Scheme == "http":
@@ -129,9 +127,9 @@ func (r *run) certificate(u *url.URL) finding {
 	return judge(conn.(*tls.Conn).ConnectionState().PeerCertificates[0], time.Now())
 }
 
-// judge warns of a certificate that ends soon.
-// Caddy renews when a third of the lifetime is left, so anything below that
-// says that a renewal has already failed.
+// judge warns of a certificate that ends soon. Caddy renews when a third of
+// the lifetime is left, so anything below that says that a renewal has already
+// failed.
 func judge(c *x509.Certificate, now time.Time) finding {
 	left := c.NotAfter.Sub(now)
 	said := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")),
@@ -154,10 +152,9 @@ func days(d time.Duration) string {
 }
 
 // reachHTTP asks for the metadata of a server at the very URL, which tells
-// whether it is one.
-// A redirect within the origin is not followed: the following checks ask their
-// own addresses. One to another origin is a warning, because a browser follows
-// it and a device's POST does not.
+// whether it is one. A redirect within the origin is not followed: the
+// following checks ask their own addresses. One to another origin is a
+// warning, because a browser follows it and a device's POST does not.
 func (r *run) reachHTTP() finding {
 	a := r.ask(wellKnown(r.target, oauthName, true))
 	switch {

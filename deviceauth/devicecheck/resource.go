@@ -75,11 +75,10 @@ func (r *run) readMetadata(a *answer) finding {
 	return pass("%s", a)
 }
 
-// asksFor is what a device of this API's asks for: the API by its own name (RFC
-// 8707), and the scopes that it needs.
-// The operator's flags win. Otherwise the scopes are those of the guard's
-// challenge, which are what this very URL needs, and after them those that the
-// metadata list.
+// asksFor is what a device of this API's asks for: the API by its own name
+// (RFC 8707), and the scopes that it needs. The operator's flags win.
+// Otherwise the scopes are those of the guard's challenge, which are what this
+// very URL needs, and after them those that the metadata list.
 func (r *run) asksFor() (audience, resource string, scopes []string) {
 	audience, scopes = r.cfg.Audience, r.cfg.Scopes
 	described := r.site != nil && r.site.answer != nil

@@ -98,8 +98,8 @@ func (r *run) untilRefused() finding {
 }
 
 // revoke gives back all that was given (RFC 7009), the refresh tokens first:
-// with them goes what was made of them.
-// The run's copy has the given context, because the run's own may have ended.
+// with them goes what was made of them. The run's copy has the given context,
+// because the run's own may have ended.
 func (r *run) revoke(ctx context.Context) (all []*answer) {
 	r.login.mu.Lock()
 	given := slices.Clone(r.login.given)
@@ -114,9 +114,8 @@ func (r *run) revoke(ctx context.Context) (all []*answer) {
 }
 
 // revokeRest is for a run that ends before it came to that, also by an
-// interrupt.
-// It has requestTimeout for all tokens together and reports nothing: the
-// results are complete, or the operator has interrupted the run.
+// interrupt. It has requestTimeout for all tokens together and reports
+// nothing: the results are complete, or the operator has interrupted the run.
 func (r *run) revokeRest() {
 	r.login.mu.Lock()
 	left := !r.login.revoked && len(r.login.given) > 0

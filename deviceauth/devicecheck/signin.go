@@ -11,10 +11,10 @@ import (
 // The way of a person: the page where the code is typed, and from there to
 // where people sign in.
 
-// devicePage opens the page where people type the code.
-// Devices show the address to people, so it is opened as a browser does. A page
-// on another origin than the issuer is legal, and is not opened: forms on it
-// could send the user code anywhere.
+// devicePage opens the page where people type the code. Devices show the
+// address to people, so it is opened as a browser does. A page on another
+// origin than the issuer is legal, and is not opened: forms on it could send
+// the user code anywhere.
 func (r *run) devicePage() finding {
 	if !r.atIssuer(r.code.Page) {
 		return skip("the page is on another origin than the issuer, and is not opened")
@@ -114,8 +114,8 @@ func (r *run) isKnownPage(a *answer) bool {
 // maxUpstreams is more than any person wants to choose from.
 const maxUpstreams = 20
 
-// signInUpstream follows the way to each upstream.
-// Each upstream is tried by itself and named in its part of the finding.
+// signInUpstream follows the way to each upstream. Each upstream is tried by
+// itself and named in its part of the finding.
 func (r *run) signInUpstream() finding {
 	var all []finding
 	for i, choice := range r.choices {
@@ -131,9 +131,9 @@ func (r *run) signInUpstream() finding {
 	return worst(all...)
 }
 
-// upstream goes to a provider, as far as its own first page.
-// The gateway redirects to the provider only after it has read the provider's
-// metadata, so an error page here means that the gateway cannot reach it.
+// upstream goes to a provider, as far as its own first page. The gateway
+// redirects to the provider only after it has read the provider's metadata, so
+// an error page here means that the gateway cannot reach it.
 func (r *run) upstream(choice string) finding {
 	a := r.send(r.browser, http.MethodGet, choice, "")
 	to, err := url.Parse(a.header.Get("Location"))
@@ -150,8 +150,8 @@ func (r *run) upstream(choice string) finding {
 	return r.provider(to)
 }
 
-// badRedirect is for a hop that no request follows.
-// The address is printed and not opened, for the reason given at endpoint.
+// badRedirect is for a hop that no request follows. The address is printed and
+// not opened, for the reason given at endpoint.
 func badRedirect(address string) finding {
 	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not",
 		quote(address)).fail("Let the issuer URL in the `upstream` line be https, or use another provider.")

@@ -1,10 +1,9 @@
 package devicecheck
 
 // checks are all of them, in the order in which they are asked: each after
-// what it needs. docs/check.md has the same names.
-// The first name in needs is the check whose result this one uses: where that
-// was skipped, this one is skipped with the same text. The others only must not
-// have failed.
+// what it needs. docs/check.md has the same names. The first name in needs is
+// the check whose result this one uses: where that was skipped, this one is
+// skipped with the same text. The others only must not have failed.
 var checks = []check{
 	{name: "reach.url", ask: (*run).reachURL},
 	{name: "reach.name", needs: "reach.url", ask: (*run).reachName},

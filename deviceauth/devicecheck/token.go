@@ -34,8 +34,8 @@ func (r *run) verify(token string) (header map[string]any, claims jwt.MapClaims,
 	return header, claims, err
 }
 
-// key returns the published key with an id.
-// go-jose converts the key; it refuses points that are not on the curve.
+// key returns the published key with an id. go-jose converts the key; it
+// refuses points that are not on the curve.
 func (r *run) key(id string) (any, error) {
 	for _, k := range r.keys {
 		if k.text("kid") != id {
@@ -51,9 +51,9 @@ func (r *run) key(id string) (any, error) {
 	return nil, errNoKey
 }
 
-// isJWT reports whether a token is one, and by which algorithm.
-// The signature is not looked at. A token that is no JWT is opaque to clients,
-// as RFC 6749 §1.4 permits.
+// isJWT reports whether a token is one, and by which algorithm. The signature
+// is not looked at. A token that is no JWT is opaque to clients, as RFC 6749
+// §1.4 permits.
 func isJWT(token string) (algorithm string, ok bool) {
 	t, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
 	if t == nil || err != nil {

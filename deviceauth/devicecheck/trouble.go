@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// explain says why there was no response, and what an operator can do about it: the
-// words of the libraries below assume that one knows them.
-// Causes that are found by errors.As come first, since a DNS error may also be
-// a time-out. The text of an unknown error is printed as it is.
+// explain says why there was no response, and what an operator can do about
+// it: the words of the libraries below assume that one knows them. Causes that
+// are found by errors.As come first, since a DNS error may also be a time-out.
+// The text of an unknown error is printed as it is.
 func explain(err error) finding {
 	var name *net.DNSError
 	switch {

@@ -116,8 +116,8 @@ func (o Options) checkAuthorization(ctx context.Context, address string) error {
 	return nil
 }
 
-// wait waits for the browser, and exchanges the code.
-// The library adds the client's credentials to the exchange.
+// wait waits for the browser, and exchanges the code. The library adds the
+// client's credentials to the exchange.
 func (b *browserLogin) wait(ctx context.Context, options ...oauth2.AuthCodeOption) (*oauth2.Token, error) {
 	waiting, cancel := context.WithTimeoutCause(ctx, browserLifetime, ErrExpired)
 	defer cancel()
@@ -192,8 +192,8 @@ func (b *browserLogin) read(q url.Values) callback {
 	return callback{code: q.Get("code")}
 }
 
-// closingPage is what the browser shows last.
-// The page has no script and loads nothing.
+// closingPage is what the browser shows last. The page has no script and loads
+// nothing.
 func closingPage(w http.ResponseWriter, status int, title, says string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")

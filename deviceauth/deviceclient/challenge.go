@@ -14,11 +14,10 @@ type challenge struct {
 	realm    string
 }
 
-// fetchChallenge calls an API without a token. One that answers otherwise, or not at
-// all, has no challenge.
-// The request is a GET of the very URL, because a guard may cover a part of a
-// site only. The body is not read. An error means no challenge, as the
-// well-known addresses are tried next.
+// fetchChallenge calls an API without a token. One that answers otherwise, or
+// not at all, has no challenge. The request is a GET of the very URL, because
+// a guard may cover a part of a site only. The body is not read. An error
+// means no challenge, as the well-known addresses are tried next.
 func fetchChallenge(ctx context.Context, c *http.Client, api *url.URL) (found challenge) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, api.String(), nil)
 	if err != nil {
@@ -42,9 +41,9 @@ func fetchChallenge(ctx context.Context, c *http.Client, api *url.URL) (found ch
 // Scheme names are compared without regard to case (RFC 9110 §11.1).
 func IsBearer(header string) bool { return len(header) >= 6 && strings.EqualFold(header[:6], "Bearer") }
 
-// parameter matches one parameter of a challenge.
-// Values are tokens or quoted strings (RFC 9110 §5.6). Backslashes stay as they
-// are: no parameter that is read here has any.
+// parameter matches one parameter of a challenge. Values are tokens or quoted
+// strings (RFC 9110 §5.6). Backslashes stay as they are: no parameter that is
+// read here has any.
 var parameter = regexp.MustCompile(`(?i)([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))`)
 
 // ChallengeParameter reads a parameter of a WWW-Authenticate header (RFC 9110

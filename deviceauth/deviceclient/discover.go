@@ -38,10 +38,9 @@ type Server struct {
 const maxMetadata = 256 << 10
 
 // Discover finds the server that guards an API, from the API's own URL (RFC
-// 9728) or the server's (RFC 8414).
-// A nil client is http.DefaultClient. Redirects are followed within one origin
-// only. The error names all addresses that were tried, and has no control
-// characters.
+// 9728) or the server's (RFC 8414). A nil client is http.DefaultClient.
+// Redirects are followed within one origin only. The error names all addresses
+// that were tried, and has no control characters.
 func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
 	defer sanitize(&err)
 	api, err := url.Parse(address)
@@ -83,10 +82,10 @@ func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (fo
 }
 
 // describe fetches an issuer's metadata, which must be about that issuer (RFC
-// 8414 §3.3), and name endpoints that a secret may be sent to.
-// Three addresses are in use: RFC 8414 §3.1 inserts the well-known name before
-// the path, for both names, and OpenID Connect Discovery §4 appends it. The
-// first document counts, also where it is then refused.
+// 8414 §3.3), and name endpoints that a secret may be sent to. Three addresses
+// are in use: RFC 8414 §3.1 inserts the well-known name before the path, for
+// both names, and OpenID Connect Discovery §4 appends it. The first document
+// counts, also where it is then refused.
 func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -138,8 +137,8 @@ func (s Server) check(issuer string) error {
 	return nil
 }
 
-// fetch gets a JSON document.
-// At most maxMetadata bytes are read; a longer document is an error of JSON.
+// fetch gets a JSON document. At most maxMetadata bytes are read; a longer
+// document is an error of JSON.
 func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -160,8 +159,8 @@ func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	return nil
 }
 
-// unique drops repeated strings and keeps the order.
-// An issuer without a path has the same address twice.
+// unique drops repeated strings and keeps the order. An issuer without a path
+// has the same address twice.
 func unique(list ...string) (once []string) {
 	seen := map[string]bool{}
 	for _, s := range list {

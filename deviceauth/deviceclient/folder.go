@@ -43,9 +43,9 @@ type purpose struct {
 	Resource string `json:"resource,omitempty"` // of the API, where no audience was named
 }
 
-// purposeOf is what a token for these options is for.
-// The scopes are sorted, and repeated ones dropped: their order has no meaning
-// (RFC 6749 §3.3), and must not make a second token of the same access.
+// purposeOf is what a token for these options is for. The scopes are sorted,
+// and repeated ones dropped: their order has no meaning (RFC 6749 §3.3), and
+// must not make a second token of the same access.
 func purposeOf(s Server, o Options) purpose {
 	scopes := slices.Compact(slices.Sorted(slices.Values(o.Scopes)))
 	p := purpose{API: s.API, Issuer: s.Issuer, ClientID: o.ClientID, Asked: strings.Join(scopes, " "),
@@ -96,9 +96,9 @@ func (p *entry) close() {
 	p.dir.close()
 }
 
-// A kept token, as it is written.
-// The file is JSON, and says in itself what it is for: a file that was renamed
-// or copied holds no token for another purpose.
+// A kept token, as it is written. The file is JSON, and says in itself what it
+// is for: a file that was renamed or copied holds no token for another
+// purpose.
 type kept struct {
 	purpose
 	Token   *oauth2.Token `json:"token"`
@@ -107,9 +107,9 @@ type kept struct {
 }
 
 // load returns nil where nothing is kept, or nothing that can be read, and
-// refuses a file that is open to more than it may be.
-// may has the permission bits that others may have on the file. A file that
-// cannot be decoded counts as absent, and the next login overwrites it.
+// refuses a file that is open to more than it may be. may has the permission
+// bits that others may have on the file. A file that cannot be decoded counts
+// as absent, and the next login overwrites it.
 func (p *entry) load(may fs.FileMode) (*oauth2.Token, error) {
 	text, err := p.dir.read(p.name(), may)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,8 +127,8 @@ func (p *entry) load(may fs.FileMode) (*oauth2.Token, error) {
 	return k.Token.WithExtra(map[string]any{"scope": k.Scope, "id_token": k.IDToken}), nil
 }
 
-// save writes the token to its file.
-// The token is on the disk before save returns, see directory.write.
+// save writes the token to its file. The token is on the disk before save
+// returns, see directory.write.
 func (p *entry) save(t *oauth2.Token) error {
 	text, err := json.MarshalIndent(kept{purpose: p.purpose, Token: t, Scope: extra(t, "scope"),
 		IDToken: extra(t, "id_token")}, "", "  ")
@@ -141,9 +141,8 @@ func (p *entry) save(t *oauth2.Token) error {
 	return nil
 }
 
-// remove deletes the token's file.
-// The new file of an interrupted write goes first, as it may hold a token as
-// well.
+// remove deletes the token's file. The new file of an interrupted write goes
+// first, as it may hold a token as well.
 func (p *entry) remove() error {
 	return errors.Join(p.dir.delete(p.name()+".new", p.name()), p.dir.sync())
 }

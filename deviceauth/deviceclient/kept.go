@@ -37,8 +37,8 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 	return p.keep(token, err)
 }
 
-// Anew asks a person whatever is kept, and replaces it.
-// The old token is not revoked; it stays until the new one is saved.
+// Anew asks a person whatever is kept, and replaces it. The old token is not
+// revoked; it stays until the new one is saved.
 func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
 	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)

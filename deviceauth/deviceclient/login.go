@@ -14,17 +14,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// How a login can end beside success and trouble.
-// Compare them by errors.Is. Every other error is a fault, or a refusal in the
-// server's words.
+// How a login can end beside success and trouble. Compare them by errors.Is.
+// Every other error is a fault, or a refusal in the server's words.
 var (
 	ErrDenied      = errors.New("denied")
 	ErrExpired     = errors.New("nobody answered in time")
 	ErrInteraction = errors.New("a person has to say yes, and nobody may be asked")
 )
 
-// Options say who logs in, and for what.
-// ClientID is required, and Show where a person may be asked.
+// Options say who logs in, and for what. ClientID is required, and Show where
+// a person may be asked.
 type Options struct {
 	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
@@ -49,8 +48,8 @@ type Options struct {
 	Note      func(string) // what else a person may want to know; may be nil
 }
 
-// note calls Options.Note.
-// The text may quote a server, so control characters are taken out.
+// note calls Options.Note. The text may quote a server, so control characters
+// are taken out.
 func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
 		o.Note(text.Plain(fmt.Sprintf(format, args...)))
@@ -62,9 +61,9 @@ func (o Options) posting(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, posting(o.HTTP))
 }
 
-// config is the library's view of client and server.
-// The library would otherwise try both ways of client authentication, and a
-// public client has only one.
+// config is the library's view of client and server. The library would
+// otherwise try both ways of client authentication, and a public client has
+// only one.
 func (o Options) config(s Server) *oauth2.Config {
 	config := &oauth2.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes,
@@ -157,8 +156,8 @@ func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, erro
 }
 
 // wait polls until there is an answer. Where the server was not reached it is
-// asked again, less and less often (RFC 8628 §3.5).
-// The library itself keeps the interval, and makes it longer at slow_down.
+// asked again, less and less often (RFC 8628 §3.5). The library itself keeps
+// the interval, and makes it longer at slow_down.
 func (o Options) wait(ctx context.Context, config *oauth2.Config,
 	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	for {

@@ -52,8 +52,7 @@ func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcom
 }
 
 // revoke gives a token back (RFC 7009 §2.1). With the refresh token goes what
-// was made of it.
-// RFC 7009 §2.2: 200 also where the token was not known.
+// was made of it. RFC 7009 §2.2: 200 also where the token was not known.
 func revoke(ctx context.Context, s Server, o Options, t *oauth2.Token) error {
 	form := url.Values{"client_id": {o.ClientID}, "token": {t.AccessToken}, "token_type_hint": {"access_token"}}
 	if t.RefreshToken != "" {

@@ -28,17 +28,16 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 	return p, nil
 }
 
-// page reports whether an address is that of a web page.
-// Schemes other than http and https could start another program on a phone.
+// page reports whether an address is that of a web page. Schemes other than
+// http and https could start another program on a phone.
 func page(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && text.Plain(address) == address
 }
 
-// A plainError has nothing in it that a terminal obeys. Servers have a say
-// in most errors, also in those of net/http, which quote headers and
-// certificates as they are.
-// errors.Is and errors.As still see the error within.
+// A plainError has nothing in it that a terminal obeys. Servers have a say in
+// most errors, also in those of net/http, which quote headers and certificates
+// as they are. errors.Is and errors.As still see the error within.
 type plainError struct{ error }
 
 // Error keeps the lines of errors.Join.

@@ -17,12 +17,12 @@ type resource struct {
 	Servers  []string `json:"authorization_servers"`
 }
 
-// findResource asks an API who guards it, and what it calls itself. The challenge
-// says where that stands (RFC 9728 §5.1), the same for all that one token is good
-// for; else it is looked for (§3.1), with the path inserted behind the well-known
-// part first, and then left away.
-// An API without metadata is taken for its own server by the caller, unless the
-// realm of its challenge names one, as guards of this project do.
+// findResource asks an API who guards it, and what it calls itself. The
+// challenge says where that stands (RFC 9728 §5.1), the same for all that one
+// token is good for; else it is looked for (§3.1), with the path inserted
+// behind the well-known part first, and then left away. An API without
+// metadata is taken for its own server by the caller, unless the realm of its
+// challenge names one, as guards of this project do.
 func findResource(ctx context.Context, c *http.Client, api *url.URL) (found resource, err error) {
 	const wellKnown = "/.well-known/oauth-protected-resource"
 	told := fetchChallenge(ctx, c, api)
@@ -50,8 +50,8 @@ func findResource(ctx context.Context, c *http.Client, api *url.URL) (found reso
 
 // check refuses metadata of anything but the API, or a part of its site that
 // the API lies in, as RFC 9728 §3.3 wants it: they may have been copied from
-// where another server guards.
-// Only the first server of the list is used, so only that one is checked.
+// where another server guards. Only the first server of the list is used, so
+// only that one is checked.
 func (r resource) check(address string, api *url.URL) error {
 	about, err := url.Parse(r.Resource)
 	switch {

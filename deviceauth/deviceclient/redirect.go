@@ -43,8 +43,8 @@ func discovering(c *http.Client) *http.Client {
 
 // MayLead reports whether a request may go to an address because another site
 // named it: with TLS, and to this machine only where that site is on it. What
-// listens on a loopback host often trusts every local client.
-// It is also what devicecheck goes by.
+// listens on a loopback host often trusts every local client. It is also what
+// devicecheck goes by.
 func MayLead(from, to *url.URL) bool {
 	if to.Host == "" || to.User != nil || isThisMachine(to.Hostname()) && !isThisMachine(from.Hostname()) {
 		return false

@@ -33,9 +33,9 @@ func CheckAlgorithm(name string) error {
 	return nil
 }
 
-// newKey makes a key for an algorithm of makers.
-// The private key is kept as PKCS #8 (RFC 5958), which names its algorithm
-// itself, and the key's id is its thumbprint.
+// newKey makes a key for an algorithm of makers. The private key is kept as
+// PKCS #8 (RFC 5958), which names its algorithm itself, and the key's id is
+// its thumbprint.
 func newKey(algorithm string) (storedKey, error) {
 	private, err := makers[algorithm]()
 	if err != nil {
@@ -67,9 +67,9 @@ type jwk struct {
 	Kid string `json:"kid,omitempty"`
 }
 
-// publicJWK converts a public key.
-// The coordinates have their full length, with leading zeros (RFC 7518
-// §6.2.1.2). An error means a key of a type that makers does not make.
+// publicJWK converts a public key. The coordinates have their full length,
+// with leading zeros (RFC 7518 §6.2.1.2). An error means a key of a type that
+// makers does not make.
 func publicJWK(public crypto.PublicKey) (jwk, error) {
 	b64 := base64.RawURLEncoding.EncodeToString
 	switch k := public.(type) {

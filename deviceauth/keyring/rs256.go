@@ -48,9 +48,9 @@ func (k *Keyring) rotateRS256(r *ring, now time.Time) (err error) {
 	return err
 }
 
-// SignID implements [deviceauth.Signer].
-// An empty algorithm is the ring's own. RS256 without a key for it is an error,
-// and not a signature of another kind, which the client would refuse.
+// SignID implements [deviceauth.Signer]. An empty algorithm is the ring's own.
+// RS256 without a key for it is an error, and not a signature of another kind,
+// which the client would refuse.
 func (k *Keyring) SignID(algorithm string, claims any) (string, error) {
 	s, now := k.now.Load(), time.Now()
 	signing := s.signing(now)

@@ -20,15 +20,15 @@ type payload struct {
 func (p payload) MarshalJSON() ([]byte, error)     { return json.Marshal(p.value) }
 func (p *payload) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, p.value) }
 
-// Sign implements [deviceauth.Signer].
-// typ is the media type in the header, such as at+jwt (RFC 9068 §2.1). The key
-// is the one that signs at this moment.
+// Sign implements [deviceauth.Signer]. typ is the media type in the header,
+// such as at+jwt (RFC 9068 §2.1). The key is the one that signs at this
+// moment.
 func (k *Keyring) Sign(typ string, claims any) (string, error) {
 	return k.now.Load().signing(time.Now()).sign(typ, claims)
 }
 
-// sign makes a JWS in the compact form (RFC 7515 §7.1).
-// kid lets a verifier choose among the published keys (RFC 7515 §4.1.4).
+// sign makes a JWS in the compact form (RFC 7515 §7.1). kid lets a verifier
+// choose among the published keys (RFC 7515 §4.1.4).
 func (k *key) sign(typ string, claims any) (string, error) {
 	token := jwt.NewWithClaims(k.method, payload{value: claims})
 	token.Header["typ"] = typ
@@ -40,9 +40,8 @@ func (k *key) sign(typ string, claims any) (string, error) {
 	return signed, nil
 }
 
-// errHeader refuses a token by its header.
-// One text for every wrong header, so that a caller learns nothing about the
-// keys.
+// errHeader refuses a token by its header. One text for every wrong header, so
+// that a caller learns nothing about the keys.
 var errHeader = errors.New("not a token of ours")
 
 // Verify implements [deviceauth.Signer]. The key is found by its kid and no

@@ -45,8 +45,8 @@ const (
 	generation = 8192 // two of them are kept, of 1 or 2 KiB a grant
 )
 
-// subscribe subscribes to the channel.
-// Two goroutines run until close: one receives, one sends the heartbeat.
+// subscribe subscribes to the channel. Two goroutines run until close: one
+// receives, one sends the heartbeat.
 func subscribe(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &changes{redis: client, channel: channel, sender: rand.Text(), log: log, listener: func(deviceauth.ID) {},
@@ -64,8 +64,8 @@ func (c *changes) close() {
 	c.ended.Wait()
 }
 
-// message says that a grant has changed.
-// It has no content but the id, so nothing about a person is on the channel.
+// message says that a grant has changed. It has no content but the id, so
+// nothing about a person is on the channel.
 func message(g *deviceauth.Grant) string { return g.ID.String() }
 
 // receive takes in what is said, until the context ends.
@@ -85,9 +85,8 @@ func (c *changes) receive(ctx context.Context, heard <-chan any) {
 	}
 }
 
-// handle handles one message.
-// Messages that are neither a heartbeat of our own nor an id are another
-// gateway's heartbeats, or no messages of ours at all.
+// handle handles one message. Messages that are neither a heartbeat of our own
+// nor an id are another gateway's heartbeats, or no messages of ours at all.
 func (c *changes) handle(text string) {
 	if own, ok := strings.CutPrefix(text, c.sender+" "); ok {
 		since, at, _ := strings.Cut(own, " ")
@@ -145,15 +144,15 @@ func (c *changes) sendHeartbeat(ctx context.Context) error {
 	return err
 }
 
-// sendHeartbeatTo publishes a heartbeat at one server.
-// The text is: sender, the nanoseconds since began, the server's address.
+// sendHeartbeatTo publishes a heartbeat at one server. The text is: sender,
+// the nanoseconds since began, the server's address.
 func (c *changes) sendHeartbeatTo(ctx context.Context, server redis.Cmdable, at string) error {
 	return server.Publish(ctx, c.channel, c.sender+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)+" "+at).Err()
 }
 
-// expectFrom sets from which servers heartbeats must come back.
-// Servers that left the Cluster are dropped; a new one counts as not heard of
-// yet, so nothing is believed until its first heartbeat has come back.
+// expectFrom sets from which servers heartbeats must come back. Servers that
+// left the Cluster are dropped; a new one counts as not heard of yet, so
+// nothing is believed until its first heartbeat has come back.
 func (c *changes) expectFrom(servers ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,9 +192,8 @@ func (c *changes) grantChanged(id deviceauth.ID) {
 	listener(id)
 }
 
-// forget drops a grant from memory.
-// A fetch that is running loses its note, too: what it read may be older than
-// the change.
+// forget drops a grant from memory. A fetch that is running loses its note,
+// too: what it read may be older than the change.
 func (c *changes) forget(id deviceauth.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -241,8 +239,8 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	return nil, f
 }
 
-// keep puts the grant that was read into memory.
-// A shallow copy is kept, so that the caller may go on changing its own.
+// keep puts the grant that was read into memory. A shallow copy is kept, so
+// that the caller may go on changing its own.
 func (f *fetch) keep(g *deviceauth.Grant) {
 	own := *g
 	f.c.mu.Lock()
@@ -253,8 +251,8 @@ func (f *fetch) keep(g *deviceauth.Grant) {
 	f.c.known.Put(f.id, &own)
 }
 
-// end takes the reader off the note.
-// Several readers of one grant share the note; the last one removes it.
+// end takes the reader off the note. Several readers of one grant share the
+// note; the last one removes it.
 func (f *fetch) end() {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
@@ -263,9 +261,9 @@ func (f *fetch) end() {
 	}
 }
 
-// OnChange implements [deviceauth.Cluster].
-// The listener runs in the goroutine that receives, and must not block. It is
-// called for changes made through this store as well.
+// OnChange implements [deviceauth.Cluster]. The listener runs in the goroutine
+// that receives, and must not block. It is called for changes made through
+// this store as well.
 func (s *Store) OnChange(listener func(deviceauth.ID)) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()

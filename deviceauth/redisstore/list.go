@@ -74,10 +74,9 @@ type cursor struct {
 
 func (p cursor) String() string { return fmt.Sprintf("%s.%d.%d", p.topology, p.server, p.cursor) }
 
-// parseCursor reads a cursor.
-// Any text may arrive here, as cursors come from the admin API. One of another
-// world, of a server that is not there, or with other than two numbers is
-// [deviceauth.ErrCursor].
+// parseCursor reads a cursor. Any text may arrive here, as cursors come from
+// the admin API. One of another world, of a server that is not there, or with
+// other than two numbers is [deviceauth.ErrCursor].
 func parseCursor(text, world string, servers int) (cursor, error) {
 	p := cursor{topology: world}
 	if text == "" {
@@ -129,9 +128,9 @@ func (s *Store) servers(ctx context.Context) (list []redis.Cmdable, world string
 	return list, hex.EncodeToString(sum[:8]), nil
 }
 
-// byRun returns the servers by what each calls its own run.
-// The run id changes with every start of a server process, and with it the hash
-// seed by which SCAN orders keys.
+// byRun returns the servers by what each calls its own run. The run id changes
+// with every start of a server process, and with it the hash seed by which
+// SCAN orders keys.
 func (s *Store) byRun(ctx context.Context) (map[string]redis.Cmdable, error) {
 	var mu sync.Mutex
 	all := map[string]redis.Cmdable{}

@@ -16,8 +16,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Options say where the servers are.
-// The zero value lacks an address, and Check says so.
+// Options say where the servers are. The zero value lacks an address, and
+// Check says so.
 type Options struct {
 	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
 	// the nodes of a Cluster, or the Sentinels.
@@ -32,9 +32,9 @@ type Options struct {
 	Prefix           string            // of all keys; default device_login:
 }
 
-// prefix is what all keys begin with.
-// Several issuers may share a server, each with a prefix of its own. In a
-// Cluster the prefix should not contain {…}, or all keys would be in one slot.
+// prefix is what all keys begin with. Several issuers may share a server, each
+// with a prefix of its own. In a Cluster the prefix should not contain {…}, or
+// all keys would be in one slot.
 func (o *Options) prefix() string {
 	if o.Prefix == "" {
 		return "device_login:"
@@ -42,8 +42,8 @@ func (o *Options) prefix() string {
 	return o.Prefix
 }
 
-// Check says what is wrong with the options, without a request.
-// It reads the CA's file. No error contains a password.
+// Check says what is wrong with the options, without a request. It reads the
+// CA's file. No error contains a password.
 func (o Options) Check() error {
 	_, err := o.universal()
 	return err
@@ -106,8 +106,8 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	return u, err
 }
 
-// trusting adds certificates to those that are trusted.
-// The system's certificates stay trusted. The file may hold several.
+// trusting adds certificates to those that are trusted. The system's
+// certificates stay trusted. The file may hold several.
 func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -123,9 +123,8 @@ func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	return c, nil
 }
 
-// hidePassword takes the user info out of an address.
-// An address that cannot be parsed may still contain a password before its last
-// @.
+// hidePassword takes the user info out of an address. An address that cannot
+// be parsed may still contain a password before its last @.
 func hidePassword(url string) string {
 	if at := strings.LastIndexByte(url, '@'); at >= 0 {
 		return "…" + url[at:]
@@ -141,9 +140,8 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(u), nil
 }
 
-// older compares a server's version.
-// A version that cannot be read is not old: compatible servers have their own
-// numbers.
+// older compares a server's version. A version that cannot be read is not old:
+// compatible servers have their own numbers.
 func older(version string, major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
@@ -234,9 +232,9 @@ func forbidden(err error) bool {
 var errLoading = errors.New("it reads its data")
 
 // info is what a server says of itself: nothing where the user may not ask, or
-// nobody.
-// PING tells whether the server is there, where INFO is not permitted. A server
-// that reads its data from disk answers INFO, but no other command yet.
+// nobody. PING tells whether the server is there, where INFO is not permitted.
+// A server that reads its data from disk answers INFO, but no other command
+// yet.
 func (s *Store) info(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
 	if forbidden(err) {

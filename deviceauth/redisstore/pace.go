@@ -25,10 +25,10 @@ redis.call("HSET", KEYS[1], ARGV[1], now, "interval", interval)
 redis.call("PEXPIREAT", KEYS[1], ARGV[5])
 return {early, interval}`)
 
-// RecordPoll implements [deviceauth.Cluster].
-// RFC 8628 §3.5: early polls make the interval longer by Step, usually 5 s. The
-// first poll is never early. The key expires with the grant. interval is what
-// the device has to keep from now on.
+// RecordPoll implements [deviceauth.Cluster]. RFC 8628 §3.5: early polls make
+// the interval longer by Step, usually 5 s. The first poll is never early. The
+// key expires with the grant. interval is what the device has to keep from now
+// on.
 func (s *Store) RecordPoll(ctx context.Context, a deviceauth.Poll) (early bool, interval time.Duration, err error) {
 	held := "0"
 	if a.Held {

@@ -42,9 +42,8 @@ func encode(g *deviceauth.Grant) (string, error) {
 	return marked(text), nil
 }
 
-// decode reads a stored value.
-// A shorter value than the mark decodes as the empty text, which is an error of
-// JSON.
+// decode reads a stored value. A shorter value than the mark decodes as the
+// empty text, which is an error of JSON.
 func decode(text string) (*deviceauth.Grant, error) {
 	g := new(deviceauth.Grant)
 	if err := json.Unmarshal([]byte(unmarked(text)), g); err != nil {

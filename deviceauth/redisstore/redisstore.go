@@ -33,9 +33,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Cluster] backend. Open opens one.
-// It may be used by any number of goroutines. A server that is away makes the
-// operations fail after at most patience; the engine answers such a fault as
+// Store is a [deviceauth.Cluster] backend. Open opens one. It may be used by
+// any number of goroutines. A server that is away makes the operations fail
+// after at most patience; the engine answers such a fault as
 // temporarily_unavailable.
 type Store struct {
 	redis   redis.UniversalClient
@@ -46,10 +46,10 @@ type Store struct {
 var _ deviceauth.Cluster = (*Store)(nil)
 
 // Open connects, and says in the log what about the server might lose grants.
-// log hears of trouble; nil: no log.
-// It fails with [ErrAway] where no server answers within some seconds, and with
-// another error where the options are wrong, the version is below 6.2, or
-// maxmemory-policy is one that evicts keys. The caller closes the store.
+// log hears of trouble; nil: no log. It fails with [ErrAway] where no server
+// answers within some seconds, and with another error where the options are
+// wrong, the version is below 6.2, or maxmemory-policy is one that evicts
+// keys. The caller closes the store.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	quieten()
 	if log == nil {
@@ -76,9 +76,8 @@ type noLogger struct{}
 
 func (noLogger) Printf(context.Context, string, ...any) {}
 
-// Close implements [deviceauth.Store].
-// It waits until nothing is listened to any more; no callback of OnChange runs
-// after it.
+// Close implements [deviceauth.Store]. It waits until nothing is listened to
+// any more; no callback of OnChange runs after it.
 func (s *Store) Close() error {
 	s.changes.close()
 	return s.redis.Close()
@@ -139,12 +138,12 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return deviceauth.ErrExists
 }
 
-// ttl is never none, which would mean for ever.
-// An argument of 0 makes go-redis send no expiry at all.
+// ttl is never none, which would mean for ever. An argument of 0 makes
+// go-redis send no expiry at all.
 func ttl(until time.Time) time.Duration { return max(time.Until(until), time.Millisecond) }
 
-// deleteIf deletes a key that has a certain value.
-// Between a GET and a DEL of a client another grant could have taken the code.
+// deleteIf deletes a key that has a certain value. Between a GET and a DEL of
+// a client another grant could have taken the code.
 var deleteIf = redis.NewScript(
 	`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
@@ -153,9 +152,9 @@ func (s *Store) freeCode(ctx context.Context, g *deviceauth.Grant) error {
 	return deleteIf.Run(ctx, s.redis, []string{s.codeKey(g.UserCode)}, g.ID.String()).Err()
 }
 
-// Get implements [deviceauth.Store].
-// The copy in memory is used while changes are heard of every 800 ms, see
-// changes; so most calls of a guard cost no round trip.
+// Get implements [deviceauth.Store]. The copy in memory is used while changes
+// are heard of every 800 ms, see changes; so most calls of a guard cost no
+// round trip.
 func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, fetch := s.changes.get(id)
 	if g != nil {
@@ -169,8 +168,8 @@ func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, e
 	return g, err
 }
 
-// read returns a grant, and its text as it is stored.
-// The text is what swap compares with, byte by byte.
+// read returns a grant, and its text as it is stored. The text is what swap
+// compares with, byte by byte.
 func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, string, error) {
 	text, err := s.redis.Get(ctx, s.grantKey(id)).Result()
 	if err != nil {
@@ -183,9 +182,8 @@ func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	return g, text, nil
 }
 
-// ByUserCode implements [deviceauth.Store].
-// The code's key is a hint: it may outlive the decision by a moment. So the
-// grant itself has the last word.
+// ByUserCode implements [deviceauth.Store]. The code's key is a hint: it may
+// outlive the decision by a moment. So the grant itself has the last word.
 func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	text, err := s.redis.Get(ctx, s.codeKey(code)).Result()
 	if err != nil {
@@ -223,10 +221,10 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 	return list, err
 }
 
-// all returns the grants of some keys, without those that are gone. Of those that cannot
-// be read it returns the errors, beside the others.
-// One pipeline reads them, which a Cluster client splits by server. A grant
-// that expired between is left out without an error.
+// all returns the grants of some keys, without those that are gone. Of those
+// that cannot be read it returns the errors, beside the others. One pipeline
+// reads them, which a Cluster client splits by server. A grant that expired
+// between is left out without an error.
 func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
 	texts := make([]*redis.StringCmd, len(keys))
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {

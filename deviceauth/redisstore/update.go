@@ -26,17 +26,16 @@ else redis.call("SET", KEYS[1], ARGV[2], "PXAT", ARGV[3]) end
 if ARGV[4] ~= "" then redis.call("PUBLISH", ARGV[4], ARGV[5]) end
 return 1`)
 
-// retryTimeout is how long a change waits for a server that has gone away, which
-// a restart or the choice of a new master takes. It is below the time-outs of
-// most clients.
-// After that the caller answers 503 with Retry-After.
+// retryTimeout is how long a change waits for a server that has gone away,
+// which a restart or the choice of a new master takes. It is below the
+// time-outs of most clients. After that the caller answers 503 with
+// Retry-After.
 const retryTimeout = 3 * time.Second
 
-// Update implements [deviceauth.Store]: compare and set, until no other
-// change came between.
-// change may be called several times, each time with the newest record, and
-// must have no effects of its own. The owner's index is written before the
-// grant, see index.
+// Update implements [deviceauth.Store]: compare and set, until no other change
+// came between. change may be called several times, each time with the newest
+// record, and must have no effects of its own. The owner's index is written
+// before the grant, see index.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	defer s.changes.forget(id) // the news of it may take a moment to come back
 	return s.retry(ctx, func(unanswered attempts) (*attempt, error) {
@@ -69,8 +68,8 @@ func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*devic
 	})
 }
 
-// expiry is when the key of a grant may go.
-// Redis wants milliseconds since 1970, as text, for PXAT.
+// expiry is when the key of a grant may go. Redis wants milliseconds since
+// 1970, as text, for PXAT.
 func expiry(g *deviceauth.Grant) string {
 	return strconv.FormatInt(g.KeepUntil().Add(margin).UnixMilli(), 10)
 }
@@ -96,9 +95,9 @@ func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// UpdateDocument implements [deviceauth.Documents].
-// A document that is left as it was costs no write. It never expires: signing
-// keys are among the documents.
+// UpdateDocument implements [deviceauth.Documents]. A document that is left as
+// it was costs no write. It never expires: signing keys are among the
+// documents.
 func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	key := s.prefix + "v:" + name
 	return s.retry(ctx, func(unanswered attempts) (*attempt, error) {
@@ -125,8 +124,8 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 	})
 }
 
-// LoadDocument implements [deviceauth.Documents].
-// nil and no error where there is none.
+// LoadDocument implements [deviceauth.Documents]. nil and no error where there
+// is none.
 func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	text, err := s.redis.Get(ctx, s.prefix+"v:"+name).Result()
 	switch {
@@ -138,9 +137,9 @@ func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	return []byte(unmarked(text)), nil
 }
 
-// PutDocument implements [deviceauth.Documents].
-// It overwrites without comparing: its documents, such as sealed sessions, have
-// one writer at a time, and the last one counts.
+// PutDocument implements [deviceauth.Documents]. It overwrites without
+// comparing: its documents, such as sealed sessions, have one writer at a
+// time, and the last one counts.
 func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	key := s.prefix + "v:" + name
 	if document == nil || !time.Now().Before(until) {
@@ -149,8 +148,8 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 	return wrap(s.redis.SetArgs(ctx, key, marked(document), redis.SetArgs{ExpireAt: until}).Err())
 }
 
-// An attempt is a value that was sent.
-// done says that the change is stored, by this attempt or by an earlier one.
+// An attempt is a value that was sent. done says that the change is stored, by
+// this attempt or by an earlier one.
 type attempt struct {
 	value      string
 	done       bool
@@ -162,8 +161,8 @@ type attempt struct {
 // one of them ever arrives, because each expects to find what was there before.
 type attempts []*attempt
 
-// arrived reports whether a stored value is that of an attempt.
-// The mark before every value makes the comparison exact.
+// arrived reports whether a stored value is that of an attempt. The mark
+// before every value makes the comparison exact.
 func (list attempts) arrived(stored string) bool {
 	return slices.ContainsFunc(list, func(a *attempt) bool { return a.value == stored })
 }

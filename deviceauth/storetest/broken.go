@@ -6,10 +6,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A broken store is a good one with one mistake.
-// A nil function leaves the method of the good store as it is.
-// Storage is embedded, so that methods without a bug, such as Close and
-// LoadDocument, are the good store's own.
+// A broken store is a good one with one mistake. A nil function leaves the
+// method of the good store as it is. Storage is embedded, so that methods
+// without a bug, such as Close and LoadDocument, are the good store's own.
 type broken struct {
 	deviceauth.Storage
 	create  func(context.Context, deviceauth.Storage, *deviceauth.Grant) error
@@ -24,9 +23,9 @@ type broken struct {
 // step has the type of [deviceauth.Store.Update]'s argument.
 type step = func(*deviceauth.Grant) error
 
-// Create calls the broken function, if there is one.
-// The methods below hand the good store to the function that is broken, so that
-// a bug can call it with altered arguments.
+// Create calls the broken function, if there is one. The methods below hand
+// the good store to the function that is broken, so that a bug can call it
+// with altered arguments.
 func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if b.create != nil {
 		return b.create(ctx, b.Storage, g)
@@ -34,9 +33,8 @@ func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return b.Storage.Create(ctx, g)
 }
 
-// Update does the same as Create.
-// A bug of Update gets the change function as well, and may call it as often as
-// it likes.
+// Update does the same as Create. A bug of Update gets the change function as
+// well, and may call it as often as it likes.
 func (b *broken) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	if b.update != nil {
 		return b.update(ctx, b.Storage, id, change)

@@ -11,17 +11,17 @@ import (
 )
 
 // A Bug is a mistake that stores make, to be put on top of a good one: the
-// suite is worth something only if it catches it there.
-// A Bug wraps the store that the author tests, so it has the same latency and
-// the same transactions; only the one mistake is added.
+// suite is worth something only if it catches it there. A Bug wraps the store
+// that the author tests, so it has the same latency and the same transactions;
+// only the one mistake is added.
 type Bug struct {
 	Name string
 	put  func(*broken)
 }
 
-// Bugs are mistakes that the suite catches on every store.
-// Each breaks one sentence of the contract, as a hurried implementation would.
-// RunBugs shows that at least one check notices each.
+// Bugs are mistakes that the suite catches on every store. Each breaks one
+// sentence of the contract, as a hurried implementation would. RunBugs shows
+// that at least one check notices each.
 var Bugs = []Bug{
 	{Name: "a conflict is not tried again", put: func(b *broken) { b.update = givesUp }},
 	{Name: "an update is lost", put: func(b *broken) { b.update = overwrites }},
@@ -84,9 +84,9 @@ func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, cha
 	return write(ctx, s, g)
 }
 
-// savesAnyway ignores the verdict of a change function.
-// A transition that refuses must leave the record as it was; this one stores
-// what the change function had written before it returned its error.
+// savesAnyway ignores the verdict of a change function. A transition that
+// refuses must leave the record as it was; this one stores what the change
+// function had written before it returned its error.
 func savesAnyway(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	var verdict error
 	err := s.Update(ctx, id, func(g *deviceauth.Grant) error { verdict = change(g); return nil })
@@ -193,8 +193,8 @@ func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
-// repeatsTheFirst appends the first grant of a page again.
-// A grant may appear again on a later page, but not twice on one.
+// repeatsTheFirst appends the first grant of a page again. A grant may appear
+// again on a later page, but not twice on one.
 func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
 	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
@@ -216,9 +216,8 @@ func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
-// writesAlways stores an empty document where none was wanted.
-// A change that returns nil leaves the document absent; this one creates an
-// empty document.
+// writesAlways stores an empty document where none was wanted. A change that
+// returns nil leaves the document absent; this one creates an empty document.
 func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
 	return s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) {
 		document, err := change(old)

@@ -13,18 +13,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// racers is how many goroutines a race has.
-// Enough for every interleaving that a store usually gets wrong, and few enough
-// for a remote server's connection limit.
+// racers is how many goroutines a race has. Enough for every interleaving that
+// a store usually gets wrong, and few enough for a remote server's connection
+// limit.
 const racers = 32
 
-// errOnPurpose is what change functions return that are to fail.
-// Stores have to return exactly this value, see failedUpdateKeepsNothing.
+// errOnPurpose is what change functions return that are to fail. Stores have
+// to return exactly this value, see failedUpdateKeepsNothing.
 var errOnPurpose = errors.New("on purpose")
 
-// createdIsReturned reads a new grant back.
-// A grant has to be found by its id and, while it is pending, by its user code,
-// with every field as it was: a field without a JSON name would be lost here.
+// createdIsReturned reads a new grant back. A grant has to be found by its id
+// and, while it is pending, by its user code, with every field as it was: a
+// field without a JSON name would be lost here.
 func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -42,9 +42,8 @@ func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	return errors.Join(same(byID, g), same(byCode, g))
 }
 
-// same compares grants by what they say.
-// The comparison is of the JSON text, because pointers and time zones differ
-// between copies that mean the same.
+// same compares grants by what they say. The comparison is of the JSON text,
+// because pointers and time zones differ between copies that mean the same.
 func same(got, want *deviceauth.Grant) error {
 	a, _ := json.Marshal(got)
 	b, _ := json.Marshal(want)
@@ -74,10 +73,9 @@ func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// returnedIsACopy writes to grants after they were given away.
-// The three ways by which a caller could share memory with a store: the grant
-// given to Create, one returned by Get, and the one that Update lends to its
-// function.
+// returnedIsACopy writes to grants after they were given away. The three ways
+// by which a caller could share memory with a store: the grant given to
+// Create, one returned by Get, and the one that Update lends to its function.
 func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -101,9 +99,8 @@ func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// idIsTakenOnce wants ErrExists for a second grant with one id.
-// The ids are 128 random bits, so this protects against a bug and not against
-// chance.
+// idIsTakenOnce wants ErrExists for a second grant with one id. The ids are
+// 128 random bits, so this protects against a bug and not against chance.
 func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("LMNPQRST")
 	// The user codes differ, so only the id can be the reason for the refusal.
@@ -122,12 +119,13 @@ func exists(err error) error {
 	return nil
 }
 
-// race runs what at once and counts how often it succeeded.
-// All goroutines wait at one channel, so that they start as close together as
-// the scheduler permits.
+// race runs what at once and counts how often it succeeded. All goroutines
+// wait at one channel, so that they start as close together as the scheduler
+// permits.
 func race(what func(i int) error) (won int64, failures error) {
 	var wg sync.WaitGroup
 	var count atomic.Int64
+	// Each goroutine writes to its own element, so no lock is needed.
 	errs := make([]error, racers)
 	gate := make(chan struct{})
 	for i := range racers {
@@ -143,9 +141,9 @@ func race(what func(i int) error) (won int64, failures error) {
 	return count.Load(), errors.Join(errs...)
 }
 
-// updateIsKept reads an updated grant back.
-// The grant is compared with the value inside of the change function: what
-// Update saves is what the function left, and not what it was given.
+// updateIsKept reads an updated grant back. The grant is compared with the
+// value inside of the change function: what Update saves is what the function
+// left, and not what it was given.
 func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	var want deviceauth.Grant
@@ -168,9 +166,9 @@ func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// failedUpdateKeepsNothing has a change function fail.
-// The record and its user code have to be as before, and the error has to be
-// identical to the one of the function.
+// failedUpdateKeepsNothing has a change function fail. The record and its user
+// code have to be as before, and the error has to be identical to the one of
+// the function.
 func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -193,9 +191,8 @@ func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 }
 
 // noUpdateIsLost wants concurrent updates of one grant to be applied one by
-// one.
-// Each goroutine increments Revision ten times. Gosched between reading and
-// writing makes a lost update likely where a store does not exclude it.
+// one. Each goroutine increments Revision ten times. Gosched between reading
+// and writing makes a lost update likely where a store does not exclude it.
 func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -248,10 +245,10 @@ func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// sessionsAreApart looks grants up by their upstream session.
-// The grants of one upstream session are found by its key, those without a
-// session only by their subject; and the same session id of another upstream is
-// another session.
+// sessionsAreApart looks grants up by their upstream session. The grants of
+// one upstream session are found by its key, those without a session only by
+// their subject; and the same session id of another upstream is another
+// session.
 func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	for i, session := range []string{"a", "b", ""} {
 		g, p := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i))), person("work|1")

@@ -83,8 +83,8 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// holds wants a grant to be the one that waits for its code.
-// It also shows that the code was not handed to another grant meanwhile.
+// holds wants a grant to be the one that waits for its code. It also shows
+// that the code was not handed to another grant meanwhile.
 func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.ByUserCode(ctx, g.UserCode)
 	if err != nil {

@@ -35,9 +35,9 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	})
 }
 
-// lookingMakesNoDocument reads a document that is absent, twice.
-// A change function that returns nil for a document that is not there only
-// reads, and leaves it absent.
+// lookingMakesNoDocument reads a document that is absent, twice. A change
+// function that returns nil for a document that is not there only reads, and
+// leaves it absent.
 func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 	look := func(old []byte) ([]byte, error) {
 		if old != nil {

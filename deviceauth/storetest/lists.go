@@ -10,16 +10,16 @@ import (
 
 // The checks of listing all grants.
 
-// listed is how many grants are listed, in pages of few.
-// The page size does not divide the number, so the last page is a partial one.
+// listed is how many grants are listed, in pages of few. The page size does
+// not divide the number, so the last page is a partial one.
 const (
 	listed   = 30
 	pageSize = 4
 )
 
-// everyGrantIsListed follows the cursors through all pages.
-// Grants are created while the listing goes on. These may or may not appear,
-// but none that existed at its beginning may be missing.
+// everyGrantIsListed follows the cursors through all pages. Grants are created
+// while the listing goes on. These may or may not appear, but none that
+// existed at its beginning may be missing.
 func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	want, err := several(ctx, s)
 	if err != nil {
@@ -43,9 +43,8 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// several creates grants in different states.
-// Every third one is approved, since decided grants have no user code and may
-// be in another index.
+// several creates grants in different states. Every third one is approved,
+// since decided grants have no user code and may be in another index.
 func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all := map[deviceauth.ID]*deviceauth.Grant{}
 	for i := range listed {
@@ -68,10 +67,9 @@ func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*devi
 	return all, nil
 }
 
-// pages lists all grants, with something that happens between pages, though not
-// for ever.
-// It follows the cursor of each page, which is opaque to it, and fails where a
-// page has one grant twice or the cursors never end.
+// pages lists all grants, with something that happens between pages, though
+// not for ever. It follows the cursor of each page, which is opaque to it, and
+// fails where a page has one grant twice or the cursors never end.
 func pages(ctx context.Context, s deviceauth.Storage,
 	between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
@@ -100,8 +98,8 @@ func pages(ctx context.Context, s deviceauth.Storage,
 	return nil, errors.New("the listing never ends")
 }
 
-// emptyStoreListsNothing wants one page without grants.
-// The cursor after the last page is the empty string, at once here.
+// emptyStoreListsNothing wants one page without grants. The cursor after the
+// last page is the empty string, at once here.
 func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	all, err := pages(ctx, s, func(int) error { return nil })
 	if err != nil || len(all) > 0 {

@@ -18,22 +18,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Open returns an empty store. The suite closes it.
-// dir is a new directory for stores that keep files, removed after the test;
-// other stores ignore it. Each call has to return a store of its own, without
-// grants, also while others are open.
+// Open returns an empty store. The suite closes it. dir is a new directory for
+// stores that keep files, removed after the test; other stores ignore it. Each
+// call has to return a store of its own, without grants, also while others are
+// open.
 type Open func(dir string) (deviceauth.Storage, error)
 
-// A Check is one promise.
-// Name is a sentence, and the name of the subtest.
+// A Check is one promise. Name is a sentence, and the name of the subtest.
 type Check struct {
 	Name string
 	run  func(context.Context, deviceauth.Storage) error
 }
 
-// Checks are all promises.
-// The order is that of reading: what a record is, user codes, updates, owners,
-// lists, documents. No check depends on another.
+// Checks are all promises. The order is that of reading: what a record is,
+// user codes, updates, owners, lists, documents. No check depends on another.
 var Checks = []Check{
 	{Name: "a created grant is returned whole", run: createdIsReturned},
 	{Name: "what is not there is ErrNotFound", run: missingIsNotFound},
@@ -102,9 +100,9 @@ func besides(t *testing.T, open Open) []error {
 	return failed
 }
 
-// On runs the check on a store opened for it.
-// It closes the store in any case, and an error of Close fails the check: a
-// store that cannot be closed cleanly may lose what it has confirmed.
+// On runs the check on a store opened for it. It closes the store in any case,
+// and an error of Close fails the check: a store that cannot be closed cleanly
+// may lose what it has confirmed.
 func (c Check) On(ctx context.Context, dir string, open Open) error {
 	s, err := open(dir)
 	if err != nil {
@@ -127,14 +125,14 @@ func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 		Audience: []string{"https://api.example.com"},
 		From:     netip.MustParseAddr("2001:db8::7"), Created: now, Expires: now.Add(10 * time.Minute),
 	}
+	// Read never fails: the process ends instead (crypto/rand).
 	rand.Read(g.ID[:])
 	rand.Read(g.Device[:])
 	return g
 }
 
-// person returns a person who can approve.
-// The claims have a text, a list and a number, because each takes another way
-// through JSON.
+// person returns a person who can approve. The claims have a text, a list and
+// a number, because each takes another way through JSON.
 func person(subject string) *deviceauth.Person {
 	return &deviceauth.Person{
 		Subject: subject, Upstream: "work", User: "alice", AuthTime: time.Unix(1_700_000_000, 0).UTC(),
@@ -143,16 +141,14 @@ func person(subject string) *deviceauth.Person {
 	}
 }
 
-// approve is a step that says yes.
-// The clock is read when the step runs, which may be later than when it was
-// made.
+// approve is a step that says yes. The clock is read when the step runs, which
+// may be later than when it was made.
 func approve(p *deviceauth.Person) func(*deviceauth.Grant) error {
 	return func(g *deviceauth.Grant) error { return g.Approve(time.Now().UTC().Round(0), p) }
 }
 
-// first runs steps until one fails.
-// The error says which step it was, since checks are sequences of the same
-// calls.
+// first runs steps until one fails. The error says which step it was, since
+// checks are sequences of the same calls.
 func first(steps ...func() error) error {
 	for i, step := range steps {
 		if err := step(); err != nil {

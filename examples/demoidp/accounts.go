@@ -18,8 +18,8 @@ var accounts = []account{
 func (a account) Name() string  { return a.Given + " " + a.Family }
 func (a account) Email() string { return a.ID + "@example.com" }
 
-// accountByID returns the account with an id.
-// The id comes from a form or a path, so it may be anything.
+// accountByID returns the account with an id. The id comes from a form or a
+// path, so it may be anything.
 func accountByID(id string) (account, bool) {
 	for _, a := range accounts {
 		if a.ID == id {
@@ -29,10 +29,9 @@ func accountByID(id string) (account, bool) {
 	return account{}, false
 }
 
-// claims says of the account what the scopes open.
-// The subject has a prefix, so that no test can confuse it with the user name.
-// The scopes are those of OpenID Connect Core §5.4, and groups, which has no
-// standard.
+// claims says of the account what the scopes open. The subject has a prefix,
+// so that no test can confuse it with the user name. The scopes are those of
+// OpenID Connect Core §5.4, and groups, which has no standard.
 func (a account) claims(info *oidc.UserInfo, issuer string, scopes []string) {
 	info.Subject = "demo-" + a.ID
 	for _, scope := range scopes {

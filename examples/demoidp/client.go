@@ -15,9 +15,9 @@ type client struct {
 	redirects  []string
 }
 
-// The methods by which the library reads a client.
-// Only the code flow is offered, with HTTP Basic at the token endpoint: the
-// gateway is a confidential client and needs nothing else.
+// The methods by which the library reads a client. Only the code flow is
+// offered, with HTTP Basic at the token endpoint: the gateway is a
+// confidential client and needs nothing else.
 func (c client) GetID() string                       { return c.id }
 func (c client) RedirectURIs() []string              { return c.redirects }
 func (c client) PostLogoutRedirectURIs() []string    { return nil }
@@ -44,16 +44,16 @@ func (c client) RestrictAdditionalAccessTokenScopes() func([]string) []string {
 // keyID names the one key of a process's life.
 const keyID = "demo"
 
-// signingKey is the library's view of the key that signs.
-// The private half, as the library wants it.
+// signingKey is the library's view of the key that signs. The private half, as
+// the library wants it.
 type signingKey struct{ *storage }
 
 func (k signingKey) SignatureAlgorithm() jose.SignatureAlgorithm { return jose.ES256 }
 func (k signingKey) Key() any                                    { return k.key }
 func (k signingKey) ID() string                                  { return keyID }
 
-// publicKey is the library's view of the key that verifies.
-// The public half, which jwks_uri publishes.
+// publicKey is the library's view of the key that verifies. The public half,
+// which jwks_uri publishes.
 type publicKey struct{ *storage }
 
 func (k publicKey) ID() string                         { return keyID }

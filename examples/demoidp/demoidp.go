@@ -25,6 +25,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
+// The handler stands before respond in Caddy's order of directives, so that a
+// site may end with a catch-all.
 func init() {
 	caddy.RegisterModule(Handler{})
 	httpcaddyfile.RegisterHandlerDirective("demo_idp", parse)
@@ -52,9 +54,9 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision refuses every issuer beyond this machine, and finds or makes the
-// issuer's memory.
-// The memory is found by the issuer's URL, so a reload keeps the sessions of
-// browsers and the key, and two sites with one issuer share both.
+// issuer's memory. The memory is found by the issuer's URL, so a reload keeps
+// the sessions of browsers and the key, and two sites with one issuer share
+// both.
 func (h *Handler) Provision(caddy.Context) error {
 	if err := h.check(); err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
@@ -63,15 +65,17 @@ func (h *Handler) Provision(caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
 	}
+	// From here on Cleanup has something to release, also where the next step
+	// fails.
 	h.held = true
 	h.provider, err = newProvider(h.Issuer, client{id: h.ClientID, secret: h.ClientSecret, redirects: h.RedirectURIs},
 		value.(*memory))
 	return err
 }
 
-// check says what is wrong with the configuration.
-// The issuer must be a loopback host, without a path: http is only safe there,
-// and any visitor can sign in as any account.
+// check says what is wrong with the configuration. The issuer must be a
+// loopback host, without a path: http is only safe there, and any visitor can
+// sign in as any account.
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
 	if err != nil || !web(issuer) || !discovery.IsLoopback(issuer.Hostname()) {
@@ -92,8 +96,8 @@ func (h *Handler) check() error {
 	return nil
 }
 
-// web reports whether a URL is of the web.
-// Redirect URIs with a scheme of an app make no sense for a gateway.
+// web reports whether a URL is of the web. Redirect URIs with a scheme of an
+// app make no sense for a gateway.
 func web(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" }
 
 // Cleanup lets go of the memory. Caddy also calls it when Provision has failed,
@@ -107,9 +111,10 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-// It serves every path of the site, and never calls the next handler.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It serves every path of
+// the site, and never calls the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	// The answer names no reason that would help a stranger.
 	if !local(r) {
 		http.Error(w, "The demo identity provider serves only the machine that it runs on.", http.StatusForbidden)
 		return nil
@@ -135,8 +140,8 @@ func onLoopback(text string) bool {
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
-// parse is the directive's setup function.
-// The checks are Provision's, so that JSON configurations get them too.
+// parse is the directive's setup function. The checks are Provision's, so that
+// JSON configurations get them too.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	p := new(Handler)
 	return p, p.UnmarshalCaddyfile(h.Dispenser)

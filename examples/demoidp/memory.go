@@ -29,9 +29,8 @@ type memory struct {
 	sessions shelf[session]
 }
 
-// A session is a browser that has signed in.
-// since becomes auth_time, by which a relying party sees how fresh the sign-in
-// is.
+// A session is a browser that has signed in. since becomes auth_time, by which
+// a relying party sees how fresh the sign-in is.
 type session struct {
 	account string
 	since   time.Time
@@ -43,9 +42,8 @@ const (
 	sessionTime = 12 * time.Hour   // a day of trying things out
 )
 
-// newMemory returns the memory of a new issuer.
-// Key and secret are new in each process, so tokens of an earlier one are not
-// good.
+// newMemory returns the memory of a new issuer. Key and secret are new in each
+// process, so tokens of an earlier one are not good.
 func newMemory() (*memory, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -21,18 +21,20 @@ var files embed.FS
 
 var loginPage = template.Must(template.ParseFS(files, "pages/login.html"))
 
-// A provider is the OpenID provider without Caddy.
-// The library has the protocol's endpoints, the mux the pages in front of it.
+// A provider is the OpenID provider without Caddy. The library has the
+// protocol's endpoints, the mux the pages in front of it.
 type provider struct {
 	storage *storage
 	library *op.Provider
 	mux     *http.ServeMux
 }
 
-// newProvider puts the login page in front of the library.
-// The issuer is static: the Host of a request never becomes part of a token.
+// newProvider puts the login page in front of the library. The issuer is
+// static: the Host of a request never becomes part of a token.
 func newProvider(issuer string, c client, m *memory) (*provider, error) {
 	s := &storage{memory: m, issuer: issuer, client: c}
+	// S256 is the only challenge method (RFC 7636 §4.2); plain protects
+	// nothing.
 	config := &op.Config{
 		CryptoKey:                m.crypto,
 		CodeMethodS256:           true,
@@ -56,8 +58,8 @@ func newProvider(issuer string, c client, m *memory) (*provider, error) {
 	return p, nil
 }
 
-// avatar serves the picture of an account.
-// Only the pictures of accounts are served, whatever the path says.
+// avatar serves the picture of an account. Only the pictures of accounts are
+// served, whatever the path says.
 func avatar(w http.ResponseWriter, r *http.Request) {
 	a, ok := accountByID(strings.TrimSuffix(r.PathValue("file"), ".svg"))
 	if !ok {
@@ -85,8 +87,8 @@ const sessionCookie = "demo_session"
 
 // login asks who is there, or goes on at once for a browser that has signed in
 // before, unless the request wants it otherwise (OpenID Connect Core §3.1.2.1,
-// prompt and max_age).
-// With prompt=none no page may be shown, and the answer is login_required.
+// prompt and max_age). With prompt=none no page may be shown, and the answer
+// is login_required.
 func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 	asked, err := p.storage.request(r.FormValue("id"))
 	if err != nil {
@@ -111,8 +113,8 @@ func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // show renders the page. Chrome applies form-action to the redirects that
-// follow a form, so the client's origin is named in it.
-// The page has no scripts, and nothing from another origin.
+// follow a form, so the client's origin is named in it. The page has no
+// scripts, and nothing from another origin.
 func (p *provider) show(w http.ResponseWriter, id, target string) {
 	var page bytes.Buffer
 	err := loginPage.Execute(&page, map[string]any{"ID": id, "Accounts": accounts})

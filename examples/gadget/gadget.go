@@ -49,8 +49,8 @@ type Handler struct {
 	pages map[string]file
 }
 
-// A file is what one name answers with.
-// All files are held in memory, and rendered once for each configuration.
+// A file is what one name answers with. All files are held in memory, and
+// rendered once for each configuration.
 type file struct {
 	body []byte
 	kind string
@@ -99,22 +99,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// newFile gives a body its entity tag.
-// The tag is of the content, so a reload with the same page invalidates
-// nothing.
+// newFile gives a body its entity tag. The tag is of the content, so a reload
+// with the same page invalidates nothing.
 func newFile(body []byte, kind string) file {
 	sum := sha256.Sum256(body)
 	return file{body: body, kind: kind, etag: `"` + hex.EncodeToString(sum[:8]) + `"`}
 }
 
-// policy is the page's Content-Security-Policy.
-// Pictures may come from anywhere by https, since the API's products have some.
+// policy is the page's Content-Security-Policy. Pictures may come from
+// anywhere by https, since the API's products have some.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* " +
 	"data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-// Names that the page does not have, and methods other than GET and HEAD, are
-// the next handler's.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. Names that the page does
+// not have, and methods other than GET and HEAD, are the next handler's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
@@ -142,8 +140,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// parse is the directive's setup function.
-// The defaults are Provision's, so that JSON configurations get them too.
+// parse is the directive's setup function. The defaults are Provision's, so
+// that JSON configurations get them too.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	g := new(Handler)
 	return g, g.UnmarshalCaddyfile(h.Dispenser)

@@ -16,9 +16,9 @@ const (
 	quietZone = 4   // modules of white around the code (ISO/IEC 18004)
 )
 
-// serveQR draws the address in ?text= as a QR code.
-// The text is limited to web addresses, so the endpoint draws no other payload
-// for strangers. The SVG is sandboxed, because it can be opened as a document.
+// serveQR draws the address in ?text= as a QR code. The text is limited to web
+// addresses, so the endpoint draws no other payload for strangers. The SVG is
+// sandboxed, because it can be opened as a document.
 func serveQR(w http.ResponseWriter, r *http.Request) error {
 	text := r.URL.Query().Get("text")
 	u, err := url.Parse(text)
@@ -39,8 +39,8 @@ func serveQR(w http.ResponseWriter, r *http.Request) error {
 }
 
 // svg draws runs of black modules, on white whatever the page's colours are:
-// phones read no inverted codes.
-// One path element for all runs keeps the picture small.
+// phones read no inverted codes. One path element for all runs keeps the
+// picture small.
 func svg(code *qr.Code) string {
 	var b strings.Builder
 	side := code.Size + 2*quietZone

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// A Browser keeps cookies and reads pages.
-// It keeps cookies by name alone, runs no scripts and loads no pictures.
-// Status, Page and Header are those of the last response.
+// A Browser keeps cookies and reads pages. It keeps cookies by name alone,
+// runs no scripts and loads no pictures. Status, Page and Header are those of
+// the last response.
 type Browser struct {
 	*Site
 	Cookies map[string]string
@@ -31,6 +31,7 @@ func (b *Browser) Request(r *http.Request) {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 	w := b.Site.Do(r)
+	// Path and domain of a cookie are not looked at: there is one site.
 	for _, c := range w.Result().Cookies() {
 		b.Cookies[c.Name] = c.Value
 		if c.MaxAge < 0 {
@@ -52,11 +53,12 @@ func (b *Browser) Open(path string) {
 	}
 }
 
-// Submit posts a form, and follows the redirect that answers it.
-// The hidden field of the code's form is filled in where the test does not give
-// it, so that tests which are not about forgery need not know of it.
+// Submit posts a form, and follows the redirect that answers it. The hidden
+// field of the code's form is filled in where the test does not give it, so
+// that tests which are not about forgery need not know of it.
 func (b *Browser) Submit(path string, values url.Values) {
 	b.Helper()
+	// values is the caller's, and is not changed.
 	if path == "/device" && !values.Has("form") {
 		values = maps.Clone(values)
 		values.Set("form", b.CodeForm())
@@ -85,8 +87,8 @@ func (b *Browser) CodeForm() string {
 // TicketField finds the ticket of a page's form.
 var TicketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
 
-// Ticket returns the ticket of the form on the page.
-// The ticket ties the answer to the question that was shown.
+// Ticket returns the ticket of the form on the page. The ticket ties the
+// answer to the question that was shown.
 func (b *Browser) Ticket() string {
 	b.Helper()
 	field := TicketField.FindStringSubmatch(b.Page)
@@ -96,9 +98,8 @@ func (b *Browser) Ticket() string {
 	return field[1]
 }
 
-// SignIn signs the browser in.
-// It follows the redirect to the upstream and comes back with a code, as a
-// person would.
+// SignIn signs the browser in. It follows the redirect to the upstream and
+// comes back with a code, as a person would.
 func (b *Browser) SignIn() {
 	b.Helper()
 	b.Open("/device/sign-in?with=work")
@@ -106,8 +107,8 @@ func (b *Browser) SignIn() {
 	b.Open(strings.TrimPrefix(begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + begun.State)
 }
 
-// Ask brings the browser to the question about a new grant.
-// It returns both codes, so that the test can poll as the device.
+// Ask brings the browser to the question about a new grant. It returns both
+// codes, so that the test can poll as the device.
 func (b *Browser) Ask() (userCode, deviceCode string) {
 	b.Helper()
 	v := JSON(b.T, b.Post("/oauth2/device_authorization", Form, "client_id=tv"))
@@ -116,8 +117,8 @@ func (b *Browser) Ask() (userCode, deviceCode string) {
 	return userCode, deviceCode
 }
 
-// Sees wants a status, and a text on the page.
-// A mismatch is an error with the whole page, and the test goes on.
+// Sees wants a status, and a text on the page. A mismatch is an error with the
+// whole page, and the test goes on.
 func (b *Browser) Sees(status int, text string) {
 	b.Helper()
 	if b.Status != status || !strings.Contains(b.Page, text) {

@@ -20,9 +20,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 )
 
-// A Site is a handler with what surrounds it, without a network.
-// Its methods fail the test that it was made for. Requests go to the handler
-// directly, one after the other or from several goroutines.
+// A Site is a handler with what surrounds it, without a network. Its methods
+// fail the test that it was made for. Requests go to the handler directly, one
+// after the other or from several goroutines.
 type Site struct {
 	*testing.T
 	*gateway.Handler
@@ -34,9 +34,8 @@ type Site struct {
 }
 
 // New makes a gateway for two clients and an upstream, of which the engine's
-// configuration may be changed.
-// The clients are the public clients tv and cli, of which cli logs in by a browser, and the confidential client meter,
-// the
+// configuration may be changed. The clients are the public clients tv and cli,
+// of which cli logs in by a browser, and the confidential client meter, the
 // person is alice of the upstream work. Everything is in memory, so a test may
 // run in a bubble of synctest.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
@@ -47,6 +46,7 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Wait is negative, so no poll is held and no test waits for one.
 	c := deviceauth.Config{
 		Issuer: "https://api.example.com", Wait: -1, Store: store, Documents: store, Signer: keys,
 		RefreshKey: keys.Source(keyring.PurposeRefresh),
@@ -104,8 +104,8 @@ func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 // Form is the media type of forms.
 const Form = "application/x-www-form-urlencoded"
 
-// Post sends a body as it is, with headers as name, value, ….
-// Nothing is escaped or added, so that a test can send what no form would.
+// Post sends a body as it is, with headers as name, value, …. Nothing is
+// escaped or added, so that a test can send what no form would.
 func (s *Site) Post(path, contentType, body string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	r := httptest.NewRequest("POST", path, strings.NewReader(body))
@@ -113,15 +113,14 @@ func (s *Site) Post(path, contentType, body string, headers ...string) *httptest
 	return s.Do(r, headers...)
 }
 
-// Get sends a GET request.
-// Headers are name, value, ….
+// Get sends a GET request. Headers are name, value, ….
 func (s *Site) Get(path string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Do(httptest.NewRequest("GET", path, nil), headers...)
 }
 
-// Do sends a request, with further headers as name, value, ….
-// The client's address is Site.From, whatever the request says.
+// Do sends a request, with further headers as name, value, …. The client's
+// address is Site.From, whatever the request says.
 func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
@@ -131,8 +130,8 @@ func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder
 	return w
 }
 
-// JSON decodes a JSON answer.
-// A response that is no JSON object is an error of the test, and an empty map.
+// JSON decodes a JSON answer. A response that is no JSON object is an error of
+// the test, and an empty map.
 func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
 	v := map[string]any{}
@@ -144,9 +143,8 @@ func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 
 var description = regexp.MustCompile(`^[\x20\x21\x23-\x5B\x5D-\x7E]+$`) // RFC 6749 §5.2
 
-// Refused wants an OAuth error.
-// It also wants what RFC 6749 §5.1 and §5.2 say of every error: no-store, and a
-// description of printable ASCII.
+// Refused wants an OAuth error. It also wants what RFC 6749 §5.1 and §5.2 say
+// of every error: no-store, and a description of printable ASCII.
 func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string) {
 	t.Helper()
 	v := JSON(t, w)
@@ -177,8 +175,8 @@ func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	}.Encode())
 }
 
-// AccessToken goes all the way through the pages.
-// The token has the scopes that tv has by default.
+// AccessToken goes all the way through the pages. The token has the scopes
+// that tv has by default.
 func (s *Site) AccessToken() string {
 	s.Helper()
 	b := s.Browser()
@@ -193,8 +191,8 @@ func BasicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// APIRequest is one that an API is asked.
-// Names are taken as they are written, without the canonical form of net/http.
+// APIRequest is one that an API is asked. Names are taken as they are written,
+// without the canonical form of net/http.
 func APIRequest(headers ...string) *http.Request {
 	r := httptest.NewRequest("GET", "https://api.example.com/v2/things", nil)
 	for i := 0; i < len(headers); i += 2 {

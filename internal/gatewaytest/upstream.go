@@ -10,8 +10,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// An Upstream is one that accepts every sign-in.
-// The fields may be set before each sign-in. It is for one goroutine.
+// An Upstream is one that accepts every sign-in. The fields may be set before
+// each sign-in. It is for one goroutine.
 type Upstream struct {
 	Person        *deviceauth.Person     // who signs in
 	Begun         deviceauth.AuthRequest // the latest
@@ -27,8 +27,8 @@ type Upstream struct {
 func (*Upstream) ID() string    { return "work" }
 func (*Upstream) Label() string { return "Example <Work>" }
 
-// Begin implements [deviceauth.Upstream].
-// The redirect leads to an address that no test opens.
+// Begin implements [deviceauth.Upstream]. The redirect leads to an address
+// that no test opens.
 func (s *Upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, error) {
 	switch {
 	case s.Down:
@@ -40,10 +40,9 @@ func (s *Upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, e
 	return "https://login.example.com/authorize?state=" + a.State, nil
 }
 
-// Finish accepts any code, and refuses where the answer has an error or Refusal is
-// set. The person counts as having signed in anew where the request asked for
-// that.
-// The method implements [deviceauth.Upstream].
+// Finish accepts any code, and refuses where the answer has an error or
+// Refusal is set. The person counts as having signed in anew where the request
+// asked for that. The method implements [deviceauth.Upstream].
 func (s *Upstream) Finish(_ context.Context, _ deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
 	if s.Finished++; s.Refusal != nil {
 		return nil, s.Refusal
@@ -58,8 +57,8 @@ func (s *Upstream) Finish(_ context.Context, _ deviceauth.AuthRequest, answer ur
 	return &p, nil
 }
 
-// Reachable implements [deviceauth.Upstream].
-// The health endpoint of a gateway asks this.
+// Reachable implements [deviceauth.Upstream]. The health endpoint of a gateway
+// asks this.
 func (s *Upstream) Reachable(context.Context) error {
 	if s.Down {
 		return errors.New("connection refused")
@@ -67,8 +66,8 @@ func (s *Upstream) Reachable(context.Context) error {
 	return nil
 }
 
-// SignOut implements [deviceauth.Upstream].
-// The token is "good", "fault", or anything else, which is no logout token.
+// SignOut implements [deviceauth.Upstream]. The token is "good", "fault", or
+// anything else, which is no logout token.
 func (s *Upstream) SignOut(_ context.Context, token string) (*deviceauth.SignOut, error) {
 	switch token {
 	case "fault":

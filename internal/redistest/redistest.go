@@ -31,10 +31,10 @@ type Server struct {
 	cmd  *exec.Cmd
 }
 
-// Start starts a server.
-// args are further options of redis-server, such as --requirepass. The server
-// listens on loopback alone. Where no redis-server or valkey-server is
-// installed, the test is skipped, or fails if DEVICEAUTH_REQUIRE names redis.
+// Start starts a server. args are further options of redis-server, such as
+// --requirepass. The server listens on loopback alone. Where no redis-server
+// or valkey-server is installed, the test is skipped, or fails if
+// DEVICEAUTH_REQUIRE names redis.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), args: args}
@@ -81,9 +81,8 @@ func (s *Server) Kill() {
 	}
 }
 
-// Stop ends the server in order.
-// The server writes its files and closes its connections, as at a planned
-// restart.
+// Stop ends the server in order. The server writes its files and closes its
+// connections, as at a planned restart.
 func (s *Server) Stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.cmd.Wait()
@@ -140,9 +139,8 @@ func (s *Server) Replicated() {
 	})
 }
 
-// with runs a function with a client of the server.
-// The client is a new one each time, so that no connection of an earlier state
-// is used.
+// with runs a function with a client of the server. The client is a new one
+// each time, so that no connection of an earlier state is used.
 func (s *Server) with(do func(*redis.Client)) {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
 	defer client.Close()
@@ -163,9 +161,9 @@ func (s *Server) until(what string, is func(context.Context, *redis.Client) bool
 	})
 }
 
-// freePort returns a port that is free at this moment.
-// Another process may take the port before the server does; the range is large
-// enough that this has not been worth a retry.
+// freePort returns a port that is free at this moment. Another process may
+// take the port before the server does; the range is large enough that this
+// has not been worth a retry.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for {
@@ -219,9 +217,9 @@ func (s *Server) Empty() {
 }
 
 // Spoil puts a value in the place of what the server has under every key of a
-// pattern, where that is a string.
-// It is what a mistaken operator or another program does to shared keys. The
-// time to live stays as it was. It returns how many values were replaced.
+// pattern, where that is a string. It is what a mistaken operator or another
+// program does to shared keys. The time to live stays as it was. It returns
+// how many values were replaced.
 func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
@@ -243,10 +241,10 @@ func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	return spoiled
 }
 
-// An Operator is a connection that was there before, for what a server that takes no
-// new ones must be told.
-// A server whose maxclients is reached, or that is out of descriptors, refuses
-// new connections, also those of a test that wants to end the trouble.
+// An Operator is a connection that was there before, for what a server that
+// takes no new ones must be told. A server whose maxclients is reached, or
+// that is out of descriptors, refuses new connections, also those of a test
+// that wants to end the trouble.
 type Operator struct {
 	t      testing.TB
 	client *redis.Client
@@ -262,8 +260,7 @@ func (s *Server) Operator() *Operator {
 // Forget has the server forget keys. A server that is not there forgets nothing.
 func (o *Operator) Forget(keys ...string) { o.client.Del(context.Background(), keys...) }
 
-// Set changes a setting of the server.
-// name and value are those of CONFIG SET.
+// Set changes a setting of the server. name and value are those of CONFIG SET.
 func (o *Operator) Set(name, value string) {
 	if err := o.client.ConfigSet(context.Background(), name, value).Err(); err != nil {
 		o.t.Errorf("%s: %v", name, err)

@@ -52,6 +52,8 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	b := p.now()
 	p.mu.Lock()
 	token := r.FormValue("refresh_token")
+	// A token that was used before ends its family, whether or not it is good
+	// now.
 	family := p.refresh[token]
 	good := family != nil && *family == token && !b.Disabled
 	if family != nil {
@@ -73,9 +75,9 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// rotate makes the next refresh token of a family.
-// A family is the sign-in whose tokens follow each other; the pointer names the
-// one of them that is good (RFC 9700 §4.14.2).
+// rotate makes the next refresh token of a family. A family is the sign-in
+// whose tokens follow each other; the pointer names the one of them that is
+// good (RFC 9700 §4.14.2).
 func (p *Provider) rotate(family *string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,9 +94,8 @@ func (p *Provider) spend(code string) url.Values {
 	return p.codes[code]
 }
 
-// isClient checks the client's credentials.
-// Basic has both halves escaped (RFC 6749 §2.3.1); only the secret has
-// characters that differ.
+// isClient checks the client's credentials. Basic has both halves escaped (RFC
+// 6749 §2.3.1); only the secret has characters that differ.
 func isClient(r *http.Request, postOnly bool) bool {
 	id, secret, basic := r.BasicAuth()
 	if !basic {
@@ -128,6 +129,7 @@ func (p *Provider) sign(b Behaviour, asked url.Values) string {
 }
 
 // seal makes a token of claims.
+// Claims may be anything that JSON can say, also what no token should have.
 func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	method, key, keyID := p.signer(b)
 	token := jwt.NewWithClaims(method, claims)
@@ -139,8 +141,8 @@ func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	return text
 }
 
-// signer chooses algorithm, key and kid.
-// OtherKey keeps the published kid, so that only the signature tells.
+// signer chooses algorithm, key and kid. OtherKey keeps the published kid, so
+// that only the signature tells.
 func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
