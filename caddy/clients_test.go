@@ -93,7 +93,8 @@ func TestOperatorLooksAfterClientsThatIntroducedThemselves(t *testing.T) {
 		t.Errorf("refresh: %+v", again)
 	}
 	for _, wrong := range []string{client.ID, "cool-gadget", "https://client.example/x"} {
-		if out, err := g.run("device-auth", "clients", "remove", wrong); err == nil || !strings.Contains(out, "no client") {
+		out, err := g.run("device-auth", "clients", "remove", wrong)
+		if err == nil || !strings.Contains(out, "no client") {
 			t.Errorf("remove %s: %v\n%s", wrong, err, out)
 		}
 	}

@@ -52,11 +52,14 @@ func manipulatedRedirects(t *testing.T, g *gateway) {
 	p := newPerson(t, "alice")
 	for _, uri := range []string{
 		"http://127.0.0.1:1/callback/", "http://127.0.0.1:1/callback/../evil", "http://127.0.0.1:1/callback?x=y",
-		"http://127.0.0.1:1/callback#x", "http://127.0.0.1:1@evil.example/callback", "http://127.0.0.1.evil.example/callback",
+		"http://127.0.0.1:1/callback#x", "http://127.0.0.1:1@evil.example/callback",
+		"http://127.0.0.1.evil.example/callback",
 		"http://localhost.evil.example/callback", "http://localhost:1/callback", "http://[::1]:1/callback",
 		"http://127.0.0.1:1\\@evil.example/callback", "http://127.0.0.1:999999/callback", "http://0x7f.0.0.1/callback",
-		"https://127.0.0.1:1/callback", "https://stock.example.com:8443/callback", "https://stock.example.com/callback/x",
-		"https://stock.example.com/callback%2f", "https://stock.example.com/Callback", "https://x@stock.example.com/callback",
+		"https://127.0.0.1:1/callback", "https://stock.example.com:8443/callback",
+		"https://stock.example.com/callback/x",
+		"https://stock.example.com/callback%2f", "https://stock.example.com/Callback",
+		"https://x@stock.example.com/callback",
 		"https://stock.example.com.evil.example/callback", "https://stock.example.com%2eevil.example/callback",
 		"//stock.example.com/callback", "javascript:alert(1)", "data:text/html,x", "http://stock.example.com/callback",
 	} {
@@ -139,7 +142,8 @@ func openRedirects(t *testing.T, g *gateway) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for _, path := range []string{
 		"/device/return?of=https://evil.example", "/device/return?of=", "/device/done?of=x",
-		"/oauth2/authorize?redirect_uri=https://evil.example", "/oauth2/authorize?client_id=desktop&redirect_uri=//evil.example",
+		"/oauth2/authorize?redirect_uri=https://evil.example",
+		"/oauth2/authorize?client_id=desktop&redirect_uri=//evil.example",
 		"//evil.example/oauth2/authorize",
 	} {
 		response, err := client.Get(g.url + path)
@@ -199,7 +203,8 @@ func TestHandedOverCodeWinsNothingWhereTheNetworkIsRequired(t *testing.T) {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s))
-		return strings.Replace(s, "\tbrand", "network require\n\t\tnat64 2001:db8:64::/96\n\t\t"+desktop+"\n\t\tbrand", 1)
+		lines := "network require\n\t\tnat64 2001:db8:64::/96\n\t\t" + desktop
+		return strings.Replace(s, "\tbrand", lines+"\n\t\tbrand", 1)
 	})
 	g.start()
 	for i, a := range attackers {

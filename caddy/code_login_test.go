@@ -71,7 +71,8 @@ func (l *codeLogin) answers(p *person, question, answer string) {
 		l.t.Fatal(err)
 	}
 	l.answer = to.Query()
-	if !strings.HasPrefix(to.String(), l.redirect) || l.answer.Get("state") != l.state || l.answer.Get("iss") != l.g.url {
+	if !strings.HasPrefix(to.String(), l.redirect) || l.answer.Get("state") != l.state ||
+		l.answer.Get("iss") != l.g.url {
 		l.t.Errorf("the answer goes to %s", to)
 	}
 }

@@ -111,15 +111,15 @@ const (
 )
 
 var codeClients = []codeClient{
-	{"golang.org/x/oauth2", false, codeXOAuth2},
-	{"openid-client", true, npmCode("code-openid-client.mjs")},
-	{"oauth4webapi", true, npmCode("code-oauth4webapi.mjs")},
-	{mcpSDK1 + ", configured", true, mcpCode(mcpSDK1, "configured")},
-	{mcpSDK1 + ", registered", true, mcpCode(mcpSDK1, "registered")},
-	{mcpSDK1 + ", by its document", true, mcpCode(mcpSDK1, "document")},
-	{mcpSDK2 + ", configured", true, mcpCode(mcpSDK2, "configured")},
-	{mcpSDK2 + ", registered", true, mcpCode(mcpSDK2, "registered")},
-	{mcpSDK2 + ", by its document", true, mcpCode(mcpSDK2, "document")},
+	{name: "golang.org/x/oauth2", login: codeXOAuth2},
+	{name: "openid-client", npm: true, login: npmCode("code-openid-client.mjs")},
+	{name: "oauth4webapi", npm: true, login: npmCode("code-oauth4webapi.mjs")},
+	{name: mcpSDK1 + ", configured", npm: true, login: mcpCode(mcpSDK1, "configured")},
+	{name: mcpSDK1 + ", registered", npm: true, login: mcpCode(mcpSDK1, "registered")},
+	{name: mcpSDK1 + ", by its document", npm: true, login: mcpCode(mcpSDK1, "document")},
+	{name: mcpSDK2 + ", configured", npm: true, login: mcpCode(mcpSDK2, "configured")},
+	{name: mcpSDK2 + ", registered", npm: true, login: mcpCode(mcpSDK2, "registered")},
+	{name: mcpSDK2 + ", by its document", npm: true, login: mcpCode(mcpSDK2, "document")},
 }
 
 // A staleBrowser hands programs a code that is no longer good, in the place of the one

@@ -62,7 +62,8 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 			if last := lines[len(lines)-1]; last != test.last {
 				t.Errorf("it ends with %q, want %q", last, test.last)
 			}
-			if strings.Contains(told.told, "\x1b") || strings.ContainsAny(told.told, "▀▄█") || !strings.Contains(told.told, "The code is good until ") {
+			if strings.Contains(told.told, "\x1b") || strings.ContainsAny(told.told, "▀▄█") ||
+				!strings.Contains(told.told, "The code is good until ") {
 				t.Errorf("told in a file: %q", told.told)
 			}
 		})
@@ -72,7 +73,8 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 		t.Errorf("with nobody to be asked: exit code %d, %s", exited(err), out)
 	}
 	out, err = g.run("device-login", "http://127.0.0.1:1/")
-	if exited(err) != 1 || !strings.HasPrefix(out, "Error: no authorization server found") || strings.Contains(out, `"level"`) {
+	if exited(err) != 1 || !strings.HasPrefix(out, "Error: no authorization server found") ||
+		strings.Contains(out, `"level"`) {
 		t.Errorf("without a server: exit code %d, %s", exited(err), out)
 	}
 }
@@ -102,7 +104,8 @@ func TestTerminalSaysWhatItIsCalled(t *testing.T) {
 	if err != nil || !strings.Contains(list, ` calls itself "kitchen"`+"\n") {
 		t.Errorf("%v\n%s", err, list)
 	}
-	if out, err := g.run("device-login", g.url+"/api/products", "--non-interactive"); err != nil || !strings.Contains(out, "Bearer ") || strings.Contains(out, "Connected") {
+	if out, err := g.run("device-login", g.url+"/api/products", "--non-interactive"); err != nil ||
+		!strings.Contains(out, "Bearer ") || strings.Contains(out, "Connected") {
 		t.Errorf("what is kept: %v, %s", err, out)
 	}
 }
@@ -153,7 +156,8 @@ func TestTerminalTrustsAnIssuer(t *testing.T) {
 			t.Errorf("%v: %v, %s", args, err, again)
 		}
 	}
-	if out, err := g.run("device-login", second.url, "--issuer", "https://other.example"); exited(err) != 1 || !strings.Contains(out, g.url) {
+	if out, err := g.run("device-login", second.url, "--issuer", "https://other.example"); exited(err) != 1 ||
+		!strings.Contains(out, g.url) {
 		t.Errorf("an API of another issuer: %v, %s", err, out)
 	}
 }

@@ -70,7 +70,8 @@ func (g *gateway) post(path string, form url.Values, answer any) int {
 func (d *device) poll() (answer tokens) {
 	d.t.Helper()
 	answer.Status = d.g.post("/oauth2/token", url.Values{
-		"client_id": {cmp.Or(d.client, "cool-gadget")}, "device_code": {d.Code}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+		"client_id": {cmp.Or(d.client, "cool-gadget")}, "device_code": {d.Code},
+		"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
 	}, &answer)
 	return answer
 }

@@ -39,10 +39,30 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := noMore("device_login", d); err != nil {
 		return err
 	}
+	if err := a.block().read(d); err != nil {
+		return err
+	}
+	if a.Issuer == "" {
+		return line.Err("device_login: issuer is missing; " +
+			"want the URL under which devices and people reach this server")
+	}
+	for _, check := range a.deferredChecks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if a.deferredChecks = nil; len(a.Upstreams) == 0 {
+		return line.WrapErr(errNoUpstream)
+	}
+	return nil
+}
+
+// block is the table of the option's words.
+func (a *App) block() block {
 	// Both may stand on several lines, and a name may be repeated on none of
 	// them, so the two blocks are made once.
 	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
-	b := block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
+	return block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
 		"issuer":       oneArg(&a.Issuer),
 		"upstream":     checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
 		"client":       checked(a.parseClient, func() error { return last(a.Clients).check() }),
@@ -67,22 +87,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}, many: []string{
 		"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect",
 	}}
-	if err := b.read(d); err != nil {
-		return err
-	}
-	if a.Issuer == "" {
-		return line.Err("device_login: issuer is missing; " +
-			"want the URL under which devices and people reach this server")
-	}
-	for _, check := range a.deferredChecks {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	if a.deferredChecks = nil; len(a.Upstreams) == 0 {
-		return line.WrapErr(errNoUpstream)
-	}
-	return nil
 }
 
 // checkSoFar checks the options that have been read, as the engine does for JSON

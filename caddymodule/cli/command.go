@@ -22,8 +22,8 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name: "device-auth",
-		Usage: "health | grants [list|show|revoke] | revoke | clients [list|approve|remove] | pause | resume | paused | " +
-			"keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
+		Usage: "health | grants [list|show|revoke] | revoke | clients [list|approve|remove] | " +
+			"pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
 		Short:     "Looks after the device login of a running Caddy",
 		Long:      deviceAuthHelp,
 		CobraFunc: deviceAuth,

@@ -73,14 +73,15 @@ func (f *Fetcher) Fetch(ctx context.Context, url string) ([]byte, error) {
 	}
 }
 
-// claim returns what is known of a document; nil: too many are being fetched. ours: nothing is, and the caller is to fill
-// it in.
+// claim returns what is known of a document; nil: too many are being fetched. ours:
+// nothing is known, and the caller is to fill it in.
 func (f *Fetcher) claim(url string) (e *entry, ours bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if e := f.kept[url]; e != nil && (!e.over() || f.now().Before(e.until)) {
 		return e, false
 	}
+	// Each fetch holds a request open for seconds, and costs somebody else one.
 	if f.fetching >= maxFetches {
 		return nil, false
 	}
@@ -107,6 +108,7 @@ func (e *entry) over() bool {
 // is not under way.
 func (f *Fetcher) sweep() {
 	before := len(f.kept)
+	// Those that are over anyway first, and only where there are none the good ones.
 	for _, all := range []bool{false, true} {
 		for url, e := range f.kept {
 			if e.over() && (all || !f.now().Before(e.until)) {
@@ -130,6 +132,8 @@ func (f *Fetcher) fill(ctx context.Context, url string, e *entry) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	document, kept, err := f.get(ctx, url)
+	// A failure is kept for a minute too: else each request of a client that cannot be
+	// used would be one to its server.
 	if err != nil {
 		e.err, e.until = err, f.now().Add(failureKept)
 		return
@@ -149,6 +153,8 @@ func (f *Fetcher) get(ctx context.Context, url string) (document []byte, kept ti
 		return nil, 0, plain(err)
 	}
 	defer answer.Body.Close()
+	// The draft wants JSON, and that the server says so: a document of another kind may be
+	// what somebody uploaded to a site of many.
 	kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	switch {
 	case answer.StatusCode != http.StatusOK: // a redirect, too: it would lead where nobody looked
@@ -156,6 +162,7 @@ func (f *Fetcher) get(ctx context.Context, url string) (document []byte, kept ti
 	case err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json"):
 		return nil, 0, errors.New("it has another Content-Type: want application/json")
 	}
+	// One byte more than is taken tells a document that is too large from one that fits.
 	document, err = io.ReadAll(io.LimitReader(answer.Body, maxDocument+1))
 	switch {
 	case err != nil:
@@ -184,6 +191,7 @@ func plain(err error) error {
 func keptFor(cacheControl string) time.Duration {
 	for directive := range strings.SplitSeq(cacheControl, ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		// A number that does not fit is as good as none: the shortest time.
 		if seconds, err := strconv.ParseInt(strings.Trim(value, `"`), 10, 32); err == nil &&
 			strings.EqualFold(name, "max-age") {
 			return min(max(time.Duration(seconds)*time.Second, minKept), maxKept)

@@ -54,46 +54,49 @@ func TestDocumentIsFetched(t *testing.T) {
 	}
 }
 
+// badServers answer as no server of a document does, with what is said of each.
+var badServers = map[string]struct {
+	answer http.HandlerFunc
+	says   string
+}{
+	"redirect": {func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	}, "status 302"},
+	"missing": {http.NotFound, "status 404"},
+	"html": {func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "{}")
+	}, "Content-Type"},
+	"no type": {func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		fmt.Fprint(w, "{}")
+	}, "Content-Type"},
+	"large": {func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, strings.Repeat(" ", maxDocument+1))
+	}, "larger than 5120 bytes"},
+	"endless": {func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 1<<10)); err != nil {
+				return
+			}
+		}
+	}, "larger than 5120 bytes"},
+	"cut off": {func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "100")
+		fmt.Fprint(w, "{")
+	}, "cannot be reached"},
+	"headers without end": {func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X", strings.Repeat("x", 1<<20))
+	}, "cannot be reached"},
+}
+
 // protocol 52
 func TestBadDocumentIsNamed(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		answer http.HandlerFunc
-		says   string
-	}{
-		"redirect": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/elsewhere", http.StatusFound)
-		}, "status 302"},
-		"missing": {http.NotFound, "status 404"},
-		"html": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/html")
-			fmt.Fprint(w, "{}")
-		}, "Content-Type"},
-		"no type": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header()["Content-Type"] = nil
-			fmt.Fprint(w, "{}")
-		}, "Content-Type"},
-		"large": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			fmt.Fprint(w, strings.Repeat(" ", maxDocument+1))
-		}, "larger than 5120 bytes"},
-		"endless": {func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			for r.Context().Err() == nil {
-				if _, err := w.Write(make([]byte, 1<<10)); err != nil {
-					return
-				}
-			}
-		}, "larger than 5120 bytes"},
-		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Content-Length", "100")
-			fmt.Fprint(w, "{")
-		}, "cannot be reached"},
-		"headers without end": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X", strings.Repeat("x", 1<<20))
-		}, "cannot be reached"},
-	} {
+	for name, c := range badServers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, c.answer)

@@ -27,13 +27,14 @@ func newClient(roots *x509.CertPool, loopback bool) *http.Client {
 		Control: func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil || !isPublic(to.Addr()) && !(loopback && to.Addr().Unmap().IsLoopback()) {
-				return &forbiddenError{to.Addr()}
+				return &forbiddenError{addr: to.Addr()}
 			}
 			return nil
 		},
 	}
 	return &http.Client{
-		Timeout: timeout,
+		Timeout: timeout, // of all of it, the body too
+		// Connections are not kept: one that is used again was checked for another name.
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			DisableKeepAlives: true, TLSHandshakeTimeout: timeout, ResponseHeaderTimeout: timeout,
@@ -61,6 +62,8 @@ var reserved = []netip.Prefix{
 // isPublic reports whether an address is one of the internet.
 func isPublic(addr netip.Addr) bool {
 	addr = addr.Unmap()
+	// An address with a zone is of a link, and IsGlobalUnicast knows multicast, loopback
+	// and link-local ones.
 	if !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.Zone() != "" {
 		return false
 	}

@@ -39,7 +39,7 @@ type OAuthError struct {
 	Interval    int    `json:"interval,omitempty"` // of slow_down, in seconds: what it has grown to
 }
 
-// Redirect sends a browser on with a GET (RFC 9110 §15.4.4). Nobody is told which
+// Redirect sends a browser on with a GET (RFC 9110 §15.4.4). No other site is told which
 // page it came from, and the page that opened the window keeps no hold of it.
 func Redirect(to string) *Response {
 	r := NewResponse(http.StatusSeeOther, "", nil)
