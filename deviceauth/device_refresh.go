@@ -135,6 +135,9 @@ func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshin
 	tokens, err := e.issue(&theirs, terms, now, asked.nulls)
 	if err == nil {
 		tokens.RefreshToken = asked.key.refreshToken(asked.key.successor(asked.presented))
+		if g.Refresh != nil { // else the grant refuses
+			tokens.RefreshExpiresIn = earlier(now.Add(r.Idle), g.Refresh.Until).Sub(now)
+		}
 	}
 	return tokens, err
 }

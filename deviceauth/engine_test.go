@@ -971,3 +971,23 @@ func TestNewTokenIsGoodWhereItsRedemptionIsNotKnownYet(t *testing.T) {
 		w.wants("", err)
 	})
 }
+
+// protocol 19, 23
+func TestRefreshTokenSaysForHowLong(t *testing.T) {
+	in(t, func(w *world) {
+		tokens := w.tokens()
+		if tokens.RefreshExpiresIn != 30*24*time.Hour {
+			t.Errorf("at first %v", tokens.RefreshExpiresIn)
+		}
+		for range 4 { // it is used, and its absolute end comes nearer
+			time.Sleep(20 * 24 * time.Hour)
+			var err error
+			if tokens, err = w.refresh(tokens.RefreshToken, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tokens.RefreshExpiresIn != 10*24*time.Hour {
+			t.Errorf("after 80 of 90 days %v", tokens.RefreshExpiresIn)
+		}
+	})
+}

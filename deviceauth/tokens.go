@@ -14,6 +14,10 @@ type Tokens struct {
 	RefreshToken Secret // with offline_access
 	IDToken      Secret // with openid
 
+	// RefreshExpiresIn is how long the refresh token is good for, where it is not used
+	// (draft-ietf-oauth-refresh-token-expiration); 0: there is none.
+	RefreshExpiresIn time.Duration
+
 	until   time.Time // end of the access token
 	terms   Terms     // what it is good for
 	refresh *Refresh  // what the grant keeps of the refresh token
@@ -27,7 +31,10 @@ func (e *Engine) first(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 	}
 	token, until := newSplitToken(g.ID), now.Add(e.cfg.Lifetime.RefreshToken)
 	t.RefreshToken = e.refresh().refreshToken(token)
-	t.refresh = &Refresh{Current: token.digest(), Rotated: now, Idle: earlier(now.Add(e.cfg.Lifetime.RefreshIdle), until), Until: until}
+	t.refresh = &Refresh{
+		Current: token.digest(), Rotated: now, Idle: earlier(now.Add(e.cfg.Lifetime.RefreshIdle), until), Until: until,
+	}
+	t.RefreshExpiresIn = t.refresh.Idle.Sub(now)
 	return t, nil
 }
 

@@ -62,7 +62,12 @@ func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 		"authorization_servers":    s.Servers,
 		"bearer_methods_supported": []string{"header"},
 	}
-	if scopes := s.Scope.List(); len(scopes) > 0 { // §3.2: members without a value are omitted
+	// offline_access is the client's to ask for, and no scope of a resource; clients look for
+	// it in the server's metadata.
+	scopes := slices.DeleteFunc(s.Scope.List(), func(scope string) bool {
+		return scope == deviceauth.ScopeOfflineAccess
+	})
+	if len(scopes) > 0 { // §3.2: members without a value are omitted
 		metadata["scopes_supported"] = scopes
 	}
 	w.Header().Set("Cache-Control", "public, max-age=300")

@@ -96,8 +96,11 @@ func tokenAnswer(t *deviceauth.Tokens) *endpoint.Response {
 		Scope        deviceauth.Scope `json:"scope"`
 		RefreshToken string           `json:"refresh_token,omitempty"`
 		IDToken      string           `json:"id_token,omitempty"`
+
+		RefreshExpiresIn int `json:"refresh_token_expires_in,omitempty"` // draft-ietf-oauth-refresh-token-expiration
 	}{
 		AccessToken: t.AccessToken.Reveal(), TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn / time.Second),
 		Scope: t.Scope, RefreshToken: t.RefreshToken.Reveal(), IDToken: t.IDToken.Reveal(),
+		RefreshExpiresIn: int(t.RefreshExpiresIn / time.Second),
 	})
 }
