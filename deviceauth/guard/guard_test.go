@@ -346,7 +346,9 @@ func TestGuardedSiteDescribesItself(t *testing.T) {
 func describes(t *testing.T, address string, audience []string, resource string) {
 	t.Helper()
 	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", address, nil)
-	described := guard.Resource{Servers: []string{"https://connect.example.com"}, Scope: "offline_access read", Audience: audience}
+	described := guard.Resource{
+		Servers: []string{"https://connect.example.com"}, Scope: "offline_access read", Audience: audience,
+	}
 	described.ServeHTTP(w, r)
 	if w.Header().Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("%v", w.Header())
