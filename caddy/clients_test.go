@@ -10,7 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
 
 // registration is a block that lets clients register.
@@ -165,5 +170,55 @@ func TestClientIsKnownByItsDocument(t *testing.T) {
 	stranger.sees("The program's description cannot be used")
 	if !strings.Contains(stranger.page, "cannot be reached") {
 		t.Errorf("the page does not say why:\n%s", stranger.page)
+	}
+}
+
+// protocol 49, 51, 53, 55
+func TestGatewaysShareClientsAndCodes(t *testing.T) {
+	t.Parallel()
+	store := "store redis " + redistest.Start(t).URL() + "\n\t\t" + registration + "\n\t\t" + desktop
+	g := startCluster(t, 2, store)
+	a, b := g[0], g[1]
+	client := a.register(kiosk)
+	b.asksAs(client.ID) // at once, without a look before
+	alice := newPerson(t, "alice")
+	d := b.asksAs(client.ID)
+	alice.open(d.Full)
+	alice.submit("/device", "user_code", d.User)
+	alice.submit("/login", "user", "alice")
+	alice.sees("Connect Kiosk?")
+	alice.submit("/device/confirm", "answer", "allow")
+	tokens := d.on(b).poll()
+	if tokens.Access == "" {
+		t.Fatalf("%+v", tokens)
+	}
+	if out, err := b.run("device-auth", "clients", "remove", client.ID); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if status, _ := a.api(tokens.Access); status == http.StatusUnauthorized {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a second later the other gateway lets the token in")
+		}
+	}
+	// A code is good once at all of them.
+	l := newCodeLogin(t, a, "desktop")
+	l.allow(stockKeeper)
+	var given atomic.Int32
+	var all sync.WaitGroup
+	for i := range 32 {
+		all.Go(func() {
+			at := *l
+			at.g = g[i%2]
+			if at.exchange().Status == http.StatusOK {
+				given.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if given.Load() != 1 {
+		t.Errorf("%d of 32 exchanges at two gateways were given tokens", given.Load())
 	}
 }
