@@ -199,8 +199,8 @@ func removeClient(s *server, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := asked.Get("client")
-	return adminapi.ClientChange{ID: id, Removed: true}, s.engine.RemoveClient(r.Context(), id)
+	id, by := asked.Get("client"), text.Plain(cmp.Or(asked.Get("by"), caller(r)))
+	return adminapi.ClientChange{ID: id, Removed: true}, s.engine.RemoveClient(r.Context(), id, by)
 }
 
 // showPause shows whether the device login is paused, since when, by whom and

@@ -3,9 +3,8 @@ package deviceauth
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -21,39 +20,50 @@ type IntroducedClient struct {
 }
 
 // IntroducedClients lists the clients that introduced themselves, the oldest first. Of
-// those with a metadata document it has the ones that were allowed or approved.
-func (e *Engine) IntroducedClients(ctx context.Context) ([]IntroducedClient, error) {
+// those with a metadata document it has the ones that were allowed or approved, as their
+// documents were then.
+func (e *Engine) IntroducedClients(ctx context.Context) (all []IntroducedClient, err error) {
+	records, err := e.records(ctx)
+	for _, r := range records {
+		host := ""
+		if u, err := url.Parse(r.ID); err == nil && !IsRegistered(r.ID) {
+			host = u.Host
+		}
+		client := e.introducedClient(r.ID, host, r.Metadata, r)
+		if IsRegistered(r.ID) {
+			client = e.registeredClient(r)
+		}
+		all = append(all, IntroducedClient{
+			Client: client, Since: r.Registered, Used: !r.Used.IsZero(), Approved: r.vouches(r.Metadata),
+		})
+	}
+	return all, err
+}
+
+// records are those of the clients that introduced themselves, the oldest first.
+func (e *Engine) records(ctx context.Context) (all []*clientRecord, err error) {
 	if !e.cfg.Registration.on() || e.cfg.Documents == nil {
 		return nil, nil
 	}
 	document, err := e.cfg.Documents.LoadDocument(ctx, clientListDocument)
-	if err != nil || document == nil {
+	if err != nil {
 		return nil, err
 	}
-	list := clientList{}
-	if err := json.Unmarshal(document, &list); err != nil {
-		return nil, fmt.Errorf("the store's list of clients cannot be read: %w", err)
+	list, err := readList(document)
+	if err != nil {
+		return nil, err
 	}
-	var all []IntroducedClient
 	for id := range list {
 		r, err := e.loadRecord(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if r == nil {
-			continue // forgotten, or being removed
+		if r != nil { // else forgotten, or being removed
+			all = append(all, r)
 		}
-		client, err := e.loadClient(ctx, id)
-		if client == nil { // its document is gone, or its host is no longer allowed
-			client = &Client{ID: id, Name: id, Public: true, Introduced: true}
-		}
-		if err != nil && AsError(err) == nil {
-			return nil, err
-		}
-		all = append(all, IntroducedClient{Client: client, Since: r.Registered, Used: r.Used, Approved: r.Approved})
 	}
-	slices.SortFunc(all, func(a, b IntroducedClient) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
+	slices.SortFunc(all, func(a, b *clientRecord) int {
+		return cmp.Or(a.Registered.Compare(b.Registered), cmp.Compare(a.ID, b.ID))
 	})
 	return all, nil
 }
@@ -74,17 +84,17 @@ func (e *Engine) ApproveClient(ctx context.Context, id, by string) error {
 	if client == nil {
 		return errNoSuchClient
 	}
-	if err := e.mark(ctx, id, func(r *clientRecord) { r.Approved = true }); err != nil {
+	if err := e.mark(ctx, client, func(r *clientRecord) { r.Approved = r.Metadata.shown() }); err != nil {
 		return err
 	}
 	e.emitEvent(Event{Name: EventClientApproved, ClientID: id, By: by})
 	return nil
 }
 
-// RemoveClient forgets a client that introduced itself, and ends its grants. One with a
-// metadata document may introduce itself again, as long as its host is allowed. Refusals:
-// not_found.
-func (e *Engine) RemoveClient(ctx context.Context, id string) error {
+// RemoveClient forgets a client that introduced itself, and ends its grants; by is who says
+// so. One with a metadata document may introduce itself again, as long as its host is
+// allowed. It can be said again after a fault. Refusals: not_found.
+func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
 	if e.clients[id] != nil || !e.introduces(id) || e.cfg.Documents == nil {
 		return errNoSuchClient
 	}
@@ -92,37 +102,47 @@ func (e *Engine) RemoveClient(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if r == nil {
-		return errNoSuchClient
-	}
 	// The record first: from now on the client can begin nothing.
-	if err := e.forgetClient(ctx, id); err != nil {
+	if r != nil {
+		if err := e.forgetClient(ctx, id); err != nil {
+			return err
+		}
+	}
+	ended, err := e.endGrantsOf(ctx, id)
+	if err != nil {
 		return err
 	}
-	if err := e.endGrantsOf(ctx, id); err != nil {
-		return err
-	}
-	e.emitEvent(Event{Name: EventClientRemoved, ClientID: id})
-	return e.changeList(ctx, func(list clientList) error {
+	listed := false
+	err = e.changeList(ctx, func(list clientList) error {
+		_, listed = list[id]
 		delete(list, id)
 		return nil
 	})
+	switch {
+	case err != nil:
+		return err
+	case r == nil && !listed && ended == 0:
+		return errNoSuchClient
+	}
+	e.emitEvent(Event{Name: EventClientRemoved, ClientID: id, By: by})
+	return nil
 }
 
-// endGrantsOf ends all grants of a client.
-func (e *Engine) endGrantsOf(ctx context.Context, id string) error {
+// endGrantsOf ends all grants of a client, and counts them.
+func (e *Engine) endGrantsOf(ctx context.Context, id string) (ended int, err error) {
 	for after := ""; ; {
 		grants, next, err := e.Grants(ctx, Filter{Client: id, Standing: StandingLive}, after, 100)
 		if err != nil {
-			return err
+			return ended, err
 		}
 		for _, g := range grants {
 			if _, err := e.End(ctx, g.ID); err != nil && !errors.Is(err, ErrNotFound) {
-				return err
+				return ended, err
 			}
+			ended++
 		}
 		if after = next; after == "" {
-			return nil
+			return ended, nil
 		}
 	}
 }

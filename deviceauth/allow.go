@@ -67,9 +67,8 @@ func (e *Engine) Permits(p *Person) bool {
 }
 
 // permitted reports whether a person may approve a client, or have approved it.
-func (e *Engine) permitted(client string) func(*Person) bool {
+func (e *Engine) permitted(c *Client) func(*Person) bool {
 	return func(p *Person) bool {
-		c := e.client(client)
 		return c != nil && e.Permits(p) && permit(c.Allow, p)
 	}
 }

@@ -48,19 +48,25 @@ var (
 // Refusals: unknown_client, unknown_redirect, and bad_document where the client's metadata
 // document cannot be used.
 func (e *Engine) CheckRedirect(ctx context.Context, clientID, uri string) error {
+	_, err := e.redirectedClient(ctx, clientID, uri)
+	return err
+}
+
+// redirectedClient returns the client of an authorization request.
+func (e *Engine) redirectedClient(ctx context.Context, clientID, uri string) (*Client, error) {
 	client, err := e.loadClient(ctx, clientID)
 	refusal := AsError(err)
 	switch {
 	case refusal != nil:
-		return NewError("bad_document", refusal.Description)
+		return nil, NewError("bad_document", refusal.Description)
 	case err != nil:
-		return err
+		return nil, err
 	case client == nil || client.ResourceServer:
-		return errUnknownClient
-	case !client.redirectsTo(uri):
-		return errUnknownRedirect
+		return nil, errUnknownClient
+	case !client.redirectsTo(uri) || leadsTo(e.cfg.Issuer, uri):
+		return nil, errUnknownRedirect
 	}
-	return nil
+	return client, nil
 }
 
 // CheckCodeRequest checks an authorization request whose redirect URI is known to be the
@@ -85,11 +91,15 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 	case len(r.State)+len(r.Nonce)+len(r.Scope)+len(strings.Join(r.Resource, "")) > maxRequest:
 		return r, NewError("invalid_request", "state, nonce, scope, resource: want at most 2560 bytes together")
 	}
-	g, err := e.grantFor(r)
+	client, err := e.redirectedClient(ctx, r.ClientID, r.RedirectURI)
 	if err != nil {
 		return r, err
 	}
-	if !e.client(r.ClientID).reaches(e.Address(from)) {
+	g, err := e.grantFor(client, r)
+	if err != nil {
+		return r, err
+	}
+	if !client.reaches(e.Address(from)) {
 		return r, NewError("access_denied", "this client may not ask from this address")
 	}
 	if err := e.Connects(ctx); err != nil {
@@ -101,11 +111,7 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 
 // grantFor returns the grant that a request asks for, which waits for an answer and is
 // not kept.
-func (e *Engine) grantFor(r CodeRequest) (g *Grant, err error) {
-	client := e.client(r.ClientID)
-	if client == nil {
-		return nil, errUnknownClient
-	}
+func (e *Engine) grantFor(client *Client, r CodeRequest) (g *Grant, err error) {
 	g = newCodeGrant(e.now(), r)
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
@@ -146,18 +152,19 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 	if err := e.Connects(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.CheckRedirect(ctx, r.Request.ClientID, r.Request.RedirectURI); err != nil {
+	client, err := e.redirectedClient(ctx, r.Request.ClientID, r.Request.RedirectURI)
+	if err != nil {
 		return nil, err
 	}
 	if e.now().Sub(r.Request.Asked) > requestLifetime {
 		return nil, errDecided
 	}
-	g, err := e.grantFor(r.Request)
+	g, err := e.grantFor(client, r.Request)
 	if err != nil {
 		return nil, err
 	}
 	g.From, g.Created = r.From, r.Request.Asked
-	if err := e.acceptable(g, r.Person); err != nil {
+	if err := e.acceptable(client, g, r.Person); err != nil {
 		return g, e.barred(g, r.Person, r.From, err)
 	}
 	if r.Request.Prompts("login") && r.Person.Fresh != g.UserCode {
@@ -173,36 +180,58 @@ type AnswerCodeRequest struct {
 	Reported bool // with a no: somebody else had asked the person for a yes
 }
 
-// AnswerCode decides an authorization request. A yes keeps a grant and returns its
-// authorization code, for the redirect URI; a no keeps nothing, and its code is empty. Refusals
-// are those of [Engine.InspectCode], and decided, where a page was posted twice.
+// AnswerCode decides an authorization request, once. A yes returns its authorization code,
+// for the redirect URI; a no returns an empty one. A yes that is said again, by two clicks or
+// after a fault, is given another code in the place of the first, as long as that was not
+// used. Refusals are those of [Engine.InspectCode], and decided.
 func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *Grant, error) {
 	g, err := e.InspectCode(ctx, r.InspectCodeRequest)
 	if g == nil || err != nil && r.Allow {
 		return "", nil, err
 	}
-	if !r.Allow {
-		reason := ""
-		if r.Reported {
-			reason = ReasonReported
-		}
-		if err := g.Deny(e.now(), reason); err != nil {
-			return "", nil, err
-		}
-		e.by(EventDenied, g, r.Person, r.From)
-		return "", g, nil
-	}
 	code := newSplitToken(g.ID)
 	g.Device, g.Created = code.digest(), e.now()
-	if err := e.keepPending(ctx, g, func() error { return e.cfg.Store.Create(ctx, g) }); err != nil {
-		if errors.Is(err, ErrExists) {
+	if !r.Allow {
+		g.Expires = g.Created.Add(requestLifetime) // as long as its page can be posted again
+	}
+	err = e.keepPending(ctx, g, func() error { return e.cfg.Store.Create(ctx, g) })
+	if err != nil && !errors.Is(err, ErrExists) {
+		return "", nil, err
+	}
+	if !r.Allow {
+		after, err := e.denyCode(ctx, g.ID, r)
+		return "", after, err
+	}
+	if err != nil { // it was answered before, or a store failed in the middle of that
+		after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Reissue(e.now(), r.Person, code.digest()) })
+		if errors.Is(err, ErrNotFound) {
 			err = errDecided
 		}
-		return "", nil, err
+		if err != nil || after.State == Approved {
+			return code.authorizationCode(), after, err
+		}
 	}
 	after, err := e.Answer(ctx, AnswerRequest{Grant: g.ID, Allow: true, Person: r.Person, From: r.From, Confirmed: true})
 	if err != nil {
 		return "", nil, err
 	}
 	return code.authorizationCode(), after, nil
+}
+
+// denyCode keeps a no, so that no yes can follow it.
+func (e *Engine) denyCode(ctx context.Context, id ID, r AnswerCodeRequest) (*Grant, error) {
+	reason := ""
+	if r.Reported {
+		reason = ReasonReported
+	}
+	g, err := e.apply(ctx, id, func(g *Grant) error { return g.Deny(e.now(), reason) })
+	if errors.Is(err, ErrNotFound) {
+		err = errDecided
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.cfg.PollState.pending.release(id)
+	e.by(EventDenied, g, r.Person, r.From)
+	return g, nil
 }

@@ -184,12 +184,48 @@ func TestPageThatIsPostedTwiceDecidesOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		first, _, err := w.AnswerCode(w.Context(), answerCode(r, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Two clicks: the browser shows what the second was answered.
+		second, _, err := w.AnswerCode(w.Context(), answerCode(r, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Exchange(w.Context(), exchangeOf(first))
+		w.wants("invalid_grant", err)
+		if _, err := w.Exchange(w.Context(), exchangeOf(second)); err != nil {
+			t.Fatal(err)
+		}
+		for _, allow := range []bool{true, false} {
+			_, _, err = w.AnswerCode(w.Context(), answerCode(r, allow))
+			w.wants("decided", err)
+		}
+		if grants, _, _ := w.store.List(w.Context(), "", 10); len(grants) != 1 {
+			t.Errorf("%d grants", len(grants))
+		}
+	}, withCLI(nil))
+}
+
+// A store that fails between the two writes of a yes costs the person one click more.
+//
+// protocol 4, 48
+func TestYesThatAStoreInterruptedIsSaidAgain(t *testing.T) {
+	in(t, func(w *world) {
+		r, err := w.CheckCodeRequest(w.Context(), codeRequest(), here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := w.muted()
+		m.times.Store(1)
+		if _, _, err := w.AnswerCode(w.Context(), answerCode(r, true)); err == nil || deviceauth.AsError(err) != nil {
+			t.Fatalf("got %v, want a fault", err)
+		}
 		code, _, err := w.AnswerCode(w.Context(), answerCode(r, true))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = w.AnswerCode(w.Context(), answerCode(r, true))
-		w.wants("decided", err)
 		if _, err := w.Exchange(w.Context(), exchangeOf(code)); err != nil {
 			t.Error(err)
 		}

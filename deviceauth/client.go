@@ -43,7 +43,9 @@ type Client struct {
 	ManualEntry bool          // its codes have to be typed: a link brings none along
 	FreshSignIn bool          // whoever approves it has signed in anew, for this
 
-	secret Digest // of a confidential client that introduced itself
+	secret   Digest         // of a confidential client that introduced itself
+	metadata ClientMetadata // what it said of itself
+	used     time.Time      // when a person allowed it, as the store said
 }
 
 func (c *Client) check() error {

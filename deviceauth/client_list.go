@@ -12,22 +12,37 @@ import (
 type clientList map[string]listedClient
 
 type listedClient struct {
-	At   time.Time `json:"at"`
-	Used bool      `json:"used,omitempty"` // used or approved: it is not forgotten
+	At       time.Time `json:"at"`
+	Used     time.Time `json:"used,omitzero"`      // when a person allowed it last
+	Approved bool      `json:"approved,omitempty"` // the operator vouches for it
+	Document bool      `json:"document,omitempty"` // it has a metadata document, and takes nobody's place
 
 	Origins []string `json:"origins,omitempty"` // of pages that act as the client
 }
 
 const clientListDocument = "clients"
 
+// readList reads the list of clients.
+func readList(document []byte) (clientList, error) {
+	list := clientList{}
+	if document == nil {
+		return list, nil
+	}
+	if err := json.Unmarshal(document, &list); err != nil {
+		return nil, fmt.Errorf("the store's list of clients cannot be read: %w", err)
+	}
+	if list == nil { // null
+		list = clientList{}
+	}
+	return list, nil
+}
+
 // changeList changes the list of clients.
 func (e *Engine) changeList(ctx context.Context, change func(clientList) error) error {
 	return e.cfg.Documents.UpdateDocument(ctx, clientListDocument, func(old []byte) ([]byte, error) {
-		list := clientList{}
-		if old != nil {
-			if err := json.Unmarshal(old, &list); err != nil {
-				return nil, fmt.Errorf("the store's list of clients cannot be read: %w", err)
-			}
+		list, err := readList(old)
+		if err != nil {
+			return nil, err
 		}
 		if err := change(list); err != nil {
 			return nil, err
@@ -36,9 +51,8 @@ func (e *Engine) changeList(ctx context.Context, change func(clientList) error) 
 	})
 }
 
-// enlist adds a client to the list. Those that nobody used in a day are taken off, and
-// where the list is full the oldest of those that nobody uses gives way, but for the ones
-// of the last minutes.
+// enlist adds a client to the list. Those that nobody allowed in a day are taken off, and
+// where the list is full one gives way.
 func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) error {
 	var gone []string
 	err := e.changeList(ctx, func(list clientList) error {
@@ -46,15 +60,15 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 		for _, id := range gone {
 			delete(list, id)
 		}
-		if len(list) >= e.cfg.Registration.Limit {
-			oldest := list.oldest(now)
-			if oldest == "" {
+		if list.registered() >= e.cfg.Registration.Limit {
+			id := list.giveWay(now, e.cfg.Lifetime.RefreshToken)
+			if id == "" {
 				return errNoMoreClients
 			}
-			delete(list, oldest)
-			gone = append(gone, oldest)
+			delete(list, id)
+			gone = append(gone, id)
 		}
-		list[r.ID] = listedClient{At: r.Registered, Used: r.Used || r.Approved, Origins: r.Metadata.origins()}
+		list[r.ID] = r.listed()
 		return nil
 	})
 	if err != nil {
@@ -68,10 +82,28 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 	return nil
 }
 
-// unused lists the clients that nobody used for a while.
+// listed is what the list has of a client.
+func (r *clientRecord) listed() listedClient {
+	return listedClient{
+		At: r.Registered, Used: r.Used, Approved: r.Approved != (Digest{}), Document: !IsRegistered(r.ID),
+		Origins: r.Metadata.origins(),
+	}
+}
+
+// registered counts the clients that take a place.
+func (l clientList) registered() (n int) {
+	for _, c := range l {
+		if !c.Document {
+			n++
+		}
+	}
+	return n
+}
+
+// unused lists the clients that nobody has allowed, and that are older than a while.
 func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 	for id, c := range l {
-		if !c.Used && now.Sub(c.At) > life {
+		if c.Used.IsZero() && !c.Approved && now.Sub(c.At) > life {
 			ids = append(ids, id)
 		}
 	}
@@ -81,15 +113,25 @@ func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 // youngClient is how long a client that registered just now keeps its place.
 const youngClient = 10 * time.Minute
 
-// oldest returns the client that registered first of those that nobody uses and that are
-// not young; empty: there is none.
-func (l clientList) oldest(now time.Time) (oldest string) {
-	for _, id := range l.unused(now, youngClient) {
-		if oldest == "" || l[id].At.Before(l[oldest].At) {
-			oldest = id
+// giveWay returns the client whose place is taken where the list is full: the oldest that
+// nobody has allowed, but for those of the last minutes; else the one that was allowed
+// longest ago, where no grant can live that long. Empty: there is none.
+func (l clientList) giveWay(now time.Time, longest time.Duration) (id string) {
+	for _, unused := range l.unused(now, youngClient) {
+		if !l[unused].Document && (id == "" || l[unused].At.Before(l[id].At)) {
+			id = unused
 		}
 	}
-	return oldest
+	if id != "" {
+		return id
+	}
+	for over, c := range l {
+		ended := !c.Document && !c.Approved && !c.Used.IsZero() && now.Sub(c.Used) > longest+day
+		if ended && (id == "" || c.Used.Before(l[id].Used)) {
+			id = over
+		}
+	}
+	return id
 }
 
 // forgetClient takes a client out of the store.
@@ -101,45 +143,42 @@ func (e *Engine) forgetClient(ctx context.Context, id string) error {
 // relist has the list say what a client has become.
 func (e *Engine) relist(ctx context.Context, r *clientRecord) error {
 	return e.changeList(ctx, func(list clientList) error {
-		if c, ok := list[r.ID]; ok {
-			c.Origins, c.Used = r.Metadata.origins(), c.Used || r.Approved
-			list[r.ID] = c
-		}
+		list[r.ID] = r.listed()
 		return nil
 	})
 }
 
-// markUsed keeps in mind that a person has allowed a client that introduced itself.
-func (e *Engine) markUsed(ctx context.Context, c *Client) error {
-	if c == nil || !c.Introduced || e.cfg.Documents == nil {
-		return nil
+// markUsed keeps in mind that a person has allowed a client that introduced itself. The
+// answer stands, whatever the store says to this; the next one says it again.
+func (e *Engine) markUsed(ctx context.Context, c *Client) {
+	if c == nil || !c.Introduced || e.cfg.Documents == nil || e.now().Sub(c.used) < day {
+		return
 	}
-	return e.mark(ctx, c.ID, func(r *clientRecord) { r.Used = true })
+	e.mark(ctx, c, func(r *clientRecord) { r.Used = e.now() })
 }
 
-// mark changes the record of a client, and has the list say that it is used. A client with
-// a document has a record from now on.
-func (e *Engine) mark(ctx context.Context, id string, change func(*clientRecord)) error {
-	now, known := e.now(), true
-	err := e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
-		if r == nil && !e.hasDocument(id) {
-			known = false // removed meanwhile
+// mark changes the record of a client, and has the list say so. A client with a document
+// has a record from now on, with what its document said.
+func (e *Engine) mark(ctx context.Context, c *Client, change func(*clientRecord)) error {
+	var after *clientRecord
+	err := e.changeRecord(ctx, c.ID, func(r *clientRecord) (*clientRecord, error) {
+		document := !IsRegistered(c.ID)
+		switch {
+		case r == nil && !document: // removed meanwhile
+			after = nil
 			return nil, nil
+		case r == nil:
+			r = &clientRecord{ID: c.ID, Registered: e.now()}
 		}
-		if r == nil {
-			r = &clientRecord{ID: id, Registered: now}
+		if document {
+			r.Metadata = c.metadata
 		}
 		change(r)
+		after = r
 		return r, nil
 	})
-	if err != nil || !known {
+	if err != nil || after == nil {
 		return err
 	}
-	return e.changeList(ctx, func(list clientList) error {
-		c := list[id]
-		orDefault(&c.At, now)
-		c.Used = true
-		list[id] = c
-		return nil
-	})
+	return e.relist(ctx, after)
 }

@@ -81,6 +81,8 @@ func (m *ClientMetadata) complete() error {
 		m.ResponseTypes = []string{"code"}
 	}
 	orDefault(&m.AuthMethod, "client_secret_basic")
+	m.GrantTypes, m.ResponseTypes = once(m.GrantTypes), once(m.ResponseTypes)
+	m.RedirectURIs = once(m.RedirectURIs)
 	m.Name, m.Author = clientText(m.Name), clientText(m.Author)
 	if err := m.checkFlows(); err != nil {
 		return err
@@ -97,7 +99,29 @@ func (m *ClientMetadata) origins() (list []string) {
 			list = append(list, u.Scheme+"://"+u.Host)
 		}
 	}
-	return list
+	return once(list)
+}
+
+// once returns a list without what is there twice.
+func once(list []string) (unique []string) {
+	for _, s := range list {
+		if !slices.Contains(unique, s) {
+			unique = append(unique, s)
+		}
+		if len(unique) > 2*maxClientURIs { // more than any check lets through
+			break
+		}
+	}
+	return unique
+}
+
+// shown is the digest of what people are shown of a client, and of where answers go.
+func (m ClientMetadata) shown() Digest {
+	text, err := json.Marshal([]any{m.Name, m.Author, m.URI, m.LogoURI, m.RedirectURIs})
+	if err != nil { // strings: it cannot be
+		return Digest{}
+	}
+	return digest(text)
 }
 
 func (m *ClientMetadata) has(grantType string) bool { return slices.Contains(m.GrantTypes, grantType) }
@@ -132,6 +156,10 @@ func (m *ClientMetadata) checkFlows() error {
 		if err := checkRedirect(uri); err != nil {
 			return NewError("invalid_redirect_uri", Quotable(err.Error()))
 		}
+		if scheme, _, _ := strings.Cut(uri, ":"); !isKnownScheme(scheme) {
+			return NewError("invalid_redirect_uri",
+				"redirect "+Quotable(uri)+": a private-use scheme has a dot, such as com.example.app (RFC 8252 section 7.1)")
+		}
 	}
 	return nil
 }
@@ -142,7 +170,8 @@ func (m *ClientMetadata) checkTexts() error {
 		"client_uri": m.URI, "logo_uri": m.LogoURI, "tos_uri": m.TermsURI, "policy_uri": m.PolicyURI,
 	} {
 		u, err := url.Parse(uri)
-		if uri != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || len(uri) > maxClientURI) {
+		if uri != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || !isPlainHost(u) ||
+			!text.IsPrintable(uri) || len(uri) > maxClientURI) {
 			return badMetadata(member, "want an https URL of at most %d bytes", maxClientURI)
 		}
 	}
@@ -167,6 +196,16 @@ func (m *ClientMetadata) checkTexts() error {
 
 // clientText makes text of what a client says of itself.
 func clientText(said string) string { return strings.TrimSpace(quoted(said, maxClientText)) }
+
+// checkRedirects refuses redirect URIs that lead to the issuer itself.
+func (m *ClientMetadata) checkRedirects(issuer string) error {
+	for _, uri := range m.RedirectURIs {
+		if leadsTo(issuer, uri) {
+			return NewError("invalid_redirect_uri", "redirect "+Quotable(uri)+": that is the issuer itself")
+		}
+	}
+	return nil
+}
 
 // scopes are what the client may have: of what it asks for what clients may have that
 // introduce themselves, and all of that where it asks for nothing. RFC 7591 §2 lets the

@@ -2,7 +2,6 @@ package deviceauth
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 )
@@ -13,14 +12,14 @@ import (
 type originCache struct {
 	mu    sync.Mutex
 	at    time.Time
-	known map[string]bool
+	known map[string]bool // by origin: whether the operator vouches for a client of it
 }
 
-// allows reports whether an origin is one of theirs. Where the store cannot be asked, what
+// find reports whether an origin is one of theirs. Where the store cannot be asked, what
 // was known holds.
-func (c *originCache) allows(ctx context.Context, e *Engine, origin string) bool {
+func (c *originCache) find(ctx context.Context, e *Engine, origin string) (known, approved bool) {
 	if e.cfg.Documents == nil {
-		return false
+		return false, false
 	}
 	if c.claim(e.now()) {
 		if document, err := e.cfg.Documents.LoadDocument(ctx, clientListDocument); err == nil {
@@ -29,7 +28,8 @@ func (c *originCache) allows(ctx context.Context, e *Engine, origin string) bool
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.known[origin]
+	approved, known = c.known[origin]
+	return known, approved
 }
 
 // claim reports whether it is time to look, and for whom: nobody waits for another's look.
@@ -45,14 +45,14 @@ func (c *originCache) claim(now time.Time) bool {
 
 // learn reads the list of clients. One that cannot be read changes nothing.
 func (c *originCache) learn(document []byte) {
-	list := clientList{}
-	if document != nil && json.Unmarshal(document, &list) != nil {
+	list, err := readList(document)
+	if err != nil {
 		return
 	}
 	known := map[string]bool{}
 	for _, client := range list {
 		for _, origin := range client.Origins {
-			known[origin] = true
+			known[origin] = known[origin] || client.Approved
 		}
 	}
 	c.mu.Lock()

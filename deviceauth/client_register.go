@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"net/netip"
@@ -29,6 +30,9 @@ type Registered struct {
 	Metadata ClientMetadata
 	Approved bool
 }
+
+// byToken is who did what the holder of the initial access token did.
+const byToken = "the holder of the registration token"
 
 var (
 	errInitialToken  = NewError("invalid_token", "want the initial access token of this server as a Bearer token (RFC 7591)")
@@ -62,11 +66,12 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 		return nil, err
 	}
 	now := e.now()
-	if wait := e.registering.wait(e.Address(r.From), now); wait > 0 {
+	from := e.Address(r.From)
+	if wait := e.registering.wait(from, now); wait > 0 {
 		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
 	}
 	scope, err := r.Metadata.scopes(e.cfg.Registration.Scope)
-	if err != nil {
+	if err := cmp.Or(err, r.Metadata.checkRedirects(e.cfg.Issuer)); err != nil {
 		return nil, err
 	}
 	r.Metadata.Scope = string(scope)
@@ -75,7 +80,10 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 		Metadata: r.Metadata, Approved: r.Approved,
 	}
 	record := &clientRecord{
-		ID: made.ID, Metadata: r.Metadata, Token: digest([]byte(made.Token)), Registered: now, Approved: r.Approved,
+		ID: made.ID, Metadata: r.Metadata, Token: digest([]byte(made.Token)), Registered: now,
+	}
+	if r.Approved {
+		record.Approved = r.Metadata.shown()
 	}
 	if r.Metadata.AuthMethod != "none" {
 		made.Secret = Secret("cs_" + rand.Text() + rand.Text())
@@ -89,9 +97,11 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 	if err := e.changeRecord(ctx, made.ID, keep); err != nil {
 		return nil, err
 	}
-	e.emitEvent(Event{
-		Name: EventClientRegistered, ClientID: made.ID, From: e.Address(r.From), Reason: r.Metadata.Name,
-	})
+	e.registering.count(from)
+	e.emitEvent(Event{Name: EventClientRegistered, ClientID: made.ID, From: from, Reason: r.Metadata.Name})
+	if r.Approved {
+		e.emitEvent(Event{Name: EventClientApproved, ClientID: made.ID, From: from, By: byToken})
+	}
 	return made, nil
 }
 
@@ -120,7 +130,7 @@ func (e *Engine) ReadRegistration(ctx context.Context, id string, token Secret) 
 }
 
 func (r *clientRecord) told() *Registered {
-	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.Approved}
+	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.vouches(r.Metadata)}
 }
 
 // ChangeRegistration replaces what a client said of itself (RFC 7592 §2.2). Whoever
@@ -133,7 +143,7 @@ func (e *Engine) ChangeRegistration(
 		return nil, errClientToken
 	}
 	scope, err := m.scopes(e.cfg.Registration.Scope)
-	if err != nil {
+	if err := cmp.Or(err, m.checkRedirects(e.cfg.Issuer)); err != nil {
 		return nil, err
 	}
 	m.Scope = string(scope)
@@ -145,12 +155,16 @@ func (e *Engine) ChangeRegistration(
 		if public := r.Secret == (Digest{}); public != (m.AuthMethod == "none") {
 			return nil, badMetadata("token_endpoint_auth_method", "a client stays public or confidential")
 		}
-		r.Metadata, r.Approved, after = m, false, r
+		r.Metadata, after = m, r
+		if !r.vouches(m) {
+			r.Approved = Digest{}
+		}
 		return r, nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	e.emitEvent(Event{Name: EventClientChanged, ClientID: id, Reason: m.Name})
 	return after.told(), e.relist(ctx, after)
 }
 
@@ -164,38 +178,40 @@ func (e *Engine) ManageClient(
 		return nil, errNoSuchClient
 	}
 	var after *clientRecord
+	approved := false
 	err := e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
 		if r == nil {
 			return nil, errNoSuchClient
 		}
 		told := r.told()
-		if err := change(told); err != nil {
+		if err := cmp.Or(change(told), told.Metadata.checkRedirects(e.cfg.Issuer)); err != nil {
 			return nil, err
 		}
 		if public := r.Secret == (Digest{}); public != (told.Metadata.AuthMethod == "none") {
 			return nil, badMetadata("authorization", "a client stays public or confidential")
 		}
-		r.Metadata, r.Approved, after = told.Metadata, told.Approved, r
+		approved = told.Approved && !r.vouches(told.Metadata)
+		r.Metadata, r.Approved, after = told.Metadata, Digest{}, r
+		if told.Approved {
+			r.Approved = r.Metadata.shown()
+		}
 		return r, nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	e.emitEvent(Event{Name: EventClientChanged, ClientID: id, By: byToken, Reason: after.Metadata.Name})
+	if approved {
+		e.emitEvent(Event{Name: EventClientApproved, ClientID: id, By: byToken})
 	}
 	return after.told(), e.relist(ctx, after)
 }
 
 // RegisteredClients lists the clients that registered, the oldest first.
 func (e *Engine) RegisteredClients(ctx context.Context) (all []*Registered, err error) {
-	clients, err := e.IntroducedClients(ctx)
-	for _, c := range clients {
-		if !IsRegistered(c.ID) {
-			continue
-		}
-		r, err := e.loadRecord(ctx, c.ID)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil {
+	records, err := e.records(ctx)
+	for _, r := range records {
+		if IsRegistered(r.ID) {
 			all = append(all, r.told())
 		}
 	}
@@ -223,7 +239,7 @@ func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error 
 	if _, err := e.ReadRegistration(ctx, id, token); err != nil {
 		return err
 	}
-	return e.RemoveClient(ctx, id)
+	return e.RemoveClient(ctx, id, "the client itself")
 }
 
 // IsRegistered reports whether a client_id is one that [Engine.Register] gave.

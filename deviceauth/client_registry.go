@@ -7,9 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
-	"path"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +36,7 @@ func (r Registration) on() bool { return r.Registers() || len(r.Documents) > 0 }
 // check says what is wrong with the configuration of registration.
 func (r Registration) check() error {
 	for _, host := range r.Documents {
-		if host == "" || strings.ContainsAny(host, "/:@ ") || strings.Trim(host, "*.") == "" {
+		if host == "" || strings.ContainsAny(host, "/@ ") || strings.Trim(host, "*.") == "" {
 			return fmt.Errorf("registration documents %q: want a host such as client.example.com or *.example.com", host)
 		}
 	}
@@ -57,12 +56,18 @@ func (r Registration) check() error {
 // something about it.
 type clientRecord struct {
 	ID         string         `json:"id"`
-	Metadata   ClientMetadata `json:"metadata,omitzero"` // not of a client with a document
+	Metadata   ClientMetadata `json:"metadata,omitzero"` // of a client with a document, as it was last
 	Secret     Digest         `json:"secret,omitzero"`   // of a confidential client
 	Token      Digest         `json:"token,omitzero"`    // its registration access token (RFC 7592)
 	Registered time.Time      `json:"registered"`
-	Used       bool           `json:"used,omitempty"`     // a person has allowed it
-	Approved   bool           `json:"approved,omitempty"` // the operator vouches for it
+	Used       time.Time      `json:"used,omitzero"`     // when a person allowed it last; a day may be missing
+	Approved   Digest         `json:"approved,omitzero"` // of what the operator vouches for, see [ClientMetadata.shown]
+}
+
+// vouches reports whether the operator vouches for a client that says this of itself. A
+// client that says something else has to be looked at anew.
+func (r *clientRecord) vouches(m ClientMetadata) bool {
+	return r.Approved != (Digest{}) && r.Approved == m.shown()
 }
 
 // unusedLife is how long a client is remembered that nobody allows.
@@ -70,7 +75,7 @@ const unusedLife = day
 
 // forgotten reports whether the record is over: nobody allowed the client in time.
 func (r *clientRecord) forgotten(now time.Time) bool {
-	return !r.Used && !r.Approved && now.Sub(r.Registered) > unusedLife
+	return r.Used.IsZero() && r.Approved == (Digest{}) && now.Sub(r.Registered) > unusedLife
 }
 
 // clientDocument is the name of a client's document in the store.
@@ -104,8 +109,8 @@ func (c *clientCache) get(id string) (knownClient, bool) {
 	return found, ok
 }
 
-// put remembers a client; nil forgets it. A full cache begins anew: what is in use comes
-// back at the next request.
+// put remembers a client; nil forgets it. Where there are too many, those go that nobody
+// asked for in a while, and else any.
 func (c *clientCache) put(id string, client *Client, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,10 +118,25 @@ func (c *clientCache) put(id string, client *Client, now time.Time) {
 		delete(c.known, id)
 		return
 	}
-	if c.known == nil || len(c.known) >= maxKnownClients {
+	if c.known == nil {
 		c.known = map[string]knownClient{}
 	}
+	for _, age := range []time.Duration{time.Minute, 0} {
+		if len(c.known) < maxKnownClients {
+			break
+		}
+		maps.DeleteFunc(c.known, func(_ string, k knownClient) bool { return now.Sub(k.at) >= age })
+	}
 	c.known[id] = knownClient{client: client, at: now}
+}
+
+// expire has a client looked up again at the next request.
+func (c *clientCache) expire(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found, ok := c.known[id]; ok {
+		c.known[id] = knownClient{client: found.client}
+	}
 }
 
 // client returns a client of the configuration, or one that introduced itself and that
@@ -205,71 +225,15 @@ func (e *Engine) changeRecord(
 		return json.Marshal(after)
 	})
 	if err == nil {
-		e.introduced.put(id, nil, e.now())
+		e.introduced.expire(id)
 	}
 	return err
-}
-
-// hasDocument reports whether a client_id is the URL of a client metadata document of an
-// allowed host (draft-ietf-oauth-client-id-metadata-document).
-func (e *Engine) hasDocument(id string) bool {
-	if !strings.HasPrefix(id, "https://") || len(id) > maxClientURI || e.cfg.Registration.Fetch == nil {
-		return false
-	}
-	u, err := url.Parse(id)
-	if err != nil || u.User != nil || strings.Contains(id, "#") || u.Path == "" || u.Path == "/" ||
-		u.RawPath != "" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.String() != id {
-		return false
-	}
-	return slices.ContainsFunc(e.cfg.Registration.Documents, func(host string) bool {
-		return matches(strings.ToLower(host), strings.ToLower(u.Hostname()))
-	})
-}
-
-// documentClient reads the metadata document of a client. record may be nil.
-func (e *Engine) documentClient(ctx context.Context, id string, record *clientRecord) (*Client, error) {
-	document, err := e.cfg.Registration.Fetch(ctx, id)
-	if err != nil {
-		return nil, documentError(err.Error())
-	}
-	var said struct {
-		ID         string  `json:"client_id"`
-		Secret     *string `json:"client_secret"`
-		AuthMethod string  `json:"token_endpoint_auth_method"`
-	}
-	if err := json.Unmarshal(document, &said); err != nil {
-		return nil, documentError("it is not a JSON object")
-	}
-	switch {
-	case said.ID != id:
-		return nil, documentError("its client_id is another one")
-	case said.Secret != nil || said.AuthMethod != "" && said.AuthMethod != "none":
-		return nil, documentError("want a public client: token_endpoint_auth_method none, and no client_secret")
-	}
-	m, err := ParseClientMetadata(document)
-	if err != nil {
-		return nil, documentError(AsError(err).Description)
-	}
-	u, err := url.Parse(id)
-	if err != nil {
-		return nil, err
-	}
-	m.AuthMethod = "none"
-	if record == nil {
-		record = &clientRecord{}
-	}
-	return e.introducedClient(id, u.Host, m, record), nil
-}
-
-// documentError refuses a client for its metadata document.
-func documentError(why string) error {
-	return NewError("invalid_client", "the client metadata document cannot be used: "+Quotable(why))
 }
 
 // registeredClient is a client as it registered.
 func (e *Engine) registeredClient(r *clientRecord) *Client {
 	host := ""
-	for _, uri := range append([]string{r.Metadata.URI}, r.Metadata.RedirectURIs...) {
+	for _, uri := range r.Metadata.RedirectURIs { // where its answers go; client_uri proves nothing
 		if u, err := url.Parse(uri); err == nil && u.Scheme == "https" {
 			host = u.Host
 			break
@@ -284,15 +248,15 @@ func (e *Engine) registeredClient(r *clientRecord) *Client {
 func (e *Engine) introducedClient(id, host string, m ClientMetadata, r *clientRecord) *Client {
 	c := &Client{
 		ID: id, Name: m.Name, Vendor: m.Author, Public: m.AuthMethod == "none", Redirects: m.RedirectURIs,
-		BrowserOnly: !m.has(grantDevice), Introduced: true, Checked: r.Approved, Host: host,
-		secret: r.Secret,
+		BrowserOnly: !m.has(grantDevice), Introduced: true, Checked: r.vouches(m), Host: host,
+		secret: r.Secret, metadata: m, used: r.Used,
 	}
 	if scope, err := m.scopes(e.cfg.Registration.Scope); err == nil {
 		c.Scope = scope
 	}
 	orDefault(&c.Name, host)
 	orDefault(&c.Name, id)
-	if r.Approved {
+	if c.Checked {
 		c.Logo = m.LogoURI
 	}
 	return c

@@ -184,6 +184,11 @@ func (c *Config) checkClients() error {
 		if err := client.check(); err != nil {
 			return err
 		}
+		for _, uri := range client.Redirects {
+			if leadsTo(c.Issuer, uri) {
+				return fmt.Errorf("client %q: redirect %q: that is the issuer itself", client.ID, uri)
+			}
+		}
 		if seen[client.ID] {
 			return fmt.Errorf("duplicate client %s", client.ID)
 		}

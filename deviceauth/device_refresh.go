@@ -66,7 +66,7 @@ type refreshing struct {
 // rotation is what the grant is asked.
 func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	return Rotation{
-		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client.ID), Entitled: e.entitlement(r.client),
+		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client), Entitled: e.entitlement(r.client),
 		Presented: r.presented.digest(), Successor: r.key.successor(r.presented).digest(),
 		Scope: r.scope, Resource: r.resource, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
 	}

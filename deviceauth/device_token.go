@@ -165,7 +165,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		return nil, nil
 	}
 	after, err := p.e.apply(ctx, g.ID, func(g *Grant) error {
-		return g.Redeliver(now, Redelivery{Tokens: tokens, Permitted: p.e.permitted(g.ClientID), Entitled: p.e.entitlement(p.client)})
+		return g.Redeliver(now, Redelivery{Tokens: tokens, Permitted: p.e.permitted(p.client), Entitled: p.e.entitlement(p.client)})
 	})
 	switch {
 	case after == nil:
@@ -185,7 +185,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 
 func (p *poll) redemption(t *Tokens) Redemption {
 	r := Redemption{
-		ClientID: p.client.ID, Device: p.code.digest(), Verifier: p.asked.Verifier, Permitted: p.e.permitted(p.client.ID),
+		ClientID: p.client.ID, Device: p.code.digest(), Verifier: p.asked.Verifier, Permitted: p.e.permitted(p.client),
 		Entitled: p.e.entitlement(p.client), Resource: p.asked.Resource,
 	}
 	if p.exchange != nil {

@@ -28,6 +28,7 @@ const (
 
 	EventClientRegistered = "client_registered" // a client introduced itself (RFC 7591)
 	EventClientApproved   = "client_approved"   // the operator vouched for a client that did
+	EventClientChanged    = "client_changed"    // a client that did says something else of itself
 	EventClientRemoved    = "client_removed"    // a client that did was removed, with its grants
 )
 
@@ -51,7 +52,8 @@ func EventNames() []string {
 	return []string{
 		EventAuthorized, EventTurnedAway, EventApproved, EventDenied, EventBarred, EventSignInRefused, EventGuessing,
 		EventRedeemed, EventRefreshed, EventReplayed, EventRevoked, EventRenamed, EventSessionsEnded, EventMoved,
-		EventPaused, EventResumed, EventClientRegistered, EventClientApproved, EventClientRemoved,
+		EventPaused, EventResumed, EventClientRegistered, EventClientApproved, EventClientChanged,
+		EventClientRemoved,
 	}
 }
 

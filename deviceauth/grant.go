@@ -61,16 +61,6 @@ type Grant struct {
 	Reason string    `json:"reason,omitempty"` // why it ended, for the audit log
 }
 
-// Refresh is what is kept of a grant's refresh tokens: two digests and their
-// times. Older tokens need not be remembered: any other one is a replay.
-type Refresh struct {
-	Current  Digest    `json:"current"`
-	Previous Digest    `json:"previous,omitzero"`
-	Rotated  time.Time `json:"rotated"`
-	Idle     time.Time `json:"idle"`  // ends unless used by then
-	Until    time.Time `json:"until"` // ends then, used or not
-}
-
 // newGrant begins the life of a grant: it waits for a person, who has its code.
 func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant {
 	return &Grant{
@@ -175,6 +165,18 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 		return err
 	}
 	return g.activate(now, r)
+}
+
+// Reissue gives a program another authorization code in the place of one that was not
+// used: its person said yes a second time, and nobody may have seen the first code.
+func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
+	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
+	if g.Redirect == "" || !mine || g.Expired(now) {
+		return errDecided
+	}
+	g.Device = code
+	g.Revision++
+	return nil
 }
 
 func (g *Grant) activate(now time.Time, r Redemption) error {

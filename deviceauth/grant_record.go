@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Why a grant ended, where there is more to say than that it did.
@@ -34,4 +35,14 @@ func (g *Grant) CheckRecord(id ID) error {
 		return fmt.Errorf("the record is %s by nobody", g.State)
 	}
 	return nil
+}
+
+// Refresh is what is kept of a grant's refresh tokens: two digests and their
+// times. Older tokens need not be remembered: any other one is a replay.
+type Refresh struct {
+	Current  Digest    `json:"current"`
+	Previous Digest    `json:"previous,omitzero"`
+	Rotated  time.Time `json:"rotated"`
+	Idle     time.Time `json:"idle"`  // ends unless used by then
+	Until    time.Time `json:"until"` // ends then, used or not
 }

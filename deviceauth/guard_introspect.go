@@ -37,7 +37,7 @@ var errNotConfidential = NewError("invalid_client", "introspection is for client
 
 // Introspect says what a token is, to confidential clients. It returns nil for
 // whatever is not alive: an expired, revoked or unknown token, and another
-// client's refresh token. Refusals: invalid_client.
+// client's refresh token; to a client that introduced itself any token of another client. Refusals: invalid_client.
 func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspection, error) {
 	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
@@ -58,6 +58,9 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	}
 	if err != nil {
 		return nil, err
+	}
+	if client.Introduced && g.ClientID != client.ID { // nobody asked the operator about that one
+		return nil, nil
 	}
 	p := e.told(g.Person)
 	found := &Introspection{Claims: known.AccessClaims, User: p.User}

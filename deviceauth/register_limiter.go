@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// The clients that may register in a minute, by one address and by all.
+// The clients that may register in a minute: by one address, by the networks around it, each
+// a multiple, and by all. One customer of a provider has many addresses of IPv6.
 const (
 	registerPerAddress = 10
-	registerTotal      = 60
+	registerPerNetwork = 20
+	registerTotal      = 300
 )
 
-// registerLimiter counts the clients that register, minute by minute, in memory.
+// registerLimiter counts the clients that registered, minute by minute, in memory.
 type registerLimiter struct {
 	mu     sync.Mutex
 	minute time.Time
@@ -20,22 +22,41 @@ type registerLimiter struct {
 	total  int
 }
 
-// wait counts one, and returns how long it is to wait; 0: it is served.
+// wait returns how long a client is to wait; 0: it may register.
 func (l *registerLimiter) wait(from netip.Addr, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if age := now.Sub(l.minute); age < 0 || age >= time.Minute {
 		l.minute, l.by, l.total = now, map[netip.Prefix]int{}, 0
 	}
-	bits := 32
-	if from.Is6() {
-		bits = 64
-	}
-	network, _ := from.Prefix(bits)
-	if l.by[network] >= registerPerAddress || l.total >= registerTotal {
+	address, network := registeringFrom(from)
+	if l.by[address] >= registerPerAddress || l.by[network] >= registerPerNetwork || l.total >= registerTotal {
 		return l.minute.Add(time.Minute).Sub(now)
 	}
+	return 0
+}
+
+// count counts a client that has registered.
+func (l *registerLimiter) count(from netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.by == nil {
+		return
+	}
+	address, network := registeringFrom(from)
+	l.by[address]++
 	l.by[network]++
 	l.total++
-	return 0
+}
+
+// registeringFrom are the networks that an address counts for: its own, which is a /64 of
+// IPv6, and the one around it.
+func registeringFrom(from netip.Addr) (address, network netip.Prefix) {
+	own, around := 32, 24
+	if from.Is6() {
+		own, around = 64, 48
+	}
+	address, _ = from.Prefix(own) // of no address: the zero prefix, which all of them share
+	network, _ = from.Prefix(around)
+	return address, network
 }

@@ -139,6 +139,15 @@ var events = []struct {
 		r.Entitled = Entitlement{}
 		return inBrowser(g).Exchange(noon, r)
 	}},
+	{"the person says yes to a program a second time", func(g *Grant) error {
+		return inBrowser(g).Reissue(noon, alice, digest([]byte("another code")))
+	}},
+	{"another person says yes to a program", func(g *Grant) error {
+		return inBrowser(g).Reissue(noon, &Person{Subject: "work|mallory"}, digest([]byte("another code")))
+	}},
+	{"the person says yes to a device as to a program", func(g *Grant) error {
+		return g.Reissue(noon, alice, digest([]byte("another code")))
+	}},
 	{"another client exchanges a program's authorization code", func(g *Grant) error {
 		r := exchange()
 		r.ClientID = "printer"

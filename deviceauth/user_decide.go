@@ -50,15 +50,15 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 		e.emitEvent(Event{Name: EventGuessing, Person: r.Person, From: r.From})
 		return nil, &RateLimitError{Reason: errTooManyGuesses, RetryAfter: wait}
 	}
-	g, err := e.waiting(ctx, code, now)
+	client, g, err := e.waiting(ctx, code, now)
 	e.cfg.PollState.endGuess(ctx, guess, errors.Is(err, errNoSuchCode))
 	if err != nil {
 		return nil, err
 	}
-	if r.Linked && e.client(g.ClientID).ManualEntry {
+	if r.Linked && client.ManualEntry {
 		return nil, errUntyped
 	}
-	return g, e.barred(g, r.Person, r.From, e.acceptable(g, r.Person))
+	return g, e.barred(g, r.Person, r.From, e.acceptable(client, g, r.Person))
 }
 
 // checkPermitted lets in whoever is still signed in at their upstream, and may
@@ -86,25 +86,28 @@ func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Ad
 	e.barring(g, p, nil, from)
 }
 
-func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Grant, error) {
+// waiting returns the grant that waits for a code, and its client.
+func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Client, *Grant, error) {
 	g, err := e.cfg.Store.ByUserCode(ctx, code)
-	if err == nil {
-		if _, err := e.loadClient(ctx, g.ClientID); err != nil && AsError(err) == nil {
-			return nil, err
-		}
+	if errors.Is(err, ErrNotFound) || err == nil && !g.Open(now) {
+		return nil, nil, errNoSuchCode
 	}
-	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.client(g.ClientID) == nil) {
-		return nil, errNoSuchCode
+	if err != nil {
+		return nil, nil, err
 	}
-	return g, err
+	client, err := e.loadClient(ctx, g.ClientID)
+	if client == nil && (err == nil || AsError(err) != nil) {
+		return nil, nil, errNoSuchCode
+	}
+	return client, g, err
 }
 
 // acceptable is what a client asks of whoever approves it.
-func (e *Engine) acceptable(g *Grant, p *Person) error {
-	if !e.permitted(g.ClientID)(p) {
-		return e.bar(p, e.client(g.ClientID))
+func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
+	if !e.permitted(c)(p) {
+		return e.bar(p, c)
 	}
-	if c := e.client(g.ClientID); c.FreshSignIn && p.Fresh != g.UserCode {
+	if c.FreshSignIn && p.Fresh != g.UserCode {
 		return errNotFresh
 	}
 	return nil
@@ -156,11 +159,12 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		r.Person = person
 	}
 	r.Person = e.named(r.Person)
-	if err := e.loadClientOf(ctx, r.Grant); err != nil {
+	client, err := e.clientOf(ctx, r.Grant)
+	if err != nil {
 		return nil, err
 	}
 	now := e.now()
-	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(g, now, r) })
+	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(client, g, now, r) })
 	if errors.Is(err, ErrNotFound) {
 		return nil, errDecided
 	}
@@ -173,31 +177,33 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		return nil, err
 	}
 	if r.Allow {
-		if err := e.markUsed(ctx, e.client(g.ClientID)); err != nil {
-			return nil, err
-		}
+		e.markUsed(ctx, client)
 	}
 	e.cfg.PollState.wake(g.ID)
 	return g, nil
 }
 
-// loadClientOf looks up the client of a grant where it may have introduced itself, because
-// rules that run within a store's update cannot.
-func (e *Engine) loadClientOf(ctx context.Context, id ID) error {
-	if !e.cfg.Registration.on() {
-		return nil
-	}
+// clientOf looks up the client of a grant ahead of a store's update, within which no other
+// may run. nil: there is none, or no such grant.
+func (e *Engine) clientOf(ctx context.Context, id ID) (*Client, error) {
 	g, err := e.cfg.Store.Get(ctx, id)
+	if errors.Is(err, ErrNotFound) { // the store may be behind another gateway
+		g, err = e.latest(ctx, id)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil // the update says so, too
+		return nil, err
 	}
-	if _, err := e.loadClient(ctx, g.ClientID); err != nil && AsError(err) == nil {
-		return err
+	client, err := e.loadClient(ctx, g.ClientID)
+	if AsError(err) != nil {
+		return nil, nil
 	}
-	return nil
+	return client, err
 }
 
-func (e *Engine) answer(g *Grant, now time.Time, r AnswerRequest) error {
+func (e *Engine) answer(c *Client, g *Grant, now time.Time, r AnswerRequest) error {
 	switch {
 	case !r.Allow && r.Reported:
 		return g.Deny(now, ReasonReported)
@@ -206,7 +212,7 @@ func (e *Engine) answer(g *Grant, now time.Time, r AnswerRequest) error {
 	case !g.Open(now):
 		return errDecided
 	}
-	if err := e.acceptable(g, r.Person); err != nil {
+	if err := e.acceptable(c, g, r.Person); err != nil {
 		return err
 	}
 	if err := e.near(g, r.From, r.Confirmed); err != nil {

@@ -3,6 +3,7 @@ package deviceauth
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -41,13 +42,41 @@ func (e *Engine) LoadClient(ctx context.Context, id string) (*Client, error) {
 	return e.loadClient(ctx, id)
 }
 
+// HasSecret reports whether a secret is a client's own.
+func (e *Engine) HasSecret(ctx context.Context, id string, secret Secret) bool {
+	c, err := e.loadClient(ctx, id)
+	return err == nil && c != nil && !c.Public && c.hasSecret(secret)
+}
+
 // Registration returns which clients may introduce themselves.
 func (e *Engine) Registration() Registration { return e.cfg.Registration }
 
-// AllowsOrigin reports whether pages of an origin act as a client: of the configuration, or
-// one that registered. The second is known within a second.
+// AllowsOrigin reports whether pages of an origin act as a client that the operator knows:
+// of the configuration, or one that registered and was approved, which is known within a
+// second.
 func (e *Engine) AllowsOrigin(ctx context.Context, origin string) bool {
-	return e.origins[origin] || e.cfg.Registration.Registers() && e.registered.allows(ctx, e, origin)
+	if e.origins[origin] || !e.cfg.Registration.Registers() {
+		return e.origins[origin]
+	}
+	_, approved := e.registered.find(ctx, e, origin)
+	return approved
+}
+
+// IsClientOrigin reports whether pages of an origin act as any client: one that
+// [Engine.AllowsOrigin] knows, one that registered, or one with a metadata document on this
+// origin. What endpoints answer to the client itself such a page may read.
+func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
+	if e.origins[origin] {
+		return true
+	}
+	if host, https := strings.CutPrefix(origin, "https://"); https && e.allowsDocumentsOf(host) {
+		return true
+	}
+	if !e.cfg.Registration.Registers() {
+		return false
+	}
+	known, _ := e.registered.find(ctx, e, origin)
+	return known
 }
 
 // Scopes returns all scopes that some client may ask for, sorted.

@@ -89,7 +89,7 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 		if err != nil {
 			return nil, err
 		}
-		r.Fetch = clientdocument.New(nil, discovery.IsLoopback(issuer.Hostname())).Fetch
+		r.Fetch = fetchDocuments(discovery.IsLoopback(issuer.Hostname()))
 	}
 	if err := g.openUpstreams(storage, c, &login); err != nil {
 		return nil, err
@@ -104,6 +104,20 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 		ClientIP: c.ClientIP, Place: c.Place, Log: c.Log, Stopping: c.Stopping,
 	})
 	return g, err
+}
+
+// fetchDocuments gets client metadata documents; of this machine only where the issuer is
+// on it, too.
+func fetchDocuments(loopback bool) func(context.Context, string) ([]byte, error) {
+	fetcher := clientdocument.New(nil, loopback)
+	return func(ctx context.Context, url string) ([]byte, error) {
+		document, err := fetcher.Fetch(ctx, url)
+		var wrong *clientdocument.WrongError
+		if errors.As(err, &wrong) {
+			return nil, &deviceauth.DocumentError{Reason: wrong.Reason}
+		}
+		return document, err
+	}
 }
 
 // openKeys opens the signing keys, and adds RS256 keys where a client needs an

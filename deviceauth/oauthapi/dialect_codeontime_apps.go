@@ -118,7 +118,7 @@ func (s *vendorDialect) changeApp(r *http.Request) (*endpoint.Response, error) {
 }
 
 func (s *vendorDialect) deleteApp(r *http.Request) (*endpoint.Response, error) {
-	if err := s.cfg.Engine.RemoveClient(r.Context(), s.appID(r)); err != nil {
+	if err := s.cfg.Engine.RemoveClient(r.Context(), s.appID(r), "the holder of the registration token"); err != nil {
 		return nil, err
 	}
 	return endpoint.NewResponse(http.StatusNoContent, "", nil).Set("Cache-Control", "no-store"), nil
@@ -165,11 +165,10 @@ func readApp(r *http.Request) (a app, err error) {
 		return a, err
 	}
 	var wrong *json.UnmarshalTypeError
-	switch err := json.Unmarshal(body, &a); {
-	case errors.As(err, &wrong):
+	if err := json.Unmarshal(body, &a); errors.As(err, &wrong) && wrong.Field != "" {
 		return a, deviceauth.NewError("invalid_client_metadata",
 			deviceauth.Quotable(wrong.Field)+": want another type than "+deviceauth.Quotable(wrong.Value))
-	case err != nil:
+	} else if err != nil {
 		return a, deviceauth.NewError("invalid_client_metadata", "want a JSON object with an app")
 	}
 	return a, nil
@@ -182,6 +181,10 @@ func (a app) apply(c *deviceauth.Registered) error {
 		if change.from != nil {
 			*change.to = *change.from
 		}
+	}
+	// What people are shown has to be vouched for anew where it changes.
+	if a.Name != nil || a.Author != nil || a.RedirectURI != nil {
+		c.Approved = false
 	}
 	if a.Trusted != nil {
 		c.Approved = *a.Trusted

@@ -49,6 +49,10 @@ func TestAppsAreManaged(t *testing.T) {
 	if w.Code != 200 || changed["name"] != "Screen" || changed["author"] != "RESTful Workshop" || changed["trusted"] != false {
 		t.Errorf("%d %v", w.Code, changed)
 	}
+	manageApp(s, "PATCH", path, `{"trusted":true}`)
+	if v := gatewaytest.JSON(t, manageApp(s, "PATCH", path, `{"name":"Panel"}`)); v["trusted"] != false {
+		t.Errorf("what changes stays trusted: %v", v)
+	}
 	list := gatewaytest.JSON(t, manageApp(s, "GET", "/oauth2/v2/apps", ""))
 	if list["count"] != 1.0 || list["collection"].([]any)[0].(map[string]any)["client_id"] != id {
 		t.Errorf("listed: %v", list)
@@ -89,7 +93,8 @@ func TestBadAppsAreRefused(t *testing.T) {
 		`{"name":"X","authorization":{"native":true},"redirect_uri":"ftp://x"}`: "invalid_redirect_uri",
 		`{"name":7}`:                            "invalid_client_metadata",
 		`{"name":"X","authorization":"device"}`: "invalid_client_metadata",
-		`[]`:                                    "invalid_client_metadata",
+		`[]`:                                    "invalid_request",
+		`null`:                                  "invalid_request",
 		`{"name":"X","authorization":{}}`:       "invalid_client_metadata",
 	} {
 		gatewaytest.Refused(t, manageApp(s, "POST", "/oauth2/v2/apps", body), 400, code)

@@ -29,6 +29,8 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 		"grant_types_supported":                          []string{grantAuthorizationCode, grantDeviceCode, grantRefreshToken},
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},
+		"request_parameter_supported":                    false,
+		"request_uri_parameter_supported":                false, // its default is true
 		"code_challenge_methods_supported":               []string{"S256"},
 		"prompt_values_supported":                        []string{"none", "login", "consent", "select_account"},
 		"authorization_response_iss_parameter_supported": true,

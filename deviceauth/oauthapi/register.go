@@ -2,11 +2,13 @@ package oauthapi
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
@@ -95,6 +97,9 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkSame(r, body); err != nil {
+		return nil, err
+	}
 	metadata, err := deviceauth.ParseClientMetadata(body)
 	if err != nil {
 		return nil, err
@@ -106,6 +111,22 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 	}
 	changed.Token = token
 	return endpoint.JSON(http.StatusOK, s.registrationOf(changed)), nil
+}
+
+// checkSame wants the client_id of the path in the body, and the client's secret where one
+// is there (RFC 7592 §2.2).
+func (s *vendorDialect) checkSame(r *http.Request, body []byte) error {
+	var said struct {
+		ID     string            `json:"client_id"`
+		Secret deviceauth.Secret `json:"client_secret"`
+	}
+	if err := json.Unmarshal(body, &said); err != nil || said.ID != s.registeredID(r) {
+		return deviceauth.NewError("invalid_client_metadata", "client_id: want the client's own (RFC 7592)")
+	}
+	if said.Secret != "" && !s.cfg.Engine.HasSecret(r.Context(), said.ID, said.Secret) {
+		return deviceauth.NewError("invalid_client_metadata", "client_secret: want the client's own, or none (RFC 7592)")
+	}
+	return nil
 }
 
 // deregister is RFC 7592 §2.3.
@@ -135,8 +156,13 @@ func bearerToken(r *http.Request) deviceauth.Secret {
 	return deviceauth.Secret(strings.TrimSpace(token))
 }
 
-// readJSON reads a body that is to be JSON (RFC 7591 §3.1).
+// readJSON reads a body that is to be a JSON object (RFC 7591 §3.1), and returns it with each
+// member once, by its name to the letter: encoding/json would take "Client_Name" for
+// client_name, and the last of two.
 func readJSON(r *http.Request) ([]byte, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, errEncoded
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1))
 	kind, _, typeErr := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
@@ -146,8 +172,34 @@ func readJSON(r *http.Request) ([]byte, error) {
 		return nil, errTooLarge
 	case typeErr != nil || kind != "application/json":
 		return nil, badRequest("Content-Type: want application/json")
+	case !utf8.Valid(body):
+		return nil, badRequest("the body is not UTF-8")
+	case bytes.Contains(body, []byte(`\u0000`)):
+		return nil, badRequest("the body contains a NUL character")
 	}
-	return bytes.TrimPrefix(body, byteOrderMark), nil
+	members := map[string]json.RawMessage{}
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, byteOrderMark)))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, badRequest("the body: want a JSON object")
+	}
+	for d.More() {
+		name, err := d.Token()
+		text, ok := name.(string)
+		var value json.RawMessage
+		if err != nil || !ok || d.Decode(&value) != nil {
+			return nil, badRequest("the body: want a JSON object")
+		}
+		if _, double := members[text]; double {
+			return nil, badRequest("the member " + deviceauth.Quotable(text) + " is repeated")
+		}
+		if text == strings.ToLower(text) { // all that are read
+			members[text] = value
+		}
+	}
+	if end, err := d.Token(); err != nil || end != json.Delim('}') || d.More() {
+		return nil, badRequest("the body: want a JSON object")
+	}
+	return json.Marshal(members)
 }
 
 // registerError is an OAuth error, with the challenge of RFC 6750 §3 for a token that is

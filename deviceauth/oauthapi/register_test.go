@@ -2,6 +2,7 @@ package oauthapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -131,28 +132,40 @@ func TestBadClientMetadataAreNamed(t *testing.T) {
 	const good = `"redirect_uris":["https://a.example/cb"]`
 	for metadata, want := range map[string]string{
 		`{}`:                             "invalid_redirect_uri redirect_uris",
-		`[]`:                             "invalid_client_metadata JSON",
+		`[]`:                             "invalid_request JSON",
 		`{"redirect_uris":"x"}`:          "invalid_client_metadata redirect_uris",
 		`{"redirect_uris":["x"]}`:        "invalid_redirect_uri redirect",
 		`{"redirect_uris":[1]}`:          "invalid_client_metadata redirect_uris",
 		`{` + good + `,"client_name":7}`: "invalid_client_metadata client_name",
-		`{` + good + `,"grant_types":["implicit"]}`:                                                 "invalid_client_metadata grant_types",
-		`{` + good + `,"grant_types":["refresh_token"]}`:                                            "invalid_client_metadata grant_types",
-		`{` + good + `,"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`:             "invalid_redirect_uri redirect_uris",
-		`{` + good + `,"response_types":["token"]}`:                                                 "invalid_client_metadata response_types",
-		`{` + good + `,"token_endpoint_auth_method":"private_key_jwt"}`:                             "invalid_client_metadata token_endpoint_auth_method",
-		`{` + good + `,"scope":"write"}`:                                                            "invalid_client_metadata scope",
-		`{` + good + `,"scope":"a\"b"}`:                                                             "invalid_client_metadata scope",
-		`{` + good + `,"client_uri":"http://a.example"}`:                                            "invalid_client_metadata client_uri",
-		`{` + good + `,"logo_uri":"javascript:x"}`:                                                  "invalid_client_metadata logo_uri",
-		`{` + good + `,"tos_uri":"x"}`:                                                              "invalid_client_metadata tos_uri",
-		`{` + good + `,"policy_uri":"https://u:p@a.example"}`:                                       "invalid_client_metadata policy_uri",
-		`{` + good + `,"contacts":["1","2","3","4","5","6"]}`:                                       "invalid_client_metadata contacts",
-		`{` + good + `,"application_type":"tv"}`:                                                    "invalid_client_metadata application_type",
-		`{` + good + `,"software_id":"` + strings.Repeat("x", 401) + `"}`:                           "invalid_client_metadata software_id",
-		`{"redirect_uris":["https://a.example/cb#x"]}`:                                              "invalid_redirect_uri fragment",
-		`{"redirect_uris":["http://a.example/cb"]}`:                                                 "invalid_redirect_uri want",
-		`{"redirect_uris":["` + strings.Repeat(`http://127.0.0.1/","`, 10) + `http://127.0.0.1/"]}`: "invalid_redirect_uri 10",
+		`{` + good + `,"grant_types":["implicit"]}`:                                     "invalid_client_metadata grant_types",
+		`{` + good + `,"grant_types":["refresh_token"]}`:                                "invalid_client_metadata grant_types",
+		`{` + good + `,"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`: "invalid_redirect_uri redirect_uris",
+		`{` + good + `,"response_types":["token"]}`:                                     "invalid_client_metadata response_types",
+		`{` + good + `,"token_endpoint_auth_method":"private_key_jwt"}`:                 "invalid_client_metadata token_endpoint_auth_method",
+		`{` + good + `,"scope":"write"}`:                                                "invalid_client_metadata scope",
+		`{` + good + `,"scope":"a\"b"}`:                                                 "invalid_client_metadata scope",
+		`{` + good + `,"client_uri":"http://a.example"}`:                                "invalid_client_metadata client_uri",
+		`{` + good + `,"logo_uri":"javascript:x"}`:                                      "invalid_client_metadata logo_uri",
+		`{` + good + `,"tos_uri":"x"}`:                                                  "invalid_client_metadata tos_uri",
+		`{` + good + `,"policy_uri":"https://u:p@a.example"}`:                           "invalid_client_metadata policy_uri",
+		`{` + good + `,"contacts":["1","2","3","4","5","6"]}`:                           "invalid_client_metadata contacts",
+		`{` + good + `,"application_type":"tv"}`:                                        "invalid_client_metadata application_type",
+		`{` + good + `,"software_id":"` + strings.Repeat("x", 401) + `"}`:               "invalid_client_metadata software_id",
+		`{"redirect_uris":["https://a.example/cb#x"]}`:                                  "invalid_redirect_uri fragment",
+		`{"redirect_uris":["http://a.example/cb"]}`:                                     "invalid_redirect_uri want",
+		`{"redirect_uris":["` + manyRedirects(11) + `"]}`:                               "invalid_redirect_uri 10",
+		`{"redirect_uris":["https://%D1%81laude.ai/cb"]}`:                               "invalid_redirect_uri ASCII",
+		`{"redirect_uris":["intent://scan"]}`:                                           "invalid_redirect_uri redirect",
+		`{"redirect_uris":["myapp://cb"]}`:                                              "invalid_redirect_uri dot",
+		`{"redirect_uris":["https://a.example/cb?code=1"]}`:                             "invalid_redirect_uri answer",
+		`{"redirect_uris":["https://a.example/cb?%"]}`:                                  "invalid_redirect_uri answer",
+		`{"redirect_uris":["https://a.example:99999/"]}`:                                "invalid_redirect_uri want",
+		`{"redirect_uris":["https://*.com/"]}`:                                          "invalid_redirect_uri ASCII",
+		`{"redirect_uris":["https://./"]}`:                                              "invalid_redirect_uri want",
+		`{"redirect_uris":["https://api.example.com/device"]}`:                          "invalid_redirect_uri issuer",
+		`{` + good + `,"client_name":"a","client_name":"b"}`:                            "invalid_request repeated",
+		`{` + good + `,"client_name":"a\u0000"}`:                                        "invalid_request NUL",
+		`{"Redirect_URIs":["https://a.example/cb"]}`:                                    "invalid_redirect_uri redirect_uris",
 	} {
 		code, says, _ := strings.Cut(want, " ")
 		w := register(s, metadata)
@@ -188,12 +201,19 @@ func TestRegistrationIsReadChangedAndRemoved(t *testing.T) {
 	if read["client_id"] != v["client_id"] || read["client_name"] != "My Example Client" || read["client_secret"] != nil {
 		t.Errorf("read %v", read)
 	}
-	changed := ask("PUT", `{"client_name":"New","redirect_uris":["https://client.example.org/alt"]}`, bearer)
+	own := `"client_id":"` + v["client_id"].(string) + `",`
+	for _, wrong := range []string{
+		`{"redirect_uris":["https://client.example.org/alt"]}`, `{"client_id":"c_X","redirect_uris":["https://a.example/"]}`,
+		`{` + own + `"client_secret":"x","redirect_uris":["https://client.example.org/alt"]}`,
+	} {
+		gatewaytest.Refused(t, ask("PUT", wrong, bearer), 400, "invalid_client_metadata")
+	}
+	changed := ask("PUT", `{`+own+`"client_secret":"`+v["client_secret"].(string)+`","client_name":"New","redirect_uris":["https://client.example.org/alt"]}`, bearer)
 	if c := gatewaytest.JSON(t, changed); changed.Code != 200 || c["client_name"] != "New" || c["logo_uri"] != nil {
 		t.Errorf("changed: %d %v", changed.Code, c)
 	}
-	gatewaytest.Refused(t, ask("PUT", `{"redirect_uris":["x"]}`, bearer), 400, "invalid_redirect_uri")
-	public := `{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"none"}`
+	gatewaytest.Refused(t, ask("PUT", `{`+own+`"redirect_uris":["x"]}`, bearer), 400, "invalid_redirect_uri")
+	public := `{` + own + `"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"none"}`
 	gatewaytest.Refused(t, ask("PUT", public, bearer), 400, "invalid_client_metadata")
 	if w := ask("DELETE", "", bearer); w.Code != 204 {
 		t.Errorf("removed: %d %s", w.Code, w.Body)
@@ -224,6 +244,9 @@ func TestRegistrationWantsItsToken(t *testing.T) {
 // protocol 53
 func TestRegistrationsAreBounded(t *testing.T) {
 	s := gatewaytest.New(t, registering(deviceauth.Registration{Open: true, Limit: 12}))
+	for range 20 { // what is refused counts nothing
+		register(s, "{}")
+	}
 	for range 10 {
 		registered(s, example)
 	}
@@ -236,6 +259,73 @@ func TestRegistrationsAreBounded(t *testing.T) {
 	registered(s, example)
 	registered(s, example)
 	gatewaytest.Refused(t, register(s, example), 503, "temporarily_unavailable")
+}
+
+// manyRedirects are n redirect URIs, without the quotes around them all.
+func manyRedirects(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("http://127.0.0.1/%d", i))
+	}
+	return strings.Join(list, `","`)
+}
+
+// A page that registers is known to the operator no better than before.
+//
+// protocol 11, 28, 34, 53
+func TestOriginOfAClientThatRegisteredIsItsOwnAlone(t *testing.T) {
+	s := gatewaytest.New(t, open)
+	const page = "https://phish.example"
+	v := registered(s, `{"redirect_uris":["`+page+`/cb"],"token_endpoint_auth_method":"none"}`)
+	ask := func() *httptest.ResponseRecorder {
+		return s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv",
+			"Origin", page, "Sec-Fetch-Site", "cross-site")
+	}
+	if w := ask(); w.Code != 403 {
+		t.Errorf("a page of another site is given a code: %d %s", w.Code, w.Body)
+	}
+	if s.Engine.AllowsOrigin(t.Context(), page) {
+		t.Error("guards let its pages read what backends answer")
+	}
+	w := s.Post("/oauth2/token", gatewaytest.Form, "grant_type=x&client_id="+v["client_id"].(string), "Origin", page)
+	if w.Header().Get("Access-Control-Allow-Origin") != page {
+		t.Errorf("it cannot read what it is answered: %v", w.Header())
+	}
+}
+
+// protocol 25, 53
+func TestClientThatRegisteredLearnsNothingOfOthersTokens(t *testing.T) {
+	s := gatewaytest.New(t, open)
+	v := registered(s, example)
+	basic := gatewaytest.BasicAuth(v["client_id"].(string), v["client_secret"].(string))
+	w := s.Post("/oauth2/introspect", gatewaytest.Form, "token="+s.AccessToken(), "Authorization", basic)
+	if v := gatewaytest.JSON(t, w); v["active"] != false {
+		t.Errorf("got %v", v)
+	}
+}
+
+// A client that nobody has checked has no one sent to its site by a link to here.
+//
+// protocol 46, 47, 53
+func TestUncheckedClientIsNoOpenRedirect(t *testing.T) {
+	s := gatewaytest.New(t, open)
+	v := registered(s, `{"client_name":"X","client_uri":"https://claude.ai","redirect_uris":["https://phish.example/cb"],
+		"token_endpoint_auth_method":"none"}`)
+	q := url.Values{
+		"client_id": {v["client_id"].(string)}, "redirect_uri": {"https://phish.example/cb"}, "response_type": {"x"},
+	}
+	b := s.Browser()
+	b.Request(httptest.NewRequest("GET", "/oauth2/authorize?"+q.Encode(), nil))
+	b.Sees(400, "goes to phish.example")
+	if strings.Contains(b.Page, "http-equiv") || b.Header.Get("Location") != "" {
+		t.Errorf("it is led there:\n%s", b.Page)
+	}
+	q.Set("response_type", "code")
+	q.Set("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
+	q.Set("code_challenge_method", "S256")
+	b.SignIn()
+	b.Open("/oauth2/authorize?" + q.Encode())
+	b.Sees(200, "says that it is from phish.example") // and not what it calls its home
 }
 
 // Pages of any origin may register themselves.

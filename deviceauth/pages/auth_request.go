@@ -168,12 +168,16 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	next := h.afterSignIn(a.Flow)
-	a.Flow.Next = ""                         // it is for this sign-in
-	flow, err := h.sealFlowCookie(r, a.Flow) // another tab, or another site, may have brought another code since
+	a.Flow.Next, a.Flow.Led = "", h.flow(r).Led // the first is for this sign-in
+	flow, err := h.sealFlowCookie(r, a.Flow)    // another tab, or another site, may have brought another code since
 	if err != nil {
 		return nil, err
 	}
-	return endpoint.Redirect(next).AddCookies(used...).AddCookies(flow...).AddCookies(cookies...), nil
+	page, err := h.goOn(next, a.Flow)
+	if err != nil {
+		return nil, err
+	}
+	return page.AddCookies(used...).AddCookies(flow...).AddCookies(cookies...), nil
 }
 
 // refusedSignIn is the page of a sign-in that came to nothing.
@@ -185,15 +189,15 @@ func (h *Handler) refusedSignIn(
 	return h.refused(r, refusal)
 }
 
-// afterSignIn is where a person goes on.
+// afterSignIn is the page on which a person goes on.
 func (h *Handler) afterSignIn(f flow) string {
 	switch {
 	case f.Next == nextConnections:
-		return h.cfg.Path + "/connections"
+		return "/connections"
 	case f.asks():
-		return h.cfg.Path + "/confirm"
+		return "/confirm"
 	}
-	return h.cfg.Path
+	return ""
 }
 
 // personOf has the upstream say who came back. An answer at another path than the

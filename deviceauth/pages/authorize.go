@@ -1,10 +1,15 @@
 package pages
 
 import (
+	"cmp"
+	"crypto/rand"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
@@ -15,6 +20,7 @@ import (
 const (
 	promptNone          = "none"
 	promptLogin         = "login"
+	promptConsent       = "consent"
 	promptSelectAccount = "select_account"
 )
 
@@ -25,13 +31,17 @@ const (
 // Where the client or its redirect URI is not known, the person is told so on a page;
 // any other mistake is told at the redirect URI (RFC 6749 §4.1.2.1).
 func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
-	query := r.URL.Query()
+	query, broken := url.ParseQuery(r.URL.RawQuery)
+	query = withoutEmpty(query)
 	request := codeRequestOf(query)
 	if err := h.checkRedirect(r, query, request); err != nil {
 		return nil, err
 	}
-	if name := repeated(query); name != "" {
-		return h.refuse(request, deviceauth.NewError("invalid_request", name+" is given more than once")), nil
+	if broken != nil {
+		return h.refuse(r, request, deviceauth.NewError("invalid_request", "the query is not well-formed"))
+	}
+	if refusal := checkParameters(query); refusal != nil {
+		return h.refuse(r, request, refusal)
 	}
 	s, err := h.session(r)
 	if err != nil {
@@ -42,13 +52,16 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 		err = checkPrompt(checked, s != nil)
 	}
 	if refusal := deviceauth.AsError(err); refusal != nil {
-		return h.refuse(request, refusal), nil
+		return h.refuse(r, request, refusal)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return h.begin(r, checked)
 }
+
+// maxQuery bounds an authorization request that came by POST, in bytes of its address.
+const maxQuery = 8 << 10
 
 // authorizeByPost sends the browser here by GET (OpenID Connect Core §3.1.2.1 wants both
 // methods): a form of another site brings no cookies along (SameSite=Lax), a navigation does.
@@ -57,7 +70,11 @@ func (h *Handler) authorizeByPost(r *http.Request) (*endpoint.Response, error) {
 	if err := r.ParseForm(); err != nil {
 		return nil, deviceauth.NewError("unknown_client", "the form cannot be read")
 	}
-	return endpoint.Redirect(h.cfg.Authorize + "?" + r.Form.Encode()), nil
+	query := r.PostForm.Encode() // of the body alone
+	if len(query) > maxQuery {
+		return nil, deviceauth.NewError("unknown_client", "the form is too large for an address")
+	}
+	return endpoint.Redirect(h.cfg.Authorize + "?" + query), nil
 }
 
 // codeRequestOf reads an authorization request.
@@ -67,7 +84,7 @@ func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 		ResponseType: query.Get("response_type"), ResponseMode: query.Get("response_mode"),
 		Scope: query.Get("scope"), Resource: append(query["resource"], query["audience"]...),
 		Challenge: query.Get("code_challenge"), ChallengeMethod: query.Get("code_challenge_method"),
-		Nonce: query.Get("nonce"), Prompt: query.Get("prompt"),
+		Nonce: query.Get("nonce"), Prompt: prompts(query.Get("prompt")),
 		Label: query.Get("device_name"),
 	}
 }
@@ -85,6 +102,46 @@ func (h *Handler) checkRedirect(r *http.Request, query url.Values, request devic
 			deviceauth.Quotable(request.ClientID), deviceauth.Quotable(request.RedirectURI)))
 	}
 	return err
+}
+
+// withoutEmpty leaves out parameters without a value, which are as good as none (RFC 6749
+// §3.1).
+func withoutEmpty(query url.Values) url.Values {
+	for name, values := range query {
+		query[name] = slices.DeleteFunc(values, func(value string) bool { return value == "" })
+	}
+	return query
+}
+
+// checkParameters refuses what is wrong with a request whatever it asks for. A request
+// object would say something else than what was looked at (OpenID Connect Core §6).
+func checkParameters(query url.Values) *deviceauth.Error {
+	if name := repeated(query); name != "" {
+		return deviceauth.NewError("invalid_request", name+" is given more than once")
+	}
+	for _, values := range query {
+		for _, value := range values {
+			if strings.ContainsRune(value, 0) || !utf8.ValidString(value) {
+				return deviceauth.NewError("invalid_request", "a parameter contains a NUL character, or is not UTF-8")
+			}
+		}
+	}
+	switch {
+	case len(query["request"]) > 0:
+		return deviceauth.NewError("request_not_supported", "want the parameters themselves")
+	case len(query["request_uri"]) > 0:
+		return deviceauth.NewError("request_uri_not_supported", "want the parameters themselves")
+	}
+	return nil
+}
+
+// prompts keeps the values of prompt that mean something here; the rest would only fill a
+// cookie.
+func prompts(asked string) string {
+	known := []string{promptNone, promptLogin, promptConsent, promptSelectAccount}
+	return strings.Join(slices.DeleteFunc(strings.Fields(asked), func(value string) bool {
+		return !slices.Contains(known, value)
+	}), " ")
 }
 
 // repeated names a parameter that is there more than once, which RFC 6749 §3.1 forbids
@@ -117,20 +174,52 @@ func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpo
 	next := "/confirm"
 	if request.Prompts(promptSelectAccount) {
 		next = "/sign-in?switch=1"
-		request.Prompt = strings.ReplaceAll(request.Prompt, promptSelectAccount, "") // once
+		request.Prompt = strings.TrimSpace(strings.ReplaceAll(request.Prompt, promptSelectAccount, "")) // once
 	}
-	cookies, err := h.sealFlowCookie(r, flow{ID: h.flow(r).ID, Request: &request})
+	f := h.flow(r).anew()
+	f.ID, f.Request = cmp.Or(f.ID, rand.Text()), &request
+	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
 	}
-	return endpoint.Redirect(h.cfg.Path + next).AddCookies(cookies...), nil
+	page, err := h.goOn(next, f)
+	if err != nil {
+		return nil, err
+	}
+	return page.AddCookies(cookies...), nil
 }
 
-// refuse sends the browser back to the program with an error (RFC 6749 §4.1.2.1).
-func (h *Handler) refuse(request deviceauth.CodeRequest, refusal *deviceauth.Error) *endpoint.Response {
-	return endpoint.Redirect(h.back(request, url.Values{
-		"error": {refusal.Code}, "error_description": {refusal.Description},
-	}))
+// goOn leads to a page that is about a flow: with a program's request it is in the address,
+// since two programs may begin at once, and there is one cookie.
+func (h *Handler) goOn(page string, f flow) (*endpoint.Response, error) {
+	if f.Request == nil {
+		return endpoint.Redirect(h.cfg.Path + page), nil
+	}
+	sealed, err := h.sealFlow(f)
+	if err != nil {
+		return nil, err
+	}
+	separator := "?"
+	if strings.Contains(page, "?") {
+		separator = "&"
+	}
+	return endpoint.Redirect(h.cfg.Path + page + separator + flowField + "=" + sealed), nil
+}
+
+// refuse sends the browser back to the program with an error (RFC 6749 §4.1.2.1). To the site
+// or the app of a client that nobody has checked a person goes by themselves: anybody can
+// register a client, and have people sent anywhere by a link to here (RFC 9700 §4.11.2).
+func (h *Handler) refuse(
+	r *http.Request, request deviceauth.CodeRequest, refusal *deviceauth.Error,
+) (*endpoint.Response, error) {
+	to := h.back(request, url.Values{"error": {refusal.Code}, "error_description": {refusal.Description}})
+	c, known := h.cfg.Engine.Client(request.ClientID)
+	unchecked := known && c.Introduced && !c.Checked && !deviceauth.IsLoopbackRedirect(request.RedirectURI)
+	if !unchecked {
+		return endpoint.Redirect(to), nil
+	}
+	v := returnView{Name: c.Name, Address: template.URL(to), Refused: targetOf(request.RedirectURI).Name}
+	return h.page(r, http.StatusBadRequest, "return", newMessage("return.title", c.Name), v)
 }
 
 // back is the address that leads back to a program: its redirect URI, which the client

@@ -266,8 +266,86 @@ func TestAnswerIsToTheProgramThatThePageShowed(t *testing.T) {
 	if to := ledTo(b, refresh); to.Query().Get("state") != "one" || to.Host != "127.0.0.1:49152" {
 		t.Errorf("leads to %s", to)
 	}
+	// A second click is harmless: its page has a code in the place of the first.
 	b.Submit("/device/confirm", url.Values{"ticket": {first}, "answer": {"allow"}})
-	b.Sees(409, "has been answered")
+	again := ledTo(b, refresh).Query()
+	if w := exchange(b.Site, again.Get("code")); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, answer := range []string{"allow", "deny"} {
+		b.Submit("/device/confirm", url.Values{"ticket": {first}, "answer": {answer}})
+		b.Sees(409, "has been answered")
+	}
+}
+
+// Two programs that begin at once have one cookie, and each its own question.
+//
+// protocol 39, 48
+func TestProgramsThatBeginAtOnceAreBothAnswered(t *testing.T) {
+	b := gatewaytest.New(t).Browser()
+	b.Open("/device")
+	var questions []string
+	for _, state := range []string{"one", "two"} {
+		b.Request(httptest.NewRequest("GET", authorizeRequest("state", state), nil))
+		questions = append(questions, b.Header.Get("Location"))
+	}
+	b.Open(questions[0]) // which leads to the sign-in
+	link := regexp.MustCompile(`(?:href="|url=)(/device/sign-in\?[^"]*)"`).FindStringSubmatch(b.Page)
+	if link == nil {
+		t.Fatal(b.Page)
+	}
+	b.Open(html.UnescapeString(link[1]))
+	b.Open("/device/callback?code=c&state=" + b.Upstream.Begun.State)
+	for i, state := range []string{"one", "two"} {
+		if i > 0 {
+			b.Open(questions[i])
+		}
+		answerProgram(b, "allow")
+		if to := ledTo(b, refresh); to.Query().Get("state") != state {
+			t.Errorf("leads to %s, want the state %s", to, state)
+		}
+	}
+}
+
+// protocol 38, 48
+func TestNoIsKept(t *testing.T) {
+	b := gatewaytest.New(t).Browser()
+	b.SignIn()
+	b.Open(authorizeRequest())
+	ticket := b.Ticket()
+	answerProgram(b, "deny")
+	if ledTo(b, refresh).Query().Get("error") != "access_denied" {
+		t.Error("the program does not hear the no")
+	}
+	for _, answer := range []string{"allow", "deny"} {
+		b.Submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {answer}})
+		b.Sees(409, "has been answered")
+	}
+}
+
+// protocol 3, 47
+func TestParametersOfAuthorizationRequests(t *testing.T) {
+	b := gatewaytest.New(t).Browser()
+	b.SignIn()
+	b.Open(authorizeRequest() + "&resource=&audience=&prompt=&request=") // as good as none
+	b.Sees(200, "Connect Store CLI?")
+	for query, code := range map[string]string{
+		"&request=x": "request_not_supported", "&request_uri=x": "request_uri_not_supported",
+		"&x=%00": "invalid_request", "&x=%FF": "invalid_request",
+	} {
+		b.Request(httptest.NewRequest("GET", authorizeRequest()+query, nil))
+		if to := b.Header.Get("Location"); !strings.Contains(to, "error="+code) {
+			t.Errorf("%s: leads to %s, want %s", query, to, code)
+		}
+	}
+	b.Open(authorizeRequest("prompt", strings.Repeat("x ", 10_000)))
+	size := 0
+	for _, value := range b.Cookies {
+		size += len(value)
+	}
+	if size > 3000 {
+		t.Errorf("%d bytes of cookies", size)
+	}
 }
 
 // protocol 47

@@ -3,6 +3,7 @@ package pages
 import (
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -49,17 +50,33 @@ func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.C
 // A flow carries the code across the sign-in, without it standing in an
 // address, a log or a history.
 type flow struct {
-	ID     string `json:"id"`               // of this browser: the form of the code is bound to it
-	Code   string `json:"code,omitempty"`   // as it was typed, or an address brought it
-	Linked bool   `json:"linked,omitempty"` // an address brought it
-	Posted bool   `json:"posted,omitempty"` // from our own form: no other code is looked up
-	Next   string `json:"next,omitempty"`   // after the sign-in, before the code that waits
-	Led    string `json:"led,omitempty"`    // the [outcome] with which the browser was sent back to a program
+	ID     string   `json:"id"`               // of this browser: the form of the code is bound to it
+	Code   string   `json:"code,omitempty"`   // as it was typed, or an address brought it
+	Linked bool     `json:"linked,omitempty"` // an address brought it
+	Posted bool     `json:"posted,omitempty"` // from our own form: no other code is looked up
+	Next   string   `json:"next,omitempty"`   // after the sign-in, before the code that waits
+	Led    []string `json:"led,omitempty"`    // the last [outcome]s with which it was sent back to a program
 
 	// The authorization request of a program in this browser (RFC 6749 §4.1.1), in the place of a code.
 	Request *deviceauth.CodeRequest `json:"request,omitempty"`
 
 	Expires time.Time `json:"expires"`
+}
+
+// anew is a new beginning in the same browser.
+func (f flow) anew() flow { return flow{ID: f.ID, Led: f.Led} }
+
+// maxLed is how many outcomes a browser keeps in mind; each counts for a minute.
+const maxLed = 5
+
+// lead keeps in mind that the browser was led back with an outcome, and reports whether it
+// was before.
+func (f *flow) lead(id string) (again bool) {
+	if slices.Contains(f.Led, id) {
+		return true
+	}
+	f.Led = append(f.Led[max(0, len(f.Led)+1-maxLed):], id)
+	return false
 }
 
 // asks reports whether there is a question to answer.

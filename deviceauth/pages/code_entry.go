@@ -25,7 +25,7 @@ type codeView struct {
 func (h *Handler) codePage(r *http.Request) (*endpoint.Response, error) {
 	f := h.flow(r)
 	if query := r.URL.Query(); query.Has("user_code") {
-		f = flow{ID: f.ID}
+		f = f.anew()
 		if code := printable(query.Get("user_code")); h.cfg.Engine.Possible(code) {
 			f.Code, f.Linked = code, true
 		}
@@ -110,9 +110,9 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	f := h.flow(r)
 	opens := h.seal.open(formField, r.PostFormValue(formField), &form)
 	if opens && form.Flow != f.ID { // it stood open for longer than its cookie lives, or two tabs began at once
-		return h.showCode(r, http.StatusOK, flow{ID: f.ID}, "code.again")
+		return h.showCode(r, http.StatusOK, f.anew(), "code.again")
 	}
-	f = flow{ID: f.ID, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !opens}
+	f = flow{ID: f.ID, Led: f.Led, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !opens}
 	switch {
 	case !h.cfg.Engine.Possible(f.Code):
 		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
@@ -137,7 +137,7 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 
 // requireTyping asks for a code that no address may bring along.
 func (h *Handler) requireTyping(r *http.Request) (*endpoint.Response, error) {
-	return h.showCode(r, http.StatusForbidden, flow{ID: h.flow(r).ID}, "code.untyped")
+	return h.showCode(r, http.StatusForbidden, h.flow(r).anew(), "code.untyped")
 }
 
 // readForm reads a posted form that comes from a page of ours. Browsers that know

@@ -50,7 +50,7 @@ type checkView struct {
 
 // confirmPage looks the code up, for a person who is signed in.
 func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
-	f := h.flow(r)
+	f := h.flowShown(r)
 	s, err := h.session(r)
 	switch {
 	case err != nil:
@@ -60,7 +60,7 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	case s == nil && f.Request != nil && f.Request.Prompts(promptLogin):
 		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
 	case s == nil:
-		return endpoint.Redirect(h.cfg.Path + "/sign-in"), nil
+		return h.goOn("/sign-in", f)
 	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:
 		return h.movedSignIn(r, s, f)
 	case f.Request != nil:
@@ -159,7 +159,9 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 // flowOf is the flow of the request that a page showed. Another tab may have
 // brought another code since.
 func (h *Handler) flowOf(r *http.Request, t formToken) flow {
-	return flow{ID: h.flow(r).ID, Code: t.Code, Posted: t.Request == nil, Request: t.Request}
+	f := h.flow(r).anew()
+	f.Code, f.Posted, f.Request = t.Code, t.Request == nil, t.Request
+	return f
 }
 
 // check asks a second time, who started it: whoever was talked into typing a
@@ -199,7 +201,7 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 	a := endpoint.Redirect(h.cfg.Path + "/done?" + outcomeField + "=" + sealed)
 	f := h.flow(r)
 	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
-		cookies, err := h.sealFlowCookie(r, flow{ID: f.ID})
+		cookies, err := h.sealFlowCookie(r, f.anew())
 		if err != nil {
 			return nil, err
 		}

@@ -54,7 +54,9 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	if s == nil {
-		cookies, err := h.sealFlowCookie(r, flow{ID: h.flow(r).ID, Next: nextConnections})
+		f := h.flow(r).anew()
+		f.Next = nextConnections
+		cookies, err := h.sealFlowCookie(r, f)
 		if err != nil {
 			return nil, err
 		}

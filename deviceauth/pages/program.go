@@ -113,7 +113,7 @@ func (h *Handler) returnToProgram(r *http.Request, o outcome) (*endpoint.Respons
 	if err != nil {
 		return nil, err
 	}
-	cookies, err := h.sealFlowCookie(r, flow{ID: h.flow(r).ID})
+	cookies, err := h.sealFlowCookie(r, h.flow(r).anew())
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +125,7 @@ type returnView struct {
 	Name      string
 	Address   template.URL // a redirect URI that the client has registered, of any scheme
 	Automatic bool         // it goes on by itself
+	Refused   string       // the site or scheme of a client that nobody has checked, whose request was refused
 }
 
 // returnPage leads the browser back to a program, by itself and once: a second use of the
@@ -141,8 +142,7 @@ func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
 		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
 	}
 	f := h.flow(r)
-	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: f.Led != o.ID}
-	f.Led = o.ID
+	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: !f.lead(o.ID)}
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err

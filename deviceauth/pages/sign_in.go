@@ -26,13 +26,14 @@ type signInView struct {
 	Choices   []choice
 	Automatic bool
 	Devices   bool   // to see the person's devices
+	Program   bool   // for a program in this browser
 	Fresh     string // the device that asks for a new sign-in
 	Moved     bool   // the browser is in another network than at the sign-in
 }
 
 // signInPage offers the upstreams, or goes to one.
 func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
-	query, f := r.URL.Query(), h.flow(r)
+	query, f := r.URL.Query(), h.flowShown(r)
 	if query.Has("with") && !sentByOtherSite(r) {
 		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
 	}
@@ -41,7 +42,7 @@ func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	v := signInView{
-		Choices: choices, Devices: f.Next == nextConnections,
+		Choices: choices, Devices: f.Next == nextConnections, Program: f.Request != nil,
 		Automatic: len(h.cfg.Upstreams) == 1 && !query.Has("switch") && !sentByOtherSite(r),
 	}
 	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.title"), v)

@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +30,18 @@ const (
 	failureKept  = time.Minute
 	maxDocuments = 1000 // that are kept
 	maxFetches   = 20   // that are under way
+	maxOfHost    = 60   // fetches of one host in a minute
 )
+
+// A WrongError says what is wrong with a document, so that asking again is no use. Any
+// other error of a [Fetcher] may pass.
+type WrongError struct{ Reason string }
+
+func (e *WrongError) Error() string { return e.Reason }
+
+func wrong(format string, args ...any) error {
+	return &WrongError{Reason: fmt.Sprintf(format, args...)}
+}
 
 // A Fetcher gets documents and keeps them. Requests for a document that is being fetched
 // wait for that.
@@ -39,6 +52,8 @@ type Fetcher struct {
 	mu       sync.Mutex
 	kept     map[string]*entry
 	fetching int
+	minute   time.Time      // since when fetches are counted
+	ofHost   map[string]int // fetches since then
 }
 
 // An entry is a document, or why there is none.
@@ -47,6 +62,7 @@ type entry struct {
 	document []byte
 	err      error
 	until    time.Time // when it is fetched anew
+	good     time.Time // until when the document is good enough, where it cannot be fetched
 }
 
 // New returns a Fetcher that trusts the system's certificates, or roots. With loopback it
@@ -57,13 +73,17 @@ func New(roots *x509.CertPool, loopback bool) *Fetcher {
 
 // Fetch returns the document at an https URL. Its errors say what is wrong in words for
 // whoever made the client.
-func (f *Fetcher) Fetch(ctx context.Context, url string) ([]byte, error) {
-	e, ours := f.claim(url)
-	if e == nil {
-		return nil, errors.New("too many documents are being fetched: try again later")
+func (f *Fetcher) Fetch(ctx context.Context, address string) ([]byte, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, wrong("it is no URL")
 	}
-	if ours {
-		f.fill(context.WithoutCancel(ctx), url, e) // others wait for it, too
+	e, before := f.claim(address, u.Host)
+	switch {
+	case e == nil:
+		return nil, errors.New("too many documents are being fetched: try again later")
+	case before != nil:
+		f.fill(context.WithoutCancel(ctx), address, e, before) // others wait for it, too
 	}
 	select {
 	case <-e.done:
@@ -73,25 +93,35 @@ func (f *Fetcher) Fetch(ctx context.Context, url string) ([]byte, error) {
 	}
 }
 
-// claim returns what is known of a document; nil: too many are being fetched. ours:
-// nothing is known, and the caller is to fill it in.
-func (f *Fetcher) claim(url string) (e *entry, ours bool) {
+// claim returns what is known of a document; nil: too many are being fetched. before: it has
+// to be fetched, and the caller is to fill it in; what was known is in before.
+func (f *Fetcher) claim(address, host string) (e, before *entry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if e := f.kept[url]; e != nil && (!e.over() || f.now().Before(e.until)) {
-		return e, false
+	now := f.now()
+	before = f.kept[address]
+	if before != nil && (!before.over() || now.Before(before.until)) {
+		return before, nil
+	}
+	if age := now.Sub(f.minute); age < 0 || age >= time.Minute {
+		f.minute, f.ofHost = now, map[string]int{}
 	}
 	// Each fetch holds a request open for seconds, and costs somebody else one.
-	if f.fetching >= maxFetches {
-		return nil, false
+	if f.fetching >= maxFetches || f.ofHost[host] >= maxOfHost {
+		if before != nil && now.Before(before.good) {
+			return before, nil
+		}
+		return nil, nil
 	}
-	if len(f.kept) >= maxDocuments {
-		f.sweep()
-	}
+	f.makeRoom(now)
 	f.fetching++
+	f.ofHost[host]++
+	if before == nil {
+		before = &entry{}
+	}
 	e = &entry{done: make(chan struct{})}
-	f.kept[url] = e
-	return e, true
+	f.kept[address] = e
+	return e, before
 }
 
 // over reports whether the fetch has ended.
@@ -104,25 +134,24 @@ func (e *entry) over() bool {
 	}
 }
 
-// sweep makes room: what is to be fetched anew goes, and where that is nothing, all that
-// is not under way.
-func (f *Fetcher) sweep() {
-	before := len(f.kept)
-	// Those that are over anyway first, and only where there are none the good ones.
-	for _, all := range []bool{false, true} {
-		for url, e := range f.kept {
-			if e.over() && (all || !f.now().Before(e.until)) {
-				delete(f.kept, url)
-			}
-		}
-		if len(f.kept) < before {
+// makeRoom drops entries where there are too many: failures first, which anybody can cause,
+// then documents that are to be fetched anew anyway, and any others last.
+func (f *Fetcher) makeRoom(now time.Time) {
+	for _, may := range []func(*entry) bool{
+		func(e *entry) bool { return e.err != nil },
+		func(e *entry) bool { return !now.Before(e.until) },
+		func(*entry) bool { return true },
+	} {
+		if len(f.kept) < maxDocuments {
 			return
 		}
+		maps.DeleteFunc(f.kept, func(_ string, e *entry) bool { return e.over() && may(e) })
 	}
 }
 
-// fill fetches a document.
-func (f *Fetcher) fill(ctx context.Context, url string, e *entry) {
+// fill fetches a document. Where its server has trouble, the document that was there before
+// stays for a day: a client that is in use must not lose its logins by that.
+func (f *Fetcher) fill(ctx context.Context, address string, e, before *entry) {
 	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -131,21 +160,25 @@ func (f *Fetcher) fill(ctx context.Context, url string, e *entry) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	document, kept, err := f.get(ctx, url)
-	// A failure is kept for a minute too: else each request of a client that cannot be
-	// used would be one to its server.
-	if err != nil {
-		e.err, e.until = err, f.now().Add(failureKept)
-		return
+	document, kept, err := f.get(ctx, address)
+	now := f.now()
+	switch {
+	case err == nil:
+		e.document, e.until, e.good = document, now.Add(kept), now.Add(kept+maxKept)
+	case !errors.As(err, new(*WrongError)) && now.Before(before.good):
+		e.document, e.until, e.good = before.document, now.Add(failureKept), before.good
+	default:
+		// A failure is kept for a minute too: else each request of a client that cannot be
+		// used would be one to its server.
+		e.err, e.until = err, now.Add(failureKept)
 	}
-	e.document, e.until = document, f.now().Add(kept)
 }
 
 // get asks for a document, and returns how long it may be kept.
-func (f *Fetcher) get(ctx context.Context, url string) (document []byte, kept time.Duration, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func (f *Fetcher) get(ctx context.Context, address string) (document []byte, kept time.Duration, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, 0, errors.New("it is no URL")
+		return nil, 0, wrong("it is no URL")
 	}
 	r.Header.Set("Accept", "application/json")
 	answer, err := f.client.Do(r)
@@ -157,10 +190,12 @@ func (f *Fetcher) get(ctx context.Context, url string) (document []byte, kept ti
 	// what somebody uploaded to a site of many.
 	kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	switch {
+	case answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests:
+		return nil, 0, fmt.Errorf("its server answers with status %d", answer.StatusCode)
 	case answer.StatusCode != http.StatusOK: // a redirect, too: it would lead where nobody looked
-		return nil, 0, fmt.Errorf("its server answers with status %d: want 200", answer.StatusCode)
+		return nil, 0, wrong("its server answers with status %d: want 200", answer.StatusCode)
 	case err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json"):
-		return nil, 0, errors.New("it has another Content-Type: want application/json")
+		return nil, 0, wrong("it has another Content-Type: want application/json")
 	}
 	// One byte more than is taken tells a document that is too large from one that fits.
 	document, err = io.ReadAll(io.LimitReader(answer.Body, maxDocument+1))
@@ -168,7 +203,7 @@ func (f *Fetcher) get(ctx context.Context, url string) (document []byte, kept ti
 	case err != nil:
 		return nil, 0, plain(err)
 	case len(document) > maxDocument:
-		return nil, 0, fmt.Errorf("it is larger than %d bytes", maxDocument)
+		return nil, 0, wrong("it is larger than %d bytes", maxDocument)
 	}
 	return document, keptFor(answer.Header.Get("Cache-Control")), nil
 }
@@ -179,7 +214,7 @@ func plain(err error) error {
 	var refused *forbiddenError
 	switch {
 	case errors.As(err, &refused):
-		return errors.New("its host has no public address")
+		return wrong("its host has no public address")
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("its server did not answer within %v", timeout)
 	}

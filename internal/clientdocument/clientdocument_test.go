@@ -278,24 +278,54 @@ func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 	fetch(1, false)
 	now = now.Add(minKept)
 	status.Store(http.StatusInternalServerError)
-	fetch(2, true)
+	fetch(2, false) // trouble: what was there is good for a day
 	now = now.Add(failureKept - time.Second)
-	fetch(2, true)
+	fetch(2, false)
+	now = now.Add(maxKept)
+	fetch(3, true)
+	now = now.Add(failureKept - time.Second)
+	fetch(3, true)
 	now = now.Add(time.Second)
 	status.Store(http.StatusOK)
-	fetch(3, false)
+	fetch(4, false)
 	now = now.Add(-time.Hour) // the clock goes back: what is kept is good
-	fetch(3, false)
+	fetch(4, false)
+	now = now.Add(time.Hour + minKept)
+	status.Store(http.StatusNotFound) // it is no document any more
+	fetch(5, true)
 }
 
 func TestKeptDocumentsAreBounded(t *testing.T) {
 	t.Parallel()
 	f := New(nil, false)
+	s := newSite(t, document)
+	s.Fetch(t.Context(), s.URL+"/good")
 	for i := range 3 * maxDocuments {
-		f.Fetch(t.Context(), fmt.Sprintf("https://127.0.0.1:1/%d", i))
+		f.Fetch(t.Context(), fmt.Sprintf("https://127.0.0.%d:1/%d", i/maxOfHost, i))
 	}
 	if len(f.kept) > maxDocuments {
 		t.Errorf("%d documents are kept", len(f.kept))
+	}
+	for i := range 3 * maxDocuments { // failures, of as many hosts as it takes, push no document out
+		s.Fetch(t.Context(), fmt.Sprintf("https://[::ffff:10.0.%d.1]/%d", i/maxOfHost, i))
+	}
+	s.Fetch(t.Context(), s.URL+"/good")
+	if n := s.asked.Load(); n != 1 {
+		t.Errorf("the good document was fetched %d times", n)
+	}
+}
+
+func TestFetchesOfOneHostAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, document)
+	for i := range 2 * maxOfHost {
+		s.Fetch(t.Context(), fmt.Sprintf("%s/%d", s.URL, i))
+	}
+	if n := s.asked.Load(); n != maxOfHost {
+		t.Errorf("%d requests in a minute, want %d", n, maxOfHost)
+	}
+	if _, err := s.Fetch(t.Context(), s.URL+"/1"); err != nil { // which is kept
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,83 @@
+package deviceauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// hasDocument reports whether a client_id is the URL of a client metadata document of an
+// allowed host (draft-ietf-oauth-client-id-metadata-document).
+func (e *Engine) hasDocument(id string) bool {
+	if !strings.HasPrefix(id, "https://") || len(id) > maxClientURI || e.cfg.Registration.Fetch == nil {
+		return false
+	}
+	u, err := url.Parse(id)
+	if err != nil || u.User != nil || strings.ContainsAny(id, "#?") || u.Path == "" || u.Path == "/" ||
+		u.RawPath != "" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.String() != id || !isPlainHost(u) {
+		return false
+	}
+	return e.allowsDocumentsOf(u.Host)
+}
+
+// allowsDocumentsOf reports whether documents of a host may be read. A port counts: where
+// the operator names none, the host has none.
+func (e *Engine) allowsDocumentsOf(host string) bool {
+	return slices.ContainsFunc(e.cfg.Registration.Documents, func(pattern string) bool {
+		return matches(strings.ToLower(pattern), strings.ToLower(host))
+	})
+}
+
+// documentClient reads the metadata document of a client. record may be nil.
+func (e *Engine) documentClient(ctx context.Context, id string, record *clientRecord) (*Client, error) {
+	document, err := e.cfg.Registration.Fetch(ctx, id)
+	var wrong *DocumentError
+	switch {
+	case errors.As(err, &wrong):
+		return nil, documentError(err.Error())
+	case err != nil: // it may be there in a moment
+		return nil, NewError("temporarily_unavailable", "the client metadata document: "+Quotable(err.Error()))
+	}
+	var said struct {
+		ID         string  `json:"client_id"`
+		Secret     *string `json:"client_secret"`
+		AuthMethod string  `json:"token_endpoint_auth_method"`
+	}
+	if err := json.Unmarshal(document, &said); err != nil {
+		return nil, documentError("it is not a JSON object")
+	}
+	switch {
+	case said.ID != id:
+		return nil, documentError("its client_id is another one")
+	case said.Secret != nil || said.AuthMethod != "" && said.AuthMethod != "none":
+		return nil, documentError("want a public client: token_endpoint_auth_method none, and no client_secret")
+	}
+	m, err := ParseClientMetadata(document)
+	if err != nil {
+		return nil, documentError(AsError(err).Description)
+	}
+	u, err := url.Parse(id)
+	if err != nil {
+		return nil, err
+	}
+	m.AuthMethod, m.Author = "none", "" // who made it would be its own word
+	if record == nil {
+		record = &clientRecord{}
+	}
+	return e.introducedClient(id, u.Host, m, record), nil
+}
+
+// A DocumentError says what is wrong with a client metadata document, so that asking for
+// it again is no use. Any other error of [Registration.Fetch] may pass.
+type DocumentError struct{ Reason string }
+
+func (e *DocumentError) Error() string { return e.Reason }
+
+// documentError refuses a client for its metadata document.
+func documentError(why string) error {
+	return NewError("invalid_client", "the client metadata document cannot be used: "+Quotable(why))
+}
