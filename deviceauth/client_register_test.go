@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
 // withRegistration lets clients introduce themselves; documents are what Fetch finds.
@@ -320,4 +321,119 @@ func TestRegistrationConfigIsChecked(t *testing.T) {
 			t.Errorf("%s: got %v", fmt.Sprint(r), err)
 		}
 	}
+}
+
+// interrupted is a store in which something else happens before each change.
+type interrupted struct {
+	*memstore.Store
+	before func()
+}
+
+func (s *interrupted) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
+	if s.before != nil {
+		s.before()
+	}
+	return s.Store.Update(ctx, id, change)
+}
+
+// What other people do with the same client meanwhile ends nobody's login: their yes has
+// the client looked up anew.
+//
+// protocol 4, 52
+func TestOthersYesEndsNothing(t *testing.T) {
+	in(t, func(w *world) {
+		store := &interrupted{Store: w.store}
+		w.anew(func(c *deviceauth.Config) { c.Store = store })
+		r := codeRequest()
+		r.ClientID = documentID
+		e := exchangeOf(w.code(r))
+		e.Client.ClientID = documentID
+		other := codeRequest()
+		other.ClientID = documentID
+		store.before = func() {
+			store.before = nil
+			time.Sleep(2 * time.Second) // what is known is old
+			w.code(other)
+			if err := w.ApproveClient(w.Context(), documentID, ""); err != nil {
+				t.Error(err)
+			}
+		}
+		again := store.before
+		tokens, err := w.Exchange(w.Context(), e)
+		if err != nil {
+			t.Fatalf("the exchange: %v", err)
+		}
+		store.before = again
+		if _, err := w.Refresh(w.Context(), deviceauth.RefreshRequest{
+			Client: e.Client, RefreshToken: tokens.RefreshToken.Reveal(),
+		}); err != nil {
+			t.Fatalf("the refresh: %v", err)
+		}
+		store.before = again
+		if w.code(r) == "" {
+			t.Error("no code")
+		}
+	}, withRegistration(map[string]string{documentID: document("")}), withCLI(nil))
+}
+
+// A document that cannot be had for a moment costs nobody a login.
+//
+// protocol 4, 52
+func TestDocumentThatIsAwayIsNoRefusal(t *testing.T) {
+	in(t, func(w *world) {
+		r := codeRequest()
+		r.ClientID = documentID
+		e := exchangeOf(w.code(r))
+		e.Client.ClientID = documentID
+		w.anew(withRegistration(nil))
+		_, err := w.Exchange(w.Context(), e)
+		w.wants("temporarily_unavailable", err)
+		w.anew(withRegistration(map[string]string{documentID: document("")}))
+		if _, err := w.Exchange(w.Context(), e); err != nil {
+			t.Error(err)
+		}
+	}, withRegistration(map[string]string{documentID: document("")}), withCLI(nil))
+}
+
+// protocol 55
+func TestRemovalIsSaidAgainAfterAFault(t *testing.T) {
+	in(t, func(w *world) {
+		client := w.register("192.0.2.1")
+		tokens := w.allowsAs(client.ID)
+		m := w.muted()
+		m.times.Store(1)
+		if err := w.RemoveClient(w.Context(), client.ID, "operator"); err == nil || deviceauth.AsError(err) != nil {
+			t.Fatalf("got %v, want a fault", err)
+		}
+		if err := w.RemoveClient(w.Context(), client.ID, "operator"); err != nil {
+			t.Fatal(err)
+		}
+		if w.admit(tokens.AccessToken) == nil {
+			t.Error("a token of a removed client is let in")
+		}
+		w.wants("not_found", w.RemoveClient(w.Context(), client.ID, "operator"))
+	}, withRegistration(nil))
+}
+
+// protocol 53
+func TestClientsThatNobodyUsesAnyMoreGiveWay(t *testing.T) {
+	in(t, func(w *world) {
+		for _, from := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+			w.allowsAs(w.register(from).ID)
+		}
+		_, err := w.Register(w.Context(), registerRequest("192.0.2.4"))
+		w.wants("temporarily_unavailable", err)
+		time.Sleep(92 * 24 * time.Hour) // no refresh token lives that long
+		w.register("192.0.2.4")
+	}, withRegistration(nil))
+}
+
+// protocol 53
+func TestListOfClientsThatIsNothingIsEmpty(t *testing.T) {
+	in(t, func(w *world) {
+		if err := w.store.PutDocument(w.Context(), "clients", []byte("null"), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		w.register("192.0.2.1")
+	}, withRegistration(nil))
 }
