@@ -64,6 +64,11 @@ func New(c Config) (*Handler, error) {
 	if h.renderer, err = newRenderer(c.Brand, c.Path, host); err != nil {
 		return nil, err
 	}
+	if r := c.Engine.Registration(); r.Registers() || len(r.Documents) > 0 {
+		if err := h.renderer.checkWarning(); err != nil {
+			return nil, err
+		}
+	}
 	if h.scopes, err = newScopeTexts(c.Engine.ScopeTexts()); err != nil {
 		return nil, err
 	}
