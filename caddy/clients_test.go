@@ -155,7 +155,7 @@ func TestClientIsKnownByItsDocument(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
 	g.trustDocument(`{"client_id":%q,"client_name":"Agent","redirect_uris":["http://127.0.0.1/callback"]}`)
-	g.withLines("registration {\n\t\t\tdocuments 127.0.0.1\n\t\t\tscopes openid products:read\n\t\t}")
+	g.withLines("registration {\n\t\t\tdocuments 127.0.0.1:*\n\t\t\tscopes openid products:read\n\t\t}")
 	g.start()
 	l := newCodeLogin(t, g, g.document)
 	l.allow("Connect Agent?")

@@ -155,7 +155,7 @@ func startForPrograms(t *testing.T) *gateway {
 	g := newGateway(t)
 	g.trustDocument(`{"client_id":%q,"client_name":"MCP client","redirect_uris":["http://127.0.0.1/callback"],
 		"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)
-	g.withLines(desktop + "\n\t\tregistration {\n\t\t\topen\n\t\t\tdocuments 127.0.0.1\n" +
+	g.withLines(desktop + "\n\t\tregistration {\n\t\t\topen\n\t\t\tdocuments 127.0.0.1:*\n" +
 		"\t\t\tscopes openid profile offline_access products:read\n\t\t}")
 	g.start()
 	return g

@@ -48,7 +48,7 @@ func startMCP(t *testing.T) *example {
 	backend := regexp.MustCompile(`reverse_proxy @mcp \S+`)
 	return startExample(t, "mcp", "assistant", func(s string) string {
 		s = strings.Replace(s, "sign_in fresh\n", "\n", 1) // these people sign in once
-		s = strings.Replace(s, "documents claude.ai", "documents 127.0.0.1 claude.ai", 1)
+		s = strings.Replace(s, "documents claude.ai", "documents 127.0.0.1:* claude.ai", 1)
 		return backend.ReplaceAllString(s, "reverse_proxy @mcp 127.0.0.1:"+port)
 	})
 }
