@@ -29,11 +29,11 @@ const (
 var unclean = map[string][]string{
 	"caddy":                  {longFunction},
 	"caddymodule":            {longLine},
-	"deviceauth":             {longLine, longFunction, privateName, unkeyed},
+	"deviceauth":             {longFunction},
 	"deviceauth/badgerstore": {longLine, longFunction, privateName, unkeyed, tooFewComment},
 	"deviceauth/gateway":     {longLine, privateName, unkeyed},
 	"deviceauth/oauthapi":    {longLine, longFunction, privateName, unkeyed, tooFewComment},
-	"deviceauth/pages":       {longLine, longFunction, privateName, unkeyed, tooFewComment},
+	"deviceauth/pages":       {longFunction, tooFewComment},
 }
 
 func TestStyle(t *testing.T) {

@@ -78,13 +78,15 @@ func (f Filter) wants(g *Grant, now time.Time) bool {
 // at, however few of their grants are wanted.
 const listPages = 10
 
-var errNoPlace = NewError("invalid_request", "after: want the next of the page before; where it was that, the store has changed since: begin anew without after")
+var errNoPlace = NewError("invalid_request",
+	"after: want the next of the page before; where it was that, the store has changed since: begin anew without after")
 
 // Grants returns the grants that a filter wants, page by page, as
 // [Store.List] does: there may be fewer than limit, even none, and there are
 // more of them as long as next is not empty. A subject's come all at once, the
 // oldest first. Refusals: invalid_request.
-func (e *Engine) Grants(ctx context.Context, f Filter, after string, limit int) (found []*Grant, next string, err error) {
+func (e *Engine) Grants(ctx context.Context, f Filter, after string,
+	limit int) (found []*Grant, next string, err error) {
 	if err := f.check(); err != nil {
 		return nil, "", err
 	}

@@ -49,11 +49,13 @@ func TestGrantsAreFiltered(t *testing.T) {
 		filter deviceauth.Filter
 		want   []string
 	}{
-		{"nothing is asked", deviceauth.Filter{}, []string{"approved", "connected", "denied", "expired", "pending", "pending", "revoked"}},
+		{"nothing is asked", deviceauth.Filter{},
+			[]string{"approved", "connected", "denied", "expired", "pending", "pending", "revoked"}},
 		{"a client", deviceauth.Filter{Client: "meter"}, []string{"pending"}},
 		{"a client that there is not", deviceauth.Filter{Client: "radio"}, nil},
 		{"a subject", deviceauth.Filter{Person: "work|alice"}, []string{"approved", "connected", "revoked"}},
-		{"a subject, and where it is", deviceauth.Filter{Person: "work|alice", Standing: "connected"}, []string{"connected"}},
+		{"a subject, and where it is", deviceauth.Filter{Person: "work|alice", Standing: "connected"},
+			[]string{"connected"}},
 		{"a subject, and a client", deviceauth.Filter{Person: "work|alice", Client: "meter"}, nil},
 		{"a user", deviceauth.Filter{Person: "alice"}, []string{"approved", "connected", "revoked"}},
 		{"nobody", deviceauth.Filter{Person: "work|nobody"}, nil},
@@ -83,7 +85,8 @@ func TestCensusCountsEachGrantOnce(t *testing.T) {
 		w.everything()
 		counts, err := w.Census(w.Context())
 		w.wants("", err)
-		want := map[deviceauth.Standing]int{"pending": 2, "approved": 1, "connected": 1, "denied": 1, "revoked": 1, "expired": 1}
+		want := map[deviceauth.Standing]int{"pending": 2, "approved": 1, "connected": 1, "denied": 1,
+			"revoked": 1, "expired": 1}
 		if !maps.Equal(counts, want) {
 			w.Errorf("counted %v, want %v", counts, want)
 		}
@@ -128,7 +131,8 @@ func TestStandingHasAnEnd(t *testing.T) {
 		if want := time.Now().Add(30 * 24 * time.Hour); !end.Equal(want) {
 			w.Errorf("it ends %v, want %v", end, want)
 		}
-		if before, at := g.Standing(end.Add(-1)), g.Standing(end); before != "connected" || at != "expired" || !g.Until(end).IsZero() {
+		if before, at := g.Standing(end.Add(-1)), g.Standing(end); before != "connected" || at != "expired" ||
+			!g.Until(end).IsZero() {
 			w.Errorf("before its end it is %s, then %s", before, at)
 		}
 	})
@@ -169,7 +173,8 @@ func TestOperatorEndsGrants(t *testing.T) {
 		if !time.Now().Equal(began) {
 			w.Errorf("it takes %v", time.Since(began))
 		}
-		if got := w.events; !slices.Equal(got, []string{deviceauth.EventRevoked, deviceauth.EventRevoked, deviceauth.EventRevoked}) {
+		if got := w.events; !slices.Equal(got,
+			[]string{deviceauth.EventRevoked, deviceauth.EventRevoked, deviceauth.EventRevoked}) {
 			w.Errorf("told: %q", got)
 		}
 		_, err = w.End(w.Context(), deviceauth.ID{1})

@@ -28,7 +28,8 @@ const pauseDocument = "paused"
 const RetryPaused = 30 * time.Second
 
 var (
-	errPaused      = NewError("temporarily_unavailable", "the operator has paused connecting devices; devices that are connected go on; try again later")
+	errPaused = NewError("temporarily_unavailable",
+		"the operator has paused connecting devices; devices that are connected go on; try again later")
 	errPausedPages = NewError("paused", "the operator has paused connecting devices") // for people
 )
 
@@ -38,7 +39,7 @@ var (
 func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 	now := e.now()
 	before, after, err := e.changePause(ctx, func(old Pause) Pause {
-		next := Pause{old.Since, by, note}
+		next := Pause{Since: old.Since, By: by, Note: note}
 		orDefault(&next.Since, now)
 		return next
 	})

@@ -38,7 +38,8 @@ func TestPauseStopsNewDevicesAndNoOthers(t *testing.T) {
 		w.wants("paused", w.Connects(w.Context()))
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("paused", err)
-		if !slices.Equal(w.events, []string{deviceauth.EventPaused, deviceauth.EventTurnedAway, deviceauth.EventTurnedAway}) {
+		if !slices.Equal(w.events, []string{deviceauth.EventPaused, deviceauth.EventTurnedAway,
+			deviceauth.EventTurnedAway}) {
 			w.Errorf("told: %q", w.events)
 		}
 
@@ -78,7 +79,8 @@ func TestPauseIsKeptWithWhoAndWhy(t *testing.T) {
 		w.wants("", err)
 		w.anew(func(*deviceauth.Config) {}) // as a restart does
 		w.wants("paused", w.Connects(w.Context()))
-		if got, err := w.Paused(w.Context()); err != nil || got != (deviceauth.Pause{Since: first.Since, By: "alice", Note: "still a flood"}) {
+		if got, err := w.Paused(w.Context()); err != nil ||
+			got != (deviceauth.Pause{Since: first.Since, By: "alice", Note: "still a flood"}) {
 			w.Errorf("got %+v, %v", got, err)
 		}
 		for range 2 {

@@ -82,7 +82,8 @@ func SameAudience(these, those []string) bool {
 // errTarget refuses a resource, and says which and what would be right (RFC
 // 8707 §2): whoever reads it may have only the device's word for what it sent.
 func errTarget(resource string, known []string) error {
-	return NewError("invalid_target", "unknown audience or resource "+Quotable(resource)+"; known are: "+Quotable(strings.Join(known, " ")))
+	return NewError("invalid_target",
+		"unknown audience or resource "+Quotable(resource)+"; known are: "+Quotable(strings.Join(known, " ")))
 }
 
 const maxQuoted = 500

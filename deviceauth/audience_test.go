@@ -10,7 +10,8 @@ import (
 
 // protocol 9
 func TestResourceMeansTheAudienceThatItLiesWithin(t *testing.T) {
-	known := []string{"https://API.example.com", "https://api.example.com/v2/", "http://localhost:8080", "urn:example:api", "api://1234/x", "https://q.example/a?x=1"}
+	known := []string{"https://API.example.com", "https://api.example.com/v2/", "http://localhost:8080",
+		"urn:example:api", "api://1234/x", "https://q.example/a?x=1"}
 	tests := []struct{ asked, want string }{
 		{"https://API.example.com", "https://API.example.com"},
 		{"https://api.example.com", "https://API.example.com"},
@@ -60,10 +61,12 @@ func TestResourceNarrowsAndNeverWidens(t *testing.T) {
 			return w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Audience: resource})
 		}
 		redeem := func(a *deviceauth.Authorization, resource ...string) (*deviceauth.Tokens, error) {
-			return w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Resource: resource})
+			return w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(),
+				Resource: resource})
 		}
 		refresh := func(t *deviceauth.Tokens, resource ...string) (*deviceauth.Tokens, error) {
-			return w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: tv, RefreshToken: t.RefreshToken.Reveal(), Resource: resource})
+			return w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: tv, RefreshToken: t.RefreshToken.Reveal(),
+				Resource: resource})
 		}
 		has := func(t *deviceauth.Tokens, want ...string) {
 			w.Helper()
@@ -73,7 +76,8 @@ func TestResourceNarrowsAndNeverWidens(t *testing.T) {
 		}
 		_, err := ask("https://evil.example/\"x\\\n")
 		w.wants("invalid_target", err)
-		if text := deviceauth.AsError(err).Description; !strings.Contains(text, "https://evil.example/?x??") || !strings.Contains(text, files) {
+		if text := deviceauth.AsError(err).Description; !strings.Contains(text, "https://evil.example/?x??") ||
+			!strings.Contains(text, files) {
 			w.Errorf("it does not say which, or what is known: %s", text)
 		}
 		a, err := ask("https://api.example.com/v2/products", "https://FILES.example.com")
@@ -106,12 +110,16 @@ func TestResourceNarrowsAndNeverWidens(t *testing.T) {
 func TestSpellingsOfAnAudienceAreOne(t *testing.T) {
 	in(t, func(w *world) {
 		tokens := w.tokens()
-		for _, want := range []string{"https://api.example.com", "https://api.example.com/", "HTTPS://API.example.com:443"} {
-			_, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{want}})
+		for _, want := range []string{"https://api.example.com", "https://api.example.com/",
+			"HTTPS://API.example.com:443"} {
+			_, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(),
+				deviceauth.Requirement{Audience: []string{want}})
 			w.wants("", err)
 		}
-		for _, want := range []string{"https://api.example.com/v2", "http://api.example.com", "https://api.example.com:8443"} {
-			_, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(), deviceauth.Requirement{Audience: []string{want}})
+		for _, want := range []string{"https://api.example.com/v2", "http://api.example.com",
+			"https://api.example.com:8443"} {
+			_, err := w.ValidateToken(w.Context(), tokens.AccessToken.Reveal(),
+				deviceauth.Requirement{Audience: []string{want}})
 			w.wants("invalid_token", err)
 		}
 		w.anew(func(c *deviceauth.Config) { c.Audience = []string{"https://API.example.com/"} })
@@ -132,7 +140,9 @@ func FuzzAudienceOf(f *testing.F) {
 		if ok != (got != "") {
 			t.Fatalf("%q, %v", got, ok)
 		}
-		if lower := strings.ToLower(asked); ok && !strings.HasPrefix(strings.ReplaceAll(strings.ReplaceAll(lower, ":443", ""), ".com:/", ".com/"), "https://api.example.com/v2") {
+		if lower := strings.ToLower(asked); ok &&
+			!strings.HasPrefix(strings.ReplaceAll(strings.ReplaceAll(lower, ":443", ""), ".com:/", ".com/"),
+				"https://api.example.com/v2") {
 			t.Errorf("%q is taken for %q", asked, got)
 		}
 	})

@@ -211,7 +211,8 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 			return code.authorizationCode(), after, err
 		}
 	}
-	after, err := e.Answer(ctx, AnswerRequest{Grant: g.ID, Allow: true, Person: r.Person, From: r.From, Confirmed: true})
+	after, err := e.Answer(ctx, AnswerRequest{Grant: g.ID, Allow: true, Person: r.Person, From: r.From,
+		Confirmed: true})
 	if err != nil {
 		return "", nil, err
 	}

@@ -34,7 +34,8 @@ func IsLoopbackRedirect(uri string) bool { return loopbackRedirect.MatchString(u
 // registered at its system (RFC 8252 §7).
 func checkRedirect(uri string) error {
 	u, err := url.Parse(uri)
-	const want = "want https://…, http://127.0.0.1/…, http://[::1]/…, http://localhost/…, or a private-use scheme such as com.example.app:/…"
+	const want = "want https://…, http://127.0.0.1/…, http://[::1]/…, http://localhost/…, or a private-use scheme " +
+		"such as com.example.app:/…"
 	switch {
 	case err != nil || u.Scheme == "" || !text.IsPrintable(uri) || strings.ContainsAny(uri, " \"<>\\^`{|}"):
 		return fmt.Errorf("redirect %q: %s", uri, want)
@@ -47,7 +48,8 @@ func checkRedirect(uri string) error {
 	case u.User != nil:
 		return fmt.Errorf("redirect %q: a redirect URI has no user and no password", uri)
 	case !isPlainHost(u):
-		return fmt.Errorf("redirect %q: want a host in ASCII: letters, digits, dots and dashes; others are written xn--…", uri)
+		return fmt.Errorf("redirect %q: want a host in ASCII: letters, digits, dots and dashes; others are "+
+			"written xn--…", uri)
 	case strings.HasPrefix(uri, "https://") && strings.Trim(u.Hostname(), ".-") != "" && validPort(u.Port()),
 		IsLoopbackRedirect(uri) && validPort(u.Port()):
 		return nil
@@ -76,7 +78,8 @@ func overlaps(query string) bool {
 func leadsTo(issuer, uri string) bool {
 	home, homeErr := url.Parse(issuer)
 	u, err := url.Parse(uri)
-	return homeErr == nil && err == nil && u.Host != "" && u.Scheme == home.Scheme && strings.EqualFold(u.Host, home.Host)
+	return homeErr == nil && err == nil && u.Host != "" && u.Scheme == home.Scheme &&
+		strings.EqualFold(u.Host, home.Host)
 }
 
 // isPlainHost reports whether a URL's host is written in letters, digits, dots and dashes, as

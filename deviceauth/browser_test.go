@@ -62,7 +62,8 @@ func answerCode(r deviceauth.CodeRequest, allow bool) deviceauth.AnswerCodeReque
 
 func exchangeOf(code deviceauth.Secret) deviceauth.ExchangeRequest {
 	return deviceauth.ExchangeRequest{
-		Client: deviceauth.Credentials{ClientID: "cli"}, Code: code.Reveal(), RedirectURI: loopback, Verifier: cliVerifier, From: here,
+		Client: deviceauth.Credentials{ClientID: "cli"}, Code: code.Reveal(), RedirectURI: loopback,
+		Verifier: cliVerifier, From: here,
 	}
 }
 
@@ -106,8 +107,12 @@ func TestAuthorizationCodeIsBound(t *testing.T) {
 		"another verifier":      func(r *deviceauth.ExchangeRequest) { r.Verifier = strings.Repeat("a", 43) },
 		"no verifier":           func(r *deviceauth.ExchangeRequest) { r.Verifier = "" },
 		"the challenge":         func(r *deviceauth.ExchangeRequest) { r.Verifier = codeRequest().Challenge },
-		"a device's prefix":     func(r *deviceauth.ExchangeRequest) { r.Code = "dc_" + strings.TrimPrefix(r.Code, "ac_") },
-		"a refresh token":       func(r *deviceauth.ExchangeRequest) { r.Code = "rt_" + strings.TrimPrefix(r.Code, "ac_") },
+		"a device's prefix": func(r *deviceauth.ExchangeRequest) {
+			r.Code = "dc_" + strings.TrimPrefix(r.Code, "ac_")
+		},
+		"a refresh token": func(r *deviceauth.ExchangeRequest) {
+			r.Code = "rt_" + strings.TrimPrefix(r.Code, "ac_")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
@@ -259,20 +264,26 @@ func TestAuthorizationRequestIsRefused(t *testing.T) {
 		change func(*deviceauth.CodeRequest)
 		want   string
 	}{
-		"no challenge":       {func(r *deviceauth.CodeRequest) { r.Challenge = "" }, "invalid_request"},
-		"plain":              {func(r *deviceauth.CodeRequest) { r.ChallengeMethod = "plain" }, "invalid_request"},
-		"no method":          {func(r *deviceauth.CodeRequest) { r.ChallengeMethod = "" }, "invalid_request"},
-		"a short challenge":  {func(r *deviceauth.CodeRequest) { r.Challenge = "abc" }, "invalid_request"},
-		"implicit":           {func(r *deviceauth.CodeRequest) { r.ResponseType = "token" }, "unsupported_response_type"},
-		"hybrid":             {func(r *deviceauth.CodeRequest) { r.ResponseType = "code id_token" }, "unsupported_response_type"},
-		"no response type":   {func(r *deviceauth.CodeRequest) { r.ResponseType = "" }, "invalid_request"},
-		"fragment":           {func(r *deviceauth.CodeRequest) { r.ResponseMode = "fragment" }, "invalid_request"},
-		"form_post":          {func(r *deviceauth.CodeRequest) { r.ResponseMode = "form_post" }, "invalid_request"},
-		"a scope too many":   {func(r *deviceauth.CodeRequest) { r.Scope = "read write" }, "invalid_scope"},
-		"another audience":   {func(r *deviceauth.CodeRequest) { r.Resource = []string{"https://other.example"} }, "invalid_target"},
-		"a state too long":   {func(r *deviceauth.CodeRequest) { r.State = strings.Repeat("x", 1025) }, "invalid_request"},
-		"a nonce too long":   {func(r *deviceauth.CodeRequest) { r.Nonce = strings.Repeat("x", 1025) }, "invalid_request"},
-		"resources too long": {func(r *deviceauth.CodeRequest) { r.Resource = []string{strings.Repeat("x", 1025)} }, "invalid_request"},
+		"no challenge":      {func(r *deviceauth.CodeRequest) { r.Challenge = "" }, "invalid_request"},
+		"plain":             {func(r *deviceauth.CodeRequest) { r.ChallengeMethod = "plain" }, "invalid_request"},
+		"no method":         {func(r *deviceauth.CodeRequest) { r.ChallengeMethod = "" }, "invalid_request"},
+		"a short challenge": {func(r *deviceauth.CodeRequest) { r.Challenge = "abc" }, "invalid_request"},
+		"implicit": {func(r *deviceauth.CodeRequest) { r.ResponseType = "token" },
+			"unsupported_response_type"},
+		"hybrid": {func(r *deviceauth.CodeRequest) { r.ResponseType = "code id_token" },
+			"unsupported_response_type"},
+		"no response type": {func(r *deviceauth.CodeRequest) { r.ResponseType = "" }, "invalid_request"},
+		"fragment":         {func(r *deviceauth.CodeRequest) { r.ResponseMode = "fragment" }, "invalid_request"},
+		"form_post":        {func(r *deviceauth.CodeRequest) { r.ResponseMode = "form_post" }, "invalid_request"},
+		"a scope too many": {func(r *deviceauth.CodeRequest) { r.Scope = "read write" }, "invalid_scope"},
+		"another audience": {func(r *deviceauth.CodeRequest) { r.Resource = []string{"https://other.example"} },
+			"invalid_target"},
+		"a state too long": {func(r *deviceauth.CodeRequest) { r.State = strings.Repeat("x", 1025) },
+			"invalid_request"},
+		"a nonce too long": {func(r *deviceauth.CodeRequest) { r.Nonce = strings.Repeat("x", 1025) },
+			"invalid_request"},
+		"resources too long": {func(r *deviceauth.CodeRequest) { r.Resource = []string{strings.Repeat("x", 1025)} },
+			"invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
@@ -297,15 +308,23 @@ func TestRedirectIsComparedToTheLetter(t *testing.T) {
 			}
 		}
 		for _, uri := range []string{
-			"", "http://127.0.0.1:49152/callback/", "http://127.0.0.1:49152/callback?x=1", "http://127.0.0.1:49152/CALLBACK",
+			"", "http://127.0.0.1:49152/callback/", "http://127.0.0.1:49152/callback?x=1",
+			"http://127.0.0.1:49152/CALLBACK",
 			"http://127.0.0.1:49152/callback#x", "http://localhost:49152/callback", "http://[::1]:49152/callback",
-			"http://127.0.0.1:0/callback", "http://127.0.0.1:65536/callback", "http://127.0.0.1:99999/callback", "http://127.0.0.1:/callback",
-			"http://127.0.0.1:49152@evil.example/callback", "http://user@127.0.0.1/callback", "http://127.0.0.1.evil.example/callback",
-			"http://127.0.0.1:80.evil.example/callback", "https://127.0.0.1/callback", "HTTP://127.0.0.1/callback", "http://127.1/callback",
-			"http://127.0.0.1/callback%2f", "http://127.0.0.1/%63allback", "http://127.0.0.1/./callback", "http://127.0.0.1\\callback",
-			"https://app.example.com/cb/", "https://app.example.com/cb?", "https://app.example.com:443/cb", "https://APP.example.com/cb",
-			"https://app.example.com.evil.example/cb", "https://app.example.com@evil.example/cb", "https://app.example.com/cb/../evil",
-			"http://app.example.com/cb", "https://app.example.com/cb#", "com.example.app:/cb/", "com.example.app://cb", "COM.example.app:/cb",
+			"http://127.0.0.1:0/callback", "http://127.0.0.1:65536/callback", "http://127.0.0.1:99999/callback",
+			"http://127.0.0.1:/callback",
+			"http://127.0.0.1:49152@evil.example/callback", "http://user@127.0.0.1/callback",
+			"http://127.0.0.1.evil.example/callback",
+			"http://127.0.0.1:80.evil.example/callback", "https://127.0.0.1/callback", "HTTP://127.0.0.1/callback",
+			"http://127.1/callback",
+			"http://127.0.0.1/callback%2f", "http://127.0.0.1/%63allback", "http://127.0.0.1/./callback",
+			"http://127.0.0.1\\callback",
+			"https://app.example.com/cb/", "https://app.example.com/cb?", "https://app.example.com:443/cb",
+			"https://APP.example.com/cb",
+			"https://app.example.com.evil.example/cb", "https://app.example.com@evil.example/cb",
+			"https://app.example.com/cb/../evil",
+			"http://app.example.com/cb", "https://app.example.com/cb#", "com.example.app:/cb/", "com.example.app://cb",
+			"COM.example.app:/cb",
 			" https://app.example.com/cb", "https://app.example.com/cb ", "https://app.example.com/cb\n",
 		} {
 			w.wants("unknown_redirect", w.CheckRedirect(w.Context(), "cli", uri))
@@ -317,18 +336,24 @@ func TestRedirectIsComparedToTheLetter(t *testing.T) {
 
 func TestRedirectOfAClientIsRefused(t *testing.T) {
 	for _, uri := range []string{
-		"", "/callback", "http://app.example.com/cb", "http://localhost.evil.example/cb", "https:///cb", "https://app.example.com/cb#x",
-		"https://user@app.example.com/cb", "javascript:alert(1)", "javascript://app.example.com/%0aalert(1)", "data:text/html,x",
-		"file:///etc/passwd", "myapp:/cb", "http://127.0.0.1:70000/cb", "https://app.example.com/c b", "https://app.example.com/ü",
+		"", "/callback", "http://app.example.com/cb", "http://localhost.evil.example/cb", "https:///cb",
+		"https://app.example.com/cb#x",
+		"https://user@app.example.com/cb", "javascript:alert(1)", "javascript://app.example.com/%0aalert(1)",
+		"data:text/html,x",
+		"file:///etc/passwd", "myapp:/cb", "http://127.0.0.1:70000/cb", "https://app.example.com/c b",
+		"https://app.example.com/ü",
 		"https://app.example.com/" + strings.Repeat("x", 512),
 	} {
-		c := deviceauth.Config{Issuer: "https://localhost", Clients: []deviceauth.Client{{ID: "cli", Public: true, Redirects: []string{uri}}}}
+		c := deviceauth.Config{Issuer: "https://localhost",
+			Clients: []deviceauth.Client{{ID: "cli", Public: true, Redirects: []string{uri}}}}
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), "redirect") {
 			t.Errorf("%s: got %v, want an error about the redirect", uri, err)
 		}
 	}
-	for _, uri := range []string{"https://app.example.com/cb?x=1", "http://localhost/cb", "http://[::1]:80/cb", "com.example.app:/cb", "cursor://auth/cb"} {
-		c := deviceauth.Config{Issuer: "https://localhost", Clients: []deviceauth.Client{{ID: "cli", Public: true, Redirects: []string{uri}}}}
+	for _, uri := range []string{"https://app.example.com/cb?x=1", "http://localhost/cb", "http://[::1]:80/cb",
+		"com.example.app:/cb", "cursor://auth/cb"} {
+		c := deviceauth.Config{Issuer: "https://localhost",
+			Clients: []deviceauth.Client{{ID: "cli", Public: true, Redirects: []string{uri}}}}
 		if err := c.Check(); err != nil {
 			t.Errorf("%s: %v", uri, err)
 		}
@@ -347,11 +372,13 @@ func TestLoginInTheBrowserLivesAsADevice(t *testing.T) {
 			t.Fatalf("grants of alice: %v, %v", devices, err)
 		}
 		cli := deviceauth.Credentials{ClientID: "cli"}
-		next, err := w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: cli, RefreshToken: tokens.RefreshToken.Reveal()})
+		next, err := w.Refresh(w.Context(),
+			deviceauth.RefreshRequest{Client: cli, RefreshToken: tokens.RefreshToken.Reveal()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: cli, Token: next.RefreshToken.Reveal()}); err != nil {
+		if err := w.Revoke(w.Context(),
+			deviceauth.RevokeRequest{Client: cli, Token: next.RefreshToken.Reveal()}); err != nil {
 			t.Fatal(err)
 		}
 		if w.admit(next.AccessToken) == nil {

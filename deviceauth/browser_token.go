@@ -20,11 +20,14 @@ type ExchangeRequest struct {
 
 // What a program is told about its authorization code (RFC 6749 §5.2).
 var (
-	errUnknownAuthCode   = NewError("invalid_grant", "this code is unknown, or another client's, or was sent to another redirect_uri")
-	errUsedAuthCode      = NewError("invalid_grant", "this code is no longer good: it has been used, and what it was used for has ended; start again")
+	errUnknownAuthCode = NewError("invalid_grant",
+		"this code is unknown, or another client's, or was sent to another redirect_uri")
+	errUsedAuthCode = NewError("invalid_grant",
+		"this code is no longer good: it has been used, and what it was used for has ended; start again")
 	errExpiredAuthCode   = NewError("invalid_grant", "this code has expired; start again")
-	errElsewhereAuthCode = NewError("invalid_grant", "this code came to another network than the browser's; start again")
-	errBarredAuthCode    = NewError("invalid_grant", "this person may no longer connect this program; start again")
+	errElsewhereAuthCode = NewError("invalid_grant",
+		"this code came to another network than the browser's; start again")
+	errBarredAuthCode = NewError("invalid_grant", "this person may no longer connect this program; start again")
 )
 
 // Exchange gives out the tokens of an authorization code, once. A second use ends the
@@ -45,7 +48,8 @@ func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, erro
 	}}
 	tokens, err := p.answer(ctx)
 	switch {
-	case errors.Is(err, errUnknownCode), errors.Is(err, errPending): // pending: the yes is being said, or the client has gone
+	// pending: the yes is being said, or the client has gone
+	case errors.Is(err, errUnknownCode), errors.Is(err, errPending):
 		return nil, errUnknownAuthCode
 	case errors.Is(err, errDenied):
 		return nil, errBarredAuthCode

@@ -16,8 +16,10 @@ func TestCleanIsWhatIsSeen(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"", " ", "alice ", "\talice", "alice\u00a0", "al\u00a0ice", "al\u2003ice", "alice\u2800", "\u2800", "al\x00ice", "alice\x7f", "alice\u0085", "ali\u200bce", "\u2066alice", "alice\ufeff",
-		"ali\u00adce", "ali\u061cce", "alice\u034f", "alice\ufe0f", "alice\U000e0020", "alice\u2028", "ali\xffce", "ali\ufffdce",
+		"", " ", "alice ", "\talice", "alice\u00a0", "al\u00a0ice", "al\u2003ice", "alice\u2800", "\u2800", "al\x00ice",
+		"alice\x7f", "alice\u0085", "ali\u200bce", "\u2066alice", "alice\ufeff",
+		"ali\u00adce", "ali\u061cce", "alice\u034f", "alice\ufe0f", "alice\U000e0020", "alice\u2028", "ali\xffce",
+		"ali\ufffdce",
 	} {
 		if text.IsClean(s) {
 			t.Errorf("%q is taken", s)
@@ -40,13 +42,17 @@ func FuzzClean(f *testing.F) {
 func TestClaimIsToldAsItIsOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	claims := deviceauth.Claims{
-		"name": " Alice\u200b ", "nickname": "a\x07", "email": "alice@example.com\u200b", "department": "R&D, Europe", "site": "Ulm ",
-		"groups": []any{"staff", "x,admins", "admins ", "admins\u200b", "", 7, "ops"}, "roles": "x,root", "entitlements": "one",
-		"projects": []any{"a,b"}, "empty": "",
+		"name": " Alice\u200b ", "nickname": "a\x07", "email": "alice@example.com\u200b", "department": "R&D, Europe",
+		"site":   "Ulm ",
+		"groups": []any{"staff", "x,admins", "admins ", "admins\u200b", "", 7, "ops"}, "roles": "x,root",
+		"entitlements": "one",
+		"projects":     []any{"a,b"}, "empty": "",
 	}
-	id := deviceauth.NewIdentity(&deviceauth.Person{Subject: "work|1", User: "Zoë", Claims: claims}, new(deviceauth.AccessClaims))
+	id := deviceauth.NewIdentity(&deviceauth.Person{Subject: "work|1", User: "Zoë", Claims: claims},
+		new(deviceauth.AccessClaims))
 	for name, want := range map[string]string{
-		"user": "Zoë", "sub": "work|1", "name": " Alice ", "nickname": "a", "email": "", "department": "R&D, Europe", "site": "",
+		"user": "Zoë", "sub": "work|1", "name": " Alice ", "nickname": "a", "email": "",
+		"department": "R&D, Europe", "site": "",
 		"groups": "staff,ops", "roles": "", "entitlements": "one", "projects": "", "empty": "",
 	} {
 		if got := id.Claim(name); got != want {
@@ -108,9 +114,10 @@ func TestPersonInTheStoreWhoIsNotCleanIsRefused(t *testing.T) {
 	}
 }
 
-func TestNobodyIsClean(t *testing.T) {
+func TestMissingPersonIsClean(t *testing.T) {
 	t.Parallel()
-	for _, p := range []deviceauth.Person{{}, {Claims: deviceauth.Claims{"name": "\x07"}}} { // who comes with an old API key
+	// who comes with an old API key
+	for _, p := range []deviceauth.Person{{}, {Claims: deviceauth.Claims{"name": "\x07"}}} {
 		if !p.Clean() {
 			t.Errorf("%+v is refused", p)
 		}

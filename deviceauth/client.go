@@ -24,16 +24,18 @@ type Client struct {
 	Public bool   // has no secret, and says so: an empty Secret alone is a mistake
 	Secret Secret // of a confidential client
 
-	Scope          Scope          // all it may ask for, and what it gets when it asks for nothing
-	Redirects      []string       // redirect URIs of logins in the browser (RFC 6749 §3.1.2); none: it is a device alone
-	BrowserOnly    bool           // it may not ask for device codes
-	Introduced     bool           // it registered, or has a metadata document: it is not of the configuration
-	Checked        bool           // the operator vouches for a client that introduced itself
-	Host           string         // where a client that introduced itself is from; empty: it named no host
-	Origins        []string       // origins of browser pages that may play this device
-	From           []netip.Prefix // networks it may ask from; none: from anywhere
-	IDToken        string         // the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
-	ResourceServer bool           // no device: a guard elsewhere, which introspection tells who stands behind a token
+	Scope Scope // all it may ask for, and what it gets when it asks for nothing
+	// redirect URIs of logins in the browser (RFC 6749 §3.1.2); none: it is a device alone
+	Redirects   []string
+	BrowserOnly bool           // it may not ask for device codes
+	Introduced  bool           // it registered, or has a metadata document: it is not of the configuration
+	Checked     bool           // the operator vouches for a client that introduced itself
+	Host        string         // where a client that introduced itself is from; empty: it named no host
+	Origins     []string       // origins of browser pages that may play this device
+	From        []netip.Prefix // networks it may ask from; none: from anywhere
+	// the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
+	IDToken        string
+	ResourceServer bool // no device: a guard elsewhere, which introspection tells who stands behind a token
 
 	// Against codes that somebody was talked into typing. docs/phishing.md
 	// says what each stops.
@@ -69,7 +71,8 @@ func (c *Client) check() error {
 		}
 	}
 	if c.IDToken != "" && c.IDToken != "RS256" {
-		return fmt.Errorf("client %q: id_token %q: want RS256, or nothing for the algorithm of all tokens", c.ID, c.IDToken)
+		return fmt.Errorf("client %q: id_token %q: want RS256, or nothing for the algorithm of all tokens",
+			c.ID, c.IDToken)
 	}
 	if err := c.Network.check(); err != nil && c.Network != "" {
 		return fmt.Errorf("client %q: %w", c.ID, err)
@@ -102,8 +105,9 @@ const (
 type Credentials struct {
 	ClientID string
 	Secret   Secret
-	Written  Secret // the secret as Basic has it, where that is another text than the form-decoded one; empty: there is none
-	Method   AuthMethod
+	// the secret as Basic has it, where that is another text than the form-decoded one; empty: there is none
+	Written Secret
+	Method  AuthMethod
 }
 
 // authenticate finds the client, or refuses in one way and in one time
@@ -135,7 +139,8 @@ func (e *Engine) authenticate(ctx context.Context, c Credentials) (*Client, erro
 func (c Credentials) refusal() error {
 	for what, text := range map[string]string{"client_id": c.ClientID, "secret": c.Secret.Reveal()} {
 		if strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") {
-			return NewError("invalid_client", "unknown client, or its secret is missing or wrong: the "+what+" that was sent ends in a line break")
+			return NewError("invalid_client",
+				"unknown client, or its secret is missing or wrong: the "+what+" that was sent ends in a line break")
 		}
 	}
 	return NewError("invalid_client", "unknown client, or its secret is missing or wrong")

@@ -18,7 +18,8 @@ func (e *Engine) hasDocument(id string) bool {
 	}
 	u, err := url.Parse(id)
 	if err != nil || u.User != nil || strings.ContainsAny(id, "#?") || u.Path == "" || u.Path == "/" ||
-		u.RawPath != "" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.String() != id || !isPlainHost(u) {
+		u.RawPath != "" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.String() != id ||
+		!isPlainHost(u) {
 		return false
 	}
 	return e.allowsDocumentsOf(u.Host)

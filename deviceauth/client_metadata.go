@@ -158,7 +158,8 @@ func (m *ClientMetadata) checkFlows() error {
 		}
 		if scheme, _, _ := strings.Cut(uri, ":"); !isKnownScheme(scheme) {
 			return NewError("invalid_redirect_uri",
-				"redirect "+Quotable(uri)+": a private-use scheme has a dot, such as com.example.app (RFC 8252 section 7.1)")
+				"redirect "+Quotable(uri)+
+					": a private-use scheme has a dot, such as com.example.app (RFC 8252 section 7.1)")
 		}
 	}
 	return nil

@@ -35,7 +35,8 @@ type Registered struct {
 const byToken = "the holder of the registration token"
 
 var (
-	errInitialToken  = NewError("invalid_token", "want the initial access token of this server as a Bearer token (RFC 7591)")
+	errInitialToken = NewError("invalid_token",
+		"want the initial access token of this server as a Bearer token (RFC 7591)")
 	errClientToken   = NewError("invalid_token", "want the registration access token of this client (RFC 7592)")
 	errManyRegister  = NewError("slow_down", "too many clients register; try again later")
 	errNoMoreClients = NewError("temporarily_unavailable", "as many clients are registered as may be")

@@ -304,7 +304,8 @@ func TestRecordOfAClientThatCannotBeReadIsAFault(t *testing.T) {
 		if err := w.store.PutDocument(w.Context(), "clients", []byte("["), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Register(w.Context(), registerRequest("192.0.2.9")); err == nil || deviceauth.AsError(err) != nil {
+		if _, err := w.Register(w.Context(), registerRequest("192.0.2.9")); err == nil ||
+			deviceauth.AsError(err) != nil {
 			t.Errorf("got %v, want a fault", err)
 		}
 	}, withRegistration(nil))
@@ -416,7 +417,7 @@ func TestRemovalIsSaidAgainAfterAFault(t *testing.T) {
 }
 
 // protocol 53
-func TestClientsThatNobodyUsesAnyMoreGiveWay(t *testing.T) {
+func TestUnusedClientsGiveWay(t *testing.T) {
 	in(t, func(w *world) {
 		for _, from := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
 			w.allowsAs(w.register(from).ID)

@@ -37,7 +37,8 @@ func (r Registration) on() bool { return r.Registers() || len(r.Documents) > 0 }
 func (r Registration) check() error {
 	for _, host := range r.Documents {
 		if host == "" || strings.ContainsAny(host, "/@ ") || strings.Trim(host, "*.") == "" {
-			return fmt.Errorf("registration documents %q: want a host such as client.example.com or *.example.com", host)
+			return fmt.Errorf("registration documents %q: want a host such as client.example.com or *.example.com",
+				host)
 		}
 	}
 	switch {

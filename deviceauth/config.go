@@ -43,9 +43,10 @@ type Config struct {
 	Documents  Documents // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
 	Signer     Signer
 	RefreshKey func() [32]byte // of refresh tokens, as it is now; another one ends them all
-	PollState  *PollState      // what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
-	Events     func(Event)
-	Polls      func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
+	// what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
+	PollState *PollState
+	Events    func(Event)
+	Polls     func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
 
 	// Revalidate asks the upstream who a person is now, at every refresh. A
 	// *Error says that the person is nobody any more; any other error that
@@ -100,7 +101,7 @@ func orDefault[T comparable](v *T, def T) {
 
 func (c *Config) fill() {
 	orDefault(&c.Network, NetworkWarn)
-	orDefault(&c.UserCode, Mask{"****-****", Base20})
+	orDefault(&c.UserCode, Mask{pattern: "****-****", set: Base20})
 	orDefault(&c.Lifetime.DeviceCode, 10*time.Minute)
 	orDefault(&c.Lifetime.AccessToken, 15*time.Minute)
 	orDefault(&c.Lifetime.RefreshToken, 90*day)

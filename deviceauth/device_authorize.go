@@ -104,7 +104,9 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		return nil, err
 	}
 	e.emit(EventAuthorized, g, nil)
-	return &Authorization{code.deviceCode(), e.cfg.UserCode.Format(g.UserCode), !client.ManualEntry, lifetime, e.cfg.Interval}, nil
+	return &Authorization{DeviceCode: code.deviceCode(), UserCode: e.cfg.UserCode.Format(g.UserCode),
+		Linkable: !client.ManualEntry, ExpiresIn: lifetime,
+		Interval: e.cfg.Interval}, nil
 }
 
 // scope checks what a client asks for; one that asks for nothing gets all it may have.

@@ -43,7 +43,8 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	asked := refreshing{client: client, key: key, presented: presented, scope: scope, resource: r.Resource, nulls: r.Nulls}
+	asked := refreshing{client: client, key: key, presented: presented, scope: scope, resource: r.Resource,
+		nulls: r.Nulls}
 	tokens, err := e.rotate(ctx, g, asked)
 	if errors.Is(err, errNotRevalidated) { // the store was behind; now it is not
 		if g, err = e.latest(ctx, presented.id); err == nil {
@@ -66,7 +67,8 @@ type refreshing struct {
 // rotation is what the grant is asked.
 func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	return Rotation{
-		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client), Entitled: e.entitlement(r.client),
+		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client),
+		Entitled:  e.entitlement(r.client),
 		Presented: r.presented.digest(), Successor: r.key.successor(r.presented).digest(),
 		Scope: r.scope, Resource: r.resource, Idle: e.cfg.Lifetime.RefreshIdle, Grace: e.cfg.Lifetime.RefreshGrace,
 	}

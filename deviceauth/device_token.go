@@ -13,7 +13,8 @@ type RedeemRequest struct {
 	DeviceCode string
 	Verifier   string   // code_verifier (RFC 7636 §4.5), where the code was asked for with a challenge
 	Resource   []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
-	Nulls      bool     // the ID token names all claims of its scopes, null where unknown, and the scope, and base64 reads it
+	// the ID token names all claims of its scopes, null where unknown, and the scope, and base64 reads it
+	Nulls bool
 }
 
 // Redeem answers a poll. One that finds its grant pending is held until a
@@ -165,7 +166,8 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 		return nil, nil
 	}
 	after, err := p.e.apply(ctx, g.ID, func(g *Grant) error {
-		return g.Redeliver(now, Redelivery{Tokens: tokens, Permitted: p.e.permitted(p.client), Entitled: p.e.entitlement(p.client)})
+		return g.Redeliver(now, Redelivery{Tokens: tokens, Permitted: p.e.permitted(p.client),
+			Entitled: p.e.entitlement(p.client)})
 	})
 	switch {
 	case after == nil:

@@ -49,7 +49,8 @@ func config() deviceauth.Config {
 		Issuer: "https://api.example.com",
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV", Public: true, Scope: "openid email offline_access read write"},
-			{ID: "meter", Secret: "s3cret", Scope: "offline_access", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+			{ID: "meter", Secret: "s3cret", Scope: "offline_access",
+				From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 		},
 		Allow:    map[string][]deviceauth.Allow{"work": {{Claim: "email", Patterns: []string{"*@example.com"}}}},
 		Audience: []string{"https://api.example.com", "https://api.example.com/v2"},
@@ -130,7 +131,8 @@ func (w *world) answer(a *deviceauth.Authorization, allow bool) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if _, err := w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: allow, Person: alice, From: here}); err != nil {
+	if _, err := w.Answer(w.Context(),
+		deviceauth.AnswerRequest{Grant: g.ID, Allow: allow, Person: alice, From: here}); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -192,20 +194,31 @@ func TestAuthorizationIsRefused(t *testing.T) {
 		want string
 		req  deviceauth.AuthorizeRequest
 	}{
-		{"as asked", "", deviceauth.AuthorizeRequest{Client: tv, Scope: "read openid", Audience: []string{"https://api.example.com/v2"}}},
+		{"as asked", "", deviceauth.AuthorizeRequest{Client: tv, Scope: "read openid",
+			Audience: []string{"https://api.example.com/v2"}}},
 		{"without a client", "invalid_client", deviceauth.AuthorizeRequest{}},
-		{"by an unknown client", "invalid_client", deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "radio"}}},
-		{"by an unknown client with a secret", "invalid_client", deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "radio", Secret: "no client has this secret"}}},
-		{"by a public client with a secret", "invalid_client", deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "tv", Secret: "x", Method: deviceauth.AuthPost}}},
-		{"by a public client with Basic and no secret", "", deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "tv", Method: deviceauth.AuthBasic}}},
-		{"by a confidential client without its secret", "invalid_client", deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "meter"}, From: here}},
-		{"by a confidential client with a wrong secret", "invalid_client", deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "meter", Secret: "guess"}, From: here}},
+		{"by an unknown client", "invalid_client",
+			deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "radio"}}},
+		{"by an unknown client with a secret", "invalid_client",
+			deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "radio",
+				Secret: "no client has this secret"}}},
+		{"by a public client with a secret", "invalid_client",
+			deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "tv", Secret: "x",
+				Method: deviceauth.AuthPost}}},
+		{"by a public client with Basic and no secret", "",
+			deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "tv", Method: deviceauth.AuthBasic}}},
+		{"by a confidential client without its secret", "invalid_client",
+			deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "meter"}, From: here}},
+		{"by a confidential client with a wrong secret", "invalid_client",
+			deviceauth.AuthorizeRequest{Client: deviceauth.Credentials{ClientID: "meter", Secret: "guess"},
+				From: here}},
 		{"by a confidential client", "", deviceauth.AuthorizeRequest{Client: meter, From: here}},
 		{"from another network", "access_denied", deviceauth.AuthorizeRequest{Client: meter, From: away}},
 		{"from an unknown address", "access_denied", deviceauth.AuthorizeRequest{Client: meter}},
 		{"for a scope it may not have", "invalid_scope", deviceauth.AuthorizeRequest{Client: tv, Scope: "read admin"}},
 		{"for a scope with a quote", "invalid_scope", deviceauth.AuthorizeRequest{Client: tv, Scope: `re"ad`}},
-		{"for an unknown audience", "invalid_target", deviceauth.AuthorizeRequest{Client: tv, Audience: []string{"https://evil.example"}}},
+		{"for an unknown audience", "invalid_target",
+			deviceauth.AuthorizeRequest{Client: tv, Audience: []string{"https://evil.example"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -225,9 +238,12 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 		other   deviceauth.AuthorizeRequest // one that is not bounded by the first
 		bound   string                      // what the other one hears
 	}{
-		{"per address", deviceauth.PendingLimits{PerAddress: 3}, deviceauth.AuthorizeRequest{Client: tv, From: away}, ""},
-		{"per client", deviceauth.PendingLimits{PerClient: 3}, deviceauth.AuthorizeRequest{Client: meter, From: here}, ""},
-		{"in total", deviceauth.PendingLimits{Total: 3}, deviceauth.AuthorizeRequest{Client: meter, From: here}, "slow_down"},
+		{"per address", deviceauth.PendingLimits{PerAddress: 3},
+			deviceauth.AuthorizeRequest{Client: tv, From: away}, ""},
+		{"per client", deviceauth.PendingLimits{PerClient: 3},
+			deviceauth.AuthorizeRequest{Client: meter, From: here}, ""},
+		{"in total", deviceauth.PendingLimits{Total: 3},
+			deviceauth.AuthorizeRequest{Client: meter, From: here}, "slow_down"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -238,7 +254,8 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 				_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here})
 				w.wants("slow_down", err)
 				var throttled *deviceauth.RateLimitError
-				if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 || throttled.RetryAfter > 10*time.Minute+time.Second {
+				if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 ||
+					throttled.RetryAfter > 10*time.Minute+time.Second {
 					w.Errorf("got %#v, want the time to wait", err)
 				}
 				_, err = w.Authorize(w.Context(), test.other)
@@ -277,7 +294,8 @@ func TestPendingGrantsAreBoundedPerNetwork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
 				ask := func(from string) error {
-					_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)})
+					_, err := w.Authorize(w.Context(),
+						deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)})
 					return err
 				}
 				for i := range test.most {
@@ -317,7 +335,8 @@ func (s *takenFirst) Create(ctx context.Context, g *deviceauth.Grant) error {
 
 // protocol 10
 func TestTakenUserCodeIsDrawnAgain(t *testing.T) {
-	in(t, func(w *world) { w.authorize() }, func(c *deviceauth.Config) { c.Store = &takenFirst{c.Store, 9} })
+	in(t, func(w *world) { w.authorize() },
+		func(c *deviceauth.Config) { c.Store = &takenFirst{Store: c.Store, left: 9} })
 }
 
 // protocol 13, 14
@@ -329,7 +348,8 @@ func TestPollIsAnsweredInOrder(t *testing.T) {
 		w.wants("authorization_pending", err)
 		_, err = w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: meter, DeviceCode: a.DeviceCode.Reveal()})
 		w.wants("invalid_grant", err)
-		for _, code := range []string{"", "dc_", "dc_AAAA", "rt_" + a.DeviceCode.Reveal()[3:], a.DeviceCode.Reveal() + "A", a.DeviceCode.Reveal()[:60] + "AAAA"} {
+		for _, code := range []string{"", "dc_", "dc_AAAA", "rt_" + a.DeviceCode.Reveal()[3:],
+			a.DeviceCode.Reveal() + "A", a.DeviceCode.Reveal()[:60] + "AAAA"} {
 			_, err = w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: code})
 			w.wants("invalid_grant", err)
 		}
@@ -383,7 +403,9 @@ func TestWaysOfAuthenticationHaveTheirOwnPace(t *testing.T) {
 		a := w.authorize()
 		for range 3 {
 			for _, method := range []deviceauth.AuthMethod{deviceauth.AuthBasic, deviceauth.AuthNone} {
-				_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: deviceauth.Credentials{ClientID: "tv", Method: method}, DeviceCode: a.DeviceCode.Reveal()})
+				_, err := w.Redeem(w.Context(),
+					deviceauth.RedeemRequest{Client: deviceauth.Credentials{ClientID: "tv", Method: method},
+						DeviceCode: a.DeviceCode.Reveal()})
 				w.wants("authorization_pending", err)
 			}
 			time.Sleep(5 * time.Second)
@@ -529,7 +551,8 @@ func TestPersonBarredLaterLosesTheDeviceAtItsNextRefresh(t *testing.T) {
 	in(t, func(w *world) {
 		tokens := w.tokens()
 		w.anew(func(c *deviceauth.Config) {
-			c.Allow = map[string][]deviceauth.Allow{"work": {{Claim: "email", Patterns: []string{"*@elsewhere.example"}}}}
+			c.Allow = map[string][]deviceauth.Allow{
+				"work": {{Claim: "email", Patterns: []string{"*@elsewhere.example"}}}}
 		})
 		w.wants("", w.admit(tokens.AccessToken))
 		for range 2 {
@@ -556,8 +579,10 @@ func TestClientWithdrawnBeforeRedemptionIsDenied(t *testing.T) {
 				w.wants("access_denied", err)
 			}
 		}
-		for client, code := range map[string]string{"tv": "dc_" + strings.Repeat("A", 64), "radio": approved.DeviceCode.Reveal()} {
-			_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: deviceauth.Credentials{ClientID: client}, DeviceCode: code})
+		for client, code := range map[string]string{"tv": "dc_" + strings.Repeat("A", 64),
+			"radio": approved.DeviceCode.Reveal()} {
+			_, err := w.Redeem(w.Context(),
+				deviceauth.RedeemRequest{Client: deviceauth.Credentials{ClientID: client}, DeviceCode: code})
 			w.wants("invalid_client", err)
 		}
 	}, waitOff)
@@ -665,7 +690,8 @@ func TestRefreshNarrowsButNeverWidens(t *testing.T) {
 		if !whole.Scope.Has("write") {
 			w.Errorf("the grant itself was narrowed to %q", whole.Scope)
 		}
-		_, err = w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: meter, RefreshToken: whole.RefreshToken.Reveal()})
+		_, err = w.Refresh(w.Context(),
+			deviceauth.RefreshRequest{Client: meter, RefreshToken: whole.RefreshToken.Reveal()})
 		w.wants("invalid_grant", err)
 		_, err = w.refresh(whole.RefreshToken, "")
 		w.wants("", err) // another client's attempt had no effect
@@ -700,7 +726,8 @@ func TestRevocation(t *testing.T) {
 			func(t *deviceauth.Tokens) deviceauth.Secret { return t.AccessToken },
 		} {
 			tokens := w.tokens()
-			w.wants("invalid_grant", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: meter, Token: pick(tokens).Reveal()}))
+			w.wants("invalid_grant", w.Revoke(w.Context(),
+				deviceauth.RevokeRequest{Client: meter, Token: pick(tokens).Reveal()}))
 			w.wants("", w.admit(tokens.AccessToken))
 			w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: tv, Token: pick(tokens).Reveal()}))
 			w.wants("invalid_token", w.admit(tokens.AccessToken))
@@ -721,7 +748,8 @@ func TestTokenThatHasEndedEndsNoGrant(t *testing.T) {
 				a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: client, From: here})
 				w.wants("", err)
 				w.answer(a, true)
-				tokens, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: client, DeviceCode: a.DeviceCode.Reveal()})
+				tokens, err := w.Redeem(w.Context(),
+					deviceauth.RedeemRequest{Client: client, DeviceCode: a.DeviceCode.Reveal()})
 				w.wants("", err)
 				return tokens
 			}
@@ -731,7 +759,8 @@ func TestTokenThatHasEndedEndsNoGrant(t *testing.T) {
 			}
 			refresh := func(token deviceauth.Secret) *deviceauth.Tokens {
 				w.Helper()
-				tokens, err := w.Refresh(w.Context(), deviceauth.RefreshRequest{Client: client, RefreshToken: token.Reveal()})
+				tokens, err := w.Refresh(w.Context(),
+					deviceauth.RefreshRequest{Client: client, RefreshToken: token.Reveal()})
 				if err != nil {
 					w.Fatal(err)
 				}
@@ -768,7 +797,8 @@ func TestAdmission(t *testing.T) {
 		}
 		w.wants("", admit(tokens.AccessToken, deviceauth.Requirement{Scope: "read write"}))
 		w.wants("insufficient_scope", admit(tokens.AccessToken, deviceauth.Requirement{Scope: "read admin"}))
-		w.wants("invalid_token", admit(tokens.AccessToken, deviceauth.Requirement{Audience: []string{"https://other.example"}}))
+		w.wants("invalid_token", admit(tokens.AccessToken,
+			deviceauth.Requirement{Audience: []string{"https://other.example"}}))
 		w.wants("invalid_token", admit(tokens.IDToken, deviceauth.Requirement{}))
 		w.wants("invalid_token", admit(tokens.RefreshToken, deviceauth.Requirement{}))
 		w.wants("invalid_token", admit("", deviceauth.Requirement{}))
@@ -798,11 +828,13 @@ func TestInspectTellsAGuesserNothing(t *testing.T) {
 			w.Errorf("the answers differ: %q", texts)
 		}
 		open := w.authorize()
-		for _, p := range []*deviceauth.Person{mallory, person("bob", "bob@example.com", false), {Subject: "old|1", Upstream: "old"}} {
+		for _, p := range []*deviceauth.Person{mallory, person("bob", "bob@example.com", false),
+			{Subject: "old|1", Upstream: "old"}} {
 			_, err := w.inspect(p, open.UserCode)
 			w.wants("not_permitted", err)
 		}
-		if _, err := w.inspect(alice, " "+strings.ToLower(strings.ReplaceAll(open.UserCode, "-", "–"))+" "); err != nil {
+		if _, err := w.inspect(alice, " "+strings.ToLower(strings.ReplaceAll(open.UserCode, "-", "–"))+
+			" "); err != nil {
 			w.Errorf("as people type it: %v", err)
 		}
 	})
@@ -816,7 +848,8 @@ func TestSecondDecisionChangesNothing(t *testing.T) {
 		w.wants("", err)
 		w.answer(a, true)
 		for _, allow := range []bool{true, false} {
-			_, err := w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: allow, Person: alice, From: here})
+			_, err := w.Answer(w.Context(),
+				deviceauth.AnswerRequest{Grant: g.ID, Allow: allow, Person: alice, From: here})
 			w.wants("decided", err)
 		}
 		_, err = w.poll(a)
@@ -841,7 +874,7 @@ func TestFaultConsumesNothing(t *testing.T) {
 			w.Fatal(err)
 		}
 		c := config()
-		c.Store, c.Signer, c.RefreshKey = broken{w.store}, keys, keys.Source(keyring.PurposeRefresh)
+		c.Store, c.Signer, c.RefreshKey = broken{Store: w.store}, keys, keys.Source(keyring.PurposeRefresh)
 		sick, err := deviceauth.New(c)
 		if err != nil {
 			w.Fatal(err)
@@ -965,7 +998,7 @@ func TestNewTokenIsGoodWhereItsRedemptionIsNotKnownYet(t *testing.T) {
 		w.answer(a, true)
 		tokens, err := w.poll(a)
 		w.wants("", err)
-		w.anew(func(c *deviceauth.Config) { c.Store = &behind{w.store, &pending} })
+		w.anew(func(c *deviceauth.Config) { c.Store = &behind{Store: w.store, before: &pending} })
 		w.wants("", w.admit(tokens.AccessToken))
 		_, err = w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)

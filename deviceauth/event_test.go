@@ -15,14 +15,16 @@ func TestBarredPersonsRuleIsTold(t *testing.T) {
 	groups := []deviceauth.Allow{{Claim: "groups", Patterns: []string{"owners", "admin-*"}}}
 	wants := func(w *world, rule, client string, browser netip.Addr) {
 		w.Helper()
-		if told.Name != deviceauth.EventBarred || told.Rule != rule || told.ClientID != client || told.Browser != browser {
+		if told.Name != deviceauth.EventBarred || told.Rule != rule || told.ClientID != client ||
+			told.Browser != browser {
 			w.Errorf("got %+v, want the rule %q", told, rule)
 		}
 		told = deviceauth.Event{}
 	}
 	in(t, func(w *world) {
 		inspect := func(p *deviceauth.Person) {
-			_, err := w.Inspect(w.Context(), deviceauth.InspectRequest{Person: p, From: here, Code: w.authorize().UserCode})
+			_, err := w.Inspect(w.Context(),
+				deviceauth.InspectRequest{Person: p, From: here, Code: w.authorize().UserCode})
 			w.wants("not_permitted", err)
 		}
 		inspect(mallory)
@@ -49,7 +51,8 @@ func TestTriedClientIsQuoted(t *testing.T) {
 	var told deviceauth.Event
 	in(t, func(w *world) {
 		for tried, want := range map[string]string{
-			"old-gadget": "old-gadget", "a\n\u202eb\xff": "ab", strings.Repeat("ä", 1<<16): strings.Repeat("ä", 100), "tv": "",
+			"old-gadget": "old-gadget", "a\n\u202eb\xff": "ab",
+			strings.Repeat("ä", 1<<16): strings.Repeat("ä", 100), "tv": "",
 		} {
 			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{
 				Client: deviceauth.Credentials{ClientID: tried, Secret: "wrong"},

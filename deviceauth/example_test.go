@@ -43,7 +43,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	if _, err := engine.Answer(ctx, deviceauth.AnswerRequest{Grant: grant.ID, Allow: true, Person: alice, From: home}); err != nil {
+	if _, err := engine.Answer(ctx,
+		deviceauth.AnswerRequest{Grant: grant.ID, Allow: true, Person: alice, From: home}); err != nil {
 		fmt.Println(err)
 		return
 	}

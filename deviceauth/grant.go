@@ -41,7 +41,8 @@ type Grant struct {
 
 	Challenge Digest `json:"code_challenge,omitzero"` // binds the code to whoever has its code_verifier (RFC 7636)
 	Nonce     string `json:"nonce,omitempty"`         // of a login in the browser, for the first ID token
-	Redirect  string `json:"redirect,omitempty"`      // where the code went, of a login in the browser; empty: a device's
+	// where the code went, of a login in the browser; empty: a device's
+	Redirect string `json:"redirect,omitempty"`
 
 	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
 	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows

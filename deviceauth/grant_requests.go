@@ -40,9 +40,10 @@ var errDecided = NewError("decided", "this request has been answered already, or
 // What a device is told about its refresh token (RFC 6749 §5.2, §6).
 var (
 	errUnknownToken = NewError("invalid_grant", "this refresh token is unknown, or another client's")
-	errSpent        = NewError("invalid_grant", "this refresh token was replaced by a newer one; the device's access has been ended, start again")
-	errOver         = NewError("invalid_grant", "this device's access has ended; start again")
-	errWider        = NewError("invalid_scope", "a refresh may narrow the scope that was granted, not widen it")
+	errSpent        = NewError("invalid_grant",
+		"this refresh token was replaced by a newer one; the device's access has been ended, start again")
+	errOver  = NewError("invalid_grant", "this device's access has ended; start again")
+	errWider = NewError("invalid_scope", "a refresh may narrow the scope that was granted, not widen it")
 )
 
 // A Redemption is a device's attempt to exchange its device code.

@@ -73,7 +73,8 @@ func (e Entitlement) audience(g *Grant) (list []string) {
 
 // covers reports whether a token that was made before may still be had.
 func (e Entitlement) covers(t Terms) bool {
-	return t.Scope.Within(e.Scope) && !slices.ContainsFunc(t.Audience, func(a string) bool { return !SameAudience([]string{a}, e.Audience) })
+	return t.Scope.Within(e.Scope) &&
+		!slices.ContainsFunc(t.Audience, func(a string) bool { return !SameAudience([]string{a}, e.Audience) })
 }
 
 // entitlement is what a client may have now.

@@ -40,19 +40,25 @@ func TestWhatWasTakenOutOfTheConfigurationIsLeftOut(t *testing.T) {
 		atRedemption string
 		atRefresh    string
 	}{
-		{"nothing", leaves("openid email offline_access read write", api, v2), "openid email offline_access read write", []string{api, v2}, "", ""},
-		{"a scope", leaves("openid email offline_access read", api, v2), "openid email offline_access read", []string{api, v2}, "", ""},
-		{"an audience", leaves("openid email offline_access read write", v2), "openid email offline_access read write", []string{v2}, "", ""},
+		{"nothing", leaves("openid email offline_access read write", api, v2), "openid email offline_access read write",
+			[]string{api, v2}, "", ""},
+		{"a scope", leaves("openid email offline_access read", api, v2), "openid email offline_access read",
+			[]string{api, v2}, "", ""},
+		{"an audience", leaves("openid email offline_access read write", v2), "openid email offline_access read write",
+			[]string{v2}, "", ""},
 		{"openid", leaves("offline_access read", api, v2), "offline_access read", []string{api, v2}, "", ""},
-		{"all scopes but the one that opens nothing", leaves("offline_access admin", api, v2), "", nil, "access_denied", "invalid_grant"},
-		{"all audiences", leaves("openid offline_access read", "https://other.example"), "", nil, "access_denied", "invalid_grant"},
+		{"all scopes but the one that opens nothing", leaves("offline_access admin", api, v2), "", nil, "access_denied",
+			"invalid_grant"},
+		{"all audiences", leaves("openid offline_access read", "https://other.example"), "", nil, "access_denied",
+			"invalid_grant"},
 		{"all scopes", leaves("admin", api, v2), "", nil, "access_denied", "unauthorized_client"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			in(t, func(w *world) {
 				ask := func() *deviceauth.Authorization {
-					a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Audience: []string{api, v2}})
+					a, err := w.Authorize(w.Context(),
+						deviceauth.AuthorizeRequest{Client: tv, From: here, Audience: []string{api, v2}})
 					w.wants("", err)
 					return a
 				}
@@ -66,8 +72,10 @@ func TestWhatWasTakenOutOfTheConfigurationIsLeftOut(t *testing.T) {
 
 				has := func(tokens *deviceauth.Tokens) {
 					w.Helper()
-					if tokens.Scope != test.scope || !slices.Equal(w.audienceOf(tokens.AccessToken), test.audience) || (tokens.IDToken != "") != test.scope.Has("openid") {
-						w.Errorf("got scope %q and audience %q, want %q and %q", tokens.Scope, w.audienceOf(tokens.AccessToken), test.scope, test.audience)
+					if tokens.Scope != test.scope || !slices.Equal(w.audienceOf(tokens.AccessToken), test.audience) ||
+						(tokens.IDToken != "") != test.scope.Has("openid") {
+						w.Errorf("got scope %q and audience %q, want %q and %q", tokens.Scope,
+							w.audienceOf(tokens.AccessToken), test.scope, test.audience)
 					}
 				}
 				tokens, err := w.poll(approved)
@@ -120,7 +128,8 @@ func TestIntrospectionOfARefreshTokenKnowsWhatWasTakenOut(t *testing.T) {
 		tokens, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: meter, DeviceCode: a.DeviceCode.Reveal()})
 		w.wants("", err)
 		look := func() *deviceauth.Introspection {
-			found, err := w.Introspect(w.Context(), deviceauth.IntrospectRequest{Client: meter, Token: tokens.RefreshToken.Reveal()})
+			found, err := w.Introspect(w.Context(),
+				deviceauth.IntrospectRequest{Client: meter, Token: tokens.RefreshToken.Reveal()})
 			w.wants("", err)
 			return found
 		}

@@ -65,7 +65,8 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	p := e.told(g.Person)
 	found := &Introspection{Claims: known.AccessClaims, User: p.User}
 	if client.ResourceServer {
-		found.Person = &Person{Subject: p.Subject, Upstream: p.Upstream, User: p.User, Claims: p.Claims, AuthTime: p.AuthTime}
+		found.Person = &Person{Subject: p.Subject, Upstream: p.Upstream, User: p.User, Claims: p.Claims,
+			AuthTime: p.AuthTime}
 	}
 	return found, nil
 }
@@ -98,7 +99,8 @@ func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitT
 		return nil, nil
 	}
 	return &Introspection{User: e.told(g.Person).User, Refresh: true, Claims: AccessClaims{
-		Issuer: e.cfg.Issuer, Audience: left.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: left.Scope, Grant: g.ID,
+		Issuer: e.cfg.Issuer, Audience: left.Audience, Subject: g.Person.Subject, ClientID: g.ClientID,
+		Scope: left.Scope, Grant: g.ID,
 		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),
 	}}, nil
 }

@@ -34,9 +34,11 @@ func TestGuardElsewhereIsToldOfARevocationThatTheStoreIsBehindOf(t *testing.T) {
 		g, err := w.store.Get(w.Context(), w.introspects(true, tokens.AccessToken).Claims.Grant)
 		w.wants("", err)
 		before := *g
-		w.anew(func(c *deviceauth.Config) { c.Store = &behind{w.store, &before} })
+		w.anew(func(c *deviceauth.Config) { c.Store = &behind{Store: w.store, before: &before} })
 		w.introspects(true, tokens.AccessToken)
-		w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"}, Token: tokens.RefreshToken.Reveal()}))
+		w.wants("", w.Revoke(w.Context(),
+			deviceauth.RevokeRequest{Client: deviceauth.Credentials{ClientID: "tv"},
+				Token: tokens.RefreshToken.Reveal()}))
 		w.wants("", w.admit(tokens.AccessToken)) // the store is behind
 		w.introspects(false, tokens.AccessToken)
 	}, withFarGuard)
@@ -52,7 +54,7 @@ func (*full) Update(context.Context, deviceauth.ID, func(*deviceauth.Grant) erro
 func TestGuardElsewhereIsAnsweredByAStoreThatCanOnlyBeRead(t *testing.T) {
 	in(t, func(w *world) {
 		tokens := w.tokens()
-		w.anew(func(c *deviceauth.Config) { c.Store = &full{w.store} })
+		w.anew(func(c *deviceauth.Config) { c.Store = &full{Store: w.store} })
 		w.introspects(true, tokens.AccessToken)
 	}, withFarGuard)
 }

@@ -38,7 +38,8 @@ const (
 
 // TokenReasons are all of them.
 func TokenReasons() []string {
-	return []string{TokenMalformed, TokenSignature, TokenIssuer, TokenExpired, TokenRevoked, TokenPerson, TokenAudience, TokenScope}
+	return []string{TokenMalformed, TokenSignature, TokenIssuer, TokenExpired, TokenRevoked, TokenPerson,
+		TokenAudience, TokenScope}
 }
 
 // A TokenError says to the operator why a token is refused. To whoever sent it
@@ -190,7 +191,7 @@ func (e *Engine) identity(a *tokenCheck, g *Grant) *Identity {
 	}
 	id := NewIdentity(e.told(g.Person), &a.AccessClaims)
 	id.clean = id.clean && !e.mimics(g.Person)
-	a.last.Store(&validatedToken{g.Person, id})
+	a.last.Store(&validatedToken{person: g.Person, id: id})
 	return id
 }
 

@@ -28,7 +28,8 @@ func TestRandomHistoriesKeepTheInvariants(t *testing.T) {
 	const histories = 20_000
 	for seed := range uint64(histories) {
 		h := &history{T: t, rand: rand.New(rand.NewPCG(seed, 8628)), now: noon}
-		h.g = &Grant{State: Pending, ClientID: "tv", Device: deviceCode, Scope: "openid offline_access read", Created: noon, Expires: noon.Add(10 * time.Minute)}
+		h.g = &Grant{State: Pending, ClientID: "tv", Device: deviceCode, Scope: "openid offline_access read",
+			Created: noon, Expires: noon.Add(10 * time.Minute)}
 		for range 5 + h.rand.IntN(30) {
 			if h.step(); t.Failed() {
 				t.Fatalf("in history %d: %q", seed, h.log)
@@ -50,7 +51,8 @@ var arrows = map[State][]State{
 func (h *history) step() {
 	h.now = h.now.Add(h.pause())
 	before := *h.g
-	happenings := []func() (string, error){h.approve, h.deny, h.crowdOut, h.redeem, h.redeem, h.rotate, h.rotate, h.rotate, h.revoke, h.stranger}
+	happenings := []func() (string, error){h.approve, h.deny, h.crowdOut, h.redeem, h.redeem, h.rotate, h.rotate,
+		h.rotate, h.revoke, h.stranger}
 	name, err := happenings[h.rand.IntN(len(happenings))]()
 	h.log = append(h.log, h.now.Sub(noon).String()+" "+name+": "+string(h.g.State)+", "+verdict(err))
 	h.check(&before)
@@ -130,8 +132,9 @@ func (h *history) redeem() (string, error) {
 	first, until := h.digest(), h.now.Add(35*day)
 	replayed := h.g.State == Active && h.now.Sub(h.g.Redeemed) > replayGrace
 	err := h.g.Redeem(h.now, Redemption{
-		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return permitted }, AccessUntil: h.now.Add(15 * time.Minute),
-		Refresh: &Refresh{Current: first, Rotated: h.now, Idle: h.now.Add(30 * day), Until: until},
+		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return permitted },
+		AccessUntil: h.now.Add(15 * time.Minute),
+		Refresh:     &Refresh{Current: first, Rotated: h.now, Idle: h.now.Add(30 * day), Until: until},
 	})
 	if err == nil {
 		h.redeemed++
@@ -166,7 +169,8 @@ func (h *history) rotate() (string, error) {
 	wasActive, idle := h.g.State == Active, h.g.Refresh != nil && !h.now.Before(h.g.Refresh.Idle)
 	scope, permitted := []Scope{"", "read", "admin"}[h.rand.IntN(3)], h.rand.IntN(20) > 0
 	err := h.g.Rotate(h.now, Rotation{
-		ClientID: "tv", Person: h.g.Person, Permitted: func(*Person) bool { return permitted }, Presented: presented, Successor: successor, Scope: scope, Idle: 30 * day, Grace: grace, AccessUntil: h.now.Add(15 * time.Minute),
+		ClientID: "tv", Person: h.g.Person, Permitted: func(*Person) bool { return permitted }, Presented: presented,
+		Successor: successor, Scope: scope, Idle: 30 * day, Grace: grace, AccessUntil: h.now.Add(15 * time.Minute),
 	})
 	retry := age == 1 && h.now.Sub(h.rotated) < grace
 	switch {

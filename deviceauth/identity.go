@@ -29,7 +29,8 @@ var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope",
 
 // NewIdentity returns who comes with a token of these claims.
 func NewIdentity(p *Person, c *AccessClaims) *Identity {
-	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0), clean: p.Clean()}
+	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0),
+		clean: p.Clean()}
 	for i, name := range usual {
 		id.usual[i] = id.spell(name)
 	}

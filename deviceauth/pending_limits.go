@@ -77,7 +77,7 @@ type networkAround struct {
 // that there may be. Addresses that are not known count as one.
 func networksAround(addr netip.Addr) (list []networkAround) {
 	within := func(bits, times int) networkAround {
-		return networkAround{netip.PrefixFrom(addr, bits).Masked(), times}
+		return networkAround{prefix: netip.PrefixFrom(addr, bits).Masked(), times: times}
 	}
 	switch {
 	case addr.Is4():
@@ -85,7 +85,7 @@ func networksAround(addr netip.Addr) (list []networkAround) {
 	case addr.Is6():
 		return []networkAround{within(64, 1), within(56, 4), within(48, 16)}
 	}
-	return []networkAround{{netip.Prefix{}, 1}}
+	return []networkAround{{prefix: netip.Prefix{}, times: 1}}
 }
 
 // site is the widest network around an address: who shares a limit with

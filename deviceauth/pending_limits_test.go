@@ -48,7 +48,8 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 				}
 				var throttled *deviceauth.RateLimitError
 				_, err = w.try("198.51.100.1")
-				if !errors.As(err, &throttled) || throttled.RetryAfter < time.Second || throttled.RetryAfter > 10*time.Minute+time.Second {
+				if !errors.As(err, &throttled) || throttled.RetryAfter < time.Second ||
+					throttled.RetryAfter > 10*time.Minute+time.Second {
 					t.Errorf("everybody has one: %#v", err)
 				}
 				for i, a := range attacker {
@@ -151,7 +152,7 @@ func TestGrantOfBeforeARestartFreesNoPlace(t *testing.T) {
 // expires by itself.
 //
 // protocol 4, 11
-func TestGrantThatCannotBeEndedHoldsNobodyUp(t *testing.T) {
+func TestGrantThatCannotBeEndedDoesNotBlockOthers(t *testing.T) {
 	in(t, func(w *world) {
 		w.asks("192.0.2.1")
 		newest := w.asks("192.0.2.2")
@@ -161,7 +162,7 @@ func TestGrantThatCannotBeEndedHoldsNobodyUp(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		_, err = w.poll(newest)
 		w.wants("expired_token", err)
-	}, waitOff, func(c *deviceauth.Config) { c.Pending.Total, c.Store = 2, broken{c.Store} })
+	}, waitOff, func(c *deviceauth.Config) { c.Pending.Total, c.Store = 2, broken{Store: c.Store} })
 }
 
 // hurried is a store in which, while it keeps a first grant, many others come.

@@ -74,15 +74,21 @@ func (c Claims) Bool(name string) bool {
 
 // A Person is who signed in: what an upstream vouched for, and nothing else.
 type Person struct {
-	Subject  string    `json:"sub"`                // "<upstream id>|<upstream sub>": unique, and stable when an upstream is added
-	Upstream string    `json:"upstream"`           // the upstream's id
-	User     string    `json:"user"`               // what a backend knows the person by; becomes Remote-User, see [Config]
-	Claims   Claims    `json:"claims,omitempty"`   // the upstream's claims about the person
-	AuthTime time.Time `json:"auth_time,omitzero"` // when the person last proved who they are; zero where the upstream did not say
-	Session  string    `json:"sid,omitempty"`      // the upstream's session, where it named one (OpenID Connect Back-Channel Logout §2.1)
+	// "<upstream id>|<upstream sub>": unique, and stable when an upstream is added
+	Subject  string `json:"sub"`
+	Upstream string `json:"upstream"` // the upstream's id
+	// what a backend knows the person by; becomes Remote-User, see [Config]
+	User   string `json:"user"`
+	Claims Claims `json:"claims,omitempty"` // the upstream's claims about the person
+	// when the person last proved who they are; zero where the upstream did not say
+	AuthTime time.Time `json:"auth_time,omitzero"`
+	// the upstream's session, where it named one (OpenID Connect Back-Channel Logout §2.1)
+	Session  string    `json:"sid,omitempty"`
 	SignedIn time.Time `json:"signed_in,omitzero"` // when this sign-in was begun, by our own clock
-	Withheld []string  `json:"withheld,omitempty"` // claims that the upstream did not say in the token, or that are too large to keep
-	Fresh    UserCode  `json:"fresh,omitempty"`    // the code that was on its way, where the person proved anew who they are
+	// claims that the upstream did not say in the token, or that are too large to keep
+	Withheld []string `json:"withheld,omitempty"`
+	// the code that was on its way, where the person proved anew who they are
+	Fresh UserCode `json:"fresh,omitempty"`
 }
 
 // SessionKey names a session at an upstream as an owner of grants. No subject

@@ -35,8 +35,10 @@ func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 	}{
 		{"a subject", deviceauth.SignOut{Upstream: "work", Subject: "work|alice"}, [3]bool{}},
 		{"a session", deviceauth.SignOut{Upstream: "work", Session: "a"}, [3]bool{false, true, true}},
-		{"a session of a subject", deviceauth.SignOut{Upstream: "work", Subject: "work|alice", Session: "a"}, [3]bool{false, true, false}},
-		{"another session", deviceauth.SignOut{Upstream: "work", Subject: "work|alice", Session: "c"}, [3]bool{true, true, false}},
+		{"a session of a subject", deviceauth.SignOut{Upstream: "work", Subject: "work|alice", Session: "a"},
+			[3]bool{false, true, false}},
+		{"another session", deviceauth.SignOut{Upstream: "work", Subject: "work|alice", Session: "c"},
+			[3]bool{true, true, false}},
 		{"another subject", deviceauth.SignOut{Upstream: "work", Subject: "work|bob"}, [3]bool{true, true, true}},
 		{"another upstream", deviceauth.SignOut{Upstream: "home", Session: "a"}, [3]bool{true, true, true}},
 	}
@@ -122,7 +124,7 @@ func TestSignOutEndsWhatItCan(t *testing.T) {
 		_, second := w.connected("")
 		list, err := w.Connections(w.Context(), person)
 		w.wants("", err)
-		store := &half{w.store, list[len(list)-1].ID} // the older
+		store := &half{Store: w.store, broken: list[len(list)-1].ID} // the older
 		w.anew(func(c *deviceauth.Config) { c.Store = store })
 		out := deviceauth.SignOut{Upstream: "work", Subject: "work|alice", At: time.Now()}
 		if err := w.SignOut(w.Context(), out); err == nil {
@@ -161,7 +163,8 @@ func TestYesThatCrossesTheSignOutIsTakenBack(t *testing.T) {
 		g, err := w.inspect(alice, a.UserCode)
 		w.wants("", err)
 		store.at = func() {
-			w.wants("", w.SignOut(w.Context(), deviceauth.SignOut{Upstream: "work", Subject: alice.Subject, At: time.Now()}))
+			w.wants("", w.SignOut(w.Context(),
+				deviceauth.SignOut{Upstream: "work", Subject: alice.Subject, At: time.Now()}))
 		}
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("signed_out", err)
@@ -181,7 +184,7 @@ type vouch struct {
 	err    error
 }
 
-func (v *vouching) says(p *deviceauth.Person, err error) { v.answer.Store(&vouch{p, err}) }
+func (v *vouching) says(p *deviceauth.Person, err error) { v.answer.Store(&vouch{person: p, err: err}) }
 
 func (v *vouching) config(c *deviceauth.Config) {
 	v.says(nil, nil)
@@ -205,7 +208,8 @@ func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
 	in(t, func(w *world) {
 		_, tokens := w.connected("")
 		renamed := *alice
-		renamed.Claims = deviceauth.Claims{"email": "alice@example.com", "email_verified": true, "name": "Alice Married"}
+		renamed.Claims = deviceauth.Claims{"email": "alice@example.com", "email_verified": true,
+			"name": "Alice Married"}
 		upstream.says(&renamed, nil)
 		before := upstream.asked.Load()
 		next, err := w.refresh(tokens.RefreshToken, "")
@@ -215,7 +219,8 @@ func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
 		if asked := upstream.asked.Load() - before; next.RefreshToken != again.RefreshToken || asked != 1 {
 			t.Errorf("asked %d times, want once: a retry changes nothing", asked)
 		}
-		if id, err := w.ValidateToken(w.Context(), next.AccessToken.Reveal(), deviceauth.Requirement{}); err != nil || id.Person.Claims.String("name") != "Alice Married" {
+		if id, err := w.ValidateToken(w.Context(), next.AccessToken.Reveal(), deviceauth.Requirement{}); err != nil ||
+			id.Person.Claims.String("name") != "Alice Married" {
 			t.Errorf("the backend is told of %+v, %v", id, err)
 		}
 		upstream.says(nil, errors.New("connection refused"))

@@ -32,7 +32,9 @@ func TestNetworkPolicy(t *testing.T) {
 				a := w.authorize()
 				g, err := w.inspect(alice, a.UserCode)
 				w.wants("", err)
-				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: test.from, Confirmed: test.confirmed})
+				_, err = w.Answer(w.Context(),
+					deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: test.from,
+						Confirmed: test.confirmed})
 				w.wants(test.want, err)
 				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Person: alice, From: test.from})
 				if test.want != "" {
@@ -66,7 +68,8 @@ func TestTranslatedAddressIsTheOneBehindIt(t *testing.T) {
 	in(t, func(w *world) {
 		spellings := []string{"64:ff9b::192.0.2.9", "2001:db8:64::192.0.2.9", "2002:c000:209::1", "::ffff:192.0.2.9"}
 		for _, from := range spellings {
-			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: meter, From: netip.MustParseAddr(from)})
+			_, err := w.Authorize(w.Context(),
+				deviceauth.AuthorizeRequest{Client: meter, From: netip.MustParseAddr(from)})
 			w.wants("", err) // from 192.0.2.0/24
 			g, err := w.inspect(alice, w.asks(from).UserCode)
 			w.wants("", err)
@@ -171,7 +174,9 @@ func TestSameNetwork(t *testing.T) {
 			a := w.asks(test.device)
 			g, err := w.inspect(alice, a.UserCode)
 			w.wants("", err)
-			_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: netip.MustParseAddr(test.browser)})
+			_, err = w.Answer(w.Context(),
+				deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice,
+					From: netip.MustParseAddr(test.browser)})
 			if test.same != (err == nil) {
 				t.Errorf("%s and %s: %v, want the same network: %v", test.device, test.browser, err, test.same)
 			}
@@ -191,7 +196,8 @@ func TestClientHasItsOwnNetworkPolicy(t *testing.T) {
 		a := w.authorize()
 		g, err := w.inspect(alice, a.UserCode)
 		w.wants("", err)
-		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: away, Confirmed: true})
+		_, err = w.Answer(w.Context(),
+			deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: away, Confirmed: true})
 		w.wants("other_network", err)
 	}, func(c *deviceauth.Config) {
 		c.Network, c.Clients[0].Network = deviceauth.NetworkOff, deviceauth.NetworkRequire
@@ -220,7 +226,8 @@ func TestClientWhoseCodesAreTyped(t *testing.T) {
 			t.Error("the device is given a link that brings its code along")
 		}
 		inspect := func(linked bool) error {
-			_, err := w.Inspect(w.Context(), deviceauth.InspectRequest{Person: alice, From: here, Code: a.UserCode, Linked: linked})
+			_, err := w.Inspect(w.Context(),
+				deviceauth.InspectRequest{Person: alice, From: here, Code: a.UserCode, Linked: linked})
 			return err
 		}
 		w.wants("untyped", inspect(true))

@@ -14,9 +14,12 @@ func parseChallenge(challenge, method string) (d Digest, err error) {
 	case challenge == "":
 		return d, NewError("invalid_request", "code_challenge_method is there and code_challenge is missing")
 	case method != "S256":
-		return d, NewError("invalid_request", "code_challenge_method: want S256; without one it is plain, which proves nothing (RFC 7636 section 4.3)")
+		return d, NewError("invalid_request",
+			"code_challenge_method: want S256; without one it is plain, which proves nothing (RFC 7636 section 4.3)")
 	case d.UnmarshalText([]byte(challenge)) != nil || d == Digest{}:
-		return d, NewError("invalid_request", "code_challenge: want the SHA-256 of code_verifier as 43 characters of base64url without padding (RFC 7636 section 4.2)")
+		return d, NewError("invalid_request",
+			"code_challenge: want the SHA-256 of code_verifier as 43 characters of base64url without padding (RFC "+
+				"7636 section 4.2)")
 	}
 	return d, nil
 }

@@ -24,10 +24,12 @@ func TestChallengedCodeIsRedeemedWithItsVerifierAlone(t *testing.T) {
 		t.Fatal("this test does not know the RFC's example")
 	}
 	in(t, func(w *world) {
-		a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Challenge: challenge, ChallengeMethod: "S256"})
+		a, err := w.Authorize(w.Context(),
+			deviceauth.AuthorizeRequest{Client: tv, From: here, Challenge: challenge, ChallengeMethod: "S256"})
 		w.wants("", err)
 		poll := func(verifier string) error {
-			_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Verifier: verifier})
+			_, err := w.Redeem(w.Context(),
+				deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Verifier: verifier})
 			return err
 		}
 		wrong := []string{"", "x", verifier + "x", challenge}
@@ -70,7 +72,9 @@ func TestChallengeIsRefused(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			in(t, func(w *world) {
-				_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Challenge: test.challenge, ChallengeMethod: test.method})
+				_, err := w.Authorize(w.Context(),
+					deviceauth.AuthorizeRequest{Client: tv, From: here, Challenge: test.challenge,
+						ChallengeMethod: test.method})
 				w.wants("invalid_request", err)
 			})
 		})
@@ -80,13 +84,15 @@ func TestChallengeIsRefused(t *testing.T) {
 // protocol 13
 func TestTokensThatWereKeptAndNotGivenNeedTheVerifier(t *testing.T) {
 	in(t, func(w *world) {
-		a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Challenge: challenge, ChallengeMethod: "S256"})
+		a, err := w.Authorize(w.Context(),
+			deviceauth.AuthorizeRequest{Client: tv, From: here, Challenge: challenge, ChallengeMethod: "S256"})
 		w.wants("", err)
 		w.answer(a, true)
 		m := w.muted()
 		m.times.Store(1)
 		poll := func(verifier string) error {
-			_, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Verifier: verifier})
+			_, err := w.Redeem(w.Context(),
+				deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Verifier: verifier})
 			return err
 		}
 		if err := poll(verifier); err == nil || deviceauth.AsError(err) != nil {

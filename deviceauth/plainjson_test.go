@@ -29,7 +29,8 @@ func TestIDTokenForOldDevicesIsReadByBase64(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
 		for range 1000 {
 			claims := deviceauth.Claims{
-				"email": "alice@example.com", "email_verified": true, "name": randomText(r), "picture": "https://example.com/?" + randomText(r),
+				"email": "alice@example.com", "email_verified": true, "name": randomText(r),
+				"picture": "https://example.com/?" + randomText(r),
 			}
 			p := &deviceauth.Person{Subject: "work|alice", Upstream: "work", User: "alice", Claims: claims}
 			a := w.authorize()
@@ -37,7 +38,8 @@ func TestIDTokenForOldDevicesIsReadByBase64(t *testing.T) {
 			w.wants("", err)
 			_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: p, From: here})
 			w.wants("", err)
-			tokens, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Nulls: true})
+			tokens, err := w.Redeem(w.Context(),
+				deviceauth.RedeemRequest{Client: tv, DeviceCode: a.DeviceCode.Reveal(), Nulls: true})
 			w.wants("", err)
 			payload := strings.Split(tokens.IDToken.Reveal(), ".")[1]
 			text, err := base64.RawStdEncoding.DecodeString(payload)

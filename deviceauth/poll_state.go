@@ -65,17 +65,19 @@ type pollPace struct {
 // recordPoll notes a poll of a pending code. The first is never early, and early
 // by less than a fifth is not early: networks hurry and dawdle. A poll beside
 // a held one is early whatever the clock says.
-func (l *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time, interval time.Duration) pollPace {
+func (l *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time,
+	interval time.Duration) pollPace {
 	if l.shared == nil {
 		return l.recordPollHere(g, m, now, interval)
 	}
 	early, grown, err := l.shared.RecordPoll(ctx, Poll{
-		Grant: g.ID, Method: m, Held: l.holds(g.ID), Interval: interval, Step: slowDown, Most: maxInterval, Expires: g.Expires,
+		Grant: g.ID, Method: m, Held: l.holds(g.ID), Interval: interval, Step: slowDown, Most: maxInterval,
+		Expires: g.Expires,
 	})
 	if err != nil {
 		return pollPace{interval: interval} // the benefit of the doubt; that the store is away is told elsewhere
 	}
-	return pollPace{early, grown}
+	return pollPace{early: early, interval: grown}
 }
 
 func (l *PollState) holds(id ID) bool {
@@ -95,7 +97,7 @@ func (l *PollState) recordPollHere(g *Grant, m AuthMethod, now time.Time, interv
 	if early {
 		c.interval = min(c.interval+slowDown, maxInterval)
 	}
-	return pollPace{early, c.interval}
+	return pollPace{early: early, interval: c.interval}
 }
 
 func (l *PollState) entry(g *Grant, now time.Time, interval time.Duration) *pollRecord {

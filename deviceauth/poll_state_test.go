@@ -32,10 +32,12 @@ func TestHeldPollsAreBounded(t *testing.T) {
 func TestPaceOfExpiredCodesIsForgotten(t *testing.T) {
 	l := NewPollState()
 	for i := range 1000 {
-		l.recordPollHere(&Grant{ID: ID{1, byte(i), byte(i >> 8)}, Expires: noon}, AuthNone, noon.Add(-day), defaultInterval)
+		l.recordPollHere(&Grant{ID: ID{1, byte(i), byte(i >> 8)}, Expires: noon}, AuthNone, noon.Add(-day),
+			defaultInterval)
 	}
 	for i := range 1000 {
-		l.recordPollHere(&Grant{ID: ID{2, byte(i), byte(i >> 8)}, Expires: noon.Add(day)}, AuthNone, noon, defaultInterval)
+		l.recordPollHere(&Grant{ID: ID{2, byte(i), byte(i >> 8)}, Expires: noon.Add(day)}, AuthNone, noon,
+			defaultInterval)
 	}
 	if n := len(l.codes); n > 1050 {
 		t.Errorf("%d codes are remembered, of which 1000 have not expired", n)

@@ -17,17 +17,20 @@ func TestConfigIsRefused(t *testing.T) {
 		change func(*deviceauth.Config)
 		want   string
 	}{
-		{"http on a host that only looks like localhost", func(c *deviceauth.Config) { c.Issuer = "http://a.localhost.example.com" }, "want https"},
+		{"http on a host that only looks like localhost",
+			func(c *deviceauth.Config) { c.Issuer = "http://a.localhost.example.com" }, "want https"},
 		{"http beyond loopback", func(c *deviceauth.Config) { c.Issuer = "http://api.example.com" }, "want https"},
 		{"an issuer with a query", func(c *deviceauth.Config) { c.Issuer += "?x" }, "without query"},
 		{"no issuer", func(c *deviceauth.Config) { c.Issuer = "" }, "issuer"},
 		{"a client twice", func(c *deviceauth.Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "duplicate"},
-		{"a client that forgot its secret", func(c *deviceauth.Config) { c.Clients[0].Public = false }, "secret is empty"},
+		{"a client that forgot its secret", func(c *deviceauth.Config) { c.Clients[0].Public = false },
+			"secret is empty"},
 		{"a public client with a secret", func(c *deviceauth.Config) { c.Clients[1].Public = true }, "has no secret"},
 		{"a client with an odd id", func(c *deviceauth.Config) { c.Clients[0].ID = "t\x01v" }, "printable ASCII"},
 		{"a relative audience", func(c *deviceauth.Config) { c.Audience = []string{"/v2"} }, "absolute URI"},
 		{"an unknown network policy", func(c *deviceauth.Config) { c.Network = "maybe" }, "off, warn or require"},
-		{"a code that lasts a year", func(c *deviceauth.Config) { c.Lifetime.DeviceCode = 365 * 24 * time.Hour }, "lifetime device_code"},
+		{"a code that lasts a year", func(c *deviceauth.Config) { c.Lifetime.DeviceCode = 365 * 24 * time.Hour },
+			"lifetime device_code"},
 		{"an interval of an hour", func(c *deviceauth.Config) { c.Interval = time.Hour }, "interval"},
 	}
 	for _, test := range tests {
@@ -72,13 +75,16 @@ func TestMask(t *testing.T) {
 
 // protocol 36
 func TestUserCodeIsReadAsPeopleTypeIt(t *testing.T) {
-	for _, typed := range []string{"BCDF-GHJK", "bcdf ghjk", " bcdfghjk\n", "BCDF–GHJK", "BCDF—GHJK", "ＢＣＤＦ－ＧＨＪＫ", "b.c.d.f_g h j k", "BCDFーGHJK", "BCDF\u00adGHJK",
-		`"BCDF-GHJK"`, "*BCDF-GHJK*", "BCDF-GHJK,", "“bcdf-ghjk”", "‘BCDF−GHJK’.", "<BCDF/GHJK>", "`BCDFGHJK`", "\ufeffBCDF\u200bGHJK"} {
+	for _, typed := range []string{"BCDF-GHJK", "bcdf ghjk", " bcdfghjk\n", "BCDF–GHJK", "BCDF—GHJK", "ＢＣＤＦ－ＧＨＪＫ",
+		"b.c.d.f_g h j k", "BCDFーGHJK", "BCDF\u00adGHJK",
+		`"BCDF-GHJK"`, "*BCDF-GHJK*", "BCDF-GHJK,", "“bcdf-ghjk”", "‘BCDF−GHJK’.", "<BCDF/GHJK>", "`BCDFGHJK`",
+		"\ufeffBCDF\u200bGHJK"} {
 		if code, ok := deviceauth.ParseUserCode(typed); !ok || code != "BCDFGHJK" {
 			t.Errorf("%q: got %q, %v", typed, code, ok)
 		}
 	}
-	for _, typed := range []string{"", "-", "\"*,", "BCDFGHJKß", "①BCDFGHJK", "BCDF\xffGHJK", "ВСDF", strings.Repeat("B", 129)} {
+	for _, typed := range []string{"", "-", "\"*,", "BCDFGHJKß", "①BCDFGHJK", "BCDF\xffGHJK", "ВСDF",
+		strings.Repeat("B", 129)} {
 		if code, ok := deviceauth.ParseUserCode(typed); ok {
 			t.Errorf("%q is read as %q", typed, code)
 		}
@@ -118,7 +124,8 @@ func FuzzParseScope(f *testing.F) {
 
 func TestScopeIsASet(t *testing.T) {
 	s := deviceauth.NewScope("read", "write", "read")
-	if s != "read write" || s.Has("rea") || s.Has("") || !s.Has("write") || !deviceauth.Scope("").Within(s) || s.Within("read") {
+	if s != "read write" || s.Has("rea") || s.Has("") || !s.Has("write") || !deviceauth.Scope("").Within(s) ||
+		s.Within("read") {
 		t.Errorf("%q is not the set of read and write", s)
 	}
 }
@@ -129,7 +136,8 @@ func TestAllowPatterns(t *testing.T) {
 		pattern string
 		yes, no []string
 	}{
-		{"*@example.com", []string{"a@example.com", "A@EXAMPLE.COM"}, []string{"a@example.com.evil", "a@evil-example.com@x", "example.com"}},
+		{"*@example.com", []string{"a@example.com", "A@EXAMPLE.COM"},
+			[]string{"a@example.com.evil", "a@evil-example.com@x", "example.com"}},
 		{"alice@example.com", []string{"alice@example.com"}, []string{"malice@example.com"}},
 		{"a*b*c@x", []string{"abc@x", "a1b2c@x"}, []string{"acb@x", "abc@xy"}},
 		{"*", []string{"anybody@x"}, nil},
@@ -161,14 +169,16 @@ func TestAnyRuleThatMatchesSuffices(t *testing.T) {
 			t.Error("want the staff of this upstream, and nobody of another one")
 		}
 	}, func(c *deviceauth.Config) {
-		c.Allow["work"] = append(c.Allow["work"], deviceauth.Allow{Claim: "groups", Patterns: []string{"admins", "staff"}})
+		c.Allow["work"] = append(c.Allow["work"],
+			deviceauth.Allow{Claim: "groups", Patterns: []string{"admins", "staff"}})
 	})
 }
 
 func TestSecretsHideThemselves(t *testing.T) {
 	s := deviceauth.Secret("hunter2")
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		if text := fmt.Sprintf(verb, struct{ S deviceauth.Secret }{s}); strings.Contains(text, "hunter2") || strings.Contains(text, "68756e74") {
+		if text := fmt.Sprintf(verb, struct{ S deviceauth.Secret }{s}); strings.Contains(text, "hunter2") ||
+			strings.Contains(text, "68756e74") {
 			t.Errorf("%s shows %s", verb, text)
 		}
 	}

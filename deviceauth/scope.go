@@ -23,7 +23,8 @@ func ParseScope(s string) (Scope, error) {
 	for i := range len(s) {
 		// RFC 6749 §3.3: NQCHAR without the space that separates.
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return "", NewError("invalid_scope", "a scope is printable ASCII without quotes and backslashes, separated by spaces")
+			return "", NewError("invalid_scope",
+				"a scope is printable ASCII without quotes and backslashes, separated by spaces")
 		}
 	}
 	return NewScope(strings.Fields(s)...), nil

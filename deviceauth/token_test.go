@@ -116,10 +116,12 @@ func TestGraceDoesNotLastUntilAWrongClocksDay(t *testing.T) {
 	}
 	spent, current := splitToken{secret: [32]byte{1}}, splitToken{secret: [32]byte{2}}
 	g := &Grant{ClientID: "tv", State: Active, Refresh: &Refresh{
-		Previous: spent.digest(), Current: current.digest(), Rotated: now.Add(100 * 24 * time.Hour), Idle: now.Add(time.Hour), Until: now.Add(time.Hour),
+		Previous: spent.digest(), Current: current.digest(), Rotated: now.Add(100 * 24 * time.Hour),
+		Idle: now.Add(time.Hour), Until: now.Add(time.Hour),
 	}}
 	err := g.Rotate(now, Rotation{
-		ClientID: "tv", Person: &Person{}, Presented: spent.digest(), Permitted: func(*Person) bool { return true }, Grace: 30 * time.Second,
+		ClientID: "tv", Person: &Person{}, Presented: spent.digest(), Permitted: func(*Person) bool { return true },
+		Grace: 30 * time.Second,
 	})
 	if err == nil || g.State != Revoked || g.Reason != ReasonReplay {
 		t.Errorf("got %v, %s %s", err, g.State, g.Reason)

@@ -43,12 +43,14 @@ func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 	scope, until := terms.Scope, now.Add(e.cfg.Lifetime.AccessToken)
 	access, err := e.cfg.Signer.Sign(TypeAccess, AccessClaims{
 		Issuer: e.cfg.Issuer, Audience: terms.Audience, Subject: g.Person.Subject, ClientID: g.ClientID, Scope: scope,
-		IssuedAt: now.Unix(), Expires: until.Unix(), JWTID: rand.Text(), Grant: g.ID, AuthTime: seconds(g.Person.AuthTime),
+		IssuedAt: now.Unix(), Expires: until.Unix(), JWTID: rand.Text(), Grant: g.ID,
+		AuthTime: seconds(g.Person.AuthTime),
 	})
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{AccessToken: Secret(access), ExpiresIn: e.cfg.Lifetime.AccessToken, Scope: scope, until: until, terms: terms}
+	t := &Tokens{AccessToken: Secret(access), ExpiresIn: e.cfg.Lifetime.AccessToken, Scope: scope,
+		until: until, terms: terms}
 	if scope.Has(ScopeOpenID) {
 		claims := e.idClaims(g, scope, now, until)
 		if nulls {
@@ -66,9 +68,10 @@ func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 // claimsOf lists which of the upstream's claims a scope opens (OpenID Connect
 // Core §5.4). groups is no standard scope, but the one that everybody uses.
 var claimsOf = map[string][]string{
-	ScopeProfile: {"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"},
-	ScopeEmail:   {"email", "email_verified"},
-	ScopeGroups:  {"groups"},
+	ScopeProfile: {"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile",
+		"picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"},
+	ScopeEmail:  {"email", "email_verified"},
+	ScopeGroups: {"groups"},
 }
 
 // UserClaims are the person's claims that a scope opens, with sub.

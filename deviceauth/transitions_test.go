@@ -25,7 +25,8 @@ var (
 // grantIn returns a grant in a state, as its life would have made it. At noon
 // its code is in time, or has just expired.
 func grantIn(state State, expired bool) *Grant {
-	g := &Grant{State: state, ClientID: "tv", UserCode: "BCDFGHJK", Device: deviceCode, Scope: "openid offline_access", Created: noon.Add(-time.Minute), Expires: noon.Add(time.Minute)}
+	g := &Grant{State: state, ClientID: "tv", UserCode: "BCDFGHJK", Device: deviceCode, Scope: "openid offline_access",
+		Created: noon.Add(-time.Minute), Expires: noon.Add(time.Minute)}
 	if expired {
 		g.Created, g.Expires = noon.Add(-10*time.Minute), noon
 	}
@@ -34,15 +35,17 @@ func grantIn(state State, expired bool) *Grant {
 	}
 	if state == Active || state == Revoked {
 		g.UserCode, g.Redeemed, g.AccessUntil = "GHJK", noon.Add(-10*time.Second), noon.Add(time.Minute)
-		g.Refresh = &Refresh{Current: current, Previous: before, Rotated: noon.Add(-10 * time.Second), Idle: noon.Add(day), Until: noon.Add(2 * day)}
+		g.Refresh = &Refresh{Current: current, Previous: before, Rotated: noon.Add(-10 * time.Second),
+			Idle: noon.Add(day), Until: noon.Add(2 * day)}
 	}
 	return g
 }
 
 func redemption() Redemption {
 	return Redemption{
-		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return true }, Entitled: entitled, AccessUntil: noon.Add(time.Minute),
-		Refresh: &Refresh{Current: current, Rotated: noon, Idle: noon.Add(day), Until: noon.Add(2 * day)},
+		ClientID: "tv", Device: deviceCode, Permitted: func(*Person) bool { return true }, Entitled: entitled,
+		AccessUntil: noon.Add(time.Minute),
+		Refresh:     &Refresh{Current: current, Rotated: noon, Idle: noon.Add(day), Until: noon.Add(2 * day)},
 	}
 }
 
@@ -59,7 +62,8 @@ func exchange() Redemption {
 }
 
 func rotation(presented Digest) Rotation {
-	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Entitled: entitled, Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
+	return Rotation{ClientID: "tv", Person: alice, Permitted: func(*Person) bool { return true }, Entitled: entitled,
+		Presented: presented, Successor: next, Idle: day, Grace: 30 * time.Second, AccessUntil: noon.Add(time.Minute)}
 }
 
 // redelivery is of the tokens that a grant was redeemed for.
@@ -78,14 +82,16 @@ var events = []struct {
 }{
 	{"a person says yes", func(g *Grant) error { return g.Approve(noon, alice) }},
 	{"a person says no", func(g *Grant) error { return g.Deny(noon, "") }},
-	{"a person says that somebody else had asked for a yes", func(g *Grant) error { return g.Deny(noon, ReasonReported) }},
+	{"a person says that somebody else had asked for a yes",
+		func(g *Grant) error { return g.Deny(noon, ReasonReported) }},
 	{"a request of somebody else takes its place", func(g *Grant) error { return g.CrowdOut(noon) }},
 	{"the device polls", func(g *Grant) error { return g.Redeem(noon, redemption()) }},
 	{"the device polls, half a minute after its tokens were given", func(g *Grant) error {
 		g.Redeemed = noon.Add(-replayGrace - time.Second)
 		return g.Redeem(noon, redemption())
 	}},
-	{"the device polls, a minute after its code expired", func(g *Grant) error { return g.Redeem(noon.Add(2*time.Minute), redemption()) }},
+	{"the device polls, a minute after its code expired",
+		func(g *Grant) error { return g.Redeem(noon.Add(2*time.Minute), redemption()) }},
 	{"the device polls, the person may no longer approve", func(g *Grant) error {
 		r := redemption()
 		r.Permitted = func(*Person) bool { return false }
@@ -96,7 +102,8 @@ var events = []struct {
 		r.Entitled = Entitlement{}
 		return g.Redeem(noon, r)
 	}},
-	{"the device polls for tokens that the store kept and did not confirm", func(g *Grant) error { return g.Redeliver(noon, redelivery(g)) }},
+	{"the device polls for tokens that the store kept and did not confirm",
+		func(g *Grant) error { return g.Redeliver(noon, redelivery(g)) }},
 	{"the same, after it has refreshed", func(g *Grant) error {
 		r := redelivery(g)
 		r.Tokens.refresh = &Refresh{Current: before}
@@ -112,13 +119,18 @@ var events = []struct {
 		r.Entitled = Entitlement{}
 		return g.Redeliver(noon, r)
 	}},
-	{"another client polls", func(g *Grant) error { r := redemption(); r.ClientID = "printer"; return g.Redeem(noon, r) }},
+	{"another client polls", func(g *Grant) error {
+		r := redemption()
+		r.ClientID = "printer"
+		return g.Redeem(noon, r)
+	}},
 	{"somebody polls with the right id and a wrong secret", func(g *Grant) error {
 		r := redemption()
 		r.Device = digest([]byte("a guess"))
 		return g.Redeem(noon, r)
 	}},
-	{"a program exchanges its authorization code", func(g *Grant) error { return inBrowser(g).Exchange(noon, exchange()) }},
+	{"a program exchanges its authorization code",
+		func(g *Grant) error { return inBrowser(g).Exchange(noon, exchange()) }},
 	{"a program exchanges its authorization code from another network than its browser's", func(g *Grant) error {
 		r := exchange()
 		r.Elsewhere = true
@@ -153,18 +165,24 @@ var events = []struct {
 		r.ClientID = "printer"
 		return inBrowser(g).Exchange(noon, r)
 	}},
-	{"a program polls with its authorization code as a device does", func(g *Grant) error { return inBrowser(g).Redeem(noon, redemption()) }},
-	{"a device exchanges its device code as a program does", func(g *Grant) error { return g.Exchange(noon, exchange()) }},
+	{"a program polls with its authorization code as a device does",
+		func(g *Grant) error { return inBrowser(g).Redeem(noon, redemption()) }},
+	{"a device exchanges its device code as a program does",
+		func(g *Grant) error { return g.Exchange(noon, exchange()) }},
 	{"the device refreshes", func(g *Grant) error { return g.Rotate(noon, rotation(current)) }},
 	{"the device refreshes, wanting more than it was granted", func(g *Grant) error {
 		r := rotation(current)
 		r.Scope = "openid admin"
 		return g.Rotate(noon, r)
 	}},
-	{"the device refreshes again with the token before, soon", func(g *Grant) error { return g.Rotate(noon, rotation(before)) }},
-	{"the device refreshes again with the token before, late", func(g *Grant) error { return g.Rotate(noon.Add(time.Minute), rotation(before)) }},
-	{"an older token is presented", func(g *Grant) error { return g.Rotate(noon, rotation(digest([]byte("an older token")))) }},
-	{"the device refreshes after its idle time", func(g *Grant) error { return g.Rotate(noon.Add(day), rotation(current)) }},
+	{"the device refreshes again with the token before, soon",
+		func(g *Grant) error { return g.Rotate(noon, rotation(before)) }},
+	{"the device refreshes again with the token before, late",
+		func(g *Grant) error { return g.Rotate(noon.Add(time.Minute), rotation(before)) }},
+	{"an older token is presented",
+		func(g *Grant) error { return g.Rotate(noon, rotation(digest([]byte("an older token")))) }},
+	{"the device refreshes after its idle time",
+		func(g *Grant) error { return g.Rotate(noon.Add(day), rotation(current)) }},
 	{"the device refreshes, the person may no longer approve", func(g *Grant) error {
 		r := rotation(current)
 		r.Permitted = func(*Person) bool { return false }
@@ -185,11 +203,17 @@ var events = []struct {
 		r.Person = nil
 		return g.Rotate(noon, r)
 	}},
-	{"another client refreshes", func(g *Grant) error { r := rotation(current); r.ClientID = "printer"; return g.Rotate(noon, r) }},
+	{"another client refreshes", func(g *Grant) error {
+		r := rotation(current)
+		r.ClientID = "printer"
+		return g.Rotate(noon, r)
+	}},
 	{"its person names it", func(g *Grant) error { return g.Rename(noon, alice, "Kitchen") }},
-	{"its person names it, when it has not come back in time", func(g *Grant) error { return g.Rename(noon.Add(day), alice, "Kitchen") }},
+	{"its person names it, when it has not come back in time",
+		func(g *Grant) error { return g.Rename(noon.Add(day), alice, "Kitchen") }},
 	{"its person takes its name away", func(g *Grant) error { g.Name = "Kitchen"; return g.Rename(noon, alice, "") }},
-	{"its person names it as it is named", func(g *Grant) error { g.Name = "Kitchen"; return g.Rename(noon, alice, "Kitchen") }},
+	{"its person names it as it is named",
+		func(g *Grant) error { g.Name = "Kitchen"; return g.Rename(noon, alice, "Kitchen") }},
 	{"somebody else names it", func(g *Grant) error {
 		return g.Rename(noon, &Person{Subject: "home|1", Upstream: "home", User: "alice"}, "Kitchen")
 	}},
@@ -201,7 +225,9 @@ var events = []struct {
 // expired code where that makes a difference.
 func table() string {
 	var b strings.Builder
-	b.WriteString("What happens to a grant in each state, and what is answered.\nAn expired device code has a line of its own where it makes a difference.\nWritten by TestTransitions; go test ./deviceauth -update writes it anew.\n")
+	b.WriteString("What happens to a grant in each state, and what is answered.\n" +
+		"An expired device code has a line of its own where it makes a difference.\n" +
+		"Written by TestTransitions; go test ./deviceauth -update writes it anew.\n")
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, event := range events {
 		fmt.Fprintf(w, "\n%s\n", event.name)
@@ -270,6 +296,7 @@ func TestTransitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("the protocol has changed; if that is meant, run go test ./deviceauth -update and read the difference.\n%s", got)
+		t.Errorf("the protocol has changed; if that is meant, run go test ./deviceauth -update and read the "+
+			"difference.\n%s", got)
 	}
 }

@@ -22,8 +22,8 @@ func (c Config) Advice() (list []string) {
 	named := slices.DeleteFunc(slices.Sorted(maps.Keys(c.Allow)), func(id string) bool { return c.UserClaim[id] == "" })
 	if len(named) > 1 {
 		list = append(list, fmt.Sprintf("the user lines of the upstreams %s can name the same person, "+
-			"and backends that look at Remote-User alone would take two people for one: leave them out, and it is the subject, "+
-			"which no two share; or have backends read Remote-Upstream beside it", strings.Join(named, ", ")))
+			"and backends that look at Remote-User alone would take two people for one: leave them out, and it is the "+
+			"subject, which no two share; or have backends read Remote-Upstream beside it", strings.Join(named, ", ")))
 	}
 	return list
 }

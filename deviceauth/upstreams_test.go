@@ -71,13 +71,19 @@ func TestUpstreamsAreNotEachOthersPeople(t *testing.T) {
 		person         *deviceauth.Person
 		user, upstream string
 	}{
-		"one":                      {map[string]string{"work": ""}, at("work", "alice", "alice"), "alice", ""},
-		"one, by a claim":          {map[string]string{"work": "email"}, at("work", "7", "a@example.com"), "a@example.com", ""},
-		"several":                  {map[string]string{"work": "", "partner": ""}, at("work", "alice", "alice"), "work|alice", "work"},
-		"the other":                {map[string]string{"work": "", "partner": ""}, at("partner", "alice", "alice"), "partner|alice", "partner"},
-		"several, one by a claim":  {map[string]string{"work": "email", "partner": ""}, at("work", "7", "a@example.com"), "a@example.com", "work"},
-		"several, the one without": {map[string]string{"work": "email", "partner": ""}, at("partner", "7", "7"), "partner|7", "partner"},
-		"one with a bar in it":     {map[string]string{"work": "email", "partner": ""}, at("work", "7", "x|y"), "x|y", "work"},
+		"one": {map[string]string{"work": ""}, at("work", "alice", "alice"), "alice", ""},
+		"one, by a claim": {map[string]string{"work": "email"}, at("work", "7", "a@example.com"),
+			"a@example.com", ""},
+		"several": {map[string]string{"work": "", "partner": ""}, at("work", "alice", "alice"),
+			"work|alice", "work"},
+		"the other": {map[string]string{"work": "", "partner": ""}, at("partner", "alice", "alice"),
+			"partner|alice", "partner"},
+		"several, one by a claim": {map[string]string{"work": "email", "partner": ""},
+			at("work", "7", "a@example.com"), "a@example.com", "work"},
+		"several, the one without": {map[string]string{"work": "email", "partner": ""}, at("partner", "7", "7"),
+			"partner|7", "partner"},
+		"one with a bar in it": {map[string]string{"work": "email", "partner": ""}, at("work", "7", "x|y"),
+			"x|y", "work"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -76,11 +76,11 @@ func (r InspectRequest) guess(code UserCode) guess {
 		session = r.Browser
 	}
 	sum := sha256.Sum256([]byte(r.Person.Subject + "\x00" + string(code)))
-	return guess{codeDigest(sum[:16]), []userCodeLimit{
-		{"person " + r.Person.Subject, guessWindow, guessesPerson, guessesPerson},
-		{"browser " + session + " " + address, guessWindow, guessesBrowser, guessesBrowser},
-		{"address " + address, guessWindow, guessesAddress, math.MaxInt},
-		{"all", time.Minute, guessesTotal, guessesTotalHard},
+	return guess{code: codeDigest(sum[:16]), limits: []userCodeLimit{
+		{key: "person " + r.Person.Subject, window: guessWindow, most: guessesPerson, hard: guessesPerson},
+		{key: "browser " + session + " " + address, window: guessWindow, most: guessesBrowser, hard: guessesBrowser},
+		{key: "address " + address, window: guessWindow, most: guessesAddress, hard: math.MaxInt},
+		{key: "all", window: time.Minute, most: guessesTotal, hard: guessesTotalHard},
 	}}
 }
 

@@ -27,7 +27,8 @@ type typist struct {
 }
 
 func (w *world) typist(name, browser, from string) typist {
-	return typist{w, person(name, name+"@example.com", true), browser, netip.MustParseAddr(from)}
+	return typist{w: w, person: person(name, name+"@example.com", true), browser: browser,
+		from: netip.MustParseAddr(from)}
 }
 
 func (y typist) types(code, want string) {
@@ -196,7 +197,8 @@ func TestManyGuessersStopThemselvesAlone(t *testing.T) {
 		fail := func(from, to int, want string) {
 			w.Helper()
 			for i := from; i < to; i++ {
-				w.typist(fmt.Sprint("guest", i/5), "b", fmt.Sprintf("10.%d.%d.1", i/5/256, i/5%256)).types(wrongCode(i), want)
+				w.typist(fmt.Sprint("guest", i/5), "b", fmt.Sprintf("10.%d.%d.1", i/5/256, i/5%256)).
+					types(wrongCode(i), want)
 			}
 		}
 		fail(0, 600, "unknown_code")
@@ -205,7 +207,8 @@ func TestManyGuessersStopThemselvesAlone(t *testing.T) {
 		honest := w.typist("honest", "h", "198.51.100.9")
 		honest.types(right.UserCode, "")
 		for i := range 2399 { // each the first one of a new account
-			w.typist(fmt.Sprint("fresh", i), "b", fmt.Sprintf("10.9.%d.%d", i/256, i%256)).types(wrongCode(i), "unknown_code")
+			w.typist(fmt.Sprint("fresh", i), "b", fmt.Sprintf("10.9.%d.%d", i/256, i%256)).
+				types(wrongCode(i), "unknown_code")
 		}
 		honest.types(right.UserCode, "too_many_guesses")
 		time.Sleep(time.Minute)
@@ -238,7 +241,8 @@ func TestImpossibleCodeCountsNothing(t *testing.T) {
 	everywhere(t, func(w *world) {
 		right := w.authorize()
 		bob := w.typist("bob", "b", "192.0.2.7")
-		impossible := []string{"", "-", "☃", "BBBB-BBB", "BBBB-BBBBB", "BBBB-BBBA", "1234-5678", strings.Repeat("B", 500)}
+		impossible := []string{"", "-", "☃", "BBBB-BBB", "BBBB-BBBBB", "BBBB-BBBA", "1234-5678",
+			strings.Repeat("B", 500)}
 		for _, code := range impossible {
 			if w.Possible(code) {
 				t.Errorf("%q is possible", code)
@@ -320,8 +324,10 @@ func TestGuessersCannotFillTheMemory(t *testing.T) {
 			for i := range 4_000 {
 				accounts++
 				r := deviceauth.InspectRequest{
-					Person: person(fmt.Sprint("guest", accounts), "guest@example.com", true), Browser: fmt.Sprint(accounts),
-					From: netip.AddrFrom4([4]byte{10, byte(accounts >> 16), byte(accounts >> 8), byte(accounts)}), Code: wrongCode(i),
+					Person:  person(fmt.Sprint("guest", accounts), "guest@example.com", true),
+					Browser: fmt.Sprint(accounts),
+					From:    netip.AddrFrom4([4]byte{10, byte(accounts >> 16), byte(accounts >> 8), byte(accounts)}),
+					Code:    wrongCode(i),
 				}
 				if _, err := w.Inspect(w.Context(), r); deviceauth.AsError(err) == nil {
 					t.Fatal(err)

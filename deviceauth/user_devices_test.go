@@ -79,7 +79,8 @@ func TestOnlyItsOwnerNamesADevice(t *testing.T) {
 		}
 		w.wants("", w.Disconnect(w.Context(), person, id, netip.Addr{}))
 		w.wants("not_connected", w.Rename(w.Context(), person, id, "Too late", netip.Addr{}))
-		w.wants("", w.SignOut(w.Context(), deviceauth.SignOut{Upstream: "work", Subject: person.Subject, At: time.Now()}))
+		w.wants("", w.SignOut(w.Context(),
+			deviceauth.SignOut{Upstream: "work", Subject: person.Subject, At: time.Now()}))
 		w.wants("signed_out", w.Rename(w.Context(), person, id, "Nobody", netip.Addr{}))
 	})
 }

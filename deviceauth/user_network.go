@@ -26,7 +26,8 @@ func (n Network) check() error {
 }
 
 var (
-	errElsewhere   = NewError("other_network", "this device is in another network, and may be approved only from its own")
+	errElsewhere = NewError("other_network",
+		"this device is in another network, and may be approved only from its own")
 	errUnconfirmed = NewError("unconfirmed", "this device is in another network; confirm that you started this")
 )
 
@@ -66,9 +67,9 @@ type embedding struct{ netip.Prefix }
 // Those of standards: mapped addresses (RFC 4291 §2.5.5.2), NAT64's well-known
 // prefix (RFC 6052 §2.1), and 6to4 (RFC 3056 §2).
 var (
-	mapped         = embedding{netip.MustParsePrefix("::ffff:0:0/96")}
-	wellKnownNAT64 = embedding{netip.MustParsePrefix("64:ff9b::/96")}
-	sixTo4         = embedding{netip.MustParsePrefix("2002::/16")}
+	mapped         = embedding{Prefix: netip.MustParsePrefix("::ffff:0:0/96")}
+	wellKnownNAT64 = embedding{Prefix: netip.MustParsePrefix("64:ff9b::/96")}
+	sixTo4         = embedding{Prefix: netip.MustParsePrefix("2002::/16")}
 )
 
 // begins reports whether an IPv6 address is below the prefix. That is not
@@ -97,7 +98,7 @@ type embeddings []embedding
 func newEmbeddings(nat64 []netip.Prefix) embeddings {
 	list := embeddings{mapped, wellKnownNAT64, sixTo4}
 	for _, p := range nat64 {
-		list = append(list, embedding{p})
+		list = append(list, embedding{Prefix: p})
 	}
 	return list
 }

@@ -97,7 +97,8 @@ func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
 		return err
 	}
 	upstream, _, _ := strings.Cut(subject, "|")
-	e.emitEvent(Event{Name: EventSessionsEnded, Person: &Person{Subject: subject}, Upstream: upstream, By: by, Reason: ReasonOperator})
+	e.emitEvent(Event{Name: EventSessionsEnded, Person: &Person{Subject: subject}, Upstream: upstream, By: by,
+		Reason: ReasonOperator})
 	return nil
 }
 

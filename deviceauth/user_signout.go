@@ -36,7 +36,8 @@ func (e *Engine) SignOut(ctx context.Context, l SignOut) error {
 			return err
 		}
 	}
-	e.emitEvent(Event{Name: EventSessionsEnded, Person: &Person{Subject: l.Subject}, Upstream: l.Upstream, Reason: ReasonSignedOut})
+	e.emitEvent(Event{Name: EventSessionsEnded, Person: &Person{Subject: l.Subject}, Upstream: l.Upstream,
+		Reason: ReasonSignedOut})
 	now := e.now()
 	grants, err := e.cfg.Store.ByOwner(ctx, owner)
 	for _, g := range grants {

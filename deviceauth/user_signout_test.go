@@ -27,7 +27,8 @@ func since(at time.Time) *deviceauth.Person {
 func TestSignOutsThatAreGarbledEndNothing(t *testing.T) {
 	for _, text := range []string{"null", "{}", "", "[]", "7", `{"work|1":7}`, `{"work|1":null}`} {
 		in(t, func(w *world) {
-			err := w.store.UpdateDocument(w.Context(), signedOutDocument(alice.Subject), func([]byte) ([]byte, error) { return []byte(text), nil })
+			err := w.store.UpdateDocument(w.Context(), signedOutDocument(alice.Subject),
+				func([]byte) ([]byte, error) { return []byte(text), nil })
 			w.wants("", err)
 			was := since(time.Now())
 			time.Sleep(time.Second)
@@ -42,11 +43,12 @@ func TestSignOutsThatAreGarbledEndNothing(t *testing.T) {
 
 // A sign-out of a day to come, noted while the clock was ahead, ends the sign-ins until
 // now, and keeps nobody out until that day.
-func TestSignOutByAClockThatWasAheadKeepsNobodyOut(t *testing.T) {
+func TestSignOutByAClockThatWasAheadLocksOutNoPerson(t *testing.T) {
 	in(t, func(w *world) {
 		was := since(time.Now())
 		time.Sleep(time.Hour)
-		w.wants("", w.SignOut(w.Context(), deviceauth.SignOut{Upstream: "work", Subject: alice.Subject, At: time.Now().AddDate(0, 0, 100)}))
+		w.wants("", w.SignOut(w.Context(),
+			deviceauth.SignOut{Upstream: "work", Subject: alice.Subject, At: time.Now().AddDate(0, 0, 100)}))
 		_, err := w.Connections(w.Context(), was)
 		w.wants("signed_out", err)
 		time.Sleep(time.Minute)

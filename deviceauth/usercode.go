@@ -69,7 +69,7 @@ type Mask struct{ pattern, set string }
 // or at least two different letters or digits. An empty pattern or set means
 // the default.
 func NewMask(pattern, set string) (Mask, error) {
-	m := Mask{pattern, set}
+	m := Mask{pattern: pattern, set: set}
 	switch set {
 	case "", "base20":
 		m.set = Base20
@@ -87,12 +87,15 @@ func (m Mask) check() error {
 		return fmt.Errorf("user code mask %q: want at most 32 * with dashes or spaces between", m.pattern)
 	}
 	for i, r := range m.set {
-		if code, ok := ParseUserCode(string(r)); !ok || strings.ContainsAny(m.set[i+1:], string(code)+strings.ToLower(string(code))) {
-			return fmt.Errorf("user code set %q: want base20, base10, or letters and digits, each once, whatever its case", m.set)
+		if code, ok := ParseUserCode(string(r)); !ok ||
+			strings.ContainsAny(m.set[i+1:], string(code)+strings.ToLower(string(code))) {
+			return fmt.Errorf("user code set %q: want base20, base10, or letters and digits, each once, "+
+				"whatever its case", m.set)
 		}
 	}
 	if bits := float64(m.length()) * math.Log2(float64(len(m.set))); bits < minEntropy {
-		return fmt.Errorf("user code mask %q over %d characters has %.1f bits, too easy to guess: want at least %.0f", m.pattern, len(m.set), bits, minEntropy)
+		return fmt.Errorf("user code mask %q over %d characters has %.1f bits, too easy to guess: want at least %.0f",
+			m.pattern, len(m.set), bits, minEntropy)
 	}
 	return nil
 }

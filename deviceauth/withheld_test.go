@@ -21,7 +21,8 @@ func TestPersonWhoseGroupsWereLeftOutHearsThat(t *testing.T) {
 		{"the client's rule", nil, groups, []string{"groups"}, "groups_withheld"},
 		{"both rules", email, groups, []string{"groups"}, "groups_withheld"},
 		{"groups are known", groups, groups, nil, "not_permitted"},
-		{"no rule is about groups", []deviceauth.Allow{{Claim: "department", Patterns: []string{"it"}}}, nil, []string{"groups"}, "not_permitted"},
+		{"no rule is about groups", []deviceauth.Allow{{Claim: "department", Patterns: []string{"it"}}}, nil,
+			[]string{"groups"}, "not_permitted"},
 		{"another rule suffices", slices.Concat(groups, email), nil, []string{"groups"}, ""},
 	}
 	for _, test := range tests {

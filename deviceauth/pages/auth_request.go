@@ -83,7 +83,7 @@ func (h *Handler) redirectToUpstream(
 	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
 	to, err := u.Begin(r.Context(), a.AuthRequest)
 	if err != nil {
-		return nil, &unavailable{u.Label(), err}
+		return nil, &unavailable{label: u.Label(), err: err}
 	}
 	current := h.flow(r)
 	current.ID = cmp.Or(current.ID, rand.Text())
@@ -156,8 +156,20 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 		return page.AddCookies(used...), nil
 	}
 	if err != nil {
-		return nil, &unavailable{u.Label(), err}
+		return nil, &unavailable{label: u.Label(), err: err}
 	}
+	page, err := h.signedIn(r, u, person, a.Flow)
+	if err != nil {
+		return nil, err
+	}
+	return page.AddCookies(used...), nil
+}
+
+// signedIn begins the session of a person who came back from an upstream, and leads to what
+// the sign-in was for.
+func (h *Handler) signedIn(
+	r *http.Request, u deviceauth.Upstream, person *deviceauth.Person, f flow,
+) (*endpoint.Response, error) {
 	if left := person.Claims.LeftOut(); len(left) > 0 { // once for each sign-in, and not for each request
 		h.cfg.Log.Warn(r.Context(), "backends are not told all values of some claims: "+
 			"they have a comma, a space at an end, or a character that cannot be seen",
@@ -167,17 +179,18 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := h.afterSignIn(a.Flow)
-	a.Flow.Next, a.Flow.Led = "", h.flow(r).Led // the first is for this sign-in
-	flow, err := h.sealFlowCookie(r, a.Flow)    // another tab, or another site, may have brought another code since
+	next := h.afterSignIn(f)
+	f.Next, f.Led = "", h.flow(r).Led // the first is for this sign-in
+	// Another tab, or another site, may have brought another code since.
+	flow, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
 	}
-	page, err := h.goOn(next, a.Flow)
+	page, err := h.goOn(next, f)
 	if err != nil {
 		return nil, err
 	}
-	return page.AddCookies(used...).AddCookies(flow...).AddCookies(cookies...), nil
+	return page.AddCookies(flow...).AddCookies(cookies...), nil
 }
 
 // refusedSignIn is the page of a sign-in that came to nothing.

@@ -149,14 +149,17 @@ func TestDenialGoesBackToTheProgram(t *testing.T) {
 func TestAuthorizationRequestWithoutAWayBackIsToldOnAPage(t *testing.T) {
 	b := gatewaytest.New(t).Browser()
 	for name, c := range map[string]struct{ address, says string }{
-		"nothing":           {"/oauth2/authorize", "This program is not known here"},
-		"unknown client":    {authorizeRequest("client_id", "x"), "This program is not known here"},
-		"no redirect":       {authorizeRequest("redirect_uri", ""), "The way back is not known here"},
-		"another redirect":  {authorizeRequest("redirect_uri", "https://evil.example/"), "The way back is not known here"},
-		"a device":          {authorizeRequest("client_id", "tv"), "The way back is not known here"},
-		"two redirects":     {authorizeRequest() + "&redirect_uri=https%3A%2F%2Fevil.example", "The way back is not known here"},
-		"two clients":       {authorizeRequest() + "&client_id=tv", "The way back is not known here"},
-		"and another error": {authorizeRequest("redirect_uri", "https://evil.example/", "response_type", "token"), "The way back"},
+		"nothing":        {"/oauth2/authorize", "This program is not known here"},
+		"unknown client": {authorizeRequest("client_id", "x"), "This program is not known here"},
+		"no redirect":    {authorizeRequest("redirect_uri", ""), "The way back is not known here"},
+		"another redirect": {authorizeRequest("redirect_uri", "https://evil.example/"),
+			"The way back is not known here"},
+		"a device": {authorizeRequest("client_id", "tv"), "The way back is not known here"},
+		"two redirects": {authorizeRequest() + "&redirect_uri=https%3A%2F%2Fevil.example",
+			"The way back is not known here"},
+		"two clients": {authorizeRequest() + "&client_id=tv", "The way back is not known here"},
+		"and another error": {authorizeRequest("redirect_uri", "https://evil.example/", "response_type", "token"),
+			"The way back"},
 	} {
 		b.Open(c.address)
 		b.Sees(400, c.says)
@@ -175,8 +178,9 @@ func TestOtherMistakesOfAuthorizationRequestsGoBack(t *testing.T) {
 		b             *gatewaytest.Browser
 		address, want string
 	}{
-		"token":             {s.Browser(), authorizeRequest("response_type", "token"), "unsupported_response_type"},
-		"hybrid":            {s.Browser(), authorizeRequest("response_type", "code id_token"), "unsupported_response_type"},
+		"token": {s.Browser(), authorizeRequest("response_type", "token"), "unsupported_response_type"},
+		"hybrid": {s.Browser(), authorizeRequest("response_type", "code id_token"),
+			"unsupported_response_type"},
 		"no response type":  {s.Browser(), authorizeRequest("response_type", ""), "invalid_request"},
 		"no challenge":      {s.Browser(), authorizeRequest("code_challenge", ""), "invalid_request"},
 		"plain":             {s.Browser(), authorizeRequest("code_challenge_method", "plain"), "invalid_request"},

@@ -17,12 +17,15 @@ import (
 // protocol 33, 37
 func TestPersonWithAnUncleanNameIsNotSignedIn(t *testing.T) {
 	var events []deviceauth.Event
-	s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Events = func(e deviceauth.Event) { events = append(events, e) } })
+	s := gatewaytest.New(t, func(c *deviceauth.Config) {
+		c.Events = func(e deviceauth.Event) { events = append(events, e) }
+	})
 	s.Upstream.Person = &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice\u200b"}
 	b := s.Browser()
 	b.SignIn()
 	b.Sees(http.StatusForbidden, "has a character that cannot be seen")
-	want := deviceauth.Event{Name: deviceauth.EventSignInRefused, Upstream: "work", Reason: "sign_in_unclean", From: netip.MustParseAddr("192.0.2.7")}
+	want := deviceauth.Event{Name: deviceauth.EventSignInRefused, Upstream: "work", Reason: "sign_in_unclean",
+		From: netip.MustParseAddr("192.0.2.7")}
 	if len(events) != 1 || events[0] != want {
 		t.Errorf("audit: %+v", events)
 	}
@@ -34,7 +37,9 @@ func TestPersonWithAnUncleanNameIsNotSignedIn(t *testing.T) {
 
 func TestEverySignInThatIsRefusedIsAnEvent(t *testing.T) {
 	var events []deviceauth.Event
-	s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Events = func(e deviceauth.Event) { events = append(events, e) } })
+	s := gatewaytest.New(t, func(c *deviceauth.Config) {
+		c.Events = func(e deviceauth.Event) { events = append(events, e) }
+	})
 	b := s.Browser()
 	b.Open("/device/sign-in?with=work")
 	b.Open("/device/callback?error=access_denied&state=" + s.Upstream.Begun.State)

@@ -70,7 +70,8 @@ func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {
 		old := b.CodeForm()
 		time.Sleep(31 * time.Minute)
 		delete(b.Cookies, "__Secure-device_flow")
-		code := gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv"))["user_code"].(string)
+		code := gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form,
+			"client_id=tv"))["user_code"].(string)
 		b.Submit("/device", url.Values{"user_code": {code}, "form": {old}})
 		b.Sees(200, "Enter the code once more")
 		b.Submit("/device", url.Values{"user_code": {code}})
@@ -86,7 +87,8 @@ func TestTwoTabsOpenedAtOnceTakeTypedCodes(t *testing.T) {
 	beside.Open("/device")
 	maps.Copy(b.Cookies, beside.Cookies)
 	b.SignIn()
-	code := gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv"))["user_code"].(string)
+	code := gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form,
+		"client_id=tv"))["user_code"].(string)
 	b.Submit("/device", url.Values{"user_code": {code}, "form": {first}})
 	b.Sees(200, "Enter the code once more")
 	if strings.Contains(b.Page, code) {

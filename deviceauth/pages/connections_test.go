@@ -72,7 +72,7 @@ func TestPersonNamesTheirDevices(t *testing.T) {
 }
 
 // protocol 38, 41
-func TestNobodyElseNamesADevice(t *testing.T) {
+func TestOtherPersonDoesNotNameADevice(t *testing.T) {
 	s := gatewaytest.New(t)
 	b := s.Browser()
 	b.SignIn()
@@ -81,7 +81,8 @@ func TestNobodyElseNamesADevice(t *testing.T) {
 	ticket := b.Ticket()
 	for fields, status := range map[string]int{
 		"device=" + id + "&name=x": 403, "ticket=forged&device=" + id + "&name=x": 403,
-		"device=" + id + "&ticket=" + url.QueryEscape(ticket):                             403, // nothing is said of a name
+		// nothing is said of a name
+		"device=" + id + "&ticket=" + url.QueryEscape(ticket):                             403,
 		"device=x&name=x&ticket=" + url.QueryEscape(ticket):                               403,
 		"device=" + strings.Repeat("A", 22) + "&name=x&ticket=" + url.QueryEscape(ticket): 404,
 	} {
@@ -109,7 +110,8 @@ func TestNobodyElseNamesADevice(t *testing.T) {
 	b.Submit(namePath, values)
 	b.Sees(403, "another network than when you signed in")
 	s.From = home
-	for _, p := range []deviceauth.Person{{Subject: "work|2", Upstream: "work"}, {Subject: "home|1", Upstream: "home"}} {
+	for _, p := range []deviceauth.Person{{Subject: "work|2", Upstream: "work"},
+		{Subject: "home|1", Upstream: "home"}} {
 		p.User, p.Claims = s.Upstream.Person.User, s.Upstream.Person.Claims
 		alice := s.Upstream.Person
 		s.Upstream.Person = &p
@@ -136,9 +138,11 @@ func TestDeviceSaysWhatItIsCalled(t *testing.T) {
 		{long + "yz", long},
 		{"\u200b", ""},
 	} {
-		v := gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, url.Values{"client_id": {"tv"}, "device_name": {test.sent}}.Encode()))
+		v := gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form,
+			url.Values{"client_id": {"tv"}, "device_name": {test.sent}}.Encode()))
 		b.Submit("/device", url.Values{"user_code": {v["user_code"].(string)}})
-		question := `<dt>Calls itself</dt><dd><bdi>` + test.shown + `</bdi> <span class="quiet">This is what the device says. Nobody has checked it.</span>`
+		question := `<dt>Calls itself</dt><dd><bdi>` + test.shown +
+			`</bdi> <span class="quiet">This is what the device says. Nobody has checked it.</span>`
 		if test.shown == "" {
 			if b.Sees(200, "TV"); strings.Contains(b.Page, "Calls itself") {
 				t.Errorf("%q is shown:\n%s", test.sent, b.Page)

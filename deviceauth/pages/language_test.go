@@ -107,7 +107,9 @@ func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for accept, want := range map[string]string{
-		"": "en", "xx": "en", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-CA": "fr", "pt-BR": "pt", "es-MX,es;q=0.5": "es", "ja": "ja", "zh-CN": "zh", "zh-SG": "zh", "zh-TW": "en", "zh-HK,zh;q=0.9": "en", "zh-Hant": "en", "zh-TW,ja": "ja", "ko,zh-TW": "en", "zh-CN,zh;q=0.9,zh-TW;q=0.8": "zh",
+		"": "en", "xx": "en", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-CA": "fr", "pt-BR": "pt", "es-MX,es;q=0.5": "es",
+		"ja": "ja", "zh-CN": "zh", "zh-SG": "zh", "zh-TW": "en", "zh-HK,zh;q=0.9": "en", "zh-Hant": "en",
+		"zh-TW,ja": "ja", "ko,zh-TW": "en", "zh-CN,zh;q=0.9,zh-TW;q=0.8": "zh",
 		"it,ja;q=0.5": "ja", "de;q=0.1,fr;q=0.9": "fr", "\x00": "en", strings.Repeat("de,", 10000): "de", "ar-EG": "ar",
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -172,7 +174,8 @@ func write(t *testing.T, files map[string]string) string {
 
 func TestOperatorsFilesComeOverOurs(t *testing.T) {
 	dir := write(t, map[string]string{
-		"done.html":         `{{template "head" .}}{{template "top" .}}<h1>{{.Title}}</h1><p>Enjoy!</p>{{template "bottom" .}}`,
+		"done.html": `{{template "head" .}}{{template "top" .}}<h1>{{.Title}}</h1><p>Enjoy!</p>{{template ` +
+			`"bottom" .}}`,
 		"style.css":         "main{border-radius:0}",
 		"languages/it.json": `{"code.button": "Avanti"}`,
 		"languages/de.json": `{"code.button": "Los"}`,
@@ -193,14 +196,17 @@ func TestOperatorsFilesComeOverOurs(t *testing.T) {
 	if page := say("it", "done", outcome{Said: "allowed"}); !strings.Contains(page, "Enjoy!") {
 		t.Errorf("the operator's page is not shown:\n%s", page)
 	}
-	if page := say("it", "code", codeView{}); !strings.Contains(page, "Avanti") || !strings.Contains(page, "Enter the code") || !strings.Contains(page, `lang="it"`) {
+	if page := say("it", "code", codeView{}); !strings.Contains(page, "Avanti") ||
+		!strings.Contains(page, "Enter the code") || !strings.Contains(page, `lang="it"`) {
 		t.Errorf("a language of the operator's, English where it lacks a text:\n%s", page)
 	}
-	if page := say("de", "code", codeView{}); !strings.Contains(page, ">Los<") || !strings.Contains(page, "Gerät verbinden") {
+	if page := say("de", "code", codeView{}); !strings.Contains(page, ">Los<") ||
+		!strings.Contains(page, "Gerät verbinden") {
 		t.Errorf("a text of the operator's in a language of ours:\n%s", page)
 	}
 	style := string(p.assets["style.css"].body)
-	if ours, color, theirs := strings.Index(style, ":root"), strings.Index(style, "#00aa66"), strings.Index(style, "border-radius:0"); ours > color || color > theirs || theirs < 0 {
+	if ours, color, theirs := strings.Index(style, ":root"), strings.Index(style, "#00aa66"), strings.Index(style,
+		"border-radius:0"); ours > color || color > theirs || theirs < 0 {
 		t.Errorf("the style sheets stand in another order: %d %d %d", ours, color, theirs)
 	}
 }
@@ -232,7 +238,8 @@ func TestBrandsColourCanBeRead(t *testing.T) {
 	for _, test := range []struct {
 		color  string
 		advice bool
-	}{{"#00aa66", true}, {"#ffffff", true}, {"#000000", false}, {"#ffee00", true}, {"#1a56bd", false}, {"#777777", true}} {
+	}{{"#00aa66", true}, {"#ffffff", true}, {"#000000", false}, {"#ffee00", true}, {"#1a56bd", false},
+		{"#777777", true}} {
 		c := parseColor(test.color)
 		for _, on := range []color{lightCard, darkCard} {
 			if got := contrast(readable(c, on), on); got < textContrast {
@@ -247,7 +254,8 @@ func TestBrandsColourCanBeRead(t *testing.T) {
 			t.Errorf("%s: %q", test.color, got)
 		}
 	}
-	for _, wrong := range []Brand{{Color: "red"}, {Color: "#12345"}, {Logo: "http://evil.example/x"}, {Logo: "javascript:x"}, {Logo: "data:image/png;base64,x"}} {
+	for _, wrong := range []Brand{{Color: "red"}, {Color: "#12345"}, {Logo: "http://evil.example/x"},
+		{Logo: "javascript:x"}, {Logo: "data:image/png;base64,x"}} {
 		if wrong.Check() == nil {
 			t.Errorf("%+v is accepted", wrong)
 		}

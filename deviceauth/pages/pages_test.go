@@ -19,10 +19,13 @@ func TestEveryPageHasItsHeaders(t *testing.T) {
 		b.Open(path)
 		h := b.Header
 		policy := h.Get("Content-Security-Policy")
-		if !strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(policy, "unsafe-inline") || h.Get("Referrer-Policy") != "no-referrer" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+		if !strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(policy, "unsafe-inline") ||
+			h.Get("Referrer-Policy") != "no-referrer" || h.Get("X-Content-Type-Options") != "nosniff" ||
+			h.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %v", path, h)
 		}
-		if strings.Contains(b.Page, "<script>") || strings.Contains(b.Page, "style=") || strings.Contains(b.Page, " onclick") {
+		if strings.Contains(b.Page, "<script>") || strings.Contains(b.Page, "style=") ||
+			strings.Contains(b.Page, " onclick") {
 			t.Errorf("%s has inline script or style", path)
 		}
 	}
@@ -90,9 +93,11 @@ func TestTooManyWrongCodesAreToldTheTimeToWait(t *testing.T) {
 }
 
 // protocol 36
-func TestCodeIsLookedUpOnlyForSomebodySignedIn(t *testing.T) {
+func TestCodeIsLookedUpOnlyAfterASignIn(t *testing.T) {
 	b := gatewaytest.New(t).Browser()
-	for _, code := range []string{"BBBB-BBBB", gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv"))["user_code"].(string)} {
+	for _, code := range []string{"BBBB-BBBB",
+		gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form,
+			"client_id=tv"))["user_code"].(string)} {
 		b.Submit("/device", url.Values{"user_code": {code}})
 		b.Sees(200, "Sign in with Example &lt;Work&gt;")
 	}
@@ -105,7 +110,8 @@ func TestCallbackWorksOnceAndOnlyInItsBrowser(t *testing.T) {
 	s := gatewaytest.New(t)
 	b, thief := s.Browser(), s.Browser()
 	b.Open("/device/sign-in?with=work")
-	if a := s.Upstream.Begun; a.State == "" || a.Nonce == "" || a.Verifier == "" || a.State == a.Nonce || a.RedirectURI != "https://api.example.com/device/callback" {
+	if a := s.Upstream.Begun; a.State == "" || a.Nonce == "" || a.Verifier == "" || a.State == a.Nonce ||
+		a.RedirectURI != "https://api.example.com/device/callback" {
 		t.Errorf("began with %+v", a)
 	}
 	callback := "/device/callback?code=c&state=" + s.Upstream.Begun.State
@@ -180,7 +186,8 @@ func TestSignInOfAnotherBrowserIsNotTakenOver(t *testing.T) {
 func TestSignInGoesOnWithTheCodeThatWasTyped(t *testing.T) {
 	s := gatewaytest.New(t)
 	ask := func() string {
-		return gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv"))["user_code"].(string)
+		return gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form,
+			"client_id=tv"))["user_code"].(string)
 	}
 	mine, theirs := ask(), ask()
 	b := s.Browser()
@@ -243,13 +250,15 @@ func TestDecisionNeedsTheTicketOfThisSession(t *testing.T) {
 	other.Sees(403, "out of date")
 	b.Submit("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"maybe"}})
 	b.Sees(403, "out of date")
-	r := httptest.NewRequest("POST", "/device/confirm", strings.NewReader(url.Values{"ticket": {ticket}, "answer": {"allow"}}.Encode()))
+	r := httptest.NewRequest("POST", "/device/confirm",
+		strings.NewReader(url.Values{"ticket": {ticket}, "answer": {"allow"}}.Encode()))
 	r.Header.Set("Content-Type", gatewaytest.Form)
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	b.Request(r)
 	b.Sees(403, "sent from another site")
 	gatewaytest.Refused(t, s.Poll(code), 400, "authorization_pending")
-	r = httptest.NewRequest("POST", "/device/confirm", strings.NewReader(url.Values{"ticket": {ticket}, "answer": {"allow"}}.Encode()))
+	r = httptest.NewRequest("POST", "/device/confirm",
+		strings.NewReader(url.Values{"ticket": {ticket}, "answer": {"allow"}}.Encode()))
 	r.Header.Set("Content-Type", gatewaytest.Form)
 	r.Header.Set("Origin", "null") // what an old browser sends under no-referrer
 	b.Request(r)
@@ -284,7 +293,8 @@ func TestOtherPersonIsToldThatItIsDone(t *testing.T) {
 	s := gatewaytest.New(t)
 	first, second := s.Browser(), s.Browser()
 	first.SignIn()
-	s.Upstream.Person = &deviceauth.Person{Subject: "work|2", Upstream: "work", User: "bob", Claims: s.Upstream.Person.Claims}
+	s.Upstream.Person = &deviceauth.Person{Subject: "work|2", Upstream: "work", User: "bob",
+		Claims: s.Upstream.Person.Claims}
 	second.SignIn()
 	user, code := first.Ask()
 	second.Submit("/device", url.Values{"user_code": {user}})
@@ -293,7 +303,8 @@ func TestOtherPersonIsToldThatItIsDone(t *testing.T) {
 	second.Submit("/device/confirm", url.Values{"ticket": {second.Ticket()}, "answer": {"allow"}})
 	second.Sees(409, "has been answered")
 	access := gatewaytest.JSON(t, s.Poll(code))["access_token"].(string)
-	if id, err := s.Engine.ValidateToken(t.Context(), access, deviceauth.Requirement{}); err != nil || id.Person.User != "alice" {
+	if id, err := s.Engine.ValidateToken(t.Context(), access, deviceauth.Requirement{}); err != nil ||
+		id.Person.User != "alice" {
 		t.Errorf("the device is %+v's, %v", id, err)
 	}
 }
@@ -302,7 +313,8 @@ func TestOtherPersonIsToldThatItIsDone(t *testing.T) {
 func TestNoPageLeadsWhereARequestWants(t *testing.T) {
 	s := gatewaytest.New(t)
 	hostile := url.Values{}
-	for _, name := range []string{"next", "return_to", "redirect_uri", "redirect", "url", "with", "user_code", "state", "code", "iss", "error", "error_description", "switch"} {
+	for _, name := range []string{"next", "return_to", "redirect_uri", "redirect", "url", "with", "user_code", "state",
+		"code", "iss", "error", "error_description", "switch"} {
 		hostile.Set(name, "https://evil.example/")
 	}
 	look := func(what string, w *httptest.ResponseRecorder) {
@@ -312,18 +324,23 @@ func TestNoPageLeadsWhereARequestWants(t *testing.T) {
 				t.Errorf("%s: %s: %s", what, name, values)
 			}
 		}
-		if text := w.Body.String(); strings.Contains(text, `href="https://evil.example`) || strings.Contains(text, `action="https://evil.example`) || strings.Contains(text, "url=https://evil.example") {
+		if text := w.Body.String(); strings.Contains(text, `href="https://evil.example`) ||
+			strings.Contains(text, `action="https://evil.example`) ||
+			strings.Contains(text, "url=https://evil.example") {
 			t.Errorf("%s leads to evil.example:\n%s", what, text)
 		}
 	}
-	for _, path := range []string{"/device", "/device/sign-in", "/device/callback", "/device/confirm", "/device/done", "/device//evil.example", "/.well-known/openid-configuration"} {
-		for _, headers := range [][]string{nil, {"Referer", "https://evil.example/"}, {"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http", "Forwarded", "host=evil.example"}} {
+	for _, path := range []string{"/device", "/device/sign-in", "/device/callback", "/device/confirm", "/device/done",
+		"/device//evil.example", "/.well-known/openid-configuration"} {
+		for _, headers := range [][]string{nil, {"Referer", "https://evil.example/"},
+			{"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http", "Forwarded", "host=evil.example"}} {
 			r := httptest.NewRequest("GET", "https://evil.example"+path+"?"+hostile.Encode(), nil)
 			look("GET "+path, s.Do(r, headers...))
 			look("POST "+path, s.Post(path, gatewaytest.Form, hostile.Encode(), headers...))
 		}
 	}
-	r := httptest.NewRequest("POST", "https://evil.example/oauth2/device_authorization", strings.NewReader("client_id=tv"))
+	r := httptest.NewRequest("POST", "https://evil.example/oauth2/device_authorization",
+		strings.NewReader("client_id=tv"))
 	r.Header.Set("Content-Type", gatewaytest.Form)
 	look("a device's request", s.Do(r))
 }
@@ -344,7 +361,8 @@ func TestCookiesAreTheHostsOwn(t *testing.T) {
 		if strings.Contains(c.Name, "signin") { // only the pages are sent it
 			prefix, path = "__Secure-device_", "/device"
 		}
-		if !c.Secure || !c.HttpOnly || c.Path != path || !strings.HasPrefix(c.Name, prefix) || c.SameSite != 2 || c.Domain != "" {
+		if !c.Secure || !c.HttpOnly || c.Path != path || !strings.HasPrefix(c.Name, prefix) || c.SameSite != 2 ||
+			c.Domain != "" {
 			t.Errorf("cookie %v", c)
 		}
 	}
@@ -370,7 +388,8 @@ func TestNamesAreText(t *testing.T) {
 	b := gatewaytest.New(t).Browser()
 	b.SignIn()
 	b.Ask()
-	for _, want := range []string{"Connect TV &lt;b&gt;?", "by Maker", "Read &lt;everything&gt;", "Alice &lt;i&gt;", "just now from 192.0.2.7"} {
+	for _, want := range []string{"Connect TV &lt;b&gt;?", "by Maker", "Read &lt;everything&gt;", "Alice &lt;i&gt;",
+		"just now from 192.0.2.7"} {
 		b.Sees(200, want)
 	}
 }
@@ -390,7 +409,9 @@ func TestSessionWithAThousandGroupsIsKept(t *testing.T) {
 	s := gatewaytest.New(t)
 	groups := []any{"staff"}
 	for i := range 1000 {
-		groups = append(groups, strings.Repeat(string(rune('a'+i%26)), 3)+strings.Repeat("0123456789abcdef"[i%16:i%16+1], 8)+strings.ToUpper(deviceauth.ID{byte(i), byte(i >> 8)}.String()))
+		groups = append(groups, strings.Repeat(string(rune('a'+i%26)), 3)+
+			strings.Repeat("0123456789abcdef"[i%16:i%16+1], 8)+
+			strings.ToUpper(deviceauth.ID{byte(i), byte(i >> 8)}.String()))
 	}
 	s.Upstream.Person.Claims = deviceauth.Claims{"groups": groups}
 	b := s.Browser()
@@ -472,7 +493,8 @@ func TestPersonSeesTheirDevicesAndCutsThemOff(t *testing.T) {
 			t.Errorf("device %q: %d, want %d", device, b.Status, status)
 		}
 	}
-	s.Upstream.Person = &deviceauth.Person{Subject: "work|2", Upstream: "work", User: "bob", Claims: s.Upstream.Person.Claims}
+	s.Upstream.Person = &deviceauth.Person{Subject: "work|2", Upstream: "work", User: "bob",
+		Claims: s.Upstream.Person.Claims}
 	other := s.Browser()
 	other.SignIn()
 	_, bobs := connect(other)

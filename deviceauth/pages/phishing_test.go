@@ -97,8 +97,10 @@ func TestPagesAnswerNavigationsAlone(t *testing.T) {
 		{"Service-Worker": "script"},
 	} {
 		for _, r := range []*http.Request{
-			httptest.NewRequest("GET", "/device", nil), httptest.NewRequest("GET", "/device/confirm", nil), httptest.NewRequest("GET", "/device/connections", nil),
-			gatewaytest.Post("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}}), gatewaytest.Post("/device/sign-out", url.Values{"ticket": {ticket}}),
+			httptest.NewRequest("GET", "/device", nil), httptest.NewRequest("GET", "/device/confirm", nil),
+			httptest.NewRequest("GET", "/device/connections", nil),
+			gatewaytest.Post("/device/confirm", url.Values{"ticket": {ticket}, "answer": {"allow"}}),
+			gatewaytest.Post("/device/sign-out", url.Values{"ticket": {ticket}}),
 		} {
 			for name, value := range headers {
 				r.Header.Set(name, value)
@@ -121,7 +123,8 @@ func TestPagesAnswerNavigationsAlone(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Dest", "document")
 	b.Request(r)
 	b.Sees(200, "Connect TV")
-	if b.Header.Get("Cross-Origin-Opener-Policy") != "same-origin" || b.Header.Get("Cross-Origin-Resource-Policy") != "same-origin" {
+	if b.Header.Get("Cross-Origin-Opener-Policy") != "same-origin" ||
+		b.Header.Get("Cross-Origin-Resource-Policy") != "same-origin" {
 		t.Errorf("headers %v", b.Header)
 	}
 }
@@ -201,7 +204,8 @@ func TestAnotherSiteBeginsNoSignIn(t *testing.T) {
 	b.SignIn()
 	before := b.Upstream.Begun
 	for _, site := range []string{"cross-site", "same-site"} {
-		for _, path := range []string{"/device/sign-in?with=work", "/device/sign-in", "/device/sign-in?switch=1&with=work"} {
+		for _, path := range []string{"/device/sign-in?with=work", "/device/sign-in",
+			"/device/sign-in?switch=1&with=work"} {
 			r := httptest.NewRequest("GET", path, nil)
 			r.Header.Set("Sec-Fetch-Site", site)
 			b.Request(r)
@@ -222,7 +226,7 @@ func TestAnotherSiteBeginsNoSignIn(t *testing.T) {
 }
 
 // protocol 41
-func TestSessionIsOverForWhoeverHasItsCookie(t *testing.T) {
+func TestSessionIsOverInEveryBrowser(t *testing.T) {
 	b := gatewaytest.New(t).Browser()
 	b.SignIn()
 	b.Ask()
@@ -271,15 +275,18 @@ func TestUpstreamEndsThePersonsSessionHere(t *testing.T) {
 	b := s.Browser()
 	b.SignIn()
 	_, access := connect(b)
-	for body, status := range map[string]int{"": 400, "logout_token=": 400, "logout_token=forged": 400, "logout_token=fault": 503} {
-		if w := s.Post("/device/backchannel-logout", gatewaytest.Form, body); w.Code != status || w.Header().Get("Cache-Control") != "no-store" {
+	for body, status := range map[string]int{"": 400, "logout_token=": 400, "logout_token=forged": 400,
+		"logout_token=fault": 503} {
+		if w := s.Post("/device/backchannel-logout", gatewaytest.Form, body); w.Code != status ||
+			w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%q: %d %s", body, w.Code, w.Body)
 		}
 	}
 	if !admits(s, access) {
 		t.Error("a forged token ended a device")
 	}
-	if w := s.Post("/device/backchannel-logout", gatewaytest.Form, "logout_token=good"); w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" {
+	if w := s.Post("/device/backchannel-logout", gatewaytest.Form, "logout_token=good"); w.Code != 200 ||
+		w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 	if admits(s, access) {
@@ -300,7 +307,8 @@ func TestUpstreamEndsThePersonsSessionHere(t *testing.T) {
 func TestUpstreamThatIsDownIsShownSo(t *testing.T) {
 	s := gatewaytest.New(t)
 	s.Reconfigure(func(c *gateway.HandlerConfig) {
-		c.Upstreams = append(c.Upstreams, gatewaytest.Home{Upstream: &gatewaytest.Upstream{Person: s.Upstream.Person, Down: true}})
+		c.Upstreams = append(c.Upstreams,
+			gatewaytest.Home{Upstream: &gatewaytest.Upstream{Person: s.Upstream.Person, Down: true}})
 	})
 	b := s.Browser()
 	b.Submit("/device", url.Values{"user_code": {"BBBB-BBBB"}})
@@ -324,10 +332,10 @@ func (hanging) Reachable(ctx context.Context) error {
 	return errors.New("no answer")
 }
 
-func TestUpstreamThatHangsHoldsNobodyUp(t *testing.T) {
+func TestUpstreamThatHangsDoesNotBlockTheOthers(t *testing.T) {
 	s := gatewaytest.New(t)
 	s.Reconfigure(func(c *gateway.HandlerConfig) {
-		c.Upstreams = append(c.Upstreams, hanging{gatewaytest.Home{Upstream: s.Upstream}})
+		c.Upstreams = append(c.Upstreams, hanging{Home: gatewaytest.Home{Upstream: s.Upstream}})
 	})
 	b := s.Browser()
 	b.Open("/device/sign-in")
@@ -336,8 +344,10 @@ func TestUpstreamThatHangsHoldsNobodyUp(t *testing.T) {
 
 func TestPagesSpeakTheLanguageOfTheBrowser(t *testing.T) {
 	s := gatewaytest.New(t)
-	for language, want := range map[string]string{"de": "Gerät verbinden", "fr": "Associer un appareil", "ja": `lang="ja"`, "zh-CN": `lang="zh"`, "pt-BR": `lang="pt"`, "es": `lang="es"`, "nl": "Connect a device"} {
-		if w := s.Get("/device", "Accept-Language", language); !strings.Contains(w.Body.String(), want) || w.Header().Get("Content-Language") == "" {
+	for language, want := range map[string]string{"de": "Gerät verbinden", "fr": "Associer un appareil",
+		"ja": `lang="ja"`, "zh-CN": `lang="zh"`, "pt-BR": `lang="pt"`, "es": `lang="es"`, "nl": "Connect a device"} {
+		if w := s.Get("/device", "Accept-Language", language); !strings.Contains(w.Body.String(), want) ||
+			w.Header().Get("Content-Language") == "" {
 			t.Errorf("%s: %v\n%s", language, w.Header(), w.Body)
 		}
 	}

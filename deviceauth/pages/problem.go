@@ -88,7 +88,8 @@ var notices = map[string]notice{
 // operatorHelps are the problems that whoever runs the service can do something about.
 var operatorHelps = map[string]bool{
 	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
-	"unknown_client": true, "unknown_redirect": true, "bad_document": true, "other_network": true, "fault": true, "misconfigured": true,
+	"unknown_client": true, "unknown_redirect": true, "bad_document": true, "other_network": true, "fault": true,
+	"misconfigured": true,
 	"sign_in_error": true, "sign_in_untrusted": true, "sign_in_nameless": true, "sign_in_unclean": true,
 	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
 }

@@ -33,43 +33,52 @@ var samples = func() []sample {
 	elsewhere.Unchecked, elsewhere.Host, refused.Unchecked = true, "client.example.com", true
 	elsewhere.Elsewhere, refused.Elsewhere, refused.Refused = true, true, true
 	return []sample{
-		{"code", newMessage("code.title"), codeView{Form: sampleTicket}},
-		{"code", newMessage("code.title"), codeView{
+		{name: "code", title: newMessage("code.title"), data: codeView{Form: sampleTicket}},
+		{name: "code", title: newMessage("code.title"), data: codeView{
 			Code: "BCDF-GHJK", Mask: "****-****", Problem: "code.malformed", Form: sampleTicket,
 		}},
-		{"sign-in", newMessage("sign_in.title"), signInView{}},
-		{"sign-in", newMessage("sign_in.title"), signInView{Choices: choices[:1], Automatic: true, Devices: true}},
-		{"sign-in", newMessage("sign_in.title"), signInView{Choices: choices, Program: true}},
-		{"sign-in", newMessage("sign_in.fresh_title"), signInView{Choices: choices, Fresh: "Gadget"}},
-		{"sign-in", newMessage("sign_in.fresh_title"), signInView{Choices: choices, Moved: true}},
-		{"confirm", newMessage("confirm.title", "Gadget"), confirmView{}},
-		{"confirm", newMessage("confirm.title", "Gadget"), question},
-		{"confirm", newMessage("confirm.title", "Gadget"), elsewhere},
-		{"confirm", newMessage("confirm.title", "Gadget"), refused},
-		{"check", newMessage("check.title"), checkView{confirmView: elsewhere, Problem: true}},
-		{"program", newMessage("confirm.title", "Gadget"), programView{Target: target{Kind: targetHere}}},
-		{"program", newMessage("confirm.title", "Gadget"), programView{
+		{name: "sign-in", title: newMessage("sign_in.title"), data: signInView{}},
+		{name: "sign-in", title: newMessage("sign_in.title"),
+			data: signInView{Choices: choices[:1], Automatic: true, Devices: true}},
+		{name: "sign-in", title: newMessage("sign_in.title"), data: signInView{Choices: choices, Program: true}},
+		{name: "sign-in", title: newMessage("sign_in.fresh_title"),
+			data: signInView{Choices: choices, Fresh: "Gadget"}},
+		{name: "sign-in", title: newMessage("sign_in.fresh_title"), data: signInView{Choices: choices, Moved: true}},
+		{name: "confirm", title: newMessage("confirm.title", "Gadget"), data: confirmView{}},
+		{name: "confirm", title: newMessage("confirm.title", "Gadget"), data: question},
+		{name: "confirm", title: newMessage("confirm.title", "Gadget"), data: elsewhere},
+		{name: "confirm", title: newMessage("confirm.title", "Gadget"), data: refused},
+		{name: "check", title: newMessage("check.title"), data: checkView{confirmView: elsewhere, Problem: true}},
+		{name: "program", title: newMessage("confirm.title", "Gadget"),
+			data: programView{Target: target{Kind: targetHere}}},
+		{name: "program", title: newMessage("confirm.title", "Gadget"), data: programView{
 			deviceView: device, Target: target{Kind: targetSite, Name: "app.example.com"}, Warned: true,
 			Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
 		}},
-		{"program", newMessage("confirm.title", "Gadget"), programView{
+		{name: "program", title: newMessage("confirm.title", "Gadget"), data: programView{
 			deviceView: device, Target: target{Kind: targetApp, Name: "com.example.app:"}, Warned: true,
 			Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
 		}},
-		{"return", newMessage("return.title", "Gadget"), returnView{Address: "https://app.example.com/", Automatic: true}},
-		{"return", newMessage("return.title", "Gadget"), returnView{Address: "com.example.app:/cb"}},
-		{"return", newMessage("return.title", "Gadget"), returnView{Address: "https://app.example.com/", Refused: "app.example.com"}},
-		{"done", newMessage("done.allowed_title", "Gadget"), outcome{Said: "allowed", Device: "Gadget"}},
-		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "denied", Device: "Gadget"}},
-		{"done", newMessage("done.denied_title", "Gadget"), outcome{Said: "reported", Device: "Gadget"}},
-		{"connections", newMessage("devices.title"), connectionsView{}},
-		{"connections", newMessage("devices.title"), connectionsView{
+		{name: "return", title: newMessage("return.title", "Gadget"),
+			data: returnView{Address: "https://app.example.com/", Automatic: true}},
+		{name: "return", title: newMessage("return.title", "Gadget"), data: returnView{Address: "com.example.app:/cb"}},
+		{name: "return", title: newMessage("return.title", "Gadget"),
+			data: returnView{Address: "https://app.example.com/", Refused: "app.example.com"}},
+		{name: "done", title: newMessage("done.allowed_title", "Gadget"),
+			data: outcome{Said: "allowed", Device: "Gadget"}},
+		{name: "done", title: newMessage("done.denied_title", "Gadget"),
+			data: outcome{Said: "denied", Device: "Gadget"}},
+		{name: "done", title: newMessage("done.denied_title", "Gadget"),
+			data: outcome{Said: "reported", Device: "Gadget"}},
+		{name: "connections", title: newMessage("devices.title"), data: connectionsView{}},
+		{name: "connections", title: newMessage("devices.title"), data: connectionsView{
 			Devices: []connection{
 				{deviceView: device}, {deviceView: device, ID: "x", Given: "Kitchen", CodeTail: "GHJK"},
 			},
 			Ticket: sampleTicket,
 		}},
-		{"problem", newMessage("fault.title"), problemView{Text: "x"}},
-		{"problem", newMessage("fault.title"), problemView{Text: "x", Way: "way.again", Address: "/", Ask: true}},
+		{name: "problem", title: newMessage("fault.title"), data: problemView{Text: "x"}},
+		{name: "problem", title: newMessage("fault.title"),
+			data: problemView{Text: "x", Way: "way.again", Address: "/", Ask: true}},
 	}
 }()

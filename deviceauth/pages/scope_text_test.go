@@ -59,7 +59,8 @@ func TestScopeIsSaidInThePagesLanguage(t *testing.T) {
 			r.Header.Set("Accept-Language", test.accept)
 			s, v := l.speak(r), scopeView{Texts: texts}
 			if s.Scope(v) != test.want || s.ScopeLang(v) != test.lang {
-				t.Errorf("%q in %q on a page in %s, want %q in %q", s.Scope(v), s.ScopeLang(v), s.Lang, test.want, test.lang)
+				t.Errorf("%q in %q on a page in %s, want %q in %q", s.Scope(v), s.ScopeLang(v), s.Lang,
+					test.want, test.lang)
 			}
 		})
 	}
@@ -107,7 +108,7 @@ func TestTextsOfScopesAreChecked(t *testing.T) {
 	}
 }
 
-func TestTextsThatNobodyReadsAreNamed(t *testing.T) {
+func TestUnusedTextsAreNamed(t *testing.T) {
 	brand := Brand{Templates: write(t, map[string]string{"languages/it.json": `{}`})}
 	list := []deviceauth.ScopeText{inLanguages("", "en", "de", "de-AT", "it", "nl", "qq", "zh", "zh-Hant")}
 	var got []string

@@ -50,7 +50,8 @@ func TestSignInGoesOnWithWhatItsPageWasAbout(t *testing.T) {
 				c.Clients[0].FreshSignIn, c.Allow["home"], c.Network = test.fresh, nil, deviceauth.NetworkOff
 			})
 			s.Reconfigure(func(c *gateway.HandlerConfig) {
-				c.Upstreams = append(c.Upstreams, gatewaytest.Home{Upstream: &gatewaytest.Upstream{Person: &deviceauth.Person{}}})
+				c.Upstreams = append(c.Upstreams,
+					gatewaytest.Home{Upstream: &gatewaytest.Upstream{Person: &deviceauth.Person{}}})
 			})
 			b := s.Browser()
 			b.Open("/device/sign-in?with=work")

@@ -22,8 +22,8 @@ func (p *renderer) checkWarning() error {
 			return err
 		}
 		if !strings.Contains(body.String(), html.EscapeString(english.say("unchecked.title", p.brand.Name))) {
-			return fmt.Errorf("brand templates: %s.html does not say of a client that introduced itself that nobody has "+
-				"checked it: add {{template \"unchecked\" .}}, or leave registration out", name)
+			return fmt.Errorf("brand templates: %s.html does not say of a client that introduced itself that nobody "+
+				"has checked it: add {{template \"unchecked\" .}}, or leave registration out", name)
 		}
 	}
 	return nil

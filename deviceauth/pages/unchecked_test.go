@@ -6,12 +6,13 @@ import (
 )
 
 // protocol 52
-func TestOperatorsQuestionSaysThatNobodyHasChecked(t *testing.T) {
+func TestOperatorsQuestionSaysThatAClientIsNotChecked(t *testing.T) {
 	const form = `<input name="ticket" value="{{.Data.Ticket}}">`
 	for page, ok := range map[string]bool{
 		form: false, `{{template "unchecked" .}}` + form: true,
 	} {
-		p, err := newRenderer(Brand{Templates: write(t, map[string]string{"confirm.html": page})}, "/device", "api.example.com")
+		p, err := newRenderer(Brand{Templates: write(t, map[string]string{"confirm.html": page})}, "/device",
+			"api.example.com")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,9 @@ func two(t *testing.T) (s *gatewaytest.Site, home *gatewaytest.Upstream) {
 	t.Helper()
 	s = gatewaytest.New(t, func(c *deviceauth.Config) { c.Allow["home"] = nil })
 	home = &gatewaytest.Upstream{Person: &deviceauth.Person{Subject: "home|1", Upstream: "home", User: "mallory"}}
-	s.Reconfigure(func(c *gateway.HandlerConfig) { c.Upstreams = append(c.Upstreams, gatewaytest.Home{Upstream: home}) })
+	s.Reconfigure(func(c *gateway.HandlerConfig) {
+		c.Upstreams = append(c.Upstreams, gatewaytest.Home{Upstream: home})
+	})
 	return s, home
 }
 
@@ -27,7 +29,8 @@ func TestUpstreamsHaveRedirectURIsOfTheirOwn(t *testing.T) {
 	s, home := two(t)
 	b := s.Browser()
 	b.Open("/device/sign-in?with=work")
-	if got := s.Upstream.Begun.RedirectURI; got != "https://api.example.com/device/callback/work" || s.Pages.RedirectURI("work") != got {
+	if got := s.Upstream.Begun.RedirectURI; got != "https://api.example.com/device/callback/work" ||
+		s.Pages.RedirectURI("work") != got {
 		t.Errorf("the redirect URI is %s", got)
 	}
 	b.Open("/device/callback/work?code=c&state=" + s.Upstream.Begun.State)
@@ -84,11 +87,13 @@ func (u *undecided) Begin(ctx context.Context, a deviceauth.AuthRequest) (string
 	return u.Upstream.Begin(ctx, a)
 }
 
-func (u *undecided) Finish(ctx context.Context, a deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
+func (u *undecided) Finish(ctx context.Context, a deviceauth.AuthRequest,
+	answer url.Values) (*deviceauth.Person, error) {
 	if len(u.prompts) > 0 {
 		prompt := u.prompts[0]
 		u.prompts = u.prompts[1:]
-		return nil, &deviceauth.PromptError{Prompt: prompt, Err: deviceauth.NewError("sign_in_error", "invalid_request")}
+		return nil, &deviceauth.PromptError{Prompt: prompt,
+			Err: deviceauth.NewError("sign_in_error", "invalid_request")}
 	}
 	return u.Upstream.Finish(ctx, a, answer)
 }
