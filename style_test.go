@@ -33,7 +33,7 @@ var unclean = map[string][]string{
 	"deviceauth/badgerstore": {longLine, longFunction, privateName, unkeyed, tooFewComment},
 	"deviceauth/gateway":     {longLine, privateName, unkeyed},
 	"deviceauth/oauthapi":    {longLine, longFunction, privateName, unkeyed, tooFewComment},
-	"deviceauth/pages":       {longFunction, tooFewComment},
+	"deviceauth/pages":       {longFunction},
 }
 
 func TestStyle(t *testing.T) {

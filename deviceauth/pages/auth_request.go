@@ -62,6 +62,7 @@ func (h *Handler) callbacks() []string {
 
 // signIn begins a sign-in at an upstream.
 func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*endpoint.Response, error) {
+	// The address of a button may be old: an upstream may have been taken out since.
 	u := h.upstream(id)
 	if u == nil {
 		return nil, errNoUpstream
@@ -78,9 +79,11 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*endpoi
 func (h *Handler) redirectToUpstream(
 	r *http.Request, u deviceauth.Upstream, a authRequest,
 ) (*endpoint.Response, error) {
+	// One is about to begin, so one less than the bound may stay.
 	tooOld := h.dropOldSignIns(r, a.State, maxSignIns-1)
 	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
 	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
+	// An upstream that cannot be asked is told on a page, before anything is kept.
 	to, err := u.Begin(r.Context(), a.AuthRequest)
 	if err != nil {
 		return nil, &unavailable{label: u.Label(), err: err}
@@ -130,6 +133,8 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	var a authRequest
 	name := signInCookieName(query.Get("state"))
 	known := h.openCookie(r, name, &a) && a.State == query.Get("state") && time.Since(a.Began) <= signInLife
+	// State, age and browser: each of them alone would let an answer of another sign-in in
+	// (RFC 9700 §4.7.1).
 	if !known || a.Flow.ID != h.flow(r).ID {
 		return nil, errStaleSignIn
 	}
@@ -175,6 +180,7 @@ func (h *Handler) signedIn(
 			"they have a comma, a space at an end, or a character that cannot be seen",
 			"upstream", u.ID(), "subject", person.Subject, "claims", left)
 	}
+	// From here on the browser is another person's: the session before ends.
 	cookies, err := h.beginSession(r, person)
 	if err != nil {
 		return nil, err

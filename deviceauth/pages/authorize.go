@@ -34,6 +34,7 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	query, broken := url.ParseQuery(r.URL.RawQuery)
 	query = withoutEmpty(query)
 	request := codeRequestOf(query)
+	// First of all: what is wrong with the rest is told at an address that is known.
 	if err := h.checkRedirect(r, query, request); err != nil {
 		return nil, err
 	}
@@ -43,6 +44,7 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	if refusal := checkParameters(query); refusal != nil {
 		return h.refuse(r, request, refusal)
 	}
+	// Whether somebody is signed in matters to prompt=none alone; the question finds out anew.
 	s, err := h.session(r)
 	if err != nil {
 		return nil, err
@@ -92,6 +94,8 @@ func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 // checkRedirect says why there is no way back to the program, and has the operator's log
 // say what was asked.
 func (h *Handler) checkRedirect(r *http.Request, query url.Values, request deviceauth.CodeRequest) error {
+	// Two values are two programs' wishes: which of them a proxy or a library before us has
+	// looked at cannot be known.
 	err := h.cfg.Engine.CheckRedirect(r.Context(), request.ClientID, request.RedirectURI)
 	if err == nil && len(query["client_id"])+len(query["redirect_uri"]) > 2 {
 		err = deviceauth.NewError("unknown_redirect", "client_id or redirect_uri is given more than once")
@@ -147,6 +151,7 @@ func prompts(asked string) string {
 // repeated names a parameter that is there more than once, which RFC 6749 §3.1 forbids
 // and RFC 8707 §2 allows for resource alone.
 func repeated(query url.Values) string {
+	// In no order: which of several is named does not matter.
 	for name, values := range query {
 		if len(values) > 1 && name != "resource" && name != "audience" {
 			return deviceauth.Quotable(name)
@@ -171,6 +176,7 @@ func checkPrompt(request deviceauth.CodeRequest, signedIn bool) error {
 // begin has the browser keep the request, and goes on to the question, or to the choice
 // of an account.
 func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpoint.Response, error) {
+	// Where nobody is signed in, the question leads to the sign-in by itself.
 	next := "/confirm"
 	if request.Prompts(promptSelectAccount) {
 		next = "/sign-in?switch=1"
@@ -226,11 +232,13 @@ func (h *Handler) refuse(
 // has registered, with the answer and the issuer's name, by which a client of several
 // servers finds a mix-up (RFC 9207 §2).
 func (h *Handler) back(request deviceauth.CodeRequest, answer url.Values) string {
+	// An empty state is as good as none, and comes back as none.
 	if request.State != "" {
 		answer.Set("state", request.State)
 	}
 	answer.Set("iss", h.cfg.Engine.Issuer())
 	separator := "?"
+	// The query that the client registered is kept (RFC 6749 §3.1.2).
 	if strings.Contains(request.RedirectURI, "?") {
 		separator = "&"
 	}

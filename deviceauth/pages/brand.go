@@ -60,6 +60,7 @@ func (b Brand) style() string {
 	if white := (color{255, 255, 255}); contrast(c, white) > contrast(c, on) {
 		on = white // one of the two always has more than 4.5
 	}
+	// Custom properties, so that the style sheet has the colours in one place.
 	rule := func(card color) string {
 		return fmt.Sprintf(":root{--accent:%s;--on-accent:%s;--link:%s}", c, on, readable(c, card))
 	}
@@ -90,10 +91,12 @@ func (c color) String() string { return "#" + hex.EncodeToString(c[:]) }
 // readable is a colour, or the nearest shade of it that can be read on a
 // background.
 func readable(c, on color) color {
+	// Towards white on a dark page, towards black on a light one.
 	to := color{0, 0, 0}
 	if luminance(on) < 0.18 {
 		to = color{255, 255, 255}
 	}
+	// A hundred shades on the way are closer together than an eye can tell.
 	for step := range 101 {
 		if shade := mix(c, to, float64(step)/100); contrast(shade, on) >= textContrast {
 			return shade
@@ -119,6 +122,7 @@ func contrast(a, b color) float64 {
 // luminance is WCAG 2.2's relative luminance, 0 to 1.
 func luminance(c color) float64 {
 	l := 0.0
+	// The weights and the curve of sRGB, as WCAG 2.2 has them.
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 		v := float64(c[i]) / 255
 		if v <= 0.04045 {

@@ -113,12 +113,14 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 		return h.showCode(r, http.StatusOK, f.anew(), "code.again")
 	}
 	f = flow{ID: f.ID, Led: f.Led, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !opens}
+	// What can be no code is told at the field, before a sign-in for nothing.
 	switch {
 	case !h.cfg.Engine.Possible(f.Code):
 		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
 	case !opens: // as good as a link: it is for the person to send it
 		return h.showCode(r, http.StatusOK, f, "code.check")
 	}
+	// From now on the question may be asked: the code came from a form of this browser.
 	f.Posted = true
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
@@ -144,10 +146,12 @@ func (h *Handler) requireTyping(r *http.Request) (*endpoint.Response, error) {
 // no Sec-Fetch-Site send "null" as the Origin of a page with our referrer
 // policy; for them the ticket in the form has to be enough.
 func (h *Handler) readForm(r *http.Request) error {
+	// Go's check takes an Origin of "null" for another site.
 	old := r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "null"
 	if err := h.cross.Check(r); err != nil && !old {
 		return errForeign
 	}
+	// Our forms have a few hundred bytes.
 	r.Body = http.MaxBytesReader(nil, r.Body, endpoint.MaxBody)
 	if err := r.ParseForm(); err != nil {
 		return errStale

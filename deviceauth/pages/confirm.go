@@ -55,12 +55,15 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	// Without a code of our own form there is nothing to ask about; an address that somebody
+	// sent is only filled in, on the page for codes.
 	case !f.asks():
 		return endpoint.Redirect(h.cfg.Path), nil
 	case s == nil && f.Request != nil && f.Request.Prompts(promptLogin):
 		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
 	case s == nil:
 		return h.goOn("/sign-in", f)
+	// Merely to look at a question from another network tells the operator: see DecisionRefused.
 	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:
 		return h.movedSignIn(r, s, f)
 	case f.Request != nil:
@@ -102,9 +105,12 @@ func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*dev
 		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, askedFrom: askedFromOf(g),
 		Here: addressText(here), Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
+	// The warning stands on the question itself; what it costs to go on is decided when the
+	// answer comes.
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
 		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
 	}
+	// The form is about this grant, whatever code another tab brings meanwhile.
 	v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
 	return g, v, err
 }
@@ -127,10 +133,13 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	said, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
+	// Anything else than one of the two buttons is no answer; nothing is guessed.
 	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) && t.Request == nil {
 		return nil, errStale
 	}
+	// Whoever says that somebody sent the code has said no, whichever button was pressed then.
 	allow, reported := said == "allow", started == "other"
+	// A no is taken from anywhere: it can only take access away.
 	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		return h.movedSignIn(r, s, h.flowOf(r, t))
 	}
@@ -174,6 +183,7 @@ func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*e
 	if err != nil {
 		return nil, err
 	}
+	// The page comes back with a hint where it was posted without an answer.
 	asked := r.PostFormValue(fieldChecked) != ""
 	status := http.StatusOK
 	if asked {
@@ -194,12 +204,14 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 	case g.Reason == deviceauth.ReasonReported:
 		o.Said = "reported"
 	}
+	// In the address and not in a cookie: a reload shows it again, and another tab shows its own.
 	sealed, err := h.seal.seal(outcomeField, o)
 	if err != nil {
 		return nil, err
 	}
 	a := endpoint.Redirect(h.cfg.Path + "/done?" + outcomeField + "=" + sealed)
 	f := h.flow(r)
+	// A code that another tab has brought since stays.
 	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
 		cookies, err := h.sealFlowCookie(r, f.anew())
 		if err != nil {

@@ -53,6 +53,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// After the sign-in the person is back here, and not at the code page.
 	if s == nil {
 		f := h.flow(r).anew()
 		f.Next = nextConnections
@@ -67,6 +68,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	var v connectionsView
+	// A client that introduced itself is looked up for its name; one that is gone has its id.
 	for _, g := range grants {
 		if _, err := h.cfg.Engine.LoadClient(r.Context(), g.ClientID); err != nil && deviceauth.AsError(err) == nil {
 			return nil, err
@@ -89,6 +91,7 @@ func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 	if err != nil || moved != nil {
 		return moved, err
 	}
+	// The button of one device has its id, the one below the list "all".
 	ids := []string{r.PostFormValue("device")}
 	if ids[0] == "all" {
 		grants, err := h.cfg.Engine.Connections(r.Context(), s.Person)
@@ -101,10 +104,12 @@ func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 		}
 	}
 	for _, text := range ids {
+		// Only a form that somebody changed has an id that is none.
 		id, err := deviceauth.ParseID(text)
 		if err != nil {
 			return nil, errStale
 		}
+		// The engine asks whether the grant is this person's: of another's it says not_connected.
 		if err := h.cfg.Engine.Disconnect(r.Context(), s.Person, id, h.cfg.ClientIP(r)); err != nil {
 			return nil, err
 		}
@@ -119,6 +124,7 @@ func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
 		return moved, err
 	}
 	id, err := deviceauth.ParseID(r.PostFormValue("device"))
+	// An empty name takes the name away; a form without the field is not ours.
 	if err != nil || !r.PostForm.Has("name") {
 		return nil, errStale
 	}
@@ -126,6 +132,7 @@ func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The fragment brings a person with many devices back to the one that they named.
 	return endpoint.Redirect(h.cfg.Path + "/connections#device-" + id.String()), nil
 }
 
@@ -138,6 +145,7 @@ func (h *Handler) devicesForm(r *http.Request) (s *deviceauth.Session, moved *en
 	if s, _, err = h.openFormToken(r); err != nil {
 		return nil, nil, err
 	}
+	// A cookie that was taken elsewhere shows devices, and cuts none off and names none.
 	if h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		f := h.flow(r)
 		f.Next = nextConnections

@@ -52,12 +52,14 @@ func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 // sealCookie seals a value into as many cookies as it takes, and drops the pieces
 // that an earlier, longer value left.
 func (h *Handler) sealCookie(r *http.Request, name string, v any, life time.Duration) ([]*http.Cookie, error) {
+	// The name is sealed in, so that a cookie under another name does not open.
 	text, err := h.seal.seal(name, v)
 	if err != nil {
 		return nil, err
 	}
 	var list []*http.Cookie
 	for i := 0; i < maxPieces && (text != "" || i == 0); i++ {
+		// An empty value has a piece, too: a cookie that is there and says nothing.
 		n := min(len(text), pieceSize)
 		list = append(list, h.cookie(pieceName(name, i), text[:n], life))
 		text = text[n:]
@@ -69,6 +71,7 @@ func (h *Handler) sealCookie(r *http.Request, name string, v any, life time.Dura
 func (h *Handler) openCookie(r *http.Request, name string, v any) bool {
 	var text strings.Builder
 	for i := range maxPieces {
+		// The first piece that is missing ends the value; what is left of a longer one does not open.
 		c, err := r.Cookie(h.cookieName(pieceName(name, i)))
 		if err != nil {
 			break
@@ -80,6 +83,7 @@ func (h *Handler) openCookie(r *http.Request, name string, v any) bool {
 
 // dropCookie deletes the pieces from the given one on that the browser has.
 func (h *Handler) dropCookie(r *http.Request, name string, from int) (list []*http.Cookie) {
+	// Pieces have no gaps: where one is missing there are no more.
 	for i := from; i < maxPieces; i++ {
 		if _, err := r.Cookie(h.cookieName(pieceName(name, i))); err != nil {
 			break

@@ -33,6 +33,7 @@ func (h *Handler) device(g *deviceauth.Grant) deviceView {
 		v.Maker, v.Logo = c.Vendor, c.Logo
 		v.Unchecked, v.Host = c.Introduced && !c.Checked, c.Host
 	}
+	// In the order in which the client asked, or the operator wrote them.
 	for _, scope := range g.Scope.List() {
 		if scope != deviceauth.ScopeOpenID { // it allows nothing that the connection does not say already
 			v.Scopes = append(v.Scopes, h.inWords(scope))

@@ -74,11 +74,14 @@ func readCatalogs(all map[language.Tag]messages, folder fs.FS, dir string) error
 		if err := json.Unmarshal(text, &words); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
+		// A key that English lacks is a misspelled one: its text would never be said, and the
+		// right key would be said in English without a word about it.
 		for key := range words {
 			if english := all[language.English]; english != nil && english[key].empty() {
 				return fmt.Errorf("%s: there is no text %q", file, key)
 			}
 		}
+		// An operator's file is laid over ours, text by text.
 		if all[tag] == nil {
 			all[tag] = messages{}
 		}
@@ -94,6 +97,8 @@ func (p messageText) empty() bool { return p.text == "" && p.forms == nil }
 func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 	builder := catalog.NewBuilder(catalog.Fallback(language.English))
 	l := &catalogs{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
+	// Every language gets every key, so that a page never says a key for want of a text. Which
+	// ones are English in truth is kept: a screen reader has to be told (WCAG 2.2 §3.1.2).
 	for tag, words := range all {
 		l.tags = append(l.tags, tag)
 		l.english[tag] = map[string]bool{}
@@ -108,6 +113,7 @@ func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 			}
 		}
 	}
+	// The matcher takes the first language for a browser that asks for none of them.
 	slices.SortFunc(l.tags, func(a, b language.Tag) int {
 		if a == language.English || b == language.English {
 			return cmp.Compare(b2i(b == language.English), b2i(a == language.English))
@@ -131,6 +137,7 @@ func (p messageText) add(to *catalog.Builder, tag language.Tag, key string) erro
 	if p.forms == nil {
 		return to.SetString(tag, key, p.text)
 	}
+	// The categories of CLDR; "other" is the one that every language has, and comes last.
 	var cases []any
 	for _, form := range slices.Sorted(maps.Keys(p.forms)) {
 		if form != "other" {
@@ -155,12 +162,14 @@ type localizer struct {
 
 // speak finds the language that a browser asks for (RFC 9110 §12.5.4).
 func (l *catalogs) speak(r *http.Request) *localizer {
+	// A header that cannot be read is as good as none.
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return l.speakTo(wanted)
 }
 
 // speakTo finds the language for somebody who wants these, the best first.
 func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
+	// Before the matcher, which takes simplified letters for good enough.
 	wanted = readableTags(wanted, l.tags)
 	_, i, _ := l.matcher.Match(wanted...)
 	s := l.speech(i)
@@ -169,6 +178,8 @@ func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
 		base, _ := tag.Base()
 		return base != page
 	})
+	// An operator's scope text may have the very variant that the browser asks for, say de-AT,
+	// where the page itself is in de.
 	s.wanted = append(same, s.wanted...)
 	return s
 }
@@ -209,6 +220,7 @@ func (l *catalogs) speech(i int) *localizer {
 		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, english: l.english[tag],
 		wanted: []language.Tag{tag}, Lang: tag.String(), Dir: "ltr",
 	}
+	// No language of ours is; an operator's file may add one.
 	if script, _ := tag.Script(); slices.Contains(rightToLeft, script.String()) {
 		s.Dir = "rtl"
 	}
@@ -238,6 +250,8 @@ func (s *localizer) say(key string, args ...any) string {
 	for i, arg := range args {
 		if name, ok := arg.(string); ok {
 			args[i] = text.Plain(name)
+			// In a page that runs from right to left, a name in Latin letters would take the
+			// punctuation around it along.
 			if s.Dir == "rtl" {
 				args[i] = isolate + text.Plain(name) + endIsolate
 			}
@@ -249,6 +263,7 @@ func (s *localizer) say(key string, args ...any) string {
 // Ago says how long ago a time was, as people do.
 func (s *localizer) Ago(t time.Time) string {
 	d := time.Since(t)
+	// A clock that was set back makes of a time just now one in the future: that is "just now", too.
 	switch {
 	case d < time.Minute:
 		return s.say("ago.now")

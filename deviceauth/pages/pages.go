@@ -72,6 +72,7 @@ func New(c Config) (*Handler, error) {
 	if h.scopes, err = newScopeTexts(c.Engine.ScopeTexts()); err != nil {
 		return nil, err
 	}
+	// Forms of the issuer's own origin alone; a proxy that changes Host must not matter.
 	h.cross = http.NewCrossOriginProtection()
 	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
 		return nil, err
@@ -86,6 +87,7 @@ func (h *Handler) table() map[string]endpoint.Route {
 		get := refuseServiceWorker(h.renderer.asset(name))
 		return endpoint.Route{Methods: map[string]endpoint.Func{http.MethodGet: get}, Fail: h.ErrorPage}
 	}
+	// Pages for people, and never for a script that fetches them.
 	page := func(get, post endpoint.Func) endpoint.Route {
 		m := map[string]endpoint.Func{http.MethodGet: navigationOnly(get), http.MethodPost: navigationOnly(post)}
 		return endpoint.Route{Methods: m, Fail: h.ErrorPage}
@@ -105,6 +107,7 @@ func (h *Handler) table() map[string]endpoint.Route {
 		path + "/script.js":        file("script.js"),
 	}
 	routes[h.cfg.Authorize] = page(h.authorize, h.authorizeByPost)
+	// Not configurable one by one: an upstream has them registered.
 	for _, path := range h.callbacks() {
 		routes[path] = page(h.callback, nil)
 	}

@@ -96,11 +96,13 @@ var operatorHelps = map[string]bool{
 
 // problem is the page of a problem, by its code.
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.Response, error) {
+	// A code without words is a mistake of ours, which a test finds.
 	n := notices[code]
 	v := problemView{
 		Text: h.renderer.languages.speak(r).say(code+".text", args...),
 		Way:  n.way, Address: h.cfg.Path + n.path, Ask: operatorHelps[code],
 	}
+	// The page must not greet somebody by name whom it says to be signed out.
 	if code == "signed_out" { // elsewhere: the session is still there
 		return h.renderer.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
 	}
@@ -111,6 +113,8 @@ func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.
 // behind a page is logged.
 func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
 	a, renderErr := h.explain(r, err)
+	// Not even the page of the problem can be made: plain text, so that the person is not
+	// left with an empty window.
 	if renderErr != nil {
 		h.cfg.Log.Fault(r, "", renderErr)
 		body := []byte("Something went wrong here. Please try again.\n")
@@ -124,6 +128,7 @@ func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
 // away or configured wrongly, or a fault of ours.
 func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error) {
 	var throttled *deviceauth.RateLimitError
+	// Before refusals: a RateLimitError has one within.
 	if errors.As(err, &throttled) {
 		return h.throttled(r, throttled.RetryAfter)
 	}
@@ -160,6 +165,7 @@ func (h *Handler) later(r *http.Request, code string, args ...any) (*endpoint.Re
 // no longer signed in here either, and a code that does not work is forgotten.
 func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint.Response, error) {
 	code := refusal.Code
+	// A refusal that only programs are told says nothing to a person; the page is out of date.
 	if _, known := notices[code]; !known {
 		code = "stale"
 	}
@@ -167,6 +173,7 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint
 	if notices[code].quotes {
 		args = []any{refusal.Description}
 	}
+	// Somebody with two accounts has to know which one was turned away.
 	if _, named := notices[code+"_as"]; named { // there are words that name the account
 		if s, err := h.session(r); err == nil && s != nil {
 			code, args = code+"_as", []any{s.Person.Name()}

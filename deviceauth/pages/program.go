@@ -40,6 +40,7 @@ func targetOf(redirectURI string) target {
 	switch {
 	case err != nil: // it was checked when the client was configured
 		return target{Kind: targetSite, Name: redirectURI}
+	// With the port: two programs of one computer differ by it.
 	case deviceauth.IsLoopbackRedirect(redirectURI):
 		return target{Kind: targetHere, Name: u.Host}
 	case u.Scheme == "https":
@@ -55,6 +56,7 @@ func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow
 	g, err := h.cfg.Engine.InspectCode(r.Context(), deviceauth.InspectCodeRequest{
 		Person: s.Person, Request: *f.Request, From: h.cfg.ClientIP(r),
 	})
+	// prompt=login, or a client with sign_in fresh.
 	if hasCode(err, "not_fresh") {
 		return h.freshSignIn(r, f, h.device(g).Name)
 	}
@@ -92,6 +94,7 @@ func (h *Handler) answerProgram(
 	if err != nil {
 		return nil, err
 	}
+	// A no is an answer as good as a yes: the program must not wait for it.
 	answer := url.Values{"error": {"access_denied"}, "error_description": {"the person said no"}}
 	if allow {
 		answer = url.Values{"code": {code.Reveal()}}
@@ -137,12 +140,14 @@ func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The address alone leads nowhere: it takes the session that decided, within the minute.
 	opens := h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o)
 	if !opens || o.Back == "" || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
 	}
 	f := h.flow(r)
 	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: !f.lead(o.ID)}
+	// Kept in the browser and not on the server: it is about what this browser shows.
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ var assetTypes = map[string]string{
 
 // newRenderer reads our files, and an operator's over them.
 func newRenderer(b Brand, base, host string) (*renderer, error) {
+	// The host is what people see in the address bar, so it is a name that cannot mislead.
 	if b.Name == "" {
 		b.Name = host
 	}
@@ -63,6 +64,7 @@ func newRenderer(b Brand, base, host string) (*renderer, error) {
 	if made.templates, err = templates.Clone(); err != nil {
 		return nil, err
 	}
+	// English first, because it says which keys there are.
 	words := map[language.Tag]messages{}
 	if err := readCatalogs(words, ours, "languages"); err != nil {
 		return nil, err
@@ -90,6 +92,7 @@ func (p *renderer) readTemplates(folder fs.FS, words map[language.Tag]messages) 
 	if err != nil {
 		return err
 	}
+	// A folder that is not there has no files either; the error names it.
 	if _, err := fs.Stat(folder, "."); err != nil {
 		return err
 	}
@@ -122,6 +125,8 @@ func (p *renderer) readAssets(folders []fs.FS) error {
 		}
 	}
 	for name, body := range map[string][]byte{"style.css": style, "script.js": script} {
+		// The ETag is that of the content: all gateways have the same one, and a reload of the
+		// configuration changes it only where a file has changed.
 		sum := sha256.Sum256(body)
 		p.assets[name] = asset{
 			body: body, contentType: assetTypes[name], etag: `"` + hex.EncodeToString(sum[:8]) + `"`,
@@ -175,9 +180,11 @@ func (h *Handler) page(r *http.Request, status int, name string, title Message, 
 // account is who is signed in, for the foot of a page. A request that is no navigation
 // is told nobody.
 func (h *Handler) account(r *http.Request) (who account, err error) {
+	// A script that fetches a page of ours gets it without the ticket, with which it could post.
 	if !isNavigation(r) {
 		return who, nil
 	}
+	// Where the store is away the page says so, to nobody by name.
 	s, err := h.session(r)
 	if err != nil || s == nil {
 		return who, nil
@@ -201,6 +208,7 @@ func (p *renderer) render(
 		return nil, err
 	}
 	a := endpoint.NewResponse(status, "text/html; charset=utf-8", body.Bytes())
+	// No window that opened this page, and none that it opens, keeps a hold of it.
 	response.Isolate(a.Header)
 	a.Set("Content-Security-Policy", policy).Set("X-Frame-Options", "DENY")
 	a.Set("Referrer-Policy", "no-referrer").Set("X-Content-Type-Options", "nosniff").Set("Cache-Control", "no-store")

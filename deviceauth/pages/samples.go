@@ -21,9 +21,11 @@ var samples = func() []sample {
 	french, _ := newScopeText(deviceauth.ScopeText{
 		Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}},
 	})
+	// One text of ours, one that nobody has words for, one of the operator in another language.
 	scopes := []scopeView{{Key: "scope.email"}, {Scope: "write"}, {Texts: french}}
 	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Says: "living-room", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
+	// All that a question can show, and then the same with each kind of warning.
 	question := confirmView{
 		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(),
 		askedFrom: askedFrom{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9",

@@ -46,6 +46,8 @@ func parseLanguage(s string) (tag language.Tag, lang string, err error) {
 	} else {
 		tag, err = language.Parse(s)
 	}
+	// A tag of a language that the tables lack is taken as it is written: the operator may lay a
+	// file for it over ours.
 	var unknown language.ValueError
 	if errors.As(err, &unknown) {
 		return tag, strings.ToLower(s), nil
@@ -72,10 +74,12 @@ func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 				s.Scope, localized.Language)
 		}
 		t.texts = append(t.texts, localizedText{text: localized.Text, tag: tag, lang: lang})
+		// Texts without a known language are found by their tag alone, never by a guess.
 		if base, _, _ := tag.Raw(); base != undetermined {
 			t.tags, t.matches = append(t.tags, tag), append(t.matches, len(t.texts)-1)
 		}
 	}
+	// Our own words for the scope are said then, or the scope itself.
 	if s.Text == "" && len(s.Texts) == 0 {
 		return nil, nil
 	}
@@ -102,12 +106,15 @@ func newScopeTexts(list []deviceauth.ScopeText) (map[string]*scopeText, error) {
 // in returns the text for a page, and the language tag of that text, or "" where
 // nobody said in which language it is.
 func (t *scopeText) in(s *localizer) (text, lang string) {
+	// In the language of the page first: a page in German with a scope in French reads as a
+	// mistake.
 	if i := t.match(s.wanted...); i >= 0 {
 		return t.texts[i].text, t.texts[i].lang
 	}
 	if t.text != "" {
 		return t.text, ""
 	}
+	// English is what most people read who read none of the others.
 	i := max(t.match(language.English), 0)
 	return t.texts[i].text, t.texts[i].lang
 }
@@ -116,6 +123,7 @@ func (t *scopeText) in(s *localizer) (text, lang string) {
 // as the pages' own language is found; -1: there is none.
 func (t *scopeText) match(wanted ...language.Tag) int {
 	_, i, confidence := t.matcher.Match(readableTags(wanted, t.tags)...)
+	// The matcher always names one; without confidence it is only the first.
 	if confidence == language.No {
 		return -1
 	}

@@ -32,6 +32,7 @@ const maxSealed = 1 << 20
 // seal packs and encrypts a value. The purpose is authenticated, and not sent.
 func (s sealer) seal(purpose string, v any) (string, error) {
 	var packed bytes.Buffer
+	// A person with many groups is packed to a third; cookies have 4096 bytes each.
 	w, err := flate.NewWriter(&packed, flate.DefaultCompression)
 	if err != nil {
 		return "", err
@@ -47,6 +48,7 @@ func (s sealer) seal(purpose string, v any) (string, error) {
 
 // open reports whether the text was sealed for the purpose, and decodes it.
 func (s sealer) open(purpose, text string, v any) bool {
+	// What does not open is as good as not there: a person sees a new beginning, and no error.
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return false

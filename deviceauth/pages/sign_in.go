@@ -34,6 +34,7 @@ type signInView struct {
 // signInPage offers the upstreams, or goes to one.
 func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
 	query, f := r.URL.Query(), h.flowShown(r)
+	// A link of another site begins no sign-in, see [sentByOtherSite].
 	if query.Has("with") && !sentByOtherSite(r) {
 		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
 	}
@@ -63,6 +64,7 @@ func (h *Handler) freshSignIn(r *http.Request, f flow, device string) (*endpoint
 // with: what their page was about, whatever other tabs have brought since.
 func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*endpoint.Response, error) {
 	h.cfg.Engine.DecisionRefused(s, h.cfg.ClientIP(r))
+	// The sign-in that follows is bound to this browser by the id.
 	f.ID = cmp.Or(f.ID, rand.Text())
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
@@ -91,6 +93,7 @@ func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]cho
 		return nil, err
 	}
 	list := make([]choice, len(h.cfg.Upstreams))
+	// All are asked at once; what does not answer in time is shown as down, and can be tried.
 	ctx, cancel := context.WithTimeout(ctx, reachWait)
 	defer cancel()
 	var asked sync.WaitGroup
@@ -106,6 +109,7 @@ func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]cho
 			q.Set("fresh", "1")
 		}
 		list[i] = choice{Label: u.Label(), Address: h.cfg.Path + "/sign-in?" + q.Encode()}
+		// A single one is not asked: its page goes there anyway, and says what is wrong.
 		if len(list) > 1 {
 			asked.Go(func() { list[i].Down = u.Reachable(ctx) != nil })
 		}

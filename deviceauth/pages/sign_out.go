@@ -14,6 +14,7 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	}
 	var id string
 	var t formToken
+	// The store is not asked who that is: signing out has to work while it is away.
 	opens := h.openCookie(r, sessionCookie, &id) && h.seal.open(formTokenField, r.PostFormValue(formTokenField), &t)
 	if !opens || t.Session != id {
 		return nil, errStale
@@ -25,6 +26,7 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 		r.Header.Del("Cookie")
 		return h.ErrorPage(r, err).AddCookies(gone...), nil
 	}
+	// To use another account is to sign out and to be asked by the upstream which one.
 	if r.PostFormValue("then") != "switch" {
 		return endpoint.Redirect(h.cfg.Path + "/signed-out").AddCookies(gone...), nil
 	}

@@ -17,6 +17,7 @@ func (p *renderer) checkWarning() error {
 		"confirm": confirmView{deviceView: device, Ticket: sampleTicket},
 		"program": programView{deviceView: device, Target: target{Kind: targetHere}, Ticket: sampleTicket},
 	} {
+		// English, because it has every text; the words come from the same key in all languages.
 		var body bytes.Buffer
 		if err := p.execute(&body, english, name, newMessage("confirm.title", "Agent"), data, account{}); err != nil {
 			return err
