@@ -31,6 +31,7 @@ const (
 // Where the client or its redirect URI is not known, the person is told so on a page;
 // any other mistake is told at the redirect URI (RFC 6749 §4.1.2.1).
 func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
+	// What can be read of a broken query is read: it may say where the error is to go.
 	query, broken := url.ParseQuery(r.URL.RawQuery)
 	query = withoutEmpty(query)
 	request := codeRequestOf(query)
@@ -183,6 +184,7 @@ func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpo
 		request.Prompt = strings.TrimSpace(strings.ReplaceAll(request.Prompt, promptSelectAccount, "")) // once
 	}
 	f := h.flow(r).anew()
+	// A browser that is new here gets an id, which the address is bound to.
 	f.ID, f.Request = cmp.Or(f.ID, rand.Text()), &request
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {

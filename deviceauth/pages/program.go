@@ -67,6 +67,7 @@ func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow
 		deviceView: h.device(g), Target: targetOf(g.Redirect),
 		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
+	// A loopback address stays on this computer; anything else may be somebody else's.
 	v.Warned = v.Target.Kind != targetHere && h.cfg.Engine.Network(g.ClientID) != deviceauth.NetworkOff
 	if v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Request: f.Request}); err != nil {
 		return nil, err
