@@ -1,0 +1,243 @@
+package badgerstore
+
+import (
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Bounds of the pending grants in memory.
+const (
+	// maxPending bounds how many are kept, of some 700 bytes each. A grant above
+	// it is read from Badger once it is written there.
+	maxPending = 1 << 20
+	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
+	// grant waits for the transaction.
+	maxUnwritten = 16 << 20
+)
+
+// pendingGrants keep in memory the grants that were created by this process and
+// wait for a person. A device authorization request (RFC 8628 §3.1) waits for no
+// transaction, and a poll of a pending code reads no record.
+//
+// While a grant is in here, the record in here is the true one: Badger has the same
+// record or none. [Store.Update] therefore begins with the record in here. Once a
+// change is committed the grant leaves, and is never written as pending again.
+type pendingGrants struct {
+	mu        sync.RWMutex
+	grants    map[deviceauth.ID]*pendingGrant
+	codes     map[deviceauth.UserCode]*pendingGrant
+	all       []*pendingGrant // the same, for sweep
+	swept     int             // where in all sweep goes on
+	queue     []*pendingGrant // not written yet, the oldest first; some may have left
+	bytes     int             // of the queue
+	room      *sync.Cond      // of mu: the queue has become shorter, or never will
+	failed    error           // why the last write failed; nil: it did not
+	closed    bool
+	elsewhere uint64        // until this second user codes may be in Badger that are not in codes
+	wake      chan struct{} // tells the committer that the queue is not empty
+}
+
+// pendingGrant is a grant that waits.
+type pendingGrant struct {
+	grant   deviceauth.Grant // never changed
+	index   int              // in all; -1: the grant has left
+	written bool             // Badger has the record
+	doubted bool             // a commit of a change failed: nobody but Badger knows how far it came
+}
+
+func newPendingGrants() *pendingGrants {
+	p := &pendingGrants{
+		grants: map[deviceauth.ID]*pendingGrant{}, codes: map[deviceauth.UserCode]*pendingGrant{},
+		wake: make(chan struct{}, 1),
+	}
+	p.room = sync.NewCond(&p.mu)
+	return p
+}
+
+// size is about how many bytes a grant takes while it waits.
+func (one *pendingGrant) size() int {
+	g := &one.grant
+	size := int(unsafe.Sizeof(*one)) + len(g.ClientID) + len(g.UserCode) + len(g.Scope) + len(g.Place) + len(g.Label)
+	for _, audience := range g.Audience {
+		size += len(audience)
+	}
+	return size
+}
+
+// forgotten reports whether Badger would have forgotten by now what it was to keep
+// until then.
+func forgotten(until time.Time) bool { return uint64(time.Now().Unix()) >= second(until) }
+
+// add takes in a new grant, or says why it cannot.
+func (p *pendingGrants) add(g *deviceauth.Grant) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.bytes > maxUnwritten && p.failed == nil && !p.closed {
+		p.room.Wait()
+	}
+	switch {
+	case p.closed:
+		return wrap(badger.ErrDBClosed)
+	case p.failed != nil:
+		return p.failed
+	case p.grants[g.ID] != nil:
+		return deviceauth.ErrExists
+	}
+	if holder := p.codes[g.UserCode]; holder != nil && !forgotten(holder.grant.Expires) {
+		return deviceauth.ErrExists
+	}
+	p.sweep()
+	fresh := &pendingGrant{grant: *g, index: len(p.all)}
+	p.grants[g.ID], p.codes[g.UserCode] = fresh, fresh
+	p.all, p.bytes = append(p.all, fresh), p.bytes+fresh.size()
+	if p.queue = append(p.queue, fresh); len(p.queue) == 1 {
+		select {
+		case p.wake <- struct{}{}:
+		default: // it has been told already
+		}
+	}
+	return nil
+}
+
+// sweep looks at two grants each time one is added, so that those nobody asks for any
+// more leave as fast as others come.
+func (p *pendingGrants) sweep() {
+	for i := 0; i < 2 && len(p.all) > 0; i++ {
+		p.swept = (p.swept + 1) % len(p.all)
+		one := p.all[p.swept]
+		if one.written && forgotten(one.grant.Expires) || forgotten(one.grant.KeepUntil()) {
+			p.leave(one)
+		}
+	}
+}
+
+// leave is called with mu held.
+func (p *pendingGrants) leave(one *pendingGrant) {
+	if one.index < 0 {
+		return
+	}
+	delete(p.grants, one.grant.ID)
+	if p.codes[one.grant.UserCode] == one {
+		delete(p.codes, one.grant.UserCode)
+	}
+	end := len(p.all) - 1
+	p.all[one.index] = p.all[end]
+	p.all[one.index].index = one.index
+	p.all[end] = nil
+	p.all = p.all[:end]
+	one.index = -1
+}
+
+// get returns the caller's own copy of a grant, or nil. A doubted grant is what it was
+// if Badger has no record of it.
+func (p *pendingGrants) get(id deviceauth.ID) (g *deviceauth.Grant, doubted bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.copyOf(p.grants[id])
+}
+
+// byCode is get by user code. elsewhere: where there is none, Badger may have one.
+func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, doubted, elsewhere bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	elsewhere = p.closed || uint64(time.Now().Unix()) < p.elsewhere
+	one := p.codes[code]
+	if one == nil || forgotten(one.grant.Expires) {
+		return nil, false, elsewhere
+	}
+	g, doubted = p.copyOf(one)
+	return g, doubted, elsewhere
+}
+
+func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
+	if one == nil || p.closed || forgotten(one.grant.KeepUntil()) {
+		return nil, false
+	}
+	own := one.grant
+	return &own, one.doubted
+}
+
+// mayBeElsewhere notes that Badger has user codes until a second that are not in here.
+func (p *pendingGrants) mayBeElsewhere(until uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.elsewhere = max(p.elsewhere, until)
+}
+
+// changed notes that changes have been committed: from now on Badger has the record.
+func (p *pendingGrants) changed(list map[deviceauth.ID]cached) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, item := range list {
+		if one := p.grants[id]; one != nil {
+			p.leave(one)
+		}
+		if item.grant.State == deviceauth.Pending {
+			p.elsewhere = max(p.elsewhere, second(item.grant.Expires))
+		}
+	}
+}
+
+// doubt notes that nobody knows whether changes have been committed.
+func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range list {
+		if one := p.grants[id]; one != nil {
+			one.doubted = true
+		}
+	}
+}
+
+// unwritten returns the oldest grants of the queue, at most so many; 0: all of them. One that has left
+// is nil: it was decided, and the record of that must not be written over.
+func (p *pendingGrants) unwritten(most int) []*pendingGrant {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	list := make([]*pendingGrant, len(p.queue))
+	if most > 0 {
+		list = list[:min(most, len(list))]
+	}
+	for i, one := range p.queue[:len(list)] {
+		if one.index >= 0 {
+			list[i] = one
+		}
+	}
+	return list
+}
+
+// wrote takes the first n off the queue, or keeps them all where the write failed. It
+// returns how many are left.
+func (p *pendingGrants) wrote(n int, err error) (left int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.room.Broadcast()
+	if p.failed = err; err != nil {
+		return len(p.queue)
+	}
+	for i, one := range p.queue[:n] {
+		one.written, p.queue[i] = true, nil
+		p.bytes -= one.size()
+		if len(p.all) > maxPending {
+			p.leave(one)
+			p.elsewhere = max(p.elsewhere, second(one.grant.Expires))
+		}
+	}
+	if p.queue = p.queue[n:]; len(p.queue) == 0 {
+		p.queue = nil
+	}
+	return len(p.queue)
+}
+
+// close refuses new grants, and has those that are there looked for in Badger.
+func (p *pendingGrants) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.room.Broadcast()
+}
