@@ -69,7 +69,10 @@ type Store struct {
 	trouble chan struct{}         // wakes mend
 }
 
-var _ deviceauth.Storage = (*Store)(nil)
+var (
+	_ deviceauth.Storage  = (*Store)(nil)
+	_ deviceauth.Recaller = (*Store)(nil)
+)
 
 // Open opens the database in a directory.
 func Open(o Options) (*Store, error) {
@@ -136,6 +139,15 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	s.tidying.Go(s.tidy)
 	s.tidying.Go(s.mend)
 	return s, nil
+}
+
+// Recall implements [deviceauth.Recaller].
+func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
+	g, doubted := s.pending.get(id)
+	if g == nil || doubted {
+		g, _ = s.known.get(id)
+	}
+	return g
 }
 
 // Get implements [deviceauth.Store].

@@ -1,0 +1,175 @@
+package badgerstore
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+)
+
+// inBubble opens a store in a new directory, in a bubble of its own time.
+func inBubble(t *testing.T, do func(t *testing.T, s *Store)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		do(t, s)
+	})
+}
+
+func (s *Store) onDisk(g *deviceauth.Grant) bool {
+	return s.view(func(txn *badger.Txn) error { _, _, err := read(txn, grantKey(g.ID)); return err }) == nil
+}
+
+func TestNewGrantIsWrittenWithinMilliseconds(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		g := storetest.NewGrant("BCDFGHJK")
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(writeDelay)
+		synctest.Wait()
+		if !s.onDisk(g) {
+			t.Error("it is not written")
+		}
+		if s.Recall(g.ID) == nil {
+			t.Error("a poll has to read a record")
+		}
+	})
+}
+
+// A disk that fills between the answer and the write: nothing more is taken, what was
+// answered goes on, and is written when there is room.
+func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		g := storetest.NewGrant("BCDFGHJK")
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		left, full := s.room.left, func() (uint64, error) { return reserve - 1, nil }
+		s.room.left = full
+		time.Sleep(writeDelay + lookEvery)
+		synctest.Wait()
+		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
+			t.Errorf("a new grant: %v", err)
+		}
+		if got, err := s.Get(t.Context(), g.ID); err != nil || got.State != deviceauth.Pending {
+			t.Errorf("a poll: %v, %v", got, err)
+		}
+		s.room.left = left
+		time.Sleep(2 * writeRetry)
+		synctest.Wait()
+		if !s.onDisk(g) {
+			t.Error("it is not written when there is room again")
+		}
+		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); err != nil {
+			t.Errorf("a new grant when there is room again: %v", err)
+		}
+	})
+}
+
+// After a commit that failed only Badger knows how far the change came.
+func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
+	t.Parallel()
+	for name, came := range map[string]bool{"the change was kept": true, "the change was not kept": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *Store) {
+				g := storetest.NewGrant("BCDFGHJK")
+				if err := s.Create(t.Context(), g); err != nil {
+					t.Fatal(err)
+				}
+				denied := *g
+				if err := denied.Deny(time.Now(), ""); err != nil {
+					t.Fatal(err)
+				}
+				want := deviceauth.Pending
+				if came {
+					want = deviceauth.Denied
+					err := s.update(func(txn *badger.Txn) error {
+						return (&batch{txn: txn, changed: map[deviceauth.ID]cached{}}).write(&denied, second(g.KeepUntil()))
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.pending.doubt(map[deviceauth.ID]cached{g.ID: {grant: &denied}})
+				for _, when := range []string{"at once", "after the write behind"} {
+					if got, err := s.Get(t.Context(), g.ID); err != nil || got.State != want {
+						t.Errorf("%s: %+v, %v; want it %s", when, got, err, want)
+					}
+					_, err := s.ByUserCode(t.Context(), g.UserCode)
+					if found := err == nil; found == came {
+						t.Errorf("%s by its code: %v", when, err)
+					}
+					time.Sleep(2 * writeDelay)
+					synctest.Wait()
+				}
+			})
+		})
+	}
+}
+
+// What nobody asks for any more leaves memory as fast as others come.
+func TestExpiredGrantsLeaveMemory(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		const round = 200
+		for i := range 4 * round {
+			g := storetest.NewGrant(deviceauth.UserCode(string(rune('A'+i%26)) + string(rune('A'+i/26%26)) + string(rune('A'+i/676))))
+			if err := s.Create(t.Context(), g); err != nil {
+				t.Fatal(err)
+			}
+			if i%round == round-1 {
+				time.Sleep(time.Hour)
+			}
+		}
+		if n := len(s.pending.all); n > 2*round || n != len(s.pending.grants) {
+			t.Errorf("%d are kept, %d by their ids", n, len(s.pending.grants))
+		}
+	})
+}
+
+func TestListHasWhatIsNotWrittenYet(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		want := map[deviceauth.ID]bool{}
+		for i := range 40 {
+			g := storetest.NewGrant(deviceauth.UserCode(string(rune('A'+i%26)) + string(rune('A'+i/26))))
+			if err := s.Create(t.Context(), g); err != nil {
+				t.Fatal(err)
+			}
+			want[g.ID] = true
+			if i == 20 {
+				time.Sleep(writeDelay)
+				synctest.Wait()
+			}
+		}
+		for next, first := "", true; first || next != ""; first = false {
+			var list []*deviceauth.Grant
+			var err error
+			if list, next, err = s.List(t.Context(), next, 7); err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range list {
+				if !want[g.ID] {
+					t.Errorf("%v is listed twice", g.ID)
+				}
+				delete(want, g.ID)
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("%d are not listed", len(want))
+		}
+	})
+}
