@@ -1,17 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestKillLosesNothing(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	pending := g.device()
+	pending.untilWritten()
+	justAsked := g.device()
 	g.kill()
 	g.start()
+	justAsked.isPendingOrStartsAgain()
 	newPerson(t, "alice").allow(pending)
 	given := pending.poll()
 	if given.Status != http.StatusOK {
@@ -27,6 +34,37 @@ func TestKillLosesNothing(t *testing.T) {
 	}
 	if next := g.refresh(given.Refresh); next.Status != http.StatusOK {
 		t.Errorf("a refresh token given before the kill: %+v", next)
+	}
+}
+
+// untilWritten waits until the store has the device's grant, some milliseconds after the
+// device has its code: until then the log of the store does not have the code.
+func (d *device) untilWritten() {
+	d.t.Helper()
+	code := []byte(strings.ReplaceAll(d.User, "-", ""))
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		logs, _ := filepath.Glob(filepath.Join(d.g.storeDir(), "*.mem"))
+		for _, log := range logs {
+			if text, err := os.ReadFile(log); err == nil && bytes.Contains(text, code) {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			d.t.Fatal("the store does not write the new grant")
+		}
+	}
+}
+
+// isPendingOrStartsAgain is what a device sees whose server was killed within milliseconds
+// after it had a code: the code is pending, or of no use, and then there is another one.
+func (d *device) isPendingOrStartsAgain() {
+	d.t.Helper()
+	switch answer := d.poll(); answer.Error {
+	case "authorization_pending":
+	case "invalid_grant":
+		d.g.device().pending("a device that starts again")
+	default:
+		d.t.Errorf("a code of the last milliseconds: %+v", answer)
 	}
 }
 
