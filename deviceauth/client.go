@@ -107,12 +107,14 @@ func (e *Engine) authenticate(c Credentials) (*Client, error) {
 	if !known {
 		client = &Client{Secret: "no client has this secret"}
 	}
-	same, written := sameSecret(c.Secret, client.Secret), sameSecret(c.Written, client.Secret)
-	same = same || written
-	if client.Public {
-		same = c.Secret == ""
+	if client.Public { // it has no secret whose comparison could tell anything by its time
+		if c.Secret != "" {
+			return nil, c.refusal()
+		}
+		return client, nil
 	}
-	if !known || !same {
+	same, written := sameSecret(c.Secret, client.Secret), sameSecret(c.Written, client.Secret)
+	if !known || !same && !written {
 		return nil, c.refusal()
 	}
 	return client, nil
