@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -70,10 +71,15 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	return p, p.check()
 }
 
+const formType = "application/x-www-form-urlencoded"
+
 // typedParams reads a body of one of the two media types.
 func typedParams(contentType string, body []byte) (params, error) {
+	if contentType == formType { // nearly all requests: nothing to parse
+		return formParams(string(body))
+	}
 	switch kind, _, err := mime.ParseMediaType(contentType); {
-	case err == nil && kind == "application/x-www-form-urlencoded":
+	case err == nil && kind == formType:
 		return formParams(string(body))
 	case err == nil && kind == "application/json":
 		return jsonParams(body)
@@ -157,7 +163,6 @@ func (p params) check() error {
 		if len(values) > 1 && name != "resource" && known[name] {
 			return badRequest("the parameter " + name + " is repeated")
 		}
-		var kept []string
 		for _, v := range values {
 			// Percent-encoded ones: the body itself was looked at before.
 			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) {
@@ -166,11 +171,10 @@ func (p params) check() error {
 			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells
 				return badRequest("the parameter " + name + " ends in a line break")
 			}
-			if v != "" {
-				kept = append(kept, v)
-			}
 		}
-		p[name] = kept
+		if slices.Contains(values, "") {
+			p[name] = slices.DeleteFunc(values, func(v string) bool { return v == "" })
+		}
 	}
 	return nil
 }
