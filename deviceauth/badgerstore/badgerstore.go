@@ -233,8 +233,10 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if g.State != deviceauth.Pending {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
 	}
-	if err := s.writable(); err != nil {
-		return err
+	if !s.pending.justLooked() {
+		if err := s.writable(); err != nil {
+			return err
+		}
 	}
 	if _, _, elsewhere := s.pending.byCode(g.UserCode); elsewhere {
 		err := s.view(func(txn *badger.Txn) error {

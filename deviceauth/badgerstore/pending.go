@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -40,6 +41,8 @@ type pendingGrants struct {
 	closed    bool
 	elsewhere uint64        // until this second user codes may be in Badger that are not in codes
 	wake      chan struct{} // tells the committer that the queue is not empty
+
+	looked atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
 }
 
 // pendingGrant is a grant that waits.
@@ -107,10 +110,11 @@ func (p *pendingGrants) add(g *deviceauth.Grant) error {
 // sweep looks at two grants each time one is added, so that those nobody asks for any
 // more leave as fast as others come.
 func (p *pendingGrants) sweep() {
+	now := uint64(time.Now().Unix())
 	for i := 0; i < 2 && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
-		if one.written && forgotten(one.grant.Expires) || forgotten(one.grant.KeepUntil()) {
+		if now >= second(one.grant.Expires) && (one.written || now >= second(one.grant.KeepUntil())) {
 			p.leave(one)
 		}
 	}
@@ -218,8 +222,10 @@ func (p *pendingGrants) wrote(n int, err error) (left int) {
 	defer p.mu.Unlock()
 	p.room.Broadcast()
 	if p.failed = err; err != nil {
+		p.looked.Store(0)
 		return len(p.queue)
 	}
+	p.looked.Store(time.Now().UnixNano())
 	for i, one := range p.queue[:n] {
 		one.written, p.queue[i] = true, nil
 		p.bytes -= one.size()
@@ -232,6 +238,13 @@ func (p *pendingGrants) wrote(n int, err error) (left int) {
 		p.queue = nil
 	}
 	return len(p.queue)
+}
+
+// justLooked reports whether the disk took new grants so short a time ago that a look at
+// what is left would look no further.
+func (p *pendingGrants) justLooked() bool {
+	since := time.Now().UnixNano() - p.looked.Load()
+	return since >= 0 && since < int64(lookEvery)
 }
 
 // close refuses new grants, and has those that are there looked for in Badger.
