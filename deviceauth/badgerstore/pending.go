@@ -4,7 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -13,7 +12,7 @@ import (
 
 // Bounds of the pending grants in memory.
 const (
-	// maxPending bounds how many are kept, of some 700 bytes each. A grant above
+	// maxPending bounds how many are kept, of some 400 bytes each. A grant above
 	// it is read from Badger once it is written there.
 	maxPending = 1 << 20
 	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
@@ -32,6 +31,7 @@ type pendingGrants struct {
 	mu        sync.RWMutex
 	grants    map[deviceauth.ID]*pendingGrant
 	codes     map[deviceauth.UserCode]*pendingGrant
+	last      *request        // of the last grant
 	all       []*pendingGrant // the same, for sweep
 	swept     int             // where in all sweep goes on
 	queue     []*pendingGrant // not written yet, the oldest first; some may have left
@@ -47,10 +47,12 @@ type pendingGrants struct {
 
 // pendingGrant is a grant that waits.
 type pendingGrant struct {
-	grant   deviceauth.Grant // never changed
-	index   int              // in all; -1: the grant has left
-	written bool             // Badger has the record
-	doubted bool             // a commit of a change failed: nobody but Badger knows how far it came
+	compact        // never changed
+	free    uint64 // when Badger forgets the code, in Unix seconds
+	forget  uint64 // when Badger forgets the record
+	index   int    // in all; -1: the grant has left
+	written bool   // Badger has the record
+	doubted bool   // a commit of a change failed: nobody but Badger knows how far it came
 }
 
 func newPendingGrants() *pendingGrants {
@@ -62,19 +64,9 @@ func newPendingGrants() *pendingGrants {
 	return p
 }
 
-// size is about how many bytes a grant takes while it waits.
-func (one *pendingGrant) size() int {
-	g := &one.grant
-	size := int(unsafe.Sizeof(*one)) + len(g.ClientID) + len(g.UserCode) + len(g.Scope) + len(g.Place) + len(g.Label)
-	for _, audience := range g.Audience {
-		size += len(audience)
-	}
-	return size
-}
-
-// forgotten reports whether Badger would have forgotten by now what it was to keep
-// until then.
-func forgotten(until time.Time) bool { return uint64(time.Now().Unix()) >= second(until) }
+// past reports whether a Unix second has begun: then Badger has forgotten what it was to
+// keep until then.
+func past(second uint64) bool { return uint64(time.Now().Unix()) >= second }
 
 // add takes in a new grant, or says why it cannot.
 func (p *pendingGrants) add(g *deviceauth.Grant) error {
@@ -91,12 +83,17 @@ func (p *pendingGrants) add(g *deviceauth.Grant) error {
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
 	}
-	if holder := p.codes[g.UserCode]; holder != nil && !forgotten(holder.grant.Expires) {
+	if holder := p.codes[g.UserCode]; holder != nil && !past(holder.free) {
 		return deviceauth.ErrExists
 	}
 	p.sweep()
-	fresh := &pendingGrant{grant: *g, index: len(p.all)}
-	p.grants[g.ID], p.codes[g.UserCode] = fresh, fresh
+	fresh := &pendingGrant{
+		compact: compacted(g, p.last), free: second(g.Expires), forget: second(g.KeepUntil()), index: len(p.all),
+	}
+	if fresh.shared != nil {
+		p.last = fresh.shared
+	}
+	p.grants[g.ID], p.codes[fresh.userCode()] = fresh, fresh
 	p.all, p.bytes = append(p.all, fresh), p.bytes+fresh.size()
 	if p.queue = append(p.queue, fresh); len(p.queue) == 1 {
 		select {
@@ -114,7 +111,7 @@ func (p *pendingGrants) sweep() {
 	for i := 0; i < 2 && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
-		if now >= second(one.grant.Expires) && (one.written || now >= second(one.grant.KeepUntil())) {
+		if now >= one.free && (one.written || now >= one.forget) {
 			p.leave(one)
 		}
 	}
@@ -125,9 +122,9 @@ func (p *pendingGrants) leave(one *pendingGrant) {
 	if one.index < 0 {
 		return
 	}
-	delete(p.grants, one.grant.ID)
-	if p.codes[one.grant.UserCode] == one {
-		delete(p.codes, one.grant.UserCode)
+	delete(p.grants, one.id)
+	if p.codes[one.userCode()] == one {
+		delete(p.codes, one.userCode())
 	}
 	end := len(p.all) - 1
 	p.all[one.index] = p.all[end]
@@ -151,7 +148,7 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 	defer p.mu.RUnlock()
 	elsewhere = p.closed || uint64(time.Now().Unix()) < p.elsewhere
 	one := p.codes[code]
-	if one == nil || forgotten(one.grant.Expires) {
+	if one == nil || past(one.free) {
 		return nil, false, elsewhere
 	}
 	g, doubted = p.copyOf(one)
@@ -159,11 +156,10 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 }
 
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
-	if one == nil || p.closed || forgotten(one.grant.KeepUntil()) {
+	if one == nil || p.closed || past(one.forget) {
 		return nil, false
 	}
-	own := one.grant
-	return &own, one.doubted
+	return one.grant(), one.doubted
 }
 
 // mayBeElsewhere notes that Badger has user codes until a second that are not in here.
@@ -231,7 +227,7 @@ func (p *pendingGrants) wrote(n int, err error) (left int) {
 		p.bytes -= one.size()
 		if len(p.all) > maxPending {
 			p.leave(one)
-			p.elsewhere = max(p.elsewhere, second(one.grant.Expires))
+			p.elsewhere = max(p.elsewhere, one.free)
 		}
 	}
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {

@@ -55,7 +55,7 @@ func (s *Store) writePending() time.Duration {
 // how many they are.
 func writeFirst(txn *badger.Txn, list []*pendingGrant) (n int, err error) {
 	for i, one := range list {
-		if one == nil || forgotten(one.grant.KeepUntil()) {
+		if one == nil || past(one.forget) {
 			continue
 		}
 		switch err := one.write(txn); {
@@ -71,7 +71,7 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant) (n int, err error) {
 // write puts the grant into a transaction, before its code: a grant that did not fit
 // is written once more.
 func (one *pendingGrant) write(txn *badger.Txn) error {
-	g := &one.grant
+	g := one.grant()
 	if one.doubted {
 		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
 			return err // nil: the change had come that far
@@ -81,22 +81,30 @@ func (one *pendingGrant) write(txn *badger.Txn) error {
 	if err != nil {
 		return fmt.Errorf("encoding a grant: %w", err)
 	}
-	if err := txn.SetEntry(entry(grantKey(g.ID), value, second(g.KeepUntil()))); err != nil {
+	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget)); err != nil {
 		return err
 	}
-	return txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], second(g.Expires)))
+	return txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], one.free))
 }
+
+// flushTime is how long a store that is closed tries to write the new grants, where
+// its disk takes none: less than [closeTime].
+const flushTime = 2 * time.Second
 
 // flush writes all new grants before the store is closed, or says how many are lost.
 func (s *Store) flush() {
 	s.pending.close()
-	for {
-		if wait := s.writePending(); wait < 0 {
+	for until := time.Now().Add(flushTime); ; {
+		if s.writePending() < 0 {
 			return
 		}
-		if why := s.pending.failed; why != nil {
+		why := s.pending.failed
+		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // nobody mends a store that is closed
 			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{len(s.pending.queue), why})
 			return
+		}
+		if why != nil {
+			time.Sleep(writeRetry)
 		}
 	}
 }
@@ -149,9 +157,8 @@ func page(
 ) []*deviceauth.Grant {
 	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
 	for _, one := range unwritten {
-		if one != nil && follows(one.grant.ID) && !forgotten(one.grant.KeepUntil()) {
-			own := one.grant
-			list = append(list, &own)
+		if one != nil && follows(one.id) && !past(one.forget) {
+			list = append(list, one.grant())
 		}
 	}
 	slices.SortStableFunc(list, byID) // of two with one id the one from the disk is first

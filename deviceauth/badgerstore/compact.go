@@ -1,0 +1,124 @@
+package badgerstore
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A compact is a grant that waits in less than half of a [deviceauth.Grant]'s memory. It has few
+// pointers, because the garbage collector follows each of them in each of its rounds.
+type compact struct {
+	whole  *deviceauth.Grant // where the grant has what none has that waits; nil: the rest is all of it
+	shared *request
+	text   string // the user code, the place and the label
+
+	id                deviceauth.ID
+	device, challenge deviceauth.Digest
+	created, expires  int64 // in Unix nanoseconds
+	from              [16]byte
+	family            family
+	code, place       uint16 // lengths within the text
+	revision          int32
+}
+
+// A family tells which kind of address stands in 16 bytes.
+type family uint8
+
+const (
+	noAddress family = iota
+	ipv4
+	ipv6
+)
+
+// A request is what many grants of a client have in common.
+type request struct {
+	client   string
+	scope    deviceauth.Scope
+	audience []string
+}
+
+func (r *request) is(g *deviceauth.Grant) bool {
+	return r != nil && r.client == g.ClientID && r.scope == g.Scope && slices.Equal(r.audience, g.Audience)
+}
+
+// compacted returns the compact form of a grant. Many that are alike share last.
+func compacted(g *deviceauth.Grant, last *request) compact {
+	c := compact{
+		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device, challenge: g.Challenge,
+		created: g.Created.UnixNano(), expires: g.Expires.UnixNano(), from: g.From.As16(), family: ipv6,
+		code: uint16(len(g.UserCode)), place: uint16(len(g.Place)), revision: int32(g.Revision),
+	}
+	if !last.is(g) {
+		c.shared = &request{client: g.ClientID, scope: g.Scope, audience: g.Audience}
+	}
+	switch {
+	case !g.From.IsValid():
+		c.family = noAddress
+	case g.From.Is4():
+		c.family = ipv4
+	}
+	if len(c.text) > 1<<10 || !c.says(g) {
+		own := *g
+		return compact{whole: &own, id: g.ID}
+	}
+	return c
+}
+
+// says reports whether nothing of the grant is missing.
+func (c *compact) says(g *deviceauth.Grant) bool {
+	said := c.grant()
+	same := said.State == g.State && said.Created == g.Created && said.Expires == g.Expires && said.From == g.From &&
+		said.Revision == g.Revision && (said.Audience == nil) == (g.Audience == nil)
+	decided := g.Person != nil || g.Name != "" || g.Refresh != nil || g.Reason != "" || !g.Decided.IsZero() ||
+		!g.Redeemed.IsZero() || !g.AccessUntil.IsZero() || !g.Ended.IsZero()
+	return same && !decided
+}
+
+// grant returns the grant, as the caller's own.
+func (c *compact) grant() *deviceauth.Grant {
+	if c.whole != nil {
+		own := *c.whole
+		return &own
+	}
+	g := &deviceauth.Grant{
+		ID: c.id, Revision: int(c.revision), State: deviceauth.Pending, ClientID: c.shared.client, Device: c.device,
+		Scope: c.shared.scope, Audience: c.shared.audience, Challenge: c.challenge,
+		UserCode: c.userCode(), Place: c.text[c.code : c.code+c.place], Label: c.text[c.code+c.place:],
+		Created: time.Unix(0, c.created).UTC(), Expires: time.Unix(0, c.expires).UTC(),
+	}
+	switch c.family {
+	case ipv4:
+		g.From = netip.AddrFrom4([4]byte(c.from[12:]))
+	case ipv6:
+		g.From = netip.AddrFrom16(c.from)
+	}
+	return g
+}
+
+func (c *compact) userCode() deviceauth.UserCode {
+	if c.whole != nil {
+		return c.whole.UserCode
+	}
+	return deviceauth.UserCode(c.text[:c.code])
+}
+
+// size is about how many bytes it takes.
+func (c *compact) size() int {
+	size := int(reflect.TypeFor[compact]().Size()) + len(c.text)
+	if c.whole != nil {
+		size += int(reflect.TypeFor[deviceauth.Grant]().Size())
+		for _, audience := range c.whole.Audience {
+			size += len(audience)
+		}
+	}
+	if c.shared != nil { // by itself, in the worst case
+		for _, audience := range c.shared.audience {
+			size += len(audience)
+		}
+	}
+	return size
+}
