@@ -19,12 +19,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -257,16 +255,6 @@ func taken(err error) error {
 	return err
 }
 
-// second is when Badger may forget what is wanted until then, with a margin
-// for its rounding.
-func second(until time.Time) uint64 { return uint64(until.Unix()) + 2 }
-
-func entry(key, value []byte, expires uint64) *badger.Entry {
-	e := badger.NewEntry(key, value)
-	e.ExpiresAt = expires
-	return e
-}
-
 // update runs a transaction until no other one gets in its way; Badger's own
 // Update gives up at the first conflict.
 func (s *Store) update(change func(*badger.Txn) error) error {
@@ -309,12 +297,4 @@ func (s *Store) view(look func(*badger.Txn) error) error {
 		return *why // it broke under the look, which may have been a panic
 	}
 	return wrap(err)
-}
-
-// wrap adds where a fault came from; what the contract names stays as it is.
-func wrap(err error) error {
-	if err == nil || errors.Is(err, deviceauth.ErrNotFound) || errors.Is(err, deviceauth.ErrExists) {
-		return err
-	}
-	return fmt.Errorf("badger store: %w", err)
 }

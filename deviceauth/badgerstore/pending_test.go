@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,8 +58,17 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		if err := s.Create(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
-		left, full := s.room.left, func() (uint64, error) { return reserve - 1, nil }
-		s.room.left = full
+		var full atomic.Bool
+		s.room.mu.Lock()
+		left := s.room.left
+		s.room.left = func() (uint64, error) {
+			if full.Load() {
+				return reserve - 1, nil
+			}
+			return left()
+		}
+		s.room.mu.Unlock()
+		full.Store(true)
 		time.Sleep(writeDelay + lookEvery)
 		synctest.Wait()
 		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
@@ -67,7 +77,7 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		if got, err := s.Get(t.Context(), g.ID); err != nil || got.State != deviceauth.Pending {
 			t.Errorf("a poll: %v, %v", got, err)
 		}
-		s.room.left = left
+		full.Store(false)
 		time.Sleep(2 * writeRetry)
 		synctest.Wait()
 		if !s.onDisk(g) {
@@ -134,6 +144,8 @@ func TestExpiredGrantsLeaveMemory(t *testing.T) {
 				time.Sleep(time.Hour)
 			}
 		}
+		s.pending.mu.Lock()
+		defer s.pending.mu.Unlock()
 		if n := len(s.pending.all); n > 2*round || n != len(s.pending.grants) {
 			t.Errorf("%d are kept, %d by their ids", n, len(s.pending.grants))
 		}

@@ -100,7 +100,8 @@ func (s *Store) flush() {
 		}
 		why := s.pending.failed
 		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // nobody mends a store that is closed
-			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{len(s.pending.queue), why})
+			lost := len(s.pending.queue)
+			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{lost, why})
 			return
 		}
 		if why != nil {

@@ -132,5 +132,6 @@ func reloadSeesPending(ctx context.Context, open func() (deviceauth.Storage, err
 		return errors.Join(err, before.Close())
 	}
 	seen := errors.Join(created, isPending(ctx, after, g), before.Close(), isPending(ctx, after, g))
-	return errors.Join(seen, after.Update(ctx, g.ID, approve(person("work|1"))), isApproved(ctx, after, g), after.Close())
+	decided := after.Update(ctx, g.ID, approve(person("work|1")))
+	return errors.Join(seen, decided, isApproved(ctx, after, g), after.Close())
 }

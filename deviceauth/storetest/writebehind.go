@@ -11,9 +11,9 @@ import (
 
 // WriteBehindBugs are mistakes of stores that write new grants behind the answer.
 var WriteBehindBugs = []Bug{
-	{Name: "new grants are not written on Close", put: func(b *broken) { b.Storage = newBehind(b.Storage, forgetsOnClose) }},
-	{Name: "a new grant is written after its approval", put: func(b *broken) { b.Storage = newBehind(b.Storage, writesTwice) }},
-	{Name: "a reload loses what is pending", put: func(b *broken) { b.Storage = newBehind(b.Storage, keepsToItself) }},
+	{"new grants are not written on Close", writesBehind(forgetsOnClose)},
+	{"a new grant is written after its approval", writesBehind(writesTwice)},
+	{"a reload loses what is pending", writesBehind(keepsToItself)},
 }
 
 // A flaw is what a behind does wrong.
@@ -33,8 +33,10 @@ type behind struct {
 	waiting map[deviceauth.ID]*deviceauth.Grant
 }
 
-func newBehind(s deviceauth.Storage, f flaw) *behind {
-	return &behind{Storage: s, flaw: f, waiting: map[deviceauth.ID]*deviceauth.Grant{}}
+func writesBehind(f flaw) func(*broken) {
+	return func(b *broken) {
+		b.Storage = &behind{Storage: b.Storage, flaw: f, waiting: map[deviceauth.ID]*deviceauth.Grant{}}
+	}
 }
 
 // Create implements [deviceauth.Store].
