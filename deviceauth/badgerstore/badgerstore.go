@@ -113,8 +113,8 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{
-		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil, trouble: make(chan struct{}, 1),
-		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
+		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil,
+		trouble: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.links = canLink(o.Dir)
 	s.ahead = ahead{dir: o.Dir, set: setAside}
@@ -129,9 +129,11 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, errors.Join(err, guarded(db.Close))
 	}
 	s.db.Store(db)
-	if s.pending.elsewhere, err = codesElsewhere(db); err != nil {
+	until, err := codesElsewhere(db)
+	if err != nil {
 		return nil, o.explain(errors.Join(err, guarded(db.Close)))
 	}
+	s.pending.mayBeElsewhere(until)
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
@@ -225,36 +227,6 @@ func (s *Store) ByOwner(_ context.Context, owner string) (list []*deviceauth.Gra
 	return list, err
 }
 
-// Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
-// for no disk; it is refused while none can be written.
-func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
-	if g.State != deviceauth.Pending {
-		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
-	}
-	if !s.pending.justLooked() {
-		if err := s.writable(); err != nil {
-			return err
-		}
-	}
-	if _, _, elsewhere := s.pending.byCode(g.UserCode); elsewhere {
-		err := s.view(func(txn *badger.Txn) error {
-			_, err := holder(txn, g.UserCode)
-			return err
-		})
-		if !errors.Is(err, deviceauth.ErrNotFound) {
-			return taken(err)
-		}
-	}
-	return s.pending.add(g)
-}
-
-func taken(err error) error {
-	if err == nil {
-		return deviceauth.ErrExists
-	}
-	return err
-}
-
 // update runs a transaction until no other one gets in its way; Badger's own
 // Update gives up at the first conflict.
 func (s *Store) update(change func(*badger.Txn) error) error {
@@ -292,6 +264,11 @@ func (s *Store) view(look func(*badger.Txn) error) error {
 	}
 	s.reads.RLock()
 	defer s.reads.RUnlock()
+	select {
+	case <-s.done: // a record that is missing now may be one that flush could not write
+		return wrap(badger.ErrDBClosed)
+	default:
+	}
 	err := guarded(func() error { return s.db.Load().View(look) })
 	if why := s.broken.Load(); why != nil && err != nil {
 		return *why // it broke under the look, which may have been a panic

@@ -199,10 +199,8 @@ func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) err
 	// Never shorter than before: while tables are merged, an expired record
 	// may leave before the older one that it covers, which would come back.
 	until := max(second(g.KeepUntil()), expires)
-	if g.State != deviceauth.Pending {
-		if err := b.freeCode(g); err != nil {
-			return err
-		}
+	if err := b.changeCode(g); err != nil {
+		return err
 	}
 	return b.write(g, until)
 }
@@ -223,6 +221,19 @@ func (b *batch) write(g *deviceauth.Grant, until uint64) error {
 	own := *g
 	b.changed[g.ID] = cached{&own, until}
 	return b.txn.SetEntry(entry(grantKey(g.ID), value, until))
+}
+
+// changeCode frees the user code of a grant that is decided, and writes the code of one
+// that is not: the grant leaves memory with the change, maybe before it was written.
+func (b *batch) changeCode(g *deviceauth.Grant) error {
+	switch free := second(g.Expires); {
+	case g.State != deviceauth.Pending:
+		return b.freeCode(g)
+	case past(free): // another grant may have it
+		return nil
+	default:
+		return b.txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], free))
+	}
 }
 
 // freeCode gives the user code back, unless another grant has it by now.

@@ -1,6 +1,8 @@
 package badgerstore
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,18 +70,21 @@ func newPendingGrants() *pendingGrants {
 // keep until then.
 func past(second uint64) bool { return uint64(time.Now().Unix()) >= second }
 
-// add takes in a new grant, or says why it cannot.
-func (p *pendingGrants) add(g *deviceauth.Grant) error {
+// errCodeMoved has a caller look for a user code in Badger once more: since it looked,
+// a pending grant has left memory for Badger.
+var errCodeMoved = errors.New("a user code has moved")
+
+// add takes in a new grant, or says why it cannot. elsewhere is what codesElsewhere
+// returned before the caller looked for the user code in Badger.
+func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, elsewhere uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.bytes > maxUnwritten && p.failed == nil && !p.closed {
-		p.room.Wait()
+	if err := p.waitForRoom(ctx); err != nil {
+		return err
 	}
 	switch {
-	case p.closed:
-		return wrap(badger.ErrDBClosed)
-	case p.failed != nil:
-		return p.failed
+	case p.elsewhere != elsewhere:
+		return errCodeMoved
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
 	}
@@ -100,6 +105,30 @@ func (p *pendingGrants) add(g *deviceauth.Grant) error {
 		case p.wake <- struct{}{}:
 		default: // it has been told already
 		}
+	}
+	return nil
+}
+
+// waitForRoom is called with mu held, and returns why there will be no room.
+func (p *pendingGrants) waitForRoom(ctx context.Context) error {
+	if p.bytes > maxUnwritten {
+		stop := context.AfterFunc(ctx, func() {
+			p.mu.Lock() // so that the waiter waits already, or sees that ctx is done
+			defer p.mu.Unlock()
+			p.room.Broadcast()
+		})
+		defer stop()
+	}
+	for p.bytes > maxUnwritten && p.failed == nil && !p.closed && ctx.Err() == nil {
+		p.room.Wait()
+	}
+	switch {
+	case p.closed:
+		return wrap(badger.ErrDBClosed)
+	case p.failed != nil:
+		return p.failed
+	case p.bytes > maxUnwritten:
+		return ctx.Err()
 	}
 	return nil
 }
@@ -156,10 +185,18 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 }
 
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
-	if one == nil || p.closed || past(one.forget) {
+	if one == nil || past(one.forget) {
 		return nil, false
 	}
 	return one.grant(), one.doubted
+}
+
+// codesElsewhere is the second until which Badger may have user codes that are not in
+// here.
+func (p *pendingGrants) codesElsewhere() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.elsewhere
 }
 
 // mayBeElsewhere notes that Badger has user codes until a second that are not in here.
@@ -194,8 +231,9 @@ func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
 	}
 }
 
-// unwritten returns the oldest grants of the queue, at most so many; 0: all of them. One that has left
-// is nil: it was decided, and the record of that must not be written over.
+// unwritten returns the oldest grants of the queue, at most so many; 0: all of them. A
+// grant that has left is nil: it was decided, and the record of the decision must not be
+// written over.
 func (p *pendingGrants) unwritten(most int) []*pendingGrant {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -243,7 +281,8 @@ func (p *pendingGrants) justLooked() bool {
 	return since >= 0 && since < int64(lookEvery)
 }
 
-// close refuses new grants, and has those that are there looked for in Badger.
+// close refuses new grants from now on. Those that are here answer until the store has
+// been closed, so that no poll hears that a grant is gone that is about to be written.
 func (p *pendingGrants) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,7 +1,11 @@
 package badgerstore
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -107,7 +111,8 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 				if came {
 					want = deviceauth.Denied
 					err := s.update(func(txn *badger.Txn) error {
-						return (&batch{txn: txn, changed: map[deviceauth.ID]cached{}}).write(&denied, second(g.KeepUntil()))
+						b := &batch{txn: txn, changed: map[deviceauth.ID]cached{}}
+						return b.write(&denied, second(g.KeepUntil()))
 					})
 					if err != nil {
 						t.Fatal(err)
@@ -136,7 +141,7 @@ func TestExpiredGrantsLeaveMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		const round = 200
 		for i := range 4 * round {
-			g := storetest.NewGrant(deviceauth.UserCode(string(rune('A'+i%26)) + string(rune('A'+i/26%26)) + string(rune('A'+i/676))))
+			g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprint(i)))
 			if err := s.Create(t.Context(), g); err != nil {
 				t.Fatal(err)
 			}
@@ -183,5 +188,121 @@ func TestListHasWhatIsNotWrittenYet(t *testing.T) {
 		if len(want) > 0 {
 			t.Errorf("%d are not listed", len(want))
 		}
+	})
+}
+
+// Close during traffic: what Create took is answered until the store is closed, and is
+// found by the next process, by its id and by its code.
+func TestCloseDuringTrafficKeepsEveryGrantThatWasTaken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const devices, enough = 8, 500
+	var taken [devices][]*deviceauth.Grant
+	var count atomic.Int64
+	ready := make(chan struct{})
+	var all sync.WaitGroup
+	for d := range devices {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprintf("%d-%d", d, i)))
+				if s.Create(t.Context(), g) != nil {
+					return // the store is closed
+				}
+				taken[d] = append(taken[d], g)
+				if count.Add(1) == enough {
+					close(ready)
+				}
+				if _, err := s.Get(t.Context(), g.ID); errors.Is(err, deviceauth.ErrNotFound) {
+					t.Error("a poll hears that a grant which was just taken is not there")
+				}
+			}
+		})
+	}
+	<-ready
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+	if s, err = Open(Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, g := range slices.Concat(taken[:]...) {
+		if _, err := s.Get(t.Context(), g.ID); err != nil {
+			t.Errorf("by its id: %v", err)
+		}
+		if got, err := s.ByUserCode(t.Context(), g.UserCode); err != nil || got.ID != g.ID {
+			t.Errorf("by its code: %v, %v", got, err)
+		}
+	}
+}
+
+// A grant that its Create was told of is found in every moment from then on, while it is
+// written behind, decided and read beside that.
+func TestGrantIsFoundWhileItIsWrittenAndDecided(t *testing.T) {
+	t.Parallel()
+	s, err := Open(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var all sync.WaitGroup
+	for d := range 8 {
+		all.Go(func() {
+			for i := range 200 {
+				g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprintf("%d-%d", d, i)))
+				if err := s.Create(t.Context(), g); err != nil {
+					t.Error(err)
+					return
+				}
+				decided := make(chan struct{})
+				all.Go(func() {
+					defer close(decided)
+					deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
+					if err := s.Update(t.Context(), g.ID, deny); err != nil {
+						t.Error(err)
+					}
+				})
+				for done := false; !done; {
+					select {
+					case <-decided:
+						done = true
+					default:
+					}
+					got, err := s.Get(t.Context(), g.ID)
+					if err != nil || done && got.State != deviceauth.Denied {
+						t.Errorf("decided %v: %v, %v", done, got, err)
+						return
+					}
+				}
+				if _, err := s.ByUserCode(t.Context(), g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
+					t.Errorf("the code of a decided grant: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A request does not wait longer for memory than its client does.
+func TestNewGrantWaitsForRoomNoLongerThanItsRequest(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		s.pending.mu.Lock()
+		s.pending.bytes += maxUnwritten + 1 // as a disk leaves behind that takes nothing and says nothing
+		s.pending.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := s.Create(ctx, storetest.NewGrant("BCDFGHJK"))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the end of the request", err)
+		}
+		s.pending.mu.Lock()
+		s.pending.bytes -= maxUnwritten + 1
+		s.pending.mu.Unlock()
 	})
 }

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,8 +22,51 @@ import (
 const (
 	writeDelay = 5 * time.Millisecond   // from the first new grant to the transaction
 	writeRetry = 100 * time.Millisecond // after one that failed
-	writeMost  = 1024                   // in one transaction, far below Badger's own bound
+	writeMost  = 256                    // in one transaction: a decision waits for no more than these
 )
+
+// Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
+// for no disk; it is refused while none can be written.
+func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
+	if g.State != deviceauth.Pending {
+		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
+	}
+	if !s.pending.justLooked() {
+		if err := s.writable(); err != nil {
+			return err
+		}
+	}
+	for {
+		until := s.pending.codesElsewhere()
+		if !past(until) {
+			if err := s.codeIsFree(g.UserCode); err != nil {
+				return err
+			}
+		}
+		if err := s.pending.add(ctx, g, until); !errors.Is(err, errCodeMoved) {
+			return err
+		}
+	}
+}
+
+// codeIsFree returns ErrExists where Badger has a user code.
+func (s *Store) codeIsFree(code deviceauth.UserCode) error {
+	err := s.view(func(txn *badger.Txn) error {
+		_, err := holder(txn, code)
+		return err
+	})
+	if errors.Is(err, deviceauth.ErrNotFound) {
+		return nil
+	}
+	return taken(err)
+}
+
+func taken(err error) error {
+	if err == nil {
+		return deviceauth.ErrExists
+	}
+	return err
+}
 
 // writePending writes new grants, and returns when to do so again; negative: when there
 // is another one. Only the committer calls it, so no change is committed meanwhile.

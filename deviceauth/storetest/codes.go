@@ -66,6 +66,18 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
+// changeKeepsCode changes a grant right after it was created, when a store that
+// writes behind has written neither the grant nor its code.
+func changeKeepsCode(ctx context.Context, s deviceauth.Storage) error {
+	g := NewGrant("BCDFGHJK")
+	return first(
+		func() error { return s.Create(ctx, g) },
+		func() error { return s.Update(ctx, g.ID, func(*deviceauth.Grant) error { return nil }) },
+		func() error { return holds(ctx, s, g) },
+		func() error { return exists(s.Create(ctx, NewGrant("BCDFGHJK"))) },
+	)
+}
+
 // holds wants a grant to be the one that waits for its code.
 func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.ByUserCode(ctx, g.UserCode)

@@ -36,6 +36,7 @@ var Checks = []Check{
 	{"an open user code is taken once", codeIsTakenOnce},
 	{"of many creates of one user code one succeeds", codeRaceHasOneWinner},
 	{"a decided grant frees its user code", decisionFreesCode},
+	{"a change without a decision keeps the user code", changeKeepsCode},
 	{"an expired grant frees its user code", expiryFreesCode},
 	{"a freed code belongs to the one who took it", freedCodeIsNotTakenBack},
 	{"an update is kept", updateIsKept},
