@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -31,37 +32,62 @@ func TestHotPathsAllocateNoMoreThanTheTableSays(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates by itself")
 	}
-	const runs = 200
-	var table strings.Builder
-	measured := map[string]float64{}
-	for _, path := range hotPaths {
-		run, i := path.prepare(newHot(t), runs+1), 0 // one more to warm up
-		n := testing.AllocsPerRun(runs, func() { run(i); i++ })
-		measured[path.name] = n
-		fmt.Fprintf(&table, "%-20s %4.0f\n", path.name, n)
-	}
 	if *update {
-		if err := os.WriteFile(allocsFile, []byte(table.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		writeAllocs(t)
 	}
 	golden, err := os.ReadFile(allocsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
+	want := map[string]float64{}
 	for line := range strings.Lines(string(golden)) {
-		var want float64
-		name := strings.TrimSpace(line[:20])
-		if _, err := fmt.Sscan(line[20:], &want); err != nil {
+		n, err := strconv.ParseFloat(strings.TrimSpace(line[nameWidth:]), 64)
+		if err != nil {
 			t.Fatal(err)
 		}
-		slack := 2 + want/10 // of goroutines beside it, and maps that grow
-		if n, ok := measured[name]; !ok || n > want+slack || n < want-slack {
-			t.Errorf("%s: %v allocations, want %v as in %s", name, n, want, allocsFile)
+		want[strings.TrimSpace(line[:nameWidth])] = n
+	}
+	for _, path := range hotPaths {
+		n, known := want[path.name]
+		if !known {
+			t.Errorf("%s lacks %s", allocsFile, path.name)
+			continue
 		}
-		delete(measured, name)
+		slack := 2 + n/10 // of maps that grow
+		var got float64
+		// On a busy machine the goroutines that write behind may run within the measurement.
+		for attempt := 0; attempt == 0 || attempt < 5 && got > n+slack; attempt++ {
+			got = path.allocs(t)
+		}
+		if got > n+slack || got < n-slack {
+			t.Errorf("%s: %v allocations, want %v as in %s", path.name, got, n, allocsFile)
+		}
+		delete(want, path.name)
 	}
-	if len(measured) > 0 {
-		t.Errorf("%s lacks %v", allocsFile, measured)
+	if len(want) > 0 {
+		t.Errorf("%s has %v, which nothing measures", allocsFile, want)
 	}
+}
+
+// nameWidth is the width of the first column of the table.
+const nameWidth = 20
+
+// writeAllocs writes the table anew.
+func writeAllocs(t *testing.T) {
+	t.Helper()
+	var table strings.Builder
+	for _, path := range hotPaths {
+		fmt.Fprintf(&table, "%-*s %4.0f\n", nameWidth, path.name, path.allocs(t))
+	}
+	if err := os.WriteFile(allocsFile, []byte(table.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// allocs returns how many allocations a run of the path makes.
+func (p hotPath) allocs(t *testing.T) float64 {
+	t.Helper()
+	const runs = 200
+	run, i := p.prepare(newHot(t), runs+1), 0 // one more to warm up
+	return testing.AllocsPerRun(runs, func() { run(i); i++ })
 }

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,20 +45,21 @@ const issuer = "http://localhost:8080"
 // hot is a gateway in memory.
 type hot struct {
 	testing.TB
-	store   deviceauth.Storage
-	pages   http.Handler
-	guarded http.Handler
-	answer  answerWriter
+	store    deviceauth.Storage
+	pages    http.Handler
+	guarded  http.Handler
+	response responseWriter
 }
 
 func newHot(tb testing.TB) *hot {
 	tb.Helper()
 	provider := idptest.Start()
 	tb.Cleanup(provider.Close)
-	h := &hot{TB: tb, store: memstore.New(), answer: answerWriter{header: http.Header{}}}
+	h := &hot{TB: tb, store: memstore.New(), response: responseWriter{header: http.Header{}}}
 	login, err := gateway.Open(tb.Context(), h.store, gateway.Config{
 		Login: deviceauth.Config{
-			Issuer: issuer, Wait: -1, Pending: deviceauth.PendingLimits{PerAddress: 1 << 30, PerClient: 1 << 30, Total: 1 << 30},
+			Issuer: issuer, Wait: -1,
+			Pending: deviceauth.PendingLimits{PerAddress: 1 << 30, PerClient: 1 << 30, Total: 1 << 30},
 			Clients: []deviceauth.Client{
 				{ID: "tv", Name: "Television", Public: true, Scope: "openid offline_access products:read"},
 			},
@@ -86,19 +88,23 @@ func (h *hot) badger() deviceauth.Storage {
 	return s
 }
 
-// answerWriter keeps the last answer.
-type answerWriter struct {
+// responseWriter keeps the last response.
+type responseWriter struct {
 	header http.Header
 	status int
 	body   []byte
 }
 
-func (a *answerWriter) Header() http.Header    { return a.header }
-func (a *answerWriter) WriteHeader(status int) { a.status = status }
-func (a *answerWriter) Write(p []byte) (int, error) {
-	a.body = append(a.body, p...)
+func (w *responseWriter) Header() http.Header    { return w.header }
+func (w *responseWriter) WriteHeader(status int) { w.status = status }
+func (w *responseWriter) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
 	return len(p), nil
 }
+
+var alice = &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice", AuthTime: time.Now()}
+
+func approve(g *deviceauth.Grant) error { return g.Approve(time.Now(), alice) }
 
 func (h *hot) request(method, path string, form url.Values) *http.Request {
 	r, err := http.NewRequestWithContext(h.Context(), method, issuer+path, strings.NewReader(form.Encode()))
@@ -113,11 +119,11 @@ func (h *hot) request(method, path string, form url.Values) *http.Request {
 }
 
 func (h *hot) serve(handler http.Handler, r *http.Request, want int) {
-	clear(h.answer.header)
-	h.answer.status, h.answer.body = http.StatusOK, h.answer.body[:0]
-	handler.ServeHTTP(&h.answer, r)
-	if h.answer.status != want {
-		h.Fatalf("%s: %d %s, want %d", r.URL.Path, h.answer.status, h.answer.body, want)
+	clear(h.response.header)
+	h.response.status, h.response.body = http.StatusOK, h.response.body[:0]
+	handler.ServeHTTP(&h.response, r)
+	if h.response.status != want {
+		h.Fatalf("%s: %d %s, want %d", r.URL.Path, h.response.status, h.response.body, want)
 	}
 }
 
@@ -134,12 +140,14 @@ func (h *hot) times(n int, request func() *http.Request) (list []*http.Request) 
 }
 
 func (h *hot) authorization() *http.Request {
-	return h.request("POST", "/oauth2/device_authorization", url.Values{"client_id": {"tv"}, "scope": {"openid offline_access products:read"}})
+	return h.request("POST", "/oauth2/device_authorization", url.Values{
+		"client_id": {"tv"}, "scope": {"openid offline_access products:read"},
+	})
 }
 
 func (h *hot) member(name string) string {
 	var members map[string]any
-	if err := json.Unmarshal(h.answer.body, &members); err != nil {
+	if err := json.Unmarshal(h.response.body, &members); err != nil {
 		h.Fatal(err)
 	}
 	text, _ := members[name].(string)
@@ -154,13 +162,13 @@ func (h *hot) poll(approved bool) *http.Request {
 		if err != nil {
 			h.Fatal(err)
 		}
-		alice := &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice", AuthTime: time.Now()}
-		if err := h.store.Update(h.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Approve(time.Now(), alice) }); err != nil {
+		if err := h.store.Update(h.Context(), g.ID, approve); err != nil {
 			h.Fatal(err)
 		}
 	}
 	return h.request("POST", "/oauth2/token", url.Values{
-		"client_id": {"tv"}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {h.member("device_code")},
+		"client_id": {"tv"}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+		"device_code": {h.member("device_code")},
 	})
 }
 
@@ -204,7 +212,8 @@ func prepareGuardWarm(h *hot, _ int) func(int) {
 }
 
 func preparePage(h *hot, n int) func(int) {
-	return h.served(h.pages, http.StatusOK, h.times(n, func() *http.Request { return h.request("GET", "/device", nil) }))
+	get := func() *http.Request { return h.request("GET", "/device", nil) }
+	return h.served(h.pages, http.StatusOK, h.times(n, get))
 }
 
 func prepareCreate(h *hot, s deviceauth.Storage, n int) func(int) {
@@ -234,7 +243,7 @@ func prepareGet(h *hot, s deviceauth.Storage, _ int) func(int) {
 
 func prepareUpdate(h *hot, s deviceauth.Storage) func(int) {
 	g := storetest.NewGrant("BCDFGHJK")
-	if err := s.Create(h.Context(), g); err != nil {
+	if err := errors.Join(s.Create(h.Context(), g), s.Update(h.Context(), g.ID, approve)); err != nil {
 		h.Fatal(err)
 	}
 	return func(int) {
