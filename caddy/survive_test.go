@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -129,4 +134,46 @@ func TestValidateWorksBesideTheRunningServer(t *testing.T) {
 	if answer := d.poll(); answer.Status != http.StatusOK {
 		t.Errorf("after validate: %+v", answer)
 	}
+}
+
+// A stop writes what is in memory only, also while devices ask for codes: each code that
+// was given is pending after the next start.
+func TestStopKeepsEveryCodeThatWasGiven(t *testing.T) {
+	t.Parallel()
+	g := startWith(t, "wait off\n\t\tpending address 100000")
+	const devices, enough = 8, 200
+	var given [devices][]*device
+	var count atomic.Int64
+	ready := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range devices {
+		all.Go(func() {
+			for {
+				d := &device{t: t, g: g, client: "cool-gadget"}
+				response, err := http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {d.client}})
+				if err != nil {
+					return // the server has ended
+				}
+				err = json.NewDecoder(response.Body).Decode(d)
+				response.Body.Close()
+				if err != nil || response.StatusCode != http.StatusOK {
+					return
+				}
+				given[i] = append(given[i], d)
+				if count.Add(1) == enough {
+					close(ready)
+				}
+			}
+		})
+	}
+	<-ready
+	g.ends(stopTime)
+	all.Wait()
+	g.start()
+	for _, d := range slices.Concat(given[:]...) {
+		if answer := d.poll(); answer.Error != "authorization_pending" {
+			t.Fatalf("a code that was given before the stop: %+v", answer)
+		}
+	}
+	t.Logf("%d codes were given", count.Load())
 }
