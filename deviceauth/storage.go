@@ -22,6 +22,8 @@ var (
 type Store interface {
 	// Create adds a grant. ErrExists: its id or its user code is taken by a
 	// grant that still waits. (Ids are 128 random bits: no other one has it.)
+	// The id of a grant with a Redirect is taken for ever: its page may be posted
+	// again after the grant was decided.
 	// A pending grant just created need not survive the end of the process by
 	// a power loss or kill -9: its device asks again. It survives Close, and
 	// from then on it is what every call finds.

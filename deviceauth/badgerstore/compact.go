@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -45,6 +46,17 @@ func (r *request) is(g *deviceauth.Grant) bool {
 	return r != nil && r.client == g.ClientID && r.scope == g.Scope && slices.Equal(r.audience, g.Audience)
 }
 
+// requestOf copies the texts: they may be parts of a request's body, which a pending
+// grant would keep in memory.
+func requestOf(g *deviceauth.Grant) *request {
+	r := &request{client: strings.Clone(g.ClientID), scope: deviceauth.Scope(strings.Clone(string(g.Scope)))}
+	r.audience = slices.Clone(g.Audience)
+	for i, audience := range r.audience {
+		r.audience[i] = strings.Clone(audience)
+	}
+	return r
+}
+
 // compacted returns the compact form of a grant. Many that are alike share last.
 func compacted(g *deviceauth.Grant, last *request) compact {
 	c := compact{
@@ -53,7 +65,7 @@ func compacted(g *deviceauth.Grant, last *request) compact {
 		code: uint16(len(g.UserCode)), place: uint16(len(g.Place)), revision: int32(g.Revision),
 	}
 	if !last.is(g) {
-		c.shared = &request{client: g.ClientID, scope: g.Scope, audience: g.Audience}
+		c.shared = requestOf(g)
 	}
 	switch {
 	case !g.From.IsValid():
@@ -62,7 +74,10 @@ func compacted(g *deviceauth.Grant, last *request) compact {
 		c.family = ipv4
 	}
 	if len(c.text) > 1<<10 || !c.says(g) {
-		own := *g
+		own, copied := *g, requestOf(g)
+		own.ClientID, own.Scope, own.Audience = copied.client, copied.scope, copied.audience
+		own.UserCode, own.Place = deviceauth.UserCode(strings.Clone(string(g.UserCode))), strings.Clone(g.Place)
+		own.Label = strings.Clone(g.Label)
 		return compact{whole: &own, id: g.ID}
 	}
 	return c
@@ -75,7 +90,8 @@ func (c *compact) says(g *deviceauth.Grant) bool {
 		said.Revision == g.Revision && (said.Audience == nil) == (g.Audience == nil)
 	decided := g.Person != nil || g.Name != "" || g.Refresh != nil || g.Reason != "" || !g.Decided.IsZero() ||
 		!g.Redeemed.IsZero() || !g.AccessUntil.IsZero() || !g.Ended.IsZero()
-	return same && !decided
+	inBrowser := g.Nonce != "" || g.Redirect != ""
+	return same && !decided && !inBrowser
 }
 
 // grant returns the grant, as the caller's own.
@@ -110,7 +126,7 @@ func (c *compact) userCode() deviceauth.UserCode {
 func (c *compact) size() int {
 	size := int(reflect.TypeFor[compact]().Size()) + len(c.text)
 	if c.whole != nil {
-		size += int(reflect.TypeFor[deviceauth.Grant]().Size())
+		size += int(reflect.TypeFor[deviceauth.Grant]().Size()) + len(c.whole.Place) + len(c.whole.Label)
 		for _, audience := range c.whole.Audience {
 			size += len(audience)
 		}

@@ -17,6 +17,8 @@ const (
 	// maxPending bounds how many are kept, of some 400 bytes each. A grant above
 	// it is read from Badger once it is written there.
 	maxPending = 1 << 20
+	// maxHeld bounds the bytes of those that are kept, in the same way.
+	maxHeld = 400 * maxPending
 	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
 	// grant waits for the transaction.
 	maxUnwritten = 16 << 20
@@ -38,6 +40,7 @@ type pendingGrants struct {
 	swept     int             // where in all sweep goes on
 	queue     []*pendingGrant // not written yet, the oldest first; some may have left
 	bytes     int             // of the queue
+	held      int             // bytes of all
 	room      *sync.Cond      // of mu: the queue has become shorter, or never will
 	failed    error           // why the last write failed; nil: it did not
 	closed    bool
@@ -99,7 +102,8 @@ func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, elsewhere 
 		p.last = fresh.shared
 	}
 	p.grants[g.ID], p.codes[fresh.userCode()] = fresh, fresh
-	p.all, p.bytes = append(p.all, fresh), p.bytes+fresh.size()
+	size := fresh.size()
+	p.all, p.bytes, p.held = append(p.all, fresh), p.bytes+size, p.held+size
 	if p.queue = append(p.queue, fresh); len(p.queue) == 1 {
 		select {
 		case p.wake <- struct{}{}:
@@ -161,6 +165,7 @@ func (p *pendingGrants) leave(one *pendingGrant) {
 	p.all[end] = nil
 	p.all = p.all[:end]
 	one.index = -1
+	p.held -= one.size()
 }
 
 // get returns the caller's own copy of a grant, or nil. A doubted grant is what it was
@@ -263,7 +268,7 @@ func (p *pendingGrants) wrote(n int, err error) (left int) {
 	for i, one := range p.queue[:n] {
 		one.written, p.queue[i] = true, nil
 		p.bytes -= one.size()
-		if len(p.all) > maxPending {
+		if len(p.all) > maxPending || p.held > maxHeld {
 			p.leave(one)
 			p.elsewhere = max(p.elsewhere, one.free)
 		}

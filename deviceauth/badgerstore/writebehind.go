@@ -28,7 +28,9 @@ const (
 // Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
 // for no disk; it is refused while none can be written.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
-	if g.State != deviceauth.Pending {
+	// The id of a login in the browser is as old as its page, which may be posted twice:
+	// only the committer, one change after the other, tells whether it has been decided.
+	if g.State != deviceauth.Pending || g.Redirect != "" {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
 	}
 	if !s.pending.justLooked() {
@@ -154,10 +156,21 @@ func (s *Store) flush() {
 	}
 }
 
-// createWritten adds a grant that is not pending, at once.
+// createWritten adds a grant at once: one that is not pending, or whose id is not new.
 func (b *batch) createWritten(g *deviceauth.Grant) error {
 	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return taken(err)
+	}
+	if g.State == deviceauth.Pending {
+		if waits, _, _ := b.pending.byCode(g.UserCode); waits != nil {
+			return deviceauth.ErrExists
+		}
+		if _, err := holder(b.txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
+			return taken(err)
+		}
+		if err := b.changeCode(g); err != nil {
+			return err
+		}
 	}
 	return b.write(g, second(g.KeepUntil()))
 }

@@ -92,6 +92,32 @@ func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	return exists(s.Create(ctx, other))
 }
 
+// browserIDIsTakenOnce posts the page of one authorization request many times at once,
+// and then again: a grant that was decided must not begin anew.
+func browserIDIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
+	g := NewGrant("")
+	g.UserCode, g.Redirect, g.Nonce = deviceauth.UserCode(g.ID.String()), "http://127.0.0.1/callback", "n"
+	allow := func() error {
+		own := *g
+		return first(
+			func() error { return s.Create(ctx, &own) },
+			func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
+		)
+	}
+	won, _ := race(func(int) error { return allow() })
+	if won != 1 {
+		return fmt.Errorf("%d of %d posts of one page were taken", won, racers)
+	}
+	if err := exists(s.Create(ctx, g)); err != nil {
+		return fmt.Errorf("after the decision: %w", err)
+	}
+	got, err := s.Get(ctx, g.ID)
+	if err != nil || got.State != deviceauth.Approved || got.Redirect != g.Redirect || got.Nonce != g.Nonce {
+		return fmt.Errorf("got %+v, %w", got, err)
+	}
+	return nil
+}
+
 func exists(err error) error {
 	if !errors.Is(err, deviceauth.ErrExists) {
 		return fmt.Errorf("got %v, want ErrExists", err)

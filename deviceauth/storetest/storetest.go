@@ -33,6 +33,7 @@ var Checks = []Check{
 	{"what is not there is ErrNotFound", missingIsNotFound},
 	{"a returned grant is the caller's own", returnedIsACopy},
 	{"an id is taken once", idIsTakenOnce},
+	{"the id of a login in the browser is taken once, whatever became of it", browserIDIsTakenOnce},
 	{"an open user code is taken once", codeIsTakenOnce},
 	{"of many creates of one user code one succeeds", codeRaceHasOneWinner},
 	{"a decided grant frees its user code", decisionFreesCode},
