@@ -20,8 +20,8 @@ const (
 	// maxHeld bounds the bytes of those that are kept, in the same way.
 	maxHeld = 400 * maxPending
 	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
-	// grant waits for the transaction.
-	maxUnwritten = 16 << 20
+	// grant waits for the transaction, so that Close has little to write.
+	maxUnwritten = 4 << 20
 )
 
 // pendingGrants keep in memory the grants that were created by this process and
