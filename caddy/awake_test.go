@@ -72,7 +72,8 @@ func TestKeyboardIsNotLostWhenTheWindowComesBack(t *testing.T) {
 		for _, key := range keys {
 			do(t, page, chromedp.KeyEvent(key))
 		}
-		still := `document.activeElement.matches(%q) && !sent && !!document.querySelector(".answers [aria-disabled=true]")`
+		still := `document.activeElement.matches(%q) && !sent && !!document.querySelector(".answers ` +
+			`[aria-disabled=true]")`
 		if !get(t, page, chromedp.Evaluate[bool](fmt.Sprintf(still, focused))) {
 			t.Errorf("asleep, %s has lost the focus, or has decided", focused)
 		}

@@ -85,7 +85,8 @@ func TestEncryptedStoreNeedsItsKey(t *testing.T) {
 	g := newGateway(t)
 	with := func(key string) {
 		g.configure(func(s string) string {
-			return strings.Replace(s, "\tbrand", "\tstore badger {\n\t\t\tencryption_key {file."+key+"}\n\t\t}\n\t\tbrand", 1)
+			return strings.Replace(s, "\tbrand",
+				"\tstore badger {\n\t\t\tencryption_key {file."+key+"}\n\t\t}\n\t\tbrand", 1)
 		})
 	}
 	with(keys[0])

@@ -121,7 +121,8 @@ func startNginx(t *testing.T, path string) string {
 	}
 	dir, port := t.TempDir(), freePorts(t, 1)[0]
 	config := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(config, []byte(strings.NewReplacer("DIR", dir, "PORT", port).Replace(string(text))), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(strings.NewReplacer("DIR", dir, "PORT", port).Replace(string(text))),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	os.Chmod(dir, 0o755)

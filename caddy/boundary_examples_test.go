@@ -15,6 +15,7 @@ var proxied = regexp.MustCompile(`(reverse_proxy (?:@\S+ |/\S+ )?)(?:127\.0\.0\.
 
 // protocol 31, 33: what we hand out as examples is attacked as everything else.
 func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
+	t.Parallel()
 	backend := startGoBackend(t)
 	before := func(s string) string { return proxied.ReplaceAllString(s, "${1}"+backend) }
 	ownSite := regexp.MustCompile(`issuer http\S+`)
@@ -27,18 +28,20 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 		},
 		"edge": func(t *testing.T) *gateway {
 			server := startWith(t, edgeClient)
-			return startExample(t, "edge", "", func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
+			return startExample(t, "edge", "",
+				func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
 		},
 		"load-balancer": func(t *testing.T) *gateway {
-			t.Setenv("REDIS_URL", redistest.Start(t).URL())
-			return startExample(t, "load-balancer", "", before).gateway
+			return startExample(t, "load-balancer", "", before, "REDIS_URL="+redistest.Start(t).URL()).gateway
 		},
 	}
-	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket", "grafana", "mcp"} {
+	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket",
+		"grafana", "mcp"} {
 		examples[name] = func(t *testing.T) *gateway { return startExample(t, name, "", before).gateway }
 	}
 	for name, start := range examples {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := start(t)
 			host := strings.TrimPrefix(g.url, "http://")
 			w, said := &wire{t: t, at: strings.Replace(host, "localhost", "127.0.0.1", 1)}, 0
@@ -55,7 +58,9 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 					continue
 				}
 				said++
-				if told := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret || strings.Contains(told, "root") || strings.Contains(told, "admins") || strings.Contains(told, "device_") {
+				if told := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret ||
+					strings.Contains(told, "root") || strings.Contains(told, "admins") ||
+					strings.Contains(told, "device_") {
 					t.Errorf("%.200q: %d: %s", request, status, body)
 				}
 			}
@@ -64,7 +69,8 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 				t.Errorf("%d requests reached the backend", said)
 			}
 			if name == "root" || name == "README" {
-				if status, _ := w.send("GET /v2/secret HTTP/1.1\r\nHost: " + host + "\r\n\r\n"); status != http.StatusUnauthorized {
+				if status, _ := w.send("GET /v2/secret HTTP/1.1\r\nHost: " + host +
+					"\r\n\r\n"); status != http.StatusUnauthorized {
 					t.Errorf("plainly: %d", status)
 				}
 			}

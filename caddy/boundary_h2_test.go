@@ -49,7 +49,8 @@ func (w *wire2) send(fields ...string) (status int, body string) {
 	id := w.stream
 	w.stream += 2
 	w.conn.SetDeadline(time.Now().Add(20 * time.Second))
-	w.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+	w.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true,
+		EndHeaders: true})
 	for {
 		frame, err := w.frames.ReadFrame()
 		if err != nil {
@@ -87,10 +88,12 @@ func TestBoundaryHoldsOverHTTP2(t *testing.T) {
 	paths := spellings(n)
 	each(t, b, func(t *testing.T, name, backend string) {
 		host, w := b.host(name, backend), dial2(t, b.at)
-		lies := []string{"remote-user", "root", "remote_user", "root", "remote.user", "root", "x-user", "root", "cookie", "device_session=x", "cookie", "a=1", "x-original-url", "/v2/secret"}
+		lies := []string{"remote-user", "root", "remote_user", "root", "remote.user", "root", "x-user", "root",
+			"cookie", "device_session=x", "cookie", "a=1", "x-original-url", "/v2/secret"}
 		answered := 0
 		ask := func(method, path string) {
-			status, body := w.send(append([]string{":method", method, ":scheme", "http", ":authority", host, ":path", path}, lies...)...)
+			status, body := w.send(append([]string{":method", method, ":scheme", "http", ":authority", host, ":path",
+				path}, lies...)...)
 			b.reached(t, name, method+" "+path, body)
 			if status == 0 {
 				w = dial2(t, b.at)
@@ -113,7 +116,8 @@ func TestBoundaryHoldsOverHTTP2(t *testing.T) {
 		for _, target := range targets(host) {
 			ask("GET", target)
 		}
-		status, body := dial2(t, b.at).send(":method", "GET", ":scheme", "http", ":authority", host, ":path", stances[name].under+"/v2/secret", "authorization", "Bearer "+b.token, "remote-user", "root")
+		status, body := dial2(t, b.at).send(":method", "GET", ":scheme", "http", ":authority", host, ":path",
+			stances[name].under+"/v2/secret", "authorization", "Bearer "+b.token, "remote-user", "root")
 		if status != http.StatusOK || !strings.Contains(body, `"alice"`) || strings.Contains(body, `"root"`) {
 			t.Errorf("with a token: %d %s", status, body)
 		}

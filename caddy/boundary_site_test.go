@@ -29,7 +29,9 @@ func startSites(t *testing.T, handler http.HandlerFunc, sites map[string]string)
 	for name, site := range sites {
 		at := "127.0.0.1:" + freePorts(t, 1)[0]
 		wires[name] = &wire{t: t, at: at}
-		fmt.Fprintf(&text, "http://%s {\n%s\n}\n", strings.Replace(at, "127.0.0.1", "localhost", 1), strings.NewReplacer("BACKEND", address(backend), "DIR", g.dir, "ISSUER", g.url, "SITE", "http://"+strings.Replace(at, "127.0.0.1", "localhost", 1)).Replace(site))
+		fmt.Fprintf(&text, "http://%s {\n%s\n}\n", strings.Replace(at, "127.0.0.1", "localhost", 1),
+			strings.NewReplacer("BACKEND", address(backend), "DIR", g.dir, "ISSUER", g.url, "SITE",
+				"http://"+strings.Replace(at, "127.0.0.1", "localhost", 1)).Replace(site))
 	}
 	g.configure(func(s string) string { return s + text.String() })
 	g.start()
@@ -42,7 +44,8 @@ func (w *wire) get(path, token string) (status int, body string) {
 	if token != "" {
 		authorization = "Authorization: Bearer " + token + "\r\n"
 	}
-	return w.send("GET " + path + " HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\n" + authorization + "\r\n")
+	return w.send("GET " + path + " HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\n" +
+		authorization + "\r\n")
 }
 
 // protocol 30: what was refused is not served by what answers errors.
@@ -50,7 +53,8 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
 	files := filepath.Join(g.dir, "www")
-	for name, text := range map[string]string{"v2/secret": "the secret", "401.html": "please sign in", "index.html": "the secret index"} {
+	for name, text := range map[string]string{"v2/secret": "the secret", "401.html": "please sign in",
+		"index.html": "the secret index"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(files, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -60,21 +64,26 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	}
 	var asked []string
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.RequestURI+r.Header.Get("Authorization")+r.Header.Get("X-Original-Url")+r.Header.Get("Destination"))
+		asked = append(asked, r.RequestURI+r.Header.Get("Authorization")+r.Header.Get("X-Original-Url")+
+			r.Header.Get("Destination"))
 		io.WriteString(w, "error page")
 	}
 	g, wires := startSites(t, handler, map[string]string{
-		"files":   "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\nfile_server\n}",
-		"codes":   "root " + files + "\ndevice_auth\nfile_server\nhandle_errors 401 403 {\nfile_server\n}",
-		"page":    "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\nrewrite * /{err.status_code}.html\nfile_server\n}",
-		"proxy":   "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
-		"words":   "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nrespond \"no {http.request.orig_uri}\"\n}",
-		"other":   "device_auth {\naudience https://other.example\n}\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
+		"files": "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\nfile_server\n}",
+		"codes": "root " + files + "\ndevice_auth\nfile_server\nhandle_errors 401 403 {\nfile_server\n}",
+		"page": "root " + files + "\ndevice_auth\nfile_server\nhandle_errors {\n" +
+			"rewrite * /{err.status_code}.html\nfile_server\n}",
+		"proxy": "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
+		"words": "device_auth\nreverse_proxy BACKEND\nhandle_errors {\nrespond \"no {http.request.orig_uri}\"\n}",
+		"other": "device_auth {\naudience https://other.example\n}\nreverse_proxy BACKEND\nhandle_errors {\n" +
+			"reverse_proxy BACKEND\n}",
 		"unknown": "device_auth products:write\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}",
 	})
 	for _, name := range []string{"files", "codes"} {
-		for _, path := range []string{"/v2/secret", "/", "/v2/secret?x=/v2/secret", "/./v2/secret", "a:http://localhost/v2/secret"} {
-			if status, body := wires[name].get(path, ""); status != 401 && status != 400 || strings.Contains(body, "secret") {
+		for _, path := range []string{"/v2/secret", "/", "/v2/secret?x=/v2/secret", "/./v2/secret",
+			"a:http://localhost/v2/secret"} {
+			if status, body := wires[name].get(path, ""); status != 401 && status != 400 ||
+				strings.Contains(body, "secret") {
 				t.Errorf("%s: %s: %d %q", name, path, status, body)
 			}
 		}
@@ -85,7 +94,8 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	if status, body := wires["page"].get("/v2/secret", ""); status != 401 || body != "please sign in" {
 		t.Errorf("its own page: %d %q", status, body)
 	}
-	wires["proxy"].send("GET /v2/secret?a=b HTTP/1.1\r\nHost: " + strings.Replace(wires["proxy"].at, "127.0.0.1", "localhost", 1) + "\r\nX-Original-URL: /v2/secret\r\nDestination: /v2/secret\r\n\r\n")
+	wires["proxy"].send("GET /v2/secret?a=b HTTP/1.1\r\nHost: " + strings.Replace(wires["proxy"].at, "127.0.0.1",
+		"localhost", 1) + "\r\nX-Original-URL: /v2/secret\r\nDestination: /v2/secret\r\n\r\n")
 	wires["unknown"].get("/v2/secret?a=b", g.token())
 	wires["other"].get("/v2/secret", g.token())
 	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403 /.device_auth/401" {
@@ -110,7 +120,9 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 		fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User"))
 	}
 	g, wires := startSites(t, handler, map[string]string{
-		"site": "@in path /in/* /down/*\ndevice_auth @in\ndevice_auth /maybe/* {\noptional\n}\ndevice_auth /keep/* {\ncache keep\n}\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND {\nheader_up X-Error-Page yes\n}\n}",
+		"site": "@in path /in/* /down/*\ndevice_auth @in\ndevice_auth /maybe/* {\noptional\n}\n" +
+			"device_auth /keep/* {\ncache keep\n}\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND {\n" +
+			"header_up X-Error-Page yes\n}\n}",
 	})
 	token, url := g.token(), "http://"+strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
 	for _, test := range []struct {
@@ -120,15 +132,26 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 		want  http.Header
 	}{
 		{"/in/x", nil, token, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
-		{"/in/x", http.Header{"Cache-Control": {"public, max-age=60", "s-maxage=600"}, "Vary": {"Accept"}}, token, http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Accept", "Authorization"}}},
-		{"/in/x", http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}, token, http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}},
-		{"/in/x", http.Header{"Cache-Control": {`Private="set-cookie, x", S-MAXAGE=5`}, "X-Accel-Expires": {"60"}, "Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}}, token, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
-		{"/in/x", http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}, token, http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}},
-		{"/down/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"private", "public, max-age=60"}, "Vary": {"Authorization"}}}, // RFC 9111 §4.2.1: the stricter one holds
-		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "", http.Header{"Cache-Control": {"public, max-age=60"}, "Vary": {"Authorization"}}},
-		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Authorization"}}},
-		{"/keep/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token, http.Header{"Cache-Control": {"public, max-age=60"}}},
-		{"/open/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "", http.Header{"Cache-Control": {"public, max-age=60"}}},
+		{"/in/x", http.Header{"Cache-Control": {"public, max-age=60", "s-maxage=600"}, "Vary": {"Accept"}}, token,
+			http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Accept", "Authorization"}}},
+		{"/in/x", http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}, token,
+			http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}},
+		{"/in/x", http.Header{"Cache-Control": {`Private="set-cookie, x", S-MAXAGE=5`}, "X-Accel-Expires": {"60"},
+			"Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}}, token,
+			http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
+		{"/in/x", http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}, token,
+			http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}},
+		// RFC 9111 §4.2.1: the stricter one holds
+		{"/down/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token,
+			http.Header{"Cache-Control": {"private", "public, max-age=60"}, "Vary": {"Authorization"}}},
+		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "",
+			http.Header{"Cache-Control": {"public, max-age=60"}, "Vary": {"Authorization"}}},
+		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token,
+			http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Authorization"}}},
+		{"/keep/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token,
+			http.Header{"Cache-Control": {"public, max-age=60"}}},
+		{"/open/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "",
+			http.Header{"Cache-Control": {"public, max-age=60"}}},
 	} {
 		said = test.said
 		r, err := http.NewRequest("GET", url+test.path, nil)
@@ -143,8 +166,10 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		response.Body.Close()
-		for _, name := range []string{"Cache-Control", "Vary", "X-Accel-Expires", "Surrogate-Control", "Cdn-Cache-Control"} {
-			if got, want := strings.Join(response.Header[name], ", "), strings.Join(test.want[name], ", "); got != want {
+		for _, name := range []string{"Cache-Control", "Vary", "X-Accel-Expires", "Surrogate-Control",
+			"Cdn-Cache-Control"} {
+			got, want := strings.Join(response.Header[name], ", "), strings.Join(test.want[name], ", ")
+			if got != want {
 				t.Errorf("%s after %v: %s: %q, want %q", test.path, test.said, name, got, want)
 			}
 		}
@@ -152,7 +177,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 }
 
 // A real cache before the gateway gives nobody what was another's.
-func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
+func TestCacheBeforeTheGatewayKeepsPersonsApart(t *testing.T) {
 	t.Parallel()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -163,23 +188,29 @@ func TestCacheBeforeTheGatewayGivesNobodyWhatIsAnothers(t *testing.T) {
 		w.Header().Set("X-Accel-Expires", "60")
 		fmt.Fprintf(w, "for [%s]", r.Header.Get("Remote-User"))
 	}
-	g, wires := startSites(t, handler, map[string]string{"site": "device_auth /v2/* {\noptional\n}\nreverse_proxy BACKEND"})
+	g, wires := startSites(t, handler,
+		map[string]string{"site": "device_auth /v2/* {\noptional\n}\nreverse_proxy BACKEND"})
 	dir, port := t.TempDir(), freePorts(t, 1)[0]
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	host := strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
-	config := strings.NewReplacer("DIR", dir, "PORT", port, "SITE", wires["site"].at, "HOST", host).Replace(`daemon off; master_process off; user root; pid DIR/nginx.pid; error_log stderr crit; events {}
-		http { access_log off; client_body_temp_path DIR/a; proxy_temp_path DIR/b; fastcgi_temp_path DIR/c; uwsgi_temp_path DIR/d; scgi_temp_path DIR/e;
+	config := strings.NewReplacer("DIR", dir, "PORT", port, "SITE", wires["site"].at, "HOST", host).
+		Replace(`daemon off; master_process off; user root; pid DIR/nginx.pid; error_log stderr crit; events {}
+		http { access_log off; client_body_temp_path DIR/a; proxy_temp_path DIR/b; fastcgi_temp_path DIR/c;
+		uwsgi_temp_path DIR/d; scgi_temp_path DIR/e;
 		proxy_cache_path DIR/cache keys_zone=all:1m;
-		server { listen 127.0.0.1:PORT; location / { proxy_pass http://SITE; proxy_set_header Host HOST; proxy_cache all; proxy_cache_valid any 1m; } } }`)
+		server { listen 127.0.0.1:PORT; location / { proxy_pass http://SITE; proxy_set_header Host HOST;
+		proxy_cache all; proxy_cache_valid any 1m; } } }`)
 	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	front := &wire{t: t, at: startListening(t, "127.0.0.1:"+port, exec.Command(nginx, "-c", filepath.Join(dir, "nginx.conf"), "-p", dir, "-e", "stderr"))}
+	front := &wire{t: t, at: startListening(t, "127.0.0.1:"+port,
+		exec.Command(nginx, "-c", filepath.Join(dir, "nginx.conf"), "-p", dir, "-e", "stderr"))}
 	token := g.token()
 	for range 2 {
-		for _, ask := range []struct{ token, want string }{{token, "for [alice]"}, {"", "for []"}, {token, "for [alice]"}} {
+		for _, ask := range []struct{ token, want string }{{token, "for [alice]"}, {"", "for []"},
+			{token, "for [alice]"}} {
 			if _, body := front.get("/v2/x", ask.token); body != ask.want {
 				t.Errorf("got %q, want %q", body, ask.want)
 			}
@@ -193,9 +224,10 @@ func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "for %s", r.Header.Get("Remote-User")) }
 	g, wires := startSites(t, handler, map[string]string{
 		"handle_path": "handle_path /api/* {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}",
-		"handle":      "handle /api/* {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}\nhandle {\nrespond elsewhere\n}",
-		"route":       "route {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}",
-		"top":         "device_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND",
+		"handle": "handle /api/* {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}\nhandle {\n" +
+			"respond elsewhere\n}",
+		"route": "route {\ndevice_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND\n}",
+		"top":   "device_auth {\naudience SITE ISSUER\n}\nreverse_proxy BACKEND",
 	})
 	token := g.token()
 	for name, w := range wires {
@@ -213,7 +245,9 @@ func TestGuardInABlockNamesADescriptionThatIsThere(t *testing.T) {
 		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
 		block := map[string]string{"handle": "/api/products", "handle_path": "/api"}[name] // else all of the site
-		if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), `"authorization_servers":["`+g.url+`"]`) || !strings.Contains(string(text), `"resource":"`+site+block+`"`) {
+		if err != nil || response.StatusCode != 200 ||
+			!strings.Contains(string(text), `"authorization_servers":["`+g.url+`"]`) ||
+			!strings.Contains(string(text), `"resource":"`+site+block+`"`) {
 			t.Errorf("%s: %s: %d %s", name, metadata, response.StatusCode, text)
 		}
 		if status, body := w.get("/api/x", token); status != 200 || body != "for alice" {
@@ -236,7 +270,8 @@ func TestGuardThatGuardsNothingIsWarnedAbout(t *testing.T) {
 	} {
 		g, _ := startSites(t, nil, map[string]string{"site": site})
 		log := g.log.String()
-		if want == "" && (strings.Contains(log, "is never reached") || strings.Contains(log, "guards nothing")) || !strings.Contains(log, want) {
+		if want == "" && (strings.Contains(log, "is never reached") || strings.Contains(log, "guards nothing")) ||
+			!strings.Contains(log, want) {
 			t.Errorf("%s: want %q in\n%s", site, want, log)
 		}
 	}
@@ -244,7 +279,8 @@ func TestGuardThatGuardsNothingIsWarnedAbout(t *testing.T) {
 
 func TestGuardInABlockIsWarnedAboutByTheAdapter(t *testing.T) {
 	t.Parallel()
-	for site, want := range map[string]bool{"handle /x/* {\ndevice_auth\n}": true, "route {\ndevice_auth\n}": true, "device_auth\nhandle /x/* {\nrespond x\n}": false} {
+	for site, want := range map[string]bool{"handle /x/* {\ndevice_auth\n}": true, "route {\ndevice_auth\n}": true,
+		"device_auth\nhandle /x/* {\nrespond x\n}": false} {
 		g := newGateway(t)
 		g.configure(func(s string) string { return s + "http://localhost:1 {\n" + site + "\n}\n" })
 		out, err := g.run("adapt", "--config", g.config)
@@ -262,7 +298,9 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	go fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "script for %s", r.URL.Path) }))
+	go fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "script for %s", r.URL.Path)
+	}))
 	at := listener.Addr().String()
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "index.php"), []byte("<?php"), 0o644); err != nil {
@@ -278,14 +316,17 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 	for _, name := range []string{"before", "within"} {
 		for _, path := range []string{"/v2/secret", "/index.php/v2/secret", "/v2/secret?x", "/index.php?x=/v2/secret"} {
 			status, body := wires[name].get(path, "")
-			if status != http.StatusUnauthorized && !strings.HasPrefix(path, "/index.php?") || strings.Contains(body, "/v2") {
+			if status != http.StatusUnauthorized && !strings.HasPrefix(path, "/index.php?") ||
+				strings.Contains(body, "/v2") {
 				t.Errorf("%s: %s: %d %s", name, path, status, body)
 			}
 		}
-		if status, body := wires[name].get("/v2/secret", token); status != http.StatusOK || !strings.Contains(body, "script for /v2/secret") {
+		if status, body := wires[name].get("/v2/secret", token); status != http.StatusOK ||
+			!strings.Contains(body, "script for /v2/secret") {
 			t.Errorf("%s: with a token: %d %s", name, status, body)
 		}
-		if status, body := wires[name].get("/open", ""); status != http.StatusOK || !strings.Contains(body, "script for /open") {
+		if status, body := wires[name].get("/open", ""); status != http.StatusOK ||
+			!strings.Contains(body, "script for /open") {
 			t.Errorf("%s: open: %d %s", name, status, body)
 		}
 	}
@@ -294,7 +335,8 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 	}
 	w := wires["method"]
 	for method, want := range map[string]int{"delete": 400, "DELETE": 401, "Post": 400, "GET": 200} {
-		if status, body := w.send(method + " /x HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\n\r\n"); status != want {
+		if status, body := w.send(method + " /x HTTP/1.1\r\nHost: " +
+			strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\n\r\n"); status != want {
 			t.Errorf("%s: %d %s, want %d", method, status, body, want)
 		}
 	}
@@ -304,18 +346,22 @@ func TestScriptBehindARewriteIsGuarded(t *testing.T) {
 func TestUpgradeToHTTP2DoesNotReachTheBackend(t *testing.T) {
 	t.Parallel()
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "upgrade=%q settings=%q connection=%q", r.Header.Get("Upgrade"), r.Header.Get("Http2-Settings"), r.Header.Get("Connection"))
+		fmt.Fprintf(w, "upgrade=%q settings=%q connection=%q", r.Header.Get("Upgrade"), r.Header.Get("Http2-Settings"),
+			r.Header.Get("Connection"))
 	}
 	_, wires := startSites(t, handler, map[string]string{"site": "device_auth /v2/*\nreverse_proxy BACKEND"})
 	w := wires["site"]
 	for _, upgrade := range []string{"h2c", "H2C", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "SPDY/3.1"} {
-		request := "GET /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + upgrade + "\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+		request := "GET /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) +
+			"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + upgrade +
+			"\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
 		if status, body := w.send(request); status != http.StatusOK || body != `upgrade="" settings="" connection=""` {
 			t.Errorf("%s: %d %s", upgrade, status, body)
 		}
 	}
 	for _, method := range []string{"OPTIONS", "POST", "BREW"} { // WebSocket begins with a GET
-		request := method + " /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+		request := method + " /open HTTP/1.1\r\nHost: " + strings.Replace(w.at, "127.0.0.1", "localhost", 1) +
+			"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
 		if status, body := w.send(request); status != http.StatusOK || body != `upgrade="" settings="" connection=""` {
 			t.Errorf("%s: %d %s", method, status, body)
 		}

@@ -10,14 +10,20 @@ import (
 // it, the same ones every time. Some mean something else to everybody.
 func spellings(n int) []string {
 	before := []string{
-		"", "/", "//", "/./", "//host", "///host", "/%2Fhost", `/\host`, "//host:80", "//user@host", "/;x", "/;", "/x/..", "/x/%2e%2e", "/x/..;", "/x/.%2e",
-		"/%2e", "/x/..%2f", `/x/..%5c`, "/x/%252e%252e", "/index.php", "/x/index.php", "/index.php/", "/open/..", "/open/../..", "/open;/..", "/%20/..", "/%00/..",
+		"", "/", "//", "/./", "//host", "///host", "/%2Fhost", `/\host`, "//host:80", "//user@host", "/;x", "/;",
+		"/x/..", "/x/%2e%2e", "/x/..;", "/x/.%2e",
+		"/%2e", "/x/..%2f", `/x/..%5c`, "/x/%252e%252e", "/index.php", "/x/index.php", "/index.php/", "/open/..",
+		"/open/../..", "/open;/..", "/%20/..", "/%00/..",
 	}
-	first := []string{"v2", "V2", "%762", "v%32", "%56%32", "%2576%32", "v2;x", "v2;a=b", "v2%3Bx", "v2;", "v2.", "v2%00", "v2%20"}
-	between := []string{"/", "//", "/./", "/%2e/", "%2F", "%2f", "%5C", `\`, "%252F", "/;/", "/;x/", "/x/../", "/x/..;/", "/.;/", "/%2e%2e/v2/", "///", `\/`, "%2F/"}
-	second := []string{"secret", "SECRET", "Secret", "%73ecret", "s%65cret", "%2573ecret", "secre%74", "secret;x", "secret%3Bx"}
+	first := []string{"v2", "V2", "%762", "v%32", "%56%32", "%2576%32", "v2;x", "v2;a=b", "v2%3Bx", "v2;", "v2.",
+		"v2%00", "v2%20"}
+	between := []string{"/", "//", "/./", "/%2e/", "%2F", "%2f", "%5C", `\`, "%252F", "/;/", "/;x/", "/x/../",
+		"/x/..;/", "/.;/", "/%2e%2e/v2/", "///", `\/`, "%2F/"}
+	second := []string{"secret", "SECRET", "Secret", "%73ecret", "s%65cret", "%2573ecret", "secre%74",
+		"secret;x", "secret%3Bx"}
 	after := []string{
-		"", "/", "//", "/.", "/./", "/x/..", ";.css", ";x=.css", "%3F", "%3F.css", "%23", "%23.css", "%00", "%00.css", "%0a", "?", "?x=.css", "#", "%2F", "%5C", "/%2e", "/;", "%3f/open/x",
+		"", "/", "//", "/.", "/./", "/x/..", ";.css", ";x=.css", "%3F", "%3F.css", "%23", "%23.css", "%00", "%00.css",
+		"%0a", "?", "?x=.css", "#", "%2F", "%5C", "/%2e", "/;", "%3f/open/x",
 		"/..;/secret", "%253F.css", "/%2e%2e/secret", ";/open/x/..",
 	}
 	var list []string
@@ -56,12 +62,15 @@ func spellings(n int) []string {
 func targets(host string) []string {
 	var list []string
 	for _, scheme := range []string{"a:", "http:", "https:", "HTTP:", "x-y.z+1:", "file:", "a:b:"} {
-		for _, rest := range []string{"http://%s/v2/secret", "//%s/v2/secret", "/v2/secret", "v2/secret", "//other/v2/secret", "", "?/v2/secret", "*"} {
+		for _, rest := range []string{"http://%s/v2/secret", "//%s/v2/secret", "/v2/secret", "v2/secret",
+			"//other/v2/secret", "", "?/v2/secret", "*"} {
 			if strings.Contains(rest, "%s") {
 				rest = fmt.Sprintf(rest, host)
 			}
 			list = append(list, scheme+rest)
 		}
 	}
-	return append(list, "*", "**", "*/v2/secret", "v2/secret", "?/v2/secret", "#/v2/secret", host, host+":80", host+"/v2/secret", ".", "..", "../v2/secret", `\v2\secret`, "%2Fv2/secret", "://"+host+"/v2/secret", "http:"+host+"/v2/secret", "@"+host+"/v2/secret")
+	return append(list, "*", "**", "*/v2/secret", "v2/secret", "?/v2/secret", "#/v2/secret", host, host+":80",
+		host+"/v2/secret", ".", "..", "../v2/secret", `\v2\secret`, "%2Fv2/secret", "://"+host+"/v2/secret",
+		"http:"+host+"/v2/secret", "@"+host+"/v2/secret")
 }

@@ -41,18 +41,24 @@ var stances = map[string]stance{
 	"handlepath": {site: "handle_path /api/* {\ndevice_auth /v2/*\nreverse_proxy BACKEND\n}", under: "/api"},
 	"not":        {site: "@in not path /open/* *.css\ndevice_auth @in\nreverse_proxy BACKEND"},
 	"cel":        {site: "@in expression path('/v2/*')\ndevice_auth @in\nreverse_proxy BACKEND"},
-	"cel2":       {site: "@in expression `{path}.startsWith('/v2/') && {method} != 'TRACE'`\ndevice_auth @in\nreverse_proxy BACKEND"},
-	"celnot":     {site: "@in expression !path('/open/*','*.css')\ndevice_auth @in\nreverse_proxy BACKEND"},
-	"regexp":     {site: "@in path_regexp ^/v2/\ndevice_auth @in\nreverse_proxy BACKEND"},
-	"vars":       {site: "@in vars {path} /v2/secret\ndevice_auth @in\nreverse_proxy BACKEND"},
-	"forward":    {site: "forward_auth GATEWAY {\nheader_up Host forwarded.test\nuri /\ncopy_headers Remote-User\n}\nreverse_proxy BACKEND", tight: true, other: true},
-	"keys":       {site: "device_auth /v2/* {\nlegacy X-Api-Key KEYS\n}\nreverse_proxy BACKEND"},
-	"optional":   {site: "device_auth /v2/* {\noptional\n}\nreverse_proxy BACKEND", open: true},
-	"report":     {site: "device_auth /v2/* {\nreport_only\n}\nreverse_proxy BACKEND", open: true},
-	"edge":       {site: "device_auth /v2/* {\nissuer ISSUER\nclient edge only-for-this-test\n}\nreverse_proxy BACKEND"},
-	"edgeall":    {site: "device_auth {\nissuer ISSUER\nclient edge only-for-this-test\n}\nreverse_proxy BACKEND", tight: true},
-	"handler":    {json: `[{"handle": [{"handler": "device_auth", "match": [{"path": ["/v2/*"]}]}]}, ` + jsonProxy + `]`},
-	"matched": {json: `[{"handle": [{"handler": "device_auth_site"}]}, {"match": [{"path": ["/v2/*"]}], "handle": [{"handler": "device_auth"}]}, ` +
+	"cel2": {site: "@in expression `{path}.startsWith('/v2/') && {method} != 'TRACE'`\ndevice_auth @in\n" +
+		"reverse_proxy BACKEND"},
+	"celnot": {site: "@in expression !path('/open/*','*.css')\ndevice_auth @in\nreverse_proxy BACKEND"},
+	"regexp": {site: "@in path_regexp ^/v2/\ndevice_auth @in\nreverse_proxy BACKEND"},
+	"vars":   {site: "@in vars {path} /v2/secret\ndevice_auth @in\nreverse_proxy BACKEND"},
+	"forward": {site: "forward_auth GATEWAY {\nheader_up Host forwarded.test\nuri /\ncopy_headers Remote-User\n}\n" +
+		"reverse_proxy BACKEND", tight: true, other: true},
+	"keys":     {site: "device_auth /v2/* {\nlegacy X-Api-Key KEYS\n}\nreverse_proxy BACKEND"},
+	"optional": {site: "device_auth /v2/* {\noptional\n}\nreverse_proxy BACKEND", open: true},
+	"report":   {site: "device_auth /v2/* {\nreport_only\n}\nreverse_proxy BACKEND", open: true},
+	"edge": {site: "device_auth /v2/* {\nissuer ISSUER\nclient edge only-for-this-test\n}\n" +
+		"reverse_proxy BACKEND"},
+	"edgeall": {site: "device_auth {\nissuer ISSUER\nclient edge only-for-this-test\n}\n" +
+		"reverse_proxy BACKEND", tight: true},
+	"handler": {json: `[{"handle": [{"handler": "device_auth", "match": [{"path": ["/v2/*"]}]}]}, ` +
+		jsonProxy + `]`},
+	"matched": {json: `[{"handle": [{"handler": "device_auth_site"}]}, {"match": [{"path": ["/v2/*"]}], "handle": ` +
+		`[{"handler": "device_auth"}]}, ` +
 		jsonProxy + `]`},
 	"errors": {site: "device_auth /v2/*\nreverse_proxy BACKEND\nhandle_errors {\nreverse_proxy BACKEND\n}"},
 }
@@ -85,13 +91,16 @@ func startBoundary(t *testing.T) *boundary {
 			continue
 		}
 		for backend, at := range b.backends {
-			text := strings.NewReplacer("BACKEND", at, "KEYS", keys, "ISSUER", b.url, "GATEWAY", b.at).Replace(stance.site)
+			text := strings.NewReplacer("BACKEND", at, "KEYS", keys, "ISSUER", b.url, "GATEWAY", b.at).
+				Replace(stance.site)
 			fmt.Fprintf(&sites, "http://%s {\n%s\n}\n", b.host(name, backend), text)
 		}
 	}
-	fmt.Fprintf(&sites, "http://forwarded.test%s {\ndevice_auth\nheader >Remote-User {http.auth.user.id}\nrespond 204\n}\n", port)
+	fmt.Fprintf(&sites, "http://forwarded.test%s {\ndevice_auth\nheader >Remote-User {http.auth.user.id}\n"+
+		"respond 204\n}\n", port)
 	b.configure(func(s string) string {
-		s = strings.Replace(s, "default_bind 127.0.0.1", "default_bind 127.0.0.1\n\tservers {\n\t\tprotocols h1 h2c\n\t}", 1)
+		s = strings.Replace(s, "default_bind 127.0.0.1",
+			"default_bind 127.0.0.1\n\tservers {\n\t\tprotocols h1 h2c\n\t}", 1)
 		return strings.Replace(s, "\tbrand", "\t"+edgeClient+"\n\t\tbrand", 1) + sites.String()
 	})
 	b.addJSON()
@@ -192,9 +201,12 @@ func (w *wire) close() {
 }
 
 // lies are what an attacker says of themselves.
-const lies = "Remote-User: root\r\nREMOTE-USER: root\r\nremote_user: root\r\nRemote.User: root\r\nRemote-Groups: admins\r\nX-User: root\r\nx_user: root\r\n" +
-	"Cookie: a=1; device_session=x; __Host-device_session.1=y; b=2\r\nCookie: device_flow=x; __Host-device_signin_abc=z; __Secure-device_signin_abc=z\r\n" +
-	"Connection: keep-alive, Remote-User, remote-groups, X-User, X-Api-Key\r\nX-Original-URL: /v2/secret\r\nX-Rewrite-URL: /v2/secret\r\nX-HTTP-Method-Override: DELETE\r\n"
+const lies = "Remote-User: root\r\nREMOTE-USER: root\r\nremote_user: root\r\nRemote.User: root\r\n" +
+	"Remote-Groups: admins\r\nX-User: root\r\nx_user: root\r\n" +
+	"Cookie: a=1; device_session=x; __Host-device_session.1=y; b=2\r\n" +
+	"Cookie: device_flow=x; __Host-device_signin_abc=z; __Secure-device_signin_abc=z\r\n" +
+	"Connection: keep-alive, Remote-User, remote-groups, X-User, X-Api-Key\r\nX-Original-URL: /v2/secret\r\n" +
+	"X-Rewrite-URL: /v2/secret\r\nX-HTTP-Method-Override: DELETE\r\n"
 
 // reached judges what a backend says reached it from somebody without a token.
 func (b *boundary) reached(t *testing.T, name, request, body string) {
@@ -211,9 +223,12 @@ func (b *boundary) reached(t *testing.T, name, request, body string) {
 		renamed := name == "renamed" || name == "two"
 		switch {
 		case value == "":
-		case strings.HasPrefix(header, "remote-") && header != "remote-addr" && header != "remote-port", header == "x-user" && renamed,
-			header == "cookie" && strings.Contains(value, "device_"), header == "x-original-url", header == "x-rewrite-url", header == "x-http-method-override":
-			if overrides := strings.HasPrefix(header, "x-") && header != "x-user"; overrides && !strings.Contains(stances[name].site+stances[name].json, "/v2") && name != "not" && name != "celnot" {
+		case strings.HasPrefix(header, "remote-") && header != "remote-addr" &&
+			header != "remote-port", header == "x-user" && renamed,
+			header == "cookie" && strings.Contains(value, "device_"), header == "x-original-url",
+			header == "x-rewrite-url", header == "x-http-method-override":
+			if overrides := strings.HasPrefix(header, "x-") && header != "x-user"; overrides &&
+				!strings.Contains(stances[name].site+stances[name].json, "/v2") && name != "not" && name != "celnot" {
 				continue
 			}
 			t.Errorf("%s: %.200q told the backend %s: %s", name, request, header, value)
@@ -261,7 +276,8 @@ func TestBoundaryHoldsForEverySpellingAndTarget(t *testing.T) {
 		for _, target := range targets(host) {
 			for _, method := range []string{"GET", "OPTIONS", "CONNECT"} {
 				status, body := ask(method, target)
-				sites := !slices.Contains([]string{"errors", "handle", "handlepath"}, name) && method != "CONNECT" && strings.Contains(target, host)
+				sites := !slices.Contains([]string{"errors", "handle", "handlepath"}, name) && method != "CONNECT" &&
+					strings.Contains(target, host)
 				if sites && status != http.StatusBadRequest {
 					t.Errorf("%s %s: %d %s, want 400", method, target, status, body)
 				}
@@ -281,13 +297,16 @@ func TestBoundaryLetsInWhoMayComeIn(t *testing.T) {
 			says = "Remote-User: root\r\n"
 		}
 		path := stances[name].under + "/v2/secret"
-		request := "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + b.token + "\r\n" + says + "\r\n"
+		request := "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + b.token +
+			"\r\n" + says + "\r\n"
 		status, body := w.send(request)
 		ours := !stances[name].other && strings.Contains(body, "device_")
-		if status != http.StatusOK || !strings.Contains(body, `"secret":true`) || !strings.Contains(body, `"alice"`) || ours {
+		if status != http.StatusOK || !strings.Contains(body, `"secret":true`) ||
+			!strings.Contains(body, `"alice"`) || ours {
 			t.Errorf("%q: %d %s", request, status, body)
 		}
-		if strings.Contains(strings.ReplaceAll(strings.ToLower(body), "_", "-"), `"remote-user","root"`) || name == "renamed" && strings.Contains(body, `"root"`) {
+		if strings.Contains(strings.ReplaceAll(strings.ToLower(body), "_", "-"), `"remote-user","root"`) ||
+			name == "renamed" && strings.Contains(body, `"root"`) {
 			t.Errorf("%q: somebody else too: %s", request, body)
 		}
 	})
@@ -303,7 +322,8 @@ func TestBoundaryLeavesTheRestOpen(t *testing.T) {
 		}
 		w := &wire{t: t, at: b.at}
 		for _, path := range []string{"/open/x", "/open/page.html?a=b/../c", "/open/a.b/v1.2", "/open/f%C3%BCr"} {
-			status, body := w.send("GET " + stances[name].under + path + " HTTP/1.1\r\nHost: " + b.host(name, backend) + "\r\nCookie: a=1; device_session=x; b=2\r\n\r\n")
+			status, body := w.send("GET " + stances[name].under + path + " HTTP/1.1\r\nHost: " + b.host(name, backend) +
+				"\r\nCookie: a=1; device_session=x; b=2\r\n\r\n")
 			if status != http.StatusOK || !strings.Contains(body, `"a=1; b=2"`) {
 				t.Errorf("%s: %d %s", path, status, body)
 			}
@@ -317,8 +337,11 @@ func TestBoundaryKeepsWhatTheGuardSaid(t *testing.T) {
 	b := startBoundary(t)
 	for backend := range b.backends {
 		w := &wire{t: t, at: b.at}
-		for name, credentials := range map[string]string{"plain": "Authorization: Bearer " + b.token, "edge": "Authorization: Bearer " + b.token, "renamed": "Authorization: Bearer " + b.token, "keys": "X-Api-Key: old-key-of-billing"} {
-			request := "GET /v2/secret HTTP/1.1\r\nHost: " + b.host(name, backend) + "\r\n" + credentials + "\r\nConnection: close, Remote-User, X-User,\tremote-client\r\nConnection: X-Api-Key\r\n\r\n"
+		for name, credentials := range map[string]string{"plain": "Authorization: Bearer " + b.token,
+			"edge": "Authorization: Bearer " + b.token, "renamed": "Authorization: Bearer " + b.token,
+			"keys": "X-Api-Key: old-key-of-billing"} {
+			request := "GET /v2/secret HTTP/1.1\r\nHost: " + b.host(name, backend) + "\r\n" + credentials +
+				"\r\nConnection: close, Remote-User, X-User,\tremote-client\r\nConnection: X-Api-Key\r\n\r\n"
 			want := map[string]string{"renamed": `"X-User","alice"`, "keys": "billing"}[name]
 			if backend == "nginx" && name == "keys" {
 				continue // it tells nothing of Remote-Client
@@ -326,7 +349,8 @@ func TestBoundaryKeepsWhatTheGuardSaid(t *testing.T) {
 			if want == "" {
 				want = `"Remote-User","alice"`
 			}
-			if status, body := w.send(request); status != http.StatusOK || !strings.Contains(strings.ReplaceAll(strings.ToLower(body), "_", "-"), strings.ToLower(want)) {
+			if status, body := w.send(request); status != http.StatusOK ||
+				!strings.Contains(strings.ReplaceAll(strings.ToLower(body), "_", "-"), strings.ToLower(want)) {
 				t.Errorf("%s: %q: %d %s", backend, request, status, body)
 			}
 		}
@@ -340,10 +364,13 @@ func TestBoundaryOfTrailers(t *testing.T) {
 	for _, backend := range []string{"go", "node"} {
 		for _, name := range []string{"optional", "plain", "edge"} {
 			w := &wire{t: t, at: b.at}
-			request := "POST /open/x HTTP/1.1\r\nHost: " + b.host(name, backend) + "\r\nTransfer-Encoding: chunked\r\nTrailer: Remote-User, X-Honest, Authorization\r\n\r\n" +
-				"1\r\nx\r\n0\r\nRemote-User: root\r\nremote_user: root\r\nAuthorization: Bearer x\r\nCookie: a=b\r\nX-Honest: yes\r\n\r\n"
+			request := "POST /open/x HTTP/1.1\r\nHost: " + b.host(name, backend) +
+				"\r\nTransfer-Encoding: chunked\r\nTrailer: Remote-User, X-Honest, Authorization\r\n\r\n" +
+				"1\r\nx\r\n0\r\nRemote-User: root\r\nremote_user: root\r\nAuthorization: Bearer x\r\nCookie: a=b\r\n" +
+				"X-Honest: yes\r\n\r\n"
 			status, body := w.send(request)
-			if status != http.StatusOK || strings.Contains(body, "root") || strings.Contains(body, "Bearer") || !strings.Contains(body, `"X-Honest","yes"`) {
+			if status != http.StatusOK || strings.Contains(body, "root") || strings.Contains(body, "Bearer") ||
+				!strings.Contains(body, `"X-Honest","yes"`) {
 				t.Errorf("%s/%s: %d %s", name, backend, status, body)
 			}
 		}

@@ -31,8 +31,10 @@ func browser(t *testing.T) context.Context {
 func chromium(t *testing.T) []chromedp.ExecAllocatorOption {
 	t.Helper()
 	path := needs.Program(t, "chromium", "chromium", "chromium-browser", "google-chrome")
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox)
-	for _, flag := range []string{"disable-gpu", "disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
+		chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox)
+	for _, flag := range []string{"disable-gpu", "disable-quic", "disable-background-networking",
+		"disable-component-update", "disable-sync"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
 	return options
@@ -51,10 +53,13 @@ func tab(t *testing.T, ctx context.Context) context.Context {
 			// Chromium mentions every 4xx and 503, also those that are meant: a
 			// poll that is pending, a page that says what is wrong.
 			meant := strings.HasPrefix(e.Entry.Text, "Failed to load resource: the server responded with a status of ")
-			if strings.HasPrefix(e.Entry.Text, "Autofocus processing was blocked because a document already has a focused element") {
+			if strings.HasPrefix(e.Entry.Text,
+				"Autofocus processing was blocked because a document already has a focused element") {
 				return // the test typed before the page was first drawn, as no person can
 			}
-			if !meant || !strings.HasSuffix(e.Entry.URL, "/oauth2/token") && !strings.Contains(e.Entry.URL, "/device") || strings.HasSuffix(e.Entry.URL, ".css") || strings.HasSuffix(e.Entry.URL, ".js") {
+			page := strings.Contains(e.Entry.URL, "/device") || strings.Contains(e.Entry.URL, "/oauth2/authorize?")
+			if !meant || !strings.HasSuffix(e.Entry.URL, "/oauth2/token") && !page ||
+				strings.HasSuffix(e.Entry.URL, ".css") || strings.HasSuffix(e.Entry.URL, ".js") {
 				t.Errorf("console: %s %s", e.Entry.Text, e.Entry.URL)
 			}
 		}
@@ -62,10 +67,11 @@ func tab(t *testing.T, ctx context.Context) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	do(t, ctx, chromedp.EmulateViewport(390, 844), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{})
-		return err
-	}))
+	do(t, ctx, chromedp.EmulateViewport(390, 844),
+		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{})
+			return err
+		}))
 	return ctx
 }
 
@@ -123,7 +129,8 @@ func shot(t *testing.T, ctx context.Context, name string) {
 // awake is whether a button can be pressed: those of a decision sleep for half a
 // second after their page shows.
 func awake(button string) string {
-	return fmt.Sprintf(`document.readyState === "complete" && document.querySelector(%q)?.getAttribute("aria-disabled") !== "true"`, button)
+	return fmt.Sprintf(`document.readyState === "complete" && `+
+		`document.querySelector(%q)?.getAttribute("aria-disabled") !== "true"`, button)
 }
 
 // disconnects is the button that cuts off the first device of a person.
@@ -141,7 +148,8 @@ func openGadget(t *testing.T, g *gateway) (gadget, phone context.Context) {
 	t.Helper()
 	gadget = browser(t)
 	do(t, gadget, chromedp.Navigate(g.url+"/gadget/"), chromedp.WaitVisible(`body[data-state="waiting"] #user-code`))
-	link, code := get(t, gadget, chromedp.AttributeValue("#open", "href")).Value, get(t, gadget, chromedp.Text("#user-code"))
+	link, code := get(t, gadget, chromedp.AttributeValue("#open", "href")).
+		Value, get(t, gadget, chromedp.Text("#user-code"))
 	shot(t, gadget, "gadget-waiting")
 	phone = tab(t, gadget)
 	do(t, phone, chromedp.Navigate(link))
@@ -170,9 +178,11 @@ func TestPersonAllowsInABrowserAndTheGadgetChangesByItself(t *testing.T) {
 	decide(t, phone, "#allow", ".mark.allowed")
 	shot(t, phone, "done")
 	do(t, gadget, chromedp.WaitVisible(`body[data-state="signed-in"] #products li`))
-	person, products, seen := get(t, gadget, chromedp.Text("#person")), get(t, gadget, chromedp.Text("#products")), get(t, gadget, chromedp.Text("#seen"))
+	person, products, seen := get(t, gadget, chromedp.Text("#person")), get(t, gadget, chromedp.Text("#products")),
+		get(t, gadget, chromedp.Text("#seen"))
 	shot(t, gadget, "gadget-signed-in")
-	if person != "Alice Example" || !strings.Contains(products, "Chai") || !strings.Contains(seen, "alice@example.com") {
+	if person != "Alice Example" || !strings.Contains(products, "Chai") ||
+		!strings.Contains(seen, "alice@example.com") {
 		t.Errorf("the gadget greets %q, lists %q, and the API saw %q", person, products, seen)
 	}
 	do(t, phone, chromedp.Click(`a[href$="/device/connections"]`), chromedp.WaitVisible(disconnects))
@@ -198,6 +208,7 @@ func TestPersonDeniesInABrowserAndTheGadgetIsTold(t *testing.T) {
 		t.Errorf("the device is told %+v, want access_denied", answer)
 	}
 	// A code typed by hand submits itself when it is whole, and a wrong one is told nothing but that.
-	do(t, phone, chromedp.Navigate(g.url+"/device"), chromedp.SendKeys("#user_code", "bcdfghjk"), chromedp.WaitVisible("p[role=alert]"))
+	do(t, phone, chromedp.Navigate(g.url+"/device"), chromedp.SendKeys("#user_code", "bcdfghjk"),
+		chromedp.WaitVisible("p[role=alert]"))
 	shot(t, phone, "wrong-code")
 }

@@ -36,13 +36,15 @@ func TestCheckFindsNothingWrongWithTheDemo(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	for _, address := range []string{g.url, g.url + "/", g.url + "/api/products"} {
-		if out, code := g.check(address); code != 0 || strings.ContainsAny(out, "✗!") || !strings.Contains(out, "✓ page.upstream") {
+		if out, code := g.check(address); code != 0 || strings.ContainsAny(out, "✗!") ||
+			!strings.Contains(out, "✓ page.upstream") {
 			t.Errorf("%s: exit code %d, printed %s", address, code, out)
 		}
 	}
 	var results []struct{ Name, Status, Said string }
 	out, err := g.run("device-auth", "check", "--json", g.url+"/api/products")
-	if jsonErr := json.Unmarshal([]byte(out), &results); err != nil || jsonErr != nil || len(results) < 40 || results[0].Name != "reach.url" || results[0].Status != "ok" {
+	if jsonErr := json.Unmarshal([]byte(out), &results); err != nil || jsonErr != nil || len(results) < 40 ||
+		results[0].Name != "reach.url" || results[0].Status != "ok" {
 		t.Errorf("%v, %v: %s", err, jsonErr, out)
 	}
 }
@@ -51,11 +53,13 @@ func TestCheckLogsInAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	out, err := g.prompted(allowTerminal(t), "device-auth", "check", "--login", g.url+"/api/products")
-	if code := exitCode(t, err, out); code != 0 || strings.ContainsAny(out, "✗!") || !strings.Contains(out, "✓ login.revoke") {
+	if code := exitCode(t, err, out); code != 0 || strings.ContainsAny(out, "✗!") ||
+		!strings.Contains(out, "✓ login.revoke") {
 		t.Errorf("exit code %d, printed\n%s", code, out)
 	}
 	list, err := g.run("device-auth", "--address", g.admin, "grants", "list")
-	if err != nil || strings.Count(list, " pending ") != 1 || strings.Count(list, " revoked ") != 1 || strings.Contains(list, "connected") {
+	if err != nil || strings.Count(list, " pending ") != 1 || strings.Count(list, " revoked ") != 1 ||
+		strings.Contains(list, "connected") {
 		t.Errorf("%v, left behind:\n%s", err, list)
 	}
 }
@@ -65,12 +69,15 @@ func TestCheckSaysThatTheCallbackIsNotRegistered(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(s, "only-for-this-demo "+g.url+"/device/callback", "only-for-this-demo "+g.url+"/callback", 1)
+		return strings.Replace(s, "only-for-this-demo "+g.url+"/device/callback",
+			"only-for-this-demo "+g.url+"/callback", 1)
 	})
 	g.start()
 	out, code := g.check(g.url)
-	want := fmt.Sprintf("Register %s/device/callback as redirect URI for the client gateway at %s", g.url, strings.TrimPrefix(g.upstream, "http://"))
-	if code != 1 || !strings.Contains(out, "✗ page.upstream") || strings.Count(out, "✗") != 1 || !strings.Contains(out, want) {
+	want := fmt.Sprintf("Register %s/device/callback as redirect URI for the client gateway at %s", g.url,
+		strings.TrimPrefix(g.upstream, "http://"))
+	if code != 1 || !strings.Contains(out, "✗ page.upstream") || strings.Count(out, "✗") != 1 ||
+		!strings.Contains(out, want) {
 		t.Errorf("exit code %d, want %q in %s", code, want, out)
 	}
 }
@@ -96,7 +103,8 @@ func TestCheckSaysWhichCallbackOfSeveralIsNotRegistered(t *testing.T) {
 
 func TestCheckSaysWhereSignInIsUnavailable(t *testing.T) {
 	t.Parallel()
-	for where, title := range map[string]string{"nobody listens": "Sign-in is unavailable", "no provider answers": "Sign-in is set up wrongly"} {
+	for where, title := range map[string]string{"nobody listens": "Sign-in is unavailable",
+		"no provider answers": "Sign-in is set up wrongly"} {
 		t.Run(where, func(t *testing.T) {
 			g := newGateway(t)
 			g.configure(func(s string) string {
@@ -123,7 +131,8 @@ func TestCheckSaysThatNothingGuards(t *testing.T) {
 	g.configure(func(s string) string { return strings.Replace(s, "device_auth /api/*", "device_auth /v2/*", 1) })
 	g.start()
 	out, code := g.check(g.url + "/api/products")
-	if code != 1 || !strings.Contains(out, "✗ resource.guard") || strings.Count(out, "✗") != 1 || !strings.Contains(out, "`device_auth /api/*`") {
+	if code != 1 || !strings.Contains(out, "✗ resource.guard") || strings.Count(out, "✗") != 1 ||
+		!strings.Contains(out, "`device_auth /api/*`") {
 		t.Errorf("exit code %d, printed %s", code, out)
 	}
 }
@@ -139,11 +148,13 @@ func TestCheckSaysThatTheIssuerIsAnother(t *testing.T) {
 	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }})
 	defer proxy.Close()
 	out, code := g.check(proxy.URL)
-	if code != 1 || !strings.Contains(out, "✗ metadata.issuer") || !strings.Contains(out, "say `issuer "+proxy.URL+"`; else give "+g.url) {
+	if code != 1 || !strings.Contains(out, "✗ metadata.issuer") ||
+		!strings.Contains(out, "say `issuer "+proxy.URL+"`; else give "+g.url) {
 		t.Errorf("exit code %d, printed %s", code, out)
 	}
 	g.kill()
-	if out, code = g.check(g.url); code != 1 || !strings.Contains(out, "✗ reach.connection") || strings.Count(out, "✗") != 1 {
+	if out, code = g.check(g.url); code != 1 || !strings.Contains(out, "✗ reach.connection") ||
+		strings.Count(out, "✗") != 1 {
 		t.Errorf("of a server that is away: exit code %d, printed %s", code, out)
 	}
 }
@@ -177,7 +188,9 @@ func TestCheckKnowsAProviderThatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	p := startProvider(t)
 	out, err := p.prompted(p.allow, "device-auth", "check", "--login", p.url, "--scope", "openid offline_access")
-	if code := exitCode(t, err, out); code != 0 || strings.Contains(out, "✗") || !strings.Contains(out, "✓ login.revoke") || !strings.Contains(out, "pages of other products are not known here") {
+	if code := exitCode(t, err, out); code != 0 || strings.Contains(out, "✗") ||
+		!strings.Contains(out, "✓ login.revoke") ||
+		!strings.Contains(out, "pages of other products are not known here") {
 		t.Errorf("exit code %d, printed %s", code, out)
 	}
 }

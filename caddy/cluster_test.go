@@ -115,8 +115,10 @@ func TestGatewaysServeAsOne(t *testing.T) {
 				took = append(took, (<-heard).Sub(clicked))
 			}
 			slices.Sort(took)
-			usual := took[len(took)/2] // one alone says how busy the machine was; a poll that nobody woke is pending, above
-			t.Logf("from three requests of a person at one gateway to a held poll at another: %v, and %v at most", usual, took[len(took)-1])
+			// one alone says how busy the machine was; a poll that nobody woke is pending, above
+			usual := took[len(took)/2]
+			t.Logf("from three requests of a person at one gateway to a held poll at another: %v, and %v at most",
+				usual, took[len(took)-1])
 			if usual > 100*time.Millisecond && !underRace {
 				t.Errorf("held polls woke after %v", usual)
 			}
@@ -247,7 +249,8 @@ func TestWithoutItsStoreAGatewaySaysThatItWillBeBack(t *testing.T) {
 	newPerson(t, "alice").allow(d)
 	token := d.poll()
 	server.Kill()
-	for killed := time.Now(); ; time.Sleep(20 * time.Millisecond) { // the guard may believe what it remembers for less than a second
+	// the guard may believe what it remembers for less than a second
+	for killed := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		if status, _ := g.api(token.Access); status == http.StatusServiceUnavailable {
 			break
 		} else if status != http.StatusOK || time.Since(killed) > time.Second {
@@ -259,7 +262,9 @@ func TestWithoutItsStoreAGatewaySaysThatItWillBeBack(t *testing.T) {
 			return http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}})
 		},
 		"refresh": func() (*http.Response, error) {
-			return http.PostForm(g.url+"/oauth2/token", url.Values{"client_id": {"cool-gadget"}, "grant_type": {"refresh_token"}, "refresh_token": {token.Refresh}})
+			return http.PostForm(g.url+"/oauth2/token",
+				url.Values{"client_id": {"cool-gadget"}, "grant_type": {"refresh_token"},
+					"refresh_token": {token.Refresh}})
 		},
 		"the guard": func() (*http.Response, error) {
 			r, err := http.NewRequest("GET", g.url+"/api/products", nil)

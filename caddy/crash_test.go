@@ -92,7 +92,8 @@ func (s *survivor) live(ctx context.Context, dying *atomic.Bool) error {
 }
 
 func (s *survivor) poll(ctx context.Context, code string) (tokens, error) {
-	return s.post(ctx, "/oauth2/token", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {code}})
+	return s.post(ctx, "/oauth2/token",
+		url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {code}})
 }
 
 func (s *survivor) refresh(ctx context.Context, token string) (tokens, error) {
@@ -123,7 +124,8 @@ func (s *survivor) check(ctx context.Context) error {
 		s.asking = ""
 	}
 	if s.revoking {
-		if answer, err := s.post(ctx, "/oauth2/revoke", url.Values{"token": {s.held.Refresh}}); err != nil || answer.Status != http.StatusOK {
+		if answer, err := s.post(ctx, "/oauth2/revoke", url.Values{"token": {s.held.Refresh}}); err != nil ||
+			answer.Status != http.StatusOK {
 			return fmt.Errorf("a revocation again: %+v, %v", answer, err)
 		}
 		s.end()
@@ -144,7 +146,8 @@ func (s *survivor) check(ctx context.Context) error {
 		s.held, s.refreshing = answer, false
 	}
 	for i, ended := range s.ended {
-		if answer, err := s.refresh(ctx, ended.Refresh); s.api(ended.Access) != http.StatusUnauthorized || err != nil || answer.Error != "invalid_grant" {
+		if answer, err := s.refresh(ctx, ended.Refresh); s.api(ended.Access) != http.StatusUnauthorized || err != nil ||
+			answer.Error != "invalid_grant" {
 			return fmt.Errorf("a revoked grant has come back: %+v, %v", answer, err)
 		}
 		if answer, err := s.poll(ctx, s.spent[i]); err != nil || answer.Status == http.StatusOK {

@@ -22,7 +22,8 @@ func guardedBy(t *testing.T, lines string) *gateway {
 	t.Helper()
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(s, "device_auth /api/* products:read", "device_auth /api/* products:read {\n"+lines+"\n\t}", 1)
+		return strings.Replace(s, "device_auth /api/* products:read",
+			"device_auth /api/* products:read {\n"+lines+"\n\t}", 1)
 	})
 	g.start()
 	return g
@@ -55,14 +56,16 @@ func TestTokenComesInAHeaderOfItsOwn(t *testing.T) {
 		if response.StatusCode != test.status {
 			t.Errorf("%s: %d\n%s", test.name, response.StatusCode, body)
 		}
-		if test.status == 200 && (!strings.Contains(body, `"Authorization": "`+test.header.Get("Authorization")+`"`) || strings.Contains(body, token)) {
+		if test.status == 200 && (!strings.Contains(body, `"Authorization": "`+test.header.Get("Authorization")+`"`) ||
+			strings.Contains(body, token)) {
 			t.Errorf("%s: the backend sees %s", test.name, body)
 		}
 		if vary := response.Header.Values("Vary"); test.status == 200 && !slices.Contains(vary, "X-Device-Token") {
 			t.Errorf("%s: Vary is %q", test.name, vary)
 		}
 	}
-	for _, lines := range []string{"token_header Cookie", "token_header remote_user", "token_header X-A\n\t\tbasic", "token_header X-A\n\t\tlegacy x-a keys"} {
+	for _, lines := range []string{"token_header Cookie", "token_header remote_user", "token_header X-A\n\t\tbasic",
+		"token_header X-A\n\t\tlegacy x-a keys"} {
 		g := newGateway(t)
 		if err := os.WriteFile(filepath.Join(g.dir, "keys"), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -88,7 +91,8 @@ func TestGuardWithBasicAsksForBasic(t *testing.T) {
 		t.Fatal(err)
 	}
 	challenges := response.Header.Values("WWW-Authenticate")
-	if len(challenges) != 2 || challenges[0] != `Basic realm="`+issuer.Host+`", charset="UTF-8"` || !strings.HasPrefix(challenges[1], `Bearer realm="`+issuer.Host+`"`) {
+	if len(challenges) != 2 || challenges[0] != `Basic realm="`+issuer.Host+`", charset="UTF-8"` ||
+		!strings.HasPrefix(challenges[1], `Bearer realm="`+issuer.Host+`"`) {
 		t.Errorf("the challenges are %q", challenges)
 	}
 	curl := needs.Program(t, "curl", "curl")
@@ -110,7 +114,8 @@ func TestKeysOfMachinesHaveScopes(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.configure(func(s string) string {
-		return strings.Replace(s, "device_auth /api/* products:read", "device_auth /api/* products:read {\n\t\tlegacy X-Api-Key "+keys+"\n\t}", 1)
+		return strings.Replace(s, "device_auth /api/* products:read",
+			"device_auth /api/* products:read {\n\t\tlegacy X-Api-Key "+keys+"\n\t}", 1)
 	})
 	g.start()
 	for key, want := range map[string]int{"key-without-scopes": 200, "key-of-reader": 200, "key-of-writer": 403} {
@@ -136,12 +141,14 @@ func TestKeyMayBeAllOfAuthorization(t *testing.T) {
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("builder:key-of-builder"))
-	text := fmt.Sprintf("scraper sha256:%x products:read\nbuilder sha256:%x products:read\n", sha256.Sum256([]byte("Bearer key-of-scraper")), sha256.Sum256([]byte(basic)))
+	text := fmt.Sprintf("scraper sha256:%x products:read\nbuilder sha256:%x products:read\n",
+		sha256.Sum256([]byte("Bearer key-of-scraper")), sha256.Sum256([]byte(basic)))
 	if err := os.WriteFile(keys, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	g.configure(func(s string) string {
-		return strings.Replace(s, "device_auth /api/* products:read", "device_auth /api/* products:read {\n\t\tbasic\n\t\tlegacy Authorization "+keys+"\n\t}", 1)
+		return strings.Replace(s, "device_auth /api/* products:read",
+			"device_auth /api/* products:read {\n\t\tbasic\n\t\tlegacy Authorization "+keys+"\n\t}", 1)
 	})
 	g.start()
 	for _, test := range []struct {
@@ -149,13 +156,15 @@ func TestKeyMayBeAllOfAuthorization(t *testing.T) {
 		want  int
 		sees  []string
 	}{
-		{"Bearer key-of-scraper", 200, []string{`"Remote-Client": "scraper"`, `"Remote-User": ""`, `"Authorization": "Bearer key-of-scraper"`}},
+		{"Bearer key-of-scraper", 200,
+			[]string{`"Remote-Client": "scraper"`, `"Remote-User": ""`, `"Authorization": "Bearer key-of-scraper"`}},
 		{basic, 200, []string{`"Remote-Client": "builder"`, `"Remote-User": ""`}},
 		{"Bearer " + g.token(), 200, []string{`"Remote-User": "alice"`, `"Authorization": ""`}},
 		{"key-of-scraper", 401, nil},
 		{"Basic " + base64.StdEncoding.EncodeToString([]byte("scraper:key-of-scraper")), 401, nil},
 	} {
-		response, body := g.request("GET", "/api/products", http.Header{"Authorization": {test.given}, "Remote-User": {"root"}})
+		response, body := g.request("GET", "/api/products",
+			http.Header{"Authorization": {test.given}, "Remote-User": {"root"}})
 		if response.StatusCode != test.want {
 			t.Errorf("%s: %d\n%s", test.given, response.StatusCode, body)
 		}
@@ -172,14 +181,18 @@ func TestNamesBeyondASCIIAreEncoded(t *testing.T) {
 	t.Parallel()
 	idp := idptest.Start()
 	defer idp.Close()
-	idp.Behave(idptest.Behaviour{Claims: map[string]any{"sub": "zoe", "name": "Zoë 100% 禁", "groups": []string{"a,b", "c d"}}})
+	idp.Behave(idptest.Behaviour{Claims: map[string]any{"sub": "zoe", "name": "Zoë 100% 禁",
+		"groups": []string{"a,b", "c d"}}})
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(at(idp, "")(s), "device_auth /api/* products:read", "device_auth /api/* products:read {\n\t\theader Remote-Name name encoded\n\t\theader Remote-Groups groups encoded\n\t}", 1)
+		return strings.Replace(at(idp, "")(s), "device_auth /api/* products:read",
+			"device_auth /api/* products:read {\n\t\theader Remote-Name name encoded\n"+
+				"\t\theader Remote-Groups groups encoded\n\t}", 1)
 	})
 	g.start()
 	_, answer := connected(t, g)
-	if _, body := g.api(answer.Access); !strings.Contains(body, `"Remote-Name": "Zo%C3%AB%20100%25%20%E7%A6%81"`) || !strings.Contains(body, `"Remote-Groups": "a%2Cb,c%20d"`) {
+	if _, body := g.api(answer.Access); !strings.Contains(body, `"Remote-Name": "Zo%C3%AB%20100%25%20%E7%A6%81"`) ||
+		!strings.Contains(body, `"Remote-Groups": "a%2Cb,c%20d"`) {
 		t.Errorf("the backend sees %s", body)
 	}
 }

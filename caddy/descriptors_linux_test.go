@@ -20,7 +20,8 @@ func (g *gateway) openFiles(most uint64) (before uint64) {
 	if err := unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: old.Max}, nil); err != nil {
+	if err := unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: old.Max},
+		nil); err != nil {
 		g.t.Fatal(err)
 	}
 	return old.Cur

@@ -24,8 +24,12 @@ connectors:
 - {type: mockCallback, id: mock, name: Example}
 enablePasswordDB: true
 staticPasswords:
-- {email: alice@example.com, username: alice, userID: a1, hash: "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"}
-- {email: bob@example.com, username: bob, userID: b1, hash: "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"}
+- {email: alice@example.com,
+  username: alice, userID: a1,
+  hash: "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"}
+- {email: bob@example.com,
+  username: bob, userID: b1,
+  hash: "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"}
 `
 
 // startDex runs the dex in the path, and returns its issuer URL.
@@ -104,7 +108,8 @@ func TestDexSignsPeopleIn(t *testing.T) {
 	alice.submit("/device/confirm", "answer", "allow")
 	alice.sees("is connected")
 	first := d.poll()
-	if status, body := g.api(first.Access); status != http.StatusOK || !strings.Contains(body, `"Remote-Email": "bob@example.com"`) {
+	if status, body := g.api(first.Access); status != http.StatusOK ||
+		!strings.Contains(body, `"Remote-Email": "bob@example.com"`) {
 		t.Errorf("the backend is told: %d %s", status, body)
 	}
 	second := g.refresh(first.Refresh)

@@ -56,7 +56,8 @@ func (d *disk) cutPower() {
 		d.t.Fatal(err)
 	}
 	left := d.image + "-left"
-	for _, command := range [][]string{{"cp", "--sparse=always", d.image, left}, {"umount", d.at}, {"mv", left, d.image}} {
+	for _, command := range [][]string{{"cp", "--sparse=always", d.image, left}, {"umount", d.at},
+		{"mv", left, d.image}} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			d.t.Fatalf("%q: %v\n%s", command, err, out)
 		}
@@ -90,7 +91,8 @@ func TestFullDiskIsSurvived(t *testing.T) {
 	newPerson(t, "alice").allow(d)
 	token := d.poll()
 	ballast := filepath.Join(data, "ballast")
-	if out, err := exec.Command("sh", "-c", "dd if=/dev/zero of="+ballast+" bs=1M || true").CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", "dd if=/dev/zero of="+ballast+" bs=1M || true").
+		CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	ask := func() int {

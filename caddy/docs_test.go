@@ -54,16 +54,19 @@ func (g *gateway) terminal(env ...string) *terminal {
 	g.t.Helper()
 	curl := needs.Program(g.t, "curl", "curl")
 	bin := filepath.Join(g.dir, "bin")
-	for name, script := range map[string]string{"caddy": binary, "curl": curl + " --fail-with-body"} { // an error is a failure
+	// an error is a failure
+	for name, script := range map[string]string{"caddy": binary, "curl": curl + " --fail-with-body"} {
 		if err := os.MkdirAll(bin, 0o700); err != nil {
 			g.t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nexec "+script+` "$@"`+"\n"), 0o700); err != nil {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nexec "+script+` "$@"`+"\n"),
+			0o700); err != nil {
 			g.t.Fatal(err)
 		}
 	}
 	cmd := exec.Command(needs.Program(g.t, "bash", "bash"), "-o", "pipefail")
-	cmd.Dir, cmd.Env = g.dir, append(g.command().Env, append(env, "PATH="+bin+":"+os.Getenv("PATH"), "CADDY_ADMIN="+g.admin)...)
+	cmd.Dir, cmd.Env = g.dir, append(g.command().Env,
+		append(env, "PATH="+bin+":"+os.Getenv("PATH"), "CADDY_ADMIN="+g.admin)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		g.t.Fatal(err)
@@ -80,7 +83,7 @@ func (g *gateway) terminal(env ...string) *terminal {
 		output.Close()
 	}()
 	g.t.Cleanup(func() { in.Close(); <-ended })
-	return &terminal{g, newPerson(g.t, "alice"), in, bufio.NewScanner(out)}
+	return &terminal{gateway: g, alice: newPerson(g.t, "alice"), in: in, out: bufio.NewScanner(out)}
 }
 
 const prompt = "-- ended with "
@@ -148,11 +151,15 @@ func TestCommandLinesOfTheDocsRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
 			g.configure(func(s string) string {
-				s = strings.Replace(s, "\tbrand", "\tclient meter {\n\t\t\tsecret only+for%this-test\n\t\t}\n\t\tbrand", 1)
-				return strings.Replace(s, "\tdevice_auth", "\tdevice_auth /v2/* products:read\n\treverse_proxy /v2/* "+strings.TrimPrefix(g.legacy, "http://")+"\n\n\tdevice_auth", 1)
+				s = strings.Replace(s, "\tbrand",
+					"\tclient meter {\n\t\t\tsecret only+for%this-test\n\t\t}\n\t\tbrand", 1)
+				return strings.Replace(s, "\tdevice_auth", "\tdevice_auth /v2/* products:read\n\treverse_proxy /v2/* "+
+					strings.TrimPrefix(g.legacy, "http://")+"\n\n\tdevice_auth", 1)
 			})
 			g.start()
-			local := strings.NewReplacer("https://connect.example.com", g.url, "https://api.example.com", g.url, "http://localhost:8080", g.url, "go run ./caddy", "caddy", "/var/lib/caddy/device_login", g.dir+"/restored")
+			local := strings.NewReplacer("https://connect.example.com", g.url, "https://api.example.com", g.url,
+				"http://localhost:8080", g.url, "go run ./caddy", "caddy", "/var/lib/caddy/device_login",
+				g.dir+"/restored")
 			s := g.terminal("URL="+g.url+"/v2/products", "ISSUER="+g.upstream, "METER_SECRET=only+for%this-test")
 			for _, line := range lines {
 				if output, status := s.run(local.Replace(line)); status != "0" {
@@ -189,7 +196,8 @@ func TestCommandsThatTheDocsNameExist(t *testing.T) {
 	for command := range commands {
 		words := strings.Fields(command)
 		out, err := exec.Command(binary, append(words, "--help")...).CombinedOutput()
-		if usage := "caddy " + strings.Join(words, " "); err != nil || !strings.Contains(string(out), "Usage:\n  "+usage) {
+		if usage := "caddy " + strings.Join(words, " "); err != nil ||
+			!strings.Contains(string(out), "Usage:\n  "+usage) {
 			t.Errorf("there is no %q: %v\n%s", usage, err, out)
 		}
 	}

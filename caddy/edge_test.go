@@ -26,7 +26,8 @@ func (g *gateway) instead(site string) *gateway {
 // edge starts a guard far from its server.
 func (g *gateway) edge(more string) *gateway {
 	g.t.Helper()
-	return g.instead("\tdevice_auth /api/* products:read {\n\t\tissuer " + g.url + "\n\t\tclient edge only-for-this-test\n" + more + "\t}\n\treverse_proxy /api/* " + g.legacy)
+	return g.instead("\tdevice_auth /api/* products:read {\n\t\tissuer " + g.url +
+		"\n\t\tclient edge only-for-this-test\n" + more + "\t}\n\treverse_proxy /api/* " + g.legacy)
 }
 
 const edgeClient = "client edge {\n\t\t\tsecret only-for-this-test\n\t\t\tguard\n\t\t}"
@@ -39,17 +40,21 @@ func TestGuardFarFromItsServer(t *testing.T) {
 	d := g.device()
 	newPerson(t, "alice").allow(d)
 	tokens := d.poll()
-	response, body := edge.request("GET", "/api/products", http.Header{"Authorization": {"Bearer " + tokens.Access}, "Remote_user": {"root"}, "Remote-Groups": {"root"}})
-	for _, want := range []string{`"Remote-User": "alice"`, `"Remote-Email": "alice@example.com"`, `"Remote-Groups": "device-owners,staff"`, `"Remote-Client": "cool-gadget"`, `"Authorization": ""`} {
+	response, body := edge.request("GET", "/api/products",
+		http.Header{"Authorization": {"Bearer " + tokens.Access}, "Remote_user": {"root"}, "Remote-Groups": {"root"}})
+	for _, want := range []string{`"Remote-User": "alice"`, `"Remote-Email": "alice@example.com"`,
+		`"Remote-Groups": "device-owners,staff"`, `"Remote-Client": "cool-gadget"`, `"Authorization": ""`} {
 		if response.StatusCode != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%d, want 200 and %s in:\n%s", response.StatusCode, want, body)
 		}
 	}
 	response, _ = edge.request("GET", "/api/products", http.Header{})
-	if challenge := response.Header.Get("WWW-Authenticate"); response.StatusCode != http.StatusUnauthorized || !strings.Contains(challenge, edge.url+"/.well-known/oauth-protected-resource") {
+	if challenge := response.Header.Get("WWW-Authenticate"); response.StatusCode != http.StatusUnauthorized ||
+		!strings.Contains(challenge, edge.url+"/.well-known/oauth-protected-resource") {
 		t.Errorf("without a token: %d %q", response.StatusCode, challenge)
 	}
-	if response, body := edge.request("GET", "/.well-known/oauth-protected-resource/api", http.Header{}); response.StatusCode != http.StatusNotFound || !strings.Contains(body, g.url) {
+	if response, body := edge.request("GET", "/.well-known/oauth-protected-resource/api",
+		http.Header{}); response.StatusCode != http.StatusNotFound || !strings.Contains(body, g.url) {
 		t.Errorf("the site, for which there are no tokens, describes itself as %d %s", response.StatusCode, body)
 	}
 	if files, err := filepath.Glob(edge.dir + "/data/*/device_login"); err != nil || len(files) > 0 {
@@ -79,14 +84,22 @@ func TestPagesOfAnOriginMayReadWhatAGuardFarAwayLetsThrough(t *testing.T) {
 	g := startWith(t, edgeClient)
 	edge := g.edge("\t\torigin https://tv.example\n")
 	token := g.token()
-	for origin, allowed := range map[string]string{"https://tv.example": "https://tv.example", "https://evil.example": ""} {
-		response, _ := edge.request("OPTIONS", "/api/products", http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}})
-		if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != http.StatusNoContent || got != allowed || (response.Header.Get("Access-Control-Allow-Headers") == "authorization") != (allowed != "") {
+	for origin, allowed := range map[string]string{"https://tv.example": "https://tv.example",
+		"https://evil.example": ""} {
+		response, _ := edge.request("OPTIONS", "/api/products",
+			http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"GET"},
+				"Access-Control-Request-Headers": {"authorization"}})
+		if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != http.StatusNoContent ||
+			got != allowed ||
+			(response.Header.Get("Access-Control-Allow-Headers") == "authorization") != (allowed != "") {
 			t.Errorf("%s: preflight: %d %v", origin, response.StatusCode, response.Header)
 		}
-		for authorization, status := range map[string]int{"Bearer " + token: http.StatusOK, "Bearer x": http.StatusUnauthorized} {
-			response, _ := edge.request("GET", "/api/products", http.Header{"Origin": {origin}, "Authorization": {authorization}})
-			if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != status || got != allowed {
+		for authorization, status := range map[string]int{"Bearer " + token: http.StatusOK,
+			"Bearer x": http.StatusUnauthorized} {
+			response, _ := edge.request("GET", "/api/products",
+				http.Header{"Origin": {origin}, "Authorization": {authorization}})
+			if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != status ||
+				got != allowed {
 				t.Errorf("%s: %d, want %d; %v", origin, response.StatusCode, status, response.Header)
 			}
 		}
@@ -108,7 +121,8 @@ func TestGuardFarAwaySaysWhichAudienceItWasNotTold(t *testing.T) {
 		}
 	}
 	const hint = "add a line with the word audience"
-	if log := untold.log.String(); strings.Count(log, hint) != 1 || !strings.Contains(log, "https://things.example") || strings.Contains(log, token) {
+	if log := untold.log.String(); strings.Count(log, hint) != 1 || !strings.Contains(log, "https://things.example") ||
+		strings.Contains(log, token) {
 		t.Errorf("the log has not one hint, or the token:\n%s", log)
 	}
 	if log := told.log.String(); strings.Contains(log, hint) {

@@ -15,11 +15,13 @@ import (
 // whose console may say what it likes.
 func evilBrowser(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(chromium(t), chromedp.Flag("disable-popup-blocking", true))...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
+		append(chromium(t), chromedp.Flag("disable-popup-blocking", true))...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil { // without a time limit: the browser lives as long
+	// without a time limit: the browser lives as long
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil {
 		t.Fatal(err)
 	}
 	return ctx
@@ -32,9 +34,10 @@ type evilAttempt struct{ name, script, comesTo string }
 // evilAttempts are asynchronous functions of a script. ISSUER is the origin of the
 // pages; allow is tried with whatever ticket was found.
 var evilAttempts = []evilAttempt{
-	{"reads the question and answers it", `
+	{name: "reads the question and answers it", script: `
 		let ticket;
-		for (const path of ["/device", "/device/confirm", "/device/connections", "/device/script.js", "/oauth2/authorize"]) {
+		for (const path of ["/device", "/device/confirm", "/device/connections", "/device/script.js",
+			"/oauth2/authorize"]) {
 			const asked = fetch(ISSUER + path, {credentials: "include", headers: {Accept: "text/html"}});
 			const page = await asked.then((r) => r.text(), () => "");
 			ticket ??= /name="ticket" value="([^"]+)"/.exec(page)?.[1];
@@ -42,16 +45,16 @@ var evilAttempts = []evilAttempt{
 		for (const mode of ["cors", "no-cors"])
 			await fetch(ISSUER + "/device/confirm", {method: "POST", mode, credentials: "include",
 				body: new URLSearchParams({ticket: ticket ?? "", answer: "allow", started: "me"})}).catch(() => 0);
-		return ticket ? "read" : "kept out"`, "kept out"},
-	{"asks with another destination", `
+		return ticket ? "read" : "kept out"`, comesTo: "kept out"},
+	{name: "asks with another destination", script: `
 		for (const tag of ["img", "script", "object", "embed"]) {
 			const e = document.createElement(tag);
 			e.src = e.data = ISSUER + "/device/confirm";
 			document.body.append(e);
 		}
 		await new Promise((done) => setTimeout(done, 300));
-		return "kept out"`, "kept out"},
-	{"frames the question", `
+		return "kept out"`, comesTo: "kept out"},
+	{name: "frames the question", script: `
 		const frame = document.createElement("iframe");
 		const loaded = new Promise((done) => { frame.onload = done; setTimeout(done, 2000); });
 		frame.src = ISSUER + "/device/confirm";
@@ -60,8 +63,8 @@ var evilAttempts = []evilAttempt{
 		try {
 			frame.contentDocument.querySelector("#allow").click();
 			return "clicked";
-		} catch { return "kept out"; }`, "kept out"},
-	{"opens the question and clicks", `
+		} catch { return "kept out"; }`, comesTo: "kept out"},
+	{name: "opens the question and clicks", script: `
 		const opened = open(ISSUER + "/device/confirm");
 		for (let i = 0; i < 40 && !opened.closed; i++) {
 			await new Promise((done) => setTimeout(done, 50));
@@ -70,24 +73,25 @@ var evilAttempts = []evilAttempt{
 				if (button) { button.click(); return "clicked"; }
 			} catch {}
 		}
-		return opened.closed ? "kept out" : "holds the window"`, "kept out"},
-	{"steers a window from one code to another", `
+		return opened.closed ? "kept out" : "holds the window"`, comesTo: "kept out"},
+	{name: "steers a window from one code to another", script: `
 		const opened = open(ISSUER + "/device");
 		for (let i = 0; i < 40 && !opened.closed; i++) await new Promise((done) => setTimeout(done, 50));
 		const held = !opened.closed;
 		try { opened.location = ISSUER + "/device/confirm"; } catch {}
-		return held ? "holds the window" : "kept out"`, "kept out"},
-	{"holds a window by a file of ours and takes it to the question", `
+		return held ? "holds the window" : "kept out"`, comesTo: "kept out"},
+	{name: "holds a window by a file of ours and takes it to the question", script: `
 		const opened = open(ISSUER + "/device/style.css");
 		await new Promise((done) => setTimeout(done, 500));
 		opened.location = ISSUER + "/device/confirm";
 		for (let i = 0; i < 40 && !opened.closed; i++) await new Promise((done) => setTimeout(done, 50));
-		return opened.closed ? "kept out" : "holds the window"`, "kept out"},
-	{"becomes the pages' service worker", `
+		return opened.closed ? "kept out" : "holds the window"`, comesTo: "kept out"},
+	{name: "becomes the pages' service worker", script: `
 		let registered = 0;
 		for (const path of ["/device/script.js", "/device", "/device/confirm", "/device/none.js", "/oauth2/jwks"])
-			await navigator.serviceWorker.register(ISSUER + path, {scope: ISSUER + "/device"}).then(() => registered++, () => 0);
-		return registered ? "registered" : "kept out"`, "kept out"},
+			await navigator.serviceWorker.register(ISSUER + path, {scope: ISSUER + "/device"})
+				.then(() => registered++, () => 0);
+		return registered ? "registered" : "kept out"`, comesTo: "kept out"},
 }
 
 // evilForms are posted by navigations, which a script can cause. CODE is that of an
@@ -116,10 +120,11 @@ func stages(t *testing.T, g *gateway) []evilStage {
 	}))
 	t.Cleanup(server.Close)
 	return []evilStage{
-		{"another site", server.URL + "/", false},
-		{"the same site", strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/", false},
-		{"the same origin", g.url + "/old/", true},
-		{"the same origin, with the pages' opener policy", g.url + "/old/coop/", true},
+		{name: "another site", address: server.URL + "/", sameOrigin: false},
+		{name: "the same site", address: strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/",
+			sameOrigin: false},
+		{name: "the same origin", address: g.url + "/old/", sameOrigin: true},
+		{name: "the same origin, with the pages' opener policy", address: g.url + "/old/coop/", sameOrigin: true},
 	}
 }
 
@@ -129,7 +134,10 @@ func startBesideOldPages(t *testing.T) *gateway {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\twait off\n\t\tbrand", 1)
-		return strings.Replace(s, "\tredir / /gadget/", "\thandle /old/* {\n\t\theader Content-Type text/html\n\t\theader /old/coop/* Cross-Origin-Opener-Policy same-origin\n\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
+		return strings.Replace(s, "\tredir / /gadget/",
+			"\thandle /old/* {\n\t\theader Content-Type text/html\n"+
+				"\t\theader /old/coop/* Cross-Origin-Opener-Policy same-origin\n"+
+				"\t\trespond \"<!doctype html><title>old</title><h1>old</h1>\"\n\t}\n\tredir / /gadget/", 1)
 	})
 	g.start()
 	return g
@@ -148,7 +156,7 @@ func runsIn(t *testing.T, page context.Context, issuer, body string) string {
 // codes made.
 //
 // protocol 11, 35, 38, 42
-func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
+func TestScriptsApproveNothingForThePersonSignedIn(t *testing.T) {
 	t.Parallel()
 	g := startBesideOldPages(t)
 	page := evilBrowser(t)
@@ -173,7 +181,8 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 			runsIn(t, page, g.url, `const {action, fields} = `+strings.ReplaceAll(form, "CODE", lure.User)+`;
 				const form = document.createElement("form");
 				Object.assign(form, {action, method: "post"});
-				for (const [name, value] of Object.entries(fields)) form.append(Object.assign(document.createElement("input"), {name, value}));
+				for (const [name, value] of Object.entries(fields))
+					form.append(Object.assign(document.createElement("input"), {name, value}));
 				document.body.append(form);
 				form.submit();
 				return "posted"`)
@@ -186,7 +195,8 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 		do(t, page, chromedp.Navigate(stage.address), chromedp.WaitVisible("h1"))
 		runsIn(t, page, g.url, `for (const mode of ["cors", "no-cors"])
 			for (let i = 0; i < 20; i++)
-				await fetch(ISSUER + "/oauth2/device_authorization", {method: "POST", mode, body: new URLSearchParams({client_id: "cool-gadget"})}).catch(() => 0);
+				await fetch(ISSUER + "/oauth2/device_authorization",
+					{method: "POST", mode, body: new URLSearchParams({client_id: "cool-gadget"})}).catch(() => 0);
 			return ""`)
 		if waiting := g.metric("caddy_device_login_pending"); stage.name == "another site" && waiting != "1" {
 			t.Errorf("%s: %s codes wait, want 1", stage.name, waiting)
@@ -209,8 +219,11 @@ func TestScriptsApproveNothingForWhoeverIsSignedIn(t *testing.T) {
 func TestServiceWorkerComesFromNoneOfOurPaths(t *testing.T) {
 	t.Parallel()
 	g := startBesideOldPages(t)
-	for _, path := range []string{"/device/script.js", "/device/style.css", "/device", "/device/confirm", "/device/connections"} {
-		response, body := g.request("GET", path, http.Header{"Service-Worker": {"script"}, "Sec-Fetch-Dest": {"serviceworker"}, "Sec-Fetch-Mode": {"same-origin"}})
+	for _, path := range []string{"/device/script.js", "/device/style.css", "/device", "/device/confirm",
+		"/device/connections"} {
+		response, body := g.request("GET", path,
+			http.Header{"Service-Worker": {"script"}, "Sec-Fetch-Dest": {"serviceworker"},
+				"Sec-Fetch-Mode": {"same-origin"}})
 		if response.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %d %s", path, response.StatusCode, body)
 		}

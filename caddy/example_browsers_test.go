@@ -13,7 +13,8 @@ import (
 func signInOfBrowsers(t *testing.T) *httptest.Server {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, err := r.Cookie("portal"); err != nil || c.Value != "bob" {
-			http.Redirect(w, r, "https://portal.example.com/?rd="+url.QueryEscape(r.Header.Get("X-Forwarded-Uri")), http.StatusFound)
+			http.Redirect(w, r, "https://portal.example.com/?rd="+url.QueryEscape(r.Header.Get("X-Forwarded-Uri")),
+				http.StatusFound)
 			return
 		}
 		w.Header().Set("Remote-User", "bob")
@@ -31,8 +32,9 @@ func browsersAndDevices(t *testing.T) {
 	})
 	token := e.login(url.Values{})
 	forged := http.Header{
-		"Remote-User": {"root"}, "remote-user": {"root"}, "Remote_User": {"root"}, "Remote-Groups": {"admins"}, "Remote-Client": {"x"},
-		"Connection": {"Remote-User"},
+		"Remote-User": {"root"}, "remote-user": {"root"}, "Remote_User": {"root"}, "Remote-Groups": {"admins"},
+		"Remote-Client": {"x"},
+		"Connection":    {"Remote-User"},
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for _, test := range []struct {
@@ -42,7 +44,8 @@ func browsersAndDevices(t *testing.T) {
 	}{
 		{"a device", "Bearer " + token, "", 200, "user=alice client=cool-gadget"},
 		{"a browser that is signed in", "", "portal=bob", 200, "user=bob client= "},
-		{"a device in whose cookies somebody else is signed in", "Bearer " + token, "portal=bob", 200, "user=alice client=cool-gadget"},
+		{"a device in whose cookies somebody else is signed in", "Bearer " + token, "portal=bob", 200,
+			"user=alice client=cool-gadget"},
 		{"a browser that is not", "", "", 302, ""},
 		{"a bad token beside a good cookie", "Bearer x", "portal=bob", 401, ""},
 		{"a password of the application's", "Basic eDp5", "", 302, ""},
@@ -70,7 +73,8 @@ func browsersAndDevices(t *testing.T) {
 		if response.StatusCode != test.status || !strings.Contains(body.String(), test.seen) {
 			t.Errorf("%s: %s, want %d and %q in\n%s", test.name, response.Status, test.status, test.seen, body)
 		}
-		if to := response.Header.Get("Location"); test.status == 302 && to != "https://portal.example.com/?rd=%2Fdashboard" {
+		if to := response.Header.Get("Location"); test.status == 302 &&
+			to != "https://portal.example.com/?rd=%2Fdashboard" {
 			t.Errorf("%s: sent to %q", test.name, to)
 		}
 	}

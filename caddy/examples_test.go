@@ -29,22 +29,23 @@ type example struct {
 // hosts are those that the examples name. Each has a port of its own.
 var hosts = []string{"api.example.com", "files.example.com", "login.example.net", "connect.example.com"}
 
-func startExample(t *testing.T, name, client string, change func(string) string) *example {
+func startExample(t *testing.T, name, client string, change func(string) string, env ...string) *example {
 	t.Helper()
 	idp := idptest.Start()
 	t.Cleanup(idp.Close)
-	idp.Behave(idptest.Behaviour{Claims: map[string]any{"groups": []string{"dashboards"}, "preferred_username": "alice", "email": "alice@example.com", "email_verified": true}})
+	idp.Behave(idptest.Behaviour{Claims: map[string]any{"groups": []string{"dashboards"}, "preferred_username": "alice",
+		"email": "alice@example.com", "email_verified": true}})
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		fmt.Fprintf(w, "user=%s client=%s scopes=%s basic=%s:%s", r.Header.Get("Remote-User"), r.Header.Get("Remote-Client"), r.Header.Get("Remote-Scopes"), user, password)
+		fmt.Fprintf(w, "user=%s client=%s scopes=%s basic=%s:%s", r.Header.Get("Remote-User"),
+			r.Header.Get("Remote-Client"), r.Header.Get("Remote-Scopes"), user, password)
 	}))
 	t.Cleanup(backend.Close)
-	t.Setenv("OIDC_CLIENT_ID", idptest.ClientID)
-	t.Setenv("OIDC_CLIENT_SECRET", idptest.ClientSecret)
-	t.Setenv("EDGE_SECRET", "only-for-this-test")
-	t.Setenv("LEGACY_BASIC", base64.StdEncoding.EncodeToString([]byte("gateway:secret")))
 	text := exampleText(t, name)
 	g := newGateway(t)
+	g.env = append(env, "OIDC_CLIENT_ID="+idptest.ClientID, "OIDC_CLIENT_SECRET="+idptest.ClientSecret,
+		"EDGE_SECRET=only-for-this-test",
+		"LEGACY_BASIC="+base64.StdEncoding.EncodeToString([]byte("gateway:secret")))
 	local := []string{"https://login.example.com", idp.URL, "legacy:8080", address(backend)}
 	for i, host := range hosts {
 		at := []string{g.url, g.upstream, g.legacy, g.legacy}[i]
@@ -61,7 +62,7 @@ func startExample(t *testing.T, name, client string, change func(string) string)
 		t.Fatal(err)
 	}
 	g.start()
-	return &example{g, client, backend}
+	return &example{gateway: g, client: client, backend: backend}
 }
 
 // exampleText is one of examples/caddyfiles, or the ten lines of README.md.
@@ -107,7 +108,8 @@ func (e *example) login(form url.Values) string {
 	p.open(d.Page)
 	p.submit("/device", "user_code", d.User)
 	if strings.Contains(p.page, "Sign in again") {
-		p.open(regexp.MustCompile(`href="([^"]*fresh=1[^"]*)"`).FindStringSubmatch(strings.ReplaceAll(p.page, "&amp;", "&"))[1])
+		p.open(regexp.MustCompile(`href="([^"]*fresh=1[^"]*)"`).
+			FindStringSubmatch(strings.ReplaceAll(p.page, "&amp;", "&"))[1])
 	}
 	p.submit("/device/confirm", "answer", "allow")
 	p.sees("is connected")
@@ -149,6 +151,7 @@ func (e *example) sends(r *http.Request, status int, text string) {
 
 // protocol 33
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(t *testing.T){
 		"minimal": func(t *testing.T) {
 			e := startExample(t, "minimal", "cool-gadget", same)
@@ -172,9 +175,11 @@ func TestExamples(t *testing.T) {
 			e.wants("GET", e.url+"/products/1", reads, 200, "user=1")
 			e.wants("PUT", e.url+"/products/1", reads, 403, `scope="products:write"`)
 			e.wants("GET", e.url+"/status", "", 200, "user= ")
-			for _, path := range []string{"/products", "/products/1", "/admin/users", "/", "/status/x", "/x/..;/status"} {
+			for _, path := range []string{"/products", "/products/1", "/admin/users", "/", "/status/x",
+				"/x/..;/status"} {
 				for _, method := range []string{"GET", "POST", "DELETE"} {
-					e.wants(method, e.url+path, "", map[bool]int{true: 400, false: 401}[strings.Contains(path, "..")], "")
+					e.wants(method, e.url+path, "",
+						map[bool]int{true: 400, false: 401}[strings.Contains(path, "..")], "")
 				}
 			}
 			e.wants("POST", e.url+"/products", reads, 403, `scope="products:write"`)
@@ -192,18 +197,21 @@ func TestExamples(t *testing.T) {
 			e.sends(r, 200, "user=1")
 		},
 		"load-balancer": func(t *testing.T) {
-			t.Setenv("REDIS_URL", redistest.Start(t).URL())
-			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string { // another name, too, and the balancer is here
+			// The site has a second name, and the balancer is on this machine.
+			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string {
 				s = strings.Replace(s, "10.0.0.11/32", "10.0.0.11/32 127.0.0.1/32", 1)
-				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
-			})
+				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).
+					ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
+			}, "REDIS_URL="+redistest.Start(t).URL())
 			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1")
-			r, err := http.NewRequest("POST", e.issuer().url+"/oauth2/device_authorization", strings.NewReader("client_id=cool-gadget"))
+			r, err := http.NewRequest("POST", e.issuer().url+"/oauth2/device_authorization",
+				strings.NewReader("client_id=cool-gadget"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("X-Forwarded-For", "10.20.0.1, 192.0.2.7") // the client says the first, the balancer the second
+			// the client says the first, the balancer the second
+			r.Header.Set("X-Forwarded-For", "10.20.0.1, 192.0.2.7")
 			e.sends(r, 200, "user_code")
 			r, err = http.NewRequest("GET", e.url+"/x", nil)
 			if err != nil {
@@ -222,10 +230,12 @@ func TestExamples(t *testing.T) {
 		},
 		"mcp": func(t *testing.T) {
 			e := startExample(t, "mcp", "assistant", same)
-			e.wants("POST", e.url+"/mcp", "", 401, `resource_metadata="`+e.url+`/.well-known/oauth-protected-resource/mcp"`)
+			e.wants("POST", e.url+"/mcp", "", 401,
+				`resource_metadata="`+e.url+`/.well-known/oauth-protected-resource/mcp"`)
 			e.wants("GET", e.url+"/.well-known/oauth-protected-resource/mcp", "", 200, `"resource":"`+e.url+`/mcp"`)
 			e.wants("GET", e.url+"/other", "", 401, "")
-			e.wants("POST", e.url+"/mcp", e.login(url.Values{"resource": {e.url + "/mcp"}}), 200, "client=assistant scopes=offline_access tools:use")
+			e.wants("POST", e.url+"/mcp", e.login(url.Values{"resource": {e.url + "/mcp"}}), 200,
+				"client=assistant scopes=offline_access tools:use")
 		},
 		"edge": func(t *testing.T) {
 			server := startWith(t, edgeClient)
@@ -243,6 +253,7 @@ func TestExamples(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfile")
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if tests[name] == nil {
 				t.Fatal("nothing tests it")
 			}

@@ -44,7 +44,7 @@ func ofCalls(g *gateway) (list []fault) {
 		"all of them":       {Errors: 0.2, Unheard: 0.2, Slow: 0.3, SlowFor: 100 * time.Millisecond},
 		"lost documents":    {Lose: shared},
 	} {
-		list = append(list, fault{name, func() func() {
+		list = append(list, fault{name: name, begin: func() func() {
 			g.meets(f)
 			return func() { g.meets(faults{}) }
 		}})
@@ -56,7 +56,7 @@ func ofCalls(g *gateway) (list []fault) {
 func ofDisk(t *testing.T, g *gateway) []fault {
 	ballast := filepath.Join(g.dir, "data", "ballast")
 	return []fault{
-		{"a full disk", func() func() {
+		{name: "a full disk", begin: func() func() {
 			file, err := os.Create(ballast)
 			if err != nil {
 				return func() {}
@@ -67,7 +67,7 @@ func ofDisk(t *testing.T, g *gateway) []fault {
 			}
 			return func() { file.Close(); os.Remove(ballast) }
 		}},
-		{"no inodes", func() func() {
+		{name: "no inodes", begin: func() func() {
 			var names []string
 			for i := range 10_000 {
 				name := fmt.Sprintf("%s-%d", ballast, i)
@@ -82,7 +82,7 @@ func ofDisk(t *testing.T, g *gateway) []fault {
 				}
 			}
 		}},
-		{"no descriptors", func() func() {
+		{name: "no descriptors", begin: func() func() {
 			files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
 			if err != nil {
 				t.Error(err)
@@ -91,7 +91,7 @@ func ofDisk(t *testing.T, g *gateway) []fault {
 			most := g.openFiles(uint64(len(files)) + 8)
 			return func() { g.openFiles(most) }
 		}},
-		{"a directory that nothing can be made in", func() func() {
+		{name: "a directory that nothing can be made in", begin: func() func() {
 			change := func(how string) {
 				if out, err := exec.Command("chattr", how, g.storeDir()).CombinedOutput(); err != nil {
 					t.Errorf("chattr %s: %v %s", how, err, out)
@@ -121,12 +121,12 @@ func ofRedis(server *redistest.Server, g *gateway) []fault {
 		}
 	}
 	return []fault{
-		{"a server that is held up", func() func() { server.Pause(); return server.Resume }},
-		{"a server that is gone", func() func() { server.Kill(); return server.Start }},
-		{"connections that break", func() func() { operator.Disconnect(); return func() {} }},
-		{"a full memory", setting("maxmemory", "1", "0")},
-		{"no descriptors", setting("maxclients", "2", "10000")},
-		{"lost documents", func() func() {
+		{name: "a server that is held up", begin: func() func() { server.Pause(); return server.Resume }},
+		{name: "a server that is gone", begin: func() func() { server.Kill(); return server.Start }},
+		{name: "connections that break", begin: func() func() { operator.Disconnect(); return func() {} }},
+		{name: "a full memory", begin: setting("maxmemory", "1", "0")},
+		{name: "no descriptors", begin: setting("maxclients", "2", "10000")},
+		{name: "lost documents", begin: func() func() {
 			forget()
 			return func() { g.ask("POST", "keys/rotate", "") } // what is due every minute, now
 		}},

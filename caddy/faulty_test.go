@@ -70,7 +70,7 @@ func (s *faultyStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &faulty{backend}
+	f := &faulty{Storage: backend}
 	faultyDB.Store(f)
 	return f, nil
 }

@@ -20,7 +20,8 @@ func TestDeviceIsAllowedAndTheAPIAnswers(t *testing.T) {
 		t.Fatalf("got %+v", answer)
 	}
 	status, body := g.api(answer.Access)
-	for _, want := range []string{`"Remote-User": "alice"`, `"Remote-Email": "alice@example.com"`, `"Remote-Groups": "device-owners,staff"`, `"Remote-Client": "cool-gadget"`, `"Authorization": ""`} {
+	for _, want := range []string{`"Remote-User": "alice"`, `"Remote-Email": "alice@example.com"`,
+		`"Remote-Groups": "device-owners,staff"`, `"Remote-Client": "cool-gadget"`, `"Authorization": ""`} {
 		if status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("status %d, want 200 and %s in:\n%s", status, want, body)
 		}

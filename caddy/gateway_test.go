@@ -67,6 +67,7 @@ type gateway struct {
 	admin    string
 	cmd      *exec.Cmd
 	log      *logBuffer
+	document string // the client_id of the client that [gateway.trustDocument] describes
 }
 
 // newGateway writes the configuration and starts nothing.
@@ -74,7 +75,8 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	port := freePorts(t, 4)
 	g := &gateway{
-		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" + port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
+		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" +
+			port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
 		ports: strings.NewReplacer(":8080", ":"+port[0], ":8081", ":"+port[1], ":8082", ":"+port[2]),
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")
@@ -90,10 +92,12 @@ func start(t *testing.T) *gateway {
 	return g
 }
 
-// startWith runs a gateway with further lines in its device_login block.
-func startWith(t *testing.T, lines string) *gateway {
+// startWith runs a gateway with further lines in its device_login block, and with
+// further variables in its environment.
+func startWith(t *testing.T, lines string, env ...string) *gateway {
 	t.Helper()
 	g := newGateway(t)
+	g.env = append(g.env, env...)
 	g.configure(func(s string) string {
 		if strings.Contains(lines, "upstream ") { // of several each has a redirect URI of its own
 			s = strings.Replace(s, g.url+"/device/callback", g.url+"/device/callback/demo", 1)
@@ -223,7 +227,8 @@ func (l *logBuffer) follow(r io.Reader) {
 // wait returns when a line with the text is there.
 func (l *logBuffer) wait(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(l.String(), text); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(l.String(),
+		text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the log never says %s:\n%s", text, l)
 		}

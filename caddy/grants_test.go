@@ -90,13 +90,16 @@ func TestGrantsAreListedAndShown(t *testing.T) {
 	for range 3 {
 		g.connect("bob")
 	}
-	if out, err := g.auth("grants"); err != nil || strings.Count(out, "connected") != 4 || strings.Count(out, "pending") != 1 || strings.Count(out, "GRANT") != 1 {
+	if out, err := g.auth("grants"); err != nil || strings.Count(out, "connected") != 4 ||
+		strings.Count(out, "pending") != 1 || strings.Count(out, "GRANT") != 1 {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := g.auth("grants", "list", "--person", "alice", "--state", "connected", "--client", "cool-gadget"); err != nil || strings.Count(out, "connected") != 1 {
+	if out, err := g.auth("grants", "list", "--person", "alice", "--state", "connected", "--client",
+		"cool-gadget"); err != nil || strings.Count(out, "connected") != 1 {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := g.auth("grants", "list", "--limit", "2"); err != nil || strings.Count(out, "cool-gadget") != 2 || !strings.Contains(out, "--all") {
+	if out, err := g.auth("grants", "list", "--limit", "2"); err != nil || strings.Count(out, "cool-gadget") != 2 ||
+		!strings.Contains(out, "--all") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if got := len(g.grants("limit=2")); got != 5 {
@@ -115,7 +118,8 @@ func TestGrantsAreListedAndShown(t *testing.T) {
 	if err != nil || !strings.Contains(raw, `"id":"`+id+`"`) {
 		t.Errorf("%v\n%s", err, raw)
 	}
-	if _, list := g.ask("GET", "grants", ""); containsAny(shown+raw+list, token.Access, token.Refresh, pending.Code, pending.User, strings.ReplaceAll(pending.User, "-", "")) || strings.Contains(raw, "digest") {
+	if _, list := g.ask("GET", "grants", ""); containsAny(shown+raw+list, token.Access, token.Refresh, pending.Code,
+		pending.User, strings.ReplaceAll(pending.User, "-", "")) || strings.Contains(raw, "digest") {
 		t.Errorf("a code or a token is shown: %s%s%s", shown, raw, list)
 	}
 }
@@ -136,7 +140,8 @@ func TestGrantsAreRevokedByTheOperator(t *testing.T) {
 		t.Errorf("ended are %+v", ended)
 	}
 	waiting := g.grants("state=pending")
-	if status, text := g.ask("DELETE", "grants/"+waiting[0].ID, ""); status != http.StatusOK || !strings.Contains(text, `"denied"`) {
+	if status, text := g.ask("DELETE", "grants/"+waiting[0].ID, ""); status != http.StatusOK ||
+		!strings.Contains(text, `"denied"`) {
 		t.Errorf("ending one that waits: %d %s", status, text)
 	}
 	if answer := pending.poll(); answer.Error != "access_denied" {
@@ -178,12 +183,15 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	alice := g.connect("alice")
 	bob := []tokens{g.connect("bob"), g.connect("bob")}
 	subject := g.grants("person=bob")[0].Person.Subject
-	for _, args := range [][]string{{"revoke"}, {"revoke", "--person", subject, "AAAAAAAAAAAAAAAAAAAAAA"}, {"revoke", "--state", "live"}} {
+	for _, args := range [][]string{{"revoke"}, {"revoke", "--person", subject, "AAAAAAAAAAAAAAAAAAAAAA"},
+		{"revoke", "--state", "live"}} {
 		if out, err := g.auth(args...); err == nil || !strings.Contains(out, "want ids of grants") {
 			t.Errorf("%q: %v\n%s", args, err, out)
 		}
 	}
-	if out, err := g.auth("revoke", "--person", subject); err == nil || !strings.Contains(out, "End 2 grants, and the person's sessions at the pages?") || !strings.Contains(out, "nothing was ended") {
+	if out, err := g.auth("revoke", "--person", subject); err == nil ||
+		!strings.Contains(out, "End 2 grants, and the person's sessions at the pages?") ||
+		!strings.Contains(out, "nothing was ended") {
 		t.Errorf("nobody was asked: %v\n%s", err, out)
 	}
 	piped := g.command("device-auth", "--address", g.admin, "revoke", "--person", subject)
@@ -194,13 +202,15 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	if status, _ := g.api(bob[0].Access); status != http.StatusOK {
 		t.Fatalf("before anybody said yes the API answers %d", status)
 	}
-	if out, err := g.auth("revoke", "--person", "demo|nobody", "--yes"); err == nil || !strings.Contains(out, "no such grant") {
+	if out, err := g.auth("revoke", "--person", "demo|nobody", "--yes"); err == nil ||
+		!strings.Contains(out, "no such grant") {
 		t.Errorf("a typing error ends well: %v\n%s", err, out)
 	}
 	if out, err := g.auth("grants", "revoke", "--person", subject, "--limit", "1", "--yes"); err == nil {
 		t.Errorf("a limit is not kept, and not refused either:\n%s", out)
 	}
-	if out, err := g.auth("grants", "revoke", "--person", subject, "--yes"); err != nil || strings.Count(out, "revoked") != 2 {
+	if out, err := g.auth("grants", "revoke", "--person", subject, "--yes"); err != nil ||
+		strings.Count(out, "revoked") != 2 {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for _, token := range bob {
@@ -211,7 +221,8 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	if status, _ := g.api(alice.Access); status != http.StatusOK {
 		t.Errorf("alice's device is answered %d", status)
 	}
-	if out, err := g.auth("revoke", "--client", "cool-gadget", "--yes"); err != nil || strings.Count(out, "revoked") != 1 {
+	if out, err := g.auth("revoke", "--client", "cool-gadget", "--yes"); err != nil ||
+		strings.Count(out, "revoked") != 1 {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if status, _ := g.api(alice.Access); status != http.StatusUnauthorized {
@@ -232,37 +243,45 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 		return strings.Contains(p.page, "<h1>Your devices</h1>")
 	}
 	subject := g.grants("person=bob")[0].Person.Subject
-	if out, err := g.auth("revoke", "--person", subject, "--client", "cool-gadget", "--yes"); err != nil || strings.Contains(out, "signed out") || !signedIn(bob) {
+	if out, err := g.auth("revoke", "--person", subject, "--client", "cool-gadget", "--yes"); err != nil ||
+		strings.Contains(out, "signed out") || !signedIn(bob) {
 		t.Errorf("the devices of one client: %v\n%s", err, out)
 	}
-	if out, err := g.auth("revoke", "--person", subject, "--yes"); err != nil || !strings.Contains(out, subject+" signed out") || signedIn(bob) {
+	if out, err := g.auth("revoke", "--person", subject, "--yes"); err != nil ||
+		!strings.Contains(out, subject+" signed out") || signedIn(bob) {
 		t.Errorf("the person as a whole: %v\n%s", err, out)
 	}
-	ended := regexp.MustCompile(`"msg":"sessions_ended"[^\n]*"reason":"operator","by":"[^"]+@[^"]+","subject":"` + regexp.QuoteMeta(subject) + `"`)
+	ended := regexp.MustCompile(`"msg":"sessions_ended"[^\n]*"reason":"operator","by":"[^"]+@[^"]+","subject":"` +
+		regexp.QuoteMeta(subject) + `"`)
 	if !ended.MatchString(g.log.String()) {
 		t.Errorf("the audit log does not say who ended the sessions:\n%s", g.log)
 	}
 	bob = newPerson(t, "bob")
 	bob.allow(g.device())
-	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil || !strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
+	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil ||
+		!strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
 		t.Errorf("by the user's name: %v\n%s", err, out)
 	}
 	// Whoever has no device any more, and a session.
 	bob = newPerson(t, "bob")
 	bob.reach(g.device())
-	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil || !strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
+	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil ||
+		!strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
 		t.Errorf("without a device: %v\n%s", err, out)
 	}
-	if out, err := g.auth("revoke", "--person", "nobody", "--yes"); err == nil || !strings.Contains(out, "no such grant") || strings.Contains(out, "signed out") {
+	if out, err := g.auth("revoke", "--person", "nobody", "--yes"); err == nil ||
+		!strings.Contains(out, "no such grant") || strings.Contains(out, "signed out") {
 		t.Errorf("somebody that nobody knows: %v\n%s", err, out)
 	}
-	if status, text := g.ask("DELETE", "sessions?person=bob", ""); status != http.StatusBadRequest || !strings.Contains(text, "want a subject") {
+	if status, text := g.ask("DELETE", "sessions?person=bob", ""); status != http.StatusBadRequest ||
+		!strings.Contains(text, "want a subject") {
 		t.Errorf("a user is no subject: %d %s", status, text)
 	}
 	if !signedIn(alice) {
 		t.Error("alice is signed out, too")
 	}
-	if status, text := g.ask("DELETE", "sessions?person="+url.QueryEscape(g.grants("person=alice")[0].Person.Subject), ""); status != http.StatusOK || !strings.Contains(text, `"ended"`) || signedIn(alice) {
+	if status, text := g.ask("DELETE", "sessions?person="+url.QueryEscape(g.grants("person=alice")[0].Person.Subject),
+		""); status != http.StatusOK || !strings.Contains(text, `"ended"`) || signedIn(alice) {
 		t.Errorf("the route: %d %s", status, text)
 	}
 }
@@ -298,7 +317,8 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 		{"GET", "keys/rotate", "", 405, ""},
 	}
 	for _, test := range tests {
-		if status, text := g.ask(test.method, test.route, test.body); status != test.status || !strings.Contains(text, test.want) {
+		if status, text := g.ask(test.method, test.route, test.body); status != test.status ||
+			!strings.Contains(text, test.want) {
 			t.Errorf("%s %s: got %d %s, want %d and %q", test.method, test.route, status, text, test.status, test.want)
 		}
 	}
@@ -308,11 +328,14 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 }
 
 func TestClientsAreListedWithoutTheirSecrets(t *testing.T) {
-	t.Setenv("METER_SECRET", "meter-secret")
-	g := startWith(t, "client meter {\n\t\t\tsecret {env.METER_SECRET}\n\t\t\tscopes offline_access\n\t\t\tfrom 10.20.0.0/16\n\t\t}\n\t\tclient plain {\n\t\t\tname \"A plain one\"\n\t\t\tsecret hunter2\n\t\t}")
+	t.Parallel()
+	g := startWith(t, "client meter {\n\t\t\tsecret {env.METER_SECRET}\n\t\t\tscopes offline_access\n"+
+		"\t\t\tfrom 10.20.0.0/16\n\t\t}\n\t\tclient plain {\n\t\t\tname \"A plain one\"\n\t\t\tsecret hunter2\n\t\t}",
+		"METER_SECRET=meter-secret")
 	_, text := g.ask("GET", "clients", "")
 	out, err := g.auth("clients", "list")
-	if err != nil || strings.Count(out, "confidential") != 2 || !strings.Contains(out, "Cool Gadget") || !strings.Contains(out, "A plain one") {
+	if err != nil || strings.Count(out, "confidential") != 2 || !strings.Contains(out, "Cool Gadget") ||
+		!strings.Contains(out, "A plain one") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if both := text + out; containsAny(both, "hunter2", "METER_SECRET", "meter-secret", `"secret"`) {
@@ -327,7 +350,8 @@ func TestClientsAreListedWithoutTheirSecrets(t *testing.T) {
 		t.Fatal(text, err)
 	}
 	for _, c := range list {
-		if confidential := c.ID == "meter" || c.ID == "plain"; c.Public == confidential || (c.ID == "meter") != (len(c.From) == 1) {
+		if confidential := c.ID == "meter" || c.ID == "plain"; c.Public == confidential ||
+			(c.ID == "meter") != (len(c.From) == 1) {
 			t.Errorf("got %+v", c)
 		}
 	}
@@ -353,12 +377,15 @@ func TestPauseStopsNewDevicesAndSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	pending, token := g.device(), g.connect("alice")
-	if out, err := g.auth("pause", "--note", "a flood of requests"); err != nil || !strings.Contains(out, "paused since") || !strings.Contains(out, "a flood of requests") {
+	if out, err := g.auth("pause", "--note", "a flood of requests"); err != nil ||
+		!strings.Contains(out, "paused since") || !strings.Contains(out, "a flood of requests") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	turnedAway := func() {
 		t.Helper()
-		if response, text := g.askForCode(); response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || !strings.Contains(text, "temporarily_unavailable") || strings.Contains(text, "flood") {
+		if response, text := g.askForCode(); response.StatusCode != http.StatusServiceUnavailable ||
+			response.Header.Get("Retry-After") == "" || !strings.Contains(text, "temporarily_unavailable") ||
+			strings.Contains(text, "flood") {
 			t.Errorf("a new device is told %s %s", response.Status, text)
 		}
 		pending.pending("the pause")
@@ -411,7 +438,8 @@ func TestPauseHoldsForEveryGateway(t *testing.T) {
 		}
 	}
 	until(http.StatusOK)
-	if status, text := a.ask("POST", "pause", `{"note":"maintenance","by":"root"}`); status != http.StatusOK || !strings.Contains(text, `"by":"root"`) {
+	if status, text := a.ask("POST", "pause", `{"note":"maintenance","by":"root"}`); status != http.StatusOK ||
+		!strings.Contains(text, `"by":"root"`) {
 		t.Fatal(status, text)
 	}
 	until(http.StatusServiceUnavailable)

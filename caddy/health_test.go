@@ -45,11 +45,13 @@ func TestHealthSaysWhetherTheStoreAnswers(t *testing.T) {
 	g.start()
 	const ok, prefix = `{"status":"ok"}`, `{"status":"unavailable","reason":"`
 	g.probe(http.StatusOK, ok)
-	if response, body := g.request("HEAD", healthPath, http.Header{}); response.StatusCode != http.StatusOK || body != "" {
+	if response, body := g.request("HEAD", healthPath, http.Header{}); response.StatusCode != http.StatusOK ||
+		body != "" {
 		t.Errorf("HEAD: %d %s", response.StatusCode, body)
 	}
 	response, _ := g.request("POST", healthPath, http.Header{})
-	if allow := response.Header.Get("Allow"); response.StatusCode != http.StatusMethodNotAllowed || allow != "GET, HEAD" {
+	if allow := response.Header.Get("Allow"); response.StatusCode != http.StatusMethodNotAllowed ||
+		allow != "GET, HEAD" {
 		t.Errorf("POST: %d %v", response.StatusCode, response.Header)
 	}
 	server.Pause() // it hangs: connections stay, and nothing comes
@@ -61,7 +63,8 @@ func TestHealthSaysWhetherTheStoreAnswers(t *testing.T) {
 	g.until(http.StatusServiceUnavailable)
 	g.probe(http.StatusServiceUnavailable, prefix+`the store answers with an error, which is in the log"}`)
 	log := g.log.String()
-	if strings.Contains(log, "only-for-this-test") || !strings.Contains(log, "the store failed at a look at its health") {
+	if strings.Contains(log, "only-for-this-test") ||
+		!strings.Contains(log, "the store failed at a look at its health") {
 		t.Errorf("the log does not say why, or says too much:\n%s", log)
 	}
 	late := newGateway(t)

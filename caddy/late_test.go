@@ -21,7 +21,8 @@ func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
 	other := "http://localhost:" + freePorts(t, 1)[0]
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tbrand", 1) + "\n" + other + " {\n\trespond \"the other site\"\n}\n"
+		return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tbrand", 1) + "\n" + other +
+			" {\n\trespond \"the other site\"\n}\n"
 	})
 	began := time.Now()
 	g.start()
@@ -47,7 +48,8 @@ func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
 			t.Fatalf("the other site: %d %s", response.StatusCode, text)
 		}
 		asked := time.Now()
-		if response := ask(); response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+		if response := ask(); response.StatusCode != http.StatusServiceUnavailable ||
+			response.Header.Get("Retry-After") == "" {
 			t.Fatalf("a device: %d, Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
 		}
 		if status, _ := g.api("a.b.c"); status != http.StatusServiceUnavailable {
@@ -67,7 +69,8 @@ func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
 	if status, _ := g.api(g.token()); status != http.StatusOK {
 		t.Errorf("a device that was connected then: %d", status)
 	}
-	for _, want := range []string{"the store is away; what needs it is answered 503 until it is there", "the store is there"} {
+	for _, want := range []string{"the store is away; what needs it is answered 503 until it is there",
+		"the store is there"} {
 		if strings.Count(g.log.String(), want) != 1 {
 			t.Errorf("the log says %q %d times", want, strings.Count(g.log.String(), want))
 		}

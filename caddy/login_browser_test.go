@@ -127,7 +127,9 @@ func TestListenerOfTheTerminalClientTakesOneAnswer(t *testing.T) {
 	for name, wrong := range map[string]func() *http.Request{
 		"no state":      func() *http.Request { return getRequest(t, callback+"?code=x&iss="+issuer) },
 		"another state": func() *http.Request { return getRequest(t, callback+"?code=x&state=x&iss="+issuer) },
-		"another path":  func() *http.Request { return getRequest(t, callback+"/x?code=x&state="+state+"&iss="+issuer) },
+		"another path": func() *http.Request {
+			return getRequest(t, callback+"/x?code=x&state="+state+"&iss="+issuer)
+		},
 		"another host": func() *http.Request {
 			r := getRequest(t, callback+"?code=x&state="+state+"&iss="+issuer)
 			r.Host = "evil.example"

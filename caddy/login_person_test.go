@@ -62,7 +62,8 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 			if last := lines[len(lines)-1]; last != test.last {
 				t.Errorf("it ends with %q, want %q", last, test.last)
 			}
-			if strings.Contains(told.told, "\x1b") || strings.ContainsAny(told.told, "▀▄█") || !strings.Contains(told.told, "The code is good until ") {
+			if strings.Contains(told.told, "\x1b") || strings.ContainsAny(told.told, "▀▄█") ||
+				!strings.Contains(told.told, "The code is good until ") {
 				t.Errorf("told in a file: %q", told.told)
 			}
 		})
@@ -72,7 +73,8 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 		t.Errorf("with nobody to be asked: exit code %d, %s", exited(err), out)
 	}
 	out, err = g.run("device-login", "http://127.0.0.1:1/")
-	if exited(err) != 1 || !strings.HasPrefix(out, "Error: no authorization server found") || strings.Contains(out, `"level"`) {
+	if exited(err) != 1 || !strings.HasPrefix(out, "Error: no authorization server found") ||
+		strings.Contains(out, `"level"`) {
 		t.Errorf("without a server: exit code %d, %s", exited(err), out)
 	}
 }
@@ -102,13 +104,15 @@ func TestTerminalSaysWhatItIsCalled(t *testing.T) {
 	if err != nil || !strings.Contains(list, ` calls itself "kitchen"`+"\n") {
 		t.Errorf("%v\n%s", err, list)
 	}
-	if out, err := g.run("device-login", g.url+"/api/products", "--non-interactive"); err != nil || !strings.Contains(out, "Bearer ") || strings.Contains(out, "Connected") {
+	if out, err := g.run("device-login", g.url+"/api/products", "--non-interactive"); err != nil ||
+		!strings.Contains(out, "Bearer ") || strings.Contains(out, "Connected") {
 		t.Errorf("what is kept: %v, %s", err, out)
 	}
 }
 
 // A browser of this computer is opened where it was asked for.
 func TestTerminalOpensABrowser(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	opened, browser := filepath.Join(t.TempDir(), "opened"), filepath.Join(t.TempDir(), "browser")
 	if out, err := exec.Command(needs.Program(t, "mkfifo", "mkfifo"), opened).CombinedOutput(); err != nil {
@@ -117,7 +121,7 @@ func TestTerminalOpensABrowser(t *testing.T) {
 	if err := os.WriteFile(browser, []byte("#!/bin/sh\necho \"$1\" >"+opened+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("BROWSER", browser)
+	g.env = append(g.env, "BROWSER="+browser)
 	if _, err := g.login(func(d *device) {
 		allowTerminal(t)(d)
 		if text, err := os.ReadFile(opened); err != nil || string(text) != d.Full+"\n" { // waits for whoever writes
@@ -152,7 +156,8 @@ func TestTerminalTrustsAnIssuer(t *testing.T) {
 			t.Errorf("%v: %v, %s", args, err, again)
 		}
 	}
-	if out, err := g.run("device-login", second.url, "--issuer", "https://other.example"); exited(err) != 1 || !strings.Contains(out, g.url) {
+	if out, err := g.run("device-login", second.url, "--issuer", "https://other.example"); exited(err) != 1 ||
+		!strings.Contains(out, g.url) {
 		t.Errorf("an API of another issuer: %v, %s", err, out)
 	}
 }

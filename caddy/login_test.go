@@ -153,12 +153,14 @@ func TestTerminalClientAsksOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := strings.TrimSpace(out)
-	if again, err := g.login(nil, "-o", "curl"); err != nil || again != `header = "Authorization: Bearer `+token+"\"\n" {
+	if again, err := g.login(nil, "-o", "curl"); err != nil ||
+		again != `header = "Authorization: Bearer `+token+"\"\n" {
 		t.Errorf("%v: the second call prints %q", err, again)
 	}
 	var left tokens
 	again, err := g.login(nil, "-o", "json")
-	if err := errors.Join(err, json.Unmarshal([]byte(again), &left)); err != nil || left.Access != token || left.Refresh == "" || left.ExpiresIn <= 0 || left.ExpiresIn > 900 {
+	if err := errors.Join(err, json.Unmarshal([]byte(again), &left)); err != nil || left.Access != token ||
+		left.Refresh == "" || left.ExpiresIn <= 0 || left.ExpiresIn > 900 {
 		t.Errorf("%v: the third call prints %s", err, again)
 	}
 	for _, flag := range []string{"--no-keep", "--new"} {

@@ -30,7 +30,8 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
-		return strings.Replace(s, "\tdevice_login\n\tdevice_auth /api", "\t"+logFilter(t)+"\n\tdevice_login\n\tdevice_auth /api", 1)
+		return strings.Replace(s, "\tdevice_login\n\tdevice_auth /api",
+			"\t"+logFilter(t)+"\n\tdevice_login\n\tdevice_auth /api", 1)
 	})
 	g.start()
 	d := g.device()
@@ -42,7 +43,8 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 	}
 	second := g.refresh(first.Refresh)
 	g.revoke(second.Refresh)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(g.log.String(), `"uri":"/oauth2/revoke"`); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(g.log.String(),
+		`"uri":"/oauth2/revoke"`); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("there is no access log:\n%s", g.log)
 		}
@@ -63,7 +65,8 @@ func TestNoCodeAndNoTokenIsInAnyLog(t *testing.T) {
 	}
 	for name, secret := range map[string]string{
 		"user code": d.User, "user code without its dash": strings.ReplaceAll(d.User, "-", ""), "device code": d.Code,
-		"access token": first.Access, "refresh token": first.Refresh, "second refresh token": second.Refresh, "ID token": first.ID,
+		"access token": first.Access, "refresh token": first.Refresh, "second refresh token": second.Refresh,
+		"ID token": first.ID,
 	} {
 		if strings.Contains(log, secret) {
 			t.Errorf("the %s is in the log:\n%s", name, log)
@@ -82,7 +85,8 @@ func TestRefusedRequestsAreAFewLines(t *testing.T) {
 	const n = 500
 	for range n {
 		var answer tokens
-		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"nobody"}}, &answer); answer.Error != "invalid_client" {
+		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"nobody"}},
+			&answer); answer.Error != "invalid_client" {
 			t.Fatalf("got %+v", answer)
 		}
 	}

@@ -32,7 +32,8 @@ func TestRedisThatIsEmptiedEndsNoGateway(t *testing.T) {
 	_, old := connectedAs(t, first, "alice")
 	server.Empty()
 	rotate(t, all...)
-	if !strings.Contains(first.log.String()+second.log.String(), "the store has lost the signing keys; they were written back") {
+	if !strings.Contains(first.log.String()+second.log.String(),
+		"the store has lost the signing keys; they were written back") {
 		t.Errorf("nobody is told:\n%s", first.log)
 	}
 	kid := before[strings.Index(before, `"kid"`):]
@@ -76,7 +77,8 @@ func TestRedisThatIsEmptiedBeforeARestartLosesNoKey(t *testing.T) {
 	for name, anew := range map[string]func(){
 		"a reload": func() {
 			g.configure(func(s string) string {
-				return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tlifetime access_token 14m\n\t\tbrand", 1)
+				return strings.Replace(s, "\tbrand",
+					"\tstore redis "+server.URL()+"\n\t\tlifetime access_token 14m\n\t\tbrand", 1)
 			})
 			if out, err := g.reload(); err != nil {
 				t.Fatal(err, out)
@@ -174,7 +176,8 @@ func TestRedisThatEvictsIsRefusedAtStart(t *testing.T) {
 		return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tbrand", 1)
 	})
 	out, err := g.run("run", "--config", g.config)
-	if err == nil || !strings.Contains(out, "maxmemory-policy is allkeys-lru") || !strings.Contains(out, "want noeviction") {
+	if err == nil || !strings.Contains(out, "maxmemory-policy is allkeys-lru") ||
+		!strings.Contains(out, "want noeviction") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -195,7 +198,8 @@ func connectedAs(t *testing.T, g *gateway, user string) (*person, tokens) {
 //
 // protocol 4
 func TestRedisThatSaysNonsenseEndsNoGateway(t *testing.T) {
-	for _, nonsense := range []string{"", "null", "{}", "[]", "nonsense", `{"keys":[{}]}`, `{"state":"active","client":"cool-gadget"}`, `{"state":"pending"}`, `"text"`, "7"} {
+	for _, nonsense := range []string{"", "null", "{}", "[]", "nonsense", `{"keys":[{}]}`,
+		`{"state":"active","client":"cool-gadget"}`, `{"state":"pending"}`, `"text"`, "7"} {
 		t.Run(nonsense, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t)
@@ -208,8 +212,10 @@ func TestRedisThatSaysNonsenseEndsNoGateway(t *testing.T) {
 			for range 2 {
 				g.run("device-auth", "keys", "rotate", "--address", g.admin)
 				for name, status := range map[string]int{
-					"the API": first(g.api(tokens.Access)), "a poll": waiting.poll().Status, "a refresh": g.refresh(tokens.Refresh).Status,
-					"a revocation": g.revoke(tokens.Refresh), "the list": first(g.ask("GET", "grants", "")), "the pause": first(g.ask("GET", "paused", "")),
+					"the API": first(g.api(tokens.Access)), "a poll": waiting.poll().Status,
+					"a refresh":    g.refresh(tokens.Refresh).Status,
+					"a revocation": g.revoke(tokens.Refresh), "the list": first(g.ask("GET", "grants", "")),
+					"the pause": first(g.ask("GET", "paused", "")),
 				} {
 					if status == 0 || status == http.StatusInternalServerError || status == http.StatusBadGateway {
 						t.Errorf("%s is answered %d", name, status)

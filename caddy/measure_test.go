@@ -103,7 +103,8 @@ func TestTokenFollowsTheDecision(t *testing.T) {
 		mean, p99, worst time.Duration // at most, where they are promised
 	}{
 		{"a stock client", "", stock, 50 * time.Millisecond, 50 * time.Millisecond, time.Second},
-		{"a client that sleeps after each answer", "", sleeper, 200 * time.Millisecond, 1100 * time.Millisecond, 1100 * time.Millisecond},
+		{"a client that sleeps after each answer", "", sleeper, 200 * time.Millisecond, 1100 * time.Millisecond,
+			1100 * time.Millisecond},
 		{"a stock client, without wait", "wait off", stock, 4 * time.Second, 6 * time.Second, 6 * time.Second},
 		{"a client that sleeps, without wait", "wait off", sleeper, 4 * time.Second, 6 * time.Second, 6 * time.Second},
 	}
@@ -114,7 +115,8 @@ func TestTokenFollowsTheDecision(t *testing.T) {
 			}
 			g := startWith(t, test.wait)
 			took := fromDecisionToToken(t, g, test.call)
-			t.Logf("%d flows: mean %v, median %v, p99 %v, worst %v", len(took), mean(took), quantile(took, 0.5), quantile(took, 0.99), took[len(took)-1])
+			t.Logf("%d flows: mean %v, median %v, p99 %v, worst %v", len(took), mean(took), quantile(took, 0.5),
+				quantile(took, 0.99), took[len(took)-1])
 			p99, worst := quantile(took, 0.99), took[len(took)-1]
 			if promised && (mean(took) > test.mean || p99 > test.p99 || worst > test.worst) {
 				t.Errorf("want a mean of %v, a p99 of %v, %v at worst", test.mean, test.p99, test.worst)
@@ -182,7 +184,8 @@ func TestManyPollsAreHeldAndAllAnsweredByAReload(t *testing.T) {
 	for _, d := range devices {
 		go func() {
 			response, err := client.PostForm(g.url+"/oauth2/token", url.Values{
-				"client_id": {"cool-gadget"}, "device_code": {d.Code}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+				"client_id": {"cool-gadget"}, "device_code": {d.Code},
+				"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
 			})
 			if err == nil && response.StatusCode != http.StatusBadRequest {
 				err = fmt.Errorf("a held poll is answered %s", response.Status)

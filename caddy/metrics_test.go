@@ -16,12 +16,15 @@ func TestMetricsAreThereFromTheStart(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	for metric, values := range map[string][]string{
-		"caddy_device_login_events_total{event=":                                        deviceauth.EventNames(),
-		"caddy_device_login_polls_total{answer=":                                        deviceauth.PollAnswers(),
-		"caddy_device_auth_refused_tokens_total{reason=":                                deviceauth.TokenReasons(),
-		"caddy_device_auth_requests_total{decision=":                                    {"admitted", "unavailable", "unknown_key"},
-		"caddy_device_login_store_duration_seconds_count{operation=":                    {"create", "by_user_code", "by_owner"},
-		`caddy_device_login_upstream_errors_total{upstream="demo",operation=`:           {"discovery", "keys", "token", "userinfo"},
+		"caddy_device_login_events_total{event=":         deviceauth.EventNames(),
+		"caddy_device_login_polls_total{answer=":         deviceauth.PollAnswers(),
+		"caddy_device_auth_refused_tokens_total{reason=": deviceauth.TokenReasons(),
+		"caddy_device_auth_requests_total{decision=": {"admitted", "unavailable",
+			"unknown_key"},
+		"caddy_device_login_store_duration_seconds_count{operation=": {"create",
+			"by_user_code", "by_owner"},
+		`caddy_device_login_upstream_errors_total{upstream="demo",operation=`: {"discovery", "keys",
+			"token", "userinfo"},
 		`caddy_device_login_upstream_duration_seconds_count{upstream="demo",operation=`: {"token", "userinfo"},
 	} {
 		for _, value := range values {

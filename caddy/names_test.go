@@ -49,13 +49,15 @@ func TestDeviceIsNamedByItsPersonAndSeenByTheOperator(t *testing.T) {
 		Tail  string `json:"code_tail"`
 		Name  string `json:"device_name"`
 	}
-	if err != nil || json.Unmarshal([]byte(raw), &v) != nil || v.Place != "Room" || v.Tail != tail || v.Name != "Hall <way>" {
+	if err != nil || json.Unmarshal([]byte(raw), &v) != nil || v.Place != "Room" || v.Tail != tail ||
+		v.Name != "Hall <way>" {
 		t.Errorf("%v\n%s", err, raw)
 	}
 	_, every := g.ask("GET", "grants", "")
 	for _, code := range []string{d.User, waiting.User} {
 		bare := strings.ReplaceAll(code, "-", "")
-		if containsAny(list+shown+raw+every+alice.page+g.log.String(), code, bare) || strings.Contains(every, waiting.User[5:]) {
+		if containsAny(list+shown+raw+every+alice.page+g.log.String(), code, bare) ||
+			strings.Contains(every, waiting.User[5:]) {
 			t.Errorf("the code %s can be read somewhere", code)
 		}
 	}

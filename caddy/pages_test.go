@@ -44,6 +44,16 @@ const personConfig = `network warn
 		client owners {
 			name "Production Robot"
 			allow groups device-owners
+		}
+		client desktop {
+			name "Stock Keeper"
+			maker "Ledger & Sons"
+			scopes openid profile email offline_access products:read
+			redirect http://127.0.0.1/callback https://stock.example.com/callback com.example.stock:/callback
+		}
+		registration {
+			open
+			scopes openid offline_access products:read
 		}`
 
 // elsewhere is another address of this machine: another network to the gateway.
@@ -52,7 +62,8 @@ const elsewhere = "127.0.0.2"
 // from returns a client whose requests come from a loopback address.
 func from(address string) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
-	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, to string) (net.Conn, error) {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context,
+		_, to string) (net.Conn, error) {
 		_, port, err := net.SplitHostPort(to)
 		if err != nil {
 			return nil, err
@@ -122,7 +133,8 @@ func (v *viewer) enter(code, waitFor string) {
 	v.Helper()
 	v.open("/device")
 	if v.mode == "js" {
-		do(v.T, v.page, chromedp.SendKeys("#user_code", strings.ToLower(strings.ReplaceAll(code, "-", ""))), chromedp.WaitVisible(waitFor))
+		do(v.T, v.page, chromedp.SendKeys("#user_code", strings.ToLower(strings.ReplaceAll(code, "-", ""))),
+			chromedp.WaitVisible(waitFor))
 		return
 	}
 	do(v.T, v.page, chromedp.SendKeys("#user_code", code), chromedp.Click("button"), chromedp.WaitVisible(waitFor))
@@ -135,7 +147,8 @@ var sizes = []struct{ width, height int64 }{{390, 844}, {1280, 800}, {320, 640}}
 func (v *viewer) looks(face string) {
 	v.Helper()
 	for _, scheme := range []string{"light", "dark"} {
-		media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}
+		media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme",
+			Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}
 		call(v.T, v.page, emulation.SetEmulatedMedia, media)
 		for _, size := range sizes {
 			do(v.T, v.page, chromedp.EmulateViewport(size.width, size.height))
@@ -157,8 +170,12 @@ func (v *viewer) accessible(name string) {
 		return // axe-core needs JavaScript itself
 	}
 	do(v.T, v.page, chromedp.Evaluate[chromedp.Void](v.axe))
-	found := get(v.T, v.page, chromedp.Evaluate[[]string](`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then((r) =>
-		r.violations.map((v) => v.id + ": " + v.help + " " + v.nodes.map((n) => n.html).join(" ")))`, chromedp.EvalAwaitPromise))
+	found := get(v.T, v.page,
+		chromedp.Evaluate[[]string](`axe.run(document, {
+			runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+		}).then((r) => r.violations.map((v) =>
+			v.id + ": " + v.help + " " + v.nodes.map((n) => n.html).join(" ")))`,
+			chromedp.EvalAwaitPromise))
 	for _, violation := range found {
 		v.Errorf("%s: %s", name, violation)
 	}
@@ -189,7 +206,8 @@ func (v *viewer) codePages() {
 	v.open("/device")
 	v.looks("code")
 	if v.mode == "plain" { // the script takes out what is no part of a code
-		do(v.T, v.page, chromedp.SendKeys("#user_code", "!!"), chromedp.Click("button"), chromedp.WaitVisible("#problem"))
+		do(v.T, v.page, chromedp.SendKeys("#user_code", "!!"), chromedp.Click("button"),
+			chromedp.WaitVisible("#problem"))
 		v.looks("code-malformed")
 	}
 	d := v.g.asks("cool-gadget", "127.0.0.1")
@@ -237,6 +255,59 @@ func (v *viewer) questions() {
 	v.looks("sign-in-fresh")
 }
 
+// protocol 42, 47, 48, 52
+func TestEveryPageOfALoginInTheBrowserIsSound(t *testing.T) {
+	t.Parallel()
+	for _, script := range []bool{true, false} {
+		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
+			v := newViewer(t, startWith(t, personConfig), script)
+			v.open("/device/sign-in")
+			v.click("a.button", "#alice")
+			v.click("#alice", "#user_code")
+			v.programs()
+		})
+	}
+}
+
+// programs are the faces of a login in the browser of the same computer, for somebody who
+// is signed in.
+func (v *viewer) programs() {
+	l := newCodeLogin(v.T, v.g, "desktop")
+	ask := func(redirect, face string) {
+		v.Helper()
+		l.redirect = redirect
+		do(v.T, v.page, chromedp.Navigate(l.address("device_name", "alices-laptop")), chromedp.WaitVisible("#allow"))
+		v.looks(face)
+	}
+	ask("http://127.0.0.1:1/callback", "program-here")
+	ask("https://stock.example.com/callback", "program-site")
+	ask("com.example.stock:/callback", "program-app")
+	v.inEveryLanguage(func(language string) {
+		do(v.T, v.page, chromedp.Navigate(l.address("device_name", "alices-laptop")), chromedp.WaitVisible("#allow"))
+		shot(v.T, v.page, fmt.Sprintf("program-app-%s-%s", language, v.mode))
+	})
+	v.click("#allow", "#back") // no program opens such links here, so that the page stays
+	v.looks("program-return")
+
+	l.client = v.g.register(`{"client_name":"Agent","redirect_uris":["http://127.0.0.1/callback"],
+		"token_endpoint_auth_method":"none","client_uri":"https://agent.example.org"}`).ID
+	ask("http://127.0.0.1:1/callback", "program-not-checked")
+	v.inEveryLanguage(func(language string) {
+		do(v.T, v.page, chromedp.Navigate(l.address()), chromedp.WaitVisible("#allow"))
+		shot(v.T, v.page, fmt.Sprintf("program-not-checked-%s-%s", language, v.mode))
+	})
+	for face, address := range map[string]string{
+		"program-unknown":     newCodeLogin(v.T, v.g, "nothing").address(),
+		"program-no-way-back": l.address("redirect_uri", "https://evil.example/"),
+	} {
+		do(v.T, v.page, chromedp.Navigate(address), chromedp.WaitVisible("p[role=alert]"))
+		v.looks(face)
+	}
+	do(v.T, v.page, chromedp.Navigate(newCodeLogin(v.T, v.g, "desktop").address("prompt", "login")),
+		chromedp.WaitVisible("a.button"))
+	v.looks("program-sign-in")
+}
+
 func (v *viewer) devices() {
 	v.open("/device/connections")
 	v.looks("devices-one")
@@ -254,7 +325,8 @@ func (v *viewer) devices() {
 		shot(v.T, v.page, fmt.Sprintf("device-naming-%s-%s", language, v.mode))
 	})
 	long := strings.Repeat("Wohnzimmer", 6) // which is never broken by itself
-	do(v.T, v.page, chromedp.SendKeys(naming, long+" is cut off"), chromedp.Click(".naming[open] button"), chromedp.WaitVisible(named))
+	do(v.T, v.page, chromedp.SendKeys(naming, long+" is cut off"), chromedp.Click(".naming[open] button"),
+		chromedp.WaitVisible(named))
 	if head := get(v.T, v.page, chromedp.Text(".devices h2")); head != long {
 		v.Errorf("the device is called %q, want %q", head, long)
 	}
@@ -305,7 +377,8 @@ func (v *viewer) inEveryLanguage(look func(language string)) {
 	do(v.T, v.page, chromedp.EmulateViewport(320, 640))
 	defer do(v.T, v.page, chromedp.EmulateViewport(390, 844))
 	for _, language := range []string{"de", "fr", "es", "pt", "ja", "zh", "en"} {
-		call(v.T, v.page, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+		call(v.T, v.page, network.SetExtraHTTPHeaders,
+			network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
 		look(language)
 	}
 }
@@ -313,7 +386,8 @@ func (v *viewer) inEveryLanguage(look func(language string)) {
 // until returns when an expression is true of the page.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	for end := time.Now().Add(patience); !get(t, ctx, chromedp.Evaluate[bool](expression)); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !get(t, ctx,
+		chromedp.Evaluate[bool](expression)); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			shot(t, ctx, "failed")
 			t.Fatalf("never true: %s", expression)
@@ -336,7 +410,9 @@ func press(t *testing.T, ctx context.Context, key, where string) {
 	t.Helper()
 	for range 30 {
 		if get(t, ctx, chromedp.Evaluate[bool](fmt.Sprintf(`!!document.activeElement?.matches(%q)`, where))) {
-			if !get(t, ctx, chromedp.Evaluate[bool](`document.activeElement.matches(":focus-visible") && getComputedStyle(document.activeElement).outlineStyle !== "none"`)) {
+			if !get(t, ctx,
+				chromedp.Evaluate[bool](`document.activeElement.matches(":focus-visible") && `+
+					`getComputedStyle(document.activeElement).outlineStyle !== "none"`)) {
 				t.Errorf("nobody sees that %s has the focus", where)
 			}
 			return
@@ -418,16 +494,22 @@ func TestCodeIsPastedWhole(t *testing.T) {
 		decide(t, page, "#deny", ".mark.denied")
 	}
 	// A code that is typed half shows its letters, and where the next one goes.
-	do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed .box.next"), chromedp.KeyEvent("bcdfg"))
-	shown := get(t, page, chromedp.Evaluate[string](`[...document.querySelectorAll(".box")].map((b) => b.classList.contains("next") ? "_" : b.textContent || ".").join("")`))
+	do(t, page, chromedp.Navigate(g.url+"/device"), chromedp.WaitVisible(".boxed .box.next"),
+		chromedp.KeyEvent("bcdfg"))
+	shown := get(t, page,
+		chromedp.Evaluate[string](`[...document.querySelectorAll(".box")].map((b) => b.classList.contains("next") ? `+
+			`"_" : b.textContent || ".").join("")`))
 	if value := get(t, page, chromedp.Value("#user_code")); shown != "BCDFG_.." || value != "BCDF-G" {
 		t.Errorf("the boxes show %s, the field holds %s", shown, value)
 	}
 	forced := func(value string) {
-		call(t, page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: value}}})
+		call(t, page, emulation.SetEmulatedMedia,
+			emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: value}}})
 	}
 	forced("active")
-	until(t, page, `getComputedStyle(document.querySelector(".boxes")).display === "none"`) // or the code would be there twice, one over the other
+	// or the code would be there twice, one over the other
+	until(t, page, `getComputedStyle(document.querySelector(".boxes")).display === "none"`)
 	shot(t, page, "forced-colours")
 	forced("none")
 	until(t, page, `getComputedStyle(document.querySelector(".boxes")).display !== "none"`)

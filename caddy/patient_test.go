@@ -89,7 +89,8 @@ func (h *patient) step(ctx context.Context) (status int, err error) {
 
 // expected lets pass what is good, what is 503 and one error more.
 func expected(answer tokens, err error, more string) (int, error) {
-	fine := answer.Status == http.StatusOK || answer.Status == http.StatusServiceUnavailable || more != "" && answer.Error == more
+	fine := answer.Status == http.StatusOK || answer.Status == http.StatusServiceUnavailable ||
+		more != "" && answer.Error == more
 	if err == nil && !fine {
 		err = fmt.Errorf("got %+v", answer)
 	}
@@ -132,7 +133,8 @@ func (h *patient) redeem(ctx context.Context, polls int) (status int, err error)
 		}
 	}
 	if h.held.Access == "" && !later {
-		return status, fmt.Errorf("%d polls at once of a code whose person said yes are all refused: %+v", polls, answers)
+		return status, fmt.Errorf("%d polls at once of a code whose person said yes are all refused: %+v",
+			polls, answers)
 	}
 	return status, nil
 }

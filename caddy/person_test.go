@@ -70,7 +70,8 @@ func (g *gateway) post(path string, form url.Values, answer any) int {
 func (d *device) poll() (answer tokens) {
 	d.t.Helper()
 	answer.Status = d.g.post("/oauth2/token", url.Values{
-		"client_id": {cmp.Or(d.client, "cool-gadget")}, "device_code": {d.Code}, "grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+		"client_id": {cmp.Or(d.client, "cool-gadget")}, "device_code": {d.Code},
+		"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
 	}, &answer)
 	return answer
 }
@@ -104,6 +105,7 @@ type person struct {
 	header http.Header // of every request
 	at     *url.URL    // the page it looks at
 	page   string
+	stay   bool // where a page goes on by itself
 }
 
 func newPerson(t *testing.T, user string) *person {
@@ -133,7 +135,7 @@ func (p *person) look(response *http.Response, err error) {
 		p.t.Fatal(err)
 	}
 	p.at, p.page = response.Request.URL, string(body)
-	if next := onward.FindStringSubmatch(p.page); next != nil {
+	if next := onward.FindStringSubmatch(p.page); next != nil && !p.stay {
 		p.open(html.UnescapeString(next[1]))
 	}
 }

@@ -28,12 +28,14 @@ var attackers = []struct {
 	{name: "a NAT64 of the operator's", attacker: "2001:db8:64::192.0.2.66", victim: "2001:db8:64::198.51.100.7"},
 	{name: "6to4", attacker: "2002:c000:0242:1::1", victim: "2002:c633:6407:1::1"},
 	{name: "an IPv4 address as IPv6", attacker: "::ffff:192.0.2.66", victim: "::ffff:198.51.100.7"},
-	{name: "one Teredo server", attacker: "2001:0:4136:e378:8000:63bf:3fff:fd42", victim: "2001:0:4136:e378:8000:63bf:39cc:9b07"},
+	{name: "one Teredo server", attacker: "2001:0:4136:e378:8000:63bf:3fff:fd42",
+		victim: "2001:0:4136:e378:8000:63bf:39cc:9b07"},
 	{name: "an IPv4 address in the oldest form", attacker: "::192.0.2.66", victim: "::198.51.100.7"},
 	{name: "outside a home of two families", attacker: "192.0.2.66", victim: "2001:db8:77::9"},
 	{name: "another home of two families", attacker: "203.0.113.20", victim: "2001:db8:77::9"},
 	{name: "a proxy that appends", attacker: "192.0.2.66", victim: "198.51.100.7", claimed: "198.51.100.7"},
-	{name: "a proxy that appends, and a list", attacker: "192.0.2.66", victim: "198.51.100.7", claimed: "198.51.100.7, 127.0.0.1"},
+	{name: "a proxy that appends, and a list", attacker: "192.0.2.66", victim: "198.51.100.7",
+		claimed: "198.51.100.7, 127.0.0.1"},
 }
 
 // honest are a device and its person in one network.
@@ -53,7 +55,8 @@ func startRequiring(t *testing.T, idp *idptest.Provider) *gateway {
 	t.Helper()
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s)), "\tbrand", `	network require
+		return strings.Replace(behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s)), "\tbrand",
+			`	network require
 		networks one 203.0.113.7 2001:db8:77::/56
 		networks another 203.0.113.20 2001:db8:78::/56
 		nat64 2001:db8:64::/96

@@ -14,7 +14,8 @@ import (
 // pending wants that a device still waits.
 func (d *device) pending(after string) {
 	d.t.Helper()
-	if answer := d.poll(); answer.Status != http.StatusBadRequest || answer.Error != "authorization_pending" && answer.Error != "slow_down" {
+	if answer := d.poll(); answer.Status != http.StatusBadRequest ||
+		answer.Error != "authorization_pending" && answer.Error != "slow_down" {
 		d.t.Errorf("%s: the device is answered %+v", after, answer)
 	}
 }
@@ -29,15 +30,20 @@ func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 	g := startWith(t, "network require\n\t\twait off")
 	attacker := g.asks("cool-gadget", elsewhere)
 	page := browser(t)
-	do(t, page, chromedp.Navigate(attacker.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice"), chromedp.Click("#alice"), chromedp.WaitVisible("#deny"))
+	do(t, page, chromedp.Navigate(attacker.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice"),
+		chromedp.Click("#alice"), chromedp.WaitVisible("#deny"))
 	shot(t, page, "question")
-	if offered := get(t, page, chromedp.Evaluate[int](`document.querySelectorAll("#allow, [value=allow], [name=started]").length`)); offered != 0 {
+	if offered := get(t, page, chromedp.Evaluate[int](
+		`document.querySelectorAll("#allow, [value=allow], [name=started]").length`)); offered != 0 {
 		t.Error("the page offers to allow it")
 	}
 	// The victim's browser is made to post it all the same, by whatever means.
-	for _, fields := range []string{"answer=allow", "answer=allow&started=me", "answer=allow&started=me&checked=yes&confirmed=yes"} {
-		forge := `const form = document.querySelector("main form"); form.innerHTML += [...new URLSearchParams("` + fields + `")].map(([k, v]) => "<input name=" + k + " value=" + v + ">").join(""); form.submit()`
-		do(t, page, chromedp.Navigate(g.url+"/device/confirm"), chromedp.Evaluate[chromedp.Void]("{"+forge+"}"), chromedp.WaitVisible("p[role=alert]"))
+	for _, fields := range []string{"answer=allow", "answer=allow&started=me",
+		"answer=allow&started=me&checked=yes&confirmed=yes"} {
+		forge := `const form = document.querySelector("main form"); form.innerHTML += [...new URLSearchParams("` +
+			fields + `")].map(([k, v]) => "<input name=" + k + " value=" + v + ">").join(""); form.submit()`
+		do(t, page, chromedp.Navigate(g.url+"/device/confirm"), chromedp.Evaluate[chromedp.Void]("{"+forge+"}"),
+			chromedp.WaitVisible("p[role=alert]"))
 		attacker.pending(fields)
 	}
 	do(t, page, chromedp.Navigate(g.url+"/device/confirm"), chromedp.WaitVisible("#deny"))
@@ -124,7 +130,8 @@ func at(idp *idptest.Provider, lines string) func(string) string {
 	return func(s string) string {
 		before, rest, _ := strings.Cut(s, "\t\tupstream demo")
 		_, after, _ := strings.Cut(rest, "\n\t\t}\n")
-		return before + "\t\tupstream work " + idp.URL + " {\n\t\t\tclient_id " + idptest.ClientID + "\n\t\t\tclient_secret \"" + idptest.ClientSecret + "\"\n\t\t\t" + lines + "\n\t\t}\n" + after
+		return before + "\t\tupstream work " + idp.URL + " {\n\t\t\tclient_id " + idptest.ClientID +
+			"\n\t\t\tclient_secret \"" + idptest.ClientSecret + "\"\n\t\t\t" + lines + "\n\t\t}\n" + after
 	}
 }
 
@@ -178,7 +185,8 @@ func TestPersonDisabledAtTheUpstreamLosesTheDeviceAtItsNextRefresh(t *testing.T)
 		t.Fatalf("the first device's refresh is answered %+v", first)
 	}
 	idp.Behave(idptest.Behaviour{Down: true})
-	if answer := g.refresh(first.Refresh); answer.Status != http.StatusServiceUnavailable || answer.Error != "temporarily_unavailable" {
+	if answer := g.refresh(first.Refresh); answer.Status != http.StatusServiceUnavailable ||
+		answer.Error != "temporarily_unavailable" {
 		t.Errorf("the provider is down: %+v", answer)
 	}
 	idp.Behave(idptest.Behaviour{Refresh: true, Disabled: true})
@@ -201,7 +209,8 @@ func TestPersonSignedOutAtTheUpstreamLosesTheDeviceAtOnce(t *testing.T) {
 	g := startAt(t, idp, "")
 	person, device := connected(t, g)
 	logout := func(claims map[string]any) int {
-		response, err := http.PostForm(g.url+"/device/backchannel-logout", url.Values{"logout_token": {idp.LogoutToken(claims)}})
+		response, err := http.PostForm(g.url+"/device/backchannel-logout",
+			url.Values{"logout_token": {idp.LogoutToken(claims)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +254,8 @@ func TestConnectedDeviceIsAnEvent(t *testing.T) {
 	}
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tdefault_bind", "\tdebug\n\tdefault_bind", 1)
-		return strings.Replace(s, "\tbrand", "\tclient told {\n\t\t\tname \"Meeting Room\"\n\t\t\tnotify\n\t\t}\n\t\tbrand", 1)
+		return strings.Replace(s, "\tbrand",
+			"\tclient told {\n\t\t\tname \"Meeting Room\"\n\t\t\tnotify\n\t\t}\n\t\tbrand", 1)
 	})
 	g.start()
 	connect("cool-gadget")

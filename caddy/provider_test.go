@@ -25,7 +25,7 @@ type provider struct {
 
 func startProvider(t *testing.T) *provider {
 	t.Helper()
-	return &provider{newGateway(t), runProvider(t)}
+	return &provider{gateway: newGateway(t), url: runProvider(t)}
 }
 
 // runProvider runs a provider until the test ends, and returns its issuer URL.
@@ -109,7 +109,8 @@ func TestTerminalClientKnowsAProviderThatIsNotOurs(t *testing.T) {
 	if status := p.userinfo(third); status != http.StatusOK {
 		t.Errorf("the provider answers %d", status)
 	}
-	if out, err := p.run("device-login", "logout", p.url, "--scope", "offline_access openid"); err != nil || !strings.Contains(out, "revoked") {
+	if out, err := p.run("device-login", "logout", p.url, "--scope", "offline_access openid"); err != nil ||
+		!strings.Contains(out, "revoked") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if status := p.userinfo(third); status != http.StatusUnauthorized {
@@ -141,8 +142,10 @@ func (g *gateway) signsInAt(issuer, lines, client string) {
 	g.configure(func(s string) string {
 		before, rest, _ := strings.Cut(s, "\t\tupstream demo")
 		_, after, _ := strings.Cut(rest, "\n\t\t}\n")
-		upstream := "\t\tupstream other " + issuer + " {\n\t\t\tclient_id gateway\n\t\t\tclient_secret only-for-this-test\n" + lines + "\t\t}\n"
-		return strings.Replace(before+upstream+after, "\t\tclient cool-gadget {\n", "\t\tclient cool-gadget {\n"+client, 1)
+		upstream := "\t\tupstream other " + issuer +
+			" {\n\t\t\tclient_id gateway\n\t\t\tclient_secret only-for-this-test\n" + lines + "\t\t}\n"
+		return strings.Replace(before+upstream+after, "\t\tclient cool-gadget {\n",
+			"\t\tclient cool-gadget {\n"+client, 1)
 	})
 }
 
@@ -157,7 +160,8 @@ func (p *person) signsIn() (asked string) {
 		case h != nil && h[1] == "Authorize":
 			asked += "consent "
 			p.submit("")
-		case strings.Contains(p.page, "/session/end/confirm"): // the account before is signed out, by a script in a browser
+		// the account before is signed out, by a script in a browser
+		case strings.Contains(p.page, "/session/end/confirm"):
 			p.submit("/session/end/confirm")
 		default:
 			return strings.TrimSpace(asked)
@@ -193,7 +197,8 @@ func TestProviderThatIsNotOursSignsPeopleIn(t *testing.T) {
 	alice.sees("Connect Cool Gadget?")
 	alice.submit("/device/confirm", "answer", "allow")
 	alice.sees("is connected")
-	if status, body := g.api(d.poll().Access); status != http.StatusOK || !strings.Contains(body, `"Remote-User": "bob"`) {
+	if status, body := g.api(d.poll().Access); status != http.StatusOK ||
+		!strings.Contains(body, `"Remote-User": "bob"`) {
 		t.Errorf("the backend is told: %d %s", status, body)
 	}
 }
@@ -251,7 +256,8 @@ func startZitadel(t *testing.T, redirectURI string) (issuer string) {
 	server := httptest.NewUnstartedServer(nil)
 	issuer = strings.Replace("http://"+server.Listener.Addr().String(), "127.0.0.1", "localhost", 1)
 	storage.RegisterClients(storage.WebClient("gateway", "only-for-this-test", redirectURI))
-	server.Config.Handler = exampleop.SetupServer(issuer, storage.NewStorage(storage.NewUserStore(issuer)), slog.New(slog.DiscardHandler), false)
+	server.Config.Handler = exampleop.SetupServer(issuer, storage.NewStorage(storage.NewUserStore(issuer)),
+		slog.New(slog.DiscardHandler), false)
 	server.Start()
 	t.Cleanup(server.Close)
 	return issuer

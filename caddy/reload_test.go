@@ -41,7 +41,8 @@ var goroutineTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
 // weight is how many goroutines and open files the server has.
 func (g *gateway) weight() (goroutines, files int) {
 	g.t.Helper()
-	_, text := (&gateway{t: g.t, url: "http://" + g.admin}).request("GET", "/debug/pprof/goroutine?debug=1", http.Header{})
+	_, text := (&gateway{t: g.t, url: "http://" + g.admin}).request("GET", "/debug/pprof/goroutine?debug=1",
+		http.Header{})
 	goroutines, _ = strconv.Atoi(goroutineTotal.FindStringSubmatch(text)[1])
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
 	if err != nil {
@@ -75,7 +76,8 @@ func (s *stubborn) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // The backend is one of the test's own: the demo's is reloaded too.
 func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "here") }))
+	backend := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "here") }))
 	defer backend.Close()
 	backend.Config.SetKeepAlivesEnabled(false) // Caddy keeps idle connections to a backend for two minutes
 	usual := http.DefaultTransport
@@ -86,7 +88,8 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 	http.DefaultTransport = client
 	g := newGateway(t)
 	own := g.ports
-	g.ports = strings.NewReplacer("reverse_proxy /api/* localhost:8082", "reverse_proxy /api/* "+backend.Listener.Addr().String())
+	g.ports = strings.NewReplacer("reverse_proxy /api/* localhost:8082",
+		"reverse_proxy /api/* "+backend.Listener.Addr().String())
 	configure := func(change func(string) string) func(string) string {
 		return func(s string) string {
 			return change(strings.Replace(own.Replace(s), "\tbrand", "\tpending address 100000\n\t\tbrand", 1))
@@ -134,7 +137,9 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 		}
 		return goroutines, files
 	}
-	if status := g.load(configure(func(s string) string { return strings.Replace(s, "Example Store", "Store 0", 1) })); status != http.StatusOK {
+	if status := g.load(configure(func(s string) string {
+		return strings.Replace(s, "Example Store", "Store 0", 1)
+	})); status != http.StatusOK {
 		t.Fatalf("the first reload: %d", status)
 	}
 	goroutines, files := settle()

@@ -37,7 +37,8 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 	free := freePorts(t, 2)
 	api, files := "http://localhost:"+free[0], "http://localhost:"+free[1]
 	g.configure(func(s string) string {
-		s = strings.Replace(s, "\tbrand", "\taudience "+api+" "+files+"/v2 "+g.url+"\n\t\tclient all {\n\t\t\tscopes offline_access a:read a:write admin b\n\t\t}\n\t\tbrand", 1)
+		s = strings.Replace(s, "\tbrand", "\taudience "+api+" "+files+"/v2 "+g.url+
+			"\n\t\tclient all {\n\t\t\tscopes offline_access a:read a:write admin b\n\t\t}\n\t\tbrand", 1)
 		return s + `
 ` + api + ` {
 	device_auth /products/* a:read {
@@ -101,7 +102,8 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 			Device string `json:"device_code"`
 			Error  string `json:"error_description"`
 		}
-		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"all"}, "resource": {resource}}, &code); code.Device == "" {
+		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"all"}, "resource": {resource}},
+			&code); code.Device == "" {
 			t.Errorf("the server does not take %s: %s", resource, code.Error)
 		}
 	}
@@ -110,7 +112,8 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	response.Body.Close()
-	want := `Bearer realm="` + g.url + `", scope="a:read", resource_metadata="` + api + `/.well-known/oauth-protected-resource"`
+	want := `Bearer realm="` + g.url + `", scope="a:read", resource_metadata="` + api +
+		`/.well-known/oauth-protected-resource"`
 	if got := response.Header.Get("WWW-Authenticate"); got != want {
 		t.Errorf("challenge %s, want %s", got, want)
 	}
@@ -140,7 +143,8 @@ func TestTerminalClientAsksForTheAPIByItsName(t *testing.T) {
 	second, uncovered := "http://localhost:"+free[0], "http://localhost:"+free[1]
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\taudience "+g.url+" "+second+"/v2\n\t\tbrand", 1)
-		return s + "\n" + second + " {\n\tdevice_auth /v2/* {\n\t\taudience " + second + "/v2\n\t}\n\trespond \"the second\"\n}\n" +
+		return s + "\n" + second + " {\n\tdevice_auth /v2/* {\n\t\taudience " + second +
+			"/v2\n\t}\n\trespond \"the second\"\n}\n" +
 			uncovered + " {\n\tdevice_auth {\n\t\taudience " + g.url + "\n\t}\n\trespond \"the third\"\n}\n"
 	})
 	g.start()
@@ -156,7 +160,8 @@ func TestTerminalClientAsksForTheAPIByItsName(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK || string(body) != want {
+		if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK ||
+			string(body) != want {
 			t.Errorf("%s: %d %v %s", address, response.StatusCode, err, body)
 		}
 	}

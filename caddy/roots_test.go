@@ -69,7 +69,8 @@ func TestCertificateAuthorityOfOnesOwn(t *testing.T) {
 	if !strings.Contains(out, "✓ reach.tls") || !strings.Contains(out, "✓ reach.http") {
 		t.Errorf("a check with --ca: %s", out)
 	}
-	if out, err := g.run("device-login", "--no-keep", issuer); err == nil || !strings.Contains(out, "unknown authority") {
+	if out, err := g.run("device-login", "--no-keep", issuer); err == nil ||
+		!strings.Contains(out, "unknown authority") {
 		t.Errorf("a login without --ca: %v %s", err, out)
 	}
 	_, err := g.prompted(func(*device) {
@@ -109,14 +110,15 @@ func TestUpstreamWithACertificateAuthorityOfItsOwn(t *testing.T) {
 
 // A gateway that reaches its upstream only by a proxy takes the one of its environment.
 func TestProxyOfTheEnvironmentIsUsed(t *testing.T) {
+	t.Parallel()
 	asked := make(chan string, 10)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.Method + " " + r.Host
 		w.WriteHeader(http.StatusBadGateway)
 	}))
 	defer proxy.Close()
-	t.Setenv("HTTPS_PROXY", proxy.URL)
 	g := newGateway(t)
+	g.env = append(g.env, "HTTPS_PROXY="+proxy.URL)
 	host := net.JoinHostPort("login.example.invalid", "443")
 	g.configure(func(s string) string {
 		return strings.Replace(s, "demo "+g.upstream+" {", "demo https://login.example.invalid {", 1)

@@ -37,7 +37,8 @@ func TestScopesAreDescribedInThePersonsLanguage(t *testing.T) {
 		} {
 			p.header = http.Header{"Accept-Language": {accept}}
 			p.open(page)
-			always := []string{`<li lang="de-AT" dir="auto">Ihren Namen wissen</li>`, "<li>See the products in your store</li>"}
+			always := []string{`<li lang="de-AT" dir="auto">Ihren Namen wissen</li>`,
+				"<li>See the products in your store</li>"}
 			for _, item := range append(always, want) {
 				if !strings.Contains(p.page, item) {
 					t.Errorf("%s for %s lacks %s:\n%s", page, accept, item, p.page)

@@ -68,7 +68,8 @@ func TestRequestsInTheShapesOfOtherPrograms(t *testing.T) {
 	}
 	// Elsewhere the query is not looked at.
 	standard := requestShape{header: http.Header{}}
-	if said := g.sends(t, standard, "/oauth2/device_authorization?client_id=CLIENT", ""); said["error"] != "invalid_client" {
+	if said := g.sends(t, standard, "/oauth2/device_authorization?client_id=CLIENT",
+		""); said["error"] != "invalid_client" {
 		t.Errorf("the standard endpoint takes the query: %v", said)
 	}
 }

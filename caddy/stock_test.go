@@ -35,7 +35,9 @@ var stockScopes = []string{"openid", "profile", "offline_access", "products:read
 
 // golang.org/x/oauth2, and a refresh with it.
 func loginXOAuth2(ctx context.Context, g *gateway, show func(*device)) (string, error) {
-	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"}}
+	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes,
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization",
+			TokenURL: g.url + "/oauth2/token"}}
 	return throughXOAuth2(ctx, config, show)
 }
 
@@ -43,7 +45,8 @@ func loginXOAuth2(ctx context.Context, g *gateway, show func(*device)) (string, 
 func loginXOAuth2WithPKCE(ctx context.Context, g *gateway, show func(*device)) (string, error) {
 	config := &oauth2.Config{
 		ClientID: "cool-gadget", Scopes: stockScopes,
-		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization", TokenURL: g.url + "/oauth2/token"},
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/oauth2/device_authorization",
+			TokenURL: g.url + "/oauth2/token"},
 	}
 	verifier := oauth2.GenerateVerifier()
 	prompt, err := config.DeviceAuth(ctx, oauth2.S256ChallengeOption(verifier))
@@ -60,7 +63,9 @@ func loginXOAuth2WithPKCE(ctx context.Context, g *gateway, show func(*device)) (
 
 // The same with the paths that its package google has for Google.
 func loginGoogle(ctx context.Context, g *gateway, show func(*device)) (string, error) {
-	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes, Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/device/code", TokenURL: g.url + "/token", AuthStyle: oauth2.AuthStyleInParams}}
+	config := &oauth2.Config{ClientID: "cool-gadget", Scopes: stockScopes,
+		Endpoint: oauth2.Endpoint{DeviceAuthURL: g.url + "/device/code", TokenURL: g.url + "/token",
+			AuthStyle: oauth2.AuthStyleInParams}}
 	return throughXOAuth2(ctx, config, show)
 }
 
@@ -92,7 +97,8 @@ func loginGH(ctx context.Context, g *gateway, show func(*device)) (string, error
 		return "", err
 	}
 	show(&device{User: code.UserCode, Full: code.VerificationURIComplete})
-	token, err := ghdevice.Wait(ctx, http.DefaultClient, g.url+"/login/oauth/access_token", ghdevice.WaitOptions{ClientID: "cool-gadget", DeviceCode: code})
+	token, err := ghdevice.Wait(ctx, http.DefaultClient, g.url+"/login/oauth/access_token",
+		ghdevice.WaitOptions{ClientID: "cool-gadget", DeviceCode: code})
 	if err != nil {
 		return "", err
 	}
@@ -177,17 +183,17 @@ var installed = sync.OnceValues(func() (folder string, err error) {
 })
 
 var stockClients = []stockClient{
-	{"golang.org/x/oauth2", false, loginXOAuth2},
-	{"golang.org/x/oauth2 with PKCE", false, loginXOAuth2WithPKCE},
-	{"golang.org/x/oauth2 for Google", false, loginGoogle},
-	{"github.com/cli/oauth", false, loginGH},
-	{"github.com/zitadel/oidc", false, loginZitadel},
-	{"openid-client", true, npmClient("openid-client.mjs")},
-	{"oauth4webapi", true, npmClient("oauth4webapi.mjs")},
-	{"@octokit/auth-oauth-device", true, npmClient("octokit.mjs")},
-	{"@azure/msal-node", true, npmClient("msal.mjs")},
-	{"@modelcontextprotocol/sdk", true, npmClient("mcp.mjs")},
-	{"openid-client 5", true, npmClient("openid-client-5.mjs")},
+	{name: "golang.org/x/oauth2", login: loginXOAuth2},
+	{name: "golang.org/x/oauth2 with PKCE", login: loginXOAuth2WithPKCE},
+	{name: "golang.org/x/oauth2 for Google", login: loginGoogle},
+	{name: "github.com/cli/oauth", login: loginGH},
+	{name: "github.com/zitadel/oidc", login: loginZitadel},
+	{name: "openid-client", npm: true, login: npmClient("openid-client.mjs")},
+	{name: "oauth4webapi", npm: true, login: npmClient("oauth4webapi.mjs")},
+	{name: "@octokit/auth-oauth-device", npm: true, login: npmClient("octokit.mjs")},
+	{name: "@azure/msal-node", npm: true, login: npmClient("msal.mjs")},
+	{name: "@modelcontextprotocol/sdk", npm: true, login: npmClient("mcp.mjs")},
+	{name: "openid-client 5", npm: true, login: npmClient("openid-client-5.mjs")},
 }
 
 // How clients tell that somebody said no, and that nobody answered: by the
@@ -199,7 +205,8 @@ var (
 
 // strictClient is a client whose ID tokens openid-client 5 takes, with the word for that.
 func strictClient(word string) string {
-	return "client strict {\n\tname \"Cool Gadget\"\n\tscopes openid profile offline_access products:read\n\t" + word + "\n\t}"
+	return "client strict {\n\tname \"Cool Gadget\"\n\tscopes openid profile offline_access products:read\n\t" +
+		word + "\n\t}"
 }
 
 // protocol 6, 8, 9, 13, 14, 16, 19, 20, 22, 26, 28, 34

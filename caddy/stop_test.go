@@ -46,7 +46,7 @@ func (g *gateway) waiting(p *person, t tokens, d *device) {
 
 // A stop waits for no store, whatever hangs on it: requests of every kind, the
 // guard's look at a stream, the census, the close.
-func TestStopEndsInTimeWhereTheStoreAnswersNobody(t *testing.T) {
+func TestStopEndsInTimeWhereTheStoreDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	g := newFaulty(t, "")
 	g.start()
@@ -57,7 +57,7 @@ func TestStopEndsInTimeWhereTheStoreAnswersNobody(t *testing.T) {
 	g.ends(stopTime)
 }
 
-func TestStopEndsInTimeWhereRedisAnswersNobody(t *testing.T) {
+func TestStopEndsInTimeWhereRedisDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	g := newGateway(t)

@@ -35,7 +35,8 @@ func TestUnitForSystemdMakesNoFileForOthers(t *testing.T) {
 func TestStoreIsNotMadeAtTheRoot(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
-		"{$NOT_SET_ANYWHERE}/grants": "at the root of the file system", "{env.NOT_SET_ANYWHERE}/grants": "NOT_SET_ANYWHERE", "/": "at the root",
+		"{$NOT_SET_ANYWHERE}/grants":    "at the root of the file system",
+		"{env.NOT_SET_ANYWHERE}/grants": "NOT_SET_ANYWHERE", "/": "at the root",
 	} {
 		g := newGateway(t)
 		g.configure(func(s string) string {

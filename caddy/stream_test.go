@@ -30,7 +30,9 @@ func startBefore(t *testing.T, backend string) *gateway {
 		s = strings.Replace(s, "\tdefault_bind", "\tservers {\n\t\tprotocols h1 h2c\n\t}\n\tdefault_bind", 1)
 		head, tail, _ := strings.Cut(s, "reverse_proxy /api/* ")
 		_, tail, _ = strings.Cut(tail, "\n")
-		return strings.Replace(head, "device_auth /api/* products:read", "device_auth /api/* products:read\n\tdevice_auth /grpc.health.v1.Health/*", 1) + "reverse_proxy /api/* " + backend + "\n\treverse_proxy /grpc.health.v1.Health/* h2c://" + backend + "\n" + tail
+		return strings.Replace(head, "device_auth /api/* products:read",
+			"device_auth /api/* products:read\n\tdevice_auth /grpc.health.v1.Health/*", 1) + "reverse_proxy /api/* " +
+			backend + "\n\treverse_proxy /grpc.health.v1.Health/* h2c://" + backend + "\n" + tail
 	})
 	g.start()
 	return g
@@ -42,7 +44,8 @@ func address(server *httptest.Server) string { return server.Listener.Addr().Str
 func TestWebSocketPassesTheGuard(t *testing.T) {
 	t.Parallel()
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Remote-User") != "alice" || r.Header.Get("Authorization") != "" || r.Header.Get("Upgrade") != "websocket" {
+		if r.Header.Get("Remote-User") != "alice" || r.Header.Get("Authorization") != "" ||
+			r.Header.Get("Upgrade") != "websocket" {
 			t.Errorf("the backend sees %v", r.Header)
 		}
 		switchAndEcho(t, w)
@@ -68,7 +71,9 @@ func (g *gateway) upgrade(token string) (net.Conn, *bufio.Reader) {
 	}
 	g.t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintf(conn, "GET /api/socket HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", host, token)
+	fmt.Fprintf(conn, "GET /api/socket HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpgrade: websocket\r\n"+
+		"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", host, token)
 	in := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(in, nil)
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
@@ -85,7 +90,8 @@ func switchAndEcho(t *testing.T, w http.ResponseWriter) {
 		return
 	}
 	defer conn.Close()
-	fmt.Fprintf(both, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+	fmt.Fprintf(both, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
 	both.Flush()
 	io.Copy(conn, both)
 }
@@ -182,7 +188,8 @@ func TestStreamsEndWithTheirClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(g.config, bytes.Replace(text, []byte("client cool-gadget"), []byte("client another-gadget"), 1), 0o600); err != nil {
+	if err := os.WriteFile(g.config,
+		bytes.Replace(text, []byte("client cool-gadget"), []byte("client another-gadget"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := g.reload(); err != nil {
@@ -276,7 +283,8 @@ func TestUploadOfAGibibyteTakesNoMemory(t *testing.T) {
 		t.Errorf("%d bytes arrived", n)
 	}
 	grown := g.memory() - before
-	t.Logf("%d MiB uploaded; the server's memory grew by %.1f MiB, from %.1f", size>>20, float64(grown)/(1<<20), float64(before)/(1<<20))
+	t.Logf("%d MiB uploaded; the server's memory grew by %.1f MiB, from %.1f", size>>20, float64(grown)/(1<<20),
+		float64(before)/(1<<20))
 	if grown > 32<<20 {
 		t.Errorf("the server's memory grew by %d MiB", grown>>20)
 	}
@@ -298,7 +306,8 @@ func TestGRPCPassesTheGuard(t *testing.T) {
 	go server.Serve(l)
 	defer server.Stop()
 	g := startBefore(t, l.Addr().String())
-	conn, err := grpc.NewClient(strings.TrimPrefix(g.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(strings.TrimPrefix(g.url, "http://"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,8 +346,10 @@ func TestTrailersTellNoIdentity(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "POST /api/x HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer %s\r\nTrailer: %s\r\nTransfer-Encoding: chunked\r\n\r\n"+
-			"2\r\nhi\r\n0\r\nX-Checksum: abc\r\nRemote-User: root\r\nremote_email: root\r\n\r\n", strings.TrimPrefix(g.url, "http://"), token, announced)
+		fmt.Fprintf(conn, "POST /api/x HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer %s\r\n"+
+			"Trailer: %s\r\nTransfer-Encoding: chunked\r\n\r\n"+
+			"2\r\nhi\r\n0\r\nX-Checksum: abc\r\nRemote-User: root\r\nremote_email: root\r\n\r\n",
+			strings.TrimPrefix(g.url, "http://"), token, announced)
 		answer, err := io.ReadAll(conn)
 		conn.Close()
 		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") {

@@ -103,7 +103,9 @@ func TestFailedReloadLeavesEverythingWorking(t *testing.T) {
 	g := start(t)
 	d := g.device()
 	for name, change := range map[string]func(string) string{
-		"a config that is refused": func(s string) string { return strings.Replace(s, "issuer "+g.url, "issuer http://example.com", 1) },
+		"a config that is refused": func(s string) string {
+			return strings.Replace(s, "issuer "+g.url, "issuer http://example.com", 1)
+		},
 		"a config whose store cannot be opened": func(s string) string {
 			return strings.Replace(s, "issuer "+g.url, "issuer "+g.url+"\n\t\tstore badger /dev/null/grants", 1)
 		},
@@ -126,7 +128,8 @@ func TestFailedReloadLeavesEverythingWorking(t *testing.T) {
 func TestValidateWorksBesideTheRunningServer(t *testing.T) {
 	t.Parallel()
 	g := start(t)
-	if out, err := g.run("validate", "--config", g.config); err != nil || !strings.Contains(out, "Valid configuration") {
+	if out, err := g.run("validate", "--config", g.config); err != nil ||
+		!strings.Contains(out, "Valid configuration") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	d := g.device()
@@ -150,7 +153,8 @@ func TestStopKeepsEveryCodeThatWasGiven(t *testing.T) {
 		all.Go(func() {
 			for {
 				d := &device{t: t, g: g, client: "cool-gadget"}
-				response, err := http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {d.client}})
+				form := url.Values{"client_id": {d.client}}
+				response, err := http.PostForm(g.url+"/oauth2/device_authorization", form)
 				if err != nil {
 					return // the server has ended
 				}

@@ -108,7 +108,8 @@ func (g *gateway) agrees(d *device, verdicts []verdict) {
 	case winner.said == "deny" && answer.Error != "access_denied":
 		g.t.Errorf("%s was refused, and hears %+v", d.User, answer)
 	case winner.said == "allow":
-		if status, body := g.api(answer.Access); status != http.StatusOK || !strings.Contains(body, `"Remote-User": "`+winner.user+`"`) {
+		if status, body := g.api(answer.Access); status != http.StatusOK ||
+			!strings.Contains(body, `"Remote-User": "`+winner.user+`"`) {
 			g.t.Errorf("%s was allowed by %s; the API answers %d %s", d.User, winner.user, status, body)
 		}
 	}
@@ -159,12 +160,14 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	decide(t, alice, "#allow", "p[role=alert]")
 	says(alice, "out of date")
 	third.pending("the Allow of a session that has ended")
-	do(t, aliceToo, chromedp.Click("a.button"), chromedp.WaitVisible("#bob"), chromedp.Click("#bob"), chromedp.WaitVisible("#allow"))
+	do(t, aliceToo, chromedp.Click("a.button"), chromedp.WaitVisible("#bob"), chromedp.Click("#bob"),
+		chromedp.WaitVisible("#allow"))
 	if account := get(t, aliceToo, chromedp.Text(".facts")); !strings.Contains(account, "Bob Example") {
 		t.Errorf("after another account was chosen the page names %q", account)
 	}
 	decide(t, aliceToo, "#allow", ".mark.allowed")
-	if status, body := g.api(third.poll().Access); status != http.StatusOK || !strings.Contains(body, `"Remote-User": "bob"`) {
+	if status, body := g.api(third.poll().Access); status != http.StatusOK ||
+		!strings.Contains(body, `"Remote-User": "bob"`) {
 		t.Errorf("the API answers %d %s", status, body)
 	}
 }

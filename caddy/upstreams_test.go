@@ -17,7 +17,8 @@ func startSeveral(t *testing.T, user string) *gateway {
 		end := begin + strings.Index(s[begin:], "\n\t\t}\n") + len("\n\t\t}\n")
 		partner := strings.Replace(s[begin:end], "upstream demo", "upstream partner", 1)
 		s = s[:end] + partner + "\t\t" + edgeClient + "\n" + s[end:]
-		s = strings.Replace(s, g.url+"/device/callback", g.url+"/device/callback/demo "+g.url+"/device/callback/partner", 1)
+		s = strings.Replace(s, g.url+"/device/callback",
+			g.url+"/device/callback/demo "+g.url+"/device/callback/partner", 1)
 		return strings.Replace(s, `"Remote-User":`, `"Remote-Upstream": "{header.Remote-Upstream}", "Remote-User":`, 1)
 	})
 	g.start()
@@ -43,10 +44,12 @@ func TestUpstreamsAreNotEachOthersPeopleNearAndFar(t *testing.T) {
 	g := startSeveral(t, "")
 	edge := g.edge("")
 	for _, upstream := range []string{"demo", "partner"} {
-		header := http.Header{"Authorization": {"Bearer " + g.tokenOf(upstream)}, "Remote-Upstream": {"root"}, "Remote_upstream": {"root"}}
+		header := http.Header{"Authorization": {"Bearer " + g.tokenOf(upstream)}, "Remote-Upstream": {"root"},
+			"Remote_upstream": {"root"}}
 		for _, at := range []*gateway{g, edge} {
 			_, body := at.request("GET", "/api/products", header)
-			for _, want := range []string{`"Remote-User": "` + upstream + `|demo-alice"`, `"Remote-Upstream": "` + upstream + `"`} {
+			for _, want := range []string{`"Remote-User": "` + upstream + `|demo-alice"`,
+				`"Remote-Upstream": "` + upstream + `"`} {
 				if !strings.Contains(body, want) {
 					t.Errorf("%s: no %s in:\n%s", at.url, want, body)
 				}
@@ -67,7 +70,8 @@ func TestOneUpstreamIsNotToldOf(t *testing.T) {
 		return strings.Replace(s, `"Remote-User":`, `"Remote-Upstream": "{header.Remote-Upstream}", "Remote-User":`, 1)
 	})
 	g.start()
-	_, body := g.request("GET", "/api/products", http.Header{"Authorization": {"Bearer " + g.token()}, "Remote-Upstream": {"root"}, "REMOTE_UPSTREAM": {"root"}})
+	_, body := g.request("GET", "/api/products",
+		http.Header{"Authorization": {"Bearer " + g.token()}, "Remote-Upstream": {"root"}, "REMOTE_UPSTREAM": {"root"}})
 	if !strings.Contains(body, `"Remote-Upstream": "", "Remote-User": "demo-alice"`) {
 		t.Errorf("the backend is told:\n%s", body)
 	}
@@ -77,9 +81,11 @@ func TestUserLinesThatNameTheSamePersonAreWarnedAbout(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
 	g.configure(func(s string) string {
-		return strings.Replace(s, "\t\tupstream demo", "\t\tupstream partner "+g.upstream+" {\n\t\t\tclient_id x\n\t\t\tuser email\n\t\t}\n\t\tupstream demo", 1)
+		return strings.Replace(s, "\t\tupstream demo",
+			"\t\tupstream partner "+g.upstream+" {\n\t\t\tclient_id x\n\t\t\tuser email\n\t\t}\n\t\tupstream demo", 1)
 	})
-	if out, err := g.run("validate", "--config", g.config); err != nil || !strings.Contains(out, "the user lines of the upstreams demo, partner can name the same person") {
+	if out, err := g.run("validate", "--config", g.config); err != nil ||
+		!strings.Contains(out, "the user lines of the upstreams demo, partner can name the same person") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

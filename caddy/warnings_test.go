@@ -16,13 +16,19 @@ func TestWhatWillSurpriseIsWarnedAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ before, after, warning string }{
-		"no site":       {"\tdevice_login\n\tdevice_auth", "\tdevice_auth", "no site serves the issuer"},
-		"another site":  {"issuer " + g.url, "issuer https://connect.example.com", "is in no site of the issuer's host"},
-		"an audience":   {"device_auth /api/* products:read", "device_auth /api/* {\n\t\taudience https://nobody.example\n\t}", "audiences alone that no token has"},
-		"a scope":       {"device_auth /api/* products:read", "device_auth /api/* products:raed", "a scope that no client may have"},
-		"a storage":     {"\tdefault_bind", "\tstorage file_system " + g.dir + "/elsewhere\n\tdefault_bind", "do not follow Caddy's storage option"},
-		"admin off":     {"admin " + g.admin, "admin off", "with admin off nobody can look at grants"},
-		"out of reach":  {"\tdevice_auth /api/*", "\trespond /* gone\n\troute {\n\t\trespond gone\n\t\tdevice_auth\n\t}\n\tdevice_auth /api/*", "a device_auth is never reached"},
+		"no site": {"\tdevice_login\n\tdevice_auth", "\tdevice_auth", "no site serves the issuer"},
+		"another site": {"issuer " + g.url, "issuer https://connect.example.com",
+			"is in no site of the issuer's host"},
+		"an audience": {"device_auth /api/* products:read",
+			"device_auth /api/* {\n\t\taudience https://nobody.example\n\t}", "audiences alone that no token has"},
+		"a scope": {"device_auth /api/* products:read", "device_auth /api/* products:raed",
+			"a scope that no client may have"},
+		"a storage": {"\tdefault_bind", "\tstorage file_system " + g.dir + "/elsewhere\n\tdefault_bind",
+			"do not follow Caddy's storage option"},
+		"admin off": {"admin " + g.admin, "admin off", "with admin off nobody can look at grants"},
+		"out of reach": {"\tdevice_auth /api/*",
+			"\trespond /* gone\n\troute {\n\t\trespond gone\n\t\tdevice_auth\n\t}\n\tdevice_auth /api/*",
+			"a device_auth is never reached"},
 		"nothing wrong": {"", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,12 +62,14 @@ func TestStartIsOneLine(t *testing.T) {
 	log := g.log.String()
 	_, said, _ := strings.Cut(log, line)
 	said, _, _ = strings.Cut(said, "\n")
-	for _, want := range []string{`"issuer":"` + g.url, `"store":"badger ` + g.dir, `"clients":2`, `"upstreams":["demo: found"]`} {
+	for _, want := range []string{`"issuer":"` + g.url, `"store":"badger ` + g.dir, `"clients":2`,
+		`"upstreams":["demo: found"]`} {
 		if !strings.Contains(said, want) {
 			t.Errorf("want %s in %s", want, said)
 		}
 	}
-	if strings.Count(log, line) != 1 || strings.Contains(log, "no site serves") || strings.Contains(log, "do not follow") {
+	if strings.Count(log, line) != 1 || strings.Contains(log, "no site serves") ||
+		strings.Contains(log, "do not follow") {
 		t.Errorf("there are other lines:\n%s", log)
 	}
 	away := newGateway(t)

@@ -25,7 +25,8 @@ func TestXcaddyBuildsTheModuleWithoutTheDemo(t *testing.T) {
 	}
 	built := filepath.Join(t.TempDir(), "caddy")
 	build := exec.Command("../xcaddy.sh", built)
-	build.Env = append(os.Environ(), "GOPROXY=file://"+strings.TrimSpace(string(cache))+"/cache/download", "GOSUMDB=off", "GOFLAGS=")
+	build.Env = append(os.Environ(), "GOPROXY=file://"+strings.TrimSpace(string(cache))+"/cache/download",
+		"GOSUMDB=off", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("xcaddy.sh: %v\n%s", err, out)
 	}
@@ -33,7 +34,9 @@ func TestXcaddyBuildsTheModuleWithoutTheDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"device_login", "device_login.stores.badger", "device_login.stores.memory", "device_login.stores.redis", "http.handlers.device_login", "http.handlers.device_auth", "http.handlers.reverse_proxy"} {
+	for _, want := range []string{"device_login", "device_login.stores.badger", "device_login.stores.memory",
+		"device_login.stores.redis", "http.handlers.device_login", "http.handlers.device_auth",
+		"http.handlers.reverse_proxy"} {
 		if !strings.Contains(string(modules), want+"\n") {
 			t.Errorf("%s is missing", want)
 		}

@@ -47,6 +47,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		route(http.MethodDelete, "grants/{id}", endGrant),
 		route(http.MethodDelete, "sessions", endSessions),
 		route(http.MethodGet, "clients", a.listClients),
+		route(http.MethodPost, "clients/approve", approveClient),
+		route(http.MethodDelete, "clients", removeClient),
 		route(http.MethodGet, "paused", showPause),
 		route(http.MethodPost, "pause", pause),
 		route(http.MethodPost, "resume", resume),
@@ -79,6 +81,8 @@ func apiError(err error) error {
 	switch {
 	case errors.As(err, &apiErr):
 		return apiErr
+	case refusal != nil && refusal.Code == "not_found":
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New(refusal.Description)}
 	case refusal != nil:
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(refusal.Description)}
 	case errors.Is(err, deviceauth.ErrNotFound):

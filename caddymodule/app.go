@@ -35,6 +35,9 @@ type App struct {
 	// The kinds of devices that may ask.
 	Clients []Client `json:"clients,omitempty"`
 
+	// Which clients may introduce themselves. Default: none.
+	Registration *Registration `json:"registration,omitempty"`
+
 	// What the consent page says of scopes.
 	Scopes []Scope `json:"scopes,omitempty"`
 

@@ -39,34 +39,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := noMore("device_login", d); err != nil {
 		return err
 	}
-	// Both may stand on several lines, and a name may be repeated on none of
-	// them, so the two blocks are made once.
-	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
-	b := block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
-		"issuer":    oneArg(&a.Issuer),
-		"upstream":  checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
-		"client":    checked(a.parseClient, func() error { return last(a.Clients).check() }),
-		"scope":     a.parseScope,
-		"audience":  list(&a.Audience),
-		"user_code": checked(a.parseUserCode, func() error { return a.UserCode.check() }),
-		"lifetime":  lifetime.lineOrBlock,
-		"pending":   pending.lineOrBlock,
-		"wait":      durationOrOff(&a.Wait),
-		"interval":  duration(&a.Interval),
-		"signing":   oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
-		"network":   network(&a.Network),
-		"networks":  a.parseNetworkLine,
-		"nat64":     checked(list(&a.NAT64), a.checkNAT64),
-		"place":     checked(oneArg(&a.Place), a.checkPlace),
-		"health":    a.parseHealth,
-		"dialect":   a.parseDialects,
-		"brand":     a.parseBrand,
-		"paths":     a.parsePaths,
-		"store":     a.parseStore,
-	}, many: []string{
-		"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect",
-	}}
-	if err := b.read(d); err != nil {
+	if err := a.block().read(d); err != nil {
 		return err
 	}
 	if a.Issuer == "" {
@@ -82,6 +55,38 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return line.WrapErr(errNoUpstream)
 	}
 	return nil
+}
+
+// block is the table of the option's words.
+func (a *App) block() block {
+	// Both may stand on several lines, and a name may be repeated on none of
+	// them, so the two blocks are made once.
+	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
+	return block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
+		"issuer":       oneArg(&a.Issuer),
+		"upstream":     checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
+		"client":       checked(a.parseClient, func() error { return last(a.Clients).check() }),
+		"registration": checked(a.parseRegistration, func() error { return a.Registration.check() }),
+		"scope":        a.parseScope,
+		"audience":     list(&a.Audience),
+		"user_code":    checked(a.parseUserCode, func() error { return a.UserCode.check() }),
+		"lifetime":     lifetime.lineOrBlock,
+		"pending":      pending.lineOrBlock,
+		"wait":         durationOrOff(&a.Wait),
+		"interval":     duration(&a.Interval),
+		"signing":      oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
+		"network":      network(&a.Network),
+		"networks":     a.parseNetworkLine,
+		"nat64":        checked(list(&a.NAT64), a.checkNAT64),
+		"place":        checked(oneArg(&a.Place), a.checkPlace),
+		"health":       a.parseHealth,
+		"dialect":      a.parseDialects,
+		"brand":        a.parseBrand,
+		"paths":        a.parsePaths,
+		"store":        a.parseStore,
+	}, many: []string{
+		"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect",
+	}}
 }
 
 // checkSoFar checks the options that have been read, as the engine does for JSON
@@ -223,7 +228,8 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	words := map[string]lineReader{}
 	for name, to := range map[string]*string{
 		"authorize": &p.Authorize, "device_authorization": &p.DeviceAuthorization, "token": &p.Token,
-		"revoke": &p.Revoke, "introspect": &p.Introspect, "userinfo": &p.Userinfo, "jwks": &p.JWKS,
+		"register": &p.Register,
+		"revoke":   &p.Revoke, "introspect": &p.Introspect, "userinfo": &p.Userinfo, "jwks": &p.JWKS,
 		"device": &p.Device,
 	} {
 		words[name] = path(name, to)

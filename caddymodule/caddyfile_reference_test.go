@@ -17,6 +17,7 @@ var blocks = map[string]string{
 	"lifetime":     in("lifetime no_such_word 1s"),
 	"pending":      in("pending no_such_word 1"),
 	"brand":        in("brand a {\n\t\t\tno_such_word\n\t\t}"),
+	"registration": in("registration {\n\t\t\tno_such_word\n\t\t}"),
 	"paths":        in("paths {\n\t\t\tno_such_word\n\t\t}"),
 	"store badger": in("store badger {\n\t\t\tno_such_word\n\t\t}"),
 	"store redis":  in("store redis redis://localhost {\n\t\t\tno_such_word\n\t\t}"),

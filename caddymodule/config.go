@@ -141,6 +141,12 @@ func (a *App) resolve() error {
 			return fmt.Errorf("client %s: secret: %w", c.ID, err)
 		}
 	}
+	if a.Registration != nil {
+		var err error
+		if a.Registration.token, err = secret(repl, a.Registration.Token); err != nil {
+			return fmt.Errorf("registration: token: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -185,6 +191,9 @@ func (a *App) config() (c deviceauth.Config, err error) {
 		return c, err
 	}
 	if c.NAT64, err = parseNetworks("nat64", a.NAT64); err != nil {
+		return c, err
+	}
+	if c.Registration, err = a.Registration.config(); err != nil {
 		return c, err
 	}
 	for _, s := range a.Scopes {

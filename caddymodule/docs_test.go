@@ -103,7 +103,7 @@ func TestChecksAreDocumented(t *testing.T) {
 func TestTroubleshootingQuotesMessages(t *testing.T) {
 	said := read(t, "../deviceauth/pages/templates/languages/en.json")
 	// A message that is broken over several lines is one text.
-	const concatenation = `(?:"|` + "`" + `) \+\n\s*(?:"|` + "`" + `)`
+	const concatenation = `["` + "`" + `] ?\+\n\s*["` + "`" + `]`
 	joined := regexp.MustCompile(concatenation)
 	for _, folder := range []string{".", "../deviceauth", "../upstreamidp"} {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {

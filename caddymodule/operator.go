@@ -147,22 +147,60 @@ func endSessions(s *server, r *http.Request) (any, error) {
 	return v, s.engine.EndSessions(r.Context(), v.Person, by)
 }
 
-// A clientView is a client as it is configured, without its secret.
+// A clientView is a client without its secret: as it is configured, or as it introduced
+// itself.
 type clientView struct {
 	Client
-	Public bool `json:"public"`
+	Public     bool                   `json:"public"`
+	Introduced *adminapi.Introduction `json:"introduced,omitempty"` // nil: it is configured
 }
 
-// listClients lists the clients as they are configured. A range variable is a
-// copy, so clearing the secret changes the list alone.
-func (a *Admin) listClients(*server, *http.Request) (any, error) {
+// listClients lists the clients as they are configured, and those that introduced
+// themselves. A range variable is a copy, so clearing the secret changes the list alone.
+func (a *Admin) listClients(s *server, r *http.Request) (any, error) {
 	list := make([]clientView, len(a.app.Clients))
 	for i, c := range a.app.Clients {
 		public := c.Secret == nil
 		c.Secret, c.Name = nil, cmp.Or(c.Name, c.ID)
 		list[i] = clientView{Client: c, Public: public}
 	}
+	introduced, err := s.engine.IntroducedClients(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range introduced {
+		list = append(list, clientView{
+			Client: Client{
+				ID: c.ID, Name: c.Name, Maker: c.Vendor, Scopes: c.Scope.List(), Redirects: c.Redirects, Origins: c.Origins,
+			},
+			Public: c.Public,
+			Introduced: &adminapi.Introduction{
+				Host: c.Host, Since: c.Since, Used: c.Used, Approved: c.Approved,
+			},
+		})
+	}
 	return list, nil
+}
+
+// approveClient has the operator vouch for a client that introduced itself. Its id may be
+// a URL, so that it is a parameter and no part of the path.
+func approveClient(s *server, r *http.Request) (any, error) {
+	asked, err := query(r, "client", "by")
+	if err != nil {
+		return nil, err
+	}
+	id, by := asked.Get("client"), text.Plain(cmp.Or(asked.Get("by"), caller(r)))
+	return adminapi.ClientChange{ID: id, Approved: true}, s.engine.ApproveClient(r.Context(), id, by)
+}
+
+// removeClient forgets a client that introduced itself, and ends its grants.
+func removeClient(s *server, r *http.Request) (any, error) {
+	asked, err := query(r, "client", "by")
+	if err != nil {
+		return nil, err
+	}
+	id := asked.Get("client")
+	return adminapi.ClientChange{ID: id, Removed: true}, s.engine.RemoveClient(r.Context(), id)
 }
 
 // showPause shows whether the device login is paused, since when, by whom and

@@ -69,7 +69,7 @@ func (e *Engine) Permits(p *Person) bool {
 // permitted reports whether a person may approve a client, or have approved it.
 func (e *Engine) permitted(client string) func(*Person) bool {
 	return func(p *Person) bool {
-		c := e.clients[client]
+		c := e.client(client)
 		return c != nil && e.Permits(p) && permit(c.Allow, p)
 	}
 }

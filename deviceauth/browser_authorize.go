@@ -45,10 +45,16 @@ var (
 
 // CheckRedirect says why an authorization request must be answered on a page and not at
 // its redirect URI: nobody may be sent to an address that its client has not registered.
-// Refusals: unknown_client, unknown_redirect.
-func (e *Engine) CheckRedirect(clientID, uri string) error {
-	client := e.clients[clientID]
+// Refusals: unknown_client, unknown_redirect, and bad_document where the client's metadata
+// document cannot be used.
+func (e *Engine) CheckRedirect(ctx context.Context, clientID, uri string) error {
+	client, err := e.loadClient(ctx, clientID)
+	refusal := AsError(err)
 	switch {
+	case refusal != nil:
+		return NewError("bad_document", refusal.Description)
+	case err != nil:
+		return err
 	case client == nil || client.ResourceServer:
 		return errUnknownClient
 	case !client.redirectsTo(uri):
@@ -83,7 +89,7 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 	if err != nil {
 		return r, err
 	}
-	if !e.clients[r.ClientID].reaches(e.Address(from)) {
+	if !e.client(r.ClientID).reaches(e.Address(from)) {
 		return r, NewError("access_denied", "this client may not ask from this address")
 	}
 	if err := e.Connects(ctx); err != nil {
@@ -96,7 +102,7 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 // grantFor returns the grant that a request asks for, which waits for an answer and is
 // not kept.
 func (e *Engine) grantFor(r CodeRequest) (g *Grant, err error) {
-	client := e.clients[r.ClientID]
+	client := e.client(r.ClientID)
 	if client == nil {
 		return nil, errUnknownClient
 	}
@@ -140,7 +146,7 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 	if err := e.Connects(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.CheckRedirect(r.Request.ClientID, r.Request.RedirectURI); err != nil {
+	if err := e.CheckRedirect(ctx, r.Request.ClientID, r.Request.RedirectURI); err != nil {
 		return nil, err
 	}
 	if e.now().Sub(r.Request.Asked) > requestLifetime {

@@ -256,7 +256,7 @@ func TestRedirectIsComparedToTheLetter(t *testing.T) {
 			loopback, "http://127.0.0.1/callback", "http://127.0.0.1:1/callback", "http://127.0.0.1:65535/callback",
 			"https://app.example.com/cb", "com.example.app:/cb",
 		} {
-			if err := w.CheckRedirect("cli", uri); err != nil {
+			if err := w.CheckRedirect(w.Context(), "cli", uri); err != nil {
 				t.Errorf("%s: %v", uri, err)
 			}
 		}
@@ -272,10 +272,10 @@ func TestRedirectIsComparedToTheLetter(t *testing.T) {
 			"http://app.example.com/cb", "https://app.example.com/cb#", "com.example.app:/cb/", "com.example.app://cb", "COM.example.app:/cb",
 			" https://app.example.com/cb", "https://app.example.com/cb ", "https://app.example.com/cb\n",
 		} {
-			w.wants("unknown_redirect", w.CheckRedirect("cli", uri))
+			w.wants("unknown_redirect", w.CheckRedirect(w.Context(), "cli", uri))
 		}
-		w.wants("unknown_client", w.CheckRedirect("nobody", loopback))
-		w.wants("unknown_redirect", w.CheckRedirect("tv", loopback))
+		w.wants("unknown_client", w.CheckRedirect(w.Context(), "nobody", loopback))
+		w.wants("unknown_redirect", w.CheckRedirect(w.Context(), "tv", loopback))
 	}, withCLI(nil))
 }
 

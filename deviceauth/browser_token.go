@@ -31,7 +31,7 @@ var (
 // grant, with the tokens of the first (RFC 6749 §4.1.2). Refusals: invalid_client,
 // invalid_grant, invalid_target.
 func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, error) {
-	client, err := e.authenticate(r.Client)
+	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -25,6 +26,10 @@ type Client struct {
 
 	Scope          Scope          // all it may ask for, and what it gets when it asks for nothing
 	Redirects      []string       // redirect URIs of logins in the browser (RFC 6749 §3.1.2); none: it is a device alone
+	BrowserOnly    bool           // it may not ask for device codes
+	Introduced     bool           // it registered, or has a metadata document: it is not of the configuration
+	Checked        bool           // the operator vouches for a client that introduced itself
+	Host           string         // where a client that introduced itself is from; empty: it named no host
 	Origins        []string       // origins of browser pages that may play this device
 	From           []netip.Prefix // networks it may ask from; none: from anywhere
 	IDToken        string         // the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
@@ -37,6 +42,8 @@ type Client struct {
 	Code        time.Duration // how long its codes live; default: the engine's
 	ManualEntry bool          // its codes have to be typed: a link brings none along
 	FreshSignIn bool          // whoever approves it has signed in anew, for this
+
+	secret Digest // of a confidential client that introduced itself
 }
 
 func (c *Client) check() error {
@@ -99,11 +106,15 @@ type Credentials struct {
 
 // authenticate finds the client, or refuses in one way and in one time
 // whether the client or its secret is the wrong one.
-func (e *Engine) authenticate(c Credentials) (*Client, error) {
+func (e *Engine) authenticate(ctx context.Context, c Credentials) (*Client, error) {
 	if c.ClientID == "" {
 		return nil, NewError("invalid_client", "client_id is missing")
 	}
-	client, known := e.clients[c.ClientID]
+	client, err := e.loadClient(ctx, c.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	known := client != nil
 	if !known {
 		client = &Client{Secret: "no client has this secret"}
 	}
@@ -113,7 +124,7 @@ func (e *Engine) authenticate(c Credentials) (*Client, error) {
 		}
 		return client, nil
 	}
-	same, written := sameSecret(c.Secret, client.Secret), sameSecret(c.Written, client.Secret)
+	same, written := client.hasSecret(c.Secret), client.hasSecret(c.Written)
 	if !known || !same && !written {
 		return nil, c.refusal()
 	}
@@ -128,6 +139,14 @@ func (c Credentials) refusal() error {
 		}
 	}
 	return NewError("invalid_client", "unknown client, or its secret is missing or wrong")
+}
+
+// hasSecret reports whether a secret is the client's.
+func (c *Client) hasSecret(secret Secret) bool {
+	if c.secret != (Digest{}) {
+		return c.secret.equal(digest([]byte(secret)))
+	}
+	return sameSecret(secret, c.Secret)
 }
 
 // sameSecret compares digests, so that the time tells not even the length.

@@ -14,11 +14,13 @@ import (
 // Config says what an [Engine] is to do. A zero value means the documented
 // default, and never "everybody" or "for ever".
 type Config struct {
-	Issuer   string             // the issuer URL, exactly as tokens and metadata name it
-	Clients  []Client           // who may ask
-	Allow    map[string][]Allow // by upstream id: who may approve; an id without rules: all who can sign in there
-	Scopes   []ScopeText        // what the consent page says
-	Audience []string           // allowed values of audience and resource, the first is the default; none: the issuer
+	Issuer  string             // the issuer URL, exactly as tokens and metadata name it
+	Clients []Client           // who may ask
+	Allow   map[string][]Allow // by upstream id: who may approve; an id without rules: all who can sign in there
+	// Registration says which clients may introduce themselves.
+	Registration Registration
+	Scopes       []ScopeText // what the consent page says
+	Audience     []string    // allowed values of audience and resource, the first is the default; none: the issuer
 	// UserClaim is, by upstream id, the claim that is Person.User. Without one
 	// that is the upstream's sub or, where there are several upstreams, the
 	// subject, because two of them may give the same sub.
@@ -112,6 +114,7 @@ func (c *Config) fill() {
 		orDefault(&c.Interval, defaultHeldInterval)
 	}
 	orDefault(&c.Interval, defaultInterval)
+	orDefault(&c.Registration.Limit, 1000)
 	if len(c.Audience) == 0 {
 		c.Audience = []string{c.Issuer}
 	}
@@ -144,6 +147,9 @@ func (c Config) Check() error {
 	}
 	if c.Pending.PerAddress < 0 || c.Pending.PerClient < 0 || c.Pending.Total < 0 {
 		return errors.New("pending: want positive numbers")
+	}
+	if err := c.Registration.check(); err != nil {
+		return err
 	}
 	return c.checkClients()
 }

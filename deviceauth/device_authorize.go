@@ -60,7 +60,7 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	a, err := e.authorize(ctx, r)
 	if refusal := AsError(err); refusal != nil {
 		event := Event{Name: EventTurnedAway, From: r.From, Reason: refusal.Code}
-		if c := e.clients[r.Client.ClientID]; c != nil {
+		if c := e.client(r.Client.ClientID); c != nil {
 			event.ClientID = c.ID
 		} else {
 			event.Tried = quoted(r.Client.ClientID, maxSaid)
@@ -71,7 +71,7 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 }
 
 func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
-	client, err := e.authenticate(r.Client)
+	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +93,9 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	}
 	if g.Audience, err = e.audience(r.Audience); err != nil {
 		return nil, err
+	}
+	if client.BrowserOnly {
+		return nil, NewError("unauthorized_client", "this client did not register for the device grant")
 	}
 	if g.Challenge, err = parseChallenge(r.Challenge, r.ChallengeMethod); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ type RefreshRequest struct {
 // invalid_scope, invalid_target, and unauthorized_client where the client may not have refresh
 // tokens at all.
 func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error) {
-	client, err := e.authenticate(r.Client)
+	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (e *Engine) refused(id ID, after *Grant, r Rotation, now time.Time, ended b
 	case after == nil && AsError(err) == nil && !errors.Is(err, ErrNotFound):
 		e.cfg.PollState.undelivered.note(id, undelivered{presented: r.Presented}, now)
 	case ended && (after.Reason == ReasonBarred || after.Reason == ReasonDisabled):
-		e.barring(after, after.Person, e.clients[after.ClientID], netip.Addr{})
+		e.barring(after, after.Person, e.client(after.ClientID), netip.Addr{})
 	case ended:
 		e.emit(EventReplayed, after, nil)
 	}

@@ -26,7 +26,7 @@ var errNotLiving = errors.New("the token has ended")
 // its refreshes would stay connected. Refusals:
 // invalid_client; invalid_grant for another client's token, which stays as it is.
 func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
-	client, err := e.authenticate(r.Client)
+	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return err
 	}

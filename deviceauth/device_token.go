@@ -48,7 +48,7 @@ func answerOf(err error) string {
 }
 
 func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
-	client, err := e.authenticate(r.Client)
+	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return nil, e.withdrawn(ctx, r, err)
 	}
@@ -74,7 +74,7 @@ func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) 
 	}
 	// Looked for whatever is wrong with the client: the time must not tell.
 	g, err := e.cfg.Store.Get(ctx, code.id)
-	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) || e.clients[g.ClientID] != nil {
+	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) || e.client(g.ClientID) != nil {
 		return refusal
 	}
 	return errDenied

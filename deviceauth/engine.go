@@ -22,9 +22,14 @@ type Engine struct {
 	pause    pauseCache
 	networks [][]netip.Prefix // within one of these, two addresses are in the same network
 
-	embeddings embeddings
-	closing    chan struct{}
-	close      sync.Once
+	embeddings  embeddings
+	origins     map[string]bool // of pages that act as a client of the configuration
+	registered  originCache     // and as one that registered
+	introduced  clientCache     // clients that introduced themselves
+	registering registerLimiter // counts those that register
+
+	closing chan struct{}
+	close   sync.Once
 }
 
 // New checks the configuration and returns an engine over its store.
@@ -43,7 +48,7 @@ func New(c Config) (*Engine, error) {
 		c.Documents = documents
 	}
 	e := &Engine{
-		cfg: c, clients: map[string]*Client{},
+		cfg: c, clients: map[string]*Client{}, origins: map[string]bool{},
 		admitted: newAdmissions(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
 	}
 	for _, p := range c.Networks {
@@ -58,6 +63,9 @@ func New(c Config) (*Engine, error) {
 		orDefault(&client.Name, client.ID)
 		client.From = e.embeddings.networks(client.From)
 		e.clients[client.ID] = &client
+		for _, origin := range client.Origins {
+			e.origins[origin] = true
+		}
 		longest = max(longest, client.Code)
 	}
 	c.PollState.masks.use(c.UserCode, longest, e.now())

@@ -25,6 +25,10 @@ const (
 	EventMoved         = "decision_refused"  // a session was in another network than its person's sign-ins
 	EventPaused        = "logins_paused"     // the operator stopped connecting devices
 	EventResumed       = "logins_resumed"    // the operator goes on connecting them
+
+	EventClientRegistered = "client_registered" // a client introduced itself (RFC 7591)
+	EventClientApproved   = "client_approved"   // the operator vouched for a client that did
+	EventClientRemoved    = "client_removed"    // a client that did was removed, with its grants
 )
 
 // An Event is one line of the audit log. It holds no code and no token.
@@ -47,7 +51,7 @@ func EventNames() []string {
 	return []string{
 		EventAuthorized, EventTurnedAway, EventApproved, EventDenied, EventBarred, EventSignInRefused, EventGuessing,
 		EventRedeemed, EventRefreshed, EventReplayed, EventRevoked, EventRenamed, EventSessionsEnded, EventMoved,
-		EventPaused, EventResumed,
+		EventPaused, EventResumed, EventClientRegistered, EventClientApproved, EventClientRemoved,
 	}
 }
 

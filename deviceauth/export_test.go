@@ -6,3 +6,6 @@ func (l *PollState) UserCodeCounts() int {
 	defer l.userCodes.mu.Unlock()
 	return len(l.userCodes.counts)
 }
+
+// ClientDocument is the name of the document that has a client.
+var ClientDocument = clientDocument

@@ -39,7 +39,7 @@ var errNotConfidential = NewError("invalid_client", "introspection is for client
 // whatever is not alive: an expired, revoked or unknown token, and another
 // client's refresh token. Refusals: invalid_client.
 func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspection, error) {
-	client, err := e.authenticate(r.Client)
+	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}

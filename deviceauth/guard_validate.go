@@ -99,7 +99,7 @@ func (e *Engine) activeGrant(ctx context.Context, token string) (*tokenCheck, *G
 	switch {
 	case err != nil:
 		return nil, nil, BadToken(TokenRevoked, nil)
-	case !g.IsActive() || e.clients[g.ClientID] == nil:
+	case !g.IsActive() || !e.hasClient(g.ClientID):
 		return nil, nil, BadToken(TokenRevoked, e.identity(known, g))
 	case !e.identity(known, g).clean:
 		return nil, nil, BadToken(TokenPerson, nil)
@@ -115,7 +115,7 @@ func (e *Engine) IsActive(ctx context.Context, id ID) (bool, error) {
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && g.IsActive() && e.clients[g.ClientID] != nil, err
+	return err == nil && g.IsActive() && e.hasClient(g.ClientID), err
 }
 
 // redeemed returns the grant of a token of ours. Since there is one, the grant

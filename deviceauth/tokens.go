@@ -94,7 +94,7 @@ func addNulls(claims Claims, scope Scope) {
 // want nulls is read by browser code that knows no base64url, see [plainJSON].
 func (e *Engine) signID(client string, claims Claims, nulls bool) (string, error) {
 	algorithm := ""
-	if c := e.clients[client]; c != nil {
+	if c := e.client(client); c != nil {
 		algorithm = c.IDToken
 	}
 	if nulls {

@@ -55,7 +55,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	if err != nil {
 		return nil, err
 	}
-	if r.Linked && e.clients[g.ClientID].ManualEntry {
+	if r.Linked && e.client(g.ClientID).ManualEntry {
 		return nil, errUntyped
 	}
 	return g, e.barred(g, r.Person, r.From, e.acceptable(g, r.Person))
@@ -88,7 +88,12 @@ func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Ad
 
 func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Grant, error) {
 	g, err := e.cfg.Store.ByUserCode(ctx, code)
-	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.clients[g.ClientID] == nil) {
+	if err == nil {
+		if _, err := e.loadClient(ctx, g.ClientID); err != nil && AsError(err) == nil {
+			return nil, err
+		}
+	}
+	if errors.Is(err, ErrNotFound) || err == nil && (!g.Open(now) || e.client(g.ClientID) == nil) {
 		return nil, errNoSuchCode
 	}
 	return g, err
@@ -97,9 +102,9 @@ func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Gr
 // acceptable is what a client asks of whoever approves it.
 func (e *Engine) acceptable(g *Grant, p *Person) error {
 	if !e.permitted(g.ClientID)(p) {
-		return e.bar(p, e.clients[g.ClientID])
+		return e.bar(p, e.client(g.ClientID))
 	}
-	if c := e.clients[g.ClientID]; c.FreshSignIn && p.Fresh != g.UserCode {
+	if c := e.client(g.ClientID); c.FreshSignIn && p.Fresh != g.UserCode {
 		return errNotFresh
 	}
 	return nil
@@ -109,7 +114,7 @@ func (e *Engine) acceptable(g *Grant, p *Person) error {
 // passes the verdict on. It stands outside of what a store may run again.
 func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) error {
 	if errors.Is(verdict, errBarred) {
-		e.barring(g, p, e.clients[g.ClientID], from)
+		e.barring(g, p, e.client(g.ClientID), from)
 	}
 	return verdict
 }
@@ -151,6 +156,9 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		r.Person = person
 	}
 	r.Person = e.named(r.Person)
+	if err := e.loadClientOf(ctx, r.Grant); err != nil {
+		return nil, err
+	}
 	now := e.now()
 	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(g, now, r) })
 	if errors.Is(err, ErrNotFound) {
@@ -164,8 +172,29 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err := e.revokeSuperseded(ctx, g, r); err != nil {
 		return nil, err
 	}
+	if r.Allow {
+		if err := e.markUsed(ctx, e.client(g.ClientID)); err != nil {
+			return nil, err
+		}
+	}
 	e.cfg.PollState.wake(g.ID)
 	return g, nil
+}
+
+// loadClientOf looks up the client of a grant where it may have introduced itself, because
+// rules that run within a store's update cannot.
+func (e *Engine) loadClientOf(ctx context.Context, id ID) error {
+	if !e.cfg.Registration.on() {
+		return nil
+	}
+	g, err := e.cfg.Store.Get(ctx, id)
+	if err != nil {
+		return nil // the update says so, too
+	}
+	if _, err := e.loadClient(ctx, g.ClientID); err != nil && AsError(err) == nil {
+		return err
+	}
+	return nil
 }
 
 func (e *Engine) answer(g *Grant, now time.Time, r AnswerRequest) error {

@@ -21,15 +21,19 @@ var (
 	errInvalid   = deviceauth.NewError("sign_in_untrusted", "the ID token is not good")
 	errStale     = deviceauth.NewError("sign_in_stale", "the provider does not know the code")
 	errCancelled = deviceauth.NewError("sign_in_cancelled", "access_denied")
-	errNoTime    = deviceauth.NewError("sign_in_no_auth_time", "the provider was asked for a fresh sign-in and sent no auth_time; "+
-		"a client with sign_in fresh cannot be approved there")
-	errUnproven  = deviceauth.NewError("sign_in_not_fresh", "auth_time does not say that the person proved anew who they are")
-	errNoRefresh = deviceauth.NewError("sign_in_no_refresh", "the provider gave no refresh token, which revalidate needs; "+
-		"allow the gateway offline_access there, or ask for it in its own way with authorize")
+	errNoTime    = deviceauth.NewError("sign_in_no_auth_time",
+		"the provider was asked for a fresh sign-in and sent no auth_time; a client with sign_in fresh cannot be "+
+			"approved there")
+	errUnproven = deviceauth.NewError("sign_in_not_fresh",
+		"auth_time does not say that the person proved anew who they are")
+	errNoRefresh = deviceauth.NewError("sign_in_no_refresh",
+		"the provider gave no refresh token, which revalidate needs; allow the gateway offline_access there, or ask "+
+			"for it in its own way with authorize")
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs
-// nobody a request.
+// nobody a request. The parameters are the client's to repeat, so every one of
+// them is looked at, also those that no check reads.
 func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
 		if len(values) > 1 {
@@ -91,7 +95,7 @@ func same(got, want string) bool {
 // lines on a phone.
 const maxReadable = 200
 
-// readable makes a text of somebody else's fit for a page. No character of it is
+// readable makes a provider's text fit for a page. No character of it is
 // one that cannot be seen, or that turns the direction of writing.
 func readable(s string) string {
 	s = strings.Map(func(r rune) rune {

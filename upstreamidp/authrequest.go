@@ -30,7 +30,8 @@ var ours = map[string]string{
 	"request": "", "request_uri": "", "registration": "", "id_token_hint": "",
 }
 
-// check says what is wrong with a parameter.
+// check says what is wrong with a parameter. Names may contain printable ASCII
+// only, since they go into a URL's query.
 func (a Parameter) check() error {
 	option, taken := ours[a.Name]
 	switch {
@@ -48,6 +49,9 @@ func (a Parameter) check() error {
 	return nil
 }
 
+// checkParameters checks each parameter, and that no name is repeated.
+// A name that is given twice would reach the provider once, by the luck of the
+// order.
 func checkParameters(list []Parameter) error {
 	seen := map[string]bool{}
 	for _, a := range list {
@@ -63,6 +67,9 @@ func checkParameters(list []Parameter) error {
 }
 
 // Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636).
+// It returns the URL of the authorization request, with state, nonce and an
+// S256 challenge. Errors are the discovery's: the provider is away, or its
+// metadata are wrong.
 func (p *Provider) Begin(ctx context.Context, a deviceauth.AuthRequest) (string, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {
@@ -159,11 +166,11 @@ func (p *Provider) scopes(d *discovered) []string {
 
 const scopeOffline = "offline_access"
 
-// unrefreshed is a sign-in without the refresh token that revalidate needs: many
-// providers give one only with a consent (OpenID Connect Core §11), which they
-// are asked for where it is needed and not at every sign-in.
-// The account that has just signed in is named, since the same may be signed in
-// there with others.
+// unrefreshed is a sign-in without the refresh token that revalidate needs:
+// many providers give one only with a consent (OpenID Connect Core §11), which
+// they are asked for where it is needed and not at every sign-in. The account
+// that has just signed in is named, since the same may be signed in there with
+// others.
 func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, who *deviceauth.Person) error {
 	asked := p.parameters(d, a).Get("prompt")
 	if a.Prompt != "" || lacks(d.Prompts, promptConsent) || slices.Contains(strings.Fields(asked), promptConsent) {

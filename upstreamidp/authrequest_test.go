@@ -59,45 +59,58 @@ func revalidating(t *testing.T, change func(*Config)) (*idptest.Provider, *Provi
 	})
 }
 
+// supports are metadata with a list of scopes.
+func supports(list ...string) map[string]any { return map[string]any{"scopes_supported": list} }
+
+// refreshTests are the ways in which providers give refresh tokens.
+var refreshTests = []struct {
+	name    string
+	behave  idptest.Behaviour
+	change  func(*Config)
+	prompts string
+	refused bool
+}{
+	{name: "for offline_access", behave: idptest.Behaviour{}},
+	{name: "for offline_access, which is listed",
+		behave: idptest.Behaviour{Metadata: supports("openid", "offline_access")}},
+	{
+		name:   "always, and offline_access is unknown", // GitLab, Cognito
+		behave: idptest.Behaviour{Unasked: true, Metadata: supports("openid", "email")},
+	},
+	{
+		name:   "with a consent", // oidc-provider
+		behave: idptest.Behaviour{Consent: true}, prompts: ",consent",
+	},
+	{
+		name: "with a consent, at a provider that lists its prompts",
+		behave: idptest.Behaviour{Consent: true,
+			Metadata: map[string]any{"prompt_values_supported": []string{"login", "consent"}}}, prompts: ",consent",
+	},
+	{
+		name:   "with a consent that the operator has asked for", // Google
+		behave: idptest.Behaviour{Consent: true, Unasked: true, Metadata: supports("openid")}, prompts: "consent",
+		change: func(c *Config) {
+			c.Authorize = []Parameter{{Name: "prompt", Value: "consent"}, {Name: "access_type", Value: "offline"}}
+		},
+	},
+	{
+		name: "not at all", behave: idptest.Behaviour{Consent: true,
+			Metadata: map[string]any{"prompt_values_supported": []string{"login"}}},
+		refused: true,
+	},
+	{
+		name:   "not even with a consent",
+		behave: idptest.Behaviour{Unasked: true, Consent: true, Metadata: supports("openid")},
+		change: func(c *Config) {
+			c.Authorize = []Parameter{{Name: "prompt", Value: "consent "}, {Name: "x", Value: "y"}}
+		},
+		prompts: "consent",
+	},
+}
+
 // protocol 23
 func TestRefreshTokenIsAskedForAsTheProviderGivesIt(t *testing.T) {
-	scopes := func(list ...string) map[string]any { return map[string]any{"scopes_supported": list} }
-	tests := []struct {
-		name    string
-		behave  idptest.Behaviour
-		change  func(*Config)
-		prompts string
-		refused bool
-	}{
-		{name: "for offline_access", behave: idptest.Behaviour{}},
-		{name: "for offline_access, which is listed", behave: idptest.Behaviour{Metadata: scopes("openid", "offline_access")}},
-		{
-			name:   "always, and offline_access is unknown", // GitLab, Cognito
-			behave: idptest.Behaviour{Unasked: true, Metadata: scopes("openid", "email")},
-		},
-		{
-			name:   "with a consent", // oidc-provider
-			behave: idptest.Behaviour{Consent: true}, prompts: ",consent",
-		},
-		{
-			name:   "with a consent, at a provider that lists its prompts",
-			behave: idptest.Behaviour{Consent: true, Metadata: map[string]any{"prompt_values_supported": []string{"login", "consent"}}}, prompts: ",consent",
-		},
-		{
-			name:   "with a consent that the operator has asked for", // Google
-			behave: idptest.Behaviour{Consent: true, Unasked: true, Metadata: scopes("openid")}, prompts: "consent",
-			change: func(c *Config) { c.Authorize = []Parameter{{"prompt", "consent"}, {"access_type", "offline"}} },
-		},
-		{
-			name: "not at all", behave: idptest.Behaviour{Consent: true, Metadata: map[string]any{"prompt_values_supported": []string{"login"}}},
-			refused: true,
-		},
-		{
-			name: "not even with a consent", behave: idptest.Behaviour{Unasked: true, Consent: true, Metadata: scopes("openid")},
-			change: func(c *Config) { c.Authorize = []Parameter{{"prompt", "consent "}, {"x", "y"}} }, prompts: "consent",
-		},
-	}
-	for _, test := range tests {
+	for _, test := range refreshTests {
 		t.Run(test.name, func(t *testing.T) {
 			idp, p := revalidating(t, test.change)
 			test.behave.Refresh = true
@@ -106,7 +119,8 @@ func TestRefreshTokenIsAskedForAsTheProviderGivesIt(t *testing.T) {
 			if got := strings.Join(prompts, ","); got != test.prompts || (err != nil) != test.refused {
 				t.Errorf("asked with %q, %v; want %q", got, err, test.prompts)
 			}
-			if test.refused && (deviceauth.AsError(err) == nil || deviceauth.AsError(err).Code != "sign_in_no_refresh") {
+			if test.refused && (deviceauth.AsError(err) == nil ||
+				deviceauth.AsError(err).Code != "sign_in_no_refresh") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -124,7 +138,8 @@ func TestConsentIsAskedForWhereNoRefreshTokenIsKept(t *testing.T) {
 	}
 	idp.Behave(idptest.Behaviour{}) // gives none whatever it is asked
 	idp, p = revalidating(t, nil)
-	if prompts, err := attempt(t, idp, p, begun); !errors.Is(err, errNoRefresh) || strings.Join(prompts, ",") != ",consent" {
+	if prompts, err := attempt(t, idp, p, begun); !errors.Is(err, errNoRefresh) ||
+		strings.Join(prompts, ",") != ",consent" {
 		t.Errorf("without any: asked with %q, %v", prompts, err)
 	}
 }
@@ -132,10 +147,11 @@ func TestConsentIsAskedForWhereNoRefreshTokenIsKept(t *testing.T) {
 func TestGoogleIsAskedInItsOwnWay(t *testing.T) {
 	c := Config{ID: "google", Issuer: google, ClientID: "x", Revalidate: true}
 	c.fill()
-	if len(c.Authorize) != 1 || c.Authorize[0] != (Parameter{"access_type", "offline"}) {
+	if len(c.Authorize) != 1 || c.Authorize[0] != (Parameter{Name: "access_type", Value: "offline"}) {
 		t.Errorf("got %v", c.Authorize)
 	}
-	c = Config{ID: "google", Issuer: google, ClientID: "x", Revalidate: true, Authorize: []Parameter{{"access_type", "online"}}}
+	c = Config{ID: "google", Issuer: google, ClientID: "x", Revalidate: true,
+		Authorize: []Parameter{{Name: "access_type", Value: "online"}}}
 	if c.fill(); len(c.Authorize) != 1 || c.Authorize[0].Value != "online" {
 		t.Errorf("the operator's word is %v", c.Authorize)
 	}
@@ -152,8 +168,10 @@ func TestAnotherAccountIsAskedForAsTheProviderKnows(t *testing.T) {
 		prompts string
 	}{
 		{"select_account", idptest.Behaviour{}, "select_account"},
-		{"select_account, which is listed", idptest.Behaviour{Metadata: lists("login", "select_account")}, "select_account"},
-		{"login, where select_account is not listed", idptest.Behaviour{Metadata: lists("none", "login", "consent")}, "login"},
+		{"select_account, which is listed", idptest.Behaviour{Metadata: lists("login", "select_account")},
+			"select_account"},
+		{"login, where select_account is not listed",
+			idptest.Behaviour{Metadata: lists("none", "login", "consent")}, "login"},
 		{"login, where select_account is an error", idptest.Behaviour{NoSelect: true}, "select_account,login"},
 	}
 	for _, test := range tests {
@@ -171,7 +189,8 @@ func TestAnotherAccountIsAskedForAsTheProviderKnows(t *testing.T) {
 	} {
 		idp, p := setUp(t, nil)
 		idp.Behave(idptest.Behaviour{Error: code})
-		if prompts, err := attempt(t, idp, p, other); deviceauth.AsError(err) == nil || strings.Join(prompts, ",") != circles {
+		if prompts, err := attempt(t, idp, p, other); deviceauth.AsError(err) == nil ||
+			strings.Join(prompts, ",") != circles {
 			t.Errorf("%s: asked with %q, %v", code, prompts, err)
 		}
 		if prompts, err := attempt(t, idp, p, begun); deviceauth.AsError(err) == nil || len(prompts) != 1 {
@@ -204,7 +223,7 @@ func TestSecondRequestIsForTheSameAccount(t *testing.T) {
 	if _, q := asked(t, p, other); q.Get("login_hint") != "alice" || q.Get("prompt") != "select_account consent" {
 		t.Errorf("asked with %v", q)
 	}
-	idp, p = setUp(t, func(c *Config) { c.Authorize = []Parameter{{"prompt", "select_account"}} })
+	idp, p = setUp(t, func(c *Config) { c.Authorize = []Parameter{{Name: "prompt", Value: "select_account"}} })
 	idp.Behave(idptest.Behaviour{NoSelect: true})
 	if prompts, err := attempt(t, idp, p, begun); err != nil || strings.Join(prompts, ",") != "select_account,login" {
 		t.Errorf("asked with %q, %v", prompts, err)
@@ -213,12 +232,15 @@ func TestSecondRequestIsForTheSameAccount(t *testing.T) {
 
 func TestParametersOfTheOperatorAreSent(t *testing.T) {
 	_, p := setUp(t, func(c *Config) {
-		c.Authorize = []Parameter{{"access_type", "offline"}, {"prompt", "consent"}, {"max_age", "3600"}, {"hd", "example.com & sons"}}
+		c.Authorize = []Parameter{{Name: "access_type", Value: "offline"}, {Name: "prompt", Value: "consent"},
+			{Name: "max_age", Value: "3600"},
+			{Name: "hd", Value: "example.com & sons"}}
 	})
 	attempt := begun
 	attempt.SwitchAccount = true
 	_, q := asked(t, p, attempt)
-	for name, want := range map[string]string{"access_type": "offline", "prompt": "consent select_account", "max_age": "3600", "hd": "example.com & sons"} {
+	for name, want := range map[string]string{"access_type": "offline", "prompt": "consent select_account",
+		"max_age": "3600", "hd": "example.com & sons"} {
 		if got := q[name]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
@@ -231,17 +253,21 @@ func TestParametersOfTheOperatorAreSent(t *testing.T) {
 
 func TestParametersThatAreOursAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
-		"client_id": "option client_id", "scope": "option scopes", "redirect_uri": "itself", "state": "itself", "nonce": "itself",
-		"code_challenge": "itself", "code_challenge_method": "itself", "response_type": "itself", "response_mode": "itself",
-		"request": "itself", "request_uri": "itself", "": "the name of", "a b": "the name of",
+		"client_id": "option client_id", "scope": "option scopes", "redirect_uri": "itself", "state": "itself",
+		"nonce":          "itself",
+		"code_challenge": "itself", "code_challenge_method": "itself", "response_type": "itself",
+		"response_mode": "itself",
+		"request":       "itself", "request_uri": "itself", "": "the name of", "a b": "the name of",
 	} {
-		c := Config{ID: "work", Issuer: "https://login.example.com", ClientID: "gateway", Authorize: []Parameter{{name, "x"}}}
+		c := Config{ID: "work", Issuer: "https://login.example.com", ClientID: "gateway",
+			Authorize: []Parameter{{Name: name, Value: "x"}}}
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", name, err, want)
 		}
 	}
 	for want, list := range map[string][]Parameter{
-		"want a value": {{"hd", ""}}, "nobody could sign in": {{"prompt", "login none"}}, "duplicate": {{"hd", "a"}, {"hd", "b"}},
+		"want a value": {{"hd", ""}}, "nobody could sign in": {{"prompt", "login none"}},
+		"duplicate": {{"hd", "a"}, {"hd", "b"}},
 	} {
 		c := Config{ID: "work", Issuer: "https://login.example.com", ClientID: "gateway", Authorize: list}
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
@@ -264,7 +290,9 @@ func TestProviderThatListsNoAuthTimeIsWarnedAbout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			idp, p := setUp(t, func(c *Config) { c.Fresh, c.Log = test.fresh, slog.New(slog.NewTextHandler(&log, nil)) })
+			idp, p := setUp(t, func(c *Config) {
+				c.Fresh, c.Log = test.fresh, slog.New(slog.NewTextHandler(&log, nil))
+			})
 			now := time.Now()
 			p.discovery.now = func() time.Time { return now }
 			idp.Behave(idptest.Behaviour{Metadata: test.metadata})

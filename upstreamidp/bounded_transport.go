@@ -17,7 +17,7 @@ const (
 
 // careful makes of a client one that a provider cannot keep waiting, fill with
 // data, or send to a place where others can listen, or to a service of this
-// machine that believes whoever comes from it: loopback says that the provider
+// machine that trusts every local client: loopback says that the provider
 // is on this machine itself. What is posted is not posted elsewhere.
 func careful(c *http.Client, loopback bool) *http.Client {
 	var own http.Client
@@ -30,7 +30,7 @@ func careful(c *http.Client, loopback bool) *http.Client {
 	if own.Transport == nil {
 		own.Transport = http.DefaultTransport
 	}
-	own.Transport = boundedTransport{own.Transport, loopback}
+	own.Transport = boundedTransport{RoundTripper: own.Transport, loopback: loopback}
 	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		if via[0].Method != http.MethodGet || len(via) >= maxRedirects {
 			return http.ErrUseLastResponse
@@ -40,6 +40,8 @@ func careful(c *http.Client, loopback bool) *http.Client {
 	return &own
 }
 
+// boundedTransport stands below redirects, so a redirect to http is refused like any other
+// request.
 type boundedTransport struct {
 	http.RoundTripper
 	loopback bool // the provider itself is on this machine, without TLS
@@ -55,8 +57,10 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Bodies of errors are only quoted, and may end anywhere; those of
+	// successes are decoded and must be whole.
 	if answer.StatusCode < 400 {
-		answer.Body = &boundedBody{answer.Body, maxAnswer}
+		answer.Body = &boundedBody{ReadCloser: answer.Body, left: maxAnswer}
 		return answer, nil
 	}
 	answer.Body = struct {

@@ -8,7 +8,7 @@ import (
 )
 
 // An upstream may say as much of a person as it likes. What is kept is what
-// somebody reads: a rule, a header, a device by its scopes, a page. It is stored
+// some reader needs: a rule, a header, a device by its scopes, a page. It is stored
 // with each session and each device.
 
 // protocolClaims say something about a token, not about a person. The last two
@@ -37,7 +37,7 @@ const (
 	maxClaims = 64 << 10 // bytes as JSON
 )
 
-// kept are the claims that somebody reads, those that decide something first.
+// kept are the claims that have a reader, those that decide something first.
 func (p *Provider) kept() []string {
 	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.Claims, p.cfg.Told, standardClaims)
 }
@@ -72,14 +72,15 @@ func within(object map[string]any, way string) any {
 	return nil
 }
 
-// bound takes out the claims that nobody reads and those that are too large, and
+// bound takes out the claims that have no reader and those that are too large, and
 // returns the names of the latter.
 func (p *Provider) bound(all deviceauth.Claims) (kept deviceauth.Claims, large []string) {
 	kept = deviceauth.Claims{}
 	size := 0
 	for _, name := range p.kept() {
 		value, said := all[name]
-		if _, twice := kept[name]; !said || twice || slices.Contains(large, name) || slices.Contains(protocolClaims, name) {
+		if _, twice := kept[name]; !said || twice || slices.Contains(large, name) ||
+			slices.Contains(protocolClaims, name) {
 			continue
 		}
 		n := sizeOf(value)

@@ -40,19 +40,23 @@ func list(size int) (groups []any) {
 }
 
 // protocol 41
-func TestClaimsThatNobodyReadsAreNotKept(t *testing.T) {
+func TestClaimsThatAreNotReadAreNotKept(t *testing.T) {
 	idp, p, log := logging(t, func(c *Config) {
 		c.UserClaim, c.Claims, c.Told = "employee", []string{"department"}, []string{"office"}
 	})
 	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{
-		"employee": "e7", "department": "it", "office": 4, "roles": []string{"a"}, "entitlements": []string{"b"}, "amr": []string{"pwd"},
-		"given_name": "Alice", "picture": "https://a.example/a", "locale": "de", "email": "a@example.com", "email_verified": true,
-		"blob": strings.Repeat("x", 1<<17), "realm_access": map[string]any{"roles": []string{"x"}}, "hasgroups": false, "ssn": "1",
+		"employee": "e7", "department": "it", "office": 4, "roles": []string{"a"}, "entitlements": []string{"b"},
+		"amr":        []string{"pwd"},
+		"given_name": "Alice", "picture": "https://a.example/a", "locale": "de", "email": "a@example.com",
+		"email_verified": true,
+		"blob":           strings.Repeat("x", 1<<17), "realm_access": map[string]any{"roles": []string{"x"}},
+		"hasgroups": false, "ssn": "1",
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"amr", "department", "email", "email_verified", "employee", "entitlements", "given_name", "locale", "office", "picture", "roles", "sub"}
+	want := []string{"amr", "department", "email", "email_verified", "employee", "entitlements", "given_name", "locale",
+		"office", "picture", "roles", "sub"}
 	if got := slices.Sorted(maps.Keys(person.Claims)); !slices.Equal(got, want) {
 		t.Errorf("kept\n%v, want\n%v", got, want)
 	}
@@ -66,7 +70,8 @@ func TestClaimsThatNobodyReadsAreNotKept(t *testing.T) {
 func TestClaimsWithinClaimsAreReached(t *testing.T) {
 	idp, p, _ := logging(t, func(c *Config) {
 		c.UserClaim = "staff.number"
-		c.Claims = []string{"realm_access.roles", "resource_access.my.app.roles", "https://example.com/roles", "a.b", "level", "nowhere.at.all", "sub.x"}
+		c.Claims = []string{"realm_access.roles", "resource_access.my.app.roles", "https://example.com/roles", "a.b",
+			"level", "nowhere.at.all", "sub.x"}
 	})
 	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{
 		"staff":        map[string]any{"number": json.Number("90071992547409931")},
@@ -94,8 +99,11 @@ func TestClaimsWithinClaimsAreReached(t *testing.T) {
 	}
 	for _, claims := range []deviceauth.Claims{person.Claims, again} {
 		for name, want := range map[string]string{
-			"realm_access.roles": "admin,offline_access", "resource_access.my.app.roles": "reader", "https://example.com/roles": "editor,7,true",
-			"a.b": "itself", "level": "5", "nowhere.at.all": "", "staff.number": "90071992547409931", "realm_access": "",
+			"realm_access.roles": "admin,offline_access", "resource_access.my.app.roles": "reader",
+			"https://example.com/roles": "editor,7,true",
+			"a.b":                       "itself", "level": "5", "nowhere.at.all": "",
+			"staff.number": "90071992547409931",
+			"realm_access": "",
 		} {
 			if got := strings.Join(claims.Strings(name), ","); got != want {
 				t.Errorf("%s is %q, want %q", name, got, want)
@@ -126,7 +134,8 @@ func TestClaimsThatAreTooLargeAreLeftOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, kept := person.Claims[test.claim]; kept != test.kept || slices.Contains(person.Withheld, test.claim) == kept {
+			if _, kept := person.Claims[test.claim]; kept != test.kept ||
+				slices.Contains(person.Withheld, test.claim) == kept {
 				t.Errorf("kept: %v, withheld %v", kept, person.Withheld)
 			}
 			told := strings.Count(log.String(), "\n") == 1 && strings.Contains(log.String(), "upstream=work") &&
@@ -156,25 +165,31 @@ func TestClaimsOfAPersonAreBoundedTogether(t *testing.T) {
 		document, _ := json.Marshal(value)
 		total += len(document)
 	}
-	if total > maxClaims || person.Claims["teams"] == nil || person.Claims["groups"] == nil || person.Claims["zoneinfo"] != nil {
-		t.Errorf("%d bytes are kept of %v; left out are %v", total, slices.Sorted(maps.Keys(person.Claims)), person.Withheld)
+	if total > maxClaims || person.Claims["teams"] == nil || person.Claims["groups"] == nil ||
+		person.Claims["zoneinfo"] != nil {
+		t.Errorf("%d bytes are kept of %v; left out are %v", total, slices.Sorted(maps.Keys(person.Claims)),
+			person.Withheld)
 	}
 }
 
 // protocol 44
 func TestGroupsThatAreLeftOutAreTold(t *testing.T) {
 	reference := map[string]any{"groups": "src1"}
-	source := map[string]any{"src1": map[string]any{"endpoint": "https://graph.example/groups", "access_token": "hunter2"}}
+	source := map[string]any{"src1": map[string]any{"endpoint": "https://graph.example/groups",
+		"access_token": "hunter2"}}
 	tests := []struct {
 		name   string
 		behave idptest.Behaviour
 		want   []string
 	}{
-		{"by a reference", idptest.Behaviour{Claims: map[string]any{"_claim_names": reference, "_claim_sources": source}}, []string{"groups"}},
+		{"by a reference", idptest.Behaviour{Claims: map[string]any{"_claim_names": reference,
+			"_claim_sources": source}}, []string{"groups"}},
 		{"by a word", idptest.Behaviour{Claims: map[string]any{"hasgroups": true}}, []string{"groups"}},
-		{"by a word that is a text", idptest.Behaviour{Claims: map[string]any{"hasgroups": "true"}}, []string{"groups"}},
+		{"by a word that is a text", idptest.Behaviour{Claims: map[string]any{"hasgroups": "true"}},
+			[]string{"groups"}},
 		{"and userinfo has them", idptest.Behaviour{
-			Claims: map[string]any{"_claim_names": reference, "_claim_sources": source}, Userinfo: map[string]any{"groups": []string{"staff"}},
+			Claims:   map[string]any{"_claim_names": reference, "_claim_sources": source},
+			Userinfo: map[string]any{"groups": []string{"staff"}},
 		}, nil},
 		{"others than those that anybody reads", idptest.Behaviour{
 			Claims: map[string]any{"_claim_names": map[string]any{"shoe_size": "src1"}, "_claim_sources": source},
@@ -201,7 +216,8 @@ func TestGroupsThatAreLeftOutAreTold(t *testing.T) {
 // protocol 23
 func TestGroupsThatAreLeftOutLaterAreTold(t *testing.T) {
 	for _, noID := range []bool{false, true} {
-		idp, p, _, person := known(t, idptest.Behaviour{Claims: map[string]any{"hasgroups": true}, Userinfo: map[string]any{}})
+		idp, p, _, person := known(t, idptest.Behaviour{Claims: map[string]any{"hasgroups": true},
+			Userinfo: map[string]any{}})
 		if !slices.Equal(person.Withheld, []string{"groups"}) {
 			t.Fatalf("got %+v", person)
 		}

@@ -25,15 +25,15 @@ type Config struct {
 	ClientSecret deviceauth.Secret // empty: a public client
 	Scopes       []string          // default: openid profile email; openid is always asked for
 	UserClaim    string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
-	Claims       []string          // claims that rules decide by: nobody is judged without having asked for them
+	Claims       []string          // claims that rules decide by: no person is judged before they were asked for
 	Told         []string          // further claims that backends are told of
 	Authorize    []Parameter       // further parameters of the authorization request
 	Fresh        bool              // some client asks for a fresh sign-in; for advice in the log
-	Log          *slog.Logger      // hears what an operator should know; default: nobody does
+	Log          *slog.Logger      // hears what an operator should know; default: discarded
 	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
 
 	// Observe hears of each request to the provider: one of [Operations], how long it
-	// took until the answer began, and whether it failed. Default: nobody does.
+	// took until the answer began, and whether it failed. Default: none.
 	Observe func(operation string, took time.Duration, failed bool)
 
 	// Revalidate keeps the provider's refresh token of each person in the
@@ -45,15 +45,18 @@ type Config struct {
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 
-// Check says what is wrong with a configuration, without asking anybody.
+// Check says what is wrong with a configuration, without a request.
 func (c Config) Check() error {
 	switch {
 	case !validID.MatchString(c.ID):
-		return fmt.Errorf("upstream id %q: want lower-case letters, digits, - and _, beginning with a letter or digit", c.ID)
+		return fmt.Errorf("upstream id %q: want lower-case letters, digits, - and _, beginning with a letter or digit",
+			c.ID)
 	case c.ClientID == "":
-		return fmt.Errorf("upstream %s: client_id is missing: want the one that the provider knows this gateway by", c.ID)
+		return fmt.Errorf("upstream %s: client_id is missing: want the one that the provider knows this gateway by",
+			c.ID)
 	case slices.Contains(protocolClaims, c.UserClaim):
-		return fmt.Errorf("upstream %s: user claim %q: want one that is about a person, such as email or preferred_username", c.ID, c.UserClaim)
+		return fmt.Errorf("upstream %s: user claim %q: want one that is about a person, such as email or "+
+			"preferred_username", c.ID, c.UserClaim)
 	}
 	if err := checkIssuer(c.Issuer); err != nil {
 		return fmt.Errorf("upstream %s: %w", c.ID, err)
@@ -69,7 +72,8 @@ func (c Config) Check() error {
 func checkIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return fmt.Errorf("issuer %q: want an URL such as https://login.example.com, without query and fragment", issuer)
+		return fmt.Errorf("issuer %q: want an URL such as https://login.example.com, without query and fragment",
+			issuer)
 	}
 	if !private(u) {
 		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)
@@ -77,15 +81,19 @@ func checkIssuer(issuer string) error {
 	return checkTenant(u)
 }
 
-// private reports whether nobody on the way can read or change what is sent.
+// private reports whether what is sent is protected on the way: by TLS, or because
+// it does not leave this machine.
 func private(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && discovery.IsLoopback(u.Hostname())
 }
 
 // google gives refresh tokens for a parameter of its own, access_type=offline,
-// and refuses the scope offline_access.
+// and refuses the scope offline_access. Other providers are treated by their
+// metadata alone.
 const google = "https://accounts.google.com"
 
+// fill is called after Check, on New's own copy; slices of the caller are never
+// written to.
 func (c *Config) fill() {
 	if c.Name == "" {
 		c.Name = c.ID

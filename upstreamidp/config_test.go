@@ -40,7 +40,8 @@ func TestConfigIsRefused(t *testing.T) {
 			}
 		})
 	}
-	for _, issuer := range []string{good.Issuer, "https://login.example.com/realms/a/", "http://localhost:9000", "http://127.0.0.1", "http://[::1]:9000"} {
+	for _, issuer := range []string{good.Issuer, "https://login.example.com/realms/a/", "http://localhost:9000",
+		"http://127.0.0.1", "http://[::1]:9000"} {
 		c := good
 		if c.Issuer = issuer; c.Check() != nil {
 			t.Error(c.Check())

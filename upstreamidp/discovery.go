@@ -8,7 +8,7 @@ import (
 )
 
 // Bounds of the pause after a failed discovery: long enough to spare a
-// provider that is coming up, short enough that nobody notices.
+// provider that is coming up, short enough not to be noticed.
 const (
 	firstPause = time.Second
 	maxPause   = 30 * time.Second
@@ -70,7 +70,7 @@ func (d *cachedDiscovery) get(ctx context.Context) (*discovered, error) {
 
 // doubt has the provider asked anew before the next sign-in: an endpoint or the
 // keys may be elsewhere now. Those of a moment ago are not doubted, so that a
-// provider that refuses everybody is not asked at every sign-in.
+// provider that refuses all requests is not asked at every sign-in.
 func (d *cachedDiscovery) doubt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,6 +85,8 @@ func (d *cachedDiscovery) reach(ctx context.Context) error {
 	return err
 }
 
+// wait returns the outcome of a fetch. A caller that gives up leaves the fetch
+// running for the others.
 func (d *cachedDiscovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, error) {
 	select {
 	case <-l.ended:
@@ -147,6 +149,7 @@ func (d *cachedDiscovery) ended(l *discoveryFetch) (news bool) {
 	return news
 }
 
+// clock is the time. Tests outside of a synctest bubble set their own clock.
 func (d *cachedDiscovery) clock() time.Time {
 	if d.now == nil {
 		return time.Now()

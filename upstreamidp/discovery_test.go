@@ -94,8 +94,12 @@ func TestMetadataAreRefused(t *testing.T) {
 		{"another issuer", `{"issuer":"https://evil.example"}`, "evil.example"},
 		{"no issuer", `{"products":[]}`, "no OpenID provider"},
 		{"no endpoints", `{"issuer":"ISSUER"}`, "want an https URL"},
-		{"an endpoint that others can read", `{"issuer":"ISSUER","authorization_endpoint":"ISSUER/a","token_endpoint":"http://idp.example/t","jwks_uri":"ISSUER/k"}`, "token_endpoint"},
-		{"a script for an address", `{"issuer":"ISSUER","authorization_endpoint":"javascript:alert(1)","token_endpoint":"ISSUER/t","jwks_uri":"ISSUER/k"}`, "authorization_endpoint"},
+		{"an endpoint that others can read",
+			`{"issuer":"ISSUER","authorization_endpoint":"ISSUER/a","token_endpoint":"http://idp.example/t",
+				"jwks_uri":"ISSUER/k"}`, "token_endpoint"},
+		{"a script for an address",
+			`{"issuer":"ISSUER","authorization_endpoint":"javascript:alert(1)","token_endpoint":"ISSUER/t",
+				"jwks_uri":"ISSUER/k"}`, "authorization_endpoint"},
 		{"no JSON", `<html>`, "decode"},
 		{"no end", strings.Repeat(" ", maxAnswer+1), "larger than"},
 	}
@@ -127,14 +131,15 @@ func TestErrorPageIsNotQuotedWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Begin(t.Context(), begun); err == nil || len(err.Error()) > 2*maxError || !strings.Contains(err.Error(), "502") {
+	if _, err := p.Begin(t.Context(), begun); err == nil || len(err.Error()) > 2*maxError ||
+		!strings.Contains(err.Error(), "502") {
 		t.Errorf("got %.200v", err)
 	}
 }
 
 func TestAnswerAsLargeAsAllowedIsRead(t *testing.T) {
 	for size, want := range map[int]error{maxAnswer: nil, maxAnswer + 1: errAnswerTooLarge} {
-		body := &boundedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", size))), maxAnswer}
+		body := &boundedBody{ReadCloser: io.NopCloser(strings.NewReader(strings.Repeat("x", size))), left: maxAnswer}
 		if text, err := io.ReadAll(body); len(text) != maxAnswer || err != want {
 			t.Errorf("%d bytes: %d read, %v", size, len(text), err)
 		}
@@ -155,7 +160,9 @@ func TestRedirectToWhereOthersListenIsNotFollowed(t *testing.T) {
 
 // A provider elsewhere must not be able to make us speak to this machine.
 func TestProviderElsewhereDoesNotReachThisMachine(t *testing.T) {
-	local := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s arrived", r.Method, r.URL) }))
+	local := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s arrived", r.Method, r.URL)
+	}))
 	defer local.Close()
 	remote := httptest.NewTLSServer(http.RedirectHandler(local.URL+"/stop", http.StatusTemporaryRedirect))
 	defer remote.Close()
@@ -173,7 +180,8 @@ func TestProviderElsewhereDoesNotReachThisMachine(t *testing.T) {
 	provider := httptest.NewTLSServer(mux)
 	defer provider.Close()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"%s/a","token_endpoint":"%s/stop","jwks_uri":"%s/k"}`, provider.URL, provider.URL, local.URL, provider.URL)
+		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"%s/a","token_endpoint":"%s/stop","jwks_uri":"%s/k"}`,
+			provider.URL, provider.URL, local.URL, provider.URL)
 	})
 	p, err := New(Config{ID: "work", Issuer: provider.URL, ClientID: "gateway", HTTPClient: provider.Client()})
 	if err != nil {
@@ -281,7 +289,8 @@ func TestIssuerThatIsSpelledOtherwiseIsNoOutage(t *testing.T) {
 	idp := idptest.Start()
 	defer idp.Close()
 	var log bytes.Buffer
-	p, err := New(Config{ID: "work", Issuer: idp.URL + "/", ClientID: "gateway", Log: slog.New(slog.NewTextHandler(&log, nil))})
+	p, err := New(Config{ID: "work", Issuer: idp.URL + "/", ClientID: "gateway",
+		Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,11 +326,12 @@ func TestGatewayThatIsNotKnownThereIsNoOutage(t *testing.T) {
 // An issuer of all tenants is refused when it is loaded, with the one to write.
 func TestIssuerOfManyTenantsIsRefused(t *testing.T) {
 	for issuer, want := range map[string]string{
-		"https://login.microsoftonline.com/common/v2.0":            "<tenant id>/v2.0",
-		"https://login.microsoftonline.com/Organizations/v2.0":     "<tenant id>/v2.0",
-		"https://login.microsoftonline.com":                        "<tenant id>/v2.0",
-		"https://login.microsoftonline.us/common/v2.0":             "https://login.microsoftonline.us/<tenant id>/v2.0",
-		"https://login.microsoftonline.com/consumers/v2.0":         "https://login.microsoftonline.com/" + consumers + "/v2.0",
+		"https://login.microsoftonline.com/common/v2.0":        "<tenant id>/v2.0",
+		"https://login.microsoftonline.com/Organizations/v2.0": "<tenant id>/v2.0",
+		"https://login.microsoftonline.com":                    "<tenant id>/v2.0",
+		"https://login.microsoftonline.us/common/v2.0":         "https://login.microsoftonline.us/<tenant id>/v2.0",
+		"https://login.microsoftonline.com/consumers/v2.0": "https://login.microsoftonline.com/" +
+			consumers + "/v2.0",
 		"https://login.microsoftonline.com/" + consumers + "/v2.0": "",
 		"https://login.microsoftonline.com/contoso.com/v2.0":       "",
 		"https://login.example.com/common/v2.0":                    "",

@@ -14,7 +14,13 @@ import (
 )
 
 // Finish implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.5–3.1.3.7).
-func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
+// The order is that of trust: what the browser brought is compared with our own
+// state before anything is asked of the provider; the code is traded before the
+// ID token is read; and the person is judged last. Only an error that is a
+// *deviceauth.Error is about this sign-in; every other one is a fault between
+// gateway and provider.
+func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest,
+	answer url.Values) (*deviceauth.Person, error) {
 	if err := checkState(a, answer); err != nil {
 		return nil, err
 	}
@@ -52,7 +58,7 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest, answer 
 
 // prove notes whether the person proved in this attempt who they are, and wants
 // it where the attempt does. Only auth_time says so: prompt=login can be taken
-// out of the request by whoever has the browser.
+// out of the request by the person at the browser.
 func prove(person *deviceauth.Person, a deviceauth.AuthRequest) error {
 	proven := !person.AuthTime.Before(a.Began.Add(-skew)) && !person.AuthTime.After(time.Now().Add(skew))
 	switch {
@@ -68,7 +74,8 @@ func prove(person *deviceauth.Person, a deviceauth.AuthRequest) error {
 
 // exchange trades the code for tokens. Only invalid_grant is about this
 // sign-in (RFC 6749 §5.2); every other error is between the provider and us.
-func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.AuthRequest, code string) (*oauth2.Token, error) {
+func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.AuthRequest,
+	code string) (*oauth2.Token, error) {
 	token, err := p.client(d, a.RedirectURI).Exchange(ctx, code, oauth2.VerifierOption(a.Verifier))
 	var said *oauth2.RetrieveError
 	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
@@ -86,14 +93,16 @@ func (p *Provider) failed(doing string, err error) error {
 	p.discovery.doubt()
 	var said *oauth2.RetrieveError
 	if errors.As(err, &said) && (said.ErrorCode == "invalid_client" || said.ErrorCode == "unauthorized_client") {
-		err = &deviceauth.ConfigError{Reason: "the provider does not take the gateway's client_id or client_secret: " + err.Error()}
+		err = &deviceauth.ConfigError{Reason: "the provider does not take the gateway's client_id or client_secret: " +
+			err.Error()}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // verify checks the ID token (OpenID Connect Core §3.1.3.7): go-oidc the
 // signature, the issuer, the audience and the times, we the rest.
-func (p *Provider) verify(ctx context.Context, d *discovered, a deviceauth.AuthRequest, token *oauth2.Token) (*oidc.IDToken, error) {
+func (p *Provider) verify(ctx context.Context, d *discovered, a deviceauth.AuthRequest,
+	token *oauth2.Token) (*oidc.IDToken, error) {
 	raw, _ := token.Extra("id_token").(string)
 	if raw == "" {
 		return nil, distrust("there is no ID token")

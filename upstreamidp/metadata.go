@@ -16,7 +16,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// discovered is what the provider said of itself.
+// discovered is what the provider said of itself. said is compared as a whole
+// to notice changes, see cachedDiscovery.ended.
 type discovered struct {
 	*oidc.Provider
 	metadata
@@ -83,15 +84,17 @@ func (p *Provider) ask() (*discovered, error) {
 func wrongIssuer(other *oidc.IssuerMismatchError) error {
 	switch {
 	case other.Discovered == "":
-		return &deviceauth.ConfigError{Reason: fmt.Sprintf("what answers at %q names no issuer: it is no OpenID provider", other.Provided)}
+		return &deviceauth.ConfigError{
+			Reason: fmt.Sprintf("what answers at %q names no issuer: it is no OpenID provider", other.Provided)}
 	case strings.ContainsAny(other.Discovered, "{}"):
 		return manyTenants(other.Provided, other.Discovered)
 	}
 	return &deviceauth.ConfigError{Reason: fmt.Sprintf("the issuer is %q in the configuration, and the provider there "+
-		"calls itself %q: if that is who you mean, write it like this, to the letter", other.Provided, other.Discovered)}
+		"calls itself %q: if that is who you mean, write it like this, to the letter", other.Provided,
+		other.Discovered)}
 }
 
-// checkEndpoints wants addresses that nobody listens at.
+// checkEndpoints wants addresses with TLS, or on this machine.
 func (p *Provider) checkEndpoints(d *discovered) error {
 	endpoints := map[string]string{
 		"authorization_endpoint": d.endpoint.AuthURL, "token_endpoint": d.endpoint.TokenURL, "jwks_uri": d.Keys,

@@ -14,7 +14,8 @@ const (
 	opUserinfo  = "userinfo"
 )
 
-// Operations lists what a provider is asked for.
+// Operations lists what a provider is asked for. Metrics use them as label
+// values, so the list is short and fixed.
 func Operations() []string { return []string{opDiscovery, opKeys, opToken, opUserinfo} }
 
 // observed tells of each request. It stands around the careful transport, so that what

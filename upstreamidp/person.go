@@ -22,7 +22,8 @@ type identity struct {
 }
 
 // person makes a person of an ID token that has been checked.
-func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken, token *oauth2.Token) (*identity, error) {
+func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken,
+	token *oauth2.Token) (*identity, error) {
 	said := deviceauth.Claims{}
 	if err := id.Claims(&said); err != nil {
 		return nil, distrust(err.Error())
@@ -55,7 +56,8 @@ func (p *Provider) tell(who *identity) {
 	log := p.cfg.Log.With("upstream", p.cfg.ID, "subject", who.Subject)
 	if len(who.elsewhere) > 0 {
 		log.Warn("the upstream left claims of a person out of the token, so that no rule can decide by them; "+
-			"have it send fewer values, such as only the groups that are assigned to this client", "claims", who.elsewhere)
+			"have it send fewer values, such as only the groups that are assigned to this client", "claims",
+			who.elsewhere)
 	}
 	if len(who.large) > 0 {
 		log.Warn("claims of a person are too large to keep and are left out: 2 KiB is the most for a text, "+
@@ -101,6 +103,9 @@ func unclean(claim string) error { return deviceauth.NewError("sign_in_unclean",
 // lastSecond of the year 9999: later times are no dates to JSON.
 const lastSecond = 253402300799
 
+// authTime reads auth_time. Providers send seconds as a JSON number, some with
+// a fraction (OpenID Connect Core §2). A value that is no date is the zero
+// time, which proves nothing.
 func authTime(claims deviceauth.Claims) time.Time {
 	number, _ := claims["auth_time"].(json.Number)
 	if at, err := number.Float64(); err == nil && at > 0 && at <= lastSecond {

@@ -12,24 +12,29 @@ import (
 func TestPersonIsWhoTheProviderSays(t *testing.T) {
 	idp, p := setUp(t, func(c *Config) { c.UserClaim = "preferred_username" })
 	person, err := signIn(t, idp, p, idptest.Behaviour{
-		Claims:   map[string]any{"sub": "4711", "name": "Alice", "auth_time": 1_700_000_000, "acr": "mfa", "jti": "x", "_claim_sources": map[string]any{}},
-		Userinfo: map[string]any{"sub": "4711", "name": "somebody else", "preferred_username": "ålice", "groups": []string{"staff"}, "birthdate": "2000-01-01"},
+		Claims: map[string]any{"sub": "4711", "name": "Alice", "auth_time": 1_700_000_000, "acr": "mfa", "jti": "x",
+			"_claim_sources": map[string]any{}},
+		Userinfo: map[string]any{"sub": "4711", "name": "somebody else", "preferred_username": "ålice",
+			"groups": []string{"staff"}, "birthdate": "2000-01-01"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := deviceauth.Claims{"sub": "4711", "name": "Alice", "acr": "mfa", "preferred_username": "ålice", "groups": []any{"staff"}}
+	want := deviceauth.Claims{"sub": "4711", "name": "Alice", "acr": "mfa", "preferred_username": "ålice",
+		"groups": []any{"staff"}}
 	if !reflect.DeepEqual(person.Claims, want) {
 		t.Errorf("claims %v, want %v: what was signed wins, what it lacks is added", person.Claims, want)
 	}
-	if person.Subject != "work|4711" || person.Upstream != "work" || person.User != "ålice" || person.AuthTime.Unix() != 1_700_000_000 {
+	if person.Subject != "work|4711" || person.Upstream != "work" || person.User != "ålice" ||
+		person.AuthTime.Unix() != 1_700_000_000 {
 		t.Errorf("got %+v", person)
 	}
 }
 
 func TestClaimsThatRulesNameAreLookedForInUserinfo(t *testing.T) {
 	idp, p := setUp(t, func(c *Config) { c.Claims = []string{"department"} })
-	person, err := signIn(t, idp, p, idptest.Behaviour{Userinfo: map[string]any{"department": "it", "birthdate": "2000-01-01"}})
+	person, err := signIn(t, idp, p,
+		idptest.Behaviour{Userinfo: map[string]any{"department": "it", "birthdate": "2000-01-01"}})
 	if err != nil || person.Claims["department"] != "it" || person.Claims["birthdate"] != nil {
 		t.Errorf("got %+v, %v", person, err)
 	}
@@ -65,16 +70,22 @@ func TestUserClaimThatIsMissingIsNamed(t *testing.T) {
 		refusal bool
 	}{
 		{name: "nobody says it", want: "employee", refusal: true},
-		{name: "it is empty", behave: idptest.Behaviour{Claims: map[string]any{"employee": "\x00"}}, want: "employee", refusal: true},
-		{name: "it is no text", behave: idptest.Behaviour{Claims: map[string]any{"employee": []int{7}}}, want: "employee", refusal: true},
-		{name: "userinfo is about somebody else", behave: idptest.Behaviour{Userinfo: map[string]any{"sub": "2", "employee": "e7"}}, want: "employee", refusal: true},
-		{name: "userinfo cannot be asked", behave: idptest.Behaviour{Userinfo: map[string]any{}, UserinfoDown: true}, want: "asking for userinfo"},
+		{name: "it is empty", behave: idptest.Behaviour{Claims: map[string]any{"employee": "\x00"}}, want: "employee",
+			refusal: true},
+		{name: "it is no text", behave: idptest.Behaviour{Claims: map[string]any{"employee": []int{7}}},
+			want: "employee", refusal: true},
+		{name: "userinfo is about somebody else",
+			behave: idptest.Behaviour{Userinfo: map[string]any{"sub": "2", "employee": "e7"}}, want: "employee",
+			refusal: true},
+		{name: "userinfo cannot be asked", behave: idptest.Behaviour{Userinfo: map[string]any{}, UserinfoDown: true},
+			want: "asking for userinfo"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			idp, p := setUp(t, func(c *Config) { c.UserClaim = "employee" })
 			person, err := signIn(t, idp, p, test.behave)
-			if err == nil || !strings.Contains(err.Error(), test.want) || (deviceauth.AsError(err) != nil) != test.refusal {
+			if err == nil || !strings.Contains(err.Error(), test.want) ||
+				(deviceauth.AsError(err) != nil) != test.refusal {
 				t.Errorf("got %+v, %v; want %q", person, err, test.want)
 			}
 		})
@@ -86,7 +97,8 @@ func TestUserClaimThatIsMissingIsNamed(t *testing.T) {
 // protocol 33
 func TestUserAndSubjectAreTakenAsTheyAreOrNotAtAll(t *testing.T) {
 	for _, name := range []string{
-		"alice ", " alice", "alice\u200b", "ali\u00adce", "ali\x07ce", "alice\n", "alice\u00a0", "\ufeffalice", "alice\u202e", "alice\u2060",
+		"alice ", " alice", "alice\u200b", "ali\u00adce", "ali\x07ce", "alice\n", "alice\u00a0", "\ufeffalice",
+		"alice\u202e", "alice\u2060",
 		"alice\ufe0f", "alice\U000e0041", "alice\u3164", "alice\ufffd", "\u200b", " ",
 	} {
 		for _, claim := range []string{"sub", "employee"} {
@@ -110,7 +122,8 @@ func TestUserAndSubjectAreTakenAsTheyAreOrNotAtAll(t *testing.T) {
 func TestUserOfAnyScriptIsAUser(t *testing.T) {
 	for _, name := range []string{"Zoë", "李雷", "أليس", "alice,bob", "Alice Liddell", "alice@example.com"} {
 		idp, p := setUp(t, func(c *Config) { c.UserClaim = "employee" })
-		if person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{"employee": name}}); err != nil || person.User != name {
+		if person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{"employee": name}}); err != nil ||
+			person.User != name {
 			t.Errorf("%q: got %+v, %v", name, person, err)
 		}
 	}
@@ -118,9 +131,10 @@ func TestUserOfAnyScriptIsAUser(t *testing.T) {
 
 func TestUserClaimMayComeFromEither(t *testing.T) {
 	for name, behave := range map[string]idptest.Behaviour{
-		"the ID token":                     {Claims: map[string]any{"employee": "e7"}},
-		"userinfo":                         {Userinfo: map[string]any{"employee": "e7"}},
-		"the ID token, with userinfo down": {Claims: map[string]any{"employee": "e7"}, Userinfo: map[string]any{}, UserinfoDown: true},
+		"the ID token": {Claims: map[string]any{"employee": "e7"}},
+		"userinfo":     {Userinfo: map[string]any{"employee": "e7"}},
+		"the ID token, with userinfo down": {Claims: map[string]any{"employee": "e7"}, Userinfo: map[string]any{},
+			UserinfoDown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			idp, p := setUp(t, func(c *Config) { c.UserClaim = "employee" })
@@ -134,7 +148,8 @@ func TestUserClaimMayComeFromEither(t *testing.T) {
 func TestRulesAreNotDecidedWithoutTheirClaims(t *testing.T) {
 	for _, claim := range []string{"groups", "email"} {
 		idp, p := setUp(t, func(c *Config) { c.Claims = []string{claim} })
-		down := idptest.Behaviour{Claims: map[string]any{"email": "a@example.com"}, Userinfo: map[string]any{"groups": []string{"staff"}}, UserinfoDown: true}
+		down := idptest.Behaviour{Claims: map[string]any{"email": "a@example.com"},
+			Userinfo: map[string]any{"groups": []string{"staff"}}, UserinfoDown: true}
 		if person, err := signIn(t, idp, p, down); err == nil || deviceauth.AsError(err) != nil {
 			t.Errorf("%s: got %+v, %v, want a fault", claim, person, err)
 		}
@@ -145,9 +160,10 @@ func TestRulesAreNotDecidedWithoutTheirClaims(t *testing.T) {
 	}
 }
 
-func TestUserinfoOfSomebodyElseIsIgnored(t *testing.T) {
+func TestUserinfoOfAnotherSubjectIsIgnored(t *testing.T) {
 	idp, p := setUp(t, nil)
-	person, err := signIn(t, idp, p, idptest.Behaviour{Userinfo: map[string]any{"sub": "2", "groups": []string{"admins"}}})
+	person, err := signIn(t, idp, p,
+		idptest.Behaviour{Userinfo: map[string]any{"sub": "2", "groups": []string{"admins"}}})
 	if err != nil || person.Claims["groups"] != nil {
 		t.Errorf("got %+v, %v", person, err)
 	}
@@ -177,7 +193,8 @@ func TestUserIsNoUnverifiedAddress(t *testing.T) {
 		if verified == nil {
 			delete(claims, "email_verified")
 		}
-		if person, err := signIn(t, idp, p, idptest.Behaviour{Claims: claims}); err != nil || person.User != "a@example.com" {
+		if person, err := signIn(t, idp, p, idptest.Behaviour{Claims: claims}); err != nil ||
+			person.User != "a@example.com" {
 			t.Errorf("verified %v: %+v, %v", verified, person, err)
 		}
 	}

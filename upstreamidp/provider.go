@@ -23,7 +23,8 @@ type Provider struct {
 
 var _ deviceauth.Upstream = (*Provider)(nil)
 
-// New checks the configuration and returns a provider.
+// New checks the configuration and returns a provider. It asks nothing of the
+// network, so it may be called while the provider is down.
 func New(c Config) (*Provider, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -67,8 +68,8 @@ func (p *Provider) told(d *discovered, err error) {
 		return
 	}
 	if p.cfg.Fresh && lacks(d.Claimed, "auth_time") {
-		log.Warn("a client asks for a fresh sign-in, and the upstream does not list auth_time in its claims_supported: " +
-			"where it sends none, nobody can approve the client's devices")
+		log.Warn("a client asks for a fresh sign-in, and the upstream does not list auth_time in its " +
+			"claims_supported: where it sends none, nobody can approve the client's devices")
 	}
 	asked := slices.Contains(p.cfg.Scopes, scopeOffline) || len(p.cfg.Authorize) > 0
 	if p.cfg.Revalidate && !asked && lacks(d.Scopes, scopeOffline) {

@@ -12,7 +12,7 @@ import (
 // any; the gateway's key was then 32 zero bytes, by a mistake.
 const sealedFormat = "1."
 
-// seal hides a refresh token from whoever reads an upstream session. No token is "".
+// seal hides a refresh token from a reader of the store. No token is "".
 func (p *Provider) seal(subject, token string) string {
 	if token == "" {
 		return ""
@@ -21,7 +21,7 @@ func (p *Provider) seal(subject, token string) string {
 }
 
 // open returns "" for what was sealed with another key: nothing is known then
-// of the person at the provider, and so it vouches for nobody.
+// of the person at the provider, so the person's devices end.
 func (p *Provider) open(subject, sealed string) string {
 	text, ok := strings.CutPrefix(sealed, sealedFormat)
 	if !ok {
@@ -31,7 +31,7 @@ func (p *Provider) open(subject, sealed string) string {
 }
 
 // renew seals what is from before there was a format with the key, so that an
-// upgrade costs no device. It gives nothing to somebody who can write vouchers:
+// upgrade costs no device. It gives nothing to a program that can write to the store:
 // who the person is stands beside the token, and is not sealed at all.
 func (p *Provider) renew(subject string, v *upstreamSession) {
 	if v.Token == "" || strings.HasPrefix(v.Token, sealedFormat) {
@@ -45,6 +45,9 @@ func (p *Provider) renew(subject string, v *upstreamSession) {
 	}
 }
 
+// unseal opens a sealed token, or returns the empty string. The subject is the
+// additional data, so a token that is moved to another person's session does
+// not open.
 func unseal(aead cipher.AEAD, subject, text string) string {
 	raw, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {

@@ -27,7 +27,8 @@ func sealedBefore(t *testing.T, p *Provider, person *deviceauth.Person) (sealed 
 
 func voucherOf(t *testing.T, p *Provider, person *deviceauth.Person) (v upstreamSession) {
 	t.Helper()
-	if err := p.change(t.Context(), person.Subject, func(now *upstreamSession) error { v = *now; return nil }); err != nil {
+	if err := p.change(t.Context(), person.Subject,
+		func(now *upstreamSession) error { v = *now; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return v

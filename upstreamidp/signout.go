@@ -18,7 +18,9 @@ var errNoLogout = deviceauth.NewError("invalid_request", "not a logout token for
 
 // SignOut implements [deviceauth.Upstream] (OpenID Connect Back-Channel Logout
 // 1.0 §2.6). A token that is replayed is harmless: it is about sign-ins that
-// were begun before it was made.
+// were begun before it was made. A refused token is an error invalid_request
+// (§2.8); keys that cannot be fetched are a fault, and the provider may repeat
+// its request.
 func (p *Provider) SignOut(ctx context.Context, token string) (*deviceauth.SignOut, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {
@@ -45,13 +47,14 @@ func (p *Provider) SignOut(ctx context.Context, token string) (*deviceauth.SignO
 // go-oidc has no type for it.
 func unfetched(err error) bool { return err != nil && strings.Contains(err.Error(), "fetching keys") }
 
-// logoutVerifier has keys of its own: anybody may post a token, and go-oidc
+// logoutVerifier has keys of its own: any client may post a token, and go-oidc
 // asks for the keys anew at each that it cannot verify.
 func (p *Provider) logoutVerifier(more metadata) *oidc.IDTokenVerifier {
 	sparing := *p.cfg.HTTPClient
 	sparing.Transport = &throttledTransport{RoundTripper: sparing.Transport}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &sparing), more.Keys)
-	return oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
+	return oidc.NewVerifier(p.cfg.Issuer, keys,
+		&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
 }
 
 // A throttledTransport lets a request through every few seconds.

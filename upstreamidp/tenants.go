@@ -12,8 +12,8 @@ import (
 // organizations and consumers. Their metadata name a template,
 // https://login.microsoftonline.com/{tenantid}/v2.0, and each token the issuer
 // of its person's tenant. They are refused. OpenID Connect Discovery §4.3 wants
-// one issuer; a sub and an e-mail address say who somebody is at one tenant
-// alone, and whoever makes a tenant of their own may write any address into it,
+// one issuer; a sub and an e-mail address name a person at one tenant
+// alone, and the owner of any other tenant may write any address into it,
 // so that an allow rule would let strangers in. One upstream for each tenant
 // says the same safely.
 
@@ -25,7 +25,7 @@ var microsoftHosts = []string{
 // consumers is the tenant of all personal Microsoft accounts.
 const consumers = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
-// checkTenant refuses an issuer that stands for many tenants, before anybody is asked.
+// checkTenant refuses an issuer that stands for many tenants, without a request.
 func checkTenant(issuer *url.URL) error {
 	tenant, _, _ := strings.Cut(strings.Trim(issuer.Path, "/"), "/")
 	for _, host := range microsoftHosts {
@@ -34,17 +34,20 @@ func checkTenant(issuer *url.URL) error {
 		}
 		switch strings.ToLower(tenant) {
 		case "", "common", "organizations":
-			return fmt.Errorf("issuer %q stands for the people of all tenants: want that of yours, https://%s/<tenant id>/v2.0, "+
-				"and one upstream for each tenant", issuer, host)
+			return fmt.Errorf("issuer %q stands for the people of all tenants: want that of yours, https://%s/<tenant "+
+				"id>/v2.0, and one upstream for each tenant", issuer, host)
 		case "consumers":
-			return fmt.Errorf("issuer %q: want https://%s/%s/v2.0, which is how it calls itself", issuer, host, consumers)
+			return fmt.Errorf("issuer %q: want https://%s/%s/v2.0, which is how it calls itself", issuer,
+				host, consumers)
 		}
 	}
 	return nil
 }
 
-// manyTenants refuses such a provider at other addresses too.
+// manyTenants refuses such a provider at other addresses too. It goes by the
+// template in the metadata, so it needs no list of hosts.
 func manyTenants(asked, template string) error {
-	return &deviceauth.ConfigError{Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: "+
-		"want the issuer of your own tenant, and one upstream for each tenant", asked, template)}
+	return &deviceauth.ConfigError{
+		Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: want the "+
+			"issuer of your own tenant, and one upstream for each tenant", asked, template)}
 }

@@ -18,19 +18,20 @@ import (
 
 // With revalidate, the provider's refresh token of a person is kept, and
 // traded for a new one whenever one of the person's devices comes for tokens:
-// a provider gives none for somebody who has been disabled (RFC 6749 §6).
+// a provider gives none for an account that is disabled (RFC 6749 §6).
 //
 // There is one for each person and not one for each device, because many
-// providers let a token be used once: whoever asks takes a lease, so that
+// providers let a token be used once: the gateway that asks takes a lease, so that
 // devices and gateways ask one after the other, and the answer that one gets
 // serves all who came while it was asking.
 
 // An upstreamSession is the document of one person.
 type upstreamSession struct {
-	Token   string             `json:"token,omitempty"`   // the refresh token, sealed; empty: the provider takes none any more
-	Leased  time.Time          `json:"leased,omitzero"`   // somebody asks until then
+	// the refresh token, sealed; empty: the provider takes none any more
+	Token   string             `json:"token,omitempty"`
+	Leased  time.Time          `json:"leased,omitzero"`   // a gateway asks until then
 	Answers int                `json:"answers,omitempty"` // how many the provider gave
-	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: nobody
+	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: unknown
 	Filled  []string           `json:"filled,omitempty"`  // the claims of which userinfo said so
 }
 
@@ -38,7 +39,7 @@ type upstreamSession struct {
 // userinfo.
 const (
 	leaseTime = 3*patience + 5*time.Second
-	leaseLook = 50 * time.Millisecond // between looks at somebody else's lease
+	leaseLook = 50 * time.Millisecond // between looks at another gateway's lease
 )
 
 var errGone = deviceauth.NewError("person_gone", "the provider no longer vouches for this person")
@@ -70,7 +71,7 @@ func (p *Provider) keep(
 
 // Revalidate asks the provider who a person is now. A *Error says that it no
 // longer vouches for them; any other error that it could not be asked. Without
-// [Config.Revalidate] it asks nobody.
+// [Config.Revalidate] it makes no request.
 func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*deviceauth.Person, error) {
 	if !p.cfg.Revalidate {
 		return person, nil
@@ -82,15 +83,15 @@ func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*
 	if !mine {
 		return v.applied(person)
 	}
-	// From here on nobody may break it off: a device that hangs up must not
+	// From here on no caller may break it off: a device that hangs up must not
 	// cost its person the token that is being traded.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 	defer cancel()
 	return p.settle(ctx, person, v, p.trade(ctx, person, v))
 }
 
-// applied is a person with what the last answer said of them. Of somebody who
-// signed in before anybody was asked again there is none.
+// applied is a person with what the last answer said of them. There is none for a
+// person who signed in and was not asked about since.
 func (v *upstreamSession) applied(person *deviceauth.Person) (*deviceauth.Person, error) {
 	switch {
 	case v.Answers == 0:
@@ -132,7 +133,7 @@ func (p *Provider) lease(ctx context.Context, subject string) (v *upstreamSessio
 	}
 }
 
-// leased reports whether somebody asks. A lease further ahead than any can be
+// leased reports whether a gateway asks. A lease further ahead than any can be
 // is that of a gateway with another idea of the time.
 func (v *upstreamSession) leased() bool {
 	left := time.Until(v.Leased)
@@ -176,7 +177,8 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *upst
 
 // settle keeps the answer and gives the lease back. Where the person signed in
 // anew meanwhile, that sign-in knows better.
-func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked *upstreamSession, err error) (*deviceauth.Person, error) {
+func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked *upstreamSession,
+	err error) (*deviceauth.Person, error) {
 	gone := deviceauth.AsError(err) != nil
 	var after *upstreamSession
 	kept := p.change(ctx, person.Subject, func(now *upstreamSession) error {
@@ -202,7 +204,8 @@ func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked 
 
 // renewed is the person with what the provider says now. Without an ID token
 // (OpenID Connect Core §12.2 leaves it to the provider) userinfo says it.
-func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token, filled []string) (now *deviceauth.Person, said []string, err error) {
+func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token,
+	filled []string) (now *deviceauth.Person, said []string, err error) {
 	if raw, _ := answer.Extra("id_token").(string); raw != "" {
 		now, said, err = p.identified(ctx, d, person, raw, answer)
 	} else {
@@ -215,7 +218,8 @@ func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceaut
 }
 
 // identified is who an ID token says that the person is, which must be the same.
-func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string, answer *oauth2.Token) (*deviceauth.Person, []string, error) {
+func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string,
+	answer *oauth2.Token) (*deviceauth.Person, []string, error) {
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
 		p.discovery.doubt()

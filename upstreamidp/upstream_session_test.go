@@ -32,14 +32,17 @@ func known(t *testing.T, b idptest.Behaviour) (*idptest.Provider, *Provider, *me
 
 // protocol 23
 func TestPersonIsWhoTheProviderSaysNow(t *testing.T) {
-	idp, p, _, person := known(t, idptest.Behaviour{Claims: map[string]any{"groups": []string{"staff"}, "sid": "s1"}, Userinfo: map[string]any{}})
+	idp, p, _, person := known(t, idptest.Behaviour{Claims: map[string]any{"groups": []string{"staff"}, "sid": "s1"},
+		Userinfo: map[string]any{}})
 	for _, noID := range []bool{false, true} {
-		idp.Behave(idptest.Behaviour{Refresh: true, NoID: noID, Claims: map[string]any{"groups": []string{"guests"}}, Userinfo: map[string]any{"groups": []string{"guests"}, "name": "Alice"}})
+		idp.Behave(idptest.Behaviour{Refresh: true, NoID: noID, Claims: map[string]any{"groups": []string{"guests"}},
+			Userinfo: map[string]any{"groups": []string{"guests"}, "name": "Alice"}})
 		now, err := p.Revalidate(t.Context(), person)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if groups := now.Claims.Strings("groups"); len(groups) != 1 || groups[0] != "guests" || now.Claims.String("name") != "Alice" {
+		if groups := now.Claims.Strings("groups"); len(groups) != 1 || groups[0] != "guests" ||
+			now.Claims.String("name") != "Alice" {
 			t.Errorf("without an ID token %v: claims %v", noID, now.Claims)
 		}
 		if now.Subject != person.Subject || now.Session != "s1" || now.SignedIn != person.SignedIn {
@@ -52,7 +55,7 @@ func TestPersonIsWhoTheProviderSaysNow(t *testing.T) {
 }
 
 // protocol 23
-func TestPersonWhoIsDisabledIsNobodyForAllTheirDevices(t *testing.T) {
+func TestDisabledPersonLosesAllDevices(t *testing.T) {
 	idp, p, _, person := known(t, idptest.Behaviour{})
 	idp.Behave(idptest.Behaviour{Refresh: true, Disabled: true})
 	for range 2 {
@@ -113,7 +116,7 @@ func TestTradedTokenIsKeptWhateverFailsThen(t *testing.T) {
 	hangsUp := func(p *Provider, person *deviceauth.Person) error {
 		ctx, cancel := context.WithCancel(t.Context())
 		transport := p.cfg.HTTPClient.Transport
-		p.cfg.HTTPClient.Transport = onToken{transport, cancel}
+		p.cfg.HTTPClient.Transport = onToken{RoundTripper: transport, call: cancel}
 		defer func() { p.cfg.HTTPClient.Transport = transport }()
 		_, err := p.Revalidate(ctx, person)
 		return err
@@ -133,7 +136,9 @@ func TestTradedTokenIsKeptWhateverFailsThen(t *testing.T) {
 			_, err := p.Revalidate(t.Context(), person)
 			return err
 		}},
-		{"the device hangs up", func(_ *idptest.Provider, p *Provider, person *deviceauth.Person) error { return hangsUp(p, person) }},
+		{"the device hangs up", func(_ *idptest.Provider, p *Provider, person *deviceauth.Person) error {
+			return hangsUp(p, person)
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,7 +207,8 @@ func TestSignInThatCrossesAnAnswerKnowsBetter(t *testing.T) {
 	if err != nil || !mine {
 		t.Fatalf("no lease: %v", err)
 	}
-	if _, err := signIn(t, idp, p, idptest.Behaviour{Refresh: true}); err != nil { // its token replaces the one that is about to be traded
+	// its token replaces the one that is about to be traded
+	if _, err := signIn(t, idp, p, idptest.Behaviour{Refresh: true}); err != nil {
 		t.Fatal(err)
 	}
 	if now, err := p.settle(t.Context(), person, v, p.trade(t.Context(), person, v)); err != nil || now == nil {
@@ -215,7 +221,8 @@ func TestSignInThatCrossesAnAnswerKnowsBetter(t *testing.T) {
 
 func TestLeaseOfAGatewayWithAnotherIdeaOfTheTimeIsNoLease(t *testing.T) {
 	_, p, _, person := known(t, idptest.Behaviour{})
-	err := p.change(t.Context(), person.Subject, func(v *upstreamSession) error { v.Leased = time.Now().Add(time.Hour); return nil })
+	err := p.change(t.Context(), person.Subject,
+		func(v *upstreamSession) error { v.Leased = time.Now().Add(time.Hour); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +242,8 @@ func TestRefreshTokenIsSealed(t *testing.T) {
 		t.Fatalf("%v: no token in %s", err, token)
 	}
 	var v *upstreamSession
-	if err := p.change(t.Context(), person.Subject, func(now *upstreamSession) error { v = now; return nil }); err != nil {
+	if err := p.change(t.Context(), person.Subject,
+		func(now *upstreamSession) error { v = now; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	plain := p.open(person.Subject, v.Token)
@@ -314,7 +322,8 @@ func TestLogoutTokens(t *testing.T) {
 	}{
 		{"a subject", map[string]any{"sub": "1"}, &deviceauth.SignOut{Upstream: "work", Subject: "work|1"}},
 		{"a session", map[string]any{"sid": "s"}, &deviceauth.SignOut{Upstream: "work", Session: "s"}},
-		{"one of a while ago", map[string]any{"sub": "1", "iat": old.Unix()}, &deviceauth.SignOut{Upstream: "work", Subject: "work|1", At: old.Add(skew)}},
+		{"one of a while ago", map[string]any{"sub": "1", "iat": old.Unix()},
+			&deviceauth.SignOut{Upstream: "work", Subject: "work|1", At: old.Add(skew)}},
 		{"neither", nil, nil},
 		{"a nonce, as an ID token has", map[string]any{"sub": "1", "nonce": "n"}, nil},
 		{"no event", map[string]any{"sub": "1", "events": nil}, nil},
@@ -330,7 +339,8 @@ func TestLogoutTokens(t *testing.T) {
 		if test.want != nil && test.want.At.IsZero() && got != nil && time.Since(got.At) < time.Minute {
 			test.want.At = got.At
 		}
-		if test.want == nil && deviceauth.AsError(err) == nil || test.want != nil && (err != nil || *got != *test.want) {
+		if test.want == nil && deviceauth.AsError(err) == nil ||
+			test.want != nil && (err != nil || *got != *test.want) {
 			t.Errorf("%s: got %+v, %v", test.name, got, err)
 		}
 	}

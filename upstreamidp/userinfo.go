@@ -19,8 +19,10 @@ var wanted = []string{"name", "email", "email_verified", "picture", "preferred_u
 
 // addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3), and
 // says what that was. What was signed stays. An error means that the provider
-// could not be asked.
-func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, claims deviceauth.Claims) (filled []string, err error) {
+// could not be asked. It makes no request where the ID token has everything
+// that is looked for.
+func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
+	claims deviceauth.Claims) (filled []string, err error) {
 	missing := p.missing(claims)
 	if len(missing) == 0 {
 		return nil, nil
@@ -30,7 +32,8 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 		return nil, err
 	}
 	for _, name := range missing {
-		if value := info[name]; value != nil && (name != "email_verified" || info.String("email") == claims.String("email")) {
+		if value := info[name]; value != nil &&
+			(name != "email_verified" || info.String("email") == claims.String("email")) {
 			claims[name] = value
 			filled = append(filled, name)
 		}
@@ -40,7 +43,8 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 
 // askUserinfo returns nothing where there is no userinfo, or it is about
 // somebody else: that must not be used (OpenID Connect Core §5.3.2).
-func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token, sub string) (info deviceauth.Claims, err error) {
+func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
+	sub string) (info deviceauth.Claims, err error) {
 	if d.UserInfoEndpoint() == "" {
 		return nil, nil
 	}
@@ -60,7 +64,8 @@ func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2
 
 // anew returns a person as userinfo says now that they are, where there is no
 // ID token beside it. What userinfo said before and does not say any more is
-// gone; what only an ID token said stays.
+// gone; what only an ID token said stays. It returns also which claims are
+// userinfo's now, for the next time.
 func (p *Provider) anew(
 	ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string,
 ) (*deviceauth.Person, []string, error) {
@@ -91,14 +96,16 @@ func (p *Provider) overlaid(
 		case value != nil:
 			claims[name] = value
 			said = append(said, name)
-		case slices.Contains(filled, name), name == "email_verified" && claims.String("email") != person.Claims.String("email"):
+		case slices.Contains(filled, name), name == "email_verified" &&
+			claims.String("email") != person.Claims.String("email"):
 			delete(claims, name)
 		}
 	}
 	return claims, said
 }
 
-// lookedFor are the claims for which userinfo is asked.
+// lookedFor are the claims for which userinfo is asked. It also contains the
+// claim of the user name, which may be empty.
 func (p *Provider) lookedFor() []string {
 	return slices.Concat(wanted, p.cfg.Claims, p.cfg.Told, []string{p.cfg.UserClaim})
 }

@@ -22,8 +22,8 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name: "device-auth",
-		Usage: "health | grants [list|show|revoke] | revoke | clients | pause | resume | paused | " +
-			"keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
+		Usage: "health | grants [list|show|revoke] | revoke | clients [list|approve|remove] | " +
+			"pause | resume | paused | keys [list|rotate] | backup <file> | restore <file> | rekey | check <url>",
 		Short:     "Looks after the device login of a running Caddy",
 		Long:      deviceAuthHelp,
 		CobraFunc: deviceAuth,
@@ -50,6 +50,12 @@ Talks to the admin endpoint of a running Caddy with a device_login:
 	                                a --person is signed out of the pages, too.
 	                                Also as device-auth revoke
 	caddy device-auth clients list  shows the clients, without their secrets
+	caddy device-auth clients approve ID
+	                                vouches for a client that introduced itself:
+	                                people are no longer told that nobody has
+	                                checked it
+	caddy device-auth clients remove ID
+	                                removes such a client, and ends its grants
 	caddy device-auth pause         stops connecting devices, and says so to them
 	                                and to people; what is connected goes on.
 	                                --note says why, to other operators

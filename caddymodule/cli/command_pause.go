@@ -22,8 +22,38 @@ import (
 func clientsCommand(c *adminClient) *cobra.Command {
 	list := func(*cobra.Command, []string) error { return c.listClients() }
 	cmd := &cobra.Command{Use: "clients", Short: "The kinds of devices that may ask", Args: cobra.NoArgs, RunE: list}
-	cmd.AddCommand(&cobra.Command{Use: "list", Short: "Lists the clients", Args: cobra.NoArgs, RunE: list})
+	cmd.AddCommand(
+		&cobra.Command{Use: "list", Short: "Lists the clients", Args: cobra.NoArgs, RunE: list},
+		&cobra.Command{
+			Use: "approve <client_id>", Short: "Vouches for a client that introduced itself", Args: cobra.ExactArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error {
+				return c.changeClient(http.MethodPost, "clients/approve", args[0])
+			},
+		},
+		&cobra.Command{
+			Use: "remove <client_id>", Short: "Removes a client that introduced itself, and ends its grants",
+			Args: cobra.ExactArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error {
+				return c.changeClient(http.MethodDelete, "clients", args[0])
+			},
+		},
+	)
 	return cmd
+}
+
+// changeClient approves or removes a client.
+func (c *adminClient) changeClient(method, route, id string) error {
+	var changed adminapi.ClientChange
+	route += "?" + url.Values{"client": {id}, "by": {operator()}}.Encode()
+	if err := c.call(method, route, &changed); err != nil || c.json {
+		return err
+	}
+	said := "People are no longer told that nobody has checked %s.\n"
+	if changed.Removed {
+		said = "%s is removed, and its grants have ended.\n"
+	}
+	_, err := fmt.Fprintf(c.out, said, text.Plain(id))
+	return err
 }
 
 // listClients prints the clients as they are configured, without their secrets.
@@ -39,6 +69,14 @@ func (c *adminClient) listClients() error {
 		kind := "confidential"
 		if v.Public {
 			kind = "public"
+		}
+		// Of a client that introduced itself the operator has to know whether to look at it.
+		switch i := v.Introduced; {
+		case i == nil:
+		case i.Approved:
+			kind += ", approved"
+		default:
+			kind += ", not checked"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n",
 			v.ID, text.Plain(v.Name), text.Plain(v.Maker), kind, strings.Join(v.Scopes, " "))

@@ -108,4 +108,21 @@ type Client struct {
 	Maker  string   `json:"maker"`
 	Scopes []string `json:"scopes"`
 	Public bool     `json:"public"`
+
+	Introduced *Introduction `json:"introduced,omitempty"` // nil: it is configured
+}
+
+// An Introduction says how a client came that is not of the configuration.
+type Introduction struct {
+	Host     string    `json:"host,omitempty"` // where it says that it is from
+	Since    time.Time `json:"since"`
+	Used     bool      `json:"used"`     // a person has allowed it
+	Approved bool      `json:"approved"` // the operator vouches for it
+}
+
+// A ClientChange says what became of a client that introduced itself.
+type ClientChange struct {
+	ID       string `json:"id"`
+	Approved bool   `json:"approved,omitempty"`
+	Removed  bool   `json:"removed,omitempty"`
 }

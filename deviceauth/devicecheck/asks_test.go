@@ -33,9 +33,13 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 		want   Status
 		mend   string
 	}{
-		{"the second of two audiences", func(c *deviceauth.Config) { c.Audience = []string{"https://other.example", c.Issuer} }, "", Pass, ""},
-		{"a scope that the client may not have", func(c *deviceauth.Config) { c.Clients[0].Scope = "openid offline_access" }, "", Fail, "The API needs: read"},
-		{"a name that the server does not know", func(c *deviceauth.Config) { c.Audience = []string{c.Issuer + "/v2"} }, "/api", Fail, "audience"},
+		{"the second of two audiences",
+			func(c *deviceauth.Config) { c.Audience = []string{"https://other.example", c.Issuer} }, "", Pass, ""},
+		{"a scope that the client may not have", func(c *deviceauth.Config) {
+			c.Clients[0].Scope = "openid offline_access"
+		}, "", Fail, "The API needs: read"},
+		{"a name that the server does not know", func(c *deviceauth.Config) { c.Audience = []string{c.Issuer + "/v2"} },
+			"/api", Fail, "audience"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -49,7 +53,8 @@ func TestCheckAsksForWhatTheAPINeeds(t *testing.T) {
 					})
 				}
 			}
-			if got := result(t, s.config(), "device.code"); got.Status != test.want || !strings.Contains(got.Remedy, test.mend) {
+			if got := result(t, s.config(), "device.code"); got.Status != test.want ||
+				!strings.Contains(got.Remedy, test.mend) {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -71,7 +76,8 @@ func TestCheckLogsInForTheSecondOfTwoAudiences(t *testing.T) {
 func TestCheckSaysThatNoAudienceCoversTheAPI(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *deviceauth.Config) { c.Audience = []string{"https://other.example"} })
-	if got := result(t, s.config(), "resource.metadata"); got.Status != Warn || !strings.Contains(got.Remedy, "audience "+s.URL) {
+	if got := result(t, s.config(), "resource.metadata"); got.Status != Warn ||
+		!strings.Contains(got.Remedy, "audience "+s.URL) {
 		t.Errorf("got %+v", got)
 	}
 	if got := result(t, s.config(), "device.code"); got.Status != Pass {

@@ -140,7 +140,8 @@ func TestTextOfTheNetworkObeysNoTerminal(t *testing.T) {
 		if q.URL.Path == "/oauth2/device_authorization" && w.Code == http.StatusOK {
 			w.Code = http.StatusBadRequest
 			w.Body.Reset()
-			w.Body.WriteString(`{"error":"x\u001b[2J\u202e\u009b","error_description":"` + strings.Repeat("y", 10000) + `"}`)
+			w.Body.WriteString(`{"error":"x\u001b[2J\u202e\u009b","error_description":"` +
+				strings.Repeat("y", 10000) + `"}`)
 		}
 	}
 	for _, r := range Run(t.Context(), s.config()) {

@@ -5,73 +5,101 @@ import (
 	"strings"
 )
 
-// foreignOrigin is nobody's (RFC 6761 §6.4).
+// foreignOrigin belongs to no site (RFC 6761 §6.4). The name is reserved, so
+// no real page can have this origin.
 const foreignOrigin = "https://not-yours.invalid"
 
 // What a page of an origin may read at the endpoints that need a client.
 
+// corsForeign sends a request that is refused in any case, and looks at the headers of
+// the refusal: browsers let a page read a response only where
+// Access-Control-Allow-Origin permits it (the CORS check of the Fetch
+// standard), whatever its status. Access-Control-Allow-Credentials beside it
+// makes it a failure, because the browser then sends the person's cookies, too.
 func (r *run) corsForeign() finding {
 	a := r.post(r.server.Token, "grant_type="+madeUp+"&client_id="+madeUp, "Origin", foreignOrigin)
 	allowed := a.header.Get("Access-Control-Allow-Origin")
-	said := found("%s is answered with Access-Control-Allow-Origin: %s to a page of an origin that nobody listed", a.asked, quote(allowed))
+	said := found("%s is answered with Access-Control-Allow-Origin: %s to a page of an origin that nobody listed",
+		a.asked, quote(allowed))
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case allowed != "" && a.header.Get("Access-Control-Allow-Credentials") == "true":
-		return said.fails("Any page could use a person's cookies there. Take `header Access-Control-…` out of the Caddyfile, and out of the proxy before it.")
+		return said.fail("Any page could use a person's cookies there. Take `header Access-Control-…` out of the " +
+			"Caddyfile, and out of the proxy before it.")
 	case allowed != "":
-		return said.warns("Any page could play any device. `device_login` names only the `origin` lines of its clients; take `header Access-Control-Allow-Origin` out of the Caddyfile, and out of the proxy before it.")
+		return said.warn("Any page could play any device. `device_login` names only the `origin` lines of its " +
+			"clients; take `header Access-Control-Allow-Origin` out of the Caddyfile, and out of the proxy before it.")
 	}
-	return well("pages of other origins may not read the token endpoint")
+	return pass("pages of other origins may not read the token endpoint")
 }
 
+// corsOrigin asks only where --origin names a page. Devices that are web pages need
+// three things: a preflight that passes, a readable response of both endpoints,
+// and, for the API itself, a preflight that allows the Authorization header.
 func (r *run) corsOrigin() finding {
 	if r.cfg.Origin == "" {
 		return skip("--origin names no page that plays a device")
 	}
 	if strings.Contains(r.cfg.Origin, "@") {
-		return found("--origin has a user or a password in it").fails("An origin is a scheme, a host and a port: https://tv.example.com.")
+		return found("--origin has a user or a password in it").
+			fail("An origin is a scheme, a host and a port: https://tv.example.com.")
 	}
 	for _, endpoint := range []string{r.server.DeviceAuthorization, r.server.Token} {
-		if f := r.lets(endpoint, http.MethodPost, "content-type"); f.status != Pass {
+		if f := r.preflight(endpoint, http.MethodPost, "content-type"); f.status != Pass {
 			return f
 		}
 		a := r.post(endpoint, "client_id="+madeUp, "Origin", r.cfg.Origin)
-		if !r.names(a) {
-			return r.notNamed(a)
+		if !r.allowsOrigin(a) {
+			return r.originRefused(a)
 		}
 	}
 	if !r.guarded {
-		return well("pages of %s may play a device", r.cfg.Origin)
+		return pass("pages of %s may play a device", r.cfg.Origin)
 	}
-	if f := r.lets(r.target.String(), http.MethodGet, "authorization"); f.status != Pass {
+	if f := r.preflight(r.target.String(), http.MethodGet, "authorization"); f.status != Pass {
 		return f
 	}
-	return well("pages of %s may play a device and call the API", r.cfg.Origin)
+	return pass("pages of %s may play a device and call the API", r.cfg.Origin)
 }
 
-// lets asks as a browser does before it sends (Fetch §3.2.3).
-func (r *run) lets(address, method, header string) finding {
-	a := r.send(r.http, http.MethodOptions, address, "", "Origin", r.cfg.Origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", header)
+// preflight asks as a browser does before it sends (Fetch §3.2.3).
+// Browsers send no credentials with a preflight, so the guard has to answer it
+// before it looks for a token.
+func (r *run) preflight(address, method, header string) finding {
+	a := r.send(r.http, http.MethodOptions, address, "", "Origin", r.cfg.Origin, "Access-Control-Request-Method",
+		method, "Access-Control-Request-Headers", header)
 	switch {
-	case !r.names(a) || a.status >= 300:
-		return r.notNamed(a)
-	case !permits(a.header.Get("Access-Control-Allow-Headers"), header):
-		return found("%s does not allow the header %s: Access-Control-Allow-Headers is %q", a.asked, header, quote(a.header.Get("Access-Control-Allow-Headers"))).fails("Let `device_login` and `device_auth` answer preflights: take other CORS directives out of the Caddyfile, and `preflight pass` out of the guard unless the backend answers them.")
+	case !r.allowsOrigin(a) || a.status >= 300:
+		return r.originRefused(a)
+	case !listAllows(a.header.Get("Access-Control-Allow-Headers"), header):
+		return found("%s does not allow the header %s: Access-Control-Allow-Headers is %q", a.asked, header,
+			quote(a.header.Get("Access-Control-Allow-Headers"))).
+			fail("Let `device_login` and `device_auth` answer preflights: take other CORS directives out of the " +
+				"Caddyfile, and `preflight pass` out of the guard unless the backend answers them.")
 	}
-	return well("")
+	return pass("")
 }
 
-func (r *run) names(a *answer) bool {
+// allowsOrigin reports whether a page of Config.Origin may read the answer.
+// "*" is enough, as the requests of a device carry no cookies.
+func (r *run) allowsOrigin(a *answer) bool {
 	allowed := a.header.Get("Access-Control-Allow-Origin")
 	return a.err == nil && (allowed == r.cfg.Origin || allowed == "*")
 }
 
-func (r *run) notNamed(a *answer) finding {
-	return found("%s to a page of %s, with Access-Control-Allow-Origin %q", a, r.cfg.Origin, quote(a.header.Get("Access-Control-Allow-Origin"))).fails("Write `origin %s` into the block `client %s` of `device_login`: the scheme, host and port of the page, without a slash at the end.", r.cfg.Origin, r.cfg.ClientID)
+// The client is named in the remedy because origins are configured per client.
+func (r *run) originRefused(a *answer) finding {
+	return found("%s to a page of %s, with Access-Control-Allow-Origin %q", a, r.cfg.Origin,
+		quote(a.header.Get("Access-Control-Allow-Origin"))).
+		fail("Write `origin %s` into the block `client %s` of `device_login`: the scheme, host and port of the page, "+
+			"without a slash at the end.", r.cfg.Origin, r.cfg.ClientID)
 }
 
-func permits(list, name string) bool {
+// listAllows reports whether a list of header names allows one. In
+// Access-Control-Allow-Headers, "*" stands for every header but Authorization,
+// which has to be named (Fetch standard).
+func listAllows(list, name string) bool {
 	for item := range strings.SplitSeq(list, ",") {
 		if item = strings.TrimSpace(item); item == "*" && name != "authorization" || strings.EqualFold(item, name) {
 			return true

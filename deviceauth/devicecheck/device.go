@@ -12,7 +12,9 @@ import (
 
 // What a device is given (RFC 8628 §3.2), and hears while it waits (§3.5).
 
-// A code is RFC 8628 §3.2.
+// A code is RFC 8628 §3.2. Numbers are decoded as float64, because some
+// servers write 600.0; and no member is required here, so that deviceMembers
+// can say which of them is missing.
 type code struct {
 	Device   string  `json:"device_code"`
 	User     string  `json:"user_code"`
@@ -21,14 +23,18 @@ type code struct {
 	Expires  float64 `json:"expires_in"` // in seconds
 	Interval float64 `json:"interval"`
 
-	said *answer
+	answer *answer
 }
 
 // deviceCode asks for a code. It stays behind, and expires by itself.
+// The request is a real one: a server's answer to a made-up client would show
+// nothing of what the operator's devices are told. It asks for the same scope
+// and resource as the device's own library would.
 func (r *run) deviceCode() finding {
 	var more []string
 	audience, resource, scopes := r.asksFor()
-	for name, value := range map[string]string{"scope": strings.Join(scopes, " "), "audience": audience, "resource": resource} {
+	for name, value := range map[string]string{"scope": strings.Join(scopes, " "), "audience": audience,
+		"resource": resource} {
 		if value != "" {
 			more = append(more, name, value)
 		}
@@ -36,36 +42,47 @@ func (r *run) deviceCode() finding {
 	a := r.asClient(r.server.DeviceAuthorization, more...)
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case !a.ok():
-		return found("%s, to the client %s", a, r.cfg.ClientID).fails("%s", r.whyNoCode(a))
+		return found("%s, to the client %s", a, r.cfg.ClientID).fail("%s", r.whyNoCode(a))
 	case json.Unmarshal(a.body, &r.code) != nil || r.code.Device == "":
-		return found("%s, without the members of RFC 8628 §3.2", a).fails("Look who else answers this path: devices cannot read it.")
+		return found("%s, without the members of RFC 8628 §3.2", a).
+			fail("Look who else answers this path: devices cannot read it.")
 	}
-	r.code.said = a
-	return well("the client %s was given a code", r.cfg.ClientID)
+	r.code.answer = a
+	return pass("the client %s was given a code", r.cfg.ClientID)
 }
 
-// whyNoCode says what to do about each way to be refused.
+// whyNoCode says what to do about each way to be refused. The cases are the
+// error codes of RFC 6749 §5.2, RFC 8707 §2 (invalid_target) and the status
+// codes of a proxy, each with the Caddyfile line that is usually wrong.
 func (r *run) whyNoCode(a *answer) string {
 	id := r.cfg.ClientID
 	switch said := a.refusal().Error; {
 	case said == "invalid_client" && r.cfg.ClientSecret == "":
-		return fmt.Sprintf("Add a block `client %s` to the global `device_login` block, with a line `scopes openid profile email offline_access`; or name one that is there with --client. Has it a secret? Then give --client-secret-file.", id)
+		return fmt.Sprintf("Add a block `client %s` to the global `device_login` block, with a line `scopes openid "+
+			"profile email offline_access`; or name one that is there with --client. Has it a secret? Then give "+
+			"--client-secret-file.", id)
 	case said == "invalid_client":
-		return fmt.Sprintf("The secret is not that of the `client %s` block, or there is no such block, or it has no `secret`: leave --client-secret-file away then.", id)
+		return fmt.Sprintf("The secret is not that of the `client %s` block, or there is no such block, or it has no "+
+			"`secret`: leave --client-secret-file away then.", id)
 	case said == "unauthorized_client":
 		return fmt.Sprintf("`client %s` is no device (`guard`); name another with --client.", id)
 	case said == "invalid_scope":
-		return fmt.Sprintf("Add what is missing to `scopes` in the block `client %s`, or ask for less with --scope. The API needs: %s.", id, cmp.Or(quote(strings.Join(r.needs, " ")), "none that it names"))
+		return fmt.Sprintf("Add what is missing to `scopes` in the block `client %s`, or ask for less with --scope. "+
+			"The API needs: %s.", id, cmp.Or(quote(strings.Join(r.needs, " ")), "none that it names"))
 	case said == "invalid_target":
-		return "Add what the API calls itself to the `audience` line of `device_login`, or give one that is there with --audience."
+		return "Add what the API calls itself to the `audience` line of `device_login`, or give one that is there " +
+			"with --audience."
 	case said == "access_denied":
-		return fmt.Sprintf("`from` in the block `client %s` does not name this machine's network. Behind a proxy, `trusted_proxies` in the Caddyfile tells who asks.", id)
+		return fmt.Sprintf("`from` in the block `client %s` does not name this machine's network. Behind a proxy, "+
+			"`trusted_proxies` in the Caddyfile tells who asks.", id)
 	case said == "slow_down" || a.status == http.StatusTooManyRequests:
-		return "Too many codes wait: wait, or raise `pending`. Behind a proxy without `trusted_proxies` all devices have one address."
+		return "Too many codes wait: wait, or raise `pending`. Behind a proxy without `trusted_proxies` all devices " +
+			"have one address."
 	case said == "temporarily_unavailable" || a.status >= 500:
-		return "Connecting devices may be paused (`caddy device-auth paused`, `caddy device-auth resume`), or the store is away: Caddy's log says so."
+		return "Connecting devices may be paused (`caddy device-auth paused`, `caddy device-auth resume`), or the " +
+			"store is away: Caddy's log says so."
 	case a.redirects():
 		return "Devices do not follow redirects when they post: let the `issuer` be the address that this leads to."
 	}
@@ -79,73 +96,105 @@ const (
 	longestInterval           = 60
 )
 
+// A missing member is a failure, as devices cannot go on without it. A lifetime
+// or interval outside of the usual range works, and is a warning. The final
+// pass is dropped by worst where anything was found.
 func (r *run) deviceMembers() finding {
 	c := r.code
 	var all []finding
 	for _, member := range [][2]string{{"user_code", c.User}, {"verification_uri", c.Page}} {
 		if member[1] == "" {
-			all = append(all, found("the answer has no %s (RFC 8628 §3.2)", member[0]).fails("Look for a proxy that changes the answer; ours has it."))
+			all = append(all, found("the answer has no %s (RFC 8628 §3.2)", member[0]).
+				fail("Look for a proxy that changes the answer; ours has it."))
 		}
 	}
 	switch {
 	case c.Expires <= 0:
-		all = append(all, found("expires_in is %v (RFC 8628 §3.2 requires it)", c.Expires).fails("Set `lifetime device_code 10m`; it is the default."))
+		all = append(all, found("expires_in is %v (RFC 8628 §3.2 requires it)", c.Expires).
+			fail("Set `lifetime device_code 10m`; it is the default."))
 	case c.Expires < shortestLife || c.Expires > longestLife:
-		all = append(all, found("the code lives for %v s", c.Expires).warns("Set `lifetime device_code 10m`: long enough for a person, short enough not to be guessed."))
+		all = append(all, found("the code lives for %v s", c.Expires).
+			warn("Set `lifetime device_code 10m`: long enough for a person, short enough not to be guessed."))
 	}
 	if c.Interval < 1 || c.Interval > longestInterval {
-		all = append(all, found("the interval is %v s (0: there is none, and devices wait 5 s)", c.Interval).warns("Leave `interval` out of `device_login`, or set it to a few seconds."))
+		all = append(all, found("the interval is %v s (0: there is none, and devices wait 5 s)", c.Interval).
+			warn("Leave `interval` out of `device_login`, or set it to a few seconds."))
 	}
-	return worst(append(all, well("a code lives for %v s, the interval is %v s", c.Expires, c.Interval))...)
+	return worst(append(all, pass("a code lives for %v s, the interval is %v s", c.Expires, c.Interval))...)
 }
 
+// A device code in a shared cache would be handed to a second device, and both
+// would then poll for one grant.
 func (r *run) deviceCache() finding {
-	if r.code.said.stores() {
-		return found("%s with Cache-Control %q, and a device code in it", r.code.said, quote(r.code.said.header.Get("Cache-Control"))).fails("The server sends no-store (RFC 6749 §5.1); look for `header Cache-Control` in the Caddyfile, or a CDN's rule that changes it. Two devices must not get one code.")
+	if r.code.answer.stores() {
+		return found("%s with Cache-Control %q, and a device code in it", r.code.answer,
+			quote(r.code.answer.header.Get("Cache-Control"))).
+			fail("The server sends no-store (RFC 6749 §5.1); look for `header Cache-Control` in the Caddyfile, or a " +
+				"CDN's rule that changes it. Two devices must not get one code.")
 	}
-	return well("it may not be cached")
+	return pass("it may not be cached")
 }
 
 // longestAddress is what people type without a mistake on a phone, about.
 const longestAddress = 40
 
+// deviceAddress judges verification_uri and verification_uri_complete.
+// People type the URI on a phone (RFC 8628 §3.3), so a long one is a defect
+// although every browser accepts it. The address is checked by mayLead before
+// anything else: it was chosen by the server, and may name a service on the
+// operator's own machine.
 func (r *run) deviceAddress() finding {
 	shown := strings.TrimPrefix(r.code.Page, "https://")
 	for _, address := range []string{r.code.Page, cmp.Or(r.code.Complete, r.code.Page)} {
-		if !r.leads(address) {
-			return found("people are to open %s, which is not https, or is on this machine and the issuer is not", quote(address)).fails("Let the `issuer` say https; the page is under it.")
+		if !r.mayLead(address) {
+			return found("people are to open %s, which is not https, or is on this machine and the issuer is not",
+				quote(address)).fail("Let the `issuer` say https; the page is under it.")
 		}
 	}
 	switch {
 	case len(shown) > longestAddress:
-		return found("people have to type %s, %d characters", quote(r.code.Page), len(shown)).warns("Give the issuer a shorter host, or the page a shorter path, by `device /d` in a `paths` block (RFC 8628 §3.3 wants it short).")
-	case r.code.Complete != "" && !strings.Contains(r.code.Complete, url.QueryEscape(r.code.User)) && !strings.Contains(r.code.Complete, r.code.User):
-		return found("verification_uri_complete is %s, without the code", quote(r.code.Complete)).warns("A QR code of it brings no code along. Ours does; look who changes the answer.")
+		return found("people have to type %s, %d characters", quote(r.code.Page), len(shown)).
+			warn("Give the issuer a shorter host, or the page a shorter path, by `device /d` in a `paths` " +
+				"block (RFC 8628 §3.3 wants it short).")
+	case r.code.Complete != "" && !strings.Contains(r.code.Complete, url.QueryEscape(r.code.User)) &&
+		!strings.Contains(r.code.Complete, r.code.User):
+		return found("verification_uri_complete is %s, without the code", quote(r.code.Complete)).
+			warn("A QR code of it brings no code along. Ours does; look who changes the answer.")
 	}
-	return well("people open %s", quote(r.code.Page))
+	return pass("people open %s", quote(r.code.Page))
 }
 
+// A server may hold the poll until the person has answered, which RFC 8628
+// permits and many HTTP libraries do not wait for: 5 s is the shortest default
+// among those in use on devices. The order of the cases matters, since a poll
+// that timed out has no OAuth error to look at.
 func (r *run) devicePoll() finding {
 	a := r.poll()
 	took := a.took.Round(10 * time.Millisecond)
 	said := found("%s, to the first poll; want authorization_pending (RFC 8628 §3.5)", a)
 	switch {
 	case a.err != nil && isTimeout(a.err):
-		return found("%s: the poll was not answered within %v", a.asked, timeout).fails("A poll is held for `wait` (2.5 s) at most. Look for a proxy that holds answers back, or set `wait off`; many devices give up after 5 s.")
+		return found("%s: the poll was not answered within %v", a.asked, requestTimeout).
+			fail("A poll is held for `wait` (2.5 s) at most. Look for a proxy that holds answers back, or set `wait " +
+				"off`; many devices give up after 5 s.")
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case a.refusal().Error == "slow_down":
-		return said.warns("The first poll is too early for this server. Ours never says so; if it is ours, something else polls with this code.")
+		return said.warn("The first poll is too early for this server. Ours never says so; if it is ours, something " +
+			"else polls with this code.")
 	case a.refusal().Error != "authorization_pending":
-		return said.fails("Devices end the login here. With several gateways: all of them need the same `store redis`, or a code of one is unknown to the other.")
+		return said.fail("Devices end the login here. With several gateways: all of them need the same `store " +
+			"redis`, or a code of one is unknown to the other.")
 	case a.took > 5*time.Second:
-		return found("a poll was held for %v; many devices give up after 5 s", took).warns("Set `wait 2.5s`, or look for a proxy that holds answers back (`proxy_buffering off` in nginx).")
+		return found("a poll was held for %v; many devices give up after 5 s", took).
+			warn("Set `wait 2.5s`, or look for a proxy that holds answers back (`proxy_buffering off` in nginx).")
 	case a.took > time.Second:
-		return well("pending, held for %v: a device hears at once when a person has answered", took)
+		return pass("pending, held for %v: a device hears at once when a person has answered", took)
 	}
-	return well("pending, answered after %v", took)
+	return pass("pending, answered after %v", took)
 }
 
+// One poll is enough for this check, so interval is never undercut.
 func (r *run) poll() *answer {
 	return r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", r.code.Device)
 }

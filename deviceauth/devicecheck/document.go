@@ -16,7 +16,9 @@ const (
 
 const grantDeviceCode = "urn:ietf:params:oauth:grant-type:device_code"
 
-// A document is what metadata say (RFC 8414 §2).
+// A document is what metadata say (RFC 8414 §2). Only the members that some
+// check needs are decoded. Members of the wrong type make the whole document
+// unreadable, as they do for strict client libraries.
 type document struct {
 	Issuer              string   `json:"issuer"`
 	DeviceAuthorization string   `json:"device_authorization_endpoint"`
@@ -28,12 +30,14 @@ type document struct {
 	Grants              []string `json:"grant_types_supported"`
 	Methods             []string `json:"token_endpoint_auth_methods_supported"`
 
-	said *answer
+	answer *answer
 }
 
-// document is the metadata in an answer, or nil.
+// document is the metadata in an answer, or nil. The Content-Type is not
+// looked at: metadataType judges it with a finding of its own, and a wrong
+// type must not hide everything else.
 func (a *answer) document() *document {
-	d := &document{said: a}
+	d := &document{answer: a}
 	if !a.ok() || json.Unmarshal(a.body, d) != nil {
 		return nil
 	}
@@ -41,7 +45,9 @@ func (a *answer) document() *document {
 }
 
 // wellKnown puts a well-known name before the path of a URL (RFC 8414 §3.1),
-// or in its place.
+// or in its place. RFC 8414 §3.1 and RFC 9728 §3.1 insert the name between
+// host and path; OpenID Connect Discovery §4 appends it, which metadataOAuth
+// does itself.
 func wellKnown(u *url.URL, name string, withPath bool) string {
 	address := u.Scheme + "://" + u.Host + name
 	if withPath {
@@ -50,10 +56,13 @@ func wellKnown(u *url.URL, name string, withPath bool) string {
 	return address
 }
 
-// endpoints are those that are named, in a fixed order.
+// endpoints are those that are named, in a fixed order. The first two are
+// required by the device flow, the others are optional. Those that the
+// document lacks are in the list with an empty address.
 func (d *document) endpoints() [][2]string {
 	return [][2]string{
 		{"device_authorization_endpoint", d.DeviceAuthorization}, {"token_endpoint", d.Token}, {"jwks_uri", d.Keys},
-		{"revocation_endpoint", d.Revocation}, {"introspection_endpoint", d.Introspection}, {"userinfo_endpoint", d.Userinfo},
+		{"revocation_endpoint", d.Revocation}, {"introspection_endpoint", d.Introspection},
+		{"userinfo_endpoint", d.Userinfo},
 	}
 }

@@ -11,6 +11,10 @@ import (
 // How the OAuth endpoints say no (RFC 6749 §5.2).
 
 // asClient asks an endpoint as the client, with parameters name, value, ….
+// Where the metadata name client_secret_post, that is used, because other
+// products sometimes offer nothing else; otherwise HTTP Basic, which every
+// server has to support for clients with a password (RFC 6749 §2.3.1). A public
+// client sends only its client_id.
 func (r *run) asClient(address string, parameters ...string) *answer {
 	form, headers := url.Values{}, []string(nil)
 	for i := 0; i < len(parameters); i += 2 {
@@ -30,94 +34,135 @@ func (r *run) asClient(address string, parameters ...string) *answer {
 	return r.post(address, form.Encode(), headers...)
 }
 
-// errorsMethod wants a GET refused, without a page for people.
+// errorsMethod wants a GET refused, without a page for people. RFC 6749 §3.2
+// and RFC 8628 §3.1 define the endpoints for POST alone. What is looked for is
+// a directive or a proxy that answers the path in the server's stead: it
+// betrays itself by a page of status 200.
 func (r *run) errorsMethod() finding {
 	for _, address := range []string{r.server.DeviceAuthorization, r.server.Token} {
 		a := r.get(address)
 		switch {
 		case a.err != nil:
-			return about(a.asked, trouble(a.err))
+			return about(a.asked, explain(a.err))
 		case a.status == http.StatusMethodNotAllowed, a.status >= 400 && a.status < 500 && a.refusal().Error != "":
 		case a.status < 300:
-			return found("%s, and not refused; RFC 6749 §3.2 wants POST", a).fails("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, take it to somewhere else.")
+			return found("%s, and not refused; RFC 6749 §3.2 wants POST", a).
+				fail("Something else than the server answers this path. Let nothing in the Caddyfile, and no proxy, " +
+					"take it to somewhere else.")
 		default:
-			return found("%s, and neither 405 nor an OAuth error", a).warns("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is explained in the log of the server, or of the proxy before it.")
+			return found("%s, and neither 405 nor an OAuth error", a).
+				warn("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is " +
+					"explained in the log of the server, or of the proxy before it.")
 		}
 	}
-	return well("a GET is refused")
+	return pass("a GET is refused")
 }
 
-// errorsClient wants nobody to be let in under a name that nobody has.
+// errorsClient wants an unregistered client refused. It expects invalid_client
+// from both endpoints, as both identify the client before they look at
+// anything else.
 func (r *run) errorsClient() finding {
 	for _, form := range []string{
 		r.server.DeviceAuthorization + "?client_id=" + madeUp,
-		r.server.Token + "?client_id=" + madeUp + "&grant_type=" + url.QueryEscape(grantDeviceCode) + "&device_code=" + madeUp,
+		r.server.Token + "?client_id=" + madeUp + "&grant_type=" + url.QueryEscape(grantDeviceCode) +
+			"&device_code=" + madeUp,
 	} {
 		address, form, _ := strings.Cut(form, "?")
 		a := r.refuses(address, form)
-		if f := expect(a, "invalid_client", "an unknown client", "Let the server register clients one by one. With Caddy, only `client` blocks are known: something else answers here."); f.status != Pass {
+		if f := expect(a, "invalid_client", "an unknown client",
+			"Let the server register clients one by one. With Caddy, only `client` blocks are known: something else "+
+				"answers here."); f.status != Pass {
 			return f
 		}
 	}
-	return well("an unknown client is refused with invalid_client")
+	return pass("an unknown client is refused with invalid_client")
 }
 
 // refuses posts what must be refused, and keeps the answer.
 func (r *run) refuses(address, form string) *answer {
 	a := r.post(address, form)
-	r.noes = append(r.noes, a)
+	r.refusals = append(r.refusals, a)
 	return a
 }
 
-// expect wants an OAuth error with a code.
+// expect wants an OAuth error with a code. The status has to be 400, or 401
+// for invalid_client (RFC 6749 §5.2). A status of 500 and above comes first,
+// because it is a fault and says nothing about the server's rules.
 func expect(a *answer, code, to, mend string) finding {
 	said := found("%s, to %s; want an OAuth error %s", a, to, code)
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case a.status >= 500:
-		return said.fails("That is a fault of the server's, or of a proxy before it: their logs say which. 503 passes by itself when the store is back.")
+		return said.fail("That is a fault of the server's, or of a proxy before it: their logs say which. " +
+			"503 passes by itself when the store is back.")
 	case a.refusal().Error == "":
-		return said.fails("Devices cannot read this. Let the server's own answers through: look for `handle_errors`, an error page of a proxy or CDN, or another server on this path.")
-	case a.refusal().Error != code || a.status != http.StatusBadRequest && (code != "invalid_client" || a.status != http.StatusUnauthorized):
-		return said.fails("%s", mend)
+		return said.fail("Devices cannot read this. Let the server's own answers through: look for `handle_errors`, " +
+			"an error page of a proxy or CDN, or another server on this path.")
+	case a.refusal().Error != code ||
+		a.status != http.StatusBadRequest && (code != "invalid_client" || a.status != http.StatusUnauthorized):
+		return said.fail("%s", mend)
 	}
-	return well("%s is refused with %s", to, code)
+	return pass("%s is refused with %s", to, code)
 }
 
+// A client that tries an extension has to learn from the code that the server
+// does not know it, instead of repeating the request.
 func (r *run) errorsGrant() finding {
-	return expect(r.keep(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type", "an unknown grant type", "RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
+	return expect(r.keepRefusal(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type",
+		"an unknown grant type",
+		"RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
 }
 
+// A device ends its login at invalid_grant, and goes on polling at most other
+// errors (RFC 8628 §3.5).
 func (r *run) errorsCode() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp)
-	return expect(r.keep(a), "invalid_grant", "a made-up device code", "RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; look who else answers the token endpoint.")
+	return expect(r.keepRefusal(a), "invalid_grant", "a made-up device code",
+		"RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; look who "+
+			"else answers the token endpoint.")
 }
 
+// errorsRepeated wants a repeated parameter refused. Two parsers that disagree
+// on which of two values counts are the classic way past a check, so a
+// repeated parameter is refused and never resolved.
 func (r *run) errorsRepeated() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp, "device_code", madeUp)
-	return expect(r.keep(a), "invalid_request", "a parameter that stands there twice", "RFC 6749 §3.2 and §5.2 want it: two readers of one request must not see two things. With Caddy it is so; look for a proxy that rewrites request bodies.")
+	return expect(r.keepRefusal(a), "invalid_request", "a parameter that stands there twice",
+		"RFC 6749 §3.2 and §5.2 want it: two readers of one request must not see two things. With Caddy it is so; "+
+			"look for a proxy that rewrites request bodies.")
 }
 
-func (r *run) keep(a *answer) *answer {
-	r.noes = append(r.noes, a)
+// keepRefusal notes an answer for errorsType and errorsCache. errorsType and
+// errorsCache look at all refusals together.
+func (r *run) keepRefusal(a *answer) *answer {
+	r.refusals = append(r.refusals, a)
 	return a
 }
 
+// errorsType runs after the checks that collect refusals, see checks.
 func (r *run) errorsType() finding {
-	for _, a := range r.noes {
+	for _, a := range r.refusals {
 		if !a.isJSON() {
-			return found("%s with Content-Type %q; RFC 6749 §5.2 wants application/json", a, quote(a.header.Get("Content-Type"))).fails("Libraries do not read it then. Look for `header Content-Type` in the Caddyfile, or a proxy that sets it.")
+			return found("%s with Content-Type %q; RFC 6749 §5.2 wants application/json", a,
+				quote(a.header.Get("Content-Type"))).
+				fail("Libraries do not read it then. Look for `header Content-Type` in the Caddyfile, or a proxy " +
+					"that sets it.")
 		}
 	}
-	return well("errors are JSON")
+	return pass("errors are JSON")
 }
 
+// errorsCache wants no-store on errors as well. RFC 6749 asks for no-store
+// only of responses with tokens; an error that is served from a cache misleads
+// devices all the same, hence a warning and no failure.
 func (r *run) errorsCache() finding {
-	for _, a := range r.noes {
+	for _, a := range r.refusals {
 		if a.stores() {
-			return found("%s with Cache-Control %q", a, cmp.Or(quote(a.header.Get("Cache-Control")), "none")).warns("The server sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule that changes it. A cached error would be heard by other devices.")
+			return found("%s with Cache-Control %q", a, cmp.Or(quote(a.header.Get("Cache-Control")), "none")).
+				warn("The server sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule " +
+					"that changes it. A cached error would be heard by other devices.")
 		}
 	}
-	return well("no error may be cached")
+	return pass("no error may be cached")
 }

@@ -44,9 +44,10 @@ func (s *stand) look(c Config) map[string]Result {
 	s.Helper()
 	r := newRun(s.Context(), c)
 	defer r.stop()
-	defer r.giveBack()
+	defer r.revokeRest()
 	r.target, _ = url.Parse(c.URL)
-	r.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	r.http.Transport.(*http.Transport).DialContext = func(ctx context.Context,
+		network, address string) (net.Conn, error) {
 		if strings.HasPrefix(address, "example.com:") {
 			address = s.Listener.Addr().String()
 		}
@@ -64,9 +65,10 @@ func (s *stand) farConfig(path string) Config {
 	return Config{URL: "https://example.com" + path, ClientID: "meter", ClientSecret: "s3:cret&", Roots: s.roots()}
 }
 
-func TestServerElsewhereSendsNobodyToThisMachine(t *testing.T) {
+func TestServerElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 	t.Parallel()
-	for _, endpoint := range []string{"device_authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri", "userinfo_endpoint"} {
+	for _, endpoint := range []string{"device_authorization_endpoint", "token_endpoint", "revocation_endpoint",
+		"jwks_uri", "userinfo_endpoint"} {
 		t.Run(endpoint, func(t *testing.T) {
 			t.Parallel()
 			s, p := far(t), newTrap(t)
@@ -107,7 +109,8 @@ func TestSecretGoesToNoOtherOrigin(t *testing.T) {
 			c.ClientID = "meter"
 		}
 		for _, r := range Run(t.Context(), c) {
-			if r.Name == "metadata.endpoints" && r.Status != want || r.Name == "device.code" && (r.Status == Skipped) != (secret != "") {
+			if r.Name == "metadata.endpoints" && r.Status != want ||
+				r.Name == "device.code" && (r.Status == Skipped) != (secret != "") {
 				t.Errorf("with secret %q: %+v", secret, r)
 			}
 		}
@@ -125,7 +128,8 @@ func TestNoCodeIsAskedForWhereTheServerIsInDoubt(t *testing.T) {
 		s := newStand(t)
 		s.tamper = tamper
 		s.before = func(q *http.Request) {
-			if copyForm(q); q.Form.Get("client_secret") != "" || strings.HasPrefix(q.Header.Get("Authorization"), "Basic ") {
+			if copyForm(q); q.Form.Get("client_secret") != "" ||
+				strings.HasPrefix(q.Header.Get("Authorization"), "Basic ") {
 				t.Errorf("%s: the secret went to %s", name, q.URL)
 			}
 		}
@@ -158,12 +162,13 @@ func TestPagesAreOpenedOnlyAtTheIssuer(t *testing.T) {
 	}
 }
 
-func TestProviderElsewhereSendsNobodyToThisMachine(t *testing.T) {
+func TestProviderElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 	t.Parallel()
 	s := far(t)
 	var came atomic.Int32
 	s.refuses = func(http.ResponseWriter, *http.Request) bool { came.Add(1); return true }
-	if got := s.look(s.farConfig(""))["page.upstream"]; got.Status != Fail || !strings.Contains(got.Detail, "on this machine") || came.Load() != 0 {
+	if got := s.look(s.farConfig(""))["page.upstream"]; got.Status != Fail ||
+		!strings.Contains(got.Detail, "on this machine") || came.Load() != 0 {
 		t.Errorf("%+v, and %d requests came", got, came.Load())
 	}
 }
@@ -199,10 +204,11 @@ func TestPersonIsToldThatAnotherSiteWouldHaveTheToken(t *testing.T) {
 		if got := r.loginFlow(); got.status != Pass {
 			t.Errorf("%+v", got)
 		}
-		if strings.Contains(shown.Warning, "https://api.example.com is given a token") != test.want || !test.want && shown.Warning != "" {
+		if strings.Contains(shown.Warning, "https://api.example.com is given a token") != test.want ||
+			!test.want && shown.Warning != "" {
 			t.Errorf("%s: told %q", test.target, shown.Warning)
 		}
-		r.giveBack()
+		r.revokeRest()
 		r.stop()
 	}
 }
@@ -249,9 +255,11 @@ func TestRunThatIsOutOfTimeFailsOnce(t *testing.T) {
 
 func TestPasswordOfAURLIsNotPrinted(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"https://me:hush@api.example.com/", "https://me:hush@api.example.com:x/", "https://me:hush/@api.example.com", "me:hush@api.example.com", "ftp://me:hush@x/"} {
+	for _, address := range []string{"https://me:hush@api.example.com/", "https://me:hush@api.example.com:x/",
+		"https://me:hush/@api.example.com", "me:hush@api.example.com", "ftp://me:hush@x/"} {
 		for _, r := range Run(t.Context(), Config{URL: address, ClientID: "tv"}) {
-			if strings.Contains(r.Detail+r.Remedy, "hush") || r.Name == "reach.url" && (r.Status != Fail || !strings.Contains(r.Detail, "password")) {
+			if strings.Contains(r.Detail+r.Remedy, "hush") ||
+				r.Name == "reach.url" && (r.Status != Fail || !strings.Contains(r.Detail, "password")) {
 				t.Errorf("%s: %+v", address, r)
 			}
 		}

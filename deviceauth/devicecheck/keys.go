@@ -12,6 +12,7 @@ import (
 // not be there.
 type jwk map[string]any
 
+// A member of another type counts as missing.
 func (k jwk) text(name string) string {
 	text, _ := k[name].(string)
 	return text
@@ -21,16 +22,22 @@ func (k jwk) text(name string) string {
 // §6.3.2, §6.4.1).
 var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
+// A set without keys for signatures is a failure even where the API works
+// today, because guards in other processes read the keys from here alone.
 func (r *run) keysSet() finding {
 	if r.server.Keys == "" {
-		return found("the metadata have no jwks_uri").warns("Nobody else can check this server's tokens. Ours has one; with other products that is fine as long as tokens are opaque.")
+		return found("the metadata have no jwks_uri").
+			warn("Nobody else can check this server's tokens. Ours has one; with other products that is " +
+				"fine as long as tokens are opaque.")
 	}
 	a := r.get(r.server.Keys)
 	var set struct {
 		Keys []jwk `json:"keys"`
 	}
 	if !a.ok() || json.Unmarshal(a.body, &set) != nil {
-		return found("%s, and no JWK Set", a).fails("Guards elsewhere and clients check tokens with it. Let nothing in the Caddyfile, and no proxy, take the path to somewhere else.")
+		return found("%s, and no JWK Set", a).
+			fail("Guards elsewhere and clients check tokens with it. Let nothing in the Caddyfile, and no proxy, " +
+				"take the path to somewhere else.")
 	}
 	signing := 0
 	for _, k := range set.Keys {
@@ -39,28 +46,36 @@ func (r *run) keysSet() finding {
 		}
 	}
 	if r.keys = set.Keys; signing == 0 {
-		return found("%s, without a public key for signatures", a).fails("Look at Caddy's log for the signing keys; `caddy device-auth keys list` shows them.")
+		return found("%s, without a public key for signatures", a).
+			fail("Look at Caddy's log for the signing keys; `caddy device-auth keys list` shows them.")
 	}
-	return well("%s, keys: %d", a, len(set.Keys))
+	return pass("%s, keys: %d", a, len(set.Keys))
 }
 
+// An unknown key type may be a new kind of public key, and is not counted.
 func public(k jwk) bool {
 	return slices.Contains([]string{"EC", "RSA", "OKP"}, k.text("kty"))
 }
 
+// keysNamed wants kid and alg in every key. Without kid a verifier has to try
+// all keys, and without alg it has to trust the token's own header about the
+// algorithm, which RFC 8725 §3.1 warns of.
 func (r *run) keysNamed() finding {
 	if len(r.keys) == 0 {
 		return skip("there are none, see keys.set")
 	}
 	for _, k := range r.keys {
 		if k.text("kid") == "" || k.text("alg") == "" {
-			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).warns("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of `caddy device-auth keys list` have both; look who else answers.")
+			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).
+				warn("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of " +
+					"`caddy device-auth keys list` have both; look who else answers.")
 		}
 	}
-	return well("each key has its kid and alg")
+	return pass("each key has its kid and alg")
 }
 
-// keysSecret fails loudly: with such a key anybody makes tokens.
+// keysSecret fails loudly: with such a key any reader makes tokens.
+// It names the key and the member, never the value.
 func (r *run) keysSecret() finding {
 	if len(r.keys) == 0 {
 		return skip("there are none, see keys.set")
@@ -77,7 +92,10 @@ func (r *run) keysSecret() finding {
 		}
 	}
 	if len(named) > 0 {
-		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", quote(r.server.Keys), quote(strings.Join(named, ", "))).fails("Anybody can make tokens that are let in. Take the server off the network now, begin new keys (`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it if it is ours.")
+		return found("PRIVATE KEYS ARE PUBLISHED at %s: %s", quote(r.server.Keys), quote(strings.Join(named, ", "))).
+			fail("Anybody can make tokens that are let in. Take the server off the network now, begin new keys " +
+				"(`caddy device-auth keys rotate`, and drop the old ones), end all grants, and report it " +
+				"if it is ours.")
 	}
-	return well("no private part is published")
+	return pass("no private part is published")
 }

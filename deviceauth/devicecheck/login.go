@@ -14,15 +14,17 @@ import (
 
 // The whole flow, with a person. What is given is given back.
 
-// loggedIn is what a login brought.
+// loggedIn is what a login brought. The mutex guards given and revoked: the
+// login library may still be receiving a response in a goroutine of its own
+// when the run is interrupted.
 type loggedIn struct {
 	tokens
-	mu     sync.Mutex
-	said   *answer  // of the token endpoint
-	given  []string // all tokens that were ever given, the refresh tokens first
-	sub    string   // of the ID token
-	gone   bool     // given back
-	opened bool     // the API let the token in
+	mu       sync.Mutex
+	answer   *answer  // of the token endpoint
+	given    []string // all tokens that were ever given, the refresh tokens first
+	sub      string   // of the ID token
+	revoked  bool     // given back
+	accepted bool     // the API let the token in
 }
 
 // tokens is RFC 6749 §5.1.
@@ -35,8 +37,11 @@ type tokens struct {
 	Scope   string  `json:"scope"`
 }
 
-// take notes what a token endpoint gave.
-func (l *loggedIn) take(a *answer) (t tokens, ok bool) {
+// record notes what a token endpoint gave. It reports false for anything that
+// is no success response of RFC 6749 §5.1. The refresh token goes to the
+// front, so that revoking in order ends the grant first and with it the access
+// tokens (RFC 7009 §2.1).
+func (l *loggedIn) record(a *answer) (t tokens, ok bool) {
 	if !a.ok() || json.Unmarshal(a.body, &t) != nil || t.Access == "" {
 		return t, false
 	}
@@ -49,16 +54,18 @@ func (l *loggedIn) take(a *answer) (t tokens, ok bool) {
 	return t, true
 }
 
-// listener hears the token endpoint's answers, of which the library that logs
+// tokenRecorder hears the token endpoint's answers, of which the library that logs
 // in tells only a part; it also knows of tokens that an interrupt made it
 // forget.
-type listener struct {
+type tokenRecorder struct {
 	http.RoundTripper
 	login *loggedIn
 	at    string
 }
 
-func (l listener) RoundTrip(q *http.Request) (*http.Response, error) {
+// The body is read whole and replaced by a copy, so that the library notices
+// nothing. Responses of other addresses pass through unread.
+func (l tokenRecorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	response, err := l.RoundTripper.RoundTrip(q)
 	if err != nil || q.URL.String() != l.at {
 		return response, err
@@ -69,74 +76,105 @@ func (l listener) RoundTrip(q *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
-	a := &answer{asked: "POST " + quote(l.at), at: q.URL, status: response.StatusCode, header: response.Header, body: body}
-	if t, ok := l.login.take(a); ok {
-		l.login.tokens, l.login.said = t, a
+	a := &answer{asked: "POST " + quote(l.at), at: q.URL, status: response.StatusCode,
+		header: response.Header, body: body}
+	if t, ok := l.login.record(a); ok {
+		l.login.tokens, l.login.answer = t, a
 	}
 	return response, nil
 }
 
+// The login goes through deviceclient, the library that real devices use, with
+// the same options. The check then works on the raw responses, see
+// tokenRecorder, because the library hides headers and members that are judged
+// here.
 func (r *run) loginFlow() finding {
 	if r.cfg.Login == nil {
 		return skip("asked with --login: it takes a person")
 	}
 	_, resource, _ := r.asksFor()
 	by := *r.http
-	by.Transport = listener{r.http.Transport, r.login, r.server.Token}
+	by.Transport = tokenRecorder{RoundTripper: r.http.Transport, login: r.login, at: r.server.Token}
 	_, err := deviceclient.Login(r.ctx, deviceclient.Server{
-		Issuer: r.server.Issuer, DeviceAuthorization: r.server.DeviceAuthorization, Token: r.server.Token, Revocation: r.server.Revocation,
-		API:      r.target.Scheme + "://" + r.target.Host, // a person is told where it is another's
-		Resource: resource,
+		Issuer: r.server.Issuer, DeviceAuthorization: r.server.DeviceAuthorization, Token: r.server.Token,
+		Revocation: r.server.Revocation,
+		API:        r.target.Scheme + "://" + r.target.Host, // a person is told where it is another's
+		Resource:   resource,
 	}, deviceclient.Options{
-		HTTP: &by, ClientID: r.cfg.ClientID, ClientSecret: r.cfg.ClientSecret, Scopes: r.cfg.Scopes, Audience: r.cfg.Audience, Show: r.cfg.Login,
+		HTTP: &by, ClientID: r.cfg.ClientID, ClientSecret: r.cfg.ClientSecret, Scopes: r.cfg.Scopes,
+		Audience: r.cfg.Audience, Show: r.cfg.Login,
 	})
 	switch {
 	case errors.Is(err, deviceclient.ErrDenied):
-		return found("the request was denied").fails("If nobody said no: the person may not approve (`allow` in `upstream` and `client`), or was taken out since.")
+		return found("the request was denied").
+			fail("If nobody said no: the person may not approve (`allow` in `upstream` and `client`), or was " +
+				"taken out since.")
 	case errors.Is(err, deviceclient.ErrExpired):
-		return found("nobody answered in time").fails("Open the address that was shown, and type the code.")
+		return found("nobody answered in time").fail("Open the address that was shown, and type the code.")
 	case err != nil:
-		return found("%s", quote(err.Error())).fails("Look at Caddy's log at this time: it says which event ended the login.")
-	case r.login.said == nil:
-		return found("the answer of %s was not heard", quote(r.server.Token)).fails("Look who else answers this path.")
+		return found("%s", quote(err.Error())).
+			fail("Look at Caddy's log at this time: it says which event ended the login.")
+	case r.login.answer == nil:
+		return found("the answer of %s was not heard", quote(r.server.Token)).fail("Look who else answers this path.")
 	}
-	return well("a person allowed it")
+	return pass("a person allowed it")
 }
 
+// loginResponse judges the token response (RFC 6749 §5.1). Cache-Control comes
+// first: it is the only one of these defects by which tokens leak. token_type
+// is compared without regard to case (RFC 6749 §5.1).
 func (r *run) loginResponse() finding {
 	l := r.login
 	switch {
-	case l.said.stores():
-		return found("%s with Cache-Control %q, and tokens in it", l.said, quote(l.said.header.Get("Cache-Control"))).fails("The server sends no-store (RFC 6749 §5.1); look for `header Cache-Control` in the Caddyfile, or a CDN's rule that changes it.")
+	case l.answer.stores():
+		return found("%s with Cache-Control %q, and tokens in it", l.answer,
+			quote(l.answer.header.Get("Cache-Control"))).
+			fail("The server sends no-store (RFC 6749 §5.1); look for `header Cache-Control` in the Caddyfile, or a " +
+				"CDN's rule that changes it.")
 	case !strings.EqualFold(l.Type, "Bearer"):
-		return found("token_type is %q", quote(l.Type)).fails("Guards want Bearer (RFC 6750); ours says so, look who changes the answer.")
+		return found("token_type is %q", quote(l.Type)).
+			fail("Guards want Bearer (RFC 6750); ours says so, look who changes the answer.")
 	case l.Expires <= 0:
-		return found("expires_in is %v", l.Expires).warns("Clients cannot know when to refresh. Set `lifetime access_token 15m`; it is the default.")
+		return found("expires_in is %v", l.Expires).
+			warn("Clients cannot know when to refresh. Set `lifetime access_token 15m`; it is the default.")
 	}
-	return well("tokens for %v s, of scope %q", l.Expires, quote(l.Scope))
+	return pass("tokens for %v s, of scope %q", l.Expires, quote(l.Scope))
 }
 
-// loginAPI calls the API as the device does.
+// loginAPI calls the API as the device does. It separates the guard's refusals
+// from the backend's: insufficient_scope is the guard's and has a remedy of
+// its own, another 401 or 403 may be either's, and a status of 500 and above
+// is the backend's, since the guard let the request through. accepted is
+// remembered for loginRevoke.
 func (r *run) loginAPI() finding {
-	if r.own != nil {
+	if r.ownMetadata != nil {
 		return skip("the URL is the server's own; give a guarded API's to have it called")
 	}
-	a := r.call(r.login.Access)
+	a := r.callAPI(r.login.Access)
 	challenge, _ := a.challenge()
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
-	case a.status == http.StatusForbidden && deviceclient.ChallengeParameter(challenge, "error") == "insufficient_scope":
-		return found("%s, with the token just given: %s", a, quote(challenge)).fails("The guard wants scopes that this client was not given: add them to `scopes` in `client %s`, or ask for them by --scope.", r.cfg.ClientID)
+		return about(a.asked, explain(a.err))
+	case a.status == http.StatusForbidden &&
+		deviceclient.ChallengeParameter(challenge, "error") == "insufficient_scope":
+		return found("%s, with the token just given: %s", a, quote(challenge)).
+			fail("The guard wants scopes that this client was not given: add them to `scopes` in `client %s`, or ask "+
+				"for them by --scope.", r.cfg.ClientID)
 	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
-		return found("%s, with the token just given: %s", a, quote(challenge)).fails("The guard does not take this server's token, or the backend has its own idea. Compare `audience` of the guard and of `device_login`, the guard's `issuer`, and the clocks; a backend that wants credentials gets them by `header_up`.")
+		return found("%s, with the token just given: %s", a, quote(challenge)).
+			fail("The guard does not take this server's token, or the backend has its own idea. Compare `audience` " +
+				"of the guard and of `device_login`, the guard's `issuer`, and the clocks; a backend that wants " +
+				"credentials gets them by `header_up`.")
 	case a.status >= 500:
-		return found("%s, with the token just given", a).warns("The guard let it through, and the backend failed: look at its log, and at `reverse_proxy` in the Caddyfile.")
+		return found("%s, with the token just given", a).
+			warn("The guard let it through, and the backend failed: look at its log, and at `reverse_proxy` in " +
+				"the Caddyfile.")
 	}
-	r.login.opened = true
-	return well("%s", a)
+	r.login.accepted = true
+	return pass("%s", a)
 }
 
-func (r *run) call(token string) *answer {
+// The method is GET, because the check must change nothing in the API.
+func (r *run) callAPI(token string) *answer {
 	return r.get(r.target.String(), "Authorization", "Bearer "+token)
 }

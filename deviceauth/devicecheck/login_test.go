@@ -68,27 +68,45 @@ func nothing(map[string]any) {}
 
 // loginDefects are seen only by who goes all the way.
 var loginDefects = []defect{
-	{what: "tokens in caches", check: "login.response", want: Fail, mend: "no-store", stand: asked("/oauth2/token", "grant_type", grantDeviceCode, when("access_token", header("Cache-Control", "private")))},
-	{what: "tokens of no known length", check: "login.response", want: Warn, mend: "`lifetime access_token 15m`", tamper: at("/oauth2/token", says("expires_in", nil))},
-	{what: "an access token that is signed otherwise", check: "login.token", want: Fail, mend: "`store redis`", stand: token("access_token", claims(1, func(v map[string]any) { v["sub"] = "root" }))},
-	{what: "an access token of another type", check: "login.token", want: Warn, mend: "RFC 9068", stand: resigned("access_token", "JWT", nothing)},
-	{what: "an access token of another issuer", check: "login.token", want: Fail, mend: "one `issuer`", stand: resigned("access_token", "at+jwt", func(v map[string]any) { v["iss"] = "https://other.example" })},
-	{what: "an access token that is over", check: "login.token", want: Fail, mend: "NTP", stand: resigned("access_token", "at+jwt", func(v map[string]any) { v["exp"] = 1_700_000_000 })},
-	{what: "no ID token", check: "login.id", want: Fail, mend: "OpenID Connect Core", tamper: at("/oauth2/token", says("id_token", nil))},
-	{what: "an ID token for another client", check: "login.id", want: Fail, mend: "name a person", stand: resigned("id_token", "JWT", func(v map[string]any) { v["aud"] = "radio" })},
-	{what: "userinfo about somebody else", check: "login.userinfo", want: Fail, mend: "cache", tamper: at("/oauth2/userinfo", says("sub", "work|2"))},
-	{what: "a scope that the client lacks", check: "login.api", want: Fail, mend: "`scopes` in `client tv`", config: func(c *Config) { c.Scopes = []string{"openid", "offline_access"} }},
-	{what: "a refresh token that another gateway does not know", check: "login.refresh", want: Fail, mend: "`store redis`", stand: asked("/oauth2/token", "grant_type", "refresh_token", answering(400, `{"error":"invalid_grant"}`))},
-	{what: "a refresh that does not rotate", check: "login.refresh", want: Warn, mend: "RFC 9700", stand: asked("/oauth2/token", "grant_type", "refresh_token", says("refresh_token", nil))},
-	{what: "a revocation that fails", check: "login.revoke", want: Fail, mend: "RFC 7009", tamper: at("/oauth2/revoke", status(503))},
-	{what: "a guard that does not hear of the revocation", check: "login.revoke", want: Warn, mend: "`cache`", stand: func(s *stand) {
-		s.tamper = func(q *http.Request, w *httptest.ResponseRecorder) {
-			if token := q.Header.Get("Authorization"); q.URL.Path == "/api/things" && token != "" && token != "Bearer "+madeUp {
-				answering(200, "things")(w)
+	{what: "tokens in caches", check: "login.response", want: Fail, mend: "no-store",
+		stand: asked("/oauth2/token", "grant_type", grantDeviceCode,
+			when("access_token", header("Cache-Control", "private")))},
+	{what: "tokens of no known length", check: "login.response", want: Warn, mend: "`lifetime access_token 15m`",
+		tamper: at("/oauth2/token", says("expires_in", nil))},
+	{what: "an access token that is signed otherwise", check: "login.token", want: Fail, mend: "`store redis`",
+		stand: token("access_token", claims(1, func(v map[string]any) { v["sub"] = "root" }))},
+	{what: "an access token of another type", check: "login.token", want: Warn, mend: "RFC 9068",
+		stand: resigned("access_token", "JWT", nothing)},
+	{what: "an access token of another issuer", check: "login.token", want: Fail, mend: "one `issuer`",
+		stand: resigned("access_token", "at+jwt", func(v map[string]any) { v["iss"] = "https://other.example" })},
+	{what: "an access token that is over", check: "login.token", want: Fail, mend: "NTP",
+		stand: resigned("access_token", "at+jwt", func(v map[string]any) { v["exp"] = 1_700_000_000 })},
+	{what: "no ID token", check: "login.id", want: Fail, mend: "OpenID Connect Core",
+		tamper: at("/oauth2/token", says("id_token", nil))},
+	{what: "an ID token for another client", check: "login.id", want: Fail, mend: "name a person",
+		stand: resigned("id_token", "JWT", func(v map[string]any) { v["aud"] = "radio" })},
+	{what: "userinfo about somebody else", check: "login.userinfo", want: Fail, mend: "cache",
+		tamper: at("/oauth2/userinfo", says("sub", "work|2"))},
+	{what: "a scope that the client lacks", check: "login.api", want: Fail, mend: "`scopes` in `client tv`",
+		config: func(c *Config) { c.Scopes = []string{"openid", "offline_access"} }},
+	{what: "a refresh token that another gateway does not know", check: "login.refresh", want: Fail,
+		mend: "`store redis`", stand: asked("/oauth2/token", "grant_type", "refresh_token",
+			answering(400, `{"error":"invalid_grant"}`))},
+	{what: "a refresh that does not rotate", check: "login.refresh", want: Warn, mend: "RFC 9700",
+		stand: asked("/oauth2/token", "grant_type", "refresh_token", says("refresh_token", nil))},
+	{what: "a revocation that fails", check: "login.revoke", want: Fail, mend: "RFC 7009",
+		tamper: at("/oauth2/revoke", status(503))},
+	{what: "a guard that does not hear of the revocation", check: "login.revoke", want: Warn, mend: "`cache`",
+		stand: func(s *stand) {
+			s.tamper = func(q *http.Request, w *httptest.ResponseRecorder) {
+				if token := q.Header.Get("Authorization"); q.URL.Path == "/api/things" && token != "" &&
+					token != "Bearer "+madeUp {
+					answering(200, "things")(w)
+				}
 			}
-		}
-	}},
-	{what: "no revocation", check: "login.revoke", want: Warn, mend: "lost device", tamper: both(says("revocation_endpoint", nil))},
+		}},
+	{what: "no revocation", check: "login.revoke", want: Warn, mend: "lost device",
+		tamper: both(says("revocation_endpoint", nil))},
 }
 
 func TestEachDefectOfALoginIsReportedByItsOwnCheck(t *testing.T) {

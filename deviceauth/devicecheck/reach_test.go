@@ -24,7 +24,9 @@ func certified(t *testing.T, from, until time.Time) (address string, roots *x509
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"api.example.com"}, IsCA: true, BasicConstraintsValid: true}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: until,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"api.example.com"}, IsCA: true,
+		BasicConstraintsValid: true}
 	raw, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -65,32 +67,44 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 	}{
 		{"no URL", "api.example.com", nil, "reach.url", Fail, "not the URL", "https://api.example.com"},
 		{"another scheme", "ftp://api.example.com", nil, "reach.url", Fail, "not the URL", "https://"},
-		{"no TLS beyond this machine", "http://api.example.com/", nil, "reach.url", Fail, "not https", "named api.example.com"},
+		{"no TLS beyond this machine", "http://api.example.com/", nil, "reach.url", Fail, "not https",
+			"named api.example.com"},
 		{"a name that nobody has", "https://nobody.invalid/", nil, "reach.name", Fail, "nobody.invalid", "DNS"},
 		{"a port that nobody has", closed.URL, nil, "reach.connection", Fail, "refused", "`default_bind`"},
 		{"a certificate of nobody's", good, nil, "reach.tls", Fail, "signed by nobody", "`tls internal`"},
-		{"a certificate for another name", strings.Replace(good, "127.0.0.1", "localhost", 1), trusted, "reach.tls", Fail, "api.example.com and not for localhost", "Name the site localhost"},
+		{"a certificate for another name", strings.Replace(good, "127.0.0.1", "localhost", 1), trusted, "reach.tls",
+			Fail, "api.example.com and not for localhost", "Name the site localhost"},
 		{"a certificate that is over", over, trustsOver, "reach.tls", Fail, "ended on", "renew"},
 		{"a certificate that is to come", early, trustsEarly, "reach.tls", Fail, "counts from", "NTP"},
 		{"a certificate that ends soon", ending, trustsEnding, "reach.tls", Warn, "9 days from now", "renew"},
-		{"a port without TLS", strings.Replace(plainText.URL, "http:", "https:", 1), nil, "reach.tls", Fail, "does not speak TLS", "port"},
+		{"a port without TLS", strings.Replace(plainText.URL, "http:", "https:", 1), nil, "reach.tls", Fail,
+			"does not speak TLS", "port"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ended := map[string]Result{}
-			for _, r := range Run(t.Context(), Config{URL: test.url, ClientID: "tv", Roots: test.roots}) {
-				ended[r.Name] = r
-				before := strings.HasPrefix(r.Name, "reach.") && ended[test.check].Name == ""
-				if before && r.Status != Pass || test.want == Fail && !before && r.Name != test.check && r.Status != Skipped {
-					t.Errorf("also: %+v", r)
-				}
-			}
-			if got := ended[test.check]; got.Status != test.want || !strings.Contains(got.Detail, test.said) || !strings.Contains(got.Remedy, test.mended) {
+			got := alone(t, Config{URL: test.url, ClientID: "tv", Roots: test.roots}, test.check, test.want)
+			if got.Status != test.want || !strings.Contains(got.Detail, test.said) ||
+				!strings.Contains(got.Remedy, test.mended) {
 				t.Errorf("got %+v", got)
 			}
 		})
 	}
+}
+
+// alone returns the result of a check before which all have passed. Where it fails,
+// those after it are skipped.
+func alone(t *testing.T, c Config, check string, want Status) Result {
+	t.Helper()
+	ended := map[string]Result{}
+	for _, r := range Run(t.Context(), c) {
+		ended[r.Name] = r
+		before := strings.HasPrefix(r.Name, "reach.") && ended[check].Name == ""
+		if before && r.Status != Pass || want == Fail && !before && r.Name != check && r.Status != Skipped {
+			t.Errorf("also: %+v", r)
+		}
+	}
+	return ended[check]
 }
 
 // One that lives for six days is renewed in the last two.
@@ -108,9 +122,10 @@ func TestShortCertificateIsNoConcern(t *testing.T) {
 func TestClocksAreCompared(t *testing.T) {
 	t.Parallel()
 	for ahead, want := range map[time.Duration]Status{
-		0: Pass, 5 * time.Second: Pass, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn, 61 * time.Second: Fail, -2 * time.Minute: Fail,
+		0: Pass, 5 * time.Second: Pass, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn,
+		61 * time.Second: Fail, -2 * time.Minute: Fail,
 	} {
-		if got := (date{ahead, true}).judge(); got.status != want || want != Pass && got.mend == "" {
+		if got := (date{ahead: ahead, told: true}).judge(); got.status != want || want != Pass && got.remedy == "" {
 			t.Errorf("%v: %+v, want %s", ahead, got, want)
 		}
 	}

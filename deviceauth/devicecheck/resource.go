@@ -17,47 +17,71 @@ type resource struct {
 	Servers []string `json:"authorization_servers"`
 	Scopes  []string `json:"scopes_supported"`
 
-	said *answer
-	at   string // the address that a challenge named
+	answer *answer
+	at     string // the address that a challenge named
 }
 
+// The address of the challenge comes first (RFC 9728 §5.1), then the well-known
+// ones with and without the path of the API (§3.1). An address on another host
+// is not asked at all: the document would speak for a resource that is not its
+// own.
 func (r *run) resourceMetadata() finding {
-	if r.own != nil {
+	if r.ownMetadata != nil {
 		return skip("the URL is the server's own")
 	}
 	if r.site != nil && r.site.at != "" {
 		if !sameOrigin(r.site.at, r.target) {
-			return found("the challenge names %s as resource_metadata, which is another site's", quote(r.site.at)).fails("It has to be on the API's own host (RFC 9728 §3.1). Behind a proxy: pass Host on as it came, and let the proxy's address be the site's; with TLS ended before Caddy, the `issuer` on this host says https.")
+			return found("the challenge names %s as resource_metadata, which is another site's", quote(r.site.at)).
+				fail("It has to be on the API's own host (RFC 9728 §3.1). Behind a proxy: pass Host on as it came, " +
+					"and let the proxy's address be the site's; with TLS ended before Caddy, the `issuer` on this " +
+					"host says https.")
 		}
-		return r.describes(r.get(r.site.at))
+		return r.readMetadata(r.get(r.site.at))
 	}
-	for _, address := range []string{wellKnown(r.target, resourceName, true), wellKnown(r.target, resourceName, false)} {
+	for _, address := range []string{wellKnown(r.target, resourceName, true),
+		wellKnown(r.target, resourceName, false)} {
 		if a := r.get(address); a.ok() && a.isJSON() {
-			return r.describes(a)
+			return r.readMetadata(a)
 		}
 	}
-	return found("nothing says who guards %s: neither a challenge nor %s", r.target, wellKnown(r.target, resourceName, false)).warns("Clients find the server by that (RFC 9728); without it they need the issuer. device_auth does it on each site where it stands.")
+	return found("nothing says who guards %s: neither a challenge nor %s", r.target,
+		wellKnown(r.target, resourceName, false)).
+		warn("Clients find the server by that (RFC 9728); without it they need the issuer. device_auth does it on " +
+			"each site where it stands.")
 }
 
-func (r *run) describes(a *answer) finding {
-	site := &resource{said: a}
+// readMetadata decodes the metadata of the guarded API and keeps them.
+// invalid_target is this project's answer where the configured audience does
+// not cover the URL; it is told apart from a missing route because the remedy
+// differs.
+func (r *run) readMetadata(a *answer) finding {
+	site := &resource{answer: a}
 	switch {
 	case a.status == http.StatusNotFound && a.refusal().Error == "invalid_target":
-		return found("%s: the server gives no tokens for the API's URL", a).warns("Programs that know only the URL, such as MCP clients, do not find the server (RFC 9728). Add `audience %s` to the global `device_login` block, and to the guard's where that names any.", quote(r.target.Scheme+"://"+r.target.Host))
+		return found("%s: the server gives no tokens for the API's URL", a).
+			warn("Programs that know only the URL, such as MCP clients, do not find the server (RFC 9728). Add "+
+				"`audience %s` to the global `device_login` block, and to the guard's where that names any.",
+				quote(r.target.Scheme+"://"+r.target.Host))
 	case !a.ok():
-		return found("%s", a).fails("The challenge leads here (RFC 9728 §5.1). device_auth serves it wherever it stands in a site; look for a `handle`, `route` or proxy that takes /.well-known/ to somewhere else.")
+		return found("%s", a).
+			fail("The challenge leads here (RFC 9728 §5.1). device_auth serves it wherever it stands in a " +
+				"site; look for a `handle`, `route` or proxy that takes /.well-known/ to somewhere else.")
 	case !a.isJSON() || json.Unmarshal(a.body, site) != nil:
-		return found("%s, which is not the JSON of RFC 9728 §3.2", a).fails("Something else than device_auth answers this path: look for a `handle`, `route`, `file_server` or proxy that takes /.well-known/.")
+		return found("%s, which is not the JSON of RFC 9728 §3.2", a).
+			fail("Something else than device_auth answers this path: look for a `handle`, `route`, `file_server` or " +
+				"proxy that takes /.well-known/.")
 	}
 	r.site = site
-	return well("%s", a)
+	return pass("%s", a)
 }
 
-// asksFor is what a device of this API's asks for: the API by its own name (RFC
-// 8707), and the scopes that it needs.
+// asksFor is what a device of this API's asks for: the API by its own name
+// (RFC 8707), and the scopes that it needs. The operator's flags win.
+// Otherwise the scopes are those of the guard's challenge, which are what this
+// very URL needs, and after them those that the metadata list.
 func (r *run) asksFor() (audience, resource string, scopes []string) {
 	audience, scopes = r.cfg.Audience, r.cfg.Scopes
-	described := r.site != nil && r.site.said != nil
+	described := r.site != nil && r.site.answer != nil
 	if described && audience == "" {
 		resource = r.site.Name
 	}
@@ -71,8 +95,12 @@ func (r *run) asksFor() (audience, resource string, scopes []string) {
 	return audience, resource, scopes
 }
 
+// A client must refuse metadata whose resource is not the URL it asked, or a
+// prefix of it (RFC 9728 §3.3): otherwise a site could have tokens for another
+// API requested. The comparison ends at a path separator, so /v2 does not cover
+// /v22.
 func (r *run) resourceName() finding {
-	if r.site == nil || r.site.said == nil {
+	if r.site == nil || r.site.answer == nil {
 		return skip("nothing describes the API")
 	}
 	u, err := url.Parse(r.site.Name)
@@ -80,22 +108,31 @@ func (r *run) resourceName() finding {
 	if err == nil {
 		path = strings.TrimSuffix(u.Path, "/")
 	}
-	if err != nil || u.Scheme != r.target.Scheme || !strings.EqualFold(u.Host, r.target.Host) || r.target.Path != path && !strings.HasPrefix(r.target.Path, path+"/") && path != "" {
-		return found("the API at %s calls itself %s; clients compare the two (RFC 9728 §3.3)", r.target, quote(r.site.Name)).fails("Behind a proxy: pass Host on as it came (`header_up Host {hostport}`). Where TLS ends before Caddy, the `issuer` on this host has to say https.")
+	if err != nil || u.Scheme != r.target.Scheme || !strings.EqualFold(u.Host, r.target.Host) ||
+		r.target.Path != path && !strings.HasPrefix(r.target.Path, path+"/") && path != "" {
+		return found("the API at %s calls itself %s; clients compare the two (RFC 9728 §3.3)", r.target,
+			quote(r.site.Name)).
+			fail("Behind a proxy: pass Host on as it came (`header_up Host {hostport}`). Where TLS ends before " +
+				"Caddy, the `issuer` on this host has to say https.")
 	}
-	return well("the API calls itself %s", quote(r.site.Name))
+	return pass("the API calls itself %s", quote(r.site.Name))
 }
 
+// The first server of the list is the one used. That a client's secret goes to
+// another origin than the API's is told, and is not wrong: RFC 9728 exists for
+// that.
 func (r *run) resourceServers() finding {
 	switch {
-	case r.site == nil || r.site.said == nil:
+	case r.site == nil || r.site.answer == nil:
 		return skip("nothing describes the API")
 	case len(r.site.Servers) == 0:
-		return found("%s names no authorization_servers", r.site.said.asked).fails("Clients cannot find out where to ask for a token. device_auth names the `issuer`; look who else answers this path.")
+		return found("%s names no authorization_servers", r.site.answer.asked).
+			fail("Clients cannot find out where to ask for a token. device_auth names the `issuer`; look who else " +
+				"answers this path.")
 	}
 	named := quote(strings.Join(r.site.Servers, ", "))
 	if r.cfg.ClientSecret != "" && !sameOrigin(r.site.Servers[0], r.target) {
-		return well("it is guarded by %s, and the client's secret will be sent there", named)
+		return pass("it is guarded by %s, and the client's secret will be sent there", named)
 	}
-	return well("it is guarded by %s", named)
+	return pass("it is guarded by %s", named)
 }

@@ -9,64 +9,86 @@ import (
 
 // How a connection goes on, and how it ends.
 
+// loginRefresh refreshes once, and compares the refresh tokens: rotation is how a stolen
+// one is noticed (RFC 9700 §4.14.2). The new access token replaces the old one
+// for the checks that follow.
 func (r *run) loginRefresh() finding {
 	before := r.login.Refresh
 	if before == "" {
 		return skip("no refresh token was given; ask for one by --scope offline_access")
 	}
 	a := r.asClient(r.server.Token, "grant_type", "refresh_token", "refresh_token", before)
-	after, ok := r.login.take(a)
+	after, ok := r.login.record(a)
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case !ok:
-		return found("%s, to the refresh token just given", a).fails("Devices lose their connection when the access token ends. With several gateways: all of them need the same `store redis`. Else Caddy's log says why.")
+		return found("%s, to the refresh token just given", a).
+			fail("Devices lose their connection when the access token ends. With several gateways: all of them need " +
+				"the same `store redis`. Else Caddy's log says why.")
 	case a.stores():
-		return found("%s with Cache-Control %q, and tokens in it", a, quote(a.header.Get("Cache-Control"))).fails("The server sends no-store (RFC 6749 §5.1); look for a CDN's rule that changes it.")
+		return found("%s with Cache-Control %q, and tokens in it", a, quote(a.header.Get("Cache-Control"))).
+			fail("The server sends no-store (RFC 6749 §5.1); look for a CDN's rule that changes it.")
 	}
 	r.login.Access = after.Access
 	if after.Refresh == "" || after.Refresh == before {
-		return found("the refresh token is not replaced by a refresh").warns("RFC 9700 §4.14.2 wants that for public clients. Ours does; look for rotation in the settings of this product.")
+		return found("the refresh token is not replaced by a refresh").
+			warn("RFC 9700 §4.14.2 wants that for public clients. Ours does; look for rotation in the settings of " +
+				"this product.")
 	}
-	return well("a refresh gave a successor")
+	return pass("a refresh gave a successor")
 }
 
 // revokeWait is how fast a device that was cut off is out; our promise.
 const revokeWait = time.Second
 
+// loginRevoke revokes all tokens of the login (RFC 7009).
+// unsupported_token_type is accepted (RFC 7009 §2.2.1): a server need not be
+// able to revoke access tokens. Whether revocation has an effect is seen at the
+// API, where the API accepted the token before.
 func (r *run) loginRevoke() finding {
 	if r.server.Revocation == "" {
-		return found("the server cannot revoke: its metadata have no revocation_endpoint").warns("A lost device stays connected until its tokens end. Ours has one; with this product see its settings.")
+		return found("the server cannot revoke: its metadata have no revocation_endpoint").
+			warn("A lost device stays connected until its tokens end. Ours has one; with this product see " +
+				"its settings.")
 	}
 	for _, a := range r.revoke(r.ctx) {
 		if a.err != nil {
-			f := about(a.asked, trouble(a.err))
-			f.mend = also(f.mend, "Some token may still be good until it ends.")
+			f := about(a.asked, explain(a.err))
+			f.remedy = join(f.remedy, "Some token may still be good until it ends.")
 			return f
 		}
 		if !a.ok() && a.refusal().Error != "unsupported_token_type" {
-			return found("%s", a).fails("RFC 7009 §2.2 wants 200. Some token may still be good: look in Caddy's log, and end the grant by `caddy device-auth revoke --client %s`.", r.cfg.ClientID)
+			return found("%s", a).
+				fail("RFC 7009 §2.2 wants 200. Some token may still be good: look in Caddy's log, and end the grant "+
+					"by `caddy device-auth revoke --client %s`.", r.cfg.ClientID)
 		}
 	}
-	if !r.login.opened {
-		return well("the tokens were revoked")
+	if !r.login.accepted {
+		return pass("the tokens were revoked")
 	}
-	return r.heard()
+	return r.untilRefused()
 }
 
-// heard waits until the API refuses the token. No RFC says how soon it has to.
-func (r *run) heard() finding {
+// untilRefused waits until the API refuses the token. No RFC says how soon it has to.
+// It polls the API every 50 ms for revokeWait, and then reports a warning,
+// since a self-contained token may legally live to its exp.
+func (r *run) untilRefused() finding {
 	start := time.Now()
 	for {
-		a := r.call(r.login.Access)
+		a := r.callAPI(r.login.Access)
 		took := time.Since(start)
 		switch {
 		case a.err != nil:
-			return found("the tokens were revoked, and whether the API heard of it could not be seen: %s", a).warns("%s", trouble(a.err).mend)
+			return found("the tokens were revoked, and whether the API heard of it could not be seen: %s", a).
+				warn("%s", explain(a.err).remedy)
 		case a.status == http.StatusUnauthorized:
-			return well("the API refused the token %v after its revocation", took.Round(time.Millisecond))
+			return pass("the API refused the token %v after its revocation", took.Round(time.Millisecond))
 		case took > revokeWait:
-			return found("%s, %v after the token was revoked", a, took.Round(time.Millisecond)).warns("A lost device would go on until its token ends. A guard in another Caddy asks every `cache` (500ms is the default); gateways that share a `store redis` hear it at once. Other guards may look at nothing but the token's signature.")
+			return found("%s, %v after the token was revoked", a, took.Round(time.Millisecond)).
+				warn("A lost device would go on until its token ends. A guard in another Caddy asks every `cache` " +
+					"(500ms is the default); gateways that share a `store redis` hear it at once. Other guards may " +
+					"look at nothing but the token's signature.")
 		}
 		select {
 		case <-r.ctx.Done():
@@ -76,11 +98,12 @@ func (r *run) heard() finding {
 }
 
 // revoke gives back all that was given (RFC 7009), the refresh tokens first:
-// with them goes what was made of them.
+// with them goes what was made of them. The run's copy has the given context,
+// because the run's own may have ended.
 func (r *run) revoke(ctx context.Context) (all []*answer) {
 	r.login.mu.Lock()
 	given := slices.Clone(r.login.given)
-	r.login.gone = true
+	r.login.revoked = true
 	r.login.mu.Unlock()
 	last := *r
 	last.ctx = ctx
@@ -90,16 +113,17 @@ func (r *run) revoke(ctx context.Context) (all []*answer) {
 	return all
 }
 
-// giveBack is for a run that ends before it came to that, also by an
-// interrupt.
-func (r *run) giveBack() {
+// revokeRest is for a run that ends before it came to that, also by an
+// interrupt. It has requestTimeout for all tokens together and reports
+// nothing: the results are complete, or the operator has interrupted the run.
+func (r *run) revokeRest() {
 	r.login.mu.Lock()
-	left := !r.login.gone && len(r.login.given) > 0
+	left := !r.login.revoked && len(r.login.given) > 0
 	r.login.mu.Unlock()
 	if !left || r.server.Revocation == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), requestTimeout)
 	defer cancel()
 	r.revoke(ctx)
 }

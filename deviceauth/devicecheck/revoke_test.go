@@ -17,7 +17,7 @@ func TestSilenceIsNoVerdictOnTheAPI(t *testing.T) {
 		not  string
 	}{
 		"of a missing guard":   {(*run).resourceGuard, Fail, "nothing guards it"},
-		"of a deaf revocation": {(*run).heard, Warn, "would go on"},
+		"of a deaf revocation": {(*run).untilRefused, Warn, "would go on"},
 	} {
 		ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 			if q.Header.Get("Authorization") != "" {
@@ -26,7 +26,7 @@ func TestSilenceIsNoVerdictOnTheAPI(t *testing.T) {
 		}))
 		r := newRun(t.Context(), Config{})
 		r.target, _ = url.Parse(ts.URL)
-		if got := test.ask(r); got.status != test.want || strings.Contains(got.said+got.mend, test.not) {
+		if got := test.ask(r); got.status != test.want || strings.Contains(got.detail+got.remedy, test.not) {
 			t.Errorf("%s: %+v", name, got)
 		}
 		r.stop()

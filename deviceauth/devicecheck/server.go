@@ -9,12 +9,17 @@ import (
 )
 
 // serverReach finds out which server it is, and whether one can get there.
+// In order of trust: the metadata found at the URL itself, the URL where it is
+// an issuer's, the resource metadata (RFC 9728 §2), the realm of the challenge,
+// and the API's own origin. Only an address to which a client may be led is
+// asked, see deviceclient.MayLead: an API on the network must not make the
+// check send requests to this machine.
 func (r *run) serverReach() finding {
 	origin := r.target.Scheme + "://" + r.target.Host
 	switch {
-	case r.own != nil && strings.TrimSuffix(r.own.Issuer, "/") == strings.TrimSuffix(r.cfg.URL, "/"):
-		r.issuer = r.own.Issuer // whether it ends in a slash is its own affair; a person typed the other
-	case r.own != nil:
+	case r.ownMetadata != nil && strings.TrimSuffix(r.ownMetadata.Issuer, "/") == strings.TrimSuffix(r.cfg.URL, "/"):
+		r.issuer = r.ownMetadata.Issuer // whether it ends in a slash is its own affair; a person typed the other
+	case r.ownMetadata != nil:
 		r.issuer = strings.TrimSuffix(r.cfg.URL, "/")
 	case r.site != nil && len(r.site.Servers) > 0:
 		r.issuer = r.site.Servers[0]
@@ -26,22 +31,26 @@ func (r *run) serverReach() finding {
 	u, err := url.Parse(r.issuer)
 	switch {
 	case err != nil || !deviceclient.MayLead(r.target, u):
-		return found("the API names %q as its server", quote(r.issuer)).fails("Let the `issuer` in the global `device_login` block be an https URL; http, and a loopback host at all, is only for an API that is on one.")
+		return found("the API names %q as its server", quote(r.issuer)).
+			fail("Let the `issuer` in the global `device_login` block be an https URL; http, and a loopback host at " +
+				"all, is only for an API that is on one.")
 	case u.Host == r.target.Host:
-		return well("the server is %s", quote(r.issuer))
+		return pass("the server is %s", quote(r.issuer))
 	}
-	f := well("the server is %s", quote(r.issuer))
+	f := pass("the server is %s", quote(r.issuer))
 	if u.Scheme == "https" && proxyTo(u) == "" {
 		f = worst(r.certificate(u), f)
 	}
 	if a := r.ask(wellKnown(u, oauthName, true)); a.err != nil {
-		return about("the server "+quote(r.issuer), trouble(a.err))
+		return about("the server "+quote(r.issuer), explain(a.err))
 	}
 	return f
 }
 
-// leads reports whether a request may go where the server says.
-func (r *run) leads(address string) bool {
+// mayLead reports whether a request may go where the server says.
+// The rule is the one devices follow, so a server that passes here also works
+// there.
+func (r *run) mayLead(address string) bool {
 	from, err := url.Parse(r.issuer)
 	to, addressErr := url.Parse(address)
 	return err == nil && addressErr == nil && deviceclient.MayLead(from, to)
@@ -50,5 +59,5 @@ func (r *run) leads(address string) bool {
 // atIssuer reports whether an address is the server's own, and no other site's.
 func (r *run) atIssuer(address string) bool {
 	issuer, err := url.Parse(r.issuer)
-	return err == nil && r.leads(address) && sameOrigin(address, issuer)
+	return err == nil && r.mayLead(address) && sameOrigin(address, issuer)
 }

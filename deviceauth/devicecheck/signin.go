@@ -11,6 +11,10 @@ import (
 // The way of a person: the page where the code is typed, and from there to
 // where people sign in.
 
+// devicePage opens the page where people type the code. Devices show the
+// address to people, so it is opened as a browser does. A page on another
+// origin than the issuer is legal, and is not opened: forms on it could send
+// the user code anywhere.
 func (r *run) devicePage() finding {
 	if !r.atIssuer(r.code.Page) {
 		return skip("the page is on another origin than the issuer, and is not opened")
@@ -18,30 +22,48 @@ func (r *run) devicePage() finding {
 	a := r.open(r.code.Page)
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case a.status == http.StatusServiceUnavailable:
-		return found("%s: %s", a, a.text()).fails("Connecting devices may be paused (`caddy device-auth resume`), or the store is away: Caddy's log says so.")
+		return found("%s: %s", a, a.text()).
+			fail("Connecting devices may be paused (`caddy device-auth resume`), or the store is away: Caddy's " +
+				"log says so.")
 	case !a.ok() || a.kind() != "text/html":
-		return found("%s, where people are to type the code", a).fails("Put `device_login` into the site of the issuer, outside of every `handle`, and let nothing else take this path; or move it, by `device /connect` in a `paths` block.")
+		return found("%s, where people are to type the code", a).
+			fail("Put `device_login` into the site of the issuer, outside of every `handle`, and let nothing else " +
+				"take this path; or move it, by `device /connect` in a `paths` block.")
 	}
 	r.page = a
-	return well("%s", a)
+	return pass("%s", a)
 }
 
+// devicePolicy wants the page protected against frames and caches.
+// frame-ancestors is what current browsers obey (Content Security Policy Level
+// 3); X-Frame-Options alone leaves the page to older rules.
 func (r *run) devicePolicy() finding {
 	policy, old := r.page.header.Get("Content-Security-Policy"), r.page.header.Get("X-Frame-Options")
 	switch {
 	case !strings.Contains(policy, "frame-ancestors") && old == "":
-		return found("%s has no Content-Security-Policy with frame-ancestors", r.page.asked).warns("Another site could put the page into a frame and have people click on it (RFC 6749 §10.13). Ours forbids that; take `header Content-Security-Policy` out of the Caddyfile, or add frame-ancestors 'none' to it.")
+		return found("%s has no Content-Security-Policy with frame-ancestors", r.page.asked).
+			warn("Another site could put the page into a frame and have people click on it (RFC 6749 §10.13). Ours " +
+				"forbids that; take `header Content-Security-Policy` out of the Caddyfile, or add frame-ancestors " +
+				"'none' to it.")
 	case !strings.Contains(policy, "frame-ancestors"):
-		return found("%s forbids frames by X-Frame-Options only", r.page.asked).warns("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header Content-Security-Policy` out of the Caddyfile.")
+		return found("%s forbids frames by X-Frame-Options only", r.page.asked).
+			warn("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header " +
+				"Content-Security-Policy` out of the Caddyfile.")
 	case r.page.stores():
-		return found("%s has Cache-Control %q", r.page.asked, quote(r.page.header.Get("Cache-Control"))).warns("A cache would show one person's page to another. Ours says no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule.")
+		return found("%s has Cache-Control %q", r.page.asked, quote(r.page.header.Get("Cache-Control"))).
+			warn("A cache would show one person's page to another. Ours says no-store; look for `header " +
+				"Cache-Control` in the Caddyfile, or a CDN's rule.")
 	}
-	return well("nobody may put the page into a frame or a cache")
+	return pass("nobody may put the page into a frame or a cache")
 }
 
 // signInPage types the code that this run was given, and nothing else.
+// Other products' pages are skipped, because their forms mean what they like: a
+// POST to an unknown form could approve something. On our own page the code
+// only leads to the choice of an upstream, and no person is asked anything before
+// a sign-in.
 func (r *run) signInPage() finding {
 	if r.code.User == "" {
 		return skip("there is no code to type, see device.members")
@@ -52,31 +74,35 @@ func (r *run) signInPage() finding {
 	}
 	a := r.open(address)
 	f, ok := a.formWith("user_code")
-	if !ok || !r.isOurs(a) {
+	if !ok || !r.isKnownPage(a) {
 		return skip("the pages of other products are not known here")
 	}
 	if !r.atIssuer(f.action.String()) {
-		return found("the code's form goes to %s, which is another origin; it is not sent", quote(f.action.String())).fails("Ours goes to its own site: look who changes the page.")
+		return found("the code's form goes to %s, which is another origin; it is not sent", quote(f.action.String())).
+			fail("Ours goes to its own site: look who changes the page.")
 	}
 	f.fields.Set("user_code", r.code.User)
 	if a = r.submit(f); a.err != nil {
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	}
 	if r.choices = a.links("with"); a.ok() && len(r.choices) > 0 {
-		return well("the code leads to the sign-in, upstreams: %d", len(r.choices))
+		return pass("the code leads to the sign-in, upstreams: %d", len(r.choices))
 	}
 	switch {
 	case a.status == http.StatusForbidden:
-		return found("%s to the code's form: %s", a, a.text()).fails("The page takes its own form for another site's. A proxy changes Host, Origin or cookies: pass Host on as it came, and let the `issuer` be the address in the browser.")
+		return found("%s to the code's form: %s", a, a.text()).
+			fail("The page takes its own form for another site's. A proxy changes Host, Origin or " +
+				"cookies: pass Host on as it came, and let the `issuer` be the address in the browser.")
 	case a.status >= 500:
-		return found("%s to the code's form: %s", a, a.text()).fails("Look at Caddy's log: it says what failed.")
+		return found("%s to the code's form: %s", a, a.text()).fail("Look at Caddy's log: it says what failed.")
 	}
-	return found("%s to the code's form, and no way to sign in: %s", a, a.text()).fails("Add an `upstream` to the global `device_login` block: the OpenID provider where people sign in.")
+	return found("%s to the code's form, and no way to sign in: %s", a, a.text()).
+		fail("Add an `upstream` to the global `device_login` block: the OpenID provider where people sign in.")
 }
 
-// isOurs looks for the cookie that carries a code across the sign-in: an
+// isKnownPage looks for the cookie that carries a code across the sign-in: an
 // operator may change the pages, but not that.
-func (r *run) isOurs(a *answer) bool {
+func (r *run) isKnownPage(a *answer) bool {
 	for _, c := range r.browser.Jar.Cookies(a.at) {
 		if strings.TrimPrefix(c.Name, "__Host-") == "device_flow" {
 			return true
@@ -88,11 +114,15 @@ func (r *run) isOurs(a *answer) bool {
 // maxUpstreams is more than any person wants to choose from.
 const maxUpstreams = 20
 
+// signInUpstream follows the way to each upstream. Each upstream is tried by
+// itself and named in its part of the finding.
 func (r *run) signInUpstream() finding {
 	var all []finding
 	for i, choice := range r.choices {
 		if i == maxUpstreams {
-			all = append(all, found("of %d upstreams, %d were tried", len(r.choices), maxUpstreams).warns("Nobody finds theirs among so many. If the `upstream` lines are fewer: look who changes the page."))
+			all = append(all, found("of %d upstreams, %d were tried", len(r.choices), maxUpstreams).
+				warn("Nobody finds theirs among so many. If the `upstream` lines are fewer: look who "+
+					"changes the page."))
 			break
 		}
 		u, _ := url.Parse(choice) // links has
@@ -101,33 +131,49 @@ func (r *run) signInUpstream() finding {
 	return worst(all...)
 }
 
-// upstream goes to a provider, as far as its own first page.
+// upstream goes to a provider, as far as its own first page. The gateway
+// redirects to the provider only after it has read the provider's metadata, so
+// an error page here means that the gateway cannot reach it.
 func (r *run) upstream(choice string) finding {
 	a := r.send(r.browser, http.MethodGet, choice, "")
 	to, err := url.Parse(a.header.Get("Location"))
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case !a.redirects() || err != nil || to.Host == "":
-		return found("%s: %s", a, a.text()).fails("The gateway cannot reach the provider, or its metadata are not in order: Caddy's log has a line `request failed` that says why. Look at the issuer URL in the `upstream` line: what is at <issuer>/.well-known/openid-configuration has to name that issuer to the letter, and the gateway must get there.")
+		return found("%s: %s", a, a.text()).
+			fail("The gateway cannot reach the provider, or its metadata are not in order: Caddy's log has a line " +
+				"`request failed` that says why. Look at the issuer URL in the `upstream` line: what is at " +
+				"<issuer>/.well-known/openid-configuration has to name that issuer to the letter, and the gateway " +
+				"must get there.")
 	}
 	return r.provider(to)
 }
 
-// sentTo is for a hop that no request follows.
-func sentTo(address string) finding {
-	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not", quote(address)).fails("Let the issuer URL in the `upstream` line be https, or use another provider.")
+// badRedirect is for a hop that no request follows. The address is printed and
+// not opened, for the reason given at endpoint.
+func badRedirect(address string) finding {
+	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not",
+		quote(address)).fail("Let the issuer URL in the `upstream` line be https, or use another provider.")
 }
 
-// refusal words are those of providers that refuse with status 200.
-var refusalWords = regexp.MustCompile(`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mismatch|(invalid|mismatching|unregistered|unknown)[a-z: ]* redirect[_ ]ur[il]`)
+// refusalWords are those of providers that refuse with status 200.
+var refusalWords = regexp.MustCompile(
+	`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mismatch|(invalid|mismatching|unregistered|unknown)[a-z: ]* ` +
+		`redirect[_ ]ur[il]`)
 
 // provider looks at the answer to our authorization request. A page, or a
 // redirect to a page of the provider's, is what everybody wants to see.
+// Providers answer a wrong redirect URI in three ways: by an error status, by a
+// page of status 200 that says so (refusalWords), or by a redirect with an
+// error. Each of at most maxHops redirects is judged before it is followed. A
+// redirect back to our redirect URI without an error is a provider that signs
+// in without a page, by Kerberos for instance. Nothing is typed, and no form of
+// the provider is sent.
 func (r *run) provider(to *url.URL) finding {
 	host, back := quote(to.Host), to.Query().Get("redirect_uri")
-	if !r.leads(to.String()) {
-		return sentTo(to.String())
+	if !r.mayLead(to.String()) {
+		return badRedirect(to.String())
 	}
 	a := r.send(r.browser, http.MethodGet, to.String(), "")
 	for range maxHops {
@@ -140,25 +186,29 @@ func (r *run) provider(to *url.URL) finding {
 		case said != "":
 			return refusedBy(to, said)
 		case back != "" && strings.HasPrefix(next.String(), back):
-			return well("%s signs in without asking", host)
-		case !r.leads(next.String()):
-			return sentTo(next.String())
+			return pass("%s signs in without asking", host)
+		case !r.mayLead(next.String()):
+			return badRedirect(next.String())
 		}
 		a = r.send(r.browser, http.MethodGet, next.String(), "")
 	}
 	switch {
 	case a.err != nil:
-		return found("%s could not be reached from here: %s", quote(a.at.Host), trouble(a.err).said).warns("If people's browsers get there all the same, that is fine; else look at the provider.")
+		return found("%s could not be reached from here: %s", quote(a.at.Host), explain(a.err).detail).
+			warn("If people's browsers get there all the same, that is fine; else look at the provider.")
 	case a.redirects():
-		return found("%s, and no page after %d redirects", a, maxHops).fails("People see no sign-in there: open the page in a browser. The provider may redirect in a circle until it is told about this client.")
+		return found("%s, and no page after %d redirects", a, maxHops).
+			fail("People see no sign-in there: open the page in a browser. The provider may redirect in a circle " +
+				"until it is told about this client.")
 	case a.status >= 500:
-		return found("%s: %s", a, a.text()).fails("The provider itself is in trouble; its log or status page says more.")
+		return found("%s: %s", a, a.text()).
+			fail("The provider itself is in trouble; its log or status page says more.")
 	case a.status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") != "":
-		return well("%s asks for credentials", host)
+		return pass("%s asks for credentials", host)
 	case a.status >= 400, refusalWords.Match(a.body):
 		return refusedBy(to, a.text())
 	}
-	return well("%s shows its sign-in", host)
+	return pass("%s shows its sign-in", host)
 }
 
 // nextHop is where an answer redirects.
@@ -170,9 +220,15 @@ func (a *answer) nextHop() (*url.URL, error) {
 	return a.at.Parse(to)
 }
 
+// The remedy repeats the parameters of the request literally, since providers
+// compare them so.
 func refusedBy(to *url.URL, said string) finding {
 	q := to.Query()
-	return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).fails("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is let in all the same, the provider keeps only programs out.", quote(q.Get("redirect_uri")), quote(q.Get("client_id")), quote(to.Host))
+	return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).
+		fail("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there "+
+			"whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is "+
+			"let in all the same, the provider keeps only programs out.", quote(q.Get("redirect_uri")),
+			quote(q.Get("client_id")), quote(to.Host))
 }
 
 // refusalIn reads an error from a redirect (RFC 6749 §4.1.2.1; authError is

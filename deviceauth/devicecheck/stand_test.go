@@ -57,8 +57,9 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 		t.Fatal(err)
 	}
 	c := deviceauth.Config{
-		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
-		Allow: map[string][]deviceauth.Allow{"work": nil, "home": nil},
+		Issuer: s.URL, Wait: -1, Interval: time.Second, Store: store, Signer: keys,
+		RefreshKey: keys.Source(keyring.PurposeRefresh),
+		Allow:      map[string][]deviceauth.Allow{"work": nil, "home": nil},
 		Clients: []deviceauth.Client{
 			{ID: "tv", Name: "TV", Public: true, Scope: "openid offline_access read", Origins: []string{page}},
 			{ID: "meter", Secret: "s3:cret&", Scope: "openid offline_access read"},
@@ -71,7 +72,9 @@ func newStand(t *testing.T, changes ...func(*deviceauth.Config)) *stand {
 	if s.engine, err = deviceauth.New(c); err != nil {
 		t.Fatal(err)
 	}
-	s.pages, err = gateway.NewHandler(gateway.HandlerConfig{Engine: s.engine, Keys: keys, CookieKey: keys.Source(keyring.PurposeCookie), Upstreams: []deviceauth.Upstream{upstream{s, "work"}, upstream{s, "home"}}})
+	s.pages, err = gateway.NewHandler(gateway.HandlerConfig{Engine: s.engine, Keys: keys,
+		CookieKey: keys.Source(keyring.PurposeCookie),
+		Upstreams: []deviceauth.Upstream{upstream{stand: s, id: "work"}, upstream{stand: s, id: "home"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +90,8 @@ func (s *stand) serve(w http.ResponseWriter, q *http.Request) {
 	case s.pages.Serves(path):
 		s.pages.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, guard.ResourceMetadataPath):
-		guard.Resource{Servers: []string{s.engine.Issuer()}, Scope: "read", Audience: s.engine.Audience()}.ServeHTTP(answer, q)
+		guard.Resource{Servers: []string{s.engine.Issuer()}, Scope: "read",
+			Audience: s.engine.Audience()}.ServeHTTP(answer, q)
 	case strings.HasPrefix(path, "/api"):
 		s.api(answer, q)
 	default:
@@ -136,7 +140,8 @@ func (u upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, er
 	if u.down {
 		return "", errors.New("connection refused")
 	}
-	return u.provider.URL + "/" + u.id + "?" + url.Values{"client_id": {"gateway"}, "redirect_uri": {a.RedirectURI}, "state": {a.State}}.Encode(), nil
+	return u.provider.URL + "/" + u.id + "?" +
+		url.Values{"client_id": {"gateway"}, "redirect_uri": {a.RedirectURI}, "state": {a.State}}.Encode(), nil
 }
 func (upstream) Finish(context.Context, deviceauth.AuthRequest, url.Values) (*deviceauth.Person, error) {
 	return nil, errors.New("nobody signs in here")
@@ -154,7 +159,8 @@ func (s *stand) answers(allow bool) func(deviceclient.Prompt) {
 	return func(p deviceclient.Prompt) {
 		g, err := s.engine.Inspect(s.Context(), deviceauth.InspectRequest{Person: person, From: here, Code: p.Code})
 		if err == nil {
-			_, err = s.engine.Answer(s.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: allow, Person: person, From: here})
+			_, err = s.engine.Answer(s.Context(),
+				deviceauth.AnswerRequest{Grant: g.ID, Allow: allow, Person: person, From: here})
 		}
 		if err != nil {
 			s.Error(err)

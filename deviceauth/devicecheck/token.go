@@ -18,9 +18,12 @@ var errNoKey = errors.New("no published key has the token's kid")
 
 // verify checks a token's signature with the published keys. None of the
 // algorithms takes a key that is published for a secret (RFC 8725 §3.1).
+// The claims are not validated by the library, because checkIssuerAndTimes says
+// more exactly what is wrong with them.
 func (r *run) verify(token string) (header map[string]any, claims jwt.MapClaims, err error) {
 	claims = jwt.MapClaims{}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}), jwt.WithoutClaimsValidation())
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512",
+		"PS256", "PS384", "PS512"}), jwt.WithoutClaimsValidation())
 	parsed, err := parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
 		id, _ := t.Header["kid"].(string)
 		return r.key(id)
@@ -31,6 +34,8 @@ func (r *run) verify(token string) (header map[string]any, claims jwt.MapClaims,
 	return header, claims, err
 }
 
+// key returns the published key with an id. go-jose converts the key; it
+// refuses points that are not on the curve.
 func (r *run) key(id string) (any, error) {
 	for _, k := range r.keys {
 		if k.text("kid") != id {
@@ -46,7 +51,9 @@ func (r *run) key(id string) (any, error) {
 	return nil, errNoKey
 }
 
-// isJWT reports whether a token is one, and by which algorithm.
+// isJWT reports whether a token is one, and by which algorithm. The signature
+// is not looked at. A token that is no JWT is opaque to clients, as RFC 6749
+// §1.4 permits.
 func isJWT(token string) (algorithm string, ok bool) {
 	t, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
 	if t == nil || err != nil {
@@ -56,18 +63,24 @@ func isJWT(token string) (algorithm string, ok bool) {
 	return algorithm, true
 }
 
+// The claims looked for are those that RFC 9068 §2.2 requires. Their absence is
+// a warning: access tokens of other formats are legal, but guards elsewhere
+// refuse them.
 func (r *run) loginToken() finding {
 	if _, ok := isJWT(r.login.Access); !ok {
-		return well("the access token is opaque")
+		return pass("the access token is opaque")
 	}
 	if r.server.Keys == "" {
-		return well("an access token that only the server can read")
+		return pass("an access token that only the server can read")
 	}
 	header, claims, err := r.verify(r.login.Access)
 	if err != nil {
-		return found("the access token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are. Else a cache shows old keys: it may keep them for the five minutes that the server says.")
+		return found("the access token does not verify with the keys at %s: %s", quote(r.server.Keys),
+			quote(err.Error())).
+			fail("With several gateways: all of them need the same `store redis`, where the keys are. Else a cache " +
+				"shows old keys: it may keep them for the five minutes that the server says.")
 	}
-	if f := r.timed("access token", claims); f.status != Pass {
+	if f := r.checkIssuerAndTimes("access token", claims); f.status != Pass {
 		return f
 	}
 	var missing []string
@@ -78,27 +91,36 @@ func (r *run) loginToken() finding {
 	}
 	kind, _ := header["typ"].(string)
 	if kind = strings.TrimPrefix(strings.ToLower(kind), "application/"); kind != "at+jwt" || len(missing) > 0 {
-		return found("the access token is of the type %q, and lacks %q: not as RFC 9068 §2 says", quote(kind), missing).warns("Guards elsewhere that go by RFC 9068 refuse it. Ours are at+jwt with all claims; with other products see their settings for access tokens.")
+		return found("the access token is of the type %q, and lacks %q: not as RFC 9068 §2 says", quote(kind), missing).
+			warn("Guards elsewhere that go by RFC 9068 refuse it. Ours are at+jwt with all claims; with other " +
+				"products see their settings for access tokens.")
 	}
-	return well("an at+jwt, signed with a published key")
+	return pass("an at+jwt, signed with a published key")
 }
 
-// timed looks at what is the same for both kinds of tokens.
-func (r *run) timed(what string, claims jwt.MapClaims) finding {
+// checkIssuerAndTimes looks at what is the same for both kinds of tokens.
+// The clock's difference is forgiven up to clockFail, as guards do, since clock
+// has already reported it.
+func (r *run) checkIssuerAndTimes(what string, claims jwt.MapClaims) finding {
 	expires, expiresErr := claims.GetExpirationTime()
 	issued, issuedErr := claims.GetIssuedAt()
 	issuer, _ := claims.GetIssuer()
 	switch {
 	case issuer != r.server.Issuer:
-		return found("the %s is issued by %s, and the metadata say %s", what, quote(issuer), quote(r.server.Issuer)).fails("Guards refuse it. With several gateways: let all have one `issuer`, to the letter.")
+		return found("the %s is issued by %s, and the metadata say %s", what, quote(issuer), quote(r.server.Issuer)).
+			fail("Guards refuse it. With several gateways: let all have one `issuer`, to the letter.")
 	case expiresErr != nil || expires == nil || issuedErr != nil:
-		return found("the %s has no good exp and iat", what).fails("Guards refuse it (RFC 9068 §2.2). Ours have both; look who issues the tokens.")
+		return found("the %s has no good exp and iat", what).
+			fail("Guards refuse it (RFC 9068 §2.2). Ours have both; look who issues the tokens.")
 	case time.Now().After(expires.Add(clockFail)) || issued != nil && time.Now().Before(issued.Add(-clockFail)):
-		return found("the %s counts from %v to %v, and here it is %v", what, issued, expires.UTC(), time.Now().UTC().Round(time.Second)).fails("Set the clocks by NTP, here and at the server.")
+		return found("the %s counts from %v to %v, and here it is %v", what, issued, expires.UTC(),
+			time.Now().UTC().Round(time.Second)).fail("Set the clocks by NTP, here and at the server.")
 	}
-	return well("")
+	return pass("")
 }
 
+// A token signed by HS256 uses the client's secret as key, which only the
+// client and the server have, so it is skipped.
 func (r *run) loginID() finding {
 	granted := strings.Fields(r.login.Scope)
 	if len(granted) == 0 { // RFC 6749 §5.1: what was asked for
@@ -109,30 +131,40 @@ func (r *run) loginID() finding {
 	case r.login.ID == "" && !asked:
 		return skip("no ID token was given: the scope has no openid")
 	case r.login.ID == "":
-		return found("the scope has openid, and no ID token was given").fails("OpenID Connect Core §3.1.3.3 wants one. Ours gives it; look who changes the answer.")
+		return found("the scope has openid, and no ID token was given").
+			fail("OpenID Connect Core §3.1.3.3 wants one. Ours gives it; look who changes the answer.")
 	case ok && strings.HasPrefix(algorithm, "HS"):
 		return skip("the ID token is signed with the client's secret")
 	}
 	_, claims, err := r.verify(r.login.ID)
 	if err != nil {
-		return found("the ID token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).fails("With several gateways: all of them need the same `store redis`, where the keys are.")
+		return found("the ID token does not verify with the keys at %s: %s", quote(r.server.Keys), quote(err.Error())).
+			fail("With several gateways: all of them need the same `store redis`, where the keys are.")
 	}
-	if f := r.timed("ID token", claims); f.status != Pass {
+	if f := r.checkIssuerAndTimes("ID token", claims); f.status != Pass {
 		return f
 	}
 	audience, _ := claims.GetAudience()
 	if r.login.sub, _ = claims.GetSubject(); r.login.sub == "" || !slices.Contains(audience, r.cfg.ClientID) {
-		return found("the ID token is about %q and for %s", quote(r.login.sub), quote(strings.Join(audience, ", "))).fails("It has to name a person and the client (OpenID Connect Core §2). Ours does; look who issues the tokens.")
+		return found("the ID token is about %q and for %s", quote(r.login.sub), quote(strings.Join(audience, ", "))).
+			fail("It has to name a person and the client (OpenID Connect Core §2). Ours does; look who " +
+				"issues the tokens.")
 	}
-	return well("an ID token about %s", quote(r.login.sub))
+	return pass("an ID token about %s", quote(r.login.sub))
 }
 
+// loginUserinfo compares the userinfo response with the ID token.
+// sub has to be compared with the ID token's before anything of the response is
+// used (OpenID Connect Core §5.3.2); a cached response of another person would
+// show exactly there.
 func (r *run) loginUserinfo() finding {
 	if r.server.Userinfo == "" {
 		return skip("the server has no userinfo endpoint")
 	}
 	if !r.atIssuer(r.server.Userinfo) {
-		return found("the userinfo_endpoint is %s, on another origin than the issuer; the token is not sent there", quote(r.server.Userinfo)).warns("A server may do that; ours does not. If it is ours, a proxy rewrites its answers: take that out.")
+		return found("the userinfo_endpoint is %s, on another origin than the issuer; the token is not sent there",
+			quote(r.server.Userinfo)).warn(
+			"A server may do that; ours does not. If it is ours, a proxy rewrites its answers: take that out.")
 	}
 	a := r.get(r.server.Userinfo, "Authorization", "Bearer "+r.login.Access)
 	var who struct {
@@ -140,11 +172,14 @@ func (r *run) loginUserinfo() finding {
 	}
 	switch {
 	case a.err != nil:
-		return about(a.asked, trouble(a.err))
+		return about(a.asked, explain(a.err))
 	case a.status != http.StatusOK || json.Unmarshal(a.body, &who) != nil:
-		return found("%s, with the token just given", a).fails("Let nothing in the Caddyfile, and no proxy, take this path or the Authorization header.")
+		return found("%s, with the token just given", a).
+			fail("Let nothing in the Caddyfile, and no proxy, take this path or the Authorization header.")
 	case who.Subject != r.login.sub:
-		return found("userinfo is about %q, the ID token about %q", quote(who.Subject), quote(r.login.sub)).fails("Clients must not use it then (OpenID Connect Core §5.3.2). A cache before the server may keep answers: it must not where there is an Authorization header.")
+		return found("userinfo is about %q, the ID token about %q", quote(who.Subject), quote(r.login.sub)).
+			fail("Clients must not use it then (OpenID Connect Core §5.3.2). A cache before the server may keep " +
+				"answers: it must not where there is an Authorization header.")
 	}
-	return well("userinfo is about the same person")
+	return pass("userinfo is about the same person")
 }

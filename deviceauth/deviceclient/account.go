@@ -10,10 +10,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// Account is who said yes, in a word for that person, as the ID token that came
-// with the token says; empty: nobody knows. The ID token came from the server
+// Account is who said yes, in a word for that person, as the ID token that
+// came with the token says; empty: unknown. The ID token came from the server
 // over the same connection, and is not verified further (OpenID Connect Core
-// §3.1.3.7): nothing may be decided by it.
+// §3.1.3.7): nothing may be decided by it. It looks at preferred_username,
+// email and name, in this order (OpenID Connect Core §5.1), and takes the
+// first that is left after control characters were taken out.
 func Account(t *oauth2.Token) string {
 	parts := strings.Split(extra(t, "id_token"), ".")
 	if len(parts) != 3 {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestNobodyIsAskedUnattended(t *testing.T) {
+func TestUnattendedLoginAsksNoPerson(t *testing.T) {
 	t.Parallel()
 	s, f := newStrict(t, 30), Folder(filepath.Join(t.TempDir(), "folder"))
 	options := s.options()
@@ -32,7 +32,8 @@ func TestDeviceNameIsSent(t *testing.T) {
 			sent = r.PostForm["device_name"]
 			refuse(w, http.StatusBadRequest, "invalid_client")
 		}}.start(t)
-		Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"}, Options{HTTP: ts.Client(), ClientID: "tv", DeviceName: name})
+		Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"},
+			Options{HTTP: ts.Client(), ClientID: "tv", DeviceName: name})
 		if got := strings.Join(sent, ","); got != name || len(sent) > 1 || name == "" && sent != nil {
 			t.Errorf("sent %q, want %q", sent, name)
 		}
@@ -44,7 +45,8 @@ func TestDeviceNameIsSent(t *testing.T) {
 func TestIssuerIsTrustedWithAllItsAPIs(t *testing.T) {
 	t.Parallel()
 	metadata := func(issuer string) map[string]any {
-		return map[string]any{"issuer": issuer, "device_authorization_endpoint": issuer + "/d", "token_endpoint": issuer + "/t"}
+		return map[string]any{"issuer": issuer, "device_authorization_endpoint": issuer + "/d",
+			"token_endpoint": issuer + "/t"}
 	}
 	found := server{}
 	issuer := found.start(t)
@@ -52,7 +54,8 @@ func TestIssuerIsTrustedWithAllItsAPIs(t *testing.T) {
 	api := func(issuer string) string {
 		s := server{}
 		ts := s.start(t)
-		s["/.well-known/oauth-protected-resource"] = map[string]any{"resource": ts.URL, "authorization_servers": []string{issuer}}
+		s["/.well-known/oauth-protected-resource"] = map[string]any{"resource": ts.URL,
+			"authorization_servers": []string{issuer}}
 		return ts.URL
 	}
 	other := server{}
@@ -74,7 +77,8 @@ func TestIssuerIsTrustedWithAllItsAPIs(t *testing.T) {
 		t.Errorf("a token for the server alone is one for all its APIs: %v", err)
 	}
 	strange := api(otherIssuer.URL)
-	if _, err := DiscoverOf(t.Context(), http.DefaultClient, issuer.URL, strange); err == nil || !strings.Contains(err.Error(), otherIssuer.URL) {
+	if _, err := DiscoverOf(t.Context(), http.DefaultClient, issuer.URL, strange); err == nil ||
+		!strings.Contains(err.Error(), otherIssuer.URL) {
 		t.Errorf("an API that names another issuer: %v", err)
 	}
 }

@@ -35,6 +35,8 @@ type callback struct {
 
 // A browserLogin is one login by an authorization code with PKCE, by a browser on this
 // computer (RFC 8252 §7.3). Its listener takes one answer, with the state of this login.
+// The redirect URI is a loopback address with a port that is free at this
+// moment, which the server has to accept for any port (RFC 8252 §7.3).
 type browserLogin struct {
 	server   Server
 	config   *oauth2.Config
@@ -48,13 +50,16 @@ type browserLogin struct {
 
 // logInByBrowser opens the browser of this computer, and exchanges the code that comes
 // back. Its error is an errNoBrowserLogin as long as a device's code is another way.
+// The listener is of 127.0.0.1 and not of localhost, which could be another
+// address (RFC 8252 §8.3). No code is accepted without PKCE, since other
+// programs of this machine may listen as well (§8.1).
 func (o Options) logInByBrowser(ctx context.Context, s Server) (token *oauth2.Token, err error) {
 	if s.Authorization == "" || !slices.Contains(s.ChallengeMethods, "S256") {
-		return nil, errNoBrowserLogin{"the server does not offer one with PKCE"}
+		return nil, errNoBrowserLogin{reason: "the server does not offer one with PKCE"}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, errNoBrowserLogin{err.Error()}
+		return nil, errNoBrowserLogin{reason: err.Error()}
 	}
 	b := &browserLogin{
 		server: s, config: o.config(s), state: oauth2.GenerateVerifier(), verifier: oauth2.GenerateVerifier(),
@@ -71,7 +76,7 @@ func (o Options) logInByBrowser(ctx context.Context, s Server) (token *oauth2.To
 	go server.Serve(listener)
 	defer b.close(server)
 	if err := o.Browse(address); err != nil {
-		return nil, errNoBrowserLogin{err.Error()}
+		return nil, errNoBrowserLogin{reason: err.Error()}
 	}
 	o.Show(Prompt{Address: address, Warning: s.warning(), Expires: time.Now().Add(browserLifetime)})
 	token, err = b.wait(o.posting(ctx), o.resourceOptions(s)...)
@@ -91,6 +96,7 @@ func (o Options) authorizationOptions(s Server, verifier string) []oauth2.AuthCo
 
 // checkAuthorization asks as the browser is about to: where the server knows no redirect
 // URI of this client, it shows a page, and nothing would ever come back.
+// The server begins a sign-in for it, which is left to expire.
 func (o Options) checkAuthorization(ctx context.Context, address string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -103,14 +109,15 @@ func (o Options) checkAuthorization(ctx context.Context, address string) error {
 	io.Copy(io.Discard, io.LimitReader(answer.Body, maxMetadata))
 	answer.Body.Close()
 	if answer.StatusCode/100 == 4 {
-		return errNoBrowserLogin{fmt.Sprintf(
+		return errNoBrowserLogin{reason: fmt.Sprintf(
 			"the server answers %s; the client %s needs the redirect URI http://127.0.0.1/callback there",
 			text.Plain(answer.Status), o.ClientID)}
 	}
 	return nil
 }
 
-// wait waits for the browser, and exchanges the code.
+// wait waits for the browser, and exchanges the code. The library adds the
+// client's credentials to the exchange.
 func (b *browserLogin) wait(ctx context.Context, options ...oauth2.AuthCodeOption) (*oauth2.Token, error) {
 	waiting, cancel := context.WithTimeoutCause(ctx, browserLifetime, ErrExpired)
 	defer cancel()
@@ -185,7 +192,8 @@ func (b *browserLogin) read(q url.Values) callback {
 	return callback{code: q.Get("code")}
 }
 
-// closingPage is what the browser shows last.
+// closingPage is what the browser shows last. The page has no script and loads
+// nothing.
 func closingPage(w http.ResponseWriter, status int, title, says string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")

@@ -14,9 +14,11 @@ type challenge struct {
 	realm    string
 }
 
-// challenged calls an API without a token. One that answers otherwise, or not at
-// all, has no challenge.
-func challenged(ctx context.Context, c *http.Client, api *url.URL) (found challenge) {
+// fetchChallenge calls an API without a token. One that answers otherwise, or
+// not at all, has no challenge. The request is a GET of the very URL, because
+// a guard may cover a part of a site only. The body is not read. An error
+// means no challenge, as the well-known addresses are tried next.
+func fetchChallenge(ctx context.Context, c *http.Client, api *url.URL) (found challenge) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, api.String(), nil)
 	if err != nil {
 		return found
@@ -28,15 +30,20 @@ func challenged(ctx context.Context, c *http.Client, api *url.URL) (found challe
 	answer.Body.Close()
 	for _, text := range answer.Header.Values("WWW-Authenticate") {
 		if answer.StatusCode == http.StatusUnauthorized && IsBearer(text) {
-			return challenge{metadata: ChallengeParameter(text, "resource_metadata"), realm: ChallengeParameter(text, "realm")}
+			return challenge{metadata: ChallengeParameter(text, "resource_metadata"),
+				realm: ChallengeParameter(text, "realm")}
 		}
 	}
 	return found
 }
 
 // IsBearer reports whether a WWW-Authenticate header is a challenge of RFC 6750 §3.
+// Scheme names are compared without regard to case (RFC 9110 §11.1).
 func IsBearer(header string) bool { return len(header) >= 6 && strings.EqualFold(header[:6], "Bearer") }
 
+// parameter matches one parameter of a challenge. Values are tokens or quoted
+// strings (RFC 9110 §5.6). Backslashes stay as they are: no parameter that is
+// read here has any.
 var parameter = regexp.MustCompile(`(?i)([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))`)
 
 // ChallengeParameter reads a parameter of a WWW-Authenticate header (RFC 9110

@@ -27,13 +27,16 @@ func TestServerIsFoundFromTheChallenge(t *testing.T) {
 		resource  string   // path of what it calls itself there
 		want      string   // path of the resource that tokens are asked for; none: no server is found
 	}{
-		{"by the description that it names", []string{`Bearer realm="x", resource_metadata="META"`}, "/v2/.well-known/oauth-protected-resource", "/v2", "/v2"},
+		{"by the description that it names", []string{`Bearer realm="x", resource_metadata="META"`},
+			"/v2/.well-known/oauth-protected-resource", "/v2", "/v2"},
 		{"beside Basic", []string{`Basic realm="x"`, `Bearer resource_metadata="META"`}, "/elsewhere", "/v2", "/v2"},
-		{"by the realm, where nothing is described", []string{`Bearer realm="` + issuer.URL + `", resource_metadata="META"`}, "", "", "none"},
+		{"by the realm, where nothing is described",
+			[]string{`Bearer realm="` + issuer.URL + `", resource_metadata="META"`}, "", "", "none"},
 		{"by the host in the realm", []string{`Bearer realm="` + host + `"`}, "", "", "none"},
 		{"not by a realm of another scheme", []string{`Basic realm="` + issuer.URL + `"`}, "", "", ""},
 		{"not by a realm that is no server", []string{`Bearer realm="the API"`}, "", "", ""},
-		{"not by a description of something else", []string{`Bearer resource_metadata="META"`}, "/elsewhere", "/v3", ""},
+		{"not by a description of something else", []string{`Bearer resource_metadata="META"`},
+			"/elsewhere", "/v3", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -52,7 +55,8 @@ func TestServerIsFoundFromTheChallenge(t *testing.T) {
 				t.Errorf("found %+v", got)
 			case test.want == "none" && (err != nil || got.Issuer != issuer.URL || got.Resource != ""):
 				t.Errorf("got %+v, %v", got, err)
-			case test.want != "" && test.want != "none" && (err != nil || got.Issuer != issuer.URL || got.Resource != site.URL+test.want):
+			case test.want != "" && test.want != "none" &&
+				(err != nil || got.Issuer != issuer.URL || got.Resource != site.URL+test.want):
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})

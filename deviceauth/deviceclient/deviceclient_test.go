@@ -34,7 +34,8 @@ func (s server) start(t *testing.T) *httptest.Server {
 }
 
 func metadata(issuer string) map[string]any {
-	return map[string]any{"issuer": issuer, "device_authorization_endpoint": issuer + "/d", "token_endpoint": issuer + "/t"}
+	return map[string]any{"issuer": issuer, "device_authorization_endpoint": issuer + "/d",
+		"token_endpoint": issuer + "/t"}
 }
 
 func TestServerIsFoundFromTheAPI(t *testing.T) {
@@ -90,7 +91,9 @@ func TestDiscoveryRefuses(t *testing.T) {
 		want   string
 	}{
 		{"another issuer", func(string) any { return metadata("https://evil.example") }, "says that it is"},
-		{"no device flow", func(issuer string) any { return map[string]any{"issuer": issuer, "token_endpoint": issuer} }, "does not offer the device flow"},
+		{"no device flow", func(issuer string) any {
+			return map[string]any{"issuer": issuer, "token_endpoint": issuer}
+		}, "does not offer the device flow"},
 		{"an endpoint without TLS", func(issuer string) any {
 			m := metadata(issuer)
 			m["token_endpoint"] = "http://evil.example/t"
@@ -101,7 +104,9 @@ func TestDiscoveryRefuses(t *testing.T) {
 			m["revocation_endpoint"] = "http://evil.example/r"
 			return m
 		}, "is not https"},
-		{"no JSON", func(string) any { return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) } }, wellKnown},
+		{"no JSON", func(string) any {
+			return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }
+		}, wellKnown},
 		{"nothing", func(string) any { return http.NotFound }, "404"},
 	}
 	for _, test := range tests {
@@ -109,7 +114,8 @@ func TestDiscoveryRefuses(t *testing.T) {
 			s := server{}
 			ts := s.start(t)
 			s[wellKnown] = test.answer(ts.URL)
-			if got, err := Discover(t.Context(), http.DefaultClient, ts.URL); err == nil || !strings.Contains(err.Error(), test.want) {
+			if got, err := Discover(t.Context(), http.DefaultClient, ts.URL); err == nil ||
+				!strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %+v, %v; want %q", got, err, test.want)
 			}
 		})
@@ -141,16 +147,19 @@ func TestLoginEnds(t *testing.T) {
 					w.Write([]byte(test.answer))
 				},
 				"/d": func(w http.ResponseWriter, r *http.Request) {
-					if r.FormValue("client_id") != "tv" || r.FormValue("scope") != "read" || r.FormValue("audience") != "https://api" {
+					if r.FormValue("client_id") != "tv" || r.FormValue("scope") != "read" ||
+						r.FormValue("audience") != "https://api" {
 						t.Errorf("asked with %v", r.Form)
 					}
-					json.NewEncoder(w).Encode(map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1, "expires_in": 60})
+					json.NewEncoder(w).Encode(map[string]any{"device_code": "d", "user_code": "U",
+						"verification_uri": "https://v", "interval": 1, "expires_in": 60})
 				},
 			}
 			ts := s.start(t)
 			var shown Prompt
 			token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"}, Options{
-				HTTP: ts.Client(), ClientID: "tv", Scopes: []string{"read"}, Audience: "https://api", Show: func(p Prompt) { shown = p },
+				HTTP: ts.Client(), ClientID: "tv", Scopes: []string{"read"}, Audience: "https://api",
+				Show: func(p Prompt) { shown = p },
 			})
 			if !errors.Is(err, test.want) || test.want == nil && (err != nil || token.AccessToken != "a") {
 				t.Errorf("got %v, %v", token, err)
@@ -172,7 +181,8 @@ func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write([]byte(`{"access_token":"a"}`))
 	}}.start(t)
-	token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"}, Options{HTTP: ts.Client(), Show: func(Prompt) {}})
+	token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"},
+		Options{HTTP: ts.Client(), Show: func(Prompt) {}})
 	if err != nil || token.AccessToken != "a" || asked != 2 {
 		t.Errorf("got %v, %v, asked %d times", token, err, asked)
 	}
@@ -220,7 +230,8 @@ func qrCode(t *testing.T, colours bool) {
 		}
 		for x, cell := range cells {
 			upper, lower := cell == '▀' || cell == '█', cell == '▄' || cell == '█'
-			if upper != (code.Black(x-quiet, 2*i-quiet) == colours) || lower != (code.Black(x-quiet, 2*i-quiet+1) == colours) {
+			if upper != (code.Black(x-quiet, 2*i-quiet) == colours) ||
+				lower != (code.Black(x-quiet, 2*i-quiet+1) == colours) {
 				t.Fatalf("line %d, cell %d is %q", i, x, cell)
 			}
 		}

@@ -38,19 +38,22 @@ type Server struct {
 const maxMetadata = 256 << 10
 
 // Discover finds the server that guards an API, from the API's own URL (RFC
-// 9728) or the server's (RFC 8414).
+// 9728) or the server's (RFC 8414). A nil client is http.DefaultClient.
+// Redirects are followed within one origin only. The error names all addresses
+// that were tried, and has no control characters.
 func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	api, err := url.Parse(address)
 	usable := err == nil && (api.Scheme == "http" || api.Scheme == "https") && api.Host != ""
 	switch {
-	case strings.Contains(address, "@") && (!usable || api.User != nil): // an error may be shown to anybody
+	case strings.Contains(address, "@") && (!usable || api.User != nil): // an error may be shown to others
 		return Server{}, errors.New("the URL has a user or a password in it: leave them away")
 	case !usable:
-		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com", address)
+		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com",
+			address)
 	}
 	c = discovering(c)
-	protected, err := protector(ctx, c, api)
+	protected, err := findResource(ctx, c, api)
 	if err != nil {
 		protected.Servers = []string{strings.TrimSuffix(api.Scheme+"://"+api.Host+api.Path, "/")}
 	}
@@ -62,11 +65,11 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 	return server, nil
 }
 
-// DiscoverOf is Discover for whoever trusts an issuer with all APIs that name it:
+// DiscoverOf is Discover for a caller that trusts an issuer with all APIs that name it:
 // an API that names another one is an error, and a [Folder] keeps one token for
 // all of them.
 func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (found Server, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	found, err = Discover(ctx, c, address)
 	switch {
 	case err != nil:
@@ -79,7 +82,10 @@ func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (fo
 }
 
 // describe fetches an issuer's metadata, which must be about that issuer (RFC
-// 8414 §3.3), and name endpoints that a secret may be sent to.
+// 8414 §3.3), and name endpoints that a secret may be sent to. Three addresses
+// are in use: RFC 8414 §3.1 inserts the well-known name before the path, for
+// both names, and OpenID Connect Discovery §4 appends it. The first document
+// counts, also where it is then refused.
 func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -102,6 +108,10 @@ func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err
 	return s, errors.Join(errs...)
 }
 
+// check refuses metadata of another issuer, or with unusable endpoints.
+// A server has to name itself exactly, but for a slash at the end, or it could
+// speak for another issuer. Endpoints may be on other hosts, but not on this
+// machine where the issuer is on the network.
 func (s Server) check(issuer string) error {
 	from, err := url.Parse(issuer)
 	if err != nil {
@@ -120,13 +130,15 @@ func (s Server) check(issuer string) error {
 		case endpoint == "":
 			return fmt.Errorf("%s has no %s: it does not offer the device flow", issuer, name)
 		case err != nil || !MayLead(from, u):
-			return fmt.Errorf("%s: %s %q is not https, or is on this machine and the server is not", issuer, name, endpoint)
+			return fmt.Errorf("%s: %s %q is not https, or is on this machine and the server is not", issuer,
+				name, endpoint)
 		}
 	}
 	return nil
 }
 
-// fetch gets a JSON document.
+// fetch gets a JSON document. At most maxMetadata bytes are read; a longer
+// document is an error of JSON.
 func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -147,6 +159,8 @@ func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	return nil
 }
 
+// unique drops repeated strings and keeps the order. An issuer without a path
+// has the same address twice.
 func unique(list ...string) (once []string) {
 	seen := map[string]bool{}
 	for _, s := range list {

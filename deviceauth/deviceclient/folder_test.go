@@ -41,7 +41,8 @@ func TestFileThatOthersMayReadIsRefused(t *testing.T) {
 		if err := os.Chmod(s.file(f), mode); err != nil {
 			t.Fatal(err)
 		}
-		if token, err := f.Token(t.Context(), s.Server, s.options()); token != nil || err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		if token, err := f.Token(t.Context(), s.Server, s.options()); token != nil || err == nil ||
+			!strings.Contains(err.Error(), "chmod 600") {
 			t.Errorf("%o: got %v, %v", mode, token, err)
 		}
 		if outcome, err := f.Logout(t.Context(), s.Server, s.options()); err != nil || outcome != Revoked {
@@ -59,7 +60,9 @@ func TestBrokenFileCountsAsAbsentAndSaysSo(t *testing.T) {
 		{"empty", func(string) string { return "" }},
 		{"half", func(text string) string { return text[:len(text)/2] }},
 		{"no token", func(string) string { return "{}" }},
-		{"another server's", func(text string) string { return strings.Replace(text, `"issuer": "http`, `"issuer": "https`, 1) }},
+		{"another server's", func(text string) string {
+			return strings.Replace(text, `"issuer": "http`, `"issuer": "https`, 1)
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -75,7 +78,8 @@ func TestBrokenFileCountsAsAbsentAndSaysSo(t *testing.T) {
 			var notes []string
 			o := s.options()
 			o.Note = func(text string) { notes = append(notes, text) }
-			if _, err := f.Token(t.Context(), s.Server, o); err != nil || s.logins != 2 || len(notes) != 1 || !strings.Contains(notes[0], "counts as absent") {
+			if _, err := f.Token(t.Context(), s.Server, o); err != nil || s.logins != 2 || len(notes) != 1 ||
+				!strings.Contains(notes[0], "counts as absent") {
 				t.Errorf("%v after %d logins, said %q", err, s.logins, notes)
 			}
 			s.get(f, 2, 0)
@@ -116,7 +120,8 @@ func TestEachPurposeHasAFileOfItsOwn(t *testing.T) {
 		}
 		names[p.name()] = true
 	}
-	one, other := purposeOf(base, Options{Scopes: []string{"b", "a", "b"}}), purposeOf(base, Options{Scopes: []string{"a", "b"}})
+	one, other := purposeOf(base, Options{Scopes: []string{"b", "a", "b"}}), purposeOf(base,
+		Options{Scopes: []string{"a", "b"}})
 	if one.name() != other.name() {
 		t.Error("the order of scopes makes a difference")
 	}

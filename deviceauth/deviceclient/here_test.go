@@ -66,7 +66,9 @@ func TestMetadataOfAServerElsewhereNameNothingOnThisMachine(t *testing.T) {
 		}
 	}
 	api, _ := url.Parse("https://api.example.com")
-	if err := (resource{api.String(), []string{"http://localhost:2019"}}).check("https://metadata", api); err == nil || !strings.Contains(err.Error(), "on this machine") {
+	described := resource{Resource: api.String(), Servers: []string{"http://localhost:2019"}}
+	if err := described.check("https://metadata", api); err == nil ||
+		!strings.Contains(err.Error(), "on this machine") {
 		t.Error(err)
 	}
 }
@@ -92,7 +94,8 @@ func TestSecretIsAnnouncedBeforeItIsSent(t *testing.T) {
 
 func TestPasswordOfAURLIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"https://me:hush@api.example.com", "https://me:hush/@api.example.com", "me:hush@api.example.com"} {
+	for _, address := range []string{"https://me:hush@api.example.com", "https://me:hush/@api.example.com",
+		"me:hush@api.example.com"} {
 		if _, err := Discover(t.Context(), nil, address); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Error(err)
 		}

@@ -16,8 +16,11 @@ const margin = time.Minute
 // Token returns the kept token while it is good, and refreshes it otherwise. A
 // person is asked only where nothing is kept or the server refuses the refresh;
 // a server that does not answer is an error, and the token stays.
+// Errors are [ErrDenied], [ErrExpired] and [ErrInteraction] where a person was
+// or would have been asked, and otherwise faults. Two processes that call it at
+// once get the same token, one after the other.
 func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return nil, err
@@ -34,9 +37,10 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 	return p.keep(token, err)
 }
 
-// Anew asks a person whatever is kept, and replaces it.
+// Anew asks a person whatever is kept, and replaces it. The old token is not
+// revoked; it stays until the new one is saved.
 func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return nil, err
@@ -45,9 +49,9 @@ func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.To
 	return p.keep(Login(ctx, s, o))
 }
 
-// keep saves a token before anybody has it: a refresh token that is printed
+// keep saves a token before it is handed out: a refresh token that is printed
 // and lost would be the last one.
-func (p *place) keep(t *oauth2.Token, err error) (*oauth2.Token, error) {
+func (p *entry) keep(t *oauth2.Token, err error) (*oauth2.Token, error) {
 	if err == nil {
 		err = p.save(t)
 	}
@@ -58,8 +62,8 @@ func (p *place) keep(t *oauth2.Token, err error) (*oauth2.Token, error) {
 }
 
 // good reports whether a token can be used for a while. One of which the
-// server did not say when it ends is good until somebody says otherwise. One that
-// cannot be refreshed is used up: nobody is asked sooner because more is wanted.
+// server did not say when it ends is good until the API refuses it. One that
+// cannot be refreshed is used up: no person is asked sooner because more is wanted.
 func (o Options) good(t *oauth2.Token) bool {
 	wanted := margin
 	if t.RefreshToken != "" {

@@ -32,12 +32,14 @@ func newStrict(t *testing.T, lifetime int) *strict {
 	s := &strict{t: t, lifetime: lifetime}
 	s.answers = server{"/d": s.authorize, "/t": s.token, "/r": s.revoke}
 	ts := s.answers.start(t)
-	s.Server = Server{Issuer: ts.URL, DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t", Revocation: ts.URL + "/r", API: "https://api.example.com"}
+	s.Server = Server{Issuer: ts.URL, DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t",
+		Revocation: ts.URL + "/r", API: "https://api.example.com"}
 	return s
 }
 
 func (s *strict) authorize(w http.ResponseWriter, r *http.Request) {
-	json.NewEncoder(w).Encode(map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1, "expires_in": 60})
+	json.NewEncoder(w).Encode(map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v",
+		"interval": 1, "expires_in": 60})
 }
 
 func (s *strict) token(w http.ResponseWriter, r *http.Request) {
@@ -71,7 +73,8 @@ func (s *strict) hinder(trouble func(http.ResponseWriter, *http.Request)) {
 }
 
 func (s *strict) revoke(w http.ResponseWriter, r *http.Request) {
-	s.revoked = append(s.revoked, r.FormValue("token_type_hint")+" "+r.FormValue("token")+" of "+r.FormValue("client_id"))
+	s.revoked = append(s.revoked, r.FormValue("token_type_hint")+" "+r.FormValue("token")+" of "+
+		r.FormValue("client_id"))
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
@@ -81,7 +84,8 @@ func refuse(w http.ResponseWriter, status int, code string) {
 }
 
 func (s *strict) options() Options {
-	return Options{HTTP: http.DefaultClient, ClientID: "tv", Scopes: []string{"read"}, Show: func(Prompt) {}, Note: func(text string) { s.t.Log(text) }}
+	return Options{HTTP: http.DefaultClient, ClientID: "tv", Scopes: []string{"read"}, Show: func(Prompt) {},
+		Note: func(text string) { s.t.Log(text) }}
 }
 
 // seed lets a folder keep what a login gave before.
@@ -89,7 +93,8 @@ func (s *strict) seed(f Folder) *oauth2.Token {
 	s.t.Helper()
 	s.logins, s.current = 1, "refresh-1-0"
 	token := &oauth2.Token{
-		AccessToken: "access-1-0", RefreshToken: s.current, Expiry: time.Now().Add(time.Duration(s.lifetime) * time.Second),
+		AccessToken: "access-1-0", RefreshToken: s.current,
+		Expiry: time.Now().Add(time.Duration(s.lifetime) * time.Second),
 	}
 	p, err := f.open(s.t.Context(), s.Server, s.options())
 	if err != nil {
@@ -125,7 +130,8 @@ func TestKeptTokenIsHandedOutWithoutAPerson(t *testing.T) {
 	s, f := newStrict(t, 120), Folder(filepath.Join(t.TempDir(), "new", "folder"))
 	first := s.get(f, 1, 0)
 	again := s.get(f, 1, 0)
-	if again.AccessToken != first.AccessToken || again.RefreshToken != first.RefreshToken || extra(again, "scope") != "read" || again.Expiry.IsZero() {
+	if again.AccessToken != first.AccessToken || again.RefreshToken != first.RefreshToken ||
+		extra(again, "scope") != "read" || again.Expiry.IsZero() {
 		t.Errorf("got %+v, want %+v", again, first)
 	}
 }
@@ -196,7 +202,7 @@ func TestPersonIsAskedWhereTheServerRefusesTheRefresh(t *testing.T) {
 	s.get(f, 2, 1)
 }
 
-func TestRefreshThatFailsAsksNobodyAndKeepsTheToken(t *testing.T) {
+func TestRefreshThatFailsShowsNoPromptAndKeepsTheToken(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name    string
@@ -204,7 +210,9 @@ func TestRefreshThatFailsAsksNobodyAndKeepsTheToken(t *testing.T) {
 	}{
 		{"connection broken", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		{"server error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }},
-		{"client refused", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusUnauthorized, "invalid_client") }},
+		{"client refused", func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusUnauthorized, "invalid_client")
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -247,7 +255,8 @@ func TestTokensOfOneFolderAtOnceSpendARefreshTokenOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if token, err := f.Token(t.Context(), s.Server, s.options()); err != nil || token.RefreshToken != "refresh-1-1" {
+			if token, err := f.Token(t.Context(), s.Server, s.options()); err != nil ||
+				token.RefreshToken != "refresh-1-1" {
 				t.Errorf("got %+v, %v", token, err)
 			}
 		})
@@ -273,7 +282,9 @@ func TestDeniedLoginLeavesWhatIsKept(t *testing.T) {
 	t.Parallel()
 	s, f := newStrict(t, 3600), Folder(t.TempDir())
 	s.seed(f)
-	denying := server{"/t": func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusBadRequest, "access_denied") }}.start(t)
+	denying := server{"/t": func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusBadRequest, "access_denied")
+	}}.start(t)
 	other := s.Server
 	other.Token = denying.URL + "/t"
 	if _, err := f.Anew(t.Context(), other, s.options()); !errors.Is(err, ErrDenied) {

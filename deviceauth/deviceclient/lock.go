@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// hold waits until this process alone holds a file. The lock is the system's
+// lockFile waits until this process alone holds a file. The lock is the system's
 // (flock, LockFileEx), and not a file that is there or not: it ends with its
 // process, however that ends, so there is no stale one to be guessed at.
-func hold(ctx context.Context, folder *os.Root, name string, note func(string, ...any)) (*os.File, error) {
+func lockFile(ctx context.Context, folder *os.Root, name string, note func(string, ...any)) (*os.File, error) {
 	file, err := folder.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

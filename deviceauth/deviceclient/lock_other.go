@@ -12,5 +12,6 @@ import (
 // tryLock says that tokens cannot be kept here: without a lock two processes
 // would spend one refresh token, which looks like theft.
 func tryLock(*os.File) (held bool, err error) {
-	return false, fmt.Errorf("%s has no lock that this program knows, so no token can be kept: %w", runtime.GOOS, errors.ErrUnsupported)
+	return false, fmt.Errorf("%s has no lock that this program knows, so no token can be kept: %w", runtime.GOOS,
+		errors.ErrUnsupported)
 }

@@ -28,7 +28,7 @@ func holdAt(ctx context.Context, path string, note func(string, ...any)) (*os.Fi
 	if err != nil {
 		return nil, err
 	}
-	return hold(ctx, folder, filepath.Base(path), note)
+	return lockFile(ctx, folder, filepath.Base(path), note)
 }
 
 func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
@@ -49,7 +49,8 @@ func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
 	told := make(chan string, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // the waiting is told after a second
 	defer cancel()
-	if _, err := holdAt(ctx, path, func(text string, _ ...any) { told <- text }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := holdAt(ctx, path, func(text string, _ ...any) { told <- text }); !errors.Is(err,
+		context.DeadlineExceeded) {
 		t.Errorf("beside another process: %v", err)
 	}
 	if len(told) != 1 {

@@ -14,24 +14,29 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// How a login can end beside success and trouble.
+// How a login can end beside success and trouble. Compare them by errors.Is.
+// Every other error is a fault, or a refusal in the server's words.
 var (
 	ErrDenied      = errors.New("denied")
 	ErrExpired     = errors.New("nobody answered in time")
 	ErrInteraction = errors.New("a person has to say yes, and nobody may be asked")
 )
 
-// Options say who logs in, and for what.
+// Options say who logs in, and for what. ClientID is required, and Show where
+// a person may be asked.
 type Options struct {
 	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
-	ClientSecret string        // empty: a public client
-	Scopes       []string      // none: what the client has by default
-	Audience     string        // empty: what the API calls itself, and else the server's default
-	DeviceName   string        // what the device calls itself, to the person who is asked; empty: nothing
-	Unattended   bool          // ask nobody: ErrInteraction
-	ValidFor     time.Duration // how long a kept token that can be refreshed must still be good to be handed out as it is; at least a minute
-	Show         func(Prompt)
+	ClientSecret string   // empty: a public client
+	Scopes       []string // none: what the client has by default
+	Audience     string   // empty: what the API calls itself, and else the server's default
+	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
+	Unattended   bool     // ask no person: ErrInteraction
+
+	// ValidFor is how long a kept token that can be refreshed must still be good to be
+	// handed out as it is; at least a minute.
+	ValidFor time.Duration
+	Show     func(Prompt)
 
 	// Browse opens an address in a browser of this computer. Where it is there, and the
 	// server offers a login in the browser, that is tried first (RFC 8252); nil: the login
@@ -43,6 +48,8 @@ type Options struct {
 	Note      func(string) // what else a person may want to know; may be nil
 }
 
+// note calls Options.Note. The text may quote a server, so control characters
+// are taken out.
 func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
 		o.Note(text.Plain(fmt.Sprintf(format, args...)))
@@ -54,6 +61,9 @@ func (o Options) posting(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, posting(o.HTTP))
 }
 
+// config is the library's view of client and server. The library would
+// otherwise try both ways of client authentication, and a public client has
+// only one.
 func (o Options) config(s Server) *oauth2.Config {
 	config := &oauth2.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes,
@@ -72,13 +82,15 @@ type Prompt struct {
 	Code     string    // empty: a login in the browser
 	Complete string    // the address with the code in it; may be empty
 	Warning  string    // what to know before saying yes: who would have the token; may be empty
-	Expires  time.Time // of the code; zero: nobody knows
+	Expires  time.Time // of the code; zero: unknown
 }
 
 // Login asks a person: in a browser of this computer where Options.Browse is there, and
-// else by a code that it shows.
+// else by a code that it shows. It returns a token, [ErrDenied], [ErrExpired], ctx's
+// error, or a fault. The code is shown once, with all that RFC 8628 §3.3 wants a person
+// to see, and Connected is called after the token has arrived.
 func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	if o.Unattended {
 		return nil, ErrInteraction
 	}
@@ -144,8 +156,10 @@ func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, erro
 }
 
 // wait polls until there is an answer. Where the server was not reached it is
-// asked again, less and less often (RFC 8628 §3.5).
-func (o Options) wait(ctx context.Context, config *oauth2.Config, code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
+// asked again, less and less often (RFC 8628 §3.5). The library itself keeps
+// the interval, and makes it longer at slow_down.
+func (o Options) wait(ctx context.Context, config *oauth2.Config,
+	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	for {
 		token, err := config.DeviceAccessToken(ctx, code)
 		var unreached *url.Error

@@ -18,13 +18,17 @@ type Outcome string
 const (
 	NotLoggedIn Outcome = "Nobody was logged in."
 	Revoked     Outcome = "Logged out: the token was revoked and deleted."
-	Deleted     Outcome = "Logged out: the token was deleted. The server cannot revoke it, so it would work until it expires."
+	Deleted     Outcome = "Logged out: the token was deleted. The server cannot revoke it, so it would work " +
+		"until it expires."
 )
 
 // Logout revokes what is kept and deletes it, also where others may have read
 // it. What could not be revoked is kept, so that it can be tried again.
+// A token that others could read is revoked as well, which is the point of
+// logging out then. The error says where the token stays if the server did not
+// answer.
 func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcome, err error) {
-	defer plainly(&err)
+	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)
 	if err != nil {
 		return "", err
@@ -48,7 +52,7 @@ func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcom
 }
 
 // revoke gives a token back (RFC 7009 §2.1). With the refresh token goes what
-// was made of it.
+// was made of it. RFC 7009 §2.2: 200 also where the token was not known.
 func revoke(ctx context.Context, s Server, o Options, t *oauth2.Token) error {
 	form := url.Values{"client_id": {o.ClientID}, "token": {t.AccessToken}, "token_type_hint": {"access_token"}}
 	if t.RefreshToken != "" {

@@ -41,12 +41,14 @@ func TestConfidentialClientLogsInAndOutOfItsOnlyToken(t *testing.T) {
 			form = r.FormValue("token_type_hint") + " " + r.FormValue("token") + " " + id + " " + secret
 		},
 	}.start(t)
-	s, f := Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t", Revocation: ts.URL + "/r"}, Folder(t.TempDir())
+	s, f := Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t", Revocation: ts.URL + "/r"},
+		Folder(t.TempDir())
 	o := Options{HTTP: ts.Client(), ClientID: "tv", ClientSecret: "a b", Show: func(Prompt) {}}
 	if _, err := f.Token(t.Context(), s, o); err != nil {
 		t.Fatal(err)
 	}
-	if outcome, err := f.Logout(t.Context(), s, o); err != nil || outcome != Revoked || form != "access_token only tv a+b" {
+	if outcome, err := f.Logout(t.Context(), s, o); err != nil || outcome != Revoked ||
+		form != "access_token only tv a+b" {
 		t.Errorf("%v, %v, revoked %q", outcome, err, form)
 	}
 }
@@ -66,7 +68,9 @@ func TestLogoutThatFailsKeepsTheToken(t *testing.T) {
 	t.Parallel()
 	away := server{}.start(t)
 	away.Close()
-	busy := server{"/r": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }}.start(t)
+	busy := server{"/r": func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}}.start(t)
 	for name, endpoint := range map[string]string{"away": away.URL, "busy": busy.URL + "/r"} {
 		t.Run(name, func(t *testing.T) {
 			s, f := newStrict(t, 3600), Folder(t.TempDir())

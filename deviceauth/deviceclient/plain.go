@@ -28,14 +28,16 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 	return p, nil
 }
 
+// page reports whether an address is that of a web page. Schemes other than
+// http and https could start another program on a phone.
 func page(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && text.Plain(address) == address
 }
 
-// A plainError has nothing in it that a terminal obeys. Servers have a say
-// in most errors, also in those of net/http, which quote headers and
-// certificates as they are.
+// A plainError has nothing in it that a terminal obeys. Servers have a say in
+// most errors, also in those of net/http, which quote headers and certificates
+// as they are. errors.Is and errors.As still see the error within.
 type plainError struct{ error }
 
 // Error keeps the lines of errors.Join.
@@ -49,9 +51,9 @@ func (e plainError) Error() string {
 
 func (e plainError) Unwrap() error { return e.error }
 
-// plainly is deferred by all that is exported.
-func plainly(err *error) {
+// sanitize is deferred by all that is exported.
+func sanitize(err *error) {
 	if *err != nil {
-		*err = plainError{*err}
+		*err = plainError{error: *err}
 	}
 }

@@ -36,9 +36,22 @@ func rawly(answer string) func(http.ResponseWriter, *http.Request) {
 
 // prompting gives a code with one member changed.
 func prompting(name string, value any) map[string]any {
-	answer := map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1, "expires_in": 60}
+	answer := map[string]any{"device_code": "d", "user_code": "U", "verification_uri": "https://v", "interval": 1,
+		"expires_in": 60}
 	answer[name] = value
 	return answer
+}
+
+// noJSON answers with a text.
+func noJSON(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusBadGateway)
+	fmt.Fprint(w, evil)
+}
+
+// awry redirects to an address that is none.
+func awry(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "https://evil.example/"+evil)
+	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
 func TestTerminalObeysNoServer(t *testing.T) {
@@ -49,25 +62,16 @@ func TestTerminalObeysNoServer(t *testing.T) {
 		answer     func(issuer string) any
 	}{
 		{"verification_uri", "/d", func(string) any { return prompting("verification_uri", "https://v/"+evil) }},
-		{"verification_uri_complete", "/d", func(string) any { return prompting("verification_uri_complete", "https://v/"+evil) }},
+		{"verification_uri_complete", "/d",
+			func(string) any { return prompting("verification_uri_complete", "https://v/"+evil) }},
 		{"user_code", "/d", func(string) any { return prompting("user_code", "BCDF"+evil) }},
 		{"error", "/d", func(string) any { return badly("no"+evil, "") }},
 		{"error_description", "/d", func(string) any { return badly("no", evil) }},
 		{"error of the token endpoint", "/t", func(string) any { return badly("no"+evil, evil) }},
 		{"error of a refresh, as a note", "/t", func(string) any { return badly("invalid_grant", evil) }},
 		{"error of a revocation", "/r", func(string) any { return badly("no"+evil, evil) }},
-		{"text that is no JSON", "/t", func(string) any {
-			return func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(http.StatusBadGateway)
-				fmt.Fprint(w, evil)
-			}
-		}},
-		{"redirect", "/t", func(string) any {
-			return func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Location", "https://evil.example/"+evil)
-				w.WriteHeader(http.StatusTemporaryRedirect)
-			}
-		}},
+		{"text that is no JSON", "/t", func(string) any { return noJSON }},
+		{"redirect", "/t", func(string) any { return awry }},
 		{"status line", wellKnown, func(string) any { return rawly("HTTP/1.1 500 " + evil + "\r\n\r\n") }},
 		{"status line of an endpoint", "/t", func(string) any { return rawly("HTTP/1.1 500 " + evil + "\r\n\r\n") }},
 		{"header line", wellKnown, func(string) any { return rawly("HTTP/1.1 200 OK\r\n" + evil + "\r\n\r\n") }},
@@ -77,8 +81,10 @@ func TestTerminalObeysNoServer(t *testing.T) {
 			m["token_endpoint"] = "http://evil.example/" + evil
 			return m
 		}},
-		{"resource", "/.well-known/oauth-protected-resource", func(issuer string) any { return protected(issuer+"/"+evil, issuer) }},
-		{"authorization server", "/.well-known/oauth-protected-resource", func(issuer string) any { return protected(issuer, issuer+"/"+evil) }},
+		{"resource", "/.well-known/oauth-protected-resource",
+			func(issuer string) any { return protected(issuer+"/"+evil, issuer) }},
+		{"authorization server", "/.well-known/oauth-protected-resource",
+			func(issuer string) any { return protected(issuer, issuer+"/"+evil) }},
 	}
 	var all sync.WaitGroup // they wait most of the time
 	for _, test := range tests {
@@ -117,12 +123,14 @@ func (s *strict) everything() (told []string) {
 	return told
 }
 
-func TestNobodyIsSentToWhatIsNoPage(t *testing.T) {
+func TestPromptNamesOnlyAddressesOfPages(t *testing.T) {
 	t.Parallel()
 	for _, member := range []string{"verification_uri", "verification_uri_complete"} {
-		for _, address := range []string{"javascript:alert(1)", "file:///etc/passwd", "tel:+1900", "https:", "//v", "v", "https://v/\x1b[2J", "https://v/\u009b2J"} {
+		for _, address := range []string{"javascript:alert(1)", "file:///etc/passwd", "tel:+1900", "https:", "//v", "v",
+			"https://v/\x1b[2J", "https://v/\u009b2J"} {
 			ts := server{"/d": prompting(member, address)}.start(t)
-			_, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"}, Options{Show: func(p Prompt) { t.Errorf("was shown %+v", p) }})
+			_, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d"},
+				Options{Show: func(p Prompt) { t.Errorf("was shown %+v", p) }})
 			if err == nil || !strings.Contains(err.Error(), "the server's "+member) {
 				t.Errorf("%q: %v", address, err)
 			}

@@ -37,8 +37,10 @@ func TestMetadataAreOfTheAPIThatWasAsked(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := resource{test.resource, []string{"https://login.example.com"}}.check("https://metadata", api)
-			if (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), `want "https://api.example.com/v2/things"`) {
+			err := resource{Resource: test.resource,
+				Servers: []string{"https://login.example.com"}}.check("https://metadata", api)
+			if (err == nil) != test.ok || err != nil &&
+				!strings.Contains(err.Error(), `want "https://api.example.com/v2/things"`) {
 				t.Error(err)
 			}
 		})
@@ -52,7 +54,8 @@ func TestMetadataOfAnotherResourceAreNotUsed(t *testing.T) {
 	issuer, api := as.start(t), site.start(t)
 	as["/.well-known/oauth-authorization-server"] = metadata(issuer.URL)
 	site[wellKnown+"/v2"] = protected("https://bank.example", issuer.URL)
-	if got, err := Discover(t.Context(), nil, api.URL+"/v2"); err == nil || !strings.Contains(err.Error(), `about the resource "https://bank.example"`) {
+	if got, err := Discover(t.Context(), nil, api.URL+"/v2"); err == nil ||
+		!strings.Contains(err.Error(), `about the resource "https://bank.example"`) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	site[wellKnown] = protected(api.URL, issuer.URL)
@@ -61,7 +64,8 @@ func TestMetadataOfAnotherResourceAreNotUsed(t *testing.T) {
 	}
 	for _, bad := range []string{"http://bank.example", "login", "https://login.example/?a=b"} {
 		site[wellKnown] = protected(api.URL, bad)
-		if got, err := Discover(t.Context(), nil, api.URL); err == nil || !strings.Contains(err.Error(), "authorization server: issuer") {
+		if got, err := Discover(t.Context(), nil, api.URL); err == nil ||
+			!strings.Contains(err.Error(), "authorization server: issuer") {
 			t.Errorf("%s: got %+v, %v", bad, got, err)
 		}
 	}
@@ -78,7 +82,8 @@ func TestPersonIsToldWhoWouldHaveTheToken(t *testing.T) {
 		if _, err := Login(t.Context(), s.Server, o); err != nil {
 			t.Fatal(err)
 		}
-		told := strings.Contains(shown.Warning, "API at "+api+" names the server "+s.Issuer) && strings.Contains(shown.Warning, api+" is given a token")
+		told := strings.Contains(shown.Warning, "API at "+api+" names the server "+s.Issuer) &&
+			strings.Contains(shown.Warning, api+" is given a token")
 		if told != warned || !warned && shown.Warning != "" {
 			t.Errorf("for %s, told %q", api, shown.Warning)
 		}

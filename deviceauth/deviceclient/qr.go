@@ -14,8 +14,10 @@ const quiet = 2
 
 // QR prints text as a QR code for a terminal. Two modules, one above the
 // other, make a character; black on white is set by hand, because phones read
-// no inverted codes and terminals are mostly dark.
-// Without colours it is for a dark terminal.
+// no inverted codes and terminals are mostly dark. Without colours it is for a
+// dark terminal. The error correction is the lowest (L), which makes the
+// smallest picture. An error means that the text is too long, or that w
+// failed.
 func QR(w io.Writer, text string, colours bool) error {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {

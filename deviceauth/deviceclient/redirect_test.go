@@ -20,10 +20,18 @@ func TestRedirectTakesNoSecretAlong(t *testing.T) {
 		name, endpoint string
 		do             func(*strict, Folder, Options) error
 	}{
-		{"of a client's secret", "/d", func(s *strict, _ Folder, o Options) error { _, err := Login(s.t.Context(), s.Server, o); return err }},
-		{"of a device code", "/t", func(s *strict, _ Folder, o Options) error { _, err := Login(s.t.Context(), s.Server, o); return err }},
-		{"of a refresh token", "/t", func(s *strict, f Folder, o Options) error { _, err := f.Token(s.t.Context(), s.Server, o); return err }},
-		{"of a token that is revoked", "/r", func(s *strict, f Folder, o Options) error { _, err := f.Logout(s.t.Context(), s.Server, o); return err }},
+		{"of a client's secret", "/d",
+			func(s *strict, _ Folder, o Options) error { _, err := Login(s.t.Context(), s.Server, o); return err }},
+		{"of a device code", "/t", func(s *strict, _ Folder, o Options) error {
+			_, err := Login(s.t.Context(), s.Server, o)
+			return err
+		}},
+		{"of a refresh token", "/t", func(s *strict, f Folder, o Options) error {
+			_, err := f.Token(s.t.Context(), s.Server, o)
+			return err
+		}},
+		{"of a token that is revoked", "/r",
+			func(s *strict, f Folder, o Options) error { _, err := f.Logout(s.t.Context(), s.Server, o); return err }},
 	}
 	follows := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
 	for _, test := range tests {
@@ -39,7 +47,8 @@ func TestRedirectTakesNoSecretAlong(t *testing.T) {
 				o := s.options()
 				o.HTTP, o.ClientSecret = client, "secret"
 				err := test.do(s, f, o)
-				if err == nil || came.Load() != 0 || !strings.Contains(err.Error(), `redirects to "`+evil.URL+test.endpoint) {
+				if err == nil || came.Load() != 0 ||
+					!strings.Contains(err.Error(), `redirects to "`+evil.URL+test.endpoint) {
 					t.Errorf("%v, and %d requests came to the other origin", err, came.Load())
 				}
 			})
@@ -60,7 +69,8 @@ func TestMetadataAreOfTheOriginThatWasAsked(t *testing.T) {
 		t.Errorf("within the origin: %+v, %v", got, err)
 	}
 	s[wellKnown] = away(elsewhere.URL)
-	if got, err := Discover(t.Context(), nil, ts.URL); err == nil || !strings.Contains(err.Error(), `redirects to "`+elsewhere.URL) {
+	if got, err := Discover(t.Context(), nil, ts.URL); err == nil ||
+		!strings.Contains(err.Error(), `redirects to "`+elsewhere.URL) {
 		t.Errorf("to another one: %+v, %v", got, err)
 	}
 }

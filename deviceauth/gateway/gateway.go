@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
+	"github.com/deviceauth/caddy-deviceauth/internal/clientdocument"
+	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
@@ -80,6 +83,13 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 		if cluster, ok := storage.(deviceauth.Cluster); ok {
 			login.PollState.Share(cluster)
 		}
+	}
+	if r := &login.Registration; len(r.Documents) > 0 && r.Fetch == nil {
+		issuer, err := url.Parse(login.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		r.Fetch = clientdocument.New(nil, discovery.IsLoopback(issuer.Hostname())).Fetch
 	}
 	if err := g.openUpstreams(storage, c, &login); err != nil {
 		return nil, err

@@ -14,9 +14,9 @@ import (
 // the engine, or package guard/remote for a server elsewhere.
 type knowsOne struct{}
 
-func (knowsOne) Issuer() string     { return "https://connect.example.com" }
-func (knowsOne) Origins() []string  { return nil }
-func (knowsOne) Audience() []string { return []string{"https://api.example.com"} }
+func (knowsOne) Issuer() string                            { return "https://connect.example.com" }
+func (knowsOne) AllowsOrigin(context.Context, string) bool { return false }
+func (knowsOne) Audience() []string                        { return []string{"https://api.example.com"} }
 
 func (knowsOne) ValidateToken(_ context.Context, token string, _ deviceauth.Requirement) (*deviceauth.Identity, error) {
 	if token != "good" {

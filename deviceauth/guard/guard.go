@@ -73,8 +73,9 @@ var ErrNoCredentials = errors.New("the request has no bearer token")
 // of package remote for an engine elsewhere.
 type TokenValidator interface {
 	Issuer() string
-	Origins() []string  // of browser pages that act as a device
 	Audience() []string // of its tokens; any is accepted where a guard names none
+	// AllowsOrigin says whether the pages of an origin act as a client.
+	AllowsOrigin(ctx context.Context, origin string) bool
 	// ValidateToken refuses with invalid_token or insufficient_scope; any other error
 	// is a fault.
 	ValidateToken(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
@@ -85,15 +86,11 @@ type Guard struct {
 	options Options
 	server  TokenValidator
 	headers []IdentityHeader
-	origins map[string]bool
 }
 
 // New makes a guard of options, for the tokens of one server.
 func New(g Options, of TokenValidator) *Guard {
-	s := &Guard{options: g, server: of, headers: g.identityHeaders(), origins: map[string]bool{}}
-	for _, o := range of.Origins() {
-		s.origins[o] = true
-	}
+	s := &Guard{options: g, server: of, headers: g.identityHeaders()}
 	return s
 }
 
@@ -129,7 +126,7 @@ func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	if s.options.PassPreflight || !IsPreflight(r) {
 		return false
 	}
-	if response.AllowOrigin(header, r, s.origins) {
+	if response.AllowOrigin(header, r, s.server.AllowsOrigin) {
 		response.Permit(header, r.Header.Get("Access-Control-Request-Method"))
 		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 			header.Set("Access-Control-Allow-Headers", asked)
@@ -142,7 +139,7 @@ func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 // the backend's response.
 func (s *Guard) Origin(r *http.Request) (origin string, ok bool) {
 	origin = r.Header.Get("Origin")
-	return origin, s.origins[origin]
+	return origin, origin != "" && s.server.AllowsOrigin(r.Context(), origin)
 }
 
 // Header returns the name of the header that has the token.

@@ -18,47 +18,125 @@ import (
 func TestGuardAnswers(t *testing.T) {
 	s := gatewaytest.New(t)
 	token := s.AccessToken()
-	tests := []struct {
-		name    string
-		guard   guard.Options
-		headers []string
-		status  int // 200: let through
-		want    string
-	}{
-		{"a good token", guard.Options{}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"another case", guard.Options{}, []string{"Authorization", "bEARER " + token}, 200, ""},
-		{"two spaces", guard.Options{}, []string{"Authorization", "Bearer  " + token}, 200, ""},
-		{"its scope", guard.Options{Need: deviceauth.Requirement{Scope: "read"}}, []string{"Authorization", "Bearer " + token}, 200, ""},
-		{"no credentials", guard.Options{}, nil, 401, `Bearer realm="https://api.example.com", resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
-		{"credentials of another kind", guard.Options{}, []string{"Authorization", "Basic eDp5"}, 401, "Bearer realm="},
-		{"no credentials, optional", guard.Options{Optional: true}, nil, 200, ""},
-		{"a bad token, optional", guard.Options{Optional: true}, []string{"Authorization", "Bearer x"}, 401, `error="invalid_token"`},
-		{"a bad token", guard.Options{}, []string{"Authorization", "Bearer " + token + "x"}, 401, `error="invalid_token"`},
-		{"another audience", guard.Options{Need: deviceauth.Requirement{Audience: []string{"https://x"}}}, []string{"Authorization", "Bearer " + token}, 401, `error="invalid_token"`},
-		{"another scope", guard.Options{Need: deviceauth.Requirement{Scope: "read write"}}, []string{"Authorization", "Bearer " + token}, 403, `error="insufficient_scope", error_description="the access token lacks a scope that this resource needs", scope="read write"`},
-		{"no token", guard.Options{}, []string{"Authorization", "Bearer"}, 400, `error="invalid_request"`},
-		{"two tokens in one", guard.Options{}, []string{"Authorization", "Bearer a b"}, 400, `error="invalid_request"`},
-		{"a tab after the scheme", guard.Options{}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab after the scheme, optional", guard.Options{Optional: true}, []string{"Authorization", "Bearer\t" + token}, 400, `error="invalid_request"`},
-		{"a tab before the token", guard.Options{}, []string{"Authorization", "Bearer \t" + token}, 400, `error="invalid_request"`},
-		{"a comma after the scheme", guard.Options{}, []string{"Authorization", "Bearer," + token}, 400, `error="invalid_request"`},
-		{"no space at all", guard.Options{}, []string{"Authorization", "Bearer=" + token}, 400, `error="invalid_request"`},
-		{"a tilde for a space", guard.Options{}, []string{"Authorization", "Bearer~" + token}, 400, `error="invalid_request"`},
-		{"a scheme that begins like ours", guard.Options{}, []string{"Authorization", "Bearers " + token}, 401, "Bearer realm="},
-		{"an empty header", guard.Options{}, []string{"Authorization", ""}, 401, "Bearer realm="},
-		{"an empty header before a token", guard.Options{}, []string{"Authorization", "", "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"an empty header after a token", guard.Options{}, []string{"Authorization", "Bearer " + token, "Authorization", ""}, 400, `error="invalid_request"`},
-		{"a tab in Basic", guard.Options{Basic: true}, []string{"Authorization", strings.Replace(gatewaytest.BasicAuth("x", token), " ", "\t", 1)}, 400, `error="invalid_request"`},
-		{"two headers", guard.Options{}, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 400, `error="invalid_request"`},
-		{"the token as a password", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("x", token)}, 200, ""},
-		{"another password", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("x", "y")}, 401, `error="invalid_token"`},
-		{"a password that can be no token", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("x", "open sesame")}, 401, `Basic realm="api.example.com", charset="UTF-8", Bearer realm="api.example.com", error="invalid_token"`},
-		{"an empty password", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("x", "")}, 401, `error="invalid_token"`},
-		{"an empty password, optional", guard.Options{Basic: true, Optional: true}, []string{"Authorization", gatewaytest.BasicAuth("x", "")}, 401, `error="invalid_token"`},
-		{"neither user nor password", guard.Options{Basic: true}, []string{"Authorization", gatewaytest.BasicAuth("", "")}, 401, "Bearer realm="},
-		{"Basic without a colon", guard.Options{Basic: true}, []string{"Authorization", "Basic eA=="}, 400, `error="invalid_request"`},
-		{"Basic that is none", guard.Options{Basic: true}, []string{"Authorization", "Basic !"}, 400, `error="invalid_request"`},
-	}
+	answersAs(t, s, []answerTest{
+		{name: "a good token", guard: guard.Options{}, headers: []string{"Authorization", "Bearer " + token},
+			status: 200, want: ""},
+		{name: "another case", guard: guard.Options{}, headers: []string{"Authorization", "bEARER " + token},
+			status: 200, want: ""},
+		{name: "two spaces", guard: guard.Options{}, headers: []string{"Authorization", "Bearer  " + token},
+			status: 200, want: ""},
+		{name: "its scope", guard: guard.Options{Need: deviceauth.Requirement{Scope: "read"}},
+			headers: []string{"Authorization", "Bearer " + token}, status: 200, want: ""},
+		{name: "no credentials", guard: guard.Options{}, headers: nil, status: 401,
+			want: `Bearer realm="https://api.example.com", ` +
+				`resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`},
+		{name: "credentials of another kind", guard: guard.Options{}, headers: []string{"Authorization", "Basic eDp5"},
+			status: 401, want: "Bearer realm="},
+		{name: "no credentials, optional", guard: guard.Options{Optional: true}, headers: nil, status: 200, want: ""},
+		{name: "a bad token, optional", guard: guard.Options{Optional: true},
+			headers: []string{"Authorization", "Bearer x"}, status: 401,
+			want: `error="invalid_token"`},
+		{name: "a bad token", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer " + token + "x"}, status: 401,
+			want: `error="invalid_token"`},
+		{name: "another audience", guard: guard.Options{Need: deviceauth.Requirement{Audience: []string{"https://x"}}},
+			headers: []string{"Authorization", "Bearer " + token}, status: 401, want: `error="invalid_token"`},
+		{name: "another scope", guard: guard.Options{Need: deviceauth.Requirement{Scope: "read write"}},
+			headers: []string{"Authorization", "Bearer " + token}, status: 403,
+			want: `error="insufficient_scope", error_description="the access token lacks a scope that this ` +
+				`resource needs", scope="read write"`},
+		{name: "two headers", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, status: 400,
+			want: `error="invalid_request"`},
+	})
+}
+
+// protocol 31
+func TestGuardRefusesMalformedCredentials(t *testing.T) {
+	s := gatewaytest.New(t)
+	token := s.AccessToken()
+	answersAs(t, s, []answerTest{
+		{name: "no token", guard: guard.Options{}, headers: []string{"Authorization", "Bearer"}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "two tokens in one", guard: guard.Options{}, headers: []string{"Authorization", "Bearer a b"},
+			status: 400, want: `error="invalid_request"`},
+		{name: "a tab after the scheme", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer\t" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a tab after the scheme, optional", guard: guard.Options{Optional: true},
+			headers: []string{"Authorization", "Bearer\t" + token}, status: 400, want: `error="invalid_request"`},
+		{name: "a tab before the token", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer \t" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a comma after the scheme", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer," + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "no space at all", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer=" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a tilde for a space", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer~" + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "a scheme that begins like ours", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearers " + token}, status: 401,
+			want: "Bearer realm="},
+		{name: "an empty header", guard: guard.Options{}, headers: []string{"Authorization", ""}, status: 401,
+			want: "Bearer realm="},
+		{name: "an empty header before a token", guard: guard.Options{},
+			headers: []string{"Authorization", "", "Authorization", "Bearer " + token}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "an empty header after a token", guard: guard.Options{},
+			headers: []string{"Authorization", "Bearer " + token, "Authorization", ""}, status: 400,
+			want: `error="invalid_request"`},
+	})
+}
+
+// protocol 30, 31
+func TestGuardAnswersToBasic(t *testing.T) {
+	s := gatewaytest.New(t)
+	token := s.AccessToken()
+	answersAs(t, s, []answerTest{
+		{name: "a tab in Basic", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", strings.Replace(gatewaytest.BasicAuth("x", token), " ", "\t", 1)},
+			status:  400,
+			want:    `error="invalid_request"`},
+		{name: "the token as a password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", token)}, status: 200, want: ""},
+		{name: "another password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "y")},
+			status:  401, want: `error="invalid_token"`},
+		{name: "a password that can be no token", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "open sesame")}, status: 401,
+			want: `Basic realm="api.example.com", charset="UTF-8", Bearer realm="api.example.com", ` +
+				`error="invalid_token"`},
+		{name: "an empty password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "")},
+			status:  401, want: `error="invalid_token"`},
+		{name: "an empty password, optional", guard: guard.Options{Basic: true, Optional: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("x", "")}, status: 401,
+			want: `error="invalid_token"`},
+		{name: "neither user nor password", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", gatewaytest.BasicAuth("", "")}, status: 401, want: "Bearer realm="},
+		{name: "Basic without a colon", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", "Basic eA=="}, status: 400,
+			want: `error="invalid_request"`},
+		{name: "Basic that is none", guard: guard.Options{Basic: true},
+			headers: []string{"Authorization", "Basic !"}, status: 400,
+			want: `error="invalid_request"`},
+	})
+}
+
+// An answerTest is a request to a guard, and its answer.
+type answerTest struct {
+	name    string
+	guard   guard.Options
+	headers []string
+	status  int // 200: let through
+	want    string
+}
+
+// answersAs asks guards of a site's engine.
+func answersAs(t *testing.T, s *gatewaytest.Site, tests []answerTest) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, _, err := guard.New(test.guard, s.Engine).Authenticate(gatewaytest.APIRequest(test.headers...), "")
@@ -66,9 +144,11 @@ func TestGuardAnswers(t *testing.T) {
 			switch {
 			case test.status == 200 && err != nil:
 				t.Errorf("got %v", err)
-			case test.status != 200 && (!errors.As(err, &challenge) || challenge.Status != test.status || !strings.Contains(strings.Join(challenge.Headers, ", "), test.want)):
+			case test.status != 200 && (!errors.As(err, &challenge) || challenge.Status != test.status ||
+				!strings.Contains(strings.Join(challenge.Headers, ", "), test.want)):
 				t.Errorf("got %+v, want %d and %s", err, test.status, test.want)
-			case challenge != nil && test.want == "Bearer realm=" && strings.Contains(strings.Join(challenge.Headers, ", "), "error="):
+			case challenge != nil && test.want == "Bearer realm=" &&
+				strings.Contains(strings.Join(challenge.Headers, ", "), "error="):
 				t.Errorf("who sent no token is told an error: %s", strings.Join(challenge.Headers, ", "))
 			}
 		})
@@ -81,7 +161,8 @@ func TestGuardAnswers(t *testing.T) {
 // protocol 31
 func TestRequestWithCredentialsIsNoPreflight(t *testing.T) {
 	s := gatewaytest.New(t)
-	r := gatewaytest.APIRequest("Access-Control-Request-Method", "GET", "Authorization", "", "Authorization", "Bearer x")
+	r := gatewaytest.APIRequest("Access-Control-Request-Method", "GET", "Authorization", "",
+		"Authorization", "Bearer x")
 	r.Method = "OPTIONS"
 	if guard.IsPreflight(r) || guard.New(guard.Options{}, s.Engine).Preflight(http.Header{}, r) {
 		t.Error("it passes as a preflight")
@@ -102,7 +183,8 @@ func TestTokenInTheQueryIsNotLookedAt(t *testing.T) {
 func TestReservedHeadersAreStrippedInEverySpelling(t *testing.T) {
 	reserved := guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"}}}.ReservedHeaders()
 	r := gatewaytest.APIRequest()
-	for _, name := range []string{"Remote-User", "remote-user", "REMOTE_USER", "Remote_user", "Remote.User", "X-User", "x_user", "Remote-Groups", "Remote_Email"} {
+	for _, name := range []string{"Remote-User", "remote-user", "REMOTE_USER", "Remote_user", "Remote.User", "X-User",
+		"x_user", "Remote-Groups", "Remote_Email"} {
 		r.Header[name] = []string{"root", "admin"}
 	}
 	r.Header.Set("X-Other", "kept")
@@ -121,9 +203,11 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 		want     string
 	}{
 		"the site": {[]string{site}, "/v2/x", at}, "a part of it": {[]string{site, site + "/v2"}, "/v2/x", at + "/v2"},
-		"that part": {[]string{site + "/v2/"}, "/v2", at + "/v2"}, "one that begins like it": {[]string{site + "/v2"}, "/v22", at},
-		"the closest":           {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
-		"another spelling":      {[]string{"HTTPS://API.example.com:443/v2"}, "/v2/x", "https://api.example.com/.well-known/oauth-protected-resource/v2"},
+		"that part":               {[]string{site + "/v2/"}, "/v2", at + "/v2"},
+		"one that begins like it": {[]string{site + "/v2"}, "/v22", at},
+		"the closest":             {[]string{site + "/v2/b", site + "/v2", site + "/v2/a"}, "/v2/a/1", at + "/v2/a"},
+		"another spelling": {[]string{"HTTPS://API.example.com:443/v2"}, "/v2/x",
+			"https://api.example.com/.well-known/oauth-protected-resource/v2"},
 		"beside another site's": {[]string{"https://b.example.com/v2", "urn:v2", site + "/"}, "/v2", at},
 		"another site's":        {[]string{"https://b.example.com/v2", "urn:v2"}, "/v2", at},
 	}
@@ -143,13 +227,16 @@ func TestChallengeLeadsToWhatATokenCanBeAskedFor(t *testing.T) {
 }
 
 func TestUnverifiedEmailIsNotTold(t *testing.T) {
-	for value, want := range map[any]string{true: "a@example.com", "true": "a@example.com", false: "", "false": "", nil: ""} {
-		id := deviceauth.NewIdentity(&deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com", "email_verified": value}}, new(deviceauth.AccessClaims))
+	for value, want := range map[any]string{true: "a@example.com", "true": "a@example.com", false: "",
+		"false": "", nil: ""} {
+		id := deviceauth.NewIdentity(&deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com",
+			"email_verified": value}}, new(deviceauth.AccessClaims))
 		if got := id.Claim("email"); got != want {
 			t.Errorf("email_verified %v: %q, want %q", value, got, want)
 		}
 	}
-	id := deviceauth.NewIdentity(&deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com"}}, new(deviceauth.AccessClaims))
+	id := deviceauth.NewIdentity(&deviceauth.Person{Claims: deviceauth.Claims{"email": "a@example.com"}},
+		new(deviceauth.AccessClaims))
 	if got := id.Claim("email"); got == "" {
 		t.Error("an upstream that says nothing of verification is believed")
 	}
@@ -157,9 +244,11 @@ func TestUnverifiedEmailIsNotTold(t *testing.T) {
 
 func TestBackendIsToldWhoAsks(t *testing.T) {
 	s := gatewaytest.New(t)
-	s.Upstream.Person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com", "groups": []any{"staff", "ops"}, "department": "R&D"}
+	s.Upstream.Person.Claims = deviceauth.Claims{"name": "Alice\r\nX-Evil: 1", "email": "alice@example.com",
+		"groups": []any{"staff", "ops"}, "department": "R&D"}
 	token := s.AccessToken()
-	tokenGuard := guard.New(guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"}, {Name: "X-Department", Claim: "department"}}}, s.Engine)
+	tokenGuard := guard.New(guard.Options{Headers: []guard.IdentityHeader{{Name: "X-User", Claim: "user"},
+		{Name: "X-Department", Claim: "department"}}}, s.Engine)
 	r := gatewaytest.APIRequest("Authorization", "Bearer "+token)
 	id, kept, err := tokenGuard.Authenticate(r, "")
 	if err != nil || kept != token {
@@ -167,8 +256,10 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 	}
 	tokenGuard.SetIdentityHeaders(r, id)
 	want := map[string]string{
-		"X-User": "alice", "Remote-User": "", "X-Department": "R&D", "Remote-Name": "AliceX-Evil: 1", "Remote-Email": "alice@example.com",
-		"Remote-Groups": "staff,ops", "Remote-Client": "tv", "Remote-Scopes": "openid offline_access read", "Authorization": "",
+		"X-User": "alice", "Remote-User": "", "X-Department": "R&D", "Remote-Name": "AliceX-Evil: 1",
+		"Remote-Email":  "alice@example.com",
+		"Remote-Groups": "staff,ops", "Remote-Client": "tv", "Remote-Scopes": "openid offline_access read",
+		"Authorization": "",
 	}
 	for name, value := range want {
 		if got := r.Header.Get(name); got != value {
@@ -201,13 +292,15 @@ func TestGuardAnswersPreflights(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := gatewaytest.APIRequest("Origin", test.origin, "Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "authorization,x-thing")
+			r := gatewaytest.APIRequest("Origin", test.origin, "Access-Control-Request-Method", "PATCH",
+				"Access-Control-Request-Headers", "authorization,x-thing")
 			r.Method = test.method
 			header := http.Header{}
 			if guard.New(test.guard, s.Engine).Preflight(header, r) != test.answered {
 				t.Errorf("answered is not %v", test.answered)
 			}
-			if header.Get("Access-Control-Allow-Origin") != test.allowed || test.allowed != "" && header.Get("Access-Control-Allow-Headers") != "authorization,x-thing" {
+			if header.Get("Access-Control-Allow-Origin") != test.allowed ||
+				test.allowed != "" && header.Get("Access-Control-Allow-Headers") != "authorization,x-thing" {
 				t.Errorf("got %v", header)
 			}
 		})
@@ -239,33 +332,41 @@ func TestGuardedSiteDescribesItself(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", api+guard.ResourceMetadataPath+test.path, nil)
-			described := guard.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read", Audience: test.audience}
-			described.ServeHTTP(w, r)
-			if w.Header().Get("Access-Control-Allow-Origin") != "*" {
-				t.Errorf("%v", w.Header())
-			}
-			if test.resource == "" {
-				if w.Code != 404 {
-					t.Errorf("got %d %s", w.Code, w.Body)
-				}
-				return
-			}
-			v := gatewaytest.JSON(t, w)
-			if w.Code != 200 || v["resource"] != test.resource || !reflect.DeepEqual(v["scopes_supported"], []any{"read"}) {
-				t.Fatalf("got %d %v", w.Code, v)
-			}
-			described.Scope = ""
-			w = httptest.NewRecorder()
-			described.ServeHTTP(w, r)
-			if _, there := gatewaytest.JSON(t, w)["scopes_supported"]; there {
-				t.Errorf("an empty list: %s", w.Body)
-			}
+			describes(t, api+guard.ResourceMetadataPath+test.path, test.audience, test.resource)
 		})
 	}
-	w := s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv&resource="+url.QueryEscape(s.Engine.Audience()[0]+"/v2/products?x=y"))
+	w := s.Post("/oauth2/device_authorization", gatewaytest.Form,
+		"client_id=tv&resource="+url.QueryEscape(s.Engine.Audience()[0]+"/v2/products?x=y"))
 	if w.Code != 200 {
 		t.Errorf("the server does not take what is described: %s", w.Body)
+	}
+}
+
+// describes wants the metadata at an address to name a resource; none: 404.
+func describes(t *testing.T, address string, audience []string, resource string) {
+	t.Helper()
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", address, nil)
+	described := guard.Resource{Servers: []string{"https://connect.example.com"}, Scope: "read", Audience: audience}
+	described.ServeHTTP(w, r)
+	if w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("%v", w.Header())
+	}
+	if resource == "" {
+		if w.Code != 404 {
+			t.Errorf("got %d %s", w.Code, w.Body)
+		}
+		return
+	}
+	v := gatewaytest.JSON(t, w)
+	if w.Code != 200 || v["resource"] != resource ||
+		!reflect.DeepEqual(v["scopes_supported"], []any{"read"}) {
+		t.Fatalf("got %d %v", w.Code, v)
+	}
+	described.Scope = ""
+	w = httptest.NewRecorder()
+	described.ServeHTTP(w, r)
+	if _, there := gatewaytest.JSON(t, w)["scopes_supported"]; there {
+		t.Errorf("an empty list: %s", w.Body)
 	}
 }
 
@@ -279,14 +380,17 @@ func TestPreflightsOfMetadataAllowWhatTheyAskFor(t *testing.T) {
 		r.Header.Set("Access-Control-Request-Method", "GET")
 		r.Header.Set("Access-Control-Request-Headers", "mcp-protocol-version,x-other")
 		to.ServeHTTP(w, r)
-		if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("Access-Control-Allow-Headers") != "mcp-protocol-version,x-other" {
+		if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "*" ||
+			w.Header().Get("Access-Control-Allow-Headers") != "mcp-protocol-version,x-other" {
 			t.Errorf("%s: %d %v", address, w.Code, w.Header())
 		}
 	}
-	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/oauth2/jwks"} {
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration",
+		"/oauth2/jwks"} {
 		asks(s, "https://api.example.com"+path)
 	}
-	asks(guard.Resource{Audience: []string{"https://api.example.com"}}, "https://api.example.com"+guard.ResourceMetadataPath)
+	asks(guard.Resource{Audience: []string{"https://api.example.com"}},
+		"https://api.example.com"+guard.ResourceMetadataPath)
 }
 
 func FuzzAuthorizationHeader(f *testing.F) {
@@ -297,7 +401,8 @@ func FuzzAuthorizationHeader(f *testing.F) {
 		tokenGuard := guard.New(guard.Options{Basic: true}, gatewaytest.New(t).Engine)
 		id, _, err := tokenGuard.Authenticate(gatewaytest.APIRequest("Authorization", header), "")
 		var challenge *guard.Challenge
-		if id != nil || !errors.As(err, &challenge) || strings.ContainsAny(strings.Join(challenge.Headers, ", "), "\r\n") {
+		if id != nil || !errors.As(err, &challenge) ||
+			strings.ContainsAny(strings.Join(challenge.Headers, ", "), "\r\n") {
 			t.Errorf("%q: %v, %v", header, id, err)
 		}
 	})

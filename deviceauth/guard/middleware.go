@@ -19,7 +19,7 @@ import (
 //  3. the description of the guarded resource is answered (RFC 9728);
 //  4. a CORS preflight is answered, since browsers send no credentials with it;
 //  5. the token is checked, and taken off the request unless KeepToken is set;
-//  6. identity headers are set, and the answer is for nobody else (Cache-Control: private).
+//  6. identity headers are set, and the answer is for this client alone (Cache-Control: private).
 //
 // Refusals have a WWW-Authenticate header (RFC 6750 §3) and a short body; where a token
 // cannot be judged the answer is 503. A request is judged when it arrives: an answer

@@ -92,7 +92,7 @@ var overrides = ReservedHeaders{
 }
 
 // forwarded are headers of the same effect that a trusted proxy before the
-// gateway may set, and nobody else.
+// gateway may set, and no client.
 var forwarded = ReservedHeaders{
 	"x-forwarded-uri": true, "x-forwarded-path": true, "x-forwarded-prefix": true, "x-forwarded-method": true,
 }

@@ -33,6 +33,9 @@ func CheckAlgorithm(name string) error {
 	return nil
 }
 
+// newKey makes a key for an algorithm of makers. The private key is kept as
+// PKCS #8 (RFC 5958), which names its algorithm itself, and the key's id is
+// its thumbprint.
 func newKey(algorithm string) (storedKey, error) {
 	private, err := makers[algorithm]()
 	if err != nil {
@@ -64,6 +67,9 @@ type jwk struct {
 	Kid string `json:"kid,omitempty"`
 }
 
+// publicJWK converts a public key. The coordinates have their full length,
+// with leading zeros (RFC 7518 §6.2.1.2). An error means a key of a type that
+// makers does not make.
 func publicJWK(public crypto.PublicKey) (jwk, error) {
 	b64 := base64.RawURLEncoding.EncodeToString
 	switch k := public.(type) {
@@ -90,6 +96,7 @@ func (k jwk) thumbprint() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// marshalSet never contains a private member: the keys are built from the public half.
 func marshalSet(keys []key) ([]byte, error) {
 	set := struct {
 		Keys []jwk `json:"keys"`

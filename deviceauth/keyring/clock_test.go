@@ -17,7 +17,7 @@ func TestClockThatWasAheadHoldsNoKeyBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vault := memstore.New()
 		k := open(t, vault, "")
-		token, err := k.Sign("at+jwt", claims{"alice"})
+		token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}

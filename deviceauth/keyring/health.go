@@ -16,6 +16,7 @@ func (k *Keyring) Health(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// An empty document decodes as a ring without keys.
 	r, err := decodeRing(text)
 	if err == nil && len(r.Keys) == 0 {
 		err = ErrLost

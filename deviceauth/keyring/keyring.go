@@ -34,7 +34,7 @@ type Keyring struct {
 }
 
 // A snapshot is the ring made ready for use. A ring without keys or secrets makes
-// no snapshot, so whoever has one can sign.
+// no snapshot, so a reader of one can sign.
 type snapshot struct {
 	ring   ring
 	keys   []key // in the order in which they sign
@@ -82,12 +82,12 @@ func Open(ctx context.Context, documents deviceauth.Documents, algorithm string)
 func (k *Keyring) OnLoss(tell func(reason string)) { k.lost = tell }
 
 // Maintain reads what other gateways changed, begins a new key where that is due,
-// and drops keys that no living token needs. Whoever opened the ring calls it
+// and drops keys that no living token needs. The owner of the ring calls it
 // every [MaintainEvery].
 func (k *Keyring) Maintain(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
 		r.drop(now)
-		if err := k.tendRS256(r, now); err != nil {
+		if err := k.maintainRS256(r, now); err != nil {
 			return err
 		}
 		if r.last().From.Add(rotateAfter).Before(now) {
@@ -98,7 +98,7 @@ func (k *Keyring) Maintain(ctx context.Context) error {
 }
 
 // Rotate begins a new key now, ahead of the schedule. It signs as soon as
-// everybody had the time to see it published. One that was begun and does not
+// every verifier had the time to see it published. One that was begun and does not
 // sign yet is as good as a new one.
 func (k *Keyring) Rotate(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
@@ -154,10 +154,10 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 }
 
 // signing returns the key whose turn it is.
-func (s *snapshot) signing(now time.Time) *key { return turn(s.keys, now) }
+func (s *snapshot) signing(now time.Time) *key { return currentKey(s.keys, now) }
 
-// turn returns the one of some keys whose turn it is.
-func turn(keys []key, now time.Time) *key {
+// currentKey returns the one of some keys whose turn it is.
+func currentKey(keys []key, now time.Time) *key {
 	for i := len(keys) - 1; i > 0; i-- {
 		if !now.Before(keys[i].from) {
 			return &keys[i]
@@ -228,7 +228,7 @@ func (k *Keyring) Keys() (list []Key) {
 		for i := range keys {
 			state := KeyRetired
 			switch {
-			case keys[i].id == turn(keys, now).id:
+			case keys[i].id == currentKey(keys, now).id:
 				state = KeySigning
 			case keys[i].from.After(now):
 				state = KeyNext

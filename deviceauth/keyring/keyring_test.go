@@ -34,7 +34,7 @@ func TestEveryAlgorithmSignsAndVerifies(t *testing.T) {
 	for algorithm := range makers {
 		t.Run(algorithm, func(t *testing.T) {
 			r := open(t, memstore.New(), algorithm)
-			token, err := r.Sign("at+jwt", claims{"alice"})
+			token, err := r.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +49,7 @@ func TestEveryAlgorithmSignsAndVerifies(t *testing.T) {
 // protocol 27
 func TestTokensOutliveRestartAndChangeOfAlgorithm(t *testing.T) {
 	vault := memstore.New()
-	token, err := open(t, vault, "ES256").Sign("at+jwt", claims{"alice"})
+	token, err := open(t, vault, "ES256").Sign("at+jwt", claims{Subject: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,55 +75,58 @@ func TestGatewaysThatStartAtOnceAgree(t *testing.T) {
 	}
 }
 
+// signs returns an access token of alice's.
+func signs(t *testing.T, r *Keyring) string {
+	t.Helper()
+	token, err := r.Sign("at+jwt", claims{Subject: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// expectStates maintains two gateways' rings, and wants both to have and publish the
+// same keys, in these states.
+func expectStates(t *testing.T, when string, a, b *Keyring, want ...KeyState) {
+	t.Helper()
+	for _, r := range []*Keyring{a, b} {
+		if err := r.Maintain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []*Keyring{a, b} {
+		var got []KeyState
+		for _, k := range r.Keys() {
+			got = append(got, k.State)
+		}
+		if !slices.Equal(got, want) || strings.Count(string(r.JWKS()), `"kid"`) != len(want) {
+			t.Fatalf("%s: keys %v, want %v, published: %s", when, got, want, r.JWKS())
+		}
+	}
+	if string(a.JWKS()) != string(b.JWKS()) {
+		t.Fatalf("%s: two gateways publish different keys", when)
+	}
+}
+
 // protocol 27
 func TestNewKeyIsPublishedBeforeItSignsAndOldOneKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vault := memstore.New()
 		a, b := open(t, vault, ""), open(t, vault, "")
-		signs := func(r *Keyring) string {
-			token, err := r.Sign("at+jwt", claims{"alice"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return token
-		}
-		tend := func() {
-			for _, r := range []*Keyring{a, b} {
-				if err := r.Maintain(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		states := func(r *Keyring) (list []KeyState) {
-			for _, k := range r.Keys() {
-				list = append(list, k.State)
-			}
-			return list
-		}
-		expect := func(when string, want ...KeyState) {
-			t.Helper()
-			tend()
-			for _, r := range []*Keyring{a, b} {
-				if got := states(r); !slices.Equal(got, want) || strings.Count(string(r.JWKS()), `"kid"`) != len(want) {
-					t.Fatalf("%s: keys %v, want %v, published: %s", when, got, want, r.JWKS())
-				}
-			}
-			if string(a.JWKS()) != string(b.JWKS()) {
-				t.Fatalf("%s: two gateways publish different keys", when)
-			}
-		}
+		expect := func(when string, want ...KeyState) { t.Helper(); expectStates(t, when, a, b, want...) }
 		expect("at first", KeySigning)
 		time.Sleep(rotateAfter)
 		expect("a moment before it is due", KeySigning)
 		time.Sleep(time.Second)
-		before := signs(a)
+		before := signs(t, a)
 		expect("when it is due", KeySigning, KeyNext)
 		time.Sleep(publishFor - time.Second)
-		last := signs(b)
+		last := signs(t, b)
 		expect("a moment before the new key signs", KeySigning, KeyNext)
 		time.Sleep(time.Second)
 		expect("when the new key signs", KeyRetired, KeySigning)
-		if after := signs(a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] || strings.Split(last, ".")[0] != strings.Split(before, ".")[0] {
+		if after := signs(t, a); strings.Split(after, ".")[0] == strings.Split(before, ".")[0] ||
+			strings.Split(last, ".")[0] != strings.Split(before, ".")[0] {
 			t.Error("the new key signs too early, or not at all")
 		}
 		time.Sleep(24*time.Hour + time.Minute)
@@ -223,7 +226,8 @@ func TestForgeriesAreRefused(t *testing.T) {
 	genuine := forge(t, es, own, good)
 	tests := []struct{ name, token string }{
 		{"alg none", forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good)},
-		{"alg None", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None","typ":"at+jwt","kid":"`+kid+`"}`)) + "." + strings.Split(genuine, ".")[1] + "."},
+		{"alg None", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None","typ":"at+jwt","kid":"`+kid+`"}`)) +
+			"." + strings.Split(genuine, ".")[1] + "."},
 		{"HS256 with the public key", forge(t, jwt.SigningMethodHS256, public, good)},
 		{"another key", forge(t, es, foreign, good)},
 		{"another key named by jwk", forge(t, es, foreign, with("jwk", json.RawMessage(other.JWKS())))},
@@ -325,7 +329,7 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	token, err := r.Sign("at+jwt", claims{"alice"})
+	token, err := r.Sign("at+jwt", claims{Subject: "alice"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 			k := open(t, vault, "")
 			var told []string
 			k.OnLoss(func(reason string) { told = append(told, reason) })
-			token, err := k.Sign("at+jwt", claims{"alice"})
+			token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,18 +70,20 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 
 // A ring that makes no sense is a fault, and the gateway goes on with its own.
 func TestRingThatCannotBeReadEndsNothing(t *testing.T) {
-	for _, text := range []string{"", "nonsense", "[]", `{"keys":[{"kid":"x"}]}`, `{"keys":[{"kid":"x","alg":"none","pkcs8":"AAAA"}]}`, `{"keys":null,"secrets":{"refresh":"AAAA"}}`} {
+	for _, text := range []string{"", "nonsense", "[]", `{"keys":[{"kid":"x"}]}`,
+		`{"keys":[{"kid":"x","alg":"none","pkcs8":"AAAA"}]}`, `{"keys":null,"secrets":{"refresh":"AAAA"}}`} {
 		vault := memstore.New()
 		k := open(t, vault, "")
 		puts(t, vault, []byte(text))
 		for range 2 {
 			k.Maintain(t.Context())
 			k.Rotate(t.Context())
-			token, err := k.Sign("at+jwt", claims{"alice"})
+			token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Errorf("%q: %v", text, err)
 			}
-			if err := k.Verify("at+jwt", token, &claims{}); err != nil || len(k.Keys()) == 0 || len(k.JWKS()) == 0 || len(k.Algorithms()) == 0 {
+			if err := k.Verify("at+jwt", token, &claims{}); err != nil || len(k.Keys()) == 0 || len(k.JWKS()) == 0 ||
+				len(k.Algorithms()) == 0 {
 				t.Errorf("%q: %v", text, err)
 			}
 		}
@@ -101,7 +103,7 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 		k := open(t, vault, "")
 		source := k.Source(PurposeRefresh)
 		before := source()
-		token, err := k.Sign("at+jwt", claims{"alice"})
+		token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,11 +119,12 @@ func TestRingThatAnotherGatewayBeganIsFollowed(t *testing.T) {
 		if err := anew.Maintain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for name, gateway := range map[string]*Keyring{"this one": k, "the other one": anew, "a third": open(t, vault, "")} {
+		for name, gateway := range map[string]*Keyring{"this one": k, "the other one": anew,
+			"a third": open(t, vault, "")} {
 			if err := gateway.Verify("at+jwt", token, &claims{}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			theirs, err := gateway.Sign("at+jwt", claims{"bob"})
+			theirs, err := gateway.Sign("at+jwt", claims{Subject: "bob"})
 			if err != nil || k.Verify("at+jwt", theirs, &claims{}) != nil {
 				t.Errorf("%s signs what this one does not know: %v", name, err)
 			}
@@ -202,7 +205,7 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		token, err := k.Sign("at+jwt", claims{"alice"})
+		token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}

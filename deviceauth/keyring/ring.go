@@ -71,7 +71,7 @@ func decodeRing(document []byte) (r ring, err error) {
 
 // recover puts right what the store has lost since this gateway read it last, and
 // returns what that was in words, or "". Keys and secrets that are not there come back
-// as they were known. A ring with none of the known keys was begun anew by somebody who
+// as they were known. A ring with none of the known keys was begun anew by a gateway that
 // knew of no other: what they sign with counts, and so do their secrets, which others
 // have begun to use; the known keys go on verifying until their last token has ended.
 func (r *ring) recover(known *ring, now time.Time) (loss string) {
@@ -90,7 +90,8 @@ func (r *ring) recover(known *ring, now time.Time) (loss string) {
 		return "the store has lost the signing keys; they were written back"
 	}
 	if r.recoverNewest(known) {
-		return "the store is as it was some time ago, and has lost signing keys that were begun since; they were written back"
+		return "the store is as it was some time ago, and has lost signing keys that were begun since; they " +
+			"were written back"
 	}
 	return loss
 }
@@ -186,14 +187,14 @@ func (r *ring) last() *storedKey {
 
 // add makes a key that signs when it has been published long enough.
 func (r *ring) add(algorithm string, now time.Time) (err error) {
-	r.Keys, err = begin(r.Keys, algorithm, now)
+	r.Keys, err = beginKey(r.Keys, algorithm, now)
 	r.changed = true
 	return err
 }
 
-// begin adds a key to those of one purpose. The very first one signs at once:
+// beginKey adds a key to those of one purpose. The very first one signs at once:
 // there is none that could do so meanwhile.
-func begin(keys []storedKey, algorithm string, now time.Time) ([]storedKey, error) {
+func beginKey(keys []storedKey, algorithm string, now time.Time) ([]storedKey, error) {
 	k, err := newKey(algorithm)
 	if err != nil {
 		return keys, err

@@ -18,12 +18,12 @@ const rs256 = "RS256"
 // on the same schedule. The first one signs at once.
 func (k *Keyring) IncludeRS256(ctx context.Context) error {
 	k.rs256.Store(true)
-	return k.change(ctx, k.tendRS256)
+	return k.change(ctx, k.maintainRS256)
 }
 
-// tendRS256 makes a key where one is needed and due, and forgets those of a ring
+// maintainRS256 makes a key where one is needed and due, and forgets those of a ring
 // of which no gateway has needed one for longer than a key signs.
-func (k *Keyring) tendRS256(r *ring, now time.Time) (err error) {
+func (k *Keyring) maintainRS256(r *ring, now time.Time) (err error) {
 	if !k.rs256.Load() {
 		if n := len(r.IDKeys); n > 0 && r.IDKeys[n-1].From.Add(rotateAfter+keepFor).Before(now) {
 			r.IDKeys, r.changed = nil, true
@@ -33,7 +33,7 @@ func (k *Keyring) tendRS256(r *ring, now time.Time) (err error) {
 	n := len(r.IDKeys)
 	missing := n == 0 && (r.last().Algorithm != rs256 || r.last().From.After(now)) // else the ring's own will do
 	if missing || n > 0 && r.IDKeys[n-1].From.Add(rotateAfter).Before(now) {
-		r.IDKeys, err = begin(r.IDKeys, rs256, now)
+		r.IDKeys, err = beginKey(r.IDKeys, rs256, now)
 		r.changed = true
 	}
 	return err
@@ -42,20 +42,22 @@ func (k *Keyring) tendRS256(r *ring, now time.Time) (err error) {
 // rotateRS256 begins a new key ahead of the schedule, as [Keyring.Rotate] does.
 func (k *Keyring) rotateRS256(r *ring, now time.Time) (err error) {
 	if n := len(r.IDKeys); k.rs256.Load() && n > 0 && !r.IDKeys[n-1].From.After(now) {
-		r.IDKeys, err = begin(r.IDKeys, rs256, now)
+		r.IDKeys, err = beginKey(r.IDKeys, rs256, now)
 		r.changed = true
 	}
 	return err
 }
 
-// SignID implements [deviceauth.Signer].
+// SignID implements [deviceauth.Signer]. An empty algorithm is the ring's own.
+// RS256 without a key for it is an error, and not a signature of another kind,
+// which the client would refuse.
 func (k *Keyring) SignID(algorithm string, claims any) (string, error) {
 	s, now := k.now.Load(), time.Now()
 	signing := s.signing(now)
 	switch {
 	case algorithm == "" || algorithm == signing.method.Alg():
 	case algorithm == rs256 && len(s.idKeys) > 0:
-		signing = turn(s.idKeys, now)
+		signing = currentKey(s.idKeys, now)
 	default:
 		return "", errors.New("signing an ID token: the keyring has no key for " + algorithm)
 	}

@@ -27,7 +27,7 @@ func signedBy(t *testing.T, token string) (algorithm, kid string) {
 // idToken signs one, which the ring and its set know.
 func idToken(t *testing.T, r *Keyring, algorithm string) (signed, kid string) {
 	t.Helper()
-	token, err := r.SignID(algorithm, claims{"alice"})
+	token, err := r.SignID(algorithm, claims{Subject: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func idToken(t *testing.T, r *Keyring, algorithm string) (signed, kid string) {
 func TestIDTokensWithRS256BesideAnotherAlgorithm(t *testing.T) {
 	vault := memstore.New()
 	r := open(t, vault, "ES256")
-	if _, err := r.SignID("RS256", claims{"alice"}); err == nil {
+	if _, err := r.SignID("RS256", claims{Subject: "alice"}); err == nil {
 		t.Error("a ring without such a key signs with it")
 	}
 	if err := r.IncludeRS256(t.Context()); err != nil {
@@ -61,7 +61,7 @@ func TestIDTokensWithRS256BesideAnotherAlgorithm(t *testing.T) {
 	if signed, _ := idToken(t, r, ""); signed != "ES256" {
 		t.Errorf("another client's is signed with %s", signed)
 	}
-	token, err := r.Sign(deviceauth.TypeAccess, claims{"alice"})
+	token, err := r.Sign(deviceauth.TypeAccess, claims{Subject: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, first := idToken(t, r, "RS256")
-		token, err := r.SignID("RS256", claims{"alice"})
+		token, err := r.SignID("RS256", claims{Subject: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,8 @@ func TestLostKeyOfIDTokensIsWrittenBack(t *testing.T) {
 	}
 	var keys []Key
 	text, err := json.Marshal(r.Keys())
-	if err != nil || json.Unmarshal(text, &keys) != nil || len(keys) != 2 || keys[1].Algorithm != "RS256" || keys[1].State != KeySigning {
+	if err != nil || json.Unmarshal(text, &keys) != nil || len(keys) != 2 || keys[1].Algorithm != "RS256" ||
+		keys[1].State != KeySigning {
 		t.Errorf("%s", text)
 	}
 }

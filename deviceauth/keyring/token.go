@@ -20,11 +20,15 @@ type payload struct {
 func (p payload) MarshalJSON() ([]byte, error)     { return json.Marshal(p.value) }
 func (p *payload) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, p.value) }
 
-// Sign implements [deviceauth.Signer].
+// Sign implements [deviceauth.Signer]. typ is the media type in the header,
+// such as at+jwt (RFC 9068 §2.1). The key is the one that signs at this
+// moment.
 func (k *Keyring) Sign(typ string, claims any) (string, error) {
 	return k.now.Load().signing(time.Now()).sign(typ, claims)
 }
 
+// sign makes a JWS in the compact form (RFC 7515 §7.1). kid lets a verifier
+// choose among the published keys (RFC 7515 §4.1.4).
 func (k *key) sign(typ string, claims any) (string, error) {
 	token := jwt.NewWithClaims(k.method, payload{value: claims})
 	token.Header["typ"] = typ
@@ -36,6 +40,8 @@ func (k *key) sign(typ string, claims any) (string, error) {
 	return signed, nil
 }
 
+// errHeader refuses a token by its header. One text for every wrong header, so
+// that a caller learns nothing about the keys.
 var errHeader = errors.New("not a token of ours")
 
 // Verify implements [deviceauth.Signer]. The key is found by its kid and no
@@ -47,7 +53,8 @@ func (k *Keyring) Verify(typ, token string, claims any) error {
 	_, err := parser.ParseWithClaims(token, &payload{value: claims}, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)
 		key, known := ring.known[kid]
-		if _, critical := t.Header["crit"]; critical || !known || t.Method.Alg() != key.method.Alg() || !sameType(t.Header["typ"], typ) {
+		if _, critical := t.Header["crit"]; critical || !known || t.Method.Alg() != key.method.Alg() ||
+			!sameType(t.Header["typ"], typ) {
 			return nil, errHeader
 		}
 		return key.private.Public(), nil

@@ -13,7 +13,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Backend] in memory. New makes one.
+// Store is a [deviceauth.Backend] in memory. New makes one. One lock guards
+// all: every operation takes microseconds, and atomicity of grant and user
+// code needs no thought. Values are cloned on the way in and out, so that no
+// caller shares memory with the store.
 type Store struct {
 	mu        sync.RWMutex
 	grants    map[deviceauth.ID]*deviceauth.Grant
@@ -25,7 +28,8 @@ type Store struct {
 
 var _ deviceauth.Storage = (*Store)(nil)
 
-// New returns an empty store.
+// New returns an empty store. It is ready for use by any number of goroutines,
+// and holds no resource that Close would have to release.
 func New() *Store {
 	return &Store{
 		grants:    map[deviceauth.ID]*deviceauth.Grant{},
@@ -35,10 +39,13 @@ func New() *Store {
 	}
 }
 
-// Create implements [deviceauth.Store].
+// Create implements [deviceauth.Store]. The check and both writes are under
+// one lock, which is what makes a user code unique among pending grants.
 func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// A store that nothing is created in keeps what has expired; it does not
+	// grow either.
 	s.sweep()
 	if s.grants[g.ID] != nil || s.waiting(g.UserCode) != nil {
 		return deviceauth.ErrExists
@@ -48,7 +55,9 @@ func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// waiting returns the grant that waits for a code.
+// waiting returns the grant that waits for a code. A code may point to a grant
+// that is decided, expired or replaced; such an entry counts as absent here
+// and is deleted later, by Update or sweep.
 func (s *Store) waiting(code deviceauth.UserCode) *deviceauth.Grant {
 	g := s.grants[s.codes[code]]
 	if g == nil || g.UserCode != code || !g.Open(time.Now()) {
@@ -91,7 +100,9 @@ func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (*device
 	return found(s.waiting(code))
 }
 
-// ByOwner implements [deviceauth.Store].
+// ByOwner implements [deviceauth.Store]. It looks at every grant, which is
+// linear in their number: an index would be one more thing to keep right, and
+// a process without a disk has few grants.
 func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -107,6 +118,8 @@ func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, e
 
 // List implements [deviceauth.Store], in the order of the ids. It looks at all
 // of them for every page, which a million take some ten milliseconds.
+// The cursor is the last id of the page, so a grant that is deleted meanwhile
+// does no harm.
 func (s *Store) List(_ context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
 	var last deviceauth.ID
 	if after != "" {
@@ -143,7 +156,9 @@ func (s *Store) following(last deviceauth.ID, some bool, n int) (ids []deviceaut
 	return ids[:min(n, len(ids))]
 }
 
-// Update implements [deviceauth.Store].
+// Update implements [deviceauth.Store]. The function gets a clone, and nothing
+// is stored where it returns an error. A grant that is no longer pending gives
+// its user code back.
 func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +176,8 @@ func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*devicea
 	return nil
 }
 
-// UpdateDocument implements [deviceauth.Documents].
+// UpdateDocument implements [deviceauth.Documents]. The function gets a copy,
+// so one that fails cannot have changed what is stored.
 func (s *Store) UpdateDocument(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +197,9 @@ func (s *Store) LoadDocument(_ context.Context, name string) ([]byte, error) {
 	return slices.Clone(s.documents[name]), nil
 }
 
-// PutDocument implements [deviceauth.Documents].
+// PutDocument implements [deviceauth.Documents]. Every call looks at a few
+// others that are due, so that sessions of people who never come back do not
+// stay in memory.
 func (s *Store) PutDocument(_ context.Context, name string, document []byte, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,6 +229,7 @@ func (s *Store) expire(name string) {
 // Close implements [deviceauth.Store]. What was remembered is still there.
 func (s *Store) Close() error { return nil }
 
+// found returns a clone of a grant, or [deviceauth.ErrNotFound].
 func found(g *deviceauth.Grant) (*deviceauth.Grant, error) {
 	if g == nil {
 		return nil, deviceauth.ErrNotFound
@@ -218,6 +237,8 @@ func found(g *deviceauth.Grant) (*deviceauth.Grant, error) {
 	return clone(g), nil
 }
 
+// A shallow copy is enough, because methods of Grant replace its slices and
+// maps and never write into them.
 func clone(g *deviceauth.Grant) *deviceauth.Grant {
 	c := *g
 	return &c

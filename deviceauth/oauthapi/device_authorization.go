@@ -90,7 +90,7 @@ var errCrossSite = deviceauth.NewError("access_denied", "a page of another site 
 // origin (RFC 6454 §7.3).
 func (h *Handler) crossSite(r *http.Request) bool {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
-	if h.Origins[origin] {
+	if origin != "" && h.cfg.Engine.AllowsOrigin(r.Context(), origin) {
 		return false
 	}
 	return site == "cross-site" || origin != "" && origin != h.origin

@@ -47,6 +47,7 @@ var codeOnTimeMore = map[string]func(*vendorDialect) endpoint.Route{
 	codeOnTime: func(s *vendorDialect) endpoint.Route {
 		return s.open(s.entry)
 	},
+	codeOnTimeApps: (*vendorDialect).appsRoute,
 	codeOnTime + "/tokeninfo": func(s *vendorDialect) endpoint.Route {
 		methods := map[string]endpoint.Func{http.MethodGet: s.tokeninfo}
 		return endpoint.Route{Methods: methods, CORS: endpoint.ClientOrigins, Fail: s.bearerError}

@@ -85,6 +85,8 @@ func statusOf(err error, refusal *deviceauth.Error) int {
 		return http.StatusUnsupportedMediaType
 	case refusal.Code == "invalid_client":
 		return http.StatusUnauthorized
+	case refusal.Code == "not_found":
+		return http.StatusNotFound
 	case refusal.Code == "temporarily_unavailable":
 		return http.StatusServiceUnavailable
 	case errors.As(err, &denied):

@@ -43,6 +43,12 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 			"name", "email", "email_verified", "picture", deviceauth.ScopeGroups,
 		},
 	}
+	if e.Registration().Registers() {
+		said["registration_endpoint"] = h.origin + p.Register
+	}
+	if e.Registration().Fetch != nil {
+		said["client_id_metadata_document_supported"] = true
+	}
 	return public(endpoint.JSON(http.StatusOK, withoutEmpty(said))), nil
 }
 

@@ -49,6 +49,9 @@ type Handler struct {
 	origin  string       // of the issuer: scheme and host
 	guard   *guard.Guard // of the userinfo endpoint
 	tenants bool         // some route begins with any segment
+
+	registration endpoint.Route // of each client that registered; no methods where none may
+	app          endpoint.Route // the same in the dialect codeontime
 }
 
 // New checks the configuration and returns a handler.
@@ -75,10 +78,7 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Paths.fill(pathOf(c.Engine.Issuer()))
 	h := &Handler{cfg: c, origin: origin}
-	h.mux = endpoint.Mux{Find: h.find, Origins: map[string]bool{}, Stopping: c.Stopping}
-	for _, o := range c.Engine.Origins() {
-		h.Origins[o] = true
-	}
+	h.mux = endpoint.Mux{Find: h.find, AllowsOrigin: c.Engine.AllowsOrigin, Stopping: c.Stopping}
 	need := deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}
 	h.guard = guard.New(guard.Options{Need: need, NoMetadata: true}, c.Engine)
 	h.routes = h.table()
@@ -96,12 +96,20 @@ func (h *Handler) table() map[string]endpoint.Route {
 		p.JWKS:                           standard.open(h.jwks),
 		p.Device + "/backchannel-logout": standard.backChannelLogoutRoute(),
 	}
+	if h.cfg.Engine.Registration().Registers() {
+		routes[p.Register] = standard.registerRoute()
+		h.registration = standard.registrationRoute()
+	}
 	for _, path := range p.metadata() {
 		routes[path] = standard.open(h.metadata)
 	}
 	maps.Copy(routes, standard.routes())
 	for _, name := range h.cfg.Dialects {
-		for path, route := range (&vendorDialect{Handler: h, dialect: dialects[name]}).routes() {
+		vendor := &vendorDialect{Handler: h, dialect: dialects[name]}
+		if name == "codeontime" && h.cfg.Engine.Registration().Token != "" {
+			h.app = vendor.appRoute()
+		}
+		for path, route := range vendor.routes() {
 			routes[p.prefix+path] = route
 			h.tenants = h.tenants || strings.HasPrefix(path, tenant)
 		}
@@ -113,6 +121,12 @@ func (h *Handler) table() map[string]endpoint.Route {
 func (h *Handler) find(path string) (endpoint.Route, bool) {
 	if r, ok := h.routes[path]; ok {
 		return r, true
+	}
+	if id, ok := strings.CutPrefix(path, h.cfg.Paths.Register+"/"); ok && deviceauth.IsRegistered(id) {
+		return h.registration, h.registration.Methods != nil
+	}
+	if id, ok := strings.CutPrefix(path, h.cfg.Paths.prefix+codeOnTimeApps+"/"); ok && deviceauth.IsRegistered(id) {
+		return h.app, h.app.Methods != nil
 	}
 	rest, ok := strings.CutPrefix(path, h.cfg.Paths.prefix)
 	if !ok || !h.tenants {

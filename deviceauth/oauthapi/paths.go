@@ -15,6 +15,7 @@ type Paths struct {
 	Authorize           string `json:"authorize,omitempty"`            // /oauth2/authorize
 	DeviceAuthorization string `json:"device_authorization,omitempty"` // /oauth2/device_authorization
 	Token               string `json:"token,omitempty"`                // /oauth2/token
+	Register            string `json:"register,omitempty"`             // /oauth2/register
 	Revoke              string `json:"revoke,omitempty"`               // /oauth2/revoke
 	Introspect          string `json:"introspect,omitempty"`           // /oauth2/introspect
 	Userinfo            string `json:"userinfo,omitempty"`             // /oauth2/userinfo
@@ -30,6 +31,7 @@ func (p *Paths) each() []pathOption {
 		{"authorize", &p.Authorize, "/oauth2/authorize"},
 		{"device_authorization", &p.DeviceAuthorization, "/oauth2/device_authorization"},
 		{"token", &p.Token, "/oauth2/token"},
+		{"register", &p.Register, "/oauth2/register"},
 		{"revoke", &p.Revoke, "/oauth2/revoke"},
 		{"introspect", &p.Introspect, "/oauth2/introspect"},
 		{"userinfo", &p.Userinfo, "/oauth2/userinfo"},

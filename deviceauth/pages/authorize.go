@@ -75,7 +75,7 @@ func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 // checkRedirect says why there is no way back to the program, and has the operator's log
 // say what was asked.
 func (h *Handler) checkRedirect(r *http.Request, query url.Values, request deviceauth.CodeRequest) error {
-	err := h.cfg.Engine.CheckRedirect(request.ClientID, request.RedirectURI)
+	err := h.cfg.Engine.CheckRedirect(r.Context(), request.ClientID, request.RedirectURI)
 	if err == nil && len(query["client_id"])+len(query["redirect_uri"]) > 2 {
 		err = deviceauth.NewError("unknown_redirect", "client_id or redirect_uri is given more than once")
 	}

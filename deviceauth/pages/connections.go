@@ -66,6 +66,9 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 	}
 	var v connectionsView
 	for _, g := range grants {
+		if _, err := h.cfg.Engine.LoadClient(r.Context(), g.ClientID); err != nil && deviceauth.AsError(err) == nil {
+			return nil, err
+		}
 		v.Devices = append(v.Devices, connection{
 			deviceView: h.device(g), ID: g.ID.String(), Given: g.Name, CodeTail: g.CodeTail(),
 			Since: g.Decided, Used: g.Used(), askedFrom: askedFromOf(g),

@@ -14,6 +14,8 @@ type deviceView struct {
 	Name, Maker, Logo string
 	Says              string // what the device calls itself; empty: nothing
 	Scopes            []scopeView
+	Unchecked         bool   // it introduced itself, and the operator has not vouched for it
+	Host              string // where one that introduced itself is from; empty: it named no host
 }
 
 // scopeView is what a scope allows: in the operator's words, else by the key
@@ -29,6 +31,7 @@ func (h *Handler) device(g *deviceauth.Grant) deviceView {
 	v := deviceView{Name: h.clientName(g.ClientID), Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
 		v.Maker, v.Logo = c.Vendor, c.Logo
+		v.Unchecked, v.Host = c.Introduced && !c.Checked, c.Host
 	}
 	for _, scope := range g.Scope.List() {
 		if scope != deviceauth.ScopeOpenID { // it allows nothing that the connection does not say already

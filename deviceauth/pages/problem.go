@@ -61,6 +61,7 @@ var notices = map[string]notice{
 	"not_connected":      {status: http.StatusNotFound, way: "way.devices", path: "/connections"},
 	"unknown_client":     {status: http.StatusBadRequest}, // no way on: the program begins anew
 	"unknown_redirect":   {status: http.StatusBadRequest},
+	"bad_document":       {status: http.StatusBadRequest, quotes: true},
 
 	"foreign":            {status: http.StatusForbidden, way: "way.code"},
 	"stale":              {status: http.StatusForbidden, way: "way.again"},
@@ -87,7 +88,7 @@ var notices = map[string]notice{
 // operatorHelps are the problems that whoever runs the service can do something about.
 var operatorHelps = map[string]bool{
 	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
-	"unknown_client": true, "unknown_redirect": true, "other_network": true, "fault": true, "misconfigured": true,
+	"unknown_client": true, "unknown_redirect": true, "bad_document": true, "other_network": true, "fault": true, "misconfigured": true,
 	"sign_in_error": true, "sign_in_untrusted": true, "sign_in_nameless": true, "sign_in_unclean": true,
 	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
 }

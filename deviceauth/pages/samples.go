@@ -30,6 +30,7 @@ var samples = func() []sample {
 		Person: "Alice", Email: "alice@example.com", Ticket: sampleTicket,
 	}
 	elsewhere, refused := question, question
+	elsewhere.Unchecked, elsewhere.Host, refused.Unchecked = true, "client.example.com", true
 	elsewhere.Elsewhere, refused.Elsewhere, refused.Refused = true, true, true
 	return []sample{
 		{"code", newMessage("code.title"), codeView{Form: sampleTicket}},

@@ -16,39 +16,46 @@ import (
 )
 
 // changes keeps grants in memory for as long as it hears of every change. It
-// says so to itself over the same channel, and believes it only while its own
-// voice comes back: what is not heard for fresh is asked of the server again.
+// sends heartbeats to itself over the same channel, and uses what it keeps only
+// while they come back: after fresh without one, grants are read from the server.
+// A revocation by another gateway has to count here within a second. So a grant
+// in memory is believed for fresh at most after the last message that came the
+// whole way round.
 type changes struct {
 	redis   redis.UniversalClient
 	channel string
-	voice   string // tells our own words from others'
+	sender  string // tells our own words from others'
 	log     *slog.Logger
 
-	mu       sync.Mutex
-	heardAt  map[string]time.Time // by server: when what we last heard of ourselves was said
-	known    *generations.Memory[deviceauth.ID, *deviceauth.Grant]
-	fetches  map[deviceauth.ID]*fetch
-	listener func(deviceauth.ID)
+	mu         sync.Mutex
+	returnedAt map[string]time.Time // by server: when the last heartbeat that came back was sent
+	known      *generations.Memory[deviceauth.ID, *deviceauth.Grant]
+	fetches    map[deviceauth.ID]*fetch
+	listener   func(deviceauth.ID)
 
 	began time.Time
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 }
 
+// fresh leaves room for some lost heartbeats below the promised second.
 const (
 	fresh      = 800 * time.Millisecond // a revocation is heard of in less than a second, whatever breaks
 	heartbeat  = 200 * time.Millisecond
 	generation = 8192 // two of them are kept, of 1 or 2 KiB a grant
 )
 
-func listen(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
+// subscribe subscribes to the channel. Two goroutines run until close: one
+// receives, one sends the heartbeat.
+func subscribe(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &changes{redis: client, channel: channel, voice: rand.Text(), log: log, listener: func(deviceauth.ID) {}, began: time.Now(), stop: stop}
+	c := &changes{redis: client, channel: channel, sender: rand.Text(), log: log, listener: func(deviceauth.ID) {},
+		began: time.Now(), stop: stop}
 	c.forgetAll()
 	sub := client.Subscribe(ctx, channel)
 	heard := sub.ChannelWithSubscriptions()
-	c.ended.Go(func() { defer sub.Close(); c.hear(ctx, heard) })
-	c.ended.Go(func() { c.speak(ctx) })
+	c.ended.Go(func() { defer sub.Close(); c.receive(ctx, heard) })
+	c.ended.Go(func() { c.sendHeartbeats(ctx) })
 	return c
 }
 
@@ -57,11 +64,12 @@ func (c *changes) close() {
 	c.ended.Wait()
 }
 
-// message says that a grant has changed.
+// message says that a grant has changed. It has no content but the id, so
+// nothing about a person is on the channel.
 func message(g *deviceauth.Grant) string { return g.ID.String() }
 
-// hear takes in what is said, until the context ends.
-func (c *changes) hear(ctx context.Context, heard <-chan any) {
+// receive takes in what is said, until the context ends.
+func (c *changes) receive(ctx context.Context, heard <-chan any) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,31 +79,34 @@ func (c *changes) hear(ctx context.Context, heard <-chan any) {
 			case *redis.Subscription:
 				c.forgetAll() // who knows what was said before we listened
 			case *redis.Message:
-				c.take(m.Payload)
+				c.handle(m.Payload)
 			}
 		}
 	}
 }
 
-func (c *changes) take(text string) {
-	if own, ok := strings.CutPrefix(text, c.voice+" "); ok {
+// handle handles one message. Messages that are neither a heartbeat of our own
+// nor an id are another gateway's heartbeats, or no messages of ours at all.
+func (c *changes) handle(text string) {
+	if own, ok := strings.CutPrefix(text, c.sender+" "); ok {
 		since, at, _ := strings.Cut(own, " ")
 		if said, err := strconv.ParseInt(since, 10, 64); err == nil {
-			c.heardMyself(at, c.began.Add(time.Duration(said)))
+			c.heartbeatReturned(at, c.began.Add(time.Duration(said)))
 		}
 		return
 	}
 	if id, err := deviceauth.ParseID(text); err == nil {
-		c.heardOf(id)
+		c.grantChanged(id)
 	}
 }
 
-// speak says the time, for ourselves to hear, and whether anybody could.
-func (c *changes) speak(ctx context.Context) {
+// sendHeartbeats publishes the time, to receive it again, and logs whether Redis
+// could be reached.
+func (c *changes) sendHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for away := false; ; {
-		err := c.say(ctx)
+		err := c.sendHeartbeat(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -113,12 +124,12 @@ func (c *changes) speak(ctx context.Context) {
 	}
 }
 
-// say speaks at every server that says what changes: in a Cluster, all masters.
-func (c *changes) say(ctx context.Context) error {
+// sendHeartbeat publishes at every server that publishes changes: in a Cluster, all masters.
+func (c *changes) sendHeartbeat(ctx context.Context) error {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
-		c.listenFor("")
-		return c.sayAt(ctx, c.redis, "")
+		c.expectFrom("")
+		return c.sendHeartbeatTo(ctx, c.redis, "")
 	}
 	var mu sync.Mutex
 	var masters []string
@@ -127,47 +138,53 @@ func (c *changes) say(ctx context.Context) error {
 		mu.Lock()
 		masters = append(masters, at)
 		mu.Unlock()
-		return c.sayAt(ctx, master, at)
+		return c.sendHeartbeatTo(ctx, master, at)
 	})
-	c.listenFor(masters...)
+	c.expectFrom(masters...)
 	return err
 }
 
-func (c *changes) sayAt(ctx context.Context, server redis.Cmdable, at string) error {
-	return server.Publish(ctx, c.channel, c.voice+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)+" "+at).Err()
+// sendHeartbeatTo publishes a heartbeat at one server. The text is: sender,
+// the nanoseconds since began, the server's address.
+func (c *changes) sendHeartbeatTo(ctx context.Context, server redis.Cmdable, at string) error {
+	return server.Publish(ctx, c.channel, c.sender+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)+" "+at).Err()
 }
 
-// listenFor says from which servers our voice must come back.
-func (c *changes) listenFor(servers ...string) {
+// expectFrom sets from which servers heartbeats must come back. Servers that
+// left the Cluster are dropped; a new one counts as not heard of yet, so
+// nothing is believed until its first heartbeat has come back.
+func (c *changes) expectFrom(servers ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	heard := map[string]time.Time{}
 	for _, at := range servers {
-		heard[at] = c.heardAt[at]
+		heard[at] = c.returnedAt[at]
 	}
-	c.heardAt = heard
+	c.returnedAt = heard
 }
 
-func (c *changes) heardMyself(at string, said time.Time) {
+// heartbeatReturned notes that a heartbeat came back from a server.
+// Messages of a Cluster may overtake each other, so only a later one counts.
+func (c *changes) heartbeatReturned(at string, said time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if said.After(c.heardAt[at]) {
-		c.heardAt[at] = said
+	if said.After(c.returnedAt[at]) {
+		c.returnedAt[at] = said
 	}
 }
 
 // isFresh reports whether every server's news have arrived of late.
 func (c *changes) isFresh(now time.Time) bool {
-	for _, said := range c.heardAt {
+	for _, said := range c.returnedAt {
 		if !now.Before(said.Add(fresh)) {
 			return false
 		}
 	}
-	return len(c.heardAt) > 0
+	return len(c.returnedAt) > 0
 }
 
-// heardOf lets go of a grant that has changed, and wakes its held polls.
-func (c *changes) heardOf(id deviceauth.ID) {
+// grantChanged lets go of a grant that has changed, and wakes its held polls.
+func (c *changes) grantChanged(id deviceauth.ID) {
 	c.forget(id)
 	c.mu.Lock()
 	listener := c.listener
@@ -175,6 +192,8 @@ func (c *changes) heardOf(id deviceauth.ID) {
 	listener(id)
 }
 
+// forget drops a grant from memory. A fetch that is running loses its note,
+// too: what it read may be older than the change.
 func (c *changes) forget(id deviceauth.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -182,14 +201,15 @@ func (c *changes) forget(id deviceauth.ID) {
 	delete(c.fetches, id)
 }
 
+// forgetAll is called at the start and whenever the subscription was renewed.
 func (c *changes) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.heardAt = map[string]time.Time{}
+	c.returnedAt = map[string]time.Time{}
 	c.known, c.fetches = generations.New[deviceauth.ID, *deviceauth.Grant](generation), map[deviceauth.ID]*fetch{}
 }
 
-// A fetch is somebody reading a grant from the server. What was read is kept
+// A fetch is a grant being read from the server. What was read is kept
 // only if the fetch is still noted at its end: nothing was heard of the grant
 // meanwhile.
 type fetch struct {
@@ -219,6 +239,8 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	return nil, f
 }
 
+// keep puts the grant that was read into memory. A shallow copy is kept, so
+// that the caller may go on changing its own.
 func (f *fetch) keep(g *deviceauth.Grant) {
 	own := *g
 	f.c.mu.Lock()
@@ -229,6 +251,8 @@ func (f *fetch) keep(g *deviceauth.Grant) {
 	f.c.known.Put(f.id, &own)
 }
 
+// end takes the reader off the note. Several readers of one grant share the
+// note; the last one removes it.
 func (f *fetch) end() {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
@@ -237,7 +261,9 @@ func (f *fetch) end() {
 	}
 }
 
-// OnChange implements [deviceauth.Cluster].
+// OnChange implements [deviceauth.Cluster]. The listener runs in the goroutine
+// that receives, and must not block. It is called for changes made through
+// this store as well.
 func (s *Store) OnChange(listener func(deviceauth.ID)) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()

@@ -10,13 +10,15 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// countUp opens the window with the first count.
+// countUp opens the window with the first count. A fixed window: it begins
+// with the first event and is not prolonged by later ones.
 var countUp = redis.NewScript(`
 local n = redis.call("INCR", KEYS[1])
 if n == 1 then redis.call("PEXPIRE", KEYS[1], ARGV[1]) end
 return {n, redis.call("PTTL", KEYS[1])}`)
 
-// CountUp implements [deviceauth.Cluster].
+// CountUp implements [deviceauth.Cluster]. The window's end is told by this
+// machine's clock, from the remaining time that the server reports.
 func (s *Store) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
 	answer, err := pair(countUp.Run(ctx, s.redis, []string{s.countKey(key)}, window.Milliseconds()))
 	if err != nil {
@@ -46,7 +48,8 @@ if n > 1 then return redis.call("DECR", KEYS[1]) end
 redis.call("DEL", KEYS[1])
 return 0`)
 
-// CountDown implements [deviceauth.Cluster].
+// CountDown implements [deviceauth.Cluster]. It takes back one event, such as
+// a pending grant that was decided.
 func (s *Store) CountDown(ctx context.Context, key string) error {
 	return wrap(countDown.Run(ctx, s.redis, []string{s.countKey(key)}).Err())
 }

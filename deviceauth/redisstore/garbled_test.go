@@ -55,7 +55,8 @@ func TestScriptsAnswerThatIsShortIsAFault(t *testing.T) {
 	if count, err := s.CountUp(t.Context(), "x", time.Minute); err == nil {
 		t.Errorf("counting: %+v", count)
 	}
-	if _, _, err := s.RecordPoll(t.Context(), deviceauth.Poll{Grant: g.ID, Expires: time.Now().Add(time.Minute)}); err == nil {
+	if _, _, err := s.RecordPoll(t.Context(),
+		deviceauth.Poll{Grant: g.ID, Expires: time.Now().Add(time.Minute)}); err == nil {
 		t.Error("arriving: no fault")
 	}
 }
@@ -67,7 +68,8 @@ func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
 	for _, text := range []string{"null", "{}", `{"state":"active"}`, "nonsense", ""} {
 		s, g := troubled(t, func(_ int32, send func() error) error { return send() })
 		person := &deviceauth.Person{Subject: "work|1"}
-		if err := s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
+		if err := s.Update(t.Context(), g.ID,
+			func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.redis.Set(t.Context(), s.grantKey(g.ID), marked([]byte(text)), time.Hour).Err(); err != nil {
@@ -92,7 +94,8 @@ func TestOthersOfAPersonAreFoundBesideAGarbledOne(t *testing.T) {
 	}
 	for _, id := range []deviceauth.ID{spoilt.ID, other.ID} {
 		person := &deviceauth.Person{Subject: "work|1"}
-		if err := s.Update(t.Context(), id, func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
+		if err := s.Update(t.Context(), id,
+			func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -28,13 +28,14 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	if err != nil {
 		return nil, "", err
 	}
-	at, err := parsePlace(after, world, len(servers))
+	at, err := parseCursor(after, world, len(servers))
 	if err != nil {
 		return nil, "", err
 	}
 	seen := map[string]bool{}
 	for range rounds {
-		keys, cursor, err := servers[at.server].Scan(ctx, at.cursor, literally(s.prefix)+"g:*", int64(max(limit-len(list), 1))).Result()
+		keys, cursor, err := servers[at.server].Scan(ctx, at.cursor, literally(s.prefix)+"g:*",
+			int64(max(limit-len(list), 1))).Result()
 		if err != nil {
 			return nil, "", wrap(err)
 		}
@@ -58,22 +59,26 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 }
 
 // literally keeps the characters of a prefix from being a pattern's.
+// An operator may choose any prefix.
 func literally(prefix string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(prefix)
 }
 
-// A place is where a listing goes on: a cursor of one of the servers. It means
+// A cursor is where a listing goes on: a cursor of one of the servers. It means
 // something only in the world that it was found in.
-type place struct {
-	world  string
-	server int
-	cursor uint64
+type cursor struct {
+	topology string
+	server   int
+	cursor   uint64
 }
 
-func (p place) String() string { return fmt.Sprintf("%s.%d.%d", p.world, p.server, p.cursor) }
+func (p cursor) String() string { return fmt.Sprintf("%s.%d.%d", p.topology, p.server, p.cursor) }
 
-func parsePlace(text, world string, servers int) (place, error) {
-	p := place{world: world}
+// parseCursor reads a cursor. Any text may arrive here, as cursors come from
+// the admin API. One of another world, of a server that is not there, or with
+// other than two numbers is [deviceauth.ErrCursor].
+func parseCursor(text, world string, servers int) (cursor, error) {
+	p := cursor{topology: world}
 	if text == "" {
 		return p, nil
 	}
@@ -123,7 +128,9 @@ func (s *Store) servers(ctx context.Context) (list []redis.Cmdable, world string
 	return list, hex.EncodeToString(sum[:8]), nil
 }
 
-// byRun returns the servers by what each calls its own run.
+// byRun returns the servers by what each calls its own run. The run id changes
+// with every start of a server process, and with it the hash seed by which
+// SCAN orders keys.
 func (s *Store) byRun(ctx context.Context) (map[string]redis.Cmdable, error) {
 	var mu sync.Mutex
 	all := map[string]redis.Cmdable{}
@@ -140,7 +147,8 @@ func (s *Store) byRun(ctx context.Context) (map[string]redis.Cmdable, error) {
 		return nil
 	}
 	if cluster, ok := s.redis.(*redis.ClusterClient); ok {
-		err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return note(ctx, master) })
+		err := cluster.ForEachMaster(ctx,
+			func(ctx context.Context, master *redis.Client) error { return note(ctx, master) })
 		return all, err
 	}
 	return all, note(ctx, s.redis)

@@ -118,7 +118,8 @@ func TestIndexOfAPersonEnds(t *testing.T) {
 	t.Parallel()
 	s, g := troubled(t, func(_ int32, send func() error) error { return send() })
 	person := &deviceauth.Person{Subject: "work|1"}
-	if err := s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
+	if err := s.Update(t.Context(), g.ID,
+		func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
 		t.Fatal(err)
 	}
 	left := s.redis.PTTL(t.Context(), s.ownerKey("work|1")).Val()

@@ -16,7 +16,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Options say where the servers are.
+// Options say where the servers are. The zero value lacks an address, and
+// Check says so.
 type Options struct {
 	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
 	// the nodes of a Cluster, or the Sentinels.
@@ -31,6 +32,9 @@ type Options struct {
 	Prefix           string            // of all keys; default device_login:
 }
 
+// prefix is what all keys begin with. Several issuers may share a server, each
+// with a prefix of its own. In a Cluster the prefix should not contain {…}, or
+// all keys would be in one slot.
 func (o *Options) prefix() string {
 	if o.Prefix == "" {
 		return "device_login:"
@@ -38,7 +42,8 @@ func (o *Options) prefix() string {
 	return o.Prefix
 }
 
-// Check says what is wrong with the options, without asking anybody.
+// Check says what is wrong with the options, without a request. It reads the
+// CA's file. No error contains a password.
 func (o Options) Check() error {
 	_, err := o.universal()
 	return err
@@ -53,8 +58,9 @@ const (
 
 func (o *Options) universal() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{
-		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
-		MaxRetries: -1, // what was sent may have been done: only we know how to ask
+		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout,
+		WriteTimeout: ioTimeout,
+		MaxRetries:   -1, // what was sent may have been done: only we know how to ask
 	}
 	var err error
 	if len(o.URLs) == 0 {
@@ -63,8 +69,12 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	for _, text := range o.URLs {
 		one, err := redis.ParseURL(text)
 		if err != nil {
-			return nil, fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS", hidePassword(text))
+			return nil,
+				fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS",
+					hidePassword(text))
 		}
+		// User, password, database and TLS of the last URL count for all: a
+		// Cluster and its Sentinels have one configuration.
 		u.Addrs = append(u.Addrs, one.Addr)
 		u.Username, u.Password, u.DB, u.TLSConfig = one.Username, one.Password, one.DB, one.TLSConfig
 	}
@@ -96,7 +106,8 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	return u, err
 }
 
-// trusting adds certificates to those that are trusted.
+// trusting adds certificates to those that are trusted. The system's
+// certificates stay trusted. The file may hold several.
 func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -112,6 +123,8 @@ func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	return c, nil
 }
 
+// hidePassword takes the user info out of an address. An address that cannot
+// be parsed may still contain a password before its last @.
 func hidePassword(url string) string {
 	if at := strings.LastIndexByte(url, '@'); at >= 0 {
 		return "…" + url[at:]
@@ -127,22 +140,26 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(u), nil
 }
 
+// older compares a server's version. A version that cannot be read is not old:
+// compatible servers have their own numbers.
 func older(version string, major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// startPatience is how long Open waits for a server that starts beside us. It takes
+// startTimeout is how long Open waits for a server that starts beside us. It takes
 // a dial's time-out longer where the server does not even refuse.
-const startPatience = time.Second
+const startTimeout = time.Second
 
 // ErrAway is in what Open returns where no server answers, or none that has read its
 // data: it may be there later.
 var ErrAway = errors.New("redis store: the server does not answer")
 
-// away tells whether an error is no answer, or one that says to come later.
-func away(err error) bool {
+// isAway tells whether an error is no answer, or one that says to come later.
+// Any error that is not the server's own counts, such as a refused connection
+// or a time-out; and among the server's, those of a start or a failover.
+func isAway(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
 	if !ok {
 		return true
@@ -155,16 +172,19 @@ func away(err error) bool {
 	return false
 }
 
-// greet waits for the server, and refuses or warns of settings that lose grants. What
+// checkServer waits for the server, and refuses or warns of settings that lose grants. What
 // a server does not tell, as some that are rented, is warned of too: it may be so.
-func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
-	said, err := s.about(ctx)
-	for deadline := time.Now().Add(startPatience); err != nil; said, err = s.about(ctx) {
+// It repeats the question every 200 ms up to startPatience, because containers
+// of a deployment start in any order.
+func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
+	said, err := s.info(ctx)
+	for deadline := time.Now().Add(startTimeout); err != nil; said, err = s.info(ctx) {
 		switch {
 		case redis.HasErrorPrefix(err, "NOPERM"):
-			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and appendonly yes", "error", err)
+			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
+				"appendonly yes", "error", err)
 			return nil
-		case !away(err):
+		case !isAway(err):
 			return fmt.Errorf("redis store: %w", err)
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrAway, err)
@@ -179,6 +199,8 @@ func (s *Store) greet(ctx context.Context, log *slog.Logger) error {
 
 // judge refuses or warns of what a server says of itself. One that does not tell its
 // policy, as some that are rented, is believed, with a warning.
+// appendonly is a warning: without it, a crash of the server loses the last
+// seconds, and with them tokens that devices already hold.
 func judge(said map[string]string, log *slog.Logger) error {
 	if version := said["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
@@ -186,12 +208,15 @@ func judge(said map[string]string, log *slog.Logger) error {
 	switch policy := said["maxmemory_policy"]; policy {
 	case "noeviction":
 	case "":
-		log.Warn("redis does not tell its maxmemory-policy: with another one than noeviction, signing keys and grants are evicted when the memory is full")
+		log.Warn("redis does not tell its maxmemory-policy: with another one than noeviction, signing keys " +
+			"and grants are evicted when the memory is full")
 	default:
-		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the memory is full: want noeviction", policy)
+		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the "+
+			"memory is full: want noeviction", policy)
 	}
 	if said["aof_enabled"] == "0" {
-		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes", "aof_enabled", "0")
+		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes",
+			"aof_enabled", "0")
 	}
 	return nil
 }
@@ -200,14 +225,17 @@ func judge(said map[string]string, log *slog.Logger) error {
 // count INFO among the dangerous ones, and some that are rented do not have it.
 func forbidden(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
-	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") || strings.HasPrefix(answer.Error(), "ERR unknown command"))
+	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") ||
+		strings.HasPrefix(answer.Error(), "ERR unknown command"))
 }
 
 var errLoading = errors.New("it reads its data")
 
-// about is what a server says of itself: nothing where the user may not ask, or
-// nobody.
-func (s *Store) about(ctx context.Context) (map[string]string, error) {
+// info is what a server says of itself: nothing where the user may not ask, or
+// nobody. PING tells whether the server is there, where INFO is not permitted.
+// A server that reads its data from disk answers INFO, but no other command
+// yet.
+func (s *Store) info(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
 	if forbidden(err) {
 		err = s.redis.Ping(ctx).Err()

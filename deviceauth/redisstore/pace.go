@@ -9,7 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// recordPoll notes a poll by the server's one clock, as [deviceauth.PollState] does by
+// arrive notes a poll by the server's one clock, as [deviceauth.PollState] does by
 // its own: early by less than a fifth is not early, and each early poll makes
 // the interval longer, up to a bound.
 var arrive = redis.NewScript(`
@@ -25,14 +25,18 @@ redis.call("HSET", KEYS[1], ARGV[1], now, "interval", interval)
 redis.call("PEXPIREAT", KEYS[1], ARGV[5])
 return {early, interval}`)
 
-// RecordPoll implements [deviceauth.Cluster].
+// RecordPoll implements [deviceauth.Cluster]. RFC 8628 §3.5: early polls make
+// the interval longer by Step, usually 5 s. The first poll is never early. The
+// key expires with the grant. interval is what the device has to keep from now
+// on.
 func (s *Store) RecordPoll(ctx context.Context, a deviceauth.Poll) (early bool, interval time.Duration, err error) {
 	held := "0"
 	if a.Held {
 		held = "1"
 	}
 	answer, err := pair(arrive.Run(ctx, s.redis, []string{s.prefix + "p:" + a.Grant.String()},
-		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(), a.Expires.UnixMilli(), held))
+		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(),
+		a.Expires.UnixMilli(), held))
 	if err != nil {
 		return false, 0, wrap(err)
 	}

@@ -18,10 +18,8 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,7 +33,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Cluster] backend. Open opens one.
+// Store is a [deviceauth.Cluster] backend. Open opens one. It may be used by
+// any number of goroutines. A server that is away makes the operations fail
+// after at most patience; the engine answers such a fault as
+// temporarily_unavailable.
 type Store struct {
 	redis   redis.UniversalClient
 	prefix  string
@@ -45,7 +46,10 @@ type Store struct {
 var _ deviceauth.Cluster = (*Store)(nil)
 
 // Open connects, and says in the log what about the server might lose grants.
-// log hears of trouble; nil: nobody does.
+// log hears of trouble; nil: no log. It fails with [ErrAway] where no server
+// answers within some seconds, and with another error where the options are
+// wrong, the version is below 6.2, or maxmemory-policy is one that evicts
+// keys. The caller closes the store.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	quieten()
 	if log == nil {
@@ -56,11 +60,11 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{redis: client, prefix: o.prefix()}
-	if err := s.greet(ctx, log); err != nil {
+	if err := s.checkServer(ctx, log); err != nil {
 		client.Close()
 		return nil, err
 	}
-	s.changes = listen(client, s.prefix+"changes", log)
+	s.changes = subscribe(client, s.prefix+"changes", log)
 	return s, nil
 }
 
@@ -72,7 +76,8 @@ type noLogger struct{}
 
 func (noLogger) Printf(context.Context, string, ...any) {}
 
-// Close implements [deviceauth.Store].
+// Close implements [deviceauth.Store]. It waits until nothing is listened to
+// any more; no callback of OnChange runs after it.
 func (s *Store) Close() error {
 	s.changes.close()
 	return s.redis.Close()
@@ -88,7 +93,10 @@ func (s *Store) ownerKey(owner string) string {
 
 func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
 
-// short makes of any text one that is not long, and tells nobody what it was.
+// short makes of any text one that is not long, and does not tell what it was.
+// 128 bits of SHA-256: owners are subjects of an upstream, and what is counted
+// are addresses and codes, none of which belongs into a key that MONITOR or
+// KEYS shows.
 func short(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
@@ -99,7 +107,7 @@ const margin = time.Minute
 
 // Create implements [deviceauth.Store]. Grant and user code may be on two
 // servers of a Cluster. The grant is written beside the code, and taken back
-// where the code is somebody else's: nobody knows its id yet.
+// where the code is another grant's: its id is not known yet.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	value, err := encode(g)
 	if err != nil {
@@ -114,6 +122,8 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if err != nil {
 		return wrap(err)
 	}
+	// Only one of both writes may have succeeded: the other is taken back, and
+	// the caller tries another code.
 	switch {
 	case grant.Val() && code.Val():
 		return nil
@@ -128,18 +138,23 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return deviceauth.ErrExists
 }
 
-// ttl is never none, which would mean for ever.
+// ttl is never none, which would mean for ever. An argument of 0 makes
+// go-redis send no expiry at all.
 func ttl(until time.Time) time.Duration { return max(time.Until(until), time.Millisecond) }
 
-// deleteIf deletes a key that has a certain value.
-var deleteIf = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+// deleteIf deletes a key that has a certain value. Between a GET and a DEL of
+// a client another grant could have taken the code.
+var deleteIf = redis.NewScript(
+	`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
 // freeCode gives the user code back, unless another grant has it by now.
 func (s *Store) freeCode(ctx context.Context, g *deviceauth.Grant) error {
 	return deleteIf.Run(ctx, s.redis, []string{s.codeKey(g.UserCode)}, g.ID.String()).Err()
 }
 
-// Get implements [deviceauth.Store].
+// Get implements [deviceauth.Store]. The copy in memory is used while changes
+// are heard of every 800 ms, see changes; so most calls of a guard cost no
+// round trip.
 func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, fetch := s.changes.get(id)
 	if g != nil {
@@ -153,7 +168,8 @@ func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, e
 	return g, err
 }
 
-// read returns a grant, and its text as it is stored.
+// read returns a grant, and its text as it is stored. The text is what swap
+// compares with, byte by byte.
 func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, string, error) {
 	text, err := s.redis.Get(ctx, s.grantKey(id)).Result()
 	if err != nil {
@@ -161,48 +177,13 @@ func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	}
 	g, err := own(id, text)
 	if err != nil { // it does not heal while one waits
-		return nil, "", &refused{err}
+		return nil, "", &refused{err: err}
 	}
 	return g, text, nil
 }
 
-// own decodes what is stored under an id, and refuses what is not that grant.
-func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
-	g, err := decode(text)
-	if err == nil {
-		err = g.CheckRecord(id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redis store: grant %s: %w", id, err)
-	}
-	return g, nil
-}
-
-// markSize is the length of what stands before every value: random, so that no
-// two writes are of the same text, and each can be told from another.
-const markSize = 16
-
-func marked(value []byte) string { return rand.Text()[:markSize] + string(value) }
-
-func unmarked(text string) string { return text[min(markSize, len(text)):] }
-
-func encode(g *deviceauth.Grant) (string, error) {
-	text, err := json.Marshal(g)
-	if err != nil {
-		return "", fmt.Errorf("redis store: encoding a grant: %w", err)
-	}
-	return marked(text), nil
-}
-
-func decode(text string) (*deviceauth.Grant, error) {
-	g := new(deviceauth.Grant)
-	if err := json.Unmarshal([]byte(unmarked(text)), g); err != nil {
-		return nil, fmt.Errorf("decoding: %w", err)
-	}
-	return g, nil
-}
-
-// ByUserCode implements [deviceauth.Store].
+// ByUserCode implements [deviceauth.Store]. The code's key is a hint: it may
+// outlive the decision by a moment. So the grant itself has the last word.
 func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	text, err := s.redis.Get(ctx, s.codeKey(code)).Result()
 	if err != nil {
@@ -240,8 +221,10 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 	return list, err
 }
 
-// all returns the grants of some keys, without those that are gone. Of those that cannot
-// be read it returns the errors, beside the others.
+// all returns the grants of some keys, without those that are gone. Of those
+// that cannot be read it returns the errors, beside the others. One pipeline
+// reads them, which a Cluster client splits by server. A grant that expired
+// between is left out without an error.
 func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
 	texts := make([]*redis.StringCmd, len(keys))
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -273,15 +256,4 @@ func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Gran
 		list = append(list, g)
 	}
 	return list, errors.Join(faults...)
-}
-
-// wrap adds where a fault came from; what the contract names stays as it is.
-func wrap(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, redis.Nil):
-		return deviceauth.ErrNotFound
-	}
-	return fmt.Errorf("redis store: %w", err)
 }

@@ -100,7 +100,8 @@ func TestPaceIsSharedByGateways(t *testing.T) {
 	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := open(t, o), open(t, o)
 	g := storetest.NewGrant("BCDFGHJK")
-	arrival := deviceauth.Poll{Grant: g.ID, Interval: time.Second, Step: 5 * time.Second, Most: 12 * time.Second, Expires: g.Expires}
+	arrival := deviceauth.Poll{Grant: g.ID, Interval: time.Second, Step: 5 * time.Second, Most: 12 * time.Second,
+		Expires: g.Expires}
 	arrives := func(s *redisstore.Store, change func(*deviceauth.Poll), early bool, interval time.Duration) {
 		t.Helper()
 		now := arrival
@@ -154,13 +155,16 @@ func TestOptionsAreChecked(t *testing.T) {
 	}{
 		{"nothing", redisstore.Options{}, "want an address"},
 		{"no URL", redisstore.Options{URLs: []string{"localhost"}}, "want something like"},
-		{"a password in a wrong URL", redisstore.Options{URLs: []string{"http://user:hunter2@host"}}, "want something like"},
-		{"several servers of what", redisstore.Options{URLs: []string{"redis://a", "redis://b"}}, "want cluster or sentinel"},
+		{"a password in a wrong URL", redisstore.Options{URLs: []string{"http://user:hunter2@host"}},
+			"want something like"},
+		{"several servers of what", redisstore.Options{URLs: []string{"redis://a", "redis://b"}},
+			"want cluster or sentinel"},
 		{"both", redisstore.Options{URLs: []string{"redis://a"}, Cluster: true, Sentinel: "m"}, "not both"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if err := test.o.Check(); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") {
+			if err := test.o.Check(); err == nil || !strings.Contains(err.Error(), test.want) ||
+				strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
@@ -174,18 +178,21 @@ func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"allkeys-lru", "volatile-ttl", "allkeys-random"} {
 		o := redisstore.Options{URLs: []string{redistest.Start(t, "--maxmemory-policy", policy).URL()}}
-		if s, err := redisstore.Open(t.Context(), o, nil); s != nil || err == nil || !strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), "want noeviction") {
+		if s, err := redisstore.Open(t.Context(), o, nil); s != nil || err == nil ||
+			!strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), "want noeviction") {
 			t.Errorf("%s: %v", policy, err)
 		}
 	}
 	for want, args := range map[string][]string{"appendonly": {"--appendonly", "no"}, "": nil} {
 		var log bytes.Buffer
-		s, err := redisstore.Open(t.Context(), redisstore.Options{URLs: []string{redistest.Start(t, args...).URL()}}, slog.New(slog.NewTextHandler(&log, nil)))
+		s, err := redisstore.Open(t.Context(), redisstore.Options{URLs: []string{redistest.Start(t, args...).URL()}},
+			slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Close()
-		if warned := strings.Contains(log.String(), "WARN"); warned != (want != "") || !strings.Contains(log.String(), want) {
+		if warned := strings.Contains(log.String(), "WARN"); warned != (want != "") ||
+			!strings.Contains(log.String(), want) {
 			t.Errorf("%q: the log says %q", args, log.String())
 		}
 	}
@@ -261,14 +268,17 @@ func TestSentinelNamesANewMaster(t *testing.T) {
 
 func TestUserPasswordAndTLS(t *testing.T) {
 	t.Parallel()
-	server, secure, dir := redistest.StartTLS(t, "--requirepass", "hunter2", "--user", "gateway", "on", ">hunter3", "~login:*", "&login:*", "+@all")
+	server, secure, dir := redistest.StartTLS(t, "--requirepass", "hunter2", "--user", "gateway", "on", ">hunter3",
+		"~login:*", "&login:*", "+@all")
 	tests := []struct {
 		name string
 		o    redisstore.Options
 	}{
 		{"the password in the address", redisstore.Options{URLs: []string{"redis://:hunter2@" + server.Addr()}}},
 		{"the password beside it", redisstore.Options{URLs: []string{server.URL()}, Password: "hunter2"}},
-		{"an ACL user, within its prefix", redisstore.Options{URLs: []string{server.URL()}, Username: "gateway", Password: "hunter3", Prefix: "login:"}},
+		{"an ACL user, within its prefix",
+			redisstore.Options{URLs: []string{server.URL()}, Username: "gateway", Password: "hunter3",
+				Prefix: "login:"}},
 		{"TLS", redisstore.Options{URLs: []string{secure}, Password: "hunter2", CA: dir + "/cert.pem"}},
 	}
 	for i, test := range tests {
@@ -298,7 +308,8 @@ func TestUserPasswordAndTLS(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := redisstore.Open(ctx, redisstore.Options{URLs: []string{secure}, Password: "hunter2"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if _, err := redisstore.Open(ctx, redisstore.Options{URLs: []string{secure}, Password: "hunter2"},
+		nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a certificate that nobody trusts: %v", err)
 	}
 }

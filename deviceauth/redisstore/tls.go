@@ -14,6 +14,8 @@ import (
 // is still good.
 
 // dialTLS connects as the library would, with connections that it can look at.
+// It handshakes before it returns, within dialTimeout. A connection without a
+// descriptor is returned as it is, and is not looked at.
 func dialTLS(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: config}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -30,7 +32,7 @@ func dialTLS(config *tls.Config) func(ctx context.Context, network, addr string)
 			conn.Close()
 			return nil, err
 		}
-		return &tlsConn{conn.(*tls.Conn), raw}, nil
+		return &tlsConn{Conn: conn.(*tls.Conn), raw: raw}, nil
 	}
 }
 

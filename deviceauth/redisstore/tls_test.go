@@ -14,7 +14,8 @@ import (
 // protocol 4
 func TestNothingFailsOnceAServerIsBackOverTLS(t *testing.T) {
 	t.Parallel()
-	for name, stop := range map[string]func(*redistest.Server){"killed": (*redistest.Server).Kill, "stopped": (*redistest.Server).Stop} {
+	for name, stop := range map[string]func(*redistest.Server){"killed": (*redistest.Server).Kill,
+		"stopped": (*redistest.Server).Stop} {
 		t.Run(name, func(t *testing.T) {
 			server, secure, dir := redistest.StartTLS(t)
 			s, err := Open(t.Context(), Options{URLs: []string{secure}, CA: dir + "/cert.pem"}, nil)

@@ -11,6 +11,9 @@ import (
 var errUnread = errors.New("redis store: the connection has something to read")
 
 // idle says why a connection is not open with nothing to read. It takes nothing from it.
+// MSG_PEEK leaves what arrived in the socket. Data on an idle connection can be
+// TLS's own, such as a session ticket; the connection is dropped then, too,
+// which costs a handshake.
 func idle(raw syscall.RawConn) error {
 	var state error
 	err := raw.Read(func(fd uintptr) bool {

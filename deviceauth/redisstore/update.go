@@ -26,26 +26,29 @@ else redis.call("SET", KEYS[1], ARGV[2], "PXAT", ARGV[3]) end
 if ARGV[4] ~= "" then redis.call("PUBLISH", ARGV[4], ARGV[5]) end
 return 1`)
 
-// patience is how long a change waits for a server that has gone away, which
-// a restart or the choice of a new master takes. It is below the time-outs of
-// most clients.
-const patience = 3 * time.Second
+// retryTimeout is how long a change waits for a server that has gone away,
+// which a restart or the choice of a new master takes. It is below the
+// time-outs of most clients. After that the caller answers 503 with
+// Retry-After.
+const retryTimeout = 3 * time.Second
 
-// Update implements [deviceauth.Store]: compare and set, until nobody came
-// between.
+// Update implements [deviceauth.Store]: compare and set, until no other change
+// came between. change may be called several times, each time with the newest
+// record, and must have no effects of its own. The owner's index is written
+// before the grant, see index.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	defer s.changes.forget(id) // the news of it may take a moment to come back
-	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
+	return s.retry(ctx, func(unanswered attempts) (*attempt, error) {
 		g, old, err := s.read(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if unheard.arrived(old) {
+		if unanswered.arrived(old) {
 			return &attempt{done: true}, nil
 		}
 		wasPending := g.State == deviceauth.Pending
 		if err := change(g); err != nil {
-			return nil, &refused{err}
+			return nil, &refused{err: err}
 		}
 		value, err := encode(g)
 		if err != nil {
@@ -65,6 +68,8 @@ func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*devic
 	})
 }
 
+// expiry is when the key of a grant may go. Redis wants milliseconds since
+// 1970, as text, for PXAT.
 func expiry(g *deviceauth.Grant) string {
 	return strconv.FormatInt(g.KeepUntil().Add(margin).UnixMilli(), 10)
 }
@@ -82,22 +87,25 @@ return 1`)
 // again, one too few would hide a device from its person.
 func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
 	for _, owner := range g.Person.Owners() {
-		if err := noteOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g), g.ID.String()).Err(); err != nil {
+		if err := noteOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g),
+			g.ID.String()).Err(); err != nil {
 			return wrap(err)
 		}
 	}
 	return nil
 }
 
-// UpdateDocument implements [deviceauth.Documents].
+// UpdateDocument implements [deviceauth.Documents]. A document that is left as
+// it was costs no write. It never expires: signing keys are among the
+// documents.
 func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	key := s.prefix + "v:" + name
-	return s.insist(ctx, func(unheard attempts) (*attempt, error) {
+	return s.retry(ctx, func(unanswered attempts) (*attempt, error) {
 		text, err := s.redis.Get(ctx, key).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, wrap(err)
 		}
-		if unheard.arrived(text) {
+		if unanswered.arrived(text) {
 			return &attempt{done: true}, nil
 		}
 		var old []byte
@@ -106,7 +114,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 		}
 		document, err := change(old)
 		if err != nil {
-			return nil, &refused{err}
+			return nil, &refused{err: err}
 		}
 		if (old == nil) == (document == nil) && bytes.Equal(document, old) {
 			return &attempt{done: true}, nil
@@ -116,7 +124,8 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 	})
 }
 
-// LoadDocument implements [deviceauth.Documents].
+// LoadDocument implements [deviceauth.Documents]. nil and no error where there
+// is none.
 func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	text, err := s.redis.Get(ctx, s.prefix+"v:"+name).Result()
 	switch {
@@ -128,7 +137,9 @@ func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	return []byte(unmarked(text)), nil
 }
 
-// PutDocument implements [deviceauth.Documents].
+// PutDocument implements [deviceauth.Documents]. It overwrites without
+// comparing: its documents, such as sealed sessions, have one writer at a
+// time, and the last one counts.
 func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	key := s.prefix + "v:" + name
 	if document == nil || !time.Now().Before(until) {
@@ -137,11 +148,12 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 	return wrap(s.redis.SetArgs(ctx, key, marked(document), redis.SetArgs{ExpireAt: until}).Err())
 }
 
-// An attempt is a value that was sent.
+// An attempt is a value that was sent. done says that the change is stored, by
+// this attempt or by an earlier one.
 type attempt struct {
-	value   string
-	done    bool
-	unheard bool // the connection broke before the answer
+	value      string
+	done       bool
+	unanswered bool // the connection broke before the answer
 }
 
 // attempts are those that may have arrived, or may yet: a server that was held
@@ -149,14 +161,18 @@ type attempt struct {
 // one of them ever arrives, because each expects to find what was there before.
 type attempts []*attempt
 
+// arrived reports whether a stored value is that of an attempt. The mark
+// before every value makes the comparison exact.
 func (list attempts) arrived(stored string) bool {
 	return slices.ContainsFunc(list, func(a *attempt) bool { return a.value == stored })
 }
 
+// swap runs the script of the same name. channel and message may be empty, and no
+// message is sent then, as with documents.
 func (s *Store) swap(ctx context.Context, key, old string, a *attempt, expires, channel, message string) error {
 	swapped, err := swap.Run(ctx, s.redis, []string{key}, old, a.value, expires, channel, message).Int()
 	if err != nil {
-		a.unheard = true
+		a.unanswered = true
 		return wrap(err)
 	}
 	a.done = swapped == 1
@@ -169,11 +185,14 @@ type refused struct{ err error }
 func (r *refused) Error() string { return r.err.Error() }
 func (r *refused) Unwrap() error { return r.err }
 
-// insist tries until an attempt is done, the change refuses, or patience ends.
-func (s *Store) insist(ctx context.Context, try func(unheard attempts) (*attempt, error)) error {
-	var unheard attempts
-	for deadline, pause := time.Now().Add(patience), 10*time.Millisecond; ; {
-		next, err := try(unheard)
+// retry tries until an attempt is done, the change refuses, or patience ends.
+// A conflict is tried again at once, without a limit, since another gateway has
+// made progress; a fault is tried again with pauses of 10 to 200 ms.
+// ErrNotFound ends it, because a grant that is gone does not come back.
+func (s *Store) retry(ctx context.Context, try func(unanswered attempts) (*attempt, error)) error {
+	var unanswered attempts
+	for deadline, pause := time.Now().Add(retryTimeout), 10*time.Millisecond; ; {
+		next, err := try(unanswered)
 		var no *refused
 		switch {
 		case errors.As(err, &no):
@@ -183,12 +202,12 @@ func (s *Store) insist(ctx context.Context, try func(unheard attempts) (*attempt
 		case err == nil && next.done:
 			return nil
 		case err == nil:
-			continue // somebody came between
+			continue // another change came between
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return err
 		}
-		if next != nil && next.unheard {
-			unheard = append(unheard, next)
+		if next != nil && next.unanswered {
+			unanswered = append(unanswered, next)
 		}
 		select {
 		case <-time.After(pause):

@@ -11,101 +11,46 @@ import (
 )
 
 // A Bug is a mistake that stores make, to be put on top of a good one: the
-// suite is worth something only if it catches it there.
+// suite is worth something only if it catches it there. A Bug wraps the store
+// that the author tests, so it has the same latency and the same transactions;
+// only the one mistake is added.
 type Bug struct {
 	Name string
 	put  func(*broken)
 }
 
-// Bugs are mistakes that the suite catches on every store.
+// Bugs are mistakes that the suite catches on every store. Each breaks one
+// sentence of the contract, as a hurried implementation would. RunBugs shows
+// that at least one check notices each.
 var Bugs = []Bug{
-	{"a conflict is not tried again", func(b *broken) { b.update = givesUp }},
-	{"an update is lost", func(b *broken) { b.update = overwrites }},
-	{"a change is saved despite its error", func(b *broken) { b.update = savesAnyway }},
-	{"the error of a change is wrapped", func(b *broken) { b.update = wraps }},
-	{"a code is never free again", func(b *broken) { b.create = remembersCodes() }},
-	{"a code may be taken twice", func(b *broken) { b.create = allowsTwice }},
-	{"a decided grant is found by its code", func(b *broken) { b.byCode = findsForEver() }},
-	{"the caller's grant is changed", func(b *broken) { b.create = changesTheCallers }},
-	{"a person's grant is forgotten", func(b *broken) { b.byOwner = forgetsOne }},
-	{"another person's grants are found", func(b *broken) { b.byOwner = findsOthers() }},
-	{"sessions have no grants", func(b *broken) { b.byOwner = knowsNoSessions }},
-	{"the last grant of a page is skipped", func(b *broken) { b.list = skipsTheLast }},
-	{"a grant is twice in a page", func(b *broken) { b.list = repeatsTheFirst }},
-	{"a listing begins anew after nonsense", func(b *broken) { b.list = forgivesNonsense }},
-	{"a look makes a document", func(b *broken) { b.change = writesAlways }},
-	{"a document loses a change", func(b *broken) { b.change = readsThenWrites }},
-	{"a record is forgotten too early", func(b *broken) { b.get = forgetsEarly }},
-}
-
-// A broken store is a good one with one mistake.
-type broken struct {
-	deviceauth.Storage
-	create  func(context.Context, deviceauth.Storage, *deviceauth.Grant) error
-	update  func(context.Context, deviceauth.Storage, deviceauth.ID, step) error
-	get     func(context.Context, deviceauth.Storage, deviceauth.ID) (*deviceauth.Grant, error)
-	byCode  func(context.Context, deviceauth.Storage, deviceauth.UserCode) (*deviceauth.Grant, error)
-	byOwner func(context.Context, deviceauth.Storage, string) ([]*deviceauth.Grant, error)
-	list    func(context.Context, deviceauth.Storage, string, int) ([]*deviceauth.Grant, string, error)
-	change  func(context.Context, deviceauth.Storage, string, func([]byte) ([]byte, error)) error
-}
-
-type step = func(*deviceauth.Grant) error
-
-func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
-	if b.create != nil {
-		return b.create(ctx, b.Storage, g)
-	}
-	return b.Storage.Create(ctx, g)
-}
-
-func (b *broken) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	if b.update != nil {
-		return b.update(ctx, b.Storage, id, change)
-	}
-	return b.Storage.Update(ctx, id, change)
-}
-
-func (b *broken) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
-	if b.get != nil {
-		return b.get(ctx, b.Storage, id)
-	}
-	return b.Storage.Get(ctx, id)
-}
-
-func (b *broken) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
-	if b.byCode != nil {
-		return b.byCode(ctx, b.Storage, code)
-	}
-	return b.Storage.ByUserCode(ctx, code)
-}
-
-func (b *broken) ByOwner(ctx context.Context, subject string) ([]*deviceauth.Grant, error) {
-	if b.byOwner != nil {
-		return b.byOwner(ctx, b.Storage, subject)
-	}
-	return b.Storage.ByOwner(ctx, subject)
-}
-
-func (b *broken) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
-	if b.list != nil {
-		return b.list(ctx, b.Storage, after, limit)
-	}
-	return b.Storage.List(ctx, after, limit)
-}
-
-func (b *broken) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
-	if b.change != nil {
-		return b.change(ctx, b.Storage, name, change)
-	}
-	return b.Storage.UpdateDocument(ctx, name, change)
+	{Name: "a conflict is not tried again", put: func(b *broken) { b.update = givesUp }},
+	{Name: "an update is lost", put: func(b *broken) { b.update = overwrites }},
+	{Name: "a change is saved despite its error", put: func(b *broken) { b.update = savesAnyway }},
+	{Name: "the error of a change is wrapped", put: func(b *broken) { b.update = wraps }},
+	{Name: "a code is never free again", put: func(b *broken) { b.create = remembersCodes() }},
+	{Name: "a code may be taken twice", put: func(b *broken) { b.create = allowsTwice }},
+	{Name: "a decided grant is found by its code", put: func(b *broken) { b.byCode = findsForEver() }},
+	{Name: "the caller's grant is changed", put: func(b *broken) { b.create = changesTheCallers }},
+	{Name: "a person's grant is forgotten", put: func(b *broken) { b.byOwner = forgetsOne }},
+	{Name: "another person's grants are found", put: func(b *broken) { b.byOwner = findsOthers() }},
+	{Name: "sessions have no grants", put: func(b *broken) { b.byOwner = knowsNoSessions }},
+	{Name: "the last grant of a page is skipped", put: func(b *broken) { b.list = skipsTheLast }},
+	{Name: "a grant is twice in a page", put: func(b *broken) { b.list = repeatsTheFirst }},
+	{Name: "a listing begins anew after nonsense", put: func(b *broken) { b.list = forgivesNonsense }},
+	{Name: "a look makes a document", put: func(b *broken) { b.change = writesAlways }},
+	{Name: "a document loses a change", put: func(b *broken) { b.change = readsThenWrites }},
+	{Name: "a record is forgotten too early", put: func(b *broken) { b.get = forgetsEarly }},
 }
 
 // write overwrites a grant, as a store without transactions would.
+// It uses Update to get past the store's own checks of Create.
 func write(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	return s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error { *stored = *g; return nil })
 }
 
+// givesUp is an optimistic update without a retry: two concurrent updates of one
+// grant make the second fail, where the contract wants it applied to the newer
+// record.
 func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	before, err := s.Get(ctx, id)
 	if err != nil {
@@ -115,6 +60,8 @@ func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change
 	if err := change(&copied); err != nil {
 		return err
 	}
+	// Revision stands for the version that a store without transactions would
+	// compare.
 	return s.Update(ctx, id, func(g *deviceauth.Grant) error {
 		if g.Revision != before.Revision {
 			return errors.New("conflict")
@@ -124,6 +71,8 @@ func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change
 	})
 }
 
+// overwrites reads, changes and writes in three steps, so that of two concurrent
+// updates the later one erases the earlier.
 func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	g, err := s.Get(ctx, id)
 	if err != nil {
@@ -135,16 +84,24 @@ func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, cha
 	return write(ctx, s, g)
 }
 
+// savesAnyway ignores the verdict of a change function. A transition that
+// refuses must leave the record as it was; this one stores what the change
+// function had written before it returned its error.
 func savesAnyway(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	var verdict error
 	err := s.Update(ctx, id, func(g *deviceauth.Grant) error { verdict = change(g); return nil })
 	return errors.Join(err, verdict)
 }
 
+// wraps returns the error of a change function inside another one.
+// The engine compares the error of a change with ==, since it is its own
+// verdict and no fault of the store's.
 func wraps(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	return errors.Join(s.Update(ctx, id, change))
 }
 
+// remembersCodes keeps a user code reserved after the grant is decided, which makes the
+// code space smaller with every login (RFC 8628 §5.1).
 func remembersCodes() func(context.Context, deviceauth.Storage, *deviceauth.Grant) error {
 	taken := map[deviceauth.UserCode]bool{}
 	var mu sync.Mutex
@@ -159,7 +116,12 @@ func remembersCodes() func(context.Context, deviceauth.Storage, *deviceauth.Gran
 	}
 }
 
+// allowsTwice creates the grant under another code and renames it, so the uniqueness of
+// pending user codes is never checked. Two devices with one code would let a
+// person approve the wrong one.
 func allowsTwice(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
+	// The suffix is taken off again by the write below, past the check for
+	// uniqueness.
 	other := *g
 	other.UserCode += "X"
 	if err := s.Create(ctx, &other); err != nil {
@@ -168,6 +130,8 @@ func allowsTwice(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant)
 	return write(ctx, s, g)
 }
 
+// findsForEver serves a cached grant after its decision: the page would offer a code
+// again that is spent.
 func findsForEver() func(context.Context, deviceauth.Storage, deviceauth.UserCode) (*deviceauth.Grant, error) {
 	var seen sync.Map
 	return func(ctx context.Context, s deviceauth.Storage, code deviceauth.UserCode) (*deviceauth.Grant, error) {
@@ -182,19 +146,25 @@ func findsForEver() func(context.Context, deviceauth.Storage, deviceauth.UserCod
 	}
 }
 
+// changesTheCallers writes to the grant that the caller goes on using.
 func changesTheCallers(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	g.ClientID += "!"
 	return s.Create(ctx, g)
 }
 
+// forgetsOne returns half of the list, as a store does whose index lags behind its
+// records.
 func forgetsOne(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 	list, err := s.ByOwner(ctx, subject)
 	return list[:len(list)/2], err
 }
 
+// findsOthers compares subjects as prefixes, the classic mistake with keys that are
+// joined without a separator: work|1 then also finds work|12.
 func findsOthers() func(context.Context, deviceauth.Storage, string) ([]*deviceauth.Grant, error) {
 	return func(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 		list, err := s.ByOwner(ctx, subject)
+		// Only subjects that end in 2 collide, as those of the check do.
 		for _, longer := range []string{subject + "2", strings.TrimSuffix(subject, "2")} {
 			more, _ := s.ByOwner(ctx, longer)
 			list = append(list, more...)
@@ -203,6 +173,8 @@ func findsOthers() func(context.Context, deviceauth.Storage, string) ([]*devicea
 	}
 }
 
+// knowsNoSessions ignores the key of a session (sid:…), so a back-channel logout of one
+// session (OpenID Connect Back-Channel Logout §2.7) would end nothing.
 func knowsNoSessions(ctx context.Context, s deviceauth.Storage, owner string) ([]*deviceauth.Grant, error) {
 	if strings.HasPrefix(owner, "sid:") {
 		return nil, nil
@@ -210,7 +182,10 @@ func knowsNoSessions(ctx context.Context, s deviceauth.Storage, owner string) ([
 	return s.ByOwner(ctx, owner)
 }
 
-func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
+// skipsTheLast loses the grant at which a page ends, as a cursor does that points past
+// it.
+func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string,
+	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if next != "" && len(list) > 0 {
 		list = list[:len(list)-1]
@@ -218,7 +193,10 @@ func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string, limit
 	return list, next, err
 }
 
-func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
+// repeatsTheFirst appends the first grant of a page again. A grant may appear
+// again on a later page, but not twice on one.
+func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
+	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if len(list) > 0 {
 		list = append(list, list[0])
@@ -226,7 +204,11 @@ func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string, li
 	return list, next, err
 }
 
-func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string, limit int) ([]*deviceauth.Grant, string, error) {
+// forgivesNonsense takes a cursor that it does not know for none.
+// A cursor that is not understood has to be an error: starting over would make
+// a client that follows cursors loop for ever.
+func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
+	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
 	if errors.Is(err, deviceauth.ErrCursor) {
 		return s.List(ctx, "", limit)
@@ -234,9 +216,12 @@ func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string, l
 	return list, next, err
 }
 
+// writesAlways stores an empty document where none was wanted. A change that
+// returns nil leaves the document absent; this one creates an empty document.
 func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
 	return s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) {
 		document, err := change(old)
+		// This is the difference between an absent document and an empty one.
 		if document == nil {
 			document = []byte{}
 		}
@@ -244,9 +229,13 @@ func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change
 	})
 }
 
-func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
+// readsThenWrites is overwrites for documents: a signing key that another gateway has just
+// added would be lost.
+func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string,
+	change func([]byte) ([]byte, error)) error {
 	var old []byte
-	if err := s.UpdateDocument(ctx, name, func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
+	if err := s.UpdateDocument(ctx, name,
+		func(stored []byte) ([]byte, error) { old = stored; return stored, nil }); err != nil {
 		return err
 	}
 	document, err := change(old)
@@ -256,6 +245,8 @@ func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string, cha
 	return s.UpdateDocument(ctx, name, func([]byte) ([]byte, error) { return document, nil })
 }
 
+// forgetsEarly deletes two seconds before KeepUntil. Within that time a replayed refresh
+// token has to be recognized (RFC 9700 §4.14.2).
 func forgetsEarly(ctx context.Context, s deviceauth.Storage, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, err := s.Get(ctx, id)
 	if err == nil && time.Now().After(g.KeepUntil().Add(-2*time.Second)) {

@@ -11,6 +11,9 @@ import (
 
 // The checks of user codes: who has one, and when it is free again.
 
+// codeIsTakenOnce wants ErrExists for a second grant with a pending one's code.
+// RFC 8628 §3.3 has a person type the code, so it must mean one device. The
+// refused grant must not be left behind under its id.
 func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -19,13 +22,20 @@ func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	if err := exists(s.Create(ctx, other)); err != nil {
 		return err
 	}
+	// A store of two keys has to undo the first write where the second is
+	// refused.
 	if _, err := s.Get(ctx, other.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return fmt.Errorf("a grant that was refused is there: %v", err)
 	}
 	return nil
 }
 
+// codeRaceHasOneWinner creates many grants with one code at once.
+// Here race counts the refusals: a create that is told ErrExists counts, and
+// the one that succeeds does not. The code is freed after each round, and the
+// next round has it again.
 func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
+	// One round rarely hits the moment between the check and the write.
 	for range 20 {
 		g := NewGrant("BCDFGHJK")
 		won, _ := race(func(int) error {
@@ -38,17 +48,24 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 		if won != racers-1 {
 			return fmt.Errorf("%d of %d creates were told ErrExists, want all but one", won, racers)
 		}
+		// The winner has to be complete: found by its code, and able to be
+		// updated.
 		holder, err := s.ByUserCode(ctx, g.UserCode)
 		if err != nil {
 			return err
 		}
-		if err := s.Update(ctx, holder.ID, func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }); err != nil {
+		if err := s.Update(ctx, holder.ID,
+			func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// decisionFreesCode wants a decided grant's code to be free at once.
+// A code is unique among pending grants only. After the decision the code is
+// not found any more, and another grant may have it: the code space stays large
+// while many devices are connected (RFC 8628 §5.1).
 func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	return first(
@@ -67,7 +84,8 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 }
 
 // changeKeepsCode changes a grant right after it was created, when a store that
-// writes behind has written neither the grant nor its code.
+// writes behind has written neither the grant nor its code. The change is on the disk
+// when Update returns, and the code must have come there with it.
 func changeKeepsCode(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	return first(
@@ -78,7 +96,8 @@ func changeKeepsCode(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// holds wants a grant to be the one that waits for its code.
+// holds wants a grant to be the one that waits for its code. It also shows
+// that the code was not handed to another grant meanwhile.
 func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.ByUserCode(ctx, g.UserCode)
 	if err != nil {
@@ -87,6 +106,10 @@ func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error
 	return same(got, g)
 }
 
+// expiryFreesCode wants the code of an expired grant to be free for another.
+// In a bubble of synctest the sleep takes no time. Stores with a resolution of
+// whole seconds may free the code up to 5 s late, which no device notices: the
+// page refuses an expired grant in any case.
 func expiryFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	g.Expires = g.Created.Add(time.Second)
@@ -101,6 +124,10 @@ func expiryFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	return holds(ctx, s, next)
 }
 
+// freedCodeIsNotTakenBack wants a code to stay with its second owner.
+// Neither a later update nor the expiry of the first grant may delete the
+// code's entry, which by then belongs to the second. A store that deletes by
+// code, and not by code and id, fails here.
 func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Storage) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	g.Expires = g.Created.Add(2 * time.Second)

@@ -11,7 +11,12 @@ import (
 
 // The checks of the store.
 
+// documentChangesAreAtomic wants no concurrent change of a document to be lost.
+// Every goroutine appends one byte, so the length counts the changes that were
+// kept. A second document shows that names are kept apart.
 func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
+	// The function returns a longer slice, whose memory must not be the
+	// store's.
 	add := func(old []byte) ([]byte, error) {
 		runtime.Gosched() // lets the others in, where a store lets them
 		return append(old, 'x'), nil
@@ -30,6 +35,9 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	})
 }
 
+// lookingMakesNoDocument reads a document that is absent, twice. A change
+// function that returns nil for a document that is not there only reads, and
+// leaves it absent.
 func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 	look := func(old []byte) ([]byte, error) {
 		if old != nil {
@@ -37,16 +45,19 @@ func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 		}
 		return old, nil
 	}
-	return first(func() error { return s.UpdateDocument(ctx, "a", look) }, func() error { return s.UpdateDocument(ctx, "a", look) })
+	return first(func() error { return s.UpdateDocument(ctx, "a", look) },
+		func() error { return s.UpdateDocument(ctx, "a", look) })
 }
 
+// failedDocumentIsKept is failedUpdateKeepsNothing for documents.
 func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 	return first(
 		func() error {
 			return s.UpdateDocument(ctx, "a", func([]byte) ([]byte, error) { return []byte("kept"), nil })
 		},
 		func() error {
-			if err := s.UpdateDocument(ctx, "a", func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
+			if err := s.UpdateDocument(ctx, "a",
+				func([]byte) ([]byte, error) { return []byte("lost"), errOnPurpose }); err != errOnPurpose {
 				return fmt.Errorf("got %v, want the error of the change as it is", err)
 			}
 			return nil
@@ -62,7 +73,13 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
+// documentIsKeptForAWhile wants a document to be gone after its time.
+// PutDocument replaces a document and limits its life: an end in the past, or a
+// nil document, deletes it. LoadDocument and UpdateDocument have to agree, also
+// on the difference between an absent and an empty document.
 func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
+	// Both ways to read a document are used, as a store may answer one of them
+	// from memory.
 	holds := func(name, want string) func() error {
 		return func() error {
 			loaded, err := s.LoadDocument(ctx, name)
@@ -70,7 +87,8 @@ func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
 				return err
 			}
 			var changed []byte
-			if err := s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
+			if err := s.UpdateDocument(ctx, name,
+				func(old []byte) ([]byte, error) { changed = old; return old, nil }); err != nil {
 				return err
 			}
 			if string(loaded) != want || string(changed) != want || (loaded == nil) != (changed == nil) {
@@ -84,8 +102,10 @@ func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
 	}
 	return first(
 		holds("session-a", ""), keep("session-a", nil, time.Hour), holds("session-a", ""),
-		keep("session-a", []byte("one"), time.Hour), keep("session-b", []byte("other"), time.Hour), holds("session-a", "one"),
+		keep("session-a", []byte("one"), time.Hour), keep("session-b", []byte("other"), time.Hour),
+		holds("session-a", "one"),
 		keep("session-a", []byte("two"), time.Hour), holds("session-a", "two"), holds("session-b", "other"),
-		keep("session-a", []byte("over"), -time.Second), holds("session-a", ""), keep("session-b", nil, time.Hour), holds("session-b", ""),
+		keep("session-a", []byte("over"), -time.Second), holds("session-a", ""), keep("session-b", nil, time.Hour),
+		holds("session-b", ""),
 	)
 }

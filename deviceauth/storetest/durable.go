@@ -19,14 +19,16 @@ type DurableCheck struct {
 	run  func(ctx context.Context, open func() (deviceauth.Storage, error)) error
 }
 
-// DurableChecks are all of these promises.
+// DurableChecks are all of these promises. Those of [Checks] are about one opened store;
+// a store whose records end with the process, such as a map, keeps those and not these.
 var DurableChecks = []DurableCheck{
-	{"a pending grant is kept over Close", pendingIsKept},
-	{"a decision is not undone by a write behind it", decisionIsNotUndone},
-	{"a reload sees what is pending", reloadSeesPending},
+	{Name: "a pending grant is kept over Close", run: pendingIsKept},
+	{Name: "a decision is not undone by a write behind it", run: decisionIsNotUndone},
+	{Name: "a reload sees what is pending", run: reloadSeesPending},
 }
 
-// RunDurable runs the checks. A directory that open has opened already is to be the
+// RunDurable runs the checks, each in a new directory and in a bubble of its own time,
+// so that a store's delays and retries take none of the test's. A directory that open has opened already is to be the
 // same store, closed when all who opened it have closed it.
 func RunDurable(t *testing.T, open Open) {
 	for _, check := range DurableChecks {
@@ -38,7 +40,8 @@ func RunDurable(t *testing.T, open Open) {
 	}
 }
 
-// RunDurableBugs fails unless the checks catch every [WriteBehindBugs] on a store.
+// RunDurableBugs fails unless the checks catch every [WriteBehindBugs] on a store. The
+// store is a good one that passes [RunDurable]: then what a check finds is the bug.
 func RunDurableBugs(t *testing.T, open Open) {
 	for _, bug := range WriteBehindBugs {
 		t.Run(strings.ReplaceAll(bug.Name, " ", "_"), func(t *testing.T) {
@@ -64,6 +67,8 @@ func (c DurableCheck) on(t *testing.T, open Open) (err error) {
 	return err
 }
 
+// pendingIsKept closes a store right after a Create. A store that writes behind has
+// the grant in memory only, and has to write it before it is closed.
 func pendingIsKept(ctx context.Context, open func() (deviceauth.Storage, error)) error {
 	s, err := open()
 	if err != nil {
@@ -73,13 +78,15 @@ func pendingIsKept(ctx context.Context, open func() (deviceauth.Storage, error))
 	if err := errors.Join(s.Create(ctx, g), s.Close()); err != nil {
 		return err
 	}
+	// The next process: nothing is left of what the first one had in memory.
 	if s, err = open(); err != nil {
 		return err
 	}
 	return errors.Join(isPending(ctx, s, g), s.Close())
 }
 
-// isPending wants a grant to be found by its id and by its code.
+// isPending wants a grant to be found by its id, with which a device polls, and by its
+// code, with which a person decides. The two are separate records of most stores.
 func isPending(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.Get(ctx, g.ID)
 	if err != nil {
@@ -91,6 +98,9 @@ func isPending(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) e
 	return same(got, g)
 }
 
+// decisionIsNotUndone approves a grant that a store which writes behind has not
+// written yet, and waits until it has. What it writes then must not be the grant as it
+// was: a device would poll on, and a person could approve it twice.
 func decisionIsNotUndone(ctx context.Context, open func() (deviceauth.Storage, error)) error {
 	s, err := open()
 	if err != nil {
@@ -102,13 +112,15 @@ func decisionIsNotUndone(ctx context.Context, open func() (deviceauth.Storage, e
 	if err := errors.Join(decided, isApproved(ctx, s, g), s.Close()); err != nil {
 		return err
 	}
+	// It may have been undone on the disk only, under a cache that hides it.
 	if s, err = open(); err != nil {
 		return err
 	}
 	return errors.Join(isApproved(ctx, s, g), s.Close())
 }
 
-// isApproved wants a grant to be approved, and its code to be free.
+// isApproved wants a grant to be approved, and its code to be free: a code that still
+// led to the grant would show a person a decision to make that was made.
 func isApproved(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.Get(ctx, g.ID)
 	if err != nil || got.State != deviceauth.Approved {
@@ -120,6 +132,9 @@ func isApproved(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) 
 	return nil
 }
 
+// reloadSeesPending opens a store twice, as a reload does: the next configuration opens
+// it before the one before has closed it. A device that got its code from the one before
+// polls the next one, and the person's decision is taken by that one, too.
 func reloadSeesPending(ctx context.Context, open func() (deviceauth.Storage, error)) error {
 	before, err := open()
 	if err != nil {
@@ -131,6 +146,7 @@ func reloadSeesPending(ctx context.Context, open func() (deviceauth.Storage, err
 	if err != nil {
 		return errors.Join(err, before.Close())
 	}
+	// The grant is seen by both, and goes on being seen when the first one leaves.
 	seen := errors.Join(created, isPending(ctx, after, g), before.Close(), isPending(ctx, after, g))
 	decided := after.Update(ctx, g.ID, approve(person("work|1")))
 	return errors.Join(seen, decided, isApproved(ctx, after, g), after.Close())

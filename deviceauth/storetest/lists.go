@@ -10,17 +10,22 @@ import (
 
 // The checks of listing all grants.
 
-// listed is how many grants are listed, in pages of few.
+// listed is how many grants are listed, in pages of few. The page size does
+// not divide the number, so the last page is a partial one.
 const (
 	listed   = 30
 	pageSize = 4
 )
 
+// everyGrantIsListed follows the cursors through all pages. Grants are created
+// while the listing goes on. These may or may not appear, but none that
+// existed at its beginning may be missing.
 func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	want, err := several(ctx, s)
 	if err != nil {
 		return err
 	}
+	// The new grants have other user codes, or Create would refuse them.
 	got, err := pages(ctx, s, func(page int) error { // others come in between
 		return s.Create(ctx, NewGrant(deviceauth.UserCode(fmt.Sprintf("LMNPQ%03d", page))))
 	})
@@ -38,7 +43,8 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// several creates grants in different states.
+// several creates grants in different states. Every third one is approved,
+// since decided grants have no user code and may be in another index.
 func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all := map[deviceauth.ID]*deviceauth.Grant{}
 	for i := range listed {
@@ -61,9 +67,11 @@ func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*devi
 	return all, nil
 }
 
-// pages lists all grants, with something that happens between pages, though not
-// for ever.
-func pages(ctx context.Context, s deviceauth.Storage, between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
+// pages lists all grants, with something that happens between pages, though
+// not for ever. It follows the cursor of each page, which is opaque to it, and
+// fails where a page has one grant twice or the cursors never end.
+func pages(ctx context.Context, s deviceauth.Storage,
+	between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
 	for page := range 10_000 { // a server that others use has pages with nothing for us
 		list, next, err := s.List(ctx, after, pageSize)
@@ -90,6 +98,8 @@ func pages(ctx context.Context, s deviceauth.Storage, between func(page int) err
 	return nil, errors.New("the listing never ends")
 }
 
+// emptyStoreListsNothing wants one page without grants. The cursor after the
+// last page is the empty string, at once here.
 func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	all, err := pages(ctx, s, func(int) error { return nil })
 	if err != nil || len(all) > 0 {
@@ -98,11 +108,16 @@ func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// nonsenseIsNoCursor lists after cursors that were never returned.
+// The texts are of the forms that the stores of this project use, with a wrong
+// part, as an operator's script may send an old one. The wanted error is
+// [deviceauth.ErrCursor], which becomes a 400 and no fault.
 func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, NewGrant("BCDFGHJK")); err != nil {
 		return err
 	}
-	for _, after := range []string{"nonsense", " ", "0", "..", "0.0.0", "-1", "g", "\x00", "18446744073709551616", "AAAAAAAAAAAAAAAAAAAAAAA", "0123456789abcdef.0.0", "0123456789abcdef.-1.x"} {
+	for _, after := range []string{"nonsense", " ", "0", "..", "0.0.0", "-1", "g", "\x00", "18446744073709551616",
+		"AAAAAAAAAAAAAAAAAAAAAAA", "0123456789abcdef.0.0", "0123456789abcdef.-1.x"} {
 		if list, next, err := s.List(ctx, after, pageSize); !errors.Is(err, deviceauth.ErrCursor) {
 			return fmt.Errorf("after %q: %d grants, %q, %v; want ErrCursor", after, len(list), next, err)
 		}

@@ -18,44 +18,54 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Open returns an empty store. The suite closes it.
+// Open returns an empty store. The suite closes it. dir is a new directory for
+// stores that keep files, removed after the test; other stores ignore it. Each
+// call has to return a store of its own, without grants, also while others are
+// open.
 type Open func(dir string) (deviceauth.Storage, error)
 
-// A Check is one promise.
+// A Check is one promise. Name is a sentence, and the name of the subtest.
 type Check struct {
 	Name string
 	run  func(context.Context, deviceauth.Storage) error
 }
 
-// Checks are all promises.
+// Checks are all promises. The order is that of reading: what a record is,
+// user codes, updates, owners, lists, documents. No check depends on another.
 var Checks = []Check{
-	{"a created grant is returned whole", createdIsReturned},
-	{"what is not there is ErrNotFound", missingIsNotFound},
-	{"a returned grant is the caller's own", returnedIsACopy},
-	{"an id is taken once", idIsTakenOnce},
-	{"the id of a login in the browser is taken once, whatever became of it", browserIDIsTakenOnce},
-	{"an open user code is taken once", codeIsTakenOnce},
-	{"of many creates of one user code one succeeds", codeRaceHasOneWinner},
-	{"a decided grant frees its user code", decisionFreesCode},
-	{"a change without a decision keeps the user code", changeKeepsCode},
-	{"an expired grant frees its user code", expiryFreesCode},
-	{"a freed code belongs to the one who took it", freedCodeIsNotTakenBack},
-	{"an update is kept", updateIsKept},
-	{"an update that fails keeps nothing", failedUpdateKeepsNothing},
-	{"no update is lost", noUpdateIsLost},
-	{"a person's grants are found, and nobody else's", subjectsAreApart},
-	{"a person's grants are found by the session", sessionsAreApart},
-	{"every grant is listed, while others come", everyGrantIsListed},
-	{"an empty store lists nothing", emptyStoreListsNothing},
-	{"nonsense is no place to go on listing from", nonsenseIsNoCursor},
-	{"a document is changed atomically", documentChangesAreAtomic},
-	{"a look makes no document", lookingMakesNoDocument},
-	{"a document whose change fails is kept", failedDocumentIsKept},
-	{"a document is kept for a while", documentIsKeptForAWhile},
-	{"a record is kept until it may be forgotten", recordIsKept},
+	{Name: "a created grant is returned whole", run: createdIsReturned},
+	{Name: "what is not there is ErrNotFound", run: missingIsNotFound},
+	{Name: "a returned grant is the caller's own", run: returnedIsACopy},
+	{Name: "an id is taken once", run: idIsTakenOnce},
+	{
+		Name: "the id of a login in the browser is taken once, whatever became of it",
+		run:  browserIDIsTakenOnce,
+	},
+	{Name: "an open user code is taken once", run: codeIsTakenOnce},
+	{Name: "of many creates of one user code one succeeds", run: codeRaceHasOneWinner},
+	{Name: "a decided grant frees its user code", run: decisionFreesCode},
+	{Name: "a change without a decision keeps the user code", run: changeKeepsCode},
+	{Name: "an expired grant frees its user code", run: expiryFreesCode},
+	{Name: "a freed code belongs to the one who took it", run: freedCodeIsNotTakenBack},
+	{Name: "an update is kept", run: updateIsKept},
+	{Name: "an update that fails keeps nothing", run: failedUpdateKeepsNothing},
+	{Name: "no update is lost", run: noUpdateIsLost},
+	{Name: "a person's grants are found, and nobody else's", run: subjectsAreApart},
+	{Name: "a person's grants are found by the session", run: sessionsAreApart},
+	{Name: "every grant is listed, while others come", run: everyGrantIsListed},
+	{Name: "an empty store lists nothing", run: emptyStoreListsNothing},
+	{Name: "nonsense is no place to go on listing from", run: nonsenseIsNoCursor},
+	{Name: "a document is changed atomically", run: documentChangesAreAtomic},
+	{Name: "a look makes no document", run: lookingMakesNoDocument},
+	{Name: "a document whose change fails is kept", run: failedDocumentIsKept},
+	{Name: "a document is kept for a while", run: documentIsKeptForAWhile},
+	{Name: "a record is kept until it may be forgotten", run: recordIsKept},
 }
 
 // Run runs the suite on a store, each check on a new one, in a bubble of its own time.
+// The store has to be closed without goroutines left behind, or the bubble
+// reports a deadlock. Time in the bubble advances only while all goroutines
+// wait, so the checks of expiry take no real time.
 func Run(t *testing.T, open Open) {
 	for _, check := range Checks {
 		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
@@ -71,6 +81,7 @@ func Run(t *testing.T, open Open) {
 
 // RunOutside runs the suite on a store that is reached over a network, which no
 // bubble reaches: it takes as long as it takes, some ten seconds.
+// The store's clock is the real one there, and the checks wait for it.
 func RunOutside(t *testing.T, open Open) {
 	for i, err := range besides(t, open) {
 		t.Run(strings.ReplaceAll(Checks[i].Name, " ", "_"), func(t *testing.T) {
@@ -82,6 +93,7 @@ func RunOutside(t *testing.T, open Open) {
 }
 
 // besides runs all checks beside each other: most of their time is waiting.
+// The result has one error or nil per check, in the order of Checks.
 func besides(t *testing.T, open Open) []error {
 	failed := make([]error, len(Checks))
 	var all sync.WaitGroup
@@ -93,7 +105,9 @@ func besides(t *testing.T, open Open) []error {
 	return failed
 }
 
-// On runs the check on a store opened for it.
+// On runs the check on a store opened for it. It closes the store in any case,
+// and an error of Close fails the check: a store that cannot be closed cleanly
+// may lose what it has confirmed.
 func (c Check) On(ctx context.Context, dir string, open Open) error {
 	s, err := open(dir)
 	if err != nil {
@@ -107,31 +121,39 @@ func (c Check) On(ctx context.Context, dir string, open Open) error {
 }
 
 // NewGrant returns a pending grant with everything that one can have, made now.
+// Its lifetime is ten minutes, its id and device secret are random; the times
+// are in UTC and without a monotonic part, as a store returns them.
 func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 	now := time.Now().UTC().Round(0)
 	g := &deviceauth.Grant{
-		State: deviceauth.Pending, ClientID: "tv", UserCode: code, Scope: "openid read", Audience: []string{"https://api.example.com"},
-		From: netip.MustParseAddr("2001:db8::7"), Created: now, Expires: now.Add(10 * time.Minute),
+		State: deviceauth.Pending, ClientID: "tv", UserCode: code, Scope: "openid read",
+		Audience: []string{"https://api.example.com"},
+		From:     netip.MustParseAddr("2001:db8::7"), Created: now, Expires: now.Add(10 * time.Minute),
 	}
+	// Read never fails: the process ends instead (crypto/rand).
 	rand.Read(g.ID[:])
 	rand.Read(g.Device[:])
 	return g
 }
 
-// person returns somebody who can approve.
+// person returns a person who can approve. The claims have a text, a list and
+// a number, because each takes another way through JSON.
 func person(subject string) *deviceauth.Person {
 	return &deviceauth.Person{
 		Subject: subject, Upstream: "work", User: "alice", AuthTime: time.Unix(1_700_000_000, 0).UTC(),
-		Withheld: []string{"roles"}, Claims: deviceauth.Claims{"name": "Alice Example", "groups": []any{"staff"}, "updated_at": 12.5},
+		Withheld: []string{"roles"}, Claims: deviceauth.Claims{"name": "Alice Example", "groups": []any{"staff"},
+			"updated_at": 12.5},
 	}
 }
 
-// approve is a step that says yes.
+// approve is a step that says yes. The clock is read when the step runs, which
+// may be later than when it was made.
 func approve(p *deviceauth.Person) func(*deviceauth.Grant) error {
 	return func(g *deviceauth.Grant) error { return g.Approve(time.Now().UTC().Round(0), p) }
 }
 
-// first runs steps until one fails.
+// first runs steps until one fails. The error says which step it was, since
+// checks are sequences of the same calls.
 func first(steps ...func() error) error {
 	for i, step := range steps {
 		if err := step(); err != nil {

@@ -9,11 +9,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// WriteBehindBugs are mistakes of stores that write new grants behind the answer.
+// WriteBehindBugs are mistakes of stores that write new grants behind the answer. None
+// is seen by [Checks] for certain: those neither close a store nor open it twice.
 var WriteBehindBugs = []Bug{
-	{"new grants are not written on Close", writesBehind(forgetsOnClose)},
-	{"a new grant is written after its approval", writesBehind(writesTwice)},
-	{"a reload loses what is pending", writesBehind(keepsToItself)},
+	{Name: "new grants are not written on Close", put: writesBehind(forgetsOnClose)},
+	{Name: "a new grant is written after its approval", put: writesBehind(writesTwice)},
+	{Name: "a reload loses what is pending", put: writesBehind(keepsToItself)},
 }
 
 // A flaw is what a behind does wrong.
@@ -21,8 +22,8 @@ type flaw int
 
 const (
 	forgetsOnClose flaw = iota // the rest is written in time
-	writesTwice
-	keepsToItself // until the end of the configuration that created the grant, which forgets it
+	writesTwice                // at the decision, and once more when the delay has passed
+	keepsToItself              // until the end of the configuration that created the grant, which forgets it
 )
 
 // behind writes new grants behind the answer, on top of a good store, with a flaw.
@@ -33,13 +34,16 @@ type behind struct {
 	waiting map[deviceauth.ID]*deviceauth.Grant
 }
 
+// writesBehind returns the put of a [Bug]: it keeps new grants back from the good store.
+// The good store takes them when the delay has passed, or when a method asks it to.
 func writesBehind(f flaw) func(*broken) {
 	return func(b *broken) {
 		b.Storage = &behind{Storage: b.Storage, flaw: f, waiting: map[deviceauth.ID]*deviceauth.Grant{}}
 	}
 }
 
-// Create implements [deviceauth.Store].
+// Create implements [deviceauth.Store]. It takes every user code, because no durable
+// check creates two grants with one.
 func (b *behind) Create(ctx context.Context, g *deviceauth.Grant) error {
 	own := *g
 	b.mu.Lock()
@@ -51,7 +55,8 @@ func (b *behind) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// write has the store below keep a grant, over what that has by now.
+// write has the store below keep a grant, over what that has by now: it is the mistake
+// of writesTwice not to look, and the others never have another record there.
 func (b *behind) write(ctx context.Context, id deviceauth.ID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -67,6 +72,7 @@ func (b *behind) write(ctx context.Context, id deviceauth.ID) error {
 	return err
 }
 
+// waits returns the caller's own copy of a grant that is not written yet, or nil.
 func (b *behind) waits(id deviceauth.ID) *deviceauth.Grant {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,7 +83,8 @@ func (b *behind) waits(id deviceauth.ID) *deviceauth.Grant {
 	return nil
 }
 
-// Get implements [deviceauth.Store].
+// Get implements [deviceauth.Store]. A poll finds what waits: the flaws are about what
+// comes after.
 func (b *behind) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	if g := b.waits(id); g != nil {
 		return g, nil
@@ -85,7 +92,8 @@ func (b *behind) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	return b.Storage.Get(ctx, id)
 }
 
-// ByUserCode implements [deviceauth.Store].
+// ByUserCode implements [deviceauth.Store]. A search is fast enough: a check has one or
+// two grants.
 func (b *behind) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +106,8 @@ func (b *behind) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*dev
 	return b.Storage.ByUserCode(ctx, code)
 }
 
-// Update implements [deviceauth.Store].
+// Update implements [deviceauth.Store]. Right is to write the grant first, so that the
+// change finds it and no later write goes over the change.
 func (b *behind) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	if b.flaw != writesTwice {
 		return errors.Join(b.write(ctx, id), b.Storage.Update(ctx, id, change))
@@ -111,7 +120,8 @@ func (b *behind) Update(ctx context.Context, id deviceauth.ID, change func(*devi
 	return b.Storage.Update(ctx, id, change) // and the grant waits on
 }
 
-// Close implements [deviceauth.Store].
+// Close implements [deviceauth.Store]. It forgets what waits, which a store without a
+// flaw would write here.
 func (b *behind) Close() error {
 	b.mu.Lock()
 	clear(b.waiting)

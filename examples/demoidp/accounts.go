@@ -2,7 +2,7 @@ package demoidp
 
 import "github.com/zitadel/oidc/v3/pkg/oidc"
 
-// An account is somebody who can sign in with one click.
+// An account is a person who can sign in with one click.
 type account struct {
 	ID, Given, Family string
 	Groups            []string
@@ -10,14 +10,16 @@ type account struct {
 
 // accounts are the people of the demo.
 var accounts = []account{
-	{"alice", "Alice", "Example", []string{"device-owners", "staff"}},
-	{"bob", "Bob", "Example", []string{"staff"}},
+	{ID: "alice", Given: "Alice", Family: "Example", Groups: []string{"device-owners", "staff"}},
+	{ID: "bob", Given: "Bob", Family: "Example", Groups: []string{"staff"}},
 }
 
 // Name and Email are for the login page and the claims alike.
 func (a account) Name() string  { return a.Given + " " + a.Family }
 func (a account) Email() string { return a.ID + "@example.com" }
 
+// accountByID returns the account with an id. The id comes from a form or a
+// path, so it may be anything.
 func accountByID(id string) (account, bool) {
 	for _, a := range accounts {
 		if a.ID == id {
@@ -27,7 +29,9 @@ func accountByID(id string) (account, bool) {
 	return account{}, false
 }
 
-// claims says of the account what the scopes open.
+// claims says of the account what the scopes open. The subject has a prefix,
+// so that no test can confuse it with the user name. The scopes are those of
+// OpenID Connect Core §5.4, and groups, which has no standard.
 func (a account) claims(info *oidc.UserInfo, issuer string, scopes []string) {
 	info.Subject = "demo-" + a.ID
 	for _, scope := range scopes {

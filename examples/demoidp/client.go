@@ -15,7 +15,9 @@ type client struct {
 	redirects  []string
 }
 
-// The methods by which the library reads a client.
+// The methods by which the library reads a client. Only the code flow is
+// offered, with HTTP Basic at the token endpoint: the gateway is a
+// confidential client and needs nothing else.
 func (c client) GetID() string                       { return c.id }
 func (c client) RedirectURIs() []string              { return c.redirects }
 func (c client) PostLogoutRedirectURIs() []string    { return nil }
@@ -42,12 +44,16 @@ func (c client) RestrictAdditionalAccessTokenScopes() func([]string) []string {
 // keyID names the one key of a process's life.
 const keyID = "demo"
 
+// signingKey is the library's view of the key that signs. The private half, as
+// the library wants it.
 type signingKey struct{ *storage }
 
 func (k signingKey) SignatureAlgorithm() jose.SignatureAlgorithm { return jose.ES256 }
 func (k signingKey) Key() any                                    { return k.key }
 func (k signingKey) ID() string                                  { return keyID }
 
+// publicKey is the library's view of the key that verifies. The public half,
+// which jwks_uri publishes.
 type publicKey struct{ *storage }
 
 func (k publicKey) ID() string                         { return keyID }
@@ -56,7 +62,9 @@ func (k publicKey) Use() string                        { return "sig" }
 func (k publicKey) Key() any                           { return &k.key.PublicKey }
 
 // SigningKey implements op.AuthStorage.
-func (s *storage) SigningKey(context.Context) (op.SigningKey, error) { return signingKey{s}, nil }
+func (s *storage) SigningKey(context.Context) (op.SigningKey, error) {
+	return signingKey{storage: s}, nil
+}
 
 // SignatureAlgorithms implements op.AuthStorage.
 func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorithm, error) {
@@ -64,4 +72,6 @@ func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorith
 }
 
 // KeySet implements op.AuthStorage.
-func (s *storage) KeySet(context.Context) ([]op.Key, error) { return []op.Key{publicKey{s}}, nil }
+func (s *storage) KeySet(context.Context) ([]op.Key, error) {
+	return []op.Key{publicKey{storage: s}}, nil
+}

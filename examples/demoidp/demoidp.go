@@ -3,7 +3,7 @@
 // own one, so that the whole flow can be tried with one command.
 //
 // It decides who is signed in, with one click, and whom it talks to: this
-// machine only, because with it everybody may be anybody. It does not decide
+// machine only, because any visitor may sign in as any account. It does not decide
 // who may use what; that is the gateway's. The protocol is a library's, the
 // login page is its own. Only the demo binary links it in, as the Caddy
 // handler demo_idp.
@@ -25,6 +25,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
+// The handler stands before respond in Caddy's order of directives, so that a
+// site may end with a catch-all.
 func init() {
 	caddy.RegisterModule(Handler{})
 	httpcaddyfile.RegisterHandlerDirective("demo_idp", parse)
@@ -52,7 +54,9 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision refuses every issuer beyond this machine, and finds or makes the
-// issuer's memory.
+// issuer's memory. The memory is found by the issuer's URL, so a reload keeps
+// the sessions of browsers and the key, and two sites with one issuer share
+// both.
 func (h *Handler) Provision(caddy.Context) error {
 	if err := h.check(); err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
@@ -61,15 +65,22 @@ func (h *Handler) Provision(caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
 	}
+	// From here on Cleanup has something to release, also where the next step
+	// fails.
 	h.held = true
-	h.provider, err = newProvider(h.Issuer, client{h.ClientID, h.ClientSecret, h.RedirectURIs}, value.(*memory))
+	h.provider, err = newProvider(h.Issuer, client{id: h.ClientID, secret: h.ClientSecret, redirects: h.RedirectURIs},
+		value.(*memory))
 	return err
 }
 
+// check says what is wrong with the configuration. The issuer must be a
+// loopback host, without a path: http is only safe there, and any visitor can
+// sign in as any account.
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
 	if err != nil || !web(issuer) || !discovery.IsLoopback(issuer.Hostname()) {
-		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as http://localhost:8081", h.Issuer)
+		return fmt.Errorf("issuer %q: the demo provider lets everybody in, so it serves only a loopback host such as "+
+			"http://localhost:8081", h.Issuer)
 	}
 	if h.Issuer != issuer.Scheme+"://"+issuer.Host {
 		return fmt.Errorf("issuer %q: want no more than scheme, host and port, without a slash at the end", h.Issuer)
@@ -85,6 +96,8 @@ func (h *Handler) check() error {
 	return nil
 }
 
+// web reports whether a URL is of the web. Redirect URIs with a scheme of an
+// app make no sense for a gateway.
 func web(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" }
 
 // Cleanup lets go of the memory. Caddy also calls it when Provision has failed,
@@ -98,8 +111,10 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It serves every path of
+// the site, and never calls the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	// The answer names no reason that would help a stranger.
 	if !local(r) {
 		http.Error(w, "The demo identity provider serves only the machine that it runs on.", http.StatusForbidden)
 		return nil
@@ -109,7 +124,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 }
 
 // local reports whether both ends of the connection are on this machine, and
-// the address in the browser too. The last stops a name that somebody points
+// the address in the browser too. The last stops a name that was pointed
 // at 127.0.0.1, and a proxy on this machine that serves the world. No header
 // makes a request more local than its connection.
 func local(r *http.Request) bool {
@@ -118,11 +133,15 @@ func local(r *http.Request) bool {
 	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && discovery.IsLoopback(asked.Hostname())
 }
 
+// An IPv4 address may be mapped into IPv6 where the listener is of both.
+// It takes an address with a port, as net/http has them.
 func onLoopback(text string) bool {
 	addr, err := netip.ParseAddrPort(text)
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
+// parse is the directive's setup function. The checks are Provision's, so that
+// JSON configurations get them too.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	p := new(Handler)
 	return p, p.UnmarshalCaddyfile(h.Dispenser)
@@ -139,6 +158,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	// A line that is there twice is a mistake, and not an addition.
 	seen := map[string]bool{}
 	for d.NextBlock(0) {
 		word := d.Val()

@@ -14,7 +14,8 @@ import (
 )
 
 func TestIssuerBeyondThisMachineIsRefused(t *testing.T) {
-	for _, issuer := range []string{"https://login.example.com", "http://192.0.2.1:8081", "http://localhost.evil.example", "http://localhost@evil.example", "localhost:8081", ""} {
+	for _, issuer := range []string{"https://login.example.com", "http://192.0.2.1:8081",
+		"http://localhost.evil.example", "http://localhost@evil.example", "localhost:8081", ""} {
 		h := &Handler{Issuer: issuer, ClientID: "a", ClientSecret: "b", RedirectURIs: []string{callback}}
 		if err := h.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "loopback") {
 			t.Errorf("%q: %v", issuer, err)
@@ -31,11 +32,15 @@ func TestHalfAConfigurationIsRefused(t *testing.T) {
 		h    Handler
 		want string
 	}{
-		{"a path", Handler{Issuer: "http://localhost:8081/", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{callback}}, "slash"},
+		{"a path", Handler{Issuer: "http://localhost:8081/", ClientID: "a", ClientSecret: "b",
+			RedirectURIs: []string{callback}}, "slash"},
 		{"no client", Handler{Issuer: "http://localhost:8081"}, "want client"},
-		{"no secret", Handler{Issuer: "http://localhost:8081", ClientID: "a", RedirectURIs: []string{callback}}, "want client"},
-		{"a word for a URI", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{"c"}}, "redirect URI"},
-		{"a script", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b", RedirectURIs: []string{"javascript:alert(1)"}}, "redirect URI"},
+		{"no secret", Handler{Issuer: "http://localhost:8081", ClientID: "a", RedirectURIs: []string{callback}},
+			"want client"},
+		{"a word for a URI", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b",
+			RedirectURIs: []string{"c"}}, "redirect URI"},
+		{"a script", Handler{Issuer: "http://localhost:8081", ClientID: "a", ClientSecret: "b",
+			RedirectURIs: []string{"javascript:alert(1)"}}, "redirect URI"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -49,7 +54,8 @@ func TestHalfAConfigurationIsRefused(t *testing.T) {
 // Caddy starts the new configuration before it cleans the old one up.
 func TestMemoryOutlivesAReload(t *testing.T) {
 	handler := func(secret string) *Handler {
-		h := &Handler{Issuer: "http://localhost:8999", ClientID: "a", ClientSecret: secret, RedirectURIs: []string{callback}}
+		h := &Handler{Issuer: "http://localhost:8999", ClientID: "a", ClientSecret: secret,
+			RedirectURIs: []string{callback}}
 		if err := h.Provision(caddy.Context{}); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +109,8 @@ func TestRequestFromBeyondThisMachineIsRefused(t *testing.T) {
 		r.RemoteAddr, r.Host = test.there, test.host
 		w := httptest.NewRecorder()
 		err = h.ServeHTTP(w, r, nil)
-		if err != nil || w.Code != test.status || w.Code == 403 && !strings.Contains(w.Body.String(), "only the machine") {
+		if err != nil || w.Code != test.status ||
+			w.Code == 403 && !strings.Contains(w.Body.String(), "only the machine") {
 			t.Errorf("%+v: %d %q, %v", test, w.Code, w.Body, err)
 		}
 	}
@@ -122,7 +129,8 @@ func TestCaddyfile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := new(Handler)
 			err := h.UnmarshalCaddyfile(caddyfile.NewTestDispenser(test.text))
-			if test.want == "" && (err != nil || !slices.Equal(h.RedirectURIs, []string{"c"})) || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			if test.want == "" && (err != nil || !slices.Equal(h.RedirectURIs, []string{"c"})) ||
+				test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %+v, %v", h, err)
 			}
 		})

@@ -36,7 +36,7 @@ func newParty(t *testing.T) *party {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newProvider(ts.URL, client{"gateway", "secret", []string{callback}}, m)
+	p, err := newProvider(ts.URL, client{id: "gateway", secret: "secret", redirects: []string{callback}}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,14 +49,15 @@ func newParty(t *testing.T) *party {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &party{t, provider, oauth2.Config{
-		ClientID: "gateway", ClientSecret: "secret", Endpoint: provider.Endpoint(), RedirectURL: callback, Scopes: []string{"openid", "profile", "email", "groups"},
-	}, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return &party{T: t, oidc: provider, config: oauth2.Config{
+		ClientID: "gateway", ClientSecret: "secret", Endpoint: provider.Endpoint(), RedirectURL: callback,
+		Scopes: []string{"openid", "profile", "email", "groups"},
+	}, browser: &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if strings.HasPrefix(r.URL.String(), callback) {
 			return http.ErrUseLastResponse
 		}
 		return nil
-	}}, ts.URL}
+	}}, url: ts.URL}
 }
 
 var verifier = strings.Repeat("verifier", 6)
@@ -90,7 +91,8 @@ func (p *party) choose(page, user string) url.Values {
 	if id == nil {
 		p.Fatalf("no form on the page:\n%s", page)
 	}
-	_, answer := p.read(p.browser.PostForm(p.url+"/login", url.Values{"id": {html.UnescapeString(id[1])}, "user": {user}}))
+	_, answer := p.read(p.browser.PostForm(p.url+"/login",
+		url.Values{"id": {html.UnescapeString(id[1])}, "user": {user}}))
 	return answer
 }
 
@@ -104,7 +106,8 @@ func (p *party) claims(answer url.Values) (id, info map[string]any) {
 		p.Fatal(err)
 	}
 	raw, _ := token.Extra("id_token").(string)
-	verified, err := p.oidc.Verifier(&oidc.Config{ClientID: "gateway", SupportedSigningAlgs: []string{"ES256"}}).Verify(p.Context(), raw)
+	verified, err := p.oidc.Verifier(&oidc.Config{ClientID: "gateway", SupportedSigningAlgs: []string{"ES256"}}).
+		Verify(p.Context(), raw)
 	if err != nil || verified.Nonce != "nonce" {
 		p.Fatalf("%v, %v", verified, err)
 	}
@@ -129,8 +132,11 @@ func TestBothSignInWithOneClick(t *testing.T) {
 			id, info := p.claims(p.choose(page, a.ID))
 			for _, claims := range []map[string]any{id, info} {
 				groups, _ := claims["groups"].([]any)
-				if claims["sub"] != "demo-"+a.ID || claims["name"] != a.Name() || claims["given_name"] != a.Given || claims["family_name"] != a.Family || claims["email"] != a.Email() || claims["email_verified"] != true ||
-					claims["preferred_username"] != a.ID || claims["picture"] != p.url+"/avatar/"+a.ID+".svg" || len(groups) != len(a.Groups) {
+				if claims["sub"] != "demo-"+a.ID || claims["name"] != a.Name() || claims["given_name"] != a.Given ||
+					claims["family_name"] != a.Family || claims["email"] != a.Email() ||
+					claims["email_verified"] != true ||
+					claims["preferred_username"] != a.ID || claims["picture"] != p.url+"/avatar/"+a.ID+".svg" ||
+					len(groups) != len(a.Groups) {
 					t.Errorf("claims %v", claims)
 				}
 			}
@@ -150,14 +156,16 @@ func TestSecondSignInAsksOnlyWhereItIsWanted(t *testing.T) {
 	page, _ := p.open()
 	p.choose(page, "alice")
 	for _, straight := range []oauth2.AuthCodeOption{
-		oauth2.SetAuthURLParam("prompt", ""), oauth2.SetAuthURLParam("prompt", "none"), oauth2.SetAuthURLParam("max_age", "3600"),
+		oauth2.SetAuthURLParam("prompt", ""), oauth2.SetAuthURLParam("prompt", "none"),
+		oauth2.SetAuthURLParam("max_age", "3600"),
 	} {
 		if _, answer := p.open(straight); answer.Get("code") == "" {
 			t.Error("who has signed in is asked again")
 		}
 	}
 	for _, ask := range []oauth2.AuthCodeOption{
-		oauth2.SetAuthURLParam("prompt", "select_account"), oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"),
+		oauth2.SetAuthURLParam("prompt", "select_account"), oauth2.SetAuthURLParam("prompt", "login"),
+		oauth2.SetAuthURLParam("max_age", "0"),
 	} {
 		if page, answer := p.open(ask); answer != nil || !strings.Contains(page, "Who are you?") {
 			t.Errorf("came back with %v, want the page", answer)
@@ -187,27 +195,31 @@ func TestOnlyTheGatewayIsServed(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAskedWhereNoPageMayBeShown(t *testing.T) {
+func TestPromptNoneShowsNoPage(t *testing.T) {
 	p := newParty(t)
-	if page, answer := p.open(oauth2.SetAuthURLParam("prompt", "none")); answer.Get("error") != "login_required" || answer.Get("state") != "state" {
+	if page, answer := p.open(oauth2.SetAuthURLParam("prompt", "none")); answer.Get("error") != "login_required" ||
+		answer.Get("state") != "state" {
 		t.Errorf("got %v\n%s", answer, page)
 	}
 }
 
-func TestWithoutS256NobodySignsIn(t *testing.T) {
+func TestSignInWithoutS256IsRefused(t *testing.T) {
 	for name, options := range map[string][]oauth2.AuthCodeOption{
 		"no challenge": nil,
-		"plain":        {oauth2.SetAuthURLParam("code_challenge", verifier), oauth2.SetAuthURLParam("code_challenge_method", "plain")},
+		"plain": {oauth2.SetAuthURLParam("code_challenge", verifier),
+			oauth2.SetAuthURLParam("code_challenge_method", "plain")},
 	} {
 		p := newParty(t)
-		if page, answer := p.read(p.browser.Get(p.config.AuthCodeURL("state", options...))); answer.Get("error") != "invalid_request" {
+		page, answer := p.read(p.browser.Get(p.config.AuthCodeURL("state", options...)))
+		if answer.Get("error") != "invalid_request" {
 			t.Errorf("%s: got %v\n%s", name, answer, page)
 		}
 	}
 	p := newParty(t)
 	page, _ := p.open()
 	answer := p.choose(page, "alice")
-	if _, err := p.config.Exchange(t.Context(), answer.Get("code"), oauth2.VerifierOption("another"+verifier)); err == nil {
+	if _, err := p.config.Exchange(t.Context(), answer.Get("code"),
+		oauth2.VerifierOption("another"+verifier)); err == nil {
 		t.Error("another verifier is good enough")
 	}
 	if _, err := p.config.Exchange(t.Context(), answer.Get("code"), oauth2.VerifierOption(verifier)); err == nil {
@@ -235,7 +247,8 @@ func TestPageRunsNothingAndLeadsBackOnly(t *testing.T) {
 	}
 	page, _ := p.read(response, nil)
 	policy := response.Header.Get("Content-Security-Policy")
-	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "form-action 'self' http://localhost:8080;") {
+	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") ||
+		!strings.Contains(policy, "form-action 'self' http://localhost:8080;") {
 		t.Errorf("policy %q", policy)
 	}
 	for _, inline := range []string{"<script", "<style", "style=", " onclick"} {
@@ -248,7 +261,8 @@ func TestPageRunsNothingAndLeadsBackOnly(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	for path, status := range map[string]int{"/": 200, "/login.css": 200, "/avatar/bob.svg": 200, "/avatar/login.html": 404, "/pages/login.html": 404, "/login?id=guess": 400} {
+	for path, status := range map[string]int{"/": 200, "/login.css": 200, "/avatar/bob.svg": 200,
+		"/avatar/login.html": 404, "/pages/login.html": 404, "/login?id=guess": 400} {
 		response, err := p.browser.Get(p.url + path)
 		if err != nil || response.StatusCode != status {
 			t.Errorf("%s: %v, %v", path, response, err)
@@ -260,7 +274,8 @@ func TestClickOnAnotherSitesPageIsNone(t *testing.T) {
 	p := newParty(t)
 	page, _ := p.open()
 	id := regexp.MustCompile(`name="id" value="([^"]+)"`).FindStringSubmatch(page)[1]
-	r, err := http.NewRequestWithContext(t.Context(), "POST", p.url+"/login", strings.NewReader(url.Values{"id": {id}, "user": {"alice"}}.Encode()))
+	r, err := http.NewRequestWithContext(t.Context(), "POST", p.url+"/login",
+		strings.NewReader(url.Values{"id": {id}, "user": {"alice"}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

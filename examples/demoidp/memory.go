@@ -29,7 +29,8 @@ type memory struct {
 	sessions shelf[session]
 }
 
-// A session is a browser that has signed in.
+// A session is a browser that has signed in. since becomes auth_time, by which
+// a relying party sees how fresh the sign-in is.
 type session struct {
 	account string
 	since   time.Time
@@ -41,12 +42,15 @@ const (
 	sessionTime = 12 * time.Hour   // a day of trying things out
 )
 
+// newMemory returns the memory of a new issuer. Key and secret are new in each
+// process, so tokens of an earlier one are not good.
 func newMemory() (*memory, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	m := &memory{key: key, requests: shelf[*request]{}, codes: shelf[string]{}, tokens: shelf[*request]{}, sessions: shelf[session]{}}
+	m := &memory{key: key, requests: shelf[*request]{}, codes: shelf[string]{}, tokens: shelf[*request]{},
+		sessions: shelf[session]{}}
 	rand.Read(m.crypto[:])
 	return m, nil
 }

@@ -21,15 +21,20 @@ var files embed.FS
 
 var loginPage = template.Must(template.ParseFS(files, "pages/login.html"))
 
-// A provider is the OpenID provider without Caddy.
+// A provider is the OpenID provider without Caddy. The library has the
+// protocol's endpoints, the mux the pages in front of it.
 type provider struct {
 	storage *storage
 	library *op.Provider
 	mux     *http.ServeMux
 }
 
+// newProvider puts the login page in front of the library. The issuer is
+// static: the Host of a request never becomes part of a token.
 func newProvider(issuer string, c client, m *memory) (*provider, error) {
-	s := &storage{m, issuer, c}
+	s := &storage{memory: m, issuer: issuer, client: c}
+	// S256 is the only challenge method (RFC 7636 §4.2); plain protects
+	// nothing.
 	config := &op.Config{
 		CryptoKey:                m.crypto,
 		CodeMethodS256:           true,
@@ -43,7 +48,7 @@ func newProvider(issuer string, c client, m *memory) (*provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("demo_idp: %w", err)
 	}
-	p := &provider{s, library, http.NewServeMux()}
+	p := &provider{storage: s, library: library, mux: http.NewServeMux()}
 	p.mux.Handle("/", library)
 	p.mux.HandleFunc("GET /{$}", p.welcome)
 	p.mux.HandleFunc("GET /login", p.login)
@@ -53,6 +58,8 @@ func newProvider(issuer string, c client, m *memory) (*provider, error) {
 	return p, nil
 }
 
+// avatar serves the picture of an account. Only the pictures of accounts are
+// served, whatever the path says.
 func avatar(w http.ResponseWriter, r *http.Request) {
 	a, ok := accountByID(strings.TrimSuffix(r.PathValue("file"), ".svg"))
 	if !ok {
@@ -75,15 +82,18 @@ func (p *provider) welcome(w http.ResponseWriter, _ *http.Request) {
 	p.show(w, "", "")
 }
 
+// sessionCookie has no prefix __Host-, which browsers want https for.
 const sessionCookie = "demo_session"
 
 // login asks who is there, or goes on at once for a browser that has signed in
 // before, unless the request wants it otherwise (OpenID Connect Core §3.1.2.1,
-// prompt and max_age).
+// prompt and max_age). With prompt=none no page may be shown, and the answer
+// is login_required.
 func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 	asked, err := p.storage.request(r.FormValue("id"))
 	if err != nil {
-		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.", http.StatusBadRequest)
+		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.",
+			http.StatusBadRequest)
 		return
 	}
 	if s, ok := p.session(r); ok && !asked.insists(s) {
@@ -103,7 +113,8 @@ func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // show renders the page. Chrome applies form-action to the redirects that
-// follow a form, so the client's origin is named in it.
+// follow a form, so the client's origin is named in it. The page has no
+// scripts, and nothing from another origin.
 func (p *provider) show(w http.ResponseWriter, id, target string) {
 	var page bytes.Buffer
 	err := loginPage.Execute(&page, map[string]any{"ID": id, "Accounts": accounts})
@@ -111,7 +122,9 @@ func (p *provider) show(w http.ResponseWriter, id, target string) {
 		http.Error(w, "The login page cannot be shown.", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self' "+target+"; frame-ancestors 'none'; base-uri 'none'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self' "+target+
+			"; frame-ancestors 'none'; base-uri 'none'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
@@ -136,17 +149,19 @@ func (p *provider) signIn(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Choose one of the accounts on the login page.", http.StatusBadRequest)
 		return
 	}
-	s, id := session{a.ID, time.Now()}, rand.Text()
+	s, id := session{account: a.ID, since: time.Now()}, rand.Text()
 	p.storage.mu.Lock()
 	p.storage.sessions.put(id, s, sessionTime)
 	p.storage.mu.Unlock()
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(sessionTime / time.Second)})
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, MaxAge: int(sessionTime / time.Second)})
 	p.finish(w, r, r.PostFormValue("id"), s)
 }
 
 func (p *provider) finish(w http.ResponseWriter, r *http.Request, id string, s session) {
 	if err := p.storage.signIn(id, s.account, s.since); err != nil {
-		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.", http.StatusBadRequest)
+		http.Error(w, "This sign-in is over. Go back to your device's code page and begin again.",
+			http.StatusBadRequest)
 		return
 	}
 	ctx := op.ContextWithIssuer(r.Context(), p.storage.issuer)

@@ -11,7 +11,7 @@ import (
 type request struct {
 	id       string
 	asked    *oidc.AuthRequest
-	account  string // empty until somebody has signed in
+	account  string // empty until a person has signed in
 	signedIn time.Time
 }
 
@@ -44,6 +44,9 @@ func (r *request) GetScopes() []string                { return r.asked.Scopes }
 func (r *request) GetState() string                   { return r.asked.State }
 func (r *request) GetSubject() string                 { return "demo-" + r.account }
 func (r *request) Done() bool                         { return r.account != "" }
+
+// CreateAuthRequest has refused requests without a challenge; nil is for the
+// library.
 func (r *request) GetCodeChallenge() *oidc.CodeChallenge {
 	if r.asked.CodeChallenge == "" {
 		return nil

@@ -15,8 +15,11 @@ type shelved[T any] struct {
 // looking through a whole shelf costs nothing.
 const shelfSize = 1000
 
+// put adds an item that leaves after its life. An existing key is overwritten
+// and gets a new time.
 func (s shelf[T]) put(key string, value T, life time.Duration) {
 	now := time.Now()
+	// A map has no order, so all items are looked at.
 	first := s.sweep(now)
 	if _, there := s[key]; !there && len(s) >= shelfSize {
 		delete(s, first)
@@ -38,6 +41,8 @@ func (s shelf[T]) sweep(now time.Time) (first string) {
 	return first
 }
 
+// get returns an item. An item whose time is over counts as absent, also
+// before sweep has removed it.
 func (s shelf[T]) get(key string) (value T, ok bool) {
 	item, ok := s[key]
 	if !ok || time.Now().After(item.expires) {

@@ -13,7 +13,9 @@ import (
 )
 
 // storage is what the provider library asks of its owner: an issuer's memory,
-// as one configuration sees it.
+// as one configuration sees it. Each method holds the memory's lock for its
+// own time only: the library calls several of them for one request, and none
+// depends on another's moment.
 type storage struct {
 	*memory
 	issuer string
@@ -52,6 +54,8 @@ func (s *storage) AuthRequestByID(_ context.Context, id string) (op.AuthRequest,
 	return r, nil
 }
 
+// request returns a sign-in that is under way. The pointer is shared with the
+// shelf, and never written to: signIn replaces the value.
 func (s *storage) request(id string) (*request, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +66,8 @@ func (s *storage) request(id string) (*request, error) {
 	return r, nil
 }
 
-// signIn answers a request for an account.
+// signIn answers a request for an account. It copies the request, because the
+// library may be reading the old one.
 func (s *storage) signIn(id, account string, since time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,6 +93,7 @@ func (s *storage) SaveAuthCode(_ context.Context, id, code string) error {
 func (s *storage) AuthRequestByCode(ctx context.Context, code string) (op.AuthRequest, error) {
 	s.mu.Lock()
 	id, ok := s.codes.get(code)
+	// The code is spent before it is looked at further (RFC 6749 §4.1.2).
 	delete(s.codes, code)
 	s.mu.Unlock()
 	if !ok {
@@ -104,7 +110,8 @@ func (s *storage) DeleteAuthRequest(_ context.Context, id string) error {
 	return nil
 }
 
-// CreateAccessToken implements op.AuthStorage.
+// CreateAccessToken implements op.AuthStorage. The token is opaque: the
+// library seals its id, and only userinfo takes it.
 func (s *storage) CreateAccessToken(_ context.Context, asked op.TokenRequest) (string, time.Time, error) {
 	r, ok := asked.(*request)
 	if !ok {
@@ -145,7 +152,8 @@ func (s *storage) SetUserinfoFromToken(_ context.Context, info *oidc.UserInfo, t
 }
 
 // SetUserinfoFromRequest implements op.CanSetUserinfoFromRequest, for the ID token.
-func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, asked op.IDTokenRequest, scopes []string) error {
+func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, asked op.IDTokenRequest,
+	scopes []string) error {
 	r, ok := asked.(*request)
 	if !ok {
 		return errUnsupported
@@ -153,6 +161,8 @@ func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo,
 	return s.describe(info, r.account, scopes)
 }
 
+// describe fills in the claims of an account. An account that is unknown is an
+// error, which cannot happen without a reload of the demo.
 func (s *storage) describe(info *oidc.UserInfo, id string, scopes []string) error {
 	a, ok := accountByID(id)
 	if !ok {
@@ -162,7 +172,8 @@ func (s *storage) describe(info *oidc.UserInfo, id string, scopes []string) erro
 	return nil
 }
 
-// GetClientByClientID implements op.OPStorage.
+// GetClientByClientID implements op.OPStorage. The error is the same as for a
+// wrong secret.
 func (s *storage) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
 	if id != s.client.id {
 		return nil, oidc.ErrInvalidClient().WithDescription("unknown client")
@@ -170,7 +181,8 @@ func (s *storage) GetClientByClientID(_ context.Context, id string) (op.Client, 
 	return s.client, nil
 }
 
-// AuthorizeClientIDSecret implements op.OPStorage.
+// AuthorizeClientIDSecret implements op.OPStorage. The id is public, so only
+// the secret is compared in constant time.
 func (s *storage) AuthorizeClientIDSecret(_ context.Context, id, secret string) error {
 	if id != s.client.id || subtle.ConstantTimeCompare([]byte(secret), []byte(s.client.secret)) == 0 {
 		return oidc.ErrInvalidClient().WithDescription("unknown client or wrong secret")

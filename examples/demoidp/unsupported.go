@@ -10,11 +10,15 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// errUnsupported answers what the demo does not offer.
+// errUnsupported answers what the demo does not offer. The library turns it
+// into server_error, which no client of the demo ever sees.
 var errUnsupported = errors.New("the demo provider does not offer this")
 
-// What the library asks of providers that offer more.
-func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
+// What the library asks of providers that offer more. The library's interface
+// is wider than the code flow: refresh tokens, introspection and JWT profiles
+// are refused here, and no metadata offer them.
+func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest,
+	string) (string, string, time.Time, error) {
 	return "", "", time.Time{}, errUnsupported
 }
 func (s *storage) TokenRequestByRefreshToken(context.Context, string) (op.RefreshTokenRequest, error) {
@@ -26,7 +30,8 @@ func (s *storage) GetRefreshTokenInfo(context.Context, string, string) (string, 
 func (s *storage) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string, string, []string) error {
 	return nil
 }
-func (s *storage) SetIntrospectionFromToken(context.Context, *oidc.IntrospectionResponse, string, string, string) error {
+func (s *storage) SetIntrospectionFromToken(context.Context, *oidc.IntrospectionResponse, string, string,
+	string) error {
 	return errUnsupported
 }
 func (s *storage) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {

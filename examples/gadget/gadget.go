@@ -1,6 +1,6 @@
 // Package gadget is a web page that plays a device: it asks for a code, shows
 // it, waits, and then calls the guarded API with the token it was given. It
-// shows what a device does, in a script that anybody can read. It decides
+// shows what a device does, in a script that can be read. It decides
 // nothing about who may do what, and keeps nothing: the page talks to the
 // gateway by itself. Only the demo binary links it in, as the Caddy handler
 // demo_gadget.
@@ -34,6 +34,7 @@ func init() {
 var files embed.FS
 
 // Handler serves the page at the end of whatever path it is mounted on.
+// The fields become part of the page, through html/template.
 type Handler struct {
 	// The client_id that the page uses. Default: cool-gadget.
 	ClientID string `json:"client_id,omitempty"`
@@ -48,7 +49,8 @@ type Handler struct {
 	pages map[string]file
 }
 
-// A file is what one name answers with.
+// A file is what one name answers with. All files are held in memory, and
+// rendered once for each configuration.
 type file struct {
 	body []byte
 	kind string
@@ -86,7 +88,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.pages = map[string]file{"": newFile(page.Bytes(), "text/html; charset=utf-8")}
-	for name, kind := range map[string]string{"gadget.css": "text/css; charset=utf-8", "gadget.js": "text/javascript; charset=utf-8"} {
+	for name, kind := range map[string]string{"gadget.css": "text/css; charset=utf-8",
+		"gadget.js": "text/javascript; charset=utf-8"} {
 		body, err := files.ReadFile("page/" + name)
 		if err != nil {
 			return err
@@ -96,18 +99,26 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// newFile gives a body its entity tag. The tag is of the content, so a reload
+// with the same page invalidates nothing.
 func newFile(body []byte, kind string) file {
 	sum := sha256.Sum256(body)
-	return file{body, kind, `"` + hex.EncodeToString(sum[:8]) + `"`}
+	return file{body: body, kind: kind, etag: `"` + hex.EncodeToString(sum[:8]) + `"`}
 }
 
-const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+// policy is the page's Content-Security-Policy. Pictures may come from
+// anywhere by https, since the API's products have some.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: http://localhost:* " +
+	"data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. Names that the page does
+// not have, and methods other than GET and HEAD, are the next handler's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
 	}
+	// The handler does not know where it is mounted, so the last part of the
+	// path decides.
 	name := path.Base(r.URL.Path)
 	if strings.HasSuffix(r.URL.Path, "/") {
 		name = ""
@@ -129,6 +140,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
+// parse is the directive's setup function. The defaults are Provision's, so
+// that JSON configurations get them too.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	g := new(Handler)
 	return g, g.UnmarshalCaddyfile(h.Dispenser)

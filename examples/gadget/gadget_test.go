@@ -29,9 +29,12 @@ func get(t *testing.T, target string) (*httptest.ResponseRecorder, error) {
 }
 
 func TestPageAndItsFilesAreServed(t *testing.T) {
-	for target, kind := range map[string]string{"/": "text/html", "/gadget.css": "text/css", "/gadget.js": "text/javascript"} {
+	for target, kind := range map[string]string{"/": "text/html", "/gadget.css": "text/css",
+		"/gadget.js": "text/javascript"} {
 		w, err := get(t, target)
-		if err != nil || w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) || w.Header().Get("ETag") == "" || strings.Contains(policy, "unsafe") || w.Header().Get("Content-Security-Policy") != policy {
+		if err != nil || w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) ||
+			w.Header().Get("ETag") == "" || strings.Contains(policy, "unsafe") ||
+			w.Header().Get("Content-Security-Policy") != policy {
 			t.Errorf("%s: %d %v, %v", target, w.Code, w.Header(), err)
 		}
 		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
@@ -55,7 +58,8 @@ func TestUnchangedFileIsNotSentAgain(t *testing.T) {
 	if err := h.ServeHTTP(first, httptest.NewRequest("GET", "/gadget.js", nil), nil); err != nil {
 		t.Fatal(err)
 	}
-	for known, status := range map[string]int{first.Header().Get("ETag"): 304, `"old", W/` + first.Header().Get("ETag"): 304, `"old"`: 200} {
+	for known, status := range map[string]int{first.Header().Get("ETag"): 304,
+		`"old", W/` + first.Header().Get("ETag"): 304, `"old"`: 200} {
 		r, w := httptest.NewRequest("GET", "/gadget.js", nil), httptest.NewRecorder()
 		r.Header.Set("If-None-Match", known)
 		if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != status {
@@ -73,7 +77,8 @@ func TestPageKnowsItsDefaults(t *testing.T) {
 	if err := h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`data-client-id="cool-gadget"`, `data-scope="openid profile email offline_access products:read"`, `data-api="/api/products"`} {
+	for _, want := range []string{`data-client-id="cool-gadget"`,
+		`data-scope="openid profile email offline_access products:read"`, `data-api="/api/products"`} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %s on the page", want)
 		}
@@ -109,7 +114,8 @@ func TestQRCodeIsTheCode(t *testing.T) {
 }
 
 func TestQRCodeOfSomethingElseIsRefused(t *testing.T) {
-	for _, text := range []string{"", "javascript:alert(1)", "BCDF-GHJK", "https:", "ftp://example.com", "https://" + strings.Repeat("x", maxText-7)} {
+	for _, text := range []string{"", "javascript:alert(1)", "BCDF-GHJK", "https:", "ftp://example.com",
+		"https://" + strings.Repeat("x", maxText-7)} {
 		_, err := get(t, "/qr.svg?text="+url.QueryEscape(text))
 		if e, ok := err.(caddyhttp.HandlerError); !ok || e.StatusCode != http.StatusBadRequest {
 			t.Errorf("%.30q: %v", text, err)
@@ -118,7 +124,8 @@ func TestQRCodeOfSomethingElseIsRefused(t *testing.T) {
 }
 
 func TestLongestQRCodeIsDrawn(t *testing.T) {
-	if w, err := get(t, "/qr.svg?text=https://"+strings.Repeat("x", maxText-8)); err != nil || w.Code != 200 || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+	if w, err := get(t, "/qr.svg?text=https://"+strings.Repeat("x", maxText-8)); err != nil || w.Code != 200 ||
+		w.Header().Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("%d, %v", w.Code, err)
 	}
 }
@@ -134,7 +141,8 @@ func TestCaddyfile(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			err := new(Handler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(test.text))
-			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			if test.want == "" && err != nil ||
+				test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
@@ -23,14 +24,20 @@ func (m *Mux) addCORS(policy CORS, header http.Header, r *http.Request) {
 	case AnyOrigin:
 		response.AllowAnyOrigin(header)
 	case ClientOrigins:
-		response.AllowOrigin(header, r, m.Origins)
+		response.AllowOrigin(header, r, m.allowsOrigin)
 	}
+}
+
+// allowsOrigin reports whether an origin is one of [ClientOrigins].
+func (m *Mux) allowsOrigin(ctx context.Context, origin string) bool {
+	return m.AllowsOrigin != nil && m.AllowsOrigin(ctx, origin)
 }
 
 // preflight answers OPTIONS.
 func (m *Mux) preflight(route Route, r *http.Request) *Response {
 	a := NewResponse(http.StatusNoContent, "", nil).Set("Allow", route.allowed())
-	if route.CORS == AnyOrigin || route.CORS == ClientOrigins && m.Origins[r.Header.Get("Origin")] {
+	origin := r.Header.Get("Origin")
+	if route.CORS == AnyOrigin || route.CORS == ClientOrigins && origin != "" && m.allowsOrigin(r.Context(), origin) {
 		response.Permit(a.Header, route.allowed())
 		if route.CORS == AnyOrigin {
 			response.PermitAsked(a.Header, r)

@@ -9,7 +9,7 @@ import (
 )
 
 // A Log writes of requests that came to nothing. The endpoints and the pages of one
-// issuer share one, because it counts: anybody can have a sign-in refused, or ask a
+// issuer share one, because it counts: any client can have a sign-in refused, or ask a
 // server that is ailing, as often as they like, and the disk must not be filled by
 // that.
 type Log struct {
@@ -36,7 +36,7 @@ func NewLog(to *slog.Logger) *Log {
 	return l
 }
 
-// Warn writes a line of its own, that nobody can cause often.
+// Warn writes a line of its own, that no client can cause often.
 func (l *Log) Warn(ctx context.Context, message string, args ...any) {
 	l.to.WarnContext(ctx, message, args...)
 }

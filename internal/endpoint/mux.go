@@ -5,6 +5,7 @@
 package endpoint
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -46,8 +47,10 @@ func (route Route) allowed() string {
 // headers stand, by which a page may read what is wrong.
 type Mux struct {
 	Find     func(path string) (Route, bool) // finds what is served at a path
-	Origins  map[string]bool                 // those of [ClientOrigins]
 	Stopping func() bool                     // whether the server is about to stop; nil: it never is
+
+	// AllowsOrigin says whether an origin is one of [ClientOrigins]; nil: none is.
+	AllowsOrigin func(ctx context.Context, origin string) bool
 }
 
 // Serves reports whether the path is one of this handler's.

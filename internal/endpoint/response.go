@@ -60,7 +60,7 @@ func (e OAuthError) EncodeJSON() []byte {
 	return o.End()
 }
 
-// Redirect sends a browser on with a GET (RFC 9110 §15.4.4). Nobody is told which
+// Redirect sends a browser on with a GET (RFC 9110 §15.4.4). No other site is told which
 // page it came from, and the page that opened the window keeps no hold of it.
 func Redirect(to string) *Response {
 	r := NewResponse(http.StatusSeeOther, "", nil)

@@ -3,12 +3,8 @@
 package gatewaytest
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
@@ -25,7 +20,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 )
 
-// A Site is a handler with what surrounds it, without a network.
+// A Site is a handler with what surrounds it, without a network. Its methods
+// fail the test that it was made for. Requests go to the handler directly, one
+// after the other or from several goroutines.
 type Site struct {
 	*testing.T
 	*gateway.Handler
@@ -36,67 +33,20 @@ type Site struct {
 	From      netip.Addr // where requests come from
 }
 
-// An Upstream is one that believes everybody.
-type Upstream struct {
-	Person        *deviceauth.Person     // who signs in
-	Begun         deviceauth.AuthRequest // the latest
-	Down          bool
-	Misconfigured bool
-
-	Finished int   // how often Finish was called
-	Refusal  error // of Finish
-}
-
-func (*Upstream) ID() string    { return "work" }
-func (*Upstream) Label() string { return "Example <Work>" }
-func (s *Upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, error) {
-	switch {
-	case s.Down:
-		return "", errors.New("connection refused")
-	case s.Misconfigured:
-		return "", fmt.Errorf("discovery: %w", &deviceauth.ConfigError{Reason: "it calls itself otherwise"})
-	}
-	s.Begun = a
-	return "https://login.example.com/authorize?state=" + a.State, nil
-}
-func (s *Upstream) Finish(_ context.Context, _ deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
-	if s.Finished++; s.Refusal != nil {
-		return nil, s.Refusal
-	}
-	if answer.Get("error") != "" {
-		return nil, deviceauth.NewError("sign_in_cancelled", "access_denied")
-	}
-	p := *s.Person
-	if p.SignedIn = s.Begun.Began; s.Begun.FreshSignIn {
-		p.Fresh = s.Begun.Code
-	}
-	return &p, nil
-}
-func (s *Upstream) Reachable(context.Context) error {
-	if s.Down {
-		return errors.New("connection refused")
-	}
-	return nil
-}
-func (s *Upstream) SignOut(_ context.Context, token string) (*deviceauth.SignOut, error) {
-	switch token {
-	case "fault":
-		return nil, errors.New("connection refused")
-	case "good":
-		return &deviceauth.SignOut{Upstream: "work", Subject: "work|1", At: time.Now()}, nil
-	}
-	return nil, deviceauth.NewError("invalid_request", "not a logout token")
-}
-
 // New makes a gateway for two clients and an upstream, of which the engine's
-// configuration may be changed.
+// configuration may be changed. The clients are the public clients tv and cli,
+// of which cli logs in by a browser, and the confidential client meter, the
+// person is alice of the upstream work. Everything is in memory, so a test may
+// run in a bubble of synctest.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	t.Helper()
+	// One store has grants and documents, as in a gateway without Redis.
 	store := memstore.New()
 	keys, err := keyring.Open(t.Context(), store, "")
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Wait is negative, so no poll is held and no test waits for one.
 	c := deviceauth.Config{
 		Issuer: "https://api.example.com", Wait: -1, Store: store, Documents: store, Signer: keys,
 		RefreshKey: keys.Source(keyring.PurposeRefresh),
@@ -111,9 +61,11 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 			},
 			{
 				ID: "cli", Name: "Store CLI", Public: true, Scope: "openid offline_access read",
-				Redirects: []string{"http://127.0.0.1/callback", "https://app.example.com/cb?x=1", "com.example.app:/cb"},
+				Redirects: []string{"http://127.0.0.1/callback", "https://app.example.com/cb?x=1",
+					"com.example.app:/cb"},
 			},
 		},
+		// People of the group staff may approve, and no others.
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}
@@ -134,6 +86,7 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 }
 
 // Reconfigure makes the handler anew, with another configuration.
+// Engine and keys stay, as across a reload of Caddy.
 func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 	s.Helper()
 	c := gateway.HandlerConfig{
@@ -151,7 +104,8 @@ func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 // Form is the media type of forms.
 const Form = "application/x-www-form-urlencoded"
 
-// Post sends a body as it is, with headers as name, value, ….
+// Post sends a body as it is, with headers as name, value, …. Nothing is
+// escaped or added, so that a test can send what no form would.
 func (s *Site) Post(path, contentType, body string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	r := httptest.NewRequest("POST", path, strings.NewReader(body))
@@ -159,11 +113,14 @@ func (s *Site) Post(path, contentType, body string, headers ...string) *httptest
 	return s.Do(r, headers...)
 }
 
+// Get sends a GET request. Headers are name, value, ….
 func (s *Site) Get(path string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Do(httptest.NewRequest("GET", path, nil), headers...)
 }
 
+// Do sends a request, with further headers as name, value, …. The client's
+// address is Site.From, whatever the request says.
 func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
@@ -173,7 +130,8 @@ func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder
 	return w
 }
 
-// JSON decodes a JSON answer.
+// JSON decodes a JSON answer. A response that is no JSON object is an error of
+// the test, and an empty map.
 func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
 	v := map[string]any{}
@@ -185,7 +143,8 @@ func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 
 var description = regexp.MustCompile(`^[\x20\x21\x23-\x5B\x5D-\x7E]+$`) // RFC 6749 §5.2
 
-// Refused wants an OAuth error.
+// Refused wants an OAuth error. It also wants what RFC 6749 §5.1 and §5.2 say
+// of every error: no-store, and a description of printable ASCII.
 func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string) {
 	t.Helper()
 	v := JSON(t, w)
@@ -200,113 +159,14 @@ func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string
 	}
 }
 
-// A Browser keeps cookies and reads pages.
-type Browser struct {
-	*Site
-	Cookies map[string]string
-	Status  int
-	Page    string
-	Header  http.Header
-}
-
-func (s *Site) Browser() *Browser { return &Browser{Site: s, Cookies: map[string]string{}} }
-
-func (b *Browser) Request(r *http.Request) {
-	b.Helper()
-	for name, value := range b.Cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	w := b.Site.Do(r)
-	for _, c := range w.Result().Cookies() {
-		b.Cookies[c.Name] = c.Value
-		if c.MaxAge < 0 {
-			delete(b.Cookies, c.Name)
-		}
-	}
-	b.Status, b.Page, b.Header = w.Code, w.Body.String(), w.Header()
-}
-
-// Open follows redirects within the site, and stops at the upstream.
-func (b *Browser) Open(path string) {
-	b.Helper()
-	for {
-		path, _, _ = strings.Cut(path, "#") // a fragment stays in the browser
-		b.Request(httptest.NewRequest("GET", path, nil))
-		if path = b.Header.Get("Location"); b.Status != http.StatusSeeOther || !strings.HasPrefix(path, "/") {
-			return
-		}
-	}
-}
-
-func (b *Browser) Submit(path string, values url.Values) {
-	b.Helper()
-	if path == "/device" && !values.Has("form") {
-		values = maps.Clone(values)
-		values.Set("form", b.CodeForm())
-	}
-	b.Request(Post(path, values))
-	if b.Status == http.StatusSeeOther && strings.HasPrefix(b.Header.Get("Location"), "/") {
-		b.Open(b.Header.Get("Location"))
-	}
-}
-
-var codeFormField = regexp.MustCompile(`name="form" value="([^"]+)"`)
-
-// CodeForm is what the form of the page for codes has in it.
-func (b *Browser) CodeForm() string {
-	b.Helper()
-	if !codeFormField.MatchString(b.Page) {
-		b.Open("/device")
-	}
-	field := codeFormField.FindStringSubmatch(b.Page)
-	if field == nil {
-		b.Fatalf("no form on the page:\n%s", b.Page)
-	}
-	return field[1]
-}
-
+// Post is the request that a browser makes of a form, without cookies.
 func Post(path string, values url.Values) *http.Request {
 	r := httptest.NewRequest("POST", path, strings.NewReader(values.Encode()))
 	r.Header.Set("Content-Type", Form)
 	return r
 }
 
-// TicketField finds the ticket of a page's form.
-var TicketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
-
-func (b *Browser) Ticket() string {
-	b.Helper()
-	field := TicketField.FindStringSubmatch(b.Page)
-	if field == nil {
-		b.Fatalf("no ticket on the page:\n%s", b.Page)
-	}
-	return field[1]
-}
-
-// SignIn signs the browser in.
-func (b *Browser) SignIn() {
-	b.Helper()
-	b.Open("/device/sign-in?with=work")
-	begun := b.Upstream.Begun
-	b.Open(strings.TrimPrefix(begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + begun.State)
-}
-
-// Ask brings the browser to the question about a new grant.
-func (b *Browser) Ask() (userCode, deviceCode string) {
-	b.Helper()
-	v := JSON(b.T, b.Post("/oauth2/device_authorization", Form, "client_id=tv"))
-	userCode, deviceCode = v["user_code"].(string), v["device_code"].(string)
-	b.Submit("/device", url.Values{"user_code": {userCode}})
-	return userCode, deviceCode
-}
-
-func (b *Browser) Sees(status int, text string) {
-	b.Helper()
-	if b.Status != status || !strings.Contains(b.Page, text) {
-		b.Errorf("got %d, want %d and %q in:\n%s", b.Status, status, text, b.Page)
-	}
-}
-
+// Poll asks as the client tv.
 func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Post("/oauth2/token", Form, url.Values{
@@ -315,7 +175,8 @@ func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	}.Encode())
 }
 
-// AccessToken goes all the way through the pages.
+// AccessToken goes all the way through the pages. The token has the scopes
+// that tv has by default.
 func (s *Site) AccessToken() string {
 	s.Helper()
 	b := s.Browser()
@@ -325,17 +186,13 @@ func (s *Site) AccessToken() string {
 	return JSON(s.T, s.Poll(code))["access_token"].(string)
 }
 
-// Home is a second upstream beside the first.
-type Home struct{ *Upstream }
-
-func (Home) ID() string    { return "home" }
-func (Home) Label() string { return "Home" }
-
+// BasicAuth does not escape the halves; RFC 6749 §2.3.1 would.
 func BasicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// APIRequest is one that an API is asked.
+// APIRequest is one that an API is asked. Names are taken as they are written,
+// without the canonical form of net/http.
 func APIRequest(headers ...string) *http.Request {
 	r := httptest.NewRequest("GET", "https://api.example.com/v2/things", nil)
 	for i := 0; i < len(headers); i += 2 {

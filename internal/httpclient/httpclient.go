@@ -13,6 +13,8 @@ import (
 
 // Roots returns the system's certificates and those of a PEM file, say of a company's
 // own certificate authority; nil, which is the system's alone, where no file is named.
+// A file without a certificate is an error, rather than a silent return to the
+// system's.
 func Roots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil

@@ -31,7 +31,10 @@ type Server struct {
 	cmd  *exec.Cmd
 }
 
-// Start starts a server.
+// Start starts a server. args are further options of redis-server, such as
+// --requirepass. The server listens on loopback alone. Where no redis-server
+// or valkey-server is installed, the test is skipped, or fails if
+// DEVICEAUTH_REQUIRE names redis.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), args: args}
@@ -47,9 +50,12 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
 // Start starts the server again where it left off, and returns when it answers.
+// appendfsync always makes every answered write survive a kill, so a test that
+// kills the server may expect it afterwards.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.run(append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, s.args...)...)
+	s.run(append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always"}, s.args...)...)
 	s.until("the server answers", func(ctx context.Context, c *redis.Client) bool { return answers(c.Ping(ctx).Err()) })
 }
 
@@ -58,6 +64,7 @@ func answers(err error) bool {
 	return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
 }
 
+// run does not wait for the server; until does.
 func (s *Server) run(args ...string) {
 	s.t.Helper()
 	s.cmd = exec.Command(needs.Program(s.t, "redis", "redis-server", "valkey-server"), args...)
@@ -74,19 +81,24 @@ func (s *Server) Kill() {
 	}
 }
 
-// Stop ends the server in order.
+// Stop ends the server in order. The server writes its files and closes its
+// connections, as at a planned restart.
 func (s *Server) Stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.cmd.Wait()
 }
 
 // Pause stops the server without closing its connections, until Resume.
+// To clients this looks like a network that lost its packets: connections stay
+// open and nothing is answered.
 func (s *Server) Pause() { s.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Resume lets a paused server go on.
 func (s *Server) Resume() { s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Cluster starts three servers that are a Cluster, and returns them.
+// Each server has a third of the slots and no replica. The bus ports are those
+// of the servers plus 10000.
 func Cluster(t testing.TB) (servers []*Server) {
 	t.Helper()
 	const nodes, slots = 3, 16384
@@ -107,13 +119,16 @@ func Cluster(t testing.TB) (servers []*Server) {
 	for _, s := range servers {
 		s.until("the cluster is whole", func(ctx context.Context, c *redis.Client) bool {
 			info := c.ClusterInfo(ctx).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
+			return strings.Contains(info, "cluster_state:ok") &&
+				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
 		})
 	}
 	return servers
 }
 
 // Replicated returns when the replica has all that the server has.
+// A test that fails over before that would lose writes that Redis had
+// acknowledged, which is how Redis works and not what is tested.
 func (s *Server) Replicated() {
 	s.t.Helper()
 	s.until("the replica has caught up", func(ctx context.Context, c *redis.Client) bool {
@@ -124,16 +139,21 @@ func (s *Server) Replicated() {
 	})
 }
 
+// with runs a function with a client of the server. The client is a new one
+// each time, so that no connection of an earlier state is used.
 func (s *Server) with(do func(*redis.Client)) {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
 	defer client.Close()
 	do(client)
 }
 
+// until polls every 20 ms and fails the test after 20 s: processes outside of Go
+// have no other way to say that they are ready.
 func (s *Server) until(what string, is func(context.Context, *redis.Client) bool) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
-		for deadline := time.Now().Add(20 * time.Second); !is(context.Background(), c); time.Sleep(20 * time.Millisecond) {
+		ctx := context.Background()
+		for deadline := time.Now().Add(20 * time.Second); !is(ctx, c); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				s.t.Fatalf("%s: not after 20 s", what)
 			}
@@ -141,6 +161,9 @@ func (s *Server) until(what string, is func(context.Context, *redis.Client) bool
 	})
 }
 
+// freePort returns a port that is free at this moment. Another process may
+// take the port before the server does; the range is large enough that this
+// has not been worth a retry.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for {
@@ -158,6 +181,8 @@ func freePort(t testing.TB) int {
 
 // Sentinel starts a master, a replica and a Sentinel that watches them, and
 // returns the master and the Sentinel. The master's name is mymaster.
+// The time-outs are half a second and two seconds, so that a failover is over
+// within the patience of a test.
 func Sentinel(t testing.TB) (master, sentinel *Server) {
 	t.Helper()
 	master = Start(t)
@@ -168,7 +193,8 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	sentinel = &Server{t: t, dir: t.TempDir(), port: freePort(t)}
 	t.Cleanup(sentinel.Kill)
 	config := filepath.Join(sentinel.dir, "sentinel.conf")
-	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %d 1\nsentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n",
+	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %d 1\n"+
+		"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n",
 		sentinel.port, sentinel.dir, master.port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -191,7 +217,9 @@ func (s *Server) Empty() {
 }
 
 // Spoil puts a value in the place of what the server has under every key of a
-// pattern, where that is a string.
+// pattern, where that is a string. It is what a mistaken operator or another
+// program does to shared keys. The time to live stays as it was. It returns
+// how many values were replaced.
 func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
@@ -213,8 +241,10 @@ func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	return spoiled
 }
 
-// An Operator is a connection that was there before, for what a server that takes no
-// new ones must be told.
+// An Operator is a connection that was there before, for what a server that
+// takes no new ones must be told. A server whose maxclients is reached, or
+// that is out of descriptors, refuses new connections, also those of a test
+// that wants to end the trouble.
 type Operator struct {
 	t      testing.TB
 	client *redis.Client
@@ -230,7 +260,7 @@ func (s *Server) Operator() *Operator {
 // Forget has the server forget keys. A server that is not there forgets nothing.
 func (o *Operator) Forget(keys ...string) { o.client.Del(context.Background(), keys...) }
 
-// Set changes a setting of the server.
+// Set changes a setting of the server. name and value are those of CONFIG SET.
 func (o *Operator) Set(name, value string) {
 	if err := o.client.ConfigSet(context.Background(), name, value).Err(); err != nil {
 		o.t.Errorf("%s: %v", name, err)
@@ -243,6 +273,7 @@ func (o *Operator) Disconnect() {
 }
 
 // Forget has the server lose one key, as an evicting policy does.
+// The key has to exist, or the test would show nothing.
 func (s *Server) Forget(key string) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {

@@ -17,6 +17,7 @@ import (
 
 // StartTLS starts a server that takes connections over TLS too, at the URL. Its
 // certificate is cert.pem of the directory, where its key is key.pem.
+// The plain port stays open as well, for what the test itself asks the server.
 func StartTLS(t testing.TB, args ...string) (s *Server, url, dir string) {
 	t.Helper()
 	dir, port := t.TempDir(), strconv.Itoa(freePort(t))
@@ -27,6 +28,8 @@ func StartTLS(t testing.TB, args ...string) (s *Server, url, dir string) {
 }
 
 // certify writes a key and a certificate of 127.0.0.1, signed by itself.
+// It is its own certificate authority, so a client that trusts the file trusts
+// the server.
 func certify(t testing.TB, dir string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -45,7 +48,8 @@ func certify(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate}, "key": {Type: "PRIVATE KEY", Bytes: private}} {
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate},
+		"key": {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}

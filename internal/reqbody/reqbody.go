@@ -20,7 +20,7 @@ const Time = 10 * time.Second
 // that has arrived by then, as nearly all have, costs no question.
 const stopLook = 200 * time.Millisecond
 
-// drainSize is how much of a body that nobody wants net/http reads before it
+// drainSize is how much of an unread body net/http reads before it
 // sends an answer: 256 KiB, so that the connection can be used again.
 const drainSize = 256 << 10
 
@@ -32,20 +32,20 @@ var (
 	ErrStopping = errors.New("the server is about to stop")
 )
 
-// Buffer reads a body and puts what was read in its place, so that whoever
-// reads it then waits for nobody: at most size bytes and one more, by which it
+// Buffer reads a body and puts what was read in its place, so that its
+// reader then does not wait: at most size bytes and one more, by which it
 // is known to be too large. What net/http would read beyond that before it sends
 // the answer is read here as well, because here it is bounded in time. stopping,
 // if any, tells that the server is about to stop.
 //
 // [ErrSlow] and [ErrStopping] end the connection's use: the answer must close an
-// HTTP/1 connection. Any other fault of the body is met by whoever reads it.
+// HTTP/1 connection. Any other fault of the body is met by its reader.
 func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() bool) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
 	t := start(w, stopping)
-	from := &limited{r.Body, t}
+	from := &limited{Reader: r.Body, timer: t}
 	body, err := io.ReadAll(io.LimitReader(from, size+1))
 	over := int64(len(body)) > size
 	if over && r.ContentLength <= drainSize { // a larger one closes the connection unread
@@ -57,7 +57,7 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	}
 	var rest io.Reader = bytes.NewReader(body)
 	if err != nil && !errors.Is(err, io.EOF) && !over {
-		rest = io.MultiReader(rest, broken{err})
+		rest = io.MultiReader(rest, broken{err: err})
 	}
 	r.Body = struct {
 		io.Reader
@@ -66,7 +66,7 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	return nil
 }
 
-// Discard reads a body that nobody wants, as far as net/http would do so before
+// Discard reads a body that has no reader, as far as net/http would do so before
 // it sends an answer, but within [Time]. The answer of an HTTP/1 request whose
 // body does not arrive then closes the connection. It is for who is about to
 // answer without a look at the body.
@@ -76,7 +76,7 @@ func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
 		return
 	}
 	t := start(w, stopping)
-	_, err := io.CopyN(io.Discard, &limited{r.Body, t}, drainSize)
+	_, err := io.CopyN(io.Discard, &limited{Reader: r.Body, timer: t}, drainSize)
 	whole := errors.Is(err, io.EOF)
 	t.end(whole, err)
 	if !whole {
@@ -158,7 +158,7 @@ func (t *timer) why() error {
 
 // end says whether the body was broken off, by the error that its reader got. A
 // whole one gives the connection its time back, for a held poll and for the next
-// request; for the rest of any other nobody waits.
+// request; for the rest of any other there is no waiting.
 func (t *timer) end(whole bool, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

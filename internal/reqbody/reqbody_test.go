@@ -120,7 +120,7 @@ func TestSlowBodyIsBrokenOff(t *testing.T) {
 	}
 }
 
-func TestNobodyWaitsForTheRestOfABodyWithoutEnd(t *testing.T) {
+func TestBodyWithoutEndIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, since := serve(t, nil)(), time.Now()
 		defer conn.Close()
@@ -177,7 +177,7 @@ func TestStopWaitsForNoSlowBody(t *testing.T) {
 
 func TestBodyThatBreaksOffIsMetByItsReader(t *testing.T) {
 	t.Parallel()
-	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), broken{io.ErrUnexpectedEOF}))
+	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), broken{err: io.ErrUnexpectedEOF}))
 	if err := Buffer(nil, r, size, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -3,15 +3,18 @@
 // documents of JSON. It decides nothing.
 package response
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+)
 
 // AllowOrigin names the request's origin where it is a known one, and reports
 // whether it is. An unknown one is no error: its browser keeps the answer from it.
 // Credentials are never allowed: no endpoint looks at cookies.
-func AllowOrigin(header http.Header, r *http.Request, known map[string]bool) bool {
+func AllowOrigin(header http.Header, r *http.Request, known func(context.Context, string) bool) bool {
 	header.Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
-	if !known[origin] {
+	if origin == "" || !known(r.Context(), origin) {
 		return false
 	}
 	SetOrigin(header, origin)

@@ -31,7 +31,8 @@ func (t *told) is(test *testing.T, passed, more, lines int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.passed[1] != passed || t.more[1] != more || t.lines != lines {
-		test.Errorf("%d passed, %d are counted in %d lines; want %d, %d, %d", t.passed[1], t.more[1], t.lines, passed, more, lines)
+		test.Errorf("%d passed, %d are counted in %d lines; want %d, %d, %d", t.passed[1], t.more[1], t.lines,
+			passed, more, lines)
 	}
 }
 

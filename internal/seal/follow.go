@@ -55,7 +55,7 @@ func (f *following) under(key Key) (cipher.AEAD, error) {
 }
 
 // now is the encryption under the present key. One that is missing by now leaves
-// the key before it: nothing must be sealed that everybody can open.
+// the key before it: nothing must be sealed that any reader can open.
 func (f *following) now() cipher.AEAD {
 	if aead, err := f.under(f.of()); err == nil {
 		return aead

@@ -12,8 +12,8 @@ import (
 // KeySize is that of AES-256.
 const KeySize = 32
 
-// A Key is a shared secret. The zero Key is no key: whoever forgets to set one
-// gets an error, and not a seal that everybody can open.
+// A Key is a shared secret. The zero Key is no key: a program that forgets to set one
+// gets an error, and not a seal that any reader can open.
 type Key = [KeySize]byte
 
 // ErrNoKey refuses the zero Key.
@@ -29,6 +29,9 @@ func Check(key Key) error {
 
 // New returns AES-256-GCM under a key. Every call of Seal draws a nonce, which
 // stands before the ciphertext; so the nonce argument is nil on both sides.
+// An error is only ever [ErrNoKey]; AES accepts every other key of this size.
+// With random nonces of 96 bits one key is good for 2^32 seals (NIST SP 800-38D
+// §8.3).
 func New(key Key) (cipher.AEAD, error) {
 	if err := Check(key); err != nil {
 		return nil, err

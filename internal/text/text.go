@@ -1,5 +1,5 @@
-// Package text decides what of a text that somebody else chose can be shown, or can
-// stand for somebody as it is. It knows nothing of what the texts mean; all packages
+// Package text decides what of a text that a stranger chose can be shown, or can
+// stand for a person as it is. It knows nothing of what the texts mean; all packages
 // may call it.
 package text
 
@@ -25,7 +25,7 @@ func Plain(s string) string {
 	}, strings.ToValidUTF8(s, ""))
 }
 
-// IsClean reports whether a text can stand for somebody exactly as it is: it is
+// IsClean reports whether a text can stand for a person exactly as it is: it is
 // not empty, begins and ends with no space, and has no character that is not
 // seen. [Plain], which takes such characters out, is for what is only shown.
 func IsClean(s string) bool {

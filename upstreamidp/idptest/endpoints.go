@@ -10,10 +10,13 @@ import (
 	"strings"
 )
 
+// discovery serves the metadata. Behaviour.Metadata is laid over the document
+// last, and a nil member takes one out.
 func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	b := p.now()
 	document := map[string]any{
-		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
+		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token",
+		"jwks_uri":                                       p.URL + "/keys",
 		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"authorization_response_iss_parameter_supported": b.TellsIss,
 	}
@@ -58,6 +61,8 @@ func wrongRequest(asked url.Values) string {
 	return ""
 }
 
+// answer is the authorization response. The parameters go back in the query,
+// as the response mode of the code flow is by default (RFC 6749 §4.1.2).
 func (p *Provider) answer(asked url.Values) url.Values {
 	b := p.now()
 	back := url.Values{"state": {asked.Get("state")}}
@@ -102,15 +107,21 @@ func (b Behaviour) refreshes(asked url.Values) bool {
 	return b.Refresh && (b.Unasked || offline(asked)) && (consented || !b.Consent)
 }
 
+// offline reports whether a request asks for offline_access. The scope is what
+// asks for a refresh token (OpenID Connect Core §11).
 func offline(asked url.Values) bool {
 	return slices.Contains(strings.Fields(asked.Get("scope")), "offline_access")
 }
 
+// userinfo serves Behaviour.Userinfo. There is one access token for all
+// sign-ins, since nothing else depends on it.
 func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer "+accessToken {
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})
 		return
 	}
+	// sub has to be the ID token's (OpenID Connect Core §5.3.2), unless a test
+	// says otherwise.
 	info := map[string]any{"sub": "1"}
 	maps.Copy(info, p.now().Userinfo)
 	reply(w, http.StatusOK, info)

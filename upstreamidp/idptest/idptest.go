@@ -24,7 +24,9 @@ const (
 	ClientSecret = "secret: of the gateway+"
 )
 
-// Behaviour says who signs in, and what is wrong with it.
+// Behaviour says who signs in, and what is wrong with it. The zero value is a
+// provider that follows the protocol and signs in the subject "1". Several
+// deviations may be set together.
 type Behaviour struct {
 	Claims   map[string]any // of the ID token, over the right ones; sub is "1" unless it says otherwise
 	Userinfo map[string]any // of the userinfo endpoint; nil: there is none
@@ -57,7 +59,8 @@ type Behaviour struct {
 	OtherKey     bool   // signed by a key that is not published
 }
 
-// A Provider is a running OpenID provider. Start starts one.
+// A Provider is a running OpenID provider. Start starts one. It may be used by
+// several goroutines; the behaviour at the time of a request counts.
 type Provider struct {
 	*httptest.Server
 
@@ -70,7 +73,8 @@ type Provider struct {
 	refresh  map[string]*string    // refresh token → the one that is good of its sign-in
 }
 
-// Start starts a provider. Close it.
+// Start starts a provider. Close it. The address is http on a loopback host,
+// which a relying party accepts for development.
 func Start() *Provider {
 	p := &Provider{codes: map[string]url.Values{}, requests: map[string]int{}, refresh: map[string]*string{}}
 	p.RotateKey()
@@ -85,14 +89,16 @@ func Start() *Provider {
 	return p
 }
 
-// Behave changes what the provider does from now on.
+// Behave changes what the provider does from now on. Codes and refresh tokens
+// that were issued before stay as they are.
 func (p *Provider) Behave(b Behaviour) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.behave = b
 }
 
-// RotateKey makes a new signing key, and forgets the old one.
+// RotateKey makes a new signing key, and forgets the old one. Tokens signed
+// before do not verify any more once the relying party has fetched the keys.
 func (p *Provider) RotateKey() {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -105,6 +111,7 @@ func (p *Provider) RotateKey() {
 
 // LogoutToken makes a logout token (OpenID Connect Back-Channel Logout 1.0
 // §2.4) with claims over the right ones; those that are nil are left out.
+// It is signed with the current key and good for a minute.
 func (p *Provider) LogoutToken(claims map[string]any) string {
 	now := time.Now()
 	all := jwt.MapClaims{
@@ -116,7 +123,8 @@ func (p *Provider) LogoutToken(claims map[string]any) string {
 	return p.seal(p.now(), all)
 }
 
-// Requests says how often a path was asked for.
+// Requests says how often a path was asked for. The count includes requests
+// that failed, and those of the test itself.
 func (p *Provider) Requests(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +132,8 @@ func (p *Provider) Requests(path string) int {
 }
 
 // Visit plays the browser: it opens an authorization URL and returns the query
-// with which the provider sends it back.
+// with which the provider sends it back. No redirect is followed. An error
+// names the status where the provider showed a page instead of redirecting.
 func (p *Provider) Visit(address string) (url.Values, error) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	answer, err := client.Get(address)
@@ -145,7 +154,8 @@ func (p *Provider) now() Behaviour {
 	return p.behave
 }
 
-// count counts, and answers for a provider that is down.
+// count counts, and answers for a provider that is down. Counting stands
+// first, so that a provider that is down counts as well.
 func (p *Provider) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()

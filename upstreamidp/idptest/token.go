@@ -32,7 +32,8 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusBadRequest, map[string]any{"error": b.Refuse})
 	case !isClient(r, b.PostOnly):
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
-	case asked == nil || r.FormValue("redirect_uri") != asked.Get("redirect_uri") || asked.Get("code_challenge") != b64(challenge[:]):
+	case asked == nil || r.FormValue("redirect_uri") != asked.Get("redirect_uri") ||
+		asked.Get("code_challenge") != b64(challenge[:]):
 		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 	default:
 		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60}
@@ -51,6 +52,8 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	b := p.now()
 	p.mu.Lock()
 	token := r.FormValue("refresh_token")
+	// A token that was used before ends its family, whether or not it is good
+	// now.
 	family := p.refresh[token]
 	good := family != nil && *family == token && !b.Disabled
 	if family != nil {
@@ -63,7 +66,8 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	case !good:
 		reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 	default:
-		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60, "refresh_token": p.rotate(family)}
+		answer := map[string]any{"access_token": accessToken, "token_type": "Bearer", "expires_in": 60,
+			"refresh_token": p.rotate(family)}
 		if !b.NoID {
 			answer["id_token"] = p.sign(b, nil)
 		}
@@ -71,6 +75,9 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// rotate makes the next refresh token of a family. A family is the sign-in
+// whose tokens follow each other; the pointer names the one of them that is
+// good (RFC 9700 §4.14.2).
 func (p *Provider) rotate(family *string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,6 +94,8 @@ func (p *Provider) spend(code string) url.Values {
 	return p.codes[code]
 }
 
+// isClient checks the client's credentials. Basic has both halves escaped (RFC
+// 6749 §2.3.1); only the secret has characters that differ.
 func isClient(r *http.Request, postOnly bool) bool {
 	id, secret, basic := r.BasicAuth()
 	if !basic {
@@ -96,9 +105,12 @@ func isClient(r *http.Request, postOnly bool) bool {
 	return !postOnly && err == nil && id == ClientID && secret == ClientSecret
 }
 
+// sign makes the ID token of a sign-in, or of a refresh where asked is nil.
+// auth_time is there where max_age asked for it (OpenID Connect Core §2).
 func (p *Provider) sign(b Behaviour, asked url.Values) string {
 	now := time.Now()
-	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(),
+		"exp": now.Add(time.Minute).Unix()}
 	if asked != nil {
 		claims["nonce"] = asked.Get("nonce")
 	}
@@ -117,6 +129,7 @@ func (p *Provider) sign(b Behaviour, asked url.Values) string {
 }
 
 // seal makes a token of claims.
+// Claims may be anything that JSON can say, also what no token should have.
 func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	method, key, keyID := p.signer(b)
 	token := jwt.NewWithClaims(method, claims)
@@ -128,6 +141,8 @@ func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	return text
 }
 
+// signer chooses algorithm, key and kid. OtherKey keeps the published kid, so
+// that only the signature tells.
 func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,6 +159,8 @@ func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID
 	return jwt.SigningMethodES256, p.key, p.keyID
 }
 
+// keys publishes the current key alone; the relying party has to fetch again
+// after a rotation.
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,6 +169,7 @@ func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 		panic(err) // the key was made by RotateKey
 	}
 	reply(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{
-		"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": p.keyID, "x": b64(point[1:33]), "y": b64(point[33:]),
+		"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": p.keyID, "x": b64(point[1:33]),
+		"y": b64(point[33:]),
 	}}})
 }

@@ -1,6 +1,6 @@
 // What the scripts of this folder have in common: they tell the test what a
 // device would show, and then how it ended, each as one line of JSON.
-const say = (what) => process.stdout.write(JSON.stringify(what) + '\n')
+export const say = (what) => process.stdout.write(JSON.stringify(what) + '\n')
 
 export const show = (prompt) => say({ user_code: prompt.user_code, verification_uri_complete: prompt.verification_uri_complete })
 

@@ -102,9 +102,11 @@ func orDefault(d *time.Duration, to time.Duration) {
 // Issuer returns the issuer URL as configured.
 func (s *Server) Issuer() string { return s.cfg.Issuer }
 
-// Origins returns the origins as configured: the server does not tell which
+// AllowsOrigin knows the origins as configured: the server does not tell which
 // pages act as a device.
-func (s *Server) Origins() []string { return s.cfg.Origins }
+func (s *Server) AllowsOrigin(_ context.Context, origin string) bool {
+	return slices.Contains(s.cfg.Origins, origin)
+}
 
 // Audience returns the audiences that are accepted where a guard names none.
 func (s *Server) Audience() []string { return slices.Clone(s.cfg.Audience) }

@@ -21,16 +21,19 @@ const (
 // the folder that the user's configuration is in.
 const modes = runtime.GOOS != "windows"
 
-// A room is a folder that was opened and looked at. All that is done in it is
-// done by its descriptor, so that nobody can put another one in its place.
-type room struct {
+// A directory is a folder that was opened and looked at. All that is done in it is
+// done by its descriptor, so that it cannot be replaced meanwhile.
+type directory struct {
 	*os.Root
 	dir   *os.File             // the folder itself
 	flush func(*os.File) error // brings a file or folder to the disk
 	note  func(string, ...any)
 }
 
-func enter(folder string, note func(string, ...any)) (*room, error) {
+// openDirectory opens a directory for tokens, and makes it where there is none.
+// The directory is opened before it is looked at, so what is checked is what is
+// used.
+func openDirectory(folder string, note func(string, ...any)) (*directory, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}
@@ -38,9 +41,9 @@ func enter(folder string, note func(string, ...any)) (*room, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &room{Root: root, flush: (*os.File).Sync, note: note}
+	r := &directory{Root: root, flush: (*os.File).Sync, note: note}
 	if r.dir, err = root.Open("."); err == nil {
-		err = r.own()
+		err = r.takeOver()
 	}
 	if err != nil {
 		r.close()
@@ -49,9 +52,9 @@ func enter(folder string, note func(string, ...any)) (*room, error) {
 	return r, nil
 }
 
-// own refuses another user's folder, and closes ours to others: what they may
+// takeOver refuses another user's folder, and closes ours to others: what they may
 // have put there is refused file by file.
-func (r *room) own() error {
+func (r *directory) takeOver() error {
 	info, err := r.dir.Stat()
 	switch {
 	case err != nil:
@@ -65,15 +68,15 @@ func (r *room) own() error {
 	return nil
 }
 
-// read reads a file that is the user's, and open to nobody but whom it may be.
+// read reads a file that is the user's, with no more permissions than may allows.
 // What is looked at is what is read: the descriptor, and not the name.
-func (r *room) read(name string, may fs.FileMode) ([]byte, error) {
+func (r *directory) read(name string, may fs.FileMode) ([]byte, error) {
 	path := filepath.Join(r.Name(), name)
 	named, err := r.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	if !named.Mode().IsRegular() { // opening a pipe would wait for somebody
+	if !named.Mode().IsRegular() { // opening a pipe would wait for its other end
 		return nil, fmt.Errorf("%s is a link, or something else that is no file: remove it", path)
 	}
 	file, err := r.Open(name)
@@ -90,7 +93,9 @@ func (r *room) read(name string, may fs.FileMode) ([]byte, error) {
 	case !ours(info):
 		return nil, fmt.Errorf("%s belongs to another user: remove it", path)
 	case modes && info.Mode()&others&^may != 0:
-		return nil, fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, which revokes the token, and log in again", path, info.Mode().Perm())
+		return nil,
+			fmt.Errorf("%s may be read by others (mode %#o): if nobody has, run chmod 600 on it; otherwise log out, "+
+				"which revokes the token, and log in again", path, info.Mode().Perm())
 	}
 	return io.ReadAll(file)
 }
@@ -98,8 +103,8 @@ func (r *room) read(name string, may fs.FileMode) ([]byte, error) {
 // write replaces a file as a whole: a crash leaves the old one or the new one,
 // and never half of it. It is on the disk under its name on return, or a power
 // loss could bring back a refresh token that was used.
-func (r *room) write(name string, text []byte) error {
-	next := name + ".new"                  // nobody else writes it, by the lock
+func (r *directory) write(name string, text []byte) error {
+	next := name + ".new"                  // only one process writes it, by the lock
 	if err := r.delete(next); err != nil { // left by a crash, it would keep its mode
 		return err
 	}
@@ -114,12 +119,12 @@ func (r *room) write(name string, text []byte) error {
 	if err := r.Rename(next, name); err != nil {
 		return err
 	}
-	return r.settle()
+	return r.sync()
 }
 
-// settle brings the names in the folder to the disk, where the system can:
+// sync brings the names in the folder to the disk, where the system can:
 // Windows cannot, and neither can some file systems.
-func (r *room) settle() error {
+func (r *directory) sync() error {
 	if !modes {
 		return nil
 	}
@@ -131,7 +136,7 @@ func (r *room) settle() error {
 }
 
 // delete removes files that may be there.
-func (r *room) delete(names ...string) error {
+func (r *directory) delete(names ...string) error {
 	var errs []error
 	for _, name := range names {
 		if err := r.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -141,7 +146,7 @@ func (r *room) delete(names ...string) error {
 	return errors.Join(errs...)
 }
 
-func (r *room) close() {
+func (r *directory) close() {
 	r.dir.Close() // of nothing, where it was not opened
 	r.Close()
 }

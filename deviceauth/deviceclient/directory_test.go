@@ -22,7 +22,7 @@ func needsModes(t *testing.T) {
 func TestTokenIsOnTheDiskUnderItsName(t *testing.T) {
 	needsModes(t)
 	t.Parallel()
-	r, err := enter(t.TempDir(), t.Logf)
+	r, err := openDirectory(t.TempDir(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,8 @@ func TestFolderThatIsOpenToOthersIsClosed(t *testing.T) {
 			}
 		}
 		info, err := os.Stat(string(f))
-		if err != nil || info.Mode().Perm() != 0o700 || len(notes) != 1 || !strings.Contains(notes[0], "was open to other users") {
+		if err != nil || info.Mode().Perm() != 0o700 || len(notes) != 1 ||
+			!strings.Contains(notes[0], "was open to other users") {
 			t.Errorf("%o: mode %o, %v, said %q", mode, info.Mode().Perm(), err, notes)
 		}
 	}
@@ -88,7 +89,8 @@ func TestOthersFilesAndFoldersAreRefused(t *testing.T) {
 			if err := os.Chown(path(s, f), 12345, -1); err != nil {
 				t.Fatal(err)
 			}
-			if token, err := f.Token(t.Context(), s.Server, s.options()); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+			if token, err := f.Token(t.Context(), s.Server, s.options()); err == nil ||
+				!strings.Contains(err.Error(), "belongs to another user") {
 				t.Errorf("got %v, %v", token, err)
 			}
 		})
@@ -107,7 +109,8 @@ func TestWhatIsNoFileIsNotFollowed(t *testing.T) {
 			if err := errors.Join(os.Rename(path, to), os.Symlink(to, path)); err != nil {
 				t.Fatal(err)
 			}
-			if token, err := f.Token(t.Context(), s.Server, s.options()); err == nil || !strings.Contains(err.Error(), "remove it") {
+			if token, err := f.Token(t.Context(), s.Server, s.options()); err == nil ||
+				!strings.Contains(err.Error(), "remove it") {
 				t.Errorf("got %v, %v", token, err)
 			}
 		})
@@ -116,16 +119,19 @@ func TestWhatIsNoFileIsNotFollowed(t *testing.T) {
 	if err := os.Mkdir(s.file(f), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if token, err := f.Token(t.Context(), s.Server, s.options()); err == nil || !strings.Contains(err.Error(), "remove it") {
+	if token, err := f.Token(t.Context(), s.Server, s.options()); err == nil ||
+		!strings.Contains(err.Error(), "remove it") {
 		t.Errorf("of a folder, got %v, %v", token, err)
 	}
 }
 
 func TestEverySystemHasALockOrSaysThatItHasNone(t *testing.T) {
 	t.Parallel()
-	want := map[string]string{"windows": "lock_windows.go", "aix": "lock_other.go", "plan9": "lock_other.go", "js": "lock_other.go", "wasip1": "lock_other.go"}
+	want := map[string]string{"windows": "lock_windows.go", "aix": "lock_other.go", "plan9": "lock_other.go",
+		"js": "lock_other.go", "wasip1": "lock_other.go"}
 	for _, system := range []string{
-		"aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows",
+		"aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd",
+		"plan9", "solaris", "wasip1", "windows",
 	} {
 		files := build.Default
 		files.GOOS = system
@@ -137,7 +143,8 @@ func TestEverySystemHasALockOrSaysThatItHasNone(t *testing.T) {
 				have = append(have, name)
 			}
 		}
-		if file := want[system]; len(have) != 1 || file != "" && have[0] != file || file == "" && have[0] != "lock_flock.go" {
+		if file := want[system]; len(have) != 1 || file != "" && have[0] != file ||
+			file == "" && have[0] != "lock_flock.go" {
 			t.Errorf("%s is built with %q", system, have)
 		}
 	}

@@ -1,0 +1,230 @@
+package deviceauth
+
+import (
+	"context"
+	"crypto/rand"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// registeredPrefix begins the client_id of a client that registered.
+const registeredPrefix = "c_"
+
+// A RegisterRequest is a client that registers (RFC 7591 §3.1).
+type RegisterRequest struct {
+	Token    Secret // the initial access token; empty: none was sent
+	Metadata ClientMetadata
+	From     netip.Addr
+	Approved bool // the holder of the token vouches for it
+}
+
+// A Registered is a client as it is told about its registration (RFC 7591 §3.2.1). Secret
+// and Token are told once: what is kept of them are digests.
+type Registered struct {
+	ID       string
+	Secret   Secret // empty: a public client, or it was told before
+	Token    Secret // registration access token (RFC 7592); empty: it was told before
+	At       time.Time
+	Metadata ClientMetadata
+	Approved bool
+}
+
+var (
+	errInitialToken  = NewError("invalid_token", "want the initial access token of this server as a Bearer token (RFC 7591)")
+	errClientToken   = NewError("invalid_token", "want the registration access token of this client (RFC 7592)")
+	errManyRegister  = NewError("slow_down", "too many clients register; try again later")
+	errNoMoreClients = NewError("temporarily_unavailable", "as many clients are registered as may be")
+)
+
+// CheckInitialToken says whether somebody may register clients. Refusals: invalid_token.
+func (e *Engine) CheckInitialToken(token Secret) error {
+	if e.cfg.Registration.Open {
+		return nil
+	}
+	return e.CheckManagementToken(token)
+}
+
+// CheckManagementToken says whether somebody is the holder of the initial access token,
+// also where registration is open. Refusals: invalid_token.
+func (e *Engine) CheckManagementToken(token Secret) error {
+	if want := e.cfg.Registration.Token; want == "" || !sameSecret(token, want) {
+		return errInitialToken
+	}
+	return nil
+}
+
+// Register keeps a new client. It is on disk before the answer, and known at every
+// gateway. Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri,
+// slow_down as a [*RateLimitError], temporarily_unavailable.
+func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, error) {
+	if err := e.CheckInitialToken(r.Token); err != nil {
+		return nil, err
+	}
+	now := e.now()
+	if wait := e.registering.wait(e.Address(r.From), now); wait > 0 {
+		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
+	}
+	scope, err := r.Metadata.scopes(e.cfg.Registration.Scope)
+	if err != nil {
+		return nil, err
+	}
+	r.Metadata.Scope = string(scope)
+	made := &Registered{
+		ID: registeredPrefix + rand.Text(), Token: Secret("rg_" + rand.Text() + rand.Text()), At: now,
+		Metadata: r.Metadata, Approved: r.Approved,
+	}
+	record := &clientRecord{
+		ID: made.ID, Metadata: r.Metadata, Token: digest([]byte(made.Token)), Registered: now, Approved: r.Approved,
+	}
+	if r.Metadata.AuthMethod != "none" {
+		made.Secret = Secret("cs_" + rand.Text() + rand.Text())
+		record.Secret = digest([]byte(made.Secret))
+	}
+	// The list first: a client that it does not have would never be forgotten.
+	if err := e.enlist(ctx, record, now); err != nil {
+		return nil, err
+	}
+	keep := func(*clientRecord) (*clientRecord, error) { return record, nil }
+	if err := e.changeRecord(ctx, made.ID, keep); err != nil {
+		return nil, err
+	}
+	e.emitEvent(Event{
+		Name: EventClientRegistered, ClientID: made.ID, From: e.Address(r.From), Reason: r.Metadata.Name,
+	})
+	return made, nil
+}
+
+// owned returns the record of a client that shows its registration access token. A client
+// that is not there and a wrong token are refused in the same words (RFC 7592 §2.1).
+func (r *clientRecord) owned(token Secret) error {
+	if r == nil || r.Token == (Digest{}) || !r.Token.equal(digest([]byte(token))) {
+		return errClientToken
+	}
+	return nil
+}
+
+// ReadRegistration is RFC 7592 §2.1. Refusals: invalid_token.
+func (e *Engine) ReadRegistration(ctx context.Context, id string, token Secret) (*Registered, error) {
+	if !e.introduces(id) || e.cfg.Documents == nil {
+		return nil, errClientToken
+	}
+	r, err := e.loadRecord(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.owned(token); err != nil {
+		return nil, err
+	}
+	return r.told(), nil
+}
+
+func (r *clientRecord) told() *Registered {
+	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.Approved}
+}
+
+// ChangeRegistration replaces what a client said of itself (RFC 7592 §2.2). Whoever
+// changes what people were shown has to be looked at anew: the operator's approval ends.
+// Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri.
+func (e *Engine) ChangeRegistration(
+	ctx context.Context, id string, token Secret, m ClientMetadata,
+) (*Registered, error) {
+	if !e.introduces(id) || e.cfg.Documents == nil {
+		return nil, errClientToken
+	}
+	scope, err := m.scopes(e.cfg.Registration.Scope)
+	if err != nil {
+		return nil, err
+	}
+	m.Scope = string(scope)
+	var after *clientRecord
+	err = e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
+		if err := r.owned(token); err != nil {
+			return nil, err
+		}
+		if public := r.Secret == (Digest{}); public != (m.AuthMethod == "none") {
+			return nil, badMetadata("token_endpoint_auth_method", "a client stays public or confidential")
+		}
+		r.Metadata, r.Approved, after = m, false, r
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return after.told(), e.relist(ctx, after)
+}
+
+// ManageClient changes a client that registered for the holder of the initial access token,
+// who is to be checked before: what it said of itself, and whether that is vouched for.
+// Refusals: not_found, and those of change.
+func (e *Engine) ManageClient(
+	ctx context.Context, id string, change func(*Registered) error,
+) (*Registered, error) {
+	if !IsRegistered(id) || e.cfg.Documents == nil {
+		return nil, errNoSuchClient
+	}
+	var after *clientRecord
+	err := e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
+		if r == nil {
+			return nil, errNoSuchClient
+		}
+		told := r.told()
+		if err := change(told); err != nil {
+			return nil, err
+		}
+		if public := r.Secret == (Digest{}); public != (told.Metadata.AuthMethod == "none") {
+			return nil, badMetadata("authorization", "a client stays public or confidential")
+		}
+		r.Metadata, r.Approved, after = told.Metadata, told.Approved, r
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return after.told(), e.relist(ctx, after)
+}
+
+// RegisteredClients lists the clients that registered, the oldest first.
+func (e *Engine) RegisteredClients(ctx context.Context) (all []*Registered, err error) {
+	clients, err := e.IntroducedClients(ctx)
+	for _, c := range clients {
+		if !IsRegistered(c.ID) {
+			continue
+		}
+		r, err := e.loadRecord(ctx, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			all = append(all, r.told())
+		}
+	}
+	return all, err
+}
+
+// RegisteredClient returns a client that registered. Refusals: not_found.
+func (e *Engine) RegisteredClient(ctx context.Context, id string) (*Registered, error) {
+	if !IsRegistered(id) || e.cfg.Documents == nil {
+		return nil, errNoSuchClient
+	}
+	r, err := e.loadRecord(ctx, id)
+	if err == nil && r == nil {
+		err = errNoSuchClient
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.told(), nil
+}
+
+// Deregister removes a client that shows its registration access token (RFC 7592 §2.3),
+// and ends its grants. Refusals: invalid_token.
+func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error {
+	if _, err := e.ReadRegistration(ctx, id, token); err != nil {
+		return err
+	}
+	return e.RemoveClient(ctx, id)
+}
+
+// IsRegistered reports whether a client_id is one that [Engine.Register] gave.
+func IsRegistered(id string) bool { return strings.HasPrefix(id, registeredPrefix) }

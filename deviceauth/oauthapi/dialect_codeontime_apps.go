@@ -1,0 +1,220 @@
+package oauthapi
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// codeOnTimeApps is the App Management API of Code On Time's applications: the clients
+// that registered, for the holder of the initial access token.
+const codeOnTimeApps = codeOnTime + "/apps"
+
+// An app is a client as the App Management API has it. Members that a PATCH leaves out
+// stay as they are, so that they are pointers.
+type app struct {
+	Links         links             `json:"_links,omitempty"`
+	Name          *string           `json:"name,omitempty"`
+	Author        *string           `json:"author,omitempty"`
+	ID            string            `json:"client_id,omitempty"`
+	Secret        string            `json:"client_secret,omitempty"` // told once, of a new one
+	RedirectURI   *string           `json:"redirect_uri,omitempty"`
+	Authorization *appAuthorization `json:"authorization,omitempty"`
+	Trusted       *bool             `json:"trusted,omitempty"` // people are not told that nobody has checked it
+}
+
+// An appAuthorization says how an app logs people in: by a device's code, in the browser
+// of the same computer, as a page of its own origin, or as a server that keeps a secret.
+type appAuthorization struct {
+	Device bool `json:"device"`
+	Native bool `json:"native"`
+	SPA    bool `json:"spa"`
+	Server bool `json:"server"`
+}
+
+// appsRoute is the collection of apps.
+func (s *vendorDialect) appsRoute() endpoint.Route {
+	return endpoint.Route{Methods: map[string]endpoint.Func{
+		http.MethodGet: s.managing(s.listApps), http.MethodPost: s.managing(s.createApp),
+	}, CORS: endpoint.ClientOrigins, Fail: s.registerError}
+}
+
+// appRoute is one app.
+func (s *vendorDialect) appRoute() endpoint.Route {
+	return endpoint.Route{Methods: map[string]endpoint.Func{
+		http.MethodGet: s.managing(s.showApp), http.MethodPatch: s.managing(s.changeApp),
+		http.MethodDelete: s.managing(s.deleteApp),
+	}, CORS: endpoint.ClientOrigins, Fail: s.registerError}
+}
+
+// managing lets in the holder of the initial access token alone.
+func (s *vendorDialect) managing(do endpoint.Func) endpoint.Func {
+	return func(r *http.Request) (*endpoint.Response, error) {
+		if err := s.cfg.Engine.CheckManagementToken(bearerToken(r)); err != nil {
+			return nil, err
+		}
+		return do(r)
+	}
+}
+
+func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
+	clients, err := s.cfg.Engine.RegisteredClients(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	apps := make([]app, len(clients))
+	for i, c := range clients {
+		apps[i] = s.appOf(c)
+	}
+	path := s.path(codeOnTimeApps)
+	return endpoint.JSON(http.StatusOK, map[string]any{
+		"_links":     links{"self": {Href: path}, "create": {Href: path, Method: http.MethodPost}},
+		"count":      len(apps),
+		"collection": apps,
+	}), nil
+}
+
+func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
+	asked, err := readApp(r)
+	if err != nil {
+		return nil, err
+	}
+	client := &deviceauth.Registered{}
+	if err := asked.apply(client); err != nil {
+		return nil, err
+	}
+	made, err := s.cfg.Engine.Register(r.Context(), deviceauth.RegisterRequest{
+		Token: bearerToken(r), Metadata: client.Metadata, From: s.cfg.ClientIP(r), Approved: client.Approved,
+	})
+	if err != nil {
+		return nil, err
+	}
+	said := s.appOf(made)
+	return endpoint.JSON(http.StatusCreated, said).Set("Location", said.Links["self"].Href), nil
+}
+
+func (s *vendorDialect) showApp(r *http.Request) (*endpoint.Response, error) {
+	client, err := s.cfg.Engine.RegisteredClient(r.Context(), s.appID(r))
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.JSON(http.StatusOK, s.appOf(client)), nil
+}
+
+func (s *vendorDialect) changeApp(r *http.Request) (*endpoint.Response, error) {
+	asked, err := readApp(r)
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.cfg.Engine.ManageClient(r.Context(), s.appID(r), asked.apply)
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.JSON(http.StatusOK, s.appOf(client)), nil
+}
+
+func (s *vendorDialect) deleteApp(r *http.Request) (*endpoint.Response, error) {
+	if err := s.cfg.Engine.RemoveClient(r.Context(), s.appID(r)); err != nil {
+		return nil, err
+	}
+	return endpoint.NewResponse(http.StatusNoContent, "", nil).Set("Cache-Control", "no-store"), nil
+}
+
+// appID is the client that the path of a request names.
+func (s *vendorDialect) appID(r *http.Request) string {
+	return strings.TrimPrefix(r.URL.Path, s.path(codeOnTimeApps)+"/")
+}
+
+// appOf spells a client as an app.
+func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
+	m, self := c.Metadata, s.path(codeOnTimeApps)+"/"+c.ID
+	uri := ""
+	if len(m.RedirectURIs) > 0 {
+		uri = m.RedirectURIs[0]
+	}
+	return app{
+		Links: links{
+			"self": {Href: self}, "edit": {Href: self, Method: http.MethodPatch},
+			"delete": {Href: self, Method: http.MethodDelete},
+		},
+		Name: &m.Name, Author: &m.Author, ID: c.ID, Secret: c.Secret.Reveal(), RedirectURI: &uri,
+		Authorization: authorizationOf(m), Trusted: &c.Approved,
+	}
+}
+
+// authorizationOf tells from the metadata how an app logs people in.
+func authorizationOf(m deviceauth.ClientMetadata) *appAuthorization {
+	a := &appAuthorization{Server: m.AuthMethod != "none"}
+	for _, grantType := range m.GrantTypes {
+		a.Device = a.Device || grantType == grantDeviceCode
+		code := grantType == grantAuthorizationCode && !a.Server
+		a.Native = a.Native || code && m.ApplicationType == "native"
+		a.SPA = a.SPA || code && m.ApplicationType != "native"
+	}
+	return a
+}
+
+// readApp reads the body of a POST or PATCH.
+func readApp(r *http.Request) (a app, err error) {
+	body, err := readJSON(r)
+	if err != nil {
+		return a, err
+	}
+	var wrong *json.UnmarshalTypeError
+	switch err := json.Unmarshal(body, &a); {
+	case errors.As(err, &wrong):
+		return a, deviceauth.NewError("invalid_client_metadata",
+			deviceauth.Quotable(wrong.Field)+": want another type than "+deviceauth.Quotable(wrong.Value))
+	case err != nil:
+		return a, deviceauth.NewError("invalid_client_metadata", "want a JSON object with an app")
+	}
+	return a, nil
+}
+
+// apply changes a client as an app says.
+func (a app) apply(c *deviceauth.Registered) error {
+	m := c.Metadata
+	for _, change := range []struct{ from, to *string }{{a.Name, &m.Name}, {a.Author, &m.Author}} {
+		if change.from != nil {
+			*change.to = *change.from
+		}
+	}
+	if a.Trusted != nil {
+		c.Approved = *a.Trusted
+	}
+	if a.RedirectURI != nil {
+		m.RedirectURIs = strings.Fields(*a.RedirectURI)
+	}
+	if a.Authorization != nil {
+		a.Authorization.apply(&m)
+	}
+	checked, err := m.Complete()
+	if err != nil {
+		return err
+	}
+	c.Metadata = checked
+	return nil
+}
+
+// apply makes metadata of how an app logs people in. One of several kinds is native: its
+// redirect URI says more.
+func (a *appAuthorization) apply(m *deviceauth.ClientMetadata) {
+	m.GrantTypes, m.ResponseTypes = []string{grantRefreshToken}, nil
+	if a.Device {
+		m.GrantTypes = append(m.GrantTypes, grantDeviceCode)
+	}
+	if a.Native || a.SPA || a.Server {
+		m.GrantTypes = append(m.GrantTypes, grantAuthorizationCode)
+	}
+	m.ApplicationType, m.AuthMethod = "web", "none"
+	if a.Native {
+		m.ApplicationType = "native"
+	}
+	if a.Server {
+		m.AuthMethod = "client_secret_basic"
+	}
+}

@@ -1,0 +1,166 @@
+package oauthapi
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+)
+
+// A registration is what a client is told of itself (RFC 7591 §3.2.1, RFC 7592 §3).
+type registration struct {
+	ID       string `json:"client_id"`
+	Secret   string `json:"client_secret,omitempty"`
+	Expires  *int   `json:"client_secret_expires_at,omitempty"` // 0: never; absent where there is no secret
+	IssuedAt int64  `json:"client_id_issued_at"`
+	Token    string `json:"registration_access_token,omitempty"`
+	URI      string `json:"registration_client_uri"`
+	deviceauth.ClientMetadata
+}
+
+// registrationOf spells what the engine says of a registration.
+func (h *Handler) registrationOf(r *deviceauth.Registered) registration {
+	said := registration{
+		ID: r.ID, Secret: r.Secret.Reveal(), IssuedAt: r.At.Unix(), Token: r.Token.Reveal(),
+		URI: h.origin + h.cfg.Paths.Register + "/" + r.ID, ClientMetadata: r.Metadata,
+	}
+	if said.Secret != "" {
+		said.Expires = new(int)
+	}
+	return said
+}
+
+// registerRoute is the client registration endpoint (RFC 7591 §3). Pages of any origin may
+// register themselves: no cookie is looked at, and what is given out is the page's own.
+func (s *vendorDialect) registerRoute() endpoint.Route {
+	return endpoint.Route{
+		Methods: map[string]endpoint.Func{http.MethodPost: s.register}, CORS: endpoint.AnyOrigin, Fail: s.registerError,
+	}
+}
+
+// registrationRoute is the client configuration endpoint (RFC 7592 §2).
+func (s *vendorDialect) registrationRoute() endpoint.Route {
+	return endpoint.Route{Methods: map[string]endpoint.Func{
+		http.MethodGet: s.readRegistration, http.MethodPut: s.changeRegistration, http.MethodDelete: s.deregister,
+	}, CORS: endpoint.AnyOrigin, Fail: s.registerError}
+}
+
+// register is RFC 7591 §3.1.
+func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
+	token := bearerToken(r)
+	if err := s.cfg.Engine.CheckInitialToken(token); err != nil { // before the body says anything
+		return nil, err
+	}
+	body, err := readJSON(r)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := deviceauth.ParseClientMetadata(body)
+	if err != nil {
+		return nil, err
+	}
+	metadata.Author = "" // of the App Management API alone
+	made, err := s.cfg.Engine.Register(r.Context(), deviceauth.RegisterRequest{
+		Token: token, Metadata: metadata, From: s.cfg.ClientIP(r),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.JSON(http.StatusCreated, s.registrationOf(made)), nil
+}
+
+// readRegistration is RFC 7592 §2.1. The secret is not told again: only its digest is kept.
+func (s *vendorDialect) readRegistration(r *http.Request) (*endpoint.Response, error) {
+	token := bearerToken(r)
+	found, err := s.cfg.Engine.ReadRegistration(r.Context(), s.registeredID(r), token)
+	if err != nil {
+		return nil, err
+	}
+	found.Token = token
+	return endpoint.JSON(http.StatusOK, s.registrationOf(found)), nil
+}
+
+// changeRegistration is RFC 7592 §2.2: all metadata are replaced.
+func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response, error) {
+	token := bearerToken(r)
+	if _, err := s.cfg.Engine.ReadRegistration(r.Context(), s.registeredID(r), token); err != nil {
+		return nil, err
+	}
+	body, err := readJSON(r)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := deviceauth.ParseClientMetadata(body)
+	if err != nil {
+		return nil, err
+	}
+	metadata.Author = ""
+	changed, err := s.cfg.Engine.ChangeRegistration(r.Context(), s.registeredID(r), token, metadata)
+	if err != nil {
+		return nil, err
+	}
+	changed.Token = token
+	return endpoint.JSON(http.StatusOK, s.registrationOf(changed)), nil
+}
+
+// deregister is RFC 7592 §2.3.
+func (s *vendorDialect) deregister(r *http.Request) (*endpoint.Response, error) {
+	if err := s.cfg.Engine.Deregister(r.Context(), s.registeredID(r), bearerToken(r)); err != nil {
+		return nil, err
+	}
+	return endpoint.NewResponse(http.StatusNoContent, "", nil).Set("Cache-Control", "no-store"), nil
+}
+
+// registeredID is the client that the path of a request names.
+func (s *vendorDialect) registeredID(r *http.Request) string {
+	return strings.TrimPrefix(r.URL.Path, s.cfg.Paths.Register+"/")
+}
+
+// bearerToken is the token of the Authorization header (RFC 6750 §2.1); empty: there is
+// none, or more than one.
+func bearerToken(r *http.Request) deviceauth.Secret {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return deviceauth.Secret(strings.TrimSpace(token))
+}
+
+// readJSON reads a body that is to be JSON (RFC 7591 §3.1).
+func readJSON(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1))
+	kind, _, typeErr := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case err != nil:
+		return nil, badRequest("the body broke off")
+	case len(body) > endpoint.MaxBody:
+		return nil, errTooLarge
+	case typeErr != nil || kind != "application/json":
+		return nil, badRequest("Content-Type: want application/json")
+	}
+	return bytes.TrimPrefix(body, byteOrderMark), nil
+}
+
+// registerError is an OAuth error, with the challenge of RFC 6750 §3 for a token that is
+// missing or wrong.
+func (s *vendorDialect) registerError(r *http.Request, err error) *endpoint.Response {
+	a := s.oauthError(r, err)
+	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "invalid_token" {
+		a.Status = http.StatusUnauthorized
+		challenge := "Bearer realm=" + strconv.Quote(s.cfg.Engine.Issuer())
+		if r.Header.Get("Authorization") != "" {
+			challenge += `, error="invalid_token"`
+		}
+		a.Set("WWW-Authenticate", challenge)
+	}
+	return a
+}
