@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -21,7 +22,7 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 		}
 	}
 	limit = max(limit, 1)
-	unwritten := s.pending.unwritten(0) // before the look: what is written meanwhile is found there too
+	unwritten := s.pending.unwritten(math.MaxInt) // before the look: what is written meanwhile is found there too
 	err = s.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true, PrefetchSize: min(limit, 100)})
 		defer it.Close()

@@ -21,7 +21,7 @@ const (
 	maxHeld = 400 * maxPending
 	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
 	// grant waits for the transaction, so that Close has little to write.
-	maxUnwritten = 4 << 20
+	maxUnwritten = 1 << 20
 )
 
 // pendingGrants keep in memory the grants that were created by this process and
@@ -45,6 +45,7 @@ type pendingGrants struct {
 	failed    error           // why the last write failed; nil: it did not
 	closed    bool
 	elsewhere uint64        // until this second user codes may be in Badger that are not in codes
+	moves     uint64        // counts how often such codes have come there
 	wake      chan struct{} // tells the committer that the queue is not empty
 
 	looked atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
@@ -77,16 +78,16 @@ func past(second uint64) bool { return uint64(time.Now().Unix()) >= second }
 // a pending grant has left memory for Badger.
 var errCodeMoved = errors.New("a user code has moved")
 
-// add takes in a new grant, or says why it cannot. elsewhere is what codesElsewhere
+// add takes in a new grant, or says why it cannot. moves is what codesElsewhere
 // returned before the caller looked for the user code in Badger.
-func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, elsewhere uint64) error {
+func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.waitForRoom(ctx); err != nil {
 		return err
 	}
 	switch {
-	case p.elsewhere != elsewhere:
+	case p.moves != moves:
 		return errCodeMoved
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
@@ -197,18 +198,24 @@ func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted 
 }
 
 // codesElsewhere is the second until which Badger may have user codes that are not in
-// here.
-func (p *pendingGrants) codesElsewhere() uint64 {
+// here, and how often such codes have come there.
+func (p *pendingGrants) codesElsewhere() (until, moves uint64) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.elsewhere
+	return p.elsewhere, p.moves
 }
 
 // mayBeElsewhere notes that Badger has user codes until a second that are not in here.
 func (p *pendingGrants) mayBeElsewhere(until uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.moved(until)
+}
+
+// moved is mayBeElsewhere with mu held.
+func (p *pendingGrants) moved(until uint64) {
 	p.elsewhere = max(p.elsewhere, until)
+	p.moves++
 }
 
 // changed notes that changes have been committed: from now on Badger has the record.
@@ -220,7 +227,7 @@ func (p *pendingGrants) changed(list map[deviceauth.ID]cached) {
 			p.leave(one)
 		}
 		if item.grant.State == deviceauth.Pending {
-			p.elsewhere = max(p.elsewhere, second(item.grant.Expires))
+			p.moved(second(item.grant.Expires))
 		}
 	}
 }
@@ -236,16 +243,12 @@ func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
 	}
 }
 
-// unwritten returns the oldest grants of the queue, at most so many; 0: all of them. A
-// grant that has left is nil: it was decided, and the record of the decision must not be
-// written over.
+// unwritten returns the oldest grants of the queue, at most so many. A grant that has
+// left is nil: it was decided, and the record of the decision must not be written over.
 func (p *pendingGrants) unwritten(most int) []*pendingGrant {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	list := make([]*pendingGrant, len(p.queue))
-	if most > 0 {
-		list = list[:min(most, len(list))]
-	}
+	list := make([]*pendingGrant, min(most, len(p.queue)))
 	for i, one := range p.queue[:len(list)] {
 		if one.index >= 0 {
 			list[i] = one
@@ -270,7 +273,7 @@ func (p *pendingGrants) wrote(n int, err error) (left int) {
 		p.bytes -= one.size()
 		if len(p.all) > maxPending || p.held > maxHeld {
 			p.leave(one)
-			p.elsewhere = max(p.elsewhere, one.free)
+			p.moved(one.free)
 		}
 	}
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {

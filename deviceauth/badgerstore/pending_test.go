@@ -135,6 +135,32 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 	}
 }
 
+// A grant may go from memory to Badger after a new one was looked for there, and before
+// it is looked for in memory.
+func TestCodeThatMovesMeanwhileIsNotGivenTwice(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		g, fresh := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("BCDFGHJK")
+		s.pending.mayBeElsewhere(second(g.Expires) + 1) // a process before had another one
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		_, moves := s.pending.codesElsewhere()
+		if err := s.codeIsFree(g.UserCode); err != nil {
+			t.Fatalf("it is not in Badger yet: %v", err)
+		}
+		if err := s.Update(t.Context(), g.ID, func(*deviceauth.Grant) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.pending.add(t.Context(), fresh, moves); !errors.Is(err, errCodeMoved) {
+			t.Errorf("got %v, want another look", err)
+		}
+		if err := s.Create(t.Context(), fresh); !errors.Is(err, deviceauth.ErrExists) {
+			t.Errorf("got %v, want the code to be taken", err)
+		}
+	})
+}
+
 // What nobody asks for any more leaves memory as fast as others come.
 func TestExpiredGrantsLeaveMemory(t *testing.T) {
 	t.Parallel()

@@ -39,13 +39,13 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 		}
 	}
 	for {
-		until := s.pending.codesElsewhere()
+		until, moves := s.pending.codesElsewhere()
 		if !past(until) {
 			if err := s.codeIsFree(g.UserCode); err != nil {
 				return err
 			}
 		}
-		if err := s.pending.add(ctx, g, until); !errors.Is(err, errCodeMoved) {
+		if err := s.pending.add(ctx, g, moves); !errors.Is(err, errCodeMoved) {
 			return err
 		}
 	}
