@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -298,6 +299,7 @@ func TestGrantIsFoundWhileItIsWrittenAndDecided(t *testing.T) {
 					case <-decided:
 						done = true
 					default:
+						runtime.Gosched() // the committer has to come to its turn on few cores
 					}
 					got, err := s.Get(t.Context(), g.ID)
 					if err != nil || done && got.State != deviceauth.Denied {
