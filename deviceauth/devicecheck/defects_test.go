@@ -211,6 +211,21 @@ var defects = []defect{
 		tamper: both(says("grant_types_supported", []string{"refresh_token"}))},
 	{what: "metadata that pages cannot read", check: "metadata.cors", want: Warn, mend: "Access-Control-Allow-Origin",
 		tamper: at(oauthName, header("Access-Control-Allow-Origin", ""))},
+	{what: "codes without PKCE", check: "browser.metadata", want: Warn, mend: "MCP clients",
+		tamper: both(says("code_challenge_methods_supported", nil))},
+	{what: "codes without iss", check: "browser.metadata", want: Warn, mend: "RFC 9207",
+		tamper: both(says("authorization_response_iss_parameter_supported", nil))},
+	{what: "a redirect to any site", check: "browser.redirect", want: Fail, mend: "RFC 6749 §4.1.2.1",
+		tamper: func(q *http.Request, w *httptest.ResponseRecorder) {
+			if q.URL.Path == "/oauth2/authorize" {
+				status(303)(w)
+				header("Location", q.URL.Query().Get("redirect_uri"))(w)
+			}
+		}},
+	{what: "a page for any redirect", check: "browser.redirect", want: Warn, mend: "400",
+		tamper: at("/oauth2/authorize", status(200))},
+	{what: "a fault at the authorization endpoint", check: "browser.redirect", want: Fail, mend: "logs",
+		tamper: at("/oauth2/authorize", status(502))},
 
 	{what: "no keys", check: "keys.set", want: Fail, mend: "check tokens", tamper: at("/oauth2/jwks", status(404))},
 	{what: "no key for signatures", check: "keys.set", want: Fail, mend: "keys list",

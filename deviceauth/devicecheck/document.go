@@ -27,8 +27,12 @@ type document struct {
 	Introspection       string   `json:"introspection_endpoint"`
 	Userinfo            string   `json:"userinfo_endpoint"`
 	Keys                string   `json:"jwks_uri"`
+	Authorization       string   `json:"authorization_endpoint"`
 	Grants              []string `json:"grant_types_supported"`
 	Methods             []string `json:"token_endpoint_auth_methods_supported"`
+	ResponseTypes       []string `json:"response_types_supported"`
+	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
+	NamesItself         bool     `json:"authorization_response_iss_parameter_supported"`
 
 	answer *answer
 }
@@ -63,6 +67,6 @@ func (d *document) endpoints() [][2]string {
 	return [][2]string{
 		{"device_authorization_endpoint", d.DeviceAuthorization}, {"token_endpoint", d.Token}, {"jwks_uri", d.Keys},
 		{"revocation_endpoint", d.Revocation}, {"introspection_endpoint", d.Introspection},
-		{"userinfo_endpoint", d.Userinfo},
+		{"userinfo_endpoint", d.Userinfo}, {"authorization_endpoint", d.Authorization},
 	}
 }

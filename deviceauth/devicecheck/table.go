@@ -50,6 +50,9 @@ var checks = []check{
 	{name: "cors.foreign", needs: "metadata.endpoints", ask: (*run).corsForeign},
 	{name: "cors.origin", needs: "metadata.endpoints", ask: (*run).corsOrigin},
 
+	{name: "browser.metadata", needs: "metadata.endpoints", ask: (*run).browserMetadata},
+	{name: "browser.redirect", needs: "browser.metadata", ask: (*run).browserRedirect},
+
 	{name: "page.address", needs: "device.code", ask: (*run).deviceAddress},
 	{name: "page.open", needs: "page.address", ask: (*run).devicePage},
 	{name: "page.policy", needs: "page.open", ask: (*run).devicePolicy},
