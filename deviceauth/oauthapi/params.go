@@ -14,6 +14,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // errTooLarge becomes a 413.
@@ -43,7 +44,7 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1))
+	body, err := reqbody.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1), r.ContentLength)
 	if err != nil {
 		return nil, badRequest("the body broke off")
 	}
