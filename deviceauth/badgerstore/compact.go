@@ -96,11 +96,18 @@ func (c *compact) says(g *deviceauth.Grant) bool {
 
 // grant returns the grant, as the caller's own.
 func (c *compact) grant() *deviceauth.Grant {
+	g := new(deviceauth.Grant)
+	c.into(g)
+	return g
+}
+
+// into writes the grant over another one.
+func (c *compact) into(g *deviceauth.Grant) {
 	if c.whole != nil {
-		own := *c.whole
-		return &own
+		*g = *c.whole
+		return
 	}
-	g := &deviceauth.Grant{
+	*g = deviceauth.Grant{
 		ID: c.id, Revision: int(c.revision), State: deviceauth.Pending, ClientID: c.shared.client, Device: c.device,
 		Scope: c.shared.scope, Audience: c.shared.audience, Challenge: c.challenge,
 		UserCode: c.userCode(), Place: c.text[c.code : c.code+c.place], Label: c.text[c.code+c.place:],
@@ -112,7 +119,6 @@ func (c *compact) grant() *deviceauth.Grant {
 	case ipv6:
 		g.From = netip.AddrFrom16(c.from)
 	}
-	return g
 }
 
 func (c *compact) userCode() deviceauth.UserCode {

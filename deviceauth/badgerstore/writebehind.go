@@ -100,11 +100,13 @@ func (s *Store) writePending() time.Duration {
 // writeFirst puts so many of the first grants into a transaction as fit, and returns
 // how many they are.
 func writeFirst(txn *badger.Txn, list []*pendingGrant) (n int, err error) {
+	var g deviceauth.Grant // one after the other, so that a grant costs no memory of its own
 	for i, one := range list {
 		if one == nil || past(one.forget) {
 			continue
 		}
-		switch err := one.write(txn); {
+		one.into(&g)
+		switch err := one.write(txn, &g); {
 		case errors.Is(err, badger.ErrTxnTooBig) && i > 0:
 			return i, nil
 		case err != nil:
@@ -114,10 +116,9 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant) (n int, err error) {
 	return len(list), nil
 }
 
-// write puts the grant into a transaction, before its code: a grant that did not fit
-// is written once more.
-func (one *pendingGrant) write(txn *badger.Txn) error {
-	g := one.grant()
+// write puts the grant, which is g, into a transaction, before its code: a grant that did
+// not fit is written once more.
+func (one *pendingGrant) write(txn *badger.Txn, g *deviceauth.Grant) error {
 	if one.doubted {
 		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
 			return err // nil: the change had come that far
@@ -130,7 +131,7 @@ func (one *pendingGrant) write(txn *badger.Txn) error {
 	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget)); err != nil {
 		return err
 	}
-	return txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], one.free))
+	return txn.SetEntry(entry(codeKey(g.UserCode), one.id[:], one.free)) // Badger keeps the slice
 }
 
 // flushTime is how long a store that is closed tries to write the new grants, where
