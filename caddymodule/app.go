@@ -101,6 +101,7 @@ type App struct {
 	deferredChecks []func() error // checks of Caddyfile lines that need the whole block; run at its end
 	ctx            caddy.Context
 	log            *zap.Logger
+	auditLogs      map[string]*zap.Logger // by the names of events
 	slog           *slog.Logger
 	store          Store
 	engine         deviceauth.Config
@@ -131,6 +132,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // and a Badger database can be opened once only.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
+	a.auditLogs = auditLogs(a.log)
 	a.slog = slog.New(withoutContext{Handler: ctx.Slogger().Handler()})
 	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
 	if err := registerMetrics(ctx); err != nil {

@@ -21,23 +21,47 @@ func (a *App) audit(e deviceauth.Event) {
 	if kind, endless := endlessKind(e); endless && !a.sampler.Pass(kind) {
 		return
 	}
-	a.write(e.Name, facts(e))
+	// Members are collected only for a reader: a log that has the level, or a handler.
+	if entry := a.auditEntry(e.Name); entry != nil || a.dispatcher.subscribed(e.Name) {
+		a.write(entry, e.Name, membersOf(e))
+	}
 	if e.Name == deviceauth.EventRedeemed {
 		a.connected(e.Grant)
 	}
 }
 
-// write writes an event to the log and to the events app, with its members in
-// the order of factNames.
-func (a *App) write(name string, data map[string]any) {
-	var fields []zap.Field
-	for _, fact := range factNames {
-		if value := data[fact]; value != nil {
-			fields = append(fields, zap.Any(fact, value))
-		}
+// auditLogs returns the loggers of the events by the events' names: to name a
+// logger copies it, which is too much for each event.
+func auditLogs(log *zap.Logger) map[string]*zap.Logger {
+	logs := map[string]*zap.Logger{}
+	for _, name := range deviceauth.EventNames() {
+		logs[name] = log.Named("audit").Named(name)
 	}
-	a.log.Named("audit").Named(name).Log(auditLevel(name), name, fields...)
-	a.dispatcher.dispatch(name, data)
+	return logs
+}
+
+// auditEntry begins the log entry of an event. It returns nil where the log does
+// not have the event's level.
+func (a *App) auditEntry(name string) *zapcore.CheckedEntry {
+	return a.auditLogs[name].Check(auditLevel(name), name)
+}
+
+// write writes an event to the log, unless entry is nil, and to the events app.
+func (a *App) write(entry *zapcore.CheckedEntry, name string, members eventMembers) {
+	if entry != nil {
+		fields := make([]zap.Field, len(members))
+		for i, m := range members {
+			fields[i] = m.field()
+		}
+		entry.Write(fields...)
+	}
+	if a.dispatcher.subscribed(name) {
+		data := make(map[string]any, len(members))
+		for _, m := range members {
+			data[m.name] = m.value()
+		}
+		a.dispatcher.dispatch(name, data)
+	}
 }
 
 // auditLevel is debug for what devices do by themselves all the time: a hundred
@@ -76,60 +100,93 @@ func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 // more writes how many events of a kind were left out since the last one that
 // was written.
 func (a *App) more(kind eventKind, n int) {
-	data := map[string]any{"more": n}
-	for name, value := range map[string]string{"reason": kind.reason, "subject": kind.subject} {
-		if value != "" {
-			data[name] = value
-		}
-	}
+	var members eventMembers
+	members.add("reason", kind.reason)
+	members.add("subject", kind.subject)
+	members = append(members, eventMember{name: "more", number: n})
 	if kind.name == "" {
 		kind.name = deviceauth.EventBarred // of more people than are told apart
 	}
-	a.write(kind.name, data)
+	a.write(a.auditEntry(kind.name), kind.name, members)
 }
 
-// factNames are the members of an event, in the order in which the log has them.
-var factNames = []string{
-	"grant", "client_id", "tried_client_id", "device_ip", "ip", "scope", "upstream", "reason", "rule", "claims", "by",
-	"subject", "user", "more",
+// An eventMember is one member of an event, in the log and in the events app. Its
+// value is a text, a list of names, or a number.
+type eventMember struct {
+	name   string
+	text   string
+	names  []string // nil: the value is no list
+	number int      // 0: the value is no number
 }
 
-// facts are the members of an event that are known. A member without a value is
-// left out, so that a handler can tell "unknown" from empty.
-func facts(e deviceauth.Event) map[string]any {
-	data := map[string]any{}
-	put := func(name, value string) {
-		if value != "" {
-			data[name] = value
-		}
+// value is the member's value in the events app.
+func (m eventMember) value() any {
+	switch {
+	case m.names != nil:
+		return m.names
+	case m.number != 0:
+		return m.number
 	}
+	return m.text
+}
+
+// field is the member in the log.
+func (m eventMember) field() zap.Field {
+	switch {
+	case m.names != nil:
+		return zap.Strings(m.name, m.names)
+	case m.number != 0:
+		return zap.Int(m.name, m.number)
+	}
+	return zap.String(m.name, m.text)
+}
+
+// eventMembers are the members of an event, in the order in which the log has
+// them. A member without a value is left out, so that a handler can tell "unknown"
+// from empty.
+type eventMembers []eventMember
+
+// add adds a member, unless its text is empty.
+func (all *eventMembers) add(name, text string) {
+	if text != "" {
+		*all = append(*all, eventMember{name: name, text: text})
+	}
+}
+
+// membersOf returns the members of an event that are known.
+func membersOf(e deviceauth.Event) eventMembers {
+	all := make(eventMembers, 0, 8)
 	if e.Grant != nil {
-		put("grant", e.Grant.ID.String())
-		put("scope", string(e.Grant.Scope))
+		all.add("grant", e.Grant.ID.String())
 	}
+	all.add("client_id", e.ClientID)
+	all.add("tried_client_id", e.Tried)
 	// The address is the device's or the browser's, depending on which of the
 	// two made the request that the event is about.
-	if e.From.IsValid() {
-		device := e.Grant != nil || e.Name == deviceauth.EventTurnedAway
-		put(map[bool]string{true: "device_ip", false: "ip"}[device], e.From.String())
+	ip := e.Browser
+	if e.From.IsValid() && (e.Grant != nil || e.Name == deviceauth.EventTurnedAway) {
+		all.add("device_ip", e.From.String())
+	} else if !ip.IsValid() {
+		ip = e.From
 	}
-	if e.Browser.IsValid() {
-		put("ip", e.Browser.String())
+	if ip.IsValid() {
+		all.add("ip", ip.String())
 	}
-	put("client_id", e.ClientID)
-	put("tried_client_id", e.Tried)
-	put("upstream", e.Upstream)
-	put("reason", e.Reason)
-	put("rule", e.Rule)
-	put("by", e.By)
+	if e.Grant != nil {
+		all.add("scope", string(e.Grant.Scope))
+	}
+	all.add("upstream", e.Upstream)
+	all.add("reason", e.Reason)
+	all.add("rule", e.Rule)
 	if e.Name == deviceauth.EventBarred && e.Person != nil {
-		data["claims"] = claimNames(e.Person.Claims)
+		all = append(all, eventMember{name: "claims", names: claimNames(e.Person.Claims)})
 	}
+	all.add("by", e.By)
 	if e.Person != nil {
-		put("subject", e.Person.Subject)
-		put("user", e.Person.User)
+		all.add("subject", e.Person.Subject)
+		all.add("user", e.Person.User)
 	}
-	return data
+	return all
 }
 
 // The bounds of what is written of claims, whose names the upstream chooses: a

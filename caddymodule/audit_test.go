@@ -26,7 +26,7 @@ type auditing struct {
 
 func newAuditing() *auditing {
 	log, lines := observed()
-	a := &auditing{App: &App{log: log}, lines: lines}
+	a := &auditing{App: &App{log: log, auditLogs: auditLogs(log)}, lines: lines}
 	subscribed := func(string) bool { return true }
 	emit := func(_ string, data map[string]any) {
 		a.mu.Lock()

@@ -132,12 +132,10 @@ func addVary(h http.Header, name string) {
 // Cache-Control: the targeted fields of RFC 9213, and the fields of several
 // products that are older than it.
 func isForSharedCaches(name string) bool {
-	name = strings.ToLower(name)
-	switch name {
-	case "surrogate-control", "x-accel-expires", "edge-control":
-		return true
-	}
-	return strings.HasSuffix(name, "cdn-cache-control")
+	const cdn = "Cdn-Cache-Control"
+	end := name[max(0, len(name)-len(cdn)):]
+	return strings.EqualFold(end, cdn) || strings.EqualFold(name, "Surrogate-Control") ||
+		strings.EqualFold(name, "X-Accel-Expires") || strings.EqualFold(name, "Edge-Control")
 }
 
 // keepPrivate keeps a response out of shared caches. RFC 9111 §3.5 forbids a
@@ -147,6 +145,10 @@ func isForSharedCaches(name string) bool {
 // response is public.
 func keepPrivate(h http.Header) {
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return isForSharedCaches(name) })
+	if len(h["Cache-Control"]) == 0 { // most responses: there is nothing to parse
+		h["Cache-Control"] = []string{"private"}
+		return
+	}
 	kept, private := []string(nil), false
 	for _, directive := range cacheDirectives(h["Cache-Control"]) {
 		name, _, _ := strings.Cut(strings.ToLower(directive), "=")

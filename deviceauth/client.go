@@ -124,12 +124,14 @@ func (e *Engine) authenticate(ctx context.Context, c Credentials) (*Client, erro
 	if !known {
 		client = &Client{Secret: "no client has this secret"}
 	}
-	same, written := client.hasSecret(c.Secret), client.hasSecret(c.Written)
-	same = same || written
-	if client.Public {
-		same = c.Secret == ""
+	if client.Public { // it has no secret whose comparison could tell anything by its time
+		if c.Secret != "" {
+			return nil, c.refusal()
+		}
+		return client, nil
 	}
-	if !known || !same {
+	same, written := client.hasSecret(c.Secret), client.hasSecret(c.Written)
+	if !known || !same && !written {
 		return nil, c.refusal()
 	}
 	return client, nil

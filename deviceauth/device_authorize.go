@@ -87,6 +87,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
 	g := newGrant(now, lifetime, r)
+	g.ClientID = client.ID // not a part of the request's body, which a pending grant would keep in memory
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}

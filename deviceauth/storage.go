@@ -20,9 +20,13 @@ var (
 // the caller's, and what it returns is the caller's own. The values inside
 // (Person, Audience, Claims) are never changed by anybody.
 type Store interface {
-	// Create adds a grant. ErrExists: its id is taken, or its user code is by
-	// a grant that still waits for it. A grant just created need not survive
-	// a power loss: its device asks again.
+	// Create adds a grant. ErrExists: its id or its user code is taken by a
+	// grant that still waits. (Ids are 128 random bits: no other one has it.)
+	// The id of a grant with a Redirect is taken for ever: its page may be posted
+	// again after the grant was decided.
+	// A pending grant just created need not survive the end of the process by
+	// a power loss or kill -9: its device asks again. It survives Close, and
+	// from then on it is what every call finds.
 	Create(ctx context.Context, g *Grant) error
 	// Get returns the grant, or ErrNotFound. Where gateways share a store it
 	// may be behind what another of them did, by a second at most; what change
@@ -49,6 +53,14 @@ type Store interface {
 	Update(ctx context.Context, id ID, change func(*Grant) error) error
 	// Close waits for calls under way and releases what the store holds.
 	Close() error
+}
+
+// A Recaller is a [Store] that has some grants in memory, where they are never behind
+// what Get returns.
+type Recaller interface {
+	// Recall returns what Get would, without asking a disk or a network; nil: only
+	// Get knows.
+	Recall(id ID) *Grant
 }
 
 // Documents remember small documents that all gateways of one issuer share: a

@@ -34,7 +34,7 @@ func fillUp(t *testing.T, name string) (back func()) {
 //
 // protocol 4
 func TestDiskThatIsFullAtOnceEndsNothing(t *testing.T) {
-	if !inChild(t) {
+	if !InChild(t) {
 		return
 	}
 	dir := filepath.Join(mounted(t), "store")

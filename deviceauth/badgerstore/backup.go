@@ -143,7 +143,7 @@ func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (
 			return s.UpdateDocument(ctx, next.Name, func([]byte) ([]byte, error) { return next.Document, nil })
 		case next.Grant != nil && keepGrants && next.Grant.IsActive() && time.Now().Before(next.Grant.KeepUntil()):
 			done.Kept++
-			return s.put(ctx, next.Grant)
+			return s.Create(ctx, next.Grant)
 		}
 		done.Ended++
 		return nil
@@ -180,12 +180,4 @@ func each(r io.Reader, do func(*record) error) error {
 			return err
 		}
 	}
-}
-
-// put writes a grant as it is.
-func (s *Store) put(ctx context.Context, g *deviceauth.Grant) error {
-	if err := s.Create(ctx, g); err != nil {
-		return err
-	}
-	return s.Update(ctx, g.ID, func(*deviceauth.Grant) error { return nil })
 }

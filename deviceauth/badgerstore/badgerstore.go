@@ -1,6 +1,8 @@
 // Package badgerstore remembers grants in an embedded Badger database: one
 // process, one directory, no server. It decides nothing about grants; what it
-// promises is that what Update or Change returned is on the disk.
+// promises is that what Update or UpdateDocument returned is on the disk. Grants
+// that wait for a person are kept in memory and written behind, so that asking for a
+// code and polling it cost no transaction.
 //
 // Keys:
 //
@@ -16,14 +18,11 @@ package badgerstore
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -32,25 +31,26 @@ import (
 
 // Store is a [deviceauth.Storage] on disk. Open opens one.
 type Store struct {
-	db     atomic.Pointer[badger.DB]  // replaced by mend, under both locks
-	again  func() (*badger.DB, error) // opens the directory once more
-	keys   func() (*badger.KeyRegistry, error)
-	dir    string
-	lock   *os.File // keeps other processes out, until it is closed; nil: Badger does
-	log    logger
-	room   *space
-	links  bool    // a file can have a second name there
-	merges *merges // of db
-	known  *cache
-	jobs   chan *job
-	stop   chan struct{} // closed by Close; no job is taken afterwards
-	done   chan struct{} // closed when the committer has ended
+	db      atomic.Pointer[badger.DB]  // replaced by mend, under both locks
+	again   func() (*badger.DB, error) // opens the directory once more
+	keys    func() (*badger.KeyRegistry, error)
+	dir     string
+	lock    *os.File // keeps other processes out, until it is closed; nil: Badger does
+	log     logger
+	room    *space
+	links   bool    // a file can have a second name there
+	merges  *merges // of db
+	known   *cache
+	pending *pendingGrants
+	jobs    chan *job
+	stop    chan struct{} // closed by Close; no job is taken afterwards
+	done    chan struct{} // closed when the committer has ended
 
 	encrypted bool
 
 	// writes keeps Badger from changing to a new log between a commit that is
 	// promised and its sync, which would sync the new log only: the committer
-	// holds it alone, a Create shares it with other Creates.
+	// holds it alone for changes, and shared for new grants.
 	writes   sync.RWMutex
 	unsynced bool // a commit whose sync failed; the committer's own
 
@@ -67,7 +67,10 @@ type Store struct {
 	trouble chan struct{}         // wakes mend
 }
 
-var _ deviceauth.Storage = (*Store)(nil)
+var (
+	_ deviceauth.Storage  = (*Store)(nil)
+	_ deviceauth.Recaller = (*Store)(nil)
+)
 
 // Open opens the database in a directory.
 func Open(o Options) (*Store, error) {
@@ -110,8 +113,8 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{
-		dir: o.Dir, lock: lock, room: room, known: newCache(), encrypted: key != nil, trouble: make(chan struct{}, 1),
-		jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
+		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil,
+		trouble: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.links = canLink(o.Dir)
 	s.ahead = ahead{dir: o.Dir, set: setAside}
@@ -126,6 +129,11 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, errors.Join(err, guarded(db.Close))
 	}
 	s.db.Store(db)
+	until, err := codesElsewhere(db)
+	if err != nil {
+		return nil, o.explain(errors.Join(err, guarded(db.Close)))
+	}
+	s.pending.mayBeElsewhere(until)
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
@@ -133,8 +141,21 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	return s, nil
 }
 
+// Recall implements [deviceauth.Recaller].
+func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
+	g, doubted := s.pending.get(id)
+	if g == nil || doubted {
+		g, _ = s.known.get(id)
+	}
+	return g
+}
+
 // Get implements [deviceauth.Store].
 func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	waits, doubted := s.pending.get(id)
+	if waits != nil && !doubted {
+		return waits, nil
+	}
 	g, mark := s.known.get(id)
 	if g != nil {
 		return g, nil
@@ -147,24 +168,37 @@ func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, err
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, deviceauth.ErrNotFound) && waits != nil:
+		return waits, nil // the change that is doubted was not kept
+	case err != nil:
 		return nil, err
 	}
 	return g, nil
 }
 
 // ByUserCode implements [deviceauth.Store].
-func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (g *deviceauth.Grant, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		id, err := holder(txn, code)
-		if err != nil {
+func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *deviceauth.Grant, err error) {
+	g, doubted, elsewhere := s.pending.byCode(code)
+	switch {
+	case g != nil && doubted:
+		g, err = s.Get(ctx, g.ID)
+	case g != nil:
+		return g, nil
+	case !elsewhere:
+		return nil, deviceauth.ErrNotFound
+	default:
+		err = s.view(func(txn *badger.Txn) error {
+			id, err := holder(txn, code)
+			if err == nil {
+				g, _, err = read(txn, grantKey(id))
+			}
 			return err
-		}
-		if g, _, err = read(txn, grantKey(id)); err == nil && (g.State != deviceauth.Pending || g.UserCode != code) {
-			return deviceauth.ErrNotFound
-		}
-		return err
-	})
+		})
+	}
+	if err == nil && (g.State != deviceauth.Pending || g.UserCode != code) {
+		err = deviceauth.ErrNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -191,48 +225,6 @@ func (s *Store) ByOwner(_ context.Context, owner string) (list []*deviceauth.Gra
 	})
 	sortByCreation(list)
 	return list, err
-}
-
-// Create implements [deviceauth.Store]. It waits for no disk.
-func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
-	value, err := json.Marshal(g)
-	if err != nil {
-		return fmt.Errorf("badger store: encoding a grant: %w", err)
-	}
-	if err := s.writable(); err != nil {
-		return err
-	}
-	s.writes.RLock()
-	defer s.writes.RUnlock()
-	return s.update(func(txn *badger.Txn) error {
-		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
-			return taken(err)
-		}
-		if _, err := holder(txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
-			return taken(err)
-		}
-		if err := txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], second(g.Expires))); err != nil {
-			return err
-		}
-		return txn.SetEntry(entry(grantKey(g.ID), value, second(g.KeepUntil())))
-	})
-}
-
-func taken(err error) error {
-	if err == nil {
-		return deviceauth.ErrExists
-	}
-	return err
-}
-
-// second is when Badger may forget what is wanted until then, with a margin
-// for its rounding.
-func second(until time.Time) uint64 { return uint64(until.Unix()) + 2 }
-
-func entry(key, value []byte, expires uint64) *badger.Entry {
-	e := badger.NewEntry(key, value)
-	e.ExpiresAt = expires
-	return e
 }
 
 // update runs a transaction until no other one gets in its way; Badger's own
@@ -272,17 +264,14 @@ func (s *Store) view(look func(*badger.Txn) error) error {
 	}
 	s.reads.RLock()
 	defer s.reads.RUnlock()
+	select {
+	case <-s.done: // a record that is missing now may be one that flush could not write
+		return wrap(badger.ErrDBClosed)
+	default:
+	}
 	err := guarded(func() error { return s.db.Load().View(look) })
 	if why := s.broken.Load(); why != nil && err != nil {
 		return *why // it broke under the look, which may have been a panic
 	}
 	return wrap(err)
-}
-
-// wrap adds where a fault came from; what the contract names stays as it is.
-func wrap(err error) error {
-	if err == nil || errors.Is(err, deviceauth.ErrNotFound) || errors.Is(err, deviceauth.ErrExists) {
-		return err
-	}
-	return fmt.Errorf("badger store: %w", err)
 }

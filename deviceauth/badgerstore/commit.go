@@ -90,11 +90,20 @@ func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 // commitJobs is the committer. Close waits for it.
 func (s *Store) commitJobs() {
 	defer close(s.done)
+	due := time.NewTimer(writeDelay) // for new grants
+	defer due.Stop()
 	for {
 		select {
 		case first := <-s.jobs:
 			s.commitTogether(s.collect(first))
+		case <-s.pending.wake:
+			due.Reset(writeDelay)
+		case <-due.C:
+			if wait := s.writePending(); wait >= 0 {
+				due.Reset(wait)
+			}
 		case <-s.stop:
+			s.flush()
 			return
 		}
 	}
@@ -133,7 +142,7 @@ func (s *Store) commitTogether(jobs []*job) {
 // try runs the jobs in one transaction until no other one gets in its way.
 func (s *Store) try(jobs []*job) error {
 	for {
-		b := &batch{txn: s.db.Load().NewTransaction(true), changed: map[deviceauth.ID]cached{}}
+		b := &batch{txn: s.db.Load().NewTransaction(true), changed: map[deviceauth.ID]cached{}, pending: s.pending}
 		err := b.run(jobs)
 		if err == nil && b.wrote {
 			err = b.txn.Commit()
@@ -148,9 +157,11 @@ func (s *Store) try(jobs []*job) error {
 		}
 		if err != nil {
 			s.known.forget(b.changed)
+			s.pending.doubt(b.changed)
 			return err
 		}
-		s.known.replace(b.changed)
+		s.known.replace(b.changed) // first: a grant that leaves pending is found there
+		s.pending.changed(b.changed)
 		return nil
 	}
 }
@@ -160,6 +171,7 @@ type batch struct {
 	txn     *badger.Txn
 	wrote   bool
 	changed map[deviceauth.ID]cached
+	pending *pendingGrants
 }
 
 // run lets each job decide and then write: one that fails has written nothing.
@@ -177,24 +189,27 @@ func (b *batch) run(jobs []*job) error {
 
 // changeGrant reads, changes and writes a grant and its indexes.
 func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	g, expires, err := read(b.txn, grantKey(id))
+	g, expires, err := b.read(id)
 	if err != nil {
 		return err
 	}
 	if err := change(g); err != nil {
 		return err
 	}
-	value, err := json.Marshal(g)
-	if err != nil {
-		return err
-	}
 	// Never shorter than before: while tables are merged, an expired record
 	// may leave before the older one that it covers, which would come back.
 	until := max(second(g.KeepUntil()), expires)
-	if g.State != deviceauth.Pending {
-		if err := b.freeCode(g); err != nil {
-			return err
-		}
+	if err := b.changeCode(g); err != nil {
+		return err
+	}
+	return b.write(g, until)
+}
+
+// write puts a grant and the index of its owners into the transaction.
+func (b *batch) write(g *deviceauth.Grant, until uint64) error {
+	value, err := json.Marshal(g)
+	if err != nil {
+		return err
 	}
 	if g.Person != nil {
 		for _, owner := range g.Person.Owners() {
@@ -204,8 +219,21 @@ func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) err
 		}
 	}
 	own := *g
-	b.changed[id] = cached{&own, until}
-	return b.txn.SetEntry(entry(grantKey(id), value, until))
+	b.changed[g.ID] = cached{&own, until}
+	return b.txn.SetEntry(entry(grantKey(g.ID), value, until))
+}
+
+// changeCode frees the user code of a grant that is decided, and writes the code of one
+// that is not: the grant leaves memory with the change, maybe before it was written.
+func (b *batch) changeCode(g *deviceauth.Grant) error {
+	switch free := second(g.Expires); {
+	case g.State != deviceauth.Pending:
+		return b.freeCode(g)
+	case past(free): // another grant may have it
+		return nil
+	default:
+		return b.txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], free))
+	}
 }
 
 // freeCode gives the user code back, unless another grant has it by now.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -27,6 +28,16 @@ func ownerPrefix(owner string) []byte {
 }
 
 func ownerKey(owner string, id deviceauth.ID) []byte { return append(ownerPrefix(owner), id[:]...) }
+
+// second is when Badger may forget what is wanted until then, with a margin
+// for its rounding.
+func second(until time.Time) uint64 { return uint64(until.Unix()) + 2 }
+
+func entry(key, value []byte, expires uint64) *badger.Entry {
+	e := badger.NewEntry(key, value)
+	e.ExpiresAt = expires
+	return e
+}
 
 // read returns a grant and the second in which Badger will forget it.
 func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {

@@ -77,6 +77,12 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 		*closed = false
 		return true, err
 	}
+	until, err := codesElsewhere(db)
+	if err != nil {
+		*closed = false
+		return true, err
+	}
+	s.pending.mayBeElsewhere(until)
 	s.broken.Store(nil)
 	if s.merges.leftOut() { // by a merge of the new one, while the store was broken still
 		s.breaks(s.isIncomplete())

@@ -84,26 +84,6 @@ func mounted(t *testing.T) string {
 	return at
 }
 
-// inChild runs a test in a process of its own, whose end is no end of the others.
-func inChild(t *testing.T) (here bool) {
-	t.Helper()
-	const child = "BADGERSTORE_TEST_CHILD"
-	if os.Getenv(child) != "" {
-		return true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
-	cmd.Env = append(os.Environ(), child+"=1")
-	out, err := cmd.CombinedOutput()
-	switch {
-	case strings.Contains(string(out), "--- SKIP"):
-		t.Skipf("%s", out)
-	case err != nil || !strings.Contains(string(out), "--- PASS"):
-		text := string(out)
-		t.Errorf("%v\n%s", err, text[max(0, len(text)-6000):])
-	}
-	return false
-}
-
 // Whatever keeps Badger from making its next file: no process ends, what was
 // answered is there, and the store heals by itself.
 //
@@ -113,7 +93,7 @@ func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
 		for _, looks := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, looked at %v", name, looks), func(t *testing.T) {
 				t.Parallel() // in processes of their own
-				if inChild(t) {
+				if InChild(t) {
 					testLack(t, lack, looks)
 				}
 			})

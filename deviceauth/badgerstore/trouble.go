@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // Badger ends the process where it finds itself in a state that it holds for
@@ -91,3 +93,11 @@ func guarded(do func() error) (err error) {
 
 // panicked begins the error of what guarded has caught.
 const panicked = "panic: "
+
+// wrap adds where a fault came from; what the contract names stays as it is.
+func wrap(err error) error {
+	if err == nil || errors.Is(err, deviceauth.ErrNotFound) || errors.Is(err, deviceauth.ErrExists) {
+		return err
+	}
+	return fmt.Errorf("badger store: %w", err)
+}

@@ -245,7 +245,7 @@ func TestCloseWaitsForNobodyForLong(t *testing.T) {
 	t.Parallel()
 	s, dir, _, log := vanishing(t)
 	for i := range 20 {
-		if err := s.Create(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))); err != nil {
+		if err := s.put(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // authorizationAnswer is RFC 8628 §3.2, with what dialects add.
@@ -22,6 +23,24 @@ type authorizationAnswer struct {
 	Message     string        `json:"message,omitempty"`          // entra: for people
 	RedirectURI string        `json:"redirect_uri,omitempty"`     // codeontime: the verification page
 	Token       *tokenRequest `json:"token,omitempty"`            // codeontime
+}
+
+// EncodeJSON implements [endpoint.Encoder]. The members that only dialects add are
+// left to encoding/json.
+func (a *authorizationAnswer) EncodeJSON() []byte {
+	if a.URL != "" || a.Message != "" || a.RedirectURI != "" || a.Token != nil {
+		return response.JSON(a)
+	}
+	o := response.NewObject(192 + len(a.DeviceCode) + 2*len(a.UserCode) + len(a.URI) + len(a.Complete))
+	o.String("device_code", a.DeviceCode)
+	o.String("user_code", a.UserCode)
+	o.String("verification_uri", a.URI)
+	if a.Complete != "" {
+		o.String("verification_uri_complete", a.Complete)
+	}
+	o.Int("expires_in", a.ExpiresIn)
+	o.Int("interval", a.Interval)
+	return o.End()
 }
 
 // deviceAuthorization is RFC 8628 §3.1.

@@ -8,11 +8,13 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
+	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // errTooLarge becomes a 413.
@@ -42,7 +44,7 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1))
+	body, err := reqbody.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1), r.ContentLength)
 	if err != nil {
 		return nil, badRequest("the body broke off")
 	}
@@ -70,10 +72,15 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	return p, p.check()
 }
 
+const formType = "application/x-www-form-urlencoded"
+
 // typedParams reads a body of one of the two media types.
 func typedParams(contentType string, body []byte) (params, error) {
+	if contentType == formType { // nearly all requests: nothing to parse
+		return formParams(string(body))
+	}
 	switch kind, _, err := mime.ParseMediaType(contentType); {
-	case err == nil && kind == "application/x-www-form-urlencoded":
+	case err == nil && kind == formType:
 		return formParams(string(body))
 	case err == nil && kind == "application/json":
 		return jsonParams(body)
@@ -157,7 +164,6 @@ func (p params) check() error {
 		if len(values) > 1 && name != "resource" && known[name] {
 			return badRequest("the parameter " + name + " is repeated")
 		}
-		var kept []string
 		for _, v := range values {
 			// Percent-encoded ones: the body itself was looked at before.
 			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) {
@@ -166,11 +172,10 @@ func (p params) check() error {
 			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells
 				return badRequest("the parameter " + name + " ends in a line break")
 			}
-			if v != "" {
-				kept = append(kept, v)
-			}
 		}
-		p[name] = kept
+		if slices.Contains(values, "") {
+			p[name] = slices.DeleteFunc(values, func(v string) bool { return v == "" })
+		}
 	}
 	return nil
 }

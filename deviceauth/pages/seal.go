@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
@@ -29,14 +30,23 @@ func newSealer(key seal.Source) (sealer, error) {
 // maxSealed bounds what is unpacked: a person with a thousand groups.
 const maxSealed = 1 << 20
 
+// compressors are pooled because a new one takes most of a megabyte, and a page seals
+// three texts. Reset leaves nothing of the previous text in a compressor.
+var compressors = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(io.Discard, flate.DefaultCompression)
+	if err != nil {
+		panic(err) // only for a level that flate does not have
+	}
+	return w
+}}
+
 // seal packs and encrypts a value. The purpose is authenticated, and not sent.
 func (s sealer) seal(purpose string, v any) (string, error) {
 	var packed bytes.Buffer
 	// A person with many groups is packed to a third; cookies have 4096 bytes each.
-	w, err := flate.NewWriter(&packed, flate.DefaultCompression)
-	if err != nil {
-		return "", err
-	}
+	w := compressors.Get().(*flate.Writer)
+	defer compressors.Put(w)
+	w.Reset(&packed)
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		return "", fmt.Errorf("sealing a %s: %w", purpose, err)
 	}

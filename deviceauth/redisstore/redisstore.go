@@ -113,6 +113,13 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if err != nil {
 		return err
 	}
+	if g.Redirect != "" { // of a login in the browser, whose code is its id
+		taken, err := s.redis.SetNX(ctx, s.grantKey(g.ID), value, ttl(g.KeepUntil().Add(margin))).Result()
+		if err == nil && !taken {
+			return deviceauth.ErrExists
+		}
+		return wrap(err)
+	}
 	var grant, code *redis.BoolCmd
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		grant = p.SetNX(ctx, s.grantKey(g.ID), value, ttl(g.KeepUntil().Add(margin)))

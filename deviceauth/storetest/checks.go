@@ -266,6 +266,9 @@ func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
+// recordIsKept reads a grant a second before it may be forgotten. A record is kept
+// longer than its code is good: a poll that comes late hears expired_token
+// (RFC 8628 §3.5), and not that the code was never given.
 func recordIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // so that the test is short

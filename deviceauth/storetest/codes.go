@@ -83,6 +83,19 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
+// changeKeepsCode changes a grant right after it was created, when a store that
+// writes behind has written neither the grant nor its code. The change is on the disk
+// when Update returns, and the code must have come there with it.
+func changeKeepsCode(ctx context.Context, s deviceauth.Storage) error {
+	g := NewGrant("BCDFGHJK")
+	return first(
+		func() error { return s.Create(ctx, g) },
+		func() error { return s.Update(ctx, g.ID, func(*deviceauth.Grant) error { return nil }) },
+		func() error { return holds(ctx, s, g) },
+		func() error { return exists(s.Create(ctx, NewGrant("BCDFGHJK"))) },
+	)
+}
+
 // holds wants a grant to be the one that waits for its code. It also shows
 // that the code was not handed to another grant meanwhile.
 func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {

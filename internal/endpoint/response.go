@@ -9,7 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// A Response is what a [Func] returns. A Func never touches the
+// A Response is what a [Func] returns, made for one request. A Func never touches the
 // http.ResponseWriter: only the [Mux] writes, so nothing is written twice or half.
 type Response struct {
 	Status int
@@ -27,9 +27,19 @@ func NewResponse(status int, contentType string, body []byte) *Response {
 	return r
 }
 
+// An Encoder is a JSON document that busy devices ask for, and that is encoded
+// without reflection. EncodeJSON returns what [response.JSON] returns for it.
+type Encoder interface{ EncodeJSON() []byte }
+
 // JSON returns the response of an OAuth endpoint: never cached (RFC 6749 §5.1).
 func JSON(status int, v any) *Response {
-	return NewResponse(status, "application/json", response.JSON(v)).Set("Cache-Control", "no-store")
+	var body []byte
+	if e, ok := v.(Encoder); ok {
+		body = e.EncodeJSON()
+	} else {
+		body = response.JSON(v)
+	}
+	return NewResponse(status, "application/json", body).Set("Cache-Control", "no-store")
 }
 
 // An OAuthError is the body of an OAuth error response (RFC 6749 §5.2).
@@ -37,6 +47,17 @@ type OAuthError struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
 	Interval    int    `json:"interval,omitempty"` // of slow_down, in seconds: what it has grown to
+}
+
+// EncodeJSON implements [Encoder]: every poll of a pending code gets an error.
+func (e OAuthError) EncodeJSON() []byte {
+	o := response.NewObject(64 + len(e.Error) + len(e.Description))
+	o.String("error", e.Error)
+	o.String("error_description", e.Description)
+	if e.Interval != 0 {
+		o.Int("interval", e.Interval)
+	}
+	return o.End()
 }
 
 // Redirect sends a browser on with a GET (RFC 9110 §15.4.4). No other site is told which
@@ -77,11 +98,15 @@ func (r *Response) AddCookies(list ...*http.Cookie) *Response {
 // write sends the response. Its header fields are added to those that the server
 // has set already, and a HEAD gets no body.
 func (r *Response) write(w http.ResponseWriter, to *http.Request) {
+	header := w.Header()
 	for name, values := range r.Header {
-		w.Header()[name] = append(w.Header()[name], values...)
+		if before := header[name]; before != nil {
+			values = append(before, values...)
+		}
+		header[name] = values
 	}
 	if r.Status != http.StatusNoContent && r.Status != http.StatusNotModified {
-		w.Header().Set("Content-Length", strconv.Itoa(len(r.Body)))
+		header.Set("Content-Length", strconv.Itoa(len(r.Body)))
 	}
 	w.WriteHeader(r.Status)
 	if to.Method != http.MethodHead {

@@ -44,9 +44,9 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	t := start(w, stopping)
+	t := start(w, r, stopping)
 	from := &limited{Reader: r.Body, timer: t}
-	body, err := io.ReadAll(io.LimitReader(from, size+1))
+	body, err := ReadAll(io.LimitReader(from, size+1), r.ContentLength)
 	over := int64(len(body)) > size
 	if over && r.ContentLength <= drainSize { // a larger one closes the connection unread
 		_, err = io.CopyN(io.Discard, from, drainSize)
@@ -66,6 +66,27 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	return nil
 }
 
+// ReadAll is [io.ReadAll] for what is said to have a length, in bytes; negative: that
+// is not known. A length that is not true costs no more memory than none.
+func ReadAll(from io.Reader, length int64) ([]byte, error) {
+	room := int64(512)
+	if length >= 0 {
+		room = min(length+1, room) // one more, so that the end is seen before there is need to grow
+	}
+	for text := make([]byte, 0, room); ; {
+		n, err := from.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return text, nil
+		case err != nil:
+			return text, err
+		case len(text) == cap(text):
+			text = append(text, 0)[:len(text)]
+		}
+	}
+}
+
 // Discard reads a body that has no reader, as far as net/http would do so before
 // it sends an answer, but within [Time]. The answer of an HTTP/1 request whose
 // body does not arrive then closes the connection. It is for who is about to
@@ -75,7 +96,7 @@ func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
 	if r.Body == nil || r.Body == http.NoBody || r.ProtoMajor != 1 || awaits {
 		return
 	}
-	t := start(w, stopping)
+	t := start(w, r, stopping)
 	_, err := io.CopyN(io.Discard, &limited{Reader: r.Body, timer: t}, drainSize)
 	whole := errors.Is(err, io.EOF)
 	t.end(whole, err)
@@ -113,30 +134,37 @@ type timer struct {
 	stopping func() bool
 
 	mu      sync.Mutex
-	look    *time.Timer // nil without stopping
-	stopped bool        // the server is about to stop
-	ended   bool        // the connection is no longer this timer's
+	look    *time.Timer
+	set     bool // the connection has a deadline
+	stopped bool // the server is about to stop
+	ended   bool // the connection is no longer this timer's
 }
 
-func start(w http.ResponseWriter, stopping func() bool) *timer {
-	t := &timer{conn: http.NewResponseController(w), until: time.Now().Add(Time), stopping: stopping}
-	t.conn.SetReadDeadline(t.until)
-	if stopping != nil {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.look = time.AfterFunc(stopLook, t.ask)
+// start sets no deadline yet: nearly every body has arrived before the first look, and
+// then none has to be set and taken away again.
+func start(w http.ResponseWriter, r *http.Request, stopping func() bool) *timer {
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	t := &timer{
+		conn: http.NewResponseController(w), until: time.Now().Add(Time), stopping: stopping,
+		set: server == nil || server.ReadTimeout != 0, // by the server
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.look = time.AfterFunc(stopLook, t.ask)
 	return t
 }
 
-// ask ends the read where the server is about to stop, and else asks again.
+// ask sees to it that the read ends in time, which is now where the server is about to
+// stop, and else asks again.
 func (t *timer) ask() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
 		return
 	}
-	if !t.stopping() {
+	t.set = true
+	if t.stopping == nil || !t.stopping() {
+		t.conn.SetReadDeadline(t.until)
 		t.look.Reset(stopLook)
 		return
 	}
@@ -163,11 +191,11 @@ func (t *timer) end(whole bool, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-	if t.look != nil {
-		t.look.Stop()
-	}
+	t.look.Stop()
 	if whole {
-		t.conn.SetReadDeadline(time.Time{})
+		if t.set {
+			t.conn.SetReadDeadline(time.Time{})
+		}
 		return nil
 	}
 	t.conn.SetReadDeadline(longAgo)

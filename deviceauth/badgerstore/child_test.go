@@ -1,0 +1,32 @@
+package badgerstore
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// InChild runs a test in a process of its own, whose end is no end of the others, and
+// whose memory is the test's alone. The arguments are flags of the package's tests.
+func InChild(t *testing.T, args ...string) (here bool) {
+	t.Helper()
+	const child = "BADGERSTORE_TEST_CHILD"
+	if os.Getenv(child) != "" {
+		return true
+	}
+	only := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+	cmd := exec.Command(os.Args[0], append([]string{"-test.run", only, "-test.v"}, args...)...)
+	cmd.Env = append(os.Environ(), child+"=1")
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	switch {
+	case strings.Contains(text, "--- SKIP"):
+		t.Skip(text)
+	case err != nil || !strings.Contains(text, "--- PASS"):
+		t.Errorf("%v\n%s", err, text[max(0, len(text)-6000):])
+	default:
+		t.Log(text)
+	}
+	return false
+}

@@ -1,0 +1,146 @@
+package badgerstore
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A compact is a grant that waits in less than half of a [deviceauth.Grant]'s memory. It has few
+// pointers, because the garbage collector follows each of them in each of its rounds.
+type compact struct {
+	whole  *deviceauth.Grant // where the grant has what none has that waits; nil: the rest is all of it
+	shared *request
+	text   string // the user code, the place and the label
+
+	id                deviceauth.ID
+	device, challenge deviceauth.Digest
+	created, expires  int64 // in Unix nanoseconds
+	from              [16]byte
+	family            family
+	code, place       uint16 // lengths within the text
+	revision          int32
+}
+
+// A family tells which kind of address stands in 16 bytes.
+type family uint8
+
+const (
+	noAddress family = iota
+	ipv4
+	ipv6
+)
+
+// A request is what many grants of a client have in common.
+type request struct {
+	client   string
+	scope    deviceauth.Scope
+	audience []string
+}
+
+func (r *request) is(g *deviceauth.Grant) bool {
+	return r != nil && r.client == g.ClientID && r.scope == g.Scope && slices.Equal(r.audience, g.Audience)
+}
+
+// requestOf copies the texts: they may be parts of a request's body, which a pending
+// grant would keep in memory.
+func requestOf(g *deviceauth.Grant) *request {
+	r := &request{client: strings.Clone(g.ClientID), scope: deviceauth.Scope(strings.Clone(string(g.Scope)))}
+	r.audience = slices.Clone(g.Audience)
+	for i, audience := range r.audience {
+		r.audience[i] = strings.Clone(audience)
+	}
+	return r
+}
+
+// compacted returns the compact form of a grant. Many that are alike share last.
+func compacted(g *deviceauth.Grant, last *request) compact {
+	c := compact{
+		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device, challenge: g.Challenge,
+		created: g.Created.UnixNano(), expires: g.Expires.UnixNano(), from: g.From.As16(), family: ipv6,
+		code: uint16(len(g.UserCode)), place: uint16(len(g.Place)), revision: int32(g.Revision),
+	}
+	if !last.is(g) {
+		c.shared = requestOf(g)
+	}
+	switch {
+	case !g.From.IsValid():
+		c.family = noAddress
+	case g.From.Is4():
+		c.family = ipv4
+	}
+	if len(c.text) > 1<<10 || !c.says(g) {
+		own, copied := *g, requestOf(g)
+		own.ClientID, own.Scope, own.Audience = copied.client, copied.scope, copied.audience
+		own.UserCode, own.Place = deviceauth.UserCode(strings.Clone(string(g.UserCode))), strings.Clone(g.Place)
+		own.Label = strings.Clone(g.Label)
+		return compact{whole: &own, id: g.ID}
+	}
+	return c
+}
+
+// says reports whether nothing of the grant is missing.
+func (c *compact) says(g *deviceauth.Grant) bool {
+	said := c.grant()
+	same := said.State == g.State && said.Created == g.Created && said.Expires == g.Expires && said.From == g.From &&
+		said.Revision == g.Revision && (said.Audience == nil) == (g.Audience == nil)
+	decided := g.Person != nil || g.Name != "" || g.Refresh != nil || g.Reason != "" || !g.Decided.IsZero() ||
+		!g.Redeemed.IsZero() || !g.AccessUntil.IsZero() || !g.Ended.IsZero()
+	inBrowser := g.Nonce != "" || g.Redirect != ""
+	return same && !decided && !inBrowser
+}
+
+// grant returns the grant, as the caller's own.
+func (c *compact) grant() *deviceauth.Grant {
+	g := new(deviceauth.Grant)
+	c.into(g)
+	return g
+}
+
+// into writes the grant over another one.
+func (c *compact) into(g *deviceauth.Grant) {
+	if c.whole != nil {
+		*g = *c.whole
+		return
+	}
+	*g = deviceauth.Grant{
+		ID: c.id, Revision: int(c.revision), State: deviceauth.Pending, ClientID: c.shared.client, Device: c.device,
+		Scope: c.shared.scope, Audience: c.shared.audience, Challenge: c.challenge,
+		UserCode: c.userCode(), Place: c.text[c.code : c.code+c.place], Label: c.text[c.code+c.place:],
+		Created: time.Unix(0, c.created).UTC(), Expires: time.Unix(0, c.expires).UTC(),
+	}
+	switch c.family {
+	case ipv4:
+		g.From = netip.AddrFrom4([4]byte(c.from[12:]))
+	case ipv6:
+		g.From = netip.AddrFrom16(c.from)
+	}
+}
+
+func (c *compact) userCode() deviceauth.UserCode {
+	if c.whole != nil {
+		return c.whole.UserCode
+	}
+	return deviceauth.UserCode(c.text[:c.code])
+}
+
+// size is about how many bytes it takes.
+func (c *compact) size() int {
+	size := int(reflect.TypeFor[compact]().Size()) + len(c.text)
+	if c.whole != nil {
+		size += int(reflect.TypeFor[deviceauth.Grant]().Size()) + len(c.whole.Place) + len(c.whole.Label)
+		for _, audience := range c.whole.Audience {
+			size += len(audience)
+		}
+	}
+	if c.shared != nil { // by itself, in the worst case
+		for _, audience := range c.shared.audience {
+			size += len(audience)
+		}
+	}
+	return size
+}

@@ -1,0 +1,299 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// Bounds of the pending grants in memory.
+const (
+	// maxPending bounds how many are kept, of some 400 bytes each. A grant above
+	// it is read from Badger once it is written there.
+	maxPending = 1 << 20
+	// maxHeld bounds the bytes of those that are kept, in the same way.
+	maxHeld = 400 * maxPending
+	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
+	// grant waits for the transaction, so that Close has little to write.
+	maxUnwritten = 1 << 20
+)
+
+// pendingGrants keep in memory the grants that were created by this process and
+// wait for a person. A device authorization request (RFC 8628 §3.1) waits for no
+// transaction, and a poll of a pending code reads no record.
+//
+// While a grant is in here, the record in here is the true one: Badger has the same
+// record or none. [Store.Update] therefore begins with the record in here. Once a
+// change is committed the grant leaves, and is never written as pending again.
+type pendingGrants struct {
+	mu        sync.RWMutex
+	grants    map[deviceauth.ID]*pendingGrant
+	codes     map[deviceauth.UserCode]*pendingGrant
+	last      *request        // of the last grant
+	all       []*pendingGrant // the same, for sweep
+	swept     int             // where in all sweep goes on
+	queue     []*pendingGrant // not written yet, the oldest first; some may have left
+	bytes     int             // of the queue
+	held      int             // bytes of all
+	room      *sync.Cond      // of mu: the queue has become shorter, or never will
+	failed    error           // why the last write failed; nil: it did not
+	closed    bool
+	elsewhere uint64        // until this second user codes may be in Badger that are not in codes
+	moves     uint64        // counts how often such codes have come there
+	wake      chan struct{} // tells the committer that the queue is not empty
+
+	looked atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
+}
+
+// pendingGrant is a grant that waits.
+type pendingGrant struct {
+	compact        // never changed
+	free    uint64 // when Badger forgets the code, in Unix seconds
+	forget  uint64 // when Badger forgets the record
+	index   int    // in all; -1: the grant has left
+	written bool   // Badger has the record
+	doubted bool   // a commit of a change failed: nobody but Badger knows how far it came
+}
+
+func newPendingGrants() *pendingGrants {
+	p := &pendingGrants{
+		grants: map[deviceauth.ID]*pendingGrant{}, codes: map[deviceauth.UserCode]*pendingGrant{},
+		wake: make(chan struct{}, 1),
+	}
+	p.room = sync.NewCond(&p.mu)
+	return p
+}
+
+// past reports whether a Unix second has begun: then Badger has forgotten what it was to
+// keep until then.
+func past(second uint64) bool { return uint64(time.Now().Unix()) >= second }
+
+// errCodeMoved has a caller look for a user code in Badger once more: since it looked,
+// a pending grant has left memory for Badger.
+var errCodeMoved = errors.New("a user code has moved")
+
+// add takes in a new grant, or says why it cannot. moves is what codesElsewhere
+// returned before the caller looked for the user code in Badger.
+func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.waitForRoom(ctx); err != nil {
+		return err
+	}
+	switch {
+	case p.moves != moves:
+		return errCodeMoved
+	case p.grants[g.ID] != nil:
+		return deviceauth.ErrExists
+	}
+	if holder := p.codes[g.UserCode]; holder != nil && !past(holder.free) {
+		return deviceauth.ErrExists
+	}
+	p.sweep()
+	fresh := &pendingGrant{
+		compact: compacted(g, p.last), free: second(g.Expires), forget: second(g.KeepUntil()), index: len(p.all),
+	}
+	if fresh.shared != nil {
+		p.last = fresh.shared
+	}
+	p.grants[g.ID], p.codes[fresh.userCode()] = fresh, fresh
+	size := fresh.size()
+	p.all, p.bytes, p.held = append(p.all, fresh), p.bytes+size, p.held+size
+	if p.queue = append(p.queue, fresh); len(p.queue) == 1 {
+		select {
+		case p.wake <- struct{}{}:
+		default: // it has been told already
+		}
+	}
+	return nil
+}
+
+// waitForRoom is called with mu held, and returns why there will be no room.
+func (p *pendingGrants) waitForRoom(ctx context.Context) error {
+	if p.bytes > maxUnwritten {
+		stop := context.AfterFunc(ctx, func() {
+			p.mu.Lock() // so that the waiter waits already, or sees that ctx is done
+			defer p.mu.Unlock()
+			p.room.Broadcast()
+		})
+		defer stop()
+	}
+	for p.bytes > maxUnwritten && p.failed == nil && !p.closed && ctx.Err() == nil {
+		p.room.Wait()
+	}
+	switch {
+	case p.closed:
+		return wrap(badger.ErrDBClosed)
+	case p.failed != nil:
+		return p.failed
+	case p.bytes > maxUnwritten:
+		return ctx.Err()
+	}
+	return nil
+}
+
+// sweep looks at two grants each time one is added, so that those nobody asks for any
+// more leave as fast as others come.
+func (p *pendingGrants) sweep() {
+	now := uint64(time.Now().Unix())
+	for i := 0; i < 2 && len(p.all) > 0; i++ {
+		p.swept = (p.swept + 1) % len(p.all)
+		one := p.all[p.swept]
+		if now >= one.free && (one.written || now >= one.forget) {
+			p.leave(one)
+		}
+	}
+}
+
+// leave is called with mu held.
+func (p *pendingGrants) leave(one *pendingGrant) {
+	if one.index < 0 {
+		return
+	}
+	delete(p.grants, one.id)
+	if p.codes[one.userCode()] == one {
+		delete(p.codes, one.userCode())
+	}
+	end := len(p.all) - 1
+	p.all[one.index] = p.all[end]
+	p.all[one.index].index = one.index
+	p.all[end] = nil
+	p.all = p.all[:end]
+	one.index = -1
+	p.held -= one.size()
+}
+
+// get returns the caller's own copy of a grant, or nil. A doubted grant is what it was
+// if Badger has no record of it.
+func (p *pendingGrants) get(id deviceauth.ID) (g *deviceauth.Grant, doubted bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.copyOf(p.grants[id])
+}
+
+// byCode is get by user code. elsewhere: where there is none, Badger may have one.
+func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, doubted, elsewhere bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	elsewhere = p.closed || uint64(time.Now().Unix()) < p.elsewhere
+	one := p.codes[code]
+	if one == nil || past(one.free) {
+		return nil, false, elsewhere
+	}
+	g, doubted = p.copyOf(one)
+	return g, doubted, elsewhere
+}
+
+func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
+	if one == nil || past(one.forget) {
+		return nil, false
+	}
+	return one.grant(), one.doubted
+}
+
+// codesElsewhere is the second until which Badger may have user codes that are not in
+// here, and how often such codes have come there.
+func (p *pendingGrants) codesElsewhere() (until, moves uint64) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.elsewhere, p.moves
+}
+
+// mayBeElsewhere notes that Badger has user codes until a second that are not in here.
+func (p *pendingGrants) mayBeElsewhere(until uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.moved(until)
+}
+
+// moved is mayBeElsewhere with mu held.
+func (p *pendingGrants) moved(until uint64) {
+	p.elsewhere = max(p.elsewhere, until)
+	p.moves++
+}
+
+// changed notes that changes have been committed: from now on Badger has the record.
+func (p *pendingGrants) changed(list map[deviceauth.ID]cached) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, item := range list {
+		if one := p.grants[id]; one != nil {
+			p.leave(one)
+		}
+		if item.grant.State == deviceauth.Pending {
+			p.moved(second(item.grant.Expires))
+		}
+	}
+}
+
+// doubt notes that nobody knows whether changes have been committed.
+func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range list {
+		if one := p.grants[id]; one != nil {
+			one.doubted = true
+		}
+	}
+}
+
+// unwritten returns the oldest grants of the queue, at most so many. A grant that has
+// left is nil: it was decided, and the record of the decision must not be written over.
+func (p *pendingGrants) unwritten(most int) []*pendingGrant {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	list := make([]*pendingGrant, min(most, len(p.queue)))
+	for i, one := range p.queue[:len(list)] {
+		if one.index >= 0 {
+			list[i] = one
+		}
+	}
+	return list
+}
+
+// wrote takes the first n off the queue, or keeps them all where the write failed. It
+// returns how many are left.
+func (p *pendingGrants) wrote(n int, err error) (left int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.room.Broadcast()
+	if p.failed = err; err != nil {
+		p.looked.Store(0)
+		return len(p.queue)
+	}
+	p.looked.Store(time.Now().UnixNano())
+	for i, one := range p.queue[:n] {
+		one.written, p.queue[i] = true, nil
+		p.bytes -= one.size()
+		if len(p.all) > maxPending || p.held > maxHeld {
+			p.leave(one)
+			p.moved(one.free)
+		}
+	}
+	if p.queue = p.queue[n:]; len(p.queue) == 0 {
+		p.queue = nil
+	}
+	return len(p.queue)
+}
+
+// justLooked reports whether the disk took new grants so short a time ago that a look at
+// what is left would look no further.
+func (p *pendingGrants) justLooked() bool {
+	since := time.Now().UnixNano() - p.looked.Load()
+	return since >= 0 && since < int64(lookEvery)
+}
+
+// close refuses new grants from now on. Those that are here answer until the store has
+// been closed, so that no poll hears that a grant is gone that is about to be written.
+func (p *pendingGrants) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.room.Broadcast()
+}

@@ -1,0 +1,226 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// New grants reach Badger behind the answer (write-behind): the committer writes those
+// of some milliseconds in one transaction, without a sync. The end of the process
+// within that time costs their devices the code: a poll hears invalid_grant, and the
+// device asks for another one. A change of a grant is not written behind.
+
+const (
+	writeDelay = 5 * time.Millisecond   // from the first new grant to the transaction
+	writeRetry = 100 * time.Millisecond // after one that failed
+	writeMost  = 256                    // in one transaction: a decision waits for no more than these
+)
+
+// Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
+// for no disk; it is refused while none can be written.
+func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
+	// The id of a login in the browser is as old as its page, which may be posted twice:
+	// only the committer, one change after the other, tells whether it has been decided.
+	if g.State != deviceauth.Pending || g.Redirect != "" {
+		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
+	}
+	if !s.pending.justLooked() {
+		if err := s.writable(); err != nil {
+			return err
+		}
+	}
+	for {
+		until, moves := s.pending.codesElsewhere()
+		if !past(until) {
+			if err := s.codeIsFree(g.UserCode); err != nil {
+				return err
+			}
+		}
+		if err := s.pending.add(ctx, g, moves); !errors.Is(err, errCodeMoved) {
+			return err
+		}
+	}
+}
+
+// codeIsFree returns ErrExists where Badger has a user code.
+func (s *Store) codeIsFree(code deviceauth.UserCode) error {
+	err := s.view(func(txn *badger.Txn) error {
+		_, err := holder(txn, code)
+		return err
+	})
+	if errors.Is(err, deviceauth.ErrNotFound) {
+		return nil
+	}
+	return taken(err)
+}
+
+func taken(err error) error {
+	if err == nil {
+		return deviceauth.ErrExists
+	}
+	return err
+}
+
+// writePending writes new grants, and returns when to do so again; negative: when there
+// is another one. Only the committer calls it, so no change is committed meanwhile.
+func (s *Store) writePending() time.Duration {
+	list := s.pending.unwritten(writeMost)
+	if len(list) == 0 {
+		return -1
+	}
+	n := 0
+	err := s.writable()
+	if err == nil {
+		s.writes.RLock()
+		err = s.update(func(txn *badger.Txn) (err error) {
+			n, err = writeFirst(txn, list)
+			return err
+		})
+		s.writes.RUnlock()
+	}
+	left := s.pending.wrote(n, err)
+	switch {
+	case err != nil:
+		return writeRetry
+	case left > 0:
+		return 0
+	}
+	return -1
+}
+
+// writeFirst puts so many of the first grants into a transaction as fit, and returns
+// how many they are.
+func writeFirst(txn *badger.Txn, list []*pendingGrant) (n int, err error) {
+	var g deviceauth.Grant // one after the other, so that a grant costs no memory of its own
+	for i, one := range list {
+		if one == nil || past(one.forget) {
+			continue
+		}
+		one.into(&g)
+		switch err := one.write(txn, &g); {
+		case errors.Is(err, badger.ErrTxnTooBig) && i > 0:
+			return i, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+	return len(list), nil
+}
+
+// write puts the grant, which is g, into a transaction, before its code: a grant that did
+// not fit is written once more.
+func (one *pendingGrant) write(txn *badger.Txn, g *deviceauth.Grant) error {
+	if one.doubted {
+		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
+			return err // nil: the change had come that far
+		}
+	}
+	value, err := json.Marshal(g)
+	if err != nil {
+		return fmt.Errorf("encoding a grant: %w", err)
+	}
+	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget)); err != nil {
+		return err
+	}
+	return txn.SetEntry(entry(codeKey(g.UserCode), one.id[:], one.free)) // Badger keeps the slice
+}
+
+// flushTime is how long a store that is closed tries to write the new grants, where
+// its disk takes none: less than [closeTime].
+const flushTime = 2 * time.Second
+
+// flush writes all new grants before the store is closed, or says how many are lost.
+func (s *Store) flush() {
+	s.pending.close()
+	for until := time.Now().Add(flushTime); ; {
+		if s.writePending() < 0 {
+			return
+		}
+		why := s.pending.failed
+		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // nobody mends a store that is closed
+			lost := len(s.pending.queue)
+			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{lost, why})
+			return
+		}
+		if why != nil {
+			time.Sleep(writeRetry)
+		}
+	}
+}
+
+// createWritten adds a grant at once: one that is not pending, or whose id is not new.
+func (b *batch) createWritten(g *deviceauth.Grant) error {
+	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
+		return taken(err)
+	}
+	if g.State == deviceauth.Pending {
+		if waits, _, _ := b.pending.byCode(g.UserCode); waits != nil {
+			return deviceauth.ErrExists
+		}
+		if _, err := holder(b.txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
+			return taken(err)
+		}
+		if err := b.changeCode(g); err != nil {
+			return err
+		}
+	}
+	return b.write(g, second(g.KeepUntil()))
+}
+
+// read returns a grant as it is before the next change, and the second in which Badger
+// will forget it.
+func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
+	var waits *deviceauth.Grant
+	if _, changed := b.changed[id]; !changed {
+		g, doubted := b.pending.get(id)
+		if g != nil && !doubted {
+			return g, second(g.KeepUntil()), nil
+		}
+		waits = g
+	}
+	g, expires, err := read(b.txn, grantKey(id))
+	if errors.Is(err, deviceauth.ErrNotFound) && waits != nil {
+		return waits, second(waits.KeepUntil()), nil
+	}
+	return g, expires, err
+}
+
+// codesElsewhere is the second until which Badger has user codes of the processes before.
+func codesElsewhere(db *badger.DB) (until uint64, err error) {
+	err = guarded(func() error {
+		return db.View(func(txn *badger.Txn) error {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: codeKey("")})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				until = max(until, it.Item().ExpiresAt())
+			}
+			return nil
+		})
+	})
+	return until, err
+}
+
+// page completes a page of grants from the disk, in the order of their ids, by those of
+// the same part of the list that are not written yet.
+func page(
+	list []*deviceauth.Grant, unwritten []*pendingGrant, follows func(deviceauth.ID) bool, limit int,
+) []*deviceauth.Grant {
+	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
+	for _, one := range unwritten {
+		if one != nil && follows(one.id) && !past(one.forget) {
+			list = append(list, one.grant())
+		}
+	}
+	slices.SortStableFunc(list, byID) // of two with one id the one from the disk is first
+	list = slices.CompactFunc(list, func(a, b *deviceauth.Grant) bool { return a.ID == b.ID })
+	return list[:min(len(list), limit)]
+}
