@@ -130,7 +130,8 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("client a {\n\t\t\tsecret x\n\t\t}\n\t\tclient b"), word: "guard",
 		right: "\n\t\t\tsecret x", none: true},
 
-	{frame: inBlockOf("registration"), word: "documents", right: "*.example.com\n\t\t\tscopes a", many: true, open: true,
+	{frame: inBlockOf("registration"), word: "documents", right: "*.example.com\n\t\t\tscopes a",
+		many: true, open: true,
 		wrong: []string{"https://a.example/=https://a.example/", "*"}},
 	{frame: inBlockOf("registration"), word: "open", right: "\n\t\t\tscopes a", none: true},
 	{frame: inBlockOf("registration"), word: "token", right: "t\n\t\t\tscopes a", wrong: []string{`""=token`}},

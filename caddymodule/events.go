@@ -109,7 +109,8 @@ func (a *App) connected(g *deviceauth.Grant) {
 	// was made.
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
-		a.dispatcher.dispatch(eventConnected, connection(&a.Clients[i], g, a.server.Load().handler.Pages.ConnectionsURL()))
+		page := a.server.Load().handler.Pages.ConnectionsURL()
+		a.dispatcher.dispatch(eventConnected, connection(&a.Clients[i], g, page))
 	}
 }
 

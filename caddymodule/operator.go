@@ -171,7 +171,8 @@ func (a *Admin) listClients(s *server, r *http.Request) (any, error) {
 	for _, c := range introduced {
 		list = append(list, clientView{
 			Client: Client{
-				ID: c.ID, Name: c.Name, Maker: c.Vendor, Scopes: c.Scope.List(), Redirects: c.Redirects, Origins: c.Origins,
+				ID: c.ID, Name: c.Name, Maker: c.Vendor, Scopes: c.Scope.List(),
+				Redirects: c.Redirects, Origins: c.Origins,
 			},
 			Public: c.Public,
 			Introduced: &adminapi.Introduction{

@@ -128,7 +128,8 @@ var errTruncated = errors.New("badger store: the backup is not whole: it ends be
 
 // ErrWasEncrypted says that a store would be made without the encryption that
 // the old one had.
-var ErrWasEncrypted = errors.New("badger store: the backup is of a store that was encrypted, and there is no key for the new one")
+var ErrWasEncrypted = errors.New(
+	"badger store: the backup is of a store that was encrypted, and there is no key for the new one")
 
 func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (done Restored, err error) {
 	err = each(r, func(next *record) error {

@@ -112,15 +112,7 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	if err := o.explain(guarded(func() error { return o.tables(key) })); err != nil {
 		return nil, err
 	}
-	s := &Store{
-		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil,
-		trouble: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	s.links = canLink(o.Dir)
-	s.ahead = ahead{dir: o.Dir, set: setAside}
-	s.log = logger{to: o.Log, quiet: new(atomic.Bool), stuck: new(atomic.Int64)}
-	s.keys = func() (*badger.KeyRegistry, error) { return o.keys(key) }
-	s.again = func() (*badger.DB, error) { return s.open(o, key) }
+	s := newStore(o, key, lock, room)
 	db, err := s.again()
 	if err != nil {
 		return nil, o.explain(err)
@@ -139,6 +131,21 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	s.tidying.Go(s.tidy)
 	s.tidying.Go(s.mend)
 	return s, nil
+}
+
+// newStore returns a store that is not open yet.
+func newStore(o Options, key []byte, lock *os.File, room *space) *Store {
+	s := &Store{
+		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil,
+		trouble: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}),
+		done: make(chan struct{}),
+	}
+	s.links = canLink(o.Dir)
+	s.ahead = ahead{dir: o.Dir, set: setAside}
+	s.log = logger{to: o.Log, quiet: new(atomic.Bool), stuck: new(atomic.Int64)}
+	s.keys = func() (*badger.KeyRegistry, error) { return o.keys(key) }
+	s.again = func() (*badger.DB, error) { return s.open(o, key) }
+	return s
 }
 
 // Recall implements [deviceauth.Recaller].

@@ -51,7 +51,7 @@ func (c *cache) put(g *deviceauth.Grant, expires, mark uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes == mark {
-		c.known.Put(own.ID, cached{&own, expires})
+		c.known.Put(own.ID, cached{grant: &own, expires: expires})
 	}
 }
 

@@ -59,7 +59,8 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 		if document == nil || life <= 0 {
 			return b.txn.Delete(documentKey(name))
 		}
-		return b.txn.SetEntry(badger.NewEntry(documentKey(name), document).WithTTL(life + time.Second)) // Badger counts whole seconds
+		// Badger counts whole seconds
+		return b.txn.SetEntry(badger.NewEntry(documentKey(name), document).WithTTL(life + time.Second))
 	})
 }
 
@@ -219,7 +220,7 @@ func (b *batch) write(g *deviceauth.Grant, until uint64) error {
 		}
 	}
 	own := *g
-	b.changed[g.ID] = cached{&own, until}
+	b.changed[g.ID] = cached{grant: &own, expires: until}
 	return b.txn.SetEntry(entry(grantKey(g.ID), value, until))
 }
 

@@ -37,7 +37,8 @@ func (o Options) damaged(why error) error {
 }
 
 func (o Options) inUse() error {
-	return fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared", o.Dir)
+	return fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared",
+		o.Dir)
 }
 
 // explain says what an operator can do about a database that does not open.
@@ -48,7 +49,8 @@ func (o Options) explain(err error) error {
 	case strings.Contains(err.Error(), "Another process is using this Badger database"): // where Badger locks
 		return o.inUse()
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
-		return fmt.Errorf("badger store: %s was made with another encryption key, or with none: want the key it was made with", o.Dir)
+		return fmt.Errorf("badger store: %s was made with another encryption key, or with none: want the key it "+
+			"was made with", o.Dir)
 	case fromSystem(err):
 		return fmt.Errorf("badger store: opening %s: %w", o.Dir, err)
 	}

@@ -22,7 +22,8 @@ func damaged(t *testing.T, pattern string, do func(file string) error) string {
 	}
 	text := bytes.Repeat([]byte("x"), 64<<10) // large ones, as each change waits for the disk
 	for n := range 4 * memTable / len(text) {
-		if err := s.UpdateDocument(t.Context(), string(rune('a'+n%26)), func([]byte) ([]byte, error) { return append([]byte{byte(n), byte(n >> 8)}, text...), nil }); err != nil {
+		if err := s.UpdateDocument(t.Context(), string(rune('a'+n%26)),
+			func([]byte) ([]byte, error) { return append([]byte{byte(n), byte(n >> 8)}, text...), nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,8 +58,10 @@ func TestDamageIsTold(t *testing.T) {
 		pattern string
 		do      func(string) error
 	}{
-		"no MANIFEST": {"MANIFEST", os.Remove}, "half a MANIFEST": {"MANIFEST", half}, "an empty MANIFEST": {"MANIFEST", empty}, "noise for a MANIFEST": {"MANIFEST", noise},
-		"half a table": {"*.sst", half}, "an empty table": {"*.sst", empty}, "noise for a table": {"*.sst", noise}, "no tables": {"*.sst", os.Remove},
+		"no MANIFEST": {"MANIFEST", os.Remove}, "half a MANIFEST": {"MANIFEST", half},
+		"an empty MANIFEST": {"MANIFEST", empty}, "noise for a MANIFEST": {"MANIFEST", noise},
+		"half a table": {"*.sst", half}, "an empty table": {"*.sst", empty}, "noise for a table": {"*.sst", noise},
+		"no tables": {"*.sst", os.Remove},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +70,8 @@ func TestDamageIsTold(t *testing.T) {
 			if s != nil {
 				s.Close()
 			}
-			if err == nil || !strings.Contains(err.Error(), "caddy device-auth restore") || !strings.Contains(err.Error(), dir) || strings.Contains(err.Error(), "goroutine") {
+			if err == nil || !strings.Contains(err.Error(), "caddy device-auth restore") ||
+				!strings.Contains(err.Error(), dir) || strings.Contains(err.Error(), "goroutine") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -115,7 +119,8 @@ func TestDamageInsideATableIsTold(t *testing.T) {
 			if s != nil {
 				s.Close()
 			}
-			if err == nil || !strings.Contains(err.Error(), "is damaged: the table 00") || !strings.Contains(err.Error(), "restore") {
+			if err == nil || !strings.Contains(err.Error(), "is damaged: the table 00") ||
+				!strings.Contains(err.Error(), "restore") {
 				t.Fatalf("byte %d of %d: %v", at, len(whole), err)
 			}
 		}
@@ -147,7 +152,8 @@ func TestRefusalsOfTheSystemAreNoDamage(t *testing.T) {
 	o := Options{Dir: "/var/lib/store"}
 	for _, text := range []string{
 		`Cannot write pid file "/var/lib/store/LOCK" err: open /var/lib/store/LOCK: permission denied`,
-		"while opening memtables err: while opening fid: 3 err: open /var/lib/store/00003.mem: too many open files\nunable to open",
+		"while opening memtables err: while opening fid: 3 err: open /var/lib/store/00003.mem: too many open files\n" +
+			"unable to open",
 		"open /var/lib/store/MANIFEST: input/output error",
 	} {
 		if err := o.explain(errors.New(text)); strings.Contains(err.Error(), "damaged") {

@@ -56,11 +56,11 @@ func TestDirectoryIsMadeForItsOwnerAlone(t *testing.T) {
 	}
 }
 
-// somebodyElses is for a copy of this test that runs as another user.
-const somebodyElses = "BADGERSTORE_TEST_DIR"
+// directoryOfTheTest is for a copy of this test that runs as another user.
+const directoryOfTheTest = "BADGERSTORE_TEST_DIR"
 
 func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
-	if dir := os.Getenv(somebodyElses); dir != "" {
+	if dir := os.Getenv(directoryOfTheTest); dir != "" {
 		_, err := Open(Options{Dir: dir})
 		if err == nil || !strings.Contains(err.Error(), "cannot be closed to them") ||
 			!strings.Contains(err.Error(), "chmod 700") {
@@ -88,7 +88,7 @@ func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, "-test.run", "^"+t.Name()+"$", "-test.v")
-	cmd.Dir, cmd.Env = "/", append(os.Environ(), somebodyElses+"="+dir)
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), directoryOfTheTest+"="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 		t.Errorf("%v\n%s", err, out)

@@ -21,7 +21,8 @@ const spareFiles = 64
 var (
 	errDescriptors = errors.New("badger store: this process may open too few files more; " +
 		"nothing is written until it may: see ulimit -n, or LimitNOFILE= of the unit")
-	errInodes = errors.New("badger store: its file system has too few inodes left for new files; nothing is written until it has more")
+	errInodes = errors.New("badger store: its file system has too few inodes left for new files; nothing is written " +
+		"until it has more")
 )
 
 // errNoFile says that the system lets nobody make a file.

@@ -40,7 +40,7 @@ func (m *merges) hold() (h *hold) {
 		return m.last
 	}
 	guarded(func() error { // panics without a memtable
-		h = &hold{m.ready, m.ready.txn.NewIterator(badger.IteratorOptions{})}
+		h = &hold{at: m.ready, it: m.ready.txn.NewIterator(badger.IteratorOptions{})}
 		h.at.users++
 		return nil
 	})

@@ -105,7 +105,8 @@ func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
 		}
 	}
 	for name, wrong := range map[string]deviceauth.Secret{"another key": otherKey, "no key": ""} {
-		if _, err := Open(Options{Dir: dir, EncryptionKey: wrong}); err == nil || !strings.Contains(err.Error(), "another encryption key") {
+		if _, err := Open(Options{Dir: dir, EncryptionKey: wrong}); err == nil ||
+			!strings.Contains(err.Error(), "another encryption key") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -122,7 +123,8 @@ func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
 	if err := Rekey(dir, aKey, otherKey); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := open(t, Options{Dir: dir, EncryptionKey: otherKey}).Get(t.Context(), g.ID); err != nil || !got.IsActive() {
+	if got, err := open(t, Options{Dir: dir, EncryptionKey: otherKey}).Get(t.Context(), g.ID); err != nil ||
+		!got.IsActive() {
 		t.Errorf("with the new key: %+v, %v", got, err)
 	}
 	if _, err := Open(Options{Dir: dir, EncryptionKey: aKey}); err == nil {
@@ -156,7 +158,8 @@ func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 	if err := open(t, Options{Dir: dir}).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: dir, EncryptionKey: aKey}); err == nil || !strings.Contains(err.Error(), "or with none") {
+	if _, err := Open(Options{Dir: dir, EncryptionKey: aKey}); err == nil ||
+		!strings.Contains(err.Error(), "or with none") {
 		t.Errorf("got %v", err)
 	}
 	for _, wrong := range []deviceauth.Secret{"short", "zz" + aKey[2:], aKey + "00"} {
@@ -181,7 +184,7 @@ func TestOldGrantsOfABackupEnd(t *testing.T) {
 		}
 		time.Sleep(time.Until(g.KeepUntil()))
 		done, err := Restore(t.Context(), Options{Dir: filepath.Join(dir, "restored") + "/"}, &backup, true)
-		if err != nil || done != (Restored{0, 0, 1}) {
+		if err != nil || done != (Restored{Documents: 0, Kept: 0, Ended: 1}) {
 			t.Errorf("%+v, %v", done, err)
 		}
 	})
@@ -214,7 +217,8 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.UpdateDocument(t.Context(), "keyring", func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
+	if err := s.UpdateDocument(t.Context(), "keyring",
+		func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	// What is kept for a while is a session, which must not come back after its end.
@@ -229,7 +233,8 @@ func TestBackupAndRestore(t *testing.T) {
 		name string
 		keep bool
 		want Restored
-	}{{"without grants", false, Restored{1, 0, 3}}, {"with those that are alive", true, Restored{1, 1, 2}}}
+	}{{"without grants", false, Restored{Documents: 1, Kept: 0, Ended: 3}},
+		{"with those that are alive", true, Restored{Documents: 1, Kept: 1, Ended: 2}}}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "restored")
@@ -237,7 +242,8 @@ func TestBackupAndRestore(t *testing.T) {
 			if err != nil || done != test.want {
 				t.Fatalf("%+v, %v, want %+v", done, err, test.want)
 			}
-			if _, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(backup.Bytes()), test.keep); err == nil {
+			if _, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(backup.Bytes()),
+				test.keep); err == nil {
 				t.Error("a store is overwritten")
 			}
 			restored := open(t, Options{Dir: dir})
@@ -266,7 +272,8 @@ func TestBackupAndRestore(t *testing.T) {
 		})
 	}
 	for name, text := range map[string]string{
-		"nothing": "", "something else": "{}\n", "half": backup.String()[:backup.Len()/2], "no end": strings.TrimSuffix(backup.String(), "{\"end\":4}\n"),
+		"nothing": "", "something else": "{}\n", "half": backup.String()[:backup.Len()/2],
+		"no end":      strings.TrimSuffix(backup.String(), "{\"end\":4}\n"),
 		"a line less": strings.Replace(backup.String(), `{"end":4}`, `{"end":5}`, 1),
 	} {
 		dir := filepath.Join(t.TempDir(), "restored")
@@ -307,7 +314,8 @@ func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 			if err := s.dropExpired(); err != nil {
 				t.Fatal(err)
 			}
-			if found, size := onDisk(t, dir, "expired-device"); found || size > 4*memTable { // some of the junk may stay until tomorrow
+			// some of the junk may stay until tomorrow
+			if found, size := onDisk(t, dir, "expired-device"); found || size > 4*memTable {
 				t.Errorf("tidied: tables of %d bytes, with what has expired: %v", size, found)
 			}
 		}

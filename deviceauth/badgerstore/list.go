@@ -24,7 +24,8 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	limit = max(limit, 1)
 	unwritten := s.pending.unwritten(math.MaxInt) // before the look: what is written meanwhile is found there too
 	err = s.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true, PrefetchSize: min(limit, 100)})
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true,
+			PrefetchSize: min(limit, 100)})
 		defer it.Close()
 		for it.Seek(grantKey(last)); it.Valid() && len(list) < limit && ctx.Err() == nil; it.Next() {
 			if after != "" && bytes.Equal(it.Item().Key(), grantKey(last)) {

@@ -36,11 +36,12 @@ func engineOn(t testing.TB, s deviceauth.Storage) *deviceauth.Engine {
 		t.Fatal(err)
 	}
 	e, err := deviceauth.New(deviceauth.Config{
-		Issuer: "https://api.example.com", Wait: -1, Store: s, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
-		Clients:  []deviceauth.Client{{ID: "tv", Public: true, Scope: "openid offline_access read"}},
-		Allow:    map[string][]deviceauth.Allow{"work": nil},
-		Pending:  deviceauth.PendingLimits{PerAddress: 10_000_000, PerClient: 10_000_000, Total: 10_000_000},
-		Lifetime: deviceauth.Lifetime{DeviceCode: time.Hour},
+		Issuer: "https://api.example.com", Wait: -1, Store: s, Signer: keys,
+		RefreshKey: keys.Source(keyring.PurposeRefresh),
+		Clients:    []deviceauth.Client{{ID: "tv", Public: true, Scope: "openid offline_access read"}},
+		Allow:      map[string][]deviceauth.Allow{"work": nil},
+		Pending:    deviceauth.PendingLimits{PerAddress: 10_000_000, PerClient: 10_000_000, Total: 10_000_000},
+		Lifetime:   deviceauth.Lifetime{DeviceCode: time.Hour},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +60,8 @@ func openStore(t testing.TB, dir string) *badgerstore.Store {
 }
 
 func authorize(t testing.TB, e *deviceauth.Engine) *deviceauth.Authorization {
-	a, err := e.Authorize(context.Background(), deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr("192.0.2.7")})
+	a, err := e.Authorize(context.Background(),
+		deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr("192.0.2.7")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,8 @@ func pollsOf(t *testing.T, e *deviceauth.Engine, codes []string) (median, p99 ti
 		began := time.Now()
 		_, err := e.Redeem(t.Context(), deviceauth.RedeemRequest{Client: tv, DeviceCode: code})
 		took[i] = time.Since(began)
-		if refusal := deviceauth.AsError(err); refusal == nil || refusal.Code != "authorization_pending" && refusal.Code != "slow_down" {
+		if refusal := deviceauth.AsError(err); refusal == nil ||
+			refusal.Code != "authorization_pending" && refusal.Code != "slow_down" {
 			t.Fatal(err)
 		}
 	}
@@ -112,8 +115,10 @@ func TestManyPendingGrants(t *testing.T) {
 	start := time.Since(began)
 	median, many := pollsOf(t, e, codes)
 	resident := residentMiB(t)
-	t.Logf("%d pending: filled in %v, start %v, %d MiB resident, %d MiB on disk; p99 of a poll %v with 1000, %v before and %v after a restart (median %v)",
-		len(codes), filled.Round(time.Millisecond), start.Round(time.Millisecond), resident, diskMiB(t, dir), few, warm, many, median)
+	t.Logf("%d pending: filled in %v, start %v, %d MiB resident, %d MiB on disk; p99 of a poll %v with 1000, %v "+
+		"before and %v after a restart (median %v)",
+		len(codes), filled.Round(time.Millisecond), start.Round(time.Millisecond), resident, diskMiB(t, dir), few,
+		warm, many, median)
 	if start > 5*time.Second || resident > 1024 {
 		t.Errorf("start %v, %d MiB resident", start, resident)
 	}
@@ -162,7 +167,8 @@ func spread(b *testing.B, do func(worker, i int)) {
 
 // The floor: what Badger does by itself with as many writers.
 func BenchmarkSyncWrites(b *testing.B) {
-	db, err := badger.Open(badger.DefaultOptions(b.TempDir()).WithSyncWrites(true).WithLogger(nil).WithMemTableSize(8 << 20))
+	db, err := badger.Open(badger.DefaultOptions(b.TempDir()).WithSyncWrites(true).WithLogger(nil).
+		WithMemTableSize(8 << 20))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -186,7 +192,8 @@ func BenchmarkRedeem(b *testing.B) {
 	e := engineOn(b, openStore(b, b.TempDir()))
 	codes := approved(b, e, b.N)
 	spread(b, func(_, i int) {
-		if _, err := e.Redeem(context.Background(), deviceauth.RedeemRequest{Client: tv, DeviceCode: codes[i]}); err != nil {
+		if _, err := e.Redeem(context.Background(),
+			deviceauth.RedeemRequest{Client: tv, DeviceCode: codes[i]}); err != nil {
 			b.Error(err)
 		}
 	})
@@ -226,7 +233,9 @@ func approved(b *testing.B, e *deviceauth.Engine, n int) (codes []string) {
 					b.Error(err)
 					return
 				}
-				if _, err := e.Answer(context.Background(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: netip.MustParseAddr("192.0.2.7")}); err != nil {
+				if _, err := e.Answer(context.Background(),
+					deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice,
+						From: netip.MustParseAddr("192.0.2.7")}); err != nil {
 					b.Error(err)
 					return
 				}

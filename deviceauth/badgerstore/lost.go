@@ -55,7 +55,8 @@ func (s *Store) bringBack(db *badger.DB) error {
 		}
 	}
 	if len(gone) > 0 {
-		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out are written back", []any{len(gone), s.dir})
+		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out are written back",
+			[]any{len(gone), s.dir})
 	}
 	if err := guarded(db.Sync); err != nil {
 		return err
@@ -87,13 +88,15 @@ func (s *Store) missing(db *badger.DB, keys *badger.KeyRegistry, names []string)
 	for _, name := range names {
 		own, err := keyOf(name, keys)
 		if errors.Is(err, errNoKey) && !fromSystem(err) { // it is no whole table, and never will be one
-			s.log.log(slog.LevelError, "what a merge left out of %s cannot be read: %v", []any{filepath.Base(name), err})
+			s.log.log(slog.LevelError, "what a merge left out of %s cannot be read: %v",
+				[]any{filepath.Base(name), err})
 			continue
 		}
 		err = guarded(func() error {
 			return db.View(func(txn *badger.Txn) error {
 				return relics(name, own, func(r *relic) error {
-					if is := newest[string(r.key)]; (is == nil || is.version < r.version) && version(txn, r.key) < r.version {
+					if is := newest[string(r.key)]; (is == nil || is.version < r.version) &&
+						version(txn, r.key) < r.version {
 						newest[string(r.key)] = r
 					}
 					return nil
@@ -176,5 +179,6 @@ func (r *relic) write(txn *badger.Txn, dir string, keys *badger.KeyRegistry) (er
 			return err
 		}
 	}
-	return txn.SetEntry(&badger.Entry{Key: r.key, Value: value, UserMeta: r.value.UserMeta, ExpiresAt: r.value.ExpiresAt})
+	return txn.SetEntry(&badger.Entry{Key: r.key, Value: value, UserMeta: r.value.UserMeta,
+		ExpiresAt: r.value.ExpiresAt})
 }

@@ -60,7 +60,8 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 		err = guarded(s.db.Load().Close)
 	}
 	if err != nil && strings.HasPrefix(err.Error(), panicked) { // some of it still runs
-		s.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v", []any{s.dir, err})
+		s.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v",
+			[]any{s.dir, err})
 		return false, nil
 	}
 	db, err := s.again() // which removes the log that was made ahead

@@ -77,7 +77,8 @@ func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *h
 		kept.grants[id] = "changed"
 	}
 	document := bytes.Repeat([]byte("x"), 1<<20+1) // which goes to a value log
-	if err := s.UpdateDocument(t.Context(), "large", func([]byte) ([]byte, error) { return document, nil }); err != nil {
+	if err := s.UpdateDocument(t.Context(), "large",
+		func([]byte) ([]byte, error) { return document, nil }); err != nil {
 		t.Fatal(err)
 	}
 	kept.fill(t, s, 2)

@@ -60,7 +60,10 @@ func key(text deviceauth.Secret) ([]byte, error) {
 	if raw, err := base64.RawStdEncoding.DecodeString(plain); err == nil && len(raw) == keySize {
 		return raw, nil
 	}
-	return nil, errors.New("badger store: encryption key: want 32 bytes in base64 or hexadecimal digits, such as openssl rand -base64 32 makes")
+	return nil,
+		errors.New("badger store: encryption key: want 32 bytes in base64 or hexadecimal digits, such as " +
+			"openssl rand " +
+			"-base64 32 makes")
 }
 
 // badger makes small ones: Badger's defaults are for databases of many
@@ -127,7 +130,8 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 		return err
 	}
 	if oldKey == nil || newKey == nil {
-		return errors.New("badger store: want the old key and the new one; a store that is not encrypted becomes so by a backup and a restore into a new directory")
+		return errors.New("badger store: want the old key and the new one; a store that is not encrypted becomes so " +
+			"by a backup and a restore into a new directory")
 	}
 	for _, file := range []string{badger.ManifestFilename, badger.KeyRegistryFileName} {
 		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
@@ -145,7 +149,8 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 	if err != nil {
 		return fmt.Errorf("badger store: reading the keys of %s: %w", dir, err)
 	}
-	if err := badger.WriteKeyRegistry(registry, badger.KeyRegistryOptions{Dir: dir, EncryptionKey: newKey}); err != nil {
+	if err := badger.WriteKeyRegistry(registry,
+		badger.KeyRegistryOptions{Dir: dir, EncryptionKey: newKey}); err != nil {
 		return fmt.Errorf("badger store: writing the keys of %s: %w", dir, err)
 	}
 	return nil

@@ -103,9 +103,12 @@ func junk(txn *badger.Txn, from uint32, expires uint64) error {
 func (s *Store) stir(tables int) error {
 	s.writes.RLock() // as every write that waits for no disk
 	defer s.writes.RUnlock()
-	past := uint64(time.Now().Unix()) - 1                                    // nobody needs it, and the merge drops it
-	for from := uint32(0); from < memTable/junkSize*3/2; from += junkBatch { // a full one becomes a table at the next write
-		if err := s.alone(func() error { return s.db.Load().Update(func(txn *badger.Txn) error { return junk(txn, from, past) }) }); err != nil {
+	past := uint64(time.Now().Unix()) - 1 // nobody needs it, and the merge drops it
+	// a full one becomes a table at the next write
+	for from := uint32(0); from < memTable/junkSize*3/2; from += junkBatch {
+		if err := s.alone(func() error {
+			return s.db.Load().Update(func(txn *badger.Txn) error { return junk(txn, from, past) })
+		}); err != nil {
 			return err
 		}
 	}

@@ -39,8 +39,8 @@ func (s *Store) writable() error {
 		return *why
 	}
 	if since := time.Now().UnixNano() - s.log.stuck.Load(); since >= 0 && since < int64(stuckFor) {
-		return fmt.Errorf("badger store: what is in memory cannot be written to a table in %s, which the log says more of; "+
-			"nothing more is taken until it can be", s.dir)
+		return fmt.Errorf("badger store: what is in memory cannot be written to a table in %s, which the log says "+
+			"more of; nothing more is taken until it can be", s.dir)
 	}
 	return s.room.enough()
 }
@@ -62,7 +62,8 @@ func (s *Store) noted(err error) error {
 	if err == nil || !strings.Contains(err.Error(), noMemtable) && !strings.Contains(err.Error(), noValueLog) {
 		return err
 	}
-	why := fmt.Errorf("badger store: %s is not asked until it can be opened again: %s", s.dir, strings.ReplaceAll(err.Error(), "\n", "; "))
+	why := fmt.Errorf("badger store: %s is not asked until it can be opened again: %s", s.dir,
+		strings.ReplaceAll(err.Error(), "\n", "; "))
 	if s.breaks(why) {
 		s.log.log(slog.LevelError, "%v", []any{why})
 	}

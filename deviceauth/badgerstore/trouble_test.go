@@ -163,7 +163,8 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	var err error
 	for n := 0; err == nil && n < 2000; n++ {
 		document := binary.BigEndian.AppendUint32(nil, uint32(n))
-		err = s.UpdateDocument(t.Context(), "large", func([]byte) ([]byte, error) { return append(document, text...), nil })
+		err = s.UpdateDocument(t.Context(), "large",
+			func([]byte) ([]byte, error) { return append(document, text...), nil })
 		if err == nil {
 			answered = n
 		}
@@ -241,7 +242,7 @@ func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
 	}
 }
 
-func TestCloseWaitsForNobodyForLong(t *testing.T) {
+func TestCloseDoesNotWaitForLong(t *testing.T) {
 	t.Parallel()
 	s, dir, _, log := vanishing(t)
 	for i := range 20 {

@@ -73,7 +73,7 @@ func TestSlowBodyIsAnsweredWhereverOneIsRead(t *testing.T) {
 }
 
 // protocol 4
-func TestServerThatIsAboutToStopWaitsForNoBody(t *testing.T) {
+func TestServerThatIsAboutToStopDoesNotWaitForBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := gatewaytest.New(t)
 		s.Reconfigure(func(c *gateway.HandlerConfig) { c.Stopping = func() bool { return true } })

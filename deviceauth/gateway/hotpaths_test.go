@@ -27,17 +27,17 @@ type hotPath struct {
 }
 
 var hotPaths = []hotPath{
-	{"authorize", prepareAuthorize},
-	{"poll", preparePoll},
-	{"redeem", prepareRedeem},
-	{"refresh", prepareRefresh},
-	{"guard warm", prepareGuardWarm},
-	{"guard cold", prepareGuardCold},
-	{"page", preparePage},
-	{"create badger", func(h *hot, n int) func(int) { return prepareCreate(h, h.badger(), n) }},
-	{"get pending badger", func(h *hot, n int) func(int) { return prepareGet(h, h.badger(), n) }},
-	{"update badger", func(h *hot, n int) func(int) { return prepareUpdate(h, h.badger()) }},
-	{"update memory", func(h *hot, n int) func(int) { return prepareUpdate(h, memstore.New()) }},
+	{name: "authorize", prepare: prepareAuthorize},
+	{name: "poll", prepare: preparePoll},
+	{name: "redeem", prepare: prepareRedeem},
+	{name: "refresh", prepare: prepareRefresh},
+	{name: "guard warm", prepare: prepareGuardWarm},
+	{name: "guard cold", prepare: prepareGuardCold},
+	{name: "page", prepare: preparePage},
+	{name: "create badger", prepare: func(h *hot, n int) func(int) { return prepareCreate(h, h.badger(), n) }},
+	{name: "get pending badger", prepare: func(h *hot, n int) func(int) { return prepareGet(h, h.badger(), n) }},
+	{name: "update badger", prepare: func(h *hot, n int) func(int) { return prepareUpdate(h, h.badger()) }},
+	{name: "update memory", prepare: func(h *hot, n int) func(int) { return prepareUpdate(h, memstore.New()) }},
 }
 
 const issuer = "http://localhost:8080"

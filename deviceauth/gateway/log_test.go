@@ -41,7 +41,7 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 		}, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Store = away{c.Store} })
+			s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Store = away{Store: c.Store} })
 			var log bytes.Buffer
 			s.Reconfigure(func(c *gateway.HandlerConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 			for range 100 {

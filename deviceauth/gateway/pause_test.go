@@ -18,7 +18,8 @@ func TestPauseIsToldToDevicesAndPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := b.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv")
-	if text := w.Body.String(); w.Header().Get("Retry-After") != "30" || !strings.Contains(text, "paused") || strings.Contains(text, "reason") {
+	text := w.Body.String()
+	if w.Header().Get("Retry-After") != "30" || !strings.Contains(text, "paused") || strings.Contains(text, "reason") {
 		t.Errorf("Retry-After %q: %s", w.Header().Get("Retry-After"), text)
 	}
 	gatewaytest.Refused(t, w, 503, "temporarily_unavailable")

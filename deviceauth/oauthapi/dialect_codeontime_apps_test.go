@@ -46,7 +46,8 @@ func TestAppsAreManaged(t *testing.T) {
 	}
 	w = manageApp(s, "PATCH", path, `{"name":"Screen","trusted":false}`)
 	changed := gatewaytest.JSON(t, w)
-	if w.Code != 200 || changed["name"] != "Screen" || changed["author"] != "RESTful Workshop" || changed["trusted"] != false {
+	if w.Code != 200 || changed["name"] != "Screen" || changed["author"] != "RESTful Workshop" ||
+		changed["trusted"] != false {
 		t.Errorf("%d %v", w.Code, changed)
 	}
 	manageApp(s, "PATCH", path, `{"trusted":true}`)

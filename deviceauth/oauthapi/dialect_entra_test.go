@@ -31,7 +31,8 @@ func TestEntraScopesMeanOurs(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.asked, func(t *testing.T) {
-			w := s.Post("/common/oauth2/v2.0/devicecode", gatewaytest.Form, "client_id=tv&scope="+url.QueryEscape(test.asked))
+			w := s.Post("/common/oauth2/v2.0/devicecode", gatewaytest.Form,
+				"client_id=tv&scope="+url.QueryEscape(test.asked))
 			if test.refuses != "" {
 				gatewaytest.Refused(t, w, 400, test.refuses)
 				return
@@ -39,12 +40,16 @@ func TestEntraScopesMeanOurs(t *testing.T) {
 			said := gatewaytest.JSON(t, w)
 			allow(s, said["user_code"].(string))
 			const kind = "&grant_type=device_code&device_code="
-			tokens := gatewaytest.JSON(t, s.Post("/common/oauth2/v2.0/token", gatewaytest.Form, "client_id=tv"+kind+said["device_code"].(string)))
-			if tokens["scope"] != test.scope || !strings.Contains(payload(t, tokens["access_token"]), `"aud":"`+test.audience+`"`) {
-				t.Errorf("got %q in %s, want %q for %s", tokens["scope"], payload(t, tokens["access_token"]), test.scope, test.audience)
+			tokens := gatewaytest.JSON(t, s.Post("/common/oauth2/v2.0/token", gatewaytest.Form,
+				"client_id=tv"+kind+said["device_code"].(string)))
+			if tokens["scope"] != test.scope ||
+				!strings.Contains(payload(t, tokens["access_token"]), `"aud":"`+test.audience+`"`) {
+				t.Errorf("got %q in %s, want %q for %s", tokens["scope"], payload(t, tokens["access_token"]),
+					test.scope, test.audience)
 			}
 			if token, ok := tokens["refresh_token"].(string); ok {
-				again := gatewaytest.JSON(t, s.Post("/common/oauth2/v2.0/token", gatewaytest.Form, "client_id=tv&grant_type=refresh_token&refresh_token="+token+"&scope="+url.QueryEscape(test.asked)))
+				again := gatewaytest.JSON(t, s.Post("/common/oauth2/v2.0/token", gatewaytest.Form,
+					"client_id=tv&grant_type=refresh_token&refresh_token="+token+"&scope="+url.QueryEscape(test.asked)))
 				if again["scope"] != test.scope {
 					t.Errorf("refreshed: got %v, want %q", again, test.scope)
 				}
@@ -61,7 +66,8 @@ func allow(s *gatewaytest.Site, userCode string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if _, err := s.Engine.Answer(s.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: p, From: s.From}); err != nil {
+	if _, err := s.Engine.Answer(s.Context(),
+		deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: p, From: s.From}); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -103,11 +103,14 @@ func (c *conversation) happen(order []string) {
 		}
 		time.Sleep(d)
 	case "allow", "deny":
-		g, err := c.Engine.Inspect(c.Context(), deviceauth.InspectRequest{Person: c.Upstream.Person, From: c.From, Code: c.names["user"]})
+		g, err := c.Engine.Inspect(c.Context(),
+			deviceauth.InspectRequest{Person: c.Upstream.Person, From: c.From, Code: c.names["user"]})
 		if err != nil {
 			c.Fatalf("%s: %v", c.about, err)
 		}
-		if _, err := c.Engine.Answer(c.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: order[0] == "allow", Person: c.Upstream.Person, From: c.From}); err != nil {
+		if _, err := c.Engine.Answer(c.Context(),
+			deviceauth.AnswerRequest{Grant: g.ID, Allow: order[0] == "allow", Person: c.Upstream.Person,
+				From: c.From}); err != nil {
 			c.Fatalf("%s: %v", c.about, err)
 		}
 	default:
@@ -135,7 +138,8 @@ func (c *conversation) expect(w *httptest.ResponseRecorder, want string) {
 		case strings.HasPrefix(line, "{"):
 			c.same("", decode(c.T, w.Body.Bytes()), decode(c.T, []byte(line)))
 		case idToken:
-			c.same("id_token", idClaims(c.T, gatewaytest.JSON(c.T, w)["id_token"].(string)), decode(c.T, []byte(claims)))
+			c.same("id_token", idClaims(c.T, gatewaytest.JSON(c.T, w)["id_token"].(string)),
+				decode(c.T, []byte(claims)))
 		case isHeader:
 			if got := w.Header().Get(name); got != value {
 				c.Errorf("%s: %s: got %q, want %q", c.about, name, got, value)
@@ -221,7 +225,8 @@ func (c *conversation) fits(got any, pattern string) bool {
 
 func TestDialectsAreSilentUnlessAskedFor(t *testing.T) {
 	s := gatewaytest.New(t)
-	for _, path := range []string{"/oauth/token", "/login/oauth/access_token", "/token", "/common/oauth2/v2.0/token", "/oauth2/v2"} {
+	for _, path := range []string{"/oauth/token", "/login/oauth/access_token", "/token", "/common/oauth2/v2.0/token",
+		"/oauth2/v2"} {
 		if !s.Serves(path) {
 			t.Errorf("%s is not served with all dialects on", path)
 		}
@@ -231,11 +236,13 @@ func TestDialectsAreSilentUnlessAskedFor(t *testing.T) {
 			t.Errorf("%s is served", path)
 		}
 	}
-	plain, err := gateway.NewHandler(gateway.HandlerConfig{Engine: s.Engine, Keys: s.Keys, CookieKey: func() [32]byte { return [32]byte{1} }})
+	plain, err := gateway.NewHandler(gateway.HandlerConfig{Engine: s.Engine, Keys: s.Keys,
+		CookieKey: func() [32]byte { return [32]byte{1} }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/oauth/token", "/login/oauth/access_token", "/token", "/common/oauth2/v2.0/token", "/oauth2/v2"} {
+	for _, path := range []string{"/oauth/token", "/login/oauth/access_token", "/token", "/common/oauth2/v2.0/token",
+		"/oauth2/v2"} {
 		if plain.Serves(path) {
 			t.Errorf("%s is served without its dialect", path)
 		}
@@ -247,7 +254,8 @@ func TestDialectsAreSilentUnlessAskedFor(t *testing.T) {
 func TestDialectsAreBelowTheIssuersPath(t *testing.T) {
 	s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Issuer = "https://api.example.com/foo" })
 	for path, want := range map[string]bool{
-		"/foo/oauth/token": true, "/foo/common/oauth2/v2.0/token": true, "/oauth/token": false, "/common/oauth2/v2.0/token": false,
+		"/foo/oauth/token": true, "/foo/common/oauth2/v2.0/token": true, "/oauth/token": false,
+		"/common/oauth2/v2.0/token": false,
 		"/foobar/oauth2/v2.0/token": false, "/foobar/v2.0/.well-known/openid-configuration": false,
 	} {
 		if s.Serves(path) != want {
@@ -263,7 +271,8 @@ func TestDialectsAreBelowTheIssuersPath(t *testing.T) {
 }
 
 func TestDialectConfiguration(t *testing.T) {
-	if err := oauthapi.CheckDialects(oauthapi.Dialects(), oauthapi.Paths{}, "https://api.example.com"); err != nil || !slices.IsSorted(oauthapi.Dialects()) {
+	if err := oauthapi.CheckDialects(oauthapi.Dialects(), oauthapi.Paths{}, "https://api.example.com"); err != nil ||
+		!slices.IsSorted(oauthapi.Dialects()) {
 		t.Errorf("%v, %v", oauthapi.Dialects(), err)
 	}
 	for _, names := range [][]string{{"okta"}, {"auth0", "auth0"}} {
@@ -271,7 +280,8 @@ func TestDialectConfiguration(t *testing.T) {
 			t.Errorf("%v is accepted", names)
 		}
 	}
-	for name, paths := range map[string]oauthapi.Paths{"auth0": {Token: "/oauth/token"}, "codeontime": {Introspect: "/oauth2/v2/tokeninfo"}, "entra": {Token: "/x/oauth2/v2.0/token"}} {
+	for name, paths := range map[string]oauthapi.Paths{"auth0": {Token: "/oauth/token"},
+		"codeontime": {Introspect: "/oauth2/v2/tokeninfo"}, "entra": {Token: "/x/oauth2/v2.0/token"}} {
 		if err := oauthapi.CheckDialects([]string{name}, paths, "https://api.example.com"); err == nil {
 			t.Errorf("%s: one path for two endpoints is accepted: %+v", name, paths)
 		}

@@ -18,7 +18,7 @@ func (f forbiddenError) Unwrap() error { return f.error }
 // forbidden marks the refusals that are 403 at the device authorization endpoint.
 func forbidden(err error) error {
 	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "access_denied" {
-		return forbiddenError{err}
+		return forbiddenError{error: err}
 	}
 	return err
 }

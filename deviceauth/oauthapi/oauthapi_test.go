@@ -21,7 +21,9 @@ import (
 func TestDeviceIsGivenWhatTheRFCSays(t *testing.T) {
 	s := gatewaytest.New(t)
 	v := gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv"))
-	if v["verification_uri"] != "https://api.example.com/device" || v["verification_uri_complete"] != "https://api.example.com/device?user_code="+v["user_code"].(string) || v["expires_in"] != 600.0 || v["interval"] != 5.0 {
+	if v["verification_uri"] != "https://api.example.com/device" ||
+		v["verification_uri_complete"] != "https://api.example.com/device?user_code="+v["user_code"].(string) ||
+		v["expires_in"] != 600.0 || v["interval"] != 5.0 {
 		t.Errorf("got %v", v)
 	}
 	b := s.Browser()
@@ -30,7 +32,8 @@ func TestDeviceIsGivenWhatTheRFCSays(t *testing.T) {
 	b.Submit("/device/confirm", url.Values{"ticket": {b.Ticket()}, "answer": {"allow"}})
 	w := s.Poll(code)
 	v = gatewaytest.JSON(t, w)
-	if w.Code != 200 || v["token_type"] != "Bearer" || v["expires_in"] != 900.0 || v["scope"] != "openid offline_access read" || v["id_token"] == nil || v["refresh_token"] == nil {
+	if w.Code != 200 || v["token_type"] != "Bearer" || v["expires_in"] != 900.0 ||
+		v["scope"] != "openid offline_access read" || v["id_token"] == nil || v["refresh_token"] == nil {
 		t.Errorf("got %d %v", w.Code, v)
 	}
 	if w.Header().Get("Cache-Control") != "no-store" {
@@ -66,7 +69,8 @@ func TestAccessTokenHasTheClaimsOfItsProfile(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, claims[name], want)
 		}
 	}
-	if iat, exp := claims["iat"].(float64), claims["exp"].(float64); exp-iat != 900 || claims["jti"] == nil || claims["sid"] == nil || len(claims) != 10 {
+	if iat, exp := claims["iat"].(float64), claims["exp"].(float64); exp-iat != 900 || claims["jti"] == nil ||
+		claims["sid"] == nil || len(claims) != 10 {
 		t.Errorf("claims %v", claims)
 	}
 }
@@ -97,10 +101,12 @@ func TestBodies(t *testing.T) {
 		{"a form", gatewaytest.Form, "client_id=tv", 200, ""},
 		{"a gatewaytest.Form with a charset", gatewaytest.Form + "; charset=UTF-8", "client_id=tv", 200, ""},
 		{"JSON", "application/json", `{"client_id":"tv","_links":{"self":1},"scope":null}`, 200, ""},
-		{"JSON with two resources", "application/json", `{"client_id":"tv","resource":["https://api.example.com","https://api.example.com"]}`, 200, ""},
+		{"JSON with two resources", "application/json",
+			`{"client_id":"tv","resource":["https://api.example.com","https://api.example.com"]}`, 200, ""},
 		{"an empty scope", gatewaytest.Form, "client_id=tv&scope=", 200, ""},
 		{"an unknown parameter twice", gatewaytest.Form, "client_id=tv&x=1&x=2", 200, ""},
-		{"two resources", gatewaytest.Form, "client_id=tv&resource=https%3A%2F%2Fapi.example.com&resource=https%3A%2F%2Fapi.example.com", 200, ""},
+		{"two resources", gatewaytest.Form,
+			"client_id=tv&resource=https%3A%2F%2Fapi.example.com&resource=https%3A%2F%2Fapi.example.com", 200, ""},
 		{"no content type", "", "client_id=tv", 400, "invalid_request"},
 		{"plain text", "text/plain", "client_id=tv", 400, "invalid_request"},
 		{"a broken escape", gatewaytest.Form, "client_id=%zz", 400, "invalid_request"},
@@ -138,8 +144,8 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// noBody is a request without a body and without a Content-Type.
-const noBody = "\x00"
+// withoutBody is a request without a body and without a Content-Type.
+const withoutBody = "\x00"
 
 // oddClients are clients whose ids and secrets are not what they look like.
 func oddClients(c *deviceauth.Config) {
@@ -163,29 +169,39 @@ func TestClientAuthentication(t *testing.T) {
 		{"Basic with another client_id", "client_id=tv", []string{"Authorization", right}, 400, "invalid_request"},
 		{"Basic and a secret", "client_secret=s3%3Acret%26", []string{"Authorization", right}, 400, "invalid_request"},
 		{"Basic twice", "", []string{"Authorization", right, "Authorization", right}, 400, "invalid_request"},
-		{"Basic with a wrong secret", "", []string{"Authorization", gatewaytest.BasicAuth("meter", "x")}, 401, "invalid_client"},
+		{"Basic with a wrong secret", "", []string{"Authorization", gatewaytest.BasicAuth("meter", "x")}, 401,
+			"invalid_client"},
 		{"Basic of nobody", "", []string{"Authorization", gatewaytest.BasicAuth("x", "x")}, 401, "invalid_client"},
 		{"Basic that is none", "", []string{"Authorization", "Basic !"}, 401, "invalid_client"},
 		{"another scheme", "", []string{"Authorization", "Bearer x"}, 401, "invalid_client"},
 		{"a secret", "client_id=meter&client_secret=s3%3Acret%26", nil, 200, ""},
 		{"no secret", "client_id=meter", nil, 401, "invalid_client"},
-		{"a public client with Basic and no secret", "", []string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
-		{"a secret as it is written, of form-encoded letters", "", []string{"Authorization", gatewaytest.BasicAuth("plus", "a+b%2Fc")}, 200, ""},
-		{"the same, form-encoded", "", []string{"Authorization", gatewaytest.BasicAuth("plus", url.QueryEscape("a+b%2Fc"))}, 200, ""},
-		{"the same, decoded once too often", "", []string{"Authorization", gatewaytest.BasicAuth("plus", "a b/c")}, 401, "invalid_client"},
-		{"a secret that is no form-encoded text", "", []string{"Authorization", gatewaytest.BasicAuth("per cent", "100%")}, 200, ""},
-		{"a client_id as it is written", "", []string{"Authorization", gatewaytest.BasicAuth("per cent", "100%25")}, 200, ""},
-		{"a client_id with a plus, as it is written", "", []string{"Authorization", gatewaytest.BasicAuth("a+b", "s")}, 200, ""},
+		{"a public client with Basic and no secret", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
+		{"a secret as it is written, of form-encoded letters", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("plus", "a+b%2Fc")}, 200, ""},
+		{"the same, form-encoded", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("plus", url.QueryEscape("a+b%2Fc"))}, 200, ""},
+		{"the same, decoded once too often", "", []string{"Authorization", gatewaytest.BasicAuth("plus", "a b/c")}, 401,
+			"invalid_client"},
+		{"a secret that is no form-encoded text", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("per cent", "100%")}, 200, ""},
+		{"a client_id as it is written", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("per cent", "100%25")}, 200, ""},
+		{"a client_id with a plus, as it is written", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("a+b", "s")}, 200, ""},
 		{"the same, form-encoded", "", []string{"Authorization", gatewaytest.BasicAuth("a%2Bb", "s")}, 200, ""},
-		{"a public client's Basic without a body or its type", noBody, []string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
-		{"Basic without a body or its type", noBody, []string{"Authorization", right}, 200, ""},
-		{"Basic whose secret ends in a line break", "", []string{"Authorization", gatewaytest.BasicAuth("meter", "s3:cret&\n")}, 401, "invalid_client"},
+		{"a public client's Basic without a body or its type", withoutBody,
+			[]string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
+		{"Basic without a body or its type", withoutBody, []string{"Authorization", right}, 200, ""},
+		{"Basic whose secret ends in a line break", "",
+			[]string{"Authorization", gatewaytest.BasicAuth("meter", "s3:cret&\n")}, 401, "invalid_client"},
 		{"a public client with a secret", "client_id=tv&client_secret=x", nil, 401, "invalid_client"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			kind := gatewaytest.Form
-			if test.body == noBody {
+			if test.body == withoutBody {
 				kind, test.body = "", ""
 			}
 			w := gatewaytest.New(t, oddClients).Post("/oauth2/device_authorization", kind, test.body, test.headers...)
@@ -194,14 +210,16 @@ func TestClientAuthentication(t *testing.T) {
 			} else if w.Code != 200 {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
-			if challenged := w.Header().Get("WWW-Authenticate") != ""; challenged != (w.Code == 401 && test.headers != nil) {
+			if challenged := w.Header().Get("WWW-Authenticate") != ""; challenged != (w.Code == 401 &&
+				test.headers != nil) {
 				t.Errorf("WWW-Authenticate %q with %d", w.Header().Get("WWW-Authenticate"), w.Code)
 			}
 		})
 	}
 	s := gatewaytest.New(t)
 	s.From = netip.MustParseAddr("198.51.100.9")
-	gatewaytest.Refused(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "", "Authorization", right), 403, "access_denied")
+	gatewaytest.Refused(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "", "Authorization", right), 403,
+		"access_denied")
 }
 
 // protocol 13
@@ -220,7 +238,8 @@ func TestTokenRequests(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			gatewaytest.Refused(t, gatewaytest.New(t).Post("/oauth2/token", gatewaytest.Form, test.body), 400, test.code)
+			gatewaytest.Refused(t, gatewaytest.New(t).Post("/oauth2/token", gatewaytest.Form, test.body),
+				400, test.code)
 		})
 	}
 }
@@ -228,7 +247,8 @@ func TestTokenRequests(t *testing.T) {
 // protocol 16
 func TestSlowDownTellsTheInterval(t *testing.T) {
 	s := gatewaytest.New(t)
-	code := gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv"))["device_code"].(string)
+	code := gatewaytest.JSON(t, s.Post("/oauth2/device_authorization", gatewaytest.Form,
+		"client_id=tv"))["device_code"].(string)
 	gatewaytest.Refused(t, s.Poll(code), 400, "authorization_pending")
 	w := s.Poll(code)
 	if v := gatewaytest.JSON(t, w); v["interval"] != 10.0 {
@@ -263,16 +283,20 @@ func TestCrossOriginRequests(t *testing.T) {
 	}
 	for _, test := range tests {
 		r := httptest.NewRequest("OPTIONS", test.path, nil)
-		w := s.Do(r, "Origin", test.origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type")
-		if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != test.allowed || (test.allowed == "") != (w.Header().Get("Access-Control-Allow-Methods") == "") {
+		w := s.Do(r, "Origin", test.origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers",
+			"authorization,content-type")
+		if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != test.allowed ||
+			(test.allowed == "") != (w.Header().Get("Access-Control-Allow-Methods") == "") {
 			t.Errorf("%s from %s: %d %v", test.path, test.origin, w.Code, w.Header())
 		}
 		if w.Header().Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s allows credentials", test.path)
 		}
 	}
-	w := s.Post("/oauth2/token", gatewaytest.Form, "client_id=nobody&grant_type=refresh_token&refresh_token=x", "Origin", "https://tv.example")
-	if w.Code != 401 || w.Header().Get("Access-Control-Allow-Origin") != "https://tv.example" || w.Header().Get("Vary") != "Origin" {
+	w := s.Post("/oauth2/token", gatewaytest.Form, "client_id=nobody&grant_type=refresh_token&refresh_token=x",
+		"Origin", "https://tv.example")
+	if w.Code != 401 || w.Header().Get("Access-Control-Allow-Origin") != "https://tv.example" ||
+		w.Header().Get("Vary") != "Origin" {
 		t.Errorf("an error: %d %v", w.Code, w.Header())
 	}
 }
@@ -289,7 +313,8 @@ func TestMetadata(t *testing.T) {
 		s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Issuer = issuer })
 		for _, path := range paths {
 			v := gatewaytest.JSON(t, s.Get(path))
-			if v["issuer"] != issuer || v["device_authorization_endpoint"] != issuer+"/oauth2/device_authorization" || v["token_endpoint"] != issuer+"/oauth2/token" || v["jwks_uri"] != issuer+"/oauth2/jwks" {
+			if v["issuer"] != issuer || v["device_authorization_endpoint"] != issuer+"/oauth2/device_authorization" ||
+				v["token_endpoint"] != issuer+"/oauth2/token" || v["jwks_uri"] != issuer+"/oauth2/jwks" {
 				t.Errorf("%s: %v", path, v)
 			}
 			if v["authorization_endpoint"] != issuer+"/oauth2/authorize" ||
@@ -334,7 +359,8 @@ func TestMetadataHasWhatStrictClientsWant(t *testing.T) {
 			}
 		}
 	}
-	if _, there := gatewaytest.JSON(t, without.Get("/.well-known/oauth-authorization-server"))["scopes_supported"]; there {
+	if _, there := gatewaytest.JSON(t,
+		without.Get("/.well-known/oauth-authorization-server"))["scopes_supported"]; there {
 		t.Error("a server without scopes names an empty list of them")
 	}
 }
@@ -342,7 +368,8 @@ func TestMetadataHasWhatStrictClientsWant(t *testing.T) {
 // protocol 27
 func TestKeysArePublic(t *testing.T) {
 	w := gatewaytest.New(t).Get("/oauth2/jwks")
-	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Cache-Control"), "public") || strings.Contains(w.Body.String(), `"d"`) {
+	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Cache-Control"), "public") ||
+		strings.Contains(w.Body.String(), `"d"`) {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }
@@ -350,16 +377,20 @@ func TestKeysArePublic(t *testing.T) {
 // protocol 24
 func TestRevocationAnswers(t *testing.T) {
 	s := gatewaytest.New(t)
-	if w := s.Post("/oauth2/revoke", gatewaytest.Form, "client_id=tv&token=unknown"); w.Code != 200 || w.Body.Len() > 0 {
+	if w := s.Post("/oauth2/revoke", gatewaytest.Form, "client_id=tv&token=unknown"); w.Code != 200 ||
+		w.Body.Len() > 0 {
 		t.Errorf("an unknown token: %d %s", w.Code, w.Body)
 	}
 	gatewaytest.Refused(t, s.Post("/oauth2/revoke", gatewaytest.Form, "client_id=tv"), 400, "invalid_request")
-	gatewaytest.Refused(t, s.Post("/oauth2/revoke", gatewaytest.Form, "client_id=nobody&token=x"), 401, "invalid_client")
+	gatewaytest.Refused(t, s.Post("/oauth2/revoke", gatewaytest.Form, "client_id=nobody&token=x"), 401,
+		"invalid_client")
 }
 
 func FuzzTokenEndpoint(f *testing.F) {
 	f.Add(gatewaytest.Form, "client_id=tv&grant_type=refresh_token&refresh_token=rt_x", "")
-	f.Add("application/json", `{"client_id":"tv","grant_type":"urn:ietf:params:oauth:grant-type:device_code","device_code":"dc_x"}`, "Basic dHY6")
+	f.Add("application/json",
+		`{"client_id":"tv","grant_type":"urn:ietf:params:oauth:grant-type:device_code","device_code":"dc_x"}`,
+		"Basic dHY6")
 	f.Fuzz(func(t *testing.T, contentType, text, authorization string) {
 		w := gatewaytest.New(t).Post("/oauth2/token", contentType, text, "Authorization", authorization)
 		if w.Code < 400 || w.Code >= 500 {
@@ -382,7 +413,8 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 	}{
 		{"a device", nil, false},
 		{"a page of another site", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, true},
-		{"a gatewaytest.Form that hides where it is from", []string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, true},
+		{"a gatewaytest.Form that hides where it is from",
+			[]string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, true},
 		{"an image", []string{"Sec-Fetch-Site", "cross-site"}, true},
 		{"an old browser", []string{"Origin", "https://evil.example"}, true},
 		{"an old browser that hides it", []string{"Origin", "null"}, true},
@@ -392,7 +424,8 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 		{"a page of this site", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
 		{"a page of this site in an old browser", []string{"Origin", "https://api.example.com"}, false},
 		{"a page of a neighbour", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://www.example.com"}, true},
-		{"a page of somebody else's host at our address", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"}, true},
+		{"a page of somebody else's host at our address",
+			[]string{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"}, true},
 		{"a page of ours", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
 		{"the address bar", []string{"Sec-Fetch-Site", "none"}, false},
 	}
@@ -421,7 +454,8 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 		})
 	}
 	// What does not begin anything is answered as usual (1).
-	w := gatewaytest.New(t).Post("/oauth2/token", gatewaytest.Form, "client_id=tv&grant_type=refresh_token&refresh_token=x",
+	w := gatewaytest.New(t).Post("/oauth2/token", gatewaytest.Form,
+		"client_id=tv&grant_type=refresh_token&refresh_token=x",
 		"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
 	gatewaytest.Refused(t, w, 400, "invalid_grant")
 }
@@ -431,7 +465,9 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 //
 // protocol 8, 43
 func TestDeviceIsKeptWithItsPlaceAndAddress(t *testing.T) {
-	s := gatewaytest.New(t, func(c *deviceauth.Config) { c.NAT64 = []netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")} })
+	s := gatewaytest.New(t, func(c *deviceauth.Config) {
+		c.NAT64 = []netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")}
+	})
 	s.Reconfigure(func(c *gateway.HandlerConfig) {
 		c.Place = func(r *http.Request) string { return r.Header.Get("X-City") + "\u202e, Portugal" }
 	})

@@ -20,25 +20,45 @@ func TestMistakesAreNamed(t *testing.T) {
 		status                        int
 		code, says                    string
 	}{
-		{"JSON under the gatewaytest.Form type", authorization, gatewaytest.Form, `{"client_id":"tv"}`, nil, 400, "invalid_request", "looks like JSON"},
-		{"the same behind a byte order mark", authorization, gatewaytest.Form, "\ufeff\n{\"client_id\":\"tv\"}", nil, 400, "invalid_request", "looks like JSON"},
-		{"JSON with a percent sign", authorization, gatewaytest.Form, `{"client_id":"100%"}`, nil, 400, "invalid_request", "looks like JSON"},
-		{"a gatewaytest.Form under the JSON type", authorization, "application/json", "client_id=tv&scope=read", nil, 400, "invalid_request", "looks like a form"},
-		{"client_id in the query", authorization + "?client_id=tv", gatewaytest.Form, "", nil, 401, "invalid_client", "client_id is in the query"},
-		{"all in the query", token + "?client_id=tv&grant_type=" + device, "", "", nil, 401, "invalid_client", "client_id is in the query"},
-		{"grant_type in the query", token + "?grant_type=" + device, gatewaytest.Form, "client_id=tv", nil, 400, "invalid_request", "grant_type is in the query"},
-		{"device_code in the query", token + "?device_code=x", gatewaytest.Form, "client_id=tv&grant_type=" + device, nil, 400, "invalid_request", "device_code is in the query"},
-		{"refresh_token in the query", token + "?refresh_token=x", gatewaytest.Form, "client_id=tv&grant_type=refresh_token", nil, 400, "invalid_request", "refresh_token is in the query"},
-		{"token in the query", "/oauth2/revoke?token=x", gatewaytest.Form, "client_id=tv", nil, 400, "invalid_request", "token is in the query"},
-		{"a compressed body", authorization, gatewaytest.Form, "\x1f\x8b\x08", []string{"Content-Encoding", "gzip"}, 415, "invalid_request", "Content-Encoding"},
-		{"a compressed empty body", authorization, gatewaytest.Form, "", []string{"Content-Encoding", "br"}, 415, "invalid_request", "Content-Encoding"},
-		{"a body that says it is as it is", authorization, gatewaytest.Form, "client_id=tv", []string{"Content-Encoding", "Identity"}, 200, "", ""},
-		{"a line break behind client_id", authorization, gatewaytest.Form, "client_id=tv%0A", nil, 400, "invalid_request", "client_id ends in a line break"},
-		{"a line break behind a JSON member", authorization, "application/json", `{"client_id":"tv\r\n"}`, nil, 400, "invalid_request", "client_id ends in a line break"},
-		{"a line break behind device_code", token, gatewaytest.Form, "client_id=tv&device_code=x%0D%0A&grant_type=" + device, nil, 400, "invalid_request", "device_code ends in a line break"},
-		{"a line break behind a secret", authorization, gatewaytest.Form, "client_id=meter&client_secret=s%0A", nil, 401, "invalid_client", "secret that was sent ends in a line break"},
-		{"a line break behind Basic's secret", authorization, gatewaytest.Form, "", []string{"Authorization", gatewaytest.BasicAuth("meter", "s\n")}, 401, "invalid_client", "secret that was sent ends in a line break"},
-		{"another resource", authorization, gatewaytest.Form, "client_id=tv&resource=https%3A%2F%2Fother.example%2F", nil, 400, "invalid_target", "https://other.example/; known are: https://api.example.com"},
+		{"JSON under the gatewaytest.Form type", authorization, gatewaytest.Form, `{"client_id":"tv"}`, nil, 400,
+			"invalid_request", "looks like JSON"},
+		{"the same behind a byte order mark", authorization, gatewaytest.Form, "\ufeff\n{\"client_id\":\"tv\"}", nil,
+			400, "invalid_request", "looks like JSON"},
+		{"JSON with a percent sign", authorization, gatewaytest.Form, `{"client_id":"100%"}`, nil, 400,
+			"invalid_request", "looks like JSON"},
+		{"a gatewaytest.Form under the JSON type", authorization, "application/json", "client_id=tv&scope=read", nil,
+			400, "invalid_request", "looks like a form"},
+		{"client_id in the query", authorization + "?client_id=tv", gatewaytest.Form, "", nil, 401, "invalid_client",
+			"client_id is in the query"},
+		{"all in the query", token + "?client_id=tv&grant_type=" + device, "", "", nil, 401, "invalid_client",
+			"client_id is in the query"},
+		{"grant_type in the query", token + "?grant_type=" + device, gatewaytest.Form, "client_id=tv", nil, 400,
+			"invalid_request", "grant_type is in the query"},
+		{"device_code in the query", token + "?device_code=x", gatewaytest.Form, "client_id=tv&grant_type=" + device,
+			nil, 400, "invalid_request", "device_code is in the query"},
+		{"refresh_token in the query", token + "?refresh_token=x", gatewaytest.Form,
+			"client_id=tv&grant_type=refresh_token", nil, 400, "invalid_request", "refresh_token is in the query"},
+		{"token in the query", "/oauth2/revoke?token=x", gatewaytest.Form, "client_id=tv", nil, 400, "invalid_request",
+			"token is in the query"},
+		{"a compressed body", authorization, gatewaytest.Form, "\x1f\x8b\x08", []string{"Content-Encoding", "gzip"},
+			415, "invalid_request", "Content-Encoding"},
+		{"a compressed empty body", authorization, gatewaytest.Form, "", []string{"Content-Encoding", "br"}, 415,
+			"invalid_request", "Content-Encoding"},
+		{"a body that says it is as it is", authorization, gatewaytest.Form, "client_id=tv",
+			[]string{"Content-Encoding", "Identity"}, 200, "", ""},
+		{"a line break behind client_id", authorization, gatewaytest.Form, "client_id=tv%0A", nil, 400,
+			"invalid_request", "client_id ends in a line break"},
+		{"a line break behind a JSON member", authorization, "application/json", `{"client_id":"tv\r\n"}`, nil, 400,
+			"invalid_request", "client_id ends in a line break"},
+		{"a line break behind device_code", token, gatewaytest.Form, "client_id=tv&device_code=x%0D%0A&grant_type=" +
+			device, nil, 400, "invalid_request", "device_code ends in a line break"},
+		{"a line break behind a secret", authorization, gatewaytest.Form, "client_id=meter&client_secret=s%0A", nil,
+			401, "invalid_client", "secret that was sent ends in a line break"},
+		{"a line break behind Basic's secret", authorization, gatewaytest.Form, "",
+			[]string{"Authorization", gatewaytest.BasicAuth("meter", "s\n")}, 401, "invalid_client",
+			"secret that was sent ends in a line break"},
+		{"another resource", authorization, gatewaytest.Form, "client_id=tv&resource=https%3A%2F%2Fother.example%2F",
+			nil, 400, "invalid_target", "https://other.example/; known are: https://api.example.com"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -66,7 +86,8 @@ func TestMethodThatIsNotAllowedIsToldInWords(t *testing.T) {
 		t.Error(text)
 	}
 	w = s.Do(httptest.NewRequest("PUT", "/device", nil))
-	if w.Code != 405 || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || !strings.Contains(w.Body.String(), "PUT is not allowed here") {
+	if w.Code != 405 || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" ||
+		!strings.Contains(w.Body.String(), "PUT is not allowed here") {
 		t.Errorf("got %d %q %s", w.Code, w.Header(), w.Body)
 	}
 	if w = s.Do(httptest.NewRequest("HEAD", "/oauth2/token", nil)); w.Code != 405 || w.Body.Len() > 0 {
@@ -76,16 +97,21 @@ func TestMethodThatIsNotAllowedIsToldInWords(t *testing.T) {
 
 // protocol 13
 func TestChallengeAndVerifierOverHTTP(t *testing.T) {
-	const verifier, challenge = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+	const verifier, challenge = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+		"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 	s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Wait = -1 })
-	gatewaytest.Refused(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv&code_challenge="+challenge), 400, "invalid_request")
-	gatewaytest.Refused(t, s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv&code_challenge_method=plain&code_challenge="+challenge), 400, "invalid_request")
-	w := s.Post("/oauth2/device_authorization", "application/json", `{"client_id":"tv","code_challenge_method":"S256","code_challenge":"`+challenge+`"}`)
+	gatewaytest.Refused(t, s.Post("/oauth2/device_authorization", gatewaytest.Form,
+		"client_id=tv&code_challenge="+challenge), 400, "invalid_request")
+	gatewaytest.Refused(t, s.Post("/oauth2/device_authorization", gatewaytest.Form,
+		"client_id=tv&code_challenge_method=plain&code_challenge="+challenge), 400, "invalid_request")
+	w := s.Post("/oauth2/device_authorization", "application/json",
+		`{"client_id":"tv","code_challenge_method":"S256","code_challenge":"`+challenge+`"}`)
 	code := gatewaytest.JSON(t, w)["device_code"].(string)
 	poll := "client_id=tv&grant_type=urn:ietf:params:oauth:grant-type:device_code&device_code=" + code
 	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll), 400, "invalid_grant")
 	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&code_verifier=x"), 400, "invalid_grant")
-	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&code_verifier="+verifier), 400, "authorization_pending")
+	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&code_verifier="+verifier), 400,
+		"authorization_pending")
 }
 
 // protocol 22
@@ -93,9 +119,12 @@ func TestResourceAtTheTokenEndpoint(t *testing.T) {
 	s := gatewaytest.New(t, func(c *deviceauth.Config) {
 		c.Audience, c.Wait = []string{"https://api.example.com", "https://api.example.com/v2"}, -1
 	})
-	w := s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id=tv&resource=https://api.example.com/v2/products")
+	w := s.Post("/oauth2/device_authorization", gatewaytest.Form,
+		"client_id=tv&resource=https://api.example.com/v2/products")
 	code := gatewaytest.JSON(t, w)["device_code"].(string)
 	poll := "client_id=tv&grant_type=urn:ietf:params:oauth:grant-type:device_code&device_code=" + code
-	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&resource=https://api.example.com/v1"), 400, "invalid_target")
-	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&resource=https://api.example.com/v2/"), 400, "authorization_pending")
+	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&resource=https://api.example.com/v1"), 400,
+		"invalid_target")
+	gatewaytest.Refused(t, s.Post("/oauth2/token", gatewaytest.Form, poll+"&resource=https://api.example.com/v2/"), 400,
+		"authorization_pending")
 }

@@ -136,7 +136,8 @@ func jsonParams(body []byte) (params, error) {
 // the _links of hypermedia clients, may be anything.
 var known = map[string]bool{
 	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
-	"grant_type": true, "device_code": true, "device_name": true, "redirect_uri": true, "refresh_token": true, "code": true,
+	"grant_type": true, "device_code": true, "device_name": true, "redirect_uri": true,
+	"refresh_token": true, "code": true,
 	"token": true, "token_type_hint": true,
 	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
 }

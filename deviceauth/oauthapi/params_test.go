@@ -36,7 +36,8 @@ func again(t *testing.T, p params) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for contentType, body := range map[string]string{"application/x-www-form-urlencoded": form.Encode(), "application/json": string(text)} {
+	for contentType, body := range map[string]string{"application/x-www-form-urlencoded": form.Encode(),
+		"application/json": string(text)} {
 		if got, err := read(contentType, body); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s %q: got %v, %v, want %v", contentType, body, got, err, want)
 		}
@@ -59,7 +60,8 @@ func refused(t *testing.T, err error) {
 // protocol 2, 3, 4
 func FuzzForm(f *testing.F) {
 	for _, seed := range []string{
-		"client_id=tv&scope=a+b", "client_id=a&client_id=b", "resource=https%3A%2F%2Fa&resource=https%3A%2F%2Fb", "client_id=", "a;b", "%zz=1",
+		"client_id=tv&scope=a+b", "client_id=a&client_id=b", "resource=https%3A%2F%2Fa&resource=https%3A%2F%2Fb",
+		"client_id=", "a;b", "%zz=1",
 		"client_id=%00", "client_id=\xff", "client_id=%ff", "=", "&&&", "scope=%F0%9F%93%BA", "_links=x&_links=y",
 	} {
 		f.Add(seed)
@@ -77,8 +79,10 @@ func FuzzForm(f *testing.F) {
 // protocol 2, 3, 4
 func FuzzJSON(f *testing.F) {
 	for _, seed := range []string{
-		`{"client_id":"tv","scope":"a b"}`, `{"client_id":"a","client_id":"b"}`, `{"resource":["https://a","https://b"]}`, `{"client_id":null}`,
-		`{"client_id":1}`, `{"_links":{"self":{"href":"/x"}},"device_code":"dc_"}`, `{"client_id":"\u0000"}`, `{"client_id":"\ud800"}`, `[]`, `{}`, `{}{}`, `{"a":`, "",
+		`{"client_id":"tv","scope":"a b"}`, `{"client_id":"a","client_id":"b"}`,
+		`{"resource":["https://a","https://b"]}`, `{"client_id":null}`,
+		`{"client_id":1}`, `{"_links":{"self":{"href":"/x"}},"device_code":"dc_"}`, `{"client_id":"\u0000"}`,
+		`{"client_id":"\ud800"}`, `[]`, `{}`, `{}{}`, `{"a":`, "",
 		`{"Client_ID":"tv"}`, "\ufeff{}", strings.Repeat(`{"a":`, 500),
 	} {
 		f.Add(seed)
@@ -96,17 +100,18 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-func nobody(string) bool { return false }
+func noClient(string) bool { return false }
 
 // protocol 5
 func FuzzBasic(f *testing.F) {
-	for _, seed := range []string{"Basic dHY6", "basic  bWV0ZXI6czMlM0FjcmV0", "Basic", "Basic %%%", "Bearer x", "Basic Og==", "Basic OjpA"} {
+	for _, seed := range []string{"Basic dHY6", "basic  bWV0ZXI6czMlM0FjcmV0", "Basic", "Basic %%%", "Bearer x",
+		"Basic Og==", "Basic OjpA"} {
 		f.Add(seed, "a:b", "ü %&")
 	}
 	f.Fuzz(func(t *testing.T, header, id, secret string) {
-		parseBasic(header, nobody) // whatever comes: no panic
+		parseBasic(header, noClient) // whatever comes: no panic
 		pair := url.QueryEscape(id) + ":" + url.QueryEscape(secret)
-		got, ok := parseBasic("Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), nobody)
+		got, ok := parseBasic("Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), noClient)
 		if !ok || got.ClientID != id || got.Secret.Reveal() != secret {
 			t.Errorf("%q, %q: got %q, %q, %v", id, secret, got.ClientID, got.Secret.Reveal(), ok)
 		}

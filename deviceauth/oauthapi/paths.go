@@ -28,15 +28,15 @@ type Paths struct {
 // each lists the paths with their names and defaults.
 func (p *Paths) each() []pathOption {
 	return []pathOption{
-		{"authorize", &p.Authorize, "/oauth2/authorize"},
-		{"device_authorization", &p.DeviceAuthorization, "/oauth2/device_authorization"},
-		{"token", &p.Token, "/oauth2/token"},
-		{"register", &p.Register, "/oauth2/register"},
-		{"revoke", &p.Revoke, "/oauth2/revoke"},
-		{"introspect", &p.Introspect, "/oauth2/introspect"},
-		{"userinfo", &p.Userinfo, "/oauth2/userinfo"},
-		{"jwks", &p.JWKS, "/oauth2/jwks"},
-		{"device", &p.Device, "/device"},
+		{name: "authorize", is: &p.Authorize, def: "/oauth2/authorize"},
+		{name: "device_authorization", is: &p.DeviceAuthorization, def: "/oauth2/device_authorization"},
+		{name: "token", is: &p.Token, def: "/oauth2/token"},
+		{name: "register", is: &p.Register, def: "/oauth2/register"},
+		{name: "revoke", is: &p.Revoke, def: "/oauth2/revoke"},
+		{name: "introspect", is: &p.Introspect, def: "/oauth2/introspect"},
+		{name: "userinfo", is: &p.Userinfo, def: "/oauth2/userinfo"},
+		{name: "jwks", is: &p.JWKS, def: "/oauth2/jwks"},
+		{name: "device", is: &p.Device, def: "/device"},
 	}
 }
 

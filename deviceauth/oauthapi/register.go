@@ -124,7 +124,8 @@ func (s *vendorDialect) checkSame(r *http.Request, body []byte) error {
 		return deviceauth.NewError("invalid_client_metadata", "client_id: want the client's own (RFC 7592)")
 	}
 	if said.Secret != "" && !s.cfg.Engine.HasSecret(r.Context(), said.ID, said.Secret) {
-		return deviceauth.NewError("invalid_client_metadata", "client_secret: want the client's own, or none (RFC 7592)")
+		return deviceauth.NewError("invalid_client_metadata",
+			"client_secret: want the client's own, or none (RFC 7592)")
 	}
 	return nil
 }

@@ -137,35 +137,50 @@ func TestBadClientMetadataAreNamed(t *testing.T) {
 		`{"redirect_uris":["x"]}`:        "invalid_redirect_uri redirect",
 		`{"redirect_uris":[1]}`:          "invalid_client_metadata redirect_uris",
 		`{` + good + `,"client_name":7}`: "invalid_client_metadata client_name",
-		`{` + good + `,"grant_types":["implicit"]}`:                                     "invalid_client_metadata grant_types",
-		`{` + good + `,"grant_types":["refresh_token"]}`:                                "invalid_client_metadata grant_types",
-		`{` + good + `,"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`: "invalid_redirect_uri redirect_uris",
-		`{` + good + `,"response_types":["token"]}`:                                     "invalid_client_metadata response_types",
-		`{` + good + `,"token_endpoint_auth_method":"private_key_jwt"}`:                 "invalid_client_metadata token_endpoint_auth_method",
-		`{` + good + `,"scope":"write"}`:                                                "invalid_client_metadata scope",
-		`{` + good + `,"scope":"a\"b"}`:                                                 "invalid_client_metadata scope",
-		`{` + good + `,"client_uri":"http://a.example"}`:                                "invalid_client_metadata client_uri",
-		`{` + good + `,"logo_uri":"javascript:x"}`:                                      "invalid_client_metadata logo_uri",
-		`{` + good + `,"tos_uri":"x"}`:                                                  "invalid_client_metadata tos_uri",
-		`{` + good + `,"policy_uri":"https://u:p@a.example"}`:                           "invalid_client_metadata policy_uri",
-		`{` + good + `,"contacts":["1","2","3","4","5","6"]}`:                           "invalid_client_metadata contacts",
-		`{` + good + `,"application_type":"tv"}`:                                        "invalid_client_metadata application_type",
-		`{` + good + `,"software_id":"` + strings.Repeat("x", 401) + `"}`:               "invalid_client_metadata software_id",
-		`{"redirect_uris":["https://a.example/cb#x"]}`:                                  "invalid_redirect_uri fragment",
-		`{"redirect_uris":["http://a.example/cb"]}`:                                     "invalid_redirect_uri want",
-		`{"redirect_uris":["` + manyRedirects(11) + `"]}`:                               "invalid_redirect_uri 10",
-		`{"redirect_uris":["https://%D1%81laude.ai/cb"]}`:                               "invalid_redirect_uri ASCII",
-		`{"redirect_uris":["intent://scan"]}`:                                           "invalid_redirect_uri redirect",
-		`{"redirect_uris":["myapp://cb"]}`:                                              "invalid_redirect_uri dot",
-		`{"redirect_uris":["https://a.example/cb?code=1"]}`:                             "invalid_redirect_uri answer",
-		`{"redirect_uris":["https://a.example/cb?%"]}`:                                  "invalid_redirect_uri answer",
-		`{"redirect_uris":["https://a.example:99999/"]}`:                                "invalid_redirect_uri want",
-		`{"redirect_uris":["https://*.com/"]}`:                                          "invalid_redirect_uri ASCII",
-		`{"redirect_uris":["https://./"]}`:                                              "invalid_redirect_uri want",
-		`{"redirect_uris":["https://api.example.com/device"]}`:                          "invalid_redirect_uri issuer",
-		`{` + good + `,"client_name":"a","client_name":"b"}`:                            "invalid_request repeated",
-		`{` + good + `,"client_name":"a\u0000"}`:                                        "invalid_request NUL",
-		`{"Redirect_URIs":["https://a.example/cb"]}`:                                    "invalid_redirect_uri redirect_uris",
+		`{` + good +
+			`,"grant_types":["implicit"]}`: "invalid_client_metadata grant_types",
+		`{` + good +
+			`,"grant_types":["refresh_token"]}`: "invalid_client_metadata grant_types",
+		`{` + good +
+			`,"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`: "invalid_redirect_uri redirect_uris",
+		`{` + good +
+			`,"response_types":["token"]}`: "invalid_client_metadata response_types",
+		`{` + good +
+			`,"token_endpoint_auth_method":"private_key_jwt"}`: "invalid_client_metadata token_endpoint_auth_method",
+		`{` + good +
+			`,"scope":"write"}`: "invalid_client_metadata scope",
+		`{` + good +
+			`,"scope":"a\"b"}`: "invalid_client_metadata scope",
+		`{` + good +
+			`,"client_uri":"http://a.example"}`: "invalid_client_metadata client_uri",
+		`{` + good +
+			`,"logo_uri":"javascript:x"}`: "invalid_client_metadata logo_uri",
+		`{` + good +
+			`,"tos_uri":"x"}`: "invalid_client_metadata tos_uri",
+		`{` + good +
+			`,"policy_uri":"https://u:p@a.example"}`: "invalid_client_metadata policy_uri",
+		`{` + good +
+			`,"contacts":["1","2","3","4","5","6"]}`: "invalid_client_metadata contacts",
+		`{` + good +
+			`,"application_type":"tv"}`: "invalid_client_metadata application_type",
+		`{` + good + `,"software_id":"` + strings.Repeat("x", 401) +
+			`"}`: "invalid_client_metadata software_id",
+		`{"redirect_uris":["https://a.example/cb#x"]}`:         "invalid_redirect_uri fragment",
+		`{"redirect_uris":["http://a.example/cb"]}`:            "invalid_redirect_uri want",
+		`{"redirect_uris":["` + manyRedirects(11) + `"]}`:      "invalid_redirect_uri 10",
+		`{"redirect_uris":["https://%D1%81laude.ai/cb"]}`:      "invalid_redirect_uri ASCII",
+		`{"redirect_uris":["intent://scan"]}`:                  "invalid_redirect_uri redirect",
+		`{"redirect_uris":["myapp://cb"]}`:                     "invalid_redirect_uri dot",
+		`{"redirect_uris":["https://a.example/cb?code=1"]}`:    "invalid_redirect_uri answer",
+		`{"redirect_uris":["https://a.example/cb?%"]}`:         "invalid_redirect_uri answer",
+		`{"redirect_uris":["https://a.example:99999/"]}`:       "invalid_redirect_uri want",
+		`{"redirect_uris":["https://*.com/"]}`:                 "invalid_redirect_uri ASCII",
+		`{"redirect_uris":["https://./"]}`:                     "invalid_redirect_uri want",
+		`{"redirect_uris":["https://api.example.com/device"]}`: "invalid_redirect_uri issuer",
+		`{` + good + `,"client_name":"a","client_name":"b"}`:   "invalid_request repeated",
+		`{` + good + `,"client_name":"a\u0000"}`:               "invalid_request NUL",
+		`{"Redirect_URIs":["https://a.example/cb"]}`: "invalid_redirect_uri " +
+			"redirect_uris",
 	} {
 		code, says, _ := strings.Cut(want, " ")
 		w := register(s, metadata)
@@ -198,17 +213,20 @@ func TestRegistrationIsReadChangedAndRemoved(t *testing.T) {
 		}
 	}
 	read := gatewaytest.JSON(t, ask("GET", "", bearer))
-	if read["client_id"] != v["client_id"] || read["client_name"] != "My Example Client" || read["client_secret"] != nil {
+	if read["client_id"] != v["client_id"] || read["client_name"] != "My Example Client" ||
+		read["client_secret"] != nil {
 		t.Errorf("read %v", read)
 	}
 	own := `"client_id":"` + v["client_id"].(string) + `",`
 	for _, wrong := range []string{
-		`{"redirect_uris":["https://client.example.org/alt"]}`, `{"client_id":"c_X","redirect_uris":["https://a.example/"]}`,
+		`{"redirect_uris":["https://client.example.org/alt"]}`,
+		`{"client_id":"c_X","redirect_uris":["https://a.example/"]}`,
 		`{` + own + `"client_secret":"x","redirect_uris":["https://client.example.org/alt"]}`,
 	} {
 		gatewaytest.Refused(t, ask("PUT", wrong, bearer), 400, "invalid_client_metadata")
 	}
-	changed := ask("PUT", `{`+own+`"client_secret":"`+v["client_secret"].(string)+`","client_name":"New","redirect_uris":["https://client.example.org/alt"]}`, bearer)
+	changed := ask("PUT", `{`+own+`"client_secret":"`+v["client_secret"].(string)+
+		`","client_name":"New","redirect_uris":["https://client.example.org/alt"]}`, bearer)
 	if c := gatewaytest.JSON(t, changed); changed.Code != 200 || c["client_name"] != "New" || c["logo_uri"] != nil {
 		t.Errorf("changed: %d %v", changed.Code, c)
 	}
@@ -309,7 +327,8 @@ func TestClientThatRegisteredLearnsNothingOfOthersTokens(t *testing.T) {
 // protocol 46, 47, 53
 func TestUncheckedClientIsNoOpenRedirect(t *testing.T) {
 	s := gatewaytest.New(t, open)
-	v := registered(s, `{"client_name":"X","client_uri":"https://claude.ai","redirect_uris":["https://phish.example/cb"],
+	v := registered(s,
+		`{"client_name":"X","client_uri":"https://claude.ai","redirect_uris":["https://phish.example/cb"],
 		"token_endpoint_auth_method":"none"}`)
 	q := url.Values{
 		"client_id": {v["client_id"].(string)}, "redirect_uri": {"https://phish.example/cb"}, "response_type": {"x"},
@@ -340,7 +359,8 @@ func TestRegistrationAnswersPages(t *testing.T) {
 	r := httptest.NewRequest("OPTIONS", "/oauth2/register", nil)
 	w = s.Do(r, "Origin", "https://inspector.example", "Access-Control-Request-Method", "POST",
 		"Access-Control-Request-Headers", "content-type")
-	if w.Code != 204 || !strings.Contains(strings.ToLower(w.Header().Get("Access-Control-Allow-Headers")), "content-type") {
+	if w.Code != 204 || !strings.Contains(strings.ToLower(w.Header().Get("Access-Control-Allow-Headers")),
+		"content-type") {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 }

@@ -67,7 +67,7 @@ func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Cred
 		Client: client, DeviceCode: code, Verifier: p.get("code_verifier"), Resource: p["resource"], Nulls: s.nulls,
 	})
 	if err != nil {
-		return nil, deviceCodeError{err}
+		return nil, deviceCodeError{error: err}
 	}
 	return tokens, nil
 }
