@@ -23,6 +23,7 @@ func (s *vendorDialect) backChannelLogoutRoute() endpoint.Route {
 // Connect Back-Channel Logout 1.0 §2.5). It is an upstream's server that calls,
 // and no browser.
 func (h *Handler) backChannelLogout(r *http.Request) (*endpoint.Response, error) {
+	// Forms alone (§2.5); the token is verified before it is believed.
 	r.Body = http.MaxBytesReader(nil, r.Body, endpoint.MaxBody)
 	if err := r.ParseForm(); err != nil {
 		return nil, errNoLogout
@@ -38,10 +39,12 @@ func (h *Handler) backChannelLogout(r *http.Request) (*endpoint.Response, error)
 		if err == nil {
 			heard, err = true, h.cfg.Engine.SignOut(r.Context(), *out)
 		}
+		// A refusal only says that the token is not this upstream's.
 		if deviceauth.AsError(err) == nil {
 			faults = append(faults, err)
 		}
 	}
+	// 503, so that the provider sends it again: a sign-out must not be lost.
 	switch err := errors.Join(faults...); {
 	case err != nil:
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 // request reads what every OAuth endpoint reads first.
 func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials, error) {
+	// Before anything is known of the client: what cannot be read has no client_id.
 	p, err := readParams(r, s.query)
 	if err != nil {
 		return nil, deviceauth.Credentials{}, err
@@ -21,6 +22,7 @@ func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials
 
 // credentials finds out how a client named itself: by one way only (RFC 6749 §2.3).
 func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials, error) {
+	// Values of Get would hide a second header, of which a proxy may have looked at the other one.
 	id, secret := p.get("client_id"), p.get("client_secret")
 	headers := r.Header.Values("Authorization")
 	switch {
@@ -28,6 +30,7 @@ func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials
 		return deviceauth.Credentials{}, badRequest("more than one Authorization header")
 	case len(headers) == 0 && secret != "":
 		return deviceauth.Credentials{ClientID: id, Secret: deviceauth.Secret(secret), Method: deviceauth.AuthPost}, nil
+	// invalid_client and not invalid_request: RFC 6749 §5.2 has "no client authentication included" there.
 	case len(headers) == 0 && id == "":
 		return deviceauth.Credentials{}, missing(r, "invalid_client", "client_id")
 	case len(headers) == 0:
@@ -40,6 +43,7 @@ func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials
 		return c, deviceauth.NewError("invalid_client",
 			"Authorization: want Basic with a form-encoded client_id and secret")
 	}
+	// The same id in the body as in the header does no harm, and many libraries send it.
 	if id != "" && id != c.ClientID {
 		return c, badRequest("client_id is not the one that Basic names")
 	}
@@ -54,9 +58,11 @@ func parseBasic(header string, isClient func(id string) bool) (deviceauth.Creden
 	scheme, text, _ := strings.Cut(header, " ")
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	user, password, found := strings.Cut(string(raw), ":")
+	// Both readings of the secret are compared; which of them was meant cannot be told.
 	c := deviceauth.Credentials{
 		ClientID: formUnescape(user), Secret: deviceauth.Secret(formUnescape(password)), Method: deviceauth.AuthBasic,
 	}
+	// An id with a + or % in it, from a program that does not encode it.
 	if !isClient(c.ClientID) && isClient(user) {
 		c.ClientID = user
 	}

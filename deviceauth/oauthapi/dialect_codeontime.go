@@ -31,6 +31,7 @@ type tokenRequest struct {
 
 // codeOnTimeMembers adds what the device posts next, so that it need not know how.
 func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationAnswer) {
+	// This product says redirect_uri where RFC 8628 says verification_uri; both are sent.
 	a.RedirectURI = a.URI
 	a.Token = &tokenRequest{
 		Links:     links{"self": {Href: s.path(s.dialect.paths.token), Method: http.MethodPost}},
@@ -60,6 +61,7 @@ func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 	type hint struct {
 		Hint string `json:"hint"`
 	}
+	// openid has no words: it allows nothing by itself.
 	scopes := map[string]hint{}
 	for _, scope := range s.cfg.Engine.Scopes() {
 		scopes[scope] = hint{}
@@ -81,6 +83,7 @@ func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 
 // tokeninfo says to the bearer of a token what it is.
 func (s *vendorDialect) tokeninfo(r *http.Request) (*endpoint.Response, error) {
+	// KeepToken, because nothing is passed on from here.
 	id, _, err := guard.New(guard.Options{KeepToken: true, NoMetadata: true}, s.cfg.Engine).Authenticate(r, "")
 	if err != nil {
 		return nil, err

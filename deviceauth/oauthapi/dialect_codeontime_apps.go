@@ -38,6 +38,7 @@ type appAuthorization struct {
 
 // appsRoute is the collection of apps.
 func (s *vendorDialect) appsRoute() endpoint.Route {
+	// The registration endpoint of RFC 7591 and this one make the same records.
 	return endpoint.Route{Methods: map[string]endpoint.Func{
 		http.MethodGet: s.managing(s.listApps), http.MethodPost: s.managing(s.createApp),
 	}, CORS: endpoint.ClientOrigins, Fail: s.registerError}
@@ -54,6 +55,7 @@ func (s *vendorDialect) appRoute() endpoint.Route {
 // managing lets in the holder of the initial access token alone.
 func (s *vendorDialect) managing(do endpoint.Func) endpoint.Func {
 	return func(r *http.Request) (*endpoint.Response, error) {
+		// Also where anybody may register: to see and change others' clients is another right.
 		if err := s.cfg.Engine.CheckManagementToken(bearerToken(r)); err != nil {
 			return nil, err
 		}
@@ -70,6 +72,7 @@ func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
 	for i, c := range clients {
 		apps[i] = s.appOf(c)
 	}
+	// The shape of a collection in this product: links, the count, and the items.
 	path := s.path(codeOnTimeApps)
 	return endpoint.JSON(http.StatusOK, map[string]any{
 		"_links":     links{"self": {Href: path}, "create": {Href: path, Method: http.MethodPost}},
@@ -83,6 +86,7 @@ func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A new client is an empty one that is changed, so that both have the same checks.
 	client := &deviceauth.Registered{}
 	if err := asked.apply(client); err != nil {
 		return nil, err
@@ -93,6 +97,7 @@ func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The secret is in this answer alone: the store has its digest.
 	said := s.appOf(made)
 	return endpoint.JSON(http.StatusCreated, said).Set("Location", said.Links["self"].Href), nil
 }
@@ -132,6 +137,8 @@ func (s *vendorDialect) appID(r *http.Request) string {
 // appOf spells a client as an app.
 func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 	m, self := c.Metadata, s.path(codeOnTimeApps)+"/"+c.ID
+	// The API knows one redirect URI; a client that registered by RFC 7591 may have more, of
+	// which the first is shown.
 	uri := ""
 	if len(m.RedirectURIs) > 0 {
 		uri = m.RedirectURIs[0]
@@ -148,6 +155,7 @@ func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 
 // authorizationOf tells from the metadata how an app logs people in.
 func authorizationOf(m deviceauth.ClientMetadata) *appAuthorization {
+	// A server is a client with a secret, whatever else it is.
 	a := &appAuthorization{Server: m.AuthMethod != "none"}
 	for _, grantType := range m.GrantTypes {
 		a.Device = a.Device || grantType == grantDeviceCode
@@ -176,6 +184,7 @@ func readApp(r *http.Request) (a app, err error) {
 
 // apply changes a client as an app says.
 func (a app) apply(c *deviceauth.Registered) error {
+	// A copy: what is refused must change nothing.
 	m := c.Metadata
 	for _, change := range []struct{ from, to *string }{{a.Name, &m.Name}, {a.Author, &m.Author}} {
 		if change.from != nil {
@@ -189,6 +198,7 @@ func (a app) apply(c *deviceauth.Registered) error {
 	if a.Trusted != nil {
 		c.Approved = *a.Trusted
 	}
+	// White space between, where somebody writes several into the one member.
 	if a.RedirectURI != nil {
 		m.RedirectURIs = strings.Fields(*a.RedirectURI)
 	}
@@ -206,6 +216,7 @@ func (a app) apply(c *deviceauth.Registered) error {
 // apply makes metadata of how an app logs people in. One of several kinds is native: its
 // redirect URI says more.
 func (a *appAuthorization) apply(m *deviceauth.ClientMetadata) {
+	// Refresh tokens are given by the scope offline_access, not by the kind of app.
 	m.GrantTypes, m.ResponseTypes = []string{grantRefreshToken}, nil
 	if a.Device {
 		m.GrantTypes = append(m.GrantTypes, grantDeviceCode)
@@ -214,6 +225,7 @@ func (a *appAuthorization) apply(m *deviceauth.ClientMetadata) {
 		m.GrantTypes = append(m.GrantTypes, grantAuthorizationCode)
 	}
 	m.ApplicationType, m.AuthMethod = "web", "none"
+	// RFC 8252 §8.4: a native client has no secret that stays one.
 	if a.Native {
 		m.ApplicationType = "native"
 	}

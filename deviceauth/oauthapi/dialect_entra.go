@@ -42,8 +42,10 @@ func entraScopes(e *deviceauth.Engine, client, asked string) (scope string, reso
 	if c, ok := e.Client(client); ok {
 		has = c.Scope
 	}
+	// In the order in which they were asked for.
 	var list []string
 	for _, s := range strings.Fields(asked) {
+		// The last slash: resources are URLs themselves.
 		end := strings.LastIndex(s, "/")
 		if end < 0 || has.Has(s) {
 			list = append(list, s)

@@ -86,17 +86,20 @@ var dialects = map[string]dialect{
 // githubFinish says errors with status 200, scopes with commas, and everything
 // as a form unless JSON is asked for.
 func githubFinish(r *http.Request, a *endpoint.Response) *endpoint.Response {
+	// A fault stays one: a library that reads 200 as "not yet" would poll for ever.
 	if a.Status >= http.StatusInternalServerError {
 		return a
 	}
 	said := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(a.Body))
+	// expires_in must not become 9e+02 in a form.
 	d.UseNumber()
 	d.Decode(&said) // our own JSON: cannot fail
 	if scope, ok := said["scope"].(string); ok {
 		said["scope"], said["token_type"] = strings.ReplaceAll(scope, " ", ","), "bearer"
 	}
 	finished := endpoint.JSON(http.StatusOK, said)
+	// Forms are the default of this product, and most libraries ask for JSON.
 	if !strings.Contains(r.Header.Get("Accept"), "json") {
 		form := url.Values{}
 		for name, value := range said {

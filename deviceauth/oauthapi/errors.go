@@ -27,28 +27,34 @@ func forbidden(err error) error {
 // where a fault of ours is logged and told: as something that passes, with
 // nothing consumed.
 func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Response {
+	// Anything that is not the protocol's word is a fault of ours: logged, and told as passing.
 	refusal := deviceauth.AsError(err)
 	if refusal == nil {
 		return s.faultAnswer(r, err)
 	}
 	status := statusOf(err, refusal)
+	// Where a product has another status for the same refusal.
 	if other, ok := s.status[refusal.Code]; ok {
 		status = other
 	}
 	body := endpoint.OAuthError{Error: s.errorName(err, refusal), Description: refusal.Description}
+	// Not in RFC 8628, but some libraries read the interval that slow_down has grown to.
 	var hurried *deviceauth.SlowDownError
 	if errors.As(err, &hurried) {
 		body.Interval = endpoint.Seconds(hurried.Interval)
 	}
 	a := endpoint.JSON(status, body)
+	// A pause by the operator: nobody knows how long.
 	if status == http.StatusServiceUnavailable {
 		a.Set("Retry-After", endpoint.RetryPaused())
 	}
+	// Too many requests, by any count: RFC 6585 §4 has a status, and a header that says when.
 	var throttled *deviceauth.RateLimitError
 	if errors.As(err, &throttled) {
 		a.Status = http.StatusTooManyRequests
 		a.Set("Retry-After", strconv.Itoa(endpoint.Seconds(throttled.RetryAfter)))
 	}
+	// RFC 6749 §5.2: a client that tried the header is told the scheme.
 	if a.Status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
 		a.Set("WWW-Authenticate", "Basic realm="+strconv.Quote(s.cfg.Engine.Issuer()))
 	}
@@ -57,6 +63,7 @@ func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Respons
 
 // errorName is what the dialect calls a refusal.
 func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
+	// First what is said of device codes alone.
 	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(deviceCodeError)) {
 		return other
 	}

@@ -13,6 +13,8 @@ func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) 
 	if err != nil {
 		return nil, err
 	}
+	// RFC 7662 §2.1 requires it; the token_type_hint beside it is not needed, since our tokens
+	// tell their kind.
 	if p.get("token") == "" {
 		return nil, missing(r, "invalid_request", "token")
 	}
@@ -21,12 +23,16 @@ func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) 
 	if err != nil {
 		return nil, err
 	}
+	// The answer for every token that is not alive, whatever the reason: RFC 7662 §2.2 wants no
+	// more to be said of it.
 	type active struct {
 		Active bool `json:"active"`
 	}
 	if found == nil {
 		return endpoint.JSON(http.StatusOK, active{}), nil
 	}
+	// token_type is how an access token is used (RFC 6749 §7.1); a refresh token is used in no
+	// such way.
 	kind := "Bearer"
 	if found.Refresh {
 		kind = ""
@@ -34,8 +40,9 @@ func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) 
 	return endpoint.JSON(http.StatusOK, struct {
 		active
 		deviceauth.AccessClaims
-		User   string             `json:"username,omitempty"`
-		Kind   string             `json:"token_type,omitempty"`
+		User string `json:"username,omitempty"`
+		Kind string `json:"token_type,omitempty"`
+		// Only guards in other Caddys are told the person, for the identity headers.
 		Person *deviceauth.Person `json:"person,omitempty"`
 	}{
 		active: active{Active: true}, AccessClaims: found.Claims, User: found.User, Kind: kind, Person: found.Person,

@@ -16,6 +16,7 @@ import (
 // without an element MUST be left out (RFC 8414 §3.2).
 func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
+	// A public client authenticates by none (RFC 7591 §2).
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
 	said := map[string]any{
 		"issuer":                        e.Issuer(),
@@ -57,6 +58,7 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 
 // withoutEmpty leaves out lists without an element (RFC 8414 §3.2).
 func withoutEmpty(said map[string]any) map[string]any {
+	// RFC 8414 §3.2: a member with an empty list MUST be left out.
 	maps.DeleteFunc(said, func(_ string, value any) bool {
 		list, ok := value.([]string)
 		return ok && len(list) == 0

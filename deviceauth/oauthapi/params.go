@@ -41,6 +41,7 @@ func (p params) get(name string) string {
 // nothing: some clients put all that they have to say into Basic. With orQuery the
 // query is looked at in its place.
 func readParams(r *http.Request, orQuery bool) (params, error) {
+	// A compressed body could be a bomb, and no client sends one.
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
 	}
@@ -51,10 +52,12 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	if len(body) > endpoint.MaxBody {
 		return nil, errTooLarge
 	}
+	// RFC 6749 appendix B; a byte that is no character would reach logs and pages.
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
 	}
 	body = bytes.TrimPrefix(body, byteOrderMark)
+	// Only in dialects whose devices send so: what stands in a query stands in logs.
 	if len(body) == 0 && orQuery {
 		p, err := formParams(r.URL.RawQuery)
 		if err != nil {
@@ -104,6 +107,7 @@ func formParams(body string) (params, error) {
 // jsonParams reads an object member by member, because a decoder into a map
 // would not notice that one stands there twice.
 func jsonParams(body []byte) (params, error) {
+	// Made before the body is read: it says what the body looks like instead.
 	broken := notJSON(body)
 	d := json.NewDecoder(bytes.NewReader(body))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
@@ -123,6 +127,7 @@ func jsonParams(body []byte) (params, error) {
 			return nil, err
 		}
 	}
+	// Nothing may follow the object: a second one could be what another reader sees.
 	if end, err := d.Token(); err != nil || end != json.Delim('}') {
 		return nil, broken
 	}
@@ -162,6 +167,7 @@ func (p params) addJSON(name string, value json.RawMessage) error {
 // check drops empty values and refuses what stands there twice.
 func (p params) check() error {
 	for name, values := range p {
+		// RFC 6749 §3.2. Unknown parameters may be there as often as they like.
 		if len(values) > 1 && name != "resource" && known[name] {
 			return badRequest("the parameter " + name + " is repeated")
 		}

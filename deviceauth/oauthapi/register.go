@@ -31,6 +31,7 @@ func (h *Handler) registrationOf(r *deviceauth.Registered) registration {
 		ID: r.ID, Secret: r.Secret.Reveal(), IssuedAt: r.At.Unix(), Token: r.Token.Reveal(),
 		URI: h.origin + h.cfg.Paths.Register + "/" + r.ID, ClientMetadata: r.Metadata,
 	}
+	// RFC 7591 §3.2.1 requires the member beside a secret; 0 says that it does not expire.
 	if said.Secret != "" {
 		said.Expires = new(int)
 	}
@@ -54,6 +55,7 @@ func (s *vendorDialect) registrationRoute() endpoint.Route {
 
 // register is RFC 7591 §3.1.
 func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
+	// Whoever may not register is told nothing about what they sent.
 	token := bearerToken(r)
 	if err := s.cfg.Engine.CheckInitialToken(token); err != nil { // before the body says anything
 		return nil, err
@@ -83,6 +85,7 @@ func (s *vendorDialect) readRegistration(r *http.Request) (*endpoint.Response, e
 	if err != nil {
 		return nil, err
 	}
+	// The client knows it, and RFC 7592 §3 wants it in each answer.
 	found.Token = token
 	return endpoint.JSON(http.StatusOK, s.registrationOf(found)), nil
 }
@@ -147,6 +150,7 @@ func (s *vendorDialect) registeredID(r *http.Request) string {
 // none, or more than one.
 func bearerToken(r *http.Request) deviceauth.Secret {
 	headers := r.Header.Values("Authorization")
+	// Two headers: one of them may be what a proxy has judged.
 	if len(headers) != 1 {
 		return ""
 	}
@@ -206,10 +210,12 @@ func readJSON(r *http.Request) ([]byte, error) {
 // registerError is an OAuth error, with the challenge of RFC 6750 §3 for a token that is
 // missing or wrong.
 func (s *vendorDialect) registerError(r *http.Request, err error) *endpoint.Response {
+	// The OAuth errors of RFC 7591 §3.2.2 are those of the token endpoint in shape.
 	a := s.oauthError(r, err)
 	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "invalid_token" {
 		a.Status = http.StatusUnauthorized
 		challenge := "Bearer realm=" + strconv.Quote(s.cfg.Engine.Issuer())
+		// RFC 6750 §3.1: no error code where no token was sent.
 		if r.Header.Get("Authorization") != "" {
 			challenge += `, error="invalid_token"`
 		}

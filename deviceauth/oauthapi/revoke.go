@@ -9,6 +9,8 @@ import (
 
 // revoke is RFC 7009 §2.
 func (s *vendorDialect) revoke(r *http.Request) (*endpoint.Response, error) {
+	// A public client proves nothing here: who has the token may end it, and RFC 7009 §5 sees no
+	// harm in that.
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
@@ -20,5 +22,7 @@ func (s *vendorDialect) revoke(r *http.Request) (*endpoint.Response, error) {
 	if err := s.cfg.Engine.Revoke(r.Context(), asked); err != nil {
 		return nil, err
 	}
+	// An unknown token is answered in the same way (RFC 7009 §2.2): the client wanted it to be
+	// worth nothing, and so it is.
 	return endpoint.NewResponse(http.StatusOK, "", nil).Set("Cache-Control", "no-store"), nil
 }

@@ -22,6 +22,8 @@ func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	// One of the three is named by grant_type; its parameters are nobody else's business, and
+	// further ones are ignored (RFC 6749 §3.2).
 	var tokens *deviceauth.Tokens
 	switch s.grantType(p) {
 	case "":
@@ -46,6 +48,8 @@ func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 func (s *vendorDialect) exchange(
 	r *http.Request, p params, client deviceauth.Credentials,
 ) (*deviceauth.Tokens, error) {
+	// All three in every exchange: there is no client without PKCE, and none without a redirect
+	// URI in its authorization request.
 	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
 		if p.get(name) == "" {
 			return nil, missing(r, "invalid_request", name)
@@ -59,6 +63,7 @@ func (s *vendorDialect) exchange(
 
 // redeem is RFC 8628 §3.4.
 func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
+	// Some products call it otherwise, see [dialect].
 	code := s.deviceCode(p)
 	if code == "" {
 		return nil, missing(r, "invalid_request", "device_code")
@@ -78,6 +83,7 @@ func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Cre
 	if token == "" {
 		return nil, missing(r, "invalid_request", "refresh_token")
 	}
+	// A refresh may narrow what was granted (RFC 6749 §6).
 	scope, resource := s.scope(p, client.ClientID)
 	if s.scoping != nil && strings.Contains(p.get("scope"), "/"+entraDefault) {
 		scope = "" // all that was granted, which the client may have more than by now

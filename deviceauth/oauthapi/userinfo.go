@@ -11,6 +11,7 @@ import (
 
 // userinfo is OpenID Connect Core §5.3.
 func (h *Handler) userinfo(r *http.Request) (*endpoint.Response, error) {
+	// The guard reads the header here as it does before an API: one Authorization, one scheme.
 	token, given, err := h.guard.Token(r)
 	switch {
 	case err != nil:
@@ -18,6 +19,7 @@ func (h *Handler) userinfo(r *http.Request) (*endpoint.Response, error) {
 	case !given:
 		return nil, h.guard.Refuse(r, guard.ErrNoCredentials)
 	}
+	// Whatever its audience: the userinfo endpoint is the issuer's own resource.
 	claims, err := h.cfg.Engine.Userinfo(r.Context(), token)
 	if deviceauth.AsError(err) != nil {
 		return nil, h.guard.Refuse(r, err)
@@ -31,10 +33,12 @@ func (h *Handler) userinfo(r *http.Request) (*endpoint.Response, error) {
 // bearerError is RFC 6750 §3: what is wrong stands in the header.
 func (s *vendorDialect) bearerError(r *http.Request, err error) *endpoint.Response {
 	var c *guard.Challenge
+	// A fault, or what is wrong with the method: told as at the other endpoints.
 	if !errors.As(err, &c) {
 		return s.oauthError(r, err)
 	}
 	a := endpoint.NewResponse(c.Status, "", nil).Set("Cache-Control", "no-store")
+	// Several challenges are several header fields; a map entry keeps their order.
 	a.Header["Www-Authenticate"] = c.Headers
 	return a
 }
