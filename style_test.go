@@ -31,7 +31,6 @@ var unclean = map[string][]string{
 	"deviceauth":             {longFunction},
 	"deviceauth/badgerstore": {longFunction, tooFewComment},
 	"deviceauth/oauthapi":    {longFunction, tooFewComment},
-	"deviceauth/pages":       {longFunction},
 }
 
 func TestStyle(t *testing.T) {

@@ -72,7 +72,7 @@ func TestPersonNamesTheirDevices(t *testing.T) {
 }
 
 // protocol 38, 41
-func TestOtherPersonDoesNotNameADevice(t *testing.T) {
+func TestForeignOrIncompleteRequestsNameNoDevice(t *testing.T) {
 	s := gatewaytest.New(t)
 	b := s.Browser()
 	b.SignIn()
@@ -81,7 +81,7 @@ func TestOtherPersonDoesNotNameADevice(t *testing.T) {
 	ticket := b.Ticket()
 	for fields, status := range map[string]int{
 		"device=" + id + "&name=x": 403, "ticket=forged&device=" + id + "&name=x": 403,
-		// nothing is said of a name
+		// without the field of a name
 		"device=" + id + "&ticket=" + url.QueryEscape(ticket):                             403,
 		"device=x&name=x&ticket=" + url.QueryEscape(ticket):                               403,
 		"device=" + strings.Repeat("A", 22) + "&name=x&ticket=" + url.QueryEscape(ticket): 404,
@@ -105,13 +105,27 @@ func TestOtherPersonDoesNotNameADevice(t *testing.T) {
 	if b.Open(namePath + "?" + values.Encode()); b.Status != http.StatusMethodNotAllowed {
 		t.Errorf("a GET: %d", b.Status)
 	}
+	if got := heads(b); len(got) != 1 || got[0] != "TV &lt;b&gt;" {
+		t.Errorf("the device is called %q", got)
+	}
+}
+
+// protocol 38, 41
+func TestOtherPersonDoesNotNameADevice(t *testing.T) {
+	s := gatewaytest.New(t)
+	b := s.Browser()
+	b.SignIn()
+	connect(b)
+	id := devices(b)[0]
+	values := url.Values{"ticket": {b.Ticket()}, "device": {id}, "name": {"x"}}
 	home := s.From
 	s.From = netip.MustParseAddr("203.0.113.5") // the same cookies, somewhere else
 	b.Submit(namePath, values)
 	b.Sees(403, "another network than when you signed in")
 	s.From = home
-	for _, p := range []deviceauth.Person{{Subject: "work|2", Upstream: "work"},
-		{Subject: "home|1", Upstream: "home"}} {
+	for _, p := range []deviceauth.Person{
+		{Subject: "work|2", Upstream: "work"}, {Subject: "home|1", Upstream: "home"},
+	} {
 		p.User, p.Claims = s.Upstream.Person.User, s.Upstream.Person.Claims
 		alice := s.Upstream.Person
 		s.Upstream.Person = &p
