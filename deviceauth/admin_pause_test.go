@@ -13,6 +13,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
+// told checks the events so far, by their names.
+func (w *world) told(want ...string) {
+	w.Helper()
+	if !slices.Equal(w.events, want) {
+		w.Errorf("told: %q, want %q", w.events, want)
+	}
+}
+
 // protocol 4
 func TestPauseStopsNewDevicesAndNoOthers(t *testing.T) {
 	in(t, func(w *world) {
@@ -38,10 +46,7 @@ func TestPauseStopsNewDevicesAndNoOthers(t *testing.T) {
 		w.wants("paused", w.Connects(w.Context()))
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("paused", err)
-		if !slices.Equal(w.events, []string{deviceauth.EventPaused, deviceauth.EventTurnedAway,
-			deviceauth.EventTurnedAway}) {
-			w.Errorf("told: %q", w.events)
-		}
+		w.told(deviceauth.EventPaused, deviceauth.EventTurnedAway, deviceauth.EventTurnedAway)
 
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: other.ID, Person: alice, From: here})
 		w.wants("", err) // a no is always welcome

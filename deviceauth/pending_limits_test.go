@@ -28,51 +28,56 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 	}
 	for name, limit := range limits {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(w *world) {
-				var attacker, strangers []*deviceauth.Authorization
-				for i := range 8 {
-					attacker = append(attacker, w.asks(fmt.Sprintf("2001:db8:66:%x::1", i)))
-				}
-				_, err := w.try("2001:db8:66:ff00::1")
-				w.wants("slow_down", err)
-				for i := range 7 {
-					from := fmt.Sprintf("192.0.%d.1", i)
-					if i%2 == 1 {
-						from = fmt.Sprintf("2001:db8:%x::1", i)
-					}
-					strangers = append(strangers, w.asks(from))
-					if i < 6 { // now nobody holds more than anybody
-						_, err = w.try("2001:db8:66:ff01::1")
-						w.wants("slow_down", err)
-					}
-				}
-				var throttled *deviceauth.RateLimitError
-				_, err = w.try("198.51.100.1")
-				if !errors.As(err, &throttled) || throttled.RetryAfter < time.Second ||
-					throttled.RetryAfter > 10*time.Minute+time.Second {
-					t.Errorf("everybody has one: %#v", err)
-				}
-				for i, a := range attacker {
-					want := "expired_token"
-					if i == 0 { // the newest went first
-						want = "authorization_pending"
-					}
-					_, err := w.poll(a)
-					w.wants(want, err)
-				}
-				_, err = w.inspect(alice, attacker[7].UserCode)
-				w.wants("unknown_code", err)
-				for _, a := range strangers {
-					_, err := w.poll(a)
-					w.wants("authorization_pending", err)
-				}
-				w.answer(strangers[0], true)
-				_, err = w.poll(strangers[0])
-				w.wants("", err)
-				w.asks("198.51.100.1")
-			}, waitOff, func(c *deviceauth.Config) { c.Pending, c.Network = limit, deviceauth.NetworkOff })
+			in(t, (*world).givesWay, waitOff, func(c *deviceauth.Config) {
+				c.Pending, c.Network = limit, deviceauth.NetworkOff
+			})
 		})
 	}
+}
+
+// givesWay fills a limit of eight from one network, and then from many.
+func (w *world) givesWay() {
+	var attacker, strangers []*deviceauth.Authorization
+	for i := range 8 {
+		attacker = append(attacker, w.asks(fmt.Sprintf("2001:db8:66:%x::1", i)))
+	}
+	_, err := w.try("2001:db8:66:ff00::1")
+	w.wants("slow_down", err)
+	for i := range 7 {
+		from := fmt.Sprintf("192.0.%d.1", i)
+		if i%2 == 1 {
+			from = fmt.Sprintf("2001:db8:%x::1", i)
+		}
+		strangers = append(strangers, w.asks(from))
+		if i < 6 { // now nobody holds more than anybody
+			_, err = w.try("2001:db8:66:ff01::1")
+			w.wants("slow_down", err)
+		}
+	}
+	var throttled *deviceauth.RateLimitError
+	_, err = w.try("198.51.100.1")
+	if !errors.As(err, &throttled) || throttled.RetryAfter < time.Second ||
+		throttled.RetryAfter > 10*time.Minute+time.Second {
+		w.Errorf("everybody has one: %#v", err)
+	}
+	for i, a := range attacker {
+		want := "expired_token"
+		if i == 0 { // the newest went first
+			want = "authorization_pending"
+		}
+		_, err := w.poll(a)
+		w.wants(want, err)
+	}
+	_, err = w.inspect(alice, attacker[7].UserCode)
+	w.wants("unknown_code", err)
+	for _, a := range strangers {
+		_, err := w.poll(a)
+		w.wants("authorization_pending", err)
+	}
+	w.answer(strangers[0], true)
+	_, err = w.poll(strangers[0])
+	w.wants("", err)
+	w.asks("198.51.100.1")
 }
 
 // A device whose grant gave way hears it at once, and that its code is over, as
@@ -152,7 +157,7 @@ func TestGrantOfBeforeARestartFreesNoPlace(t *testing.T) {
 // expires by itself.
 //
 // protocol 4, 11
-func TestGrantThatCannotBeEndedDoesNotBlockOthers(t *testing.T) {
+func TestGrantThatCannotBeEndedDelaysNoOther(t *testing.T) {
 	in(t, func(w *world) {
 		w.asks("192.0.2.1")
 		newest := w.asks("192.0.2.2")

@@ -2,6 +2,7 @@ package deviceauth
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -20,54 +21,56 @@ func pendingFrom(n uint64, from netip.Addr, expires time.Time) *Grant {
 // protocol 11
 func TestPendingTableAgreesWithAList(t *testing.T) {
 	for seed := range uint64(200) {
-		random := rand.New(rand.NewPCG(seed, 8628))
-		table, now := newPendingTable(), noon
-		limits := PendingLimits{PerAddress: 4, PerClient: 12, Total: 16}
-		here := map[ID]*Grant{}
-		for n := range uint64(400) {
-			now = now.Add(time.Duration(random.IntN(4)) * time.Second)
-			for id, g := range here {
-				if g.Expires.Unix()+1 <= now.Unix() {
-					delete(here, id)
-				}
+		testPendingTable(t, seed)
+	}
+}
+
+// testPendingTable runs one random history, which the seed tells from the others.
+func testPendingTable(t *testing.T, seed uint64) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 8628))
+	table, now := newPendingTable(), noon
+	limits := PendingLimits{PerAddress: 4, PerClient: 12, Total: 16}
+	here := map[ID]*Grant{}
+	for n := range uint64(400) {
+		now = now.Add(time.Duration(random.IntN(4)) * time.Second)
+		maps.DeleteFunc(here, func(_ ID, g *Grant) bool { return g.Expires.Unix()+1 <= now.Unix() })
+		if random.IntN(4) == 0 {
+			for id := range here {
+				table.release(id)
+				delete(here, id)
+				break
 			}
-			if random.IntN(4) == 0 {
-				for id := range here {
-					table.release(id)
-					delete(here, id)
-					break
-				}
-				continue
-			}
-			address := netip.AddrFrom4([4]byte{192, 0, byte(random.IntN(random.IntN(9) + 1)), byte(random.IntN(3))})
-			g := pendingFrom(n+1, address, now.Add(time.Duration(5+random.IntN(60))*time.Second))
-			g.ClientID = []string{"tv", "meter"}[random.IntN(2)]
-			client := g.ClientID // whose limit it is, or all's
-			if waiting(here, client, nil) < limits.PerClient {
-				client = ""
-			}
-			crowdedOut, wait := table.acquire(limits, g, now)
-			if victim := here[crowdedOut]; victim != nil {
-				if waiting(here, client, victim) <= waiting(here, client, g)+1 {
-					t.Errorf("%v gave way to %v, who holds as many", victim.From, g.From)
-				}
-				delete(here, crowdedOut)
-			}
-			if wait == 0 {
-				here[g.ID] = g
-			}
-			tvs, meters := waiting(here, "tv", nil), waiting(here, "meter", nil)
-			if table.count(now) != len(here) || len(here) > limits.Total || max(tvs, meters) > limits.PerClient {
-				t.Fatalf("in run %d: %d in the table, %d in the list", seed, table.count(now), len(here))
-			}
+			continue
 		}
-		now = now.Add(time.Hour)
-		if table.count(now) != 0 || len(table.grants)+len(table.networks)+len(table.clients) != 0 {
-			t.Fatalf("in run %d something is left", seed)
+		address := netip.AddrFrom4([4]byte{192, 0, byte(random.IntN(random.IntN(9) + 1)), byte(random.IntN(3))})
+		g := pendingFrom(n+1, address, now.Add(time.Duration(5+random.IntN(60))*time.Second))
+		g.ClientID = []string{"tv", "meter"}[random.IntN(2)]
+		client := g.ClientID // whose limit it is, or all's
+		if waiting(here, client, nil) < limits.PerClient {
+			client = ""
 		}
-		if len(table.all.holders)+len(table.all.most) != 0 {
-			t.Fatalf("in run %d somebody holds nothing", seed)
+		crowdedOut, wait := table.acquire(limits, g, now)
+		if victim := here[crowdedOut]; victim != nil {
+			if waiting(here, client, victim) <= waiting(here, client, g)+1 {
+				t.Errorf("%v gave way to %v, who holds as many", victim.From, g.From)
+			}
+			delete(here, crowdedOut)
 		}
+		if wait == 0 {
+			here[g.ID] = g
+		}
+		tvs, meters := waiting(here, "tv", nil), waiting(here, "meter", nil)
+		if table.count(now) != len(here) || len(here) > limits.Total || max(tvs, meters) > limits.PerClient {
+			t.Fatalf("in run %d: %d in the table, %d in the list", seed, table.count(now), len(here))
+		}
+	}
+	now = now.Add(time.Hour)
+	if table.count(now) != 0 || len(table.grants)+len(table.networks)+len(table.clients) != 0 {
+		t.Fatalf("in run %d something is left", seed)
+	}
+	if len(table.all.holders)+len(table.all.most) != 0 {
+		t.Fatalf("in run %d somebody holds nothing", seed)
 	}
 }
 

@@ -27,6 +27,25 @@ func (w *world) connected(session string) (*deviceauth.Person, *deviceauth.Token
 	return &p, tokens
 }
 
+// signedIn checks whether a person in the browser sees devices, looks codes up and
+// disconnects the first device, or is signed out from all of that.
+func (w *world) signedIn(p *deviceauth.Person, still bool) {
+	w.Helper()
+	want := map[bool]string{false: "signed_out"}[still]
+	list, err := w.Connections(w.Context(), p)
+	w.wants(want, err)
+	_, err = w.inspect(p, w.authorize().UserCode)
+	w.wants(want, err)
+	if want == "" && len(list) == 0 {
+		want = "not_connected" // the person before disconnected it
+	}
+	id := deviceauth.ID{1}
+	if len(list) > 0 {
+		id = list[0].ID
+	}
+	w.wants(want, w.Disconnect(w.Context(), p, id, netip.Addr{}))
+}
+
 func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 	tests := []struct {
 		name string
@@ -58,19 +77,7 @@ func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 					}
 				}
 				for i := range people {
-					want := map[bool]string{false: "signed_out"}[test.left[i]]
-					list, err := w.Connections(w.Context(), people[i])
-					w.wants(want, err)
-					_, err = w.inspect(people[i], w.authorize().UserCode)
-					w.wants(want, err)
-					if want == "" && len(list) == 0 {
-						want = "not_connected" // the person before disconnected it
-					}
-					id := deviceauth.ID{1}
-					if len(list) > 0 {
-						id = list[0].ID
-					}
-					w.wants(want, w.Disconnect(w.Context(), people[i], id, netip.Addr{}))
+					w.signedIn(people[i], test.left[i])
 				}
 				time.Sleep(time.Second)
 				w.connected("a") // a new sign-in is a new one

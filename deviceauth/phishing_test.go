@@ -32,9 +32,8 @@ func TestNetworkPolicy(t *testing.T) {
 				a := w.authorize()
 				g, err := w.inspect(alice, a.UserCode)
 				w.wants("", err)
-				_, err = w.Answer(w.Context(),
-					deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: test.from,
-						Confirmed: test.confirmed})
+				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice,
+					From: test.from, Confirmed: test.confirmed})
 				w.wants(test.want, err)
 				_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Person: alice, From: test.from})
 				if test.want != "" {
@@ -131,52 +130,54 @@ func TestPlaceIsPlainAndShort(t *testing.T) {
 	})
 }
 
+// networkPairs are where a device and a browser are, and whether that is one network
+// under the configuration of TestSameNetwork.
+var networkPairs = []struct {
+	device, browser string
+	same            bool
+}{
+	{"192.0.2.7", "192.0.2.7", true},
+	{"192.0.2.7", "::ffff:192.0.2.7", true},
+	{"192.0.2.7", "192.0.2.8", false},
+	{"2001:db8:1:2::7", "2001:db8:1:2:3::9", true},
+	{"2001:db8:1:2::7", "2001:db8:1:3::7", false},
+	{"2001:db8:1:2::7", "192.0.2.7", false},
+	{"fe80::1%eth0", "fe80::2", true},
+	{"::1", "127.0.0.1", true}, // localhost, whichever of its addresses a browser takes
+	{"127.0.0.1", "127.0.0.2", false},
+	{"10.1.0.7", "10.2.0.9", true}, // both in the operator's network
+	{"10.1.0.7", "192.0.2.7", false},
+	{"10.1.0.7", "172.16.0.7", false}, // each in one of them
+	// A home or an office with two families is one network.
+	{"203.0.113.7", "2001:db8:77:42::9", true},
+	{"2001:db8:77:1::7", "2001:db8:77:42::9", true},
+	{"203.0.113.7", "2001:db8:77:142::9", false}, // beyond its /56
+	{"203.0.113.8", "2001:db8:77:42::9", false},
+	{"198.51.100.77", "2001:db8:2::1", true},
+	{"198.51.100.77", "203.0.113.7", false}, // each in another one
+	// Translators show one IPv4 address as an IPv6 one.
+	{"64:ff9b::192.0.2.7", "192.0.2.7", true},
+	{"64:ff9b::192.0.2.7", "192.0.2.8", false},
+	{"64:ff9b::192.0.2.7", "64:ff9b::192.0.2.8", false}, // one /64, and no neighbours
+	{"2001:db8:64:64::192.0.2.7", "192.0.2.7", true},
+	{"2001:db8:64:64::192.0.2.7", "2001:db8:64:64::192.0.2.8", false},
+	{"2001:db8:6464:c000:2:700::", "192.0.2.7", true}, // 48 bits: the ninth byte is left out
+	{"2002:c000:207:1::1", "192.0.2.7", true},
+	{"2002:c000:207:1::1", "2002:c000:207:2::1", true},
+	{"2002:c000:207:1::1", "2002:c000:208:1::1", false},
+	{"2002:cb00:7107::1", "2001:db8:77:42::9", true}, // 203.0.113.7
+	{"10.1.0.7", "64:ff9b::10.2.0.9", true},
+	{"100.64.0.1", "2002:6440:100::1", true}, // both in the network that is spelled as 6to4
+}
+
 func TestSameNetwork(t *testing.T) {
-	tests := []struct {
-		device, browser string
-		same            bool
-	}{
-		{"192.0.2.7", "192.0.2.7", true},
-		{"192.0.2.7", "::ffff:192.0.2.7", true},
-		{"192.0.2.7", "192.0.2.8", false},
-		{"2001:db8:1:2::7", "2001:db8:1:2:3::9", true},
-		{"2001:db8:1:2::7", "2001:db8:1:3::7", false},
-		{"2001:db8:1:2::7", "192.0.2.7", false},
-		{"fe80::1%eth0", "fe80::2", true},
-		{"::1", "127.0.0.1", true}, // localhost, whichever of its addresses a browser takes
-		{"127.0.0.1", "127.0.0.2", false},
-		{"10.1.0.7", "10.2.0.9", true}, // both in the operator's network
-		{"10.1.0.7", "192.0.2.7", false},
-		{"10.1.0.7", "172.16.0.7", false}, // each in one of them
-		// A home or an office with two families is one network.
-		{"203.0.113.7", "2001:db8:77:42::9", true},
-		{"2001:db8:77:1::7", "2001:db8:77:42::9", true},
-		{"203.0.113.7", "2001:db8:77:142::9", false}, // beyond its /56
-		{"203.0.113.8", "2001:db8:77:42::9", false},
-		{"198.51.100.77", "2001:db8:2::1", true},
-		{"198.51.100.77", "203.0.113.7", false}, // each in another one
-		// Translators show one IPv4 address as an IPv6 one.
-		{"64:ff9b::192.0.2.7", "192.0.2.7", true},
-		{"64:ff9b::192.0.2.7", "192.0.2.8", false},
-		{"64:ff9b::192.0.2.7", "64:ff9b::192.0.2.8", false}, // one /64, and no neighbours
-		{"2001:db8:64:64::192.0.2.7", "192.0.2.7", true},
-		{"2001:db8:64:64::192.0.2.7", "2001:db8:64:64::192.0.2.8", false},
-		{"2001:db8:6464:c000:2:700::", "192.0.2.7", true}, // 48 bits: the ninth byte is left out
-		{"2002:c000:207:1::1", "192.0.2.7", true},
-		{"2002:c000:207:1::1", "2002:c000:207:2::1", true},
-		{"2002:c000:207:1::1", "2002:c000:208:1::1", false},
-		{"2002:cb00:7107::1", "2001:db8:77:42::9", true}, // 203.0.113.7
-		{"10.1.0.7", "64:ff9b::10.2.0.9", true},
-		{"100.64.0.1", "2002:6440:100::1", true}, // both in the network that is spelled as 6to4
-	}
-	for _, test := range tests {
+	for _, test := range networkPairs {
 		in(t, func(w *world) {
 			a := w.asks(test.device)
 			g, err := w.inspect(alice, a.UserCode)
 			w.wants("", err)
-			_, err = w.Answer(w.Context(),
-				deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice,
-					From: netip.MustParseAddr(test.browser)})
+			_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice,
+				From: netip.MustParseAddr(test.browser)})
 			if test.same != (err == nil) {
 				t.Errorf("%s and %s: %v, want the same network: %v", test.device, test.browser, err, test.same)
 			}

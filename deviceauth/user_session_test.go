@@ -34,9 +34,7 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		if !found(first) {
 			w.Error("a session is not found")
 		}
-		if err := w.CheckNetwork(first, home); err != nil {
-			w.Error(err)
-		}
+		w.wants("", w.CheckNetwork(first, home))
 		w.wants("moved", w.CheckNetwork(first, train))
 
 		// The same person signs in again elsewhere: both networks are known, and
@@ -45,20 +43,15 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 		if found(first) || !found(second) {
 			w.Error("the session before goes on, or the new one does not")
 		}
-		if err := w.CheckNetwork(second, home); err != nil {
-			w.Error(err)
-		}
-		if err := w.CheckNetwork(second, train); err != nil {
-			w.Error(err)
+		for _, from := range []netip.Addr{home, train} {
+			w.wants("", w.CheckNetwork(second, from))
 		}
 
 		other := begin(home, nil)
 		if err := w.EndSession(ctx, second.ID); err != nil || found(second) || !found(other) {
 			w.Error("signing out of one browser", err)
 		}
-		if err := w.EndSessions(ctx, p.Subject, ""); err != nil {
-			w.Error(err)
-		}
+		w.wants("", w.EndSessions(ctx, p.Subject, ""))
 		_, err := w.Connections(ctx, other.Person)
 		w.wants("signed_out", err)
 
