@@ -108,7 +108,7 @@ func startEndless(t *testing.T) (g *gateway, gone chan string) {
 		}
 		control := http.NewResponseController(w)
 		if r.URL.Path == "/api/file" {
-			w.Header().Set("Content-Length", strconv.Itoa(1<<40))
+			w.Header().Set("Content-Length", strconv.FormatInt(1<<40, 10))
 		}
 		control.Flush()
 		for r.URL.Path != "/api/idle" && r.Context().Err() == nil {
