@@ -170,8 +170,8 @@ func TestScriptsApproveNothingForThePersonSignedIn(t *testing.T) {
 		for _, attempt := range evilAttempts {
 			do(t, page, chromedp.Navigate(lure.Full), chromedp.Click("main button"), chromedp.WaitVisible("#allow"))
 			do(t, page, chromedp.Navigate(stage.address), chromedp.WaitVisible("h1"))
-			if came := runsIn(t, page, g.url, attempt.script); came != attempt.comesTo {
-				t.Errorf("a script of %s %s: %s, want %s", stage.name, attempt.name, came, attempt.comesTo)
+			if outcome := runsIn(t, page, g.url, attempt.script); outcome != attempt.comesTo {
+				t.Errorf("a script of %s %s: %s, want %s", stage.name, attempt.name, outcome, attempt.comesTo)
 			}
 			lure.pending(stage.name + " " + attempt.name)
 		}

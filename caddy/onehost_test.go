@@ -104,22 +104,22 @@ func TestOpenerWithThePagesPolicyNeedsTheirOrigin(t *testing.T) {
 	page, lure := lured(t, g)
 	for _, address := range []string{old.URL, strings.Replace(old.URL, "127.0.0.1", "localhost", 1)} {
 		do(t, page, chromedp.Navigate(address+"/old/isolated"), chromedp.WaitVisible("h1"))
-		if came := runsIn(t, page, g.url, clicksInAWindow); came != "kept out" {
-			t.Errorf("%s: %s", address, came)
+		if outcome := runsIn(t, page, g.url, clicksInAWindow); outcome != "kept out" {
+			t.Errorf("%s: %s", address, outcome)
 		}
 		lure.pending(address)
 	}
 	for _, path := range []string{"/old/", "/old/opener"} {
 		do(t, page, chromedp.Navigate(g.url+path), chromedp.WaitVisible("h1"))
-		if came := runsIn(t, page, g.url, clicksInAWindow); came != "kept out" {
-			t.Errorf("the same origin, without both policies: %s: %s", path, came)
+		if outcome := runsIn(t, page, g.url, clicksInAWindow); outcome != "kept out" {
+			t.Errorf("the same origin, without both policies: %s: %s", path, outcome)
 		}
 		lure.pending(path)
 	}
 	// What remains, as the security model says.
 	do(t, page, chromedp.Navigate(g.url+"/old/isolated"), chromedp.WaitVisible("h1"))
-	if came := runsIn(t, page, g.url, clicksInAWindow); came != "clicked" {
-		t.Errorf("the same origin and policy: %s: docs/security.md says that this is a way", came)
+	if outcome := runsIn(t, page, g.url, clicksInAWindow); outcome != "clicked" {
+		t.Errorf("the same origin and policy: %s: docs/security.md says that this is a way", outcome)
 	}
 	if answer := lure.poll(); answer.Status != http.StatusOK {
 		t.Errorf("the same origin and policy: the device is answered %+v", answer)
@@ -142,8 +142,8 @@ func TestWorkerOfTheApplicationNeedsThePagesOrigin(t *testing.T) {
 	goes := func(address, waitFor string) {
 		t.Helper()
 		do(t, page, chromedp.Navigate(address+"/old/"), chromedp.WaitVisible("h1"))
-		if came := runsIn(t, page, g.url, registers); came != "registered" {
-			t.Fatalf("%s: %s", address, came)
+		if outcome := runsIn(t, page, g.url, registers); outcome != "registered" {
+			t.Fatalf("%s: %s", address, outcome)
 		}
 		do(t, page, chromedp.Navigate(g.url+"/device/confirm"), chromedp.WaitVisible(waitFor))
 	}

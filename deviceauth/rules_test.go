@@ -75,8 +75,8 @@ func TestMask(t *testing.T) {
 
 // protocol 36
 func TestUserCodeIsReadAsPeopleTypeIt(t *testing.T) {
-	for _, typed := range []string{"BCDF-GHJK", "bcdf ghjk", " bcdfghjk\n", "BCDF–GHJK", "BCDF—GHJK", "ＢＣＤＦ－ＧＨＪＫ",
-		"b.c.d.f_g h j k", "BCDFーGHJK", "BCDF\u00adGHJK",
+	for _, typed := range []string{"BCDF-GHJK", "bcdf ghjk", " bcdfghjk\n", "BCDF–GHJK", "BCDF—GHJK",
+		"ＢＣＤＦ－ＧＨＪＫ", "b.c.d.f_g h j k", "BCDFーGHJK", "BCDF\u00adGHJK",
 		`"BCDF-GHJK"`, "*BCDF-GHJK*", "BCDF-GHJK,", "“bcdf-ghjk”", "‘BCDF−GHJK’.", "<BCDF/GHJK>", "`BCDFGHJK`",
 		"\ufeffBCDF\u200bGHJK"} {
 		if code, ok := deviceauth.ParseUserCode(typed); !ok || code != "BCDFGHJK" {

@@ -97,7 +97,7 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 // After a commit that failed only Badger knows how far the change came.
 func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 	t.Parallel()
-	for name, came := range map[string]bool{"the change was kept": true, "the change was not kept": false} {
+	for name, kept := range map[string]bool{"the change was kept": true, "the change was not kept": false} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *Store) {
 				g := storetest.NewGrant("BCDFGHJK")
@@ -109,7 +109,7 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 					t.Fatal(err)
 				}
 				want := deviceauth.Pending
-				if came {
+				if kept {
 					want = deviceauth.Denied
 					err := s.update(func(txn *badger.Txn) error {
 						b := &batch{txn: txn, changed: map[deviceauth.ID]cached{}}
@@ -125,7 +125,7 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 						t.Errorf("%s: %+v, %v; want it %s", when, got, err, want)
 					}
 					_, err := s.ByUserCode(t.Context(), g.UserCode)
-					if found := err == nil; found == came {
+					if found := err == nil; found == kept {
 						t.Errorf("%s by its code: %v", when, err)
 					}
 					time.Sleep(2 * writeDelay)

@@ -18,13 +18,13 @@ import (
 // A trap is what listens on this machine, and counts who comes.
 type trap struct {
 	*httptest.Server
-	came atomic.Int32
+	requests atomic.Int32
 }
 
 func newTrap(t *testing.T) *trap {
 	p := new(trap)
 	count := func(w http.ResponseWriter, _ *http.Request) {
-		p.came.Add(1)
+		p.requests.Add(1)
 		w.Header().Set("Content-Type", "application/json")
 		w.Write([]byte(`{"sub":"work|1","keys":[]}`))
 	}
@@ -82,7 +82,7 @@ func TestServerElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 					t.Errorf("%q: %+v", path, got)
 				}
 			}
-			if n := p.came.Load(); n != 0 {
+			if n := p.requests.Load(); n != 0 {
 				t.Errorf("%d requests came to this machine", n)
 			}
 		})
@@ -94,8 +94,8 @@ func TestAPIElsewhereNamesNoServerOnThisMachine(t *testing.T) {
 	s, p := far(t), newTrap(t)
 	s.tamper = at(resourceName, says("authorization_servers", []string{p.URL}))
 	ended := s.look(s.farConfig("/api/things"))
-	if got := ended["server.reach"]; got.Status != Fail || p.came.Load() != 0 {
-		t.Errorf("%+v, and %d requests came", got, p.came.Load())
+	if got := ended["server.reach"]; got.Status != Fail || p.requests.Load() != 0 {
+		t.Errorf("%+v, and %d requests came", got, p.requests.Load())
 	}
 }
 
@@ -155,8 +155,8 @@ func TestPagesAreOpenedOnlyAtTheIssuer(t *testing.T) {
 				c.URL = s.URL
 			}
 			ended := s.look(c)
-			if got := ended["page.code"]; got.Status != Skipped || p.came.Load() != 0 {
-				t.Errorf("%s of %s: %+v, and %d requests came", member, c.URL, got, p.came.Load())
+			if got := ended["page.code"]; got.Status != Skipped || p.requests.Load() != 0 {
+				t.Errorf("%s of %s: %+v, and %d requests came", member, c.URL, got, p.requests.Load())
 			}
 		}
 	}
@@ -165,11 +165,11 @@ func TestPagesAreOpenedOnlyAtTheIssuer(t *testing.T) {
 func TestProviderElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 	t.Parallel()
 	s := far(t)
-	var came atomic.Int32
-	s.refuses = func(http.ResponseWriter, *http.Request) bool { came.Add(1); return true }
+	var requests atomic.Int32
+	s.refuses = func(http.ResponseWriter, *http.Request) bool { requests.Add(1); return true }
 	if got := s.look(s.farConfig(""))["page.upstream"]; got.Status != Fail ||
-		!strings.Contains(got.Detail, "on this machine") || came.Load() != 0 {
-		t.Errorf("%+v, and %d requests came", got, came.Load())
+		!strings.Contains(got.Detail, "on this machine") || requests.Load() != 0 {
+		t.Errorf("%+v, and %d requests came", got, requests.Load())
 	}
 }
 
@@ -180,8 +180,8 @@ func TestTokenGoesToNoUserinfoElsewhere(t *testing.T) {
 	c := s.config()
 	c.Login = s.answers(true)
 	for _, r := range Run(t.Context(), c) {
-		if r.Name == "login.userinfo" && (r.Status != Warn || p.came.Load() != 0) {
-			t.Errorf("%+v, and %d requests came", r, p.came.Load())
+		if r.Name == "login.userinfo" && (r.Status != Warn || p.requests.Load() != 0) {
+			t.Errorf("%+v, and %d requests came", r, p.requests.Load())
 		}
 	}
 }

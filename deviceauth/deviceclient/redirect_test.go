@@ -38,8 +38,8 @@ func TestRedirectTakesNoSecretAlong(t *testing.T) {
 		for name, client := range map[string]*http.Client{"default": nil, "one that follows": follows} {
 			t.Run(test.name+", "+name, func(t *testing.T) {
 				t.Parallel()
-				var came atomic.Int32
-				count := func(http.ResponseWriter, *http.Request) { came.Add(1) }
+				var requests atomic.Int32
+				count := func(http.ResponseWriter, *http.Request) { requests.Add(1) }
 				evil := server{"/d": count, "/t": count, "/r": count}.start(t)
 				s, f := newStrict(t, 59), Folder(t.TempDir())
 				s.seed(f)
@@ -47,9 +47,9 @@ func TestRedirectTakesNoSecretAlong(t *testing.T) {
 				o := s.options()
 				o.HTTP, o.ClientSecret = client, "secret"
 				err := test.do(s, f, o)
-				if err == nil || came.Load() != 0 ||
+				if err == nil || requests.Load() != 0 ||
 					!strings.Contains(err.Error(), `redirects to "`+evil.URL+test.endpoint) {
-					t.Errorf("%v, and %d requests came to the other origin", err, came.Load())
+					t.Errorf("%v, and %d requests came to the other origin", err, requests.Load())
 				}
 			})
 		}

@@ -109,7 +109,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vault := memstore.New()
 		r := open(t, vault, "")
-		tend := func() {
+		maintain := func() {
 			t.Helper()
 			if err := r.Maintain(t.Context()); err != nil {
 				t.Fatal(err)
@@ -124,7 +124,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(rotateAfter + time.Second)
-		tend()
+		maintain()
 		if _, kid := idToken(t, r, "RS256"); kid != first {
 			t.Error("the next key signs before it was published")
 		}
@@ -139,7 +139,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 			t.Errorf("a token of the key before: %v", err)
 		}
 		time.Sleep(keepFor + time.Second)
-		tend()
+		maintain()
 		if strings.Contains(string(r.JWKS()), first) {
 			t.Error("a key whose last token has ended is still published")
 		}
@@ -149,7 +149,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 		}
 		r = open(t, vault, "") // nobody needs it any more
 		time.Sleep(rotateAfter + keepFor + time.Hour)
-		tend()
+		maintain()
 		if len(r.IDKeys()) != 0 || strings.Contains(string(r.JWKS()), `"RSA"`) {
 			t.Errorf("it is kept for ever: %s", r.JWKS())
 		}
