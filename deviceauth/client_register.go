@@ -68,12 +68,12 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 	}
 	now := e.now()
 	from := e.Address(r.From)
-	if wait := e.registering.wait(from, now); wait > 0 {
-		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
-	}
 	scope, err := r.Metadata.scopes(e.cfg.Registration.Scope)
 	if err := cmp.Or(err, r.Metadata.checkRedirects(e.cfg.Issuer)); err != nil {
 		return nil, err
+	}
+	if wait := e.registering.take(from, now); wait > 0 {
+		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
 	}
 	r.Metadata.Scope = string(scope)
 	made := &Registered{
@@ -98,7 +98,6 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 	if err := e.changeRecord(ctx, made.ID, keep); err != nil {
 		return nil, err
 	}
-	e.registering.count(from)
 	e.emitEvent(Event{Name: EventClientRegistered, ClientID: made.ID, From: from, Reason: r.Metadata.Name})
 	if r.Approved {
 		e.emitEvent(Event{Name: EventClientApproved, ClientID: made.ID, From: from, By: byToken})

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +98,28 @@ func TestClientThatIsNotAllowedInADayIsForgotten(t *testing.T) {
 			t.Error(err)
 		}
 	}, withRegistration(nil))
+}
+
+// protocol 53
+func TestManyAtOnceRegisterNoMoreThanOneAfterAnother(t *testing.T) {
+	in(t, func(w *world) {
+		var all sync.WaitGroup
+		var registered atomic.Int32
+		for range 200 {
+			all.Go(func() {
+				switch _, err := w.Register(w.Context(), registerRequest("192.0.2.1")); {
+				case err == nil:
+					registered.Add(1)
+				case deviceauth.AsError(err) == nil:
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := registered.Load(); n != 10 {
+			t.Errorf("%d registered at once from one address, want 10", n)
+		}
+	}, withRegistration(nil), func(c *deviceauth.Config) { c.Registration.Limit = 1000 })
 }
 
 // protocol 53

@@ -197,7 +197,11 @@ func (e *Engine) loadRecord(ctx context.Context, id string) (*clientRecord, erro
 		return nil, err
 	}
 	r := new(clientRecord)
-	if err := json.Unmarshal(document, r); err != nil || r.ID != id {
+	err = json.Unmarshal(document, r)
+	if err == nil && r.ID != id {
+		err = errors.New("it is of another client")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the store's record of client %s cannot be read: %w", Quotable(id), err)
 	}
 	if r.forgotten(e.now()) {

@@ -14,7 +14,7 @@ const (
 	registerTotal      = 300
 )
 
-// registerLimiter counts the clients that registered, minute by minute, in memory.
+// registerLimiter counts the clients that register, minute by minute, in memory.
 type registerLimiter struct {
 	mu     sync.Mutex
 	minute time.Time
@@ -22,8 +22,10 @@ type registerLimiter struct {
 	total  int
 }
 
-// wait returns how long a client is to wait; 0: it may register.
-func (l *registerLimiter) wait(from netip.Addr, now time.Time) time.Duration {
+// take counts a client that is about to register, or returns how long it is to wait, and
+// counts nothing. It is one step, so that many at once get no more than one after another;
+// a client that the store then refuses has been counted.
+func (l *registerLimiter) take(from netip.Addr, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if age := now.Sub(l.minute); age < 0 || age >= time.Minute {
@@ -33,20 +35,10 @@ func (l *registerLimiter) wait(from netip.Addr, now time.Time) time.Duration {
 	if l.by[address] >= registerPerAddress || l.by[network] >= registerPerNetwork || l.total >= registerTotal {
 		return l.minute.Add(time.Minute).Sub(now)
 	}
-	return 0
-}
-
-// count counts a client that has registered.
-func (l *registerLimiter) count(from netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.by == nil {
-		return
-	}
-	address, network := registeringFrom(from)
 	l.by[address]++
 	l.by[network]++
 	l.total++
+	return 0
 }
 
 // registeringFrom are the networks that an address counts for: its own, which is a /64 of
