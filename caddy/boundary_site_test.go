@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // What surrounds a guard in its site: error routes, caches, blocks, and what
@@ -179,10 +181,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 // A real cache before the gateway gives nobody what was another's.
 func TestCacheBeforeTheGatewayKeepsPersonsApart(t *testing.T) {
 	t.Parallel()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("nginx is not installed")
-	}
+	nginx := needs.Program(t, "nginx", "nginx")
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=60, s-maxage=60")
 		w.Header().Set("X-Accel-Expires", "60")
