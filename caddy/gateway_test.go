@@ -200,7 +200,11 @@ func (g *gateway) run(args ...string) (string, error) {
 	return string(out), err
 }
 
+// reload loads the configuration as it is now. The server that was there closes its
+// connections, and a client that posts on one of them in that moment hears of a reset, which
+// net/http does not repeat (RFC 9110 §9.2.2): those that are idle are given up.
 func (g *gateway) reload() (string, error) {
+	defer http.DefaultClient.CloseIdleConnections()
 	return g.run("reload", "--config", g.config, "--address", g.admin)
 }
 

@@ -88,6 +88,7 @@ func TestReloadInMidFlowLosesNothing(t *testing.T) {
 	if answer.Error != "authorization_pending" {
 		t.Errorf("the poll across the reload: %+v", answer)
 	}
+	http.DefaultClient.CloseIdleConnections() // the poll was on one of the server that goes
 	alice.submit("/device/confirm", "answer", "allow")
 	alice.sees("is connected")
 	if !strings.Contains(alice.page, "Another Store") {
