@@ -7,6 +7,7 @@
 // Keys:
 //
 //	g <id>            the grant, as JSON
+//	p <id>            a bundle of pending grants, by the id of its first: see bundle.go
 //	c <user code>     the id of the grant that waits for the code; empty: free
 //	s <owner> <id>    nothing; a person's grants (the owner as a digest)
 //	v <name>          a document of the store
@@ -126,6 +127,9 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, o.explain(errors.Join(err, guarded(db.Close)))
 	}
 	s.pending.mayBeElsewhere(until)
+	if err := s.loadBundles(db); err != nil {
+		return nil, o.explain(errors.Join(err, guarded(db.Close)))
+	}
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)

@@ -46,6 +46,11 @@ func (r *request) is(g *deviceauth.Grant) bool {
 	return r != nil && r.client == g.ClientID && r.scope == g.Scope && slices.Equal(r.audience, g.Audience)
 }
 
+// equal reports whether two are alike; nil equals nothing.
+func (r *request) equal(other *request) bool {
+	return r != nil && r.client == other.client && r.scope == other.scope && slices.Equal(r.audience, other.audience)
+}
+
 // requestOf copies the texts: they may be parts of a request's body, which a pending
 // grant would keep in memory.
 func requestOf(g *deviceauth.Grant) *request {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -22,7 +21,9 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 		}
 	}
 	limit = max(limit, 1)
-	unwritten := s.pending.unwritten(math.MaxInt) // before the look: what is written meanwhile is found there too
+	follows := func(id deviceauth.ID) bool { return after == "" || bytes.Compare(id[:], last[:]) > 0 }
+	// Before the look: what leaves memory meanwhile is found there.
+	waiting := firstAfter(s.pending.snapshot(), follows, limit)
 	err = s.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true,
 			PrefetchSize: min(limit, 100)})
@@ -45,14 +46,7 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	if err != nil {
 		return nil, "", err
 	}
-	whole := len(list) < limit // no more is on the disk
-	var end deviceauth.ID
-	if !whole {
-		end = list[limit-1].ID
-	}
-	list = page(list, unwritten, func(id deviceauth.ID) bool {
-		return (after == "" || bytes.Compare(id[:], last[:]) > 0) && (whole || bytes.Compare(id[:], end[:]) < 0)
-	}, limit)
+	list = page(list, waiting, limit)
 	if len(list) == limit {
 		next = list[limit-1].ID.String()
 	}

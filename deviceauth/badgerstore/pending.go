@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ const (
 // transaction, and a poll of a pending code reads no record.
 //
 // While a grant is in here, the record in here is the true one: Badger has the same
-// record or none. [Store.Update] therefore begins with the record in here. Once a
+// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record in here. Once a
 // change is committed the grant leaves, and is never written as pending again.
 type pendingGrants struct {
 	mu        sync.RWMutex
@@ -57,8 +58,14 @@ type pendingGrant struct {
 	free    uint64 // when Badger forgets the code, in Unix seconds
 	forget  uint64 // when Badger forgets the record
 	index   int    // in all; -1: the grant has left
-	written bool   // Badger has the record
-	doubted bool   // a commit of a change failed: nobody but Badger knows how far it came
+	own     bool   // Badger has a record of this grant alone, and not only a bundle
+	doubted bool   // a commit of a change failed: only Badger knows how far it came
+}
+
+// newPendingGrant returns a grant that is not in the list of all yet.
+func newPendingGrant(c compact) *pendingGrant {
+	g := c.grant()
+	return &pendingGrant{compact: c, free: second(g.Expires), forget: second(g.KeepUntil()), index: -1}
 }
 
 func newPendingGrants() *pendingGrants {
@@ -96,23 +103,57 @@ func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint
 		return deviceauth.ErrExists
 	}
 	p.sweep()
-	fresh := &pendingGrant{
-		compact: compacted(g, p.last), free: second(g.Expires), forget: second(g.KeepUntil()), index: len(p.all),
-	}
+	fresh := &pendingGrant{compact: compacted(g, p.last), free: second(g.Expires), forget: second(g.KeepUntil())}
 	if fresh.shared != nil {
 		p.last = fresh.shared
 	}
-	p.grants[g.ID], p.codes[fresh.userCode()] = fresh, fresh
-	size := fresh.size()
-	p.all, p.bytes, p.held = append(p.all, fresh), p.bytes+size, p.held+size
-	if p.queue = append(p.queue, fresh); len(p.queue) == 1 {
+	p.enter(fresh)
+	p.enqueue(fresh)
+	return nil
+}
+
+// enter is called with mu held. Of two grants with one user code the code belongs to the
+// one that is younger: add has seen that the code of the other one has expired.
+func (p *pendingGrants) enter(one *pendingGrant) {
+	one.index = len(p.all)
+	p.all, p.held = append(p.all, one), p.held+one.size()
+	p.grants[one.id] = one
+	if holder := p.codes[one.userCode()]; holder == nil || holder.free < one.free {
+		p.codes[one.userCode()] = one
+	}
+}
+
+// enqueue is called with mu held, and has the committer write a grant.
+func (p *pendingGrants) enqueue(one *pendingGrant) {
+	p.bytes += one.size()
+	if p.queue = append(p.queue, one); len(p.queue) == 1 {
 		select {
 		case p.wake <- struct{}{}:
 		default: // it has been told already
 		}
 	}
-	return nil
 }
+
+// restore takes in a grant of a bundle that a process before has written, unless another
+// bundle had it. Above the bounds it gets a record of its own, and leaves.
+func (p *pendingGrants) restore(one *pendingGrant) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.grants[one.id] != nil {
+		return
+	}
+	if p.last.equal(one.shared) {
+		one.shared = p.last
+	}
+	p.last = one.shared
+	p.enter(one)
+	if p.crowded() {
+		p.enqueue(one)
+	}
+}
+
+// crowded reports whether more are in memory than shall be. It is called with mu held.
+func (p *pendingGrants) crowded() bool { return len(p.all) > maxPending || p.held > maxHeld }
 
 // waitForRoom is called with mu held, and returns why there will be no room.
 func (p *pendingGrants) waitForRoom(ctx context.Context) error {
@@ -138,14 +179,15 @@ func (p *pendingGrants) waitForRoom(ctx context.Context) error {
 	return nil
 }
 
-// sweep looks at two grants each time one is added, so that those nobody asks for any
-// more leave as fast as others come.
+// sweep looks at two grants each time one is added, so that those that no request can
+// ask for leave as fast as others come. Polls hear for some minutes that a code has
+// expired, so a grant without a record of its own stays until then.
 func (p *pendingGrants) sweep() {
 	now := uint64(time.Now().Unix())
 	for i := 0; i < 2 && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
-		if now >= one.free && (one.written || now >= one.forget) {
+		if now >= one.forget || one.own && now >= one.free {
 			p.leave(one)
 		}
 	}
@@ -243,23 +285,33 @@ func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
 	}
 }
 
-// unwritten returns the oldest grants of the queue, at most so many. A grant that has
-// left is nil: it was decided, and the record of the decision must not be written over.
-func (p *pendingGrants) unwritten(most int) []*pendingGrant {
+// unwritten returns the oldest grants of the queue, at most so many, and whether each is
+// to have a record of its own, by which it can be read when it has left memory. A grant
+// that has left is nil: it was decided, and the record of the decision must not be
+// written over.
+func (p *pendingGrants) unwritten(most int) (list []*pendingGrant, own bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	list := make([]*pendingGrant, min(most, len(p.queue)))
+	list = make([]*pendingGrant, min(most, len(p.queue)))
 	for i, one := range p.queue[:len(list)] {
 		if one.index >= 0 {
 			list[i] = one
 		}
 	}
-	return list
+	return list, p.crowded()
+}
+
+// snapshot returns the grants that are in memory, in no order. Those that leave
+// meanwhile have records of their own by then, or have expired.
+func (p *pendingGrants) snapshot() []*pendingGrant {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Clone(p.all)
 }
 
 // wrote takes the first n off the queue, or keeps them all where the write failed. It
 // returns how many are left.
-func (p *pendingGrants) wrote(n int, err error) (left int) {
+func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.room.Broadcast()
@@ -269,9 +321,9 @@ func (p *pendingGrants) wrote(n int, err error) (left int) {
 	}
 	p.looked.Store(time.Now().UnixNano())
 	for i, one := range p.queue[:n] {
-		one.written, p.queue[i] = true, nil
+		one.own, p.queue[i] = own || one.whole != nil, nil
 		p.bytes -= one.size()
-		if len(p.all) > maxPending || p.held > maxHeld {
+		if one.own && p.crowded() {
 			p.leave(one)
 			p.moved(one.free)
 		}

@@ -73,7 +73,7 @@ func taken(err error) error {
 // writePending writes new grants, and returns when to do so again; negative: when there
 // is another one. Only the committer calls it, so no change is committed meanwhile.
 func (s *Store) writePending() time.Duration {
-	list := s.pending.unwritten(writeMost)
+	list, own := s.pending.unwritten(writeMost)
 	if len(list) == 0 {
 		return -1
 	}
@@ -82,12 +82,12 @@ func (s *Store) writePending() time.Duration {
 	if err == nil {
 		s.writes.RLock()
 		err = s.update(func(txn *badger.Txn) (err error) {
-			n, err = writeFirst(txn, list)
+			n, err = writeFirst(txn, list, own)
 			return err
 		})
 		s.writes.RUnlock()
 	}
-	left := s.pending.wrote(n, err)
+	left := s.pending.wrote(n, own, err)
 	switch {
 	case err != nil:
 		return writeRetry
@@ -98,27 +98,38 @@ func (s *Store) writePending() time.Duration {
 }
 
 // writeFirst puts so many of the first grants into a transaction as fit, and returns
-// how many they are.
-func writeFirst(txn *badger.Txn, list []*pendingGrant) (n int, err error) {
-	var g deviceauth.Grant // one after the other, so that a grant costs no memory of its own
-	for i, one := range list {
+// how many they are: with own each as a record of its own, else together in a bundle.
+func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err error) {
+	var all bundle
+	for ; n < len(list) && len(all.value) < bundleSize; n++ {
+		one := list[n]
 		if one == nil || past(one.forget) {
 			continue
 		}
-		one.into(&g)
-		switch err := one.write(txn, &g); {
-		case errors.Is(err, badger.ErrTxnTooBig) && i > 0:
-			return i, nil
-		case err != nil:
-			return 0, err
+		if !own && one.whole == nil {
+			all.add(one)
+			continue
+		}
+		if err = one.write(txn); err != nil {
+			break
 		}
 	}
-	return len(list), nil
+	switch {
+	case errors.Is(err, badger.ErrTxnTooBig) && n > 0:
+		err = nil
+	case err != nil:
+		return 0, err
+	}
+	if all.value != nil {
+		err = txn.SetEntry(entry(bundleKey(all.first), all.value, all.forget))
+	}
+	return n, err
 }
 
-// write puts the grant, which is g, into a transaction, before its code: a grant that did
-// not fit is written once more.
-func (one *pendingGrant) write(txn *badger.Txn, g *deviceauth.Grant) error {
+// write puts the grant into a transaction as a record of its own, before its code: a
+// grant that did not fit is written once more.
+func (one *pendingGrant) write(txn *badger.Txn) error {
+	g := one.grant()
 	if one.doubted {
 		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
 			return err // nil: the change had come that far
@@ -209,18 +220,31 @@ func codesElsewhere(db *badger.DB) (until uint64, err error) {
 	return until, err
 }
 
-// page completes a page of grants from the disk, in the order of their ids, by those of
-// the same part of the list that are not written yet.
-func page(
-	list []*deviceauth.Grant, unwritten []*pendingGrant, follows func(deviceauth.ID) bool, limit int,
-) []*deviceauth.Grant {
+// page completes a page of grants from the disk, in the order of their ids, by those that
+// are in memory alone. Of two with one id the one from the disk is newer.
+func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*deviceauth.Grant {
 	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
-	for _, one := range unwritten {
-		if one != nil && follows(one.id) && !past(one.forget) {
-			list = append(list, one.grant())
-		}
+	for _, one := range waiting {
+		list = append(list, one.grant())
 	}
-	slices.SortStableFunc(list, byID) // of two with one id the one from the disk is first
+	slices.SortStableFunc(list, byID)
 	list = slices.CompactFunc(list, func(a, b *deviceauth.Grant) bool { return a.ID == b.ID })
 	return list[:min(len(list), limit)]
+}
+
+// firstAfter returns the first grants by id that follow a given one, at most so many,
+// and leaves out those that have expired so long ago that no poll hears of them.
+func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
+	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
+	for _, one := range all {
+		if past(one.forget) || !follows(one.id) {
+			continue
+		}
+		if first = append(first, one); len(first) >= 2*limit { // sorted seldom, however many there are
+			slices.SortFunc(first, byID)
+			first = first[:limit]
+		}
+	}
+	slices.SortFunc(first, byID)
+	return first[:min(len(first), limit)]
 }

@@ -1,0 +1,215 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"log/slog"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A bundle is one record with the pending grants of some milliseconds. Two entries a
+// grant, its record and its user code, would cost a device authorization request a fifth
+// of its time. A bundle is never changed: a grant that is decided gets a record of its
+// own, and from then on that record is the true one. Only the start of a process reads
+// bundles, because the process that wrote them has their grants in memory.
+
+// bundleFormat is the first byte of a bundle. A program that does not know the format of
+// a bundle must leave it alone.
+const bundleFormat = 1
+
+// bundleSize is the number of bytes after which a bundle takes no further grant. Badger
+// refuses a transaction above a sixth of its memtable.
+const bundleSize = 256 << 10
+
+// bundleKey is unique because it is made of the id of the bundle's first grant.
+func bundleKey(first deviceauth.ID) []byte { return append([]byte{'p'}, first[:]...) }
+
+// A bundle is written grant by grant.
+type bundle struct {
+	first  deviceauth.ID
+	value  []byte
+	last   *request // of the grant before
+	forget uint64   // when Badger may forget the last of them, in Unix seconds
+}
+
+// add appends a grant. The client, the scope and the audience are written once for
+// neighbours that have the same.
+func (b *bundle) add(one *pendingGrant) {
+	if b.value == nil {
+		b.first, b.value = one.id, append(make([]byte, 0, 4<<10), bundleFormat)
+	}
+	if one.shared == b.last {
+		b.value = append(b.value, 0)
+	} else {
+		b.last = one.shared
+		b.value = one.shared.append(append(b.value, 1))
+	}
+	b.value = one.append(b.value)
+	b.forget = max(b.forget, one.forget)
+}
+
+// append encodes what many grants have in common. An audience that is nil is told from
+// an empty one.
+func (r *request) append(to []byte) []byte {
+	to = appendText(appendText(to, r.client), string(r.scope))
+	if r.audience == nil {
+		return append(to, 0)
+	}
+	to = binary.AppendUvarint(to, uint64(len(r.audience))+1)
+	for _, audience := range r.audience {
+		to = appendText(to, audience)
+	}
+	return to
+}
+
+// append encodes the rest of a grant that is not whole.
+func (c *compact) append(to []byte) []byte {
+	to = append(append(append(to, c.id[:]...), c.device[:]...), c.challenge[:]...)
+	to = binary.AppendVarint(binary.AppendVarint(to, c.created), c.expires)
+	to = append(append(to, c.from[:]...), byte(c.family))
+	to = binary.AppendUvarint(binary.AppendUvarint(to, uint64(c.code)), uint64(c.place))
+	return appendText(binary.AppendUvarint(to, uint64(c.revision)), c.text)
+}
+
+func appendText(to []byte, s string) []byte {
+	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
+}
+
+var errBundle = errors.New("the record of pending grants is damaged, or of another version")
+
+// readBundle decodes a bundle.
+func readBundle(value []byte) (grants []compact, err error) {
+	r := bundleReader{rest: value}
+	if format := r.bytes(1); format == nil || format[0] != bundleFormat {
+		return nil, errBundle
+	}
+	var last *request
+	for len(r.rest) > 0 && !r.bad {
+		if kind := r.bytes(1); kind != nil && kind[0] != 0 {
+			last = r.request()
+		}
+		c := r.compact()
+		c.shared = last
+		grants = append(grants, c)
+		r.bad = r.bad || last == nil || int(c.code)+int(c.place) > len(c.text)
+	}
+	if r.bad {
+		return nil, errBundle
+	}
+	return grants, nil
+}
+
+// A bundleReader takes one value after the other off what is left of a bundle. After a
+// value that is not there all that it returns is zero.
+type bundleReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *bundleReader) request() *request {
+	req := &request{client: r.text(), scope: deviceauth.Scope(r.text())}
+	n := r.uvarint()
+	if n == 0 || n > uint64(len(r.rest))+1 { // an audience has at least a byte, its length
+		r.bad = r.bad || n > 0
+		return req
+	}
+	req.audience = make([]string, n-1)
+	for i := range req.audience {
+		req.audience[i] = r.text()
+	}
+	return req
+}
+
+func (r *bundleReader) compact() (c compact) {
+	copy(c.id[:], r.bytes(len(c.id)))
+	copy(c.device[:], r.bytes(len(c.device)))
+	copy(c.challenge[:], r.bytes(len(c.challenge)))
+	c.created, c.expires = r.varint(), r.varint()
+	copy(c.from[:], r.bytes(len(c.from)))
+	if kind := r.bytes(1); kind != nil {
+		c.family = family(kind[0])
+	}
+	c.code, c.place, c.revision = uint16(r.uvarint()), uint16(r.uvarint()), int32(r.uvarint())
+	c.text = r.text()
+	return c
+}
+
+func (r *bundleReader) bytes(n int) []byte {
+	if r.bad = r.bad || n > len(r.rest); r.bad {
+		return nil
+	}
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *bundleReader) text() string {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		r.bad = true
+		return ""
+	}
+	return string(r.bytes(int(n)))
+}
+
+func (r *bundleReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	return number(r, v, n)
+}
+
+func (r *bundleReader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	return number(r, v, n)
+}
+
+// number takes a number of n bytes off, of which encoding/binary says whether it is one.
+func number[T int64 | uint64](r *bundleReader, v T, n int) T {
+	if n <= 0 || r.bytes(n) == nil {
+		r.bad = true
+		return 0
+	}
+	return v
+}
+
+// loadBundles takes the grants of the processes before into memory, unless they have
+// records of their own. A bundle that cannot be read is told of: the devices of its
+// grants ask for another code.
+func (s *Store) loadBundles(db *badger.DB) error {
+	return guarded(func() error {
+		return db.View(func(txn *badger.Txn) error {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
+				PrefetchSize: 2})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				if err := it.Item().Value(func(value []byte) error { return s.loadBundle(txn, value) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func (s *Store) loadBundle(txn *badger.Txn, value []byte) error {
+	grants, err := readBundle(value)
+	if err != nil {
+		s.log.log(slog.LevelError, "pending grants of before are lost: %v", []any{err})
+		return nil
+	}
+	for _, c := range grants {
+		one := newPendingGrant(c)
+		if past(one.forget) {
+			continue
+		}
+		switch _, err := txn.Get(grantKey(c.id)); {
+		case errors.Is(err, badger.ErrKeyNotFound):
+			s.pending.restore(one)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
