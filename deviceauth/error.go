@@ -17,6 +17,9 @@ func NewError(code, description string) *Error { return &Error{Code: code, Descr
 
 // AsError returns the [*Error] in err's chain, or nil when err is a fault or nil.
 func AsError(err error) *Error {
+	if err == nil {
+		return nil // the usual case, which costs no memory
+	}
 	var r *Error
 	errors.As(err, &r)
 	return r

@@ -75,24 +75,26 @@ type networkAround struct {
 // An IPv6 customer is commonly given a /56, and a site a /48 (RFC 6177 §2):
 // limits of a /64 alone would let either of them have all the pending grants
 // that there may be. Addresses that are not known count as one.
-func networksAround(addr netip.Addr) (list []networkAround) {
+//
+// The list is an array, so that it costs no memory; n says how much of it there is.
+func networksAround(addr netip.Addr) (list [3]networkAround, n int) {
 	within := func(bits, times int) networkAround {
 		return networkAround{prefix: netip.PrefixFrom(addr, bits).Masked(), times: times}
 	}
 	switch {
 	case addr.Is4():
-		return []networkAround{within(32, 1), within(24, 4)}
+		return [3]networkAround{within(32, 1), within(24, 4)}, 2
 	case addr.Is6():
-		return []networkAround{within(64, 1), within(56, 4), within(48, 16)}
+		return [3]networkAround{within(64, 1), within(56, 4), within(48, 16)}, 3
 	}
-	return []networkAround{{prefix: netip.Prefix{}, times: 1}}
+	return [3]networkAround{{prefix: netip.Prefix{}, times: 1}}, 1
 }
 
 // site is the widest network around an address: who shares a limit with
 // strangers, as one party.
 func site(addr netip.Addr) netip.Prefix {
-	around := networksAround(addr)
-	return around[len(around)-1].prefix
+	around, n := networksAround(addr)
+	return around[n-1].prefix
 }
 
 // acquire gives a grant its place, or returns how long to wait until there may
@@ -103,7 +105,8 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 	defer t.mu.Unlock()
 	t.expire(now)
 	place := &pendingGrant{id: g.ID, client: g.ClientID, from: g.From, expires: g.Expires.Unix() + 1}
-	for _, around := range networksAround(place.from) {
+	networks, n := networksAround(place.from)
+	for _, around := range networks[:n] {
 		if t.networks[around.prefix] >= around.times*l.PerAddress {
 			return ID{}, t.all.holders[site(place.from)].oldest().wait(now)
 		}
@@ -169,7 +172,8 @@ func (t *pendingTable) expire(now time.Time) {
 func (t *pendingTable) enter(g *pendingGrant) {
 	t.grants[g.id] = g
 	heap.Push(&t.expiring, g)
-	for _, around := range networksAround(g.from) {
+	networks, n := networksAround(g.from)
+	for _, around := range networks[:n] {
 		t.networks[around.prefix]++
 	}
 	share := t.client(g.client)
@@ -182,7 +186,8 @@ func (t *pendingTable) leave(g *pendingGrant) {
 	delete(t.grants, g.id)
 	heap.Remove(&t.expiring, g.index)
 	g.index = -1
-	for _, around := range networksAround(g.from) {
+	networks, n := networksAround(g.from)
+	for _, around := range networks[:n] {
 		if t.networks[around.prefix]--; t.networks[around.prefix] == 0 {
 			delete(t.networks, around.prefix)
 		}

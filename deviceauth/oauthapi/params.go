@@ -45,7 +45,7 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
 	}
-	body, err := reqbody.ReadAll(io.LimitReader(r.Body, endpoint.MaxBody+1), r.ContentLength)
+	body, err := reqbody.ReadAll(r.Body, endpoint.MaxBody+1, r.ContentLength)
 	if err != nil {
 		return nil, badRequest("the body broke off")
 	}

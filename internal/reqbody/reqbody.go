@@ -44,40 +44,56 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
+	if _, done := r.Body.(*buffered); done {
+		return nil
+	}
 	t := start(w, r, stopping)
-	from := &limited{Reader: r.Body, timer: t}
-	body, err := ReadAll(io.LimitReader(from, size+1), r.ContentLength)
+	body, err := ReadAll(t, size+1, r.ContentLength)
 	over := int64(len(body)) > size
 	if over && r.ContentLength <= drainSize { // a larger one closes the connection unread
-		_, err = io.CopyN(io.Discard, from, drainSize)
+		_, err = io.CopyN(io.Discard, t, drainSize)
 	}
 	whole := errors.Is(err, io.EOF) || err == nil && !over
 	if why := t.end(whole, err); why != nil {
 		return why
 	}
-	var rest io.Reader = bytes.NewReader(body)
+	b := &buffered{Closer: r.Body}
+	b.text.Reset(body)
 	if err != nil && !errors.Is(err, io.EOF) && !over {
-		rest = io.MultiReader(rest, broken{err: err})
+		b.err = err
 	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{rest, r.Body}
+	r.Body = b
 	return nil
 }
 
-// ReadAll is [io.ReadAll] for what is said to have a length, in bytes; negative: that
-// is not known. A length that is not true costs no more memory than none.
-func ReadAll(from io.Reader, length int64) ([]byte, error) {
+// A buffered body is read from memory.
+type buffered struct {
+	text bytes.Reader
+	err  error // what its end is instead of io.EOF; nil: nothing
+	io.Closer
+}
+
+func (b *buffered) Read(p []byte) (int, error) {
+	n, err := b.text.Read(p)
+	if err != nil && b.err != nil {
+		err = b.err
+	}
+	return n, err
+}
+
+// ReadAll is [io.ReadAll] for at most so many bytes of what is said to have a length, in
+// bytes; negative: that is not known. A length that is not true costs no more memory
+// than none.
+func ReadAll(from io.Reader, most, length int64) ([]byte, error) {
 	room := int64(512)
 	if length >= 0 {
 		room = min(length+1, room) // one more, so that the end is seen before there is need to grow
 	}
-	for text := make([]byte, 0, room); ; {
-		n, err := from.Read(text[len(text):cap(text)])
+	for text := make([]byte, 0, min(room, most)); ; {
+		n, err := from.Read(text[len(text):min(int64(cap(text)), most)])
 		text = text[:len(text)+n]
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF), err == nil && int64(len(text)) == most:
 			return text, nil
 		case err != nil:
 			return text, err
@@ -97,7 +113,7 @@ func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
 		return
 	}
 	t := start(w, r, stopping)
-	_, err := io.CopyN(io.Discard, &limited{Reader: r.Body, timer: t}, drainSize)
+	_, err := io.CopyN(io.Discard, t, drainSize)
 	whole := errors.Is(err, io.EOF)
 	t.end(whole, err)
 	if !whole {
@@ -108,28 +124,10 @@ func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
 	r.Header.Del("Content-Length")
 }
 
-// A broken body ends with an error.
-type broken struct{ err error }
-
-func (b broken) Read([]byte) (int, error) { return 0, b.err }
-
-// A limited body is not read beyond its time, also where the writer knows no
-// deadlines and a read cannot be broken off.
-type limited struct {
-	io.Reader
-	*timer
-}
-
-func (l *limited) Read(p []byte) (int, error) {
-	if err := l.why(); err != nil {
-		return 0, err
-	}
-	return l.Reader.Read(p)
-}
-
-// A timer breaks off the read of one body.
+// A timer reads one body, and breaks off the read at its time.
 type timer struct {
-	conn     *http.ResponseController
+	body     io.Reader
+	writer   http.ResponseWriter
 	until    time.Time
 	stopping func() bool
 
@@ -145,7 +143,7 @@ type timer struct {
 func start(w http.ResponseWriter, r *http.Request, stopping func() bool) *timer {
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	t := &timer{
-		conn: http.NewResponseController(w), until: time.Now().Add(Time), stopping: stopping,
+		body: r.Body, writer: w, until: time.Now().Add(Time), stopping: stopping,
 		set: server == nil || server.ReadTimeout != 0, // by the server
 	}
 	t.mu.Lock()
@@ -153,6 +151,18 @@ func start(w http.ResponseWriter, r *http.Request, stopping func() bool) *timer 
 	t.look = time.AfterFunc(stopLook, t.ask)
 	return t
 }
+
+// Read does not go beyond the time, also where the writer knows no deadlines and a read
+// cannot be broken off.
+func (t *timer) Read(p []byte) (int, error) {
+	if err := t.why(); err != nil {
+		return 0, err
+	}
+	return t.body.Read(p)
+}
+
+// setDeadline sets when a read of the connection ends. Not every writer can.
+func (t *timer) setDeadline(at time.Time) { http.NewResponseController(t.writer).SetReadDeadline(at) }
 
 // ask sees to it that the read ends in time, which is now where the server is about to
 // stop, and else asks again.
@@ -164,12 +174,12 @@ func (t *timer) ask() {
 	}
 	t.set = true
 	if t.stopping == nil || !t.stopping() {
-		t.conn.SetReadDeadline(t.until)
+		t.setDeadline(t.until)
 		t.look.Reset(stopLook)
 		return
 	}
 	t.stopped = true
-	t.conn.SetReadDeadline(longAgo)
+	t.setDeadline(longAgo)
 }
 
 func (t *timer) why() error {
@@ -194,11 +204,11 @@ func (t *timer) end(whole bool, err error) error {
 	t.look.Stop()
 	if whole {
 		if t.set {
-			t.conn.SetReadDeadline(time.Time{})
+			t.setDeadline(time.Time{})
 		}
 		return nil
 	}
-	t.conn.SetReadDeadline(longAgo)
+	t.setDeadline(longAgo)
 	switch {
 	case t.stopped:
 		return ErrStopping

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -177,7 +178,7 @@ func TestStopWaitsForNoSlowBody(t *testing.T) {
 
 func TestBodyThatBreaksOffIsMetByItsReader(t *testing.T) {
 	t.Parallel()
-	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), broken{err: io.ErrUnexpectedEOF}))
+	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(io.ErrUnexpectedEOF)))
 	if err := Buffer(nil, r, size, nil); err != nil {
 		t.Fatal(err)
 	}
