@@ -145,8 +145,14 @@ func (s boundedStorage) do(c *change, call func() error) error {
 // when it is closed, either.
 func (s boundedStorage) abandon() { s.hung.Store(true) }
 
-// Create implements [deviceauth.Store].
+// Create implements [deviceauth.Store]. What the store takes into memory is not waited
+// for.
 func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
+	if recaller, ok := s.Storage.(deviceauth.Recaller); ok {
+		if done, err := recaller.Admit(g); done {
+			return err
+		}
+	}
 	// The caller may use its grant again after an abandoned call, so the store
 	// gets a copy.
 	own := *g

@@ -75,8 +75,7 @@ type networkAround struct {
 // An IPv6 customer is commonly given a /56, and a site a /48 (RFC 6177 §2):
 // limits of a /64 alone would let either of them have all the pending grants
 // that there may be. Addresses that are not known count as one.
-//
-// The list is an array, so that it costs no memory; n says how much of it there is.
+// The array costs no memory; the first n of it are meant.
 func networksAround(addr netip.Addr) (list [3]networkAround, n int) {
 	within := func(bits, times int) networkAround {
 		return networkAround{prefix: netip.PrefixFrom(addr, bits).Masked(), times: times}
@@ -266,39 +265,4 @@ func (s *pendingShare) remove(from netip.Prefix) int {
 		h.grants = slices.DeleteFunc(h.grants, left)
 	}
 	return s.count
-}
-
-// An expiryHeap has the grant that expires next first.
-type expiryHeap []*pendingGrant
-
-func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].expires < h[j].expires }
-func (h *expiryHeap) Push(x any)        { g := x.(*pendingGrant); g.index = len(*h); *h = append(*h, g) }
-func (h *expiryHeap) Pop() any          { return pop((*[]*pendingGrant)(h)) }
-
-func (h expiryHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// A holderHeap has whoever holds most first.
-type holderHeap []*pendingHolder
-
-func (h holderHeap) Len() int           { return len(h) }
-func (h holderHeap) Less(i, j int) bool { return h[i].count > h[j].count }
-func (h *holderHeap) Push(x any)        { p := x.(*pendingHolder); p.index = len(*h); *h = append(*h, p) }
-func (h *holderHeap) Pop() any          { return pop((*[]*pendingHolder)(h)) }
-
-func (h holderHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// pop takes the last one off, and leaves nothing that keeps it in memory.
-func pop[T any](list *[]*T) *T {
-	n := len(*list) - 1
-	last := (*list)[n]
-	(*list)[n] = nil
-	*list = (*list)[:n]
-	return last
 }

@@ -3,12 +3,9 @@ package badgerstore
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -30,8 +27,8 @@ const (
 // transaction, and a poll of a pending code reads no record.
 //
 // While a grant is in here, the record in here is the true one: Badger has the same
-// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record in here. Once a
-// change is committed the grant leaves, and is never written as pending again.
+// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record
+// in here. Once a change is committed the grant leaves, and is never written as pending again.
 type pendingGrants struct {
 	mu        sync.RWMutex
 	grants    map[deviceauth.ID]*pendingGrant
@@ -93,6 +90,24 @@ func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint
 	if err := p.waitForRoom(ctx); err != nil {
 		return err
 	}
+	return p.take(g, moves)
+}
+
+// errNoRoom is for add, which waits.
+var errNoRoom = errors.New("the committer is behind")
+
+// addNow is add where it need not wait.
+func (p *pendingGrants) addNow(g *deviceauth.Grant, moves uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes > maxUnwritten || p.failed != nil || p.closed {
+		return errNoRoom
+	}
+	return p.take(g, moves)
+}
+
+// take is called with mu held.
+func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
 	switch {
 	case p.moves != moves:
 		return errCodeMoved
@@ -123,17 +138,6 @@ func (p *pendingGrants) enter(one *pendingGrant) {
 	}
 }
 
-// enqueue is called with mu held, and has the committer write a grant.
-func (p *pendingGrants) enqueue(one *pendingGrant) {
-	p.bytes += one.size()
-	if p.queue = append(p.queue, one); len(p.queue) == 1 {
-		select {
-		case p.wake <- struct{}{}:
-		default: // it has been told already
-		}
-	}
-}
-
 // restore takes in a grant of a bundle that a process before has written, unless another
 // bundle had it. Above the bounds it gets a record of its own, and leaves.
 func (p *pendingGrants) restore(one *pendingGrant) {
@@ -154,30 +158,6 @@ func (p *pendingGrants) restore(one *pendingGrant) {
 
 // crowded reports whether more are in memory than shall be. It is called with mu held.
 func (p *pendingGrants) crowded() bool { return len(p.all) > maxPending || p.held > maxHeld }
-
-// waitForRoom is called with mu held, and returns why there will be no room.
-func (p *pendingGrants) waitForRoom(ctx context.Context) error {
-	if p.bytes > maxUnwritten {
-		stop := context.AfterFunc(ctx, func() {
-			p.mu.Lock() // so that the waiter waits already, or sees that ctx is done
-			defer p.mu.Unlock()
-			p.room.Broadcast()
-		})
-		defer stop()
-	}
-	for p.bytes > maxUnwritten && p.failed == nil && !p.closed && ctx.Err() == nil {
-		p.room.Wait()
-	}
-	switch {
-	case p.closed:
-		return wrap(badger.ErrDBClosed)
-	case p.failed != nil:
-		return p.failed
-	case p.bytes > maxUnwritten:
-		return ctx.Err()
-	}
-	return nil
-}
 
 // sweep looks at two grants each time one is added, so that those that no request can
 // ask for leave as fast as others come. Polls hear for some minutes that a code has
@@ -283,69 +263,4 @@ func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
 			one.doubted = true
 		}
 	}
-}
-
-// unwritten returns the oldest grants of the queue, at most so many, and whether each is
-// to have a record of its own, by which it can be read when it has left memory. A grant
-// that has left is nil: it was decided, and the record of the decision must not be
-// written over.
-func (p *pendingGrants) unwritten(most int) (list []*pendingGrant, own bool) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	list = make([]*pendingGrant, min(most, len(p.queue)))
-	for i, one := range p.queue[:len(list)] {
-		if one.index >= 0 {
-			list[i] = one
-		}
-	}
-	return list, p.crowded()
-}
-
-// snapshot returns the grants that are in memory, in no order. Those that leave
-// meanwhile have records of their own by then, or have expired.
-func (p *pendingGrants) snapshot() []*pendingGrant {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return slices.Clone(p.all)
-}
-
-// wrote takes the first n off the queue, or keeps them all where the write failed. It
-// returns how many are left.
-func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.room.Broadcast()
-	if p.failed = err; err != nil {
-		p.looked.Store(0)
-		return len(p.queue)
-	}
-	p.looked.Store(time.Now().UnixNano())
-	for i, one := range p.queue[:n] {
-		one.own, p.queue[i] = own || one.whole != nil, nil
-		p.bytes -= one.size()
-		if one.own && p.crowded() {
-			p.leave(one)
-			p.moved(one.free)
-		}
-	}
-	if p.queue = p.queue[n:]; len(p.queue) == 0 {
-		p.queue = nil
-	}
-	return len(p.queue)
-}
-
-// justLooked reports whether the disk took new grants so short a time ago that a look at
-// what is left would look no further.
-func (p *pendingGrants) justLooked() bool {
-	since := time.Now().UnixNano() - p.looked.Load()
-	return since >= 0 && since < int64(lookEvery)
-}
-
-// close refuses new grants from now on. Those that are here answer until the store has
-// been closed, so that no poll hears that a grant is gone that is about to be written.
-func (p *pendingGrants) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	p.room.Broadcast()
 }

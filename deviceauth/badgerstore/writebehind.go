@@ -28,9 +28,7 @@ const (
 // Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
 // for no disk; it is refused while none can be written.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
-	// The id of a login in the browser is as old as its page, which may be posted twice:
-	// only the committer, one change after the other, tells whether it has been decided.
-	if g.State != deviceauth.Pending || g.Redirect != "" {
+	if !writtenBehind(g) {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
 	}
 	if !s.pending.justLooked() {
@@ -49,6 +47,13 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 			return err
 		}
 	}
+}
+
+// writtenBehind reports whether a new grant waits for no disk. The id of a login in the
+// browser is as old as its page, which may be posted twice: only the committer, one
+// change after the other, tells whether it has been decided.
+func writtenBehind(g *deviceauth.Grant) bool {
+	return g.State == deviceauth.Pending && g.Redirect == ""
 }
 
 // codeIsFree returns ErrExists where Badger has a user code.

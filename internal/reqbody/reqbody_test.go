@@ -178,7 +178,8 @@ func TestStopWaitsForNoSlowBody(t *testing.T) {
 
 func TestBodyThatBreaksOffIsMetByItsReader(t *testing.T) {
 	t.Parallel()
-	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	broken := iotest.ErrReader(io.ErrUnexpectedEOF)
+	r, _ := http.NewRequest("POST", "/", io.MultiReader(strings.NewReader("abc"), broken))
 	if err := Buffer(nil, r, size, nil); err != nil {
 		t.Fatal(err)
 	}

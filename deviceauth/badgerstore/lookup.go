@@ -1,0 +1,115 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A grant is looked for in the memory of the pending ones, then in the cache, and then
+// on the disk.
+
+// Recall implements [deviceauth.Recaller].
+func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
+	g, doubted := s.pending.get(id)
+	if g == nil || doubted {
+		g, _ = s.known.get(id)
+	}
+	return g
+}
+
+// Admit implements [deviceauth.Recaller].
+func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
+	if !writtenBehind(g) || !s.pending.justLooked() {
+		return false, nil
+	}
+	until, moves := s.pending.codesElsewhere()
+	if !past(until) {
+		return false, nil
+	}
+	switch err = s.pending.addNow(g, moves); {
+	case errors.Is(err, errNoRoom), errors.Is(err, errCodeMoved):
+		return false, nil
+	}
+	return true, err
+}
+
+// Get implements [deviceauth.Store].
+func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
+	waits, doubted := s.pending.get(id)
+	if waits != nil && !doubted {
+		return waits, nil
+	}
+	g, mark := s.known.get(id)
+	if g != nil {
+		return g, nil
+	}
+	err := s.view(func(txn *badger.Txn) error {
+		found, expires, err := read(txn, grantKey(id))
+		if err == nil {
+			g = found
+			s.known.put(g, expires, mark)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, deviceauth.ErrNotFound) && waits != nil:
+		return waits, nil // the change that is doubted was not kept
+	case err != nil:
+		return nil, err
+	}
+	return g, nil
+}
+
+// ByUserCode implements [deviceauth.Store].
+func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *deviceauth.Grant, err error) {
+	g, doubted, elsewhere := s.pending.byCode(code)
+	switch {
+	case g != nil && doubted:
+		g, err = s.Get(ctx, g.ID)
+	case g != nil:
+		return g, nil
+	case !elsewhere:
+		return nil, deviceauth.ErrNotFound
+	default:
+		err = s.view(func(txn *badger.Txn) error {
+			id, err := holder(txn, code)
+			if err == nil {
+				g, _, err = read(txn, grantKey(id))
+			}
+			return err
+		})
+	}
+	if err == nil && (g.State != deviceauth.Pending || g.UserCode != code) {
+		err = deviceauth.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// ByOwner implements [deviceauth.Store].
+func (s *Store) ByOwner(_ context.Context, owner string) (list []*deviceauth.Grant, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: ownerPrefix(owner)})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			key := it.Item().Key()
+			g, _, err := read(txn, append([]byte{'g'}, key[len(key)-idSize:]...))
+			if errors.Is(err, deviceauth.ErrNotFound) {
+				continue // the index may outlive its grant by seconds
+			}
+			if err != nil {
+				return err
+			}
+			list = append(list, g)
+		}
+		return nil
+	})
+	sortByCreation(list)
+	return list, err
+}

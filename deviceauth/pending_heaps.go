@@ -1,0 +1,39 @@
+package deviceauth
+
+// The heaps of [pendingTable], for container/heap. Each element knows its index, so that
+// it can leave from the middle.
+
+// An expiryHeap has the grant that expires next first.
+type expiryHeap []*pendingGrant
+
+func (h expiryHeap) Len() int           { return len(h) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].expires < h[j].expires }
+func (h *expiryHeap) Push(x any)        { g := x.(*pendingGrant); g.index = len(*h); *h = append(*h, g) }
+func (h *expiryHeap) Pop() any          { return pop((*[]*pendingGrant)(h)) }
+
+func (h expiryHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// A holderHeap has whoever holds most first.
+type holderHeap []*pendingHolder
+
+func (h holderHeap) Len() int           { return len(h) }
+func (h holderHeap) Less(i, j int) bool { return h[i].count > h[j].count }
+func (h *holderHeap) Push(x any)        { p := x.(*pendingHolder); p.index = len(*h); *h = append(*h, p) }
+func (h *holderHeap) Pop() any          { return pop((*[]*pendingHolder)(h)) }
+
+func (h holderHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// pop takes the last one off, and leaves nothing that keeps it in memory.
+func pop[T any](list *[]*T) *T {
+	n := len(*list) - 1
+	last := (*list)[n]
+	(*list)[n] = nil
+	*list = (*list)[:n]
+	return last
+}
