@@ -17,6 +17,9 @@ func NewError(code, description string) *Error { return &Error{Code: code, Descr
 
 // AsError returns the [*Error] in err's chain, or nil when err is a fault or nil.
 func AsError(err error) *Error {
+	if err == nil { // nearly always; what follows allocates
+		return nil
+	}
 	var r *Error
 	errors.As(err, &r)
 	return r
