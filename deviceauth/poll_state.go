@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
 // PollState is what only memory knows: who waits for an answer, how often each
@@ -125,19 +127,12 @@ func (l *PollState) entry(g *Grant, now time.Time, interval time.Duration) *poll
 	return c
 }
 
-// sweep looks at a few entries before one is added: more than one for one, so
-// that rubbish shrinks, and at the bound something goes whatever it is. What
-// is lost then is a pace, and its device is told "pending" a little early.
+// sweep makes room before an entry is added; at the bound something goes whatever it
+// is. What is lost then is a pace, and its device is told "pending" a little early.
 func (l *PollState) sweep(now time.Time) {
-	looks := 4 // Go's maps begin each walk at a place of their own
-	for id, c := range l.codes {
-		if looks--; looks < 0 {
-			return
-		}
-		if len(c.waiting) == 0 && (!now.Before(c.expires) || len(l.codes) >= maxCodes) {
-			delete(l.codes, id)
-		}
-	}
+	sweep.AFew(l.codes, func(_ ID, c *pollRecord) bool {
+		return len(c.waiting) == 0 && (!now.Before(c.expires) || len(l.codes) >= maxCodes)
+	})
 }
 
 // hold registers a poll that waits for the grant. Where there is no room, ok
