@@ -56,9 +56,6 @@ func (g *Guard) isInBlock() bool {
 // describe answers a request for metadata of the guard's site, and reports whether it
 // did.
 func (g *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
-	if !strings.Contains(r.URL.Path, guard.ResourceMetadataPath) { // nearly always
-		return false
-	}
 	path, ok := g.describes(r)
 	if !ok {
 		return false

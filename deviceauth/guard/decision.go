@@ -63,12 +63,6 @@ type State struct {
 	reserved []ReservedHeaders // that have been taken off
 }
 
-// set records an identity and tells the backend.
-func (s *State) set(r *http.Request, id *deviceauth.Identity, by *Guard) {
-	s.Identity, s.by = id, by
-	by.SetIdentityHeaders(r, id)
-}
-
 // Restore sets the identity headers again, of the identity that the request has.
 func (s *State) Restore(r *http.Request) {
 	if s.Identity != nil {

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -24,7 +25,7 @@ type Pipeline struct {
 	// without Match, which sees only one reading.
 	Plain bool
 	// Describe answers a request for the metadata of the resource (RFC 9728 §3),
-	// and reports whether it did.
+	// and reports whether it did. It is asked about paths with [ResourceMetadataPath].
 	Describe func(w http.ResponseWriter, r *http.Request) bool
 	// Match reports whether a request is guarded. A *[deviceauth.Error] refuses a
 	// request that is ambiguous; any other error is a fault. nil: all are guarded.
@@ -51,7 +52,7 @@ func (p *Pipeline) Decide(w http.ResponseWriter, r *http.Request, known *State) 
 		return Decision{Outcome: Malformed, Err: err, Guarded: true}
 	}
 	// Metadata is public: a client asks for it before it has a token.
-	if p.Describe != nil && p.Describe(w, r) {
+	if p.Describe != nil && strings.Contains(r.URL.Path, ResourceMetadataPath) && p.Describe(w, r) {
 		return Decision{Outcome: Described, Answered: true}
 	}
 	if p.Match != nil {
@@ -85,8 +86,12 @@ func (p *Pipeline) Clean(r *http.Request, known *State) error {
 	known.reserved = append(known.reserved, p.Reserved)
 	if !known.cleaned {
 		known.cleaned = true
-		stripConnection(r)
-		known.Cookies = StripCookies(r.Header)
+		if h := r.Header; h["Connection"] != nil || h["Upgrade"] != nil || h["Http2-Settings"] != nil {
+			stripConnection(r)
+		}
+		if r.Header["Cookie"] != nil {
+			known.Cookies = StripCookies(r.Header)
+		}
 		if err := CheckTarget(r); err != nil {
 			return err
 		}
@@ -105,7 +110,7 @@ func (p *Pipeline) stripOverrides(r *http.Request) {
 // admit decides by the credentials of a guarded request: a CORS preflight has none
 // and is first, then an old API key, then the token (RFC 6750).
 func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known *State) Decision {
-	if IsPreflight(r) {
+	if r.Method == http.MethodOptions && IsPreflight(r) {
 		return p.preflight(g, w, r)
 	}
 	d := Decision{Guarded: true, Origin: g.origin(r)}
@@ -133,8 +138,8 @@ func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known
 		}
 		return d
 	}
-	d.Outcome = Admitted
-	known.set(r, id, g)
+	d.Outcome, known.Identity, known.by = Admitted, id, g
+	g.SetIdentityHeaders(r, id)
 	return d
 }
 
@@ -161,8 +166,8 @@ func (p *Pipeline) admitKey(
 		d.Challenge = g.Refuse(r, d.Err)
 		return d
 	}
-	d.Outcome = LegacyKey
-	known.set(r, id, g)
+	d.Outcome, known.Identity, known.by = LegacyKey, id, g
+	g.SetIdentityHeaders(r, id)
 	return d
 }
 
