@@ -37,22 +37,22 @@ func (s *Guard) Middleware(next http.Handler) http.Handler {
 		}
 		if d.Outcome != Preflight { // with PassPreflight it is the backend's business
 			header := w.Header()
-			s.share(header, d.Origin)
+			s.share(header, d.Origin, "Origin", s.options.Header())
 			if d.Outcome == Admitted {
 				header.Set("Cache-Control", "private")
 			}
-			header.Add("Vary", s.options.Header())
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// share says whose page may read the response.
-func (s *Guard) share(header http.Header, origin string) {
+// share says whose page may read the response, and by which headers of the request it
+// differs.
+func (s *Guard) share(header http.Header, origin string, vary ...string) {
 	if origin != "" {
 		response.SetOrigin(header, origin)
 	}
-	header.Add("Vary", "Origin")
+	header["Vary"] = append(header["Vary"], vary...)
 }
 
 // explain answers a request that does not pass.
@@ -60,14 +60,14 @@ func (s *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
 	header := w.Header()
 	switch {
 	case d.Challenge != nil:
-		s.share(header, d.Origin)
+		s.share(header, d.Origin, "Origin")
 		header["Www-Authenticate"] = d.Challenge.Headers
 		header.Set("Cache-Control", "no-store")
 		Explain(w, r, d.Challenge.Status, d.Challenge)
 	case d.Outcome == Malformed:
 		Explain(w, r, http.StatusBadRequest, d.Err)
 	default:
-		s.share(header, d.Origin)
+		s.share(header, d.Origin, "Origin")
 		header.Set("Retry-After", "5")
 		Explain(w, r, http.StatusServiceUnavailable, d.Err)
 	}
