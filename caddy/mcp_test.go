@@ -152,14 +152,15 @@ func TestMCPRemoteUsesAGuardedServer(t *testing.T) {
 	for lines.Scan() && !asked.MatchString(lines.Text()) {
 		told += lines.Text() + "\n"
 	}
+	address := asked.FindString(lines.Text()) // before the goroutine has the scanner
 	go func() {
 		for lines.Scan() { // it stops where nobody reads what it says
 		}
 	}()
-	if !asked.MatchString(lines.Text()) {
+	if address == "" {
 		t.Fatalf("it asks nobody:\n%s", told)
 	}
-	answerProgram(t, e.gateway, asked.FindString(lines.Text()), "allow", nil)
+	answerProgram(t, e.gateway, address, "allow", nil)
 	for answers := bufio.NewScanner(output); answers.Scan(); {
 		var message struct {
 			ID     int `json:"id"`

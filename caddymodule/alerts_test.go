@@ -34,10 +34,12 @@ func labelsOf(t *testing.T) map[string][]string {
 var valuesOf = map[string][]string{
 	"event": deviceauth.EventNames(), "answer": deviceauth.PollAnswers(), "reason": deviceauth.TokenReasons(),
 	"operation": storeOperations,
-	"decision": {
-		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionBadKey, decisionPreflight, decisionMalformed,
-		decisionNoToken, decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
-	},
+	"decision": func() (all []string) {
+		for decision := range decisions {
+			all = append(all, string(decision))
+		}
+		return all
+	}(),
 }
 
 type alertRules struct {

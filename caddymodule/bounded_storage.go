@@ -236,19 +236,18 @@ type boundedCluster struct {
 // OnChange implements [deviceauth.Cluster].
 func (s boundedCluster) OnChange(listener func(deviceauth.ID)) { s.shared.OnChange(listener) }
 
-// A pace is the result of RecordPoll: await returns one value.
-type pace struct {
-	early    bool
-	interval time.Duration
+// RecordPoll implements [deviceauth.Cluster].
+func (s boundedCluster) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
+	return await(s.deadline, s.abandon, func() (deviceauth.PollRecord, error) { return s.shared.RecordPoll(ctx, p) })
 }
 
-// RecordPoll implements [deviceauth.Cluster].
-func (s boundedCluster) RecordPoll(ctx context.Context, a deviceauth.Poll) (bool, time.Duration, error) {
-	p, err := await(s.deadline, s.abandon, func() (p pace, err error) {
-		p.early, p.interval, err = s.shared.RecordPoll(ctx, a)
-		return p, err
+// SetInterval implements [deviceauth.Cluster].
+func (s boundedCluster) SetInterval(
+	ctx context.Context, id deviceauth.ID, from, to time.Duration,
+) (time.Duration, error) {
+	return await(s.deadline, s.abandon, func() (time.Duration, error) {
+		return s.shared.SetInterval(ctx, id, from, to)
 	})
-	return p.early, p.interval, err
 }
 
 // CountUp implements [deviceauth.Cluster].

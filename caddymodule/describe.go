@@ -17,14 +17,6 @@ import (
 // Protected resource metadata (RFC 9728): a document by which a client finds the
 // authorization server of a guarded site.
 
-// describesResource reports whether a request is for the metadata of a site or
-// of a path of it: RFC 9728 §3 puts the well-known path before the resource's
-// own.
-func describesResource(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, guard.ResourceMetadataPath)
-	return ok && (rest == "" || rest[0] == '/')
-}
-
 // wholePath is the path of a request as its client sent it, with the prefix that
 // a handle_path took off.
 func wholePath(r *http.Request) string {
@@ -40,12 +32,9 @@ func wholePath(r *http.Request) string {
 // the metadata below the block, at /api/.well-known/oauth-protected-resource, if
 // the block receives no request for the site's own well-known path.
 func (g *Guard) describes(r *http.Request) (path string, ok bool) {
-	if !strings.Contains(r.URL.Path, guard.ResourceMetadataPath) {
-		return "", false
-	}
 	whole := wholePath(r)
-	if path, ok = strings.CutPrefix(whole, guard.ResourceMetadataPath); ok && (path == "" || path[0] == '/') {
-		return path, true
+	if guard.IsMetadataPath(whole) {
+		return strings.TrimPrefix(whole, guard.ResourceMetadataPath), true
 	}
 	path, ok = strings.CutSuffix(whole, guard.ResourceMetadataPath)
 	return path, ok && g.isEnclosed()
@@ -64,8 +53,13 @@ func (g *Guard) isInBlock() bool {
 	return g.sites.inBlock[g]
 }
 
-// describe serves the metadata of a path.
-func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) {
+// describe answers a request for metadata of the guard's site, and reports whether it
+// did.
+func (g *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
+	path, ok := g.describes(r)
+	if !ok {
+		return false
+	}
 	about := *withForwardedProto(r)
 	about.URL = &url.URL{Path: guard.ResourceMetadataPath + path, RawQuery: r.URL.RawQuery}
 	resource := g.sites.resource(r, path)
@@ -76,6 +70,7 @@ func (g *Guard) describe(w http.ResponseWriter, r *http.Request, path string) {
 		}
 	}
 	resource.ServeHTTP(w, &about)
+	return true
 }
 
 // challengedRequest is the request for which a challenge is written: its resource_metadata

@@ -63,8 +63,9 @@ type Guard struct {
 	log    *zap.Logger
 
 	matcher  guardMatcher
-	reserved guard.ReservedHeaders
-	sites    *sites // what is known of the site that it stands in
+	pipeline guard.Pipeline
+	vary     []string // request headers that decide who is let in; none: caching is left to the backend
+	sites    *sites   // what is known of the site that it stands in
 }
 
 // CaddyModule returns the module's registration.
@@ -76,7 +77,7 @@ func (Guard) CaddyModule() caddy.ModuleInfo {
 // Edge asks the server of another Caddy; any other guard registers with this
 // Caddy's app, which makes its token guard when it starts.
 func (g *Guard) Provision(ctx caddy.Context) (err error) {
-	g.log, g.reserved = ctx.Logger(), g.config().ReservedHeaders()
+	g.log = ctx.Logger()
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -91,6 +92,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 			return err
 		}
 	}
+	g.pipeline, g.vary = g.newPipeline(), g.varyOn()
 	if g.ReportOnly {
 		g.log.Warn("a guard with report_only protects nothing: it lets through what it would refuse")
 	}

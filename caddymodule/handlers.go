@@ -48,7 +48,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	}
 	// The metadata is for GET; a body would be of no use to it.
-	if describesResource(r) {
+	if guard.IsMetadataPath(r.URL.Path) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
 	s, release, err := e.app.serving(r)
@@ -63,12 +63,12 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	switch {
 	case s.handler.Serves(r.URL.Path):
 		defer release()
-		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.cookies != nil {
-			r.Header["Cookie"] = v.cookies // a guard before this handler took our cookies off
+		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.Cookies != nil {
+			r.Header["Cookie"] = v.Cookies // a guard before this handler took our cookies off
 		}
 		s.handler.ServeHTTP(w, r)
 		return nil
-	case describesResource(r):
+	case guard.IsMetadataPath(r.URL.Path):
 		defer release()
 		path := strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath)
 		e.sites.resource(r, path).ServeHTTP(w, withForwardedProto(r))

@@ -109,30 +109,21 @@ func registerMetrics(ctx caddy.Context) error {
 	return nil
 }
 
-// The decisions of a guard, values of the metric's label decision.
+// What is counted beside the decision on a request, under the same label.
 const (
-	decisionAdmitted    = "admitted"
-	decisionAnonymous   = "anonymous" // with optional
-	decisionLegacy      = "legacy"
-	decisionBadKey      = "unknown_key" // counted in addition to the decision on the request
-	decisionPreflight   = "preflight"
-	decisionMalformed   = "malformed"
-	decisionNoToken     = "no_token"
-	decisionBadToken    = "invalid_token"
-	decisionNoScope     = "insufficient_scope"
-	decisionUnavailable = "unavailable"
-	decisionReported    = "reported" // counted in addition to the decision that report_only ignored
+	decisionBadKey   guard.Outcome = "unknown_key" // an old API key that is none
+	decisionReported guard.Outcome = "reported"    // with report_only: let through in spite of the decision
 )
 
 // decisions are the counters by decision, looked up once: a guard counts every
 // request. The function also creates the other counters at 0.
-var decisions = func() map[string]prometheus.Counter {
-	all := map[string]prometheus.Counter{}
-	for _, d := range []string{
-		decisionAdmitted, decisionAnonymous, decisionLegacy, decisionBadKey, decisionPreflight, decisionMalformed,
-		decisionNoToken, decisionBadToken, decisionNoScope, decisionUnavailable, decisionReported,
+var decisions = func() map[guard.Outcome]prometheus.Counter {
+	all := map[guard.Outcome]prometheus.Counter{}
+	for _, d := range []guard.Outcome{
+		guard.Admitted, guard.Anonymous, guard.LegacyKey, guard.Preflight, guard.Malformed, guard.NoToken,
+		guard.InvalidToken, guard.InsufficientScope, guard.Unavailable, decisionBadKey, decisionReported,
 	} {
-		all[d] = guardDecisions.WithLabelValues(d)
+		all[d] = guardDecisions.WithLabelValues(string(d))
 	}
 	for counter, values := range map[*prometheus.CounterVec][]string{
 		tokensRefused: deviceauth.TokenReasons(), auditEvents: deviceauth.EventNames(), polls: deviceauth.PollAnswers(),
@@ -148,23 +139,7 @@ var decisions = func() map[string]prometheus.Counter {
 }()
 
 // countDecision counts a decision of a guard.
-func countDecision(decision string) { decisions[decision].Inc() }
-
-// decisionOf is the decision that a challenge stands for, by its error code (RFC
-// 6750 §3.1). A challenge without an error code is for a request without a
-// token.
-func decisionOf(c *guard.Challenge) string {
-	refusal := deviceauth.AsError(c)
-	switch {
-	case refusal == nil:
-		return decisionNoToken
-	case refusal.Code == "insufficient_scope":
-		return decisionNoScope
-	case refusal.Code == "invalid_token":
-		return decisionBadToken
-	}
-	return decisionMalformed
-}
+func countDecision(decision guard.Outcome) { decisions[decision].Inc() }
 
 // gauges are read at a scrape, from the servers that serve at that moment.
 type gauges struct{}

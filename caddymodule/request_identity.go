@@ -11,24 +11,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// A requestIdentity is what the guards of one request have established about it,
-// one after the other: the token, the identity, and what was taken off the
-// header. It is kept in a variable of the request, where the endpoints find it,
-// too.
+// A requestIdentity is what the guards of one request have established about it, and
+// what Caddy is told of that. It is kept in a variable of the request, where the
+// endpoints find it, too.
 type requestIdentity struct {
-	token string               // as a guard took it off the request, for the guards that follow
-	id    *deviceauth.Identity // nil: the request has no identity
-	by    *guard.Guard         // set the identity headers
+	guard.State
 
 	lacksScope *deviceauth.Identity // of a valid token that lacks a scope; nil: there is none
 
 	hasPlaceholders bool // the placeholders are set up
 	private         bool // the response is for this identity alone, even if error routes write it
 	watched         bool // the response is broken off when the grant is revoked
-
-	sanitized bool                    // the request has been checked and cleaned by sanitize
-	reserved  []guard.ReservedHeaders // that have been taken off
-	cookies   []string                // the Cookie header as the client sent it; nil: none of ours was in it
 }
 
 // requestIdentityVar is the variable of the request that has the identity.
@@ -62,12 +55,6 @@ func (v *requestIdentity) servePlaceholders(r *http.Request) {
 	repl.Map(v.placeholder)
 }
 
-// set records the identity and sets the identity headers for the backend.
-func (v *requestIdentity) set(id *deviceauth.Identity, by *guard.Guard, r *http.Request) {
-	v.id, v.by = id, by
-	by.SetIdentityHeaders(r, id)
-}
-
 // placeholderPrefix is what Caddy's own authentication handlers use, too, so
 // that log formats and templates need not differ.
 const placeholderPrefix = "http.auth.user."
@@ -89,11 +76,11 @@ func (v *requestIdentity) placeholder(key string) (any, bool) {
 		return nil, false
 	}
 	claim, ok := placeholders[name]
-	if ok && v.id == nil && v.lacksScope != nil && name == "id" {
+	if ok && v.Identity == nil && v.lacksScope != nil && name == "id" {
 		return v.lacksScope.Claim(claim), true
 	}
-	if !ok || v.id == nil {
+	if !ok || v.Identity == nil {
 		return "", ok
 	}
-	return v.id.Claim(claim), true
+	return v.Identity.Claim(claim), true
 }

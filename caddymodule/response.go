@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // An responseWriter adds to a backend's response what the backend cannot say
@@ -24,29 +22,32 @@ type responseWriter struct {
 	wrote   bool     // the header has been completed and sent
 }
 
+// varyOn are the request headers that decide who is let in, for caches. With `cache
+// keep` there are none: caching is left to the backend.
+func (g *Guard) varyOn() (headers []string) {
+	switch {
+	case g.Cache == "keep":
+		return nil
+	case g.Legacy != nil:
+		return []string{g.credentials(), g.Legacy.Header}
+	}
+	return []string{g.credentials()}
+}
+
 // wrapResponse returns the writer for a backend's response, or nil where there is
 // nothing to add. With `cache keep` the response's cache headers are the
 // backend's alone.
-func (g *Guard) wrapResponse(
-	tokenGuard *guard.Guard, identity *requestIdentity, w http.ResponseWriter, r *http.Request,
-) *responseWriter {
-	a := &responseWriter{
-		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, private: identity.id != nil,
-	}
-	if origin, ok := tokenGuard.Origin(r); ok {
-		a.origin = origin
-	}
-	if g.Cache != "keep" {
-		a.vary = []string{g.credentials()}
-		if g.Legacy != nil {
-			a.vary = append(a.vary, g.Legacy.Header)
-		}
-		identity.private = identity.private || a.private
-	}
-	if a.origin == "" && a.vary == nil {
+func (g *Guard) wrapResponse(identity *requestIdentity, w http.ResponseWriter, origin string) *responseWriter {
+	private := identity.Identity != nil
+	if len(g.vary) > 0 {
+		identity.private = identity.private || private
+	} else if origin == "" {
 		return nil
 	}
-	return a
+	return &responseWriter{
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		origin:                origin, vary: g.vary, private: private,
+	}
 }
 
 // WriteHeader completes the header before the final status is written. An

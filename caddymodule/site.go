@@ -33,7 +33,7 @@ type Site struct {
 	Scopes []string `json:"scopes,omitempty"`
 
 	sites    *sites
-	reserved guard.ReservedHeaders
+	pipeline guard.Pipeline // of which a site has only the first step
 }
 
 // CaddyModule returns the module's registration.
@@ -44,9 +44,9 @@ func (Site) CaddyModule() caddy.ModuleInfo {
 // Provision finds the sites, and the app where the site is described as guarded
 // by this Caddy's server.
 func (s *Site) Provision(ctx caddy.Context) (err error) {
-	s.reserved = guard.Options{}.ReservedHeaders()
+	s.pipeline = guard.Pipeline{Reserved: guard.Options{}.ReservedHeaders(), Trusted: isTrusted, Plain: true}
 	for _, name := range s.Headers {
-		s.reserved.Add(name)
+		s.pipeline.Reserved.Add(name)
 	}
 	if s.sites, err = findSites(ctx); err != nil || s.Issuer != "" {
 		return err
@@ -59,17 +59,12 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 // cleans every request, refuses ambiguous paths, and serves the metadata of the
 // site. The guards behind it decide.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	guard.StripOverrides(r, isTrusted(r))
-	err := requestIdentityOf(r).sanitize(r, s.reserved)
-	if err == nil {
-		err = guard.CheckSpelling(r.URL)
-	}
-	if err != nil {
-		countDecision(decisionMalformed)
+	if err := s.pipeline.Clean(r, &requestIdentityOf(r).State); err != nil {
+		countDecision(guard.Malformed)
 		reqbody.Discard(w, r, caddy.Exiting)
 		return refusalError(r, http.StatusBadRequest, err)
 	}
-	if !describesResource(r) {
+	if !guard.IsMetadataPath(r.URL.Path) {
 		return next.ServeHTTP(w, r)
 	}
 	reqbody.Discard(w, r, caddy.Exiting)
@@ -90,23 +85,6 @@ func (s *Site) resource(r *http.Request) guard.Resource {
 		about.Audience = []string{s.Issuer}
 	}
 	return about
-}
-
-// sanitize checks and cleans a request for all guards of its site, whichever comes
-// first: headers that a proxy would drop by Connection, our own cookies, and
-// request targets that are no path. Each guard also takes off the identity
-// headers that only it reserves. An error means that the request is refused
-// (400).
-func (v *requestIdentity) sanitize(r *http.Request, reserved guard.ReservedHeaders) error {
-	reserved.Strip(r, v.reserved...)
-	v.reserved = append(v.reserved, reserved)
-	if v.sanitized {
-		return nil
-	}
-	v.sanitized = true
-	guard.StripConnection(r)
-	v.cookies = guard.StripCookies(r.Header)
-	return guard.CheckTarget(r)
 }
 
 // refusalError makes the error of a refused request, and hides the resource from

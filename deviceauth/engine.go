@@ -16,11 +16,11 @@ import (
 // Answer, Redeem, Refresh, Revoke and ValidateToken; an operator's are Grants, End,
 // Pause and Resume.
 type Engine struct {
-	cfg      Config
-	clients  map[string]*Client
-	admitted *tokenCache
-	pause    pauseCache
-	networks [][]netip.Prefix // within one of these, two addresses are in the same network
+	cfg        Config
+	clients    map[string]*Client
+	tokenCache *tokenCache
+	pause      pauseCache
+	networks   [][]netip.Prefix // within one of these, two addresses are in the same network
 
 	embeddings  embeddings
 	origins     map[string]bool // of pages that act as a client of the configuration
@@ -49,7 +49,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: c, clients: map[string]*Client{}, origins: map[string]bool{},
-		admitted: newAdmissions(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
+		tokenCache: newTokenCache(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
 	}
 	for _, p := range c.Networks {
 		e.networks = append(e.networks, e.embeddings.networks([]netip.Prefix{p}))

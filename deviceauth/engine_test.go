@@ -367,9 +367,36 @@ func TestPollIsAnsweredInOrder(t *testing.T) {
 	}, waitOff)
 }
 
+// protocol 16: who polls two gateways is not twice as fast.
+func TestPaceIsSharedByGateways(t *testing.T) {
+	gateways := memstore.Gateways(2)
+	by := func(i int) func(*deviceauth.Config) {
+		return func(c *deviceauth.Config) {
+			c.PollState = deviceauth.NewPollState()
+			c.PollState.Share(gateways[i])
+		}
+	}
+	in(t, func(w *world) {
+		a := w.authorize()
+		_, err := w.poll(a)
+		w.wants("authorization_pending", err)
+		for i, want := range []time.Duration{10 * time.Second, 15 * time.Second, 20 * time.Second} {
+			time.Sleep(time.Second)
+			w.anew(by((i + 1) % 2))
+			_, err := w.poll(a)
+			var hurried *deviceauth.SlowDownError
+			if !errors.As(err, &hurried) || hurried.Interval != want {
+				w.Errorf("poll %d: got %v, want to slow down to %v", i, err, want)
+			}
+		}
+	}, waitOff, by(0))
+}
+
+// The rule is the same where gateways share a store, which only records the polls.
+//
 // protocol 16
 func TestPaceGrowsForGood(t *testing.T) {
-	in(t, func(w *world) {
+	everywhere(t, func(w *world) {
 		a := w.authorize()
 		poll := func(after time.Duration, want string, interval time.Duration) {
 			w.Helper()

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -130,40 +129,41 @@ func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 	return e.latest(ctx, id)
 }
 
-// verified returns a token that is ours and in time.
-func (e *Engine) verified(token string) (*tokenCheck, error) {
-	key, now := sha256.Sum256([]byte(token)), time.Now()
-	known := e.admitted.get(key)
-	fresh := known == nil
-	if fresh {
-		known = new(tokenCheck)
-		if reason := e.verify(token, &known.AccessClaims); reason != "" {
-			return nil, BadToken(reason, nil)
+// verified returns a token that is ours and in time. Most of them are known by their
+// digest.
+func (e *Engine) verified(token string) (known *tokenCheck, err error) {
+	var room [1536]byte // most tokens fit, and need no memory of their own to be digested
+	key, now := sha256.Sum256(append(room[:0], token...)), time.Now()
+	known, found := e.tokenCache.Get(key)
+	if !found {
+		if known, err = e.verify(token); err != nil {
+			return nil, err
 		}
 	}
 	if now.Unix() >= known.Expires {
 		return nil, BadToken(TokenExpired, nil)
 	}
-	if fresh {
-		e.admitted.put(key, known)
+	if !found {
+		known = e.tokenCache.Add(key, known)
 	}
 	return known, nil
 }
 
-// verify reads a token of ours, or returns what is wrong with it.
-func (e *Engine) verify(token string, claims *AccessClaims) (reason string) {
-	err := e.cfg.Signer.Verify(TypeAccess, token, claims)
+// verify reads a token that is not known yet.
+func (e *Engine) verify(token string) (*tokenCheck, error) {
+	read := new(tokenCheck)
+	err := e.cfg.Signer.Verify(TypeAccess, token, &read.AccessClaims)
 	switch {
 	case err != nil && strings.Count(token, ".") != 2: // RFC 7515 §7.1
-		return TokenMalformed
+		return nil, BadToken(TokenMalformed, nil)
 	case err != nil:
-		return TokenSignature
-	case !claims.complete():
-		return TokenMalformed
-	case claims.Issuer != e.cfg.Issuer:
-		return TokenIssuer
+		return nil, BadToken(TokenSignature, nil)
+	case !read.complete():
+		return nil, BadToken(TokenMalformed, nil)
+	case read.Issuer != e.cfg.Issuer:
+		return nil, BadToken(TokenIssuer, nil)
 	}
-	return ""
+	return read, nil
 }
 
 // complete reports whether nothing is missing that a decision rests on.
@@ -195,33 +195,14 @@ func (e *Engine) identity(a *tokenCheck, g *Grant) *Identity {
 	return id
 }
 
-// tokenCache remembers tokens that were verified, as long as they come often. A
-// token verified is a fact for ever; only its time and its grant are not, and
+// A tokenCache remembers tokens that were verified by their digests, as long as they come
+// often. A token verified is a fact for ever; only its time and its grant are not, and
 // those are looked at on every request.
-type tokenCache struct {
-	mu    sync.RWMutex
-	known *generations.Memory[[32]byte, *tokenCheck]
-}
+type tokenCache = generations.Shared[[sha256.Size]byte, *tokenCheck]
 
 // generation bounds the memory: two times so many tokens of some 1,000 bytes.
 const generation = 20_000
 
-func newAdmissions() *tokenCache {
-	return &tokenCache{known: generations.New[[32]byte, *tokenCheck](generation)}
-}
-
-func (a *tokenCache) get(key [32]byte) *tokenCheck {
-	a.mu.RLock()
-	known, _, ages := a.known.Get(key)
-	a.mu.RUnlock()
-	if ages {
-		a.put(key, known)
-	}
-	return known
-}
-
-func (a *tokenCache) put(key [32]byte, known *tokenCheck) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.known.Put(key, known)
+func newTokenCache() *tokenCache {
+	return generations.NewShared[[sha256.Size]byte, *tokenCheck](generation)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
 // PollState is what only memory knows: who waits for an answer, how often each
@@ -62,23 +64,41 @@ type pollPace struct {
 	interval time.Duration // as it is from now on
 }
 
-// recordPoll notes a poll of a pending code. The first is never early, and early
-// by less than a fifth is not early: networks hurry and dawdle. A poll beside
-// a held one is early whatever the clock says.
+// recordPoll records a poll of a pending code, here or where gateways share it.
 func (l *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time,
 	interval time.Duration) pollPace {
 	if l.shared == nil {
 		return l.recordPollHere(g, m, now, interval)
 	}
-	early, grown, err := l.shared.RecordPoll(ctx, Poll{
-		Grant: g.ID, Method: m, Held: l.holds(g.ID), Interval: interval, Step: slowDown, Most: maxInterval,
-		Expires: g.Expires,
-	})
+	poll := Poll{Grant: g.ID, Method: m, Interval: interval, Expires: g.Expires}
+	before, err := l.shared.RecordPoll(ctx, poll)
 	if err != nil {
 		return pollPace{interval: interval} // the benefit of the doubt; that the store is away is told elsewhere
 	}
-	return pollPace{early: early, interval: grown}
+	p := before.pace(l.holds(g.ID))
+	for from := before.Interval; from != p.interval; {
+		was, err := l.shared.SetInterval(ctx, g.ID, from, p.interval)
+		if err != nil || was == from {
+			break
+		}
+		from, p.interval = was, slowedDown(was) // another gateway was faster
+	}
+	return p
 }
+
+// pace is the rule of RFC 8628 §3.5: what a poll is told, by what is known of those
+// before. held says that another poll of the code is held, so that this one is early
+// whatever the clock says. The first poll is never early otherwise, and early by less
+// than a fifth is not early: networks hurry and dawdle.
+func (r PollRecord) pace(held bool) pollPace {
+	if held || r.Polled && r.Since < r.Interval*4/5 {
+		return pollPace{early: true, interval: slowedDown(r.Interval)}
+	}
+	return pollPace{interval: r.Interval}
+}
+
+// slowedDown is the interval after one early poll more.
+func slowedDown(interval time.Duration) time.Duration { return min(interval+slowDown, maxInterval) }
 
 func (l *PollState) holds(id ID) bool {
 	l.mu.Lock()
@@ -92,12 +112,9 @@ func (l *PollState) recordPollHere(g *Grant, m AuthMethod, now time.Time, interv
 	defer l.mu.Unlock()
 	c := l.entry(g, now, interval)
 	last := c.arrived[m]
-	early := len(c.waiting) > 0 || !last.IsZero() && now.Sub(last) < c.interval*4/5
-	c.arrived[m] = now
-	if early {
-		c.interval = min(c.interval+slowDown, maxInterval)
-	}
-	return pollPace{early: early, interval: c.interval}
+	p := PollRecord{Polled: !last.IsZero(), Since: now.Sub(last), Interval: c.interval}.pace(len(c.waiting) > 0)
+	c.arrived[m], c.interval = now, p.interval
+	return p
 }
 
 func (l *PollState) entry(g *Grant, now time.Time, interval time.Duration) *pollRecord {
@@ -110,19 +127,12 @@ func (l *PollState) entry(g *Grant, now time.Time, interval time.Duration) *poll
 	return c
 }
 
-// sweep looks at a few entries before one is added: more than one for one, so
-// that rubbish shrinks, and at the bound something goes whatever it is. What
-// is lost then is a pace, and its device is told "pending" a little early.
+// sweep makes room before an entry is added; at the bound something goes whatever it
+// is. What is lost then is a pace, and its device is told "pending" a little early.
 func (l *PollState) sweep(now time.Time) {
-	looks := 4 // Go's maps begin each walk at a place of their own
-	for id, c := range l.codes {
-		if looks--; looks < 0 {
-			return
-		}
-		if len(c.waiting) == 0 && (!now.Before(c.expires) || len(l.codes) >= maxCodes) {
-			delete(l.codes, id)
-		}
-	}
+	sweep.AFew(l.codes, func(_ ID, c *pollRecord) bool {
+		return len(c.waiting) == 0 && (!now.Before(c.expires) || len(l.codes) >= maxCodes)
+	})
 }
 
 // hold registers a poll that waits for the grant. Where there is no room, ok

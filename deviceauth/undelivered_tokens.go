@@ -3,6 +3,8 @@ package deviceauth
 import (
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
 // undeliveredTokens remembers tokens of which nobody knows whether they were given:
@@ -38,15 +40,9 @@ func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
 	if u.by == nil {
 		u.by = map[ID][]undelivered{}
 	}
-	looks := 4
-	for old, others := range u.by {
-		if looks--; looks < 0 {
-			break
-		}
-		if now.After(others[len(others)-1].forget) || len(u.by) >= maxUndelivered {
-			delete(u.by, old)
-		}
-	}
+	sweep.AFew(u.by, func(_ ID, others []undelivered) bool {
+		return now.After(others[len(others)-1].forget) || len(u.by) >= maxUndelivered
+	})
 	h.forget = now.Add(patience)
 	list := append(u.by[id], h)
 	u.by[id] = list[max(0, len(list)-maxHandouts):]

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
 // A userCodeLimiter counts wrong user codes, so that the 34 bits of a code are
@@ -220,7 +222,7 @@ func (u *userCodeLimiter) begin(g guess, now time.Time) (wait time.Duration, bus
 func (u *userCodeLimiter) count(limit userCodeLimit, now time.Time) *userCodeCount {
 	c := u.counts[limit.key]
 	if c == nil {
-		u.sweep(now)
+		sweep.AFew(u.counts, func(_ string, c *userCodeCount) bool { return c.looking == 0 && !now.Before(c.ends) })
 		c = new(userCodeCount)
 		u.counts[limit.key] = c
 	}
@@ -252,20 +254,6 @@ func (u *userCodeLimiter) end(g guess, wrong bool) bool {
 		}
 	}
 	return wrong
-}
-
-// sweep looks at a few counts before one is added, and drops those that have
-// ended: more than one for one, so that what is over shrinks.
-func (u *userCodeLimiter) sweep(now time.Time) {
-	looks := 4 // Go's maps begin each walk at a place of their own
-	for key, c := range u.counts {
-		if looks--; looks < 0 {
-			return
-		}
-		if c.looking == 0 && !now.Before(c.ends) {
-			delete(u.counts, key)
-		}
-	}
 }
 
 var errTooManyGuesses = NewError("too_many_guesses", "too many wrong codes")

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
 // wrongCode is one of 400 codes that the mask could have drawn.
@@ -38,52 +38,15 @@ func (y typist) types(code, want string) {
 	y.w.wants(want, err)
 }
 
-// A counter is a backend that gateways share, of which only the counts matter.
-type counter struct {
-	deviceauth.Storage
-	mu     sync.Mutex
-	counts map[string]deviceauth.Count
-}
-
-func (*counter) OnChange(func(deviceauth.ID)) {}
-
-func (*counter) RecordPoll(_ context.Context, a deviceauth.Poll) (bool, time.Duration, error) {
-	return false, a.Interval, nil
-}
-
-func (s *counter) CountUp(_ context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.counts[key]
-	if !time.Now().Before(c.Ends) {
-		c = deviceauth.Count{Ends: time.Now().Add(window)}
-	}
-	c.N++
-	s.counts[key] = c
-	return c, nil
-}
-
-func (s *counter) CountDown(_ context.Context, key string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.counts[key]; c.N > 1 {
-		c.N--
-		s.counts[key] = c
-	} else {
-		delete(s.counts, key)
-	}
-	return nil
-}
-
 // everywhere runs a test at a gateway that counts for itself, and at one that
 // counts in a store that gateways share.
-func everywhere(t *testing.T, test func(*world)) {
-	t.Run("one gateway", func(t *testing.T) { in(t, test) })
+func everywhere(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
+	t.Run("one gateway", func(t *testing.T) { in(t, test, changes...) })
 	t.Run("a store that gateways share", func(t *testing.T) {
-		in(t, test, func(c *deviceauth.Config) {
+		in(t, test, append(changes, func(c *deviceauth.Config) {
 			c.PollState = deviceauth.NewPollState()
-			c.PollState.Share(&counter{counts: map[string]deviceauth.Count{}})
-		})
+			c.PollState.Share(memstore.Gateways(1)[0])
+		})...)
 	})
 }
 
@@ -92,14 +55,14 @@ func everywhere(t *testing.T, test func(*world)) {
 //
 // protocol 36
 func TestBrowserThatGoesAwayHasNotGuessed(t *testing.T) {
-	hangsUp := &hangingUp{counter: &counter{counts: map[string]deviceauth.Count{}}}
+	hangsUp := &hangingUp{Gateway: memstore.Gateways(1)[0]}
 	in(t, func(w *world) {
 		a := w.authorize()
 		var ctx context.Context
 		ctx, hangsUp.cancel = context.WithCancel(w.Context())
 		w.Inspect(ctx, deviceauth.InspectRequest{Person: alice, Browser: "b", From: here, Code: a.UserCode})
-		if ctx.Err() == nil || len(hangsUp.counts) != 0 {
-			w.Errorf("of a right code is counted: %v", hangsUp.counts)
+		if ctx.Err() == nil || hangsUp.Counts() != 0 {
+			w.Errorf("of a right code is counted: %d", hangsUp.Counts())
 		}
 	}, func(c *deviceauth.Config) {
 		c.PollState = deviceauth.NewPollState()
@@ -107,10 +70,10 @@ func TestBrowserThatGoesAwayHasNotGuessed(t *testing.T) {
 	})
 }
 
-// hangingUp is a counter whose client goes away when all is counted, and which,
+// hangingUp is a gateway whose client goes away when all is counted, and which,
 // as Redis does, does nothing under a context that has ended.
 type hangingUp struct {
-	*counter
+	*memstore.Gateway
 	cancel func()
 }
 
@@ -118,14 +81,14 @@ func (s *hangingUp) CountUp(ctx context.Context, key string, window time.Duratio
 	if key == "all" {
 		defer s.cancel()
 	}
-	return s.counter.CountUp(ctx, key, window)
+	return s.Gateway.CountUp(ctx, key, window)
 }
 
 func (s *hangingUp) CountDown(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.counter.CountDown(ctx, key)
+	return s.Gateway.CountDown(ctx, key)
 }
 
 // protocol 36
@@ -354,12 +317,12 @@ func TestGuessesAreCountedWhileTheSharedStoreIsAway(t *testing.T) {
 		bob.types(wrongCode(5), "too_many_guesses")
 	}, func(c *deviceauth.Config) {
 		c.PollState = deviceauth.NewPollState()
-		c.PollState.Share(&away503{})
+		c.PollState.Share(&away503{Gateway: memstore.Gateways(1)[0]})
 	})
 }
 
 // away503 is a shared store that cannot be asked.
-type away503 struct{ counter }
+type away503 struct{ *memstore.Gateway }
 
 func (*away503) CountUp(context.Context, string, time.Duration) (deviceauth.Count, error) {
 	return deviceauth.Count{}, errors.New("connection refused")

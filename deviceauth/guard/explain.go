@@ -24,7 +24,7 @@ type explanation struct {
 // such as the challenge, are sent with it. The body has no part of the request
 // in it.
 func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
-	e, header := explain(status, err), w.Header()
+	e, header := explanationOf(status, err), w.Header()
 	header.Add("Vary", "Accept")
 	switch accept := r.Header.Get("Accept"); {
 	case strings.Contains(accept, "text/html"):
@@ -40,9 +40,9 @@ func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
 	}
 }
 
-// explain finds the words for an error. A fault of ours has a fixed text: its
+// explanationOf finds the words for an error. A fault of ours has a fixed text: its
 // own could name hosts and stores.
-func explain(status int, err error) (e explanation) {
+func explanationOf(status int, err error) (e explanation) {
 	var c *Challenge
 	if errors.As(err, &c) {
 		e.Server = c.server

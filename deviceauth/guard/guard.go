@@ -9,10 +9,7 @@ package guard
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
@@ -62,12 +59,6 @@ type Challenge struct {
 // Error is the text of the reason.
 func (c *Challenge) Error() string { return c.err.Error() }
 func (c *Challenge) Unwrap() error { return c.err }
-
-// malformed is the error invalid_request, which is answered 400.
-func malformed(why string) error { return deviceauth.NewError("invalid_request", why) }
-
-// ErrNoCredentials is the reason where a request has no token and needs one.
-var ErrNoCredentials = errors.New("the request has no bearer token")
 
 // A TokenValidator validates access tokens: a [deviceauth.Engine], or a server
 // of package remote for an engine elsewhere.
@@ -135,11 +126,14 @@ func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	return true
 }
 
-// Origin returns the origin of a request, and reports whether its page may read
-// the backend's response.
-func (s *Guard) Origin(r *http.Request) (origin string, ok bool) {
-	origin = r.Header.Get("Origin")
-	return origin, origin != "" && s.server.AllowsOrigin(r.Context(), origin)
+// origin returns the origin of a request whose page may read the backend's
+// response, or "".
+func (s *Guard) origin(r *http.Request) string {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !s.server.AllowsOrigin(r.Context(), origin) {
+		return ""
+	}
+	return origin
 }
 
 // Header returns the name of the header that has the token.
@@ -152,121 +146,38 @@ func (g *Options) Header() string { return cmp.Or(g.TokenHeader, "Authorization"
 // missing scope, because the token itself is valid. Any other error is a fault:
 // nothing could be decided.
 func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
+	id, token, err = s.authenticate(r, known)
+	if err != nil && outcomeOf(err) != Unavailable {
+		return nil, token, s.Refuse(r, err)
+	}
+	return id, token, err
+}
+
+// authenticate is [Guard.Authenticate] without the challenge: a refusal is
+// [ErrNoCredentials] or has a *[deviceauth.Error]. The token is taken off the request
+// as soon as it is known to be valid, also where it lacks a scope: no later handler
+// needs it.
+func (s *Guard) authenticate(r *http.Request, known string) (*deviceauth.Identity, string, error) {
 	token, given, err := s.Token(r)
 	switch {
 	case err != nil:
-		return nil, "", s.Refuse(r, err)
+		return nil, "", err
 	case !given && known != "":
 		token = known
 	case !given && s.options.Optional:
 		return nil, "", nil
 	case !given:
-		return nil, "", s.Refuse(r, ErrNoCredentials)
+		return nil, "", ErrNoCredentials
 	}
-	id, err = s.server.ValidateToken(r.Context(), token, s.options.Need)
+	id, err := s.server.ValidateToken(r.Context(), token, s.options.Need)
 	refusal := deviceauth.AsError(err)
-	alive := err == nil || refusal != nil && refusal.Code == "insufficient_scope"
-	if alive && !s.options.KeepToken { // also with a missing scope: no later handler needs the token
+	if refusal != nil && refusal.Code != "insufficient_scope" {
+		return nil, "", err
+	}
+	if (err == nil || refusal != nil) && !s.options.KeepToken {
 		r.Header.Del(s.options.Header())
 	}
-	switch {
-	case alive && refusal != nil:
-		return nil, token, s.Refuse(r, err)
-	case refusal != nil:
-		return nil, "", s.Refuse(r, err)
-	}
 	return id, token, err
-}
-
-// errNoToken is the error for a password that cannot be a token. It is answered
-// 401, so that the person is asked again, which a 400 would not do.
-var errNoToken = deviceauth.BadToken(deviceauth.TokenMalformed, nil)
-
-// Token returns the token of a request from the one header that the guard reads.
-// given reports whether the request has credentials at all. A single empty
-// header counts as none (RFC 6750 §3.1: "lacks any authentication information");
-// two headers are ambiguous and refused, even if one is empty.
-func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
-	name := s.options.Header()
-	headers := r.Header.Values(name)
-	if len(headers) > 1 {
-		return "", false, malformed("more than one " + name + " header")
-	}
-	if len(headers) == 0 {
-		return "", false, nil
-	}
-	scheme, value, spaced := cutScheme(headers[0])
-	switch {
-	case s.options.TokenHeader != "" && isToken68(headers[0]): // the token alone
-		return headers[0], true, nil
-	case s.options.TokenHeader != "" && headers[0] != "" && !strings.EqualFold(scheme, "Bearer"):
-		return "", false, malformed(name + ": want a token, alone or after Bearer")
-	case strings.EqualFold(scheme, "Bearer") && spaced && isToken68(value):
-		return value, true, nil
-	case strings.EqualFold(scheme, "Bearer"):
-		return "", false, malformed(name + ": want Bearer and a token")
-	case s.options.Basic && strings.EqualFold(scheme, "Basic"):
-		raw, err := base64.StdEncoding.DecodeString(value)
-		user, password, found := strings.Cut(string(raw), ":")
-		switch {
-		case err != nil || !spaced || !found:
-			return "", false, malformed("Authorization: want Basic with the token as the password")
-		case user == "" && password == "": // some tools begin with empty Basic credentials
-			return "", false, nil
-		case !isToken68(password):
-			return "", false, errNoToken
-		}
-		return password, true, nil
-	}
-	return "", false, nil // another scheme is for another server to understand
-}
-
-// cutScheme splits credentials into scheme and rest (RFC 9110 §11.4). spaced
-// reports whether a space follows the scheme, as the grammar wants; a tab is not
-// enough.
-func cutScheme(header string) (scheme, rest string, spaced bool) {
-	end := strings.IndexFunc(header, func(r rune) bool { return !isSchemeLetter(r) })
-	if end < 0 {
-		return header, "", false
-	}
-	return header[:end], strings.Trim(header[end:], " "), header[end] == ' '
-}
-
-// isSchemeLetter is tchar of RFC 9110 §5.6.2, without the characters that no
-// registered scheme has.
-func isSchemeLetter(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-		r == '-' || r == '_' || r == '.' || r == '+'
-}
-
-// isToken68 reports whether a string has the syntax of a bearer token (RFC 6750
-// §2.1): characters of token68, and padding at its end.
-func isToken68(s string) bool {
-	body := strings.TrimRight(s, "=")
-	for i := range len(body) {
-		if !token68[body[i]] {
-			return false
-		}
-	}
-	return body != ""
-}
-
-// token68 has the characters of a token, in a table because every request has
-// hundreds of them.
-var token68 = func() (table [256]bool) {
-	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/" {
-		table[c] = true
-	}
-	return table
-}()
-
-// Covers reports whether a scope is enough for what is guarded.
-func (s *Guard) Covers(scope deviceauth.Scope) bool { return s.options.Need.Scope.Within(scope) }
-
-// Forbid is the challenge to valid credentials whose scope is too small (403,
-// insufficient_scope).
-func (s *Guard) Forbid(r *http.Request, id *deviceauth.Identity) *Challenge {
-	return s.Refuse(r, deviceauth.LacksScope(id))
 }
 
 // SetIdentityHeaders sets the identity headers for the backend. A claim without

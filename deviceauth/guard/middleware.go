@@ -1,17 +1,15 @@
 package guard
 
 import (
-	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
 // Middleware lets requests with a valid token through to the next handler, and
-// tells that handler who asks in headers that no client can set. The order is a
-// promise:
+// tells that handler who asks in headers that no client can set. The order is that
+// of [Pipeline.Decide], and a promise:
 //
 //  1. what only a guard may say is taken off the request: identity headers in every
 //     spelling, in trailers too, our own cookies, and hop-by-hop options;
@@ -25,70 +23,69 @@ import (
 // cannot be judged the answer is 503. A request is judged when it arrives: an answer
 // that streams goes on after a revocation, unlike behind package caddymodule.
 func (s *Guard) Middleware(next http.Handler) http.Handler {
-	reserved := s.options.ReservedHeaders()
+	p := Pipeline{Reserved: s.options.ReservedHeaders(), Plain: true, Describe: s.describe,
+		Guard: func(*http.Request) (*Guard, func(), error) { return s, func() {}, nil }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context()) // the caller keeps its request unchanged
-		reserved.Strip(r)
-		StripConnection(r)
-		StripCookies(r.Header)
-		StripOverrides(r, false)
-		if err := errors.Join(CheckTarget(r), CheckSpelling(r.URL)); err != nil {
-			Explain(w, r, http.StatusBadRequest, err)
+		d := p.Decide(w, r, new(State))
+		if d.Answered {
 			return
 		}
-		if rest, ok := strings.CutPrefix(r.URL.Path, ResourceMetadataPath); ok && (rest == "" || rest[0] == '/') {
-			s.resource().ServeHTTP(w, r)
+		if d.Err != nil {
+			s.explain(w, r, &d)
 			return
 		}
-		if s.Preflight(w.Header(), r) {
-			w.WriteHeader(http.StatusNoContent)
-			return
+		if d.Outcome != Preflight { // with PassPreflight it is the backend's business
+			header := w.Header()
+			s.share(header, d.Origin, "Origin", s.options.Header())
+			if d.Outcome == Admitted {
+				header.Set("Cache-Control", "private")
+			}
 		}
-		s.serve(w, r, next)
+		next.ServeHTTP(w, r)
 	})
 }
 
-// serve decides by the token of a request, and answers a request that is
-// refused.
-func (s *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	if IsPreflight(r) { // with PassPreflight it is the backend's business
-		next.ServeHTTP(w, r)
-		return
-	}
-	header := w.Header()
-	if origin, ok := s.Origin(r); ok {
+// share says whose page may read the response, and by which headers of the request it
+// differs.
+func (s *Guard) share(header http.Header, origin string, vary ...string) {
+	if origin != "" {
 		response.SetOrigin(header, origin)
 	}
-	header.Add("Vary", "Origin")
-	id, _, err := s.Authenticate(r, "")
-	var challenge *Challenge
-	switch {
-	case errors.As(err, &challenge):
-		header["Www-Authenticate"] = challenge.Headers
-		header.Set("Cache-Control", "no-store")
-		Explain(w, r, challenge.Status, challenge)
-		return
-	case err != nil:
-		header.Set("Retry-After", "5")
-		Explain(w, r, http.StatusServiceUnavailable, err)
-		return
-	}
-	if id != nil {
-		s.SetIdentityHeaders(r, id)
-		header.Set("Cache-Control", "private")
-	}
-	header.Add("Vary", s.options.Header())
-	next.ServeHTTP(w, r)
+	header["Vary"] = append(header["Vary"], vary...)
 }
 
-// resource is the metadata of what the guard guards.
-func (s *Guard) resource() Resource {
+// explain answers a request that does not pass.
+func (s *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
+	header := w.Header()
+	switch {
+	case d.Challenge != nil:
+		s.share(header, d.Origin, "Origin")
+		header["Www-Authenticate"] = d.Challenge.Headers
+		header.Set("Cache-Control", "no-store")
+		Explain(w, r, d.Challenge.Status, d.Challenge)
+	case d.Outcome == Malformed:
+		Explain(w, r, http.StatusBadRequest, d.Err)
+	default:
+		s.share(header, d.Origin, "Origin")
+		header.Set("Retry-After", "5")
+		Explain(w, r, http.StatusServiceUnavailable, d.Err)
+	}
+}
+
+// describe answers a request for the metadata of what the guard guards, and reports
+// whether it did.
+func (s *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
+	if !IsMetadataPath(r.URL.Path) {
+		return false
+	}
 	audience := s.options.Need.Audience
 	if len(audience) == 0 {
 		audience = s.server.Audience()
 	}
-	return Resource{
+	Resource{
 		Servers: []string{s.server.Issuer()}, Audience: audience,
 		Scope: deviceauth.NewScope(s.options.Need.Scope.List()...),
-	}
+	}.ServeHTTP(w, r)
+	return true
 }

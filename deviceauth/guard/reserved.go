@@ -138,11 +138,11 @@ func (t *trailed) Read(p []byte) (int, error) {
 // client could have the proxy drop what the guard has set.
 var hopOptions = map[string]bool{"close": true, "keep-alive": true, "upgrade": true, "te": true, "trailers": true}
 
-// StripConnection keeps only known options in Connection, and of upgrades only
+// stripConnection keeps only known options in Connection, and of upgrades only
 // that of a GET to WebSocket (RFC 6455 §4.1). After an upgrade to HTTP/2, or to
 // another protocol that carries requests, further requests would pass the guard
 // unseen.
-func StripConnection(r *http.Request) {
+func stripConnection(r *http.Request) {
 	h, upgrade := r.Header, r.Header["Upgrade"]
 	socket := r.Method == http.MethodGet && len(upgrade) == 1 &&
 		strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket")

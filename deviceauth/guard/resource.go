@@ -16,6 +16,13 @@ import (
 // The path of a resource may follow it.
 const ResourceMetadataPath = "/.well-known/oauth-protected-resource"
 
+// IsMetadataPath reports whether a path is that of the metadata of a site, or of a
+// path of it: the well-known path comes before the resource's own.
+func IsMetadataPath(path string) bool {
+	rest, ok := strings.CutPrefix(path, ResourceMetadataPath)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
 // A Resource serves protected resource metadata at [ResourceMetadataPath] of a
 // guarded site.
 type Resource struct {

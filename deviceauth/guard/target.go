@@ -93,6 +93,9 @@ func Readings(u *url.URL) ([]string, error) {
 
 // CheckSpelling refuses a path that some server may read as another.
 func CheckSpelling(u *url.URL) error {
+	if u.RawPath == "" && isPlain(u.Path) { // nearly always
+		return nil
+	}
 	readings, err := Readings(u)
 	if err == nil && len(readings) > 1 {
 		return ErrSpelling

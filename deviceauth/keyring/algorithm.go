@@ -7,12 +7,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math/big"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // makers are the algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
@@ -45,69 +45,24 @@ func newKey(algorithm string) (storedKey, error) {
 	if err != nil {
 		return storedKey{}, fmt.Errorf("encoding a key: %w", err)
 	}
-	public, err := publicJWK(private.Public())
+	// The thumbprint (RFC 7638) names a key by itself, so that no two gateways can give
+	// one name to two keys.
+	sum, err := (&jose.JSONWebKey{Key: private.Public()}).Thumbprint(crypto.SHA256)
 	if err != nil {
-		return storedKey{}, err
+		return storedKey{}, fmt.Errorf("naming a key: %w", err)
 	}
-	return storedKey{ID: public.thumbprint(), Algorithm: algorithm, Private: der}, nil
+	id := base64.RawURLEncoding.EncodeToString(sum)
+	return storedKey{ID: id, Algorithm: algorithm, Private: der}, nil
 }
 
-// jwk is a public key (RFC 7517 §4). Its first members are in the order that
-// RFC 7638 §3.2 digests them in.
-type jwk struct {
-	Crv string `json:"crv,omitempty"`
-	E   string `json:"e,omitempty"`
-	Kty string `json:"kty"`
-	N   string `json:"n,omitempty"`
-	X   string `json:"x,omitempty"`
-	Y   string `json:"y,omitempty"`
-
-	Use string `json:"use,omitempty"`
-	Alg string `json:"alg,omitempty"`
-	Kid string `json:"kid,omitempty"`
-}
-
-// publicJWK converts a public key. The coordinates have their full length,
-// with leading zeros (RFC 7518 §6.2.1.2). An error means a key of a type that
-// makers does not make.
-func publicJWK(public crypto.PublicKey) (jwk, error) {
-	b64 := base64.RawURLEncoding.EncodeToString
-	switch k := public.(type) {
-	case *ecdsa.PublicKey:
-		point, err := k.Bytes() // 4 ‖ X ‖ Y
-		if err != nil {
-			return jwk{}, fmt.Errorf("encoding a key: %w", err)
-		}
-		half := 1 + len(point)/2
-		return jwk{Kty: "EC", Crv: k.Curve.Params().Name, X: b64(point[1:half]), Y: b64(point[half:])}, nil
-	case ed25519.PublicKey:
-		return jwk{Kty: "OKP", Crv: "Ed25519", X: b64(k)}, nil
-	case *rsa.PublicKey:
-		return jwk{Kty: "RSA", N: b64(k.N.Bytes()), E: b64(big.NewInt(int64(k.E)).Bytes())}, nil
-	}
-	return jwk{}, fmt.Errorf("no JWK for a %T", public)
-}
-
-// thumbprint names a key by itself (RFC 7638), so that no two gateways can
-// give one name to two keys.
-func (k jwk) thumbprint() string {
-	text, _ := json.Marshal(k) // strings only: cannot fail
-	sum := sha256.Sum256(text)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-// marshalSet never contains a private member: the keys are built from the public half.
+// marshalSet writes the public keys as a JWK Set (RFC 7517 §5). It never contains a
+// private member: the set is built from the public half.
 func marshalSet(keys []key) ([]byte, error) {
-	set := struct {
-		Keys []jwk `json:"keys"`
-	}{[]jwk{}}
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, k := range keys {
-		public, err := publicJWK(k.private.Public())
-		if err != nil {
-			return nil, err
-		}
-		public.Use, public.Alg, public.Kid = "sig", k.method.Alg(), k.id
-		set.Keys = append(set.Keys, public)
+		set.Keys = append(set.Keys, jose.JSONWebKey{
+			Key: k.private.Public(), Use: "sig", Algorithm: k.method.Alg(), KeyID: k.id,
+		})
 	}
 	return json.Marshal(set)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
 // Store is a [deviceauth.Backend] in memory. New makes one. One lock guards
@@ -203,13 +204,7 @@ func (s *Store) LoadDocument(_ context.Context, name string) ([]byte, error) {
 func (s *Store) PutDocument(_ context.Context, name string, document []byte, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	looks := 4 // as many leave as come
-	for other := range s.until {
-		if looks--; looks < 0 {
-			break
-		}
-		s.expire(other)
-	}
+	sweep.AFew(s.until, func(other string, _ time.Time) bool { s.expire(other); return false })
 	s.documents[name], s.until[name] = slices.Clone(document), until
 	if document == nil {
 		s.until[name] = time.Time{}

@@ -55,7 +55,7 @@ func TestScriptsAnswerThatIsShortIsAFault(t *testing.T) {
 	if count, err := s.CountUp(t.Context(), "x", time.Minute); err == nil {
 		t.Errorf("counting: %+v", count)
 	}
-	if _, _, err := s.RecordPoll(t.Context(),
+	if _, err := s.RecordPoll(t.Context(),
 		deviceauth.Poll{Grant: g.ID, Expires: time.Now().Add(time.Minute)}); err == nil {
 		t.Error("arriving: no fault")
 	}

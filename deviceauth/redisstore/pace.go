@@ -9,36 +9,48 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// arrive notes a poll by the server's one clock, as [deviceauth.PollState] does by
-// its own: early by less than a fifth is not early, and each early poll makes
-// the interval longer, up to a bound.
+// arrive records a poll by the server's one clock, and returns how many milliseconds
+// ago the one before was, or -1, and the code's interval. A clock that was set back
+// makes them 0.
 var arrive = redis.NewScript(`
 local t = redis.call("TIME")
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local known = redis.call("HMGET", KEYS[1], ARGV[1], "interval")
-local interval = tonumber(known[2] or ARGV[2])
-local early = 0
-if ARGV[6] == "1" or known[1] and now - tonumber(known[1]) < interval * 4 / 5 then
-	early, interval = 1, math.min(interval + tonumber(ARGV[3]), tonumber(ARGV[4]))
-end
-redis.call("HSET", KEYS[1], ARGV[1], now, "interval", interval)
-redis.call("PEXPIREAT", KEYS[1], ARGV[5])
-return {early, interval}`)
+local last = redis.call("HGET", KEYS[1], ARGV[1])
+redis.call("HSET", KEYS[1], ARGV[1], now)
+redis.call("HSETNX", KEYS[1], "interval", ARGV[2])
+local interval = redis.call("HGET", KEYS[1], "interval")
+redis.call("PEXPIREAT", KEYS[1], ARGV[3])
+return {last and math.max(now - last, 0) or -1, tonumber(interval)}`)
 
-// RecordPoll implements [deviceauth.Cluster]. RFC 8628 §3.5: early polls make
-// the interval longer by Step, usually 5 s. The first poll is never early. The
-// key expires with the grant. interval is what the device has to keep from now
-// on.
-func (s *Store) RecordPoll(ctx context.Context, a deviceauth.Poll) (early bool, interval time.Duration, err error) {
-	held := "0"
-	if a.Held {
-		held = "1"
-	}
-	answer, err := pair(arrive.Run(ctx, s.redis, []string{s.prefix + "p:" + a.Grant.String()},
-		int(a.Method), a.Interval.Milliseconds(), a.Step.Milliseconds(), a.Most.Milliseconds(),
-		a.Expires.UnixMilli(), held))
+// RecordPoll implements [deviceauth.Cluster]. The key expires with the grant.
+func (s *Store) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
+	answer, err := pair(arrive.Run(ctx, s.redis, []string{s.paceKey(p.Grant)},
+		int(p.Method), p.Interval.Milliseconds(), p.Expires.UnixMilli()))
 	if err != nil {
-		return false, 0, wrap(err)
+		return deviceauth.PollRecord{}, wrap(err)
 	}
-	return answer[0] == 1, time.Duration(answer[1]) * time.Millisecond, nil
+	record := deviceauth.PollRecord{Interval: time.Duration(answer[1]) * time.Millisecond}
+	if answer[0] >= 0 {
+		record.Polled, record.Since = true, time.Duration(answer[0])*time.Millisecond
+	}
+	return record, nil
 }
+
+// setInterval compares and sets. It makes no key that is not there: it would never
+// expire.
+var setInterval = redis.NewScript(`
+local was = redis.call("HGET", KEYS[1], "interval")
+if was == ARGV[1] then redis.call("HSET", KEYS[1], "interval", ARGV[2]) end
+return tonumber(was or ARGV[1])`)
+
+// SetInterval implements [deviceauth.Cluster].
+func (s *Store) SetInterval(ctx context.Context, id deviceauth.ID, from, to time.Duration) (time.Duration, error) {
+	was, err := setInterval.Run(ctx, s.redis, []string{s.paceKey(id)}, from.Milliseconds(), to.Milliseconds()).Int64()
+	if err != nil {
+		return 0, wrap(err)
+	}
+	return time.Duration(was) * time.Millisecond, nil
+}
+
+// paceKey is the key of what is recorded of a code's polls.
+func (s *Store) paceKey(id deviceauth.ID) string { return s.prefix + "p:" + id.String() }

@@ -94,32 +94,40 @@ func TestChangeWaitsForAServerThatRestarts(t *testing.T) {
 	}
 }
 
-// protocol 16
-func TestPaceIsSharedByGateways(t *testing.T) {
-	t.Parallel()
-	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
-	a, b := open(t, o), open(t, o)
-	g := storetest.NewGrant("BCDFGHJK")
-	arrival := deviceauth.Poll{Grant: g.ID, Interval: time.Second, Step: 5 * time.Second, Most: 12 * time.Second,
-		Expires: g.Expires}
-	arrives := func(s *redisstore.Store, change func(*deviceauth.Poll), early bool, interval time.Duration) {
-		t.Helper()
-		now := arrival
-		if change != nil {
-			change(&now)
+// openerOfTwo opens each store as two gateways do.
+func openerOfTwo(o redisstore.Options) storetest.OpenCluster {
+	open := opener(o)
+	return func(dir string) (a, b deviceauth.Cluster, err error) {
+		one, errOne := open(dir)
+		other, errOther := open(dir)
+		if err := errors.Join(errOne, errOther); err != nil {
+			return nil, nil, err
 		}
-		gotEarly, got, err := s.RecordPoll(t.Context(), now)
-		if err != nil || gotEarly != early || got != interval {
-			t.Errorf("got %v, %v, %v, want %v, %v", gotEarly, got, err, early, interval)
-		}
+		return one.(*redisstore.Store), other.(*redisstore.Store), nil
 	}
-	arrives(a, nil, false, time.Second)
-	arrives(b, nil, true, 6*time.Second)
-	arrives(a, func(a *deviceauth.Poll) { a.Method = deviceauth.AuthPost }, false, 6*time.Second)
-	arrives(a, nil, true, 11*time.Second)
-	arrives(b, nil, true, 12*time.Second)
-	other := storetest.NewGrant("LMNPQRST")
-	arrives(b, func(a *deviceauth.Poll) { a.Grant, a.Held = other.ID, true }, true, 6*time.Second)
+}
+
+// protocol 16, 36
+func TestGatewaysConform(t *testing.T) {
+	t.Parallel()
+	storetest.RunClusterOutside(t, openerOfTwo(redisstore.Options{URLs: []string{redistest.Start(t).URL()}}))
+}
+
+func TestGatewaysConformOverACluster(t *testing.T) {
+	t.Parallel()
+	var urls []string
+	for _, server := range redistest.Cluster(t) {
+		urls = append(urls, server.URL())
+	}
+	storetest.RunClusterOutside(t, openerOfTwo(redisstore.Options{URLs: urls, Cluster: true}))
+}
+
+func TestBugsOfGatewaysAreCaught(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes as long as the checks, once a bug")
+	}
+	storetest.RunClusterBugsOutside(t, openerOfTwo(redisstore.Options{URLs: []string{redistest.Start(t).URL()}}))
 }
 
 // A cursor of SCAN means nothing to another process: its hash is another.
@@ -215,28 +223,6 @@ func TestServerThatTellsNothingIsWarnedAbout(t *testing.T) {
 	if said := log.String(); !strings.Contains(said, "WARN") || !strings.Contains(said, "maxmemory-policy") {
 		t.Errorf("the log says %q", said)
 	}
-}
-
-// protocol 36
-func TestGatewaysCountTogether(t *testing.T) {
-	t.Parallel()
-	o := redisstore.Options{URLs: []string{redistest.Start(t).URL()}}
-	a, b := open(t, o), open(t, o)
-	up := func(s *redisstore.Store, want int) {
-		t.Helper()
-		count, err := s.CountUp(t.Context(), "wrong", time.Second)
-		if left := time.Until(count.Ends); err != nil || count.N != want || left > time.Second || left <= 0 {
-			t.Errorf("got %+v, %v, want %d", count, err, want)
-		}
-	}
-	up(a, 1)
-	up(b, 2)
-	if err := errors.Join(a.CountDown(t.Context(), "wrong"), a.CountDown(t.Context(), "never")); err != nil {
-		t.Fatal(err)
-	}
-	up(a, 2)
-	time.Sleep(1100 * time.Millisecond)
-	up(b, 1) // a new window
 }
 
 func TestSentinelNamesANewMaster(t *testing.T) {

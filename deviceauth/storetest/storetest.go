@@ -1,7 +1,15 @@
-// Package storetest says in tests what a [deviceauth.Backend] promises. It is
+// Package storetest says in tests what a [deviceauth.Storage] promises. It is
 // one suite, not a menu: a store that fails one check is no store. A check
 // returns what is wrong instead of failing a test, so that the suite itself
 // can be tested on stores that are broken on purpose.
+//
+// There are three lists. [Checks] are for every storage, run by [Run].
+// [DurableChecks] are for one that keeps grants over its Close, run by
+// [RunDurable]. [ClusterChecks] are for one that several gateways share, a
+// [deviceauth.Cluster], run by [RunCluster]. Each list has mistakes that it
+// catches, and a function that shows it on your store. A storage that is reached
+// over a network runs none of them in a bubble of its own time: for it there are
+// the functions that end in Outside.
 package storetest
 
 import (

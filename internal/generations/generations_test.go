@@ -1,6 +1,7 @@
 package generations_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/generations"
@@ -49,5 +50,27 @@ func TestWhatWasReplacedOrDeletedDoesNotComeBack(t *testing.T) {
 		if value, found, _ := m.Get(key); found {
 			t.Errorf("%s is %d", key, value)
 		}
+	}
+}
+
+func TestAllGoOnWithTheEntryThatWasFirst(t *testing.T) {
+	t.Parallel()
+	const size, others = 10, 100
+	s := generations.NewShared[string, *int](size)
+	first := new(int)
+	if got := s.Add("a", first); got != first {
+		t.Error("the first is not taken")
+	}
+	if got := s.Add("a", new(int)); got != first {
+		t.Error("a second one takes its place")
+	}
+	for i := range others {
+		s.Add(strconv.Itoa(i), new(int))
+		if got, found := s.Get("a"); !found || got != first {
+			t.Fatalf("forgotten after %d others, though it was used", i)
+		}
+	}
+	if _, found := s.Get("0"); found {
+		t.Error("one that was not used is never forgotten")
 	}
 }

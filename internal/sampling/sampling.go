@@ -8,6 +8,8 @@ package sampling
 import (
 	"sync"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
 // The measure of every log.
@@ -90,15 +92,7 @@ func (s *Sampler[K]) count(kind K, now time.Time) (K, *count) {
 	if c := s.kinds[kind]; c != nil {
 		return kind, c
 	}
-	looks := 4 // Go's maps begin each walk at a place of their own
-	for k, c := range s.kinds {
-		if looks--; looks < 0 {
-			break
-		}
-		if c.more == 0 && !now.Before(c.full) {
-			delete(s.kinds, k)
-		}
-	}
+	sweep.AFew(s.kinds, func(_ K, c *count) bool { return c.more == 0 && !now.Before(c.full) })
 	if len(s.kinds) >= most {
 		var rest K
 		kind = rest

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -164,12 +165,7 @@ func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	point, err := p.key.PublicKey.Bytes()
-	if err != nil {
-		panic(err) // the key was made by RotateKey
-	}
-	reply(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{
-		"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": p.keyID, "x": b64(point[1:33]),
-		"y": b64(point[33:]),
-	}}})
+	reply(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+		{Key: p.key.Public(), Use: "sig", Algorithm: "ES256", KeyID: p.keyID},
+	}})
 }

@@ -2,12 +2,12 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,12 +74,10 @@ func decode(from map[string]any, to any) error {
 	return json.Unmarshal(text, to)
 }
 
-// introspectionCache has the tokens that were verified lately, with the server's
-// latest response about each. Tokens that are not used any more are forgotten.
-type introspectionCache struct {
-	mu    sync.Mutex
-	known *generations.Memory[[32]byte, *introspected]
-}
+// An introspectionCache has the tokens that were verified lately by their digests, with
+// the server's latest response about each. Tokens that are not used any more are
+// forgotten.
+type introspectionCache = generations.Shared[[sha256.Size]byte, *introspected]
 
 // generation is the number of tokens in one generation of the cache, as in the
 // server's own guard.
@@ -87,7 +85,7 @@ const generation = 20_000
 
 // newIntrospectionCache returns an empty cache.
 func newIntrospectionCache() *introspectionCache {
-	return &introspectionCache{known: generations.New[[32]byte, *introspected](generation)}
+	return generations.NewShared[[sha256.Size]byte, *introspected](generation)
 }
 
 // An introspected is one verified token with the latest response about it.
@@ -148,29 +146,4 @@ func (e *introspected) current(
 	next.ended = time.Now()
 	e.last.Store(next)
 	return next.id, next.err
-}
-
-// find returns a token of the cache, nil where it has none, and keeps a token
-// that ages.
-func (a *introspectionCache) find(key [32]byte) *introspected {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	e, _, ages := a.known.Get(key)
-	if ages {
-		a.known.Put(key, e)
-	}
-	return e
-}
-
-// entry adds a token that was verified, unless another request has added it
-// meanwhile.
-func (a *introspectionCache) entry(key [32]byte, claims *deviceauth.AccessClaims) *introspected {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if e, found, _ := a.known.Get(key); found {
-		return e
-	}
-	e := &introspected{claims: claims, turn: make(chan struct{}, 1)}
-	a.known.Put(key, e)
-	return e
 }

@@ -160,7 +160,7 @@ func (s *Server) acceptsAudience(these, has []string) bool {
 // verified once, and then found by its SHA-256.
 func (s *Server) known(ctx context.Context, token string) (*introspected, error) {
 	key := sha256.Sum256([]byte(token))
-	if known := s.introspections.find(key); known != nil {
+	if known, found := s.introspections.Get(key); found {
 		if hasExpired(known.claims) {
 			return nil, deviceauth.BadToken(deviceauth.TokenExpired, nil)
 		}
@@ -170,5 +170,5 @@ func (s *Server) known(ctx context.Context, token string) (*introspected, error)
 	if err != nil {
 		return nil, err
 	}
-	return s.introspections.entry(key, claims), nil
+	return s.introspections.Add(key, &introspected{claims: claims, turn: make(chan struct{}, 1)}), nil
 }

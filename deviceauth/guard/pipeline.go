@@ -1,0 +1,184 @@
+package guard
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// A Pipeline is the order in which a guard treats a request. It is the only place
+// that knows it: [Guard.Middleware] has a pipeline, and so has the handler of package
+// caddymodule. The fields are what differs between them. A pipeline is made once,
+// with the guard, and is not changed.
+type Pipeline struct {
+	// Reserved are the headers that a client must not set.
+	Reserved ReservedHeaders
+	// Selects reports whether matchers or routes choose requests by path or method.
+	// Where they do, headers that give the backend another path or method come off.
+	// nil: they always come off.
+	Selects func() bool
+	// Trusted reports whether a trusted proxy sent the request. nil: none does.
+	Trusted func(r *http.Request) bool
+	// Plain refuses paths that two servers may read in two ways. It is for a guard
+	// without Match, which sees only one reading.
+	Plain bool
+	// Describe answers a request for the metadata of the resource (RFC 9728 §3),
+	// and reports whether it did. It is asked about paths with [ResourceMetadataPath].
+	Describe func(w http.ResponseWriter, r *http.Request) bool
+	// Match reports whether a request is guarded. A *[deviceauth.Error] refuses a
+	// request that is ambiguous; any other error is a fault. nil: all are guarded.
+	Match func(r *http.Request) (bool, error)
+	// Guard returns the guard that decides, and a function that is called once the
+	// decision is made: until then the store of the server stays open.
+	Guard func(r *http.Request) (decides *Guard, release func(), err error)
+	// Key returns the identity of a request with an old API key. nil, or an identity
+	// of nil: the request has none.
+	Key func(w http.ResponseWriter, r *http.Request) *deviceauth.Identity
+	// Asked is the request as the client sent it, for the URL in a challenge.
+	// nil: the request itself.
+	Asked func(r *http.Request) *http.Request
+	// Observe is told how long it took to decide by a token. It may be nil.
+	Observe func(took time.Duration)
+}
+
+// Decide decides on a request, and prepares one that may pass for the backend. The
+// steps are those of [Guard.Middleware]. known is what earlier guards of the same
+// request have established; the first one has a new [State]. Where the decision is
+// [Described], or a preflight that is Answered, the response has been written.
+func (p *Pipeline) Decide(w http.ResponseWriter, r *http.Request, known *State) Decision {
+	if err := p.Clean(r, known); err != nil {
+		return Decision{Outcome: Malformed, Err: err, Guarded: true}
+	}
+	// Metadata is public: a client asks for it before it has a token.
+	if p.Describe != nil && strings.Contains(r.URL.Path, ResourceMetadataPath) && p.Describe(w, r) {
+		return Decision{Outcome: Described, Answered: true}
+	}
+	if p.Match != nil {
+		guarded, err := p.Match(r)
+		switch {
+		case err != nil && deviceauth.AsError(err) != nil: // the client's mistake
+			return Decision{Outcome: Malformed, Err: err, Guarded: true}
+		case err != nil: // such as a placeholder that cannot be resolved
+			return Decision{Outcome: Unavailable, Err: err}
+		case !guarded:
+			return Decision{Outcome: Unguarded}
+		}
+	}
+	decides, release, err := p.Guard(r)
+	if err != nil {
+		return Decision{Outcome: Unavailable, Err: err, Guarded: true}
+	}
+	defer release() // before the backend responds, which may take hours
+	return p.admit(decides, w, r, known)
+}
+
+// Clean takes off a request what only a guard may say: identity headers in every
+// spelling, in trailers too, connection options by which a proxy would drop headers,
+// and the cookies of our own pages. It refuses (400) a target that two servers would
+// read in two ways. What an earlier guard of the request has done is not repeated.
+func (p *Pipeline) Clean(r *http.Request, known *State) error {
+	if p.Selects == nil || p.Selects() {
+		p.stripOverrides(r)
+	}
+	p.Reserved.Strip(r, known.reserved...)
+	known.reserved = append(known.reserved, p.Reserved)
+	if !known.cleaned {
+		known.cleaned = true
+		if h := r.Header; h["Connection"] != nil || h["Upgrade"] != nil || h["Http2-Settings"] != nil {
+			stripConnection(r)
+		}
+		if r.Header["Cookie"] != nil {
+			known.Cookies = StripCookies(r.Header)
+		}
+		if err := CheckTarget(r); err != nil {
+			return err
+		}
+	}
+	if p.Plain {
+		return CheckSpelling(r.URL)
+	}
+	return nil
+}
+
+// stripOverrides takes off what would give a request another path or method.
+func (p *Pipeline) stripOverrides(r *http.Request) {
+	StripOverrides(r, p.Trusted != nil && p.Trusted(r))
+}
+
+// admit decides by the credentials of a guarded request: a CORS preflight has none
+// and is first, then an old API key, then the token (RFC 6750).
+func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known *State) Decision {
+	if r.Method == http.MethodOptions && IsPreflight(r) {
+		return p.preflight(g, w, r)
+	}
+	d := Decision{Guarded: true, Origin: g.origin(r)}
+	if p.Key != nil {
+		if id := p.Key(w, r); id != nil {
+			return p.admitKey(g, d, r, id, known)
+		}
+	}
+	began := time.Now()
+	id, token, err := g.authenticate(r, known.token)
+	if p.Observe != nil {
+		p.Observe(time.Since(began))
+	}
+	if token != "" { // kept for the guards that follow: it may have been taken off the request
+		known.token = token
+	}
+	if err != nil {
+		return p.refuse(g, d, r, err)
+	}
+	if id == nil {
+		d.Outcome = Anonymous
+		if known.Identity != nil { // by an old key that this guard does not accept
+			p.Reserved.Strip(r)
+			known.Identity = nil
+		}
+		return d
+	}
+	d.Outcome, known.Identity, known.by = Admitted, id, g
+	g.SetIdentityHeaders(r, id)
+	return d
+}
+
+// preflight answers a CORS preflight, or leaves it to the backend, which must not
+// take it for another request.
+func (p *Pipeline) preflight(g *Guard, w http.ResponseWriter, r *http.Request) Decision {
+	d := Decision{Guarded: true, Outcome: Preflight}
+	if d.Answered = g.Preflight(w.Header(), r); d.Answered {
+		w.WriteHeader(http.StatusNoContent)
+		return d
+	}
+	p.stripOverrides(r)
+	d.Origin = g.origin(r)
+	return d
+}
+
+// admitKey decides by an old API key: one that lists scopes must have all that the
+// guard asks for.
+func (p *Pipeline) admitKey(
+	g *Guard, d Decision, r *http.Request, id *deviceauth.Identity, known *State,
+) Decision {
+	if id.Scope != "" && !g.options.Need.Scope.Within(id.Scope) {
+		d.Outcome, d.Err = InsufficientScope, deviceauth.LacksScope(id)
+		d.Challenge = g.Refuse(r, d.Err)
+		return d
+	}
+	d.Outcome, known.Identity, known.by = LegacyKey, id, g
+	g.SetIdentityHeaders(r, id)
+	return d
+}
+
+// refuse says why a request with a token, or without one, does not pass.
+func (p *Pipeline) refuse(g *Guard, d Decision, r *http.Request, err error) Decision {
+	if d.Outcome, d.Err = outcomeOf(err), err; d.Outcome == Unavailable {
+		return d
+	}
+	if p.Asked != nil {
+		r = p.Asked(r)
+	}
+	d.Challenge = g.Refuse(r, err)
+	return d
+}

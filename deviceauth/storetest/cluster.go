@@ -1,0 +1,199 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// OpenCluster opens one new, empty storage as two gateways do. The suite closes both.
+// dir is as for [Open].
+type OpenCluster func(dir string) (a, b deviceauth.Cluster, err error)
+
+// A ClusterCheck is one promise of a [deviceauth.Cluster]: of what several gateways know
+// together beside the grants. What a grant is to both of them is among [Checks].
+type ClusterCheck struct {
+	Name string
+	run  func(ctx context.Context, a, b deviceauth.Cluster) error
+}
+
+// ClusterChecks are all of these promises.
+var ClusterChecks = []ClusterCheck{
+	{Name: "polls of a code are recorded together", run: pollsAreShared},         // RFC 8628 §3.5
+	{Name: "each method has a pace of its own", run: methodsAreApart},            // a stranger slows no client down
+	{Name: "of many polls at once one is the first", run: pollRaceHasOneFirst},   // read and record are one step
+	{Name: "an interval is set by one of many", run: intervalRaceHasOneWinner},   // compare and set are one step
+	{Name: "an interval without polls is not kept", run: intervalNeedsPolls},     // nothing is kept without an end
+	{Name: "what is counted at once is counted once each", run: countsAreShared}, // RFC 8628 §5.1
+	{Name: "a count can be taken back", run: countIsTakenBack},                   // a right code is no guess
+	{Name: "a window ends when it was said to end", run: windowEnds},             // a fixed window
+	{Name: "both gateways are told of a change", run: changeIsTold},              // held polls are answered
+}
+
+// RunCluster runs the checks, each on a new storage in a bubble of its own time.
+func RunCluster(t *testing.T, open OpenCluster) {
+	for _, check := range ClusterChecks {
+		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				if err := check.On(t.Context(), dir, open); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// RunClusterOutside runs the checks on a storage that is reached over a network, in real
+// time and all at once: it takes some two seconds.
+func RunClusterOutside(t *testing.T, open OpenCluster) {
+	for i, err := range clusterBesides(t, open) {
+		t.Run(strings.ReplaceAll(ClusterChecks[i].Name, " ", "_"), func(t *testing.T) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// clusterBesides runs all checks beside each other, since they wait most of their time.
+// The result has an error or nil for each, in the order of ClusterChecks.
+func clusterBesides(t *testing.T, open OpenCluster) []error {
+	failed := make([]error, len(ClusterChecks))
+	var all sync.WaitGroup
+	for i, check := range ClusterChecks {
+		dir := t.TempDir()
+		all.Go(func() { failed[i] = check.On(t.Context(), dir, open) })
+	}
+	all.Wait()
+	return failed
+}
+
+// On runs the check on two gateways opened for it, and closes both. An error of Close
+// fails the check, as one of [Check.On] does.
+func (c ClusterCheck) On(ctx context.Context, dir string, open OpenCluster) error {
+	a, b, err := open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.run(ctx, a, b), a.Close(), b.Close())
+}
+
+// pollOf is a poll of a code, with an interval of five seconds (RFC 8628 §3.2).
+func pollOf(g *deviceauth.Grant) deviceauth.Poll {
+	return deviceauth.Poll{Grant: g.ID, Interval: 5 * time.Second, Expires: g.Expires}
+}
+
+// recorded records a poll and wants it recorded whether one came before. That one was
+// not longer ago than what the check took.
+func recorded(ctx context.Context, s deviceauth.Cluster, p deviceauth.Poll, polled bool, began time.Time) error {
+	got, err := s.RecordPoll(ctx, p)
+	if err != nil {
+		return err
+	}
+	// The store may have a clock of its own, in milliseconds.
+	if most := time.Since(began) + 10*time.Millisecond; got.Polled != polled || got.Since < 0 || got.Since > most {
+		return fmt.Errorf("got %+v, want polled %v, not longer ago than %v", got, polled, most)
+	}
+	return nil
+}
+
+// pollsAreShared wants what one gateway records to be known to the other: a device that
+// polls both must not be twice as fast (RFC 8628 §3.5).
+func pollsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
+	poll, other, began := pollOf(NewGrant("BCDFGHJK")), pollOf(NewGrant("LMNPQRST")), time.Now()
+	const pause = 50 * time.Millisecond
+	// One gateway records a poll, the other one sees it.
+	if err := recorded(ctx, a, poll, false, began); err != nil {
+		return err
+	}
+	time.Sleep(pause)
+	got, err := b.RecordPoll(ctx, poll)
+	if err != nil || !got.Polled || got.Since < pause-10*time.Millisecond || got.Interval != poll.Interval {
+		return fmt.Errorf("got %+v, %v, want a poll %v ago, and the interval %v", got, err, pause, poll.Interval)
+	}
+	// The other one slows the device down, and the first one sees that.
+	was, err := b.SetInterval(ctx, poll.Grant, poll.Interval, 10*time.Second)
+	if err != nil || was != poll.Interval {
+		return fmt.Errorf("setting the interval: it was %v, %v, want %v", was, err, poll.Interval)
+	}
+	if got, err = a.RecordPoll(ctx, poll); err != nil || got.Interval != 10*time.Second {
+		return fmt.Errorf("got %+v, %v, want the interval that the other gateway has set", got, err)
+	}
+	return recorded(ctx, a, other, false, began) // another code
+}
+
+// methodsAreApart wants the ways of client authentication not to disturb each other: who
+// knows a code without the client's secret must not slow its device down.
+func methodsAreApart(ctx context.Context, a, b deviceauth.Cluster) error {
+	public, began := pollOf(NewGrant("BCDFGHJK")), time.Now()
+	secret := public
+	secret.Method = deviceauth.AuthPost
+	return first(
+		func() error { return recorded(ctx, a, public, false, began) },
+		func() error { return recorded(ctx, b, secret, false, began) },
+		func() error { return recorded(ctx, b, public, true, began) },
+		func() error { return recorded(ctx, a, secret, true, began) },
+	)
+}
+
+// pollRaceHasOneFirst wants each of several polls at once to see those before it. The
+// first poll of a code is never early, so several firsts would all pass.
+func pollRaceHasOneFirst(ctx context.Context, a, b deviceauth.Cluster) error {
+	poll := pollOf(NewGrant("BCDFGHJK"))
+	polledBefore := errors.New("not the first")
+	won, err := race(func(i int) error {
+		got, err := []deviceauth.Cluster{a, b}[i%2].RecordPoll(ctx, poll)
+		if err == nil && got.Polled {
+			return polledBefore
+		}
+		return err
+	})
+	if won != 1 {
+		return fmt.Errorf("%d of %d polls are the first: %w", won, racers, err)
+	}
+	return nil
+}
+
+// intervalRaceHasOneWinner wants an interval to be set once from one value, so that each
+// early poll counts: who comes too late is told the new value, and begins there.
+func intervalRaceHasOneWinner(ctx context.Context, a, b deviceauth.Cluster) error {
+	poll := pollOf(NewGrant("BCDFGHJK"))
+	if err := recorded(ctx, a, poll, false, time.Now()); err != nil {
+		return err
+	}
+	late := errors.New("another was faster")
+	won, err := race(func(i int) error {
+		was, err := []deviceauth.Cluster{a, b}[i%2].SetInterval(ctx, poll.Grant, poll.Interval, 10*time.Second)
+		if err == nil && was != poll.Interval {
+			return late
+		}
+		return err
+	})
+	if won != 1 {
+		return fmt.Errorf("%d of %d set the interval: %w", won, racers, err)
+	}
+	return nil
+}
+
+// intervalNeedsPolls sets the interval of a code that nothing is known of: a record
+// without an end would stay for ever.
+func intervalNeedsPolls(ctx context.Context, a, b deviceauth.Cluster) error {
+	poll := pollOf(NewGrant("BCDFGHJK"))
+	// Whether it says that it has set the interval is not looked at: only what is kept.
+	if _, err := a.SetInterval(ctx, poll.Grant, poll.Interval, time.Minute); err != nil {
+		return err
+	}
+	got, err := b.RecordPoll(ctx, poll)
+	if err != nil || got.Polled || got.Interval != poll.Interval {
+		return fmt.Errorf("got %+v, %v, want nothing known", got, err)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// counts counts a key up, and wants so many in a window that has not ended. The end is
+// told by the gateway's own clock.
+func counts(ctx context.Context, s deviceauth.Cluster, key string, window time.Duration, want int) error {
+	count, err := s.CountUp(ctx, key, window)
+	left := time.Until(count.Ends)
+	// The store may have a clock of its own, in milliseconds.
+	if err != nil || count.N != want || left <= 0 || left > window+10*time.Millisecond {
+		return fmt.Errorf("%s: got %+v, %v, want %d within %v", key, count, err, want, window)
+	}
+	return nil
+}
+
+// countsAreShared wants every number up to that of the racers to be given once: of wrong
+// user codes at several gateways at once none is to slip through (RFC 8628 §5.1).
+func countsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
+	given := make([]int, racers) // each goroutine writes to its own element
+	_, err := race(func(i int) error {
+		count, err := []deviceauth.Cluster{a, b}[i%2].CountUp(ctx, "all", time.Minute)
+		given[i] = count.N
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	times := map[int]int{}
+	for _, n := range given {
+		times[n]++
+	}
+	for n := 1; n <= racers; n++ {
+		if times[n] != 1 {
+			return fmt.Errorf("got %v, want each number once", given)
+		}
+	}
+	return counts(ctx, a, "other", time.Minute, 1)
+}
+
+// countIsTakenBack takes counts back, more of them than there are: a count never falls
+// below nothing, or a guesser could save guesses up.
+func countIsTakenBack(ctx context.Context, a, b deviceauth.Cluster) error {
+	return first(
+		func() error {
+			return errors.Join(counts(ctx, a, "k", time.Minute, 1), counts(ctx, b, "k", time.Minute, 2))
+		},
+		func() error { return errors.Join(a.CountDown(ctx, "k"), counts(ctx, b, "k", time.Minute, 2)) },
+		func() error { return errors.Join(b.CountDown(ctx, "k"), a.CountDown(ctx, "k"), b.CountDown(ctx, "k")) },
+		func() error { return errors.Join(b.CountDown(ctx, "never"), counts(ctx, a, "k", time.Minute, 1)) },
+		func() error { return counts(ctx, b, "never", time.Minute, 1) },
+	)
+}
+
+// windowEnds wants the window to begin with the first count, and not to be prolonged by
+// later ones: a person who types wrong codes must know when there is a new chance.
+func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
+	const window = 2 * time.Second
+	begun := time.Now()
+	if err := counts(ctx, a, "k", window, 1); err != nil {
+		return err
+	}
+	// How long the two calls take is not known of the window's begin.
+	took := time.Since(begun)
+	time.Sleep(window / 2)
+	again := time.Now()
+	count, err := b.CountUp(ctx, "k", window)
+	if err != nil || count.N != 2 {
+		return fmt.Errorf("within the window: %+v, %v", count, err)
+	}
+	took += time.Since(again)
+	if late := count.Ends.Sub(begun) - window; late > took+50*time.Millisecond {
+		return fmt.Errorf("the window is %v longer after a second count", late)
+	}
+	time.Sleep(time.Until(count.Ends) + 50*time.Millisecond)
+	return counts(ctx, a, "k", window, 1)
+}
+
+// toldWithin is how soon a gateway hears of a change: a held poll is to be answered, and
+// a revoked device to be out, within a second.
+const toldWithin = time.Second
+
+// changeIsTold changes a grant at one gateway and wants the listeners of both told.
+func changeIsTold(ctx context.Context, a, b deviceauth.Cluster) error {
+	g := NewGrant("BCDFGHJK")
+	told := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	for i, s := range []deviceauth.Cluster{a, b} {
+		once := told[i] // closed at the first notice; there may be more
+		s.OnChange(func(id deviceauth.ID) {
+			select {
+			case <-once:
+			default:
+				if id == g.ID {
+					close(once)
+				}
+			}
+		})
+	}
+	if err := a.Create(ctx, g); err != nil {
+		return err
+	}
+	// A gateway may have begun to listen a moment ago; what is changed until then it reads.
+	for deadline := time.Now().Add(3 * time.Second); ; {
+		if err := a.Update(ctx, g.ID, func(g *deviceauth.Grant) error { g.Revision++; return nil }); err != nil {
+			return err
+		}
+		if isTold(told[0]) && isTold(told[1]) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.New("a gateway is not told of a change")
+		}
+	}
+}
+
+// isTold waits for a notice.
+func isTold(once <-chan struct{}) bool {
+	select {
+	case <-once:
+		return true
+	case <-time.After(toldWithin):
+		return false
+	}
+}
