@@ -178,6 +178,20 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestRateIsKeptAndEndsWithTheRun(t *testing.T) {
+	t.Parallel()
+	addr := serving(t, func(http.ResponseWriter, *http.Request) {})
+	began := time.Now()
+	result, err := Run(t.Context(), Load{
+		Addr: addr, Conns: 2, Duration: 100 * time.Millisecond, Rate: 0.01,
+		Device: Fixed(http.StatusOK, Request("a", "/", nil)),
+	})
+	// The first is due at once, the next after minutes.
+	if err != nil || result.Requests != 1 || time.Since(began) > 10*time.Second {
+		t.Errorf("got %+v, %v after %v", result, err, time.Since(began))
+	}
+}
+
 func TestPollKeepsTheIntervalOfItsCode(t *testing.T) {
 	t.Parallel()
 	const interval = 50 * time.Millisecond

@@ -94,6 +94,9 @@ func (l *Load) play(ctx context.Context, began time.Time, number int, device Dev
 	due := began.Add(every * time.Duration(number) / time.Duration(l.Conns))
 	for ctx.Err() == nil && (l.Duration == 0 || time.Since(began) < l.Duration) {
 		if every > 0 {
+			if l.Duration > 0 && due.After(began.Add(l.Duration)) {
+				return took, nil // the next would be behind the end
+			}
 			time.Sleep(time.Until(due))
 			due = due.Add(every)
 		}
