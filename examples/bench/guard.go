@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
+)
+
+// connected starts a gateway whose store knows so many connected devices, and returns
+// the requests that they make of the API, and the token in the first of them.
+func (b *bench) connected(ctx context.Context, n int, lines ...string) (g *gateway, requests [][]byte, token string,
+	err error) {
+	if g, err = b.newGateway(lines...); err != nil {
+		return nil, nil, "", err
+	}
+	devices, err := loadtest.PrepareBadger(ctx, g.store, g.issuer, n, loadtest.Connected)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	for _, d := range devices {
+		requests = append(requests, loadtest.GuardedRequests(g.host, "/api/products", d.Access)...)
+	}
+	return g, requests, devices[0].Access, g.start(ctx, b.binary)
+}
+
+// measureGuard compares guarded requests with the same proxy without a guard. Tokens
+// that are new come from a gateway of their own, so that they drive none of the others
+// from the memory of theirs.
+func measureGuard(ctx context.Context, b *bench) (rows []row, err error) {
+	floor, err := b.startPlain(ctx, b.binary, http.StatusOK, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer floor.Stop()
+	warm, requests, token, err := b.connected(ctx, b.sizes.tokens)
+	if err != nil {
+		return nil, err
+	}
+	defer warm.Stop()
+	cold, news, _, err := b.connected(ctx, b.sizes.cold)
+	if err != nil {
+		return nil, err
+	}
+	defer cold.Stop()
+	// What is measured is a guard that knows its tokens.
+	if err := once(ctx, warm, requests); err != nil {
+		return nil, err
+	}
+	// The same requests: the proxy too reads the token, and passes it on.
+	proxy := loadtest.GuardedRequests(floor.proxy, "/api/products", token)[0]
+	forward := loadtest.GuardedRequests(floor.forward, "/api/products", token)[0]
+	// All sides at one number of connections, then all at the next.
+	for _, conns := range b.conns {
+		ran, err := b.compare(ctx, conns,
+			side{name: "reverse_proxy", load: fixed(floor.Server, floor.proxy, proxy)},
+			side{name: "one token", load: fixed(warm.Server, warm.host, requests[0])},
+			side{name: "tokens in turn", load: fixed(warm.Server, warm.host, requests...)},
+			side{name: "new tokens", load: fixed(cold.Server, cold.host, news...)},
+			side{name: "forward_auth", load: fixed(floor.Server, floor.forward, forward)})
+		if err != nil {
+			return nil, err
+		}
+		bare := ratio("reverse_proxy without a guard", "", conns, ran[0], ran[0], 0)
+		// It is the floor: there is nothing that it is held against.
+		bare.base = loadtest.Spread{}
+		rows = append(rows, bare,
+			ratio("guarded, one token", "reverse_proxy", conns, ran[1], ran[0], 0.97),
+			ratio("guarded, "+thousands(b.sizes.tokens)+" tokens in turn", "reverse_proxy", conns, ran[2], ran[0],
+				0.95),
+			coldRow(conns, ran[3], ran[0]),
+			ratio("forward_auth to a server that always says yes", "reverse_proxy", conns, ran[4], ran[0], 0))
+	}
+	return rows, nil
+}
+
+// once sends each request once, so that the guard has seen all tokens. One that it
+// remembers costs no verification of its signature, only the look whether its grant lives.
+func once(ctx context.Context, g *gateway, requests [][]byte) error {
+	_, err := loadtest.Run(ctx, loadtest.Load{
+		Addr: g.addr, Conns: 16, Device: loadtest.Once(http.StatusOK, requests...),
+	})
+	return err
+}
+
+// fixed is a load that asks a host the same requests in turn, and wants 200.
+func fixed(s *loadtest.Server, host string, requests ...[]byte) loadtest.Load {
+	return loadtest.Load{Addr: dialed(host), PID: s.PID, Device: loadtest.Fixed(http.StatusOK, requests...)}
+}
+
+// coldRow holds requests with new tokens against the best that is possible: the proxy
+// without a guard, which keeps all cores busy, and one verification of ES256 more of
+// one core for each request.
+func coldRow(conns int, cold, bare results) row {
+	// cores are those of the machine, which client, backend and server share.
+	verify, cores := verification(), float64(runtime.NumCPU())
+	// A request takes cores/rate of core time, in all processes; then the verification.
+	bound := bare.each(func(r loadtest.Result) float64 {
+		return 1 / (1/r.PerSecond() + verify.Seconds()/cores)
+	})
+	return row{
+		what: "guarded, every token new", against: "reverse_proxy and one ES256 verification", conns: conns,
+		unit: "×", value: loadtest.SpreadOf(loadtest.Ratios(cold.rates(), bound)), target: 0.80,
+		rate: loadtest.SpreadOf(cold.rates()), base: loadtest.SpreadOf(bound),
+		p99: loadtest.SpreadOf(cold.p99s()), cpu: cold.cpu(),
+		note: "one ES256 verification takes " + verify.Round(time.Microsecond).String() + " of a core",
+	}
+}
+
+// verification is how long one core takes to verify a signature of ES256 (RFC 7518
+// §3.4); the median of some hundred.
+func verification() time.Duration {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err) // the system has no randomness
+	}
+	digest := sha256.Sum256([]byte("a token"))
+	signature, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+	if err != nil {
+		panic(err)
+	}
+	// One after the other: a core by itself.
+	took := make([]float64, 500)
+	for i := range took {
+		began := time.Now()
+		if !ecdsa.VerifyASN1(&key.PublicKey, digest[:], signature) {
+			panic(errors.New("a signature that was just made does not verify"))
+		}
+		took[i] = float64(time.Since(began))
+	}
+	return time.Duration(loadtest.SpreadOf(took).Median)
+}
