@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"math"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -48,7 +49,7 @@ func (b *bundle) add(one *pendingGrant) {
 		b.value = one.shared.append(append(b.value, 1))
 	}
 	b.value = one.append(b.value)
-	b.forget = max(b.forget, one.forget)
+	b.forget = max(b.forget, one.forget())
 }
 
 // append encodes what many grants have in common. An audience that is nil is told from
@@ -67,11 +68,18 @@ func (r *request) append(to []byte) []byte {
 
 // append encodes the rest of a grant that is not whole.
 func (c *compact) append(to []byte) []byte {
-	to = append(append(append(to, c.id[:]...), c.device[:]...), c.challenge[:]...)
+	to = append(append(to, c.id[:]...), c.device[:]...)
 	to = binary.AppendVarint(binary.AppendVarint(to, c.created), c.expires)
-	to = append(append(to, c.from[:]...), byte(c.family))
+	to = append(append(to, c.from[:]...), byte(c.family), asByte(c.challenged))
 	to = binary.AppendUvarint(binary.AppendUvarint(to, uint64(c.code)), uint64(c.place))
 	return appendText(binary.AppendUvarint(to, uint64(c.revision)), c.text)
+}
+
+func asByte(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func appendText(to []byte, s string) []byte {
@@ -94,7 +102,7 @@ func readBundle(value []byte) (grants []compact, err error) {
 		c := r.compact()
 		c.shared = last
 		grants = append(grants, c)
-		r.bad = r.bad || last == nil || int(c.code)+int(c.place) > len(c.text)
+		r.bad = r.bad || last == nil || len(c.text) > math.MaxUint16 || int(c.code)+int(c.place) > len(c.text)
 	}
 	if r.bad {
 		return nil, errBundle
@@ -126,11 +134,10 @@ func (r *bundleReader) request() *request {
 func (r *bundleReader) compact() (c compact) {
 	copy(c.id[:], r.bytes(len(c.id)))
 	copy(c.device[:], r.bytes(len(c.device)))
-	copy(c.challenge[:], r.bytes(len(c.challenge)))
 	c.created, c.expires = r.varint(), r.varint()
 	copy(c.from[:], r.bytes(len(c.from)))
-	if kind := r.bytes(1); kind != nil {
-		c.family = family(kind[0])
+	if kind := r.bytes(2); kind != nil {
+		c.family, c.challenged = family(kind[0]), kind[1] != 0
 	}
 	c.code, c.place, c.revision = uint16(r.uvarint()), uint16(r.uvarint()), int32(r.uvarint())
 	c.text = r.text()
@@ -200,13 +207,12 @@ func (s *Store) loadBundle(txn *badger.Txn, value []byte) error {
 		return nil
 	}
 	for _, c := range grants {
-		one := newPendingGrant(c)
-		if past(one.forget) {
+		if past(c.forget()) {
 			continue
 		}
 		switch _, err := txn.Get(grantKey(c.id)); {
 		case errors.Is(err, badger.ErrKeyNotFound):
-			s.pending.restore(one)
+			s.pending.restore(&pendingGrant{compact: c})
 		case err != nil:
 			return err
 		}

@@ -43,7 +43,7 @@ func TestBundleHoldsWhatWasWritten(t *testing.T) {
 	var want []*deviceauth.Grant
 	var last *request
 	for _, g := range variety() {
-		one := newPendingGrant(compacted(g, last))
+		one := &pendingGrant{compact: compacted(g, last)}
 		if one.whole != nil {
 			continue
 		}
@@ -67,7 +67,7 @@ func TestBundleHoldsWhatWasWritten(t *testing.T) {
 func FuzzBundle(f *testing.F) {
 	var all bundle
 	for _, g := range variety() {
-		if one := newPendingGrant(compacted(g, nil)); one.whole == nil {
+		if one := (&pendingGrant{compact: compacted(g, nil)}); one.whole == nil {
 			all.add(one)
 		}
 	}
@@ -91,7 +91,7 @@ func FuzzBundle(f *testing.F) {
 func TestEveryCutOfABundleIsRefused(t *testing.T) {
 	t.Parallel()
 	var all bundle
-	all.add(newPendingGrant(compacted(variety()[6], nil)))
+	all.add(&pendingGrant{compact: compacted(variety()[6], nil)})
 	for n := range all.value {
 		if _, err := readBundle(all.value[:n]); err == nil && n != 1 {
 			t.Errorf("the first %d of %d bytes are taken", n, len(all.value))

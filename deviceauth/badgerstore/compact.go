@@ -15,15 +15,16 @@ import (
 type compact struct {
 	whole  *deviceauth.Grant // where the grant has what none has that waits; nil: the rest is all of it
 	shared *request
-	text   string // the user code, the place and the label
+	text   string // the user code, the place and the label, and the bytes of a challenge if there is one
 
-	id                deviceauth.ID
-	device, challenge deviceauth.Digest
-	created, expires  int64 // in Unix nanoseconds
-	from              [16]byte
-	family            family
-	code, place       uint16 // lengths within the text
-	revision          int32
+	id               deviceauth.ID
+	device           deviceauth.Digest
+	created, expires int64 // in Unix nanoseconds
+	from             [16]byte
+	family           family
+	challenged       bool
+	code, place      uint16 // lengths within the text
+	revision         int32
 }
 
 // A family tells which kind of address stands in 16 bytes.
@@ -65,7 +66,7 @@ func requestOf(g *deviceauth.Grant) *request {
 // compacted returns the compact form of a grant. Many that are alike share last.
 func compacted(g *deviceauth.Grant, last *request) compact {
 	c := compact{
-		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device, challenge: g.Challenge,
+		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device,
 		created: g.Created.UnixNano(), expires: g.Expires.UnixNano(), from: g.From.As16(), family: ipv6,
 		code: uint16(len(g.UserCode)), place: uint16(len(g.Place)), revision: int32(g.Revision),
 	}
@@ -77,6 +78,9 @@ func compacted(g *deviceauth.Grant, last *request) compact {
 		c.family = noAddress
 	case g.From.Is4():
 		c.family = ipv4
+	}
+	if g.Challenge != (deviceauth.Digest{}) {
+		c.text, c.challenged = c.text+string(g.Challenge[:]), true
 	}
 	if len(c.text) > 1<<10 || !c.says(g) {
 		own, copied := *g, requestOf(g)
@@ -114,9 +118,12 @@ func (c *compact) into(g *deviceauth.Grant) {
 	}
 	*g = deviceauth.Grant{
 		ID: c.id, Revision: int(c.revision), State: deviceauth.Pending, ClientID: c.shared.client, Device: c.device,
-		Scope: c.shared.scope, Audience: c.shared.audience, Challenge: c.challenge,
+		Scope: c.shared.scope, Audience: c.shared.audience,
 		UserCode: c.userCode(), Place: c.text[c.code : c.code+c.place], Label: c.text[c.code+c.place:],
 		Created: time.Unix(0, c.created).UTC(), Expires: time.Unix(0, c.expires).UTC(),
+	}
+	if end := len(g.Label) - len(g.Challenge); c.challenged && end >= 0 {
+		g.Challenge, g.Label = deviceauth.Digest([]byte(g.Label[end:])), g.Label[:end]
 	}
 	switch c.family {
 	case ipv4:
@@ -131,6 +138,23 @@ func (c *compact) userCode() deviceauth.UserCode {
 		return c.whole.UserCode
 	}
 	return deviceauth.UserCode(c.text[:c.code])
+}
+
+// keptFor is how much longer than its code a pending grant is kept.
+var keptFor = new(deviceauth.Grant).KeepUntil().Sub(time.Time{})
+
+// free is when Badger forgets the user code, in Unix seconds.
+func (c *compact) free() uint64 { return second(c.until()) }
+
+// forget is when Badger forgets the record.
+func (c *compact) forget() uint64 { return second(c.until().Add(keptFor)) }
+
+// until is when the code expires.
+func (c *compact) until() time.Time {
+	if c.whole != nil {
+		return c.whole.Expires
+	}
+	return time.Unix(0, c.expires)
 }
 
 // size is about how many bytes it takes.

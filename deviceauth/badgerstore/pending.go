@@ -51,18 +51,10 @@ type pendingGrants struct {
 
 // pendingGrant is a grant that waits.
 type pendingGrant struct {
-	compact        // never changed
-	free    uint64 // when Badger forgets the code, in Unix seconds
-	forget  uint64 // when Badger forgets the record
-	index   int    // in all; -1: the grant has left
-	own     bool   // Badger has a record of this grant alone, and not only a bundle
-	doubted bool   // a commit of a change failed: only Badger knows how far it came
-}
-
-// newPendingGrant returns a grant that is not in the list of all yet.
-func newPendingGrant(c compact) *pendingGrant {
-	g := c.grant()
-	return &pendingGrant{compact: c, free: second(g.Expires), forget: second(g.KeepUntil()), index: -1}
+	compact       // never changed
+	index   int32 // in all; -1: the grant has left
+	own     bool  // Badger has a record of this grant alone, and not only a bundle
+	doubted bool  // a commit of a change failed: only Badger knows how far it came
 }
 
 func newPendingGrants() *pendingGrants {
@@ -114,11 +106,11 @@ func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
 	}
-	if holder := p.codes[g.UserCode]; holder != nil && !past(holder.free) {
+	if holder := p.codes[g.UserCode]; holder != nil && !past(holder.free()) {
 		return deviceauth.ErrExists
 	}
 	p.sweep()
-	fresh := &pendingGrant{compact: compacted(g, p.last), free: second(g.Expires), forget: second(g.KeepUntil())}
+	fresh := &pendingGrant{compact: compacted(g, p.last)}
 	if fresh.shared != nil {
 		p.last = fresh.shared
 	}
@@ -130,10 +122,10 @@ func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
 // enter is called with mu held. Of two grants with one user code the code belongs to the
 // one that is younger: add has seen that the code of the other one has expired.
 func (p *pendingGrants) enter(one *pendingGrant) {
-	one.index = len(p.all)
+	one.index = int32(len(p.all))
 	p.all, p.held = append(p.all, one), p.held+one.size()
 	p.grants[one.id] = one
-	if holder := p.codes[one.userCode()]; holder == nil || holder.free < one.free {
+	if holder := p.codes[one.userCode()]; holder == nil || holder.free() < one.free() {
 		p.codes[one.userCode()] = one
 	}
 }
@@ -167,7 +159,7 @@ func (p *pendingGrants) sweep() {
 	for i := 0; i < 2 && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
-		if now >= one.forget || one.own && now >= one.free {
+		if now >= one.forget() || one.own && now >= one.free() {
 			p.leave(one)
 		}
 	}
@@ -205,7 +197,7 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 	defer p.mu.RUnlock()
 	elsewhere = p.closed || uint64(time.Now().Unix()) < p.elsewhere
 	one := p.codes[code]
-	if one == nil || past(one.free) {
+	if one == nil || past(one.free()) {
 		return nil, false, elsewhere
 	}
 	g, doubted = p.copyOf(one)
@@ -213,7 +205,7 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 }
 
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
-	if one == nil || past(one.forget) {
+	if one == nil || past(one.forget()) {
 		return nil, false
 	}
 	return one.grant(), one.doubted

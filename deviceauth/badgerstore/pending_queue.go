@@ -85,7 +85,7 @@ func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
 		p.bytes -= one.size()
 		if one.own && p.crowded() {
 			p.leave(one)
-			p.moved(one.free)
+			p.moved(one.free())
 		}
 	}
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {

@@ -108,7 +108,7 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err err
 	var all bundle
 	for ; n < len(list) && len(all.value) < bundleSize; n++ {
 		one := list[n]
-		if one == nil || past(one.forget) {
+		if one == nil || past(one.forget()) {
 			continue
 		}
 		if !own && one.whole == nil {
@@ -144,10 +144,10 @@ func (one *pendingGrant) write(txn *badger.Txn) error {
 	if err != nil {
 		return fmt.Errorf("encoding a grant: %w", err)
 	}
-	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget)); err != nil {
+	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget())); err != nil {
 		return err
 	}
-	return txn.SetEntry(entry(codeKey(g.UserCode), one.id[:], one.free)) // Badger keeps the slice
+	return txn.SetEntry(entry(codeKey(g.UserCode), one.id[:], one.free())) // Badger keeps the slice
 }
 
 // flushTime is how long a store that is closed tries to write the new grants, where
@@ -242,7 +242,7 @@ func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*devic
 func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
 	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
 	for _, one := range all {
-		if past(one.forget) || !follows(one.id) {
+		if past(one.forget()) || !follows(one.id) {
 			continue
 		}
 		if first = append(first, one); len(first) >= 2*limit { // sorted seldom, however many there are
