@@ -26,6 +26,7 @@ type ahead struct {
 	set  func(file string, size int64) error // nil: nothing is made ahead
 }
 
+// file is the name that Badger gives to a memtable's log.
 func (a *ahead) file(number int) string { return filepath.Join(a.dir, fmt.Sprintf("%05d.mem", number)) }
 
 // last is the number of the log that Badger writes to: it is always there.
@@ -39,7 +40,9 @@ func (a *ahead) last() (number int, err error) {
 	return number, err
 }
 
-// ready says why there is no log for Badger to go on with, having tried to make one.
+// ready says why there is no log for Badger to go on with, having tried to make one. It
+// is called before each write, and asks the file system once: whether the log that was
+// made is still empty, that is not taken by Badger.
 func (a *ahead) ready() error {
 	if a.set == nil {
 		return nil
@@ -69,6 +72,7 @@ func (a *ahead) ready() error {
 	return nil
 }
 
+// unset is the error where no blocks can be set aside.
 func (a *ahead) unset(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return errDiskFull

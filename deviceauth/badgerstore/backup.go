@@ -66,7 +66,8 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	return errors.Join(lines.Encode(record{End: &count}), out.Flush())
 }
 
-// recordOf returns nil for what follows from other records, and for documents
+// recordOf returns nil for what follows from other records, for bundles of pending
+// grants, whose codes have expired before anybody restores them, and for documents
 // that are kept for a while: people's sessions, which must not come back after
 // they were ended.
 func recordOf(item *badger.Item) (*record, error) {
@@ -91,7 +92,8 @@ func recordOf(item *badger.Item) (*record, error) {
 	return nil, nil
 }
 
-// Restored says what became of a backup.
+// Restored says what became of a backup: how many documents and grants were brought back,
+// and how many grants were not.
 type Restored struct {
 	Documents, Kept, Ended int
 }
@@ -110,6 +112,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 	o.Dir = filepath.Clean(o.Dir)
 	final := o.Dir
 	o.Dir += ".restoring"
+	// What a restore before, which did not end, has left there is of no use.
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return done, err
 	}
@@ -131,6 +134,8 @@ var errTruncated = errors.New("badger store: the backup is not whole: it ends be
 var ErrWasEncrypted = errors.New(
 	"badger store: the backup is of a store that was encrypted, and there is no key for the new one")
 
+// load reads a backup into a store that is new. plain says that the store is not
+// encrypted and need not be.
 func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (done Restored, err error) {
 	err = each(r, func(next *record) error {
 		switch {
@@ -152,7 +157,8 @@ func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (
 	return done, err
 }
 
-// CheckBackup reads a backup, and says what is wrong with it.
+// CheckBackup reads a backup whole, and says what is wrong with it; nil: [Restore] can
+// read it.
 func CheckBackup(r io.Reader) error { return each(r, func(*record) error { return nil }) }
 
 // each reads a backup with its head, and wants it to be whole.

@@ -16,6 +16,28 @@
 // seconds, so it is only for tidying up: the exact times are in the grant.
 package badgerstore
 
+// Where to read:
+//
+//	badgerstore.go, options.go       opening, and the settings of Badger
+//	lookup.go, list.go, cache.go     reading a grant
+//	pending.go, pending_queue.go,    the grants that wait for a person: in memory,
+//	compact.go, writebehind.go,      written many at a time
+//	bundle.go
+//	commit.go, keys.go               a change that is on the disk before its answer
+//	backup.go                        backup, restore
+//	tidy.go, close.go                what has expired leaves the disk; the end
+//
+// The rest is about what happens where a disk, a file system or Badger fails:
+//
+//	dir.go, lock_*.go                other users and other processes
+//	damage.go, tables.go             files that are not whole are told of before Badger
+//	                                 reads them, which would end the process
+//	space.go, files*.go, ahead*.go   a disk that fills, a process that may open no file
+//	trouble.go, mend.go              a store that is closed and opened again in service
+//	merges.go, hold.go, kept.go,     a merge of tables that Badger takes for whole and
+//	lost.go, relics.go               that is not: nothing is lost
+//	logger.go                        what Badger says
+
 import (
 	"cmp"
 	"errors"
@@ -98,6 +120,7 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 			lock.Close()
 		}
 	}()
+	// What would make Badger panic, or begin an empty database, is looked for first.
 	there, err := presence(o.Dir)
 	if err != nil {
 		return nil, err

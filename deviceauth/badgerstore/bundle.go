@@ -17,6 +17,24 @@ import (
 // own, and from then on that record is the true one. Only the start of a process reads
 // bundles, because the process that wrote them has their grants in memory.
 
+// The format of a bundle, after its first byte, is for each grant:
+//
+//	a byte         0: client, scope and audience are those of the grant before; 1: they follow
+//	client, scope  texts
+//	audience       the number of texts and one, and the texts; 0: no audience was asked for
+//	id             16 bytes
+//	device code    its digest, 32 bytes
+//	created, until in Unix nanoseconds, as signed varints
+//	address        16 bytes, and a byte for its family
+//	challenge      a byte: whether one stands at the end of the text (RFC 7636)
+//	lengths        of the user code and of the place within the text
+//	revision       how often the record was changed, as a varint
+//	text           user code, place, label, and challenge
+//
+// A text is its length as a varint and its bytes. Whoever changes the format changes
+// bundleFormat, and goes on reading the one before: a gateway that is updated finds the
+// bundles of its predecessor.
+
 // bundleFormat is the first byte of a bundle. A program that does not know the format of
 // a bundle must leave it alone.
 const bundleFormat = 1
@@ -28,7 +46,8 @@ const bundleSize = 256 << 10
 // bundleKey is unique because it is made of the id of the bundle's first grant.
 func bundleKey(first deviceauth.ID) []byte { return append([]byte{'p'}, first[:]...) }
 
-// A bundle is written grant by grant.
+// A bundle is built in memory, grant by grant, and put into a transaction as a whole. Its
+// key says nothing but that it is one; to decide about one grant it is never read.
 type bundle struct {
 	first  deviceauth.ID
 	value  []byte
@@ -75,6 +94,7 @@ func (c *compact) append(to []byte) []byte {
 	return appendText(binary.AppendUvarint(to, uint64(c.revision)), c.text)
 }
 
+// asByte encodes a bool.
 func asByte(b bool) byte {
 	if b {
 		return 1
@@ -82,13 +102,16 @@ func asByte(b bool) byte {
 	return 0
 }
 
+// appendText encodes a text after its length.
 func appendText(to []byte, s string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
 }
 
+// errBundle is told in the log, with what it means for devices.
 var errBundle = errors.New("the record of pending grants is damaged, or of another version")
 
-// readBundle decodes a bundle.
+// readBundle decodes a bundle, or returns errBundle. Bytes that are no bundle, however
+// they were made, neither panic nor cost more memory than a bundle of their length.
 func readBundle(value []byte) (grants []compact, err error) {
 	r := bundleReader{rest: value}
 	if format := r.bytes(1); format == nil || format[0] != bundleFormat {
@@ -110,13 +133,15 @@ func readBundle(value []byte) (grants []compact, err error) {
 	return grants, nil
 }
 
-// A bundleReader takes one value after the other off what is left of a bundle. After a
+// A bundleReader decodes what [bundle] encodes: numbers as varints, texts after their
+// length, ids and digests as they are. It takes one value after the other off what is left of a bundle. After a
 // value that is not there all that it returns is zero.
 type bundleReader struct {
 	rest []byte
 	bad  bool
 }
 
+// request decodes what [request.append] wrote.
 func (r *bundleReader) request() *request {
 	req := &request{client: r.text(), scope: deviceauth.Scope(r.text())}
 	n := r.uvarint()
@@ -131,6 +156,7 @@ func (r *bundleReader) request() *request {
 	return req
 }
 
+// compact decodes what [compact.append] wrote; readBundle sees to what it shares.
 func (r *bundleReader) compact() (c compact) {
 	copy(c.id[:], r.bytes(len(c.id)))
 	copy(c.device[:], r.bytes(len(c.device)))
@@ -144,6 +170,7 @@ func (r *bundleReader) compact() (c compact) {
 	return c
 }
 
+// bytes takes n bytes off; nil: there are not so many.
 func (r *bundleReader) bytes(n int) []byte {
 	if r.bad = r.bad || n > len(r.rest); r.bad {
 		return nil
@@ -153,6 +180,8 @@ func (r *bundleReader) bytes(n int) []byte {
 	return taken
 }
 
+// text takes a text off. Its length is compared with what is there before any memory is
+// taken for it.
 func (r *bundleReader) text() string {
 	n := r.uvarint()
 	if n > uint64(len(r.rest)) {
@@ -162,6 +191,7 @@ func (r *bundleReader) text() string {
 	return string(r.bytes(int(n)))
 }
 
+// uvarint and varint take a number off.
 func (r *bundleReader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.rest)
 	return number(r, v, n)
@@ -200,6 +230,8 @@ func (s *Store) loadBundles(db *badger.DB) error {
 	})
 }
 
+// loadBundle takes in one bundle. Of the processes before, the one that wrote it may have
+// decided some of its grants, or a later one that read it.
 func (s *Store) loadBundle(txn *badger.Txn, value []byte) error {
 	grants, err := readBundle(value)
 	if err != nil {

@@ -22,7 +22,7 @@ type cache struct {
 	known   *generations.Memory[deviceauth.ID, cached]
 }
 
-// cached is a grant and the second in which Badger forgets it.
+// cached is a decoded grant, which is never changed, and the second in which Badger forgets it.
 type cached struct {
 	grant   *deviceauth.Grant
 	expires uint64
@@ -75,7 +75,8 @@ func (c *cache) forget(changed map[deviceauth.ID]cached) {
 	}
 }
 
-// clear forgets everything.
+// clear forgets everything, as the database was opened anew: what was not synced before
+// may be gone.
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

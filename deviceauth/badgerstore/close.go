@@ -47,13 +47,15 @@ func (s *Store) giveUp(why error) error {
 	return why
 }
 
-// closeWhole is Close for a command, which waits as long as it takes.
+// closeWhole is Close for a command, such as restore, which waits as long as it takes.
 func (s *Store) closeWhole() (err error) {
 	s.close.Do(func() { err = s.shut() })
 	return err
 }
 
-// shut waits for everybody, and then closes.
+// shut closes the store: no new call is let in, the committer writes the pending grants,
+// those who read end, and then Badger closes. Last comes the lock of the directory, so
+// that no other process opens it before.
 func (s *Store) shut() error {
 	close(s.stop)
 	<-s.done

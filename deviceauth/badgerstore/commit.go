@@ -16,11 +16,18 @@ import (
 // that wait are put into one transaction, by one goroutine, one after the
 // other: two changes of one grant see each other, and one sync serves all.
 
+// A change therefore goes: commit hands it to the committer, which collects what waits
+// beside it; try runs all of them in one transaction, commits and syncs it; then the
+// caches learn of it, and at last the callers. So a caller that was answered finds its
+// change in the caches and on the disk, and a reader never finds in a cache what may
+// still be lost.
+
 // maxBatch bounds how many changes share a transaction; Badger's own bound, a
 // share of its memtable, lies far above.
 const maxBatch = 256
 
-// A job is one change that waits for the disk.
+// A job is one change that waits for the disk. change may run again, in another
+// transaction. err may be read when done is closed.
 type job struct {
 	change func(*batch) error
 	err    error
@@ -37,7 +44,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 	return s.commit(ctx, func(b *batch) error { return b.changeDocument(name, change) })
 }
 
-// LoadDocument implements [deviceauth.Documents].
+// LoadDocument implements [deviceauth.Documents]; nil: there is no such document.
 func (s *Store) LoadDocument(_ context.Context, name string) (document []byte, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(documentKey(name))
@@ -52,7 +59,8 @@ func (s *Store) LoadDocument(_ context.Context, name string) (document []byte, e
 	return document, err
 }
 
-// PutDocument implements [deviceauth.Documents].
+// PutDocument implements [deviceauth.Documents]. A document that is kept for a while is
+// not in a backup.
 func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	return s.commit(ctx, func(b *batch) error {
 		life := time.Until(until)
@@ -88,7 +96,8 @@ func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 	}
 }
 
-// commitJobs is the committer. Close waits for it.
+// commitJobs is the committer: all that is written to the database in service is written
+// by this one goroutine, so that no two writes have to be ordered. Close waits for it.
 func (s *Store) commitJobs() {
 	defer close(s.done)
 	due := time.NewTimer(writeDelay) // for new grants
@@ -110,6 +119,8 @@ func (s *Store) commitJobs() {
 	}
 }
 
+// collect returns the job and those that wait beside it, up to [maxBatch]. It does not
+// wait for more: while one transaction is synced the next ones gather by themselves.
 func (s *Store) collect(first *job) []*job {
 	jobs := []*job{first}
 	for len(jobs) < maxBatch {
@@ -152,6 +163,8 @@ func (s *Store) try(jobs []*job) error {
 		if errors.Is(err, badger.ErrConflict) {
 			continue
 		}
+		// One sync for all of the batch. Without a change there is nothing to sync, unless
+		// the sync before this one failed.
 		if err == nil && (b.wrote || s.unsynced) {
 			err = s.db.Load().Sync()
 			s.unsynced = err != nil // what is answered next may rest on it, also where it changes nothing
@@ -175,7 +188,8 @@ type batch struct {
 	pending *pendingGrants
 }
 
-// run lets each job decide and then write: one that fails has written nothing.
+// run lets each job decide and then write: one that fails has written nothing. Only a
+// transaction that is too big ends it; then none of the jobs is committed.
 func (b *batch) run(jobs []*job) error {
 	for _, j := range jobs {
 		if j.err = j.change(b); j.err == nil {
@@ -188,7 +202,8 @@ func (b *batch) run(jobs []*job) error {
 	return nil
 }
 
-// changeGrant reads, changes and writes a grant and its indexes.
+// changeGrant reads, changes and writes a grant and its indexes. The change may refuse:
+// then nothing is written, and its error is the caller's.
 func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	g, expires, err := b.read(id)
 	if err != nil {
@@ -249,6 +264,8 @@ func (b *batch) freeCode(g *deviceauth.Grant) error {
 	return b.txn.SetEntry(entry(codeKey(g.UserCode), nil, second(g.Expires)))
 }
 
+// changeDocument reads, changes and writes a document for ever. One that the change
+// leaves as it is costs no write.
 func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error)) error {
 	var old []byte
 	item, err := b.txn.Get(documentKey(name))

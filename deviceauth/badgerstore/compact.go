@@ -43,6 +43,7 @@ type request struct {
 	audience []string
 }
 
+// is reports whether a grant has the same; nil has nothing.
 func (r *request) is(g *deviceauth.Grant) bool {
 	return r != nil && r.client == g.ClientID && r.scope == g.Scope && slices.Equal(r.audience, g.Audience)
 }
@@ -63,7 +64,9 @@ func requestOf(g *deviceauth.Grant) *request {
 	return r
 }
 
-// compacted returns the compact form of a grant. Many that are alike share last.
+// compacted returns the compact form of a grant. Many that are alike share last, which is
+// nil for the first. A text of more than 1 KiB, and what a pending grant of a device never
+// has, are kept in a whole copy of the grant.
 func compacted(g *deviceauth.Grant, last *request) compact {
 	c := compact{
 		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device,
@@ -133,6 +136,7 @@ func (c *compact) into(g *deviceauth.Grant) {
 	}
 }
 
+// userCode is the code that the grant waits for, without a copy.
 func (c *compact) userCode() deviceauth.UserCode {
 	if c.whole != nil {
 		return c.whole.UserCode
@@ -157,7 +161,8 @@ func (c *compact) until() time.Time {
 	return time.Unix(0, c.expires)
 }
 
-// size is about how many bytes it takes.
+// size is about how many bytes it takes in memory. Texts that are shared are counted each
+// time, so the bound of all is kept also where nothing is shared.
 func (c *compact) size() int {
 	size := int(reflect.TypeFor[compact]().Size()) + len(c.text)
 	if c.whole != nil {

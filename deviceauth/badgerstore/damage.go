@@ -31,17 +31,21 @@ func (o Options) manifest() error {
 	return nil
 }
 
+// damaged is the error of files that Badger cannot read, with its own reason.
 func (o Options) damaged(why error) error {
 	cause, _, _ := strings.Cut(why.Error(), "\n") // of a panic, without where it was
 	return fmt.Errorf("badger store: %s is damaged: %s: %s", o.Dir, cause, whatToDo)
 }
 
+// inUse is the error where another process has the directory's lock.
 func (o Options) inUse() error {
 	return fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared",
 		o.Dir)
 }
 
-// explain says what an operator can do about a database that does not open.
+// explain says what an operator can do about a database that does not open: end the
+// other process, give the right key, see to the system's resources, or bring a backup
+// back. The last is never advised where the files may be whole.
 func (o Options) explain(err error) error {
 	switch {
 	case err == nil:

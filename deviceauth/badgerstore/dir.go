@@ -10,7 +10,7 @@ import (
 	"runtime"
 )
 
-// others is whoever is not the owner of a file.
+// others are the permission bits of all users but the owner of a file.
 const others fs.FileMode = 0o077
 
 // modes tells whether the system has them. Windows keeps other users out by
@@ -54,6 +54,8 @@ func (o Options) ownDir() error {
 	return nil
 }
 
+// errStaysOpen is the error of a change of mode that has no effect, as on a FAT disk or
+// on many network shares.
 var errStaysOpen = errors.New("the file system keeps no modes")
 
 // closeDir looks again, because some file systems ignore a change of mode

@@ -45,7 +45,8 @@ func descriptorsLeft(dir string) error {
 	return countDescriptors(dir, fd)
 }
 
-// countDescriptors takes as many as are wanted, for a moment.
+// countDescriptors takes as many as are wanted, for a moment. It is for a process whose
+// limit is not known, or that has descriptors beyond it.
 func countDescriptors(dir string, fd int) (err error) {
 	var taken []int
 	for len(taken) < spareFiles && err == nil {
@@ -63,6 +64,8 @@ func countDescriptors(dir string, fd int) (err error) {
 	return nil
 }
 
+// unopened tells the lack of file descriptors, of this process (EMFILE) or of the whole
+// system (ENFILE), from a directory that cannot be read.
 func unopened(dir string, err error) error {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return errDescriptors

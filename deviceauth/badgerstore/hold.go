@@ -2,7 +2,8 @@ package badgerstore
 
 import "github.com/dgraph-io/badger/v4"
 
-// A moment is a transaction that can open iterators. One is always held ready: to begin
+// A moment is a read transaction that can open iterators, of which Badger keeps all
+// tables that it saw. One is always held ready: to begin
 // one waits for writes, which may wait for the merge.
 type moment struct {
 	txn   *badger.Txn
@@ -27,14 +28,16 @@ func (m *merges) renew() {
 	m.ready = next
 }
 
-// leave is called with mu held.
+// leave ends the use of a moment; the last user ends the transaction. It is called with
+// mu of [merges] held.
 func (at *moment) leave() {
 	if at.users--; at.users == 0 {
 		at.txn.Discard()
 	}
 }
 
-// hold returns nil where there can be none.
+// hold takes the moment that is ready. It returns nil where there can be none, as in a
+// database without a memtable. It is called with mu held.
 func (m *merges) hold() (h *hold) {
 	if m.closes {
 		return m.last
@@ -47,6 +50,8 @@ func (m *merges) hold() (h *hold) {
 	return h
 }
 
+// release ends a hold. The last one of a database that is being closed stays: Badger's
+// own merge at the close needs it. It is called with mu held.
 func (m *merges) release(h *hold) {
 	if h != nil && h != m.last {
 		h.it.Close()

@@ -23,6 +23,7 @@ const (
 )
 
 // canLink tells whether a file can have two names here, which some file systems lack.
+// Where it can, a table is kept at no cost of time or space.
 func canLink(dir string) bool {
 	file, err := os.CreateTemp(dir, "trial-*")
 	if err != nil {
@@ -53,13 +54,15 @@ func keepTables(dir string, list tables, keep func(from, to string) error) (kept
 	return renamed(kept, keptAs)
 }
 
-// renamed gives a directory another name, beside where it is.
+// renamed gives a directory another name, beside where it is: a prefix, and the time,
+// which makes it unique.
 func renamed(dir, as string) (string, error) {
 	to := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s%d", as, time.Now().UnixNano()))
 	return to, os.Rename(dir, to)
 }
 
-// copied is of a file that the process or the system may end during.
+// copied copies a file and has it reach the disk, because the original is about to go. The
+// process or the system may end during it: the directory gets its name afterwards.
 func copied(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -88,6 +91,7 @@ func setKeptAside(dir string) error {
 	return nil
 }
 
+// named returns the directories of a prefix.
 func named(dir, as string) (list []string) {
 	files, _ := os.ReadDir(dir) // Badger reads it too, and says why it cannot be read
 	for _, file := range files {

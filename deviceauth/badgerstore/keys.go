@@ -13,12 +13,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
+// idSize is the length of a grant's id, with which the keys of grants and owners end.
 const idSize = len(deviceauth.ID{})
 
+// grantKey is the key of a grant's own record.
 func grantKey(id deviceauth.ID) []byte { return append([]byte{'g'}, id[:]...) }
 
+// codeKey is the key of a user code; "" makes the prefix of all.
 func codeKey(code deviceauth.UserCode) []byte { return append([]byte{'c'}, code...) }
 
+// documentKey is the key of a document, such as the signing keys or a person's session.
 func documentKey(name string) []byte { return append([]byte{'v'}, name...) }
 
 // ownerPrefix uses a digest, so that no owner is a prefix of another.
@@ -27,19 +31,23 @@ func ownerPrefix(owner string) []byte {
 	return append([]byte{'s'}, sum[:16]...)
 }
 
+// ownerKey is the key by which a person's grant is found. It has no value.
 func ownerKey(owner string, id deviceauth.ID) []byte { return append(ownerPrefix(owner), id[:]...) }
 
 // second is when Badger may forget what is wanted until then, with a margin
 // for its rounding.
 func second(until time.Time) uint64 { return uint64(until.Unix()) + 2 }
 
+// entry makes an entry that Badger forgets in a second of Unix time.
 func entry(key, value []byte, expires uint64) *badger.Entry {
 	e := badger.NewEntry(key, value)
 	e.ExpiresAt = expires
 	return e
 }
 
-// read returns a grant and the second in which Badger will forget it.
+// read returns a grant and the second in which Badger will forget it, or
+// [deviceauth.ErrNotFound]. A record that is no grant's own, such as the word null, is a
+// fault: it would else be a grant without a person that is in no state.
 func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -59,7 +67,8 @@ func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {
 	return g, item.ExpiresAt(), nil
 }
 
-// holder returns the id of the grant that a user code belongs to.
+// holder returns the id of the grant that a user code belongs to, or
+// [deviceauth.ErrNotFound]: there is none, or it was decided and the code is free again.
 func holder(txn *badger.Txn, code deviceauth.UserCode) (id deviceauth.ID, err error) {
 	item, err := txn.Get(codeKey(code))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -77,6 +86,7 @@ func holder(txn *badger.Txn, code deviceauth.UserCode) (id deviceauth.ID, err er
 	return id, err
 }
 
+// sortByCreation puts the oldest first, as [deviceauth.Store] wants of ByOwner.
 func sortByCreation(list []*deviceauth.Grant) {
 	slices.SortFunc(list, func(a, b *deviceauth.Grant) int { return a.Created.Compare(b.Created) })
 }

@@ -11,8 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// List implements [deviceauth.Store], in the order of the ids. A page costs
-// what is in it, however many grants there are.
+// List implements [deviceauth.Store], in the order of the ids; a cursor is the last id of
+// a page. The disk has the page at the cost of what is in it, however many grants there
+// are. Memory has the pending ones in no order, so each page looks at all of them: some
+// ten milliseconds for a million.
 func (s *Store) List(ctx context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
 	var last deviceauth.ID
 	if after != "" {
@@ -25,6 +27,7 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	// Before the look: what leaves memory meanwhile is found there.
 	waiting := firstAfter(s.pending.snapshot(), follows, limit)
 	err = s.view(func(txn *badger.Txn) error {
+		// Records of grants that are in memory, too, are newer than what memory has.
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true,
 			PrefetchSize: min(limit, 100)})
 		defer it.Close()

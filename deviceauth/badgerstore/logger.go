@@ -30,13 +30,14 @@ const (
 	saysStuck   = "error flushing memtable to disk:"   // and it tries again after a second
 )
 
+// log passes a line on, as one of Badger's.
 func (l logger) log(level slog.Level, format string, args []any) {
 	if l.to != nil && !l.quiet.Load() {
 		l.to.Log(context.Background(), level, "badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}
 }
 
-// Errorf implements [badger.Logger].
+// Errorf implements [badger.Logger], and notes when Badger is stuck.
 func (l logger) Errorf(format string, args ...any) {
 	if strings.HasPrefix(format, saysStuck) {
 		l.stuck.Store(time.Now().UnixNano())
@@ -47,7 +48,7 @@ func (l logger) Errorf(format string, args ...any) {
 	l.log(slog.LevelError, format, args)
 }
 
-// Debugf implements [badger.Logger].
+// Debugf implements [badger.Logger], and follows the merges.
 func (l logger) Debugf(format string, args ...any) {
 	l.log(slog.LevelDebug, format, args)
 	if l.merges == nil {
@@ -75,6 +76,7 @@ func (l logger) Warningf(format string, args ...any) {
 	}
 }
 
+// mergeEnds tells of the end of a merge, by the number of the compactor that made it.
 func (l logger) mergeEnds(args []any) {
 	if len(args) > 0 {
 		who, _ := args[0].(int)

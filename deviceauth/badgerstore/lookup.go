@@ -10,9 +10,12 @@ import (
 )
 
 // A grant is looked for in the memory of the pending ones, then in the cache, and then
-// on the disk.
+// on the disk. The order matters: a change reaches the disk first, then the cache, and
+// then its grant leaves the pending ones, so that a reader who comes late in one finds it
+// in the next.
 
-// Recall implements [deviceauth.Recaller].
+// Recall implements [deviceauth.Recaller]. Of a grant whose last change may or may not
+// have reached the disk only Get knows.
 func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
 	g, doubted := s.pending.get(id)
 	if g == nil || doubted {
@@ -21,7 +24,8 @@ func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
 	return g
 }
 
-// Admit implements [deviceauth.Recaller].
+// Admit implements [deviceauth.Recaller]. The disk has taken grants a moment ago, memory
+// has all user codes, and the committer is not behind: else Create has to look or wait.
 func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
 	if !writtenBehind(g) || !s.pending.justLooked() {
 		return false, nil
@@ -37,7 +41,8 @@ func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
 	return true, err
 }
 
-// Get implements [deviceauth.Store].
+// Get implements [deviceauth.Store]. What it finds on the disk enters the cache, unless
+// something was changed meanwhile.
 func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	waits, doubted := s.pending.get(id)
 	if waits != nil && !doubted {
@@ -64,7 +69,8 @@ func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, err
 	return g, nil
 }
 
-// ByUserCode implements [deviceauth.Store].
+// ByUserCode implements [deviceauth.Store]. The disk is asked only while it may have
+// codes that memory has not, as after a restart.
 func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *deviceauth.Grant, err error) {
 	g, doubted, elsewhere := s.pending.byCode(code)
 	switch {
@@ -92,7 +98,8 @@ func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *de
 	return g, nil
 }
 
-// ByOwner implements [deviceauth.Store].
+// ByOwner implements [deviceauth.Store]. Grants get an owner with their approval, and
+// then have records of their own, so memory need not be asked.
 func (s *Store) ByOwner(_ context.Context, owner string) (list []*deviceauth.Grant, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: ownerPrefix(owner)})

@@ -25,6 +25,7 @@ func (s *Store) isLeftOut() {
 	s.breaks(s.isIncomplete())
 }
 
+// isIncomplete is the error of every call until [Store.bringBack] is done.
 func (s *Store) isIncomplete() error {
 	return fmt.Errorf("badger store: %s is not asked until what a merge of its tables left out is written back", s.dir)
 }
@@ -47,6 +48,7 @@ func (s *Store) bringBack(db *badger.DB) error {
 	if err != nil {
 		return err
 	}
+	// In transactions far below Badger's bound, so that a table of any size fits.
 	for rest := gone; len(rest) > 0; {
 		some := rest[:batchOf(rest)]
 		rest = rest[len(some):]
@@ -58,6 +60,7 @@ func (s *Store) bringBack(db *badger.DB) error {
 		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out are written back",
 			[]any{len(gone), s.dir})
 	}
+	// The kept tables are the only copy until what was written has reached the disk.
 	if err := guarded(db.Sync); err != nil {
 		return err
 	}
@@ -68,7 +71,8 @@ func (s *Store) bringBack(db *badger.DB) error {
 	return err
 }
 
-// tablesIn leaves out what Badger has cut.
+// tablesIn returns the tables in some directories. A table of no bytes is one that Badger
+// has cut before it removed it, and says nothing any more.
 func tablesIn(dirs []string) (names []string) {
 	for _, dir := range dirs {
 		all, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
@@ -82,7 +86,8 @@ func tablesIn(dirs []string) (names []string) {
 }
 
 // missing reads tables, and returns the last version of each key that has none as new
-// in the database.
+// in the database. A table that cannot be read for good is told of and left out; an
+// error of the system, such as too many open files, ends the search, to be tried again.
 func (s *Store) missing(db *badger.DB, keys *badger.KeyRegistry, names []string) ([]*relic, error) {
 	newest := map[string]*relic{}
 	for _, name := range names {
@@ -110,7 +115,8 @@ func (s *Store) missing(db *badger.DB, keys *badger.KeyRegistry, names []string)
 	return wanted(db, slices.Collect(maps.Values(newest)))
 }
 
-// wanted leaves out what has expired, and deletions of what is not there.
+// wanted leaves out what has expired, and deletions of what is not there. The rest is in
+// the order of the keys, in which Badger writes it fastest.
 func wanted(db *badger.DB, list []*relic) (left []*relic, err error) {
 	now := uint64(time.Now().Unix())
 	err = guarded(func() error {
@@ -128,7 +134,8 @@ func wanted(db *badger.DB, list []*relic) (left []*relic, err error) {
 	return left, err
 }
 
-// version is the last one of a key, be it a deletion; 0: there is none.
+// version is the last one of a key, be it a deletion; 0: there is none. Get would hide
+// a deletion, and a key that was deleted since must not come back.
 func version(txn *badger.Txn, key []byte) uint64 {
 	it := txn.NewKeyIterator(key, badger.IteratorOptions{})
 	defer it.Close()
@@ -141,6 +148,8 @@ func version(txn *badger.Txn, key []byte) uint64 {
 // relicBatch bounds the bytes of a transaction, far below Badger's own bound.
 const relicBatch = 256 << 10
 
+// batchOf returns how many of the first entries go into the next transaction: at least
+// one, however large it is.
 func batchOf(list []*relic) int {
 	size := 0
 	for i, r := range list {
@@ -151,6 +160,8 @@ func batchOf(list []*relic) int {
 	return len(list)
 }
 
+// writeBack writes entries in one transaction, which Badger orders after all that was
+// written before: each is again the last version of its key.
 func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, list []*relic) error {
 	s.single.Lock()
 	defer s.single.Unlock()
@@ -169,6 +180,8 @@ func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, list []*relic
 	})
 }
 
+// write puts the entry into a transaction as it was, with its expiry. A value that the
+// table only points to is read from its log, because the log may go.
 func (r *relic) write(txn *badger.Txn, dir string, keys *badger.KeyRegistry) (err error) {
 	if r.deleted() {
 		return txn.Delete(r.key)

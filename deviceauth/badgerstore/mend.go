@@ -28,6 +28,8 @@ func (s *Store) mend() {
 	}
 }
 
+// reopen tries until the store is open again, or until Close. It waits for the calls that
+// were let in, and keeps out all others while Badger is replaced.
 func (s *Store) reopen() {
 	closed := false
 	for wait := mendEvery; ; {

@@ -57,6 +57,7 @@ type merge struct {
 // tables are those of a database at some moment, with how many keys each has.
 type tables map[uint64]uint32
 
+// tablesOf returns the tables that a database has now.
 func tablesOf(db *badger.DB) tables {
 	now := tables{}
 	for _, about := range db.Tables() {
@@ -65,6 +66,7 @@ func tablesOf(db *badger.DB) tables {
 	return now
 }
 
+// newest is the highest number of a table; Badger numbers them as it makes them.
 func (t tables) newest() (id uint64) {
 	for one := range t {
 		id = max(id, one)
@@ -72,6 +74,8 @@ func (t tables) newest() (id uint64) {
 	return id
 }
 
+// newMerges watches a database that is about to be opened: its merges begin before Open
+// returns, and wait for start.
 func newMerges(s *Store) *merges {
 	return &merges{
 		dir: s.dir, room: s.room, links: s.links, log: s.log, lost: s.isLeftOut, begun: make(chan struct{}),
@@ -96,6 +100,7 @@ func (m *merges) leftOut() bool {
 	return m.lacks
 }
 
+// waits tells the log why a merge is held up.
 func (m *merges) waits(why error) {
 	m.log.log(slog.LevelWarn, "a merge of tables waits: %v", []any{why})
 }
@@ -117,6 +122,8 @@ func (m *merges) makes(who int, keys uint64) {
 	}
 }
 
+// keep keeps the tables that there are, once a merge, and notes the table that it is about
+// to make.
 func (m *merges) keep(who int, keys uint32) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -135,6 +142,8 @@ func (m *merges) keep(who int, keys uint32) error {
 	return nil
 }
 
+// keepAll begins to watch a merge. A table that Badger may cut is copied, which takes
+// longer and needs room.
 func (m *merges) keepAll() (*merge, error) {
 	one, keep := &merge{before: tablesOf(m.db), hold: m.hold()}, os.Link
 	if one.hold == nil || !m.links {
@@ -225,6 +234,8 @@ func (m *merges) drop() {
 	clear(m.taken)
 }
 
+// dropped reports whether Badger has dropped a table that was there when the merge began:
+// it does so only of merges that it takes for done.
 func (one *merge) dropped(now tables) bool {
 	for id := range one.before {
 		if _, there := now[id]; !there {

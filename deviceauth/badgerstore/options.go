@@ -45,9 +45,11 @@ func (o Options) key() ([]byte, error) {
 	return raw, err
 }
 
+// keySize is in bytes.
 const keySize = 32 // AES-256
 
-// key reads an encryption key; nil is none.
+// key reads an encryption key; nil is none. A generator may have written it in any of
+// the usual forms: hexadecimal, or base64 of both alphabets, with padding or without.
 func key(text deviceauth.Secret) ([]byte, error) {
 	s := strings.TrimSpace(text.Reveal())
 	if s == "" {
@@ -66,7 +68,7 @@ func key(text deviceauth.Secret) ([]byte, error) {
 			"-base64 32 makes")
 }
 
-// badger makes small ones: Badger's defaults are for databases of many
+// badger makes Badger's own options. It makes small ones: Badger's defaults are for databases of many
 // gigabytes, a gateway's is of some megabytes.
 func (o Options) badger(key []byte, log logger) badger.Options {
 	b := badger.DefaultOptions(o.Dir).
@@ -85,6 +87,8 @@ func (o Options) badger(key []byte, log logger) badger.Options {
 	return b
 }
 
+// Sizes of Badger's files in bytes. A memtable is also memory, two times while one is
+// written to a table; a transaction takes a sixth of it at most.
 const (
 	memTable = 8 << 20
 	valueLog = 16 << 20
@@ -104,7 +108,8 @@ func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
 	return db, nil
 }
 
-// open opens the directory, which is locked.
+// open opens the directory, which is locked. Files that an end of the process left without
+// content, and which Badger would stumble over, are removed before.
 func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
 	if ownLock {
 		if err := cmp.Or(dropEmpty(o.Dir), setKeptAside(o.Dir)); err != nil {

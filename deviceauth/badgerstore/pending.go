@@ -49,7 +49,9 @@ type pendingGrants struct {
 	looked atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
 }
 
-// pendingGrant is a grant that waits.
+// pendingGrant is a grant that waits. Its fields but those of compact are under mu of
+// [pendingGrants]. There may be a million of them: each byte counts, and each pointer
+// costs the garbage collector time.
 type pendingGrant struct {
 	compact       // never changed
 	index   int32 // in all; -1: the grant has left
@@ -85,7 +87,7 @@ func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint
 	return p.take(g, moves)
 }
 
-// errNoRoom is for add, which waits.
+// errNoRoom has addNow leave a grant to add, which waits, or says why it cannot.
 var errNoRoom = errors.New("the committer is behind")
 
 // addNow is add where it need not wait.
@@ -98,7 +100,7 @@ func (p *pendingGrants) addNow(g *deviceauth.Grant, moves uint64) error {
 	return p.take(g, moves)
 }
 
-// take is called with mu held.
+// take keeps a grant, unless its id or its user code is taken. It is called with mu held.
 func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
 	switch {
 	case p.moves != moves:
@@ -165,7 +167,8 @@ func (p *pendingGrants) sweep() {
 	}
 }
 
-// leave is called with mu held.
+// leave forgets a grant, which then is in Badger or has expired. The order of all does not
+// matter, so the last one takes its position. It is called with mu held.
 func (p *pendingGrants) leave(one *pendingGrant) {
 	if one.index < 0 {
 		return
@@ -191,7 +194,8 @@ func (p *pendingGrants) get(id deviceauth.ID) (g *deviceauth.Grant, doubted bool
 	return p.copyOf(p.grants[id])
 }
 
-// byCode is get by user code. elsewhere: where there is none, Badger may have one.
+// byCode is get by user code. A code that has expired is free, though polls still find
+// its grant by the id. elsewhere: where there is none, Badger may have one.
 func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, doubted, elsewhere bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -204,6 +208,7 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 	return g, doubted, elsewhere
 }
 
+// copyOf is called with mu held for reading.
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
 	if one == nil || past(one.forget()) {
 		return nil, false

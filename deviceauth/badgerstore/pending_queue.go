@@ -21,7 +21,8 @@ func (p *pendingGrants) enqueue(one *pendingGrant) {
 	}
 }
 
-// waitForRoom is called with mu held, and returns why there will be no room.
+// waitForRoom waits until the committer has written enough for another grant to stand in
+// the queue, and returns why that will not be. It is called with mu held.
 func (p *pendingGrants) waitForRoom(ctx context.Context) error {
 	if p.bytes > maxUnwritten {
 		stop := context.AfterFunc(ctx, func() {

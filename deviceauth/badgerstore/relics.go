@@ -17,7 +17,8 @@ import (
 // Badger opens no table that is not in its list. What is in one that was kept is read
 // here; tables.go says how a table is laid out.
 
-// A relic is a version of a key in a table that was kept.
+// A relic is a version of a key in a table that was kept. Its value may be the pointer
+// to one, see [pointed].
 type relic struct {
 	key     []byte
 	version uint64
@@ -32,9 +33,12 @@ const (
 
 func (r *relic) deleted() bool { return r.value.Meta&metaDeleted != 0 }
 
+// errNoKey says that a table is damaged, or encrypted with a key that has gone.
 var errNoKey = errors.New("no key of the store fits")
 
-// keyOf finds the key of a table, whose list has gone: Badger numbers them from 1.
+// keyOf finds the key of a table, whose list has gone: Badger numbers them from 1. It
+// tries one after the other, as the checksums of the table tell which one is right.
+// Number 0 is no key, of a table that is not encrypted.
 func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 	var why error
 	for id := uint64(0); ; id++ {
@@ -48,7 +52,8 @@ func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 	}
 }
 
-// relics reads a table.
+// relics reads a table, which was checked, and calls found for each of its entries in
+// the order of their keys; an error of found ends it.
 func relics(name string, key *pb.DataKey, found func(*relic) error) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -88,7 +93,7 @@ func relicsOf(block []byte, found func(*relic) error) error {
 	if err != nil {
 		return err
 	}
-	end := len(text) - 4
+	end := len(text) - 4 // where the count stands; before it are the beginnings
 	count := int(binary.BigEndian.Uint32(text[end:]))
 	begins := y.BytesToU32Slice(text[end-4*count : end])
 	var first []byte
@@ -98,11 +103,14 @@ func relicsOf(block []byte, found func(*relic) error) error {
 			stop = int(begins[i+1])
 		}
 		entry := text[begin:stop]
+		// The head of an entry is the memory of a struct, so its bytes are in the order
+		// of the machine that wrote it.
 		shared, own := binary.NativeEndian.Uint16(entry), binary.NativeEndian.Uint16(entry[2:])
 		key := append(append([]byte(nil), first[:shared]...), entry[4:4+own]...)
 		if i == 0 {
 			first = key
 		}
+		// Badger appends the version to the key.
 		r := &relic{key: y.ParseKey(key), version: y.ParseTs(key)}
 		r.value.Decode(entry[4+own:])
 		if err := found(r); err != nil {

@@ -52,6 +52,8 @@ func (o Options) tables(key []byte) error {
 	return nil
 }
 
+// errEndsTooSoon says that a length within a table points beyond its end, as where a
+// copy of the directory broke off.
 var errEndsTooSoon = errors.New("it ends too soon")
 
 // checkTable reads a table and all of its checksums. key is nil where it is plain.
@@ -79,11 +81,14 @@ func checkTable(name string, key *pb.DataKey) error {
 	return checkBlocks(data, index, key)
 }
 
-// keys are those that the data is encrypted with.
+// keys are those that the data is encrypted with. key opens them; nil: the store is not
+// encrypted, and the registry has none. The caller closes the registry.
 func (o Options) keys(key []byte) (*badger.KeyRegistry, error) {
 	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
 }
 
+// checkBlocks compares the checksum of each block with its bytes. The index says where
+// a block is; with encryption the checksum is within what is encrypted.
 func checkBlocks(data, index []byte, key *pb.DataKey) error {
 	list := fb.GetRootAsTableIndex(index, 0)
 	for i := range list.OffsetsLength() {
@@ -106,7 +111,8 @@ func checkBlocks(data, index []byte, key *pb.DataKey) error {
 	return nil
 }
 
-// last cuts off what stands last, before its length.
+// last cuts off what stands last, before its length. part is that; rest is what comes
+// before it. Badger writes lengths as 32 bits, big end first.
 func last(data []byte) (rest, part []byte, err error) {
 	if len(data) < 4 {
 		return nil, nil, errEndsTooSoon
@@ -119,7 +125,8 @@ func last(data []byte) (rest, part []byte, err error) {
 	return data[:end-int(length)], data[end-int(length) : end], nil
 }
 
-// sums compares a checksum with what it is of.
+// sums compares a checksum with what it is of. sum is the protocol buffer in which
+// Badger keeps it, with its algorithm.
 func sums(data, sum []byte) error {
 	var want pb.Checksum
 	if err := proto.Unmarshal(sum, &want); err != nil || len(sum) == 0 {
@@ -131,7 +138,8 @@ func sums(data, sum []byte) error {
 	return nil
 }
 
-// plain decrypts: the nonce stands behind the text.
+// plain decrypts: the nonce stands behind the text. AES in counter mode has no checksum,
+// so a wrong key is noticed by the checksum of what comes out.
 func plain(data []byte, key *pb.DataKey) ([]byte, error) {
 	if key == nil {
 		return data, nil

@@ -35,6 +35,8 @@ func (s *Store) tidy() {
 	}
 }
 
+// dropExpired merges all tables, so that no expired record is left. On a disk without
+// room for all that twice it does nothing, and says why.
 func (s *Store) dropExpired() error {
 	s.reads.RLock() // keeps the database open
 	defer s.reads.RUnlock()
@@ -89,6 +91,8 @@ const (
 	junkBatch = 512
 )
 
+// junk puts records that have expired into a transaction, half of them before all other
+// keys and half behind them.
 func junk(txn *badger.Txn, from uint32, expires uint64) error {
 	for i := from; i < from+junkBatch; i++ {
 		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i) // before all other keys, and behind them

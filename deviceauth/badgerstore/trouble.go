@@ -16,7 +16,8 @@ import (
 // impossible, such as to have no memtable, because no file could be made for one.
 // So nothing is written to a store that has got there, or is about to.
 
-// presence returns what tells that a directory is still the one it is now.
+// presence returns what tells that a directory is still the one it is now. A volume that
+// was unmounted leaves another directory in its place, in which a write would be lost.
 func presence(dir string) (func() error, error) {
 	before, err := os.Stat(dir)
 	if err != nil {
@@ -33,7 +34,8 @@ func presence(dir string) (func() error, error) {
 	}, nil
 }
 
-// writable says why nothing may be written now.
+// writable says why nothing may be written now: the store is being mended, Badger cannot
+// write its memory to a table, or the disk is nearly full. nil: nothing stands against it.
 func (s *Store) writable() error {
 	if why := s.broken.Load(); why != nil {
 		return *why
@@ -70,7 +72,8 @@ func (s *Store) noted(err error) error {
 	return why
 }
 
-// breaks has the store opened again, unless it is about to be.
+// breaks has the store opened again, unless it is about to be, and reports whether it is
+// the first to say so. Until then why is the error of every call.
 func (s *Store) breaks(why error) bool {
 	first := s.broken.CompareAndSwap(nil, &why)
 	if first {

@@ -20,6 +20,7 @@ import (
 // device asks for another one. A change of a grant is not written behind.
 
 const (
+	// writeDelay is also about how much a kill -9 costs: the codes of that time.
 	writeDelay = 5 * time.Millisecond   // from the first new grant to the transaction
 	writeRetry = 100 * time.Millisecond // after one that failed
 	writeMost  = 256                    // in one transaction: a decision waits for no more than these
@@ -68,6 +69,7 @@ func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	return taken(err)
 }
 
+// taken is the error of Create, by the error of a search for what would be in its way.
 func taken(err error) error {
 	if err == nil {
 		return deviceauth.ErrExists
@@ -78,6 +80,8 @@ func taken(err error) error {
 // writePending writes new grants, and returns when to do so again; negative: when there
 // is another one. Only the committer calls it, so no change is committed meanwhile.
 func (s *Store) writePending() time.Duration {
+	// A grant that has its decision is not in the list, and none is decided until this
+	// returns: a decision waits for the committer.
 	list, own := s.pending.unwritten(writeMost)
 	if len(list) == 0 {
 		return -1
@@ -173,7 +177,8 @@ func (s *Store) flush() {
 	}
 }
 
-// createWritten adds a grant at once: one that is not pending, or whose id is not new.
+// createWritten adds a grant at once: one that is not pending, as a restored one, or whose
+// id is not new. It is refused where its id or its code is taken, in memory or on the disk.
 func (b *batch) createWritten(g *deviceauth.Grant) error {
 	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return taken(err)
@@ -210,7 +215,9 @@ func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 	return g, expires, err
 }
 
-// codesElsewhere is the second until which Badger has user codes of the processes before.
+// codesElsewhere is the second until which Badger has user codes of the processes before:
+// those of grants with records of their own. Until then a new code is looked for on the
+// disk, too, so that no two grants wait for one.
 func codesElsewhere(db *badger.DB) (until uint64, err error) {
 	err = guarded(func() error {
 		return db.View(func(txn *badger.Txn) error {
