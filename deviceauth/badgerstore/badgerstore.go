@@ -94,7 +94,9 @@ var (
 	_ deviceauth.Recaller = (*Store)(nil)
 )
 
-// Open opens the database in a directory.
+// Open opens the database in a directory. An error says what an operator can do about it.
+// The directory is this process's until Close; another one that opens it hears that it is
+// in use.
 func Open(o Options) (*Store, error) {
 	if strconv.IntSize < 64 {
 		// Its allocator shifts an int too far once a table passes 4 MB.
@@ -107,6 +109,7 @@ func Open(o Options) (*Store, error) {
 	return openWith(o, key)
 }
 
+// openWith is Open with the key as bytes; nil: the store is not encrypted.
 func openWith(o Options, key []byte) (_ *Store, err error) {
 	if err := o.ownDir(); err != nil {
 		return nil, err
@@ -136,27 +139,36 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, err
 	}
 	s := newStore(o, key, lock, room)
-	db, err := s.again()
-	if err != nil {
-		return nil, o.explain(err)
-	}
-	if err := s.bringBack(db); err != nil {
-		return nil, errors.Join(err, guarded(db.Close))
-	}
-	s.db.Store(db)
-	until, err := codesElsewhere(db)
-	if err != nil {
-		return nil, o.explain(errors.Join(err, guarded(db.Close)))
-	}
-	s.pending.mayBeElsewhere(until)
-	if err := s.loadBundles(db); err != nil {
-		return nil, o.explain(errors.Join(err, guarded(db.Close)))
+	if err := s.openFirst(o); err != nil {
+		return nil, err
 	}
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
 	s.tidying.Go(s.mend)
 	return s, nil
+}
+
+// openFirst opens the database, and takes in what the processes before have left.
+func (s *Store) openFirst(o Options) error {
+	db, err := s.again()
+	if err != nil {
+		return o.explain(err)
+	}
+	if err := s.bringBack(db); err != nil {
+		return errors.Join(err, guarded(db.Close))
+	}
+	s.db.Store(db)
+	// Records of their own are read when they are asked for, bundles now.
+	until, err := codesElsewhere(db)
+	if err == nil {
+		s.pending.mayBeElsewhere(until)
+		err = s.loadBundles(db)
+	}
+	if err != nil {
+		return o.explain(errors.Join(err, guarded(db.Close)))
+	}
+	return nil
 }
 
 // newStore returns a store that is not open yet.

@@ -12,6 +12,35 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
+// setField gives a member of a grant another value than a new grant has.
+func setField(t *testing.T, field reflect.Value) {
+	t.Helper()
+	switch field.Kind() {
+	case reflect.String:
+		field.SetString("x")
+	case reflect.Pointer:
+		field.Set(reflect.New(field.Type().Elem()))
+	case reflect.Struct:
+		switch field.Type() {
+		case reflect.TypeFor[time.Time]():
+			field.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
+		case reflect.TypeFor[netip.Addr](): // the test's table has its kinds
+		default:
+			t.Errorf("the test does not know how to set a %v", field.Type())
+		}
+	case reflect.Int:
+		field.SetInt(1)
+	case reflect.Bool:
+		field.SetBool(true)
+	case reflect.Slice:
+		field.Set(reflect.MakeSlice(field.Type(), 1, 1))
+	case reflect.Array:
+		field.Index(0).SetUint(1)
+	default:
+		t.Errorf("the test does not know how to set a %v", field.Type())
+	}
+}
+
 func TestCompactGrantSaysTheSame(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -37,30 +66,7 @@ func TestCompactGrantSaysTheSame(t *testing.T) {
 	last := compacted(storetest.NewGrant("BCDFGHJK"), nil).shared
 	for i := range reflect.TypeFor[deviceauth.Grant]().NumField() { // a member that is new must not get lost
 		g := storetest.NewGrant("BCDFGHJK")
-		switch field := reflect.ValueOf(g).Elem().Field(i); field.Kind() {
-		case reflect.String:
-			field.SetString("x")
-		case reflect.Pointer:
-			field.Set(reflect.New(field.Type().Elem()))
-		case reflect.Struct:
-			switch field.Type() {
-			case reflect.TypeFor[time.Time]():
-				field.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
-			case reflect.TypeFor[netip.Addr](): // the table below has its kinds
-			default:
-				t.Errorf("the test does not know how to set a %v", field.Type())
-			}
-		case reflect.Int:
-			field.SetInt(1)
-		case reflect.Bool:
-			field.SetBool(true)
-		case reflect.Slice:
-			field.Set(reflect.MakeSlice(field.Type(), 1, 1))
-		case reflect.Array:
-			field.Index(0).SetUint(1)
-		default:
-			t.Errorf("the test does not know how to set a %v", field.Type())
-		}
+		setField(t, reflect.ValueOf(g).Elem().Field(i))
 		c := compacted(g, last)
 		if got := c.grant(); !reflect.DeepEqual(got, g) {
 			t.Errorf("got %+v, want %+v", got, g)

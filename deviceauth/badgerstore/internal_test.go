@@ -208,9 +208,11 @@ func TestRetryOfAChangeThatWasNotSyncedIsSynced(t *testing.T) {
 	}
 }
 
-func TestBackupAndRestore(t *testing.T) {
+// backedUp returns the backup of a store with three grants, a document and a session.
+func backedUp(t *testing.T) (backup string, alive, ended, pending *deviceauth.Grant) {
+	t.Helper()
 	s := open(t, Options{Dir: t.TempDir()})
-	alive, ended, pending := active("BCDFGHJK"), active("LMNPQRST"), storetest.NewGrant("VWXZBCDF")
+	alive, ended, pending = active("BCDFGHJK"), active("LMNPQRST"), storetest.NewGrant("VWXZBCDF")
 	ended.State, ended.Ended = deviceauth.Revoked, ended.Created
 	for _, g := range []*deviceauth.Grant{alive, ended, pending} {
 		if err := s.put(t.Context(), g); err != nil {
@@ -225,10 +227,15 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := s.PutDocument(t.Context(), "session", []byte("alice"), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	var backup bytes.Buffer
-	if err := s.Backup(t.Context(), &backup); err != nil {
+	var out bytes.Buffer
+	if err := s.Backup(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
+	return out.String(), alive, ended, pending
+}
+
+func TestBackupAndRestore(t *testing.T) {
+	backup, alive, ended, pending := backedUp(t)
 	tests := []struct {
 		name string
 		keep bool
@@ -238,12 +245,11 @@ func TestBackupAndRestore(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "restored")
-			done, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(backup.Bytes()), test.keep)
+			done, err := Restore(t.Context(), Options{Dir: dir}, strings.NewReader(backup), test.keep)
 			if err != nil || done != test.want {
 				t.Fatalf("%+v, %v, want %+v", done, err, test.want)
 			}
-			if _, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(backup.Bytes()),
-				test.keep); err == nil {
+			if _, err := Restore(t.Context(), Options{Dir: dir}, strings.NewReader(backup), test.keep); err == nil {
 				t.Error("a store is overwritten")
 			}
 			restored := open(t, Options{Dir: dir})
@@ -271,10 +277,14 @@ func TestBackupAndRestore(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestBackupThatIsNotWholeIsNotRestored(t *testing.T) {
+	backup, _, _, _ := backedUp(t)
 	for name, text := range map[string]string{
-		"nothing": "", "something else": "{}\n", "half": backup.String()[:backup.Len()/2],
-		"no end":      strings.TrimSuffix(backup.String(), "{\"end\":4}\n"),
-		"a line less": strings.Replace(backup.String(), `{"end":4}`, `{"end":5}`, 1),
+		"nothing": "", "something else": "{}\n", "half": backup[:len(backup)/2],
+		"no end":      strings.TrimSuffix(backup, "{\"end\":4}\n"),
+		"a line less": strings.Replace(backup, `{"end":4}`, `{"end":5}`, 1),
 	} {
 		dir := filepath.Join(t.TempDir(), "restored")
 		if _, err := Restore(t.Context(), Options{Dir: dir}, strings.NewReader(text), true); err == nil {

@@ -131,13 +131,7 @@ func testLack(t *testing.T, lack lack, looks bool) {
 			}
 		}
 	}
-	all := func(stop func() bool) {
-		var wg sync.WaitGroup
-		for worker := range 32 {
-			wg.Go(func() { write(worker, stop) })
-		}
-		wg.Wait()
-	}
+	all := func(stop func() bool) { besideEachOther(32, func(worker int) { write(worker, stop) }) }
 	all(after(loadFor))
 	hit.Store(0)
 	back := lack(t, dir)
@@ -154,19 +148,35 @@ func testLack(t *testing.T, lack lack, looks bool) {
 	if !strings.HasPrefix(err.Error(), "badger store: ") || strings.Contains(err.Error(), "goroutine") {
 		t.Errorf("it says %v", err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if err = s.Create(t.Context(), pending("YYYYYYYY")); err == nil || errors.Is(err, deviceauth.ErrExists) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("it does not heal: %v", err)
-		}
-	}
+	waitUntilHealed(t, s)
 	kept.check(t, s)
 	if err := s.closeWhole(); err != nil {
 		t.Error(err)
 	}
 	kept.check(t, open(t, Options{Dir: dir}))
+}
+
+// besideEachOther runs workers, and waits for all of them.
+func besideEachOther(workers int, work func(worker int)) {
+	var wg sync.WaitGroup
+	for worker := range workers {
+		wg.Go(func() { work(worker) })
+	}
+	wg.Wait()
+}
+
+// waitUntilHealed waits until the store takes a grant again.
+func waitUntilHealed(t *testing.T, s *Store) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := s.Create(t.Context(), pending("YYYYYYYY"))
+		if err == nil || errors.Is(err, deviceauth.ErrExists) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it does not heal: %v", err)
+		}
+	}
 }
 
 func after(d time.Duration) func() bool {

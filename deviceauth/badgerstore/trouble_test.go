@@ -151,14 +151,7 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	var inTheWay []string // of the next memtables
-	for n := 2; n < 60; n++ {
-		file := filepath.Join(dir, fmt.Sprintf("%05d.mem", n))
-		if err := os.WriteFile(file, []byte{1}, 0o600); err != nil { // an empty one would be taken for new
-			t.Fatal(err)
-		}
-		inTheWay = append(inTheWay, file)
-	}
+	free := blockMemtables(t, dir)
 	answered, text := 0, bytes.Repeat([]byte("x"), 200<<10)
 	var err error
 	for n := 0; err == nil && n < 2000; n++ {
@@ -180,9 +173,7 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, file := range inTheWay {
-		os.Remove(file)
-	}
+	free()
 	for end := time.Now().Add(30 * time.Second); s.broken.Load() != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not heal")
@@ -197,6 +188,24 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	}
 	if found, err := s.Get(t.Context(), g.ID); err != nil || found.ID != g.ID {
 		t.Errorf("the grant: %v, %v", found, err)
+	}
+}
+
+// blockMemtables puts files in the way of the next memtables, until free is called.
+func blockMemtables(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	var files []string
+	for n := 2; n < 60; n++ {
+		file := filepath.Join(dir, fmt.Sprintf("%05d.mem", n))
+		if err := os.WriteFile(file, []byte{1}, 0o600); err != nil { // an empty one would be taken for new
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	return func() {
+		for _, file := range files {
+			os.Remove(file)
+		}
 	}
 }
 
