@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -165,5 +168,41 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 		*reloads, asked.Load(), client.broken.Load(), goroutines, n, files, f)
 	if n > goroutines+10 || f > files+10 { // less than one for each reload
 		t.Errorf("something stays: goroutines %d, then %d; open files %d, then %d", goroutines, n, files, f)
+	}
+}
+
+// A held poll is answered by the configuration that ends, whose server then closes the
+// connection: the response says so, and no client sends its next poll into it.
+func TestHeldPollIsToldThatAReloadClosesItsConnection(t *testing.T) {
+	t.Parallel()
+	g := startWith(t, "wait 1m")
+	d := g.asksAs("cool-gadget")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	form := url.Values{
+		"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"},
+		"client_id":  {"cool-gadget"}, "device_code": {d.Code},
+	}.Encode()
+	fmt.Fprintf(conn, "POST /oauth2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+		"Content-Length: %d\r\n\r\n%s", strings.TrimPrefix(g.url, "http://"), len(form), form)
+	for end := time.Now().Add(10 * time.Second); g.metric("caddy_device_login_polls_held") != "1"; {
+		if time.Now().After(end) {
+			t.Fatal("the poll is not held")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	g.reloadWith("wait 1m", "wait 50s")
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(body), "authorization_pending") || !response.Close {
+		t.Errorf("%s, %v, closes: %v", body, err, response.Close)
 	}
 }

@@ -76,6 +76,16 @@ func New(c Config) (*Engine, error) {
 // owner's.
 func (e *Engine) Close() { e.close.Do(func() { close(e.closing) }) }
 
+// Closed reports whether Close was called.
+func (e *Engine) Closed() bool {
+	select {
+	case <-e.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // now is the one reading of the clock: wall time in UTC, as records keep it.
 func (e *Engine) now() time.Time { return time.Now().UTC().Round(0) }
 

@@ -78,7 +78,9 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Paths.fill(pathOf(c.Engine.Issuer()))
 	h := &Handler{cfg: c, origin: origin}
-	h.mux = endpoint.Mux{Find: h.find, AllowsOrigin: c.Engine.IsClientOrigin, Stopping: c.Stopping}
+	h.mux = endpoint.Mux{
+		Find: h.find, AllowsOrigin: c.Engine.IsClientOrigin, Stopping: c.Stopping, Ended: c.Engine.Closed,
+	}
 	need := deviceauth.Requirement{Scope: deviceauth.ScopeOpenID}
 	h.guard = guard.New(guard.Options{Need: need, NoMetadata: true}, c.Engine)
 	h.routes = h.table()

@@ -49,6 +49,11 @@ type Mux struct {
 	Find     func(path string) (Route, bool) // finds what is served at a path
 	Stopping func() bool                     // whether the server is about to stop; nil: it never is
 
+	// Ended says whether the configuration of this Mux has ended, as after a reload; nil: it
+	// never does. Its server is about to close its connections, so that an HTTP/1 response
+	// tells its client to send the next request on another one.
+	Ended func() bool
+
 	// AllowsOrigin says whether an origin is one of [ClientOrigins]; nil: none is.
 	AllowsOrigin func(ctx context.Context, origin string) bool
 }
@@ -74,6 +79,9 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a = route.Fail(r, err)
 	}
 	m.addCORS(route.CORS, w.Header(), r)
+	if r.ProtoMajor == 1 && m.Ended != nil && m.Ended() {
+		w.Header().Set("Connection", "close")
+	}
 	a.write(w, r)
 }
 
