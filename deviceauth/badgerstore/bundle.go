@@ -217,11 +217,12 @@ func number[T int64 | uint64](r *bundleReader, v T, n int) T {
 func (s *Store) loadBundles(db *badger.DB) error {
 	return guarded(func() error {
 		return db.View(func(txn *badger.Txn) error {
+			own := ownRecords{txn: txn}
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
 				PrefetchSize: 2})
 			defer it.Close()
 			for it.Rewind(); it.Valid(); it.Next() {
-				if err := it.Item().Value(func(value []byte) error { return s.loadBundle(txn, value) }); err != nil {
+				if err := it.Item().Value(func(value []byte) error { return s.loadBundle(&own, value) }); err != nil {
 					return err
 				}
 			}
@@ -232,7 +233,7 @@ func (s *Store) loadBundles(db *badger.DB) error {
 
 // loadBundle takes in one bundle. Of the processes before, the one that wrote it may have
 // decided some of its grants, or a later one that read it.
-func (s *Store) loadBundle(txn *badger.Txn, value []byte) error {
+func (s *Store) loadBundle(own *ownRecords, value []byte) error {
 	grants, err := readBundle(value)
 	if err != nil {
 		s.log.log(slog.LevelError, "pending grants of before are lost: %v", []any{err})
@@ -242,12 +243,48 @@ func (s *Store) loadBundle(txn *badger.Txn, value []byte) error {
 		if past(c.forget()) {
 			continue
 		}
-		switch _, err := txn.Get(grantKey(c.id)); {
-		case errors.Is(err, badger.ErrKeyNotFound):
-			s.pending.restore(&pendingGrant{compact: c})
+		switch found, err := own.has(c.id); {
 		case err != nil:
 			return err
+		case !found:
+			s.pending.restore(&pendingGrant{compact: c})
 		}
 	}
 	return nil
+}
+
+// ownRecords tells which grants have records of their own. It looks for the first ones
+// each by itself, as there may be millions of other records. Of many more it reads all
+// keys at once, because a look-up takes some ten times as long as the next key.
+type ownRecords struct {
+	txn   *badger.Txn
+	asked int
+	all   map[deviceauth.ID]struct{} // nil: not read yet
+}
+
+// fewRecords is how many are looked for by themselves.
+const fewRecords = 10_000
+
+func (o *ownRecords) has(id deviceauth.ID) (bool, error) {
+	if o.asked++; o.asked > fewRecords {
+		if o.all == nil {
+			o.readAll()
+		}
+		_, found := o.all[id]
+		return found, nil
+	}
+	_, err := o.txn.Get(grantKey(id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (o *ownRecords) readAll() {
+	o.all = map[deviceauth.ID]struct{}{}
+	it := o.txn.NewIterator(badger.IteratorOptions{Prefix: grantKey(deviceauth.ID{})[:1]})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		o.all[deviceauth.ID(it.Item().Key()[1:])] = struct{}{}
+	}
 }

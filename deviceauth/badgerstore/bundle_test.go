@@ -220,3 +220,31 @@ func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 		}
 	})
 }
+
+// Among the first grants of the bundles or behind many others, a record is found.
+func TestOwnRecordIsFoundAmongFewAndMany(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		decided, pending := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("LMNPQRST")
+		if err := s.put(t.Context(), decided); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Create(t.Context(), pending); err != nil {
+			t.Fatal(err)
+		}
+		for _, asked := range []int{0, fewRecords} {
+			err := s.view(func(txn *badger.Txn) error {
+				own := ownRecords{txn: txn, asked: asked}
+				for g, want := range map[*deviceauth.Grant]bool{decided: true, pending: false} {
+					if found, err := own.has(g.ID); found != want || err != nil {
+						t.Errorf("after %d others: found %v, %v; want %v", asked, found, err, want)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -66,6 +66,7 @@ func (s *Store) shut() error {
 	defer s.writes.Unlock()
 	s.merges.closing()
 	err := errors.Join(guarded(s.db.Load().Close), s.ahead.drop())
+	s.pending.drop()
 	if s.lock != nil {
 		s.lock.Close()
 	}

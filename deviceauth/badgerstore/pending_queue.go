@@ -110,3 +110,10 @@ func (p *pendingGrants) close() {
 	p.closed = true
 	p.room.Broadcast()
 }
+
+// drop gives the memory back, of a store that has been closed.
+func (p *pendingGrants) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.grants, p.codes, p.all, p.queue, p.last = nil, nil, nil, nil, nil
+}
