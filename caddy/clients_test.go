@@ -133,18 +133,26 @@ func TestRegisteredClientSurvivesARestart(t *testing.T) {
 // trust the server's certificate. The document has %q for its client_id.
 func (g *gateway) trustDocument(document string) {
 	g.t.Helper()
+	var trust string
+	g.document, trust = publish(g.t, document)
+	g.env = append(g.env, trust)
+}
+
+// publish serves the metadata document of a client, in which %q is its own URL. It
+// returns that URL, and the variable by which a gateway trusts the site's certificate.
+func publish(t *testing.T, document string) (url, trust string) {
+	t.Helper()
 	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, document, "https://"+r.Host+r.URL.Path)
 	}))
-	g.t.Cleanup(site.Close)
-	trusted := filepath.Join(g.dir, "roots.pem")
+	t.Cleanup(site.Close)
+	trusted := filepath.Join(t.TempDir(), "roots.pem")
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw})
 	if err := os.WriteFile(trusted, certificate, 0o600); err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
-	g.env = append(g.env, "SSL_CERT_FILE="+trusted)
-	g.document = site.URL + "/client.json"
+	return site.URL + "/client.json", "SSL_CERT_FILE=" + trusted
 }
 
 // A metadata document of a client on this machine, which a gateway on a loopback host may

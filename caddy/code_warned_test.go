@@ -1,0 +1,53 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
+)
+
+// Where the network only warns, ConsentFix is not prevented: the code that a victim hands
+// over is exchanged from where the attacker is. What the policy owes the victim is that the
+// question names the program's host, where the answer does not stay on this computer.
+//
+// protocol 48, 50
+func TestHandedOverCodeIsGoodWhereTheNetworkWarns(t *testing.T) {
+	t.Parallel()
+	idp := idptest.Start()
+	defer idp.Close()
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		s = behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s))
+		return strings.Replace(s, "\tbrand", "network warn\n\t\t"+desktop+"\n\t\tbrand", 1)
+	})
+	g.start()
+	for i, a := range attackers {
+		victim := signedInFrom(t, g, idp, "victim "+string(rune('a'+i)), a.victim)
+		from := a.attacker
+		if a.claimed != "" {
+			from = a.claimed + ", " + a.attacker
+		}
+		for range *victims {
+			here := newCodeLogin(t, g, "desktop")
+			here.answers(victim, stockKeeper, "allow")
+			if answer := here.exchangeFrom(from); answer.Access == "" {
+				t.Errorf("%s: %+v", a.name, answer)
+			}
+			away := newCodeLogin(t, g, "desktop")
+			away.redirect = "https://stock.example.com/callback"
+			victim.open(away.address())
+			victim.sees(stockKeeper)
+			if !strings.Contains(victim.page, "It goes to stock.example.com.") {
+				t.Fatalf("%s: the question does not warn of where the answer goes:\n%s", a.name, victim.page)
+			}
+			away.answers(victim, stockKeeper, "allow")
+			if answer := away.exchangeFrom(from); answer.Access == "" {
+				t.Errorf("%s, to another host: %+v", a.name, answer)
+			}
+		}
+	}
+	if event := g.audited("grant_revoked"); event != nil {
+		t.Errorf("the audit log has %v", event)
+	}
+}
