@@ -29,7 +29,6 @@ const (
 var unclean = map[string][]string{
 	"caddy":                  {longFunction},
 	"deviceauth/badgerstore": {longFunction, tooFewComment},
-	"deviceauth/oauthapi":    {longFunction, tooFewComment},
 }
 
 func TestStyle(t *testing.T) {

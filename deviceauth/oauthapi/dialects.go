@@ -58,7 +58,7 @@ var dialects = map[string]dialect{
 		status:   map[string]int{"authorization_pending": 428, "slow_down": 403, "access_denied": 403},
 		grants:   map[string]string{"http://oauth.net/grant_type/device/1.0": grantDeviceCode},
 		codeName: "code",
-		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
+		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationResponse) {
 			a.URL = a.URI
 		},
 	},
@@ -74,7 +74,7 @@ var dialects = map[string]dialect{
 		grants:   map[string]string{"device_code": grantDeviceCode},
 		codeName: "code",
 		scoping:  entraScopes,
-		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
+		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationResponse) {
 			a.Message = fmt.Sprintf("Open %s in a browser and type the code %s to sign in.", a.URI, a.UserCode)
 		},
 		more: map[string]func(*vendorDialect) endpoint.Route{
@@ -83,8 +83,8 @@ var dialects = map[string]dialect{
 	},
 }
 
-// githubFinish says errors with status 200, scopes with commas, and everything
-// as a form unless JSON is asked for.
+// githubFinish rewrites a response as GitHub sends it: errors with status 200, scopes
+// separated by commas, and a form unless the request accepts JSON.
 func githubFinish(r *http.Request, a *endpoint.Response) *endpoint.Response {
 	// A fault stays one: a library that reads 200 as "not yet" would poll for ever.
 	if a.Status >= http.StatusInternalServerError {

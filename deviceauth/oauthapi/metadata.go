@@ -56,9 +56,8 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	return public(endpoint.JSON(http.StatusOK, withoutEmpty(said))), nil
 }
 
-// withoutEmpty leaves out lists without an element (RFC 8414 §3.2).
+// withoutEmpty leaves out members whose list is empty, as RFC 8414 §3.2 requires.
 func withoutEmpty(said map[string]any) map[string]any {
-	// RFC 8414 §3.2: a member with an empty list MUST be left out.
 	maps.DeleteFunc(said, func(_ string, value any) bool {
 		list, ok := value.([]string)
 		return ok && len(list) == 0
@@ -66,12 +65,13 @@ func withoutEmpty(said map[string]any) map[string]any {
 	return said
 }
 
-// jwks is RFC 7517 §5.
+// jwks is the set of public keys (RFC 7517 §5): those that sign, those that signed what
+// is still valid, and the next one before it signs.
 func (h *Handler) jwks(*http.Request) (*endpoint.Response, error) {
 	return public(endpoint.NewResponse(http.StatusOK, "application/jwk-set+json", h.cfg.Keys.JWKS())), nil
 }
 
-// public lets caches keep an answer for five minutes: short enough for a new
+// public lets caches keep a response for five minutes: short enough for a new
 // key to be known before it signs.
 func public(a *endpoint.Response) *endpoint.Response {
 	return a.Set("Cache-Control", "public, max-age=300")
