@@ -17,29 +17,7 @@ var proxied = regexp.MustCompile(`(reverse_proxy (?:@\S+ |/\S+ )?)(?:127\.0\.0\.
 func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 	t.Parallel()
 	backend := startGoBackend(t)
-	before := func(s string) string { return proxied.ReplaceAllString(s, "${1}"+backend) }
-	ownSite := regexp.MustCompile(`issuer http\S+`)
-	examples := map[string]func(t *testing.T) *gateway{
-		"root": func(t *testing.T) *gateway {
-			g := newGateway(t)
-			g.configure(func(s string) string { return strings.ReplaceAll(before(s), "/api/*", "/v2/*") })
-			g.start()
-			return g
-		},
-		"edge": func(t *testing.T) *gateway {
-			server := startWith(t, edgeClient)
-			return startExample(t, "edge", "",
-				func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
-		},
-		"load-balancer": func(t *testing.T) *gateway {
-			return startExample(t, "load-balancer", "", before, "REDIS_URL="+redistest.Start(t).URL()).gateway
-		},
-	}
-	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket",
-		"grafana", "mcp"} {
-		examples[name] = func(t *testing.T) *gateway { return startExample(t, name, "", before).gateway }
-	}
-	for name, start := range examples {
+	for name, start := range boundaryExamples(backend) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := start(t)
@@ -76,4 +54,31 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 			}
 		})
 	}
+}
+
+// boundaryExamples start each of the examples, with a backend of the tests in place of its own.
+func boundaryExamples(backend string) map[string]func(t *testing.T) *gateway {
+	before := func(s string) string { return proxied.ReplaceAllString(s, "${1}"+backend) }
+	ownSite := regexp.MustCompile(`issuer http\S+`)
+	examples := map[string]func(t *testing.T) *gateway{
+		"root": func(t *testing.T) *gateway {
+			g := newGateway(t)
+			g.configure(func(s string) string { return strings.ReplaceAll(before(s), "/api/*", "/v2/*") })
+			g.start()
+			return g
+		},
+		"edge": func(t *testing.T) *gateway {
+			server := startWith(t, edgeClient)
+			return startExample(t, "edge", "",
+				func(s string) string { return ownSite.ReplaceAllString(before(s), "issuer "+server.url) }).gateway
+		},
+		"load-balancer": func(t *testing.T) *gateway {
+			return startExample(t, "load-balancer", "", before, "REDIS_URL="+redistest.Start(t).URL()).gateway
+		},
+	}
+	for _, name := range []string{"README", "minimal", "several-sites", "legacy-basic", "per-path-scopes", "websocket",
+		"grafana", "mcp"} {
+		examples[name] = func(t *testing.T) *gateway { return startExample(t, name, "", before).gateway }
+	}
+	return examples
 }

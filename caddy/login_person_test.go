@@ -68,6 +68,11 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTerminalClientSaysWhyItDoesNotBegin(t *testing.T) {
+	t.Parallel()
+	g := start(t)
 	out, err := g.run("device-login", g.url, "--non-interactive")
 	if exited(err) != 5 || !strings.HasPrefix(out, "a person has to say yes") || strings.Count(out, "\n") != 1 {
 		t.Errorf("with nobody to be asked: exit code %d, %s", exited(err), out)

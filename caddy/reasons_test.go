@@ -13,16 +13,7 @@ import (
 func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	g.configure(func(s string) string {
-		s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
-		return strings.Replace(s, "\tdevice_auth /api/* products:read\n", `	log
-	device_auth /api/* products:read
-	device_auth /write/* products:write
-	device_auth /other/* {
-		audience http://other.example
-	}
-`, 1)
-	})
+	g.configure(withPathsToRefuse)
 	g.start()
 	alice, d := newPerson(t, "alice"), g.device()
 	alice.allow(d)
@@ -59,10 +50,7 @@ func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
 		if after := g.metric(`caddy_device_auth_refused_tokens_total{reason="` + test.reason + `"}`); after != "1" {
 			t.Errorf("%s: the metric is %q", test.reason, after)
 		}
-		g.log.wait(t, `"reason":"`+test.reason+`"`)
-		log := g.log.String()
-		line := log[strings.LastIndex(log[:strings.Index(log, `"reason":"`+test.reason+`"`)], "\n")+1:]
-		line, _, _ = strings.Cut(line, "\n")
+		line := g.log.lineWith(t, `"reason":"`+test.reason+`"`)
 		if strings.Contains(line, `"user":"alice"`) != test.known {
 			t.Errorf("%s: the log says %s", test.reason, line)
 		}
@@ -85,4 +73,26 @@ func flipped(signature string) string {
 		return "B" + signature[1:]
 	}
 	return "A" + signature[1:]
+}
+
+// withPathsToRefuse adds sites' paths that need what the token of a device has not.
+func withPathsToRefuse(s string) string {
+	s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
+	return strings.Replace(s, "\tdevice_auth /api/* products:read\n", `	log
+device_auth /api/* products:read
+device_auth /write/* products:write
+device_auth /other/* {
+	audience http://other.example
+}
+`, 1)
+}
+
+// lineWith waits for a line of the log that contains a text, and returns it.
+func (l *logBuffer) lineWith(t *testing.T, text string) string {
+	t.Helper()
+	l.wait(t, text)
+	log := l.String()
+	line := log[strings.LastIndex(log[:strings.Index(log, text)], "\n")+1:]
+	line, _, _ = strings.Cut(line, "\n")
+	return line
 }

@@ -124,21 +124,15 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	first, second := g.device(), g.device()
 	alice := browser(t)
 	aliceToo, bob := tab(t, alice), browser(t)
-	reach := func(page context.Context, d *device, user string) {
-		do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice, #allow"))
-		if get(t, page, chromedp.Evaluate[bool](`!!document.querySelector("#alice")`)) {
-			do(t, page, chromedp.Click("#"+user), chromedp.WaitVisible("#allow"))
-		}
-	}
 	says := func(page context.Context, want string) {
 		t.Helper()
 		if h := get(t, page, chromedp.Text("h1")); !strings.Contains(h, want) {
 			t.Errorf("the page says %q, want %q", h, want)
 		}
 	}
-	reach(alice, first, "alice")
-	reach(bob, first, "bob")
-	reach(aliceToo, second, "alice") // changes the cookies of the first tab
+	reachQuestion(t, alice, first, "alice")
+	reachQuestion(t, bob, first, "bob")
+	reachQuestion(t, aliceToo, second, "alice") // changes the cookies of the first tab
 	decide(t, alice, "#allow", ".mark.allowed")
 	second.pending("the first tab's Allow")
 	decide(t, aliceToo, "#deny", ".mark.denied")
@@ -154,8 +148,8 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	}
 	// Another account in one tab ends the pages of the other.
 	third := g.device()
-	reach(alice, third, "alice")
-	reach(aliceToo, third, "alice")
+	reachQuestion(t, alice, third, "alice")
+	reachQuestion(t, aliceToo, third, "alice")
 	do(t, aliceToo, chromedp.Click("button.link"), chromedp.WaitVisible("a.button"))
 	decide(t, alice, "#allow", "p[role=alert]")
 	says(alice, "out of date")
@@ -169,5 +163,14 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	if status, body := g.api(third.poll().Access); status != http.StatusOK ||
 		!strings.Contains(body, `"Remote-User": "bob"`) {
 		t.Errorf("the API answers %d %s", status, body)
+	}
+}
+
+// reachQuestion has a browser confirm a device's code, and sign in unless it is.
+func reachQuestion(t *testing.T, page context.Context, d *device, user string) {
+	t.Helper()
+	do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice, #allow"))
+	if get(t, page, chromedp.Evaluate[bool](`!!document.querySelector("#alice")`)) {
+		do(t, page, chromedp.Click("#"+user), chromedp.WaitVisible("#allow"))
 	}
 }
