@@ -22,7 +22,7 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 			t.Parallel()
 			g := start(t)
 			host := strings.TrimPrefix(g.url, "http://")
-			w, said := &wire{t: t, at: strings.Replace(host, "localhost", "127.0.0.1", 1)}, 0
+			w, reached := &wire{t: t, at: strings.Replace(host, "localhost", "127.0.0.1", 1)}, 0
 			n := 1000
 			if testing.Short() {
 				n = 200
@@ -35,16 +35,16 @@ func TestExamplesHoldForEverySpellingAndTarget(t *testing.T) {
 				if json.Unmarshal([]byte(body), &s) != nil || s.Target == "" {
 					continue
 				}
-				said++
-				if told := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret ||
-					strings.Contains(told, "root") || strings.Contains(told, "admins") ||
-					strings.Contains(told, "device_") {
+				reached++
+				if headers := strings.ReplaceAll(fmt.Sprint(s.Headers), "X-User root", ""); s.Secret ||
+					strings.Contains(headers, "root") || strings.Contains(headers, "admins") ||
+					strings.Contains(headers, "device_") {
 					t.Errorf("%.200q: %d: %s", request, status, body)
 				}
 			}
 			open := map[string]bool{"README": true, "per-path-scopes": true}[name]
-			if (said > 0) != open {
-				t.Errorf("%d requests reached the backend", said)
+			if (reached > 0) != open {
+				t.Errorf("%d requests reached the backend", reached)
 			}
 			if name == "root" || name == "README" {
 				if status, _ := w.send("GET /v2/secret HTTP/1.1\r\nHost: " + host +

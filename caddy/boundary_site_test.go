@@ -101,9 +101,9 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 // protocol 31
 func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 	t.Parallel()
-	said := http.Header{}
+	sent := http.Header{}
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		for name, values := range said {
+		for name, values := range sent {
 			w.Header()[name] = values
 		}
 		if strings.HasPrefix(r.URL.Path, "/down/") && r.Header.Get("X-Error-Page") == "" {
@@ -118,7 +118,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 	})
 	token, url := g.token(), "http://"+strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
 	for _, test := range cacheCases {
-		said = test.said
+		sent = test.sent
 		r, err := http.NewRequest("GET", url+test.path, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 			"Cdn-Cache-Control"} {
 			got, want := strings.Join(response.Header[name], ", "), strings.Join(test.want[name], ", ")
 			if got != want {
-				t.Errorf("%s after %v: %s: %q, want %q", test.path, test.said, name, got, want)
+				t.Errorf("%s after %v: %s: %q, want %q", test.path, test.sent, name, got, want)
 			}
 		}
 	}
@@ -349,7 +349,7 @@ func secretFiles(t *testing.T) (root string) {
 // cacheCases are the headers that a backend sends, and those that the guard makes of them.
 var cacheCases = []struct {
 	path  string
-	said  http.Header
+	sent  http.Header
 	token bool
 	want  http.Header
 }{

@@ -177,9 +177,10 @@ func TestCheckIsInterrupted(t *testing.T) {
 	}
 	<-asked
 	cmd.Process.Signal(os.Interrupt)
-	said, _ := io.ReadAll(out)
-	if code := exitCode(t, cmd.Wait(), string(said)); code != 130 || !strings.Contains(string(said), "interrupted") {
-		t.Errorf("exit code %d, says %s", code, said)
+	output, _ := io.ReadAll(out)
+	if code := exitCode(t, cmd.Wait(), string(output)); code != 130 ||
+		!strings.Contains(string(output), "interrupted") {
+		t.Errorf("exit code %d, says %s", code, output)
 	}
 }
 

@@ -123,17 +123,17 @@ func wakesHeldPolls(t *testing.T, alice *person, a, b *gateway) {
 	t.Helper()
 	var took []time.Duration
 	for range min(*logins, 20) {
-		d, heard := a.device(), make(chan time.Time)
+		d, answered := a.device(), make(chan time.Time)
 		go func() {
 			if answer := d.poll(); answer.Status != http.StatusOK {
 				t.Errorf("the held poll got %+v", answer)
 			}
-			heard <- time.Now()
+			answered <- time.Now()
 		}()
 		a.waitHeld(1)
 		clicked := time.Now()
 		alice.allowAt(b, d)
-		took = append(took, (<-heard).Sub(clicked))
+		took = append(took, (<-answered).Sub(clicked))
 	}
 	slices.Sort(took)
 	// one alone says how busy the machine was; a poll that nobody woke is pending, above

@@ -91,7 +91,7 @@ func TestRefusedRequestsAreAFewLines(t *testing.T) {
 	if lines := strings.Count(g.log.String(), "device_refused"); lines > 40 { // ten, one for each second, and the rest
 		t.Errorf("%d lines", lines)
 	}
-	if told := g.metric(`caddy_device_login_events_total{event="device_refused"}`); told != fmt.Sprint(n) {
-		t.Errorf("the metric says %q", told)
+	if counted := g.metric(`caddy_device_login_events_total{event="device_refused"}`); counted != fmt.Sprint(n) {
+		t.Errorf("the metric says %q", counted)
 	}
 }

@@ -129,8 +129,9 @@ func TestRingThatIsEvictedCostsNoDevice(t *testing.T) {
 	if retry := first.refresh(device.Refresh); next.Status != http.StatusOK || retry.Refresh != next.Refresh {
 		t.Errorf("a retry at the other gateway: %+v after %+v", retry, next)
 	}
-	if told := strings.Count(first.log.String()+second.log.String(), "the store has lost the signing keys"); told != 1 {
-		t.Errorf("it is told %d times", told)
+	logged := strings.Count(first.log.String()+second.log.String(), "the store has lost the signing keys")
+	if logged != 1 {
+		t.Errorf("it is told %d times", logged)
 	}
 }
 

@@ -19,7 +19,7 @@ func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
 	alice.allow(d)
 	token := d.poll().Access
 	header, payload, signature := jwtParts(t, token)
-	told := "" // the client
+	challenged := "" // the client
 	for _, test := range []struct {
 		reason, path, token string
 		status              int
@@ -42,10 +42,10 @@ func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
 			t.Errorf("%s: answered %d", test.reason, response.StatusCode)
 		}
 		if challenge := response.Header.Get("WWW-Authenticate"); test.status == 401 && test.path == "/api/products" {
-			if told != "" && challenge != told {
-				t.Errorf("%s: the client is told %s, and otherwise %s", test.reason, challenge, told)
+			if challenged != "" && challenge != challenged {
+				t.Errorf("%s: the client is told %s, and otherwise %s", test.reason, challenge, challenged)
 			}
-			told = challenge
+			challenged = challenge
 		}
 		if after := g.metric(`caddy_device_auth_refused_tokens_total{reason="` + test.reason + `"}`); after != "1" {
 			t.Errorf("%s: the metric is %q", test.reason, after)

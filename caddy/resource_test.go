@@ -18,15 +18,15 @@ func described(t *testing.T, site, path string) (status int, resource string, sc
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	var said struct {
+	var document struct {
 		Resource string   `json:"resource"`
 		Scopes   []string `json:"scopes_supported"`
 	}
-	if err := json.NewDecoder(response.Body).Decode(&said); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&document); err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(said.Scopes)
-	return response.StatusCode, said.Resource, said.Scopes
+	slices.Sort(document.Scopes)
+	return response.StatusCode, document.Resource, document.Scopes
 }
 
 // protocol 9, 30, 34: each site describes what its own guards guard, and no

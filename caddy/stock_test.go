@@ -137,21 +137,21 @@ func npmClient(script string) func(context.Context, *gateway, func(*device)) (st
 		}
 		defer cmd.Wait()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			var said struct {
+			var output struct {
 				device
 				Token string `json:"access_token"`
 				Error string `json:"error"`
 			}
-			if err := json.Unmarshal(lines.Bytes(), &said); err != nil {
+			if err := json.Unmarshal(lines.Bytes(), &output); err != nil {
 				return "", err
 			}
 			switch {
-			case said.Error != "":
-				return "", errors.New(said.Error)
-			case said.Token != "":
-				return said.Token, nil
+			case output.Error != "":
+				return "", errors.New(output.Error)
+			case output.Token != "":
+				return output.Token, nil
 			}
-			show(&said.device)
+			show(&output.device)
 		}
 		return "", errors.New("the script said nothing")
 	}

@@ -66,17 +66,17 @@ func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response
 	}
 	// RFC 8628 §3.3.1: the code in the URI only saves typing; the page asks to compare it.
 	page := s.origin + s.cfg.Paths.Device
-	said := &authorizationResponse{
+	body := &authorizationResponse{
 		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page,
 		ExpiresIn: endpoint.Seconds(a.ExpiresIn), Interval: endpoint.Seconds(a.Interval),
 	}
 	if a.Linkable {
-		said.Complete = page + "?user_code=" + url.QueryEscape(a.UserCode)
+		body.Complete = page + "?user_code=" + url.QueryEscape(a.UserCode)
 	}
 	if s.members != nil {
-		s.members(s, client, said)
+		s.members(s, client, body)
 	}
-	return endpoint.JSON(http.StatusOK, said), nil
+	return endpoint.JSON(http.StatusOK, body), nil
 }
 
 // errCrossSite becomes a 403: it is about where the request comes from, and not about

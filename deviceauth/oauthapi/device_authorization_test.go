@@ -23,9 +23,9 @@ func TestAuthorizationAnswerIsWhatEncodingJSONWrites(t *testing.T) {
 		"redirect and token": func(a *authorizationResponse) { a.RedirectURI, a.Token = a.URI, &tokenRequest{} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			said := full
-			change(&said)
-			if got, want := said.EncodeJSON(), response.JSON(&said); !bytes.Equal(got, want) {
+			body := full
+			change(&body)
+			if got, want := body.EncodeJSON(), response.JSON(&body); !bytes.Equal(got, want) {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})

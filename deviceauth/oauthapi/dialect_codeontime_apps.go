@@ -24,7 +24,7 @@ type app struct {
 	Secret        string            `json:"client_secret,omitempty"` // told once, of a new one
 	RedirectURI   *string           `json:"redirect_uri,omitempty"`
 	Authorization *appAuthorization `json:"authorization,omitempty"`
-	Trusted       *bool             `json:"trusted,omitempty"` // people are not told that nobody has checked it
+	Trusted       *bool             `json:"trusted,omitempty"` // approved: people are not warned that it is unchecked
 }
 
 // An appAuthorization says how an app logs people in: by a device's code, in the browser
@@ -101,8 +101,8 @@ func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	// The secret is in this answer alone: the store has its digest.
-	said := s.appOf(made)
-	return endpoint.JSON(http.StatusCreated, said).Set("Location", said.Links["self"].Href), nil
+	body := s.appOf(made)
+	return endpoint.JSON(http.StatusCreated, body).Set("Location", body.Links["self"].Href), nil
 }
 
 // showApp is GET of one app. Its secret is left out: only a digest of it is stored.

@@ -90,19 +90,19 @@ func githubFinish(r *http.Request, a *endpoint.Response) *endpoint.Response {
 	if a.Status >= http.StatusInternalServerError {
 		return a
 	}
-	said := map[string]any{}
+	members := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(a.Body))
 	// expires_in must not become 9e+02 in a form.
 	d.UseNumber()
-	d.Decode(&said) // our own JSON: cannot fail
-	if scope, ok := said["scope"].(string); ok {
-		said["scope"], said["token_type"] = strings.ReplaceAll(scope, " ", ","), "bearer"
+	d.Decode(&members) // our own JSON: cannot fail
+	if scope, ok := members["scope"].(string); ok {
+		members["scope"], members["token_type"] = strings.ReplaceAll(scope, " ", ","), "bearer"
 	}
-	finished := endpoint.JSON(http.StatusOK, said)
+	finished := endpoint.JSON(http.StatusOK, members)
 	// Forms are the default of this product, and most libraries ask for JSON.
 	if !strings.Contains(r.Header.Get("Accept"), "json") {
 		form := url.Values{}
-		for name, value := range said {
+		for name, value := range members {
 			form.Set(name, fmt.Sprint(value))
 		}
 		finished.Body = []byte(form.Encode())

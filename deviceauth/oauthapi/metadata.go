@@ -18,7 +18,7 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
 	// A public client authenticates by none (RFC 7591 §2).
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
-	said := map[string]any{
+	document := map[string]any{
 		"issuer":                        e.Issuer(),
 		"authorization_endpoint":        h.origin + p.Authorize,
 		"device_authorization_endpoint": h.origin + p.DeviceAuthorization,
@@ -48,21 +48,21 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 		},
 	}
 	if e.Registration().Registers() {
-		said["registration_endpoint"] = h.origin + p.Register
+		document["registration_endpoint"] = h.origin + p.Register
 	}
 	if e.Registration().Fetch != nil {
-		said["client_id_metadata_document_supported"] = true
+		document["client_id_metadata_document_supported"] = true
 	}
-	return public(endpoint.JSON(http.StatusOK, withoutEmpty(said))), nil
+	return public(endpoint.JSON(http.StatusOK, withoutEmpty(document))), nil
 }
 
 // withoutEmpty leaves out members whose list is empty, as RFC 8414 §3.2 requires.
-func withoutEmpty(said map[string]any) map[string]any {
-	maps.DeleteFunc(said, func(_ string, value any) bool {
+func withoutEmpty(document map[string]any) map[string]any {
+	maps.DeleteFunc(document, func(_ string, value any) bool {
 		list, ok := value.([]string)
 		return ok && len(list) == 0
 	})
-	return said
+	return document
 }
 
 // jwks is the set of public keys (RFC 7517 §5): those that sign, those that signed what

@@ -21,7 +21,7 @@ var mistakeCases = []struct {
 	name, path, contentType, body string
 	headers                       []string
 	status                        int
-	code, says                    string
+	code, description             string
 }{
 	{"JSON under the gatewaytest.Form type", authorizationPath, gatewaytest.Form, `{"client_id":"tv"}`, nil, 400,
 		"invalid_request", "looks like JSON"},
@@ -77,8 +77,8 @@ func TestMistakesAreNamed(t *testing.T) {
 				return
 			}
 			gatewaytest.Refused(t, w, test.status, test.code)
-			if text := gatewaytest.JSON(t, w)["error_description"].(string); !strings.Contains(text, test.says) {
-				t.Errorf("it says %q, want something about %q", text, test.says)
+			if text := gatewaytest.JSON(t, w)["error_description"].(string); !strings.Contains(text, test.description) {
+				t.Errorf("it says %q, want something about %q", text, test.description)
 			}
 		})
 	}

@@ -27,15 +27,15 @@ type registration struct {
 
 // registrationOf spells what the engine says of a registration.
 func (h *Handler) registrationOf(r *deviceauth.Registered) registration {
-	said := registration{
+	body := registration{
 		ID: r.ID, Secret: r.Secret.Reveal(), IssuedAt: r.At.Unix(), Token: r.Token.Reveal(),
 		URI: h.origin + h.cfg.Paths.Register + "/" + r.ID, ClientMetadata: r.Metadata,
 	}
 	// RFC 7591 §3.2.1 requires the member beside a secret; 0 says that it does not expire.
-	if said.Secret != "" {
-		said.Expires = new(int)
+	if body.Secret != "" {
+		body.Expires = new(int)
 	}
-	return said
+	return body
 }
 
 // registerRoute is the client registration endpoint (RFC 7591 §3). Pages of any origin may
@@ -120,14 +120,14 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 // checkSame wants the client_id of the path in the body, and the client's secret where one
 // is there (RFC 7592 §2.2).
 func (s *vendorDialect) checkSame(r *http.Request, body []byte) error {
-	var said struct {
+	var sent struct {
 		ID     string            `json:"client_id"`
 		Secret deviceauth.Secret `json:"client_secret"`
 	}
-	if err := json.Unmarshal(body, &said); err != nil || said.ID != s.registeredID(r) {
+	if err := json.Unmarshal(body, &sent); err != nil || sent.ID != s.registeredID(r) {
 		return deviceauth.NewError("invalid_client_metadata", "client_id: want the client's own (RFC 7592)")
 	}
-	if said.Secret != "" && !s.cfg.Engine.HasSecret(r.Context(), said.ID, said.Secret) {
+	if sent.Secret != "" && !s.cfg.Engine.HasSecret(r.Context(), sent.ID, sent.Secret) {
 		return deviceauth.NewError("invalid_client_metadata",
 			"client_secret: want the client's own, or none (RFC 7592)")
 	}

@@ -187,11 +187,11 @@ func TestBadClientMetadataAreNamed(t *testing.T) {
 	s := gatewaytest.New(t, open)
 	s.From = netip.Addr{}
 	for metadata, want := range badMetadata {
-		code, says, _ := strings.Cut(want, " ")
+		code, description, _ := strings.Cut(want, " ")
 		w := register(s, metadata)
 		gatewaytest.Refused(t, w, 400, code)
-		if d, _ := gatewaytest.JSON(t, w)["error_description"].(string); !strings.Contains(d, says) {
-			t.Errorf("%s: says %q, want %q", metadata, d, says)
+		if d, _ := gatewaytest.JSON(t, w)["error_description"].(string); !strings.Contains(d, description) {
+			t.Errorf("%s: says %q, want %q", metadata, d, description)
 		}
 	}
 	gatewaytest.Refused(t, s.Post("/oauth2/register", gatewaytest.Form, "client_name=x"), 400, "invalid_request")
