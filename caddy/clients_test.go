@@ -82,9 +82,7 @@ func TestOperatorLooksAfterClientsThatIntroducedThemselves(t *testing.T) {
 	if out, err := g.run("device-auth", "clients", "remove", client.ID); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if status, _ := g.api(tokens.Access); status != 401 {
-		t.Errorf("the API answers %d", status)
-	}
+	g.wantStatus(tokens, 401)
 	if again := g.refreshAs(client.ID, tokens.Refresh); again.Error != "invalid_client" {
 		t.Errorf("refresh: %+v", again)
 	}

@@ -121,9 +121,7 @@ func TestRingThatIsEvictedCostsNoDevice(t *testing.T) {
 	server.Forget("device_login:v:keyring")
 	rotate(t, all...)
 	for _, g := range all {
-		if status, _ := g.api(device.Access); status != http.StatusOK {
-			t.Errorf("the API answers %d", status)
-		}
+		g.wantStatus(device, http.StatusOK)
 	}
 	next := second.refresh(device.Refresh)
 	if retry := first.refresh(device.Refresh); next.Status != http.StatusOK || retry.Refresh != next.Refresh {

@@ -167,9 +167,7 @@ func TestPersonRemovedFromTheRulesLosesTheDeviceAtItsNextRefresh(t *testing.T) {
 	if answer := g.refresh(device.Refresh); answer.Error != "invalid_grant" {
 		t.Errorf("the refresh is answered %+v", answer)
 	}
-	if status, _ := g.api(device.Access); status != http.StatusUnauthorized {
-		t.Errorf("the API answers %d", status)
-	}
+	g.wantStatus(device, http.StatusUnauthorized)
 }
 
 // protocol 23
@@ -194,9 +192,7 @@ func TestPersonDisabledAtTheUpstreamLosesTheDeviceAtItsNextRefresh(t *testing.T)
 		if answer := g.refresh(device.Refresh); answer.Error != "invalid_grant" {
 			t.Errorf("the refresh is answered %+v", answer)
 		}
-		if status, _ := g.api(device.Access); status != http.StatusUnauthorized {
-			t.Errorf("the API answers %d", status)
-		}
+		g.wantStatus(device, http.StatusUnauthorized)
 	}
 }
 

@@ -37,7 +37,7 @@ func at(path string, do func(*httptest.ResponseRecorder)) tampering {
 	}
 }
 
-// setMember puts another member into the JSON of an answer, or with nil takes it out.
+// setMember puts another member into the JSON of a response, or with nil takes it out.
 func setMember(name string, value any) func(*httptest.ResponseRecorder) {
 	return func(w *httptest.ResponseRecorder) {
 		members(w, func(v map[string]any) {
@@ -45,6 +45,13 @@ func setMember(name string, value any) func(*httptest.ResponseRecorder) {
 				delete(v, name)
 			}
 		})
+	}
+}
+
+// extendMember appends to a text in the JSON of a response.
+func extendMember(name, suffix string) func(*httptest.ResponseRecorder) {
+	return func(w *httptest.ResponseRecorder) {
+		members(w, func(v map[string]any) { v[name] = v[name].(string) + suffix })
 	}
 }
 
@@ -177,9 +184,7 @@ var defects = []defect{
 	{what: "an API by another name", check: "resource.name", want: Fail, mend: "Host",
 		tamper: at(resourceName, setMember("resource", "https://backend.internal"))},
 	{what: "an API below another path", check: "resource.name", want: Fail, mend: "Host",
-		tamper: at(resourceName, func(w *httptest.ResponseRecorder) {
-			members(w, func(v map[string]any) { v["resource"] = v["resource"].(string) + "/ap" })
-		})},
+		tamper: at(resourceName, extendMember("resource", "/ap"))},
 	{what: "an API without a server", check: "resource.servers", want: Fail, mend: "`issuer`",
 		tamper: at(resourceName, setMember("authorization_servers", nil))},
 	{what: "a server without TLS", check: "server.reach", want: Fail, mend: "https",
@@ -198,9 +203,7 @@ var defects = []defect{
 	{what: "another issuer", check: "metadata.issuer", want: Fail, mend: "say `issuer https://127.0.0.1",
 		tamper: at(openIDName, setMember("issuer", "https://other.example"))},
 	{what: "a slash too many", check: "metadata.issuer", want: Fail, mend: "same way everywhere",
-		tamper: at(oauthName, func(w *httptest.ResponseRecorder) {
-			members(w, func(v map[string]any) { v["issuer"] = v["issuer"].(string) + "/" })
-		})},
+		tamper: at(oauthName, extendMember("issuer", "/"))},
 	{what: "no device flow", check: "metadata.endpoints", want: Fail, mend: "RFC 8628 §4",
 		tamper: both(setMember("device_authorization_endpoint", nil))},
 	{what: "an endpoint without TLS", check: "metadata.endpoints", want: Fail, mend: "`issuer` say https",
