@@ -29,6 +29,7 @@ const (
 var unclean = map[string][]string{
 	"caddy":                  {longFunction, privateName},
 	"deviceauth/badgerstore": {longFunction, privateName, tooFewComment},
+	"examples/bench":         {privateName},
 	"internal/reqbody":       {privateName},
 }
 

@@ -58,13 +58,13 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 			if out != "" || exited(err) != test.code {
 				t.Errorf("exit code %d, want %d, and printed %q", exited(err), test.code, out)
 			}
-			lines := strings.Split(strings.TrimSpace(shown.stderr), "\n")
+			lines := strings.Split(strings.TrimSpace(shown.told), "\n")
 			if last := lines[len(lines)-1]; last != test.last {
 				t.Errorf("it ends with %q, want %q", last, test.last)
 			}
-			if strings.Contains(shown.stderr, "\x1b") || strings.ContainsAny(shown.stderr, "▀▄█") ||
-				!strings.Contains(shown.stderr, "The code is good until ") {
-				t.Errorf("told in a file: %q", shown.stderr)
+			if strings.Contains(shown.told, "\x1b") || strings.ContainsAny(shown.told, "▀▄█") ||
+				!strings.Contains(shown.told, "The code is good until ") {
+				t.Errorf("told in a file: %q", shown.told)
 			}
 		})
 	}
@@ -102,8 +102,8 @@ func TestTerminalSaysWhatItIsCalled(t *testing.T) {
 	}, "--device-name", "kitchen"); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(shown.stderr, "Connected as alice, renewed by itself.\n") {
-		t.Errorf("told %q", shown.stderr)
+	if !strings.Contains(shown.told, "Connected as alice, renewed by itself.\n") {
+		t.Errorf("told %q", shown.told)
 	}
 	list, err := g.auth("grants", "list")
 	if err != nil || !strings.Contains(list, ` calls itself "kitchen"`+"\n") {
@@ -147,8 +147,8 @@ func TestTerminalTrustsAnIssuer(t *testing.T) {
 		edge.reloadWith("\t\tclient edge", "\t\taudience "+edge.url+"\n\t\tclient edge")
 	}
 	out, err := g.loginAt(first.url+"/api/products", func(d *device) {
-		if strings.Contains(d.stderr, "names the server") {
-			t.Errorf("told %q", d.stderr)
+		if strings.Contains(d.told, "names the server") {
+			t.Errorf("told %q", d.told)
 		}
 		allowTerminal(t)(d)
 	}, "--issuer", g.url, "-o", "token")
