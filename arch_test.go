@@ -10,7 +10,6 @@ import (
 	"iter"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -144,28 +143,5 @@ func goFiles(t *testing.T) iter.Seq[string] {
 		if err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// privateWords are names that a stranger does not look for, or that say nothing.
-var privateWords = regexp.MustCompile(`(?i)nobody|whoever|anybod|somebod|herald|crier|tidings|sentry|visitor`)
-
-func TestNamesAreWordsOfTheTrade(t *testing.T) {
-	for path := range goFiles(t) {
-		if strings.HasSuffix(path, "_test.go") {
-			continue
-		}
-		fset := token.NewFileSet()
-		file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			name, ok := n.(*ast.Ident)
-			if ok && name.Name != "NoBody" && privateWords.MatchString(name.Name) { // net/http's
-				t.Errorf("%s: %s; want the RFC's or the trade's word", fset.Position(name.Pos()), name.Name)
-			}
-			return true
-		})
 	}
 }

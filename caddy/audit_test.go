@@ -87,9 +87,9 @@ func TestAuditSaysWhoDecidedFromWhere(t *testing.T) {
 	alice.open(g.url + "/device/connections")
 	alice.submit("/device/connections", "device", g.grants("state=connected")[0].ID)
 	has(t, g.audited("grant_revoked"), map[string]any{"ip": away, "reason": "revoked"})
-	told := g.metric(`caddy_device_login_events_total{event="token_refreshed"}`)
-	if told != "1" || strings.Contains(g.log.String(), "token_refreshed") {
-		t.Errorf("the metric is %q, or a refresh is in the log at info level", told)
+	counted := g.metric(`caddy_device_login_events_total{event="token_refreshed"}`)
+	if counted != "1" || strings.Contains(g.log.String(), "token_refreshed") {
+		t.Errorf("the metric is %q, or a refresh is in the log at info level", counted)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestClickInTheFirstHalfSecondDecidesNothing(t *testing.T) {
 func TestKeyboardIsNotLostWhenTheWindowComesBack(t *testing.T) {
 	t.Parallel()
 	g := startWith(t, personConfig)
-	d := g.asks("cool-gadget", elsewhere)
+	d := g.asksFor("cool-gadget", elsewhere)
 	page := browser(t)
 	do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible(".down"))
 	do(t, page, chromedp.Click("a.button"), chromedp.WaitVisible("#alice"))

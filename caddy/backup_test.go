@@ -20,12 +20,8 @@ func TestBackupOfARunningServerIsRestored(t *testing.T) {
 	if out, err := g.run("device-auth", "backup", file, "--address", g.admin); err != nil {
 		t.Fatal(err, out)
 	}
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the backup: %v, %v", info, err)
-	}
-	if info, err := os.Stat(g.storeDir()); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the store's directory: %v, %v", info, err)
-	}
+	wantMode(t, file, 0o600)
+	wantMode(t, g.storeDir(), 0o700)
 	if err := os.Chmod(file, 0o644); err != nil { // as copies often are
 		t.Fatal(err)
 	}
@@ -45,21 +41,7 @@ func TestBackupOfARunningServerIsRestored(t *testing.T) {
 		flags  []string
 		before int // what the API answers to the device connected before the backup
 	}{{"all end", nil, http.StatusUnauthorized}, {"those before go on", []string{"--keep-grants"}, http.StatusOK}} {
-		g.kill()
-		if err := os.Rename(g.storeDir(), filepath.Join(t.TempDir(), "old")); err != nil {
-			t.Fatal(err)
-		}
-		out, err := g.run(append([]string{"device-auth", "restore", file}, test.flags...)...)
-		if err != nil {
-			t.Fatal(err, out)
-		}
-		if info, err := os.Stat(g.storeDir()); err != nil || info.Mode().Perm() != 0o700 {
-			t.Errorf("%s: the restored directory: %v, %v", test.name, info, err)
-		}
-		if !strings.Contains(out, "open to every user (mode 0644)") {
-			t.Errorf("%s: nothing is said of a backup that everybody may read:\n%s", test.name, out)
-		}
-		g.start()
+		restoreInstead(t, g, file, test.flags)
 		if status, _ := g.api(token.Access); status != test.before {
 			t.Errorf("%s: connected before the backup: %d, want %d", test.name, status, test.before)
 		}
@@ -106,4 +88,31 @@ func TestEncryptedStoreNeedsItsKey(t *testing.T) {
 	if status, _ := g.api(token.Access); status != http.StatusOK {
 		t.Errorf("with the new key the API answers %d", status)
 	}
+}
+
+// wantMode checks the permissions of a file or directory.
+func wantMode(t *testing.T, path string, want os.FileMode) {
+	t.Helper()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+		t.Errorf("%s: %v, %v, want mode %v", path, info, err, want)
+	}
+}
+
+// restoreInstead kills the server and starts it again with a backup that all may read in
+// place of its store.
+func restoreInstead(t *testing.T, g *gateway, backup string, flags []string) {
+	t.Helper()
+	g.kill()
+	if err := os.Rename(g.storeDir(), filepath.Join(t.TempDir(), "old")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := g.run(append([]string{"device-auth", "restore", backup}, flags...)...)
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	wantMode(t, g.storeDir(), 0o700)
+	if !strings.Contains(out, "open to every user (mode 0644)") {
+		t.Errorf("%q: no warning of a backup that every user may read:\n%s", flags, out)
+	}
+	g.start()
 }

@@ -53,17 +53,7 @@ func (w *wire) get(path, token string) (status int, body string) {
 // protocol 30: what was refused is not served by what answers errors.
 func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
-	files := filepath.Join(g.dir, "www")
-	for name, text := range map[string]string{"v2/secret": "the secret", "401.html": "please sign in",
-		"index.html": "the secret index"} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(files, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(files, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	files := secretFiles(t)
 	var asked []string
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.RequestURI+r.Header.Get("Authorization")+r.Header.Get("X-Original-Url")+
@@ -111,9 +101,9 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 // protocol 31
 func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 	t.Parallel()
-	said := http.Header{}
+	sent := http.Header{}
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		for name, values := range said {
+		for name, values := range sent {
 			w.Header()[name] = values
 		}
 		if strings.HasPrefix(r.URL.Path, "/down/") && r.Header.Get("X-Error-Page") == "" {
@@ -127,41 +117,14 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 			"header_up X-Error-Page yes\n}\n}",
 	})
 	token, url := g.token(), "http://"+strings.Replace(wires["site"].at, "127.0.0.1", "localhost", 1)
-	for _, test := range []struct {
-		path  string
-		said  http.Header
-		token string
-		want  http.Header
-	}{
-		{"/in/x", nil, token, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
-		{"/in/x", http.Header{"Cache-Control": {"public, max-age=60", "s-maxage=600"}, "Vary": {"Accept"}}, token,
-			http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Accept", "Authorization"}}},
-		{"/in/x", http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}, token,
-			http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}},
-		{"/in/x", http.Header{"Cache-Control": {`Private="set-cookie, x", S-MAXAGE=5`}, "X-Accel-Expires": {"60"},
-			"Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}}, token,
-			http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
-		{"/in/x", http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}, token,
-			http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}},
-		// RFC 9111 §4.2.1: the stricter one holds
-		{"/down/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token,
-			http.Header{"Cache-Control": {"private", "public, max-age=60"}, "Vary": {"Authorization"}}},
-		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "",
-			http.Header{"Cache-Control": {"public, max-age=60"}, "Vary": {"Authorization"}}},
-		{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token,
-			http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Authorization"}}},
-		{"/keep/x", http.Header{"Cache-Control": {"public, max-age=60"}}, token,
-			http.Header{"Cache-Control": {"public, max-age=60"}}},
-		{"/open/x", http.Header{"Cache-Control": {"public, max-age=60"}}, "",
-			http.Header{"Cache-Control": {"public, max-age=60"}}},
-	} {
-		said = test.said
+	for _, test := range cacheCases {
+		sent = test.sent
 		r, err := http.NewRequest("GET", url+test.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if test.token != "" {
-			r.Header.Set("Authorization", "Bearer "+test.token)
+		if test.token {
+			r.Header.Set("Authorization", "Bearer "+token)
 		}
 		response, err := http.DefaultClient.Do(r)
 		if err != nil {
@@ -172,7 +135,7 @@ func TestSharedCachesKeepNothingOfWhoWasLetIn(t *testing.T) {
 			"Cdn-Cache-Control"} {
 			got, want := strings.Join(response.Header[name], ", "), strings.Join(test.want[name], ", ")
 			if got != want {
-				t.Errorf("%s after %v: %s: %q, want %q", test.path, test.said, name, got, want)
+				t.Errorf("%s after %v: %s: %q, want %q", test.path, test.sent, name, got, want)
 			}
 		}
 	}
@@ -365,4 +328,50 @@ func TestUpgradeToHTTP2DoesNotReachTheBackend(t *testing.T) {
 			t.Errorf("%s: %d %s", method, status, body)
 		}
 	}
+}
+
+// secretFiles is a site with a page for errors and two files that are for devices alone.
+func secretFiles(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for name, text := range map[string]string{"v2/secret": "the secret", "401.html": "please sign in",
+		"index.html": "the secret index"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// cacheCases are the headers that a backend sends, and those that the guard makes of them.
+var cacheCases = []struct {
+	path  string
+	sent  http.Header
+	token bool
+	want  http.Header
+}{
+	{"/in/x", nil, true, http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
+	{"/in/x", http.Header{"Cache-Control": {"public, max-age=60", "s-maxage=600"}, "Vary": {"Accept"}}, true,
+		http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Accept", "Authorization"}}},
+	{"/in/x", http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}, true,
+		http.Header{"Cache-Control": {"no-store"}, "Vary": {"*"}}},
+	{"/in/x", http.Header{"Cache-Control": {`Private="set-cookie, x", S-MAXAGE=5`}, "X-Accel-Expires": {"60"},
+		"Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}}, true,
+		http.Header{"Cache-Control": {"private"}, "Vary": {"Authorization"}}},
+	{"/in/x", http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}, true,
+		http.Header{"Cache-Control": {"PRIVATE, max-age=5"}, "Vary": {"authorization"}}},
+	// RFC 9111 §4.2.1: the stricter one holds
+	{"/down/x", http.Header{"Cache-Control": {"public, max-age=60"}}, true,
+		http.Header{"Cache-Control": {"private", "public, max-age=60"}, "Vary": {"Authorization"}}},
+	{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, false,
+		http.Header{"Cache-Control": {"public, max-age=60"}, "Vary": {"Authorization"}}},
+	{"/maybe/x", http.Header{"Cache-Control": {"public, max-age=60"}}, true,
+		http.Header{"Cache-Control": {"private, max-age=60"}, "Vary": {"Authorization"}}},
+	{"/keep/x", http.Header{"Cache-Control": {"public, max-age=60"}}, true,
+		http.Header{"Cache-Control": {"public, max-age=60"}}},
+	{"/open/x", http.Header{"Cache-Control": {"public, max-age=60"}}, false,
+		http.Header{"Cache-Control": {"public, max-age=60"}}},
 }

@@ -292,13 +292,13 @@ func TestBoundaryLetsInWhoMayComeIn(t *testing.T) {
 	b := startBoundary(t)
 	each(t, b, func(t *testing.T, name, backend string) {
 		host, w := b.host(name, backend), &wire{t: t, at: b.at}
-		says := lies
+		headers := lies
 		if stances[name].other { // where Connection takes off what forward_auth put there
-			says = "Remote-User: root\r\n"
+			headers = "Remote-User: root\r\n"
 		}
 		path := stances[name].under + "/v2/secret"
 		request := "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + b.token +
-			"\r\n" + says + "\r\n"
+			"\r\n" + headers + "\r\n"
 		status, body := w.send(request)
 		ours := !stances[name].other && strings.Contains(body, "device_")
 		if status != http.StatusOK || !strings.Contains(body, `"secret":true`) ||

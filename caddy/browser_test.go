@@ -75,12 +75,12 @@ func tab(t *testing.T, ctx context.Context) context.Context {
 	return ctx
 }
 
-// patience is how long a page may take to come to what a test waits for.
-const patience = 30 * time.Second
+// browserTimeout is how long a page may take to come to what a test waits for.
+const browserTimeout = 30 * time.Second
 
 func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, browserTimeout)
 	defer cancel()
 	if err := chromedp.Do(limited, steps...); err != nil {
 		shot(t, ctx, "failed")
@@ -90,7 +90,7 @@ func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Voi
 
 func get[T any](t *testing.T, ctx context.Context, what chromedp.Action[T]) T {
 	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, browserTimeout)
 	defer cancel()
 	value, err := chromedp.Run(limited, what)
 	if err != nil {

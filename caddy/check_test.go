@@ -41,7 +41,7 @@ func TestCheckFindsNothingWrongWithTheDemo(t *testing.T) {
 			t.Errorf("%s: exit code %d, printed %s", address, code, out)
 		}
 	}
-	var results []struct{ Name, Status, Said string }
+	var results []struct{ Name, Status string }
 	out, err := g.run("device-auth", "check", "--json", g.url+"/api/products")
 	if jsonErr := json.Unmarshal([]byte(out), &results); err != nil || jsonErr != nil || len(results) < 40 ||
 		results[0].Name != "reach.url" || results[0].Status != "ok" {
@@ -177,9 +177,10 @@ func TestCheckIsInterrupted(t *testing.T) {
 	}
 	<-asked
 	cmd.Process.Signal(os.Interrupt)
-	said, _ := io.ReadAll(out)
-	if code := exitCode(t, cmd.Wait(), string(said)); code != 130 || !strings.Contains(string(said), "interrupted") {
-		t.Errorf("exit code %d, says %s", code, said)
+	output, _ := io.ReadAll(out)
+	if code := exitCode(t, cmd.Wait(), string(output)); code != 130 ||
+		!strings.Contains(string(output), "interrupted") {
+		t.Errorf("exit code %d, says %s", code, output)
 	}
 }
 

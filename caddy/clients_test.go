@@ -59,16 +59,7 @@ func TestOperatorLooksAfterClientsThatIntroducedThemselves(t *testing.T) {
 	client := g.register(kiosk)
 	d := g.asksAs(client.ID)
 	alice := newPerson(t, "alice")
-	reach := func(d *device) {
-		t.Helper()
-		alice.open(d.Full)
-		alice.submit("/device", "user_code", d.User)
-		if strings.Contains(alice.page, "Who are you?") {
-			alice.submit("/login", "user", "alice")
-		}
-		alice.sees("Connect Kiosk?")
-	}
-	reach(d)
+	alice.reachKiosk(d)
 	if !strings.Contains(alice.page, "Not checked by Example Store") {
 		t.Errorf("nothing says that nobody has checked it:\n%s", alice.page)
 	}
@@ -84,16 +75,14 @@ func TestOperatorLooksAfterClientsThatIntroducedThemselves(t *testing.T) {
 	if out, err := g.run("device-auth", "clients", "approve", client.ID); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	reach(g.asksAs(client.ID))
+	alice.reachKiosk(g.asksAs(client.ID))
 	if strings.Contains(alice.page, "Not checked by") {
 		t.Error("people are warned of an approved client")
 	}
 	if out, err := g.run("device-auth", "clients", "remove", client.ID); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if status, _ := g.api(tokens.Access); status != 401 {
-		t.Errorf("the API answers %d", status)
-	}
+	g.wantStatus(tokens, 401)
 	if again := g.refreshAs(client.ID, tokens.Refresh); again.Error != "invalid_client" {
 		t.Errorf("refresh: %+v", again)
 	}
@@ -229,4 +218,15 @@ func TestGatewaysShareClientsAndCodes(t *testing.T) {
 	if given.Load() != 1 {
 		t.Errorf("%d of 32 exchanges at two gateways were given tokens", given.Load())
 	}
+}
+
+// reachKiosk has a person sign in, if need be, and see the question of the client Kiosk.
+func (p *person) reachKiosk(d *device) {
+	p.t.Helper()
+	p.open(d.Full)
+	p.submit("/device", "user_code", d.User)
+	if strings.Contains(p.page, "Who are you?") {
+		p.submit("/login", "user", "alice")
+	}
+	p.sees("Connect Kiosk?")
 }

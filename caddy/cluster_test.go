@@ -83,69 +83,13 @@ func TestGatewaysServeAsOne(t *testing.T) {
 			g := startCluster(t, 3, store)
 			a, b, c := g[0], g[1], g[2]
 			alice := signedIn(t, a)
-			var took []time.Duration
 			for range *logins {
 				d := a.device()
 				alice.allowAt(b, d)
-				answers := make([]tokens, 4)
-				together(4, func(i int) { answers[i] = d.on([]*gateway{a, c}[i%2]).poll() })
-				won := 0
-				for _, answer := range answers {
-					if answer.Status == http.StatusOK {
-						won++
-					} else if answer.Error != "invalid_grant" {
-						t.Errorf("got %+v", answer)
-					}
-				}
-				if won != 1 {
-					t.Fatalf("%d polls got tokens", won)
-				}
+				oneGetsTokens(t, d, a, c)
 			}
-			for range min(*logins, 20) {
-				d, heard := a.device(), make(chan time.Time)
-				go func() {
-					if answer := d.poll(); answer.Status != http.StatusOK {
-						t.Errorf("the held poll got %+v", answer)
-					}
-					heard <- time.Now()
-				}()
-				a.waitHeld(1)
-				clicked := time.Now()
-				alice.allowAt(b, d)
-				took = append(took, (<-heard).Sub(clicked))
-			}
-			slices.Sort(took)
-			// one alone says how busy the machine was; a poll that nobody woke is pending, above
-			usual := took[len(took)/2]
-			t.Logf("from three requests of a person at one gateway to a held poll at another: %v, and %v at most",
-				usual, took[len(took)-1])
-			if usual > 100*time.Millisecond && !underRace {
-				t.Errorf("held polls woke after %v", usual)
-			}
-			d := c.device()
-			alice.allowAt(a, d)
-			answer := d.poll()
-			for _, g := range g {
-				if status, body := g.api(answer.Access); status != http.StatusOK {
-					t.Errorf("before the revocation: %d %s", status, body)
-				}
-			}
-			if status := b.revoke(answer.Refresh); status != http.StatusOK {
-				t.Fatalf("the revocation is answered %d", status)
-			}
-			revoked := time.Now()
-			for _, g := range []*gateway{a, c} {
-				for {
-					status, _ := g.api(answer.Access)
-					if status == http.StatusUnauthorized {
-						break
-					}
-					if time.Since(revoked) > time.Second {
-						t.Fatalf("a second after the revocation another gateway answers %d", status)
-					}
-				}
-			}
-			t.Logf("a revocation is known everywhere after %v", time.Since(revoked))
+			wakesHeldPolls(t, alice, a, b)
+			revokesEverywhere(t, alice, g)
 			for i := range 6 { // guesses count together
 				at := g[i%3]
 				alice.open(at.url + "/device")
@@ -154,6 +98,81 @@ func TestGatewaysServeAsOne(t *testing.T) {
 			alice.sees("Please wait")
 		})
 	}
+}
+
+// oneGetsTokens polls four times together, at gateways in turn: one poll is to get tokens.
+func oneGetsTokens(t *testing.T, d *device, gateways ...*gateway) {
+	t.Helper()
+	answers := make([]tokens, 4)
+	together(4, func(i int) { answers[i] = d.on(gateways[i%len(gateways)]).poll() })
+	won := 0
+	for _, answer := range answers {
+		if answer.Status == http.StatusOK {
+			won++
+		} else if answer.Error != "invalid_grant" {
+			t.Errorf("got %+v", answer)
+		}
+	}
+	if won != 1 {
+		t.Fatalf("%d polls got tokens", won)
+	}
+}
+
+// wakesHeldPolls has a person allow devices at one gateway whose polls another one holds.
+func wakesHeldPolls(t *testing.T, alice *person, a, b *gateway) {
+	t.Helper()
+	var took []time.Duration
+	for range min(*logins, 20) {
+		d, answered := a.device(), make(chan time.Time)
+		go func() {
+			if answer := d.poll(); answer.Status != http.StatusOK {
+				t.Errorf("the held poll got %+v", answer)
+			}
+			answered <- time.Now()
+		}()
+		a.waitHeld(1)
+		clicked := time.Now()
+		alice.allowAt(b, d)
+		took = append(took, (<-answered).Sub(clicked))
+	}
+	slices.Sort(took)
+	// one alone says how busy the machine was; a poll that nobody woke is pending, above
+	usual := took[len(took)/2]
+	t.Logf("from three requests of a person at one gateway to a held poll at another: %v, and %v at most",
+		usual, took[len(took)-1])
+	if usual > 100*time.Millisecond && !underRace {
+		t.Errorf("held polls woke after %v", usual)
+	}
+}
+
+// revokesEverywhere revokes a token at one of three gateways: the others know within a second.
+func revokesEverywhere(t *testing.T, alice *person, g []*gateway) {
+	t.Helper()
+	a, b, c := g[0], g[1], g[2]
+	d := c.device()
+	alice.allowAt(a, d)
+	answer := d.poll()
+	for _, g := range g {
+		if status, body := g.api(answer.Access); status != http.StatusOK {
+			t.Errorf("before the revocation: %d %s", status, body)
+		}
+	}
+	if status := b.revoke(answer.Refresh); status != http.StatusOK {
+		t.Fatalf("the revocation is answered %d", status)
+	}
+	revoked := time.Now()
+	for _, g := range []*gateway{a, c} {
+		for {
+			status, _ := g.api(answer.Access)
+			if status == http.StatusUnauthorized {
+				break
+			}
+			if time.Since(revoked) > time.Second {
+				t.Fatalf("a second after the revocation another gateway answers %d", status)
+			}
+		}
+	}
+	t.Logf("a revocation is known everywhere after %v", time.Since(revoked))
 }
 
 // A device that keeps to the protocol: what is 503 it asks again.
@@ -193,37 +212,15 @@ func TestRedisIsKilledAndNothingIsLostOrDoubled(t *testing.T) {
 				t.Errorf("a device whose person said yes got %+v", answer)
 				return
 			}
-			for going := true; going; {
-				select {
-				case <-over:
-					going = false
-				default:
-				}
-				next := g[i%2].refresh(answer.Refresh)
-				switch {
-				case next.Status == http.StatusOK:
-					answer = next
-					answered.Add(1)
-				case next.Status != http.StatusServiceUnavailable || time.Now().After(deadline):
-					t.Errorf("a refresh got %+v", next)
-					return
-				}
-				time.Sleep(5 * time.Millisecond)
+			if !refreshUntil(t, g[i%2], &answer, over, deadline, &answered) {
+				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			handedOut = append(handedOut, answer)
 		})
 	}
-	for range 4 { // in the midst of work, each time
-		for mark := answered.Load(); answered.Load() < mark+devices && !t.Failed(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("only %d answers", answered.Load())
-			}
-		}
-		server.Kill()
-		server.Start()
-	}
+	killWhileAnswered(t, server, &answered, devices, deadline)
 	close(over)
 	wg.Wait()
 	for _, d := range all {
@@ -238,6 +235,47 @@ func TestRedisIsKilledAndNothingIsLostOrDoubled(t *testing.T) {
 			}
 		}
 	}
+}
+
+// killWhileAnswered kills a server four times in the midst of work: after as many answers as
+// there are devices, each time.
+func killWhileAnswered(
+	t *testing.T, server *redistest.Server, answered *atomic.Int64, devices int64, deadline time.Time,
+) {
+	t.Helper()
+	for range 4 {
+		for before := answered.Load(); answered.Load() < before+devices && !t.Failed(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("only %d answers", answered.Load())
+			}
+		}
+		server.Kill()
+		server.Start()
+	}
+}
+
+// refreshUntil refreshes again and again until over is closed; a 503 is tried again. It
+// reports whether each refresh was answered so.
+func refreshUntil(t *testing.T, g *gateway, held *tokens, over <-chan struct{}, deadline time.Time,
+	answered *atomic.Int64) bool {
+	for going := true; going; {
+		select {
+		case <-over:
+			going = false
+		default:
+		}
+		next := g.refresh(held.Refresh)
+		switch {
+		case next.Status == http.StatusOK:
+			*held = next
+			answered.Add(1)
+		case next.Status != http.StatusServiceUnavailable || time.Now().After(deadline):
+			t.Errorf("a refresh got %+v", next)
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return true
 }
 
 // What a gateway says while its store is away: to devices and at the guard.
@@ -257,24 +295,7 @@ func TestWithoutItsStoreAGatewaySaysThatItWillBeBack(t *testing.T) {
 			t.Fatalf("%v after the store went away the guard answers %d", time.Since(killed), status)
 		}
 	}
-	for name, ask := range map[string]func() (*http.Response, error){
-		"authorization": func() (*http.Response, error) {
-			return http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}})
-		},
-		"refresh": func() (*http.Response, error) {
-			return http.PostForm(g.url+"/oauth2/token",
-				url.Values{"client_id": {"cool-gadget"}, "grant_type": {"refresh_token"},
-					"refresh_token": {token.Refresh}})
-		},
-		"the guard": func() (*http.Response, error) {
-			r, err := http.NewRequest("GET", g.url+"/api/products", nil)
-			if err != nil {
-				return nil, err
-			}
-			r.Header.Set("Authorization", "Bearer "+token.Access)
-			return http.DefaultClient.Do(r)
-		},
-	} {
+	for name, ask := range requestsThatNeedTheStore(g, token) {
 		response, err := ask()
 		if err != nil {
 			t.Fatal(err)
@@ -294,5 +315,26 @@ func TestWithoutItsStoreAGatewaySaysThatItWillBeBack(t *testing.T) {
 	}
 	if answer := g.refresh(token.Refresh); answer.Status != http.StatusOK {
 		t.Errorf("the refresh that was answered 503 does not work later: %+v", answer)
+	}
+}
+
+func requestsThatNeedTheStore(g *gateway, token tokens) map[string]func() (*http.Response, error) {
+	return map[string]func() (*http.Response, error){
+		"authorization": func() (*http.Response, error) {
+			return http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}})
+		},
+		"refresh": func() (*http.Response, error) {
+			return http.PostForm(g.url+"/oauth2/token",
+				url.Values{"client_id": {"cool-gadget"}, "grant_type": {"refresh_token"},
+					"refresh_token": {token.Refresh}})
+		},
+		"the guard": func() (*http.Response, error) {
+			r, err := http.NewRequest("GET", g.url+"/api/products", nil)
+			if err != nil {
+				return nil, err
+			}
+			r.Header.Set("Authorization", "Bearer "+token.Access)
+			return http.DefaultClient.Do(r)
+		},
 	}
 }

@@ -75,21 +75,21 @@ func npmCode(script string, args ...string) func(context.Context, *gateway, func
 		}
 		defer cmd.Wait()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			var said struct {
+			var message struct {
 				Open  string `json:"open"`
 				Token string `json:"access_token"`
 				Error string `json:"error"`
 			}
-			if err := json.Unmarshal(lines.Bytes(), &said); err != nil {
+			if err := json.Unmarshal(lines.Bytes(), &message); err != nil {
 				return "", err
 			}
 			switch {
-			case said.Error != "":
-				return "", errors.New(said.Error)
-			case said.Token != "":
-				return said.Token, nil
+			case message.Error != "":
+				return "", errors.New(message.Error)
+			case message.Token != "":
+				return message.Token, nil
 			}
-			open(said.Open)
+			open(message.Open)
 		}
 		return "", errors.New("the script said nothing")
 	}

@@ -212,18 +212,8 @@ func perish(t *testing.T, g *gateway, die func()) {
 		wg.Wait()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		g.start()
-		for i, s := range devices {
-			if s.held.Access != "" {
-				lived++
-			}
-			ended += len(s.ended)
-			if err := s.check(t.Context()); err != nil {
-				t.Errorf("device %d, after the restart: %v", i, err)
-			}
-		}
-		if t.Failed() {
-			t.Fatal("see above")
-		}
+		held, revoked := checkSurvivors(t, devices)
+		lived, ended = lived+held, ended+revoked
 	}
 	t.Logf("%d deaths; %d token pairs were held through one, %d revocations", *crashes, lived, ended)
 	if lived == 0 || ended == 0 {
@@ -236,4 +226,23 @@ func TestNothingHandedOutIsLostWhenTheServerIsKilled(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	perish(t, g, g.kill)
+}
+
+// checkSurvivors checks after a restart that each device has what it was handed. It counts
+// those that hold tokens, and the grants that were revoked.
+func checkSurvivors(t *testing.T, devices []*survivor) (held, revoked int) {
+	t.Helper()
+	for i, s := range devices {
+		if s.held.Access != "" {
+			held++
+		}
+		revoked += len(s.ended)
+		if err := s.check(t.Context()); err != nil {
+			t.Errorf("device %d, after the restart: %v", i, err)
+		}
+	}
+	if t.Failed() {
+		t.Fatal("see above")
+	}
+	return held, revoked
 }

@@ -44,8 +44,8 @@ func startDex(t *testing.T, callback string) (issuer string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(binary, "serve", config)
-	var said strings.Builder
-	cmd.Stderr = &said
+	var output strings.Builder
+	cmd.Stderr = &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func startDex(t *testing.T, callback string) (issuer string) {
 		cmd.Process.Kill()
 		cmd.Wait()
 		if t.Failed() {
-			t.Log(said.String())
+			t.Log(output.String())
 		}
 	})
 	awaitHTTP(t, issuer+"/.well-known/openid-configuration")

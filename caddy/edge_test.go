@@ -111,9 +111,9 @@ func TestPagesOfAnOriginMayReadWhatAGuardFarAwayLetsThrough(t *testing.T) {
 func TestGuardFarAwaySaysWhichAudienceItWasNotTold(t *testing.T) {
 	t.Parallel()
 	g := startWith(t, edgeClient+"\n\t\taudience https://things.example")
-	untold, told := g.edge(""), g.edge("\t\taudience https://things.example\n")
+	without, with := g.edge(""), g.edge("\t\taudience https://things.example\n")
 	token := g.token()
-	for guard, want := range map[*gateway]int{g: http.StatusOK, told: http.StatusOK, untold: http.StatusUnauthorized} {
+	for guard, want := range map[*gateway]int{g: http.StatusOK, with: http.StatusOK, without: http.StatusUnauthorized} {
 		for range 3 {
 			if status, body := guard.api(token); status != want {
 				t.Errorf("%d, want %d: %s", status, want, body)
@@ -121,11 +121,11 @@ func TestGuardFarAwaySaysWhichAudienceItWasNotTold(t *testing.T) {
 		}
 	}
 	const hint = "add a line with the word audience"
-	if log := untold.log.String(); strings.Count(log, hint) != 1 || !strings.Contains(log, "https://things.example") ||
+	if log := without.log.String(); strings.Count(log, hint) != 1 || !strings.Contains(log, "https://things.example") ||
 		strings.Contains(log, token) {
 		t.Errorf("the log has not one hint, or the token:\n%s", log)
 	}
-	if log := told.log.String(); strings.Contains(log, hint) {
+	if log := with.log.String(); strings.Contains(log, hint) {
 		t.Errorf("there is a hint where the audience was said:\n%s", log)
 	}
 }

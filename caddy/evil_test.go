@@ -178,14 +178,7 @@ func TestScriptsApproveNothingForThePersonSignedIn(t *testing.T) {
 		for _, form := range evilForms {
 			do(t, page, chromedp.Navigate(lure.Full), chromedp.Click("main button"), chromedp.WaitVisible("#allow"))
 			do(t, page, chromedp.Navigate(stage.address), chromedp.WaitVisible("h1"))
-			runsIn(t, page, g.url, `const {action, fields} = `+strings.ReplaceAll(form, "CODE", lure.User)+`;
-				const form = document.createElement("form");
-				Object.assign(form, {action, method: "post"});
-				for (const [name, value] of Object.entries(fields))
-					form.append(Object.assign(document.createElement("input"), {name, value}));
-				document.body.append(form);
-				form.submit();
-				return "posted"`)
+			postsForm(t, page, g.url, strings.ReplaceAll(form, "CODE", lure.User))
 			do(t, page, chromedp.WaitVisible("main h1"))
 			lure.pending(stage.name + " posts " + form)
 		}
@@ -228,4 +221,17 @@ func TestServiceWorkerComesFromNoneOfOurPaths(t *testing.T) {
 			t.Errorf("%s: %d %s", path, response.StatusCode, body)
 		}
 	}
+}
+
+// postsForm has a page post a form, which is a JavaScript object with its action and fields.
+func postsForm(t *testing.T, page context.Context, issuer, form string) {
+	t.Helper()
+	runsIn(t, page, issuer, `const {action, fields} = `+form+`;
+		const form = document.createElement("form");
+		Object.assign(form, {action, method: "post"});
+		for (const [name, value] of Object.entries(fields))
+			form.append(Object.assign(document.createElement("input"), {name, value}));
+		document.body.append(form);
+		form.submit();
+		return "posted"`)
 }

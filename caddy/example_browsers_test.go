@@ -36,7 +36,6 @@ func browsersAndDevices(t *testing.T) {
 		"Remote-Client": {"x"},
 		"Connection":    {"Remote-User"},
 	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for _, test := range []struct {
 		name, authorization, cookie string
 		status                      int
@@ -50,27 +49,8 @@ func browsersAndDevices(t *testing.T) {
 		{"a bad token beside a good cookie", "Bearer x", "portal=bob", 401, ""},
 		{"a password of the application's", "Basic eDp5", "", 302, ""},
 	} {
-		r, err := http.NewRequest("GET", e.url+"/dashboard", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header = forged.Clone()
-		if test.authorization != "" {
-			r.Header.Set("Authorization", test.authorization)
-		}
-		if test.cookie != "" {
-			r.Header.Set("Cookie", test.cookie)
-		}
-		response, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body := new(strings.Builder)
-		if err := response.Write(body); err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		if response.StatusCode != test.status || !strings.Contains(body.String(), test.seen) {
+		response, body := dashboard(t, e.url, forged, test.authorization, test.cookie)
+		if response.StatusCode != test.status || !strings.Contains(body, test.seen) {
 			t.Errorf("%s: %s, want %d and %q in\n%s", test.name, response.Status, test.status, test.seen, body)
 		}
 		if to := response.Header.Get("Location"); test.status == 302 &&
@@ -78,4 +58,33 @@ func browsersAndDevices(t *testing.T) {
 			t.Errorf("%s: sent to %q", test.name, to)
 		}
 	}
+}
+
+// dashboard asks for a page of the application, and follows no redirect.
+func dashboard(
+	t *testing.T, url string, header http.Header, authorization, cookie string,
+) (*http.Response, string) {
+	t.Helper()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	r, err := http.NewRequest("GET", url+"/dashboard", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header.Clone()
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	if cookie != "" {
+		r.Header.Set("Cookie", cookie)
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := new(strings.Builder)
+	if err := response.Write(body); err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response, body.String()
 }

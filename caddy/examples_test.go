@@ -152,112 +152,18 @@ func (e *example) sends(r *http.Request, status int, text string) {
 // protocol 33
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(t *testing.T){
-		"minimal": func(t *testing.T) {
-			e := startExample(t, "minimal", "cool-gadget", same)
-			e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
-			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1 client=cool-gadget")
-		},
-		"several-sites": func(t *testing.T) {
-			e := startExample(t, "several-sites", "cool-gadget", same)
-			api := e.login(url.Values{"audience": {e.url}})
-			e.wants("GET", e.url+"/x", api, 200, "user=1")
-			e.wants("GET", e.upstream+"/x", api, 401, "invalid_token")
-			e.wants("GET", e.upstream+"/x", e.login(url.Values{"resource": {e.upstream}}), 200, "user=1")
-		},
-		"legacy-basic": func(t *testing.T) {
-			e := startExample(t, "legacy-basic", "cool-gadget", same)
-			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "basic=gateway:secret")
-		},
-		"per-path-scopes": func(t *testing.T) {
-			e := startExample(t, "per-path-scopes", "cool-gadget", same)
-			reads := e.login(url.Values{})
-			e.wants("GET", e.url+"/products/1", reads, 200, "user=1")
-			e.wants("PUT", e.url+"/products/1", reads, 403, `scope="products:write"`)
-			e.wants("GET", e.url+"/status", "", 200, "user= ")
-			for _, path := range []string{"/products", "/products/1", "/admin/users", "/", "/status/x",
-				"/x/..;/status"} {
-				for _, method := range []string{"GET", "POST", "DELETE"} {
-					e.wants(method, e.url+path, "",
-						map[bool]int{true: 400, false: 401}[strings.Contains(path, "..")], "")
-				}
-			}
-			e.wants("POST", e.url+"/products", reads, 403, `scope="products:write"`)
-			e.client = "till"
-			e.wants("PUT", e.url+"/products/1", e.login(url.Values{}), 200, "client=till")
-		},
-		"browsers-and-devices": browsersAndDevices,
-		"websocket": func(t *testing.T) {
-			e := startExample(t, "websocket", "cool-gadget", same)
-			r, err := http.NewRequest("GET", e.url+"/x", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.SetBasicAuth("x", e.login(url.Values{}))
-			e.sends(r, 200, "user=1")
-		},
-		"load-balancer": func(t *testing.T) {
-			// The site has a second name, and the balancer is on this machine.
-			e := startExample(t, "load-balancer", "cool-gadget", func(s string) string {
-				s = strings.Replace(s, "10.0.0.11/32", "10.0.0.11/32 127.0.0.1/32", 1)
-				return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).
-					ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
-			}, "REDIS_URL="+redistest.Start(t).URL())
-			e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1")
-			r, err := http.NewRequest("POST", e.issuer().url+"/oauth2/device_authorization",
-				strings.NewReader("client_id=cool-gadget"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			// the client says the first, the balancer the second
-			r.Header.Set("X-Forwarded-For", "10.20.0.1, 192.0.2.7")
-			e.sends(r, 200, "user_code")
-			r, err = http.NewRequest("GET", e.url+"/x", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Host = "other.example.com" // which the balancer serves by https
-			r.Header.Set("X-Forwarded-Proto", "https")
-			e.sends(r, 401, `resource_metadata="https://other.example.com/`)
-			if from := e.grants("state=pending")[0].From; from != "192.0.2.7" {
-				t.Errorf("a device chooses its own address: %s", from)
-			}
-		},
-		"grafana": func(t *testing.T) {
-			e := startExample(t, "grafana", "wall", same)
-			e.wants("GET", e.url+"/api/search", e.login(url.Values{}), 200, "user=alice@example.com")
-		},
-		"mcp": func(t *testing.T) {
-			e := startExample(t, "mcp", "assistant", same)
-			e.wants("POST", e.url+"/mcp", "", 401,
-				`resource_metadata="`+e.url+`/.well-known/oauth-protected-resource/mcp"`)
-			e.wants("GET", e.url+"/.well-known/oauth-protected-resource/mcp", "", 200, `"resource":"`+e.url+`/mcp"`)
-			e.wants("GET", e.url+"/other", "", 401, "")
-			e.wants("POST", e.url+"/mcp", e.login(url.Values{"resource": {e.url + "/mcp"}}), 200,
-				"client=assistant scopes=offline_access tools:use")
-		},
-		"edge": func(t *testing.T) {
-			server := startWith(t, edgeClient)
-			e := startExample(t, "edge", "", func(s string) string {
-				return regexp.MustCompile(`issuer http\S+`).ReplaceAllString(s, "issuer "+server.url)
-			})
-			e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
-			e.wants("GET", e.url+"/x", server.token(), 200, "user=alice")
-		},
-	}
 	files, err := filepath.Glob("../examples/caddyfiles/*.caddyfile")
-	if err != nil || len(files) != len(tests) {
-		t.Errorf("%d examples and %d tests, %v", len(files), len(tests), err)
+	if err != nil || len(files) != len(exampleTests) {
+		t.Errorf("%d examples and %d tests, %v", len(files), len(exampleTests), err)
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfile")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if tests[name] == nil {
+			if exampleTests[name] == nil {
 				t.Fatal("nothing tests it")
 			}
-			tests[name](t)
+			exampleTests[name](t)
 		})
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -267,4 +173,118 @@ func TestExamples(t *testing.T) {
 			t.Errorf("caddy fmt would have %s\n%s", file, formatted)
 		}
 	}
+}
+
+// exampleTests are the tests of the examples, by the names of their files.
+var exampleTests = map[string]func(t *testing.T){
+	"minimal":              minimalExample,
+	"several-sites":        severalSitesExample,
+	"legacy-basic":         legacyBasicExample,
+	"per-path-scopes":      perPathScopesExample,
+	"browsers-and-devices": browsersAndDevices,
+	"websocket":            websocketExample,
+	"load-balancer":        loadBalancerExample,
+	"grafana":              grafanaExample,
+	"mcp":                  mcpExample,
+	"edge":                 edgeExample,
+}
+
+func minimalExample(t *testing.T) {
+	e := startExample(t, "minimal", "cool-gadget", same)
+	e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
+	e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1 client=cool-gadget")
+}
+
+func severalSitesExample(t *testing.T) {
+	e := startExample(t, "several-sites", "cool-gadget", same)
+	api := e.login(url.Values{"audience": {e.url}})
+	e.wants("GET", e.url+"/x", api, 200, "user=1")
+	e.wants("GET", e.upstream+"/x", api, 401, "invalid_token")
+	e.wants("GET", e.upstream+"/x", e.login(url.Values{"resource": {e.upstream}}), 200, "user=1")
+}
+
+func legacyBasicExample(t *testing.T) {
+	e := startExample(t, "legacy-basic", "cool-gadget", same)
+	e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "basic=gateway:secret")
+}
+
+func perPathScopesExample(t *testing.T) {
+	e := startExample(t, "per-path-scopes", "cool-gadget", same)
+	reads := e.login(url.Values{})
+	e.wants("GET", e.url+"/products/1", reads, 200, "user=1")
+	e.wants("PUT", e.url+"/products/1", reads, 403, `scope="products:write"`)
+	e.wants("GET", e.url+"/status", "", 200, "user= ")
+	for _, path := range []string{"/products", "/products/1", "/admin/users", "/", "/status/x",
+		"/x/..;/status"} {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			e.wants(method, e.url+path, "",
+				map[bool]int{true: 400, false: 401}[strings.Contains(path, "..")], "")
+		}
+	}
+	e.wants("POST", e.url+"/products", reads, 403, `scope="products:write"`)
+	e.client = "till"
+	e.wants("PUT", e.url+"/products/1", e.login(url.Values{}), 200, "client=till")
+}
+
+func websocketExample(t *testing.T) {
+	e := startExample(t, "websocket", "cool-gadget", same)
+	r, err := http.NewRequest("GET", e.url+"/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("x", e.login(url.Values{}))
+	e.sends(r, 200, "user=1")
+}
+
+func loadBalancerExample(t *testing.T) {
+	// The site has a second name, and the balancer is on this machine.
+	e := startExample(t, "load-balancer", "cool-gadget", func(s string) string {
+		s = strings.Replace(s, "10.0.0.11/32", "10.0.0.11/32 127.0.0.1/32", 1)
+		return regexp.MustCompile(`(?m)^http://localhost(:\d+) \{`).
+			ReplaceAllString(s, "http://localhost$1, http://other.example.com$1 {")
+	}, "REDIS_URL="+redistest.Start(t).URL())
+	e.wants("GET", e.url+"/x", e.login(url.Values{}), 200, "user=1")
+	r, err := http.NewRequest("POST", e.issuer().url+"/oauth2/device_authorization",
+		strings.NewReader("client_id=cool-gadget"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	// the client says the first, the balancer the second
+	r.Header.Set("X-Forwarded-For", "10.20.0.1, 192.0.2.7")
+	e.sends(r, 200, "user_code")
+	r, err = http.NewRequest("GET", e.url+"/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "other.example.com" // which the balancer serves by https
+	r.Header.Set("X-Forwarded-Proto", "https")
+	e.sends(r, 401, `resource_metadata="https://other.example.com/`)
+	if from := e.grants("state=pending")[0].From; from != "192.0.2.7" {
+		t.Errorf("a device chooses its own address: %s", from)
+	}
+}
+
+func grafanaExample(t *testing.T) {
+	e := startExample(t, "grafana", "wall", same)
+	e.wants("GET", e.url+"/api/search", e.login(url.Values{}), 200, "user=alice@example.com")
+}
+
+func mcpExample(t *testing.T) {
+	e := startExample(t, "mcp", "assistant", same)
+	e.wants("POST", e.url+"/mcp", "", 401,
+		`resource_metadata="`+e.url+`/.well-known/oauth-protected-resource/mcp"`)
+	e.wants("GET", e.url+"/.well-known/oauth-protected-resource/mcp", "", 200, `"resource":"`+e.url+`/mcp"`)
+	e.wants("GET", e.url+"/other", "", 401, "")
+	e.wants("POST", e.url+"/mcp", e.login(url.Values{"resource": {e.url + "/mcp"}}), 200,
+		"client=assistant scopes=offline_access tools:use")
+}
+
+func edgeExample(t *testing.T) {
+	server := startWith(t, edgeClient)
+	e := startExample(t, "edge", "", func(s string) string {
+		return regexp.MustCompile(`issuer http\S+`).ReplaceAllString(s, "issuer "+server.url)
+	})
+	e.wants("GET", e.url+"/x", "", 401, "resource_metadata")
+	e.wants("GET", e.url+"/x", server.token(), 200, "user=alice")
 }

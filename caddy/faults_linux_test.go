@@ -209,7 +209,7 @@ func (p *person) approve(g *gateway, approved chan<- string, over <-chan struct{
 			return
 		default:
 		}
-		if code, told := p.approves(g); told && len(approved) < cap(approved) {
+		if code, confirmed := p.approves(g); confirmed && len(approved) < cap(approved) {
 			approved <- code
 		}
 		time.Sleep(20 * time.Millisecond)

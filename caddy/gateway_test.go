@@ -216,13 +216,13 @@ type logBuffer struct {
 }
 
 func (l *logBuffer) follow(r io.Reader) {
-	told := false
+	logged := false
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		l.mu.Lock()
 		l.text.Write(append(lines.Bytes(), '\n'))
 		l.mu.Unlock()
-		if !told && strings.Contains(lines.Text(), "serving initial configuration") {
-			told = true
+		if !logged && strings.Contains(lines.Text(), "serving initial configuration") {
+			logged = true
 			close(l.serving)
 		}
 	}

@@ -214,19 +214,21 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for _, token := range bob {
-		if status, _ := g.api(token.Access); status != http.StatusUnauthorized {
-			t.Errorf("bob's device is answered %d", status)
-		}
+		g.wantStatus(token, http.StatusUnauthorized)
 	}
-	if status, _ := g.api(alice.Access); status != http.StatusOK {
-		t.Errorf("alice's device is answered %d", status)
-	}
+	g.wantStatus(alice, http.StatusOK)
 	if out, err := g.auth("revoke", "--client", "cool-gadget", "--yes"); err != nil ||
 		strings.Count(out, "revoked") != 1 {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if status, _ := g.api(alice.Access); status != http.StatusUnauthorized {
-		t.Errorf("alice's device is answered %d", status)
+	g.wantStatus(alice, http.StatusUnauthorized)
+}
+
+// wantStatus checks how the API answers a device.
+func (g *gateway) wantStatus(token tokens, want int) {
+	g.t.Helper()
+	if status, _ := g.api(token.Access); status != want {
+		g.t.Errorf("the API answers %d, want %d", status, want)
 	}
 }
 
@@ -238,17 +240,13 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 	for _, p := range []*person{bob, alice} {
 		p.allow(g.device())
 	}
-	signedIn := func(p *person) bool {
-		p.open(g.url + "/device/connections")
-		return strings.Contains(p.page, "<h1>Your devices</h1>")
-	}
 	subject := g.grants("person=bob")[0].Person.Subject
 	if out, err := g.auth("revoke", "--person", subject, "--client", "cool-gadget", "--yes"); err != nil ||
-		strings.Contains(out, "signed out") || !signedIn(bob) {
+		strings.Contains(out, "signed out") || !bob.isSignedIn(g) {
 		t.Errorf("the devices of one client: %v\n%s", err, out)
 	}
 	if out, err := g.auth("revoke", "--person", subject, "--yes"); err != nil ||
-		!strings.Contains(out, subject+" signed out") || signedIn(bob) {
+		!strings.Contains(out, subject+" signed out") || bob.isSignedIn(g) {
 		t.Errorf("the person as a whole: %v\n%s", err, out)
 	}
 	ended := regexp.MustCompile(`"msg":"sessions_ended"[^\n]*"reason":"operator","by":"[^"]+@[^"]+","subject":"` +
@@ -259,14 +257,14 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 	bob = newPerson(t, "bob")
 	bob.allow(g.device())
 	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil ||
-		!strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
+		!strings.Contains(out, subject+" signed out of the pages") || bob.isSignedIn(g) {
 		t.Errorf("by the user's name: %v\n%s", err, out)
 	}
 	// Whoever has no device any more, and a session.
 	bob = newPerson(t, "bob")
 	bob.reach(g.device())
 	if out, err := g.auth("revoke", "--person", "bob", "--yes"); err != nil ||
-		!strings.Contains(out, subject+" signed out of the pages") || signedIn(bob) {
+		!strings.Contains(out, subject+" signed out of the pages") || bob.isSignedIn(g) {
 		t.Errorf("without a device: %v\n%s", err, out)
 	}
 	if out, err := g.auth("revoke", "--person", "nobody", "--yes"); err == nil ||
@@ -277,11 +275,11 @@ func TestPersonIsSignedOutByTheOperator(t *testing.T) {
 		!strings.Contains(text, "want a subject") {
 		t.Errorf("a user is no subject: %d %s", status, text)
 	}
-	if !signedIn(alice) {
+	if !alice.isSignedIn(g) {
 		t.Error("alice is signed out, too")
 	}
 	if status, text := g.ask("DELETE", "sessions?person="+url.QueryEscape(g.grants("person=alice")[0].Person.Subject),
-		""); status != http.StatusOK || !strings.Contains(text, `"ended"`) || signedIn(alice) {
+		""); status != http.StatusOK || !strings.Contains(text, `"ended"`) || alice.isSignedIn(g) {
 		t.Errorf("the route: %d %s", status, text)
 	}
 }
@@ -490,4 +488,10 @@ func TestGrantsAreSeenAndRevokedAtAnyGateway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// isSignedIn reports whether a person sees their devices without signing in.
+func (p *person) isSignedIn(g *gateway) bool {
+	p.open(g.url + "/device/connections")
+	return strings.Contains(p.page, "<h1>Your devices</h1>")
 }

@@ -13,22 +13,22 @@ const healthPath = "/healthz"
 
 // probe asks whether a gateway works, on its site and on the admin endpoint, and wants
 // one answer of both.
-func (g *gateway) probe(status int, said string) {
+func (g *gateway) probe(status int, want string) {
 	g.t.Helper()
 	began := time.Now()
 	response, body := g.request("GET", healthPath, http.Header{})
 	cache := response.Header.Get("Cache-Control")
-	if response.StatusCode != status || strings.TrimSpace(body) != said || cache != "no-store" {
-		g.t.Errorf("%s: %d %s %v, want %d %s", healthPath, response.StatusCode, body, response.Header, status, said)
+	if response.StatusCode != status || strings.TrimSpace(body) != want || cache != "no-store" {
+		g.t.Errorf("%s: %d %s %v, want %d %s", healthPath, response.StatusCode, body, response.Header, status, want)
 	}
-	if got, text := g.ask("GET", "health", ""); got != status || strings.TrimSpace(text) != said {
+	if got, text := g.ask("GET", "health", ""); got != status || strings.TrimSpace(text) != want {
 		g.t.Errorf("the admin endpoint: %d %s", got, text)
 	}
 	if took := time.Since(began); took > 4*time.Second {
 		g.t.Errorf("two answers take %v", took)
 	}
 	out, err := g.auth("health")
-	_, reason, _ := strings.Cut(strings.TrimSuffix(said, `"}`), `"reason":"`)
+	_, reason, _ := strings.Cut(strings.TrimSuffix(want, `"}`), `"reason":"`)
 	if (err == nil) != (status == http.StatusOK) || !strings.Contains(out, reason) || strings.Contains(out, "{") {
 		g.t.Errorf("the command: %v\n%s", err, out)
 	}

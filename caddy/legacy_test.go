@@ -202,8 +202,8 @@ func TestChangedFileOfOldKeysCounts(t *testing.T) {
 		t.Errorf("a new key: %d", got)
 	}
 	write("what is this\n")
-	told := func() bool { return strings.Contains(g.log.String(), "the file cannot be read") }
-	for end := time.Now().Add(5 * time.Second); !told(); time.Sleep(pause) {
+	logged := func() bool { return strings.Contains(g.log.String(), "the file cannot be read") }
+	for end := time.Now().Add(5 * time.Second); !logged(); time.Sleep(pause) {
 		if status("x"); time.Now().After(end) {
 			t.Fatalf("nobody is told of a file that cannot be read:\n%s", g.log)
 		}

@@ -94,8 +94,8 @@ func (p *person) guess(n int) int {
 	return response.StatusCode
 }
 
-// Limits stop whoever they are for. While an attacker with an IPv6 /48 asks for
-// codes without end, a page that somebody in an office has open guesses and has
+// Limits stop attackers and leave others alone. While an attacker with an IPv6 /48 asks for
+// codes without end, a page that a visitor in an office has open guesses and has
 // the browser ask, and sixty guest accounts guess, a third of them in the office,
 // a device and its person are served within two seconds: elsewhere, and behind
 // the office's one address.
@@ -111,108 +111,140 @@ func TestHonestAreServedWhileOthersAttack(t *testing.T) {
 		return strings.Replace(s, "\tbrand", "\tpending client 300\n\t\tbrand", 1)
 	})
 	g.start()
-	inOffice := signedInFrom(t, g, idp, "honest in the office", office)
-	atHome := signedInFrom(t, g, idp, "honest at home", home)
+	honest := map[string]*person{
+		office: signedInFrom(t, g, idp, "honest in the office", office),
+		home:   signedInFrom(t, g, idp, "honest at home", home),
+	}
+	attack := &attack{g: g, statuses: map[string]int{}}
 	page := signedInFrom(t, g, idp, "visitor of an evil page", office)
-	another := func(n, guest int) string { return fmt.Sprintf("192.1.%d.%d", n, guest) }
-	var guests []*person
+	guests := attack.guests(t, idp, office)
+	over := make(chan struct{})
+	attack.repeat(over, func(n int) {
+		_, status := g.asksFrom(fmt.Sprintf("2001:db8:66:%x::1", n%65_536), nil)
+		attack.note("attacker", status)
+	})
+	attack.repeat(over, func(n int) {
+		attack.note("page", page.guess(n))
+		browsers := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}
+		_, status := g.asksFrom(office, browsers)
+		attack.note("page's request", status)
+	})
+	attack.repeat(over, func(n int) {
+		guest := guests[n%60]
+		if n == 5*60 || n == 2*5*60 { // each at another address, where a browser has five more
+			for i, guest := range guests {
+				guest.header.Set("X-Forwarded-For", guestAddress(n/(5*60), i))
+			}
+		}
+		attack.note("guest", guest.guess(n))
+	})
+	served, slowest := attack.serve(t, honest)
+	close(over)
+	attack.wg.Wait()
+	t.Logf("%d served, the slowest in %v; %v", served, slowest, attack.statuses)
+	if slowest > 2*time.Second && !underRace {
+		t.Errorf("an honest person waited %v", slowest)
+	}
+	attack.check(t)
+}
+
+// An attack is what goes on beside honest devices: its requests are counted by who sent
+// them and by the status of the response.
+type attack struct {
+	g        *gateway
+	wg       sync.WaitGroup
+	mu       sync.Mutex
+	statuses map[string]int
+}
+
+func (a *attack) note(who string, status int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.statuses[fmt.Sprint(who, " ", status)]++
+}
+
+// failures counts the wrong user codes that were looked at.
+func (a *attack) failures() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.statuses["guest 404"] + a.statuses["page 404"]
+}
+
+// repeat does something again and again until over is closed.
+func (a *attack) repeat(over <-chan struct{}, do func(n int)) {
+	a.wg.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				return
+			default:
+				do(n)
+			}
+		}
+	})
+}
+
+// guests are sixty guest accounts that are signed in, a third of them in the office.
+func (a *attack) guests(t *testing.T, idp *idptest.Provider, office string) (guests []*person) {
+	t.Helper()
 	for i := range 60 {
 		address := fmt.Sprintf("192.0.2.%d", i)
 		if i%3 == 0 {
 			address = office
 		}
-		guest := signedInFrom(t, g, idp, fmt.Sprint("guest ", i), another(1, i))
-		guest.signsInFrom(g, another(2, i))
-		guest.signsInFrom(g, address)
+		guest := signedInFrom(t, a.g, idp, fmt.Sprint("guest ", i), guestAddress(1, i))
+		guest.signsInFrom(a.g, guestAddress(2, i))
+		guest.signsInFrom(a.g, address)
 		guests = append(guests, guest)
 	}
+	return guests
+}
 
-	over := make(chan struct{})
-	var attack sync.WaitGroup
-	again := func(do func(n int)) { // until it is over
-		attack.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-over:
-					return
-				default:
-					do(n)
-				}
-			}
-		})
-	}
-	var mu sync.Mutex
-	statuses := map[string]int{}
-	note := func(who string, status int) {
-		mu.Lock()
-		defer mu.Unlock()
-		statuses[fmt.Sprint(who, " ", status)]++
-	}
-	again(func(n int) {
-		_, status := g.asksFrom(fmt.Sprintf("2001:db8:66:%x::1", n%65_536), nil)
-		note("attacker", status)
-	})
-	again(func(n int) {
-		note("page", page.guess(n))
-		browsers := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}
-		_, status := g.asksFrom(office, browsers)
-		note("page's request", status)
-	})
-	again(func(n int) {
-		guest := guests[n%60]
-		if n == 5*60 || n == 2*5*60 { // each at another address, where a browser has five more
-			for i, guest := range guests {
-				guest.header.Set("X-Forwarded-For", another(n/(5*60), i))
-			}
-		}
-		note("guest", guest.guess(n))
-	})
+// guestAddress is the nth further address of a guest.
+func guestAddress(n, guest int) string { return fmt.Sprintf("192.1.%d.%d", n, guest) }
 
-	failures := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return statuses["guest 404"] + statuses["page 404"]
-	}
-	var slowest time.Duration
-	served := 0
+// serve connects devices of honest people, by their addresses, until the total of wrong
+// codes is used up and two seconds more.
+func (a *attack) serve(t *testing.T, honest map[string]*person) (served int, slowest time.Duration) {
+	t.Helper()
 	end := time.Now().Add(40 * time.Second) // within the minute that the total is of
 	for used := false; time.Now().Before(end) && !t.Failed(); {
-		if !used && failures() >= 600 { // the total is used up: two seconds more
+		if !used && a.failures() >= 600 { // the total is used up: two seconds more
 			used, end = true, time.Now().Add(2*time.Second)
 		}
-		for address, person := range map[string]*person{office: inOffice, home: atHome} {
+		for address, person := range honest {
 			began := time.Now()
-			d, status := g.asksFrom(address, nil)
+			d, status := a.g.asksFrom(address, nil)
 			if status != http.StatusOK {
-				t.Fatalf("a device at %s is answered %d; %v", address, status, statuses)
+				t.Fatalf("a device at %s is answered %d", address, status)
 			}
-			person.open(g.url + "/device")
+			person.open(a.g.url + "/device")
 			person.submit("/device", "user_code", d.User)
 			person.sees("Connect Cool Gadget?")
 			person.submit("/device/confirm", "answer", "allow")
 			person.sees("is connected")
-			if answer := d.poll(); answer.Status != http.StatusOK {
-				t.Fatalf("a device at %s is given %+v; %v", address, answer, statuses)
+			if response := d.poll(); response.Status != http.StatusOK {
+				t.Fatalf("a device at %s is given %+v", address, response)
 			}
 			slowest = max(slowest, time.Since(began))
 			served++
 		}
 	}
-	close(over)
-	attack.Wait()
-	t.Logf("%d served, the slowest in %v; %v", served, slowest, statuses)
-	if slowest > 2*time.Second && !underRace {
-		t.Errorf("somebody honest waited %v", slowest)
-	}
+	return served, slowest
+}
+
+// check wants each kind of attacker to have met its limit, and the total to have been reached.
+func (a *attack) check(t *testing.T) {
+	t.Helper()
 	for _, want := range []string{"attacker 429", "page 429", "guest 429", "guest 404", "page's request 403"} {
-		if statuses[want] == 0 {
-			t.Errorf("nobody was answered %s: %v", want, statuses)
+		if a.statuses[want] == 0 {
+			t.Errorf("no response was %s: %v", want, a.statuses)
 		}
 	}
-	if failures() < 600 {
-		t.Errorf("only %d wrong codes were looked at: the total was never reached", failures())
+	if a.failures() < 600 {
+		t.Errorf("only %d wrong codes were looked at: the total was never reached", a.failures())
 	}
-	if n := statuses["page's request 200"]; n != 0 {
+	if n := a.statuses["page's request 200"]; n != 0 {
 		t.Errorf("a page of another site was given %d codes", n)
 	}
 }

@@ -39,7 +39,7 @@ type browserLogin struct {
 	opened  func() string
 	outcome chan error
 	out     strings.Builder
-	said    strings.Builder
+	output  strings.Builder
 }
 
 // loginInBrowser starts `caddy device-login` where BROWSER names a program.
@@ -49,7 +49,7 @@ func (g *gateway) loginInBrowser(args ...string) *browserLogin {
 	cmd := g.command(append([]string{"device-login", g.url + "/api/products"}, args...)...)
 	cmd.Env = append(cmd.Env, "BROWSER="+program, "SSH_CONNECTION=", "SSH_CLIENT=", "SSH_TTY=")
 	l := &browserLogin{g: g, opened: opened, outcome: make(chan error, 1)}
-	cmd.Stdout, cmd.Stderr = &l.out, &l.said
+	cmd.Stdout, cmd.Stderr = &l.out, &l.output
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func (l *browserLogin) ended() error {
 	case err := <-l.outcome:
 		return err
 	case <-time.After(20 * time.Second):
-		l.g.t.Fatalf("it goes on:\n%s", &l.said)
+		l.g.t.Fatalf("it goes on:\n%s", &l.output)
 		return nil
 	}
 }
@@ -88,14 +88,14 @@ func TestTerminalClientSignsInByTheBrowser(t *testing.T) {
 	l := g.loginInBrowser("-o", "token")
 	l.answer("allow").sees("Signed in")
 	if err := l.ended(); err != nil {
-		t.Fatalf("%v\n%s", err, &l.said)
+		t.Fatalf("%v\n%s", err, &l.output)
 	}
 	if status, body := g.api(strings.TrimSpace(l.out.String())); status != 200 ||
 		!strings.Contains(body, `"Remote-Client": "device-login"`) {
 		t.Errorf("the API answers %d %s", status, body)
 	}
-	if !strings.Contains(l.said.String(), "Connected as alice, renewed by itself.") {
-		t.Errorf("said %q", &l.said)
+	if !strings.Contains(l.output.String(), "Connected as alice, renewed by itself.") {
+		t.Errorf("said %q", &l.output)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestTerminalClientHearsANoFromTheBrowser(t *testing.T) {
 	l := start(t).loginInBrowser()
 	l.answer("deny").sees("Not signed in")
 	if err := l.ended(); err == nil || err.Error() != "exit status 3" {
-		t.Errorf("got %v\n%s", err, &l.said)
+		t.Errorf("got %v\n%s", err, &l.output)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestListenerOfTheTerminalClientTakesOneAnswer(t *testing.T) {
 	}
 	l.answer("allow").sees("Signed in")
 	if err := l.ended(); err != nil {
-		t.Fatalf("%v\n%s", err, &l.said)
+		t.Fatalf("%v\n%s", err, &l.output)
 	}
 	if _, err := http.DefaultClient.Do(getRequest(t, callback)); err == nil {
 		t.Error("it still listens")
@@ -180,8 +180,8 @@ func TestTerminalClientRefusesTheAnswerOfAnotherServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		response.Body.Close()
-		if err := l.ended(); err == nil || !strings.Contains(l.said.String(), "names the issuer") {
-			t.Errorf("got %v\n%s", err, &l.said)
+		if err := l.ended(); err == nil || !strings.Contains(l.output.String(), "names the issuer") {
+			t.Errorf("got %v\n%s", err, &l.output)
 		}
 	}
 }

@@ -53,21 +53,26 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 			if test.name == "interrupted" && runtime.GOOS == "windows" {
 				t.Skip("there is no such signal")
 			}
-			var told *device
-			out, err := g.login(func(d *device) { told = d; test.answer(d) }, append(test.flags, "--no-keep")...)
+			var shown *device
+			out, err := g.login(func(d *device) { shown = d; test.answer(d) }, append(test.flags, "--no-keep")...)
 			if out != "" || exited(err) != test.code {
 				t.Errorf("exit code %d, want %d, and printed %q", exited(err), test.code, out)
 			}
-			lines := strings.Split(strings.TrimSpace(told.told), "\n")
+			lines := strings.Split(strings.TrimSpace(shown.printed), "\n")
 			if last := lines[len(lines)-1]; last != test.last {
 				t.Errorf("it ends with %q, want %q", last, test.last)
 			}
-			if strings.Contains(told.told, "\x1b") || strings.ContainsAny(told.told, "▀▄█") ||
-				!strings.Contains(told.told, "The code is good until ") {
-				t.Errorf("told in a file: %q", told.told)
+			if strings.Contains(shown.printed, "\x1b") || strings.ContainsAny(shown.printed, "▀▄█") ||
+				!strings.Contains(shown.printed, "The code is good until ") {
+				t.Errorf("told in a file: %q", shown.printed)
 			}
 		})
 	}
+}
+
+func TestTerminalClientSaysWhyItDoesNotBegin(t *testing.T) {
+	t.Parallel()
+	g := start(t)
 	out, err := g.run("device-login", g.url, "--non-interactive")
 	if exited(err) != 5 || !strings.HasPrefix(out, "a person has to say yes") || strings.Count(out, "\n") != 1 {
 		t.Errorf("with nobody to be asked: exit code %d, %s", exited(err), out)
@@ -83,9 +88,9 @@ func TestTerminalClientSaysHowItEnded(t *testing.T) {
 func TestTerminalSaysWhatItIsCalled(t *testing.T) {
 	t.Parallel()
 	g := start(t)
-	var told *device
+	var shown *device
 	if _, err := g.login(func(d *device) {
-		told = d
+		shown = d
 		alice := newPerson(t, "alice")
 		alice.open(d.Full)
 		alice.submit("/device", "user_code", d.User)
@@ -97,8 +102,8 @@ func TestTerminalSaysWhatItIsCalled(t *testing.T) {
 	}, "--device-name", "kitchen"); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(told.told, "Connected as alice, renewed by itself.\n") {
-		t.Errorf("told %q", told.told)
+	if !strings.Contains(shown.printed, "Connected as alice, renewed by itself.\n") {
+		t.Errorf("told %q", shown.printed)
 	}
 	list, err := g.auth("grants", "list")
 	if err != nil || !strings.Contains(list, ` calls itself "kitchen"`+"\n") {
@@ -142,8 +147,8 @@ func TestTerminalTrustsAnIssuer(t *testing.T) {
 		edge.reloadWith("\t\tclient edge", "\t\taudience "+edge.url+"\n\t\tclient edge")
 	}
 	out, err := g.loginAt(first.url+"/api/products", func(d *device) {
-		if strings.Contains(d.told, "names the server") {
-			t.Errorf("told %q", d.told)
+		if strings.Contains(d.printed, "names the server") {
+			t.Errorf("told %q", d.printed)
 		}
 		allowTerminal(t)(d)
 	}, "--issuer", g.url, "-o", "token")

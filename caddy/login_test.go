@@ -47,7 +47,7 @@ func (g *gateway) prompted(answer func(*device), args ...string) (stdout string,
 			*map[string]*string{"Open": &d.Page, "Type": &d.User}[m[1]] = m[2]
 			d.Full = d.Page + "?user_code=" + d.User
 		}
-		d.told += lines.Text() + "\n"
+		d.printed += lines.Text() + "\n"
 		if strings.HasPrefix(lines.Text(), "Waiting for your") {
 			if answer == nil {
 				cmd.Process.Kill()
@@ -110,8 +110,8 @@ func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
 	edge.reloadWith("\t\tclient edge", "\t\taudience "+edge.url+"\n\t\tclient edge")
 	want := "The API at " + edge.url + " names the server " + g.url + "."
 	out, err := g.loginAt(edge.url+"/api/products", func(d *device) {
-		if before, _, ok := strings.Cut(d.told, "Open "); !ok || !strings.Contains(before, want) {
-			t.Errorf("told %q, want %q first", d.told, want)
+		if before, _, ok := strings.Cut(d.printed, "Open "); !ok || !strings.Contains(before, want) {
+			t.Errorf("told %q, want %q first", d.printed, want)
 		}
 		allowTerminal(t)(d)
 	}, "-o", "token")
@@ -122,8 +122,8 @@ func TestTerminalClientTellsWhichSiteWouldHaveTheToken(t *testing.T) {
 		t.Errorf("the API answers %d %s", status, body)
 	}
 	g.login(func(d *device) {
-		if strings.Contains(d.told, "names the server") {
-			t.Errorf("for an API at its server, told %q", d.told)
+		if strings.Contains(d.printed, "names the server") {
+			t.Errorf("for an API at its server, told %q", d.printed)
 		}
 		allowTerminal(t)(d)
 	}, "--no-keep")

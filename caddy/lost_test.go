@@ -121,16 +121,15 @@ func TestRingThatIsEvictedCostsNoDevice(t *testing.T) {
 	server.Forget("device_login:v:keyring")
 	rotate(t, all...)
 	for _, g := range all {
-		if status, _ := g.api(device.Access); status != http.StatusOK {
-			t.Errorf("the API answers %d", status)
-		}
+		g.wantStatus(device, http.StatusOK)
 	}
 	next := second.refresh(device.Refresh)
 	if retry := first.refresh(device.Refresh); next.Status != http.StatusOK || retry.Refresh != next.Refresh {
 		t.Errorf("a retry at the other gateway: %+v after %+v", retry, next)
 	}
-	if told := strings.Count(first.log.String()+second.log.String(), "the store has lost the signing keys"); told != 1 {
-		t.Errorf("it is told %d times", told)
+	logged := strings.Count(first.log.String()+second.log.String(), "the store has lost the signing keys")
+	if logged != 1 {
+		t.Errorf("it is told %d times", logged)
 	}
 }
 

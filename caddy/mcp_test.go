@@ -32,7 +32,7 @@ func startMCP(t *testing.T, env ...string) *example {
 	server := exec.Command("node", filepath.Join(folder,
 		"node_modules/@modelcontextprotocol/server-everything/dist/index.js"), "streamableHttp")
 	server.Env = append(os.Environ(), "PORT="+port)
-	said, err := server.StderrPipe()
+	stderr, err := server.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func startMCP(t *testing.T, env ...string) *example {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
-	lines := bufio.NewScanner(said)
+	lines := bufio.NewScanner(stderr)
 	for lines.Scan() && !strings.Contains(lines.Text(), "listening on port") {
 	}
 	go func() {
@@ -78,12 +78,13 @@ var mcpClients = map[string]func(c *auth.AuthorizationCodeHandlerConfig, documen
 //
 // protocol 9, 28, 34, 47, 49, 52, 53
 func TestGoSDKForMCPUsesAGuardedServer(t *testing.T) {
-	document, trust := publish(t, `{"client_id":%q,"client_name":"Go SDK","redirect_uris":["http://127.0.0.1/callback"],
+	document, trust := publish(t, `{"client_id":%q,"client_name":"Go SDK",
+		"redirect_uris":["http://127.0.0.1/callback"],
 		"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)
 	e := startMCP(t, trust)
 	for name, known := range mcpClients {
 		t.Run(name+" is allowed", func(t *testing.T) {
-			session, err := connectGoSDK(t, e, "allow", func(c *auth.AuthorizationCodeHandlerConfig) { known(c, document) })
+			session, err := connectGoSDK(t, e, "allow", document, known)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +95,7 @@ func TestGoSDKForMCPUsesAGuardedServer(t *testing.T) {
 			}
 		})
 		t.Run(name+" is denied", func(t *testing.T) {
-			session, err := connectGoSDK(t, e, "deny", func(c *auth.AuthorizationCodeHandlerConfig) { known(c, document) })
+			session, err := connectGoSDK(t, e, "deny", document, known)
 			if err == nil {
 				session.Close()
 			}
@@ -107,7 +108,7 @@ func TestGoSDKForMCPUsesAGuardedServer(t *testing.T) {
 
 // connectGoSDK connects to the guarded server, as alice answers.
 func connectGoSDK(
-	t *testing.T, e *example, answer string, known func(*auth.AuthorizationCodeHandlerConfig),
+	t *testing.T, e *example, answer, document string, known func(*auth.AuthorizationCodeHandlerConfig, string),
 ) (*mcp.ClientSession, error) {
 	t.Helper()
 	answers := make(chan url.Values, 1)
@@ -117,7 +118,9 @@ func connectGoSDK(
 	defer listener.Close()
 	config := &auth.AuthorizationCodeHandlerConfig{
 		RedirectURL: listener.URL + "/callback", RequestRefreshToken: true,
-		AuthorizationCodeFetcher: func(ctx context.Context, a *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+		AuthorizationCodeFetcher: func(
+			ctx context.Context, a *auth.AuthorizationArgs,
+		) (*auth.AuthorizationResult, error) {
 			go answerProgram(t, e.gateway, a.URL, answer, nil)
 			select {
 			case q := <-answers:
@@ -130,7 +133,7 @@ func connectGoSDK(
 			}
 		},
 	}
-	known(config)
+	known(config, document)
 	handler, err := auth.NewAuthorizationCodeHandler(config)
 	if err != nil {
 		t.Fatal(err)
@@ -144,9 +147,9 @@ func connectGoSDK(
 // An mcpRemote is a process of mcp-remote, which brings the login in the browser to
 // programs that speak to a process.
 type mcpRemote struct {
-	output *bufio.Scanner // answers, a line each
-	lines  *bufio.Scanner // what it says to people
-	told   string
+	output  *bufio.Scanner // answers, a line each
+	lines   *bufio.Scanner // what it says to people
+	printed string
 }
 
 // startMCPRemote has it connect, and returns the address that it opens in a browser.
@@ -158,7 +161,7 @@ func startMCPRemote(t *testing.T, e *example) (remote *mcpRemote, address string
 		e.url+"/mcp", freePorts(t, 1)[0], "--host", "127.0.0.1", "--allow-http", "--transport", "http-only")
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HOME="+home, "MCP_REMOTE_CONFIG_DIR="+home)
-	said, err1 := cmd.StderrPipe()
+	stderr, err1 := cmd.StderrPipe()
 	input, err2 := cmd.StdinPipe()
 	output, err3 := cmd.StdoutPipe()
 	if err := errors.Join(err1, err2, err3, cmd.Start()); err != nil {
@@ -167,9 +170,9 @@ func startMCPRemote(t *testing.T, e *example) (remote *mcpRemote, address string
 	t.Cleanup(func() { cancel(); cmd.Wait() })
 	fmt.Fprintln(input, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18",`+
 		`"capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`)
-	remote = &mcpRemote{output: bufio.NewScanner(output), lines: bufio.NewScanner(said)}
+	remote = &mcpRemote{output: bufio.NewScanner(output), lines: bufio.NewScanner(stderr)}
 	if address = remote.waitFor(regexp.QuoteMeta(e.issuer().url) + `/oauth2/authorize\?\S+`); address == "" {
-		t.Fatalf("it opens no browser:\n%s", remote.told)
+		t.Fatalf("it opens no browser:\n%s", remote.printed)
 	}
 	return remote, address
 }
@@ -179,7 +182,7 @@ func startMCPRemote(t *testing.T, e *example) (remote *mcpRemote, address string
 func (m *mcpRemote) waitFor(pattern string) string {
 	wanted := regexp.MustCompile(pattern)
 	for m.lines.Scan() {
-		m.told += m.lines.Text() + "\n"
+		m.printed += m.lines.Text() + "\n"
 		if found := wanted.FindString(m.lines.Text()); found != "" {
 			return found
 		}
@@ -221,6 +224,6 @@ func TestMCPRemoteHearsThatItWasDenied(t *testing.T) {
 	remote, address := startMCPRemote(t, e)
 	answerProgram(t, e.gateway, address, "deny", nil)
 	if remote.waitFor("access_denied") == "" {
-		t.Errorf("it does not say that it was denied:\n%s", remote.told)
+		t.Errorf("it does not say that it was denied:\n%s", remote.printed)
 	}
 }

@@ -36,6 +36,23 @@ func TestDeviceIsNamedByItsPersonAndSeenByTheOperator(t *testing.T) {
 	if err != nil || !line.MatchString(list) || strings.Count(list, "…") != 1 {
 		t.Errorf("%v\n%s", err, list)
 	}
+	shown := wantShown(t, g, tail)
+	_, every := g.ask("GET", "grants", "")
+	for _, code := range []string{d.User, waiting.User} {
+		bare := strings.ReplaceAll(code, "-", "")
+		if containsAny(list+shown+every+alice.page+g.log.String(), code, bare) ||
+			strings.Contains(every, waiting.User[5:]) {
+			t.Errorf("the code %s can be read somewhere", code)
+		}
+	}
+	if strings.Contains(g.log.String(), "Hall") {
+		t.Error("what a person calls their device is in the log")
+	}
+}
+
+// wantShown checks what the command shows of the one connected device, and returns it all.
+func wantShown(t *testing.T, g *gateway, tail string) string {
+	t.Helper()
 	id := g.grants("state=connected")[0].ID
 	shown, err := g.auth("grants", "show", "--", id)
 	for _, want := range []string{`from +127\.0\.0\.1 \(Room\)`, `code ended in +` + tail, `device name +Hall <way>`} {
@@ -53,15 +70,5 @@ func TestDeviceIsNamedByItsPersonAndSeenByTheOperator(t *testing.T) {
 		v.Name != "Hall <way>" {
 		t.Errorf("%v\n%s", err, raw)
 	}
-	_, every := g.ask("GET", "grants", "")
-	for _, code := range []string{d.User, waiting.User} {
-		bare := strings.ReplaceAll(code, "-", "")
-		if containsAny(list+shown+raw+every+alice.page+g.log.String(), code, bare) ||
-			strings.Contains(every, waiting.User[5:]) {
-			t.Errorf("the code %s can be read somewhere", code)
-		}
-	}
-	if strings.Contains(g.log.String(), "Hall") {
-		t.Error("what a person calls their device is in the log")
-	}
+	return shown + raw
 }

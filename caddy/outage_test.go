@@ -53,13 +53,13 @@ func TestOutageIsAFewLines(t *testing.T) {
 		}
 	}
 	g.log.wait(t, "redis is back")
-	told := g.log.String()[began:]
-	if lines := strings.Count(told, `"level":"error"`); lines == 0 || lines > 6 {
-		t.Errorf("%d lines for %d requests:\n%s", lines, 2*n, told)
+	logged := g.log.String()[began:]
+	if lines := strings.Count(logged, `"level":"error"`); lines == 0 || lines > 6 {
+		t.Errorf("%d lines for %d requests:\n%s", lines, 2*n, logged)
 	}
 	for _, trace := range []string{"stacktrace", "goroutine ", ".go:"} {
-		if strings.Contains(told, trace) {
-			t.Errorf("%q in the log:\n%s", trace, told)
+		if strings.Contains(logged, trace) {
+			t.Errorf("%q in the log:\n%s", trace, logged)
 		}
 	}
 }

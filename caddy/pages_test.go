@@ -72,8 +72,8 @@ func from(address string) *http.Client {
 	}}}
 }
 
-// asks is a device of a client at an address.
-func (g *gateway) asks(client, address string) *device {
+// asksFor is a device of a client at an address.
+func (g *gateway) asksFor(client, address string) *device {
 	g.t.Helper()
 	response, err := from(address).PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {client}})
 	if err != nil {
@@ -210,7 +210,7 @@ func (v *viewer) codePages() {
 			chromedp.WaitVisible("#problem"))
 		v.looks("code-malformed")
 	}
-	d := v.g.asks("cool-gadget", "127.0.0.1")
+	d := v.g.asksFor("cool-gadget", "127.0.0.1")
 	v.enter(d.User, ".down")
 	v.looks("sign-in")
 	v.click(".down a", ".button")
@@ -229,7 +229,7 @@ func (v *viewer) codePages() {
 
 // questions are the faces of the question, for somebody who is signed in.
 func (v *viewer) questions() {
-	v.enter(v.g.asks("cool-gadget", elsewhere).User, "#allow")
+	v.enter(v.g.asksFor("cool-gadget", elsewhere).User, "#allow")
 	v.looks("question-elsewhere")
 	v.click("#allow", "#me")
 	v.looks("who-started")
@@ -237,21 +237,21 @@ func (v *viewer) questions() {
 	v.click("#go", ".mark.reported")
 	v.looks("reported")
 
-	v.enter(v.g.asks("cool-gadget", elsewhere).User, "#allow")
+	v.enter(v.g.asksFor("cool-gadget", elsewhere).User, "#allow")
 	v.click("#allow", "#me")
 	v.click("#deny", ".mark.denied")
 	v.looks("denied")
 
-	v.enter(v.g.asks("near", elsewhere).User, "#deny")
+	v.enter(v.g.asksFor("near", elsewhere).User, "#deny")
 	v.looks("question-refused")
 
-	typed := v.g.asks("typed", "127.0.0.1")
+	typed := v.g.asksFor("typed", "127.0.0.1")
 	v.open("/device?user_code=" + typed.User)
 	v.click("button", "#problem")
 	v.looks("code-untyped")
 	v.enter(typed.User, "#allow")
 
-	v.enter(v.g.asks("fresh", "127.0.0.1").User, "a.button")
+	v.enter(v.g.asksFor("fresh", "127.0.0.1").User, "a.button")
 	v.looks("sign-in-fresh")
 }
 
@@ -311,7 +311,7 @@ func (v *viewer) programs() {
 func (v *viewer) devices() {
 	v.open("/device/connections")
 	v.looks("devices-one")
-	d := v.g.asks("cool-gadget", "127.0.0.1")
+	d := v.g.asksFor("cool-gadget", "127.0.0.1")
 	v.enter(d.User, "#allow")
 	v.click("#allow", ".mark.allowed")
 	d.poll()
@@ -344,7 +344,7 @@ const (
 func (v *viewer) problems() {
 	v.open("/device/callback?state=x")
 	v.looks("sign-in-over")
-	v.enter(v.g.asks("owners", "127.0.0.1").User, "#allow")
+	v.enter(v.g.asksFor("owners", "127.0.0.1").User, "#allow")
 	v.click("button.link", ".button") // another account
 	v.click("a.button", "#bob")
 	v.click("#bob", "p[role=alert]")
@@ -386,7 +386,7 @@ func (v *viewer) inEveryLanguage(look func(language string)) {
 // until returns when an expression is true of the page.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	for end := time.Now().Add(patience); !get(t, ctx,
+	for end := time.Now().Add(browserTimeout); !get(t, ctx,
 		chromedp.Evaluate[bool](expression)); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			shot(t, ctx, "failed")
@@ -430,7 +430,7 @@ func TestWholeFlowByKeyboardAlone(t *testing.T) {
 		t.Run(map[bool]string{true: "with JavaScript", false: "without JavaScript"}[script], func(t *testing.T) {
 			g := startWith(t, personConfig)
 			page := newViewer(t, g, script).page
-			d := g.asks("cool-gadget", elsewhere)
+			d := g.asksFor("cool-gadget", elsewhere)
 			do(t, page, chromedp.Navigate(g.url+"/device"))
 			until(t, page, `document.activeElement?.id === "user_code"`)
 			do(t, page, chromedp.KeyEvent(d.User))

@@ -156,7 +156,7 @@ func (h *patient) settled(ctx context.Context) error {
 
 // approves says yes to a new code, and reports whether the person was told that the
 // device is connected. Any page on the way may say that the store is away.
-func (p *person) approves(g *gateway) (code string, told bool) {
+func (p *person) approves(g *gateway) (code string, confirmed bool) {
 	asked := &device{t: p.t, g: g}
 	if g.post("/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}}, asked); asked.Code == "" {
 		return "", false

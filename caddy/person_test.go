@@ -26,7 +26,7 @@ type device struct {
 	Interval int `json:"interval"` // in seconds
 
 	client  string
-	told    string      // by device-login, on standard error
+	printed string      // by device-login, on standard error
 	process *os.Process // of device-login
 }
 

@@ -28,7 +28,7 @@ func (d *device) pending(after string) {
 func TestVictimCannotLetAnAttackerInWhereTheNetworkIsRequired(t *testing.T) {
 	t.Parallel()
 	g := startWith(t, "network require\n\t\twait off")
-	attacker := g.asks("cool-gadget", elsewhere)
+	attacker := g.asksFor("cool-gadget", elsewhere)
 	page := browser(t)
 	do(t, page, chromedp.Navigate(attacker.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice"),
 		chromedp.Click("#alice"), chromedp.WaitVisible("#deny"))
@@ -96,7 +96,7 @@ func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
 		decide(t, page, "#allow", "#me")
 		attacker.pending("one click")
 	}
-	honest := g.asks("cool-gadget", elsewhere)
+	honest := g.asksFor("cool-gadget", elsewhere)
 	question(honest)
 	decide(t, page, "#go", "#go") // an answer is required: the page stays
 	honest.pending("no answer to the second question")
@@ -108,7 +108,7 @@ func TestVictimIsAskedTwiceWhereTheNetworkIsAnother(t *testing.T) {
 	if !strings.Contains(g.log.String(), `"reason":"reported"`) {
 		t.Error("the operator is not told")
 	}
-	owned := g.asks("cool-gadget", elsewhere)
+	owned := g.asksFor("cool-gadget", elsewhere)
 	question(owned)
 	do(t, page, chromedp.Click("#me"))
 	decide(t, page, "#go", ".mark.allowed")
@@ -167,9 +167,7 @@ func TestPersonRemovedFromTheRulesLosesTheDeviceAtItsNextRefresh(t *testing.T) {
 	if answer := g.refresh(device.Refresh); answer.Error != "invalid_grant" {
 		t.Errorf("the refresh is answered %+v", answer)
 	}
-	if status, _ := g.api(device.Access); status != http.StatusUnauthorized {
-		t.Errorf("the API answers %d", status)
-	}
+	g.wantStatus(device, http.StatusUnauthorized)
 }
 
 // protocol 23
@@ -194,9 +192,7 @@ func TestPersonDisabledAtTheUpstreamLosesTheDeviceAtItsNextRefresh(t *testing.T)
 		if answer := g.refresh(device.Refresh); answer.Error != "invalid_grant" {
 			t.Errorf("the refresh is answered %+v", answer)
 		}
-		if status, _ := g.api(device.Access); status != http.StatusUnauthorized {
-			t.Errorf("the API answers %d", status)
-		}
+		g.wantStatus(device, http.StatusUnauthorized)
 	}
 }
 
@@ -244,7 +240,7 @@ func TestConnectedDeviceIsAnEvent(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
 	connect := func(client string) {
-		d := g.asks(client, "127.0.0.1")
+		d := g.asksFor(client, "127.0.0.1")
 		p := newPerson(t, "alice")
 		p.open(d.Full)
 		p.submit("/device", "user_code", d.User)

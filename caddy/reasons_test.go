@@ -13,22 +13,13 @@ import (
 func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	g.configure(func(s string) string {
-		s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
-		return strings.Replace(s, "\tdevice_auth /api/* products:read\n", `	log
-	device_auth /api/* products:read
-	device_auth /write/* products:write
-	device_auth /other/* {
-		audience http://other.example
-	}
-`, 1)
-	})
+	g.configure(withPathsToRefuse)
 	g.start()
 	alice, d := newPerson(t, "alice"), g.device()
 	alice.allow(d)
 	token := d.poll().Access
 	header, payload, signature := jwtParts(t, token)
-	told := "" // the client
+	challenged := "" // the client
 	for _, test := range []struct {
 		reason, path, token string
 		status              int
@@ -51,18 +42,15 @@ func TestOperatorIsToldWhyATokenWasRefused(t *testing.T) {
 			t.Errorf("%s: answered %d", test.reason, response.StatusCode)
 		}
 		if challenge := response.Header.Get("WWW-Authenticate"); test.status == 401 && test.path == "/api/products" {
-			if told != "" && challenge != told {
-				t.Errorf("%s: the client is told %s, and otherwise %s", test.reason, challenge, told)
+			if challenged != "" && challenge != challenged {
+				t.Errorf("%s: the client is told %s, and otherwise %s", test.reason, challenge, challenged)
 			}
-			told = challenge
+			challenged = challenge
 		}
 		if after := g.metric(`caddy_device_auth_refused_tokens_total{reason="` + test.reason + `"}`); after != "1" {
 			t.Errorf("%s: the metric is %q", test.reason, after)
 		}
-		g.log.wait(t, `"reason":"`+test.reason+`"`)
-		log := g.log.String()
-		line := log[strings.LastIndex(log[:strings.Index(log, `"reason":"`+test.reason+`"`)], "\n")+1:]
-		line, _, _ = strings.Cut(line, "\n")
+		line := g.log.lineWith(t, `"reason":"`+test.reason+`"`)
 		if strings.Contains(line, `"user":"alice"`) != test.known {
 			t.Errorf("%s: the log says %s", test.reason, line)
 		}
@@ -85,4 +73,26 @@ func flipped(signature string) string {
 		return "B" + signature[1:]
 	}
 	return "A" + signature[1:]
+}
+
+// withPathsToRefuse adds sites' paths that need what the token of a device has not.
+func withPathsToRefuse(s string) string {
+	s = strings.Replace(s, "default_bind", "debug\n\tdefault_bind", 1)
+	return strings.Replace(s, "\tdevice_auth /api/* products:read\n", `	log
+device_auth /api/* products:read
+device_auth /write/* products:write
+device_auth /other/* {
+	audience http://other.example
+}
+`, 1)
+}
+
+// lineWith waits for a line of the log that contains a text, and returns it.
+func (l *logBuffer) lineWith(t *testing.T, text string) string {
+	t.Helper()
+	l.wait(t, text)
+	log := l.String()
+	line := log[strings.LastIndex(log[:strings.Index(log, text)], "\n")+1:]
+	line, _, _ = strings.Cut(line, "\n")
+	return line
 }

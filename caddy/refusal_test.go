@@ -21,33 +21,7 @@ func TestRefusalHasAShortBody(t *testing.T) {
 	})
 	g.start()
 	token := g.token()
-	tests := []struct {
-		name, port, path, accept, authorization string
-		status                                  int
-		contentType, says                       string
-	}{
-		{"curl", at[0], "/v2/x", "*/*", "", 401, "text/plain; charset=utf-8",
-			"A bearer token is needed here. Scope: products:read admin. Tokens are given by " + g.url + "\n"},
-		{"a program", at[0], "/v2/x", "application/json", "", 401, "application/json",
-			`{"error_description":"a bearer token is needed here","scope":"products:read ` +
-				`admin","authorization_server":"` + g.url + `"}`},
-		{"a browser", at[0], "/v2/x", "text/html,application/xhtml+xml", "", 401, "text/html; charset=utf-8",
-			"<h1>Unauthorized</h1>"},
-		{"a made-up token", at[0], "/v2/x", "application/json", "Bearer x", 401, "application/json",
-			`"error":"invalid_token"`},
-		{"a token with too little", at[0], "/v2/x", "", "Bearer " + token, 403, "text/plain; charset=utf-8",
-			"Scope: products:read admin"},
-		{"a malformed header", at[0], "/v2/x", "", "Bearer\tx", 400, "text/plain; charset=utf-8",
-			"want Bearer and a token"},
-		{"a path that cannot be judged", at[0], "/v2/../x", "application/json", "", 400, "application/json",
-			"dot segment"},
-		{"an error route for it", at[1], "/v2/x", "", "", 401, "text/plain; charset=utf-8", "own page"},
-		{"an error route for it, of another status", at[1], "/v2/x", "", "Bearer\tx", 400, "text/plain; charset=utf-8",
-			"want Bearer and a token"},
-		{"an error route for something else", at[2], "/v2/x", "", "", 401, "text/plain; charset=utf-8",
-			"A bearer token is needed"},
-	}
-	for _, test := range tests {
+	for _, test := range refusals(g.url, token, at) {
 		t.Run(test.name, func(t *testing.T) {
 			site := *g
 			site.url = "http://localhost:" + test.port
@@ -72,5 +46,42 @@ func TestRefusalHasAShortBody(t *testing.T) {
 				t.Errorf("HEAD: %d %q", response.StatusCode, body)
 			}
 		})
+	}
+}
+
+// A refusal is a request that a guard refuses, and what its response is to be.
+type refusal struct {
+	name, port, path, accept, authorization string
+	status                                  int
+	contentType, says                       string
+}
+
+// refusals are requests that the guards of three sites refuse, at the ports in at.
+func refusals(issuer, token string, at []string) []refusal {
+	return []refusal{
+		{name: "curl", port: at[0], path: "/v2/x", accept: "*/*", status: 401,
+			contentType: "text/plain; charset=utf-8",
+			says: "A bearer token is needed here. Scope: products:read admin. Tokens are given by " +
+				issuer + "\n"},
+		{name: "a program", port: at[0], path: "/v2/x", accept: "application/json", status: 401,
+			contentType: "application/json",
+			says: `{"error_description":"a bearer token is needed here","scope":"products:read ` +
+				`admin","authorization_server":"` + issuer + `"}`},
+		{name: "a browser", port: at[0], path: "/v2/x", accept: "text/html,application/xhtml+xml", status: 401,
+			contentType: "text/html; charset=utf-8", says: "<h1>Unauthorized</h1>"},
+		{name: "a made-up token", port: at[0], path: "/v2/x", accept: "application/json", authorization: "Bearer x",
+			status: 401, contentType: "application/json", says: `"error":"invalid_token"`},
+		{name: "a token with too little", port: at[0], path: "/v2/x", authorization: "Bearer " + token, status: 403,
+			contentType: "text/plain; charset=utf-8", says: "Scope: products:read admin"},
+		{name: "a malformed header", port: at[0], path: "/v2/x", authorization: "Bearer\tx", status: 400,
+			contentType: "text/plain; charset=utf-8", says: "want Bearer and a token"},
+		{name: "a path that cannot be judged", port: at[0], path: "/v2/../x", accept: "application/json", status: 400,
+			contentType: "application/json", says: "dot segment"},
+		{name: "an error route for it", port: at[1], path: "/v2/x", status: 401,
+			contentType: "text/plain; charset=utf-8", says: "own page"},
+		{name: "an error route for it, of another status", port: at[1], path: "/v2/x", authorization: "Bearer\tx",
+			status: 400, contentType: "text/plain; charset=utf-8", says: "want Bearer and a token"},
+		{name: "an error route for something else", port: at[2], path: "/v2/x", status: 401,
+			contentType: "text/plain; charset=utf-8", says: "A bearer token is needed"},
 	}
 }

@@ -83,12 +83,7 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "here") }))
 	defer backend.Close()
 	backend.Config.SetKeepAlivesEnabled(false) // Caddy keeps idle connections to a backend for two minutes
-	usual := http.DefaultTransport
-	defer func() { http.DefaultTransport = usual }()
-	fresh := usual.(*http.Transport).Clone()
-	fresh.DisableKeepAlives = true
-	client := &stubborn{RoundTripper: fresh}
-	http.DefaultTransport = client
+	client := withoutKeepAlives(t)
 	g := newGateway(t)
 	own := g.ports
 	g.ports = strings.NewReplacer("reverse_proxy /api/* localhost:8082",
@@ -107,22 +102,7 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 	over := make(chan struct{})
 	var asked atomic.Int64
 	var wg sync.WaitGroup
-	work := func(do func() (status int)) {
-		wg.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				if status := do(); status != http.StatusOK {
-					t.Errorf("a request is answered %d", status)
-					return
-				}
-				asked.Add(1)
-			}
-		})
-	}
+	work := func(do func() (status int)) { wg.Go(func() { answeredUntil(t, over, &asked, do) }) }
 	for range 2 {
 		work(func() int { status, _ := g.api(held.Access); return status })
 	}
@@ -131,21 +111,66 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 	mine := another.poll()
 	work(func() int { mine = g.refresh(mine.Refresh); return mine.Status })
 	work(func() int { time.Sleep(10 * time.Millisecond); g.device(); return http.StatusOK })
-	settle := func() (goroutines, files int) {
-		goroutines, files = g.weight()
-		for range 40 { // the least of two seconds: what comes and goes is no leak, and hides none
-			time.Sleep(50 * time.Millisecond)
-			n, f := g.weight()
-			goroutines, files = min(goroutines, n), min(files, f)
-		}
-		return goroutines, files
-	}
 	if status := g.load(configure(func(s string) string {
 		return strings.Replace(s, "Example Store", "Store 0", 1)
 	})); status != http.StatusOK {
 		t.Fatalf("the first reload: %d", status)
 	}
-	goroutines, files := settle()
+	goroutines, files := settledWeight(g)
+	reloadOften(t, g, configure)
+	close(over)
+	wg.Wait()
+	n, f := settledWeight(g)
+	t.Logf("%d reloads, %d requests meanwhile, %d connections broken; goroutines %d, then %d; open files %d, then %d",
+		*reloads, asked.Load(), client.broken.Load(), goroutines, n, files, f)
+	if n > goroutines+10 || f > files+10 { // less than one for each reload
+		t.Errorf("something stays: goroutines %d, then %d; open files %d, then %d", goroutines, n, files, f)
+	}
+}
+
+// withoutKeepAlives has the tests' requests sent on new connections, until the test ends.
+func withoutKeepAlives(t *testing.T) *stubborn {
+	usual := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = usual })
+	single := usual.(*http.Transport).Clone()
+	single.DisableKeepAlives = true
+	client := &stubborn{RoundTripper: single}
+	http.DefaultTransport = client
+	return client
+}
+
+// answeredUntil sends requests until over is closed. Each is to be answered 200.
+func answeredUntil(t *testing.T, over <-chan struct{}, asked *atomic.Int64, do func() (status int)) {
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		if status := do(); status != http.StatusOK {
+			t.Errorf("a request is answered %d", status)
+			return
+		}
+		asked.Add(1)
+	}
+}
+
+// settledWeight counts goroutines and open files: the least of two seconds, because what
+// comes and goes is no leak, and hides none.
+func settledWeight(g *gateway) (goroutines, files int) {
+	goroutines, files = g.weight()
+	for range 40 {
+		time.Sleep(50 * time.Millisecond)
+		n, f := g.weight()
+		goroutines, files = min(goroutines, n), min(files, f)
+	}
+	return goroutines, files
+}
+
+// reloadOften reloads with another name each time. Every fifth configuration has a store that
+// cannot be opened, and is refused.
+func reloadOften(t *testing.T, g *gateway, configure func(func(string) string) func(string) string) {
+	t.Helper()
 	for i := range *reloads {
 		want, broken := http.StatusOK, i%5 == 4
 		if broken {
@@ -160,14 +185,6 @@ func TestReloadsUnderLoadFailNothingAndLeaveNothing(t *testing.T) {
 		if status != want {
 			t.Fatalf("reload %d is answered %d, want %d", i, status, want)
 		}
-	}
-	close(over)
-	wg.Wait()
-	n, f := settle()
-	t.Logf("%d reloads, %d requests meanwhile, %d connections broken; goroutines %d, then %d; open files %d, then %d",
-		*reloads, asked.Load(), client.broken.Load(), goroutines, n, files, f)
-	if n > goroutines+10 || f > files+10 { // less than one for each reload
-		t.Errorf("something stays: goroutines %d, then %d; open files %d, then %d", goroutines, n, files, f)
 	}
 }
 

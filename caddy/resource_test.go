@@ -18,15 +18,15 @@ func described(t *testing.T, site, path string) (status int, resource string, sc
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	var said struct {
+	var document struct {
 		Resource string   `json:"resource"`
 		Scopes   []string `json:"scopes_supported"`
 	}
-	if err := json.NewDecoder(response.Body).Decode(&said); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&document); err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(said.Scopes)
-	return response.StatusCode, said.Resource, said.Scopes
+	slices.Sort(document.Scopes)
+	return response.StatusCode, document.Resource, document.Scopes
 }
 
 // protocol 9, 30, 34: each site describes what its own guards guard, and no
@@ -39,34 +39,7 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\taudience "+api+" "+files+"/v2 "+g.url+
 			"\n\t\tclient all {\n\t\t\tscopes offline_access a:read a:write admin b\n\t\t}\n\t\tbrand", 1)
-		return s + `
-` + api + ` {
-	device_auth /products/* a:read {
-		audience ` + api + `
-	}
-	@writes {
-		path /products/*
-		not method GET HEAD OPTIONS
-	}
-	device_auth @writes a:write {
-		audience ` + api + `
-	}
-	handle_path /inside/* {
-		device_auth /admin/* admin {
-			audience ` + api + `
-		}
-		respond inside
-	}
-	respond here
-}
-` + files + ` {
-	@guarded not path /v2/public /v2/public/*
-	device_auth @guarded b {
-		audience ` + files + `/v2
-	}
-	respond here
-}
-`
+		return s + sitesWithPaths(api, files)
 	})
 	g.start()
 	for _, test := range []struct {
@@ -98,25 +71,9 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 		if status != http.StatusOK || resource != test.site+test.path || strings.Join(scopes, " ") != test.scopes {
 			t.Errorf("%s%s: %d %q with %q, want scopes %q", test.site, test.path, status, resource, scopes, test.scopes)
 		}
-		var code struct {
-			Device string `json:"device_code"`
-			Error  string `json:"error_description"`
-		}
-		if g.post("/oauth2/device_authorization", url.Values{"client_id": {"all"}, "resource": {resource}},
-			&code); code.Device == "" {
-			t.Errorf("the server does not take %s: %s", resource, code.Error)
-		}
+		g.takesResource(resource)
 	}
-	response, err := http.Get(api + "/products/17")
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	want := `Bearer realm="` + g.url + `", scope="a:read", resource_metadata="` + api +
-		`/.well-known/oauth-protected-resource"`
-	if got := response.Header.Get("WWW-Authenticate"); got != want {
-		t.Errorf("challenge %s, want %s", got, want)
-	}
+	wantChallenge(t, g.url, api)
 	if !strings.Contains(g.log.String(), "serving initial") || strings.Contains(g.log.String(), "RFC 9728") {
 		t.Errorf("a warning without a cause:\n%s", g.log)
 	}
@@ -178,4 +135,64 @@ func TestTerminalClientAsksForTheAPIByItsName(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls(uncovered+"/x", header, "the third")
+}
+
+// sitesWithPaths are two sites whose paths need different scopes.
+func sitesWithPaths(api, files string) string {
+	return `
+` + api + ` {
+device_auth /products/* a:read {
+	audience ` + api + `
+}
+@writes {
+	path /products/*
+	not method GET HEAD OPTIONS
+}
+device_auth @writes a:write {
+	audience ` + api + `
+}
+handle_path /inside/* {
+	device_auth /admin/* admin {
+		audience ` + api + `
+	}
+	respond inside
+}
+respond here
+}
+` + files + ` {
+@guarded not path /v2/public /v2/public/*
+device_auth @guarded b {
+	audience ` + files + `/v2
+}
+respond here
+}
+`
+}
+
+// takesResource checks that a device may ask for a resource (RFC 8707).
+func (g *gateway) takesResource(resource string) {
+	g.t.Helper()
+	var code struct {
+		Device string `json:"device_code"`
+		Error  string `json:"error_description"`
+	}
+	if g.post("/oauth2/device_authorization", url.Values{"client_id": {"all"}, "resource": {resource}},
+		&code); code.Device == "" {
+		g.t.Errorf("the server does not take %s: %s", resource, code.Error)
+	}
+}
+
+// wantChallenge checks that a guard's challenge names the description of its site.
+func wantChallenge(t *testing.T, issuer, api string) {
+	t.Helper()
+	response, err := http.Get(api + "/products/17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	want := `Bearer realm="` + issuer + `", scope="a:read", resource_metadata="` + api +
+		`/.well-known/oauth-protected-resource"`
+	if got := response.Header.Get("WWW-Authenticate"); got != want {
+		t.Errorf("challenge %s, want %s", got, want)
+	}
 }

@@ -74,8 +74,8 @@ func TestCertificateAuthorityOfOnesOwn(t *testing.T) {
 		t.Errorf("a login without --ca: %v %s", err, out)
 	}
 	_, err := g.prompted(func(*device) {
-		for _, asks := range g.grants("state=pending&client=device-login") { // the check has left one, too
-			g.ask("DELETE", "grants/"+asks.ID, "")
+		for _, pending := range g.grants("state=pending&client=device-login") { // the check has left one, too
+			g.ask("DELETE", "grants/"+pending.ID, "")
 		}
 	}, "device-login", "--no-keep", "--ca", ca, issuer)
 	if code := exitCode(t, err, ""); code != 3 {

@@ -56,26 +56,26 @@ func TestRequestsInTheShapesOfOtherPrograms(t *testing.T) {
 	g := startWith(t, "dialect github\n\t\twait off\n\t\tinterval 1s")
 	for _, shape := range requestShapes {
 		t.Run(shape.program, func(t *testing.T) {
-			said := g.sends(t, shape, shape.ask, "")
-			code, _ := said["device_code"].(string)
-			if code == "" || said["user_code"] == "" || said["verification_uri"] != g.url+"/device" {
-				t.Fatalf("asked for a code: %v", said)
+			response := g.sends(t, shape, shape.ask, "")
+			code, _ := response["device_code"].(string)
+			if code == "" || response["user_code"] == "" || response["verification_uri"] != g.url+"/device" {
+				t.Fatalf("asked for a code: %v", response)
 			}
-			if said = g.sends(t, shape, shape.poll, code); said["error"] != "authorization_pending" {
-				t.Errorf("polled: %v", said)
+			if response = g.sends(t, shape, shape.poll, code); response["error"] != "authorization_pending" {
+				t.Errorf("polled: %v", response)
 			}
 		})
 	}
 	// Elsewhere the query is not looked at.
 	standard := requestShape{header: http.Header{}}
-	if said := g.sends(t, standard, "/oauth2/device_authorization?client_id=CLIENT",
-		""); said["error"] != "invalid_client" {
-		t.Errorf("the standard endpoint takes the query: %v", said)
+	if response := g.sends(t, standard, "/oauth2/device_authorization?client_id=CLIENT",
+		""); response["error"] != "invalid_client" {
+		t.Errorf("the standard endpoint takes the query: %v", response)
 	}
 }
 
 // sends posts to a path as the shape does.
-func (g *gateway) sends(t *testing.T, shape requestShape, path, code string) (said map[string]any) {
+func (g *gateway) sends(t *testing.T, shape requestShape, path, code string) (members map[string]any) {
 	t.Helper()
 	fill := strings.NewReplacer("CLIENT", "cool-gadget", "CODE", code)
 	r, err := http.NewRequest(http.MethodPost, g.url+fill.Replace(path), strings.NewReader(fill.Replace(shape.body)))
@@ -92,8 +92,8 @@ func (g *gateway) sends(t *testing.T, shape requestShape, path, code string) (sa
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &said); err != nil {
+	if err := json.Unmarshal(text, &members); err != nil {
 		t.Fatalf("%s: %v: %s", path, err, text)
 	}
-	return said
+	return members
 }

@@ -29,7 +29,7 @@ var soak = flag.Duration("soak", 3*time.Second, "how long devices live whole liv
 type liver struct {
 	g      *gateway
 	person *loadtest.Person
-	told   *lives
+	counts *lives
 }
 
 // lives counts what became of them.
@@ -65,24 +65,24 @@ func (l *liver) ask(ctx context.Context, path string, form url.Values, answer an
 
 // live is one life: a code, a decision or none, and the time as a connected device.
 func (l *liver) live(ctx context.Context) error {
-	l.told.begun.Add(1)
+	l.counts.begun.Add(1)
 	d := &device{}
 	if status, err := l.ask(ctx, "/oauth2/device_authorization", url.Values{}, d); err != nil || d.Code == "" {
 		return fmt.Errorf("no code was given: %d, %w", status, err)
 	}
 	switch fate := rand.IntN(10); {
 	case fate == 0:
-		l.told.left.Add(1)
+		l.counts.left.Add(1)
 		return nil
 	case fate == 1:
-		l.told.expired.Add(1)
+		l.counts.expired.Add(1)
 		_, err := l.wait(ctx, d, "expired_token")
 		return err
 	case fate == 2:
-		l.told.denied.Add(1)
+		l.counts.denied.Add(1)
 		return l.decided(ctx, d, "deny", "access_denied")
 	}
-	l.told.allowed.Add(1)
+	l.counts.allowed.Add(1)
 	return l.decided(ctx, d, "allow", "")
 }
 
@@ -139,13 +139,13 @@ func (l *liver) connected(ctx context.Context, held tokens) error {
 		if err != nil || status != http.StatusOK {
 			return fmt.Errorf("a refresh is answered %d %q: %w", status, held.Error, err)
 		}
-		l.told.refreshes.Add(1)
+		l.counts.refreshes.Add(1)
 	}
 	if rand.IntN(2) == 0 {
-		l.told.forgotten.Add(1)
+		l.counts.forgotten.Add(1)
 		return nil
 	}
-	l.told.revoked.Add(1)
+	l.counts.revoked.Add(1)
 	if status, err := l.ask(ctx, "/oauth2/revoke", url.Values{"token": {held.Refresh}}, nil); err != nil ||
 		status != http.StatusOK {
 		return fmt.Errorf("a revocation is answered %d: %w", status, err)
@@ -154,7 +154,7 @@ func (l *liver) connected(ctx context.Context, held tokens) error {
 }
 
 func (l *liver) call(ctx context.Context, token string, want int) error {
-	l.told.calls.Add(1)
+	l.counts.calls.Add(1)
 	r, err := http.NewRequestWithContext(ctx, "GET", l.g.url+"/api/products", nil)
 	if err != nil {
 		return err
@@ -211,14 +211,14 @@ func TestLivesOfDevicesLeaveNothing(t *testing.T) {
 		"\t\tlifetime access_token 30s\n\t\tlifetime refresh_token 30s\n\t\tlifetime refresh_idle 30s", lifetime))
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = devices // no ports are used up
 	defer func() { http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 0 }()
-	before, told := g.level(), &lives{}
+	before, counts := g.level(), &lives{}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), *soak+5*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	for range devices {
 		wg.Go(func() {
-			l := &liver{g: g, person: loadtest.NewPerson(), told: told}
+			l := &liver{g: g, person: loadtest.NewPerson(), counts: counts}
 			defer l.person.Close()
 			for time.Since(began) < *soak && !t.Failed() {
 				if err := l.live(ctx); err != nil {
@@ -229,15 +229,15 @@ func TestLivesOfDevicesLeaveNothing(t *testing.T) {
 	}
 	// The second half is held against the first, in which memories fill.
 	time.Sleep(*soak / 2)
-	half, halfLives := g.level(), told.begun.Load()
+	half, halfLives := g.level(), counts.begun.Load()
 	time.Sleep(*soak / 2)
-	full, fullLives := g.level(), told.begun.Load()
+	full, fullLives := g.level(), counts.begun.Load()
 	wg.Wait()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	after := g.settled(before)
-	t.Logf("%d devices in %v: %v", devices, time.Since(began).Round(time.Second), told)
+	t.Logf("%d devices in %v: %v", devices, time.Since(began).Round(time.Second), counts)
 	t.Logf("before: %v\nat half time: %v\nat the end: %v\nwithout devices: %v", before, half, full, after)
-	if told.allowed.Load() == 0 || told.refreshes.Load() == 0 || told.calls.Load() == 0 {
+	if counts.allowed.Load() == 0 || counts.refreshes.Load() == 0 || counts.calls.Load() == 0 {
 		t.Error("no device was connected: this tested nothing")
 	}
 	if whole {

@@ -137,21 +137,21 @@ func npmClient(script string) func(context.Context, *gateway, func(*device)) (st
 		}
 		defer cmd.Wait()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			var said struct {
+			var output struct {
 				device
 				Token string `json:"access_token"`
 				Error string `json:"error"`
 			}
-			if err := json.Unmarshal(lines.Bytes(), &said); err != nil {
+			if err := json.Unmarshal(lines.Bytes(), &output); err != nil {
 				return "", err
 			}
 			switch {
-			case said.Error != "":
-				return "", errors.New(said.Error)
-			case said.Token != "":
-				return said.Token, nil
+			case output.Error != "":
+				return "", errors.New(output.Error)
+			case output.Token != "":
+				return output.Token, nil
 			}
-			show(&said.device)
+			show(&output.device)
 		}
 		return "", errors.New("the script said nothing")
 	}
@@ -214,33 +214,8 @@ func TestStockClients(t *testing.T) {
 	lines := "dialect entra github google\n\t" + strictClient("id_token RS256")
 	usual := startWith(t, lines)
 	hasty := startWith(t, lines+"\n\tlifetime device_code 2s")
-	outcomes := []struct {
-		name  string
-		on    *gateway
-		act   func(*person, *device)
-		wants func(t *testing.T, token string, err error)
-	}{
-		{"is allowed", usual, (*person).allow, func(t *testing.T, token string, err error) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if status, _ := usual.api(token); status != http.StatusOK {
-				t.Errorf("the API answers %d", status)
-			}
-		}},
-		{"is denied", usual, (*person).deny, func(t *testing.T, token string, err error) {
-			if err == nil || !denied.MatchString(err.Error()) {
-				t.Errorf("got %q, %v, want that it was denied", token, err)
-			}
-		}},
-		{"hears that nobody answered", hasty, func(*person, *device) {}, func(t *testing.T, token string, err error) {
-			if err == nil || !expired.MatchString(err.Error()) {
-				t.Errorf("got %q, %v, want that the code expired", token, err)
-			}
-		}},
-	}
 	for _, client := range stockClients {
-		for _, outcome := range outcomes {
+		for _, outcome := range stockOutcomes(usual, hasty) {
 			t.Run(client.name+" "+outcome.name, func(t *testing.T) {
 				if client.npm {
 					npmFolder(t)
@@ -281,5 +256,37 @@ func TestStrictClientTakesNoOtherAlgorithm(t *testing.T) {
 	acting.Wait()
 	if err == nil || !strings.Contains(err.Error(), "expected RS256, got: ES256") {
 		t.Errorf("got %q, %v", token, err)
+	}
+}
+
+// A stockOutcome is what a person does about a code, and what the client must make of it.
+type stockOutcome struct {
+	name  string
+	on    *gateway
+	act   func(*person, *device)
+	wants func(t *testing.T, token string, err error)
+}
+
+func stockOutcomes(usual, hasty *gateway) []stockOutcome {
+	return []stockOutcome{
+		{name: "is allowed", on: usual, act: (*person).allow, wants: func(t *testing.T, token string, err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, _ := usual.api(token); status != http.StatusOK {
+				t.Errorf("the API answers %d", status)
+			}
+		}},
+		{name: "is denied", on: usual, act: (*person).deny, wants: func(t *testing.T, token string, err error) {
+			if err == nil || !denied.MatchString(err.Error()) {
+				t.Errorf("got %q, %v, want that it was denied", token, err)
+			}
+		}},
+		{name: "hears that nobody answered", on: hasty, act: func(*person, *device) {},
+			wants: func(t *testing.T, token string, err error) {
+				if err == nil || !expired.MatchString(err.Error()) {
+					t.Errorf("got %q, %v, want that the code expired", token, err)
+				}
+			}},
 	}
 }

@@ -20,7 +20,7 @@ var shownCode = regexp.MustCompile(`id="code"[^>]*>([^<]+)<`)
 // A verdict is what one tab was told of its answer.
 type verdict struct {
 	code, user string // of the request that its page showed; by whom
-	said       string // allow or deny
+	decision   string // allow or deny
 	counted    bool   // the page says that it was done; else that somebody else was faster
 }
 
@@ -37,13 +37,13 @@ func (p *person) decide(g *gateway, code string, together *sync.WaitGroup) (v ve
 	if shown == nil {
 		return v, false // another tab's answer made the browser forget the code
 	}
-	v = verdict{code: shown[1], user: p.user, said: []string{"allow", "deny"}[rand.IntN(2)]}
+	v = verdict{code: shown[1], user: p.user, decision: []string{"allow", "deny"}[rand.IntN(2)]}
 	before := *p
-	p.submit("/device/confirm", "answer", v.said)
+	p.submit("/device/confirm", "answer", v.decision)
 	heading := heading.FindStringSubmatch(p.page)[1]
-	v.counted = strings.Contains(heading, map[string]string{"allow": "is connected", "deny": "was refused"}[v.said])
+	v.counted = strings.Contains(heading, map[string]string{"allow": "is connected", "deny": "was refused"}[v.decision])
 	if !v.counted && !strings.Contains(heading, "has been answered") {
-		p.t.Errorf("%s of %s is answered with the page %q", v.said, v.code, heading)
+		p.t.Errorf("%s of %s is answered with the page %q", v.decision, v.code, heading)
 	}
 	if rand.IntN(2) == 0 { // a double click, or the back button: it is too late, and harmless
 		before.submit("/device/confirm", "answer", "deny")
@@ -105,9 +105,9 @@ func (g *gateway) agrees(d *device, verdicts []verdict) {
 		}
 	case counted != 1:
 		g.t.Errorf("%d answers to %s counted: %+v", counted, d.User, verdicts)
-	case winner.said == "deny" && answer.Error != "access_denied":
+	case winner.decision == "deny" && answer.Error != "access_denied":
 		g.t.Errorf("%s was refused, and hears %+v", d.User, answer)
-	case winner.said == "allow":
+	case winner.decision == "allow":
 		if status, body := g.api(answer.Access); status != http.StatusOK ||
 			!strings.Contains(body, `"Remote-User": "`+winner.user+`"`) {
 			g.t.Errorf("%s was allowed by %s; the API answers %d %s", d.User, winner.user, status, body)
@@ -124,27 +124,21 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	first, second := g.device(), g.device()
 	alice := browser(t)
 	aliceToo, bob := tab(t, alice), browser(t)
-	reach := func(page context.Context, d *device, user string) {
-		do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice, #allow"))
-		if get(t, page, chromedp.Evaluate[bool](`!!document.querySelector("#alice")`)) {
-			do(t, page, chromedp.Click("#"+user), chromedp.WaitVisible("#allow"))
-		}
-	}
-	says := func(page context.Context, want string) {
+	wantHeading := func(page context.Context, want string) {
 		t.Helper()
 		if h := get(t, page, chromedp.Text("h1")); !strings.Contains(h, want) {
 			t.Errorf("the page says %q, want %q", h, want)
 		}
 	}
-	reach(alice, first, "alice")
-	reach(bob, first, "bob")
-	reach(aliceToo, second, "alice") // changes the cookies of the first tab
+	reachQuestion(t, alice, first, "alice")
+	reachQuestion(t, bob, first, "bob")
+	reachQuestion(t, aliceToo, second, "alice") // changes the cookies of the first tab
 	decide(t, alice, "#allow", ".mark.allowed")
 	second.pending("the first tab's Allow")
 	decide(t, aliceToo, "#deny", ".mark.denied")
 	do(t, alice, chromedp.Reload(), chromedp.WaitVisible(".mark.allowed")) // and not the other tab's outcome
 	decide(t, bob, "#deny", "p[role=alert]")
-	says(bob, "has been answered")
+	wantHeading(bob, "has been answered")
 	back(t, alice) // to where the code is forgotten, or to the question as it was
 	if answer := first.poll(); answer.Status != http.StatusOK {
 		t.Errorf("the first device is answered %+v", answer)
@@ -154,11 +148,11 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	}
 	// Another account in one tab ends the pages of the other.
 	third := g.device()
-	reach(alice, third, "alice")
-	reach(aliceToo, third, "alice")
+	reachQuestion(t, alice, third, "alice")
+	reachQuestion(t, aliceToo, third, "alice")
 	do(t, aliceToo, chromedp.Click("button.link"), chromedp.WaitVisible("a.button"))
 	decide(t, alice, "#allow", "p[role=alert]")
-	says(alice, "out of date")
+	wantHeading(alice, "out of date")
 	third.pending("the Allow of a session that has ended")
 	do(t, aliceToo, chromedp.Click("a.button"), chromedp.WaitVisible("#bob"), chromedp.Click("#bob"),
 		chromedp.WaitVisible("#allow"))
@@ -169,5 +163,14 @@ func TestTabsOfTwoBrowsersTellTheTruth(t *testing.T) {
 	if status, body := g.api(third.poll().Access); status != http.StatusOK ||
 		!strings.Contains(body, `"Remote-User": "bob"`) {
 		t.Errorf("the API answers %d %s", status, body)
+	}
+}
+
+// reachQuestion has a browser confirm a device's code, and sign in unless it is.
+func reachQuestion(t *testing.T, page context.Context, d *device, user string) {
+	t.Helper()
+	do(t, page, chromedp.Navigate(d.Full), chromedp.Click("button"), chromedp.WaitVisible("#alice, #allow"))
+	if get(t, page, chromedp.Evaluate[bool](`!!document.querySelector("#alice")`)) {
+		do(t, page, chromedp.Click("#"+user), chromedp.WaitVisible("#allow"))
 	}
 }

@@ -60,12 +60,12 @@ func TestStartIsOneLine(t *testing.T) {
 	const line = `"msg":"the device login serves"`
 	g.log.wait(t, line)
 	log := g.log.String()
-	_, said, _ := strings.Cut(log, line)
-	said, _, _ = strings.Cut(said, "\n")
+	_, after, _ := strings.Cut(log, line)
+	after, _, _ = strings.Cut(after, "\n")
 	for _, want := range []string{`"issuer":"` + g.url, `"store":"badger ` + g.dir, `"clients":2`,
 		`"upstreams":["demo: found"]`} {
-		if !strings.Contains(said, want) {
-			t.Errorf("want %s in %s", want, said)
+		if !strings.Contains(after, want) {
+			t.Errorf("want %s in %s", want, after)
 		}
 	}
 	if strings.Count(log, line) != 1 || strings.Contains(log, "no site serves") ||
@@ -81,8 +81,8 @@ func TestStartIsOneLine(t *testing.T) {
 	away.log.wait(t, line)
 	log = away.log.String()
 	at := strings.LastIndex(log[:strings.Index(log, line)], "\n") + 1
-	said, _, _ = strings.Cut(log[at:], "\n")
-	if !strings.Contains(said, `"level":"warn"`) || !strings.Contains(said, "it is no OpenID provider") {
-		t.Errorf("an upstream that is none: %s", said)
+	after, _, _ = strings.Cut(log[at:], "\n")
+	if !strings.Contains(after, `"level":"warn"`) || !strings.Contains(after, "it is no OpenID provider") {
+		t.Errorf("an upstream that is none: %s", after)
 	}
 }

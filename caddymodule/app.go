@@ -90,7 +90,7 @@ type App struct {
 	// Other places for the endpoints and pages.
 	Paths oauthapi.Paths `json:"paths,omitzero"`
 
-	// A path of the issuer's site where anybody may ask whether the device login
+	// A path of the issuer's site where all may ask whether the device login
 	// works: 200, or 503 with the reason. Default: none; the admin endpoint always
 	// says it, at /device_login/health.
 	Health string `json:"health,omitempty"`

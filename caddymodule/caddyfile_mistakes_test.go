@@ -219,8 +219,8 @@ func (k knownWord) mistakes() (list []mistake) {
 		list = append(list, mistake{line: k.word + "x " + args, after: rest, names: first + "x"})
 	}
 	for _, w := range k.wrong {
-		w, names, said := strings.Cut(w, "=")
-		if !said {
+		w, names, hasValue := strings.Cut(w, "=")
+		if !hasValue {
 			names = w[strings.LastIndexByte(w, ' ')+1:]
 		}
 		add(k.word+" "+strings.TrimSpace(w), strings.Trim(names, `"`))
@@ -253,15 +253,15 @@ func refusal(t *testing.T, frame string, m mistake, imported string) {
 	if err == nil {
 		t.Fatalf("this is accepted:\n%s", text)
 	}
-	said := err.Error()
+	message := err.Error()
 	at := fmt.Sprintf("%s:%d", file, number)
-	if !strings.Contains(said+" ", at+" ") && !strings.Contains(said, at+":") {
+	if !strings.Contains(message+" ", at+" ") && !strings.Contains(message, at+":") {
 		t.Errorf("want %s in: %v", at, err)
 	}
-	if !strings.Contains(said, m.names) {
+	if !strings.Contains(message, m.names) {
 		t.Errorf("want %q in: %v", m.names, err)
 	}
-	if before, _, _ := strings.Cut(said, m.names); len(before) > 100 {
+	if before, _, _ := strings.Cut(message, m.names); len(before) > 100 {
 		t.Errorf("%d characters stand before the word: %v", len(before), err)
 	}
 }

@@ -50,13 +50,13 @@ func TestReferenceHasTheParsersWords(t *testing.T) {
 		if !found {
 			t.Errorf("docs/caddyfile.md has no section for %s", name)
 		}
-		var said []string
+		var documented []string
 		for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)").FindAllStringSubmatch(section, -1) {
-			said = append(said, row[1])
+			documented = append(documented, row[1])
 		}
-		slices.Sort(said)
-		if !slices.Equal(known, said) {
-			t.Errorf("%s: the parser knows\n%v, the reference\n%v", name, known, said)
+		slices.Sort(documented)
+		if !slices.Equal(known, documented) {
+			t.Errorf("%s: the parser knows\n%v, the reference\n%v", name, known, documented)
 		}
 	}
 	for _, heading := range regexp.MustCompile("(?m)^## `([^`]+)`").FindAllStringSubmatch(reference, -1) {

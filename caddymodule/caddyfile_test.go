@@ -81,9 +81,9 @@ func TestBadCaddyfilesAreRefusedWithReasons(t *testing.T) {
 				t.Errorf("this is accepted:\n%s", block)
 				continue
 			}
-			before, _, marked := strings.Cut(block, " # wrong")
+			before, _, wrong := strings.Cut(block, " # wrong")
 			at := fmt.Sprintf("Caddyfile:%d", strings.Count(before, "\n")+1)
-			if !marked || !strings.HasSuffix(err.Error(), at) {
+			if !wrong || !strings.HasSuffix(err.Error(), at) {
 				t.Errorf("want %s in: %v", at, err)
 			}
 			line := before[strings.LastIndexByte(before, '\n')+1:]

@@ -43,7 +43,7 @@ type Client struct {
 	DeviceCode caddy.Duration `json:"device_code_lifetime,omitempty"`
 	// Its code has to be typed: no link or QR code brings it along.
 	Typed bool `json:"prefilled_off,omitempty"`
-	// Whoever approves it has to sign in anew at the upstream.
+	// The person who approves it has to sign in anew at the upstream.
 	Fresh bool `json:"sign_in_fresh,omitempty"`
 	// The signing algorithm of its ID tokens: RS256, for a client that takes no
 	// other. Default: that of all tokens.

@@ -62,7 +62,7 @@ func (u *Upstream) config() upstreamidp.Config {
 		HTTPClient: u.http, ID: u.ID, Issuer: u.Issuer, Name: u.Name,
 		ClientID: u.clientID, ClientSecret: deviceauth.Secret(u.secret),
 		Scopes: u.Scopes, UserClaim: u.User, Revalidate: u.Revalidate, Authorize: u.Authorize,
-		Told: slices.Clone(u.Claims),
+		BackendClaims: slices.Clone(u.Claims),
 	}
 }
 

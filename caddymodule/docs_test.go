@@ -88,27 +88,27 @@ func TestMetricsAreDocumented(t *testing.T) {
 
 // The documentation names every check of devicecheck, in order.
 func TestChecksAreDocumented(t *testing.T) {
-	var said []string
+	var documented []string
 	_, table, _ := strings.Cut(read(t, "../docs/check.md"), "| check | finds |")
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z.]+)` \\|").FindAllStringSubmatch(table, -1) {
-		said = append(said, row[1])
+		documented = append(documented, row[1])
 	}
-	if !slices.Equal(said, devicecheck.Names()) {
-		t.Errorf("docs/check.md has\n%v, and there are\n%v", said, devicecheck.Names())
+	if !slices.Equal(documented, devicecheck.Names()) {
+		t.Errorf("docs/check.md has\n%v, and there are\n%v", documented, devicecheck.Names())
 	}
 }
 
 // What the troubleshooting page quotes is a message of the code, of the pages or
 // of Caddy.
 func TestTroubleshootingQuotesMessages(t *testing.T) {
-	said := read(t, "../deviceauth/pages/templates/languages/en.json")
+	texts := read(t, "../deviceauth/pages/templates/languages/en.json")
 	// A message that is broken over several lines is one text.
 	const concatenation = `["` + "`" + `] ?\+\n\s*["` + "`" + `]`
 	joined := regexp.MustCompile(concatenation)
 	for _, folder := range []string{".", "../deviceauth", "../upstreamidp"} {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
-				said += joined.ReplaceAllString(read(t, path), "")
+				texts += joined.ReplaceAllString(read(t, path), "")
 			}
 			return err
 		})
@@ -127,7 +127,7 @@ func TestTroubleshootingQuotesMessages(t *testing.T) {
 		for _, quote := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
 			quotes++
 			for part := range strings.SplitSeq(quote[1], "…") {
-				if part = strings.TrimSpace(part); !ofOthers[part] && !strings.Contains(said, part) {
+				if part = strings.TrimSpace(part); !ofOthers[part] && !strings.Contains(texts, part) {
 					t.Errorf("nobody says %q", part)
 				}
 			}

@@ -71,7 +71,7 @@ func (h *dispatcher) dispatch(name string, data map[string]any) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	// The queue is closed then, and nobody reads it.
+	// The queue is closed then, and has no reader.
 	if h.ended {
 		h.emit(name, data)
 		return

@@ -49,15 +49,15 @@ func TestReferenceHasTheModulesMembers(t *testing.T) {
 		}
 		_, section, _ := strings.Cut(reference, heading[0]+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")
-		var said []string
+		var documented []string
 		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section, -1) {
-			said = append(said, row[1])
+			documented = append(documented, row[1])
 		}
 		known := members(reflect.TypeOf(info.New()), "")
 		slices.Sort(known)
-		slices.Sort(said)
-		if !slices.Equal(known, said) {
-			t.Errorf("%s: the module knows\n%v\nthe reference\n%v", info.ID, known, said)
+		slices.Sort(documented)
+		if !slices.Equal(known, documented) {
+			t.Errorf("%s: the module knows\n%v\nthe reference\n%v", info.ID, known, documented)
 		}
 	}
 	for _, id := range caddy.Modules() {

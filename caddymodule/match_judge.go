@@ -162,7 +162,7 @@ func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, e
 	if matches || err != nil || m.use == usesNoPath {
 		return matches, err
 	}
-	for _, path := range m.asks(r.URL.Path, readings) {
+	for _, path := range m.variants(r.URL.Path, readings) {
 		if matches, err := m.MatchWithError(m.read(r, path)); matches || err != nil {
 			return matches, err
 		}
@@ -170,12 +170,12 @@ func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, e
 	return false, nil
 }
 
-// asks are the paths that a matcher is asked about besides the request's own.
+// variants are the paths that a matcher is asked about besides the request's own.
 // Caddy's `path` ignores case and has been widened; a matcher by rules of its
 // own distinguishes case and a slash at the end, so it is asked about those
 // variants, too. A slash is added only for a regular expression that does not
 // exempt: an exemption of `*.css` is not meant for /a.css/.
-func (m *readingMatcher) asks(own string, readings []string) []string {
+func (m *readingMatcher) variants(own string, readings []string) []string {
 	if m.use <= usesPathRules {
 		return readings[1:]
 	}

@@ -16,7 +16,7 @@ type Registration struct {
 	Documents []string `json:"documents,omitempty"`
 	// Any client may register (RFC 7591).
 	Open bool `json:"open,omitempty"`
-	// Whoever has this initial access token may register clients (RFC 7591), and manage
+	// Requests with this initial access token may register clients (RFC 7591), and manage
 	// those that did; placeholders are allowed.
 	Token *string `json:"token,omitempty"`
 	// All scopes that such clients may ask for. Required.

@@ -13,7 +13,7 @@ func (a *App) upstreams() (list []upstreamidp.Config) {
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
 		c.Log = a.slog
-		c.Told = append(c.Told, a.headerClaims()...)
+		c.BackendClaims = append(c.BackendClaims, a.headerClaims()...)
 		c.Observe = observe(c.ID)
 		list = append(list, c)
 	}

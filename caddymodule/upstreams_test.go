@@ -18,7 +18,7 @@ func TestHeadersNameClaimsThatAreKept(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	u := Upstream{Claims: []string{"shoe_size"}} // for guards in other Caddys
-	if got := u.config().Told; !slices.Equal(got, u.Claims) {
+	if got := u.config().BackendClaims; !slices.Equal(got, u.Claims) {
 		t.Errorf("got %v", got)
 	}
 }

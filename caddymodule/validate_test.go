@@ -55,7 +55,7 @@ func TestJSONIsCheckedAsTheCaddyfileIs(t *testing.T) {
 	const app = `{"admin":{"disabled":true},"apps":{"device_login":{
 		"issuer":"https://connect.example.com","store":{"module":"memory"},
 		"upstreams":[{"id":"a","issuer":"https://a.example","client_id":"x"%s}]%s}%s}}`
-	for _, test := range []struct{ name, upstream, server, site, says string }{
+	for _, test := range []struct{ name, upstream, server, site, want string }{
 		{"commas between a client's scopes", "", `,"clients":[{"id":"c","scopes":["a,b"]}]`, "", `scope "a,b"`},
 		{"commas between an upstream's scopes", `,"scopes":["a,b"]`, "", "", `scope "a,b"`},
 		{"a comma in a scope", "", `,"scopes":[{"name":"a,b","text":"A"}]`, "", `scope "a,b"`},
@@ -68,8 +68,8 @@ func TestJSONIsCheckedAsTheCaddyfileIs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			text := strings.Replace(app, "%s", test.upstream, 1)
 			text = strings.Replace(strings.Replace(text, "%s", test.server, 1), "%s", test.site, 1)
-			if err := validated(t, text); err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("want %s in: %v", test.says, err)
+			if err := validated(t, text); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("want %s in: %v", test.want, err)
 			}
 		})
 	}

@@ -72,7 +72,7 @@ func (e *Engine) records(ctx context.Context) (all []*clientRecord, err error) {
 var errNoSuchClient = NewError("not_found", "no client that introduced itself has this client_id")
 
 // ApproveClient has the operator vouch for a client that introduced itself: people are no
-// longer told that nobody has checked it. Refusals: not_found.
+// longer warned that it is not checked. Refusals: not_found.
 func (e *Engine) ApproveClient(ctx context.Context, id, by string) error {
 	if e.clients[id] != nil || !e.introduces(id) || e.cfg.Documents == nil {
 		return errNoSuchClient
@@ -84,7 +84,7 @@ func (e *Engine) ApproveClient(ctx context.Context, id, by string) error {
 	if client == nil {
 		return errNoSuchClient
 	}
-	if err := e.mark(ctx, client, func(r *clientRecord) { r.Approved = r.Metadata.shown() }); err != nil {
+	if err := e.changeListed(ctx, client, func(r *clientRecord) { r.Approved = r.Metadata.shown() }); err != nil {
 		return err
 	}
 	e.emitEvent(Event{Name: EventClientApproved, ClientID: id, By: by})

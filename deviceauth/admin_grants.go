@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What an operator sees of grants, and does to them, whoever they belong to.
+// What an operator sees of the grants of all people, and does to them.
 
 // A Standing is a grant's state in the light of the clock.
 type Standing string
@@ -94,7 +94,7 @@ func (e *Engine) Grants(ctx context.Context, f Filter, after string,
 	unwanted := func(g *Grant) bool { return !f.wants(g, now) }
 	if after == "" && e.IsSubject(f.Person) {
 		list, err := e.cfg.Store.ByOwner(ctx, f.Person)
-		if err != nil || len(list) > 0 { // none: it may be the user of somebody, which looks like a subject
+		if err != nil || len(list) > 0 { // none: it may be a user name that looks like a subject
 			return slices.DeleteFunc(list, unwanted), "", err
 		}
 	}

@@ -143,8 +143,8 @@ func TestOperatorEndsGrants(t *testing.T) {
 	in(t, func(w *world) {
 		pending, approved, connected := w.authorize(), w.authorize(), w.tokens()
 		w.answer(approved, true)
-		heard := make(chan error)
-		go func() { _, err := w.poll(pending); heard <- err }() // held
+		result := make(chan error)
+		go func() { _, err := w.poll(pending); result <- err }() // held
 		time.Sleep(time.Second)
 		list, _, err := w.Grants(w.Context(), deviceauth.Filter{Standing: deviceauth.StandingLive}, "", 100)
 		if err != nil || len(list) != 3 {
@@ -160,7 +160,7 @@ func TestOperatorEndsGrants(t *testing.T) {
 				}
 			}
 		}
-		w.wants("access_denied", <-heard)
+		w.wants("access_denied", <-result)
 		_, err = w.poll(pending)
 		w.wants("access_denied", err)
 		_, err = w.poll(approved)

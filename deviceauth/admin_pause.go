@@ -33,7 +33,7 @@ var (
 	errPausedPages = NewError("paused", "the operator has paused connecting devices") // for people
 )
 
-// Pause stops connecting devices: no code is given out, and nobody can say yes.
+// Pause stops connecting devices: no code is given out, and none can be approved.
 // A device with a code waits on, since most give up at any error. Other gateways
 // follow within seconds. Pausing what is paused already changes who and why.
 func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
@@ -139,7 +139,7 @@ func (e *Engine) paused(ctx context.Context) bool {
 	case <-look.done: // as long as the store is patient
 		return look.on
 	case <-ctx.Done():
-		return true // nobody hears it
+		return true // no listener
 	}
 }
 
@@ -157,7 +157,7 @@ func (p *pauseCache) look(now time.Time) (look, before *pauseFetch) {
 	before = p.last
 	if before == nil {
 		before = &pauseFetch{}
-	} else if before.fresh(now) {
+	} else if before.isCurrent(now) {
 		return before, nil
 	}
 	p.last = &pauseFetch{began: now, done: make(chan struct{})}
@@ -172,20 +172,20 @@ func (p *pauseCache) remember(known Pause) {
 
 // read returns what a document says; where there is none, the pause that it was
 // known to say, which is lost then.
-func (p *pauseCache) read(document []byte) (said Pause, lost bool, err error) {
+func (p *pauseCache) read(document []byte) (pause Pause, lost bool, err error) {
 	if document == nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.known, p.known.On(), nil
 	}
-	if err := json.Unmarshal(document, &said); err != nil {
-		return said, false, fmt.Errorf("reading whether connecting devices is paused: %w", err)
+	if err := json.Unmarshal(document, &pause); err != nil {
+		return pause, false, fmt.Errorf("reading whether connecting devices is paused: %w", err)
 	}
-	return said, false, nil
+	return pause, false, nil
 }
 
-// fresh reports whether a look is under way or not long ago.
-func (l *pauseFetch) fresh(now time.Time) bool {
+// isCurrent reports whether the store is being read now, or was a moment ago.
+func (l *pauseFetch) isCurrent(now time.Time) bool {
 	select {
 	case <-l.done:
 		return now.Sub(l.began) < pauseKnown

@@ -13,8 +13,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// told checks the events so far, by their names.
-func (w *world) told(want ...string) {
+// wantEvents checks the events so far, by their names.
+func (w *world) wantEvents(want ...string) {
 	w.Helper()
 	if !slices.Equal(w.events, want) {
 		w.Errorf("told: %q, want %q", w.events, want)
@@ -46,7 +46,7 @@ func TestPauseStopsNewDevicesAndNoOthers(t *testing.T) {
 		w.wants("paused", w.Connects(w.Context()))
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("paused", err)
-		w.told(deviceauth.EventPaused, deviceauth.EventTurnedAway, deviceauth.EventTurnedAway)
+		w.wantEvents(deviceauth.EventPaused, deviceauth.EventTurnedAway, deviceauth.EventTurnedAway)
 
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: other.ID, Person: alice, From: here})
 		w.wants("", err) // a no is always welcome
@@ -120,7 +120,7 @@ func TestPauseThatTheStoreLostGoesOn(t *testing.T) {
 	in(t, func(w *world) {
 		other, err := deviceauth.New(w.config)
 		w.wants("", err)
-		said, err := w.Pause(w.Context(), "root", "a flood")
+		paused, err := w.Pause(w.Context(), "root", "a flood")
 		w.wants("", err)
 		w.wants("paused", other.Connects(w.Context()))
 		forget := func() {
@@ -131,16 +131,16 @@ func TestPauseThatTheStoreLostGoesOn(t *testing.T) {
 		w.wants("paused", other.Connects(w.Context()))
 		w.wants("paused", w.Connects(w.Context()))
 		w.anew(func(*deviceauth.Config) {}) // it was written back
-		if got, err := w.Paused(w.Context()); err != nil || got != said {
+		if got, err := w.Paused(w.Context()); err != nil || got != paused {
 			w.Errorf("got %+v, %v", got, err)
 		}
 		if !slices.Equal(w.events, []string{deviceauth.EventPaused, deviceauth.EventPaused}) {
 			w.Errorf("told: %q", w.events)
 		}
 		forget()
-		fresh, err := deviceauth.New(w.config) // has never heard of the pause
+		restarted, err := deviceauth.New(w.config) // has never heard of the pause
 		w.wants("", err)
-		w.wants("", fresh.Resume(w.Context(), "ops"))
+		w.wants("", restarted.Resume(w.Context(), "ops"))
 		time.Sleep(2 * time.Second)
 		w.wants("", other.Connects(w.Context()))
 		w.wants("", w.Connects(w.Context()))

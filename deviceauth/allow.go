@@ -17,7 +17,7 @@ type Allow struct {
 // permits is what one rule says of a person.
 func (a Allow) permits(p *Person) bool {
 	if a.Claim == "email" && !p.Claims.Bool("email_verified") {
-		return false // anybody can claim to be anybody@example.com
+		return false // an address that is not verified can be claimed by anyone
 	}
 	return slices.ContainsFunc(p.Claims.Strings(a.Claim), func(value string) bool {
 		return slices.ContainsFunc(a.Patterns, func(pattern string) bool {
@@ -60,7 +60,7 @@ func permit(rules []Allow, p *Person) bool {
 
 // Permits reports whether a person may approve anything: their upstream is
 // configured, its rules permit them, and backends can be told who they are
-// without taking them for somebody else.
+// without taking them for another person.
 func (e *Engine) Permits(p *Person) bool {
 	rules, known := e.cfg.Allow[p.Upstream]
 	return known && p.Clean() && !e.mimics(p) && permit(rules, p)
@@ -105,7 +105,7 @@ func inWords(rules []Allow) string {
 	return strings.Join(lines, ", ")
 }
 
-// errWithheld is errBarred where nobody knows whether it had to be.
+// errWithheld is errBarred where the rule could not be decided.
 var errWithheld = fmt.Errorf("%w (%w)",
 	NewError("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)
 

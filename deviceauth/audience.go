@@ -80,7 +80,7 @@ func SameAudience(these, those []string) bool {
 }
 
 // errTarget refuses a resource, and says which and what would be right (RFC
-// 8707 §2): whoever reads it may have only the device's word for what it sent.
+// 8707 §2): the developer who reads it may not see what the device sent.
 func errTarget(resource string, known []string) error {
 	return NewError("invalid_target",
 		"unknown audience or resource "+Quotable(resource)+"; known are: "+Quotable(strings.Join(known, " ")))

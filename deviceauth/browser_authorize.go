@@ -44,7 +44,7 @@ var (
 )
 
 // CheckRedirect says why an authorization request must be answered on a page and not at
-// its redirect URI: nobody may be sent to an address that its client has not registered.
+// its redirect URI: a browser must not be sent to an address that the client has not registered.
 // Refusals: unknown_client, unknown_redirect, and bad_document where the client's metadata
 // document cannot be used.
 func (e *Engine) CheckRedirect(ctx context.Context, clientID, uri string) error {
@@ -177,7 +177,7 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 type AnswerCodeRequest struct {
 	InspectCodeRequest
 	Allow    bool
-	Reported bool // with a no: somebody else had asked the person for a yes
+	Reported bool // with a denial: the person says that someone else began the login
 }
 
 // AnswerCode decides an authorization request, once. A yes returns its authorization code,

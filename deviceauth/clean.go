@@ -10,7 +10,7 @@ import (
 )
 
 // Identity is refused, never repaired: two accounts of an upstream whose names
-// differ only by what nobody sees, a space at an end or a character without
+// differ only by what cannot be seen, a space at an end or a character without
 // width, must not become the same one to a backend.
 
 // Clean reports whether backends can be told of the person: the user and the
@@ -45,17 +45,17 @@ func withoutControls(s string) string {
 }
 
 // displayed are claims that are names for people to read (OpenID Connect Core
-// §5.1): no backend may know anybody by them, so they are sanitised.
+// §5.1): no backend may identify a person by them, so they are sanitised.
 var displayed = []string{"name", "given_name", "middle_name", "family_name", "nickname"}
 
 // listed are claims that have several values as a rule (RFC 9068 §2.2.3.1); some
 // providers send a single one as a string.
 var listed = []string{"groups", "roles", "entitlements"}
 
-// told returns the values of a claim that a header can tell, as they are, and
-// whether some cannot be told: because they are not clean, or because they have
+// headerValues returns the values of a claim that a header can hold, unchanged, and
+// whether some are left out: because they are not clean, or because they have
 // a comma, by which backends tell the values of a list apart.
-func (c Claims) told(name string) (values []string, left bool) {
+func (c Claims) headerValues(name string) (values []string, left bool) {
 	_, single := scalar(c[name])
 	separated := !single || slices.Contains(listed, name)
 	for _, value := range c.Strings(name) {
@@ -74,7 +74,7 @@ func (c Claims) told(name string) (values []string, left bool) {
 // value, sorted.
 func (c Claims) LeftOut() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(c)) {
-		if _, left := c.told(name); left && !slices.Contains(displayed, name) {
+		if _, left := c.headerValues(name); left && !slices.Contains(displayed, name) {
 			names = append(names, name)
 		}
 	}

@@ -37,13 +37,13 @@ type Client struct {
 	IDToken        string
 	ResourceServer bool // no device: a guard elsewhere, which introspection tells who stands behind a token
 
-	// Against codes that somebody was talked into typing. docs/phishing.md
+	// Against phishing: codes that a person was talked into typing. docs/phishing.md
 	// says what each stops.
 	Allow       []Allow       // who may approve it, of those whom their upstream lets; none: all of them
 	Network     Network       // default: the engine's
 	Code        time.Duration // how long its codes live; default: the engine's
 	ManualEntry bool          // its codes have to be typed: a link brings none along
-	FreshSignIn bool          // whoever approves it has signed in anew, for this
+	FreshSignIn bool          // the person who approves it must have signed in anew, for this
 
 	secret   Digest         // of a confidential client that introduced itself
 	metadata ClientMetadata // what it said of itself

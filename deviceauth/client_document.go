@@ -43,18 +43,18 @@ func (e *Engine) documentClient(ctx context.Context, id string, record *clientRe
 	case err != nil: // it may be there in a moment
 		return nil, NewError("temporarily_unavailable", "the client metadata document: "+Quotable(err.Error()))
 	}
-	var said struct {
+	var members struct {
 		ID         string  `json:"client_id"`
 		Secret     *string `json:"client_secret"`
 		AuthMethod string  `json:"token_endpoint_auth_method"`
 	}
-	if err := json.Unmarshal(document, &said); err != nil {
+	if err := json.Unmarshal(document, &members); err != nil {
 		return nil, documentError("it is not a JSON object")
 	}
 	switch {
-	case said.ID != id:
+	case members.ID != id:
 		return nil, documentError("its client_id is another one")
-	case said.Secret != nil || said.AuthMethod != "" && said.AuthMethod != "none":
+	case members.Secret != nil || members.AuthMethod != "" && members.AuthMethod != "none":
 		return nil, documentError("want a public client: token_endpoint_auth_method none, and no client_secret")
 	}
 	m, err := ParseClientMetadata(document)

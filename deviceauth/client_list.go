@@ -15,7 +15,7 @@ type listedClient struct {
 	At       time.Time `json:"at"`
 	Used     time.Time `json:"used,omitzero"`      // when a person allowed it last
 	Approved bool      `json:"approved,omitempty"` // the operator vouches for it
-	Document bool      `json:"document,omitempty"` // it has a metadata document, and takes nobody's place
+	Document bool      `json:"document,omitempty"` // it has a metadata document, and displaces no other client
 
 	Origins []string `json:"origins,omitempty"` // of pages that act as the client
 }
@@ -51,7 +51,7 @@ func (e *Engine) changeList(ctx context.Context, change func(clientList) error) 
 	})
 }
 
-// enlist adds a client to the list. Those that nobody allowed in a day are taken off, and
+// enlist adds a client to the list. Those that no person allowed in a day are taken off, and
 // where the list is full one gives way.
 func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) error {
 	var gone []string
@@ -100,7 +100,7 @@ func (l clientList) registered() (n int) {
 	return n
 }
 
-// unused lists the clients that nobody has allowed, and that are older than a while.
+// unused lists the clients that no person has allowed, and that are older than a while.
 func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 	for id, c := range l {
 		if c.Used.IsZero() && !c.Approved && now.Sub(c.At) > life {
@@ -114,7 +114,7 @@ func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 const youngClient = 10 * time.Minute
 
 // giveWay returns the client whose place is taken where the list is full: the oldest that
-// nobody has allowed, but for those of the last minutes; else the one that was allowed
+// no person has allowed, but for those of the last minutes; else the one that was allowed
 // longest ago, where no grant can live that long. Empty: there is none.
 func (l clientList) giveWay(now time.Time, longest time.Duration) (id string) {
 	for _, unused := range l.unused(now, youngClient) {
@@ -154,12 +154,12 @@ func (e *Engine) markUsed(ctx context.Context, c *Client) {
 	if c == nil || !c.Introduced || e.cfg.Documents == nil || e.now().Sub(c.used) < day {
 		return
 	}
-	e.mark(ctx, c, func(r *clientRecord) { r.Used = e.now() })
+	e.changeListed(ctx, c, func(r *clientRecord) { r.Used = e.now() })
 }
 
 // mark changes the record of a client, and has the list say so. A client with a document
 // has a record from now on, with what its document said.
-func (e *Engine) mark(ctx context.Context, c *Client, change func(*clientRecord)) error {
+func (e *Engine) changeListed(ctx context.Context, c *Client, change func(*clientRecord)) error {
 	var after *clientRecord
 	err := e.changeRecord(ctx, c.ID, func(r *clientRecord) (*clientRecord, error) {
 		document := !IsRegistered(c.ID)

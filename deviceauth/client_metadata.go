@@ -196,7 +196,7 @@ func (m *ClientMetadata) checkTexts() error {
 }
 
 // clientText makes text of what a client says of itself.
-func clientText(said string) string { return strings.TrimSpace(quoted(said, maxClientText)) }
+func clientText(text string) string { return strings.TrimSpace(quoted(text, maxClientText)) }
 
 // checkRedirects refuses redirect URIs that lead to the issuer itself.
 func (m *ClientMetadata) checkRedirects(issuer string) error {

@@ -42,7 +42,8 @@ var (
 	errNoMoreClients = NewError("temporarily_unavailable", "as many clients are registered as may be")
 )
 
-// CheckInitialToken says whether somebody may register clients. Refusals: invalid_token.
+// CheckInitialToken checks the token of a registration request, where the operator
+// requires one (RFC 7591 §3). Refusals: invalid_token.
 func (e *Engine) CheckInitialToken(token Secret) error {
 	if e.cfg.Registration.Open {
 		return nil
@@ -126,10 +127,10 @@ func (e *Engine) ReadRegistration(ctx context.Context, id string, token Secret) 
 	if err := r.owned(token); err != nil {
 		return nil, err
 	}
-	return r.told(), nil
+	return r.registered(), nil
 }
 
-func (r *clientRecord) told() *Registered {
+func (r *clientRecord) registered() *Registered {
 	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.vouches(r.Metadata)}
 }
 
@@ -165,7 +166,7 @@ func (e *Engine) ChangeRegistration(
 		return nil, err
 	}
 	e.emitEvent(Event{Name: EventClientChanged, ClientID: id, Reason: m.Name})
-	return after.told(), e.relist(ctx, after)
+	return after.registered(), e.relist(ctx, after)
 }
 
 // ManageClient changes a client that registered for the holder of the initial access token,
@@ -183,16 +184,16 @@ func (e *Engine) ManageClient(
 		if r == nil {
 			return nil, errNoSuchClient
 		}
-		told := r.told()
-		if err := cmp.Or(change(told), told.Metadata.checkRedirects(e.cfg.Issuer)); err != nil {
+		now := r.registered()
+		if err := cmp.Or(change(now), now.Metadata.checkRedirects(e.cfg.Issuer)); err != nil {
 			return nil, err
 		}
-		if public := r.Secret == (Digest{}); public != (told.Metadata.AuthMethod == "none") {
+		if public := r.Secret == (Digest{}); public != (now.Metadata.AuthMethod == "none") {
 			return nil, badMetadata("authorization", "a client stays public or confidential")
 		}
-		approved = told.Approved && !r.vouches(told.Metadata)
-		r.Metadata, r.Approved, after = told.Metadata, Digest{}, r
-		if told.Approved {
+		approved = now.Approved && !r.vouches(now.Metadata)
+		r.Metadata, r.Approved, after = now.Metadata, Digest{}, r
+		if now.Approved {
 			r.Approved = r.Metadata.shown()
 		}
 		return r, nil
@@ -204,7 +205,7 @@ func (e *Engine) ManageClient(
 	if approved {
 		e.emitEvent(Event{Name: EventClientApproved, ClientID: id, By: byToken})
 	}
-	return after.told(), e.relist(ctx, after)
+	return after.registered(), e.relist(ctx, after)
 }
 
 // RegisteredClients lists the clients that registered, the oldest first.
@@ -212,7 +213,7 @@ func (e *Engine) RegisteredClients(ctx context.Context) (all []*Registered, err 
 	records, err := e.records(ctx)
 	for _, r := range records {
 		if IsRegistered(r.ID) {
-			all = append(all, r.told())
+			all = append(all, r.registered())
 		}
 	}
 	return all, err
@@ -230,7 +231,7 @@ func (e *Engine) RegisteredClient(ctx context.Context, id string) (*Registered, 
 	if err != nil {
 		return nil, err
 	}
-	return r.told(), nil
+	return r.registered(), nil
 }
 
 // Deregister removes a client that shows its registration access token (RFC 7592 §2.3),

@@ -269,7 +269,7 @@ func TestClientWithADocumentLogsIn(t *testing.T) {
 // protocol 52
 func TestDocumentThatCannotBeUsedIsNamed(t *testing.T) {
 	in(t, func(w *world) {
-		for change, says := range map[string]string{
+		for change, want := range map[string]string{
 			`"client_id":"https://client.example.org/other"`:                "another",
 			`"client_id":"` + documentID + `","client_secret":"x"`:          "public client",
 			`"client_id":"` + documentID + `","redirect_uris":["x"],"x":""`: "",
@@ -277,12 +277,12 @@ func TestDocumentThatCannotBeUsedIsNamed(t *testing.T) {
 		} {
 			w.anew(withRegistration(map[string]string{documentID: document(change)}))
 			err := w.CheckRedirect(w.Context(), documentID, loopback)
-			if says == "" { // a member that stands there twice: the last one counts
+			if want == "" { // a member that stands there twice: the last one counts
 				continue
 			}
 			w.wants("bad_document", err)
-			if !strings.Contains(err.Error(), says) {
-				t.Errorf("%s: %v, want %q", change, err, says)
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", change, err, want)
 			}
 			_, err = w.asksAs(documentID)
 			w.wants("invalid_client", err)

@@ -22,7 +22,7 @@ type Registration struct {
 	// Fetch gets such a document (see package clientdocument). nil: none are read.
 	Fetch func(ctx context.Context, url string) ([]byte, error)
 	Open  bool   // any client may register (RFC 7591 §3)
-	Token Secret // whoever has this initial access token may register clients
+	Token Secret // initial access token: requests with it may register clients (RFC 7591 §3)
 	Scope Scope  // all that such clients may ask for
 	Limit int    // of clients that are registered; default 1000
 }
@@ -71,10 +71,10 @@ func (r *clientRecord) vouches(m ClientMetadata) bool {
 	return r.Approved != (Digest{}) && r.Approved == m.shown()
 }
 
-// unusedLife is how long a client is remembered that nobody allows.
+// unusedLife is how long a client is remembered that no person allows.
 const unusedLife = day
 
-// forgotten reports whether the record is over: nobody allowed the client in time.
+// forgotten reports whether the record is over: no person allowed the client in time.
 func (r *clientRecord) forgotten(now time.Time) bool {
 	return r.Used.IsZero() && r.Approved == (Digest{}) && now.Sub(r.Registered) > unusedLife
 }
@@ -110,7 +110,7 @@ func (c *clientCache) get(id string) (knownClient, bool) {
 	return found, ok
 }
 
-// put remembers a client; nil forgets it. Where there are too many, those go that nobody
+// put remembers a client; nil forgets it. Where there are too many, those go that no person
 // asked for in a while, and else any.
 func (c *clientCache) put(id string, client *Client, now time.Time) {
 	c.mu.Lock()

@@ -10,7 +10,7 @@ import (
 // package storetest, as ClusterChecks.
 type Cluster interface {
 	Storage
-	// OnChange has the listener told of every grant that anybody changes, soon
+	// OnChange calls the listener for every grant that any gateway changes, soon
 	// after it has changed. There is one listener.
 	OnChange(listener func(ID))
 	// RecordPoll records a poll of a pending code, and returns what was recorded of

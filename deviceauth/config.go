@@ -49,8 +49,8 @@ type Config struct {
 	Polls     func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
 
 	// Revalidate asks the upstream who a person is now, at every refresh. A
-	// *Error says that the person is nobody any more; any other error that
-	// the upstream could not be asked. nil: nobody is asked again.
+	// *Error says that the person's account has ended; any other error that
+	// the upstream could not be asked. nil: persons are not checked again.
 	Revalidate func(context.Context, *Person) (*Person, error)
 }
 

@@ -16,13 +16,13 @@ type AuthorizeRequest struct {
 	Client   Credentials
 	Scope    string
 	Audience []string // values of audience and of resource (RFC 8707)
-	// Challenge binds the device code to whoever has the code_verifier that it
-	// is the S256 of (RFC 7636 §4.2); empty: whoever has the code redeems it.
+	// Challenge binds the device code to the client with the code_verifier that it
+	// is the S256 of (RFC 7636 §4.2); empty: the code alone is enough to redeem it.
 	Challenge       string
 	ChallengeMethod string
 	From            netip.Addr
 	// Place is where that is in words, such as a city, for the person who is
-	// asked; empty: nobody knows. It is made [text.Plain], and cut after 100
+	// asked; empty: unknown. It is made [text.Plain], and cut after 100
 	// characters.
 	Place string
 	// Label is what the device calls itself, such as a host name. It is shown as
@@ -63,7 +63,7 @@ func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		if c := e.client(r.Client.ClientID); c != nil {
 			event.ClientID = c.ID
 		} else {
-			event.Tried = quoted(r.Client.ClientID, maxSaid)
+			event.Tried = quoted(r.Client.ClientID, maxEventText)
 		}
 		e.emitEvent(event)
 	}

@@ -105,7 +105,7 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens
 		rotation.AccessUntil = tokens.until
 	}
 	if e.cfg.PollState.undelivered.rotation(g, rotation.Presented, now) {
-		rotation.Grace = max(rotation.Grace, patience) // nobody has heard of the successor
+		rotation.Grace = max(rotation.Grace, maxPollGap) // the client may not have got the successor
 	}
 	ended := false
 	after, err := e.apply(ctx, g.ID, func(g *Grant) error {

@@ -49,7 +49,7 @@ func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	return err
 }
 
-// anyOwner stands for the grants that may be ended whoever they belong to.
+// anyOwner allows a grant of any person to be ended.
 func anyOwner(*Grant) error { return nil }
 
 // end revokes a grant, where owned does not refuse. One that has ended stays
@@ -64,7 +64,7 @@ func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Gran
 	return err
 }
 
-// finish runs a step that ends a grant, and tells whoever waits for that. browser is
+// finish runs a step that ends a grant, and wakes the polls that wait for that. browser is
 // where the person is who does it, if one does.
 func (e *Engine) finish(
 	ctx context.Context, id ID, browser netip.Addr, step func(*Grant, time.Time) error,

@@ -268,7 +268,7 @@ func (p *poll) wait(ctx context.Context, wake <-chan struct{}) (*Tokens, error) 
 		case <-p.e.closing:
 			return nil, errPending
 		case <-ctx.Done():
-			return nil, errPending // nobody listens any more
+			return nil, errPending // the client has closed the connection
 		}
 	}
 }

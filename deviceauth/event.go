@@ -15,7 +15,7 @@ const (
 	EventDenied        = "device_denied"     // a person said no
 	EventBarred        = "person_barred"     // a person outside the allow rules signed in, or was withdrawn
 	EventSignInRefused = "sign_in_refused"   // a sign-in came to nothing, by the upstream's word or for what it said
-	EventGuessing      = "guesses_stopped"   // somebody typed too many wrong codes
+	EventGuessing      = "guesses_stopped"   // a person or network typed too many wrong codes
 	EventRedeemed      = "code_redeemed"     // a device was given its tokens
 	EventRefreshed     = "token_refreshed"   // a device was given new tokens
 	EventReplayed      = "token_replayed"    // a spent code or refresh token ended the grant
@@ -57,13 +57,13 @@ func EventNames() []string {
 	}
 }
 
-// maxSaid bounds what an event quotes, in characters.
-const maxSaid = 100
+// maxEventText bounds what an event quotes, in characters.
+const maxEventText = 100
 
 // quoted returns a text from outside as an event may have it.
-func quoted(said string, most int) string {
-	said = strings.ToValidUTF8(said[:min(len(said), 4*most)], "") // before anything looks at all of it
-	all := []rune(text.Plain(said))
+func quoted(raw string, most int) string {
+	raw = strings.ToValidUTF8(raw[:min(len(raw), 4*most)], "") // before anything looks at all of it
+	all := []rune(text.Plain(raw))
 	return string(all[:min(len(all), most)])
 }
 
@@ -78,7 +78,7 @@ func (e *Engine) by(name string, g *Grant, p *Person, browser netip.Addr) {
 // was about, or nil; browser is not valid where a device asked.
 func (e *Engine) barring(g *Grant, p *Person, c *Client, browser netip.Addr) {
 	event := e.about(EventBarred, g, p)
-	event.Browser, event.Rule = e.Address(browser), quoted(e.rule(g, p, c), 5*maxSaid)
+	event.Browser, event.Rule = e.Address(browser), quoted(e.rule(g, p, c), 5*maxEventText)
 	if c != nil {
 		event.ClientID = c.ID
 	}
@@ -101,7 +101,7 @@ func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Error) {
 }
 
 // DecisionRefused tells the audit log of a session that could decide nothing where
-// it was: its person is on the way, or somebody has taken its cookie.
+// it was: its person has moved, or its cookie was stolen.
 func (e *Engine) DecisionRefused(s *Session, from netip.Addr) {
 	e.emitEvent(Event{Name: EventMoved, Person: s.Person, From: e.Address(from), Reason: errOtherNetwork.Code})
 }

@@ -10,16 +10,16 @@ import (
 
 // An operator reads in the event which rule kept somebody out, whoever asked.
 func TestBarredPersonsRuleIsTold(t *testing.T) {
-	var told deviceauth.Event
+	var event deviceauth.Event
 	here := netip.MustParseAddr("192.0.2.9")
 	groups := []deviceauth.Allow{{Claim: "groups", Patterns: []string{"owners", "admin-*"}}}
 	wants := func(w *world, rule, client string, browser netip.Addr) {
 		w.Helper()
-		if told.Name != deviceauth.EventBarred || told.Rule != rule || told.ClientID != client ||
-			told.Browser != browser {
-			w.Errorf("got %+v, want the rule %q", told, rule)
+		if event.Name != deviceauth.EventBarred || event.Rule != rule || event.ClientID != client ||
+			event.Browser != browser {
+			w.Errorf("got %+v, want the rule %q", event, rule)
 		}
-		told = deviceauth.Event{}
+		event = deviceauth.Event{}
 	}
 	in(t, func(w *world) {
 		inspect := func(p *deviceauth.Person) {
@@ -42,13 +42,13 @@ func TestBarredPersonsRuleIsTold(t *testing.T) {
 		w.wants("invalid_grant", err)
 		wants(w, "client tv: allow groups owners admin-*", "tv", netip.Addr{})
 	}, func(c *deviceauth.Config) {
-		c.Events = func(e deviceauth.Event) { told = e }
+		c.Events = func(e deviceauth.Event) { event = e }
 	})
 }
 
 // What a stranger wrote is cut, and loses what cannot be seen, before it is told.
 func TestTriedClientIsQuoted(t *testing.T) {
-	var told deviceauth.Event
+	var event deviceauth.Event
 	in(t, func(w *world) {
 		for tried, want := range map[string]string{
 			"old-gadget": "old-gadget", "a\n\u202eb\xff": "ab",
@@ -58,11 +58,11 @@ func TestTriedClientIsQuoted(t *testing.T) {
 				Client: deviceauth.Credentials{ClientID: tried, Secret: "wrong"},
 			})
 			w.wants("invalid_client", err)
-			if told.Tried != want {
-				t.Errorf("%.20q: %q", tried, told.Tried)
+			if event.Tried != want {
+				t.Errorf("%.20q: %q", tried, event.Tried)
 			}
 		}
 	}, func(c *deviceauth.Config) {
-		c.Events = func(e deviceauth.Event) { told = e }
+		c.Events = func(e deviceauth.Event) { event = e }
 	})
 }

@@ -19,8 +19,8 @@ type State string
 // The states of a grant.
 const (
 	Pending  State = "pending"  // the device shows its code and waits
-	Denied   State = "denied"   // somebody said no, or may no longer say yes
-	Approved State = "approved" // somebody said yes; the device does not know yet
+	Denied   State = "denied"   // a person denied it, or may no longer allow it
+	Approved State = "approved" // a person allowed it; the device has not polled since
 	Active   State = "active"   // the device has its tokens
 	Revoked  State = "revoked"  // cut off, by a person, by the device, or for a replay
 )
@@ -39,14 +39,14 @@ type Grant struct {
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
-	Challenge Digest `json:"code_challenge,omitzero"` // binds the code to whoever has its code_verifier (RFC 7636)
+	Challenge Digest `json:"code_challenge,omitzero"` // binds the code to its code_verifier (RFC 7636)
 	Nonce     string `json:"nonce,omitempty"`         // of a login in the browser, for the first ID token
 	// where the code went, of a login in the browser; empty: a device's
 	Redirect string `json:"redirect,omitempty"`
 
 	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
-	Place   string     `json:"place,omitempty"` // where that is in words, if somebody knows
-	Label   string     `json:"label,omitempty"` // what the device calls itself, which nobody has checked
+	Place   string     `json:"place,omitempty"` // where that is in words, if known
+	Label   string     `json:"label,omitempty"` // what the device calls itself, unchecked
 	Created time.Time  `json:"created"`
 	Expires time.Time  `json:"expires"` // of the device code
 
@@ -71,7 +71,7 @@ func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant 
 }
 
 // newCodeGrant begins the life of a grant by an authorization request of a browser. Its
-// user code is its id: nobody types it, and it is nobody else's.
+// user code is its id: it is never typed, and unique.
 func newCodeGrant(now time.Time, r CodeRequest) *Grant {
 	return &Grant{
 		ID: r.ID, State: Pending, ClientID: r.ClientID, Created: now, Expires: now.Add(codeLifetime),
@@ -89,7 +89,7 @@ func (g *Grant) Approve(now time.Time, p *Person) error {
 	return nil
 }
 
-// Deny says no. Who said it is nobody's business but the audit log's.
+// Deny is a person's refusal. Who refused is in the audit log alone, not in the record.
 func (g *Grant) Deny(now time.Time, reason string) error {
 	if !g.Open(now) {
 		return errDecided
@@ -101,7 +101,7 @@ func (g *Grant) Deny(now time.Time, reason string) error {
 
 // CrowdOut ends a grant that waits, because too many do and those where its
 // device asked from hold most. Its device hears expired_token, as if its code's
-// time had been short: nobody said no, and it may begin again.
+// time had been short: it was not denied, and the device may begin again.
 func (g *Grant) CrowdOut(now time.Time) error {
 	if !g.Open(now) {
 		return errDecided
@@ -120,7 +120,7 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	}
 	switch {
 	case g.State == Revoked && g.Redeemed.IsZero():
-		return errDenied // somebody thought better of it before the device asked
+		return errDenied // ended by its person before the device polled
 	case g.State == Revoked:
 		return errRedeemed
 	case g.State == Active:
@@ -169,7 +169,7 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 }
 
 // Reissue gives a program another authorization code in the place of one that was not
-// used: its person said yes a second time, and nobody may have seen the first code.
+// used: its person allowed it a second time, and the first code may not have arrived.
 func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
 	if g.Redirect == "" || !mine || g.Expired(now) {
@@ -235,7 +235,7 @@ func (g *Grant) rotate(now time.Time, r Rotation) error {
 	if err := r.check(g); err != nil {
 		return err
 	}
-	next := *g.Refresh // a copy: whoever holds the old record keeps it as it was
+	next := *g.Refresh // a copy: the old record must stay as it was
 	next.Previous, next.Current, next.Rotated = next.Current, r.Successor, now
 	next.Idle = earlier(now.Add(r.Idle), next.Until)
 	g.Refresh, g.Person = &next, r.Person
@@ -247,7 +247,7 @@ func (g *Grant) rotate(now time.Time, r Rotation) error {
 }
 
 // forgetCode leaves of a code that is spent what is shown to people later. A
-// grant that nobody redeems keeps it for the minutes until it is forgotten.
+// grant that is not redeemed keeps it for the minutes until it is forgotten.
 func (g *Grant) forgetCode() {
 	g.UserCode, g.Nonce = g.UserCode.tail(), ""
 	if g.Person.Fresh != "" {
@@ -258,7 +258,7 @@ func (g *Grant) forgetCode() {
 }
 
 // Rename has the device's owner name it, as [text.CleanName] spells names; an empty
-// one takes the name away. Only what is connected is anybody's to name.
+// one takes the name away. Only a connected device can be named.
 func (g *Grant) Rename(now time.Time, p *Person, name string) error {
 	if !g.Belongs(p) || !g.Connected(now) {
 		return errNotConnected

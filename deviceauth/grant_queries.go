@@ -14,14 +14,14 @@ func (g *Grant) Open(now time.Time) bool { return g.State == Pending && !g.Expir
 // what they have connected apart. While the code may still be typed, and after a
 // no, it is empty: none of it helps a guesser.
 func (g *Grant) CodeTail() string {
-	if g.State == Pending || g.Person == nil || g.Redirect != "" { // nobody typed the id of a login in the browser
+	if g.State == Pending || g.Person == nil || g.Redirect != "" { // a login in the browser has an id that is not typed
 		return ""
 	}
 	return string(g.UserCode.tail())
 }
 
 // Belongs reports whether a person approved the grant. Their subject names the
-// upstream, too, so a namesake at another one is somebody else.
+// upstream, too, so a namesake at another one is another person.
 func (g *Grant) Belongs(p *Person) bool { return g.Person != nil && g.Person.Subject == p.Subject }
 
 // IsActive reports whether the grant's access tokens are good, as far as the

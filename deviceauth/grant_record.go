@@ -11,7 +11,7 @@ import (
 const (
 	ReasonReplay    = "replay"     // a spent code or token was presented
 	ReasonRevoked   = "revoked"    // the device or a person asked for it
-	ReasonReported  = "reported"   // denied: somebody else had asked the person for a yes
+	ReasonReported  = "reported"   // denied: the person says that someone else sent the code
 	ReasonBarred    = "barred"     // the person may no longer approve
 	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
 	ReasonSignedOut = "signed_out" // the person signed out at the upstream

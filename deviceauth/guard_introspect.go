@@ -19,7 +19,7 @@ func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
 	return UserClaims(g.Person, known.Scope), nil
 }
 
-// An IntrospectRequest is somebody asking what a token is (RFC 7662 §2.1).
+// An IntrospectRequest is a client's question about a token (RFC 7662 §2.1).
 type IntrospectRequest struct {
 	Client Credentials
 	Token  string // an access token, or a refresh token of the client's own
@@ -59,10 +59,10 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if err != nil {
 		return nil, err
 	}
-	if client.Introduced && g.ClientID != client.ID { // nobody asked the operator about that one
+	if client.Introduced && g.ClientID != client.ID { // the operator has not let it see others' tokens
 		return nil, nil
 	}
-	p := e.told(g.Person)
+	p := e.forBackends(g.Person)
 	found := &Introspection{Claims: known.AccessClaims, User: p.User}
 	if client.ResourceServer {
 		found.Person = &Person{Subject: p.Subject, Upstream: p.Upstream, User: p.User, Claims: p.Claims,
@@ -98,7 +98,7 @@ func (e *Engine) introspectRefresh(ctx context.Context, client *Client, t splitT
 	if g.ClientID != client.ID || !g.rotates(e.now(), t.digest()) || refusal != nil {
 		return nil, nil
 	}
-	return &Introspection{User: e.told(g.Person).User, Refresh: true, Claims: AccessClaims{
+	return &Introspection{User: e.forBackends(g.Person).User, Refresh: true, Claims: AccessClaims{
 		Issuer: e.cfg.Issuer, Audience: left.Audience, Subject: g.Person.Subject, ClientID: g.ClientID,
 		Scope: left.Scope, Grant: g.ID,
 		IssuedAt: g.Refresh.Rotated.Unix(), Expires: g.Refresh.Idle.Unix(),

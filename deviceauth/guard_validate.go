@@ -23,14 +23,14 @@ var (
 	ErrNoScope  = NewError("insufficient_scope", "the access token lacks a scope that this resource needs")
 )
 
-// Why a token is refused, for the operator. Whoever sent it is told none of them.
+// Why a token is refused, for the operator's log. The client that sent it learns none of them.
 const (
 	TokenMalformed = "malformed" // it is no access token, or lacks a claim
 	TokenSignature = "signature" // no key of the server's signed it as an access token
 	TokenIssuer    = "issuer"    // the server signed it under another issuer URL
 	TokenExpired   = "expired"
 	TokenRevoked   = "revoked" // its grant is over, or its client is gone
-	TokenPerson    = "person"  // backends cannot be told who it is without taking them for somebody else
+	TokenPerson    = "person"  // the identity headers would name another person, or none
 	TokenAudience  = "audience"
 	TokenScope     = "scope"
 )
@@ -45,7 +45,7 @@ func TokenReasons() []string {
 // there are [ErrBadToken] and [ErrNoScope], one of which it wraps.
 type TokenError struct {
 	Reason   string
-	Identity *Identity // who came with it; nil: nobody knows
+	Identity *Identity // whose token it is; nil: unknown
 	refusal  *Error
 }
 
@@ -189,7 +189,7 @@ func (e *Engine) identity(a *tokenCheck, g *Grant) *Identity {
 	if last := a.last.Load(); last != nil && last.person == g.Person {
 		return last.id
 	}
-	id := NewIdentity(e.told(g.Person), &a.AccessClaims)
+	id := NewIdentity(e.forBackends(g.Person), &a.AccessClaims)
 	id.clean = id.clean && !e.mimics(g.Person)
 	a.last.Store(&validatedToken{person: g.Person, id: id})
 	return id

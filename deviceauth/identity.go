@@ -10,7 +10,7 @@ import (
 )
 
 // An Identity is who stands behind a request. All requests of a token may share
-// one, so nobody changes it.
+// one, so it must not be changed.
 type Identity struct {
 	Person   *Person // its Upstream is set where there are several
 	ClientID string
@@ -45,7 +45,7 @@ func NewIdentity(p *Person, c *AccessClaims) *Identity {
 // sub, client_id, scope, upstream, which is the id where there are several, or
 // one of the upstream's. Lists are joined by commas,
 // as Remote-Groups is read everywhere. An e-mail address of which the upstream
-// says that it is not verified is nobody's: backends take it for proof. Names
+// says that it is not verified is left out: backends take it for proof. Names
 // are sanitised; any other value is told as it is or, where it is not [Clean],
 // not at all.
 func (id *Identity) Claim(name string) string {
@@ -60,7 +60,7 @@ func (id *Identity) Claim(name string) string {
 func (id *Identity) spell(name string) string {
 	switch name {
 	case "user", "sub":
-		return id.who(name)
+		return id.claim(name)
 	case "upstream":
 		return id.Person.Upstream
 	case "client_id":
@@ -68,14 +68,14 @@ func (id *Identity) spell(name string) string {
 	case "scope":
 		return string(id.Scope)
 	case "email":
-		if _, told := id.Person.Claims["email_verified"]; told && !id.Person.Claims.Bool("email_verified") {
+		if _, known := id.Person.Claims["email_verified"]; known && !id.Person.Claims.Bool("email_verified") {
 			return ""
 		}
 	}
 	if slices.Contains(displayed, name) {
 		return text.Plain(strings.Join(id.Person.Claims.Strings(name), ","))
 	}
-	values, _ := id.Person.Claims.told(name)
+	values, _ := id.Person.Claims.headerValues(name)
 	return strings.Join(values, ",")
 }
 
@@ -99,9 +99,9 @@ func (id *Identity) Encoded(name string) string {
 // percentEncode leaves the unreserved characters of RFC 3986 §2.3 as they are.
 func percentEncode(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// who is the person's user or subject. Nobody is let in whose are not clean;
+// claim is the person's user or subject. A person with one that is not clean is not let in;
 // this is the last line of defence.
-func (id *Identity) who(name string) string {
+func (id *Identity) claim(name string) string {
 	switch {
 	case !id.clean:
 		return ""

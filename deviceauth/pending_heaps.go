@@ -16,15 +16,15 @@ func (h expiryHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// A holderHeap has whoever holds most first.
-type holderHeap []*pendingHolder
+// An addressHeap has the network with the most pending grants first.
+type addressHeap []*pendingAddress
 
-func (h holderHeap) Len() int           { return len(h) }
-func (h holderHeap) Less(i, j int) bool { return h[i].count > h[j].count }
-func (h *holderHeap) Push(x any)        { p := x.(*pendingHolder); p.index = len(*h); *h = append(*h, p) }
-func (h *holderHeap) Pop() any          { return pop((*[]*pendingHolder)(h)) }
+func (h addressHeap) Len() int           { return len(h) }
+func (h addressHeap) Less(i, j int) bool { return h[i].count > h[j].count }
+func (h *addressHeap) Push(x any)        { p := x.(*pendingAddress); p.index = len(*h); *h = append(*h, p) }
+func (h *addressHeap) Pop() any          { return pop((*[]*pendingAddress)(h)) }
 
-func (h holderHeap) Swap(i, j int) {
+func (h addressHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }

@@ -103,11 +103,11 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	place := &pendingGrant{id: g.ID, client: g.ClientID, from: g.From, expires: g.Expires.Unix() + 1}
-	networks, n := networksAround(place.from)
+	entry := &pendingGrant{id: g.ID, client: g.ClientID, from: g.From, expires: g.Expires.Unix() + 1}
+	networks, n := networksAround(entry.from)
 	for _, around := range networks[:n] {
 		if t.networks[around.prefix] >= around.times*l.PerAddress {
-			return ID{}, t.all.holders[site(place.from)].oldest().wait(now)
+			return ID{}, t.all.addresses[site(entry.from)].oldest().wait(now)
 		}
 	}
 	for _, limit := range []struct {
@@ -117,14 +117,14 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 		if limit.share.count < limit.most || crowdedOut != (ID{}) {
 			continue
 		}
-		newest := limit.share.givesWay(site(place.from))
+		newest := limit.share.givesWay(site(entry.from))
 		if newest == nil {
 			return ID{}, t.expiring[0].wait(now)
 		}
 		t.leave(newest)
 		crowdedOut = newest.id
 	}
-	t.enter(place)
+	t.enter(entry)
 	return crowdedOut, 0
 }
 
@@ -132,8 +132,8 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 func (t *pendingTable) client(id string) *pendingShare {
 	share := t.clients[id]
 	if share == nil {
-		fresh := newPendingShare()
-		share = &fresh
+		made := newPendingShare()
+		share = &made
 	}
 	return share
 }
@@ -199,29 +199,31 @@ func (t *pendingTable) leave(g *pendingGrant) {
 
 // A pendingShare is what strangers share under one limit, by who holds how much.
 type pendingShare struct {
-	count   int
-	holders map[netip.Prefix]*pendingHolder
-	most    holderHeap // first whoever holds most
+	count     int
+	addresses map[netip.Prefix]*pendingAddress
+	most      addressHeap // the network with the most grants first
 }
 
-func newPendingShare() pendingShare { return pendingShare{holders: map[netip.Prefix]*pendingHolder{}} }
+func newPendingShare() pendingShare {
+	return pendingShare{addresses: map[netip.Prefix]*pendingAddress{}}
+}
 
-// A pendingHolder is the grants of one network under one limit.
-type pendingHolder struct {
+// A pendingAddress is the grants of one network under one limit.
+type pendingAddress struct {
 	grants []*pendingGrant // the oldest first; the first and the last have not left the table
 	count  int             // of them that have not
-	index  int             // in the heap of whoever holds most
+	index  int             // in the heap of networks
 }
 
-func (h *pendingHolder) oldest() *pendingGrant { return h.grants[0] }
-func (h *pendingHolder) newest() *pendingGrant { return h.grants[len(h.grants)-1] }
+func (h *pendingAddress) oldest() *pendingGrant { return h.grants[0] }
+func (h *pendingAddress) newest() *pendingGrant { return h.grants[len(h.grants)-1] }
 
 // givesWay returns the grant that makes room for one from a network: the newest
 // of whoever holds most, if they hold more even after it. Nobody gives way to
 // who holds as many: two who ask in turn would end each other's for ever.
 func (s *pendingShare) givesWay(to netip.Prefix) *pendingGrant {
 	has := 0
-	if h := s.holders[to]; h != nil {
+	if h := s.addresses[to]; h != nil {
 		has = h.count
 	}
 	if len(s.most) == 0 || s.most[0].count <= has+1 {
@@ -232,10 +234,10 @@ func (s *pendingShare) givesWay(to netip.Prefix) *pendingGrant {
 
 func (s *pendingShare) add(from netip.Prefix, g *pendingGrant) {
 	s.count++
-	h := s.holders[from]
+	h := s.addresses[from]
 	if h == nil {
-		h = new(pendingHolder)
-		s.holders[from] = h
+		h = new(pendingAddress)
+		s.addresses[from] = h
 		heap.Push(&s.most, h)
 	}
 	h.grants = append(h.grants, g)
@@ -247,10 +249,10 @@ func (s *pendingShare) add(from netip.Prefix, g *pendingGrant) {
 // many of all are left.
 func (s *pendingShare) remove(from netip.Prefix) int {
 	s.count--
-	h := s.holders[from]
+	h := s.addresses[from]
 	if h.count--; h.count == 0 {
 		heap.Remove(&s.most, h.index)
-		delete(s.holders, from)
+		delete(s.addresses, from)
 		return s.count
 	}
 	heap.Fix(&s.most, h.index)

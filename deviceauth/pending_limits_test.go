@@ -39,7 +39,7 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 func (w *world) givesWay() {
 	var attacker, strangers []*deviceauth.Authorization
 	for i := range 8 {
-		attacker = append(attacker, w.asks(fmt.Sprintf("2001:db8:66:%x::1", i)))
+		attacker = append(attacker, w.authorizeFrom(fmt.Sprintf("2001:db8:66:%x::1", i)))
 	}
 	_, err := w.try("2001:db8:66:ff00::1")
 	w.wants("slow_down", err)
@@ -48,7 +48,7 @@ func (w *world) givesWay() {
 		if i%2 == 1 {
 			from = fmt.Sprintf("2001:db8:%x::1", i)
 		}
-		strangers = append(strangers, w.asks(from))
+		strangers = append(strangers, w.authorizeFrom(from))
 		if i < 6 { // now nobody holds more than anybody
 			_, err = w.try("2001:db8:66:ff01::1")
 			w.wants("slow_down", err)
@@ -77,7 +77,7 @@ func (w *world) givesWay() {
 	w.answer(strangers[0], true)
 	_, err = w.poll(strangers[0])
 	w.wants("", err)
-	w.asks("198.51.100.1")
+	w.authorizeFrom("198.51.100.1")
 }
 
 // A device whose grant gave way hears it at once, and that its code is over, as
@@ -86,13 +86,13 @@ func (w *world) givesWay() {
 // protocol 11, 14
 func TestDeviceThatGivesWayHearsThatItsCodeIsOver(t *testing.T) {
 	in(t, func(w *world) {
-		w.asks("192.0.2.1")
-		newest := w.asks("192.0.2.2")
-		heard, began := make(chan error, 1), time.Now()
-		go func() { _, err := w.poll(newest); heard <- err }()
+		w.authorizeFrom("192.0.2.1")
+		newest := w.authorizeFrom("192.0.2.2")
+		result, began := make(chan error, 1), time.Now()
+		go func() { _, err := w.poll(newest); result <- err }()
 		time.Sleep(time.Second) // of the bubble: the poll is held by then
-		w.asks("198.51.100.1")
-		w.wants("expired_token", <-heard)
+		w.authorizeFrom("198.51.100.1")
+		w.wants("expired_token", <-result)
 		if took := time.Since(began); took > 1100*time.Millisecond {
 			t.Errorf("the held poll was answered after %v", took)
 		}
@@ -120,13 +120,13 @@ func TestDeviceThatGivesWayHearsThatItsCodeIsOver(t *testing.T) {
 func TestEqualsDoNotGiveWay(t *testing.T) {
 	in(t, func(w *world) {
 		for i := range 4 {
-			w.asks(fmt.Sprintf("192.0.%d.1", i/2))
+			w.authorizeFrom(fmt.Sprintf("192.0.%d.1", i/2))
 		}
 		for i := range 4 {
 			_, err := w.try(fmt.Sprintf("192.0.%d.1", i%2))
 			w.wants("slow_down", err)
 		}
-		w.asks("198.51.100.1") // 2, 1, 1
+		w.authorizeFrom("198.51.100.1") // 2, 1, 1
 		_, err := w.try("203.0.113.1")
 		w.wants("", err) // 1, 1, 1, 1
 		_, err = w.try("198.51.100.2")
@@ -140,10 +140,10 @@ func TestEqualsDoNotGiveWay(t *testing.T) {
 // protocol 11
 func TestGrantOfBeforeARestartFreesNoPlace(t *testing.T) {
 	in(t, func(w *world) {
-		old := w.asks("192.0.2.1")
+		old := w.authorizeFrom("192.0.2.1")
 		live := deviceauth.NewPollState()
 		w.anew(func(c *deviceauth.Config) { c.PollState, c.Network = live, deviceauth.NetworkOff })
-		w.asks("192.0.2.1")
+		w.authorizeFrom("192.0.2.1")
 		w.answer(old, true)
 		if pending, _ := live.Counts(); pending != 1 {
 			t.Errorf("%d wait, want 1", pending)
@@ -159,9 +159,9 @@ func TestGrantOfBeforeARestartFreesNoPlace(t *testing.T) {
 // protocol 4, 11
 func TestGrantThatCannotBeEndedDelaysNoOther(t *testing.T) {
 	in(t, func(w *world) {
-		w.asks("192.0.2.1")
-		newest := w.asks("192.0.2.2")
-		w.asks("198.51.100.1")
+		w.authorizeFrom("192.0.2.1")
+		newest := w.authorizeFrom("192.0.2.2")
+		w.authorizeFrom("198.51.100.1")
 		_, err := w.poll(newest)
 		w.wants("authorization_pending", err)
 		time.Sleep(10 * time.Minute)
@@ -191,8 +191,8 @@ func (s *hurried) Create(ctx context.Context, g *deviceauth.Grant) error {
 func TestGrantThatGivesWayBeforeItIsKept(t *testing.T) {
 	slow := new(hurried)
 	in(t, func(w *world) {
-		w.asks("192.0.2.1")
-		slow.meanwhile = func() { w.asks("198.51.100.1") }
+		w.authorizeFrom("192.0.2.1")
+		slow.meanwhile = func() { w.authorizeFrom("198.51.100.1") }
 		_, err := w.try("192.0.2.2")
 		w.wants("slow_down", err)
 		grants, _, err := w.Grants(w.Context(), deviceauth.Filter{Standing: deviceauth.StandingPending}, "", 100)
@@ -209,13 +209,13 @@ func TestGrantThatGivesWayBeforeItIsKept(t *testing.T) {
 // protocol 11, 17
 func TestGrantAnsweredElsewhereDoesNotGiveWay(t *testing.T) {
 	in(t, func(w *world) {
-		w.asks("192.0.2.1")
-		newest := w.asks("192.0.2.2")
+		w.authorizeFrom("192.0.2.1")
+		newest := w.authorizeFrom("192.0.2.2")
 		this := w.Engine
 		w.anew(func(c *deviceauth.Config) { c.PollState = deviceauth.NewPollState() })
 		w.answer(newest, true)
 		w.Engine = this
-		w.asks("198.51.100.1")
+		w.authorizeFrom("198.51.100.1")
 		_, err := w.poll(newest)
 		w.wants("", err)
 	}, func(c *deviceauth.Config) { c.Pending.Total, c.Network = 2, deviceauth.NetworkOff })

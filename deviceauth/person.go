@@ -8,7 +8,7 @@ import (
 )
 
 // Claims are what an upstream said about a person, by claim name, as JSON
-// decodes them. They are values: nobody changes a Claims after making it.
+// decodes them. They are values: a Claims is not changed after it is made.
 type Claims map[string]any
 
 // UnmarshalJSON keeps numbers as they are written: two employees whose numbers

@@ -191,10 +191,12 @@ type vouch struct {
 	err    error
 }
 
-func (v *vouching) says(p *deviceauth.Person, err error) { v.answer.Store(&vouch{person: p, err: err}) }
+func (v *vouching) returns(p *deviceauth.Person, err error) {
+	v.answer.Store(&vouch{person: p, err: err})
+}
 
 func (v *vouching) config(c *deviceauth.Config) {
-	v.says(nil, nil)
+	v.returns(nil, nil)
 	c.Revalidate = func(_ context.Context, p *deviceauth.Person) (*deviceauth.Person, error) {
 		v.asked.Add(1)
 		switch answer := v.answer.Load(); {
@@ -217,7 +219,7 @@ func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
 		renamed := *alice
 		renamed.Claims = deviceauth.Claims{"email": "alice@example.com", "email_verified": true,
 			"name": "Alice Married"}
-		upstream.says(&renamed, nil)
+		upstream.returns(&renamed, nil)
 		before := upstream.asked.Load()
 		next, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
@@ -230,14 +232,14 @@ func TestUpstreamIsAskedAtEveryRefresh(t *testing.T) {
 			id.Person.Claims.String("name") != "Alice Married" {
 			t.Errorf("the backend is told of %+v, %v", id, err)
 		}
-		upstream.says(nil, errors.New("connection refused"))
+		upstream.returns(nil, errors.New("connection refused"))
 		if _, err := w.refresh(next.RefreshToken, ""); err == nil || deviceauth.AsError(err) != nil {
 			t.Errorf("an upstream that is down: got %v, want a fault", err)
 		}
-		upstream.says(nil, nil)
+		upstream.returns(nil, nil)
 		last, err := w.refresh(next.RefreshToken, "")
 		w.wants("", err)
-		upstream.says(nil, errDisabled)
+		upstream.returns(nil, errDisabled)
 		_, err = w.refresh(last.RefreshToken, "")
 		w.wants("invalid_grant", err)
 		if w.admit(last.AccessToken) == nil || !slices.Contains(w.events, deviceauth.EventBarred) {
@@ -253,7 +255,7 @@ func TestRulesSeeWhatTheUpstreamSaysNow(t *testing.T) {
 		_, tokens := w.connected("")
 		moved := *alice
 		moved.Claims = deviceauth.Claims{"email": "alice@elsewhere.example", "email_verified": true}
-		upstream.says(&moved, nil)
+		upstream.returns(&moved, nil)
 		_, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("invalid_grant", err)
 	}, upstream.config)
@@ -269,7 +271,7 @@ func TestNoRefreshPassesUnaskedWhereTheStoreIsBehind(t *testing.T) {
 		old.freeze(w)
 		second, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
-		upstream.says(nil, errDisabled)
+		upstream.returns(nil, errDisabled)
 		_, err = w.refresh(second.RefreshToken, "")
 		w.wants("invalid_grant", err)
 	}, upstream.config)
@@ -283,10 +285,10 @@ func TestDisabledPersonConnectsNothingWithAnOldSession(t *testing.T) {
 		g, err := w.inspect(alice, a.UserCode)
 		w.wants("", err)
 		answer := deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here}
-		upstream.says(nil, errDisabled)
+		upstream.returns(nil, errDisabled)
 		_, err = w.Answer(w.Context(), answer)
 		w.wants("not_permitted", err)
-		upstream.says(nil, errors.New("connection refused"))
+		upstream.returns(nil, errors.New("connection refused"))
 		if _, err := w.Answer(w.Context(), answer); err == nil || deviceauth.AsError(err) != nil {
 			t.Errorf("an upstream that is down: got %v, want a fault", err)
 		}

@@ -44,8 +44,8 @@ func TestNetworkPolicy(t *testing.T) {
 	}
 }
 
-// asks lets somebody at an address ask as the TV.
-func (w *world) asks(from string) *deviceauth.Authorization {
+// authorizeFrom asks for a code as the TV, from an address.
+func (w *world) authorizeFrom(from string) *deviceauth.Authorization {
 	w.Helper()
 	a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)})
 	w.wants("", err)
@@ -70,7 +70,7 @@ func TestTranslatedAddressIsTheOneBehindIt(t *testing.T) {
 			_, err := w.Authorize(w.Context(),
 				deviceauth.AuthorizeRequest{Client: meter, From: netip.MustParseAddr(from)})
 			w.wants("", err) // from 192.0.2.0/24
-			g, err := w.inspect(alice, w.asks(from).UserCode)
+			g, err := w.inspect(alice, w.authorizeFrom(from).UserCode)
 			w.wants("", err)
 			if g.From != netip.MustParseAddr("192.0.2.9") {
 				t.Errorf("%s is kept as %s", from, g.From)
@@ -113,18 +113,18 @@ func TestNAT64PrefixIsChecked(t *testing.T) {
 // protocol 43
 func TestPlaceIsPlainAndShort(t *testing.T) {
 	in(t, func(w *world) {
-		for said, want := range map[string]string{
+		for place, want := range map[string]string{
 			"Lisbon, Portugal":        "Lisbon, Portugal",
 			" \u202eLisbon\x00\n ":    "Lisbon",
 			strings.Repeat("é", 1000): strings.Repeat("é", 100),
 			"":                        "",
 		} {
-			a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Place: said})
+			a, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here, Place: place})
 			w.wants("", err)
 			g, err := w.inspect(alice, a.UserCode)
 			w.wants("", err)
 			if g.Place != want {
-				t.Errorf("%q is kept as %q", said, g.Place)
+				t.Errorf("%q is kept as %q", place, g.Place)
 			}
 		}
 	})
@@ -173,7 +173,7 @@ var networkPairs = []struct {
 func TestSameNetwork(t *testing.T) {
 	for _, test := range networkPairs {
 		in(t, func(w *world) {
-			a := w.asks(test.device)
+			a := w.authorizeFrom(test.device)
 			g, err := w.inspect(alice, a.UserCode)
 			w.wants("", err)
 			_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice,
@@ -277,15 +277,17 @@ func TestClientAsksForANewSignIn(t *testing.T) {
 		}
 		_, err := w.inspect(alice, mine.UserCode)
 		w.wants("not_fresh", err)
-		fresh := *alice
-		fresh.Fresh = code
-		g, err := w.inspect(&fresh, mine.UserCode)
+		signedIn := *alice
+		signedIn.Fresh = code
+		g, err := w.inspect(&signedIn, mine.UserCode)
 		w.wants("", err)
-		_, err = w.inspect(&fresh, theirs.UserCode) // one sign-in is for one device
+		_, err = w.inspect(&signedIn, theirs.UserCode) // one sign-in is for one device
 		w.wants("not_fresh", err)
 		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here})
 		w.wants("not_fresh", err)
-		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: &fresh, From: here})
+		_, err = w.Answer(w.Context(), deviceauth.AnswerRequest{
+			Grant: g.ID, Allow: true, Person: &signedIn, From: here,
+		})
 		w.wants("", err)
 	}, func(c *deviceauth.Config) { c.Clients[0].FreshSignIn = true })
 }

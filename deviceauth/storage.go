@@ -18,7 +18,7 @@ var (
 //
 // A grant handed to or by a store is a value: the store keeps no pointer to
 // the caller's, and what it returns is the caller's own. The values inside
-// (Person, Audience, Claims) are never changed by anybody.
+// (Person, Audience, Claims) are never changed in place.
 type Store interface {
 	// Create adds a grant. ErrExists: its id or its user code is taken by a
 	// grant that still waits. (Ids are 128 random bits: no other one has it.)

@@ -64,7 +64,7 @@ func parseSplitToken(code, prefix string) (t splitToken, ok bool) {
 
 // refreshKey makes refresh tokens. A token carries a tag under this key, so
 // that one we never issued is known without a look at any grant: the id is no
-// secret, and guessing at it must not end somebody's grant as a replay would.
+// secret, and guessing at it must not end a grant as a replay would.
 type refreshKey [32]byte
 
 // refresh returns the key of refresh tokens as it is now.

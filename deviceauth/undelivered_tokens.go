@@ -7,7 +7,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// undeliveredTokens remembers tokens of which nobody knows whether they were given:
+// undeliveredTokens remembers tokens that the client may or may not have received:
 // the store failed while it kept them, and the device heard 503. If it turns
 // out that they were kept, the device that asks again must get them, once, and
 // a refresh that it repeats must not be taken for a theft. What is lost here,
@@ -28,10 +28,10 @@ const (
 	maxUndelivered = 10_000 // grants; some 10 MiB
 	maxHandouts    = 4      // for each: polls that failed beside each other
 
-	// patience is how long a device asks again. A refresh is a retry for so
+	// maxPollGap is how long a device may take to ask again. A refresh is a retry for so
 	// long after it was kept and not answered, where it is usually one for
 	// the configured grace.
-	patience = 5 * time.Minute
+	maxPollGap = 5 * time.Minute
 )
 
 func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
@@ -43,7 +43,7 @@ func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
 	sweep.AFew(u.by, func(_ ID, others []undelivered) bool {
 		return now.After(others[len(others)-1].forget) || len(u.by) >= maxUndelivered
 	})
-	h.forget = now.Add(patience)
+	h.forget = now.Add(maxPollGap)
 	list := append(u.by[id], h)
 	u.by[id] = list[max(0, len(list)-maxHandouts):]
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Several upstreams are not each other's people: a sub says who somebody is at
+// Several upstreams are not each other's people: a sub names a person at
 // one issuer alone (OpenID Connect Core §5.7).
 
 // only reports whether an upstream is the one where people sign in. One that was
@@ -50,9 +50,9 @@ func (e *Engine) named(p *Person) *Person {
 	return &now
 }
 
-// told is a person as backends are told of them: the upstream only where there
+// forBackends is a person as backends are told of them: the upstream only where there
 // are several.
-func (e *Engine) told(p *Person) *Person {
+func (e *Engine) forBackends(p *Person) *Person {
 	p = e.named(p)
 	if !e.cfg.only(p.Upstream) {
 		return p
@@ -63,7 +63,7 @@ func (e *Engine) told(p *Person) *Person {
 }
 
 // mimics reports whether the person's user, a claim that may be of their own
-// choosing, reads as the subject of somebody at another upstream.
+// choosing, reads as the subject of a person at another upstream.
 func (e *Engine) mimics(p *Person) bool {
 	p = e.named(p)
 	upstream, _, prefixed := strings.Cut(p.User, "|")

@@ -48,8 +48,8 @@ func (w *world) isKept(token deviceauth.Secret, user string) {
 	}
 }
 
-// isTold wants what backends and guards elsewhere are told of who asks.
-func (w *world) isTold(token deviceauth.Secret, user, upstream string) {
+// wantIdentity wants what backends and guards elsewhere are told of who asks.
+func (w *world) wantIdentity(token deviceauth.Secret, user, upstream string) {
 	w.Helper()
 	id, err := w.ValidateToken(w.Context(), token.Reveal(), deviceauth.Requirement{})
 	if err != nil {
@@ -89,11 +89,11 @@ func TestUpstreamsAreNotEachOthersPeople(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
 				tokens := w.connect(test.person)
-				w.isTold(tokens.AccessToken, test.user, test.upstream)
+				w.wantIdentity(tokens.AccessToken, test.user, test.upstream)
 				w.isKept(tokens.AccessToken, test.user)
 				tokens, err := w.refresh(tokens.RefreshToken, "")
 				w.wants("", err)
-				w.isTold(tokens.AccessToken, test.user, test.upstream)
+				w.wantIdentity(tokens.AccessToken, test.user, test.upstream)
 			}, upstreams(test.users), withFarGuard)
 		})
 	}
@@ -105,18 +105,18 @@ func TestUpstreamsAreNotEachOthersPeople(t *testing.T) {
 func TestPersonIsToldApartFromTheDayThatThereAreSeveral(t *testing.T) {
 	in(t, func(w *world) {
 		tokens := w.connect(at("work", "alice", "alice"))
-		w.isTold(tokens.AccessToken, "alice", "")
+		w.wantIdentity(tokens.AccessToken, "alice", "")
 		w.anew(upstreams(map[string]string{"work": "", "partner": ""}))
-		w.isTold(tokens.AccessToken, "work|alice", "work")
+		w.wantIdentity(tokens.AccessToken, "work|alice", "work")
 		w.isKept(tokens.AccessToken, "alice")
 		theirs := w.connect(at("partner", "alice", "alice"))
-		w.isTold(theirs.AccessToken, "partner|alice", "partner")
+		w.wantIdentity(theirs.AccessToken, "partner|alice", "partner")
 		tokens, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("", err)
 		w.isKept(tokens.AccessToken, "work|alice")
 		w.anew(upstreams(map[string]string{"work": ""}))
-		w.isTold(tokens.AccessToken, "alice", "")
-		w.isTold(theirs.AccessToken, "partner|alice", "partner") // taken out, and still not work's
+		w.wantIdentity(tokens.AccessToken, "alice", "")
+		w.wantIdentity(theirs.AccessToken, "partner|alice", "partner") // taken out, and still not work's
 	}, upstreams(map[string]string{"work": ""}), withFarGuard)
 }
 

@@ -31,7 +31,7 @@ type userCodeLimiter struct {
 // A userCodeCount is a window that opens at the first code.
 type userCodeCount struct {
 	wrong   int
-	looking int // codes of which nobody knows yet whether they are wrong
+	looking int // codes that are being looked up: not known to be wrong yet
 	ends    time.Time
 	codes   []codeDigest // of a person: what was wrong in this window
 }
@@ -51,7 +51,7 @@ type userCodeLimit struct {
 	key    string
 	window time.Duration
 	most   int // by people who typed a wrong code in their own window
-	hard   int // by anybody
+	hard   int // by all
 }
 
 func (l userCodeLimit) stops(count int, wrongBefore bool) bool {

@@ -61,7 +61,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	return g, e.barred(g, r.Person, r.From, e.acceptable(client, g, r.Person))
 }
 
-// checkPermitted lets in whoever is still signed in at their upstream, and may
+// checkPermitted lets in a person who is still signed in at their upstream, and may
 // approve anything at all. id is the grant that it is about, where it is known.
 func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
@@ -102,7 +102,7 @@ func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Cl
 	return client, g, err
 }
 
-// acceptable is what a client asks of whoever approves it.
+// acceptable is what a client requires of the person who approves it.
 func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
 	if !e.permitted(c)(p) {
 		return e.bar(p, c)
@@ -129,7 +129,7 @@ type AnswerRequest struct {
 	Person    *Person
 	From      netip.Addr // where the person's browser is
 	Confirmed bool       // the person confirmed that the other network is no surprise
-	Reported  bool       // with a no: somebody else had asked the person for a yes
+	Reported  bool       // with a denial: the person says that someone else sent the code
 }
 
 // Answer decides a grant and wakes its device. Refusals: signed_out, paused for

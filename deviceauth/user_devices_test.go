@@ -27,7 +27,7 @@ func TestPersonNamesTheirDevice(t *testing.T) {
 	in(t, func(w *world) {
 		person, tokens := w.connected("")
 		id := w.only(person).ID
-		told := func() (n int) {
+		counted := func() (n int) {
 			for _, event := range w.events {
 				if event == deviceauth.EventRenamed {
 					n++
@@ -44,8 +44,9 @@ func TestPersonNamesTheirDevice(t *testing.T) {
 			for range 2 { // which is told once
 				w.wants("", w.Rename(w.Context(), person, id, test.typed, netip.Addr{}))
 			}
-			if g := w.only(person); g.Name != test.want || told() != i+1 {
-				t.Errorf("%q: the device is called %q, want %q; told %d times", test.typed, g.Name, test.want, told())
+			if g := w.only(person); g.Name != test.want || counted() != i+1 {
+				t.Errorf("%q: the device is called %q, want %q; told %d times",
+					test.typed, g.Name, test.want, counted())
 			}
 		}
 		w.wants("", w.Rename(w.Context(), person, id, "Kitchen", netip.Addr{}))
@@ -97,10 +98,10 @@ func TestTailOfACodeOutlivesIt(t *testing.T) {
 		if g.CodeTail() != "" {
 			t.Errorf("a code that waits shows %q", g.CodeTail())
 		}
-		fresh := *alice
-		fresh.Fresh = g.UserCode
+		signedIn := *alice
+		signedIn.Fresh = g.UserCode
 		g, err = w.Answer(w.Context(), deviceauth.AnswerRequest{
-			Grant: g.ID, Allow: true, Person: &fresh, From: here,
+			Grant: g.ID, Allow: true, Person: &signedIn, From: here,
 		})
 		w.wants("", err)
 		want := a.UserCode[len(a.UserCode)-4:]

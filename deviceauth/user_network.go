@@ -7,7 +7,7 @@ import (
 )
 
 // Network says what follows when a person approves from another network than
-// the device asked from: the mark of a code that somebody was talked into
+// the device asked from: the sign of a code that a person was talked into
 // typing.
 type Network string
 

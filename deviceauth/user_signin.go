@@ -25,7 +25,7 @@ type AuthRequest struct {
 
 // A PromptError says that an attempt came to nothing as it was asked for, and that
 // the upstream is to be asked once more, with another prompt (OpenID Connect Core
-// §3.1.2.1). Whoever does not, or has done so already, has in Err what came of it.
+// §3.1.2.1). If the person does not, or has done so already, Err has the outcome.
 type PromptError struct {
 	Prompt string // for [AuthRequest.Prompt]
 	Hint   string // for [AuthRequest.Hint]

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A SignOut is an upstream saying that somebody signed out there (OpenID
+// A SignOut is an upstream's notice that a person signed out there (OpenID
 // Connect Back-Channel Logout 1.0 §2.4): all sessions of a subject, one
 // session, or one session of a subject.
 type SignOut struct {
@@ -31,7 +31,7 @@ func (e *Engine) SignOut(ctx context.Context, l SignOut) error {
 	if owner == "" {
 		owner = SessionKey(l.Upstream, l.Session)
 	}
-	for _, name := range l.marks() {
+	for _, name := range l.documentNames() {
 		if err := e.recordSignOut(ctx, name, l.At); err != nil {
 			return err
 		}
@@ -57,8 +57,8 @@ func (l SignOut) means(p *Person, now time.Time) bool {
 		(l.Session == "" || p.Session == "" || p.Session == l.Session) && !p.signedInSince(l.At, now)
 }
 
-// marks are the names under which a logout is remembered.
-func (l SignOut) marks() []string {
+// documentNames are the names under which a sign-out is stored.
+func (l SignOut) documentNames() []string {
 	switch {
 	case l.Session == "":
 		return []string{l.Subject}
@@ -78,8 +78,8 @@ func (p *Person) signedInSince(at, now time.Time) bool {
 // subject begins like it.
 func sessionless(subject string) string { return "none:" + subject }
 
-// marked are the names under which a logout of a person may be remembered.
-func (p *Person) marked() []string {
+// signOutNames are the names under which a sign-out of a person may be stored.
+func (p *Person) signOutNames() []string {
 	if p.Session == "" {
 		return []string{p.Subject, sessionless(p.Subject)}
 	}
@@ -153,7 +153,7 @@ func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 		return nil
 	}
 	now := e.now()
-	for _, name := range p.marked() {
+	for _, name := range p.signOutNames() {
 		document, err := e.cfg.Documents.LoadDocument(ctx, signOutDocument(name))
 		if err != nil {
 			return err

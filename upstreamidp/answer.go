@@ -32,7 +32,7 @@ var (
 )
 
 // checkState looks at what needs no provider, so that a forged callback costs
-// nobody a request. The parameters are the client's to repeat, so every one of
+// no one else a request. The parameters are the client's to repeat, so every one of
 // them is looked at, also those that no check reads.
 func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
@@ -81,8 +81,8 @@ const maxLogged = 2000
 
 // whole adds to a refusal what the provider said, for the log.
 func whole(refusal *deviceauth.Error, format string, args ...any) error {
-	said := fmt.Sprintf(format, args...)
-	return fmt.Errorf("%w (%s)", refusal, said[:min(len(said), maxLogged)])
+	text := fmt.Sprintf(format, args...)
+	return fmt.Errorf("%w (%s)", refusal, text[:min(len(text), maxLogged)])
 }
 
 // same compares in constant time. Nothing is the same as nothing: a value that

@@ -171,12 +171,12 @@ const scopeOffline = "offline_access"
 // they are asked for where it is needed and not at every sign-in. The account
 // that has just signed in is named, since the same may be signed in there with
 // others.
-func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, who *deviceauth.Person) error {
+func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, person *deviceauth.Person) error {
 	asked := p.parameters(d, a).Get("prompt")
 	if a.Prompt != "" || lacks(d.Prompts, promptConsent) || slices.Contains(strings.Fields(asked), promptConsent) {
 		return errNoRefresh
 	}
-	hint := cmp.Or(who.Claims.String("preferred_username"), who.Claims.String("email"))
+	hint := cmp.Or(person.Claims.String("preferred_username"), person.Claims.String("email"))
 	return &deviceauth.PromptError{Prompt: promptConsent, Hint: hint, Err: errNoRefresh}
 }
 

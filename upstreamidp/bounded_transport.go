@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	patience     = 10 * time.Second // a person is waiting in front of a browser
-	maxAnswer    = 1 << 20          // far above any metadata, keys or claims
-	maxRedirects = 5
-	maxError     = 4 << 10 // go-oidc and oauth2 quote these whole in their errors, which are logged
+	requestTimeout = 10 * time.Second // a person is waiting in front of a browser
+	maxAnswer      = 1 << 20          // far above any metadata, keys or claims
+	maxRedirects   = 5
+	maxError       = 4 << 10 // go-oidc and oauth2 quote these whole in their errors, which are logged
 )
 
 // careful makes of a client one that a provider cannot keep waiting, fill with
@@ -25,7 +25,7 @@ func careful(c *http.Client, loopback bool) *http.Client {
 		own = *c
 	}
 	if own.Timeout == 0 {
-		own.Timeout = patience
+		own.Timeout = requestTimeout
 	}
 	if own.Transport == nil {
 		own.Transport = http.DefaultTransport

@@ -39,7 +39,7 @@ const (
 
 // kept are the claims that have a reader, those that decide something first.
 func (p *Provider) kept() []string {
-	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.Claims, p.cfg.Told, standardClaims)
+	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.Claims, p.cfg.BackendClaims, standardClaims)
 }
 
 // reach adds the claims that are asked for by the way to them within another one,
@@ -78,8 +78,8 @@ func (p *Provider) bound(all deviceauth.Claims) (kept deviceauth.Claims, large [
 	kept = deviceauth.Claims{}
 	size := 0
 	for _, name := range p.kept() {
-		value, said := all[name]
-		if _, twice := kept[name]; !said || twice || slices.Contains(large, name) ||
+		value, present := all[name]
+		if _, twice := kept[name]; !present || twice || slices.Contains(large, name) ||
 			slices.Contains(protocolClaims, name) {
 			continue
 		}

@@ -42,7 +42,7 @@ func list(size int) (groups []any) {
 // protocol 41
 func TestClaimsThatAreNotReadAreNotKept(t *testing.T) {
 	idp, p, log := logging(t, func(c *Config) {
-		c.UserClaim, c.Claims, c.Told = "employee", []string{"department"}, []string{"office"}
+		c.UserClaim, c.Claims, c.BackendClaims = "employee", []string{"department"}, []string{"office"}
 	})
 	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{
 		"employee": "e7", "department": "it", "office": 4, "roles": []string{"a"}, "entitlements": []string{"b"},
@@ -138,9 +138,9 @@ func TestClaimsThatAreTooLargeAreLeftOut(t *testing.T) {
 				slices.Contains(person.Withheld, test.claim) == kept {
 				t.Errorf("kept: %v, withheld %v", kept, person.Withheld)
 			}
-			told := strings.Count(log.String(), "\n") == 1 && strings.Contains(log.String(), "upstream=work") &&
+			logged := strings.Count(log.String(), "\n") == 1 && strings.Contains(log.String(), "upstream=work") &&
 				strings.Contains(log.String(), "claims=["+test.claim+"]")
-			if told == test.kept {
+			if logged == test.kept {
 				t.Errorf("the log says:\n%.500s", log)
 			}
 		})
@@ -206,7 +206,7 @@ func TestGroupsThatAreLeftOutAreTold(t *testing.T) {
 			if strings.Contains(fmt.Sprint(person)+log.String(), "hunter2") {
 				t.Error("a token is handed on")
 			}
-			if told := strings.Contains(log.String(), "claims=[groups]"); told != (test.want != nil) {
+			if logged := strings.Contains(log.String(), "claims=[groups]"); logged != (test.want != nil) {
 				t.Errorf("the log says:\n%s", log)
 			}
 		})

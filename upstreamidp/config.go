@@ -18,19 +18,19 @@ import (
 
 // Config says which provider, and who we are to it.
 type Config struct {
-	ID           string            // short name; prefixes subjects
-	Issuer       string            // the provider's issuer URL
-	Name         string            // label of the sign-in button; default: the id
-	ClientID     string            // ours at the provider
-	ClientSecret deviceauth.Secret // empty: a public client
-	Scopes       []string          // default: openid profile email; openid is always asked for
-	UserClaim    string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
-	Claims       []string          // claims that rules decide by: no person is judged before they were asked for
-	Told         []string          // further claims that backends are told of
-	Authorize    []Parameter       // further parameters of the authorization request
-	Fresh        bool              // some client asks for a fresh sign-in; for advice in the log
-	Log          *slog.Logger      // hears what an operator should know; default: discarded
-	HTTPClient   *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
+	ID            string            // short name; prefixes subjects
+	Issuer        string            // the provider's issuer URL
+	Name          string            // label of the sign-in button; default: the id
+	ClientID      string            // ours at the provider
+	ClientSecret  deviceauth.Secret // empty: a public client
+	Scopes        []string          // default: openid profile email; openid is always asked for
+	UserClaim     string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
+	Claims        []string          // claims that rules decide by: no person is judged before they were asked for
+	BackendClaims []string          // further claims that backends are told of
+	Authorize     []Parameter       // further parameters of the authorization request
+	Fresh         bool              // some client asks for a fresh sign-in; for advice in the log
+	Log           *slog.Logger      // hears what an operator should know; default: discarded
+	HTTPClient    *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
 
 	// Observe hears of each request to the provider: one of [Operations], how long it
 	// took until the answer began, and whether it failed. Default: none.
@@ -107,8 +107,8 @@ func (c *Config) fill() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	said := slices.ContainsFunc(c.Authorize, func(a Parameter) bool { return a.Name == "access_type" })
-	if c.Revalidate && c.Issuer == google && !said {
+	named := slices.ContainsFunc(c.Authorize, func(a Parameter) bool { return a.Name == "access_type" })
+	if c.Revalidate && c.Issuer == google && !named {
 		c.Authorize = append(slices.Clone(c.Authorize), Parameter{Name: "access_type", Value: "offline"})
 	}
 	u, _ := url.Parse(c.Issuer) // checked

@@ -26,12 +26,12 @@ const current = time.Hour
 // A cachedDiscovery is what is known of a provider: nothing, an answer that is kept,
 // or a failure that is remembered for a moment.
 type cachedDiscovery struct {
-	ask   func() (*discovered, error)
-	now   func() time.Time         // nil: time.Now
-	told  func(*discovered, error) // hears of metadata that are new, and of failures; may be nil
-	mu    sync.Mutex
-	found *discovered // the last answer, whatever came after it
-	asked time.Time   // when it came
+	ask     func() (*discovered, error)
+	now     func() time.Time         // nil: time.Now
+	changed func(*discovered, error) // hears of metadata that are new, and of failures; may be nil
+	mu      sync.Mutex
+	found   *discovered // the last answer, whatever came after it
+	asked   time.Time   // when it came
 
 	doubted bool            // something failed that newer metadata may mend
 	failure error           // of the last look; nil where it was answered
@@ -124,8 +124,8 @@ var closed = func() chan struct{} {
 // client's time-out ends it.
 func (d *cachedDiscovery) run(l *discoveryFetch) {
 	l.found, l.err = d.ask()
-	if changed := d.ended(l); changed && d.told != nil {
-		d.told(l.found, l.err)
+	if changed := d.ended(l); changed && d.changed != nil {
+		d.changed(l.found, l.err)
 	}
 	close(l.ended)
 }
@@ -141,7 +141,7 @@ func (d *cachedDiscovery) ended(l *discoveryFetch) (news bool) {
 		d.retry = d.clock().Add(d.pause)
 		return true
 	}
-	news = d.found == nil || d.found.said != l.found.said
+	news = d.found == nil || d.found.document != l.found.document
 	if !news {
 		l.found = d.found
 	}

@@ -40,20 +40,20 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest,
 	if err != nil {
 		return nil, err
 	}
-	who, err := p.person(ctx, d, id, token)
+	found, err := p.person(ctx, d, id, token)
 	if err != nil {
 		return nil, err
 	}
-	p.tell(who)
-	who.SignedIn = a.Began
-	if err := prove(who.Person, a); err != nil {
+	p.logLacking(found)
+	found.SignedIn = a.Began
+	if err := prove(found.Person, a); err != nil {
 		return nil, err
 	}
-	kept, err := p.keep(ctx, who.Person, token, who.filled)
+	kept, err := p.keep(ctx, found.Person, token, found.filled)
 	if err == nil && !kept {
-		return nil, p.unrefreshed(d, a, who.Person)
+		return nil, p.unrefreshed(d, a, found.Person)
 	}
-	return who.Person, err
+	return found.Person, err
 }
 
 // prove notes whether the person proved in this attempt who they are, and wants
@@ -77,8 +77,8 @@ func prove(person *deviceauth.Person, a deviceauth.AuthRequest) error {
 func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.AuthRequest,
 	code string) (*oauth2.Token, error) {
 	token, err := p.client(d, a.RedirectURI).Exchange(ctx, code, oauth2.VerifierOption(a.Verifier))
-	var said *oauth2.RetrieveError
-	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
+	var refusal *oauth2.RetrieveError
+	if errors.As(err, &refusal) && refusal.ErrorCode == "invalid_grant" {
 		return nil, whole(errStale, "%v", err)
 	}
 	if err != nil {
@@ -91,8 +91,9 @@ func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.Aut
 // elsewhere by now; or it does not know us (RFC 6749 §5.2).
 func (p *Provider) failed(doing string, err error) error {
 	p.discovery.doubt()
-	var said *oauth2.RetrieveError
-	if errors.As(err, &said) && (said.ErrorCode == "invalid_client" || said.ErrorCode == "unauthorized_client") {
+	var refusal *oauth2.RetrieveError
+	if errors.As(err, &refusal) &&
+		(refusal.ErrorCode == "invalid_client" || refusal.ErrorCode == "unauthorized_client") {
 		err = &deviceauth.ConfigError{Reason: "the provider does not take the gateway's client_id or client_secret: " +
 			err.Error()}
 	}

@@ -21,7 +21,7 @@ import (
 type discovered struct {
 	*oidc.Provider
 	metadata
-	said     string // the whole document
+	document string // the whole document
 	verifier *oidc.IDTokenVerifier
 	logouts  *oidc.IDTokenVerifier
 	endpoint oauth2.Endpoint
@@ -71,7 +71,7 @@ func (p *Provider) ask() (*discovered, error) {
 	if err := p.checkEndpoints(d); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	d.said = string(document)
+	d.document = string(document)
 	d.endpoint.AuthStyle = p.authStyle(d.Methods)
 	d.verifier = provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient})
 	d.logouts = p.logoutVerifier(d.metadata)

@@ -36,14 +36,14 @@ func TestRequestsToTheProviderAreObserved(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", test.authorization)
-		told := 0
+		events := 0
 		o := observed{RoundTripper: test.answer, tell: func(operation string, _ time.Duration, failed bool) {
-			if told++; operation != test.operation || failed != test.failed {
+			if events++; operation != test.operation || failed != test.failed {
 				t.Errorf("%s %s: %s %v", test.method, test.path, operation, failed)
 			}
 		}}
-		if answer, err := o.RoundTrip(r); err == nil && answer.Body != nil || told != 1 {
-			t.Errorf("%s %s: told %d times", test.method, test.path, told)
+		if answer, err := o.RoundTrip(r); err == nil && answer.Body != nil || events != 1 {
+			t.Errorf("%s %s: told %d times", test.method, test.path, events)
 		}
 	}
 }

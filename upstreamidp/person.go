@@ -24,44 +24,44 @@ type identity struct {
 // person makes a person of an ID token that has been checked.
 func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken,
 	token *oauth2.Token) (*identity, error) {
-	said := deviceauth.Claims{}
-	if err := id.Claims(&said); err != nil {
+	given := deviceauth.Claims{}
+	if err := id.Claims(&given); err != nil {
 		return nil, distrust(err.Error())
 	}
-	p.reach(said)
-	filled, asked := p.addUserinfo(ctx, d, token, said)
-	who := &identity{filled: filled, elsewhere: p.elsewhere(said)}
-	claims, large := p.bound(said)
-	session := said.String("sid")
+	p.reach(given)
+	filled, asked := p.addUserinfo(ctx, d, token, given)
+	found := &identity{filled: filled, elsewhere: p.elsewhere(given)}
+	claims, large := p.bound(given)
+	session := given.String("sid")
 	if len(session) > maxText { // a back-channel logout has to name the person then
 		session, large = "", append(large, "sid")
 	}
-	who.large = large
-	who.Person = &deviceauth.Person{
+	found.large = large
+	found.Person = &deviceauth.Person{
 		Subject: p.subject(id.Subject), Upstream: p.cfg.ID, Claims: claims,
-		AuthTime: authTime(said), Session: session, Withheld: slices.Concat(who.elsewhere, large),
+		AuthTime: authTime(given), Session: session, Withheld: slices.Concat(found.elsewhere, large),
 	}
 	var err error
-	if who.User, err = p.user(claims); err == nil && !text.IsClean(id.Subject) {
+	if found.User, err = p.user(claims); err == nil && !text.IsClean(id.Subject) {
 		err = unclean("sub")
 	}
 	if asked != nil && (err != nil || p.lacksRules(claims)) {
 		return nil, asked // userinfo might have said it
 	}
-	return who, err
+	return found, err
 }
 
-// tell writes to the log what a person's claims lack, once for each sign-in.
-func (p *Provider) tell(who *identity) {
-	log := p.cfg.Log.With("upstream", p.cfg.ID, "subject", who.Subject)
-	if len(who.elsewhere) > 0 {
+// logLacking writes to the log what a person's claims lack, once for each sign-in.
+func (p *Provider) logLacking(found *identity) {
+	log := p.cfg.Log.With("upstream", p.cfg.ID, "subject", found.Subject)
+	if len(found.elsewhere) > 0 {
 		log.Warn("the upstream left claims of a person out of the token, so that no rule can decide by them; "+
 			"have it send fewer values, such as only the groups that are assigned to this client", "claims",
-			who.elsewhere)
+			found.elsewhere)
 	}
-	if len(who.large) > 0 {
+	if len(found.large) > 0 {
 		log.Warn("claims of a person are too large to keep and are left out: 2 KiB is the most for a text, "+
-			"16 KiB for a list, 64 KiB for all of them", "claims", who.large)
+			"16 KiB for a list, 64 KiB for all of them", "claims", found.large)
 	}
 }
 
@@ -85,13 +85,13 @@ func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 		claim = "sub"
 	}
 	user := claims.String(claim)
-	_, told := claims["email_verified"]
+	_, present := claims["email_verified"]
 	switch {
 	case user == "":
 		return "", deviceauth.NewError("sign_in_nameless", readable(claim))
 	case !text.IsClean(user):
 		return "", unclean(claim)
-	case claim == "email" && told && !claims.Bool("email_verified"):
+	case claim == "email" && present && !claims.Bool("email_verified"):
 		return "", deviceauth.NewError("sign_in_unverified", "email_verified is not true")
 	}
 	return user, nil

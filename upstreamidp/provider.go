@@ -36,7 +36,7 @@ func New(c Config) (*Provider, error) {
 			return nil, fmt.Errorf("upstream %s: revalidate: %w", c.ID, err)
 		}
 	}
-	p.discovery.ask, p.discovery.told = p.ask, p.told
+	p.discovery.ask, p.discovery.changed = p.ask, p.logMetadata
 	return p, nil
 }
 
@@ -60,8 +60,8 @@ func (p *Provider) Label() string { return p.cfg.Name }
 // Reachable implements [deviceauth.Upstream].
 func (p *Provider) Reachable(ctx context.Context) error { return p.discovery.reach(ctx) }
 
-// told writes to the log what an operator should know of the provider's metadata.
-func (p *Provider) told(d *discovered, err error) {
+// logMetadata writes to the log what an operator should know of the provider's metadata.
+func (p *Provider) logMetadata(d *discovered, err error) {
 	log := p.cfg.Log.With("upstream", p.cfg.ID)
 	if err != nil {
 		log.Warn("an upstream's metadata cannot be had; what it said before counts, if anything", "error", err)

@@ -38,7 +38,7 @@ type upstreamSession struct {
 // The lease outlasts the longest answer: discovery, a token request and one to
 // userinfo.
 const (
-	leaseTime = 3*patience + 5*time.Second
+	leaseTime = 3*requestTimeout + 5*time.Second
 	leaseLook = 50 * time.Millisecond // between looks at another gateway's lease
 )
 
@@ -153,8 +153,8 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *upst
 	}
 	ctx = oidc.ClientContext(ctx, p.cfg.HTTPClient)
 	answer, err := p.client(d, "").TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
-	var said *oauth2.RetrieveError
-	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
+	var refusal *oauth2.RetrieveError
+	if errors.As(err, &refusal) && refusal.ErrorCode == "invalid_grant" {
 		return whole(errGone, "%v", err)
 	}
 	if err != nil {
@@ -205,16 +205,16 @@ func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked 
 // renewed is the person with what the provider says now. Without an ID token
 // (OpenID Connect Core §12.2 leaves it to the provider) userinfo says it.
 func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token,
-	filled []string) (now *deviceauth.Person, said []string, err error) {
+	filled []string) (now *deviceauth.Person, present []string, err error) {
 	if raw, _ := answer.Extra("id_token").(string); raw != "" {
-		now, said, err = p.identified(ctx, d, person, raw, answer)
+		now, present, err = p.identified(ctx, d, person, raw, answer)
 	} else {
-		now, said, err = p.anew(ctx, d, answer, person, filled)
+		now, present, err = p.anew(ctx, d, answer, person, filled)
 	}
 	if deviceauth.AsError(err) != nil {
 		return nil, nil, errGone // their e-mail address is not theirs any more, for one
 	}
-	return now, said, err
+	return now, present, err
 }
 
 // identified is who an ID token says that the person is, which must be the same.
@@ -228,11 +228,11 @@ func (p *Provider) identified(ctx context.Context, d *discovered, person *device
 	if p.subject(id.Subject) != person.Subject {
 		return nil, nil, errGone // OpenID Connect Core §12.2
 	}
-	who, err := p.person(ctx, d, id, answer)
+	found, err := p.person(ctx, d, id, answer)
 	if err != nil {
 		return nil, nil, err
 	}
-	return who.Person, who.filled, nil
+	return found.Person, found.filled, nil
 }
 
 // change changes the upstream session of a person.

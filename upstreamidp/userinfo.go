@@ -75,8 +75,8 @@ func (p *Provider) anew(
 		return nil, nil, err
 	}
 	if info != nil {
-		claims, said := p.overlaid(person, info, filled)
-		filled = said
+		claims, present := p.overlaid(person, info, filled)
+		filled = present
 		var large []string
 		now.Claims, large = p.bound(claims)
 		known := func(name string) bool { return now.Claims[name] != nil || slices.Contains(large, name) }
@@ -89,25 +89,25 @@ func (p *Provider) anew(
 // overlaid is a person's claims with what userinfo says now, and what that was.
 func (p *Provider) overlaid(
 	person *deviceauth.Person, info deviceauth.Claims, filled []string,
-) (claims deviceauth.Claims, said []string) {
+) (claims deviceauth.Claims, present []string) {
 	claims = maps.Clone(person.Claims)
 	for _, name := range p.lookedFor() {
 		switch value := info[name]; {
 		case value != nil:
 			claims[name] = value
-			said = append(said, name)
+			present = append(present, name)
 		case slices.Contains(filled, name), name == "email_verified" &&
 			claims.String("email") != person.Claims.String("email"):
 			delete(claims, name)
 		}
 	}
-	return claims, said
+	return claims, present
 }
 
 // lookedFor are the claims for which userinfo is asked. It also contains the
 // claim of the user name, which may be empty.
 func (p *Provider) lookedFor() []string {
-	return slices.Concat(wanted, p.cfg.Claims, p.cfg.Told, []string{p.cfg.UserClaim})
+	return slices.Concat(wanted, p.cfg.Claims, p.cfg.BackendClaims, []string{p.cfg.UserClaim})
 }
 
 // missing lists the claims to ask for. To be verified is a property of one

@@ -33,7 +33,7 @@ func (c *adminClient) health() error {
 	result := make(chan error, 1)
 	var view adminapi.Health
 	// The channel has room for the result, so that the goroutine ends also when
-	// nobody waits any more.
+	// the command has ended.
 	go func() { result <- c.call(http.MethodGet, "health", &view) }()
 	timeout := time.NewTimer(healthTimeout)
 	defer timeout.Stop()

@@ -48,11 +48,11 @@ func (c *adminClient) changeClient(method, route, id string) error {
 	if err := c.call(method, route, &changed); err != nil || c.json {
 		return err
 	}
-	said := "People are no longer told that nobody has checked %s.\n"
+	format := "People are no longer told that nobody has checked %s.\n"
 	if changed.Removed {
-		said = "%s is removed, and its grants have ended.\n"
+		format = "%s is removed, and its grants have ended.\n"
 	}
-	_, err := fmt.Fprintf(c.out, said, text.Plain(id))
+	_, err := fmt.Fprintf(c.out, format, text.Plain(id))
 	return err
 }
 

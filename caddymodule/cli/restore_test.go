@@ -153,7 +153,7 @@ func TestRestoreFollowsTheConfiguration(t *testing.T) {
 			if err != nil || !opensWith(dir, test.key) {
 				t.Fatalf("with the key it opens: %v; %v\n%s", opensWith(dir, test.key), err, out)
 			}
-			if said := strings.Contains(out, "(encrypted)"); said != (test.key != "") {
+			if encrypted := strings.Contains(out, "(encrypted)"); encrypted != (test.key != "") {
 				t.Errorf("it says %s", out)
 			}
 		})

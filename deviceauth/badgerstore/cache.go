@@ -34,7 +34,7 @@ const generation = 8192
 func newCache() *cache { return &cache{known: generations.New[deviceauth.ID, cached](generation)} }
 
 // get returns the caller's own copy of a grant, or nil, and a mark for put.
-func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, mark uint64) {
+func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, changesSeen uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	item, found, _ := c.known.Get(id)
@@ -46,11 +46,11 @@ func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, mark uint64) {
 }
 
 // put keeps what a reader found, unless something has changed since its mark.
-func (c *cache) put(g *deviceauth.Grant, expires, mark uint64) {
+func (c *cache) put(g *deviceauth.Grant, expires, changesSeen uint64) {
 	own := *g
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.changes == mark {
+	if c.changes == changesSeen {
 		c.known.Put(own.ID, cached{grant: &own, expires: expires})
 	}
 }

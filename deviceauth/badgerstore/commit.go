@@ -254,7 +254,7 @@ func (b *batch) changeCode(g *deviceauth.Grant) error {
 
 // freeCode gives the user code back, unless another grant has it by now.
 func (b *batch) freeCode(g *deviceauth.Grant) error {
-	id, err := holder(b.txn, g.UserCode)
+	id, err := codeHolder(b.txn, g.UserCode)
 	if errors.Is(err, deviceauth.ErrNotFound) || err == nil && id != g.ID {
 		return nil
 	}

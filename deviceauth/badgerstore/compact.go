@@ -97,9 +97,9 @@ func compacted(g *deviceauth.Grant, last *request) compact {
 
 // says reports whether nothing of the grant is missing.
 func (c *compact) says(g *deviceauth.Grant) bool {
-	said := c.grant()
-	same := said.State == g.State && said.Created == g.Created && said.Expires == g.Expires && said.From == g.From &&
-		said.Revision == g.Revision && (said.Audience == nil) == (g.Audience == nil)
+	decoded := c.grant()
+	same := decoded.State == g.State && decoded.Created == g.Created && decoded.Expires == g.Expires &&
+		decoded.From == g.From && decoded.Revision == g.Revision && (decoded.Audience == nil) == (g.Audience == nil)
 	decided := g.Person != nil || g.Name != "" || g.Refresh != nil || g.Reason != "" || !g.Decided.IsZero() ||
 		!g.Redeemed.IsZero() || !g.AccessUntil.IsZero() || !g.Ended.IsZero()
 	inBrowser := g.Nonce != "" || g.Redirect != ""

@@ -31,28 +31,28 @@ func TestOpenDirectoryIsClosedToOthers(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		var said bytes.Buffer
-		open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&said, nil))})
+		var decoded bytes.Buffer
+		open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&decoded, nil))})
 		if got := modeOf(t, dir); got != 0o700 {
 			t.Errorf("%#o has become %#o", mode, got)
 		}
-		if !strings.Contains(said.String(), "was open to other users") || !strings.Contains(said.String(), dir) {
-			t.Errorf("the log says %q", said.String())
+		if !strings.Contains(decoded.String(), "was open to other users") || !strings.Contains(decoded.String(), dir) {
+			t.Errorf("the log says %q", decoded.String())
 		}
 	}
 }
 
 func TestDirectoryIsMadeForItsOwnerAlone(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "data")
-	var said bytes.Buffer
-	open(t, Options{Dir: filepath.Join(parent, "store"), Log: slog.New(slog.NewTextHandler(&said, nil))})
+	var decoded bytes.Buffer
+	open(t, Options{Dir: filepath.Join(parent, "store"), Log: slog.New(slog.NewTextHandler(&decoded, nil))})
 	for _, dir := range []string{parent, filepath.Join(parent, "store")} {
 		if got := modeOf(t, dir); got != 0o700 {
 			t.Errorf("%s has mode %#o", dir, got)
 		}
 	}
-	if said.Len() > 0 {
-		t.Errorf("the log says %q", said.String())
+	if decoded.Len() > 0 {
+		t.Errorf("the log says %q", decoded.String())
 	}
 }
 

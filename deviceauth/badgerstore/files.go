@@ -77,14 +77,14 @@ const mergeEvery = time.Second
 // waitForFile holds up a merge that is about to make a table, until it can. It has no
 // end but that: a merge that fails loses what it merges. A store that is closed
 // meanwhile is given up.
-func (s *space) waitForFile(told func(error)) {
+func (s *space) waitForFile(messages func(error)) {
 	for first := true; ; first = false {
 		err := s.makesFiles()
 		if err == nil {
 			return
 		}
 		if first {
-			told(err)
+			messages(err)
 		}
 		time.Sleep(mergeEvery)
 	}

@@ -69,7 +69,7 @@ func read(txn *badger.Txn, key []byte) (*deviceauth.Grant, uint64, error) {
 
 // holder returns the id of the grant that a user code belongs to, or
 // [deviceauth.ErrNotFound]: there is none, or it was decided and the code is free again.
-func holder(txn *badger.Txn, code deviceauth.UserCode) (id deviceauth.ID, err error) {
+func codeHolder(txn *badger.Txn, code deviceauth.UserCode) (id deviceauth.ID, err error) {
 	item, err := txn.Get(codeKey(code))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return id, deviceauth.ErrNotFound

@@ -48,7 +48,7 @@ func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, err
 	if waits != nil && !doubted {
 		return waits, nil
 	}
-	g, mark := s.known.get(id)
+	g, changesSeen := s.known.get(id)
 	if g != nil {
 		return g, nil
 	}
@@ -56,7 +56,7 @@ func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, err
 		found, expires, err := read(txn, grantKey(id))
 		if err == nil {
 			g = found
-			s.known.put(g, expires, mark)
+			s.known.put(g, expires, changesSeen)
 		}
 		return err
 	})
@@ -82,7 +82,7 @@ func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *de
 		return nil, deviceauth.ErrNotFound
 	default:
 		err = s.view(func(txn *badger.Txn) error {
-			id, err := holder(txn, code)
+			id, err := codeHolder(txn, code)
 			if err == nil {
 				g, _, err = read(txn, grantKey(id))
 			}

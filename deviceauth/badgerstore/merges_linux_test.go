@@ -52,9 +52,9 @@ func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
 }
 
 // twice is a store with a table that was merged before, and some that were not.
-func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *heard) {
+func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *messages) {
 	t.Helper()
-	log, kept := new(heard), newKept()
+	log, kept := new(messages), newKept()
 	o := Options{
 		Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: key, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
@@ -127,8 +127,8 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 			if err := s.closeWhole(); err != nil {
 				t.Error(err)
 			}
-			if said := log.String(); !strings.Contains(said, "could not make all of its new ones") {
-				t.Errorf("it made them: %s", said)
+			if decoded := log.String(); !strings.Contains(decoded, "could not make all of its new ones") {
+				t.Errorf("it made them: %s", decoded)
 			}
 			s = open(t, Options{Dir: s.dir, EncryptionKey: test.key})
 			kept.check(t, s)
@@ -167,8 +167,8 @@ func TestMergeThatMakesItsTablesIsWhole(t *testing.T) {
 	if err := s.closeWhole(); err != nil {
 		t.Error(err)
 	}
-	if said := log.String(); strings.Contains(said, "merge") {
-		t.Errorf("the log says %s", said)
+	if decoded := log.String(); strings.Contains(decoded, "merge") {
+		t.Errorf("the log says %s", decoded)
 	}
 	if left := named(s.dir, ""); len(left) > 0 {
 		t.Errorf("closed, there are %v", left)

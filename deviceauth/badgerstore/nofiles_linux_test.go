@@ -226,7 +226,7 @@ func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
 	for _, name := range []string{"no inodes", "a directory that nothing can be made in"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, log := filepath.Join(mounted(t), "store"), new(heard)
+			dir, log := filepath.Join(mounted(t), "store"), new(messages)
 			kept := newKept()
 			s := open(t, Options{Dir: dir})
 			kept.fill(t, s, 1)

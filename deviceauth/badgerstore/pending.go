@@ -108,7 +108,7 @@ func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
 	}
-	if holder := p.codes[g.UserCode]; holder != nil && !past(holder.free()) {
+	if codeHolder := p.codes[g.UserCode]; codeHolder != nil && !past(codeHolder.free()) {
 		return deviceauth.ErrExists
 	}
 	p.sweep()
@@ -127,7 +127,7 @@ func (p *pendingGrants) enter(one *pendingGrant) {
 	one.index = int32(len(p.all))
 	p.all, p.held = append(p.all, one), p.held+one.size()
 	p.grants[one.id] = one
-	if holder := p.codes[one.userCode()]; holder == nil || holder.free() < one.free() {
+	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.free() < one.free() {
 		p.codes[one.userCode()] = one
 	}
 }

@@ -20,27 +20,27 @@ import (
 )
 
 // heard is a log that can be read while it is written.
-type heard struct {
+type messages struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (h *heard) Write(p []byte) (int, error) {
+func (h *messages) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.text.Write(p)
 }
 
-func (h *heard) String() string {
+func (h *messages) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.text.String()
 }
 
 // vanishing is a store with a grant whose directory can be taken away.
-func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *heard) {
+func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *messages) {
 	t.Helper()
-	dir, log := filepath.Join(t.TempDir(), "store"), new(heard)
+	dir, log := filepath.Join(t.TempDir(), "store"), new(messages)
 	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -89,8 +89,8 @@ func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
 			if took := time.Since(since); took > time.Second {
 				t.Errorf("it closes after %v", took)
 			}
-			if said := log.String(); !strings.Contains(said, "level=ERROR") || !strings.Contains(said, dir) {
-				t.Errorf("the log says %q", said)
+			if decoded := log.String(); !strings.Contains(decoded, "level=ERROR") || !strings.Contains(decoded, dir) {
+				t.Errorf("the log says %q", decoded)
 			}
 		})
 	}

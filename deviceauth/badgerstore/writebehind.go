@@ -60,7 +60,7 @@ func writtenBehind(g *deviceauth.Grant) bool {
 // codeIsFree returns ErrExists where Badger has a user code.
 func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	err := s.view(func(txn *badger.Txn) error {
-		_, err := holder(txn, code)
+		_, err := codeHolder(txn, code)
 		return err
 	})
 	if errors.Is(err, deviceauth.ErrNotFound) {
@@ -187,7 +187,7 @@ func (b *batch) createWritten(g *deviceauth.Grant) error {
 		if waits, _, _ := b.pending.byCode(g.UserCode); waits != nil {
 			return deviceauth.ErrExists
 		}
-		if _, err := holder(b.txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
+		if _, err := codeHolder(b.txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
 			return taken(err)
 		}
 		if err := b.changeCode(g); err != nil {

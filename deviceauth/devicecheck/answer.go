@@ -116,8 +116,8 @@ func (a *answer) String() string {
 	if to := a.header.Get("Location"); to != "" {
 		text += " to " + quote(to)
 	}
-	if said := a.refusal(); said.Error != "" {
-		return text + ", " + quote(strings.TrimSuffix(said.Error+": "+said.Description, ": "))
+	if oauthError := a.refusal(); oauthError.Error != "" {
+		return text + ", " + quote(strings.TrimSuffix(oauthError.Error+": "+oauthError.Description, ": "))
 	}
 	if kind := a.kind(); kind != "" {
 		text += ", " + kind
@@ -155,11 +155,11 @@ type refused struct {
 // with anything but an object is not decoded, whatever its Content-Type says;
 // servers of other products are lax about the type, and errorsType judges that
 // separately.
-func (a *answer) refusal() (said refused) {
+func (a *answer) refusal() (oauthError refused) {
 	if a.err == nil && a.status >= 400 && bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("{")) {
-		json.Unmarshal(a.body, &said)
+		json.Unmarshal(a.body, &oauthError)
 	}
-	return said
+	return oauthError
 }
 
 // stores reports whether caches may keep the answer. RFC 6749 §5.1 requires

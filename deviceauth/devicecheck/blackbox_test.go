@@ -43,16 +43,16 @@ func TestNothingIsWrongWithARightDeployment(t *testing.T) {
 		if client == "meter" {
 			c.ClientSecret = "s3:cret&"
 		}
-		var told []Result
-		c.Tell = func(r Result) { told = append(told, r) }
+		var results []Result
+		c.Tell = func(r Result) { results = append(results, r) }
 		all := Run(t.Context(), c)
 		for i, r := range all {
 			if r.Status != Pass || r.Remedy != "" || r.Name != Names()[i] {
 				t.Errorf("%s: %+v", client, r)
 			}
 		}
-		if len(all) != len(Names()) || !slices.Equal(all, told) {
-			t.Errorf("%d results, %d told, want %d", len(all), len(told), len(Names()))
+		if len(all) != len(Names()) || !slices.Equal(all, results) {
+			t.Errorf("%d results, %d told, want %d", len(all), len(results), len(Names()))
 		}
 	}
 }

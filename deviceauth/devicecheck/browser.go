@@ -8,7 +8,7 @@ import (
 )
 
 // How logins in the browser of the same computer are offered (RFC 6749 §4.1, RFC 7636,
-// RFC 9207). Nobody signs in: the endpoint is asked only for what it has to refuse.
+// RFC 9207). There is no sign-in: the endpoint is asked only for what it has to refuse.
 
 // browserMetadata wants what clients look at before they send a browser anywhere. A server
 // that offers no codes is not asked about them.

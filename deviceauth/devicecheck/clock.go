@@ -18,8 +18,8 @@ const (
 // A date is how far a host's clock is ahead of ours. The zero date is that of
 // a host whose responses had no Date header.
 type date struct {
-	ahead time.Duration
-	told  bool
+	ahead    time.Duration
+	reported bool
 }
 
 // ask is get, and looks at the clock by the way. Only some requests are timed,
@@ -41,7 +41,7 @@ func (r *run) ask(address string, headers ...string) *answer {
 	// where a cache answered (RFC 9111 §5.1).
 	age, _ := strconv.Atoi(a.header.Get("Age"))
 	at = at.Add(time.Duration(age)*time.Second + time.Second/2)
-	r.dates[a.at.Host] = date{ahead: at.Sub(start.Add(a.took / 2)), told: true}
+	r.dates[a.at.Host] = date{ahead: at.Sub(start.Add(a.took / 2)), reported: true}
 	return a
 }
 
@@ -66,15 +66,15 @@ func (d date) judge() finding {
 	if off < 0 {
 		side, off = "behind", -off
 	}
-	said := found("the server's clock is %v %s of this machine's", off.Round(time.Second), side)
+	detail := found("the server's clock is %v %s of this machine's", off.Round(time.Second), side)
 	switch {
-	case !d.told:
+	case !d.reported:
 		return found("the answer has no Date header, so the clock cannot be compared").
 			warn("Take what removes `Date` out of the way: a server with a clock sends it (RFC 9110 §6.6.1).")
 	case off > clockFail:
-		return said.fail(mend)
+		return detail.fail(mend)
 	case off > clockWarn:
-		return said.warn(mend)
+		return detail.warn(mend)
 	}
 	return pass("the server's clock is that of this machine")
 }

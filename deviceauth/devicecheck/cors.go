@@ -19,16 +19,16 @@ const foreignOrigin = "https://not-yours.invalid"
 func (r *run) corsForeign() finding {
 	a := r.post(r.server.Token, "grant_type="+madeUp+"&client_id="+madeUp, "Origin", foreignOrigin)
 	allowed := a.header.Get("Access-Control-Allow-Origin")
-	said := found("%s is answered with Access-Control-Allow-Origin: %s to a page of an origin that nobody listed",
+	detail := found("%s is answered with Access-Control-Allow-Origin: %s to a page of an origin that nobody listed",
 		a.asked, quote(allowed))
 	switch {
 	case a.err != nil:
 		return about(a.asked, explain(a.err))
 	case allowed != "" && a.header.Get("Access-Control-Allow-Credentials") == "true":
-		return said.fail("Any page could use a person's cookies there. Take `header Access-Control-…` out of the " +
+		return detail.fail("Any page could use a person's cookies there. Take `header Access-Control-…` out of the " +
 			"Caddyfile, and out of the proxy before it.")
 	case allowed != "":
-		return said.warn("Any page could play any device. `device_login` names only the `origin` lines of its " +
+		return detail.warn("Any page could play any device. `device_login` names only the `origin` lines of its " +
 			"clients; take `header Access-Control-Allow-Origin` out of the Caddyfile, and out of the proxy before it.")
 	}
 	return pass("pages of other origins may not read the token endpoint")

@@ -37,14 +37,21 @@ func at(path string, do func(*httptest.ResponseRecorder)) tampering {
 	}
 }
 
-// says puts another member into the JSON of an answer, or with nil takes it out.
-func says(name string, value any) func(*httptest.ResponseRecorder) {
+// setMember puts another member into the JSON of a response, or with nil takes it out.
+func setMember(name string, value any) func(*httptest.ResponseRecorder) {
 	return func(w *httptest.ResponseRecorder) {
 		members(w, func(v map[string]any) {
 			if v[name] = value; value == nil {
 				delete(v, name)
 			}
 		})
+	}
+}
+
+// extendMember appends to a text in the JSON of a response.
+func extendMember(name, suffix string) func(*httptest.ResponseRecorder) {
+	return func(w *httptest.ResponseRecorder) {
+		members(w, func(v map[string]any) { v[name] = v[name].(string) + suffix })
 	}
 }
 
@@ -175,17 +182,15 @@ var defects = []defect{
 	{what: "metadata of the API that are a page", check: "resource.metadata", want: Fail, mend: "/.well-known/",
 		tamper: at(resourceName, header("Content-Type", "text/html"))},
 	{what: "an API by another name", check: "resource.name", want: Fail, mend: "Host",
-		tamper: at(resourceName, says("resource", "https://backend.internal"))},
+		tamper: at(resourceName, setMember("resource", "https://backend.internal"))},
 	{what: "an API below another path", check: "resource.name", want: Fail, mend: "Host",
-		tamper: at(resourceName, func(w *httptest.ResponseRecorder) {
-			members(w, func(v map[string]any) { v["resource"] = v["resource"].(string) + "/ap" })
-		})},
+		tamper: at(resourceName, extendMember("resource", "/ap"))},
 	{what: "an API without a server", check: "resource.servers", want: Fail, mend: "`issuer`",
-		tamper: at(resourceName, says("authorization_servers", nil))},
+		tamper: at(resourceName, setMember("authorization_servers", nil))},
 	{what: "a server without TLS", check: "server.reach", want: Fail, mend: "https",
-		tamper: at(resourceName, says("authorization_servers", []string{"http://login.example.com"}))},
+		tamper: at(resourceName, setMember("authorization_servers", []string{"http://login.example.com"}))},
 	{what: "a server that nobody knows", check: "server.reach", want: Fail, mend: "DNS",
-		tamper: at(resourceName, says("authorization_servers", []string{"https://nobody.invalid"}))},
+		tamper: at(resourceName, setMember("authorization_servers", []string{"https://nobody.invalid"}))},
 	{what: "a clock that is late", check: "clock", want: Fail, mend: "NTP",
 		tamper: func(_ *http.Request, w *httptest.ResponseRecorder) { header("Date", ago)(w) }},
 
@@ -196,25 +201,23 @@ var defects = []defect{
 	{what: "metadata as text", check: "metadata.type", want: Fail, mend: "Content-Type",
 		tamper: at(openIDName, header("Content-Type", "text/plain"))},
 	{what: "another issuer", check: "metadata.issuer", want: Fail, mend: "say `issuer https://127.0.0.1",
-		tamper: at(openIDName, says("issuer", "https://other.example"))},
+		tamper: at(openIDName, setMember("issuer", "https://other.example"))},
 	{what: "a slash too many", check: "metadata.issuer", want: Fail, mend: "same way everywhere",
-		tamper: at(oauthName, func(w *httptest.ResponseRecorder) {
-			members(w, func(v map[string]any) { v["issuer"] = v["issuer"].(string) + "/" })
-		})},
+		tamper: at(oauthName, extendMember("issuer", "/"))},
 	{what: "no device flow", check: "metadata.endpoints", want: Fail, mend: "RFC 8628 §4",
-		tamper: both(says("device_authorization_endpoint", nil))},
+		tamper: both(setMember("device_authorization_endpoint", nil))},
 	{what: "an endpoint without TLS", check: "metadata.endpoints", want: Fail, mend: "`issuer` say https",
-		tamper: both(says("revocation_endpoint", "http://api.example.com/revoke"))},
+		tamper: both(setMember("revocation_endpoint", "http://api.example.com/revoke"))},
 	{what: "an endpoint elsewhere", check: "metadata.endpoints", want: Warn, mend: "rewrites",
-		tamper: both(says("introspection_endpoint", "https://other.example/"))},
+		tamper: both(setMember("introspection_endpoint", "https://other.example/"))},
 	{what: "no device grant", check: "metadata.grants", want: Fail, mend: "RFC 8628 §4",
-		tamper: both(says("grant_types_supported", []string{"refresh_token"}))},
+		tamper: both(setMember("grant_types_supported", []string{"refresh_token"}))},
 	{what: "metadata that pages cannot read", check: "metadata.cors", want: Warn, mend: "Access-Control-Allow-Origin",
 		tamper: at(oauthName, header("Access-Control-Allow-Origin", ""))},
 	{what: "codes without PKCE", check: "browser.metadata", want: Warn, mend: "MCP clients",
-		tamper: both(says("code_challenge_methods_supported", nil))},
+		tamper: both(setMember("code_challenge_methods_supported", nil))},
 	{what: "codes without iss", check: "browser.metadata", want: Warn, mend: "RFC 9207",
-		tamper: both(says("authorization_response_iss_parameter_supported", nil))},
+		tamper: both(setMember("authorization_response_iss_parameter_supported", nil))},
 	{what: "a redirect to any site", check: "browser.redirect", want: Fail, mend: "RFC 6749 §4.1.2.1",
 		tamper: func(q *http.Request, w *httptest.ResponseRecorder) {
 			if q.URL.Path == "/oauth2/authorize" {
@@ -251,15 +254,15 @@ var defects = []defect{
 	{what: "another audience", check: "device.code", want: Fail, mend: "`audience`",
 		config: func(c *Config) { c.Audience = "https://other.example" }},
 	{what: "a client with nothing to type", check: "device.members", want: Fail, mend: "proxy",
-		tamper: at("/oauth2/device_authorization", says("user_code", nil))},
+		tamper: at("/oauth2/device_authorization", setMember("user_code", nil))},
 	{what: "codes for ever", check: "device.members", want: Warn, mend: "`lifetime device_code",
 		engine: func(c *deviceauth.Config) { c.Lifetime.DeviceCode = 2 * time.Hour }},
 	{what: "no interval", check: "device.members", want: Warn, mend: "`interval`",
-		tamper: at("/oauth2/device_authorization", says("interval", nil))},
+		tamper: at("/oauth2/device_authorization", setMember("interval", nil))},
 	{what: "device codes in caches", check: "device.cache", want: Fail, mend: "no-store",
 		tamper: at("/oauth2/device_authorization", when("device_code", header("Cache-Control", "public")))},
 	{what: "a code that another gateway does not know", check: "device.poll", want: Fail, mend: "`store redis`",
-		tamper: at("/oauth2/token", when("authorization_pending", says("error", "invalid_grant")))},
+		tamper: at("/oauth2/token", when("authorization_pending", setMember("error", "invalid_grant")))},
 
 	{what: "a page to who does not post", check: "errors.method", want: Fail, mend: "somewhere else",
 		tamper: at("/oauth2/token", func(w *httptest.ResponseRecorder) {
@@ -268,15 +271,15 @@ var defects = []defect{
 			}
 		})},
 	{what: "an open server", check: "errors.client", want: Fail, mend: "`client` blocks",
-		stand: asked("/oauth2/device_authorization", "client_id", madeUp, says("error", "access_denied"))},
+		stand: asked("/oauth2/device_authorization", "client_id", madeUp, setMember("error", "access_denied"))},
 	{what: "a page instead of an error", check: "errors.grant", want: Fail, mend: "`handle_errors`",
 		tamper: at("/oauth2/token", when("unsupported_grant_type", answering(400, "<html>")))},
 	{what: "an unknown grant type by another name", check: "errors.grant", want: Fail, mend: "RFC 6749",
-		tamper: at("/oauth2/token", when("unsupported_grant_type", says("error", "invalid_request")))},
+		tamper: at("/oauth2/token", when("unsupported_grant_type", setMember("error", "invalid_request")))},
 	{what: "a fault", check: "errors.code", want: Fail, mend: "fault",
 		tamper: at("/oauth2/token", when("invalid_grant", status(500)))},
 	{what: "parameters that are read twice", check: "errors.repeated", want: Fail, mend: "RFC 6749 §3.2",
-		tamper: at("/oauth2/token", when("repeated", says("error", "invalid_grant")))},
+		tamper: at("/oauth2/token", when("repeated", setMember("error", "invalid_grant")))},
 	{what: "errors as text", check: "errors.type", want: Fail, mend: "Content-Type",
 		tamper: at("/oauth2/token", when("invalid_grant", header("Content-Type", "text/plain")))},
 	{what: "errors in caches", check: "errors.cache", want: Warn, mend: "no-store",
@@ -290,7 +293,7 @@ var defects = []defect{
 		tamper: at("/api/things", header("Access-Control-Allow-Headers", "x"))},
 
 	{what: "a page without TLS", check: "page.address", want: Fail, mend: "https",
-		tamper: at("/oauth2/device_authorization", says("verification_uri", "http://api.example.com/device"))},
+		tamper: at("/oauth2/device_authorization", setMember("verification_uri", "http://api.example.com/device"))},
 	{what: "a long address", check: "page.address", want: Warn, mend: "`device /d`",
 		tamper: at("/oauth2/device_authorization", func(w *httptest.ResponseRecorder) {
 			members(w, func(v map[string]any) {

@@ -58,29 +58,29 @@ func (r *run) deviceCode() finding {
 // codes of a proxy, each with the Caddyfile line that is usually wrong.
 func (r *run) whyNoCode(a *answer) string {
 	id := r.cfg.ClientID
-	switch said := a.refusal().Error; {
-	case said == "invalid_client" && r.cfg.ClientSecret == "":
+	switch code := a.refusal().Error; {
+	case code == "invalid_client" && r.cfg.ClientSecret == "":
 		return fmt.Sprintf("Add a block `client %s` to the global `device_login` block, with a line `scopes openid "+
 			"profile email offline_access`; or name one that is there with --client. Has it a secret? Then give "+
 			"--client-secret-file.", id)
-	case said == "invalid_client":
+	case code == "invalid_client":
 		return fmt.Sprintf("The secret is not that of the `client %s` block, or there is no such block, or it has no "+
 			"`secret`: leave --client-secret-file away then.", id)
-	case said == "unauthorized_client":
+	case code == "unauthorized_client":
 		return fmt.Sprintf("`client %s` is no device (`guard`); name another with --client.", id)
-	case said == "invalid_scope":
+	case code == "invalid_scope":
 		return fmt.Sprintf("Add what is missing to `scopes` in the block `client %s`, or ask for less with --scope. "+
 			"The API needs: %s.", id, cmp.Or(quote(strings.Join(r.needs, " ")), "none that it names"))
-	case said == "invalid_target":
+	case code == "invalid_target":
 		return "Add what the API calls itself to the `audience` line of `device_login`, or give one that is there " +
 			"with --audience."
-	case said == "access_denied":
+	case code == "access_denied":
 		return fmt.Sprintf("`from` in the block `client %s` does not name this machine's network. Behind a proxy, "+
 			"`trusted_proxies` in the Caddyfile tells who asks.", id)
-	case said == "slow_down" || a.status == http.StatusTooManyRequests:
+	case code == "slow_down" || a.status == http.StatusTooManyRequests:
 		return "Too many codes wait: wait, or raise `pending`. Behind a proxy without `trusted_proxies` all devices " +
 			"have one address."
-	case said == "temporarily_unavailable" || a.status >= 500:
+	case code == "temporarily_unavailable" || a.status >= 500:
 		return "Connecting devices may be paused (`caddy device-auth paused`, `caddy device-auth resume`), or the " +
 			"store is away: Caddy's log says so."
 	case a.redirects():
@@ -171,7 +171,7 @@ func (r *run) deviceAddress() finding {
 func (r *run) devicePoll() finding {
 	a := r.poll()
 	took := a.took.Round(10 * time.Millisecond)
-	said := found("%s, to the first poll; want authorization_pending (RFC 8628 §3.5)", a)
+	detail := found("%s, to the first poll; want authorization_pending (RFC 8628 §3.5)", a)
 	switch {
 	case a.err != nil && isTimeout(a.err):
 		return found("%s: the poll was not answered within %v", a.asked, requestTimeout).
@@ -180,10 +180,10 @@ func (r *run) devicePoll() finding {
 	case a.err != nil:
 		return about(a.asked, explain(a.err))
 	case a.refusal().Error == "slow_down":
-		return said.warn("The first poll is too early for this server. Ours never says so; if it is ours, something " +
-			"else polls with this code.")
+		return detail.warn("The first poll is too early for this server. Ours never says so; if it is ours, " +
+			"something else polls with this code.")
 	case a.refusal().Error != "authorization_pending":
-		return said.fail("Devices end the login here. With several gateways: all of them need the same `store " +
+		return detail.fail("Devices end the login here. With several gateways: all of them need the same `store " +
 			"redis`, or a code of one is unknown to the other.")
 	case a.took > 5*time.Second:
 		return found("a poll was held for %v; many devices give up after 5 s", took).

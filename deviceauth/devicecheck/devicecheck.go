@@ -234,8 +234,8 @@ func join(text, more string) string {
 // terminal's state or rewrite lines that were printed before, and an endless
 // text would push the other results off the screen; 2000 characters keep what
 // a person reads.
-func plain(said string) string {
-	return strings.TrimSpace(text.Plain(shorten(said, 2000)))
+func plain(s string) string {
+	return strings.TrimSpace(text.Plain(shorten(s, 2000)))
 }
 
 // requestTimeout bounds every request: a held poll takes seconds, nothing takes more.

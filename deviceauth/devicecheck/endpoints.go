@@ -89,19 +89,19 @@ func (r *run) refuses(address, form string) *answer {
 // for invalid_client (RFC 6749 §5.2). A status of 500 and above comes first,
 // because it is a fault and says nothing about the server's rules.
 func expect(a *answer, code, to, mend string) finding {
-	said := found("%s, to %s; want an OAuth error %s", a, to, code)
+	detail := found("%s, to %s; want an OAuth error %s", a, to, code)
 	switch {
 	case a.err != nil:
 		return about(a.asked, explain(a.err))
 	case a.status >= 500:
-		return said.fail("That is a fault of the server's, or of a proxy before it: their logs say which. " +
+		return detail.fail("That is a fault of the server's, or of a proxy before it: their logs say which. " +
 			"503 passes by itself when the store is back.")
 	case a.refusal().Error == "":
-		return said.fail("Devices cannot read this. Let the server's own answers through: look for `handle_errors`, " +
-			"an error page of a proxy or CDN, or another server on this path.")
+		return detail.fail("Devices cannot read this. Let the server's own answers through: look for " +
+			"`handle_errors`, an error page of a proxy or CDN, or another server on this path.")
 	case a.refusal().Error != code ||
 		a.status != http.StatusBadRequest && (code != "invalid_client" || a.status != http.StatusUnauthorized):
-		return said.fail("%s", mend)
+		return detail.fail("%s", mend)
 	}
 	return pass("%s is refused with %s", to, code)
 }

@@ -73,7 +73,7 @@ func TestServerElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 			t.Parallel()
 			s, p := far(t), newTrap(t)
 			for _, path := range []string{"", "/api/things"} {
-				s.tamper = both(says(endpoint, p.URL+"/stop"))
+				s.tamper = both(setMember(endpoint, p.URL+"/stop"))
 				ended := s.look(s.farConfig(path))
 				if got := ended["metadata.endpoints"]; got.Status != Fail || !strings.Contains(got.Detail, p.URL) {
 					t.Errorf("%q: %+v", path, got)
@@ -92,7 +92,7 @@ func TestServerElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 func TestAPIElsewhereNamesNoServerOnThisMachine(t *testing.T) {
 	t.Parallel()
 	s, p := far(t), newTrap(t)
-	s.tamper = at(resourceName, says("authorization_servers", []string{p.URL}))
+	s.tamper = at(resourceName, setMember("authorization_servers", []string{p.URL}))
 	ended := s.look(s.farConfig("/api/things"))
 	if got := ended["server.reach"]; got.Status != Fail || p.requests.Load() != 0 {
 		t.Errorf("%+v, and %d requests came", got, p.requests.Load())
@@ -103,7 +103,7 @@ func TestSecretGoesToNoOtherOrigin(t *testing.T) {
 	t.Parallel()
 	for secret, want := range map[string]Status{"s3:cret&": Fail, "": Warn} {
 		s, p := newStand(t), newTrap(t)
-		s.tamper = both(says("revocation_endpoint", p.URL))
+		s.tamper = both(setMember("revocation_endpoint", p.URL))
 		c := s.config()
 		if c.ClientSecret = secret; secret != "" {
 			c.ClientID = "meter"
@@ -121,9 +121,9 @@ func TestSecretGoesToNoOtherOrigin(t *testing.T) {
 func TestNoCodeIsAskedForWhereTheServerIsInDoubt(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]tampering{
-		"metadata.issuer":  both(says("issuer", "https://other.example")),
-		"resource.name":    at(resourceName, says("resource", "https://other.example")),
-		"resource.servers": at(resourceName, says("authorization_servers", nil)),
+		"metadata.issuer":  both(setMember("issuer", "https://other.example")),
+		"resource.name":    at(resourceName, setMember("resource", "https://other.example")),
+		"resource.servers": at(resourceName, setMember("authorization_servers", nil)),
 	} {
 		s := newStand(t)
 		s.tamper = tamper
@@ -149,7 +149,7 @@ func TestPagesAreOpenedOnlyAtTheIssuer(t *testing.T) {
 	for _, member := range []string{"verification_uri", "verification_uri_complete"} {
 		for _, issuer := range []func(*testing.T) *stand{far, func(t *testing.T) *stand { return newStand(t) }} {
 			s, p := issuer(t), newTrap(t)
-			s.tamper = at("/oauth2/device_authorization", says(member, p.URL+"/device?user_code=BCDF-GHJK"))
+			s.tamper = at("/oauth2/device_authorization", setMember(member, p.URL+"/device?user_code=BCDF-GHJK"))
 			c := s.farConfig("")
 			if strings.HasPrefix(s.engine.Issuer(), s.URL) {
 				c.URL = s.URL
@@ -176,7 +176,7 @@ func TestProviderElsewhereDoesNotSendThePersonToThisMachine(t *testing.T) {
 func TestTokenGoesToNoUserinfoElsewhere(t *testing.T) {
 	t.Parallel()
 	s, p := newStand(t), newTrap(t)
-	s.tamper = both(says("userinfo_endpoint", p.URL))
+	s.tamper = both(setMember("userinfo_endpoint", p.URL))
 	c := s.config()
 	c.Login = s.answers(true)
 	for _, r := range Run(t.Context(), c) {
@@ -224,7 +224,7 @@ func TestServerCannotMakeTheReportLong(t *testing.T) {
 		}
 	}
 	s.tamper = func(q *http.Request, w *httptest.ResponseRecorder) {
-		both(says("jwks_uri", s.URL+"/"+long))(q, w)
+		both(setMember("jwks_uri", s.URL+"/"+long))(q, w)
 		choices(3000, "long="+long[:250])(q, w)
 	}
 	for _, r := range Run(t.Context(), s.config()) {

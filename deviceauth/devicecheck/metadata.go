@@ -152,11 +152,11 @@ func (r *run) metadataGrants() finding {
 // here, other than at the endpoints that corsForeign looks at.
 func (r *run) metadataCORS() finding {
 	var all []finding
-	places := []string{r.server.answer.at.String()}
+	addresses := []string{r.server.answer.at.String()}
 	if r.server.Keys != "" {
-		places = append(places, r.server.Keys)
+		addresses = append(addresses, r.server.Keys)
 	}
-	for _, address := range places {
+	for _, address := range addresses {
 		a := r.get(address, "Origin", foreignOrigin)
 		if allowed := a.header.Get("Access-Control-Allow-Origin"); a.err == nil && allowed != "*" &&
 			allowed != foreignOrigin {

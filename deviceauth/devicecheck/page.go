@@ -96,8 +96,8 @@ func (a *answer) links(parameter string) (list []string) {
 // text is what a person reads. It leaves out scripts, styles and the title,
 // and is shortened by quote.
 func (a *answer) text() string {
-	if said := a.refusal(); said.Error != "" {
-		return quote(said.Error + " " + said.Description)
+	if oauthError := a.refusal(); oauthError.Error != "" {
+		return quote(oauthError.Error + " " + oauthError.Description)
 	}
 	var all []string
 	a.each("", func(n *html.Node) {

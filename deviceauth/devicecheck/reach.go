@@ -132,15 +132,15 @@ func (r *run) certificate(u *url.URL) finding {
 // failed.
 func judge(c *x509.Certificate, now time.Time) finding {
 	left := c.NotAfter.Sub(now)
-	said := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")),
+	detail := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")),
 		c.NotAfter.UTC().Format(time.DateOnly))
 	// some live for days only, and are renewed in their last third
 	if left < renewalMargin && left < c.NotAfter.Sub(c.NotBefore)/3 {
-		return found("%s, %s from now", said, days(left)).
+		return found("%s, %s from now", detail, days(left)).
 			warn("Look in Caddy's log why it does not renew: it does so when a third of the certificate's life is " +
 				"left. One that a `tls` line names is yours to renew.")
 	}
-	return pass("%s", said)
+	return pass("%s", detail)
 }
 
 // Two days and less are given in hours, where the difference matters.

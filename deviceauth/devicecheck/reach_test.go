@@ -59,11 +59,11 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 	ending, trustsEnding := certified(t, now.Add(-80*aDay), now.Add(10*aDay))
 	early, trustsEarly := certified(t, now.Add(aDay), now.Add(90*aDay))
 	tests := []struct {
-		name, url    string
-		roots        *x509.CertPool
-		check        string
-		want         Status
-		said, mended string
+		name, url      string
+		roots          *x509.CertPool
+		check          string
+		want           Status
+		detail, mended string
 	}{
 		{"no URL", "api.example.com", nil, "reach.url", Fail, "not the URL", "https://api.example.com"},
 		{"another scheme", "ftp://api.example.com", nil, "reach.url", Fail, "not the URL", "https://"},
@@ -84,7 +84,7 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got := alone(t, Config{URL: test.url, ClientID: "tv", Roots: test.roots}, test.check, test.want)
-			if got.Status != test.want || !strings.Contains(got.Detail, test.said) ||
+			if got.Status != test.want || !strings.Contains(got.Detail, test.detail) ||
 				!strings.Contains(got.Remedy, test.mended) {
 				t.Errorf("got %+v", got)
 			}
@@ -125,7 +125,7 @@ func TestClocksAreCompared(t *testing.T) {
 		0: Pass, 5 * time.Second: Pass, -6 * time.Second: Warn, 6 * time.Second: Warn, time.Minute: Warn,
 		61 * time.Second: Fail, -2 * time.Minute: Fail,
 	} {
-		if got := (date{ahead: ahead, told: true}).judge(); got.status != want || want != Pass && got.remedy == "" {
+		if got := (date{ahead: ahead, reported: true}).judge(); got.status != want || want != Pass && got.remedy == "" {
 			t.Errorf("%v: %+v, want %s", ahead, got, want)
 		}
 	}

@@ -181,10 +181,10 @@ func (r *run) provider(to *url.URL) finding {
 		if !a.redirects() || err != nil {
 			break
 		}
-		said := refusalIn(next.Query())
+		refusal := refusalIn(next.Query())
 		switch {
-		case said != "":
-			return refusedBy(to, said)
+		case refusal != "":
+			return refusedBy(to, refusal)
 		case back != "" && strings.HasPrefix(next.String(), back):
 			return pass("%s signs in without asking", host)
 		case !r.mayLead(next.String()):
@@ -222,9 +222,9 @@ func (a *answer) nextHop() (*url.URL, error) {
 
 // The remedy repeats the parameters of the request literally, since providers
 // compare them so.
-func refusedBy(to *url.URL, said string) finding {
+func refusedBy(to *url.URL, refusal string) finding {
 	q := to.Query()
-	return found("the provider refused the authorization request; it said: %s", cmp.Or(said, "nothing")).
+	return found("the provider refused the authorization request; it said: %s", cmp.Or(refusal, "nothing")).
 		fail("Register %s as redirect URI for the client %s at %s, to the letter. If it is registered: look there "+
 			"whether `client_id`, `scopes` and the response type code are allowed to this client. Where a browser is "+
 			"let in all the same, the provider keeps only programs out.", quote(q.Get("redirect_uri")),

@@ -167,17 +167,17 @@ func (r *run) loginUserinfo() finding {
 			"A server may do that; ours does not. If it is ours, a proxy rewrites its answers: take that out.")
 	}
 	a := r.get(r.server.Userinfo, "Authorization", "Bearer "+r.login.Access)
-	var who struct {
+	var claims struct {
 		Subject string `json:"sub"`
 	}
 	switch {
 	case a.err != nil:
 		return about(a.asked, explain(a.err))
-	case a.status != http.StatusOK || json.Unmarshal(a.body, &who) != nil:
+	case a.status != http.StatusOK || json.Unmarshal(a.body, &claims) != nil:
 		return found("%s, with the token just given", a).
 			fail("Let nothing in the Caddyfile, and no proxy, take this path or the Authorization header.")
-	case who.Subject != r.login.sub:
-		return found("userinfo is about %q, the ID token about %q", quote(who.Subject), quote(r.login.sub)).
+	case claims.Subject != r.login.sub:
+		return found("userinfo is about %q, the ID token about %q", quote(claims.Subject), quote(r.login.sub)).
 			fail("Clients must not use it then (OpenID Connect Core §5.3.2). A cache before the server may keep " +
 				"answers: it must not where there is an Authorization header.")
 	}

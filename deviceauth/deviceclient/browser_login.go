@@ -194,7 +194,7 @@ func (b *browserLogin) read(q url.Values) callback {
 
 // closingPage is what the browser shows last. The page has no script and loads
 // nothing.
-func closingPage(w http.ResponseWriter, status int, title, says string) {
+func closingPage(w http.ResponseWriter, status int, title, text string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -206,5 +206,5 @@ func closingPage(w http.ResponseWriter, status int, title, says string) {
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>%[1]s</title>
 <h1>%[1]s</h1><p>%[2]s</p></html>
-`, title, says)
+`, title, text)
 }

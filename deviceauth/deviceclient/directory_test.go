@@ -37,15 +37,15 @@ func TestTokenIsOnTheDiskUnderItsName(t *testing.T) {
 	if want := []string{"token.new before", ". after"}; err != nil || !slices.Equal(flushed, want) {
 		t.Errorf("%v, flushed %q, want %q the renaming", err, flushed, want)
 	}
-	for said, fails := range map[error]bool{syscall.EIO: true, syscall.EINVAL: false, errors.ErrUnsupported: false} {
+	for cause, fails := range map[error]bool{syscall.EIO: true, syscall.EINVAL: false, errors.ErrUnsupported: false} {
 		r.flush = func(f *os.File) error {
 			if f == r.dir {
-				return said
+				return cause
 			}
 			return nil
 		}
 		if err := r.write("token", nil); (err != nil) != fails {
-			t.Errorf("where the folder's flush says %v: %v", said, err)
+			t.Errorf("where the folder's flush says %v: %v", cause, err)
 		}
 	}
 }

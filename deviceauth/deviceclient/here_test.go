@@ -78,11 +78,11 @@ func TestSecretIsAnnouncedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	for secret, announced := range map[string]bool{"": false, "hush": true} {
 		s := newStrict(t, 3600)
-		told, before := "", ""
+		shown, before := "", ""
 		o := s.options()
 		o.ClientSecret = secret
-		o.Note = func(text string) { told += text }
-		s.answers["/d"] = func(w http.ResponseWriter, r *http.Request) { before = told; s.authorize(w, r) }
+		o.Note = func(text string) { shown += text }
+		s.answers["/d"] = func(w http.ResponseWriter, r *http.Request) { before = shown; s.authorize(w, r) }
 		if _, err := Login(t.Context(), s.Server, o); err != nil {
 			t.Fatal(err)
 		}

@@ -83,9 +83,9 @@ func refresh(ctx context.Context, s Server, o Options, old *oauth2.Token) (*oaut
 	}
 	ctx = o.posting(context.WithoutCancel(ctx))
 	token, err := o.config(s).TokenSource(ctx, &oauth2.Token{RefreshToken: old.RefreshToken}).Token()
-	var said *oauth2.RetrieveError
+	var refusal *oauth2.RetrieveError
 	switch {
-	case errors.As(err, &said) && said.ErrorCode == "invalid_grant":
+	case errors.As(err, &refusal) && refusal.ErrorCode == "invalid_grant":
 		o.note("The server refuses to refresh the kept token: %v", plain(err))
 		return nil, errRefused
 	case err != nil:

@@ -46,14 +46,14 @@ func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
 	if line, _, _ := bufio.NewReader(out).ReadLine(); string(line) != "<nil>" {
 		t.Fatalf("the other process says %q", line)
 	}
-	told := make(chan string, 1)
+	shown := make(chan string, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // the waiting is told after a second
 	defer cancel()
-	if _, err := holdAt(ctx, path, func(text string, _ ...any) { told <- text }); !errors.Is(err,
+	if _, err := holdAt(ctx, path, func(text string, _ ...any) { shown <- text }); !errors.Is(err,
 		context.DeadlineExceeded) {
 		t.Errorf("beside another process: %v", err)
 	}
-	if len(told) != 1 {
+	if len(shown) != 1 {
 		t.Error("nobody was told what is waited for")
 	}
 	other.Process.Kill()

@@ -181,16 +181,16 @@ func (o Options) wait(ctx context.Context, config *oauth2.Config,
 // plain names the ends that a caller wants to tell apart, and shortens the
 // library's account of the others to what the server said.
 func plain(err error) error {
-	var said *oauth2.RetrieveError
+	var refusal *oauth2.RetrieveError
 	switch {
-	case !errors.As(err, &said):
+	case !errors.As(err, &refusal):
 		return err
-	case said.ErrorCode == "" || said.Response.StatusCode/100 == 3:
-		return unexpected(said.Response, said.Body)
-	case said.ErrorCode == "access_denied":
+	case refusal.ErrorCode == "" || refusal.Response.StatusCode/100 == 3:
+		return unexpected(refusal.Response, refusal.Body)
+	case refusal.ErrorCode == "access_denied":
 		return ErrDenied
-	case said.ErrorCode == "expired_token":
+	case refusal.ErrorCode == "expired_token":
 		return ErrExpired
 	}
-	return fmt.Errorf("%s: %s", text.Plain(said.ErrorCode), text.Plain(said.ErrorDescription))
+	return fmt.Errorf("%s: %s", text.Plain(refusal.ErrorCode), text.Plain(refusal.ErrorDescription))
 }

@@ -73,8 +73,8 @@ func revoke(ctx context.Context, s Server, o Options, t *oauth2.Token) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(answer.Body, maxSaid))
-		return unexpected(answer, said)
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorBody))
+		return unexpected(answer, body)
 	}
 	return nil
 }

@@ -106,21 +106,21 @@ func TestTerminalObeysNoServer(t *testing.T) {
 func obeyed(r rune) bool { return r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 || r == 0x202e }
 
 // everything is all that can be read where tokens are had and given back.
-func (s *strict) everything() (told []string) {
+func (s *strict) everything() (requests []string) {
 	f, o := Folder(s.t.TempDir()), s.options()
 	s.seed(f)
-	o.Note = func(text string) { told = append(told, text) }
-	o.Show = func(p Prompt) { told = append(told, p.Address, p.Code, p.Complete, p.Warning) }
+	o.Note = func(text string) { requests = append(requests, text) }
+	o.Show = func(p Prompt) { requests = append(requests, p.Address, p.Code, p.Complete, p.Warning) }
 	_, found := Discover(s.t.Context(), nil, s.Issuer)
 	_, refreshed := f.Token(s.t.Context(), s.Server, o)
 	_, asked := Login(s.t.Context(), s.Server, o)
 	_, out := f.Logout(s.t.Context(), s.Server, o)
 	for _, err := range []error{found, refreshed, asked, out} {
 		if err != nil {
-			told = append(told, err.Error())
+			requests = append(requests, err.Error())
 		}
 	}
-	return told
+	return requests
 }
 
 func TestPromptNamesOnlyAddressesOfPages(t *testing.T) {

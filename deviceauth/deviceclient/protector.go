@@ -25,13 +25,13 @@ type resource struct {
 // challenge names one, as guards of this project do.
 func findResource(ctx context.Context, c *http.Client, api *url.URL) (found resource, err error) {
 	const wellKnown = "/.well-known/oauth-protected-resource"
-	told := fetchChallenge(ctx, c, api)
-	places := []string{origin(api) + wellKnown + strings.TrimSuffix(api.EscapedPath(), "/"), origin(api) + wellKnown}
-	if at, err := url.Parse(told.metadata); err == nil && origin(at) == origin(api) {
-		places = append([]string{told.metadata}, places...)
+	challenge := fetchChallenge(ctx, c, api)
+	addresses := []string{origin(api) + wellKnown + strings.TrimSuffix(api.EscapedPath(), "/"), origin(api) + wellKnown}
+	if at, err := url.Parse(challenge.metadata); err == nil && origin(at) == origin(api) {
+		addresses = append([]string{challenge.metadata}, addresses...)
 	}
 	var errs []error
-	for _, address := range unique(places...) {
+	for _, address := range unique(addresses...) {
 		var r resource
 		err := fetch(ctx, c, address, &r)
 		if err == nil {
@@ -42,7 +42,7 @@ func findResource(ctx context.Context, c *http.Client, api *url.URL) (found reso
 		}
 		errs = append(errs, err)
 	}
-	if issuer, ok := told.issuer(api); ok {
+	if issuer, ok := challenge.issuer(api); ok {
 		return resource{Servers: []string{issuer}}, nil
 	}
 	return resource{}, errors.Join(errs...)

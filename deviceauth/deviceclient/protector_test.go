@@ -82,9 +82,9 @@ func TestPersonIsToldWhoWouldHaveTheToken(t *testing.T) {
 		if _, err := Login(t.Context(), s.Server, o); err != nil {
 			t.Fatal(err)
 		}
-		told := strings.Contains(shown.Warning, "API at "+api+" names the server "+s.Issuer) &&
+		named := strings.Contains(shown.Warning, "API at "+api+" names the server "+s.Issuer) &&
 			strings.Contains(shown.Warning, api+" is given a token")
-		if told != warned || !warned && shown.Warning != "" {
+		if named != warned || !warned && shown.Warning != "" {
 			t.Errorf("for %s, told %q", api, shown.Warning)
 		}
 	}

@@ -79,7 +79,7 @@ func origin(u *url.URL) string {
 }
 
 // maxSaid is enough of a strange answer to be of help.
-const maxSaid = 1000
+const maxErrorBody = 1000
 
 // unexpected is the error for an answer that is not of OAuth.
 func unexpected(answer *http.Response, body []byte) error {
@@ -88,5 +88,5 @@ func unexpected(answer *http.Response, body []byte) error {
 		return fmt.Errorf("%s redirects to %q, and no token or secret is sent there: the server's metadata have to "+
 			"name the endpoint where it answers; tell whoever runs it", endpoint, to)
 	}
-	return fmt.Errorf("%s: %s %q", endpoint, text.Plain(answer.Status), body[:min(len(body), maxSaid)])
+	return fmt.Errorf("%s: %s %q", endpoint, text.Plain(answer.Status), body[:min(len(body), maxErrorBody)])
 }

@@ -56,12 +56,13 @@ func TestSlowBodyIsAnsweredWhereverOneIsRead(t *testing.T) {
 			if w.Header().Get("Connection") != "close" || w.Header().Get("Cache-Control") != "no-store" {
 				t.Errorf("%s %s: header %v", test.method, test.path, w.Header())
 			}
-			var said struct {
+			var refusal struct {
 				Error       string `json:"error"`
 				Description string `json:"error_description"`
 			}
-			err := json.Unmarshal(w.Body.Bytes(), &said)
-			right := err == nil && said.Error == "invalid_request" && strings.Contains(said.Description, "within 10 s")
+			err := json.Unmarshal(w.Body.Bytes(), &refusal)
+			right := err == nil && refusal.Error == "invalid_request" &&
+				strings.Contains(refusal.Description, "within 10 s")
 			if test.json && !right {
 				t.Errorf("%s %s: %s", test.method, test.path, w.Body)
 			}

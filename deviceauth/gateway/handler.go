@@ -23,8 +23,8 @@ type HandlerConfig struct {
 	Paths     oauthapi.Paths
 	Dialects  []string                       // other products whose devices are served too, of [oauthapi.Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
-	Place     func(*http.Request) string     // where a device asks from, in words; default: nobody knows
-	Log       *slog.Logger                   // hears faults; default: nobody does
+	Place     func(*http.Request) string     // where a device asks from, in words; default: unknown
+	Log       *slog.Logger                   // of faults; default: they are discarded
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
 }
 

@@ -375,7 +375,7 @@ func describes(t *testing.T, address string, audience []string, resource string)
 // protocol 28, 34
 func TestPreflightsOfMetadataAllowWhatTheyAskFor(t *testing.T) {
 	s := gatewaytest.New(t)
-	asks := func(to http.Handler, address string) {
+	request := func(to http.Handler, address string) {
 		t.Helper()
 		w, r := httptest.NewRecorder(), httptest.NewRequest("OPTIONS", address, nil)
 		r.Header.Set("Origin", "https://inspector.example")
@@ -389,9 +389,9 @@ func TestPreflightsOfMetadataAllowWhatTheyAskFor(t *testing.T) {
 	}
 	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration",
 		"/oauth2/jwks"} {
-		asks(s, "https://api.example.com"+path)
+		request(s, "https://api.example.com"+path)
 	}
-	asks(guard.Resource{Audience: []string{"https://api.example.com"}},
+	request(guard.Resource{Audience: []string{"https://api.example.com"}},
 		"https://api.example.com"+guard.ResourceMetadataPath)
 }
 

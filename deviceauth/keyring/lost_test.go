@@ -41,8 +41,8 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			vault := memstore.New()
 			k := open(t, vault, "")
-			var told []string
-			k.OnLoss(func(reason string) { told = append(told, reason) })
+			var warnings []string
+			k.OnLoss(func(reason string) { warnings = append(warnings, reason) })
 			token, err := k.Sign("at+jwt", claims{Subject: "alice"})
 			if err != nil {
 				t.Fatal(err)
@@ -54,8 +54,8 @@ func TestRingThatIsLostIsWrittenBack(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if len(told) != 1 || !strings.Contains(told[0], "lost the signing keys") {
-				t.Errorf("told: %q", told)
+			if len(warnings) != 1 || !strings.Contains(warnings[0], "lost the signing keys") {
+				t.Errorf("told: %q", warnings)
 			}
 			other := open(t, vault, "")
 			if err := other.Verify("at+jwt", token, &claims{}); err != nil {
@@ -162,8 +162,8 @@ func TestSecretsThatAreLostAreWrittenBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			vault := memstore.New()
 			k := open(t, vault, "")
-			var told []string
-			k.OnLoss(func(reason string) { told = append(told, reason) })
+			var warnings []string
+			k.OnLoss(func(reason string) { warnings = append(warnings, reason) })
 			want := k.Secret(PurposeCookie)
 			r := reads(t, vault)
 			lose(&r)
@@ -180,8 +180,8 @@ func TestSecretsThatAreLostAreWrittenBack(t *testing.T) {
 			if k.Secret(PurposeCookie) != want || open(t, vault, "").Secret(PurposeCookie) != want {
 				t.Error("the secret is another one")
 			}
-			if len(told) != 1 || !strings.Contains(told[0], "lost the secrets") {
-				t.Errorf("told: %q", told)
+			if len(warnings) != 1 || !strings.Contains(warnings[0], "lost the secrets") {
+				t.Errorf("told: %q", warnings)
 			}
 		})
 	}
@@ -195,8 +195,8 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vault := memstore.New()
 		k := open(t, vault, "")
-		var told []string
-		k.OnLoss(func(reason string) { told = append(told, reason) })
+		var warnings []string
+		k.OnLoss(func(reason string) { warnings = append(warnings, reason) })
 		earlier, err := vault.LoadDocument(t.Context(), document)
 		if err != nil {
 			t.Fatal(err)
@@ -223,8 +223,8 @@ func TestRingOfAnEarlierDayGetsItsKeysBack(t *testing.T) {
 				t.Errorf("%s: %+v", name, keys)
 			}
 		}
-		if len(told) != 1 || !strings.Contains(told[0], "lost signing keys") {
-			t.Errorf("told: %q", told)
+		if len(warnings) != 1 || !strings.Contains(warnings[0], "lost signing keys") {
+			t.Errorf("told: %q", warnings)
 		}
 		time.Sleep(keepFor) // the first key has had its time, by every clock
 		if err := k.Maintain(t.Context()); err != nil || len(k.Keys()) != 1 {

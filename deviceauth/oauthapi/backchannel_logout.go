@@ -19,9 +19,9 @@ func (s *vendorDialect) backChannelLogoutRoute() endpoint.Route {
 	return endpoint.Route{Methods: methods, CORS: endpoint.NoOrigin, Fail: s.oauthError}
 }
 
-// backChannelLogout is where an upstream says that somebody signed out (OpenID
-// Connect Back-Channel Logout 1.0 §2.5). It is an upstream's server that calls,
-// and no browser.
+// backChannelLogout ends the sessions that a logout token of an upstream names (OpenID
+// Connect Back-Channel Logout 1.0 §2.5). The upstream's server sends it, not a browser, so
+// there are no cookies and no CSRF token to check: the token's signature is all the proof.
 func (h *Handler) backChannelLogout(r *http.Request) (*endpoint.Response, error) {
 	// Forms alone (§2.5); the token is verified before it is believed.
 	r.Body = http.MaxBytesReader(nil, r.Body, endpoint.MaxBody)
@@ -32,12 +32,12 @@ func (h *Handler) backChannelLogout(r *http.Request) (*endpoint.Response, error)
 	if token == "" {
 		return nil, errNoLogout
 	}
-	heard := false
+	accepted := false
 	var faults []error
 	for _, u := range h.cfg.Upstreams { // several may be one provider, under several ids
 		out, err := u.SignOut(r.Context(), token)
 		if err == nil {
-			heard, err = true, h.cfg.Engine.SignOut(r.Context(), *out)
+			accepted, err = true, h.cfg.Engine.SignOut(r.Context(), *out)
 		}
 		// A refusal only says that the token is not this upstream's.
 		if deviceauth.AsError(err) == nil {
@@ -48,7 +48,7 @@ func (h *Handler) backChannelLogout(r *http.Request) (*endpoint.Response, error)
 	switch err := errors.Join(faults...); {
 	case err != nil:
 		return nil, err
-	case !heard:
+	case !accepted:
 		return nil, errNoLogout
 	}
 	return endpoint.NewResponse(http.StatusOK, "", nil).Set("Cache-Control", "no-store"), nil

@@ -9,7 +9,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// request reads what every OAuth endpoint reads first.
+// request reads what every OAuth endpoint of a client reads first: the parameters of
+// the body, and the client's credentials. It checks neither secret nor client: the
+// engine does, together with what is asked for.
 func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials, error) {
 	// Before anything is known of the client: what cannot be read has no client_id.
 	p, err := readParams(r, s.query)
@@ -20,9 +22,11 @@ func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials
 	return p, c, err
 }
 
-// credentials finds out how a client named itself: by one way only (RFC 6749 §2.3).
+// credentials reads by which way a client authenticates: Basic (client_secret_basic), a
+// secret in the body (client_secret_post), or a client_id alone (none). More than one way
+// in a request is refused (RFC 6749 §2.3).
 func (h *Handler) credentials(r *http.Request, p params) (deviceauth.Credentials, error) {
-	// Values of Get would hide a second header, of which a proxy may have looked at the other one.
+	// Header.Get would hide a second header, of which a proxy may have looked at the other one.
 	id, secret := p.get("client_id"), p.get("client_secret")
 	headers := r.Header.Values("Authorization")
 	switch {

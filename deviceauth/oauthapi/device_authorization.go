@@ -10,8 +10,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// authorizationAnswer is RFC 8628 §3.2, with what dialects add.
-type authorizationAnswer struct {
+// authorizationResponse is RFC 8628 §3.2, with what dialects add.
+type authorizationResponse struct {
 	DeviceCode string `json:"device_code"`
 	UserCode   string `json:"user_code"`
 	URI        string `json:"verification_uri"`
@@ -27,7 +27,7 @@ type authorizationAnswer struct {
 
 // EncodeJSON implements [endpoint.Encoder]. The members that only dialects add are
 // left to encoding/json.
-func (a *authorizationAnswer) EncodeJSON() []byte {
+func (a *authorizationResponse) EncodeJSON() []byte {
 	if a.URL != "" || a.Message != "" || a.RedirectURI != "" || a.Token != nil {
 		return response.JSON(a)
 	}
@@ -43,7 +43,9 @@ func (a *authorizationAnswer) EncodeJSON() []byte {
 	return o.End()
 }
 
-// deviceAuthorization is RFC 8628 §3.1.
+// deviceAuthorization is RFC 8628 §3.1: it begins a grant and answers with its device code
+// and user code. The extensions beside it are RFC 8707 (resource), RFC 7636 (code_challenge)
+// and device_name, by which a device names itself to the person.
 func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response, error) {
 	if s.crossSite(r) {
 		return nil, forbidden(errCrossSite)
@@ -62,18 +64,19 @@ func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response
 	if err != nil {
 		return nil, forbidden(err)
 	}
+	// RFC 8628 §3.3.1: the code in the URI only saves typing; the page asks to compare it.
 	page := s.origin + s.cfg.Paths.Device
-	said := &authorizationAnswer{
+	body := &authorizationResponse{
 		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page,
 		ExpiresIn: endpoint.Seconds(a.ExpiresIn), Interval: endpoint.Seconds(a.Interval),
 	}
 	if a.Linkable {
-		said.Complete = page + "?user_code=" + url.QueryEscape(a.UserCode)
+		body.Complete = page + "?user_code=" + url.QueryEscape(a.UserCode)
 	}
 	if s.members != nil {
-		s.members(s, client, said)
+		s.members(s, client, body)
 	}
-	return endpoint.JSON(http.StatusOK, said), nil
+	return endpoint.JSON(http.StatusOK, body), nil
 }
 
 // errCrossSite becomes a 403: it is about where the request comes from, and not about
@@ -83,11 +86,11 @@ var errCrossSite = deviceauth.NewError("access_denied", "a page of another site 
 // crossSite reports whether a browser sends the request for a page of another
 // site, which no client names as its origin. A form is posted across sites
 // without a preflight, so any page could have its visitors' browsers ask for
-// codes, at the cost of their addresses' bounds (RFC 8628 §3.1 wants no proof of
-// a public client). Sec-Fetch-Site is the browser's own word (W3C Fetch
-// Metadata §2.3); by Origin are known browsers that do not send it, a neighbouring
-// host, and a host of somebody else's that has our address. "null" is nobody's
-// origin (RFC 6454 §7.3).
+// codes, and use up the limits of their addresses (RFC 8628 §3.1 wants no proof of
+// a public client). Sec-Fetch-Site is set by the browser alone (W3C Fetch Metadata
+// §2.3). Origin is for browsers that do not send it, for a neighbouring host of the
+// same site, and for a foreign host name that resolves to this server's address.
+// The origin "null" is never the issuer's (RFC 6454 §7.3).
 func (h *Handler) crossSite(r *http.Request) bool {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	if origin != "" && h.cfg.Engine.AllowsOrigin(r.Context(), origin) {

@@ -27,9 +27,9 @@ type dialect struct {
 	nulls    bool              // ID tokens name what is not known, as null
 
 	scoping func(e *deviceauth.Engine, client, asked string) (scope string, resource []string)
-	members func(*vendorDialect, deviceauth.Credentials, *authorizationAnswer) // adds to RFC 8628 §3.2
-	more    map[string]func(*vendorDialect) endpoint.Route                     // by path: what no other product has
-	finish  func(*http.Request, *endpoint.Response) *endpoint.Response         // has the last word on every answer
+	members func(*vendorDialect, deviceauth.Credentials, *authorizationResponse) // adds to RFC 8628 §3.2
+	more    map[string]func(*vendorDialect) endpoint.Route                       // by path: what no other product has
+	finish  func(*http.Request, *endpoint.Response) *endpoint.Response           // has the last word on every answer
 }
 
 // dialectPaths are below the issuer's. What is empty is not offered. A first
@@ -109,7 +109,8 @@ type vendorDialect struct {
 	dialect
 }
 
-// routes are what a dialect offers.
+// routes are the endpoints that a dialect offers, by their paths below the issuer's. An
+// endpoint without a path is one that the product does not have.
 func (s *vendorDialect) routes() map[string]endpoint.Route {
 	p := s.dialect.paths
 	all := map[string]endpoint.Route{}
@@ -143,7 +144,8 @@ func (s *vendorDialect) post(do endpoint.Func) endpoint.Route {
 	return endpoint.Route{Methods: methods, CORS: endpoint.ClientOrigins, Fail: fail}
 }
 
-// open is an endpoint that all may read.
+// open is an endpoint whose document is public: pages of any origin may read it, since
+// no credentials are looked at (Fetch Standard §3.2.5).
 func (s *vendorDialect) open(do endpoint.Func) endpoint.Route {
 	methods := map[string]endpoint.Func{http.MethodGet: do}
 	return endpoint.Route{Methods: methods, CORS: endpoint.AnyOrigin, Fail: s.oauthError}
@@ -170,7 +172,7 @@ func (s *vendorDialect) scope(p params, client string) (scope string, resource [
 	return scope, nil
 }
 
-// grantType reads a grant type by whichever of its names.
+// grantType reads grant_type; a name that only the dialect has becomes the standard's.
 func (s *vendorDialect) grantType(p params) string {
 	if standard, ok := s.grants[p.get("grant_type")]; ok {
 		return standard
@@ -178,7 +180,7 @@ func (s *vendorDialect) grantType(p params) string {
 	return p.get("grant_type")
 }
 
-// deviceCode reads the device code by whichever of its names.
+// deviceCode reads device_code (RFC 8628 §3.4), or the dialect's own parameter for it.
 func (s *vendorDialect) deviceCode(p params) string {
 	if code := p.get("device_code"); code != "" || s.codeName == "" {
 		return code

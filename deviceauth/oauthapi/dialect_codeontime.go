@@ -30,7 +30,7 @@ type tokenRequest struct {
 }
 
 // codeOnTimeMembers adds what the device posts next, so that it need not know how.
-func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationAnswer) {
+func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationResponse) {
 	// This product says redirect_uri where RFC 8628 says verification_uri; both are sent.
 	a.RedirectURI = a.URI
 	a.Token = &tokenRequest{
@@ -39,7 +39,8 @@ func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizat
 	}
 }
 
-// path puts the issuer's path before a path of the dialect.
+// path is a path of the dialect below the issuer's path. Links have no host: a device
+// resolves them against the URL that it read (RFC 3986 §5).
 func (s *vendorDialect) path(p string) string { return s.cfg.Paths.prefix + p }
 
 // codeOnTimeMore are the entry point and the token description, which only this
@@ -55,7 +56,8 @@ var codeOnTimeMore = map[string]func(*vendorDialect) endpoint.Route{
 	},
 }
 
-// entry is where a device begins that knows nothing but this address.
+// entry is the document from which a device that knows only this address finds the
+// endpoints, and the scopes with their meaning for people.
 func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 	p := s.dialect.paths
 	type hint struct {
@@ -81,7 +83,8 @@ func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 	})), nil
 }
 
-// tokeninfo says to the bearer of a token what it is.
+// tokeninfo describes an access token to its bearer. RFC 7662 is for resource servers,
+// which authenticate; here the token itself is the credential.
 func (s *vendorDialect) tokeninfo(r *http.Request) (*endpoint.Response, error) {
 	// KeepToken, because nothing is passed on from here.
 	id, _, err := guard.New(guard.Options{KeepToken: true, NoMetadata: true}, s.cfg.Engine).Authenticate(r, "")

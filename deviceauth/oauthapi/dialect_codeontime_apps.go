@@ -10,8 +10,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// codeOnTimeApps is the App Management API of Code On Time's applications: the clients
-// that registered, for the holder of the initial access token.
+// codeOnTimeApps is the App Management API of Code On Time's applications: it lists and
+// changes the registered clients, for requests with the initial access token.
 const codeOnTimeApps = codeOnTime + "/apps"
 
 // An app is a client as the App Management API has it. Members that a PATCH leaves out
@@ -24,7 +24,7 @@ type app struct {
 	Secret        string            `json:"client_secret,omitempty"` // told once, of a new one
 	RedirectURI   *string           `json:"redirect_uri,omitempty"`
 	Authorization *appAuthorization `json:"authorization,omitempty"`
-	Trusted       *bool             `json:"trusted,omitempty"` // people are not told that nobody has checked it
+	Trusted       *bool             `json:"trusted,omitempty"` // approved: people are not warned that it is unchecked
 }
 
 // An appAuthorization says how an app logs people in: by a device's code, in the browser
@@ -36,7 +36,7 @@ type appAuthorization struct {
 	Server bool `json:"server"`
 }
 
-// appsRoute is the collection of apps.
+// appsRoute is the collection of apps: it lists them and adds one.
 func (s *vendorDialect) appsRoute() endpoint.Route {
 	// The registration endpoint of RFC 7591 and this one make the same records.
 	return endpoint.Route{Methods: map[string]endpoint.Func{
@@ -44,7 +44,7 @@ func (s *vendorDialect) appsRoute() endpoint.Route {
 	}, CORS: endpoint.ClientOrigins, Fail: s.registerError}
 }
 
-// appRoute is one app.
+// appRoute is one app, below the path of the collection by its client_id.
 func (s *vendorDialect) appRoute() endpoint.Route {
 	return endpoint.Route{Methods: map[string]endpoint.Func{
 		http.MethodGet: s.managing(s.showApp), http.MethodPatch: s.managing(s.changeApp),
@@ -52,10 +52,10 @@ func (s *vendorDialect) appRoute() endpoint.Route {
 	}, CORS: endpoint.ClientOrigins, Fail: s.registerError}
 }
 
-// managing lets in the holder of the initial access token alone.
+// managing requires the initial access token (RFC 7591 §3) before a method of the API.
 func (s *vendorDialect) managing(do endpoint.Func) endpoint.Func {
 	return func(r *http.Request) (*endpoint.Response, error) {
-		// Also where anybody may register: to see and change others' clients is another right.
+		// Also where registration is open: to see and change other clients is another right.
 		if err := s.cfg.Engine.CheckManagementToken(bearerToken(r)); err != nil {
 			return nil, err
 		}
@@ -63,6 +63,7 @@ func (s *vendorDialect) managing(do endpoint.Func) endpoint.Func {
 	}
 }
 
+// listApps is GET of the collection.
 func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
 	clients, err := s.cfg.Engine.RegisteredClients(r.Context())
 	if err != nil {
@@ -81,6 +82,8 @@ func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
 	}), nil
 }
 
+// createApp is POST to the collection: it registers a client as RFC 7591 would, and
+// answers 201 with its address.
 func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 	asked, err := readApp(r)
 	if err != nil {
@@ -98,10 +101,11 @@ func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	// The secret is in this answer alone: the store has its digest.
-	said := s.appOf(made)
-	return endpoint.JSON(http.StatusCreated, said).Set("Location", said.Links["self"].Href), nil
+	body := s.appOf(made)
+	return endpoint.JSON(http.StatusCreated, body).Set("Location", body.Links["self"].Href), nil
 }
 
+// showApp is GET of one app. Its secret is left out: only a digest of it is stored.
 func (s *vendorDialect) showApp(r *http.Request) (*endpoint.Response, error) {
 	client, err := s.cfg.Engine.RegisteredClient(r.Context(), s.appID(r))
 	if err != nil {
@@ -110,6 +114,7 @@ func (s *vendorDialect) showApp(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.JSON(http.StatusOK, s.appOf(client)), nil
 }
 
+// changeApp is PATCH of one app: members that the body leaves out stay.
 func (s *vendorDialect) changeApp(r *http.Request) (*endpoint.Response, error) {
 	asked, err := readApp(r)
 	if err != nil {
@@ -122,6 +127,7 @@ func (s *vendorDialect) changeApp(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.JSON(http.StatusOK, s.appOf(client)), nil
 }
 
+// deleteApp is DELETE of one app. The client's grants end with it.
 func (s *vendorDialect) deleteApp(r *http.Request) (*endpoint.Response, error) {
 	if err := s.cfg.Engine.RemoveClient(r.Context(), s.appID(r), "the holder of the registration token"); err != nil {
 		return nil, err
@@ -134,7 +140,8 @@ func (s *vendorDialect) appID(r *http.Request) string {
 	return strings.TrimPrefix(r.URL.Path, s.path(codeOnTimeApps)+"/")
 }
 
-// appOf spells a client as an app.
+// appOf is a registered client as the API has it. The secret is empty, and left out, unless
+// the client is new.
 func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 	m, self := c.Metadata, s.path(codeOnTimeApps)+"/"+c.ID
 	// The API knows one redirect URI; a client that registered by RFC 7591 may have more, of
@@ -191,14 +198,14 @@ func (a app) apply(c *deviceauth.Registered) error {
 			*change.to = *change.from
 		}
 	}
-	// What people are shown has to be vouched for anew where it changes.
+	// The operator approved what people are shown; a change of it has to be approved again.
 	if a.Name != nil || a.Author != nil || a.RedirectURI != nil {
 		c.Approved = false
 	}
 	if a.Trusted != nil {
 		c.Approved = *a.Trusted
 	}
-	// White space between, where somebody writes several into the one member.
+	// The API has one member for it: several URIs are separated by white space.
 	if a.RedirectURI != nil {
 		m.RedirectURIs = strings.Fields(*a.RedirectURI)
 	}
@@ -213,8 +220,9 @@ func (a app) apply(c *deviceauth.Registered) error {
 	return nil
 }
 
-// apply makes metadata of how an app logs people in. One of several kinds is native: its
-// redirect URI says more.
+// apply turns the kinds of an app into grant types and an authentication method (RFC 7591
+// §2). An app that is native and something else, too, is native: loopback and private
+// redirect URIs are then allowed (RFC 8252 §7).
 func (a *appAuthorization) apply(m *deviceauth.ClientMetadata) {
 	// Refresh tokens are given by the scope offline_access, not by the kind of app.
 	m.GrantTypes, m.ResponseTypes = []string{grantRefreshToken}, nil

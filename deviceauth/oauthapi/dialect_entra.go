@@ -9,7 +9,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// entraMetadata is where the Microsoft libraries begin, below each tenant.
+// entraMetadata is the OpenID Connect metadata below each tenant, which the Microsoft
+// libraries read first. The endpoints in it stay below the tenant that was asked for; there is
+// one issuer, whatever the tenant.
 func entraMetadata(s *vendorDialect) endpoint.Route {
 	return s.open(func(r *http.Request) (*endpoint.Response, error) {
 		path := s.origin + strings.TrimSuffix(r.URL.Path, "v2.0/.well-known/openid-configuration")

@@ -37,11 +37,11 @@ func TestEntraScopesMeanOurs(t *testing.T) {
 				gatewaytest.Refused(t, w, 400, test.refuses)
 				return
 			}
-			said := gatewaytest.JSON(t, w)
-			allow(s, said["user_code"].(string))
+			document := gatewaytest.JSON(t, w)
+			allow(s, document["user_code"].(string))
 			const kind = "&grant_type=device_code&device_code="
 			tokens := gatewaytest.JSON(t, s.Post("/common/oauth2/v2.0/token", gatewaytest.Form,
-				"client_id=tv"+kind+said["device_code"].(string)))
+				"client_id=tv"+kind+document["device_code"].(string)))
 			if tokens["scope"] != test.scope ||
 				!strings.Contains(payload(t, tokens["access_token"]), `"aud":"`+test.audience+`"`) {
 				t.Errorf("got %q in %s, want %q for %s", tokens["scope"], payload(t, tokens["access_token"]),

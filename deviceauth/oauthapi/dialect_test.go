@@ -190,15 +190,15 @@ func (c *conversation) same(where string, got, want any) {
 		}
 		return
 	}
-	said, _ := got.(map[string]any)
-	for name := range said {
+	members, _ := got.(map[string]any)
+	for name := range members {
 		if _, wanted := object[name]; !wanted {
 			c.Errorf("%s: %s.%s is there, and should not be", c.about, where, name)
 		}
 	}
 	shortest := func(a, b string) int { return len(fmt.Sprint(object[a])) - len(fmt.Sprint(object[b])) }
 	for _, name := range slices.SortedFunc(maps.Keys(object), shortest) { // <user> before the sentence that has it
-		if value, there := said[name]; there {
+		if value, there := members[name]; there {
 			c.same(where+"."+name, value, object[name])
 		} else {
 			c.Errorf("%s: %s.%s is not there", c.about, where, name)

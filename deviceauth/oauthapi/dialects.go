@@ -58,7 +58,7 @@ var dialects = map[string]dialect{
 		status:   map[string]int{"authorization_pending": 428, "slow_down": 403, "access_denied": 403},
 		grants:   map[string]string{"http://oauth.net/grant_type/device/1.0": grantDeviceCode},
 		codeName: "code",
-		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
+		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationResponse) {
 			a.URL = a.URI
 		},
 	},
@@ -74,7 +74,7 @@ var dialects = map[string]dialect{
 		grants:   map[string]string{"device_code": grantDeviceCode},
 		codeName: "code",
 		scoping:  entraScopes,
-		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationAnswer) {
+		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationResponse) {
 			a.Message = fmt.Sprintf("Open %s in a browser and type the code %s to sign in.", a.URI, a.UserCode)
 		},
 		more: map[string]func(*vendorDialect) endpoint.Route{
@@ -83,26 +83,26 @@ var dialects = map[string]dialect{
 	},
 }
 
-// githubFinish says errors with status 200, scopes with commas, and everything
-// as a form unless JSON is asked for.
+// githubFinish rewrites a response as GitHub sends it: errors with status 200, scopes
+// separated by commas, and a form unless the request accepts JSON.
 func githubFinish(r *http.Request, a *endpoint.Response) *endpoint.Response {
 	// A fault stays one: a library that reads 200 as "not yet" would poll for ever.
 	if a.Status >= http.StatusInternalServerError {
 		return a
 	}
-	said := map[string]any{}
+	members := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(a.Body))
 	// expires_in must not become 9e+02 in a form.
 	d.UseNumber()
-	d.Decode(&said) // our own JSON: cannot fail
-	if scope, ok := said["scope"].(string); ok {
-		said["scope"], said["token_type"] = strings.ReplaceAll(scope, " ", ","), "bearer"
+	d.Decode(&members) // our own JSON: cannot fail
+	if scope, ok := members["scope"].(string); ok {
+		members["scope"], members["token_type"] = strings.ReplaceAll(scope, " ", ","), "bearer"
 	}
-	finished := endpoint.JSON(http.StatusOK, said)
+	finished := endpoint.JSON(http.StatusOK, members)
 	// Forms are the default of this product, and most libraries ask for JSON.
 	if !strings.Contains(r.Header.Get("Accept"), "json") {
 		form := url.Values{}
-		for name, value := range said {
+		for name, value := range members {
 			form.Set(name, fmt.Sprint(value))
 		}
 		finished.Body = []byte(form.Encode())

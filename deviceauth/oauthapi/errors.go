@@ -23,14 +23,14 @@ func forbidden(err error) error {
 	return err
 }
 
-// oauthError says what went wrong in the dialect's words, and is the one place
-// where a fault of ours is logged and told: as something that passes, with
-// nothing consumed.
+// oauthError is the response to an error (RFC 6749 §5.2), in the dialect's words. A
+// [deviceauth.Error] is a refusal by the protocol, and safe to send. Anything else is a
+// fault of this server; it is logged here and nowhere else, and the client hears only
+// that it may try again, because nothing was consumed.
 func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Response {
-	// Anything that is not the protocol's word is a fault of ours: logged, and told as passing.
 	refusal := deviceauth.AsError(err)
 	if refusal == nil {
-		return s.faultAnswer(r, err)
+		return s.faultResponse(r, err)
 	}
 	status := statusOf(err, refusal)
 	// Where a product has another status for the same refusal.
@@ -44,7 +44,7 @@ func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Respons
 		body.Interval = endpoint.Seconds(hurried.Interval)
 	}
 	a := endpoint.JSON(status, body)
-	// A pause by the operator: nobody knows how long.
+	// The operator has paused the server, for a time that is not known here.
 	if status == http.StatusServiceUnavailable {
 		a.Set("Retry-After", endpoint.RetryPaused())
 	}
@@ -61,7 +61,8 @@ func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Respons
 	return a
 }
 
-// errorName is what the dialect calls a refusal.
+// errorName is the dialect's error code for a refusal; the standard's where the dialect
+// has none of its own.
 func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
 	// First what is said of device codes alone.
 	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(deviceCodeError)) {
@@ -73,8 +74,9 @@ func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
 	return refusal.Code
 }
 
-// faultAnswer logs a fault of ours, and says no more of it than that it passes.
-func (h *Handler) faultAnswer(r *http.Request, err error) *endpoint.Response {
+// faultResponse logs a fault of this server and answers 503 without its details, which
+// could name hosts, files or people.
+func (h *Handler) faultResponse(r *http.Request, err error) *endpoint.Response {
 	h.cfg.Log.Fault(r, "", err)
 	body := endpoint.OAuthError{
 		Error: "temporarily_unavailable", Description: "the server cannot answer now; try again",

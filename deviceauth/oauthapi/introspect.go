@@ -7,7 +7,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// introspect is RFC 7662 §2. What is not alive has no other member.
+// introspect is RFC 7662 §2, for resource servers and for guards in other Caddys. The
+// engine requires a confidential client (RFC 7662 §2.1). The response for a token that is
+// not active has no member but active.
 func (s *vendorDialect) introspect(r *http.Request) (*endpoint.Response, error) {
 	p, client, err := s.request(r)
 	if err != nil {

@@ -18,7 +18,7 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
 	// A public client authenticates by none (RFC 7591 §2).
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
-	said := map[string]any{
+	document := map[string]any{
 		"issuer":                        e.Issuer(),
 		"authorization_endpoint":        h.origin + p.Authorize,
 		"device_authorization_endpoint": h.origin + p.DeviceAuthorization,
@@ -48,30 +48,30 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 		},
 	}
 	if e.Registration().Registers() {
-		said["registration_endpoint"] = h.origin + p.Register
+		document["registration_endpoint"] = h.origin + p.Register
 	}
 	if e.Registration().Fetch != nil {
-		said["client_id_metadata_document_supported"] = true
+		document["client_id_metadata_document_supported"] = true
 	}
-	return public(endpoint.JSON(http.StatusOK, withoutEmpty(said))), nil
+	return public(endpoint.JSON(http.StatusOK, withoutEmpty(document))), nil
 }
 
-// withoutEmpty leaves out lists without an element (RFC 8414 §3.2).
-func withoutEmpty(said map[string]any) map[string]any {
-	// RFC 8414 §3.2: a member with an empty list MUST be left out.
-	maps.DeleteFunc(said, func(_ string, value any) bool {
+// withoutEmpty leaves out members whose list is empty, as RFC 8414 §3.2 requires.
+func withoutEmpty(document map[string]any) map[string]any {
+	maps.DeleteFunc(document, func(_ string, value any) bool {
 		list, ok := value.([]string)
 		return ok && len(list) == 0
 	})
-	return said
+	return document
 }
 
-// jwks is RFC 7517 §5.
+// jwks is the set of public keys (RFC 7517 §5): those that sign, those that signed what
+// is still valid, and the next one before it signs.
 func (h *Handler) jwks(*http.Request) (*endpoint.Response, error) {
 	return public(endpoint.NewResponse(http.StatusOK, "application/jwk-set+json", h.cfg.Keys.JWKS())), nil
 }
 
-// public lets caches keep an answer for five minutes: short enough for a new
+// public lets caches keep a response for five minutes: short enough for a new
 // key to be known before it signs.
 func public(a *endpoint.Response) *endpoint.Response {
 	return a.Set("Cache-Control", "public, max-age=300")

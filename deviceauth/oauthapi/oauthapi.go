@@ -18,7 +18,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// Config says what a [Handler] speaks for.
+// Config is the configuration of a [Handler]. Engine and Keys are required.
 type Config struct {
 	Engine    *deviceauth.Engine
 	Keys      Keys
@@ -26,7 +26,7 @@ type Config struct {
 	Paths     Paths                          // where the endpoints and the code page are
 	Dialects  []string                       // other products whose devices are served too, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
-	Place     func(*http.Request) string     // where a device asks from, in words; default: nobody knows
+	Place     func(*http.Request) string     // where a device asks from, in words; default: unknown
 	ScopeText func(scope string) string      // what a scope allows, in English; default: the scope itself
 	Log       *endpoint.Log                  // hears faults; default: it discards
 	Stopping  func() bool                    // whether the server is about to stop; default: it never is
@@ -54,7 +54,9 @@ type Handler struct {
 	app          endpoint.Route // the same in the dialect codeontime
 }
 
-// New checks the configuration and returns a handler.
+// New checks the configuration, fills in the defaults and returns a handler. It fails
+// without an Engine or Keys, for an issuer that is no URL, and with the error of
+// [CheckDialects].
 func New(c Config) (*Handler, error) {
 	if c.Engine == nil || c.Keys == nil {
 		return nil, errors.New("a handler needs an Engine and Keys")
@@ -87,7 +89,9 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// table is all that is served.
+// table is every route with a fixed path: the standard endpoints, the metadata, and
+// those of the dialects that are configured. The two routes below which a client's id
+// follows are not in it; [Handler.find] knows them.
 func (h *Handler) table() map[string]endpoint.Route {
 	p := h.cfg.Paths
 	standard := &vendorDialect{Handler: h, dialect: dialect{paths: dialectPaths{
@@ -119,7 +123,8 @@ func (h *Handler) table() map[string]endpoint.Route {
 	return routes
 }
 
-// find finds what is served at a path.
+// find is the route of a path: first a fixed one, then those that end in the id of a
+// registered client, then those of a dialect that begin with a tenant.
 func (h *Handler) find(path string) (endpoint.Route, bool) {
 	if r, ok := h.routes[path]; ok {
 		return r, true

@@ -91,45 +91,47 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// bodyCases are bodies of device authorization requests, by their media types.
+var bodyCases = []struct {
+	name, contentType, body string
+	status                  int
+	code                    string
+}{
+	{"a form", gatewaytest.Form, "client_id=tv", 200, ""},
+	{"a gatewaytest.Form with a charset", gatewaytest.Form + "; charset=UTF-8", "client_id=tv", 200, ""},
+	{"JSON", "application/json", `{"client_id":"tv","_links":{"self":1},"scope":null}`, 200, ""},
+	{"JSON with two resources", "application/json",
+		`{"client_id":"tv","resource":["https://api.example.com","https://api.example.com"]}`, 200, ""},
+	{"an empty scope", gatewaytest.Form, "client_id=tv&scope=", 200, ""},
+	{"an unknown parameter twice", gatewaytest.Form, "client_id=tv&x=1&x=2", 200, ""},
+	{"two resources", gatewaytest.Form,
+		"client_id=tv&resource=https%3A%2F%2Fapi.example.com&resource=https%3A%2F%2Fapi.example.com", 200, ""},
+	{"no content type", "", "client_id=tv", 400, "invalid_request"},
+	{"plain text", "text/plain", "client_id=tv", 400, "invalid_request"},
+	{"a broken escape", gatewaytest.Form, "client_id=%zz", 400, "invalid_request"},
+	{"a scope twice", gatewaytest.Form, "client_id=tv&scope=read&scope=read", 400, "invalid_request"},
+	{"a client twice, once empty", gatewaytest.Form, "client_id=tv&client_id=", 400, "invalid_request"},
+	{"a NUL", gatewaytest.Form, "client_id=tv&scope=%00", 400, "invalid_request"},
+	{"no UTF-8", "application/json", "{\"client_id\":\"\xff\"}", 400, "invalid_request"},
+	{"an array", "application/json", `["client_id"]`, 400, "invalid_request"},
+	{"JSON cut off", "application/json", `{"client_id":"tv"`, 400, "invalid_request"},
+	{"two objects", "application/json", `{"client_id":"tv"}{}`, 400, "invalid_request"},
+	{"a member twice", "application/json", `{"client_id":"tv","client_id":"tv"}`, 400, "invalid_request"},
+	{"a number", "application/json", `{"client_id":7}`, 400, "invalid_request"},
+	{"too much", gatewaytest.Form, "client_id=tv&x=" + strings.Repeat("y", 65<<10), 413, "invalid_request"},
+	{"nothing", gatewaytest.Form, "", 401, "invalid_client"},
+	{"nothing, and no type", "", "", 401, "invalid_client"},
+	{"a gatewaytest.Form behind a byte order mark", gatewaytest.Form, "\ufeffclient_id=tv", 200, ""},
+	{"JSON behind a byte order mark", "application/json", "\ufeff{\"client_id\":\"tv\"}", 200, ""},
+	{"a byte order mark alone", "", "\ufeff", 401, "invalid_client"},
+	{"a gatewaytest.Form with an odd name beside", gatewaytest.Form, "client_id=tv&{x}=1", 200, ""},
+	{"JSON as a form", gatewaytest.Form, `{"client_id":"tv"}`, 400, "invalid_request"},
+	{"a gatewaytest.Form as JSON", "application/json", "client_id=tv", 400, "invalid_request"},
+}
+
 // protocol 2, 3, 4
 func TestBodies(t *testing.T) {
-	tests := []struct {
-		name, contentType, body string
-		status                  int
-		code                    string
-	}{
-		{"a form", gatewaytest.Form, "client_id=tv", 200, ""},
-		{"a gatewaytest.Form with a charset", gatewaytest.Form + "; charset=UTF-8", "client_id=tv", 200, ""},
-		{"JSON", "application/json", `{"client_id":"tv","_links":{"self":1},"scope":null}`, 200, ""},
-		{"JSON with two resources", "application/json",
-			`{"client_id":"tv","resource":["https://api.example.com","https://api.example.com"]}`, 200, ""},
-		{"an empty scope", gatewaytest.Form, "client_id=tv&scope=", 200, ""},
-		{"an unknown parameter twice", gatewaytest.Form, "client_id=tv&x=1&x=2", 200, ""},
-		{"two resources", gatewaytest.Form,
-			"client_id=tv&resource=https%3A%2F%2Fapi.example.com&resource=https%3A%2F%2Fapi.example.com", 200, ""},
-		{"no content type", "", "client_id=tv", 400, "invalid_request"},
-		{"plain text", "text/plain", "client_id=tv", 400, "invalid_request"},
-		{"a broken escape", gatewaytest.Form, "client_id=%zz", 400, "invalid_request"},
-		{"a scope twice", gatewaytest.Form, "client_id=tv&scope=read&scope=read", 400, "invalid_request"},
-		{"a client twice, once empty", gatewaytest.Form, "client_id=tv&client_id=", 400, "invalid_request"},
-		{"a NUL", gatewaytest.Form, "client_id=tv&scope=%00", 400, "invalid_request"},
-		{"no UTF-8", "application/json", "{\"client_id\":\"\xff\"}", 400, "invalid_request"},
-		{"an array", "application/json", `["client_id"]`, 400, "invalid_request"},
-		{"JSON cut off", "application/json", `{"client_id":"tv"`, 400, "invalid_request"},
-		{"two objects", "application/json", `{"client_id":"tv"}{}`, 400, "invalid_request"},
-		{"a member twice", "application/json", `{"client_id":"tv","client_id":"tv"}`, 400, "invalid_request"},
-		{"a number", "application/json", `{"client_id":7}`, 400, "invalid_request"},
-		{"too much", gatewaytest.Form, "client_id=tv&x=" + strings.Repeat("y", 65<<10), 413, "invalid_request"},
-		{"nothing", gatewaytest.Form, "", 401, "invalid_client"},
-		{"nothing, and no type", "", "", 401, "invalid_client"},
-		{"a gatewaytest.Form behind a byte order mark", gatewaytest.Form, "\ufeffclient_id=tv", 200, ""},
-		{"JSON behind a byte order mark", "application/json", "\ufeff{\"client_id\":\"tv\"}", 200, ""},
-		{"a byte order mark alone", "", "\ufeff", 401, "invalid_client"},
-		{"a gatewaytest.Form with an odd name beside", gatewaytest.Form, "client_id=tv&{x}=1", 200, ""},
-		{"JSON as a form", gatewaytest.Form, `{"client_id":"tv"}`, 400, "invalid_request"},
-		{"a gatewaytest.Form as JSON", "application/json", "client_id=tv", 400, "invalid_request"},
-	}
-	for _, test := range tests {
+	for _, test := range bodyCases {
 		t.Run(test.name, func(t *testing.T) {
 			w := gatewaytest.New(t).Post("/oauth2/device_authorization", test.contentType, test.body)
 			if test.status != 200 {
@@ -154,51 +156,55 @@ func oddClients(c *deviceauth.Config) {
 	}
 }
 
+// right is the Basic header of the client meter with its secret.
+var right = gatewaytest.BasicAuth("meter", url.QueryEscape("s3:cret&"))
+
+// authenticationCases are the ways in which a client may and may not authenticate.
+var authenticationCases = []struct {
+	name, body string
+	headers    []string
+	status     int
+	code       string
+}{
+	{"Basic", "", []string{"Authorization", right}, 200, ""},
+	{"Basic, in lower case", "", []string{"Authorization", "b" + right[1:]}, 200, ""},
+	{"Basic with the same client_id", "client_id=meter", []string{"Authorization", right}, 200, ""},
+	{"Basic with another client_id", "client_id=tv", []string{"Authorization", right}, 400, "invalid_request"},
+	{"Basic and a secret", "client_secret=s3%3Acret%26", []string{"Authorization", right}, 400, "invalid_request"},
+	{"Basic twice", "", []string{"Authorization", right, "Authorization", right}, 400, "invalid_request"},
+	{"Basic with a wrong secret", "", []string{"Authorization", gatewaytest.BasicAuth("meter", "x")}, 401,
+		"invalid_client"},
+	{"Basic of nobody", "", []string{"Authorization", gatewaytest.BasicAuth("x", "x")}, 401, "invalid_client"},
+	{"Basic that is none", "", []string{"Authorization", "Basic !"}, 401, "invalid_client"},
+	{"another scheme", "", []string{"Authorization", "Bearer x"}, 401, "invalid_client"},
+	{"a secret", "client_id=meter&client_secret=s3%3Acret%26", nil, 200, ""},
+	{"no secret", "client_id=meter", nil, 401, "invalid_client"},
+	{"a public client with Basic and no secret", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
+	{"a secret as it is written, of form-encoded letters", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("plus", "a+b%2Fc")}, 200, ""},
+	{"the same, form-encoded", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("plus", url.QueryEscape("a+b%2Fc"))}, 200, ""},
+	{"the same, decoded once too often", "", []string{"Authorization", gatewaytest.BasicAuth("plus", "a b/c")}, 401,
+		"invalid_client"},
+	{"a secret that is no form-encoded text", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("per cent", "100%")}, 200, ""},
+	{"a client_id as it is written", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("per cent", "100%25")}, 200, ""},
+	{"a client_id with a plus, as it is written", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("a+b", "s")}, 200, ""},
+	{"the same, form-encoded", "", []string{"Authorization", gatewaytest.BasicAuth("a%2Bb", "s")}, 200, ""},
+	{"a public client's Basic without a body or its type", withoutBody,
+		[]string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
+	{"Basic without a body or its type", withoutBody, []string{"Authorization", right}, 200, ""},
+	{"Basic whose secret ends in a line break", "",
+		[]string{"Authorization", gatewaytest.BasicAuth("meter", "s3:cret&\n")}, 401, "invalid_client"},
+	{"a public client with a secret", "client_id=tv&client_secret=x", nil, 401, "invalid_client"},
+}
+
 // protocol 2, 5, 6, 12
 func TestClientAuthentication(t *testing.T) {
-	right := gatewaytest.BasicAuth("meter", url.QueryEscape("s3:cret&"))
-	tests := []struct {
-		name, body string
-		headers    []string
-		status     int
-		code       string
-	}{
-		{"Basic", "", []string{"Authorization", right}, 200, ""},
-		{"Basic, in lower case", "", []string{"Authorization", "b" + right[1:]}, 200, ""},
-		{"Basic with the same client_id", "client_id=meter", []string{"Authorization", right}, 200, ""},
-		{"Basic with another client_id", "client_id=tv", []string{"Authorization", right}, 400, "invalid_request"},
-		{"Basic and a secret", "client_secret=s3%3Acret%26", []string{"Authorization", right}, 400, "invalid_request"},
-		{"Basic twice", "", []string{"Authorization", right, "Authorization", right}, 400, "invalid_request"},
-		{"Basic with a wrong secret", "", []string{"Authorization", gatewaytest.BasicAuth("meter", "x")}, 401,
-			"invalid_client"},
-		{"Basic of nobody", "", []string{"Authorization", gatewaytest.BasicAuth("x", "x")}, 401, "invalid_client"},
-		{"Basic that is none", "", []string{"Authorization", "Basic !"}, 401, "invalid_client"},
-		{"another scheme", "", []string{"Authorization", "Bearer x"}, 401, "invalid_client"},
-		{"a secret", "client_id=meter&client_secret=s3%3Acret%26", nil, 200, ""},
-		{"no secret", "client_id=meter", nil, 401, "invalid_client"},
-		{"a public client with Basic and no secret", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
-		{"a secret as it is written, of form-encoded letters", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("plus", "a+b%2Fc")}, 200, ""},
-		{"the same, form-encoded", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("plus", url.QueryEscape("a+b%2Fc"))}, 200, ""},
-		{"the same, decoded once too often", "", []string{"Authorization", gatewaytest.BasicAuth("plus", "a b/c")}, 401,
-			"invalid_client"},
-		{"a secret that is no form-encoded text", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("per cent", "100%")}, 200, ""},
-		{"a client_id as it is written", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("per cent", "100%25")}, 200, ""},
-		{"a client_id with a plus, as it is written", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("a+b", "s")}, 200, ""},
-		{"the same, form-encoded", "", []string{"Authorization", gatewaytest.BasicAuth("a%2Bb", "s")}, 200, ""},
-		{"a public client's Basic without a body or its type", withoutBody,
-			[]string{"Authorization", gatewaytest.BasicAuth("tv", "")}, 200, ""},
-		{"Basic without a body or its type", withoutBody, []string{"Authorization", right}, 200, ""},
-		{"Basic whose secret ends in a line break", "",
-			[]string{"Authorization", gatewaytest.BasicAuth("meter", "s3:cret&\n")}, 401, "invalid_client"},
-		{"a public client with a secret", "client_id=tv&client_secret=x", nil, 401, "invalid_client"},
-	}
-	for _, test := range tests {
+	for _, test := range authenticationCases {
 		t.Run(test.name, func(t *testing.T) {
 			kind := gatewaytest.Form
 			if test.body == withoutBody {
@@ -400,39 +406,41 @@ func FuzzTokenEndpoint(f *testing.F) {
 	})
 }
 
+// siteCases are requests for a device code, by what the browser says of the page that sends them.
+var siteCases = []struct {
+	name    string
+	headers []string
+	refused bool
+}{
+	{"a device", nil, false},
+	{"a page of another site", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, true},
+	{"a gatewaytest.Form that hides where it is from",
+		[]string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, true},
+	{"an image", []string{"Sec-Fetch-Site", "cross-site"}, true},
+	{"an old browser", []string{"Origin", "https://evil.example"}, true},
+	{"an old browser that hides it", []string{"Origin", "null"}, true},
+	{"another scheme", []string{"Origin", "http://tv.example"}, true},
+	{"a client's page", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://tv.example"}, false},
+	{"a client's page in an old browser", []string{"Origin", "https://tv.example"}, false},
+	{"a page of this site", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
+	{"a page of this site in an old browser", []string{"Origin", "https://api.example.com"}, false},
+	{"a page of a neighbour", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://www.example.com"}, true},
+	{"a page of somebody else's host at our address",
+		[]string{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"}, true},
+	{"a page of ours", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
+	{"the address bar", []string{"Sec-Fetch-Site", "none"}, false},
+}
+
 // A page of another site has no device of a client ask, whatever it sends, and
 // uses nothing up; the pages that play a device, and devices, which send none of
 // these headers, do.
 //
 // protocol 1, 11
 func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
-	tests := []struct {
-		name    string
-		headers []string
-		refused bool
-	}{
-		{"a device", nil, false},
-		{"a page of another site", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, true},
-		{"a gatewaytest.Form that hides where it is from",
-			[]string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, true},
-		{"an image", []string{"Sec-Fetch-Site", "cross-site"}, true},
-		{"an old browser", []string{"Origin", "https://evil.example"}, true},
-		{"an old browser that hides it", []string{"Origin", "null"}, true},
-		{"another scheme", []string{"Origin", "http://tv.example"}, true},
-		{"a client's page", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://tv.example"}, false},
-		{"a client's page in an old browser", []string{"Origin", "https://tv.example"}, false},
-		{"a page of this site", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
-		{"a page of this site in an old browser", []string{"Origin", "https://api.example.com"}, false},
-		{"a page of a neighbour", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://www.example.com"}, true},
-		{"a page of somebody else's host at our address",
-			[]string{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"}, true},
-		{"a page of ours", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com"}, false},
-		{"the address bar", []string{"Sec-Fetch-Site", "none"}, false},
-	}
 	paths := map[string]string{ // standard and dialects
 		"/oauth2/device_authorization": "client_id=tv", "/oauth/device/code": "client_id=tv",
 	}
-	for _, test := range tests {
+	for _, test := range siteCases {
 		t.Run(test.name, func(t *testing.T) {
 			for path, body := range paths {
 				s := gatewaytest.New(t, func(c *deviceauth.Config) { c.Pending.Total = 1 })

@@ -8,7 +8,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What makers of clients get wrong is named, so that they need not guess.
+// The mistakes that developers of clients often make have messages of their own in
+// error_description (RFC 6749 §5.2), so that the cause need not be guessed.
 
 // byteOrderMark is what some editors and libraries write before UTF-8.
 var byteOrderMark = []byte("\ufeff")
@@ -22,7 +23,8 @@ var (
 			"send Content-Type: application/json")
 )
 
-// notJSON refuses a body that is no JSON object, although its type says so.
+// notJSON is the error for a body that is no JSON object, although its type says so. A
+// form that was sent under the wrong Content-Type is named as such.
 func notJSON(body []byte) error {
 	if p, err := formParams(string(body)); err == nil && p.anyKnown() && !bytes.HasPrefix(body, []byte("{")) {
 		return badRequest("the body looks like a form, but Content-Type says application/json: " +
@@ -45,8 +47,9 @@ func (p params) anyKnown() bool {
 // read a file do not.
 func endsInLineBreak(s string) bool { return strings.HasSuffix(s, "\n") || strings.HasSuffix(s, "\r") }
 
-// missing refuses a request without a parameter, and tells whoever put it into
-// the query where it belongs.
+// missing is the error for a request without a required parameter. If the parameter is
+// in the query, the description says that it belongs in the body (RFC 6749 §3.2 has the
+// parameters of a POST in the body alone, because URLs are logged).
 func missing(r *http.Request, code, name string) error {
 	if r.URL.Query().Get(name) != "" {
 		return deviceauth.NewError(code,

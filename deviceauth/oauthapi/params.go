@@ -20,7 +20,8 @@ import (
 // errTooLarge becomes a 413.
 var errTooLarge = deviceauth.NewError("invalid_request", "the body is larger than 64 KiB")
 
-// badRequest is a refusal for what the request is, and not for what it asks.
+// badRequest is invalid_request (RFC 6749 §5.2): the request is malformed, whatever it
+// asks for.
 func badRequest(why string) error { return deviceauth.NewError("invalid_request", why) }
 
 // params are the parameters of a POST, each with one value; only resource may
@@ -28,7 +29,8 @@ func badRequest(why string) error { return deviceauth.NewError("invalid_request"
 // 6749 §3.1).
 type params map[string][]string
 
-// get returns the value of a parameter, or "" where there is none.
+// get returns the first value of a parameter, or "" where there is none; [params.check] has
+// refused a second one.
 func (p params) get(name string) string {
 	if len(p[name]) == 0 {
 		return ""
@@ -75,9 +77,11 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	return p, p.check()
 }
 
+// formType is the media type of RFC 6749 appendix B.
 const formType = "application/x-www-form-urlencoded"
 
-// typedParams reads a body of one of the two media types.
+// typedParams reads a body of one of the two media types: a form, as RFC 6749 appendix B
+// has it, or JSON, which is an extension for devices without a form encoder.
 func typedParams(contentType string, body []byte) (params, error) {
 	if contentType == formType { // nearly all requests: nothing to parse
 		return formParams(string(body))
@@ -147,7 +151,8 @@ var known = map[string]bool{
 	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
 }
 
-// addJSON adds a member of a JSON object. null is as good as none.
+// addJSON adds a member of a JSON object: a string, or for resource also a list of strings.
+// null is as good as none. Members that no endpoint reads may have any type.
 func (p params) addJSON(name string, value json.RawMessage) error {
 	var one *string
 	var many []string
@@ -164,7 +169,8 @@ func (p params) addJSON(name string, value json.RawMessage) error {
 	return nil
 }
 
-// check drops empty values and refuses what stands there twice.
+// check drops empty values, and refuses a repeated parameter (RFC 6749 §3.2) and text that
+// would break logs and pages.
 func (p params) check() error {
 	for name, values := range p {
 		// RFC 6749 §3.2. Unknown parameters may be there as often as they like.

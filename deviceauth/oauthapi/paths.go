@@ -25,7 +25,8 @@ type Paths struct {
 	prefix string // the issuer's path
 }
 
-// each lists the paths with their names and defaults.
+// each lists the paths with their names and defaults. The pointers are into p, so that
+// [Paths.fill] can set them.
 func (p *Paths) each() []pathOption {
 	return []pathOption{
 		{name: "authorize", is: &p.Authorize, def: "/oauth2/authorize"},
@@ -56,6 +57,7 @@ type PathError struct {
 	Want  string // an example of a right one
 }
 
+// Error implements error; the text is for the author of the configuration.
 func (e *PathError) Error() string {
 	if e.Taken != "" {
 		return fmt.Sprintf("path %s %q: that is taken by %s", e.Name, e.Path, e.Taken)
@@ -83,8 +85,9 @@ func (p Paths) Check() error {
 	return nil
 }
 
-// CheckFree says why a path cannot be for something else: it is none, or an endpoint,
-// a page or a dialect has it already. what is its name in a configuration.
+// CheckFree says why a path cannot be used for something else, such as a health check: it
+// is malformed, or an endpoint, a page or one of the dialects in names has it already.
+// what is the option that has the path, for the error.
 func CheckFree(what, path string, p Paths, names []string, issuer string) error {
 	if !isPlainPath(path) {
 		return fmt.Errorf("%s %q: want a path such as /health", what, path)
@@ -112,7 +115,8 @@ func isPlainPath(path string) bool {
 		!strings.ContainsAny(path, "?#% ") && !guard.HasDotSegment(path)
 }
 
-// pathOf returns an issuer's path, which everything is below.
+// pathOf returns the path of an issuer, without a slash at its end: all paths lie below
+// it, but for the well-known ones of RFC 8414. Empty: the issuer has none.
 func pathOf(issuer string) string {
 	u, err := url.Parse(issuer)
 	if err != nil {

@@ -27,19 +27,19 @@ type registration struct {
 
 // registrationOf spells what the engine says of a registration.
 func (h *Handler) registrationOf(r *deviceauth.Registered) registration {
-	said := registration{
+	body := registration{
 		ID: r.ID, Secret: r.Secret.Reveal(), IssuedAt: r.At.Unix(), Token: r.Token.Reveal(),
 		URI: h.origin + h.cfg.Paths.Register + "/" + r.ID, ClientMetadata: r.Metadata,
 	}
 	// RFC 7591 §3.2.1 requires the member beside a secret; 0 says that it does not expire.
-	if said.Secret != "" {
-		said.Expires = new(int)
+	if body.Secret != "" {
+		body.Expires = new(int)
 	}
-	return said
+	return body
 }
 
 // registerRoute is the client registration endpoint (RFC 7591 §3). Pages of any origin may
-// register themselves: no cookie is looked at, and what is given out is the page's own.
+// register: no cookie is looked at, and the response holds only the new client's secrets.
 func (s *vendorDialect) registerRoute() endpoint.Route {
 	return endpoint.Route{
 		Methods: map[string]endpoint.Func{http.MethodPost: s.register}, CORS: endpoint.AnyOrigin, Fail: s.registerError,
@@ -53,11 +53,12 @@ func (s *vendorDialect) registrationRoute() endpoint.Route {
 	}, CORS: endpoint.AnyOrigin, Fail: s.registerError}
 }
 
-// register is RFC 7591 §3.1.
+// register is RFC 7591 §3.1: it makes a client of the metadata in the body. Where the
+// operator wants an initial access token, the Authorization header has it.
 func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
-	// Whoever may not register is told nothing about what they sent.
+	// Before the body is read: without the right to register, a client learns nothing of it.
 	token := bearerToken(r)
-	if err := s.cfg.Engine.CheckInitialToken(token); err != nil { // before the body says anything
+	if err := s.cfg.Engine.CheckInitialToken(token); err != nil {
 		return nil, err
 	}
 	body, err := readJSON(r)
@@ -119,21 +120,21 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 // checkSame wants the client_id of the path in the body, and the client's secret where one
 // is there (RFC 7592 §2.2).
 func (s *vendorDialect) checkSame(r *http.Request, body []byte) error {
-	var said struct {
+	var sent struct {
 		ID     string            `json:"client_id"`
 		Secret deviceauth.Secret `json:"client_secret"`
 	}
-	if err := json.Unmarshal(body, &said); err != nil || said.ID != s.registeredID(r) {
+	if err := json.Unmarshal(body, &sent); err != nil || sent.ID != s.registeredID(r) {
 		return deviceauth.NewError("invalid_client_metadata", "client_id: want the client's own (RFC 7592)")
 	}
-	if said.Secret != "" && !s.cfg.Engine.HasSecret(r.Context(), said.ID, said.Secret) {
+	if sent.Secret != "" && !s.cfg.Engine.HasSecret(r.Context(), sent.ID, sent.Secret) {
 		return deviceauth.NewError("invalid_client_metadata",
 			"client_secret: want the client's own, or none (RFC 7592)")
 	}
 	return nil
 }
 
-// deregister is RFC 7592 §2.3.
+// deregister is RFC 7592 §2.3: the client's grants and tokens end with it.
 func (s *vendorDialect) deregister(r *http.Request) (*endpoint.Response, error) {
 	if err := s.cfg.Engine.Deregister(r.Context(), s.registeredID(r), bearerToken(r)); err != nil {
 		return nil, err
@@ -182,6 +183,7 @@ func readJSON(r *http.Request) ([]byte, error) {
 	case bytes.Contains(body, []byte(`\u0000`)):
 		return nil, badRequest("the body contains a NUL character")
 	}
+	// Member by member, since a decoder into a map or a struct hides one that is repeated.
 	members := map[string]json.RawMessage{}
 	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, byteOrderMark)))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {

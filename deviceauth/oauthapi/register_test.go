@@ -125,68 +125,73 @@ func TestBrowserClientMayNotAskForDeviceCodes(t *testing.T) {
 	gatewaytest.Refused(t, w, 400, "unauthorized_client")
 }
 
+// good is a member that is right, beside one that is not.
+const good = `"redirect_uris":["https://a.example/cb"]`
+
+// badMetadata are client metadata with the error code and a word of the description.
+var badMetadata = map[string]string{
+	`{}`:                             "invalid_redirect_uri redirect_uris",
+	`[]`:                             "invalid_request JSON",
+	`{"redirect_uris":"x"}`:          "invalid_client_metadata redirect_uris",
+	`{"redirect_uris":["x"]}`:        "invalid_redirect_uri redirect",
+	`{"redirect_uris":[1]}`:          "invalid_client_metadata redirect_uris",
+	`{` + good + `,"client_name":7}`: "invalid_client_metadata client_name",
+	`{` + good +
+		`,"grant_types":["implicit"]}`: "invalid_client_metadata grant_types",
+	`{` + good +
+		`,"grant_types":["refresh_token"]}`: "invalid_client_metadata grant_types",
+	`{` + good +
+		`,"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`: "invalid_redirect_uri redirect_uris",
+	`{` + good +
+		`,"response_types":["token"]}`: "invalid_client_metadata response_types",
+	`{` + good +
+		`,"token_endpoint_auth_method":"private_key_jwt"}`: "invalid_client_metadata token_endpoint_auth_method",
+	`{` + good +
+		`,"scope":"write"}`: "invalid_client_metadata scope",
+	`{` + good +
+		`,"scope":"a\"b"}`: "invalid_client_metadata scope",
+	`{` + good +
+		`,"client_uri":"http://a.example"}`: "invalid_client_metadata client_uri",
+	`{` + good +
+		`,"logo_uri":"javascript:x"}`: "invalid_client_metadata logo_uri",
+	`{` + good +
+		`,"tos_uri":"x"}`: "invalid_client_metadata tos_uri",
+	`{` + good +
+		`,"policy_uri":"https://u:p@a.example"}`: "invalid_client_metadata policy_uri",
+	`{` + good +
+		`,"contacts":["1","2","3","4","5","6"]}`: "invalid_client_metadata contacts",
+	`{` + good +
+		`,"application_type":"tv"}`: "invalid_client_metadata application_type",
+	`{` + good + `,"software_id":"` + strings.Repeat("x", 401) +
+		`"}`: "invalid_client_metadata software_id",
+	`{"redirect_uris":["https://a.example/cb#x"]}`:         "invalid_redirect_uri fragment",
+	`{"redirect_uris":["http://a.example/cb"]}`:            "invalid_redirect_uri want",
+	`{"redirect_uris":["` + manyRedirects(11) + `"]}`:      "invalid_redirect_uri 10",
+	`{"redirect_uris":["https://%D1%81laude.ai/cb"]}`:      "invalid_redirect_uri ASCII",
+	`{"redirect_uris":["intent://scan"]}`:                  "invalid_redirect_uri redirect",
+	`{"redirect_uris":["myapp://cb"]}`:                     "invalid_redirect_uri dot",
+	`{"redirect_uris":["https://a.example/cb?code=1"]}`:    "invalid_redirect_uri answer",
+	`{"redirect_uris":["https://a.example/cb?%"]}`:         "invalid_redirect_uri answer",
+	`{"redirect_uris":["https://a.example:99999/"]}`:       "invalid_redirect_uri want",
+	`{"redirect_uris":["https://*.com/"]}`:                 "invalid_redirect_uri ASCII",
+	`{"redirect_uris":["https://./"]}`:                     "invalid_redirect_uri want",
+	`{"redirect_uris":["https://api.example.com/device"]}`: "invalid_redirect_uri issuer",
+	`{` + good + `,"client_name":"a","client_name":"b"}`:   "invalid_request repeated",
+	`{` + good + `,"client_name":"a\u0000"}`:               "invalid_request NUL",
+	`{"Redirect_URIs":["https://a.example/cb"]}`: "invalid_redirect_uri " +
+		"redirect_uris",
+}
+
 // protocol 53
 func TestBadClientMetadataAreNamed(t *testing.T) {
 	s := gatewaytest.New(t, open)
 	s.From = netip.Addr{}
-	const good = `"redirect_uris":["https://a.example/cb"]`
-	for metadata, want := range map[string]string{
-		`{}`:                             "invalid_redirect_uri redirect_uris",
-		`[]`:                             "invalid_request JSON",
-		`{"redirect_uris":"x"}`:          "invalid_client_metadata redirect_uris",
-		`{"redirect_uris":["x"]}`:        "invalid_redirect_uri redirect",
-		`{"redirect_uris":[1]}`:          "invalid_client_metadata redirect_uris",
-		`{` + good + `,"client_name":7}`: "invalid_client_metadata client_name",
-		`{` + good +
-			`,"grant_types":["implicit"]}`: "invalid_client_metadata grant_types",
-		`{` + good +
-			`,"grant_types":["refresh_token"]}`: "invalid_client_metadata grant_types",
-		`{` + good +
-			`,"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`: "invalid_redirect_uri redirect_uris",
-		`{` + good +
-			`,"response_types":["token"]}`: "invalid_client_metadata response_types",
-		`{` + good +
-			`,"token_endpoint_auth_method":"private_key_jwt"}`: "invalid_client_metadata token_endpoint_auth_method",
-		`{` + good +
-			`,"scope":"write"}`: "invalid_client_metadata scope",
-		`{` + good +
-			`,"scope":"a\"b"}`: "invalid_client_metadata scope",
-		`{` + good +
-			`,"client_uri":"http://a.example"}`: "invalid_client_metadata client_uri",
-		`{` + good +
-			`,"logo_uri":"javascript:x"}`: "invalid_client_metadata logo_uri",
-		`{` + good +
-			`,"tos_uri":"x"}`: "invalid_client_metadata tos_uri",
-		`{` + good +
-			`,"policy_uri":"https://u:p@a.example"}`: "invalid_client_metadata policy_uri",
-		`{` + good +
-			`,"contacts":["1","2","3","4","5","6"]}`: "invalid_client_metadata contacts",
-		`{` + good +
-			`,"application_type":"tv"}`: "invalid_client_metadata application_type",
-		`{` + good + `,"software_id":"` + strings.Repeat("x", 401) +
-			`"}`: "invalid_client_metadata software_id",
-		`{"redirect_uris":["https://a.example/cb#x"]}`:         "invalid_redirect_uri fragment",
-		`{"redirect_uris":["http://a.example/cb"]}`:            "invalid_redirect_uri want",
-		`{"redirect_uris":["` + manyRedirects(11) + `"]}`:      "invalid_redirect_uri 10",
-		`{"redirect_uris":["https://%D1%81laude.ai/cb"]}`:      "invalid_redirect_uri ASCII",
-		`{"redirect_uris":["intent://scan"]}`:                  "invalid_redirect_uri redirect",
-		`{"redirect_uris":["myapp://cb"]}`:                     "invalid_redirect_uri dot",
-		`{"redirect_uris":["https://a.example/cb?code=1"]}`:    "invalid_redirect_uri answer",
-		`{"redirect_uris":["https://a.example/cb?%"]}`:         "invalid_redirect_uri answer",
-		`{"redirect_uris":["https://a.example:99999/"]}`:       "invalid_redirect_uri want",
-		`{"redirect_uris":["https://*.com/"]}`:                 "invalid_redirect_uri ASCII",
-		`{"redirect_uris":["https://./"]}`:                     "invalid_redirect_uri want",
-		`{"redirect_uris":["https://api.example.com/device"]}`: "invalid_redirect_uri issuer",
-		`{` + good + `,"client_name":"a","client_name":"b"}`:   "invalid_request repeated",
-		`{` + good + `,"client_name":"a\u0000"}`:               "invalid_request NUL",
-		`{"Redirect_URIs":["https://a.example/cb"]}`: "invalid_redirect_uri " +
-			"redirect_uris",
-	} {
-		code, says, _ := strings.Cut(want, " ")
+	for metadata, want := range badMetadata {
+		code, description, _ := strings.Cut(want, " ")
 		w := register(s, metadata)
 		gatewaytest.Refused(t, w, 400, code)
-		if d, _ := gatewaytest.JSON(t, w)["error_description"].(string); !strings.Contains(d, says) {
-			t.Errorf("%s: says %q, want %q", metadata, d, says)
+		if d, _ := gatewaytest.JSON(t, w)["error_description"].(string); !strings.Contains(d, description) {
+			t.Errorf("%s: says %q, want %q", metadata, d, description)
 		}
 	}
 	gatewaytest.Refused(t, s.Post("/oauth2/register", gatewaytest.Form, "client_name=x"), 400, "invalid_request")

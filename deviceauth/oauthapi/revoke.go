@@ -7,10 +7,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// revoke is RFC 7009 §2.
+// revoke is RFC 7009 §2. An access token and a refresh token both end their whole grant, and
+// each tells its kind, so token_type_hint is not needed.
 func (s *vendorDialect) revoke(r *http.Request) (*endpoint.Response, error) {
-	// A public client proves nothing here: who has the token may end it, and RFC 7009 §5 sees no
-	// harm in that.
+	// A public client proves nothing here: possession of the token is enough to end it, and
+	// RFC 7009 §5 sees no harm in that.
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err

@@ -16,14 +16,15 @@ const (
 	grantRefreshToken      = "refresh_token"
 )
 
-// token is RFC 6749 §3.2.
+// token is the token endpoint (RFC 6749 §3.2), for the grant types that devices and
+// browsers use. There is no password grant and no client credentials grant: each token
+// is a person's.
 func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
 	}
-	// One of the three is named by grant_type; its parameters are nobody else's business, and
-	// further ones are ignored (RFC 6749 §3.2).
+	// Each grant type reads its own parameters; further ones are ignored (RFC 6749 §3.2).
 	var tokens *deviceauth.Tokens
 	switch s.grantType(p) {
 	case "":
@@ -41,10 +42,10 @@ func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tokenAnswer(tokens), nil
+	return tokenResponse(tokens), nil
 }
 
-// exchange is RFC 6749 §4.1.3 with RFC 7636 §4.5.
+// exchange trades an authorization code for tokens: RFC 6749 §4.1.3 with RFC 7636 §4.5.
 func (s *vendorDialect) exchange(
 	r *http.Request, p params, client deviceauth.Credentials,
 ) (*deviceauth.Tokens, error) {
@@ -61,7 +62,8 @@ func (s *vendorDialect) exchange(
 	})
 }
 
-// redeem is RFC 8628 §3.4.
+// redeem is a device's poll, RFC 8628 §3.4. The engine may hold it until the person has
+// decided, so that the response comes at once and not at the next interval.
 func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	// Some products call it otherwise, see [dialect].
 	code := s.deviceCode(p)
@@ -77,7 +79,8 @@ func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Cred
 	return tokens, nil
 }
 
-// refresh is RFC 6749 §6.
+// refresh is RFC 6749 §6. The refresh token is rotated: the response has a new one (RFC 9700
+// §4.14.2).
 func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	token := p.get("refresh_token")
 	if token == "" {
@@ -86,15 +89,15 @@ func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Cre
 	// A refresh may narrow what was granted (RFC 6749 §6).
 	scope, resource := s.scope(p, client.ClientID)
 	if s.scoping != nil && strings.Contains(p.get("scope"), "/"+entraDefault) {
-		scope = "" // all that was granted, which the client may have more than by now
+		scope = "" // all that was granted: the client may have been given more scopes since
 	}
 	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{
 		Client: client, RefreshToken: token, Scope: scope, Resource: append(resource, p["resource"]...), Nulls: s.nulls,
 	})
 }
 
-// tokenAnswer is RFC 6749 §5.1.
-func tokenAnswer(t *deviceauth.Tokens) *endpoint.Response {
+// tokenResponse is RFC 6749 §5.1, with the ID token of OpenID Connect Core §3.1.3.3.
+func tokenResponse(t *deviceauth.Tokens) *endpoint.Response {
 	return endpoint.JSON(http.StatusOK, struct {
 		AccessToken  string           `json:"access_token"`
 		TokenType    string           `json:"token_type"`

@@ -9,7 +9,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// userinfo is OpenID Connect Core §5.3.
+// userinfo is OpenID Connect Core §5.3: the claims that the scopes of an access token allow,
+// to its bearer.
 func (h *Handler) userinfo(r *http.Request) (*endpoint.Response, error) {
 	// The guard reads the header here as it does before an API: one Authorization, one scheme.
 	token, given, err := h.guard.Token(r)
@@ -30,7 +31,7 @@ func (h *Handler) userinfo(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.JSON(http.StatusOK, claims), nil
 }
 
-// bearerError is RFC 6750 §3: what is wrong stands in the header.
+// bearerError is RFC 6750 §3: the error is in WWW-Authenticate, and there is no body.
 func (s *vendorDialect) bearerError(r *http.Request, err error) *endpoint.Response {
 	var c *guard.Challenge
 	// A fault, or what is wrong with the method: told as at the other endpoints.

@@ -213,14 +213,14 @@ func (h *Handler) afterSignIn(f flow) string {
 	switch {
 	case f.Next == nextConnections:
 		return "/connections"
-	case f.asks():
+	case f.hasQuestion():
 		return "/confirm"
 	}
 	return ""
 }
 
 // personOf has the upstream say who came back. An answer at another path than the
-// sign-in's is another upstream's (RFC 9700 §4.4.2.2), and its code is told nobody.
+// sign-in's is another upstream's (RFC 9700 §4.4.2.2), and its code is sent to none.
 func (h *Handler) personOf(
 	r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest,
 ) (*deviceauth.Person, error) {

@@ -45,7 +45,7 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	if refusal := checkParameters(query); refusal != nil {
 		return h.refuse(r, request, refusal)
 	}
-	// Whether somebody is signed in matters to prompt=none alone; the question finds out anew.
+	// Whether the person is signed in matters to prompt=none alone; the question finds out anew.
 	s, err := h.session(r)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func checkPrompt(request deviceauth.CodeRequest, signedIn bool) error {
 // begin has the browser keep the request, and goes on to the question, or to the choice
 // of an account.
 func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpoint.Response, error) {
-	// Where nobody is signed in, the question leads to the sign-in by itself.
+	// Without a session, the question leads to the sign-in by itself.
 	next := "/confirm"
 	if request.Prompts(promptSelectAccount) {
 		next = "/sign-in?switch=1"

@@ -148,7 +148,7 @@ func TestDenialGoesBackToTheProgram(t *testing.T) {
 // protocol 47
 func TestAuthorizationRequestWithoutAWayBackIsToldOnAPage(t *testing.T) {
 	b := gatewaytest.New(t).Browser()
-	for name, c := range map[string]struct{ address, says string }{
+	for name, c := range map[string]struct{ address, want string }{
 		"nothing":        {"/oauth2/authorize", "This program is not known here"},
 		"unknown client": {authorizeRequest("client_id", "x"), "This program is not known here"},
 		"no redirect":    {authorizeRequest("redirect_uri", ""), "The way back is not known here"},
@@ -162,7 +162,7 @@ func TestAuthorizationRequestWithoutAWayBackIsToldOnAPage(t *testing.T) {
 			"The way back"},
 	} {
 		b.Open(c.address)
-		b.Sees(400, c.says)
+		b.Sees(400, c.want)
 		if b.Header.Get("Location") != "" || strings.Contains(b.Page, "evil") {
 			t.Errorf("%s: leads to %q:\n%s", name, b.Header.Get("Location"), b.Page)
 		}

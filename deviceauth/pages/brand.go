@@ -13,7 +13,7 @@ type Brand struct {
 	Name  string `json:"name,omitempty"`  // who runs the gateway; default: the issuer's host
 	Logo  string `json:"logo,omitempty"`  // address of a picture, from the site's root or https
 	Color string `json:"color,omitempty"` // #rrggbb of buttons and links
-	// Contact is whom people tell that somebody sent them a code, and ask for help: an
+	// Contact is whom people tell that someone sent them a code, and ask for help: an
 	// address, a name, a telephone number.
 	Contact string `json:"contact,omitempty"`
 	// Templates is the folder of the operator's own templates, styles and languages, over ours.

@@ -34,7 +34,7 @@ func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
 	return h.cfg.Engine.FindSession(r.Context(), id)
 }
 
-// beginSession signs a person in, in the place of whoever was.
+// beginSession signs a person in; a session of another person in this browser ends.
 func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
 	before, err := h.session(r)
 	if err != nil {
@@ -79,8 +79,8 @@ func (f *flow) lead(id string) (again bool) {
 	return false
 }
 
-// asks reports whether there is a question to answer.
-func (f flow) asks() bool { return f.Posted || f.Request != nil }
+// hasQuestion reports whether there is a question to answer.
+func (f flow) hasQuestion() bool { return f.Posted || f.Request != nil }
 
 // signInCode is what a new sign-in for the question is marked with.
 func (f flow) signInCode() deviceauth.UserCode {
@@ -124,7 +124,7 @@ func (h *Handler) sealFlow(f flow) (string, error) {
 }
 
 // flowShown is the flow that the page of a sign-in's address was about. One of
-// another browser is nobody's to go on with here.
+// another browser is not accepted in this one.
 func (h *Handler) flowShown(r *http.Request) flow {
 	var shown flow
 	current := h.flow(r)
@@ -138,12 +138,12 @@ func (h *Handler) flowShown(r *http.Request) flow {
 // An outcome is what the last page says. It stands sealed in that page's
 // address, and in no cookie, so that two tabs do not tell each other's.
 type outcome struct {
-	Said    string    `json:"said"` // allowed, denied or reported
-	Device  string    `json:"device"`
-	Session string    `json:"session"` // whose page it is: it must not congratulate anybody else
-	ID      string    `json:"id,omitempty"`
-	Back    string    `json:"back,omitempty"` // the address that leads back to a program, with its answer
-	Expires time.Time `json:"expires"`
+	Decision string    `json:"said"` // allowed, denied or reported
+	Device   string    `json:"device"`
+	Session  string    `json:"session"` // whose page it is: it must not be shown to another person
+	ID       string    `json:"id,omitempty"`
+	Back     string    `json:"back,omitempty"` // the address that leads back to a program, with its answer
+	Expires  time.Time `json:"expires"`
 }
 
 // outcomeField is the parameter of the last page's address.

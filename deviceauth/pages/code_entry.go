@@ -98,7 +98,7 @@ func printable(code string) string {
 }
 
 // submitCode takes a typed code on its way: to the sign-in, or to the question.
-// It looks nothing up, because nobody may have signed in yet.
+// It looks nothing up, because the person may not have signed in yet.
 func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	if err := h.readForm(r); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ type confirmView struct {
 // askedFrom is where a device asked from.
 type askedFrom struct {
 	From  string // its address; empty: unknown
-	Place string // the same in words; empty: nobody knows
+	Place string // the same in words; empty: unknown
 }
 
 // askedFromOf is what the grant keeps of where its device asked from.
@@ -57,7 +57,7 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	// Without a code of our own form there is nothing to ask about; an address that somebody
 	// sent is only filled in, on the page for codes.
-	case !f.asks():
+	case !f.hasQuestion():
 		return endpoint.Redirect(h.cfg.Path), nil
 	case s == nil && f.Request != nil && f.Request.Prompts(promptLogin):
 		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
@@ -132,13 +132,13 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	said, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
+	decision, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
 	// Anything else than one of the two buttons is no answer; nothing is guessed.
-	if said != "allow" && said != "deny" || t.Grant == (deviceauth.ID{}) && t.Request == nil {
+	if decision != "allow" && decision != "deny" || t.Grant == (deviceauth.ID{}) && t.Request == nil {
 		return nil, errStale
 	}
-	// Whoever says that somebody sent the code has said no, whichever button was pressed then.
-	allow, reported := said == "allow", started == "other"
+	// "Someone sent me the code" is a denial, whichever button was pressed with it.
+	allow, reported := decision == "allow", started == "other"
 	// A no is taken from anywhere: it can only take access away.
 	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		return h.movedSignIn(r, s, h.flowOf(r, t))
@@ -173,7 +173,7 @@ func (h *Handler) flowOf(r *http.Request, t formToken) flow {
 	return f
 }
 
-// check asks a second time, who started it: whoever was talked into typing a
+// check asks a second time, who started it: a person who was talked into typing a
 // code has the chance to say so.
 func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*endpoint.Response, error) {
 	g, v, err := h.question(r, s, flow{Code: t.Code})
@@ -196,13 +196,13 @@ func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*e
 // unless another tab has brought another one since.
 func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Grant) (*endpoint.Response, error) {
 	o := outcome{
-		Said: "denied", Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(flowLife),
+		Decision: "denied", Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(flowLife),
 	}
 	switch {
 	case g.State == deviceauth.Approved:
-		o.Said = "allowed"
+		o.Decision = "allowed"
 	case g.Reason == deviceauth.ReasonReported:
-		o.Said = "reported"
+		o.Decision = "reported"
 	}
 	// In the address and not in a cookie: a reload shows it again, and another tab shows its own.
 	sealed, err := h.seal.seal(outcomeField, o)
@@ -235,7 +235,7 @@ func (h *Handler) donePage(r *http.Request) (*endpoint.Response, error) {
 		return endpoint.Redirect(h.cfg.Path), nil
 	}
 	title := newMessage("done.denied_title", o.Device)
-	if o.Said == "allowed" {
+	if o.Decision == "allowed" {
 		title = newMessage("done.allowed_title", o.Device)
 	}
 	return h.page(r, http.StatusOK, "done", title, o)

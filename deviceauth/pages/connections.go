@@ -26,11 +26,11 @@ type connection struct {
 	askedFrom
 }
 
-// Label is the device in one line, for whoever hears the page and not sees it.
+// Label is the device in one line, for screen readers.
 func (c connection) Label() string {
 	label := c.Given
 	if label == "" {
-		label = strings.TrimSpace(c.Name + " " + c.Says)
+		label = strings.TrimSpace(c.Name + " " + c.DeviceLabel)
 	}
 	if c.CodeTail != "" {
 		label += " (…" + c.CodeTail + ")"
@@ -104,7 +104,7 @@ func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 		}
 	}
 	for _, text := range ids {
-		// Only a form that somebody changed has an id that is none.
+		// Only a form that was tampered with has a malformed id.
 		id, err := deviceauth.ParseID(text)
 		if err != nil {
 			return nil, errStale

@@ -12,7 +12,7 @@ import (
 // deviceView is a device as people see it: on the question, and among theirs.
 type deviceView struct {
 	Name, Maker, Logo string
-	Says              string // what the device calls itself; empty: nothing
+	DeviceLabel       string // what the device calls itself; empty: nothing
 	Scopes            []scopeView
 	Unchecked         bool   // it introduced itself, and the operator has not vouched for it
 	Host              string // where one that introduced itself is from; empty: it named no host
@@ -28,7 +28,7 @@ type scopeView struct {
 // device is what people are told of a grant's device: what the operator calls it stands
 // before what it calls itself.
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
-	v := deviceView{Name: h.clientName(g.ClientID), Says: g.Label}
+	v := deviceView{Name: h.clientName(g.ClientID), DeviceLabel: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
 		v.Maker, v.Logo = c.Vendor, c.Logo
 		v.Unchecked, v.Host = c.Introduced && !c.Checked, c.Host
@@ -64,8 +64,8 @@ func (h *Handler) inWords(scope string) scopeView {
 func (s *localizer) Scope(v scopeView) string {
 	switch {
 	case v.Texts != nil:
-		said, _ := v.Texts.in(s)
-		return text.Plain(said)
+		found, _ := v.Texts.in(s)
+		return text.Plain(found)
 	case v.Key != "":
 		return s.say(v.Key)
 	}
@@ -74,7 +74,7 @@ func (s *localizer) Scope(v scopeView) string {
 
 // ScopeLang is the language tag of what [localizer.Scope] says, where that is not
 // in the page's language: a screen reader has to be told (WCAG 2.2 §3.1.2). It
-// is "" in the page's language, and in one that nobody named.
+// is "" in the page's language, and in one that is unknown.
 func (s *localizer) ScopeLang(v scopeView) string {
 	switch {
 	case v.Texts != nil:

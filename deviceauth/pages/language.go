@@ -167,7 +167,7 @@ func (l *catalogs) speak(r *http.Request) *localizer {
 	return l.speakTo(wanted)
 }
 
-// speakTo finds the language for somebody who wants these, the best first.
+// speakTo finds the language for a person who wants these, the best first.
 func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
 	// Before the matcher, which takes simplified letters for good enough.
 	wanted = readableTags(wanted, l.tags)

@@ -193,7 +193,7 @@ func TestOperatorsFilesComeOverOurs(t *testing.T) {
 		}
 		return string(a.Body)
 	}
-	if page := say("it", "done", outcome{Said: "allowed"}); !strings.Contains(page, "Enjoy!") {
+	if page := say("it", "done", outcome{Decision: "allowed"}); !strings.Contains(page, "Enjoy!") {
 		t.Errorf("the operator's page is not shown:\n%s", page)
 	}
 	if page := say("it", "code", codeView{}); !strings.Contains(page, "Avanti") ||

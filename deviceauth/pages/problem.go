@@ -36,7 +36,7 @@ type problemView struct {
 	Text    string // in the page's language
 	Way     string // key of the button
 	Address string
-	Ask     bool // whoever runs the service can help, by the brand's contact
+	Ask     bool // the operator can help, by the brand's contact
 }
 
 // notice is what the page of a problem says beside its words: the status, and
@@ -85,7 +85,7 @@ var notices = map[string]notice{
 	"fault":                {status: http.StatusServiceUnavailable, way: "way.again"},
 }
 
-// operatorHelps are the problems that whoever runs the service can do something about.
+// operatorHelps are the problems that the operator of the service can solve.
 var operatorHelps = map[string]bool{
 	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
 	"unknown_client": true, "unknown_redirect": true, "bad_document": true, "other_network": true, "fault": true,
@@ -102,7 +102,7 @@ func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.
 		Text: h.renderer.languages.speak(r).say(code+".text", args...),
 		Way:  n.way, Address: h.cfg.Path + n.path, Ask: operatorHelps[code],
 	}
-	// The page must not greet somebody by name whom it says to be signed out.
+	// The page must not greet by name a person whom it says to be signed out.
 	if code == "signed_out" { // elsewhere: the session is still there
 		return h.renderer.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
 	}
@@ -173,7 +173,7 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint
 	if notices[code].quotes {
 		args = []any{refusal.Description}
 	}
-	// Somebody with two accounts has to know which one was turned away.
+	// A person with two accounts has to know which one was turned away.
 	if _, named := notices[code+"_as"]; named { // there are words that name the account
 		if s, err := h.session(r); err == nil && s != nil {
 			code, args = code+"_as", []any{s.Person.Name()}

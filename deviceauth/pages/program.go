@@ -67,7 +67,7 @@ func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow
 		deviceView: h.device(g), Target: targetOf(g.Redirect),
 		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
-	// A loopback address stays on this computer; anything else may be somebody else's.
+	// A loopback address stays on this computer; anything else may lead to another computer.
 	v.Warned = v.Target.Kind != targetHere && h.cfg.Engine.Network(g.ClientID) != deviceauth.NetworkOff
 	if v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Request: f.Request}); err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ type returnView struct {
 	Name      string
 	Address   template.URL // a redirect URI that the client has registered, of any scheme
 	Automatic bool         // it goes on by itself
-	Refused   string       // the site or scheme of a client that nobody has checked, whose request was refused
+	Refused   string       // the site or scheme of an unchecked client, whose request was refused
 }
 
 // returnPage leads the browser back to a program, by itself and once: a second use of the

@@ -162,7 +162,7 @@ type page struct {
 
 // An account is who is signed in, at the foot of every page.
 type account struct {
-	Person string // empty: nobody
+	Person string // empty: not signed in
 	Ticket string // of the form that signs out
 }
 
@@ -170,28 +170,28 @@ type account struct {
 // as on the page that says so, it is for nobody. So it is for a script on this host,
 // which reads what it fetches: with the ticket it would have the browser post forms.
 func (h *Handler) page(r *http.Request, status int, name string, title Message, data any) (*endpoint.Response, error) {
-	who, err := h.account(r)
+	person, err := h.account(r)
 	if err != nil {
 		return nil, err
 	}
-	return h.renderer.render(r, status, name, title, data, who)
+	return h.renderer.render(r, status, name, title, data, person)
 }
 
 // account is who is signed in, for the foot of a page. A request that is no navigation
 // is told nobody.
-func (h *Handler) account(r *http.Request) (who account, err error) {
+func (h *Handler) account(r *http.Request) (found account, err error) {
 	// A script that fetches a page of ours gets it without the ticket, with which it could post.
 	if !isNavigation(r) {
-		return who, nil
+		return found, nil
 	}
-	// Where the store is away the page says so, to nobody by name.
+	// Where the store is away the page says so, without a name.
 	s, err := h.session(r)
 	if err != nil || s == nil {
-		return who, nil
+		return found, nil
 	}
-	who.Person = s.Person.Name()
-	who.Ticket, err = h.sealFormToken(formToken{Session: s.ID})
-	return who, err
+	found.Person = s.Person.Name()
+	found.Ticket, err = h.sealFormToken(formToken{Session: s.ID})
+	return found, err
 }
 
 // policy is the same on every page: nothing but our own files, and pictures.
@@ -200,11 +200,11 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src
 
 // render makes the whole page before anything is written.
 func (p *renderer) render(
-	r *http.Request, status int, name string, title Message, data any, who account,
+	r *http.Request, status int, name string, title Message, data any, person account,
 ) (*endpoint.Response, error) {
 	var body bytes.Buffer
 	s := p.languages.speak(r)
-	if err := p.execute(&body, s, name, title, data, who); err != nil {
+	if err := p.execute(&body, s, name, title, data, person); err != nil {
 		return nil, err
 	}
 	a := endpoint.NewResponse(status, "text/html; charset=utf-8", body.Bytes())
@@ -216,8 +216,8 @@ func (p *renderer) render(
 }
 
 // execute runs a template with what all pages have in common.
-func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, who account) error {
-	given := page{Title: s.text(title), Brand: p.brand, Base: p.base, Data: data, Account: who, localizer: s}
+func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, person account) error {
+	given := page{Title: s.text(title), Brand: p.brand, Base: p.base, Data: data, Account: person, localizer: s}
 	if err := p.templates.ExecuteTemplate(to, name+".html", given); err != nil {
 		return fmt.Errorf("rendering %s: %w", name, err)
 	}
@@ -230,8 +230,8 @@ func (p *renderer) try() (formless error) {
 	for i := range p.languages.tags {
 		for j, s := range samples {
 			var body bytes.Buffer
-			who := []account{{}, {Person: "Alice", Ticket: "x"}}[j%2]
-			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data, who); err != nil {
+			person := []account{{}, {Person: "Alice", Ticket: "x"}}[j%2]
+			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data, person); err != nil {
 				return err
 			}
 			if strings.Contains(fmt.Sprint(s.data), sampleTicket) && !strings.Contains(body.String(), sampleTicket) {

@@ -30,7 +30,7 @@ type localizedText struct {
 	lang string       // for a lang attribute
 }
 
-// undetermined is the language of tags whose language nobody knows. A matcher
+// undetermined is the language of tags whose language is unknown. A matcher
 // would take it for English, as the likeliest.
 var undetermined, _, _ = language.Und.Raw()
 
@@ -39,7 +39,7 @@ var undetermined, _, _ = language.Und.Raw()
 var languageTag = regexp.MustCompile(`^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$`)
 
 // parseLanguage reads a well-formed language tag (RFC 5646 §2.2.9). Subtags that
-// nobody has heard of are well-formed too; the tag is then what remains.
+// that are in no registry are well-formed too; the tag is then what remains.
 func parseLanguage(s string) (tag language.Tag, lang string, err error) {
 	if !languageTag.MatchString(s) {
 		err = errors.New("other characters than letters, digits and hyphens")
@@ -104,7 +104,7 @@ func newScopeTexts(list []deviceauth.ScopeText) (map[string]*scopeText, error) {
 }
 
 // in returns the text for a page, and the language tag of that text, or "" where
-// nobody said in which language it is.
+// its language is not given.
 func (t *scopeText) in(s *localizer) (text, lang string) {
 	// In the language of the page first: a page in German with a scope in French reads as a
 	// mistake.
@@ -119,7 +119,7 @@ func (t *scopeText) in(s *localizer) (text, lang string) {
 	return t.texts[i].text, t.texts[i].lang
 }
 
-// match finds the text for somebody who wants these languages, the best first,
+// match finds the text for a person who wants these languages, the best first,
 // as the pages' own language is found; -1: there is none.
 func (t *scopeText) match(wanted ...language.Tag) int {
 	_, i, confidence := t.matcher.Match(readableTags(wanted, t.tags)...)
@@ -138,19 +138,19 @@ func CheckScopeTexts(list ...deviceauth.ScopeText) error {
 	return err
 }
 
-// ScopeAdvice names the texts of scopes that nobody will read, because no page
+// ScopeAdvice names the texts of scopes that are never shown, because no page
 // is in their language. It reads the brand's templates, which may add languages.
 func ScopeAdvice(b Brand, list []deviceauth.ScopeText) (advice []string) {
 	p, err := newRenderer(b, "", "")
 	scopes, wrong := newScopeTexts(list)
 	if err != nil || wrong != nil {
-		return nil // whoever checks them says so
+		return nil // the check of the texts reports it
 	}
 	for _, s := range list {
 		for i, text := range s.Texts {
 			t := scopes[s.Scope]
-			asks := p.languages.speakTo([]language.Tag{t.texts[i].tag})
-			if _, lang := t.in(asks); lang != t.texts[i].lang {
+			speaker := p.languages.speakTo([]language.Tag{t.texts[i].tag})
+			if _, lang := t.in(speaker); lang != t.texts[i].lang {
 				advice = append(advice, fmt.Sprintf("scope %s: nobody will read the text in %s: "+
 					"the pages do not speak it, and would with a file languages/%[2]s.json in the brand's templates",
 					s.Scope, text.Language))

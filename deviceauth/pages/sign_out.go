@@ -6,7 +6,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// signOut ends the session; whoever wants to use another account goes on to the
+// signOut ends the session; a person who wants to use another account goes on to the
 // sign-in.
 func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	if err := h.readForm(r); err != nil {
@@ -40,7 +40,7 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + "/sign-in?switch=1").AddCookies(gone...), nil
 }
 
-// signedOutPage says that nobody is signed in any more.
+// signedOutPage says that the person is signed out.
 func (h *Handler) signedOutPage(r *http.Request) (*endpoint.Response, error) {
 	return h.problem(r, "left")
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// checkWarning wants the questions to say of a client that introduced itself that nobody has
-// checked it, also where an operator's templates take the place of ours: one from before
+// checkWarning wants the questions to say of a client that introduced itself that it is
+// unchecked, also where an operator's templates take the place of ours: one from before
 // there were such clients would ask about them as about any other.
 func (p *renderer) checkWarning() error {
 	device := deviceView{Name: "Agent", Unchecked: true}

@@ -38,11 +38,11 @@ type changes struct {
 	ended sync.WaitGroup
 }
 
-// fresh leaves room for some lost heartbeats below the promised second.
+// maxHeartbeatAge leaves room for some lost heartbeats below the promised second.
 const (
-	fresh      = 800 * time.Millisecond // a revocation is heard of in less than a second, whatever breaks
-	heartbeat  = 200 * time.Millisecond
-	generation = 8192 // two of them are kept, of 1 or 2 KiB a grant
+	maxHeartbeatAge = 800 * time.Millisecond // a revocation is heard of in less than a second, whatever breaks
+	heartbeat       = 200 * time.Millisecond
+	generation      = 8192 // two of them are kept, of 1 or 2 KiB a grant
 )
 
 // subscribe subscribes to the channel. Two goroutines run until close: one
@@ -53,8 +53,8 @@ func subscribe(client redis.UniversalClient, channel string, log *slog.Logger) *
 		began: time.Now(), stop: stop}
 	c.forgetAll()
 	sub := client.Subscribe(ctx, channel)
-	heard := sub.ChannelWithSubscriptions()
-	c.ended.Go(func() { defer sub.Close(); c.receive(ctx, heard) })
+	messages := sub.ChannelWithSubscriptions()
+	c.ended.Go(func() { defer sub.Close(); c.receive(ctx, messages) })
 	c.ended.Go(func() { c.sendHeartbeats(ctx) })
 	return c
 }
@@ -69,13 +69,13 @@ func (c *changes) close() {
 func message(g *deviceauth.Grant) string { return g.ID.String() }
 
 // receive takes in what is said, until the context ends.
-func (c *changes) receive(ctx context.Context, heard <-chan any) {
+func (c *changes) receive(ctx context.Context, messages <-chan any) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case said := <-heard:
-			switch m := said.(type) {
+		case message := <-messages:
+			switch m := message.(type) {
 			case *redis.Subscription:
 				c.forgetAll() // who knows what was said before we listened
 			case *redis.Message:
@@ -90,8 +90,8 @@ func (c *changes) receive(ctx context.Context, heard <-chan any) {
 func (c *changes) handle(text string) {
 	if own, ok := strings.CutPrefix(text, c.sender+" "); ok {
 		since, at, _ := strings.Cut(own, " ")
-		if said, err := strconv.ParseInt(since, 10, 64); err == nil {
-			c.heartbeatReturned(at, c.began.Add(time.Duration(said)))
+		if published, err := strconv.ParseInt(since, 10, 64); err == nil {
+			c.heartbeatReturned(at, c.began.Add(time.Duration(published)))
 		}
 		return
 	}
@@ -156,27 +156,27 @@ func (c *changes) sendHeartbeatTo(ctx context.Context, server redis.Cmdable, at 
 func (c *changes) expectFrom(servers ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	heard := map[string]time.Time{}
+	returned := map[string]time.Time{}
 	for _, at := range servers {
-		heard[at] = c.returnedAt[at]
+		returned[at] = c.returnedAt[at]
 	}
-	c.returnedAt = heard
+	c.returnedAt = returned
 }
 
 // heartbeatReturned notes that a heartbeat came back from a server.
 // Messages of a Cluster may overtake each other, so only a later one counts.
-func (c *changes) heartbeatReturned(at string, said time.Time) {
+func (c *changes) heartbeatReturned(at string, sent time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if said.After(c.returnedAt[at]) {
-		c.returnedAt[at] = said
+	if sent.After(c.returnedAt[at]) {
+		c.returnedAt[at] = sent
 	}
 }
 
-// isFresh reports whether every server's news have arrived of late.
-func (c *changes) isFresh(now time.Time) bool {
-	for _, said := range c.returnedAt {
-		if !now.Before(said.Add(fresh)) {
+// isCurrent reports whether a heartbeat has returned from every server of late.
+func (c *changes) isCurrent(now time.Time) bool {
+	for _, returned := range c.returnedAt {
+		if !now.Before(returned.Add(maxHeartbeatAge)) {
 			return false
 		}
 	}
@@ -224,7 +224,7 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &fetch{c: c, id: id}
-	if !c.isFresh(time.Now()) {
+	if !c.isCurrent(time.Now()) {
 		return nil, f // not noted: nothing of it is kept
 	}
 	if g, found, _ := c.known.Get(id); found && time.Now().Before(g.KeepUntil()) {

@@ -72,7 +72,7 @@ func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
 			func(g *deviceauth.Grant) error { return g.Approve(time.Now(), person) }); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.redis.Set(t.Context(), s.grantKey(g.ID), marked([]byte(text)), time.Hour).Err(); err != nil {
+		if err := s.redis.Set(t.Context(), s.grantKey(g.ID), withNonce([]byte(text)), time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if list, _, err := s.List(t.Context(), "", 10); err == nil {

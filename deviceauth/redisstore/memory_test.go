@@ -52,8 +52,8 @@ func TestGatewayHearsOfAnothersChange(t *testing.T) {
 	t.Parallel()
 	o := Options{URLs: []string{redistest.Start(t).URL()}}
 	a, b := opened(t, o), opened(t, o)
-	heard := make(chan deviceauth.ID, 8)
-	a.OnChange(func(id deviceauth.ID) { heard <- id })
+	changed := make(chan deviceauth.ID, 8)
+	a.OnChange(func(id deviceauth.ID) { changed <- id })
 	g := activeGrant()
 	if err := a.Create(t.Context(), g); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestGatewayHearsOfAnothersChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case id := <-heard:
+	case id := <-changed:
 		if id != g.ID {
 			t.Errorf("heard of %v", id)
 		}

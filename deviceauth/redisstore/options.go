@@ -177,8 +177,8 @@ func isAway(err error) bool {
 // It repeats the question every 200 ms up to startPatience, because containers
 // of a deployment start in any order.
 func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
-	said, err := s.info(ctx)
-	for deadline := time.Now().Add(startTimeout); err != nil; said, err = s.info(ctx) {
+	settings, err := s.info(ctx)
+	for deadline := time.Now().Add(startTimeout); err != nil; settings, err = s.info(ctx) {
 		switch {
 		case redis.HasErrorPrefix(err, "NOPERM"):
 			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
@@ -194,18 +194,18 @@ func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 		case <-ctx.Done():
 		}
 	}
-	return judge(said, log)
+	return judge(settings, log)
 }
 
 // judge refuses or warns of what a server says of itself. One that does not tell its
 // policy, as some that are rented, is believed, with a warning.
 // appendonly is a warning: without it, a crash of the server loses the last
 // seconds, and with them tokens that devices already hold.
-func judge(said map[string]string, log *slog.Logger) error {
-	if version := said["redis_version"]; older(version, 6, 2) {
+func judge(info map[string]string, log *slog.Logger) error {
+	if version := info["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
-	switch policy := said["maxmemory_policy"]; policy {
+	switch policy := info["maxmemory_policy"]; policy {
 	case "noeviction":
 	case "":
 		log.Warn("redis does not tell its maxmemory-policy: with another one than noeviction, signing keys " +
@@ -214,7 +214,7 @@ func judge(said map[string]string, log *slog.Logger) error {
 		return fmt.Errorf("redis store: maxmemory-policy is %s, so that signing keys and grants are evicted when the "+
 			"memory is full: want noeviction", policy)
 	}
-	if said["aof_enabled"] == "0" {
+	if info["aof_enabled"] == "0" {
 		log.Warn("redis may forget what devices were handed when it is restarted: set appendonly yes",
 			"aof_enabled", "0")
 	}
@@ -243,13 +243,13 @@ func (s *Store) info(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	said := map[string]string{}
+	settings := map[string]string{}
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		said[name] = value
+		settings[name] = value
 	}
-	if said["loading"] == "1" {
+	if settings["loading"] == "1" {
 		return nil, errLoading
 	}
-	return said, nil
+	return settings, nil
 }

@@ -25,28 +25,28 @@ func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
 	return g, nil
 }
 
-// markSize is the length of what stands before every value: random, so that no
+// nonceSize is the length of what stands before every value: random, so that no
 // two writes are of the same text, and each can be told from another.
 // Compare-and-set by value would otherwise confuse A→B→A with no change at all.
-const markSize = 16
+const nonceSize = 16
 
-func marked(value []byte) string { return rand.Text()[:markSize] + string(value) }
+func withNonce(value []byte) string { return rand.Text()[:nonceSize] + string(value) }
 
-func unmarked(text string) string { return text[min(markSize, len(text)):] }
+func withoutNonce(text string) string { return text[min(nonceSize, len(text)):] }
 
 func encode(g *deviceauth.Grant) (string, error) {
 	text, err := json.Marshal(g)
 	if err != nil {
 		return "", fmt.Errorf("redis store: encoding a grant: %w", err)
 	}
-	return marked(text), nil
+	return withNonce(text), nil
 }
 
 // decode reads a stored value. A shorter value than the mark decodes as the
 // empty text, which is an error of JSON.
 func decode(text string) (*deviceauth.Grant, error) {
 	g := new(deviceauth.Grant)
-	if err := json.Unmarshal([]byte(unmarked(text)), g); err != nil {
+	if err := json.Unmarshal([]byte(withoutNonce(text)), g); err != nil {
 		return nil, fmt.Errorf("decoding: %w", err)
 	}
 	return g, nil

@@ -220,8 +220,8 @@ func TestServerThatTellsNothingIsWarnedAbout(t *testing.T) {
 	if err := s.Create(t.Context(), active()); err != nil {
 		t.Error(err)
 	}
-	if said := log.String(); !strings.Contains(said, "WARN") || !strings.Contains(said, "maxmemory-policy") {
-		t.Errorf("the log says %q", said)
+	if text := log.String(); !strings.Contains(text, "WARN") || !strings.Contains(text, "maxmemory-policy") {
+		t.Errorf("the log says %q", text)
 	}
 }
 

@@ -110,7 +110,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 		}
 		var old []byte
 		if err == nil {
-			old = []byte(unmarked(text))
+			old = []byte(withoutNonce(text))
 		}
 		document, err := change(old)
 		if err != nil {
@@ -119,7 +119,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 		if (old == nil) == (document == nil) && bytes.Equal(document, old) {
 			return &attempt{done: true}, nil
 		}
-		next := &attempt{value: marked(document)}
+		next := &attempt{value: withNonce(document)}
 		return next, s.swap(ctx, key, text, next, "", "", "")
 	})
 }
@@ -134,7 +134,7 @@ func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	case err != nil:
 		return nil, wrap(err)
 	}
-	return []byte(unmarked(text)), nil
+	return []byte(withoutNonce(text)), nil
 }
 
 // PutDocument implements [deviceauth.Documents]. It overwrites without
@@ -145,7 +145,7 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 	if document == nil || !time.Now().Before(until) {
 		return wrap(s.redis.Del(ctx, key).Err())
 	}
-	return wrap(s.redis.SetArgs(ctx, key, marked(document), redis.SetArgs{ExpireAt: until}).Err())
+	return wrap(s.redis.SetArgs(ctx, key, withNonce(document), redis.SetArgs{ExpireAt: until}).Err())
 }
 
 // An attempt is a value that was sent. done says that the change is stored, by

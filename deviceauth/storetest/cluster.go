@@ -34,7 +34,7 @@ var ClusterChecks = []ClusterCheck{
 	{Name: "what is counted at once is counted once each", run: countsAreShared}, // RFC 8628 §5.1
 	{Name: "a count can be taken back", run: countIsTakenBack},                   // a right code is no guess
 	{Name: "a window ends when it was said to end", run: windowEnds},             // a fixed window
-	{Name: "both gateways are told of a change", run: changeIsTold},              // held polls are answered
+	{Name: "both gateways are told of a change", run: changeIsPublished},         // held polls are answered
 }
 
 // RunCluster runs the checks, each on a new storage in a bubble of its own time.

@@ -144,7 +144,7 @@ func countsForItself(
 }
 
 // prolongs lets the end of a window be put off for ever, as a command does that sets the
-// expiry at each count: whoever shares an address with a guesser waits as long.
+// expiry at each count: people who share an address with a guesser wait as long.
 func prolongs(ctx context.Context, s deviceauth.Cluster, key string, window time.Duration) (deviceauth.Count, error) {
 	count, err := s.CountUp(ctx, key, window)
 	count.Ends = time.Now().Add(window)

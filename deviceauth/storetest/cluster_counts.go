@@ -85,14 +85,14 @@ func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
 
 // toldWithin is how soon a gateway hears of a change: a held poll is to be answered, and
 // a revoked device to be out, within a second.
-const toldWithin = time.Second
+const maxDelay = time.Second
 
-// changeIsTold changes a grant at one gateway and wants the listeners of both told.
-func changeIsTold(ctx context.Context, a, b deviceauth.Cluster) error {
+// changeIsPublished changes a grant at one gateway and wants the listeners of both called.
+func changeIsPublished(ctx context.Context, a, b deviceauth.Cluster) error {
 	g := NewGrant("BCDFGHJK")
-	told := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	changed := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	for i, s := range []deviceauth.Cluster{a, b} {
-		once := told[i] // closed at the first notice; there may be more
+		once := changed[i] // closed at the first notice; there may be more
 		s.OnChange(func(id deviceauth.ID) {
 			select {
 			case <-once:
@@ -111,7 +111,7 @@ func changeIsTold(ctx context.Context, a, b deviceauth.Cluster) error {
 		if err := a.Update(ctx, g.ID, func(g *deviceauth.Grant) error { g.Revision++; return nil }); err != nil {
 			return err
 		}
-		if isTold(told[0]) && isTold(told[1]) {
+		if arrivesInTime(changed[0]) && arrivesInTime(changed[1]) {
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -121,11 +121,11 @@ func changeIsTold(ctx context.Context, a, b deviceauth.Cluster) error {
 }
 
 // isTold waits for a notice.
-func isTold(once <-chan struct{}) bool {
+func arrivesInTime(once <-chan struct{}) bool {
 	select {
 	case <-once:
 		return true
-	case <-time.After(toldWithin):
+	case <-time.After(maxDelay):
 		return false
 	}
 }

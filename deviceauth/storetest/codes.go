@@ -50,11 +50,11 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 		}
 		// The winner has to be complete: found by its code, and able to be
 		// updated.
-		holder, err := s.ByUserCode(ctx, g.UserCode)
+		found, err := s.ByUserCode(ctx, g.UserCode)
 		if err != nil {
 			return err
 		}
-		if err := s.Update(ctx, holder.ID,
+		if err := s.Update(ctx, found.ID,
 			func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }); err != nil {
 			return err
 		}

@@ -110,7 +110,7 @@ func TestRatioIsTakenRoundByRound(t *testing.T) {
 }
 
 // told is a report of two rows, of which one misses its target.
-func told() *report {
+func sampleReport() *report {
 	return &report{
 		options: options{rounds: 3, duration: time.Second}, machine: "2 cores", began: time.Unix(0, 0),
 		rows: []row{
@@ -123,7 +123,7 @@ func told() *report {
 
 func TestTableHasItsColumnsBelowEachOther(t *testing.T) {
 	t.Parallel()
-	lines := strings.Split(strings.TrimSpace(told().table()), "\n")
+	lines := strings.Split(strings.TrimSpace(sampleReport().table()), "\n")
 	if len(lines) != 4 || lines[3] != "memory: of the process" {
 		t.Fatalf("got %q", lines)
 	}
@@ -136,7 +136,7 @@ func TestTableHasItsColumnsBelowEachOther(t *testing.T) {
 
 func TestMarkdownMarksWhatIsMissed(t *testing.T) {
 	t.Parallel()
-	text := told().markdown()
+	text := sampleReport().markdown()
 	for _, want := range []string{"2 cores; medians of 3 rounds of 1s.\n", "| ≥ 0.970 | **missed** |",
 		"| ≤ 40.0 | met |", "- memory: of the process\n"} {
 		if !strings.Contains(text, want) {
@@ -161,7 +161,7 @@ func TestTableReplacesWhatIsBetweenTheMarks(t *testing.T) {
 
 func TestPictureIsXMLWithABarForEachTarget(t *testing.T) {
 	t.Parallel()
-	r := told()
+	r := sampleReport()
 	r.rows = append(r.rows, row{what: "without a target"})
 	picture := r.picture()
 	d := xml.NewDecoder(strings.NewReader(picture))

@@ -1,6 +1,6 @@
 // Package clientdocument gets client metadata documents
 // (draft-ietf-oauth-client-id-metadata-document §4): JSON at an https URL that a client
-// names as its client_id. Anybody can have a server ask for one, so it asks public
+// names as its client_id. Any client can have a server ask for one, so it asks public
 // addresses alone, briefly, for little, and keeps what it got. What a document says, and
 // which hosts may have one, package deviceauth decides.
 package clientdocument
@@ -106,7 +106,7 @@ func (f *Fetcher) claim(address, host string) (e, before *entry) {
 	if age := now.Sub(f.minute); age < 0 || age >= time.Minute {
 		f.minute, f.ofHost = now, map[string]int{}
 	}
-	// Each fetch holds a request open for seconds, and costs somebody else one.
+	// Each fetch holds a request open for seconds, and sends one to a foreign host.
 	if f.fetching >= maxFetches || f.ofHost[host] >= maxOfHost {
 		if before != nil && now.Before(before.good) {
 			return before, nil
@@ -134,7 +134,7 @@ func (e *entry) over() bool {
 	}
 }
 
-// makeRoom drops entries where there are too many: failures first, which anybody can cause,
+// makeRoom drops entries where there are too many: failures first, which any client can cause,
 // then documents that are to be fetched anew anyway, and any others last.
 func (f *Fetcher) makeRoom(now time.Time) {
 	for _, may := range []func(*entry) bool{
@@ -187,12 +187,12 @@ func (f *Fetcher) get(ctx context.Context, address string) (document []byte, kep
 	}
 	defer answer.Body.Close()
 	// The draft wants JSON, and that the server says so: a document of another kind may be
-	// what somebody uploaded to a site of many.
+	// what a user uploaded to a shared site.
 	kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	switch {
 	case answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests:
 		return nil, 0, fmt.Errorf("its server answers with status %d", answer.StatusCode)
-	case answer.StatusCode != http.StatusOK: // a redirect, too: it would lead where nobody looked
+	case answer.StatusCode != http.StatusOK: // a redirect, too: its target was not checked
 		return nil, 0, wrong("its server answers with status %d: want 200", answer.StatusCode)
 	case err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json"):
 		return nil, 0, wrong("it has another Content-Type: want application/json")

@@ -57,7 +57,7 @@ func TestDocumentIsFetched(t *testing.T) {
 // badServers answer as no server of a document does, with what is said of each.
 var badServers = map[string]struct {
 	answer http.HandlerFunc
-	says   string
+	want   string
 }{
 	"redirect": {func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
@@ -101,8 +101,8 @@ func TestBadDocumentIsNamed(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, c.answer)
 			_, err := s.Fetch(t.Context(), s.URL+"/a")
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("got %v, want %q", err, c.says)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
 			if s.asked.Load() != 1 {
 				t.Errorf("it was asked %d times", s.asked.Load())
@@ -148,14 +148,14 @@ func TestForbiddenAddressesHearNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	var heard atomic.Int32
+	var requests atomic.Int32
 	go func() {
 		for {
 			c, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			heard.Add(1)
+			requests.Add(1)
 			c.Close()
 		}
 	}()
@@ -180,7 +180,7 @@ func TestForbiddenAddressesHearNothing(t *testing.T) {
 			t.Errorf("%s was fetched", host)
 		}
 	}
-	if n := heard.Load(); n > 0 {
+	if n := requests.Load(); n > 0 {
 		t.Errorf("%d connections were made", n)
 	}
 }
@@ -248,13 +248,13 @@ func TestOneFetchServesAllWhoWait(t *testing.T) {
 // protocol 52
 func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 	t.Parallel()
-	for said, want := range map[string]time.Duration{
+	for header, want := range map[string]time.Duration{
 		"": minKept, "no-store": minKept, "max-age=0": minKept, "max-age=x": minKept, "max-age=-1": minKept,
 		"public, Max-Age=3600": time.Hour, `max-age="3600"`: time.Hour, "max-age=999999": maxKept,
 		"max-age=99999999999999999999": minKept,
 	} {
-		if got := keptFor(said); got != want {
-			t.Errorf("%q: kept for %v, want %v", said, got, want)
+		if got := keptFor(header); got != want {
+			t.Errorf("%q: kept for %v, want %v", header, got, want)
 		}
 	}
 	var status atomic.Int32

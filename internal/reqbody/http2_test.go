@@ -25,7 +25,7 @@ func TestSlowBodyOverHTTP2CostsItsStreamAlone(t *testing.T) {
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
-	post := func(path string, body io.Reader) (status int, said string) {
+	post := func(path string, body io.Reader) (status int, answer string) {
 		response, err := server.Client().Post(server.URL+path, "text/plain", body)
 		if err != nil {
 			t.Error(err)
@@ -40,7 +40,7 @@ func TestSlowBodyOverHTTP2CostsItsStreamAlone(t *testing.T) {
 	}
 	_, before := post("/", nil)
 	held := make(chan string, 1)
-	go func() { _, said := post("/held", http.NoBody); held <- said }()
+	go func() { _, answer := post("/held", http.NoBody); held <- answer }()
 	body, drips := io.Pipe()
 	go func() {
 		for tick := time.Tick(300 * time.Millisecond); ; <-tick {
@@ -50,13 +50,13 @@ func TestSlowBodyOverHTTP2CostsItsStreamAlone(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	status, said := post("/slow", body)
+	status, answer := post("/slow", body)
 	body.Close()
 	took := time.Since(began)
 	if status != http.StatusRequestTimeout || took < Time-time.Second || took > Time+3*time.Second {
-		t.Errorf("after %v: %d %s", took, status, said)
+		t.Errorf("after %v: %d %s", took, status, answer)
 	}
-	if said := <-held; said != before {
-		t.Errorf("the connection beside it was %s and is %s", before, said)
+	if answer := <-held; answer != before {
+		t.Errorf("the connection beside it was %s and is %s", before, answer)
 	}
 }

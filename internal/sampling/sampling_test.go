@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// told is what a sampler was to write.
-type told struct {
+// emitted is what a sampler was to write.
+type emitted struct {
 	mu           sync.Mutex // numbers are told by a timer
 	passed, more map[int]int
 	lines        int // of numbers
 }
 
-func newTold() (*told, *Sampler[int]) {
-	t := &told{passed: map[int]int{}, more: map[int]int{}}
+func newEmitted() (*emitted, *Sampler[int]) {
+	t := &emitted{passed: map[int]int{}, more: map[int]int{}}
 	return t, New(func(kind, n int) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -26,7 +26,7 @@ func newTold() (*told, *Sampler[int]) {
 }
 
 // is wants so many lines that passed, that were counted, and numbers told.
-func (t *told) is(test *testing.T, passed, more, lines int) {
+func (t *emitted) is(test *testing.T, passed, more, lines int) {
 	test.Helper()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -36,7 +36,7 @@ func (t *told) is(test *testing.T, passed, more, lines int) {
 	}
 }
 
-func (t *told) ask(s *Sampler[int], kind, n int) {
+func (t *emitted) ask(s *Sampler[int], kind, n int) {
 	for range n {
 		if s.Pass(kind) {
 			t.passed[kind]++
@@ -46,7 +46,7 @@ func (t *told) ask(s *Sampler[int], kind, n int) {
 
 func TestFewPassAndTheRestIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got, s := newTold()
+		got, s := newEmitted()
 		defer s.Close()
 		got.ask(s, 1, 60_000)
 		got.ask(s, 2, 3)
@@ -62,7 +62,7 @@ func TestFewPassAndTheRestIsCounted(t *testing.T) {
 
 func TestFloodIsAFewLinesAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got, s := newTold()
+		got, s := newEmitted()
 		for range 600 {
 			got.ask(s, 1, 100)
 			time.Sleep(time.Second)
@@ -74,7 +74,7 @@ func TestFloodIsAFewLinesAMinute(t *testing.T) {
 
 func TestNothingIsLostAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got, s := newTold()
+		got, s := newEmitted()
 		got.ask(s, 1, 15)
 		s.Close()
 		s.Close()
@@ -88,7 +88,7 @@ func TestNothingIsLostAtTheEnd(t *testing.T) {
 
 func TestKindsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got, s := newTold()
+		got, s := newEmitted()
 		for kind := range 3 * most {
 			got.ask(s, kind+1, 1)
 		}
@@ -110,8 +110,8 @@ func TestKindsAreBounded(t *testing.T) {
 // one for each minute.
 func TestOutageIsALineAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lines, told atomic.Int64 // numbers are told by a timer
-		write := func(n int) { lines.Add(1); told.Add(int64(n)) }
+		var lines, emitted atomic.Int64 // numbers are told by a timer
+		write := func(n int) { lines.Add(1); emitted.Add(int64(n)) }
 		s := Outages(func(_ string, n int) { write(n) })
 		for range 6000 {
 			if s.Pass("away") {
@@ -120,8 +120,8 @@ func TestOutageIsALineAMinute(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		s.Close()
-		if n := lines.Load(); n < 10 || n > 12 || told.Load() != 6000 {
-			t.Errorf("%d lines tell of %d failures", n, told.Load())
+		if n := lines.Load(); n < 10 || n > 12 || emitted.Load() != 6000 {
+			t.Errorf("%d lines tell of %d failures", n, emitted.Load())
 		}
 	})
 }

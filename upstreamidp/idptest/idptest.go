@@ -1,4 +1,4 @@
-// Package idptest is an OpenID provider for tests: it signs in whoever it is
+// Package idptest is an OpenID provider for tests: it signs in the person that it is
 // told to, and can be told to break the protocol in the ways that a relying
 // party must notice. It has no pages and keeps nothing; only tests call it.
 package idptest
