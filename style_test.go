@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -23,12 +22,6 @@ const (
 	unkeyed       = "a literal without keys of a struct of its package"
 	tooFewComment = "comments on less than 18 % of the lines" // of a package, without its tests
 )
-
-// unclean are the packages that do not follow a rule yet. An entry that is no
-// longer needed fails the test, so the list only gets shorter.
-var unclean = map[string][]string{
-	"caddy": {longFunction},
-}
 
 func TestStyle(t *testing.T) {
 	sources := map[string]map[string][]byte{}
@@ -47,36 +40,14 @@ func TestStyle(t *testing.T) {
 		sources[dir][path] = text
 	}
 	for dir, files := range sources {
-		for _, complaint := range judge(dir, styleOf(t, dir, files), unclean[dir]) {
-			t.Error(complaint)
-		}
-	}
-	for dir := range unclean {
-		if sources[dir] == nil {
-			t.Errorf("%s: take it off the list: there is no such package", dir)
+		for _, f := range styleOf(t, dir, files) {
+			t.Errorf("%s: %s", f.at, f.rule)
 		}
 	}
 }
 
 // A finding is a place where a rule is not followed.
 type finding struct{ at, rule string }
-
-// judge complains of findings that the list does not forgive, and of what the list
-// forgives without need.
-func judge(dir string, all []finding, forgiven []string) (complaints []string) {
-	missed := map[string]bool{}
-	for _, f := range all {
-		if missed[f.rule] = true; !slices.Contains(forgiven, f.rule) {
-			complaints = append(complaints, f.at+": "+f.rule)
-		}
-	}
-	for _, rule := range forgiven {
-		if !missed[rule] {
-			complaints = append(complaints, fmt.Sprintf("%s: take %q off the list", dir, rule))
-		}
-	}
-	return complaints
-}
 
 // styleOf checks the files of one directory.
 func styleOf(t *testing.T, dir string, files map[string][]byte) []finding {
@@ -207,18 +178,6 @@ func commentedLines(fset *token.FileSet, file *ast.File) (count int) {
 		}
 	}
 	return count
-}
-
-func TestListOfUncleanPackagesGetsShorter(t *testing.T) {
-	found := []finding{{at: "a/a.go:1", rule: longLine}, {at: "a/a.go:2", rule: longLine}}
-	for _, test := range []struct {
-		forgiven []string
-		want     int
-	}{{nil, 2}, {[]string{longLine}, 0}, {[]string{longLine, unkeyed}, 1}, {[]string{unkeyed}, 3}} {
-		if got := judge("a", found, test.forgiven); len(got) != test.want {
-			t.Errorf("forgiving %q: got %q, want %d complaints", test.forgiven, got, test.want)
-		}
-	}
 }
 
 func TestStyleIsChecked(t *testing.T) {

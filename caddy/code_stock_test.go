@@ -206,22 +206,29 @@ func TestStockClientsInTheBrowser(t *testing.T) {
 					t.Skip("a code lives for a minute")
 				}
 				t.Parallel()
-				ctx, cancel := context.WithTimeout(t.Context(), codeLife+time.Minute)
-				defer cancel()
-				on := *g
-				on.t = t
-				var acting sync.WaitGroup
-				opened := false
-				token, err := client.login(ctx, &on, func(address string) {
-					opened = true
-					acting.Go(func() { answerProgram(t, &on, address, outcome.answer, outcome.transport) })
-				})
-				acting.Wait()
-				if !opened || ctx.Err() != nil {
-					t.Fatalf("opened a browser: %v, %v", opened, err)
-				}
+				token, err := client.loginAs(t, g, outcome.answer, outcome.transport)
 				outcome.wants(t, token, err)
 			})
 		}
 	}
+}
+
+// loginAs logs in as alice answers. transport is her browser's; nil: the usual one.
+func (c codeClient) loginAs(t *testing.T, g *gateway, answer string, transport http.RoundTripper) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), codeLife+time.Minute)
+	defer cancel()
+	on := *g
+	on.t = t
+	var acting sync.WaitGroup
+	opened := false
+	token, err := c.login(ctx, &on, func(address string) {
+		opened = true
+		acting.Go(func() { answerProgram(t, &on, address, answer, transport) })
+	})
+	acting.Wait()
+	if !opened || ctx.Err() != nil {
+		t.Fatalf("opened a browser: %v, %v", opened, err)
+	}
+	return token, err
 }

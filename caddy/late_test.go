@@ -1,10 +1,8 @@
 package main
 
 import (
-	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -29,39 +27,12 @@ func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it starts after %v", took)
 	}
-	ask := func() *http.Response {
-		response, err := http.PostForm(g.url+"/oauth2/device_authorization", url.Values{"client_id": {"cool-gadget"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		return response
-	}
 	for time.Since(began) < 11*time.Second {
-		response, err := http.Get(other)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if response.StatusCode != http.StatusOK || string(text) != "the other site" {
-			t.Fatalf("the other site: %d %s", response.StatusCode, text)
-		}
-		asked := time.Now()
-		if response := ask(); response.StatusCode != http.StatusServiceUnavailable ||
-			response.Header.Get("Retry-After") == "" {
-			t.Fatalf("a device: %d, Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
-		}
-		if status, _ := g.api("a.b.c"); status != http.StatusServiceUnavailable {
-			t.Fatalf("the guard: %d", status)
-		}
-		if took := time.Since(asked); took > 2*time.Second {
-			t.Errorf("503 takes %v", took)
-		}
+		g.isAway(other)
 		time.Sleep(500 * time.Millisecond)
 	}
 	server.Start()
-	for end := time.Now().Add(10 * time.Second); ask().StatusCode != http.StatusOK; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !g.givesCodes(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it does not heal:\n%s", g.log)
 		}
@@ -111,5 +82,32 @@ func TestStopAndReloadWithoutRedis(t *testing.T) {
 		late.start()
 		time.Sleep(waited)
 		late.ends(stopTime)
+	}
+}
+
+// givesCodes reports whether a device gets a code.
+func (g *gateway) givesCodes() bool {
+	response, _ := g.askForCode()
+	return response.StatusCode == http.StatusOK
+}
+
+// isAway wants the device login and the guard to say soon that they cannot be used, and
+// another site to be served.
+func (g *gateway) isAway(other string) {
+	g.t.Helper()
+	response, text := (&gateway{t: g.t, url: other}).request("GET", "/", http.Header{})
+	if response.StatusCode != http.StatusOK || text != "the other site" {
+		g.t.Fatalf("the other site: %d %s", response.StatusCode, text)
+	}
+	asked := time.Now()
+	response, _ = g.askForCode()
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+		g.t.Fatalf("a device: %d, Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
+	}
+	if status, _ := g.api("a.b.c"); status != http.StatusServiceUnavailable {
+		g.t.Fatalf("the guard: %d", status)
+	}
+	if took := time.Since(asked); took > 2*time.Second {
+		g.t.Errorf("503 takes %v", took)
 	}
 }
