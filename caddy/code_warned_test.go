@@ -47,7 +47,7 @@ func TestHandedOverCodeIsGoodWhereTheNetworkWarns(t *testing.T) {
 			}
 		}
 	}
-	if event := g.audited("grant_revoked"); event != nil {
-		t.Errorf("the audit log has %v", event)
+	if strings.Contains(g.log.String(), "grant_revoked") {
+		t.Errorf("a grant was ended:\n%s", g.log)
 	}
 }
