@@ -371,12 +371,17 @@ func (v *viewer) languages() {
 }
 
 // inEveryLanguage has the browser ask for one after the other, on the smallest
-// screen.
+// screen, and at last for English.
 func (v *viewer) inEveryLanguage(look func(language string)) {
 	v.Helper()
 	do(v.T, v.page, chromedp.EmulateViewport(320, 640))
 	defer do(v.T, v.page, chromedp.EmulateViewport(390, 844))
-	for _, language := range []string{"de", "fr", "es", "pt", "ja", "zh", "en"} {
+	files, err := filepath.Glob("../deviceauth/pages/templates/languages/*.json")
+	if err != nil || len(files) < 7 {
+		v.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range append(files, "en.json") {
+		language := strings.TrimSuffix(filepath.Base(file), ".json")
 		call(v.T, v.page, network.SetExtraHTTPHeaders,
 			network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
 		look(language)

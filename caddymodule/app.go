@@ -210,7 +210,7 @@ func (a *App) begin(ctx context.Context) error {
 		return err
 	}
 	login := a.engine
-	login.PollState, login.Events = a.pooledStore.live, a.audit
+	login.PollState, login.Events = a.pooledStore.pollState, a.audit
 	login.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
 	g, err := gateway.Open(ctx, measuredStorage{Storage: a.pooledStore.backend}, gateway.Config{
 		Login: login, Upstreams: a.upstreams(), Keys: keys,

@@ -22,7 +22,9 @@ type block struct {
 	// check, if set, checks what has been read so far, after each line. Its error
 	// then names the line of the mistake, and not the end of the block.
 	check func() error
-	seen  map[string]bool // words that were read; nil: none. Several blocks of one word share the map
+	// seen are the words that were read. read makes it; a block of one line has none,
+	// and several blocks of one word share one.
+	seen map[string]bool
 }
 
 // read reads the lines of the block to its closing brace. A brace where a word
@@ -58,8 +60,6 @@ func (b block) one(d *caddyfile.Dispenser) error {
 	case b.seen[word] && !slices.Contains(b.many, word):
 		return d.Errf("%s: duplicate %s", b.what, word)
 	}
-	// Blocks that are read several times share the map, and without a map
-	// repetition is not checked.
 	if b.seen != nil {
 		b.seen[word] = true
 	}

@@ -124,9 +124,8 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // parseCache reads `cache keep`, which is about the cache headers of responses,
-// and `cache <duration>
-// off` of a guard whose server is another Caddy, which is about how long an
-// introspection response is used.
+// and `cache <duration>|off` of a guard whose server is another Caddy, which is about
+// how long an introspection response is used.
 func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		next := *d

@@ -168,7 +168,7 @@ func (gauges) Collect(to chan<- prometheus.Metric) {
 	// count no longer.
 	issuerStates.Range(func(_, value any) bool {
 		if s := value.(*issuerState).current.Load(); s != nil {
-			p, h := s.pooledStore.live.Counts()
+			p, h := s.pooledStore.pollState.Counts()
 			pending, held = pending+p, held+h
 			for standing, n := range s.grantCounter.latest() {
 				grants[standing] += n

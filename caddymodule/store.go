@@ -39,15 +39,15 @@ var storePool = caddy.NewUsagePool()
 // that uses it: Caddy cleans a configuration up while its last requests are
 // still being answered.
 type pooledStore struct {
-	key      string
-	opened   deviceauth.Storage // as its module opened it
-	backend  deviceauth.Storage // the same, with calls that are abandoned at an exit
-	deadline <-chan struct{}    // closed when calls are abandoned from now on
-	unwatch  func()             // ends the watch for an exit
-	hung     *atomic.Bool       // a call was abandoned
-	live     *deviceauth.PollState
-	keys     atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
-	using    sync.RWMutex                    // read-locked by each request; locked for good to close
+	key       string
+	opened    deviceauth.Storage // as its module opened it
+	backend   deviceauth.Storage // the same, with calls that are abandoned at an exit
+	deadline  <-chan struct{}    // closed when calls are abandoned from now on
+	unwatch   func()             // ends the watch for an exit
+	hung      *atomic.Bool       // a call was abandoned
+	pollState *deviceauth.PollState
+	keys      atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
+	using     sync.RWMutex                    // read-locked by each request; locked for good to close
 }
 
 // acquireStore returns the open store of a key, and opens it for the first
@@ -75,10 +75,10 @@ func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error)
 	backend := boundedStorage{Storage: opened, deadline: deadline, hung: new(atomic.Bool)}
 	p := &pooledStore{
 		key: key, opened: opened, backend: backend, deadline: deadline, unwatch: unwatch, hung: backend.hung,
-		live: deviceauth.NewPollState(),
+		pollState: deviceauth.NewPollState(),
 	}
 	if shared, ok := opened.(deviceauth.Cluster); ok {
-		p.live.Share(boundedCluster{boundedStorage: backend, shared: shared})
+		p.pollState.Share(boundedCluster{boundedStorage: backend, shared: shared})
 	}
 	return p, nil
 }

@@ -34,8 +34,8 @@ func IsLoopbackRedirect(uri string) bool { return loopbackRedirect.MatchString(u
 // registered at its system (RFC 8252 §7).
 func checkRedirect(uri string) error {
 	u, err := url.Parse(uri)
-	const want = "want https://…, http://127.0.0.1/…, http://[::1]/…, http://localhost/…, or a private-use scheme " +
-		"such as com.example.app:/…"
+	const want = "want https://…, http://127.0.0.1/…, http://[::1]/…, http://localhost/…, or a " +
+		"private-use scheme such as com.example.app:/…"
 	switch {
 	case err != nil || u.Scheme == "" || !text.IsPrintable(uri) || strings.ContainsAny(uri, " \"<>\\^`{|}"):
 		return fmt.Errorf("redirect %q: %s", uri, want)

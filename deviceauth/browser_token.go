@@ -43,7 +43,7 @@ func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, erro
 		return nil, errUnknownAuthCode
 	}
 	r.From = e.Address(r.From)
-	p := &poll{e: e, client: client, code: code, method: r.Client.Method, exchange: &r, asked: RedeemRequest{
+	p := &tokenRequest{e: e, client: client, code: code, method: r.Client.Method, exchange: &r, asked: RedeemRequest{
 		Client: r.Client, Verifier: r.Verifier, Resource: r.Resource, Nulls: r.Nulls,
 	}}
 	tokens, err := p.answer(ctx)

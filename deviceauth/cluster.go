@@ -51,7 +51,7 @@ type PollRecord struct {
 
 // Share has the gateways of a backend pace devices together, and wake each
 // other's held polls.
-func (l *PollState) Share(s Cluster) {
-	l.shared = s
-	s.OnChange(l.wake)
+func (s *PollState) Share(c Cluster) {
+	s.shared = c
+	c.OnChange(s.wake)
 }

@@ -87,7 +87,7 @@ func (e *Engine) revalidated(ctx context.Context, p *Person) (*Person, error) {
 	return e.named(now), err
 }
 
-// rotate makes the new tokens ahead, for the reason that poll.answer gives,
+// rotate makes the new tokens ahead, for the reason that tokenRequest.answer gives,
 // and hands them out if the grant agrees.
 func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens *Tokens, err error) {
 	now, rotation := e.now(), e.rotation(g, asked)

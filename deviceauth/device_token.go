@@ -57,7 +57,7 @@ func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	if !ok {
 		return nil, errUnknownCode
 	}
-	p := &poll{e: e, client: client, code: code, method: r.Client.Method, asked: r}
+	p := &tokenRequest{e: e, client: client, code: code, method: r.Client.Method, asked: r}
 	tokens, err := p.answer(ctx)
 	if errors.Is(err, errPending) {
 		return p.pending(ctx)
@@ -90,8 +90,8 @@ var errTooEarly = NewError("slow_down", "this device asks too often; keep to the
 func (*SlowDownError) Error() string { return errTooEarly.Error() }
 func (*SlowDownError) Unwrap() error { return errTooEarly }
 
-// poll is one request for the tokens of a device code.
-type poll struct {
+// tokenRequest is one request for the tokens of a device code.
+type tokenRequest struct {
 	e      *Engine
 	client *Client
 	code   splitToken
@@ -104,7 +104,7 @@ type poll struct {
 
 // answer tries to redeem. A dry run on a copy comes first: while it changes
 // nothing, which is nearly always, nothing is written and no token is made.
-func (p *poll) answer(ctx context.Context) (*Tokens, error) {
+func (p *tokenRequest) answer(ctx context.Context) (*Tokens, error) {
 	g, err := p.e.cfg.Store.Get(ctx, p.code.id)
 	if errors.Is(err, ErrNotFound) {
 		return nil, errUnknownCode
@@ -135,7 +135,7 @@ func (p *poll) answer(ctx context.Context) (*Tokens, error) {
 }
 
 // step is what the grant is asked. t are the tokens that stand ready, or nil.
-func (p *poll) step(g *Grant, now time.Time, t *Tokens) error {
+func (p *tokenRequest) step(g *Grant, now time.Time, t *Tokens) error {
 	r := p.redemption(t)
 	if p.exchange == nil {
 		return g.Redeem(now, r)
@@ -145,7 +145,7 @@ func (p *poll) step(g *Grant, now time.Time, t *Tokens) error {
 }
 
 // first makes the tokens of a redemption that is about to succeed.
-func (p *poll) first(g *Grant, now time.Time) (*Tokens, error) {
+func (p *tokenRequest) first(g *Grant, now time.Time) (*Tokens, error) {
 	terms, err := p.redemption(nil).terms(g)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (p *poll) first(g *Grant, now time.Time) (*Tokens, error) {
 // again gives out tokens that were made for this code, and kept by a store
 // that failed before it said so. They are kept once more first: what a device
 // is handed is on the disk.
-func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
+func (p *tokenRequest) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	if p.redemption(nil).belongs(g) != nil {
 		return nil, nil
 	}
@@ -185,7 +185,7 @@ func (p *poll) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	return &given, nil
 }
 
-func (p *poll) redemption(t *Tokens) Redemption {
+func (p *tokenRequest) redemption(t *Tokens) Redemption {
 	r := Redemption{
 		ClientID: p.client.ID, Device: p.code.digest(), Verifier: p.asked.Verifier, Permitted: p.e.permitted(p.client),
 		Entitled: p.e.entitlement(p.client), Resource: p.asked.Resource,
@@ -202,7 +202,7 @@ func (p *poll) redemption(t *Tokens) Redemption {
 // redeem does in earnest what the dry run promised, and hands out the tokens
 // if it is still so: of many polls at once exactly one comes first. A client
 // that has gone away is not one of them: its tokens would go with it.
-func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
+func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
 	if ctx.Err() != nil {
 		return nil, errPending
 	}
@@ -233,7 +233,7 @@ func (p *poll) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Toke
 }
 
 // pending minds the pace, and holds the poll where that is wanted.
-func (p *poll) pending(ctx context.Context) (*Tokens, error) {
+func (p *tokenRequest) pending(ctx context.Context) (*Tokens, error) {
 	// With its monotonic reading: a clock that is set must make no device early.
 	e, now := p.e, time.Now()
 	a := e.cfg.PollState.recordPoll(ctx, p.grant, p.method, now, e.cfg.Interval)
@@ -253,7 +253,7 @@ func (p *poll) pending(ctx context.Context) (*Tokens, error) {
 
 // wait looks again before it sleeps, for whoever decided between the first
 // look and the moment when the poll began to listen.
-func (p *poll) wait(ctx context.Context, wake <-chan struct{}) (*Tokens, error) {
+func (p *tokenRequest) wait(ctx context.Context, wake <-chan struct{}) (*Tokens, error) {
 	timer := time.NewTimer(p.e.cfg.Wait)
 	defer timer.Stop()
 	for {

@@ -16,15 +16,15 @@ func (h expiryHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// An addressHeap has the network with the most pending grants first.
-type addressHeap []*pendingAddress
+// A networkHeap has the network with the most pending grants first.
+type networkHeap []*pendingNetwork
 
-func (h addressHeap) Len() int           { return len(h) }
-func (h addressHeap) Less(i, j int) bool { return h[i].count > h[j].count }
-func (h *addressHeap) Push(x any)        { p := x.(*pendingAddress); p.index = len(*h); *h = append(*h, p) }
-func (h *addressHeap) Pop() any          { return pop((*[]*pendingAddress)(h)) }
+func (h networkHeap) Len() int           { return len(h) }
+func (h networkHeap) Less(i, j int) bool { return h[i].count > h[j].count }
+func (h *networkHeap) Push(x any)        { p := x.(*pendingNetwork); p.index = len(*h); *h = append(*h, p) }
+func (h *networkHeap) Pop() any          { return pop((*[]*pendingNetwork)(h)) }
 
-func (h addressHeap) Swap(i, j int) {
+func (h networkHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }

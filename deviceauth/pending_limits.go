@@ -107,7 +107,7 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 	networks, n := networksAround(entry.from)
 	for _, around := range networks[:n] {
 		if t.networks[around.prefix] >= around.times*l.PerAddress {
-			return ID{}, t.all.addresses[site(entry.from)].oldest().wait(now)
+			return ID{}, t.all.networks[site(entry.from)].oldest().wait(now)
 		}
 	}
 	for _, limit := range []struct {
@@ -199,31 +199,31 @@ func (t *pendingTable) leave(g *pendingGrant) {
 
 // A pendingShare is what strangers share under one limit, by who holds how much.
 type pendingShare struct {
-	count     int
-	addresses map[netip.Prefix]*pendingAddress
-	most      addressHeap // the network with the most grants first
+	count    int
+	networks map[netip.Prefix]*pendingNetwork
+	most     networkHeap // the network with the most grants first
 }
 
 func newPendingShare() pendingShare {
-	return pendingShare{addresses: map[netip.Prefix]*pendingAddress{}}
+	return pendingShare{networks: map[netip.Prefix]*pendingNetwork{}}
 }
 
-// A pendingAddress is the grants of one network under one limit.
-type pendingAddress struct {
+// A pendingNetwork is the grants of one network under one limit.
+type pendingNetwork struct {
 	grants []*pendingGrant // the oldest first; the first and the last have not left the table
 	count  int             // of them that have not
 	index  int             // in the heap of networks
 }
 
-func (h *pendingAddress) oldest() *pendingGrant { return h.grants[0] }
-func (h *pendingAddress) newest() *pendingGrant { return h.grants[len(h.grants)-1] }
+func (h *pendingNetwork) oldest() *pendingGrant { return h.grants[0] }
+func (h *pendingNetwork) newest() *pendingGrant { return h.grants[len(h.grants)-1] }
 
 // givesWay returns the grant that makes room for one from a network: the newest
 // of whoever holds most, if they hold more even after it. Nobody gives way to
 // who holds as many: two who ask in turn would end each other's for ever.
 func (s *pendingShare) givesWay(to netip.Prefix) *pendingGrant {
 	has := 0
-	if h := s.addresses[to]; h != nil {
+	if h := s.networks[to]; h != nil {
 		has = h.count
 	}
 	if len(s.most) == 0 || s.most[0].count <= has+1 {
@@ -234,10 +234,10 @@ func (s *pendingShare) givesWay(to netip.Prefix) *pendingGrant {
 
 func (s *pendingShare) add(from netip.Prefix, g *pendingGrant) {
 	s.count++
-	h := s.addresses[from]
+	h := s.networks[from]
 	if h == nil {
-		h = new(pendingAddress)
-		s.addresses[from] = h
+		h = new(pendingNetwork)
+		s.networks[from] = h
 		heap.Push(&s.most, h)
 	}
 	h.grants = append(h.grants, g)
@@ -249,10 +249,10 @@ func (s *pendingShare) add(from netip.Prefix, g *pendingGrant) {
 // many of all are left.
 func (s *pendingShare) remove(from netip.Prefix) int {
 	s.count--
-	h := s.addresses[from]
+	h := s.networks[from]
 	if h.count--; h.count == 0 {
 		heap.Remove(&s.most, h.index)
-		delete(s.addresses, from)
+		delete(s.networks, from)
 		return s.count
 	}
 	heap.Fix(&s.most, h.index)

@@ -69,7 +69,7 @@ func testPendingTable(t *testing.T, seed uint64) {
 	if table.count(now) != 0 || len(table.grants)+len(table.networks)+len(table.clients) != 0 {
 		t.Fatalf("in run %d something is left", seed)
 	}
-	if len(table.all.addresses)+len(table.all.most) != 0 {
+	if len(table.all.networks)+len(table.all.most) != 0 {
 		t.Fatalf("in run %d somebody holds nothing", seed)
 	}
 }

@@ -70,16 +70,16 @@ type Recaller interface {
 // few for ever, such as its signing keys, and many for a while, such as the
 // sessions of people.
 type Documents interface {
-	// Change replaces a document atomically by what change makes of it; old
-	// is nil where there is none yet. It may run change again. Returning old
-	// keeps the document as it is, and costs a look. An error of change keeps it too, and is
+	// UpdateDocument replaces a document atomically by what change makes of it; old
+	// is nil where there is none yet. It may run change again. Returning old keeps the
+	// document as it is, and costs a read. An error of change keeps it too, and is
 	// returned as it is.
 	UpdateDocument(ctx context.Context, name string, change func(old []byte) ([]byte, error)) error
-	// Load returns a document as it is, or nil where there is none.
+	// LoadDocument returns a document as it is, or nil where there is none.
 	LoadDocument(ctx context.Context, name string) ([]byte, error)
-	// Keep puts a document in the place of what there was, until a time: after
-	// that there is none. A document of nil is forgotten at once. What is
-	// kept need not survive a power loss.
+	// PutDocument stores a document over what there was, until a time: after that
+	// there is none. A document of nil is forgotten at once. What is stored need not
+	// survive a power loss.
 	PutDocument(ctx context.Context, name string, document []byte, until time.Time) error
 }
 

@@ -26,7 +26,7 @@ type undelivered struct {
 
 const (
 	maxUndelivered = 10_000 // grants; some 10 MiB
-	maxHandouts    = 4      // for each: polls that failed beside each other
+	maxForGrant    = 4      // for each: polls that failed beside each other
 
 	// maxPollGap is how long a device may take to ask again. A refresh is a retry for so
 	// long after it was kept and not answered, where it is usually one for
@@ -45,7 +45,7 @@ func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
 	})
 	h.forget = now.Add(maxPollGap)
 	list := append(u.by[id], h)
-	u.by[id] = list[max(0, len(list)-maxHandouts):]
+	u.by[id] = list[max(0, len(list)-maxForGrant):]
 }
 
 // redemption returns the tokens that the grant was given with its redemption,

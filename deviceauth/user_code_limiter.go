@@ -101,14 +101,14 @@ func neighbourhood(addr netip.Addr) string {
 // slips through, or returns how long to wait. A guess that others stand before
 // waits for them: they may be right, and then it has its turn. Where gateways
 // share a store they count together; while that is away each counts for itself.
-func (l *PollState) beginGuess(ctx context.Context, g guess, now time.Time) time.Duration {
+func (s *PollState) beginGuess(ctx context.Context, g guess, now time.Time) time.Duration {
 	for turn := 0; ; turn++ {
-		wait, busy := l.userCodes.begin(g, now)
+		wait, busy := s.userCodes.begin(g, now)
 		if wait == 0 {
-			if wait = l.countTogether(ctx, g, now); wait == 0 {
+			if wait = s.countTogether(ctx, g, now); wait == 0 {
 				return 0
 			}
-			l.userCodes.end(g, false)
+			s.userCodes.end(g, false)
 			busy = turn < sharedTurns // who knows what others look at
 		}
 		if !busy || turn == guessTurns {
@@ -140,13 +140,13 @@ func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 const afterwardsWait = 5 * time.Second
 
 // countTogether counts a guess in the store that gateways share.
-func (l *PollState) countTogether(ctx context.Context, g guess, now time.Time) (wait time.Duration) {
-	if l.shared == nil {
+func (s *PollState) countTogether(ctx context.Context, g guess, now time.Time) (wait time.Duration) {
+	if s.shared == nil {
 		return 0
 	}
 	wrongBefore := false
 	for i, limit := range g.limits {
-		count, err := l.shared.CountUp(ctx, limit.key, limit.window)
+		count, err := s.shared.CountUp(ctx, limit.key, limit.window)
 		if err != nil {
 			continue
 		}
@@ -154,18 +154,18 @@ func (l *PollState) countTogether(ctx context.Context, g guess, now time.Time) (
 			wrongBefore = count.N > 1
 		}
 		if limit.stops(count.N-1, wrongBefore) {
-			l.countDown(ctx, g.limits[:i+1])
+			s.countDown(ctx, g.limits[:i+1])
 			return max(count.Ends.Sub(now), time.Second)
 		}
 	}
 	return 0
 }
 
-func (l *PollState) countDown(ctx context.Context, limits []userCodeLimit) {
+func (s *PollState) countDown(ctx context.Context, limits []userCodeLimit) {
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
 	for _, limit := range limits {
-		l.shared.CountDown(ctx, limit.key)
+		s.shared.CountDown(ctx, limit.key)
 	}
 }
 
@@ -173,19 +173,19 @@ func (l *PollState) countDown(ctx context.Context, limits []userCodeLimit) {
 // same code already is: a form that is posted twice, or a page that is loaded
 // again. One that was right takes back what was counted for it, and nothing else,
 // also where the browser has gone away meanwhile.
-func (l *PollState) endGuess(ctx context.Context, g guess, wrong bool) {
-	counted := l.userCodes.end(g, wrong)
-	if l.shared == nil {
+func (s *PollState) endGuess(ctx context.Context, g guess, wrong bool) {
+	counted := s.userCodes.end(g, wrong)
+	if s.shared == nil {
 		return
 	}
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
 	if counted {
-		before, err := l.shared.CountUp(ctx, g.limits[0].key+" "+hex.EncodeToString(g.code[:]), guessWindow)
+		before, err := s.shared.CountUp(ctx, g.limits[0].key+" "+hex.EncodeToString(g.code[:]), guessWindow)
 		counted = err != nil || before.N == 1
 	}
 	if !counted {
-		l.countDown(ctx, g.limits)
+		s.countDown(ctx, g.limits)
 	}
 }
 

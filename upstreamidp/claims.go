@@ -39,7 +39,7 @@ const (
 
 // kept are the claims that have a reader, those that decide something first.
 func (p *Provider) kept() []string {
-	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.Claims, p.cfg.BackendClaims, standardClaims)
+	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.RuleClaims, p.cfg.BackendClaims, standardClaims)
 }
 
 // reach adds the claims that are asked for by the way to them within another one,

@@ -42,7 +42,7 @@ func list(size int) (groups []any) {
 // protocol 41
 func TestClaimsThatAreNotReadAreNotKept(t *testing.T) {
 	idp, p, log := logging(t, func(c *Config) {
-		c.UserClaim, c.Claims, c.BackendClaims = "employee", []string{"department"}, []string{"office"}
+		c.UserClaim, c.RuleClaims, c.BackendClaims = "employee", []string{"department"}, []string{"office"}
 	})
 	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{
 		"employee": "e7", "department": "it", "office": 4, "roles": []string{"a"}, "entitlements": []string{"b"},
@@ -70,7 +70,8 @@ func TestClaimsThatAreNotReadAreNotKept(t *testing.T) {
 func TestClaimsWithinClaimsAreReached(t *testing.T) {
 	idp, p, _ := logging(t, func(c *Config) {
 		c.UserClaim = "staff.number"
-		c.Claims = []string{"realm_access.roles", "resource_access.my.app.roles", "https://example.com/roles", "a.b",
+		c.RuleClaims = []string{"realm_access.roles", "resource_access.my.app.roles",
+			"https://example.com/roles", "a.b",
 			"level", "nowhere.at.all", "sub.x"}
 	})
 	person, err := signIn(t, idp, p, idptest.Behaviour{Claims: map[string]any{
@@ -151,7 +152,7 @@ func TestClaimsThatAreTooLargeAreLeftOut(t *testing.T) {
 //
 // protocol 41
 func TestClaimsOfAPersonAreBoundedTogether(t *testing.T) {
-	idp, p, _ := logging(t, func(c *Config) { c.Claims = []string{"teams"} })
+	idp, p, _ := logging(t, func(c *Config) { c.RuleClaims = []string{"teams"} })
 	claims := map[string]any{"teams": list(maxList), "email": "a@example.com"}
 	for _, name := range []string{"groups", "roles", "entitlements", "amr", "website", "zoneinfo"} {
 		claims[name] = list(maxList)

@@ -25,7 +25,7 @@ type Config struct {
 	ClientSecret  deviceauth.Secret // empty: a public client
 	Scopes        []string          // default: openid profile email; openid is always asked for
 	UserClaim     string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
-	Claims        []string          // claims that rules decide by: no person is judged before they were asked for
+	RuleClaims    []string          // claims that rules decide by: no person is judged before they were asked for
 	BackendClaims []string          // further claims that backends are told of
 	Authorize     []Parameter       // further parameters of the authorization request
 	Fresh         bool              // some client asks for a fresh sign-in; for advice in the log

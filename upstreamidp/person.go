@@ -71,7 +71,7 @@ func (p *Provider) subject(sub string) string { return p.cfg.ID + "|" + sub }
 // lacksRules reports whether a claim is missing that decides on who may
 // approve: a person must not be turned away because userinfo was down.
 func (p *Provider) lacksRules(claims deviceauth.Claims) bool {
-	return slices.ContainsFunc(p.cfg.Claims, func(name string) bool {
+	return slices.ContainsFunc(p.cfg.RuleClaims, func(name string) bool {
 		return claims[name] == nil || name == "email" && claims["email_verified"] == nil
 	})
 }

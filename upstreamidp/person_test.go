@@ -32,7 +32,7 @@ func TestPersonIsWhoTheProviderSays(t *testing.T) {
 }
 
 func TestClaimsThatRulesNameAreLookedForInUserinfo(t *testing.T) {
-	idp, p := setUp(t, func(c *Config) { c.Claims = []string{"department"} })
+	idp, p := setUp(t, func(c *Config) { c.RuleClaims = []string{"department"} })
 	person, err := signIn(t, idp, p,
 		idptest.Behaviour{Userinfo: map[string]any{"department": "it", "birthdate": "2000-01-01"}})
 	if err != nil || person.Claims["department"] != "it" || person.Claims["birthdate"] != nil {
@@ -147,7 +147,7 @@ func TestUserClaimMayComeFromEither(t *testing.T) {
 
 func TestRulesAreNotDecidedWithoutTheirClaims(t *testing.T) {
 	for _, claim := range []string{"groups", "email"} {
-		idp, p := setUp(t, func(c *Config) { c.Claims = []string{claim} })
+		idp, p := setUp(t, func(c *Config) { c.RuleClaims = []string{claim} })
 		down := idptest.Behaviour{Claims: map[string]any{"email": "a@example.com"},
 			Userinfo: map[string]any{"groups": []string{"staff"}}, UserinfoDown: true}
 		if person, err := signIn(t, idp, p, down); err == nil || deviceauth.AsError(err) != nil {

@@ -107,7 +107,7 @@ func (p *Provider) overlaid(
 // lookedFor are the claims for which userinfo is asked. It also contains the
 // claim of the user name, which may be empty.
 func (p *Provider) lookedFor() []string {
-	return slices.Concat(wanted, p.cfg.Claims, p.cfg.BackendClaims, []string{p.cfg.UserClaim})
+	return slices.Concat(wanted, p.cfg.RuleClaims, p.cfg.BackendClaims, []string{p.cfg.UserClaim})
 }
 
 // missing lists the claims to ask for. To be verified is a property of one

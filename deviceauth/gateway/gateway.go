@@ -146,12 +146,12 @@ func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *dev
 		if u.Log == nil {
 			u.Log = c.Log
 		}
-		u.Claims = slices.Concat(u.Claims, claimsOf(login.Allow[u.ID]))
+		u.RuleClaims = slices.Concat(u.RuleClaims, claimsOf(login.Allow[u.ID]))
 		// A client's rules may need claims, and a sign-in without a session at
 		// the provider, of every upstream.
 		for _, client := range login.Clients {
 			u.Fresh = u.Fresh || client.FreshSignIn
-			u.Claims = append(u.Claims, claimsOf(client.Allow)...)
+			u.RuleClaims = append(u.RuleClaims, claimsOf(client.Allow)...)
 		}
 		// Without an entry the engine would not know the upstream; a nil entry
 		// lets everyone of it approve.

@@ -9,13 +9,14 @@ import (
 // An Outcome is what a guard decided, in one word that is fit for a metric.
 type Outcome string
 
-// The outcomes. With the first five of them the request goes on to the backend.
+// The outcomes. With the first four of them the request goes on to the backend, and with
+// Preflight where PassPreflight is set.
 const (
 	Unguarded Outcome = "unguarded" // the matchers ask for no guard
 	Admitted  Outcome = "admitted"  // by a token
 	LegacyKey Outcome = "legacy"    // by an old API key
 	Anonymous Outcome = "anonymous" // without credentials, with Optional
-	Preflight Outcome = "preflight" // of CORS; the guard answers it itself unless PassPreflight is set
+	Preflight Outcome = "preflight" // of CORS
 
 	Described         Outcome = "described" // the metadata of the resource was asked for, and answered
 	Malformed         Outcome = "malformed" // 400

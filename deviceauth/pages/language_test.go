@@ -36,6 +36,19 @@ func placeholders(p messageText) (all []string) {
 	return all
 }
 
+// formsWithin reports whether every form names only given placeholders. A form for one
+// thing may leave its number out.
+func formsWithin(p messageText, known []string) bool {
+	for _, form := range p.forms {
+		for _, found := range placeholder.FindAllString(form, -1) {
+			if !slices.Contains(known, found) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func TestNoLanguageLacksAText(t *testing.T) {
 	all := ownCatalogs(t)
 	english := all[language.English]
@@ -51,6 +64,8 @@ func TestNoLanguageLacksAText(t *testing.T) {
 				t.Errorf("%s lacks %s", tag, key)
 			case (theirs.forms == nil) != (p.forms == nil):
 				t.Errorf("%s: %s: plural forms where English has none, or none where it has", tag, key)
+			case !formsWithin(theirs, placeholders(p)):
+				t.Errorf("%s: a form of %s has a placeholder that English has not", tag, key)
 			case !slices.Equal(placeholders(theirs), placeholders(p)):
 				t.Errorf("%s: %s has %v, want %v", tag, key, placeholders(theirs), placeholders(p))
 			case tag != language.English && theirs.text == p.text && len(p.text) > 12:
