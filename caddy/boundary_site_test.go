@@ -90,7 +90,9 @@ func TestErrorRoutesGetNothingOfWhatWasRefused(t *testing.T) {
 		"localhost", 1) + "\r\nX-Original-URL: /v2/secret\r\nDestination: /v2/secret\r\n\r\n")
 	wires["unknown"].get("/v2/secret?a=b", g.token())
 	wires["other"].get("/v2/secret", g.token())
-	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403 /.device_auth/401" {
+	host := strings.Replace(wires["proxy"].at, "127.0.0.1", "localhost", 1)
+	wires["proxy"].get("http://"+host+"/v2/secret", g.token()) // a target that is no path
+	if strings.Join(asked, " ") != "/.device_auth/401 /.device_auth/403 /.device_auth/401 /.device_auth/400" {
 		t.Errorf("the backend was asked for %q", asked)
 	}
 	if _, body := wires["words"].get("/v2/secret?a=b", ""); body != "no /v2/secret?a=b" {

@@ -78,10 +78,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		g.report(identity, w, r, before, g.refusal(w, r, &d))
 		return next.ServeHTTP(w, r)
 	case d.Err != nil:
-		err := g.refusal(w, r, &d)
-		r.Header.Del("Authorization") // error routes may proxy, and must not forward the token
-		r.Header.Del(g.TokenHeader)
-		return g.refuse(w, r, err)
+		return g.refuse(w, r, g.refusal(w, r, &d))
 	}
 	out := w
 	if d.Outcome != guard.Unguarded {
@@ -119,6 +116,8 @@ func (g *Guard) record(identity *requestIdentity, r *http.Request, d *guard.Deci
 // site's error routes, from which the resource is hidden. The request's body is
 // discarded first, because net/http would wait for it, however slowly it is sent.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) error {
+	r.Header.Del("Authorization") // error routes may proxy, and must not forward the token
+	r.Header.Del(g.TokenHeader)
 	reqbody.Discard(w, r, caddy.Exiting)
 	if g.sites.explain(g, w, r, err) {
 		return nil

@@ -162,9 +162,7 @@ func (p *Pipeline) admitKey(
 	g *Guard, d Decision, r *http.Request, id *deviceauth.Identity, known *State,
 ) Decision {
 	if id.Scope != "" && !g.options.Need.Scope.Within(id.Scope) {
-		d.Outcome, d.Err = InsufficientScope, deviceauth.LacksScope(id)
-		d.Challenge = g.Refuse(r, d.Err)
-		return d
+		return p.refuse(g, d, r, deviceauth.LacksScope(id))
 	}
 	d.Outcome, known.Identity, known.by = LegacyKey, id, g
 	g.SetIdentityHeaders(r, id)

@@ -97,6 +97,8 @@ func TestPipelineDecidesInOrder(t *testing.T) {
 			t.Parallel()
 			p, released, taken := test.pipeline, 0, 0
 			p.Reserved = test.options.ReservedHeaders()
+			original := false
+			p.Asked = func(r *http.Request) *http.Request { original = true; return r }
 			if p.Guard == nil {
 				p.Guard = func(*http.Request) (*guard.Guard, func(), error) {
 					taken++
@@ -106,6 +108,9 @@ func TestPipelineDecidesInOrder(t *testing.T) {
 			test.request.Header.Set("Remote-User", "root")
 			d := p.Decide(httptest.NewRecorder(), test.request, new(guard.State))
 			status := 0
+			if d.Challenge != nil && !original {
+				t.Error("the challenge is not for the request as the client sent it")
+			}
 			if d.Challenge != nil {
 				status = d.Challenge.Status
 			}
