@@ -148,8 +148,8 @@ func (s boundedStorage) abandon() { s.hung.Store(true) }
 // Create implements [deviceauth.Store]. What the store takes into memory is not waited
 // for.
 func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
-	if recaller, ok := s.Storage.(deviceauth.Recaller); ok {
-		if done, err := recaller.Admit(g); done {
+	if admitter, ok := s.Storage.(deviceauth.Admitter); ok {
+		if done, err := admitter.Admit(g); done {
 			return err
 		}
 	}

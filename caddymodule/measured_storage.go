@@ -27,17 +27,15 @@ func took(operation string, since time.Time) {
 // Create implements [deviceauth.Store].
 func (t measuredStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
 	since := time.Now()
-	err := t.Storage.Create(ctx, g)
-	createSeconds.Observe(time.Since(since).Seconds())
-	return err
+	defer func() { createSeconds.Observe(time.Since(since).Seconds()) }() // of a panic, too
+	return t.Storage.Create(ctx, g)
 }
 
 // Get implements [deviceauth.Store].
 func (t measuredStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	since := time.Now()
-	g, err := t.Storage.Get(ctx, id)
-	getSeconds.Observe(time.Since(since).Seconds())
-	return g, err
+	defer func() { getSeconds.Observe(time.Since(since).Seconds()) }()
+	return t.Storage.Get(ctx, id)
 }
 
 // ByUserCode implements [deviceauth.Store].

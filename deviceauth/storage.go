@@ -61,6 +61,10 @@ type Recaller interface {
 	// Recall returns what Get would, without asking a disk or a network; nil: only
 	// Get knows.
 	Recall(id ID) *Grant
+}
+
+// An Admitter is a [Store] that takes most new grants into memory.
+type Admitter interface {
 	// Admit does what Create would, where that asks no disk and no network and waits
 	// for neither; done is false where only Create can.
 	Admit(g *Grant) (done bool, err error)

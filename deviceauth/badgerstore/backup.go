@@ -67,7 +67,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 }
 
 // recordOf returns nil for what follows from other records, for bundles of pending
-// grants, whose codes have expired before anybody restores them, and for documents
+// grants, which [Restore] never brings back, and for documents
 // that are kept for a while: people's sessions, which must not come back after
 // they were ended.
 func recordOf(item *badger.Item) (*record, error) {

@@ -92,6 +92,7 @@ type Store struct {
 var (
 	_ deviceauth.Storage  = (*Store)(nil)
 	_ deviceauth.Recaller = (*Store)(nil)
+	_ deviceauth.Admitter = (*Store)(nil)
 )
 
 // Open opens the database in a directory. An error says what an operator can do about it.

@@ -111,7 +111,7 @@ func appendText(to []byte, s string) []byte {
 var errBundle = errors.New("the record of pending grants is damaged, or of another version")
 
 // readBundle decodes a bundle, or returns errBundle. Bytes that are no bundle, however
-// they were made, neither panic nor cost more memory than a bundle of their length.
+// they were made, do not panic, and cost at most some twenty times their length of memory.
 func readBundle(value []byte) (grants []compact, err error) {
 	r := bundleReader{rest: value}
 	if format := r.bytes(1); format == nil || format[0] != bundleFormat {
@@ -125,12 +125,19 @@ func readBundle(value []byte) (grants []compact, err error) {
 		c := r.compact()
 		c.shared = last
 		grants = append(grants, c)
-		r.bad = r.bad || last == nil || len(c.text) > math.MaxUint16 || int(c.code)+int(c.place) > len(c.text)
+		r.bad = r.bad || last == nil || !c.sound()
 	}
 	if r.bad {
 		return nil, errBundle
 	}
 	return grants, nil
+}
+
+// sound reports whether what was read can be a grant that was written: the lengths are
+// those of the text, and the code expires after it was made.
+func (c *compact) sound() bool {
+	return len(c.text) <= math.MaxUint16 && int(c.code)+int(c.place) <= len(c.text) &&
+		c.created >= 0 && c.expires > c.created && c.family <= ipv6
 }
 
 // A bundleReader decodes what [bundle] encodes: numbers as varints, texts after their
@@ -165,7 +172,8 @@ func (r *bundleReader) compact() (c compact) {
 	if kind := r.bytes(2); kind != nil {
 		c.family, c.challenged = family(kind[0]), kind[1] != 0
 	}
-	c.code, c.place, c.revision = uint16(r.uvarint()), uint16(r.uvarint()), int32(r.uvarint())
+	c.code, c.place = uint16(r.upTo(math.MaxUint16)), uint16(r.upTo(math.MaxUint16))
+	c.revision = int32(r.upTo(math.MaxInt32))
 	c.text = r.text()
 	return c
 }
@@ -197,6 +205,13 @@ func (r *bundleReader) uvarint() uint64 {
 	return number(r, v, n)
 }
 
+// upTo takes a number off that is not above a bound.
+func (r *bundleReader) upTo(most uint64) uint64 {
+	v := r.uvarint()
+	r.bad = r.bad || v > most
+	return v
+}
+
 func (r *bundleReader) varint() int64 {
 	v, n := binary.Varint(r.rest)
 	return number(r, v, n)
@@ -212,79 +227,66 @@ func number[T int64 | uint64](r *bundleReader, v T, n int) T {
 }
 
 // loadBundles takes the grants of the processes before into memory, unless they have
-// records of their own. A bundle that cannot be read is told of: the devices of its
-// grants ask for another code.
+// records of their own: the process that wrote a bundle may have decided some of its
+// grants, or a later one that read it. A bundle that cannot be read is told of: the
+// devices of its grants ask for another code.
 func (s *Store) loadBundles(db *badger.DB) error {
 	return guarded(func() error {
 		return db.View(func(txn *badger.Txn) error {
-			own := ownRecords{txn: txn}
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
 				PrefetchSize: 2})
 			defer it.Close()
 			for it.Rewind(); it.Valid(); it.Next() {
-				if err := it.Item().Value(func(value []byte) error { return s.loadBundle(&own, value) }); err != nil {
+				if err := it.Item().Value(s.loadBundle); err != nil {
 					return err
 				}
 			}
-			return nil
+			decided, err := s.decided(txn)
+			s.pending.restored(decided)
+			return err
 		})
 	})
 }
 
-// loadBundle takes in one bundle. Of the processes before, the one that wrote it may have
-// decided some of its grants, or a later one that read it.
-func (s *Store) loadBundle(own *ownRecords, value []byte) error {
+// loadBundle takes in one bundle.
+func (s *Store) loadBundle(value []byte) error {
 	grants, err := readBundle(value)
 	if err != nil {
 		s.log.log(slog.LevelError, "pending grants of before are lost: %v", []any{err})
-		return nil
 	}
 	for _, c := range grants {
-		if past(c.forget()) {
-			continue
-		}
-		switch found, err := own.has(c.id); {
-		case err != nil:
-			return err
-		case !found:
-			s.pending.restore(&pendingGrant{compact: c})
+		if !past(c.forget()) {
+			s.pending.restore(c)
 		}
 	}
 	return nil
 }
 
-// ownRecords tells which grants have records of their own. It looks for the first ones
-// each by itself, as there may be millions of other records. Of many more it reads all
-// keys at once, because a look-up takes some ten times as long as the next key.
-type ownRecords struct {
-	txn   *badger.Txn
-	asked int
-	all   map[deviceauth.ID]struct{} // nil: not read yet
-}
+// fewGrants is how many are looked for one by one, as there may be millions of other
+// records. Of more the keys of all records are read, because a look-up takes some ten
+// times as long as the next key.
+const fewGrants = 10_000
 
-// fewRecords is how many are looked for by themselves.
-const fewRecords = 10_000
-
-func (o *ownRecords) has(id deviceauth.ID) (bool, error) {
-	if o.asked++; o.asked > fewRecords {
-		if o.all == nil {
-			o.readAll()
+// decided returns which of the grants in memory have records of their own.
+func (s *Store) decided(txn *badger.Txn) (list []deviceauth.ID, err error) {
+	all := s.pending.snapshot()
+	if len(all) > fewGrants {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: grantKey(deviceauth.ID{})[:1]})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if id := deviceauth.ID(it.Item().Key()[1:]); s.pending.has(id) {
+				list = append(list, id)
+			}
 		}
-		_, found := o.all[id]
-		return found, nil
+		return list, nil
 	}
-	_, err := o.txn.Get(grantKey(id))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
+	for _, one := range all {
+		switch _, err := txn.Get(grantKey(one.id)); {
+		case err == nil:
+			list = append(list, one.id)
+		case !errors.Is(err, badger.ErrKeyNotFound):
+			return nil, err
+		}
 	}
-	return err == nil, err
-}
-
-func (o *ownRecords) readAll() {
-	o.all = map[deviceauth.ID]struct{}{}
-	it := o.txn.NewIterator(badger.IteratorOptions{Prefix: grantKey(deviceauth.ID{})[:1]})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		o.all[deviceauth.ID(it.Item().Key()[1:])] = struct{}{}
-	}
+	return list, nil
 }

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -202,6 +203,111 @@ func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 	})
 }
 
+// Many grants in bundles are looked for in another way than few.
+func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		var list []*deviceauth.Grant
+		for i := range fewGrants + 1 {
+			g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprintf("%08d", i)))
+			if err := s.Create(t.Context(), g); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, g)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		denied := list[1234]
+		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
+		if err := s.Update(t.Context(), denied.ID, deny); err != nil {
+			t.Fatal(err)
+		}
+		s = restarted(t, s)
+		if n := len(s.pending.snapshot()); n != fewGrants {
+			t.Errorf("%d are in memory, want %d", n, fewGrants)
+		}
+		if g, err := s.Get(t.Context(), denied.ID); err != nil || g.State != deviceauth.Denied {
+			t.Errorf("the denied grant: %+v, %v", g, err)
+		}
+	})
+}
+
+// A grant that was decided had its code until another one got it, whose life was shorter.
+func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		first, next := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("BCDFGHJK")
+		first.Expires = first.Expires.Add(time.Hour)
+		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
+		if err := s.Create(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(writeDelay)
+		synctest.Wait()
+		if err := s.Update(t.Context(), first.ID, deny); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Create(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		s = restarted(t, s)
+		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != next.ID {
+			t.Errorf("by the code: %+v, %v; want the grant that waits", g, err)
+		}
+	})
+}
+
+// What is over leaves memory also where no new grant comes.
+func TestExpiredGrantsLeaveMemoryWhereNoOthersCome(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *Store) {
+		g := storetest.NewGrant("BCDFGHJK")
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(g.KeepUntil()) + time.Minute)
+		synctest.Wait()
+		if n := len(s.pending.snapshot()); n != 0 {
+			t.Errorf("%d are in memory", n)
+		}
+	})
+}
+
+func TestBundleWithAGrantThatCannotBeIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*compact){
+		"it never expires":             func(c *compact) { c.expires = math.MinInt64 },
+		"it expires before it is made": func(c *compact) { c.expires = c.created - 1 },
+		"an unknown kind of address":   func(c *compact) { c.family = ipv6 + 1 },
+		"a place beyond the text":      func(c *compact) { c.place = 1000 },
+	} {
+		c := compacted(variety()[0], nil)
+		change(&c)
+		var all bundle
+		all.add(&pendingGrant{compact: c})
+		if _, err := readBundle(all.value); err == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+	}
+}
+
+// The bound of memory counts also what neighbours could share and do not.
+func TestSizeCountsClientScopeAndAudience(t *testing.T) {
+	t.Parallel()
+	usual := compacted(storetest.NewGrant("BCDFGHJK"), nil)
+	for name, change := range map[string]func(*deviceauth.Grant){
+		"client":   func(g *deviceauth.Grant) { g.ClientID += strings.Repeat("x", 300) },
+		"scope":    func(g *deviceauth.Grant) { g.Scope += deviceauth.Scope(strings.Repeat("x", 300)) },
+		"audience": func(g *deviceauth.Grant) { g.Audience = []string{strings.Repeat("x", 400)} },
+	} {
+		g := storetest.NewGrant("BCDFGHJK")
+		change(g)
+		if c := compacted(g, nil); c.size() < usual.size()+300 {
+			t.Errorf("with a long %s it counts %d bytes, else %d", name, c.size(), usual.size())
+		}
+	}
+}
+
 // What a damaged bundle held is lost, which costs devices another code, and no more.
 func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 	t.Parallel()
@@ -217,34 +323,6 @@ func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 		s = restarted(t, s)
 		if _, err := s.Get(context.Background(), g.ID); err != nil {
 			t.Errorf("a grant of another bundle: %v", err)
-		}
-	})
-}
-
-// Among the first grants of the bundles or behind many others, a record is found.
-func TestOwnRecordIsFoundAmongFewAndMany(t *testing.T) {
-	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
-		decided, pending := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("LMNPQRST")
-		if err := s.put(t.Context(), decided); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Create(t.Context(), pending); err != nil {
-			t.Fatal(err)
-		}
-		for _, asked := range []int{0, fewRecords} {
-			err := s.view(func(txn *badger.Txn) error {
-				own := ownRecords{txn: txn, asked: asked}
-				for g, want := range map[*deviceauth.Grant]bool{decided: true, pending: false} {
-					if found, err := own.has(g.ID); found != want || err != nil {
-						t.Errorf("after %d others: found %v, %v; want %v", asked, found, err, want)
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
 		}
 	})
 }

@@ -102,6 +102,8 @@ func (s *Store) commitJobs() {
 	defer close(s.done)
 	due := time.NewTimer(writeDelay) // for new grants
 	defer due.Stop()
+	clean := time.NewTicker(cleanEvery)
+	defer clean.Stop()
 	for {
 		select {
 		case first := <-s.jobs:
@@ -112,6 +114,8 @@ func (s *Store) commitJobs() {
 			if wait := s.writePending(); wait >= 0 {
 				due.Reset(wait)
 			}
+		case <-clean.C:
+			s.pending.clean()
 		case <-s.stop:
 			s.flush()
 			return

@@ -161,20 +161,26 @@ func (c *compact) until() time.Time {
 	return time.Unix(0, c.expires)
 }
 
-// size is about how many bytes it takes in memory. Texts that are shared are counted each
-// time, so the bound of all is kept also where nothing is shared.
+// entrySize is about what a grant takes beside its compact form: its entries in the maps,
+// the list and the queue.
+const entrySize = 100
+
+// size is about how many bytes it takes in memory. What is shared is counted with each
+// grant, so that the bound of all is kept also where neighbours have nothing in common.
 func (c *compact) size() int {
-	size := int(reflect.TypeFor[compact]().Size()) + len(c.text)
-	if c.whole != nil {
-		size += int(reflect.TypeFor[deviceauth.Grant]().Size()) + len(c.whole.Place) + len(c.whole.Label)
-		for _, audience := range c.whole.Audience {
-			size += len(audience)
-		}
+	size := int(reflect.TypeFor[compact]().Size()) + len(c.text) + entrySize
+	if g := c.whole; g != nil {
+		return size + int(reflect.TypeFor[deviceauth.Grant]().Size()) + len(g.ClientID) + len(g.Scope) +
+			len(g.UserCode) + len(g.Place) + len(g.Label) + sizeOf(g.Audience)
 	}
-	if c.shared != nil { // by itself, in the worst case
-		for _, audience := range c.shared.audience {
-			size += len(audience)
-		}
+	r := c.shared
+	return size + int(reflect.TypeFor[request]().Size()) + len(r.client) + len(r.scope) + sizeOf(r.audience)
+}
+
+// sizeOf is about how many bytes texts take.
+func sizeOf(texts []string) (size int) {
+	for _, text := range texts {
+		size += int(reflect.TypeFor[string]().Size()) + len(text)
 	}
 	return size
 }

@@ -24,7 +24,7 @@ func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
 	return g
 }
 
-// Admit implements [deviceauth.Recaller]. The disk has taken grants a moment ago, memory
+// Admit implements [deviceauth.Admitter]. The disk has taken grants a moment ago, memory
 // has all user codes, and the committer is not behind: else Create has to look or wait.
 func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
 	if !writtenBehind(g) || !s.pending.justLooked() {

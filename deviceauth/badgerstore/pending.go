@@ -12,11 +12,12 @@ import (
 
 // Bounds of the pending grants in memory.
 const (
-	// maxPending bounds how many are kept, of some 400 bytes each. A grant above
-	// it is read from Badger once it is written there.
+	// maxPending bounds how many are kept. A grant above it gets a record of its own, and
+	// is read from Badger once it is written there.
 	maxPending = 1 << 20
-	// maxHeld bounds the bytes of those that are kept, in the same way.
-	maxHeld = 400 * maxPending
+	// maxHeld bounds the bytes of those that are kept, in the same way: 512 MiB. A usual
+	// one counts some 400.
+	maxHeld = 512 * maxPending
 	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
 	// grant waits for the transaction, so that Close has little to write.
 	maxUnwritten = 1 << 20
@@ -117,36 +118,57 @@ func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
 		p.last = fresh.shared
 	}
 	p.enter(fresh)
+	p.enterCode(fresh)
 	p.enqueue(fresh)
 	return nil
 }
 
-// enter is called with mu held. Of two grants with one user code the code belongs to the
-// one that is younger: add has seen that the code of the other one has expired.
+// enter is called with mu held.
 func (p *pendingGrants) enter(one *pendingGrant) {
 	one.index = int32(len(p.all))
 	p.all, p.held = append(p.all, one), p.held+one.size()
 	p.grants[one.id] = one
+}
+
+// enterCode has a grant found by its user code. Of two with one code it belongs to the one
+// whose code is good for longer: add has seen that the other one's has expired. It is
+// called with mu held.
+func (p *pendingGrants) enterCode(one *pendingGrant) {
 	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.free() < one.free() {
 		p.codes[one.userCode()] = one
 	}
 }
 
 // restore takes in a grant of a bundle that a process before has written, unless another
-// bundle had it. Above the bounds it gets a record of its own, and leaves.
-func (p *pendingGrants) restore(one *pendingGrant) {
+// bundle had it. It is not found by its code until [pendingGrants.restored].
+func (p *pendingGrants) restore(c compact) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.grants[one.id] != nil {
+	if p.grants[c.id] != nil {
 		return
 	}
-	if p.last.equal(one.shared) {
-		one.shared = p.last
+	if p.last.equal(c.shared) {
+		c.shared = p.last
 	}
-	p.last = one.shared
-	p.enter(one)
-	if p.crowded() {
-		p.enqueue(one)
+	p.last = c.shared
+	p.enter(&pendingGrant{compact: c})
+}
+
+// restored lets those go that have records of their own, and has the others found by
+// their codes. Above the bounds they get records of their own, and leave.
+func (p *pendingGrants) restored(decided []deviceauth.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range decided {
+		if one := p.grants[id]; one != nil {
+			p.leave(one)
+		}
+	}
+	for _, one := range p.all {
+		p.enterCode(one)
+		if p.crowded() {
+			p.enqueue(one)
+		}
 	}
 }
 
@@ -156,9 +178,12 @@ func (p *pendingGrants) crowded() bool { return len(p.all) > maxPending || p.hel
 // sweep looks at two grants each time one is added, so that those that no request can
 // ask for leave as fast as others come. Polls hear for some minutes that a code has
 // expired, so a grant without a record of its own stays until then.
-func (p *pendingGrants) sweep() {
+func (p *pendingGrants) sweep() { p.sweepSome(2) }
+
+// sweepSome is called with mu held.
+func (p *pendingGrants) sweepSome(most int) {
 	now := uint64(time.Now().Unix())
-	for i := 0; i < 2 && len(p.all) > 0; i++ {
+	for i := 0; i < most && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
 		if now >= one.forget() || one.own && now >= one.free() {

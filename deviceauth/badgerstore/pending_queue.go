@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
 // The pending grants that the committer has to write stand in a queue, the oldest first.
@@ -109,6 +111,24 @@ func (p *pendingGrants) close() {
 	defer p.mu.Unlock()
 	p.closed = true
 	p.room.Broadcast()
+}
+
+// has reports whether a grant is in memory.
+func (p *pendingGrants) has(id deviceauth.ID) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.grants[id] != nil
+}
+
+// cleanEvery is how often memory is looked through for what is over, where no new grant
+// comes, by which [pendingGrants.sweep] would. A million grants take a quarter of an hour.
+const cleanEvery = time.Second
+
+// clean looks at some grants.
+func (p *pendingGrants) clean() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweepSome(1 << 10)
 }
 
 // drop gives the memory back, of a store that has been closed.

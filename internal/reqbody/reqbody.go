@@ -39,7 +39,8 @@ var (
 // if any, tells that the server is about to stop.
 //
 // [ErrSlow] and [ErrStopping] end the connection's use: the answer must close an
-// HTTP/1 connection. Any other fault of the body is met by its reader.
+// HTTP/1 connection. Any other fault of the body is met by its reader. A body that was
+// buffered before stays as it is, whatever size says now.
 func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() bool) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
