@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
@@ -119,7 +120,7 @@ func startNginx(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, port := t.TempDir(), freePorts(t, 1)[0]
+	dir, port := t.TempDir(), loadtest.FreePorts(1)[0]
 	config := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(config, []byte(strings.NewReplacer("DIR", dir, "PORT", port).Replace(string(text))),
 		0o600); err != nil {
@@ -131,7 +132,7 @@ func startNginx(t *testing.T, path string) string {
 
 func startPHP(t *testing.T, path string) string {
 	t.Helper()
-	at := "127.0.0.1:" + freePorts(t, 1)[0]
+	at := "127.0.0.1:" + loadtest.FreePorts(1)[0]
 	return startListening(t, at, exec.Command(path, "-S", at, "testdata/backends/router.php"))
 }
 

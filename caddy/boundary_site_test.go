@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
@@ -29,7 +30,7 @@ func startSites(t *testing.T, handler http.HandlerFunc, sites map[string]string)
 	wires := map[string]*wire{}
 	var text strings.Builder
 	for name, site := range sites {
-		at := "127.0.0.1:" + freePorts(t, 1)[0]
+		at := "127.0.0.1:" + loadtest.FreePorts(1)[0]
 		wires[name] = &wire{t: t, at: at}
 		fmt.Fprintf(&text, "http://%s {\n%s\n}\n", strings.Replace(at, "127.0.0.1", "localhost", 1),
 			strings.NewReplacer("BACKEND", address(backend), "DIR", g.dir, "ISSUER", g.url, "SITE",
@@ -154,7 +155,7 @@ func TestCacheBeforeTheGatewayKeepsPersonsApart(t *testing.T) {
 	}
 	g, wires := startSites(t, handler,
 		map[string]string{"site": "device_auth /v2/* {\noptional\n}\nreverse_proxy BACKEND"})
-	dir, port := t.TempDir(), freePorts(t, 1)[0]
+	dir, port := t.TempDir(), loadtest.FreePorts(1)[0]
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

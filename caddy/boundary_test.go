@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
 // What is judged is what is sent. These tests write requests as bytes to the
@@ -79,7 +81,7 @@ func (b *boundary) host(stance, backend string) string {
 
 func startBoundary(t *testing.T) *boundary {
 	t.Helper()
-	b := &boundary{gateway: newGateway(t), backends: startBackends(t), at: "127.0.0.1:" + freePorts(t, 1)[0]}
+	b := &boundary{gateway: newGateway(t), backends: startBackends(t), at: "127.0.0.1:" + loadtest.FreePorts(1)[0]}
 	keys := filepath.Join(b.dir, "keys")
 	if err := os.WriteFile(keys, []byte("billing old-key-of-billing\n"), 0o600); err != nil {
 		t.Fatal(err)

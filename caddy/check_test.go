@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
 // check runs `caddy device-auth check`, and folds what it prints into one line.
@@ -110,7 +112,7 @@ func TestCheckSaysWhereSignInIsUnavailable(t *testing.T) {
 			g.configure(func(s string) string {
 				upstream := g.legacy
 				if where == "nobody listens" {
-					upstream = "http://localhost:" + freePorts(t, 1)[0]
+					upstream = "http://localhost:" + loadtest.FreePorts(1)[0]
 				}
 				return strings.Replace(s, "upstream demo "+g.upstream, "upstream demo "+upstream, 1)
 			})

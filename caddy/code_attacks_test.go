@@ -191,6 +191,21 @@ func replayed(t *testing.T, g *gateway) {
 	}
 }
 
+// startBehindProxy is a gateway that believes a proxy who asks, with a client for
+// programs on the person's computer and further lines in its device_login block.
+func startBehindProxy(t *testing.T, lines string) (*gateway, *idptest.Provider) {
+	t.Helper()
+	idp := idptest.Start()
+	t.Cleanup(idp.Close)
+	g := newGateway(t)
+	g.configure(func(s string) string {
+		s = behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s))
+		return strings.Replace(s, "\tbrand", lines+"\n\t\t"+desktop+"\n\t\tbrand", 1)
+	})
+	g.start()
+	return g, idp
+}
+
 // ConsentFix: the attacker begins a login, so that the verifier is theirs, and has the
 // victim hand over the address that the browser was sent to. They exchange the code from
 // where they are.
@@ -198,15 +213,7 @@ func replayed(t *testing.T, g *gateway) {
 // protocol 50
 func TestHandedOverCodeWinsNothingWhereTheNetworkIsRequired(t *testing.T) {
 	t.Parallel()
-	idp := idptest.Start()
-	defer idp.Close()
-	g := newGateway(t)
-	g.configure(func(s string) string {
-		s = behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s))
-		lines := "network require\n\t\tnat64 2001:db8:64::/96\n\t\t" + desktop
-		return strings.Replace(s, "\tbrand", lines+"\n\t\tbrand", 1)
-	})
-	g.start()
+	g, idp := startBehindProxy(t, "network require\n\t\tnat64 2001:db8:64::/96")
 	for i, a := range attackers {
 		if strings.Contains(a.name, "two families") {
 			continue // the homes of the device flow's test

@@ -3,8 +3,6 @@ package main
 import (
 	"strings"
 	"testing"
-
-	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
 )
 
 // Where the network only warns, ConsentFix is not prevented: the code that a victim hands
@@ -14,14 +12,7 @@ import (
 // protocol 48, 50
 func TestHandedOverCodeIsGoodWhereTheNetworkWarns(t *testing.T) {
 	t.Parallel()
-	idp := idptest.Start()
-	defer idp.Close()
-	g := newGateway(t)
-	g.configure(func(s string) string {
-		s = behindProxy("\t\ttrusted_proxies_strict\n")(at(idp, "")(s))
-		return strings.Replace(s, "\tbrand", "network warn\n\t\t"+desktop+"\n\t\tbrand", 1)
-	})
-	g.start()
+	g, idp := startBehindProxy(t, "network warn")
 	for i, a := range attackers {
 		victim := signedInFrom(t, g, idp, "victim "+string(rune('a'+i)), a.victim)
 		from := a.attacker

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
@@ -36,7 +37,7 @@ staticPasswords:
 func startDex(t *testing.T, callback string) (issuer string) {
 	t.Helper()
 	binary := needs.Program(t, "dex", "dex")
-	address := "127.0.0.1:" + freePorts(t, 1)[0]
+	address := "127.0.0.1:" + loadtest.FreePorts(1)[0]
 	issuer = "http://" + address + "/dex"
 	config := filepath.Join(t.TempDir(), "dex.yaml")
 	text := strings.NewReplacer("ISSUER", issuer, "ADDRESS", address, "CALLBACK", callback).Replace(dexConfig)

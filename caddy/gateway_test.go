@@ -6,8 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
 // binary is built once and shared by all tests of this package.
@@ -73,7 +73,7 @@ type gateway struct {
 // newGateway writes the configuration and starts nothing.
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
-	port := freePorts(t, 4)
+	port := loadtest.FreePorts(4)
 	g := &gateway{
 		t: t, dir: t.TempDir(), binary: binary, url: "http://localhost:" + port[0], upstream: "http://localhost:" +
 			port[1], legacy: "http://localhost:" + port[2], admin: "localhost:" + port[3],
@@ -112,27 +112,6 @@ func startWith(t *testing.T, lines string, env ...string) *gateway {
 func (g *gateway) withLines(lines string) {
 	g.t.Helper()
 	g.configure(func(s string) string { return strings.Replace(s, "\tbrand", "\t"+lines+"\n\t\tbrand", 1) })
-}
-
-// ports that were handed out, so that none is twice.
-var ports sync.Map
-
-// freePorts returns ports that nobody listens on. They are below those that the
-// system gives to outgoing connections, of which the tests make thousands.
-func freePorts(t *testing.T, n int) (list []string) {
-	t.Helper()
-	for len(list) < n {
-		port := strconv.Itoa(10_000 + rand.IntN(20_000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if _, taken := ports.LoadOrStore(port, true); !taken {
-			list = append(list, port)
-		}
-	}
-	return list
 }
 
 // configure writes the root Caddyfile with a change.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
 
@@ -16,7 +17,7 @@ func TestRedisThatIsLateAtBootKeepsNoOtherSiteAway(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	server.Kill()
-	other := "http://localhost:" + freePorts(t, 1)[0]
+	other := "http://localhost:" + loadtest.FreePorts(1)[0]
 	g := newGateway(t)
 	g.configure(func(s string) string {
 		return strings.Replace(s, "\tbrand", "\tstore redis "+server.URL()+"\n\t\tbrand", 1) + "\n" + other +

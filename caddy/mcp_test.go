@@ -21,6 +21,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
@@ -28,7 +29,7 @@ import (
 func startMCP(t *testing.T, env ...string) *example {
 	t.Helper()
 	folder := npmFolder(t)
-	port := freePorts(t, 1)[0]
+	port := loadtest.FreePorts(1)[0]
 	server := exec.Command("node", filepath.Join(folder,
 		"node_modules/@modelcontextprotocol/server-everything/dist/index.js"), "streamableHttp")
 	server.Env = append(os.Environ(), "PORT="+port)
@@ -158,7 +159,7 @@ func startMCPRemote(t *testing.T, e *example) (remote *mcpRemote, address string
 	needs.Program(t, "node", "node")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	cmd := exec.CommandContext(ctx, "node", filepath.Join(npmFolder(t), "node_modules/mcp-remote/dist/proxy.js"),
-		e.url+"/mcp", freePorts(t, 1)[0], "--host", "127.0.0.1", "--allow-http", "--transport", "http-only")
+		e.url+"/mcp", loadtest.FreePorts(1)[0], "--host", "127.0.0.1", "--allow-http", "--transport", "http-only")
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HOME="+home, "MCP_REMOTE_CONFIG_DIR="+home)
 	stderr, err1 := cmd.StderrPipe()

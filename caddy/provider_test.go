@@ -13,6 +13,8 @@ import (
 
 	"github.com/zitadel/oidc/v3/example/server/exampleop"
 	"github.com/zitadel/oidc/v3/example/server/storage"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
 // A provider is npm's oidc-provider, an authorization server that knows nothing
@@ -31,7 +33,7 @@ func startProvider(t *testing.T) *provider {
 // runProvider runs a provider until the test ends, and returns its issuer URL.
 func runProvider(t *testing.T, redirectURI ...string) string {
 	t.Helper()
-	folder, port := npmFolder(t), freePorts(t, 1)[0]
+	folder, port := npmFolder(t), loadtest.FreePorts(1)[0]
 	cmd := exec.Command("node", append([]string{filepath.Join(folder, "oidc-provider.mjs"), port}, redirectURI...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
 // protocol 30: a refusal says in words what its header says, and error routes of
@@ -11,7 +13,7 @@ import (
 func TestRefusalHasAShortBody(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	at := freePorts(t, 3)
+	at := loadtest.FreePorts(3)
 	g.configure(func(s string) string {
 		return s + "\nhttp://localhost:" + at[0] + " {\n\tdevice_auth /v2/* products:read admin\n\trespond x\n}" +
 			"\nhttp://localhost:" + at[1] +

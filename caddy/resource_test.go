@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
 // described asks a site what it says of a path (RFC 9728 §3).
@@ -34,7 +36,7 @@ func described(t *testing.T, site, path string) (status int, resource string, sc
 func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	free := freePorts(t, 2)
+	free := loadtest.FreePorts(2)
 	api, files := "http://localhost:"+free[0], "http://localhost:"+free[1]
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\taudience "+api+" "+files+"/v2 "+g.url+
@@ -83,7 +85,7 @@ func TestSitesDescribeTheirOwnPaths(t *testing.T) {
 func TestSiteThatNoTokenIsForIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	site := "other.localhost:" + freePorts(t, 1)[0]
+	site := "other.localhost:" + loadtest.FreePorts(1)[0]
 	g.configure(func(s string) string { return s + "\nhttp://" + site + " {\n\tdevice_auth\n\trespond x\n}\n" })
 	g.start()
 	if !strings.Contains(g.log.String(), "audience https://other.localhost") {
@@ -96,7 +98,7 @@ func TestSiteThatNoTokenIsForIsWarnedAbout(t *testing.T) {
 func TestTerminalClientAsksForTheAPIByItsName(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	free := freePorts(t, 2)
+	free := loadtest.FreePorts(2)
 	second, uncovered := "http://localhost:"+free[0], "http://localhost:"+free[1]
 	g.configure(func(s string) string {
 		s = strings.Replace(s, "\tbrand", "\taudience "+g.url+" "+second+"/v2\n\t\tbrand", 1)

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -38,42 +35,19 @@ var ClusterChecks = []ClusterCheck{
 }
 
 // RunCluster runs the checks, each on a new storage in a bubble of its own time.
-func RunCluster(t *testing.T, open OpenCluster) {
-	for _, check := range ClusterChecks {
-		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
-			dir := t.TempDir()
-			synctest.Test(t, func(t *testing.T) {
-				if err := check.On(t.Context(), dir, open); err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
-}
+func RunCluster(t *testing.T, open OpenCluster) { runInBubbles(t, clusterChecksOn(open)) }
 
 // RunClusterOutside runs the checks on a storage that is reached over a network, in real
 // time and all at once: it takes some two seconds.
-func RunClusterOutside(t *testing.T, open OpenCluster) {
-	for i, err := range clusterBesides(t, open) {
-		t.Run(strings.ReplaceAll(ClusterChecks[i].Name, " ", "_"), func(t *testing.T) {
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
+func RunClusterOutside(t *testing.T, open OpenCluster) { runInRealTime(t, clusterChecksOn(open)) }
 
-// clusterBesides runs all checks beside each other, since they wait most of their time.
-// The result has an error or nil for each, in the order of ClusterChecks.
-func clusterBesides(t *testing.T, open OpenCluster) []error {
-	failed := make([]error, len(ClusterChecks))
-	var all sync.WaitGroup
-	for i, check := range ClusterChecks {
-		dir := t.TempDir()
-		all.Go(func() { failed[i] = check.On(t.Context(), dir, open) })
+// clusterChecksOn are all ClusterChecks on two gateways.
+func clusterChecksOn(open OpenCluster) (list []namedCheck) {
+	for _, check := range ClusterChecks {
+		on := func(ctx context.Context, dir string) error { return check.On(ctx, dir, open) }
+		list = append(list, namedCheck{name: check.Name, on: on})
 	}
-	all.Wait()
-	return failed
+	return list
 }
 
 // On runs the check on two gateways opened for it, and closes both. An error of Close

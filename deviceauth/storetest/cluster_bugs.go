@@ -175,7 +175,7 @@ func RunClusterBugsOutside(t *testing.T, open OpenCluster) {
 	caught := make([][]error, len(ClusterBugs))
 	var all sync.WaitGroup
 	for i, bug := range ClusterBugs {
-		all.Go(func() { caught[i] = clusterBesides(t, bug.on(open)) })
+		all.Go(func() { caught[i] = failures(t, clusterChecksOn(bug.on(open))) })
 	}
 	all.Wait()
 	reportClusterBugs(t, caught)

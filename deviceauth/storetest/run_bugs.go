@@ -31,7 +31,7 @@ func RunBugsOutside(t *testing.T, open Open) {
 	caught := make([][]error, len(Bugs))
 	var all sync.WaitGroup
 	for i, bug := range Bugs {
-		all.Go(func() { caught[i] = besides(t, bug.on(open)) })
+		all.Go(func() { caught[i] = failures(t, checksOn(bug.on(open))) })
 	}
 	all.Wait()
 	for i, bug := range Bugs {

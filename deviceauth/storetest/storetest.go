@@ -17,10 +17,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/netip"
-	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -74,43 +71,20 @@ var Checks = []Check{
 // The store has to be closed without goroutines left behind, or the bubble
 // reports a deadlock. Time in the bubble advances only while all goroutines
 // wait, so the checks of expiry take no real time.
-func Run(t *testing.T, open Open) {
-	for _, check := range Checks {
-		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
-			dir := t.TempDir()
-			synctest.Test(t, func(t *testing.T) {
-				if err := check.On(t.Context(), dir, open); err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
-}
+func Run(t *testing.T, open Open) { runInBubbles(t, checksOn(open)) }
 
 // RunOutside runs the suite on a store that is reached over a network, which no
 // bubble reaches: it takes as long as it takes, some ten seconds.
 // The store's clock is the real one there, and the checks wait for it.
-func RunOutside(t *testing.T, open Open) {
-	for i, err := range besides(t, open) {
-		t.Run(strings.ReplaceAll(Checks[i].Name, " ", "_"), func(t *testing.T) {
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
+func RunOutside(t *testing.T, open Open) { runInRealTime(t, checksOn(open)) }
 
-// besides runs all checks beside each other: most of their time is waiting.
-// The result has one error or nil per check, in the order of Checks.
-func besides(t *testing.T, open Open) []error {
-	failed := make([]error, len(Checks))
-	var all sync.WaitGroup
-	for i, check := range Checks {
-		dir := t.TempDir()
-		all.Go(func() { failed[i] = check.On(t.Context(), dir, open) })
+// checksOn are all Checks on a store.
+func checksOn(open Open) (list []namedCheck) {
+	for _, check := range Checks {
+		on := func(ctx context.Context, dir string) error { return check.On(ctx, dir, open) }
+		list = append(list, namedCheck{name: check.Name, on: on})
 	}
-	all.Wait()
-	return failed
+	return list
 }
 
 // On runs the check on a store opened for it. It closes the store in any case,
