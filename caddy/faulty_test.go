@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,6 +47,7 @@ type faults struct {
 var (
 	faultsNow atomic.Pointer[faults]
 	faultyDB  atomic.Pointer[faulty] // that was opened last
+	stuck     atomic.Int64           // calls that will never return
 
 	errInjected = errors.New("a fault that the test put here")
 )
@@ -64,7 +67,7 @@ func (s *faultyStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (s *faultyStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	if now := faultsNow.Load(); now != nil && now.Stuck {
-		select {}
+		hang()
 	}
 	backend, err := s.BadgerStore.Open(log)
 	if err != nil {
@@ -73,6 +76,11 @@ func (s *faultyStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	f := &faulty{Storage: backend}
 	faultyDB.Store(f)
 	return f, nil
+}
+
+func hang() {
+	stuck.Add(1)
+	select {}
 }
 
 // A faulty backend does what another one does, or not.
@@ -85,7 +93,7 @@ func (f *faulty) call(do func() error) error {
 		return do()
 	}
 	if now.Stuck {
-		select {}
+		hang()
 	}
 	if rand.Float64() < now.Slow {
 		time.Sleep(rand.N(now.SlowFor + 1))
@@ -154,7 +162,12 @@ func (faultsRoute) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: "/faults", Handler: caddy.AdminHandlerFunc(takeFaults)}}
 }
 
-func takeFaults(_ http.ResponseWriter, r *http.Request) error {
+// takeFaults takes the faults of a POST, and tells a GET how many calls are stuck.
+func takeFaults(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodGet {
+		fmt.Fprint(w, stuck.Load())
+		return nil
+	}
 	next := new(faults)
 	if err := json.NewDecoder(r.Body).Decode(next); err != nil {
 		return err
@@ -179,6 +192,25 @@ func newFaulty(t *testing.T, lines string) *gateway {
 	g.binary, g.env = own, []string{asGateway + "=1"}
 	g.withLines("store faulty " + g.storeDir() + "\n\t\t" + lines)
 	return g
+}
+
+// awaitStuck waits until so many calls of the store are stuck.
+func (g *gateway) awaitStuck(n int) {
+	g.t.Helper()
+	admin := &gateway{t: g.t, url: "http://" + g.admin}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		_, text := admin.request("GET", "/faults", http.Header{})
+		count, err := strconv.Atoi(text)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		if count >= n {
+			return
+		}
+		if time.Now().After(end) {
+			g.t.Fatalf("%s calls are stuck, want %d", text, n)
+		}
+	}
 }
 
 // meets tells the store what its calls meet with from now on.

@@ -128,7 +128,7 @@ func TestSlowBodyDoesNotHoldUpAStop(t *testing.T) {
 	held := make(chan tokens, 1)
 	d := g.device()
 	go func() { held <- d.poll() }()
-	time.Sleep(time.Second) // the bodies are under way
+	g.awaitHeldPoll() // which was sent after the bodies
 	g.ends(stopTime)
 	if answer := <-held; answer.Error != "authorization_pending" {
 		t.Errorf("a held poll is answered %+v", answer)

@@ -41,7 +41,6 @@ func (g *gateway) waiting(p *person, t tokens, d *device) {
 	go get(p.http, g.url+"/device/connections", "")
 	go get(http.DefaultClient, "http://"+g.admin+"/device_login/grants", "")
 	go get(http.DefaultClient, "http://"+g.admin+"/device_login/paused", "")
-	time.Sleep(500 * time.Millisecond) // they have got as far as they can
 }
 
 // A stop waits for no store, whatever hangs on it: requests of every kind, the
@@ -54,6 +53,7 @@ func TestStopEndsInTimeWhereTheStoreDoesNotAnswer(t *testing.T) {
 	pending := g.device()
 	g.meets(faults{Stuck: true})
 	g.waiting(alice, token, pending)
+	g.awaitStuck(8) // one of each kind
 	g.ends(stopTime)
 }
 
@@ -68,6 +68,7 @@ func TestStopEndsInTimeWhereRedisDoesNotAnswer(t *testing.T) {
 	server.Pause()
 	defer server.Resume()
 	g.waiting(alice, token, pending)
+	time.Sleep(500 * time.Millisecond) // a server that is paused cannot tell that they have come
 	g.ends(stopTime)
 }
 
@@ -83,7 +84,7 @@ func TestStopEndsInTimeWhereAStoreDoesNotOpen(t *testing.T) {
 		defer close(reloaded)
 		g.reload()
 	}()
-	time.Sleep(time.Second) // it is being opened
+	g.awaitStuck(1)
 	g.ends(stopTime)
 	<-reloaded
 }
@@ -103,7 +104,11 @@ func TestStopEndsInTimeDuringAReload(t *testing.T) {
 		defer close(reloaded)
 		g.reload()
 	}()
-	time.Sleep(time.Second) // it waits for the store
+	waits, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waits.Close()
 	g.ends(stopTime)
 	<-reloaded
 }
