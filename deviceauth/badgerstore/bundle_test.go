@@ -100,6 +100,18 @@ func TestEveryCutOfABundleIsRefused(t *testing.T) {
 	}
 }
 
+// create creates grants in a bubble, and waits until they are written behind.
+func create(t *testing.T, s *Store, list ...*deviceauth.Grant) {
+	t.Helper()
+	for _, g := range list {
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(time.Second)
+	synctest.Wait()
+}
+
 // restarted closes the store and opens its directory once more.
 func restarted(t *testing.T, s *Store) *Store {
 	t.Helper()
@@ -118,13 +130,7 @@ func TestPendingGrantsAreTheSameAfterARestart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		list := variety()
-		for _, g := range list {
-			if err := s.Create(t.Context(), g); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(writeDelay)
-		synctest.Wait()
+		create(t, s, list...)
 		s = restarted(t, s)
 		for _, want := range list {
 			got, err := s.ByUserCode(t.Context(), want.UserCode)
@@ -152,13 +158,7 @@ func TestDecidedGrantDoesNotComeBackFromItsBundle(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		denied, pending := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("LMNPQRST")
-		for _, g := range []*deviceauth.Grant{denied, pending} {
-			if err := s.Create(t.Context(), g); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(writeDelay)
-		synctest.Wait()
+		create(t, s, denied, pending)
 		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
 		for range 2 {
 			s = restarted(t, s)
@@ -185,14 +185,10 @@ func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		old := storetest.NewGrant("BCDFGHJK")
-		if err := s.Create(t.Context(), old); err != nil {
-			t.Fatal(err)
-		}
+		create(t, s, old)
 		time.Sleep(time.Until(old.Expires) + 3*time.Second)
 		young := storetest.NewGrant("BCDFGHJK")
-		if err := s.Create(t.Context(), young); err != nil {
-			t.Fatal(err)
-		}
+		create(t, s, young)
 		s = restarted(t, s)
 		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != young.ID {
 			t.Errorf("by the code: %+v, %v", g, err)
@@ -210,13 +206,9 @@ func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 		var list []*deviceauth.Grant
 		for i := range fewGrants + 1 {
 			g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprintf("%08d", i)))
-			if err := s.Create(t.Context(), g); err != nil {
-				t.Fatal(err)
-			}
 			list = append(list, g)
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
+		create(t, s, list...)
 		denied := list[1234]
 		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
 		if err := s.Update(t.Context(), denied.ID, deny); err != nil {
@@ -239,17 +231,11 @@ func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
 		first, next := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("BCDFGHJK")
 		first.Expires = first.Expires.Add(time.Hour)
 		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
-		if err := s.Create(t.Context(), first); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(writeDelay)
-		synctest.Wait()
+		create(t, s, first)
 		if err := s.Update(t.Context(), first.ID, deny); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Create(t.Context(), next); err != nil {
-			t.Fatal(err)
-		}
+		create(t, s, next)
 		s = restarted(t, s)
 		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != next.ID {
 			t.Errorf("by the code: %+v, %v; want the grant that waits", g, err)
@@ -262,9 +248,7 @@ func TestExpiredGrantsLeaveMemoryWhereNoOthersCome(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g := storetest.NewGrant("BCDFGHJK")
-		if err := s.Create(t.Context(), g); err != nil {
-			t.Fatal(err)
-		}
+		create(t, s, g)
 		time.Sleep(time.Until(g.KeepUntil()) + time.Minute)
 		synctest.Wait()
 		if n := len(s.pending.snapshot()); n != 0 {
@@ -313,9 +297,7 @@ func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g := storetest.NewGrant("BCDFGHJK")
-		if err := s.Create(t.Context(), g); err != nil {
-			t.Fatal(err)
-		}
+		create(t, s, g)
 		bad := entry(bundleKey(storetest.NewGrant("x").ID), []byte{bundleFormat, 1, 200}, second(g.Expires))
 		if err := s.db.Load().Update(func(txn *badger.Txn) error { return txn.SetEntry(bad) }); err != nil {
 			t.Fatal(err)
