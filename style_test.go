@@ -104,7 +104,7 @@ func styleOfLines(path string, text []byte) (all []finding) {
 // privateWords are in no name, in tests neither: a stranger does not look for them, or they
 // say nothing. The RFC's or the trade's word is wanted in their place.
 var privateWords = regexp.MustCompile(`(?i)nobody|whoever|anybod|somebod|herald|crier|tidings|sentry|visitor` +
-	`|letgo|patience|^(came|tend|said|told|untold|heard|holder|mark)$`)
+	`|letgo|patience|(?-i:^(came|tend|said|told|untold|heard|holder|mark)$)`)
 
 func styleOfNodes(fset *token.FileSet, file *ast.File, structs map[string]bool) (all []finding) {
 	add := func(n ast.Node, rule string) {

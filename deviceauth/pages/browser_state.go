@@ -138,12 +138,12 @@ func (h *Handler) flowShown(r *http.Request) flow {
 // An outcome is what the last page says. It stands sealed in that page's
 // address, and in no cookie, so that two tabs do not tell each other's.
 type outcome struct {
-	Decision string    `json:"said"` // allowed, denied or reported
-	Device   string    `json:"device"`
-	Session  string    `json:"session"` // whose page it is: it must not be shown to another person
-	ID       string    `json:"id,omitempty"`
-	Back     string    `json:"back,omitempty"` // the address that leads back to a program, with its answer
-	Expires  time.Time `json:"expires"`
+	Said    string    `json:"said"` // allowed, denied or reported; templates of operators name it
+	Device  string    `json:"device"`
+	Session string    `json:"session"` // whose page it is: it must not be shown to another person
+	ID      string    `json:"id,omitempty"`
+	Back    string    `json:"back,omitempty"` // the address that leads back to a program, with its answer
+	Expires time.Time `json:"expires"`
 }
 
 // outcomeField is the parameter of the last page's address.

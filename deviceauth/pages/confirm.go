@@ -196,13 +196,13 @@ func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*e
 // unless another tab has brought another one since.
 func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Grant) (*endpoint.Response, error) {
 	o := outcome{
-		Decision: "denied", Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(flowLife),
+		Said: "denied", Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(flowLife),
 	}
 	switch {
 	case g.State == deviceauth.Approved:
-		o.Decision = "allowed"
+		o.Said = "allowed"
 	case g.Reason == deviceauth.ReasonReported:
-		o.Decision = "reported"
+		o.Said = "reported"
 	}
 	// In the address and not in a cookie: a reload shows it again, and another tab shows its own.
 	sealed, err := h.seal.seal(outcomeField, o)
@@ -235,7 +235,7 @@ func (h *Handler) donePage(r *http.Request) (*endpoint.Response, error) {
 		return endpoint.Redirect(h.cfg.Path), nil
 	}
 	title := newMessage("done.denied_title", o.Device)
-	if o.Decision == "allowed" {
+	if o.Said == "allowed" {
 		title = newMessage("done.allowed_title", o.Device)
 	}
 	return h.page(r, http.StatusOK, "done", title, o)

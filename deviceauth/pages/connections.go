@@ -30,7 +30,7 @@ type connection struct {
 func (c connection) Label() string {
 	label := c.Given
 	if label == "" {
-		label = strings.TrimSpace(c.Name + " " + c.DeviceLabel)
+		label = strings.TrimSpace(c.Name + " " + c.Says)
 	}
 	if c.CodeTail != "" {
 		label += " (…" + c.CodeTail + ")"

@@ -12,7 +12,7 @@ import (
 // deviceView is a device as people see it: on the question, and among theirs.
 type deviceView struct {
 	Name, Maker, Logo string
-	DeviceLabel       string // what the device calls itself; empty: nothing
+	Says              string // what the device calls itself; empty: nothing
 	Scopes            []scopeView
 	Unchecked         bool   // it introduced itself, and the operator has not vouched for it
 	Host              string // where one that introduced itself is from; empty: it named no host
@@ -28,7 +28,7 @@ type scopeView struct {
 // device is what people are told of a grant's device: what the operator calls it stands
 // before what it calls itself.
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
-	v := deviceView{Name: h.clientName(g.ClientID), DeviceLabel: g.Label}
+	v := deviceView{Name: h.clientName(g.ClientID), Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
 		v.Maker, v.Logo = c.Vendor, c.Logo
 		v.Unchecked, v.Host = c.Introduced && !c.Checked, c.Host

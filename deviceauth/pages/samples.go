@@ -23,7 +23,7 @@ var samples = func() []sample {
 	})
 	// One text of ours, one without a text, one of the operator in another language.
 	scopes := []scopeView{{Key: "scope.email"}, {Scope: "write"}, {Texts: french}}
-	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", DeviceLabel: "living-room", Scopes: scopes}
+	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Says: "living-room", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
 	// All that a question can show, and then the same with each kind of warning.
 	question := confirmView{
@@ -67,11 +67,11 @@ var samples = func() []sample {
 		{name: "return", title: newMessage("return.title", "Gadget"),
 			data: returnView{Address: "https://app.example.com/", Refused: "app.example.com"}},
 		{name: "done", title: newMessage("done.allowed_title", "Gadget"),
-			data: outcome{Decision: "allowed", Device: "Gadget"}},
+			data: outcome{Said: "allowed", Device: "Gadget"}},
 		{name: "done", title: newMessage("done.denied_title", "Gadget"),
-			data: outcome{Decision: "denied", Device: "Gadget"}},
+			data: outcome{Said: "denied", Device: "Gadget"}},
 		{name: "done", title: newMessage("done.denied_title", "Gadget"),
-			data: outcome{Decision: "reported", Device: "Gadget"}},
+			data: outcome{Said: "reported", Device: "Gadget"}},
 		{name: "connections", title: newMessage("devices.title"), data: connectionsView{}},
 		{name: "connections", title: newMessage("devices.title"), data: connectionsView{
 			Devices: []connection{
