@@ -170,6 +170,7 @@ var invalidGrant = regexp.MustCompile(`(?i)invalid_?grant`)
 
 // protocol 9, 22, 28, 34, 47, 48, 49, 51, 52, 53
 func TestStockClientsInTheBrowser(t *testing.T) {
+	t.Parallel()
 	g := startForPrograms(t)
 	late := lateBrowser{gateway: g.url}
 	outcomes := []struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -144,31 +143,18 @@ func (g *gateway) resident() int {
 	return kib
 }
 
-var heldStack = regexp.MustCompile(`(?m)^(\d+) @ .*\n(?:#.*\n)*?#.*\(\*poll\)\.wait`)
-
-// waitHeld returns when the server holds so many polls, by its own goroutines.
+// waitHeld waits until the server holds so many polls, as its metric says.
 func (g *gateway) waitHeld(n int) {
 	g.t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		response, err := http.Get("http://" + g.admin + "/debug/pprof/goroutine?debug=1")
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		stacks, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		count := 0
-		for _, stack := range heldStack.FindAllSubmatch(stacks, -1) {
-			some, _ := strconv.Atoi(string(stack[1]))
-			count += some
-		}
-		if count == n {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		held := g.metric("caddy_device_login_polls_held")
+		if held == strconv.Itoa(n) {
 			return
 		}
+		if time.Now().After(end) {
+			g.t.Fatalf("the server holds %s polls, want %d", held, n)
+		}
 	}
-	g.t.Fatalf("the server does not hold %d polls after a minute", n)
 }
 
 // protocol 16

@@ -188,17 +188,6 @@ func reloadOften(t *testing.T, g *gateway, configure func(func(string) string) f
 	}
 }
 
-// awaitHeldPoll waits until a poll is held.
-func (g *gateway) awaitHeldPoll() {
-	g.t.Helper()
-	for end := time.Now().Add(10 * time.Second); g.metric("caddy_device_login_polls_held") != "1"; {
-		if time.Now().After(end) {
-			g.t.Fatal("no poll is held")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // A held poll is answered by the configuration that ends, whose server then closes the
 // connection: the response says so, and no client sends its next poll into it.
 func TestHeldPollIsToldThatAReloadClosesItsConnection(t *testing.T) {
@@ -216,7 +205,7 @@ func TestHeldPollIsToldThatAReloadClosesItsConnection(t *testing.T) {
 	}.Encode()
 	fmt.Fprintf(conn, "POST /oauth2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
 		"Content-Length: %d\r\n\r\n%s", strings.TrimPrefix(g.url, "http://"), len(form), form)
-	g.awaitHeldPoll()
+	g.waitHeld(1)
 	g.reloadWith("wait 1m", "wait 50s")
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)

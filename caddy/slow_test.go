@@ -128,7 +128,7 @@ func TestSlowBodyDoesNotHoldUpAStop(t *testing.T) {
 	held := make(chan tokens, 1)
 	d := g.device()
 	go func() { held <- d.poll() }()
-	g.awaitHeldPoll() // which was sent after the bodies
+	g.waitHeld(1) // which was sent after the bodies
 	g.ends(stopTime)
 	if answer := <-held; answer.Error != "authorization_pending" {
 		t.Errorf("a held poll is answered %+v", answer)
