@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -57,4 +58,39 @@ func TestGuardElsewhereIsAnsweredByAStoreThatCanOnlyBeRead(t *testing.T) {
 		w.anew(func(c *deviceauth.Config) { c.Store = &full{Store: w.store} })
 		w.introspects(true, tokens.AccessToken)
 	}, withFarGuard)
+}
+
+// A shared store that is as it was some time ago has a grant of which tokens are out, and
+// that no person has allowed yet.
+//
+// protocol 4, 25
+func TestTokenOfAGrantWithoutAPersonIsRevoked(t *testing.T) {
+	for name, back := range map[string]func(*deviceauth.Grant){
+		"pending": func(g *deviceauth.Grant) { g.State = deviceauth.Pending },
+		"denied":  func(g *deviceauth.Grant) { g.State = deviceauth.Denied },
+		"revoked": func(g *deviceauth.Grant) { g.State = deviceauth.Revoked },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				tokens := w.tokens()
+				w.wants("", w.admit(tokens.AccessToken))
+				id := w.introspects(true, tokens.AccessToken).Claims.Grant
+				w.wants("", w.store.Update(w.Context(), id, func(g *deviceauth.Grant) error {
+					back(g)
+					g.Person, g.Refresh, g.Redeemed = nil, nil, time.Time{}
+					return nil
+				}))
+				w.wants("invalid_token", w.admit(tokens.AccessToken))
+				w.introspects(false, tokens.AccessToken)
+				w.introspects(false, tokens.RefreshToken)
+				_, err := w.Userinfo(w.Context(), tokens.AccessToken.Reveal())
+				w.wants("invalid_token", err)
+				_, err = w.refresh(tokens.RefreshToken, "")
+				w.wants("invalid_grant", err)
+				for _, token := range []deviceauth.Secret{tokens.AccessToken, tokens.RefreshToken} {
+					w.wants("", w.Revoke(w.Context(), deviceauth.RevokeRequest{Client: tv, Token: token.Reveal()}))
+				}
+			}, withFarGuard, everybodyAtWork)
+		})
+	}
 }

@@ -97,7 +97,7 @@ func (e *Engine) activeGrant(ctx context.Context, token string) (*tokenCheck, *G
 		return nil, nil, err
 	}
 	switch {
-	case err != nil:
+	case err != nil, g.Person == nil: // the store is as it was some time ago, when no person had allowed it
 		return nil, nil, BadToken(TokenRevoked, nil)
 	case !g.IsActive() || !e.hasClient(g.ClientID):
 		return nil, nil, BadToken(TokenRevoked, e.identity(known, g))
