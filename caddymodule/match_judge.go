@@ -33,11 +33,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 		return guarded, err
 	}
 	for _, other := range r.Header["Destination"] { // RFC 4918 §10.3: COPY and MOVE write there
-		to, err := url.Parse(other)
-		if err != nil || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
-			return false, guard.ErrDestination
-		}
-		if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
+		if guarded, err := m.judgeDestination(r, other); guarded || err != nil {
 			return guarded, err
 		}
 	}
@@ -56,6 +52,25 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 		return m.judgeOne(as(r, r.Method, asked), m.sets)
 	}
 	return m.judgeOne(as(r, r.Method, asked), m.forPaths())
+}
+
+// judgeDestination decides by where a WebDAV request writes to. What begins with two
+// slashes is a host and a path for some servers (RFC 3986 §4.2), and for others a path.
+func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bool, error) {
+	to, err := url.Parse(destination)
+	if err != nil || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
+		return false, guard.ErrDestination
+	}
+	if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
+		return guarded, err
+	}
+	if !strings.HasPrefix(destination, "//") {
+		return false, nil
+	}
+	if to, err = url.ParseRequestURI(destination); err != nil {
+		return false, guard.ErrDestination
+	}
+	return m.judgeOne(as(r, r.Method, to), m.sets)
 }
 
 // as is a copy of the request with another method and URL, as matchers want to
@@ -107,11 +122,12 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	}
 	if m.queries {
 		values, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil {
+		if err != nil || strings.Contains(r.URL.RawQuery, "#") { // which ends the query for others
 			return guard.ErrQuery
 		}
-		for name := range values { // PHP drops spaces before a name, and what follows a NUL
-			if strings.TrimLeft(name, " ") != name || strings.ContainsFunc(name, unicode.IsControl) {
+		for name, of := range values { // PHP drops spaces before a name, and C what follows a NUL
+			if strings.TrimLeft(name, " ") != name || strings.ContainsFunc(name, unicode.IsControl) ||
+				strings.Contains(strings.Join(of, ""), "\x00") {
 				return guard.ErrQuery
 			}
 		}

@@ -155,6 +155,9 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		{"GET", "api.example.com", "/x?action=admin&y=%zz", guard.ErrQuery},
 		{"GET", "api.example.com", "/x?%20action=admin", guard.ErrQuery},
 		{"GET", "api.example.com", "/x?action%00=admin", guard.ErrQuery},
+		{"GET", "api.example.com", "/x?action=admin%00", guard.ErrQuery},
+		{"GET", "api.example.com", "/x?action=admin#", guard.ErrQuery},
+		{"GET", "api.example.com", "/x?action=admin#x", guard.ErrQuery},
 		{"GET", "api.example.com.", "/x", guard.ErrHost},
 		{"GET", "api.example.com.:8080", "/x", guard.ErrHost},
 	} {
@@ -175,6 +178,8 @@ func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 	dav := loaded(t, `[{"path": ["/v2/*"]}]`)
 	for destination, want := range map[string]bool{
 		"http://localhost/v2/x": true, "/V2/x": true, "//host/v2;a/x": true, "/open/x": false,
+		// a path for servers that know no host here
+		"//v2/x": true, "//V2/x?y": true, "///v2/x": true, "//open/x": false,
 	} {
 		r := httptest.NewRequest("COPY", "/open/o.txt", nil)
 		r.Header.Set("Destination", destination)

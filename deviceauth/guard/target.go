@@ -30,7 +30,7 @@ var (
 	ErrMethod = malformed("the method must be in upper case (RFC 9110 section 9.1)")
 	// ErrQuery refuses a query that servers read differently, where a matcher
 	// looks at it.
-	ErrQuery = malformed("the query is not well-formed: no semicolons and no stray percent")
+	ErrQuery = malformed("the query is not well-formed: no semicolons, no stray percent, no number sign and no NUL")
 	// ErrHost refuses a host that is spelled with a dot at its end, where a
 	// matcher looks at it.
 	ErrHost = malformed("the host must not end in a dot")
@@ -66,7 +66,8 @@ const (
 // on backslashes, on `;parameters`, on percent-encoding within percent-encoding,
 // on encoded slashes and question marks, and on what follows the name of a
 // script. It returns [ErrPath] where a reading has a dot segment, which honest
-// clients resolve before they send it, or a control character.
+// clients resolve before they send it, a control character, or a character in more bytes
+// than it needs, which some decoders take for a dot or a slash.
 func Readings(u *url.URL) ([]string, error) {
 	if u.RawPath == "" && isPlain(u.Path) {
 		return []string{u.Path}, nil
@@ -75,11 +76,13 @@ func Readings(u *url.URL) ([]string, error) {
 		return nil, ErrPath
 	}
 	all := []string{u.Path}
-	if u.RawPath != "" {
-		all = append(all, encodedSlashes(u.RawPath))
+	// Digits in lower case, as in %c3, are another spelling and no other reading.
+	if raw := encodedSlashes(u.RawPath); raw != "" && raw != u.Path {
+		all = append(all, raw)
 	}
 	for i := 0; i < len(all); i++ {
-		if HasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || len(all) > maxReadings {
+		if HasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || isOverlong(all[i]) ||
+			len(all) > maxReadings {
 			return nil, ErrPath
 		}
 		for _, reading := range readers {
@@ -126,10 +129,33 @@ func isPlain(p string) bool {
 		}
 		before = p[i]
 	}
-	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || normalized(p) != p) {
+	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || normalized(p) != p || isOverlong(p)) {
 		return false
 	}
 	return !dots || !HasDotSegment(p) && scriptEnd(p) < 0
+}
+
+// isOverlong reports whether a path has a character of UTF-8 that is longer than it need
+// be (RFC 3629 §3), such as C0 AF for a slash.
+func isOverlong(p string) bool {
+	for i := 0; i+1 < len(p); i++ {
+		next := p[i+1]
+		switch p[i] {
+		case 0xc0, 0xc1:
+			if next >= 0x80 && next < 0xc0 {
+				return true
+			}
+		case 0xe0:
+			if next >= 0x80 && next < 0xa0 {
+				return true
+			}
+		case 0xf0:
+			if next >= 0x80 && next < 0x90 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // IsUnusual reports whether a path has a spelling that clients have no need of.
