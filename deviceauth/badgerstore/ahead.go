@@ -31,7 +31,7 @@ func (a *ahead) file(number int) string { return filepath.Join(a.dir, fmt.Sprint
 
 // last is the number of the log that Badger writes to: it is always there.
 func (a *ahead) last() (number int, err error) {
-	names, err := filepath.Glob(filepath.Join(a.dir, "*.mem"))
+	names, err := filesIn(a.dir, ".mem")
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".mem")); err == nil {
 			number = max(number, n)

@@ -32,6 +32,7 @@ package badgerstore
 //	dir.go, lock_*.go                other users and other processes
 //	damage.go, tables.go             files that are not whole are told of before Badger
 //	                                 reads them, which would end the process
+//	hidden.go, hidden_log.go         what Badger would pass over without a word
 //	space.go, files*.go, ahead*.go   a disk that fills, a process that may open no file
 //	trouble.go, mend.go              a store that is closed and opened again in service
 //	merges.go, hold.go, kept.go,     a merge of tables that Badger takes for whole and
@@ -181,7 +182,7 @@ func newStore(o Options, key []byte, lock *os.File, room *space) *Store {
 	}
 	s.links = canLink(o.Dir)
 	s.ahead = ahead{dir: o.Dir, set: setAside}
-	s.log = logger{to: o.Log, quiet: new(atomic.Bool), stuck: new(atomic.Int64)}
+	s.log = newLogger(o.Log)
 	s.keys = func() (*badger.KeyRegistry, error) { return o.keys(key) }
 	s.again = func() (*badger.DB, error) { return s.open(o, key) }
 	return s

@@ -22,8 +22,8 @@ func (o Options) manifest() error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil // Badger says what else is wrong
 	}
-	for _, pattern := range []string{"*.sst", "*.mem", "*.vlog"} {
-		if files, _ := filepath.Glob(filepath.Join(o.Dir, pattern)); len(files) > 0 {
+	for _, suffix := range []string{".sst", ".mem", ".vlog"} {
+		if files, _ := filesIn(o.Dir, suffix); len(files) > 0 {
 			return fmt.Errorf("badger store: %s has data and no file %s, without which it cannot be read: %s",
 				o.Dir, badger.ManifestFilename, whatToDo)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -53,11 +54,22 @@ func cause(err error) error {
 	return err
 }
 
+// filesIn returns the files in a directory whose names end in a suffix, with their paths.
+func filesIn(dir, suffix string) (paths []string, err error) {
+	files, err := os.ReadDir(dir)
+	for _, file := range files {
+		if !file.IsDir() && strings.HasSuffix(file.Name(), suffix) {
+			paths = append(paths, filepath.Join(dir, file.Name()))
+		}
+	}
+	return paths, err
+}
+
 // dropEmpty removes logs without a byte. Badger cuts a log before it removes it; one
 // that it could cut and not remove would keep it from being opened ever again.
 func dropEmpty(dir string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		names, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is good
+	for _, suffix := range []string{".mem", ".vlog"} {
+		names, _ := filesIn(dir, suffix) // Badger reads the directory too, and says why it cannot be read
 		for _, name := range names {
 			about, err := os.Stat(name)
 			if err == nil && about.Size() == 0 {

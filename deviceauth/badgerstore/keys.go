@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,9 @@ func ownerPrefix(owner string) []byte {
 
 // ownerKey is the key by which a person's grant is found. It has no value.
 func ownerKey(owner string, id deviceauth.ID) []byte { return append(ownerPrefix(owner), id[:]...) }
+
+// isKey reports whether a key is one of the store's, and none of Badger's own.
+func isKey(key []byte) bool { return len(key) > 0 && bytes.IndexByte([]byte("gpcsv"), key[0]) >= 0 }
 
 // second is when Badger may forget what is wanted until then, with a margin
 // for its rounding.

@@ -30,6 +30,11 @@ const (
 	saysStuck   = "error flushing memtable to disk:"   // and it tries again after a second
 )
 
+// newLogger returns a logger that passes lines on to another; nil: to none.
+func newLogger(to *slog.Logger) logger {
+	return logger{to: to, quiet: new(atomic.Bool), stuck: new(atomic.Int64)}
+}
+
 // log passes a line on, as one of Badger's.
 func (l logger) log(level slog.Level, format string, args []any) {
 	if l.to != nil && !l.quiet.Load() {

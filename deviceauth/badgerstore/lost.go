@@ -14,7 +14,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// What a merge left out is in tables that were kept. The store is not asked meanwhile,
+// What a merge left out is in tables that were kept, and what Badger does not read is in what
+// [Options.setHiddenAside] kept. The store is not asked meanwhile,
 // as one that is broken, so that nobody takes for unknown what was left out: it is
 // closed and opened again, and what was left out is written to it before it is asked.
 
@@ -44,7 +45,7 @@ func (s *Store) bringBack(db *badger.DB) error {
 		return err
 	}
 	defer keys.Close()
-	gone, err := s.missing(db, keys, tablesIn(dirs))
+	gone, err := s.missing(db, keys, dirs)
 	if err != nil {
 		return err
 	}
@@ -57,8 +58,8 @@ func (s *Store) bringBack(db *badger.DB) error {
 		}
 	}
 	if len(gone) > 0 {
-		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out are written back",
-			[]any{len(gone), s.dir})
+		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out, that its list of tables lacked, or that "+
+			"stood behind damage in a log, are written back", []any{len(gone), s.dir})
 	}
 	// The kept tables are the only copy until what was written has reached the disk.
 	if err := guarded(db.Sync); err != nil {
@@ -71,48 +72,78 @@ func (s *Store) bringBack(db *badger.DB) error {
 	return err
 }
 
-// tablesIn returns the tables in some directories. A table of no bytes is one that Badger
-// has cut before it removed it, and says nothing any more.
-func tablesIn(dirs []string) (names []string) {
+// tablesIn returns the tables in a directory. A table of no bytes is one that Badger has cut
+// before it removed it, and says nothing any more.
+func tablesIn(dir string) (paths []string, err error) {
+	all, err := filesIn(dir, ".sst")
+	for _, path := range all {
+		if about, err := os.Stat(path); err != nil || about.Size() > 0 {
+			paths = append(paths, path)
+		}
+	}
+	return paths, err
+}
+
+// missing reads what was kept in some directories, and returns the last version of each key
+// that has none as new in the database. A table that cannot be read for good is told of and
+// left out; an error of the system, such as too many open files, ends the search, to be
+// tried again.
+func (s *Store) missing(db *badger.DB, keys *badger.KeyRegistry, dirs []string) ([]*relic, error) {
+	newest := map[string]*relic{}
+	err := guarded(func() error {
+		return db.View(func(txn *badger.Txn) error {
+			return s.everyRelic(keys, dirs, func(r *relic) error {
+				if is := newest[string(r.key)]; isKey(r.key) && (is == nil || is.version < r.version) &&
+					version(txn, r.key) < r.version {
+					newest[string(r.key)] = r
+				}
+				return nil
+			})
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return wanted(db, slices.Collect(maps.Values(newest)))
+}
+
+// everyRelic calls found for all that was kept in some directories; an error of found ends it.
+func (s *Store) everyRelic(keys *badger.KeyRegistry, dirs []string, found func(*relic) error) error {
 	for _, dir := range dirs {
-		all, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
-		for _, name := range all {
-			if about, err := os.Stat(name); err != nil || about.Size() > 0 {
-				names = append(names, name)
+		tables, err1 := tablesIn(dir)
+		logs, err2 := filesIn(dir, ".mem")
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		for _, name := range tables {
+			if err := s.relicsOfTable(name, keys, found); err != nil {
+				return err
+			}
+		}
+		for _, name := range logs {
+			l, err := newLogReader(name, keys, s.encrypted)
+			if err == nil {
+				_, err = changesBehindDamage(l, found)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
-	return names
+	return nil
 }
 
-// missing reads tables, and returns the last version of each key that has none as new
-// in the database. A table that cannot be read for good is told of and left out; an
-// error of the system, such as too many open files, ends the search, to be tried again.
-func (s *Store) missing(db *badger.DB, keys *badger.KeyRegistry, names []string) ([]*relic, error) {
-	newest := map[string]*relic{}
-	for _, name := range names {
-		own, err := keyOf(name, keys)
-		if errors.Is(err, errNoKey) && !fromSystem(err) { // it is no whole table, and never will be one
-			s.log.log(slog.LevelError, "what a merge left out of %s cannot be read: %v",
-				[]any{filepath.Base(name), err})
-			continue
-		}
-		err = guarded(func() error {
-			return db.View(func(txn *badger.Txn) error {
-				return relics(name, own, func(r *relic) error {
-					if is := newest[string(r.key)]; (is == nil || is.version < r.version) &&
-						version(txn, r.key) < r.version {
-						newest[string(r.key)] = r
-					}
-					return nil
-				})
-			})
-		})
-		if err != nil {
-			return nil, err
-		}
+// relicsOfTable calls found for all that is in a table, unless it cannot be read for good.
+func (s *Store) relicsOfTable(name string, keys *badger.KeyRegistry, found func(*relic) error) error {
+	own, err := keyOf(name, keys)
+	if errors.Is(err, errNoKey) && !fromSystem(err) { // it is no whole table, and never will be one
+		s.log.log(slog.LevelError, "what was kept of the table %s cannot be read: %v", []any{filepath.Base(name), err})
+		return nil
 	}
-	return wanted(db, slices.Collect(maps.Values(newest)))
+	if err != nil {
+		return err
+	}
+	return relics(name, own, found)
 }
 
 // wanted leaves out what has expired, and deletions of what is not there. The rest is in

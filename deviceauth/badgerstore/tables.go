@@ -19,8 +19,8 @@ import (
 // Badger looks into its tables in goroutines of its own, and panics there where what
 // it finds is none: nobody can catch that. So they are read before Badger opens them.
 
-// tables refuses a directory with a table that is not whole. Tables that are not in
-// the list are not looked at: Badger removes them.
+// tables refuses a directory with a table that is not whole. Badger removes the tables that
+// are not in the list: [Options.setHiddenAside] keeps what may be lost with them.
 func (o Options) tables(key []byte) error {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
@@ -49,7 +49,7 @@ func (o Options) tables(key []byte) error {
 			return fmt.Errorf("the table %s: %w", filepath.Base(name), err)
 		}
 	}
-	return nil
+	return o.setHiddenAside(list, keys, key != nil)
 }
 
 // errEndsTooSoon says that a length within a table points beyond its end, as where a

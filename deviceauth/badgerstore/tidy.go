@@ -91,11 +91,15 @@ const (
 	junkBatch = 512
 )
 
+// isJunk reports whether a key is one of those that [junk] writes, before all other keys and
+// behind them.
+func isJunk(key []byte) bool { return len(key) == 5 && (key[0] == 0 || key[0] == 0xff) }
+
 // junk puts records that have expired into a transaction, half of them before all other
 // keys and half behind them.
 func junk(txn *badger.Txn, from uint32, expires uint64) error {
 	for i := from; i < from+junkBatch; i++ {
-		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i) // before all other keys, and behind them
+		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i)
 		if err := txn.SetEntry(&badger.Entry{Key: key, Value: make([]byte, junkSize), ExpiresAt: expires}); err != nil {
 			return err
 		}
