@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // A target is a resource indicator (RFC 8707 §2) made comparable, as RFC 3986
@@ -89,14 +91,15 @@ func errTarget(resource string, known []string) error {
 const maxQuoted = 500
 
 // Quotable makes what a client sent fit for an error_description, which is
-// printable ASCII without quotes and backslashes (RFC 6749 §5.2).
-func Quotable(text string) string {
+// printable ASCII without quotes and backslashes (RFC 6749 §5.2), and for a log, which
+// has no credentials.
+func Quotable(said string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
 			return '?'
 		}
 		return r
-	}, text)
+	}, text.WithoutCredentials(said))
 	if len(clean) > maxQuoted {
 		return clean[:maxQuoted] + "..."
 	}

@@ -60,10 +60,10 @@ func EventNames() []string {
 // maxEventText bounds what an event quotes, in characters.
 const maxEventText = 100
 
-// quoted returns a text from outside as an event may have it.
+// quoted returns a text from outside as an event may have it, without credentials.
 func quoted(raw string, most int) string {
 	raw = strings.ToValidUTF8(raw[:min(len(raw), 4*most)], "") // before anything looks at all of it
-	all := []rune(text.Plain(raw))
+	all := []rune(text.WithoutCredentials(text.Plain(raw)))
 	return string(all[:min(len(all), most)])
 }
 

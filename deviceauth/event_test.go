@@ -51,8 +51,12 @@ func TestTriedClientIsQuoted(t *testing.T) {
 	var event deviceauth.Event
 	in(t, func(w *world) {
 		for tried, want := range map[string]string{
-			"old-gadget": "old-gadget", "a\n\u202eb\xff": "ab",
+			"old-gadget": "old-gadget", "c_" + strings.Repeat("A", 26): "c_" + strings.Repeat("A", 26), "a\n\u202eb\xff": "ab",
 			strings.Repeat("ä", 1<<16): strings.Repeat("ä", 100), "tv": "",
+			// Credentials that were sent as another parameter are not logged.
+			"rt_" + strings.Repeat("x", 64):             "rt_[hidden]",
+			"id=dc_" + strings.Repeat("x", 64) + "&":    "id=dc_[hidden]&",
+			"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln": "eyJ[hidden]",
 		} {
 			_, err := w.Authorize(w.Context(), deviceauth.AuthorizeRequest{
 				Client: deviceauth.Credentials{ClientID: tried, Secret: "wrong"},

@@ -4,6 +4,7 @@
 package text
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -24,6 +25,13 @@ func Plain(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, ""))
 }
+
+// credential is a token, a code or a secret that we gave, or a JWT.
+var credential = regexp.MustCompile(`\b(dc_|ac_|rt_|rg_|cs_|eyJ)[A-Za-z0-9_.-]{16,}`)
+
+// WithoutCredentials hides the credentials in a text from outside that is going to be logged
+// or quoted: programs send them in the place of another parameter.
+func WithoutCredentials(s string) string { return credential.ReplaceAllString(s, "$1[hidden]") }
 
 // IsClean reports whether a text can stand for a person exactly as it is: it is
 // not empty, begins and ends with no space, and has no character that is not
