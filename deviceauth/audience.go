@@ -93,13 +93,13 @@ const maxQuoted = 500
 // Quotable makes what a client sent fit for an error_description, which is
 // printable ASCII without quotes and backslashes (RFC 6749 §5.2), and for a log, which
 // has no credentials.
-func Quotable(said string) string {
+func Quotable(raw string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
 			return '?'
 		}
 		return r
-	}, text.WithoutCredentials(said))
+	}, text.WithoutCredentials(raw))
 	if len(clean) > maxQuoted {
 		return clean[:maxQuoted] + "..."
 	}

@@ -51,7 +51,8 @@ func TestTriedClientIsQuoted(t *testing.T) {
 	var event deviceauth.Event
 	in(t, func(w *world) {
 		for tried, want := range map[string]string{
-			"old-gadget": "old-gadget", "c_" + strings.Repeat("A", 26): "c_" + strings.Repeat("A", 26), "a\n\u202eb\xff": "ab",
+			"old-gadget": "old-gadget", "c_" + strings.Repeat("A", 26): "c_" + strings.Repeat("A", 26),
+			"a\n\u202eb\xff":           "ab",
 			strings.Repeat("ä", 1<<16): strings.Repeat("ä", 100), "tv": "",
 			// Credentials that were sent as another parameter are not logged.
 			"rt_" + strings.Repeat("x", 64):             "rt_[hidden]",

@@ -129,20 +129,22 @@ func (o Options) damagedLogs(keys *badger.KeyRegistry, encrypted bool) (names []
 		if err != nil {
 			return nil, err
 		}
-		behind := 0
+		behind := 0 // how many changes Badger would not read
 		bad, err := changesBehindDamage(l, func(*relic) error { behind++; return nil })
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("the log %s: %w", filepath.Base(name), err)
 		case bad == 0:
 			continue
-		case behind == 0:
+		case behind == 0: // the usual end of a log whose writer ended
 			newLogger(o.Log).log(slog.LevelWarn, "the log %s ends in a record that is not whole, at byte %d: "+
 				"that is what was being written when the process or the system ended, or damage", []any{name, bad})
 		default:
+			// Where the power failed, pages may have reached the disk in another order than
+			// they were written in. Nothing of that was promised, and nothing tells it from damage.
 			newLogger(o.Log).log(slog.LevelError, "the log %s is damaged at byte %d: what was promised there is lost, "+
-				"such as a revocation or that a code is used; the %d changes behind it are kept; docs/troubleshooting.md "+
-				"says more", []any{name, bad, behind})
+				"such as a revocation or that a code is used; the %d changes behind it are kept; "+
+				"docs/troubleshooting.md says more", []any{name, bad, behind})
 			names = append(names, name)
 		}
 	}

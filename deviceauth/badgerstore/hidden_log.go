@@ -64,7 +64,9 @@ func newLogReader(name string, keys *badger.KeyRegistry, encrypted bool) (*logRe
 // Badger does not read, because a record before its end is not whole; an error of found ends
 // it. damage is where that record begins; 0: there is none.
 func changesBehindDamage(l *logReader, found func(*relic) error) (damage int, err error) {
-	var changes []*relic // of a transaction whose end has not come
+	// Of a transaction whose end has not come. What is left of one that is damaged counts: each
+	// change stands for itself, as the newest of its key.
+	var changes []*relic
 	for l.hasMore() {
 		r := l.next()
 		switch {
@@ -92,12 +94,13 @@ func changesBehindDamage(l *logReader, found func(*relic) error) (damage int, er
 	return damage, nil
 }
 
-// hasMore reports whether anything but zeros comes.
+// hasMore reports whether anything but zeros comes: the file has its size from the beginning.
 func (l *logReader) hasMore() bool {
 	return len(bytes.TrimLeft(l.data[l.at:], "\x00")) > 0
 }
 
-// skip goes on to where the next record may begin: none begins with zeros.
+// skip goes on to where the next record may begin: the store writes nothing outside of a
+// transaction, so none begins with a zero.
 func (l *logReader) skip() {
 	rest := l.data[l.at+1:]
 	l.at = len(l.data) - len(bytes.TrimLeft(rest, "\x00"))
@@ -117,6 +120,7 @@ func (l *logReader) next() *logRecord {
 		}
 		at += n
 	}
+	// Whatever the bytes are, the lengths must lead to no place outside the log.
 	const version = 8 // bytes, at the end of each key
 	keyLength, size := numbers[0], numbers[0]+numbers[1]
 	if keyLength <= version || keyLength > 1<<16 || numbers[1] > uint64(len(rest)) ||
@@ -127,6 +131,7 @@ func (l *logReader) next() *logRecord {
 	if crc32.Checksum(rest[:end], y.CastagnoliCrcTable) != binary.BigEndian.Uint32(rest[end:]) {
 		return nil
 	}
+	// The checksum is of what is encrypted, so it says nothing about the key.
 	text := rest[at:end]
 	if l.key != nil {
 		var err error

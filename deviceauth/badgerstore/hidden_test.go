@@ -195,8 +195,8 @@ func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at in
 	if err := os.WriteFile(filepath.Join(dir, log), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
-	s, err := Open(Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	var lines bytes.Buffer
+	s, err := Open(Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&lines, nil))})
 	if err != nil {
 		if !head || !strings.Contains(err.Error(), "caddy device-auth restore") {
 			t.Errorf("byte %d: %v", at, err)
@@ -212,8 +212,8 @@ func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at in
 	if end {
 		want = log + " "
 	}
-	if !strings.Contains(said.String(), want) && !(head && len(lost) == 0) {
-		t.Errorf("byte %d: the log says %q", at, &said)
+	if !strings.Contains(lines.String(), want) && !(head && len(lost) == 0) {
+		t.Errorf("byte %d: the log says %q", at, &lines)
 	}
 	if left := named(dir, lostAs); len(left) > 0 {
 		t.Errorf("byte %d: %q is left", at, left)

@@ -58,8 +58,8 @@ func (s *Store) bringBack(db *badger.DB) error {
 		}
 	}
 	if len(gone) > 0 {
-		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out, that its list of tables lacked, or that "+
-			"stood behind damage in a log, are written back", []any{len(gone), s.dir})
+		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out, that its list of tables "+
+			"lacked, or that stood behind damage in a log, are written back", []any{len(gone), s.dir})
 	}
 	// The kept tables are the only copy until what was written has reached the disk.
 	if err := guarded(db.Sync); err != nil {

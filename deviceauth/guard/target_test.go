@@ -100,8 +100,9 @@ func BenchmarkReadings(b *testing.B) {
 func TestOverlongCharactersAreRefused(t *testing.T) {
 	t.Parallel()
 	for target, refused := range map[string]bool{
-		"/%c0%afv2/x": true, "/open/%C0%AE%C0%AE/x": true, "/%e0%80%afv2": true, "/%f0%80%80%af": true, "/%c1%9cv2": true,
-		"/caf%c3%a9": false, "/%c3%80": false, "/%e0%a4%85": false, "/%f0%9f%98%80": false, "/caf%e9": false, "/%c0": false,
+		"/%c0%afv2/x": true, "/open/%C0%AE%C0%AE/x": true, "/%e0%80%afv2": true, "/%f0%80%80%af": true,
+		"/%c1%9cv2": true, "/caf%c3%a9": false, "/%c3%80": false, "/%e0%a4%85": false, "/%f0%9f%98%80": false,
+		"/caf%e9": false, "/%c0": false,
 	} {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
