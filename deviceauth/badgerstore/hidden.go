@@ -25,30 +25,39 @@ import (
 // setHiddenAside keeps tables that are not in the list and were never taken out of it, and
 // logs with whole records behind one that is not.
 func (o Options) setHiddenAside(list badger.Manifest, keys *badger.KeyRegistry, encrypted bool) error {
-	files, err := o.unlisted(list, keys)
+	tables, err := o.unlisted(list, keys)
 	if err != nil {
 		return err
 	}
 	logs, err := o.damagedLogs(keys, encrypted)
-	if err != nil {
+	if err != nil || len(tables)+len(logs) == 0 {
 		return err
-	}
-	if files = append(files, logs...); len(files) == 0 {
-		return nil
 	}
 	aside, err := os.MkdirTemp(o.Dir, "new-")
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		// A copy, as Badger cuts the file itself.
-		if err := copied(file, filepath.Join(aside, filepath.Base(file))); err != nil {
-			os.RemoveAll(aside)
-			return err
-		}
+	// Badger removes the tables, for which a second name is enough, and cuts the logs.
+	keepTable := copied
+	if canLink(o.Dir) {
+		keepTable = os.Link
+	}
+	if err := errors.Join(keepAll(tables, aside, keepTable), keepAll(logs, aside, copied)); err != nil {
+		os.RemoveAll(aside)
+		return err
 	}
 	_, err = renamed(aside, lostAs)
 	return err
+}
+
+// keepAll keeps files under their own names in another directory.
+func keepAll(files []string, dir string, keep func(from, to string) error) error {
+	for _, file := range files {
+		if err := keep(file, filepath.Join(dir, filepath.Base(file))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unlisted returns the tables that are whole, not in the list, and were never taken out of
@@ -78,7 +87,9 @@ func (o Options) unlisted(list badger.Manifest, keys *badger.KeyRegistry) (names
 }
 
 // removedTables returns the tables that the list says are removed. They may lie there
-// still, and some of what is in them was deleted since.
+// still, and some of what is in them was deleted since. Badger begins the list anew after ten
+// thousand of them; one that the end of the process leaves there just then is taken for lost,
+// which brings back what was deleted and has not expired.
 func (o Options) removedTables() (map[uint64]bool, error) {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if err != nil {
