@@ -136,7 +136,7 @@ func (e *Engine) paused(ctx context.Context) bool {
 		e.lookAtPause(ctx, look, before)
 	}
 	select {
-	case <-look.done: // as long as the store is patient
+	case <-look.done: // which the store's own time limits end
 		return look.on
 	case <-ctx.Done():
 		return true // no listener

@@ -76,7 +76,7 @@ func TestIDTokensWithRS256BesideAnotherAlgorithm(t *testing.T) {
 		t.Errorf("two gateways sign with %s and %s", kid, other)
 	}
 	if before := string(again.JWKS()); again.Maintain(t.Context()) != nil || string(again.JWKS()) != before {
-		t.Error("a gateway that tends makes another key")
+		t.Error("a gateway that maintains the ring makes another key")
 	}
 }
 

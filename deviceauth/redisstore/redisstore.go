@@ -35,7 +35,7 @@ import (
 
 // Store is a [deviceauth.Cluster] backend. Open opens one. It may be used by
 // any number of goroutines. A server that is away makes the operations fail
-// after at most patience; the engine answers such a fault as
+// after at most 3 s; the engine answers such a fault as
 // temporarily_unavailable.
 type Store struct {
 	redis   redis.UniversalClient

@@ -185,7 +185,7 @@ type refused struct{ err error }
 func (r *refused) Error() string { return r.err.Error() }
 func (r *refused) Unwrap() error { return r.err }
 
-// retry tries until an attempt is done, the change refuses, or patience ends.
+// retry tries until an attempt is done, the change refuses, or [retryTimeout] is over.
 // A conflict is tried again at once, without a limit, since another gateway has
 // made progress; a fault is tried again with pauses of 10 to 200 ms.
 // ErrNotFound ends it, because a grant that is gone does not come back.

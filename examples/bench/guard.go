@@ -31,28 +31,29 @@ func (b *bench) connected(ctx context.Context, n int, lines ...string) (g *gatew
 	return g, requests, devices[0].Access, g.start(ctx, b.binary)
 }
 
-// measureGuard compares guarded requests with the same proxy without a guard. Tokens
-// that are new come from a gateway of their own, so that they drive none of the others
-// from the memory of theirs.
+// measureGuard compares guarded requests with the same proxy without a guard. Each kind
+// of devices has a gateway of its own: what a gateway remembers of many devices costs its
+// garbage collector, and tokens that are new drive others from its memory.
 func measureGuard(ctx context.Context, b *bench) (rows []row, err error) {
 	floor, err := b.startPlain(ctx, b.binary, http.StatusOK, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer floor.Stop()
-	warm, requests, token, err := b.connected(ctx, b.sizes.tokens)
-	if err != nil {
-		return nil, err
-	}
-	defer warm.Stop()
-	cold, news, _, err := b.connected(ctx, b.sizes.cold)
-	if err != nil {
-		return nil, err
-	}
-	defer cold.Stop()
-	// What is measured is a guard that knows its tokens.
-	if err := once(ctx, warm, requests); err != nil {
-		return nil, err
+	guards := []side{{name: "one token"}, {name: "tokens in turn"}, {name: "new tokens"}}
+	token := ""
+	for i, devices := range []int{1, b.sizes.tokens, b.sizes.cold} {
+		g, requests, first, err := b.connected(ctx, devices)
+		if err != nil {
+			return nil, err
+		}
+		defer g.Stop()
+		if devices != b.sizes.cold { // what is measured of the others is a guard that knows its tokens
+			if err := once(ctx, g, requests); err != nil {
+				return nil, err
+			}
+		}
+		guards[i].load, token = fixed(g.Server, g.host, requests...), first
 	}
 	// The same requests: the proxy too reads the token, and passes it on.
 	proxy := loadtest.GuardedRequests(floor.proxy, "/api/products", token)[0]
@@ -61,9 +62,7 @@ func measureGuard(ctx context.Context, b *bench) (rows []row, err error) {
 	for _, conns := range b.conns {
 		ran, err := b.compare(ctx, conns,
 			side{name: "reverse_proxy", load: fixed(floor.Server, floor.proxy, proxy)},
-			side{name: "one token", load: fixed(warm.Server, warm.host, requests[0])},
-			side{name: "tokens in turn", load: fixed(warm.Server, warm.host, requests...)},
-			side{name: "new tokens", load: fixed(cold.Server, cold.host, news...)},
+			guards[0], guards[1], guards[2],
 			side{name: "forward_auth", load: fixed(floor.Server, floor.forward, forward)})
 		if err != nil {
 			return nil, err

@@ -52,7 +52,7 @@ func (c *Conn) Do(request []byte) (status int, body []byte, err error) {
 		// A whole answer of one that is measured here fits.
 		c.in = bufio.NewReaderSize(c.conn, 8<<10)
 	}
-	// A server that hangs ends the run, and not the patience of its user. A deadline of
+	// A server that does not answer ends the run, instead of stopping it. A deadline of
 	// the connection costs less than a timer.
 	c.conn.SetDeadline(time.Now().Add(answerTime))
 	if _, err = c.conn.Write(request); err == nil {

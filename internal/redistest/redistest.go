@@ -182,7 +182,7 @@ func freePort(t testing.TB) int {
 // Sentinel starts a master, a replica and a Sentinel that watches them, and
 // returns the master and the Sentinel. The master's name is mymaster.
 // The time-outs are half a second and two seconds, so that a failover is over
-// within the patience of a test.
+// before a test is.
 func Sentinel(t testing.TB) (master, sentinel *Server) {
 	t.Helper()
 	master = Start(t)
