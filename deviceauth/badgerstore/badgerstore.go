@@ -137,9 +137,6 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	if err := cmp.Or(room.enough(), room.trial(), o.manifest()); err != nil {
 		return nil, err
 	}
-	if err := o.explain(guarded(func() error { return o.tables(key) })); err != nil {
-		return nil, err
-	}
 	s := newStore(o, key, lock, room)
 	if err := s.openFirst(o); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -23,15 +24,23 @@ import (
 // Badger opens the directory, and [Store.bringBack] writes back what was.
 
 // setHiddenAside keeps tables that are not in the list and were never taken out of it, and
-// logs with whole records behind one that is not.
+// logs with changes behind damage. Where Badger takes the lock, the directory may be another
+// process's, and nothing is kept.
 func (o Options) setHiddenAside(list badger.Manifest, keys *badger.KeyRegistry, encrypted bool) error {
+	if !ownLock {
+		return nil
+	}
 	tables, err := o.unlisted(list, keys)
 	if err != nil {
 		return err
 	}
 	logs, err := o.damagedLogs(keys, encrypted)
-	if err != nil || len(tables)+len(logs) == 0 {
+	if err != nil {
 		return err
+	}
+	tables, logs = o.notKept(tables), o.notKept(logs)
+	if len(tables)+len(logs) == 0 {
+		return nil
 	}
 	aside, err := os.MkdirTemp(o.Dir, "new-")
 	if err != nil {
@@ -50,6 +59,21 @@ func (o Options) setHiddenAside(list badger.Manifest, keys *badger.KeyRegistry, 
 	return err
 }
 
+// notKept leaves out the files that were kept at a start before, which failed.
+func (o Options) notKept(files []string) (left []string) {
+	for _, file := range files {
+		kept := slices.ContainsFunc(named(o.Dir, lostAs), func(dir string) bool {
+			is, err1 := os.Stat(file)
+			was, err2 := os.Stat(filepath.Join(dir, filepath.Base(file)))
+			return err1 == nil && err2 == nil && is.Size() == was.Size()
+		})
+		if !kept {
+			left = append(left, file)
+		}
+	}
+	return left
+}
+
 // keepAll keeps files under their own names in another directory.
 func keepAll(files []string, dir string, keep func(from, to string) error) error {
 	for _, file := range files {
@@ -64,7 +88,7 @@ func keepAll(files []string, dir string, keep func(from, to string) error) error
 // it. The end of the process leaves such a one where a table was just made: then all that is
 // in it is elsewhere, too.
 func (o Options) unlisted(list badger.Manifest, keys *badger.KeyRegistry) (names []string, err error) {
-	removed, err := o.removedTables()
+	known, err := o.knownTables()
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +98,7 @@ func (o Options) unlisted(list badger.Manifest, keys *badger.KeyRegistry) (names
 	}
 	for _, name := range tables {
 		id, ok := table.ParseFileID(name)
-		if _, listed := list.Tables[id]; !ok || listed || removed[id] {
+		if _, listed := list.Tables[id]; !ok || listed || known.removed(id) {
 			continue
 		}
 		if _, err := keyOf(name, keys); err == nil {
@@ -86,36 +110,49 @@ func (o Options) unlisted(list badger.Manifest, keys *badger.KeyRegistry) (names
 	return names, nil
 }
 
-// removedTables returns the tables that the list says are removed. They may lie there
-// still, and some of what is in them was deleted since. Badger begins the list anew after ten
-// thousand of them; one that the end of the process leaves there just then is taken for lost,
-// which brings back what was deleted and has not expired.
-func (o Options) removedTables() (map[uint64]bool, error) {
+// knownTables is what a list says of tables that may not be in it any more.
+type knownTables struct {
+	gone   map[uint64]bool // that it says are removed
+	newest uint64          // the highest number in it
+	anew   bool            // Badger has begun it anew, without those that were removed before
+}
+
+// removed reports whether a table was taken out of the list. It may lie there still, and some
+// of what is in it was deleted since. A merge makes tables of higher numbers than those that
+// it removes: so where the list was begun anew, all below the newest count as removed.
+func (k *knownTables) removed(id uint64) bool { return k.gone[id] || k.anew && id < k.newest }
+
+// knownTables reads the list. Badger begins it with no change, and anew with all tables that
+// there are; each set of changes has its length and its checksum before it, which Badger has
+// checked.
+func (o Options) knownTables() (*knownTables, error) {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	removed := map[uint64]bool{}
+	known := &knownTables{gone: map[uint64]bool{}}
 	r := bufio.NewReader(file)
-	if _, err := r.Discard(8); err != nil { // what kind of file it is, which Badger has checked
+	if _, err := r.Discard(8); err != nil { // what kind of file it is
 		return nil, err
 	}
-	for {
-		var head [8]byte // the length of the changes, and their checksum, which Badger has checked
+	for first := true; ; first = false {
+		var head [8]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
-			return removed, notTheEnd(err)
+			return known, notTheEnd(err)
 		}
 		text := make([]byte, binary.BigEndian.Uint32(head[:]))
 		if _, err := io.ReadFull(r, text); err != nil {
-			return removed, notTheEnd(err)
+			return known, notTheEnd(err)
 		}
 		var changes pb.ManifestChangeSet
 		if err := proto.Unmarshal(text, &changes); err != nil {
 			return nil, err
 		}
+		known.anew = known.anew || first && len(changes.Changes) > 0
 		for _, change := range changes.Changes {
-			removed[change.Id] = change.Op == pb.ManifestChange_DELETE
+			known.gone[change.Id] = change.Op == pb.ManifestChange_DELETE
+			known.newest = max(known.newest, change.Id)
 		}
 	}
 }
@@ -128,8 +165,10 @@ func notTheEnd(err error) error {
 	return err
 }
 
-// damagedLogs returns the logs of memtables that have whole records behind one that is not,
-// and tells of them.
+// damagedLogs returns the logs of memtables that have changes behind damage, and tells of
+// all that are damaged. Where the power failed, pages may have reached the disk in another
+// order than they were written in. Nothing of that was promised, and nothing tells it from
+// damage.
 func (o Options) damagedLogs(keys *badger.KeyRegistry, encrypted bool) (names []string, err error) {
 	logs, err := filesIn(o.Dir, ".mem")
 	if err != nil {
@@ -137,25 +176,24 @@ func (o Options) damagedLogs(keys *badger.KeyRegistry, encrypted bool) (names []
 	}
 	for _, name := range logs {
 		l, err := newLogReader(name, keys, encrypted)
-		if err != nil {
-			return nil, err
+		var h hidden
+		if err == nil {
+			h, err = changesBehindDamage(l, func(*relic) error { return nil })
 		}
-		behind := 0 // how many changes Badger would not read
-		bad, err := changesBehindDamage(l, func(*relic) error { behind++; return nil })
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("the log %s: %w", filepath.Base(name), err)
-		case bad == 0:
+		case h.damage == 0:
 			continue
-		case behind == 0: // the usual end of a log whose writer ended
-			newLogger(o.Log).log(slog.LevelWarn, "the log %s ends in a record that is not whole, at byte %d: "+
-				"that is what was being written when the process or the system ended, or damage", []any{name, bad})
+		case h.behind || l.headless:
+			newLogger(o.Log).log(slog.LevelError, "the log %s is not whole at byte %d, by damage or because the "+
+				"power failed: what was promised there may be lost, such as a revocation or that a code is used; "+
+				"changes behind it that are kept: %d; docs/troubleshooting.md says more", []any{name, h.damage, h.changes})
 		default:
-			// Where the power failed, pages may have reached the disk in another order than
-			// they were written in. Nothing of that was promised, and nothing tells it from damage.
-			newLogger(o.Log).log(slog.LevelError, "the log %s is damaged at byte %d: what was promised there is lost, "+
-				"such as a revocation or that a code is used; the %d changes behind it are kept; "+
-				"docs/troubleshooting.md says more", []any{name, bad, behind})
+			newLogger(o.Log).log(slog.LevelWarn, "the log %s ends in a record that is not whole, at byte %d: "+
+				"that is what was being written when the process or the system ended, or damage", []any{name, h.damage})
+		}
+		if h.changes > 0 {
 			names = append(names, name)
 		}
 	}

@@ -2,13 +2,13 @@ package badgerstore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -35,6 +35,8 @@ type logReader struct {
 	data []byte
 	key  *pb.DataKey // nil: it is not encrypted
 	at   int         // where the next record begins
+
+	headless bool // its head is gone: no record can be read
 }
 
 // A logRecord is one that is whole.
@@ -43,6 +45,9 @@ type logRecord struct {
 	meta byte
 }
 
+// errOtherLog says that the beginning of a log is not what its records were written with.
+var errOtherLog = errors.New("its beginning is damaged, without which nothing in it can be read")
+
 // newLogReader reads a log up to its first record. encrypted is whether the store is.
 func newLogReader(name string, keys *badger.KeyRegistry, encrypted bool) (*logReader, error) {
 	data, err := os.ReadFile(name)
@@ -50,8 +55,8 @@ func newLogReader(name string, keys *badger.KeyRegistry, encrypted bool) (*logRe
 		return &logReader{}, err // Badger begins it anew
 	}
 	id := binary.BigEndian.Uint64(data)
-	if encrypted && id == 0 { // its beginning has not reached the disk, and without it nothing can be read
-		return &logReader{}, nil
+	if encrypted && id == 0 {
+		return withoutHead(data)
 	}
 	key, err := keys.DataKey(id)
 	if err != nil {
@@ -60,38 +65,65 @@ func newLogReader(name string, keys *badger.KeyRegistry, encrypted bool) (*logRe
 	return &logReader{data: data, key: key, at: logHead}, nil
 }
 
-// changesBehindDamage reads a log, and calls found for each change of a transaction that
-// Badger does not read, because a record before its end is not whole; an error of found ends
-// it. damage is where that record begins; 0: there is none.
-func changesBehindDamage(l *logReader, found func(*relic) error) (damage int, err error) {
-	// Of a transaction whose end has not come. What is left of one that is damaged counts: each
-	// change stands for itself, as the newest of its key.
-	var changes []*relic
+// withoutHead is of the log of an encrypted store that names no key. Badger would take it
+// for an empty one. Where all of the head is zeros, the power may have failed before the
+// first sync: nothing in it was promised, and the reader finds only that something is there.
+func withoutHead(data []byte) (*logReader, error) {
+	if len(bytes.TrimLeft(data[:logHead], "\x00")) > 0 {
+		return nil, errOtherLog
+	}
+	return &logReader{data: data, at: logHead, headless: true}, nil
+}
+
+// hidden is what Badger does not read of a log.
+type hidden struct {
+	damage  int  // where the first record begins that is not whole; 0: there is none
+	behind  bool // whole records stand behind it
+	changes int  // how many changes of transactions that were written whole
+}
+
+// changesBehindDamage reads a log, and calls found for each change that Badger does not read,
+// because a record before the end of its transaction is not whole; an error of found ends it.
+// What is left of a transaction that is damaged counts: each change stands for itself, as the
+// newest of its key.
+func changesBehindDamage(l *logReader, found func(*relic) error) (h hidden, err error) {
+	var changes []*relic // of one transaction, of which it is not known yet whether it was written whole
+	emit := func() error {
+		for _, change := range changes {
+			if h.damage == 0 {
+				break // Badger reads it
+			}
+			h.changes++
+			if err := found(change); err != nil {
+				return err
+			}
+		}
+		changes = nil
+		return nil
+	}
 	for l.hasMore() {
-		r := l.next()
-		switch {
-		case r == nil:
-			if damage == 0 {
-				damage = l.at
-			}
+		r := l.next(h.damage)
+		if r == nil {
+			h.damage = cmp.Or(h.damage, l.at)
 			l.skip()
-		case l.key != nil && damage == 0 && !isKey(r.key) && !isJunk(r.key) && !bytes.HasPrefix(r.key, badgersOwn):
-			return 0, errors.New("a key is encrypted in another way than its beginning says")
-		case r.meta&metaEnds != 0:
-			for _, change := range changes {
-				if damage == 0 || strconv.FormatUint(change.version, 10) != string(r.value.Value) {
-					continue // Badger reads it, or its transaction was never written whole
-				}
-				if err := found(change); err != nil {
-					return damage, err
-				}
+			continue
+		}
+		h.behind = h.behind || h.damage > 0
+		switch {
+		case l.key != nil && h.damage == 0 && !isKey(r.key) && !isJunk(r.key) && !bytes.HasPrefix(r.key, badgersOwn):
+			return h, errOtherLog
+		case len(changes) > 0 && changes[0].version != r.version, r.meta&metaEnds != 0:
+			// Badger writes one transaction behind another: so the one before was written whole,
+			// also where its end is what is damaged.
+			if err := emit(); err != nil {
+				return h, err
 			}
-			changes = nil
-		case isKey(r.key): // and nothing of Badger's own
+		}
+		if isKey(r.key) { // and nothing of Badger's own, such as the end of a transaction
 			changes = append(changes, &r.relic)
 		}
 	}
-	return damage, nil
+	return h, nil
 }
 
 // hasMore reports whether anything but zeros comes: the file has its size from the beginning.
@@ -99,22 +131,30 @@ func (l *logReader) hasMore() bool {
 	return len(bytes.TrimLeft(l.data[l.at:], "\x00")) > 0
 }
 
-// skip goes on to where the next record may begin: the store writes nothing outside of a
-// transaction, so none begins with a zero.
+// skip goes on to where the next record may begin: behind damage only records of
+// transactions are looked for, none of which begins with a zero.
 func (l *logReader) skip() {
 	rest := l.data[l.at+1:]
 	l.at = len(l.data) - len(bytes.TrimLeft(rest, "\x00"))
 }
 
-// next reads the record that begins here, and goes on behind it; nil: none that is whole does.
-func (l *logReader) next() *logRecord {
+// couldBegin reports whether a record of a transaction may begin with two bytes: what kind
+// it is, and a byte that is for users of Badger, of which the store is none.
+func couldBegin(meta, user byte) bool {
+	const change = metaTransaction | metaDeleted | metaPointer
+	return user == 0 && (meta == metaEnds || meta&metaTransaction != 0 && meta&^change == 0)
+}
+
+// next reads the record that begins here, and goes on behind it; nil: none that is whole
+// does. Behind damage, which begins at a byte above 0, it is particular: any bytes may come.
+func (l *logReader) next(damage int) *logRecord {
 	rest := l.data[l.at:]
+	if l.headless || len(rest) < 2 || damage > 0 && !couldBegin(rest[0], rest[1]) {
+		return nil
+	}
 	at, numbers := 2, [3]uint64{} // the lengths of key and value, and the expiry
 	for i := range numbers {
 		n := 0
-		if at >= len(rest) {
-			return nil
-		}
 		if numbers[i], n = binary.Uvarint(rest[at:]); n <= 0 {
 			return nil
 		}

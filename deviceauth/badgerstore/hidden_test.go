@@ -1,16 +1,20 @@
 package badgerstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
-	"log/slog"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
@@ -153,109 +157,120 @@ func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
 	}
 }
 
-// A byte anywhere in a log costs at most the change that it is in, and that is told.
-func TestDamageInsideALogCostsOneChange(t *testing.T) {
+// A list that was begun anew names no table that was removed before.
+func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
 	t.Parallel()
-	for _, key := range []deviceauth.Secret{"", aKey} {
-		dir := t.TempDir()
-		s := open(t, Options{Dir: dir, EncryptionKey: key})
-		setDocuments(t, s, "old")
-		setDocuments(t, s, "new")
-		ended := copyOf(t, dir) // as the end of the process leaves it
-		logs, err := filesIn(ended, ".mem")
-		if err != nil || len(logs) == 0 {
-			t.Fatalf("%q, %v", logs, err)
-		}
-		whole, err := os.ReadFile(logs[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		used := len(bytes.TrimRight(whole, "\x00"))
-		step := 37
-		if testing.Short() {
-			step = 101
-		}
-		for at := 0; at < used; at += step {
-			checkDamagedLog(t, ended, logs[0], key, at, at < logHead, at > used-100)
-		}
-		checkDamagedLog(t, ended, logs[0], key, used/2, false, false)
+	dir, tables := deletedDocuments(t)
+	if err := os.Rename(tables, filepath.Join(dir, "000001.sst")); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, badger.ManifestFilename)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	known, _, err := badger.ReplayManifestFile(list, 0, badger.DefaultOptions(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes pb.ManifestChangeSet
+	for id, about := range known.Tables {
+		changes.Changes = append(changes.Changes, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_CREATE,
+			Level: uint32(about.Level), KeyId: about.KeyID, Compression: uint32(about.Compression)})
+	}
+	text, err := proto.Marshal(&changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = binary.BigEndian.AppendUint32(data[:8], uint32(len(text)))
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(text, y.CastagnoliCrcTable))
+	if err := os.WriteFile(name, append(data, text...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
+		t.Errorf("%d of %d documents came back", documents-len(lost), documents)
 	}
 }
 
-// checkDamagedLog opens a copy of a store after a byte of a log in it was changed. head is
-// whether the byte is in the log's head, and end whether it may be in its last change.
-func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at int, head, end bool) {
+// deletedDocuments makes a store whose documents were deleted, and is closed, and returns a
+// table from before that.
+func deletedDocuments(t *testing.T) (dir, before string) {
 	t.Helper()
-	dir, log = copyOf(t, dir), filepath.Base(log)
-	data, err := os.ReadFile(filepath.Join(dir, log))
-	if err != nil {
+	dir, before = t.TempDir(), filepath.Join(t.TempDir(), "before.sst")
+	s := open(t, Options{Dir: dir})
+	setDocuments(t, s, "old")
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	data[at] ^= 0x55
-	if err := os.WriteFile(filepath.Join(dir, log), data, 0o600); err != nil {
+	tables, err := tablesIn(dir)
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("%q, %v", tables, err)
+	}
+	if err := copied(tables[0], before); err != nil {
 		t.Fatal(err)
 	}
-	var lines bytes.Buffer
-	s, err := Open(Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&lines, nil))})
-	if err != nil {
-		if !head || !strings.Contains(err.Error(), "caddy device-auth restore") {
-			t.Errorf("byte %d: %v", at, err)
-		}
-		return
-	}
-	defer s.Close()
-	lost := lackingDocuments(t, s, "new")
-	if len(lost) > 1 {
-		t.Errorf("byte %d: %q", at, lost)
-	}
-	want := log + " is damaged at byte "
-	if end {
-		want = log + " "
-	}
-	if !strings.Contains(lines.String(), want) && !(head && len(lost) == 0) {
-		t.Errorf("byte %d: the log says %q", at, &lines)
-	}
-	if left := named(dir, lostAs); len(left) > 0 {
-		t.Errorf("byte %d: %q is left", at, left)
-	}
-}
-
-// Noise and zeros in a log of any length end no process, and keep the store from being
-// opened at most with a reason.
-func TestLogsOfNoise(t *testing.T) {
-	t.Parallel()
-	noise := make([]byte, logSize)
-	for i := range 100_000 {
-		noise[i] = byte(i*i>>3 ^ i>>7)
-	}
-	noise[len(noise)-1] = 1 // behind zeros, which are passed over at once
-	for _, key := range []deviceauth.Secret{"", aKey} {
-		dir := t.TempDir()
-		s := open(t, Options{Dir: dir, EncryptionKey: key})
-		setDocuments(t, s, "old")
-		if err := s.Close(); err != nil {
+	s = open(t, Options{Dir: dir})
+	for i := range documents {
+		if err := s.PutDocument(t.Context(), fmt.Sprint("document ", i), nil, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
-		for _, size := range []int{1, logHead - 1, logHead, logHead + 1, 4096, len(noise)} {
-			for _, head := range []int{0, logHead} {
-				damaged := copyOf(t, dir)
-				data := append(make([]byte, min(head, size)), noise[:size-min(head, size)]...)
-				if err := os.WriteFile(filepath.Join(damaged, "00099.mem"), data, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				s, err := Open(Options{Dir: damaged, EncryptionKey: key})
-				if err != nil {
-					if !strings.Contains(err.Error(), "restore") {
-						t.Errorf("%d bytes: %v", size, err)
-					}
-					continue
-				}
-				if lost := lackingDocuments(t, s, "old"); len(lost) > 0 {
-					t.Errorf("%d bytes: %q", size, lost)
-				}
-				s.Close()
-			}
+	}
+	if err := s.put(t.Context(), active("BCDFGHJK")); err != nil { // without which nothing is left, and no table
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, before
+}
+
+// A merge drops what tells that something was deleted. None may make its tables before what
+// was kept has been compared with that.
+func TestMergesWaitForWhatWasKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(Options{Dir: t.TempDir()}, nil, nil, &space{trial: func() error { return nil }})
+		m := newMerges(s)
+		m.begin.Do(func() { close(m.begun) })
+		done := false
+		go func() {
+			m.makes(1, 100)
+			done = true
+		}()
+		synctest.Wait()
+		if done {
+			t.Error("it does not wait")
 		}
+		m.mayEnd()
+		synctest.Wait()
+		if !done {
+			t.Error("it still waits")
+		}
+	})
+}
+
+// Starts that fail keep a table and a log once.
+func TestStartsThatFailKeepNothingTwice(t *testing.T) {
+	t.Parallel()
+	dir, _, tables := storedIn(t, "")
+	if err := copied(tables[0], filepath.Join(dir, "000077.sst")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x.mem"), make([]byte, 30), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if s, err := Open(Options{Dir: dir}); err == nil {
+			s.Close()
+			t.Fatal("it opens")
+		}
+	}
+	if kept := named(dir, lostAs); len(kept) != 1 {
+		t.Errorf("%q", kept)
 	}
 }
 

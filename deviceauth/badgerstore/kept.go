@@ -56,9 +56,23 @@ func keepTables(dir string, list tables, keep func(from, to string) error) (kept
 
 // renamed gives a directory another name, beside where it is: a prefix, and the time,
 // which makes it unique.
+//
+// The new name is on the disk when it returns: what is done next rests on it.
 func renamed(dir, as string) (string, error) {
 	to := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s%d", as, time.Now().UnixNano()))
-	return to, os.Rename(dir, to)
+	if err := os.Rename(dir, to); err != nil || !ownLock {
+		return to, err // other systems sync no directories
+	}
+	return to, errors.Join(syncDir(to), syncDir(filepath.Dir(to)))
+}
+
+// syncDir has the names in a directory reach the disk.
+func syncDir(dir string) error {
+	file, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }
 
 // copied copies a file and has it reach the disk, because the original is about to go. The

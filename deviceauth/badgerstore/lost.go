@@ -35,6 +35,7 @@ func (s *Store) isIncomplete() error {
 // every merge was whole there is nothing to write, as after the end of the process in
 // one. What was changed or deleted since stays as it is.
 func (s *Store) bringBack(db *badger.DB) error {
+	defer s.merges.mayEnd() // in any case
 	dirs := named(s.dir, lostAs)
 	if len(dirs) == 0 {
 		return nil
@@ -49,6 +50,7 @@ func (s *Store) bringBack(db *badger.DB) error {
 	if err != nil {
 		return err
 	}
+	s.merges.mayEnd()
 	// In transactions far below Badger's bound, so that a table of any size fits.
 	for rest := gone; len(rest) > 0; {
 		some := rest[:batchOf(rest)]

@@ -108,8 +108,9 @@ func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
 	return db, nil
 }
 
-// open opens the directory, which is locked. Files that an end of the process left without
-// content, and which Badger would stumble over, are removed before.
+// open opens the directory, which is locked. Before that its files are read, which Badger
+// would panic at or pass over; and those that an end of the process left without content are
+// removed.
 func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
 	if ownLock {
 		if err := cmp.Or(dropEmpty(o.Dir), setKeptAside(o.Dir)); err != nil {
@@ -117,6 +118,9 @@ func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
 		}
 	}
 	err = guarded(func() (err error) {
+		if err := o.checkFiles(key); err != nil {
+			return err
+		}
 		db, err = badger.Open(o.badger(key, log))
 		return err
 	})

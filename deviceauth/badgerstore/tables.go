@@ -19,9 +19,9 @@ import (
 // Badger looks into its tables in goroutines of its own, and panics there where what
 // it finds is none: nobody can catch that. So they are read before Badger opens them.
 
-// tables refuses a directory with a table that is not whole. Badger removes the tables that
-// are not in the list: [Options.setHiddenAside] keeps what may be lost with them.
-func (o Options) tables(key []byte) error {
+// checkFiles refuses a directory with a table that is not whole, and keeps what Badger would
+// pass over. key opens the keys of the data; nil: the store is not encrypted.
+func (o Options) checkFiles(key []byte) error {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // a new one
@@ -39,6 +39,14 @@ func (o Options) tables(key []byte) error {
 		return err
 	}
 	defer keys.Close()
+	if err := o.checkTables(list, keys); err != nil {
+		return err
+	}
+	return o.setHiddenAside(list, keys, key != nil)
+}
+
+// checkTables reads the tables that are in the list. Badger removes all others.
+func (o Options) checkTables(list badger.Manifest, keys *badger.KeyRegistry) error {
 	for id, about := range list.Tables {
 		own, err := keys.DataKey(about.KeyID)
 		if err != nil {
@@ -49,7 +57,7 @@ func (o Options) tables(key []byte) error {
 			return fmt.Errorf("the table %s: %w", filepath.Base(name), err)
 		}
 	}
-	return o.setHiddenAside(list, keys, key != nil)
+	return nil
 }
 
 // errEndsTooSoon says that a length within a table points beyond its end, as where a

@@ -1,0 +1,257 @@
+package badgerstore
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// setTogether gives each document a text, all in one transaction, and one more in another:
+// the end of the first is not the end of the log.
+func setTogether(t *testing.T, s *Store, text string) {
+	t.Helper()
+	var jobs []*job
+	for i := range documents {
+		jobs = append(jobs, &job{done: make(chan struct{}), change: func(b *batch) error {
+			return b.changeDocument(fmt.Sprint("document ", i), func([]byte) ([]byte, error) {
+				return fmt.Appendf(nil, "%s %d", text, i), nil
+			})
+		}})
+	}
+	s.commitTogether(jobs)
+	for _, j := range jobs {
+		if j.err != nil {
+			t.Fatal(j.err)
+		}
+	}
+	err := s.UpdateDocument(t.Context(), "last", func([]byte) ([]byte, error) { return []byte(text), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A byte anywhere in a log costs at most the change that it is in, and that is told.
+func TestDamageInsideALogCostsOneChange(t *testing.T) {
+	t.Parallel()
+	for _, key := range []deviceauth.Secret{"", aKey} {
+		dir := t.TempDir()
+		s := open(t, Options{Dir: dir, EncryptionKey: key})
+		setDocuments(t, s, "old")
+		setTogether(t, s, "new")
+		ended := copyOf(t, dir) // as the end of the process leaves it
+		logs, err := filesIn(ended, ".mem")
+		if err != nil || len(logs) == 0 {
+			t.Fatalf("%q, %v", logs, err)
+		}
+		whole, err := os.ReadFile(logs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := len(bytes.TrimRight(whole, "\x00"))
+		step := 37
+		if testing.Short() {
+			step = 101
+		}
+		for at := 0; at < used; at += step {
+			checkDamagedLog(t, ended, logs[0], key, at, at < logHead, at > used-100)
+		}
+		for _, at := range endsOf(t, ended, key) {
+			checkDamagedLog(t, ended, logs[0], key, at, false, at > used-100)
+		}
+	}
+}
+
+// endsOf returns a place within each record that ends a transaction.
+func endsOf(t *testing.T, dir string, key deviceauth.Secret) (places []int) {
+	t.Helper()
+	o := Options{Dir: dir, EncryptionKey: key}
+	raw, err1 := o.key()
+	keys, err2 := o.keys(raw)
+	logs, err3 := filesIn(dir, ".mem")
+	if err := cmp.Or(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	l, err := newLogReader(logs[0], keys, key != "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l.hasMore() {
+		at := l.at
+		if l.next(0).meta&metaEnds != 0 {
+			places = append(places, at+8)
+		}
+	}
+	return places
+}
+
+// checkDamagedLog opens a copy of a store after a byte of a log in it was changed. head is
+// whether the byte is in the log's head, and end whether it may be in its last change.
+func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at int, head, end bool) {
+	t.Helper()
+	dir, log = copyOf(t, dir), filepath.Base(log)
+	data, err := os.ReadFile(filepath.Join(dir, log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at] ^= 0x55
+	if err := os.WriteFile(filepath.Join(dir, log), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	s, err := Open(Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&lines, nil))})
+	if err != nil {
+		if !head || !strings.Contains(err.Error(), "caddy device-auth restore") {
+			t.Errorf("byte %d: %v", at, err)
+		}
+		return
+	}
+	defer s.Close()
+	lost := lackingDocuments(t, s, "new")
+	if len(lost) > 1 {
+		t.Errorf("byte %d: %q", at, lost)
+	}
+	want := log + " is not whole at byte "
+	if end {
+		want = log + " "
+	}
+	if !strings.Contains(lines.String(), want) && !(head && len(lost) == 0) {
+		t.Errorf("byte %d: the log says %q", at, &lines)
+	}
+	if left := named(dir, lostAs); len(left) > 0 {
+		t.Errorf("byte %d: %q is left", at, left)
+	}
+}
+
+// Noise and zeros in a log of any length end no process, and keep the store from being
+// opened at most with a reason.
+func TestLogsOfNoise(t *testing.T) {
+	t.Parallel()
+	noise := make([]byte, logSize)
+	for i := range 100_000 {
+		noise[i] = byte(i*i>>3 ^ i>>7)
+	}
+	noise[len(noise)-1] = 1 // behind zeros, which are passed over at once
+	for _, key := range []deviceauth.Secret{"", aKey} {
+		dir := t.TempDir()
+		s := open(t, Options{Dir: dir, EncryptionKey: key})
+		setDocuments(t, s, "old")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int{1, logHead - 1, logHead, logHead + 1, 4096, len(noise)} {
+			for _, head := range []int{0, logHead} {
+				damaged := copyOf(t, dir)
+				data := append(make([]byte, min(head, size)), noise[:size-min(head, size)]...)
+				if err := os.WriteFile(filepath.Join(damaged, "00099.mem"), data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				s, err := Open(Options{Dir: damaged, EncryptionKey: key})
+				if err != nil {
+					if !strings.Contains(err.Error(), "restore") {
+						t.Errorf("%d bytes: %v", size, err)
+					}
+					continue
+				}
+				if lost := lackingDocuments(t, s, "old"); len(lost) > 0 {
+					t.Errorf("%d bytes: %q", size, lost)
+				}
+				s.Close()
+			}
+		}
+	}
+}
+
+// logOf returns the log of a store whose process has ended, and what is in it.
+func logOf(t *testing.T, key deviceauth.Secret) (name string, data []byte) {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, EncryptionKey: key})
+	setDocuments(t, s, "old")
+	setDocuments(t, s, "new")
+	logs, err := filesIn(copyOf(t, dir), ".mem")
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("%q, %v", logs, err)
+	}
+	if data, err = os.ReadFile(logs[0]); err != nil {
+		t.Fatal(err)
+	}
+	return logs[0], data
+}
+
+// Without the beginning of an encrypted log nothing in it can be read: that is refused, or
+// told where the power may have failed before anything in it was promised.
+func TestHeadOfAnEncryptedLogThatIsDamaged(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(head []byte){
+		"a bit of the key's number": func(head []byte) { head[7] ^= 1 },
+		"another number":            func(head []byte) { head[6] ^= 1 },
+		"a bit of the nonce":        func(head []byte) { head[9] ^= 1 },
+		"zeros":                     func(head []byte) { clear(head) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, data := logOf(t, aKey)
+			damage(data[:logHead])
+			if err := os.WriteFile(log, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var lines bytes.Buffer
+			s, err := Open(Options{
+				Dir: filepath.Dir(log), EncryptionKey: aKey, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+			})
+			if s != nil {
+				s.Close()
+			}
+			refused := err != nil && strings.Contains(err.Error(), "caddy device-auth restore")
+			logged := strings.Contains(lines.String(), "may be lost")
+			if logged != (name == "zeros") || refused == logged {
+				t.Errorf("%v, and the log says %q", err, &lines)
+			}
+		})
+	}
+}
+
+// Damage in the last change, whose end is whole, is told as such, and not as the usual end of
+// a log.
+func TestDamageInTheLastChangeIsTold(t *testing.T) {
+	t.Parallel()
+	log, data := logOf(t, "")
+	data[bytes.LastIndex(data, []byte("new 11"))] ^= 1
+	if err := os.WriteFile(log, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	s := open(t, Options{Dir: filepath.Dir(log), Log: slog.New(slog.NewTextHandler(&lines, nil))})
+	if lost := lackingDocuments(t, s, "new"); len(lost) != 1 || !strings.Contains(lines.String(), "may be lost") {
+		t.Errorf("%q is lost, and the log says %q", lost, &lines)
+	}
+}
+
+// A store that is opened again in service looks for damage as at a start.
+func TestDamageWhileTheStoreIsBroken(t *testing.T) {
+	t.Parallel()
+	log, data := logOf(t, "")
+	data[bytes.Index(data, []byte("new 1"))] ^= 1
+	s := open(t, Options{Dir: t.TempDir()})
+	setDocuments(t, s, "old")
+	s.breaks(errDescriptors)
+	if err := os.WriteFile(filepath.Join(s.dir, "00099.mem"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); s.broken.Load() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the store is not opened again: ", log)
+		}
+	}
+	if lost := lackingDocuments(t, s, "new"); len(lost) != 1 {
+		t.Errorf("%q", lost)
+	}
+}
