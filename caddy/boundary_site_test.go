@@ -393,6 +393,7 @@ func TestDestinationLeadsPastNoGuard(t *testing.T) {
 		"/v2/x": 401, "//v2/x": 401, "///v2/x": 401, "/;/v2/x": 401, "//" + host + "/v2/x": 401,
 		"http://" + host + "/v2/x": 401,
 		`/\v2/x`:                   401, "/%2fv2/x": 401, "v2/x": 400, "/open/x": 200, "//open/x": 200,
+		"/open?/../v2/x": 400, "/open#/../v2/x": 400,
 	} {
 		for _, method := range []string{"MOVE", "COPY", "PUT"} {
 			status, body := wires["dav"].send(method + " /open HTTP/1.1\r\nHost: " + host +
@@ -401,5 +402,46 @@ func TestDestinationLeadsPastNoGuard(t *testing.T) {
 				t.Errorf("%s to %s: %d %q, want %d", method, destination, status, body, want)
 			}
 		}
+	}
+}
+
+// Some servers end the host at its first colon, where a matcher compares all of it. HEAD is
+// answered by what a GET does.
+//
+// protocol 31
+func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
+	t.Parallel()
+	handler := func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }
+	backend := httptest.NewServer(http.HandlerFunc(handler))
+	t.Cleanup(backend.Close)
+	g, port := newGateway(t), loadtest.FreePorts(1)[0]
+	g.configure(func(s string) string {
+		return s + "http://:" + port + ` {
+			bind 127.0.0.1
+			@api {
+				host api.example.com
+				method GET
+			}
+			device_auth @api products:read
+			reverse_proxy ` + address(backend) + `
+		}
+		`
+	})
+	g.start()
+	w := &wire{t: t, at: "127.0.0.1:" + port}
+	for host, want := range map[string]int{
+		"api.example.com": 401, "API.example.com:8080": 401, "api.example.com:": 401, "api.example.com.": 400,
+		"api.example.com::": 400, "api.example.com:80:80": 400, "api.example.com:x": 400, "other.example.com": 200,
+		"[::1]:80": 200,
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			status, body := w.send(method + " /x HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+			if status != want {
+				t.Errorf("%s of %s: %d %q, want %d", method, host, status, body, want)
+			}
+		}
+	}
+	if status, _ := w.send("POST /x HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 0\r\n\r\n"); status != 200 {
+		t.Errorf("POST: %d, want 200: the guard is for GET", status)
 	}
 }

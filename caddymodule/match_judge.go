@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ import (
 // The decision whether a request is guarded.
 
 // judge decides whether the guard is for a request. Besides the request itself,
-// three more URLs count: the destination of a WebDAV request, the GET that a
-// proxy makes of an extended CONNECT, and the URL before a rewrite. If any of
+// three more count: where a WebDAV request writes to, the GET that a proxy or a server
+// makes of an extended CONNECT or a HEAD, and the URL before a rewrite. If any of
 // them is guarded, the request is. A protocol error of deviceauth means that the
 // request is ambiguous, and is refused with 400; any other error is a matcher's
 // fault.
@@ -37,7 +38,9 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 			return guarded, err
 		}
 	}
-	if r.Method == http.MethodConnect { // extended CONNECT (RFC 8441): a proxy forwards it as a GET with Upgrade
+	// A proxy forwards an extended CONNECT (RFC 8441) as a GET with Upgrade, and most servers
+	// answer a HEAD by what they do for a GET.
+	if r.Method == http.MethodConnect || r.Method == http.MethodHead {
 		if guarded, err := m.judgeOne(as(r, http.MethodGet, r.URL), m.sets); guarded || err != nil {
 			return guarded, err
 		}
@@ -58,7 +61,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 // slashes is a host and a path for some servers (RFC 3986 §4.2), and for others a path.
 func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bool, error) {
 	to, err := url.Parse(destination)
-	if err != nil || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
+	if err != nil || strings.ContainsAny(destination, "?#") || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
 		return false, guard.ErrDestination
 	}
 	if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
@@ -106,18 +109,15 @@ func originalURL(r *http.Request) *url.URL {
 }
 
 // checkAmbiguous refuses requests that a backend may understand differently from the
-// matchers: a method in lower case, a host name with a dot at the end, or a
-// query that parsers disagree about. Host and query count only where a matcher
-// looks at them.
+// matchers: a method in lower case, a host or a query that parsers disagree about. Host
+// and query count only where a matcher looks at them.
 func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	// Methods are case-sensitive (RFC 9110 §9.1), and several servers accept
 	// them in lower case.
 	if r.Method != strings.ToUpper(r.Method) {
 		return guard.ErrMethod
 	}
-	// A dot at the end names the same host in the DNS, and another one to a
-	// matcher.
-	if m.hosts && (strings.HasSuffix(r.Host, ".") || strings.Contains(r.Host, ".:")) {
+	if m.hosts && !isPlainHost(r.Host) {
 		return guard.ErrHost
 	}
 	if m.queries {
@@ -133,6 +133,27 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// isPlainHost reports whether all servers take a Host header for the same host. A dot at the
+// end names the same host in the DNS, and another one to a matcher; and some servers end
+// the host at the first colon, where a matcher sees no port and compares all of it.
+func isPlainHost(host string) bool {
+	name, port, _ := strings.Cut(host, ":")
+	if strings.HasPrefix(host, "[") { // an address of IPv6
+		address, rest, closed := strings.Cut(host[1:], "]")
+		if _, err := netip.ParseAddr(address); err != nil || !closed || rest != "" && rest[0] != ':' {
+			return false
+		}
+		name, port = "", strings.TrimPrefix(rest, ":")
+	}
+	return !strings.HasSuffix(name, ".") && !strings.ContainsFunc(name, isNotOfHosts) &&
+		!strings.ContainsFunc(port, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// isNotOfHosts reports whether a character is in no name of a host.
+func isNotOfHosts(r rune) bool {
+	return (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
 }
 
 // judgeOne asks the matchers about one URL. A matcher by rules of its own can

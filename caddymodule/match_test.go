@@ -160,6 +160,18 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		{"GET", "api.example.com", "/x?action=admin#x", guard.ErrQuery},
 		{"GET", "api.example.com.", "/x", guard.ErrHost},
 		{"GET", "api.example.com.:8080", "/x", guard.ErrHost},
+		{"GET", "api.example.com::", "/x", guard.ErrHost},
+		{"GET", "api.example.com:80:80", "/x", guard.ErrHost},
+		{"GET", "api.example.com:x", "/x", guard.ErrHost},
+		{"GET", "api%2eexample.com", "/x", guard.ErrHost},
+		{"GET", "api.example.com,other", "/x", guard.ErrHost},
+		{"GET", "[::1", "/x", guard.ErrHost},
+		{"GET", "[::1]x", "/x", guard.ErrHost},
+		{"GET", "API.example.com:8080", "/x", nil},
+		{"GET", "api.example.com:", "/x", nil},
+		{"GET", "[::1]:8080", "/x", nil},
+		{"GET", "[::1]", "/x", nil},
+		{"GET", "", "/x", nil},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.Host = test.method, test.host
@@ -179,7 +191,7 @@ func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 	for destination, want := range map[string]bool{
 		"http://localhost/v2/x": true, "/V2/x": true, "//host/v2;a/x": true, "/open/x": false,
 		// a path for servers that know no host here
-		"//v2/x": true, "//V2/x?y": true, "///v2/x": true, "//open/x": false,
+		"//v2/x": true, "//V2/x": true, "///v2/x": true, "//open/x": false,
 	} {
 		r := httptest.NewRequest("COPY", "/open/o.txt", nil)
 		r.Header.Set("Destination", destination)

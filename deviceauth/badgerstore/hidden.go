@@ -188,7 +188,8 @@ func (o Options) damagedLogs(keys *badger.KeyRegistry, encrypted bool) (names []
 		case h.behind || l.headless:
 			newLogger(o.Log).log(slog.LevelError, "the log %s is not whole at byte %d, by damage or because the "+
 				"power failed: what was promised there may be lost, such as a revocation or that a code is used; "+
-				"changes behind it that are kept: %d; docs/troubleshooting.md says more", []any{name, h.damage, h.changes})
+				"changes behind it that are kept: %d; docs/troubleshooting.md says more",
+				[]any{name, h.damage, h.changes})
 		default:
 			newLogger(o.Log).log(slog.LevelWarn, "the log %s ends in a record that is not whole, at byte %d: "+
 				"that is what was being written when the process or the system ended, or damage", []any{name, h.damage})

@@ -3,6 +3,7 @@ package guard
 import (
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -85,15 +86,17 @@ func withoutHost(p string) string {
 	return "/" + path
 }
 
-// withoutTrailingDots takes dots and spaces off the end of segments, and the name of a
-// stream (::$DATA), as file systems of Windows do.
+// withoutTrailingDots takes dots and spaces off the end of segments, and the name and type
+// of a stream (::$DATA, :$I30:$INDEX_ALLOCATION), as file systems of Windows do.
 func withoutTrailingDots(p string) string {
 	if !strings.ContainsAny(p, ". :") {
 		return p
 	}
 	segments := strings.Split(p, "/")
 	for i, s := range segments {
-		s, _, _ = strings.Cut(s, "::$")
+		if name, _, ok := strings.Cut(s, ":$"); ok {
+			s = strings.TrimSuffix(name, ":")
+		}
 		segments[i] = strings.TrimRight(s, ". ")
 	}
 	return strings.Join(segments, "/")
@@ -112,7 +115,8 @@ func withSingleSlashes(p string) string {
 // the script the rest of the path (RFC 3875 §4.1.5, PATH_INFO).
 var scripts = []string{
 	"php", "php3", "php4", "php5", "php7", "php8", "phtml", "phar", "cgi", "fcgi", "pl", "py", "rb", "lua",
-	"asp", "aspx", "ashx", "asmx", "jsp", "jspx", "do", "action", "cfm", "dll", "exe",
+	"asp", "aspx", "ashx", "asmx", "axd", "svc", "mvc", "jsp", "jspx", "do", "action", "cfm", "cfc", "dll", "exe",
+	"wsgi", "psgi", "shtml",
 }
 
 // scriptEnd returns where the name of the first script in a path ends, or -1.
@@ -170,17 +174,73 @@ func withoutScript(p string) string {
 // also tells it the path before a rewrite.
 func IsScript(p string) bool { return scriptEnd(p) >= 0 }
 
-// folds are letters outside ASCII that Unicode's rules for case turn into ASCII
-// letters.
-var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k", "\u0131", "i")
+// folds are characters that Unicode's rules for case turn into ASCII letters, and such that
+// Windows turns into ASCII where a program asks for a code page (best fit).
+var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k", "\u0131", "i",
+	"\u2044", "/", "\u2215", "/", "\u2216", `\`, "\u00a5", `\`, "\u20a9", `\`, "\u221a", "v")
 
 // normalized reads letters as file systems and frameworks do that compare by
-// Unicode's NFKC: full-width, composed and decomposed letters are the same.
+// Unicode's NFKC: full-width, composed and decomposed letters are the same. Characters
+// that are not seen are left out, as some file systems ignore them.
 func normalized(p string) string {
 	for i := range len(p) {
 		if p[i] >= utf8.RuneSelf {
-			return folds.Replace(norm.NFKC.String(p))
+			return folds.Replace(withoutIgnored(norm.NFKC.String(p)))
 		}
 	}
 	return p
+}
+
+// isIgnored reports whether a character is not seen where it is shown.
+func isIgnored(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// withoutIgnored takes such characters out, and leaves bytes that are no UTF-8 as they are.
+func withoutIgnored(p string) string {
+	if !strings.ContainsFunc(p, isIgnored) {
+		return p
+	}
+	out := make([]byte, 0, len(p))
+	for i, size := 0, 0; i < len(p); i += size {
+		var r rune
+		if r, size = utf8.DecodeRuneInString(p[i:]); !isIgnored(r) {
+			out = append(out, p[i:i+size]...)
+		}
+	}
+	return string(out)
+}
+
+// shortest reads characters of ASCII that are spelled in more bytes of UTF-8 than they need
+// (RFC 3629 §3), as decoders do that do not look: C0 AF is a slash for them. In other
+// encodings such bytes are honest letters.
+func shortest(p string) string {
+	if !strings.ContainsFunc(p, func(r rune) bool { return r == utf8.RuneError }) {
+		return p
+	}
+	out := make([]byte, 0, len(p))
+	for i := 0; i < len(p); {
+		c, size := overlong(p[i:])
+		out = append(out, c)
+		i += size
+	}
+	return string(out)
+}
+
+// overlong returns the character of ASCII that a text begins with in more bytes than it
+// needs, and their number; or else its first byte.
+func overlong(p string) (c byte, size int) {
+	for _, form := range [...]string{"\xc0", "\xc1", "\xe0\x80", "\xe0\x81", "\xf0\x80\x80", "\xf0\x80\x81",
+		"\xf8\x80\x80\x80", "\xf8\x80\x80\x81", "\xfc\x80\x80\x80\x80", "\xfc\x80\x80\x80\x81"} {
+		last := len(form)
+		if !strings.HasPrefix(p, form) || len(p) == last {
+			continue
+		}
+		// The last byte has six bits, and the one before it the seventh. Some decoders
+		// do not look whether it is one of those that may follow.
+		if p[last]&0xc0 == 0x80 || p[last] == '.' || p[last] == '/' {
+			return form[last-1]&1<<6 | p[last]&0x3f, last + 1
+		}
+	}
+	return p[0], 1
 }

@@ -25,15 +25,16 @@ var (
 		"and no encoded slash, percent or question mark")
 	// ErrDestination refuses where a WebDAV request wants something copied or
 	// moved to (RFC 4918 §10.3).
-	ErrDestination = malformed("Destination must be a path or an http URL")
+	ErrDestination = malformed("Destination must be a path or an http URL, without a query and a fragment")
 	// ErrMethod refuses a method that a backend may take for another.
 	ErrMethod = malformed("the method must be in upper case (RFC 9110 section 9.1)")
 	// ErrQuery refuses a query that servers read differently, where a matcher
 	// looks at it.
 	ErrQuery = malformed("the query is not well-formed: no semicolons, no stray percent, no number sign and no NUL")
-	// ErrHost refuses a host that is spelled with a dot at its end, where a
-	// matcher looks at it.
-	ErrHost = malformed("the host must not end in a dot")
+	// ErrHost refuses a host that servers read differently, where a matcher looks
+	// at it.
+	ErrHost = malformed("the host must be a name or an address, without a dot at its end, " +
+		"and with one port in digits at most (RFC 9110 section 7.2)")
 )
 
 // CheckTarget refuses a request that a proxy would send with another target than
@@ -64,10 +65,9 @@ const (
 // Readings returns what a path may mean to some server, beginning with what it
 // means to Go. Servers disagree on doubled slashes, on a host after two of them,
 // on backslashes, on `;parameters`, on percent-encoding within percent-encoding,
-// on encoded slashes and question marks, and on what follows the name of a
-// script. It returns [ErrPath] where a reading has a dot segment, which honest
-// clients resolve before they send it, a control character, or a character in more bytes
-// than it needs, which some decoders take for a dot or a slash.
+// on encoded slashes and question marks, on what follows the name of a script, and
+// on characters in more bytes than they need. It returns [ErrPath] where a reading has
+// a dot segment, which honest clients resolve before they send it, or a control character.
 func Readings(u *url.URL) ([]string, error) {
 	if u.RawPath == "" && isPlain(u.Path) {
 		return []string{u.Path}, nil
@@ -81,8 +81,7 @@ func Readings(u *url.URL) ([]string, error) {
 		all = append(all, raw)
 	}
 	for i := 0; i < len(all); i++ {
-		if HasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || isOverlong(all[i]) ||
-			len(all) > maxReadings {
+		if HasDotSegment(all[i]) || strings.ContainsFunc(all[i], unicode.IsControl) || len(all) > maxReadings {
 			return nil, ErrPath
 		}
 		for _, reading := range readers {
@@ -109,7 +108,7 @@ func CheckSpelling(u *url.URL) error {
 // readers are the ways in which servers read a path; see each function.
 var readers = []func(string) string{
 	decoded, withSlashes, withoutParameters, withoutQuery, withoutHost, withoutTrailingDots, withSingleSlashes,
-	script, behindScript, withoutScript, normalized,
+	script, behindScript, withoutScript, normalized, shortest,
 }
 
 // isPlain reports whether all servers read a path alike, but for its case and a
@@ -119,7 +118,7 @@ func isPlain(p string) bool {
 	dots, foreign, before := false, false, byte(0)
 	for i := range len(p) {
 		switch c := p[i]; {
-		case c == '/' && (before == '/' || before == '.' || before == ' '), c == ':' && before == ':',
+		case c == '/' && (before == '/' || before == '.' || before == ' '), before == ':' && (c == ':' || c == '$'),
 			c == ';', c == '\\', c == '%', c == '?', c == '#', c < ' ', c == 0x7f:
 			return false
 		case c >= utf8.RuneSelf:
@@ -129,33 +128,10 @@ func isPlain(p string) bool {
 		}
 		before = p[i]
 	}
-	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || normalized(p) != p || isOverlong(p)) {
+	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || normalized(p) != p || shortest(p) != p) {
 		return false
 	}
 	return !dots || !HasDotSegment(p) && scriptEnd(p) < 0
-}
-
-// isOverlong reports whether a path has a character of UTF-8 that is longer than it need
-// be (RFC 3629 §3), such as C0 AF for a slash.
-func isOverlong(p string) bool {
-	for i := 0; i+1 < len(p); i++ {
-		next := p[i+1]
-		switch p[i] {
-		case 0xc0, 0xc1:
-			if next >= 0x80 && next < 0xc0 {
-				return true
-			}
-		case 0xe0:
-			if next >= 0x80 && next < 0xa0 {
-				return true
-			}
-		case 0xf0:
-			if next >= 0x80 && next < 0x90 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // IsUnusual reports whether a path has a spelling that clients have no need of.
