@@ -13,6 +13,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // What a guard's decision means in Caddy: its error routes, metrics, log and
@@ -178,8 +179,8 @@ func (g *Guard) report(
 	maps.Copy(w.Header(), before)
 	identity.Restore(r)
 	countDecision(decisionReported)
-	g.log.Info("would be refused", zap.String("method", r.Method), zap.String("path", r.URL.Path),
-		zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
+	g.log.Info("would be refused", zap.String("method", r.Method),
+		zap.String("path", text.WithoutCredentials(r.URL.Path)), zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
 }
 
 // logRefusal counts why a token was refused, and logs it at debug level, with the
@@ -200,8 +201,8 @@ func (g *Guard) logRefusal(identity *requestIdentity, r *http.Request, c *guard.
 	// At debug level only: a client that retries a bad token could otherwise
 	// fill the log.
 	fields := []zap.Field{
-		zap.Int("status", c.Status), zap.String("method", r.Method), zap.String("path", r.URL.Path),
-		zap.Stringer("client_ip", clientIP(r)), zap.Error(c),
+		zap.Int("status", c.Status), zap.String("method", r.Method),
+		zap.String("path", text.WithoutCredentials(r.URL.Path)), zap.Stringer("client_ip", clientIP(r)), zap.Error(c),
 	}
 	if tokenErr != nil {
 		fields = append(fields, zap.String("reason", tokenErr.Reason))

@@ -145,11 +145,17 @@ func (g *Guard) Validate() error {
 			return err
 		}
 	}
+	names := map[string]bool{}
 	for _, h := range g.Headers {
+		name := strings.ToLower(h.Name)
+		if names[name] {
+			return fmt.Errorf("header %q: duplicate; want each header once", h.Name)
+		}
+		names[name] = true
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
 		}
-		if !identityHeader.MatchString(h.Name) || notIdentity[strings.ToLower(h.Name)] {
+		if !identityHeader.MatchString(h.Name) || notIdentity[name] {
 			return fmt.Errorf("header %q: want one that tells who asks, such as X-User", h.Name)
 		}
 	}

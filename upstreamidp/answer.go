@@ -46,7 +46,7 @@ func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	return nil
 }
 
-// checkAnswer looks at the rest of what came with the browser. The issuer
+// checkAnswer looks at the rest of what the browser brings. The issuer
 // comes first: even an error counts only from the provider that was asked.
 func (p *Provider) checkAnswer(d *discovered, a deviceauth.AuthRequest, answer url.Values) error {
 	switch {
@@ -81,8 +81,8 @@ const maxLogged = 2000
 
 // whole adds to a refusal what the provider said, for the log.
 func whole(refusal *deviceauth.Error, format string, args ...any) error {
-	text := fmt.Sprintf(format, args...)
-	return fmt.Errorf("%w (%s)", refusal, text[:min(len(text), maxLogged)])
+	raw := text.WithoutCredentials(fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w (%s)", refusal, raw[:min(len(raw), maxLogged)])
 }
 
 // same compares in constant time. Nothing is the same as nothing: a value that

@@ -30,8 +30,8 @@ type cachedDiscovery struct {
 	now     func() time.Time         // nil: time.Now
 	changed func(*discovered, error) // hears of metadata that are new, and of failures; may be nil
 	mu      sync.Mutex
-	found   *discovered // the last answer, whatever came after it
-	asked   time.Time   // when it came
+	found   *discovered // the last good answer, whatever was answered after it
+	asked   time.Time   // when it was given
 
 	doubted bool            // something failed that newer metadata may mend
 	failure error           // of the last look; nil where it was answered

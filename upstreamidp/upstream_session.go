@@ -23,7 +23,7 @@ import (
 // There is one for each person and not one for each device, because many
 // providers let a token be used once: the gateway that asks takes a lease, so that
 // devices and gateways ask one after the other, and the answer that one gets
-// serves all who came while it was asking.
+// serves all who called while it was asking.
 
 // An upstreamSession is the document of one person.
 type upstreamSession struct {
@@ -105,7 +105,7 @@ func (v *upstreamSession) applied(person *deviceauth.Person) (*deviceauth.Person
 }
 
 // lease waits for its turn. The upstream session it returns is the caller's to ask
-// with, or holds an answer that came while the caller waited.
+// with, or holds an answer that was given while the caller waited.
 func (p *Provider) lease(ctx context.Context, subject string) (v *upstreamSession, mine bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTime)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
@@ -85,19 +86,18 @@ func New(g Options, of TokenValidator) *Guard {
 	return s
 }
 
-// identityHeaders are the default set, with what the operator renamed or added,
-// in canonical spelling.
+// identityHeaders are the default set, with what the operator renamed, added or gave
+// another claim, in canonical spelling.
 func (g *Options) identityHeaders() (list []IdentityHeader) {
 	for _, h := range g.Headers {
 		h.Name = http.CanonicalHeaderKey(h.Name)
 		list = append(list, h)
 	}
 	for _, def := range defaultHeaders {
-		renamed := false
-		for _, h := range g.Headers {
-			renamed = renamed || h.Claim == def.Claim
-		}
-		if !renamed {
+		replaced := slices.ContainsFunc(list, func(h IdentityHeader) bool {
+			return h.Claim == def.Claim || h.Name == def.Name
+		})
+		if !replaced {
 			list = append(list, def)
 		}
 	}

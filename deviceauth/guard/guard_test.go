@@ -276,6 +276,23 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 	}
 }
 
+// A header of the default set tells what the operator says, where they say anything of it.
+func TestDefaultHeaderWithAnotherClaim(t *testing.T) {
+	s := gatewaytest.New(t)
+	s.Upstream.Person.Claims = deviceauth.Claims{"groups": []any{"staff"}, "roles": []any{"admin"}}
+	token := s.AccessToken()
+	g := guard.New(guard.Options{Headers: []guard.IdentityHeader{{Name: "remote-groups", Claim: "roles"}}}, s.Engine)
+	r := gatewaytest.APIRequest("Authorization", "Bearer "+token)
+	id, _, err := g.Authenticate(r, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.SetIdentityHeaders(r, id)
+	if got := r.Header["Remote-Groups"]; len(got) != 1 || got[0] != "admin" {
+		t.Errorf("Remote-Groups is %q, want the roles", got)
+	}
+}
+
 // protocol 34
 func TestGuardAnswersPreflights(t *testing.T) {
 	s := gatewaytest.New(t)

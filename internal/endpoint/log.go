@@ -6,9 +6,10 @@ import (
 	"net/http"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// A Log writes of requests that came to nothing. The endpoints and the pages of one
+// A Log writes of requests that failed. The endpoints and the pages of one
 // issuer share one, because it counts: any client can have a sign-in refused, or ask a
 // server that is ailing, as often as they like, and the disk must not be filled by
 // that.
@@ -64,7 +65,7 @@ func (l *Log) Fault(r *http.Request, upstream string, err error) {
 	}
 	kind := logKind{level: slog.LevelError, message: faultMessage, upstream: upstream}
 	if l.faults.Pass(kind) {
-		l.to.Log(r.Context(), kind.level, kind.message, "path", r.URL.Path, "error", err)
+		l.to.Log(r.Context(), kind.level, kind.message, "path", text.WithoutCredentials(r.URL.Path), "error", err)
 	}
 }
 

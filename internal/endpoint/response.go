@@ -61,7 +61,7 @@ func (e OAuthError) EncodeJSON() []byte {
 }
 
 // Redirect sends a browser on with a GET (RFC 9110 §15.4.4). No other site is told which
-// page it came from, and the page that opened the window keeps no hold of it.
+// page it was reached from, and the page that opened the window keeps no hold of it.
 func Redirect(to string) *Response {
 	r := NewResponse(http.StatusSeeOther, "", nil)
 	r.Set("Location", to).Set("Cache-Control", "no-store").Set("Referrer-Policy", "no-referrer")

@@ -26,12 +26,13 @@ func Plain(s string) string {
 	}, strings.ToValidUTF8(s, ""))
 }
 
-// credential is a token, a code or a secret that we gave, or a JWT.
-var credential = regexp.MustCompile(`\b(dc_|ac_|rt_|rg_|cs_|eyJ)[A-Za-z0-9_.-]{16,}`)
+// credential is a token, a code or a secret that the server gave, or a JWT: at the beginning
+// of a word, or behind a character that is percent-encoded, as in a URL within a URL.
+var credential = regexp.MustCompile(`(\b|%[0-9A-Fa-f]{2})(dc_|ac_|rt_|rg_|cs_|eyJ)[A-Za-z0-9_.-]{16,}`)
 
 // WithoutCredentials hides the credentials in a text from outside that is going to be logged
 // or quoted: programs send them in the place of another parameter.
-func WithoutCredentials(s string) string { return credential.ReplaceAllString(s, "$1[hidden]") }
+func WithoutCredentials(s string) string { return credential.ReplaceAllString(s, "$1$2[hidden]") }
 
 // IsClean reports whether a text can stand for a person exactly as it is: it is
 // not empty, begins and ends with no space, and has no character that is not
