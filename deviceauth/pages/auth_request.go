@@ -170,7 +170,7 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	return page.AddCookies(used...), nil
 }
 
-// signedIn begins the session of a person who came back from an upstream, and leads to what
+// signedIn begins the session of a person who returns from an upstream, and leads to what
 // the sign-in was for.
 func (h *Handler) signedIn(
 	r *http.Request, u deviceauth.Upstream, person *deviceauth.Person, f flow,
@@ -199,7 +199,7 @@ func (h *Handler) signedIn(
 	return page.AddCookies(flow...).AddCookies(cookies...), nil
 }
 
-// refusedSignIn is the page of a sign-in that came to nothing.
+// refusedSignIn is the page of a sign-in that failed.
 func (h *Handler) refusedSignIn(
 	r *http.Request, upstream string, refusal *deviceauth.Error, err error,
 ) (*endpoint.Response, error) {
@@ -219,7 +219,7 @@ func (h *Handler) afterSignIn(f flow) string {
 	return ""
 }
 
-// personOf has the upstream say who came back. An answer at another path than the
+// personOf has the upstream say who returned. An answer at another path than the
 // sign-in's is another upstream's (RFC 9700 §4.4.2.2), and its code is sent to none.
 func (h *Handler) personOf(
 	r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest,

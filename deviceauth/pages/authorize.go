@@ -63,7 +63,7 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	return h.begin(r, checked)
 }
 
-// maxQuery bounds an authorization request that came by POST, in bytes of its address.
+// maxQuery bounds an authorization request that was sent by POST, in bytes of its address.
 const maxQuery = 8 << 10
 
 // authorizeByPost sends the browser here by GET (OpenID Connect Core §3.1.2.1 wants both

@@ -120,7 +120,7 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	case !opens: // as good as a link: it is for the person to send it
 		return h.showCode(r, http.StatusOK, f, "code.check")
 	}
-	// From now on the question may be asked: the code came from a form of this browser.
+	// From now on the question may be asked: the code is from a form of this browser.
 	f.Posted = true
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // refuseServiceWorker refuses to be the script of a service worker (Service Workers §2.4):
-// one whose script came from our paths could take the pages over.
+// one whose script is from our paths could take the pages over.
 func refuseServiceWorker(do endpoint.Func) endpoint.Func {
 	return func(r *http.Request) (*endpoint.Response, error) {
 		if r.Header.Get("Service-Worker") != "" {

@@ -64,7 +64,7 @@ func newRenderer(b Brand, base, host string) (*renderer, error) {
 	if made.templates, err = templates.Clone(); err != nil {
 		return nil, err
 	}
-	// English first, because it says which keys there are.
+	// Ours first, because they say which keys there are.
 	words := map[language.Tag]messages{}
 	if err := readCatalogs(words, ours, "languages"); err != nil {
 		return nil, err
