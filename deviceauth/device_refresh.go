@@ -74,7 +74,7 @@ func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	}
 }
 
-// errUnvouched stops a rotation for which the upstream has not been asked.
+// errNotRevalidated stops a rotation for which the upstream has not been asked.
 var errNotRevalidated = errors.New("the upstream has not been asked about the person")
 
 // revalidated returns who the person is now: nil for somebody whom the upstream no
@@ -105,7 +105,7 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens
 		rotation.AccessUntil = tokens.until
 	}
 	if e.cfg.PollState.undelivered.rotation(g, rotation.Presented, now) {
-		rotation.Grace = max(rotation.Grace, maxPollGap) // the client may not have got the successor
+		rotation.Grace = max(rotation.Grace, undeliveredGrace) // the client may not have got the successor
 	}
 	ended := false
 	after, err := e.apply(ctx, g.ID, func(g *Grant) error {
@@ -144,7 +144,7 @@ func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshin
 	return tokens, err
 }
 
-// refused tells the audit log why a rotation came to nothing, and keeps in
+// refused tells the audit log why a rotation failed, and keeps in
 // mind one of which only the disk knows how it went.
 func (e *Engine) refused(id ID, after *Grant, r Rotation, now time.Time, ended bool, err error) error {
 	switch {

@@ -14,7 +14,7 @@ const (
 	EventApproved      = "device_approved"   // a person said yes
 	EventDenied        = "device_denied"     // a person said no
 	EventBarred        = "person_barred"     // a person outside the allow rules signed in, or was withdrawn
-	EventSignInRefused = "sign_in_refused"   // a sign-in came to nothing, by the upstream's word or for what it said
+	EventSignInRefused = "sign_in_refused"   // a sign-in failed, by the upstream's word or for what it said
 	EventGuessing      = "guesses_stopped"   // a person or network typed too many wrong codes
 	EventRedeemed      = "code_redeemed"     // a device was given its tokens
 	EventRefreshed     = "token_refreshed"   // a device was given new tokens
@@ -40,7 +40,7 @@ type Event struct {
 	By       string     // the operator's name, where one said so and is known
 	Upstream string     // of a sign-in that was refused
 	ClientID string     // of a device that was refused, where the client is known
-	From     netip.Addr // of a grant, where its device asked from; else where the request came from
+	From     netip.Addr // of a grant, where its device asked from; else where the request is from
 	Browser  netip.Addr // where the person's browser was, of what a person did to a grant
 	Tried    string     // of a device that was refused: the client id that no client has, made [text.Plain] and cut
 	Rule     string     // of a person who was barred: what keeps them out, in the configuration's words
@@ -95,7 +95,7 @@ func (e *Engine) about(name string, g *Grant, p *Person) Event {
 	return event
 }
 
-// SignInRefused tells the audit log of a sign-in that came to nothing.
+// SignInRefused tells the audit log of a sign-in that failed.
 func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Error) {
 	e.emitEvent(Event{Name: EventSignInRefused, Upstream: upstream, From: e.Address(from), Reason: why.Code})
 }

@@ -19,7 +19,7 @@ type State string
 // The states of a grant.
 const (
 	Pending  State = "pending"  // the device shows its code and waits
-	Denied   State = "denied"   // a person denied it, or may no longer allow it
+	Denied   State = "denied"   // a person denied it or may no longer allow it, or it gave way to others
 	Approved State = "approved" // a person allowed it; the device has not polled since
 	Active   State = "active"   // the device has its tokens
 	Revoked  State = "revoked"  // cut off, by a person, by the device, or for a replay

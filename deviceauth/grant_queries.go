@@ -50,7 +50,7 @@ func (g *Grant) Connected(now time.Time) bool {
 	return g.State == Active && (now.Before(g.AccessUntil) || g.Refresh != nil && now.Before(g.Refresh.Idle))
 }
 
-// Used is when the device last came for tokens.
+// Used is when the device was last given tokens.
 func (g *Grant) Used() time.Time {
 	if g.Refresh != nil {
 		return g.Refresh.Rotated

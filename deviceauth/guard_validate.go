@@ -171,7 +171,7 @@ func (c *AccessClaims) complete() bool {
 	return c.Expires != 0 && c.Subject != "" && len(c.Audience) > 0 && c.Grant != ID{}
 }
 
-// A tokenCheck is a token that was verified, and who came with it last.
+// A tokenCheck is a token that was verified, and whose it was when it was last used.
 type tokenCheck struct {
 	AccessClaims
 	last atomic.Pointer[validatedToken]

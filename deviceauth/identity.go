@@ -18,7 +18,7 @@ type Identity struct {
 	Grant    ID
 	Expires  time.Time
 
-	clean bool               // the person is
+	clean bool               // whether the person is, see Person.Clean
 	usual [len(usual)]string // the usual claims, spelled
 }
 

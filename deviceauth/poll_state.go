@@ -11,6 +11,7 @@ import (
 // PollState is what only memory knows: who waits for an answer, how often each
 // device asks, how many wait, and who typed wrong codes. Nothing of it is worth
 // a write to a disk: a device that is told "pending" once more has lost nothing.
+// Where gateways share a store, how often a device asks is there, see [Cluster].
 //
 // It outlives an engine, so that a reload of the configuration forgets no pace
 // and a decision wakes the polls that the engine before still holds.
@@ -92,9 +93,9 @@ func (s *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now 
 }
 
 // pace is the rule of RFC 8628 §3.5: what a poll is told, by what is known of those
-// before. held says that another poll of the code is held, so that this one is early
-// whatever the clock says. The first poll is never early otherwise, and early by less
-// than a fifth is not early: networks hurry and dawdle.
+// before. held says that another poll of the code is held at this gateway, so that this
+// one is early whatever the clock says. The first poll is never early otherwise, and early
+// by less than a fifth is not early: networks are faster and slower from poll to poll.
 func (r PollRecord) pace(held bool) pace {
 	if held || r.Polled && r.Since < r.Interval*4/5 {
 		return pace{early: true, interval: slowedDown(r.Interval)}

@@ -28,10 +28,9 @@ const (
 	maxUndelivered = 10_000 // grants; some 10 MiB
 	maxForGrant    = 4      // for each: polls that failed beside each other
 
-	// maxPollGap is how long a device may take to ask again. A refresh is a retry for so
-	// long after it was kept and not answered, where it is usually one for
-	// the configured grace.
-	maxPollGap = 5 * time.Minute
+	// undeliveredGrace is how long a device may ask again for tokens that were kept and not
+	// given. For a refresh it stands in the place of a shorter Lifetime.RefreshGrace.
+	undeliveredGrace = 5 * time.Minute
 )
 
 func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
@@ -43,7 +42,7 @@ func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
 	sweep.AFew(u.by, func(_ ID, others []undelivered) bool {
 		return now.After(others[len(others)-1].forget) || len(u.by) >= maxUndelivered
 	})
-	h.forget = now.Add(maxPollGap)
+	h.forget = now.Add(undeliveredGrace)
 	list := append(u.by[id], h)
 	u.by[id] = list[max(0, len(list)-maxForGrant):]
 }

@@ -23,7 +23,7 @@ type AuthRequest struct {
 	Began time.Time
 }
 
-// A PromptError says that an attempt came to nothing as it was asked for, and that
+// A PromptError says that an attempt failed as it was asked for, and that
 // the upstream is to be asked once more, with another prompt (OpenID Connect Core
 // §3.1.2.1). If the person does not, or has done so already, Err has the outcome.
 type PromptError struct {

@@ -22,7 +22,7 @@ type SignOut struct {
 
 var errSignedOut = NewError("signed_out", "you signed out at the identity provider")
 
-// SignOut ends everything that came of the sign-ins a logout names, as far as
+// SignOut ends everything that rests on the sign-ins a logout names, as far as
 // they were begun before it: the person's sessions here, and the grants
 // approved in them. What has no session of the upstream's ends with any of its
 // subject's. A logout that is replayed says nothing about a sign-in since.

@@ -112,7 +112,7 @@ type Client struct {
 	Introduced *Introduction `json:"introduced,omitempty"` // nil: it is configured
 }
 
-// An Introduction says how a client came that is not of the configuration.
+// An Introduction says how a client was added that is not in the configuration.
 type Introduction struct {
 	Host     string    `json:"host,omitempty"` // where it says that it is from
 	Since    time.Time `json:"since"`

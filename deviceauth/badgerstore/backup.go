@@ -30,7 +30,7 @@ type record struct {
 	Name     string            `json:"name,omitempty"`      // a document's
 	Document []byte            `json:"document,omitempty"`
 	Grant    *deviceauth.Grant `json:"grant,omitempty"`
-	End      *int              `json:"end,omitempty"` // how many records came before
+	End      *int              `json:"end,omitempty"` // how many records stand before it
 }
 
 // Backup writes what the store holds at one moment, while it goes on serving.

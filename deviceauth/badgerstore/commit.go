@@ -86,7 +86,7 @@ func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 	select {
 	case <-j.done:
 		return j.err
-	case <-s.done: // it came too late for the last batch, or in it
+	case <-s.done: // it was too late for the last batch, or in it
 		select {
 		case <-j.done:
 			return j.err

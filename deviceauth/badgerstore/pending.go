@@ -57,7 +57,7 @@ type pendingGrant struct {
 	compact       // never changed
 	index   int32 // in all; -1: the grant has left
 	own     bool  // Badger has a record of this grant alone, and not only a bundle
-	doubted bool  // a commit of a change failed: only Badger knows how far it came
+	doubted bool  // a commit of a change failed: only Badger knows how much of it was written
 }
 
 func newPendingGrants() *pendingGrants {

@@ -98,7 +98,7 @@ func guarded(do func() error) (err error) {
 // panicked begins the error of what guarded has caught.
 const panicked = "panic: "
 
-// wrap adds where a fault came from; what the contract names stays as it is.
+// wrap adds where a fault is from; what the contract names stays as it is.
 func wrap(err error) error {
 	if err == nil || errors.Is(err, deviceauth.ErrNotFound) || errors.Is(err, deviceauth.ErrExists) {
 		return err

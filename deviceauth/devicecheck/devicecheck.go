@@ -128,8 +128,8 @@ func Names() (names []string) {
 	return names
 }
 
-// A check is one question. It is asked only where the first that it needs came
-// to something, and none of the others failed.
+// A check is one question. It is asked only where the first that it needs was
+// answered, and none of the others failed.
 type check struct {
 	name, needs string
 	ask         func(*run) finding

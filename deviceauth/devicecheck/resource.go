@@ -32,7 +32,7 @@ func (r *run) resourceMetadata() finding {
 	if r.site != nil && r.site.at != "" {
 		if !sameOrigin(r.site.at, r.target) {
 			return found("the challenge names %s as resource_metadata, which is another site's", quote(r.site.at)).
-				fail("It has to be on the API's own host (RFC 9728 §3.1). Behind a proxy: pass Host on as it came, " +
+				fail("It has to be on the API's own host (RFC 9728 §3.1). Behind a proxy: pass Host on unchanged, " +
 					"and let the proxy's address be the site's; with TLS ended before Caddy, the `issuer` on this " +
 					"host says https.")
 		}
@@ -112,7 +112,7 @@ func (r *run) resourceName() finding {
 		r.target.Path != path && !strings.HasPrefix(r.target.Path, path+"/") && path != "" {
 		return found("the API at %s calls itself %s; clients compare the two (RFC 9728 §3.3)", r.target,
 			quote(r.site.Name)).
-			fail("Behind a proxy: pass Host on as it came (`header_up Host {hostport}`). Where TLS ends before " +
+			fail("Behind a proxy: pass Host on unchanged (`header_up Host {hostport}`). Where TLS ends before " +
 				"Caddy, the `issuer` on this host has to say https.")
 	}
 	return pass("the API calls itself %s", quote(r.site.Name))

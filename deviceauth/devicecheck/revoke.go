@@ -113,7 +113,7 @@ func (r *run) revoke(ctx context.Context) (all []*answer) {
 	return all
 }
 
-// revokeRest is for a run that ends before it came to that, also by an
+// revokeRest is for a run that ends before that, also by an
 // interrupt. It has requestTimeout for all tokens together and reports
 // nothing: the results are complete, or the operator has interrupted the run.
 func (r *run) revokeRest() {

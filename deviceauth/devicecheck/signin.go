@@ -92,7 +92,7 @@ func (r *run) signInPage() finding {
 	case a.status == http.StatusForbidden:
 		return found("%s to the code's form: %s", a, a.text()).
 			fail("The page takes its own form for another site's. A proxy changes Host, Origin or " +
-				"cookies: pass Host on as it came, and let the `issuer` be the address in the browser.")
+				"cookies: pass Host on unchanged, and let the `issuer` be the address in the browser.")
 	case a.status >= 500:
 		return found("%s to the code's form: %s", a, a.text()).fail("Look at Caddy's log: it says what failed.")
 	}

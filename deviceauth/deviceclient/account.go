@@ -11,7 +11,7 @@ import (
 )
 
 // Account is who said yes, in a word for that person, as the ID token that
-// came with the token says; empty: unknown. The ID token came from the server
+// was sent with the token says; empty: unknown. The ID token is from the server
 // over the same connection, and is not verified further (OpenID Connect Core
 // §3.1.3.7): nothing may be decided by it. It looks at preferred_username,
 // email and name, in this order (OpenID Connect Core §5.1), and takes the

@@ -25,8 +25,8 @@ type authorizationResponse struct {
 	Token       *tokenRequest `json:"token,omitempty"`            // codeontime
 }
 
-// EncodeJSON implements [endpoint.Encoder]. The members that only dialects add are
-// left to encoding/json.
+// EncodeJSON implements [endpoint.Encoder]. The members that only dialects add are left to
+// encoding/json: each of them has to be in the condition, or it is not sent.
 func (a *authorizationResponse) EncodeJSON() []byte {
 	if a.URL != "" || a.Message != "" || a.RedirectURI != "" || a.Token != nil {
 		return response.JSON(a)
@@ -85,7 +85,7 @@ var errCrossSite = deviceauth.NewError("access_denied", "a page of another site 
 
 // crossSite reports whether a browser sends the request for a page of another
 // site, which no client names as its origin. A form is posted across sites
-// without a preflight, so any page could have its visitors' browsers ask for
+// without a preflight, so any page could have the browser of whoever reads it ask for
 // codes, and use up the limits of their addresses (RFC 8628 §3.1 wants no proof of
 // a public client). Sec-Fetch-Site is set by the browser alone (W3C Fetch Metadata
 // §2.3). Origin is for browsers that do not send it, for a neighbouring host of the

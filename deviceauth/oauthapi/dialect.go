@@ -21,7 +21,7 @@ type dialect struct {
 	status   map[string]int    // of refusals, by error code, where they are not RFC 6749's
 	rename   map[string]string // error codes, and those [ofCode], that go by another name
 	grants   map[string]string // other names of grant types
-	codeName string            // another name of the parameter device_code
+	codeName string            // another name of device_code in token requests
 	commas   bool              // scopes may be separated by commas, too
 	query    bool              // where the body is empty, the parameters are in the query
 	nulls    bool              // ID tokens name what is not known, as null

@@ -19,7 +19,7 @@ import (
 // sends heartbeats to itself over the same channel, and uses what it keeps only
 // while they come back: after fresh without one, grants are read from the server.
 // A revocation by another gateway has to count here within a second. So a grant
-// in memory is believed for fresh at most after the last message that came the
+// in memory is believed for fresh at most after the last message that went the
 // whole way round.
 type changes struct {
 	redis   redis.UniversalClient
@@ -28,7 +28,7 @@ type changes struct {
 	log     *slog.Logger
 
 	mu         sync.Mutex
-	returnedAt map[string]time.Time // by server: when the last heartbeat that came back was sent
+	returnedAt map[string]time.Time // by server: when the last heartbeat that was returned was sent
 	known      *generations.Memory[deviceauth.ID, *deviceauth.Grant]
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
@@ -163,7 +163,7 @@ func (c *changes) expectFrom(servers ...string) {
 	c.returnedAt = returned
 }
 
-// heartbeatReturned notes that a heartbeat came back from a server.
+// heartbeatReturned notes that a server returned a heartbeat.
 // Messages of a Cluster may overtake each other, so only a later one counts.
 func (c *changes) heartbeatReturned(at string, sent time.Time) {
 	c.mu.Lock()

@@ -52,7 +52,7 @@ func decode(text string) (*deviceauth.Grant, error) {
 	return g, nil
 }
 
-// wrap adds where a fault came from; what the contract names stays as it is.
+// wrap adds where a fault is from; what the contract names stays as it is.
 // redis.Nil is the library's word for a key that is not there.
 func wrap(err error) error {
 	switch {

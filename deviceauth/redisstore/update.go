@@ -33,7 +33,7 @@ return 1`)
 const retryTimeout = 3 * time.Second
 
 // Update implements [deviceauth.Store]: compare and set, until no other change
-// came between. change may be called several times, each time with the newest
+// was made between. change may be called several times, each time with the newest
 // record, and must have no effects of its own. The owner's index is written
 // before the grant, see index.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
@@ -202,7 +202,7 @@ func (s *Store) retry(ctx context.Context, try func(unanswered attempts) (*attem
 		case err == nil && next.done:
 			return nil
 		case err == nil:
-			continue // another change came between
+			continue // another change was made between
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return err
 		}

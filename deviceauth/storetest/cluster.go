@@ -65,7 +65,7 @@ func pollOf(g *deviceauth.Grant) deviceauth.Poll {
 	return deviceauth.Poll{Grant: g.ID, Interval: 5 * time.Second, Expires: g.Expires}
 }
 
-// recorded records a poll and wants it recorded whether one came before. That one was
+// recorded records a poll and wants it recorded whether there was one before. That one was
 // not longer ago than what the check took.
 func recorded(ctx context.Context, s deviceauth.Cluster, p deviceauth.Poll, polled bool, began time.Time) error {
 	got, err := s.RecordPoll(ctx, p)

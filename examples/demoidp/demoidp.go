@@ -3,7 +3,7 @@
 // own one, so that the whole flow can be tried with one command.
 //
 // It decides who is signed in, with one click, and whom it talks to: this
-// machine only, because any visitor may sign in as any account. It does not decide
+// machine only, because anyone may sign in as any account. It does not decide
 // who may use what; that is the gateway's. The protocol is a library's, the
 // login page is its own. Only the demo binary links it in, as the Caddy
 // handler demo_idp.
@@ -74,7 +74,7 @@ func (h *Handler) Provision(caddy.Context) error {
 }
 
 // check says what is wrong with the configuration. The issuer must be a
-// loopback host, without a path: http is only safe there, and any visitor can
+// loopback host, without a path: http is only safe there, and anyone can
 // sign in as any account.
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
