@@ -134,7 +134,7 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) },
 		files: func() error { return filesLeft(o.Dir) }, trial: func() error { return canMakeFile(o.Dir) },
 	}
-	if err := cmp.Or(room.enough(), room.trial(), o.manifest()); err != nil {
+	if err := cmp.Or(room.fits(startReserve), room.trial(), o.manifest()); err != nil {
 		return nil, err
 	}
 	s := newStore(o, key, lock, room)
@@ -153,9 +153,6 @@ func (s *Store) openFirst(o Options) error {
 	db, err := s.again()
 	if err != nil {
 		return o.explain(err)
-	}
-	if err := s.bringBack(db); err != nil {
-		return errors.Join(err, guarded(db.Close))
 	}
 	s.db.Store(db)
 	// Records of their own are read when they are asked for, bundles now.

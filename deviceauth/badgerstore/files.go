@@ -102,12 +102,15 @@ func (s *space) waitForFile(messages func(error)) {
 	}
 }
 
-// makesFiles says why no file can be made in the directory that was opened.
+// makesFiles says why no table can be made in the directory that was opened.
 func (s *space) makesFiles() error {
 	if s.there != nil {
 		if err := s.there(); err != nil {
 			return err
 		}
+	}
+	if err := s.fits(mergeReserve); err != nil {
+		return err
 	}
 	return s.trial()
 }

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,12 +31,15 @@ func (o Options) setHiddenAside(list badger.Manifest, keys *badger.KeyRegistry, 
 	if !ownLock {
 		return nil
 	}
-	tables, err := o.unlisted(list, keys)
+	tables, unreadable, err := o.unlisted(list, keys)
 	if err != nil {
 		return err
 	}
 	logs, err := o.damagedLogs(keys, encrypted)
 	if err != nil {
+		return err
+	}
+	if err := o.tellUnreadable(unreadable, list, keys, encrypted); err != nil {
 		return err
 	}
 	tables, logs = o.notKept(tables), o.notKept(logs)
@@ -84,30 +88,57 @@ func keepAll(files []string, dir string, keep func(from, to string) error) error
 	return nil
 }
 
-// unlisted returns the tables that are whole, not in the list, and were never taken out of
-// it. The end of the process leaves such a one where a table was just made: then all that is
-// in it is elsewhere, too.
-func (o Options) unlisted(list badger.Manifest, keys *badger.KeyRegistry) (names []string, err error) {
+// unlisted returns the tables that are not in the list, and were never taken out of it: those
+// that can be read, at least in part, and those of which nothing can. The end of the process
+// leaves either where a table was just made: then all that is in it is elsewhere, too.
+func (o Options) unlisted(list badger.Manifest, keys *badger.KeyRegistry) (names, unreadable []string, err error) {
 	known, err := o.knownTables()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tables, err := tablesIn(o.Dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, name := range tables {
 		id, ok := table.ParseFileID(name)
 		if _, listed := list.Tables[id]; !ok || listed || known.removed(id) {
 			continue
 		}
-		if _, err := keyOf(name, keys); err == nil {
+		switch _, err := keyOf(name, keys); {
+		case err == nil:
 			names = append(names, name)
-		} else if fromSystem(err) {
-			return nil, err
+		case errors.Is(err, errNoKey):
+			unreadable = append(unreadable, name)
+		default:
+			return nil, nil, err
 		}
 	}
-	return names, nil
+	return names, unreadable, nil
+}
+
+// tellUnreadable tells of tables of which nothing can be read. Where the list names no table,
+// and no log has what was to become one, they are all that there was.
+func (o Options) tellUnreadable(tables []string, list badger.Manifest, keys *badger.KeyRegistry, encrypted bool) error {
+	for _, name := range tables {
+		newLogger(o.Log).log(slog.LevelWarn, "the table %s is not in the list of tables, and cannot be read: it was "+
+			"being made when the process or the system ended, or is damaged", []any{name})
+	}
+	if len(tables) == 0 || len(list.Tables) > 0 {
+		return nil
+	}
+	logs, err := filesIn(o.Dir, ".mem")
+	for _, name := range logs {
+		l, err := newLogReader(name, keys, encrypted)
+		if err != nil {
+			return err
+		}
+		if l.hasMore() {
+			return nil
+		}
+	}
+	return cmp.Or(err, fmt.Errorf("%s names no table, and %s cannot be read", badger.ManifestFilename,
+		filepath.Base(tables[0])))
 }
 
 // knownTables is what a list says of tables that may not be in it any more.

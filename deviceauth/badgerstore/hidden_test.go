@@ -1,14 +1,15 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -160,7 +161,7 @@ func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
 // A list that was begun anew names no table that was removed before.
 func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
 	t.Parallel()
-	dir, tables := deletedDocuments(t)
+	dir, tables := deletedDocuments(t, true)
 	if err := os.Rename(tables, filepath.Join(dir, "000001.sst")); err != nil {
 		t.Fatal(err)
 	}
@@ -197,9 +198,9 @@ func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
 	}
 }
 
-// deletedDocuments makes a store whose documents were deleted, and is closed, and returns a
-// table from before that.
-func deletedDocuments(t *testing.T) (dir, before string) {
+// deletedDocuments makes a store whose documents were deleted, and returns a table from before
+// that. closed is whether the store was closed; else the deletions are in a log.
+func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	t.Helper()
 	dir, before = t.TempDir(), filepath.Join(t.TempDir(), "before.sst")
 	s := open(t, Options{Dir: dir})
@@ -223,34 +224,160 @@ func deletedDocuments(t *testing.T) (dir, before string) {
 	if err := s.put(t.Context(), active("BCDFGHJK")); err != nil { // without which nothing is left, and no table
 		t.Fatal(err)
 	}
+	if !closed {
+		dir = copyOf(t, dir)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return dir, before
 }
 
-// A merge drops what tells that something was deleted. None may make its tables before what
-// was kept has been compared with that.
-func TestMergesWaitForWhatWasKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStore(Options{Dir: t.TempDir()}, nil, nil, &space{trial: func() error { return nil }})
-		m := newMerges(s)
-		m.begin.Do(func() { close(m.begun) })
-		done := false
-		go func() {
-			m.makes(1, 100)
-			done = true
-		}()
-		synctest.Wait()
-		if done {
-			t.Error("it does not wait")
+// A start that fails while it writes back what was kept must not merge, not even at the close
+// of the database: a merge drops what tells that something was deleted.
+func TestStartsThatFailBringNothingBack(t *testing.T) {
+	t.Parallel()
+	dir, before := deletedDocuments(t, false)
+	kept := filepath.Join(dir, lostAs+"1")
+	if err := os.Mkdir(kept, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := copied(before, filepath.Join(kept, "000001.sst")); err != nil {
+		t.Fatal(err)
+	}
+	unreadable := filepath.Join(kept, "00001.mem")
+	if err := os.Symlink(unreadable, unreadable); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if s, err := Open(Options{Dir: dir}); err == nil {
+			s.Close()
+			t.Fatal("it opens")
 		}
-		m.mayEnd()
-		synctest.Wait()
-		if !done {
-			t.Error("it still waits")
+	}
+	if err := os.Remove(unreadable); err != nil {
+		t.Fatal(err)
+	}
+	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
+		t.Errorf("%d of %d documents came back", documents-len(lost), documents)
+	}
+	if left := named(dir, lostAs); len(left) > 0 {
+		t.Errorf("%q is left", left)
+	}
+}
+
+// A table that is not in the list, and has a damaged block, is read as far as it can be.
+func TestTableThatIsNotListedAndDamaged(t *testing.T) {
+	t.Parallel()
+	for _, key := range []deviceauth.Secret{"", aKey} {
+		dir := t.TempDir()
+		s := open(t, Options{Dir: dir, EncryptionKey: key})
+		kept := newKept()
+		kept.fill(t, s, 1)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
 		}
-	})
+		shorten(t, dir)
+		tables, err := tablesIn(dir)
+		if err != nil || len(tables) == 0 {
+			t.Fatalf("%q, %v", tables, err)
+		}
+		about, err := os.Stat(tables[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, tables[0], about.Size()/2)
+		var log bytes.Buffer
+		s = open(t, Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		found := 0
+		for id := range kept.grants {
+			if _, err := s.Get(t.Context(), id); err == nil {
+				found++
+			}
+		}
+		if found < len(kept.grants)/2 || found == len(kept.grants) {
+			t.Errorf("%d of %d grants are left", found, len(kept.grants))
+		}
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "are damaged") {
+			t.Errorf("the log says %s", log.String())
+		}
+	}
+}
+
+// Tables of which nothing can be read are told of; where there was nothing else, the
+// directory is refused.
+func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {
+	t.Parallel()
+	dir, _ := deletedDocuments(t, true)
+	if err := os.WriteFile(filepath.Join(dir, "000099.sst"), make([]byte, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s := open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "000099.sst") {
+		t.Errorf("the log says %s", log.String())
+	}
+	shorten(t, dir)
+	tables, err := tablesIn(dir)
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("%q, %v", tables, err)
+	}
+	for _, name := range tables {
+		about, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, name, about.Size()-20) // in the index, or its checksum
+	}
+	s, err = Open(Options{Dir: dir})
+	if err == nil {
+		s.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), whatToDo) {
+		t.Errorf("it opens: %v", err)
+	}
+}
+
+// shorten cuts the list of tables of a store that is closed down to its first record.
+func shorten(t *testing.T, dir string) {
+	t.Helper()
+	name := filepath.Join(dir, badger.ManifestFilename)
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, int64(recordsOf(t, whole)[1])); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change changes a byte of a file.
+func change(t *testing.T, name string, at int64) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at] ^= 1
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What cannot be made durable has no name, and is tried again under another one.
+func TestTablesAreKeptOnceWhateverFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	kept, err := renamed(filepath.Join(dir, "none"), keptAs)
+	if err == nil || kept != filepath.Join(dir, "none") {
+		t.Errorf("%q, %v", kept, err)
+	}
+	if err := dropTables(filepath.Join(dir, "none")); err != nil {
+		t.Errorf("what has gone: %v", err)
+	}
 }
 
 // Starts that fail keep a table and a log once.

@@ -59,19 +59,6 @@ func (m *merges) release(h *hold) {
 	}
 }
 
-// uncut has Badger leave all tables uncut until what it returns is called: some may have
-// a second name since they were kept.
-func (m *merges) uncut() func() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.hold()
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.release(h)
-	}
-}
-
 // closing is called before the database is closed, when nobody writes any more. Merges
 // go on meanwhile, and Badger begins one of its own.
 func (m *merges) closing() {

@@ -68,6 +68,19 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 	}
 }
 
+// A merge makes tables too, and so does the end of a database that is opened anew.
+func TestMergesWaitWhereLittleIsLeftOnTheDisk(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir()})
+	s.room.left = func() (uint64, error) { return mergeReserve - 1, nil }
+	if err := s.room.makesFiles(); !errors.Is(err, errDiskFull) {
+		t.Errorf("with less than a merge needs: %v", err)
+	}
+	s.room.left = func() (uint64, error) { return mergeReserve, nil }
+	if err := s.room.makesFiles(); err != nil {
+		t.Errorf("with as much as a merge needs: %v", err)
+	}
+}
+
 // Run with GOARCH=386, as the project's own check does.
 func TestSystemsOf32BitsAreRefused(t *testing.T) {
 	s, err := Open(Options{Dir: t.TempDir()})

@@ -51,28 +51,38 @@ func keepTables(dir string, list tables, keep func(from, to string) error) (kept
 			return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
 		}
 	}
-	return renamed(kept, keptAs)
+	if kept, err = renamed(kept, keptAs); err != nil {
+		os.RemoveAll(kept)
+		return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
+	}
+	return kept, nil
 }
 
 // renamed gives a directory another name, beside where it is: a prefix, and the time,
-// which makes it unique.
+// which makes it unique. It returns the name that the directory has, also with an error.
 //
-// The new name is on the disk when it returns: what is done next rests on it.
-func renamed(dir, as string) (string, error) {
-	to := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s%d", as, time.Now().UnixNano()))
-	if err := os.Rename(dir, to); err != nil || !ownLock {
-		return to, err // other systems sync no directories
+// The new name is on the disk when it returns: what is done next rests on it. What that
+// needs is opened before anything is renamed.
+func renamed(dir, as string) (name string, err error) {
+	parent := filepath.Dir(dir)
+	to := filepath.Join(parent, fmt.Sprintf("%s%d", as, time.Now().UnixNano()))
+	if !ownLock { // other systems sync no directories
+		return to, os.Rename(dir, to)
 	}
-	return to, errors.Join(syncDir(to), syncDir(filepath.Dir(to)))
-}
-
-// syncDir has the names in a directory reach the disk.
-func syncDir(dir string) error {
-	file, err := os.Open(dir)
+	own, err := os.Open(dir)
 	if err != nil {
-		return err
+		return dir, err
 	}
-	return errors.Join(file.Sync(), file.Close())
+	defer own.Close()
+	above, err := os.Open(parent)
+	if err != nil {
+		return dir, err
+	}
+	defer above.Close()
+	if err := os.Rename(dir, to); err != nil {
+		return dir, err
+	}
+	return to, errors.Join(own.Sync(), above.Sync())
 }
 
 // copied copies a file and has it reach the disk, because the original is about to go. The
@@ -117,9 +127,12 @@ func named(dir, as string) (list []string) {
 }
 
 // dropTables removes tables that were kept. Once they have another name nobody reads
-// them: what is left of them goes at the next start.
+// them: what is left of them goes at the next start. Those that have gone are dropped.
 func dropTables(kept string) error {
 	over, err := renamed(kept, overAs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err == nil {
 		os.RemoveAll(over)
 	}

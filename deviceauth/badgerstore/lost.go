@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,9 +16,13 @@ import (
 )
 
 // What a merge left out is in tables that were kept, and what Badger does not read is in what
-// [Options.setHiddenAside] kept. The store is not asked meanwhile,
-// as one that is broken, so that nobody takes for unknown what was left out: it is
-// closed and opened again, and what was left out is written to it before it is asked.
+// [Options.setHiddenAside] kept. The store is not asked meanwhile, as one that is broken, so
+// that nobody takes for unknown what was left out: it is closed, what was left out is written
+// back, and it is opened again.
+//
+// A merge drops what tells that something was deleted. So there is none, not even at the
+// close, before all that was kept has been compared with it, and is gone: whatever fails, or
+// ends the process, meanwhile.
 
 // isLeftOut is called by a merge that did not make all of its tables.
 func (s *Store) isLeftOut() {
@@ -31,16 +36,45 @@ func (s *Store) isIncomplete() error {
 	return fmt.Errorf("badger store: %s is not asked until what a merge of its tables left out is written back", s.dir)
 }
 
-// bringBack writes what merges left out to a database that nobody else asks. Where
-// every merge was whole there is nothing to write, as after the end of the process in
-// one. What was changed or deleted since stays as it is.
-func (s *Store) bringBack(db *badger.DB) error {
-	defer s.merges.mayEnd() // in any case
+// bringBack writes what was kept back to a directory that is not open, and drops what was
+// kept. Where every merge was whole there is nothing to write, as after the end of the
+// process in one. What was changed or deleted since stays as it is.
+func (s *Store) bringBack(o Options, key []byte) error {
 	dirs := named(s.dir, lostAs)
 	if len(dirs) == 0 {
 		return nil
 	}
-	defer s.merges.uncut()()
+	err := guarded(func() error {
+		db, err := badger.Open(withoutMerges(o.badger(key, s.log)))
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.writeAllBack(db, dirs), db.Close(), s.dropAhead())
+	})
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		err = errors.Join(err, dropTables(dir))
+	}
+	return err
+}
+
+// dropAhead forgets the log that was made ahead, of a database that is closed.
+func (s *Store) dropAhead() error {
+	s.single.Lock()
+	defer s.single.Unlock()
+	return s.ahead.drop()
+}
+
+// withoutMerges is how a database is opened that must not merge its tables, however many
+// there are.
+func withoutMerges(b badger.Options) badger.Options {
+	return b.WithNumCompactors(0).WithCompactL0OnClose(false).WithNumLevelZeroTablesStall(math.MaxInt32)
+}
+
+// writeAllBack writes what was kept in some directories and is missing.
+func (s *Store) writeAllBack(db *badger.DB, dirs []string) error {
 	keys, err := s.keys()
 	if err != nil {
 		return err
@@ -50,7 +84,6 @@ func (s *Store) bringBack(db *badger.DB) error {
 	if err != nil {
 		return err
 	}
-	s.merges.mayEnd()
 	// In transactions far below Badger's bound, so that a table of any size fits.
 	for rest := gone; len(rest) > 0; {
 		some := rest[:batchOf(rest)]
@@ -63,15 +96,7 @@ func (s *Store) bringBack(db *badger.DB) error {
 		s.log.log(slog.LevelWarn, "%d keys that a merge of tables in %s left out, that its list of tables "+
 			"lacked, or that stood behind damage in a log, are written back", []any{len(gone), s.dir})
 	}
-	// The kept tables are the only copy until what was written has reached the disk.
-	if err := guarded(db.Sync); err != nil {
-		return err
-	}
-	s.merges.renew()
-	for _, dir := range dirs {
-		err = errors.Join(err, dropTables(dir))
-	}
-	return err
+	return guarded(db.Sync) // what was kept is the only copy until what was written has reached the disk
 }
 
 // tablesIn returns the tables in a directory. A table of no bytes is one that Badger has cut
@@ -135,17 +160,23 @@ func (s *Store) everyRelic(keys *badger.KeyRegistry, dirs []string, found func(*
 	return nil
 }
 
-// relicsOfTable calls found for all that is in a table, unless it cannot be read for good.
+// relicsOfTable calls found for all that is in a table, and tells of what cannot be read.
 func (s *Store) relicsOfTable(name string, keys *badger.KeyRegistry, found func(*relic) error) error {
 	own, err := keyOf(name, keys)
-	if errors.Is(err, errNoKey) && !fromSystem(err) { // it is no whole table, and never will be one
+	damaged := 0
+	if err == nil {
+		damaged, err = relics(name, own, found)
+	}
+	switch {
+	case errors.Is(err, errNoKey): // no block of it is whole, and never will be
 		s.log.log(slog.LevelError, "what was kept of the table %s cannot be read: %v", []any{filepath.Base(name), err})
 		return nil
+	case damaged > 0:
+		s.log.log(slog.LevelError, "%d blocks of the table %s, which is not in the list of tables, are damaged: "+
+			"what was only in them is lost, such as a revocation or that a code is used; the rest is kept; "+
+			"docs/troubleshooting.md says more", []any{damaged, filepath.Base(name)})
 	}
-	if err != nil {
-		return err
-	}
-	return relics(name, own, found)
+	return err
 }
 
 // wanted leaves out what has expired, and deletions of what is not there. The rest is in

@@ -76,10 +76,6 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 	s.known.clear()
 	s.db.Store(db)
 	s.log.stuck.Store(0)
-	if err := s.bringBack(db); err != nil {
-		*closed = false
-		return true, err
-	}
 	until, err := codesElsewhere(db)
 	if err != nil {
 		*closed = false

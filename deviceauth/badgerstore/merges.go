@@ -33,8 +33,6 @@ type merges struct {
 
 	begun chan struct{} // closed when db is there, or never will be
 	begin sync.Once
-	read  chan struct{} // closed when what was kept has been compared with db, or never will be
-	end   sync.Once
 
 	mu    sync.Mutex
 	db    *badger.DB      // nil: it did not open
@@ -81,7 +79,7 @@ func (t tables) newest() (id uint64) {
 func newMerges(s *Store) *merges {
 	return &merges{
 		dir: s.dir, room: s.room, links: s.links, log: s.log, lost: s.isLeftOut,
-		begun: make(chan struct{}), read: make(chan struct{}),
+		begun: make(chan struct{}),
 		under: map[int]*merge{}, taken: map[uint64]bool{},
 	}
 }
@@ -91,16 +89,10 @@ func (m *merges) start(db *badger.DB) {
 	m.begin.Do(func() {
 		if m.db = db; db != nil {
 			m.renew()
-		} else {
-			m.mayEnd()
 		}
 		close(m.begun)
 	})
 }
-
-// mayEnd lets merges make their tables. Until what was kept has been compared with the
-// database none may: it would drop what tells that something was deleted.
-func (m *merges) mayEnd() { m.end.Do(func() { close(m.read) }) }
 
 // leftOut tells whether a merge has left something out.
 func (m *merges) leftOut() bool {
@@ -115,13 +107,12 @@ func (m *merges) waits(why error) {
 }
 
 // makes is called before a table with so many keys is made, and where there is none to make.
-// It holds the merge up until
-// a file can be made, and the tables that are there have their second names.
+// It holds the merge up until a file can be made, and the tables that are there have their
+// second names.
 func (m *merges) makes(who int, keys uint64) {
 	for first := true; ; first = false {
 		m.room.waitForFile(m.waits)
 		<-m.begun
-		<-m.read
 		err := m.keep(who, uint32(keys))
 		if err == nil {
 			return

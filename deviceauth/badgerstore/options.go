@@ -96,9 +96,16 @@ const (
 
 // open opens the directory, and watches the merges of its tables.
 func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
+	if err := s.prepare(o, key); err != nil {
+		return nil, err
+	}
 	log, watch := s.log, newMerges(s)
 	log.merges = watch
-	db, err := o.open(key, log)
+	var db *badger.DB
+	err := guarded(func() (err error) {
+		db, err = badger.Open(o.badger(key, log))
+		return err
+	})
 	if err != nil {
 		watch.start(nil)
 		return nil, err
@@ -108,23 +115,19 @@ func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
 	return db, nil
 }
 
-// open opens the directory, which is locked. Before that its files are read, which Badger
-// would panic at or pass over; and those that an end of the process left without content are
-// removed.
-func (o Options) open(key []byte, log logger) (db *badger.DB, err error) {
+// prepare sees to a directory, which is locked, before Badger opens it. Its files are read,
+// which Badger would panic at or pass over; those that an end of the process left without
+// content are removed; and what was kept is written back.
+func (s *Store) prepare(o Options, key []byte) error {
 	if ownLock {
 		if err := cmp.Or(dropEmpty(o.Dir), setKeptAside(o.Dir)); err != nil {
-			return nil, err
-		}
-	}
-	err = guarded(func() (err error) {
-		if err := o.checkFiles(key); err != nil {
 			return err
 		}
-		db, err = badger.Open(o.badger(key, log))
+	}
+	if err := guarded(func() error { return o.checkFiles(key) }); err != nil {
 		return err
-	})
-	return db, err
+	}
+	return s.bringBack(o, key)
 }
 
 // Rekey encrypts the keys of a closed store's data with another key. The data

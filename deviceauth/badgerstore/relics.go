@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/y"
 )
@@ -36,63 +35,46 @@ func (r *relic) deleted() bool { return r.value.Meta&metaDeleted != 0 }
 // errNoKey says that a table is damaged, or encrypted with a key that has gone.
 var errNoKey = errors.New("no key of the store fits")
 
+// errBlockFound ends the search for a block that is whole.
+var errBlockFound = errors.New("a block is whole")
+
 // keyOf finds the key of a table, whose list has gone: Badger numbers them from 1. It
-// tries one after the other, as the checksums of the table tell which one is right.
-// Number 0 is no key, of a table that is not encrypted.
+// tries one after the other, as the checksums of the blocks tell which one is right: one
+// block that is whole is enough. Number 0 is no key, of a table that is not encrypted.
 func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
-	var why error
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
 	for id := uint64(0); ; id++ {
 		key, err := keys.DataKey(id)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errNoKey, why)
+			return nil, errNoKey
 		}
-		if why = guarded(func() error { return checkTable(name, key) }); why == nil {
+		err = guarded(func() error {
+			_, err := blocks(data, key, func([]byte) error { return errBlockFound })
+			return err
+		})
+		if errors.Is(err, errBlockFound) {
 			return key, nil
 		}
 	}
 }
 
-// relics reads a table, which was checked, and calls found for each of its entries in
-// the order of their keys; an error of found ends it.
-func relics(name string, key *pb.DataKey, found func(*relic) error) error {
+// relics reads a table, and calls found for each of its entries in the order of their keys;
+// an error of found ends it. It returns how many blocks of the table are damaged.
+func relics(name string, key *pb.DataKey, found func(*relic) error) (damaged int, err error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	rest, _, err := last(data)
-	if err != nil {
-		return err
-	}
-	_, index, err := last(rest)
-	if err == nil {
-		index, err = plain(index, key)
-	}
-	if err != nil {
-		return err
-	}
-	list := fb.GetRootAsTableIndex(index, 0)
-	for i := range list.OffsetsLength() {
-		var at fb.BlockOffset
-		list.Offsets(&at, i)
-		block, err := plain(data[at.Offset():at.Offset()+at.Len()], key)
-		if err == nil {
-			err = relicsOf(block, found)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return blocks(data, key, func(text []byte) error { return relicsOf(text, found) })
 }
 
-// relicsOf reads a block: entries, where each begins, how many they are, and a
-// checksum. An entry is how many bytes its key shares with the first one's, how many
-// come next, and the value.
-func relicsOf(block []byte, found func(*relic) error) error {
-	text, _, err := last(block)
-	if err != nil {
-		return err
-	}
+// relicsOf reads a block without its checksum: entries, where each begins, and how many they
+// are. An entry is how many bytes its key shares with the first one's, how many come next, and
+// the value.
+func relicsOf(text []byte, found func(*relic) error) error {
 	end := len(text) - 4 // where the count stands; before it are the beginnings
 	count := int(binary.BigEndian.Uint32(text[end:]))
 	begins := y.BytesToU32Slice(text[end-4*count : end])

@@ -9,10 +9,20 @@ import (
 // Badger maps its logs into memory, and a full disk under such a map is no
 // error but the end of the process. So nothing is written where little is left.
 
-// reserve is what Badger may take at once: a memtable's log and its table, two
-// value logs, and a table of each level while they are merged. A large store
-// merges more at a time, so half of what its tables take comes on top.
-const reserve = 64 << 20
+// How many bytes are left on the disk where Badger goes on.
+const (
+	// startReserve is what Badger may take at once: a memtable's log and its table, two value
+	// logs, and a table of each level while they are merged. A start needs no more.
+	startReserve = 64 << 20
+	// othersTake is what others may take of the disk from a look at it until Badger has made
+	// the table of a memtable: some 60 ms on a busy machine, and a disk takes 2 GB a second.
+	othersTake = 128 << 20
+	// reserve is for each change. A large store merges more at a time, so half of what its
+	// tables take comes on top.
+	reserve = startReserve + othersTake
+	// mergeReserve is for each table of a merge, which is of some megabytes and made at once.
+	mergeReserve = 32 << 20
+)
 
 var errDiskFull = errors.New("badger store: too little is left on the disk; nothing is written until there is more")
 
@@ -64,6 +74,9 @@ func (s *space) tables() uint64 {
 
 // fits wants so much to be left. Where nobody can tell, Badger must see for itself.
 func (s *space) fits(need uint64) error {
+	if s.left == nil {
+		return nil
+	}
 	switch left, err := s.left(); {
 	case errors.Is(err, errReadOnly):
 		return err

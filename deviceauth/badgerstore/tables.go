@@ -70,23 +70,11 @@ func checkTable(name string, key *pb.DataKey) error {
 	if err != nil {
 		return err
 	}
-	// From back to front: the length of a checksum, the checksum of the index, the
-	// length of the index, the index, and the blocks.
-	rest, sum, err := last(data)
-	if err != nil {
-		return err
+	damaged, err := blocks(data, key, func([]byte) error { return nil })
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("the checksums of %d blocks are others", damaged)
 	}
-	_, index, err := last(rest)
-	if err != nil {
-		return err
-	}
-	if err := sums(index, sum); err != nil {
-		return err
-	}
-	if index, err = plain(index, key); err != nil {
-		return err
-	}
-	return checkBlocks(data, index, key)
+	return err
 }
 
 // keys are those that the data is encrypted with. key opens them; nil: the store is not
@@ -95,28 +83,60 @@ func (o Options) keys(key []byte) (*badger.KeyRegistry, error) {
 	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
 }
 
-// checkBlocks compares the checksum of each block with its bytes. The index says where
-// a block is; with encryption the checksum is within what is encrypted.
-func checkBlocks(data, index []byte, key *pb.DataKey) error {
-	list := fb.GetRootAsTableIndex(index, 0)
+// blocks calls found for each block of a table that is whole, without its checksum, and
+// returns how many are not; an error of found ends it.
+func blocks(data []byte, key *pb.DataKey, found func(text []byte) error) (damaged int, err error) {
+	list, err := indexOf(data, key)
+	if err != nil {
+		return 0, err
+	}
 	for i := range list.OffsetsLength() {
 		var at fb.BlockOffset
 		if !list.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(data)) {
-			return errEndsTooSoon
+			return 0, errEndsTooSoon
 		}
-		block, err := plain(data[at.Offset():at.Offset()+at.Len()], key)
+		text, err := blockOf(data[at.Offset():at.Offset()+at.Len()], key)
 		if err != nil {
-			return err
-		}
-		text, sum, err := last(block)
-		if err == nil {
-			err = sums(text, sum)
-		}
-		if err != nil {
-			return fmt.Errorf("block %d: %w", i, err)
+			damaged++
+		} else if err := found(text); err != nil {
+			return damaged, err
 		}
 	}
-	return nil
+	return damaged, nil
+}
+
+// indexOf is what says where each block of a table is. From back to front a table is: the
+// length of a checksum, the checksum of the index, the length of the index, the index, and
+// the blocks.
+func indexOf(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
+	rest, sum, err := last(data)
+	if err != nil {
+		return nil, err
+	}
+	_, index, err := last(rest)
+	if err != nil {
+		return nil, err
+	}
+	if err := sums(index, sum); err != nil {
+		return nil, err
+	}
+	if index, err = plain(index, key); err != nil {
+		return nil, err
+	}
+	return fb.GetRootAsTableIndex(index, 0), nil
+}
+
+// blockOf is a block without its checksum, which with encryption is within what is encrypted.
+func blockOf(data []byte, key *pb.DataKey) (text []byte, err error) {
+	block, err := plain(data, key)
+	if err != nil {
+		return nil, err
+	}
+	text, sum, err := last(block)
+	if err != nil {
+		return nil, err
+	}
+	return text, sums(text, sum)
 }
 
 // last cuts off what stands last, before its length. part is that; rest is what comes
