@@ -405,15 +405,9 @@ func TestDestinationLeadsPastNoGuard(t *testing.T) {
 	}
 }
 
-// Some servers end the host at its first colon, where a matcher compares all of it. HEAD is
-// answered by what a GET does.
-//
-// protocol 31
-func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
-	t.Parallel()
-	handler := func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }
-	backend := httptest.NewServer(http.HandlerFunc(handler))
-	t.Cleanup(backend.Close)
+// guardsByHostAndMethod starts a gateway with guards that have such matchers.
+func guardsByHostAndMethod(t *testing.T, backend string) *wire {
+	t.Helper()
 	g, port := newGateway(t), loadtest.FreePorts(1)[0]
 	g.configure(func(s string) string {
 		return s + "http://:" + port + ` {
@@ -423,13 +417,36 @@ func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
 				method GET
 			}
 			device_auth @api products:read
-			reverse_proxy ` + address(backend) + `
+			@named {
+				header Host by.header
+				method GET
+			}
+			device_auth @named products:read
+			@monitored {
+				host monitored.example.com
+				not method HEAD
+			}
+			device_auth @monitored products:read
+			reverse_proxy ` + backend + `
 		}
 		`
 	})
 	g.start()
-	w := &wire{t: t, at: "127.0.0.1:" + port}
+	return &wire{t: t, at: "127.0.0.1:" + port}
+}
+
+// Some servers end the host at its first colon, where a matcher compares all of it. HEAD is
+// answered by what a GET does.
+//
+// protocol 31
+func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
+	t.Parallel()
+	handler := func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }
+	backend := httptest.NewServer(http.HandlerFunc(handler))
+	t.Cleanup(backend.Close)
+	w := guardsByHostAndMethod(t, address(backend))
 	for host, want := range map[string]int{
+		"by.header": 401, "BY.header": 401, "by.header:80": 401, "by.header:80:80": 400, "other.header": 200,
 		"api.example.com": 401, "API.example.com:8080": 401, "api.example.com:": 401, "api.example.com.": 400,
 		"api.example.com::": 400, "api.example.com:80:80": 400, "api.example.com:x": 400, "other.example.com": 200,
 		"[::1]:80": 200,
@@ -439,6 +456,11 @@ func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
 			if status != want {
 				t.Errorf("%s of %s: %d %q, want %d", method, host, status, body, want)
 			}
+		}
+	}
+	for method, want := range map[string]int{"GET": 401, "HEAD": 200} {
+		if status, _ := w.send(method + " /x HTTP/1.1\r\nHost: monitored.example.com\r\n\r\n"); status != want {
+			t.Errorf("%s where HEAD is exempt: %d, want %d", method, status, want)
 		}
 	}
 	if status, _ := w.send("POST /x HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 0\r\n\r\n"); status != 200 {

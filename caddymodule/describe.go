@@ -215,8 +215,8 @@ func (p routedGuard) covers(r *http.Request, path string) bool {
 	if len(p.guard.matcher.sets) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(p.guard.matcher.sets, func(set []readingMatcher) bool {
-		return !slices.ContainsFunc(set, func(m readingMatcher) bool {
+	return slices.ContainsFunc(p.guard.matcher.sets, func(set matcherSet) bool {
+		return !slices.ContainsFunc(set.matchers, func(m readingMatcher) bool {
 			return !mayMatch(m.RequestMatcherWithError, r, within)
 		})
 	})
@@ -273,7 +273,7 @@ func isBelow(pattern, path string) bool {
 // forPath is a copy of the request that is for the path, as matchers want to see
 // it.
 func forPath(r *http.Request, path string) *http.Request {
-	return as(r, r.Method, &url.URL{Path: cmp.Or(path, "/")})
+	return to(r, &url.URL{Path: cmp.Or(path, "/")})
 }
 
 // matches asks a matcher about a request. A matcher that fails, or one of

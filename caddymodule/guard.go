@@ -145,17 +145,16 @@ func (g *Guard) Validate() error {
 			return err
 		}
 	}
-	names := map[string]bool{}
+	names := guard.ReservedHeaders{}
 	for _, h := range g.Headers {
-		name := strings.ToLower(h.Name)
-		if names[name] {
+		if names.Has(h.Name) { // Remote_User and Remote-User are one variable for many servers
 			return fmt.Errorf("header %q: duplicate; want each header once", h.Name)
 		}
-		names[name] = true
+		names.Add(h.Name)
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
 		}
-		if !identityHeader.MatchString(h.Name) || notIdentity[name] {
+		if !identityHeader.MatchString(h.Name) || notIdentity[strings.ToLower(h.Name)] {
 			return fmt.Errorf("header %q: want one that tells who asks, such as X-User", h.Name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -20,12 +21,19 @@ import (
 // every reading is exempt: however the backend reads the path, the guard
 // protects it.
 type guardMatcher struct {
-	sets [][]readingMatcher // one set must match, with all its matchers; none: every request
+	sets []matcherSet // one set must match, with all its matchers; none: every request
 
-	opaque  bool // some matcher looks at paths, or at what was made of one, by rules that are not known here
-	regexps bool // some matcher is a regular expression over the path
-	queries bool // some matcher looks at the query
-	hosts   bool // some matcher looks at the host
+	opaque     bool // some matcher looks at paths, or at what was made of one, by rules that are not known here
+	regexps    bool // some matcher is a regular expression over the path
+	queries    bool // some matcher looks at the query
+	hosts      bool // some matcher looks at the host
+	hostHeader bool // some matcher of headers looks at the host, as at any text
+}
+
+// A matcherSet is matchers that must all match.
+type matcherSet struct {
+	matchers  []readingMatcher
+	namesHead bool // a matcher of methods names HEAD
 }
 
 // A readingMatcher is a Caddy matcher with the way in which it uses the path, on
@@ -58,7 +66,12 @@ var pathless = map[string]bool{
 func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, error) {
 	// Queries and hosts are noted also within `not`, since an exemption can be
 	// forged as well.
-	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host"
+	header, err := namesHost(name, raw)
+	if err != nil {
+		return 0, err
+	}
+	m.hostHeader = m.hostHeader || header
+	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host" || header
 	switch {
 	case pathless[name]:
 		return usesNoPath, nil
@@ -94,12 +107,37 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 	return use, nil
 }
 
+// namesHost reports whether a matcher of headers looks at Host, which Caddy lets it.
+func namesHost(name string, raw json.RawMessage) (bool, error) {
+	if name != "header" && name != "header_regexp" {
+		return false, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return false, fmt.Errorf("match: %s: %w", name, err)
+	}
+	return slices.ContainsFunc(slices.Collect(maps.Keys(fields)), func(field string) bool {
+		return strings.EqualFold(field, "Host")
+	}), nil
+}
+
+// namesHead reports whether a set names the method HEAD, also within `not`.
+func namesHead(set caddy.ModuleMap) bool {
+	var methods caddyhttp.MatchMethod
+	if json.Unmarshal(set["method"], &methods) == nil && slices.Contains(methods, http.MethodHead) {
+		return true
+	}
+	var within caddyhttp.RawMatcherSets
+	return json.Unmarshal(set["not"], &within) == nil && slices.ContainsFunc(within, namesHead)
+}
+
 // load makes the matchers of g.MatcherSetsRaw. The patterns are widened before
 // Caddy compiles them.
 func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 	uses := make([]map[string]pathUse, len(g.MatcherSetsRaw))
+	heads := make([]bool, len(g.MatcherSetsRaw))
 	for i, set := range g.MatcherSetsRaw {
-		uses[i] = map[string]pathUse{}
+		uses[i], heads[i] = map[string]pathUse{}, namesHead(set)
 		for name, raw := range set {
 			use, err := m.pathUseOf(name, raw)
 			if err != nil {
@@ -118,7 +156,7 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 		return fmt.Errorf("match: %w", err)
 	}
 	for i, set := range loaded.([]map[string]any) {
-		var list []readingMatcher
+		var list matcherSet
 		for name, module := range set {
 			var one caddyhttp.MatcherSets
 			// FromInterface takes a whole set; one matcher at a time keeps its
@@ -126,8 +164,9 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 			if err := one.FromInterface([]map[string]any{{name: module}}); err != nil {
 				return err
 			}
-			list = append(list, readingMatcher{RequestMatcherWithError: one[0], use: uses[i][name]})
+			list.matchers = append(list.matchers, readingMatcher{RequestMatcherWithError: one[0], use: uses[i][name]})
 		}
+		list.namesHead = heads[i]
 		m.sets = append(m.sets, list)
 	}
 	return nil

@@ -1,15 +1,12 @@
 package caddymodule
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
@@ -17,85 +14,68 @@ import (
 
 // The decision whether a request is guarded.
 
-// judge decides whether the guard is for a request. Besides the request itself,
-// three more count: where a WebDAV request writes to, the GET that a proxy or a server
-// makes of an extended CONNECT or a HEAD, and the URL before a rewrite. If any of
-// them is guarded, the request is. A protocol error of deviceauth means that the
-// request is ambiguous, and is refused with 400; any other error is a matcher's
-// fault.
+// judge decides whether the guard is for a request. Besides the request itself, others
+// count that a server may make of it: see [guardMatcher.requests]. So does where a WebDAV
+// request writes to, and the URL before a rewrite. If any of them is guarded, the request
+// is. A protocol error of deviceauth means that the request is ambiguous, and is refused with
+// 400; any other error is a matcher's fault.
 func (m *guardMatcher) judge(r *http.Request) (bool, error) {
-	if len(m.sets) == 0 {
-		return true, nil
-	}
 	if err := m.checkAmbiguous(r); err != nil {
 		return false, err
 	}
-	if guarded, err := m.judgeOne(r, m.sets); guarded || err != nil {
-		return guarded, err
-	}
-	for _, other := range r.Header["Destination"] { // RFC 4918 §10.3: COPY and MOVE write there
-		if guarded, err := m.judgeDestination(r, other); guarded || err != nil {
-			return guarded, err
-		}
-	}
-	// A proxy forwards an extended CONNECT (RFC 8441) as a GET with Upgrade, and most servers
-	// answer a HEAD by what they do for a GET.
-	if r.Method == http.MethodConnect || r.Method == http.MethodHead {
-		if guarded, err := m.judgeOne(as(r, http.MethodGet, r.URL), m.sets); guarded || err != nil {
-			return guarded, err
-		}
-	}
-	// A rewrite before the guard, such as try_files, must not lead past the path
-	// that the client asked for.
 	asked := originalURL(r)
-	switch {
-	case asked == nil:
-		return false, nil
-	case guard.IsScript(r.URL.Path): // a script is told the original path, and may act on it: all sets apply
-		return m.judgeOne(as(r, r.Method, asked), m.sets)
+	for _, one := range m.requests(r) {
+		guarded, err := m.judgeOne(one.Request, one.sets)
+		if !guarded && err == nil && asked != nil {
+			guarded, err = m.judgeAsked(one, asked)
+		}
+		if guarded || err != nil {
+			return guarded, err
+		}
 	}
-	return m.judgeOne(as(r, r.Method, asked), m.forPaths())
+	for _, destination := range r.Header["Destination"] { // RFC 4918 §10.3: COPY and MOVE write there
+		if guarded, err := m.judgeDestination(r, destination); guarded || err != nil {
+			return guarded, err
+		}
+	}
+	return false, nil
+}
+
+// judgeAsked decides by the URL before a rewrite: a rewrite before the guard, such as
+// try_files, must not lead past the path that the client asked for.
+func (m *guardMatcher) judgeAsked(one request, asked *url.URL) (bool, error) {
+	sets := one.sets
+	if !guard.IsScript(one.URL.Path) { // a script is told the original path, and may act on it: all sets apply
+		sets = forPaths(sets)
+	}
+	return m.judgeOne(to(one.Request, asked), sets)
 }
 
 // judgeDestination decides by where a WebDAV request writes to. What begins with two
 // slashes is a host and a path for some servers (RFC 3986 §4.2), and for others a path.
 func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bool, error) {
-	to, err := url.Parse(destination)
-	if err != nil || strings.ContainsAny(destination, "?#") || to.Opaque != "" || !strings.HasPrefix(to.Path, "/") {
+	there, err := url.Parse(destination)
+	if err != nil || strings.ContainsAny(destination, "?#") || there.Opaque != "" ||
+		!strings.HasPrefix(there.Path, "/") {
 		return false, guard.ErrDestination
 	}
-	if guarded, err := m.judgeOne(as(r, r.Method, to), m.sets); guarded || err != nil {
+	if guarded, err := m.judgeOne(to(r, there), m.sets); guarded || err != nil {
 		return guarded, err
 	}
 	if !strings.HasPrefix(destination, "//") {
 		return false, nil
 	}
-	if to, err = url.ParseRequestURI(destination); err != nil {
+	if there, err = url.ParseRequestURI(destination); err != nil {
 		return false, guard.ErrDestination
 	}
-	return m.judgeOne(as(r, r.Method, to), m.sets)
+	return m.judgeOne(to(r, there), m.sets)
 }
 
-// as is a copy of the request with another method and URL, as matchers want to
-// see it.
-func as(r *http.Request, method string, to *url.URL) *http.Request {
+// to is a copy of the request with another URL, as matchers want to see it.
+func to(r *http.Request, url *url.URL) *http.Request {
 	other := *r
-	other.Method, other.URL = method, to
+	other.URL = url
 	return &other
-}
-
-// forPaths are the sets that guard by a path. They also judge the path before a
-// rewrite, because that is what the client asked for. Sets that only exempt do
-// not: whether the rewritten path is exempt has been decided already.
-func (m *guardMatcher) forPaths() (sets [][]readingMatcher) {
-	for _, set := range m.sets {
-		if slices.ContainsFunc(set, func(m readingMatcher) bool {
-			return m.use == usesPathRules || m.use == usesPathRegexp
-		}) {
-			sets = append(sets, set)
-		}
-	}
-	return sets
 }
 
 // originalURL is the URL of a request before it was rewritten; nil if the path
@@ -159,7 +139,7 @@ func isNotOfHosts(r rune) bool {
 // judgeOne asks the matchers about one URL. A matcher by rules of its own can
 // only be asked about what it sees, so with such a matcher a path that has
 // several readings is refused.
-func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool, error) {
+func (m *guardMatcher) judgeOne(r *http.Request, sets []matcherSet) (bool, error) {
 	// A regular expression or an unknown rule sees one spelling, so an unusual
 	// spelling is refused.
 	if (m.opaque || m.regexps) && guard.IsUnusual(r.URL) {
@@ -171,7 +151,7 @@ func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool,
 	}
 	// The matcher may also look at a variable that was made of the path before:
 	// of one reading, which need not be the backend's.
-	if m.opaque && len(readings) > 1 {
+	if m.opaque && guard.HasOtherReading(readings) {
 		return false, guard.ErrSpelling
 	}
 	for _, set := range sets {
@@ -183,8 +163,8 @@ func (m *guardMatcher) judgeOne(r *http.Request, sets [][]readingMatcher) (bool,
 }
 
 // matchesAll reports whether every matcher of a set matches in some reading.
-func matchesAll(set []readingMatcher, r *http.Request, readings []string) (bool, error) {
-	for _, m := range set {
+func matchesAll(set matcherSet, r *http.Request, readings []string) (bool, error) {
+	for _, m := range set.matchers {
 		if matches, err := m.matchesAny(r, readings); !matches || err != nil {
 			return false, err
 		}
@@ -205,52 +185,4 @@ func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, e
 		}
 	}
 	return false, nil
-}
-
-// variants are the paths that a matcher is asked about besides the request's own.
-// Caddy's `path` ignores case and has been widened; a matcher by rules of its
-// own distinguishes case and a slash at the end, so it is asked about those
-// variants, too. A slash is added only for a regular expression that does not
-// exempt: an exemption of `*.css` is not meant for /a.css/.
-func (m *readingMatcher) variants(own string, readings []string) []string {
-	if m.use <= usesPathRules {
-		return readings[1:]
-	}
-	all := slices.Clone(readings[1:])
-	for _, path := range readings {
-		if without, has := strings.CutSuffix(path, "/"); has && without != "" {
-			all = append(all, without)
-		} else if m.use == usesPathRegexp {
-			all = append(all, path+"/")
-		}
-	}
-	for _, path := range append(slices.Clone(all), own) {
-		if lower := strings.ToLower(path); lower != path {
-			all = append(all, lower)
-		}
-	}
-	return all
-}
-
-// read is the request with its path in another spelling. For matchers by rules
-// of their own, the placeholders of the URI and the variables have that
-// spelling, too: an expression may look at {http.request.uri.path}.
-func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
-	as := as(r, r.Method, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
-	if m.use <= usesPathRules {
-		return as
-	}
-	// The expression must not see the original spelling by a placeholder.
-	as.RequestURI = as.URL.RequestURI()
-	asked := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	vars := map[string]any{} // matchers set variables, which must not reach the request itself
-	alone := as.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
-	ofPath, repl := caddyhttp.NewTestReplacer(alone), caddy.NewEmptyReplacer()
-	repl.Map(func(key string) (any, bool) {
-		if strings.HasPrefix(key, "http.request.uri") {
-			return ofPath.Get(key)
-		}
-		return asked.Get(key)
-	})
-	return as.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl))
 }

@@ -216,3 +216,111 @@ func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 		t.Errorf("CONNECT /v2/socket: %v, %v", guarded, err)
 	}
 }
+
+// Paths that honest clients send are not refused where a matcher sees one spelling: scripts with
+// nothing behind them, and characters with several spellings, as in Persian, Korean and emoji.
+//
+// protocol 31
+func TestHonestPathsAreNotRefused(t *testing.T) {
+	for _, match := range []string{
+		`[{"vars": {"guarded": ["yes"]}}]`, `[{"expression": "path('/v2/*')"}]`, `[{"file": {"root": "/nonexistent"}}]`,
+	} {
+		m := loaded(t, match)
+		for path, want := range map[string]error{
+			"/tags/\u2764\ufe0f": nil, "/\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645/x": nil,
+			"/\u1112\u1161\u11ab": nil, "/gr\u00f6\u00dfe": nil, "/docs/a.shtml": nil, "/a/WebResource.axd": nil,
+			"/index.php": nil, "/%C0%BA": guard.ErrSpelling,
+			"/ad\u200cmin":       guard.ErrSpelling,
+			"/stra\u00df\u200ce": guard.ErrSpelling,
+			"/\uff562/a": guard.ErrSpelling,
+			"/index.php/v2/a": guard.ErrSpelling, "/x/a.axd/v2": guard.ErrSpelling,
+		} {
+			if guarded, err := judged(t, m, path); !errors.Is(err, want) || guarded {
+				t.Errorf("%s: %q: %v, %v, want %v", match, path, guarded, err, want)
+			}
+		}
+	}
+	// A matcher that can be asked sees the other spelling.
+	m := loaded(t, `[{"expression": "path('/\u2764/*')"}]`)
+	if guarded, err := judged(t, m, "/\u2764\ufe0f/a"); !guarded || err != nil {
+		t.Errorf("another spelling of a guarded path: %v, %v", guarded, err)
+	}
+}
+
+// asked makes a request that was rewritten, unless from is empty.
+func asked(t *testing.T, method, host, from, path string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequest("GET", path, nil)
+	r.Method, r.Host = method, host
+	ctx := context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{})
+	if from != "" {
+		before := *r
+		before.URL = &url.URL{Path: from}
+		ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, before)
+	}
+	r = r.WithContext(ctx)
+	caddyhttp.NewTestReplacer(r)
+	return r
+}
+
+// A HEAD is judged as a GET too, and an extended CONNECT is sent on as one (RFC 8441): also after
+// a rewrite, and by placeholders. A guard that names HEAD means HEAD.
+//
+// protocol 31
+func TestMethodsThatServersTakeForOthers(t *testing.T) {
+	const getV2, byPlaceholder = `[{"method": ["GET"], "path": ["/v2/*"]}]`, `{http.request.method}`
+	for _, test := range []struct {
+		match, method, from, path string
+		want                      bool
+	}{
+		{getV2, "HEAD", "", "/v2/a", true},
+		{getV2, "CONNECT", "", "/v2/a", true},
+		{getV2, "POST", "", "/v2/a", false},
+		{getV2, "HEAD", "/v2/a", "/index.html", true},
+		{getV2, "HEAD", "/v2/a", "/index.php", true},
+		{getV2, "CONNECT", "/v2/a", "/index.php", true},
+		{getV2, "POST", "/v2/a", "/index.php", false},
+		{`[{"not": [{"method": ["HEAD"]}]}]`, "HEAD", "", "/v2/a", false},
+		{`[{"not": [{"method": ["HEAD", "OPTIONS"]}]}]`, "HEAD", "", "/v2/a", false},
+		{`[{"not": [{"method": ["HEAD"], "path": ["/health"]}]}]`, "HEAD", "", "/health", false},
+		{`[{"not": [{"method": ["HEAD"], "path": ["/health"]}]}]`, "HEAD", "", "/v2/a", true},
+		{`[{"not": [{"method": ["HEAD"]}]}, {"method": ["GET"]}]`, "HEAD", "", "/v2/a", true},
+		{`[{"not": [{"method": ["POST"]}]}]`, "HEAD", "", "/v2/a", true},
+		{`[{"expression": "` + byPlaceholder + ` == 'GET'"}]`, "HEAD", "", "/v2/a", true},
+		{`[{"expression": "` + byPlaceholder + ` == 'GET'"}]`, "CONNECT", "", "/v2/a", true},
+		{`[{"expression": "` + byPlaceholder + ` == 'GET'"}]`, "POST", "", "/v2/a", false},
+		{`[{"expression": "method('GET')"}]`, "HEAD", "", "/v2/a", true},
+		{`[{"vars": {"` + byPlaceholder + `": ["GET"]}}]`, "HEAD", "", "/v2/a", true},
+		{`[{"vars": {"` + byPlaceholder + `": ["GET"]}}]`, "POST", "", "/v2/a", false},
+	} {
+		guarded, err := loaded(t, test.match).judge(asked(t, test.method, "example.com", test.from, test.path))
+		if guarded != test.want || err != nil {
+			t.Errorf("%+v: %v, %v", test, guarded, err)
+		}
+	}
+}
+
+// A matcher of headers compares the host as any text, and servers do not.
+//
+// protocol 31
+func TestHostsAsAnyHeader(t *testing.T) {
+	for host, want := range map[string]bool{
+		"api.example.com": true, "API.example.com": true, "api.example.com:80": true, "Api.Example.com:8080": true,
+		"other.example.com": false,
+	} {
+		for _, match := range []string{
+			`[{"header": {"Host": ["api.example.com"]}}]`,
+			`[{"header_regexp": {"host": {"pattern": "^api\\.example\\.com$"}}}]`,
+			`[{"not": [{"header": {"Host": ["other.example.com"]}}]}]`,
+		} {
+			guarded, err := loaded(t, match).judge(asked(t, "GET", host, "", "/x"))
+			if guarded != want || err != nil {
+				t.Errorf("%s: %s: %v, %v", match, host, guarded, err)
+			}
+		}
+	}
+	m := loaded(t, `[{"header": {"host": ["api.example.com"]}}]`)
+	if _, err := m.judge(asked(t, "GET", "api.example.com:80:80", "", "/x")); !errors.Is(err, guard.ErrHost) {
+		t.Errorf("two ports: %v", err)
+	}
+}

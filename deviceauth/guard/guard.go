@@ -95,7 +95,7 @@ func (g *Options) identityHeaders() (list []IdentityHeader) {
 	}
 	for _, def := range defaultHeaders {
 		replaced := slices.ContainsFunc(list, func(h IdentityHeader) bool {
-			return h.Claim == def.Claim || h.Name == def.Name
+			return h.Claim == def.Claim || isSameHeader(h.Name, def.Name)
 		})
 		if !replaced {
 			list = append(list, def)

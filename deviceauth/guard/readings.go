@@ -211,6 +211,22 @@ func withoutIgnored(p string) string {
 	return string(out)
 }
 
+// skeleton is what is left of a path where characters do not count of which Unicode has
+// several spellings: all but ASCII and the letters of Latin, Greek and Cyrillic. One mark
+// stands for as many of them as there are in a row.
+func skeleton(p string) string {
+	out := make([]rune, 0, len(p))
+	for _, r := range p {
+		if r >= utf8.RuneSelf && !unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic) {
+			r = utf8.MaxRune
+		}
+		if r != utf8.MaxRune || len(out) == 0 || out[len(out)-1] != r {
+			out = append(out, r)
+		}
+	}
+	return string(out)
+}
+
 // shortest reads characters of ASCII that are spelled in more bytes of UTF-8 than they need
 // (RFC 3629 §3), as decoders do that do not look: C0 AF is a slash for them. In other
 // encodings such bytes are honest letters.
@@ -236,10 +252,12 @@ func overlong(p string) (c byte, size int) {
 		if !strings.HasPrefix(p, form) || len(p) == last {
 			continue
 		}
-		// The last byte has six bits, and the one before it the seventh. Some decoders
-		// do not look whether it is one of those that may follow.
-		if p[last]&0xc0 == 0x80 || p[last] == '.' || p[last] == '/' {
-			return form[last-1]&1<<6 | p[last]&0x3f, last + 1
+		// The last byte has six bits, and the one before it the seventh. Some decoders do not
+		// look whether it is one of those that may follow. No control character is found so but
+		// NUL, which ends a text: others are honest letters in GBK.
+		switch c := form[last-1]&1<<6 | p[last]&0x3f; {
+		case c == 0 && p[last] == 0x80, c >= ' ' && c < 0x7f:
+			return c, last + 1
 		}
 	}
 	return p[0], 1

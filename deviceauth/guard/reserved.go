@@ -57,6 +57,9 @@ func canonical(buf []byte, name string) []byte {
 	return buf
 }
 
+// isSameHeader reports whether two names are spellings of one.
+func isSameHeader(a, b string) bool { return string(canonical(nil, a)) == string(canonical(nil, b)) }
+
 // Strip takes the reserved headers off a request, in every spelling, and out of
 // its trailers when they arrive. A name that is reserved in one of already
 // stays: an earlier guard of the same request has taken the client's header off,

@@ -22,7 +22,8 @@ var (
 	// ErrSpelling refuses a path that is spelled in an unusual way, where a
 	// guard's matcher sees only one spelling.
 	ErrSpelling = malformed("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, " +
-		"and no encoded slash, percent or question mark")
+		"no encoded slash, percent or question mark, no path behind the name of a script, no dot or space at the " +
+		"end of a segment, and no letters that another spelling is more usual for")
 	// ErrDestination refuses where a WebDAV request wants something copied or
 	// moved to (RFC 4918 §10.3).
 	ErrDestination = malformed("Destination must be a path or an http URL, without a query and a fragment")
@@ -99,10 +100,29 @@ func CheckSpelling(u *url.URL) error {
 		return nil
 	}
 	readings, err := Readings(u)
-	if err == nil && len(readings) > 1 {
+	if err == nil && HasOtherReading(readings) {
 		return ErrSpelling
 	}
 	return err
+}
+
+// HasOtherReading reports whether the readings of a path, as [Readings] returns them, could
+// mean anything else to a rule that sees only the first. Two kinds of readings do not: a script
+// with nothing behind its name is read as its directory, which rules for the script or for
+// what lies there are for as well; and characters of some scripts are spelled in several ways,
+// as in Persian, Korean and emoji.
+func HasOtherReading(readings []string) bool {
+	if len(readings) < 2 {
+		return false
+	}
+	own, directory := skeleton(readings[0]), ""
+	if end := scriptEnd(readings[0]); end == len(readings[0]) {
+		directory = skeleton(withoutScript(readings[0]))
+	}
+	return slices.ContainsFunc(readings[1:], func(p string) bool {
+		other := skeleton(p)
+		return other != own && (directory == "" || other != directory)
+	})
 }
 
 // readers are the ways in which servers read a path; see each function.

@@ -26,9 +26,11 @@ func Plain(s string) string {
 	}, strings.ToValidUTF8(s, ""))
 }
 
-// credential is a token, a code or a secret that the server gave, or a JWT: at the beginning
-// of a word, or behind a character that is percent-encoded, as in a URL within a URL.
-var credential = regexp.MustCompile(`(\b|%[0-9A-Fa-f]{2})(dc_|ac_|rt_|rg_|cs_|eyJ)[A-Za-z0-9_.-]{16,}`)
+// credential is a token, a code or a secret that the server gave, or a JWT, of which the first
+// bytes are a brace and a quote, maybe with a space or a new line in between: behind anything
+// but a letter, or behind a character that is percent-encoded, as in a URL within a URL.
+var credential = regexp.MustCompile(`(^|[^A-Za-z]|%(?:25)*[0-9A-Fa-f]{2})` +
+	`((?:dc|ac|rt|rg|cs)(?:_|%(?:25)*5[Ff])|eyJ|eyAi|ewo)[A-Za-z0-9_.-]{26,}`)
 
 // WithoutCredentials hides the credentials in a text from outside that is going to be logged
 // or quoted: programs send them in the place of another parameter.
