@@ -35,6 +35,7 @@ type logReader struct {
 	data []byte
 	key  *pb.DataKey // nil: it is not encrypted
 	at   int         // where the next record begins
+	used int         // behind it is nothing but zeros: the file has its size from the beginning
 
 	headless bool // its head is gone: no record can be read
 }
@@ -62,7 +63,16 @@ func newLogReader(name string, keys *badger.KeyRegistry, encrypted bool) (*logRe
 	if err != nil {
 		return nil, fmt.Errorf("the key of the log %s: %w", filepath.Base(name), err)
 	}
-	return &logReader{data: data, key: key, at: logHead}, nil
+	return &logReader{data: data, key: key, at: logHead, used: used(data)}, nil
+}
+
+// used is how many bytes come before the zeros at the end, of which there are megabytes.
+func used(data []byte) int {
+	var zeros [4 << 10]byte
+	for bytes.HasSuffix(data, zeros[:]) {
+		data = data[:len(data)-len(zeros)]
+	}
+	return len(bytes.TrimRight(data, "\x00"))
 }
 
 // withoutHead is of the log of an encrypted store that names no key. Badger would take it
@@ -72,7 +82,7 @@ func withoutHead(data []byte) (*logReader, error) {
 	if len(bytes.TrimLeft(data[:logHead], "\x00")) > 0 {
 		return nil, errOtherLog
 	}
-	return &logReader{data: data, at: logHead, headless: true}, nil
+	return &logReader{data: data, at: logHead, used: used(data), headless: true}, nil
 }
 
 // hidden is what Badger does not read of a log.
@@ -126,16 +136,13 @@ func changesBehindDamage(l *logReader, found func(*relic) error) (h hidden, err 
 	return h, nil
 }
 
-// hasMore reports whether anything but zeros comes: the file has its size from the beginning.
-func (l *logReader) hasMore() bool {
-	return len(bytes.TrimLeft(l.data[l.at:], "\x00")) > 0
-}
+// hasMore reports whether anything but zeros comes.
+func (l *logReader) hasMore() bool { return l.at < l.used }
 
 // skip goes on to where the next record may begin: behind damage only records of
 // transactions are looked for, none of which begins with a zero.
 func (l *logReader) skip() {
-	rest := l.data[l.at+1:]
-	l.at = len(l.data) - len(bytes.TrimLeft(rest, "\x00"))
+	l.at = l.used - len(bytes.TrimLeft(l.data[l.at+1:l.used], "\x00"))
 }
 
 // couldBegin reports whether a record of a transaction may begin with two bytes: what kind
