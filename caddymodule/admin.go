@@ -54,7 +54,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		route(http.MethodPost, "resume", resume),
 		route(http.MethodGet, "keys", listKeys),
 		route(http.MethodPost, "keys/rotate", rotateKeys),
-		{Pattern: http.MethodGet + " " + adminapi.Path + "backup", Handler: a.serving(backup)},
+		{Pattern: http.MethodGet + " " + adminapi.Path + "backup", Handler: a.withServer(backup)},
 		{Pattern: adminapi.Path + "health", Handler: caddy.AdminHandlerFunc(a.health)},
 	}
 }
@@ -62,7 +62,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 // handler wraps a function whose result is sent as JSON. An error of the
 // function becomes the status that apiError finds for it.
 func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
-	return a.serving(func(s *server, w http.ResponseWriter, r *http.Request) error {
+	return a.withServer(func(s *server, w http.ResponseWriter, r *http.Request) error {
 		result, err := do(s, r)
 		if err != nil {
 			return apiError(err)
@@ -100,10 +100,10 @@ var errNoDeviceLogin = caddy.APIError{
 	HTTPStatus: http.StatusNotFound, Err: errors.New("this Caddy has no device_login"),
 }
 
-// serving wraps a route in the wait for the app and its store. The store stays
+// withServer wraps a route in the wait for the app and its store. The store stays
 // open until the route returns. The body is read before: a caller who sends it
 // slowly would otherwise keep the store from being closed at a reload.
-func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
+func (a *Admin) withServer(do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if a.app == nil {
 			return errNoDeviceLogin
@@ -111,7 +111,7 @@ func (a *Admin) serving(do func(*server, http.ResponseWriter, *http.Request) err
 		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
 			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
-		s, release, err := a.app.serving(r)
+		s, release, err := a.app.acquire(r)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
@@ -140,7 +140,7 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	write := func() (struct{}, error) { return struct{}{}, store.Backup(r.Context(), to) }
 	// At an exit the store may close once the call is abandoned: by then the
 	// download has already broken off, and nothing is read any more.
-	if _, err := await(s.pooledStore.deadline, func() {}, write); err != nil {
+	if _, err := callUntil(s.pooledStore.deadline, func() {}, write); err != nil {
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // anything else would be a proper end
 	}

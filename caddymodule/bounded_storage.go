@@ -64,11 +64,11 @@ type callResult[A any] struct {
 	err   error
 }
 
-// await returns what a call returns. Once deadline is closed and callTimeout has
+// callUntil returns what a call returns. Once deadline is closed and callTimeout has
 // passed, it calls abandoned and returns errAbandoned instead; the call goes on in
 // its goroutine. A panic of the call becomes an error: in a goroutine of its own
 // it would end the process, where net/http would have recovered it.
-func await[A any](deadline <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
+func callUntil[A any](deadline <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
 	results := make(chan callResult[A], 1)
 	go func() {
 		var a callResult[A]
@@ -137,7 +137,7 @@ type boundedStorage struct {
 // error.
 func (s boundedStorage) do(c *change, call func() error) error {
 	abandoned := func() { s.abandon(); c.abandon() }
-	_, err := await(s.deadline, abandoned, func() (struct{}, error) { return struct{}{}, call() })
+	_, err := callUntil(s.deadline, abandoned, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
@@ -166,20 +166,24 @@ func (s boundedStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.
 			return g, nil
 		}
 	}
-	return await(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
+	return callUntil(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.Get(ctx, id) })
 }
 
 // ByUserCode implements [deviceauth.Store].
 func (s boundedStorage) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
-	return await(s.deadline, s.abandon, func() (*deviceauth.Grant, error) { return s.Storage.ByUserCode(ctx, code) })
+	return callUntil(s.deadline, s.abandon, func() (*deviceauth.Grant, error) {
+		return s.Storage.ByUserCode(ctx, code)
+	})
 }
 
 // ByOwner implements [deviceauth.Store].
 func (s boundedStorage) ByOwner(ctx context.Context, owner string) ([]*deviceauth.Grant, error) {
-	return await(s.deadline, s.abandon, func() ([]*deviceauth.Grant, error) { return s.Storage.ByOwner(ctx, owner) })
+	return callUntil(s.deadline, s.abandon, func() ([]*deviceauth.Grant, error) {
+		return s.Storage.ByOwner(ctx, owner)
+	})
 }
 
-// A page is the result of List: await returns one value.
+// A page is the result of List: callUntil returns one value.
 type page struct {
 	grants []*deviceauth.Grant
 	next   string
@@ -187,7 +191,7 @@ type page struct {
 
 // List implements [deviceauth.Store].
 func (s boundedStorage) List(ctx context.Context, after string, limit int) ([]*deviceauth.Grant, string, error) {
-	p, err := await(s.deadline, s.abandon, func() (page, error) {
+	p, err := callUntil(s.deadline, s.abandon, func() (page, error) {
 		grants, next, err := s.Storage.List(ctx, after, limit)
 		return page{grants: grants, next: next}, err
 	})
@@ -206,7 +210,7 @@ func (s boundedStorage) Update(ctx context.Context, id deviceauth.ID, step func(
 
 // LoadDocument implements [deviceauth.Documents].
 func (s boundedStorage) LoadDocument(ctx context.Context, name string) ([]byte, error) {
-	return await(s.deadline, s.abandon, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
+	return callUntil(s.deadline, s.abandon, func() ([]byte, error) { return s.Storage.LoadDocument(ctx, name) })
 }
 
 // PutDocument implements [deviceauth.Documents].
@@ -238,21 +242,25 @@ func (s boundedCluster) OnChange(listener func(deviceauth.ID)) { s.shared.OnChan
 
 // RecordPoll implements [deviceauth.Cluster].
 func (s boundedCluster) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
-	return await(s.deadline, s.abandon, func() (deviceauth.PollRecord, error) { return s.shared.RecordPoll(ctx, p) })
+	return callUntil(s.deadline, s.abandon, func() (deviceauth.PollRecord, error) {
+		return s.shared.RecordPoll(ctx, p)
+	})
 }
 
 // SetInterval implements [deviceauth.Cluster].
 func (s boundedCluster) SetInterval(
 	ctx context.Context, id deviceauth.ID, from, to time.Duration,
 ) (time.Duration, error) {
-	return await(s.deadline, s.abandon, func() (time.Duration, error) {
+	return callUntil(s.deadline, s.abandon, func() (time.Duration, error) {
 		return s.shared.SetInterval(ctx, id, from, to)
 	})
 }
 
 // CountUp implements [deviceauth.Cluster].
 func (s boundedCluster) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
-	return await(s.deadline, s.abandon, func() (deviceauth.Count, error) { return s.shared.CountUp(ctx, key, window) })
+	return callUntil(s.deadline, s.abandon, func() (deviceauth.Count, error) {
+		return s.shared.CountUp(ctx, key, window)
+	})
 }
 
 // CountDown implements [deviceauth.Cluster].

@@ -47,7 +47,7 @@ func (g *Guard) tokenGuardFor(r *http.Request) (tokenGuard *guard.Guard, release
 	if g.Edge != nil {
 		return g.remote, func() {}, nil
 	}
-	s, release, err := g.app.serving(r)
+	s, release, err := g.app.acquire(r)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,7 +51,7 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	if guard.IsMetadataPath(r.URL.Path) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
-	s, release, err := e.app.serving(r)
+	s, release, err := e.app.acquire(r)
 	if err != nil {
 		if err = unavailable(w, err); e.sites.explain(nil, w, r, err) {
 			return nil // an error that is returned would be logged by Caddy, once for each request

@@ -132,7 +132,7 @@ func (a *App) checkHealth(ctx context.Context) error {
 	// One deadline covers the wait for Start and the store's check.
 	ctx, cancel := context.WithTimeout(ctx, healthWait)
 	defer cancel()
-	s := a.serves(ctx)
+	s := a.currentServer(ctx)
 	switch {
 	case s != nil:
 		return s.health.check(ctx)

@@ -130,10 +130,10 @@ const startWait = 10 * time.Second
 // errStarting is the error while no server serves.
 var errStarting = errors.New("the device login is not ready")
 
-// serves returns the server that serves now, nil where none does. If this
+// currentServer returns the server that serves now, nil where none does. If this
 // configuration did not start, the server before answers.
-func (a *App) serves(ctx context.Context) *server {
-	if s := a.await(ctx); s != nil {
+func (a *App) currentServer(ctx context.Context) *server {
+	if s := a.awaitStart(ctx); s != nil {
 		return s
 	}
 	return a.issuerState.current.Load()
@@ -147,25 +147,25 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 	if r.Body == nil || r.Body == http.NoBody {
 		return true
 	}
-	s := a.serves(r.Context())
+	s := a.currentServer(r.Context())
 	return s == nil || s.handler.Receive(w, r)
 }
 
-// serving returns the server with its store held open, and a function that
+// acquire returns the server with its store held open, and a function that
 // releases the store; every caller must call that function. Where no server
 // serves, the error is errStarting.
-func (a *App) serving(r *http.Request) (*server, func(), error) {
-	s := a.serves(r.Context())
+func (a *App) acquire(r *http.Request) (*server, func(), error) {
+	s := a.currentServer(r.Context())
 	if s == nil || !s.pooledStore.beginUse() {
 		return nil, nil, errStarting
 	}
 	return s, s.pooledStore.endUse, nil
 }
 
-// await waits for Start, and returns nil where Start failed or takes longer than
+// awaitStart waits for Start, and returns nil where Start failed or takes longer than
 // startWait. Caddy's http app may accept requests before all apps of the
 // configuration have started.
-func (a *App) await(ctx context.Context) *server {
+func (a *App) awaitStart(ctx context.Context) *server {
 	select {
 	case <-a.ready:
 		return a.server.Load()

@@ -232,8 +232,8 @@ func TestHonestPathsAreNotRefused(t *testing.T) {
 			"/index.php": nil, "/%C0%BA": guard.ErrSpelling,
 			"/ad\u200cmin":       guard.ErrSpelling,
 			"/stra\u00df\u200ce": guard.ErrSpelling,
-			"/\uff562/a": guard.ErrSpelling,
-			"/index.php/v2/a": guard.ErrSpelling, "/x/a.axd/v2": guard.ErrSpelling,
+			"/\uff562/a":         guard.ErrSpelling,
+			"/index.php/v2/a":    guard.ErrSpelling, "/x/a.axd/v2": guard.ErrSpelling,
 		} {
 			if guarded, err := judged(t, m, path); !errors.Is(err, want) || guarded {
 				t.Errorf("%s: %q: %v, %v, want %v", match, path, guarded, err, want)

@@ -67,7 +67,7 @@ func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 // call is.
 func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error) {
 	deadline, unwatch := watchExit(caddy.Exiting)
-	opened, err := await(deadline, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
+	opened, err := callUntil(deadline, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
 	if err != nil {
 		unwatch()
 		return nil, err

@@ -31,7 +31,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	key := e.refresh() // one for the whole request: another gateway may change it meanwhile
+	key := e.refreshKey() // one for the whole request: another gateway may change it meanwhile
 	presented, ok := key.parse(r.RefreshToken)
 	if !ok {
 		return nil, errUnknownToken

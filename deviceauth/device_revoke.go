@@ -86,7 +86,7 @@ func (e *Engine) finish(
 // grantOf reads the grant's id out of a token of ours. lives reports, of the
 // grant as the store has it, whether the token is still good for something.
 func (e *Engine) grantOf(token string) (id ID, lives func(*Grant) bool, ok bool) {
-	if t, ok := e.refresh().parse(token); ok {
+	if t, ok := e.refreshKey().parse(token); ok {
 		return t.id, func(g *Grant) bool { return g.honours(e.now(), t.digest(), e.cfg.Lifetime.RefreshGrace) }, true
 	}
 	known, err := e.verified(token) // which wants it in time

@@ -46,7 +46,7 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if client.Public {
 		return nil, errNotConfidential
 	}
-	if t, ok := e.refresh().parse(r.Token); ok {
+	if t, ok := e.refreshKey().parse(r.Token); ok {
 		return e.introspectRefresh(ctx, client, t)
 	}
 	known, g, err := e.activeGrant(ctx, r.Token)

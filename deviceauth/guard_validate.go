@@ -87,7 +87,7 @@ func (e *Engine) ValidateToken(ctx context.Context, token string, need Requireme
 // activeGrant returns an access token of ours, whatever its audience, and its
 // grant, if both are good. One of a person who is not [Person.Clean], and signed
 // in before that was looked at, is not.
-func (e *Engine) activeGrant(ctx context.Context, token string) (*tokenCheck, *Grant, error) {
+func (e *Engine) activeGrant(ctx context.Context, token string) (*verifiedToken, *Grant, error) {
 	known, err := e.verified(token)
 	if err != nil {
 		return nil, nil, err
@@ -131,7 +131,7 @@ func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 
 // verified returns a token that is ours and in time. Most of them are known by their
 // digest.
-func (e *Engine) verified(token string) (known *tokenCheck, err error) {
+func (e *Engine) verified(token string) (known *verifiedToken, err error) {
 	var room [1536]byte // most tokens fit, and need no memory of their own to be digested
 	key, now := sha256.Sum256(append(room[:0], token...)), time.Now()
 	known, found := e.tokenCache.Get(key)
@@ -150,8 +150,8 @@ func (e *Engine) verified(token string) (known *tokenCheck, err error) {
 }
 
 // verify reads a token that is not known yet.
-func (e *Engine) verify(token string) (*tokenCheck, error) {
-	read := new(tokenCheck)
+func (e *Engine) verify(token string) (*verifiedToken, error) {
+	read := new(verifiedToken)
 	err := e.cfg.Signer.Verify(TypeAccess, token, &read.AccessClaims)
 	switch {
 	case err != nil && strings.Count(token, ".") != 2: // RFC 7515 §7.1
@@ -171,38 +171,38 @@ func (c *AccessClaims) complete() bool {
 	return c.Expires != 0 && c.Subject != "" && len(c.Audience) > 0 && c.Grant != ID{}
 }
 
-// A tokenCheck is a token that was verified, and whose it was when it was last used.
-type tokenCheck struct {
+// A verifiedToken is a token that was verified, and whose it was when it was last used.
+type verifiedToken struct {
 	AccessClaims
-	last atomic.Pointer[validatedToken]
+	last atomic.Pointer[tokenIdentity]
 }
 
-// validatedToken is who a person of the store is to backends.
-type validatedToken struct {
+// tokenIdentity is who a person of the store is to backends.
+type tokenIdentity struct {
 	person *Person
 	id     *Identity
 }
 
 // identity returns who stands behind the token, made once for as long as the
 // grant has the same person.
-func (e *Engine) identity(a *tokenCheck, g *Grant) *Identity {
+func (e *Engine) identity(a *verifiedToken, g *Grant) *Identity {
 	if last := a.last.Load(); last != nil && last.person == g.Person {
 		return last.id
 	}
 	id := NewIdentity(e.forBackends(g.Person), &a.AccessClaims)
 	id.clean = id.clean && !e.mimics(g.Person)
-	a.last.Store(&validatedToken{person: g.Person, id: id})
+	a.last.Store(&tokenIdentity{person: g.Person, id: id})
 	return id
 }
 
 // A tokenCache remembers tokens that were verified by their digests, as long as they come
 // often. A token verified is a fact for ever; only its time and its grant are not, and
 // those are looked at on every request.
-type tokenCache = generations.Shared[[sha256.Size]byte, *tokenCheck]
+type tokenCache = generations.Shared[[sha256.Size]byte, *verifiedToken]
 
 // generation bounds the memory: two times so many tokens of some 1,000 bytes.
 const generation = 20_000
 
 func newTokenCache() *tokenCache {
-	return generations.NewShared[[sha256.Size]byte, *tokenCheck](generation)
+	return generations.NewShared[[sha256.Size]byte, *verifiedToken](generation)
 }

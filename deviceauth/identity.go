@@ -18,27 +18,27 @@ type Identity struct {
 	Grant    ID
 	Expires  time.Time
 
-	clean bool               // whether the person is, see Person.Clean
-	usual [len(usual)]string // the usual claims, spelled
+	clean  bool                      // whether the person is, see Person.Clean
+	common [len(commonClaims)]string // the common claims, spelled
 }
 
-// usual are the claims that backends are told of unless an operator says
+// commonClaims are the claims that backends are told of unless an operator says
 // otherwise, in the order in which they are asked for. They are spelled once
 // and not on every request.
-var usual = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
+var commonClaims = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
 
 // NewIdentity returns who comes with a token of these claims.
 func NewIdentity(p *Person, c *AccessClaims) *Identity {
 	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0),
 		clean: p.Clean()}
-	for i, name := range usual {
-		id.usual[i] = id.spell(name)
+	for i, name := range commonClaims {
+		id.common[i] = id.spell(name)
 	}
 	// One string holds all of them: with many tokens in turn, each string by itself is
 	// one more access to memory that is in no cache.
-	whole := strings.Join(id.usual[:], "")
-	for i, value := range id.usual {
-		id.usual[i], whole = whole[:len(value)], whole[len(value):]
+	whole := strings.Join(id.common[:], "")
+	for i, value := range id.common {
+		id.common[i], whole = whole[:len(value)], whole[len(value):]
 	}
 	return id
 }
@@ -51,9 +51,9 @@ func NewIdentity(p *Person, c *AccessClaims) *Identity {
 // are sanitised; any other value is told as it is or, where it is not [Clean],
 // not at all.
 func (id *Identity) Claim(name string) string {
-	for i, n := range usual {
+	for i, n := range commonClaims {
 		if n == name {
-			return id.usual[i]
+			return id.common[i]
 		}
 	}
 	return id.spell(name)

@@ -68,7 +68,7 @@ func parseSplitToken(code, prefix string) (t splitToken, ok bool) {
 type refreshKey [32]byte
 
 // refresh returns the key of refresh tokens as it is now.
-func (e *Engine) refresh() refreshKey { return e.cfg.RefreshKey() }
+func (e *Engine) refreshKey() refreshKey { return e.cfg.RefreshKey() }
 
 const tagSize = 16
 

@@ -30,7 +30,7 @@ func (e *Engine) first(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 		return t, err
 	}
 	token, until := newSplitToken(g.ID), now.Add(e.cfg.Lifetime.RefreshToken)
-	t.RefreshToken = e.refresh().refreshToken(token)
+	t.RefreshToken = e.refreshKey().refreshToken(token)
 	t.refresh = &Refresh{
 		Current: token.digest(), Rotated: now, Idle: earlier(now.Add(e.cfg.Lifetime.RefreshIdle), until), Until: until,
 	}

@@ -59,14 +59,14 @@ func (o Options) setHiddenAside(list badger.Manifest, keys *badger.KeyRegistry, 
 		os.RemoveAll(aside)
 		return err
 	}
-	_, err = renamed(aside, lostAs)
+	_, err = renamed(aside, lostPrefix)
 	return err
 }
 
 // notKept leaves out the files that were kept at a start before, which failed.
 func (o Options) notKept(files []string) (left []string) {
 	for _, file := range files {
-		kept := slices.ContainsFunc(named(o.Dir, lostAs), func(dir string) bool {
+		kept := slices.ContainsFunc(named(o.Dir, lostPrefix), func(dir string) bool {
 			is, err1 := os.Stat(file)
 			was, err2 := os.Stat(filepath.Join(dir, filepath.Base(file)))
 			return err1 == nil && err2 == nil && is.Size() == was.Size()

@@ -126,7 +126,7 @@ func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at in
 	if !strings.Contains(lines.String(), want) && !(head && len(lost) == 0) {
 		t.Errorf("byte %d: the log says %q", at, &lines)
 	}
-	if left := named(dir, lostAs); len(left) > 0 {
+	if left := named(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("byte %d: %q is left", at, left)
 	}
 }

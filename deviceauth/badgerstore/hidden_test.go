@@ -120,7 +120,7 @@ func opensShortened(t *testing.T, dir string, key deviceauth.Secret, size int64)
 			t.Fatal(err)
 		}
 	}
-	if left := named(dir, lostAs); len(left) > 0 {
+	if left := named(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("%d bytes: %q is left", size, left)
 	}
 	return true
@@ -239,7 +239,7 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 func TestStartsThatFailBringNothingBack(t *testing.T) {
 	t.Parallel()
 	dir, before := deletedDocuments(t, false)
-	kept := filepath.Join(dir, lostAs+"1")
+	kept := filepath.Join(dir, lostPrefix+"1")
 	if err := os.Mkdir(kept, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestStartsThatFailBringNothingBack(t *testing.T) {
 	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
 		t.Errorf("%d of %d documents came back", documents-len(lost), documents)
 	}
-	if left := named(dir, lostAs); len(left) > 0 {
+	if left := named(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("%q is left", left)
 	}
 }
@@ -372,7 +372,7 @@ func change(t *testing.T, name string, at int64) {
 func TestTablesAreKeptOnceWhateverFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	kept, err := renamed(filepath.Join(dir, "none"), keptAs)
+	kept, err := renamed(filepath.Join(dir, "none"), keptPrefix)
 	if err == nil || kept != filepath.Join(dir, "none") {
 		t.Errorf("%q, %v", kept, err)
 	}
@@ -397,7 +397,7 @@ func TestStartsThatFailKeepNothingTwice(t *testing.T) {
 			t.Fatal("it opens")
 		}
 	}
-	if kept := named(dir, lostAs); len(kept) != 1 {
+	if kept := named(dir, lostPrefix); len(kept) != 1 {
 		t.Errorf("%q", kept)
 	}
 }

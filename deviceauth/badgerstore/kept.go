@@ -17,9 +17,9 @@ import (
 // leaves them, so that the next start finds whole what a merge has not been told whole:
 // part of it would bring back what was deleted, so a directory is renamed at once.
 const (
-	keptAs = "kept-" // tables of which others are being made
-	lostAs = "lost-" // that were kept when the database was opened, and have to be read
-	overAs = "over-" // nobody needs them
+	keptPrefix = "kept-" // tables of which others are being made
+	lostPrefix = "lost-" // that were kept when the database was opened, and have to be read
+	overPrefix = "over-" // nobody needs them
 )
 
 // canLink tells whether a file can have two names here, which some file systems lack.
@@ -51,7 +51,7 @@ func keepTables(dir string, list tables, keep func(from, to string) error) (kept
 			return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
 		}
 	}
-	if kept, err = renamed(kept, keptAs); err != nil {
+	if kept, err = renamed(kept, keptPrefix); err != nil {
 		os.RemoveAll(kept)
 		return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
 	}
@@ -104,12 +104,12 @@ func copied(from, to string) error {
 // setKeptAside renames what was kept when the database was closed, or the process
 // ended, and removes what nobody needs.
 func setKeptAside(dir string) error {
-	for _, kept := range named(dir, keptAs) {
-		if _, err := renamed(kept, lostAs); err != nil {
+	for _, kept := range named(dir, keptPrefix) {
+		if _, err := renamed(kept, lostPrefix); err != nil {
 			return fmt.Errorf("badger store: %w", err)
 		}
 	}
-	for _, done := range append(named(dir, overAs), named(dir, "new-")...) {
+	for _, done := range append(named(dir, overPrefix), named(dir, "new-")...) {
 		os.RemoveAll(done) // what cannot be removed is at the next start
 	}
 	return nil
@@ -129,7 +129,7 @@ func named(dir, as string) (list []string) {
 // dropTables removes tables that were kept. Once they have another name nobody reads
 // them: what is left of them goes at the next start. Those that have gone are dropped.
 func dropTables(kept string) error {
-	over, err := renamed(kept, overAs)
+	over, err := renamed(kept, overPrefix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

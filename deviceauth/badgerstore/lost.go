@@ -24,15 +24,15 @@ import (
 // close, before all that was kept has been compared with it, and is gone: whatever fails, or
 // ends the process, meanwhile.
 
-// isLeftOut is called by a merge that did not make all of its tables.
-func (s *Store) isLeftOut() {
+// mergeLeftOut is called by a merge that did not make all of its tables.
+func (s *Store) mergeLeftOut() {
 	s.log.log(slog.LevelError, "a merge of tables in %s could not make all of its new ones: "+
 		"the old ones are kept, and what is only in them is written back", []any{s.dir})
-	s.breaks(s.isIncomplete())
+	s.breaks(s.errIncomplete())
 }
 
-// isIncomplete is the error of every call until [Store.bringBack] is done.
-func (s *Store) isIncomplete() error {
+// errIncomplete is the error of every call until [Store.bringBack] is done.
+func (s *Store) errIncomplete() error {
 	return fmt.Errorf("badger store: %s is not asked until what a merge of its tables left out is written back", s.dir)
 }
 
@@ -40,7 +40,7 @@ func (s *Store) isIncomplete() error {
 // kept. Where every merge was whole there is nothing to write, as after the end of the
 // process in one. What was changed or deleted since stays as it is.
 func (s *Store) bringBack(o Options, key []byte) error {
-	dirs := named(s.dir, lostAs)
+	dirs := named(s.dir, lostPrefix)
 	if len(dirs) == 0 {
 		return nil
 	}

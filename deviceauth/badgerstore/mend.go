@@ -84,7 +84,7 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 	s.pending.mayBeElsewhere(until)
 	s.broken.Store(nil)
 	if s.merges.leftOut() { // by a merge of the new one, while the store was broken still
-		s.breaks(s.isIncomplete())
+		s.breaks(s.errIncomplete())
 	}
 	s.log.log(slog.LevelWarn, "the store in %s is open again", []any{s.dir})
 	return false, nil

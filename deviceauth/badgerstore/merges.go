@@ -78,7 +78,7 @@ func (t tables) newest() (id uint64) {
 // returns, and wait for start.
 func newMerges(s *Store) *merges {
 	return &merges{
-		dir: s.dir, room: s.room, links: s.links, log: s.log, lost: s.isLeftOut,
+		dir: s.dir, room: s.room, links: s.links, log: s.log, lost: s.mergeLeftOut,
 		begun: make(chan struct{}),
 		under: map[int]*merge{}, taken: map[uint64]bool{},
 	}

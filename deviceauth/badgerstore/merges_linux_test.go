@@ -136,7 +136,7 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 			if err != nil || len(document) != 1<<20+1 || len(bytes.Trim(document, "x")) > 0 {
 				t.Errorf("the document has %d bytes, %v", len(document), err)
 			}
-			if lost := named(s.dir, lostAs); len(lost) > 0 {
+			if lost := named(s.dir, lostPrefix); len(lost) > 0 {
 				t.Errorf("there are %v", lost)
 			}
 		})
@@ -216,7 +216,7 @@ func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
 		t.Errorf("the document is %q, %v", document, err)
 	}
 	kept.check(t, s)
-	if left := append(named(s.dir, lostAs), named(s.dir, overAs)...); len(left) > 0 {
+	if left := append(named(s.dir, lostPrefix), named(s.dir, overPrefix)...); len(left) > 0 {
 		t.Errorf("there are %v", left)
 	}
 }

@@ -18,13 +18,13 @@ import (
 type dialect struct {
 	paths dialectPaths
 
-	status   map[string]int    // of refusals, by error code, where they are not RFC 6749's
-	rename   map[string]string // error codes, and those [ofCode], that go by another name
-	grants   map[string]string // other names of grant types
-	codeName string            // another name of device_code in token requests
-	commas   bool              // scopes may be separated by commas, too
-	query    bool              // where the body is empty, the parameters are in the query
-	nulls    bool              // ID tokens name what is not known, as null
+	status         map[string]int    // of refusals, by error code, where they are not RFC 6749's
+	rename         map[string]string // error codes, and those [ofCode], that go by another name
+	grants         map[string]string // other names of grant types
+	deviceCodeName string            // another name of device_code in token requests
+	commas         bool              // scopes may be separated by commas, too
+	query          bool              // where the body is empty, the parameters are in the query
+	nulls          bool              // ID tokens name what is not known, as null
 
 	scoping func(e *deviceauth.Engine, client, asked string) (scope string, resource []string)
 	members func(*vendorDialect, deviceauth.Credentials, *authorizationResponse) // adds to RFC 8628 §3.2
@@ -182,8 +182,8 @@ func (s *vendorDialect) grantType(p params) string {
 
 // deviceCode reads device_code (RFC 8628 §3.4), or the dialect's own parameter for it.
 func (s *vendorDialect) deviceCode(p params) string {
-	if code := p.get("device_code"); code != "" || s.codeName == "" {
+	if code := p.get("device_code"); code != "" || s.deviceCodeName == "" {
 		return code
 	}
-	return p.get(s.codeName)
+	return p.get(s.deviceCodeName)
 }

@@ -54,10 +54,10 @@ var dialects = map[string]dialect{
 	// https://developers.google.com/identity/protocols/oauth2/limited-input-device
 	// Devices from before RFC 8628 send the older names of grant and code.
 	"google": {
-		paths:    dialectPaths{authorization: "/device/code", token: "/token"},
-		status:   map[string]int{"authorization_pending": 428, "slow_down": 403, "access_denied": 403},
-		grants:   map[string]string{"http://oauth.net/grant_type/device/1.0": grantDeviceCode},
-		codeName: "code",
+		paths:          dialectPaths{authorization: "/device/code", token: "/token"},
+		status:         map[string]int{"authorization_pending": 428, "slow_down": 403, "access_denied": 403},
+		grants:         map[string]string{"http://oauth.net/grant_type/device/1.0": grantDeviceCode},
+		deviceCodeName: "code",
 		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationResponse) {
 			a.URL = a.URI
 		},
@@ -71,9 +71,9 @@ var dialects = map[string]dialect{
 		rename: map[string]string{
 			"invalid_grant" + ofCode: "bad_verification_code", "access_denied" + ofCode: "authorization_declined",
 		},
-		grants:   map[string]string{"device_code": grantDeviceCode},
-		codeName: "code",
-		scoping:  entraScopes,
+		grants:         map[string]string{"device_code": grantDeviceCode},
+		deviceCodeName: "code",
+		scoping:        entraScopes,
 		members: func(_ *vendorDialect, _ deviceauth.Credentials, a *authorizationResponse) {
 			a.Message = fmt.Sprintf("Open %s in a browser and type the code %s to sign in.", a.URI, a.UserCode)
 		},
