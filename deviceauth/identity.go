@@ -29,7 +29,13 @@ var commonClaims = [...]string{"user", "email", "name", "groups", "client_id", "
 
 // NewIdentity returns who comes with a token of these claims.
 func NewIdentity(p *Person, c *AccessClaims) *Identity {
-	id := &Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0),
+	id := new(Identity)
+	id.set(p, c)
+	return id
+}
+
+func (id *Identity) set(p *Person, c *AccessClaims) {
+	*id = Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0),
 		clean: p.Clean()}
 	for i, name := range commonClaims {
 		id.common[i] = id.spell(name)
@@ -40,7 +46,6 @@ func NewIdentity(p *Person, c *AccessClaims) *Identity {
 	for i, value := range id.common {
 		id.common[i], whole = whole[:len(value)], whole[len(value):]
 	}
-	return id
 }
 
 // Claim spells a claim as one line of text, or "" where it is unknown: user,

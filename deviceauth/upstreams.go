@@ -52,14 +52,12 @@ func (e *Engine) named(p *Person) *Person {
 
 // forBackends is a person as backends are told of them: the upstream only where there
 // are several.
-func (e *Engine) forBackends(p *Person) *Person {
-	p = e.named(p)
-	if !e.cfg.only(p.Upstream) {
-		return p
+func (e *Engine) forBackends(p *Person) Person {
+	now := *e.named(p)
+	if e.cfg.only(now.Upstream) {
+		now.Upstream = ""
 	}
-	now := *p
-	now.Upstream = ""
-	return &now
+	return now
 }
 
 // mimics reports whether the person's user, a claim that may be of their own

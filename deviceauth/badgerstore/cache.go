@@ -20,6 +20,8 @@ type cache struct {
 	mu      sync.RWMutex
 	changes uint64 // counts what has changed
 	known   *generations.Memory[deviceauth.ID, cached]
+
+	compactor deviceauth.Compactor // has a lock of its own
 }
 
 // cached is a decoded grant, which is never changed, and the second in which Badger forgets it.
@@ -45,22 +47,30 @@ func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, changesSeen uint64) 
 	return &own, c.changes
 }
 
-// put keeps what a reader found, unless something has changed since its mark.
-func (c *cache) put(g *deviceauth.Grant, expires, changesSeen uint64) {
-	own := *g
+// put keeps what a reader found, unless something has changed since its mark. It returns the
+// reader's own copy of what is kept: who stands behind a token is made once for a person, who
+// must be the same from now on.
+func (c *cache) put(g *deviceauth.Grant, expires, changesSeen uint64) *deviceauth.Grant {
+	kept := c.compactor.Compact(g)
+	own := *kept
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes == changesSeen {
-		c.known.Put(own.ID, cached{grant: &own, expires: expires})
+		c.known.Put(own.ID, cached{grant: kept, expires: expires})
 	}
+	return &own
 }
 
 // replace takes in changes that are on the disk.
 func (c *cache) replace(changed map[deviceauth.ID]cached) {
+	kept := make(map[deviceauth.ID]cached, len(changed))
+	for id, item := range changed {
+		kept[id] = cached{grant: c.compactor.Compact(item.grant), expires: item.expires}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes++
-	for id, item := range changed {
+	for id, item := range kept {
 		c.known.Put(id, item)
 	}
 }

@@ -55,8 +55,7 @@ func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, err
 	err := s.view(func(txn *badger.Txn) error {
 		found, expires, err := read(txn, grantKey(id))
 		if err == nil {
-			g = found
-			s.known.put(g, expires, changesSeen)
+			g = s.known.put(found, expires, changesSeen)
 		}
 		return err
 	})

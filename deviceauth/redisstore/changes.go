@@ -30,6 +30,7 @@ type changes struct {
 	mu         sync.Mutex
 	returnedAt map[string]time.Time // by server: when the last heartbeat that was returned was sent
 	known      *generations.Memory[deviceauth.ID, *deviceauth.Grant]
+	compactor  deviceauth.Compactor
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
 
@@ -239,16 +240,16 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	return nil, f
 }
 
-// keep puts the grant that was read into memory. A shallow copy is kept, so
-// that the caller may go on changing its own.
+// keep puts the grant that was read into memory. A copy is kept, so that the caller may go
+// on changing its own.
 func (f *fetch) keep(g *deviceauth.Grant) {
-	own := *g
+	kept := f.c.compactor.Compact(g)
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if f.c.fetches[f.id] != f {
 		return
 	}
-	f.c.known.Put(f.id, &own)
+	f.c.known.Put(f.id, kept)
 }
 
 // end takes the reader off the note. Several readers of one grant share the
