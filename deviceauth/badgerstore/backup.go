@@ -122,6 +122,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 	}
 	done, err = s.load(ctx, r, keepGrants, o.EncryptionKey == "" && !o.Unencrypted)
 	if err = errors.Join(err, s.closeWhole()); err != nil {
+		os.RemoveAll(o.Dir) // best effort: the next restore removes it too
 		return done, err
 	}
 	return done, os.Rename(o.Dir, final)

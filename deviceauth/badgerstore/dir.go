@@ -7,7 +7,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // others are the permission bits of all users but the owner of a file.
@@ -19,10 +23,14 @@ const modes = runtime.GOOS != "windows"
 
 // ownDir makes the directory, or closes the one that is there to other users:
 // Badger's files are as open as the umask lets them be, and the signing keys
-// are in them. A directory that cannot be closed is refused.
+// are in them. A directory that cannot be closed is refused, and so is one that is something
+// else's, such as /etc.
 func (o Options) ownDir() error {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("badger store: %w", err)
+	}
+	if err := o.checkEmpty(); err != nil {
+		return err
 	}
 	if !modes {
 		return nil
@@ -52,6 +60,37 @@ func (o Options) ownDir() error {
 			slog.String("dir", o.Dir), slog.String("mode", fmt.Sprintf("%#o", before.Mode().Perm())))
 	}
 	return nil
+}
+
+// ownNames are of files and directories that may be in a store's directory before it is a
+// store: a start that did not end leaves them, and ext4 has its own in its root.
+var ownNames = []string{"*.sst", "*.mem", "*.vlog", "KEYREGISTRY*", "MANIFEST*", "LOCK", "DISCARD", "trial-*",
+	"new-*", keptPrefix + "*", lostPrefix + "*", overPrefix + "*", "lost+found"}
+
+// checkEmpty refuses a directory that has other things in it and no store.
+func (o Options) checkEmpty() error {
+	files, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return fmt.Errorf("badger store: %w", err)
+	}
+	foreign := ""
+	for _, file := range files {
+		if file.Name() == badger.ManifestFilename {
+			return nil
+		}
+		isOwn := slices.ContainsFunc(ownNames, func(pattern string) bool {
+			matches, _ := filepath.Match(pattern, file.Name())
+			return matches
+		})
+		if !isOwn {
+			foreign = file.Name()
+		}
+	}
+	if foreign == "" {
+		return nil
+	}
+	return fmt.Errorf("badger store: %s has other things in it, such as %q, and no store: want an empty directory, "+
+		"or one that is not there yet, for the store alone", o.Dir, foreign)
 }
 
 // errStaysOpen is the error of a change of mode that has no effect, as on a FAT disk or

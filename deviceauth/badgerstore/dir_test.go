@@ -76,7 +76,7 @@ func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "test")
+	program := filepath.Join(dir, "program")
 	text, err := os.ReadFile(os.Args[0])
 	if err != nil {
 		t.Fatal(err)
@@ -84,13 +84,55 @@ func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	if err := os.WriteFile(program, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
+	store := filepath.Join(dir, "store")
+	for _, err := range []error{os.Chmod(dir, 0o755), os.Mkdir(store, 0o755), os.Chmod(store, 0o755)} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	cmd := exec.Command(program, "-test.run", "^"+t.Name()+"$", "-test.v")
-	cmd.Dir, cmd.Env = "/", append(os.Environ(), directoryOfTheTest+"="+dir)
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), directoryOfTheTest+"="+store)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// A directory that is something else's is neither closed to other users nor written to.
+func TestDirectoryWithOtherThingsIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "important"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	through := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, through); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{dir, through} {
+		s, err := Open(Options{Dir: name})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), `such as "important"`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 || modeOf(t, dir) != 0o755 {
+		t.Errorf("%v, %v, mode %#o", files, err, modeOf(t, dir))
+	}
+	// A store that is there may have company, and the root of a file system has its own.
+	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, Options{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, Options{Dir: dir})
 }
