@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -166,6 +167,39 @@ func TestLoginEnds(t *testing.T) {
 			}
 			if shown.Code != "U" || shown.Address != "https://v" {
 				t.Errorf("the person was shown %+v", shown)
+			}
+		})
+	}
+}
+
+// A server cannot make the client panic, wait for ever, or send what is no bearer token.
+func TestAnswersThatNoClientCanUse(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ interval, token, want string }{
+		"a negative interval":  {"-5", "", "interval is -5 s"},
+		"a month":              {"2592000", "", "interval is 2592000 s"},
+		"an interval too long": {"9223372036854775807", "", "interval is"},
+		"another token type":   {"1", `{"access_token":"a","token_type":"DPoP"}`, `token_type is "DPoP"`},
+		"a space in a token":   {"1", `{"access_token":"a b","token_type":"Bearer"}`, "characters"},
+		"a quote in a token":   {"1", `{"access_token":"a\"b","token_type":"Bearer"}`, "characters"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := func(text string) func(http.ResponseWriter, *http.Request) {
+				return func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					io.WriteString(w, text)
+				}
+			}
+			s := server{"/t": answer(test.token), "/d": answer(`{"device_code":"d","user_code":"U",` +
+				`"verification_uri":"https://v","expires_in":60,"interval":` + test.interval + "}")}
+			ts := s.start(t)
+			connected := false
+			token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"}, Options{
+				HTTP: ts.Client(), ClientID: "tv", Show: func(Prompt) {}, Connected: func() { connected = true },
+			})
+			if err == nil || !strings.Contains(err.Error(), test.want) || token != nil || connected {
+				t.Errorf("got %v, %v, connected %v; want %q", token, err, connected, test.want)
 			}
 		})
 	}

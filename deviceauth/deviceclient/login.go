@@ -94,11 +94,16 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 	if o.Unattended {
 		return nil, ErrInteraction
 	}
-	token, err = o.login(ctx, s)
-	if err == nil && o.Connected != nil {
+	if token, err = o.login(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := checkToken(token); err != nil {
+		return nil, err
+	}
+	if o.Connected != nil {
 		o.Connected()
 	}
-	return token, err
+	return token, nil
 }
 
 // login tries the browser first where it is to be tried.

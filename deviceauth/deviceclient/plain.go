@@ -1,8 +1,10 @@
 package deviceclient
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"golang.org/x/oauth2"
@@ -24,9 +26,30 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 		return p, fmt.Errorf("the server's verification_uri_complete %q is not the address of a web page", p.Complete)
 	case p.Code == "" || text.Plain(p.Code) != p.Code:
 		return p, fmt.Errorf("the server's user_code %q is nothing that can be typed", p.Code)
+	case code.Interval < 0 || code.Interval > maxInterval:
+		return p, fmt.Errorf("the server's interval is %d s: want 1 to %d", code.Interval, maxInterval)
 	}
 	return p, nil
 }
+
+// checkToken refuses what cannot be sent as RFC 6750 §2.1 says: a token of another type
+// (RFC 6749 §7.1), and one of other characters. A server that names no type means this one.
+func checkToken(t *oauth2.Token) error {
+	if t.TokenType != "" && !strings.EqualFold(t.TokenType, "Bearer") {
+		return fmt.Errorf("the server's token_type is %q: want Bearer", t.TokenType)
+	}
+	if !bearerToken.MatchString(t.AccessToken) {
+		return errors.New("the server's access_token has characters that no bearer token can have")
+	}
+	return nil
+}
+
+// bearerToken is b64token of RFC 6750 §2.1.
+var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+// maxInterval is in seconds. A server that wants to be asked more seldom is none that a person
+// can wait for.
+const maxInterval = 3600
 
 // page reports whether an address is that of a web page. Schemes other than
 // http and https could start another program on a phone.
