@@ -45,7 +45,7 @@ func TestOldKeysAreLetThroughBesideTokens(t *testing.T) {
 	g := newGateway(t)
 	keys := filepath.Join(g.dir, "keys")
 	// printf %s "the second old key" | sha256sum
-	text := "# client key\nbilling old-key-of-billing\n" +
+	text := "\ufeff# products:write-keys\nbilling old-key-of-billing\n" +
 		"reports sha256:59f49d9eef1b5bea4d9f45ffa3bf9f901551555a790f624727af4e3f2c994bbb\n"
 	if err := os.WriteFile(keys, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // Legacy lets old API keys through beside tokens, until the operator takes the
@@ -147,7 +148,11 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	}
 	lines := bufio.NewScanner(file)
 	for number := 1; lines.Scan(); number++ {
-		if err := keys.addLine(lines.Text()); err != nil {
+		line := lines.Text()
+		if number == 1 {
+			line = strings.TrimPrefix(line, byteOrderMark) // which some editors write
+		}
+		if err := keys.addLine(line); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
 		}
 	}
@@ -161,13 +166,19 @@ const minLegacyKey = 8
 
 // addLine adds the client of one line of the file: its name, its key or the key's
 // digest, and scopes. Empty lines and comments add nothing.
-func (k *legacyKeys) addLine(text string) error {
-	words := strings.Fields(text)
+func (k *legacyKeys) addLine(line string) error {
+	words := strings.Fields(line)
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 		return nil
 	}
 	if len(words) < 2 {
 		return fmt.Errorf("want a client and its key, and maybe scopes")
+	}
+	if !text.IsPrintable(words[0]) { // it becomes a header
+		return fmt.Errorf("client %q: want a name of printable ASCII", words[0])
+	}
+	if err := checkLegacyScopes(words[2:]); err != nil {
+		return err
 	}
 	digest := sha256.Sum256([]byte(words[1]))
 	if hexed, hashed := strings.CutPrefix(words[1], "sha256:"); hashed {
@@ -187,6 +198,20 @@ func (k *legacyKeys) addLine(text string) error {
 	})
 	return nil
 }
+
+// checkLegacyScopes refuses words behind a key that are no scopes. Such a key would only be
+// good for nothing.
+func checkLegacyScopes(words []string) error {
+	for _, word := range words {
+		if strings.HasPrefix(word, "#") {
+			return fmt.Errorf("%q: want scopes here, and comments in lines of their own", word)
+		}
+	}
+	return checkScopes(words)
+}
+
+// byteOrderMark is U+FEFF in UTF-8.
+const byteOrderMark = "\ufeff"
 
 // admit returns the identity of the client whose key a request has, nil where
 // there is none. tokens is the name of the header that has tokens: a request
