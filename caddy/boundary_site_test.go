@@ -427,6 +427,11 @@ func guardsByHostAndMethod(t *testing.T, backend string) *wire {
 				not method HEAD
 			}
 			device_auth @monitored products:read
+			@shared {
+				host shared.example.com
+				not query public=1
+			}
+			device_auth @shared products:read
 			reverse_proxy ` + backend + `
 		}
 		`
@@ -461,6 +466,12 @@ func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
 	for method, want := range map[string]int{"GET": 401, "HEAD": 200} {
 		if status, _ := w.send(method + " /x HTTP/1.1\r\nHost: monitored.example.com\r\n\r\n"); status != want {
 			t.Errorf("%s where HEAD is exempt: %d, want %d", method, status, want)
+		}
+	}
+	for target, want := range map[string]int{"/x": 401, "/x?public=1": 200, "/x?public=0&public=1": 400,
+		"/x?public=1&public=0": 400} {
+		if status, _ := w.send("GET " + target + " HTTP/1.1\r\nHost: shared.example.com\r\n\r\n"); status != want {
+			t.Errorf("%s: %d, want %d", target, status, want)
 		}
 	}
 	if status, _ := w.send("POST /x HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 0\r\n\r\n"); status != 200 {

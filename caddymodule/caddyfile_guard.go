@@ -49,6 +49,9 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		return nil, line.WrapErr(err)
 	}
 	g := new(Guard)
+	if err := checkMatcher(matcher); err != nil {
+		return nil, line.WrapErr(err)
+	}
 	if matcher != nil {
 		g.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // A guardMatcher decides which requests a guard is for. Servers read a path in
@@ -28,6 +29,10 @@ type guardMatcher struct {
 	queries    bool // some matcher looks at the query
 	hosts      bool // some matcher looks at the host
 	hostHeader bool // some matcher of headers looks at the host, as at any text
+
+	// by which `not` exempts: of two values a matcher takes either, and a backend may take the other
+	exemptQueries map[string]bool
+	exemptHeaders guard.ReservedHeaders
 }
 
 // A matcherSet is matchers that must all match.
@@ -66,10 +71,7 @@ var pathless = map[string]bool{
 func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, error) {
 	// Queries and hosts are noted also within `not`, since an exemption can be
 	// forged as well.
-	header, err := namesHost(name, raw)
-	if err != nil {
-		return 0, err
-	}
+	header := namesHost(name, raw)
 	m.hostHeader = m.hostHeader || header
 	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host" || header
 	switch {
@@ -107,37 +109,17 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 	return use, nil
 }
 
-// namesHost reports whether a matcher of headers looks at Host, which Caddy lets it.
-func namesHost(name string, raw json.RawMessage) (bool, error) {
-	if name != "header" && name != "header_regexp" {
-		return false, nil
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return false, fmt.Errorf("match: %s: %w", name, err)
-	}
-	return slices.ContainsFunc(slices.Collect(maps.Keys(fields)), func(field string) bool {
-		return strings.EqualFold(field, "Host")
-	}), nil
-}
-
-// namesHead reports whether a set names the method HEAD, also within `not`.
-func namesHead(set caddy.ModuleMap) bool {
-	var methods caddyhttp.MatchMethod
-	if json.Unmarshal(set["method"], &methods) == nil && slices.Contains(methods, http.MethodHead) {
-		return true
-	}
-	var within caddyhttp.RawMatcherSets
-	return json.Unmarshal(set["not"], &within) == nil && slices.ContainsFunc(within, namesHead)
-}
-
 // load makes the matchers of g.MatcherSetsRaw. The patterns are widened before
 // Caddy compiles them.
 func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 	uses := make([]map[string]pathUse, len(g.MatcherSetsRaw))
 	heads := make([]bool, len(g.MatcherSetsRaw))
 	for i, set := range g.MatcherSetsRaw {
+		if err := checkMatcher(set); err != nil {
+			return fmt.Errorf("match: %w", err)
+		}
 		uses[i], heads[i] = map[string]pathUse{}, namesHead(set)
+		m.noteExemptions(set, false)
 		for name, raw := range set {
 			use, err := m.pathUseOf(name, raw)
 			if err != nil {

@@ -100,8 +100,10 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	if m.hosts && !isPlainHost(r.Host) {
 		return guard.ErrHost
 	}
+	var values url.Values
 	if m.queries {
-		values, err := url.ParseQuery(r.URL.RawQuery)
+		var err error
+		values, err = url.ParseQuery(r.URL.RawQuery)
 		if err != nil || strings.Contains(r.URL.RawQuery, "#") { // which ends the query for others
 			return guard.ErrQuery
 		}
@@ -112,7 +114,7 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 			}
 		}
 	}
-	return nil
+	return m.checkRepeated(r, values)
 }
 
 // isPlainHost reports whether all servers take a Host header for the same host. A dot at the

@@ -324,3 +324,62 @@ func TestHostsAsAnyHeader(t *testing.T) {
 		t.Errorf("two ports: %v", err)
 	}
 }
+
+// Of two values a matcher takes either, and a backend may take the other.
+//
+// protocol 31
+func TestExemptionsByWhatIsThereTwiceAreRefused(t *testing.T) {
+	t.Parallel()
+	for match, tests := range map[string]map[string]error{
+		`[{"not": [{"query": {"public": ["1"]}}]}]`: {
+			"?public=1": nil, "?public=0": nil, "?public=0&public=1": guard.ErrRepeated,
+			"?public=1&public=0": guard.ErrRepeated, "?other=1&other=2": nil,
+		},
+		`[{"query": {"public": ["0"]}}]`: {"?public=1&public=0": nil},
+		`[{"not": [{"header": {"x-pub": ["1"]}}]}]`: {
+			"X-Pub: 1": nil, "X-Pub: 1|X-Pub: 0": guard.ErrRepeated, "X-Pub: 1|X_Pub: 0": guard.ErrRepeated,
+			"X-Pub: 1|X-Other: 0": nil,
+		},
+		`[{"not": [{"not": [{"header_regexp": {"X-Pub": {"pattern": "1"}}}]}]}]`: {
+			"X-Pub: 1|X-Pub: 0": guard.ErrRepeated,
+		},
+		`[{"header": {"X-Pub": ["1"]}}]`: {"X-Pub: 1|X-Pub: 0": nil},
+	} {
+		m := loaded(t, match)
+		for given, want := range tests {
+			r := asked(t, "GET", "example.com", "", "/x")
+			if query, ok := strings.CutPrefix(given, "?"); ok {
+				r.URL.RawQuery = query
+			} else {
+				for line := range strings.SplitSeq(given, "|") {
+					name, value, _ := strings.Cut(line, ": ")
+					r.Header.Add(name, value)
+				}
+			}
+			if _, err := m.judge(r); !errors.Is(err, want) {
+				t.Errorf("%s: %s: %v, want %v", match, given, err, want)
+			}
+		}
+	}
+}
+
+// protocol 31
+func TestMatchersThatMatchNothingAreRefused(t *testing.T) {
+	t.Parallel()
+	for match, want := range map[string]string{
+		`{"path": ["v2/*"]}`: "no path matches that", `{"path": ["/a /b"]}`: "one pattern in each",
+		`{"path": [""]}`: "no path matches", `{"not": []}`: "want a matcher", `{"not": [{}]}`: "want a matcher",
+		`{"not": [{"path": ["open/*"]}]}`:                       "no path matches that",
+		`{"path": ["/v2/*", "*.php", "{vars.path}", "/a%20b"]}`: "",
+		`{"not": [{"method": ["GET"]}]}`:                        "",
+	} {
+		var set caddy.ModuleMap
+		if err := json.Unmarshal([]byte(match), &set); err != nil {
+			t.Fatal(err)
+		}
+		err := checkMatcher(set)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", match, err, want)
+		}
+	}
+}

@@ -32,6 +32,8 @@ var (
 	// ErrQuery refuses a query that servers read differently, where a matcher
 	// looks at it.
 	ErrQuery = malformed("the query is not well-formed: no semicolons, no stray percent, no number sign and no NUL")
+	// ErrRepeated refuses two values of what a matcher exempts by.
+	ErrRepeated = malformed("a parameter or header by which requests are exempt from the guard must be there once")
 	// ErrHost refuses a host that servers read differently, where a matcher looks
 	// at it.
 	ErrHost = malformed("the host must be a name or an address, without a dot at its end, " +
