@@ -118,7 +118,9 @@ func checkLogo(what, logo, issuer string) error {
 	if strings.HasPrefix(issuer, "http://") {
 		shown = append(shown, "http://")
 	}
-	if logo == "" || slices.ContainsFunc(shown, func(begin string) bool { return strings.HasPrefix(logo, begin) }) {
+	elsewhere := strings.HasPrefix(logo, "//") // a host, of whatever scheme the page has
+	isShown := slices.ContainsFunc(shown, func(begin string) bool { return strings.HasPrefix(logo, begin) })
+	if logo == "" || isShown && !elsewhere {
 		return nil
 	}
 	return fmt.Errorf("%s %q: want an https address, or a path from the site's root", what, logo)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -156,6 +157,9 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("store badger: path: %w", err)
 	}
+	if err := s.checkPath(); err != nil {
+		return err
+	}
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
@@ -166,6 +170,15 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	}
 	s.key = deviceauth.Secret(key)
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
+}
+
+// checkPath refuses what a shell or a browser would make a path of, and nobody does here.
+func (s *BadgerStore) checkPath() error {
+	if strings.HasPrefix(s.Path, "~") || strings.Contains(s.Path, "://") {
+		return fmt.Errorf("store badger %q: want the path of a directory as it is, such as /var/lib/caddy/device_login",
+			s.Path)
+	}
+	return nil
 }
 
 // resolveLinks resolves the symbolic links of a path. Two names of one directory must
@@ -222,7 +235,9 @@ func (s *BadgerStore) Options() badgerstore.Options {
 func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if d.NextArg() {
-		s.Path = d.Val()
+		if s.Path = d.Val(); s.Path == "" || s.checkPath() != nil {
+			return d.WrapErr(cmp.Or(s.checkPath(), errors.New("store badger: the directory has no name")))
+		}
 	}
 	if err := noMore("store badger", d); err != nil {
 		return err

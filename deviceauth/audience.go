@@ -90,16 +90,19 @@ func errTarget(resource string, known []string) error {
 
 const maxQuoted = 500
 
+// inASCII spells what our own messages have beyond an error_description.
+var inASCII = strings.NewReplacer(`"`, "'", "…", "...", "§", "section ")
+
 // Quotable makes what a client sent fit for an error_description, which is
 // printable ASCII without quotes and backslashes (RFC 6749 §5.2), and for a log, which
 // has no credentials.
 func Quotable(raw string) string {
 	clean := strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+		if r < ' ' || r > '~' || r == '\\' {
 			return '?'
 		}
 		return r
-	}, text.WithoutCredentials(raw))
+	}, inASCII.Replace(text.WithoutCredentials(raw)))
 	if len(clean) > maxQuoted {
 		return clean[:maxQuoted] + "..."
 	}

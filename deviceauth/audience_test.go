@@ -78,7 +78,7 @@ func TestResourceNarrowsAndNeverWidens(t *testing.T) {
 		_, err := ask("https://evil.example/\"x\\\n")
 		w.wants("invalid_target", err)
 		text := deviceauth.AsError(err).Description
-		if !strings.Contains(text, "https://evil.example/?x??") || !strings.Contains(text, files) {
+		if !strings.Contains(text, "https://evil.example/'x??") || !strings.Contains(text, files) {
 			w.Errorf("it does not say which, or what is known: %s", text)
 		}
 		a, err := ask("https://api.example.com/v2/products", "https://FILES.example.com")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
@@ -75,6 +76,9 @@ func (p Paths) Check() error {
 		if set := *given.each()[i].is; set != "" && !isPlainPath(set) {
 			return &PathError{Name: path.name, Path: set, Want: path.def}
 		}
+		if strings.Contains(*path.is+"/", "/.well-known/") {
+			return &PathError{Name: path.name, Path: *path.is, Taken: "the metadata"}
+		}
 		other, double := taken[*path.is]
 		among := path.name != "device" && strings.HasPrefix(*path.is, p.Device+"/")
 		if double || among {
@@ -95,7 +99,8 @@ func CheckFree(what, path string, p Paths, names []string, issuer string) error 
 	prefix := pathOf(issuer)
 	p.fill(prefix)
 	has := func(taken string) bool { return path == taken || path == taken+"/" }
-	taken := strings.HasPrefix(path, p.Device+"/") || strings.Contains(path, "/.well-known/")
+	taken := strings.HasPrefix(path, p.Device+"/") || strings.HasPrefix(path, p.Register+"/") ||
+		strings.Contains(path, "/.well-known/")
 	for _, other := range p.each() {
 		taken = taken || has(*other.is)
 	}
@@ -109,10 +114,13 @@ func CheckFree(what, path string, p Paths, names []string, issuer string) error 
 	return nil
 }
 
-// isPlainPath reports whether a text is a path below the root in its plain spelling.
+// isPlainPath reports whether a text is a path below the root in its plain spelling: no server
+// between a device and us may read it as another, for a device that asks elsewhere logs in
+// nowhere.
 func isPlainPath(path string) bool {
-	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" &&
-		!strings.ContainsAny(path, "?#% ") && !guard.HasDotSegment(path)
+	hasControl := strings.ContainsFunc(path, unicode.IsControl)
+	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" && !hasControl &&
+		!strings.ContainsAny(path, `?#% \`) && !strings.Contains(path, "//") && !guard.HasDotSegment(path)
 }
 
 // pathOf returns the path of an issuer, without a slash at its end: all paths lie below

@@ -28,7 +28,8 @@ func (b Brand) Check() error {
 	if b.Color != "" && !hexColor.MatchString(b.Color) {
 		return fmt.Errorf("brand color %q: want #rrggbb", b.Color)
 	}
-	if b.Logo != "" && !strings.HasPrefix(b.Logo, "/") && !strings.HasPrefix(b.Logo, "https://") {
+	elsewhere := strings.HasPrefix(b.Logo, "//") // a host, by whatever scheme the page has
+	if b.Logo != "" && (elsewhere || !strings.HasPrefix(b.Logo, "/") && !strings.HasPrefix(b.Logo, "https://")) {
 		return fmt.Errorf("brand logo %q: want a path from the site's root, or an https address", b.Logo)
 	}
 	_, err := newRenderer(b, "", "")
