@@ -468,8 +468,8 @@ func TestHostsAndMethodsLeadPastNoGuard(t *testing.T) {
 			t.Errorf("%s where HEAD is exempt: %d, want %d", method, status, want)
 		}
 	}
-	for target, want := range map[string]int{"/x": 401, "/x?public=1": 200, "/x?public=0&public=1": 400,
-		"/x?public=1&public=0": 400} {
+	for target, want := range map[string]int{"/x": 401, "/x?public=1": 200, "/x?public=0&public=1": 401,
+		"/x?public=1&public=0": 401} {
 		if status, _ := w.send("GET " + target + " HTTP/1.1\r\nHost: shared.example.com\r\n\r\n"); status != want {
 			t.Errorf("%s: %d, want %d", target, status, want)
 		}

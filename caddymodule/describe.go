@@ -273,7 +273,7 @@ func isBelow(pattern, path string) bool {
 // forPath is a copy of the request that is for the path, as matchers want to see
 // it.
 func forPath(r *http.Request, path string) *http.Request {
-	return to(r, &url.URL{Path: cmp.Or(path, "/")})
+	return withURL(r, &url.URL{Path: cmp.Or(path, "/")})
 }
 
 // matches asks a matcher about a request. A matcher that fails, or one of

@@ -11,8 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // A guardMatcher decides which requests a guard is for. Servers read a path in
@@ -24,28 +22,26 @@ import (
 type guardMatcher struct {
 	sets []matcherSet // one set must match, with all its matchers; none: every request
 
-	opaque     bool // some matcher looks at paths, or at what was made of one, by rules that are not known here
+	opaque     bool // some matcher looks at what was made of a path before, or by rules that are not known here
 	regexps    bool // some matcher is a regular expression over the path
 	queries    bool // some matcher looks at the query
 	hosts      bool // some matcher looks at the host
 	hostHeader bool // some matcher of headers looks at the host, as at any text
 
-	// by which `not` exempts: of two values a matcher takes either, and a backend may take the other
-	exemptQueries map[string]bool
-	exemptHeaders guard.ReservedHeaders
 }
 
 // A matcherSet is matchers that must all match.
 type matcherSet struct {
-	matchers  []readingMatcher
-	namesHead bool // a matcher of methods names HEAD
+	matchers []readingMatcher
+	exempts  *exemptions // what its `not` exempts by; nil: it has none
 }
 
 // A readingMatcher is a Caddy matcher with the way in which it uses the path, on
 // which it depends what readings it is asked about.
 type readingMatcher struct {
 	caddyhttp.RequestMatcherWithError
-	use pathUse
+	use     pathUse
+	exempts bool // it is `not`
 }
 
 // A pathUse is how a matcher uses the path of a request.
@@ -82,6 +78,8 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 	case name == "path_regexp":
 		m.regexps = true
 		return usesPathRegexp, nil
+	case name == "expression" && isOfRequest(raw):
+		return usesOwnRules, nil
 	case name != "not":
 		m.opaque = true
 		if name == "file" { // asked about other spellings it would look for other files
@@ -113,13 +111,12 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 // Caddy compiles them.
 func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 	uses := make([]map[string]pathUse, len(g.MatcherSetsRaw))
-	heads := make([]bool, len(g.MatcherSetsRaw))
+	exempts := make([]*exemptions, len(g.MatcherSetsRaw))
 	for i, set := range g.MatcherSetsRaw {
 		if err := checkMatcher(set); err != nil {
 			return fmt.Errorf("match: %w", err)
 		}
-		uses[i], heads[i] = map[string]pathUse{}, namesHead(set)
-		m.noteExemptions(set, false)
+		uses[i], exempts[i] = map[string]pathUse{}, exemptionsOf(set)
 		for name, raw := range set {
 			use, err := m.pathUseOf(name, raw)
 			if err != nil {
@@ -146,9 +143,10 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 			if err := one.FromInterface([]map[string]any{{name: module}}); err != nil {
 				return err
 			}
-			list.matchers = append(list.matchers, readingMatcher{RequestMatcherWithError: one[0], use: uses[i][name]})
+			list.matchers = append(list.matchers,
+				readingMatcher{RequestMatcherWithError: one[0], use: uses[i][name], exempts: name == "not"})
 		}
-		list.namesHead = heads[i]
+		list.exempts = exempts[i]
 		m.sets = append(m.sets, list)
 	}
 	return nil

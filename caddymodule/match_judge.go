@@ -15,7 +15,7 @@ import (
 // The decision whether a request is guarded.
 
 // judge decides whether the guard is for a request. Besides the request itself, others
-// count that a server may make of it: see [guardMatcher.requests]. So does where a WebDAV
+// count that a server may make of it: see [guardMatcher.madeRequests]. So does where a WebDAV
 // request writes to, and the URL before a rewrite. If any of them is guarded, the request
 // is. A protocol error of deviceauth means that the request is ambiguous, and is refused with
 // 400; any other error is a matcher's fault.
@@ -24,7 +24,11 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 		return false, err
 	}
 	asked := originalURL(r)
-	for _, one := range m.requests(r) {
+	made, err := m.madeRequests(r)
+	if err != nil {
+		return false, err
+	}
+	for _, one := range made {
 		guarded, err := m.judgeOne(one.Request, one.sets)
 		if !guarded && err == nil && asked != nil {
 			guarded, err = m.judgeAsked(one, asked)
@@ -43,12 +47,12 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 
 // judgeAsked decides by the URL before a rewrite: a rewrite before the guard, such as
 // try_files, must not lead past the path that the client asked for.
-func (m *guardMatcher) judgeAsked(one request, asked *url.URL) (bool, error) {
+func (m *guardMatcher) judgeAsked(one madeRequest, asked *url.URL) (bool, error) {
 	sets := one.sets
 	if !guard.IsScript(one.URL.Path) { // a script is told the original path, and may act on it: all sets apply
 		sets = forPaths(sets)
 	}
-	return m.judgeOne(to(one.Request, asked), sets)
+	return m.judgeOne(withURL(one.Request, asked), sets)
 }
 
 // judgeDestination decides by where a WebDAV request writes to. What begins with two
@@ -59,7 +63,7 @@ func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bo
 		!strings.HasPrefix(there.Path, "/") {
 		return false, guard.ErrDestination
 	}
-	if guarded, err := m.judgeOne(to(r, there), m.sets); guarded || err != nil {
+	if guarded, err := m.judgeOne(withURL(r, there), m.sets); guarded || err != nil {
 		return guarded, err
 	}
 	if !strings.HasPrefix(destination, "//") {
@@ -68,11 +72,11 @@ func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bo
 	if there, err = url.ParseRequestURI(destination); err != nil {
 		return false, guard.ErrDestination
 	}
-	return m.judgeOne(to(r, there), m.sets)
+	return m.judgeOne(withURL(r, there), m.sets)
 }
 
-// to is a copy of the request with another URL, as matchers want to see it.
-func to(r *http.Request, url *url.URL) *http.Request {
+// withURL is a copy of the request with another URL, as matchers want to see it.
+func withURL(r *http.Request, url *url.URL) *http.Request {
 	other := *r
 	other.URL = url
 	return &other
@@ -100,10 +104,8 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	if m.hosts && !isPlainHost(r.Host) {
 		return guard.ErrHost
 	}
-	var values url.Values
 	if m.queries {
-		var err error
-		values, err = url.ParseQuery(r.URL.RawQuery)
+		values, err := url.ParseQuery(r.URL.RawQuery)
 		if err != nil || strings.Contains(r.URL.RawQuery, "#") { // which ends the query for others
 			return guard.ErrQuery
 		}
@@ -114,7 +116,7 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 			}
 		}
 	}
-	return m.checkRepeated(r, values)
+	return nil
 }
 
 // isPlainHost reports whether all servers take a Host header for the same host. A dot at the
@@ -167,6 +169,9 @@ func (m *guardMatcher) judgeOne(r *http.Request, sets []matcherSet) (bool, error
 // matchesAll reports whether every matcher of a set matches in some reading.
 func matchesAll(set matcherSet, r *http.Request, readings []string) (bool, error) {
 	for _, m := range set.matchers {
+		if m.exempts && set.exempts.isRepeated(r) {
+			continue
+		}
 		if matches, err := m.matchesAny(r, readings); !matches || err != nil {
 			return false, err
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -28,8 +28,8 @@ func checkMatcher(set caddy.ModuleMap) error {
 		}
 		for _, p := range patterns {
 			switch {
-			case strings.ContainsAny(p, " \t"):
-				return fmt.Errorf("path %q: want one pattern in each argument, and a space within one as %%20", p)
+			case several.MatchString(p):
+				return fmt.Errorf("path %q: want one pattern in each argument", p)
 			case !strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "*") && !strings.HasPrefix(p, "{"):
 				return fmt.Errorf("path %q: no path matches that; want a pattern that begins with / or *", p)
 			}
@@ -57,8 +57,12 @@ func checkMatcher(set caddy.ModuleMap) error {
 	return nil
 }
 
-// names are what a matcher names that has an object in JSON, such as the fields of `header`.
-func names(raw json.RawMessage) []string {
+// several finds patterns in one pair of quotes.
+var several = regexp.MustCompile(`\s[/*{]`)
+
+// memberNames are what a matcher names that has an object in JSON, such as the fields of
+// `header`.
+func memberNames(raw json.RawMessage) []string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(raw, &members) != nil {
 		return nil // the matcher itself says what is wrong
@@ -66,66 +70,102 @@ func names(raw json.RawMessage) []string {
 	return slices.Collect(maps.Keys(members))
 }
 
-// noteExemptions notes the parameters and headers by which `not` exempts. within is whether
-// the set is one of a `not`.
-func (m *guardMatcher) noteExemptions(set caddy.ModuleMap, within bool) {
-	var inner caddyhttp.RawMatcherSets
-	if json.Unmarshal(set["not"], &inner) == nil {
-		for _, one := range inner {
-			m.noteExemptions(one, true)
+// exemptions are what a `not` exempts by.
+type exemptions struct {
+	head    bool // the method HEAD
+	queries []string
+	headers guard.ReservedHeaders
+}
+
+// exemptionsOf reads the `not` of a set; nil: it has none.
+func exemptionsOf(set caddy.ModuleMap) *exemptions {
+	var within caddyhttp.RawMatcherSets
+	if json.Unmarshal(set["not"], &within) != nil {
+		return nil
+	}
+	e := &exemptions{headers: guard.ReservedHeaders{}}
+	for _, inner := range within {
+		e.add(inner)
+	}
+	return e
+}
+
+func (e *exemptions) add(set caddy.ModuleMap) {
+	var methods caddyhttp.MatchMethod
+	if json.Unmarshal(set["method"], &methods) == nil && slices.Contains(methods, http.MethodHead) {
+		e.head = true
+	}
+	e.queries = append(e.queries, memberNames(set["query"])...)
+	for _, name := range append(memberNames(set["header"]), memberNames(set["header_regexp"])...) {
+		e.headers.Add(name)
+	}
+	var within caddyhttp.RawMatcherSets
+	if json.Unmarshal(set["not"], &within) == nil {
+		for _, inner := range within {
+			e.add(inner)
 		}
-	}
-	if !within {
-		return
-	}
-	if m.exemptQueries == nil {
-		m.exemptQueries, m.exemptHeaders = map[string]bool{}, guard.ReservedHeaders{}
-	}
-	for _, name := range names(set["query"]) {
-		m.exemptQueries[name] = true
-	}
-	for _, name := range append(names(set["header"]), names(set["header_regexp"])...) {
-		m.exemptHeaders.Add(name)
 	}
 }
 
-// checkRepeated refuses a request with two values of what exempts it.
-func (m *guardMatcher) checkRepeated(r *http.Request, query url.Values) error {
-	for name := range m.exemptQueries {
-		if len(query[name]) > 1 {
-			return guard.ErrRepeated
+// isRepeated reports whether a request has two values of what exempts it: a matcher takes
+// either, and a backend may take the other. It is not exempt then.
+func (e *exemptions) isRepeated(r *http.Request) bool {
+	if len(e.queries) > 0 {
+		for name, values := range r.URL.Query() {
+			plain, _, isList := strings.Cut(name, "[") // PHP and others read a[]=1 as a
+			if slices.Contains(e.queries, plain) && (isList || len(values) > 1) {
+				return true
+			}
 		}
 	}
-	if len(m.exemptHeaders) == 0 {
-		return nil
+	if len(e.headers) == 0 {
+		return false
 	}
 	seen := map[string]bool{}
 	for name, values := range r.Header {
-		if !m.exemptHeaders.Has(name) {
-			continue
-		}
 		// X_Pub and X-Pub are one header for many servers.
 		one := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		if len(values) > 1 || seen[one] {
-			return guard.ErrRepeated
+		if e.headers.Has(name) && (len(values) > 1 || seen[one]) {
+			return true
 		}
 		seen[one] = true
 	}
-	return nil
+	return false
 }
 
 // namesHost reports whether a matcher of headers looks at Host, which Caddy lets it.
 func namesHost(name string, raw json.RawMessage) bool {
 	return (name == "header" || name == "header_regexp") &&
-		slices.ContainsFunc(names(raw), func(field string) bool { return strings.EqualFold(field, "Host") })
+		slices.ContainsFunc(memberNames(raw), func(field string) bool { return strings.EqualFold(field, "Host") })
 }
 
-// namesHead reports whether a set names the method HEAD, also within `not`.
-func namesHead(set caddy.ModuleMap) bool {
-	var methods caddyhttp.MatchMethod
-	if json.Unmarshal(set["method"], &methods) == nil && slices.Contains(methods, http.MethodHead) {
-		return true
+// isOfRequest reports whether an expression looks at nothing but the request, so that it can
+// be asked about each reading of a path: not at variables, captures of other matchers, files
+// or the path before a rewrite, of which each was made of one reading.
+func isOfRequest(raw json.RawMessage) bool {
+	var text string
+	var object struct {
+		Expr string `json:"expr"`
 	}
-	var within caddyhttp.RawMatcherSets
-	return json.Unmarshal(set["not"], &within) == nil && slices.ContainsFunc(within, namesHead)
+	if json.Unmarshal(raw, &text) != nil {
+		if json.Unmarshal(raw, &object) != nil {
+			return false
+		}
+		text = object.Expr
+	}
+	for _, other := range []string{"vars", "file(", "ph(", "caddyPlaceholder", "orig_uri"} {
+		if strings.Contains(text, other) {
+			return false
+		}
+	}
+	for rest := text; ; {
+		_, after, found := strings.Cut(rest, "{")
+		if !found {
+			return true
+		}
+		if !strings.HasPrefix(after, "http.request.") {
+			return false
+		}
+		rest = after
+	}
 }

@@ -218,32 +218,57 @@ func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 }
 
 // Paths that honest clients send are not refused where a matcher sees one spelling: scripts with
-// nothing behind them, and characters with several spellings, as in Persian, Korean and emoji.
+// nothing behind them, and characters that are not seen where writing needs them, as in Persian
+// and in emoji.
 //
 // protocol 31
 func TestHonestPathsAreNotRefused(t *testing.T) {
 	for _, match := range []string{
-		`[{"vars": {"guarded": ["yes"]}}]`, `[{"expression": "path('/v2/*')"}]`, `[{"file": {"root": "/nonexistent"}}]`,
+		`[{"vars": {"guarded": ["yes"]}}]`, `[{"expression": "{http.vars.guarded} == 'yes'"}]`,
+		`[{"file": {"root": "/nonexistent"}}]`,
 	} {
 		m := loaded(t, match)
 		for path, want := range map[string]error{
 			"/tags/\u2764\ufe0f": nil, "/\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645/x": nil,
-			"/\u1112\u1161\u11ab": nil, "/gr\u00f6\u00dfe": nil, "/docs/a.shtml": nil, "/a/WebResource.axd": nil,
-			"/index.php": nil, "/%C0%BA": guard.ErrSpelling,
+			"/gr\u00f6\u00dfe": nil, "/docs/a.shtml": nil, "/a/WebResource.axd": nil, "/blog/index.php": nil,
+			"/index.php": nil, "/%C0%EE": nil,
+			"/%C0%BA":            guard.ErrSpelling,
 			"/ad\u200cmin":       guard.ErrSpelling,
 			"/stra\u00df\u200ce": guard.ErrSpelling,
-			"/\uff562/a":         guard.ErrSpelling,
-			"/index.php/v2/a":    guard.ErrSpelling, "/x/a.axd/v2": guard.ErrSpelling,
+			"/\uff562/a":         guard.ErrSpelling, "/\uf9e4": guard.ErrSpelling,
+			"/\u1112\u1161\u11ab": guard.ErrSpelling,
+			"/index.php/v2/a":     guard.ErrSpelling, "/x/a.axd/v2": guard.ErrSpelling,
 		} {
 			if guarded, err := judged(t, m, path); !errors.Is(err, want) || guarded {
 				t.Errorf("%s: %q: %v, %v, want %v", match, path, guarded, err, want)
 			}
 		}
 	}
-	// A matcher that can be asked sees the other spelling.
-	m := loaded(t, `[{"expression": "path('/\u2764/*')"}]`)
-	if guarded, err := judged(t, m, "/\u2764\ufe0f/a"); !guarded || err != nil {
-		t.Errorf("another spelling of a guarded path: %v, %v", guarded, err)
+	// An expression over the request alone is asked about every spelling, and refuses none.
+	m := loaded(t, `[{"expression": "path('/\u2764/*', '/v2/*') && {http.request.method} == 'GET'"}]`)
+	for path, want := range map[string]bool{
+		"/\u2764\ufe0f/a": true, "/x": false, "/\uff562/a": true, "/index.php/v2/a": true,
+		"/\u1112\u1161\u11ab": false,
+		"/%C0%BA":             false, "/v3/index.php": false, "/v2./a": true,
+	} {
+		if guarded, err := judged(t, m, path); guarded != want || err != nil {
+			t.Errorf("%q: %v, %v, want %v", path, guarded, err, want)
+		}
+	}
+}
+
+func TestExpressionsThatLookAtTheRequestAlone(t *testing.T) {
+	for expression, want := range map[string]bool{
+		`"path('/v2/*')"`: true, `"{http.request.uri.path} == '/v2'"`: true,
+		`{"expr": "method('GET')", "name": "x"}`: true,
+		`"{http.vars.x} == 'y'"`:                 false, `"vars({'x': 'y'})"`: false, `"file('x')"`: false,
+		`"{my_map} == 'y'"`:          false,
+		`"{http.regexp.x.1} == 'y'"`: false, `"{http.request.orig_uri.path} == '/v2'"`: false, `7`: false,
+		`"{http.request.method} == 'GET' && {x} == 'y'"`: false,
+	} {
+		if got := isOfRequest(json.RawMessage(expression)); got != want {
+			t.Errorf("%s: %v", expression, got)
+		}
 	}
 }
 
@@ -269,6 +294,8 @@ func asked(t *testing.T, method, host, from, path string) *http.Request {
 // protocol 31
 func TestMethodsThatServersTakeForOthers(t *testing.T) {
 	const getV2, byPlaceholder = `[{"method": ["GET"], "path": ["/v2/*"]}]`, `{http.request.method}`
+	const exceptPublic = `[{"method": ["GET", "POST", "PUT"], "path": ["/v2/*"],
+		"not": [{"method": ["GET", "HEAD"], "path": ["/v2/public/*"]}]}]`
 	for _, test := range []struct {
 		match, method, from, path string
 		want                      bool
@@ -286,6 +313,10 @@ func TestMethodsThatServersTakeForOthers(t *testing.T) {
 		{`[{"not": [{"method": ["HEAD"], "path": ["/health"]}]}]`, "HEAD", "", "/v2/a", true},
 		{`[{"not": [{"method": ["HEAD"]}]}, {"method": ["GET"]}]`, "HEAD", "", "/v2/a", true},
 		{`[{"not": [{"method": ["POST"]}]}]`, "HEAD", "", "/v2/a", true},
+		{exceptPublic, "HEAD", "", "/v2/secret", true},
+		{exceptPublic, "HEAD", "", "/v2/public/a", false},
+		{exceptPublic, "GET", "", "/v2/public/a", false},
+		{`[{"expression": "method('GET')", "not": [{"method": ["HEAD"], "path": ["/x"]}]}]`, "HEAD", "", "/v2/a", true},
 		{`[{"expression": "` + byPlaceholder + ` == 'GET'"}]`, "HEAD", "", "/v2/a", true},
 		{`[{"expression": "` + byPlaceholder + ` == 'GET'"}]`, "CONNECT", "", "/v2/a", true},
 		{`[{"expression": "` + byPlaceholder + ` == 'GET'"}]`, "POST", "", "/v2/a", false},
@@ -325,25 +356,26 @@ func TestHostsAsAnyHeader(t *testing.T) {
 	}
 }
 
-// Of two values a matcher takes either, and a backend may take the other.
+// Of two values a matcher takes either, and a backend may take the other: such a request is not
+// exempt.
 //
 // protocol 31
-func TestExemptionsByWhatIsThereTwiceAreRefused(t *testing.T) {
+func TestWhatIsThereTwiceExemptsNothing(t *testing.T) {
 	t.Parallel()
-	for match, tests := range map[string]map[string]error{
+	for match, tests := range map[string]map[string]bool{
 		`[{"not": [{"query": {"public": ["1"]}}]}]`: {
-			"?public=1": nil, "?public=0": nil, "?public=0&public=1": guard.ErrRepeated,
-			"?public=1&public=0": guard.ErrRepeated, "?other=1&other=2": nil,
+			"?public=1": false, "?public=0": true, "?public=0&public=1": true, "?public=1&public=0": true,
+			"?public=1&public[]=0": true, "?public=1&other=1&other=2": false,
 		},
-		`[{"query": {"public": ["0"]}}]`: {"?public=1&public=0": nil},
+		`[{"path": ["/v2/*"], "not": [{"query": {"public": ["1"]}}]}]`: {"?public=1&public=0": false},
+		`[{"query": {"public": ["0"]}}]`:                               {"?public=1&public=0": true},
 		`[{"not": [{"header": {"x-pub": ["1"]}}]}]`: {
-			"X-Pub: 1": nil, "X-Pub: 1|X-Pub: 0": guard.ErrRepeated, "X-Pub: 1|X_Pub: 0": guard.ErrRepeated,
-			"X-Pub: 1|X-Other: 0": nil,
+			"X-Pub: 1": false, "X-Pub: 1|X-Pub: 0": true, "X-Pub: 1|X_Pub: 0": true, "X-Pub: 1|X-Other: 0": false,
 		},
 		`[{"not": [{"not": [{"header_regexp": {"X-Pub": {"pattern": "1"}}}]}]}]`: {
-			"X-Pub: 1|X-Pub: 0": guard.ErrRepeated,
+			"X-Pub: 1|X-Pub: 0": true,
 		},
-		`[{"header": {"X-Pub": ["1"]}}]`: {"X-Pub: 1|X-Pub: 0": nil},
+		`[{"header": {"X-Pub": ["1"]}}]`: {"X-Pub: 1|X-Pub: 0": true},
 	} {
 		m := loaded(t, match)
 		for given, want := range tests {
@@ -356,8 +388,8 @@ func TestExemptionsByWhatIsThereTwiceAreRefused(t *testing.T) {
 					r.Header.Add(name, value)
 				}
 			}
-			if _, err := m.judge(r); !errors.Is(err, want) {
-				t.Errorf("%s: %s: %v, want %v", match, given, err, want)
+			if guarded, err := m.judge(r); guarded != want || err != nil {
+				t.Errorf("%s: %s: %v, %v, want %v", match, given, guarded, err, want)
 			}
 		}
 	}
@@ -369,9 +401,9 @@ func TestMatchersThatMatchNothingAreRefused(t *testing.T) {
 	for match, want := range map[string]string{
 		`{"path": ["v2/*"]}`: "no path matches that", `{"path": ["/a /b"]}`: "one pattern in each",
 		`{"path": [""]}`: "no path matches", `{"not": []}`: "want a matcher", `{"not": [{}]}`: "want a matcher",
-		`{"not": [{"path": ["open/*"]}]}`:                       "no path matches that",
-		`{"path": ["/v2/*", "*.php", "{vars.path}", "/a%20b"]}`: "",
-		`{"not": [{"method": ["GET"]}]}`:                        "",
+		`{"not": [{"path": ["open/*"]}]}`:                                      "no path matches that",
+		`{"path": ["/v2/*", "*.php", "{vars.path}", "/a%20b", "/my files/*"]}`: "",
+		`{"not": [{"method": ["GET"]}]}`:                                       "",
 	} {
 		var set caddy.ModuleMap
 		if err := json.Unmarshal([]byte(match), &set); err != nil {

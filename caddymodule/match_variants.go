@@ -10,32 +10,37 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // What a request may be for some server, besides what Caddy sees.
 
-// A request is one that a server may make of the client's, and the sets that judge it.
-type request struct {
+// A madeRequest is one that a server may make of the client's, and the sets that judge it.
+type madeRequest struct {
 	*http.Request
 	sets []matcherSet
 }
 
-// requests returns the client's request and those that a server may make of it. A proxy
+// madeRequests returns the client's request and those that a server may make of it. A proxy
 // forwards an extended CONNECT (RFC 8441) as a GET with Upgrade, and most servers answer a
-// HEAD by what they do for a GET. A set that names HEAD itself knows about it, such as one
-// that exempts it for monitors. Hosts are compared without regard to case and port by
-// servers, and not by the matcher `header`.
-func (m *guardMatcher) requests(r *http.Request) []request {
-	all := []request{{Request: r, sets: m.sets}}
+// HEAD by what they do for a GET, which no set judges that exempts the HEAD by its method,
+// for monitors. Hosts are compared without regard to case and port by servers, and not by the
+// matcher `header`.
+func (m *guardMatcher) madeRequests(r *http.Request) ([]madeRequest, error) {
+	all := []madeRequest{{Request: r, sets: m.sets}}
 	switch r.Method {
 	case http.MethodConnect:
-		all = append(all, request{Request: withMethod(r, http.MethodGet), sets: m.sets})
+		all = append(all, madeRequest{Request: withMethod(r, http.MethodGet), sets: m.sets})
 	case http.MethodHead:
-		others := slices.DeleteFunc(slices.Clone(m.sets), func(set matcherSet) bool { return set.namesHead })
-		all = append(all, request{Request: withMethod(r, http.MethodGet), sets: others})
+		others, err := m.notExempting(r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, madeRequest{Request: withMethod(r, http.MethodGet), sets: others})
 	}
 	if !m.hostHeader {
-		return all
+		return all, nil
 	}
 	lower := strings.ToLower(r.Host)
 	name, _, err := net.SplitHostPort(lower)
@@ -47,11 +52,35 @@ func (m *guardMatcher) requests(r *http.Request) []request {
 			if host != r.Host {
 				other := *one.Request
 				other.Host = host
-				all = append(all, request{Request: &other, sets: one.sets})
+				all = append(all, madeRequest{Request: &other, sets: one.sets})
 			}
 		}
 	}
-	return all
+	return all, nil
+}
+
+// notExempting returns the sets but those that exempt a HEAD by a `not` that names it.
+func (m *guardMatcher) notExempting(r *http.Request) (sets []matcherSet, err error) {
+	readings, err := guard.Readings(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range m.sets {
+		exempt := false
+		for _, one := range set.matchers {
+			if one.exempts && set.exempts.head && !set.exempts.isRepeated(r) {
+				matches, err := one.matchesAny(r, readings)
+				if err != nil {
+					return nil, err
+				}
+				exempt = !matches
+			}
+		}
+		if !exempt {
+			sets = append(sets, set)
+		}
+	}
+	return sets, nil
 }
 
 // withMethod is the request with another method, also for an expression.
@@ -104,7 +133,7 @@ func (m *readingMatcher) variants(own string, readings []string) []string {
 // of their own, the placeholders of the URI and the variables have that
 // spelling, too: an expression may look at {http.request.uri.path}.
 func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
-	as := to(r, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
+	as := withURL(r, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
 	if m.use <= usesPathRules {
 		return as
 	}

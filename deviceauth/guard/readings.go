@@ -211,18 +211,18 @@ func withoutIgnored(p string) string {
 	return string(out)
 }
 
-// skeleton is what is left of a path where characters do not count of which Unicode has
-// several spellings: all but ASCII and the letters of Latin, Greek and Cyrillic. One mark
-// stands for as many of them as there are in a row.
-func skeleton(p string) string {
+// withoutJoiners takes characters that are not seen out where writing needs them: behind
+// characters that are neither ASCII nor letters of Latin, Greek or Cyrillic, as in Persian and
+// in emoji.
+func withoutJoiners(p string) string {
 	out := make([]rune, 0, len(p))
+	needed := false
 	for _, r := range p {
-		if r >= utf8.RuneSelf && !unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic) {
-			r = utf8.MaxRune
+		if needed && isIgnored(r) {
+			continue
 		}
-		if r != utf8.MaxRune || len(out) == 0 || out[len(out)-1] != r {
-			out = append(out, r)
-		}
+		needed = r >= utf8.RuneSelf && !isIgnored(r) && !unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic)
+		out = append(out, r)
 	}
 	return string(out)
 }
@@ -252,11 +252,14 @@ func overlong(p string) (c byte, size int) {
 		if !strings.HasPrefix(p, form) || len(p) == last {
 			continue
 		}
-		// The last byte has six bits, and the one before it the seventh. Some decoders do not
-		// look whether it is one of those that may follow. No control character is found so but
-		// NUL, which ends a text: others are honest letters in GBK.
-		switch c := form[last-1]&1<<6 | p[last]&0x3f; {
-		case c == 0 && p[last] == 0x80, c >= ' ' && c < 0x7f:
+		// Some decoders do not look whether the last byte is one of those that may follow. Any
+		// other but these two is more often an honest letter, as in GBK.
+		if p[last]&0xc0 != 0x80 && p[last] != '.' && p[last] != '/' {
+			continue
+		}
+		// The last byte has six bits, and the one before it the seventh. No control character is
+		// found so but NUL, which ends a text: others are honest letters, too.
+		if c := form[last-1]&1<<6 | p[last]&0x3f; c == 0 || c >= ' ' && c < 0x7f {
 			return c, last + 1
 		}
 	}

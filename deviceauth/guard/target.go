@@ -32,8 +32,6 @@ var (
 	// ErrQuery refuses a query that servers read differently, where a matcher
 	// looks at it.
 	ErrQuery = malformed("the query is not well-formed: no semicolons, no stray percent, no number sign and no NUL")
-	// ErrRepeated refuses two values of what a matcher exempts by.
-	ErrRepeated = malformed("a parameter or header by which requests are exempt from the guard must be there once")
 	// ErrHost refuses a host that servers read differently, where a matcher looks
 	// at it.
 	ErrHost = malformed("the host must be a name or an address, without a dot at its end, " +
@@ -108,21 +106,18 @@ func CheckSpelling(u *url.URL) error {
 	return err
 }
 
-// HasOtherReading reports whether the readings of a path, as [Readings] returns them, could
-// mean anything else to a rule that sees only the first. Two kinds of readings do not: a script
-// with nothing behind its name is read as its directory, which rules for the script or for
-// what lies there are for as well; and characters of some scripts are spelled in several ways,
-// as in Persian, Korean and emoji.
+// HasOtherReading reports whether the readings of a path, as [Readings] returns them, mean
+// anything else than the first, for rules that see only that one. Two do not: what is left
+// without characters that are not seen, where writing needs them; and the directory of a
+// script, with nothing behind its name. (A rule for exactly that directory is not asked about
+// its scripts, nor about anything else in it.)
 func HasOtherReading(readings []string) bool {
-	if len(readings) < 2 {
-		return false
-	}
-	own, directory := skeleton(readings[0]), ""
-	if end := scriptEnd(readings[0]); end == len(readings[0]) {
-		directory = skeleton(withoutScript(readings[0]))
+	own, directory := withoutJoiners(readings[0]), ""
+	if scriptEnd(own) == len(own) {
+		directory = withoutScript(own)
 	}
 	return slices.ContainsFunc(readings[1:], func(p string) bool {
-		other := skeleton(p)
+		other := withoutJoiners(p)
 		return other != own && (directory == "" || other != directory)
 	})
 }

@@ -106,7 +106,6 @@ func TestReadingsOfUnusualSpellings(t *testing.T) {
 		"/%c0%afv2/secret": "/v2/secret", "/x%c1%9cv2/secret": "/x/v2/secret", "/%e0%81%b62/secret": "/v2/secret",
 		"/%f0%80%81%b62/secret": "/v2/secret", "/%f8%80%80%80%afv2/secret": "/v2/secret",
 		"/%fc%80%80%80%81%b62/secret": "/v2/secret", "/%c0/v2/secret": "/v2/secret", "/%c0%2fv2/secret": "/v2/secret",
-		"/%c1v2/secret": "/v2/secret", "/%c1%362/secret": "/v2/secret",
 		// file systems of Windows and macOS, and code pages of Windows
 		"/v2:$I30:$INDEX_ALLOCATION/secret": "/v2/secret", "/v2/secret::$DATA": "/v2/secret",
 		"/v2%3a%24i30%3A%24index_allocation/secret": "/v2/secret", "/v%E2%80%8C2/secret": "/v2/secret",
@@ -138,6 +137,7 @@ func TestLettersOfOtherEncodingsAreNoDamage(t *testing.T) {
 		"/caf%e9": false, "/%c0": false,
 		"/%C0%BA/%C0%BB": false, "/%C0%B4": false, "/%C1%A2": false, // EUC-KR, GBK
 		"/%CA%FD%C1%BF.txt": false, "/%C0%40": false,
+		"/users/%C0%EE/x": false, "/%C0%EF": false,
 		"/open/%C0%AE%C0%AE/x": true, "/%c0%80": true, "/%e0%80%ae%e0%80%ae/x": true,
 	} {
 		u, err := url.ParseRequestURI(target)
