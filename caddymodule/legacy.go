@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -174,10 +175,14 @@ func (k *legacyKeys) addLine(line string) error {
 	if len(words) < 2 {
 		return fmt.Errorf("want a client and its key, and maybe scopes")
 	}
+	isComment := func(word string) bool { return strings.HasPrefix(word, "#") }
+	if i := slices.IndexFunc(words[2:], isComment); i >= 0 {
+		words = words[:2+i]
+	}
 	if !text.IsPrintable(words[0]) { // it becomes a header
 		return fmt.Errorf("client %q: want a name of printable ASCII", words[0])
 	}
-	if err := checkLegacyScopes(words[2:]); err != nil {
+	if err := checkScopes(words[2:]); err != nil {
 		return err
 	}
 	digest := sha256.Sum256([]byte(words[1]))
@@ -197,17 +202,6 @@ func (k *legacyKeys) addLine(line string) error {
 		ClientID: words[0], Scope: deviceauth.NewScope(words[2:]...),
 	})
 	return nil
-}
-
-// checkLegacyScopes refuses words behind a key that are no scopes. Such a key would only be
-// good for nothing.
-func checkLegacyScopes(words []string) error {
-	for _, word := range words {
-		if strings.HasPrefix(word, "#") {
-			return fmt.Errorf("%q: want scopes here, and comments in lines of their own", word)
-		}
-	}
-	return checkScopes(words)
 }
 
 // byteOrderMark is U+FEFF in UTF-8.

@@ -157,6 +157,7 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("store badger: path: %w", err)
 	}
+	s.Path = path
 	if err := s.checkPath(); err != nil {
 		return err
 	}

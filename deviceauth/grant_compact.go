@@ -18,7 +18,7 @@ type Compactor struct {
 	audiences [][]string
 }
 
-// maxCommon and maxAudiences bound what is kept as common: grants beyond have their own.
+// maxCommon and maxAudiences bound what is kept as common. Beyond them it is begun anew.
 const (
 	maxCommon    = 1024 // texts
 	maxAudiences = 32
@@ -28,26 +28,28 @@ const (
 // changed. The copy must not be changed either.
 func (c *Compactor) Compact(g *Grant) *Grant {
 	own := *g
-	var texts textPool
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	var pool textPool
 	own.ClientID, own.Scope = c.shared(own.ClientID), Scope(c.shared(string(own.Scope)))
 	own.Audience = c.audience(own.Audience)
-	texts.add((*string)(&own.UserCode), &own.Nonce, &own.Redirect, &own.Place, &own.Label, &own.Name, &own.Reason)
+	pool.add((*string)(&own.UserCode), &own.Nonce, &own.Redirect, &own.Place, &own.Label, &own.Name, &own.Reason)
 	if g.Refresh != nil {
 		refresh := *g.Refresh
 		own.Refresh = &refresh
 	}
 	if g.Person == nil {
-		texts.join()
+		pool.join()
 		return &own
 	}
 	person := *g.Person
 	own.Person = &person
 	person.Upstream = c.shared(person.Upstream)
-	texts.add(&person.Subject, &person.User, &person.Session, (*string)(&person.Fresh))
-	claims := texts.addClaims(person.Claims)
-	texts.join()
+	pool.add(&person.Subject, &person.User, &person.Session, (*string)(&person.Fresh))
+	person.Withheld = slices.Clone(person.Withheld)
+	for i := range person.Withheld {
+		pool.add(&person.Withheld[i])
+	}
+	claims := pool.addClaims(person.Claims)
+	pool.join()
 	if person.Claims != nil {
 		person.Claims = make(Claims, len(claims))
 		for _, claim := range claims {
@@ -59,29 +61,36 @@ func (c *Compactor) Compact(g *Grant) *Grant {
 
 // shared returns the one copy of a text that many grants have.
 func (c *Compactor) shared(text string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if one, known := c.common[text]; known {
 		return one
 	}
 	text = strings.Clone(text)
-	if len(c.common) < maxCommon {
-		if c.common == nil {
-			c.common = map[string]string{}
-		}
-		c.common[text] = text
+	if c.common == nil || len(c.common) >= maxCommon { // what was there stays with its grants
+		c.common = map[string]string{}
 	}
+	c.common[text] = text
 	return text
 }
 
 // audience returns the one copy of a list that many grants have.
 func (c *Compactor) audience(list []string) []string {
+	if len(list) == 0 {
+		return list
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, one := range c.audiences {
 		if slices.Equal(one, list) {
 			return one
 		}
 	}
-	if list = slices.Clone(list); len(c.audiences) < maxAudiences {
-		c.audiences = append(c.audiences, list)
+	if len(c.audiences) >= maxAudiences { // what was there stays with its grants
+		c.audiences = nil
 	}
+	list = slices.Clip(slices.Clone(list)) // nobody appends to what others have
+	c.audiences = append(c.audiences, list)
 	return list
 }
 
@@ -129,7 +138,7 @@ func (p *textPool) addClaims(all Claims) []*compactClaim {
 		case json.Number:
 			claim.text = string(value)
 		case []any:
-			claim.list = texts(value)
+			claim.list = textsOf(value)
 		}
 		p.add(&claim.text)
 		for i := range claim.list {
@@ -140,8 +149,8 @@ func (p *textPool) addClaims(all Claims) []*compactClaim {
 	return list
 }
 
-// texts returns a list whose members are texts; nil: some are not.
-func texts(list []any) []string {
+// textsOf returns a list whose members are texts; nil: some are not.
+func textsOf(list []any) []string {
 	all := make([]string, 0, len(list))
 	for _, item := range list {
 		text, ok := item.(string)

@@ -175,9 +175,9 @@ func (e *Engine) compact(c *AccessClaims) {
 	if slices.Equal(c.Audience, e.cfg.Audience) {
 		c.Audience = e.cfg.Audience
 	}
-	var texts textPool
-	texts.add(&c.Subject, &c.ClientID, (*string)(&c.Scope), &c.JWTID)
-	texts.join()
+	var pool textPool
+	pool.add(&c.Subject, &c.ClientID, (*string)(&c.Scope), &c.JWTID)
+	pool.join()
 }
 
 // complete reports whether nothing is missing that a decision rests on.

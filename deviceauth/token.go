@@ -67,7 +67,7 @@ func parseSplitToken(code, prefix string) (t splitToken, ok bool) {
 // secret, and guessing at it must not end a grant as a replay would.
 type refreshKey [32]byte
 
-// refresh returns the key of refresh tokens as it is now.
+// refreshKey returns the key of refresh tokens as it is now.
 func (e *Engine) refreshKey() refreshKey { return e.cfg.RefreshKey() }
 
 const tagSize = 16

@@ -42,6 +42,7 @@ package badgerstore
 import (
 	"cmp"
 	"errors"
+	"log/slog"
 	"os"
 	"strconv"
 	"sync"
@@ -131,7 +132,7 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, err
 	}
 	room := &space{
-		there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) },
+		there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) }, whole: sizeOfDisk(o.Dir),
 		files: func() error { return filesLeft(o.Dir) }, trial: func() error { return canMakeFile(o.Dir) },
 	}
 	if err := cmp.Or(room.fits(startReserve), room.trial(), o.manifest()); err != nil {
@@ -142,6 +143,9 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, err
 	}
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
+	if err := room.enough(); err != nil {
+		s.log.log(slog.LevelError, "%v", []any{err})
+	}
 	go s.commitJobs()
 	s.tidying.Go(s.tidy)
 	s.tidying.Go(s.mend)

@@ -64,8 +64,21 @@ func (o Options) ownDir() error {
 
 // ownNames are of files and directories that may be in a store's directory before it is a
 // store: a start that did not end leaves them, and ext4 has its own in its root.
-var ownNames = []string{"*.sst", "*.mem", "*.vlog", "KEYREGISTRY*", "MANIFEST*", "LOCK", "DISCARD", "trial-*",
-	"new-*", keptPrefix + "*", lostPrefix + "*", overPrefix + "*", "lost+found"}
+var ownNames = []string{"*.sst", "*.mem", "*.vlog", "KEYREGISTRY*", "MANIFEST*", "LOCK", "DISCARD", "trial-[0-9]*",
+	"lost+found", ".gitkeep", ".keep", ".DS_Store", ".snapshot", ".nfs*"}
+
+// isOwnName reports whether a name is one of them, or that of tables that are kept.
+func isOwnName(name string) bool {
+	for _, prefix := range []string{newPrefix, keptPrefix, lostPrefix, overPrefix} {
+		if isNumbered(name, prefix) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(ownNames, func(pattern string) bool {
+		matches, _ := filepath.Match(pattern, name)
+		return matches
+	})
+}
 
 // checkEmpty refuses a directory that has other things in it and no store.
 func (o Options) checkEmpty() error {
@@ -78,11 +91,7 @@ func (o Options) checkEmpty() error {
 		if file.Name() == badger.ManifestFilename {
 			return nil
 		}
-		isOwn := slices.ContainsFunc(ownNames, func(pattern string) bool {
-			matches, _ := filepath.Match(pattern, file.Name())
-			return matches
-		})
-		if !isOwn {
+		if !isOwnName(file.Name()) {
 			foreign = file.Name()
 		}
 	}

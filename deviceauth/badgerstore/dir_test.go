@@ -123,6 +123,14 @@ func TestDirectoryWithOtherThingsIsRefused(t *testing.T) {
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 || modeOf(t, dir) != 0o755 {
 		t.Errorf("%v, %v, mode %#o", files, err, modeOf(t, dir))
 	}
+	photos := filepath.Join(t.TempDir(), "x")
+	if err := os.MkdirAll(filepath.Join(photos, "new-photos"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(Options{Dir: photos}); err == nil {
+		s.Close()
+		t.Error("somebody else's directory is taken for one of ours")
+	}
 	// A store that is there may have company, and the root of a file system has its own.
 	dir = t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {

@@ -46,7 +46,7 @@ func (o Options) setHiddenAside(list badger.Manifest, keys *badger.KeyRegistry, 
 	if len(tables)+len(logs) == 0 {
 		return nil
 	}
-	aside, err := os.MkdirTemp(o.Dir, "new-")
+	aside, err := os.MkdirTemp(o.Dir, newPrefix)
 	if err != nil {
 		return err
 	}

@@ -267,44 +267,6 @@ func TestStartsThatFailBringNothingBack(t *testing.T) {
 	}
 }
 
-// A table that is not in the list, and has a damaged block, is read as far as it can be.
-func TestTableThatIsNotListedAndDamaged(t *testing.T) {
-	t.Parallel()
-	for _, key := range []deviceauth.Secret{"", aKey} {
-		dir := t.TempDir()
-		s := open(t, Options{Dir: dir, EncryptionKey: key})
-		kept := newKept()
-		kept.fill(t, s, 1)
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		shorten(t, dir)
-		tables, err := tablesIn(dir)
-		if err != nil || len(tables) == 0 {
-			t.Fatalf("%q, %v", tables, err)
-		}
-		about, err := os.Stat(tables[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		change(t, tables[0], about.Size()/2)
-		var log bytes.Buffer
-		s = open(t, Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		found := 0
-		for id := range kept.grants {
-			if _, err := s.Get(t.Context(), id); err == nil {
-				found++
-			}
-		}
-		if found < len(kept.grants)/2 || found == len(kept.grants) {
-			t.Errorf("%d of %d grants are left", found, len(kept.grants))
-		}
-		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "are damaged") {
-			t.Errorf("the log says %s", log.String())
-		}
-	}
-}
-
 // Tables of which nothing can be read are told of; where there was nothing else, the
 // directory is refused.
 func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {

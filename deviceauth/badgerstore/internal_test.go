@@ -46,7 +46,7 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	left := uint64(reserve - 1)
+	left := s.room.reserve() - 1
 	s.room.left = func() (uint64, error) { return left, nil }
 	revoke := func() error {
 		s.room.next = time.Time{}
@@ -62,7 +62,7 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 	if got, err := s.Get(t.Context(), g.ID); err != nil || !got.IsActive() {
 		t.Errorf("a change that failed is seen: %+v, %v", got, err)
 	}
-	left = reserve
+	left++
 	if err := revoke(); err != nil {
 		t.Errorf("when there is room again: %v", err)
 	}

@@ -20,6 +20,7 @@ const (
 	keptPrefix = "kept-" // tables of which others are being made
 	lostPrefix = "lost-" // that were kept when the database was opened, and have to be read
 	overPrefix = "over-" // nobody needs them
+	newPrefix  = "new-"  // that are being kept
 )
 
 // canLink tells whether a file can have two names here, which some file systems lack.
@@ -39,7 +40,7 @@ func canLink(dir string) bool {
 // keepTables gives tables a second name each, or where Badger will cut them when it
 // removes them, copies them.
 func keepTables(dir string, list tables, keep func(from, to string) error) (kept string, err error) {
-	if kept, err = os.MkdirTemp(dir, "new-"); err != nil {
+	if kept, err = os.MkdirTemp(dir, newPrefix); err != nil {
 		return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, cause(err))
 	}
 	for id := range list {
@@ -109,17 +110,24 @@ func setKeptAside(dir string) error {
 			return fmt.Errorf("badger store: %w", err)
 		}
 	}
-	for _, done := range append(named(dir, overPrefix), named(dir, "new-")...) {
+	for _, done := range append(named(dir, overPrefix), named(dir, newPrefix)...) {
 		os.RemoveAll(done) // what cannot be removed is at the next start
 	}
 	return nil
 }
 
-// named returns the directories of a prefix.
+// isNumbered reports whether a name is a prefix and a number, as ours are: somebody else's
+// directory must not be taken for one.
+func isNumbered(name, prefix string) bool {
+	number, ok := strings.CutPrefix(name, prefix)
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// named returns the directories of a prefix and a number.
 func named(dir, as string) (list []string) {
 	files, _ := os.ReadDir(dir) // Badger reads it too, and says why it cannot be read
 	for _, file := range files {
-		if file.IsDir() && strings.HasPrefix(file.Name(), as) {
+		if file.IsDir() && isNumbered(file.Name(), as) {
 			list = append(list, filepath.Join(dir, file.Name()))
 		}
 	}

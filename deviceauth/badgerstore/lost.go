@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,7 +50,11 @@ func (s *Store) bringBack(o Options, key []byte) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.writeAllBack(db, dirs), db.Close(), s.dropAhead())
+		err = errors.Join(s.writeAllBack(db, dirs))
+		if unclosed := guarded(db.Close); unclosed != nil { // some of it may still run
+			return fmt.Errorf("%w: %w", errUnclosed, errors.Join(err, unclosed))
+		}
+		return errors.Join(err, s.dropAhead())
 	})
 	if err != nil {
 		return err
@@ -59,6 +64,9 @@ func (s *Store) bringBack(o Options, key []byte) error {
 	}
 	return err
 }
+
+// errUnclosed says that the directory must not be opened again by this process.
+var errUnclosed = errors.New("the database that was being written back to does not close")
 
 // dropAhead forgets the log that was made ahead, of a database that is closed.
 func (s *Store) dropAhead() error {
@@ -173,7 +181,7 @@ func (s *Store) relicsOfTable(name string, keys *badger.KeyRegistry, found func(
 		return nil
 	case damaged > 0:
 		s.log.log(slog.LevelError, "%d blocks of the table %s, which is not in the list of tables, are damaged: "+
-			"what was only in them is lost, such as a revocation or that a code is used; the rest is kept; "+
+			"what was only in them may be lost, such as a revocation or that a code is used; the rest is kept; "+
 			"docs/troubleshooting.md says more", []any{damaged, filepath.Base(name)})
 	}
 	return err
@@ -229,7 +237,7 @@ func batchOf(list []*relic) int {
 func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, list []*relic) error {
 	s.single.Lock()
 	defer s.single.Unlock()
-	if err := s.ahead.ready(); err != nil {
+	if err := cmp.Or(s.room.fits(mergeReserve), s.ahead.ready()); err != nil {
 		return err
 	}
 	return guarded(func() error {

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -38,7 +39,8 @@ func (s *Store) reopen() {
 			return
 		case <-time.After(wait):
 		}
-		if s.room.makesFiles() != nil || !s.reads.TryLock() { // whoever was let in ends first
+		if s.room.makesFiles() != nil || s.room.fits(startReserve) != nil ||
+			!s.reads.TryLock() { // whoever was let in ends first
 			continue
 		}
 		s.writes.Lock()
@@ -67,6 +69,10 @@ func (s *Store) replace(closed *bool) (again bool, err error) {
 		return false, nil
 	}
 	db, err := s.again() // which removes the log that was made ahead
+	if errors.Is(err, errUnclosed) {
+		s.log.log(slog.LevelError, "the store in %s stays as it is until Caddy is started anew: %v", []any{s.dir, err})
+		return false, nil
+	}
 	if err != nil {
 		return true, err
 	}

@@ -77,7 +77,7 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		left := s.room.left
 		s.room.left = func() (uint64, error) {
 			if full.Load() {
-				return reserve - 1, nil
+				return s.room.reserve() - 1, nil
 			}
 			return left()
 		}

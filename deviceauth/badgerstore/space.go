@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -15,16 +16,14 @@ const (
 	// logs, and a table of each level while they are merged. A start needs no more.
 	startReserve = 64 << 20
 	// othersTake is what others may take of the disk from a look at it until Badger has made
-	// the table of a memtable: some 60 ms on a busy machine, and a disk takes 2 GB a second.
+	// the table of a memtable: some 60 ms on a busy machine, and a disk takes 2 GB a second. A
+	// small disk, whose tenth is less, is used as far as it can be.
 	othersTake = 128 << 20
-	// reserve is for each change. A large store merges more at a time, so half of what its
-	// tables take comes on top.
-	reserve = startReserve + othersTake
 	// mergeReserve is for each table of a merge, which is of some megabytes and made at once.
 	mergeReserve = 32 << 20
 )
 
-var errDiskFull = errors.New("badger store: too little is left on the disk; nothing is written until there is more")
+var errDiskFull = errors.New("badger store: too little is left on the disk, and nothing is written until there is more")
 
 // errReadOnly is what a system makes of a disk that fails.
 var errReadOnly = errors.New("badger store: its file system is read-only; nothing is written until it is not")
@@ -34,6 +33,7 @@ type space struct {
 	there func() error // is asked every time: it costs a microsecond; nil: there is none to ask
 	left  func() (uint64, error)
 	size  func() int64 // of the tables; nil: there are none yet
+	whole uint64       // the size of the file system; 0: nobody knows
 	files func() error // says why Badger may soon be unable to make a file; nil: nobody looks
 	trial func() error // the same, by making one
 
@@ -59,10 +59,19 @@ func (s *space) enough() error {
 		return s.err
 	}
 	s.next, s.err = now.Add(lookEvery), nil
-	if s.err = s.fits(reserve + s.tables()/2); s.err == nil && s.files != nil {
+	if s.err = s.fits(s.reserve() + s.tables()/2); s.err == nil && s.files != nil {
 		s.err = s.files()
 	}
 	return s.err
+}
+
+// reserve is what each change wants to be left. A large store merges more at a time, so half of
+// what its tables take comes on top.
+func (s *space) reserve() uint64 {
+	if s.whole == 0 {
+		return startReserve + othersTake
+	}
+	return startReserve + min(othersTake, s.whole/10)
 }
 
 func (s *space) tables() uint64 {
@@ -81,7 +90,7 @@ func (s *space) fits(need uint64) error {
 	case errors.Is(err, errReadOnly):
 		return err
 	case err == nil && left < need:
-		return errDiskFull
+		return fmt.Errorf("%w: %d MiB are left, and %d are wanted", errDiskFull, left>>20, need>>20)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (s *Store) dropExpired() error {
 		return err
 	}
 	// Everything is written once more before the old is dropped, and the junk too.
-	if err := s.room.fits(reserve + 2*s.room.tables() + maxStirs*2*memTable); err != nil {
+	if err := s.room.fits(s.room.reserve() + 2*s.room.tables() + maxStirs*2*memTable); err != nil {
 		return err
 	}
 	for range maxStirs {

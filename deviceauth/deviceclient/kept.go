@@ -93,5 +93,5 @@ func refresh(ctx context.Context, s Server, o Options, old *oauth2.Token) (*oaut
 	case extra(token, "scope") == "": // as it was, says RFC 6749 §5.1
 		token = token.WithExtra(map[string]any{"scope": extra(old, "scope"), "id_token": extra(token, "id_token")})
 	}
-	return token, nil
+	return token, checkToken(token)
 }

@@ -27,7 +27,7 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 	case p.Code == "" || text.Plain(p.Code) != p.Code:
 		return p, fmt.Errorf("the server's user_code %q is nothing that can be typed", p.Code)
 	case code.Interval < 0 || code.Interval > maxInterval:
-		return p, fmt.Errorf("the server's interval is %d s: want 1 to %d", code.Interval, maxInterval)
+		return p, fmt.Errorf("the server's interval is %d s: want 0 to %d", code.Interval, maxInterval)
 	}
 	return p, nil
 }

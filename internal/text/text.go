@@ -30,7 +30,7 @@ func Plain(s string) string {
 // bytes are a brace and a quote, maybe with a space or a new line in between: behind anything
 // but a letter, or behind a character that is percent-encoded, as in a URL within a URL.
 var credential = regexp.MustCompile(`(^|[^A-Za-z]|%(?:25)*[0-9A-Fa-f]{2})` +
-	`((?:dc|ac|rt|rg|cs)(?:_|%(?:25)*5[Ff])|eyJ|eyAi|ewo)[A-Za-z0-9_.-]{26,}`)
+	`((?:dc|ac|rt|rg|cs)(?:_|%(?:25)*5[Ff])|ey[JA]|ew[o0])(?:[A-Za-z0-9_.-]|%(?:25)*(?:2[DdEe]|5[Ff])){25,}`)
 
 // WithoutCredentials hides the credentials in a text from outside that is going to be logged
 // or quoted: programs send them in the place of another parameter.

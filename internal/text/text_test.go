@@ -16,7 +16,7 @@ func TestWithoutCredentials(t *testing.T) {
 		"%22" + code:   "%22dc_[hidden]",
 		"%253D" + code: "%253Ddc_[hidden]", "token_" + code: "token_dc_[hidden]",
 		"1" + code:         "1dc_[hidden]",
-		"dc%5F" + code[3:]: "dc%5F[hidden]", "eyAiYWxnIjoiRVMyNTYifQ.eyJzdWIiOiJ4In0.c2ln": "eyAi[hidden]",
+		"dc%5F" + code[3:]: "dc%5F[hidden]", "eyAiYWxnIjoiRVMyNTYifQ.eyJzdWIiOiJ4In0.c2ln": "eyA[hidden]",
 		"ewogImFsZyI6IkVTMjU2In0.eyJzdWIiOiJ4In0.c2ln": "ewo[hidden]",
 		"/ac_controller_livingroom_2":                  "/ac_controller_livingroom_2",
 		"abcdc_" + code[3:]:                            "abcdc_" + code[3:],
