@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,12 +87,12 @@ func dropEmpty(dir string) error {
 // mergeEvery is how often a merge that waits looks whether it may go on.
 const mergeEvery = time.Second
 
-// waitForFile holds up a merge that is about to make a table, until it can. It has no
+// waitForTable holds up a merge that is about to make a table, until it can. It has no
 // end but that: a merge that fails loses what it merges. A store that is closed
 // meanwhile is given up.
-func (s *space) waitForFile(messages func(error)) {
+func (s *space) waitForTable(messages func(error)) {
 	for first := true; ; first = false {
-		err := s.makesFiles()
+		err := s.makesTables()
 		if err == nil {
 			return
 		}
@@ -102,15 +103,16 @@ func (s *space) waitForFile(messages func(error)) {
 	}
 }
 
-// makesFiles says why no table can be made in the directory that was opened.
+// makesTables says why a merge cannot make its tables. It wants as much to be left as a change
+// does: it can wait, and where the disk fills up while it makes a table the process ends.
+func (s *space) makesTables() error { return cmp.Or(s.makesFiles(), s.fits(s.reserve())) }
+
+// makesFiles says why no file can be made in the directory that was opened.
 func (s *space) makesFiles() error {
 	if s.there != nil {
 		if err := s.there(); err != nil {
 			return err
 		}
-	}
-	if err := s.fits(mergeReserve); err != nil {
-		return err
 	}
 	return s.trial()
 }

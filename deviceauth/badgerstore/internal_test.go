@@ -68,16 +68,20 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 	}
 }
 
-// A merge makes tables too, and so does the end of a database that is opened anew.
+// Merges can wait; a store that is opened anew wants less.
 func TestMergesWaitWhereLittleIsLeftOnTheDisk(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
-	s.room.left = func() (uint64, error) { return mergeReserve - 1, nil }
-	if err := s.room.makesFiles(); !errors.Is(err, errDiskFull) {
-		t.Errorf("with less than a merge needs: %v", err)
+	left := s.room.reserve() - 1
+	s.room.left = func() (uint64, error) { return left, nil }
+	if err := s.room.makesTables(); !errors.Is(err, errDiskFull) {
+		t.Errorf("with less than a change needs: %v", err)
 	}
-	s.room.left = func() (uint64, error) { return mergeReserve, nil }
-	if err := s.room.makesFiles(); err != nil {
-		t.Errorf("with as much as a merge needs: %v", err)
+	if err := s.room.fits(startReserve); err != nil {
+		t.Errorf("a start: %v", err)
+	}
+	left++
+	if err := s.room.makesTables(); err != nil {
+		t.Errorf("with as much as a change needs: %v", err)
 	}
 }
 

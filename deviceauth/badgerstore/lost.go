@@ -18,8 +18,8 @@ import (
 
 // What a merge left out is in tables that were kept, and what Badger does not read is in what
 // [Options.setHiddenAside] kept. The store is not asked meanwhile, as one that is broken, so
-// that nobody takes for unknown what was left out: it is closed, what was left out is written
-// back, and it is opened again.
+// that no caller hears of a record that it does not exist: the store is closed, what was left
+// out is written back, and the store is opened again.
 //
 // A merge drops what tells that something was deleted. So there is none, not even at the
 // close, before all that was kept has been compared with it, and is gone: whatever fails, or
@@ -50,7 +50,7 @@ func (s *Store) bringBack(o Options, key []byte) error {
 		if err != nil {
 			return err
 		}
-		err = errors.Join(s.writeAllBack(db, dirs))
+		err = s.writeAllBack(db, dirs)
 		if unclosed := guarded(db.Close); unclosed != nil { // some of it may still run
 			return fmt.Errorf("%w: %w", errUnclosed, errors.Join(err, unclosed))
 		}
@@ -237,7 +237,8 @@ func batchOf(list []*relic) int {
 func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, list []*relic) error {
 	s.single.Lock()
 	defer s.single.Unlock()
-	if err := cmp.Or(s.room.fits(mergeReserve), s.ahead.ready()); err != nil {
+	// The logs of the database that is open have taken their part of what a start wants.
+	if err := cmp.Or(s.room.fits(startReserve/2), s.ahead.ready()); err != nil {
 		return err
 	}
 	return guarded(func() error {

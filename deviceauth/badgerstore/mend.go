@@ -40,7 +40,7 @@ func (s *Store) reopen() {
 		case <-time.After(wait):
 		}
 		if s.room.makesFiles() != nil || s.room.fits(startReserve) != nil ||
-			!s.reads.TryLock() { // whoever was let in ends first
+			!s.reads.TryLock() { // calls that have begun end first
 			continue
 		}
 		s.writes.Lock()

@@ -111,7 +111,7 @@ func (m *merges) waits(why error) {
 // second names.
 func (m *merges) makes(who int, keys uint64) {
 	for first := true; ; first = false {
-		m.room.waitForFile(m.waits)
+		m.room.waitForTable(m.waits)
 		<-m.begun
 		err := m.keep(who, uint32(keys))
 		if err == nil {
@@ -165,8 +165,8 @@ func (m *merges) keepAll() (*merge, error) {
 func (m *merges) made() {
 	<-m.begun
 	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
-		if m.room.makesFiles() != nil {
-			m.room.waitForFile(m.waits)
+		if m.room.makesTables() != nil {
+			m.room.waitForTable(m.waits)
 			return
 		}
 		if m.come() {

@@ -19,8 +19,6 @@ const (
 	// the table of a memtable: some 60 ms on a busy machine, and a disk takes 2 GB a second. A
 	// small disk, whose tenth is less, is used as far as it can be.
 	othersTake = 128 << 20
-	// mergeReserve is for each table of a merge, which is of some megabytes and made at once.
-	mergeReserve = 32 << 20
 )
 
 var errDiskFull = errors.New("badger store: too little is left on the disk, and nothing is written until there is more")
@@ -33,7 +31,7 @@ type space struct {
 	there func() error // is asked every time: it costs a microsecond; nil: there is none to ask
 	left  func() (uint64, error)
 	size  func() int64 // of the tables; nil: there are none yet
-	whole uint64       // the size of the file system; 0: nobody knows
+	whole uint64       // the size of the file system; 0: it is not known
 	files func() error // says why Badger may soon be unable to make a file; nil: nobody looks
 	trial func() error // the same, by making one
 
