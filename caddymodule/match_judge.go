@@ -49,7 +49,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 // try_files, must not lead past the path that the client asked for.
 func (m *guardMatcher) judgeAsked(one madeRequest, asked *url.URL) (bool, error) {
 	sets := one.sets
-	if !guard.IsScript(one.URL.Path) { // a script is told the original path, and may act on it: all sets apply
+	if !guard.IsScript(one.URL.Path) { // a script gets the original path too, and may act on it: all sets apply
 		sets = forPaths(sets)
 	}
 	return m.judgeOne(withURL(one.Request, asked), sets)

@@ -173,7 +173,7 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
 }
 
-// checkPath refuses what a shell or a browser would make a path of, and nobody does here.
+// checkPath refuses a path that only a shell or a browser would resolve.
 func (s *BadgerStore) checkPath() error {
 	if strings.HasPrefix(s.Path, "~") || strings.Contains(s.Path, "://") {
 		return fmt.Errorf("store badger %q: want the path of a directory as it is, such as /var/lib/caddy/device_login",

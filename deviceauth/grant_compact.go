@@ -89,7 +89,7 @@ func (c *Compactor) audience(list []string) []string {
 	if len(c.audiences) >= maxAudiences { // what was there stays with its grants
 		c.audiences = nil
 	}
-	list = slices.Clip(slices.Clone(list)) // nobody appends to what others have
+	list = slices.Clip(slices.Clone(list)) // an append must not write to what other grants share
 	c.audiences = append(c.audiences, list)
 	return list
 }

@@ -195,7 +195,7 @@ type verifiedToken struct {
 // less is felt.
 type tokenIdentity struct {
 	of     *Person // of the store
-	person Person  // as backends are told of them
+	person Person  // as backends see them
 	id     Identity
 }
 

@@ -129,7 +129,7 @@ func TestDirectoryWithOtherThingsIsRefused(t *testing.T) {
 	}
 	if s, err := Open(Options{Dir: photos}); err == nil {
 		s.Close()
-		t.Error("somebody else's directory is taken for one of ours")
+		t.Error("the directory of another program is taken for a directory of the store")
 	}
 	// A store that is there may have company, and the root of a file system has its own.
 	dir = t.TempDir()

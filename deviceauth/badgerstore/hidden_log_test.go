@@ -38,7 +38,7 @@ func setTogether(t *testing.T, s *Store, text string) {
 	}
 }
 
-// A byte anywhere in a log costs at most the change that it is in, and that is told.
+// A byte anywhere in a log costs at most the change that it is in, and the log reports it.
 func TestDamageInsideALogCostsOneChange(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
@@ -69,7 +69,7 @@ func TestDamageInsideALogCostsOneChange(t *testing.T) {
 	}
 }
 
-// endsOf returns a place within each record that ends a transaction.
+// endsOf returns an offset within each record that ends a transaction.
 func endsOf(t *testing.T, dir string, key deviceauth.Secret) (places []int) {
 	t.Helper()
 	o := Options{Dir: dir, EncryptionKey: key}
@@ -188,7 +188,7 @@ func logOf(t *testing.T, key deviceauth.Secret) (name string, data []byte) {
 }
 
 // Without the beginning of an encrypted log nothing in it can be read: that is refused, or
-// told where the power may have failed before anything in it was promised.
+// reported where the power may have failed before anything in it was promised.
 func TestHeadOfAnEncryptedLogThatIsDamaged(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(head []byte){
@@ -219,7 +219,7 @@ func TestHeadOfAnEncryptedLogThatIsDamaged(t *testing.T) {
 	}
 }
 
-// Damage in the last change, whose end is whole, is told as such, and not as the usual end of
+// Damage in the last change, whose end is whole, is reported as such, and not as the usual end of
 // a log.
 func TestDamageInTheLastChangeIsTold(t *testing.T) {
 	t.Parallel()

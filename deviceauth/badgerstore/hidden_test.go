@@ -136,10 +136,7 @@ func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tables, err := tablesIn(dir)
-	if err != nil || len(tables) == 0 {
-		t.Fatalf("%q, %v", tables, err)
-	}
+	tables := tablesOfTest(t, dir)
 	before, err := os.ReadFile(tables[0])
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +152,7 @@ func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
-		t.Errorf("%d of %d documents came back", documents-len(lost), documents)
+		t.Errorf("%d of %d documents are back", documents-len(lost), documents)
 	}
 }
 
@@ -195,7 +192,7 @@ func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
-		t.Errorf("%d of %d documents came back", documents-len(lost), documents)
+		t.Errorf("%d of %d documents are back", documents-len(lost), documents)
 	}
 }
 
@@ -209,10 +206,7 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tables, err := tablesIn(dir)
-	if err != nil || len(tables) == 0 {
-		t.Fatalf("%q, %v", tables, err)
-	}
+	tables := tablesOfTest(t, dir)
 	if err := copied(tables[0], before); err != nil {
 		t.Fatal(err)
 	}
@@ -260,14 +254,14 @@ func TestStartsThatFailBringNothingBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
-		t.Errorf("%d of %d documents came back", documents-len(lost), documents)
+		t.Errorf("%d of %d documents are back", documents-len(lost), documents)
 	}
 	if left := named(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("%q is left", left)
 	}
 }
 
-// Tables of which nothing can be read are told of; where there was nothing else, the
+// The log names tables of which nothing can be read; where there was nothing else, the
 // directory is refused.
 func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {
 	t.Parallel()
@@ -284,10 +278,7 @@ func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {
 		t.Errorf("the log says %s", log.String())
 	}
 	shorten(t, dir)
-	tables, err := tablesIn(dir)
-	if err != nil || len(tables) == 0 {
-		t.Fatalf("%q, %v", tables, err)
-	}
+	tables := tablesOfTest(t, dir)
 	for _, name := range tables {
 		about, err := os.Stat(name)
 		if err != nil {
@@ -295,13 +286,23 @@ func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {
 		}
 		change(t, name, about.Size()-20) // in the index, or its checksum
 	}
-	s, err = Open(Options{Dir: dir})
+	s, err := Open(Options{Dir: dir})
 	if err == nil {
 		s.Close()
 	}
 	if err == nil || !strings.Contains(err.Error(), whatToDo) {
 		t.Errorf("it opens: %v", err)
 	}
+}
+
+// tablesOfTest returns the tables in a directory, of which there must be some.
+func tablesOfTest(t *testing.T, dir string) []string {
+	t.Helper()
+	tables, err := tablesIn(dir)
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("%q, %v", tables, err)
+	}
+	return tables
 }
 
 // shorten cuts the list of tables of a store that is closed down to its first record.

@@ -19,7 +19,7 @@ import (
 const (
 	keptPrefix = "kept-" // tables of which others are being made
 	lostPrefix = "lost-" // that were kept when the database was opened, and have to be read
-	overPrefix = "over-" // nobody needs them
+	overPrefix = "over-" // that are not needed any more
 	newPrefix  = "new-"  // that are being kept
 )
 
@@ -116,8 +116,8 @@ func setKeptAside(dir string) error {
 	return nil
 }
 
-// isNumbered reports whether a name is a prefix and a number, as ours are: somebody else's
-// directory must not be taken for one.
+// isNumbered reports whether a name is a prefix and a number, as those of the store's own directories
+// are: the directory of another program must not be taken for one.
 func isNumbered(name, prefix string) bool {
 	number, ok := strings.CutPrefix(name, prefix)
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
