@@ -1,7 +1,6 @@
 package badgerstore
 
 import (
-	"errors"
 	"io/fs"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +15,8 @@ func setAside(file string, size int64) error {
 		return &fs.PathError{Op: "open", Path: file, Err: err}
 	}
 	defer unix.Close(fd)
-	for {
-		err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err == nil, errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
-			return nil
-		}
+	if err := fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, size); err != nil {
 		return &fs.PathError{Op: "fallocate", Path: file, Err: err}
 	}
+	return nil
 }

@@ -33,7 +33,8 @@ package badgerstore
 //	damage.go, tables.go             files that are not whole are told of before Badger
 //	                                 reads them, which would end the process
 //	hidden.go, hidden_log.go         what Badger would pass over without a word
-//	space.go, files*.go, ahead*.go   a disk that fills, a process that may open no file
+//	space.go, files*.go, ahead*.go,  a disk that fills, a process that may open no file
+//	blocks_linux.go
 //	trouble.go, mend.go              a store that is closed and opened again in service
 //	merges.go, hold.go, kept.go,     a merge of tables that Badger takes for whole and
 //	lost.go, relics.go               that is not: nothing is lost

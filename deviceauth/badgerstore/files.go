@@ -104,7 +104,7 @@ func (s *space) waitForTable(messages func(error)) {
 }
 
 // makesTables says why a merge cannot make its tables. It wants as much to be left as a change
-// does: it can wait, and where the disk fills up while it makes a table the process ends.
+// does: it can wait, and what it cannot make has to be written back.
 func (s *space) makesTables() error { return cmp.Or(s.makesFiles(), s.fits(s.reserve())) }
 
 // makesFiles says why no file can be made in the directory that was opened.

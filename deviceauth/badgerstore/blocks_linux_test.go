@@ -1,0 +1,91 @@
+package badgerstore
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+)
+
+// What allocates the blocks of tables relies on a variable of another package.
+func TestTablesHaveTheirBlocks(t *testing.T) {
+	if !allocatesTables {
+		t.Fatal("the blocks of tables are not allocated: has golang.org/x/sys/unix another variable mapper?")
+	}
+	dir := mounted(t)
+	create := func(id uint64) (*table.Table, error) {
+		b := table.NewTableBuilder(table.Options{TableSize: 4 << 20, BlockSize: 4 << 10, BloomFalsePositive: 0.01})
+		defer b.Close()
+		for i := range 4 << 10 {
+			key := y.KeyWithTs([]byte(strings.Repeat("k", 4)+string(rune('a'+i>>8))+string(rune('a'+i&0xff))), 1)
+			b.Add(key, y.ValueStruct{Value: make([]byte, 512)}, 0)
+		}
+		return table.CreateTable(table.NewFilename(id, dir), b)
+	}
+	whole, err := create(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close(-1)
+	back := fillUp(t, filepath.Join(dir, "ballast"))
+	if _, err := create(2); err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		t.Errorf("a table on a full disk: %v; want %v", err, syscall.ENOSPC)
+	}
+	if _, err := os.Stat(table.NewFilename(2, dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a table without blocks is left: %v", err)
+	}
+	back()
+	again, err := create(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close(-1)
+}
+
+// The disk is full when memory has to become a table, and no look has noticed.
+//
+// protocol 4
+func TestMemoryThatFindsNoBlocksEndsNothing(t *testing.T) {
+	if !InChild(t) {
+		return
+	}
+	dir := filepath.Join(mounted(t), "store")
+	s := open(t, Options{Dir: dir})
+	s.room.left = func() (uint64, error) { return 1 << 40, nil }
+	g, written := active("BCDFGHJK"), ""
+	if err := s.put(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string) error {
+		name += strings.Repeat("x", 200<<10)
+		err := s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { g.Name = name; return nil })
+		if err == nil {
+			written = name
+		}
+		return err
+	}
+	back := fillUp(t, filepath.Join(filepath.Dir(dir), "ballast"))
+	for deadline := time.Now().Add(30 * time.Second); s.log.stuck.Load() == 0; {
+		write("while it is full")
+		if time.Now().After(deadline) {
+			t.Fatal("no memory became a table")
+		}
+	}
+	back()
+	for deadline := time.Now().Add(30 * time.Second); write("with room again") != nil; time.Sleep(lookEvery) {
+		if time.Now().After(deadline) {
+			t.Fatal("the store does not heal")
+		}
+	}
+	if g, err := s.Get(t.Context(), g.ID); err != nil || g.Name != written {
+		t.Errorf("what was written last is not there: %v", err)
+	}
+}
