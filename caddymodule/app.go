@@ -57,7 +57,7 @@ type App struct {
 	// How long a pending poll is held; 0 answers at once. Default: 2.5s.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
-	// The polling interval told to devices. Default: 1s, or 5s where polls
+	// The polling interval in the answer to devices. Default: 1s, or 5s where polls
 	// are not held.
 	Interval caddy.Duration `json:"interval,omitempty"`
 

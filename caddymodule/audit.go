@@ -105,7 +105,7 @@ func (a *App) more(kind eventKind, n int) {
 	members.add("subject", kind.subject)
 	members = append(members, eventMember{name: "more", number: n})
 	if kind.name == "" {
-		kind.name = deviceauth.EventBarred // of more people than are told apart
+		kind.name = deviceauth.EventBarred // of more people than are counted one by one
 	}
 	a.write(a.auditEntry(kind.name), kind.name, members)
 }
@@ -142,7 +142,7 @@ func (m eventMember) field() zap.Field {
 }
 
 // eventMembers are the members of an event, in the order in which the log has
-// them. A member without a value is left out, so that a handler can tell "unknown"
+// them. A member without a value is left out, so that a handler can distinguish "unknown"
 // from empty.
 type eventMembers []eventMember
 

@@ -215,7 +215,7 @@ func (a *App) config() (c deviceauth.Config, err error) {
 	return c, nil
 }
 
-// orOff tells "not set" from 0. The engine's fields take 0 for the default and a
+// orOff distinguishes "not set" from 0. The engine's fields take 0 for the default and a
 // negative length for "off", and the configuration's nil and 0.
 func orOff(d *caddy.Duration) time.Duration {
 	switch {

@@ -24,7 +24,7 @@ const (
 	lateRetryInterval = 500 * time.Millisecond
 )
 
-// isAway tells a store that does not respond from one that is configured wrong,
+// isAway distinguishes a store that does not respond from one that is configured wrong,
 // which no waiting mends.
 func isAway(err error) bool { return errors.Is(err, redisstore.ErrAway) }
 

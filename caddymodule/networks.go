@@ -112,7 +112,7 @@ func (a *App) checkNAT64() error {
 }
 
 // checkPlace wants placeholders in the text of the option place. A text without
-// any would tell people the same place for every device, wherever it is.
+// any would show people the same place for every device, wherever it is.
 func (a *App) checkPlace() error {
 	if a.Place != "" && !strings.Contains(a.Place, "{") {
 		return errors.New("place: want a text with placeholders, such as {geoip.city}")

@@ -31,7 +31,7 @@ func (a *App) warnOfProxies() {
 
 // believesFirstAddress reports whether a server takes the client's address from
 // the left end of X-Forwarded-For. Caddy keeps the provisioned trusted proxies
-// in a private field; reflection can still tell whether there are any, which is
+// in a private field; reflection can still see whether there are any, which is
 // all that is needed here.
 func believesFirstAddress(server *caddyhttp.Server) bool {
 	trusted := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")

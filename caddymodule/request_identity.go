@@ -12,7 +12,7 @@ import (
 )
 
 // A requestIdentity is what the guards of one request have established about it, and
-// what Caddy is told of that. It is kept in a variable of the request, where the
+// what Caddy shows of that. It is kept in a variable of the request, where the
 // endpoints find it, too.
 type requestIdentity struct {
 	guard.State

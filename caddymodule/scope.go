@@ -108,7 +108,7 @@ func (s *Scope) parseTexts(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	brace := line // a copy: NextBlock does not tell an empty block from none
+	brace := line // a copy: NextBlock does not distinguish an empty block from none
 	opened := brace.Next() && brace.Val() == "{"
 	if len(s.Texts) == 0 && (opened || s.Text == "") {
 		return line.Errf(`scope %s: want a text, or a block with a text for each language, `+

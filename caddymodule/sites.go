@@ -94,7 +94,7 @@ func (s *sites) inspect() {
 	for name, server := range app.(*caddyhttp.App).Servers {
 		var all []*siteContext
 		described := map[string]bool{}
-		// Handlers are told apart by type: a guard, and the two handlers that
+		// Handlers are distinguished by type: a guard, and the two handlers that
 		// describe a whole site.
 		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
 			s.record(server, at, h)

@@ -37,7 +37,7 @@ const (
 	requestLifetime = 30 * time.Minute // in which a person answers
 )
 
-// What a browser is told on a page of ours, and never at the redirect URI (RFC 6749 §4.1.2.1).
+// What is shown on a page of ours, and never sent at the redirect URI (RFC 6749 §4.1.2.1).
 var (
 	errUnknownClient   = NewError("unknown_client", "no client has this client_id")
 	errUnknownRedirect = NewError("unknown_redirect", "this redirect_uri is missing, or is none of this client's")

@@ -144,7 +144,7 @@ func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshin
 	return tokens, err
 }
 
-// refused tells the audit log why a rotation failed, and keeps in
+// refused writes to the audit log why a rotation failed, and keeps in
 // mind one of which only the disk knows how it went.
 func (e *Engine) refused(id ID, after *Grant, r Rotation, now time.Time, ended bool, err error) error {
 	switch {

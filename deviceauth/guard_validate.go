@@ -18,7 +18,7 @@ type Requirement struct {
 	Scope    Scope    // all of these
 }
 
-// What a guard tells (RFC 6750 §3.1), near its server or far from it.
+// What a guard answers (RFC 6750 §3.1), in the process of its server or in another one.
 var (
 	ErrBadToken = NewError("invalid_token", "the access token is malformed, expired, revoked or for another audience")
 	ErrNoScope  = NewError("insufficient_scope", "the access token lacks a scope that this resource needs")

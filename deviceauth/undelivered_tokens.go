@@ -62,7 +62,7 @@ func (u *undeliveredTokens) redemption(g *Grant, now time.Time) *Tokens {
 }
 
 // rotation reports whether the grant was rotated for this refresh token, and
-// its device never told.
+// never delivered to its device.
 func (u *undeliveredTokens) rotation(g *Grant, presented Digest, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What the page of a person is told.
+// What a page shows to a person.
 var (
 	errNoSuchCode = NewError("unknown_code", "no device waits for this code")
 	errBarred     = NewError("not_permitted", "this account may not connect devices here")
@@ -27,7 +27,7 @@ type InspectRequest struct {
 
 // Inspect finds the grant that waits for a code, for a person who is signed in
 // and may approve it. A wrong, an expired and a used code are refused in the
-// same words, unknown_code, so that the answer tells a guesser nothing; who
+// same words, unknown_code, so that a guesser learns nothing from the answer; who
 // typed too many of them is refused with a *[RateLimitError]. What can be no code is
 // refused as impossible_code, and counts nothing. Further refusals:
 // signed_out; paused; not_permitted, for a person outside the allow rules, or
@@ -74,7 +74,7 @@ func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from neti
 	return nil
 }
 
-// barredFrom tells the audit log of a person whom no client's rules keep out, with the
+// barredFrom writes an audit event for a person whom no client's rules keep out, with the
 // grant that they were asked about, if there is one.
 func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Addr) {
 	var g *Grant
@@ -113,7 +113,7 @@ func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
 	return nil
 }
 
-// barred tells the audit log of a person whom a client's rules keep out, and
+// barred writes an audit event for a person whom a client's rules keep out, and
 // passes the verdict on. It stands outside of what a store may run again.
 func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) error {
 	if errors.Is(verdict, errBarred) {

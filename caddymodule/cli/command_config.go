@@ -138,7 +138,7 @@ func (c *adminClient) store() (badgerstore.Options, error) {
 		return badgerstore.Options{}, fmt.Errorf("the configuration %s has %w, since it has no device_login; "+
 			"--dir names a store without it", found.file, errOtherStore)
 	case app.Store != nil:
-		// Only the name of the module is needed to tell whether this is a badger
+		// Only the name of the module is needed to see whether this is a badger
 		// store.
 		var kind struct {
 			Module string `json:"module"`

@@ -24,7 +24,7 @@ import (
 type changes struct {
 	redis   redis.UniversalClient
 	channel string
-	sender  string // tells our own words from others'
+	sender  string // distinguishes our own messages from others'
 	log     *slog.Logger
 
 	mu         sync.Mutex

@@ -17,8 +17,8 @@ local n = redis.call("INCR", KEYS[1])
 if n == 1 then redis.call("PEXPIRE", KEYS[1], ARGV[1]) end
 return {n, redis.call("PTTL", KEYS[1])}`)
 
-// CountUp implements [deviceauth.Cluster]. The window's end is told by this
-// machine's clock, from the remaining time that the server reports.
+// CountUp implements [deviceauth.Cluster]. The end of the window is
+// computed with this machine's clock, from the remaining time that the server reports.
 func (s *Store) CountUp(ctx context.Context, key string, window time.Duration) (deviceauth.Count, error) {
 	answer, err := pair(countUp.Run(ctx, s.redis, []string{s.countKey(key)}, window.Milliseconds()))
 	if err != nil {

@@ -156,7 +156,7 @@ const startTimeout = time.Second
 // data: it may be there later.
 var ErrAway = errors.New("redis store: the server does not answer")
 
-// isAway tells whether an error is no answer, or one that says to come later.
+// isAway reports whether an error means that there was no answer, or one that says to come later.
 // Any error that is not the server's own counts, such as a refused connection
 // or a time-out; and among the server's, those of a start or a failover.
 func isAway(err error) bool {
@@ -172,10 +172,10 @@ func isAway(err error) bool {
 	return false
 }
 
-// checkServer waits for the server, and refuses or warns of settings that lose grants. What
-// a server does not tell, as some that are rented, is warned of too: it may be so.
-// It repeats the question every 200 ms up to startPatience, because containers
-// of a deployment start in any order.
+// checkServer waits for the server, and refuses settings that lose grants, or warns of them. It
+// also warns of a setting that the server does not show, as some managed services do not.
+// It asks every 200 ms until startTimeout is over, because the containers of a deployment
+// start in any order.
 func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 	settings, err := s.info(ctx)
 	for deadline := time.Now().Add(startTimeout); err != nil; settings, err = s.info(ctx) {
@@ -197,10 +197,10 @@ func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 	return judge(settings, log)
 }
 
-// judge refuses or warns of what a server says of itself. One that does not tell its
-// policy, as some that are rented, is believed, with a warning.
-// appendonly is a warning: without it, a crash of the server loses the last
-// seconds, and with them tokens that devices already hold.
+// judge refuses a server by its INFO, or warns of it. A server that does not show its eviction
+// policy, as some managed services do not, is accepted with a warning. So is one without
+// appendonly: a crash of the server then loses the changes of the last seconds, and with them
+// tokens that devices already hold.
 func judge(info map[string]string, log *slog.Logger) error {
 	if version := info["redis_version"]; older(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
@@ -221,8 +221,8 @@ func judge(info map[string]string, log *slog.Logger) error {
 	return nil
 }
 
-// forbidden tells whether the server is there and does not take a command: ACLs
-// count INFO among the dangerous ones, and some that are rented do not have it.
+// forbidden reports whether the server does not permit a command: ACLs count INFO among the
+// dangerous ones, and some managed services do not have it.
 func forbidden(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
 	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") ||
@@ -231,10 +231,9 @@ func forbidden(err error) bool {
 
 var errLoading = errors.New("it reads its data")
 
-// info is what a server says of itself: nothing where the user may not ask, or
-// nobody. PING tells whether the server is there, where INFO is not permitted.
-// A server that reads its data from disk answers INFO, but no other command
-// yet.
+// info returns the fields of INFO; none where INFO is not permitted, and then PING shows
+// whether the server answers. A server that is still loading its data answers INFO, but no
+// other command yet.
 func (s *Store) info(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
 	if forbidden(err) {

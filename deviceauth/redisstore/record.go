@@ -26,7 +26,7 @@ func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
 }
 
 // nonceSize is the length of what stands before every value: random, so that no
-// two writes are of the same text, and each can be told from another.
+// two writes are of the same text, and each can be distinguished from another.
 // Compare-and-set by value would otherwise confuse A→B→A with no change at all.
 const nonceSize = 16
 

@@ -93,10 +93,9 @@ func (s *Store) ownerKey(owner string) string {
 
 func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
 
-// short makes of any text one that is not long, and does not tell what it was.
-// 128 bits of SHA-256: owners are subjects of an upstream, and what is counted
-// are addresses and codes, none of which belongs into a key that MONITOR or
-// KEYS shows.
+// short returns a digest of a text: the first 128 bits of its SHA-256. Owners are subjects of
+// an upstream, and what is counted are addresses and codes; none of these may stand in a key,
+// because MONITOR and KEYS show keys.
 func short(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])

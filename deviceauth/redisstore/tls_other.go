@@ -4,5 +4,5 @@ package redisstore
 
 import "syscall"
 
-// idle cannot be told here.
+// idle cannot be found out here.
 func idle(syscall.RawConn) error { return nil }

@@ -13,7 +13,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// swap replaces a value that is still what was read, and tells who listens. An
+// swap replaces a value that is still what was read, and publishes the change. An
 // empty expectation means that there must be none; no expiry, that it stays.
 // Sent twice, as the library does in a Cluster when an answer is lost, it says
 // yes twice.
