@@ -155,7 +155,7 @@ func (v *viewer) looks(face string) {
 			name := fmt.Sprintf("%s-%s-%s-%d", face, v.mode, scheme, size.width)
 			shot(v.T, v.page, name)
 			if size.width == 390 {
-				v.accessible(name)
+				v.accessible(name, scheme)
 			}
 		}
 	}
@@ -163,17 +163,20 @@ func (v *viewer) looks(face string) {
 }
 
 // accessible runs axe-core with all its rules but those that the viewport of
-// a test makes no sense of.
-func (v *viewer) accessible(name string) {
+// a test makes no sense of; in the dark, which has other colours and nothing else, only that
+// of the contrast.
+func (v *viewer) accessible(name, scheme string) {
 	v.Helper()
 	if v.mode != "js" {
 		return // axe-core needs JavaScript itself
 	}
 	do(v.T, v.page, chromedp.Evaluate[chromedp.Void](v.axe))
+	rules := `["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`
+	if scheme == "dark" {
+		rules = `{type: "rule", values: ["color-contrast"]}`
+	}
 	found := get(v.T, v.page,
-		chromedp.Evaluate[[]string](`axe.run(document, {
-			runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-		}).then((r) => r.violations.map((v) =>
+		chromedp.Evaluate[[]string](`axe.run(document, {runOnly: `+rules+`}).then((r) => r.violations.map((v) =>
 			v.id + ": " + v.help + " " + v.nodes.map((n) => n.html).join(" ")))`,
 			chromedp.EvalAwaitPromise))
 	for _, violation := range found {
