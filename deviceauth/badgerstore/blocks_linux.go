@@ -79,16 +79,17 @@ func allocateTable(fd int, size int64) error {
 	return err
 }
 
-// fallocate allocates the blocks of a file. A file system that cannot do that is no error.
+// fallocate allocates the blocks of a file. Only a lack of blocks is an error: file systems
+// that cannot allocate say so in several ways.
 func fallocate(fd int, mode uint32, size int64) error {
 	for {
 		switch err := unix.Fallocate(fd, mode, 0, size); {
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
-			return nil
-		default:
+		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 			return err
+		default:
+			return nil
 		}
 	}
 }
