@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -15,6 +16,7 @@ func TestWhatWillSurpriseIsWarnedAbout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys := fileOf(t, "builder 0123456789 products:read products:raed")
 	for name, test := range map[string]struct{ before, after, warning string }{
 		"no site": {"\tdevice_login\n\tdevice_auth", "\tdevice_auth", "no site serves the issuer"},
 		"another site": {"issuer " + g.url, "issuer https://connect.example.com",
@@ -23,6 +25,9 @@ func TestWhatWillSurpriseIsWarnedAbout(t *testing.T) {
 			"device_auth /api/* {\n\t\taudience https://nobody.example\n\t}", "audiences alone that no token has"},
 		"a scope": {"device_auth /api/* products:read", "device_auth /api/* products:raed",
 			"a scope that no client may have"},
+		"the scope of a key": {"device_auth /api/* products:read",
+			"device_auth /api/* {\n\t\tscopes products:read\n\t\tlegacy X-Api-Key " + keys + "\n\t}",
+			"an old API key has a scope that no guard asks for"},
 		"a storage": {"\tdefault_bind", "\tstorage file_system " + g.dir + "/elsewhere\n\tdefault_bind",
 			"do not follow Caddy's storage option"},
 		"admin off": {"admin " + g.admin, "admin off", "with admin off nobody can look at grants"},
@@ -51,6 +56,16 @@ func TestWhatWillSurpriseIsWarnedAbout(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fileOf makes a file with a text, and returns its path.
+func fileOf(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // One line says what was started, and whether people can sign in.

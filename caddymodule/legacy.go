@@ -47,6 +47,10 @@ type legacyKeys struct {
 	since   time.Time
 	file    os.FileInfo
 	read    time.Time
+
+	// Clients whose key is 64 hexadecimal digits. A key may be; but so is a digest
+	// that sha256: is missing before, and that would then be the key itself.
+	hexadecimal []string
 }
 
 // matches reports whether the keys are those of the file as it is now: same file,
@@ -122,6 +126,11 @@ func (l *Legacy) use(keys *legacyKeys) {
 	for _, client := range keys.clients {
 		legacyUses.WithLabelValues(client.ClientID)
 	}
+	if len(keys.hexadecimal) > 0 {
+		l.log.Warn("old API keys: a key of 64 hexadecimal digits is taken as the key itself; "+
+			"if it is a digest, write sha256: before it",
+			zap.String("file", l.File), zap.Strings("clients", keys.hexadecimal))
+	}
 	l.keys.Store(keys)
 }
 
@@ -157,6 +166,11 @@ func (l *Legacy) read() (*legacyKeys, error) {
 			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
 		}
 	}
+	// An Authorization header has a scheme before what it carries (RFC 9110 §11.4).
+	if len(keys.hexadecimal) > 0 && strings.EqualFold(l.Header, "Authorization") {
+		return nil, fmt.Errorf("%s: the key of %s is 64 hexadecimal digits, which no Authorization header is: "+
+			"write a digest as sha256:<digest>", l.File, keys.hexadecimal[0])
+	}
 	return keys, lines.Err()
 }
 
@@ -185,6 +199,9 @@ func (k *legacyKeys) addLine(line string) error {
 	if err := checkScopes(words[2:]); err != nil {
 		return err
 	}
+	if isDigest(words[0]) { // the whole output of sha256sum
+		return fmt.Errorf("it begins with a digest: want <client> sha256:<digest>, and maybe scopes")
+	}
 	digest := sha256.Sum256([]byte(words[1]))
 	if hexed, hashed := strings.CutPrefix(words[1], "sha256:"); hashed {
 		raw, err := hex.DecodeString(hexed)
@@ -194,6 +211,8 @@ func (k *legacyKeys) addLine(line string) error {
 		copy(digest[:], raw)
 	} else if len(words[1]) < minLegacyKey {
 		return fmt.Errorf("the key of %s is shorter than %d characters", words[0], minLegacyKey)
+	} else if isDigest(words[1]) {
+		k.hexadecimal = append(k.hexadecimal, words[0])
 	}
 	if other, taken := k.clients[digest]; taken {
 		return fmt.Errorf("%s and %s have the same key", other.ClientID, words[0])
@@ -202,6 +221,13 @@ func (k *legacyKeys) addLine(line string) error {
 		ClientID: words[0], Scope: deviceauth.NewScope(words[2:]...),
 	})
 	return nil
+}
+
+// isDigest reports whether a word is written as sha256sum writes a digest: 64 hexadecimal
+// digits and nothing before them.
+func isDigest(word string) bool {
+	raw, err := hex.DecodeString(word)
+	return err == nil && len(raw) == sha256.Size
 }
 
 // byteOrderMark is U+FEFF in UTF-8.

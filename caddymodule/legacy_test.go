@@ -1,10 +1,14 @@
 package caddymodule
 
 import (
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // readKeys reads a file of old keys with this text.
@@ -19,6 +23,7 @@ func readKeys(t *testing.T, text string) (*legacyKeys, error) {
 
 func TestLinesOfOldKeys(t *testing.T) {
 	t.Parallel()
+	digits := strings.Repeat("0a", sha256.Size)
 	for text, want := range map[string]string{
 		"client":                       ":1: want a client and its key",
 		"client short":                 "shorter than 8 characters",
@@ -28,6 +33,8 @@ func TestLinesOfOldKeys(t *testing.T) {
 		"caf\u00e9 long-enough":        "printable ASCII",
 		"a long-enough\nb long-enough": "have the same key",
 		"a sha256:12":                  "64 hexadecimal digits",
+		digits + "  -":                 "begins with a digest",
+		digits + "  - files":           "begins with a digest",
 	} {
 		if _, err := readKeys(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -42,5 +49,25 @@ func TestLinesOfOldKeys(t *testing.T) {
 		if id.ClientID != "a" || id.Scope != "a:read a:write" {
 			t.Errorf("%+v", id)
 		}
+	}
+}
+
+// What sha256sum prints is a digest, and no key, also where sha256: is missing before it.
+func TestDigestWithoutItsMarkIsNoAuthorizationHeader(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(name, []byte("builder "+strings.Repeat("0a", sha256.Size)+" files\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Legacy{Header: "authorization", File: name}).read(); err == nil ||
+		!strings.Contains(err.Error(), "sha256:<digest>") {
+		t.Errorf("in an Authorization header: %v", err)
+	}
+	log, lines := observer.New(zap.WarnLevel)
+	if err := (&Legacy{Header: "X-Api-Key", File: name}).open(zap.New(log)); err != nil {
+		t.Fatal(err)
+	}
+	if lines.FilterMessageSnippet("write sha256: before it").Len() != 1 {
+		t.Errorf("in another header: %v", lines.All())
 	}
 }

@@ -114,5 +114,28 @@ func (a *App) warnOfGuards() {
 				zap.Strings("guard", g.Audience), zap.Strings("server", audiences))
 		}
 	}
+	a.warnOfKeys()
 	a.warnOfOpenGuards(audiences)
+}
+
+// warnOfKeys warns of an old API key with a scope that no guard asks for: such a key is
+// refused wherever a guard asks for a scope.
+func (a *App) warnOfKeys() {
+	var asked []string
+	for _, g := range a.guards {
+		asked = append(asked, g.Scopes...)
+	}
+	for _, g := range a.guards {
+		if g.Legacy == nil || g.Legacy.keys.Load() == nil {
+			continue
+		}
+		for _, client := range g.Legacy.keys.Load().clients {
+			for scope := range strings.FieldsSeq(string(client.Scope)) {
+				if !slices.Contains(asked, scope) {
+					a.log.Warn("an old API key has a scope that no guard asks for", zap.String("file", g.Legacy.File),
+						zap.String("client", client.ClientID), zap.String("scope", scope))
+				}
+			}
+		}
+	}
 }

@@ -247,6 +247,9 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 		return server, options, err
 	}
 	server, err := deviceclient.Discover(ctx, client, address)
+	if server.NoResource != "" {
+		fmt.Fprintf(l.err, "No token is for %s: %s\n", address, server.NoResource)
+	}
 	return server, options, err
 }
 

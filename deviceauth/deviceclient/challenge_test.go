@@ -1,6 +1,7 @@
 package deviceclient
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -85,5 +86,24 @@ func TestTokensOfTwoResourcesAreKeptApart(t *testing.T) {
 	}
 	if o := (Options{Audience: s.API}); purposeOf(v2, o).name() != purposeOf(mcp, o).name() {
 		t.Error("one audience has two files")
+	}
+}
+
+// A site whose guard knows no resource of that URL says so, which is passed on.
+func TestSiteSaysThatNoTokenIsForTheURL(t *testing.T) {
+	t.Parallel()
+	as, api := server{}, server{}
+	issuer, site := as.start(t), api.start(t)
+	as["/.well-known/oauth-authorization-server"] = metadata(issuer.URL)
+	api["/v2"] = refuses(`Bearer realm="` + issuer.URL + `"`)
+	api["/.well-known/oauth-protected-resource/v2"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, `{"error":"invalid_target","error_description":"tokens are for: https://a.example\u001b[2J"}`)
+	}
+	got, err := Discover(t.Context(), nil, site.URL+"/v2")
+	if err != nil || got.Issuer != issuer.URL ||
+		!strings.HasPrefix(got.NoResource, "tokens are for: https://a.example") ||
+		strings.Contains(got.NoResource, "\x1b") {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -32,6 +32,8 @@ type Server struct {
 
 	API      string `json:"-"` // the origin of the API that it was found from
 	Resource string `json:"-"` // what the API calls itself (RFC 9728 §2), and tokens for it are asked for; may be empty
+	// What the API's site says where it has no metadata, because no tokens are for that URL; mostly empty.
+	NoResource string `json:"-"`
 }
 
 // maxMetadata is far above any metadata document.
@@ -61,7 +63,7 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 	if serverErr != nil {
 		return Server{}, errors.Join(fmt.Errorf("no authorization server found for %s", address), err, serverErr)
 	}
-	server.API, server.Resource = origin(api), protected.Resource
+	server.API, server.Resource, server.NoResource = origin(api), protected.Resource, protected.none
 	return server, nil
 }
 
@@ -151,12 +153,33 @@ func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, text.Plain(answer.Status))
+		return &statusError{address: address, status: text.Plain(answer.Status), why: description(answer.Body)}
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxMetadata)).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", address, err)
 	}
 	return nil
+}
+
+// A statusError is an answer that is not the document which was asked for.
+type statusError struct {
+	address, status string
+	why             string // the error_description of an invalid_target (RFC 8707 §2); empty: another answer
+}
+
+func (e *statusError) Error() string { return e.address + ": " + e.status }
+
+// description reads why a site has no metadata for a URL, as guards of this project say it.
+func description(body io.Reader) string {
+	var refusal struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	err := json.NewDecoder(io.LimitReader(body, maxMetadata)).Decode(&refusal)
+	if err != nil || refusal.Error != "invalid_target" {
+		return ""
+	}
+	return text.Plain(refusal.Description)
 }
 
 // unique drops repeated strings and keeps the order. An issuer without a path

@@ -15,6 +15,8 @@ import (
 type resource struct {
 	Resource string   `json:"resource"`
 	Servers  []string `json:"authorization_servers"`
+
+	none string // why there is no metadata, where only the realm names a server
 }
 
 // findResource asks an API who guards it, and what it calls itself. The
@@ -43,7 +45,11 @@ func findResource(ctx context.Context, c *http.Client, api *url.URL) (found reso
 		errs = append(errs, err)
 	}
 	if issuer, ok := challenge.issuer(api); ok {
-		return resource{Servers: []string{issuer}}, nil
+		found.Servers = []string{issuer}
+		if refused, ok := errors.AsType[*statusError](errs[0]); ok {
+			found.none = refused.why
+		}
+		return found, nil
 	}
 	return resource{}, errors.Join(errs...)
 }
