@@ -18,27 +18,29 @@ package badgerstore
 
 // Where to read:
 //
-//	badgerstore.go, options.go       opening, and the settings of Badger
+//	badgerstore.go, options.go       opening a store, and the settings of Badger
 //	lookup.go, list.go, cache.go     reading a grant
 //	pending.go, pending_queue.go,    the grants that wait for a person: in memory,
-//	compact.go, writebehind.go,      written many at a time
-//	bundle.go
+//	compact_grant.go, bundle.go,     written many at a time
+//	writebehind.go
 //	commit.go, keys.go               a change that is on the disk before its answer
 //	backup.go                        backup, restore
-//	tidy.go, close.go                what has expired leaves the disk; the end
+//	tidy.go, close.go                removing expired records; closing a store
 //
-// The rest is about what happens where a disk, a file system or Badger fails:
+// The rest handles failures of a disk, of a file system, or of Badger:
 //
 //	dir.go, lock_*.go                other users and other processes
-//	damage.go, tables.go             files that are not whole are told of before Badger
-//	                                 reads them, which would end the process
-//	hidden.go, hidden_log.go         what Badger would pass over without a word
-//	space.go, files*.go, ahead*.go,  a disk that fills, a process that may open no file
-//	blocks_linux.go
-//	trouble.go, mend.go              a store that is closed and opened again in service
-//	merges.go, hold.go, kept.go,     a merge of tables that Badger takes for whole and
-//	lost.go, relics.go               that is not: nothing is lost
-//	logger.go                        what Badger says
+//	damage.go, tables.go             damaged files, found before Badger reads them, since it
+//	                                 would end the process
+//	unlisted.go, wal.go              tables that the MANIFEST lacks, and what follows damage in
+//	                                 a write-ahead log: Badger drops both without an error
+//	space.go, files*.go,             a disk that fills, a process that may open no file
+//	preallocate*.go, blocks_linux.go
+//	faults.go, reopen.go             a store that is closed and opened again in service
+//	compactions.go, hold.go,         a compaction that Badger takes for complete although it
+//	kept.go                          is not
+//	recovery.go, table_entries.go    writing back what one of these failures lost
+//	logger.go                        what Badger logs
 
 import (
 	"cmp"
