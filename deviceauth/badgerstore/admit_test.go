@@ -18,7 +18,7 @@ type admitting struct {
 }
 
 func (a admitting) Create(ctx context.Context, g *deviceauth.Grant) error {
-	a.pending.looked.Store(time.Now().UnixNano())
+	a.pending.lastWrite.Store(time.Now().UnixNano())
 	if done, err := a.Admit(g); done {
 		a.admitted.Add(1)
 		return err
@@ -55,9 +55,9 @@ func TestGrantThatHasToWaitIsNotAdmitted(t *testing.T) {
 		grant  *deviceauth.Grant
 		change func(*Store)
 	}{
-		{"a disk that was not looked at", nil, func(s *Store) { s.pending.looked.Store(0) }},
-		{"codes of a process before", nil, func(s *Store) { s.pending.mayBeElsewhere(1 << 40) }},
-		{"a committer that is behind", nil, func(s *Store) { s.pending.bytes = maxUnwritten + 1 }},
+		{"a disk that was not looked at", nil, func(s *Store) { s.pending.lastWrite.Store(0) }},
+		{"codes of a process before", nil, func(s *Store) { s.pending.noteCodesOnDisk(1 << 40) }},
+		{"a committer that is behind", nil, func(s *Store) { s.pending.queueBytes = maxQueueBytes + 1 }},
 		{"a disk that takes nothing", nil, func(s *Store) { s.pending.failed = errDiskFull }},
 		{"a store that is closed", nil, func(s *Store) { s.pending.closed = true }},
 		{"a grant that is decided", approved, func(*Store) {}},
@@ -65,7 +65,7 @@ func TestGrantThatHasToWaitIsNotAdmitted(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &Store{pending: newPendingGrants()}
-			s.pending.looked.Store(time.Now().UnixNano())
+			s.pending.lastWrite.Store(time.Now().UnixNano())
 			test.change(s)
 			g := test.grant
 			if g == nil {

@@ -58,40 +58,40 @@ import (
 
 // Store is a [deviceauth.Storage] on disk. Open opens one.
 type Store struct {
-	db      atomic.Pointer[badger.DB]  // replaced by mend, under both locks
-	again   func() (*badger.DB, error) // opens the directory once more
-	keys    func() (*badger.KeyRegistry, error)
-	dir     string
-	lock    *os.File // keeps other processes out, until it is closed; nil: Badger does
-	log     logger
-	room    *space
-	links   bool    // a file can have a second name there
-	merges  *merges // of db
-	known   *cache
-	pending *pendingGrants
-	jobs    chan *job
-	stop    chan struct{} // closed by Close; no job is taken afterwards
-	done    chan struct{} // closed when the committer has ended
+	db              atomic.Pointer[badger.DB]  // replaced by reopenLoop, under rotateMu and openMu
+	openDB          func() (*badger.DB, error) // opens the directory once more
+	openKeyRegistry func() (*badger.KeyRegistry, error)
+	dir             string
+	lock            *os.File // keeps other processes out, until it is closed; nil: Badger does
+	log             logger
+	room            *space
+	links           bool         // a file can have a second name there
+	compactions     *compactions // of db
+	cache           *cache
+	pending         *pendingGrants
+	jobs            chan *job
+	stop            chan struct{} // closed by Close; no job is taken afterwards
+	done            chan struct{} // closed when the committer has ended
 
 	encrypted bool
 
-	// writes keeps Badger from changing to a new log between a commit that is
+	// rotateMu keeps Badger from changing to a new log between a commit that is
 	// promised and its sync, which would sync the new log only: the committer
 	// holds it alone for changes, and shared for new grants.
-	writes   sync.RWMutex
+	rotateMu sync.RWMutex
 	unsynced bool // a commit whose sync failed; the committer's own
 
-	// single is held for each write of those that share writes, so that none is
+	// writeMu is held for each write of those that share rotateMu, so that none is
 	// under way behind one after which Badger must not be asked to write.
-	single sync.Mutex
-	ahead  ahead // under single
+	writeMu  sync.Mutex
+	prealloc preallocator // under writeMu
 
-	// reads keeps the database open under those who look at it.
-	reads   sync.RWMutex
-	tidying sync.WaitGroup
-	close   sync.Once
-	broken  atomic.Pointer[error] // why Badger is not asked until it has been opened again
-	trouble chan struct{}         // wakes mend
+	// openMu keeps the database open under those who look at it.
+	openMu       sync.RWMutex
+	tidying      sync.WaitGroup
+	closeOnce    sync.Once
+	broken       atomic.Pointer[error] // why Badger is not asked until it has been opened again
+	reopenNeeded chan struct{}         // wakes reopenLoop
 }
 
 var (
@@ -117,7 +117,7 @@ func Open(o Options) (*Store, error) {
 
 // openWith is Open with the key as bytes; nil: the store is not encrypted.
 func openWith(o Options, key []byte) (_ *Store, err error) {
-	if err := o.ownDir(); err != nil {
+	if err := o.prepareDir(); err != nil {
 		return nil, err
 	}
 	lock, err := o.lock()
@@ -130,15 +130,15 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		}
 	}()
 	// What would make Badger panic, or begin an empty database, is looked for first.
-	there, err := presence(o.Dir)
+	there, err := dirPresence(o.Dir)
 	if err != nil {
 		return nil, err
 	}
 	room := &space{
-		there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) }, whole: sizeOfDisk(o.Dir),
-		files: func() error { return filesLeft(o.Dir) }, trial: func() error { return canMakeFile(o.Dir) },
+		present: there, free: func() (uint64, error) { return freeSpace(o.Dir) }, total: diskSize(o.Dir),
+		filesLeft: func() error { return checkFilesLeft(o.Dir) }, tryFile: func() error { return tryMakeFile(o.Dir) },
 	}
-	if err := cmp.Or(room.fits(startReserve), room.trial(), o.manifest()); err != nil {
+	if err := cmp.Or(room.requireFree(startReserve), room.tryFile(), o.checkManifest()); err != nil {
 		return nil, err
 	}
 	s := newStore(o, key, lock, room)
@@ -150,26 +150,26 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		s.log.log(slog.LevelError, "%v", []any{err})
 	}
 	go s.commitJobs()
-	s.tidying.Go(s.tidy)
-	s.tidying.Go(s.mend)
+	s.tidying.Go(s.tidyLoop)
+	s.tidying.Go(s.reopenLoop)
 	return s, nil
 }
 
 // openFirst opens the database, and takes in what the processes before have left.
 func (s *Store) openFirst(o Options) error {
-	db, err := s.again()
+	db, err := s.openDB()
 	if err != nil {
 		return o.explain(err)
 	}
 	s.db.Store(db)
 	// Records of their own are read when they are asked for, bundles now.
-	until, err := codesElsewhere(db)
+	until, err := codesOnDisk(db)
 	if err == nil {
-		s.pending.mayBeElsewhere(until)
+		s.pending.noteCodesOnDisk(until)
 		err = s.loadBundles(db)
 	}
 	if err != nil {
-		return o.explain(errors.Join(err, guarded(db.Close)))
+		return o.explain(errors.Join(err, catchPanics(db.Close)))
 	}
 	return nil
 }
@@ -177,15 +177,15 @@ func (s *Store) openFirst(o Options) error {
 // newStore returns a store that is not open yet.
 func newStore(o Options, key []byte, lock *os.File, room *space) *Store {
 	s := &Store{
-		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil,
-		trouble: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}),
+		dir: o.Dir, lock: lock, room: room, cache: newCache(), pending: newPendingGrants(), encrypted: key != nil,
+		reopenNeeded: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}),
 		done: make(chan struct{}),
 	}
 	s.links = canLink(o.Dir)
-	s.ahead = ahead{dir: o.Dir, set: setAside}
+	s.prealloc = preallocator{dir: o.Dir, allocate: preallocate}
 	s.log = newLogger(o.Log)
-	s.keys = func() (*badger.KeyRegistry, error) { return o.keys(key) }
-	s.again = func() (*badger.DB, error) { return s.open(o, key) }
+	s.openKeyRegistry = func() (*badger.KeyRegistry, error) { return o.openKeyRegistry(key) }
+	s.openDB = func() (*badger.DB, error) { return s.open(o, key) }
 	return s
 }
 
@@ -193,28 +193,28 @@ func newStore(o Options, key []byte, lock *os.File, room *space) *Store {
 // Update gives up at the first conflict.
 func (s *Store) update(change func(*badger.Txn) error) error {
 	for {
-		err := s.alone(func() error { return s.db.Load().Update(change) })
+		err := s.writeExclusive(func() error { return s.db.Load().Update(change) })
 		if !errors.Is(err, badger.ErrConflict) {
 			return err
 		}
 	}
 }
 
-// alone writes, with nobody else writing beside it.
-func (s *Store) alone(write func() error) error {
-	s.single.Lock()
-	defer s.single.Unlock()
+// writeExclusive writes, with nobody else writing beside it.
+func (s *Store) writeExclusive(write func() error) error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
 	if why := s.broken.Load(); why != nil {
 		return *why
 	}
-	if err := s.ahead.ready(); err != nil {
+	if err := s.prealloc.ensure(); err != nil {
 		return err
 	}
-	err := guarded(write)
+	err := catchPanics(write)
 	if err == nil {
-		s.merges.renew()
+		s.compactions.renewSnapshot()
 	}
-	if noted := s.noted(err); noted != err {
+	if noted := s.checkBroken(err); noted != err {
 		return noted
 	}
 	return wrap(err)
@@ -224,14 +224,14 @@ func (s *Store) view(look func(*badger.Txn) error) error {
 	if why := s.broken.Load(); why != nil {
 		return *why
 	}
-	s.reads.RLock()
-	defer s.reads.RUnlock()
+	s.openMu.RLock()
+	defer s.openMu.RUnlock()
 	select {
 	case <-s.done: // a record that is missing now may be one that flush could not write
 		return wrap(badger.ErrDBClosed)
 	default:
 	}
-	err := guarded(func() error { return s.db.Load().View(look) })
+	err := catchPanics(func() error { return s.db.Load().View(look) })
 	if why := s.broken.Load(); why != nil && err != nil {
 		return *why // it broke under the look, which may have been a panic
 	}

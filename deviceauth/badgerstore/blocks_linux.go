@@ -35,9 +35,9 @@ var mapper *struct {
 
 type mmapFunc func(addr, length uintptr, prot, flags, fd int, offset int64) (uintptr, error)
 
-// allocatesTables reports whether the blocks of new tables are allocated. The variable is
+// preallocatesTables reports whether the blocks of new tables are allocated. The variable is
 // set before main, when nothing is mapped yet, because Mmap reads it without a lock.
-var allocatesTables = func() bool {
+var preallocatesTables = func() bool {
 	if mapper == nil || mapper.mmap == nil {
 		return false
 	}
@@ -49,7 +49,7 @@ var allocatesTables = func() bool {
 	}
 	mapper.mmap = func(addr, length uintptr, prot, flags, fd int, offset int64) (uintptr, error) {
 		if prot&unix.PROT_WRITE != 0 && flags&unix.MAP_SHARED != 0 {
-			if err := allocateTable(fd, int64(length)); err != nil {
+			if err := preallocateTable(fd, int64(length)); err != nil {
 				return 0, err
 			}
 		}
@@ -58,9 +58,9 @@ var allocatesTables = func() bool {
 	return true
 }()
 
-// allocateTable allocates the blocks of a file that is a table of Badger's and has none; a
+// preallocateTable allocates the blocks of a file that is a table of Badger's and has none; a
 // file without its blocks is removed, since Badger leaves it there.
-func allocateTable(fd int, size int64) error {
+func preallocateTable(fd int, size int64) error {
 	var about unix.Stat_t
 	if err := unix.Fstat(fd, &about); err != nil || about.Blocks > 0 || about.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil // whatever it is, it is no new table

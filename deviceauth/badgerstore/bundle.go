@@ -68,7 +68,7 @@ func (b *bundle) add(one *pendingGrant) {
 		b.value = one.shared.append(append(b.value, 1))
 	}
 	b.value = one.append(b.value)
-	b.forget = max(b.forget, one.forget())
+	b.forget = max(b.forget, one.forgetAt())
 }
 
 // append encodes what many grants have in common. An audience that is nil is told from
@@ -86,7 +86,7 @@ func (r *request) append(to []byte) []byte {
 }
 
 // append encodes the rest of a grant that is not whole.
-func (c *compact) append(to []byte) []byte {
+func (c *compactGrant) append(to []byte) []byte {
 	to = append(append(to, c.id[:]...), c.device[:]...)
 	to = binary.AppendVarint(binary.AppendVarint(to, c.created), c.expires)
 	to = append(append(to, c.from[:]...), byte(c.family), asByte(c.challenged))
@@ -112,7 +112,7 @@ var errBundle = errors.New("the record of pending grants is damaged, or of anoth
 
 // readBundle decodes a bundle, or returns errBundle. Bytes that are no bundle, however
 // they were made, do not panic, and cost at most some twenty times their length of memory.
-func readBundle(value []byte) (grants []compact, err error) {
+func readBundle(value []byte) (grants []compactGrant, err error) {
 	r := bundleReader{rest: value}
 	if format := r.bytes(1); format == nil || format[0] != bundleFormat {
 		return nil, errBundle
@@ -122,7 +122,7 @@ func readBundle(value []byte) (grants []compact, err error) {
 		if kind := r.bytes(1); kind != nil && kind[0] != 0 {
 			last = r.request()
 		}
-		c := r.compact()
+		c := r.compactGrant()
 		c.shared = last
 		grants = append(grants, c)
 		r.bad = r.bad || last == nil || !c.sound()
@@ -135,7 +135,7 @@ func readBundle(value []byte) (grants []compact, err error) {
 
 // sound reports whether what was read can be a grant that was written: the lengths are
 // those of the text, and the code expires after it was made.
-func (c *compact) sound() bool {
+func (c *compactGrant) sound() bool {
 	return len(c.text) <= math.MaxUint16 && int(c.code)+int(c.place) <= len(c.text) &&
 		c.created >= 0 && c.expires > c.created && c.family <= ipv6
 }
@@ -163,8 +163,8 @@ func (r *bundleReader) request() *request {
 	return req
 }
 
-// compact decodes what [compact.append] wrote; readBundle sees to what it shares.
-func (r *bundleReader) compact() (c compact) {
+// compactGrant decodes what [compactGrant.append] wrote; readBundle sees to what it shares.
+func (r *bundleReader) compactGrant() (c compactGrant) {
 	copy(c.id[:], r.bytes(len(c.id)))
 	copy(c.device[:], r.bytes(len(c.device)))
 	c.created, c.expires = r.varint(), r.varint()
@@ -231,7 +231,7 @@ func number[T int64 | uint64](r *bundleReader, v T, n int) T {
 // grants, or a later one that read it. A bundle that cannot be read is told of: the
 // devices of its grants ask for another code.
 func (s *Store) loadBundles(db *badger.DB) error {
-	return guarded(func() error {
+	return catchPanics(func() error {
 		return db.View(func(txn *badger.Txn) error {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
 				PrefetchSize: 2})
@@ -255,7 +255,7 @@ func (s *Store) loadBundle(value []byte) error {
 		s.log.log(slog.LevelError, "pending grants of before are lost: %v", []any{err})
 	}
 	for _, c := range grants {
-		if !past(c.forget()) {
+		if !past(c.forgetAt()) {
 			s.pending.restore(c)
 		}
 	}

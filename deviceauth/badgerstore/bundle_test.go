@@ -38,14 +38,14 @@ func variety() (list []*deviceauth.Grant) {
 	return list
 }
 
-func TestBundleHoldsWhatWasWritten(t *testing.T) {
+func TestBundleRoundTrips(t *testing.T) {
 	t.Parallel()
 	var all bundle
 	var want []*deviceauth.Grant
 	var last *request
 	for _, g := range variety() {
-		one := &pendingGrant{compact: compacted(g, last)}
-		if one.whole != nil {
+		one := &pendingGrant{compactGrant: newCompactGrant(g, last)}
+		if one.full != nil {
 			continue
 		}
 		last = one.shared
@@ -68,7 +68,7 @@ func TestBundleHoldsWhatWasWritten(t *testing.T) {
 func FuzzBundle(f *testing.F) {
 	var all bundle
 	for _, g := range variety() {
-		if one := (&pendingGrant{compact: compacted(g, nil)}); one.whole == nil {
+		if one := (&pendingGrant{compactGrant: newCompactGrant(g, nil)}); one.full == nil {
 			all.add(one)
 		}
 	}
@@ -89,10 +89,10 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-func TestEveryCutOfABundleIsRefused(t *testing.T) {
+func TestTruncatedBundleIsRefused(t *testing.T) {
 	t.Parallel()
 	var all bundle
-	all.add(&pendingGrant{compact: compacted(variety()[6], nil)})
+	all.add(&pendingGrant{compactGrant: newCompactGrant(variety()[6], nil)})
 	for n := range all.value {
 		if _, err := readBundle(all.value[:n]); err == nil && n != 1 {
 			t.Errorf("the first %d of %d bytes are taken", n, len(all.value))
@@ -244,7 +244,7 @@ func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
 }
 
 // What is over leaves memory also where no new grant comes.
-func TestExpiredGrantsLeaveMemoryWhereNoOthersCome(t *testing.T) {
+func TestExpiredGrantsLeaveMemoryWithoutNewGrants(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g := storetest.NewGrant("BCDFGHJK")
@@ -259,16 +259,16 @@ func TestExpiredGrantsLeaveMemoryWhereNoOthersCome(t *testing.T) {
 
 func TestBundleWithAGrantThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*compact){
-		"it never expires":             func(c *compact) { c.expires = math.MinInt64 },
-		"it expires before it is made": func(c *compact) { c.expires = c.created - 1 },
-		"an unknown kind of address":   func(c *compact) { c.family = ipv6 + 1 },
-		"a place beyond the text":      func(c *compact) { c.place = 1000 },
+	for name, change := range map[string]func(*compactGrant){
+		"it never expires":             func(c *compactGrant) { c.expires = math.MinInt64 },
+		"it expires before it is made": func(c *compactGrant) { c.expires = c.created - 1 },
+		"an unknown kind of address":   func(c *compactGrant) { c.family = ipv6 + 1 },
+		"a place beyond the text":      func(c *compactGrant) { c.place = 1000 },
 	} {
-		c := compacted(variety()[0], nil)
+		c := newCompactGrant(variety()[0], nil)
 		change(&c)
 		var all bundle
-		all.add(&pendingGrant{compact: c})
+		all.add(&pendingGrant{compactGrant: c})
 		if _, err := readBundle(all.value); err == nil {
 			t.Errorf("%s: it is taken", name)
 		}
@@ -278,7 +278,7 @@ func TestBundleWithAGrantThatCannotBeIsRefused(t *testing.T) {
 // The bound of memory counts also what neighbours could share and do not.
 func TestSizeCountsClientScopeAndAudience(t *testing.T) {
 	t.Parallel()
-	usual := compacted(storetest.NewGrant("BCDFGHJK"), nil)
+	usual := newCompactGrant(storetest.NewGrant("BCDFGHJK"), nil)
 	for name, change := range map[string]func(*deviceauth.Grant){
 		"client":   func(g *deviceauth.Grant) { g.ClientID += strings.Repeat("x", 300) },
 		"scope":    func(g *deviceauth.Grant) { g.Scope += deviceauth.Scope(strings.Repeat("x", 300)) },
@@ -286,7 +286,7 @@ func TestSizeCountsClientScopeAndAudience(t *testing.T) {
 	} {
 		g := storetest.NewGrant("BCDFGHJK")
 		change(g)
-		if c := compacted(g, nil); c.size() < usual.size()+300 {
+		if c := newCompactGrant(g, nil); c.size() < usual.size()+300 {
 			t.Errorf("with a long %s it counts %d bytes, else %d", name, c.size(), usual.size())
 		}
 	}
@@ -298,7 +298,7 @@ func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		g := storetest.NewGrant("BCDFGHJK")
 		create(t, s, g)
-		bad := entry(bundleKey(storetest.NewGrant("x").ID), []byte{bundleFormat, 1, 200}, second(g.Expires))
+		bad := newEntry(bundleKey(storetest.NewGrant("x").ID), []byte{bundleFormat, 1, 200}, expirySecond(g.Expires))
 		if err := s.db.Load().Update(func(txn *badger.Txn) error { return txn.SetEntry(bad) }); err != nil {
 			t.Fatal(err)
 		}

@@ -15,12 +15,12 @@ const closeTime = 3 * time.Second
 // Close implements [deviceauth.Store]. It takes 3 s at most: a store that does
 // not close in that time is given up, which an error and the log tell.
 func (s *Store) Close() (err error) {
-	s.close.Do(func() { err = s.closeWithin(closeTime) })
+	s.closeOnce.Do(func() { err = s.closeWithin(closeTime) })
 	return err
 }
 
 func (s *Store) closeWithin(limit time.Duration) error {
-	if err := s.room.there(); err != nil {
+	if err := s.room.present(); err != nil {
 		close(s.stop)
 		return s.giveUp(err)
 	}
@@ -33,7 +33,7 @@ func (s *Store) closeWithin(limit time.Duration) error {
 		return err
 	case <-timeout.C:
 	}
-	if err := s.room.there(); err != nil {
+	if err := s.room.present(); err != nil {
 		return s.giveUp(err)
 	}
 	return s.giveUp(fmt.Errorf("badger store: %s does not close within %v: "+
@@ -49,7 +49,7 @@ func (s *Store) giveUp(why error) error {
 
 // closeWhole is Close for a command, such as restore, which waits as long as it takes.
 func (s *Store) closeWhole() (err error) {
-	s.close.Do(func() { err = s.shut() })
+	s.closeOnce.Do(func() { err = s.shut() })
 	return err
 }
 
@@ -60,12 +60,12 @@ func (s *Store) shut() error {
 	close(s.stop)
 	<-s.done
 	s.tidying.Wait()
-	s.reads.Lock()
-	defer s.reads.Unlock()
-	s.writes.Lock()
-	defer s.writes.Unlock()
-	s.merges.closing()
-	err := errors.Join(guarded(s.db.Load().Close), s.ahead.drop())
+	s.openMu.Lock()
+	defer s.openMu.Unlock()
+	s.rotateMu.Lock()
+	defer s.rotateMu.Unlock()
+	s.compactions.prepareClose()
+	err := errors.Join(catchPanics(s.db.Load().Close), s.prealloc.removeUnused())
 	s.pending.drop()
 	if s.lock != nil {
 		s.lock.Close()

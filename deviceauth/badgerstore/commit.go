@@ -107,7 +107,7 @@ func (s *Store) commitJobs() {
 	for {
 		select {
 		case first := <-s.jobs:
-			s.commitTogether(s.collect(first))
+			s.commitBatch(s.collect(first))
 		case <-s.pending.wake:
 			due.Reset(writeDelay)
 		case <-due.C:
@@ -138,14 +138,14 @@ func (s *Store) collect(first *job) []*job {
 	return jobs
 }
 
-// commitTogether answers nobody before the sync: not even whom its change
+// commitBatch answers nobody before the sync: not even whom its change
 // refused, for the refusal may rest on a change beside it.
-func (s *Store) commitTogether(jobs []*job) {
+func (s *Store) commitBatch(jobs []*job) {
 	err := s.writable()
 	if err == nil {
-		s.writes.Lock()
-		err = s.alone(func() error { return s.try(jobs) })
-		s.writes.Unlock()
+		s.rotateMu.Lock()
+		err = s.writeExclusive(func() error { return s.runJobs(jobs) })
+		s.rotateMu.Unlock()
 	}
 	for _, j := range jobs {
 		if err != nil {
@@ -155,12 +155,12 @@ func (s *Store) commitTogether(jobs []*job) {
 	}
 }
 
-// try runs the jobs in one transaction until no other one gets in its way.
-func (s *Store) try(jobs []*job) error {
+// runJobs runs the jobs in one transaction until no other one gets in its way.
+func (s *Store) runJobs(jobs []*job) error {
 	for {
 		b := &batch{txn: s.db.Load().NewTransaction(true), changed: map[deviceauth.ID]cached{}, pending: s.pending}
 		err := b.run(jobs)
-		if err == nil && b.wrote {
+		if err == nil && b.changedAny {
 			err = b.txn.Commit()
 		}
 		b.txn.Discard()
@@ -169,16 +169,16 @@ func (s *Store) try(jobs []*job) error {
 		}
 		// One sync for all of the batch. Without a change there is nothing to sync, unless
 		// the sync before this one failed.
-		if err == nil && (b.wrote || s.unsynced) {
+		if err == nil && (b.changedAny || s.unsynced) {
 			err = s.db.Load().Sync()
 			s.unsynced = err != nil // what is answered next may rest on it, also where it changes nothing
 		}
 		if err != nil {
-			s.known.forget(b.changed)
-			s.pending.doubt(b.changed)
+			s.cache.forget(b.changed)
+			s.pending.markUncertain(b.changed)
 			return err
 		}
-		s.known.replace(b.changed) // first: a grant that leaves pending is found there
+		s.cache.replace(b.changed) // first: a grant that leaves pending is found there
 		s.pending.changed(b.changed)
 		return nil
 	}
@@ -186,10 +186,10 @@ func (s *Store) try(jobs []*job) error {
 
 // A batch is one transaction with what it changes.
 type batch struct {
-	txn     *badger.Txn
-	wrote   bool
-	changed map[deviceauth.ID]cached
-	pending *pendingGrants
+	txn        *badger.Txn
+	changedAny bool
+	changed    map[deviceauth.ID]cached
+	pending    *pendingGrants
 }
 
 // run lets each job decide and then write: one that fails has written nothing. Only a
@@ -197,7 +197,7 @@ type batch struct {
 func (b *batch) run(jobs []*job) error {
 	for _, j := range jobs {
 		if j.err = j.change(b); j.err == nil {
-			b.wrote = true
+			b.changedAny = true
 		}
 		if errors.Is(j.err, badger.ErrTxnTooBig) {
 			return j.err
@@ -218,7 +218,7 @@ func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) err
 	}
 	// Never shorter than before: while tables are merged, an expired record
 	// may leave before the older one that it covers, which would come back.
-	until := max(second(g.KeepUntil()), expires)
+	until := max(expirySecond(g.KeepUntil()), expires)
 	if err := b.changeCode(g); err != nil {
 		return err
 	}
@@ -233,26 +233,26 @@ func (b *batch) write(g *deviceauth.Grant, until uint64) error {
 	}
 	if g.Person != nil {
 		for _, owner := range g.Person.Owners() {
-			if err := b.txn.SetEntry(entry(ownerKey(owner, g.ID), nil, until)); err != nil {
+			if err := b.txn.SetEntry(newEntry(ownerKey(owner, g.ID), nil, until)); err != nil {
 				return err
 			}
 		}
 	}
 	own := *g
 	b.changed[g.ID] = cached{grant: &own, expires: until}
-	return b.txn.SetEntry(entry(grantKey(g.ID), value, until))
+	return b.txn.SetEntry(newEntry(grantKey(g.ID), value, until))
 }
 
 // changeCode frees the user code of a grant that is decided, and writes the code of one
 // that is not: the grant leaves memory with the change, maybe before it was written.
 func (b *batch) changeCode(g *deviceauth.Grant) error {
-	switch free := second(g.Expires); {
+	switch free := expirySecond(g.Expires); {
 	case g.State != deviceauth.Pending:
 		return b.freeCode(g)
 	case past(free): // another grant may have it
 		return nil
 	default:
-		return b.txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], free))
+		return b.txn.SetEntry(newEntry(codeKey(g.UserCode), g.ID[:], free))
 	}
 }
 
@@ -265,7 +265,7 @@ func (b *batch) freeCode(g *deviceauth.Grant) error {
 	if err != nil {
 		return err
 	}
-	return b.txn.SetEntry(entry(codeKey(g.UserCode), nil, second(g.Expires)))
+	return b.txn.SetEntry(newEntry(codeKey(g.UserCode), nil, expirySecond(g.Expires)))
 }
 
 // changeDocument reads, changes and writes a document for ever. One that the change

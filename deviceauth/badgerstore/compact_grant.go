@@ -10,10 +10,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A compact is a grant that waits in less than half of a [deviceauth.Grant]'s memory. It has few
+// A compactGrant is a grant that waits in less than half of a [deviceauth.Grant]'s memory. It has few
 // pointers, because the garbage collector follows each of them in each of its rounds.
-type compact struct {
-	whole  *deviceauth.Grant // where the grant has what none has that waits; nil: the rest is all of it
+type compactGrant struct {
+	full   *deviceauth.Grant // where the grant has what none has that waits; nil: the rest is all of it
 	shared *request
 	text   string // the user code, the place and the label, and the bytes of a challenge if there is one
 
@@ -64,11 +64,11 @@ func requestOf(g *deviceauth.Grant) *request {
 	return r
 }
 
-// compacted returns the compact form of a grant. Many that are alike share last, which is
+// newCompactGrant returns the compact form of a grant. Many that are alike share last, which is
 // nil for the first. A text of more than 1 KiB, and what a pending grant of a device never
 // has, are kept in a whole copy of the grant.
-func compacted(g *deviceauth.Grant, last *request) compact {
-	c := compact{
+func newCompactGrant(g *deviceauth.Grant, last *request) compactGrant {
+	c := compactGrant{
 		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device,
 		created: g.Created.UnixNano(), expires: g.Expires.UnixNano(), from: g.From.As16(), family: ipv6,
 		code: uint16(len(g.UserCode)), place: uint16(len(g.Place)), revision: int32(g.Revision),
@@ -85,18 +85,18 @@ func compacted(g *deviceauth.Grant, last *request) compact {
 	if g.Challenge != (deviceauth.Digest{}) {
 		c.text, c.challenged = c.text+string(g.Challenge[:]), true
 	}
-	if len(c.text) > 1<<10 || !c.says(g) {
+	if len(c.text) > 1<<10 || !c.represents(g) {
 		own, copied := *g, requestOf(g)
 		own.ClientID, own.Scope, own.Audience = copied.client, copied.scope, copied.audience
 		own.UserCode, own.Place = deviceauth.UserCode(strings.Clone(string(g.UserCode))), strings.Clone(g.Place)
 		own.Label = strings.Clone(g.Label)
-		return compact{whole: &own, id: g.ID}
+		return compactGrant{full: &own, id: g.ID}
 	}
 	return c
 }
 
-// says reports whether nothing of the grant is missing.
-func (c *compact) says(g *deviceauth.Grant) bool {
+// represents reports whether nothing of the grant is missing.
+func (c *compactGrant) represents(g *deviceauth.Grant) bool {
 	decoded := c.grant()
 	same := decoded.State == g.State && decoded.Created == g.Created && decoded.Expires == g.Expires &&
 		decoded.From == g.From && decoded.Revision == g.Revision && (decoded.Audience == nil) == (g.Audience == nil)
@@ -107,16 +107,16 @@ func (c *compact) says(g *deviceauth.Grant) bool {
 }
 
 // grant returns the grant, as the caller's own.
-func (c *compact) grant() *deviceauth.Grant {
+func (c *compactGrant) grant() *deviceauth.Grant {
 	g := new(deviceauth.Grant)
 	c.into(g)
 	return g
 }
 
 // into writes the grant over another one.
-func (c *compact) into(g *deviceauth.Grant) {
-	if c.whole != nil {
-		*g = *c.whole
+func (c *compactGrant) into(g *deviceauth.Grant) {
+	if c.full != nil {
+		*g = *c.full
 		return
 	}
 	*g = deviceauth.Grant{
@@ -137,26 +137,26 @@ func (c *compact) into(g *deviceauth.Grant) {
 }
 
 // userCode is the code that the grant waits for, without a copy.
-func (c *compact) userCode() deviceauth.UserCode {
-	if c.whole != nil {
-		return c.whole.UserCode
+func (c *compactGrant) userCode() deviceauth.UserCode {
+	if c.full != nil {
+		return c.full.UserCode
 	}
 	return deviceauth.UserCode(c.text[:c.code])
 }
 
-// keptFor is how much longer than its code a pending grant is kept.
-var keptFor = new(deviceauth.Grant).KeepUntil().Sub(time.Time{})
+// keptAfterCode is how much longer than its code a pending grant is kept.
+var keptAfterCode = new(deviceauth.Grant).KeepUntil().Sub(time.Time{})
 
-// free is when Badger forgets the user code, in Unix seconds.
-func (c *compact) free() uint64 { return second(c.until()) }
+// codeForgetAt is when Badger forgets the user code, in Unix seconds.
+func (c *compactGrant) codeForgetAt() uint64 { return expirySecond(c.codeExpires()) }
 
-// forget is when Badger forgets the record.
-func (c *compact) forget() uint64 { return second(c.until().Add(keptFor)) }
+// forgetAt is when Badger forgets the record.
+func (c *compactGrant) forgetAt() uint64 { return expirySecond(c.codeExpires().Add(keptAfterCode)) }
 
-// until is when the code expires.
-func (c *compact) until() time.Time {
-	if c.whole != nil {
-		return c.whole.Expires
+// codeExpires is when the code expires.
+func (c *compactGrant) codeExpires() time.Time {
+	if c.full != nil {
+		return c.full.Expires
 	}
 	return time.Unix(0, c.expires)
 }
@@ -167,9 +167,9 @@ const entrySize = 100
 
 // size is about how many bytes it takes in memory. What is shared is counted with each
 // grant, so that the bound of all is kept also where neighbours have nothing in common.
-func (c *compact) size() int {
-	size := int(reflect.TypeFor[compact]().Size()) + len(c.text) + entrySize
-	if g := c.whole; g != nil {
+func (c *compactGrant) size() int {
+	size := int(reflect.TypeFor[compactGrant]().Size()) + len(c.text) + entrySize
+	if g := c.full; g != nil {
 		return size + int(reflect.TypeFor[deviceauth.Grant]().Size()) + len(g.ClientID) + len(g.Scope) +
 			len(g.UserCode) + len(g.Place) + len(g.Label) + sizeOf(g.Audience)
 	}

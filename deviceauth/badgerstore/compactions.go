@@ -10,187 +10,191 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 )
 
-// Badger takes a merge for done though a table of it could not be made, and drops the
-// old ones. No trial of a file can be so late that nothing fails behind it. So tables
-// have a second name before others are made of them, under which they stay. Badger says
-// how many keys it puts into each new table: where one with so many has not come, the
-// old ones stay until what they had is written back.
+// When a compaction cannot create one of its new tables, Badger takes the compaction for
+// successful all the same and drops the old tables. No check can be so late that creating a
+// file cannot fail after it. So before a compaction creates tables, the tables that exist
+// get a hard link in another directory, where they survive. Badger logs how many keys it
+// puts into each new table. If a table with that number of keys does not appear, the old
+// tables are kept until their entries have been written back.
 //
-// Badger cuts a file before it removes it, whatever names it has, but no table that an
-// iterator may read. So one is open meanwhile. It makes none without a memtable: then, and
-// where files have no second names, tables are copied.
+// Badger truncates a table's file before it removes it, however many links the file has,
+// unless an iterator may still read the table. So an iterator is held open during a
+// compaction, see [hold]. Without a memtable Badger opens no iterator: then the tables are
+// copied, and so they are on file systems without hard links.
 //
-// Where Badger takes the lock, what is in the directory may be another process's, and
-// nothing is kept.
+// If the directory's lock is Badger's own (see ownLock), the files in the directory may
+// belong to another process, and nothing is kept.
 
-// merges watches those of a database, from when it is opened until it is closed.
-type merges struct {
-	dir   string
-	room  *space
-	links bool   // files can have a second name here
-	log   logger // without merges
-	lost  func() // is told that a merge has left something out
+// compactions watches the compactions of one database, from before it is opened until it is
+// closed.
+type compactions struct {
+	dir          string
+	room         *space
+	links        bool   // dir's file system has hard links
+	log          logger // without its compactions
+	onIncomplete func() // called when a compaction has not created all of its tables
 
-	begun chan struct{} // closed when db is there, or never will be
-	begin sync.Once
+	dbReady   chan struct{} // closed when db is set, or Badger has failed to open it
+	startOnce sync.Once
 
-	mu    sync.Mutex
-	db    *badger.DB      // nil: it did not open
-	under map[int]*merge  // under way, by the number that Badger gives who merges
-	taken map[uint64]bool // tables that a merge has made, while others are under way
-	done  []*merge        // merges that seem whole, while others are under way
+	mu       sync.Mutex
+	db       *badger.DB          // nil: Badger failed to open it
+	running  map[int]*compaction // by the id of Badger's compactor
+	claimed  map[uint64]bool     // new tables already attributed to a compaction in finished
+	finished []*compaction       // seemingly complete, while others are running
 
-	ready  *moment
-	last   *hold // of the merges while it is closed
-	closes bool
-	lacks  bool // what a merge left out
+	current    *snapshot
+	lastHold   *hold // of all compactions from prepareClose on
+	closing    bool
+	incomplete bool // a compaction has lost entries
 }
 
-// A merge is one that is under way.
-type merge struct {
-	before tables
-	makes  []uint32 // how many keys are in each table that it makes
-	kept   string   // where the tables that were there are kept
-	hold   *hold
+// A compaction is the state of one that is running.
+type compaction struct {
+	before  tableSet
+	outputs []uint32 // the key count of each table that it creates
+	kept    string   // the directory in which the tables of before are kept
+	hold    *hold
 }
 
-// tables are those of a database at some moment, with how many keys each has.
-type tables map[uint64]uint32
+// A tableSet is the tables of a database at one time: the key count of each, by its id.
+type tableSet map[uint64]uint32
 
-// tablesOf returns the tables that a database has now.
-func tablesOf(db *badger.DB) tables {
-	now := tables{}
+// currentTables returns the tables that a database has now.
+func currentTables(db *badger.DB) tableSet {
+	now := tableSet{}
 	for _, about := range db.Tables() {
 		now[about.ID] = about.KeyCount
 	}
 	return now
 }
 
-// newest is the highest number of a table; Badger numbers them as it makes them.
-func (t tables) newest() (id uint64) {
+// maxID returns the highest id. Badger numbers tables in the order of their creation.
+func (t tableSet) maxID() (id uint64) {
 	for one := range t {
 		id = max(id, one)
 	}
 	return id
 }
 
-// newMerges watches a database that is about to be opened: its merges begin before Open
-// returns, and wait for start.
-func newMerges(s *Store) *merges {
-	return &merges{
-		dir: s.dir, room: s.room, links: s.links, log: s.log, lost: s.mergeLeftOut,
-		begun: make(chan struct{}),
-		under: map[int]*merge{}, taken: map[uint64]bool{},
+// newCompactions returns the watcher of a database that is about to be opened. Badger
+// starts compactions before Open returns: they wait for start.
+func newCompactions(s *Store) *compactions {
+	return &compactions{
+		dir: s.dir, room: s.room, links: s.links, log: s.log, onIncomplete: s.onIncompleteCompaction,
+		dbReady: make(chan struct{}),
+		running: map[int]*compaction{}, claimed: map[uint64]bool{},
 	}
 }
 
-// start is told of the database as soon as it is open; nil: it does not open.
-func (m *merges) start(db *badger.DB) {
-	m.begin.Do(func() {
-		if m.db = db; db != nil {
-			m.renew()
+// start is called with the database as soon as it is open, or with nil if opening it
+// failed.
+func (cs *compactions) start(db *badger.DB) {
+	cs.startOnce.Do(func() {
+		if cs.db = db; db != nil {
+			cs.renewSnapshot()
 		}
-		close(m.begun)
+		close(cs.dbReady)
 	})
 }
 
-// leftOut tells whether a merge has left something out.
-func (m *merges) leftOut() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.lacks
+// hasIncomplete reports whether a compaction has lost entries.
+func (cs *compactions) hasIncomplete() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.incomplete
 }
 
-// waits tells the log why a merge is held up.
-func (m *merges) waits(why error) {
-	m.log.log(slog.LevelWarn, "a merge of tables waits: %v", []any{why})
+// logWait logs why a compaction has to wait.
+func (cs *compactions) logWait(why error) {
+	cs.log.log(slog.LevelWarn, "a compaction waits: %v", []any{why})
 }
 
-// makes is called before a table with so many keys is made, and where there is none to make.
-// It holds the merge up until a file can be made, and the tables that are there have their
-// second names.
-func (m *merges) makes(who int, keys uint64) {
+// beforeTable is called before Badger creates a table with that many keys; keys is 0 if
+// there is no table to create. It blocks the compaction until a file can be created and the
+// existing tables are kept.
+func (cs *compactions) beforeTable(compactor int, keys uint64) {
 	for first := true; ; first = false {
-		m.room.waitForTable(m.waits)
-		<-m.begun
-		err := m.keep(who, uint32(keys))
+		cs.room.waitForTable(cs.logWait)
+		<-cs.dbReady
+		err := cs.expectTable(compactor, uint32(keys))
 		if err == nil {
 			return
 		}
 		if first {
-			m.waits(err)
+			cs.logWait(err)
 		}
-		time.Sleep(mergeEvery)
+		time.Sleep(compactionRetry)
 	}
 }
 
-// keep keeps the tables that there are, once a merge, and notes the table that it is about
-// to make.
-func (m *merges) keep(who int, keys uint32) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.db == nil || !ownLock || keys == 0 { // Badger makes no empty ones
+// expectTable keeps the existing tables at the first call for a compaction, and records
+// that a table with that many keys is about to be created.
+func (cs *compactions) expectTable(compactor int, keys uint32) error {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.db == nil || !ownLock || keys == 0 { // Badger creates no empty tables
 		return nil
 	}
-	now := m.under[who]
-	if now == nil {
+	c := cs.running[compactor]
+	if c == nil {
 		var err error
-		if now, err = m.keepAll(); err != nil {
+		if c, err = cs.begin(); err != nil {
 			return err
 		}
-		m.under[who] = now
+		cs.running[compactor] = c
 	}
-	now.makes = append(now.makes, keys)
+	c.outputs = append(c.outputs, keys)
 	return nil
 }
 
-// keepAll begins to watch a merge. A table that Badger may cut is copied, which takes
-// longer and needs room.
-func (m *merges) keepAll() (*merge, error) {
-	one, keep := &merge{before: tablesOf(m.db), hold: m.hold()}, os.Link
-	if one.hold == nil || !m.links {
-		keep = copied
+// begin starts to watch a compaction and keeps the existing tables. Tables that Badger may
+// truncate are copied, which takes longer and needs space.
+func (cs *compactions) begin() (*compaction, error) {
+	c, keep := &compaction{before: currentTables(cs.db), hold: cs.takeHold()}, os.Link
+	if c.hold == nil || !cs.links {
+		keep = copyFile
 	}
 	var err error
-	if one.kept, err = keepTables(m.dir, one.before, keep); err != nil {
-		m.release(one.hold)
+	if c.kept, err = keepTables(cs.dir, c.before, keep); err != nil {
+		cs.releaseHold(c.hold)
 		return nil, err
 	}
-	return one, nil
+	return c, nil
 }
 
-// made is called before a merge can be done, when its tables are being made. Where no
-// file can be made any more it holds the merge up: what the old tables hold can be read
-// until what was left out can be written back at once.
-func (m *merges) made() {
-	<-m.begun
+// waitForTables is called while a compaction creates its tables, before it can end. If no
+// file can be created any more, it blocks the compaction: the old tables stay readable
+// until what the compaction left out can be written back at once.
+func (cs *compactions) waitForTables() {
+	<-cs.dbReady
 	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
-		if m.room.makesTables() != nil {
-			m.room.waitForTable(m.waits)
+		if cs.room.canMakeTables() != nil {
+			cs.room.waitForTable(cs.logWait)
 			return
 		}
-		if m.come() {
+		if cs.tablesCreated() {
 			return
 		}
 		time.Sleep(wait)
 	}
 }
 
-// come tells whether so many files have come as there are tables under way. It may
-// count one that is of another table: what over says does not rest on it.
-func (m *merges) come() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.under) == 0 {
+// tablesCreated reports whether as many new table files exist as running compactions
+// create. It may count the file of another table: finish does not rely on it.
+func (cs *compactions) tablesCreated() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if len(cs.running) == 0 {
 		return true
 	}
 	want, oldest := 0, ^uint64(0)
-	for _, one := range m.under {
-		want += len(one.makes)
-		oldest = min(oldest, one.before.newest())
+	for _, c := range cs.running {
+		want += len(c.outputs)
+		oldest = min(oldest, c.before.maxID())
 	}
-	now := tablesOf(m.db)
-	files, err := os.ReadDir(m.dir)
+	now := currentTables(cs.db)
+	files, err := os.ReadDir(cs.dir)
 	for _, file := range files {
 		id, ok := table.ParseFileID(file.Name())
 		if _, known := now[id]; ok && !known && id > oldest {
@@ -200,46 +204,47 @@ func (m *merges) come() bool {
 	return err != nil || want <= 0
 }
 
-// over is called when a merge is done, or has failed.
-func (m *merges) over(who int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	done := m.under[who]
-	if done == nil {
+// finish is called when a compaction has succeeded or failed.
+func (cs *compactions) finish(compactor int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c := cs.running[compactor]
+	if c == nil {
 		return
 	}
-	delete(m.under, who)
-	m.done = append(m.done, done)
-	if now := tablesOf(m.db); done.dropped(now) && !m.whole(done, now) {
-		m.lacks = true // and the holds stay: the files are cut without them
-		m.lost()
+	delete(cs.running, compactor)
+	cs.finished = append(cs.finished, c)
+	if now := currentTables(cs.db); c.removedTables(now) && !cs.complete(c, now) {
+		cs.incomplete = true // the holds stay: without them Badger would truncate the files
+		cs.onIncomplete()
 	}
-	if len(m.under) == 0 && !m.lacks {
-		m.drop()
+	if len(cs.running) == 0 && !cs.incomplete {
+		cs.dropKept()
 	}
 }
 
-// drop is called when all merges are over, for one may have taken the table of another
-// that has as many keys for its own. What cannot be dropped is after the next merge: it
-// must not be read when what is deleted later has gone for good.
-func (m *merges) drop() {
-	var left []*merge
-	for _, one := range m.done {
-		if err := dropTables(one.kept); err != nil {
-			m.log.log(slog.LevelWarn, "tables in %s that were merged stay there for now: %v", []any{m.dir, err})
-			left = append(left, one)
+// dropKept removes the kept tables. It is called when no compaction is running any more,
+// because a compaction may have claimed a table with the same key count that another one
+// created. What cannot be removed now is removed after the next compaction: it must not be
+// read after tombstones that are newer have been compacted away.
+func (cs *compactions) dropKept() {
+	var left []*compaction
+	for _, c := range cs.finished {
+		if err := removeKept(c.kept); err != nil {
+			cs.log.log(slog.LevelWarn, "tables in %s that were compacted stay there for now: %v", []any{cs.dir, err})
+			left = append(left, c)
 			continue
 		}
-		m.release(one.hold)
+		cs.releaseHold(c.hold)
 	}
-	m.done = left
-	clear(m.taken)
+	cs.finished = left
+	clear(cs.claimed)
 }
 
-// dropped reports whether Badger has dropped a table that was there when the merge began:
-// it does so only of merges that it takes for done.
-func (one *merge) dropped(now tables) bool {
-	for id := range one.before {
+// removedTables reports whether Badger has removed a table that existed when the compaction
+// began. It removes tables only if it takes the compaction for successful.
+func (c *compaction) removedTables(now tableSet) bool {
+	for id := range c.before {
 		if _, there := now[id]; !there {
 			return true
 		}
@@ -247,22 +252,22 @@ func (one *merge) dropped(now tables) bool {
 	return false
 }
 
-// whole tells whether each table that a merge makes is there.
-func (m *merges) whole(one *merge, now tables) bool {
-	newest := one.before.newest()
-	for _, keys := range one.makes {
-		if !m.take(now, newest, keys) {
+// complete reports whether every table that a compaction was to create exists.
+func (cs *compactions) complete(c *compaction, now tableSet) bool {
+	newest := c.before.maxID()
+	for _, keys := range c.outputs {
+		if !cs.claim(now, newest, keys) {
 			return false
 		}
 	}
 	return true
 }
 
-// take finds a new table with so many keys that no other merge has made.
-func (m *merges) take(now tables, newest uint64, keys uint32) bool {
+// claim finds a new table with that many keys that no other compaction has claimed.
+func (cs *compactions) claim(now tableSet, newest uint64, keys uint32) bool {
 	for id, has := range now {
-		if has == keys && id > newest && !m.taken[id] {
-			m.taken[id] = true
+		if has == keys && id > newest && !cs.claimed[id] {
+			cs.claimed[id] = true
 			return true
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // fill creates grants until there are so many tables that were not merged.
-func (k *kept) fill(t *testing.T, s *Store, tables int) {
+func (k *promised) fill(t *testing.T, s *Store, tables int) {
 	t.Helper()
 	for i := 0; s.db.Load().Levels()[0].NumTables < tables; i++ {
 		g := pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", tables, i)))
@@ -30,12 +30,12 @@ func (k *kept) fill(t *testing.T, s *Store, tables int) {
 	}
 }
 
-// inTheWay puts files where Badger is about to make its next tables, once armed: after
+// obstructTables puts files where Badger is about to make its next tables, once armed: after
 // the next trial has made a file of its own.
-func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
+func obstructTables(t *testing.T, s *Store) (armed *atomic.Bool) {
 	armed = new(atomic.Bool)
-	trial := s.room.trial
-	s.room.trial = func() error {
+	trial := s.room.tryFile
+	s.room.tryFile = func() error {
 		err := trial()
 		if armed.CompareAndSwap(true, false) {
 			names, _ := filepath.Glob(filepath.Join(s.dir, "*.sst"))
@@ -51,10 +51,10 @@ func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
 	return armed
 }
 
-// twice is a store with a table that was merged before, and some that were not.
-func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *messages) {
+// compactedOnce is a store with a table that was merged before, and some that were not.
+func compactedOnce(t *testing.T, key deviceauth.Secret) (*Store, *promised, *atomic.Bool, *messages) {
 	t.Helper()
-	log, kept := new(messages), newKept()
+	log, kept := new(messages), newPromised()
 	o := Options{
 		Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: key, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
@@ -64,7 +64,7 @@ func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *m
 		t.Fatal(err)
 	}
 	s = open(t, o)
-	armed := inTheWay(t, s)
+	armed := obstructTables(t, s)
 	changed := 0
 	for id := range kept.grants { // of which the table that was merged has an older version
 		if changed++; changed > 20 {
@@ -87,8 +87,8 @@ func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *m
 
 func flatten(t *testing.T, s *Store) {
 	t.Helper()
-	s.reads.RLock() // keeps the database open
-	defer s.reads.RUnlock()
+	s.openMu.RLock() // keeps the database open
+	defer s.openMu.RUnlock()
 	if err := s.db.Load().Flatten(1); err != nil {
 		t.Error(err)
 	}
@@ -97,7 +97,7 @@ func flatten(t *testing.T, s *Store) {
 // Whatever keeps a merge from making its tables after a trial has made a file.
 //
 // protocol 4
-func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
+func TestCompactionThatFailsAfterItsCheckLosesNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		key deviceauth.Secret
@@ -105,7 +105,7 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 	}{
 		"and the store goes on": {"", flatten},
 		"and no iterator can be opened": {"", func(t *testing.T, s *Store) {
-			s.merges.closes = true
+			s.compactions.closing = true
 			flatten(t, s)
 		}},
 		"encrypted":                         {aKey, flatten},
@@ -117,11 +117,11 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 			if test.key != "" && testing.Short() {
 				t.Skip("the same without a key is tried")
 			}
-			s, kept, armed, log := twice(t, test.key)
+			s, kept, armed, log := compactedOnce(t, test.key)
 			armed.Store(true)
 			if test.do != nil {
 				test.do(t, s)
-				heals(t, s)
+				waitUntilReopened(t, s)
 				kept.check(t, s)
 			}
 			if err := s.closeWhole(); err != nil {
@@ -136,14 +136,14 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 			if err != nil || len(document) != 1<<20+1 || len(bytes.Trim(document, "x")) > 0 {
 				t.Errorf("the document has %d bytes, %v", len(document), err)
 			}
-			if lost := named(s.dir, lostPrefix); len(lost) > 0 {
+			if lost := numberedDirs(s.dir, lostPrefix); len(lost) > 0 {
 				t.Errorf("there are %v", lost)
 			}
 		})
 	}
 }
 
-func heals(t *testing.T, s *Store) {
+func waitUntilReopened(t *testing.T, s *Store) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); s.broken.Load() != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -153,24 +153,24 @@ func heals(t *testing.T, s *Store) {
 }
 
 // A merge that makes all of its tables is no reason to look for what it lost.
-func TestMergeThatMakesItsTablesIsWhole(t *testing.T) {
+func TestCompleteCompactionLeavesNothingToRecover(t *testing.T) {
 	t.Parallel()
-	s, kept, _, log := twice(t, "")
+	s, kept, _, log := compactedOnce(t, "")
 	flatten(t, s)
 	if n := s.db.Load().Levels()[0].NumTables; n > 0 {
-		t.Fatalf("%d tables are not merged", n)
+		t.Fatalf("%d tables are not compacted", n)
 	}
 	kept.check(t, s)
-	if left := named(s.dir, ""); len(left) > 0 {
+	if left := numberedDirs(s.dir, ""); len(left) > 0 {
 		t.Errorf("there are %v", left)
 	}
 	if err := s.closeWhole(); err != nil {
 		t.Error(err)
 	}
-	if decoded := log.String(); strings.Contains(decoded, "merge") {
+	if decoded := log.String(); strings.Contains(decoded, "compaction") {
 		t.Errorf("the log says %s", decoded)
 	}
-	if left := named(s.dir, ""); len(left) > 0 {
+	if left := numberedDirs(s.dir, ""); len(left) > 0 {
 		t.Errorf("closed, there are %v", left)
 	}
 }
@@ -179,9 +179,9 @@ func TestMergeThatMakesItsTablesIsWhole(t *testing.T) {
 // changed to come back.
 //
 // protocol 4
-func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
+func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
 	t.Parallel()
-	s, kept := open(t, Options{Dir: t.TempDir()}), newKept()
+	s, kept := open(t, Options{Dir: t.TempDir()}), newPromised()
 	change := func(name, to string) {
 		err := s.UpdateDocument(t.Context(), name, func([]byte) ([]byte, error) { return []byte(to), nil })
 		if err != nil {
@@ -204,7 +204,7 @@ func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept.fill(t, s, 1) // so that the deletion is in a table
-	if _, err := keepTables(s.dir, tablesOf(s.db.Load()), copied); err != nil {
+	if _, err := keepTables(s.dir, currentTables(s.db.Load()), copyFile); err != nil {
 		t.Fatal(err)
 	}
 	change("document", "new")
@@ -216,23 +216,23 @@ func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
 		t.Errorf("the document is %q, %v", document, err)
 	}
 	kept.check(t, s)
-	if left := append(named(s.dir, lostPrefix), named(s.dir, overPrefix)...); len(left) > 0 {
+	if left := append(numberedDirs(s.dir, lostPrefix), numberedDirs(s.dir, overPrefix)...); len(left) > 0 {
 		t.Errorf("there are %v", left)
 	}
 }
 
 // A table that is not in the list, and has a damaged block, is read as far as it can be.
-func TestTableThatIsNotListedAndDamaged(t *testing.T) {
+func TestUnlistedTableWithADamagedBlockIsRecoveredInPart(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir, EncryptionKey: key})
-		kept := newKept()
+		kept := newPromised()
 		kept.fill(t, s, 1)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		shorten(t, dir)
+		truncateManifest(t, dir)
 		tables, err := tablesIn(dir)
 		if err != nil || len(tables) == 0 {
 			t.Fatalf("%q, %v", tables, err)
@@ -241,7 +241,7 @@ func TestTableThatIsNotListedAndDamaged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		change(t, tables[0], about.Size()/2)
+		flipBit(t, tables[0], about.Size()/2)
 		var log bytes.Buffer
 		s = open(t, Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		found := 0

@@ -37,8 +37,8 @@ func (h *messages) String() string {
 	return h.text.String()
 }
 
-// vanishing is a store with a grant whose directory can be taken away.
-func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *messages) {
+// storeWithRemovableDir is a store with a grant whose directory can be taken away.
+func storeWithRemovableDir(t *testing.T) (*Store, string, *deviceauth.Grant, *messages) {
 	t.Helper()
 	dir, log := filepath.Join(t.TempDir(), "store"), new(messages)
 	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
@@ -56,7 +56,7 @@ func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *messages) {
 func unchanged(*deviceauth.Grant) error { return nil }
 
 // protocol 4
-func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
+func TestStoreWhoseDirectoryIsGoneRefusesWritesAndServesReads(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(string) error{
 		"removed": os.RemoveAll,
@@ -65,7 +65,7 @@ func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, dir, g, log := vanishing(t)
+			s, dir, g, log := storeWithRemovableDir(t)
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
@@ -96,9 +96,9 @@ func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestDirectoryThatComesBackIsWrittenTo(t *testing.T) {
+func TestDirectoryThatComesBackIsWrittenAgain(t *testing.T) {
 	t.Parallel()
-	s, dir, g, _ := vanishing(t)
+	s, dir, g, _ := storeWithRemovableDir(t)
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -114,14 +114,14 @@ func TestDirectoryThatComesBackIsWrittenTo(t *testing.T) {
 }
 
 // Somebody may remove it between the look and the write, again and again.
-func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
+func TestDirectoryRemovedUnderLoadCrashesNothing(t *testing.T) {
 	t.Parallel()
 	rounds := 3
 	if testing.Short() {
 		rounds = 1
 	}
 	for range rounds {
-		s, dir, _, _ := vanishing(t)
+		s, dir, _, _ := storeWithRemovableDir(t)
 		var wg sync.WaitGroup
 		for worker := range 4 {
 			wg.Go(func() {
@@ -143,7 +143,7 @@ func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
 // and once a file can be made the store is open again, with all that was answered.
 //
 // protocol 4
-func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
+func TestStoreWithoutAFileForItsMemtableReopens(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
@@ -212,20 +212,20 @@ func blockMemtables(t *testing.T, dir string) (free func()) {
 func failure[A any](_ A, err error) error { return err }
 
 // Close does not wait for a store that cannot be opened again.
-func TestBrokenStoreIsClosed(t *testing.T) {
+func TestBrokenStoreCloses(t *testing.T) {
 	t.Parallel()
-	s, _, _, _ := vanishing(t)
-	s.again = func() (*badger.DB, error) { return nil, errors.New("no") }
-	s.noted(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
+	s, _, _, _ := storeWithRemovableDir(t)
+	s.openDB = func() (*badger.DB, error) { return nil, errors.New("no") }
+	s.checkBroken(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
 // protocol 4
-func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
+func TestTableLostByTheDiskIsAnErrorNotACrash(t *testing.T) {
 	t.Parallel()
-	s, dir, g, _ := vanishing(t)
+	s, dir, g, _ := storeWithRemovableDir(t)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
 
 func TestCloseDoesNotWaitForLong(t *testing.T) {
 	t.Parallel()
-	s, dir, _, log := vanishing(t)
+	s, dir, _, log := storeWithRemovableDir(t)
 	for i := range 20 {
 		if err := s.put(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))); err != nil {
 			t.Fatal(err)

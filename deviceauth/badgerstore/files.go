@@ -32,9 +32,9 @@ func errNoFile(dir string, why error) error {
 	return fmt.Errorf("badger store: no file can be made in %s: %w; nothing is written until one can be", dir, why)
 }
 
-// canMakeFile makes a file and removes it, which tells more than any question.
-func canMakeFile(dir string) error {
-	if err := filesLeft(dir); err != nil {
+// tryMakeFile makes a file and removes it, which tells more than any question.
+func tryMakeFile(dir string) error {
+	if err := checkFilesLeft(dir); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(dir, "trial-*")
@@ -66,9 +66,9 @@ func filesIn(dir, suffix string) (paths []string, err error) {
 	return paths, err
 }
 
-// dropEmpty removes logs without a byte. Badger cuts a log before it removes it; one
+// removeEmptyLogs removes logs without a byte. Badger cuts a log before it removes it; one
 // that it could cut and not remove would keep it from being opened ever again.
-func dropEmpty(dir string) error {
+func removeEmptyLogs(dir string) error {
 	for _, suffix := range []string{".mem", ".vlog"} {
 		names, _ := filesIn(dir, suffix) // Badger reads the directory too, and says why it cannot be read
 		for _, name := range names {
@@ -84,35 +84,35 @@ func dropEmpty(dir string) error {
 	return nil
 }
 
-// mergeEvery is how often a merge that waits looks whether it may go on.
-const mergeEvery = time.Second
+// compactionRetry is how often a merge that waits looks whether it may go on.
+const compactionRetry = time.Second
 
 // waitForTable holds up a merge that is about to make a table, until it can. It has no
 // end but that: a merge that fails loses what it merges. A store that is closed
 // meanwhile is given up.
-func (s *space) waitForTable(messages func(error)) {
+func (s *space) waitForTable(logWait func(error)) {
 	for first := true; ; first = false {
-		err := s.makesTables()
+		err := s.canMakeTables()
 		if err == nil {
 			return
 		}
 		if first {
-			messages(err)
+			logWait(err)
 		}
-		time.Sleep(mergeEvery)
+		time.Sleep(compactionRetry)
 	}
 }
 
-// makesTables says why a merge cannot make its tables. It wants as much to be left as a change
+// canMakeTables says why a merge cannot make its tables. It wants as much to be left as a change
 // does: it can wait, and what it cannot make has to be written back.
-func (s *space) makesTables() error { return cmp.Or(s.makesFiles(), s.fits(s.reserve())) }
+func (s *space) canMakeTables() error { return cmp.Or(s.canMakeFiles(), s.requireFree(s.reserve())) }
 
-// makesFiles says why no file can be made in the directory that was opened.
-func (s *space) makesFiles() error {
-	if s.there != nil {
-		if err := s.there(); err != nil {
+// canMakeFiles says why no file can be made in the directory that was opened.
+func (s *space) canMakeFiles() error {
+	if s.present != nil {
+		if err := s.present(); err != nil {
 			return err
 		}
 	}
-	return s.trial()
+	return s.tryFile()
 }

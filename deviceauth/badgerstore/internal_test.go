@@ -40,14 +40,14 @@ func active(code deviceauth.UserCode) *deviceauth.Grant {
 	return g
 }
 
-func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
+func TestFullDiskIsATemporaryError(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	g := active("BCDFGHJK")
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
 	left := s.room.reserve() - 1
-	s.room.left = func() (uint64, error) { return left, nil }
+	s.room.free = func() (uint64, error) { return left, nil }
 	revoke := func() error {
 		s.room.next = time.Time{}
 		return s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
@@ -69,18 +69,18 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 }
 
 // Merges can wait; a store that is opened anew wants less.
-func TestMergesWaitWhereLittleIsLeftOnTheDisk(t *testing.T) {
+func TestCompactionsWaitWhenLittleSpaceIsLeft(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	left := s.room.reserve() - 1
-	s.room.left = func() (uint64, error) { return left, nil }
-	if err := s.room.makesTables(); !errors.Is(err, errDiskFull) {
+	s.room.free = func() (uint64, error) { return left, nil }
+	if err := s.room.canMakeTables(); !errors.Is(err, errDiskFull) {
 		t.Errorf("with less than a change needs: %v", err)
 	}
-	if err := s.room.fits(startReserve); err != nil {
+	if err := s.room.requireFree(startReserve); err != nil {
 		t.Errorf("a start: %v", err)
 	}
 	left++
-	if err := s.room.makesTables(); err != nil {
+	if err := s.room.canMakeTables(); err != nil {
 		t.Errorf("with as much as a change needs: %v", err)
 	}
 }
@@ -96,11 +96,11 @@ func TestSystemsOf32BitsAreRefused(t *testing.T) {
 	}
 }
 
-func TestFullDiskIsNoticed(t *testing.T) {
-	if left, err := spaceLeft(t.TempDir()); err == nil && left == 0 {
+func TestFreeSpaceIsMeasured(t *testing.T) {
+	if left, err := freeSpace(t.TempDir()); err == nil && left == 0 {
 		t.Error("nothing is left on this disk")
 	}
-	if _, err := spaceLeft(filepath.Join(t.TempDir(), "nowhere")); err == nil {
+	if _, err := freeSpace(filepath.Join(t.TempDir(), "nowhere")); err == nil {
 		t.Error("there is room nowhere")
 	}
 }
@@ -187,7 +187,7 @@ func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 }
 
 // A grant that was active when the backup was made, and is long over now.
-func TestOldGrantsOfABackupEnd(t *testing.T) {
+func TestExpiredGrantsOfABackupAreNotRestored(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, Options{Dir: filepath.Join(dir, "store")})

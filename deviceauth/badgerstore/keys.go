@@ -38,12 +38,12 @@ func ownerKey(owner string, id deviceauth.ID) []byte { return append(ownerPrefix
 // isKey reports whether a key is one of the store's, and none of Badger's own.
 func isKey(key []byte) bool { return len(key) > 0 && bytes.IndexByte([]byte("gpcsv"), key[0]) >= 0 }
 
-// second is when Badger may forget what is wanted until then, with a margin
+// expirySecond is when Badger may forget what is wanted until then, with a margin
 // for its rounding.
-func second(until time.Time) uint64 { return uint64(until.Unix()) + 2 }
+func expirySecond(until time.Time) uint64 { return uint64(until.Unix()) + 2 }
 
-// entry makes an entry that Badger forgets in a second of Unix time.
-func entry(key, value []byte, expires uint64) *badger.Entry {
+// newEntry makes an entry that Badger forgets in a second of Unix time.
+func newEntry(key, value []byte, expires uint64) *badger.Entry {
 	e := badger.NewEntry(key, value)
 	e.ExpiresAt = expires
 	return e

@@ -23,13 +23,13 @@ func (o Options) lock() (*os.File, error) {
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, o.unlocked(err)
+		return nil, o.lockError(err)
 	}
 	return dir, nil
 }
 
-// unlocked says why a lock cannot be had: only one reason is another process.
-func (o Options) unlocked(err error) error {
+// lockError says why a lock cannot be had: only one reason is another process.
+func (o Options) lockError(err error) error {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return o.inUse()
 	}

@@ -19,7 +19,7 @@ import (
 func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
 	g, doubted := s.pending.get(id)
 	if g == nil || doubted {
-		g, _ = s.known.get(id)
+		g, _ = s.cache.get(id)
 	}
 	return g
 }
@@ -27,10 +27,10 @@ func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
 // Admit implements [deviceauth.Admitter]. The disk has taken grants a moment ago, memory
 // has all user codes, and the committer is not behind: else Create has to look or wait.
 func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
-	if !writtenBehind(g) || !s.pending.justLooked() {
+	if !writtenBehind(g) || !s.pending.diskCheckedRecently() {
 		return false, nil
 	}
-	until, moves := s.pending.codesElsewhere()
+	until, moves := s.pending.codesOnDisk()
 	if !past(until) {
 		return false, nil
 	}
@@ -48,14 +48,14 @@ func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, err
 	if waits != nil && !doubted {
 		return waits, nil
 	}
-	g, changesSeen := s.known.get(id)
+	g, changesSeen := s.cache.get(id)
 	if g != nil {
 		return g, nil
 	}
 	err := s.view(func(txn *badger.Txn) error {
 		found, expires, err := read(txn, grantKey(id))
 		if err == nil {
-			g = s.known.put(found, expires, changesSeen)
+			g = s.cache.put(found, expires, changesSeen)
 		}
 		return err
 	})

@@ -18,11 +18,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
-// lack takes away from a store's directory, or from the process, what it needs to
+// shortage takes away from a store's directory, or from the process, what it needs to
 // make a file, and returns what gives it back.
-type lack func(t *testing.T, dir string) (back func())
+type shortage func(t *testing.T, dir string) (back func())
 
-var lacks = map[string]lack{
+var shortages = map[string]shortage{
 	"no inodes": func(t *testing.T, dir string) func() {
 		var names []string
 		for i := range 10_000 {
@@ -63,8 +63,8 @@ var lacks = map[string]lack{
 	},
 }
 
-// mounted is a small ext4 with few inodes.
-func mounted(t *testing.T) string {
+// mountExt4 is a small ext4 with few inodes.
+func mountExt4(t *testing.T) string {
 	t.Helper()
 	needs.Program(t, "ext4", "mkfs.ext4")
 	image, at := filepath.Join(t.TempDir(), "disk"), t.TempDir()
@@ -88,13 +88,13 @@ func mounted(t *testing.T) string {
 // answered is there, and the store heals by itself.
 //
 // protocol 4
-func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
-	for name, lack := range lacks {
+func TestStoreThatCanMakeNoFileReopens(t *testing.T) {
+	for name, lack := range shortages {
 		for _, looks := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, looked at %v", name, looks), func(t *testing.T) {
 				t.Parallel() // in processes of their own
 				if InChild(t) {
-					testLack(t, lack, looks)
+					testShortage(t, lack, looks)
 				}
 			})
 		}
@@ -104,16 +104,16 @@ func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
 // loadFor is how long it is written to before something lacks, and after that was hit.
 const loadFor = 500 * time.Millisecond
 
-// lackLoad is above the time in which it is hit.
-const lackLoad = 10 * time.Second
+// maxLackLoad is above the time in which it is hit.
+const maxLackLoad = 10 * time.Second
 
-func testLack(t *testing.T, lack lack, looks bool) {
-	dir := filepath.Join(mounted(t), "store")
+func testShortage(t *testing.T, lack shortage, looks bool) {
+	dir := filepath.Join(mountExt4(t), "store")
 	s := open(t, Options{Dir: dir})
 	if !looks { // as where it comes between the look and the write
-		s.room.files = nil
+		s.room.filesLeft = nil
 	}
-	kept := newKept()
+	kept := newPromised()
 	var hit atomic.Int64 // when something was refused first, in Unix nanoseconds
 	write := func(worker int, stop func() bool) {
 		for i := 0; !stop(); i++ {
@@ -135,7 +135,7 @@ func testLack(t *testing.T, lack lack, looks bool) {
 	all(after(loadFor))
 	hit.Store(0)
 	back := lack(t, dir)
-	most := after(lackLoad)
+	most := after(maxLackLoad)
 	all(func() bool {
 		first := hit.Load()
 		return most() || first > 0 && time.Since(time.Unix(0, first)) > loadFor
@@ -184,27 +184,27 @@ func after(d time.Duration) func() bool {
 	return func() bool { return time.Now().After(end) }
 }
 
-// kept is what a store has said that it keeps.
-type kept struct {
+// promised is what a store has said that it keeps.
+type promised struct {
 	mu     sync.Mutex
 	grants map[deviceauth.ID]string // with the label that each has at least
 }
 
-func newKept() *kept { return &kept{grants: map[deviceauth.ID]string{}} }
+func newPromised() *promised { return &promised{grants: map[deviceauth.ID]string{}} }
 
-func (k *kept) add(g *deviceauth.Grant) {
+func (k *promised) add(g *deviceauth.Grant) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.grants[g.ID] = ""
 }
 
-func (k *kept) changed(g *deviceauth.Grant) {
+func (k *promised) changed(g *deviceauth.Grant) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.grants[g.ID] = "changed"
 }
 
-func (k *kept) check(t *testing.T, s *Store) {
+func (k *promised) check(t *testing.T, s *Store) {
 	t.Helper()
 	lost := 0
 	for id, label := range k.grants {
@@ -222,12 +222,12 @@ func (k *kept) check(t *testing.T, s *Store) {
 // drops the old ones.
 //
 // protocol 4
-func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
+func TestCompactionThatCanMakeNoFileLosesNothing(t *testing.T) {
 	for _, name := range []string{"no inodes", "a directory that nothing can be made in"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, log := filepath.Join(mounted(t), "store"), new(messages)
-			kept := newKept()
+			dir, log := filepath.Join(mountExt4(t), "store"), new(messages)
+			kept := newPromised()
 			s := open(t, Options{Dir: dir})
 			kept.fill(t, s, 1)
 			if err := s.closeWhole(); err != nil { // which merges
@@ -235,10 +235,10 @@ func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
 			}
 			s = open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
 			kept.fill(t, s, 2)
-			back := lacks[name](t, dir)
+			back := shortages[name](t, dir)
 			merged := make(chan error, 1)
 			go func() { merged <- s.db.Load().Flatten(1) }()
-			for end := after(20 * time.Second); !strings.Contains(log.String(), "a merge of tables waits"); {
+			for end := after(20 * time.Second); !strings.Contains(log.String(), "a compaction waits"); {
 				if time.Sleep(time.Millisecond); end() {
 					t.Error("it does not wait")
 					break
@@ -246,7 +246,7 @@ func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
 			}
 			back()
 			if err := <-merged; err != nil {
-				t.Errorf("the merge, later: %v", err)
+				t.Errorf("the compaction, later: %v", err)
 			}
 			kept.check(t, s)
 			if err := s.closeWhole(); err != nil {

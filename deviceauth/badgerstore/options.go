@@ -99,19 +99,19 @@ func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
 	if err := s.prepare(o, key); err != nil {
 		return nil, err
 	}
-	log, watch := s.log, newMerges(s)
-	log.merges = watch
+	log, compactions := s.log, newCompactions(s)
+	log.compactions = compactions
 	var db *badger.DB
-	err := guarded(func() (err error) {
+	err := catchPanics(func() (err error) {
 		db, err = badger.Open(o.badger(key, log))
 		return err
 	})
 	if err != nil {
-		watch.start(nil)
+		compactions.start(nil)
 		return nil, err
 	}
-	s.merges = watch
-	watch.start(db)
+	s.compactions = compactions
+	compactions.start(db)
 	return db, nil
 }
 
@@ -120,14 +120,14 @@ func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
 // content are removed; and what was kept is written back.
 func (s *Store) prepare(o Options, key []byte) error {
 	if ownLock {
-		if err := cmp.Or(dropEmpty(o.Dir), setKeptAside(o.Dir)); err != nil {
+		if err := cmp.Or(removeEmptyLogs(o.Dir), renameKept(o.Dir)); err != nil {
 			return err
 		}
 	}
-	if err := guarded(func() error { return o.checkFiles(key) }); err != nil {
+	if err := catchPanics(func() error { return o.checkFiles(key) }); err != nil {
 		return err
 	}
-	return s.bringBack(o, key)
+	return s.recoverKept(o, key)
 }
 
 // Rekey encrypts the keys of a closed store's data with another key. The data

@@ -17,10 +17,10 @@ const (
 	maxPending = 1 << 20
 	// maxHeld bounds the bytes of those that are kept, in the same way: 512 MiB. A usual
 	// one counts some 400.
-	maxHeld = 512 * maxPending
+	maxHeldBytes = 512 * maxPending
 	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
 	// grant waits for the transaction, so that Close has little to write.
-	maxUnwritten = 1 << 20
+	maxQueueBytes = 1 << 20
 )
 
 // pendingGrants keep in memory the grants that were created by this process and
@@ -31,33 +31,33 @@ const (
 // record, a bundle with it, or nothing. [Store.Update] therefore begins with the record
 // in here. Once a change is committed the grant leaves, and is never written as pending again.
 type pendingGrants struct {
-	mu        sync.RWMutex
-	grants    map[deviceauth.ID]*pendingGrant
-	codes     map[deviceauth.UserCode]*pendingGrant
-	last      *request        // of the last grant
-	all       []*pendingGrant // the same, for sweep
-	swept     int             // where in all sweep goes on
-	queue     []*pendingGrant // not written yet, the oldest first; some may have left
-	bytes     int             // of the queue
-	held      int             // bytes of all
-	room      *sync.Cond      // of mu: the queue has become shorter, or never will
-	failed    error           // why the last write failed; nil: it did not
-	closed    bool
-	elsewhere uint64        // until this second user codes may be in Badger that are not in codes
-	moves     uint64        // counts how often such codes have come there
-	wake      chan struct{} // tells the committer that the queue is not empty
+	mu               sync.RWMutex
+	grants           map[deviceauth.ID]*pendingGrant
+	codes            map[deviceauth.UserCode]*pendingGrant
+	last             *request        // of the last grant
+	all              []*pendingGrant // the same, for sweep
+	swept            int             // where in all sweep goes on
+	queue            []*pendingGrant // not written yet, the oldest first; some may have left
+	queueBytes       int             // of the queue
+	heldBytes        int             // bytes of all
+	room             *sync.Cond      // of mu: the queue has become shorter, or never will
+	failed           error           // why the last write failed; nil: it did not
+	closed           bool
+	codesOnDiskUntil uint64        // until this second user codes may be in Badger that are not in codes
+	moves            uint64        // counts how often such codes have come there
+	wake             chan struct{} // tells the committer that the queue is not empty
 
-	looked atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
+	lastWrite atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
 }
 
 // pendingGrant is a grant that waits. Its fields but those of compact are under mu of
 // [pendingGrants]. There may be a million of them: each byte counts, and each pointer
 // costs the garbage collector time.
 type pendingGrant struct {
-	compact       // never changed
-	index   int32 // in all; -1: the grant has left
-	own     bool  // Badger has a record of this grant alone, and not only a bundle
-	doubted bool  // a commit of a change failed: only Badger knows how much of it was written
+	compactGrant       // never changed
+	index        int32 // in all; -1: the grant has left
+	hasRecord    bool  // Badger has a record of this grant alone, and not only a bundle
+	uncertain    bool  // a commit of a change failed: only Badger knows how much of it was written
 }
 
 func newPendingGrants() *pendingGrants {
@@ -85,7 +85,7 @@ func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint
 	if err := p.waitForRoom(ctx); err != nil {
 		return err
 	}
-	return p.take(g, moves)
+	return p.tryAdd(g, moves)
 }
 
 // errNoRoom has addNow leave a grant to add, which waits, or says why it cannot.
@@ -95,53 +95,53 @@ var errNoRoom = errors.New("the committer is behind")
 func (p *pendingGrants) addNow(g *deviceauth.Grant, moves uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bytes > maxUnwritten || p.failed != nil || p.closed {
+	if p.queueBytes > maxQueueBytes || p.failed != nil || p.closed {
 		return errNoRoom
 	}
-	return p.take(g, moves)
+	return p.tryAdd(g, moves)
 }
 
-// take keeps a grant, unless its id or its user code is taken. It is called with mu held.
-func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
+// tryAdd keeps a grant, unless its id or its user code is taken. It is called with mu held.
+func (p *pendingGrants) tryAdd(g *deviceauth.Grant, moves uint64) error {
 	switch {
 	case p.moves != moves:
 		return errCodeMoved
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
 	}
-	if codeHolder := p.codes[g.UserCode]; codeHolder != nil && !past(codeHolder.free()) {
+	if codeHolder := p.codes[g.UserCode]; codeHolder != nil && !past(codeHolder.codeForgetAt()) {
 		return deviceauth.ErrExists
 	}
 	p.sweep()
-	fresh := &pendingGrant{compact: compacted(g, p.last)}
+	fresh := &pendingGrant{compactGrant: newCompactGrant(g, p.last)}
 	if fresh.shared != nil {
 		p.last = fresh.shared
 	}
-	p.enter(fresh)
-	p.enterCode(fresh)
+	p.insert(fresh)
+	p.insertCode(fresh)
 	p.enqueue(fresh)
 	return nil
 }
 
-// enter is called with mu held.
-func (p *pendingGrants) enter(one *pendingGrant) {
+// insert is called with mu held.
+func (p *pendingGrants) insert(one *pendingGrant) {
 	one.index = int32(len(p.all))
-	p.all, p.held = append(p.all, one), p.held+one.size()
+	p.all, p.heldBytes = append(p.all, one), p.heldBytes+one.size()
 	p.grants[one.id] = one
 }
 
-// enterCode has a grant found by its user code. Of two with one code it belongs to the one
+// insertCode has a grant found by its user code. Of two with one code it belongs to the one
 // whose code is good for longer: add has seen that the other one's has expired. It is
 // called with mu held.
-func (p *pendingGrants) enterCode(one *pendingGrant) {
-	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.free() < one.free() {
+func (p *pendingGrants) insertCode(one *pendingGrant) {
+	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.codeForgetAt() < one.codeForgetAt() {
 		p.codes[one.userCode()] = one
 	}
 }
 
 // restore takes in a grant of a bundle that a process before has written, unless another
 // bundle had it. It is not found by its code until [pendingGrants.restored].
-func (p *pendingGrants) restore(c compact) {
+func (p *pendingGrants) restore(c compactGrant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.grants[c.id] != nil {
@@ -151,7 +151,7 @@ func (p *pendingGrants) restore(c compact) {
 		c.shared = p.last
 	}
 	p.last = c.shared
-	p.enter(&pendingGrant{compact: c})
+	p.insert(&pendingGrant{compactGrant: c})
 }
 
 // restored lets those go that have records of their own, and has the others found by
@@ -161,19 +161,21 @@ func (p *pendingGrants) restored(decided []deviceauth.ID) {
 	defer p.mu.Unlock()
 	for _, id := range decided {
 		if one := p.grants[id]; one != nil {
-			p.leave(one)
+			p.remove(one)
 		}
 	}
 	for _, one := range p.all {
-		p.enterCode(one)
-		if p.crowded() {
+		p.insertCode(one)
+		if p.overLimit() {
 			p.enqueue(one)
 		}
 	}
 }
 
-// crowded reports whether more are in memory than shall be. It is called with mu held.
-func (p *pendingGrants) crowded() bool { return len(p.all) > maxPending || p.held > maxHeld }
+// overLimit reports whether more are in memory than shall be. It is called with mu held.
+func (p *pendingGrants) overLimit() bool {
+	return len(p.all) > maxPending || p.heldBytes > maxHeldBytes
+}
 
 // sweep looks at two grants each time one is added, so that those that no request can
 // ask for leave as fast as others come. Polls hear for some minutes that a code has
@@ -186,15 +188,15 @@ func (p *pendingGrants) sweepSome(most int) {
 	for i := 0; i < most && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
-		if now >= one.forget() || one.own && now >= one.free() {
-			p.leave(one)
+		if now >= one.forgetAt() || one.hasRecord && now >= one.codeForgetAt() {
+			p.remove(one)
 		}
 	}
 }
 
-// leave forgets a grant, which then is in Badger or has expired. The order of all does not
+// remove forgets a grant, which then is in Badger or has expired. The order of all does not
 // matter, so the last one takes its position. It is called with mu held.
-func (p *pendingGrants) leave(one *pendingGrant) {
+func (p *pendingGrants) remove(one *pendingGrant) {
 	if one.index < 0 {
 		return
 	}
@@ -208,7 +210,7 @@ func (p *pendingGrants) leave(one *pendingGrant) {
 	p.all[end] = nil
 	p.all = p.all[:end]
 	one.index = -1
-	p.held -= one.size()
+	p.heldBytes -= one.size()
 }
 
 // get returns the caller's own copy of a grant, or nil. A doubted grant is what it was
@@ -224,9 +226,9 @@ func (p *pendingGrants) get(id deviceauth.ID) (g *deviceauth.Grant, doubted bool
 func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, doubted, elsewhere bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	elsewhere = p.closed || uint64(time.Now().Unix()) < p.elsewhere
+	elsewhere = p.closed || uint64(time.Now().Unix()) < p.codesOnDiskUntil
 	one := p.codes[code]
-	if one == nil || past(one.free()) {
+	if one == nil || past(one.codeForgetAt()) {
 		return nil, false, elsewhere
 	}
 	g, doubted = p.copyOf(one)
@@ -235,30 +237,30 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 
 // copyOf is called with mu held for reading.
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
-	if one == nil || past(one.forget()) {
+	if one == nil || past(one.forgetAt()) {
 		return nil, false
 	}
-	return one.grant(), one.doubted
+	return one.grant(), one.uncertain
 }
 
-// codesElsewhere is the second until which Badger may have user codes that are not in
+// codesOnDisk is the second until which Badger may have user codes that are not in
 // here, and how often such codes have come there.
-func (p *pendingGrants) codesElsewhere() (until, moves uint64) {
+func (p *pendingGrants) codesOnDisk() (until, moves uint64) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.elsewhere, p.moves
+	return p.codesOnDiskUntil, p.moves
 }
 
-// mayBeElsewhere notes that Badger has user codes until a second that are not in here.
-func (p *pendingGrants) mayBeElsewhere(until uint64) {
+// noteCodesOnDisk notes that Badger has user codes until a second that are not in here.
+func (p *pendingGrants) noteCodesOnDisk(until uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.moved(until)
+	p.noteCodesOnDiskLocked(until)
 }
 
-// moved is mayBeElsewhere with mu held.
-func (p *pendingGrants) moved(until uint64) {
-	p.elsewhere = max(p.elsewhere, until)
+// noteCodesOnDiskLocked is mayBeElsewhere with mu held.
+func (p *pendingGrants) noteCodesOnDiskLocked(until uint64) {
+	p.codesOnDiskUntil = max(p.codesOnDiskUntil, until)
 	p.moves++
 }
 
@@ -268,21 +270,21 @@ func (p *pendingGrants) changed(list map[deviceauth.ID]cached) {
 	defer p.mu.Unlock()
 	for id, item := range list {
 		if one := p.grants[id]; one != nil {
-			p.leave(one)
+			p.remove(one)
 		}
 		if item.grant.State == deviceauth.Pending {
-			p.moved(second(item.grant.Expires))
+			p.noteCodesOnDiskLocked(expirySecond(item.grant.Expires))
 		}
 	}
 }
 
-// doubt notes that nobody knows whether changes have been committed.
-func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
+// markUncertain notes that nobody knows whether changes have been committed.
+func (p *pendingGrants) markUncertain(list map[deviceauth.ID]cached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id := range list {
 		if one := p.grants[id]; one != nil {
-			one.doubted = true
+			one.uncertain = true
 		}
 	}
 }

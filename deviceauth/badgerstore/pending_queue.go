@@ -14,7 +14,7 @@ import (
 
 // enqueue is called with mu held, and has the committer write a grant.
 func (p *pendingGrants) enqueue(one *pendingGrant) {
-	p.bytes += one.size()
+	p.queueBytes += one.size()
 	if p.queue = append(p.queue, one); len(p.queue) == 1 {
 		select {
 		case p.wake <- struct{}{}:
@@ -26,7 +26,7 @@ func (p *pendingGrants) enqueue(one *pendingGrant) {
 // waitForRoom waits until the committer has written enough for another grant to stand in
 // the queue, and returns why that will not be. It is called with mu held.
 func (p *pendingGrants) waitForRoom(ctx context.Context) error {
-	if p.bytes > maxUnwritten {
+	if p.queueBytes > maxQueueBytes {
 		stop := context.AfterFunc(ctx, func() {
 			p.mu.Lock() // so that the waiter waits already, or sees that ctx is done
 			defer p.mu.Unlock()
@@ -34,7 +34,7 @@ func (p *pendingGrants) waitForRoom(ctx context.Context) error {
 		})
 		defer stop()
 	}
-	for p.bytes > maxUnwritten && p.failed == nil && !p.closed && ctx.Err() == nil {
+	for p.queueBytes > maxQueueBytes && p.failed == nil && !p.closed && ctx.Err() == nil {
 		p.room.Wait()
 	}
 	switch {
@@ -42,7 +42,7 @@ func (p *pendingGrants) waitForRoom(ctx context.Context) error {
 		return wrap(badger.ErrDBClosed)
 	case p.failed != nil:
 		return p.failed
-	case p.bytes > maxUnwritten:
+	case p.queueBytes > maxQueueBytes:
 		return ctx.Err()
 	}
 	return nil
@@ -61,7 +61,7 @@ func (p *pendingGrants) unwritten(most int) (list []*pendingGrant, own bool) {
 			list[i] = one
 		}
 	}
-	return list, p.crowded()
+	return list, p.overLimit()
 }
 
 // snapshot returns the grants that are in memory, in no order. Those that leave
@@ -72,23 +72,23 @@ func (p *pendingGrants) snapshot() []*pendingGrant {
 	return slices.Clone(p.all)
 }
 
-// wrote takes the first n off the queue, or keeps them all where the write failed. It
+// written takes the first n off the queue, or keeps them all where the write failed. It
 // returns how many are left.
-func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
+func (p *pendingGrants) written(n int, own bool, err error) (left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.room.Broadcast()
 	if p.failed = err; err != nil {
-		p.looked.Store(0)
+		p.lastWrite.Store(0)
 		return len(p.queue)
 	}
-	p.looked.Store(time.Now().UnixNano())
+	p.lastWrite.Store(time.Now().UnixNano())
 	for i, one := range p.queue[:n] {
-		one.own, p.queue[i] = own || one.whole != nil, nil
-		p.bytes -= one.size()
-		if one.own && p.crowded() {
-			p.leave(one)
-			p.moved(one.free())
+		one.hasRecord, p.queue[i] = own || one.full != nil, nil
+		p.queueBytes -= one.size()
+		if one.hasRecord && p.overLimit() {
+			p.remove(one)
+			p.noteCodesOnDiskLocked(one.codeForgetAt())
 		}
 	}
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {
@@ -97,11 +97,11 @@ func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
 	return len(p.queue)
 }
 
-// justLooked reports whether the disk took new grants so short a time ago that a look at
+// diskCheckedRecently reports whether the disk took new grants so short a time ago that a look at
 // what is left would look no further.
-func (p *pendingGrants) justLooked() bool {
-	since := time.Now().UnixNano() - p.looked.Load()
-	return since >= 0 && since < int64(lookEvery)
+func (p *pendingGrants) diskCheckedRecently() bool {
+	since := time.Now().UnixNano() - p.lastWrite.Load()
+	return since >= 0 && since < int64(spaceCheckInterval)
 }
 
 // close refuses new grants from now on. Those that are here answer until the store has

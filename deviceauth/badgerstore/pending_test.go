@@ -74,8 +74,8 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		}
 		var full atomic.Bool
 		s.room.mu.Lock()
-		left := s.room.left
-		s.room.left = func() (uint64, error) {
+		left := s.room.free
+		s.room.free = func() (uint64, error) {
 			if full.Load() {
 				return s.room.reserve() - 1, nil
 			}
@@ -83,7 +83,7 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		}
 		s.room.mu.Unlock()
 		full.Store(true)
-		time.Sleep(writeDelay + lookEvery)
+		time.Sleep(writeDelay + spaceCheckInterval)
 		synctest.Wait()
 		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
 			t.Errorf("a new grant: %v", err)
@@ -104,7 +104,7 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 }
 
 // After a commit that failed only Badger knows how far the change came.
-func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
+func TestUncertainGrantIsReadFromBadger(t *testing.T) {
 	t.Parallel()
 	for name, kept := range map[string]bool{"the change was kept": true, "the change was not kept": false} {
 		t.Run(name, func(t *testing.T) {
@@ -122,13 +122,13 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 					want = deviceauth.Denied
 					err := s.update(func(txn *badger.Txn) error {
 						b := &batch{txn: txn, changed: map[deviceauth.ID]cached{}}
-						return b.write(&denied, second(g.KeepUntil()))
+						return b.write(&denied, expirySecond(g.KeepUntil()))
 					})
 					if err != nil {
 						t.Fatal(err)
 					}
 				}
-				s.pending.doubt(map[deviceauth.ID]cached{g.ID: {grant: &denied}})
+				s.pending.markUncertain(map[deviceauth.ID]cached{g.ID: {grant: &denied}})
 				for _, when := range []string{"at once", "after the write behind"} {
 					if got, err := s.Get(t.Context(), g.ID); err != nil || got.State != want {
 						t.Errorf("%s: %+v, %v; want it %s", when, got, err, want)
@@ -151,11 +151,11 @@ func TestCodeThatMovesMeanwhileIsNotGivenTwice(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g, fresh := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("BCDFGHJK")
-		s.pending.mayBeElsewhere(second(g.Expires) + 1) // a process before had another one
+		s.pending.noteCodesOnDisk(expirySecond(g.Expires) + 1) // a process before had another one
 		if err := s.Create(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
-		_, moves := s.pending.codesElsewhere()
+		_, moves := s.pending.codesOnDisk()
 		if err := s.codeIsFree(g.UserCode); err != nil {
 			t.Fatalf("it is not in Badger yet: %v", err)
 		}
@@ -338,7 +338,7 @@ func TestNewGrantWaitsForRoomNoLongerThanItsRequest(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		s.pending.mu.Lock()
-		s.pending.bytes += maxUnwritten + 1 // as a disk leaves behind that takes nothing and says nothing
+		s.pending.queueBytes += maxQueueBytes + 1 // as a disk leaves behind that takes nothing and says nothing
 		s.pending.mu.Unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -347,7 +347,7 @@ func TestNewGrantWaitsForRoomNoLongerThanItsRequest(t *testing.T) {
 			t.Errorf("got %v, want the end of the request", err)
 		}
 		s.pending.mu.Lock()
-		s.pending.bytes -= maxUnwritten + 1
+		s.pending.queueBytes -= maxQueueBytes + 1
 		s.pending.mu.Unlock()
 	})
 }

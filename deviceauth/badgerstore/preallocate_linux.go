@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setAside makes a file, where it is not there, and has its file system set so many
+// preallocate makes a file, where it is not there, and has its file system set so many
 // bytes aside for it, which leaves its length alone. A file system that cannot do
 // that is left to the looks at what is left.
-func setAside(file string, size int64) error {
+func preallocate(file string, size int64) error {
 	fd, err := unix.Open(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: file, Err: err}

@@ -2,5 +2,5 @@
 
 package badgerstore
 
-// setAside is nil: nothing is made ahead here.
-var setAside func(file string, size int64) error
+// preallocate is nil: nothing is made ahead here.
+var preallocate func(file string, size int64) error

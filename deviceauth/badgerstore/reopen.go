@@ -13,15 +13,15 @@ import (
 // mendEvery is how often it is tried, and mendSeldom how often where it fails though
 // files can be made: each failure leaves open what Badger had opened by then.
 const (
-	mendEvery  = time.Second
-	mendSeldom = time.Minute
+	reopenDelay    = time.Second
+	maxReopenDelay = time.Minute
 )
 
-// mend runs until Close, which waits for it.
-func (s *Store) mend() {
+// reopenLoop runs until Close, which waits for it.
+func (s *Store) reopenLoop() {
 	for {
 		select {
-		case <-s.trouble:
+		case <-s.reopenNeeded:
 			s.reopen()
 		case <-s.stop:
 			return
@@ -33,64 +33,64 @@ func (s *Store) mend() {
 // were let in, and keeps out all others while Badger is replaced.
 func (s *Store) reopen() {
 	closed := false
-	for wait := mendEvery; ; {
+	for wait := reopenDelay; ; {
 		select {
 		case <-s.stop:
 			return
 		case <-time.After(wait):
 		}
-		if s.room.makesFiles() != nil || s.room.fits(startReserve) != nil ||
-			!s.reads.TryLock() { // calls that have begun end first
+		if s.room.canMakeFiles() != nil || s.room.requireFree(startReserve) != nil ||
+			!s.openMu.TryLock() { // calls that have begun end first
 			continue
 		}
-		s.writes.Lock()
-		again, err := s.replace(&closed)
-		s.writes.Unlock()
-		s.reads.Unlock()
-		if !again {
+		s.rotateMu.Lock()
+		retry, err := s.replaceDB(&closed)
+		s.rotateMu.Unlock()
+		s.openMu.Unlock()
+		if !retry {
 			return
 		}
 		s.log.log(slog.LevelError, "the store in %s cannot be opened again yet: %v", []any{s.dir, err})
-		wait = min(2*wait, mendSeldom)
+		wait = min(2*wait, maxReopenDelay)
 	}
 }
 
-// replace opens a new database in the place of the broken one, and says whether to
+// replaceDB opens a new database in the place of the broken one, and says whether to
 // try again.
-func (s *Store) replace(closed *bool) (again bool, err error) {
+func (s *Store) replaceDB(closed *bool) (retry bool, err error) {
 	if !*closed {
 		*closed = true
-		s.merges.closing()
-		err = guarded(s.db.Load().Close)
+		s.compactions.prepareClose()
+		err = catchPanics(s.db.Load().Close)
 	}
-	if err != nil && strings.HasPrefix(err.Error(), panicked) { // some of it still runs
+	if err != nil && strings.HasPrefix(err.Error(), panicPrefix) { // some of it still runs
 		s.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v",
 			[]any{s.dir, err})
 		return false, nil
 	}
-	db, err := s.again() // which removes the log that was made ahead
-	if errors.Is(err, errUnclosed) {
+	db, err := s.openDB() // which removes the log that was made ahead
+	if errors.Is(err, errNotClosed) {
 		s.log.log(slog.LevelError, "the store in %s stays as it is until Caddy is started anew: %v", []any{s.dir, err})
 		return false, nil
 	}
 	if err != nil {
 		return true, err
 	}
-	s.single.Lock()
-	s.ahead.next = 0
-	s.single.Unlock()
-	s.known.clear()
+	s.writeMu.Lock()
+	s.prealloc.next = 0
+	s.writeMu.Unlock()
+	s.cache.clear()
 	s.db.Store(db)
-	s.log.stuck.Store(0)
-	until, err := codesElsewhere(db)
+	s.log.flushFailedAt.Store(0)
+	until, err := codesOnDisk(db)
 	if err != nil {
 		*closed = false
 		return true, err
 	}
-	s.pending.mayBeElsewhere(until)
+	s.pending.noteCodesOnDisk(until)
 	s.broken.Store(nil)
-	if s.merges.leftOut() { // by a merge of the new one, while the store was broken still
-		s.breaks(s.errIncomplete())
+	if s.compactions.hasIncomplete() { // by a merge of the new one, while the store was broken still
+		s.markBroken(s.errIncomplete())
 	}
 	s.log.log(slog.LevelWarn, "the store in %s is open again", []any{s.dir})
 	return false, nil

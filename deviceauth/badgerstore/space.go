@@ -18,7 +18,7 @@ const (
 	// othersTake is what others may take of the disk from a look at it until Badger has made
 	// the table of a memtable: some 60 ms on a busy machine, and a disk takes 2 GB a second. A
 	// small disk, whose tenth is less, is used as far as it can be.
-	othersTake = 128 << 20
+	othersReserve = 128 << 20
 )
 
 var errDiskFull = errors.New("badger store: too little is left on the disk, and nothing is written until there is more")
@@ -28,25 +28,25 @@ var errReadOnly = errors.New("badger store: its file system is read-only; nothin
 
 // space looks at what is left on the disk, not more often than need be.
 type space struct {
-	there func() error // is asked every time: it costs a microsecond; nil: there is none to ask
-	left  func() (uint64, error)
-	size  func() int64 // of the tables; nil: there are none yet
-	whole uint64       // the size of the file system; 0: it is not known
-	files func() error // says why Badger may soon be unable to make a file; nil: nobody looks
-	trial func() error // the same, by making one
+	present   func() error // is asked every time: it costs a microsecond; nil: there is none to ask
+	free      func() (uint64, error)
+	size      func() int64 // of the tables; nil: there are none yet
+	total     uint64       // the size of the file system; 0: it is not known
+	filesLeft func() error // says why Badger may soon be unable to make a file; nil: nobody looks
+	tryFile   func() error // the same, by making one
 
 	mu   sync.Mutex
 	next time.Time // when to look again
 	err  error
 }
 
-// lookEvery lets at most some megabytes be written between two looks, by others than
+// spaceCheckInterval lets at most some megabytes be written between two looks, by others than
 // Badger too: a disk takes gigabytes in a second.
-const lookEvery = 5 * time.Millisecond
+const spaceCheckInterval = 5 * time.Millisecond
 
 func (s *space) enough() error {
-	if s.there != nil {
-		if err := s.there(); err != nil {
+	if s.present != nil {
+		if err := s.present(); err != nil {
 			return err
 		}
 	}
@@ -56,9 +56,9 @@ func (s *space) enough() error {
 	if now.Before(s.next) {
 		return s.err
 	}
-	s.next, s.err = now.Add(lookEvery), nil
-	if s.err = s.fits(s.reserve() + s.tables()/2); s.err == nil && s.files != nil {
-		s.err = s.files()
+	s.next, s.err = now.Add(spaceCheckInterval), nil
+	if s.err = s.requireFree(s.reserve() + s.tables()/2); s.err == nil && s.filesLeft != nil {
+		s.err = s.filesLeft()
 	}
 	return s.err
 }
@@ -66,10 +66,10 @@ func (s *space) enough() error {
 // reserve is what each change wants to be left. A large store merges more at a time, so half of
 // what its tables take comes on top.
 func (s *space) reserve() uint64 {
-	if s.whole == 0 {
-		return startReserve + othersTake
+	if s.total == 0 {
+		return startReserve + othersReserve
 	}
-	return startReserve + min(othersTake, s.whole/10)
+	return startReserve + min(othersReserve, s.total/10)
 }
 
 func (s *space) tables() uint64 {
@@ -79,12 +79,12 @@ func (s *space) tables() uint64 {
 	return uint64(s.size())
 }
 
-// fits wants so much to be left. Where nobody can tell, Badger must see for itself.
-func (s *space) fits(need uint64) error {
-	if s.left == nil {
+// requireFree wants so much to be left. Where nobody can tell, Badger must see for itself.
+func (s *space) requireFree(need uint64) error {
+	if s.free == nil {
 		return nil
 	}
-	switch left, err := s.left(); {
+	switch left, err := s.free(); {
 	case errors.Is(err, errReadOnly):
 		return err
 	case err == nil && left < need:

@@ -16,9 +16,9 @@ import (
 // Badger opens no table that is not in its list. What is in one that was kept is read
 // here; tables.go says how a table is laid out.
 
-// A relic is a version of a key in a table that was kept. Its value may be the pointer
-// to one, see [pointed].
-type relic struct {
+// A rawEntry is a version of a key in a table that was kept. Its value may be the pointer
+// to one, see [readValueLog].
+type rawEntry struct {
 	key     []byte
 	version uint64
 	value   y.ValueStruct
@@ -30,7 +30,7 @@ const (
 	metaPointer = 1 << 1 // it is in a value log
 )
 
-func (r *relic) deleted() bool { return r.value.Meta&metaDeleted != 0 }
+func (e *rawEntry) deleted() bool { return e.value.Meta&metaDeleted != 0 }
 
 // errNoKey says that a table is damaged, or encrypted with a key that has gone.
 var errNoKey = errors.New("no key of the store fits")
@@ -38,10 +38,10 @@ var errNoKey = errors.New("no key of the store fits")
 // errBlockFound ends the search for a block that is whole.
 var errBlockFound = errors.New("a block is whole")
 
-// keyOf finds the key of a table, whose list has gone: Badger numbers them from 1. It
+// findTableKey finds the key of a table, whose list has gone: Badger numbers them from 1. It
 // tries one after the other, as the checksums of the blocks tell which one is right: one
 // block that is whole is enough. Number 0 is no key, of a table that is not encrypted.
-func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
+func findTableKey(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 		if err != nil {
 			return nil, errNoKey
 		}
-		err = guarded(func() error {
-			_, err := blocks(data, key, func([]byte) error { return errBlockFound })
+		err = catchPanics(func() error {
+			_, err := forEachBlock(data, key, func([]byte) error { return errBlockFound })
 			return err
 		})
 		if errors.Is(err, errBlockFound) {
@@ -61,20 +61,20 @@ func keyOf(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 	}
 }
 
-// relics reads a table, and calls found for each of its entries in the order of their keys;
+// readTable reads a table, and calls found for each of its entries in the order of their keys;
 // an error of found ends it. It returns how many blocks of the table are damaged.
-func relics(name string, key *pb.DataKey, found func(*relic) error) (damaged int, err error) {
+func readTable(name string, key *pb.DataKey, fn func(*rawEntry) error) (damaged int, err error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return 0, err
 	}
-	return blocks(data, key, func(text []byte) error { return relicsOf(text, found) })
+	return forEachBlock(data, key, func(text []byte) error { return readBlock(text, fn) })
 }
 
-// relicsOf reads a block without its checksum: entries, where each begins, and how many they
+// readBlock reads a block without its checksum: entries, where each begins, and how many they
 // are. An entry is how many bytes its key shares with the first one's, how many come next, and
 // the value.
-func relicsOf(text []byte, found func(*relic) error) error {
+func readBlock(text []byte, fn func(*rawEntry) error) error {
 	end := len(text) - 4 // where the count stands; before it are the beginnings
 	count := int(binary.BigEndian.Uint32(text[end:]))
 	begins := y.BytesToU32Slice(text[end-4*count : end])
@@ -93,19 +93,19 @@ func relicsOf(text []byte, found func(*relic) error) error {
 			first = key
 		}
 		// Badger appends the version to the key.
-		r := &relic{key: y.ParseKey(key), version: y.ParseTs(key)}
-		r.value.Decode(entry[4+own:])
-		if err := found(r); err != nil {
+		e := &rawEntry{key: y.ParseKey(key), version: y.ParseTs(key)}
+		e.value.Decode(entry[4+own:])
+		if err := fn(e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pointed reads a value that is in a value log: it is pointed to by the number of the
+// readValueLog reads a value that is in a value log: it is pointed to by the number of the
 // log, a length and an offset. The log begins with the number of its key, and what
 // comes before the offset in each nonce. The value has a head and its key before it.
-func pointed(dir string, pointer []byte, keys *badger.KeyRegistry) ([]byte, error) {
+func readValueLog(dir string, pointer []byte, keys *badger.KeyRegistry) ([]byte, error) {
 	const head, nonce = 20, 12
 	part := func(i int) uint32 { return binary.NativeEndian.Uint32(pointer[4*i:]) }
 	log, length, at := part(0), part(1), part(2)

@@ -34,7 +34,7 @@ func (o Options) checkFiles(key []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", badger.ManifestFilename, err)
 	}
-	keys, err := o.keys(key)
+	keys, err := o.openKeyRegistry(key)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (o Options) checkFiles(key []byte) error {
 	if err := o.checkTables(list, keys); err != nil {
 		return err
 	}
-	return o.setHiddenAside(list, keys, key != nil)
+	return o.keepForRecovery(list, keys, key != nil)
 }
 
 // checkTables reads the tables that are in the list. Badger removes all others.
@@ -53,16 +53,16 @@ func (o Options) checkTables(list badger.Manifest, keys *badger.KeyRegistry) err
 			return fmt.Errorf("the key of table %d: %w", id, err)
 		}
 		name := table.NewFilename(id, o.Dir)
-		if err := guarded(func() error { return checkTable(name, own) }); err != nil {
+		if err := catchPanics(func() error { return checkTable(name, own) }); err != nil {
 			return fmt.Errorf("the table %s: %w", filepath.Base(name), err)
 		}
 	}
 	return nil
 }
 
-// errEndsTooSoon says that a length within a table points beyond its end, as where a
+// errTooShort says that a length within a table points beyond its end, as where a
 // copy of the directory broke off.
-var errEndsTooSoon = errors.New("it ends too soon")
+var errTooShort = errors.New("it ends too soon")
 
 // checkTable reads a table and all of its checksums. key is nil where it is plain.
 func checkTable(name string, key *pb.DataKey) error {
@@ -70,80 +70,80 @@ func checkTable(name string, key *pb.DataKey) error {
 	if err != nil {
 		return err
 	}
-	damaged, err := blocks(data, key, func([]byte) error { return nil })
+	damaged, err := forEachBlock(data, key, func([]byte) error { return nil })
 	if err == nil && damaged > 0 {
 		err = fmt.Errorf("the checksums of %d blocks are others", damaged)
 	}
 	return err
 }
 
-// keys are those that the data is encrypted with. key opens them; nil: the store is not
+// openKeyRegistry are those that the data is encrypted with. key opens them; nil: the store is not
 // encrypted, and the registry has none. The caller closes the registry.
-func (o Options) keys(key []byte) (*badger.KeyRegistry, error) {
+func (o Options) openKeyRegistry(key []byte) (*badger.KeyRegistry, error) {
 	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
 }
 
-// blocks calls found for each block of a table that is whole, without its checksum, and
+// forEachBlock calls found for each block of a table that is whole, without its checksum, and
 // returns how many are not; an error of found ends it.
-func blocks(data []byte, key *pb.DataKey, found func(text []byte) error) (damaged int, err error) {
-	list, err := indexOf(data, key)
+func forEachBlock(data []byte, key *pb.DataKey, fn func(text []byte) error) (damaged int, err error) {
+	list, err := readIndex(data, key)
 	if err != nil {
 		return 0, err
 	}
 	for i := range list.OffsetsLength() {
 		var at fb.BlockOffset
 		if !list.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(data)) {
-			return 0, errEndsTooSoon
+			return 0, errTooShort
 		}
-		text, err := blockOf(data[at.Offset():at.Offset()+at.Len()], key)
+		text, err := decodeBlock(data[at.Offset():at.Offset()+at.Len()], key)
 		if err != nil {
 			damaged++
-		} else if err := found(text); err != nil {
+		} else if err := fn(text); err != nil {
 			return damaged, err
 		}
 	}
 	return damaged, nil
 }
 
-// indexOf is what says where each block of a table is. From back to front a table is: the
+// readIndex is what says where each block of a table is. From back to front a table is: the
 // length of a checksum, the checksum of the index, the length of the index, the index, and
 // the blocks.
-func indexOf(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
-	rest, sum, err := last(data)
+func readIndex(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
+	rest, sum, err := cutTrailer(data)
 	if err != nil {
 		return nil, err
 	}
-	_, index, err := last(rest)
+	_, index, err := cutTrailer(rest)
 	if err != nil {
 		return nil, err
 	}
-	if err := sums(index, sum); err != nil {
+	if err := verifyChecksum(index, sum); err != nil {
 		return nil, err
 	}
-	if index, err = plain(index, key); err != nil {
+	if index, err = decrypt(index, key); err != nil {
 		return nil, err
 	}
 	return fb.GetRootAsTableIndex(index, 0), nil
 }
 
-// blockOf is a block without its checksum, which with encryption is within what is encrypted.
-func blockOf(data []byte, key *pb.DataKey) (text []byte, err error) {
-	block, err := plain(data, key)
+// decodeBlock is a block without its checksum, which with encryption is within what is encrypted.
+func decodeBlock(data []byte, key *pb.DataKey) (text []byte, err error) {
+	block, err := decrypt(data, key)
 	if err != nil {
 		return nil, err
 	}
-	text, sum, err := last(block)
+	text, sum, err := cutTrailer(block)
 	if err != nil {
 		return nil, err
 	}
-	return text, sums(text, sum)
+	return text, verifyChecksum(text, sum)
 }
 
-// last cuts off what stands last, before its length. part is that; rest is what comes
+// cutTrailer cuts off what stands last, before its length. part is that; rest is what comes
 // before it. Badger writes lengths as 32 bits, big end first.
-func last(data []byte) (rest, part []byte, err error) {
+func cutTrailer(data []byte) (rest, part []byte, err error) {
 	if len(data) < 4 {
-		return nil, nil, errEndsTooSoon
+		return nil, nil, errTooShort
 	}
 	end := len(data) - 4
 	length := binary.BigEndian.Uint32(data[end:])
@@ -153,9 +153,9 @@ func last(data []byte) (rest, part []byte, err error) {
 	return data[:end-int(length)], data[end-int(length) : end], nil
 }
 
-// sums compares a checksum with what it is of. sum is the protocol buffer in which
+// verifyChecksum compares a checksum with what it is of. sum is the protocol buffer in which
 // Badger keeps it, with its algorithm.
-func sums(data, sum []byte) error {
+func verifyChecksum(data, sum []byte) error {
 	var want pb.Checksum
 	if err := proto.Unmarshal(sum, &want); err != nil || len(sum) == 0 {
 		return errors.New("it has no checksum")
@@ -166,15 +166,15 @@ func sums(data, sum []byte) error {
 	return nil
 }
 
-// plain decrypts: the nonce stands behind the text. AES in counter mode has no checksum,
+// decrypt decrypts: the nonce stands behind the text. AES in counter mode has no checksum,
 // so a wrong key is noticed by the checksum of what comes out.
-func plain(data []byte, key *pb.DataKey) ([]byte, error) {
+func decrypt(data []byte, key *pb.DataKey) ([]byte, error) {
 	if key == nil {
 		return data, nil
 	}
 	end := len(data) - aes.BlockSize
 	if end < 0 {
-		return nil, errEndsTooSoon
+		return nil, errTooShort
 	}
 	return y.XORBlockAllocate(data[:end], key.Data, data[end:])
 }

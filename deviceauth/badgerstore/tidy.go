@@ -20,14 +20,14 @@ const tidyEvery = 24 * time.Hour
 // every day, and lets the start itself alone.
 const tidyFirst = 15 * time.Minute
 
-// tidy runs until Close, which waits for it.
-func (s *Store) tidy() {
+// tidyLoop runs until Close, which waits for it.
+func (s *Store) tidyLoop() {
 	next := time.NewTimer(tidyFirst)
 	defer next.Stop()
 	for {
 		select {
 		case <-next.C:
-			guarded(s.dropExpired) // best effort: what stays goes tomorrow
+			catchPanics(s.dropExpired) // best effort: what stays goes tomorrow
 			next.Reset(tidyEvery)
 		case <-s.stop:
 			return
@@ -38,23 +38,23 @@ func (s *Store) tidy() {
 // dropExpired merges all tables, so that no expired record is left. On a disk without
 // room for all that twice it does nothing, and says why.
 func (s *Store) dropExpired() error {
-	s.reads.RLock() // keeps the database open
-	defer s.reads.RUnlock()
+	s.openMu.RLock() // keeps the database open
+	defer s.openMu.RUnlock()
 	if err := s.writable(); err != nil {
 		return err
 	}
 	// Everything is written once more before the old is dropped, and the junk too.
-	if err := s.room.fits(s.room.reserve() + 2*s.room.tables() + maxStirs*2*memTable); err != nil {
+	if err := s.room.requireFree(s.room.reserve() + 2*s.room.tables() + maxJunkTables*2*memTable); err != nil {
 		return err
 	}
-	for range maxStirs {
+	for range maxJunkTables {
 		select {
 		case <-s.stop:
 			return nil
 		default:
 		}
 		tables := s.db.Load().Levels()[0].NumTables
-		if err := s.stir(tables); err != nil {
+		if err := s.writeJunkTable(tables); err != nil {
 			return err
 		}
 		if s.db.Load().Levels()[0].NumTables <= tables {
@@ -64,16 +64,16 @@ func (s *Store) dropExpired() error {
 	if err := s.db.Load().Flatten(1); err != nil {
 		return err
 	}
-	return s.dropValues()
+	return s.runValueLogGC()
 }
 
-// dropValues has Badger write what is left of a value log to another one, where most
+// runValueLogGC has Badger write what is left of a value log to another one, where most
 // of it is not needed any more. Values that large are rare, so that others may wait.
-func (s *Store) dropValues() error {
-	s.writes.Lock()
-	defer s.writes.Unlock()
+func (s *Store) runValueLogGC() error {
+	s.rotateMu.Lock()
+	defer s.rotateMu.Unlock()
 	for {
-		switch err := s.alone(func() error { return s.db.Load().RunValueLogGC(0.5) }); {
+		switch err := s.writeExclusive(func() error { return s.db.Load().RunValueLogGC(0.5) }); {
 		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
 			return nil // there is nothing more to gain
 		case err != nil:
@@ -82,8 +82,8 @@ func (s *Store) dropValues() error {
 	}
 }
 
-// maxStirs is above the five tables at which Badger begins to merge.
-const maxStirs = 8
+// maxJunkTables is above the five tables at which Badger begins to merge.
+const maxJunkTables = 8
 
 // junkSize is of one record, and junkBatch are those of one transaction.
 const (
@@ -107,14 +107,14 @@ func junk(txn *badger.Txn, from uint32, expires uint64) error {
 	return nil
 }
 
-// stir writes junk for one table, and waits for it to be there, or merged.
-func (s *Store) stir(tables int) error {
-	s.writes.RLock() // as every write that waits for no disk
-	defer s.writes.RUnlock()
+// writeJunkTable writes junk for one table, and waits for it to be there, or merged.
+func (s *Store) writeJunkTable(tables int) error {
+	s.rotateMu.RLock() // as every write that waits for no disk
+	defer s.rotateMu.RUnlock()
 	past := uint64(time.Now().Unix()) - 1 // nobody needs it, and the merge drops it
 	// a full one becomes a table at the next write
 	for from := uint32(0); from < memTable/junkSize*3/2; from += junkBatch {
-		if err := s.alone(func() error {
+		if err := s.writeExclusive(func() error {
 			return s.db.Load().Update(func(txn *badger.Txn) error { return junk(txn, from, past) })
 		}); err != nil {
 			return err

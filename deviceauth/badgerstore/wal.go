@@ -21,53 +21,53 @@ import (
 // transaction is its changes and a record that names its version. Behind the last one is
 // nothing but zeros.
 const (
-	logHead = 20
+	walHeaderSize = 20
 
-	metaTransaction = 1 << 6
-	metaEnds        = 1 << 7 // a transaction
+	metaTxn    = 1 << 6
+	metaTxnEnd = 1 << 7 // a transaction
 )
 
-// badgersOwn begins the keys that Badger writes for itself.
-var badgersOwn = []byte("!badger!")
+// internalPrefix begins the keys that Badger writes for itself.
+var internalPrefix = []byte("!badger!")
 
-// logReader finds the records of a log.
-type logReader struct {
-	data []byte
-	key  *pb.DataKey // nil: it is not encrypted
-	at   int         // where the next record begins
-	used int         // behind it is nothing but zeros: the file has its size from the beginning
+// walReader finds the records of a log.
+type walReader struct {
+	data   []byte
+	key    *pb.DataKey // nil: it is not encrypted
+	offset int         // where the next record begins
+	end    int         // behind it is nothing but zeros: the file has its size from the beginning
 
-	headless bool // its head is gone: no record can be read
+	noHeader bool // its head is gone: no record can be read
 }
 
-// A logRecord is one that is whole.
-type logRecord struct {
-	relic
+// A walRecord is one that is whole.
+type walRecord struct {
+	rawEntry
 	meta byte
 }
 
-// errOtherLog says that the beginning of a log is not what its records were written with.
-var errOtherLog = errors.New("its beginning is damaged, without which nothing in it can be read")
+// errWALHeader says that the beginning of a log is not what its records were written with.
+var errWALHeader = errors.New("its beginning is damaged, without which nothing in it can be read")
 
-// newLogReader reads a log up to its first record. encrypted is whether the store is.
-func newLogReader(name string, keys *badger.KeyRegistry, encrypted bool) (*logReader, error) {
+// newWALReader reads a log up to its first record. encrypted is whether the store is.
+func newWALReader(name string, keys *badger.KeyRegistry, encrypted bool) (*walReader, error) {
 	data, err := os.ReadFile(name)
-	if err != nil || len(data) < logHead {
-		return &logReader{}, err // Badger begins it anew
+	if err != nil || len(data) < walHeaderSize {
+		return &walReader{}, err // Badger begins it anew
 	}
 	id := binary.BigEndian.Uint64(data)
 	if encrypted && id == 0 {
-		return withoutHead(data)
+		return walWithoutHeader(data)
 	}
 	key, err := keys.DataKey(id)
 	if err != nil {
 		return nil, fmt.Errorf("the key of the log %s: %w", filepath.Base(name), err)
 	}
-	return &logReader{data: data, key: key, at: logHead, used: used(data)}, nil
+	return &walReader{data: data, key: key, offset: walHeaderSize, end: usedLen(data)}, nil
 }
 
-// used is how many bytes come before the zeros at the end, of which there are megabytes.
-func used(data []byte) int {
+// usedLen is how many bytes come before the zeros at the end, of which there are megabytes.
+func usedLen(data []byte) int {
 	var zeros [4 << 10]byte
 	for bytes.HasSuffix(data, zeros[:]) {
 		data = data[:len(data)-len(zeros)]
@@ -75,88 +75,89 @@ func used(data []byte) int {
 	return len(bytes.TrimRight(data, "\x00"))
 }
 
-// withoutHead is of the log of an encrypted store that names no key. Badger would take it
+// walWithoutHeader is of the log of an encrypted store that names no key. Badger would take it
 // for an empty one. Where all of the head is zeros, the power may have failed before the
 // first sync: nothing in it was promised, and the reader finds only that something is there.
-func withoutHead(data []byte) (*logReader, error) {
-	if len(bytes.TrimLeft(data[:logHead], "\x00")) > 0 {
-		return nil, errOtherLog
+func walWithoutHeader(data []byte) (*walReader, error) {
+	if len(bytes.TrimLeft(data[:walHeaderSize], "\x00")) > 0 {
+		return nil, errWALHeader
 	}
-	return &logReader{data: data, at: logHead, used: used(data), headless: true}, nil
+	return &walReader{data: data, offset: walHeaderSize, end: usedLen(data), noHeader: true}, nil
 }
 
-// hidden is what Badger does not read of a log.
-type hidden struct {
-	damage  int  // where the first record begins that is not whole; 0: there is none
-	behind  bool // whole records stand behind it
-	changes int  // how many changes of transactions that were written whole
+// walDamage is what Badger does not read of a log.
+type walDamage struct {
+	offset   int  // where the first record begins that is not whole; 0: there is none
+	followed bool // whole records stand behind it
+	changes  int  // how many changes of transactions that were written whole
 }
 
-// changesBehindDamage reads a log, and calls found for each change that Badger does not read,
+// changesAfterDamage reads a log, and calls found for each change that Badger does not read,
 // because a record before the end of its transaction is not whole; an error of found ends it.
 // What is left of a transaction that is damaged counts: each change stands for itself, as the
 // newest of its key.
-func changesBehindDamage(l *logReader, found func(*relic) error) (h hidden, err error) {
-	var changes []*relic // of one transaction, of which it is not known yet whether it was written whole
+func changesAfterDamage(w *walReader, fn func(*rawEntry) error) (damage walDamage, err error) {
+	var changes []*rawEntry // of one transaction, of which it is not known yet whether it was written whole
 	emit := func() error {
 		for _, change := range changes {
-			if h.damage == 0 {
+			if damage.offset == 0 {
 				break // Badger reads it
 			}
-			h.changes++
-			if err := found(change); err != nil {
+			damage.changes++
+			if err := fn(change); err != nil {
 				return err
 			}
 		}
 		changes = nil
 		return nil
 	}
-	for l.hasMore() {
-		r := l.next(h.damage)
+	for w.hasMore() {
+		r := w.next(damage.offset)
 		if r == nil {
-			h.damage = cmp.Or(h.damage, l.at)
-			l.skip()
+			damage.offset = cmp.Or(damage.offset, w.offset)
+			w.skip()
 			continue
 		}
-		h.behind = h.behind || h.damage > 0
+		damage.followed = damage.followed || damage.offset > 0
 		switch {
-		case l.key != nil && h.damage == 0 && !isKey(r.key) && !isJunk(r.key) && !bytes.HasPrefix(r.key, badgersOwn):
-			return h, errOtherLog
-		case len(changes) > 0 && changes[0].version != r.version, r.meta&metaEnds != 0:
+		case w.key != nil && damage.offset == 0 &&
+			!isKey(r.key) && !isJunk(r.key) && !bytes.HasPrefix(r.key, internalPrefix):
+			return damage, errWALHeader
+		case len(changes) > 0 && changes[0].version != r.version, r.meta&metaTxnEnd != 0:
 			// Badger writes one transaction behind another: so the one before was written whole,
 			// also where its end is what is damaged.
 			if err := emit(); err != nil {
-				return h, err
+				return damage, err
 			}
 		}
 		if isKey(r.key) { // and nothing of Badger's own, such as the end of a transaction
-			changes = append(changes, &r.relic)
+			changes = append(changes, &r.rawEntry)
 		}
 	}
-	return h, nil
+	return damage, nil
 }
 
 // hasMore reports whether anything but zeros comes.
-func (l *logReader) hasMore() bool { return l.at < l.used }
+func (w *walReader) hasMore() bool { return w.offset < w.end }
 
 // skip goes on to where the next record may begin: behind damage only records of
 // transactions are looked for, none of which begins with a zero.
-func (l *logReader) skip() {
-	l.at = l.used - len(bytes.TrimLeft(l.data[l.at+1:l.used], "\x00"))
+func (w *walReader) skip() {
+	w.offset = w.end - len(bytes.TrimLeft(w.data[w.offset+1:w.end], "\x00"))
 }
 
-// couldBegin reports whether a record of a transaction may begin with two bytes: what kind
+// mayBeRecord reports whether a record of a transaction may begin with two bytes: what kind
 // it is, and a byte that is for users of Badger, of which the store is none.
-func couldBegin(meta, user byte) bool {
-	const change = metaTransaction | metaDeleted | metaPointer
-	return user == 0 && (meta == metaEnds || meta&metaTransaction != 0 && meta&^change == 0)
+func mayBeRecord(meta, user byte) bool {
+	const change = metaTxn | metaDeleted | metaPointer
+	return user == 0 && (meta == metaTxnEnd || meta&metaTxn != 0 && meta&^change == 0)
 }
 
 // next reads the record that begins here, and goes on behind it; nil: none that is whole
 // does. Behind damage, which begins at a byte above 0, it is particular: any bytes may come.
-func (l *logReader) next(damage int) *logRecord {
-	rest := l.data[l.at:]
-	if l.headless || len(rest) < 2 || damage > 0 && !couldBegin(rest[0], rest[1]) {
+func (w *walReader) next(damage int) *walRecord {
+	rest := w.data[w.offset:]
+	if w.noHeader || len(rest) < 2 || damage > 0 && !mayBeRecord(rest[0], rest[1]) {
 		return nil
 	}
 	at, numbers := 2, [3]uint64{} // the lengths of key and value, and the expiry
@@ -180,16 +181,20 @@ func (l *logReader) next(damage int) *logRecord {
 	}
 	// The checksum is of what is encrypted, so it says nothing about the key.
 	text := rest[at:end]
-	if l.key != nil {
+	if w.key != nil {
 		var err error
-		iv := binary.BigEndian.AppendUint32(bytes.Clone(l.data[logHead-12:logHead]), uint32(l.at))
-		if text, err = y.XORBlockAllocate(text, l.key.Data, iv); err != nil {
+		iv := binary.BigEndian.AppendUint32(bytes.Clone(w.data[walHeaderSize-12:walHeaderSize]), uint32(w.offset))
+		if text, err = y.XORBlockAllocate(text, w.key.Data, iv); err != nil {
 			return nil
 		}
 	}
 	key, value := text[:keyLength], text[keyLength:]
-	r := &logRecord{meta: rest[0], relic: relic{key: y.ParseKey(key), version: y.ParseTs(key), value: y.ValueStruct{
-		Meta: rest[0] &^ (metaTransaction | metaEnds), UserMeta: rest[1], ExpiresAt: numbers[2], Value: value}}}
-	l.at += end + crc32.Size
+	r := &walRecord{meta: rest[0], rawEntry: rawEntry{
+		key: y.ParseKey(key), version: y.ParseTs(key),
+		value: y.ValueStruct{
+			Meta: rest[0] &^ (metaTxn | metaTxnEnd), UserMeta: rest[1], ExpiresAt: numbers[2], Value: value,
+		},
+	}}
+	w.offset += end + crc32.Size
 	return r
 }

@@ -32,13 +32,13 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if !writtenBehind(g) {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
 	}
-	if !s.pending.justLooked() {
+	if !s.pending.diskCheckedRecently() {
 		if err := s.writable(); err != nil {
 			return err
 		}
 	}
 	for {
-		until, moves := s.pending.codesElsewhere()
+		until, moves := s.pending.codesOnDisk()
 		if !past(until) {
 			if err := s.codeIsFree(g.UserCode); err != nil {
 				return err
@@ -66,11 +66,11 @@ func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	if errors.Is(err, deviceauth.ErrNotFound) {
 		return nil
 	}
-	return taken(err)
+	return existsError(err)
 }
 
-// taken is the error of Create, by the error of a search for what would be in its way.
-func taken(err error) error {
+// existsError is the error of Create, by the error of a search for what would be in its way.
+func existsError(err error) error {
 	if err == nil {
 		return deviceauth.ErrExists
 	}
@@ -89,14 +89,14 @@ func (s *Store) writePending() time.Duration {
 	n := 0
 	err := s.writable()
 	if err == nil {
-		s.writes.RLock()
+		s.rotateMu.RLock()
 		err = s.update(func(txn *badger.Txn) (err error) {
 			n, err = writeFirst(txn, list, own)
 			return err
 		})
-		s.writes.RUnlock()
+		s.rotateMu.RUnlock()
 	}
-	left := s.pending.wrote(n, own, err)
+	left := s.pending.written(n, own, err)
 	switch {
 	case err != nil:
 		return writeRetry
@@ -112,10 +112,10 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err err
 	var all bundle
 	for ; n < len(list) && len(all.value) < bundleSize; n++ {
 		one := list[n]
-		if one == nil || past(one.forget()) {
+		if one == nil || past(one.forgetAt()) {
 			continue
 		}
-		if !own && one.whole == nil {
+		if !own && one.full == nil {
 			all.add(one)
 			continue
 		}
@@ -130,7 +130,7 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err err
 		return 0, err
 	}
 	if all.value != nil {
-		err = txn.SetEntry(entry(bundleKey(all.first), all.value, all.forget))
+		err = txn.SetEntry(newEntry(bundleKey(all.first), all.value, all.forget))
 	}
 	return n, err
 }
@@ -139,7 +139,7 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err err
 // grant that did not fit is written once more.
 func (one *pendingGrant) write(txn *badger.Txn) error {
 	g := one.grant()
-	if one.doubted {
+	if one.uncertain {
 		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
 			return err // nil: the change had come that far
 		}
@@ -148,10 +148,10 @@ func (one *pendingGrant) write(txn *badger.Txn) error {
 	if err != nil {
 		return fmt.Errorf("encoding a grant: %w", err)
 	}
-	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget())); err != nil {
+	if err := txn.SetEntry(newEntry(grantKey(g.ID), value, one.forgetAt())); err != nil {
 		return err
 	}
-	return txn.SetEntry(entry(codeKey(g.UserCode), one.id[:], one.free())) // Badger keeps the slice
+	return txn.SetEntry(newEntry(codeKey(g.UserCode), one.id[:], one.codeForgetAt())) // Badger keeps the slice
 }
 
 // flushTime is how long a store that is closed tries to write the new grants, where
@@ -181,20 +181,20 @@ func (s *Store) flush() {
 // id is not new. It is refused where its id or its code is taken, in memory or on the disk.
 func (b *batch) createWritten(g *deviceauth.Grant) error {
 	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
-		return taken(err)
+		return existsError(err)
 	}
 	if g.State == deviceauth.Pending {
 		if waits, _, _ := b.pending.byCode(g.UserCode); waits != nil {
 			return deviceauth.ErrExists
 		}
 		if _, err := codeHolder(b.txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
-			return taken(err)
+			return existsError(err)
 		}
 		if err := b.changeCode(g); err != nil {
 			return err
 		}
 	}
-	return b.write(g, second(g.KeepUntil()))
+	return b.write(g, expirySecond(g.KeepUntil()))
 }
 
 // read returns a grant as it is before the next change, and the second in which Badger
@@ -204,22 +204,22 @@ func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 	if _, changed := b.changed[id]; !changed {
 		g, doubted := b.pending.get(id)
 		if g != nil && !doubted {
-			return g, second(g.KeepUntil()), nil
+			return g, expirySecond(g.KeepUntil()), nil
 		}
 		waits = g
 	}
 	g, expires, err := read(b.txn, grantKey(id))
 	if errors.Is(err, deviceauth.ErrNotFound) && waits != nil {
-		return waits, second(waits.KeepUntil()), nil
+		return waits, expirySecond(waits.KeepUntil()), nil
 	}
 	return g, expires, err
 }
 
-// codesElsewhere is the second until which Badger has user codes of the processes before:
+// codesOnDisk is the second until which Badger has user codes of the processes before:
 // those of grants with records of their own. Until then a new code is looked for on the
 // disk, too, so that no two grants wait for one.
-func codesElsewhere(db *badger.DB) (until uint64, err error) {
-	err = guarded(func() error {
+func codesOnDisk(db *badger.DB) (until uint64, err error) {
+	err = catchPanics(func() error {
 		return db.View(func(txn *badger.Txn) error {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: codeKey("")})
 			defer it.Close()
@@ -249,7 +249,7 @@ func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*devic
 func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
 	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
 	for _, one := range all {
-		if past(one.forget()) || !follows(one.id) {
+		if past(one.forgetAt()) || !follows(one.id) {
 			continue
 		}
 		if first = append(first, one); len(first) >= 2*limit { // sorted seldom, however many there are
