@@ -12,12 +12,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Badger ends the process where it finds itself in a state that it holds for
-// impossible, such as to have no memtable, because no file could be made for one.
-// So nothing is written to a store that has got there, or is about to.
+// Badger ends the process in states that it considers impossible, such as being without a
+// memtable because no file could be created for one. So the store stops writing when Badger
+// is in such a state, or close to it.
 
-// dirPresence returns what tells that a directory is still the one it is now. A volume that
-// was unmounted leaves another directory in its place, in which a write would be lost.
+// dirPresence returns a function that checks that dir is still the same directory. After an
+// unmount another directory is in its place, in which a write would be lost.
 func dirPresence(dir string) (func() error, error) {
 	before, err := os.Stat(dir)
 	if err != nil {
@@ -34,8 +34,8 @@ func dirPresence(dir string) (func() error, error) {
 	}, nil
 }
 
-// writable says why nothing may be written now: the store is being mended, Badger cannot
-// write its memory to a table, or the disk is nearly full. nil: nothing stands against it.
+// writable returns why nothing may be written now, or nil: the store is being reopened,
+// Badger cannot flush a memtable, or the disk is nearly full.
 func (s *Store) writable() error {
 	if why := s.broken.Load(); why != nil {
 		return *why
@@ -47,19 +47,19 @@ func (s *Store) writable() error {
 	return s.room.enough()
 }
 
-// flushRetryTime is longer than Badger takes from one failure to write memory to a table to
-// the next. It takes two more memtables meanwhile, and then lets whoever writes wait.
+// flushRetryTime is longer than Badger's pause between two attempts to flush a memtable.
+// Badger accepts two more memtables meanwhile, and then blocks writers.
 const flushRetryTime = 3 * time.Second
 
-// What Badger says of failures after which its next write would end the process: it
-// has no memtable, or none but a closed value log, because no file could be made.
+// Parts of Badger's errors after which its next write would end the process: it has no
+// memtable, or no value log but a closed one, because no file could be created.
 const (
 	noMemtable = "cannot create new mem table"
 	noValueLog = ".vlog"
 )
 
-// checkBroken keeps in mind an error after which Badger must not be asked any more, and
-// has it opened again.
+// checkBroken returns err. If Badger must not be used after err, it marks the store as
+// broken and returns the error that calls get until then.
 func (s *Store) checkBroken(err error) error {
 	if err == nil || !strings.Contains(err.Error(), noMemtable) && !strings.Contains(err.Error(), noValueLog) {
 		return err
@@ -72,19 +72,19 @@ func (s *Store) checkBroken(err error) error {
 	return why
 }
 
-// markBroken has the store opened again, unless it is about to be, and reports whether it is
-// the first to say so. Until then why is the error of every call.
+// markBroken has the store reopened. Until it is open again, why is the error of every call. It
+// reports false if the store is broken already.
 func (s *Store) markBroken(why error) bool {
 	first := s.broken.CompareAndSwap(nil, &why)
 	if first {
-		s.reopenNeeded <- struct{}{} // there is room: the one before was taken before broken was nil again
+		s.reopenNeeded <- struct{}{} // never blocks: reopenLoop took the previous one before broken was cleared
 	}
 	return first
 }
 
-// catchPanics runs what looks into files that are mapped into memory. Where the disk
-// has lost them that is a fault, which ends the process unless it is caught; and
-// so is any panic in a goroutine of the store's own.
+// catchPanics runs fn, which reads memory-mapped files, and returns a panic as an error. If
+// the disk has lost such a file, reading it is a fault, which would end the process. Panics
+// in the store's own goroutines would end it, too.
 func catchPanics(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -95,10 +95,10 @@ func catchPanics(fn func() error) (err error) {
 	return fn()
 }
 
-// panicPrefix begins the error of what guarded has caught.
+// panicPrefix begins the error of a panic that catchPanics has caught.
 const panicPrefix = "panic: "
 
-// wrap adds where a fault is from; what the contract names stays as it is.
+// wrap marks an error as the store's, except those that the contract of the store names.
 func wrap(err error) error {
 	if err == nil || errors.Is(err, deviceauth.ErrNotFound) || errors.Is(err, deviceauth.ErrExists) {
 		return err

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkFilesLeft says why Badger may soon find that it cannot make a file: it asks what
-// costs some microseconds.
+// checkFilesLeft returns why Badger may soon be unable to create a file, or nil. It makes
+// only calls that cost some microseconds.
 func checkFilesLeft(dir string) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -24,8 +24,9 @@ func checkFilesLeft(dir string) error {
 	return checkDescriptors(dir)
 }
 
-// checkDescriptors wants so many descriptors to be free. The system gives the lowest
-// one, so where the first of the last ones is free the others are too.
+// checkDescriptors returns an error unless spareFiles descriptors are free. The system
+// assigns the lowest free one, so if the lowest of the last spareFiles is free, the others
+// are too.
 func checkDescriptors(dir string) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -45,8 +46,8 @@ func checkDescriptors(dir string) error {
 	return reserveDescriptors(dir, fd)
 }
 
-// reserveDescriptors takes as many as are wanted, for a moment. It is for a process whose
-// limit is not known, or that has descriptors beyond it.
+// reserveDescriptors opens spareFiles descriptors and closes them again. It is for a
+// process whose limit is unknown, or that has descriptors beyond its limit.
 func reserveDescriptors(dir string, fd int) (err error) {
 	var taken []int
 	for len(taken) < spareFiles && err == nil {
@@ -64,8 +65,8 @@ func reserveDescriptors(dir string, fd int) (err error) {
 	return nil
 }
 
-// openError tells the lack of file descriptors, of this process (EMFILE) or of the whole
-// system (ENFILE), from a directory that cannot be read.
+// openError distinguishes a lack of file descriptors, of this process (EMFILE) or of the
+// whole system (ENFILE), from a directory that cannot be read.
 func openError(dir string, err error) error {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return errDescriptors

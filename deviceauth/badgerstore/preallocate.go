@@ -11,27 +11,29 @@ import (
 	"syscall"
 )
 
-// Badger writes to its logs as to memory, and a file system without a block for what
-// is written ends the process: no look at what is left is soon enough where somebody
-// fills a disk at once. So blocks are set aside for the log that is written to, and
-// the next log is made ahead of Badger, which takes an empty file for a new one.
+// Badger writes to its logs through a memory map. If the file system has no block for what
+// is written, the process ends, and checking the free space is never soon enough if another
+// program fills the disk at once. So blocks are preallocated for the WAL that is written
+// to, and the next WAL is created before Badger needs it: Badger takes an empty file for a
+// new WAL.
 
-// walSize is what Badger maps of a memtable's log.
+// walSize is the size of the file that Badger maps for the WAL of a memtable.
 const walSize = 2 * memTable
 
-// preallocator makes logs. It is used by whoever holds single, or has the store alone.
+// A preallocator creates WALs. It is used with writeMu held, or by the only user of the
+// store.
 type preallocator struct {
 	dir      string
-	next     int                                 // the log that was made last; 0: none was
-	allocate func(file string, size int64) error // nil: nothing is made ahead
+	next     int                                 // the WAL that it created last; 0: none
+	allocate func(file string, size int64) error // nil: nothing is preallocated
 }
 
-// walName is the name that Badger gives to a memtable's log.
+// walName returns the name that Badger gives to the WAL of a memtable.
 func (p *preallocator) walName(number int) string {
 	return filepath.Join(p.dir, fmt.Sprintf("%05d.mem", number))
 }
 
-// currentWAL is the number of the log that Badger writes to: it is always there.
+// currentWAL returns the number of the WAL that Badger writes to; 0: there is none.
 func (p *preallocator) currentWAL() (number int, err error) {
 	names, err := filesIn(p.dir, ".mem")
 	for _, name := range names {
@@ -42,9 +44,10 @@ func (p *preallocator) currentWAL() (number int, err error) {
 	return number, err
 }
 
-// ensure says why there is no log for Badger to go on with, having tried to make one. It
-// is called before each write, and asks the file system once: whether the log that was
-// made is still empty, that is not taken by Badger.
+// ensure makes sure that there is an empty preallocated WAL for Badger to continue with,
+// and returns why there is none. It is called before each write. Usually it is one stat: of
+// whether the WAL that it created is still empty, which means that Badger does not use it
+// yet.
 func (p *preallocator) ensure() error {
 	if p.allocate == nil {
 		return nil
@@ -59,22 +62,22 @@ func (p *preallocator) ensure() error {
 		return err
 	}
 	if last == 0 {
-		return nil // Badger has none, and will say why
+		return nil // Badger will return its own error
 	}
-	if last != p.next { // one that was not made here
+	if last != p.next { // not created by ensure
 		if err := p.allocate(p.walName(last), walSize); err != nil {
 			return p.allocateError(err)
 		}
 	}
 	if err := p.allocate(p.walName(last+1), walSize); err != nil {
-		os.Remove(p.walName(last + 1)) // without its blocks it is of no use, and in nobody's way
+		os.Remove(p.walName(last + 1)) // without blocks it is of no use, and Badger does not need it
 		return p.allocateError(err)
 	}
 	p.next = last + 1
 	return nil
 }
 
-// allocateError is the error where no blocks can be set aside.
+// allocateError returns the error for blocks that cannot be preallocated.
 func (p *preallocator) allocateError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return errDiskFull
@@ -82,7 +85,7 @@ func (p *preallocator) allocateError(err error) error {
 	return errNoFile(p.dir, cause(err))
 }
 
-// removeUnused removes the log that Badger has not taken, of a store that is closed.
+// removeUnused removes the preallocated WAL of a closed store, unless Badger has used it.
 func (p *preallocator) removeUnused() error {
 	if p.next == 0 {
 		return nil

@@ -2,5 +2,5 @@
 
 package badgerstore
 
-// preallocate is nil: nothing is made ahead here.
+// preallocate is nil: this system preallocates nothing.
 var preallocate func(file string, size int64) error

@@ -16,30 +16,31 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// What a merge left out is in tables that were kept, and what Badger does not read is in what
-// [Options.keepForRecovery] kept. The store is not asked meanwhile, as one that is broken, so
-// that no caller hears of a record that it does not exist: the store is closed, what was left
-// out is written back, and the store is opened again.
+// What a compaction left out is in tables that were kept, and what Badger would not read is
+// in files that [Options.keepForRecovery] kept. Until it is written back every call returns
+// an error, so that no caller is told that a record does not exist. The database is closed,
+// the missing entries are written back, and it is opened again.
 //
-// A merge drops what tells that something was deleted. So there is none, not even at the
-// close, before all that was kept has been compared with it, and is gone: whatever fails, or
-// ends the process, meanwhile.
+// A compaction drops tombstones (the markers of deleted keys). So no compaction may run,
+// not even at close, before everything that was kept has been compared with the tombstones
+// and then removed. This must hold whatever fails, or ends the process, in between.
 
-// onIncompleteCompaction is called by a merge that did not make all of its tables.
+// onIncompleteCompaction is called when a compaction has not created all of its tables.
 func (s *Store) onIncompleteCompaction() {
 	s.log.log(slog.LevelError, "a compaction of tables in %s could not make all of its new ones: "+
 		"the old ones are kept, and what is only in them is written back", []any{s.dir})
 	s.markBroken(s.errIncomplete())
 }
 
-// errIncomplete is the error of every call until [Store.recoverKept] is done.
+// errIncomplete returns the error of every call until [Store.recoverKept] is done.
 func (s *Store) errIncomplete() error {
 	return fmt.Errorf("badger store: %s is not asked until what a compaction left out is written back", s.dir)
 }
 
-// recoverKept writes what was kept back to a directory that is not open, and drops what was
-// kept. Where every merge was whole there is nothing to write, as after the end of the
-// process in one. What was changed or deleted since stays as it is.
+// recoverKept writes back what was kept to a directory whose database is closed, and
+// removes what was kept. If every compaction was complete, as after a crash during one,
+// there is nothing to write. Keys that were changed or deleted since keep their newer
+// version.
 func (s *Store) recoverKept(o Options, key []byte) error {
 	dirs := numberedDirs(s.dir, lostPrefix)
 	if len(dirs) == 0 {
@@ -51,7 +52,7 @@ func (s *Store) recoverKept(o Options, key []byte) error {
 			return err
 		}
 		err = s.recoverFrom(db, dirs)
-		if unclosed := catchPanics(db.Close); unclosed != nil { // some of it may still run
+		if unclosed := catchPanics(db.Close); unclosed != nil { // a part of it may still run
 			return fmt.Errorf("%w: %w", errNotClosed, errors.Join(err, unclosed))
 		}
 		return errors.Join(err, s.removeNextWAL())
@@ -65,23 +66,23 @@ func (s *Store) recoverKept(o Options, key []byte) error {
 	return err
 }
 
-// errNotClosed says that the directory must not be opened again by this process.
+// errNotClosed says that this process must not open the directory again.
 var errNotClosed = errors.New("the database that was being written back to does not close")
 
-// removeNextWAL forgets the log that was made ahead, of a database that is closed.
+// removeNextWAL removes the preallocated WAL of a database that is closed.
 func (s *Store) removeNextWAL() error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
 	return s.prealloc.removeUnused()
 }
 
-// withoutCompactions is how a database is opened that must not merge its tables, however many
-// there are.
+// withoutCompactions returns options for a database that must not compact its tables,
+// however many there are.
 func withoutCompactions(b badger.Options) badger.Options {
 	return b.WithNumCompactors(0).WithCompactL0OnClose(false).WithNumLevelZeroTablesStall(math.MaxInt32)
 }
 
-// recoverFrom writes what was kept in some directories and is missing.
+// recoverFrom writes back those entries kept in dirs that the database lacks.
 func (s *Store) recoverFrom(db *badger.DB, dirs []string) error {
 	keys, err := s.openKeyRegistry()
 	if err != nil {
@@ -92,7 +93,8 @@ func (s *Store) recoverFrom(db *badger.DB, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	// In transactions far below Badger's bound, so that a table of any size fits.
+	// Transactions stay far below Badger's limit, so that a table of any size can be
+	// recovered.
 	for rest := missing; len(rest) > 0; {
 		batch := rest[:batchLen(rest)]
 		rest = rest[len(batch):]
@@ -104,11 +106,11 @@ func (s *Store) recoverFrom(db *badger.DB, dirs []string) error {
 		s.log.log(slog.LevelWarn, "%d keys that a compaction of tables in %s left out, that its MANIFEST "+
 			"lacked, or that stood behind damage in a log, are written back", []any{len(missing), s.dir})
 	}
-	return catchPanics(db.Sync) // what was kept is the only copy until what was written has reached the disk
+	return catchPanics(db.Sync) // what was kept is the only copy until this is on the disk
 }
 
-// tablesIn returns the tables in a directory. A table of no bytes is one that Badger has cut
-// before it removed it, and says nothing any more.
+// tablesIn returns the tables in a directory, except empty files: Badger truncates a table
+// before it removes it.
 func tablesIn(dir string) (paths []string, err error) {
 	all, err := filesIn(dir, ".sst")
 	for _, path := range all {
@@ -119,10 +121,10 @@ func tablesIn(dir string) (paths []string, err error) {
 	return paths, err
 }
 
-// missingEntries reads what was kept in some directories, and returns the last version of each key
-// that has none as new in the database. A table that cannot be read for good is told of and
-// left out; an error of the system, such as too many open files, ends the search, to be
-// tried again.
+// missingEntries reads what was kept in dirs, and returns the newest version of each key of
+// which the database has no version as new. A table that is damaged beyond reading is
+// logged and skipped; an error of the system, such as too many open files, is returned, so
+// that recovery is tried again.
 func (s *Store) missingEntries(db *badger.DB, keys *badger.KeyRegistry, dirs []string) ([]*rawEntry, error) {
 	latest := map[string]*rawEntry{}
 	err := catchPanics(func() error {
@@ -142,7 +144,7 @@ func (s *Store) missingEntries(db *badger.DB, keys *badger.KeyRegistry, dirs []s
 	return worthRecovering(db, slices.Collect(maps.Values(latest)))
 }
 
-// forEachKeptEntry calls found for all that was kept in some directories; an error of found ends it.
+// forEachKeptEntry calls fn for each entry kept in dirs, and stops at an error of fn.
 func (s *Store) forEachKeptEntry(keys *badger.KeyRegistry, dirs []string, fn func(*rawEntry) error) error {
 	for _, dir := range dirs {
 		tables, err1 := tablesIn(dir)
@@ -168,7 +170,7 @@ func (s *Store) forEachKeptEntry(keys *badger.KeyRegistry, dirs []string, fn fun
 	return nil
 }
 
-// forEachTableEntry calls found for all that is in a table, and tells of what cannot be read.
+// forEachTableEntry calls fn for each entry of a table, and logs what cannot be read.
 func (s *Store) forEachTableEntry(name string, keys *badger.KeyRegistry, fn func(*rawEntry) error) error {
 	dataKey, err := findTableKey(name, keys)
 	damaged := 0
@@ -176,7 +178,7 @@ func (s *Store) forEachTableEntry(name string, keys *badger.KeyRegistry, fn func
 		damaged, err = readTable(name, dataKey, fn)
 	}
 	switch {
-	case errors.Is(err, errNoKey): // no block of it is whole, and never will be
+	case errors.Is(err, errNoKey): // none of its blocks can be read, now or later
 		s.log.log(slog.LevelError, "what was kept of the table %s cannot be read: %v", []any{filepath.Base(name), err})
 		return nil
 	case damaged > 0:
@@ -187,8 +189,8 @@ func (s *Store) forEachTableEntry(name string, keys *badger.KeyRegistry, fn func
 	return err
 }
 
-// worthRecovering leaves out what has expired, and deletions of what is not there. The rest is in
-// the order of the keys, in which Badger writes it fastest.
+// worthRecovering leaves out expired entries, and tombstones of keys that the database does
+// not have. It sorts the rest by key, the order in which Badger writes fastest.
 func worthRecovering(db *badger.DB, entries []*rawEntry) (left []*rawEntry, err error) {
 	now := uint64(time.Now().Unix())
 	err = catchPanics(func() error {
@@ -206,8 +208,9 @@ func worthRecovering(db *badger.DB, entries []*rawEntry) (left []*rawEntry, err 
 	return left, err
 }
 
-// latestVersion is the last one of a key, be it a deletion; 0: there is none. Get would hide
-// a deletion, and a key that was deleted since must not come back.
+// latestVersion returns the newest version of a key, which may be a tombstone; 0: there is
+// none. Txn.Get would hide a tombstone, and a key that was deleted since must not come
+// back.
 func latestVersion(txn *badger.Txn, key []byte) uint64 {
 	it := txn.NewKeyIterator(key, badger.IteratorOptions{})
 	defer it.Close()
@@ -217,11 +220,11 @@ func latestVersion(txn *badger.Txn, key []byte) uint64 {
 	return 0
 }
 
-// recoveryBatch bounds the bytes of a transaction, far below Badger's own bound.
+// recoveryBatch bounds the bytes of a transaction, far below Badger's limit.
 const recoveryBatch = 256 << 10
 
-// batchLen returns how many of the first entries go into the next transaction: at least
-// one, however large it is.
+// batchLen returns how many of the first entries fit into one transaction: at least one,
+// however large it is.
 func batchLen(entries []*rawEntry) int {
 	size := 0
 	for i, e := range entries {
@@ -232,12 +235,12 @@ func batchLen(entries []*rawEntry) int {
 	return len(entries)
 }
 
-// writeBack writes entries in one transaction, which Badger orders after all that was
-// written before: each is again the last version of its key.
+// writeBack writes entries in one transaction. Its version is above all existing ones, so
+// each entry becomes the newest version of its key again.
 func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, entries []*rawEntry) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
-	// The logs of the database that is open have taken their part of what a start wants.
+	// The WALs of the open database have used their part of startReserve.
 	if err := cmp.Or(s.room.requireFree(startReserve/2), s.prealloc.ensure()); err != nil {
 		return err
 	}
@@ -253,8 +256,8 @@ func (s *Store) writeBack(db *badger.DB, keys *badger.KeyRegistry, entries []*ra
 	})
 }
 
-// write puts the entry into a transaction as it was, with its expiry. A value that the
-// table only points to is read from its log, because the log may go.
+// write adds the entry to a transaction, with its expiry. It reads a value from the value
+// log if the entry only points to it, because the value log file may be removed.
 func (e *rawEntry) write(txn *badger.Txn, dir string, keys *badger.KeyRegistry) (err error) {
 	if e.deleted() {
 		return txn.Delete(e.key)

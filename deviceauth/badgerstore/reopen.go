@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// A store that is broken is closed and opened again, as soon as files can be made.
-// What was answered is in the logs on the disk, which are read again.
+// A broken store is closed and opened again as soon as files can be created. All changes
+// that were answered are in the WALs on the disk, which Badger reads again.
 
-// mendEvery is how often it is tried, and mendSeldom how often where it fails though
-// files can be made: each failure leaves open what Badger had opened by then.
+// reopenDelay is the time between attempts. It grows up to maxReopenDelay if they fail
+// although files can be created: each failure leaks what Badger had opened by then.
 const (
 	reopenDelay    = time.Second
 	maxReopenDelay = time.Minute
@@ -29,8 +29,8 @@ func (s *Store) reopenLoop() {
 	}
 }
 
-// reopen tries until the store is open again, or until Close. It waits for the calls that
-// were let in, and keeps out all others while Badger is replaced.
+// reopen retries until the store is open again, or until Close. It waits for calls that
+// have begun, and blocks all others while the database is replaced.
 func (s *Store) reopen() {
 	closed := false
 	for wait := reopenDelay; ; {
@@ -55,20 +55,20 @@ func (s *Store) reopen() {
 	}
 }
 
-// replaceDB opens a new database in the place of the broken one, and says whether to
-// try again.
+// replaceDB closes the broken database and opens a new one in its place. It reports whether
+// to retry.
 func (s *Store) replaceDB(closed *bool) (retry bool, err error) {
 	if !*closed {
 		*closed = true
 		s.compactions.prepareClose()
 		err = catchPanics(s.db.Load().Close)
 	}
-	if err != nil && strings.HasPrefix(err.Error(), panicPrefix) { // some of it still runs
+	if err != nil && strings.HasPrefix(err.Error(), panicPrefix) { // a part of it still runs
 		s.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v",
 			[]any{s.dir, err})
 		return false, nil
 	}
-	db, err := s.openDB() // which removes the log that was made ahead
+	db, err := s.openDB() // removes the preallocated WAL
 	if errors.Is(err, errNotClosed) {
 		s.log.log(slog.LevelError, "the store in %s stays as it is until Caddy is started anew: %v", []any{s.dir, err})
 		return false, nil
@@ -89,7 +89,7 @@ func (s *Store) replaceDB(closed *bool) (retry bool, err error) {
 	}
 	s.pending.noteCodesOnDisk(until)
 	s.broken.Store(nil)
-	if s.compactions.hasIncomplete() { // by a merge of the new one, while the store was broken still
+	if s.compactions.hasIncomplete() { // by a compaction of the new database, before broken was cleared
 		s.markBroken(s.errIncomplete())
 	}
 	s.log.log(slog.LevelWarn, "the store in %s is open again", []any{s.dir})

@@ -13,34 +13,34 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// Badger opens no table that is not in its list. What is in one that was kept is read
-// here; tables.go says how a table is laid out.
+// Badger does not open a table that the MANIFEST lacks, so the entries of kept tables are
+// read here. The layout of a table is described in tables.go.
 
-// A rawEntry is a version of a key in a table that was kept. Its value may be the pointer
-// to one, see [readValueLog].
+// A rawEntry is a version of a key, as read from a table or a WAL. Its value may be a
+// pointer into the value log, see [readValueLog].
 type rawEntry struct {
 	key     []byte
 	version uint64
 	value   y.ValueStruct
 }
 
-// What Badger says of a value, in its first byte.
+// Bits of the first byte of a value, in Badger's format.
 const (
 	metaDeleted = 1 << 0
-	metaPointer = 1 << 1 // it is in a value log
+	metaPointer = 1 << 1 // the value is in the value log
 )
 
 func (e *rawEntry) deleted() bool { return e.value.Meta&metaDeleted != 0 }
 
-// errNoKey says that a table is damaged, or encrypted with a key that has gone.
+// errNoKey says that a table is damaged, or encrypted with a data key that is gone.
 var errNoKey = errors.New("no key of the store fits")
 
-// errBlockFound ends the search for a block that is whole.
+// errBlockFound ends the search for an undamaged block.
 var errBlockFound = errors.New("a block is whole")
 
-// findTableKey finds the key of a table, whose list has gone: Badger numbers them from 1. It
-// tries one after the other, as the checksums of the blocks tell which one is right: one
-// block that is whole is enough. Number 0 is no key, of a table that is not encrypted.
+// findTableKey finds the data key of a table that the MANIFEST lacks. Badger numbers data
+// keys from 1. They are tried in order until a block has the right checksum; one block is
+// enough. Id 0 means that the table is not encrypted.
 func findTableKey(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -61,8 +61,8 @@ func findTableKey(name string, keys *badger.KeyRegistry) (*pb.DataKey, error) {
 	}
 }
 
-// readTable reads a table, and calls found for each of its entries in the order of their keys;
-// an error of found ends it. It returns how many blocks of the table are damaged.
+// readTable calls fn for each entry of a table, in the order of the keys, and stops at an
+// error of fn. It returns the number of damaged blocks.
 func readTable(name string, key *pb.DataKey, fn func(*rawEntry) error) (damaged int, err error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -71,11 +71,12 @@ func readTable(name string, key *pb.DataKey, fn func(*rawEntry) error) (damaged 
 	return forEachBlock(data, key, func(text []byte) error { return readBlock(text, fn) })
 }
 
-// readBlock reads a block without its checksum: entries, where each begins, and how many they
-// are. An entry is how many bytes its key shares with the first one's, how many come next, and
-// the value.
+// readBlock calls fn for each entry of a block, which is given without its checksum. A
+// block is its entries, their offsets, and their number. An entry is the number of bytes
+// that its key shares with the block's first key, the number of further bytes, these bytes,
+// and the value.
 func readBlock(text []byte, fn func(*rawEntry) error) error {
-	end := len(text) - 4 // where the count stands; before it are the beginnings
+	end := len(text) - 4 // of the number of entries; the offsets come before it
 	count := int(binary.BigEndian.Uint32(text[end:]))
 	begins := y.BytesToU32Slice(text[end-4*count : end])
 	var first []byte
@@ -85,7 +86,7 @@ func readBlock(text []byte, fn func(*rawEntry) error) error {
 			stop = int(begins[i+1])
 		}
 		entry := text[begin:stop]
-		// The head of an entry is the memory of a struct, so its bytes are in the order
+		// The header of an entry is a struct copied from memory, so its byte order is that
 		// of the machine that wrote it.
 		shared, own := binary.NativeEndian.Uint16(entry), binary.NativeEndian.Uint16(entry[2:])
 		key := append(append([]byte(nil), first[:shared]...), entry[4:4+own]...)
@@ -102,9 +103,9 @@ func readBlock(text []byte, fn func(*rawEntry) error) error {
 	return nil
 }
 
-// readValueLog reads a value that is in a value log: it is pointed to by the number of the
-// log, a length and an offset. The log begins with the number of its key, and what
-// comes before the offset in each nonce. The value has a head and its key before it.
+// readValueLog reads a value from the value log. pointer is the number of a value log file,
+// a length and an offset. The file begins with the id of its data key and the first bytes
+// of each nonce, which the offset completes. The value is preceded by a header and its key.
 func readValueLog(dir string, pointer []byte, keys *badger.KeyRegistry) ([]byte, error) {
 	const head, nonce = 20, 12
 	part := func(i int) uint32 { return binary.NativeEndian.Uint32(pointer[4*i:]) }

@@ -16,15 +16,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Badger looks into its tables in goroutines of its own, and panics there where what
-// it finds is none: nobody can catch that. So they are read before Badger opens them.
+// Badger reads its tables in goroutines of its own, and panics there if a table is damaged.
+// Such a panic cannot be recovered from. So all tables are verified before Badger opens
+// them.
 
-// checkFiles refuses a directory with a table that is not whole, and keeps what Badger would
-// pass over. key opens the keys of the data; nil: the store is not encrypted.
+// checkFiles returns an error if a table is damaged, and keeps what Badger would drop. key
+// decrypts the data keys; nil: the store is not encrypted.
 func (o Options) checkFiles(key []byte) error {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // a new one
+		return nil // a new store
 	}
 	if err != nil {
 		return err
@@ -45,7 +46,7 @@ func (o Options) checkFiles(key []byte) error {
 	return o.keepForRecovery(list, keys, key != nil)
 }
 
-// checkTables reads the tables that are in the list. Badger removes all others.
+// checkTables verifies the tables that the MANIFEST lists. Badger removes all others.
 func (o Options) checkTables(list badger.Manifest, keys *badger.KeyRegistry) error {
 	for id, about := range list.Tables {
 		own, err := keys.DataKey(about.KeyID)
@@ -60,11 +61,11 @@ func (o Options) checkTables(list badger.Manifest, keys *badger.KeyRegistry) err
 	return nil
 }
 
-// errTooShort says that a length within a table points beyond its end, as where a
-// copy of the directory broke off.
+// errTooShort says that a length within a table points beyond its end, as in an incomplete
+// copy of the directory.
 var errTooShort = errors.New("it ends too soon")
 
-// checkTable reads a table and all of its checksums. key is nil where it is plain.
+// checkTable verifies all checksums of a table. key is nil if the table is not encrypted.
 func checkTable(name string, key *pb.DataKey) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -77,14 +78,14 @@ func checkTable(name string, key *pb.DataKey) error {
 	return err
 }
 
-// openKeyRegistry are those that the data is encrypted with. key opens them; nil: the store is not
-// encrypted, and the registry has none. The caller closes the registry.
+// openKeyRegistry opens the registry of the data keys. key decrypts them; nil: the store is
+// not encrypted, and the registry is empty. The caller closes the registry.
 func (o Options) openKeyRegistry(key []byte) (*badger.KeyRegistry, error) {
 	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
 }
 
-// forEachBlock calls found for each block of a table that is whole, without its checksum, and
-// returns how many are not; an error of found ends it.
+// forEachBlock calls fn for each undamaged block of a table, without its checksum, and
+// stops at an error of fn. It returns the number of damaged blocks.
 func forEachBlock(data []byte, key *pb.DataKey, fn func(text []byte) error) (damaged int, err error) {
 	list, err := readIndex(data, key)
 	if err != nil {
@@ -105,9 +106,9 @@ func forEachBlock(data []byte, key *pb.DataKey, fn func(text []byte) error) (dam
 	return damaged, nil
 }
 
-// readIndex is what says where each block of a table is. From back to front a table is: the
-// length of a checksum, the checksum of the index, the length of the index, the index, and
-// the blocks.
+// readIndex returns the index of a table, which has the offset of each block. From back to
+// front a table is: the length of a checksum, the checksum of the index, the length of the
+// index, the index, and the blocks.
 func readIndex(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
 	rest, sum, err := cutTrailer(data)
 	if err != nil {
@@ -126,7 +127,8 @@ func readIndex(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
 	return fb.GetRootAsTableIndex(index, 0), nil
 }
 
-// decodeBlock is a block without its checksum, which with encryption is within what is encrypted.
+// decodeBlock returns a block without its checksum. If the table is encrypted, so is the
+// checksum.
 func decodeBlock(data []byte, key *pb.DataKey) (text []byte, err error) {
 	block, err := decrypt(data, key)
 	if err != nil {
@@ -139,8 +141,8 @@ func decodeBlock(data []byte, key *pb.DataKey) (text []byte, err error) {
 	return text, verifyChecksum(text, sum)
 }
 
-// cutTrailer cuts off what stands last, before its length. part is that; rest is what comes
-// before it. Badger writes lengths as 32 bits, big end first.
+// cutTrailer splits off the part at the end that is followed by its length, a big-endian
+// uint32. rest is what comes before that part.
 func cutTrailer(data []byte) (rest, part []byte, err error) {
 	if len(data) < 4 {
 		return nil, nil, errTooShort
@@ -153,8 +155,8 @@ func cutTrailer(data []byte) (rest, part []byte, err error) {
 	return data[:end-int(length)], data[end-int(length) : end], nil
 }
 
-// verifyChecksum compares a checksum with what it is of. sum is the protocol buffer in which
-// Badger keeps it, with its algorithm.
+// verifyChecksum compares data with its checksum. sum is Badger's protocol buffer of a
+// checksum and its algorithm.
 func verifyChecksum(data, sum []byte) error {
 	var want pb.Checksum
 	if err := proto.Unmarshal(sum, &want); err != nil || len(sum) == 0 {
@@ -166,8 +168,8 @@ func verifyChecksum(data, sum []byte) error {
 	return nil
 }
 
-// decrypt decrypts: the nonce stands behind the text. AES in counter mode has no checksum,
-// so a wrong key is noticed by the checksum of what comes out.
+// decrypt decrypts data, whose nonce follows the ciphertext. AES in counter mode does not
+// detect a wrong key: the checksum of the plaintext does.
 func decrypt(data []byte, key *pb.DataKey) ([]byte, error) {
 	if key == nil {
 		return data, nil

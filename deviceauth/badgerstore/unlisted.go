@@ -18,15 +18,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Badger opens a directory whose list of tables ends too soon, and removes the tables that
-// are not in it; and of a log it drops all that stands behind the first record that is not
-// whole. Both are right after the end of the process, and both hide what was promised, such
-// as a revocation, where the file is damaged. So what may be hidden is set aside before
-// Badger opens the directory, and [Store.recoverKept] writes back what was.
+// If the MANIFEST (Badger's list of tables) ends too soon, Badger opens the directory and
+// removes the tables that the MANIFEST lacks. In the write-ahead log (WAL) of a memtable,
+// it drops everything after the first damaged record. Both are right after a crash, but in
+// a damaged file both lose what was promised, such as a revocation, without an error. So
+// what Badger would drop is kept before it opens the directory, and [Store.recoverKept]
+// writes it back.
 
-// keepForRecovery keeps tables that are not in the list and were never taken out of it, and
-// logs with changes behind damage. Where Badger takes the lock, the directory may be another
-// process's, and nothing is kept.
+// keepForRecovery keeps tables that were never removed from the MANIFEST and are not in it,
+// and WALs with changes after damage. If the directory's lock is Badger's own, the files
+// may belong to another process, and nothing is kept.
 func (o Options) keepForRecovery(list badger.Manifest, keys *badger.KeyRegistry, encrypted bool) error {
 	if !ownLock {
 		return nil
@@ -50,7 +51,7 @@ func (o Options) keepForRecovery(list badger.Manifest, keys *badger.KeyRegistry,
 	if err != nil {
 		return err
 	}
-	// Badger removes the tables, for which a second name is enough, and cuts the logs.
+	// Badger removes the tables, for which a hard link is enough, and truncates the WALs.
 	keepTable := copyFile
 	if canLink(o.Dir) {
 		keepTable = os.Link
@@ -63,7 +64,7 @@ func (o Options) keepForRecovery(list badger.Manifest, keys *badger.KeyRegistry,
 	return err
 }
 
-// notYetKept leaves out the files that were kept at a start before, which failed.
+// notYetKept leaves out files that an earlier start, which failed, has kept.
 func (o Options) notYetKept(files []string) (left []string) {
 	for _, file := range files {
 		kept := slices.ContainsFunc(numberedDirs(o.Dir, lostPrefix), func(dir string) bool {
@@ -78,7 +79,7 @@ func (o Options) notYetKept(files []string) (left []string) {
 	return left
 }
 
-// keepFiles keeps files under their own names in another directory.
+// keepFiles keeps files in another directory, under the same names.
 func keepFiles(files []string, dir string, keep func(from, to string) error) error {
 	for _, file := range files {
 		if err := keep(file, filepath.Join(dir, filepath.Base(file))); err != nil {
@@ -88,9 +89,10 @@ func keepFiles(files []string, dir string, keep func(from, to string) error) err
 	return nil
 }
 
-// unlistedTables returns the tables that are not in the list, and were never taken out of it: those
-// that can be read, at least in part, and those of which nothing can. The end of the process
-// leaves either where a table was just made: then all that is in it is elsewhere, too.
+// unlistedTables returns the tables that were never removed from the MANIFEST and are not
+// in it: names can be read, at least in part; of unreadable no block can. A crash leaves
+// either where a table was just being created, and then all of its entries exist elsewhere,
+// too.
 func (o Options) unlistedTables(list badger.Manifest, keys *badger.KeyRegistry) (
 	names, unreadable []string, err error,
 ) {
@@ -119,8 +121,9 @@ func (o Options) unlistedTables(list badger.Manifest, keys *badger.KeyRegistry) 
 	return names, unreadable, nil
 }
 
-// reportUnreadable tells of tables of which nothing can be read. Where the list names no table,
-// and no log has what was to become one, they are all that there was.
+// reportUnreadable logs tables of which nothing can be read. It returns an error if they
+// are all the data that there was: the MANIFEST lists no table, and no WAL has a record
+// that such a table may have been made of.
 func (o Options) reportUnreadable(
 	tables []string, list badger.Manifest, keys *badger.KeyRegistry, encrypted bool,
 ) error {
@@ -145,23 +148,24 @@ func (o Options) reportUnreadable(
 		filepath.Base(tables[0])))
 }
 
-// manifestHistory is what a list says of tables that may not be in it any more.
+// A manifestHistory is what a MANIFEST says of tables that it does not list any more.
 type manifestHistory struct {
-	deleted   map[uint64]bool // that it says are removed
-	maxID     uint64          // the highest number in it
-	rewritten bool            // Badger has begun it anew, without those that were removed before
+	deleted   map[uint64]bool // recorded as deleted
+	maxID     uint64          // the highest table id
+	rewritten bool            // Badger has rewritten the file, which drops earlier deletions
 }
 
-// removed reports whether a table was taken out of the list. It may lie there still, and some
-// of what is in it was deleted since. A merge makes tables of higher numbers than those that
-// it removes: so where the list was begun anew, all below the newest count as removed.
+// removed reports whether a table was removed from the MANIFEST. The file of such a table
+// may still exist, and some of its keys may have been deleted since. A compaction creates
+// tables with higher ids than those that it removes: so in a rewritten MANIFEST, all tables
+// below the highest id count as removed.
 func (h *manifestHistory) removed(id uint64) bool {
 	return h.deleted[id] || h.rewritten && id < h.maxID
 }
 
-// manifestHistory reads the list. Badger begins it with no change, and anew with all tables that
-// there are; each set of changes has its length and its checksum before it, which Badger has
-// checked.
+// manifestHistory reads the MANIFEST. A new one begins with an empty change set, a
+// rewritten one with a set of all tables. Each change set is preceded by its length and its
+// checksum, which Badger has verified.
 func (o Options) manifestHistory() (*manifestHistory, error) {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if err != nil {
@@ -170,7 +174,7 @@ func (o Options) manifestHistory() (*manifestHistory, error) {
 	defer file.Close()
 	history := &manifestHistory{deleted: map[uint64]bool{}}
 	r := bufio.NewReader(file)
-	if _, err := r.Discard(8); err != nil { // what kind of file it is
+	if _, err := r.Discard(8); err != nil { // magic number and version
 		return nil, err
 	}
 	for first := true; ; first = false {
@@ -194,7 +198,7 @@ func (o Options) manifestHistory() (*manifestHistory, error) {
 	}
 }
 
-// ignoreEOF leaves out the ends of a file, of which the last record may be torn.
+// ignoreEOF returns nil for the end of a file, whose last record may be torn.
 func ignoreEOF(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
@@ -202,10 +206,9 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// damagedWALs returns the logs of memtables that have changes behind damage, and tells of
-// all that are damaged. Where the power failed, pages may have reached the disk in another
-// order than they were written in. Nothing of that was promised, and nothing tells it from
-// damage.
+// damagedWALs returns the WALs that have changes after damage, and logs all that are
+// damaged. After a power failure, pages may have reached the disk in another order than
+// they were written in. Nothing in them was promised, but they cannot be told from damage.
 func (o Options) damagedWALs(keys *badger.KeyRegistry, encrypted bool) (names []string, err error) {
 	logs, err := filesIn(o.Dir, ".mem")
 	if err != nil {

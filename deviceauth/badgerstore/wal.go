@@ -15,45 +15,45 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// The log of a memtable begins with the number of its key and the first bytes of each nonce.
-// A record is two bytes that say what it is; the lengths of key and value, and the expiry, as
-// varints; key and value, encrypted where there is a key; and a checksum of all that. A
-// transaction is its changes and a record that names its version. Behind the last one is
-// nothing but zeros.
+// The write-ahead log (WAL) of a memtable begins with the id of its data key and the first
+// bytes of each nonce. A record is two bytes of meta data; the lengths of key and value,
+// and the expiry, as varints; key and value, encrypted if the store is; and a checksum of
+// all that. A transaction is its changes, followed by a record with its version. The rest
+// of the file is zeros.
 const (
 	walHeaderSize = 20
 
 	metaTxn    = 1 << 6
-	metaTxnEnd = 1 << 7 // a transaction
+	metaTxnEnd = 1 << 7 // the last record of a transaction
 )
 
-// internalPrefix begins the keys that Badger writes for itself.
+// internalPrefix begins the keys of Badger's own entries.
 var internalPrefix = []byte("!badger!")
 
-// walReader finds the records of a log.
+// A walReader reads the records of a WAL.
 type walReader struct {
 	data   []byte
-	key    *pb.DataKey // nil: it is not encrypted
-	offset int         // where the next record begins
-	end    int         // behind it is nothing but zeros: the file has its size from the beginning
+	key    *pb.DataKey // nil: not encrypted
+	offset int         // of the next record
+	end    int         // of the records: only zeros follow, since the file has its full size from the start
 
-	noHeader bool // its head is gone: no record can be read
+	noHeader bool // the header is gone, so no record can be read
 }
 
-// A walRecord is one that is whole.
+// A walRecord is an undamaged record.
 type walRecord struct {
 	rawEntry
 	meta byte
 }
 
-// errWALHeader says that the beginning of a log is not what its records were written with.
+// errWALHeader says that the records were not written with this header.
 var errWALHeader = errors.New("its beginning is damaged, without which nothing in it can be read")
 
-// newWALReader reads a log up to its first record. encrypted is whether the store is.
+// newWALReader opens a WAL at its first record. encrypted says whether the store is.
 func newWALReader(name string, keys *badger.KeyRegistry, encrypted bool) (*walReader, error) {
 	data, err := os.ReadFile(name)
 	if err != nil || len(data) < walHeaderSize {
-		return &walReader{}, err // Badger begins it anew
+		return &walReader{}, err // Badger starts such a file anew
 	}
 	id := binary.BigEndian.Uint64(data)
 	if encrypted && id == 0 {
@@ -66,7 +66,7 @@ func newWALReader(name string, keys *badger.KeyRegistry, encrypted bool) (*walRe
 	return &walReader{data: data, key: key, offset: walHeaderSize, end: usedLen(data)}, nil
 }
 
-// usedLen is how many bytes come before the zeros at the end, of which there are megabytes.
+// usedLen returns the number of bytes before the zeros at the end, which are megabytes.
 func usedLen(data []byte) int {
 	var zeros [4 << 10]byte
 	for bytes.HasSuffix(data, zeros[:]) {
@@ -75,9 +75,10 @@ func usedLen(data []byte) int {
 	return len(bytes.TrimRight(data, "\x00"))
 }
 
-// walWithoutHeader is of the log of an encrypted store that names no key. Badger would take it
-// for an empty one. Where all of the head is zeros, the power may have failed before the
-// first sync: nothing in it was promised, and the reader finds only that something is there.
+// walWithoutHeader handles the WAL of an encrypted store that names no data key. Badger
+// would take it for an empty one. If the whole header is zeros, the power may have failed
+// before the first sync: nothing in it was promised, and the reader only finds that
+// something follows.
 func walWithoutHeader(data []byte) (*walReader, error) {
 	if len(bytes.TrimLeft(data[:walHeaderSize], "\x00")) > 0 {
 		return nil, errWALHeader
@@ -85,19 +86,19 @@ func walWithoutHeader(data []byte) (*walReader, error) {
 	return &walReader{data: data, offset: walHeaderSize, end: usedLen(data), noHeader: true}, nil
 }
 
-// walDamage is what Badger does not read of a log.
+// walDamage describes what Badger does not read of a WAL.
 type walDamage struct {
-	offset   int  // where the first record begins that is not whole; 0: there is none
-	followed bool // whole records stand behind it
-	changes  int  // how many changes of transactions that were written whole
+	offset   int  // of the first damaged record; 0: there is none
+	followed bool // undamaged records follow
+	changes  int  // after the damage, in transactions that were written completely
 }
 
-// changesAfterDamage reads a log, and calls found for each change that Badger does not read,
-// because a record before the end of its transaction is not whole; an error of found ends it.
-// What is left of a transaction that is damaged counts: each change stands for itself, as the
-// newest of its key.
+// changesAfterDamage reads a WAL and calls fn for each change that Badger does not read
+// because a record before the end of its transaction is damaged. It stops at an error of
+// fn. The remaining changes of a damaged transaction count: each one is written back on its
+// own, as the newest version of its key.
 func changesAfterDamage(w *walReader, fn func(*rawEntry) error) (damage walDamage, err error) {
-	var changes []*rawEntry // of one transaction, of which it is not known yet whether it was written whole
+	var changes []*rawEntry // of the current transaction, which may turn out to be incomplete
 	emit := func() error {
 		for _, change := range changes {
 			if damage.offset == 0 {
@@ -124,37 +125,38 @@ func changesAfterDamage(w *walReader, fn func(*rawEntry) error) (damage walDamag
 			!isKey(r.key) && !isJunk(r.key) && !bytes.HasPrefix(r.key, internalPrefix):
 			return damage, errWALHeader
 		case len(changes) > 0 && changes[0].version != r.version, r.meta&metaTxnEnd != 0:
-			// Badger writes one transaction behind another: so the one before was written whole,
-			// also where its end is what is damaged.
+			// Badger writes transactions one after another: so the previous one was written
+			// completely, even if its last record is damaged.
 			if err := emit(); err != nil {
 				return damage, err
 			}
 		}
-		if isKey(r.key) { // and nothing of Badger's own, such as the end of a transaction
+		if isKey(r.key) { // none of Badger's own entries, such as the end of a transaction
 			changes = append(changes, &r.rawEntry)
 		}
 	}
 	return damage, nil
 }
 
-// hasMore reports whether anything but zeros comes.
+// hasMore reports whether anything but zeros follows.
 func (w *walReader) hasMore() bool { return w.offset < w.end }
 
-// skip goes on to where the next record may begin: behind damage only records of
-// transactions are looked for, none of which begins with a zero.
+// skip moves to where the next record may begin. After damage, only records of transactions
+// are looked for, none of which begins with a zero.
 func (w *walReader) skip() {
 	w.offset = w.end - len(bytes.TrimLeft(w.data[w.offset+1:w.end], "\x00"))
 }
 
-// mayBeRecord reports whether a record of a transaction may begin with two bytes: what kind
-// it is, and a byte that is for users of Badger, of which the store is none.
+// mayBeRecord reports whether a record of a transaction can begin with these two bytes: its
+// kind, and a byte for users of Badger, which the store leaves 0.
 func mayBeRecord(meta, user byte) bool {
 	const change = metaTxn | metaDeleted | metaPointer
 	return user == 0 && (meta == metaTxnEnd || meta&metaTxn != 0 && meta&^change == 0)
 }
 
-// next reads the record that begins here, and goes on behind it; nil: none that is whole
-// does. Behind damage, which begins at a byte above 0, it is particular: any bytes may come.
+// next reads the record at the offset and moves past it. It returns nil if there is no
+// undamaged one. After damage, which begins at a byte above 0, it accepts only records of
+// transactions, since it is called at arbitrary bytes.
 func (w *walReader) next(damage int) *walRecord {
 	rest := w.data[w.offset:]
 	if w.noHeader || len(rest) < 2 || damage > 0 && !mayBeRecord(rest[0], rest[1]) {
@@ -168,7 +170,7 @@ func (w *walReader) next(damage int) *walRecord {
 		}
 		at += n
 	}
-	// Whatever the bytes are, the lengths must lead to no place outside the log.
+	// The bytes are arbitrary: the lengths must not lead outside the file.
 	const version = 8 // bytes, at the end of each key
 	keyLength, size := numbers[0], numbers[0]+numbers[1]
 	if keyLength <= version || keyLength > 1<<16 || numbers[1] > uint64(len(rest)) ||
@@ -179,7 +181,8 @@ func (w *walReader) next(damage int) *walRecord {
 	if crc32.Checksum(rest[:end], y.CastagnoliCrcTable) != binary.BigEndian.Uint32(rest[end:]) {
 		return nil
 	}
-	// The checksum is of what is encrypted, so it says nothing about the key.
+	// The checksum covers the ciphertext, so it does not show whether the data key is
+	// right.
 	text := rest[at:end]
 	if w.key != nil {
 		var err error
