@@ -1,8 +1,8 @@
-// Package badgerstore remembers grants in an embedded Badger database: one
-// process, one directory, no server. It decides nothing about grants; what it
-// promises is that what Update or UpdateDocument returned is on the disk. Grants
-// that wait for a person are kept in memory and written behind, so that asking for a
-// code and polling it cost no transaction.
+// Package badgerstore stores grants in an embedded Badger database: one process, one
+// directory, no server. It makes no decisions about grants. It promises that a change is on
+// the disk when Update or UpdateDocument returns. Grants that wait for a person are kept in
+// memory and written later (write-behind), so that requesting a code and polling it cost no
+// transaction.
 //
 // Keys:
 //
@@ -12,8 +12,8 @@
 //	s <owner> <id>    nothing; a person's grants (the owner as a digest)
 //	v <name>          a document of the store
 //
-// Everything but the store has a time to live. Badger counts that in whole
-// seconds, so it is only for tidying up: the exact times are in the grant.
+// Everything has a time to live, except documents that are kept for ever. Badger counts it
+// in whole seconds, so it only serves for cleaning up: the exact times are in the grant.
 package badgerstore
 
 // Where to read:
@@ -59,38 +59,39 @@ import (
 // Store is a [deviceauth.Storage] on disk. Open opens one.
 type Store struct {
 	db              atomic.Pointer[badger.DB]  // replaced by reopenLoop, under rotateMu and openMu
-	openDB          func() (*badger.DB, error) // opens the directory once more
+	openDB          func() (*badger.DB, error) // opens dir, also when the store is reopened
 	openKeyRegistry func() (*badger.KeyRegistry, error)
 	dir             string
-	lock            *os.File // keeps other processes out, until it is closed; nil: Badger does
+	lock            *os.File // locks dir until it is closed; nil: Badger has the lock
 	log             logger
 	room            *space
-	links           bool         // a file can have a second name there
+	links           bool         // dir's file system has hard links
 	compactions     *compactions // of db
 	cache           *cache
 	pending         *pendingGrants
 	jobs            chan *job
-	stop            chan struct{} // closed by Close; no job is taken afterwards
+	stop            chan struct{} // closed by Close; no job is accepted afterwards
 	done            chan struct{} // closed when the committer has ended
 
 	encrypted bool
 
-	// rotateMu keeps Badger from changing to a new log between a commit that is
-	// promised and its sync, which would sync the new log only: the committer
-	// holds it alone for changes, and shared for new grants.
+	// rotateMu keeps Badger from switching to a new WAL between a promised commit and its
+	// sync, which would sync only the new WAL. The committer locks it for changes, and
+	// read-locks it for new grants.
 	rotateMu sync.RWMutex
-	unsynced bool // a commit whose sync failed; the committer's own
+	unsynced bool // a sync has failed; used by the committer only
 
-	// writeMu is held for each write of those that share rotateMu, so that none is
-	// under way behind one after which Badger must not be asked to write.
+	// writeMu is held for each write, since those under rotateMu.RLock may overlap. After
+	// some errors Badger must not be written to again, so no write may be waiting behind
+	// another one in Badger.
 	writeMu  sync.Mutex
-	prealloc preallocator // under writeMu
+	prealloc preallocator // guarded by writeMu
 
-	// openMu keeps the database open under those who look at it.
+	// openMu is read-locked while the database is used, and locked to close or replace it.
 	openMu       sync.RWMutex
 	tidying      sync.WaitGroup
 	closeOnce    sync.Once
-	broken       atomic.Pointer[error] // why Badger is not asked until it has been opened again
+	broken       atomic.Pointer[error] // why Badger is not used until it has been reopened
 	reopenNeeded chan struct{}         // wakes reopenLoop
 }
 
@@ -100,9 +101,9 @@ var (
 	_ deviceauth.Admitter = (*Store)(nil)
 )
 
-// Open opens the database in a directory. An error says what an operator can do about it.
-// The directory is this process's until Close; another one that opens it hears that it is
-// in use.
+// Open opens the database in a directory. Its errors say what an operator can do. The
+// directory is locked until Close: another process that opens it gets an error that says
+// so.
 func Open(o Options) (*Store, error) {
 	if strconv.IntSize < 64 {
 		// Its allocator shifts an int too far once a table passes 4 MB.
@@ -129,7 +130,7 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 			lock.Close()
 		}
 	}()
-	// What would make Badger panic, or begin an empty database, is looked for first.
+	// Check first for what would make Badger panic, or begin an empty database.
 	there, err := dirPresence(o.Dir)
 	if err != nil {
 		return nil, err
@@ -155,14 +156,14 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 	return s, nil
 }
 
-// openFirst opens the database, and takes in what the processes before have left.
+// openFirst opens the database, and loads what earlier processes have left.
 func (s *Store) openFirst(o Options) error {
 	db, err := s.openDB()
 	if err != nil {
 		return o.explain(err)
 	}
 	s.db.Store(db)
-	// Records of their own are read when they are asked for, bundles now.
+	// Records of single grants are read on demand, bundles now.
 	until, err := codesOnDisk(db)
 	if err == nil {
 		s.pending.noteCodesOnDisk(until)
@@ -189,8 +190,8 @@ func newStore(o Options, key []byte, lock *os.File, room *space) *Store {
 	return s
 }
 
-// update runs a transaction until no other one gets in its way; Badger's own
-// Update gives up at the first conflict.
+// update retries a transaction until it has no conflict; Badger's own Update gives up at
+// the first one.
 func (s *Store) update(change func(*badger.Txn) error) error {
 	for {
 		err := s.writeExclusive(func() error { return s.db.Load().Update(change) })
@@ -200,7 +201,7 @@ func (s *Store) update(change func(*badger.Txn) error) error {
 	}
 }
 
-// writeExclusive writes, with nobody else writing beside it.
+// writeExclusive calls write, while no other write is running.
 func (s *Store) writeExclusive(write func() error) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
@@ -214,26 +215,27 @@ func (s *Store) writeExclusive(write func() error) error {
 	if err == nil {
 		s.compactions.renewSnapshot()
 	}
-	if noted := s.checkBroken(err); noted != err {
-		return noted
+	if fatal := s.checkBroken(err); fatal != err {
+		return fatal
 	}
 	return wrap(err)
 }
 
-func (s *Store) view(look func(*badger.Txn) error) error {
+// view runs fn in a read transaction. It keeps the database open meanwhile.
+func (s *Store) view(fn func(*badger.Txn) error) error {
 	if why := s.broken.Load(); why != nil {
 		return *why
 	}
 	s.openMu.RLock()
 	defer s.openMu.RUnlock()
 	select {
-	case <-s.done: // a record that is missing now may be one that flush could not write
+	case <-s.done: // flush may have failed to write a record that is missing now
 		return wrap(badger.ErrDBClosed)
 	default:
 	}
-	err := catchPanics(func() error { return s.db.Load().View(look) })
+	err := catchPanics(func() error { return s.db.Load().View(fn) })
 	if why := s.broken.Load(); why != nil && err != nil {
-		return *why // it broke under the look, which may have been a panic
+		return *why // the store broke during fn, perhaps by a panic
 	}
 	return wrap(err)
 }

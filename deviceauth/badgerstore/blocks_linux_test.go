@@ -15,7 +15,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What allocates the blocks of tables relies on a variable of another package.
+// The allocation of tables' blocks relies on a variable of another package.
 func TestTablesArePreallocated(t *testing.T) {
 	if !preallocatesTables {
 		t.Fatal("the blocks of tables are not allocated: has golang.org/x/sys/unix another variable mapper?")
@@ -50,7 +50,7 @@ func TestTablesArePreallocated(t *testing.T) {
 	again.Close(-1)
 }
 
-// The disk is full when memory has to become a table, and no look has noticed.
+// The disk is full when a memtable has to be flushed, and no check has noticed.
 //
 // protocol 4
 func TestMemtableFlushToAFullDiskIsRetried(t *testing.T) {

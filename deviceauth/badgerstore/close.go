@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// closeTime is how long Close waits. Badger tries again and again to write what
-// is in memory, without end on a disk that fails, and a stop must not wait for
-// that: what was answered has been synced, and the next start reads it again.
+// closeTime is how long Close waits. On a disk that fails, Badger retries flushing its
+// memtables for ever, and a stop must not wait for that: what was answered has been synced,
+// and the next start reads it again.
 const closeTime = 3 * time.Second
 
-// Close implements [deviceauth.Store]. It takes 3 s at most: a store that does
-// not close in that time is given up, which an error and the log tell.
+// Close implements [deviceauth.Store]. It takes 3 s at most: a store that does not close in
+// that time is given up, with an error and a line in the log.
 func (s *Store) Close() (err error) {
 	s.closeOnce.Do(func() { err = s.closeWithin(closeTime) })
 	return err
@@ -40,7 +40,7 @@ func (s *Store) closeWithin(limit time.Duration) error {
 		"what was answered is on its disk if that works, and the next start reads it again", s.dir, limit))
 }
 
-// giveUp leaves Badger's goroutines to the end of the process.
+// giveUp leaves Badger's goroutines running until the process ends.
 func (s *Store) giveUp(why error) error {
 	s.log.log(slog.LevelError, "the store is given up: %v", []any{why})
 	s.log.quiet.Store(true)
@@ -53,9 +53,9 @@ func (s *Store) closeWhole() (err error) {
 	return err
 }
 
-// shut closes the store: no new call is let in, the committer writes the pending grants,
-// those who read end, and then Badger closes. Last comes the lock of the directory, so
-// that no other process opens it before.
+// shut closes the store: no new call is accepted, the committer writes the pending grants,
+// readers finish, and then Badger closes. The lock of the directory is released last, so
+// that no other process opens the directory before.
 func (s *Store) shut() error {
 	close(s.stop)
 	<-s.done

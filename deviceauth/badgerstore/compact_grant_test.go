@@ -12,7 +12,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// setField gives a member of a grant another value than a new grant has.
+// setField gives a field of a grant another value than a new grant has.
 func setField(t *testing.T, field reflect.Value) {
 	t.Helper()
 	switch field.Kind() {
@@ -24,7 +24,7 @@ func setField(t *testing.T, field reflect.Value) {
 		switch field.Type() {
 		case reflect.TypeFor[time.Time]():
 			field.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
-		case reflect.TypeFor[netip.Addr](): // the test's table has its kinds
+		case reflect.TypeFor[netip.Addr](): // covered by the test's table
 		default:
 			t.Errorf("the test does not know how to set a %v", field.Type())
 		}
@@ -64,7 +64,7 @@ func TestCompactGrantRoundTrips(t *testing.T) {
 		{"many changes", func(g *deviceauth.Grant) { g.Revision = math.MaxInt }, math.MaxInt > math.MaxInt32},
 	}
 	last := newCompactGrant(storetest.NewGrant("BCDFGHJK"), nil).shared
-	for i := range reflect.TypeFor[deviceauth.Grant]().NumField() { // a member that is new must not get lost
+	for i := range reflect.TypeFor[deviceauth.Grant]().NumField() { // a new field must not get lost
 		g := storetest.NewGrant("BCDFGHJK")
 		setField(t, reflect.ValueOf(g).Elem().Field(i))
 		c := newCompactGrant(g, last)

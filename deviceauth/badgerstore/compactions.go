@@ -63,8 +63,8 @@ type tableSet map[uint64]uint32
 // currentTables returns the tables that a database has now.
 func currentTables(db *badger.DB) tableSet {
 	now := tableSet{}
-	for _, about := range db.Tables() {
-		now[about.ID] = about.KeyCount
+	for _, info := range db.Tables() {
+		now[info.ID] = info.KeyCount
 	}
 	return now
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// fill creates grants until there are so many tables that were not merged.
+// fill creates grants until level 0 has that many tables.
 func (k *promised) fill(t *testing.T, s *Store, tables int) {
 	t.Helper()
 	for i := 0; s.db.Load().Levels()[0].NumTables < tables; i++ {
@@ -30,8 +30,8 @@ func (k *promised) fill(t *testing.T, s *Store, tables int) {
 	}
 }
 
-// obstructTables puts files where Badger is about to make its next tables, once armed: after
-// the next trial has made a file of its own.
+// obstructTables creates files with the names of Badger's next tables, once armed: after
+// the next call of tryFile.
 func obstructTables(t *testing.T, s *Store) (armed *atomic.Bool) {
 	armed = new(atomic.Bool)
 	trial := s.room.tryFile
@@ -43,7 +43,7 @@ func obstructTables(t *testing.T, s *Store) (armed *atomic.Bool) {
 			for id := last + 1; id <= last+4; id++ {
 				if file, err := os.OpenFile(table.NewFilename(id, s.dir), os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 					file.Close()
-				} // or Badger has been quicker
+				} // or Badger was faster
 			}
 		}
 		return err
@@ -51,22 +51,22 @@ func obstructTables(t *testing.T, s *Store) (armed *atomic.Bool) {
 	return armed
 }
 
-// compactedOnce is a store with a table that was merged before, and some that were not.
-func compactedOnce(t *testing.T, key deviceauth.Secret) (*Store, *promised, *atomic.Bool, *messages) {
+// compactedOnce returns a store with a compacted table, and some that are not compacted.
+func compactedOnce(t *testing.T, key deviceauth.Secret) (*Store, *promised, *atomic.Bool, *logBuffer) {
 	t.Helper()
-	log, kept := new(messages), newPromised()
+	log, kept := new(logBuffer), newPromised()
 	o := Options{
 		Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: key, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 	s := open(t, o)
 	kept.fill(t, s, 1)
-	if err := s.closeWhole(); err != nil { // which merges
+	if err := s.closeWhole(); err != nil { // which compacts
 		t.Fatal(err)
 	}
 	s = open(t, o)
 	armed := obstructTables(t, s)
 	changed := 0
-	for id := range kept.grants { // of which the table that was merged has an older version
+	for id := range kept.grants { // which have an older version in the compacted table
 		if changed++; changed > 20 {
 			break
 		}
@@ -76,7 +76,7 @@ func compactedOnce(t *testing.T, key deviceauth.Secret) (*Store, *promised, *ato
 		}
 		kept.grants[id] = "changed"
 	}
-	document := bytes.Repeat([]byte("x"), 1<<20+1) // which goes to a value log
+	document := bytes.Repeat([]byte("x"), 1<<20+1) // which goes to the value log
 	if err := s.UpdateDocument(t.Context(), "large",
 		func([]byte) ([]byte, error) { return document, nil }); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,8 @@ func flatten(t *testing.T, s *Store) {
 	}
 }
 
-// Whatever keeps a merge from making its tables after a trial has made a file.
+// A compaction that cannot create its tables after its check has created a file, for any
+// reason.
 //
 // protocol 4
 func TestCompactionThatFailsAfterItsCheckLosesNothing(t *testing.T) {
@@ -152,7 +153,7 @@ func waitUntilReopened(t *testing.T, s *Store) {
 	}
 }
 
-// A merge that makes all of its tables is no reason to look for what it lost.
+// A compaction that creates all of its tables leaves nothing to recover.
 func TestCompleteCompactionLeavesNothingToRecover(t *testing.T) {
 	t.Parallel()
 	s, kept, _, log := compactedOnce(t, "")
@@ -175,8 +176,8 @@ func TestCompleteCompactionLeavesNothingToRecover(t *testing.T) {
 	}
 }
 
-// What the end of the process in a merge leaves is no reason for what was deleted or
-// changed to come back.
+// Tables that were kept when the process ended in a compaction do not bring back what was
+// deleted or changed.
 //
 // protocol 4
 func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
@@ -190,7 +191,7 @@ func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
 	}
 	again := func() {
 		t.Helper()
-		if err := s.closeWhole(); err != nil { // which merges
+		if err := s.closeWhole(); err != nil { // which compacts
 			t.Fatal(err)
 		}
 		s = open(t, Options{Dir: s.dir})
@@ -203,12 +204,12 @@ func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
 	if err := s.PutDocument(t.Context(), "session", nil, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	kept.fill(t, s, 1) // so that the deletion is in a table
+	kept.fill(t, s, 1) // so that the tombstone is in a table
 	if _, err := keepTables(s.dir, currentTables(s.db.Load()), copyFile); err != nil {
 		t.Fatal(err)
 	}
 	change("document", "new")
-	again() // the deletion has gone, and what it is of
+	again() // the tombstone is gone, and so is what it deletes
 	if session, err := s.LoadDocument(t.Context(), "session"); session != nil || err != nil {
 		t.Errorf("the session is %q, %v", session, err)
 	}
@@ -221,7 +222,7 @@ func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
 	}
 }
 
-// A table that is not in the list, and has a damaged block, is read as far as it can be.
+// The undamaged blocks of a table that the MANIFEST lacks are recovered.
 func TestUnlistedTableWithADamagedBlockIsRecoveredInPart(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
@@ -237,11 +238,11 @@ func TestUnlistedTableWithADamagedBlockIsRecoveredInPart(t *testing.T) {
 		if err != nil || len(tables) == 0 {
 			t.Fatalf("%q, %v", tables, err)
 		}
-		about, err := os.Stat(tables[0])
+		info, err := os.Stat(tables[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		flipBit(t, tables[0], about.Size()/2)
+		flipBit(t, tables[0], info.Size()/2)
 		var log bytes.Buffer
 		s = open(t, Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		found := 0

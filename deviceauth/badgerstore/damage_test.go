@@ -11,8 +11,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// damagedStore is a directory with a store that was closed, after something was done to
-// one kind of its files.
+// damagedStore returns the directory of a closed store, after do was called for each file
+// of a pattern.
 func damagedStore(t *testing.T, pattern string, do func(file string) error) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,15 +42,15 @@ func damagedStore(t *testing.T, pattern string, do func(file string) error) stri
 	return dir
 }
 
-// Damage is told, with what to do about it: no panic, and no empty store in the
-// place of one that there was.
+// Damage is reported, with what to do about it: there is no panic, and no empty store in
+// the place of the damaged one.
 func TestDamageIsReported(t *testing.T) {
 	half := func(file string) error {
-		about, err := os.Stat(file)
+		info, err := os.Stat(file)
 		if err != nil {
 			return err
 		}
-		return os.Truncate(file, about.Size()/2)
+		return os.Truncate(file, info.Size()/2)
 	}
 	empty := func(file string) error { return os.Truncate(file, 0) }
 	noise := func(file string) error { return os.WriteFile(file, bytes.Repeat([]byte{0xa5}, 5000), 0o600) }
@@ -78,7 +78,8 @@ func TestDamageIsReported(t *testing.T) {
 	}
 }
 
-// closedStoreWithTable is a directory with a closed store that has a table, and its grant.
+// closedStoreWithTable returns the directory of a closed store that has a table, its grant,
+// and its tables.
 func closedStoreWithTable(t *testing.T, key deviceauth.Secret) (dir string, g *deviceauth.Grant, tables []string) {
 	t.Helper()
 	dir, g = t.TempDir(), active("BCDFGHJK")
@@ -96,7 +97,7 @@ func closedStoreWithTable(t *testing.T, key deviceauth.Secret) (dir string, g *d
 	return dir, g, tables
 }
 
-// One byte anywhere in a table is told, encrypted or not.
+// One damaged byte anywhere in a table is reported, encrypted or not.
 func TestDamageInsideATableIsReported(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
@@ -131,8 +132,8 @@ func TestDamageInsideATableIsReported(t *testing.T) {
 	}
 }
 
-// What Badger could cut and not remove, because the directory was read-only, keeps
-// no store from being opened.
+// Files that Badger could truncate and not remove, because the directory was read-only, do
+// not keep a store from opening.
 func TestEmptyFilesAreNoDamage(t *testing.T) {
 	t.Parallel()
 	dir, g, _ := closedStoreWithTable(t, "")
@@ -146,7 +147,8 @@ func TestEmptyFilesAreNoDamage(t *testing.T) {
 	}
 }
 
-// Whoever is told of damage moves the directory away: what the system refuses is none.
+// An operator who reads of damage moves the directory away: an error of the system is not
+// damage.
 func TestSystemErrorsAreNoDamage(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: "/var/lib/store"}

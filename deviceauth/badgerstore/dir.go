@@ -14,17 +14,16 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// otherUsers are the permission bits of all users but the owner of a file.
+// otherUsers are the permission bits of all users but a file's owner.
 const otherUsers fs.FileMode = 0o077
 
-// hasModes tells whether the system has them. Windows keeps other users out by
-// the folder that the directory is in.
+// hasModes reports whether the system has permission bits. On Windows, the folder that the
+// directory is in keeps other users out.
 const hasModes = runtime.GOOS != "windows"
 
-// prepareDir makes the directory, or closes the one that is there to other users:
-// Badger's files are as open as the umask lets them be, and the signing keys
-// are in them. A directory that cannot be closed is refused, and so is one that is something
-// else's, such as /etc.
+// prepareDir creates the directory, or makes an existing one private: Badger's files are as
+// open as the umask allows, and the signing keys are in them. It refuses a directory that
+// cannot be made private, and one that has other files in it, such as /etc.
 func (o Options) prepareDir() error {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("badger store: %w", err)
@@ -35,7 +34,7 @@ func (o Options) prepareDir() error {
 	if !hasModes {
 		return nil
 	}
-	dir, err := os.Open(o.Dir) // what is looked at is what is changed
+	dir, err := os.Open(o.Dir) // so that what is checked is what is changed
 	if err != nil {
 		return fmt.Errorf("badger store: %w", err)
 	}
@@ -62,12 +61,14 @@ func (o Options) prepareDir() error {
 	return nil
 }
 
-// storeFileNames are of files and directories that may be in a store's directory before it is a
-// store: a start that did not end leaves them, and ext4 has its own in its root.
+// storeFileNames are the names of files and directories that may be in a store's directory
+// before it is a store: a start that did not end leaves them, and a file system may have
+// its own, such as lost+found in the root of an ext4.
 var storeFileNames = []string{"*.sst", "*.mem", "*.vlog", "KEYREGISTRY*", "MANIFEST*", "LOCK", "DISCARD",
 	"trial-[0-9]*", "lost+found", ".gitkeep", ".keep", ".DS_Store", ".snapshot", ".nfs*"}
 
-// isStoreFileName reports whether a name is one of them, or that of tables that are kept.
+// isStoreFileName reports whether a name is one of storeFileNames, or that of a directory
+// of kept tables.
 func isStoreFileName(name string) bool {
 	for _, prefix := range []string{newPrefix, keptPrefix, lostPrefix, overPrefix} {
 		if isNumbered(name, prefix) {
@@ -80,7 +81,7 @@ func isStoreFileName(name string) bool {
 	})
 }
 
-// checkEmpty refuses a directory that has other things in it and no store.
+// checkEmpty refuses a directory that has other files in it and no store.
 func (o Options) checkEmpty() error {
 	files, err := os.ReadDir(o.Dir)
 	if err != nil {
@@ -106,7 +107,7 @@ func (o Options) checkEmpty() error {
 // on many network shares.
 var errModeIgnored = errors.New("the file system keeps no modes")
 
-// makePrivate looks again, because some file systems ignore a change of mode
+// makePrivate checks the mode afterwards, because some file systems ignore a change of mode
 // without an error.
 func makePrivate(dir *os.File) error {
 	if err := dir.Chmod(0o700); err != nil {

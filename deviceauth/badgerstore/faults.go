@@ -72,8 +72,8 @@ func (s *Store) checkBroken(err error) error {
 	return why
 }
 
-// markBroken has the store reopened. Until it is open again, why is the error of every call. It
-// reports false if the store is broken already.
+// markBroken has the store reopened. Until it is open again, why is the error of every
+// call. It reports false if the store is broken already.
 func (s *Store) markBroken(why error) bool {
 	first := s.broken.CompareAndSwap(nil, &why)
 	if first {

@@ -72,8 +72,8 @@ func removeEmptyLogs(dir string) error {
 	for _, suffix := range []string{".mem", ".vlog"} {
 		names, _ := filesIn(dir, suffix) // Badger reads the directory too, and reports the error
 		for _, name := range names {
-			about, err := os.Stat(name)
-			if err == nil && about.Size() == 0 {
+			info, err := os.Stat(name)
+			if err == nil && info.Size() == 0 {
 				err = os.Remove(name)
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {

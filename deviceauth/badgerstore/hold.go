@@ -2,15 +2,16 @@ package badgerstore
 
 import "github.com/dgraph-io/badger/v4"
 
-// A snapshot is a read transaction that can open iterators. Badger keeps all tables that
-// existed when the transaction began. One snapshot is always open in advance: beginning a
-// transaction waits for pending writes, which may in turn wait for the compaction.
+// A snapshot is a read transaction held open. Badger keeps all tables that an open iterator
+// of it may read. One snapshot is always open in advance: beginning a transaction waits for
+// pending writes, which may in turn wait for the compaction.
 type snapshot struct {
 	txn   *badger.Txn
 	users int // compactions, and the next one
 }
 
-// A hold keeps Badger from truncating the tables of its snapshot.
+// A hold is an open iterator, which keeps Badger from truncating the tables that exist when
+// the hold is taken.
 type hold struct {
 	snapshot *snapshot
 	it       *badger.Iterator

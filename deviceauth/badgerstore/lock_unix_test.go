@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Only one reason why a directory cannot be locked is another process.
+// Another process is only one reason why a directory cannot be locked.
 func TestLockErrorSaysWhy(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: "/mnt/nfs/store"}

@@ -10,54 +10,55 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Bounds of the pending grants in memory.
+// Limits of the pending grants in memory.
 const (
 	// maxPending bounds how many are kept. A grant above it gets a record of its own, and
 	// is read from Badger once it is written there.
 	maxPending = 1 << 20
-	// maxHeld bounds the bytes of those that are kept, in the same way: 512 MiB. A usual
-	// one counts some 400.
+	// maxHeldBytes bounds their size, in the same way: 512 MiB. A usual grant counts some
+	// 400 bytes.
 	maxHeldBytes = 512 * maxPending
-	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
-	// grant waits for the transaction, so that Close has little to write.
+	// maxQueueBytes bounds the size of those that are not written yet. Above it a new grant
+	// waits for the transaction, so that Close has little to write.
 	maxQueueBytes = 1 << 20
 )
 
-// pendingGrants keep in memory the grants that were created by this process and
-// wait for a person. A device authorization request (RFC 8628 §3.1) waits for no
-// transaction, and a poll of a pending code reads no record.
+// pendingGrants keeps in memory the grants that this process created and that wait for a
+// person. So a device authorization request (RFC 8628 §3.1) waits for no transaction, and a
+// poll of a pending code reads no record.
 //
-// While a grant is in here, the record in here is the true one: Badger has the same
-// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record
-// in here. Once a change is committed the grant leaves, and is never written as pending again.
+// While a grant is in here, its record in here is the valid one: Badger has the same
+// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record in
+// here. Once a change is committed the grant is removed, and is never written as pending
+// again.
 type pendingGrants struct {
 	mu               sync.RWMutex
 	grants           map[deviceauth.ID]*pendingGrant
 	codes            map[deviceauth.UserCode]*pendingGrant
 	last             *request        // of the last grant
-	all              []*pendingGrant // the same, for sweep
-	swept            int             // where in all sweep goes on
-	queue            []*pendingGrant // not written yet, the oldest first; some may have left
-	queueBytes       int             // of the queue
-	heldBytes        int             // bytes of all
-	room             *sync.Cond      // of mu: the queue has become shorter, or never will
-	failed           error           // why the last write failed; nil: it did not
+	all              []*pendingGrant // the values of grants, for sweep
+	swept            int             // the index in all at which sweep continues
+	queue            []*pendingGrant // not written yet, the oldest first; some may have been removed
+	queueBytes       int             // the size of queue
+	heldBytes        int             // the size of all
+	queueShorter     *sync.Cond      // of mu: the queue has become shorter, or never will
+	writeErr         error           // why the last write failed; nil: it did not
 	closed           bool
-	codesOnDiskUntil uint64        // until this second user codes may be in Badger that are not in codes
-	moves            uint64        // counts how often such codes have come there
+	codesOnDiskUntil uint64        // until this second Badger may have user codes that are not in codes
+	moves            uint64        // counts how often codesOnDiskUntil was set
 	wake             chan struct{} // tells the committer that the queue is not empty
 
-	lastWrite atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
+	lastWrite atomic.Int64 // when the committer last succeeded in writing, in Unix nanoseconds
 }
 
-// pendingGrant is a grant that waits. Its fields but those of compact are under mu of
-// [pendingGrants]. There may be a million of them: each byte counts, and each pointer
-// costs the garbage collector time.
+// A pendingGrant is a grant that waits. Its fields, except those of compactGrant, are
+// guarded by mu of [pendingGrants]. There may be a million of them: each byte counts, and
+// each pointer costs the garbage collector time.
 type pendingGrant struct {
 	compactGrant       // never changed
-	index        int32 // in all; -1: the grant has left
+	index        int32 // in all; -1: the grant was removed
 	hasRecord    bool  // Badger has a record of this grant alone, and not only a bundle
-	uncertain    bool  // a commit of a change failed: only Badger knows how much of it was written
+	uncertain    bool  // the commit of a change failed: only Badger knows how much of it was written
 }
 
 func newPendingGrants() *pendingGrants {
@@ -65,20 +66,20 @@ func newPendingGrants() *pendingGrants {
 		grants: map[deviceauth.ID]*pendingGrant{}, codes: map[deviceauth.UserCode]*pendingGrant{},
 		wake: make(chan struct{}, 1),
 	}
-	p.room = sync.NewCond(&p.mu)
+	p.queueShorter = sync.NewCond(&p.mu)
 	return p
 }
 
-// past reports whether a Unix second has begun: then Badger has forgotten what it was to
-// keep until then.
+// past reports whether a Unix second has begun: then Badger has forgotten records that
+// expire in it.
 func past(second uint64) bool { return uint64(time.Now().Unix()) >= second }
 
-// errCodeMoved has a caller look for a user code in Badger once more: since it looked,
-// a pending grant has left memory for Badger.
+// errCodeMoved asks the caller to look up a user code in Badger again: since its lookup, a
+// pending grant has moved from memory to Badger.
 var errCodeMoved = errors.New("a user code has moved")
 
-// add takes in a new grant, or says why it cannot. moves is what codesElsewhere
-// returned before the caller looked for the user code in Badger.
+// add adds a new grant, or returns why it cannot. moves is what codesOnDisk returned before
+// the caller looked up the user code in Badger.
 func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,20 +89,21 @@ func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint
 	return p.tryAdd(g, moves)
 }
 
-// errNoRoom has addNow leave a grant to add, which waits, or says why it cannot.
+// errNoRoom is returned by addNow for a grant that only add can add, as it may have to
+// wait.
 var errNoRoom = errors.New("the committer is behind")
 
-// addNow is add where it need not wait.
+// addNow is add for a grant that need not wait.
 func (p *pendingGrants) addNow(g *deviceauth.Grant, moves uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queueBytes > maxQueueBytes || p.failed != nil || p.closed {
+	if p.queueBytes > maxQueueBytes || p.writeErr != nil || p.closed {
 		return errNoRoom
 	}
 	return p.tryAdd(g, moves)
 }
 
-// tryAdd keeps a grant, unless its id or its user code is taken. It is called with mu held.
+// tryAdd adds a grant, unless its id or its user code is taken. mu must be held.
 func (p *pendingGrants) tryAdd(g *deviceauth.Grant, moves uint64) error {
 	switch {
 	case p.moves != moves:
@@ -123,24 +125,24 @@ func (p *pendingGrants) tryAdd(g *deviceauth.Grant, moves uint64) error {
 	return nil
 }
 
-// insert is called with mu held.
+// insert adds a grant to grants and all. mu must be held.
 func (p *pendingGrants) insert(one *pendingGrant) {
 	one.index = int32(len(p.all))
 	p.all, p.heldBytes = append(p.all, one), p.heldBytes+one.size()
 	p.grants[one.id] = one
 }
 
-// insertCode has a grant found by its user code. Of two with one code it belongs to the one
-// whose code is good for longer: add has seen that the other one's has expired. It is
-// called with mu held.
+// insertCode makes a grant findable by its user code. If two grants have the same code, it
+// belongs to the one whose code expires later: add has checked that the other one's has
+// expired. mu must be held.
 func (p *pendingGrants) insertCode(one *pendingGrant) {
 	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.codeForgetAt() < one.codeForgetAt() {
 		p.codes[one.userCode()] = one
 	}
 }
 
-// restore takes in a grant of a bundle that a process before has written, unless another
-// bundle had it. It is not found by its code until [pendingGrants.restored].
+// restore adds a grant from a bundle of an earlier process, unless another bundle had it.
+// It is not findable by its code until [pendingGrants.restored].
 func (p *pendingGrants) restore(c compactGrant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,8 +156,9 @@ func (p *pendingGrants) restore(c compactGrant) {
 	p.insert(&pendingGrant{compactGrant: c})
 }
 
-// restored lets those go that have records of their own, and has the others found by
-// their codes. Above the bounds they get records of their own, and leave.
+// restored removes the grants that have records of their own, and makes the others findable
+// by their codes. Grants above the limits are written as records of their own, and then
+// removed.
 func (p *pendingGrants) restored(decided []deviceauth.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,17 +175,17 @@ func (p *pendingGrants) restored(decided []deviceauth.ID) {
 	}
 }
 
-// overLimit reports whether more are in memory than shall be. It is called with mu held.
+// overLimit reports whether there are more grants in memory than allowed. mu must be held.
 func (p *pendingGrants) overLimit() bool {
 	return len(p.all) > maxPending || p.heldBytes > maxHeldBytes
 }
 
-// sweep looks at two grants each time one is added, so that those that no request can
-// ask for leave as fast as others come. Polls hear for some minutes that a code has
-// expired, so a grant without a record of its own stays until then.
+// sweep checks two grants each time one is added, so that grants that no request can ask
+// for are removed as fast as others come. For some minutes, polls are answered that a code
+// has expired, so a grant without a record of its own stays until then.
 func (p *pendingGrants) sweep() { p.sweepSome(2) }
 
-// sweepSome is called with mu held.
+// sweepSome checks up to most grants. mu must be held.
 func (p *pendingGrants) sweepSome(most int) {
 	now := uint64(time.Now().Unix())
 	for i := 0; i < most && len(p.all) > 0; i++ {
@@ -194,8 +197,8 @@ func (p *pendingGrants) sweepSome(most int) {
 	}
 }
 
-// remove forgets a grant, which then is in Badger or has expired. The order of all does not
-// matter, so the last one takes its position. It is called with mu held.
+// remove removes a grant, which then is in Badger or has expired. The order of all does not
+// matter, so the last one takes its position. mu must be held.
 func (p *pendingGrants) remove(one *pendingGrant) {
 	if one.index < 0 {
 		return
@@ -213,16 +216,17 @@ func (p *pendingGrants) remove(one *pendingGrant) {
 	p.heldBytes -= one.size()
 }
 
-// get returns the caller's own copy of a grant, or nil. A doubted grant is what it was
-// if Badger has no record of it.
+// get returns the caller's own copy of a grant, or nil. An uncertain grant is unchanged if
+// Badger has no record of it.
 func (p *pendingGrants) get(id deviceauth.ID) (g *deviceauth.Grant, doubted bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.copyOf(p.grants[id])
 }
 
-// byCode is get by user code. A code that has expired is free, though polls still find
-// its grant by the id. elsewhere: where there is none, Badger may have one.
+// byCode is get by user code. An expired code is free, though polls still find its grant by
+// the id. elsewhere reports whether Badger may have a grant with the code if memory has
+// none.
 func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, doubted, elsewhere bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -235,7 +239,7 @@ func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, d
 	return g, doubted, elsewhere
 }
 
-// copyOf is called with mu held for reading.
+// copyOf returns a copy of the grant. mu must be held for reading.
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
 	if one == nil || past(one.forgetAt()) {
 		return nil, false
@@ -243,22 +247,22 @@ func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted 
 	return one.grant(), one.uncertain
 }
 
-// codesOnDisk is the second until which Badger may have user codes that are not in
-// here, and how often such codes have come there.
+// codesOnDisk returns the second until which Badger may have user codes that are not in
+// memory, and how often it was set.
 func (p *pendingGrants) codesOnDisk() (until, moves uint64) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.codesOnDiskUntil, p.moves
 }
 
-// noteCodesOnDisk notes that Badger has user codes until a second that are not in here.
+// noteCodesOnDisk notes that until a second, Badger has user codes that are not in memory.
 func (p *pendingGrants) noteCodesOnDisk(until uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.noteCodesOnDiskLocked(until)
 }
 
-// noteCodesOnDiskLocked is mayBeElsewhere with mu held.
+// noteCodesOnDiskLocked is noteCodesOnDisk with mu held.
 func (p *pendingGrants) noteCodesOnDiskLocked(until uint64) {
 	p.codesOnDiskUntil = max(p.codesOnDiskUntil, until)
 	p.moves++
@@ -278,7 +282,7 @@ func (p *pendingGrants) changed(list map[deviceauth.ID]cached) {
 	}
 }
 
-// markUncertain notes that nobody knows whether changes have been committed.
+// markUncertain notes that it is unknown whether changes have been committed.
 func (p *pendingGrants) markUncertain(list map[deviceauth.ID]cached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -53,7 +53,7 @@ func (p *preallocator) ensure() error {
 		return nil
 	}
 	if p.next > 0 {
-		if about, err := os.Stat(p.walName(p.next)); err == nil && about.Size() == 0 {
+		if info, err := os.Stat(p.walName(p.next)); err == nil && info.Size() == 0 {
 			return nil
 		}
 	}
@@ -92,8 +92,8 @@ func (p *preallocator) removeUnused() error {
 	}
 	name := p.walName(p.next)
 	p.next = 0
-	about, err := os.Stat(name)
-	if err == nil && about.Size() == 0 {
+	info, err := os.Stat(name)
+	if err == nil && info.Size() == 0 {
 		err = os.Remove(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {

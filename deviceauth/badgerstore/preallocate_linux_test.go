@@ -14,7 +14,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// fillDisk takes all that is left of a file system, at once.
+// fillDisk takes all the free space of a file system at once.
 func fillDisk(t *testing.T, name string) (back func()) {
 	t.Helper()
 	file, err := os.Create(name)
@@ -30,7 +30,7 @@ func fillDisk(t *testing.T, name string) (back func()) {
 	return func() { file.Close(); os.Remove(name) }
 }
 
-// A disk that is full from one moment to the next, between a look at it and the write.
+// The disk becomes full between a check and the write.
 //
 // protocol 4
 func TestDiskThatFillsBetweenCheckAndWriteCrashesNothing(t *testing.T) {
@@ -39,7 +39,7 @@ func TestDiskThatFillsBetweenCheckAndWriteCrashesNothing(t *testing.T) {
 	}
 	dir := filepath.Join(mountExt4(t), "store")
 	s := open(t, Options{Dir: dir})
-	s.room.free = func() (uint64, error) { return 1 << 40, nil } // as where the look was just before
+	s.room.free = func() (uint64, error) { return 1 << 40, nil } // as if the check was just before
 	kept := newPromised()
 	for round := range 10 {
 		over, wrote := make(chan struct{}), make(chan struct{}, 1)
@@ -76,7 +76,7 @@ func TestDiskThatFillsBetweenCheckAndWriteCrashesNothing(t *testing.T) {
 	kept.check(t, s)
 }
 
-// Without the blocks for another log nothing is written, and Badger never asked.
+// Without blocks for the next WAL nothing is written, and Badger is not called.
 func TestNextWALIsPreallocated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -85,13 +85,13 @@ func TestNextWALIsPreallocated(t *testing.T) {
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	about, err := os.Stat(s.prealloc.walName(s.prealloc.next))
-	if err != nil || about.Size() != 0 {
-		t.Fatalf("the next log: %v, %v", about, err)
+	info, err := os.Stat(s.prealloc.walName(s.prealloc.next))
+	if err != nil || info.Size() != 0 {
+		t.Fatalf("the next WAL: %v, %v", info, err)
 	}
 	set := s.prealloc.allocate
 	s.prealloc.allocate = func(string, int64) error { return unix.ENOSPC }
-	os.Remove(s.prealloc.walName(s.prealloc.next)) // as if it had been taken
+	os.Remove(s.prealloc.walName(s.prealloc.next)) // as if Badger used it
 	if err := s.Update(t.Context(), g.ID, unchanged); !errors.Is(err, errDiskFull) {
 		t.Errorf("a change: %v", err)
 	}
@@ -105,6 +105,6 @@ func TestNextWALIsPreallocated(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(next); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the log that was made ahead is left: %v", err)
+		t.Errorf("the preallocated WAL is left: %v", err)
 	}
 }

@@ -114,7 +114,7 @@ func (s *Store) recoverFrom(db *badger.DB, dirs []string) error {
 func tablesIn(dir string) (paths []string, err error) {
 	all, err := filesIn(dir, ".sst")
 	for _, path := range all {
-		if about, err := os.Stat(path); err != nil || about.Size() > 0 {
+		if info, err := os.Stat(path); err != nil || info.Size() > 0 {
 			paths = append(paths, path)
 		}
 	}
@@ -130,7 +130,7 @@ func (s *Store) missingEntries(db *badger.DB, keys *badger.KeyRegistry, dirs []s
 	err := catchPanics(func() error {
 		return db.View(func(txn *badger.Txn) error {
 			return s.forEachKeptEntry(keys, dirs, func(e *rawEntry) error {
-				if known := latest[string(e.key)]; isKey(e.key) && (known == nil || known.version < e.version) &&
+				if seen := latest[string(e.key)]; isKey(e.key) && (seen == nil || seen.version < e.version) &&
 					latestVersion(txn, e.key) < e.version {
 					latest[string(e.key)] = e
 				}

@@ -47,6 +47,7 @@ type space struct {
 // second, so at most some megabytes are written meanwhile, by other programs too.
 const spaceCheckInterval = 5 * time.Millisecond
 
+// enough returns why a change must not be written now, or nil.
 func (s *space) enough() error {
 	if s.present != nil {
 		if err := s.present(); err != nil {

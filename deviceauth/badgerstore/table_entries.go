@@ -115,10 +115,10 @@ func readValueLog(dir string, pointer []byte, keys *badger.KeyRegistry) ([]byte,
 		return nil, err
 	}
 	defer file.Close()
-	about, data := make([]byte, head), make([]byte, length)
-	_, err1 := file.ReadAt(about, 0)
+	header, data := make([]byte, head), make([]byte, length)
+	_, err1 := file.ReadAt(header, 0)
 	_, err2 := file.ReadAt(data, int64(at))
-	key, err3 := keys.DataKey(binary.BigEndian.Uint64(about))
+	key, err3 := keys.DataKey(binary.BigEndian.Uint64(header))
 	if err := cmp.Or(err1, err2, err3); err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func readValueLog(dir string, pointer []byte, keys *badger.KeyRegistry) ([]byte,
 	_, o := binary.Uvarint(data[2+n+m:])
 	text := data[2+n+m+o:]
 	if key != nil {
-		iv := binary.BigEndian.AppendUint32(about[head-nonce:head:head], at)
+		iv := binary.BigEndian.AppendUint32(header[head-nonce:head:head], at)
 		if text, err = y.XORBlockAllocate(text, key.Data, iv); err != nil {
 			return nil, err
 		}

@@ -48,13 +48,13 @@ func (o Options) checkFiles(key []byte) error {
 
 // checkTables verifies the tables that the MANIFEST lists. Badger removes all others.
 func (o Options) checkTables(list badger.Manifest, keys *badger.KeyRegistry) error {
-	for id, about := range list.Tables {
-		own, err := keys.DataKey(about.KeyID)
+	for id, info := range list.Tables {
+		dataKey, err := keys.DataKey(info.KeyID)
 		if err != nil {
 			return fmt.Errorf("the key of table %d: %w", id, err)
 		}
 		name := table.NewFilename(id, o.Dir)
-		if err := catchPanics(func() error { return checkTable(name, own) }); err != nil {
+		if err := catchPanics(func() error { return checkTable(name, dataKey) }); err != nil {
 			return fmt.Errorf("the table %s: %w", filepath.Base(name), err)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// documents is how many each of these tests writes, each of them twice.
+// documents is the number of documents that each of these tests writes, each of them twice.
 const documents = 12
 
 // setDocuments gives each document a text.
@@ -37,7 +37,7 @@ func setDocuments(t *testing.T, s *Store, text string) {
 	}
 }
 
-// missingDocuments returns the documents that have not a text any more.
+// missingDocuments returns the documents that do not have their text any more.
 func missingDocuments(t *testing.T, s *Store, text string) (list []string) {
 	t.Helper()
 	for i := range documents {
@@ -52,7 +52,7 @@ func missingDocuments(t *testing.T, s *Store, text string) (list []string) {
 	return list
 }
 
-// manifestOffsets returns where the records of a list of tables begin, and where it ends.
+// manifestOffsets returns the offsets of the records of a MANIFEST, and of its end.
 func manifestOffsets(t *testing.T, manifest []byte) (begins []int) {
 	t.Helper()
 	at := 8
@@ -62,12 +62,12 @@ func manifestOffsets(t *testing.T, manifest []byte) (begins []int) {
 	return append(begins, at)
 }
 
-// A list of tables that ends too soon, between two records or within one, loses nothing: what
-// it lacks is written back, or the directory is refused.
+// A MANIFEST that ends too soon, between two records or within one, loses nothing: the
+// tables that it lacks are recovered, or the directory is refused.
 func TestTablesMissingFromTheManifestAreRecovered(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
-		dir := filepath.Join(t.TempDir(), "[store]") // which is no pattern
+		dir := filepath.Join(t.TempDir(), "[store]") // must not be taken for a glob pattern
 		for _, text := range []string{"old", "new"} {
 			s := open(t, Options{Dir: dir, EncryptionKey: key})
 			setDocuments(t, s, text)
@@ -97,7 +97,7 @@ func TestTablesMissingFromTheManifestAreRecovered(t *testing.T) {
 	}
 }
 
-// opensWithShortManifest opens a copy of a store whose list of tables ends too soon, and reports
+// opensWithShortManifest opens a copy of a store whose MANIFEST ends too soon, and reports
 // whether it opens.
 func opensWithShortManifest(t *testing.T, dir string, key deviceauth.Secret, size int64) bool {
 	t.Helper()
@@ -105,13 +105,13 @@ func opensWithShortManifest(t *testing.T, dir string, key deviceauth.Secret, siz
 	if err := os.Truncate(filepath.Join(dir, badger.ManifestFilename), size); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // and once more, of what was written back
+	for range 2 { // and again, with what was written back
 		s, err := Open(Options{Dir: dir, EncryptionKey: key})
 		if err != nil {
 			if !strings.Contains(err.Error(), "caddy device-auth restore") {
 				t.Errorf("%d bytes: %v", size, err)
 			}
-			return false // it lists a table that has gone
+			return false // it lists a table that is gone
 		}
 		if lost := missingDocuments(t, s, "new"); len(lost) > 0 {
 			t.Errorf("%d bytes: %q", size, lost)
@@ -126,8 +126,8 @@ func opensWithShortManifest(t *testing.T, dir string, key deviceauth.Secret, siz
 	return true
 }
 
-// What was deleted does not come back from a table that a merge has taken out of the list
-// and that lies there still.
+// What was deleted does not come back from a table that a compaction has removed from the
+// MANIFEST and whose file still exists.
 func TestRemovedTablesAreNotRecovered(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -156,7 +156,7 @@ func TestRemovedTablesAreNotRecovered(t *testing.T) {
 	}
 }
 
-// A list that was begun anew names no table that was removed before.
+// A rewritten MANIFEST does not record tables that were removed before.
 func TestTablesRemovedBeforeTheManifestWasRewrittenAreNotRecovered(t *testing.T) {
 	t.Parallel()
 	dir, tables := deletedDocuments(t, true)
@@ -178,9 +178,9 @@ func TestTablesRemovedBeforeTheManifestWasRewrittenAreNotRecovered(t *testing.T)
 		t.Fatal(err)
 	}
 	var changes pb.ManifestChangeSet
-	for id, about := range known.Tables {
+	for id, info := range known.Tables {
 		changes.Changes = append(changes.Changes, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_CREATE,
-			Level: uint32(about.Level), KeyId: about.KeyID, Compression: uint32(about.Compression)})
+			Level: uint32(info.Level), KeyId: info.KeyID, Compression: uint32(info.Compression)})
 	}
 	text, err := proto.Marshal(&changes)
 	if err != nil {
@@ -196,8 +196,9 @@ func TestTablesRemovedBeforeTheManifestWasRewrittenAreNotRecovered(t *testing.T)
 	}
 }
 
-// deletedDocuments makes a store whose documents were deleted, and returns a table from before
-// that. closed is whether the store was closed; else the deletions are in a log.
+// deletedDocuments makes a store whose documents were deleted, and returns a table from
+// before that. closed says whether the store was closed; if not, the tombstones are in a
+// WAL.
 func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	t.Helper()
 	dir, before = t.TempDir(), filepath.Join(t.TempDir(), "before.sst")
@@ -216,7 +217,7 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.put(t.Context(), active("BCDFGHJK")); err != nil { // without which nothing is left, and no table
+	if err := s.put(t.Context(), active("BCDFGHJK")); err != nil { // without it nothing is left, and no table
 		t.Fatal(err)
 	}
 	if !closed {
@@ -228,8 +229,8 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	return dir, before
 }
 
-// A start that fails while it writes back what was kept must not merge, not even at the close
-// of the database: a merge drops what tells that something was deleted.
+// A start that fails during recovery must not compact, not even when it closes the
+// database: a compaction drops tombstones.
 func TestFailedStartsBringNoDeletedKeyBack(t *testing.T) {
 	t.Parallel()
 	dir, before := deletedDocuments(t, false)
@@ -261,8 +262,8 @@ func TestFailedStartsBringNoDeletedKeyBack(t *testing.T) {
 	}
 }
 
-// The log names tables of which nothing can be read; where there was nothing else, the
-// directory is refused.
+// Tables of which nothing can be read are logged; if there is no other data, the directory
+// is refused.
 func TestUnlistedTablesThatCannotBeReadAreReported(t *testing.T) {
 	t.Parallel()
 	dir, _ := deletedDocuments(t, true)
@@ -280,11 +281,11 @@ func TestUnlistedTablesThatCannotBeReadAreReported(t *testing.T) {
 	truncateManifest(t, dir)
 	tables := tablesInDir(t, dir)
 	for _, name := range tables {
-		about, err := os.Stat(name)
+		info, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		flipBit(t, name, about.Size()-20) // in the index, or its checksum
+		flipBit(t, name, info.Size()-20) // in the index, or its checksum
 	}
 	s, err := Open(Options{Dir: dir})
 	if err == nil {
@@ -305,7 +306,7 @@ func tablesInDir(t *testing.T, dir string) []string {
 	return tables
 }
 
-// truncateManifest cuts the list of tables of a store that is closed down to its first record.
+// truncateManifest truncates the MANIFEST of a closed store to its first record.
 func truncateManifest(t *testing.T, dir string) {
 	t.Helper()
 	name := filepath.Join(dir, badger.ManifestFilename)
@@ -318,7 +319,7 @@ func truncateManifest(t *testing.T, dir string) {
 	}
 }
 
-// flipBit changes a byte of a file.
+// flipBit changes a bit of a file.
 func flipBit(t *testing.T, name string, at int64) {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -331,7 +332,7 @@ func flipBit(t *testing.T, name string, at int64) {
 	}
 }
 
-// What cannot be made durable has no name, and is tried again under another one.
+// A directory that cannot be synced is not renamed, and is tried again under another name.
 func TestKeptTablesThatHaveGoneAreNoError(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -344,7 +345,7 @@ func TestKeptTablesThatHaveGoneAreNoError(t *testing.T) {
 	}
 }
 
-// Starts that fail keep a table and a log once.
+// Failed starts keep each table and WAL once.
 func TestFailedStartsKeepEachFileOnce(t *testing.T) {
 	t.Parallel()
 	dir, _, tables := closedStoreWithTable(t, "")
@@ -365,7 +366,7 @@ func TestFailedStartsKeepEachFileOnce(t *testing.T) {
 	}
 }
 
-// copyDir copies the files of a directory. The zeros at the end of Badger's logs, of many
+// copyDir copies the files of a directory. The zeros at the end of Badger's logs, which are
 // megabytes, take no blocks in the copy.
 func copyDir(t *testing.T, dir string) string {
 	t.Helper()

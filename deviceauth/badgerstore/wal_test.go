@@ -14,8 +14,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// setInOneTransaction gives each document a text, all in one transaction, and one more in another:
-// the end of the first is not the end of the log.
+// setInOneTransaction gives each document a text, all in one transaction, and writes one
+// more document in another: so the end of the first transaction is not the end of the WAL.
 func setInOneTransaction(t *testing.T, s *Store, text string) {
 	t.Helper()
 	var jobs []*job
@@ -38,7 +38,7 @@ func setInOneTransaction(t *testing.T, s *Store, text string) {
 	}
 }
 
-// A byte anywhere in a log costs at most the change that it is in, and the log reports it.
+// A damaged byte anywhere in a WAL costs at most the change that it is in, and is logged.
 func TestDamagedByteInAWALCostsOneChange(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
@@ -46,7 +46,7 @@ func TestDamagedByteInAWALCostsOneChange(t *testing.T) {
 		s := open(t, Options{Dir: dir, EncryptionKey: key})
 		setDocuments(t, s, "old")
 		setInOneTransaction(t, s, "new")
-		ended := copyDir(t, dir) // as the end of the process leaves it
+		ended := copyDir(t, dir) // as a crash leaves it
 		logs, err := filesIn(ended, ".mem")
 		if err != nil || len(logs) == 0 {
 			t.Fatalf("%q, %v", logs, err)
@@ -93,8 +93,8 @@ func txnEndOffsets(t *testing.T, dir string, key deviceauth.Secret) (places []in
 	return places
 }
 
-// checkDamagedWAL opens a copy of a store after a byte of a log in it was changed. head is
-// whether the byte is in the log's head, and end whether it may be in its last change.
+// checkDamagedWAL opens a copy of a store after a byte of a WAL was changed. head says
+// whether the byte is in the WAL's header, and end whether it may be in its last change.
 func checkDamagedWAL(t *testing.T, dir, log string, key deviceauth.Secret, at int, head, end bool) {
 	t.Helper()
 	dir, log = copyDir(t, dir), filepath.Base(log)
@@ -131,15 +131,15 @@ func checkDamagedWAL(t *testing.T, dir, log string, key deviceauth.Secret, at in
 	}
 }
 
-// Noise and zeros in a log of any length end no process, and keep the store from being
-// opened at most with a reason.
+// Random bytes and zeros in a WAL of any length do not end the process; the store opens, or
+// its error says what to do.
 func TestRandomBytesInAWALDoNotCrash(t *testing.T) {
 	t.Parallel()
 	noise := make([]byte, walSize)
 	for i := range 100_000 {
 		noise[i] = byte(i*i>>3 ^ i>>7)
 	}
-	noise[len(noise)-1] = 1 // behind zeros, which are passed over at once
+	noise[len(noise)-1] = 1 // after zeros, which are skipped at once
 	for _, key := range []deviceauth.Secret{"", aKey} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir, EncryptionKey: key})
@@ -170,7 +170,7 @@ func TestRandomBytesInAWALDoNotCrash(t *testing.T) {
 	}
 }
 
-// walOfKilledStore returns the log of a store whose process has ended, and what is in it.
+// walOfKilledStore returns the WAL of a store that was not closed, and its content.
 func walOfKilledStore(t *testing.T, key deviceauth.Secret) (name string, data []byte) {
 	t.Helper()
 	dir := t.TempDir()
@@ -187,8 +187,8 @@ func walOfKilledStore(t *testing.T, key deviceauth.Secret) (name string, data []
 	return logs[0], data
 }
 
-// Without the beginning of an encrypted log nothing in it can be read: that is refused, or
-// reported where the power may have failed before anything in it was promised.
+// Without its header nothing in an encrypted WAL can be read: that is an error, or is
+// logged if the power may have failed before anything in it was promised.
 func TestDamagedHeaderOfAnEncryptedWALIsReported(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(head []byte){
@@ -219,8 +219,8 @@ func TestDamagedHeaderOfAnEncryptedWALIsReported(t *testing.T) {
 	}
 }
 
-// Damage in the last change, whose end is whole, is reported as such, and not as the usual end of
-// a log.
+// Damage in the last change, whose end is undamaged, is logged as damage, and not as the
+// usual end of a WAL.
 func TestDamageInTheLastChangeIsReported(t *testing.T) {
 	t.Parallel()
 	log, data := walOfKilledStore(t, "")
@@ -235,7 +235,7 @@ func TestDamageInTheLastChangeIsReported(t *testing.T) {
 	}
 }
 
-// A store that is opened again in service looks for damage as at a start.
+// A store that is reopened in service looks for damage like a start.
 func TestReopenedStoreRecoversFromDamage(t *testing.T) {
 	t.Parallel()
 	log, data := walOfKilledStore(t, "")

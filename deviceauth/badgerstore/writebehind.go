@@ -14,20 +14,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// New grants reach Badger behind the answer (write-behind): the committer writes those
-// of some milliseconds in one transaction, without a sync. The end of the process
-// within that time costs their devices the code: a poll hears invalid_grant, and the
-// device asks for another one. A change of a grant is not written behind.
+// New grants reach Badger after the answer (write-behind): the committer writes those of
+// some milliseconds in one transaction, without a sync. If the process ends within that
+// time, their devices lose the code: a poll is answered invalid_grant, and the device
+// requests another one. A change of a grant is not written behind.
 
 const (
 	// writeDelay is also about how much a kill -9 costs: the codes of that time.
 	writeDelay = 5 * time.Millisecond   // from the first new grant to the transaction
-	writeRetry = 100 * time.Millisecond // after one that failed
+	writeRetry = 100 * time.Millisecond // after a failed one
 	writeMost  = 256                    // in one transaction: a decision waits for no more than these
 )
 
-// Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
-// for no disk; it is refused while none can be written.
+// Create implements [deviceauth.Store]. A pending grant is kept in memory without waiting
+// for the disk; it is refused while nothing can be written.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if !writtenBehind(g) {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
@@ -50,14 +50,14 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	}
 }
 
-// writtenBehind reports whether a new grant waits for no disk. The id of a login in the
-// browser is as old as its page, which may be posted twice: only the committer, one
-// change after the other, tells whether it has been decided.
+// writtenBehind reports whether a new grant is kept in memory first. The id of a login in
+// the browser is as old as its page, which may be posted twice: only the committer, one
+// change after the other, can tell whether it has been decided.
 func writtenBehind(g *deviceauth.Grant) bool {
 	return g.State == deviceauth.Pending && g.Redirect == ""
 }
 
-// codeIsFree returns ErrExists where Badger has a user code.
+// codeIsFree returns ErrExists if Badger has the user code.
 func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	err := s.view(func(txn *badger.Txn) error {
 		_, err := codeHolder(txn, code)
@@ -69,7 +69,7 @@ func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	return existsError(err)
 }
 
-// existsError is the error of Create, by the error of a search for what would be in its way.
+// existsError returns the error of Create for the result of looking up an id or a code.
 func existsError(err error) error {
 	if err == nil {
 		return deviceauth.ErrExists
@@ -77,11 +77,12 @@ func existsError(err error) error {
 	return err
 }
 
-// writePending writes new grants, and returns when to do so again; negative: when there
-// is another one. Only the committer calls it, so no change is committed meanwhile.
+// writePending writes new grants, and returns the delay until the next call; negative: when
+// there is another new grant. Only the committer calls it, so no change is committed
+// meanwhile.
 func (s *Store) writePending() time.Duration {
-	// A grant that has its decision is not in the list, and none is decided until this
-	// returns: a decision waits for the committer.
+	// A decided grant is not in the list, and none is decided until this returns: a
+	// decision waits for the committer.
 	list, own := s.pending.unwritten(writeMost)
 	if len(list) == 0 {
 		return -1
@@ -106,8 +107,8 @@ func (s *Store) writePending() time.Duration {
 	return -1
 }
 
-// writeFirst puts so many of the first grants into a transaction as fit, and returns
-// how many they are: with own each as a record of its own, else together in a bundle.
+// writeFirst adds as many of the first grants to a transaction as fit, and returns how many
+// they are: with own, each as a record of its own, else together in a bundle.
 func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err error) {
 	var all bundle
 	for ; n < len(list) && len(all.value) < bundleSize; n++ {
@@ -135,13 +136,13 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err err
 	return n, err
 }
 
-// write puts the grant into a transaction as a record of its own, before its code: a
-// grant that did not fit is written once more.
+// write adds the grant to a transaction as a record of its own, before its code: a grant
+// that did not fit is written again.
 func (one *pendingGrant) write(txn *badger.Txn) error {
 	g := one.grant()
 	if one.uncertain {
 		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
-			return err // nil: the change had come that far
+			return err // nil: the change was committed
 		}
 	}
 	value, err := json.Marshal(g)
@@ -154,19 +155,19 @@ func (one *pendingGrant) write(txn *badger.Txn) error {
 	return txn.SetEntry(newEntry(codeKey(g.UserCode), one.id[:], one.codeForgetAt())) // Badger keeps the slice
 }
 
-// flushTime is how long a store that is closed tries to write the new grants, where
-// its disk takes none: less than [closeTime].
+// flushTime is how long a store that is being closed tries to write the new grants if its
+// disk accepts none: less than [closeTime].
 const flushTime = 2 * time.Second
 
-// flush writes all new grants before the store is closed, or says how many are lost.
+// flush writes all new grants before the store is closed, or logs how many are lost.
 func (s *Store) flush() {
 	s.pending.close()
 	for until := time.Now().Add(flushTime); ; {
 		if s.writePending() < 0 {
 			return
 		}
-		why := s.pending.failed
-		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // nobody mends a store that is closed
+		why := s.pending.writeErr
+		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // not reopened any more
 			lost := len(s.pending.queue)
 			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{lost, why})
 			return
@@ -177,8 +178,9 @@ func (s *Store) flush() {
 	}
 }
 
-// createWritten adds a grant at once: one that is not pending, as a restored one, or whose
-// id is not new. It is refused where its id or its code is taken, in memory or on the disk.
+// createWritten adds a grant at once: one that is not pending, such as a restored one, or
+// whose id is not new. It is refused if its id or its code is taken, in memory or on the
+// disk.
 func (b *batch) createWritten(g *deviceauth.Grant) error {
 	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return existsError(err)
@@ -198,7 +200,7 @@ func (b *batch) createWritten(g *deviceauth.Grant) error {
 }
 
 // read returns a grant as it is before the next change, and the second in which Badger
-// will forget it.
+// forgets it.
 func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 	var waits *deviceauth.Grant
 	if _, changed := b.changed[id]; !changed {
@@ -215,8 +217,8 @@ func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 	return g, expires, err
 }
 
-// codesOnDisk is the second until which Badger has user codes of the processes before:
-// those of grants with records of their own. Until then a new code is looked for on the
+// codesOnDisk returns the second until which Badger has user codes of earlier processes:
+// those of grants with records of their own. Until then a new code is looked up on the
 // disk, too, so that no two grants wait for one.
 func codesOnDisk(db *badger.DB) (until uint64, err error) {
 	err = catchPanics(func() error {
@@ -232,8 +234,8 @@ func codesOnDisk(db *badger.DB) (until uint64, err error) {
 	return until, err
 }
 
-// page completes a page of grants from the disk, in the order of their ids, by those that
-// are in memory alone. Of two with one id the one from the disk is newer.
+// page completes a page of grants from the disk, in the order of their ids, with those that
+// are only in memory. If two grants have one id, the one from the disk is newer.
 func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*deviceauth.Grant {
 	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
 	for _, one := range waiting {
@@ -244,15 +246,15 @@ func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*devic
 	return list[:min(len(list), limit)]
 }
 
-// firstAfter returns the first grants by id that follow a given one, at most so many,
-// and leaves out those that have expired so long ago that no poll hears of them.
+// firstAfter returns the first grants by id that follow a given one, up to limit. It leaves
+// out those that expired so long ago that no poll is told of them.
 func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
 	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
 	for _, one := range all {
 		if past(one.forgetAt()) || !follows(one.id) {
 			continue
 		}
-		if first = append(first, one); len(first) >= 2*limit { // sorted seldom, however many there are
+		if first = append(first, one); len(first) >= 2*limit { // sorted rarely, however many there are
 			slices.SortFunc(first, byID)
 			first = first[:limit]
 		}
