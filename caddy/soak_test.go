@@ -258,7 +258,7 @@ func (g *gateway) settled(before level) level {
 }
 
 // judgeLevels wants memory to stay at a level, and what is open to be closed again. On
-// the disk records stay until Badger merges their tables, so it is each life's share
+// the disk records stay until Badger compacts their tables, so it is each life's share
 // that is bounded: some ten records of 1 KiB.
 func judgeLevels(t *testing.T, before, half, full, after level, lives int64) {
 	if full.resident > half.resident*5/4+16<<10 || full.heap > half.heap*5/4+8<<10 {

@@ -10,15 +10,15 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// admitting asks Admit before Create, as a caller does that must not wait, and finds the
-// disk well.
+// admitting asks Admit before Create, as a caller that must not wait does, with a disk that
+// has just accepted grants.
 type admitting struct {
 	*Store
 	admitted *atomic.Int64
 }
 
 func (a admitting) Create(ctx context.Context, g *deviceauth.Grant) error {
-	a.pending.looked.Store(time.Now().UnixNano())
+	a.pending.lastWrite.Store(time.Now().UnixNano())
 	if done, err := a.Admit(g); done {
 		a.admitted.Add(1)
 		return err
@@ -43,7 +43,7 @@ func TestStoreThatAdmitsConforms(t *testing.T) {
 	}
 }
 
-// Where only Create can say what becomes of a grant, Admit says nothing.
+// Admit returns false whenever only Create can decide about a grant.
 func TestGrantThatHasToWaitIsNotAdmitted(t *testing.T) {
 	t.Parallel()
 	approved := storetest.NewGrant("BCDFGHJK")
@@ -55,17 +55,17 @@ func TestGrantThatHasToWaitIsNotAdmitted(t *testing.T) {
 		grant  *deviceauth.Grant
 		change func(*Store)
 	}{
-		{"a disk that was not looked at", nil, func(s *Store) { s.pending.looked.Store(0) }},
-		{"codes of a process before", nil, func(s *Store) { s.pending.mayBeElsewhere(1 << 40) }},
-		{"a committer that is behind", nil, func(s *Store) { s.pending.bytes = maxUnwritten + 1 }},
-		{"a disk that takes nothing", nil, func(s *Store) { s.pending.failed = errDiskFull }},
+		{"a disk that was not looked at", nil, func(s *Store) { s.pending.lastWrite.Store(0) }},
+		{"codes of a process before", nil, func(s *Store) { s.pending.noteCodesOnDisk(1 << 40) }},
+		{"a committer that is behind", nil, func(s *Store) { s.pending.queueBytes = maxQueueBytes + 1 }},
+		{"a disk that takes nothing", nil, func(s *Store) { s.pending.writeErr = errDiskFull }},
 		{"a store that is closed", nil, func(s *Store) { s.pending.closed = true }},
 		{"a grant that is decided", approved, func(*Store) {}},
 		{"a login in the browser", browser, func(*Store) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &Store{pending: newPendingGrants()}
-			s.pending.looked.Store(time.Now().UnixNano())
+			s.pending.lastWrite.Store(time.Now().UnixNano())
 			test.change(s)
 			g := test.grant
 			if g == nil {

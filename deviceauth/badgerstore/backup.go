@@ -16,24 +16,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A backup is a text file, one record of JSON a line: a head, the documents of
-// the store, the grants, and an end that says how many they were. It holds the
-// signing keys, encrypted or not as the store was: it is as secret as they are.
+// A backup is a text file with one JSON record per line: a header, the documents of the
+// store, the grants, and a trailer with the number of records. It contains the signing
+// keys, encrypted or not as the store was: it is as secret as they are.
 
 const backupFormat = "caddy-deviceauth backup 1"
 
-// A record is one line. Only one member is there.
+// A record is one line. It has one member, but for the header.
 type record struct {
-	Format   string            `json:"format,omitempty"` // the head
+	Format   string            `json:"format,omitempty"` // header
 	Made     time.Time         `json:"made,omitzero"`
-	Secret   bool              `json:"encrypted,omitempty"` // the store was
-	Name     string            `json:"name,omitempty"`      // a document's
+	Secret   bool              `json:"encrypted,omitempty"` // whether the store was
+	Name     string            `json:"name,omitempty"`      // of a document
 	Document []byte            `json:"document,omitempty"`
 	Grant    *deviceauth.Grant `json:"grant,omitempty"`
-	End      *int              `json:"end,omitempty"` // how many records stand before it
+	End      *int              `json:"end,omitempty"` // trailer: the number of records before it
 }
 
-// Backup writes what the store holds at one moment, while it goes on serving.
+// Backup writes a consistent snapshot of the store, which keeps serving meanwhile.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriter(w)
 	lines, count := json.NewEncoder(out), 0
@@ -66,10 +66,9 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	return errors.Join(lines.Encode(record{End: &count}), out.Flush())
 }
 
-// recordOf returns nil for what follows from other records, for bundles of pending
-// grants, which [Restore] never brings back, and for documents
-// that are kept for a while: people's sessions, which must not come back after
-// they were ended.
+// recordOf returns nil for indexes, for bundles of pending grants, which [Restore] never
+// restores, and for documents with a time to live: these are people's sessions, which must
+// not come back after they were ended.
 func recordOf(item *badger.Item) (*record, error) {
 	key := item.Key()
 	if key[0] == 'v' && item.ExpiresAt() != 0 {
@@ -92,19 +91,18 @@ func recordOf(item *badger.Item) (*record, error) {
 	return nil, nil
 }
 
-// Restored says what became of a backup: how many documents and grants were brought back,
-// and how many grants were not.
+// Restored is the result of a restore: how many documents and grants were restored, and how
+// many grants were not.
 type Restored struct {
 	Documents, Kept, Ended int
 }
 
-// Restore makes a new store of a backup, in a directory that must not be there
-// yet. Signing keys come back. Grants do not: which of them have been revoked,
-// and which codes redeemed, since the backup was made, nobody knows any more,
-// so every device must be connected anew. keepGrants brings back those that
-// were active, for who knows that none of them was revoked since. A backup of a
-// store that was encrypted makes one that is, unless the options say that it is
-// not to be: [ErrWasEncrypted].
+// Restore makes a new store from a backup, in a directory that must not exist yet. Signing
+// keys are restored. Grants are not: it is unknown which of them were revoked, and which
+// codes redeemed, since the backup was made, so every device must be connected anew.
+// keepGrants restores those that were active, for an operator who knows that none of them
+// was revoked since. A backup of an encrypted store is restored into an encrypted store,
+// unless the options say that it is not to be: [ErrWasEncrypted].
 func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done Restored, err error) {
 	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
 		return done, fmt.Errorf("badger store: %s is there already: move it out of the way first", o.Dir)
@@ -112,7 +110,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 	o.Dir = filepath.Clean(o.Dir)
 	final := o.Dir
 	o.Dir += ".restoring"
-	// What a restore before, which did not end, has left there is of no use.
+	// What an interrupted restore has left there is of no use.
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return done, err
 	}
@@ -130,13 +128,13 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 
 var errTruncated = errors.New("badger store: the backup is not whole: it ends before its end")
 
-// ErrWasEncrypted says that a store would be made without the encryption that
-// the old one had.
+// ErrWasEncrypted says that the restored store would lack the encryption that the old one
+// had.
 var ErrWasEncrypted = errors.New(
 	"badger store: the backup is of a store that was encrypted, and there is no key for the new one")
 
-// load reads a backup into a store that is new. plain says that the store is not
-// encrypted and need not be.
+// load reads a backup into a new store. plain says that the store is unencrypted without
+// the option Unencrypted.
 func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (done Restored, err error) {
 	err = each(r, func(next *record) error {
 		switch {
@@ -158,11 +156,12 @@ func (s *Store) load(ctx context.Context, r io.Reader, keepGrants, plain bool) (
 	return done, err
 }
 
-// CheckBackup reads a backup whole, and says what is wrong with it; nil: [Restore] can
-// read it.
+// CheckBackup reads a whole backup. It returns what is wrong with it, or nil if [Restore]
+// can read it.
 func CheckBackup(r io.Reader) error { return each(r, func(*record) error { return nil }) }
 
-// each reads a backup with its head, and wants it to be whole.
+// each calls fn for the header and each record of a backup. It returns an error if the
+// backup is not complete.
 func each(r io.Reader, do func(*record) error) error {
 	lines := json.NewDecoder(bufio.NewReader(r))
 	var head record

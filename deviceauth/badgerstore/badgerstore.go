@@ -1,8 +1,8 @@
-// Package badgerstore remembers grants in an embedded Badger database: one
-// process, one directory, no server. It decides nothing about grants; what it
-// promises is that what Update or UpdateDocument returned is on the disk. Grants
-// that wait for a person are kept in memory and written behind, so that asking for a
-// code and polling it cost no transaction.
+// Package badgerstore stores grants in an embedded Badger database: one process, one
+// directory, no server. It makes no decisions about grants. It promises that a change is on
+// the disk when Update or UpdateDocument returns. Grants that wait for a person are kept in
+// memory and written later (write-behind), so that requesting a code and polling it cost no
+// transaction.
 //
 // Keys:
 //
@@ -12,33 +12,35 @@
 //	s <owner> <id>    nothing; a person's grants (the owner as a digest)
 //	v <name>          a document of the store
 //
-// Everything but the store has a time to live. Badger counts that in whole
-// seconds, so it is only for tidying up: the exact times are in the grant.
+// Everything has a time to live, except documents that are kept for ever. Badger counts it
+// in whole seconds, so it only serves for cleaning up: the exact times are in the grant.
 package badgerstore
 
 // Where to read:
 //
-//	badgerstore.go, options.go       opening, and the settings of Badger
+//	badgerstore.go, options.go       opening a store, and the settings of Badger
 //	lookup.go, list.go, cache.go     reading a grant
 //	pending.go, pending_queue.go,    the grants that wait for a person: in memory,
-//	compact.go, writebehind.go,      written many at a time
-//	bundle.go
+//	compact_grant.go, bundle.go,     written many at a time
+//	writebehind.go
 //	commit.go, keys.go               a change that is on the disk before its answer
 //	backup.go                        backup, restore
-//	tidy.go, close.go                what has expired leaves the disk; the end
+//	tidy.go, close.go                removing expired records; closing a store
 //
-// The rest is about what happens where a disk, a file system or Badger fails:
+// The rest handles failures of a disk, of a file system, or of Badger:
 //
 //	dir.go, lock_*.go                other users and other processes
-//	damage.go, tables.go             files that are not whole are told of before Badger
-//	                                 reads them, which would end the process
-//	hidden.go, hidden_log.go         what Badger would pass over without a word
-//	space.go, files*.go, ahead*.go,  a disk that fills, a process that may open no file
-//	blocks_linux.go
-//	trouble.go, mend.go              a store that is closed and opened again in service
-//	merges.go, hold.go, kept.go,     a merge of tables that Badger takes for whole and
-//	lost.go, relics.go               that is not: nothing is lost
-//	logger.go                        what Badger says
+//	damage.go, tables.go             damaged files, found before Badger reads them, since it
+//	                                 would end the process
+//	unlisted.go, wal.go              tables that the MANIFEST lacks, and what follows damage in
+//	                                 a write-ahead log: Badger drops both without an error
+//	space.go, files*.go,             a disk that fills, a process that may open no file
+//	preallocate*.go, blocks_linux.go
+//	faults.go, reopen.go             a store that is closed and opened again in service
+//	compactions.go, hold.go,         a compaction that Badger takes for complete although it
+//	kept.go                          is not
+//	recovery.go, table_entries.go    writing back what one of these failures lost
+//	logger.go                        what Badger logs
 
 import (
 	"cmp"
@@ -56,40 +58,41 @@ import (
 
 // Store is a [deviceauth.Storage] on disk. Open opens one.
 type Store struct {
-	db      atomic.Pointer[badger.DB]  // replaced by mend, under both locks
-	again   func() (*badger.DB, error) // opens the directory once more
-	keys    func() (*badger.KeyRegistry, error)
-	dir     string
-	lock    *os.File // keeps other processes out, until it is closed; nil: Badger does
-	log     logger
-	room    *space
-	links   bool    // a file can have a second name there
-	merges  *merges // of db
-	known   *cache
-	pending *pendingGrants
-	jobs    chan *job
-	stop    chan struct{} // closed by Close; no job is taken afterwards
-	done    chan struct{} // closed when the committer has ended
+	db              atomic.Pointer[badger.DB]  // replaced by reopenLoop, under rotateMu and openMu
+	openDB          func() (*badger.DB, error) // opens dir, also when the store is reopened
+	openKeyRegistry func() (*badger.KeyRegistry, error)
+	dir             string
+	lock            *os.File // locks dir until it is closed; nil: Badger has the lock
+	log             logger
+	room            *space
+	links           bool         // dir's file system has hard links
+	compactions     *compactions // of db
+	cache           *cache
+	pending         *pendingGrants
+	jobs            chan *job
+	stop            chan struct{} // closed by Close; no job is accepted afterwards
+	done            chan struct{} // closed when the committer has ended
 
 	encrypted bool
 
-	// writes keeps Badger from changing to a new log between a commit that is
-	// promised and its sync, which would sync the new log only: the committer
-	// holds it alone for changes, and shared for new grants.
-	writes   sync.RWMutex
-	unsynced bool // a commit whose sync failed; the committer's own
+	// rotateMu keeps Badger from switching to a new WAL between a promised commit and its
+	// sync, which would sync only the new WAL. The committer locks it for changes, and
+	// read-locks it for new grants.
+	rotateMu sync.RWMutex
+	unsynced bool // a sync has failed; used by the committer only
 
-	// single is held for each write of those that share writes, so that none is
-	// under way behind one after which Badger must not be asked to write.
-	single sync.Mutex
-	ahead  ahead // under single
+	// writeMu is held for each write, since those under rotateMu.RLock may overlap. After
+	// some errors Badger must not be written to again, so no write may be waiting behind
+	// another one in Badger.
+	writeMu  sync.Mutex
+	prealloc preallocator // guarded by writeMu
 
-	// reads keeps the database open under those who look at it.
-	reads   sync.RWMutex
-	tidying sync.WaitGroup
-	close   sync.Once
-	broken  atomic.Pointer[error] // why Badger is not asked until it has been opened again
-	trouble chan struct{}         // wakes mend
+	// openMu is read-locked while the database is used, and locked to close or replace it.
+	openMu       sync.RWMutex
+	tidying      sync.WaitGroup
+	closeOnce    sync.Once
+	broken       atomic.Pointer[error] // why Badger is not used until it has been reopened
+	reopenNeeded chan struct{}         // wakes reopenLoop
 }
 
 var (
@@ -98,9 +101,9 @@ var (
 	_ deviceauth.Admitter = (*Store)(nil)
 )
 
-// Open opens the database in a directory. An error says what an operator can do about it.
-// The directory is this process's until Close; another one that opens it hears that it is
-// in use.
+// Open opens the database in a directory. Its errors say what an operator can do. The
+// directory is locked until Close: another process that opens it gets an error that says
+// so.
 func Open(o Options) (*Store, error) {
 	if strconv.IntSize < 64 {
 		// Its allocator shifts an int too far once a table passes 4 MB.
@@ -115,7 +118,7 @@ func Open(o Options) (*Store, error) {
 
 // openWith is Open with the key as bytes; nil: the store is not encrypted.
 func openWith(o Options, key []byte) (_ *Store, err error) {
-	if err := o.ownDir(); err != nil {
+	if err := o.prepareDir(); err != nil {
 		return nil, err
 	}
 	lock, err := o.lock()
@@ -127,16 +130,16 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 			lock.Close()
 		}
 	}()
-	// What would make Badger panic, or begin an empty database, is looked for first.
-	there, err := presence(o.Dir)
+	// Check first for what would make Badger panic, or begin an empty database.
+	there, err := dirPresence(o.Dir)
 	if err != nil {
 		return nil, err
 	}
 	room := &space{
-		there: there, left: func() (uint64, error) { return spaceLeft(o.Dir) }, whole: sizeOfDisk(o.Dir),
-		files: func() error { return filesLeft(o.Dir) }, trial: func() error { return canMakeFile(o.Dir) },
+		present: there, free: func() (uint64, error) { return freeSpace(o.Dir) }, total: diskSize(o.Dir),
+		filesLeft: func() error { return checkFilesLeft(o.Dir) }, tryFile: func() error { return tryMakeFile(o.Dir) },
 	}
-	if err := cmp.Or(room.fits(startReserve), room.trial(), o.manifest()); err != nil {
+	if err := cmp.Or(room.requireFree(startReserve), room.tryFile(), o.checkManifest()); err != nil {
 		return nil, err
 	}
 	s := newStore(o, key, lock, room)
@@ -148,26 +151,26 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		s.log.log(slog.LevelError, "%v", []any{err})
 	}
 	go s.commitJobs()
-	s.tidying.Go(s.tidy)
-	s.tidying.Go(s.mend)
+	s.tidying.Go(s.tidyLoop)
+	s.tidying.Go(s.reopenLoop)
 	return s, nil
 }
 
-// openFirst opens the database, and takes in what the processes before have left.
+// openFirst opens the database, and loads what earlier processes have left.
 func (s *Store) openFirst(o Options) error {
-	db, err := s.again()
+	db, err := s.openDB()
 	if err != nil {
 		return o.explain(err)
 	}
 	s.db.Store(db)
-	// Records of their own are read when they are asked for, bundles now.
-	until, err := codesElsewhere(db)
+	// Records of single grants are read on demand, bundles now.
+	until, err := codesOnDisk(db)
 	if err == nil {
-		s.pending.mayBeElsewhere(until)
+		s.pending.noteCodesOnDisk(until)
 		err = s.loadBundles(db)
 	}
 	if err != nil {
-		return o.explain(errors.Join(err, guarded(db.Close)))
+		return o.explain(errors.Join(err, catchPanics(db.Close)))
 	}
 	return nil
 }
@@ -175,63 +178,64 @@ func (s *Store) openFirst(o Options) error {
 // newStore returns a store that is not open yet.
 func newStore(o Options, key []byte, lock *os.File, room *space) *Store {
 	s := &Store{
-		dir: o.Dir, lock: lock, room: room, known: newCache(), pending: newPendingGrants(), encrypted: key != nil,
-		trouble: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}),
+		dir: o.Dir, lock: lock, room: room, cache: newCache(), pending: newPendingGrants(), encrypted: key != nil,
+		reopenNeeded: make(chan struct{}, 1), jobs: make(chan *job, maxBatch), stop: make(chan struct{}),
 		done: make(chan struct{}),
 	}
 	s.links = canLink(o.Dir)
-	s.ahead = ahead{dir: o.Dir, set: setAside}
+	s.prealloc = preallocator{dir: o.Dir, allocate: preallocate}
 	s.log = newLogger(o.Log)
-	s.keys = func() (*badger.KeyRegistry, error) { return o.keys(key) }
-	s.again = func() (*badger.DB, error) { return s.open(o, key) }
+	s.openKeyRegistry = func() (*badger.KeyRegistry, error) { return o.openKeyRegistry(key) }
+	s.openDB = func() (*badger.DB, error) { return s.open(o, key) }
 	return s
 }
 
-// update runs a transaction until no other one gets in its way; Badger's own
-// Update gives up at the first conflict.
+// update retries a transaction until it has no conflict; Badger's own Update gives up at
+// the first one.
 func (s *Store) update(change func(*badger.Txn) error) error {
 	for {
-		err := s.alone(func() error { return s.db.Load().Update(change) })
+		err := s.writeExclusive(func() error { return s.db.Load().Update(change) })
 		if !errors.Is(err, badger.ErrConflict) {
 			return err
 		}
 	}
 }
 
-// alone writes, with nobody else writing beside it.
-func (s *Store) alone(write func() error) error {
-	s.single.Lock()
-	defer s.single.Unlock()
+// writeExclusive calls write, while no other write is running.
+func (s *Store) writeExclusive(write func() error) error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
 	if why := s.broken.Load(); why != nil {
 		return *why
 	}
-	if err := s.ahead.ready(); err != nil {
+	if err := s.prealloc.ensure(); err != nil {
 		return err
 	}
-	err := guarded(write)
+	err := catchPanics(write)
 	if err == nil {
-		s.merges.renew()
+		s.compactions.renewSnapshot()
 	}
-	if noted := s.noted(err); noted != err {
-		return noted
+	if fatal := s.checkBroken(err); fatal != err {
+		return fatal
 	}
 	return wrap(err)
 }
 
-func (s *Store) view(look func(*badger.Txn) error) error {
+// view runs fn in a read transaction. It keeps the database open meanwhile.
+func (s *Store) view(fn func(*badger.Txn) error) error {
 	if why := s.broken.Load(); why != nil {
 		return *why
 	}
-	s.reads.RLock()
-	defer s.reads.RUnlock()
+	s.openMu.RLock()
+	defer s.openMu.RUnlock()
 	select {
-	case <-s.done: // a record that is missing now may be one that flush could not write
+	case <-s.done: // flush may have failed to write a record that is missing now
 		return wrap(badger.ErrDBClosed)
 	default:
 	}
-	err := guarded(func() error { return s.db.Load().View(look) })
+	err := catchPanics(func() error { return s.db.Load().View(fn) })
 	if why := s.broken.Load(); why != nil && err != nil {
-		return *why // it broke under the look, which may have been a panic
+		return *why // the store broke during fn, perhaps by a panic
 	}
 	return wrap(err)
 }

@@ -14,17 +14,17 @@ import (
 )
 
 // Badger writes a new table by copying it into memory that is mapped to a file without a
-// single block. Where the disk is full, the kernel answers the copy with SIGBUS: that is no
-// error and no panic but the end of the process, in a goroutine of Badger's. How much is left
-// cannot be asked late enough, because another program may take all of it between question
-// and copy. So the blocks are allocated when the file is mapped: then a full disk is an
-// error, and Badger makes the table again a second later.
+// single block. If the disk is full, the kernel answers the copy with SIGBUS: this is not
+// an error or a panic but ends the process, in a goroutine of Badger's. Checking the free
+// space is never late enough, because another program may take all of it between check and
+// copy. So the blocks are allocated when the file is mapped: then a full disk is an error,
+// and Badger retries the table a second later.
 //
-// Badger has no option for that, and maps all files by [unix.Mmap]. What that calls is the
-// only place where the file is known and nothing has been written to it.
+// Badger has no option for that. It maps all files by [unix.Mmap], and what Mmap calls is
+// the only place where the file is known and nothing has been written to it.
 
-// mapper is the variable of package unix that Mmap calls, up to the field that is needed
-// here. Where a later version of that package has no such variable, this one is nil.
+// mapper is the variable of package unix that Mmap calls, with its fields up to mmap. If a
+// later version of that package has no such variable, this one is nil.
 //
 //go:linkname mapper golang.org/x/sys/unix.mapper
 var mapper *struct {
@@ -35,21 +35,23 @@ var mapper *struct {
 
 type mmapFunc func(addr, length uintptr, prot, flags, fd int, offset int64) (uintptr, error)
 
-// allocatesTables reports whether the blocks of new tables are allocated. The variable is
-// set before main, when nothing is mapped yet, because Mmap reads it without a lock.
-var allocatesTables = func() bool {
+// preallocatesTables reports whether the blocks of new tables are allocated. It is
+// initialized before main, when nothing is mapped yet, because Mmap reads mapper.mmap
+// without a lock.
+var preallocatesTables = func() bool {
 	if mapper == nil || mapper.mmap == nil {
 		return false
 	}
 	system := mapper.mmap
-	// The function's own name shows that the struct above is laid out as the one of package unix.
+	// The name of the function shows that the struct above has the layout of package
+	// unix's.
 	f := runtime.FuncForPC(reflect.ValueOf(system).Pointer())
 	if f == nil || f.Name() != "golang.org/x/sys/unix.mmap" {
 		return false
 	}
 	mapper.mmap = func(addr, length uintptr, prot, flags, fd int, offset int64) (uintptr, error) {
 		if prot&unix.PROT_WRITE != 0 && flags&unix.MAP_SHARED != 0 {
-			if err := allocateTable(fd, int64(length)); err != nil {
+			if err := preallocateTable(fd, int64(length)); err != nil {
 				return 0, err
 			}
 		}
@@ -58,12 +60,12 @@ var allocatesTables = func() bool {
 	return true
 }()
 
-// allocateTable allocates the blocks of a file that is a table of Badger's and has none; a
-// file without its blocks is removed, since Badger leaves it there.
-func allocateTable(fd int, size int64) error {
-	var about unix.Stat_t
-	if err := unix.Fstat(fd, &about); err != nil || about.Blocks > 0 || about.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil // whatever it is, it is no new table
+// preallocateTable allocates the blocks of a file if it is one of Badger's tables and has
+// none. If that fails it removes the file, which Badger would leave there.
+func preallocateTable(fd int, size int64) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil || stat.Blocks > 0 || stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil // not a new table
 	}
 	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
@@ -80,7 +82,7 @@ func allocateTable(fd int, size int64) error {
 }
 
 // fallocate allocates the blocks of a file. Only a lack of blocks is an error: file systems
-// that cannot allocate say so in several ways.
+// that cannot allocate blocks answer with various errors.
 func fallocate(fd int, mode uint32, size int64) error {
 	for {
 		switch err := unix.Fallocate(fd, mode, 0, size); {

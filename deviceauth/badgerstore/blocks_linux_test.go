@@ -15,12 +15,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What allocates the blocks of tables relies on a variable of another package.
-func TestTablesHaveTheirBlocks(t *testing.T) {
-	if !allocatesTables {
+// The allocation of tables' blocks relies on a variable of another package.
+func TestTablesArePreallocated(t *testing.T) {
+	if !preallocatesTables {
 		t.Fatal("the blocks of tables are not allocated: has golang.org/x/sys/unix another variable mapper?")
 	}
-	dir := mounted(t)
+	dir := mountExt4(t)
 	create := func(id uint64) (*table.Table, error) {
 		b := table.NewTableBuilder(table.Options{TableSize: 4 << 20, BlockSize: 4 << 10, BloomFalsePositive: 0.01})
 		defer b.Close()
@@ -35,7 +35,7 @@ func TestTablesHaveTheirBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer whole.Close(-1)
-	back := fillUp(t, filepath.Join(dir, "ballast"))
+	back := fillDisk(t, filepath.Join(dir, "ballast"))
 	if _, err := create(2); err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
 		t.Errorf("a table on a full disk: %v; want %v", err, syscall.ENOSPC)
 	}
@@ -50,16 +50,16 @@ func TestTablesHaveTheirBlocks(t *testing.T) {
 	again.Close(-1)
 }
 
-// The disk is full when memory has to become a table, and no look has noticed.
+// The disk is full when a memtable has to be flushed, and no check has noticed.
 //
 // protocol 4
-func TestMemoryThatFindsNoBlocksEndsNothing(t *testing.T) {
+func TestMemtableFlushToAFullDiskIsRetried(t *testing.T) {
 	if !InChild(t) {
 		return
 	}
-	dir := filepath.Join(mounted(t), "store")
+	dir := filepath.Join(mountExt4(t), "store")
 	s := open(t, Options{Dir: dir})
-	s.room.left = func() (uint64, error) { return 1 << 40, nil }
+	s.room.free = func() (uint64, error) { return 1 << 40, nil }
 	g, written := active("BCDFGHJK"), ""
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
@@ -72,15 +72,15 @@ func TestMemoryThatFindsNoBlocksEndsNothing(t *testing.T) {
 		}
 		return err
 	}
-	back := fillUp(t, filepath.Join(filepath.Dir(dir), "ballast"))
-	for deadline := time.Now().Add(30 * time.Second); s.log.stuck.Load() == 0; {
+	back := fillDisk(t, filepath.Join(filepath.Dir(dir), "ballast"))
+	for deadline := time.Now().Add(30 * time.Second); s.log.flushFailedAt.Load() == 0; {
 		write("while it is full")
 		if time.Now().After(deadline) {
 			t.Fatal("no memory became a table")
 		}
 	}
 	back()
-	for deadline := time.Now().Add(30 * time.Second); write("with room again") != nil; time.Sleep(lookEvery) {
+	for deadline := time.Now().Add(30 * time.Second); write("with room again") != nil; time.Sleep(spaceCheckInterval) {
 		if time.Now().After(deadline) {
 			t.Fatal("the store does not heal")
 		}

@@ -11,17 +11,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A bundle is one record with the pending grants of some milliseconds. Two entries a
-// grant, its record and its user code, would cost a device authorization request a fifth
-// of its time. A bundle is never changed: a grant that is decided gets a record of its
-// own, and from then on that record is the true one. Only the start of a process reads
-// bundles, because the process that wrote them has their grants in memory.
+// A bundle is one record with the pending grants of some milliseconds. Two entries per
+// grant, its record and its user code, would cost a device authorization request a fifth of
+// its time. A bundle is never changed: a grant that is decided gets a record of its own,
+// which replaces the bundle's from then on. Bundles are read only at the start of a
+// process, because the process that wrote them has their grants in memory.
 
 // The format of a bundle, after its first byte, is for each grant:
 //
-//	a byte         0: client, scope and audience are those of the grant before; 1: they follow
+//	a byte         0: client, scope and audience are those of the previous grant; 1: they follow
 //	client, scope  texts
-//	audience       the number of texts and one, and the texts; 0: no audience was asked for
+//	audience       the number of texts plus one, and the texts; 0: no audience was requested
 //	id             16 bytes
 //	device code    its digest, 32 bytes
 //	created, until in Unix nanoseconds, as signed varints
@@ -31,32 +31,33 @@ import (
 //	revision       how often the record was changed, as a varint
 //	text           user code, place, label, and challenge
 //
-// A text is its length as a varint and its bytes. Whoever changes the format changes
-// bundleFormat, and goes on reading the one before: a gateway that is updated finds the
+// A text is its length as a varint and its bytes. A change of the format must change
+// bundleFormat, and the previous format must still be read: an updated gateway finds
 // bundles of its predecessor.
 
-// bundleFormat is the first byte of a bundle. A program that does not know the format of
-// a bundle must leave it alone.
+// bundleFormat is the first byte of a bundle. A program must not touch a bundle whose
+// format it does not know.
 const bundleFormat = 1
 
 // bundleSize is the number of bytes after which a bundle takes no further grant. Badger
 // refuses a transaction above a sixth of its memtable.
 const bundleSize = 256 << 10
 
-// bundleKey is unique because it is made of the id of the bundle's first grant.
+// bundleKey returns a bundle's key, which is unique because it contains the id of the
+// bundle's first grant.
 func bundleKey(first deviceauth.ID) []byte { return append([]byte{'p'}, first[:]...) }
 
-// A bundle is built in memory, grant by grant, and put into a transaction as a whole. Its
-// key says nothing but that it is one; to decide about one grant it is never read.
+// A bundle is built in memory, grant by grant, and added to a transaction as a whole. Its
+// key only says that it is a bundle; a bundle is never read to decide about one grant.
 type bundle struct {
 	first  deviceauth.ID
 	value  []byte
-	last   *request // of the grant before
+	last   *request // of the previous grant
 	forget uint64   // when Badger may forget the last of them, in Unix seconds
 }
 
 // add appends a grant. The client, the scope and the audience are written once for
-// neighbours that have the same.
+// consecutive grants that share them.
 func (b *bundle) add(one *pendingGrant) {
 	if b.value == nil {
 		b.first, b.value = one.id, append(make([]byte, 0, 4<<10), bundleFormat)
@@ -68,11 +69,10 @@ func (b *bundle) add(one *pendingGrant) {
 		b.value = one.shared.append(append(b.value, 1))
 	}
 	b.value = one.append(b.value)
-	b.forget = max(b.forget, one.forget())
+	b.forget = max(b.forget, one.forgetAt())
 }
 
-// append encodes what many grants have in common. An audience that is nil is told from
-// an empty one.
+// append encodes what many grants share. It distinguishes a nil audience from an empty one.
 func (r *request) append(to []byte) []byte {
 	to = appendText(appendText(to, r.client), string(r.scope))
 	if r.audience == nil {
@@ -85,8 +85,8 @@ func (r *request) append(to []byte) []byte {
 	return to
 }
 
-// append encodes the rest of a grant that is not whole.
-func (c *compact) append(to []byte) []byte {
+// append encodes the rest of a grant that has no full copy.
+func (c *compactGrant) append(to []byte) []byte {
 	to = append(append(to, c.id[:]...), c.device[:]...)
 	to = binary.AppendVarint(binary.AppendVarint(to, c.created), c.expires)
 	to = append(append(to, c.from[:]...), byte(c.family), asByte(c.challenged))
@@ -107,12 +107,12 @@ func appendText(to []byte, s string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
 }
 
-// errBundle is told in the log, with what it means for devices.
+// errBundle is logged, with what it means for devices.
 var errBundle = errors.New("the record of pending grants is damaged, or of another version")
 
-// readBundle decodes a bundle, or returns errBundle. Bytes that are no bundle, however
-// they were made, do not panic, and cost at most some twenty times their length of memory.
-func readBundle(value []byte) (grants []compact, err error) {
+// readBundle decodes a bundle, or returns errBundle. Arbitrary bytes do not make it panic,
+// and cost at most some twenty times their length of memory.
+func readBundle(value []byte) (grants []compactGrant, err error) {
 	r := bundleReader{rest: value}
 	if format := r.bytes(1); format == nil || format[0] != bundleFormat {
 		return nil, errBundle
@@ -122,7 +122,7 @@ func readBundle(value []byte) (grants []compact, err error) {
 		if kind := r.bytes(1); kind != nil && kind[0] != 0 {
 			last = r.request()
 		}
-		c := r.compact()
+		c := r.compactGrant()
 		c.shared = last
 		grants = append(grants, c)
 		r.bad = r.bad || last == nil || !c.sound()
@@ -133,16 +133,16 @@ func readBundle(value []byte) (grants []compact, err error) {
 	return grants, nil
 }
 
-// sound reports whether what was read can be a grant that was written: the lengths are
-// those of the text, and the code expires after it was made.
-func (c *compact) sound() bool {
+// sound reports whether a decoded grant can have been encoded: the lengths are those of the
+// text, and the code expires after it was made.
+func (c *compactGrant) sound() bool {
 	return len(c.text) <= math.MaxUint16 && int(c.code)+int(c.place) <= len(c.text) &&
 		c.created >= 0 && c.expires > c.created && c.family <= ipv6
 }
 
-// A bundleReader decodes what [bundle] encodes: numbers as varints, texts after their
-// length, ids and digests as they are. It takes one value after the other off what is left of a bundle. After a
-// value that is not there all that it returns is zero.
+// A bundleReader decodes what [bundle] encodes, value by value: numbers as varints, texts
+// after their length, ids and digests as they are. After a value that is missing or
+// invalid, everything that it returns is zero.
 type bundleReader struct {
 	rest []byte
 	bad  bool
@@ -152,7 +152,7 @@ type bundleReader struct {
 func (r *bundleReader) request() *request {
 	req := &request{client: r.text(), scope: deviceauth.Scope(r.text())}
 	n := r.uvarint()
-	if n == 0 || n > uint64(len(r.rest))+1 { // an audience has at least a byte, its length
+	if n == 0 || n > uint64(len(r.rest))+1 { // an audience has at least one byte, its length
 		r.bad = r.bad || n > 0
 		return req
 	}
@@ -163,8 +163,9 @@ func (r *bundleReader) request() *request {
 	return req
 }
 
-// compact decodes what [compact.append] wrote; readBundle sees to what it shares.
-func (r *bundleReader) compact() (c compact) {
+// compactGrant decodes what [compactGrant.append] wrote; readBundle sets the shared
+// request.
+func (r *bundleReader) compactGrant() (c compactGrant) {
 	copy(c.id[:], r.bytes(len(c.id)))
 	copy(c.device[:], r.bytes(len(c.device)))
 	c.created, c.expires = r.varint(), r.varint()
@@ -178,7 +179,7 @@ func (r *bundleReader) compact() (c compact) {
 	return c
 }
 
-// bytes takes n bytes off; nil: there are not so many.
+// bytes reads n bytes; nil: there are fewer left.
 func (r *bundleReader) bytes(n int) []byte {
 	if r.bad = r.bad || n > len(r.rest); r.bad {
 		return nil
@@ -188,8 +189,7 @@ func (r *bundleReader) bytes(n int) []byte {
 	return taken
 }
 
-// text takes a text off. Its length is compared with what is there before any memory is
-// taken for it.
+// text reads a text. It compares the length with what is left before it allocates memory.
 func (r *bundleReader) text() string {
 	n := r.uvarint()
 	if n > uint64(len(r.rest)) {
@@ -199,13 +199,13 @@ func (r *bundleReader) text() string {
 	return string(r.bytes(int(n)))
 }
 
-// uvarint and varint take a number off.
+// uvarint and varint read a number.
 func (r *bundleReader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.rest)
 	return number(r, v, n)
 }
 
-// upTo takes a number off that is not above a bound.
+// upTo reads a number that must not exceed most.
 func (r *bundleReader) upTo(most uint64) uint64 {
 	v := r.uvarint()
 	r.bad = r.bad || v > most
@@ -217,7 +217,8 @@ func (r *bundleReader) varint() int64 {
 	return number(r, v, n)
 }
 
-// number takes a number of n bytes off, of which encoding/binary says whether it is one.
+// number consumes n bytes, the length of v as encoding/binary returned it; 0 or less: it is
+// invalid.
 func number[T int64 | uint64](r *bundleReader, v T, n int) T {
 	if n <= 0 || r.bytes(n) == nil {
 		r.bad = true
@@ -226,12 +227,12 @@ func number[T int64 | uint64](r *bundleReader, v T, n int) T {
 	return v
 }
 
-// loadBundles takes the grants of the processes before into memory, unless they have
-// records of their own: the process that wrote a bundle may have decided some of its
-// grants, or a later one that read it. A bundle that cannot be read is told of: the
-// devices of its grants ask for another code.
+// loadBundles loads the grants of earlier processes into memory, unless they have records
+// of their own: the process that wrote a bundle, or a later one that read it, may have
+// decided some of its grants. A bundle that cannot be read is logged: the devices of its
+// grants request another code.
 func (s *Store) loadBundles(db *badger.DB) error {
-	return guarded(func() error {
+	return catchPanics(func() error {
 		return db.View(func(txn *badger.Txn) error {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
 				PrefetchSize: 2})
@@ -248,23 +249,23 @@ func (s *Store) loadBundles(db *badger.DB) error {
 	})
 }
 
-// loadBundle takes in one bundle.
+// loadBundle loads one bundle.
 func (s *Store) loadBundle(value []byte) error {
 	grants, err := readBundle(value)
 	if err != nil {
 		s.log.log(slog.LevelError, "pending grants of before are lost: %v", []any{err})
 	}
 	for _, c := range grants {
-		if !past(c.forget()) {
+		if !past(c.forgetAt()) {
 			s.pending.restore(c)
 		}
 	}
 	return nil
 }
 
-// fewGrants is how many are looked for one by one, as there may be millions of other
-// records. Of more the keys of all records are read, because a look-up takes some ten
-// times as long as the next key.
+// fewGrants is the number of grants up to which each one is looked up, since there may be
+// millions of other records. For more, the keys of all records are read, because a lookup
+// takes some ten times as long as the next key.
 const fewGrants = 10_000
 
 // decided returns which of the grants in memory have records of their own.

@@ -18,8 +18,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// variety are grants that differ in all that a bundle writes.
-func variety() (list []*deviceauth.Grant) {
+// differentGrants returns grants that differ in everything that a bundle encodes.
+func differentGrants() (list []*deviceauth.Grant) {
 	for i, change := range []func(*deviceauth.Grant){
 		func(*deviceauth.Grant) {},
 		func(g *deviceauth.Grant) { g.ClientID, g.Scope, g.Audience = "other", "", nil },
@@ -38,14 +38,14 @@ func variety() (list []*deviceauth.Grant) {
 	return list
 }
 
-func TestBundleHoldsWhatWasWritten(t *testing.T) {
+func TestBundleRoundTrips(t *testing.T) {
 	t.Parallel()
 	var all bundle
 	var want []*deviceauth.Grant
 	var last *request
-	for _, g := range variety() {
-		one := &pendingGrant{compact: compacted(g, last)}
-		if one.whole != nil {
+	for _, g := range differentGrants() {
+		one := &pendingGrant{compactGrant: newCompactGrant(g, last)}
+		if one.full != nil {
 			continue
 		}
 		last = one.shared
@@ -63,12 +63,12 @@ func TestBundleHoldsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// FuzzBundle wants an error of what is no bundle, and never more memory than it has bytes
-// for.
+// FuzzBundle checks that invalid bundles are errors, and never take more memory than their
+// bytes justify.
 func FuzzBundle(f *testing.F) {
 	var all bundle
-	for _, g := range variety() {
-		if one := (&pendingGrant{compact: compacted(g, nil)}); one.whole == nil {
+	for _, g := range differentGrants() {
+		if one := (&pendingGrant{compactGrant: newCompactGrant(g, nil)}); one.full == nil {
 			all.add(one)
 		}
 	}
@@ -89,10 +89,10 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-func TestEveryCutOfABundleIsRefused(t *testing.T) {
+func TestTruncatedBundleIsRefused(t *testing.T) {
 	t.Parallel()
 	var all bundle
-	all.add(&pendingGrant{compact: compacted(variety()[6], nil)})
+	all.add(&pendingGrant{compactGrant: newCompactGrant(differentGrants()[6], nil)})
 	for n := range all.value {
 		if _, err := readBundle(all.value[:n]); err == nil && n != 1 {
 			t.Errorf("the first %d of %d bytes are taken", n, len(all.value))
@@ -100,7 +100,7 @@ func TestEveryCutOfABundleIsRefused(t *testing.T) {
 	}
 }
 
-// create creates grants in a bubble, and waits until they are written behind.
+// create creates grants in a synctest bubble, and waits until they are written behind.
 func create(t *testing.T, s *Store, list ...*deviceauth.Grant) {
 	t.Helper()
 	for _, g := range list {
@@ -112,8 +112,8 @@ func create(t *testing.T, s *Store, list ...*deviceauth.Grant) {
 	synctest.Wait()
 }
 
-// restarted closes the store and opens its directory once more.
-func restarted(t *testing.T, s *Store) *Store {
+// reopenStore closes the store and opens its directory again.
+func reopenStore(t *testing.T, s *Store) *Store {
 	t.Helper()
 	if err := s.closeWhole(); err != nil {
 		t.Fatal(err)
@@ -129,9 +129,9 @@ func restarted(t *testing.T, s *Store) *Store {
 func TestPendingGrantsAreTheSameAfterARestart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
-		list := variety()
+		list := differentGrants()
 		create(t, s, list...)
-		s = restarted(t, s)
+		s = reopenStore(t, s)
 		for _, want := range list {
 			got, err := s.ByUserCode(t.Context(), want.UserCode)
 			if err != nil || !sameGrant(got, want) {
@@ -144,7 +144,8 @@ func TestPendingGrantsAreTheSameAfterARestart(t *testing.T) {
 	})
 }
 
-// sameGrant compares by the JSON that a store keeps, in which nil is as good as empty.
+// sameGrant compares grants as their JSON would, in which a nil audience equals an empty
+// one.
 func sameGrant(a, b *deviceauth.Grant) bool {
 	x, y := *a, *b
 	if len(x.Audience) == 0 && len(y.Audience) == 0 {
@@ -153,7 +154,7 @@ func sameGrant(a, b *deviceauth.Grant) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// A bundle outlives the decision on one of its grants, also over two restarts.
+// A bundle outlives the decision on one of its grants, even over two restarts.
 func TestDecidedGrantDoesNotComeBackFromItsBundle(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
@@ -161,12 +162,12 @@ func TestDecidedGrantDoesNotComeBackFromItsBundle(t *testing.T) {
 		create(t, s, denied, pending)
 		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
 		for range 2 {
-			s = restarted(t, s)
+			s = reopenStore(t, s)
 			if err := s.Update(t.Context(), denied.ID, deny); err != nil {
 				t.Fatal(err)
 			}
 			deny = func(*deviceauth.Grant) error { return nil }
-			s = restarted(t, s)
+			s = reopenStore(t, s)
 			if g, err := s.Get(t.Context(), denied.ID); err != nil || g.State != deviceauth.Denied {
 				t.Errorf("the denied grant: %+v, %v", g, err)
 			}
@@ -180,7 +181,8 @@ func TestDecidedGrantDoesNotComeBackFromItsBundle(t *testing.T) {
 	})
 }
 
-// A user code is free when it has expired; the grant that had it hears so for a while.
+// A user code is free when it has expired; the grant that had it is still found for a
+// while.
 func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
@@ -189,7 +191,7 @@ func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 		time.Sleep(time.Until(old.Expires) + 3*time.Second)
 		young := storetest.NewGrant("BCDFGHJK")
 		create(t, s, young)
-		s = restarted(t, s)
+		s = reopenStore(t, s)
 		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != young.ID {
 			t.Errorf("by the code: %+v, %v", g, err)
 		}
@@ -199,7 +201,7 @@ func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 	})
 }
 
-// Many grants in bundles are looked for in another way than few.
+// Many grants in bundles are looked up in another way than few.
 func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
@@ -214,7 +216,7 @@ func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 		if err := s.Update(t.Context(), denied.ID, deny); err != nil {
 			t.Fatal(err)
 		}
-		s = restarted(t, s)
+		s = reopenStore(t, s)
 		if n := len(s.pending.snapshot()); n != fewGrants {
 			t.Errorf("%d are in memory, want %d", n, fewGrants)
 		}
@@ -224,7 +226,7 @@ func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 	})
 }
 
-// A grant that was decided had its code until another one got it, whose life was shorter.
+// A decided grant had its code until another grant with a shorter lifetime got it.
 func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
@@ -236,15 +238,15 @@ func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		create(t, s, next)
-		s = restarted(t, s)
+		s = reopenStore(t, s)
 		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != next.ID {
 			t.Errorf("by the code: %+v, %v; want the grant that waits", g, err)
 		}
 	})
 }
 
-// What is over leaves memory also where no new grant comes.
-func TestExpiredGrantsLeaveMemoryWhereNoOthersCome(t *testing.T) {
+// Expired grants leave memory even if no new grant comes.
+func TestExpiredGrantsLeaveMemoryWithoutNewGrants(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g := storetest.NewGrant("BCDFGHJK")
@@ -259,26 +261,26 @@ func TestExpiredGrantsLeaveMemoryWhereNoOthersCome(t *testing.T) {
 
 func TestBundleWithAGrantThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*compact){
-		"it never expires":             func(c *compact) { c.expires = math.MinInt64 },
-		"it expires before it is made": func(c *compact) { c.expires = c.created - 1 },
-		"an unknown kind of address":   func(c *compact) { c.family = ipv6 + 1 },
-		"a place beyond the text":      func(c *compact) { c.place = 1000 },
+	for name, change := range map[string]func(*compactGrant){
+		"it never expires":             func(c *compactGrant) { c.expires = math.MinInt64 },
+		"it expires before it is made": func(c *compactGrant) { c.expires = c.created - 1 },
+		"an unknown kind of address":   func(c *compactGrant) { c.family = ipv6 + 1 },
+		"a place beyond the text":      func(c *compactGrant) { c.place = 1000 },
 	} {
-		c := compacted(variety()[0], nil)
+		c := newCompactGrant(differentGrants()[0], nil)
 		change(&c)
 		var all bundle
-		all.add(&pendingGrant{compact: c})
+		all.add(&pendingGrant{compactGrant: c})
 		if _, err := readBundle(all.value); err == nil {
 			t.Errorf("%s: it is taken", name)
 		}
 	}
 }
 
-// The bound of memory counts also what neighbours could share and do not.
+// The memory limit counts even what grants could share and do not.
 func TestSizeCountsClientScopeAndAudience(t *testing.T) {
 	t.Parallel()
-	usual := compacted(storetest.NewGrant("BCDFGHJK"), nil)
+	usual := newCompactGrant(storetest.NewGrant("BCDFGHJK"), nil)
 	for name, change := range map[string]func(*deviceauth.Grant){
 		"client":   func(g *deviceauth.Grant) { g.ClientID += strings.Repeat("x", 300) },
 		"scope":    func(g *deviceauth.Grant) { g.Scope += deviceauth.Scope(strings.Repeat("x", 300)) },
@@ -286,23 +288,23 @@ func TestSizeCountsClientScopeAndAudience(t *testing.T) {
 	} {
 		g := storetest.NewGrant("BCDFGHJK")
 		change(g)
-		if c := compacted(g, nil); c.size() < usual.size()+300 {
+		if c := newCompactGrant(g, nil); c.size() < usual.size()+300 {
 			t.Errorf("with a long %s it counts %d bytes, else %d", name, c.size(), usual.size())
 		}
 	}
 }
 
-// What a damaged bundle held is lost, which costs devices another code, and no more.
+// A damaged bundle loses its grants, whose devices need another code, and nothing else.
 func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g := storetest.NewGrant("BCDFGHJK")
 		create(t, s, g)
-		bad := entry(bundleKey(storetest.NewGrant("x").ID), []byte{bundleFormat, 1, 200}, second(g.Expires))
+		bad := newEntry(bundleKey(storetest.NewGrant("x").ID), []byte{bundleFormat, 1, 200}, expirySecond(g.Expires))
 		if err := s.db.Load().Update(func(txn *badger.Txn) error { return txn.SetEntry(bad) }); err != nil {
 			t.Fatal(err)
 		}
-		s = restarted(t, s)
+		s = reopenStore(t, s)
 		if _, err := s.Get(context.Background(), g.ID); err != nil {
 			t.Errorf("a grant of another bundle: %v", err)
 		}

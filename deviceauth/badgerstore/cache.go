@@ -8,34 +8,35 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
-// A cache keeps decoded grants, because decoding one takes longer than finding
-// it. It may do so because no other process can change the database: it is
-// never behind what has been answered. Two rules make that so. A change enters
-// it before anybody is told of the change. And what a reader found enters it
-// only if nothing has changed since before the reader looked.
+// A cache keeps decoded grants, because decoding one takes longer than finding it. It is
+// never older than what has been answered, for no other process can change the database,
+// and for two rules: a change enters the cache before its caller is answered, and what a
+// reader found enters it only if nothing has changed since before the read.
 //
-// A grant that nobody changes leaves it now and then; the next reader puts it
-// back. So reading need not change the cache, and readers do not hinder another.
+// A grant that is not changed leaves the cache now and then; the next reader puts it back.
+// So reading need not change the cache, and readers do not block each other.
 type cache struct {
 	mu      sync.RWMutex
-	changes uint64 // counts what has changed
+	changes uint64 // counts changes
 	known   *generations.Memory[deviceauth.ID, cached]
 
 	compactor deviceauth.Compactor // has a lock of its own
 }
 
-// cached is a decoded grant, which is never changed, and the second in which Badger forgets it.
+// cached is a decoded grant, which is never changed, and the second in which Badger forgets
+// it.
 type cached struct {
 	grant   *deviceauth.Grant
 	expires uint64
 }
 
-// generation bounds the memory: two times so many grants of 1 or 2 KiB.
+// generation bounds the memory: the cache holds at most twice as many grants, of 1 or 2 KiB
+// each.
 const generation = 8192
 
 func newCache() *cache { return &cache{known: generations.New[deviceauth.ID, cached](generation)} }
 
-// get returns the caller's own copy of a grant, or nil, and a mark for put.
+// get returns the caller's own copy of a grant, or nil, and the changes count for put.
 func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, changesSeen uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -47,9 +48,10 @@ func (c *cache) get(id deviceauth.ID) (g *deviceauth.Grant, changesSeen uint64) 
 	return &own, c.changes
 }
 
-// put keeps what a reader found, unless something has changed since its mark. It returns the
-// reader's own copy of what is kept: who stands behind a token is made once for a person, who
-// must be the same from now on.
+// put stores what a reader found, unless something has changed since changesSeen. It
+// returns the reader's own copy of what is stored, with the stored Person: a guard builds
+// the identity behind a token once per Person pointer, so later reads must return the same
+// one.
 func (c *cache) put(g *deviceauth.Grant, expires, changesSeen uint64) *deviceauth.Grant {
 	kept := c.compactor.Compact(g)
 	own := *kept
@@ -61,7 +63,7 @@ func (c *cache) put(g *deviceauth.Grant, expires, changesSeen uint64) *deviceaut
 	return &own
 }
 
-// replace takes in changes that are on the disk.
+// replace stores changes that are on the disk.
 func (c *cache) replace(changed map[deviceauth.ID]cached) {
 	kept := make(map[deviceauth.ID]cached, len(changed))
 	for id, item := range changed {
@@ -75,7 +77,7 @@ func (c *cache) replace(changed map[deviceauth.ID]cached) {
 	}
 }
 
-// forget drops grants of which nobody knows whether their change was kept.
+// forget removes grants of which it is unknown whether their change was committed.
 func (c *cache) forget(changed map[deviceauth.ID]cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,8 +87,8 @@ func (c *cache) forget(changed map[deviceauth.ID]cached) {
 	}
 }
 
-// clear forgets everything, as the database was opened anew: what was not synced before
-// may be gone.
+// clear removes everything. It is called when the database was reopened: what was not
+// synced before may be gone.
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// InChild runs a test in a process of its own, whose end is no end of the others, and
-// whose memory is the test's alone. The arguments are flags of the package's tests.
+// InChild runs a test in a process of its own, whose crash does not end the other tests,
+// and whose memory is the test's alone. args are flags of the package's tests. It reports
+// whether this is that process.
 func InChild(t *testing.T, args ...string) (here bool) {
 	t.Helper()
 	const child = "BADGERSTORE_TEST_CHILD"

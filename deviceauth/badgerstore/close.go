@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// closeTime is how long Close waits. Badger tries again and again to write what
-// is in memory, without end on a disk that fails, and a stop must not wait for
-// that: what was answered has been synced, and the next start reads it again.
+// closeTime is how long Close waits. On a disk that fails, Badger retries flushing its
+// memtables for ever, and a stop must not wait for that: what was answered has been synced,
+// and the next start reads it again.
 const closeTime = 3 * time.Second
 
-// Close implements [deviceauth.Store]. It takes 3 s at most: a store that does
-// not close in that time is given up, which an error and the log tell.
+// Close implements [deviceauth.Store]. It takes 3 s at most: a store that does not close in
+// that time is given up, with an error and a line in the log.
 func (s *Store) Close() (err error) {
-	s.close.Do(func() { err = s.closeWithin(closeTime) })
+	s.closeOnce.Do(func() { err = s.closeWithin(closeTime) })
 	return err
 }
 
 func (s *Store) closeWithin(limit time.Duration) error {
-	if err := s.room.there(); err != nil {
+	if err := s.room.present(); err != nil {
 		close(s.stop)
 		return s.giveUp(err)
 	}
@@ -33,14 +33,14 @@ func (s *Store) closeWithin(limit time.Duration) error {
 		return err
 	case <-timeout.C:
 	}
-	if err := s.room.there(); err != nil {
+	if err := s.room.present(); err != nil {
 		return s.giveUp(err)
 	}
 	return s.giveUp(fmt.Errorf("badger store: %s does not close within %v: "+
 		"what was answered is on its disk if that works, and the next start reads it again", s.dir, limit))
 }
 
-// giveUp leaves Badger's goroutines to the end of the process.
+// giveUp leaves Badger's goroutines running until the process ends.
 func (s *Store) giveUp(why error) error {
 	s.log.log(slog.LevelError, "the store is given up: %v", []any{why})
 	s.log.quiet.Store(true)
@@ -49,23 +49,23 @@ func (s *Store) giveUp(why error) error {
 
 // closeWhole is Close for a command, such as restore, which waits as long as it takes.
 func (s *Store) closeWhole() (err error) {
-	s.close.Do(func() { err = s.shut() })
+	s.closeOnce.Do(func() { err = s.shut() })
 	return err
 }
 
-// shut closes the store: no new call is let in, the committer writes the pending grants,
-// those who read end, and then Badger closes. Last comes the lock of the directory, so
-// that no other process opens it before.
+// shut closes the store: no new call is accepted, the committer writes the pending grants,
+// readers finish, and then Badger closes. The lock of the directory is released last, so
+// that no other process opens the directory before.
 func (s *Store) shut() error {
 	close(s.stop)
 	<-s.done
 	s.tidying.Wait()
-	s.reads.Lock()
-	defer s.reads.Unlock()
-	s.writes.Lock()
-	defer s.writes.Unlock()
-	s.merges.closing()
-	err := errors.Join(guarded(s.db.Load().Close), s.ahead.drop())
+	s.openMu.Lock()
+	defer s.openMu.Unlock()
+	s.rotateMu.Lock()
+	defer s.rotateMu.Unlock()
+	s.compactions.prepareClose()
+	err := errors.Join(catchPanics(s.db.Load().Close), s.prealloc.removeUnused())
 	s.pending.drop()
 	if s.lock != nil {
 		s.lock.Close()

@@ -12,18 +12,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Badger syncs its log once a transaction, however many wait. So all changes
-// that wait are put into one transaction, by one goroutine, one after the
-// other: two changes of one grant see each other, and one sync serves all.
+// Badger syncs its log once per transaction, however many callers wait. So one goroutine
+// puts all waiting changes into one transaction, one after the other: two changes of one
+// grant see each other, and one sync serves all.
 
-// A change therefore goes: commit hands it to the committer, which collects what waits
-// beside it; try runs all of them in one transaction, commits and syncs it; then the
-// caches learn of it, and at last the callers. So a caller that was answered finds its
-// change in the caches and on the disk, and a reader never finds in a cache what may
-// still be lost.
+// The path of a change: commit hands it to the committer, which collects all that wait;
+// runJobs runs them in one transaction, commits and syncs it; then the caches are updated,
+// and at last the callers are answered. So a caller that was answered finds its change in
+// the caches and on the disk, and a reader never finds in a cache what may still be lost.
 
-// maxBatch bounds how many changes share a transaction; Badger's own bound, a
-// share of its memtable, lies far above.
+// maxBatch bounds how many changes share a transaction; Badger's own limit, a share of its
+// memtable, is far above.
 const maxBatch = 256
 
 // A job is one change that waits for the disk. change may run again, in another
@@ -59,8 +58,8 @@ func (s *Store) LoadDocument(_ context.Context, name string) (document []byte, e
 	return document, err
 }
 
-// PutDocument implements [deviceauth.Documents]. A document that is kept for a while is
-// not in a backup.
+// PutDocument implements [deviceauth.Documents]. A document with a time to live is not in a
+// backup.
 func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	return s.commit(ctx, func(b *batch) error {
 		life := time.Until(until)
@@ -72,8 +71,8 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 	})
 }
 
-// commit hands a change to the committer and waits. Once handed over it is
-// waited for whatever ctx says: only the disk knows how it went.
+// commit hands a change to the committer and waits. Once handed over, it waits whatever ctx
+// says: only the disk knows the outcome.
 func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 	j := &job{change: change, done: make(chan struct{})}
 	select {
@@ -96,8 +95,8 @@ func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 	}
 }
 
-// commitJobs is the committer: all that is written to the database in service is written
-// by this one goroutine, so that no two writes have to be ordered. Close waits for it.
+// commitJobs is the committer: this one goroutine makes all writes of a store in service,
+// so that no two of them have to be ordered. Close waits for it.
 func (s *Store) commitJobs() {
 	defer close(s.done)
 	due := time.NewTimer(writeDelay) // for new grants
@@ -107,7 +106,7 @@ func (s *Store) commitJobs() {
 	for {
 		select {
 		case first := <-s.jobs:
-			s.commitTogether(s.collect(first))
+			s.commitBatch(s.collect(first))
 		case <-s.pending.wake:
 			due.Reset(writeDelay)
 		case <-due.C:
@@ -123,8 +122,8 @@ func (s *Store) commitJobs() {
 	}
 }
 
-// collect returns the job and those that wait beside it, up to [maxBatch]. It does not
-// wait for more: while one transaction is synced the next ones gather by themselves.
+// collect returns the job and those that wait with it, up to [maxBatch]. It does not wait
+// for more: while one transaction is synced, the next jobs queue up.
 func (s *Store) collect(first *job) []*job {
 	jobs := []*job{first}
 	for len(jobs) < maxBatch {
@@ -138,14 +137,14 @@ func (s *Store) collect(first *job) []*job {
 	return jobs
 }
 
-// commitTogether answers nobody before the sync: not even whom its change
-// refused, for the refusal may rest on a change beside it.
-func (s *Store) commitTogether(jobs []*job) {
+// commitBatch answers no caller before the sync, not even one whose change refused: the
+// refusal may rest on another change in the batch.
+func (s *Store) commitBatch(jobs []*job) {
 	err := s.writable()
 	if err == nil {
-		s.writes.Lock()
-		err = s.alone(func() error { return s.try(jobs) })
-		s.writes.Unlock()
+		s.rotateMu.Lock()
+		err = s.writeExclusive(func() error { return s.runJobs(jobs) })
+		s.rotateMu.Unlock()
 	}
 	for _, j := range jobs {
 		if err != nil {
@@ -155,49 +154,49 @@ func (s *Store) commitTogether(jobs []*job) {
 	}
 }
 
-// try runs the jobs in one transaction until no other one gets in its way.
-func (s *Store) try(jobs []*job) error {
+// runJobs runs the jobs in one transaction, and retries it after a conflict.
+func (s *Store) runJobs(jobs []*job) error {
 	for {
 		b := &batch{txn: s.db.Load().NewTransaction(true), changed: map[deviceauth.ID]cached{}, pending: s.pending}
 		err := b.run(jobs)
-		if err == nil && b.wrote {
+		if err == nil && b.changedAny {
 			err = b.txn.Commit()
 		}
 		b.txn.Discard()
 		if errors.Is(err, badger.ErrConflict) {
 			continue
 		}
-		// One sync for all of the batch. Without a change there is nothing to sync, unless
-		// the sync before this one failed.
-		if err == nil && (b.wrote || s.unsynced) {
+		// One sync for the whole batch. Without a change there is nothing to sync, unless
+		// the previous sync failed.
+		if err == nil && (b.changedAny || s.unsynced) {
 			err = s.db.Load().Sync()
-			s.unsynced = err != nil // what is answered next may rest on it, also where it changes nothing
+			s.unsynced = err != nil // the next answer may rest on it, even if that job changes nothing
 		}
 		if err != nil {
-			s.known.forget(b.changed)
-			s.pending.doubt(b.changed)
+			s.cache.forget(b.changed)
+			s.pending.markUncertain(b.changed)
 			return err
 		}
-		s.known.replace(b.changed) // first: a grant that leaves pending is found there
+		s.cache.replace(b.changed) // first: a grant that leaves pending is found there
 		s.pending.changed(b.changed)
 		return nil
 	}
 }
 
-// A batch is one transaction with what it changes.
+// A batch is one transaction and what it changes.
 type batch struct {
-	txn     *badger.Txn
-	wrote   bool
-	changed map[deviceauth.ID]cached
-	pending *pendingGrants
+	txn        *badger.Txn
+	changedAny bool
+	changed    map[deviceauth.ID]cached
+	pending    *pendingGrants
 }
 
 // run lets each job decide and then write: one that fails has written nothing. Only a
-// transaction that is too big ends it; then none of the jobs is committed.
+// transaction that is too big ends the batch; then none of the jobs is committed.
 func (b *batch) run(jobs []*job) error {
 	for _, j := range jobs {
 		if j.err = j.change(b); j.err == nil {
-			b.wrote = true
+			b.changedAny = true
 		}
 		if errors.Is(j.err, badger.ErrTxnTooBig) {
 			return j.err
@@ -206,8 +205,8 @@ func (b *batch) run(jobs []*job) error {
 	return nil
 }
 
-// changeGrant reads, changes and writes a grant and its indexes. The change may refuse:
-// then nothing is written, and its error is the caller's.
+// changeGrant reads, changes and writes a grant and its indexes. If the change returns an
+// error, nothing is written, and the caller gets that error.
 func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	g, expires, err := b.read(id)
 	if err != nil {
@@ -216,16 +215,16 @@ func (b *batch) changeGrant(id deviceauth.ID, change func(*deviceauth.Grant) err
 	if err := change(g); err != nil {
 		return err
 	}
-	// Never shorter than before: while tables are merged, an expired record
-	// may leave before the older one that it covers, which would come back.
-	until := max(second(g.KeepUntil()), expires)
+	// Never shorter than before: a compaction may drop an expired record before the older
+	// version that it covers, which would come back.
+	until := max(expirySecond(g.KeepUntil()), expires)
 	if err := b.changeCode(g); err != nil {
 		return err
 	}
 	return b.write(g, until)
 }
 
-// write puts a grant and the index of its owners into the transaction.
+// write adds a grant and the index of its owners to the transaction.
 func (b *batch) write(g *deviceauth.Grant, until uint64) error {
 	value, err := json.Marshal(g)
 	if err != nil {
@@ -233,30 +232,31 @@ func (b *batch) write(g *deviceauth.Grant, until uint64) error {
 	}
 	if g.Person != nil {
 		for _, owner := range g.Person.Owners() {
-			if err := b.txn.SetEntry(entry(ownerKey(owner, g.ID), nil, until)); err != nil {
+			if err := b.txn.SetEntry(newEntry(ownerKey(owner, g.ID), nil, until)); err != nil {
 				return err
 			}
 		}
 	}
 	own := *g
 	b.changed[g.ID] = cached{grant: &own, expires: until}
-	return b.txn.SetEntry(entry(grantKey(g.ID), value, until))
+	return b.txn.SetEntry(newEntry(grantKey(g.ID), value, until))
 }
 
 // changeCode frees the user code of a grant that is decided, and writes the code of one
-// that is not: the grant leaves memory with the change, maybe before it was written.
+// that is not: the grant leaves memory with the change, perhaps before its code was
+// written.
 func (b *batch) changeCode(g *deviceauth.Grant) error {
-	switch free := second(g.Expires); {
+	switch free := expirySecond(g.Expires); {
 	case g.State != deviceauth.Pending:
 		return b.freeCode(g)
 	case past(free): // another grant may have it
 		return nil
 	default:
-		return b.txn.SetEntry(entry(codeKey(g.UserCode), g.ID[:], free))
+		return b.txn.SetEntry(newEntry(codeKey(g.UserCode), g.ID[:], free))
 	}
 }
 
-// freeCode gives the user code back, unless another grant has it by now.
+// freeCode frees the user code, unless another grant has it by now.
 func (b *batch) freeCode(g *deviceauth.Grant) error {
 	id, err := codeHolder(b.txn, g.UserCode)
 	if errors.Is(err, deviceauth.ErrNotFound) || err == nil && id != g.ID {
@@ -265,11 +265,11 @@ func (b *batch) freeCode(g *deviceauth.Grant) error {
 	if err != nil {
 		return err
 	}
-	return b.txn.SetEntry(entry(codeKey(g.UserCode), nil, second(g.Expires)))
+	return b.txn.SetEntry(newEntry(codeKey(g.UserCode), nil, expirySecond(g.Expires)))
 }
 
-// changeDocument reads, changes and writes a document for ever. One that the change
-// leaves as it is costs no write.
+// changeDocument reads, changes and writes a document without a time to live. A document
+// that the change leaves as it is costs no write.
 func (b *batch) changeDocument(name string, change func([]byte) ([]byte, error)) error {
 	var old []byte
 	item, err := b.txn.Get(documentKey(name))

@@ -11,66 +11,66 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// whatToDo stands in every refusal of a database that is damaged.
-const whatToDo = "move the directory away and bring the last backup back with caddy device-auth restore; " +
+// restoreAdvice is part of every error for a damaged database.
+const restoreAdvice = "move the directory away and bring the last backup back with caddy device-auth restore; " +
 	"docs/troubleshooting.md says more"
 
-// manifest refuses a directory with tables or logs and without the list of them:
-// Badger would begin an empty database there, without a word.
-func (o Options) manifest() error {
+// checkManifest refuses a directory with tables or logs and without a MANIFEST: Badger
+// would begin an empty database there, without an error.
+func (o Options) checkManifest() error {
 	_, err := os.Stat(filepath.Join(o.Dir, badger.ManifestFilename))
 	if !errors.Is(err, os.ErrNotExist) {
-		return nil // Badger says what else is wrong
+		return nil // Badger reports what else is wrong
 	}
 	for _, suffix := range []string{".sst", ".mem", ".vlog"} {
 		if files, _ := filesIn(o.Dir, suffix); len(files) > 0 {
 			return fmt.Errorf("badger store: %s has data and no file %s, without which it cannot be read: %s",
-				o.Dir, badger.ManifestFilename, whatToDo)
+				o.Dir, badger.ManifestFilename, restoreAdvice)
 		}
 	}
 	return nil
 }
 
-// damaged is the error of files that Badger cannot read, with its own reason.
-func (o Options) damaged(why error) error {
-	cause, _, _ := strings.Cut(why.Error(), "\n") // of a panic, without where it was
-	return fmt.Errorf("badger store: %s is damaged: %s: %s", o.Dir, cause, whatToDo)
+// damagedError returns the error for files that Badger cannot read, with Badger's reason.
+func (o Options) damagedError(why error) error {
+	cause, _, _ := strings.Cut(why.Error(), "\n") // without the stack trace of a panic
+	return fmt.Errorf("badger store: %s is damaged: %s: %s", o.Dir, cause, restoreAdvice)
 }
 
-// inUse is the error where another process has the directory's lock.
+// inUse returns the error for a directory that another process has locked.
 func (o Options) inUse() error {
 	return fmt.Errorf("badger store: %s is in use by another process; several gateways need a store that can be shared",
 		o.Dir)
 }
 
-// explain says what an operator can do about a database that does not open: end the
-// other process, give the right key, see to the system's resources, or bring a backup
-// back. The last is never advised where the files may be whole.
+// explain returns an error that says what an operator can do about a database that does not
+// open: end the other process, give the right key, fix a lack of the system's, or restore a
+// backup. It never advises the last if the files may be undamaged.
 func (o Options) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case strings.Contains(err.Error(), "Another process is using this Badger database"): // where Badger locks
+	case strings.Contains(err.Error(), "Another process is using this Badger database"): // if Badger has the lock
 		return o.inUse()
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
 		return fmt.Errorf("badger store: %s was made with another encryption key, or with none: want the key it "+
 			"was made with", o.Dir)
-	case fromSystem(err):
+	case isSystemError(err):
 		return fmt.Errorf("badger store: opening %s: %w", o.Dir, err)
 	}
-	return o.damaged(err)
+	return o.damagedError(err)
 }
 
-// lacking are the system's refusals that say nothing about what is in the files.
-var lacking = [...]syscall.Errno{
+// systemErrors are errors of the system that say nothing about what is in the files.
+var systemErrors = [...]syscall.Errno{
 	syscall.EACCES, syscall.EPERM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EROFS, syscall.EDQUOT,
 	syscall.EIO, syscall.ENOMEM,
 }
 
-// fromSystem tells whether an error is the system's own. Badger keeps only the text
+// isSystemError reports whether an error is one of the system's. Badger keeps only the text
 // of most errors.
-func fromSystem(err error) bool {
-	for _, errno := range lacking {
+func isSystemError(err error) bool {
+	for _, errno := range systemErrors {
 		if errors.Is(err, errno) || strings.Contains(err.Error(), errno.Error()) {
 			return true
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// damaged is a directory with a store that was closed, after something was done to
-// one kind of its files.
-func damaged(t *testing.T, pattern string, do func(file string) error) string {
+// damagedStore returns the directory of a closed store, after do was called for each file
+// of a pattern.
+func damagedStore(t *testing.T, pattern string, do func(file string) error) string {
 	t.Helper()
 	dir := t.TempDir()
 	s, err := Open(Options{Dir: dir})
@@ -42,15 +42,15 @@ func damaged(t *testing.T, pattern string, do func(file string) error) string {
 	return dir
 }
 
-// Damage is told, with what to do about it: no panic, and no empty store in the
-// place of one that there was.
-func TestDamageIsTold(t *testing.T) {
+// Damage is reported, with what to do about it: there is no panic, and no empty store in
+// the place of the damaged one.
+func TestDamageIsReported(t *testing.T) {
 	half := func(file string) error {
-		about, err := os.Stat(file)
+		info, err := os.Stat(file)
 		if err != nil {
 			return err
 		}
-		return os.Truncate(file, about.Size()/2)
+		return os.Truncate(file, info.Size()/2)
 	}
 	empty := func(file string) error { return os.Truncate(file, 0) }
 	noise := func(file string) error { return os.WriteFile(file, bytes.Repeat([]byte{0xa5}, 5000), 0o600) }
@@ -65,7 +65,7 @@ func TestDamageIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := damaged(t, test.pattern, test.do)
+			dir := damagedStore(t, test.pattern, test.do)
 			s, err := Open(Options{Dir: dir})
 			if s != nil {
 				s.Close()
@@ -78,8 +78,9 @@ func TestDamageIsTold(t *testing.T) {
 	}
 }
 
-// storedIn is a directory with a closed store that has a table, and its grant.
-func storedIn(t *testing.T, key deviceauth.Secret) (dir string, g *deviceauth.Grant, tables []string) {
+// closedStoreWithTable returns the directory of a closed store that has a table, its grant,
+// and its tables.
+func closedStoreWithTable(t *testing.T, key deviceauth.Secret) (dir string, g *deviceauth.Grant, tables []string) {
 	t.Helper()
 	dir, g = t.TempDir(), active("BCDFGHJK")
 	s := open(t, Options{Dir: dir, EncryptionKey: key})
@@ -96,11 +97,11 @@ func storedIn(t *testing.T, key deviceauth.Secret) (dir string, g *deviceauth.Gr
 	return dir, g, tables
 }
 
-// One byte anywhere in a table is told, encrypted or not.
-func TestDamageInsideATableIsTold(t *testing.T) {
+// One damaged byte anywhere in a table is reported, encrypted or not.
+func TestDamageInsideATableIsReported(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
-		dir, _, tables := storedIn(t, key)
+		dir, _, tables := closedStoreWithTable(t, key)
 		whole, err := os.ReadFile(tables[0])
 		if err != nil {
 			t.Fatal(err)
@@ -131,11 +132,11 @@ func TestDamageInsideATableIsTold(t *testing.T) {
 	}
 }
 
-// What Badger could cut and not remove, because the directory was read-only, keeps
-// no store from being opened.
-func TestWhatCouldNotBeRemovedIsNoDamage(t *testing.T) {
+// Files that Badger could truncate and not remove, because the directory was read-only, do
+// not keep a store from opening.
+func TestEmptyFilesAreNoDamage(t *testing.T) {
 	t.Parallel()
-	dir, g, _ := storedIn(t, "")
+	dir, g, _ := closedStoreWithTable(t, "")
 	for _, name := range []string{"00007.mem", "000009.vlog", "000123.sst"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -146,8 +147,9 @@ func TestWhatCouldNotBeRemovedIsNoDamage(t *testing.T) {
 	}
 }
 
-// Whoever is told of damage moves the directory away: what the system refuses is none.
-func TestRefusalsOfTheSystemAreNoDamage(t *testing.T) {
+// An operator who reads of damage moves the directory away: an error of the system is not
+// damage.
+func TestSystemErrorsAreNoDamage(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: "/var/lib/store"}
 	for _, text := range []string{

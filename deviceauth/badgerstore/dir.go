@@ -14,28 +14,27 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// others are the permission bits of all users but the owner of a file.
-const others fs.FileMode = 0o077
+// otherUsers are the permission bits of all users but a file's owner.
+const otherUsers fs.FileMode = 0o077
 
-// modes tells whether the system has them. Windows keeps other users out by
-// the folder that the directory is in.
-const modes = runtime.GOOS != "windows"
+// hasModes reports whether the system has permission bits. On Windows, the folder that the
+// directory is in keeps other users out.
+const hasModes = runtime.GOOS != "windows"
 
-// ownDir makes the directory, or closes the one that is there to other users:
-// Badger's files are as open as the umask lets them be, and the signing keys
-// are in them. A directory that cannot be closed is refused, and so is one that is something
-// else's, such as /etc.
-func (o Options) ownDir() error {
+// prepareDir creates the directory, or makes an existing one private: Badger's files are as
+// open as the umask allows, and the signing keys are in them. It refuses a directory that
+// cannot be made private, and one that has other files in it, such as /etc.
+func (o Options) prepareDir() error {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("badger store: %w", err)
 	}
 	if err := o.checkEmpty(); err != nil {
 		return err
 	}
-	if !modes {
+	if !hasModes {
 		return nil
 	}
-	dir, err := os.Open(o.Dir) // what is looked at is what is changed
+	dir, err := os.Open(o.Dir) // so that what is checked is what is changed
 	if err != nil {
 		return fmt.Errorf("badger store: %w", err)
 	}
@@ -46,10 +45,10 @@ func (o Options) ownDir() error {
 		return fmt.Errorf("badger store: %w", err)
 	case !before.IsDir():
 		return fmt.Errorf("badger store: %s is no directory", o.Dir)
-	case before.Mode()&others == 0:
+	case before.Mode()&otherUsers == 0:
 		return nil
 	}
-	if err := closeDir(dir); err != nil {
+	if err := makePrivate(dir); err != nil {
 		return fmt.Errorf("badger store: %s is open to other users (mode %#o), who could read the signing keys, "+
 			"and cannot be closed to them: %w; run chmod 700 on it as its owner, "+
 			"or keep the store in a directory of its own below it", o.Dir, before.Mode().Perm(), err)
@@ -62,25 +61,27 @@ func (o Options) ownDir() error {
 	return nil
 }
 
-// ownNames are of files and directories that may be in a store's directory before it is a
-// store: a start that did not end leaves them, and ext4 has its own in its root.
-var ownNames = []string{"*.sst", "*.mem", "*.vlog", "KEYREGISTRY*", "MANIFEST*", "LOCK", "DISCARD", "trial-[0-9]*",
-	"lost+found", ".gitkeep", ".keep", ".DS_Store", ".snapshot", ".nfs*"}
+// storeFileNames are the names of files and directories that may be in a store's directory
+// before it is a store: a start that did not end leaves them, and a file system may have
+// its own, such as lost+found in the root of an ext4.
+var storeFileNames = []string{"*.sst", "*.mem", "*.vlog", "KEYREGISTRY*", "MANIFEST*", "LOCK", "DISCARD",
+	"trial-[0-9]*", "lost+found", ".gitkeep", ".keep", ".DS_Store", ".snapshot", ".nfs*"}
 
-// isOwnName reports whether a name is one of them, or that of tables that are kept.
-func isOwnName(name string) bool {
+// isStoreFileName reports whether a name is one of storeFileNames, or that of a directory
+// of kept tables.
+func isStoreFileName(name string) bool {
 	for _, prefix := range []string{newPrefix, keptPrefix, lostPrefix, overPrefix} {
 		if isNumbered(name, prefix) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(ownNames, func(pattern string) bool {
+	return slices.ContainsFunc(storeFileNames, func(pattern string) bool {
 		matches, _ := filepath.Match(pattern, name)
 		return matches
 	})
 }
 
-// checkEmpty refuses a directory that has other things in it and no store.
+// checkEmpty refuses a directory that has other files in it and no store.
 func (o Options) checkEmpty() error {
 	files, err := os.ReadDir(o.Dir)
 	if err != nil {
@@ -91,7 +92,7 @@ func (o Options) checkEmpty() error {
 		if file.Name() == badger.ManifestFilename {
 			return nil
 		}
-		if !isOwnName(file.Name()) {
+		if !isStoreFileName(file.Name()) {
 			foreign = file.Name()
 		}
 	}
@@ -102,19 +103,19 @@ func (o Options) checkEmpty() error {
 		"or one that is not there yet, for the store alone", o.Dir, foreign)
 }
 
-// errStaysOpen is the error of a change of mode that has no effect, as on a FAT disk or
+// errModeIgnored is the error of a change of mode that has no effect, as on a FAT disk or
 // on many network shares.
-var errStaysOpen = errors.New("the file system keeps no modes")
+var errModeIgnored = errors.New("the file system keeps no modes")
 
-// closeDir looks again, because some file systems ignore a change of mode
+// makePrivate checks the mode afterwards, because some file systems ignore a change of mode
 // without an error.
-func closeDir(dir *os.File) error {
+func makePrivate(dir *os.File) error {
 	if err := dir.Chmod(0o700); err != nil {
 		return err
 	}
 	after, err := dir.Stat()
-	if err == nil && after.Mode()&others != 0 {
-		err = errStaysOpen
+	if err == nil && after.Mode()&otherUsers != 0 {
+		err = errModeIgnored
 	}
 	return err
 }

@@ -56,11 +56,11 @@ func TestDirectoryIsMadeForItsOwnerAlone(t *testing.T) {
 	}
 }
 
-// directoryOfTheTest is for a copy of this test that runs as another user.
-const directoryOfTheTest = "BADGERSTORE_TEST_DIR"
+// testDirEnv names the directory for a copy of this test that runs as another user.
+const testDirEnv = "BADGERSTORE_TEST_DIR"
 
 func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
-	if dir := os.Getenv(directoryOfTheTest); dir != "" {
+	if dir := os.Getenv(testDirEnv); dir != "" {
 		_, err := Open(Options{Dir: dir})
 		if err == nil || !strings.Contains(err.Error(), "cannot be closed to them") ||
 			!strings.Contains(err.Error(), "chmod 700") {
@@ -91,14 +91,14 @@ func TestOpenDirectoryOfAnotherUserIsRefused(t *testing.T) {
 		}
 	}
 	cmd := exec.Command(program, "-test.run", "^"+t.Name()+"$", "-test.v")
-	cmd.Dir, cmd.Env = "/", append(os.Environ(), directoryOfTheTest+"="+store)
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), testDirEnv+"="+store)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-// A directory that is something else's is neither closed to other users nor written to.
+// A directory of something else is neither closed to other users nor written to.
 func TestDirectoryWithOtherThingsIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -131,7 +131,8 @@ func TestDirectoryWithOtherThingsIsRefused(t *testing.T) {
 		s.Close()
 		t.Error("the directory of another program is taken for a directory of the store")
 	}
-	// A store that is there may have company, and the root of a file system has its own.
+	// An existing store may have other files beside it, and the root of a file system has
+	// its own.
 	dir = t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)

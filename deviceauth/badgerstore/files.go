@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Bytes are not all that can run out. Badger makes a file for each memtable and each
-// table, and takes no refusal: without a memtable it ends the process, and a merge
-// whose tables could not be made it takes for done, and drops the old ones. So
-// nothing is written, and nothing merged, where files may soon not be made.
+// Bytes are not all that can run out. Badger creates a file for each memtable and each
+// table, and does not handle errors well: without a memtable it ends the process, and a
+// compaction whose tables could not be created counts as successful and drops the old
+// tables. So nothing is written or compacted when the creation of files may soon fail.
 
-// spareFiles is how many more files Badger may need at once: a memtable's, its table's,
-// and those of the tables that a merge makes before it lets go of the old ones.
+// spareFiles is how many more files Badger may need at once: a memtable's, its table's, and
+// those of the tables that a compaction creates before it closes the old ones.
 const spareFiles = 64
 
 var (
@@ -27,14 +27,14 @@ var (
 		"until it has more")
 )
 
-// errNoFile says that the system lets nobody make a file.
+// errNoFile returns the error for a system that refuses to create a file.
 func errNoFile(dir string, why error) error {
 	return fmt.Errorf("badger store: no file can be made in %s: %w; nothing is written until one can be", dir, why)
 }
 
-// canMakeFile makes a file and removes it, which tells more than any question.
-func canMakeFile(dir string) error {
-	if err := filesLeft(dir); err != nil {
+// tryMakeFile creates a file and removes it, which shows more than checkFilesLeft does.
+func tryMakeFile(dir string) error {
+	if err := checkFilesLeft(dir); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(dir, "trial-*")
@@ -47,7 +47,7 @@ func canMakeFile(dir string) error {
 	return nil
 }
 
-// cause is an error without the path that it names.
+// cause returns an error without the path that it names.
 func cause(err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return at.Err
@@ -55,7 +55,7 @@ func cause(err error) error {
 	return err
 }
 
-// filesIn returns the files in a directory whose names end in a suffix, with their paths.
+// filesIn returns the paths of the files in a directory whose names end in suffix.
 func filesIn(dir, suffix string) (paths []string, err error) {
 	files, err := os.ReadDir(dir)
 	for _, file := range files {
@@ -66,14 +66,14 @@ func filesIn(dir, suffix string) (paths []string, err error) {
 	return paths, err
 }
 
-// dropEmpty removes logs without a byte. Badger cuts a log before it removes it; one
-// that it could cut and not remove would keep it from being opened ever again.
-func dropEmpty(dir string) error {
+// removeEmptyLogs removes empty logs. Badger truncates a log before it removes it; if it
+// could truncate and not remove one, it would never open the directory again.
+func removeEmptyLogs(dir string) error {
 	for _, suffix := range []string{".mem", ".vlog"} {
-		names, _ := filesIn(dir, suffix) // Badger reads the directory too, and says why it cannot be read
+		names, _ := filesIn(dir, suffix) // Badger reads the directory too, and reports the error
 		for _, name := range names {
-			about, err := os.Stat(name)
-			if err == nil && about.Size() == 0 {
+			info, err := os.Stat(name)
+			if err == nil && info.Size() == 0 {
 				err = os.Remove(name)
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -84,35 +84,36 @@ func dropEmpty(dir string) error {
 	return nil
 }
 
-// mergeEvery is how often a merge that waits looks whether it may go on.
-const mergeEvery = time.Second
+// compactionRetry is how often a waiting compaction checks whether it may continue.
+const compactionRetry = time.Second
 
-// waitForTable holds up a merge that is about to make a table, until it can. It has no
-// end but that: a merge that fails loses what it merges. A store that is closed
-// meanwhile is given up.
-func (s *space) waitForTable(messages func(error)) {
+// waitForTable blocks a compaction that is about to create a table until it can. There is
+// no timeout, because a compaction that fails loses what it compacts. A store that is
+// closed meanwhile is given up.
+func (s *space) waitForTable(logWait func(error)) {
 	for first := true; ; first = false {
-		err := s.makesTables()
+		err := s.canMakeTables()
 		if err == nil {
 			return
 		}
 		if first {
-			messages(err)
+			logWait(err)
 		}
-		time.Sleep(mergeEvery)
+		time.Sleep(compactionRetry)
 	}
 }
 
-// makesTables says why a merge cannot make its tables. It wants as much to be left as a change
-// does: it can wait, and what it cannot make has to be written back.
-func (s *space) makesTables() error { return cmp.Or(s.makesFiles(), s.fits(s.reserve())) }
+// canMakeTables returns why a compaction cannot create its tables, or nil. It wants as much
+// free space as a change does: a compaction can wait, and what it fails to create must be
+// written back.
+func (s *space) canMakeTables() error { return cmp.Or(s.canMakeFiles(), s.requireFree(s.reserve())) }
 
-// makesFiles says why no file can be made in the directory that was opened.
-func (s *space) makesFiles() error {
-	if s.there != nil {
-		if err := s.there(); err != nil {
+// canMakeFiles returns why no file can be created in the store's directory, or nil.
+func (s *space) canMakeFiles() error {
+	if s.present != nil {
+		if err := s.present(); err != nil {
 			return err
 		}
 	}
-	return s.trial()
+	return s.tryFile()
 }

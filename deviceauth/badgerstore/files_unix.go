@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filesLeft says why Badger may soon find that it cannot make a file: it asks what
-// costs some microseconds.
-func filesLeft(dir string) error {
+// checkFilesLeft returns why Badger may soon be unable to create a file, or nil. It makes
+// only calls that cost some microseconds.
+func checkFilesLeft(dir string) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return errNoFile(dir, err)
@@ -21,15 +21,16 @@ func filesLeft(dir string) error {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return errNoFile(dir, err)
 	}
-	return descriptorsLeft(dir)
+	return checkDescriptors(dir)
 }
 
-// descriptorsLeft wants so many descriptors to be free. The system gives the lowest
-// one, so where the first of the last ones is free the others are too.
-func descriptorsLeft(dir string) error {
+// checkDescriptors returns an error unless spareFiles descriptors are free. The system
+// assigns the lowest free one, so if the lowest of the last spareFiles is free, the others
+// are too.
+func checkDescriptors(dir string) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return unopened(dir, err)
+		return openError(dir, err)
 	}
 	defer unix.Close(fd)
 	var most unix.Rlimit
@@ -42,12 +43,12 @@ func descriptorsLeft(dir string) error {
 			}
 		}
 	}
-	return countDescriptors(dir, fd)
+	return reserveDescriptors(dir, fd)
 }
 
-// countDescriptors takes as many as are wanted, for a moment. It is for a process whose
-// limit is not known, or that has descriptors beyond it.
-func countDescriptors(dir string, fd int) (err error) {
+// reserveDescriptors opens spareFiles descriptors and closes them again. It is for a
+// process whose limit is unknown, or that has descriptors beyond its limit.
+func reserveDescriptors(dir string, fd int) (err error) {
 	var taken []int
 	for len(taken) < spareFiles && err == nil {
 		var got int
@@ -59,14 +60,14 @@ func countDescriptors(dir string, fd int) (err error) {
 		unix.Close(got)
 	}
 	if err != nil {
-		return unopened(dir, err)
+		return openError(dir, err)
 	}
 	return nil
 }
 
-// unopened tells the lack of file descriptors, of this process (EMFILE) or of the whole
-// system (ENFILE), from a directory that cannot be read.
-func unopened(dir string, err error) error {
+// openError distinguishes a lack of file descriptors, of this process (EMFILE) or of the
+// whole system (ENFILE), from a directory that cannot be read.
+func openError(dir string, err error) error {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return errDescriptors
 	}

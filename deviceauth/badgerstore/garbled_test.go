@@ -8,7 +8,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// A record that is no grant's own is a fault in a list, too.
+// A record that is not the grant's own is an error in a list, too.
 func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
 	s, err := Open(Options{Dir: t.TempDir()})
 	if err != nil {

@@ -2,81 +2,83 @@ package badgerstore
 
 import "github.com/dgraph-io/badger/v4"
 
-// A moment is a read transaction that can open iterators, of which Badger keeps all
-// tables that it saw. One is always held ready: to begin
-// one waits for writes, which may wait for the merge.
-type moment struct {
+// A snapshot is a read transaction held open. Badger keeps all tables that an open iterator
+// of it may read. One snapshot is always open in advance: beginning a transaction waits for
+// pending writes, which may in turn wait for the compaction.
+type snapshot struct {
 	txn   *badger.Txn
-	users int // merges, and the next one
+	users int // compactions, and the next one
 }
 
-// A hold has Badger leave its tables uncut.
+// A hold is an open iterator, which keeps Badger from truncating the tables that exist when
+// the hold is taken.
 type hold struct {
-	at *moment
-	it *badger.Iterator
+	snapshot *snapshot
+	it       *badger.Iterator
 }
 
-// renew is called after a write, with no other one under way: Badger keeps all versions
-// since the oldest transaction.
-func (m *merges) renew() {
-	next := &moment{txn: m.db.NewTransaction(false), users: 1}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.ready != nil {
-		m.ready.leave()
+// renewSnapshot replaces the current snapshot, since Badger keeps every version that is
+// newer than the oldest open transaction. It is called after a write, while no other write
+// is running.
+func (cs *compactions) renewSnapshot() {
+	next := &snapshot{txn: cs.db.NewTransaction(false), users: 1}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.current != nil {
+		cs.current.release()
 	}
-	m.ready = next
+	cs.current = next
 }
 
-// leave ends the use of a moment; the last user ends the transaction. It is called with
-// mu of [merges] held.
-func (at *moment) leave() {
-	if at.users--; at.users == 0 {
-		at.txn.Discard()
+// release ends one use of the snapshot; the last one discards the transaction. mu of
+// [compactions] must be held.
+func (s *snapshot) release() {
+	if s.users--; s.users == 0 {
+		s.txn.Discard()
 	}
 }
 
-// hold takes the moment that is ready. It returns nil where there can be none, as in a
-// database without a memtable. It is called with mu held.
-func (m *merges) hold() (h *hold) {
-	if m.closes {
-		return m.last
+// takeHold opens an iterator on the current snapshot. It returns nil if Badger cannot open
+// one, as in a database without a memtable. mu must be held.
+func (cs *compactions) takeHold() (h *hold) {
+	if cs.closing {
+		return cs.lastHold
 	}
-	guarded(func() error { // panics without a memtable
-		h = &hold{at: m.ready, it: m.ready.txn.NewIterator(badger.IteratorOptions{})}
-		h.at.users++
+	catchPanics(func() error { // Badger panics without a memtable
+		h = &hold{snapshot: cs.current, it: cs.current.txn.NewIterator(badger.IteratorOptions{})}
+		h.snapshot.users++
 		return nil
 	})
 	return h
 }
 
-// release ends a hold. The last one of a database that is being closed stays: Badger's
-// own merge at the close needs it. It is called with mu held.
-func (m *merges) release(h *hold) {
-	if h != nil && h != m.last {
+// releaseHold ends a hold, except lastHold, which Badger's own compaction at close still
+// needs. mu must be held.
+func (cs *compactions) releaseHold(h *hold) {
+	if h != nil && h != cs.lastHold {
 		h.it.Close()
-		h.at.leave()
+		h.snapshot.release()
 	}
 }
 
-// closing is called before the database is closed, when nobody writes any more. Merges
-// go on meanwhile, and Badger begins one of its own.
-func (m *merges) closing() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.db == nil || m.closes {
+// prepareClose is called before the database is closed, after the last write. Compactions
+// go on meanwhile, and Badger starts one of its own.
+func (cs *compactions) prepareClose() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.db == nil || cs.closing {
 		return
 	}
-	m.last = m.hold()
-	m.closes = true
+	cs.lastHold = cs.takeHold()
+	cs.closing = true
 }
 
-// closed is called when the last merge is over, before the tables are closed.
-func (m *merges) closed() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if last := m.last; last != nil && !m.lacks {
-		m.last = nil
-		m.release(last)
+// compactorsStopped is called after the last compaction, before Badger closes the tables.
+func (cs *compactions) compactorsStopped() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if hold := cs.lastHold; hold != nil && !cs.incomplete {
+		cs.lastHold = nil
+		cs.releaseHold(hold)
 	}
 }

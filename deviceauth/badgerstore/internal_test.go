@@ -32,7 +32,7 @@ func open(t *testing.T, o Options) *Store {
 	return s
 }
 
-// active is a grant that somebody uses.
+// active returns a grant that is in use.
 func active(code deviceauth.UserCode) *deviceauth.Grant {
 	g := storetest.NewGrant(code)
 	g.State, g.Redeemed = deviceauth.Active, g.Created
@@ -40,14 +40,14 @@ func active(code deviceauth.UserCode) *deviceauth.Grant {
 	return g
 }
 
-func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
+func TestFullDiskIsATemporaryError(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	g := active("BCDFGHJK")
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
 	left := s.room.reserve() - 1
-	s.room.left = func() (uint64, error) { return left, nil }
+	s.room.free = func() (uint64, error) { return left, nil }
 	revoke := func() error {
 		s.room.next = time.Time{}
 		return s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
@@ -68,19 +68,19 @@ func TestFullDiskIsAnErrorThatPasses(t *testing.T) {
 	}
 }
 
-// Merges can wait; a store that is opened anew wants less.
-func TestMergesWaitWhereLittleIsLeftOnTheDisk(t *testing.T) {
+// Compactions can wait; reopening a store needs less space.
+func TestCompactionsWaitWhenLittleSpaceIsLeft(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	left := s.room.reserve() - 1
-	s.room.left = func() (uint64, error) { return left, nil }
-	if err := s.room.makesTables(); !errors.Is(err, errDiskFull) {
+	s.room.free = func() (uint64, error) { return left, nil }
+	if err := s.room.canMakeTables(); !errors.Is(err, errDiskFull) {
 		t.Errorf("with less than a change needs: %v", err)
 	}
-	if err := s.room.fits(startReserve); err != nil {
+	if err := s.room.requireFree(startReserve); err != nil {
 		t.Errorf("a start: %v", err)
 	}
 	left++
-	if err := s.room.makesTables(); err != nil {
+	if err := s.room.canMakeTables(); err != nil {
 		t.Errorf("with as much as a change needs: %v", err)
 	}
 }
@@ -96,11 +96,11 @@ func TestSystemsOf32BitsAreRefused(t *testing.T) {
 	}
 }
 
-func TestFullDiskIsNoticed(t *testing.T) {
-	if left, err := spaceLeft(t.TempDir()); err == nil && left == 0 {
+func TestFreeSpaceIsMeasured(t *testing.T) {
+	if left, err := freeSpace(t.TempDir()); err == nil && left == 0 {
 		t.Error("nothing is left on this disk")
 	}
-	if _, err := spaceLeft(filepath.Join(t.TempDir(), "nowhere")); err == nil {
+	if _, err := freeSpace(filepath.Join(t.TempDir(), "nowhere")); err == nil {
 		t.Error("there is room nowhere")
 	}
 }
@@ -154,7 +154,7 @@ func TestZeroKeyIsRefusedAndCanBeChanged(t *testing.T) {
 	if err := (Options{EncryptionKey: zero}).Check(); err == nil || !strings.Contains(err.Error(), "32 zero bytes") {
 		t.Errorf("got %v", err)
 	}
-	s, err := openWith(Options{Dir: dir}, make([]byte, keySize)) // as one may have been begun
+	s, err := openWith(Options{Dir: dir}, make([]byte, keySize)) // such a store may exist
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,8 +186,8 @@ func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 	}
 }
 
-// A grant that was active when the backup was made, and is long over now.
-func TestOldGrantsOfABackupEnd(t *testing.T) {
+// A grant that was active when the backup was made has expired by now.
+func TestExpiredGrantsOfABackupAreNotRestored(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, Options{Dir: filepath.Join(dir, "store")})
@@ -207,8 +207,7 @@ func TestOldGrantsOfABackupEnd(t *testing.T) {
 	})
 }
 
-// A commit whose sync failed is synced before anything that may rest on it is
-// answered.
+// A commit whose sync failed is synced before anything that may rest on it is answered.
 func TestRetryOfAChangeThatWasNotSyncedIsSynced(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	g := active("BCDFGHJK")
@@ -240,7 +239,7 @@ func backedUp(t *testing.T) (backup string, alive, ended, pending *deviceauth.Gr
 		func([]byte) ([]byte, error) { return []byte("keys"), nil }); err != nil {
 		t.Fatal(err)
 	}
-	// What is kept for a while is a session, which must not come back after its end.
+	// A document with a time to live is a session, which must not come back after its end.
 	if err := s.PutDocument(t.Context(), "session", []byte("alice"), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -313,8 +312,8 @@ func TestBackupThatIsNotWholeIsNotRestored(t *testing.T) {
 	}
 }
 
-// What is not needed any more leaves the disk when it is tidied, and a store in
-// which grants come and go does not grow without end.
+// Expired records are removed from the disk by dropExpired, and a store in which grants
+// come and go does not grow without end.
 func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -341,7 +340,7 @@ func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 			if err := s.dropExpired(); err != nil {
 				t.Fatal(err)
 			}
-			// some of the junk may stay until tomorrow
+			// some of the junk may stay until the next run
 			if found, size := onDisk(t, dir, "expired-device"); found || size > 4*memTable {
 				t.Errorf("tidied: tables of %d bytes, with what has expired: %v", size, found)
 			}
@@ -352,7 +351,7 @@ func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 	})
 }
 
-// onDisk looks for a text in the tables, and adds up their sizes.
+// onDisk searches the tables for a text, and adds up their sizes.
 func onDisk(t *testing.T, dir, text string) (found bool, size int) {
 	files, err := filepath.Glob(dir + "/*.sst")
 	if err != nil {

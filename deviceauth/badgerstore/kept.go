@@ -13,18 +13,19 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 )
 
-// Tables are kept in directories that Badger knows nothing of. The end of the process
-// leaves them, so that the next start finds whole what a merge has not been told whole:
-// part of it would bring back what was deleted, so a directory is renamed at once.
+// Tables are kept in directories that Badger does not know. If the process ends during a
+// compaction, the directory stays, and the next start has all tables whose compaction was
+// not known to be complete. A part of them would bring deleted keys back, so a directory
+// gets its final name by one rename.
 const (
-	keptPrefix = "kept-" // tables of which others are being made
-	lostPrefix = "lost-" // that were kept when the database was opened, and have to be read
-	overPrefix = "over-" // that are not needed any more
-	newPrefix  = "new-"  // that are being kept
+	keptPrefix = "kept-" // tables from before a running compaction
+	lostPrefix = "lost-" // left by an earlier run: must be read and written back
+	overPrefix = "over-" // not needed any more
+	newPrefix  = "new-"  // not complete yet
 )
 
-// canLink tells whether a file can have two names here, which some file systems lack.
-// Where it can, a table is kept at no cost of time or space.
+// canLink reports whether the file system of a directory has hard links, which some lack.
+// With hard links, keeping a table costs neither time nor space.
 func canLink(dir string) bool {
 	file, err := os.CreateTemp(dir, "trial-*")
 	if err != nil {
@@ -37,58 +38,58 @@ func canLink(dir string) bool {
 	return os.Link(file.Name(), second) == nil
 }
 
-// keepTables gives tables a second name each, or where Badger will cut them when it
-// removes them, copies them.
-func keepTables(dir string, list tables, keep func(from, to string) error) (kept string, err error) {
+// keepTables keeps the given tables in a new directory. keep links a table, or copies it if
+// Badger would truncate the linked file when it removes the table.
+func keepTables(dir string, list tableSet, keep func(from, to string) error) (kept string, err error) {
 	if kept, err = os.MkdirTemp(dir, newPrefix); err != nil {
 		return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, cause(err))
 	}
 	for id := range list {
 		if err = keep(table.NewFilename(id, dir), table.NewFilename(id, kept)); errors.Is(err, fs.ErrNotExist) {
-			err = nil // another merge has dropped it
+			err = nil // another compaction has removed it
 		}
 		if err != nil {
 			os.RemoveAll(kept)
 			return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
 		}
 	}
-	if kept, err = renamed(kept, keptPrefix); err != nil {
+	if kept, err = renameDir(kept, keptPrefix); err != nil {
 		os.RemoveAll(kept)
 		return "", fmt.Errorf("badger store: no table in %s can be kept: %w", dir, err)
 	}
 	return kept, nil
 }
 
-// renamed gives a directory another name, beside where it is: a prefix, and the time,
-// which makes it unique. It returns the name that the directory has, also with an error.
+// renameDir renames a directory to a prefix and the time, which makes the name unique,
+// within the same parent. It returns the directory's name afterwards, even with an error.
 //
-// The new name is on the disk when it returns: what is done next rests on it. What that
-// needs is opened before anything is renamed.
-func renamed(dir, as string) (name string, err error) {
+// The new name is durable when it returns, since callers rely on it. Both directories are
+// opened before the rename, so that a lack of descriptors changes nothing.
+func renameDir(dir, prefix string) (name string, err error) {
 	parent := filepath.Dir(dir)
-	to := filepath.Join(parent, fmt.Sprintf("%s%d", as, time.Now().UnixNano()))
-	if !ownLock { // other systems sync no directories
+	to := filepath.Join(parent, fmt.Sprintf("%s%d", prefix, time.Now().UnixNano()))
+	if !ownLock { // other systems cannot sync directories
 		return to, os.Rename(dir, to)
 	}
-	own, err := os.Open(dir)
+	child, err := os.Open(dir)
 	if err != nil {
 		return dir, err
 	}
-	defer own.Close()
-	above, err := os.Open(parent)
+	defer child.Close()
+	parentDir, err := os.Open(parent)
 	if err != nil {
 		return dir, err
 	}
-	defer above.Close()
+	defer parentDir.Close()
 	if err := os.Rename(dir, to); err != nil {
 		return dir, err
 	}
-	return to, errors.Join(own.Sync(), above.Sync())
+	return to, errors.Join(child.Sync(), parentDir.Sync())
 }
 
-// copied copies a file and has it reach the disk, because the original is about to go. The
-// process or the system may end during it: the directory gets its name afterwards.
-func copied(from, to string) error {
+// copyFile copies a file and syncs the copy, because the original is about to be removed. A
+// crash may leave a part of it: the directory gets its final name afterwards.
+func copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -102,42 +103,42 @@ func copied(from, to string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// setKeptAside renames what was kept when the database was closed, or the process
-// ended, and removes what nobody needs.
-func setKeptAside(dir string) error {
-	for _, kept := range named(dir, keptPrefix) {
-		if _, err := renamed(kept, lostPrefix); err != nil {
+// renameKept marks the tables that were kept when the database was closed, or the process
+// ended, as ones to be recovered. It removes directories that are not needed any more.
+func renameKept(dir string) error {
+	for _, kept := range numberedDirs(dir, keptPrefix) {
+		if _, err := renameDir(kept, lostPrefix); err != nil {
 			return fmt.Errorf("badger store: %w", err)
 		}
 	}
-	for _, done := range append(named(dir, overPrefix), named(dir, newPrefix)...) {
-		os.RemoveAll(done) // what cannot be removed is at the next start
+	for _, done := range append(numberedDirs(dir, overPrefix), numberedDirs(dir, newPrefix)...) {
+		os.RemoveAll(done) // the next start removes what remains
 	}
 	return nil
 }
 
-// isNumbered reports whether a name is a prefix and a number, as those of the store's own directories
-// are: the directory of another program must not be taken for one.
+// isNumbered reports whether a name is a prefix followed by a number, as the names of the
+// store's own directories are: another program's directory must not be mistaken for one.
 func isNumbered(name, prefix string) bool {
 	number, ok := strings.CutPrefix(name, prefix)
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// named returns the directories of a prefix and a number.
-func named(dir, as string) (list []string) {
-	files, _ := os.ReadDir(dir) // Badger reads it too, and says why it cannot be read
+// numberedDirs returns the directories in dir that are named by prefix and a number.
+func numberedDirs(dir, prefix string) (list []string) {
+	files, _ := os.ReadDir(dir) // Badger reads dir too, and reports the error
 	for _, file := range files {
-		if file.IsDir() && isNumbered(file.Name(), as) {
+		if file.IsDir() && isNumbered(file.Name(), prefix) {
 			list = append(list, filepath.Join(dir, file.Name()))
 		}
 	}
 	return list
 }
 
-// dropTables removes tables that were kept. Once they have another name nobody reads
-// them: what is left of them goes at the next start. Those that have gone are dropped.
-func dropTables(kept string) error {
-	over, err := renamed(kept, overPrefix)
+// removeKept removes a directory of kept tables, which may be gone already. Renaming it is
+// enough, since nothing reads it under its new name: the next start removes what remains.
+func removeKept(kept string) error {
+	over, err := renameDir(kept, overPrefix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

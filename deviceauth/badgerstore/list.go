@@ -11,10 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// List implements [deviceauth.Store], in the order of the ids; a cursor is the last id of
-// a page. The disk has the page at the cost of what is in it, however many grants there
-// are. Memory has the pending ones in no order, so each page looks at all of them: some
-// ten milliseconds for a million.
+// List implements [deviceauth.Store], in the order of the ids; a cursor is the last id of a
+// page. Reading a page from the disk costs what is in the page, however many grants there
+// are. The pending grants in memory have no order, so each page scans all of them: some ten
+// milliseconds for a million.
 func (s *Store) List(ctx context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
 	var last deviceauth.ID
 	if after != "" {
@@ -24,10 +24,10 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	}
 	limit = max(limit, 1)
 	follows := func(id deviceauth.ID) bool { return after == "" || bytes.Compare(id[:], last[:]) > 0 }
-	// Before the look: what leaves memory meanwhile is found there.
+	// Before the disk is read: a grant that leaves memory meanwhile is found there.
 	waiting := firstAfter(s.pending.snapshot(), follows, limit)
 	err = s.view(func(txn *badger.Txn) error {
-		// Records of grants that are in memory, too, are newer than what memory has.
+		// If a grant is also in memory, its record on the disk is newer.
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{'g'}, PrefetchValues: true,
 			PrefetchSize: min(limit, 100)})
 		defer it.Close()

@@ -22,7 +22,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// pending is how many grants wait at a time. The promise is tried out with
+// pending is the number of grants that wait at a time. The documented number is tested with
 // -pending 1000000.
 var pending = flag.Int("pending", 20_000, "pending grants")
 
@@ -86,8 +86,8 @@ func pollsOf(t *testing.T, e *deviceauth.Engine, codes []string) (median, p99 ti
 	return took[polls/2], took[polls*99/100]
 }
 
-// What is resident is measured of a process that has done nothing else: a race detector
-// and stores that were given up keep hundreds of megabytes of the tests before.
+// Resident memory is measured in a process of its own: the race detector and stores that
+// were given up hold hundreds of megabytes of earlier tests.
 func TestManyPendingGrants(t *testing.T) {
 	if !badgerstore.InChild(t, fmt.Sprintf("-pending=%d", *pending)) {
 		return
@@ -166,7 +166,7 @@ func spread(b *testing.B, do func(worker, i int)) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
 
-// The floor: what Badger does by itself with as many writers.
+// The lower bound: Badger alone, with as many writers.
 func BenchmarkSyncWrites(b *testing.B) {
 	db, err := badger.Open(badger.DefaultOptions(b.TempDir()).WithSyncWrites(true).WithLogger(nil).
 		WithMemTableSize(8 << 20))
@@ -220,7 +220,7 @@ func BenchmarkRefresh(b *testing.B) {
 	})
 }
 
-// approved returns device codes of which somebody said yes.
+// approved returns device codes that were approved.
 func approved(b *testing.B, e *deviceauth.Engine, n int) (codes []string) {
 	alice := &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice"}
 	var mu sync.Mutex

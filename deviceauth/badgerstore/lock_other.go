@@ -4,7 +4,7 @@ package badgerstore
 
 import "os"
 
-// ownLock tells that the directory is locked here; where it is not, Badger does.
+// ownLock reports whether the store locks its directory; here Badger does.
 const ownLock = false
 
 func (Options) lock() (*os.File, error) { return nil, nil }

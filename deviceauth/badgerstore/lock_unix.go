@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownLock tells that a directory is locked here, and not by Badger, which takes the
-// same lock. Here it is held while the files are looked through, and while a store is
-// closed and opened again, and here the reason why it cannot be had is known.
+// ownLock reports whether the store locks its directory itself, instead of Badger, which
+// would take the same lock. The store's lock is also held while the files are verified, and
+// while a store is closed and reopened; and its error says why the lock cannot be taken.
 const ownLock = true
 
-// lock keeps other processes out until the file that it returns is closed.
+// lock keeps other processes out until the returned file is closed.
 func (o Options) lock() (*os.File, error) {
 	dir, err := os.Open(o.Dir)
 	if err != nil {
@@ -23,13 +23,13 @@ func (o Options) lock() (*os.File, error) {
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, o.unlocked(err)
+		return nil, o.lockError(err)
 	}
 	return dir, nil
 }
 
-// unlocked says why a lock cannot be had: only one reason is another process.
-func (o Options) unlocked(err error) error {
+// lockError returns why a lock cannot be taken: another process is only one reason.
+func (o Options) lockError(err error) error {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return o.inUse()
 	}

@@ -9,83 +9,84 @@ import (
 	"time"
 )
 
-// logger passes on what Badger says. Its information is about tables and
-// levels, which is an operator's debugging. What Badger says nowhere else
-// is heard here: how its merges go, and that it is stuck.
+// A logger passes on what Badger logs. Badger's Info lines are about tables and levels:
+// they are logged at Debug. Some events are known only from Badger's lines: the progress of
+// its compactions, and that it cannot flush a memtable.
 type logger struct {
-	to     *slog.Logger  // nil: nobody hears it
-	quiet  *atomic.Bool  // of a store that was given up, in which Badger goes on trying
-	merges *merges       // is told of the merges, and may hold them up; nil: nobody is
-	stuck  *atomic.Int64 // when Badger last could not write memory to a table, in Unix nanoseconds
+	to            *slog.Logger  // nil: lines are discarded
+	quiet         *atomic.Bool  // set for a store that was given up, whose goroutines of Badger keep retrying
+	compactions   *compactions  // notified of each compaction, and may block it; nil: none is
+	flushFailedAt *atomic.Int64 // when Badger last failed to flush a memtable, in Unix nanoseconds
 }
 
-// What Badger says: the words are those of its source.
+// The beginnings of lines that Badger logs, as in its source.
 const (
-	saysMerging = "[%d] LOG Compact. Added %d keys"    // just before a merge makes the file of a table
-	saysMade    = "Discard stats:"                     // a part of a merge has begun all of its tables, and is not done
-	saysMerged  = "[Compactor: %d] Compaction for"     // it is done
-	saysFailed  = "[Compactor: %d] LOG Compact FAILED" // it is not done, or not quite
-	saysClosing = "Stopping garbage collection"        // no merge is under way any more, and all tables are open
-	saysNot     = "Received err:"                      // the database does not open
-	saysStuck   = "error flushing memtable to disk:"   // and it tries again after a second
+	msgNewTable          = "[%d] LOG Compact. Added %d keys"    // a compaction is about to create a table
+	msgTablesStarted     = "Discard stats:"                     // a subcompaction has started to create its last table
+	msgCompactionDone    = "[Compactor: %d] Compaction for"     // it succeeded
+	msgCompactionFailed  = "[Compactor: %d] LOG Compact FAILED" // it failed, or a part of it did
+	msgCompactorsStopped = "Stopping garbage collection"        // the last one has ended, and the tables are still open
+	msgOpenFailed        = "Received err:"                      // the database does not open
+	msgFlushFailed       = "error flushing memtable to disk:"   // Badger retries after a second
 )
 
-// newLogger returns a logger that passes lines on to another; nil: to none.
+// newLogger returns a logger that writes to another one; nil: it discards all lines.
 func newLogger(to *slog.Logger) logger {
-	return logger{to: to, quiet: new(atomic.Bool), stuck: new(atomic.Int64)}
+	return logger{to: to, quiet: new(atomic.Bool), flushFailedAt: new(atomic.Int64)}
 }
 
-// log passes a line on, as one of Badger's.
+// log writes a line, marked as Badger's.
 func (l logger) log(level slog.Level, format string, args []any) {
 	if l.to != nil && !l.quiet.Load() {
 		l.to.Log(context.Background(), level, "badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}
 }
 
-// Errorf implements [badger.Logger], and notes when Badger is stuck.
+// Errorf implements [badger.Logger]. It notes when a memtable cannot be flushed.
 func (l logger) Errorf(format string, args ...any) {
-	if strings.HasPrefix(format, saysStuck) {
-		l.stuck.Store(time.Now().UnixNano())
+	if strings.HasPrefix(format, msgFlushFailed) {
+		l.flushFailedAt.Store(time.Now().UnixNano())
 	}
-	if l.merges != nil && strings.HasPrefix(format, saysNot) {
-		l.merges.start(nil)
+	if l.compactions != nil && strings.HasPrefix(format, msgOpenFailed) {
+		l.compactions.start(nil)
 	}
 	l.log(slog.LevelError, format, args)
 }
 
-// Debugf implements [badger.Logger], and follows the merges.
+// Debugf implements [badger.Logger]. It follows the compactions.
 func (l logger) Debugf(format string, args ...any) {
 	l.log(slog.LevelDebug, format, args)
-	if l.merges == nil {
+	if l.compactions == nil {
 		return
 	}
 	switch {
-	case strings.HasPrefix(format, saysMerging) && len(args) > 1:
-		who, _ := args[0].(int)
+	case strings.HasPrefix(format, msgNewTable) && len(args) > 1:
+		compactor, _ := args[0].(int)
 		keys, _ := args[1].(uint64)
-		l.merges.makes(who, keys)
-	case strings.HasPrefix(format, saysMade):
-		l.merges.made()
-	case strings.HasPrefix(format, saysMerged):
-		l.mergeEnds(args)
-	case strings.HasPrefix(format, saysClosing):
-		l.merges.closed()
+		l.compactions.beforeTable(compactor, keys)
+	case strings.HasPrefix(format, msgTablesStarted):
+		l.compactions.waitForTables()
+	case strings.HasPrefix(format, msgCompactionDone):
+		l.compactionEnded(args)
+	case strings.HasPrefix(format, msgCompactorsStopped):
+		l.compactions.compactorsStopped()
 	}
 }
 
 // Warningf implements [badger.Logger].
 func (l logger) Warningf(format string, args ...any) {
 	l.log(slog.LevelWarn, format, args)
-	if l.merges != nil && strings.HasPrefix(format, saysFailed) {
-		l.mergeEnds(args)
+	if l.compactions != nil && strings.HasPrefix(format, msgCompactionFailed) {
+		l.compactionEnded(args)
 	}
 }
 
-// mergeEnds tells of the end of a merge, by the number of the compactor that made it.
-func (l logger) mergeEnds(args []any) {
+// compactionEnded passes on that a compaction has ended. args begin with its compactor's
+// id.
+func (l logger) compactionEnded(args []any) {
 	if len(args) > 0 {
-		who, _ := args[0].(int)
-		l.merges.over(who)
+		compactor, _ := args[0].(int)
+		l.compactions.finish(compactor)
 	}
 }
 

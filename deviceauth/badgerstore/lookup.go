@@ -9,28 +9,29 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A grant is looked for in the memory of the pending ones, then in the cache, and then
-// on the disk. The order matters: a change reaches the disk first, then the cache, and
-// then its grant leaves the pending ones, so that a reader who comes late in one finds it
-// in the next.
+// A grant is looked up among the pending ones in memory, then in the cache, and then on the
+// disk. The order matters: a change reaches the disk first, then the cache, and then its
+// grant leaves the pending ones. So a reader that misses a grant in one place finds it in
+// the next.
 
-// Recall implements [deviceauth.Recaller]. Of a grant whose last change may or may not
-// have reached the disk only Get knows.
+// Recall implements [deviceauth.Recaller]. It leaves a grant whose last change may or may not
+// have reached the disk to Get.
 func (s *Store) Recall(id deviceauth.ID) *deviceauth.Grant {
 	g, doubted := s.pending.get(id)
 	if g == nil || doubted {
-		g, _ = s.known.get(id)
+		g, _ = s.cache.get(id)
 	}
 	return g
 }
 
-// Admit implements [deviceauth.Admitter]. The disk has taken grants a moment ago, memory
-// has all user codes, and the committer is not behind: else Create has to look or wait.
+// Admit implements [deviceauth.Admitter]. It admits a grant only if the disk has just
+// accepted others, memory has all user codes, and the committer is not behind: otherwise
+// Create has to check or wait.
 func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
-	if !writtenBehind(g) || !s.pending.justLooked() {
+	if !writtenBehind(g) || !s.pending.diskCheckedRecently() {
 		return false, nil
 	}
-	until, moves := s.pending.codesElsewhere()
+	until, moves := s.pending.codesOnDisk()
 	if !past(until) {
 		return false, nil
 	}
@@ -41,35 +42,35 @@ func (s *Store) Admit(g *deviceauth.Grant) (done bool, err error) {
 	return true, err
 }
 
-// Get implements [deviceauth.Store]. What it finds on the disk enters the cache, unless
-// something was changed meanwhile.
+// Get implements [deviceauth.Store]. A grant that is found on the disk enters the cache,
+// unless something was changed meanwhile.
 func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	waits, doubted := s.pending.get(id)
 	if waits != nil && !doubted {
 		return waits, nil
 	}
-	g, changesSeen := s.known.get(id)
+	g, changesSeen := s.cache.get(id)
 	if g != nil {
 		return g, nil
 	}
 	err := s.view(func(txn *badger.Txn) error {
 		found, expires, err := read(txn, grantKey(id))
 		if err == nil {
-			g = s.known.put(found, expires, changesSeen)
+			g = s.cache.put(found, expires, changesSeen)
 		}
 		return err
 	})
 	switch {
 	case errors.Is(err, deviceauth.ErrNotFound) && waits != nil:
-		return waits, nil // the change that is doubted was not kept
+		return waits, nil // the uncertain change was not committed
 	case err != nil:
 		return nil, err
 	}
 	return g, nil
 }
 
-// ByUserCode implements [deviceauth.Store]. The disk is asked only while it may have
-// codes that memory has not, as after a restart.
+// ByUserCode implements [deviceauth.Store]. It reads the disk only while the disk may have
+// codes that memory does not have, as after a restart.
 func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *deviceauth.Grant, err error) {
 	g, doubted, elsewhere := s.pending.byCode(code)
 	switch {
@@ -97,8 +98,8 @@ func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (g *de
 	return g, nil
 }
 
-// ByOwner implements [deviceauth.Store]. Grants get an owner with their approval, and
-// then have records of their own, so memory need not be asked.
+// ByOwner implements [deviceauth.Store]. A grant gets an owner when it is approved, and
+// then has a record on the disk, so the pending grants need not be searched.
 func (s *Store) ByOwner(_ context.Context, owner string) (list []*deviceauth.Grant, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: ownerPrefix(owner)})

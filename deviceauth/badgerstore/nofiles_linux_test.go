@@ -18,11 +18,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
-// lack takes away from a store's directory, or from the process, what it needs to
-// make a file, and returns what gives it back.
-type lack func(t *testing.T, dir string) (back func())
+// A shortage makes it impossible to create a file in a store's directory, or for the
+// process. It returns a function that ends the shortage.
+type shortage func(t *testing.T, dir string) (back func())
 
-var lacks = map[string]lack{
+var shortages = map[string]shortage{
 	"no inodes": func(t *testing.T, dir string) func() {
 		var names []string
 		for i := range 10_000 {
@@ -63,8 +63,8 @@ var lacks = map[string]lack{
 	},
 }
 
-// mounted is a small ext4 with few inodes.
-func mounted(t *testing.T) string {
+// mountExt4 mounts a small ext4 with few inodes, and returns its directory.
+func mountExt4(t *testing.T) string {
 	t.Helper()
 	needs.Program(t, "ext4", "mkfs.ext4")
 	image, at := filepath.Join(t.TempDir(), "disk"), t.TempDir()
@@ -84,43 +84,43 @@ func mounted(t *testing.T) string {
 	return at
 }
 
-// Whatever keeps Badger from making its next file: no process ends, what was
-// answered is there, and the store heals by itself.
+// If Badger cannot create its next file, for any reason, the process goes on, nothing that
+// was answered is lost, and the store recovers by itself.
 //
 // protocol 4
-func TestStoreThatCanMakeNoFileHeals(t *testing.T) {
-	for name, lack := range lacks {
+func TestStoreThatCanMakeNoFileReopens(t *testing.T) {
+	for name, lack := range shortages {
 		for _, looks := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, looked at %v", name, looks), func(t *testing.T) {
 				t.Parallel() // in processes of their own
 				if InChild(t) {
-					testLack(t, lack, looks)
+					testShortage(t, lack, looks)
 				}
 			})
 		}
 	}
 }
 
-// loadFor is how long it is written to before something lacks, and after that was hit.
-const loadFor = 500 * time.Millisecond
+// loadTime is how long the test writes before the shortage, and after its first error.
+const loadTime = 500 * time.Millisecond
 
-// lackLoad is above the time in which it is hit.
-const lackLoad = 10 * time.Second
+// maxShortageTime is longer than it takes until the first error.
+const maxShortageTime = 10 * time.Second
 
-func testLack(t *testing.T, lack lack, looks bool) {
-	dir := filepath.Join(mounted(t), "store")
+func testShortage(t *testing.T, lack shortage, looks bool) {
+	dir := filepath.Join(mountExt4(t), "store")
 	s := open(t, Options{Dir: dir})
-	if !looks { // as where it comes between the look and the write
-		s.room.files = nil
+	if !looks { // as if the shortage began between the check and the write
+		s.room.filesLeft = nil
 	}
-	kept := newKept()
-	var hit atomic.Int64 // when something was refused first, in Unix nanoseconds
+	kept := newPromised()
+	var hit atomic.Int64 // when the first call failed, in Unix nanoseconds
 	write := func(worker int, stop func() bool) {
 		for i := 0; !stop(); i++ {
 			g := pending(deviceauth.UserCode(fmt.Sprintf("%02d%06d", worker, i)))
-			g.Audience = []string{strings.Repeat("x", 16<<10)} // so that memory is soon full
+			g.Audience = []string{strings.Repeat("x", 16<<10)} // so that a memtable is soon full
 			if err := s.Create(t.Context(), g); err != nil {
-				if !errors.Is(err, deviceauth.ErrExists) { // by the same worker, before
+				if !errors.Is(err, deviceauth.ErrExists) { // created earlier by the same worker
 					hit.CompareAndSwap(0, time.Now().UnixNano())
 				}
 				continue
@@ -131,14 +131,14 @@ func testLack(t *testing.T, lack lack, looks bool) {
 			}
 		}
 	}
-	all := func(stop func() bool) { besideEachOther(32, func(worker int) { write(worker, stop) }) }
-	all(after(loadFor))
+	all := func(stop func() bool) { runConcurrently(32, func(worker int) { write(worker, stop) }) }
+	all(after(loadTime))
 	hit.Store(0)
 	back := lack(t, dir)
-	most := after(lackLoad)
+	most := after(maxShortageTime)
 	all(func() bool {
 		first := hit.Load()
-		return most() || first > 0 && time.Since(time.Unix(0, first)) > loadFor
+		return most() || first > 0 && time.Since(time.Unix(0, first)) > loadTime
 	})
 	err := s.Create(t.Context(), pending("ZZZZZZZZ"))
 	back()
@@ -148,7 +148,7 @@ func testLack(t *testing.T, lack lack, looks bool) {
 	if !strings.HasPrefix(err.Error(), "badger store: ") || strings.Contains(err.Error(), "goroutine") {
 		t.Errorf("it says %v", err)
 	}
-	waitUntilHealed(t, s)
+	waitUntilWritable(t, s)
 	kept.check(t, s)
 	if err := s.closeWhole(); err != nil {
 		t.Error(err)
@@ -156,8 +156,8 @@ func testLack(t *testing.T, lack lack, looks bool) {
 	kept.check(t, open(t, Options{Dir: dir}))
 }
 
-// besideEachOther runs workers, and waits for all of them.
-func besideEachOther(workers int, work func(worker int)) {
+// runConcurrently runs workers, and waits for all of them.
+func runConcurrently(workers int, work func(worker int)) {
 	var wg sync.WaitGroup
 	for worker := range workers {
 		wg.Go(func() { work(worker) })
@@ -165,8 +165,8 @@ func besideEachOther(workers int, work func(worker int)) {
 	wg.Wait()
 }
 
-// waitUntilHealed waits until the store takes a grant again.
-func waitUntilHealed(t *testing.T, s *Store) {
+// waitUntilWritable waits until the store accepts a grant again.
+func waitUntilWritable(t *testing.T, s *Store) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		err := s.Create(t.Context(), pending("YYYYYYYY"))
@@ -184,27 +184,27 @@ func after(d time.Duration) func() bool {
 	return func() bool { return time.Now().After(end) }
 }
 
-// kept is what a store has said that it keeps.
-type kept struct {
+// promised is what a store has answered that it keeps.
+type promised struct {
 	mu     sync.Mutex
-	grants map[deviceauth.ID]string // with the label that each has at least
+	grants map[deviceauth.ID]string // the least that each one's name must be
 }
 
-func newKept() *kept { return &kept{grants: map[deviceauth.ID]string{}} }
+func newPromised() *promised { return &promised{grants: map[deviceauth.ID]string{}} }
 
-func (k *kept) add(g *deviceauth.Grant) {
+func (k *promised) add(g *deviceauth.Grant) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.grants[g.ID] = ""
 }
 
-func (k *kept) changed(g *deviceauth.Grant) {
+func (k *promised) changed(g *deviceauth.Grant) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.grants[g.ID] = "changed"
 }
 
-func (k *kept) check(t *testing.T, s *Store) {
+func (k *promised) check(t *testing.T, s *Store) {
 	t.Helper()
 	lost := 0
 	for id, label := range k.grants {
@@ -218,35 +218,35 @@ func (k *kept) check(t *testing.T, s *Store) {
 	}
 }
 
-// Badger takes a merge of tables for done whose new tables could not be made, and
-// drops the old ones.
+// Badger takes a compaction whose new tables could not be created for successful, and drops
+// the old ones.
 //
 // protocol 4
-func TestMergeThatCanMakeNoFileLosesNothing(t *testing.T) {
+func TestCompactionThatCanMakeNoFileLosesNothing(t *testing.T) {
 	for _, name := range []string{"no inodes", "a directory that nothing can be made in"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, log := filepath.Join(mounted(t), "store"), new(messages)
-			kept := newKept()
+			dir, log := filepath.Join(mountExt4(t), "store"), new(logBuffer)
+			kept := newPromised()
 			s := open(t, Options{Dir: dir})
 			kept.fill(t, s, 1)
-			if err := s.closeWhole(); err != nil { // which merges
+			if err := s.closeWhole(); err != nil { // which compacts
 				t.Fatal(err)
 			}
 			s = open(t, Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
 			kept.fill(t, s, 2)
-			back := lacks[name](t, dir)
-			merged := make(chan error, 1)
-			go func() { merged <- s.db.Load().Flatten(1) }()
-			for end := after(20 * time.Second); !strings.Contains(log.String(), "a merge of tables waits"); {
+			back := shortages[name](t, dir)
+			compacted := make(chan error, 1)
+			go func() { compacted <- s.db.Load().Flatten(1) }()
+			for end := after(20 * time.Second); !strings.Contains(log.String(), "a compaction waits"); {
 				if time.Sleep(time.Millisecond); end() {
 					t.Error("it does not wait")
 					break
 				}
 			}
 			back()
-			if err := <-merged; err != nil {
-				t.Errorf("the merge, later: %v", err)
+			if err := <-compacted; err != nil {
+				t.Errorf("the compaction, later: %v", err)
 			}
 			kept.check(t, s)
 			if err := s.closeWhole(); err != nil {

@@ -20,23 +20,23 @@ import (
 
 // Options say where and how a store is kept.
 type Options struct {
-	Dir string // is made where it is missing, and closed to other users where it is open to them
-	// EncryptionKey encrypts what is on the disk; empty: nothing does. 32
-	// bytes in base64 or hexadecimal digits. It is for a new directory: one
-	// that was begun without a key stays so.
+	Dir string // created if missing, and made private if other users can open it
+	// EncryptionKey encrypts what is on the disk: 32 bytes in base64 or hexadecimal digits.
+	// If it is empty, nothing is encrypted. It is for a new directory: one that was begun
+	// without a key stays unencrypted.
 	EncryptionKey deviceauth.Secret
-	// Unencrypted says that a restored store has no encryption on purpose.
+	// Unencrypted says that a restored store is meant to have no encryption.
 	Unencrypted bool
-	Log         *slog.Logger // hears what Badger has to say; nil: nobody does
+	Log         *slog.Logger // receives what Badger logs; nil: discarded
 }
 
-// Check says what is wrong with the options, without touching the disk.
+// Check returns what is wrong with the options. It does not touch the disk.
 func (o Options) Check() error {
 	_, err := o.key()
 	return err
 }
 
-// key reads the key, and refuses one that everybody knows.
+// key decodes the key, and refuses one that is publicly known.
 func (o Options) key() ([]byte, error) {
 	raw, err := key(o.EncryptionKey)
 	if bytes.Equal(raw, make([]byte, keySize)) {
@@ -48,8 +48,8 @@ func (o Options) key() ([]byte, error) {
 // keySize is in bytes.
 const keySize = 32 // AES-256
 
-// key reads an encryption key; nil is none. A generator may have written it in any of
-// the usual forms: hexadecimal, or base64 of both alphabets, with padding or without.
+// key decodes an encryption key; nil: there is none. It accepts all usual forms:
+// hexadecimal, and base64 of both alphabets, with padding or without.
 func key(text deviceauth.Secret) ([]byte, error) {
 	s := strings.TrimSpace(text.Reveal())
 	if s == "" {
@@ -68,14 +68,14 @@ func key(text deviceauth.Secret) ([]byte, error) {
 			"-base64 32 makes")
 }
 
-// badger makes Badger's own options. It makes small ones: Badger's defaults are for databases of many
-// gigabytes, a gateway's is of some megabytes.
+// badger returns Badger's own options. Its files are small: Badger's defaults are for
+// databases of many gigabytes, and a gateway's has some megabytes.
 func (o Options) badger(key []byte, log logger) badger.Options {
 	b := badger.DefaultOptions(o.Dir).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
 		WithValueLogFileSize(valueLog).
-		WithCompression(options.None). // records are small, and random where they are not
+		WithCompression(options.None). // records are small, or random
 		WithBlockCacheSize(0).         // of use only with compression or encryption
 		WithCompactL0OnClose(true).
 		WithMetricsEnabled(false).
@@ -87,51 +87,51 @@ func (o Options) badger(key []byte, log logger) badger.Options {
 	return b
 }
 
-// Sizes of Badger's files in bytes. A memtable is also memory, two times while one is
-// written to a table; a transaction takes a sixth of it at most.
+// Sizes of Badger's files in bytes. A memtable takes as much memory, and twice that while
+// one is flushed to a table. A transaction may use a sixth of it at most.
 const (
 	memTable = 8 << 20
 	valueLog = 16 << 20
 )
 
-// open opens the directory, and watches the merges of its tables.
+// open opens the database, and watches its compactions.
 func (s *Store) open(o Options, key []byte) (*badger.DB, error) {
 	if err := s.prepare(o, key); err != nil {
 		return nil, err
 	}
-	log, watch := s.log, newMerges(s)
-	log.merges = watch
+	log, compactions := s.log, newCompactions(s)
+	log.compactions = compactions
 	var db *badger.DB
-	err := guarded(func() (err error) {
+	err := catchPanics(func() (err error) {
 		db, err = badger.Open(o.badger(key, log))
 		return err
 	})
 	if err != nil {
-		watch.start(nil)
+		compactions.start(nil)
 		return nil, err
 	}
-	s.merges = watch
-	watch.start(db)
+	s.compactions = compactions
+	compactions.start(db)
 	return db, nil
 }
 
-// prepare sees to a directory, which is locked, before Badger opens it. Its files are read,
-// which Badger would panic at or pass over; those that an end of the process left without
-// content are removed; and what was kept is written back.
+// prepare is called before Badger opens the directory, which is locked. It verifies the
+// files that Badger would panic at or drop, removes those that a crash left empty, and
+// writes back what was kept.
 func (s *Store) prepare(o Options, key []byte) error {
 	if ownLock {
-		if err := cmp.Or(dropEmpty(o.Dir), setKeptAside(o.Dir)); err != nil {
+		if err := cmp.Or(removeEmptyLogs(o.Dir), renameKept(o.Dir)); err != nil {
 			return err
 		}
 	}
-	if err := guarded(func() error { return o.checkFiles(key) }); err != nil {
+	if err := catchPanics(func() error { return o.checkFiles(key) }); err != nil {
 		return err
 	}
-	return s.bringBack(o, key)
+	return s.recoverKept(o, key)
 }
 
-// Rekey encrypts the keys of a closed store's data with another key. The data
-// itself, and so a leaked old key's use with an old copy of it, stay as they are.
+// Rekey encrypts the data keys of a closed store with another key. The data itself stays as
+// it is, so a leaked old key still decrypts an old copy of the directory.
 func Rekey(dir string, from, to deviceauth.Secret) error {
 	oldKey, err := key(from)
 	if err != nil {
@@ -150,7 +150,7 @@ func Rekey(dir string, from, to deviceauth.Secret) error {
 			return fmt.Errorf("badger store: there is no store in %s: %w", dir, err)
 		}
 	}
-	s, err := openWith(Options{Dir: dir}, oldKey) // takes the lock, and knows whether the key is the right one
+	s, err := openWith(Options{Dir: dir}, oldKey) // takes the lock, and verifies the key
 	if err != nil {
 		return err
 	}

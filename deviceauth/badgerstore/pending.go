@@ -10,54 +10,55 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Bounds of the pending grants in memory.
+// Limits of the pending grants in memory.
 const (
 	// maxPending bounds how many are kept. A grant above it gets a record of its own, and
 	// is read from Badger once it is written there.
 	maxPending = 1 << 20
-	// maxHeld bounds the bytes of those that are kept, in the same way: 512 MiB. A usual
-	// one counts some 400.
-	maxHeld = 512 * maxPending
-	// maxUnwritten bounds the bytes of those that are not written yet. Above it a new
-	// grant waits for the transaction, so that Close has little to write.
-	maxUnwritten = 1 << 20
+	// maxHeldBytes bounds their size, in the same way: 512 MiB. A usual grant counts some
+	// 400 bytes.
+	maxHeldBytes = 512 * maxPending
+	// maxQueueBytes bounds the size of those that are not written yet. Above it a new grant
+	// waits for the transaction, so that Close has little to write.
+	maxQueueBytes = 1 << 20
 )
 
-// pendingGrants keep in memory the grants that were created by this process and
-// wait for a person. A device authorization request (RFC 8628 §3.1) waits for no
-// transaction, and a poll of a pending code reads no record.
+// pendingGrants keeps in memory the grants that this process created and that wait for a
+// person. So a device authorization request (RFC 8628 §3.1) waits for no transaction, and a
+// poll of a pending code reads no record.
 //
-// While a grant is in here, the record in here is the true one: Badger has the same
-// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record
-// in here. Once a change is committed the grant leaves, and is never written as pending again.
+// While a grant is in here, its record in here is the valid one: Badger has the same
+// record, a bundle with it, or nothing. [Store.Update] therefore begins with the record in
+// here. Once a change is committed the grant is removed, and is never written as pending
+// again.
 type pendingGrants struct {
-	mu        sync.RWMutex
-	grants    map[deviceauth.ID]*pendingGrant
-	codes     map[deviceauth.UserCode]*pendingGrant
-	last      *request        // of the last grant
-	all       []*pendingGrant // the same, for sweep
-	swept     int             // where in all sweep goes on
-	queue     []*pendingGrant // not written yet, the oldest first; some may have left
-	bytes     int             // of the queue
-	held      int             // bytes of all
-	room      *sync.Cond      // of mu: the queue has become shorter, or never will
-	failed    error           // why the last write failed; nil: it did not
-	closed    bool
-	elsewhere uint64        // until this second user codes may be in Badger that are not in codes
-	moves     uint64        // counts how often such codes have come there
-	wake      chan struct{} // tells the committer that the queue is not empty
+	mu               sync.RWMutex
+	grants           map[deviceauth.ID]*pendingGrant
+	codes            map[deviceauth.UserCode]*pendingGrant
+	last             *request        // of the last grant
+	all              []*pendingGrant // the values of grants, for sweep
+	swept            int             // the index in all at which sweep continues
+	queue            []*pendingGrant // not written yet, the oldest first; some may have been removed
+	queueBytes       int             // the size of queue
+	heldBytes        int             // the size of all
+	queueShorter     *sync.Cond      // of mu: the queue has become shorter, or never will
+	writeErr         error           // why the last write failed; nil: it did not
+	closed           bool
+	codesOnDiskUntil uint64        // until this second Badger may have user codes that are not in codes
+	moves            uint64        // counts how often codesOnDiskUntil was set
+	wake             chan struct{} // tells the committer that the queue is not empty
 
-	looked atomic.Int64 // when the committer last wrote, in Unix nanoseconds: then the disk took it
+	lastWrite atomic.Int64 // when the committer last succeeded in writing, in Unix nanoseconds
 }
 
-// pendingGrant is a grant that waits. Its fields but those of compact are under mu of
-// [pendingGrants]. There may be a million of them: each byte counts, and each pointer
-// costs the garbage collector time.
+// A pendingGrant is a grant that waits. Its fields, except those of compactGrant, are
+// guarded by mu of [pendingGrants]. There may be a million of them: each byte counts, and
+// each pointer costs the garbage collector time.
 type pendingGrant struct {
-	compact       // never changed
-	index   int32 // in all; -1: the grant has left
-	own     bool  // Badger has a record of this grant alone, and not only a bundle
-	doubted bool  // a commit of a change failed: only Badger knows how much of it was written
+	compactGrant       // never changed
+	index        int32 // in all; -1: the grant was removed
+	hasRecord    bool  // Badger has a record of this grant alone, and not only a bundle
+	uncertain    bool  // the commit of a change failed: only Badger knows how much of it was written
 }
 
 func newPendingGrants() *pendingGrants {
@@ -65,83 +66,84 @@ func newPendingGrants() *pendingGrants {
 		grants: map[deviceauth.ID]*pendingGrant{}, codes: map[deviceauth.UserCode]*pendingGrant{},
 		wake: make(chan struct{}, 1),
 	}
-	p.room = sync.NewCond(&p.mu)
+	p.queueShorter = sync.NewCond(&p.mu)
 	return p
 }
 
-// past reports whether a Unix second has begun: then Badger has forgotten what it was to
-// keep until then.
+// past reports whether a Unix second has begun: then Badger has forgotten records that
+// expire in it.
 func past(second uint64) bool { return uint64(time.Now().Unix()) >= second }
 
-// errCodeMoved has a caller look for a user code in Badger once more: since it looked,
-// a pending grant has left memory for Badger.
+// errCodeMoved asks the caller to look up a user code in Badger again: since its lookup, a
+// pending grant has moved from memory to Badger.
 var errCodeMoved = errors.New("a user code has moved")
 
-// add takes in a new grant, or says why it cannot. moves is what codesElsewhere
-// returned before the caller looked for the user code in Badger.
+// add adds a new grant, or returns why it cannot. moves is what codesOnDisk returned before
+// the caller looked up the user code in Badger.
 func (p *pendingGrants) add(ctx context.Context, g *deviceauth.Grant, moves uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.waitForRoom(ctx); err != nil {
 		return err
 	}
-	return p.take(g, moves)
+	return p.tryAdd(g, moves)
 }
 
-// errNoRoom has addNow leave a grant to add, which waits, or says why it cannot.
+// errNoRoom is returned by addNow for a grant that only add can add, as it may have to
+// wait.
 var errNoRoom = errors.New("the committer is behind")
 
-// addNow is add where it need not wait.
+// addNow is add for a grant that need not wait.
 func (p *pendingGrants) addNow(g *deviceauth.Grant, moves uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bytes > maxUnwritten || p.failed != nil || p.closed {
+	if p.queueBytes > maxQueueBytes || p.writeErr != nil || p.closed {
 		return errNoRoom
 	}
-	return p.take(g, moves)
+	return p.tryAdd(g, moves)
 }
 
-// take keeps a grant, unless its id or its user code is taken. It is called with mu held.
-func (p *pendingGrants) take(g *deviceauth.Grant, moves uint64) error {
+// tryAdd adds a grant, unless its id or its user code is taken. mu must be held.
+func (p *pendingGrants) tryAdd(g *deviceauth.Grant, moves uint64) error {
 	switch {
 	case p.moves != moves:
 		return errCodeMoved
 	case p.grants[g.ID] != nil:
 		return deviceauth.ErrExists
 	}
-	if codeHolder := p.codes[g.UserCode]; codeHolder != nil && !past(codeHolder.free()) {
+	if codeHolder := p.codes[g.UserCode]; codeHolder != nil && !past(codeHolder.codeForgetAt()) {
 		return deviceauth.ErrExists
 	}
 	p.sweep()
-	fresh := &pendingGrant{compact: compacted(g, p.last)}
+	fresh := &pendingGrant{compactGrant: newCompactGrant(g, p.last)}
 	if fresh.shared != nil {
 		p.last = fresh.shared
 	}
-	p.enter(fresh)
-	p.enterCode(fresh)
+	p.insert(fresh)
+	p.insertCode(fresh)
 	p.enqueue(fresh)
 	return nil
 }
 
-// enter is called with mu held.
-func (p *pendingGrants) enter(one *pendingGrant) {
+// insert adds a grant to grants and all. mu must be held.
+func (p *pendingGrants) insert(one *pendingGrant) {
 	one.index = int32(len(p.all))
-	p.all, p.held = append(p.all, one), p.held+one.size()
+	p.all, p.heldBytes = append(p.all, one), p.heldBytes+one.size()
 	p.grants[one.id] = one
 }
 
-// enterCode has a grant found by its user code. Of two with one code it belongs to the one
-// whose code is good for longer: add has seen that the other one's has expired. It is
-// called with mu held.
-func (p *pendingGrants) enterCode(one *pendingGrant) {
-	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.free() < one.free() {
+// insertCode makes a grant findable by its user code. If two grants have the same code, it
+// belongs to the one whose code expires later: add has checked that the other one's has
+// expired. mu must be held.
+func (p *pendingGrants) insertCode(one *pendingGrant) {
+	if codeHolder := p.codes[one.userCode()]; codeHolder == nil || codeHolder.codeForgetAt() < one.codeForgetAt() {
 		p.codes[one.userCode()] = one
 	}
 }
 
-// restore takes in a grant of a bundle that a process before has written, unless another
-// bundle had it. It is not found by its code until [pendingGrants.restored].
-func (p *pendingGrants) restore(c compact) {
+// restore adds a grant from a bundle of an earlier process, unless another bundle had it.
+// It is not findable by its code until [pendingGrants.restored].
+func (p *pendingGrants) restore(c compactGrant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.grants[c.id] != nil {
@@ -151,50 +153,53 @@ func (p *pendingGrants) restore(c compact) {
 		c.shared = p.last
 	}
 	p.last = c.shared
-	p.enter(&pendingGrant{compact: c})
+	p.insert(&pendingGrant{compactGrant: c})
 }
 
-// restored lets those go that have records of their own, and has the others found by
-// their codes. Above the bounds they get records of their own, and leave.
+// restored removes the grants that have records of their own, and makes the others findable
+// by their codes. Grants above the limits are written as records of their own, and then
+// removed.
 func (p *pendingGrants) restored(decided []deviceauth.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, id := range decided {
 		if one := p.grants[id]; one != nil {
-			p.leave(one)
+			p.remove(one)
 		}
 	}
 	for _, one := range p.all {
-		p.enterCode(one)
-		if p.crowded() {
+		p.insertCode(one)
+		if p.overLimit() {
 			p.enqueue(one)
 		}
 	}
 }
 
-// crowded reports whether more are in memory than shall be. It is called with mu held.
-func (p *pendingGrants) crowded() bool { return len(p.all) > maxPending || p.held > maxHeld }
+// overLimit reports whether there are more grants in memory than allowed. mu must be held.
+func (p *pendingGrants) overLimit() bool {
+	return len(p.all) > maxPending || p.heldBytes > maxHeldBytes
+}
 
-// sweep looks at two grants each time one is added, so that those that no request can
-// ask for leave as fast as others come. Polls hear for some minutes that a code has
-// expired, so a grant without a record of its own stays until then.
+// sweep checks two grants each time one is added, so that grants that no request can ask
+// for are removed as fast as others come. For some minutes, polls are answered that a code
+// has expired, so a grant without a record of its own stays until then.
 func (p *pendingGrants) sweep() { p.sweepSome(2) }
 
-// sweepSome is called with mu held.
+// sweepSome checks up to most grants. mu must be held.
 func (p *pendingGrants) sweepSome(most int) {
 	now := uint64(time.Now().Unix())
 	for i := 0; i < most && len(p.all) > 0; i++ {
 		p.swept = (p.swept + 1) % len(p.all)
 		one := p.all[p.swept]
-		if now >= one.forget() || one.own && now >= one.free() {
-			p.leave(one)
+		if now >= one.forgetAt() || one.hasRecord && now >= one.codeForgetAt() {
+			p.remove(one)
 		}
 	}
 }
 
-// leave forgets a grant, which then is in Badger or has expired. The order of all does not
-// matter, so the last one takes its position. It is called with mu held.
-func (p *pendingGrants) leave(one *pendingGrant) {
+// remove removes a grant, which then is in Badger or has expired. The order of all does not
+// matter, so the last one takes its position. mu must be held.
+func (p *pendingGrants) remove(one *pendingGrant) {
 	if one.index < 0 {
 		return
 	}
@@ -208,57 +213,58 @@ func (p *pendingGrants) leave(one *pendingGrant) {
 	p.all[end] = nil
 	p.all = p.all[:end]
 	one.index = -1
-	p.held -= one.size()
+	p.heldBytes -= one.size()
 }
 
-// get returns the caller's own copy of a grant, or nil. A doubted grant is what it was
-// if Badger has no record of it.
+// get returns the caller's own copy of a grant, or nil. An uncertain grant is unchanged if
+// Badger has no record of it.
 func (p *pendingGrants) get(id deviceauth.ID) (g *deviceauth.Grant, doubted bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.copyOf(p.grants[id])
 }
 
-// byCode is get by user code. A code that has expired is free, though polls still find
-// its grant by the id. elsewhere: where there is none, Badger may have one.
+// byCode is get by user code. An expired code is free, though polls still find its grant by
+// the id. elsewhere reports whether Badger may have a grant with the code if memory has
+// none.
 func (p *pendingGrants) byCode(code deviceauth.UserCode) (g *deviceauth.Grant, doubted, elsewhere bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	elsewhere = p.closed || uint64(time.Now().Unix()) < p.elsewhere
+	elsewhere = p.closed || uint64(time.Now().Unix()) < p.codesOnDiskUntil
 	one := p.codes[code]
-	if one == nil || past(one.free()) {
+	if one == nil || past(one.codeForgetAt()) {
 		return nil, false, elsewhere
 	}
 	g, doubted = p.copyOf(one)
 	return g, doubted, elsewhere
 }
 
-// copyOf is called with mu held for reading.
+// copyOf returns a copy of the grant. mu must be held for reading.
 func (p *pendingGrants) copyOf(one *pendingGrant) (g *deviceauth.Grant, doubted bool) {
-	if one == nil || past(one.forget()) {
+	if one == nil || past(one.forgetAt()) {
 		return nil, false
 	}
-	return one.grant(), one.doubted
+	return one.grant(), one.uncertain
 }
 
-// codesElsewhere is the second until which Badger may have user codes that are not in
-// here, and how often such codes have come there.
-func (p *pendingGrants) codesElsewhere() (until, moves uint64) {
+// codesOnDisk returns the second until which Badger may have user codes that are not in
+// memory, and how often it was set.
+func (p *pendingGrants) codesOnDisk() (until, moves uint64) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.elsewhere, p.moves
+	return p.codesOnDiskUntil, p.moves
 }
 
-// mayBeElsewhere notes that Badger has user codes until a second that are not in here.
-func (p *pendingGrants) mayBeElsewhere(until uint64) {
+// noteCodesOnDisk notes that until a second, Badger has user codes that are not in memory.
+func (p *pendingGrants) noteCodesOnDisk(until uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.moved(until)
+	p.noteCodesOnDiskLocked(until)
 }
 
-// moved is mayBeElsewhere with mu held.
-func (p *pendingGrants) moved(until uint64) {
-	p.elsewhere = max(p.elsewhere, until)
+// noteCodesOnDiskLocked is noteCodesOnDisk with mu held.
+func (p *pendingGrants) noteCodesOnDiskLocked(until uint64) {
+	p.codesOnDiskUntil = max(p.codesOnDiskUntil, until)
 	p.moves++
 }
 
@@ -268,21 +274,21 @@ func (p *pendingGrants) changed(list map[deviceauth.ID]cached) {
 	defer p.mu.Unlock()
 	for id, item := range list {
 		if one := p.grants[id]; one != nil {
-			p.leave(one)
+			p.remove(one)
 		}
 		if item.grant.State == deviceauth.Pending {
-			p.moved(second(item.grant.Expires))
+			p.noteCodesOnDiskLocked(expirySecond(item.grant.Expires))
 		}
 	}
 }
 
-// doubt notes that nobody knows whether changes have been committed.
-func (p *pendingGrants) doubt(list map[deviceauth.ID]cached) {
+// markUncertain notes that it is unknown whether changes have been committed.
+func (p *pendingGrants) markUncertain(list map[deviceauth.ID]cached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id := range list {
 		if one := p.grants[id]; one != nil {
-			one.doubted = true
+			one.uncertain = true
 		}
 	}
 }

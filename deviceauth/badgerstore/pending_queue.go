@@ -10,48 +10,48 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The pending grants that the committer has to write stand in a queue, the oldest first.
+// The pending grants that the committer has to write are in a queue, the oldest first.
 
-// enqueue is called with mu held, and has the committer write a grant.
+// enqueue queues a grant for the committer. mu must be held.
 func (p *pendingGrants) enqueue(one *pendingGrant) {
-	p.bytes += one.size()
+	p.queueBytes += one.size()
 	if p.queue = append(p.queue, one); len(p.queue) == 1 {
 		select {
 		case p.wake <- struct{}{}:
-		default: // it has been told already
+		default: // it is awake already
 		}
 	}
 }
 
-// waitForRoom waits until the committer has written enough for another grant to stand in
-// the queue, and returns why that will not be. It is called with mu held.
+// waitForRoom waits until the committer has written enough for another grant to be queued,
+// and returns why that will not happen. mu must be held.
 func (p *pendingGrants) waitForRoom(ctx context.Context) error {
-	if p.bytes > maxUnwritten {
+	if p.queueBytes > maxQueueBytes {
 		stop := context.AfterFunc(ctx, func() {
 			p.mu.Lock() // so that the waiter waits already, or sees that ctx is done
 			defer p.mu.Unlock()
-			p.room.Broadcast()
+			p.queueShorter.Broadcast()
 		})
 		defer stop()
 	}
-	for p.bytes > maxUnwritten && p.failed == nil && !p.closed && ctx.Err() == nil {
-		p.room.Wait()
+	for p.queueBytes > maxQueueBytes && p.writeErr == nil && !p.closed && ctx.Err() == nil {
+		p.queueShorter.Wait()
 	}
 	switch {
 	case p.closed:
 		return wrap(badger.ErrDBClosed)
-	case p.failed != nil:
-		return p.failed
-	case p.bytes > maxUnwritten:
+	case p.writeErr != nil:
+		return p.writeErr
+	case p.queueBytes > maxQueueBytes:
 		return ctx.Err()
 	}
 	return nil
 }
 
-// unwritten returns the oldest grants of the queue, at most so many, and whether each is
-// to have a record of its own, by which it can be read when it has left memory. A grant
-// that has left is nil: it was decided, and the record of the decision must not be
-// written over.
+// unwritten returns up to most of the oldest grants in the queue, and whether each one is
+// to get a record of its own, by which it can be read after it was removed from memory. A
+// removed grant is nil: it was decided, and the record of the decision must not be
+// overwritten.
 func (p *pendingGrants) unwritten(most int) (list []*pendingGrant, own bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -61,34 +61,34 @@ func (p *pendingGrants) unwritten(most int) (list []*pendingGrant, own bool) {
 			list[i] = one
 		}
 	}
-	return list, p.crowded()
+	return list, p.overLimit()
 }
 
-// snapshot returns the grants that are in memory, in no order. Those that leave
-// meanwhile have records of their own by then, or have expired.
+// snapshot returns the grants in memory, in no order. Those that are removed meanwhile have
+// records of their own by then, or have expired.
 func (p *pendingGrants) snapshot() []*pendingGrant {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return slices.Clone(p.all)
 }
 
-// wrote takes the first n off the queue, or keeps them all where the write failed. It
-// returns how many are left.
-func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
+// written removes the first n grants from the queue, or keeps them all if the write failed.
+// It returns how many are left.
+func (p *pendingGrants) written(n int, own bool, err error) (left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.room.Broadcast()
-	if p.failed = err; err != nil {
-		p.looked.Store(0)
+	p.queueShorter.Broadcast()
+	if p.writeErr = err; err != nil {
+		p.lastWrite.Store(0)
 		return len(p.queue)
 	}
-	p.looked.Store(time.Now().UnixNano())
+	p.lastWrite.Store(time.Now().UnixNano())
 	for i, one := range p.queue[:n] {
-		one.own, p.queue[i] = own || one.whole != nil, nil
-		p.bytes -= one.size()
-		if one.own && p.crowded() {
-			p.leave(one)
-			p.moved(one.free())
+		one.hasRecord, p.queue[i] = own || one.full != nil, nil
+		p.queueBytes -= one.size()
+		if one.hasRecord && p.overLimit() {
+			p.remove(one)
+			p.noteCodesOnDiskLocked(one.codeForgetAt())
 		}
 	}
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {
@@ -97,20 +97,20 @@ func (p *pendingGrants) wrote(n int, own bool, err error) (left int) {
 	return len(p.queue)
 }
 
-// justLooked reports whether the disk took new grants so short a time ago that a look at
-// what is left would look no further.
-func (p *pendingGrants) justLooked() bool {
-	since := time.Now().UnixNano() - p.looked.Load()
-	return since >= 0 && since < int64(lookEvery)
+// diskCheckedRecently reports whether the disk accepted new grants so recently that the
+// last check of the free space is still valid.
+func (p *pendingGrants) diskCheckedRecently() bool {
+	since := time.Now().UnixNano() - p.lastWrite.Load()
+	return since >= 0 && since < int64(spaceCheckInterval)
 }
 
-// close refuses new grants from now on. Those that are here answer until the store has
-// been closed, so that no poll hears that a grant is gone that is about to be written.
+// close refuses new grants from now on. The existing ones are still found until the store
+// is closed, so that no poll is told that a grant is gone which is about to be written.
 func (p *pendingGrants) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	p.room.Broadcast()
+	p.queueShorter.Broadcast()
 }
 
 // has reports whether a grant is in memory.
@@ -120,18 +120,18 @@ func (p *pendingGrants) has(id deviceauth.ID) bool {
 	return p.grants[id] != nil
 }
 
-// cleanEvery is how often memory is looked through for what is over, where no new grant
-// comes, by which [pendingGrants.sweep] would. A million grants take a quarter of an hour.
+// cleanEvery is how often clean removes expired grants, in case no new grants come, at
+// which [pendingGrants.sweep] would. A million grants take a quarter of an hour.
 const cleanEvery = time.Second
 
-// clean looks at some grants.
+// clean checks some grants.
 func (p *pendingGrants) clean() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sweepSome(1 << 10)
 }
 
-// drop gives the memory back, of a store that has been closed.
+// drop frees the memory of a closed store.
 func (p *pendingGrants) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

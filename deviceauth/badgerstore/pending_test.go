@@ -18,7 +18,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// inBubble opens a store in a new directory, in a bubble of its own time.
+// inBubble opens a store in a new directory, in a synctest bubble.
 func inBubble(t *testing.T, do func(t *testing.T, s *Store)) {
 	t.Helper()
 	dir := t.TempDir()
@@ -63,8 +63,8 @@ func TestNewGrantIsWrittenWithinMilliseconds(t *testing.T) {
 	})
 }
 
-// A disk that fills between the answer and the write: nothing more is taken, what was
-// answered goes on, and is written when there is room.
+// The disk fills between the answer and the write: no more grants are accepted, those that
+// were answered are still served, and they are written when there is space.
 func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
@@ -74,8 +74,8 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		}
 		var full atomic.Bool
 		s.room.mu.Lock()
-		left := s.room.left
-		s.room.left = func() (uint64, error) {
+		left := s.room.free
+		s.room.free = func() (uint64, error) {
 			if full.Load() {
 				return s.room.reserve() - 1, nil
 			}
@@ -83,7 +83,7 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 		}
 		s.room.mu.Unlock()
 		full.Store(true)
-		time.Sleep(writeDelay + lookEvery)
+		time.Sleep(writeDelay + spaceCheckInterval)
 		synctest.Wait()
 		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
 			t.Errorf("a new grant: %v", err)
@@ -103,8 +103,8 @@ func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 	})
 }
 
-// After a commit that failed only Badger knows how far the change came.
-func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
+// After a failed commit, only Badger knows whether the change was written.
+func TestUncertainGrantIsReadFromBadger(t *testing.T) {
 	t.Parallel()
 	for name, kept := range map[string]bool{"the change was kept": true, "the change was not kept": false} {
 		t.Run(name, func(t *testing.T) {
@@ -122,13 +122,13 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 					want = deviceauth.Denied
 					err := s.update(func(txn *badger.Txn) error {
 						b := &batch{txn: txn, changed: map[deviceauth.ID]cached{}}
-						return b.write(&denied, second(g.KeepUntil()))
+						return b.write(&denied, expirySecond(g.KeepUntil()))
 					})
 					if err != nil {
 						t.Fatal(err)
 					}
 				}
-				s.pending.doubt(map[deviceauth.ID]cached{g.ID: {grant: &denied}})
+				s.pending.markUncertain(map[deviceauth.ID]cached{g.ID: {grant: &denied}})
 				for _, when := range []string{"at once", "after the write behind"} {
 					if got, err := s.Get(t.Context(), g.ID); err != nil || got.State != want {
 						t.Errorf("%s: %+v, %v; want it %s", when, got, err, want)
@@ -145,17 +145,17 @@ func TestDoubtedGrantIsWhatBadgerHas(t *testing.T) {
 	}
 }
 
-// A grant may go from memory to Badger after a new one was looked for there, and before
-// it is looked for in memory.
+// A grant may move from memory to Badger after its code was looked up there for a new
+// grant, and before it is looked up in memory.
 func TestCodeThatMovesMeanwhileIsNotGivenTwice(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		g, fresh := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("BCDFGHJK")
-		s.pending.mayBeElsewhere(second(g.Expires) + 1) // a process before had another one
+		s.pending.noteCodesOnDisk(expirySecond(g.Expires) + 1) // of an earlier process
 		if err := s.Create(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
-		_, moves := s.pending.codesElsewhere()
+		_, moves := s.pending.codesOnDisk()
 		if err := s.codeIsFree(g.UserCode); err != nil {
 			t.Fatalf("it is not in Badger yet: %v", err)
 		}
@@ -171,15 +171,15 @@ func TestCodeThatMovesMeanwhileIsNotGivenTwice(t *testing.T) {
 	})
 }
 
-// What nobody asks for any more leaves memory as fast as others come.
-// shortLived is a pending grant that is kept as shortly as one can be: an hour of Badger's tickers
-// takes long, even in a bubble.
+// shortLived returns a pending grant with the shortest retention: an hour of Badger's
+// tickers takes long, even in a bubble.
 func shortLived(code deviceauth.UserCode) *deviceauth.Grant {
 	g := storetest.NewGrant(code)
 	g.Expires = g.Created.Add(time.Second)
 	return g
 }
 
+// Expired grants are removed from memory as fast as others come.
 func TestExpiredGrantsLeaveMemory(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
@@ -235,8 +235,8 @@ func TestListHasWhatIsNotWrittenYet(t *testing.T) {
 	})
 }
 
-// Close during traffic: what Create took is answered until the store is closed, and is
-// found by the next process, by its id and by its code.
+// Close during traffic: grants that Create accepted are found until the store is closed,
+// and by the next process, by id and by code.
 func TestCloseDuringTrafficKeepsEveryGrantThatWasTaken(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -285,8 +285,8 @@ func TestCloseDuringTrafficKeepsEveryGrantThatWasTaken(t *testing.T) {
 	}
 }
 
-// A grant that its Create was told of is found in every moment from then on, while it is
-// written behind, decided and read beside that.
+// Once Create has returned, the grant is found at every moment, while it is concurrently
+// written behind, decided and read.
 func TestGrantIsFoundWhileItIsWrittenAndDecided(t *testing.T) {
 	t.Parallel()
 	s, err := Open(Options{Dir: t.TempDir()})
@@ -316,7 +316,7 @@ func TestGrantIsFoundWhileItIsWrittenAndDecided(t *testing.T) {
 					case <-decided:
 						done = true
 					default:
-						runtime.Gosched() // the committer has to come to its turn on few cores
+						runtime.Gosched() // with few cores, the committer needs a chance to run
 					}
 					got, err := s.Get(t.Context(), g.ID)
 					if err != nil || done && got.State != deviceauth.Denied {
@@ -333,12 +333,12 @@ func TestGrantIsFoundWhileItIsWrittenAndDecided(t *testing.T) {
 	all.Wait()
 }
 
-// A request does not wait longer for memory than its client does.
+// A request does not wait for memory longer than its client does.
 func TestNewGrantWaitsForRoomNoLongerThanItsRequest(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *Store) {
 		s.pending.mu.Lock()
-		s.pending.bytes += maxUnwritten + 1 // as a disk leaves behind that takes nothing and says nothing
+		s.pending.queueBytes += maxQueueBytes + 1 // as if the disk accepted nothing and returned no error
 		s.pending.mu.Unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -347,7 +347,7 @@ func TestNewGrantWaitsForRoomNoLongerThanItsRequest(t *testing.T) {
 			t.Errorf("got %v, want the end of the request", err)
 		}
 		s.pending.mu.Lock()
-		s.pending.bytes -= maxUnwritten + 1
+		s.pending.queueBytes -= maxQueueBytes + 1
 		s.pending.mu.Unlock()
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// put has a grant on the disk.
+// put creates a grant and waits until it is on the disk.
 func (s *Store) put(ctx context.Context, g *deviceauth.Grant) error {
 	if err := s.Create(ctx, g); err != nil {
 		return err

@@ -7,46 +7,50 @@ import (
 	"time"
 )
 
-// Badger maps its logs into memory, and a full disk under such a map is no
-// error but the end of the process. So nothing is written where little is left.
+// Badger maps its logs into memory. Writing to such a map on a full disk is not an error
+// but ends the process. So nothing is written when little space is left.
 
-// How many bytes are left on the disk where Badger goes on.
+// Free bytes that the disk must have for Badger to continue.
 const (
-	// startReserve is what Badger may take at once: a memtable's log and its table, two value
-	// logs, and a table of each level while they are merged. A start needs no more.
+	// startReserve is what Badger may need at once: the WAL and the table of a memtable,
+	// two value log files, and a table of each level during a compaction. A start needs no
+	// more.
 	startReserve = 64 << 20
-	// othersTake is what others may take of the disk from a look at it until Badger has made
-	// the table of a memtable: some 60 ms on a busy machine, and a disk takes 2 GB a second. A
-	// small disk, whose tenth is less, is used as far as it can be.
-	othersTake = 128 << 20
+	// othersReserve is what other programs may write between a check of the free space and
+	// the end of a memtable's flush: some 60 ms on a busy machine, and a disk takes 2 GB a
+	// second. On a small disk it is a tenth of the disk, so that the disk can be used as
+	// far as possible.
+	othersReserve = 128 << 20
 )
 
 var errDiskFull = errors.New("badger store: too little is left on the disk, and nothing is written until there is more")
 
-// errReadOnly is what a system makes of a disk that fails.
+// errReadOnly is returned for a file system that the kernel has made read-only after an
+// error.
 var errReadOnly = errors.New("badger store: its file system is read-only; nothing is written until it is not")
 
-// space looks at what is left on the disk, not more often than need be.
+// space checks the free space of the disk, but not more often than necessary.
 type space struct {
-	there func() error // is asked every time: it costs a microsecond; nil: there is none to ask
-	left  func() (uint64, error)
-	size  func() int64 // of the tables; nil: there are none yet
-	whole uint64       // the size of the file system; 0: it is not known
-	files func() error // says why Badger may soon be unable to make a file; nil: nobody looks
-	trial func() error // the same, by making one
+	present   func() error // called at every check, as it costs a microsecond; nil: skipped
+	free      func() (uint64, error)
+	size      func() int64 // of the tables; nil: there are none yet
+	total     uint64       // the size of the file system; 0: unknown
+	filesLeft func() error // returns why files can perhaps not be created soon; nil: not checked
+	tryFile   func() error // the same, by creating one
 
 	mu   sync.Mutex
-	next time.Time // when to look again
+	next time.Time // of the next check
 	err  error
 }
 
-// lookEvery lets at most some megabytes be written between two looks, by others than
-// Badger too: a disk takes gigabytes in a second.
-const lookEvery = 5 * time.Millisecond
+// spaceCheckInterval is the time for which a check is valid. A disk takes gigabytes in a
+// second, so at most some megabytes are written meanwhile, by other programs too.
+const spaceCheckInterval = 5 * time.Millisecond
 
+// enough returns why a change must not be written now, or nil.
 func (s *space) enough() error {
-	if s.there != nil {
-		if err := s.there(); err != nil {
+	if s.present != nil {
+		if err := s.present(); err != nil {
 			return err
 		}
 	}
@@ -56,20 +60,20 @@ func (s *space) enough() error {
 	if now.Before(s.next) {
 		return s.err
 	}
-	s.next, s.err = now.Add(lookEvery), nil
-	if s.err = s.fits(s.reserve() + s.tables()/2); s.err == nil && s.files != nil {
-		s.err = s.files()
+	s.next, s.err = now.Add(spaceCheckInterval), nil
+	if s.err = s.requireFree(s.reserve() + s.tables()/2); s.err == nil && s.filesLeft != nil {
+		s.err = s.filesLeft()
 	}
 	return s.err
 }
 
-// reserve is what each change wants to be left. A large store merges more at a time, so half of
-// what its tables take comes on top.
+// reserve is the free space that each change needs. A large store compacts more at a time,
+// so enough adds half of the size of its tables.
 func (s *space) reserve() uint64 {
-	if s.whole == 0 {
-		return startReserve + othersTake
+	if s.total == 0 {
+		return startReserve + othersReserve
 	}
-	return startReserve + min(othersTake, s.whole/10)
+	return startReserve + min(othersReserve, s.total/10)
 }
 
 func (s *space) tables() uint64 {
@@ -79,12 +83,13 @@ func (s *space) tables() uint64 {
 	return uint64(s.size())
 }
 
-// fits wants so much to be left. Where nobody can tell, Badger must see for itself.
-func (s *space) fits(need uint64) error {
-	if s.left == nil {
+// requireFree returns an error if less than need bytes are free. If the free space is
+// unknown, it returns nil.
+func (s *space) requireFree(need uint64) error {
+	if s.free == nil {
 		return nil
 	}
-	switch left, err := s.left(); {
+	switch left, err := s.free(); {
 	case errors.Is(err, errReadOnly):
 		return err
 	case err == nil && left < need:

@@ -4,6 +4,6 @@ package badgerstore
 
 import "errors"
 
-func spaceLeft(string) (uint64, error) { return 0, errors.ErrUnsupported }
+func freeSpace(string) (uint64, error) { return 0, errors.ErrUnsupported }
 
-func sizeOfDisk(string) uint64 { return 0 }
+func diskSize(string) uint64 { return 0 }

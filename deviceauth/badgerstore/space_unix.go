@@ -7,8 +7,8 @@ import "syscall"
 // readOnly is ST_RDONLY, or MNT_RDONLY.
 const readOnly = 1
 
-// sizeOfDisk is the size of the file system that a directory is on, in bytes; 0: unknown.
-func sizeOfDisk(dir string) uint64 {
+// diskSize returns the size in bytes of the file system of a directory; 0: unknown.
+func diskSize(dir string) uint64 {
 	var s syscall.Statfs_t
 	if syscall.Statfs(dir, &s) != nil {
 		return 0
@@ -16,8 +16,8 @@ func sizeOfDisk(dir string) uint64 {
 	return uint64(s.Blocks) * uint64(s.Bsize)
 }
 
-// spaceLeft is what this process may still write, in bytes.
-func spaceLeft(dir string) (uint64, error) {
+// freeSpace returns the number of bytes that this process may still write.
+func freeSpace(dir string) (uint64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, err

@@ -16,15 +16,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Badger looks into its tables in goroutines of its own, and panics there where what
-// it finds is none: nobody can catch that. So they are read before Badger opens them.
+// Badger reads its tables in goroutines of its own, and panics there if a table is damaged.
+// Such a panic cannot be recovered from. So all tables are verified before Badger opens
+// them.
 
-// checkFiles refuses a directory with a table that is not whole, and keeps what Badger would
-// pass over. key opens the keys of the data; nil: the store is not encrypted.
+// checkFiles returns an error if a table is damaged, and keeps what Badger would drop. key
+// decrypts the data keys; nil: the store is not encrypted.
 func (o Options) checkFiles(key []byte) error {
 	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // a new one
+		return nil // a new store
 	}
 	if err != nil {
 		return err
@@ -34,7 +35,7 @@ func (o Options) checkFiles(key []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", badger.ManifestFilename, err)
 	}
-	keys, err := o.keys(key)
+	keys, err := o.openKeyRegistry(key)
 	if err != nil {
 		return err
 	}
@@ -42,108 +43,109 @@ func (o Options) checkFiles(key []byte) error {
 	if err := o.checkTables(list, keys); err != nil {
 		return err
 	}
-	return o.setHiddenAside(list, keys, key != nil)
+	return o.keepForRecovery(list, keys, key != nil)
 }
 
-// checkTables reads the tables that are in the list. Badger removes all others.
+// checkTables verifies the tables that the MANIFEST lists. Badger removes all others.
 func (o Options) checkTables(list badger.Manifest, keys *badger.KeyRegistry) error {
-	for id, about := range list.Tables {
-		own, err := keys.DataKey(about.KeyID)
+	for id, info := range list.Tables {
+		dataKey, err := keys.DataKey(info.KeyID)
 		if err != nil {
 			return fmt.Errorf("the key of table %d: %w", id, err)
 		}
 		name := table.NewFilename(id, o.Dir)
-		if err := guarded(func() error { return checkTable(name, own) }); err != nil {
+		if err := catchPanics(func() error { return checkTable(name, dataKey) }); err != nil {
 			return fmt.Errorf("the table %s: %w", filepath.Base(name), err)
 		}
 	}
 	return nil
 }
 
-// errEndsTooSoon says that a length within a table points beyond its end, as where a
-// copy of the directory broke off.
-var errEndsTooSoon = errors.New("it ends too soon")
+// errTooShort says that a length within a table points beyond its end, as in an incomplete
+// copy of the directory.
+var errTooShort = errors.New("it ends too soon")
 
-// checkTable reads a table and all of its checksums. key is nil where it is plain.
+// checkTable verifies all checksums of a table. key is nil if the table is not encrypted.
 func checkTable(name string, key *pb.DataKey) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	damaged, err := blocks(data, key, func([]byte) error { return nil })
+	damaged, err := forEachBlock(data, key, func([]byte) error { return nil })
 	if err == nil && damaged > 0 {
 		err = fmt.Errorf("the checksums of %d blocks are others", damaged)
 	}
 	return err
 }
 
-// keys are those that the data is encrypted with. key opens them; nil: the store is not
-// encrypted, and the registry has none. The caller closes the registry.
-func (o Options) keys(key []byte) (*badger.KeyRegistry, error) {
+// openKeyRegistry opens the registry of the data keys. key decrypts them; nil: the store is
+// not encrypted, and the registry is empty. The caller closes the registry.
+func (o Options) openKeyRegistry(key []byte) (*badger.KeyRegistry, error) {
 	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: key})
 }
 
-// blocks calls found for each block of a table that is whole, without its checksum, and
-// returns how many are not; an error of found ends it.
-func blocks(data []byte, key *pb.DataKey, found func(text []byte) error) (damaged int, err error) {
-	list, err := indexOf(data, key)
+// forEachBlock calls fn for each undamaged block of a table, without its checksum, and
+// stops at an error of fn. It returns the number of damaged blocks.
+func forEachBlock(data []byte, key *pb.DataKey, fn func(text []byte) error) (damaged int, err error) {
+	list, err := readIndex(data, key)
 	if err != nil {
 		return 0, err
 	}
 	for i := range list.OffsetsLength() {
 		var at fb.BlockOffset
 		if !list.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(data)) {
-			return 0, errEndsTooSoon
+			return 0, errTooShort
 		}
-		text, err := blockOf(data[at.Offset():at.Offset()+at.Len()], key)
+		text, err := decodeBlock(data[at.Offset():at.Offset()+at.Len()], key)
 		if err != nil {
 			damaged++
-		} else if err := found(text); err != nil {
+		} else if err := fn(text); err != nil {
 			return damaged, err
 		}
 	}
 	return damaged, nil
 }
 
-// indexOf is what says where each block of a table is. From back to front a table is: the
-// length of a checksum, the checksum of the index, the length of the index, the index, and
-// the blocks.
-func indexOf(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
-	rest, sum, err := last(data)
+// readIndex returns the index of a table, which has the offset of each block. From back to
+// front a table is: the length of a checksum, the checksum of the index, the length of the
+// index, the index, and the blocks.
+func readIndex(data []byte, key *pb.DataKey) (*fb.TableIndex, error) {
+	rest, sum, err := cutTrailer(data)
 	if err != nil {
 		return nil, err
 	}
-	_, index, err := last(rest)
+	_, index, err := cutTrailer(rest)
 	if err != nil {
 		return nil, err
 	}
-	if err := sums(index, sum); err != nil {
+	if err := verifyChecksum(index, sum); err != nil {
 		return nil, err
 	}
-	if index, err = plain(index, key); err != nil {
+	if index, err = decrypt(index, key); err != nil {
 		return nil, err
 	}
 	return fb.GetRootAsTableIndex(index, 0), nil
 }
 
-// blockOf is a block without its checksum, which with encryption is within what is encrypted.
-func blockOf(data []byte, key *pb.DataKey) (text []byte, err error) {
-	block, err := plain(data, key)
+// decodeBlock returns a block without its checksum. If the table is encrypted, so is the
+// checksum.
+func decodeBlock(data []byte, key *pb.DataKey) (text []byte, err error) {
+	block, err := decrypt(data, key)
 	if err != nil {
 		return nil, err
 	}
-	text, sum, err := last(block)
+	text, sum, err := cutTrailer(block)
 	if err != nil {
 		return nil, err
 	}
-	return text, sums(text, sum)
+	return text, verifyChecksum(text, sum)
 }
 
-// last cuts off what stands last, before its length. part is that; rest is what comes
-// before it. Badger writes lengths as 32 bits, big end first.
-func last(data []byte) (rest, part []byte, err error) {
+// cutTrailer splits off the part at the end that is followed by its length, a big-endian
+// uint32. rest is what comes before that part.
+func cutTrailer(data []byte) (rest, part []byte, err error) {
 	if len(data) < 4 {
-		return nil, nil, errEndsTooSoon
+		return nil, nil, errTooShort
 	}
 	end := len(data) - 4
 	length := binary.BigEndian.Uint32(data[end:])
@@ -153,9 +155,9 @@ func last(data []byte) (rest, part []byte, err error) {
 	return data[:end-int(length)], data[end-int(length) : end], nil
 }
 
-// sums compares a checksum with what it is of. sum is the protocol buffer in which
-// Badger keeps it, with its algorithm.
-func sums(data, sum []byte) error {
+// verifyChecksum compares data with its checksum. sum is Badger's protocol buffer of a
+// checksum and its algorithm.
+func verifyChecksum(data, sum []byte) error {
 	var want pb.Checksum
 	if err := proto.Unmarshal(sum, &want); err != nil || len(sum) == 0 {
 		return errors.New("it has no checksum")
@@ -166,15 +168,15 @@ func sums(data, sum []byte) error {
 	return nil
 }
 
-// plain decrypts: the nonce stands behind the text. AES in counter mode has no checksum,
-// so a wrong key is noticed by the checksum of what comes out.
-func plain(data []byte, key *pb.DataKey) ([]byte, error) {
+// decrypt decrypts data, whose nonce follows the ciphertext. AES in counter mode does not
+// detect a wrong key: the checksum of the plaintext does.
+func decrypt(data []byte, key *pb.DataKey) ([]byte, error) {
 	if key == nil {
 		return data, nil
 	}
 	end := len(data) - aes.BlockSize
 	if end < 0 {
-		return nil, errEndsTooSoon
+		return nil, errTooShort
 	}
 	return y.XORBlockAllocate(data[:end], key.Data, data[end:])
 }

@@ -8,26 +8,26 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Badger drops an expired record when the table that it is in is merged with
-// others, which in a quiet store may be never. So once a day everything is
-// merged: junk, from the first key to the last, is written until so many new
-// tables are there that Badger merges them with all that they overlap.
+// Badger drops an expired record when the table that it is in is compacted, which in a
+// quiet store may never happen. So once a day everything is compacted: junk, from the first
+// key to the last, is written until there are so many new tables that Badger compacts them
+// with all tables that they overlap.
 
-// tidyEvery is how much longer than it is needed a record may be on the disk.
+// tidyEvery is how much longer than needed a record may stay on the disk.
 const tidyEvery = 24 * time.Hour
 
-// tidyFirst is so long after the start, for servers that are started anew
-// every day, and lets the start itself alone.
+// tidyFirst is the time from the start to the first run: short, for servers that are
+// restarted every day, but not during the start itself.
 const tidyFirst = 15 * time.Minute
 
-// tidy runs until Close, which waits for it.
-func (s *Store) tidy() {
+// tidyLoop runs until Close, which waits for it.
+func (s *Store) tidyLoop() {
 	next := time.NewTimer(tidyFirst)
 	defer next.Stop()
 	for {
 		select {
 		case <-next.C:
-			guarded(s.dropExpired) // best effort: what stays goes tomorrow
+			catchPanics(s.dropExpired) // best effort: the next run removes the rest
 			next.Reset(tidyEvery)
 		case <-s.stop:
 			return
@@ -35,45 +35,45 @@ func (s *Store) tidy() {
 	}
 }
 
-// dropExpired merges all tables, so that no expired record is left. On a disk without
-// room for all that twice it does nothing, and says why.
+// dropExpired compacts all tables, so that no expired record is left. It returns an error
+// if the disk lacks the space for all of them twice.
 func (s *Store) dropExpired() error {
-	s.reads.RLock() // keeps the database open
-	defer s.reads.RUnlock()
+	s.openMu.RLock() // keeps the database open
+	defer s.openMu.RUnlock()
 	if err := s.writable(); err != nil {
 		return err
 	}
-	// Everything is written once more before the old is dropped, and the junk too.
-	if err := s.room.fits(s.room.reserve() + 2*s.room.tables() + maxStirs*2*memTable); err != nil {
+	// Everything is written once more before the old tables are dropped, and the junk too.
+	if err := s.room.requireFree(s.room.reserve() + 2*s.room.tables() + maxJunkTables*2*memTable); err != nil {
 		return err
 	}
-	for range maxStirs {
+	for range maxJunkTables {
 		select {
 		case <-s.stop:
 			return nil
 		default:
 		}
 		tables := s.db.Load().Levels()[0].NumTables
-		if err := s.stir(tables); err != nil {
+		if err := s.writeJunkTable(tables); err != nil {
 			return err
 		}
 		if s.db.Load().Levels()[0].NumTables <= tables {
-			break // they have been merged
+			break // they have been compacted
 		}
 	}
 	if err := s.db.Load().Flatten(1); err != nil {
 		return err
 	}
-	return s.dropValues()
+	return s.runValueLogGC()
 }
 
-// dropValues has Badger write what is left of a value log to another one, where most
-// of it is not needed any more. Values that large are rare, so that others may wait.
-func (s *Store) dropValues() error {
-	s.writes.Lock()
-	defer s.writes.Unlock()
+// runValueLogGC has Badger rewrite each value log file of which most is not needed any
+// more. Values that large are rare, so other writes may wait.
+func (s *Store) runValueLogGC() error {
+	s.rotateMu.Lock()
+	defer s.rotateMu.Unlock()
 	for {
-		switch err := s.alone(func() error { return s.db.Load().RunValueLogGC(0.5) }); {
+		switch err := s.writeExclusive(func() error { return s.db.Load().RunValueLogGC(0.5) }); {
 		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
 			return nil // there is nothing more to gain
 		case err != nil:
@@ -82,21 +82,22 @@ func (s *Store) dropValues() error {
 	}
 }
 
-// maxStirs is above the five tables at which Badger begins to merge.
-const maxStirs = 8
+// maxJunkTables is above the five tables at which Badger begins to compact.
+const maxJunkTables = 8
 
-// junkSize is of one record, and junkBatch are those of one transaction.
+// junkSize is the size of a record of junk, and junkBatch the number of them in a
+// transaction.
 const (
 	junkSize  = 1 << 10
 	junkBatch = 512
 )
 
-// isJunk reports whether a key is one of those that [junk] writes, before all other keys and
-// behind them.
+// isJunk reports whether a key is one that [junk] writes, before all other keys or after
+// them.
 func isJunk(key []byte) bool { return len(key) == 5 && (key[0] == 0 || key[0] == 0xff) }
 
-// junk puts records that have expired into a transaction, half of them before all other
-// keys and half behind them.
+// junk adds expired records to a transaction, half of them before all other keys and half
+// after them.
 func junk(txn *badger.Txn, from uint32, expires uint64) error {
 	for i := from; i < from+junkBatch; i++ {
 		key := binary.BigEndian.AppendUint32([]byte{byte(i&1) * 0xff}, i)
@@ -107,21 +108,22 @@ func junk(txn *badger.Txn, from uint32, expires uint64) error {
 	return nil
 }
 
-// stir writes junk for one table, and waits for it to be there, or merged.
-func (s *Store) stir(tables int) error {
-	s.writes.RLock() // as every write that waits for no disk
-	defer s.writes.RUnlock()
-	past := uint64(time.Now().Unix()) - 1 // nobody needs it, and the merge drops it
-	// a full one becomes a table at the next write
+// writeJunkTable writes junk for one table, and waits until the table exists or has been
+// compacted.
+func (s *Store) writeJunkTable(tables int) error {
+	s.rotateMu.RLock() // shared, as for every write that is not synced
+	defer s.rotateMu.RUnlock()
+	past := uint64(time.Now().Unix()) - 1 // expired, so that the compaction drops it
+	// a full memtable is flushed at the next write
 	for from := uint32(0); from < memTable/junkSize*3/2; from += junkBatch {
-		if err := s.alone(func() error {
+		if err := s.writeExclusive(func() error {
 			return s.db.Load().Update(func(txn *badger.Txn) error { return junk(txn, from, past) })
 		}); err != nil {
 			return err
 		}
 	}
-	// A merge keeps what somebody may still read, and who that is Badger knows
-	// from when somebody last did.
+	// A compaction keeps versions that a transaction may still read. Badger learns that
+	// there is none from the end of a later transaction.
 	if err := s.db.Load().View(func(*badger.Txn) error { return nil }); err != nil {
 		return err
 	}

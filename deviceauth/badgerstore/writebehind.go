@@ -14,31 +14,31 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// New grants reach Badger behind the answer (write-behind): the committer writes those
-// of some milliseconds in one transaction, without a sync. The end of the process
-// within that time costs their devices the code: a poll hears invalid_grant, and the
-// device asks for another one. A change of a grant is not written behind.
+// New grants reach Badger after the answer (write-behind): the committer writes those of
+// some milliseconds in one transaction, without a sync. If the process ends within that
+// time, their devices lose the code: a poll is answered invalid_grant, and the device
+// requests another one. A change of a grant is not written behind.
 
 const (
 	// writeDelay is also about how much a kill -9 costs: the codes of that time.
 	writeDelay = 5 * time.Millisecond   // from the first new grant to the transaction
-	writeRetry = 100 * time.Millisecond // after one that failed
+	writeRetry = 100 * time.Millisecond // after a failed one
 	writeMost  = 256                    // in one transaction: a decision waits for no more than these
 )
 
-// Create implements [deviceauth.Store]. A pending grant is kept in memory, and waits
-// for no disk; it is refused while none can be written.
+// Create implements [deviceauth.Store]. A pending grant is kept in memory without waiting
+// for the disk; it is refused while nothing can be written.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if !writtenBehind(g) {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
 	}
-	if !s.pending.justLooked() {
+	if !s.pending.diskCheckedRecently() {
 		if err := s.writable(); err != nil {
 			return err
 		}
 	}
 	for {
-		until, moves := s.pending.codesElsewhere()
+		until, moves := s.pending.codesOnDisk()
 		if !past(until) {
 			if err := s.codeIsFree(g.UserCode); err != nil {
 				return err
@@ -50,14 +50,14 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	}
 }
 
-// writtenBehind reports whether a new grant waits for no disk. The id of a login in the
-// browser is as old as its page, which may be posted twice: only the committer, one
-// change after the other, tells whether it has been decided.
+// writtenBehind reports whether a new grant is kept in memory first. The id of a login in
+// the browser is as old as its page, which may be posted twice: only the committer, one
+// change after the other, can tell whether it has been decided.
 func writtenBehind(g *deviceauth.Grant) bool {
 	return g.State == deviceauth.Pending && g.Redirect == ""
 }
 
-// codeIsFree returns ErrExists where Badger has a user code.
+// codeIsFree returns ErrExists if Badger has the user code.
 func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	err := s.view(func(txn *badger.Txn) error {
 		_, err := codeHolder(txn, code)
@@ -66,22 +66,23 @@ func (s *Store) codeIsFree(code deviceauth.UserCode) error {
 	if errors.Is(err, deviceauth.ErrNotFound) {
 		return nil
 	}
-	return taken(err)
+	return existsError(err)
 }
 
-// taken is the error of Create, by the error of a search for what would be in its way.
-func taken(err error) error {
+// existsError returns the error of Create for the result of looking up an id or a code.
+func existsError(err error) error {
 	if err == nil {
 		return deviceauth.ErrExists
 	}
 	return err
 }
 
-// writePending writes new grants, and returns when to do so again; negative: when there
-// is another one. Only the committer calls it, so no change is committed meanwhile.
+// writePending writes new grants, and returns the delay until the next call; negative: when
+// there is another new grant. Only the committer calls it, so no change is committed
+// meanwhile.
 func (s *Store) writePending() time.Duration {
-	// A grant that has its decision is not in the list, and none is decided until this
-	// returns: a decision waits for the committer.
+	// A decided grant is not in the list, and none is decided until this returns: a
+	// decision waits for the committer.
 	list, own := s.pending.unwritten(writeMost)
 	if len(list) == 0 {
 		return -1
@@ -89,14 +90,14 @@ func (s *Store) writePending() time.Duration {
 	n := 0
 	err := s.writable()
 	if err == nil {
-		s.writes.RLock()
+		s.rotateMu.RLock()
 		err = s.update(func(txn *badger.Txn) (err error) {
 			n, err = writeFirst(txn, list, own)
 			return err
 		})
-		s.writes.RUnlock()
+		s.rotateMu.RUnlock()
 	}
-	left := s.pending.wrote(n, own, err)
+	left := s.pending.written(n, own, err)
 	switch {
 	case err != nil:
 		return writeRetry
@@ -106,16 +107,16 @@ func (s *Store) writePending() time.Duration {
 	return -1
 }
 
-// writeFirst puts so many of the first grants into a transaction as fit, and returns
-// how many they are: with own each as a record of its own, else together in a bundle.
+// writeFirst adds as many of the first grants to a transaction as fit, and returns how many
+// they are: with own, each as a record of its own, else together in a bundle.
 func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err error) {
 	var all bundle
 	for ; n < len(list) && len(all.value) < bundleSize; n++ {
 		one := list[n]
-		if one == nil || past(one.forget()) {
+		if one == nil || past(one.forgetAt()) {
 			continue
 		}
-		if !own && one.whole == nil {
+		if !own && one.full == nil {
 			all.add(one)
 			continue
 		}
@@ -130,43 +131,43 @@ func writeFirst(txn *badger.Txn, list []*pendingGrant, own bool) (n int, err err
 		return 0, err
 	}
 	if all.value != nil {
-		err = txn.SetEntry(entry(bundleKey(all.first), all.value, all.forget))
+		err = txn.SetEntry(newEntry(bundleKey(all.first), all.value, all.forget))
 	}
 	return n, err
 }
 
-// write puts the grant into a transaction as a record of its own, before its code: a
-// grant that did not fit is written once more.
+// write adds the grant to a transaction as a record of its own, before its code: a grant
+// that did not fit is written again.
 func (one *pendingGrant) write(txn *badger.Txn) error {
 	g := one.grant()
-	if one.doubted {
+	if one.uncertain {
 		if _, err := txn.Get(grantKey(g.ID)); !errors.Is(err, badger.ErrKeyNotFound) {
-			return err // nil: the change had come that far
+			return err // nil: the change was committed
 		}
 	}
 	value, err := json.Marshal(g)
 	if err != nil {
 		return fmt.Errorf("encoding a grant: %w", err)
 	}
-	if err := txn.SetEntry(entry(grantKey(g.ID), value, one.forget())); err != nil {
+	if err := txn.SetEntry(newEntry(grantKey(g.ID), value, one.forgetAt())); err != nil {
 		return err
 	}
-	return txn.SetEntry(entry(codeKey(g.UserCode), one.id[:], one.free())) // Badger keeps the slice
+	return txn.SetEntry(newEntry(codeKey(g.UserCode), one.id[:], one.codeForgetAt())) // Badger keeps the slice
 }
 
-// flushTime is how long a store that is closed tries to write the new grants, where
-// its disk takes none: less than [closeTime].
+// flushTime is how long a store that is being closed tries to write the new grants if its
+// disk accepts none: less than [closeTime].
 const flushTime = 2 * time.Second
 
-// flush writes all new grants before the store is closed, or says how many are lost.
+// flush writes all new grants before the store is closed, or logs how many are lost.
 func (s *Store) flush() {
 	s.pending.close()
 	for until := time.Now().Add(flushTime); ; {
 		if s.writePending() < 0 {
 			return
 		}
-		why := s.pending.failed
-		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // nobody mends a store that is closed
+		why := s.pending.writeErr
+		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // not reopened any more
 			lost := len(s.pending.queue)
 			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{lost, why})
 			return
@@ -177,49 +178,50 @@ func (s *Store) flush() {
 	}
 }
 
-// createWritten adds a grant at once: one that is not pending, as a restored one, or whose
-// id is not new. It is refused where its id or its code is taken, in memory or on the disk.
+// createWritten adds a grant at once: one that is not pending, such as a restored one, or
+// whose id is not new. It is refused if its id or its code is taken, in memory or on the
+// disk.
 func (b *batch) createWritten(g *deviceauth.Grant) error {
 	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
-		return taken(err)
+		return existsError(err)
 	}
 	if g.State == deviceauth.Pending {
 		if waits, _, _ := b.pending.byCode(g.UserCode); waits != nil {
 			return deviceauth.ErrExists
 		}
 		if _, err := codeHolder(b.txn, g.UserCode); !errors.Is(err, deviceauth.ErrNotFound) {
-			return taken(err)
+			return existsError(err)
 		}
 		if err := b.changeCode(g); err != nil {
 			return err
 		}
 	}
-	return b.write(g, second(g.KeepUntil()))
+	return b.write(g, expirySecond(g.KeepUntil()))
 }
 
 // read returns a grant as it is before the next change, and the second in which Badger
-// will forget it.
+// forgets it.
 func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 	var waits *deviceauth.Grant
 	if _, changed := b.changed[id]; !changed {
 		g, doubted := b.pending.get(id)
 		if g != nil && !doubted {
-			return g, second(g.KeepUntil()), nil
+			return g, expirySecond(g.KeepUntil()), nil
 		}
 		waits = g
 	}
 	g, expires, err := read(b.txn, grantKey(id))
 	if errors.Is(err, deviceauth.ErrNotFound) && waits != nil {
-		return waits, second(waits.KeepUntil()), nil
+		return waits, expirySecond(waits.KeepUntil()), nil
 	}
 	return g, expires, err
 }
 
-// codesElsewhere is the second until which Badger has user codes of the processes before:
-// those of grants with records of their own. Until then a new code is looked for on the
+// codesOnDisk returns the second until which Badger has user codes of earlier processes:
+// those of grants with records of their own. Until then a new code is looked up on the
 // disk, too, so that no two grants wait for one.
-func codesElsewhere(db *badger.DB) (until uint64, err error) {
-	err = guarded(func() error {
+func codesOnDisk(db *badger.DB) (until uint64, err error) {
+	err = catchPanics(func() error {
 		return db.View(func(txn *badger.Txn) error {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: codeKey("")})
 			defer it.Close()
@@ -232,8 +234,8 @@ func codesElsewhere(db *badger.DB) (until uint64, err error) {
 	return until, err
 }
 
-// page completes a page of grants from the disk, in the order of their ids, by those that
-// are in memory alone. Of two with one id the one from the disk is newer.
+// page completes a page of grants from the disk, in the order of their ids, with those that
+// are only in memory. If two grants have one id, the one from the disk is newer.
 func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*deviceauth.Grant {
 	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
 	for _, one := range waiting {
@@ -244,15 +246,15 @@ func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*devic
 	return list[:min(len(list), limit)]
 }
 
-// firstAfter returns the first grants by id that follow a given one, at most so many,
-// and leaves out those that have expired so long ago that no poll hears of them.
+// firstAfter returns the first grants by id that follow a given one, up to limit. It leaves
+// out those that expired so long ago that no poll is told of them.
 func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
 	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
 	for _, one := range all {
-		if past(one.forget()) || !follows(one.id) {
+		if past(one.forgetAt()) || !follows(one.id) {
 			continue
 		}
-		if first = append(first, one); len(first) >= 2*limit { // sorted seldom, however many there are
+		if first = append(first, one); len(first) >= 2*limit { // sorted rarely, however many there are
 			slices.SortFunc(first, byID)
 			first = first[:limit]
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// pool opens a directory once for all who use it at a time, as a reload does.
+// A pool opens a directory once for all its users at a time, as a reload does.
 type pool struct {
 	mu   sync.Mutex
 	used map[string]*pooled
@@ -20,7 +20,7 @@ type pooled struct {
 	users int
 }
 
-// user is one of those who opened a pooled store.
+// A user is one of those who opened a pooled store.
 type user struct {
 	*pooled
 	pool *pool

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setAside makes a file, where it is not there, and has its file system set so many
-// bytes aside for it, which leaves its length alone. A file system that cannot do
-// that is left to the looks at what is left.
-func setAside(file string, size int64) error {
+// preallocate creates a file, unless it exists, and has the file system reserve size bytes
+// for it, without a change of its length. On a file system that cannot reserve blocks, only
+// the checks of the free space protect the store.
+func preallocate(file string, size int64) error {
 	fd, err := unix.Open(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: file, Err: err}

@@ -14,8 +14,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// fillUp takes all that is left of a file system, at once.
-func fillUp(t *testing.T, name string) (back func()) {
+// fillDisk takes all the free space of a file system at once.
+func fillDisk(t *testing.T, name string) (back func()) {
 	t.Helper()
 	file, err := os.Create(name)
 	if err != nil {
@@ -30,17 +30,17 @@ func fillUp(t *testing.T, name string) (back func()) {
 	return func() { file.Close(); os.Remove(name) }
 }
 
-// A disk that is full from one moment to the next, between a look at it and the write.
+// The disk becomes full between a check and the write.
 //
 // protocol 4
-func TestDiskThatIsFullAtOnceEndsNothing(t *testing.T) {
+func TestDiskThatFillsBetweenCheckAndWriteCrashesNothing(t *testing.T) {
 	if !InChild(t) {
 		return
 	}
-	dir := filepath.Join(mounted(t), "store")
+	dir := filepath.Join(mountExt4(t), "store")
 	s := open(t, Options{Dir: dir})
-	s.room.left = func() (uint64, error) { return 1 << 40, nil } // as where the look was just before
-	kept := newKept()
+	s.room.free = func() (uint64, error) { return 1 << 40, nil } // as if the check was just before
+	kept := newPromised()
 	for round := range 10 {
 		over, wrote := make(chan struct{}), make(chan struct{}, 1)
 		var wg sync.WaitGroup
@@ -65,7 +65,7 @@ func TestDiskThatIsFullAtOnceEndsNothing(t *testing.T) {
 			})
 		}
 		<-wrote
-		back := fillUp(t, filepath.Join(filepath.Dir(dir), "ballast"))
+		back := fillDisk(t, filepath.Join(filepath.Dir(dir), "ballast"))
 		for range 10 { // the blocks are there
 			<-wrote
 		}
@@ -76,8 +76,8 @@ func TestDiskThatIsFullAtOnceEndsNothing(t *testing.T) {
 	kept.check(t, s)
 }
 
-// Without the blocks for another log nothing is written, and Badger never asked.
-func TestLogIsMadeAhead(t *testing.T) {
+// Without blocks for the next WAL nothing is written, and Badger is not called.
+func TestNextWALIsPreallocated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
@@ -85,26 +85,26 @@ func TestLogIsMadeAhead(t *testing.T) {
 	if err := s.put(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	about, err := os.Stat(s.ahead.file(s.ahead.next))
-	if err != nil || about.Size() != 0 {
-		t.Fatalf("the next log: %v, %v", about, err)
+	info, err := os.Stat(s.prealloc.walName(s.prealloc.next))
+	if err != nil || info.Size() != 0 {
+		t.Fatalf("the next WAL: %v, %v", info, err)
 	}
-	set := s.ahead.set
-	s.ahead.set = func(string, int64) error { return unix.ENOSPC }
-	os.Remove(s.ahead.file(s.ahead.next)) // as if it had been taken
+	set := s.prealloc.allocate
+	s.prealloc.allocate = func(string, int64) error { return unix.ENOSPC }
+	os.Remove(s.prealloc.walName(s.prealloc.next)) // as if Badger used it
 	if err := s.Update(t.Context(), g.ID, unchanged); !errors.Is(err, errDiskFull) {
 		t.Errorf("a change: %v", err)
 	}
-	s.ahead.set = set
-	time.Sleep(2 * lookEvery)
+	s.prealloc.allocate = set
+	time.Sleep(2 * spaceCheckInterval)
 	if err := s.Update(t.Context(), g.ID, unchanged); err != nil {
 		t.Errorf("a change, with room again: %v", err)
 	}
-	next := s.ahead.file(s.ahead.next)
+	next := s.prealloc.walName(s.prealloc.next)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(next); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the log that was made ahead is left: %v", err)
+		t.Errorf("the preallocated WAL is left: %v", err)
 	}
 }

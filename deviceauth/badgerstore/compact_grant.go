@@ -10,10 +10,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A compact is a grant that waits in less than half of a [deviceauth.Grant]'s memory. It has few
-// pointers, because the garbage collector follows each of them in each of its rounds.
-type compact struct {
-	whole  *deviceauth.Grant // where the grant has what none has that waits; nil: the rest is all of it
+// A compactGrant is a pending grant in less than half of the memory of a
+// [deviceauth.Grant]. It has few pointers, because the garbage collector follows each of
+// them in every cycle.
+type compactGrant struct {
+	full   *deviceauth.Grant // a full copy, see newCompactGrant; nil: the fields below are complete
 	shared *request
 	text   string // the user code, the place and the label, and the bytes of a challenge if there is one
 
@@ -27,7 +28,7 @@ type compact struct {
 	revision         int32
 }
 
-// A family tells which kind of address stands in 16 bytes.
+// A family is the kind of address in 16 bytes.
 type family uint8
 
 const (
@@ -43,18 +44,18 @@ type request struct {
 	audience []string
 }
 
-// is reports whether a grant has the same; nil has nothing.
+// is reports whether a grant has the same request; a nil one matches no grant.
 func (r *request) is(g *deviceauth.Grant) bool {
 	return r != nil && r.client == g.ClientID && r.scope == g.Scope && slices.Equal(r.audience, g.Audience)
 }
 
-// equal reports whether two are alike; nil equals nothing.
+// equal reports whether two requests are alike; a nil one equals none.
 func (r *request) equal(other *request) bool {
 	return r != nil && r.client == other.client && r.scope == other.scope && slices.Equal(r.audience, other.audience)
 }
 
-// requestOf copies the texts: they may be parts of a request's body, which a pending
-// grant would keep in memory.
+// requestOf copies the texts: they may be parts of a request's body, which a pending grant
+// would keep in memory.
 func requestOf(g *deviceauth.Grant) *request {
 	r := &request{client: strings.Clone(g.ClientID), scope: deviceauth.Scope(strings.Clone(string(g.Scope)))}
 	r.audience = slices.Clone(g.Audience)
@@ -64,11 +65,11 @@ func requestOf(g *deviceauth.Grant) *request {
 	return r
 }
 
-// compacted returns the compact form of a grant. Many that are alike share last, which is
-// nil for the first. A text of more than 1 KiB, and what a pending grant of a device never
-// has, are kept in a whole copy of the grant.
-func compacted(g *deviceauth.Grant, last *request) compact {
-	c := compact{
+// newCompactGrant returns the compact form of a grant. Grants with equal requests share
+// last, which is nil for the first one. A grant is kept as a full copy if its text is
+// longer than 1 KiB, or if it has members that pending grants of devices lack.
+func newCompactGrant(g *deviceauth.Grant, last *request) compactGrant {
+	c := compactGrant{
 		shared: last, text: string(g.UserCode) + g.Place + g.Label, id: g.ID, device: g.Device,
 		created: g.Created.UnixNano(), expires: g.Expires.UnixNano(), from: g.From.As16(), family: ipv6,
 		code: uint16(len(g.UserCode)), place: uint16(len(g.Place)), revision: int32(g.Revision),
@@ -85,18 +86,18 @@ func compacted(g *deviceauth.Grant, last *request) compact {
 	if g.Challenge != (deviceauth.Digest{}) {
 		c.text, c.challenged = c.text+string(g.Challenge[:]), true
 	}
-	if len(c.text) > 1<<10 || !c.says(g) {
+	if len(c.text) > 1<<10 || !c.represents(g) {
 		own, copied := *g, requestOf(g)
 		own.ClientID, own.Scope, own.Audience = copied.client, copied.scope, copied.audience
 		own.UserCode, own.Place = deviceauth.UserCode(strings.Clone(string(g.UserCode))), strings.Clone(g.Place)
 		own.Label = strings.Clone(g.Label)
-		return compact{whole: &own, id: g.ID}
+		return compactGrant{full: &own, id: g.ID}
 	}
 	return c
 }
 
-// says reports whether nothing of the grant is missing.
-func (c *compact) says(g *deviceauth.Grant) bool {
+// represents reports whether nothing of the grant is missing.
+func (c *compactGrant) represents(g *deviceauth.Grant) bool {
 	decoded := c.grant()
 	same := decoded.State == g.State && decoded.Created == g.Created && decoded.Expires == g.Expires &&
 		decoded.From == g.From && decoded.Revision == g.Revision && (decoded.Audience == nil) == (g.Audience == nil)
@@ -107,16 +108,16 @@ func (c *compact) says(g *deviceauth.Grant) bool {
 }
 
 // grant returns the grant, as the caller's own.
-func (c *compact) grant() *deviceauth.Grant {
+func (c *compactGrant) grant() *deviceauth.Grant {
 	g := new(deviceauth.Grant)
 	c.into(g)
 	return g
 }
 
-// into writes the grant over another one.
-func (c *compact) into(g *deviceauth.Grant) {
-	if c.whole != nil {
-		*g = *c.whole
+// into overwrites g with the grant.
+func (c *compactGrant) into(g *deviceauth.Grant) {
+	if c.full != nil {
+		*g = *c.full
 		return
 	}
 	*g = deviceauth.Grant{
@@ -136,27 +137,27 @@ func (c *compact) into(g *deviceauth.Grant) {
 	}
 }
 
-// userCode is the code that the grant waits for, without a copy.
-func (c *compact) userCode() deviceauth.UserCode {
-	if c.whole != nil {
-		return c.whole.UserCode
+// userCode returns the user code, without copying it.
+func (c *compactGrant) userCode() deviceauth.UserCode {
+	if c.full != nil {
+		return c.full.UserCode
 	}
 	return deviceauth.UserCode(c.text[:c.code])
 }
 
-// keptFor is how much longer than its code a pending grant is kept.
-var keptFor = new(deviceauth.Grant).KeepUntil().Sub(time.Time{})
+// keptAfterCode is how much longer than its code a pending grant is kept.
+var keptAfterCode = new(deviceauth.Grant).KeepUntil().Sub(time.Time{})
 
-// free is when Badger forgets the user code, in Unix seconds.
-func (c *compact) free() uint64 { return second(c.until()) }
+// codeForgetAt returns the Unix second in which Badger forgets the user code.
+func (c *compactGrant) codeForgetAt() uint64 { return expirySecond(c.codeExpires()) }
 
-// forget is when Badger forgets the record.
-func (c *compact) forget() uint64 { return second(c.until().Add(keptFor)) }
+// forgetAt returns the Unix second in which Badger forgets the record.
+func (c *compactGrant) forgetAt() uint64 { return expirySecond(c.codeExpires().Add(keptAfterCode)) }
 
-// until is when the code expires.
-func (c *compact) until() time.Time {
-	if c.whole != nil {
-		return c.whole.Expires
+// codeExpires returns when the code expires.
+func (c *compactGrant) codeExpires() time.Time {
+	if c.full != nil {
+		return c.full.Expires
 	}
 	return time.Unix(0, c.expires)
 }
@@ -165,11 +166,11 @@ func (c *compact) until() time.Time {
 // the list and the queue.
 const entrySize = 100
 
-// size is about how many bytes it takes in memory. What is shared is counted with each
-// grant, so that the bound of all is kept also where neighbours have nothing in common.
-func (c *compact) size() int {
-	size := int(reflect.TypeFor[compact]().Size()) + len(c.text) + entrySize
-	if g := c.whole; g != nil {
+// size returns about how many bytes the grant takes in memory. What is shared is counted
+// for each grant, so that the limit of all holds even if no two grants share anything.
+func (c *compactGrant) size() int {
+	size := int(reflect.TypeFor[compactGrant]().Size()) + len(c.text) + entrySize
+	if g := c.full; g != nil {
 		return size + int(reflect.TypeFor[deviceauth.Grant]().Size()) + len(g.ClientID) + len(g.Scope) +
 			len(g.UserCode) + len(g.Place) + len(g.Label) + sizeOf(g.Audience)
 	}
@@ -177,7 +178,7 @@ func (c *compact) size() int {
 	return size + int(reflect.TypeFor[request]().Size()) + len(r.client) + len(r.scope) + sizeOf(r.audience)
 }
 
-// sizeOf is about how many bytes texts take.
+// sizeOf returns about how many bytes texts take.
 func sizeOf(texts []string) (size int) {
 	for _, text := range texts {
 		size += int(reflect.TypeFor[string]().Size()) + len(text)

@@ -12,7 +12,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-// setField gives a member of a grant another value than a new grant has.
+// setField gives a field of a grant another value than a new grant has.
 func setField(t *testing.T, field reflect.Value) {
 	t.Helper()
 	switch field.Kind() {
@@ -24,7 +24,7 @@ func setField(t *testing.T, field reflect.Value) {
 		switch field.Type() {
 		case reflect.TypeFor[time.Time]():
 			field.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
-		case reflect.TypeFor[netip.Addr](): // the test's table has its kinds
+		case reflect.TypeFor[netip.Addr](): // covered by the test's table
 		default:
 			t.Errorf("the test does not know how to set a %v", field.Type())
 		}
@@ -41,7 +41,7 @@ func setField(t *testing.T, field reflect.Value) {
 	}
 }
 
-func TestCompactGrantSaysTheSame(t *testing.T) {
+func TestCompactGrantRoundTrips(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
@@ -63,11 +63,11 @@ func TestCompactGrantSaysTheSame(t *testing.T) {
 		{"a time before all", func(g *deviceauth.Grant) { g.Created = time.Time{} }, true},
 		{"many changes", func(g *deviceauth.Grant) { g.Revision = math.MaxInt }, math.MaxInt > math.MaxInt32},
 	}
-	last := compacted(storetest.NewGrant("BCDFGHJK"), nil).shared
-	for i := range reflect.TypeFor[deviceauth.Grant]().NumField() { // a member that is new must not get lost
+	last := newCompactGrant(storetest.NewGrant("BCDFGHJK"), nil).shared
+	for i := range reflect.TypeFor[deviceauth.Grant]().NumField() { // a new field must not get lost
 		g := storetest.NewGrant("BCDFGHJK")
 		setField(t, reflect.ValueOf(g).Elem().Field(i))
-		c := compacted(g, last)
+		c := newCompactGrant(g, last)
 		if got := c.grant(); !reflect.DeepEqual(got, g) {
 			t.Errorf("got %+v, want %+v", got, g)
 		}
@@ -75,11 +75,11 @@ func TestCompactGrantSaysTheSame(t *testing.T) {
 	for _, test := range tests {
 		g := storetest.NewGrant("BCDFGHJK")
 		test.change(g)
-		c := compacted(g, last)
+		c := newCompactGrant(g, last)
 		if got := c.grant(); !reflect.DeepEqual(got, g) || c.userCode() != g.UserCode {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, g)
 		}
-		if whole := c.whole != nil; whole != test.whole {
+		if whole := c.full != nil; whole != test.whole {
 			t.Errorf("%s: kept whole: %v", test.name, whole)
 		}
 	}

@@ -19,28 +19,28 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// heard is a log that can be read while it is written.
-type messages struct {
+// A logBuffer is a log that can be read while it is written.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (h *messages) Write(p []byte) (int, error) {
+func (h *logBuffer) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.text.Write(p)
 }
 
-func (h *messages) String() string {
+func (h *logBuffer) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.text.String()
 }
 
-// vanishing is a store with a grant whose directory can be taken away.
-func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *messages) {
+// storeWithRemovableDir returns a store with a grant, whose directory can be removed.
+func storeWithRemovableDir(t *testing.T) (*Store, string, *deviceauth.Grant, *logBuffer) {
 	t.Helper()
-	dir, log := filepath.Join(t.TempDir(), "store"), new(messages)
+	dir, log := filepath.Join(t.TempDir(), "store"), new(logBuffer)
 	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func vanishing(t *testing.T) (*Store, string, *deviceauth.Grant, *messages) {
 func unchanged(*deviceauth.Grant) error { return nil }
 
 // protocol 4
-func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
+func TestStoreWhoseDirectoryIsGoneRefusesWritesAndServesReads(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(string) error{
 		"removed": os.RemoveAll,
@@ -65,11 +65,11 @@ func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, dir, g, log := vanishing(t)
+			s, dir, g, log := storeWithRemovableDir(t)
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
-			// More than memory takes: Badger would have to make a file.
+			// More than a memtable holds: Badger would have to create a file.
 			for i := range 3 * memTable >> 10 {
 				waiting := pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))
 				if err := s.Create(t.Context(), waiting); err == nil || !strings.Contains(err.Error(), "is gone") {
@@ -96,9 +96,9 @@ func TestStoreWhoseDirectoryHasGoneWritesNothingAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestDirectoryThatComesBackIsWrittenTo(t *testing.T) {
+func TestDirectoryThatComesBackIsWrittenAgain(t *testing.T) {
 	t.Parallel()
-	s, dir, g, _ := vanishing(t)
+	s, dir, g, _ := storeWithRemovableDir(t)
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -113,19 +113,19 @@ func TestDirectoryThatComesBackIsWrittenTo(t *testing.T) {
 	}
 }
 
-// Somebody may remove it between the look and the write, again and again.
-func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
+// The directory may be removed between the check and the write.
+func TestDirectoryRemovedUnderLoadCrashesNothing(t *testing.T) {
 	t.Parallel()
 	rounds := 3
 	if testing.Short() {
 		rounds = 1
 	}
 	for range rounds {
-		s, dir, _, _ := vanishing(t)
+		s, dir, _, _ := storeWithRemovableDir(t)
 		var wg sync.WaitGroup
 		for worker := range 4 {
 			wg.Go(func() {
-				// What is refused once is refused the next thousand times: then nothing more comes.
+				// After one refusal, a thousand more mean that all will be refused.
 				for i, refused := 0, 0; i < memTable>>10 && refused < 1000; i++ {
 					if s.Create(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", worker, i)))) != nil {
 						refused++
@@ -138,12 +138,12 @@ func TestRemovalUnderLoadDoesNotEndTheProcess(t *testing.T) {
 	}
 }
 
-// A memtable for which no file can be made, for lack of descriptors, of inodes or
-// of the right to write, is the end of nothing: what is asked meanwhile is a fault,
-// and once a file can be made the store is open again, with all that was answered.
+// If no file can be created for a memtable, for lack of descriptors, of inodes or of
+// permission, the process goes on. Calls meanwhile are errors, and once a file can be
+// created the store is reopened, with everything that was answered.
 //
 // protocol 4
-func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
+func TestStoreWithoutAFileForItsMemtableReopens(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
@@ -191,13 +191,14 @@ func TestStoreWithoutAFileForItsMemtableHeals(t *testing.T) {
 	}
 }
 
-// blockMemtables puts files in the way of the next memtables, until free is called.
+// blockMemtables creates files with the names of the next memtables' WALs, until free is
+// called.
 func blockMemtables(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	var files []string
 	for n := 2; n < 60; n++ {
 		file := filepath.Join(dir, fmt.Sprintf("%05d.mem", n))
-		if err := os.WriteFile(file, []byte{1}, 0o600); err != nil { // an empty one would be taken for new
+		if err := os.WriteFile(file, []byte{1}, 0o600); err != nil { // an empty one would be taken for a new WAL
 			t.Fatal(err)
 		}
 		files = append(files, file)
@@ -211,25 +212,25 @@ func blockMemtables(t *testing.T, dir string) (free func()) {
 
 func failure[A any](_ A, err error) error { return err }
 
-// Close does not wait for a store that cannot be opened again.
-func TestBrokenStoreIsClosed(t *testing.T) {
+// Close does not wait for a store that cannot be reopened.
+func TestBrokenStoreCloses(t *testing.T) {
 	t.Parallel()
-	s, _, _, _ := vanishing(t)
-	s.again = func() (*badger.DB, error) { return nil, errors.New("no") }
-	s.noted(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
+	s, _, _, _ := storeWithRemovableDir(t)
+	s.openDB = func() (*badger.DB, error) { return nil, errors.New("no") }
+	s.checkBroken(fmt.Errorf("writeRequests: %s: open: input/output error", noMemtable))
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
 // protocol 4
-func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
+func TestTableLostByTheDiskIsAnErrorNotACrash(t *testing.T) {
 	t.Parallel()
-	s, dir, g, _ := vanishing(t)
+	s, dir, g, _ := storeWithRemovableDir(t)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(Options{Dir: dir}) // from its table, and nothing is known
+	s, err := Open(Options{Dir: dir}) // from its table, and the cache is empty
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +254,7 @@ func TestTableThatTheDiskLostIsAFaultAndNoEnd(t *testing.T) {
 
 func TestCloseDoesNotWaitForLong(t *testing.T) {
 	t.Parallel()
-	s, dir, _, log := vanishing(t)
+	s, dir, _, log := storeWithRemovableDir(t)
 	for i := range 20 {
 		if err := s.put(t.Context(), pending(deviceauth.UserCode(fmt.Sprintf("%08d", i)))); err != nil {
 			t.Fatal(err)
@@ -271,7 +272,7 @@ func TestCloseDoesNotWaitForLong(t *testing.T) {
 		t.Error("it never closes")
 	}()
 	sleeps := sync.OnceFunc(func() { close(reading) })
-	go s.Backup(t.Context(), writer(func(p []byte) (int, error) { // whoever reads it has gone to sleep
+	go s.Backup(t.Context(), writer(func(p []byte) (int, error) { // a reader that has stalled
 		sleeps()
 		<-stalled
 		return 0, io.ErrClosedPipe
@@ -293,7 +294,7 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// pending is a grant of about a kilobyte that waits.
+// pending returns a pending grant of about a kilobyte.
 func pending(code deviceauth.UserCode) *deviceauth.Grant {
 	g := active(code)
 	g.State, g.Person, g.Audience = deviceauth.Pending, nil, []string{strings.Repeat("x", 1<<10)}

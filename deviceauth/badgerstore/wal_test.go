@@ -14,9 +14,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// setTogether gives each document a text, all in one transaction, and one more in another:
-// the end of the first is not the end of the log.
-func setTogether(t *testing.T, s *Store, text string) {
+// setInOneTransaction gives each document a text, all in one transaction, and writes one
+// more document in another: so the end of the first transaction is not the end of the WAL.
+func setInOneTransaction(t *testing.T, s *Store, text string) {
 	t.Helper()
 	var jobs []*job
 	for i := range documents {
@@ -26,7 +26,7 @@ func setTogether(t *testing.T, s *Store, text string) {
 			})
 		}})
 	}
-	s.commitTogether(jobs)
+	s.commitBatch(jobs)
 	for _, j := range jobs {
 		if j.err != nil {
 			t.Fatal(j.err)
@@ -38,15 +38,15 @@ func setTogether(t *testing.T, s *Store, text string) {
 	}
 }
 
-// A byte anywhere in a log costs at most the change that it is in, and the log reports it.
-func TestDamageInsideALogCostsOneChange(t *testing.T) {
+// A damaged byte anywhere in a WAL costs at most the change that it is in, and is logged.
+func TestDamagedByteInAWALCostsOneChange(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir, EncryptionKey: key})
 		setDocuments(t, s, "old")
-		setTogether(t, s, "new")
-		ended := copyOf(t, dir) // as the end of the process leaves it
+		setInOneTransaction(t, s, "new")
+		ended := copyDir(t, dir) // as a crash leaves it
 		logs, err := filesIn(ended, ".mem")
 		if err != nil || len(logs) == 0 {
 			t.Fatalf("%q, %v", logs, err)
@@ -55,49 +55,49 @@ func TestDamageInsideALogCostsOneChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		used := used(whole)
+		used := usedLen(whole)
 		step := 37
 		if testing.Short() {
 			step = 509
 		}
 		for at := 0; at < used; at += step {
-			checkDamagedLog(t, ended, logs[0], key, at, at < logHead, at > used-100)
+			checkDamagedWAL(t, ended, logs[0], key, at, at < walHeaderSize, at > used-100)
 		}
-		for _, at := range endsOf(t, ended, key) {
-			checkDamagedLog(t, ended, logs[0], key, at, false, at > used-100)
+		for _, at := range txnEndOffsets(t, ended, key) {
+			checkDamagedWAL(t, ended, logs[0], key, at, false, at > used-100)
 		}
 	}
 }
 
-// endsOf returns an offset within each record that ends a transaction.
-func endsOf(t *testing.T, dir string, key deviceauth.Secret) (places []int) {
+// txnEndOffsets returns an offset within each record that ends a transaction.
+func txnEndOffsets(t *testing.T, dir string, key deviceauth.Secret) (places []int) {
 	t.Helper()
 	o := Options{Dir: dir, EncryptionKey: key}
 	raw, err1 := o.key()
-	keys, err2 := o.keys(raw)
+	keys, err2 := o.openKeyRegistry(raw)
 	logs, err3 := filesIn(dir, ".mem")
 	if err := cmp.Or(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
 	defer keys.Close()
-	l, err := newLogReader(logs[0], keys, key != "")
+	l, err := newWALReader(logs[0], keys, key != "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for l.hasMore() {
-		at := l.at
-		if l.next(0).meta&metaEnds != 0 {
+		at := l.offset
+		if l.next(0).meta&metaTxnEnd != 0 {
 			places = append(places, at+8)
 		}
 	}
 	return places
 }
 
-// checkDamagedLog opens a copy of a store after a byte of a log in it was changed. head is
-// whether the byte is in the log's head, and end whether it may be in its last change.
-func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at int, head, end bool) {
+// checkDamagedWAL opens a copy of a store after a byte of a WAL was changed. head says
+// whether the byte is in the WAL's header, and end whether it may be in its last change.
+func checkDamagedWAL(t *testing.T, dir, log string, key deviceauth.Secret, at int, head, end bool) {
 	t.Helper()
-	dir, log = copyOf(t, dir), filepath.Base(log)
+	dir, log = copyDir(t, dir), filepath.Base(log)
 	data, err := os.ReadFile(filepath.Join(dir, log))
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at in
 		return
 	}
 	defer s.Close()
-	lost := lackingDocuments(t, s, "new")
+	lost := missingDocuments(t, s, "new")
 	if len(lost) > 1 {
 		t.Errorf("byte %d: %q", at, lost)
 	}
@@ -126,20 +126,20 @@ func checkDamagedLog(t *testing.T, dir, log string, key deviceauth.Secret, at in
 	if !strings.Contains(lines.String(), want) && !(head && len(lost) == 0) {
 		t.Errorf("byte %d: the log says %q", at, &lines)
 	}
-	if left := named(dir, lostPrefix); len(left) > 0 {
+	if left := numberedDirs(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("byte %d: %q is left", at, left)
 	}
 }
 
-// Noise and zeros in a log of any length end no process, and keep the store from being
-// opened at most with a reason.
-func TestLogsOfNoise(t *testing.T) {
+// Random bytes and zeros in a WAL of any length do not end the process; the store opens, or
+// its error says what to do.
+func TestRandomBytesInAWALDoNotCrash(t *testing.T) {
 	t.Parallel()
-	noise := make([]byte, logSize)
+	noise := make([]byte, walSize)
 	for i := range 100_000 {
 		noise[i] = byte(i*i>>3 ^ i>>7)
 	}
-	noise[len(noise)-1] = 1 // behind zeros, which are passed over at once
+	noise[len(noise)-1] = 1 // after zeros, which are skipped at once
 	for _, key := range []deviceauth.Secret{"", aKey} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir, EncryptionKey: key})
@@ -147,9 +147,9 @@ func TestLogsOfNoise(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for _, size := range []int{1, logHead - 1, logHead, logHead + 1, 4096, len(noise)} {
-			for _, head := range []int{0, logHead} {
-				damaged := copyOf(t, dir)
+		for _, size := range []int{1, walHeaderSize - 1, walHeaderSize, walHeaderSize + 1, 4096, len(noise)} {
+			for _, head := range []int{0, walHeaderSize} {
+				damaged := copyDir(t, dir)
 				data := append(make([]byte, min(head, size)), noise[:size-min(head, size)]...)
 				if err := os.WriteFile(filepath.Join(damaged, "00099.mem"), data, 0o600); err != nil {
 					t.Fatal(err)
@@ -161,7 +161,7 @@ func TestLogsOfNoise(t *testing.T) {
 					}
 					continue
 				}
-				if lost := lackingDocuments(t, s, "old"); len(lost) > 0 {
+				if lost := missingDocuments(t, s, "old"); len(lost) > 0 {
 					t.Errorf("%d bytes: %q", size, lost)
 				}
 				s.Close()
@@ -170,14 +170,14 @@ func TestLogsOfNoise(t *testing.T) {
 	}
 }
 
-// logOf returns the log of a store whose process has ended, and what is in it.
-func logOf(t *testing.T, key deviceauth.Secret) (name string, data []byte) {
+// walOfKilledStore returns the WAL of a store that was not closed, and its content.
+func walOfKilledStore(t *testing.T, key deviceauth.Secret) (name string, data []byte) {
 	t.Helper()
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir, EncryptionKey: key})
 	setDocuments(t, s, "old")
 	setDocuments(t, s, "new")
-	logs, err := filesIn(copyOf(t, dir), ".mem")
+	logs, err := filesIn(copyDir(t, dir), ".mem")
 	if err != nil || len(logs) == 0 {
 		t.Fatalf("%q, %v", logs, err)
 	}
@@ -187,9 +187,9 @@ func logOf(t *testing.T, key deviceauth.Secret) (name string, data []byte) {
 	return logs[0], data
 }
 
-// Without the beginning of an encrypted log nothing in it can be read: that is refused, or
-// reported where the power may have failed before anything in it was promised.
-func TestHeadOfAnEncryptedLogThatIsDamaged(t *testing.T) {
+// Without its header nothing in an encrypted WAL can be read: that is an error, or is
+// logged if the power may have failed before anything in it was promised.
+func TestDamagedHeaderOfAnEncryptedWALIsReported(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(head []byte){
 		"a bit of the key's number": func(head []byte) { head[7] ^= 1 },
@@ -198,8 +198,8 @@ func TestHeadOfAnEncryptedLogThatIsDamaged(t *testing.T) {
 		"zeros":                     func(head []byte) { clear(head) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			log, data := logOf(t, aKey)
-			damage(data[:logHead])
+			log, data := walOfKilledStore(t, aKey)
+			damage(data[:walHeaderSize])
 			if err := os.WriteFile(log, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -219,30 +219,30 @@ func TestHeadOfAnEncryptedLogThatIsDamaged(t *testing.T) {
 	}
 }
 
-// Damage in the last change, whose end is whole, is reported as such, and not as the usual end of
-// a log.
-func TestDamageInTheLastChangeIsTold(t *testing.T) {
+// Damage in the last change, whose end is undamaged, is logged as damage, and not as the
+// usual end of a WAL.
+func TestDamageInTheLastChangeIsReported(t *testing.T) {
 	t.Parallel()
-	log, data := logOf(t, "")
+	log, data := walOfKilledStore(t, "")
 	data[bytes.LastIndex(data, []byte("new 11"))] ^= 1
 	if err := os.WriteFile(log, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var lines bytes.Buffer
 	s := open(t, Options{Dir: filepath.Dir(log), Log: slog.New(slog.NewTextHandler(&lines, nil))})
-	if lost := lackingDocuments(t, s, "new"); len(lost) != 1 || !strings.Contains(lines.String(), "may be lost") {
+	if lost := missingDocuments(t, s, "new"); len(lost) != 1 || !strings.Contains(lines.String(), "may be lost") {
 		t.Errorf("%q is lost, and the log says %q", lost, &lines)
 	}
 }
 
-// A store that is opened again in service looks for damage as at a start.
-func TestDamageWhileTheStoreIsBroken(t *testing.T) {
+// A store that is reopened in service looks for damage like a start.
+func TestReopenedStoreRecoversFromDamage(t *testing.T) {
 	t.Parallel()
-	log, data := logOf(t, "")
+	log, data := walOfKilledStore(t, "")
 	data[bytes.Index(data, []byte("new 1"))] ^= 1
 	s := open(t, Options{Dir: t.TempDir()})
 	setDocuments(t, s, "old")
-	s.breaks(errDescriptors)
+	s.markBroken(errDescriptors)
 	if err := os.WriteFile(filepath.Join(s.dir, "00099.mem"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestDamageWhileTheStoreIsBroken(t *testing.T) {
 			t.Fatal("the store is not opened again: ", log)
 		}
 	}
-	if lost := lackingDocuments(t, s, "new"); len(lost) != 1 {
+	if lost := missingDocuments(t, s, "new"); len(lost) != 1 {
 		t.Errorf("%q", lost)
 	}
 }

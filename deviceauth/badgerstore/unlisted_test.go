@@ -21,7 +21,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// documents is how many each of these tests writes, each of them twice.
+// documents is the number of documents that each of these tests writes, each of them twice.
 const documents = 12
 
 // setDocuments gives each document a text.
@@ -37,8 +37,8 @@ func setDocuments(t *testing.T, s *Store, text string) {
 	}
 }
 
-// lackingDocuments returns the documents that have not a text any more.
-func lackingDocuments(t *testing.T, s *Store, text string) (list []string) {
+// missingDocuments returns the documents that do not have their text any more.
+func missingDocuments(t *testing.T, s *Store, text string) (list []string) {
 	t.Helper()
 	for i := range documents {
 		got, err := s.LoadDocument(t.Context(), fmt.Sprint("document ", i))
@@ -52,8 +52,8 @@ func lackingDocuments(t *testing.T, s *Store, text string) (list []string) {
 	return list
 }
 
-// recordsOf returns where the records of a list of tables begin, and where it ends.
-func recordsOf(t *testing.T, manifest []byte) (begins []int) {
+// manifestOffsets returns the offsets of the records of a MANIFEST, and of its end.
+func manifestOffsets(t *testing.T, manifest []byte) (begins []int) {
 	t.Helper()
 	at := 8
 	for ; at < len(manifest); at += 8 + int(binary.BigEndian.Uint32(manifest[at:])) {
@@ -62,12 +62,12 @@ func recordsOf(t *testing.T, manifest []byte) (begins []int) {
 	return append(begins, at)
 }
 
-// A list of tables that ends too soon, between two records or within one, loses nothing: what
-// it lacks is written back, or the directory is refused.
-func TestTablesThatAreNotListedAreNotLost(t *testing.T) {
+// A MANIFEST that ends too soon, between two records or within one, loses nothing: the
+// tables that it lacks are recovered, or the directory is refused.
+func TestTablesMissingFromTheManifestAreRecovered(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
-		dir := filepath.Join(t.TempDir(), "[store]") // which is no pattern
+		dir := filepath.Join(t.TempDir(), "[store]") // must not be taken for a glob pattern
 		for _, text := range []string{"old", "new"} {
 			s := open(t, Options{Dir: dir, EncryptionKey: key})
 			setDocuments(t, s, text)
@@ -79,14 +79,14 @@ func TestTablesThatAreNotListedAreNotLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		begins := recordsOf(t, whole)
+		begins := manifestOffsets(t, whole)
 		if len(begins) < 3 {
 			t.Fatalf("the list of tables has %d records: want two at least", len(begins)-1)
 		}
 		recovered := 0
 		for _, begin := range begins {
 			for _, size := range []int{begin, begin + 5, begin + 12} {
-				if size <= len(whole) && opensShortened(t, dir, key, int64(size)) {
+				if size <= len(whole) && opensWithShortManifest(t, dir, key, int64(size)) {
 					recovered++
 				}
 			}
@@ -97,38 +97,38 @@ func TestTablesThatAreNotListedAreNotLost(t *testing.T) {
 	}
 }
 
-// opensShortened opens a copy of a store whose list of tables ends too soon, and reports
+// opensWithShortManifest opens a copy of a store whose MANIFEST ends too soon, and reports
 // whether it opens.
-func opensShortened(t *testing.T, dir string, key deviceauth.Secret, size int64) bool {
+func opensWithShortManifest(t *testing.T, dir string, key deviceauth.Secret, size int64) bool {
 	t.Helper()
-	dir = copyOf(t, dir)
+	dir = copyDir(t, dir)
 	if err := os.Truncate(filepath.Join(dir, badger.ManifestFilename), size); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // and once more, of what was written back
+	for range 2 { // and again, with what was written back
 		s, err := Open(Options{Dir: dir, EncryptionKey: key})
 		if err != nil {
 			if !strings.Contains(err.Error(), "caddy device-auth restore") {
 				t.Errorf("%d bytes: %v", size, err)
 			}
-			return false // it lists a table that has gone
+			return false // it lists a table that is gone
 		}
-		if lost := lackingDocuments(t, s, "new"); len(lost) > 0 {
+		if lost := missingDocuments(t, s, "new"); len(lost) > 0 {
 			t.Errorf("%d bytes: %q", size, lost)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if left := named(dir, lostPrefix); len(left) > 0 {
+	if left := numberedDirs(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("%d bytes: %q is left", size, left)
 	}
 	return true
 }
 
-// What was deleted does not come back from a table that a merge has taken out of the list
-// and that lies there still.
-func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
+// What was deleted does not come back from a table that a compaction has removed from the
+// MANIFEST and whose file still exists.
+func TestRemovedTablesAreNotRecovered(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
@@ -136,7 +136,7 @@ func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tables := tablesOfTest(t, dir)
+	tables := tablesInDir(t, dir)
 	before, err := os.ReadFile(tables[0])
 	if err != nil {
 		t.Fatal(err)
@@ -151,13 +151,13 @@ func TestTablesThatWereRemovedAreNotReadAgain(t *testing.T) {
 	if err := os.WriteFile(tables[0], before, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
+	if lost := missingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
 		t.Errorf("%d of %d documents are back", documents-len(lost), documents)
 	}
 }
 
-// A list that was begun anew names no table that was removed before.
-func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
+// A rewritten MANIFEST does not record tables that were removed before.
+func TestTablesRemovedBeforeTheManifestWasRewrittenAreNotRecovered(t *testing.T) {
 	t.Parallel()
 	dir, tables := deletedDocuments(t, true)
 	if err := os.Rename(tables, filepath.Join(dir, "000001.sst")); err != nil {
@@ -178,9 +178,9 @@ func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	var changes pb.ManifestChangeSet
-	for id, about := range known.Tables {
+	for id, info := range known.Tables {
 		changes.Changes = append(changes.Changes, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_CREATE,
-			Level: uint32(about.Level), KeyId: about.KeyID, Compression: uint32(about.Compression)})
+			Level: uint32(info.Level), KeyId: info.KeyID, Compression: uint32(info.Compression)})
 	}
 	text, err := proto.Marshal(&changes)
 	if err != nil {
@@ -191,13 +191,14 @@ func TestTablesThatWereRemovedBeforeTheListWasBegunAnew(t *testing.T) {
 	if err := os.WriteFile(name, append(data, text...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
+	if lost := missingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
 		t.Errorf("%d of %d documents are back", documents-len(lost), documents)
 	}
 }
 
-// deletedDocuments makes a store whose documents were deleted, and returns a table from before
-// that. closed is whether the store was closed; else the deletions are in a log.
+// deletedDocuments makes a store whose documents were deleted, and returns a table from
+// before that. closed says whether the store was closed; if not, the tombstones are in a
+// WAL.
 func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	t.Helper()
 	dir, before = t.TempDir(), filepath.Join(t.TempDir(), "before.sst")
@@ -206,8 +207,8 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tables := tablesOfTest(t, dir)
-	if err := copied(tables[0], before); err != nil {
+	tables := tablesInDir(t, dir)
+	if err := copyFile(tables[0], before); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, Options{Dir: dir})
@@ -216,11 +217,11 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.put(t.Context(), active("BCDFGHJK")); err != nil { // without which nothing is left, and no table
+	if err := s.put(t.Context(), active("BCDFGHJK")); err != nil { // without it nothing is left, and no table
 		t.Fatal(err)
 	}
 	if !closed {
-		dir = copyOf(t, dir)
+		dir = copyDir(t, dir)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -228,16 +229,16 @@ func deletedDocuments(t *testing.T, closed bool) (dir, before string) {
 	return dir, before
 }
 
-// A start that fails while it writes back what was kept must not merge, not even at the close
-// of the database: a merge drops what tells that something was deleted.
-func TestStartsThatFailBringNothingBack(t *testing.T) {
+// A start that fails during recovery must not compact, not even when it closes the
+// database: a compaction drops tombstones.
+func TestFailedStartsBringNoDeletedKeyBack(t *testing.T) {
 	t.Parallel()
 	dir, before := deletedDocuments(t, false)
 	kept := filepath.Join(dir, lostPrefix+"1")
 	if err := os.Mkdir(kept, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := copied(before, filepath.Join(kept, "000001.sst")); err != nil {
+	if err := copyFile(before, filepath.Join(kept, "000001.sst")); err != nil {
 		t.Fatal(err)
 	}
 	unreadable := filepath.Join(kept, "00001.mem")
@@ -253,17 +254,17 @@ func TestStartsThatFailBringNothingBack(t *testing.T) {
 	if err := os.Remove(unreadable); err != nil {
 		t.Fatal(err)
 	}
-	if lost := lackingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
+	if lost := missingDocuments(t, open(t, Options{Dir: dir}), "old"); len(lost) != documents {
 		t.Errorf("%d of %d documents are back", documents-len(lost), documents)
 	}
-	if left := named(dir, lostPrefix); len(left) > 0 {
+	if left := numberedDirs(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("%q is left", left)
 	}
 }
 
-// The log names tables of which nothing can be read; where there was nothing else, the
-// directory is refused.
-func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {
+// Tables of which nothing can be read are logged; if there is no other data, the directory
+// is refused.
+func TestUnlistedTablesThatCannotBeReadAreReported(t *testing.T) {
 	t.Parallel()
 	dir, _ := deletedDocuments(t, true)
 	if err := os.WriteFile(filepath.Join(dir, "000099.sst"), make([]byte, 5000), 0o600); err != nil {
@@ -277,26 +278,26 @@ func TestTablesThatAreNotListedAndCannotBeRead(t *testing.T) {
 	if !strings.Contains(log.String(), "000099.sst") {
 		t.Errorf("the log says %s", log.String())
 	}
-	shorten(t, dir)
-	tables := tablesOfTest(t, dir)
+	truncateManifest(t, dir)
+	tables := tablesInDir(t, dir)
 	for _, name := range tables {
-		about, err := os.Stat(name)
+		info, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		change(t, name, about.Size()-20) // in the index, or its checksum
+		flipBit(t, name, info.Size()-20) // in the index, or its checksum
 	}
 	s, err := Open(Options{Dir: dir})
 	if err == nil {
 		s.Close()
 	}
-	if err == nil || !strings.Contains(err.Error(), whatToDo) {
+	if err == nil || !strings.Contains(err.Error(), restoreAdvice) {
 		t.Errorf("it opens: %v", err)
 	}
 }
 
-// tablesOfTest returns the tables in a directory, of which there must be some.
-func tablesOfTest(t *testing.T, dir string) []string {
+// tablesInDir returns the tables in a directory, of which there must be some.
+func tablesInDir(t *testing.T, dir string) []string {
 	t.Helper()
 	tables, err := tablesIn(dir)
 	if err != nil || len(tables) == 0 {
@@ -305,21 +306,21 @@ func tablesOfTest(t *testing.T, dir string) []string {
 	return tables
 }
 
-// shorten cuts the list of tables of a store that is closed down to its first record.
-func shorten(t *testing.T, dir string) {
+// truncateManifest truncates the MANIFEST of a closed store to its first record.
+func truncateManifest(t *testing.T, dir string) {
 	t.Helper()
 	name := filepath.Join(dir, badger.ManifestFilename)
 	whole, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(name, int64(recordsOf(t, whole)[1])); err != nil {
+	if err := os.Truncate(name, int64(manifestOffsets(t, whole)[1])); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// change changes a byte of a file.
-func change(t *testing.T, name string, at int64) {
+// flipBit changes a bit of a file.
+func flipBit(t *testing.T, name string, at int64) {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -331,24 +332,24 @@ func change(t *testing.T, name string, at int64) {
 	}
 }
 
-// What cannot be made durable has no name, and is tried again under another one.
-func TestTablesAreKeptOnceWhateverFails(t *testing.T) {
+// A directory that cannot be synced is not renamed, and is tried again under another name.
+func TestKeptTablesThatHaveGoneAreNoError(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	kept, err := renamed(filepath.Join(dir, "none"), keptPrefix)
+	kept, err := renameDir(filepath.Join(dir, "none"), keptPrefix)
 	if err == nil || kept != filepath.Join(dir, "none") {
 		t.Errorf("%q, %v", kept, err)
 	}
-	if err := dropTables(filepath.Join(dir, "none")); err != nil {
+	if err := removeKept(filepath.Join(dir, "none")); err != nil {
 		t.Errorf("what has gone: %v", err)
 	}
 }
 
-// Starts that fail keep a table and a log once.
-func TestStartsThatFailKeepNothingTwice(t *testing.T) {
+// Failed starts keep each table and WAL once.
+func TestFailedStartsKeepEachFileOnce(t *testing.T) {
 	t.Parallel()
-	dir, _, tables := storedIn(t, "")
-	if err := copied(tables[0], filepath.Join(dir, "000077.sst")); err != nil {
+	dir, _, tables := closedStoreWithTable(t, "")
+	if err := copyFile(tables[0], filepath.Join(dir, "000077.sst")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "x.mem"), make([]byte, 30), 0o600); err != nil {
@@ -360,14 +361,14 @@ func TestStartsThatFailKeepNothingTwice(t *testing.T) {
 			t.Fatal("it opens")
 		}
 	}
-	if kept := named(dir, lostPrefix); len(kept) != 1 {
+	if kept := numberedDirs(dir, lostPrefix); len(kept) != 1 {
 		t.Errorf("%q", kept)
 	}
 }
 
-// copyOf copies the files of a directory. The zeros at the end of Badger's logs, of many
+// copyDir copies the files of a directory. The zeros at the end of Badger's logs, which are
 // megabytes, take no blocks in the copy.
-func copyOf(t *testing.T, dir string) string {
+func copyDir(t *testing.T, dir string) string {
 	t.Helper()
 	to := t.TempDir()
 	files, err := os.ReadDir(dir)
@@ -380,7 +381,7 @@ func copyOf(t *testing.T, dir string) string {
 			t.Fatal(err)
 		}
 		name := filepath.Join(to, file.Name())
-		err1 := os.WriteFile(name, data[:used(data)], 0o600)
+		err1 := os.WriteFile(name, data[:usedLen(data)], 0o600)
 		err2 := os.Truncate(name, int64(len(data)))
 		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// fill creates grants until there are so many tables that were not merged.
-func (k *kept) fill(t *testing.T, s *Store, tables int) {
+// fill creates grants until level 0 has that many tables.
+func (k *promised) fill(t *testing.T, s *Store, tables int) {
 	t.Helper()
 	for i := 0; s.db.Load().Levels()[0].NumTables < tables; i++ {
 		g := pending(deviceauth.UserCode(fmt.Sprintf("%d%07d", tables, i)))
@@ -30,12 +30,12 @@ func (k *kept) fill(t *testing.T, s *Store, tables int) {
 	}
 }
 
-// inTheWay puts files where Badger is about to make its next tables, once armed: after
-// the next trial has made a file of its own.
-func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
+// obstructTables creates files with the names of Badger's next tables, once armed: after
+// the next call of tryFile.
+func obstructTables(t *testing.T, s *Store) (armed *atomic.Bool) {
 	armed = new(atomic.Bool)
-	trial := s.room.trial
-	s.room.trial = func() error {
+	trial := s.room.tryFile
+	s.room.tryFile = func() error {
 		err := trial()
 		if armed.CompareAndSwap(true, false) {
 			names, _ := filepath.Glob(filepath.Join(s.dir, "*.sst"))
@@ -43,7 +43,7 @@ func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
 			for id := last + 1; id <= last+4; id++ {
 				if file, err := os.OpenFile(table.NewFilename(id, s.dir), os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 					file.Close()
-				} // or Badger has been quicker
+				} // or Badger was faster
 			}
 		}
 		return err
@@ -51,22 +51,22 @@ func inTheWay(t *testing.T, s *Store) (armed *atomic.Bool) {
 	return armed
 }
 
-// twice is a store with a table that was merged before, and some that were not.
-func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *messages) {
+// compactedOnce returns a store with a compacted table, and some that are not compacted.
+func compactedOnce(t *testing.T, key deviceauth.Secret) (*Store, *promised, *atomic.Bool, *logBuffer) {
 	t.Helper()
-	log, kept := new(messages), newKept()
+	log, kept := new(logBuffer), newPromised()
 	o := Options{
 		Dir: filepath.Join(t.TempDir(), "store"), EncryptionKey: key, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 	s := open(t, o)
 	kept.fill(t, s, 1)
-	if err := s.closeWhole(); err != nil { // which merges
+	if err := s.closeWhole(); err != nil { // which compacts
 		t.Fatal(err)
 	}
 	s = open(t, o)
-	armed := inTheWay(t, s)
+	armed := obstructTables(t, s)
 	changed := 0
-	for id := range kept.grants { // of which the table that was merged has an older version
+	for id := range kept.grants { // which have an older version in the compacted table
 		if changed++; changed > 20 {
 			break
 		}
@@ -76,7 +76,7 @@ func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *m
 		}
 		kept.grants[id] = "changed"
 	}
-	document := bytes.Repeat([]byte("x"), 1<<20+1) // which goes to a value log
+	document := bytes.Repeat([]byte("x"), 1<<20+1) // which goes to the value log
 	if err := s.UpdateDocument(t.Context(), "large",
 		func([]byte) ([]byte, error) { return document, nil }); err != nil {
 		t.Fatal(err)
@@ -87,17 +87,18 @@ func twice(t *testing.T, key deviceauth.Secret) (*Store, *kept, *atomic.Bool, *m
 
 func flatten(t *testing.T, s *Store) {
 	t.Helper()
-	s.reads.RLock() // keeps the database open
-	defer s.reads.RUnlock()
+	s.openMu.RLock() // keeps the database open
+	defer s.openMu.RUnlock()
 	if err := s.db.Load().Flatten(1); err != nil {
 		t.Error(err)
 	}
 }
 
-// Whatever keeps a merge from making its tables after a trial has made a file.
+// A compaction that cannot create its tables after its check has created a file, for any
+// reason.
 //
 // protocol 4
-func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
+func TestCompactionThatFailsAfterItsCheckLosesNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		key deviceauth.Secret
@@ -105,7 +106,7 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 	}{
 		"and the store goes on": {"", flatten},
 		"and no iterator can be opened": {"", func(t *testing.T, s *Store) {
-			s.merges.closes = true
+			s.compactions.closing = true
 			flatten(t, s)
 		}},
 		"encrypted":                         {aKey, flatten},
@@ -117,11 +118,11 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 			if test.key != "" && testing.Short() {
 				t.Skip("the same without a key is tried")
 			}
-			s, kept, armed, log := twice(t, test.key)
+			s, kept, armed, log := compactedOnce(t, test.key)
 			armed.Store(true)
 			if test.do != nil {
 				test.do(t, s)
-				heals(t, s)
+				waitUntilReopened(t, s)
 				kept.check(t, s)
 			}
 			if err := s.closeWhole(); err != nil {
@@ -136,14 +137,14 @@ func TestMergeThatFailsAfterItsTrialLosesNothing(t *testing.T) {
 			if err != nil || len(document) != 1<<20+1 || len(bytes.Trim(document, "x")) > 0 {
 				t.Errorf("the document has %d bytes, %v", len(document), err)
 			}
-			if lost := named(s.dir, lostPrefix); len(lost) > 0 {
+			if lost := numberedDirs(s.dir, lostPrefix); len(lost) > 0 {
 				t.Errorf("there are %v", lost)
 			}
 		})
 	}
 }
 
-func heals(t *testing.T, s *Store) {
+func waitUntilReopened(t *testing.T, s *Store) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); s.broken.Load() != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -152,36 +153,36 @@ func heals(t *testing.T, s *Store) {
 	}
 }
 
-// A merge that makes all of its tables is no reason to look for what it lost.
-func TestMergeThatMakesItsTablesIsWhole(t *testing.T) {
+// A compaction that creates all of its tables leaves nothing to recover.
+func TestCompleteCompactionLeavesNothingToRecover(t *testing.T) {
 	t.Parallel()
-	s, kept, _, log := twice(t, "")
+	s, kept, _, log := compactedOnce(t, "")
 	flatten(t, s)
 	if n := s.db.Load().Levels()[0].NumTables; n > 0 {
-		t.Fatalf("%d tables are not merged", n)
+		t.Fatalf("%d tables are not compacted", n)
 	}
 	kept.check(t, s)
-	if left := named(s.dir, ""); len(left) > 0 {
+	if left := numberedDirs(s.dir, ""); len(left) > 0 {
 		t.Errorf("there are %v", left)
 	}
 	if err := s.closeWhole(); err != nil {
 		t.Error(err)
 	}
-	if decoded := log.String(); strings.Contains(decoded, "merge") {
+	if decoded := log.String(); strings.Contains(decoded, "compaction") {
 		t.Errorf("the log says %s", decoded)
 	}
-	if left := named(s.dir, ""); len(left) > 0 {
+	if left := numberedDirs(s.dir, ""); len(left) > 0 {
 		t.Errorf("closed, there are %v", left)
 	}
 }
 
-// What the end of the process in a merge leaves is no reason for what was deleted or
-// changed to come back.
+// Tables that were kept when the process ended in a compaction do not bring back what was
+// deleted or changed.
 //
 // protocol 4
-func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
+func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
 	t.Parallel()
-	s, kept := open(t, Options{Dir: t.TempDir()}), newKept()
+	s, kept := open(t, Options{Dir: t.TempDir()}), newPromised()
 	change := func(name, to string) {
 		err := s.UpdateDocument(t.Context(), name, func([]byte) ([]byte, error) { return []byte(to), nil })
 		if err != nil {
@@ -190,7 +191,7 @@ func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
 	}
 	again := func() {
 		t.Helper()
-		if err := s.closeWhole(); err != nil { // which merges
+		if err := s.closeWhole(); err != nil { // which compacts
 			t.Fatal(err)
 		}
 		s = open(t, Options{Dir: s.dir})
@@ -203,12 +204,12 @@ func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
 	if err := s.PutDocument(t.Context(), "session", nil, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	kept.fill(t, s, 1) // so that the deletion is in a table
-	if _, err := keepTables(s.dir, tablesOf(s.db.Load()), copied); err != nil {
+	kept.fill(t, s, 1) // so that the tombstone is in a table
+	if _, err := keepTables(s.dir, currentTables(s.db.Load()), copyFile); err != nil {
 		t.Fatal(err)
 	}
 	change("document", "new")
-	again() // the deletion has gone, and what it is of
+	again() // the tombstone is gone, and so is what it deletes
 	if session, err := s.LoadDocument(t.Context(), "session"); session != nil || err != nil {
 		t.Errorf("the session is %q, %v", session, err)
 	}
@@ -216,32 +217,32 @@ func TestTablesThatWereKeptBringNothingOldBack(t *testing.T) {
 		t.Errorf("the document is %q, %v", document, err)
 	}
 	kept.check(t, s)
-	if left := append(named(s.dir, lostPrefix), named(s.dir, overPrefix)...); len(left) > 0 {
+	if left := append(numberedDirs(s.dir, lostPrefix), numberedDirs(s.dir, overPrefix)...); len(left) > 0 {
 		t.Errorf("there are %v", left)
 	}
 }
 
-// A table that is not in the list, and has a damaged block, is read as far as it can be.
-func TestTableThatIsNotListedAndDamaged(t *testing.T) {
+// The undamaged blocks of a table that the MANIFEST lacks are recovered.
+func TestUnlistedTableWithADamagedBlockIsRecoveredInPart(t *testing.T) {
 	t.Parallel()
 	for _, key := range []deviceauth.Secret{"", aKey} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir, EncryptionKey: key})
-		kept := newKept()
+		kept := newPromised()
 		kept.fill(t, s, 1)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		shorten(t, dir)
+		truncateManifest(t, dir)
 		tables, err := tablesIn(dir)
 		if err != nil || len(tables) == 0 {
 			t.Fatalf("%q, %v", tables, err)
 		}
-		about, err := os.Stat(tables[0])
+		info, err := os.Stat(tables[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		change(t, tables[0], about.Size()/2)
+		flipBit(t, tables[0], info.Size()/2)
 		var log bytes.Buffer
 		s = open(t, Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		found := 0
