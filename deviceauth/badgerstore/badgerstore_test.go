@@ -21,6 +21,9 @@ func TestStoreConforms(t *testing.T) {
 
 func TestBugsOnTopAreCaught(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("go test without -short runs it: nothing in it runs beside another")
+	}
 	storetest.RunBugs(t, open)
 }
 
