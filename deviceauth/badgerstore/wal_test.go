@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -98,14 +99,7 @@ func txnEndOffsets(t *testing.T, dir string, key deviceauth.Secret) (places []in
 func checkDamagedWAL(t *testing.T, dir, log string, key deviceauth.Secret, at int, head, end bool) {
 	t.Helper()
 	dir, log = copyDir(t, dir), filepath.Base(log)
-	data, err := os.ReadFile(filepath.Join(dir, log))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[at] ^= 0x55
-	if err := os.WriteFile(filepath.Join(dir, log), data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	flipByte(t, filepath.Join(dir, log), at)
 	var lines bytes.Buffer
 	s, err := Open(Options{Dir: dir, EncryptionKey: key, Log: slog.New(slog.NewTextHandler(&lines, nil))})
 	if err != nil {
@@ -128,6 +122,23 @@ func checkDamagedWAL(t *testing.T, dir, log string, key deviceauth.Secret, at in
 	}
 	if left := numberedDirs(dir, lostPrefix); len(left) > 0 {
 		t.Errorf("byte %d: %q is left", at, left)
+	}
+}
+
+// flipByte changes one byte of a file.
+func flipByte(t *testing.T, name string, at int) {
+	t.Helper()
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	one := make([]byte, 1)
+	_, err1 := file.ReadAt(one, int64(at))
+	one[0] ^= 0x55
+	_, err2 := file.WriteAt(one, int64(at))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
 	}
 }
 
