@@ -15,9 +15,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// Admin serves the routes under /device_login/ of Caddy's admin endpoint, which
-// the command device-auth uses. The admin endpoint authenticates its callers, or
-// listens where only the operator reaches it; so no route here checks who asks.
+// Admin serves the routes under /device_login/ of Caddy's admin endpoint, which the
+// command device-auth uses. The routes do not authenticate: the admin endpoint itself
+// authenticates its clients, or is reachable only for the operator.
 type Admin struct{ app *App }
 
 // CaddyModule returns the module's registration.
@@ -25,8 +25,8 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.device_login", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Provision finds the app, where there is one. It reports no error of the app:
-// Caddy reports that when it loads the app itself.
+// Provision finds the app, if it is configured. It does not report errors of the app,
+// which Caddy reports when it loads the app itself.
 func (a *Admin) Provision(ctx caddy.Context) error {
 	if app, err := ctx.AppIfConfigured("device_login"); err == nil {
 		a.app = app.(*App)
@@ -34,9 +34,9 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Routes implements caddy.AdminRouter. Each route that has JSON to say is a
-// function of the server and the request; a backup and the health check write
-// their own response.
+// Routes implements caddy.AdminRouter. Each route that responds with JSON is a
+// function of the server and the request; the backup and the health check write their
+// own responses.
 func (a *Admin) Routes() []caddy.AdminRoute {
 	route := func(method, path string, do func(*server, *http.Request) (any, error)) caddy.AdminRoute {
 		return caddy.AdminRoute{Pattern: method + " " + adminapi.Path + path, Handler: a.handler(do)}
@@ -59,8 +59,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
-// handler wraps a function whose result is sent as JSON. An error of the
-// function becomes the status that apiError finds for it.
+// handler wraps a function whose result is sent as JSON. Errors of the function are
+// mapped to a status by apiError.
 func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
 	return a.withServer(func(s *server, w http.ResponseWriter, r *http.Request) error {
 		result, err := do(s, r)
@@ -72,9 +72,9 @@ func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.Admi
 	})
 }
 
-// apiError maps an error to the status of the admin endpoint. The protocol's
-// refusal is the caller's mistake (400) and its description is safe to send; an
-// unknown grant is 404; any other error means that the store is away (503).
+// apiError maps an error to a status of the admin endpoint. A refusal by the protocol
+// is the client's mistake (400), and its description is safe to send; an unknown
+// grant is 404; any other error means that the store is unavailable (503).
 func apiError(err error) error {
 	var apiErr caddy.APIError
 	refusal := deviceauth.AsError(err)
@@ -94,21 +94,22 @@ func apiError(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 }
 
-// errNoDeviceLogin is the response where the configuration has no app
-// device_login, so that there is nothing to administer.
+// errNoDeviceLogin is the response if the configuration has no app device_login, so
+// that there is nothing to administer.
 var errNoDeviceLogin = caddy.APIError{
 	HTTPStatus: http.StatusNotFound, Err: errors.New("this Caddy has no device_login"),
 }
 
-// withServer wraps a route in the wait for the app and its store. The store stays
-// open until the route returns. The body is read before: a caller who sends it
-// slowly would otherwise keep the store from being closed at a reload.
+// withServer wraps a route with the wait for the app and its store. The store stays
+// open until the route returns. The body is read before the store is acquired:
+// otherwise a client that sends it slowly would keep the store from being closed at a
+// reload.
 func (a *Admin) withServer(do func(*server, http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if a.app == nil {
 			return errNoDeviceLogin
 		}
-		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is held
+		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is acquired
 			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
 		s, release, err := a.app.acquire(r)
@@ -120,10 +121,10 @@ func (a *Admin) withServer(do func(*server, http.ResponseWriter, *http.Request) 
 	}
 }
 
-// backup streams all records of the store, one JSON object on each line. The
-// last line says that the backup is complete; a restore refuses a file without
-// that line, so a backup that broke off is never taken for a whole one. Redis
-// has its own means, and answers 501 here.
+// backup streams all records of the store, one JSON object on each line. The last
+// line marks the backup as complete; a restore refuses a file without it, so a
+// truncated backup is never mistaken for a complete one. For a Redis store, which has
+// its own backups, the response is 501.
 func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	store, ok := s.pooledStore.opened.(interface {
 		Backup(context.Context, io.Writer) error
@@ -138,22 +139,21 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	to := newDownload(w, caddy.Exiting)
 	defer to.end()
 	write := func() (struct{}, error) { return struct{}{}, store.Backup(r.Context(), to) }
-	// At an exit the store may close once the call is abandoned: by then the
-	// download has already broken off, and nothing is read any more.
+	// During a shutdown the store may be closed after the call was abandoned: by then
+	// the download has been aborted, and nothing reads from the store.
 	if _, err := callUntil(s.pooledStore.deadline, func() {}, write); err != nil {
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
-		panic(http.ErrAbortHandler) // anything else would be a proper end
+		panic(http.ErrAbortHandler) // any other way would end the response properly
 	}
 	return nil
 }
 
-// listKeys lists the signing keys and their states, without their private
-// halves.
+// listKeys lists the signing keys and their states, without their private parts.
 func listKeys(s *server, _ *http.Request) (any, error) { return s.keys.Keys(), nil }
 
-// rotateKeys begins a new signing key ahead of the schedule, and lists the keys
-// afterwards. The new key signs once it has been published long enough for
-// everyone to have fetched it.
+// rotateKeys creates a new signing key ahead of schedule, and lists the keys
+// afterwards. The new key signs once it has been published long enough for all
+// clients to have fetched it.
 func rotateKeys(s *server, r *http.Request) (any, error) {
 	if err := s.keys.Rotate(r.Context()); err != nil {
 		return nil, err

@@ -12,23 +12,22 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// announceAfter is how long announce waits before it asks the upstreams: the
-// same Caddy may serve one of them, and begins to do so at the same time.
+// announceAfter is how long announce waits before it contacts the upstreams: one of
+// them may be served by the same Caddy, which is starting at the same time.
 const announceAfter = time.Second
 
-// announce writes one log entry about what was started: the issuer, where grants
-// are kept, and whether each upstream's metadata can be fetched. An upstream
-// that cannot be reached makes the entry a warning. Fetching the metadata here
-// also fills the cache, which the first person to sign in would otherwise have
-// waited for.
+// announce logs what was started: the issuer, the location of the store, and whether
+// each upstream's metadata can be fetched. If an upstream cannot be reached, the
+// entry is a warning. Fetching the metadata also fills the cache, so that the first
+// person who signs in need not wait for it.
 func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 	select {
 	case <-ctx.Done():
 		return
 	case <-time.After(announceAfter):
 	}
-	// All upstreams are asked at once: one that does not respond must not delay
-	// what is said of the others.
+	// The upstreams are contacted concurrently: one that does not respond must not
+	// delay the entry for the others.
 	found, missing := make([]string, len(upstreams)), make([]bool, len(upstreams))
 	var asking sync.WaitGroup
 	for i, u := range upstreams {
@@ -40,8 +39,8 @@ func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 		})
 	}
 	asking.Wait()
-	// After a stop an upstream's failure means only that its request was
-	// cancelled, which is not worth a log entry.
+	// After Stop, the error of an upstream only means that its request was cancelled,
+	// which is not worth a log entry.
 	if ctx.Err() != nil {
 		return
 	}
@@ -51,14 +50,14 @@ func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 			level = zap.WarnLevel
 		}
 	}
-	a.log.Log(level, "the device login serves", zap.String("issuer", a.Issuer), zap.String("store", a.storeInWords()),
+	a.log.Log(level, "the device login serves", zap.String("issuer", a.Issuer), zap.String("store", a.describeStore()),
 		zap.Int("clients", len(a.Clients)), zap.Strings("upstreams", found))
 }
 
-// storeInWords names the store for the log: the directory of a Badger database,
-// or the hosts of a Redis. Users and passwords, which a Redis URL may have, are
-// left out.
-func (a *App) storeInWords() string {
+// describeStore returns a description of the store for the log: the directory of a
+// Badger database, or the hosts of a Redis. It omits users and passwords, which a
+// Redis URL may contain.
+func (a *App) describeStore() string {
 	switch s := a.store.(type) {
 	case *BadgerStore:
 		return s.Key()

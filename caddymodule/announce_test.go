@@ -12,7 +12,7 @@ func TestStoreIsNamedWithoutItsPassword(t *testing.T) {
 	if err := store.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := (&App{store: store}).storeInWords(); got != "redis a.example:6379" {
+	if got := (&App{store: store}).describeStore(); got != "redis a.example:6379" {
 		t.Errorf("got %s", got)
 	}
 }

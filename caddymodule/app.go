@@ -21,87 +21,87 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
-// App is the authorization server: it gives devices tokens (RFC 8628) when a
-// person who signs in at an upstream OpenID provider allows it. There is one
-// in a Caddy; the handlers `device_login` and `device_auth` put it into sites.
+// App is the authorization server: it issues tokens to devices (RFC 8628) after a
+// person has signed in at an upstream OpenID provider and approved it. A Caddy has
+// one; the handlers `device_login` and `device_auth` make it available in sites.
 type App struct {
-	// The issuer URL, exactly as tokens and metadata are to name it: https,
-	// or http on a loopback host. Required.
+	// The issuer URL, exactly as tokens and metadata contain it: https, or http on a
+	// loopback host. Required.
 	Issuer string `json:"issuer,omitempty"`
 
 	// The OpenID providers where people sign in.
 	Upstreams []Upstream `json:"upstreams,omitempty"`
 
-	// The kinds of devices that may ask.
+	// The kinds of devices that may request tokens.
 	Clients []Client `json:"clients,omitempty"`
 
 	// Which clients may introduce themselves. Default: none.
 	Registration *Registration `json:"registration,omitempty"`
 
-	// What the consent page says of scopes.
+	// Explanations of scopes for the consent page.
 	Scopes []Scope `json:"scopes,omitempty"`
 
 	// The allowed values of `audience` and `resource`; the first is the
 	// default. Default: the issuer.
 	Audience []string `json:"audience,omitempty"`
 
-	// How user codes look. Default: `****-****` over `base20`.
+	// The format of user codes. Default: `****-****` over `base20`.
 	UserCode *UserCode `json:"user_code,omitempty"`
 
-	// How long things last.
+	// Lifetimes and time limits.
 	Lifetime Lifetime `json:"lifetime,omitzero"`
 
-	// How many grants may wait at a time.
+	// How many grants may be pending at a time.
 	Pending Pending `json:"pending,omitzero"`
 
 	// How long a pending poll is held; 0 answers at once. Default: 2.5s.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
-	// The polling interval in the answer to devices. Default: 1s, or 5s where polls
+	// The polling interval in the response to devices. Default: 1s, or 5s if polls
 	// are not held.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
 	// The signing algorithm: ES256, EdDSA or RS256. Default: ES256.
 	Signing string `json:"signing,omitempty"`
 
-	// What follows when a person approves from another network than the
-	// device's: off, warn or require. Default: warn.
+	// The policy for approvals from another network than the device's: off, warn or
+	// require. Default: warn.
 	Network deviceauth.Network `json:"network,omitempty"`
 
 	// Networks within which any two addresses are in the same network: an
 	// office, a campus, a VPN, each a prefix (CIDR), or a name and its prefixes.
 	Networks []JoinedNetwork `json:"networks,omitempty"`
 
-	// Prefixes under which a NAT64 shows IPv4 addresses as IPv6 ones, beside
+	// Prefixes with which a NAT64 translates IPv4 addresses to IPv6, besides
 	// 64:ff9b::/96.
 	NAT64 []string `json:"nat64,omitempty"`
 
-	// Where a device asks from, in words, for the page that asks its person: a
-	// text with placeholders, say of a module that knows cities.
+	// The location of a device in words, for the consent page: a text with
+	// placeholders, for example of a module that maps addresses to cities.
 	Place string `json:"place,omitempty"`
 
-	// Other products whose devices are served as well, at the paths and in
-	// the manner of these: auth0, codeontime, entra, github, google.
+	// Other products whose devices are supported with their own paths and formats:
+	// auth0, codeontime, entra, github, google.
 	Dialects []string `json:"dialects,omitempty"`
 
-	// How the pages look.
+	// The appearance of the pages.
 	Brand pages.Brand `json:"brand,omitzero"`
 
-	// Other places for the endpoints and pages.
+	// Other paths for the endpoints and pages.
 	Paths oauthapi.Paths `json:"paths,omitzero"`
 
-	// A path of the issuer's site where all may ask whether the device login
-	// works: 200, or 503 with the reason. Default: none; the admin endpoint always
-	// says it, at /device_login/health.
+	// A path of the issuer's site that reports publicly whether the device login
+	// works: 200, or 503 with the reason. Default: none. The admin endpoint always
+	// reports it, at /device_login/health.
 	Health string `json:"health,omitempty"`
 
-	// Where grants and keys are kept. Default: badger in Caddy's data directory.
+	// The store of grants and keys. Default: badger in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_login.stores inline_key=module"`
 
-	deferredChecks []func() error // checks of Caddyfile lines that need the whole block; run at its end
+	deferredChecks []func() error // run at the end of the Caddyfile block, which they need as a whole
 	ctx            caddy.Context
 	log            *zap.Logger
-	auditLogs      map[string]*zap.Logger // by the names of events
+	auditLogs      map[string]*zap.Logger // by event name
 	slog           *slog.Logger
 	store          Store
 	engine         deviceauth.Config
@@ -109,16 +109,16 @@ type App struct {
 	issuerState    *issuerState // held from Provision to Cleanup
 	pooledStore    *pooledStore // held from Start to Cleanup
 	ready          chan struct{}
-	setReady       func()                  // closes ready: requests that wait for Start go on, whatever its result
-	server         *atomic.Pointer[server] // set before ready is closed; nil where Start failed or the store is late
-	stopWaiting    func()                  // ends the wait for a late store; nil: there is none
-	isLate         *atomic.Bool            // the store was away at the start, and is tried again
+	setReady       func()                  // closes ready: requests that wait for Start continue, whatever its result
+	server         *atomic.Pointer[server] // set before ready is closed; nil if Start failed or the store is late
+	stopWaiting    func()                  // ends the retries for a late store; nil: there are none
+	isLate         *atomic.Bool            // the store was unavailable at the start, and is retried
 
 	emitter         emitter
 	dispatcher      *dispatcher // set by Start
 	sampler         *sampling.Sampler[eventKind]
-	warned          *sync.Once                // runs the warnings of warn once
-	faults          *sampling.Sampler[string] // of outages, by the message; from Provision to Cleanup
+	warned          *sync.Once                // runs warn once
+	faults          *sampling.Sampler[string] // of outages, by message; from Provision to Cleanup
 	stopMaintaining func()                    // set by Start
 }
 
@@ -127,14 +127,14 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "device_login", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision checks the configuration. It opens neither store nor network: `caddy
-// validate` provisions too, beside a running server that has the database open,
-// and a Badger database can be opened once only.
+// Provision checks the configuration. It opens neither store nor connections: `caddy
+// validate` also provisions, while a running server may have the database open, and a
+// Badger database can be opened only once.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
 	a.auditLogs = auditLogs(a.log)
 	a.slog = slog.New(withoutContext{Handler: ctx.Slogger().Handler()})
-	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.moreFaults)
+	a.server, a.isLate, a.faults = new(atomic.Pointer[server]), new(atomic.Bool), sampling.Outages(a.logOmittedFaults)
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -181,9 +181,9 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	return err
 }
 
-// Start opens the store and begins to serve. Caddy may start the http app before
-// this one: requests that arrive in between wait for the end of Start, bounded
-// by startWait.
+// Start opens the store and begins to serve. Caddy may start the http app before this
+// one: requests that arrive in between wait for the end of Start, at most for
+// startWait.
 func (a *App) Start() (err error) {
 	defer a.setReady()
 	a.warn()
@@ -191,17 +191,17 @@ func (a *App) Start() (err error) {
 	switch {
 	case err == nil:
 		return a.begin(context.Background())
-	case isAway(err) && a.issuerState.current.Load() == nil: // at a reload the configuration before goes on
+	case isAway(err) && a.issuerState.current.Load() == nil: // at a reload the previous configuration keeps serving
 		a.awaitStore(err)
 		return nil
 	}
 	return err
 }
 
-// begin serves with the store that is open: it loads the signing keys, assembles
-// the gateway and publishes the server for requests. The previous
-// configuration's server is remembered, because Caddy may still reject this
-// configuration when another app fails to start.
+// begin starts serving with the open store: it loads the signing keys, assembles the
+// gateway and publishes the server for requests. It keeps the previous
+// configuration's server, because Caddy may still reject this configuration if
+// another app fails to start.
 func (a *App) begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -220,16 +220,16 @@ func (a *App) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(g.Upstreams) > 1 { // one alone has the address that the documentation names
+	if len(g.Upstreams) > 1 { // a single upstream has the redirect URI that is documented
 		for _, u := range g.Upstreams {
 			a.log.Info("the redirect URI to register at an upstream",
 				zap.String("upstream", u.ID()), zap.String("redirect_uri", g.Handler().Pages.RedirectURI(u.ID())))
 		}
 	}
-	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.more)
+	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.logOmittedEvents)
 	server := &server{
 		engine: g.Engine, handler: g.Handler(), keys: keys, pooledStore: a.pooledStore,
-		guards: a.readyGuards(g.Engine), grantCounter: newGrantCounter(),
+		guards: a.tokenGuards(g.Engine), grantCounter: newGrantCounter(),
 	}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
@@ -238,9 +238,8 @@ func (a *App) begin(ctx context.Context) error {
 	return nil
 }
 
-// Stop answers all held polls at once, so that no poll delays the end of the
-// configuration. The store stays open for the requests that are still under way;
-// Cleanup closes it.
+// Stop answers all held polls immediately, so that no poll delays the end of the
+// configuration. The store stays open for requests in progress; Cleanup closes it.
 func (a *App) Stop() error {
 	if a.stopWaiting != nil {
 		a.stopWaiting()
@@ -256,11 +255,11 @@ func (a *App) Stop() error {
 }
 
 // Cleanup releases what this configuration acquired, and nothing else: a
-// configuration that failed to load must not close the database of the one that
-// still serves.
+// configuration that failed to load must not close the database of the one that is
+// still serving.
 func (a *App) Cleanup() (err error) {
 	if a.warned != nil {
-		a.warn() // if it was only validated
+		a.warn() // if the configuration was only validated
 	}
 	if a.setReady != nil {
 		a.setReady()
@@ -270,7 +269,7 @@ func (a *App) Cleanup() (err error) {
 		err, a.pooledStore = a.pooledStore.release(), nil
 	}
 	if a.issuerState != nil {
-		err = errors.Join(err, releaseIssuerState(a.Issuer)) // requests may still look at it
+		err = errors.Join(err, releaseIssuerState(a.Issuer)) // requests in progress may still use it
 	}
 	return err
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// audit writes one log entry for each event of a grant's life, with the event's
-// stable name as the message and in the logger's name. It also counts the event
-// and emits it in Caddy's events app. No event has a code or a token in it.
-// Events that anyone can cause without limit are sampled in the log and the
-// events app; all of them are counted.
+// audit logs an event of a grant's life, with the event's stable name as the message
+// and as part of the logger's name. It also counts the event and emits it in Caddy's
+// events app. Events contain no codes and no tokens. Events that a client can cause
+// without limit are sampled in the log and the events app; all of them are counted.
 func (a *App) audit(e deviceauth.Event) {
 	auditEvents.WithLabelValues(e.Name).Inc()
-	if kind, endless := endlessKind(e); endless && !a.sampler.Pass(kind) {
+	if kind, endless := samplingKind(e); endless && !a.sampler.Pass(kind) {
 		return
 	}
-	// Members are collected only for a reader: a log that has the level, or a handler.
+	// Members are collected only if a log with the level or an event handler needs
+	// them.
 	if entry := a.auditEntry(e.Name); entry != nil || a.dispatcher.subscribed(e.Name) {
 		a.write(entry, e.Name, membersOf(e))
 	}
@@ -30,8 +30,8 @@ func (a *App) audit(e deviceauth.Event) {
 	}
 }
 
-// auditLogs returns the loggers of the events by the events' names: to name a
-// logger copies it, which is too much for each event.
+// auditLogs returns the loggers of the events by event name. They are created once
+// because naming a logger copies it.
 func auditLogs(log *zap.Logger) map[string]*zap.Logger {
 	logs := map[string]*zap.Logger{}
 	for _, name := range deviceauth.EventNames() {
@@ -40,8 +40,8 @@ func auditLogs(log *zap.Logger) map[string]*zap.Logger {
 	return logs
 }
 
-// auditEntry begins the log entry of an event. It returns nil where the log does
-// not have the event's level.
+// auditEntry begins the log entry of an event. It returns nil if the log does not
+// have the event's level.
 func (a *App) auditEntry(name string) *zapcore.CheckedEntry {
 	return a.auditLogs[name].Check(auditLevel(name), name)
 }
@@ -64,8 +64,9 @@ func (a *App) write(entry *zapcore.CheckedEntry, name string, members eventMembe
 	}
 }
 
-// auditLevel is debug for what devices do by themselves all the time: a hundred
-// thousand devices refresh their tokens ten million times a day.
+// auditLevel returns the log level of an event. It is debug for what devices do by
+// themselves all the time: a hundred thousand devices refresh their tokens ten
+// million times a day.
 func auditLevel(name string) zapcore.Level {
 	if name == deviceauth.EventRefreshed {
 		return zap.DebugLevel
@@ -73,14 +74,13 @@ func auditLevel(name string) zapcore.Level {
 	return zap.InfoLevel
 }
 
-// An eventKind is what sampled events have in common: events of one kind are
-// counted together.
+// An eventKind identifies sampled events that are counted together.
 type eventKind struct{ name, reason, subject string }
 
-// endlessKind reports whether an event can be caused without limit: the request
-// that causes it changes nothing in the store, and needs at most a session. Such
-// events are sampled by the kind that it returns.
-func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
+// samplingKind reports whether an event can be caused without limit, because the
+// request changes nothing in the store and needs at most a session, and returns the
+// kind by which such events are sampled.
+func samplingKind(e deviceauth.Event) (kind eventKind, endless bool) {
 	switch e.Name {
 	case deviceauth.EventTurnedAway, deviceauth.EventSignInRefused, deviceauth.EventGuessing, deviceauth.EventBarred,
 		deviceauth.EventMoved:
@@ -88,7 +88,7 @@ func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 		return kind, false
 	}
 	if e.Grant != nil && e.Grant.State != deviceauth.Pending {
-		return kind, false // it ended with this, once
+		return kind, false // this event ended the grant, which happens once
 	}
 	kind = eventKind{name: e.Name, reason: e.Reason}
 	if e.Person != nil {
@@ -97,29 +97,29 @@ func endlessKind(e deviceauth.Event) (kind eventKind, endless bool) {
 	return kind, true
 }
 
-// more writes how many events of a kind were left out since the last one that
-// was written.
-func (a *App) more(kind eventKind, n int) {
+// logOmittedEvents logs how many events of a kind were omitted since the last one
+// that was logged.
+func (a *App) logOmittedEvents(kind eventKind, n int) {
 	var members eventMembers
 	members.add("reason", kind.reason)
 	members.add("subject", kind.subject)
 	members = append(members, eventMember{name: "more", number: n})
 	if kind.name == "" {
-		kind.name = deviceauth.EventBarred // of more people than are counted one by one
+		kind.name = deviceauth.EventBarred // of people beyond those that are counted separately
 	}
 	a.write(a.auditEntry(kind.name), kind.name, members)
 }
 
-// An eventMember is one member of an event, in the log and in the events app. Its
-// value is a text, a list of names, or a number.
+// An eventMember is a member of an event, in the log and in the events app. Its value
+// is a text, a list of names, or a number.
 type eventMember struct {
 	name   string
 	text   string
-	names  []string // nil: the value is no list
-	number int      // 0: the value is no number
+	names  []string // nil: the value is not a list
+	number int      // 0: the value is not a number
 }
 
-// value is the member's value in the events app.
+// value returns the member's value for the events app.
 func (m eventMember) value() any {
 	switch {
 	case m.names != nil:
@@ -130,7 +130,7 @@ func (m eventMember) value() any {
 	return m.text
 }
 
-// field is the member in the log.
+// field returns the member as a field of a log entry.
 func (m eventMember) field() zap.Field {
 	switch {
 	case m.names != nil:
@@ -141,9 +141,8 @@ func (m eventMember) field() zap.Field {
 	return zap.String(m.name, m.text)
 }
 
-// eventMembers are the members of an event, in the order in which the log has
-// them. A member without a value is left out, so that a handler can distinguish "unknown"
-// from empty.
+// eventMembers are the members of an event, in log order. Members without a value are
+// omitted, so that a handler can distinguish "unknown" from empty.
 type eventMembers []eventMember
 
 // add adds a member, unless its text is empty.
@@ -153,7 +152,7 @@ func (all *eventMembers) add(name, text string) {
 	}
 }
 
-// membersOf returns the members of an event that are known.
+// membersOf returns the known members of an event.
 func membersOf(e deviceauth.Event) eventMembers {
 	all := make(eventMembers, 0, 8)
 	if e.Grant != nil {
@@ -161,8 +160,8 @@ func membersOf(e deviceauth.Event) eventMembers {
 	}
 	all.add("client_id", e.ClientID)
 	all.add("tried_client_id", e.Tried)
-	// The address is the device's or the browser's, depending on which of the
-	// two made the request that the event is about.
+	// The address is that of the device or of the browser, depending on which of them
+	// sent the request.
 	ip := e.Browser
 	if e.From.IsValid() && (e.Grant != nil || e.Name == deviceauth.EventTurnedAway) {
 		all.add("device_ip", e.From.String())
@@ -189,16 +188,16 @@ func membersOf(e deviceauth.Event) eventMembers {
 	return all
 }
 
-// The bounds of what is written of claims, whose names the upstream chooses: a
-// provider must not be able to fill the log.
+// Limits for claim names, which the upstream chooses: a provider must not be able to
+// fill the log.
 const (
 	maxClaimNames = 50
 	maxClaimName  = 60 // characters
 )
 
-// claimNames are the names of the claims that are known of a person. They show
-// when a rule asks for a claim that the upstream never sent. The values are
-// personal data and are not written.
+// claimNames returns the names of a person's known claims, which show if a rule needs
+// a claim that the upstream never sent. The values are personal data and are not
+// logged.
 func claimNames(c deviceauth.Claims) []string {
 	names := []string{}
 	for _, name := range slices.Sorted(maps.Keys(c)) {

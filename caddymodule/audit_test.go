@@ -34,7 +34,7 @@ func newAuditing() *auditing {
 		a.emitted = append(a.emitted, data)
 	}
 	a.dispatcher = newDispatcher(emitter{subscribed: subscribed, emit: emit}, log)
-	a.sampler = sampling.New(a.more)
+	a.sampler = sampling.New(a.logOmittedEvents)
 	return a
 }
 

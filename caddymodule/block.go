@@ -8,50 +8,51 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// A lineReader reads the arguments of the directive word that is the current
-// token, and the block that follows them.
+// A lineReader parses the arguments of the directive that is the current token, and
+// the block that follows them.
 type lineReader = func(*caddyfile.Dispenser) error
 
-// A block is a table of subdirectives: each word with the function that reads
-// its arguments. A word that is not in the table is an error, and so is a word
-// that is repeated, unless many has it.
+// A block is a table of subdirectives, each with the function that parses its
+// arguments. A word that is not in the table is an error, and so is a repeated word
+// that is not in many.
 type block struct {
-	what  string // whose block it is, for messages
+	what  string // the name of the block, for messages
 	words map[string]lineReader
 	many  []string // words that may be repeated
-	// check, if set, checks what has been read so far, after each line. Its error
-	// then names the line of the mistake, and not the end of the block.
+	// check, if set, checks what has been parsed so far, after each line, so that its
+	// error has the position of the faulty line instead of the end of the block.
 	check func() error
-	// seen are the words that were read. read makes it; a block of one line has none,
-	// and several blocks of one word share one.
+	// seen are the words that were parsed. read creates it unless several blocks of a
+	// word share one; a block that is a single line has none.
 	seen map[string]bool
 }
 
-// read reads the lines of the block to its closing brace. A brace where a word
-// is expected would open a block of the word before, which takes none.
+// read parses the lines of the block up to its closing brace. A brace instead of a
+// word is an error, because it would open a block of the previous word, which takes
+// none.
 func (b block) read(d *caddyfile.Dispenser) error {
 	if b.seen == nil {
 		b.seen = map[string]bool{}
 	}
 	last := b.what
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if opens(d) {
+		if opensBlock(d) {
 			return d.Errf("%s takes no block", last)
 		}
 		last = d.Val()
-		if err := b.one(d); err != nil {
+		if err := b.readLine(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// one reads the line that begins with the current word, and then runs the
+// readLine parses the line that begins with the current word, and then calls the
 // block's check.
-func (b block) one(d *caddyfile.Dispenser) error {
-	line, word := *d, d.Val() // a copy: reading moves d on
+func (b block) readLine(d *caddyfile.Dispenser) error {
+	line, word := *d, d.Val() // a copy, because parsing moves d on
 	read, known := b.words[word]
-	// The table is listed in the message: a misspelled word is the most frequent
+	// The message lists the table, because a misspelled word is the most frequent
 	// mistake.
 	switch {
 	case !known:
@@ -75,22 +76,22 @@ func (b block) one(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// opens reports whether the current token opens a block; a quoted brace is an
+// opensBlock reports whether the current token opens a block. A quoted brace is an
 // argument.
-func opens(d *caddyfile.Dispenser) bool { return d.Val() == "{" && !d.Token().Quoted() }
+func opensBlock(d *caddyfile.Dispenser) bool { return d.Val() == "{" && !d.Token().Quoted() }
 
-// lineOrBlock reads a single subdirective from the rest of the line, as in
-// `lifetime session 8h`, or a whole block of them.
+// lineOrBlock parses a single subdirective on the rest of the line, as in `lifetime
+// session 8h`, or a whole block of them.
 func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		word := d.Val()
-		if err := b.one(d); err != nil {
+		if err := b.readLine(d); err != nil {
 			return err
 		}
 		return end(word, d)
 	}
-	// Without an argument and without a block the line is incomplete, and the
-	// message lists what may follow.
+	// Without an argument and a block the line is incomplete. The message lists what
+	// may follow.
 	if ahead := *d; !ahead.NextBlock(d.Nesting()) {
 		return d.Errf("%s: want one of these and its value, or a block of them: %s",
 			b.what, strings.Join(slices.Sorted(maps.Keys(b.words)), ", "))
@@ -98,7 +99,7 @@ func (b block) lineOrBlock(d *caddyfile.Dispenser) error {
 	return b.read(d)
 }
 
-// noMore refuses further arguments of a word.
+// noMore returns an error if a word has further arguments.
 func noMore(word string, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%s: unexpected argument %q", word, d.Val())
@@ -106,21 +107,21 @@ func noMore(word string, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// end refuses further arguments and a block of a word.
+// end returns an error if a word has further arguments or a block.
 func end(word string, d *caddyfile.Dispenser) error {
 	if err := noMore(word, d); err != nil {
 		return err
 	}
-	// NextBlock would accept a block here, and the next word would be reported
+	// NextBlock would accept a block here, and then the next word would be reported
 	// instead of the brace.
-	if next := *d; next.Next() && opens(&next) {
+	if next := *d; next.Next() && opensBlock(&next) {
 		return next.Errf("%s takes no block", word)
 	}
 	return nil
 }
 
-// arguments reads at least least and at most most arguments of a word; wanted
-// describes the arguments in error messages.
+// arguments returns the arguments of a word, at least least and at most most; wanted
+// describes them in error messages.
 func arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string, error) {
 	word := d.Val()
 	args := d.RemainingArgs()
@@ -135,12 +136,11 @@ func arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string
 	return args, nil
 }
 
-// checked reads a line and then checks the result, while file and line number
-// are still known. The check is the same one that JSON users get when the
-// configuration is loaded.
+// checked returns a lineReader that checks the result while file and line number are
+// known. The same check runs for JSON users when the configuration is loaded.
 func checked(read lineReader, check func() error) lineReader {
 	return func(d *caddyfile.Dispenser) error {
-		line := *d // a copy: reading moves d on
+		line := *d // a copy, because parsing moves d on
 		if err := read(d); err != nil {
 			return err
 		}
@@ -151,8 +151,8 @@ func checked(read lineReader, check func() error) lineReader {
 	}
 }
 
-// rememberFirst remembers the position of the first of several words, for an error that
-// is about all of them together.
+// rememberFirst stores the position of the first of several words, for an error about
+// all of them.
 func rememberFirst(first **caddyfile.Dispenser, read lineReader) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		if *first == nil {

@@ -10,11 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// The readers of single values, of which a block's table is made. Each reads the
-// arguments of one line and refuses further ones, with an error that names the
-// word.
+// Parsers of single values, for the table of a block. Each parses the arguments of
+// one line and refuses further ones, with an error that names the word.
 
-// oneArg reads exactly one argument into a string.
+// oneArg parses exactly one argument.
 func oneArg(to *string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -26,9 +25,9 @@ func oneArg(to *string) lineReader {
 	}
 }
 
-// secretText reads a secret. An empty text is an error: it comes from an
-// environment variable that is not set, and would silently make a client public,
-// or leave a store without encryption.
+// secretText parses a secret. An empty secret is an error: it comes from an
+// environment variable that is not set, and would silently make a client public or
+// leave a store unencrypted.
 func secretText(to **string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -43,8 +42,7 @@ func secretText(to **string) lineReader {
 	}
 }
 
-// list appends one or more arguments to a list. A word that may be repeated
-// continues the list of the line before.
+// list appends one or more arguments to a list. Repeated words continue the list.
 func list(to *[]string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -57,7 +55,7 @@ func list(to *[]string) lineReader {
 	}
 }
 
-// set reads a word that takes no argument: its presence switches something on.
+// set parses a word without arguments, which switches an option on.
 func set(to *bool) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		*to = true
@@ -65,8 +63,7 @@ func set(to *bool) lineReader {
 	}
 }
 
-// word reads a word that has exactly one possible argument, such as `prefilled
-// off`.
+// word parses a word with exactly one possible argument, such as `prefilled off`.
 func word(only string, to *bool) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
@@ -75,7 +72,7 @@ func word(only string, to *bool) lineReader {
 	}
 }
 
-// number reads a whole number above 0. In the fields 0 means the default.
+// number parses a positive integer. In the fields 0 means the default.
 func number(to *int) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
@@ -92,8 +89,8 @@ func number(to *int) lineReader {
 	}
 }
 
-// duration reads a length of time above 0, such as 2.5s, 10m or 90d. In the
-// fields 0 means the default, which is not what a 0 in a Caddyfile means.
+// duration parses a positive duration, such as 2.5s, 10m or 90d. 0 is refused,
+// because in the fields it means the default.
 func duration(to *caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -107,7 +104,7 @@ func duration(to *caddy.Duration) lineReader {
 	}
 }
 
-// readDuration reads a length of time that is not negative.
+// readDuration parses a duration that is not negative.
 func readDuration(to *caddy.Duration, d *caddyfile.Dispenser) error {
 	var value string
 	word := d.Val()
@@ -122,8 +119,8 @@ func readDuration(to *caddy.Duration, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// durationOrOff reads a length of time, 0 or off. Since 0 has a meaning here,
-// the field is a pointer: nil is the default.
+// durationOrOff parses a duration, 0 or off. The field is a pointer because 0 has a
+// meaning here: nil is the default.
 func durationOrOff(to **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		*to = new(caddy.Duration)
@@ -137,7 +134,7 @@ func durationOrOff(to **caddy.Duration) lineReader {
 	}
 }
 
-// oneOf reads one argument, which must be among the words.
+// oneOf parses one argument, which must be one of words.
 func oneOf[T ~string](to *T, words ...T) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		var value string

@@ -12,25 +12,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The process must be able to exit while a store hangs, on a disk that has gone
-// or a server that does not respond: Caddy's http servers wait for the requests
-// that are under way, and those requests wait for the store. So some time after
-// the process was told to exit, calls to the store are abandoned, and their
-// requests are answered 503. Whether an abandoned call took effect only the
-// store knows, as when a response is lost on the network.
+// The process must be able to exit even if a store hangs, because of a failed disk or
+// a server that does not respond: Caddy's http servers wait for requests in progress,
+// and these wait for the store. So some time after the shutdown began, calls to the
+// store are abandoned, and their requests are answered with 503. An abandoned call
+// may or may not have taken effect, as when a response is lost on the network.
 
 const (
-	exitPollInterval = 50 * time.Millisecond  // how often to ask whether the process exits
-	exitTimeout      = 750 * time.Millisecond // after the exit began, for calls that are under way
+	exitPollInterval = 50 * time.Millisecond  // how often to check whether the process is shutting down
+	exitTimeout      = 750 * time.Millisecond // after the shutdown began, for calls in progress
 	callTimeout      = 100 * time.Millisecond // for each call after that
 )
 
-// errAbandoned is the error of a call that was abandoned at an exit.
+// errAbandoned is the error of a call that was abandoned during a shutdown.
 var errAbandoned = errors.New("the process is about to exit, and does not wait for the store")
 
-// watchExit returns a channel that is closed exitTimeout after the process was
-// told to exit, and a function that ends the watch. Caddy tells of an exit only
-// when asked, so the watch asks every exitPollInterval.
+// watchExit returns a channel that is closed exitTimeout after the shutdown of the
+// process began, and a function that ends the watch. It polls every exitPollInterval
+// because Caddy does not notify of a shutdown.
 func watchExit(exiting func() bool) (deadline <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	closed, done := make(chan struct{}), make(chan struct{})
@@ -43,7 +42,7 @@ func watchExit(exiting func() bool) (deadline <-chan struct{}, stop func()) {
 			case <-ctx.Done():
 				return
 			case now := <-tick.C:
-				// The first tick after the exit began sets the deadline; the
+				// The first tick after the shutdown began sets the deadline; the
 				// first tick after the deadline ends the wait of all calls.
 				switch {
 				case until.IsZero() && exiting():
@@ -58,16 +57,16 @@ func watchExit(exiting func() bool) (deadline <-chan struct{}, stop func()) {
 	return closed, func() { cancel(); <-done }
 }
 
-// A callResult is what a call returned, sent over a channel.
+// A callResult is the result of a call, for a channel.
 type callResult[A any] struct {
 	value A
 	err   error
 }
 
-// callUntil returns what a call returns. Once deadline is closed and callTimeout has
-// passed, it calls abandoned and returns errAbandoned instead; the call goes on in
-// its goroutine. A panic of the call becomes an error: in a goroutine of its own
-// it would end the process, where net/http would have recovered it.
+// callUntil calls a function and returns its result. Once deadline is closed and
+// callTimeout has passed, it calls abandoned and returns errAbandoned instead, while
+// the call continues in its goroutine. It turns a panic of the call into an error:
+// net/http does not recover panics of other goroutines, so it would end the process.
 func callUntil[A any](deadline <-chan struct{}, abandoned func(), call func() (A, error)) (A, error) {
 	results := make(chan callResult[A], 1)
 	go func() {
@@ -85,8 +84,8 @@ func callUntil[A any](deadline <-chan struct{}, abandoned func(), call func() (A
 		return a.value, a.err
 	case <-deadline:
 	}
-	// Calls that begin during an exit get a short time of their own: a store
-	// that still works results within it.
+	// Calls that begin during a shutdown get a short time of their own, in which a
+	// store that works returns.
 	timeout := time.NewTimer(callTimeout)
 	defer timeout.Stop()
 	select {
@@ -99,16 +98,16 @@ func callUntil[A any](deadline <-chan struct{}, abandoned func(), call func() (A
 	}
 }
 
-// A change guards a function that a store calls back. The function uses
-// variables of its caller, so it must not run once the caller has abandoned the
-// call and returned.
+// A change guards a function that a store calls back. The function uses variables of
+// its caller, so it must not run after the caller has abandoned the call and
+// returned.
 type change struct {
 	mu        sync.Mutex
 	abandoned bool
 }
 
-// run runs the callback, unless its caller has returned. It holds the lock
-// meanwhile, so that abandon waits for a callback that has begun.
+// run runs the callback, unless the call was abandoned. It holds the lock meanwhile,
+// so that abandon waits for a running callback.
 func (c *change) run(do func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,48 +117,47 @@ func (c *change) run(do func() error) error {
 	return do()
 }
 
-// abandon forbids the callback from now on.
+// abandon prevents the callback from running.
 func (c *change) abandon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.abandoned = true
 }
 
-// boundedStorage is a store whose calls are abandoned once the process is about
-// to exit.
+// boundedStorage is a store whose calls are abandoned during a shutdown.
 type boundedStorage struct {
 	deviceauth.Storage
 	deadline <-chan struct{}
-	hung     *atomic.Bool // set when a call was abandoned
+	hung     *atomic.Bool // set when a call is abandoned
 }
 
-// do runs a call that may call back through c, or that has no result but its
-// error.
+// do runs a call that only returns an error; c guards its callback.
 func (s boundedStorage) do(c *change, call func() error) error {
 	abandoned := func() { s.abandon(); c.abandon() }
 	_, err := callUntil(s.deadline, abandoned, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
-// abandon records that a call was abandoned: a store that hangs is not waited for
-// when it is closed, either.
+// abandon records that a call was abandoned, so that Destruct waits less for a store
+// that hangs.
 func (s boundedStorage) abandon() { s.hung.Store(true) }
 
-// Create implements [deviceauth.Store]. What the store takes into memory is not waited
-// for.
+// Create implements [deviceauth.Store]. If the store accepts the grant in memory, no
+// goroutine is needed.
 func (s boundedStorage) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if admitter, ok := s.Storage.(deviceauth.Admitter); ok {
 		if done, err := admitter.Admit(g); done {
 			return err
 		}
 	}
-	// The caller may use its grant again after an abandoned call, so the store
-	// gets a copy.
+	// The store gets a copy, because the caller may use its grant again after an
+	// abandoned call.
 	own := *g
 	return s.do(new(change), func() error { return s.Storage.Create(ctx, &own) })
 }
 
-// Get implements [deviceauth.Store]. What the store has in memory is not waited for.
+// Get implements [deviceauth.Store]. If the store has the grant in memory, no
+// goroutine is needed.
 func (s boundedStorage) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	if recaller, ok := s.Storage.(deviceauth.Recaller); ok {
 		if g := recaller.Recall(id); g != nil {
@@ -183,7 +181,7 @@ func (s boundedStorage) ByOwner(ctx context.Context, owner string) ([]*deviceaut
 	})
 }
 
-// A page is the result of List: callUntil returns one value.
+// A page is the result of List as a single value, for callUntil.
 type page struct {
 	grants []*deviceauth.Grant
 	next   string
@@ -222,8 +220,8 @@ func (s boundedStorage) PutDocument(ctx context.Context, name string, document [
 func (s boundedStorage) UpdateDocument(ctx context.Context, name string, step func([]byte) ([]byte, error)) error {
 	c := new(change)
 	return s.do(c, func() error {
-		// The result of step is taken only if the callback ran before the call
-		// was abandoned.
+		// The result of step is used only if the callback ran before the call was
+		// abandoned.
 		return s.Storage.UpdateDocument(ctx, name, func(old []byte) (document []byte, err error) {
 			err = c.run(func() (err error) { document, err = step(old); return err })
 			return document, err
@@ -231,7 +229,7 @@ func (s boundedStorage) UpdateDocument(ctx context.Context, name string, step fu
 	})
 }
 
-// boundedCluster is the same for a store that several gateways share.
+// boundedCluster is a boundedStorage for a store that several gateways share.
 type boundedCluster struct {
 	boundedStorage
 	shared deviceauth.Cluster

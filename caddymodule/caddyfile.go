@@ -14,10 +14,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 )
 
-// parseApp reads the global option device_login. It only moves words into
-// fields: defaults and checks are where JSON users get them too.
-//
-// The option may stand once only, because a Caddy has one authorization server.
+// parseApp parses the global option device_login. It only assigns words to fields;
+// defaults and checks are applied where JSON users get them, too. The option must not
+// be repeated, because a Caddy has one authorization server.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
@@ -30,9 +29,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "device_login", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// UnmarshalCaddyfile reads the block of the global option. Checks that need
-// several lines, such as paths that collide, run at the end of the block, each
-// with the position of its own line.
+// UnmarshalCaddyfile parses the block of the global option. Checks that need several
+// lines, such as for paths that collide, run at the end of the block, each with the
+// position of its own line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_login
 	line := *d
@@ -57,10 +56,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// block is the table of the option's words.
+// block returns the table of the option's subdirectives.
 func (a *App) block() block {
-	// Both may stand on several lines, and a name may be repeated on none of
-	// them, so the two blocks are made once.
+	// These may be on several lines, but each name in them only once, so each block
+	// and its seen are shared by the lines.
 	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
 	return block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
 		"issuer":       oneArg(&a.Issuer),
@@ -89,9 +88,9 @@ func (a *App) block() block {
 	}}
 }
 
-// checkSoFar checks the options that have been read, as the engine does for JSON
-// users. It leaves out the blocks that have checks of their own, and stands in
-// an issuer where that line is still to come.
+// checkSoFar checks the options that have been parsed, as the engine does for JSON
+// users. It omits the blocks that have their own checks, and uses a placeholder for
+// an issuer that is still to come.
 func (a *App) checkSoFar() error {
 	part := App{
 		Issuer: cmp.Or(a.Issuer, "https://localhost"), Audience: a.Audience, UserCode: a.UserCode,
@@ -105,8 +104,8 @@ func (a *App) checkSoFar() error {
 	return c.Check()
 }
 
-// deferCheck defers the check of a line to the end of the block, when the lines that
-// it depends on have been read. The error names the line.
+// deferCheck defers the check of a line to the end of the block, when all lines that
+// it depends on have been parsed. Its error has the position of the line.
 func (a *App) deferCheck(d *caddyfile.Dispenser, check func() error) {
 	line := *d
 	a.deferredChecks = append(a.deferredChecks, func() error {
@@ -117,24 +116,24 @@ func (a *App) deferCheck(d *caddyfile.Dispenser, check func() error) {
 	})
 }
 
-// last returns the element that a line has just appended.
+// last returns the last element, which a line has just appended.
 func last[T any](list []T) *T { return &list[len(list)-1] }
 
-// parseDialects reads `dialect <product>…`. Whether the dialect's paths are free
+// parseDialects parses `dialect <product>…`. Whether the dialect's paths are free
 // depends on other lines, so that check is deferred.
 func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 	if err := list(&a.Dialects)(d); err != nil {
 		return err
 	}
-	// A later dialect line has its own check: each error is then reported at the
+	// A later dialect line has its own check, so that each error is reported at the
 	// line that caused it.
 	known := len(a.Dialects)
 	a.deferCheck(d, func() error { return oauthapi.CheckDialects(a.Dialects[:known], a.Paths, a.Issuer) })
 	return nil
 }
 
-// parseHealth reads `health <path>`. Whether the path is free depends on other
-// lines, so it is checked twice: now, and at the end of the block.
+// parseHealth parses `health <path>`. Whether the path is free depends on other
+// lines, so it is checked now and again at the end of the block.
 func (a *App) parseHealth(d *caddyfile.Dispenser) error {
 	if err := checked(oneArg(&a.Health), a.checkHealthPath)(d); err != nil {
 		return err
@@ -143,7 +142,7 @@ func (a *App) parseHealth(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseUserCode reads `user_code <mask> [<set>]`, such as `user_code ****-****
+// parseUserCode parses `user_code <mask> [<set>]`, such as `user_code ****-****
 // base20`.
 func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 1, 2, "a mask such as ****-****, and maybe base20, base10 or the characters to use")
@@ -157,7 +156,7 @@ func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// lifetimeBlock reads `lifetime <name> <duration>`, or a block of such lines.
+// lifetimeBlock returns the block of `lifetime <name> <duration>` lines.
 func (a *App) lifetimeBlock() block {
 	l := &a.Lifetime
 	return block{what: "lifetime", seen: map[string]bool{}, check: a.checkSoFar, words: map[string]lineReader{
@@ -170,7 +169,7 @@ func (a *App) lifetimeBlock() block {
 	}}
 }
 
-// pendingBlock reads `pending <what> <number>`, or a block of such lines.
+// pendingBlock returns the block of `pending <what> <number>` lines.
 func (a *App) pendingBlock() block {
 	return block{what: "pending", seen: map[string]bool{}, words: map[string]lineReader{
 		"address": number(&a.Pending.Address),
@@ -179,12 +178,12 @@ func (a *App) pendingBlock() block {
 	}}
 }
 
-// parseBrand reads `brand <name> { … }`, how the pages for people look.
+// parseBrand parses `brand <name> { … }`, the appearance of the pages.
 func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	if err := oneArg(&a.Brand.Name)(d); err != nil {
 		return err
 	}
-	// A template file is not read here: it may be missing on the machine where a
+	// Template files are not read here: they may be missing on a machine where a
 	// Caddyfile is only adapted.
 	return block{what: "brand", check: func() error { return a.Brand.Check() }, words: map[string]lineReader{
 		"contact": oneArg(&a.Brand.Contact),
@@ -196,8 +195,8 @@ func (a *App) parseBrand(d *caddyfile.Dispenser) error {
 	}}.read(d)
 }
 
-// parseColor reads `color "#rrggbb"`. Without quotes # begins a comment in a
-// Caddyfile, so a missing argument is explained, and the # may be left out.
+// parseColor parses `color "#rrggbb"`. An unquoted # begins a comment in a Caddyfile,
+// so the error for a missing argument explains that, and the # may be omitted.
 func (a *App) parseColor(d *caddyfile.Dispenser) error {
 	if d.CountRemainingArgs() == 0 {
 		return d.Err(`color: want a colour such as "#00aa66", in quotes, ` +
@@ -210,8 +209,8 @@ func (a *App) parseColor(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parsePaths reads `paths { <endpoint> <path> … }`. A collision of two paths is
-// reported at the line of one of them, so the position of each line is kept.
+// parsePaths parses `paths { <endpoint> <path> … }`. It stores the position of each
+// line, because a collision of two paths is reported at the line of one of them.
 func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	if err := noMore("paths", d); err != nil {
 		return err
@@ -239,7 +238,8 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	}
 	err := p.Check()
 	if wrong := new(oauthapi.PathError); errors.As(err, &wrong) {
-		// The last name that was written wins, since the other one may be a default.
+		// The position of Name takes precedence, since the other path may be a
+		// default without a line.
 		for _, name := range []string{wrong.Taken, wrong.Name} {
 			if line := lines[name]; line != nil {
 				header = *line
@@ -252,11 +252,10 @@ func (a *App) parsePaths(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseStore reads `store <module> …`. The module is any of the namespace
-// device_login.stores, ones of other plugins included, and reads the rest
-// itself.
+// parseStore parses `store <module> …`. The module may be any in the namespace
+// device_login.stores, including those of other plugins, and parses the rest itself.
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
-	// The namespace is open: a module of another plugin is a store, too.
+	// The namespace is open to modules of other plugins.
 	const namespace = "device_login.stores"
 	var known []string
 	for _, module := range caddy.GetModules(namespace) {
@@ -271,7 +270,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if !slices.Contains(known, name) {
 		return d.Errf("store %q: want one of: %s", name, want)
 	}
-	// From here on the store's own parser reads, as for any guest module.
+	// The rest is parsed by the store's own parser, as for any guest module.
 	module, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
 	if err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
-// parseUpstream reads `upstream <id> <issuer> { … }`. The id prefixes the
-// subjects of all people who sign in there, so two upstreams must not share one.
+// parseUpstream parses `upstream <id> <issuer> { … }`. The id is the prefix of the
+// subjects of all people who sign in there, so two upstreams must not have the same.
 func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 2, 2, "an id and the issuer URL of an OpenID provider")
 	if err != nil {
@@ -26,8 +26,8 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	if err := u.checkSoFar(); err != nil {
 		return d.WrapErr(err)
 	}
-	// A check after each line finds the mistake at its line, for instance in a
-	// claim pattern.
+	// A check after each line reports a mistake at its line, for example in a claim
+	// pattern.
 	err = block{what: "upstream " + u.ID, check: u.checkSoFar, words: map[string]lineReader{
 		"name":          oneArg(&u.Name),
 		"client_id":     oneArg(&u.ClientID),
@@ -44,7 +44,7 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// parseParameter reads `authorize <name> <value>`: a further parameter of the
+// parseParameter parses `authorize <name> <value>`: an additional parameter of the
 // authorization request to the upstream (RFC 6749 §4.1.1).
 func parseParameter(to *[]upstreamidp.Parameter) lineReader {
 	return func(d *caddyfile.Dispenser) error {
@@ -57,8 +57,8 @@ func parseParameter(to *[]upstreamidp.Parameter) lineReader {
 	}
 }
 
-// parseAllow reads `allow <claim> <pattern>...`. Each line is one rule; a person
-// who satisfies any of the rules may approve.
+// parseAllow parses `allow <claim> <pattern>...`. Each line is one rule; a person who
+// satisfies any of the rules may approve.
 func parseAllow(to *[]deviceauth.Allow) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		args, err := arguments(d, 2, math.MaxInt, "a claim and one or more patterns")
@@ -70,8 +70,8 @@ func parseAllow(to *[]deviceauth.Allow) lineReader {
 	}
 }
 
-// parseClient reads `client <id> { … }`. Without a secret it is a public client
-// (RFC 6749 §2.1), which most devices are.
+// parseClient parses `client <id> { … }`. Without a secret it is a public client (RFC
+// 6749 §2.1), as most devices are.
 func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	var c Client
 	if err := oneArg(&c.ID)(d); err != nil {
@@ -86,13 +86,12 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	if err := c.checkSoFar(); err != nil {
 		return d.WrapErr(err)
 	}
-	// A client may shorten or lengthen its codes alone; all other lifetimes are
-	// the server's.
+	// A client can only have its own lifetime of codes; all other lifetimes are those
+	// of the server.
 	lifetime := block{what: "lifetime", check: c.checkSoFar, words: map[string]lineReader{
 		"device_code": duration(&c.DeviceCode),
 	}}
-	// The words that may be repeated add to their lists; every other word may
-	// stand once.
+	// Words in many add to their lists; every other word may be used once.
 	err := block{what: "client " + c.ID, check: c.checkSoFar, words: map[string]lineReader{
 		"name":   oneArg(&c.Name),
 		"maker":  oneArg(&c.Maker),
@@ -116,7 +115,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// parseLogo reads `logo <url>`. Which URLs browsers show depends on the issuer's
+// parseLogo parses `logo <url>`. Which URLs browsers accept depends on the issuer's
 // scheme, so that check is deferred to the end of the block.
 func (a *App) parseLogo(what string, to *string) lineReader {
 	return func(d *caddyfile.Dispenser) error {
@@ -129,8 +128,8 @@ func (a *App) parseLogo(what string, to *string) lineReader {
 	}
 }
 
-// network reads what follows when a person approves from another network than
-// the device's: off, warn or require.
+// network parses the policy for approvals from another network than the device's:
+// off, warn or require.
 func network(to *deviceauth.Network) lineReader {
 	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
 }

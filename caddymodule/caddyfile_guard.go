@@ -11,9 +11,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// parseEndpoints reads the directive device_login of a site. It has neither
-// options, which are all in the global option, nor a matcher: which paths are
-// served follows from the issuer URL alone.
+// parseEndpoints parses the directive device_login of a site. It has no options,
+// which are all in the global option, and no matcher: the paths that it serves follow
+// from the issuer URL alone.
 func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
 	line := *h.Dispenser
@@ -27,8 +27,8 @@ func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if h.Option("device_login") == nil {
 		return nil, line.Err("device_login needs the global option of the same name: device_login { issuer … }")
 	}
-	// Without the admin endpoint the command device-auth has nothing to talk to,
-	// which an operator notices only when a device must be cut off.
+	// Without the admin endpoint the command device-auth does not work, which an
+	// operator may notice only when a device must be disconnected.
 	if admin, ok := h.Option("admin").(*caddy.AdminConfig); ok && admin.Disabled {
 		caddy.Log().Named("caddyfile").Warn("with admin off nobody can look at grants or end them, rotate keys, "+
 			"make a backup, or ask for health there: the command device-auth has no endpoint to talk to",
@@ -37,13 +37,13 @@ func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return h.NewRoute(nil, new(Endpoints)), nil
 }
 
-// parseGuard reads `device_auth [<matcher>] [<scope>...] { … }`. The matcher
-// becomes a field of the guard and not a matcher of the route: so the guard sees
-// every request of its site, and can take identity headers off those that it
-// does not guard.
+// parseGuard parses `device_auth [<matcher>] [<scope>...] { … }`. The matcher becomes
+// a field of the guard instead of a matcher of the route, so that the guard sees
+// every request of its site, and can strip identity headers from those that it does
+// not guard.
 func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
-	line := *h.Dispenser // a copy: reading the block moves the dispenser on
+	line := *h.Dispenser // a copy, because parsing the block moves the dispenser on
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, line.WrapErr(err)
@@ -71,25 +71,25 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	return h.NewRoute(nil, g), nil
 }
 
-// inBlock reports whether a directive stands in a block such as handle or route.
-// The Caddyfile adapter gives a block a copy of the site's state: a value that
-// is set here is then missing in the state of the block around it.
+// inBlock reports whether a directive is within a block such as handle or route. The
+// Caddyfile adapter gives a block a copy of the site's state: a value that is set
+// here is then missing in the state of the enclosing block.
 func inBlock(h httpcaddyfile.Helper) bool {
-	// The key is set in the directive's state only. A block's state is a copy
-	// that was made before, so the block's own state lacks the key.
+	// The key is set in the directive's state only. The state of an enclosing block
+	// was copied before and lacks the key.
 	const key = "device_auth.mark"
 	defer delete(h.State, key)
 	h.State[key] = true
 	return h.BlockState[key] == nil
 }
 
-// UnmarshalCaddyfile reads the directive without its matcher: the scopes that
-// follow the word, and the block. The words issuer, client, cache, origin and ca
-// are about a server in another Caddy; together they make the field Edge.
+// UnmarshalCaddyfile parses the directive after its matcher: the scopes, and the
+// block. The words issuer, client, cache, origin and ca are about a server in another
+// Caddy; together they make the field Edge.
 func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_auth
-	// All arguments after the matcher are scopes, as RFC 6749 §3.3 separates
-	// them: by spaces.
+	// All arguments after the matcher are scopes, separated by spaces (RFC 6749
+	// §3.3).
 	for d.NextArg() {
 		if err := checkScopes([]string{d.Val()}); err != nil {
 			return d.WrapErr(err)
@@ -97,7 +97,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		g.Scopes = append(g.Scopes, d.Val())
 	}
 	var edge Edge
-	var firstEdge *caddyfile.Dispenser // position of the first word about a server elsewhere
+	var firstEdge *caddyfile.Dispenser // position of the first word about a server in another Caddy
 	err := block{what: "device_auth", check: g.Validate, words: map[string]lineReader{
 		"scopes":        list(&g.Scopes),
 		"audience":      list(&g.Audience),
@@ -117,7 +117,7 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"origin": rememberFirst(&firstEdge, checked(list(&edge.Origins), edge.check)),
 		"ca":     rememberFirst(&firstEdge, oneArg(&edge.CA)),
 	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
-	// Words about a server elsewhere are valid only together; complete reports
+	// Words about a server in another Caddy are valid only together; complete reports
 	// what is missing at the first of them.
 	if firstEdge == nil || err != nil {
 		return err
@@ -126,9 +126,9 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return edge.complete(firstEdge)
 }
 
-// parseCache reads `cache keep`, which is about the cache headers of responses,
-// and `cache <duration>|off` of a guard whose server is another Caddy, which is about
-// how long an introspection response is used.
+// parseCache parses `cache keep`, which is about the cache headers of responses, and
+// `cache <duration>|off` of a guard whose server is in another Caddy, which is how
+// long an introspection response is cached.
 func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
 	return func(d *caddyfile.Dispenser) error {
 		next := *d
@@ -139,8 +139,8 @@ func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Durat
 	}
 }
 
-// complete checks that a guard with any word about a server elsewhere has both
-// the issuer and the client credentials by which it asks that server.
+// complete checks that a guard with any word about a server in another Caddy has both
+// the issuer and the client credentials for introspection.
 func (e *Edge) complete(at *caddyfile.Dispenser) error {
 	if e.Issuer == "" || e.ClientID == "" {
 		return at.Errf("device_auth: %s is for a guard whose server is another Caddy, which wants issuer and client: "+
@@ -149,7 +149,7 @@ func (e *Edge) complete(at *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseClient reads `client <id> <secret>`: the credentials of this guard at the
+// parseClient parses `client <id> <secret>`: the credentials of this guard at the
 // introspection endpoint (RFC 7662 §2.1).
 func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 2, 2, "an id and a secret, such as: client edge {env.EDGE_SECRET}")
@@ -160,7 +160,7 @@ func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseLegacy reads `legacy <header> <file> [<date>]`. With a date responses say
+// parseLegacy parses `legacy <header> <file> [<date>]`. With a date, responses say
 // that the keys are deprecated since then.
 func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 	args, err := arguments(d, 2, 3, "the header and the file of the old API keys, "+
@@ -175,15 +175,15 @@ func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseHeader reads `header <Name> <claim> [encoded]`. With encoded the value is
-// percent-encoded, so that it is ASCII whatever the claim has.
+// parseHeader parses `header <Name> <claim> [encoded]`. With encoded the value is
+// percent-encoded, so that it is ASCII for any claim.
 func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
 	const wanted = "the name of a header and of a claim, and maybe encoded, such as: header X-User email"
 	args, err := arguments(d, 2, 3, wanted)
 	if err != nil {
 		return err
 	}
-	// The third argument is a flag, and its only value is the word itself.
+	// The third argument is a flag: its only possible value is the word itself.
 	if len(args) == 3 && args[2] != "encoded" {
 		return d.Errf("header: unexpected argument %q: want %s", args[2], wanted)
 	}

@@ -9,19 +9,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 )
 
-// check checks the configuration without network and store, so that `caddy
-// validate` finds the same mistakes as a start. Caddyfile users get most of
-// these errors earlier, at the line of the mistake.
+// check validates the configuration without network and store, so that `caddy
+// validate` finds the same mistakes as a start. For Caddyfile users most of these
+// errors are reported earlier, at the faulty line.
 func (a *App) check() error {
-	// The engine's own checks come first: most other checks may then assume an
-	// issuer and clients that are well formed.
+	// The engine's own checks come first, so that the other checks may assume a valid
+	// issuer and valid clients.
 	if err := a.engine.Check(); err != nil {
 		return err
 	}
 	for i := range a.Upstreams {
 		u := &a.Upstreams[i]
-		// The id and the rest are checked apart, because check replaces a client
-		// id that is still a placeholder.
+		// There are two checks because check replaces a client id that is still a
+		// placeholder.
 		if err := cmp.Or(u.config().Check(), u.check()); err != nil {
 			return err
 		}
@@ -45,13 +45,13 @@ func (a *App) check() error {
 			return err
 		}
 	}
-	// The last group depends on several options at once: paths must not collide
-	// with one another, with the health path or with those of a dialect.
+	// The last checks depend on several options at once: paths must not collide with
+	// each other, with the health path or with those of a dialect.
 	return errors.Join(a.checkPlace(), a.Brand.Check(), a.Paths.Check(), a.checkHealthPath(),
 		pages.CheckScopeTexts(a.engine.Scopes...), oauthapi.CheckDialects(a.Dialects, a.Paths, a.Issuer))
 }
 
-// errNoUpstream says that no person could sign in. The parser reports it with
-// the position of the block, and check for JSON users.
+// errNoUpstream means that no person could sign in. The Caddyfile parser reports it
+// with the position of the block, and check for JSON users.
 var errNoUpstream = errors.New("device_login: upstream is missing; " +
 	"want at least one OpenID provider where people sign in")

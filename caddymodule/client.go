@@ -13,52 +13,53 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Client is a kind of device, known by its client_id.
+// Client is a kind of device, identified by its client_id.
 type Client struct {
 	ID string `json:"id"`
-	// What the consent page calls it, who makes it, and its picture.
+	// Its name on the consent page, its manufacturer, and its picture.
 	Name  string `json:"name,omitempty"`
 	Maker string `json:"maker,omitempty"`
 	Logo  string `json:"logo,omitempty"`
-	// The secret of a confidential client; placeholders are allowed. Without
-	// one it is a public client.
+	// The secret of a confidential client, which may have placeholders. Without a
+	// secret it is a public client.
 	Secret *string `json:"secret,omitempty"`
-	// All scopes that it may ask for, and those it gets when it asks for none.
+	// All scopes that it may request, which are also the default.
 	Scopes []string `json:"scopes,omitempty"`
-	// Redirect URIs of its logins in the browser (RFC 6749 §3.1.2, RFC 8252): https URLs,
-	// URLs of a loopback host such as http://127.0.0.1/callback, whose port may be any, or
-	// those of a private-use scheme. None: it logs in by a code on a device alone.
+	// Redirect URIs for the authorization code flow (RFC 6749 §3.1.2, RFC 8252):
+	// https URLs, URLs of a loopback host such as http://127.0.0.1/callback, with any
+	// port, or those of a private-use scheme. None: the client uses only the device
+	// flow.
 	Redirects []string `json:"redirects,omitempty"`
-	// Origins of browser pages that may play this device.
+	// Origins of browser pages that may act as this client.
 	Origins []string `json:"origins,omitempty"`
-	// Networks (CIDR) or addresses that it may ask from. None: anywhere.
+	// Networks (CIDR) or addresses that it may send requests from. None: any.
 	From []string `json:"from,omitempty"`
-	// Who may approve it, of those whom their upstream lets: any rule that
-	// matches suffices. None: all of them.
+	// Who may approve it, among those whom their upstream permits; one matching rule
+	// is enough. None: all of these.
 	Allow []deviceauth.Allow `json:"allow,omitempty"`
-	// What follows when a person approves it from another network: off, warn
-	// or require. Default: as for all clients.
+	// The policy for approvals from another network: off, warn or require. Default:
+	// as for all clients.
 	Network deviceauth.Network `json:"network,omitempty"`
-	// How long its codes live. Default: as for all clients.
+	// The lifetime of its codes. Default: as for all clients.
 	DeviceCode caddy.Duration `json:"device_code_lifetime,omitempty"`
-	// Its code has to be typed: no link or QR code brings it along.
+	// Its code must be typed: links and QR codes do not contain it.
 	Typed bool `json:"prefilled_off,omitempty"`
-	// The person who approves it has to sign in anew at the upstream.
+	// The person who approves it must sign in anew at the upstream.
 	Fresh bool `json:"sign_in_fresh,omitempty"`
-	// The signing algorithm of its ID tokens: RS256, for a client that takes no
+	// The signing algorithm of its ID tokens: RS256, for a client that accepts no
 	// other. Default: that of all tokens.
 	IDToken string `json:"id_token,omitempty"`
-	// It is no device but a guard in another Caddy, which introspection tells
-	// who stands behind a token. It needs a secret.
+	// It is not a device but a guard in another Caddy, which gets the person from
+	// introspection. It needs a secret.
 	Guard bool `json:"guard,omitempty"`
-	// Emit the event `device_connected` whenever one is connected.
+	// Whether to emit the event `device_connected` when such a device is connected.
 	Notify bool `json:"notify,omitempty"`
 
 	secret string // resolved
 }
 
-// config is the client as the engine wants it, with the secret resolved and the
-// networks parsed.
+// config returns the client in the form of the engine, with the secret resolved and
+// the networks parsed.
 func (c *Client) config() (deviceauth.Client, error) {
 	client := deviceauth.Client{
 		ID: c.ID, Name: c.Name, Vendor: c.Maker, Logo: c.Logo,
@@ -76,8 +77,8 @@ func (c *Client) config() (deviceauth.Client, error) {
 	return client, err
 }
 
-// checkOrigins wants origins as browsers send them (RFC 6454 §6.2), without a
-// path: any other spelling would never equal an Origin header.
+// checkOrigins checks that origins are spelled as in an Origin header (RFC 6454
+// §6.2), without a path: any other spelling would never match.
 func checkOrigins(origins []string) error {
 	for _, o := range origins {
 		if u, err := url.Parse(o); err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host {
@@ -87,8 +88,8 @@ func checkOrigins(origins []string) error {
 	return nil
 }
 
-// check checks the client without resolving placeholders: it is enough that a
-// secret is configured.
+// check validates the client without resolving placeholders: a configured secret
+// counts as present.
 func (c *Client) check() error {
 	client, err := c.config()
 	if err != nil {
@@ -100,8 +101,8 @@ func (c *Client) check() error {
 	return deviceauth.Config{Issuer: "https://localhost", Clients: []deviceauth.Client{client}}.Check()
 }
 
-// checkSoFar is check before all lines of the block have been read. A guard
-// needs a secret, which may be on a later line.
+// checkSoFar is check for an incomplete block: the secret that a guard needs may be
+// on a later line.
 func (c *Client) checkSoFar() error {
 	part := *c
 	if part.Secret == nil && part.Guard {
@@ -110,15 +111,15 @@ func (c *Client) checkSoFar() error {
 	return part.check()
 }
 
-// checkLogo wants a picture that browsers show on the issuer's pages: from an
-// https URL, or an http one where the issuer itself has no TLS, because browsers
+// checkLogo checks that browsers show a picture on the issuer's pages: it must have
+// an https URL, or an http URL if the issuer itself has no TLS, because browsers
 // block mixed content.
 func checkLogo(what, logo, issuer string) error {
 	shown := []string{"/", "https://", "data:image/"}
 	if strings.HasPrefix(issuer, "http://") {
 		shown = append(shown, "http://")
 	}
-	elsewhere := strings.HasPrefix(logo, "//") // a host, of whatever scheme the page has
+	elsewhere := strings.HasPrefix(logo, "//") // another host, with the scheme of the page
 	isShown := slices.ContainsFunc(shown, func(begin string) bool { return strings.HasPrefix(logo, begin) })
 	if logo == "" || isShown && !elsewhere {
 		return nil

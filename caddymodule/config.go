@@ -17,46 +17,46 @@ import (
 
 // Upstream is an OpenID provider where people sign in.
 type Upstream struct {
-	// A short name. It prefixes subjects, so it must never change.
+	// A short name. It is the prefix of subjects, so it must never change.
 	ID string `json:"id"`
 	// The provider's issuer URL.
 	Issuer string `json:"issuer"`
 	// The label of the sign-in button. Default: the id.
 	Name string `json:"name,omitempty"`
-	// The client id and secret by which the provider knows this gateway;
-	// placeholders are allowed. Without a secret it is a public client.
+	// The client id and secret of this gateway at the provider, which may have
+	// placeholders. Without a secret it is a public client.
 	ClientID     string  `json:"client_id"`
 	ClientSecret *string `json:"client_secret,omitempty"`
 	// Default: openid profile email.
 	Scopes []string `json:"scopes,omitempty"`
-	// Who may approve: any rule that matches suffices. None: everybody who
-	// can sign in.
+	// Who may approve; one matching rule is enough. None: everyone who can sign in.
 	Allow []deviceauth.Allow `json:"allow,omitempty"`
 	// The claim that becomes Remote-User. Default: the provider's `sub` or, with
-	// several upstreams, the subject, which no two people share.
+	// several upstreams, the subject, which is unique.
 	User string `json:"user,omitempty"`
-	// Further claims to keep, for guards in other Caddys. Those are kept anyway
-	// that OpenID Connect's scopes profile and email open, groups, roles and
-	// entitlements, and what rules, user and headers of this Caddy's guards name.
+	// Further claims to store, for guards in other Caddys. Without it, only these are
+	// stored: the claims of OpenID Connect's scopes profile and email, groups, roles
+	// and entitlements, and those that rules, user and headers of this Caddy's guards
+	// use.
 	Claims []string `json:"claims,omitempty"`
-	// Ask the provider at every refresh of a device who its person is now. One
-	// who was disabled there loses their devices. The provider must give
-	// refresh tokens; they are kept sealed. `offline_access` is asked for where
-	// the provider does not say that it does not know it.
+	// Whether to ask the provider at every refresh of a device about its person. If
+	// the person was disabled there, their devices are disconnected. The provider
+	// must issue refresh tokens, which are stored encrypted. `offline_access` is
+	// requested unless the provider's metadata show that it is not supported.
 	Revalidate bool `json:"revalidate,omitempty"`
-	// Further parameters of the authorization request, for what a provider wants
-	// beyond the standard. What the gateway sends itself is refused, but for
-	// `prompt` and `max_age`: the prompts are sent together.
+	// Further parameters of the authorization request, for what a provider needs
+	// beyond the standard. Parameters that the gateway sends itself are refused,
+	// except `prompt` and `max_age`: the prompts are sent together.
 	Authorize []upstreamidp.Parameter `json:"authorize,omitempty"`
-	// A PEM file with certificates to trust beside the system's, where the
-	// provider's is of a certificate authority of your own.
+	// A PEM file with certificates to trust besides the system's, if the provider's
+	// certificate is from a private certificate authority.
 	CA string `json:"ca,omitempty"`
 
 	clientID, secret string       // resolved
 	http             *http.Client // nil: the default one
 }
 
-// config is the upstream as upstreamidp wants it, with placeholders resolved.
+// config returns the upstream in the form of upstreamidp, with placeholders resolved.
 func (u *Upstream) config() upstreamidp.Config {
 	return upstreamidp.Config{
 		HTTPClient: u.http, ID: u.ID, Issuer: u.Issuer, Name: u.Name,
@@ -66,8 +66,8 @@ func (u *Upstream) config() upstreamidp.Config {
 	}
 }
 
-// check checks the upstream without resolving placeholders: it is enough that a
-// client id is configured.
+// check validates the upstream without resolving placeholders: a configured client id
+// counts as valid.
 func (u *Upstream) check() error {
 	c := u.config()
 	c.ClientID = u.ClientID
@@ -77,19 +77,18 @@ func (u *Upstream) check() error {
 	return c.Check()
 }
 
-// checkSoFar is check before all lines of the block have been read: the client
-// id may be on a later line.
+// checkSoFar is check for an incomplete block: the client id may be on a later line.
 func (u *Upstream) checkSoFar() error {
 	part := *u
 	part.ClientID = "yet to come"
 	return part.check()
 }
 
-// UserCode is how user codes look.
+// UserCode is the format of user codes.
 type UserCode struct {
-	// One * for each character; dashes and spaces stand for themselves.
+	// One * for each character; dashes and spaces are literal.
 	Mask string `json:"mask,omitempty"`
-	// base20, base10, or the characters themselves.
+	// base20, base10, or a list of characters.
 	Set string `json:"set,omitempty"`
 }
 
@@ -99,7 +98,7 @@ func (u *UserCode) check() error {
 	return err
 }
 
-// Lifetime is how long things last.
+// Lifetime are lifetimes and time limits.
 type Lifetime struct {
 	DeviceCode   caddy.Duration  `json:"device_code,omitempty"`   // default 10m
 	AccessToken  caddy.Duration  `json:"access_token,omitempty"`  // default 15m
@@ -109,16 +108,16 @@ type Lifetime struct {
 	Session      caddy.Duration  `json:"session,omitempty"`       // default 12h
 }
 
-// Pending is how many grants may wait at a time.
+// Pending limits how many grants may be pending at a time.
 type Pending struct {
 	Address int `json:"address,omitempty"` // from one address; default 500
 	Client  int `json:"client,omitempty"`  // of one client; default 100000
 	Total   int `json:"total,omitempty"`   // default 200000
 }
 
-// resolve replaces placeholders where secrets and client ids come from the
-// environment or a file. The fields of the JSON configuration keep the
-// placeholders, so that the admin endpoint's /config shows no secret.
+// resolve replaces placeholders in secrets and client ids, with which they come from
+// the environment or a file. The fields of the JSON configuration keep the
+// placeholders, so that /config of the admin endpoint shows no secrets.
 func (a *App) resolve() error {
 	repl := caddy.NewReplacer()
 	for i := range a.Upstreams {
@@ -150,9 +149,8 @@ func (a *App) resolve() error {
 	return nil
 }
 
-// secret resolves a secret; nil is none. An empty result is an error: the
-// environment variable was not set, and the client or upstream would silently
-// become a public one.
+// secret resolves a secret; nil is none. An empty result is an error: the environment
+// variable is not set, and the client or upstream would silently become public.
 func secret(repl *caddy.Replacer, text *string) (string, error) {
 	if text == nil {
 		return "", nil
@@ -164,11 +162,11 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 	return value, err
 }
 
-// errEmpty is the error of a secret that is configured and empty.
+// errEmpty is the error of a secret that is configured but empty.
 var errEmpty = errors.New("it is empty; leave it out if there is to be none")
 
-// config is the engine's configuration, without the parts that Start adds: the
-// store's transient poll state, and the functions for events and metrics.
+// config returns the engine's configuration, without the parts that begin adds: the
+// transient poll state of the store, and the functions for events and metrics.
 func (a *App) config() (c deviceauth.Config, err error) {
 	c = deviceauth.Config{
 		Issuer: a.Issuer, Audience: a.Audience, Network: a.Network, Interval: time.Duration(a.Interval),
@@ -215,8 +213,8 @@ func (a *App) config() (c deviceauth.Config, err error) {
 	return c, nil
 }
 
-// orOff distinguishes "not set" from 0. The engine's fields take 0 for the default and a
-// negative length for "off", and the configuration's nil and 0.
+// orOff converts a duration for the engine, in which 0 means the default and a
+// negative duration means off. In the configuration these are nil and 0.
 func orOff(d *caddy.Duration) time.Duration {
 	switch {
 	case d == nil:

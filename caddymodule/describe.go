@@ -14,12 +14,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// Protected resource metadata (RFC 9728): a document by which a client finds the
+// Protected resource metadata (RFC 9728): a document with which a client finds the
 // authorization server of a guarded site.
 
-// wholePath is the path of a request as its client sent it, with the prefix that
-// a handle_path took off.
-func wholePath(r *http.Request) string {
+// originalPath returns the path of a request as the client sent it, including the
+// prefix that handle_path removed.
+func originalPath(r *http.Request) string {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if ok && strings.HasSuffix(original.URL.Path, r.URL.Path) {
 		return original.URL.Path
@@ -27,12 +27,12 @@ func wholePath(r *http.Request) string {
 	return r.URL.Path
 }
 
-// describes reports whether a request is for the metadata of something that the
-// guard guards, and returns the path of that resource. A guard in a block serves
-// the metadata below the block, at /api/.well-known/oauth-protected-resource, if
-// the block receives no request for the site's own well-known path.
+// describes reports whether a request is for the metadata of a resource that the
+// guard guards, and returns the path of that resource. A guard in a block serves the
+// metadata below the block, at /api/.well-known/oauth-protected-resource, if the
+// block does not receive requests for the site's own well-known path.
 func (g *Guard) describes(r *http.Request) (path string, ok bool) {
-	whole := wholePath(r)
+	whole := originalPath(r)
 	if guard.IsMetadataPath(whole) {
 		return strings.TrimPrefix(whole, guard.ResourceMetadataPath), true
 	}
@@ -40,14 +40,14 @@ func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 	return path, ok && g.isEnclosed()
 }
 
-// isEnclosed reports whether only requests for the guard's block reach the
-// guard, on a site whose metadata no other handler serves.
+// isEnclosed reports whether the guard receives only requests for its block, on a
+// site whose metadata no other handler serves.
 func (g *Guard) isEnclosed() bool {
 	g.sites.once.Do(g.sites.inspect)
 	return g.sites.enclosed[g]
 }
 
-// isInBlock reports whether only some requests of the site reach the guard.
+// isInBlock reports whether the guard receives only some requests of the site.
 func (g *Guard) isInBlock() bool {
 	g.sites.once.Do(g.sites.inspect)
 	return g.sites.inBlock[g]
@@ -63,7 +63,7 @@ func (g *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
 	about := *withForwardedProto(r)
 	about.URL = &url.URL{Path: guard.ResourceMetadataPath + path, RawQuery: r.URL.RawQuery}
 	resource := g.sites.resource(r, path)
-	if len(resource.Servers) == 0 { // the walk does not see guards in named routes
+	if len(resource.Servers) == 0 { // named routes are not walked, so their guards are not found
 		issuer, audience := g.tokens()
 		resource = guard.Resource{
 			Servers: []string{issuer}, Scope: deviceauth.NewScope(g.Scopes...), Audience: audience,
@@ -73,12 +73,12 @@ func (g *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// challengedRequest is the request for which a challenge is written: its resource_metadata
-// URL (RFC 9728 §5.1) is that of the request as the client sent it, before a
-// handle_path took off a prefix.
+// challengedRequest returns the request for which a challenge is written: the
+// resource_metadata URL (RFC 9728 §5.1) is that of the path as the client sent it,
+// including the prefix that handle_path removed.
 func (g *Guard) challengedRequest(r *http.Request) *http.Request {
 	r = withForwardedProto(r)
-	whole := wholePath(r)
+	whole := originalPath(r)
 	if enclosed := g.isEnclosed(); enclosed || whole != r.URL.Path {
 		block := strings.TrimSuffix(whole, r.URL.Path)
 		if block == "" {
@@ -89,9 +89,9 @@ func (g *Guard) challengedRequest(r *http.Request) *http.Request {
 	return r
 }
 
-// warnUndescribed warns of a guard whose tokens have no audience on its own
-// site. RFC 9728 §3.3 has a client refuse metadata whose resource is not the URL
-// that it asked for, so such a client would never find the server.
+// warnUndescribed warns of a guard whose tokens have no audience on its own site. A
+// client must not use metadata whose resource is not the URL that it requested (RFC
+// 9728 §3.3), so such a client would never find the server.
 func (at *siteContext) warnUndescribed(log *zap.Logger) {
 	if at.host == "" || strings.ContainsAny(at.host, "*{") {
 		return
@@ -113,10 +113,10 @@ type routedGuard struct {
 	guard    *Guard
 	server   *caddyhttp.Server
 	routes   []caddyhttp.Route // around the guard, the outermost first
-	stripped string            // prefix that handle_path takes off the paths that reach the guard
+	stripped string            // removed by handle_path from the paths that reach the guard
 }
 
-// record notes a handler that is a guard, for the metadata of its site.
+// record stores a handler that is a guard, for the metadata of its site.
 func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
 	if g, ok := h.(*Guard); ok {
 		s.routedGuards = append(s.routedGuards, routedGuard{
@@ -125,10 +125,10 @@ func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.Mid
 	}
 }
 
-// resource is the metadata of a path of the site that a request is for: which
-// authorization servers guard the path, and which audiences and scopes the
-// tokens need. Only guards of this site count, and of the scopes only those of
-// guards that guard the path itself or something below it.
+// resource returns the metadata of a path of the requested site: which authorization
+// servers guard the path, and the audiences and scopes of tokens. Only guards of this
+// site count, and for scopes only those that guard the path itself or something below
+// it.
 func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
 	s.once.Do(s.inspect)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -151,7 +151,7 @@ func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
 	return about
 }
 
-// appendNew appends the strings that the list does not have yet.
+// appendNew appends the strings that the list does not contain yet.
 func appendNew(list []string, more ...string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {
@@ -161,8 +161,7 @@ func appendNew(list []string, more ...string) []string {
 	return list
 }
 
-// tokens returns the issuer whose tokens the guard accepts, and for which
-// audiences.
+// tokens returns the issuer and the audiences of the tokens that the guard accepts.
 func (g *Guard) tokens() (issuer string, audience []string) {
 	issuer = g.issuer()
 	switch {
@@ -174,7 +173,7 @@ func (g *Guard) tokens() (issuer string, audience []string) {
 	return issuer, []string{issuer}
 }
 
-// issuer is the issuer URL of the guard's authorization server.
+// issuer returns the issuer URL of the guard's authorization server.
 func (g *Guard) issuer() string {
 	if g.Edge != nil {
 		return g.Edge.Issuer
@@ -182,9 +181,8 @@ func (g *Guard) issuer() string {
 	return g.app.Issuer
 }
 
-// isOnSite reports whether the guard is on the site that a request is for:
-// whether the host matchers of all its routes match the request. Other matchers
-// do not count here.
+// isOnSite reports whether the guard is on the site of a request, that is, whether
+// the host matchers of all its routes match. It ignores other matchers.
 func (p routedGuard) isOnSite(r *http.Request) bool {
 	return !slices.ContainsFunc(p.routes, func(route caddyhttp.Route) bool {
 		if len(route.MatcherSets) == 0 {
@@ -199,9 +197,9 @@ func (p routedGuard) isOnSite(r *http.Request) bool {
 	})
 }
 
-// covers reports whether the guard guards a path, or something below it.
-// Methods, headers and the like do not matter: the metadata is that of a
-// resource, and not of a request.
+// covers reports whether the guard guards a path, or something below it. It ignores
+// methods, headers and the like: the metadata are those of a resource, not of a
+// request.
 func (p routedGuard) covers(r *http.Request, path string) bool {
 	for _, route := range p.routes {
 		if !anySet(route.MatcherSets, r, path) {
@@ -210,7 +208,7 @@ func (p routedGuard) covers(r *http.Request, path string) bool {
 	}
 	within, ok := strings.CutPrefix(path, p.stripped)
 	if !ok {
-		return true // the path is above the stripped prefix; the routes have matched something below it
+		return true // the path is above the removed prefix; the routes have matched something below it
 	}
 	if len(p.guard.matcher.sets) == 0 {
 		return true
@@ -222,17 +220,17 @@ func (p routedGuard) covers(r *http.Request, path string) bool {
 	})
 }
 
-// anySet reports whether one of the matcher sets may match a request for the
-// path; no sets match everything.
+// anySet reports whether one of the matcher sets may match a request for the path;
+// without sets every request matches.
 func anySet(sets caddyhttp.MatcherSets, r *http.Request, path string) bool {
 	return len(sets) == 0 || slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
 		return !slices.ContainsFunc(set, func(m any) bool { return !mayMatch(m, r, path) })
 	})
 }
 
-// mayMatch reports whether a matcher matches some request for a path, or for
-// something below the path where the matcher is a list of paths. A matcher of
-// another kind may match.
+// mayMatch reports whether a matcher matches some request for a path or, if the
+// matcher is a list of paths, for something below it. Other kinds of matchers count
+// as matching.
 func mayMatch(matcher any, r *http.Request, path string) bool {
 	switch m := matcher.(type) {
 	case caddyhttp.MatcherSet:
@@ -252,9 +250,8 @@ func mayMatch(matcher any, r *http.Request, path string) bool {
 	return true
 }
 
-// mustMatch reports whether a matcher matches all requests for a path. It is the
-// question that a `not` asks of its inner matchers: only then is the path
-// exempt.
+// mustMatch reports whether a matcher matches all requests for a path. The inner
+// matchers of `not` are checked with it: only then is the path exempt.
 func mustMatch(matcher any, r *http.Request, path string) bool {
 	switch matcher.(type) {
 	case caddyhttp.MatchPath, *caddyhttp.MatchPath, *caddyhttp.MatchPathRE, *caddyhttp.MatchExpression:
@@ -263,22 +260,20 @@ func mustMatch(matcher any, r *http.Request, path string) bool {
 	return false
 }
 
-// isBelow reports whether everything that a path pattern matches is below a
-// path.
+// isBelow reports whether everything that a path pattern matches is below a path.
 func isBelow(pattern, path string) bool {
 	literal, _, _ := strings.Cut(strings.ToLower(pattern), "*")
 	return strings.HasPrefix(literal, strings.ToLower(strings.TrimSuffix(path, "/"))+"/")
 }
 
-// forPath is a copy of the request that is for the path, as matchers want to see
-// it.
+// forPath returns a copy of the request for another path, for matchers.
 func forPath(r *http.Request, path string) *http.Request {
 	return withURL(r, &url.URL{Path: cmp.Or(path, "/")})
 }
 
-// matches asks a matcher about a request. A matcher that fails, or one of
-// Caddy's older kind without errors, counts as matching: metadata that names too
-// many servers does no harm, and metadata that names too few does.
+// matches reports whether a matcher matches a request. A matcher that fails, or one
+// of Caddy's older kind without errors, counts as matching: metadata with too many
+// servers are harmless, but not with too few.
 func matches(matcher any, r *http.Request) bool {
 	m, ok := matcher.(caddyhttp.RequestMatcherWithError)
 	if !ok {

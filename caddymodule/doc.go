@@ -1,7 +1,7 @@
-// Package caddymodule wires: it is the one place that knows Caddy. The app
-// device_login owns the engine, its store, its keys and its upstreams; the
-// handlers device_login and device_auth put the endpoints and the guard into
-// sites. It decides nothing about grants.
+// Package caddymodule integrates the gateway into Caddy; no other package depends on
+// Caddy. The app device_login owns the engine, its store, its keys and its upstreams;
+// the handlers device_login and device_auth add the endpoints and the guard to sites.
+// The package makes no decisions about grants.
 package caddymodule
 
 import (
@@ -26,8 +26,8 @@ func init() {
 	httpcaddyfile.RegisterDirective("device_login", parseEndpoints)
 	httpcaddyfile.RegisterDirective("device_auth", parseGuard)
 
-	// Each goes right behind basic_auth, so the last one comes first: the
-	// endpoints are never guarded.
+	// Each is inserted directly after basic_auth, so the one registered last comes
+	// first: the endpoints are never guarded.
 	httpcaddyfile.RegisterDirectiveOrder("device_auth", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("device_login", httpcaddyfile.After, "basic_auth")
 }

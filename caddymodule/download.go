@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// downloadTimeout is how long a download waits for the client to read on.
+// downloadTimeout is how long a download waits for the client to continue reading.
 const downloadTimeout = time.Minute
 
-// stopPollInterval is how often a download asks whether the process is about to stop.
+// stopPollInterval is how often a download checks whether the process is shutting
+// down.
 const stopPollInterval = 200 * time.Millisecond
 
-// A download is the body of a long response, such as a backup. The store stays
-// open while it is read, so the download is broken off when the client does not
-// read on for a minute, or when the process is about to stop.
+// A download is the body of a long response, such as a backup. It keeps the store
+// open, so it is aborted if the client stops reading for a minute, or if the process
+// is shutting down.
 type download struct {
 	io.Writer
 	conn     *http.ResponseController
@@ -23,10 +24,10 @@ type download struct {
 
 	mu     sync.Mutex
 	timer  *time.Timer
-	broken bool // broken off or ended: nothing more is written
+	broken bool // aborted or ended: nothing more is written
 }
 
-// newDownload begins a download, and the timer that ends it at a stop.
+// newDownload starts a download, and the timer that aborts it during a shutdown.
 func newDownload(w http.ResponseWriter, stopping func() bool) *download {
 	d := &download{Writer: w, conn: http.NewResponseController(w), stopping: stopping}
 	d.mu.Lock()
@@ -35,8 +36,8 @@ func newDownload(w http.ResponseWriter, stopping func() bool) *download {
 	return d
 }
 
-// Write extends the write deadline of the connection with each part: the
-// deadline is for one write, not for the whole download.
+// Write extends the write deadline of the connection for each part: the deadline is
+// for one write, not for the whole download.
 func (d *download) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	if d.broken {
@@ -48,8 +49,8 @@ func (d *download) Write(p []byte) (int, error) {
 	return d.Writer.Write(p)
 }
 
-// checkStop breaks the download off if the process is about to stop. A deadline in the
-// past makes a write that is blocked return at once.
+// checkStop aborts the download if the process is shutting down. A deadline in the
+// past makes a blocked write return immediately.
 func (d *download) checkStop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -16,17 +16,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// What a guard's decision means in Caddy: its error routes, metrics, log and
-// placeholders. The order of the steps is that of guard.Pipeline, and what a token
-// is good for is decided by guard.Guard.
+// How a guard's decision is applied in Caddy: error routes, metrics, log and
+// placeholders. The order of the steps is that of guard.Pipeline, and tokens are
+// validated by guard.Guard.
 
-// newPipeline is the guard's order, with what only Caddy knows of a request.
+// newPipeline returns the guard's pipeline, with the functions that depend on Caddy.
 func (g *Guard) newPipeline() guard.Pipeline {
 	p := guard.Pipeline{
 		Reserved: g.config().ReservedHeaders(), Trusted: isTrusted, Describe: g.describe, Guard: g.tokenGuardFor,
 		Asked: g.challengedRequest, Observe: func(took time.Duration) { guardSeconds.Observe(took.Seconds()) },
-		// A matcher judges method and path, so headers that override either for the
-		// backend, such as X-Http-Method-Override, must go before.
+		// A matcher decides by method and path, so headers that override either for
+		// the backend, such as X-Http-Method-Override, must be removed first.
 		Selects: func() bool { return len(g.matcher.sets) > 0 || g.isInBlock() },
 	}
 	if len(g.matcher.sets) > 0 {
@@ -40,9 +40,9 @@ func (g *Guard) newPipeline() guard.Pipeline {
 	return p
 }
 
-// tokenGuardFor returns the token guard that decides, and a function to call when the
-// decision has been made: until then it keeps the store open. A guard whose
-// server is elsewhere has one token guard for good.
+// tokenGuardFor returns the token guard that decides, and a function to call after
+// the decision: until then the store stays open. A guard whose server is in another
+// Caddy always has the same token guard.
 func (g *Guard) tokenGuardFor(r *http.Request) (tokenGuard *guard.Guard, release func(), err error) {
 	if g.Edge != nil {
 		return g.remote, func() {}, nil
@@ -54,15 +54,15 @@ func (g *Guard) tokenGuardFor(r *http.Request) (tokenGuard *guard.Guard, release
 	return s.guard(g), release, nil
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler. It either calls the next
-// handler or returns an error for the site's error routes. With report_only a
-// refused request goes on to the next handler as if there were no guard.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It either calls the next handler
+// or returns an error for the site's error routes. With report_only a refused request
+// is passed to the next handler as if there were no guard.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	// All guards of a request share one identity: the first one takes the token
-	// off, and the later ones must still see it.
+	// All guards of a request share one identity: the first one removes the token
+	// from the request, and later ones still need it.
 	identity := requestIdentityOf(r)
-	// With report_only the response header must look as if the guard had not
-	// been there.
+	// With report_only the response header must be restored as if there were no
+	// guard.
 	var before http.Header
 	if g.ReportOnly {
 		before = w.Header().Clone()
@@ -73,7 +73,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	case d.Answered:
 		reqbody.Discard(w, r, caddy.Exiting)
 		return nil
-	case d.Err == guard.ErrTarget: // no backend may see such a request, with report_only neither
+	case d.Err == guard.ErrTarget: // no backend may see such a request, even with report_only
 		return g.refuse(w, r, caddyhttp.Error(http.StatusBadRequest, d.Err))
 	case d.Err != nil && g.ReportOnly:
 		g.report(identity, w, r, before, g.refusal(w, r, &d))
@@ -85,11 +85,11 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if d.Outcome != guard.Unguarded {
 		wrapped, watched := g.wrap(identity, w, &d)
 		if out = wrapped; watched != nil {
-			defer watched.end() // the end of the response also ends the watch for a revocation
+			defer watched.end() // ends the watch for a revocation together with the response
 		}
 	}
 	err := next.ServeHTTP(out, r)
-	if err != nil && identity.private { // what the error routes send is for one person, too
+	if err != nil && identity.private { // error routes may send personal data, too
 		identity.private = false
 		w.Header().Add("Cache-Control", "private")
 		addVary(w.Header(), g.credentials())
@@ -113,11 +113,11 @@ func (g *Guard) record(identity *requestIdentity, r *http.Request, d *guard.Deci
 	}
 }
 
-// refuse ends a request with an error: with a body of our own, or else by the
-// site's error routes, from which the resource is hidden. The request's body is
-// discarded first, because net/http would wait for it, however slowly it is sent.
+// refuse ends a request with an error: with a body of our own, or by the site's error
+// routes, which cannot see the resource. It discards the request's body first,
+// because net/http would wait for it, however slowly it is sent.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) error {
-	r.Header.Del("Authorization") // error routes may proxy, and must not forward the token
+	r.Header.Del("Authorization") // error routes may be a proxy, which must not forward the token
 	r.Header.Del(g.TokenHeader)
 	reqbody.Discard(w, r, caddy.Exiting)
 	if g.sites.explain(g, w, r, err) {
@@ -127,11 +127,11 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) error 
 	return err
 }
 
-// refusal sets the headers of a refused request and returns its error, which Caddy
-// hands to the site's handle_errors. The response to a challenge (RFC 6750 §3) must
-// be readable for a page of an allowed origin, and must not be stored. Where nothing
-// could be decided, because the store or the server is away, it is 503, never access;
-// the outage is logged, unless the error is only that the client closed its connection.
+// refusal sets the headers of a refused request and returns the error for the site's
+// handle_errors. The response to a challenge (RFC 6750 §3) must be readable for a
+// page of an allowed origin, and must not be stored. If no decision was possible,
+// because the store or the server is unavailable, the response is 503, never access;
+// the outage is logged, unless the client only closed its connection.
 func (g *Guard) refusal(w http.ResponseWriter, r *http.Request, d *guard.Decision) error {
 	switch {
 	case d.Challenge != nil:
@@ -150,10 +150,10 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request, d *guard.Decisio
 	return unavailable(w, d.Err)
 }
 
-// wrap returns the writer for the backend's response to a guarded request: CORS and
-// cache headers are added to it, also for a request without an identity, and the
-// response ends when the grant is revoked. A second guard of the same request need
-// not watch the grant again: the stream is nil then, and where there is no grant.
+// wrap returns the writer for the backend's response to a guarded request. The writer
+// adds CORS and cache headers, even for a request without an identity, and ends the
+// response when the grant is revoked. The stream is nil if there is no grant, or if
+// an earlier guard of the same request already watches it.
 func (g *Guard) wrap(
 	identity *requestIdentity, w http.ResponseWriter, d *guard.Decision,
 ) (http.ResponseWriter, *stream) {
@@ -169,9 +169,9 @@ func (g *Guard) wrap(
 	return s, s
 }
 
-// report logs a request that would have been refused, and undoes what the guard
-// did to it: the response header is as before, and an identity that an earlier
-// guard established stays.
+// report logs a request that would have been refused, and undoes what the guard did:
+// it restores the response header, and the identity that an earlier guard
+// established.
 func (g *Guard) report(
 	identity *requestIdentity, w http.ResponseWriter, r *http.Request, before http.Header, err error,
 ) {
@@ -183,9 +183,9 @@ func (g *Guard) report(
 		zap.String("path", text.WithoutCredentials(r.URL.Path)), zap.Stringer("client_ip", clientIP(r)), zap.Error(err))
 }
 
-// logRefusal counts why a token was refused, and logs it at debug level, with the
-// token's identity where that is known. A token that lacks a scope is a valid
-// token: its user is then also in the access log, as user_id.
+// logRefusal counts the reason of a refused token, and logs it at debug level with
+// the token's identity, if known. A token that only lacks a scope is valid: its user
+// is then also in the access log, as user_id.
 func (g *Guard) logRefusal(identity *requestIdentity, r *http.Request, c *guard.Challenge) {
 	var tokenErr *deviceauth.TokenError
 	if errors.As(c, &tokenErr) {
@@ -198,8 +198,8 @@ func (g *Guard) logRefusal(identity *requestIdentity, r *http.Request, c *guard.
 	if entry == nil {
 		return
 	}
-	// At debug level only: a client that retries a bad token could otherwise
-	// fill the log.
+	// Only at debug level: a client that retries with an invalid token could
+	// otherwise fill the log.
 	fields := []zap.Field{
 		zap.Int("status", c.Status), zap.String("method", r.Method),
 		zap.String("path", text.WithoutCredentials(r.URL.Path)), zap.Stringer("client_ip", clientIP(r)), zap.Error(c),

@@ -13,42 +13,42 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// eventConnected is emitted in Caddy's events app, beside the events of the
-// audit log, when a device of a client with notify has received its tokens. An
-// operator can route it to mail or chat.
+// eventConnected is emitted in Caddy's events app, besides the events of the audit
+// log, when a device of a client with notify has received its tokens. An operator can
+// route it to mail or chat.
 const eventConnected = "device_connected"
 
-// A dispatcher hands events to Caddy's events app, one after the other, in a
-// goroutine of its own: a device must not wait for an event handler that sends
-// mail. Where handlers are too slow, events are dropped, and counted in the log.
+// A dispatcher passes events to Caddy's events app, one after the other, in its own
+// goroutine: a device must not wait for an event handler that sends mail. If handlers
+// are too slow, events are dropped, and their number is logged.
 type dispatcher struct {
 	emitter
 	log   *zap.Logger
-	mu    sync.RWMutex // end holds it for writing: afterwards nothing is sent to the closed queue
+	mu    sync.RWMutex // write-locked by end: afterwards nothing is sent to the closed queue
 	ended bool
 	queue chan event
 	done  chan struct{}
 	lost  *sampling.Sampler[string] // of events, by name
 }
 
-// An emitter is Caddy's events app, as one module sees it.
+// An emitter is Caddy's events app for one module.
 type emitter struct {
-	subscribed func(name string) bool // whether any handler subscribes to the event
+	subscribed func(name string) bool // reports whether a handler subscribes to the event
 	emit       func(name string, data map[string]any)
 }
 
-// An event is what the events app is given: a stable name and its members.
+// An event is what is passed to the events app: a stable name and data.
 type event struct {
 	name string
 	data map[string]any
 }
 
 const (
-	dispatcherQueue   = 1000            // events that may wait for handlers
-	dispatcherTimeout = 5 * time.Second // for the handlers of waiting events, when the configuration ends
+	dispatcherQueue   = 1000            // events in the queue
+	dispatcherTimeout = 5 * time.Second // for the handlers of queued events, when the configuration ends
 )
 
-// newDispatcher starts the goroutine that emits events until end.
+// newDispatcher starts the goroutine that emits events until end is called.
 func newDispatcher(c emitter, log *zap.Logger) *dispatcher {
 	h := &dispatcher{emitter: c, log: log, queue: make(chan event, dispatcherQueue), done: make(chan struct{})}
 	h.lost = sampling.New(func(name string, n int) {
@@ -64,14 +64,14 @@ func newDispatcher(c emitter, log *zap.Logger) *dispatcher {
 }
 
 // dispatch queues an event. After end, an event of a request that outlives the
-// configuration is emitted by the request itself.
+// configuration is emitted by the request's own goroutine.
 func (h *dispatcher) dispatch(name string, data map[string]any) {
 	if !h.subscribed(name) {
 		return
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	// The queue is closed then, and has no reader.
+	// The queue is closed and no longer read.
 	if h.ended {
 		h.emit(name, data)
 		return
@@ -86,12 +86,12 @@ func (h *dispatcher) dispatch(name string, data map[string]any) {
 	}
 }
 
-// end waits for the events that are still queued, for dispatcherTimeout at most.
+// end waits for queued events, at most for dispatcherTimeout.
 func (h *dispatcher) end() {
 	h.mu.Lock()
 	h.ended = true
-	// The lock is released before the wait: events of requests that are still
-	// under way are emitted meanwhile.
+	// The lock is released before the wait, so that requests in progress can emit
+	// their events.
 	h.mu.Unlock()
 	close(h.queue)
 	h.lost.Close()
@@ -102,11 +102,10 @@ func (h *dispatcher) end() {
 	}
 }
 
-// connected emits eventConnected for a grant that was redeemed, if its client
-// has notify.
+// connected emits eventConnected for a redeemed grant, if its client has notify.
 func (a *App) connected(g *deviceauth.Grant) {
-	// The client may have been removed from the configuration since the grant
-	// was made.
+	// The client may have been removed from the configuration since the grant was
+	// created.
 	i := slices.IndexFunc(a.Clients, func(c Client) bool { return c.ID == g.ClientID })
 	if i >= 0 && a.Clients[i].Notify {
 		page := a.server.Load().handler.Pages.ConnectionsURL()
@@ -114,8 +113,8 @@ func (a *App) connected(g *deviceauth.Grant) {
 	}
 }
 
-// cleanEmail is the person's email address, if the address is free of control
-// characters and the like: a handler may put it into a mail header.
+// cleanEmail returns the person's email address, or "" if it has control characters
+// and the like: a handler may put it into a mail header.
 func cleanEmail(p *deviceauth.Person) string {
 	if email := p.Claims.String("email"); text.IsClean(email) {
 		return email
@@ -123,9 +122,9 @@ func cleanEmail(p *deviceauth.Person) string {
 	return ""
 }
 
-// connection is the data of eventConnected: enough to write the person a mail.
-// Names come from the configuration and the upstream, and are cleaned of control
-// characters.
+// connection returns the data of eventConnected, enough for a mail to the person.
+// Names come from the configuration and the upstream, and control characters are
+// removed from them.
 func connection(c *Client, g *deviceauth.Grant, page string) map[string]any {
 	return map[string]any{
 		"grant": g.ID.String(), "client_id": c.ID, "scope": string(g.Scope), "connections": page,

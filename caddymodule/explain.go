@@ -9,17 +9,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// explain answers a refused request with a short body that says what is wrong,
-// and reports whether it did. Where error routes of the operator's are for the
-// request, it does not: then the response is theirs. Without a body of its own,
-// a refusal would reach people as an empty page.
+// explain answers a refused request with a short body that explains the error, and
+// reports whether it did. It does not if the operator has error routes for the
+// request, which then write the response. Without such a body people would see an
+// empty page.
 func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err error) bool {
 	var handlerErr caddyhttp.HandlerError
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || !errors.As(err, &handlerErr) {
 		return false
 	}
-	// Both kinds of error routes count: those of the block that the guard is in,
+	// Both kinds of error routes count: those of the block that contains the guard,
 	// and those of the server (handle_errors).
 	s.once.Do(s.inspect)
 	if s.ownErrors[g] || server.Errors != nil && anyRoute(server.Errors.Routes, server.Errors.WithError(r, err)) {
@@ -29,9 +29,8 @@ func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err er
 	return true
 }
 
-// anyRoute reports whether a request reaches some handler of the routes. A
-// matcher that fails counts as matching, since Caddy would then run an error
-// route, too.
+// anyRoute reports whether a request reaches a handler of the routes. A matcher that
+// fails counts as matching, since Caddy would then run an error route, too.
 func anyRoute(routes caddyhttp.RouteList, r *http.Request) bool {
 	for _, route := range routes {
 		if matched, err := route.MatcherSets.AnyMatchWithError(r); !matched && err == nil {

@@ -15,57 +15,57 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// Guard lets requests with a valid bearer token through, and tells the
-// backend who asks in Remote-User, Remote-Email, Remote-Name, Remote-Groups,
-// Remote-Client and Remote-Scopes, and where there are several upstreams in
-// Remote-Upstream, whatever the request said under these names.
+// Guard passes requests with a valid bearer token to the next handler, and tells the
+// backend the identity in Remote-User, Remote-Email, Remote-Name, Remote-Groups,
+// Remote-Client and Remote-Scopes, and with several upstreams in Remote-Upstream. It
+// removes headers with these names from every request.
 //
-// In a route without matchers, with its own in match, it sees every request of
-// its site: it takes off what clients send under those names on all of them, and
-// no other spelling of a path gets past its matchers.
+// In a route without matchers, with its own matchers in match, it sees every request
+// of its site: then it removes those headers from all of them, and its matchers apply
+// to all spellings of a path.
 type Guard struct {
-	// Which requests are guarded: those that one of these sets matches in some
-	// reading of their path. Default: all.
+	// The requests that are guarded: those that one of these matcher sets matches in
+	// some reading of their path. Default: all.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
-	// Scopes that the token must have, all of them.
+	// Scopes of which the token must have all.
 	Scopes []string `json:"scopes,omitempty"`
-	// Audiences of which the token must have one. Default: the server's; with
-	// edge the server's issuer URL alone, whatever its own guards accept.
+	// Audiences of which the token must have one. Default: the server's; with edge
+	// only the server's issuer URL, even if the server's own guards accept others.
 	Audience []string `json:"audience,omitempty"`
-	// Let requests without credentials through, without identity.
+	// Whether to pass requests without credentials, without identity.
 	Optional bool `json:"optional,omitempty"`
-	// What becomes of the header with the token: strip (default) or keep.
+	// What to do with the header that has the token: strip (default) or keep.
 	Authorization string `json:"authorization,omitempty"`
-	// The header that has the token, alone or after Bearer, where the backend
-	// needs Authorization for itself; that one is then left as it is. Default:
+	// The header that has the token, alone or after Bearer, if the backend needs
+	// Authorization for itself; Authorization is then left unchanged. Default:
 	// Authorization.
 	TokenHeader string `json:"token_header,omitempty"`
-	// Identity headers beside the default ones, or renaming one of them.
+	// Identity headers in addition to the default ones, or replacing one of them.
 	Headers []guard.IdentityHeader `json:"headers,omitempty"`
-	// Also accept the token as the password of HTTP Basic.
+	// Whether to accept the token as the password of HTTP Basic, too.
 	Basic bool `json:"basic,omitempty"`
 	// Who answers CORS preflights: the guard (default), or pass: the backend.
 	Preflight string `json:"preflight,omitempty"`
-	// What may be stored of the answers to those who were let in: nothing by
-	// shared caches (default: Cache-Control gets private, and Vary gets
-	// Authorization), or keep: what the backend says.
+	// Cache headers of responses to admitted requests. By default shared caches must
+	// not store them: private is added to Cache-Control, and Authorization to Vary.
+	// keep: the backend's headers are kept.
 	Cache string `json:"cache,omitempty"`
-	// Let through what would be refused, without identity, and log and count
-	// it. It protects nothing: it is for finding out who would be shut out.
+	// Whether to pass requests that would be refused, without identity, and only log
+	// and count them. This protects nothing; it shows which clients would be refused.
 	ReportOnly bool `json:"report_only,omitempty"`
-	// Old API keys that are let through beside tokens.
+	// Old API keys that are accepted besides tokens.
 	Legacy *Legacy `json:"legacy,omitempty"`
-	// The server, where that is another Caddy. Default: this one's.
+	// The server, if it is in another Caddy. Default: this one's.
 	Edge *Edge `json:"edge,omitempty"`
 
 	app    *App         // this Caddy's server
-	remote *guard.Guard // of a server elsewhere
+	remote *guard.Guard // for a server in another Caddy
 	log    *zap.Logger
 
 	matcher  guardMatcher
 	pipeline guard.Pipeline
-	vary     []string // request headers that decide who is let in; none: caching is left to the backend
-	sites    *sites   // what is known of the site that it stands in
+	vary     []string // request headers that the decision depends on; none: caching is left to the backend
+	sites    *sites   // information about the site of the guard
 }
 
 // CaddyModule returns the module's registration.
@@ -73,9 +73,9 @@ func (Guard) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.device_auth", New: func() caddy.Module { return new(Guard) }}
 }
 
-// Provision prepares the guard, and opens the file of old API keys. A guard with
-// Edge asks the server of another Caddy; any other guard registers with this
-// Caddy's app, which makes its token guard when it starts.
+// Provision prepares the guard, and opens the file of old API keys. A guard with Edge
+// uses the server of another Caddy; any other guard registers with this Caddy's app,
+// which creates its token guard when it starts.
 func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	g.log = ctx.Logger()
 	if err := registerMetrics(ctx); err != nil {
@@ -111,19 +111,19 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	return nil
 }
 
-// identityHeader matches the names that a header may have here: those of RFC
-// 9110 §5.1, without the characters that proxies treat differently.
+// identityHeader matches permitted names of identity headers: those of RFC 9110 §5.1,
+// without characters that proxies treat differently.
 var identityHeader = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// notIdentity are headers that have a meaning for proxies and backends already,
-// and cannot carry an identity.
-var notIdentity = map[string]bool{
+// nonIdentityHeaders already have a meaning for proxies and backends, and cannot be
+// identity headers.
+var nonIdentityHeaders = map[string]bool{
 	"authorization": true, "connection": true, "content-length": true, "content-type": true, "cookie": true,
 	"expect": true, "host": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
 }
 
-// Validate implements caddy.Validator. The Caddyfile parser calls it after each
-// line, too, for an error that names the line.
+// Validate implements caddy.Validator. The Caddyfile parser also calls it after each
+// line, for an error with the position of the line.
 func (g *Guard) Validate() error {
 	if g.Authorization != "" && g.Authorization != "strip" && g.Authorization != "keep" {
 		return fmt.Errorf("authorization %q: want strip or keep", g.Authorization)
@@ -154,21 +154,21 @@ func (g *Guard) Validate() error {
 		if h.Name == "" || h.Claim == "" {
 			return errors.New("header: want the name of a header and of a claim")
 		}
-		if !identityHeader.MatchString(h.Name) || notIdentity[strings.ToLower(h.Name)] {
+		if !identityHeader.MatchString(h.Name) || nonIdentityHeaders[strings.ToLower(h.Name)] {
 			return fmt.Errorf("header %q: want one that tells who asks, such as X-User", h.Name)
 		}
 	}
 	return nil
 }
 
-// checkTokenHeader wants a header that has no other meaning: only guards read
-// it, and they take it off.
+// checkTokenHeader checks that the token header has no other meaning: only guards
+// read it, and they remove it.
 func (g *Guard) checkTokenHeader() error {
 	name := g.TokenHeader
 	switch {
 	case name == "":
 		return nil
-	case !identityHeader.MatchString(name) || notIdentity[strings.ToLower(name)]:
+	case !identityHeader.MatchString(name) || nonIdentityHeaders[strings.ToLower(name)]:
 		return fmt.Errorf("token_header %q: want the name of a header of its own, such as X-Device-Token", name)
 	case g.Basic:
 		return errors.New("token_header with basic: want one of them, since passwords are in Authorization")
@@ -179,8 +179,8 @@ func (g *Guard) checkTokenHeader() error {
 	return nil
 }
 
-// checkScope refuses what was meant to be a second matcher: the directive takes
-// one, and then scopes.
+// checkScope refuses a scope that looks like a second matcher: the directive takes
+// one matcher, and then scopes.
 func checkScope(scope string) error {
 	if scope == "*" || strings.HasPrefix(scope, "/") || strings.HasPrefix(scope, "@") {
 		return fmt.Errorf("scope %q: there is one matcher, and what follows it are scopes, such as products:read; "+
@@ -199,8 +199,8 @@ func checkScopes(scopes []string) error {
 	return checkScopeNames(scopes)
 }
 
-// config maps the JSON fields to the options of package guard. With report_only
-// every preflight goes to the backend, because the guard may answer nothing
+// config converts the JSON fields to options of package guard. With report_only all
+// preflights are passed to the backend, because the guard must not answer any request
 // then.
 func (g *Guard) config() guard.Options {
 	return guard.Options{
@@ -210,7 +210,7 @@ func (g *Guard) config() guard.Options {
 	}
 }
 
-// credentials is the name of the header that has the token.
+// credentials returns the name of the header that has the token.
 func (g *Guard) credentials() string { return cmp.Or(g.TokenHeader, "Authorization") }
 
 var (

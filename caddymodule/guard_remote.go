@@ -12,30 +12,30 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 )
 
-// Edge is an authorization server in another Caddy, for a guard that stands
-// elsewhere: it needs neither the app nor a store.
+// Edge is an authorization server in another Caddy, for a guard that needs neither
+// the app nor a store.
 type Edge struct {
 	// The server's issuer URL.
 	Issuer string `json:"issuer"`
-	// The client, declared with `guard` at the server, by which this guard
-	// asks about tokens; placeholders are allowed.
+	// The client, declared with `guard` at the server, that this guard uses for
+	// introspection; it may have placeholders.
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret"`
-	// How long an answer about a token is good. 0: not at all, the server is
+	// How long an introspection response is cached. 0: not at all, the server is
 	// asked at every request. Default: 500ms.
 	Cache *caddy.Duration `json:"cache,omitempty"`
-	// Origins of browser pages that play a device and may read what the backend
-	// answers (CORS). The server knows them of its clients; here they are told.
+	// Origins of browser pages that act as a client and may read the backend's
+	// responses (CORS). The server has them for its clients, but does not publish
+	// them.
 	Origins []string `json:"origins,omitempty"`
-	// A PEM file with certificates to trust beside the system's, where the
-	// server's is of a certificate authority of your own.
+	// A PEM file with certificates to trust besides the system's, if the server's
+	// certificate is from a private certificate authority.
 	CA string `json:"ca,omitempty"`
 }
 
-const edgeTimeout = 5 * time.Second // for an answer of the server
+const edgeTimeout = 5 * time.Second // for a response of the server
 
-// check checks what the Caddyfile parser wants to report at the line of a
-// mistake.
+// check checks what the Caddyfile parser reports at the faulty line.
 func (e *Edge) check() error {
 	if e.Cache != nil && *e.Cache < 0 {
 		return fmt.Errorf("cache %v: want 0, or a length of time", time.Duration(*e.Cache))
@@ -43,8 +43,8 @@ func (e *Edge) check() error {
 	return checkOrigins(e.Origins)
 }
 
-// server makes the client of the remote authorization server: placeholders are
-// resolved and the CA file is read. Nothing is requested yet.
+// server returns the client of the remote authorization server. It resolves
+// placeholders and reads the CA file, but sends no request.
 func (e *Edge) server(audience []string, log *zap.Logger) (*remote.Server, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// Endpoints serves what is under the issuer's URL, the endpoints for devices and
-// the pages for people, and hands every other request to the next handler.
+// Endpoints serves everything below the issuer's URL, the endpoints for devices and
+// the pages for people, and passes other requests to the next handler.
 type Endpoints struct {
 	app   *App
 	sites *sites
@@ -33,38 +33,37 @@ func (e *Endpoints) Provision(ctx caddy.Context) (err error) {
 	return err
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler. In this order: the health
-// path, which must work while the store does not; the body of the request; the
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It handles, in this order: the
+// health path, which must work without the store; the body of the request; the
 // endpoints and pages; the protected resource metadata of the site. The store is
-// held open while an endpoint or page responds, and never while the next handler
-// does.
+// acquired while an endpoint or page responds, and never while the next handler does.
 func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if e.app.Health != "" && r.URL.Path == e.app.Health {
 		return e.app.serveHealth(w, r)
 	}
-	// A body is read before the store is acquired: a slow client must not keep
-	// the store from being closed.
+	// The body is read before the store is acquired: a slow client must not keep the
+	// store from being closed.
 	if !e.app.receive(w, r) {
 		return nil
 	}
-	// The metadata is for GET; a body would be of no use to it.
+	// The metadata are for GET, which needs no body.
 	if guard.IsMetadataPath(r.URL.Path) {
 		reqbody.Discard(w, r, caddy.Exiting)
 	}
 	s, release, err := e.app.acquire(r)
 	if err != nil {
 		if err = unavailable(w, err); e.sites.explain(nil, w, r, err) {
-			return nil // an error that is returned would be logged by Caddy, once for each request
+			return nil // Caddy would log a returned error, once for each request
 		}
-		hide(r, err) // no guard has decided on the request
+		hide(r, err) // no guard has decided about the request
 		return err
 	}
-	// The pages decide what is theirs by path alone, dialects included.
+	// The handler recognizes its paths, including those of dialects.
 	switch {
 	case s.handler.Serves(r.URL.Path):
 		defer release()
 		if v, ok := caddyhttp.GetVar(r.Context(), requestIdentityVar).(*requestIdentity); ok && v.Cookies != nil {
-			r.Header["Cookie"] = v.Cookies // a guard before this handler took our cookies off
+			r.Header["Cookie"] = v.Cookies // an earlier guard has removed our cookies
 		}
 		s.handler.ServeHTTP(w, r)
 		return nil
@@ -75,23 +74,22 @@ func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	}
 	release() // before the next handler responds, which may take hours
-	// The next handler gets no cookie of the pages: a backend on the same host
-	// could otherwise act as the person who signed in.
+	// The next handler gets no cookies of the pages: a backend on the same host could
+	// otherwise act as the signed-in person.
 	guard.StripCookies(r.Header)
 	return next.ServeHTTP(w, r)
 }
 
-// isTrusted reports whether a request was sent by a proxy that Caddy's
-// trusted_proxies names.
+// isTrusted reports whether a request was sent by one of Caddy's trusted_proxies.
 func isTrusted(r *http.Request) bool {
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	return trusted
 }
 
-// withForwardedProto is the request with the scheme that a trusted proxy states in
-// X-Forwarded-Proto: behind a proxy that ends TLS, URLs in challenges and
-// metadata must still begin with https. Of several values the last one is the
-// trusted proxy's own.
+// withForwardedProto returns the request with the scheme that a trusted proxy sent in
+// X-Forwarded-Proto: behind a proxy that terminates TLS, URLs in challenges and
+// metadata must still be https. Of several values the last one is the trusted proxy's
+// own.
 func withForwardedProto(r *http.Request) *http.Request {
 	values := r.Header.Values("X-Forwarded-Proto")
 	if !isTrusted(r) || len(values) == 0 || values[len(values)-1] != "https" {
@@ -100,10 +98,10 @@ func withForwardedProto(r *http.Request) *http.Request {
 	return guard.WithHTTPS(r)
 }
 
-// findApp finds the authorization server of this Caddy. Where the app is
-// configured and faulty, Caddy reports that when it loads the app itself; an
-// error here would repeat the reason once for each handler. The configuration
-// fails to load either way, so an empty App stands in.
+// findApp returns the authorization server of this Caddy. If the app is configured
+// but faulty, Caddy reports that when it loads the app itself; an error here would
+// repeat it for each handler. The configuration fails to load in any case, so an
+// empty App is returned.
 func findApp(ctx caddy.Context) (*App, error) {
 	app, err := ctx.AppIfConfigured("device_login")
 	switch {
@@ -115,8 +113,8 @@ func findApp(ctx caddy.Context) (*App, error) {
 	return app.(*App), nil
 }
 
-// clientIP is the client's address as Caddy determined it with trusted_proxies.
-// The engine knows which IPv6 addresses stand for IPv4 ones behind a NAT64.
+// clientIP returns the client's address as Caddy determined it with trusted_proxies.
+// The engine maps IPv6 addresses of a NAT64 to IPv4.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)

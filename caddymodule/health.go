@@ -17,18 +17,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// Whether the device login works, for load balancers, containers and monitoring:
-// on the admin endpoint, and where the configuration says so on the issuer's
-// site. There anyone may ask as often as they like, so the store must not be
-// asked each time.
+// The health check, for load balancers, containers and monitoring. It is on the admin
+// endpoint, and optionally on the issuer's site, where anyone may call it any number
+// of times, so the store must not be accessed each time.
 
 const (
-	healthWait  = time.Second            // the longest that the store may take
-	healthReuse = 250 * time.Millisecond // how long a result of the store is used again
+	healthWait  = time.Second            // time limit for the store
+	healthReuse = 250 * time.Millisecond // how long a result of the store is reused
 )
 
-// The reasons why a device login does not work. They are public, so the store's
-// own errors, which may name hosts and users, are in the log alone.
+// Reasons why the device login does not work. They are public, so the store's own
+// errors, which may contain hosts and users, are only logged.
 var (
 	errStoreAway   = errors.New("the store is away since the start, and is waited for")
 	errStoreSilent = errors.New("the store does not answer")
@@ -36,16 +35,16 @@ var (
 	errStopping    = errors.New("the store is being closed")
 )
 
-// A health shares one check of the store among all who ask at the same time.
+// A health shares one check of the store among simultaneous callers.
 type health struct {
-	probe func(context.Context) error // may hang, whatever its context says
+	probe func(context.Context) error // may hang even after its context has ended
 
 	mu   sync.Mutex
-	last *healthCheck // under way, or the latest that has ended
+	last *healthCheck // in progress, or the latest that has ended
 }
 
-// A healthCheck is one check of the store. Once done is closed, ended and err are
-// its result, and do not change any more.
+// A healthCheck is one check of the store. Once done is closed, ended and err are its
+// result and do not change.
 type healthCheck struct {
 	began time.Time
 	done  chan struct{}
@@ -53,9 +52,9 @@ type healthCheck struct {
 	err   error
 }
 
-// check reports what is wrong, after healthWait at the latest. A check of the
-// store that hangs is waited for once: later callers get errStoreSilent at once,
-// and no second check begins before the first has ended.
+// check returns the error of the store's check, after healthWait at the latest. If a
+// check hangs, only the first callers wait: later ones get errStoreSilent
+// immediately, and no second check begins before the first has ended.
 func (h *health) check(ctx context.Context) error {
 	// The wait counts from the start of the check, so that callers who join late
 	// wait no longer than the first.
@@ -76,14 +75,14 @@ func (h *health) check(ctx context.Context) error {
 	return errStoreSilent
 }
 
-// join returns the check of the store to wait for: the one under way, a recent
-// one, or a new one.
+// join returns the check to wait for: the one in progress, a recent one, or a new
+// one.
 func (h *health) join() *healthCheck {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.last; l != nil {
-		// A check that is under way is joined, however long it takes; one that
-		// ended is used again for healthReuse.
+		// A check in progress is joined, however long it takes; one that has ended is
+		// reused for healthReuse.
 		select {
 		case <-l.done:
 			if time.Since(l.ended) < healthReuse {
@@ -95,7 +94,7 @@ func (h *health) join() *healthCheck {
 	}
 	l := &healthCheck{began: time.Now(), done: make(chan struct{})}
 	h.last = l
-	go func() { // not bound to the caller's context, because others wait for the same result
+	go func() { // independent of the caller's context, because others wait for the same result
 		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
 		defer cancel()
 		l.err = h.probe(ctx)
@@ -105,18 +104,18 @@ func (h *health) join() *healthCheck {
 	return l
 }
 
-// newHealth makes the health of a server. Errors of its store are logged here.
+// newHealth returns the health of a server. It logs the errors of the store.
 func (a *App) newHealth(s *server) *health {
 	return &health{probe: func(ctx context.Context) error {
-		// The health of a store that is being closed is not asked for: at a stop
-		// that is no fault.
+		// A store that is being closed is not checked: during a stop that is not a
+		// fault.
 		if !s.pooledStore.beginUse() {
 			return errStopping
 		}
 		defer s.pooledStore.endUse()
 		err := s.keys.Health(ctx)
 		switch {
-		// A lost signing key has a text of its own that is safe to publish.
+		// The error of a lost signing key is safe to publish.
 		case err == nil || errors.Is(err, keyring.ErrLost):
 			return err
 		case ctx.Err() != nil:
@@ -127,7 +126,7 @@ func (a *App) newHealth(s *server) *health {
 	}}
 }
 
-// checkHealth returns why the device login does not work, nil where it works.
+// checkHealth returns nil if the device login works, or else the reason why not.
 func (a *App) checkHealth(ctx context.Context) error {
 	// One deadline covers the wait for Start and the store's check.
 	ctx, cancel := context.WithTimeout(ctx, healthWait)
@@ -142,18 +141,18 @@ func (a *App) checkHealth(ctx context.Context) error {
 	return errStarting
 }
 
-// fault logs an error that may occur on every request during an outage: the
-// first time, and then once a minute the number of the others.
+// fault logs an error that may occur with every request during an outage: the first
+// one, and then once a minute the number of further ones.
 func (a *App) fault(message string, err error) {
 	if a.faults.Pass(message) {
 		a.log.Error(message, zap.Error(err))
 	}
 }
 
-// moreFaults logs how many errors fault has left out.
-func (a *App) moreFaults(message string, n int) { a.log.Error(message, zap.Int("more", n)) }
+// logOmittedFaults logs how many errors fault has omitted.
+func (a *App) logOmittedFaults(message string, n int) { a.log.Error(message, zap.Int("more", n)) }
 
-// checkHealthPath wants a path that no endpoint, page or dialect has.
+// checkHealthPath checks that no endpoint, page or dialect uses the health path.
 func (a *App) checkHealthPath() error {
 	if a.Health == "" {
 		return nil
@@ -161,11 +160,12 @@ func (a *App) checkHealthPath() error {
 	return oauthapi.CheckFree("health", a.Health, a.Paths, a.Dialects, a.Issuer)
 }
 
-// serveHealth answers 200 or 503, with a JSON object that has the reason. The
-// store is asked at most once every healthReuse, however many ask.
+// serveHealth responds with 200 or 503, and a JSON object with the reason. It
+// accesses the store at most once in healthReuse, regardless of the number of
+// requests.
 func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	reqbody.Discard(w, r, caddy.Exiting)
-	// Only reading methods are allowed, as RFC 9110 §9.2.1 defines safe ones.
+	// Only safe methods are allowed (RFC 9110 §9.2.1).
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
@@ -176,14 +176,14 @@ func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 		status, view = http.StatusServiceUnavailable, adminapi.Health{Status: "unavailable", Reason: err.Error()}
 		w.Header().Set("Retry-After", "5")
 	}
-	// A cache must never store the state of a moment.
+	// A cache must not store a momentary state.
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	return json.NewEncoder(w).Encode(view)
 }
 
-// health is the route /device_login/health of the admin endpoint.
+// health serves the route /device_login/health of the admin endpoint.
 func (a *Admin) health(w http.ResponseWriter, r *http.Request) error {
 	if a.app == nil {
 		return errNoDeviceLogin

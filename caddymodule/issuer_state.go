@@ -17,7 +17,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// A server is what Start builds: the engine and all that needs an open store.
+// A server is built by begin: the engine and everything that needs an open store.
 type server struct {
 	engine       *deviceauth.Engine
 	handler      *gateway.Handler
@@ -27,13 +27,13 @@ type server struct {
 	grantCounter *grantCounter
 	health       *health
 
-	previous *server     // of the configuration before, which serves again if this one is dropped
-	stopped  atomic.Bool // its configuration was stopped
+	previous *server     // of the previous configuration; serves again if this one is discarded
+	stopped  atomic.Bool // its configuration has been stopped
 }
 
-// retire takes a server out of service when its configuration stops. Where that
-// configuration was the latest, the server before serves again, unless it was
-// stopped, too: Caddy drops a configuration of which another app fails to start.
+// retire takes a server out of service when its configuration stops. If it was the
+// current one, the previous server serves again, unless that was stopped, too: Caddy
+// discards a configuration if another of its apps fails to start.
 func (s *server) retire(l *issuerState) {
 	s.stopped.Store(true)
 	before := s.previous
@@ -41,11 +41,11 @@ func (s *server) retire(l *issuerState) {
 		before = nil
 	}
 	l.current.CompareAndSwap(s, before)
-	s.previous = nil // or every server since the start would stay in memory
+	s.previous = nil // otherwise all servers since the start would stay in memory
 }
 
-// readyGuards makes the token guard of each guard of the configuration.
-func (a *App) readyGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
+// tokenGuards returns the token guard of each guard of the configuration.
+func (a *App) tokenGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
 	all := map[*Guard]*guard.Guard{}
 	for _, g := range a.guards {
 		all[g] = guard.New(g.config(), engine)
@@ -53,9 +53,9 @@ func (a *App) readyGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
 	return all
 }
 
-// warnOfOpenGuards warns of guards without an audience where the server has
-// several APIs: a token for one API is then accepted at the others, which the
-// audiences of RFC 8707 §2.2 are there to prevent.
+// warnOfOpenGuards warns of guards without an audience if the server has several
+// audiences: such a guard accepts a token for one API at another, which audiences
+// (RFC 8707 §2.2) should prevent.
 func (a *App) warnOfOpenGuards(audiences []string) {
 	open := 0
 	for _, g := range a.guards {
@@ -70,9 +70,9 @@ func (a *App) warnOfOpenGuards(audiences []string) {
 	}
 }
 
-// guard returns the token guard of a guard. A guard of a configuration that was
-// dropped is served by the server before, which has no token guard for it and
-// makes one for the request.
+// guard returns the token guard of a guard. A guard of a discarded configuration is
+// served by the previous server, which has no token guard for it and creates one for
+// the request.
 func (s *server) guard(g *Guard) *guard.Guard {
 	if ready := s.guards[g]; ready != nil {
 		return ready
@@ -80,22 +80,21 @@ func (s *server) guard(g *Guard) *guard.Guard {
 	return guard.New(g.config(), s.engine)
 }
 
-// issuerState is what successive configurations of one issuer share: which
-// server serves, and the responses that must end with their grants. A request
-// that reaches a configuration which Caddy then drops is answered by the server
-// before.
+// issuerState is what successive configurations of an issuer share: the current
+// server, and the responses that must end with their grants. A request that reaches a
+// configuration which Caddy then discards is answered by the previous server.
 type issuerState struct {
 	current atomic.Pointer[server]
 	streams streams
 	stop    func() // ends the goroutine that watches the streams
 }
 
-// issuerStates has the state of each issuer of the process, counted by the
+// issuerStates has the state of each issuer of the process, with the number of
 // configurations that use it.
 var issuerStates = caddy.NewUsagePool()
 
-// acquireIssuerState returns the state of an issuer, and makes it for the first
-// configuration, with the goroutine that breaks streams off.
+// acquireIssuerState returns the state of an issuer. For the first configuration it
+// creates the state, and starts the goroutine that aborts streams.
 func acquireIssuerState(issuer string) (*issuerState, error) {
 	value, _, err := issuerStates.LoadOrNew(issuer, func() (caddy.Destructor, error) {
 		ctx, stop := context.WithCancel(context.Background())
@@ -110,7 +109,7 @@ func acquireIssuerState(issuer string) (*issuerState, error) {
 	return value.(*issuerState), nil
 }
 
-// releaseIssuerState undoes one acquireIssuerState. The last release ends the
+// releaseIssuerState undoes one acquireIssuerState. The last release stops the
 // goroutine.
 func releaseIssuerState(issuer string) error {
 	_, err := issuerStates.Delete(issuer)
@@ -123,15 +122,15 @@ func (l *issuerState) Destruct() error {
 	return nil
 }
 
-// startWait bounds how long a request waits for Start. After that the request is
-// answered 503.
+// startWait limits how long a request waits for Start, before it is answered with
+// 503.
 const startWait = 10 * time.Second
 
-// errStarting is the error while no server serves.
+// errStarting is the error while there is no current server.
 var errStarting = errors.New("the device login is not ready")
 
-// currentServer returns the server that serves now, nil where none does. If this
-// configuration did not start, the server before answers.
+// currentServer returns the current server, or nil if there is none. If this
+// configuration did not start, it is the previous one.
 func (a *App) currentServer(ctx context.Context) *server {
 	if s := a.awaitStart(ctx); s != nil {
 		return s
@@ -139,10 +138,9 @@ func (a *App) currentServer(ctx context.Context) *server {
 	return a.issuerState.current.Load()
 }
 
-// receive reads the body of a request to the endpoints and pages, and reports
-// whether the request goes on; where it does not, it has been answered. The
-// store is not held open meanwhile: a slow client would keep it from being
-// closed.
+// receive reads the body of a request to the endpoints and pages. It reports whether
+// to continue with the request; otherwise it has written the response. The store is
+// not acquired meanwhile: a slow client would keep it from being closed.
 func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 	if r.Body == nil || r.Body == http.NoBody {
 		return true
@@ -151,9 +149,9 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 	return s == nil || s.handler.Receive(w, r)
 }
 
-// acquire returns the server with its store held open, and a function that
-// releases the store; every caller must call that function. Where no server
-// serves, the error is errStarting.
+// acquire returns the current server with its store kept open, and a function that
+// releases the store, which the caller must call. Without a current server it returns
+// errStarting.
 func (a *App) acquire(r *http.Request) (*server, func(), error) {
 	s := a.currentServer(r.Context())
 	if s == nil || !s.pooledStore.beginUse() {
@@ -162,7 +160,7 @@ func (a *App) acquire(r *http.Request) (*server, func(), error) {
 	return s, s.pooledStore.endUse, nil
 }
 
-// awaitStart waits for Start, and returns nil where Start failed or takes longer than
+// awaitStart waits for Start, and returns nil if Start failed or takes longer than
 // startWait. Caddy's http app may accept requests before all apps of the
 // configuration have started.
 func (a *App) awaitStart(ctx context.Context) *server {
@@ -182,8 +180,8 @@ func (a *App) awaitStart(ctx context.Context) *server {
 	return nil
 }
 
-// unavailable is the error of a request that cannot be answered because of a
-// fault on our side: 503 with Retry-After.
+// unavailable returns the error for a request that cannot be answered because of a
+// fault of the server: 503 with Retry-After.
 func unavailable(w http.ResponseWriter, err error) error {
 	w.Header().Set("Retry-After", "5")
 	return caddyhttp.Error(http.StatusServiceUnavailable, err)

@@ -11,25 +11,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
 )
 
-// A Redis that is up later than this machine must keep neither Caddy's other
-// sites from being served nor Caddy from starting. So at the first start the
-// store is tried again in the background, and requests that need it are answered
-// 503 meanwhile. At a reload a configuration still serves: the new one fails if
-// its store stays away.
+// A Redis that starts later than Caddy must not keep Caddy from starting and from
+// serving other sites. So at the first start the store is retried in the background,
+// and requests that need it are answered with 503 meanwhile. At a reload the previous
+// configuration keeps serving, and the new one fails if its store stays unavailable.
 
-// reloadTimeout is how long a reload waits for a store that is away, and
-// lateRetryInterval how often such a store is tried again.
+// reloadTimeout is how long a reload waits for an unavailable store, and
+// lateRetryInterval how often such a store is retried.
 const (
 	reloadTimeout     = 10 * time.Second
 	lateRetryInterval = 500 * time.Millisecond
 )
 
-// isAway distinguishes a store that does not respond from one that is configured wrong,
-// which no waiting mends.
+// isAway reports whether an error means that a store does not respond, rather than a
+// wrong configuration, which retries cannot fix.
 func isAway(err error) bool { return errors.Is(err, redisstore.ErrAway) }
 
-// open opens the store. At a reload it tries again until reloadTimeout, because
-// the configuration before serves meanwhile.
+// open opens the store. At a reload it retries until reloadTimeout, because the
+// previous configuration keeps serving meanwhile.
 func (a *App) open() (*pooledStore, error) {
 	for deadline := time.Now().Add(reloadTimeout); ; time.Sleep(lateRetryInterval) {
 		pooled, err := acquireStore(a.store, a.slog)
@@ -39,8 +38,8 @@ func (a *App) open() (*pooledStore, error) {
 	}
 }
 
-// awaitStore tries the store in the background until it opens, and then begins
-// to serve; Stop ends the attempts. The same error is logged once only.
+// awaitStore retries the store in the background until it opens, and then begins to
+// serve; Stop ends the retries. It logs repeated errors only once.
 func (a *App) awaitStore(why error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -69,8 +68,8 @@ func (a *App) awaitStore(why error) {
 	}()
 }
 
-// beginLate makes one attempt. If the gateway cannot begin with the store, the
-// store is released for the next attempt.
+// beginLate makes one attempt. If begin fails, it releases the store for the next
+// attempt.
 func (a *App) beginLate(ctx context.Context) error {
 	pooled, err := acquireStore(a.store, a.slog)
 	if err != nil {

@@ -20,28 +20,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// Legacy lets old API keys through beside tokens, until the operator takes the
-// line away. Each use is counted by client; with a date the answer says that it is
-// deprecated (RFC 9745).
+// Legacy accepts old API keys besides tokens, during a migration. Each use is counted
+// by client; with a date the response says that the key is deprecated (RFC 9745).
 type Legacy struct {
 	// The header that holds the key.
 	Header string `json:"header"`
-	// The file with a client and its key on each line; the key may be written
-	// as sha256: and its digest in hexadecimal. Scopes may follow: then the key is
-	// good where a guard asks for no others, and else everywhere. Lines that begin
-	// with # are comments. A change of the file counts within two seconds; one that is
-	// gone or cannot be read leaves the keys as they were.
+	// The file with a client and its key on each line; the key may be written as
+	// sha256: and its digest in hexadecimal. If scopes follow, the key is only valid
+	// for guards that require no others. Lines that begin with # are comments. A
+	// change of the file takes effect within two seconds; if the file is missing or
+	// cannot be read, the previous keys stay valid.
 	File string `json:"file"`
-	// Since when keys are deprecated, as 2026-01-31: answers say so. Default: they
-	// are not, as for machines that have no other way yet.
+	// The date since when keys are deprecated, as 2026-01-31, for the response
+	// header. Default: they are not, as for machines that have no alternative yet.
 	Since string `json:"since,omitempty"`
 
 	log     *zap.Logger
 	keys    atomic.Pointer[legacyKeys]
-	checked atomic.Int64 // when the file was last looked at, in nanoseconds
+	checked atomic.Int64 // when the file was last checked, in nanoseconds
 }
 
-// legacyKeys are the keys of the file as it was read at one time.
+// legacyKeys are the keys of one version of the file.
 type legacyKeys struct {
 	clients map[[sha256.Size]byte]*deviceauth.Identity // by the key's digest
 	since   time.Time
@@ -53,15 +52,15 @@ type legacyKeys struct {
 	hexadecimal []string
 }
 
-// matches reports whether the keys are those of the file as it is now: same file,
-// time and size. After a minute the file is read again in any case, because a
-// tool that writes it may set its time back.
+// matches reports whether the file is unchanged: same file, time and size. After a
+// minute it is read again in any case, because a tool that writes the file may set
+// its time back.
 func (k *legacyKeys) matches(file os.FileInfo) bool {
 	unchanged := os.SameFile(k.file, file) && file.ModTime().Equal(k.file.ModTime()) && file.Size() == k.file.Size()
 	return unchanged && time.Since(k.read) < time.Minute
 }
 
-// check checks the options, without reading the file: the Caddyfile may be
+// check validates the options without reading the file, because the Caddyfile may be
 // validated on another machine.
 func (l *Legacy) check() error {
 	if l.Header == "" || l.File == "" {
@@ -80,7 +79,7 @@ func (l *Legacy) check() error {
 }
 
 // open reads the file for the first time. An error here fails the configuration;
-// later errors only keep the keys as they were.
+// after later errors the previous keys stay valid.
 func (l *Legacy) open(log *zap.Logger) error {
 	if err := l.check(); err != nil {
 		return err
@@ -94,14 +93,14 @@ func (l *Legacy) open(log *zap.Logger) error {
 	return nil
 }
 
-// legacyReloadInterval is how often the file is checked for a change, and how old a change
-// must be before it is read: a writer may be in the middle. A key that was
-// removed is accepted for at most twice that time.
+// legacyReloadInterval is how often the file is checked for a change, and the age of
+// a change before it is read, because it may still be being written. So a key that
+// was removed is accepted for at most twice that time.
 const legacyReloadInterval = time.Second
 
-// current returns the keys of the file as it is now. Where the file cannot be
-// read, the keys stay as they were: a typing error in one line must not lock out
-// all machines. Of all requests at one time, a single one reads the file.
+// current returns the current keys. If the file cannot be read the previous keys stay
+// valid: a typing error in one line must not lock out all machines. Of simultaneous
+// requests only one reads the file.
 func (l *Legacy) current() *legacyKeys {
 	known, now, checked := l.keys.Load(), time.Now().UnixNano(), l.checked.Load()
 	if now-checked < int64(legacyReloadInterval) || !l.checked.CompareAndSwap(checked, now) {
@@ -120,8 +119,7 @@ func (l *Legacy) current() *legacyKeys {
 	return keys
 }
 
-// use makes the keys the current ones. Each client's counter exists at 0 from
-// then on.
+// use makes the keys the current ones, and creates each client's counter at 0.
 func (l *Legacy) use(keys *legacyKeys) {
 	for _, client := range keys.clients {
 		legacyUses.WithLabelValues(client.ClientID)
@@ -135,7 +133,7 @@ func (l *Legacy) use(keys *legacyKeys) {
 }
 
 // read reads the file. A key is a credential, so a line with a short key or with
-// the key of another client makes the whole file invalid.
+// another client's key makes the whole file invalid.
 func (l *Legacy) read() (*legacyKeys, error) {
 	// Only a regular file: opening a named pipe would block until it has a writer.
 	if info, err := os.Stat(l.File); err == nil && !info.Mode().IsRegular() {
@@ -160,7 +158,7 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	for number := 1; lines.Scan(); number++ {
 		line := lines.Text()
 		if number == 1 {
-			line = strings.TrimPrefix(line, byteOrderMark) // which some editors write
+			line = strings.TrimPrefix(line, byteOrderMark) // written by some editors
 		}
 		if err := keys.addLine(line); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
@@ -174,12 +172,12 @@ func (l *Legacy) read() (*legacyKeys, error) {
 	return keys, lines.Err()
 }
 
-// minLegacyKey is the least length of a key in characters. It only catches what
-// is no key at all: old keys are as they are, and whether one can be guessed
+// minLegacyKey is the minimum length of a key in characters. It only excludes what
+// cannot be a key: existing keys cannot be changed, and whether one can be guessed
 // depends on its length. The metric's decision unknown_key shows attempts.
 const minLegacyKey = 8
 
-// addLine adds the client of one line of the file: its name, its key or the key's
+// addLine adds the client of a line of the file: its name, its key or the key's
 // digest, and scopes. Empty lines and comments add nothing.
 func (k *legacyKeys) addLine(line string) error {
 	words := strings.Fields(line)
@@ -233,10 +231,10 @@ func isDigest(word string) bool {
 // byteOrderMark is U+FEFF in UTF-8.
 const byteOrderMark = "\ufeff"
 
-// admit returns the identity of the client whose key a request has, nil where
-// there is none. tokens is the name of the header that has tokens: a request
-// that has that header, too, is judged by its token alone. The key stays on the
-// request, since the backend has always received it.
+// admit returns the identity of the client whose key a request has, or nil. tokens is
+// the name of the header that has tokens: a request that also has that header is
+// decided by its token alone. The key stays on the request, since the backend has
+// always received it.
 func (l *Legacy) admit(w http.ResponseWriter, r *http.Request, tokens string) *deviceauth.Identity {
 	values := r.Header.Values(l.Header)
 	if len(values) != 1 || len(r.Header.Values(tokens)) > 0 && !strings.EqualFold(l.Header, tokens) {

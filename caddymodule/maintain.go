@@ -10,17 +10,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// maintainWait bounds how long a stop waits for the last maintenance of the
-// signing keys.
+// maintainWait limits how long a stop waits for the last maintenance of the signing
+// keys.
 const maintainWait = time.Second
 
-// openKeys reads the signing keys from the store, and makes the first one in a
-// new store. At a reload the keyring of the configuration before first restores
-// what the store may have lost: this configuration's keyring knows no keys yet,
-// and would make new ones, so that every token became invalid.
+// openKeys reads the signing keys from the store, and creates the first one in a new
+// store. At a reload the previous configuration's keyring first restores keys that
+// the store may have lost: a new keyring has no keys in memory yet, and would create
+// new ones, so that all tokens would become invalid.
 func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
-	// The keyring before keeps a copy of its keys in memory, and writes back
-	// those that are missing.
+	// The previous keyring has its keys in memory, and writes back those that are
+	// missing.
 	if before := a.pooledStore.keys.Load(); before != nil {
 		if err := before.Maintain(ctx); err != nil {
 			return nil, err
@@ -36,8 +36,8 @@ func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
 }
 
 // maintain maintains the signing keys, counts the grants for the metrics, and
-// announces what was started, until Stop. At the end it maintains the keys once
-// more: only this process's memory may have a key that the store has lost.
+// announces what was started, until Stop. At the end it maintains the keys once more:
+// a key that the store has lost may be only in the memory of this process.
 func (a *App) maintain(upstreams []deviceauth.Upstream) {
 	ctx, stop := context.WithCancel(context.Background())
 	go a.announce(ctx, upstreams) // ends with ctx
@@ -46,11 +46,11 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 		stop()
 		select {
 		case <-done:
-		case <-time.After(maintainWait): // the store does not respond; the keys are in it all the same
+		case <-time.After(maintainWait): // the store does not respond, but it has the keys
 		}
 	}
-	// One goroutine does all of it, one task after the other, so that they never
-	// use the store at the same time.
+	// A single goroutine runs all tasks one after the other, so that they never use
+	// the store at the same time.
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(keyring.MaintainEvery)
@@ -58,8 +58,7 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 		for {
 			select {
 			case <-ctx.Done():
-				// The context of the loop has ended, so the last look has one of
-				// its own.
+				// The loop's context has ended, so the last maintenance has its own.
 				last, cancel := context.WithTimeout(context.Background(), maintainWait)
 				defer cancel()
 				if err := a.server.Load().keys.Maintain(last); err != nil {
@@ -71,7 +70,7 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 				if err := a.server.Load().keys.Maintain(ctx); err != nil && ctx.Err() == nil {
 					a.log.Error("looking after the signing keys", zap.Error(err))
 				}
-			// A scrape asked for the number of grants.
+			// A scrape requested the number of grants.
 			case <-a.server.Load().grantCounter.wanted:
 				s := a.server.Load()
 				if err := s.grantCounter.count(ctx, s.engine); err != nil && ctx.Err() == nil {

@@ -13,60 +13,62 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A guardMatcher decides which requests a guard is for. Servers read a path in
+// A guardMatcher decides which requests a guard guards. Servers read a path in
 // different ways: decoded once or twice, with or without double slashes, with or
-// without regard to case. So each matcher is asked about every such reading. A
-// path is guarded if any reading of it matches, and exempt, by `not`, only if
-// every reading is exempt: however the backend reads the path, the guard
-// protects it.
+// without regard to case. So each matcher is evaluated for every such reading. A path
+// is guarded if any reading of it matches, and exempt, by `not`, only if every
+// reading is exempt: the guard protects the path however the backend reads it.
 type guardMatcher struct {
 	sets []matcherSet // one set must match, with all its matchers; none: every request
 
-	opaque     bool // some matcher looks at what was made of a path before, or by rules that are not known here
-	regexps    bool // some matcher is a regular expression over the path
-	queries    bool // some matcher looks at the query
-	hosts      bool // some matcher looks at the host
-	hostHeader bool // some matcher of headers looks at the host, as at any text
-
+	opaque     bool // a matcher uses what was derived from a path before, or has unknown rules
+	regexps    bool // a matcher is a regular expression for the path
+	queries    bool // a matcher uses the query
+	hosts      bool // a matcher uses the host
+	hostHeader bool // a matcher of headers uses the host, and compares it as text
 }
 
-// A matcherSet is matchers that must all match.
+// A matcherSet are matchers that must all match.
 type matcherSet struct {
 	matchers []readingMatcher
-	exempts  *exemptions // what its `not` exempts by; nil: it has none
+	exempts  *exemptions // of its `not`; nil: it has none
 }
 
-// A readingMatcher is a Caddy matcher with the way in which it uses the path, on
-// which it depends what readings it is asked about.
+// A readingMatcher is a Caddy matcher with the way in which it uses the path, which
+// determines the readings that it is evaluated for.
 type readingMatcher struct {
 	caddyhttp.RequestMatcherWithError
 	use     pathUse
-	exempts bool // it is `not`
+	exempts bool // it is a `not`
 }
 
 // A pathUse is how a matcher uses the path of a request.
 type pathUse int
 
 const (
-	usesNoPath     pathUse = iota // not at all, or in a way that other readings would falsify: it is asked once
+	usesNoPath     pathUse = iota // not at all, or in a way that other readings would distort: it is evaluated once
 	exemptsPaths                  // it exempts paths, by `not`
 	usesPathRules                 // by the rules of Caddy's `path`, which ignores case
-	usesOwnRules                  // by rules of its own
-	usesPathRegexp                // by a regular expression that selects and does not exempt
+	usesOwnRules                  // with rules of its own
+	usesPathRegexp                // with a regular expression that selects and does not exempt
 )
 
-// pathless are Caddy's matchers that do not look at the path.
+// hasOwnRules reports whether a matcher may distinguish spellings of a path that Caddy's
+// `path` treats alike, such as case and a trailing slash.
+func (u pathUse) hasOwnRules() bool { return u == usesOwnRules || u == usesPathRegexp }
+
+// pathless are Caddy's matchers that do not use the path.
 var pathless = map[string]bool{
 	"host": true, "method": true, "header": true, "header_regexp": true, "query": true,
 	"protocol": true, "tls": true, "remote_ip": true, "client_ip": true,
 }
 
-// pathUseOf returns how a matcher uses the path, by its name and, for `not`, by the
-// matchers within. It also notes in m whether any matcher looks at queries,
-// hosts or regular expressions, because those need checks of their own.
+// pathUseOf returns how a matcher uses the path, by its name and, for `not`, by its
+// inner matchers. It also records in m whether a matcher uses queries, hosts or
+// regular expressions, which need additional checks.
 func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, error) {
-	// Queries and hosts are noted also within `not`, since an exemption can be
-	// forged as well.
+	// Queries and hosts are recorded within `not`, too, since a client can also forge
+	// an exemption.
 	header := namesHost(name, raw)
 	m.hostHeader = m.hostHeader || header
 	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host" || header
@@ -82,12 +84,12 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 		return usesOwnRules, nil
 	case name != "not":
 		m.opaque = true
-		if name == "file" { // asked about other spellings it would look for other files
+		if name == "file" { // for other spellings it would look for other files
 			return usesNoPath, nil
 		}
 		return usesOwnRules, nil
 	}
-	// A `not` has matcher sets of its own, whose kinds decide.
+	// A `not` has matcher sets itself, whose kinds decide.
 	var sets caddyhttp.RawMatcherSets
 	if err := json.Unmarshal(raw, &sets); err != nil {
 		return 0, fmt.Errorf("match: not: %w", err)
@@ -107,8 +109,8 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 	return use, nil
 }
 
-// load makes the matchers of g.MatcherSetsRaw. The patterns are widened before
-// Caddy compiles them.
+// load loads the matchers of g.MatcherSetsRaw. It widens the patterns before Caddy
+// compiles them.
 func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 	uses := make([]map[string]pathUse, len(g.MatcherSetsRaw))
 	exempts := make([]*exemptions, len(g.MatcherSetsRaw))
@@ -138,8 +140,8 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 		var list matcherSet
 		for name, module := range set {
 			var one caddyhttp.MatcherSets
-			// FromInterface takes a whole set; one matcher at a time keeps its
-			// name known.
+			// FromInterface takes a whole set; with one matcher at a time its name is
+			// known.
 			if err := one.FromInterface([]map[string]any{{name: module}}); err != nil {
 				return err
 			}
@@ -152,11 +154,10 @@ func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
 	return nil
 }
 
-// widened returns a matcher set whose path patterns also match their other
-// spellings: decoded, with single slashes, and with and without a slash at the
-// end, so that /v2/* guards /v2, too. A regular expression over the path ignores
-// case, as path patterns do. The wider set can only guard more, except within
-// `not`, which is left as it is.
+// widened returns a matcher set whose path patterns also match their other spellings:
+// decoded, with single slashes, and with and without a trailing slash, so that /v2/*
+// also guards /v2. A regular expression for the path ignores case, as path patterns
+// do. The wider set can only guard more, except within `not`, which is not changed.
 func widened(set caddy.ModuleMap) (caddy.ModuleMap, error) {
 	wide := maps.Clone(set)
 	wideners := map[string]func(json.RawMessage) (any, error){"path": widerPatterns, "path_regexp": widerRegexp}
@@ -191,32 +192,31 @@ func widerPatterns(raw json.RawMessage) (any, error) {
 	return all, err
 }
 
-// widerRegexp makes a regular expression over the path ignore case.
+// widerRegexp makes a regular expression for the path ignore case.
 func widerRegexp(raw json.RawMessage) (any, error) {
 	var pattern caddyhttp.MatchRegexp
 	err := json.Unmarshal(raw, &pattern)
-	// A flag in the pattern applies to all of it, also where it has flags of its
-	// own.
+	// A flag at the beginning applies to the whole pattern, even if that has its own
+	// flags.
 	pattern.Pattern = "(?i)" + pattern.Pattern
 	return pattern, err
 }
 
-// doubled finds repeated slashes, which many servers merge.
-var doubled = regexp.MustCompile(`//+`)
+// repeatedSlashes finds repeated slashes, which many servers merge.
+var repeatedSlashes = regexp.MustCompile(`//+`)
 
-// decodedPattern is a pattern in the spelling of guard.Readings: percent-decoded,
-// with single slashes. A pattern with a placeholder is not decoded, since its
-// value is not known yet.
+// decodedPattern returns a pattern in the spelling of guard.Readings:
+// percent-decoded, with single slashes. A pattern with a placeholder is not decoded,
+// since its value is not known yet.
 func decodedPattern(p string) string {
 	if decoded, err := url.PathUnescape(strings.ReplaceAll(p, "%*", "*")); err == nil && !strings.Contains(p, "{") {
 		p = decoded
 	}
-	return doubled.ReplaceAllString(p, "/")
+	return repeatedSlashes.ReplaceAllString(p, "/")
 }
 
-// otherEnding is the same pattern with the other ending: /a/* becomes /a, /a
-// becomes /a/, and /a/ becomes /a. A pattern that ends in a wildcard otherwise
-// has none.
+// otherEnding returns the same pattern with the other ending: /a for /a/*, /a/ for
+// /a, and /a for /a/. Other patterns that end in a wildcard have no other ending.
 func otherEnding(p string) string {
 	if root, below := strings.CutSuffix(p, "/*"); below && root != "" {
 		return root

@@ -14,24 +14,25 @@ import (
 
 // The decision whether a request is guarded.
 
-// judge decides whether the guard is for a request. Besides the request itself, others
-// count that a server may make of it: see [guardMatcher.madeRequests]. So does where a WebDAV
-// request writes to, and the URL before a rewrite. If any of them is guarded, the request
-// is. A protocol error of deviceauth means that the request is ambiguous, and is refused with
-// 400; any other error is a matcher's fault.
+// judge reports whether a request is guarded. Besides the request itself it
+// considers those that a server may derive from it (see
+// [guardMatcher.derivedRequests]), the destination of a WebDAV request, and the URL
+// before a rewrite. If any of them is guarded, the request is. A *deviceauth.Error
+// means that the request is ambiguous, and is refused with 400; any other error is a
+// fault of a matcher.
 func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	if err := m.checkAmbiguous(r); err != nil {
 		return false, err
 	}
 	asked := originalURL(r)
-	made, err := m.madeRequests(r)
+	derived, err := m.derivedRequests(r)
 	if err != nil {
 		return false, err
 	}
-	for _, one := range made {
-		guarded, err := m.judgeOne(one.Request, one.sets)
+	for _, one := range derived {
+		guarded, err := m.judgeURL(one.Request, one.sets)
 		if !guarded && err == nil && asked != nil {
-			guarded, err = m.judgeAsked(one, asked)
+			guarded, err = m.judgeOriginal(one, asked)
 		}
 		if guarded || err != nil {
 			return guarded, err
@@ -45,25 +46,26 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 	return false, nil
 }
 
-// judgeAsked decides by the URL before a rewrite: a rewrite before the guard, such as
-// try_files, must not lead past the path that the client asked for.
-func (m *guardMatcher) judgeAsked(one madeRequest, asked *url.URL) (bool, error) {
+// judgeOriginal decides by the URL before a rewrite: a rewrite before the guard,
+// such as try_files, must not bypass the path that the client requested.
+func (m *guardMatcher) judgeOriginal(one derivedRequest, asked *url.URL) (bool, error) {
 	sets := one.sets
-	if !guard.IsScript(one.URL.Path) { // a script gets the original path too, and may act on it: all sets apply
+	if !guard.IsScript(one.URL.Path) { // a script also gets the original path, and may use it: all sets apply
 		sets = forPaths(sets)
 	}
-	return m.judgeOne(withURL(one.Request, asked), sets)
+	return m.judgeURL(withURL(one.Request, asked), sets)
 }
 
-// judgeDestination decides by where a WebDAV request writes to. What begins with two
-// slashes is a host and a path for some servers (RFC 3986 §4.2), and for others a path.
+// judgeDestination decides by the destination of a WebDAV request. Some servers read
+// a value that begins with two slashes as a host and a path (RFC 3986 §4.2), others
+// as a path.
 func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bool, error) {
 	there, err := url.Parse(destination)
 	if err != nil || strings.ContainsAny(destination, "?#") || there.Opaque != "" ||
 		!strings.HasPrefix(there.Path, "/") {
 		return false, guard.ErrDestination
 	}
-	if guarded, err := m.judgeOne(withURL(r, there), m.sets); guarded || err != nil {
+	if guarded, err := m.judgeURL(withURL(r, there), m.sets); guarded || err != nil {
 		return guarded, err
 	}
 	if !strings.HasPrefix(destination, "//") {
@@ -72,18 +74,18 @@ func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bo
 	if there, err = url.ParseRequestURI(destination); err != nil {
 		return false, guard.ErrDestination
 	}
-	return m.judgeOne(withURL(r, there), m.sets)
+	return m.judgeURL(withURL(r, there), m.sets)
 }
 
-// withURL is a copy of the request with another URL, as matchers want to see it.
+// withURL returns a copy of the request with another URL, for matchers.
 func withURL(r *http.Request, url *url.URL) *http.Request {
 	other := *r
 	other.URL = url
 	return &other
 }
 
-// originalURL is the URL of a request before it was rewritten; nil if the path
-// is unchanged.
+// originalURL returns the URL of a request before it was rewritten, or nil if the
+// path is unchanged.
 func originalURL(r *http.Request) *url.URL {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok || original.URL.Path == r.URL.Path {
@@ -92,12 +94,12 @@ func originalURL(r *http.Request) *url.URL {
 	return original.URL
 }
 
-// checkAmbiguous refuses requests that a backend may understand differently from the
-// matchers: a method in lower case, a host or a query that parsers disagree about. Host
-// and query count only where a matcher looks at them.
+// checkAmbiguous refuses requests that a backend may interpret differently from the
+// matchers: a method in lower case, or a host or a query about which parsers
+// disagree. Host and query are checked only if a matcher uses them.
 func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
-	// Methods are case-sensitive (RFC 9110 §9.1), and several servers accept
-	// them in lower case.
+	// Methods are case-sensitive (RFC 9110 §9.1), but several servers accept them in
+	// lower case.
 	if r.Method != strings.ToUpper(r.Method) {
 		return guard.ErrMethod
 	}
@@ -106,10 +108,10 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	}
 	if m.queries {
 		values, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil || strings.Contains(r.URL.RawQuery, "#") { // which ends the query for others
+		if err != nil || strings.Contains(r.URL.RawQuery, "#") { // which other parsers take for the end of the query
 			return guard.ErrQuery
 		}
-		for name, of := range values { // PHP drops spaces before a name, and C what follows a NUL
+		for name, of := range values { // PHP drops spaces before a name, and C ignores what follows a NUL
 			if strings.TrimLeft(name, " ") != name || strings.ContainsFunc(name, unicode.IsControl) ||
 				strings.Contains(strings.Join(of, ""), "\x00") {
 				return guard.ErrQuery
@@ -119,12 +121,13 @@ func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
 	return nil
 }
 
-// isPlainHost reports whether all servers take a Host header for the same host. A dot at the
-// end names the same host in the DNS, and another one to a matcher; and some servers end
-// the host at the first colon, where a matcher sees no port and compares all of it.
+// isPlainHost reports whether all servers read a Host header as the same host. With a
+// trailing dot it is the same host in the DNS, but not for a matcher; and some
+// servers end the host at the first colon, where a matcher sees no port and compares
+// the whole value.
 func isPlainHost(host string) bool {
 	name, port, _ := strings.Cut(host, ":")
-	if strings.HasPrefix(host, "[") { // an address of IPv6
+	if strings.HasPrefix(host, "[") { // an IPv6 address
 		address, rest, closed := strings.Cut(host[1:], "]")
 		if _, err := netip.ParseAddr(address); err != nil || !closed || rest != "" && rest[0] != ':' {
 			return false
@@ -135,16 +138,16 @@ func isPlainHost(host string) bool {
 		!strings.ContainsFunc(port, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// isNotOfHosts reports whether a character is in no name of a host.
+// isNotOfHosts reports whether a character cannot be part of a host name.
 func isNotOfHosts(r rune) bool {
 	return (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
 }
 
-// judgeOne asks the matchers about one URL. A matcher by rules of its own can
-// only be asked about what it sees, so with such a matcher a path that has
-// several readings is refused.
-func (m *guardMatcher) judgeOne(r *http.Request, sets []matcherSet) (bool, error) {
-	// A regular expression or an unknown rule sees one spelling, so an unusual
+// judgeURL evaluates the matchers for one URL. A matcher with unknown rules can only
+// be evaluated for the path that it sees, so with such a matcher a path with several
+// readings is refused.
+func (m *guardMatcher) judgeURL(r *http.Request, sets []matcherSet) (bool, error) {
+	// A regular expression or an unknown rule sees only one spelling, so an unusual
 	// spelling is refused.
 	if (m.opaque || m.regexps) && guard.IsUnusual(r.URL) {
 		return false, guard.ErrSpelling
@@ -153,8 +156,8 @@ func (m *guardMatcher) judgeOne(r *http.Request, sets []matcherSet) (bool, error
 	if err != nil {
 		return false, err
 	}
-	// The matcher may also look at a variable that was made of the path before:
-	// of one reading, which need not be the backend's.
+	// The matcher may also use a variable that was derived from one reading of the
+	// path, which need not be the backend's.
 	if m.opaque && guard.HasOtherReading(readings) {
 		return false, guard.ErrSpelling
 	}
@@ -179,8 +182,8 @@ func matchesAll(set matcherSet, r *http.Request, readings []string) (bool, error
 	return true, nil
 }
 
-// matchesAny reports whether a matcher matches the request in some reading of
-// its path.
+// matchesAny reports whether a matcher matches the request in some reading of its
+// path.
 func (m *readingMatcher) matchesAny(r *http.Request, readings []string) (bool, error) {
 	matches, err := m.MatchWithError(r)
 	if matches || err != nil || m.use == usesNoPath {

@@ -16,10 +16,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// What the matchers of a guard name, read from their JSON.
+// The names that the matchers of a guard use, read from their JSON.
 
-// checkMatcher refuses a set of matchers that can match nothing as it is written: the guard
-// would guard nothing, or an exemption exempt nothing, without a word.
+// checkMatcher refuses a matcher set that can never match as it is written: the guard
+// would silently guard nothing, or an exemption exempt nothing.
 func checkMatcher(set caddy.ModuleMap) error {
 	if raw, ok := set["path"]; ok {
 		var patterns caddyhttp.MatchPath
@@ -28,7 +28,7 @@ func checkMatcher(set caddy.ModuleMap) error {
 		}
 		for _, p := range patterns {
 			switch {
-			case several.MatchString(p):
+			case severalPatterns.MatchString(p):
 				return fmt.Errorf("path %q: want one pattern in each argument", p)
 			case !strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "*") && !strings.HasPrefix(p, "{"):
 				return fmt.Errorf("path %q: no path matches that; want a pattern that begins with / or *", p)
@@ -57,27 +57,27 @@ func checkMatcher(set caddy.ModuleMap) error {
 	return nil
 }
 
-// several finds patterns in one pair of quotes.
-var several = regexp.MustCompile(`\s[/*{]`)
+// severalPatterns finds several patterns in one pair of quotes.
+var severalPatterns = regexp.MustCompile(`\s[/*{]`)
 
-// memberNames are what a matcher names that has an object in JSON, such as the fields of
-// `header`.
+// memberNames returns the member names of a matcher that is a JSON object, such as
+// the fields of `header`.
 func memberNames(raw json.RawMessage) []string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(raw, &members) != nil {
-		return nil // the matcher itself says what is wrong
+		return nil // the matcher itself reports the error
 	}
 	return slices.Collect(maps.Keys(members))
 }
 
-// exemptions are what a `not` exempts by.
+// exemptions are the parts of a request by which a `not` exempts it.
 type exemptions struct {
 	head    bool // the method HEAD
 	queries []string
 	headers guard.ReservedHeaders
 }
 
-// exemptionsOf reads the `not` of a set; nil: it has none.
+// exemptionsOf returns the exemptions of the `not` of a set, or nil if it has none.
 func exemptionsOf(set caddy.ModuleMap) *exemptions {
 	var within caddyhttp.RawMatcherSets
 	if json.Unmarshal(set["not"], &within) != nil {
@@ -107,8 +107,9 @@ func (e *exemptions) add(set caddy.ModuleMap) {
 	}
 }
 
-// isRepeated reports whether a request has two values of what exempts it: a matcher takes
-// either, and a backend may take the other. It is not exempt then.
+// isRepeated reports whether a request has several values for a part that exempts it:
+// the matcher accepts any of them, and the backend may use another. Then the request
+// is not exempt.
 func (e *exemptions) isRepeated(r *http.Request) bool {
 	if len(e.queries) > 0 {
 		for name, values := range r.URL.Query() {
@@ -133,15 +134,15 @@ func (e *exemptions) isRepeated(r *http.Request) bool {
 	return false
 }
 
-// namesHost reports whether a matcher of headers looks at Host, which Caddy lets it.
+// namesHost reports whether a matcher of headers uses Host, which Caddy permits.
 func namesHost(name string, raw json.RawMessage) bool {
 	return (name == "header" || name == "header_regexp") &&
 		slices.ContainsFunc(memberNames(raw), func(field string) bool { return strings.EqualFold(field, "Host") })
 }
 
-// isOfRequest reports whether an expression looks at nothing but the request, so that it can
-// be asked about each reading of a path: not at variables, captures of other matchers, files
-// or the path before a rewrite, of which each was made of one reading.
+// isOfRequest reports whether an expression uses nothing but the request, so that it
+// can be evaluated for each reading of a path. Variables, captures of other matchers,
+// files and the path before a rewrite depend on a single reading.
 func isOfRequest(raw json.RawMessage) bool {
 	var text string
 	var object struct {

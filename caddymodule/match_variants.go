@@ -14,30 +14,31 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// What a request may be for some server, besides what Caddy sees.
+// Requests that servers may derive from the client's request.
 
-// A madeRequest is one that a server may make of the client's, and the sets that judge it.
-type madeRequest struct {
+// A derivedRequest is a request that a server may derive from the client's, with the
+// matcher sets that apply to it.
+type derivedRequest struct {
 	*http.Request
 	sets []matcherSet
 }
 
-// madeRequests returns the client's request and those that a server may make of it. A proxy
-// forwards an extended CONNECT (RFC 8441) as a GET with Upgrade, and most servers answer a
-// HEAD by what they do for a GET, which no set judges that exempts the HEAD by its method,
-// for monitors. Hosts are compared without regard to case and port by servers, and not by the
-// matcher `header`.
-func (m *guardMatcher) madeRequests(r *http.Request) ([]madeRequest, error) {
-	all := []madeRequest{{Request: r, sets: m.sets}}
+// derivedRequests returns the client's request and those that a server may derive
+// from it. A proxy forwards an extended CONNECT (RFC 8441) as a GET with Upgrade.
+// Most servers handle a HEAD like a GET; a set that exempts HEAD by its method, as
+// for monitors, does not apply to that GET. Servers compare hosts without regard to
+// case and port, but the matcher `header` does not.
+func (m *guardMatcher) derivedRequests(r *http.Request) ([]derivedRequest, error) {
+	all := []derivedRequest{{Request: r, sets: m.sets}}
 	switch r.Method {
 	case http.MethodConnect:
-		all = append(all, madeRequest{Request: withMethod(r, http.MethodGet), sets: m.sets})
+		all = append(all, derivedRequest{Request: withMethod(r, http.MethodGet), sets: m.sets})
 	case http.MethodHead:
 		others, err := m.notExempting(r)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, madeRequest{Request: withMethod(r, http.MethodGet), sets: others})
+		all = append(all, derivedRequest{Request: withMethod(r, http.MethodGet), sets: others})
 	}
 	if !m.hostHeader {
 		return all, nil
@@ -52,14 +53,15 @@ func (m *guardMatcher) madeRequests(r *http.Request) ([]madeRequest, error) {
 			if host != r.Host {
 				other := *one.Request
 				other.Host = host
-				all = append(all, madeRequest{Request: &other, sets: one.sets})
+				all = append(all, derivedRequest{Request: &other, sets: one.sets})
 			}
 		}
 	}
 	return all, nil
 }
 
-// notExempting returns the sets but those that exempt a HEAD by a `not` that names it.
+// notExempting returns the sets except those that exempt HEAD by a `not` with this
+// method.
 func (m *guardMatcher) notExempting(r *http.Request) (sets []matcherSet, err error) {
 	readings, err := guard.Readings(r.URL)
 	if err != nil {
@@ -83,16 +85,16 @@ func (m *guardMatcher) notExempting(r *http.Request) (sets []matcherSet, err err
 	return sets, nil
 }
 
-// withMethod is the request with another method, also for an expression.
+// withMethod returns the request with another method, which expressions see, too.
 func withMethod(r *http.Request, method string) *http.Request {
 	other := *r
 	other.Method = method
 	return withPlaceholders(&other, func(key string) (any, bool) { return method, key == "http.request.method" })
 }
 
-// forPaths are the sets that guard by a path. They also judge the path before a
-// rewrite, because that is what the client asked for. Sets that only exempt do
-// not: whether the rewritten path is exempt has been decided already.
+// forPaths returns the sets that guard by a path. These also apply to the path before
+// a rewrite, which is what the client requested. Sets that only exempt do not:
+// whether the rewritten path is exempt has been decided already.
 func forPaths(all []matcherSet) (sets []matcherSet) {
 	for _, set := range all {
 		if slices.ContainsFunc(set.matchers, func(m readingMatcher) bool {
@@ -104,13 +106,13 @@ func forPaths(all []matcherSet) (sets []matcherSet) {
 	return sets
 }
 
-// variants are the paths that a matcher is asked about besides the request's own.
-// Caddy's `path` ignores case and has been widened; a matcher by rules of its
-// own distinguishes case and a slash at the end, so it is asked about those
-// variants, too. A slash is added only for a regular expression that does not
-// exempt: an exemption of `*.css` is not meant for /a.css/.
+// variants returns the paths that a matcher is evaluated for besides the request's
+// own. Caddy's `path` ignores case and has been widened; a matcher with its own rules
+// distinguishes case and a trailing slash, so it is evaluated for these variants,
+// too. A slash is added only for a regular expression that does not exempt: an
+// exemption of `*.css` is not meant for /a.css/.
 func (m *readingMatcher) variants(own string, readings []string) []string {
-	if m.use <= usesPathRules {
+	if !m.use.hasOwnRules() {
 		return readings[1:]
 	}
 	all := slices.Clone(readings[1:])
@@ -129,17 +131,17 @@ func (m *readingMatcher) variants(own string, readings []string) []string {
 	return all
 }
 
-// read is the request with its path in another spelling. For matchers by rules
-// of their own, the placeholders of the URI and the variables have that
-// spelling, too: an expression may look at {http.request.uri.path}.
+// read returns the request with another spelling of its path. For matchers with their
+// own rules the placeholders of the URI and the variables have that spelling, too: an
+// expression may use {http.request.uri.path}.
 func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
 	as := withURL(r, &url.URL{Path: path, RawQuery: r.URL.RawQuery})
-	if m.use <= usesPathRules {
+	if !m.use.hasOwnRules() {
 		return as
 	}
-	// The expression must not see the original spelling by a placeholder.
+	// The expression must not see the original spelling in a placeholder.
 	as.RequestURI = as.URL.RequestURI()
-	vars := map[string]any{} // matchers set variables, which must not reach the request itself
+	vars := map[string]any{} // matchers set variables, which must not be set on the request itself
 	alone := as.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
 	ofPath := caddyhttp.NewTestReplacer(alone)
 	return withPlaceholders(as, func(key string) (any, bool) {
@@ -150,7 +152,7 @@ func (m *readingMatcher) read(r *http.Request, path string) *http.Request {
 	})
 }
 
-// withPlaceholders is the request with some placeholders of its own.
+// withPlaceholders returns the request with some placeholders replaced by own.
 func withPlaceholders(r *http.Request, own func(key string) (any, bool)) *http.Request {
 	asked, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl := caddy.NewEmptyReplacer()

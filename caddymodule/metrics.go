@@ -12,11 +12,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// The metrics, in the registry of Caddy's configuration. No label has values
-// that an outsider can add to: labels are names of events, decisions, poll
-// answers and operations, and names from the operator's configuration and file
-// of old keys. Every counter exists at 0 from the start, because increase() does
-// not see the first count of a counter that appears with it.
+// The metrics, in the registry of Caddy's configuration. No label has values that a
+// client can choose: labels are names of events, decisions, poll answers and
+// operations, and names from the operator's configuration and file of old keys. Every
+// counter exists at 0 from the start, because increase() ignores the first value of a
+// new counter.
 var (
 	auditEvents = counter("caddy_device_login_events_total",
 		"Events of the audit log, by name.", "event")
@@ -30,20 +30,19 @@ var (
 	legacyUses = counter("caddy_device_auth_legacy_total",
 		"Requests that were let through with an old API key, by client.", "client")
 
-	// The buckets begin at 5 µs, which is what a cached token takes.
+	// The buckets begin at 5 µs, the duration with a cached token.
 	guardSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "caddy_device_auth_duration_seconds", Help: "How long a guard takes to decide on a request.",
 		Buckets: []float64{5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
 	})
-	// The buckets begin at 10 µs, for a store in memory, and end where requests
-	// are abandoned.
+	// The buckets begin at 10 µs, for a store in memory, and end where requests are
+	// abandoned.
 	storeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "caddy_device_login_store_duration_seconds", Help: "How long a store takes, by operation.",
 		Buckets: []float64{1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5},
 	}, []string{"operation"})
 
-	// An upstream is on another machine, and a person waits for it in the
-	// browser.
+	// An upstream is on another machine, and a person waits for it in the browser.
 	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "caddy_device_login_upstream_duration_seconds",
 		Help:    "How long an upstream takes to begin its answer, by what it is asked.",
@@ -53,24 +52,24 @@ var (
 		"upstream", "operation")
 )
 
-// counter makes a counter with labels.
+// counter returns a counter with labels.
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-// collectors are all metrics of the process. They live as long as the process,
-// and each configuration's registry gets all of them.
+// collectors are all metrics of the process. They are registered with each
+// configuration's registry, and are never removed.
 var collectors = []prometheus.Collector{
 	auditEvents, polls, guardDecisions, tokensRefused, legacyUses, guardSeconds, storeSeconds,
 	upstreamSeconds, upstreamErrors, buildInfo(), gauges{},
 }
 
-// buildInfo is the constant 1, with the versions of what runs in its labels, as
-// Prometheus exporters do by convention.
+// buildInfo returns the constant 1 with versions as labels, a convention of
+// Prometheus exporters.
 func buildInfo() prometheus.Collector {
 	const name, help = "caddy_device_login_build_info", "What runs: the versions of the module, of Caddy and of Go."
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"version", "caddy", "go"})
-	// Caddy's version is that of the binary, which xcaddy may have built.
+	// The version of Caddy is that of the binary, which xcaddy may have built.
 	server, _ := caddy.Version()
 	info.WithLabelValues(moduleVersion(), server, runtime.Version()).Set(1)
 	return info
@@ -79,9 +78,8 @@ func buildInfo() prometheus.Collector {
 // modulePath is the path of this module in go.mod.
 const modulePath = "github.com/deviceauth/caddy-deviceauth"
 
-// moduleVersion is the version of this module in the binary. In a build from
-// this repository the module is the main one, and its version is that of the
-// commit.
+// moduleVersion returns the version of this module in the binary. In a build from
+// this repository the module is the main one, and the version is that of the commit.
 func moduleVersion() string {
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -99,7 +97,7 @@ func moduleVersion() string {
 // The app and every guard call it, so a metric may be registered already.
 func registerMetrics(ctx caddy.Context) error {
 	for _, c := range collectors {
-		// The error of a metric that is there already is expected; any other is
+		// The error of a metric that is registered already is expected; any other is
 		// a mistake in its definition.
 		var already prometheus.AlreadyRegisteredError
 		if err := ctx.GetMetricsRegistry().Register(c); err != nil && !errors.As(err, &already) {
@@ -109,13 +107,13 @@ func registerMetrics(ctx caddy.Context) error {
 	return nil
 }
 
-// What is counted beside the decision on a request, under the same label.
+// Values of the label decision besides the outcomes of a guard.
 const (
-	decisionBadKey   guard.Outcome = "unknown_key" // an old API key that is none
-	decisionReported guard.Outcome = "reported"    // with report_only: let through in spite of the decision
+	decisionBadKey   guard.Outcome = "unknown_key" // an unknown old API key
+	decisionReported guard.Outcome = "reported"    // passed because of report_only in spite of the decision
 )
 
-// decisions are the counters by decision, looked up once: a guard counts every
+// decisions are the counters by decision, created once because a guard counts every
 // request. The function also creates the other counters at 0.
 var decisions = func() map[guard.Outcome]prometheus.Counter {
 	all := map[guard.Outcome]prometheus.Counter{}
@@ -141,7 +139,7 @@ var decisions = func() map[guard.Outcome]prometheus.Counter {
 // countDecision counts a decision of a guard.
 func countDecision(decision guard.Outcome) { decisions[decision].Inc() }
 
-// gauges are read at a scrape, from the servers that serve at that moment.
+// gauges are read during a scrape, from the current servers.
 type gauges struct{}
 
 var (
@@ -160,12 +158,12 @@ func (gauges) Describe(to chan<- *prometheus.Desc) {
 	to <- heldDesc
 }
 
-// Collect implements prometheus.Collector. It sums over all issuers of the
-// process. Grants are absent until they have been counted for the first time.
+// Collect implements prometheus.Collector. It sums over all issuers of the process.
+// Grants are omitted until they have been counted for the first time.
 func (gauges) Collect(to chan<- prometheus.Metric) {
 	pending, held, grants := 0, 0, map[deviceauth.Standing]int{}
-	// Each issuer has one current server; servers of earlier configurations
-	// count no longer.
+	// Each issuer has one current server; servers of earlier configurations do not
+	// count.
 	issuerStates.Range(func(_, value any) bool {
 		if s := value.(*issuerState).current.Load(); s != nil {
 			p, h := s.pooledStore.pollState.Counts()

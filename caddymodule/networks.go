@@ -28,12 +28,11 @@ type JoinedNetwork struct {
 	Prefixes []string `json:"prefixes,omitempty"`
 }
 
-// joinedJSON is a JoinedNetwork without its methods, so that encoding it does
-// not recurse.
+// joinedJSON is a JoinedNetwork without methods, so that encoding it does not
+// recurse.
 type joinedJSON JoinedNetwork
 
-// MarshalJSON writes a network that is a single prefix without a name as a
-// string.
+// MarshalJSON encodes a network of a single prefix without a name as a string.
 func (n JoinedNetwork) MarshalJSON() ([]byte, error) {
 	if n.Name == "" && len(n.Prefixes) == 1 {
 		return json.Marshal(n.Prefixes[0])
@@ -41,14 +40,14 @@ func (n JoinedNetwork) MarshalJSON() ([]byte, error) {
 	return json.Marshal(joinedJSON(n))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes, and refuses unknown members.
+// UnmarshalJSON decodes the result of MarshalJSON, and refuses unknown members.
 func (n *JoinedNetwork) UnmarshalJSON(text []byte) error {
 	var prefix string
 	if json.Unmarshal(text, &prefix) == nil {
 		*n = JoinedNetwork{Prefixes: []string{prefix}}
 		return nil
 	}
-	strict := json.NewDecoder(bytes.NewReader(text)) // strict, as Caddy is with modules
+	strict := json.NewDecoder(bytes.NewReader(text)) // strict, like Caddy with modules
 	strict.DisallowUnknownFields()
 	return strict.Decode((*joinedJSON)(n))
 }
@@ -57,9 +56,9 @@ func (n *JoinedNetwork) UnmarshalJSON(text []byte) error {
 // because it has a dot or a colon.
 var networkName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
-// parseNetworkLine reads `networks <name> <cidr>…`, whose prefixes are one
-// network, or `networks <cidr>…`, each of which is a network of its own. Several
-// lines with one name are one network.
+// parseNetworkLine parses `networks <name> <cidr>…`, whose prefixes are one network,
+// or `networks <cidr>…`, each of which is a separate network. Lines with the same
+// name are one network.
 func (a *App) parseNetworkLine(d *caddyfile.Dispenser) error {
 	var words []string
 	if err := list(&words)(d); err != nil {
@@ -82,8 +81,7 @@ func (a *App) parseNetworkLine(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// joinedNetworks parses the networks for the engine, one list of prefixes for
-// each.
+// joinedNetworks parses the networks for the engine, each as a list of prefixes.
 func joinedNetworks(networks []JoinedNetwork) (lists [][]netip.Prefix, err error) {
 	var names []string
 	for _, n := range networks {
@@ -111,8 +109,8 @@ func (a *App) checkNAT64() error {
 	return deviceauth.CheckNAT64(prefixes)
 }
 
-// checkPlace wants placeholders in the text of the option place. A text without
-// any would show people the same place for every device, wherever it is.
+// checkPlace checks that the option place has placeholders: otherwise people would
+// see the same location for every device.
 func (a *App) checkPlace() error {
 	if a.Place != "" && !strings.Contains(a.Place, "{") {
 		return errors.New("place: want a text with placeholders, such as {geoip.city}")
@@ -120,9 +118,9 @@ func (a *App) checkPlace() error {
 	return nil
 }
 
-// clientPlace fills the placeholders of the option place for a request, for the
-// page that asks a person to approve the device. Where they are all empty,
-// punctuation may be left of the text; then the place is unknown.
+// clientPlace replaces the placeholders of the option place for a request, for the
+// consent page. If all of them are empty, punctuation may remain; then the location
+// is unknown.
 func (a *App) clientPlace(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok || a.Place == "" {

@@ -22,11 +22,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The routes of the admin endpoint by which an operator inspects and ends what
-// there is: grants, sessions, clients, and the pause of the device login.
+// The routes of the admin endpoint with which an operator inspects and ends grants
+// and sessions, manages clients, and pauses the device login.
 
-// listGrants lists grants by client, person and state, a page at a time. The
-// cursor next of a page is the parameter after of the following one.
+// listGrants lists grants by client, person and state, page by page. next of a page
+// is the parameter after for the following one.
 func listGrants(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "client", "person", "state", "after", "limit")
 	if err != nil {
@@ -54,13 +54,13 @@ func listGrants(s *server, r *http.Request) (any, error) {
 }
 
 // query parses the query and refuses unknown and repeated parameters: with a
-// misspelled filter an operator would end, or list, more than was meant.
+// misspelled filter an operator would end or list more than intended.
 func query(r *http.Request, known ...string) (url.Values, error) {
 	asked, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badRequest("the query: %v", err)
 	}
-	// The parameters are compared with those that the route knows, in any order.
+	// Parameters may be in any order.
 	for name, values := range asked {
 		if !slices.Contains(known, name) {
 			return nil, badRequest("no parameter %q: want one of: %s", name, strings.Join(known, ", "))
@@ -72,13 +72,13 @@ func query(r *http.Request, known ...string) (url.Values, error) {
 	return asked, nil
 }
 
-// badRequest is the error of a caller's mistake (400).
+// badRequest returns the error for a mistake of the client (400).
 func badRequest(format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(format, args...)}
 }
 
-// showGrant shows one grant. All claims of the person are personal data, and are
-// shown only with claims=all.
+// showGrant returns one grant. The claims of the person are personal data, and are
+// included only with claims=all.
 func showGrant(s *server, r *http.Request) (any, error) {
 	id, err := grantID(r)
 	if err != nil {
@@ -93,8 +93,7 @@ func showGrant(s *server, r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := adminapi.GrantOf(g)
-	// Without the parameter only the claims that the gateway itself uses are
-	// shown.
+	// Without the parameter only claims that the gateway itself uses are included.
 	switch claims := asked.Get("claims"); {
 	case claims != "" && claims != "all":
 		return nil, badRequest("claims %q: want all", claims)
@@ -104,8 +103,8 @@ func showGrant(s *server, r *http.Request) (any, error) {
 	return v, nil
 }
 
-// endGrant revokes a grant: its refresh token and access tokens are good for
-// nothing from then on.
+// endGrant ends a grant: its refresh token and access tokens are invalid from then
+// on.
 func endGrant(s *server, r *http.Request) (any, error) {
 	id, err := grantID(r)
 	if err != nil {
@@ -118,7 +117,7 @@ func endGrant(s *server, r *http.Request) (any, error) {
 	return adminapi.GrantOf(g), nil
 }
 
-// grantID parses the grant's id in the path.
+// grantID returns the id in the path.
 func grantID(r *http.Request) (deviceauth.ID, error) {
 	id, err := deviceauth.ParseID(r.PathValue("id"))
 	if err != nil {
@@ -128,16 +127,16 @@ func grantID(r *http.Request) (deviceauth.ID, error) {
 	return id, nil
 }
 
-// endSessions signs a person out of the pages, in every browser. The person is
-// named by the subject and never by the user name, which another person may have
+// endSessions signs a person out of the pages, in all browsers. The person is
+// identified by the subject and never by the user name, which another person may have
 // had before.
 func endSessions(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "person", "by")
 	if err != nil {
 		return nil, err
 	}
-	// The name is written to the audit log, so control characters are removed
-	// from it.
+	// Control characters are removed from the name, which is written to the audit
+	// log.
 	by := text.Plain(cmp.Or(asked.Get("by"), caller(r)))
 	v := adminapi.Sessions{Person: asked.Get("person"), Ended: time.Now().UTC()}
 	if !s.engine.IsSubject(v.Person) {
@@ -147,16 +146,15 @@ func endSessions(s *server, r *http.Request) (any, error) {
 	return v, s.engine.EndSessions(r.Context(), v.Person, by)
 }
 
-// A clientView is a client without its secret: as it is configured, or as it introduced
-// itself.
+// A clientView is a client without its secret, configured or introduced by itself.
 type clientView struct {
 	Client
 	Public     bool                   `json:"public"`
-	Introduced *adminapi.Introduction `json:"introduced,omitempty"` // nil: it is configured
+	Introduced *adminapi.Introduction `json:"introduced,omitempty"` // nil: it is in the configuration
 }
 
-// listClients lists the clients as they are configured, and those that introduced
-// themselves. A range variable is a copy, so clearing the secret changes the list alone.
+// listClients lists the configured clients, and those that introduced themselves. The
+// range variable is a copy, so clearing the secret does not change the configuration.
 func (a *Admin) listClients(s *server, r *http.Request) (any, error) {
 	list := make([]clientView, len(a.app.Clients))
 	for i, c := range a.app.Clients {
@@ -183,8 +181,8 @@ func (a *Admin) listClients(s *server, r *http.Request) (any, error) {
 	return list, nil
 }
 
-// approveClient has the operator vouch for a client that introduced itself. Its id may be
-// a URL, so that it is a parameter and no part of the path.
+// approveClient records that the operator vouches for a client that introduced
+// itself. Its id may be a URL, so it is a parameter and not part of the path.
 func approveClient(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "client", "by")
 	if err != nil {
@@ -194,7 +192,7 @@ func approveClient(s *server, r *http.Request) (any, error) {
 	return adminapi.ClientChange{ID: id, Approved: true}, s.engine.ApproveClient(r.Context(), id, by)
 }
 
-// removeClient forgets a client that introduced itself, and ends its grants.
+// removeClient removes a client that introduced itself, and ends its grants.
 func removeClient(s *server, r *http.Request) (any, error) {
 	asked, err := query(r, "client", "by")
 	if err != nil {
@@ -204,33 +202,31 @@ func removeClient(s *server, r *http.Request) (any, error) {
 	return adminapi.ClientChange{ID: id, Removed: true}, s.engine.RemoveClient(r.Context(), id, by)
 }
 
-// showPause shows whether the device login is paused, since when, by whom and
-// why.
+// showPause returns whether the device login is paused, since when, by whom and why.
 func showPause(s *server, r *http.Request) (any, error) {
 	p, err := s.engine.Paused(r.Context())
 	return adminapi.Pause{Paused: p.On(), Pause: p}, err
 }
 
-// pauseRequest is the body of a request to pause or resume; query parameters may
-// say the same.
+// pauseRequest is the body of a request to pause or resume. Query parameters are an
+// alternative.
 type pauseRequest struct {
 	Note string `json:"note"`
 	By   string `json:"by"`
 }
 
-// maxPauseRequest is the greatest length of a pause request in bytes; a note is
-// a sentence or two.
+// maxPauseRequest is the maximum length of a pause request in bytes.
 const maxPauseRequest = 4 << 10 // a note is a sentence or two
 
 // readPauseRequest reads the note and the operator's name from the query or the body.
-// An empty body is allowed; members of a body have precedence.
+// The body may be empty; its members take precedence.
 func readPauseRequest(r *http.Request) (req pauseRequest, err error) {
 	asked, err := query(r, "note", "by")
 	if err != nil {
 		return req, err
 	}
 	req = pauseRequest{Note: asked.Get("note"), By: asked.Get("by")}
-	// The admin endpoint has no limit of its own for bodies.
+	// The admin endpoint has no limit for bodies.
 	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxPauseRequest))
 	body.DisallowUnknownFields()
 	if err := body.Decode(&req); err != nil && !errors.Is(err, io.EOF) {
@@ -242,9 +238,8 @@ func readPauseRequest(r *http.Request) (req pauseRequest, err error) {
 	return pauseRequest{Note: text.Plain(req.Note), By: text.Plain(cmp.Or(req.By, caller(r)))}, nil
 }
 
-// pause stops that new devices are connected; devices that are connected go on.
-// The pause is kept in the store: other gateways that share it follow within
-// seconds.
+// pause stops connecting new devices; connected devices are not affected. The pause
+// is stored: other gateways with the same store follow within seconds.
 func pause(s *server, r *http.Request) (any, error) {
 	req, err := readPauseRequest(r)
 	if err != nil {
@@ -258,9 +253,8 @@ func pause(s *server, r *http.Request) (any, error) {
 	return adminapi.Pause{Paused: p.On(), Pause: p}, err
 }
 
-// caller names who sent a request, as far as the admin endpoint knows: the
-// subject of the client certificate, or the address. Over a unix socket it is
-// empty.
+// caller returns the name of the client of the admin endpoint, as far as known: the
+// subject of its certificate, or its address. It is empty for a Unix socket.
 func caller(r *http.Request) string {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return r.TLS.PeerCertificates[0].Subject.String()

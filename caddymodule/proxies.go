@@ -11,10 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// warnOfProxies warns of servers with the endpoints that take the client's
-// address from the left end of X-Forwarded-For. Most proxies append to what the
-// client sent, so a client behind such a proxy can claim any address. It runs
-// when all servers are provisioned.
+// warnOfProxies warns of servers with the endpoints that take the client's address
+// from the left end of X-Forwarded-For. Most proxies append to the client's header,
+// so a client behind such a proxy can claim any address. It must be called after all
+// servers are provisioned.
 func (a *App) warnOfProxies() {
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -29,10 +29,9 @@ func (a *App) warnOfProxies() {
 	}
 }
 
-// believesFirstAddress reports whether a server takes the client's address from
-// the left end of X-Forwarded-For. Caddy keeps the provisioned trusted proxies
-// in a private field; reflection can still see whether there are any, which is
-// all that is needed here.
+// believesFirstAddress reports whether a server takes the client's address from the
+// left end of X-Forwarded-For. Caddy keeps the provisioned trusted proxies in an
+// unexported field; reflection shows at least whether there are any.
 func believesFirstAddress(server *caddyhttp.Server) bool {
 	trusted := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
 	trusts := server.TrustedProxiesUnix || trusted.IsValid() && trusted.Kind() == reflect.Interface && !trusted.IsNil()
@@ -44,8 +43,8 @@ func believesFirstAddress(server *caddyhttp.Server) bool {
 	})
 }
 
-// servesEndpoints reports whether the directive device_login is in a site of the
-// server.
+// servesEndpoints reports whether a site of the server has the directive
+// device_login.
 func servesEndpoints(server *caddyhttp.Server) (found bool) {
 	walk(server.Routes, siteContext{}, func(_ siteContext, h caddyhttp.MiddlewareHandler) {
 		_, ours := h.(*Endpoints)
@@ -54,13 +53,14 @@ func servesEndpoints(server *caddyhttp.Server) (found bool) {
 	return found
 }
 
-// restsOnAddress names the options whose protection depends on the client's
+// restsOnAddress returns the options whose protection depends on the client's
 // address, for the warning.
 func (a *App) restsOnAddress() []string {
 	words := []string{"limits on wrong codes", "pending"}
 	requires := func(n deviceauth.Network) bool { return n == deviceauth.NetworkRequire }
 	if requires(a.Network) || slices.ContainsFunc(a.Clients, func(c Client) bool { return requires(c.Network) }) {
-		// These two depend on the options; limits always count by address.
+		// This and the next depend on the options; the limits always count by
+		// address.
 		words = append(words, "network require")
 	}
 	if slices.ContainsFunc(a.Clients, func(c Client) bool { return len(c.From) > 0 }) {

@@ -14,27 +14,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
 )
 
-// RedisStore keeps grants and keys in Redis or Valkey, where several gateways
-// share them: all that have the same issuer, clients and upstreams. While it
-// is away, requests that need it are answered 503, guarded ones too.
+// RedisStore keeps grants and keys in Redis or Valkey, which several gateways may
+// share: all with the same issuer, clients and upstreams. While it is unavailable,
+// requests that need it are answered with 503, including guarded ones.
 type RedisStore struct {
-	// URLs such as redis://host:6379/0, or rediss:// for TLS; placeholders
-	// are allowed. Several are the nodes of a Cluster, or Sentinels.
+	// URLs such as redis://host:6379/0, or rediss:// for TLS, which may have
+	// placeholders. Several are the nodes of a Cluster, or Sentinels.
 	Addresses []string `json:"addresses"`
 	// Whether the addresses are nodes of a Cluster.
 	Cluster bool `json:"cluster,omitempty"`
-	// The name of the master that Sentinels at the addresses know.
+	// The name of the master that the Sentinels at the addresses monitor.
 	Sentinel string `json:"sentinel,omitempty"`
-	// The ACL user and password, unless the address has them; placeholders
-	// are allowed.
+	// The ACL user and password, unless they are in the address; they may have
+	// placeholders.
 	Username string `json:"username,omitempty"`
 	Password string `json:"password,omitempty"`
-	// The same of the Sentinels, which need not have the server's users.
+	// User and password of the Sentinels, which may differ from the server's.
 	SentinelUsername string `json:"sentinel_username,omitempty"`
 	SentinelPassword string `json:"sentinel_password,omitempty"`
-	// A PEM file with certificates to trust for rediss:// beside the system's.
+	// A PEM file with certificates to trust for rediss:// besides the system's.
 	CA string `json:"ca,omitempty"`
-	// What all keys begin with. Default: `device_login:`.
+	// The prefix of all keys. Default: `device_login:`.
 	Prefix string `json:"prefix,omitempty"`
 
 	options redisstore.Options // resolved
@@ -45,8 +45,7 @@ func (RedisStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "device_login.stores.redis", New: func() caddy.Module { return new(RedisStore) }}
 }
 
-// Provision resolves placeholders and checks the options. It opens no
-// connection.
+// Provision resolves placeholders and checks the options. It opens no connections.
 func (s *RedisStore) Provision(caddy.Context) error {
 	repl := caddy.NewReplacer()
 	s.options = redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel, CA: s.CA, Prefix: s.Prefix}
@@ -77,8 +76,8 @@ func (s *RedisStore) Provision(caddy.Context) error {
 	return s.options.Check()
 }
 
-// Key implements Store. It has every option, credentials included: a reload with
-// a new password must open new connections. The key is never logged.
+// Key implements Store. It contains all options, including credentials: a reload with
+// a new password must open new connections. The key must not be logged.
 func (s *RedisStore) Key() string {
 	o := s.options
 	parts := append([]string{
@@ -88,14 +87,13 @@ func (s *RedisStore) Key() string {
 	return strings.Join(parts, "\x00")
 }
 
-// Open implements Store. The error is redisstore.ErrAway where no server
-// responds.
+// Open implements Store. It returns redisstore.ErrAway if no server responds.
 func (s *RedisStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	return redisstore.Open(context.Background(), s.options, log)
 }
 
-// UnmarshalCaddyfile reads `store redis <url>... { … }`. What the addresses and
-// the options must be together is checked at the end of the block.
+// UnmarshalCaddyfile parses `store redis <url>... { … }`. Addresses and options are
+// checked together at the end of the block.
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if s.Addresses = d.RemainingArgs(); len(s.Addresses) == 0 {
@@ -125,23 +123,22 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// check checks the options that need no placeholder resolved, and reads no file.
-// With more set, further lines may follow: several addresses are then taken for
-// a Cluster, although a later line may say that they are Sentinels.
+// check checks the options without resolving placeholders or reading files. With more
+// set, further lines may follow: several addresses are then treated as a Cluster,
+// although a later line may declare them as Sentinels.
 func (s *RedisStore) check(more bool) error {
 	o := redisstore.Options{Cluster: s.Cluster, Sentinel: s.Sentinel}
 	if !more {
 		o.SentinelUsername, o.SentinelPassword = s.SentinelUsername, deviceauth.Secret(s.SentinelPassword)
 	}
 	for _, address := range s.Addresses {
-		// The value of a placeholder is known at Provision, which runs the whole
-		// check.
+		// Provision knows the values of placeholders, and runs the whole check.
 		if strings.Contains(address, "{") {
 			return nil
 		}
 		o.URLs = append(o.URLs, address)
 	}
-	// A CA without TLS is a mistake, but only once all addresses are known.
+	// A CA without TLS is an error, but only once all addresses are known.
 	if !slices.ContainsFunc(s.Addresses, func(a string) bool { return strings.HasPrefix(a, "rediss://") }) {
 		o.CA = s.CA
 	}

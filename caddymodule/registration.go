@@ -8,18 +8,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Registration says which clients may introduce themselves. People are told that nobody
-// has checked such a client, until the operator approves it.
+// Registration configures which clients may introduce themselves. People are warned
+// that such a client has not been checked, until the operator approves it.
 type Registration struct {
-	// Hosts whose client metadata documents are read, with * for any text: a `client_id`
-	// may then be the https URL of its document there.
+	// Hosts whose client metadata documents are accepted, with * for any text: a
+	// `client_id` may then be the https URL of its document there.
 	Documents []string `json:"documents,omitempty"`
-	// Any client may register (RFC 7591).
+	// Whether any client may register (RFC 7591).
 	Open bool `json:"open,omitempty"`
-	// Requests with this initial access token may register clients (RFC 7591), and manage
-	// those that did; placeholders are allowed.
+	// Requests with this initial access token may register clients (RFC 7591), and
+	// manage registered ones; it may have placeholders.
 	Token *string `json:"token,omitempty"`
-	// All scopes that such clients may ask for. Required.
+	// All scopes that such clients may request. Required.
 	Scopes []string `json:"scopes,omitempty"`
 	// How many clients may be registered. Default: 1000.
 	Limit int `json:"limit,omitempty"`
@@ -27,7 +27,7 @@ type Registration struct {
 	token string // resolved
 }
 
-// config is the registration as the engine wants it, with the token resolved.
+// config returns the registration in the form of the engine, with the token resolved.
 func (r *Registration) config() (deviceauth.Registration, error) {
 	if r == nil {
 		return deviceauth.Registration{}, nil
@@ -42,8 +42,8 @@ func (r *Registration) config() (deviceauth.Registration, error) {
 	return c, nil
 }
 
-// check checks the block without resolving placeholders: it is enough that a token is
-// configured.
+// check validates the block without resolving placeholders: a configured token counts
+// as present.
 func (r *Registration) check() error {
 	if len(r.Documents) == 0 && !r.Open && r.Token == nil {
 		return fmt.Errorf("registration: want documents, open or token: else no client may introduce itself")
@@ -58,7 +58,7 @@ func (r *Registration) check() error {
 	return deviceauth.Config{Issuer: "https://localhost", Registration: c}.Check()
 }
 
-// checkSoFar is check before all lines of the block have been read.
+// checkSoFar is check for an incomplete block.
 func (r *Registration) checkSoFar() error {
 	part := *r
 	part.Open = part.Open || part.Token == nil
@@ -68,7 +68,7 @@ func (r *Registration) checkSoFar() error {
 	return part.check()
 }
 
-// parseRegistration reads `registration { … }`.
+// parseRegistration parses `registration { … }`.
 func (a *App) parseRegistration(d *caddyfile.Dispenser) error {
 	a.Registration = new(Registration)
 	if err := noMore("registration", d); err != nil {

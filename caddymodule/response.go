@@ -10,20 +10,20 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// An responseWriter adds to a backend's response what the backend cannot say
-// itself, because it knows nothing of tokens: CORS headers for the browser page
-// that acts as a device, and for caches that the response is for one person. It
-// changes the header only, once, right before it is sent.
+// A responseWriter adds headers to a backend's response that the backend cannot know
+// of, since it does not know about tokens: CORS headers for the browser page that
+// acts as a device, and cache headers for a personal response. It changes the header
+// once, right before it is sent.
 type responseWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	origin  string   // of the page that may read the response; empty: none
-	vary    []string // request headers that decide who is let in; none: caching is left to the backend
-	private bool     // the response is for the authenticated person or client alone
+	vary    []string // request headers that the decision depends on; none: caching is left to the backend
+	private bool     // the response is only for the authenticated person or client
 	wrote   bool     // the header has been completed and sent
 }
 
-// varyOn are the request headers that decide who is let in, for caches. With `cache
-// keep` there are none: caching is left to the backend.
+// varyOn returns the request headers on which the decision depends, for caches. With
+// `cache keep` there are none: caching is left to the backend.
 func (g *Guard) varyOn() (headers []string) {
 	switch {
 	case g.Cache == "keep":
@@ -34,9 +34,8 @@ func (g *Guard) varyOn() (headers []string) {
 	return []string{g.credentials()}
 }
 
-// wrapResponse returns the writer for a backend's response, or nil where there is
-// nothing to add. With `cache keep` the response's cache headers are the
-// backend's alone.
+// wrapResponse returns the writer for a backend's response, or nil if there is
+// nothing to add. With `cache keep` the cache headers are only the backend's.
 func (g *Guard) wrapResponse(identity *requestIdentity, w http.ResponseWriter, origin string) *responseWriter {
 	private := identity.Identity != nil
 	if len(g.vary) > 0 {
@@ -51,7 +50,7 @@ func (g *Guard) wrapResponse(identity *requestIdentity, w http.ResponseWriter, o
 }
 
 // WriteHeader completes the header before the final status is written. An
-// informational status (1xx) comes before the header and leaves it alone.
+// informational status (1xx) precedes it and does not complete the header.
 func (a *responseWriter) WriteHeader(status int) {
 	if !a.wrote && status >= 200 {
 		a.wrote = true
@@ -60,11 +59,11 @@ func (a *responseWriter) WriteHeader(status int) {
 	a.ResponseWriterWrapper.WriteHeader(status)
 }
 
-// complete adds CORS headers where the backend sent none, Vary, and
-// Cache-Control: private for a request with an identity.
+// complete adds CORS headers unless the backend sent some, Vary, and Cache-Control:
+// private for a request with an identity.
 func (a *responseWriter) complete(h http.Header) {
 	if a.origin != "" && h.Get("Access-Control-Allow-Origin") == "" {
-		h.Del("Access-Control-Allow-Credentials") // was said of no origin, and is not meant for this one
+		h.Del("Access-Control-Allow-Credentials") // not meant for this origin
 		allowOrigin(h, a.origin)
 	}
 	if a.vary == nil {
@@ -78,8 +77,8 @@ func (a *responseWriter) complete(h http.Header) {
 	}
 }
 
-// begun completes and sends the header before the first byte of the body, as
-// net/http does for a handler that never calls WriteHeader.
+// begun completes and sends the header before the first byte of the body, as net/http
+// does for a handler that never calls WriteHeader.
 func (a *responseWriter) begun() {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
@@ -92,23 +91,23 @@ func (a *responseWriter) Write(b []byte) (int, error) {
 	return a.ResponseWriterWrapper.Write(b)
 }
 
-// ReadFrom completes the header as Write does, and then leaves the copy to the
-// server's own ReadFrom, which can use sendfile.
+// ReadFrom completes the header as Write does, and then uses the server's own
+// ReadFrom, which can use sendfile.
 func (a *responseWriter) ReadFrom(from io.Reader) (int64, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.ReadFrom(from)
 }
 
-// FlushError completes the header before a flush. http.ResponseController looks
-// for this method; without it a flush would reach the server's writer and send a
-// header that lacks the additions.
+// FlushError completes the header before a flush. http.ResponseController looks for
+// this method; without it a flush would reach the server's writer and send an
+// incomplete header.
 func (a *responseWriter) FlushError() error {
 	a.begun()
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
-// allowOrigin lets a page of the origin read the response and its
-// WWW-Authenticate header, which browsers hide otherwise (Fetch standard, CORS
+// allowOrigin permits a page of the origin to read the response and its
+// WWW-Authenticate header, which browsers otherwise hide (Fetch standard, CORS
 // protocol).
 func allowOrigin(header http.Header, origin string) {
 	header.Set("Access-Control-Allow-Origin", origin)
@@ -116,8 +115,8 @@ func allowOrigin(header http.Header, origin string) {
 	addVary(header, "Origin")
 }
 
-// addVary names a request header on which the response depends (RFC 9110
-// §12.5.5). A name that is there already, or a `*`, is not repeated.
+// addVary adds a request header on which the response depends to Vary (RFC 9110
+// §12.5.5), unless Vary has the name or a `*` already.
 func addVary(h http.Header, name string) {
 	for _, value := range h["Vary"] {
 		for field := range strings.SplitSeq(value, ",") {
@@ -129,9 +128,8 @@ func addVary(h http.Header, name string) {
 	h.Add("Vary", name)
 }
 
-// isForSharedCaches reports whether shared caches obey a header in preference to
-// Cache-Control: the targeted fields of RFC 9213, and the fields of several
-// products that are older than it.
+// isForSharedCaches reports whether shared caches prefer a header to Cache-Control:
+// the targeted fields of RFC 9213, and older fields of several products.
 func isForSharedCaches(name string) bool {
 	const cdn = "Cdn-Cache-Control"
 	end := name[max(0, len(name)-len(cdn)):]
@@ -139,11 +137,10 @@ func isForSharedCaches(name string) bool {
 		strings.EqualFold(name, "X-Accel-Expires") || strings.EqualFold(name, "Edge-Control")
 }
 
-// keepPrivate keeps a response out of shared caches. RFC 9111 §3.5 forbids a
-// shared cache to store responses to requests with Authorization, but that
-// protects nothing here: the guard takes Authorization off before a cache behind
-// it sees the request, and a cache before it may have been told that the
-// response is public.
+// keepPrivate keeps a response out of shared caches. RFC 9111 §3.5 forbids a shared
+// cache to store responses to requests with Authorization, but that does not help
+// here: the guard removes Authorization before a cache behind it sees the request,
+// and a cache in front of it may be told that the response is public.
 func keepPrivate(h http.Header) {
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return isForSharedCaches(name) })
 	if len(h["Cache-Control"]) == 0 { // most responses: there is nothing to parse
@@ -157,7 +154,7 @@ func keepPrivate(h http.Header) {
 		case name == "public" || name == "s-maxage":
 			continue
 		case name == "private" && !strings.EqualFold(directive, "private"):
-			continue // says it of some headers alone
+			continue // applies to some headers only
 		}
 		private = private || name == "private" || name == "no-store"
 		kept = append(kept, directive)

@@ -10,19 +10,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 )
 
-// Scope is a scope in words, for the pages that people see.
+// Scope is a scope with explanations for the pages.
 type Scope struct {
-	// The scope, as clients ask for it.
+	// The scope, as clients request it.
 	Name string `json:"name"`
-	// What it allows, for everybody, or beside `texts` for those in whose
-	// language there is none. Default: the English one of `texts`, or else the
-	// first; without those, the scope's name.
+	// The explanation for people whose language is not in `texts`. Default: the
+	// English text of `texts`, or else the first; without those, the scope's name.
 	Text string `json:"text,omitempty"`
-	// What it allows, in several languages.
+	// The explanation in several languages.
 	Texts []deviceauth.LocalizedText `json:"texts,omitempty"`
 }
 
-// config is the scope as the engine wants it.
+// config returns the scope in the form of the engine.
 func (s *Scope) config() deviceauth.ScopeText {
 	return deviceauth.ScopeText{Scope: s.Name, Text: s.Text, Texts: s.Texts}
 }
@@ -35,9 +34,8 @@ func (s *Scope) check() error {
 	return checkScopeNames([]string{s.Name})
 }
 
-// checkScopeNames wants scopes by the grammar of RFC 6749 §3.3. That grammar
-// allows commas, which are refused all the same: a comma is always meant to
-// separate scopes.
+// checkScopeNames checks scopes by the grammar of RFC 6749 §3.3. That grammar permits
+// commas, which are refused all the same: a comma is always meant as a separator.
 func checkScopeNames(scopes []string) error {
 	for _, scope := range scopes {
 		if strings.Contains(scope, ",") {
@@ -50,7 +48,7 @@ func checkScopeNames(scopes []string) error {
 	return nil
 }
 
-// parseScope reads `scope <name> [<text>] [{ <language> <text> … }]`.
+// parseScope parses `scope <name> [<text>] [{ <language> <text> … }]`.
 func (a *App) parseScope(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	switch {
@@ -62,8 +60,7 @@ func (a *App) parseScope(d *caddyfile.Dispenser) error {
 		return d.Errf("scope %s: unexpected argument %q: want one text, in quotes", args[0], args[2])
 	}
 	s := Scope{Name: args[0]}
-	// A scope with a faulty name is reported here, and one that is described
-	// twice below.
+	// An invalid name is reported here, and a repeated one below.
 	if err := s.check(); err != nil {
 		return d.WrapErr(err)
 	}
@@ -84,12 +81,10 @@ func (a *App) parseScope(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseTexts reads the block of a scope, where there is one, with `<language>
-// <text>` on each line. Language tags are those of RFC 5646, such as de or
-// pt-BR.
+// parseTexts parses the block of a scope, if there is one, with `<language> <text>`
+// on each line. Language tags are those of RFC 5646, such as de or pt-BR.
 func (s *Scope) parseTexts(d *caddyfile.Dispenser) error {
-	// The position of the first line is kept for what is wrong with the block as
-	// a whole.
+	// The position of the first line, for an error about the whole block.
 	line := *d
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		language := d.Val()
@@ -102,8 +97,8 @@ func (s *Scope) parseTexts(d *caddyfile.Dispenser) error {
 			return d.Errf("scope %s: %s: unexpected argument %q: want one text, in quotes", s.Name, language, args[1])
 		}
 		s.Texts = append(s.Texts, deviceauth.LocalizedText{Language: language, Text: args[0]})
-		// Each text is checked at its line: the language tag, its repetition,
-		// and the length.
+		// Each text is checked at its line: the language tag, its repetition, and the
+		// length.
 		if err := pages.CheckScopeTexts(s.config()); err != nil {
 			return d.WrapErr(err)
 		}

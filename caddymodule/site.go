@@ -15,25 +15,25 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// Site is for JSON configurations whose guards stand in routes with matchers:
-// without matchers itself and before them, it does for all of a site what
-// `device_auth` does for the requests that reach it. It refuses request targets
-// that are no path, takes identity headers and the cookies of our own pages off
-// every request, also off those that no guard matches, and describes the site
-// (RFC 9728). Since the routes see one spelling of a path, it refuses any that
-// some server may read as another path. The Caddyfile needs it nowhere: there
-// each guard sees all of its site, and has its matcher within.
+// Site is for JSON configurations whose guards are in routes with matchers. In a
+// route without matchers, before the guards, it does for the whole site what
+// `device_auth` does for the requests that reach it: it refuses request targets that
+// are not a path, strips identity headers and the cookies of our own pages from every
+// request, even if no guard matches it, and serves the site's metadata (RFC 9728).
+// Because the routes see only one spelling of a path, it refuses paths that some
+// server may read differently. In a Caddyfile it is not needed: there each guard sees
+// the whole site, and has its matcher inside.
 type Site struct {
 	// Identity headers that guards of the site add or rename.
 	Headers []string `json:"headers,omitempty"`
-	// The server that guards the site, where that is another Caddy's. Default:
-	// this one's.
+	// The issuer of the server that guards the site, if it is another Caddy's.
+	// Default: this one's.
 	Issuer string `json:"issuer,omitempty"`
-	// The scopes that its guard asks for, where that is another Caddy's.
+	// The scopes that its guard requires, if that is in another Caddy.
 	Scopes []string `json:"scopes,omitempty"`
 
 	sites    *sites
-	pipeline guard.Pipeline // of which a site has only the first step
+	pipeline guard.Pipeline // only the first step is used
 }
 
 // CaddyModule returns the module's registration.
@@ -41,8 +41,8 @@ func (Site) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.device_auth_site", New: func() caddy.Module { return new(Site) }}
 }
 
-// Provision finds the sites, and the app where the site is described as guarded
-// by this Caddy's server.
+// Provision finds the sites, and the app if the site is guarded by this Caddy's
+// server.
 func (s *Site) Provision(ctx caddy.Context) (err error) {
 	s.pipeline = guard.Pipeline{Reserved: guard.Options{}.ReservedHeaders(), Trusted: isTrusted, Plain: true}
 	for _, name := range s.Headers {
@@ -56,8 +56,8 @@ func (s *Site) Provision(ctx caddy.Context) (err error) {
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It does not authenticate: it
-// cleans every request, refuses ambiguous paths, and serves the metadata of the
-// site. The guards behind it decide.
+// cleans every request, refuses ambiguous paths, and serves the metadata of the site.
+// The guards behind it decide.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if err := s.pipeline.Clean(r, &requestIdentityOf(r).State); err != nil {
 		countDecision(guard.Malformed)
@@ -72,9 +72,9 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return nil
 }
 
-// resource is the metadata of the path that a request asks about. With an issuer
-// configured, the guards are in another Caddy and cannot be seen here, so issuer
-// and scopes come from the configuration.
+// resource returns the metadata of the requested path. If an issuer is configured,
+// the guards are in another Caddy and not visible here, so issuer and scopes come
+// from the configuration.
 func (s *Site) resource(r *http.Request) guard.Resource {
 	about := s.sites.resource(r, strings.TrimPrefix(r.URL.Path, guard.ResourceMetadataPath))
 	if s.Issuer == "" {
@@ -87,7 +87,7 @@ func (s *Site) resource(r *http.Request) guard.Resource {
 	return about
 }
 
-// refusalError makes the error of a refused request, and hides the resource from
+// refusalError returns the error of a refused request, and hides the resource from
 // error routes.
 func refusalError(r *http.Request, status int, err error) error {
 	err = caddyhttp.Error(status, err)
@@ -95,12 +95,12 @@ func refusalError(r *http.Request, status int, err error) error {
 	return err
 }
 
-// hide replaces the URL of a refused request before error routes run. A
-// file_server or reverse_proxy among them would otherwise serve the very
-// resource that was refused. Error routes that rewrite to an error page work as
-// before, and {http.request.orig_uri} still has the URL that was asked for.
+// hide replaces the URL of a refused request before error routes run. Otherwise a
+// file_server or reverse_proxy in them would serve the resource that was refused.
+// Error routes that rewrite to an error page work as before, and
+// {http.request.orig_uri} still has the requested URL.
 func hide(r *http.Request, err error) {
-	guard.StripOverrides(r, isTrusted(r)) // or a header could name the resource again
+	guard.StripOverrides(r, isTrusted(r)) // otherwise a header could name the resource again
 	r.Header.Del("Destination")
 	status := http.StatusServiceUnavailable
 	var handler caddyhttp.HandlerError

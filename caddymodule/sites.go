@@ -13,20 +13,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
-// sites is an internal app without options. When everything is provisioned it
-// walks through all routes of all servers, to learn where the guards are: a
-// handler in Caddy does not know which routes it is in. From that follow
-// warnings, the metadata of each site, and whether error routes exist.
+// sites is an internal app without options. After everything is provisioned it walks
+// through all routes of all servers to find the guards, because a handler in Caddy
+// does not know which routes contain it. It derives warnings, the metadata of each
+// site, and whether there are error routes.
 type sites struct {
 	ctx  caddy.Context
 	log  *zap.Logger
 	once *sync.Once
 
-	enclosed map[*Guard]bool // receives requests for its block alone, and no other handler describes the site
+	enclosed map[*Guard]bool // receives only requests for its block, and no other handler serves the site's metadata
 	inBlock  map[*Guard]bool // receives only some requests of its site
 
-	faults       *sampling.Sampler[string] // of outages, by the issuer
-	ownErrors    map[*Guard]bool           // is in a block that has error routes of its own
+	faults       *sampling.Sampler[string] // of outages, by issuer
+	ownErrors    map[*Guard]bool           // is in a block with its own error routes
 	routedGuards []routedGuard             // the guards of all servers
 }
 
@@ -47,8 +47,8 @@ func (s *sites) Provision(ctx caddy.Context) error {
 // cannotDecide is the log message of an outage at a guard.
 const cannotDecide = "a guard cannot decide, and answers 503"
 
-// fault logs a request on which a guard could not decide. During an outage it
-// logs the first, and then once a minute the number of the others.
+// fault logs a request about which a guard could not decide. During an outage it logs
+// the first, and then once a minute the number of further ones.
 func (s *sites) fault(issuer string, err error) {
 	if s.faults.Pass(issuer) {
 		s.log.Error(cannotDecide, zap.String("issuer", issuer), zap.Error(err))
@@ -58,7 +58,7 @@ func (s *sites) fault(issuer string, err error) {
 // Cleanup implements caddy.CleanerUpper.
 func (s *sites) Cleanup() error {
 	if s.faults != nil {
-		s.once.Do(s.inspect) // for its warnings, where the configuration was only validated
+		s.once.Do(s.inspect) // for its warnings, if the configuration was only validated
 		s.faults.Close()
 	}
 	return nil
@@ -73,8 +73,8 @@ func (s *sites) Start() error {
 // Stop implements caddy.App.
 func (*sites) Stop() error { return nil }
 
-// findSites finds the app, and makes it for the first handler that asks: it
-// needs no configuration.
+// findSites returns the app, which needs no configuration. Caddy creates it for the
+// first handler that calls it.
 func findSites(ctx caddy.Context) (*sites, error) {
 	app, err := ctx.App("device_auth")
 	if err != nil {
@@ -83,8 +83,8 @@ func findSites(ctx caddy.Context) (*sites, error) {
 	return app.(*sites), nil
 }
 
-// inspect walks through the routes of all servers. It runs when all of them are
-// provisioned: matchers and handlers do not exist before.
+// inspect walks through the routes of all servers. It must run after all of them are
+// provisioned, when matchers and handlers exist.
 func (s *sites) inspect() {
 	s.enclosed, s.inBlock, s.ownErrors = map[*Guard]bool{}, map[*Guard]bool{}, map[*Guard]bool{}
 	app, err := s.ctx.AppIfConfigured("http")
@@ -95,7 +95,7 @@ func (s *sites) inspect() {
 		var all []*siteContext
 		described := map[string]bool{}
 		// Handlers are distinguished by type: a guard, and the two handlers that
-		// describe a whole site.
+		// serve the metadata of a whole site.
 		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
 			s.record(server, at, h)
 			switch h := h.(type) {
@@ -108,8 +108,8 @@ func (s *sites) inspect() {
 			}
 		})
 		for _, at := range all {
-			// A handler without matchers around it, on the same host or on all
-			// hosts, describes the site.
+			// A handler without matchers around it, on the same host or on all hosts,
+			// serves the site's metadata.
 			alone := !described[at.host] && !described[""]
 			s.enclosed[at.guard], s.inBlock[at.guard] = at.enclosed && alone, at.enclosed || at.grouped
 			s.ownErrors[at.guard] = at.errors
@@ -121,22 +121,22 @@ func (s *sites) inspect() {
 	}
 }
 
-// siteContext is what surrounds a handler in its server.
+// A siteContext is the surroundings of a handler in its server.
 type siteContext struct {
 	guard     *Guard
 	host      string // of its site; empty: every host
 	enclosed  bool   // a route around it has a matcher other than for hosts
-	grouped   bool   // it is in one of several blocks of which a request enters one
+	grouped   bool   // it is in one of several mutually exclusive blocks
 	uncovered bool   // no guard covers the rest of its site
 	preceded  bool   // a handler before it answers every request
-	followed  bool   // a handler behind it may answer
+	followed  bool   // a handler after it may respond
 
 	routes   []caddyhttp.Route // around it, the outermost first
 	errors   bool              // a block around it has error routes
-	stripped string            // prefix that handle_path takes off the paths that reach it
+	stripped string            // removed by handle_path from the paths that reach it
 }
 
-// warn warns of a guard that protects nothing, or not all that it seems to.
+// warn warns of a guard that protects nothing, or less than it seems to.
 func (at *siteContext) warn(log *zap.Logger) {
 	switch {
 	case at.preceded:
@@ -150,23 +150,22 @@ func (at *siteContext) warn(log *zap.Logger) {
 	}
 }
 
-// walk calls a function for each handler of the routes, with what surrounds the
-// handler. It follows subroutes, in the order in which a request would meet the
+// walk calls a function for each handler of the routes, with the handler's
+// surroundings. It follows subroutes, in the order in which a request would reach the
 // handlers.
 func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, caddyhttp.MiddlewareHandler)) {
 	for i, route := range routes {
-		// A subroute's handlers are surrounded by everything that surrounds the
-		// subroute.
+		// A subroute's handlers have all surroundings of the subroute.
 		at := in
 		at.routes = append(slices.Clone(in.routes), route)
 		at.enclosed, at.grouped = in.enclosed || hasMatchers(route), in.grouped || route.Group != ""
 		if hosts := hostsOf(route); hosts != "" {
 			at.host = hosts
 		}
-		at.followed = !route.Terminal && (in.followed || mayRespond(behind(route, routes[i+1:])))
+		at.followed = !route.Terminal && (in.followed || mayRespond(routesAfter(route, routes[i+1:])))
 		for j, h := range route.Handlers {
-			// What is behind a handler is the rest of its own route and the
-			// routes that follow.
+			// After a handler come the rest of its own route and the following
+			// routes.
 			here := at
 			here.followed = at.followed || mayRespond(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}})
 			each(here, h)
@@ -179,12 +178,11 @@ func walk(routes caddyhttp.RouteList, in siteContext, each func(siteContext, cad
 				within.errors = here.errors || sub.Errors != nil && len(sub.Errors.Routes) > 0
 				walk(sub.Routes, within, each)
 			}
-			if responds(h) { // what is behind it in this route is never reached
+			if responds(h) { // later handlers of this route are never reached
 				at.preceded = true
 			}
 		}
-		// Only a route that every request enters keeps requests from the routes
-		// behind it.
+		// Only a route that every request enters keeps requests from later routes.
 		if at.preceded && len(route.MatcherSets) == 0 && route.Group == "" {
 			in.preceded = true
 		}
@@ -203,7 +201,7 @@ func hasMatchers(route caddyhttp.Route) bool {
 	return false
 }
 
-// hostsOf is the host names that a route matches, separated by spaces.
+// hostsOf returns the host names that a route matches, separated by spaces.
 func hostsOf(route caddyhttp.Route) string {
 	var hosts []string
 	for _, set := range route.MatcherSets {
@@ -216,19 +214,19 @@ func hostsOf(route caddyhttp.Route) string {
 	return strings.Join(hosts, " ")
 }
 
-// responders are the handlers that answer every request. Handlers of other
-// modules may do so, too, which cannot be known.
+// responders are handlers that respond to every request. Handlers of other modules
+// may do so, too, which is not known.
 var responders = map[caddy.ModuleID]bool{
 	"http.handlers.reverse_proxy": true, "http.handlers.static_response": true, "http.handlers.error": true,
 }
 
-// responds reports whether a handler answers every request that reaches it.
+// responds reports whether a handler responds to every request that reaches it.
 func responds(h caddyhttp.MiddlewareHandler) bool {
 	module, ok := h.(caddy.Module)
 	return ok && responders[module.CaddyModule().ID]
 }
 
-// passThrough are the handlers that always call the next handler.
+// passThrough are handlers that always call the next handler.
 var passThrough = map[caddy.ModuleID]bool{
 	"http.handlers.device_auth": true, "http.handlers.device_auth_site": true, "http.handlers.device_login": true,
 	"http.handlers.headers": true, "http.handlers.rewrite": true, "http.handlers.vars": true, "http.handlers.map": true,
@@ -236,10 +234,9 @@ var passThrough = map[caddy.ModuleID]bool{
 	"http.handlers.tracing": true, "http.handlers.authentication": true,
 }
 
-// behind are the routes that a request may still enter after a route. Of a
-// group, such as that of the handle blocks of a site, a request enters one route
-// only.
-func behind(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.RouteList) {
+// routesAfter returns the routes that a request may still enter after a route. In a
+// group, such as the handle blocks of a site, a request enters only one route.
+func routesAfter(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.RouteList) {
 	for _, other := range routes {
 		if route.Group == "" || other.Group != route.Group {
 			list = append(list, other)
@@ -248,13 +245,13 @@ func behind(route caddyhttp.Route, routes caddyhttp.RouteList) (list caddyhttp.R
 	return list
 }
 
-// mayRespond reports whether some handler of the routes may answer, which every
-// handler of an unknown module may.
+// mayRespond reports whether a handler of the routes may respond, as any handler of
+// an unknown module may.
 func mayRespond(routes caddyhttp.RouteList) bool {
 	for _, route := range routes {
 		for _, h := range route.Handlers {
-			// A handler of an unknown module may answer; a subroute answers if
-			// something in it does.
+			// A handler of an unknown module may respond; a subroute responds if a
+			// handler in it does.
 			if sub, ok := h.(*caddyhttp.Subroute); ok && mayRespond(sub.Routes) {
 				return true
 			} else if module, known := h.(caddy.Module); !ok && (!known || !passThrough[module.CaddyModule().ID]) {

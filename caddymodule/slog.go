@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// withoutContext is Caddy's slog handler without the context of a request: with
-// one, Caddy's handler adds a stack trace to every error.
+// withoutContext is Caddy's slog handler without the context of a request: with a
+// context, Caddy's handler adds a stack trace to every error.
 type withoutContext struct{ slog.Handler }
 
 // Handle implements [slog.Handler].

@@ -21,14 +21,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// A Store is a module of the namespace device_login.stores: where grants and
-// keys are kept.
+// A Store is a module in the namespace device_login.stores, which opens the storage
+// of grants and keys.
 type Store interface {
-	// Key identifies the database. Configurations with the same key share the
-	// open store, so that a reload neither closes it nor loses pending grants.
+	// Key identifies the database. Configurations with the same key share the open
+	// store, so that a reload neither closes it nor loses pending grants.
 	Key() string
-	// Open opens the database. It is closed when the last configuration that
-	// uses it is cleaned up.
+	// Open opens the database. It is closed when the last configuration that uses it
+	// is cleaned up.
 	Open(*slog.Logger) (deviceauth.Storage, error)
 }
 
@@ -36,22 +36,22 @@ type Store interface {
 var storePool = caddy.NewUsagePool()
 
 // pooledStore is an open store that successive configurations share, with the
-// transient state of its pending grants. It is closed after the last request
-// that uses it: Caddy cleans a configuration up while its last requests are
-// still being answered.
+// transient state of its pending grants. It is closed after the last request that
+// uses it: Caddy cleans up a configuration while its last requests are still in
+// progress.
 type pooledStore struct {
 	key       string
-	opened    deviceauth.Storage // as its module opened it
-	backend   deviceauth.Storage // the same, with calls that are abandoned at an exit
-	deadline  <-chan struct{}    // closed when calls are abandoned from now on
-	unwatch   func()             // ends the watch for an exit
+	opened    deviceauth.Storage // as opened by its module
+	backend   deviceauth.Storage // the same, with calls that can be abandoned
+	deadline  <-chan struct{}    // closed when calls are to be abandoned
+	unwatch   func()             // ends watchExit
 	hung      *atomic.Bool       // a call was abandoned
 	pollState *deviceauth.PollState
-	keys      atomic.Pointer[keyring.Keyring] // as the latest configuration knows them
-	using     sync.RWMutex                    // read-locked by each request; locked for good to close
+	keys      atomic.Pointer[keyring.Keyring] // of the latest configuration
+	using     sync.RWMutex                    // read-locked by each request; locked permanently to close
 }
 
-// acquireStore returns the open store of a key, and opens it for the first
+// acquireStore returns the open store of a key. It opens the store for the first
 // configuration.
 func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 	key := s.Key()
@@ -64,8 +64,8 @@ func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 	return value.(*pooledStore), nil
 }
 
-// newPooledStore opens a store. Opening is abandoned at an exit as any other
-// call is.
+// newPooledStore opens a store. Like other calls, opening may be abandoned during a
+// shutdown.
 func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error) {
 	deadline, unwatch := watchExit(caddy.Exiting)
 	opened, err := callUntil(deadline, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
@@ -90,23 +90,23 @@ func (p *pooledStore) release() error {
 	return err
 }
 
-// closeWait bounds how long a stop or a reload waits for the store to close. It
-// is longer than the timeouts of the stores themselves; together with
-// exitTimeout it stays below 5 s. A store whose calls hung before gets hungWait.
+// closeWait limits how long a stop or a reload waits for the store to close. It is
+// longer than the timeouts of the stores themselves; together with exitTimeout it is
+// below 5 s. A store with abandoned calls gets hungWait.
 const (
 	closeWait = 3100 * time.Millisecond
 	hungWait  = time.Second
 )
 
-// Destruct closes the store after the last request. A request that does not end,
-// or a store that does not close, delays a stop for closeWait at most: the store
-// is then closed when it can be, or ends with the process. Whatever has been
-// answered is on disk by then in any case.
+// Destruct closes the store after the last request. A request that does not end, or a
+// store that does not close, delays a stop by at most closeWait: the store is then
+// closed later, or ends with the process. Everything that was confirmed in a response
+// is on disk in any case.
 func (p *pooledStore) Destruct() error {
 	defer p.unwatch()
 	closed := make(chan error, 1)
 	go func() {
-		p.using.Lock() // never unlocked: later requests find the store closed
+		p.using.Lock() // never unlocked, so that later requests find the store closed
 		closed <- p.opened.Close()
 	}()
 	wait := closeWait
@@ -123,19 +123,19 @@ func (p *pooledStore) Destruct() error {
 	}
 }
 
-// beginUse keeps the store open until endUse. It reports false where the store
-// is being closed; the request must then not use it.
+// beginUse keeps the store open until endUse. It returns false if the store is being
+// closed; the request must not use it then.
 func (p *pooledStore) beginUse() bool { return p.using.TryRLock() }
 func (p *pooledStore) endUse()        { p.using.RUnlock() }
 
-// BadgerStore keeps grants and keys in an embedded Badger database: one
-// process, one directory.
+// BadgerStore keeps grants and keys in an embedded Badger database: one process, one
+// directory.
 type BadgerStore struct {
 	// The directory. Default: device_login in Caddy's data directory.
 	Path string `json:"path,omitempty"`
-	// Encrypts what is on the disk: 32 bytes in base64 or hexadecimal digits;
-	// placeholders are allowed, such as `{file./etc/caddy/grants.key}`. For a
-	// new directory only. Default: none.
+	// Encrypts the data on disk: 32 bytes in base64 or hexadecimal digits, which may
+	// be a placeholder such as `{file./etc/caddy/grants.key}`. Only for a new
+	// directory. Default: none.
 	EncryptionKey *string `json:"encryption_key,omitempty"`
 
 	key deviceauth.Secret // resolved
@@ -146,14 +146,14 @@ func (BadgerStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "device_login.stores.badger", New: func() caddy.Module { return new(BadgerStore) }}
 }
 
-// Provision fills in the default and resolves placeholders. It neither makes nor
-// opens the directory.
+// Provision sets the default and resolves placeholders. It neither creates nor opens
+// the directory.
 func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	if s.Path == "" {
 		s.Path = defaultStore()
 	}
 	repl := caddy.NewReplacer()
-	path, err := repl.ReplaceOrErr(s.Path, true, true) // an empty variable would name another directory
+	path, err := repl.ReplaceOrErr(s.Path, true, true) // with an empty variable it would be another directory
 	if err != nil {
 		return fmt.Errorf("store badger: path: %w", err)
 	}
@@ -173,7 +173,7 @@ func (s *BadgerStore) Provision(caddy.Context) (err error) {
 	return badgerstore.Options{EncryptionKey: s.key}.Check()
 }
 
-// checkPath refuses a path that only a shell or a browser would resolve.
+// checkPath refuses a path that only a shell or a browser could resolve.
 func (s *BadgerStore) checkPath() error {
 	if strings.HasPrefix(s.Path, "~") || strings.Contains(s.Path, "://") {
 		return fmt.Errorf("store badger %q: want the path of a directory as it is, such as /var/lib/caddy/device_login",
@@ -183,8 +183,8 @@ func (s *BadgerStore) checkPath() error {
 }
 
 // resolveLinks resolves the symbolic links of a path. Two names of one directory must
-// give the same key, also at a reload. Where the directory does not exist yet,
-// its parent is resolved.
+// give the same key, even at a reload. If the directory does not exist yet, its
+// parent is resolved.
 func resolveLinks(path string) string {
 	if found, err := filepath.EvalSymlinks(path); err == nil {
 		return found
@@ -195,9 +195,9 @@ func resolveLinks(path string) string {
 	return path
 }
 
-// checkRoot refuses to create a directory at the root of the file system, which
-// is where an unset variable leads: {$DATA}/grants becomes /grants. A directory
-// that exists there, such as a volume of a container, is accepted.
+// checkRoot refuses to create a directory at the root of the file system, which is
+// the result of an unset variable: {$DATA}/grants becomes /grants. A directory that
+// exists there, such as a volume of a container, is accepted.
 func checkRoot(path string) error {
 	_, err := os.Stat(path)
 	folder := filepath.Dir(path)
@@ -208,15 +208,15 @@ func checkRoot(path string) error {
 	return nil
 }
 
-// defaultStore is the directory where grants and keys are without a path, beside
-// Caddy's certificates.
+// defaultStore returns the default directory of grants and keys, next to Caddy's
+// certificates.
 func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_login") }
 
-// Key implements Store. It is the directory alone, without the encryption key: a
-// process can open a Badger directory once only.
+// Key implements Store. It contains only the directory, not the encryption key: a
+// process can open a Badger directory only once.
 func (s *BadgerStore) Key() string { return "badger " + s.Path }
 
-// Open implements Store. It creates the directory where that is missing.
+// Open implements Store. It creates a missing directory.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	if err := checkRoot(s.Path); err != nil {
 		return nil, err
@@ -226,13 +226,13 @@ func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
 	return badgerstore.Open(options)
 }
 
-// Options are the options of the store after Provision: its directory and
-// encryption key. The restore command opens the store by them.
+// Options returns the options of the store after Provision: its directory and
+// encryption key. The restore command opens the store with them.
 func (s *BadgerStore) Options() badgerstore.Options {
 	return badgerstore.Options{Dir: s.Path, EncryptionKey: s.key}
 }
 
-// UnmarshalCaddyfile reads `store badger [<path>] { encryption_key <key> }`.
+// UnmarshalCaddyfile parses `store badger [<path>] { encryption_key <key> }`.
 func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if d.NextArg() {
@@ -248,7 +248,7 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}}.read(d)
 }
 
-// checkSoFar checks an encryption key that is written out in the Caddyfile.
+// checkSoFar checks an encryption key that is literally in the Caddyfile.
 func (s *BadgerStore) checkSoFar() error {
 	if s.EncryptionKey == nil || strings.Contains(*s.EncryptionKey, "{") {
 		return nil
@@ -259,8 +259,8 @@ func (s *BadgerStore) checkSoFar() error {
 	return nil
 }
 
-// MemoryStore keeps grants and keys in memory: for trying things out. All
-// devices must be connected anew after a restart, though not after a reload.
+// MemoryStore keeps grants and keys in memory, for trying things out. All devices
+// must be connected anew after a restart, but not after a reload.
 type MemoryStore struct{}
 
 // CaddyModule returns the module's registration.
@@ -274,7 +274,7 @@ func (*MemoryStore) Key() string { return "memory" }
 // Open implements Store.
 func (*MemoryStore) Open(*slog.Logger) (deviceauth.Storage, error) { return memstore.New(), nil }
 
-// UnmarshalCaddyfile reads `store memory`.
+// UnmarshalCaddyfile parses `store memory`.
 func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	return end("store memory", d)

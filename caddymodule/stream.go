@@ -17,39 +17,39 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A stream is a response that may take long: a WebSocket, server-sent events,
-// gRPC, a large file. It is broken off when its grant is revoked or gone from
-// the store. The end of an access token's lifetime breaks off nothing: the token
-// was valid when the request was made.
+// A stream is a response that may take long: a WebSocket, server-sent events, gRPC, a
+// large file. It is aborted when its grant is revoked or no longer in the store. The
+// expiry of the access token does not abort it: the token was valid when the request
+// was made.
 type stream struct {
 	caddyhttp.ResponseWriterWrapper
 	grant deviceauth.ID
 
 	broken atomic.Bool
 	mu     sync.Mutex
-	conn   net.Conn // of the protocol that was switched to, after Hijack
+	conn   net.Conn // after Hijack: the connection for the other protocol
 	ended  bool     // the handler has returned
 
-	of         *streams // the list that it is in
+	of         *streams // the list that contains it
 	prev, next *stream
-	begun      uint64 // the count of checks when it began
+	begun      uint64 // the number of checks when it began
 }
 
-// streams are the responses that have not ended, in a doubly linked list. One
-// goroutine checks all of them at intervals: a timer for each request would cost
-// more than the rest of the guard.
+// streams are the responses in progress, in a doubly linked list. One goroutine
+// checks all of them periodically: a timer for each request would cost more than the
+// rest of the guard.
 type streams struct {
 	mu     sync.Mutex
 	list   stream // head of the ring: its next is the oldest stream, its prev the latest
-	checks uint64 // how many checks there were
+	checks uint64 // the number of checks
 }
 
 // streamCheckInterval is how often the grants of streams are checked. A revocation at
-// another gateway may be seen 0.8 s late (Redis); together that is one second.
+// another gateway may be seen 0.8 s late (Redis); together this is one second.
 const streamCheckInterval = 200 * time.Millisecond
 
-// begin appends a stream to the list; its end must be called when the handler
-// has returned.
+// begin adds a stream to the list; its end method must be called when the handler has
+// returned.
 func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
 	s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, grant: grant, of: l}
 	l.mu.Lock()
@@ -62,20 +62,20 @@ func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
 	return s
 }
 
-// end removes the stream from the list. From then on the connection may carry
-// another request, which must not be broken off.
+// end removes the stream from the list. From then on the connection may carry another
+// request, which must not be aborted.
 func (s *stream) end() {
 	s.mu.Lock()
-	s.ended = true // the connection may go on with another request
+	s.ended = true // the connection may carry another request
 	s.mu.Unlock()
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	s.prev.next, s.next.prev = s.next, s.prev
 }
 
-// lasting returns the streams that began before the previous check. Most
-// requests end before, and are never looked up in the store. Streams are in the
-// order of their begin, so the loop stops at the first recent one.
+// lasting returns the streams that began before the previous check. Most requests end
+// earlier, and are never looked up in the store. Streams are ordered by their
+// beginning, so the loop stops at the first recent one.
 func (l *streams) lasting() (all []*stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,8 +86,7 @@ func (l *streams) lasting() (all []*stream) {
 	return all
 }
 
-// watch breaks off streams whose grant is not active any more, until the context
-// ends.
+// watch aborts streams whose grant is no longer active, until the context ends.
 func (l *issuerState) watch(ctx context.Context) {
 	tick := time.NewTicker(streamCheckInterval)
 	defer tick.Stop()
@@ -98,17 +97,17 @@ func (l *issuerState) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, s := range l.streams.lasting() {
-			if !l.lives(ctx, s.grant) {
+			if !l.isActive(ctx, s.grant) {
 				s.breakOff()
 			}
 		}
 	}
 }
 
-// lives reports whether a grant is active for the server that serves now. Where
-// that cannot be known, because no server serves or its store is away, the
-// stream goes on: an outage must not cut off every device.
-func (l *issuerState) lives(ctx context.Context, grant deviceauth.ID) bool {
+// isActive reports whether a grant is active. If that is unknown, because there is no
+// current server or its store is unavailable, the stream continues: an outage must
+// not disconnect all devices.
+func (l *issuerState) isActive(ctx context.Context, grant deviceauth.ID) bool {
 	server := l.current.Load()
 	if server == nil || !server.pooledStore.beginUse() {
 		return true
@@ -118,9 +117,9 @@ func (l *issuerState) lives(ctx context.Context, grant deviceauth.ID) bool {
 	return alive || err != nil
 }
 
-// breakOff ends a stream. A connection that was switched to another protocol is
-// closed. Otherwise deadlines in the past make every read and write fail, which
-// ends the request on both sides whichever of them is blocked.
+// breakOff aborts a stream. A connection with another protocol is closed. Otherwise
+// deadlines in the past make every read and write fail, which ends the request on
+// both sides, even if one of them is blocked.
 func (s *stream) breakOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,13 +129,13 @@ func (s *stream) breakOff() {
 		s.conn.Close()
 	default:
 		http.NewResponseController(s.ResponseWriter).SetReadDeadline(past)
-		// A deadline on the server's own writer is safe from this goroutine. The
+		// A deadline on the server's own writer may be set from this goroutine. The
 		// writers around it belong to the handler, which may be writing.
 		http.NewResponseController(innermost(s.ResponseWriter)).SetWriteDeadline(past)
 	}
 }
 
-// innermost unwraps a writer down to the server's own.
+// innermost unwraps a writer to the server's own.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -147,12 +146,11 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// errCutOff is what the handler gets for a write after the stream was broken
-// off.
+// errCutOff is the error of a write after the stream was aborted.
 var errCutOff = errors.New("the device was cut off")
 
-// Write fails once the stream is broken off: reverse_proxy would otherwise set a
-// new deadline and write on.
+// Write fails once the stream is aborted: reverse_proxy would otherwise set a new
+// deadline and continue.
 func (s *stream) Write(p []byte) (int, error) {
 	if s.broken.Load() {
 		return 0, errCutOff
@@ -168,8 +166,8 @@ func (s *stream) ReadFrom(from io.Reader) (int64, error) {
 	return s.ResponseWriterWrapper.ReadFrom(from)
 }
 
-// FlushError fails once the stream is broken off. http.ResponseController looks
-// for this method.
+// FlushError fails once the stream is aborted. http.ResponseController looks for this
+// method.
 func (s *stream) FlushError() error {
 	if s.broken.Load() {
 		return errCutOff
@@ -181,7 +179,7 @@ func (s *stream) FlushError() error {
 func (s *stream) Flush() { s.FlushError() }
 
 // Hijack takes over the connection for another protocol, such as WebSocket, and
-// remembers it for breakOff.
+// stores it for breakOff.
 func (s *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, both, err := http.NewResponseController(s.ResponseWriter).Hijack()
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
-// upstreams are the configurations of the providers, with the claims that this
-// Caddy's guards tell backends: a claim that nothing uses is not kept.
+// upstreams returns the configurations of the providers, with the claims that this
+// Caddy's guards pass to backends: unused claims are not stored.
 func (a *App) upstreams() (list []upstreamidp.Config) {
 	for i := range a.Upstreams {
 		c := a.Upstreams[i].config()
@@ -20,11 +20,10 @@ func (a *App) upstreams() (list []upstreamidp.Config) {
 	return list
 }
 
-// observe returns the function that records the duration and failure of each
-// request to an upstream. All of the upstream's metrics exist at 0 from the
-// start.
+// observe returns the function that records the duration and failure of each request
+// to an upstream. It creates all of the upstream's metrics at 0.
 func observe(upstream string) func(operation string, took time.Duration, failed bool) {
-	// Operations are a fixed list, so that no label value appears later.
+	// Operations are a fixed list, so that no label value is added later.
 	for _, operation := range upstreamidp.Operations() {
 		upstreamSeconds.WithLabelValues(upstream, operation)
 		upstreamErrors.WithLabelValues(upstream, operation)
@@ -37,15 +36,14 @@ func observe(upstream string) func(operation string, took time.Duration, failed 
 	}
 }
 
-// ofIdentity are the values that a header may have which are no claims of an
-// upstream.
-var ofIdentity = []string{"user", "sub", "client_id", "scope", "upstream"}
+// identityValues are the values of a header that are not claims of an upstream.
+var identityValues = []string{"user", "sub", "client_id", "scope", "upstream"}
 
-// headerClaims are the claims that this Caddy's guards put into headers.
+// headerClaims returns the claims that this Caddy's guards put into headers.
 func (a *App) headerClaims() (list []string) {
 	for _, g := range a.guards {
 		for _, header := range g.Headers {
-			if !slices.Contains(ofIdentity, header.Claim) {
+			if !slices.Contains(identityValues, header.Claim) {
 				list = append(list, header.Claim)
 			}
 		}

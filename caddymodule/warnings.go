@@ -14,10 +14,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Warnings about a configuration that is valid and yet probably not what was
-// meant. They are logged when everything is provisioned: at the start, or at
-// Cleanup where the configuration was only validated. They need neither network
-// nor store, so that `caddy validate` shows them, too.
+// Warnings about a configuration that is valid but probably not intended. They are
+// logged after everything is provisioned: at the start, or at Cleanup if the
+// configuration was only validated. They need neither network nor store, so that
+// `caddy validate` shows them, too.
 
 // warn logs the warnings, once for each configuration.
 func (a *App) warn() {
@@ -29,9 +29,9 @@ func (a *App) warn() {
 	})
 }
 
-// warnOfUnservedIssuer warns of an issuer URL at which no site has the directive
-// device_login: devices would get no response there. Named routes cannot be
-// followed, so with any of them it says nothing.
+// warnOfUnservedIssuer warns of an issuer URL for which no site has the directive
+// device_login: devices would get no response. It cannot follow named routes, so it
+// does not warn if there are any.
 func (a *App) warnOfUnservedIssuer() {
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -41,11 +41,11 @@ func (a *App) warnOfUnservedIssuer() {
 	if err != nil {
 		return
 	}
-	// Each host that has the directive, or * for a site without a host.
+	// Each host with the directive, or * for a site without a host.
 	var sites []string
 	for _, server := range app.(*caddyhttp.App).Servers {
 		if len(server.NamedRoutes) > 0 {
-			return // whatever invokes them may serve it
+			return // a route that invokes them may serve it
 		}
 		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
 			if _, ours := h.(*Endpoints); ours {
@@ -63,8 +63,8 @@ func (a *App) warnOfUnservedIssuer() {
 	}
 }
 
-// coversHost reports whether a host matcher may match a host. A `*` stands for
-// one label, and a placeholder for anything.
+// coversHost reports whether a host matcher may match a host. A `*` stands for one
+// label, and a placeholder for anything.
 func coversHost(matcher, host string) bool {
 	if matcher == "*" || strings.Contains(matcher, "{") {
 		return true
@@ -76,9 +76,9 @@ func coversHost(matcher, host string) bool {
 	return slices.EqualFunc(pattern, name, func(p, n string) bool { return p == "*" || p == n })
 }
 
-// warnOfStorage warns where Caddy's storage option has been changed, say to a
-// database that several Caddys share: grants and keys do not follow it, and stay
-// in a directory of this machine.
+// warnOfStorage warns if Caddy's storage option has been changed, for example to a
+// database that several Caddys share: grants and keys do not follow it, and stay in a
+// local directory.
 func (a *App) warnOfStorage() {
 	badger, ok := a.store.(*BadgerStore)
 	if !ok || badger.Path != resolveLinks(defaultStore()) || a.ctx.Storage() == caddy.DefaultStorage {
@@ -89,15 +89,15 @@ func (a *App) warnOfStorage() {
 		"name it with store badger, or take store redis for several gateways", zap.String("path", badger.Path))
 }
 
-// warnOfGuards warns of guards that accept no token at all, because no client
-// may have their scope or no token has their audience, and of guards that accept
-// more than was meant.
+// warnOfGuards warns of guards that accept no token at all, because no client may
+// have their scope or no token has their audience, and of guards that accept more
+// than intended.
 func (a *App) warnOfGuards() {
 	audiences := a.Audience
 	if len(audiences) == 0 {
 		audiences = []string{a.Issuer}
 	}
-	// A client's scopes are all that it may ask for, so no token has any other.
+	// A client can only request its own scopes, so no token has any other.
 	var possible []string
 	for _, c := range a.Clients {
 		possible = append(possible, c.Scopes...)

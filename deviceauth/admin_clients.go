@@ -9,21 +9,22 @@ import (
 	"time"
 )
 
-// What an operator sees of clients that introduced themselves, and does to them.
+// The operator's view of clients that introduced themselves, and operations on them.
 
-// An IntroducedClient is a client that introduced itself, as the operator sees it.
+// An IntroducedClient is a client that introduced itself, as it is shown to the
+// operator.
 type IntroducedClient struct {
 	*Client
 	Since    time.Time
-	Used     bool // a person has allowed it
+	Used     bool // a person has approved it
 	Approved bool // the operator vouches for it
 }
 
-// IntroducedClients lists the clients that introduced themselves, the oldest first. Of
-// those with a metadata document it has the ones that were allowed or approved, as their
-// documents were then.
+// IntroducedClients lists the clients that introduced themselves, the oldest first.
+// Of clients with a metadata document it lists those that were approved by a person
+// or by the operator, with the content that their documents had then.
 func (e *Engine) IntroducedClients(ctx context.Context) (all []IntroducedClient, err error) {
-	records, err := e.records(ctx)
+	records, err := e.clientRecords(ctx)
 	for _, r := range records {
 		host := ""
 		if u, err := url.Parse(r.ID); err == nil && !IsRegistered(r.ID) {
@@ -40,9 +41,10 @@ func (e *Engine) IntroducedClients(ctx context.Context) (all []IntroducedClient,
 	return all, err
 }
 
-// records are those of the clients that introduced themselves, the oldest first.
-func (e *Engine) records(ctx context.Context) (all []*clientRecord, err error) {
-	if !e.cfg.Registration.on() || e.cfg.Documents == nil {
+// clientRecords returns the records of the clients that introduced themselves, the
+// oldest first.
+func (e *Engine) clientRecords(ctx context.Context) (all []*clientRecord, err error) {
+	if !e.cfg.Registration.enabled() || e.cfg.Documents == nil {
 		return nil, nil
 	}
 	document, err := e.cfg.Documents.LoadDocument(ctx, clientListDocument)
@@ -58,7 +60,7 @@ func (e *Engine) records(ctx context.Context) (all []*clientRecord, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if r != nil { // else forgotten, or being removed
+		if r != nil { // else it has expired, or is being removed
 			all = append(all, r)
 		}
 	}
@@ -68,11 +70,13 @@ func (e *Engine) records(ctx context.Context) (all []*clientRecord, err error) {
 	return all, nil
 }
 
-// errNoSuchClient is what an operator hears of a client that is not there.
+// errNoSuchClient is the error for an operator who names a client that does not
+// exist.
 var errNoSuchClient = NewError("not_found", "no client that introduced itself has this client_id")
 
-// ApproveClient has the operator vouch for a client that introduced itself: people are no
-// longer warned that it is not checked. Refusals: not_found.
+// ApproveClient records that the operator vouches for a client that introduced
+// itself: people are no longer warned that it has not been checked. Refusals:
+// not_found.
 func (e *Engine) ApproveClient(ctx context.Context, id, by string) error {
 	if e.clients[id] != nil || !e.introduces(id) || e.cfg.Documents == nil {
 		return errNoSuchClient
@@ -91,9 +95,10 @@ func (e *Engine) ApproveClient(ctx context.Context, id, by string) error {
 	return nil
 }
 
-// RemoveClient forgets a client that introduced itself, and ends its grants; by is who says
-// so. One with a metadata document may introduce itself again, as long as its host is
-// allowed. It can be said again after a fault. Refusals: not_found.
+// RemoveClient removes a client that introduced itself, and ends its grants; by names
+// the operator for the event. A client with a metadata document may introduce itself
+// again as long as its host is allowed. RemoveClient may be called again after a
+// fault. Refusals: not_found.
 func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
 	if e.clients[id] != nil || !e.introduces(id) || e.cfg.Documents == nil {
 		return errNoSuchClient
@@ -102,7 +107,7 @@ func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
 	if err != nil {
 		return err
 	}
-	// The record first: from now on the client can begin nothing.
+	// The record is removed first, so that the client can start no further grants.
 	if r != nil {
 		if err := e.forgetClient(ctx, id); err != nil {
 			return err
@@ -128,7 +133,7 @@ func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
 	return nil
 }
 
-// endGrantsOf ends all grants of a client, and counts them.
+// endGrantsOf ends all grants of a client, and returns their number.
 func (e *Engine) endGrantsOf(ctx context.Context, id string) (ended int, err error) {
 	for after := ""; ; {
 		grants, next, err := e.Grants(ctx, Filter{Client: id, Standing: StandingLive}, after, 100)

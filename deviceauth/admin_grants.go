@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// What an operator sees of the grants of all people, and does to them.
+// The operator's view of the grants of all people, and operations on them.
 
-// A Standing is a grant's state in the light of the clock.
+// A Standing is the state of a grant at a certain time.
 type Standing string
 
-// The standings of a grant. A device that is connected can use what it was
-// given; one that let all of it run out has expired.
+// The standings of a grant. A connected device can use its tokens; the grant of a
+// device that let all of them expire has expired.
 const (
 	StandingPending   Standing = "pending"
 	StandingApproved  Standing = "approved"
@@ -25,7 +25,7 @@ const (
 	StandingExpired   Standing = "expired"
 )
 
-// What a [Filter] takes for several standings.
+// Values of [Filter] that stand for several standings.
 const (
 	StandingLive  Standing = "live"  // pending, approved or connected
 	StandingEnded Standing = "ended" // denied, revoked or expired
@@ -36,11 +36,11 @@ var (
 	ended = []Standing{StandingDenied, StandingRevoked, StandingExpired}
 )
 
-// A Filter says which grants are wanted. What is empty does not matter.
+// A Filter selects grants. An empty field selects all.
 type Filter struct {
 	Client   string   // a client's id
-	Person   string   // a subject, or a user as a backend knows them
-	Standing Standing // one of them, live or ended
+	Person   string   // a subject, or a user as backends know them
+	Standing Standing // one standing, live or ended
 }
 
 func (f Filter) check() error {
@@ -74,17 +74,17 @@ func (f Filter) wants(g *Grant, now time.Time) bool {
 	}
 }
 
-// listPages bounds the work of one call: so many pages of a store are looked
-// at, however few of their grants are wanted.
+// listPages bounds the work of one call of Grants: it reads at most so many pages of
+// a store, even if few of their grants match the filter.
 const listPages = 10
 
 var errNoPlace = NewError("invalid_request",
 	"after: want the next of the page before; where it was that, the store has changed since: begin anew without after")
 
-// Grants returns the grants that a filter wants, page by page, as
-// [Store.List] does: there may be fewer than limit, even none, and there are
-// more of them as long as next is not empty. A subject's come all at once, the
-// oldest first. Refusals: invalid_request.
+// Grants returns the grants that match a filter, page by page as [Store.List] does: a
+// page may have fewer grants than limit, even none, and there are more as long as
+// next is not empty. The grants of a subject are returned all at once, the oldest
+// first. Refusals: invalid_request.
 func (e *Engine) Grants(ctx context.Context, f Filter, after string,
 	limit int) (found []*Grant, next string, err error) {
 	if err := f.check(); err != nil {
@@ -114,8 +114,8 @@ func (e *Engine) Grants(ctx context.Context, f Filter, after string,
 	return found, after, nil
 }
 
-// Census counts the grants by their standing, and reads the whole store for it.
-// With Redis it may count one twice.
+// Census counts the grants by their standing, for which it reads the whole store.
+// With Redis a grant may be counted twice.
 func (e *Engine) Census(ctx context.Context) (map[Standing]int, error) {
 	const page = 1000
 	counts := map[Standing]int{}
@@ -140,8 +140,8 @@ func (e *Engine) Census(ctx context.Context) (map[Standing]int, error) {
 	}
 }
 
-// IsSubject reports whether a text looks like a subject of one of the upstreams:
-// the upstream's id, a bar, and what the upstream calls the person.
+// IsSubject reports whether a text looks like a subject of one of the upstreams: the
+// upstream's id, a bar, and the upstream's own identifier of the person.
 func (e *Engine) IsSubject(text string) bool {
 	upstream, _, ok := strings.Cut(text, "|")
 	_, known := e.cfg.Allow[upstream]
@@ -151,9 +151,9 @@ func (e *Engine) IsSubject(text string) bool {
 // Grant returns a grant by its id, or ErrNotFound.
 func (e *Engine) Grant(ctx context.Context, id ID) (*Grant, error) { return e.cfg.Store.Get(ctx, id) }
 
-// End ends a grant because the operator says so: one that waits is denied, so
-// that its device hears access_denied. One that has ended stays as it is. It
-// returns what became of the grant, or ErrNotFound.
+// End ends a grant for the operator. A pending grant is denied, so that its device
+// gets access_denied. A grant that has ended is not changed. End returns the grant as
+// it is afterwards, or ErrNotFound.
 func (e *Engine) End(ctx context.Context, id ID) (*Grant, error) {
 	waited := false
 	g, err := e.finish(ctx, id, netip.Addr{}, func(g *Grant, now time.Time) error {

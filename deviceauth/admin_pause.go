@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// A Pause is an operator's word that no device is to be connected for now.
-// What is connected goes on. It is kept in the store, so that it outlives
-// restarts and holds for every gateway.
+// A Pause is an operator's decision that no device may be connected for now.
+// Connected devices are not affected. It is stored, so that it survives restarts and
+// applies to every gateway.
 type Pause struct {
-	Since time.Time `json:"since,omitzero"` // zero: nothing is paused
-	By    string    `json:"by,omitempty"`   // who said so
+	Since time.Time `json:"since,omitzero"` // zero: there is no pause
+	By    string    `json:"by,omitempty"`   // who started it
 	Note  string    `json:"note,omitempty"` // why, for other operators
 }
 
@@ -23,19 +23,20 @@ func (p Pause) On() bool { return !p.Since.IsZero() }
 
 const pauseDocument = "paused"
 
-// RetryPaused is when who was turned away by a pause might ask again. Nobody
-// knows how long one takes.
+// RetryPaused is the Retry-After for requests that are refused during a pause. It is
+// a guess, since an operator may end a pause at any time.
 const RetryPaused = 30 * time.Second
 
 var (
 	errPaused = NewError("temporarily_unavailable",
 		"the operator has paused connecting devices; devices that are connected go on; try again later")
-	errPausedPages = NewError("paused", "the operator has paused connecting devices") // for people
+	errPausedPages = NewError("paused", "the operator has paused connecting devices") // for the pages
 )
 
-// Pause stops connecting devices: no code is given out, and none can be approved.
-// A device with a code waits on, since most give up at any error. Other gateways
-// follow within seconds. Pausing what is paused already changes who and why.
+// Pause stops connecting devices: no user code is issued, and none can be approved. A
+// device that has a code keeps waiting, because most devices give up at any error.
+// Other gateways follow within seconds. A pause of what is already paused replaces
+// who paused it and why.
 func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 	now := e.now()
 	before, after, err := e.changePause(ctx, func(old Pause) Pause {
@@ -49,7 +50,7 @@ func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 	return after, err
 }
 
-// Resume connects devices again.
+// Resume ends a pause.
 func (e *Engine) Resume(ctx context.Context, by string) error {
 	before, _, err := e.changePause(ctx, func(Pause) Pause { return Pause{} })
 	if err == nil && before.On() {
@@ -58,15 +59,15 @@ func (e *Engine) Resume(ctx context.Context, by string) error {
 	return err
 }
 
-// Paused returns what the store says now.
+// Paused returns the pause that is stored now.
 func (e *Engine) Paused(ctx context.Context) (Pause, error) {
 	_, now, err := e.changePause(ctx, nil)
 	return now, err
 }
 
-// changePause changes the pause, or only looks at it where change is nil. A pause
-// that the store has lost goes on as it was known here, and is written back: nobody
-// ended it, for who does leaves a document.
+// changePause changes the pause, or only reads it if change is nil. A pause whose
+// document the store has lost continues as it was last read, and is written back:
+// nobody ended it, because that would have left a document.
 func (e *Engine) changePause(ctx context.Context, change func(Pause) Pause) (before, after Pause, err error) {
 	if e.cfg.Documents == nil {
 		return before, after, errors.New("there is no document store to remember a pause")
@@ -93,13 +94,13 @@ func (e *Engine) changePause(ctx context.Context, change func(Pause) Pause) (bef
 		e.emitEvent(Event{Name: EventPaused, By: before.By, Reason: "the store had lost it: " + before.Note})
 	}
 	if after != before {
-		e.pause.learn(time.Now(), after.On())
+		e.pause.set(time.Now(), after.On())
 	}
 	return before, after, nil
 }
 
-// Connects refuses with paused while connecting devices is paused: for the
-// pages, before a person has gone all the way for nothing.
+// Connects refuses with the error paused during a pause. The pages call it early, so
+// that a person does not complete a login in vain.
 func (e *Engine) Connects(ctx context.Context) error {
 	if e.paused(ctx) {
 		return errPausedPages
@@ -107,51 +108,50 @@ func (e *Engine) Connects(ctx context.Context) error {
 	return nil
 }
 
-// pauseKnown is how long a gateway goes by what it read.
+// pauseKnown is how long a gateway uses the pause that it last read.
 const pauseKnown = 2 * time.Second
 
-// pauseCache remembers the last look into the store. Whoever comes while
-// somebody looks waits for that, so that one look serves all.
+// pauseCache caches the pause that was last read. Requests that arrive during a read
+// wait for its result, so that one read serves all of them.
 type pauseCache struct {
 	mu    sync.Mutex
 	last  *pauseFetch
-	known Pause // as the store said last
+	known Pause // as last read from the store
 }
 
 type pauseFetch struct {
 	began time.Time
 	done  chan struct{}
-	on    bool // what it found; read after done
+	on    bool // the result; read after done is closed
 }
 
-// paused reports whether connecting devices is paused. Where the store cannot
-// be asked, what was known last holds: a code is neither given out nor approved
-// without the store, either.
+// paused reports whether there is a pause. If the store cannot be read the last known
+// pause applies: without the store no code is issued or approved anyway.
 func (e *Engine) paused(ctx context.Context) bool {
 	if e.cfg.Documents == nil {
 		return false
 	}
-	look, before := e.pause.look(time.Now())
+	latest, before := e.pause.fetch(time.Now())
 	if before != nil {
-		e.lookAtPause(ctx, look, before)
+		e.fetchPause(ctx, latest, before)
 	}
 	select {
-	case <-look.done: // which the store's own time limits end
-		return look.on
+	case <-latest.done: // it is closed within the time limits of the store
+		return latest.on
 	case <-ctx.Done():
-		return true // no listener
+		return true // the client is gone
 	}
 }
 
-func (e *Engine) lookAtPause(ctx context.Context, look, before *pauseFetch) {
-	defer close(look.done)
-	now, err := e.Paused(context.WithoutCancel(ctx)) // others wait for it, too
-	look.on = now.On() || err != nil && before.on
+func (e *Engine) fetchPause(ctx context.Context, latest, before *pauseFetch) {
+	defer close(latest.done)
+	now, err := e.Paused(context.WithoutCancel(ctx)) // the result is also for other requests
+	latest.on = now.On() || err != nil && before.on
 }
 
-// look returns the last look, or a new one with the one before it: the caller
-// is to look.
-func (p *pauseCache) look(now time.Time) (look, before *pauseFetch) {
+// fetch returns the latest read, or a new one together with its predecessor; the
+// caller must then carry out the new one.
+func (p *pauseCache) fetch(now time.Time) (latest, before *pauseFetch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before = p.last
@@ -170,8 +170,8 @@ func (p *pauseCache) remember(known Pause) {
 	p.known = known
 }
 
-// read returns what a document says; where there is none, the pause that it was
-// known to say, which is lost then.
+// read decodes the document of the pause. If there is no document it returns the
+// pause that was last read, and reports whether that was lost.
 func (p *pauseCache) read(document []byte) (pause Pause, lost bool, err error) {
 	if document == nil {
 		p.mu.Lock()
@@ -184,7 +184,7 @@ func (p *pauseCache) read(document []byte) (pause Pause, lost bool, err error) {
 	return pause, false, nil
 }
 
-// isCurrent reports whether the store is being read now, or was a moment ago.
+// isCurrent reports whether the store is being read now or was read a moment ago.
 func (l *pauseFetch) isCurrent(now time.Time) bool {
 	select {
 	case <-l.done:
@@ -194,8 +194,8 @@ func (l *pauseFetch) isCurrent(now time.Time) bool {
 	}
 }
 
-// learn takes a change of our own for a look that is over.
-func (p *pauseCache) learn(now time.Time, on bool) {
+// set records a change of our own as the latest read.
+func (p *pauseCache) set(now time.Time, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = &pauseFetch{began: now, done: make(chan struct{}), on: on}

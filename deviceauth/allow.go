@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// An Allow rule lets in the people of whom one value of one claim matches one
-// of its patterns, in which * stands for any text. Case does not matter in an
-// e-mail address, elsewhere it does.
+// An Allow rule permits a person if one value of a claim matches one of its patterns,
+// in which * stands for any text. E-mail addresses are compared without regard to
+// case, other claims with it.
 type Allow struct {
 	Claim    string   `json:"claim"`
 	Patterns []string `json:"patterns"`
 }
 
-// permits is what one rule says of a person.
+// permits reports whether the rule permits a person.
 func (a Allow) permits(p *Person) bool {
 	if a.Claim == "email" && !p.Claims.Bool("email_verified") {
 		return false // an address that is not verified can be claimed by anyone
@@ -29,7 +29,7 @@ func (a Allow) permits(p *Person) bool {
 	})
 }
 
-// matches compares text with a pattern of which only * is special.
+// matches reports whether a text matches a pattern in which only * is special.
 func matches(pattern, text string) bool {
 	head, rest, starred := strings.Cut(pattern, "*")
 	if !starred {
@@ -53,28 +53,29 @@ func matches(pattern, text string) bool {
 	}
 }
 
-// permit reports whether some rule lets a person in. No rules let everybody in.
+// permit reports whether one of the rules permits a person. No rules permit everyone.
 func permit(rules []Allow, p *Person) bool {
 	return len(rules) == 0 || slices.ContainsFunc(rules, func(a Allow) bool { return a.permits(p) })
 }
 
-// Permits reports whether a person may approve anything: their upstream is
-// configured, its rules permit them, and backends can be told who they are
-// without taking them for another person.
+// Permits reports whether a person may approve grants: their upstream is configured,
+// its rules permit them, and their user name is safe to pass to backends, which
+// cannot take it for another person's.
 func (e *Engine) Permits(p *Person) bool {
 	rules, known := e.cfg.Allow[p.Upstream]
 	return known && p.Clean() && !e.mimics(p) && permit(rules, p)
 }
 
-// permitted reports whether a person may approve a client, or have approved it.
+// permitted returns a function that reports whether a person may approve a client, or
+// may keep an approval of it.
 func (e *Engine) permitted(c *Client) func(*Person) bool {
 	return func(p *Person) bool {
 		return c != nil && e.Permits(p) && permit(c.Allow, p)
 	}
 }
 
-// rule says which rule keeps a person out, for the operator: of their upstream, or of
-// a client. g is the grant that ended by it, or nil.
+// rule describes, for the operator, the rule of an upstream or a client that excludes
+// a person. g is the grant that ended because of it, or nil.
 func (e *Engine) rule(g *Grant, p *Person, c *Client) string {
 	rules, known := e.cfg.Allow[p.Upstream]
 	switch {
@@ -87,17 +88,17 @@ func (e *Engine) rule(g *Grant, p *Person, c *Client) string {
 	case e.mimics(p):
 		return "the user reads as the subject of somebody at another upstream"
 	case !permit(rules, p):
-		return "upstream " + p.Upstream + ": " + inWords(rules)
+		return "upstream " + p.Upstream + ": " + describeRules(rules)
 	case c != nil && !permit(c.Allow, p):
-		return "client " + c.ID + ": " + inWords(c.Allow)
+		return "client " + c.ID + ": " + describeRules(c.Allow)
 	case g != nil && g.State == Revoked || g != nil && g.State == Denied:
 		return "the configuration no longer has what was granted"
 	}
 	return ""
 }
 
-// inWords spells rules as a Caddyfile has them.
-func inWords(rules []Allow) string {
+// describeRules returns rules as they are written in a Caddyfile.
+func describeRules(rules []Allow) string {
 	var lines []string
 	for _, a := range rules {
 		lines = append(lines, "allow "+a.Claim+" "+strings.Join(a.Patterns, " "))
@@ -105,14 +106,14 @@ func inWords(rules []Allow) string {
 	return strings.Join(lines, ", ")
 }
 
-// errWithheld is errBarred where the rule could not be decided.
+// errWithheld is errBarred for a person about whom a rule cannot be decided.
 var errWithheld = fmt.Errorf("%w (%w)",
 	NewError("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)
 
-// bar is the refusal of a person whom the rules of their upstream, or of a
-// client if there is one, do not let in. Some providers leave the groups of
-// whoever is in many out of the token: the person has to hear that, because
-// another account would be no help.
+// bar returns the error for a person whom the rules of their upstream, or of a client
+// if c is not nil, do not permit. Some providers leave the groups out of the token of
+// a person with many groups. The error must say that, because another account would
+// not help.
 func (e *Engine) bar(p *Person, c *Client) error {
 	rules := e.cfg.Allow[p.Upstream]
 	if c != nil && permit(rules, p) {

@@ -8,9 +8,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// A target is a resource indicator (RFC 8707 §2) made comparable, as RFC 3986
-// §6.2.3 says: the case of scheme and host, the scheme's own port and an empty
-// path beside / make no difference.
+// A target is a resource indicator (RFC 8707 §2) in a normalized form (RFC 3986
+// §6.2.3): case of scheme and host, the default port of the scheme and an empty path
+// instead of / make no difference.
 type target struct {
 	origin string // scheme, host and port
 	path   string // without a slash at its end
@@ -19,8 +19,9 @@ type target struct {
 
 var schemePorts = map[string]string{"https": ":443", "http": ":80"}
 
-// parseTarget reads a URL. ok is false for whatever is compared to the letter
-// alone: other URIs, such as urn:example, and what could be read in two ways.
+// parseTarget parses a URL. ok is false for a resource that must be compared
+// literally: another URI, such as urn:example, or a URL that can be interpreted in
+// two ways.
 func parseTarget(text string) (t target, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" || strings.Contains(text, "#") {
@@ -36,7 +37,7 @@ func parseTarget(text string) (t target, ok bool) {
 	return target{origin: scheme + "://" + host, path: path, query: u.RawQuery}, true
 }
 
-// within reports whether a target is another one or lies below it.
+// within reports whether a target is equal to another one or below it.
 func (t target) within(other target) bool {
 	rest, below := strings.CutPrefix(t.path, other.path)
 	switch {
@@ -48,9 +49,9 @@ func (t target) within(other target) bool {
 	return rest == "" || rest[0] == '/'
 }
 
-// AudienceOf returns which of some audiences a resource means: the one that it
-// is, or the innermost that it lies within (same origin, and a path below at a
-// segment's border), in that one's own spelling.
+// AudienceOf returns the audience that a resource indicator means, as the audience is
+// spelled: the one that is equal to the resource, or else the innermost one that
+// contains it (same origin, and a path below it at a segment boundary).
 func AudienceOf(resource string, audiences []string) (audience string, ok bool) {
 	if slices.Contains(audiences, resource) {
 		return resource, true
@@ -66,11 +67,11 @@ func AudienceOf(resource string, audiences []string) (audience string, ok bool) 
 	return audience, depth >= 0
 }
 
-// SameAudience reports whether two lists have an audience in common, in
-// whatever spelling of RFC 3986 §6.2.3.
+// SameAudience reports whether two lists have an audience in common, after
+// normalization (RFC 3986 §6.2.3).
 func SameAudience(these, those []string) bool {
 	if slices.ContainsFunc(these, func(a string) bool { return slices.Contains(those, a) }) {
-		return true // nearly always; guards ask on every request
+		return true // nearly always; guards call this for every request
 	}
 	return slices.ContainsFunc(these, func(a string) bool {
 		t, isURL := parseTarget(a)
@@ -81,8 +82,9 @@ func SameAudience(these, those []string) bool {
 	})
 }
 
-// errTarget refuses a resource, and says which and what would be right (RFC
-// 8707 §2): the developer who reads it may not see what the device sent.
+// errTarget refuses a resource and names both the resource and the ones that are
+// accepted (RFC 8707 §2): the developer who reads the error may not see the device's
+// request.
 func errTarget(resource string, known []string) error {
 	return NewError("invalid_target",
 		"unknown audience or resource "+Quotable(resource)+"; known are: "+Quotable(strings.Join(known, " ")))
@@ -90,12 +92,13 @@ func errTarget(resource string, known []string) error {
 
 const maxQuoted = 500
 
-// inASCII spells what our own messages have beyond an error_description.
+// inASCII replaces the characters in our own messages that an error_description must
+// not have.
 var inASCII = strings.NewReplacer(`"`, "'", "…", "...", "§", "section ")
 
-// Quotable makes what a client sent fit for an error_description, which is
-// printable ASCII without quotes and backslashes (RFC 6749 §5.2), and for a log, which
-// has no credentials.
+// Quotable makes text of a client fit for an error_description, which is printable
+// ASCII without quotes and backslashes (RFC 6749 §5.2), and for a log, which must
+// contain no credentials.
 func Quotable(raw string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '\\' {

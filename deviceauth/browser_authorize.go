@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A CodeRequest is the authorization request of a program that runs on the computer
-// of its browser, or of a web application (RFC 6749 §4.1.1, RFC 7636 §4.3).
+// A CodeRequest is the authorization request of a native app on the computer of the
+// browser, or of a web application (RFC 6749 §4.1.1, RFC 7636 §4.3).
 type CodeRequest struct {
-	ID              ID        `json:"id"` // of the grant that a yes makes; see [Engine.CheckCodeRequest]
+	ID              ID        `json:"id"` // of the grant that an approval creates; see [Engine.CheckCodeRequest]
 	ClientID        string    `json:"client"`
 	RedirectURI     string    `json:"redirect"`
-	State           string    `json:"state,omitempty"` // is given back as it is
+	State           string    `json:"state,omitempty"` // returned unchanged
 	ResponseType    string    `json:"-"`               // code
 	ResponseMode    string    `json:"-"`               // query, or empty
 	Scope           string    `json:"scope,omitempty"`
@@ -29,30 +29,32 @@ type CodeRequest struct {
 }
 
 const (
-	codeLifetime = time.Minute // of an authorization code (RFC 6749 §4.1.2 wants ten minutes at most)
-	maxState     = 1024        // bytes of state, and of nonce: a browser keeps them in a cookie
+	codeLifetime = time.Minute // of an authorization code (RFC 6749 §4.1.2: at most ten minutes)
+	maxState     = 1024        // bytes of state, and of nonce: they are kept in a cookie
 	maxResources = 1024        // bytes of all resources together, for the same reason
 	maxRequest   = 2560        // bytes of state, nonce, scope and resources together
 
-	requestLifetime = 30 * time.Minute // in which a person answers
+	requestLifetime = 30 * time.Minute // for the person's answer
 )
 
-// What is shown on a page of ours, and never sent at the redirect URI (RFC 6749 §4.1.2.1).
+// Errors that are shown on our own page and never sent to the redirect URI (RFC 6749
+// §4.1.2.1).
 var (
 	errUnknownClient   = NewError("unknown_client", "no client has this client_id")
 	errUnknownRedirect = NewError("unknown_redirect", "this redirect_uri is missing, or is none of this client's")
 )
 
-// CheckRedirect says why an authorization request must be answered on a page and not at
-// its redirect URI: a browser must not be sent to an address that the client has not registered.
-// Refusals: unknown_client, unknown_redirect, and bad_document where the client's metadata
-// document cannot be used.
+// CheckRedirect returns an error if an authorization request must be answered on a
+// page and not at its redirect URI: a browser must not be sent to an address that the
+// client has not registered. Refusals: unknown_client, unknown_redirect, and
+// bad_document if the client's metadata document cannot be used.
 func (e *Engine) CheckRedirect(ctx context.Context, clientID, uri string) error {
 	_, err := e.redirectedClient(ctx, clientID, uri)
 	return err
 }
 
-// redirectedClient returns the client of an authorization request.
+// redirectedClient returns the client of an authorization request, after the checks
+// of CheckRedirect.
 func (e *Engine) redirectedClient(ctx context.Context, clientID, uri string) (*Client, error) {
 	client, err := e.loadClient(ctx, clientID)
 	refusal := AsError(err)
@@ -69,11 +71,12 @@ func (e *Engine) redirectedClient(ctx context.Context, clientID, uri string) (*C
 	return client, nil
 }
 
-// CheckCodeRequest checks an authorization request whose redirect URI is known to be the
-// client's, and returns it with an ID and with what it asks for written out. Nothing is kept:
-// a grant begins with a person's yes. Its refusals go to the redirect URI (RFC 6749 §4.1.2.1):
-// unsupported_response_type, invalid_request, invalid_scope, invalid_target,
-// access_denied from an address that the client may not ask from, temporarily_unavailable.
+// CheckCodeRequest checks an authorization request whose redirect URI has been
+// checked. It returns the request with an ID, and with its scope and audience filled
+// in. Nothing is stored: the grant is created when the person approves. Its refusals
+// are sent to the redirect URI (RFC 6749 §4.1.2.1): unsupported_response_type,
+// invalid_request, invalid_scope, invalid_target, access_denied from an address
+// outside the client's networks, temporarily_unavailable.
 func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip.Addr) (CodeRequest, error) {
 	switch {
 	case r.ResponseType == "":
@@ -99,7 +102,7 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 	if err != nil {
 		return r, err
 	}
-	if !client.reaches(e.Address(from)) {
+	if !client.allowsAddress(e.Address(from)) {
 		return r, NewError("access_denied", "this client may not ask from this address")
 	}
 	if err := e.Connects(ctx); err != nil {
@@ -109,8 +112,7 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 	return r, nil
 }
 
-// grantFor returns the grant that a request asks for, which waits for an answer and is
-// not kept.
+// grantFor returns the pending grant that a request asks for. It is not stored.
 func (e *Engine) grantFor(client *Client, r CodeRequest) (g *Grant, err error) {
 	g = newCodeGrant(e.now(), r)
 	if g.Scope, err = client.scope(r.Scope); err != nil {
@@ -123,27 +125,29 @@ func (e *Engine) grantFor(client *Client, r CodeRequest) (g *Grant, err error) {
 	return g, err
 }
 
-// code stands for the request where a device has its user code: see [Person.Fresh].
+// code takes the place of a device's user code in [Person.Fresh].
 func (r CodeRequest) code() UserCode { return UserCode(r.ID.String()) }
 
-// SignInCode is what a new sign-in for this request is marked with, see [AuthRequest].
+// SignInCode returns the code by which a sign-in is known to be for this request, see
+// [AuthRequest].
 func (r CodeRequest) SignInCode() UserCode { return r.code() }
 
-// Prompts reports whether the request asks for a value of prompt (OpenID Connect Core §3.1.2.1).
+// Prompts reports whether prompt has a certain value (OpenID Connect Core §3.1.2.1).
 func (r CodeRequest) Prompts(value string) bool {
 	return slices.Contains(strings.Fields(r.Prompt), value)
 }
 
-// An InspectCodeRequest is a person who is to be asked about an authorization request.
+// An InspectCodeRequest asks what to show to a person about an authorization request.
 type InspectCodeRequest struct {
 	Person  *Person
 	Request CodeRequest
-	From    netip.Addr // where the person's browser is
+	From    netip.Addr // the address of the person's browser
 }
 
-// InspectCode returns what a person is asked, as a grant that nothing keeps yet. Refusals:
-// signed_out, paused, not_permitted or groups_withheld, not_fresh as [Engine.Inspect]
-// has them; unknown_redirect and others, where the configuration has changed since.
+// InspectCode returns what the person is asked to approve, as a grant that is not
+// stored yet. Refusals: signed_out, paused, not_permitted or groups_withheld, and
+// not_fresh as for [Engine.Inspect]; unknown_redirect and others if the configuration
+// has changed since.
 func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant, error) {
 	r.From = e.Address(r.From)
 	if err := e.checkPermitted(ctx, r.Person, ID{}, r.From); err != nil {
@@ -173,17 +177,18 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 	return g, nil
 }
 
-// An AnswerCodeRequest is a person's yes or no to an authorization request that a page showed.
+// An AnswerCodeRequest is a person's answer to an authorization request that a page
+// showed.
 type AnswerCodeRequest struct {
 	InspectCodeRequest
 	Allow    bool
-	Reported bool // with a denial: the person says that someone else began the login
+	Reported bool // with a denial: the person reports that someone else started the login
 }
 
-// AnswerCode decides an authorization request, once. A yes returns its authorization code,
-// for the redirect URI; a no returns an empty one. A yes that is said again, by two clicks or
-// after a fault, is given another code in the place of the first, as long as that was not
-// used. Refusals are those of [Engine.InspectCode], and decided.
+// AnswerCode records the answer to an authorization request. For an approval it
+// returns the authorization code, for a denial an empty one. An approval that is
+// repeated, by two clicks or after a fault, gets a new code, which replaces the first
+// unless that was used. Refusals are those of [Engine.InspectCode], and decided.
 func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *Grant, error) {
 	g, err := e.InspectCode(ctx, r.InspectCodeRequest)
 	if g == nil || err != nil && r.Allow {
@@ -192,7 +197,7 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 	code := newSplitToken(g.ID)
 	g.Device, g.Created = code.digest(), e.now()
 	if !r.Allow {
-		g.Expires = g.Created.Add(requestLifetime) // as long as its page can be posted again
+		g.Expires = g.Created.Add(requestLifetime) // as long as its page can be submitted again
 	}
 	err = e.keepPending(ctx, g, func() error { return e.cfg.Store.Create(ctx, g) })
 	if err != nil && !errors.Is(err, ErrExists) {
@@ -202,7 +207,7 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 		after, err := e.denyCode(ctx, g.ID, r)
 		return "", after, err
 	}
-	if err != nil { // it was answered before, or a store failed in the middle of that
+	if err != nil { // it was answered before, or the store failed during an earlier answer
 		after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Reissue(e.now(), r.Person, code.digest()) })
 		if errors.Is(err, ErrNotFound) {
 			err = errDecided
@@ -219,7 +224,7 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 	return code.authorizationCode(), after, nil
 }
 
-// denyCode keeps a no, so that no yes can follow it.
+// denyCode stores a denial, so that the request cannot be approved afterwards.
 func (e *Engine) denyCode(ctx context.Context, id ID, r AnswerCodeRequest) (*Grant, error) {
 	reason := ""
 	if r.Reported {

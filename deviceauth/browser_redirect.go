@@ -11,27 +11,26 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// loopbackRedirect splits a redirect URI of a program that listens on its own
-// computer (RFC 8252 §7.3): the host, the port with its colon, and what follows.
+// loopbackRedirect splits a loopback redirect URI (RFC 8252 §7.3) into the host, the
+// port with its colon, and the rest.
 var loopbackRedirect = regexp.MustCompile(`^http://(127\.0\.0\.1|\[::1\]|localhost)(:[1-9][0-9]{0,4})?([/?].*)?$`)
 
-// maxRedirect bounds a redirect URI, in bytes: a browser keeps it in a cookie.
+// maxRedirect bounds a redirect URI, in bytes: it is kept in a cookie.
 const maxRedirect = 512
 
-// dangerousSchemes are schemes that a redirect URI must not have: a browser runs, opens
-// or sends what stands behind them, and leads to no program of the client's.
+// dangerousSchemes are schemes that a redirect URI must not have: a browser executes,
+// opens or sends the content of such a URI instead of starting an app of the client.
 var dangerousSchemes = []string{
 	"about", "blob", "chrome", "data", "file", "filesystem", "ftp", "http", "intent", "javascript", "mailto",
 	"ms-settings", "nfs", "search-ms", "sftp", "smb", "sms", "ssh", "tel", "vbscript", "view-source", "ws", "wss",
 }
 
-// IsLoopbackRedirect reports whether a redirect URI leads to a program on the computer
-// of the browser itself, by http (RFC 8252 §7.3).
+// IsLoopbackRedirect reports whether a redirect URI is an http URL of the computer on
+// which the browser runs (RFC 8252 §7.3).
 func IsLoopbackRedirect(uri string) bool { return loopbackRedirect.MatchString(uri) }
 
-// checkRedirect says what is wrong with a redirect URI that a client registers: it is to
-// be an https URL, an http URL of a loopback host, or one of a scheme that a program has
-// registered at its system (RFC 8252 §7).
+// checkRedirect checks a redirect URI of a client. It must be an https URL, an http
+// URL of a loopback host, or a URI with a private-use scheme (RFC 8252 §7).
 func checkRedirect(uri string) error {
 	u, err := url.Parse(uri)
 	const want = "want https://…, http://127.0.0.1/…, http://[::1]/…, http://localhost/…, or a " +
@@ -61,8 +60,8 @@ func checkRedirect(uri string) error {
 	return nil
 }
 
-// overlaps reports whether the query of a redirect URI is broken, or has what the answer adds
-// to it: a program would find two.
+// overlaps reports whether the query of a redirect URI is malformed or has a
+// parameter of the authorization response: the client would receive that twice.
 func overlaps(query string) bool {
 	values, err := url.ParseQuery(query)
 	for _, name := range []string{"code", "state", "iss", "error", "error_description"} {
@@ -73,8 +72,8 @@ func overlaps(query string) bool {
 	return err != nil
 }
 
-// leadsTo reports whether a redirect URI leads to an issuer itself: the code would stand in
-// the gateway's own log.
+// leadsTo reports whether a redirect URI is a URL of the issuer's own host: the
+// authorization code would be in the gateway's own log.
 func leadsTo(issuer, uri string) bool {
 	home, homeErr := url.Parse(issuer)
 	u, err := url.Parse(uri)
@@ -82,20 +81,22 @@ func leadsTo(issuer, uri string) bool {
 		strings.EqualFold(u.Host, home.Host)
 }
 
-// isPlainHost reports whether a URL's host is written in letters, digits, dots and dashes, as
-// people can compare it: an escape could stand for a letter that looks like another.
+// isPlainHost reports whether a URL's host consists of letters, digits, dots and
+// dashes, which people can compare: an escape could stand for a letter that looks
+// like another.
 func isPlainHost(u *url.URL) bool {
 	return !strings.ContainsFunc(u.Host, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-:[]", r)
 	})
 }
 
-// undottedSchemes are private-use schemes without a dot of programs that are in wide use. A
-// client that introduces itself may have no other: many lead to parts of a system.
+// undottedSchemes are private-use schemes without a dot of widely used programs. A
+// client that introduces itself may have no others: many such schemes open parts of
+// the operating system.
 var undottedSchemes = []string{"claude", "cursor", "jetbrains", "vscode", "vscode-insiders", "windsurf", "zed"}
 
-// isKnownScheme reports whether a client that introduces itself may have answers sent to
-// URLs of a scheme.
+// isKnownScheme reports whether a client that introduces itself may have redirect
+// URIs of a scheme.
 func isKnownScheme(scheme string) bool {
 	return scheme == "https" || scheme == "http" || strings.Contains(scheme, ".") ||
 		slices.Contains(undottedSchemes, scheme)
@@ -106,9 +107,9 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n <= 65535
 }
 
-// redirectsTo reports whether the client registered a redirect URI. They are compared
-// letter by letter (RFC 9700 §4.1.3); on a loopback host the port may be any, because a
-// program takes one that is free (RFC 8252 §7.3).
+// redirectsTo reports whether the client has registered a redirect URI. URIs are
+// compared literally (RFC 9700 §4.1.3), except for the port of a loopback host,
+// because a program listens on whatever port is free (RFC 8252 §7.3).
 func (c *Client) redirectsTo(uri string) bool {
 	asked := loopbackRedirect.FindStringSubmatch(uri)
 	if asked != nil && !validPort(strings.TrimPrefix(asked[2], ":")) {

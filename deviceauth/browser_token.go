@@ -6,19 +6,19 @@ import (
 	"net/netip"
 )
 
-// An ExchangeRequest is a program's request for the tokens of its authorization code
-// (RFC 6749 §4.1.3, RFC 7636 §4.5).
+// An ExchangeRequest is a request for the tokens of an authorization code (RFC 6749
+// §4.1.3, RFC 7636 §4.5).
 type ExchangeRequest struct {
 	Client      Credentials
 	Code        string
 	RedirectURI string // as in the authorization request
 	Verifier    string // code_verifier
 	Resource    []string
-	From        netip.Addr // where the program asks from
+	From        netip.Addr // the address of the client
 	Nulls       bool       // see [RedeemRequest]
 }
 
-// What a program is told about its authorization code (RFC 6749 §5.2).
+// Errors of the token endpoint about an authorization code (RFC 6749 §5.2).
 var (
 	errUnknownAuthCode = NewError("invalid_grant",
 		"this code is unknown, or another client's, or was sent to another redirect_uri")
@@ -30,9 +30,9 @@ var (
 	errBarredAuthCode = NewError("invalid_grant", "this person may no longer connect this program; start again")
 )
 
-// Exchange gives out the tokens of an authorization code, once. A second use ends the
-// grant, with the tokens of the first (RFC 6749 §4.1.2). Refusals: invalid_client,
-// invalid_grant, invalid_target.
+// Exchange returns the tokens of an authorization code, once. A second use of the
+// code ends the grant, with the tokens of the first (RFC 6749 §4.1.2). Refusals:
+// invalid_client, invalid_grant, invalid_target.
 func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, error) {
 	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
@@ -48,7 +48,7 @@ func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, erro
 	}}
 	tokens, err := p.answer(ctx)
 	switch {
-	// pending: the yes is being said, or the client has gone
+	// pending: the approval is being stored, or the client has been removed
 	case errors.Is(err, errUnknownCode), errors.Is(err, errPending):
 		return nil, errUnknownAuthCode
 	case errors.Is(err, errDenied):
@@ -57,9 +57,9 @@ func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, erro
 	return tokens, err
 }
 
-// isElsewhere reports whether the program asks from another network than the browser in
-// which the person said yes, and the client's network policy is require. A code that
-// somebody was talked into handing over is presented from elsewhere.
+// isElsewhere reports whether the code is presented from another network than that of
+// the browser in which it was approved, and the client's network policy is require. A
+// code that a person was tricked into handing over is presented from elsewhere.
 func (e *Engine) isElsewhere(g *Grant, r *ExchangeRequest) bool {
 	return e.Network(g.ClientID) == NetworkRequire && !e.sameNetwork(g.From, r.From)
 }

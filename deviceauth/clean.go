@@ -9,18 +9,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// Identity is refused, never repaired: two accounts of an upstream whose names
-// differ only by what cannot be seen, a space at an end or a character without
-// width, must not become the same one to a backend.
+// Identities are rejected, never repaired: two accounts of an upstream whose names
+// differ only by invisible characters, or by a space at an end, must not become the
+// same for a backend.
 
-// Clean reports whether backends can be told of the person: the user and the
-// subject are clean, where there are any, and are what the upstream said.
+// Clean reports whether the person may be passed to backends: user and subject, if
+// set, are clean, and are exactly what the upstream sent.
 func (p *Person) Clean() bool {
 	return (p.User == "" || text.IsClean(p.User)) && (p.Subject == "" || text.IsClean(p.Subject)) && !p.repaired()
 }
 
-// repaired reports whether the user was made of a claim by taking control
-// characters out, as sign-ins did once. Such people may still be in a store.
+// repaired reports whether the user was made from a claim by removing control
+// characters, as earlier versions did. Such people may still be in a store.
 func (p *Person) repaired() bool {
 	was := false
 	for _, claim := range p.Claims {
@@ -44,17 +44,17 @@ func withoutControls(s string) string {
 	}, s)
 }
 
-// displayed are claims that are names for people to read (OpenID Connect Core
-// §5.1): no backend may identify a person by them, so they are sanitised.
+// displayed are claims that are names to display (OpenID Connect Core §5.1). They are
+// sanitised instead of rejected, because no backend may identify a person by them.
 var displayed = []string{"name", "given_name", "middle_name", "family_name", "nickname"}
 
-// listed are claims that have several values as a rule (RFC 9068 §2.2.3.1); some
+// listed are claims that usually have several values (RFC 9068 §2.2.3.1); some
 // providers send a single one as a string.
 var listed = []string{"groups", "roles", "entitlements"}
 
-// headerValues returns the values of a claim that a header can hold, unchanged, and
-// whether some are left out: because they are not clean, or because they have
-// a comma, by which backends tell the values of a list apart.
+// headerValues returns the values of a claim that a header can contain, unchanged.
+// left reports whether values are left out: because they are not clean, or because
+// they contain a comma, with which backends separate the values of a list.
 func (c Claims) headerValues(name string) (values []string, left bool) {
 	_, single := scalar(c[name])
 	separated := !single || slices.Contains(listed, name)
@@ -70,8 +70,8 @@ func (c Claims) headerValues(name string) (values []string, left bool) {
 	return values, left
 }
 
-// LeftOut returns the names of the claims of which backends are not told some
-// value, sorted.
+// LeftOut returns the sorted names of the claims of which some value is not passed to
+// backends.
 func (c Claims) LeftOut() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(c)) {
 		if _, left := c.headerValues(name); left && !slices.Contains(displayed, name) {

@@ -17,37 +17,39 @@ import (
 // A Client is a kind of device that may ask for grants (RFC 6749 §2).
 type Client struct {
 	ID     string
-	Name   string // what the consent page calls it; default: the ID
-	Vendor string // who makes it; may be empty
-	Logo   string // address of a picture; may be empty
+	Name   string // shown on the consent page; default: the ID
+	Vendor string // the manufacturer; may be empty
+	Logo   string // URL of a picture; may be empty
 
-	Public bool   // has no secret, and says so: an empty Secret alone is a mistake
+	Public bool   // it has no secret; must be set, since an empty Secret alone is an error
 	Secret Secret // of a confidential client
 
-	Scope Scope // all it may ask for, and what it gets when it asks for nothing
-	// redirect URIs of logins in the browser (RFC 6749 §3.1.2); none: it is a device alone
+	Scope Scope // the scopes that it may request, and the default scope
+	// redirect URIs of the authorization code flow (RFC 6749 §3.1.2); none: it uses
+	// the device flow alone
 	Redirects   []string
 	BrowserOnly bool           // it may not ask for device codes
-	Introduced  bool           // it registered, or has a metadata document: it is not of the configuration
+	Introduced  bool           // it registered itself or has a metadata document, and is not in the configuration
 	Checked     bool           // the operator vouches for a client that introduced itself
-	Host        string         // where a client that introduced itself is from; empty: it named no host
-	Origins     []string       // origins of browser pages that may play this device
-	From        []netip.Prefix // networks it may ask from; none: from anywhere
-	// the algorithm of its ID tokens: RS256, for clients that take no other; empty: the signer's
+	Host        string         // of a client that introduced itself; empty: it named no host
+	Origins     []string       // origins of browser pages that may act as the client
+	From        []netip.Prefix // networks of addresses that it may use; none: any address
+	// the algorithm of its ID tokens: RS256 for a client that accepts no other;
+	// empty: the signer's
 	IDToken        string
-	ResourceServer bool // no device: a guard elsewhere, which introspection tells who stands behind a token
+	ResourceServer bool // a guard in another process: introspection also tells it the person
 
-	// Against phishing: codes that a person was talked into typing. docs/phishing.md
-	// says what each stops.
-	Allow       []Allow       // who may approve it, of those whom their upstream lets; none: all of them
+	// Against phishing, in which a person is tricked into entering an attacker's
+	// code. docs/phishing.md explains what each setting prevents.
+	Allow       []Allow       // who may approve it, among those whom their upstream permits; none: all of these
 	Network     Network       // default: the engine's
-	Code        time.Duration // how long its codes live; default: the engine's
-	ManualEntry bool          // its codes have to be typed: a link brings none along
-	FreshSignIn bool          // the person who approves it must have signed in anew, for this
+	Code        time.Duration // lifetime of its codes; default: the engine's
+	ManualEntry bool          // its codes must be typed: verification_uri_complete does not contain them
+	FreshSignIn bool          // the person must have signed in anew to approve this grant
 
 	secret   Digest         // of a confidential client that introduced itself
-	metadata ClientMetadata // what it said of itself
-	used     time.Time      // when a person allowed it, as the store said
+	metadata ClientMetadata // its own metadata
+	used     time.Time      // when a person last approved it, according to the store
 }
 
 func (c *Client) check() error {
@@ -84,8 +86,8 @@ func (c *Client) check() error {
 	return err
 }
 
-// reaches reports whether the client may ask from an address.
-func (c *Client) reaches(addr netip.Addr) bool {
+// allowsAddress reports whether the client may send requests from an address.
+func (c *Client) allowsAddress(addr netip.Addr) bool {
 	return len(c.From) == 0 || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
@@ -93,25 +95,26 @@ func (c *Client) reaches(addr netip.Addr) bool {
 // Connect Core §9).
 type AuthMethod uint8
 
-// The ways of client authentication. Basic with an empty secret is a public
-// client that puts its client_id where it was used to.
+// The methods of client authentication. Basic with an empty secret is a public client
+// that sends its client_id in this way.
 const (
 	AuthNone AuthMethod = iota
 	AuthBasic
 	AuthPost
 )
 
-// Credentials are how a client named and proved itself in one request.
+// Credentials are the client authentication of one request.
 type Credentials struct {
 	ClientID string
 	Secret   Secret
-	// the secret as Basic has it, where that is another text than the form-decoded one; empty: there is none
+	// the secret as it is in the Basic header, if form-decoding changes it; empty: it
+	// does not
 	Written Secret
 	Method  AuthMethod
 }
 
-// authenticate finds the client, or refuses in one way and in one time
-// whether the client or its secret is the wrong one.
+// authenticate returns the client of a request. It refuses an unknown client and a
+// wrong secret with the same error and in the same time.
 func (e *Engine) authenticate(ctx context.Context, c Credentials) (*Client, error) {
 	if c.ClientID == "" {
 		return nil, NewError("invalid_client", "client_id is missing")
@@ -124,7 +127,7 @@ func (e *Engine) authenticate(ctx context.Context, c Credentials) (*Client, erro
 	if !known {
 		client = &Client{Secret: "no client has this secret"}
 	}
-	if client.Public { // it has no secret whose comparison could tell anything by its time
+	if client.Public { // it has no secret that the timing of a comparison could reveal
 		if c.Secret != "" {
 			return nil, c.refusal()
 		}
@@ -137,7 +140,8 @@ func (e *Engine) authenticate(ctx context.Context, c Credentials) (*Client, erro
 	return client, nil
 }
 
-// refusal says what is wrong as far as what was sent tells.
+// refusal returns the error for wrong credentials, with a hint if they have an
+// obvious mistake.
 func (c Credentials) refusal() error {
 	for what, text := range map[string]string{"client_id": c.ClientID, "secret": c.Secret.Reveal()} {
 		if strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") {
@@ -156,7 +160,7 @@ func (c *Client) hasSecret(secret Secret) bool {
 	return sameSecret(secret, c.Secret)
 }
 
-// sameSecret compares digests, so that the time tells not even the length.
+// sameSecret compares digests, so that its timing does not even reveal the length.
 func sameSecret(a, b Secret) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// hasDocument reports whether a client_id is the URL of a client metadata document of an
-// allowed host (draft-ietf-oauth-client-id-metadata-document).
+// hasDocument reports whether a client_id is the URL of a client metadata document on
+// an allowed host (draft-ietf-oauth-client-id-metadata-document).
 func (e *Engine) hasDocument(id string) bool {
 	if !strings.HasPrefix(id, "https://") || len(id) > maxClientURI || e.cfg.Registration.Fetch == nil {
 		return false
@@ -25,22 +25,23 @@ func (e *Engine) hasDocument(id string) bool {
 	return e.allowsDocumentsOf(u.Host)
 }
 
-// allowsDocumentsOf reports whether documents of a host may be read. A port counts: where
-// the operator names none, the host has none.
+// allowsDocumentsOf reports whether metadata documents of a host are allowed. A
+// pattern without a port does not allow a host with one.
 func (e *Engine) allowsDocumentsOf(host string) bool {
 	return slices.ContainsFunc(e.cfg.Registration.Documents, func(pattern string) bool {
 		return matches(strings.ToLower(pattern), strings.ToLower(host))
 	})
 }
 
-// documentClient reads the metadata document of a client. record may be nil.
+// documentClient fetches and checks the metadata document of a client. record may be
+// nil.
 func (e *Engine) documentClient(ctx context.Context, id string, record *clientRecord) (*Client, error) {
 	document, err := e.cfg.Registration.Fetch(ctx, id)
 	var wrong *DocumentError
 	switch {
 	case errors.As(err, &wrong):
 		return nil, documentError(err.Error())
-	case err != nil: // it may be there in a moment
+	case err != nil: // it may succeed later
 		return nil, NewError("temporarily_unavailable", "the client metadata document: "+Quotable(err.Error()))
 	}
 	var members struct {
@@ -65,20 +66,20 @@ func (e *Engine) documentClient(ctx context.Context, id string, record *clientRe
 	if err != nil {
 		return nil, err
 	}
-	m.AuthMethod, m.Author = "none", "" // who made it would be its own word
+	m.AuthMethod, m.Author = "none", "" // nothing confirms the author that a document claims
 	if record == nil {
 		record = &clientRecord{}
 	}
 	return e.introducedClient(id, u.Host, m, record), nil
 }
 
-// A DocumentError says what is wrong with a client metadata document, so that asking for
-// it again is no use. Any other error of [Registration.Fetch] may pass.
+// A DocumentError means that a client metadata document is invalid, so that fetching
+// it again is useless. Any other error of [Registration.Fetch] may be temporary.
 type DocumentError struct{ Reason string }
 
 func (e *DocumentError) Error() string { return e.Reason }
 
-// documentError refuses a client for its metadata document.
+// documentError returns the error for a client whose metadata document is refused.
 func documentError(why string) error {
 	return NewError("invalid_client", "the client metadata document cannot be used: "+Quotable(why))
 }

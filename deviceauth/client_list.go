@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// A clientList is what the store has of all clients that introduced themselves, so that
-// they can be counted, listed and forgotten.
+// A clientList is the store's index of all clients that introduced themselves, with
+// which they are counted, listed and expired.
 type clientList map[string]listedClient
 
 type listedClient struct {
 	At       time.Time `json:"at"`
-	Used     time.Time `json:"used,omitzero"`      // when a person allowed it last
+	Used     time.Time `json:"used,omitzero"`      // when a person last approved it
 	Approved bool      `json:"approved,omitempty"` // the operator vouches for it
-	Document bool      `json:"document,omitempty"` // it has a metadata document, and displaces no other client
+	Document bool      `json:"document,omitempty"` // it has a metadata document, and does not count toward the limit
 
 	Origins []string `json:"origins,omitempty"` // of pages that act as the client
 }
@@ -37,7 +37,7 @@ func readList(document []byte) (clientList, error) {
 	return list, nil
 }
 
-// changeList changes the list of clients.
+// changeList changes the stored list of clients.
 func (e *Engine) changeList(ctx context.Context, change func(clientList) error) error {
 	return e.cfg.Documents.UpdateDocument(ctx, clientListDocument, func(old []byte) ([]byte, error) {
 		list, err := readList(old)
@@ -51,8 +51,8 @@ func (e *Engine) changeList(ctx context.Context, change func(clientList) error) 
 	})
 }
 
-// enlist adds a client to the list. Those that no person allowed in a day are taken off, and
-// where the list is full one gives way.
+// enlist adds a client to the list. It removes those that no person approved within a
+// day, and one more if the list is full.
 func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) error {
 	var gone []string
 	err := e.changeList(ctx, func(list clientList) error {
@@ -61,7 +61,7 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 			delete(list, id)
 		}
 		if list.registered() >= e.cfg.Registration.Limit {
-			id := list.giveWay(now, e.cfg.Lifetime.RefreshToken)
+			id := list.evictable(now, e.cfg.Lifetime.RefreshToken)
 			if id == "" {
 				return errNoMoreClients
 			}
@@ -82,7 +82,7 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 	return nil
 }
 
-// listed is what the list has of a client.
+// listed returns the entry of a client for the list.
 func (r *clientRecord) listed() listedClient {
 	return listedClient{
 		At: r.Registered, Used: r.Used, Approved: r.Approved != (Digest{}), Document: !IsRegistered(r.ID),
@@ -90,7 +90,7 @@ func (r *clientRecord) listed() listedClient {
 	}
 }
 
-// registered counts the clients that take a place.
+// registered counts the clients that count toward the limit.
 func (l clientList) registered() (n int) {
 	for _, c := range l {
 		if !c.Document {
@@ -100,7 +100,8 @@ func (l clientList) registered() (n int) {
 	return n
 }
 
-// unused lists the clients that no person has allowed, and that are older than a while.
+// unused returns the clients that are older than life and that no person has
+// approved.
 func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 	for id, c := range l {
 		if c.Used.IsZero() && !c.Approved && now.Sub(c.At) > life {
@@ -110,13 +111,14 @@ func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 	return ids
 }
 
-// youngClient is how long a client that registered just now keeps its place.
+// youngClient is the age below which a registered client is not evicted.
 const youngClient = 10 * time.Minute
 
-// giveWay returns the client whose place is taken where the list is full: the oldest that
-// no person has allowed, but for those of the last minutes; else the one that was allowed
-// longest ago, where no grant can live that long. Empty: there is none.
-func (l clientList) giveWay(now time.Time, longest time.Duration) (id string) {
+// evictable returns the client to remove when the list is full: the oldest that no person
+// has approved, unless it is younger than youngClient; or else the one that was
+// approved the longest time ago, if no grant can be as old. It returns "" if there is
+// none.
+func (l clientList) evictable(now time.Time, longest time.Duration) (id string) {
 	for _, unused := range l.unused(now, youngClient) {
 		if !l[unused].Document && (id == "" || l[unused].At.Before(l[id].At)) {
 			id = unused
@@ -134,13 +136,13 @@ func (l clientList) giveWay(now time.Time, longest time.Duration) (id string) {
 	return id
 }
 
-// forgetClient takes a client out of the store.
+// forgetClient removes a client from the store.
 func (e *Engine) forgetClient(ctx context.Context, id string) error {
 	e.introduced.put(id, nil, e.now())
 	return e.cfg.Documents.PutDocument(ctx, clientDocument(id), nil, time.Time{})
 }
 
-// relist has the list say what a client has become.
+// relist updates the entry of a client in the list.
 func (e *Engine) relist(ctx context.Context, r *clientRecord) error {
 	return e.changeList(ctx, func(list clientList) error {
 		list[r.ID] = r.listed()
@@ -148,8 +150,9 @@ func (e *Engine) relist(ctx context.Context, r *clientRecord) error {
 	})
 }
 
-// markUsed keeps in mind that a person has allowed a client that introduced itself. The
-// answer stands, whatever the store says to this; the next one says it again.
+// markUsed records that a person has approved a client that introduced itself. Its
+// error is ignored: the approval is valid all the same, and the next one records it
+// again.
 func (e *Engine) markUsed(ctx context.Context, c *Client) {
 	if c == nil || !c.Introduced || e.cfg.Documents == nil || e.now().Sub(c.used) < day {
 		return
@@ -157,8 +160,9 @@ func (e *Engine) markUsed(ctx context.Context, c *Client) {
 	e.changeListed(ctx, c, func(r *clientRecord) { r.Used = e.now() })
 }
 
-// mark changes the record of a client, and has the list say so. A client with a document
-// has a record from now on, with what its document said.
+// changeListed changes the record of a client and updates its entry in the list. A
+// client with a metadata document gets a record if it has none, with the document's
+// content.
 func (e *Engine) changeListed(ctx context.Context, c *Client, change func(*clientRecord)) error {
 	var after *clientRecord
 	err := e.changeRecord(ctx, c.ID, func(r *clientRecord) (*clientRecord, error) {

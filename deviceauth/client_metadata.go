@@ -11,9 +11,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// ClientMetadata is what a client says of itself when it registers (RFC 7591 §2), or in
-// its metadata document. What it asks for and cannot have is refused by [ClientMetadata]'s
-// check with the member's name; members that nothing here reads are left out (RFC 7591 §2).
+// ClientMetadata is the metadata of a client that registers (RFC 7591 §2), or of its
+// metadata document. A value that is not supported is refused with the name of the
+// member; unknown members are ignored (RFC 7591 §2).
 type ClientMetadata struct {
 	RedirectURIs    []string `json:"redirect_uris,omitempty"`
 	AuthMethod      string   `json:"token_endpoint_auth_method,omitempty"`
@@ -30,11 +30,11 @@ type ClientMetadata struct {
 	SoftwareVersion string   `json:"software_version,omitempty"`
 	ApplicationType string   `json:"application_type,omitempty"` // OpenID Connect Registration §2: web or native
 
-	// Author is a member of the App Management API of Code On Time's applications alone.
+	// Author is a member only in the App Management API of Code On Time.
 	Author string `json:"author,omitempty"`
 }
 
-// The bounds of what a client says of itself.
+// Limits for client metadata.
 const (
 	maxClientURIs = 10  // redirect URIs
 	maxClientURI  = 512 // bytes of each other URI
@@ -49,13 +49,13 @@ const (
 	grantRefresh = "refresh_token"
 )
 
-// badMetadata refuses what a client says of itself (RFC 7591 §3.2.2).
+// badMetadata returns the error invalid_client_metadata (RFC 7591 §3.2.2).
 func badMetadata(member, why string, args ...any) error {
 	return NewError("invalid_client_metadata", Quotable(member)+": "+fmt.Sprintf(why, args...))
 }
 
-// ParseClientMetadata reads client metadata. Refusals: invalid_client_metadata with the
-// member that is wrong, invalid_redirect_uri.
+// ParseClientMetadata parses and checks client metadata. Refusals:
+// invalid_client_metadata with the member that is wrong, invalid_redirect_uri.
 func ParseClientMetadata(document []byte) (m ClientMetadata, err error) {
 	var wrong *json.UnmarshalTypeError
 	err = json.Unmarshal(document, &m)
@@ -72,7 +72,7 @@ func ParseClientMetadata(document []byte) (m ClientMetadata, err error) {
 // [ParseClientMetadata].
 func (m ClientMetadata) Complete() (ClientMetadata, error) { return m, m.complete() }
 
-// complete checks the metadata, and fills in the defaults of RFC 7591 §2.
+// complete checks the metadata, and sets the defaults of RFC 7591 §2.
 func (m *ClientMetadata) complete() error {
 	if len(m.GrantTypes) == 0 {
 		m.GrantTypes = []string{grantCode}
@@ -81,8 +81,8 @@ func (m *ClientMetadata) complete() error {
 		m.ResponseTypes = []string{"code"}
 	}
 	orDefault(&m.AuthMethod, "client_secret_basic")
-	m.GrantTypes, m.ResponseTypes = once(m.GrantTypes), once(m.ResponseTypes)
-	m.RedirectURIs = once(m.RedirectURIs)
+	m.GrantTypes, m.ResponseTypes = unique(m.GrantTypes), unique(m.ResponseTypes)
+	m.RedirectURIs = unique(m.RedirectURIs)
 	m.Name, m.Author = clientText(m.Name), clientText(m.Author)
 	if err := m.checkFlows(); err != nil {
 		return err
@@ -90,8 +90,8 @@ func (m *ClientMetadata) complete() error {
 	return m.checkTexts()
 }
 
-// origins are those of the pages that act as the client: where a public client has its
-// redirect URIs at a web server.
+// origins returns the origins of pages that act as the client: those of the redirect
+// URIs of a public client that are at a web server.
 func (m *ClientMetadata) origins() (list []string) {
 	for _, uri := range m.RedirectURIs {
 		u, err := url.Parse(uri)
@@ -99,26 +99,27 @@ func (m *ClientMetadata) origins() (list []string) {
 			list = append(list, u.Scheme+"://"+u.Host)
 		}
 	}
-	return once(list)
+	return unique(list)
 }
 
-// once returns a list without what is there twice.
-func once(list []string) (unique []string) {
+// unique returns a list without duplicates.
+func unique(list []string) (kept []string) {
 	for _, s := range list {
-		if !slices.Contains(unique, s) {
-			unique = append(unique, s)
+		if !slices.Contains(kept, s) {
+			kept = append(kept, s)
 		}
-		if len(unique) > 2*maxClientURIs { // more than any check lets through
+		if len(kept) > 2*maxClientURIs { // more than any check lets through
 			break
 		}
 	}
-	return unique
+	return kept
 }
 
-// shown is the digest of what people are shown of a client, and of where answers go.
+// shown returns the digest of what the consent page shows of the client, and of its
+// redirect URIs.
 func (m ClientMetadata) shown() Digest {
 	text, err := json.Marshal([]any{m.Name, m.Author, m.URI, m.LogoURI, m.RedirectURIs})
-	if err != nil { // strings: it cannot be
+	if err != nil { // cannot happen with strings
 		return Digest{}
 	}
 	return digest(text)
@@ -126,7 +127,7 @@ func (m ClientMetadata) shown() Digest {
 
 func (m *ClientMetadata) has(grantType string) bool { return slices.Contains(m.GrantTypes, grantType) }
 
-// checkFlows checks how the client is going to log people in.
+// checkFlows checks the members that select the flows of the client.
 func (m *ClientMetadata) checkFlows() error {
 	for _, grantType := range m.GrantTypes {
 		if !slices.Contains([]string{grantCode, grantDevice, grantRefresh}, grantType) {
@@ -165,7 +166,7 @@ func (m *ClientMetadata) checkFlows() error {
 	return nil
 }
 
-// checkTexts checks what people are told of the client.
+// checkTexts checks the members that are shown to people or only stored.
 func (m *ClientMetadata) checkTexts() error {
 	for member, uri := range map[string]string{
 		"client_uri": m.URI, "logo_uri": m.LogoURI, "tos_uri": m.TermsURI, "policy_uri": m.PolicyURI,
@@ -195,10 +196,10 @@ func (m *ClientMetadata) checkTexts() error {
 	return nil
 }
 
-// clientText makes text of what a client says of itself.
+// clientText makes text of a client fit to be shown.
 func clientText(text string) string { return strings.TrimSpace(quoted(text, maxClientText)) }
 
-// checkRedirects refuses redirect URIs that lead to the issuer itself.
+// checkRedirects refuses redirect URIs of the issuer itself.
 func (m *ClientMetadata) checkRedirects(issuer string) error {
 	for _, uri := range m.RedirectURIs {
 		if leadsTo(issuer, uri) {
@@ -208,9 +209,9 @@ func (m *ClientMetadata) checkRedirects(issuer string) error {
 	return nil
 }
 
-// scopes are what the client may have: of what it asks for what clients may have that
-// introduce themselves, and all of that where it asks for nothing. RFC 7591 §2 lets the
-// server give less than was asked for.
+// scopes returns the scope of the client: the allowed part of the scope that it
+// requests, or everything allowed if it requests none. A server may grant less than
+// was requested (RFC 7591 §2).
 func (m *ClientMetadata) scopes(allowed Scope) (Scope, error) {
 	asked, err := ParseScope(m.Scope)
 	if err != nil {

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// originCache remembers the origins of pages that act as a client that registered, for as
-// long as [clientKnown]: any page may ask with any origin, and must not have the store
-// read for each.
+// originCache caches the origins of pages that act as a client that registered, for
+// the time of [clientKnown]: any page may send a request with any origin, and must
+// not cause a read of the store each time.
 type originCache struct {
 	mu    sync.Mutex
 	at    time.Time
-	known map[string]bool // by origin: whether the operator vouches for a client of it
+	known map[string]bool // by origin: whether the operator vouches for a client with it
 }
 
-// find reports whether an origin is one of theirs. Where the store cannot be asked, what
-// was known holds.
+// find reports whether an origin is that of a registered client. If the store cannot
+// be read it uses the cached origins.
 func (c *originCache) find(ctx context.Context, e *Engine, origin string) (known, approved bool) {
 	if e.cfg.Documents == nil {
 		return false, false
@@ -32,7 +32,8 @@ func (c *originCache) find(ctx context.Context, e *Engine, origin string) (known
 	return known, approved
 }
 
-// claim reports whether it is time to look, and for whom: nobody waits for another's look.
+// claim reports whether the cache must be refreshed, and by this caller: the others
+// do not wait for the refresh.
 func (c *originCache) claim(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +44,8 @@ func (c *originCache) claim(now time.Time) bool {
 	return true
 }
 
-// learn reads the list of clients. One that cannot be read changes nothing.
+// learn caches the origins of a list of clients. It ignores a list that cannot be
+// decoded.
 func (c *originCache) learn(document []byte) {
 	list, err := readList(document)
 	if err != nil {

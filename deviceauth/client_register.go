@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// registeredPrefix begins the client_id of a client that registered.
+// registeredPrefix is the prefix of the client_id of a client that registered.
 const registeredPrefix = "c_"
 
-// A RegisterRequest is a client that registers (RFC 7591 §3.1).
+// A RegisterRequest is a registration request (RFC 7591 §3.1).
 type RegisterRequest struct {
 	Token    Secret // the initial access token; empty: none was sent
 	Metadata ClientMetadata
 	From     netip.Addr
-	Approved bool // the holder of the token vouches for it
+	Approved bool // the operator, whose token the request has, vouches for the client
 }
 
-// A Registered is a client as it is told about its registration (RFC 7591 §3.2.1). Secret
-// and Token are told once: what is kept of them are digests.
+// A Registered is the response to a registration (RFC 7591 §3.2.1). Secret and Token
+// are returned once: only their digests are stored.
 type Registered struct {
 	ID       string
-	Secret   Secret // empty: a public client, or it was told before
-	Token    Secret // registration access token (RFC 7592); empty: it was told before
+	Secret   Secret // empty: a public client, or it was returned before
+	Token    Secret // registration access token (RFC 7592); empty: it was returned before
 	At       time.Time
 	Metadata ClientMetadata
 	Approved bool
 }
 
-// byToken is who did what the holder of the initial access token did.
+// byToken names, in events, an operator who used the initial access token.
 const byToken = "the holder of the registration token"
 
 var (
@@ -51,8 +51,8 @@ func (e *Engine) CheckInitialToken(token Secret) error {
 	return e.CheckManagementToken(token)
 }
 
-// CheckManagementToken says whether somebody is the holder of the initial access token,
-// also where registration is open. Refusals: invalid_token.
+// CheckManagementToken checks the initial access token, even if registration is open.
+// Refusals: invalid_token.
 func (e *Engine) CheckManagementToken(token Secret) error {
 	if want := e.cfg.Registration.Token; want == "" || !sameSecret(token, want) {
 		return errInitialToken
@@ -60,9 +60,10 @@ func (e *Engine) CheckManagementToken(token Secret) error {
 	return nil
 }
 
-// Register keeps a new client. It is on disk before the answer, and known at every
-// gateway. Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri,
-// slow_down as a [*RateLimitError], temporarily_unavailable.
+// Register registers a new client. The client is stored durably before Register
+// returns, and all gateways know it. Refusals: invalid_token,
+// invalid_client_metadata, invalid_redirect_uri, slow_down as a [*RateLimitError],
+// temporarily_unavailable.
 func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, error) {
 	if err := e.CheckInitialToken(r.Token); err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 		made.Secret = Secret("cs_" + rand.Text() + rand.Text())
 		record.Secret = digest([]byte(made.Secret))
 	}
-	// The list first: a client that it does not have would never be forgotten.
+	// The list is written first: a client that is not in it would never be removed.
 	if err := e.enlist(ctx, record, now); err != nil {
 		return nil, err
 	}
@@ -106,16 +107,17 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 	return made, nil
 }
 
-// owned returns the record of a client that shows its registration access token. A client
-// that is not there and a wrong token are refused in the same words (RFC 7592 §2.1).
-func (r *clientRecord) owned(token Secret) error {
+// checkToken checks the registration access token of a client. An unknown client and
+// a wrong token are refused with the same error (RFC 7592 §2.1).
+func (r *clientRecord) checkToken(token Secret) error {
 	if r == nil || r.Token == (Digest{}) || !r.Token.equal(digest([]byte(token))) {
 		return errClientToken
 	}
 	return nil
 }
 
-// ReadRegistration is RFC 7592 §2.1. Refusals: invalid_token.
+// ReadRegistration returns the registration of a client (RFC 7592 §2.1). Refusals:
+// invalid_token.
 func (e *Engine) ReadRegistration(ctx context.Context, id string, token Secret) (*Registered, error) {
 	if !e.introduces(id) || e.cfg.Documents == nil {
 		return nil, errClientToken
@@ -124,7 +126,7 @@ func (e *Engine) ReadRegistration(ctx context.Context, id string, token Secret) 
 	if err != nil {
 		return nil, err
 	}
-	if err := r.owned(token); err != nil {
+	if err := r.checkToken(token); err != nil {
 		return nil, err
 	}
 	return r.registered(), nil
@@ -134,9 +136,10 @@ func (r *clientRecord) registered() *Registered {
 	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.vouches(r.Metadata)}
 }
 
-// ChangeRegistration replaces what a client said of itself (RFC 7592 §2.2). Whoever
-// changes what people were shown has to be looked at anew: the operator's approval ends.
-// Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri.
+// ChangeRegistration replaces the metadata of a client (RFC 7592 §2.2). If this
+// changes what people were shown, the operator's approval ends, and the client must
+// be checked anew. Refusals: invalid_token, invalid_client_metadata,
+// invalid_redirect_uri.
 func (e *Engine) ChangeRegistration(
 	ctx context.Context, id string, token Secret, m ClientMetadata,
 ) (*Registered, error) {
@@ -150,7 +153,7 @@ func (e *Engine) ChangeRegistration(
 	m.Scope = string(scope)
 	var after *clientRecord
 	err = e.changeRecord(ctx, id, func(r *clientRecord) (*clientRecord, error) {
-		if err := r.owned(token); err != nil {
+		if err := r.checkToken(token); err != nil {
 			return nil, err
 		}
 		if public := r.Secret == (Digest{}); public != (m.AuthMethod == "none") {
@@ -169,9 +172,9 @@ func (e *Engine) ChangeRegistration(
 	return after.registered(), e.relist(ctx, after)
 }
 
-// ManageClient changes a client that registered for the holder of the initial access token,
-// who is to be checked before: what it said of itself, and whether that is vouched for.
-// Refusals: not_found, and those of change.
+// ManageClient changes a registered client for the operator: its metadata, and
+// whether the operator vouches for it. The caller must check the initial access
+// token. Refusals: not_found, and those of change.
 func (e *Engine) ManageClient(
 	ctx context.Context, id string, change func(*Registered) error,
 ) (*Registered, error) {
@@ -210,7 +213,7 @@ func (e *Engine) ManageClient(
 
 // RegisteredClients lists the clients that registered, the oldest first.
 func (e *Engine) RegisteredClients(ctx context.Context) (all []*Registered, err error) {
-	records, err := e.records(ctx)
+	records, err := e.clientRecords(ctx)
 	for _, r := range records {
 		if IsRegistered(r.ID) {
 			all = append(all, r.registered())
@@ -234,8 +237,8 @@ func (e *Engine) RegisteredClient(ctx context.Context, id string) (*Registered, 
 	return r.registered(), nil
 }
 
-// Deregister removes a client that shows its registration access token (RFC 7592 §2.3),
-// and ends its grants. Refusals: invalid_token.
+// Deregister removes a client by its registration access token (RFC 7592 §2.3), and
+// ends its grants. Refusals: invalid_token.
 func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error {
 	if _, err := e.ReadRegistration(ctx, id, token); err != nil {
 		return err
@@ -243,5 +246,5 @@ func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error 
 	return e.RemoveClient(ctx, id, "the client itself")
 }
 
-// IsRegistered reports whether a client_id is one that [Engine.Register] gave.
+// IsRegistered reports whether a client_id was assigned by [Engine.Register].
 func IsRegistered(id string) bool { return strings.HasPrefix(id, registeredPrefix) }

@@ -14,26 +14,28 @@ import (
 	"time"
 )
 
-// Registration says which clients may introduce themselves. The zero value: none.
+// Registration configures which clients may introduce themselves. The zero value
+// allows none.
 type Registration struct {
-	// Documents are the hosts whose client metadata documents are read, with * for any
-	// text: a client_id is then the https URL of its document.
+	// Documents are the hosts whose client metadata documents are accepted, with *
+	// for any text. A client_id is then the https URL of its document.
 	Documents []string
-	// Fetch gets such a document (see package clientdocument). nil: none are read.
+	// Fetch fetches such a document (see package clientdocument). nil: documents are
+	// not used.
 	Fetch func(ctx context.Context, url string) ([]byte, error)
 	Open  bool   // any client may register (RFC 7591 §3)
 	Token Secret // initial access token: requests with it may register clients (RFC 7591 §3)
-	Scope Scope  // all that such clients may ask for
+	Scope Scope  // the scopes that such clients may request
 	Limit int    // of clients that are registered; default 1000
 }
 
 // Registers reports whether clients may register (RFC 7591).
 func (r Registration) Registers() bool { return r.Open || r.Token != "" }
 
-// on reports whether any client may introduce itself.
-func (r Registration) on() bool { return r.Registers() || len(r.Documents) > 0 }
+// enabled reports whether clients may introduce themselves in any way.
+func (r Registration) enabled() bool { return r.Registers() || len(r.Documents) > 0 }
 
-// check says what is wrong with the configuration of registration.
+// check checks the configuration of registration.
 func (r Registration) check() error {
 	for _, host := range r.Documents {
 		if host == "" || strings.ContainsAny(host, "/@ ") || strings.Trim(host, "*.") == "" {
@@ -44,7 +46,7 @@ func (r Registration) check() error {
 	switch {
 	case r.Open && r.Token != "":
 		return errors.New("registration: want open or token, not both")
-	case r.on() && r.Scope == "":
+	case r.enabled() && r.Scope == "":
 		return errors.New("registration: scopes are missing: want all that such clients may ask for")
 	case r.Limit < 0:
 		return fmt.Errorf("registration limit %d: want a positive number", r.Limit)
@@ -52,29 +54,30 @@ func (r Registration) check() error {
 	return nil
 }
 
-// A clientRecord is what the store has of a client that introduced itself. Of a client
-// with a metadata document that is there once a person or the operator has decided
-// something about it.
+// A clientRecord is the stored state of a client that introduced itself. A client
+// with a metadata document has a record only after a person or the operator has
+// approved it.
 type clientRecord struct {
 	ID         string         `json:"id"`
-	Metadata   ClientMetadata `json:"metadata,omitzero"` // of a client with a document, as it was last
+	Metadata   ClientMetadata `json:"metadata,omitzero"` // of a client with a metadata document: its latest content
 	Secret     Digest         `json:"secret,omitzero"`   // of a confidential client
 	Token      Digest         `json:"token,omitzero"`    // its registration access token (RFC 7592)
 	Registered time.Time      `json:"registered"`
-	Used       time.Time      `json:"used,omitzero"`     // when a person allowed it last; a day may be missing
-	Approved   Digest         `json:"approved,omitzero"` // of what the operator vouches for, see [ClientMetadata.shown]
+	Used       time.Time      `json:"used,omitzero"`     // when a person last approved it; may be up to a day old
+	Approved   Digest         `json:"approved,omitzero"` // [ClientMetadata.shown] when the operator approved it
 }
 
-// vouches reports whether the operator vouches for a client that says this of itself. A
-// client that says something else has to be looked at anew.
+// vouches reports whether the operator vouches for the client with this metadata. If
+// a client changes what people are shown, it must be checked anew.
 func (r *clientRecord) vouches(m ClientMetadata) bool {
 	return r.Approved != (Digest{}) && r.Approved == m.shown()
 }
 
-// unusedLife is how long a client is remembered that no person allows.
+// unusedLife is how long a client is kept that no person approves.
 const unusedLife = day
 
-// forgotten reports whether the record is over: no person allowed the client in time.
+// forgotten reports whether the record has expired because no person approved the
+// client in time.
 func (r *clientRecord) forgotten(now time.Time) bool {
 	return r.Used.IsZero() && r.Approved == (Digest{}) && now.Sub(r.Registered) > unusedLife
 }
@@ -85,13 +88,13 @@ func clientDocument(id string) string {
 	return "client." + hex.EncodeToString(sum[:16])
 }
 
-// clientKnown is how long a gateway goes by what it read of a client.
+// clientKnown is how long a gateway uses a client that it has read.
 const clientKnown = time.Second
 
-// maxKnownClients bounds the clients that a gateway remembers.
+// maxKnownClients bounds the number of clients in the cache of a gateway.
 const maxKnownClients = 10_000
 
-// clientCache remembers clients that introduced themselves, and were looked up lately.
+// clientCache caches clients that introduced themselves and were looked up lately.
 type clientCache struct {
 	mu    sync.Mutex
 	known map[string]knownClient
@@ -102,7 +105,7 @@ type knownClient struct {
 	at     time.Time
 }
 
-// get returns what is known, however old.
+// get returns a cached client, of any age.
 func (c *clientCache) get(id string) (knownClient, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,8 +113,8 @@ func (c *clientCache) get(id string) (knownClient, bool) {
 	return found, ok
 }
 
-// put remembers a client; nil forgets it. Where there are too many, those go that no person
-// asked for in a while, and else any.
+// put caches a client; a nil client is removed from the cache. If the cache is full,
+// clients are dropped that were cached more than a minute ago, or else all.
 func (c *clientCache) put(id string, client *Client, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +134,7 @@ func (c *clientCache) put(id string, client *Client, now time.Time) {
 	c.known[id] = knownClient{client: client, at: now}
 }
 
-// expire has a client looked up again at the next request.
+// expire makes the next request look the client up again.
 func (c *clientCache) expire(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,8 +143,8 @@ func (c *clientCache) expire(id string) {
 	}
 }
 
-// client returns a client of the configuration, or one that introduced itself and that
-// [Engine.loadClient] found lately; nil: there is none.
+// client returns a client of the configuration, or a client that introduced itself
+// and is in the cache of [Engine.loadClient]; nil if there is none.
 func (e *Engine) client(id string) *Client {
 	if c := e.clients[id]; c != nil {
 		return c
@@ -150,21 +153,21 @@ func (e *Engine) client(id string) *Client {
 	return found.client
 }
 
-// hasClient reports whether there is, or may be, a client: one that introduced itself is
-// not looked up for a guard, because its removal ends its grants.
+// hasClient reports whether a client exists or may exist. A client that introduced
+// itself is not looked up for a guard, because its removal ends its grants.
 func (e *Engine) hasClient(id string) bool {
 	return e.clients[id] != nil || e.introduces(id)
 }
 
-// introduces reports whether an id is one of a client that introduces itself.
+// introduces reports whether an id has the form of a client that introduces itself.
 func (e *Engine) introduces(id string) bool {
 	r := &e.cfg.Registration
 	return strings.HasPrefix(id, registeredPrefix) && r.Registers() || e.hasDocument(id)
 }
 
-// loadClient returns a client, and looks it up where it introduces itself: in the store,
-// or by its document. nil: there is none. A fault is one of the store's, and a *Error
-// that the client's document is refused.
+// loadClient returns a client, or nil if there is none. A client that introduces
+// itself is looked up in the store or by its metadata document. A *Error means that
+// its document is refused; any other error is a fault of the store.
 func (e *Engine) loadClient(ctx context.Context, id string) (*Client, error) {
 	if c := e.clients[id]; c != nil || !e.introduces(id) || e.cfg.Documents == nil {
 		return c, nil
@@ -210,8 +213,8 @@ func (e *Engine) loadRecord(ctx context.Context, id string) (*clientRecord, erro
 	return r, nil
 }
 
-// changeRecord changes the record of a client: change is given nil where there is none,
-// and what it returns is kept; nil leaves the record as it is.
+// changeRecord changes the record of a client. change receives nil if there is none;
+// what it returns is stored, and nil leaves the record as it is.
 func (e *Engine) changeRecord(
 	ctx context.Context, id string, change func(*clientRecord) (*clientRecord, error),
 ) error {
@@ -220,7 +223,7 @@ func (e *Engine) changeRecord(
 		if old != nil {
 			r = new(clientRecord)
 			if err := json.Unmarshal(old, r); err != nil || r.ID != id || r.forgotten(e.now()) {
-				r = nil // what cannot be read is as good as lost
+				r = nil // an unreadable record counts as lost
 			}
 		}
 		after, err := change(r)
@@ -235,10 +238,10 @@ func (e *Engine) changeRecord(
 	return err
 }
 
-// registeredClient is a client as it registered.
+// registeredClient returns the client of a registration.
 func (e *Engine) registeredClient(r *clientRecord) *Client {
 	host := ""
-	for _, uri := range r.Metadata.RedirectURIs { // where its answers go; client_uri proves nothing
+	for _, uri := range r.Metadata.RedirectURIs { // where its authorization responses go; client_uri proves nothing
 		if u, err := url.Parse(uri); err == nil && u.Scheme == "https" {
 			host = u.Host
 			break
@@ -247,9 +250,10 @@ func (e *Engine) registeredClient(r *clientRecord) *Client {
 	return e.introducedClient(r.ID, host, r.Metadata, r)
 }
 
-// introducedClient is the client of what was said, with the scopes that such clients may
-// have now. Its logo is shown once the operator vouches for it: it is a picture that the
-// client chose, at an address that learns who looks.
+// introducedClient returns the client with this metadata, and with the scopes that
+// such clients may have now. Its logo is shown only after the operator has approved
+// it: the client chooses the picture, and the server of the picture learns who sees
+// it.
 func (e *Engine) introducedClient(id, host string, m ClientMetadata, r *clientRecord) *Client {
 	c := &Client{
 		ID: id, Name: m.Name, Vendor: m.Author, Public: m.AuthMethod == "none", Redirects: m.RedirectURIs,

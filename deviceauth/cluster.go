@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// A Cluster is a storage that several gateways use. It carries between them
-// what otherwise only the memory of one knows. What it promises is checked by
-// package storetest, as ClusterChecks.
+// A Cluster is a storage that several gateways use. It shares between them what a
+// single gateway keeps in memory. Its contract is checked by ClusterChecks of package
+// storetest.
 type Cluster interface {
 	Storage
-	// OnChange calls the listener for every grant that any gateway changes, soon
-	// after it has changed. There is one listener.
+	// OnChange sets the listener, which is called for every grant that any gateway
+	// changes, soon after the change. There is only one listener.
 	OnChange(listener func(ID))
-	// RecordPoll records a poll of a pending code, and returns what was recorded of
-	// the code before, in one step: of two polls at once one is the earlier one.
+	// RecordPoll records a poll of a pending code, and atomically returns what was
+	// recorded of the code before: of two simultaneous polls one is the earlier one.
 	RecordPoll(ctx context.Context, p Poll) (PollRecord, error)
-	// SetInterval sets the interval of a code if it is from, and returns what it was
-	// until now: from, if it has been set. A code of which no poll is recorded is
-	// left alone.
+	// SetInterval sets the interval of a code if the current one is from, and returns
+	// the one before: it has been set if that is from. It does nothing for a code of
+	// which no poll is recorded.
 	SetInterval(ctx context.Context, id ID, from, to time.Duration) (was time.Duration, err error)
-	// CountUp adds one to a key, and returns how many there are in its window,
-	// which opens with the first one.
+	// CountUp increments the counter of a key, and returns its value and the end of
+	// its window, which begins with the first event.
 	CountUp(ctx context.Context, key string, window time.Duration) (Count, error)
-	// CountDown takes one back, if its window has not ended.
+	// CountDown decrements the counter, if its window has not ended.
 	CountDown(ctx context.Context, key string) error
 }
 
-// A Count is how often something happened in a window of time.
+// A Count is a number of events within a time window.
 type Count struct {
 	N    int
 	Ends time.Time
@@ -36,21 +36,21 @@ type Count struct {
 // A Poll is a poll of a pending code.
 type Poll struct {
 	Grant    ID
-	Method   AuthMethod    // each has a pace of its own
-	Interval time.Duration // of a code of which no poll is recorded
-	Expires  time.Time     // of the code; what is recorded ends with it
+	Method   AuthMethod    // each method has its own interval between polls
+	Interval time.Duration // the initial one, if no poll of the code is recorded
+	Expires  time.Time     // of the code; its record may expire with it
 }
 
-// A PollRecord is what is known of the polls of a code. A store only keeps it: what is
-// too early, and how much longer an interval gets, is decided by [PollState].
+// A PollRecord is what is recorded of the polls of a code. A store only keeps it:
+// [PollState] decides which poll is too early and by how much the interval grows.
 type PollRecord struct {
-	Polled   bool          // with this method, before
-	Since    time.Duration // the latest such poll, by the store's one clock
-	Interval time.Duration // of the code, for all methods
+	Polled   bool          // there was an earlier poll with this method
+	Since    time.Duration // time since the latest such poll, by the clock of the store
+	Interval time.Duration // the current one, for all methods
 }
 
-// Share has the gateways of a backend pace devices together, and wake each
-// other's held polls.
+// Share makes all gateways of a backend enforce polling intervals together, and wake
+// each other's held polls.
 func (s *PollState) Share(c Cluster) {
 	s.shared = c
 	c.OnChange(s.wake)

@@ -11,28 +11,28 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// Config says what an [Engine] is to do. A zero value means the documented
+// Config is the configuration of an [Engine]. A zero value means the documented
 // default, and never "everybody" or "for ever".
 type Config struct {
 	Issuer  string             // the issuer URL, exactly as tokens and metadata name it
-	Clients []Client           // who may ask
-	Allow   map[string][]Allow // by upstream id: who may approve; an id without rules: all who can sign in there
-	// Registration says which clients may introduce themselves.
+	Clients []Client           // of the configuration
+	Allow   map[string][]Allow // by upstream id: who may approve; an id without rules: everyone who can sign in there
+	// Registration configures which clients may introduce themselves.
 	Registration Registration
-	Scopes       []ScopeText // what the consent page says
+	Scopes       []ScopeText // explanations for the consent page
 	Audience     []string    // allowed values of audience and resource, the first is the default; none: the issuer
-	// UserClaim is, by upstream id, the claim that is Person.User. Without one
-	// that is the upstream's sub or, where there are several upstreams, the
-	// subject, because two of them may give the same sub.
+	// UserClaim is, by upstream id, the claim that becomes Person.User. By default
+	// that is the upstream's sub or, with several upstreams, the subject, because two
+	// upstreams may have the same sub.
 	UserClaim map[string]string
 	UserCode  Mask
 	Network   Network        // default NetworkWarn
 	Networks  []netip.Prefix // within one of these, two addresses are in the same network
-	// JoinedNetworks are networks of several prefixes, such as an office that has
-	// IPv4 and IPv6: within one list any two addresses are in the same network.
+	// JoinedNetworks are networks of several prefixes, such as an office with IPv4
+	// and IPv6: any two addresses within one list are in the same network.
 	JoinedNetworks [][]netip.Prefix
-	// NAT64 are IPv6 prefixes under which a translator shows IPv4 hosts, beside
-	// the well-known one, 64:ff9b::/96 (RFC 6052 §2.2).
+	// NAT64 are IPv6 prefixes with which a translator embeds IPv4 addresses, besides
+	// the well-known prefix 64:ff9b::/96 (RFC 6052 §2.2).
 	NAT64    []netip.Prefix
 	Lifetime Lifetime
 	Pending  PendingLimits
@@ -40,25 +40,27 @@ type Config struct {
 	Interval time.Duration // between polls; default 1 s, or 5 s where polls are not held
 
 	Store      Store
-	Documents  Documents // keeps the sessions of people, and remembers who signed out; nil: the store, if it is one too
+	Documents  Documents // stores the sessions of people, and sign-outs; nil: the store, if it is one too
 	Signer     Signer
-	RefreshKey func() [32]byte // of refresh tokens, as it is now; another one ends them all
-	// what only memory knows; nil: a new one. Hand over the old one to a new engine over the same store.
+	RefreshKey func() [32]byte // returns the current key of refresh tokens; a new key invalidates all of them
+	// state that is only in memory; nil: a new one. Pass the old one to a new engine
+	// over the same store.
 	PollState *PollState
 	Events    func(Event)
-	Polls     func(answer string) // counts what device codes are answered: tokens, a refusal's code, or fault
+	Polls     func(answer string) // called with the response to each poll: tokens, the code of a refusal, or fault
 
-	// Revalidate asks the upstream who a person is now, at every refresh. A
-	// *Error says that the person's account has ended; any other error that
-	// the upstream could not be asked. nil: persons are not checked again.
+	// Revalidate asks the upstream about a person at every refresh, and returns the
+	// person's current claims. A *Error means that the person's account has ended;
+	// any other error, that the upstream could not be asked. nil: persons are not
+	// checked again.
 	Revalidate func(context.Context, *Person) (*Person, error)
 }
 
-// A ScopeText says to people what a scope allows.
+// A ScopeText explains to people what a scope allows.
 type ScopeText struct {
 	Scope string
-	// Text is for people in whose language there is none of Texts. Empty: they
-	// get the English one of Texts, or else the first.
+	// Text is for people whose language is not in Texts. Empty: they get the English
+	// text of Texts, or else the first.
 	Text  string
 	Texts []LocalizedText // one for each language
 }
@@ -69,23 +71,24 @@ type LocalizedText struct {
 	Text     string `json:"text"`
 }
 
-// Lifetime holds the lengths of things; zero means the default.
+// Lifetime are lifetimes and time limits; zero means the default.
 type Lifetime struct {
 	DeviceCode   time.Duration // 10 m
 	AccessToken  time.Duration // 15 m
-	RefreshToken time.Duration // 90 d, however much it is used
+	RefreshToken time.Duration // 90 d, regardless of use
 	RefreshIdle  time.Duration // 30 d without use
-	RefreshGrace time.Duration // 30 s in which a spent refresh token is a retry; negative: none
+	RefreshGrace time.Duration // 30 s in which a used refresh token is accepted as a retry; negative: none
 	Session      time.Duration // 12 h that a person stays signed in
 }
 
 const day = 24 * time.Hour
 
-// maxSession is the longest that a person can stay signed in, under any configuration.
+// maxSession is the longest time that a person can stay signed in, with any
+// configuration.
 const maxSession = 30 * day
 
-// The defaults. Held polls make a short interval cheap; 2.5 s stays below the
-// 3.5 s after which some clients give up on an answer.
+// The defaults. Held polls make a short interval cheap; 2.5 s is below the 3.5 s
+// after which some clients stop waiting for a response.
 const (
 	defaultWait         = 2500 * time.Millisecond
 	defaultInterval     = 5 * time.Second // RFC 8628 §3.2
@@ -121,9 +124,8 @@ func (c *Config) fill() {
 	}
 }
 
-// Check says what is wrong with a configuration, as [New] would. It asks for
-// neither store nor signer and touches nothing, so that a configuration can be
-// checked without opening anything.
+// Check validates a configuration as [New] does. It uses neither store nor signer, so
+// that a configuration can be checked without opening anything.
 func (c Config) Check() error {
 	c.fill()
 	if err := discovery.CheckIssuer(c.Issuer); err != nil {

@@ -11,50 +11,51 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// An AuthorizeRequest is a device asking for a code (RFC 8628 §3.1).
+// An AuthorizeRequest is a device authorization request (RFC 8628 §3.1).
 type AuthorizeRequest struct {
 	Client   Credentials
 	Scope    string
 	Audience []string // values of audience and of resource (RFC 8707)
-	// Challenge binds the device code to the client with the code_verifier that it
-	// is the S256 of (RFC 7636 §4.2); empty: the code alone is enough to redeem it.
+	// Challenge binds the device code to the client that has the code_verifier (RFC
+	// 7636 §4.2, S256). Empty: the code alone is enough to redeem it.
 	Challenge       string
 	ChallengeMethod string
 	From            netip.Addr
-	// Place is where that is in words, such as a city, for the person who is
-	// asked; empty: unknown. It is made [text.Plain], and cut after 100
+	// Place is the location of From in words, such as a city, for the consent page;
+	// empty: unknown. It is converted by [text.Plain], and truncated to 100
 	// characters.
 	Place string
-	// Label is what the device calls itself, such as a host name. It is shown as
-	// that and never as fact, spelled as [text.CleanName] does.
+	// Label is the name that the device gives itself, such as a host name. It is
+	// spelled as by [text.CleanName], and shown as a claim of the device, never as a
+	// fact.
 	Label string
 }
 
 const maxPlace = 100 // characters
 
-// place returns a place as it is kept and shown.
+// place returns the place in the form in which it is stored and shown.
 func (r AuthorizeRequest) place() string {
 	text := []rune(text.Plain(r.Place))
 	return strings.TrimSpace(string(text[:min(len(text), maxPlace)]))
 }
 
-// An Authorization is what the device is given (RFC 8628 §3.2).
+// An Authorization is the device authorization response (RFC 8628 §3.2).
 type Authorization struct {
 	DeviceCode Secret
-	UserCode   string // as the mask spells it
-	Linkable   bool   // an address may bring the user code along (verification_uri_complete)
+	UserCode   string // formatted by the mask
+	Linkable   bool   // the user code may be part of an URL (verification_uri_complete)
 	ExpiresIn  time.Duration
 	Interval   time.Duration
 }
 
-// draws is how many user codes are tried. With 34 bits and a million open
-// codes one draw in 25,000 is taken; ten in a row never are.
-const draws = 10
+// maxDraws is how many user codes are tried. With 34 bits and a million pending codes
+// one draw in 25,000 hits a code that is taken; ten in a row never do.
+const maxDraws = 10
 
-// Authorize begins a grant (RFC 8628 §3.1). Refusals: invalid_client,
-// unauthorized_client, access_denied, temporarily_unavailable while connecting
-// devices is paused, invalid_scope, invalid_target, invalid_request of a challenge, and slow_down (a *[RateLimitError])
-// where too many wait already.
+// Authorize starts a device grant (RFC 8628 §3.1). Refusals: invalid_client,
+// unauthorized_client, access_denied, temporarily_unavailable during a pause,
+// invalid_scope, invalid_target, invalid_request because of the challenge, and
+// slow_down (a *[RateLimitError]) if too many grants are pending.
 func (e *Engine) Authorize(ctx context.Context, r AuthorizeRequest) (*Authorization, error) {
 	r.From = e.Address(r.From)
 	a, err := e.authorize(ctx, r)
@@ -78,7 +79,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	if client.ResourceServer {
 		return nil, NewError("unauthorized_client", "this client is a guard and no device")
 	}
-	if !client.reaches(r.From) {
+	if !client.allowsAddress(r.From) {
 		return nil, NewError("access_denied", "this client may not ask from this address")
 	}
 	if e.paused(ctx) {
@@ -87,7 +88,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 	now := e.now()
 	lifetime := cmp.Or(client.Code, e.cfg.Lifetime.DeviceCode)
 	g := newGrant(now, lifetime, r)
-	g.ClientID = client.ID // not a part of the request's body, which a pending grant would keep in memory
+	g.ClientID = client.ID // a substring of the request's body would keep that in memory
 	if g.Scope, err = client.scope(r.Scope); err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		Interval: e.cfg.Interval}, nil
 }
 
-// scope checks what a client asks for; one that asks for nothing gets all it may have.
+// scope checks the requested scope; the default is the client's scope.
 func (c *Client) scope(asked string) (Scope, error) {
 	scope, err := ParseScope(asked)
 	if err != nil {
@@ -125,7 +126,8 @@ func (c *Client) scope(asked string) (Scope, error) {
 	return scope, nil
 }
 
-// audience finds the APIs that a token is asked for (RFC 8707 §2); nil is the default.
+// audience returns the audiences of the requested resources (RFC 8707 §2), or the
+// default one.
 func (e *Engine) audience(asked []string) ([]string, error) {
 	if len(asked) == 0 {
 		return e.cfg.Audience[:1:1], nil
@@ -133,7 +135,7 @@ func (e *Engine) audience(asked []string) ([]string, error) {
 	return narrow(asked, e.cfg.Audience)
 }
 
-// begin keeps a new grant of a device, within the limits of how many may wait.
+// begin creates a new device grant, within the limits of pending grants.
 func (e *Engine) begin(ctx context.Context, g *Grant) (code splitToken, err error) {
 	err = e.keepPending(ctx, g, func() (err error) {
 		code, err = e.create(ctx, g)
@@ -142,7 +144,7 @@ func (e *Engine) begin(ctx context.Context, g *Grant) (code splitToken, err erro
 	return code, err
 }
 
-// keepPending has a new grant created, within the limits of how many may wait.
+// keepPending calls create for a new grant, within the limits of pending grants.
 func (e *Engine) keepPending(ctx context.Context, g *Grant, create func() error) error {
 	pending := &e.cfg.PollState.pending
 	crowdedOut, wait := pending.acquire(e.cfg.Pending, g, g.Created)
@@ -156,7 +158,7 @@ func (e *Engine) keepPending(ctx context.Context, g *Grant, create func() error)
 	if crowdedOut != (ID{}) {
 		e.crowdOut(ctx, crowdedOut)
 	}
-	if !pending.holds(g.ID) { // it gave way itself, maybe before the store had it
+	if !pending.holds(g.ID) { // crowded out itself, maybe even before it was stored
 		e.crowdOut(ctx, g.ID)
 		return tooManyWait(time.Second)
 	}
@@ -169,9 +171,9 @@ func tooManyWait(wait time.Duration) error {
 	return &RateLimitError{Reason: errTooManyPending, RetryAfter: wait}
 }
 
-// crowdOut ends a grant that gives way to another one. That must not depend on
-// the other one's device, which may have gone away. Where the store cannot keep
-// it nothing is lost: the grant expires as it would have.
+// crowdOut ends a pending grant that must make room for another. It must not be
+// cancelled with the request of the other device. If the store fails nothing is lost:
+// the grant expires anyway.
 func (e *Engine) crowdOut(ctx context.Context, id ID) {
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
@@ -184,10 +186,10 @@ func (e *Engine) crowdOut(ctx context.Context, id ID) {
 	e.emit(EventTurnedAway, g, nil)
 }
 
-// create draws the grant's codes until they are free.
+// create maxDraws codes for the grant until it finds free ones.
 func (e *Engine) create(ctx context.Context, g *Grant) (splitToken, error) {
 	var err error
-	for range draws {
+	for range maxDraws {
 		code := newSplitToken(g.ID)
 		g.Device, g.UserCode = code.digest(), e.cfg.UserCode.draw()
 		if err = e.cfg.Store.Create(ctx, g); !errors.Is(err, ErrExists) {

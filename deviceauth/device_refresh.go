@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// A RefreshRequest is a device asking for new tokens (RFC 6749 §6).
+// A RefreshRequest is a refresh request (RFC 6749 §6).
 type RefreshRequest struct {
 	Client       Credentials
 	RefreshToken string
-	Scope        string   // empty: all that was granted
-	Resource     []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
+	Scope        string   // empty: the granted scope
+	Resource     []string // the audience of this access token (RFC 8707 §2.2); none: all that was granted
 	Nulls        bool     // as in a [RedeemRequest]
 }
 
 // Refresh rotates a refresh token. Refusals: invalid_client, invalid_grant,
-// invalid_scope, invalid_target, and unauthorized_client where the client may not have refresh
-// tokens at all.
+// invalid_scope, invalid_target, and unauthorized_client if the client may not have
+// refresh tokens at all.
 func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error) {
 	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
@@ -46,7 +46,7 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	asked := refreshing{client: client, key: key, presented: presented, scope: scope, resource: r.Resource,
 		nulls: r.Nulls}
 	tokens, err := e.rotate(ctx, g, asked)
-	if errors.Is(err, errNotRevalidated) { // the store was behind; now it is not
+	if errors.Is(err, errNotRevalidated) { // the grant had changed; the store now returns the newest
 		if g, err = e.latest(ctx, presented.id); err == nil {
 			tokens, err = e.rotate(ctx, g, asked)
 		}
@@ -54,7 +54,8 @@ func (e *Engine) Refresh(ctx context.Context, r RefreshRequest) (*Tokens, error)
 	return tokens, err
 }
 
-// refreshing is a [RefreshRequest] of a client that is known, for a grant of its own.
+// refreshing is a checked [RefreshRequest]: its client is authenticated, and the
+// grant is the client's.
 type refreshing struct {
 	client    *Client
 	key       refreshKey
@@ -64,7 +65,7 @@ type refreshing struct {
 	nulls     bool
 }
 
-// rotation is what the grant is asked.
+// rotation returns the arguments of [Grant.Rotate].
 func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	return Rotation{
 		ClientID: r.client.ID, Person: e.named(g.Person), Permitted: e.permitted(r.client),
@@ -74,11 +75,11 @@ func (e *Engine) rotation(g *Grant, r refreshing) Rotation {
 	}
 }
 
-// errNotRevalidated stops a rotation for which the upstream has not been asked.
+// errNotRevalidated aborts a rotation for which the upstream has not been asked.
 var errNotRevalidated = errors.New("the upstream has not been asked about the person")
 
-// revalidated returns who the person is now: nil for somebody whom the upstream no
-// longer vouches for.
+// revalidated returns the person with their current claims, or nil if the upstream no
+// longer vouches for them.
 func (e *Engine) revalidated(ctx context.Context, p *Person) (*Person, error) {
 	now, err := e.cfg.Revalidate(ctx, p)
 	if AsError(err) != nil {
@@ -87,8 +88,8 @@ func (e *Engine) revalidated(ctx context.Context, p *Person) (*Person, error) {
 	return e.named(now), err
 }
 
-// rotate makes the new tokens ahead, for the reason that tokenRequest.answer gives,
-// and hands them out if the grant agrees.
+// rotate creates the new tokens before the grant is changed, for the reason explained
+// at tokenRequest.answer, and returns them if the grant permits it.
 func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens *Tokens, err error) {
 	now, rotation := e.now(), e.rotation(g, asked)
 	ask := e.cfg.Revalidate != nil && g.rotates(now, rotation.Presented)
@@ -96,7 +97,7 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens
 		if rotation.Person, err = e.revalidated(ctx, g.Person); err != nil {
 			return nil, err
 		}
-		now = e.now() // that may have taken seconds
+		now = e.now() // the upstream may have taken seconds
 	}
 	if tokens, err = e.successors(g, rotation, now, asked); err != nil {
 		return nil, err
@@ -105,7 +106,7 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens
 		rotation.AccessUntil = tokens.until
 	}
 	if e.cfg.PollState.undelivered.rotation(g, rotation.Presented, now) {
-		rotation.Grace = max(rotation.Grace, undeliveredGrace) // the client may not have got the successor
+		rotation.Grace = max(rotation.Grace, undeliveredGrace) // the client may not have received the successor
 	}
 	ended := false
 	after, err := e.apply(ctx, g.ID, func(g *Grant) error {
@@ -118,15 +119,15 @@ func (e *Engine) rotate(ctx context.Context, g *Grant, asked refreshing) (tokens
 		return err
 	})
 	if err != nil {
-		return nil, e.refused(g.ID, after, rotation, now, ended, err)
+		return nil, e.reportRefusal(g.ID, after, rotation, now, ended, err)
 	}
 	e.cfg.PollState.undelivered.forget(g.ID)
 	e.emit(EventRefreshed, after, after.Person)
 	return tokens, nil
 }
 
-// successors makes the tokens that a rotation is to hand out; nil where the
-// grant is going to refuse it.
+// successors returns the tokens of a rotation, or nil if the grant is going to refuse
+// it.
 func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshing) (*Tokens, error) {
 	terms, refusal := r.terms(g)
 	if r.Person == nil || refusal != nil {
@@ -144,9 +145,9 @@ func (e *Engine) successors(g *Grant, r Rotation, now time.Time, asked refreshin
 	return tokens, err
 }
 
-// refused writes to the audit log why a rotation failed, and keeps in
-// mind one of which only the disk knows how it went.
-func (e *Engine) refused(id ID, after *Grant, r Rotation, now time.Time, ended bool, err error) error {
+// reportRefusal emits an audit event for a rotation that failed, and remembers a
+// rotation of which it is not known whether the store wrote it.
+func (e *Engine) reportRefusal(id ID, after *Grant, r Rotation, now time.Time, ended bool, err error) error {
 	switch {
 	case errors.Is(err, errNotRevalidated):
 	case after == nil && AsError(err) == nil && !errors.Is(err, ErrNotFound):

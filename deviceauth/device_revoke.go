@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A RevokeRequest is a client giving a token back (RFC 7009 §2.1).
+// A RevokeRequest is a revocation request (RFC 7009 §2.1).
 type RevokeRequest struct {
 	Client Credentials
 	Token  string // a refresh or an access token
@@ -15,16 +15,16 @@ type RevokeRequest struct {
 
 var errNotYours = NewError("invalid_grant", "this token is another client's")
 
-// errNotLiving is a token that was one of ours and is good for nothing any more.
+// errNotLiving is the error for a token of ours that is no longer valid.
 var errNotLiving = errors.New("the token has ended")
 
-// Revoke ends the grant that a living token belongs to. A token that is not
-// known is no error (RFC 7009 §2.2), and one that has ended is not known: an
-// expired access token or a spent refresh token, which stands in some old log
-// or backup, must not be enough to disconnect a device. Within its grace a
-// refresh token lives on: else a device that signs out while another process of
-// its refreshes would stay connected. Refusals:
-// invalid_client; invalid_grant for another client's token, which stays as it is.
+// Revoke ends the grant of a valid token. An unknown token is no error (RFC 7009
+// §2.2), and neither is one that is no longer valid: an expired access token or a
+// used refresh token may be in some old log or backup, and must not be enough to
+// disconnect a device. A used refresh token is valid during its grace period, so that
+// a device is disconnected even if it signs out while another of its processes
+// refreshes. Refusals: invalid_client; invalid_grant for another client's token,
+// which stays valid.
 func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
@@ -49,11 +49,11 @@ func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	return err
 }
 
-// anyOwner allows a grant of any person to be ended.
+// anyOwner permits to end a grant, whoever owns it.
 func anyOwner(*Grant) error { return nil }
 
-// end revokes a grant, where owned does not refuse. One that has ended stays
-// as it is.
+// end revokes a grant unless owned returns an error. It does not change a grant that
+// has ended.
 func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Grant) error) error {
 	_, err := e.finish(ctx, id, netip.Addr{}, func(g *Grant, now time.Time) error {
 		if err := owned(g); err != nil {
@@ -64,8 +64,8 @@ func (e *Engine) end(ctx context.Context, id ID, reason string, owned func(*Gran
 	return err
 }
 
-// finish runs a step that ends a grant, and wakes the polls that wait for that. browser is
-// where the person is who does it, if one does.
+// finish applies a step that ends a grant, and wakes the grant's held polls. browser
+// is the address of the person who ends it, if a person does.
 func (e *Engine) finish(
 	ctx context.Context, id ID, browser netip.Addr, step func(*Grant, time.Time) error,
 ) (*Grant, error) {
@@ -83,13 +83,13 @@ func (e *Engine) finish(
 	return g, err
 }
 
-// grantOf reads the grant's id out of a token of ours. lives reports, of the
-// grant as the store has it, whether the token is still good for something.
+// grantOf returns the id of the grant of a token of ours. lives reports, for the
+// stored grant, whether the token is still valid.
 func (e *Engine) grantOf(token string) (id ID, lives func(*Grant) bool, ok bool) {
 	if t, ok := e.refreshKey().parse(token); ok {
 		return t.id, func(g *Grant) bool { return g.honours(e.now(), t.digest(), e.cfg.Lifetime.RefreshGrace) }, true
 	}
-	known, err := e.verified(token) // which wants it in time
+	known, err := e.verified(token) // expired tokens are refused
 	if err != nil {
 		return id, nil, false
 	}

@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// A RedeemRequest is a device polling with its device code (RFC 8628 §3.4).
+// A RedeemRequest is a device access token request, that is, a poll (RFC 8628 §3.4).
 type RedeemRequest struct {
 	Client     Credentials
 	DeviceCode string
-	Verifier   string   // code_verifier (RFC 7636 §4.5), where the code was asked for with a challenge
-	Resource   []string // what this access token is for (RFC 8707 §2.2); none: all that was granted
-	// the ID token names all claims of its scopes, null where unknown, and the scope, and base64 reads it
+	Verifier   string   // code_verifier (RFC 7636 §4.5), if the code was requested with a challenge
+	Resource   []string // the audience of this access token (RFC 8707 §2.2); none: all that was granted
+	// the ID token must have the scope and all claims of its scopes, null if unknown,
+	// and plain base64 must decode it
 	Nulls bool
 }
 
-// Redeem answers a poll. One that finds its grant pending is held until a
-// person decides, or for the configured wait. Refusals: invalid_client,
-// invalid_grant, invalid_target, authorization_pending, slow_down (a *[SlowDownError]),
+// Redeem processes a poll. A poll of a pending grant is held until a person decides,
+// at most for the configured wait. Refusals: invalid_client, invalid_grant,
+// invalid_target, authorization_pending, slow_down (a *[SlowDownError]),
 // access_denied, expired_token.
 func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	tokens, err := e.redeem(ctx, r)
@@ -29,7 +30,7 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	return tokens, err
 }
 
-// PollAnswers lists what polls are answered, as [Config.Polls] counts it.
+// PollAnswers lists the answers to polls that are passed to [Config.Polls].
 func PollAnswers() []string {
 	return []string{
 		"tokens", "fault", errPending.Code, "slow_down", errDenied.Code, "expired_token",
@@ -65,15 +66,17 @@ func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	return tokens, err
 }
 
-// withdrawn tells a device whose client was taken out of the configuration
-// that it is over, where invalid_client would send its maker looking for a
-// mistake. Nothing is decided by it: a client that is put back goes on.
+// withdrawn returns access_denied for a device code whose client was removed from the
+// configuration: invalid_client would make the developer of the device look for a
+// mistake there. The grant is not changed: if the client is configured again the
+// device can go on.
 func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) error {
 	code, ok := parseDeviceCode(r.DeviceCode)
 	if !ok {
 		return refusal
 	}
-	// Looked for whatever is wrong with the client: the time must not tell.
+	// The grant is read even if the client is unknown, so that timing reveals
+	// nothing.
 	g, err := e.cfg.Store.Get(ctx, code.id)
 	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) || e.client(g.ClientID) != nil {
 		return refusal
@@ -81,8 +84,8 @@ func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) 
 	return errDenied
 }
 
-// A SlowDownError is slow_down with the interval to keep from now on, which
-// RFC 8628 leaves to the client's own arithmetic.
+// A SlowDownError is the error slow_down with the interval that applies from now on,
+// which RFC 8628 lets the client compute by itself.
 type SlowDownError struct{ Interval time.Duration }
 
 var errTooEarly = NewError("slow_down", "this device asks too often; keep to the interval, which has grown")
@@ -90,20 +93,20 @@ var errTooEarly = NewError("slow_down", "this device asks too often; keep to the
 func (*SlowDownError) Error() string { return errTooEarly.Error() }
 func (*SlowDownError) Unwrap() error { return errTooEarly }
 
-// tokenRequest is one request for the tokens of a device code.
+// tokenRequest is the processing of one request for the tokens of a device code.
 type tokenRequest struct {
 	e      *Engine
 	client *Client
 	code   splitToken
 	method AuthMethod
 	asked  RedeemRequest
-	grant  *Grant // as it was last seen
+	grant  *Grant // as it was last read
 
 	exchange *ExchangeRequest // of an authorization code; nil: of a device code
 }
 
-// answer tries to redeem. A dry run on a copy comes first: while it changes
-// nothing, which is nearly always, nothing is written and no token is made.
+// answer tries to redeem the code. It first tries on a copy of the grant: if that is
+// not changed, as in nearly all polls, nothing is written and no token is created.
 func (p *tokenRequest) answer(ctx context.Context) (*Tokens, error) {
 	g, err := p.e.cfg.Store.Get(ctx, p.code.id)
 	if errors.Is(err, ErrNotFound) {
@@ -123,8 +126,9 @@ func (p *tokenRequest) answer(ctx context.Context) (*Tokens, error) {
 	if err := p.step(&dry, now, nil); dry.Revision == before {
 		return nil, err
 	}
-	// Made ahead, because a fault must not cost the device its code; what a
-	// token says cannot change any more once a grant is approved.
+	// The tokens are created before the grant is changed, because a fault must not
+	// cost the device its code. The claims of a token can no longer change once a
+	// grant is approved.
 	var tokens *Tokens
 	if dry.State == Active {
 		if tokens, err = p.first(g, now); err != nil {
@@ -134,7 +138,8 @@ func (p *tokenRequest) answer(ctx context.Context) (*Tokens, error) {
 	return p.redeem(ctx, now, tokens)
 }
 
-// step is what the grant is asked. t are the tokens that stand ready, or nil.
+// step applies the request to the grant. t are the tokens that have been created for
+// it, or nil.
 func (p *tokenRequest) step(g *Grant, now time.Time, t *Tokens) error {
 	r := p.redemption(t)
 	if p.exchange == nil {
@@ -144,7 +149,7 @@ func (p *tokenRequest) step(g *Grant, now time.Time, t *Tokens) error {
 	return g.Exchange(now, r)
 }
 
-// first makes the tokens of a redemption that is about to succeed.
+// first creates the tokens of a redemption that is about to succeed.
 func (p *tokenRequest) first(g *Grant, now time.Time) (*Tokens, error) {
 	terms, err := p.redemption(nil).terms(g)
 	if err != nil {
@@ -153,9 +158,10 @@ func (p *tokenRequest) first(g *Grant, now time.Time) (*Tokens, error) {
 	return p.e.first(g, terms, now, p.asked.Nulls)
 }
 
-// again gives out tokens that were made for this code, and kept by a store
-// that failed before it said so. They are kept once more first: what a device
-// is handed is on the disk.
+// again returns the tokens of an earlier redemption that were not delivered because
+// the store failed: its write may have succeeded. The grant is written once more
+// before they are returned, because a device must only receive tokens whose grant is
+// on disk.
 func (p *tokenRequest) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	if p.redemption(nil).belongs(g) != nil {
 		return nil, nil
@@ -173,7 +179,7 @@ func (p *tokenRequest) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	case after == nil:
 		p.e.cfg.PollState.undelivered.note(g.ID, undelivered{tokens: tokens}, now)
 		return nil, err
-	case errors.Is(err, errRedeemed): // it was changed since, and is asked as any other
+	case errors.Is(err, errRedeemed): // it was changed since; the ordinary path decides
 		return nil, nil
 	case err != nil:
 		p.e.barring(after, after.Person, p.client, netip.Addr{})
@@ -181,7 +187,7 @@ func (p *tokenRequest) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	}
 	p.e.emit(EventRedeemed, after, after.Person)
 	given := *tokens
-	given.ExpiresIn = max(tokens.until.Sub(now), 0) // some of it has passed
+	given.ExpiresIn = max(tokens.until.Sub(now), 0) // part of the lifetime has passed
 	return &given, nil
 }
 
@@ -199,9 +205,10 @@ func (p *tokenRequest) redemption(t *Tokens) Redemption {
 	return r
 }
 
-// redeem does in earnest what the dry run promised, and hands out the tokens
-// if it is still so: of many polls at once exactly one comes first. A client
-// that has gone away is not one of them: its tokens would go with it.
+// redeem repeats on the stored grant what succeeded on the copy, and returns the
+// tokens if it succeeds again: of several simultaneous polls exactly one does. It
+// redeems nothing for a client that has disconnected, to whom the tokens could not be
+// delivered.
 func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
 	if ctx.Err() != nil {
 		return nil, errPending
@@ -220,7 +227,7 @@ func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens
 	case err == nil:
 		p.e.emit(EventRedeemed, g, g.Person)
 		p.e.cfg.PollState.forget(g.ID)
-		p.e.cfg.PollState.pending.release(g.ID) // the yes may have been said at another gateway
+		p.e.cfg.PollState.pending.release(g.ID) // the approval may have been given at another gateway
 		return tokens, nil
 	case before != g.State && g.Reason == ReasonElsewhere:
 		p.e.by(EventRevoked, g, g.Person, p.exchange.From)
@@ -232,9 +239,10 @@ func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens
 	return nil, err
 }
 
-// pending minds the pace, and holds the poll where that is wanted.
+// pending applies the polling interval, and holds the poll if holding is enabled.
 func (p *tokenRequest) pending(ctx context.Context) (*Tokens, error) {
-	// With its monotonic reading: a clock that is set must make no device early.
+	// With the monotonic clock: setting the wall clock must not make a poll too
+	// early.
 	e, now := p.e, time.Now()
 	a := e.cfg.PollState.recordPoll(ctx, p.grant, p.method, now, e.cfg.Interval)
 	if a.early {
@@ -251,8 +259,8 @@ func (p *tokenRequest) pending(ctx context.Context) (*Tokens, error) {
 	return p.wait(ctx, wake)
 }
 
-// wait looks again before it sleeps, for whoever decided between the first
-// look and the moment when the poll began to listen.
+// wait checks the grant again before it sleeps, because a decision may have been made
+// between the first check and hold.
 func (p *tokenRequest) wait(ctx context.Context, wake <-chan struct{}) (*Tokens, error) {
 	timer := time.NewTimer(p.e.cfg.Wait)
 	defer timer.Stop()

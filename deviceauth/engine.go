@@ -11,10 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
-// An Engine runs the protocol: it reads the clock once per operation, lets the
-// rules decide and the store remember. Its verbs are Authorize, Inspect,
-// Answer, Redeem, Refresh, Revoke and ValidateToken; an operator's are Grants, End,
-// Pause and Resume.
+// An Engine runs the protocol: it reads the clock once per operation, applies the
+// rules and stores the result. Its operations are Authorize, Inspect, Answer, Redeem,
+// Refresh, Revoke and ValidateToken; those for operators are Grants, End, Pause and
+// Resume.
 type Engine struct {
 	cfg        Config
 	clients    map[string]*Client
@@ -23,10 +23,10 @@ type Engine struct {
 	networks   [][]netip.Prefix // within one of these, two addresses are in the same network
 
 	embeddings  embeddings
-	origins     map[string]bool // of pages that act as a client of the configuration
-	registered  originCache     // and as one that registered
+	origins     map[string]bool // of pages that act as a configured client
+	registered  originCache     // of pages that act as a registered client
 	introduced  clientCache     // clients that introduced themselves
-	registering registerLimiter // counts those that register
+	registering registerLimiter // limits registrations
 
 	closing chan struct{}
 	close   sync.Once
@@ -72,8 +72,8 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Close answers all held polls at once. The store stays open: it is its
-// owner's.
+// Close answers all held polls immediately. It does not close the store, which
+// belongs to the caller.
 func (e *Engine) Close() { e.close.Do(func() { close(e.closing) }) }
 
 // Closed reports whether Close was called.
@@ -86,15 +86,16 @@ func (e *Engine) Closed() bool {
 	}
 }
 
-// now is the one reading of the clock: wall time in UTC, as records keep it.
+// now returns the current wall time in UTC without a monotonic reading, as it is
+// stored. All operations use it as their only clock.
 func (e *Engine) now() time.Time { return time.Now().UTC().Round(0) }
 
-// errUnchanged makes a store skip the write of a step that changed nothing.
+// errUnchanged makes a store skip the write if a step changed nothing.
 var errUnchanged = errors.New("unchanged")
 
-// apply runs one step of the protocol atomically. A refusal is a verdict, not a
-// failure: what the step changed is kept, and only then the refusal returned.
-// The grant returned is the one the verdict was spoken on.
+// apply runs one step of the protocol atomically. A refusal is a result and no
+// failure: the changes of the step are stored, and then the refusal is returned.
+// apply also returns the grant as it is after the step.
 func (e *Engine) apply(ctx context.Context, id ID, step func(*Grant) error) (*Grant, error) {
 	var after Grant
 	var verdict error
@@ -116,8 +117,8 @@ func (e *Engine) apply(ctx context.Context, id ID, step func(*Grant) error) (*Gr
 	return &after, verdict
 }
 
-// latest returns a grant in the way that is never behind, which costs more than
-// the store's Get.
+// latest returns the current grant, never an older state as the store's Get may; it
+// is more expensive than Get.
 func (e *Engine) latest(ctx context.Context, id ID) (*Grant, error) {
 	return e.apply(ctx, id, func(*Grant) error { return nil })
 }

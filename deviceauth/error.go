@@ -2,9 +2,9 @@ package deviceauth
 
 import "errors"
 
-// An Error is the protocol saying no. Both of its texts are safe to send to
-// whoever asked: printable ASCII without quotes and backslashes, as RFC 6749
-// §5.2 wants them. Any other error is a fault of ours.
+// An Error is a refusal by the protocol. Both of its texts may be sent to the client:
+// they are printable ASCII without quotes and backslashes (RFC 6749 §5.2). Any other
+// error is a fault of the server.
 type Error struct {
 	Code        string // an OAuth error code: "invalid_grant", "slow_down", …
 	Description string // one sentence that a developer can act on
@@ -12,7 +12,7 @@ type Error struct {
 
 func (r *Error) Error() string { return r.Code + ": " + r.Description }
 
-// NewError makes an error of the protocol.
+// NewError returns an error of the protocol.
 func NewError(code, description string) *Error { return &Error{Code: code, Description: description} }
 
 // AsError returns the [*Error] in err's chain, or nil when err is a fault or nil.

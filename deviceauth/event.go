@@ -7,44 +7,44 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The events of a grant's life, by stable names, for an audit log.
+// The names of audit log events, which are stable.
 const (
-	EventAuthorized    = "device_authorized" // a device was given a code
-	EventTurnedAway    = "device_refused"    // a device was given none
-	EventApproved      = "device_approved"   // a person said yes
-	EventDenied        = "device_denied"     // a person said no
-	EventBarred        = "person_barred"     // a person outside the allow rules signed in, or was withdrawn
-	EventSignInRefused = "sign_in_refused"   // a sign-in failed, by the upstream's word or for what it said
-	EventGuessing      = "guesses_stopped"   // a person or network typed too many wrong codes
-	EventRedeemed      = "code_redeemed"     // a device was given its tokens
-	EventRefreshed     = "token_refreshed"   // a device was given new tokens
-	EventReplayed      = "token_replayed"    // a spent code or refresh token ended the grant
+	EventAuthorized    = "device_authorized" // a device received a code
+	EventTurnedAway    = "device_refused"    // a device was refused a code
+	EventApproved      = "device_approved"   // a person approved a grant
+	EventDenied        = "device_denied"     // a person denied a grant
+	EventBarred        = "person_barred"     // a person outside the allow rules signed in, or is no longer permitted
+	EventSignInRefused = "sign_in_refused"   // a sign-in failed: refused by the upstream, or its response was invalid
+	EventGuessing      = "guesses_stopped"   // a person or network entered too many wrong codes
+	EventRedeemed      = "code_redeemed"     // a device received its tokens
+	EventRefreshed     = "token_refreshed"   // a device received new tokens
+	EventReplayed      = "token_replayed"    // a used code or refresh token ended the grant
 	EventRevoked       = "grant_revoked"     // a grant was ended by a request
-	EventRenamed       = "device_renamed"    // a person gave their device a name, or took it away
+	EventRenamed       = "device_renamed"    // a person gave their device a name, or removed it
 	EventSessionsEnded = "sessions_ended"    // a person was signed out of the pages, by the operator or at the upstream
-	EventMoved         = "decision_refused"  // a session was in another network than its person's sign-ins
+	EventMoved         = "decision_refused"  // a session decided from another network than its person's sign-ins
 	EventPaused        = "logins_paused"     // the operator stopped connecting devices
-	EventResumed       = "logins_resumed"    // the operator goes on connecting them
+	EventResumed       = "logins_resumed"    // the operator resumed connecting devices
 
 	EventClientRegistered = "client_registered" // a client introduced itself (RFC 7591)
-	EventClientApproved   = "client_approved"   // the operator vouched for a client that did
-	EventClientChanged    = "client_changed"    // a client that did says something else of itself
-	EventClientRemoved    = "client_removed"    // a client that did was removed, with its grants
+	EventClientApproved   = "client_approved"   // the operator vouched for such a client
+	EventClientChanged    = "client_changed"    // such a client changed its metadata
+	EventClientRemoved    = "client_removed"    // such a client was removed, with its grants
 )
 
-// An Event is one line of the audit log. It holds no code and no token.
+// An Event is an entry of the audit log. It contains no code and no token.
 type Event struct {
 	Name     string
-	Grant    *Grant     // nil where no grant is concerned
-	Person   *Person    // whom it concerns, where a person is known
-	By       string     // the operator's name, where one said so and is known
+	Grant    *Grant     // nil if no grant is concerned
+	Person   *Person    // the person concerned, if known
+	By       string     // the name of the operator who caused the event, if known
 	Upstream string     // of a sign-in that was refused
-	ClientID string     // of a device that was refused, where the client is known
-	From     netip.Addr // of a grant, where its device asked from; else where the request is from
-	Browser  netip.Addr // where the person's browser was, of what a person did to a grant
-	Tried    string     // of a device that was refused: the client id that no client has, made [text.Plain] and cut
-	Rule     string     // of a person who was barred: what keeps them out, in the configuration's words
-	Reason   string     // why, where there is more to say
+	ClientID string     // of the grant's client, or of a refused client if it is known
+	From     netip.Addr // the address from which the device requested the grant; else the address of the request
+	Browser  netip.Addr // the address of the person's browser, when a person changed a grant
+	Tried    string     // the unknown client id of a refused request, made [text.Plain] and truncated
+	Rule     string     // for a person who was barred: the rule, in the words of the configuration
+	Reason   string     // the reason, if there is more to say
 }
 
 // EventNames lists the names of all events.
@@ -60,22 +60,24 @@ func EventNames() []string {
 // maxEventText bounds what an event quotes, in characters.
 const maxEventText = 100
 
-// quoted returns a text from outside as an event may have it, without credentials.
+// quoted returns outside text in the form in which an event may have it, without
+// credentials.
 func quoted(raw string, most int) string {
 	raw = strings.ToValidUTF8(raw[:min(len(raw), 4*most)], "") // before anything looks at all of it
 	all := []rune(text.WithoutCredentials(text.Plain(raw)))
 	return string(all[:min(len(all), most)])
 }
 
-// by tells what a person did to a grant, with where their browser was.
+// by emits an event for what a person did to a grant, with the address of their
+// browser.
 func (e *Engine) by(name string, g *Grant, p *Person, browser netip.Addr) {
 	event := e.about(name, g, p)
 	event.Browser = e.Address(browser)
 	e.emitEvent(event)
 }
 
-// barring tells of a person who was kept out, with the rule. c is the client that it
-// was about, or nil; browser is not valid where a device asked.
+// barring emits an event for a person who is not permitted, with the rule. c is the
+// client concerned, or nil; browser is invalid when a device made the request.
 func (e *Engine) barring(g *Grant, p *Person, c *Client, browser netip.Addr) {
 	event := e.about(EventBarred, g, p)
 	event.Browser, event.Rule = e.Address(browser), quoted(e.rule(g, p, c), 5*maxEventText)
@@ -95,13 +97,13 @@ func (e *Engine) about(name string, g *Grant, p *Person) Event {
 	return event
 }
 
-// SignInRefused tells the audit log of a sign-in that failed.
+// SignInRefused emits an event for a sign-in that failed.
 func (e *Engine) SignInRefused(upstream string, from netip.Addr, why *Error) {
 	e.emitEvent(Event{Name: EventSignInRefused, Upstream: upstream, From: e.Address(from), Reason: why.Code})
 }
 
-// DecisionRefused tells the audit log of a session that could decide nothing where
-// it was: its person has moved, or its cookie was stolen.
+// DecisionRefused emits an event for a session that may not decide from its current
+// network: its person has moved, or its cookie was stolen.
 func (e *Engine) DecisionRefused(s *Session, from netip.Addr) {
 	e.emitEvent(Event{Name: EventMoved, Person: s.Person, From: e.Address(from), Reason: errOtherNetwork.Code})
 }

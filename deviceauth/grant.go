@@ -7,62 +7,62 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// A State is where in its life a grant is.
+// A State is the state of a grant:
 //
 //	                ┌─ Deny ──► denied
 //	Authorize ► pending                                 ┌ Rotate ┐
 //	                └─ Approve ► approved ─ Redeem, Exchange ► active ─ Revoke, replay ► revoked
 //
-// Expiry is no state: it is a question asked of a grant and the clock.
+// Expiry is not a state: it depends on the time of the question.
 type State string
 
 // The states of a grant.
 const (
-	Pending  State = "pending"  // the device shows its code and waits
-	Denied   State = "denied"   // a person denied it or may no longer allow it, or it gave way to others
-	Approved State = "approved" // a person allowed it; the device has not polled since
+	Pending  State = "pending"  // the device shows its code and polls
+	Denied   State = "denied"   // a person denied it or may no longer approve it, or it was crowded out
+	Approved State = "approved" // a person approved it; the device has not polled since
 	Active   State = "active"   // the device has its tokens
 	Revoked  State = "revoked"  // cut off, by a person, by the device, or for a replay
 )
 
-// A Grant is one device's whole life. Its methods are the protocol: they are
-// pure functions of the grant, the time and digests. A method that refuses may
-// still have changed the grant ("replayed, so revoked"); whoever calls it
-// keeps the change and then passes the refusal on.
+// A Grant is the whole life of one device. Its methods are the protocol. They are
+// pure functions of the grant, the time and digests. A method that returns a refusal
+// may have changed the grant all the same ("replayed, so revoked"): the caller must
+// store the grant before it returns the refusal.
 type Grant struct {
 	ID       ID       `json:"id"`
-	Revision int      `json:"rev"` // how many changes made it what it is
+	Revision int      `json:"rev"` // the number of changes
 	State    State    `json:"state"`
 	ClientID string   `json:"client"`
-	UserCode UserCode `json:"user_code"` // once the device has its tokens, the last letters alone
+	UserCode UserCode `json:"user_code"` // once the device has its tokens, only the last letters
 	Device   Digest   `json:"device"`    // of the device code
 	Scope    Scope    `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
 
 	Challenge Digest `json:"code_challenge,omitzero"` // binds the code to its code_verifier (RFC 7636)
-	Nonce     string `json:"nonce,omitempty"`         // of a login in the browser, for the first ID token
-	// where the code went, of a login in the browser; empty: a device's
+	Nonce     string `json:"nonce,omitempty"`         // of the authorization request, for the first ID token
+	// the redirect URI of an authorization code grant; empty: a device grant
 	Redirect string `json:"redirect,omitempty"`
 
-	From    netip.Addr `json:"from,omitzero"`   // where the device asked from
-	Place   string     `json:"place,omitempty"` // where that is in words, if known
-	Label   string     `json:"label,omitempty"` // what the device calls itself, unchecked
+	From    netip.Addr `json:"from,omitzero"`   // the address of the device
+	Place   string     `json:"place,omitempty"` // the location of that address in words, if known
+	Label   string     `json:"label,omitempty"` // the name that the device gives itself, unchecked
 	Created time.Time  `json:"created"`
 	Expires time.Time  `json:"expires"` // of the device code
 
-	Person  *Person   `json:"person,omitempty"` // who said yes
-	Name    string    `json:"name,omitempty"`   // what that person calls the device; empty: nothing yet
+	Person  *Person   `json:"person,omitempty"` // who approved the grant
+	Name    string    `json:"name,omitempty"`   // the name that the person gave the device; empty: none
 	Decided time.Time `json:"decided,omitzero"`
 
 	Redeemed    time.Time `json:"redeemed,omitzero"`
-	AccessUntil time.Time `json:"access_until,omitzero"` // end of the last access token
+	AccessUntil time.Time `json:"access_until,omitzero"` // expiry of the last access token
 	Refresh     *Refresh  `json:"refresh,omitempty"`     // with offline_access
 
 	Ended  time.Time `json:"ended,omitzero"`
 	Reason string    `json:"reason,omitempty"` // why it ended, for the audit log
 }
 
-// newGrant begins the life of a grant: it waits for a person, who has its code.
+// newGrant returns a new pending grant for a device.
 func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant {
 	return &Grant{
 		ID: newID(), State: Pending, ClientID: r.Client.ClientID, Created: now, Expires: now.Add(lifetime),
@@ -70,8 +70,8 @@ func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant 
 	}
 }
 
-// newCodeGrant begins the life of a grant by an authorization request of a browser. Its
-// user code is its id: it is never typed, and unique.
+// newCodeGrant returns a new pending grant for an authorization request. It uses its
+// id as the user code, which is unique and never typed.
 func newCodeGrant(now time.Time, r CodeRequest) *Grant {
 	return &Grant{
 		ID: r.ID, State: Pending, ClientID: r.ClientID, Created: now, Expires: now.Add(codeLifetime),
@@ -79,7 +79,7 @@ func newCodeGrant(now time.Time, r CodeRequest) *Grant {
 	}
 }
 
-// Approve says yes for a person.
+// Approve records that a person approved the grant.
 func (g *Grant) Approve(now time.Time, p *Person) error {
 	if !g.Open(now) {
 		return errDecided
@@ -89,7 +89,7 @@ func (g *Grant) Approve(now time.Time, p *Person) error {
 	return nil
 }
 
-// Deny is a person's refusal. Who refused is in the audit log alone, not in the record.
+// Deny records a denial. The person who denied is only in the audit log, not in the record.
 func (g *Grant) Deny(now time.Time, reason string) error {
 	if !g.Open(now) {
 		return errDecided
@@ -99,9 +99,9 @@ func (g *Grant) Deny(now time.Time, reason string) error {
 	return nil
 }
 
-// CrowdOut ends a grant that waits, because too many do and those where its
-// device asked from hold most. Its device hears expired_token, as if its code's
-// time had been short: it was not denied, and the device may begin again.
+// CrowdOut ends a pending grant because too many are pending and the network of its
+// device has the most of them. Its device gets expired_token, as if its code had had
+// a short lifetime: it was not denied, and may start again.
 func (g *Grant) CrowdOut(now time.Time) error {
 	if !g.Open(now) {
 		return errDecided
@@ -111,20 +111,20 @@ func (g *Grant) CrowdOut(now time.Time) error {
 	return nil
 }
 
-// Redeem answers a poll (RFC 8628 §3.4–3.5). The order is the promise: a code
-// that is not this client's says nothing, a replay is one whatever the clock
-// says, and every end is told before the pace is looked at.
+// Redeem answers a poll (RFC 8628 §3.4–3.5). The order of the checks is part of the
+// contract: another client's code reveals nothing, a replay is always recognized, and a
+// grant that has ended is reported before the polling interval is checked.
 func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	if err := r.belongs(g); err != nil {
 		return err
 	}
 	switch {
 	case g.State == Revoked && g.Redeemed.IsZero():
-		return errDenied // ended by its person before the device polled
+		return errDenied // the person ended it before the device polled
 	case g.State == Revoked:
 		return errRedeemed
 	case g.State == Active:
-		if !withinGrace(now, g.Redeemed, replayGrace+1) { // the 30th second counts too
+		if !withinGrace(now, g.Redeemed, replayGrace+1) { // the 30th second counts, too
 			g.end(now, ReasonReplay)
 		}
 		return errRedeemed
@@ -136,7 +136,7 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 		return errExpired
 	}
 	if _, err := r.terms(g); err != nil {
-		return err // it decides nothing: what is put back into the configuration goes on
+		return err // the grant is not changed: it works again once the configuration does
 	}
 	if g.State == Approved {
 		return g.activate(now, r)
@@ -144,8 +144,8 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	return errPending
 }
 
-// Exchange answers a program that presents its authorization code (RFC 6749 §4.1.3).
-// A code is good once: a second use ends the grant, with what the first one was given.
+// Exchange answers a request with an authorization code (RFC 6749 §4.1.3). A code may
+// be used once: a second use ends the grant, and revokes the tokens of the first use.
 func (g *Grant) Exchange(now time.Time, r Redemption) error {
 	if err := r.belongs(g); err != nil {
 		return err
@@ -168,8 +168,8 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 	return g.activate(now, r)
 }
 
-// Reissue gives a program another authorization code in the place of one that was not
-// used: its person allowed it a second time, and the first code may not have arrived.
+// Reissue replaces the authorization code of a grant that has not been exchanged: the
+// person approved the grant a second time, and the first code may not have arrived.
 func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
 	if g.Redirect == "" || !mine || g.Expired(now) {
@@ -192,9 +192,9 @@ func (g *Grant) activate(now time.Time, r Redemption) error {
 	return nil
 }
 
-// Redeliver gives out tokens that were made for this device code, and kept by a store
-// that failed before it said so: the device heard 503, and asks again. It is one more
-// change, so that what a device is handed is on the disk.
+// Redeliver permits to deliver the tokens of an earlier redemption that were not
+// delivered because the store failed: the device received 503 and polls again. It
+// changes the grant again, so that the grant is on disk before the tokens are sent.
 func (g *Grant) Redeliver(now time.Time, r Redelivery) error {
 	switch {
 	case !g.holds(r.Tokens):
@@ -207,9 +207,9 @@ func (g *Grant) Redeliver(now time.Time, r Redelivery) error {
 	return nil
 }
 
-// Rotate answers a refresh (RFC 6749 §6, RFC 9700 §4.14.2). The successor is
-// derived from the token presented, so a retry with the predecessor finds the
-// same successor in place and changes nothing.
+// Rotate answers a refresh (RFC 6749 §6, RFC 9700 §4.14.2). The new refresh token is
+// derived from the presented one, so that a retry with the old token gets the same
+// new token and changes nothing.
 func (g *Grant) Rotate(now time.Time, r Rotation) error {
 	switch {
 	case g.ClientID != r.ClientID || g.Refresh == nil:
@@ -235,7 +235,7 @@ func (g *Grant) rotate(now time.Time, r Rotation) error {
 	if err := r.check(g); err != nil {
 		return err
 	}
-	next := *g.Refresh // a copy: the old record must stay as it was
+	next := *g.Refresh // a copy: the old record must not change
 	next.Previous, next.Current, next.Rotated = next.Current, r.Successor, now
 	next.Idle = earlier(now.Add(r.Idle), next.Until)
 	g.Refresh, g.Person = &next, r.Person
@@ -246,8 +246,8 @@ func (g *Grant) rotate(now time.Time, r Rotation) error {
 	return nil
 }
 
-// forgetCode leaves of a code that is spent what is shown to people later. A
-// grant that is not redeemed keeps it for the minutes until it is forgotten.
+// forgetCode removes a redeemed code, except for the part that is shown to people. A
+// grant that is not redeemed keeps its code until it is deleted.
 func (g *Grant) forgetCode() {
 	g.UserCode, g.Nonce = g.UserCode.tail(), ""
 	if g.Person.Fresh != "" {
@@ -257,8 +257,8 @@ func (g *Grant) forgetCode() {
 	}
 }
 
-// Rename has the device's owner name it, as [text.CleanName] spells names; an empty
-// one takes the name away. Only a connected device can be named.
+// Rename sets the name that its owner gives to a device, spelled as by
+// [text.CleanName]; an empty name removes it. Only a connected device can be named.
 func (g *Grant) Rename(now time.Time, p *Person, name string) error {
 	if !g.Belongs(p) || !g.Connected(now) {
 		return errNotConnected
@@ -270,7 +270,7 @@ func (g *Grant) Rename(now time.Time, p *Person, name string) error {
 	return nil
 }
 
-// Revoke ends an approved or active grant. A grant that has ended stays as it is.
+// Revoke ends an approved or active grant. It does not change a grant that has ended.
 func (g *Grant) Revoke(now time.Time, reason string) error {
 	if g.State == Active || g.State == Approved {
 		g.end(now, reason)
@@ -278,8 +278,8 @@ func (g *Grant) Revoke(now time.Time, reason string) error {
 	return nil
 }
 
-// Withdraw ends a grant wherever in its life it is: one that waits is denied,
-// and one that has ended stays as it is.
+// Withdraw ends a grant in any state: a pending grant is denied, and one that has
+// ended is not changed.
 func (g *Grant) Withdraw(now time.Time, reason string) error {
 	if g.Open(now) {
 		return g.Deny(now, reason)

@@ -8,24 +8,26 @@ import (
 	"sync"
 )
 
-// A Compactor makes copies of grants that stay in memory for long. A grant from a decoder has
-// each of its texts in an object of its own, and Go's garbage collector looks at every object
-// again and again. In a copy all texts of the grant share one object, and what many grants have
-// in common is there once: the names of clients, scopes, audiences and claims.
+// A Compactor copies grants that stay in memory for long. A decoded grant has a
+// separate object for each of its strings, all of which Go's garbage collector must
+// examine. In a copy all strings of a grant share one object, and strings that many
+// grants have in common exist only once: the names of clients, scopes, audiences and
+// claims.
 type Compactor struct {
 	mu        sync.Mutex
 	common    map[string]string
 	audiences [][]string
 }
 
-// maxCommon and maxAudiences bound what is kept as common. Beyond them it is begun anew.
+// maxCommon and maxAudiences bound the number of shared values. Beyond them the
+// Compactor starts with an empty table.
 const (
 	maxCommon    = 1024 // texts
 	maxAudiences = 32
 )
 
-// Compact returns a copy of a grant that shares nothing with it but values that are never
-// changed. The copy must not be changed either.
+// Compact returns a copy of a grant that shares only immutable values with it. The
+// copy must not be modified either.
 func (c *Compactor) Compact(g *Grant) *Grant {
 	own := *g
 	var pool textPool
@@ -59,7 +61,7 @@ func (c *Compactor) Compact(g *Grant) *Grant {
 	return &own
 }
 
-// shared returns the one copy of a text that many grants have.
+// shared returns the shared copy of a string.
 func (c *Compactor) shared(text string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,14 +69,14 @@ func (c *Compactor) shared(text string) string {
 		return one
 	}
 	text = strings.Clone(text)
-	if c.common == nil || len(c.common) >= maxCommon { // what was there stays with its grants
+	if c.common == nil || len(c.common) >= maxCommon { // the old table's strings stay in use by their grants
 		c.common = map[string]string{}
 	}
 	c.common[text] = text
 	return text
 }
 
-// audience returns the one copy of a list that many grants have.
+// audience returns the shared copy of a list.
 func (c *Compactor) audience(list []string) []string {
 	if len(list) == 0 {
 		return list
@@ -86,21 +88,21 @@ func (c *Compactor) audience(list []string) []string {
 			return one
 		}
 	}
-	if len(c.audiences) >= maxAudiences { // what was there stays with its grants
+	if len(c.audiences) >= maxAudiences { // the old lists stay in use by their grants
 		c.audiences = nil
 	}
-	list = slices.Clip(slices.Clone(list)) // an append must not write to what other grants share
+	list = slices.Clip(slices.Clone(list)) // an append must not write to the array that other grants share
 	c.audiences = append(c.audiences, list)
 	return list
 }
 
-// A textPool puts texts one behind another into one object.
+// A textPool moves strings into one object, one after the other.
 type textPool struct{ texts []*string }
 
-// add takes texts that join replaces.
+// add adds strings, which join replaces.
 func (p *textPool) add(texts ...*string) { p.texts = append(p.texts, texts...) }
 
-// join has all texts that were added lie in one object.
+// join moves all strings that were added into one object.
 func (p *textPool) join() {
 	size := 0
 	for _, text := range p.texts {
@@ -118,16 +120,16 @@ func (p *textPool) join() {
 	}
 }
 
-// A compactClaim is a claim whose text may be in a textPool.
+// A compactClaim is a claim whose strings may be in a textPool.
 type compactClaim struct {
 	name  string
-	value any // as it was, where it has no text
+	value any // the original value
 	text  string
 	list  []string // the texts of a list
 }
 
-// addClaims adds the texts of claims: of texts, numbers, and lists of texts. Claims of other
-// kinds stay as they are.
+// addClaims adds the strings of claims that are strings, numbers, or lists of
+// strings. It keeps claims of other types as they are.
 func (p *textPool) addClaims(all Claims) []*compactClaim {
 	list := make([]*compactClaim, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -149,7 +151,7 @@ func (p *textPool) addClaims(all Claims) []*compactClaim {
 	return list
 }
 
-// textsOf returns a list whose members are texts; nil: some are not.
+// textsOf returns a list as strings, or nil if a member is not a string.
 func textsOf(list []any) []string {
 	all := make([]string, 0, len(list))
 	for _, item := range list {
@@ -162,7 +164,7 @@ func textsOf(list []any) []string {
 	return all
 }
 
-// joined is the claim's value of the same type as before, after join.
+// joined returns the claim's value after join, with its original type.
 func (c *compactClaim) joined() any {
 	switch value := c.value.(type) {
 	case string:

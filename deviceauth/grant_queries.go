@@ -2,38 +2,37 @@ package deviceauth
 
 import "time"
 
-// Questions about a grant. None of them changes it.
+// Queries of a grant. None of them changes it.
 
-// Expired reports whether the device code's time is over.
+// Expired reports whether the device code has expired.
 func (g *Grant) Expired(now time.Time) bool { return !now.Before(g.Expires) }
 
-// Open reports whether the grant still waits for its user code.
+// Open reports whether the grant is pending and has not expired.
 func (g *Grant) Open(now time.Time) bool { return g.State == Pending && !g.Expired(now) }
 
-// CodeTail returns the last letters of the user code, by which a person tells
-// what they have connected apart. While the code may still be typed, and after a
-// no, it is empty: none of it helps a guesser.
+// CodeTail returns the last letters of the user code, with which a person
+// distinguishes connected devices. It is empty while the code may still be typed, and
+// after a denial, because it would help a guesser.
 func (g *Grant) CodeTail() string {
-	if g.State == Pending || g.Person == nil || g.Redirect != "" { // a login in the browser has an id that is not typed
+	if g.State == Pending || g.Person == nil || g.Redirect != "" { // a code grant has its id as user code
 		return ""
 	}
 	return string(g.UserCode.tail())
 }
 
-// Belongs reports whether a person approved the grant. Their subject names the
-// upstream, too, so a namesake at another one is another person.
+// Belongs reports whether a person approved the grant. The subject contains the
+// upstream, so a person with the same sub at another upstream is another person.
 func (g *Grant) Belongs(p *Person) bool { return g.Person != nil && g.Person.Subject == p.Subject }
 
-// IsActive reports whether the grant's access tokens are good, as far as the
-// grant has a say in it.
+// IsActive reports whether the grant permits the use of its access tokens.
 func (g *Grant) IsActive() bool { return g.State == Active }
 
 func (g *Grant) crowdedOut() bool { return g.State == Denied && g.Reason == ReasonCrowdedOut }
 
-// KeepUntil is when a store may forget the grant: no token of it works any
-// more, and its device has had the time to hear how it ended. It never moves
-// towards the past: a record that was to be kept longer once might outlive its
-// successor on a disk and come back to life.
+// KeepUntil returns when a store may delete the grant: all of its tokens have
+// expired, and its device has had the time to learn how it ended. KeepUntil never
+// decreases: an earlier version of the record with a longer lifetime might outlive a
+// newer one on a disk, and become valid again.
 func (g *Grant) KeepUntil() time.Time {
 	last := g.Expires.Add(lateGrace)
 	if g.AccessUntil.After(last) {
@@ -45,12 +44,12 @@ func (g *Grant) KeepUntil() time.Time {
 	return last.Add(remembered)
 }
 
-// Connected reports whether the device can still use what it was given.
+// Connected reports whether the device can still use its tokens.
 func (g *Grant) Connected(now time.Time) bool {
 	return g.State == Active && (now.Before(g.AccessUntil) || g.Refresh != nil && now.Before(g.Refresh.Idle))
 }
 
-// Used is when the device was last given tokens.
+// Used returns when the device last received tokens.
 func (g *Grant) Used() time.Time {
 	if g.Refresh != nil {
 		return g.Refresh.Rotated
@@ -58,7 +57,7 @@ func (g *Grant) Used() time.Time {
 	return g.Redeemed
 }
 
-// Standing returns the grant's state in the light of the clock.
+// Standing returns the standing of the grant at a certain time.
 func (g *Grant) Standing(now time.Time) Standing {
 	switch {
 	case g.crowdedOut():
@@ -77,7 +76,8 @@ func (g *Grant) Standing(now time.Time) Standing {
 	return StandingExpired
 }
 
-// Until is when the grant ends by itself; zero: it has ended.
+// Until returns when the grant ends unless something ends it earlier; zero: it has
+// ended.
 func (g *Grant) Until(now time.Time) time.Time {
 	switch g.Standing(now) {
 	case StandingPending:
@@ -93,14 +93,14 @@ func (g *Grant) Until(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// rotates reports whether a refresh token is the grant's current one, so that
-// it makes new tokens and is no mere retry.
+// rotates reports whether a refresh token is the grant's current one, so that its use
+// is a rotation and not a retry.
 func (g *Grant) rotates(now time.Time, presented Digest) bool {
 	return g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) && g.Refresh.Current.equal(presented)
 }
 
-// honours reports whether a refresh token still gets tokens: the current one
-// does, and the one before within its grace.
+// honours reports whether a refresh token is still accepted: the current one is, and
+// the previous one during its grace period.
 func (g *Grant) honours(now time.Time, presented Digest, grace time.Duration) bool {
 	return g.rotates(now, presented) || g.State == Active && g.Refresh != nil && now.Before(g.Refresh.Idle) &&
 		g.Refresh.Previous.equal(presented) && withinGrace(now, g.Refresh.Rotated, grace)

@@ -7,23 +7,24 @@ import (
 	"time"
 )
 
-// Why a grant ended, where there is more to say than that it did.
+// Reasons why a grant ended.
 const (
-	ReasonReplay    = "replay"     // a spent code or token was presented
-	ReasonRevoked   = "revoked"    // the device or a person asked for it
-	ReasonReported  = "reported"   // denied: the person says that someone else sent the code
+	ReasonReplay    = "replay"     // a used code or token was presented
+	ReasonRevoked   = "revoked"    // the device or a person revoked it
+	ReasonReported  = "reported"   // denied: the person reported that someone else sent the code
 	ReasonBarred    = "barred"     // the person may no longer approve
 	ReasonDisabled  = "disabled"   // the upstream no longer vouches for the person
 	ReasonSignedOut = "signed_out" // the person signed out at the upstream
 	ReasonOperator  = "operator"   // the operator ended it
 
-	ReasonElsewhere  = "other_network" // the authorization code was presented in another network than the browser's
-	ReasonCrowdedOut = "crowded_out"   // it waited where too many did, and gave way
+	ReasonElsewhere  = "other_network" // the authorization code was presented from another network than the browser's
+	ReasonCrowdedOut = "crowded_out"   // too many grants were pending
 )
 
-// CheckRecord says why what a store has under an id cannot be that grant: a store
-// whose disk or operator garbled it may hold JSON that is another one's, or none's.
-// Stores ask before they return a grant, so that no rule has to.
+// CheckRecord returns an error if the record that a store has under an id cannot be
+// that grant: after a disk fault or a manual change it may be JSON of another grant,
+// or of none. Stores call it before they return a grant, so that the rules need not
+// check.
 func (g *Grant) CheckRecord(id ID) error {
 	states := []State{Pending, Approved, Active, Denied, Revoked}
 	switch {
@@ -37,12 +38,12 @@ func (g *Grant) CheckRecord(id ID) error {
 	return nil
 }
 
-// Refresh is what is kept of a grant's refresh tokens: two digests and their
-// times. Older tokens need not be remembered: any other one is a replay.
+// Refresh is the stored state of a grant's refresh tokens: two digests and their
+// times. Older tokens need not be stored: any other token is a replay.
 type Refresh struct {
 	Current  Digest    `json:"current"`
 	Previous Digest    `json:"previous,omitzero"`
 	Rotated  time.Time `json:"rotated"`
-	Idle     time.Time `json:"idle"`  // ends unless used by then
-	Until    time.Time `json:"until"` // ends then, used or not
+	Idle     time.Time `json:"idle"`  // they expire at this time unless used before
+	Until    time.Time `json:"until"` // they expire at this time in any case
 }

@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// What a device asks of its grant, and what it is told.
+// Requests of a device to its grant, and their responses.
 
-// The times of the protocol that no operator has a reason to change.
+// Time limits of the protocol that are not configurable.
 const (
-	replayGrace = 30 * time.Second // a repeated redemption is a lost answer, later it is a theft
-	lateGrace   = time.Minute      // a yes in time is honoured this long after the code's expiry
-	remembered  = 10 * time.Minute // how long a device can still hear how it ended
+	replayGrace = 30 * time.Second // a redemption that is repeated within it is a retry, later a theft
+	lateGrace   = time.Minute      // an approval in time can be redeemed this long after the code's expiry
+	remembered  = 10 * time.Minute // how long a device can still learn how its grant ended
 )
 
 // maxClockSkew is how much the clocks of gateways may differ.
 const maxClockSkew = time.Minute
 
-// withinGrace reports whether something happened so short a time ago that a repeat
-// is a lost answer. What happened in the future, by a clock that was ahead, is no
-// moment ago: its grace would last until then.
+// withinGrace reports whether something happened so recently that its repetition is a
+// retry. A time in the future, set by a clock that was ahead, does not count: its
+// grace period would last until then.
 func withinGrace(now, happened time.Time, grace time.Duration) bool {
 	elapsed := now.Sub(happened)
 	return elapsed < grace && elapsed >= -maxClockSkew
 }
 
-// What a device is told (RFC 8628 §3.5, RFC 6749 §5.2).
+// Errors of the token endpoint (RFC 8628 §3.5, RFC 6749 §5.2).
 var (
 	errUnknownCode = NewError("invalid_grant", "this device code is unknown, or another client's")
 	errRedeemed    = NewError("invalid_grant", "this device code has been exchanged already; start again")
@@ -34,10 +34,10 @@ var (
 	errExpired     = NewError("expired_token", "the device code has expired; start again")
 )
 
-// What the page of a person is told.
+// The error for the page of a person.
 var errDecided = NewError("decided", "this request has been answered already, or has expired")
 
-// What a device is told about its refresh token (RFC 6749 §5.2, §6).
+// Errors of the token endpoint about a refresh token (RFC 6749 §5.2, §6).
 var (
 	errUnknownToken = NewError("invalid_grant", "this refresh token is unknown, or another client's")
 	errSpent        = NewError("invalid_grant",
@@ -46,22 +46,22 @@ var (
 	errWider = NewError("invalid_scope", "a refresh may narrow the scope that was granted, not widen it")
 )
 
-// A Redemption is a device's attempt to exchange its device code.
+// A Redemption is a request to exchange a device code or an authorization code.
 type Redemption struct {
 	ClientID    string
-	Device      Digest             // of the code presented
-	Redirect    string             // the redirect_uri presented, of an authorization code
-	Elsewhere   bool               // the code is presented in a network that its client's policy forbids
-	Verifier    string             // the code_verifier presented
-	Permitted   func(*Person) bool // may this person still approve?
-	Entitled    Entitlement        // what the client may have now
-	Resource    []string           // what this access token is to be good for; none: all
-	AccessUntil time.Time          // end of the access token that stands ready
-	Refresh     *Refresh           // what stands ready for offline_access, else nil
+	Device      Digest             // of the presented code
+	Redirect    string             // the presented redirect_uri, with an authorization code
+	Elsewhere   bool               // the code is presented from a network that its client's policy forbids
+	Verifier    string             // the presented code_verifier
+	Permitted   func(*Person) bool // reports whether the person may still approve
+	Entitled    Entitlement        // the current limits of the client
+	Resource    []string           // audience of this access token; none: all
+	AccessUntil time.Time          // expiry of the access token that has been created
+	Refresh     *Refresh           // the refresh token that has been created with offline_access, else nil
 }
 
-// belongs refuses a code that is another client's, or not in the hands of
-// whoever asked for it. That says nothing, and changes nothing.
+// belongs refuses a code of another client, or a request without the code's
+// code_verifier. The error reveals nothing, and the grant is not changed.
 func (r Redemption) belongs(g *Grant) error {
 	switch {
 	case g.ClientID != r.ClientID || !g.Device.equal(r.Device) || g.Redirect != r.Redirect:
@@ -72,7 +72,7 @@ func (r Redemption) belongs(g *Grant) error {
 	return nil
 }
 
-// terms are what the tokens of the redemption are good for.
+// terms returns the scope and audience of the tokens of the redemption.
 func (r Redemption) terms(g *Grant) (Terms, error) {
 	terms, err := r.Entitled.terms(g, "", r.Resource)
 	if errors.Is(err, errNothingLeft) {
@@ -81,15 +81,15 @@ func (r Redemption) terms(g *Grant) (Terms, error) {
 	return terms, err
 }
 
-// A Redelivery is a device's attempt to exchange its device code once more, of which
-// the tokens were never handed out.
+// A Redelivery is another request with a device code whose tokens were created but
+// never delivered.
 type Redelivery struct {
-	Tokens    *Tokens            // that were made for it
-	Permitted func(*Person) bool // may this person still approve?
-	Entitled  Entitlement        // what the client may have now
+	Tokens    *Tokens            // the tokens that were created
+	Permitted func(*Person) bool // reports whether the person may still approve
+	Entitled  Entitlement        // the current limits of the client
 }
 
-// holds reports whether the grant is as the redemption with these tokens left it.
+// holds reports whether the grant is still as a redemption with these tokens left it.
 func (g *Grant) holds(t *Tokens) bool {
 	if g.State != Active || !g.AccessUntil.Equal(t.until) || (g.Refresh == nil) != (t.refresh == nil) {
 		return false
@@ -97,29 +97,28 @@ func (g *Grant) holds(t *Tokens) bool {
 	return t.refresh == nil || g.Refresh.Current.equal(t.refresh.Current)
 }
 
-// A Rotation is a device's attempt to refresh.
+// A Rotation is a refresh request.
 type Rotation struct {
 	ClientID    string
-	Person      *Person            // as the upstream knows them now; nil: it does not any more
-	Presented   Digest             // of the refresh token presented
-	Successor   Digest             // of the one that is to follow it
-	Permitted   func(*Person) bool // may this person still approve?
-	Entitled    Entitlement        // what the client may have now
-	Scope       Scope              // what this access token is to be good for; empty: all
-	Resource    []string           // the same of audiences; none: all
-	Idle        time.Duration      // how long the successor lives unused
-	Grace       time.Duration      // how long the predecessor is a retry and not a theft
-	AccessUntil time.Time          // end of the access token that stands ready
+	Person      *Person            // with current claims; nil: the upstream no longer vouches for the person
+	Presented   Digest             // of the presented refresh token
+	Successor   Digest             // of the new refresh token
+	Permitted   func(*Person) bool // reports whether the person may still approve
+	Entitled    Entitlement        // the current limits of the client
+	Scope       Scope              // of this access token; empty: all
+	Resource    []string           // audience of this access token; none: all
+	Idle        time.Duration      // lifetime of the new refresh token if it is not used
+	Grace       time.Duration      // how long the old refresh token counts as a retry and not as a theft
+	AccessUntil time.Time          // expiry of the access token that has been created
 }
 
-// check is the last thing asked before a yes, so that a replay with a wrong
-// scope is still a replay.
+// check is called last, so that a replay with a wrong scope still counts as a replay.
 func (r Rotation) check(g *Grant) error {
 	_, err := r.terms(g)
 	return err
 }
 
-// terms are what the access token of the rotation is good for.
+// terms returns the scope and audience of the access token of the rotation.
 func (r Rotation) terms(g *Grant) (Terms, error) { return r.Entitled.terms(g, r.Scope, r.Resource) }
 
 func earlier(a, b time.Time) time.Time {

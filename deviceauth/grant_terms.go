@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// An Entitlement is what the configuration lets a client have now. It bounds
-// every token of a grant, however much was granted before.
+// An Entitlement is what the current configuration permits a client. It limits every
+// token of a grant, even if more was granted.
 type Entitlement struct {
 	Scope    Scope
 	Audience []string
 }
 
-// Terms are what an access token is good for.
+// Terms are the scope and audience of an access token.
 type Terms struct {
 	Scope    Scope
 	Audience []string
 }
 
-// errNothingLeft says that a client may have nothing any more of what it was
-// granted. What a device hears depends on what it asked for.
+// errNothingLeft is the error if a client is no longer permitted anything that was
+// granted. The device gets an error that depends on its request.
 var errNothingLeft = NewError("invalid_grant", "this client may have nothing any more of what was granted; start again")
 
-// terms returns what a token of the grant is good for: what was granted, less
-// what the configuration has taken out since, and narrowed to the scope (RFC 6749
-// §6) and the resources (RFC 8707 §2.2) that are asked for, of which none asks
-// for all. The grant itself keeps what it has, so that what is put back into the
-// configuration is there again.
+// terms returns the scope and audience of a token of the grant: what was granted,
+// without what has been removed from the configuration since, and narrowed to the
+// requested scope (RFC 6749 §6) and resources (RFC 8707 §2.2); an empty request is
+// for everything. The grant itself is not narrowed, so that what is added to the
+// configuration again is permitted again.
 func (e Entitlement) terms(g *Grant, asked Scope, resource []string) (Terms, error) {
 	left := Terms{Scope: g.Scope.and(e.Scope), Audience: e.audience(g)}
 	if len(left.Audience) == 0 && len(g.Audience) > 0 || left.Scope.isVain() && !g.Scope.isVain() {
@@ -48,7 +48,7 @@ func (e Entitlement) terms(g *Grant, asked Scope, resource []string) (Terms, err
 	return left, err
 }
 
-// narrow returns those of some audiences that are asked for.
+// narrow returns the audiences that are requested.
 func narrow(resource, audiences []string) (list []string, err error) {
 	for _, asked := range resource {
 		a, ok := AudienceOf(asked, audiences)
@@ -60,8 +60,8 @@ func narrow(resource, audiences []string) (list []string, err error) {
 	return slices.Compact(slices.Sorted(slices.Values(list))), nil
 }
 
-// audience returns the audiences of a grant that are still configured, as they
-// are spelled now.
+// audience returns the audiences of a grant that are still configured, as they are
+// spelled in the configuration.
 func (e Entitlement) audience(g *Grant) (list []string) {
 	for _, a := range e.Audience {
 		if SameAudience([]string{a}, g.Audience) {
@@ -71,22 +71,22 @@ func (e Entitlement) audience(g *Grant) (list []string) {
 	return list
 }
 
-// covers reports whether a token that was made before may still be had.
+// covers reports whether a token with these terms is still permitted.
 func (e Entitlement) covers(t Terms) bool {
 	return t.Scope.Within(e.Scope) &&
 		!slices.ContainsFunc(t.Audience, func(a string) bool { return !SameAudience([]string{a}, e.Audience) })
 }
 
-// entitlement is what a client may have now.
+// entitlement returns what the configuration permits a client.
 func (e *Engine) entitlement(c *Client) Entitlement {
 	return Entitlement{Scope: c.Scope, Audience: e.cfg.Audience}
 }
 
-// and returns the tokens of s that are in other, too.
+// and returns the scopes of s that are also in other.
 func (s Scope) and(other Scope) Scope {
 	return NewScope(slices.DeleteFunc(s.List(), func(t string) bool { return !other.Has(t) })...)
 }
 
-// isVain reports whether a scope opens nothing: offline_access by itself only
-// says for how long (OpenID Connect Core §11).
+// isVain reports whether a scope permits nothing: offline_access alone only extends
+// the access (OpenID Connect Core §11).
 func (s Scope) isVain() bool { return strings.TrimSpace(string(s)) == "" || s == ScopeOfflineAccess }

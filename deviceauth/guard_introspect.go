@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Userinfo returns the claims that an access token opens, whatever its
+// Userinfo returns the claims that an access token gives access to, whatever its
 // audience (OpenID Connect Core §5.3). Refusals: invalid_token, and
 // insufficient_scope without openid.
 func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
@@ -19,25 +19,26 @@ func (e *Engine) Userinfo(ctx context.Context, token string) (Claims, error) {
 	return UserClaims(g.Person, known.Scope), nil
 }
 
-// An IntrospectRequest is a client's question about a token (RFC 7662 §2.1).
+// An IntrospectRequest is an introspection request (RFC 7662 §2.1).
 type IntrospectRequest struct {
 	Client Credentials
-	Token  string // an access token, or a refresh token of the client's own
+	Token  string // an access token, or a refresh token of the same client
 }
 
-// An Introspection is the answer for a token that is alive (RFC 7662 §2.2).
+// An Introspection is the response about an active token (RFC 7662 §2.2).
 type Introspection struct {
-	Claims  AccessClaims // of an access token; of a refresh token those that it has
+	Claims  AccessClaims // of an access token; for a refresh token the corresponding ones
 	User    string
-	Person  *Person // for guards alone; its Upstream is set where there are several
+	Person  *Person // only for guards; its Upstream is set if there are several
 	Refresh bool
 }
 
 var errNotConfidential = NewError("invalid_client", "introspection is for clients with a secret")
 
-// Introspect says what a token is, to confidential clients. It returns nil for
-// whatever is not alive: an expired, revoked or unknown token, and another
-// client's refresh token; to a client that introduced itself any token of another client. Refusals: invalid_client.
+// Introspect returns the state of a token to a confidential client. It returns nil
+// for a token that is not active: an expired, revoked or unknown token, and another
+// client's refresh token. A client that introduced itself also gets nil for any token
+// of another client. Refusals: invalid_client.
 func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspection, error) {
 	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
@@ -59,7 +60,7 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	if err != nil {
 		return nil, err
 	}
-	if client.Introduced && g.ClientID != client.ID { // the operator has not let it see others' tokens
+	if client.Introduced && g.ClientID != client.ID { // the operator has not permitted it to see tokens of others
 		return nil, nil
 	}
 	p := e.forBackends(g.Person)
@@ -71,10 +72,11 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 	return found, nil
 }
 
-// confirmed looks at a living grant again, in the way that is never behind: a
-// guard elsewhere remembers the answer for half a second, and with what a store
-// may be behind a revoked device would not be out within one. A store that
-// cannot do that, because its disk is full, is believed as our own guards do.
+// confirmed reads an active grant again, in its current state: a guard in another
+// process caches the response for half a second, and if the store's Get returned an
+// older state as well, a revoked device would not be refused within a second. If the
+// store cannot do that, for example because its disk is full, the result of Get
+// counts, as for guards in this process.
 func (e *Engine) confirmed(ctx context.Context, g *Grant) (*Grant, error) {
 	latest, err := e.latest(ctx, g.ID)
 	switch {

@@ -12,61 +12,62 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
-// A Requirement is what a guard asks of a token.
+// A Requirement is what a guard requires of a token.
 type Requirement struct {
-	Audience []string // any of these; none: any of the server's
+	Audience []string // any of these; none: any audience of the server
 	Scope    Scope    // all of these
 }
 
-// What a guard answers (RFC 6750 §3.1), in the process of its server or in another one.
+// Errors for the client of a guarded resource (RFC 6750 §3.1).
 var (
 	ErrBadToken = NewError("invalid_token", "the access token is malformed, expired, revoked or for another audience")
 	ErrNoScope  = NewError("insufficient_scope", "the access token lacks a scope that this resource needs")
 )
 
-// Why a token is refused, for the operator's log. The client that sent it learns none of them.
+// Reasons for refusing a token, for the operator's log. The client is not told.
 const (
-	TokenMalformed = "malformed" // it is no access token, or lacks a claim
-	TokenSignature = "signature" // no key of the server's signed it as an access token
-	TokenIssuer    = "issuer"    // the server signed it under another issuer URL
+	TokenMalformed = "malformed" // not an access token, or without a required claim
+	TokenSignature = "signature" // not signed as an access token with a key of the server
+	TokenIssuer    = "issuer"    // signed by the server under another issuer URL
 	TokenExpired   = "expired"
-	TokenRevoked   = "revoked" // its grant is over, or its client is gone
+	TokenRevoked   = "revoked" // its grant has ended, or its client was removed
 	TokenPerson    = "person"  // the identity headers would name another person, or none
 	TokenAudience  = "audience"
 	TokenScope     = "scope"
 )
 
-// TokenReasons are all of them.
+// TokenReasons returns all of these reasons.
 func TokenReasons() []string {
 	return []string{TokenMalformed, TokenSignature, TokenIssuer, TokenExpired, TokenRevoked, TokenPerson,
 		TokenAudience, TokenScope}
 }
 
-// A TokenError says to the operator why a token is refused. To whoever sent it
-// there are [ErrBadToken] and [ErrNoScope], one of which it wraps.
+// A TokenError has the reason why a token is refused, for the operator. The client
+// that sent the token gets [ErrBadToken] or [ErrNoScope], which it wraps.
 type TokenError struct {
 	Reason   string
-	Identity *Identity // whose token it is; nil: unknown
+	Identity *Identity // of the token's person; nil: unknown
 	refusal  *Error
 }
 
 func (e *TokenError) Error() string { return e.refusal.Error() }
 func (e *TokenError) Unwrap() error { return e.refusal }
 
-// BadToken refuses a token with [ErrBadToken].
+// BadToken returns a refusal of a token that wraps [ErrBadToken].
 func BadToken(reason string, id *Identity) error {
 	return &TokenError{Reason: reason, Identity: id, refusal: ErrBadToken}
 }
 
-// LacksScope refuses a token that is good otherwise with [ErrNoScope].
+// LacksScope returns a refusal, which wraps [ErrNoScope], of a token that is
+// otherwise valid.
 func LacksScope(id *Identity) error {
 	return &TokenError{Reason: TokenScope, Identity: id, refusal: ErrNoScope}
 }
 
-// ValidateToken checks an access token. The token itself is verified once and then
-// known by its digest; whether its grant lives is asked every time, so that a
-// revocation waits for no cache. Refusals: invalid_token, insufficient_scope, as
-// a [TokenError].
+// ValidateToken validates an access token. The token itself is verified once and then
+// found by its digest in a cache. Whether its grant is active is checked every time,
+// so that a revocation takes effect immediately. Refusals: invalid_token,
+// insufficient_scope, as a [TokenError].
 func (e *Engine) ValidateToken(ctx context.Context, token string, need Requirement) (*Identity, error) {
 	known, g, err := e.activeGrant(ctx, token)
 	if err != nil {
@@ -85,9 +86,9 @@ func (e *Engine) ValidateToken(ctx context.Context, token string, need Requireme
 	return e.identity(known, g), nil
 }
 
-// activeGrant returns an access token of ours, whatever its audience, and its
-// grant, if both are good. One of a person who is not [Person.Clean], and signed
-// in before that was looked at, is not.
+// activeGrant returns a verified access token, whatever its audience, and its grant,
+// if both are valid. A token of a person who is not [Person.Clean] is refused: the
+// person signed in with a version that did not check.
 func (e *Engine) activeGrant(ctx context.Context, token string) (*verifiedToken, *Grant, error) {
 	known, err := e.verified(token)
 	if err != nil {
@@ -98,7 +99,7 @@ func (e *Engine) activeGrant(ctx context.Context, token string) (*verifiedToken,
 		return nil, nil, err
 	}
 	switch {
-	case err != nil, g.Person == nil: // the store is as it was some time ago, when no person had allowed it
+	case err != nil, g.Person == nil: // the store was restored to a state before the approval
 		return nil, nil, BadToken(TokenRevoked, nil)
 	case !g.IsActive() || !e.hasClient(g.ClientID):
 		return nil, nil, BadToken(TokenRevoked, e.identity(known, g))
@@ -108,9 +109,9 @@ func (e *Engine) activeGrant(ctx context.Context, token string) (*verifiedToken,
 	return known, g, nil
 }
 
-// IsActive reports whether the grant behind an [Identity] lives, for what some
-// guard let through, maybe one of a configuration before, and what goes on
-// since. A grant that is over and forgotten does not.
+// IsActive reports whether the grant of an [Identity] is active. It is for requests
+// that a guard let through earlier, maybe with an older configuration, and that are
+// still being served. A grant that has been deleted is not active.
 func (e *Engine) IsActive(ctx context.Context, id ID) (bool, error) {
 	g, err := e.cfg.Store.Get(ctx, id)
 	if errors.Is(err, ErrNotFound) {
@@ -119,9 +120,9 @@ func (e *Engine) IsActive(ctx context.Context, id ID) (bool, error) {
 	return err == nil && g.IsActive() && e.hasClient(g.ClientID), err
 }
 
-// redeemed returns the grant of a token of ours. Since there is one, the grant
-// was redeemed: where the store does not know that yet, it is asked again in
-// the way that is never behind.
+// redeemed returns the grant of a token of ours. Because there is a token, the grant
+// has been redeemed: if the store's Get returns an older state, redeemed reads the
+// current one.
 func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 	g, err := e.cfg.Store.Get(ctx, id)
 	if err != nil || !g.Redeemed.IsZero() {
@@ -130,10 +131,10 @@ func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 	return e.latest(ctx, id)
 }
 
-// verified returns a token that is ours and in time. Most of them are known by their
-// digest.
+// verified returns a token that is ours and has not expired. Most tokens are found in
+// the cache by their digest.
 func (e *Engine) verified(token string) (known *verifiedToken, err error) {
-	var room [1536]byte // most tokens fit, and need no memory of their own to be digested
+	var room [1536]byte // large enough for most tokens, so that the digest needs no allocation
 	key, now := sha256.Sum256(append(room[:0], token...)), time.Now()
 	known, found := e.tokenCache.Get(key)
 	if !found {
@@ -150,7 +151,7 @@ func (e *Engine) verified(token string) (known *verifiedToken, err error) {
 	return known, nil
 }
 
-// verify reads a token that is not known yet.
+// verify verifies a token that is not in the cache.
 func (e *Engine) verify(token string) (*verifiedToken, error) {
 	read := new(verifiedToken)
 	err := e.cfg.Signer.Verify(TypeAccess, token, &read.AccessClaims)
@@ -168,8 +169,8 @@ func (e *Engine) verify(token string) (*verifiedToken, error) {
 	return read, nil
 }
 
-// compact has the texts of a token, which stays in memory, lie in one object, and those of the
-// configuration be there once.
+// compact moves the strings of a token, which stays in the cache, into one object,
+// and shares those that are in the configuration.
 func (e *Engine) compact(c *AccessClaims) {
 	c.Issuer = e.cfg.Issuer
 	if slices.Equal(c.Audience, e.cfg.Audience) {
@@ -180,27 +181,27 @@ func (e *Engine) compact(c *AccessClaims) {
 	pool.join()
 }
 
-// complete reports whether nothing is missing that a decision rests on.
+// complete reports whether the claims have everything that decisions depend on.
 func (c *AccessClaims) complete() bool {
 	return c.Expires != 0 && c.Subject != "" && len(c.Audience) > 0 && c.Grant != ID{}
 }
 
-// A verifiedToken is a token that was verified, and whose it was when it was last used.
+// A verifiedToken is a token that was verified, with the identity at its latest use.
 type verifiedToken struct {
 	AccessClaims
 	last atomic.Pointer[tokenIdentity]
 }
 
-// tokenIdentity is who a person of the store is to backends. With 10,000 devices each object
-// less is felt.
+// tokenIdentity is the identity that backends see for a person of the store. It is
+// one object instead of several because there may be tens of thousands of them.
 type tokenIdentity struct {
-	of     *Person // of the store
+	of     *Person // as in the store
 	person Person  // as backends see them
 	id     Identity
 }
 
-// identity returns who stands behind the token, made once for as long as the
-// grant has the same person.
+// identity returns the identity of a token. It is built again only if the grant has
+// another person than at the last use.
 func (e *Engine) identity(a *verifiedToken, g *Grant) *Identity {
 	if last := a.last.Load(); last != nil && last.of == g.Person {
 		return &last.id
@@ -212,12 +213,13 @@ func (e *Engine) identity(a *verifiedToken, g *Grant) *Identity {
 	return &now.id
 }
 
-// A tokenCache remembers tokens that were verified by their digests, as long as they come
-// often. A token verified is a fact for ever; only its time and its grant are not, and
-// those are looked at on every request.
+// A tokenCache caches verified tokens, by digest, as long as they are used often. The
+// result of a verification never changes; expiry and grant may, and are checked for
+// every request.
 type tokenCache = generations.Shared[[sha256.Size]byte, *verifiedToken]
 
-// generation bounds the memory: two times so many tokens of some 1,000 bytes.
+// generation bounds the memory of the cache: at most two generations of so many
+// tokens, of about 1,000 bytes each.
 const generation = 20_000
 
 func newTokenCache() *tokenCache {

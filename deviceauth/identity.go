@@ -9,25 +9,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// An Identity is who stands behind a request. All requests of a token may share
-// one, so it must not be changed.
+// An Identity is the person and the client of a request. All requests with a token
+// may share one, so it must not be modified.
 type Identity struct {
-	Person   *Person // its Upstream is set where there are several
+	Person   *Person // its Upstream is set if there are several
 	ClientID string
 	Scope    Scope
 	Grant    ID
 	Expires  time.Time
 
 	clean  bool                      // whether the person is, see Person.Clean
-	common [len(commonClaims)]string // the common claims, spelled
+	common [len(commonClaims)]string // the values of commonClaims
 }
 
-// commonClaims are the claims that backends are told of unless an operator says
-// otherwise, in the order in which they are asked for. They are spelled once
-// and not on every request.
+// commonClaims are the claims that backends receive by default, in the order in which
+// they are requested. Their values are computed once and not for every request.
 var commonClaims = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
 
-// NewIdentity returns who comes with a token of these claims.
+// NewIdentity returns the identity for a token with these claims.
 func NewIdentity(p *Person, c *AccessClaims) *Identity {
 	id := new(Identity)
 	id.set(p, c)
@@ -40,21 +39,20 @@ func (id *Identity) set(p *Person, c *AccessClaims) {
 	for i, name := range commonClaims {
 		id.common[i] = id.spell(name)
 	}
-	// One string holds all of them: with many tokens in turn, each string by itself is
-	// one more access to memory that is in no cache.
+	// All values share one string: with many tokens in use, each separate string
+	// would be one more cache miss.
 	whole := strings.Join(id.common[:], "")
 	for i, value := range id.common {
 		id.common[i], whole = whole[:len(value)], whole[len(value):]
 	}
 }
 
-// Claim spells a claim as one line of text, or "" where it is unknown: user,
-// sub, client_id, scope, upstream, which is the id where there are several, or
-// one of the upstream's. Lists are joined by commas,
-// as Remote-Groups is read everywhere. An e-mail address of which the upstream
-// says that it is not verified is left out: backends take it for proof. Names
-// are sanitised; any other value is told as it is or, where it is not [Clean],
-// not at all.
+// Claim returns a claim as one line of text, or "" if it is unknown: user, sub,
+// client_id, scope, upstream (the id, if there are several), or one of the upstream's
+// claims. Lists are joined by commas, as backends expect in Remote-Groups. An e-mail
+// address that the upstream marks as not verified is omitted, because backends take
+// it as proof. Names to display are sanitised; any other value is returned unchanged,
+// or omitted if it is not [text.IsClean].
 func (id *Identity) Claim(name string) string {
 	for i, n := range commonClaims {
 		if n == name {
@@ -86,9 +84,9 @@ func (id *Identity) spell(name string) string {
 	return strings.Join(values, ",")
 }
 
-// Encoded spells a claim as [Identity.Claim] does, each value percent-encoded
-// (RFC 3986 §2.1), so that it is ASCII without spaces and commas. In a list values
-// that have commas are told, too: the commas between values are the only ones.
+// Encoded returns a claim as [Identity.Claim] does, each value percent-encoded (RFC
+// 3986 §2.1), so that it is ASCII without spaces and commas. Lists also include
+// values that contain commas, since only the separators are unencoded commas.
 func (id *Identity) Encoded(name string) string {
 	single := []string{"user", "sub", "upstream", "client_id", "scope", "email"}
 	if slices.Contains(single, name) || slices.Contains(displayed, name) {
@@ -103,11 +101,11 @@ func (id *Identity) Encoded(name string) string {
 	return strings.Join(values, ",")
 }
 
-// percentEncode leaves the unreserved characters of RFC 3986 §2.3 as they are.
+// percentEncode encodes everything but the unreserved characters of RFC 3986 §2.3.
 func percentEncode(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// claim is the person's user or subject. A person with one that is not clean is not let in;
-// this is the last line of defence.
+// claim returns the person's user or subject, or "" if they are not clean. Such a
+// person is refused earlier; this is the last line of defence.
 func (id *Identity) claim(name string) string {
 	switch {
 	case !id.clean:

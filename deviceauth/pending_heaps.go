@@ -1,9 +1,9 @@
 package deviceauth
 
-// The heaps of [pendingTable], for container/heap. Each element knows its index, so that
-// it can leave from the middle.
+// The heaps of [pendingTable], for container/heap. Each element stores its index, so
+// that it can be removed from the middle.
 
-// An expiryHeap has the grant that expires next first.
+// An expiryHeap has the grant that expires first at the top.
 type expiryHeap []*pendingGrant
 
 func (h expiryHeap) Len() int           { return len(h) }
@@ -16,7 +16,7 @@ func (h expiryHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// A networkHeap has the network with the most pending grants first.
+// A networkHeap has the network with the most pending grants at the top.
 type networkHeap []*pendingNetwork
 
 func (h networkHeap) Len() int           { return len(h) }
@@ -29,7 +29,7 @@ func (h networkHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// pop takes the last one off, and leaves nothing that keeps it in memory.
+// pop removes the last element, and clears its slot so that it can be collected.
 func pop[T any](list *[]*T) *T {
 	n := len(*list) - 1
 	last := (*list)[n]

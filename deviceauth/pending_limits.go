@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// PendingLimits are how many grants may be pending at a time, so that nobody
-// fills the store, or makes guessing easier by opening codes without end.
+// PendingLimits limit how many grants may be pending at a time. Without them an
+// attacker could fill the store, or make guessing easier with a large number of valid
+// codes.
 type PendingLimits struct {
-	// PerAddress is from one IPv4 address, or IPv6 prefix of 64 bits; default
-	// 500. Networks around it have a multiple: an IPv4 /24 and an IPv6 /56 four
-	// times as many, an IPv6 /48 sixteen times.
+	// PerAddress limits one IPv4 address, or one IPv6 /64; default 500. Larger
+	// networks have a multiple of it: an IPv4 /24 and an IPv6 /56 four times, an IPv6
+	// /48 sixteen times.
 	PerAddress int
 	PerClient  int // of one client; default 100,000
 	Total      int // default 200,000
@@ -25,20 +26,21 @@ func (l *PendingLimits) fill() {
 	orDefault(&l.Total, 200_000)
 }
 
-// A pendingTable holds the grants that wait, as far as this process has begun
-// them, and keeps them within the [PendingLimits]. Above the limit of an address
-// or a network around it nobody of there gets another one. The limits of a client
-// and of all are shared by strangers, so there whoever holds most gives way: at
-// the limit the newest grant of the network with most of them ends, and the new
-// one has its place. Each step costs O(log n).
+// A pendingTable holds the pending grants that this process has created, and keeps
+// them within the [PendingLimits]. At the limit of an address or a network, further
+// requests from it are refused. The limits of a client and of all clients are shared
+// by unrelated users, so there the network with the most pending grants must make
+// room: its newest grant ends, and the new one takes its place. Each operation costs
+// O(log n).
 //
-// The table is a limit and no book-keeping: after a restart it begins anew, and
-// each of several gateways has its own. What it does not know expires by itself.
+// The table only enforces limits and need not be exact: it is empty after a restart,
+// and each of several gateways has its own. Grants that it does not contain expire by
+// themselves.
 type pendingTable struct {
 	mu       sync.Mutex
 	grants   map[ID]*pendingGrant
 	expiring expiryHeap
-	networks map[netip.Prefix]int // how many wait, by address and by network around it
+	networks map[netip.Prefix]int // number of pending grants by address and by enclosing network
 	all      pendingShare
 	clients  map[string]*pendingShare
 }
@@ -50,32 +52,32 @@ func newPendingTable() pendingTable {
 	}
 }
 
-// A pendingGrant is a grant's place in the table.
+// A pendingGrant is the entry of a grant in the table.
 type pendingGrant struct {
 	id      ID
 	client  string
 	from    netip.Addr
 	expires int64 // seconds; rounded up
-	index   int   // in the heap of what expires next; -1: it has left the table
+	index   int   // in the expiry heap; -1: it has left the table
 }
 
-// wait is how long a grant may still wait: at least a second.
+// wait returns how long the grant may still be pending, at least a second.
 func (g *pendingGrant) wait(now time.Time) time.Duration {
 	return max(time.Unix(g.expires, 0).Sub(now), time.Second)
 }
 
-// A networkAround is a network that one customer of a provider may hold as a
-// whole, and how many times the limit of a single address it has.
+// A networkAround is a network that may belong to a single customer of a provider,
+// and the multiple of the limit of one address that applies to it.
 type networkAround struct {
 	prefix netip.Prefix
 	times  int
 }
 
-// networksAround returns an address and the networks around it, the widest last.
-// An IPv6 customer is commonly given a /56, and a site a /48 (RFC 6177 §2):
-// limits of a /64 alone would let either of them have all the pending grants
-// that there may be. Addresses that are not known count as one.
-// The array costs no memory; the first n of it are meant.
+// networksAround returns the address and its enclosing networks, the widest last. An
+// IPv6 customer commonly has a /56, and a site a /48 (RFC 6177 §2): with a limit for
+// each /64 alone, either could use up the total. All unknown addresses count as one.
+// The result is an array, of which the first n elements are set, to save an
+// allocation.
 func networksAround(addr netip.Addr) (list [3]networkAround, n int) {
 	within := func(bits, times int) networkAround {
 		return networkAround{prefix: netip.PrefixFrom(addr, bits).Masked(), times: times}
@@ -89,16 +91,16 @@ func networksAround(addr netip.Addr) (list [3]networkAround, n int) {
 	return [3]networkAround{{prefix: netip.Prefix{}, times: 1}}, 1
 }
 
-// site is the widest network around an address: who shares a limit with
-// strangers, as one party.
+// site returns the widest network around an address. It counts as one party where a
+// limit is shared with others.
 func site(addr netip.Addr) netip.Prefix {
 	around, n := networksAround(addr)
 	return around[n-1].prefix
 }
 
-// acquire gives a grant its place, or returns how long to wait until there may
-// be one. Where another grant has to give way, its id is returned: the caller
-// ends it.
+// acquire adds a grant to the table. At a limit it returns how long to wait before
+// the next attempt. If another grant must make room, acquire returns its id, and the
+// caller must end it.
 func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowdedOut ID, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +130,7 @@ func (t *pendingTable) acquire(l PendingLimits, g *Grant, now time.Time) (crowde
 	return crowdedOut, 0
 }
 
-// client returns the share of a client; [pendingTable.leave] forgets it again.
+// client returns the share of a client; [pendingTable.leave] removes an empty one.
 func (t *pendingTable) client(id string) *pendingShare {
 	share := t.clients[id]
 	if share == nil {
@@ -138,7 +140,7 @@ func (t *pendingTable) client(id string) *pendingShare {
 	return share
 }
 
-// release notes that a grant waits no more.
+// release removes a grant that is no longer pending.
 func (t *pendingTable) release(id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,14 +149,14 @@ func (t *pendingTable) release(id ID) {
 	}
 }
 
-// holds reports whether a grant still has its place.
+// holds reports whether a grant is in the table.
 func (t *pendingTable) holds(id ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.grants[id] != nil
 }
 
-// count returns how many wait.
+// count returns the number of pending grants.
 func (t *pendingTable) count(now time.Time) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -197,7 +199,7 @@ func (t *pendingTable) leave(g *pendingGrant) {
 	}
 }
 
-// A pendingShare is what strangers share under one limit, by who holds how much.
+// A pendingShare are the grants under one limit, counted by network.
 type pendingShare struct {
 	count    int
 	networks map[netip.Prefix]*pendingNetwork
@@ -208,19 +210,20 @@ func newPendingShare() pendingShare {
 	return pendingShare{networks: map[netip.Prefix]*pendingNetwork{}}
 }
 
-// A pendingNetwork is the grants of one network under one limit.
+// A pendingNetwork are the grants of one network under one limit.
 type pendingNetwork struct {
-	grants []*pendingGrant // the oldest first; the first and the last have not left the table
-	count  int             // of them that have not
+	grants []*pendingGrant // the oldest first; the first and the last one are still in the table
+	count  int             // of those that are still in the table
 	index  int             // in the heap of networks
 }
 
 func (h *pendingNetwork) oldest() *pendingGrant { return h.grants[0] }
 func (h *pendingNetwork) newest() *pendingGrant { return h.grants[len(h.grants)-1] }
 
-// givesWay returns the grant that makes room for one from a network: the newest
-// of whoever holds most, if they hold more even after it. Nobody gives way to
-// who holds as many: two who ask in turn would end each other's for ever.
+// givesWay returns the grant that must make room for one from another network: the
+// newest of the network with the most grants, if that has more than the other network
+// even after the exchange. With equal numbers no grant is ended: two networks would
+// otherwise end each other's grants for ever.
 func (s *pendingShare) givesWay(to netip.Prefix) *pendingGrant {
 	has := 0
 	if h := s.networks[to]; h != nil {
@@ -245,8 +248,8 @@ func (s *pendingShare) add(from netip.Prefix, g *pendingGrant) {
 	heap.Fix(&s.most, h.index)
 }
 
-// remove notes that a grant of a network has left the table, and returns how
-// many of all are left.
+// remove updates the share after a grant of a network has left the table, and returns
+// the number of remaining grants.
 func (s *pendingShare) remove(from netip.Prefix) int {
 	s.count--
 	h := s.networks[from]

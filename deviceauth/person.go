@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Claims are what an upstream said about a person, by claim name, as JSON
-// decodes them. They are values: a Claims is not changed after it is made.
+// Claims are the claims that an upstream made about a person, by name, as decoded
+// from JSON. They are immutable.
 type Claims map[string]any
 
-// UnmarshalJSON keeps numbers as they are written: two employees whose numbers
-// differ in the seventeenth digit are two.
+// UnmarshalJSON keeps the exact text of numbers: employee numbers that differ only in
+// the seventeenth digit are different.
 func (c *Claims) UnmarshalJSON(document []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
@@ -24,15 +24,15 @@ func (c *Claims) UnmarshalJSON(document []byte) error {
 	return nil
 }
 
-// String returns the claim as text: a number or a boolean as JSON writes it, ""
-// when the claim is missing, a list or an object.
+// String returns a claim as text: a number or a boolean as in JSON, and "" if the
+// claim is missing, a list or an object.
 func (c Claims) String(name string) string {
 	s, _ := scalar(c[name])
 	return s
 }
 
-// Strings returns a claim as a list of texts, as [Claims.String] writes them. What
-// is a list or an object within the list is left out.
+// Strings returns a claim as a list of texts in the form of [Claims.String]. It omits
+// lists and objects within the list.
 func (c Claims) Strings(name string) []string {
 	switch v := c[name].(type) {
 	case []string:
@@ -60,7 +60,7 @@ func scalar(value any) (text string, ok bool) {
 		return v.String(), true
 	case bool:
 		return strconv.FormatBool(v), true
-	case float64: // of a Go program
+	case float64: // set by a Go program
 		return strconv.FormatFloat(v, 'f', -1, 64), true
 	}
 	return "", false
@@ -72,31 +72,34 @@ func (c Claims) Bool(name string) bool {
 	return c[name] == true || c[name] == "true"
 }
 
-// A Person is who signed in: what an upstream vouched for, and nothing else.
+// A Person is the person who signed in, with the claims of the upstream and nothing
+// else.
 type Person struct {
 	// "<upstream id>|<upstream sub>": unique, and stable when an upstream is added
 	Subject  string `json:"sub"`
 	Upstream string `json:"upstream"` // the upstream's id
-	// what a backend knows the person by; becomes Remote-User, see [Config]
+	// the user name for backends, in Remote-User; see [Config]
 	User   string `json:"user"`
 	Claims Claims `json:"claims,omitempty"` // the upstream's claims about the person
-	// when the person last proved who they are; zero where the upstream did not say
+	// when the person last authenticated at the upstream; zero if the upstream did
+	// not say
 	AuthTime time.Time `json:"auth_time,omitzero"`
-	// the upstream's session, where it named one (OpenID Connect Back-Channel Logout §2.1)
+	// the upstream's session, if it has an id (OpenID Connect Back-Channel Logout
+	// §2.1)
 	Session  string    `json:"sid,omitempty"`
-	SignedIn time.Time `json:"signed_in,omitzero"` // when this sign-in was begun, by our own clock
-	// claims that the upstream did not say in the token, or that are too large to keep
+	SignedIn time.Time `json:"signed_in,omitzero"` // when this sign-in was started, by our own clock
+	// claims that the upstream left out of the token, or that are too large to store
 	Withheld []string `json:"withheld,omitempty"`
-	// the code that was on its way, where the person proved anew who they are
+	// the code that was being approved when the person signed in anew for it
 	Fresh UserCode `json:"fresh,omitempty"`
 }
 
-// SessionKey names a session at an upstream as an owner of grants. No subject
-// begins like it.
+// SessionKey returns the name of an upstream's session as an owner of grants. It is
+// never equal to a subject.
 func SessionKey(upstream, session string) string { return "sid:" + upstream + "|" + session }
 
-// Owners returns the names under which a store finds the grants of a person:
-// the subject, and the session at the upstream.
+// Owners returns the names by which a store finds the grants of a person: the
+// subject, and the session at the upstream.
 func (p *Person) Owners() []string {
 	if p.Session == "" {
 		return []string{p.Subject}
@@ -104,7 +107,8 @@ func (p *Person) Owners() []string {
 	return []string{p.Subject, SessionKey(p.Upstream, p.Session)}
 }
 
-// Name returns how to address the person: a name, else an e-mail address, else the user.
+// Name returns how a page addresses the person: the name, else the e-mail address,
+// else the user.
 func (p *Person) Name() string {
 	for _, s := range []string{p.Claims.String("name"), p.Claims.String("email")} {
 		if s != "" {

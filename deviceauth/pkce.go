@@ -1,12 +1,12 @@
 package deviceauth
 
-// errVerifier is told of a code that a proof key binds (RFC 7636 §4.6).
+// errVerifier is the error for a code with a challenge (RFC 7636 §4.6).
 var errVerifier = NewError("invalid_grant", "code_verifier is missing, or is not the one of this code's code_challenge")
 
-// parseChallenge reads the code_challenge of a device authorization request
-// (RFC 7636 §4.3), which binds the device code to whoever asked for it. Only
-// S256 is taken: with plain, the default, whoever sees the request has the
-// verifier. None at all is no challenge.
+// parseChallenge parses the code_challenge of a request (RFC 7636 §4.3), which binds
+// the code to the client that requested it. It accepts only S256: with plain, the
+// default, the request itself contains the verifier. Without both parameters there is
+// no challenge.
 func parseChallenge(challenge, method string) (d Digest, err error) {
 	switch {
 	case challenge == "" && method == "":
@@ -24,7 +24,7 @@ func parseChallenge(challenge, method string) (d Digest, err error) {
 	return d, nil
 }
 
-// proves reports whether a code_verifier is the one that a challenge is of.
+// proves reports whether a code_verifier matches a challenge.
 func proves(challenge Digest, verifier string) bool {
 	return challenge == Digest{} || digest([]byte(verifier)).equal(challenge)
 }

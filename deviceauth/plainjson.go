@@ -7,14 +7,14 @@ import (
 	"unicode/utf16"
 )
 
-// plainJSON are claims whose JSON has the same text in base64 and in base64url,
-// and is ASCII. Browser code that decodes a token with atob knows neither - nor _
-// and reads bytes as Latin-1: a picture's address with a question mark, or a name
-// such as Zoë, would break it.
+// plainJSON are claims whose JSON is ASCII, and is encoded to the same text by base64
+// and base64url. Browser code that decodes a token with atob accepts neither - nor _,
+// and reads bytes as Latin-1: it would fail with a picture URL that has a question
+// mark, or with a name such as Zoë.
 //
-// Of ASCII only the last six bits of >, ?, ~ and DEL are 62 or 63, which the two
-// alphabets spell differently (RFC 4648 §4, §5); those and whatever is not ASCII
-// are written as \u escapes (RFC 8259 §7). JSON has them within strings alone.
+// Of ASCII only >, ?, ~ and DEL have 62 or 63 as their last six bits, for which the
+// two alphabets differ (RFC 4648 §4, §5). These and all non-ASCII characters are
+// written as \u escapes (RFC 8259 §7). JSON has them only within strings.
 type plainJSON Claims
 
 // MarshalJSON implements json.Marshaler.

@@ -8,13 +8,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// PollState is what only memory knows: who waits for an answer, how often each
-// device asks, how many wait, and who typed wrong codes. Nothing of it is worth
-// a write to a disk: a device that is told "pending" once more has lost nothing.
-// Where gateways share a store, how often a device asks is there, see [Cluster].
+// PollState is the state that is only in memory: held polls, the polling interval of
+// each device, the number of pending grants, and wrong user codes. None of it is
+// worth a write to disk: at worst a device receives authorization_pending once more.
+// If several gateways share a store, polling intervals are stored there, see
+// [Cluster].
 //
-// It outlives an engine, so that a reload of the configuration forgets no pace
-// and a decision wakes the polls that the engine before still holds.
+// A PollState outlives an engine, so that intervals survive a reload of the
+// configuration, and a decision wakes polls that the previous engine still holds.
 type PollState struct {
 	mu    sync.Mutex
 	codes map[ID]*codeRecord
@@ -27,20 +28,20 @@ type PollState struct {
 	undelivered undeliveredTokens
 }
 
-// codeRecord is a pending code's entry.
+// codeRecord is the entry of a pending code.
 type codeRecord struct {
-	interval time.Duration              // as grown by early polls
-	arrived  [AuthPost + 1]time.Time    // the last poll, apart for each way of client authentication
-	expires  time.Time                  // of the code; the entry is rubbish from then on
+	interval time.Duration              // as increased by early polls
+	arrived  [AuthPost + 1]time.Time    // the last poll, for each method of client authentication
+	expires  time.Time                  // of the code; the entry can be deleted from then on
 	waiting  map[chan struct{}]struct{} // held polls
 }
 
-// The bounds of memory and time.
+// Limits of memory and time.
 const (
-	maxInterval = 60 * time.Second // growth of a code's interval stops here
+	maxInterval = 60 * time.Second // an interval does not grow further
 	slowDown    = 5 * time.Second  // RFC 8628 §3.5
 	maxHeld     = 10_000           // polls held at a time, some 20 KiB each; the rest are answered at once
-	maxCodes    = 200_000          // codes whose pace is remembered
+	maxCodes    = 200_000          // codes whose interval is stored
 )
 
 // NewPollState returns an empty PollState.
@@ -51,23 +52,22 @@ func NewPollState() *PollState {
 	}
 }
 
-// Counts returns how many codes wait for an answer and how many polls are
-// held, as far as this process knows.
+// Counts returns the numbers of pending codes and held polls in this process.
 func (s *PollState) Counts() (pending, held int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pending.count(time.Now()), s.held
 }
 
-// pace is what a pending poll is to be told.
+// pace is the result of the interval check for a poll.
 type pace struct {
 	early    bool
-	interval time.Duration // as it is from now on
+	interval time.Duration // from now on
 }
 
-// recordPoll records a poll of a pending code, here or where gateways share it. While the
-// shared store fails, a poll has the benefit of the doubt; that the store is away is told
-// elsewhere. The loop ends, because an interval only grows, up to maxInterval.
+// recordPoll records a poll of a pending code, in memory or in the shared store. If
+// the shared store fails, the poll counts as in time; the fault itself is reported by
+// other requests. The loop ends because an interval only grows, up to maxInterval.
 func (s *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time,
 	interval time.Duration) pace {
 	if s.shared == nil {
@@ -84,7 +84,7 @@ func (s *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now 
 		if err != nil {
 			return pace{interval: interval}
 		}
-		if was <= from { // it has been set, or the code is no longer known there
+		if was <= from { // it has been set, or the code is no longer recorded there
 			break
 		}
 		from, p.interval = was, slowedDown(was) // another gateway was faster
@@ -92,10 +92,10 @@ func (s *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now 
 	return p
 }
 
-// pace is the rule of RFC 8628 §3.5: what a poll is told, by what is known of those
-// before. held says that another poll of the code is held at this gateway, so that this
-// one is early whatever the clock says. The first poll is never early otherwise, and early
-// by less than a fifth is not early: networks are faster and slower from poll to poll.
+// pace applies RFC 8628 §3.5 to a poll, given the record of earlier ones. held means
+// that another poll of the code is being held at this gateway, so that this one is
+// early in any case. Otherwise the first poll is never early, and neither is one that
+// is early by less than a fifth of the interval, because network latency varies.
 func (r PollRecord) pace(held bool) pace {
 	if held || r.Polled && r.Since < r.Interval*4/5 {
 		return pace{early: true, interval: slowedDown(r.Interval)}
@@ -103,7 +103,7 @@ func (r PollRecord) pace(held bool) pace {
 	return pace{interval: r.Interval}
 }
 
-// slowedDown is the interval after one early poll more.
+// slowedDown returns the interval after one more early poll.
 func slowedDown(interval time.Duration) time.Duration { return min(interval+slowDown, maxInterval) }
 
 func (s *PollState) holds(id ID) bool {
@@ -133,16 +133,17 @@ func (s *PollState) entry(g *Grant, now time.Time, interval time.Duration) *code
 	return c
 }
 
-// sweep makes room before an entry is added; at the bound something goes whatever it
-// is. What is lost then is a pace, and its device is told "pending" a little early.
+// sweep makes room before an entry is added; at the limit it drops entries that are
+// still in use. A dropped entry only costs an interval: its device may poll a little
+// too early.
 func (s *PollState) sweep(now time.Time) {
 	sweep.AFew(s.codes, func(_ ID, c *codeRecord) bool {
 		return len(c.waiting) == 0 && (!now.Before(c.expires) || len(s.codes) >= maxCodes)
 	})
 }
 
-// hold registers a poll that waits for the grant. Where there is no room, ok
-// is false. Release it in any case.
+// hold registers a held poll of the grant. ok is false if too many polls are held. A
+// registered poll must be released.
 func (s *PollState) hold(g *Grant, now time.Time, interval time.Duration) (wake chan struct{}, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +169,7 @@ func (s *PollState) release(id ID, wake chan struct{}) {
 	}
 }
 
-// wake answers all polls held for the grant.
+// wake wakes all held polls of the grant.
 func (s *PollState) wake(id ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +183,7 @@ func (s *PollState) wake(id ID) {
 	}
 }
 
-// forget drops the pace of a code that has come to its end.
+// forget drops the entry of a code that is no longer pending.
 func (s *PollState) forget(id ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// The clients that may register in a minute: by one address, by the networks around it, each
-// a multiple, and by all. One customer of a provider has many addresses of IPv6.
+// Limits of registrations per minute: from one address, from the network around it,
+// and in total. The network counts because a single customer of a provider has many
+// IPv6 addresses.
 const (
 	registerPerAddress = 10
 	registerPerNetwork = 20
 	registerTotal      = 300
 )
 
-// registerLimiter counts the clients that register, minute by minute, in memory.
+// registerLimiter counts registrations by the minute, in memory.
 type registerLimiter struct {
 	mu     sync.Mutex
 	minute time.Time
@@ -22,9 +23,9 @@ type registerLimiter struct {
 	total  int
 }
 
-// take counts a client that is about to register, or returns how long it is to wait, and
-// counts nothing. It is one step, so that many at once get no more than one after another;
-// a client that the store then refuses has been counted.
+// take counts a registration, or returns how long to wait, without counting. Check
+// and count are one step, so that simultaneous requests cannot exceed the limit. A
+// registration that the store then fails to write has been counted.
 func (l *registerLimiter) take(from netip.Addr, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,14 +42,14 @@ func (l *registerLimiter) take(from netip.Addr, now time.Time) (wait time.Durati
 	return 0
 }
 
-// registeringFrom are the networks that an address counts for: its own, which is a /64 of
-// IPv6, and the one around it.
+// registeringFrom returns the networks for which an address counts: its own, which is
+// a /64 with IPv6, and the one around it.
 func registeringFrom(from netip.Addr) (address, network netip.Prefix) {
 	own, around := 32, 24
 	if from.Is6() {
 		own, around = 64, 48
 	}
-	address, _ = from.Prefix(own) // of no address: the zero prefix, which all of them share
+	address, _ = from.Prefix(own) // an invalid address gives the zero prefix, which all of them share
 	network, _ = from.Prefix(around)
 	return address, network
 }

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// A Scope is a set of scope tokens in RFC 6749 §3.3's own spelling: separated
-// by single spaces, each once, in the order in which they were asked for.
+// A Scope is a set of scope tokens in the syntax of RFC 6749 §3.3: separated by
+// single spaces, without duplicates, in the order in which they were requested.
 type Scope string
 
-// Scopes of OpenID Connect Core §5.4 and §11 with a meaning here.
+// Scopes of OpenID Connect Core §5.4 and §11, and groups, that have a meaning here.
 const (
 	ScopeOpenID        = "openid"
 	ScopeProfile       = "profile"
@@ -18,7 +18,7 @@ const (
 	ScopeOfflineAccess = "offline_access"
 )
 
-// ParseScope reads a scope parameter. The refusal is invalid_scope.
+// ParseScope parses a scope parameter. Refusals: invalid_scope.
 func ParseScope(s string) (Scope, error) {
 	for i := range len(s) {
 		// RFC 6749 §3.3: NQCHAR without the space that separates.
@@ -30,7 +30,7 @@ func ParseScope(s string) (Scope, error) {
 	return NewScope(strings.Fields(s)...), nil
 }
 
-// NewScope makes a set of tokens that are known to be well formed.
+// NewScope returns the set of some tokens, which must be well-formed.
 func NewScope(tokens ...string) Scope {
 	var list []string
 	for _, t := range tokens {

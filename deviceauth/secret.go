@@ -11,11 +11,11 @@ import (
 	"io"
 )
 
-// A Secret hides itself: whatever prints, logs or marshals it shows only that
-// it is there. [Secret.Reveal] is the one way to its text.
+// A Secret hides its text: if it is printed, logged or marshaled it only shows that
+// it is set. Only [Secret.Reveal] returns the text.
 type Secret string
 
-// Reveal returns the text, for the one place that hands it out.
+// Reveal returns the text, for the code that sends or compares it.
 func (s Secret) Reveal() string { return string(s) }
 
 // Format hides the secret from every verb of package fmt.
@@ -31,8 +31,8 @@ func (s Secret) String() string {
 // MarshalText hides the secret from encoders and structured loggers.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// An ID names a grant: 128 random bits. It is no secret: it is the access
-// token's sid claim.
+// An ID identifies a grant: 128 random bits. It is not secret: access tokens have it
+// as their sid claim.
 type ID [16]byte
 
 func newID() (id ID) {
@@ -42,20 +42,20 @@ func newID() (id ID) {
 
 func (id ID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// ParseID reads what [ID.String] wrote.
+// ParseID parses the result of [ID.String].
 func ParseID(s string) (id ID, err error) {
 	err = id.UnmarshalText([]byte(s))
 	return id, err
 }
 
-// MarshalText writes the ID as 22 characters of base64url.
+// MarshalText returns the ID as 22 characters of base64url.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText reads what [ID.MarshalText] wrote.
+// UnmarshalText parses the result of [ID.MarshalText].
 func (id *ID) UnmarshalText(text []byte) error { return decodeInto(id[:], text) }
 
-// A Digest is the SHA-256 of a secret half. It is all that is ever stored, so
-// that a stolen database yields no token.
+// A Digest is the SHA-256 of the secret part of a token. Only digests are stored, so
+// that a stolen database contains no tokens.
 type Digest [sha256.Size]byte
 
 func digest(secret []byte) Digest { return sha256.Sum256(secret) }
@@ -63,17 +63,17 @@ func digest(secret []byte) Digest { return sha256.Sum256(secret) }
 // equal compares in constant time.
 func (d Digest) equal(other Digest) bool { return subtle.ConstantTimeCompare(d[:], other[:]) == 1 }
 
-// MarshalText writes the digest as 43 characters of base64url.
+// MarshalText returns the digest as 43 characters of base64url.
 func (d Digest) MarshalText() ([]byte, error) {
 	return base64.RawURLEncoding.AppendEncode(nil, d[:]), nil
 }
 
-// UnmarshalText reads what [Digest.MarshalText] wrote.
+// UnmarshalText parses the result of [Digest.MarshalText].
 func (d *Digest) UnmarshalText(text []byte) error { return decodeInto(d[:], text) }
 
-// decodeInto fills dst from base64url that has exactly one spelling: several
-// texts would name one grant. Strict sees to the last bits, but not to the
-// line breaks that the decoder skips.
+// decodeInto decodes base64url into dst. It accepts only one spelling of each value,
+// because otherwise several texts would name one grant. Strict rejects non-zero
+// trailing bits, but not line breaks, which the decoder skips.
 func decodeInto(dst, text []byte) error {
 	if bytes.ContainsAny(text, "\r\n") {
 		return errors.New("not base64url: it has line breaks")

@@ -8,21 +8,21 @@ const (
 	TypeID     = "JWT"
 )
 
-// A Signer makes and reads JSON Web Tokens. Package keyring has one.
+// A Signer signs and verifies JSON Web Tokens. Package keyring implements it.
 type Signer interface {
-	// Sign returns the compact form of a token with the type in its header.
-	// The key it signs with is good at least until then.
+	// Sign returns the compact serialization of a token with the type in its header.
+	// The signing key stays published until the token has expired.
 	Sign(typ string, claims any) (string, error)
-	// SignID is Sign for an ID token, with a key for an algorithm, as a client
-	// wants it; empty: the one that Sign takes.
+	// SignID is like Sign, for an ID token and with a key for an algorithm that a
+	// client requires; empty: with the key that Sign uses.
 	SignID(algorithm string, claims any) (string, error)
-	// Verify decodes the claims of a token of ours: signature, algorithm,
-	// type and critical headers are checked, the claims are not.
+	// Verify decodes the claims of a token of ours. It checks signature, algorithm,
+	// type and critical headers, but not the claims.
 	Verify(typ, token string, claims any) error
 }
 
-// AccessClaims are the claims of an access token (RFC 9068 §2.2). sid is the
-// grant's id: the guard asks whether that still lives.
+// AccessClaims are the claims of an access token (RFC 9068 §2.2). sid is the id of
+// the grant, by which a guard checks whether the grant is active.
 type AccessClaims struct {
 	Issuer   string   `json:"iss"`
 	Audience audience `json:"aud"`
@@ -36,7 +36,7 @@ type AccessClaims struct {
 	AuthTime int64    `json:"auth_time,omitempty"`
 }
 
-// seconds is the NumericDate of RFC 7519 §2.
+// seconds returns a time as a NumericDate (RFC 7519 §2).
 func seconds(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

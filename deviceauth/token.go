@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The prefixes tell the kinds apart, for people who read a configuration
+// The prefixes distinguish the kinds of tokens for people who read a configuration,
 // and for scanners that look for leaked credentials.
 const (
 	deviceCodePrefix        = "dc_"
@@ -16,8 +16,8 @@ const (
 	refreshTokenPrefix      = "rt_"
 )
 
-// A split token names its grant and proves to belong to it: the id finds the
-// record by its primary key, the secret is compared with a stored digest.
+// A splitToken consists of the id of its grant, which is the primary key of the
+// record, and a secret, which is compared with a stored digest.
 type splitToken struct {
 	id     ID
 	secret [32]byte
@@ -33,12 +33,12 @@ func (t splitToken) digest() Digest { return digest(t.secret[:]) }
 
 func (t splitToken) bytes() []byte { return append(t.id[:], t.secret[:]...) }
 
-// deviceCode spells the token as an RFC 8628 device_code.
+// deviceCode returns the token as a device_code (RFC 8628 §3.2).
 func (t splitToken) deviceCode() Secret {
 	return Secret(deviceCodePrefix + base64.RawURLEncoding.EncodeToString(t.bytes()))
 }
 
-// authorizationCode spells the token as a code of RFC 6749 §4.1.2.
+// authorizationCode returns the token as an authorization code (RFC 6749 §4.1.2).
 func (t splitToken) authorizationCode() Secret {
 	return Secret(authorizationCodePrefix + base64.RawURLEncoding.EncodeToString(t.bytes()))
 }
@@ -62,12 +62,13 @@ func parseSplitToken(code, prefix string) (t splitToken, ok bool) {
 	return t, true
 }
 
-// refreshKey makes refresh tokens. A token carries a tag under this key, so
-// that one we never issued is known without a look at any grant: the id is no
-// secret, and guessing at it must not end a grant as a replay would.
+// refreshKey is the key that authenticates refresh tokens. A token has a tag (MAC)
+// under this key, so that a token that we never issued is refused without reading a
+// grant: ids are not secret, and a made-up token for an id must not end the grant as
+// a replay would.
 type refreshKey [32]byte
 
-// refreshKey returns the key of refresh tokens as it is now.
+// refreshKey returns the current key of refresh tokens.
 func (e *Engine) refreshKey() refreshKey { return e.cfg.RefreshKey() }
 
 const tagSize = 16
@@ -79,9 +80,9 @@ func (k refreshKey) derive(purpose string, t splitToken) []byte {
 	return mac.Sum(nil)
 }
 
-// successor is the token that follows t. It is derived, not drawn, so that a
-// client whose answer was lost can be given the same one again although only
-// its digest was kept (RFC 9700 §4.14.2 asks for rotation, not for this mercy).
+// successor returns the refresh token that replaces t. It is derived and not random,
+// so that a client that did not receive it can get the same one again although only
+// its digest is stored. (RFC 9700 §4.14.2 requires rotation, but not this.)
 func (k refreshKey) successor(t splitToken) splitToken {
 	next := splitToken{id: t.id}
 	copy(next.secret[:], k.derive("successor", t))

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Tokens are what a device is given (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3).
+// Tokens are the contents of a token response (RFC 6749 §5.1, OpenID Connect Core
+// §3.1.3.3).
 type Tokens struct {
 	AccessToken  Secret
 	ExpiresIn    time.Duration
@@ -14,16 +15,16 @@ type Tokens struct {
 	RefreshToken Secret // with offline_access
 	IDToken      Secret // with openid
 
-	// RefreshExpiresIn is how long the refresh token is good for, where it is not used
-	// (draft-ietf-oauth-refresh-token-expiration); 0: there is none.
+	// RefreshExpiresIn is the lifetime of the refresh token if it is not used
+	// (draft-ietf-oauth-refresh-token-expiration); 0: there is no refresh token.
 	RefreshExpiresIn time.Duration
 
-	until   time.Time // end of the access token
-	terms   Terms     // what it is good for
-	refresh *Refresh  // what the grant keeps of the refresh token
+	until   time.Time // expiry of the access token
+	terms   Terms     // of the access token
+	refresh *Refresh  // what the grant stores of the refresh token
 }
 
-// first makes the tokens of a redemption.
+// first creates the tokens of a redemption.
 func (e *Engine) first(g *Grant, terms Terms, now time.Time, nulls bool) (*Tokens, error) {
 	t, err := e.issue(g, terms, now, nulls)
 	if err != nil || !terms.Scope.Has(ScopeOfflineAccess) {
@@ -38,7 +39,7 @@ func (e *Engine) first(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 	return t, nil
 }
 
-// issue makes an access token, and an ID token where openid is in the scope.
+// issue creates an access token, and an ID token if the scope has openid.
 func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Tokens, error) {
 	scope, until := terms.Scope, now.Add(e.cfg.Lifetime.AccessToken)
 	access, err := e.cfg.Signer.Sign(TypeAccess, AccessClaims{
@@ -65,8 +66,8 @@ func (e *Engine) issue(g *Grant, terms Terms, now time.Time, nulls bool) (*Token
 	return t, nil
 }
 
-// claimsOf lists which of the upstream's claims a scope opens (OpenID Connect
-// Core §5.4). groups is no standard scope, but the one that everybody uses.
+// claimsOf lists the claims that each scope gives access to (OpenID Connect Core
+// §5.4). groups is not a standard scope, but in common use.
 var claimsOf = map[string][]string{
 	ScopeProfile: {"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile",
 		"picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"},
@@ -74,7 +75,7 @@ var claimsOf = map[string][]string{
 	ScopeGroups: {"groups"},
 }
 
-// UserClaims are the person's claims that a scope opens, with sub.
+// UserClaims returns sub and the person's claims that a scope gives access to.
 func UserClaims(p *Person, scope Scope) Claims {
 	claims := Claims{"sub": p.Subject}
 	for s, names := range claimsOf {
@@ -87,8 +88,8 @@ func UserClaims(p *Person, scope Scope) Claims {
 	return claims
 }
 
-// addNulls names what is not known, for devices that read a missing member as
-// a fault; and the scope, which they look for in the ID token.
+// addNulls adds unknown claims as null, for devices that fail if a member is missing,
+// and the scope, which these devices expect in the ID token.
 func addNulls(claims Claims, scope Scope) {
 	claims["scope"] = scope
 	for s, names := range claimsOf {
@@ -100,8 +101,9 @@ func addNulls(claims Claims, scope Scope) {
 	}
 }
 
-// signID signs an ID token as its client wants it. What is written for devices that
-// want nulls is read by browser code that knows no base64url, see [plainJSON].
+// signID signs an ID token with the algorithm that its client requires. Devices that
+// need nulls decode it with browser code that does not support base64url, see
+// [plainJSON].
 func (e *Engine) signID(client string, claims Claims, nulls bool) (string, error) {
 	algorithm := ""
 	if c := e.client(client); c != nil {
@@ -127,7 +129,7 @@ func (e *Engine) idClaims(g *Grant, scope Scope, now, until time.Time) Claims {
 	return claims
 }
 
-// An audience is a string or a list of strings in JSON (RFC 7519 §4.1.3).
+// An audience is encoded in JSON as a string or a list of strings (RFC 7519 §4.1.3).
 type audience []string
 
 func (a audience) MarshalJSON() ([]byte, error) {

@@ -7,29 +7,30 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// undeliveredTokens remembers tokens that the client may or may not have received:
-// the store failed while it kept them, and the device heard 503. If it turns
-// out that they were kept, the device that asks again must get them, once, and
-// a refresh that it repeats must not be taken for a theft. What is lost here,
-// with the process, costs a device its login and nothing else.
+// undeliveredTokens keeps tokens that were not delivered: the store failed during the
+// write, and the device received 503. If it turns out that the write succeeded, the
+// device must receive them when it polls again, once; and a refresh that it repeats
+// must not count as a theft. If the process ends, an entry is lost and its device
+// must log in again.
 type undeliveredTokens struct {
 	mu sync.Mutex
 	by map[ID][]undelivered
 }
 
-// undelivered is an answer that was not given.
+// undelivered is a token response that was not sent.
 type undelivered struct {
 	tokens    *Tokens
-	presented Digest    // the refresh token that it was for; none: a device code
-	forget    time.Time // the device has given up by then
+	presented Digest    // the refresh token of the request; zero: the request had a device code
+	forget    time.Time // when the entry is dropped, because the device has given up
 }
 
 const (
 	maxUndelivered = 10_000 // grants; some 10 MiB
-	maxForGrant    = 4      // for each: polls that failed beside each other
+	maxForGrant    = 4      // for each: concurrent polls that failed
 
-	// undeliveredGrace is how long a device may ask again for tokens that were kept and not
-	// given. For a refresh it stands in the place of a shorter Lifetime.RefreshGrace.
+	// undeliveredGrace is how long a device may repeat a request whose tokens were
+	// stored but not delivered. For a refresh it replaces a shorter
+	// Lifetime.RefreshGrace.
 	undeliveredGrace = 5 * time.Minute
 )
 
@@ -47,8 +48,8 @@ func (u *undeliveredTokens) note(id ID, h undelivered, now time.Time) {
 	u.by[id] = list[max(0, len(list)-maxForGrant):]
 }
 
-// redemption returns the tokens that the grant was given with its redemption,
-// to one caller only.
+// redemption returns the undelivered tokens of the grant's redemption, to one caller
+// only.
 func (u *undeliveredTokens) redemption(g *Grant, now time.Time) *Tokens {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -61,8 +62,8 @@ func (u *undeliveredTokens) redemption(g *Grant, now time.Time) *Tokens {
 	return nil
 }
 
-// rotation reports whether the grant was rotated for this refresh token, and
-// never delivered to its device.
+// rotation reports whether the grant was rotated with this refresh token and the new
+// token was not delivered.
 func (u *undeliveredTokens) rotation(g *Grant, presented Digest, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()

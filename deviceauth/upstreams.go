@@ -7,17 +7,18 @@ import (
 	"strings"
 )
 
-// Several upstreams are not each other's people: a sub names a person at
-// one issuer alone (OpenID Connect Core §5.7).
+// With several upstreams, people must not be confused: a sub identifies a person only
+// together with its issuer (OpenID Connect Core §5.7).
 
-// only reports whether an upstream is the one where people sign in. One that was
-// taken out of the configuration is not, for as long as tokens of its people live.
+// only reports whether an upstream is the only one that is configured. An upstream
+// that has been removed from the configuration is not, although tokens of its people
+// may still be valid.
 func (c *Config) only(upstream string) bool {
 	_, known := c.Allow[upstream]
 	return known && len(c.Allow) == 1
 }
 
-// Advice says what an operator should know of a configuration that is not wrong.
+// Advice returns hints for the operator about a valid configuration.
 func (c Config) Advice() (list []string) {
 	named := slices.DeleteFunc(slices.Sorted(maps.Keys(c.Allow)), func(id string) bool { return c.UserClaim[id] == "" })
 	if len(named) > 1 {
@@ -28,9 +29,9 @@ func (c Config) Advice() (list []string) {
 	return list
 }
 
-// named is a person with the user that backends know them by. It is derived
-// anew, because a store and a session remember people from before an upstream
-// was added or taken away.
+// named returns the person with the user name for backends. It is computed each time,
+// because a store and a session may contain people from before an upstream was added
+// or removed.
 func (e *Engine) named(p *Person) *Person {
 	if p == nil || e.cfg.UserClaim[p.Upstream] != "" {
 		return p
@@ -50,8 +51,8 @@ func (e *Engine) named(p *Person) *Person {
 	return &now
 }
 
-// forBackends is a person as backends are told of them: the upstream only where there
-// are several.
+// forBackends returns a person in the form for backends: with the upstream only if
+// there are several.
 func (e *Engine) forBackends(p *Person) Person {
 	now := *e.named(p)
 	if e.cfg.only(now.Upstream) {
@@ -60,8 +61,8 @@ func (e *Engine) forBackends(p *Person) Person {
 	return now
 }
 
-// mimics reports whether the person's user, a claim that may be of their own
-// choosing, reads as the subject of a person at another upstream.
+// mimics reports whether the person's user, a claim that people may be able to
+// choose, looks like the subject of a person at another upstream.
 func (e *Engine) mimics(p *Person) bool {
 	p = e.named(p)
 	upstream, _, prefixed := strings.Cut(p.User, "|")

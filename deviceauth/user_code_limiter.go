@@ -13,45 +13,46 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// A userCodeLimiter counts wrong user codes, so that the 34 bits of a code are
-// never tried out (RFC 8628 §5.1). What stops a guesser must not stop whoever
-// shares something with the guesser: an address is an office or a whole mobile
-// network, and the total is everybody. Both therefore stop only people who have
-// typed a wrong code themselves, up to a total that no typing explains. A right
-// code resets nothing, or a guesser would own one.
+// A userCodeLimiter counts wrong user codes, so that the 34 bits of a code cannot be
+// found by brute force (RFC 8628 §5.1). A limit must not lock out people who share
+// something with the attacker: many people may share an address, as in an office or a
+// mobile network, and all share the total. Therefore these two limits apply only to
+// people who have entered a wrong code themselves, up to a hard limit that is beyond
+// any ordinary use. A right code does not reset a counter, since an attacker may have
+// one, too.
 //
-// Its memory is bounded by that total: each wrong code makes at most three
-// counts, which live for ten minutes, so there are never more than 99,000. No
-// count that still matters is ever dropped to make room for another one.
+// The hard limit also bounds the memory: each wrong code creates at most three
+// counters, which expire after ten minutes, so there are never more than 99,000. A
+// counter that is still in use is never dropped to make room for another one.
 type userCodeLimiter struct {
 	mu     sync.Mutex
 	counts map[string]*userCodeCount
 }
 
-// A userCodeCount is a window that opens at the first code.
+// A userCodeCount is a counter with a time window that begins with the first code.
 type userCodeCount struct {
 	wrong   int
-	looking int // codes that are being looked up: not known to be wrong yet
+	looking int // codes that are being looked up, and may be right
 	ends    time.Time
-	codes   []codeDigest // of a person: what was wrong in this window
+	codes   []codeDigest // of a person: the wrong codes in this window
 }
 
-// A codeDigest tells a person's wrong codes apart without keeping them: one may
-// be a letter away from a right one.
+// A codeDigest identifies a wrong code of a person without storing it, since it may
+// differ from a right one by only a letter.
 type codeDigest [16]byte
 
-// A guess is a code that a person types.
+// A guess is a code that a person enters.
 type guess struct {
 	code   codeDigest
-	limits []userCodeLimit // the person's own is the first
+	limits []userCodeLimit // the person's own one is the first
 }
 
-// A userCodeLimit is how many wrong codes one key may have in one window.
+// A userCodeLimit is the number of wrong codes for a key within a time window.
 type userCodeLimit struct {
 	key    string
 	window time.Duration
-	most   int // by people who typed a wrong code in their own window
-	hard   int // by all
+	most   int // for people who entered a wrong code in their own window
+	hard   int // for everyone
 }
 
 func (l userCodeLimit) stops(count int, wrongBefore bool) bool {
@@ -64,14 +65,14 @@ func (l userCodeLimit) stops(count int, wrongBefore bool) bool {
 const (
 	guessWindow      = 10 * time.Minute
 	guessesBrowser   = 5     // of one session of a browser, at one address
-	guessesPerson    = 10    // of one person, whatever they use
-	guessesAddress   = 50    // of people who type wrong codes, at one address
-	guessesTotal     = 600   // a minute, of people who type wrong codes
-	guessesTotalHard = 3_000 // a minute, of all
+	guessesPerson    = 10    // of one person, with any browser
+	guessesAddress   = 50    // of people who enter wrong codes, at one address
+	guessesTotal     = 600   // a minute, of people who enter wrong codes
+	guessesTotalHard = 3_000 // a minute, of everyone
 )
 
-// guess returns what a person's code counts against. Without a browser's
-// session, as in a Go program with pages of its own, the person is the session.
+// guess returns the limits for a code that a person enters. Without a browser's
+// session, as in a Go program with its own pages, the person takes its place.
 func (r InspectRequest) guess(code UserCode) guess {
 	session, address := "of "+r.Person.Subject, neighbourhood(r.From)
 	if r.Browser != "" {
@@ -86,8 +87,8 @@ func (r InspectRequest) guess(code UserCode) guess {
 	}}
 }
 
-// neighbourhood is what one guesser has for nothing: an IPv4 address, or an
-// IPv6 prefix of 64 bits.
+// neighbourhood returns the addresses that an attacker has at no cost: an IPv4
+// address, or an IPv6 /64.
 func neighbourhood(addr netip.Addr) string {
 	if addr.Is6() {
 		if prefix, err := addr.Prefix(64); err == nil {
@@ -97,10 +98,11 @@ func neighbourhood(addr netip.Addr) string {
 	return addr.String()
 }
 
-// beginGuess counts a guess before it is looked at, so that of many at once none
-// slips through, or returns how long to wait. A guess that others stand before
-// waits for them: they may be right, and then it has its turn. Where gateways
-// share a store they count together; while that is away each counts for itself.
+// beginGuess counts a guess before it is looked up, so that simultaneous guesses
+// cannot exceed the limits, or returns how long to wait. If a limit is only reached
+// because of other guesses that are being looked up, beginGuess waits for their
+// results, as they may be right. Gateways that share a store count together; if the
+// store fails, each counts alone.
 func (s *PollState) beginGuess(ctx context.Context, g guess, now time.Time) time.Duration {
 	for turn := 0; ; turn++ {
 		wait, busy := s.userCodes.begin(g, now)
@@ -109,7 +111,7 @@ func (s *PollState) beginGuess(ctx context.Context, g guess, now time.Time) time
 				return 0
 			}
 			s.userCodes.end(g, false)
-			busy = turn < sharedTurns // who knows what others look at
+			busy = turn < sharedTurns // the store does not tell which guesses are being looked up
 		}
 		if !busy || turn == guessTurns {
 			return wait
@@ -122,17 +124,17 @@ func (s *PollState) beginGuess(ctx context.Context, g guess, now time.Time) time
 	}
 }
 
-// A look-up takes milliseconds; this is how long it is waited for. Counts that
-// gateways share tell nothing of what is only looked at, and each turn costs
-// several commands: there are few.
+// A lookup takes milliseconds; this is how long other guesses wait for it. Shared
+// counters do not distinguish lookups from wrong codes, and each turn costs several
+// commands, so there are fewer turns for them.
 const (
 	guessTurns  = 20
 	sharedTurns = 2
 	guessTurn   = 10 * time.Millisecond
 )
 
-// afterwards is a context for what has to be put right after a request, and must
-// not depend on whether its client is still there.
+// afterwards returns a context for work that must be completed after a request even
+// if the client has disconnected.
 func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), afterwardsWait)
 }
@@ -169,10 +171,10 @@ func (s *PollState) countDown(ctx context.Context, limits []userCodeLimit) {
 	}
 }
 
-// endGuess ends a guess. One that was wrong stays counted, unless this person's
-// same code already is: a form that is posted twice, or a page that is loaded
-// again. One that was right takes back what was counted for it, and nothing else,
-// also where the browser has gone away meanwhile.
+// endGuess ends a guess. A wrong one remains counted, unless the person has already
+// entered the same code: the form was submitted twice, or the page was reloaded. For
+// a right one the count is taken back, even if the browser has disconnected
+// meanwhile.
 func (s *PollState) endGuess(ctx context.Context, g guess, wrong bool) {
 	counted := s.userCodes.end(g, wrong)
 	if s.shared == nil {
@@ -189,8 +191,8 @@ func (s *PollState) endGuess(ctx context.Context, g guess, wrong bool) {
 	}
 }
 
-// begin notes a guess under way, or returns how long to wait; busy says that
-// some of what stands before it may yet turn out to be right.
+// begin counts a guess that is being looked up, or returns how long to wait. busy
+// reports whether the wait may end earlier because other guesses are being looked up.
 func (u *userCodeLimiter) begin(g guess, now time.Time) (wait time.Duration, busy bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -218,7 +220,7 @@ func (u *userCodeLimiter) begin(g guess, now time.Time) (wait time.Duration, bus
 	return 0, false
 }
 
-// count returns a limit's count in a window that has not ended.
+// count returns the counter of a limit, in a window that has not ended.
 func (u *userCodeLimiter) count(limit userCodeLimit, now time.Time) *userCodeCount {
 	c := u.counts[limit.key]
 	if c == nil {
@@ -232,7 +234,7 @@ func (u *userCodeLimiter) count(limit userCodeLimit, now time.Time) *userCodeCou
 	return c
 }
 
-// end reports whether the guess stays counted.
+// end ends a guess, and reports whether it remains counted.
 func (u *userCodeLimiter) end(g guess, wrong bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -258,7 +260,8 @@ func (u *userCodeLimiter) end(g guess, wrong bool) bool {
 
 var errTooManyGuesses = NewError("too_many_guesses", "too many wrong codes")
 
-// RateLimitError is a refusal to do anything now, with the time to wait.
+// A RateLimitError is a refusal with the time after which the request may be
+// repeated.
 type RateLimitError struct {
 	Reason     *Error
 	RetryAfter time.Duration

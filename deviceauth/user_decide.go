@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What a page shows to a person.
+// Errors for the page of a person.
 var (
 	errNoSuchCode = NewError("unknown_code", "no device waits for this code")
 	errBarred     = NewError("not_permitted", "this account may not connect devices here")
@@ -16,23 +16,23 @@ var (
 	errNotFresh   = NewError("not_fresh", "this device asks for a new sign-in")
 )
 
-// An InspectRequest is a person asking what waits for a code.
+// An InspectRequest asks for the grant of a user code.
 type InspectRequest struct {
-	Person  *Person    // who is signed in: every guess has a name
-	Browser string     // names the session of the person's browser; empty: there is none
-	From    netip.Addr // where the person's browser is
+	Person  *Person    // who is signed in
+	Browser string     // identifies the session of the person's browser; empty: there is none
+	From    netip.Addr // the address of the person's browser
 	Code    string     // as it was typed
-	Linked  bool       // it was not typed: an address brought it
+	Linked  bool       // it was not typed: a link contained it
 }
 
-// Inspect finds the grant that waits for a code, for a person who is signed in
-// and may approve it. A wrong, an expired and a used code are refused in the
-// same words, unknown_code, so that a guesser learns nothing from the answer; who
-// typed too many of them is refused with a *[RateLimitError]. What can be no code is
-// refused as impossible_code, and counts nothing. Further refusals:
-// signed_out; paused; not_permitted, for a person outside the allow rules, or
-// groups_withheld, where the upstream left out what they decide by; untyped and
-// not_fresh, where the device's client asks for more.
+// Inspect returns the pending grant of a user code, for a person who is signed in and
+// may approve it. A wrong, an expired and a used code are refused with the same
+// error, unknown_code, so that the response tells a guesser nothing; a person who
+// entered too many of them is refused with a *[RateLimitError]. Text that cannot be a
+// code is refused with impossible_code, and not counted. Further refusals:
+// signed_out; paused; not_permitted for a person outside the allow rules, or
+// groups_withheld if the upstream left out the claim that the rules need; untyped and
+// not_fresh because of settings of the client.
 func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) {
 	r.From = e.Address(r.From)
 	if err := e.checkPermitted(ctx, r.Person, ID{}, r.From); err != nil {
@@ -61,8 +61,8 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	return g, e.barred(g, r.Person, r.From, e.acceptable(client, g, r.Person))
 }
 
-// checkPermitted lets in a person who is still signed in at their upstream, and may
-// approve anything at all. id is the grant that it is about, where it is known.
+// checkPermitted checks that a person is still signed in at their upstream, and may
+// approve anything at all. id is the grant in question, if known.
 func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err
@@ -74,8 +74,8 @@ func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from neti
 	return nil
 }
 
-// barredFrom writes an audit event for a person whom no client's rules keep out, with the
-// grant that they were asked about, if there is one.
+// barredFrom emits an event for a person who is not permitted regardless of the
+// client, with the grant in question, if there is one.
 func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Addr) {
 	var g *Grant
 	if id != (ID{}) {
@@ -86,7 +86,7 @@ func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Ad
 	e.barring(g, p, nil, from)
 }
 
-// waiting returns the grant that waits for a code, and its client.
+// waiting returns the pending grant of a code, and its client.
 func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Client, *Grant, error) {
 	g, err := e.cfg.Store.ByUserCode(ctx, code)
 	if errors.Is(err, ErrNotFound) || err == nil && !g.Open(now) {
@@ -102,7 +102,7 @@ func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Cl
 	return client, g, err
 }
 
-// acceptable is what a client requires of the person who approves it.
+// acceptable checks what a client requires of the person who approves it.
 func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
 	if !e.permitted(c)(p) {
 		return e.bar(p, c)
@@ -113,8 +113,9 @@ func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
 	return nil
 }
 
-// barred writes an audit event for a person whom a client's rules keep out, and
-// passes the verdict on. It stands outside of what a store may run again.
+// barred emits an event if the error is that a client's rules exclude a person, and
+// returns the error. It must not be called within a store's Update, which may run
+// repeatedly.
 func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) error {
 	if errors.Is(verdict, errBarred) {
 		e.barring(g, p, e.client(g.ClientID), from)
@@ -122,19 +123,20 @@ func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) err
 	return verdict
 }
 
-// An AnswerRequest is a person's yes or no to the request that a page showed.
+// An AnswerRequest is a person's answer to a request that a page showed.
 type AnswerRequest struct {
 	Grant     ID
 	Allow     bool
 	Person    *Person
-	From      netip.Addr // where the person's browser is
-	Confirmed bool       // the person confirmed that the other network is no surprise
-	Reported  bool       // with a denial: the person says that someone else sent the code
+	From      netip.Addr // the address of the person's browser
+	Confirmed bool       // the person confirmed the approval from another network
+	Reported  bool       // with a denial: the person reports that someone else sent the code
 }
 
-// Answer decides a grant and wakes its device. Refusals: signed_out, paused for
-// a yes, not_permitted, not_fresh, decided, and under a network policy other_network
-// or unconfirmed; none of them changes the grant.
+// Answer records the decision about a grant and wakes its device. Refusals:
+// signed_out, paused for an approval, not_permitted, not_fresh, decided, and because
+// of the network policy other_network or unconfirmed. A refusal does not change the
+// grant.
 func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err := e.checkPermitted(ctx, r.Person, r.Grant, r.From); err != nil {
 		return nil, err
@@ -183,11 +185,12 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	return g, nil
 }
 
-// clientOf looks up the client of a grant ahead of a store's update, within which no other
-// may run. nil: there is none, or no such grant.
+// clientOf looks up the client of a grant. It must be called before a store's Update,
+// within which no other operation may run. It returns nil if there is no such client
+// or grant.
 func (e *Engine) clientOf(ctx context.Context, id ID) (*Client, error) {
 	g, err := e.cfg.Store.Get(ctx, id)
-	if errors.Is(err, ErrNotFound) { // the store may be behind another gateway
+	if errors.Is(err, ErrNotFound) { // the store's Get may return an older state
 		g, err = e.latest(ctx, id)
 	}
 	if errors.Is(err, ErrNotFound) {
@@ -221,9 +224,9 @@ func (e *Engine) answer(c *Client, g *Grant, now time.Time, r AnswerRequest) err
 	return g.Approve(now, r.Person)
 }
 
-// revokeSuperseded takes a yes back that crossed the person's sign-out: whoever ends
-// a person's grants marks the person first and looks for grants then, so one
-// of the two sees the other.
+// revokeSuperseded revokes an approval that was given while the person signed out: a
+// sign-out first records itself and then looks for grants, so either it finds the
+// grant or revokeSuperseded finds the record.
 func (e *Engine) revokeSuperseded(ctx context.Context, g *Grant, r AnswerRequest) error {
 	if !r.Allow {
 		return nil
@@ -232,7 +235,7 @@ func (e *Engine) revokeSuperseded(ctx context.Context, g *Grant, r AnswerRequest
 	defer cancel()
 	gone := e.stillSignedIn(ctx, r.Person)
 	if AsError(gone) == nil {
-		return nil // a fault cannot take back what has been decided
+		return nil // a fault must not undo a decision
 	}
 	if err := e.end(ctx, g.ID, ReasonSignedOut, anyOwner); err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 
 var errNotConnected = NewError("not_connected", "this device is not connected to this account")
 
-// Connections returns the grants of a person whose devices are connected, the
-// newest first. Refusals: signed_out.
+// Connections returns the grants of a person's connected devices, the newest first.
+// Refusals: signed_out.
 func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return nil, err
@@ -25,9 +25,9 @@ func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {
 	return list, err
 }
 
-// Disconnect ends the grant of one of a person's devices. One that has ended
-// stays as it is. from is where the person's browser is. Refusals: signed_out;
-// not_connected, where it is not theirs.
+// Disconnect ends the grant of one of a person's devices. It does not change a grant
+// that has ended. from is the address of the person's browser. Refusals: signed_out;
+// not_connected if the device is not theirs.
 func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err
@@ -44,9 +44,9 @@ func (e *Engine) Disconnect(ctx context.Context, p *Person, id ID, from netip.Ad
 	return err
 }
 
-// Rename gives one of a person's devices the name that they typed; an empty one
-// takes the name away. from is where the person's browser is. Refusals: signed_out;
-// not_connected, where the device is not theirs or no longer connected.
+// Rename sets the name of one of a person's devices as they typed it; an empty name
+// removes it. from is the address of the person's browser. Refusals: signed_out;
+// not_connected if the device is not theirs or no longer connected.
 func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string, from netip.Addr) error {
 	if err := e.stillSignedIn(ctx, p); err != nil {
 		return err

@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// Network says what follows when a person approves from another network than
-// the device asked from: the sign of a code that a person was talked into
-// typing.
+// Network is the policy for approvals from another network than the device's, which
+// may mean that a person was tricked into entering an attacker's code.
 type Network string
 
 // The network policies.
@@ -31,10 +30,10 @@ var (
 	errUnconfirmed = NewError("unconfirmed", "this device is in another network; confirm that you started this")
 )
 
-// sameNetwork reports whether two addresses are the same IPv4 address, in the
-// same IPv6 /64, or both within one of the networks given, each a list of
-// prefixes. The two addresses of localhost are one machine, whichever its browser
-// took. An address that is not known is in no network.
+// sameNetwork reports whether two addresses are the same IPv4 address, in the same
+// IPv6 /64, or both within one of the given networks, each of which is a list of
+// prefixes. The IPv4 and IPv6 loopback addresses are the same machine. An unknown
+// address is in no network.
 func sameNetwork(a, b netip.Addr, networks [][]netip.Prefix) bool {
 	switch {
 	case !a.IsValid() || !b.IsValid():
@@ -47,9 +46,9 @@ func sameNetwork(a, b netip.Addr, networks [][]netip.Prefix) bool {
 	return slices.ContainsFunc(networks, func(n []netip.Prefix) bool { return within(n, a) && within(n, b) })
 }
 
-// shared reports whether the /64 of an address is many people's: Teredo's, in which
-// a client is told apart by the last 64 bits (RFC 4380 §4), and that of IPv4 addresses
-// without a prefix of their own (RFC 4291 §2.5.5.1).
+// shared reports whether many people share the /64 of an address: that of Teredo, in
+// which only the last 64 bits distinguish clients (RFC 4380 §4), and that of
+// IPv4-compatible addresses (RFC 4291 §2.5.5.1).
 func shared(addr netip.Addr) bool { return teredo.Contains(addr) || compatible.Contains(addr) }
 
 var (
@@ -61,25 +60,25 @@ func within(network []netip.Prefix, addr netip.Addr) bool {
 	return slices.ContainsFunc(network, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// An embedding is an IPv6 prefix below which IPv4 addresses stand.
+// An embedding is an IPv6 prefix that embeds IPv4 addresses.
 type embedding struct{ netip.Prefix }
 
-// Those of standards: mapped addresses (RFC 4291 §2.5.5.2), NAT64's well-known
-// prefix (RFC 6052 §2.1), and 6to4 (RFC 3056 §2).
+// The standard ones: mapped addresses (RFC 4291 §2.5.5.2), the well-known prefix of
+// NAT64 (RFC 6052 §2.1), and 6to4 (RFC 3056 §2).
 var (
 	mapped         = embedding{Prefix: netip.MustParsePrefix("::ffff:0:0/96")}
 	wellKnownNAT64 = embedding{Prefix: netip.MustParsePrefix("64:ff9b::/96")}
 	sixTo4         = embedding{Prefix: netip.MustParsePrefix("2002::/16")}
 )
 
-// begins reports whether an IPv6 address is below the prefix. That is not
-// [netip.Prefix.Contains], which takes no mapped address for an IPv6 one.
+// begins reports whether an IPv6 address has the prefix. [netip.Prefix.Contains]
+// would not do: it does not treat a mapped address as an IPv6 one.
 func (m embedding) begins(addr netip.Addr) bool {
 	return netip.PrefixFrom(addr, m.Bits()).Masked() == m.Masked()
 }
 
-// after returns the IPv4 address behind the prefix. RFC 6052 §2.2 leaves the
-// ninth byte out: there IPv6 has other bits (RFC 4291 §2.5.1).
+// after returns the IPv4 address after the prefix. It skips the ninth byte, which is
+// reserved (RFC 6052 §2.2, RFC 4291 §2.5.1).
 func (m embedding) after(addr netip.Addr) netip.Addr {
 	raw, at := addr.As16(), m.Bits()/8
 	var four [4]byte
@@ -103,8 +102,8 @@ func newEmbeddings(nat64 []netip.Prefix) embeddings {
 	return list
 }
 
-// CheckNAT64 says what is wrong with prefixes of a NAT64: RFC 6052 §2.2 has six
-// lengths.
+// CheckNAT64 checks prefixes of a NAT64, which have one of six lengths (RFC 6052
+// §2.2).
 func CheckNAT64(prefixes []netip.Prefix) error {
 	for _, p := range prefixes {
 		if !p.Addr().Is6() || !slices.Contains([]int{32, 40, 48, 56, 64, 96}, p.Bits()) {
@@ -114,11 +113,11 @@ func CheckNAT64(prefixes []netip.Prefix) error {
 	return nil
 }
 
-// Address returns the IPv4 address that an IPv6 address stands for, mapped or
-// behind a NAT64 or 6to4, and any other address as it is, without a zone. A
-// device that has IPv6 alone and a browser that has IPv4 are in one network
-// behind one translator; and whoever has one IPv4 address must not be counted
-// under a second name. Every address that the engine is told passes through it.
+// Address returns the IPv4 address that is embedded in an IPv6 address, mapped or
+// with NAT64 or 6to4. It returns any other address unchanged, without a zone. An
+// IPv6-only device and an IPv4 browser behind the same translator are in one network,
+// and one IPv4 address must not be counted under two names. The engine applies it to
+// every address that it receives.
 func (e *Engine) Address(addr netip.Addr) netip.Addr { return e.embeddings.address(addr) }
 
 func (e embeddings) address(addr netip.Addr) netip.Addr {
@@ -131,7 +130,7 @@ func (e embeddings) address(addr netip.Addr) netip.Addr {
 	return addr
 }
 
-// networks returns prefixes as addresses are compared with them.
+// networks returns prefixes in the form with which addresses are compared.
 func (e embeddings) networks(prefixes []netip.Prefix) (list []netip.Prefix) {
 	for _, p := range prefixes {
 		list = append(list, e.network(p))
@@ -139,8 +138,8 @@ func (e embeddings) networks(prefixes []netip.Prefix) (list []netip.Prefix) {
 	return list
 }
 
-// network returns the IPv4 network that a prefix stands for, or the prefix. One
-// that is a translator's as a whole stands for none: it would be all of IPv4.
+// network returns the IPv4 network that a prefix embeds, or else the prefix. The
+// whole prefix of a translator is returned unchanged: it would embed all of IPv4.
 func (e embeddings) network(p netip.Prefix) netip.Prefix {
 	for _, around := range e {
 		bits := p.Bits() - around.Bits()
@@ -150,7 +149,7 @@ func (e embeddings) network(p netip.Prefix) netip.Prefix {
 		if p.IsSingleIP() {
 			bits = 32
 		} else if around.Bits() != 96 && around.Prefix != sixTo4.Prefix {
-			continue // the address is in two pieces
+			continue // the reserved byte splits the address
 		}
 		return netip.PrefixFrom(around.after(p.Addr()), min(bits, 32)).Masked()
 	}
@@ -161,19 +160,19 @@ func localhost(a netip.Addr) bool {
 	return a == netip.IPv6Loopback() || a == netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
-// Elsewhere reports whether an address is in another network than the device
-// asked from, and the policy is to mind.
+// Elsewhere reports whether an address is in another network than the device, if the
+// policy is not off.
 func (e *Engine) Elsewhere(g *Grant, here netip.Addr) bool {
 	return e.Network(g.ClientID) != NetworkOff && !e.sameNetwork(g.From, here)
 }
 
-// sameNetwork reports whether two addresses, whatever they stand for, are in the
-// same network.
+// sameNetwork reports whether two addresses are in the same network, after conversion
+// by Address.
 func (e *Engine) sameNetwork(a, b netip.Addr) bool {
 	return sameNetwork(e.Address(a), e.Address(b), e.networks)
 }
 
-// near applies the policy to an approval.
+// near applies the network policy to an approval.
 func (e *Engine) near(g *Grant, here netip.Addr, confirmed bool) error {
 	switch {
 	case !e.Elsewhere(g, here):

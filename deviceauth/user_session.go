@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// A Session is a person who is signed in at the pages, in one browser. It is in
-// the store, under a digest of its id, so that it can be ended there and the
-// browser keeps nothing but the id.
+// A Session is a sign-in of a person at the pages with one browser. It is stored
+// under a digest of its id, so that it can be ended in the store. The browser keeps
+// only the id.
 type Session struct {
-	ID      string       `json:"-"`       // 128 bits of randomness, for the browser alone
+	ID      string       `json:"-"`       // 128 random bits, known only to the browser
 	Person  *Person      `json:"person"`  // who signed in, with the claims
-	From    []netip.Addr `json:"from"`    // where this person signed in with this browser, the latest last
+	From    []netip.Addr `json:"from"`    // addresses of this person's sign-ins with this browser, the latest last
 	Expires time.Time    `json:"expires"` // Lifetime.Session after the latest sign-in
 }
 
-// maxSignInsFrom bounds the addresses of a session: of a phone that goes from
-// one network to another, the latest count.
+// maxSignInsFrom limits the addresses of a session to the latest ones, since a phone
+// may change its network often.
 const maxSignInsFrom = 8
 
 var (
@@ -32,15 +32,16 @@ var (
 	errOtherNetwork = NewError("moved", "the browser is in another network than at the sign-in; sign in again")
 )
 
-// sessionDocument names a session in the store. Who reads the store learns no id.
+// sessionDocument returns the name of a session's document. The id cannot be derived
+// from it.
 func sessionDocument(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return "session-" + hex.EncodeToString(sum[:])
 }
 
-// BeginSession keeps a person signed in for Lifetime.Session. before is the
-// session that the browser had, or nil: it ends, and where it was the same
-// person's its networks stay known.
+// BeginSession starts a session of a person for Lifetime.Session. before is the
+// session that the browser had, or nil. It is ended, and its addresses are kept if it
+// was of the same person.
 func (e *Engine) BeginSession(ctx context.Context, p *Person, from netip.Addr, before *Session) (*Session, error) {
 	if e.cfg.Documents == nil {
 		return nil, errNoDocuments
@@ -63,7 +64,7 @@ func (e *Engine) BeginSession(ctx context.Context, p *Person, from netip.Addr, b
 	return s, e.cfg.Documents.PutDocument(ctx, sessionDocument(s.ID), document, s.Expires)
 }
 
-// FindSession returns a session, or nil where it has ended or there never was one.
+// FindSession returns a session, or nil if it has ended or never existed.
 func (e *Engine) FindSession(ctx context.Context, id string) (*Session, error) {
 	if e.cfg.Documents == nil || id == "" {
 		return nil, nil
@@ -82,7 +83,7 @@ func (e *Engine) FindSession(ctx context.Context, id string) (*Session, error) {
 	return s, nil
 }
 
-// EndSession signs a browser out. A session that is not there has ended.
+// EndSession ends a session. It is no error if the session does not exist.
 func (e *Engine) EndSession(ctx context.Context, id string) error {
 	if e.cfg.Documents == nil {
 		return errNoDocuments
@@ -90,8 +91,8 @@ func (e *Engine) EndSession(ctx context.Context, id string) error {
 	return e.cfg.Documents.PutDocument(ctx, sessionDocument(id), nil, time.Time{})
 }
 
-// EndSessions ends the sessions of a subject in all browsers: what was begun by
-// now is over. by is the operator's name, for the audit log, or empty.
+// EndSessions ends all sessions of a subject, in all browsers, that have been started
+// by now. by is the operator's name for the audit log, or empty.
 func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
 	if err := e.recordSignOut(ctx, subject, e.now()); err != nil {
 		return err
@@ -102,10 +103,10 @@ func (e *Engine) EndSessions(ctx context.Context, subject, by string) error {
 	return nil
 }
 
-// CheckNetwork refuses a decision from a network where the session's person has not
-// signed in with this browser: a session that somebody else took along decides
-// nothing. Where the server is told no address, as behind a Unix socket without
-// trusted proxies, there is nothing to compare. Refusals: moved.
+// CheckNetwork refuses a decision from a network in which the session's person has
+// not signed in with this browser, so that a stolen session cannot be used elsewhere.
+// If the server knows no addresses, as behind a Unix socket without trusted proxies,
+// there is nothing to compare. Refusals: moved.
 func (e *Engine) CheckNetwork(s *Session, here netip.Addr) error {
 	for _, from := range s.From {
 		if e.sameNetwork(from, here) || !from.IsValid() && !here.IsValid() {

@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// A SignOut is an upstream's notice that a person signed out there (OpenID
-// Connect Back-Channel Logout 1.0 §2.4): all sessions of a subject, one
-// session, or one session of a subject.
+// A SignOut is a notice of an upstream that a person signed out there (OpenID Connect
+// Back-Channel Logout 1.0 §2.4): from all sessions of a subject, from one session, or
+// from one session of a subject.
 type SignOut struct {
 	Upstream string
-	Subject  string // as in a [Person]; empty where only a session is named
+	Subject  string // as in a [Person]; empty if only a session is named
 	Session  string // empty: all of the subject's
 	At       time.Time
 }
 
 var errSignedOut = NewError("signed_out", "you signed out at the identity provider")
 
-// SignOut ends everything that rests on the sign-ins a logout names, as far as
-// they were begun before it: the person's sessions here, and the grants
-// approved in them. What has no session of the upstream's ends with any of its
-// subject's. A logout that is replayed says nothing about a sign-in since.
+// SignOut ends everything that is based on the sign-ins that a sign-out names, if
+// they were started before it: the person's sessions here, and the grants approved in
+// them. Sign-ins without a session at the upstream end with any sign-out of their
+// subject. A replayed sign-out does not affect later sign-ins.
 func (e *Engine) SignOut(ctx context.Context, l SignOut) error {
-	owner := l.Subject // where the index finds those without a session, too
+	owner := l.Subject // its index also has the grants without a session
 	if owner == "" {
 		owner = SessionKey(l.Upstream, l.Session)
 	}
@@ -45,19 +45,19 @@ func (e *Engine) SignOut(ctx context.Context, l SignOut) error {
 			continue
 		}
 		if ended := e.end(ctx, g.ID, ReasonSignedOut, anyOwner); !errors.Is(ended, ErrNotFound) {
-			err = errors.Join(err, ended) // the others are to end all the same
+			err = errors.Join(err, ended) // the others must end all the same
 		}
 	}
 	return err
 }
 
-// means reports whether a sign-in is one that the logout ends.
+// means reports whether the sign-out ends a sign-in.
 func (l SignOut) means(p *Person, now time.Time) bool {
 	return p != nil && p.Upstream == l.Upstream && (l.Subject == "" || p.Subject == l.Subject) &&
 		(l.Session == "" || p.Session == "" || p.Session == l.Session) && !p.signedInSince(l.At, now)
 }
 
-// documentNames are the names under which a sign-out is stored.
+// documentNames returns the names under which the sign-out is stored.
 func (l SignOut) documentNames() []string {
 	switch {
 	case l.Session == "":
@@ -68,17 +68,18 @@ func (l SignOut) documentNames() []string {
 	return []string{SessionKey(l.Upstream, l.Session), sessionless(l.Subject)}
 }
 
-// signedInSince reports whether a sign-in was begun after a sign-out. One of a day to
-// come, begun by a clock that was ahead, was not: nothing could end it until then.
+// signedInSince reports whether a sign-in was started after a sign-out. A time in the
+// future, set by a clock that was ahead, does not count: nothing could end the
+// sign-in until then.
 func (p *Person) signedInSince(at, now time.Time) bool {
 	return p.SignedIn.After(at) && !p.SignedIn.After(now.Add(maxClockSkew))
 }
 
-// sessionless names the sign-ins of a subject in no session that is known. No
-// subject begins like it.
+// sessionless returns the name for sign-ins of a subject without a known session. It
+// is never equal to a subject.
 func sessionless(subject string) string { return "none:" + subject }
 
-// signOutNames are the names under which a sign-out of a person may be stored.
+// signOutNames returns the names under which a sign-out of the person may be stored.
 func (p *Person) signOutNames() []string {
 	if p.Session == "" {
 		return []string{p.Subject, sessionless(p.Subject)}
@@ -86,9 +87,8 @@ func (p *Person) signOutNames() []string {
 	return p.Owners()
 }
 
-// signOuts are the times of the latest sign-outs by name: one of 256
-// documents, so that many people who sign out at once do not wait for each
-// other.
+// signOuts are the times of the latest sign-outs by name. They are distributed over
+// 256 documents, so that many simultaneous sign-outs do not block each other.
 type signOuts map[string]time.Time
 
 func signOutDocument(name string) string {
@@ -96,11 +96,11 @@ func signOutDocument(name string) string {
 	return "signed-out-" + hex.EncodeToString(sum[:1])
 }
 
-// signOutKept is how long a sign-out is remembered: the longest that any
-// configuration lets a session live, and an hour for a sign-in that was under way.
+// signOutKept is how long a sign-out is stored: the longest lifetime of a session
+// with any configuration, and an hour for a sign-in that was in progress.
 const signOutKept = maxSession + time.Hour
 
-// recordSignOut remembers a sign-out, and forgets those that no session can be older than.
+// recordSignOut stores a sign-out, and removes those that are older than any session.
 func (e *Engine) recordSignOut(ctx context.Context, name string, at time.Time) error {
 	if e.cfg.Documents == nil {
 		return errors.New("there is no document store to remember a sign-out")
@@ -119,8 +119,9 @@ func (e *Engine) recordSignOut(ctx context.Context, name string, at time.Time) e
 	})
 }
 
-// settle forgets those that no session can be older than. One of a day to come, noted
-// by a clock that was ahead, was now at the latest: it would keep the person out.
+// settle removes sign-outs that are older than any session. A time in the future,
+// recorded by a clock that was ahead, is set to now: otherwise the person could not
+// sign in until then.
 func (all signOuts) settle(now time.Time) {
 	for name, at := range all {
 		switch {
@@ -132,7 +133,8 @@ func (all signOuts) settle(now time.Time) {
 	}
 }
 
-// decodeSignOuts reads the stored form. Whatever it is, the map can be written to.
+// decodeSignOuts decodes a stored document. The map that it returns is never nil
+// without an error.
 func decodeSignOuts(document []byte) (signOuts, error) {
 	all := signOuts{}
 	if len(document) == 0 {
@@ -147,7 +149,8 @@ func decodeSignOuts(document []byte) (signOuts, error) {
 	return all, nil
 }
 
-// stillSignedIn refuses a person who signed out at the upstream since.
+// stillSignedIn refuses a person who has signed out at the upstream since their
+// sign-in.
 func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 	if e.cfg.Documents == nil {
 		return nil
@@ -164,7 +167,7 @@ func (e *Engine) stillSignedIn(ctx context.Context, p *Person) error {
 		}
 		at, known := all[name]
 		if at.After(now.Add(maxClockSkew)) {
-			if err := e.recordSignOut(ctx, name, now); err != nil { // once: from then on it is of today
+			if err := e.recordSignOut(ctx, name, now); err != nil { // once: the stored time is now from then on
 				return err
 			}
 			at = now

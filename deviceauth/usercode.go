@@ -10,18 +10,18 @@ import (
 	"unicode"
 )
 
-// A UserCode is what a person types, in its canonical form: upper-case letters
-// and digits without separators. Its shape belongs to the [Mask] that drew it.
+// A UserCode is a user code in its canonical form: upper-case letters and digits
+// without separators. The [Mask] that drew it determines its length and characters.
 type UserCode string
 
-// maxTyped bounds what is looked at of a typed code; longer is no code.
+// maxTyped bounds the length of typed text; anything longer is not a code.
 const maxTyped = 128
 
-// ParseUserCode reads a code as people type or paste it: any case, in full-width
-// letters, and with whatever is neither letter nor digit around and between its
-// groups: spaces, dashes, quotes, commas, stars. It knows no mask, so that a code
-// drawn under an earlier configuration is still understood. What has a letter or
-// a digit of another script is no code.
+// ParseUserCode parses a code as people type or paste it: in any case, with
+// full-width letters, and with other characters than letters and digits around and
+// between its groups, such as spaces, dashes, quotes, commas and asterisks. It does
+// not use a mask, so that codes of an earlier configuration are accepted. Text with a
+// letter or a digit of another script is not a code.
 func ParseUserCode(typed string) (code UserCode, ok bool) {
 	if len(typed) > maxTyped {
 		return "", false
@@ -41,12 +41,12 @@ func ParseUserCode(typed string) (code UserCode, ok bool) {
 	return UserCode(b.String()), b.Len() > 0
 }
 
-// dash reports the prolonged sound mark, a letter to Unicode, which Japanese
-// keyboards offer in the place of a dash.
+// dash reports whether a character is the prolonged sound mark, a letter in Unicode,
+// which Japanese keyboards offer instead of a dash.
 func dash(r rune) bool { return r == '\u30fc' || r == '\uff70' }
 
-// tailLength is how many letters of a code outlive it. [NewMask] lets no code be
-// so short that they are all of it.
+// tailLength is the number of letters of a code that are kept. [NewMask] requires
+// longer codes.
 const tailLength = 4
 
 // tail returns the last letters of the code.
@@ -58,15 +58,16 @@ const (
 	Base10 = "0123456789"           // for keypads
 )
 
-// minEntropy is what nine digits, the shorter example of RFC 8628 §6.1, have.
+// minEntropy is the entropy in bits of nine digits, the shorter example in RFC 8628
+// §6.1.
 const minEntropy = 29.0
 
-// A Mask says how user codes look: a pattern in which each * stands for one
-// character of a set. The zero Mask is ****-**** over [Base20].
+// A Mask is the format of user codes: a pattern in which each * stands for a
+// character of a set. The zero Mask is ****-**** with [Base20].
 type Mask struct{ pattern, set string }
 
-// NewMask checks a pattern of *, dashes and spaces and a set: base20, base10,
-// or at least two different letters or digits. An empty pattern or set means
+// NewMask returns a mask of a pattern of *, dashes and spaces and a set: base20,
+// base10, or at least two different letters or digits. An empty pattern or set means
 // the default.
 func NewMask(pattern, set string) (Mask, error) {
 	m := Mask{pattern: pattern, set: set}
@@ -102,10 +103,10 @@ func (m Mask) check() error {
 
 func (m Mask) length() int { return strings.Count(m.pattern, "*") }
 
-// draw makes a random code, every one equally likely.
+// draw returns a random code; all codes are equally likely.
 func (m Mask) draw() UserCode {
 	code := make([]byte, 0, m.length())
-	fair := 256 - 256%len(m.set) // bytes from here on would favour the set's first characters
+	fair := 256 - 256%len(m.set) // bytes from here on would favour the first characters of the set
 	for buf := make([]byte, 1); len(code) < cap(code); {
 		if rand.Read(buf); int(buf[0]) < fair {
 			code = append(code, m.set[int(buf[0])%len(m.set)])
@@ -119,14 +120,14 @@ func (m Mask) possible(code UserCode) bool {
 	return len(code) == m.length() && strings.Trim(string(code), strings.ToUpper(m.set)) == ""
 }
 
-// Possible reports whether what was typed can be a user code at all: it has the
-// length and the characters of a mask in use. It says nothing of whether a
-// device shows it, so a page may tell a person of it at once.
+// Possible reports whether typed text can be a user code at all: it has the length
+// and the characters of a mask in use. It does not reveal whether such a code exists,
+// so a page may show the result at once.
 func (e *Engine) Possible(typed string) bool { return e.possible(typed) != "" }
 
-// possible returns a code in its canonical form, or "" for what can be none. In
-// use are the engine's mask and those of configurations before it, as long as
-// their codes may wait; of those before a restart nothing is known.
+// possible returns a code in its canonical form, or "" if it cannot be a code. The
+// masks in use are the engine's, and those of earlier configurations while their
+// codes may be pending; masks from before a restart are not known.
 func (e *Engine) possible(typed string) UserCode {
 	code, ok := ParseUserCode(typed)
 	if ok && (e.cfg.UserCode.possible(code) || e.cfg.PollState.masks.possible(code, e.now())) {
@@ -135,8 +136,8 @@ func (e *Engine) possible(typed string) UserCode {
 	return ""
 }
 
-// maskHistory remembers the masks of engines over one PollState, with the time until
-// which codes that they drew may wait.
+// maskHistory keeps the masks of all engines that use the PollState, with the time
+// until which their codes may be pending.
 type maskHistory struct {
 	mu    sync.Mutex
 	masks map[Mask]*maskUse
@@ -147,7 +148,7 @@ type maskUse struct {
 	until    time.Time     // zero: it is in use
 }
 
-// use notes that codes are drawn by this mask from now on, and by no other.
+// use records that this mask, and no other, maxDraws codes from now on.
 func (h *maskHistory) use(m Mask, lifetime time.Duration, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,8 +177,8 @@ func (h *maskHistory) possible(code UserCode, now time.Time) bool {
 	return false
 }
 
-// Format spells a code for people, as the mask says; one of another length,
-// from an earlier mask, is shown as it is.
+// Format formats a code for display; a code of another length, from an earlier mask,
+// is returned unchanged.
 func (m Mask) Format(code UserCode) string {
 	if len(code) != m.length() {
 		return string(code)
@@ -193,5 +194,5 @@ func (m Mask) Format(code UserCode) string {
 	return string(text)
 }
 
-// Example returns the pattern, for pages that show how a code looks.
+// Example returns the pattern, for pages that show the format of a code.
 func (m Mask) Example() string { return m.pattern }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What those who speak for an engine want to know of its configuration.
+// Read access to the configuration of an engine, for the packages that serve it.
 
 // Issuer returns the issuer URL as configured.
 func (e *Engine) Issuer() string { return e.cfg.Issuer }
@@ -29,20 +29,20 @@ func (e *Engine) Network(client string) Network {
 	return e.cfg.Network
 }
 
-// Client returns a client by its id; one that introduced itself only after
-// [Engine.LoadClient].
+// Client returns a client by its id. A client that introduced itself is returned only
+// after [Engine.LoadClient].
 func (e *Engine) Client(id string) (*Client, bool) {
 	c := e.client(id)
 	return c, c != nil
 }
 
-// LoadClient looks up a client, also one that introduced itself; nil: there is none. A
-// *Error says why its metadata document is refused.
+// LoadClient looks up a client, including one that introduced itself. It returns nil
+// if there is none, and a *Error if its metadata document is refused.
 func (e *Engine) LoadClient(ctx context.Context, id string) (*Client, error) {
 	return e.loadClient(ctx, id)
 }
 
-// HasSecret reports whether a secret is a client's own.
+// HasSecret reports whether a secret is that of a client.
 func (e *Engine) HasSecret(ctx context.Context, id string, secret Secret) bool {
 	c, err := e.loadClient(ctx, id)
 	return err == nil && c != nil && !c.Public && c.hasSecret(secret)
@@ -51,9 +51,9 @@ func (e *Engine) HasSecret(ctx context.Context, id string, secret Secret) bool {
 // Registration returns which clients may introduce themselves.
 func (e *Engine) Registration() Registration { return e.cfg.Registration }
 
-// AllowsOrigin reports whether pages of an origin act as a client that the operator knows:
-// of the configuration, or one that registered and was approved, which is known within a
-// second.
+// AllowsOrigin reports whether pages of an origin act as a client that the operator
+// knows: a client of the configuration, or a registered client that the operator
+// approved. An approval takes effect within a second.
 func (e *Engine) AllowsOrigin(ctx context.Context, origin string) bool {
 	if e.origins[origin] || !e.cfg.Registration.Registers() {
 		return e.origins[origin]
@@ -63,8 +63,8 @@ func (e *Engine) AllowsOrigin(ctx context.Context, origin string) bool {
 }
 
 // IsClientOrigin reports whether pages of an origin act as any client: one that
-// [Engine.AllowsOrigin] knows, one that registered, or one with a metadata document on this
-// origin. What endpoints answer to the client itself such a page may read.
+// [Engine.AllowsOrigin] accepts, a registered client, or one with a metadata document
+// on this origin. Such a page may read the responses of endpoints that clients use.
 func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
 	if e.origins[origin] {
 		return true
@@ -79,7 +79,7 @@ func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
 	return known
 }
 
-// Scopes returns all scopes that some client may ask for, sorted.
+// Scopes returns all scopes that any client may request, sorted.
 func (e *Engine) Scopes() []string {
 	all := e.cfg.Registration.Scope.List()
 	for _, c := range e.clients {
@@ -89,5 +89,5 @@ func (e *Engine) Scopes() []string {
 	return slices.Compact(all)
 }
 
-// ScopeTexts returns what the operator says that scopes allow.
+// ScopeTexts returns the operator's explanations of scopes.
 func (e *Engine) ScopeTexts() []ScopeText { return e.cfg.Scopes }

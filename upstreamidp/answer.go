@@ -11,8 +11,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// What can be wrong with a callback. The codes are for the person, whose page
-// says them in their language; the texts are for the log.
+// Errors of a callback. The codes are for the page, which has a text for each in the
+// person's language; the texts here are for the log.
 var (
 	errState     = deviceauth.NewError("sign_in_untrusted", "the state is another sign-in's")
 	errTwice     = deviceauth.NewError("sign_in_untrusted", "duplicate parameter")
@@ -31,13 +31,13 @@ var (
 			"for it in its own way with authorize")
 )
 
-// checkState looks at what needs no provider, so that a forged callback costs
-// no one else a request. The parameters are the client's to repeat, so every one of
-// them is looked at, also those that no check reads.
+// checkState checks what needs no request to the provider, so that a forged callback
+// causes none. The client may repeat any parameter, so all of them are checked,
+// including unknown ones.
 func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
 		if len(values) > 1 {
-			return errTwice // RFC 6749 §3.1: or two readers read two answers
+			return errTwice // RFC 6749 §3.1: two readers could read different values
 		}
 	}
 	if !same(answer.Get("state"), a.State) {
@@ -46,24 +46,25 @@ func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	return nil
 }
 
-// checkAnswer looks at the rest of what the browser brings. The issuer
-// comes first: even an error counts only from the provider that was asked.
+// checkAnswer checks the other parameters of the callback. The issuer comes first:
+// even an error is accepted only from the provider that was asked.
 func (p *Provider) checkAnswer(d *discovered, a deviceauth.AuthRequest, answer url.Values) error {
 	switch {
 	case (answer.Has("iss") || d.TellsIss) && answer.Get("iss") != p.cfg.Issuer:
 		return errIssuer // RFC 9207 §2.4
 	case answer.Has("error"):
-		return p.otherwise(d, a, answer.Get("error"), errorResponse(answer))
+		return p.withoutSelect(d, a, answer.Get("error"), errorResponse(answer))
 	case answer.Get("code") == "":
 		return errNoCode
 	}
 	return nil
 }
 
-// errorResponse is a provider's no (RFC 6749 §4.1.2.1): to the person in the
-// provider's words, to the log whole. access_denied without a description is a
-// person who changed their mind. With one it may be the provider that refuses the
-// person, as Okta does where the application is not assigned to them.
+// errorResponse returns the error for an error response of the provider (RFC 6749
+// §4.1.2.1). The page shows the provider's own text, and the log has all of the
+// response. access_denied without a description means that the person cancelled. With
+// a description it may be the provider that refuses the person, as Okta does if the
+// application is not assigned to them.
 func errorResponse(answer url.Values) error {
 	code, description, uri := answer.Get("error"), answer.Get("error_description"), answer.Get("error_uri")
 	refusal := errCancelled
@@ -73,30 +74,30 @@ func errorResponse(answer url.Values) error {
 	case readable(description) != "":
 		refusal = deviceauth.NewError("sign_in_error", readable(description))
 	}
-	return whole(refusal, "error %q, error_description %q, error_uri %q", code, description, uri)
+	return withDetails(refusal, "error %q, error_description %q, error_uri %q", code, description, uri)
 }
 
-// maxLogged is how much of a provider's answer goes to the log.
+// maxLogged is the maximum length of a provider's response in the log.
 const maxLogged = 2000
 
-// whole adds to a refusal what the provider said, for the log.
-func whole(refusal *deviceauth.Error, format string, args ...any) error {
+// withDetails adds the provider's response to a refusal, for the log.
+func withDetails(refusal *deviceauth.Error, format string, args ...any) error {
 	raw := text.WithoutCredentials(fmt.Sprintf(format, args...))
 	return fmt.Errorf("%w (%s)", refusal, raw[:min(len(raw), maxLogged)])
 }
 
-// same compares in constant time. Nothing is the same as nothing: a value that
-// was never made must not let an answer without one pass.
+// same compares in constant time. An empty value never matches: a value that was not
+// generated must not accept a response without one.
 func same(got, want string) bool {
 	return want != "" && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
-// maxReadable is how many characters of a provider's text a page shows: a few
-// lines on a phone.
+// maxReadable is the maximum number of characters of a provider's text on a page: a
+// few lines on a phone.
 const maxReadable = 200
 
-// readable makes a provider's text fit for a page. No character of it is
-// one that cannot be seen, or that turns the direction of writing.
+// readable makes a provider's text fit for a page. It removes characters that are
+// invisible or change the text direction.
 func readable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar || r == '"' || r == '\\' {

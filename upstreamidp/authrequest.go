@@ -14,26 +14,26 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A Parameter goes with every authorization request (RFC 6749 §4.1.1), for what
-// a provider wants beyond the standard.
+// A Parameter is added to every authorization request (RFC 6749 §4.1.1), for what a
+// provider needs beyond the standard.
 type Parameter struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// ours are the parameters that make the request what it is: another value would
-// break the sign-in, or what protects it.
-var ours = map[string]string{
+// reservedParameters are set by the gateway itself: another value would break the
+// sign-in or its protection. The values are the options that set them, if any.
+var reservedParameters = map[string]string{
 	"client_id": "client_id", "client_secret": "client_secret", "scope": "scopes",
 	"response_type": "", "response_mode": "", "redirect_uri": "", "state": "", "nonce": "",
 	"code_challenge": "", "code_challenge_method": "", "code_verifier": "", "code": "", "grant_type": "",
 	"request": "", "request_uri": "", "registration": "", "id_token_hint": "",
 }
 
-// check says what is wrong with a parameter. Names may contain printable ASCII
-// only, since they go into a URL's query.
+// check validates a parameter. Names must be printable ASCII, since they are part of
+// a URL's query.
 func (a Parameter) check() error {
-	option, taken := ours[a.Name]
+	option, taken := reservedParameters[a.Name]
 	switch {
 	case taken && option != "":
 		return fmt.Errorf("authorize %s: the gateway sends this parameter itself: want the option %s", a.Name, option)
@@ -49,9 +49,8 @@ func (a Parameter) check() error {
 	return nil
 }
 
-// checkParameters checks each parameter, and that no name is repeated.
-// A name that is given twice would reach the provider once, by the luck of the
-// order.
+// checkParameters validates each parameter, and that no name is repeated: only one of
+// the values would reach the provider, depending on the order.
 func checkParameters(list []Parameter) error {
 	seen := map[string]bool{}
 	for _, a := range list {
@@ -66,10 +65,10 @@ func checkParameters(list []Parameter) error {
 	return nil
 }
 
-// Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636).
-// It returns the URL of the authorization request, with state, nonce and an
-// S256 challenge. Errors are the discovery's: the provider is away, or its
-// metadata are wrong.
+// Begin implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.1, RFC 7636). It
+// returns the URL of the authorization request, with state, nonce and an S256
+// challenge. Its errors are those of discovery: the provider is unavailable, or its
+// metadata are invalid.
 func (p *Provider) Begin(ctx context.Context, a deviceauth.AuthRequest) (string, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {
@@ -82,17 +81,18 @@ func (p *Provider) Begin(ctx context.Context, a deviceauth.AuthRequest) (string,
 	return p.client(d, a.RedirectURI).AuthCodeURL(a.State, options...), nil
 }
 
-// parameters are those that depend on the provider and on what the person does.
+// parameters returns the parameters that depend on the provider and on the person's
+// request.
 func (p *Provider) parameters(d *discovered, a deviceauth.AuthRequest) url.Values {
 	all := url.Values{}
 	for _, one := range p.cfg.Authorize {
 		all.Set(one.Name, one.Value)
 	}
 	prompts := strings.Fields(all.Get("prompt"))
-	if a.FreshSignIn { // with prompt=login, because providers heed the one or the other
+	if a.FreshSignIn { // together with prompt=login, because providers support one or the other
 		all.Set("max_age", "0")
 	}
-	if a.Prompt == promptLogin { // because the provider refused it
+	if a.Prompt == promptLogin { // because the provider refused select_account
 		prompts = slices.DeleteFunc(prompts, func(prompt string) bool { return prompt == promptSelect })
 	}
 	if a.Hint != "" {
@@ -109,9 +109,10 @@ func (p *Provider) parameters(d *discovered, a deviceauth.AuthRequest) url.Value
 	return all
 }
 
-// prompts are those of an attempt. A provider that has no page where an account
-// is chosen has one to sign in. A consent is asked for beside the choice that the
-// person wanted, or the provider goes on with an account of its own choosing.
+// prompts returns the values of prompt for an attempt. If a provider does not support
+// the choice of an account, its login page is requested. A consent is requested in
+// addition to the choice that the person wanted, because otherwise the provider would
+// continue with an account of its own choice.
 func (p *Provider) prompts(d *discovered, a deviceauth.AuthRequest) (list []string) {
 	if a.FreshSignIn {
 		list = append(list, promptLogin)
@@ -136,27 +137,28 @@ const (
 	promptConsent = "consent"
 )
 
-// unrelated are the errors that say nothing about a prompt (RFC 6749 §4.1.2.1).
-// Providers that do not know select_account say so in many ways: invalid_request,
-// account_selection_required, interaction_required and words of their own.
-var unrelated = []string{
+// unrelatedErrors are errors that do not depend on a prompt (RFC 6749 §4.1.2.1).
+// Providers that do not support select_account return various others:
+// invalid_request, account_selection_required, interaction_required and non-standard
+// ones.
+var unrelatedErrors = []string{
 	"access_denied", "server_error", "temporarily_unavailable",
 	"unauthorized_client", "unsupported_response_type", "invalid_scope",
 }
 
-// otherwise has a provider that refuses the request for the sake of its prompt
-// asked without.
-func (p *Provider) otherwise(d *discovered, a deviceauth.AuthRequest, code string, refusal error) error {
+// withoutSelect returns a PromptError if the provider may have refused the request
+// because of prompt=select_account, so that the sign-in is repeated without it.
+func (p *Provider) withoutSelect(d *discovered, a deviceauth.AuthRequest, code string, refusal error) error {
 	selected := a.Prompt == "" && slices.Contains(strings.Fields(p.parameters(d, a).Get("prompt")), promptSelect)
-	if selected && !slices.Contains(unrelated, code) {
+	if selected && !slices.Contains(unrelatedErrors, code) {
 		return &deviceauth.PromptError{Prompt: promptLogin, Err: refusal}
 	}
 	return refusal
 }
 
-// scopes are those to ask for. offline_access gives a refresh token where the
-// provider knows it (OpenID Connect Core §11); others give one without, as
-// [Config.Authorize] says or always, and refuse a scope that they do not know.
+// scopes returns the scopes to request. offline_access yields a refresh token if the
+// provider supports it (OpenID Connect Core §11). Other providers issue one without
+// it, always or because of [Config.Authorize], and refuse an unknown scope.
 func (p *Provider) scopes(d *discovered) []string {
 	if !p.cfg.Revalidate || slices.Contains(p.cfg.Scopes, scopeOffline) || lacks(d.Scopes, scopeOffline) {
 		return p.cfg.Scopes
@@ -166,12 +168,12 @@ func (p *Provider) scopes(d *discovered) []string {
 
 const scopeOffline = "offline_access"
 
-// unrefreshed is a sign-in without the refresh token that revalidate needs:
-// many providers give one only with a consent (OpenID Connect Core §11), which
-// they are asked for where it is needed and not at every sign-in. The account
-// that has just signed in is named, since the same may be signed in there with
-// others.
-func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, person *deviceauth.Person) error {
+// withConsent returns the error for a sign-in without the refresh token that
+// Revalidate needs. Many providers issue one only with a consent (OpenID Connect Core
+// §11), so it is a PromptError that requests the consent only when needed and not at
+// every sign-in. It names the account that has just signed in, since the person may
+// be signed in there with several.
+func (p *Provider) withConsent(d *discovered, a deviceauth.AuthRequest, person *deviceauth.Person) error {
 	asked := p.parameters(d, a).Get("prompt")
 	if a.Prompt != "" || lacks(d.Prompts, promptConsent) || slices.Contains(strings.Fields(asked), promptConsent) {
 		return errNoRefresh
@@ -180,7 +182,7 @@ func (p *Provider) unrefreshed(d *discovered, a deviceauth.AuthRequest, person *
 	return &deviceauth.PromptError{Prompt: promptConsent, Hint: hint, Err: errNoRefresh}
 }
 
-// client is who we are in this attempt.
+// client returns the OAuth client for an attempt.
 func (p *Provider) client(d *discovered, redirect string) *oauth2.Config {
 	return &oauth2.Config{
 		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret.Reveal(), Endpoint: d.endpoint,

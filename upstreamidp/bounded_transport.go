@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	requestTimeout = 10 * time.Second // a person is waiting in front of a browser
-	maxAnswer      = 1 << 20          // far above any metadata, keys or claims
+	requestTimeout = 10 * time.Second // a person is waiting
+	maxAnswer      = 1 << 20          // far above the size of any metadata, keys or claims
 	maxRedirects   = 5
-	maxError       = 4 << 10 // go-oidc and oauth2 quote these whole in their errors, which are logged
+	maxError       = 4 << 10 // go-oidc and oauth2 quote such bodies in their errors, which are logged
 )
 
-// careful makes of a client one that a provider cannot keep waiting, fill with
-// data, or send to a place where others can listen, or to a service of this
-// machine that trusts every local client: loopback says that the provider
-// is on this machine itself. What is posted is not posted elsewhere.
-func careful(c *http.Client, loopback bool) *http.Client {
+// boundedClient returns a client with limits, so that a provider cannot block it,
+// send it unlimited data, or redirect it to an unprotected connection or to a service
+// of this machine that trusts local clients; loopback means that the provider itself
+// is on this machine. A POST is never redirected.
+func boundedClient(c *http.Client, loopback bool) *http.Client {
 	var own http.Client
 	if c != nil {
 		own = *c
@@ -40,25 +40,25 @@ func careful(c *http.Client, loopback bool) *http.Client {
 	return &own
 }
 
-// boundedTransport stands below redirects, so a redirect to http is refused like any other
-// request.
+// boundedTransport is below the handling of redirects, so that a redirect to http is
+// refused like any other request.
 type boundedTransport struct {
 	http.RoundTripper
 	loopback bool // the provider itself is on this machine, without TLS
 }
 
-// RoundTrip sees every request, redirected ones and those to the endpoints
-// that discovery named too.
+// RoundTrip handles every request, including redirected ones and those to endpoints
+// from the metadata.
 func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !(t.loopback && private(r.URL)) {
+	if r.URL.Scheme != "https" && !(t.loopback && isProtected(r.URL)) {
 		return nil, fmt.Errorf("%s://%s is not https", r.URL.Scheme, r.URL.Host)
 	}
 	answer, err := t.RoundTripper.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
-	// Bodies of errors are only quoted, and may end anywhere; those of
-	// successes are decoded and must be whole.
+	// Bodies of errors are only quoted, and may be truncated; those of successful
+	// responses are decoded and must be complete.
 	if answer.StatusCode < 400 {
 		answer.Body = &boundedBody{ReadCloser: answer.Body, left: maxAnswer}
 		return answer, nil
@@ -72,8 +72,8 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 var errAnswerTooLarge = errors.New("the provider's answer is larger than 1 MiB")
 
-// A boundedBody fails where an io.LimitReader would end: half a document must
-// not pass for a whole one.
+// A boundedBody returns an error where an io.LimitReader would end: a truncated
+// document must not be mistaken for a complete one.
 type boundedBody struct {
 	io.ReadCloser
 	left int

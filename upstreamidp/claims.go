@@ -7,13 +7,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// An upstream may say as much of a person as it likes. What is kept is what
-// some reader needs: a rule, a header, a device by its scopes, a page. It is stored
-// with each session and each device.
+// An upstream may send any number of claims. Those that are needed are stored with
+// each session and each device: claims for a rule, a header, a device's scopes or a
+// page.
 
-// protocolClaims say something about a token, not about a person. The last two
-// point to claims elsewhere, sometimes with a token to fetch them (OpenID
-// Connect Core §5.6.2), which must not be handed on.
+// protocolClaims are about a token and not about a person. The last two refer to
+// claims elsewhere, sometimes with a token to fetch them (OpenID Connect Core
+// §5.6.2), which must not be passed on.
 var protocolClaims = []string{
 	"iss", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash", "azp", "jti", "sid", "auth_time",
 	claimNames, "_claim_sources",
@@ -21,41 +21,41 @@ var protocolClaims = []string{
 
 const claimNames = "_claim_names"
 
-// standardClaims are those of OpenID Connect Core §5.1 that the scopes profile
-// and email open, and those of RFC 9068 §2.2.3.1; acr and amr say how the person
-// signed in (OpenID Connect Core §2). The first are the last to be left out.
+// standardClaims are the claims of the scopes profile and email (OpenID Connect Core
+// §5.1) and those of RFC 9068 §2.2.3.1; acr and amr say how the person signed in
+// (OpenID Connect Core §2). If not all fit, the last ones are omitted first.
 var standardClaims = []string{
 	"sub", "email", "email_verified", "name", "preferred_username", "groups", "roles", "entitlements", "acr", "amr",
 	"given_name", "family_name", "middle_name", "nickname", "picture", "profile", "website", "locale", "zoneinfo",
 	"gender", "birthdate", "updated_at",
 }
 
-// Bounds of a claim that is kept, and of all those of a person together.
+// Limits for a stored claim, and for all claims of a person together.
 const (
 	maxText   = 2 << 10  // bytes of a string
 	maxList   = 16 << 10 // bytes of anything else, as JSON
 	maxClaims = 64 << 10 // bytes as JSON
 )
 
-// kept are the claims that have a reader, those that decide something first.
-func (p *Provider) kept() []string {
+// keptClaims returns the claims that are stored, those that decide something first.
+func (p *Provider) keptClaims() []string {
 	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.RuleClaims, p.cfg.BackendClaims, standardClaims)
 }
 
-// reach adds the claims that are asked for by the way to them within another one,
+// resolveNested adds claims that are configured by their path within another claim,
 // such as realm_access.roles or resource_access.<client>.roles of Keycloak. A claim
-// that is itself called so comes first: names that are addresses have dots, too.
-func (p *Provider) reach(all deviceauth.Claims) {
-	for _, name := range p.kept() {
-		if value := within(all, name); value != nil {
+// with exactly that name takes precedence, since names that are URLs have dots, too.
+func (p *Provider) resolveNested(all deviceauth.Claims) {
+	for _, name := range p.keptClaims() {
+		if value := nested(all, name); value != nil {
 			all[name] = value
 		}
 	}
 }
 
-// within returns what is at the end of a way through objects, or nil. A name on
-// the way may have dots of its own; the shorter name comes first.
-func within(object map[string]any, way string) any {
+// nested returns the value at the end of a path through objects, or nil. Names in the
+// path may have dots themselves; shorter names are tried first.
+func nested(object map[string]any, way string) any {
 	if value := object[way]; value != nil {
 		return value
 	}
@@ -64,7 +64,7 @@ func within(object map[string]any, way string) any {
 			continue
 		}
 		if inner, ok := object[way[:i]].(map[string]any); ok {
-			if value := within(inner, way[i+1:]); value != nil {
+			if value := nested(inner, way[i+1:]); value != nil {
 				return value
 			}
 		}
@@ -72,12 +72,11 @@ func within(object map[string]any, way string) any {
 	return nil
 }
 
-// bound takes out the claims that have no reader and those that are too large, and
-// returns the names of the latter.
-func (p *Provider) bound(all deviceauth.Claims) (kept deviceauth.Claims, large []string) {
+// limitClaims returns the claims to store, and the names of those that are too large.
+func (p *Provider) limitClaims(all deviceauth.Claims) (kept deviceauth.Claims, large []string) {
 	kept = deviceauth.Claims{}
 	size := 0
-	for _, name := range p.kept() {
+	for _, name := range p.keptClaims() {
 		value, present := all[name]
 		if _, twice := kept[name]; !present || twice || slices.Contains(large, name) ||
 			slices.Contains(protocolClaims, name) {
@@ -94,24 +93,24 @@ func (p *Provider) bound(all deviceauth.Claims) (kept deviceauth.Claims, large [
 	return kept, large
 }
 
-// sizeOf is how much a value takes: a text its own bytes, all else its JSON's.
+// sizeOf returns the size of a value: the length of a string, or else of its JSON.
 func sizeOf(value any) int {
 	if text, ok := value.(string); ok {
 		return len(text)
 	}
 	document, err := json.Marshal(value)
 	if err != nil {
-		return maxClaims + 1 // nothing that JSON said is no JSON
+		return maxClaims + 1 // cannot happen with values decoded from JSON
 	}
 	return len(document)
 }
 
-// elsewhere lists the claims that the provider knows and did not send. Entra ID
-// leaves groups out where there are more than 200: the token refers to another
-// address in _claim_names, or has hasgroups.
-func (p *Provider) elsewhere(all deviceauth.Claims) (names []string) {
+// omittedClaims returns the claims that the provider has but did not send. Entra ID
+// omits groups if there are more than 200: the token refers to another URL in
+// _claim_names, or has hasgroups.
+func (p *Provider) omittedClaims(all deviceauth.Claims) (names []string) {
 	references, _ := all[claimNames].(map[string]any)
-	for _, name := range p.kept() {
+	for _, name := range p.keptClaims() {
 		_, refers := references[name]
 		refers = refers || name == "groups" && all.Bool("hasgroups")
 		if refers && all[name] == nil && !slices.Contains(names, name) {

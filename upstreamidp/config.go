@@ -1,6 +1,6 @@
-// Package upstreamidp vouches: it signs people in at an OpenID Connect
-// provider, the upstream, and says who they are. What they may do is decided
-// in package deviceauth; package pages takes their browsers there and back.
+// Package upstreamidp signs people in at an OpenID Connect provider, the upstream,
+// and returns their identity. Package deviceauth decides what they may do; package
+// pages redirects their browsers to the provider and back.
 package upstreamidp
 
 import (
@@ -16,36 +16,36 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// Config says which provider, and who we are to it.
+// Config is the configuration of a provider, and of the gateway's client there.
 type Config struct {
-	ID            string            // short name; prefixes subjects
+	ID            string            // short name; prefix of subjects
 	Issuer        string            // the provider's issuer URL
 	Name          string            // label of the sign-in button; default: the id
-	ClientID      string            // ours at the provider
+	ClientID      string            // of the gateway at the provider
 	ClientSecret  deviceauth.Secret // empty: a public client
-	Scopes        []string          // default: openid profile email; openid is always asked for
-	UserClaim     string            // the claim that becomes Person.User; default: sub. Tell [deviceauth.Config] of it
-	RuleClaims    []string          // claims that rules decide by: no person is judged before they were asked for
-	BackendClaims []string          // further claims that backends are told of
+	Scopes        []string          // default: openid profile email; openid is always requested
+	UserClaim     string            // becomes Person.User; default: sub. To be set in [deviceauth.Config], too
+	RuleClaims    []string          // claims for rules, about which a person is decided only after they were requested
+	BackendClaims []string          // further claims that are passed to backends
 	Authorize     []Parameter       // further parameters of the authorization request
-	Fresh         bool              // some client asks for a fresh sign-in; for advice in the log
-	Log           *slog.Logger      // hears what an operator should know; default: discarded
-	HTTPClient    *http.Client      // default: one that waits 10 s; whichever it is, it reads at most 1 MiB
+	Fresh         bool              // a client requires a fresh sign-in; for hints in the log
+	Log           *slog.Logger      // for hints to the operator; default: discarded
+	HTTPClient    *http.Client      // default: one with a timeout of 10 s; responses are limited to 1 MiB in any case
 
-	// Observe hears of each request to the provider: one of [Operations], how long it
-	// took until the answer began, and whether it failed. Default: none.
+	// Observe is called for each request to the provider, with one of [Operations],
+	// the duration until the response began, and whether it failed. Default: none.
 	Observe func(operation string, took time.Duration, failed bool)
 
-	// Revalidate keeps the provider's refresh token of each person in the
-	// vault, sealed with the key, and asks with it who they are now.
+	// Revalidate stores the provider's refresh token of each person in Documents,
+	// encrypted with Key, and uses it to request the person's current claims.
 	Revalidate bool
 	Documents  deviceauth.Documents
-	Key        func() [32]byte // as it is now; required with Revalidate, and never all zeros
+	Key        func() [32]byte // returns the current key; required with Revalidate, and never all zeros
 }
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 
-// Check says what is wrong with a configuration, without a request.
+// Check validates the configuration without a request.
 func (c Config) Check() error {
 	switch {
 	case !validID.MatchString(c.ID):
@@ -67,33 +67,33 @@ func (c Config) Check() error {
 	return nil
 }
 
-// checkIssuer wants what OpenID Connect Discovery §3 says of an issuer, with
-// http on the own machine for development.
+// checkIssuer checks an issuer URL (OpenID Connect Discovery §3). http is accepted
+// for a loopback host, for development.
 func checkIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return fmt.Errorf("issuer %q: want an URL such as https://login.example.com, without query and fragment",
 			issuer)
 	}
-	if !private(u) {
+	if !isProtected(u) {
 		return fmt.Errorf("issuer %q: want https, or http on a loopback host", issuer)
 	}
 	return checkTenant(u)
 }
 
-// private reports whether what is sent is protected on the way: by TLS, or because
-// it does not leave this machine.
-func private(u *url.URL) bool {
+// isProtected reports whether requests to a URL are protected in transit: by TLS, or
+// because they do not leave this machine.
+func isProtected(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && discovery.IsLoopback(u.Hostname())
 }
 
-// google gives refresh tokens for a parameter of its own, access_type=offline,
-// and refuses the scope offline_access. Other providers are treated by their
-// metadata alone.
+// google is the issuer that issues refresh tokens with its own parameter
+// access_type=offline, and refuses the scope offline_access. Other providers are
+// handled by their metadata alone.
 const google = "https://accounts.google.com"
 
-// fill is called after Check, on New's own copy; slices of the caller are never
-// written to.
+// fill sets the defaults. It is called after Check on New's own copy, and does not
+// modify slices of the caller.
 func (c *Config) fill() {
 	if c.Name == "" {
 		c.Name = c.ID
@@ -112,7 +112,7 @@ func (c *Config) fill() {
 		c.Authorize = append(slices.Clone(c.Authorize), Parameter{Name: "access_type", Value: "offline"})
 	}
 	u, _ := url.Parse(c.Issuer) // checked
-	c.HTTPClient = careful(c.HTTPClient, u.Scheme == "http")
+	c.HTTPClient = boundedClient(c.HTTPClient, u.Scheme == "http")
 	if c.Observe != nil {
 		c.HTTPClient.Transport = observed{RoundTripper: c.HTTPClient.Transport, tell: c.Observe}
 	}

@@ -7,49 +7,49 @@ import (
 	"time"
 )
 
-// Bounds of the pause after a failed discovery: long enough to spare a
-// provider that is coming up, short enough not to be noticed.
+// Limits of the pause after a failed discovery: long enough to spare a provider that
+// is starting, short enough not to be noticed.
 const (
 	firstPause = time.Second
 	maxPause   = 30 * time.Second
 )
 
-// recent is how long a provider that answered passes for one that can be
-// reached, and its metadata for true whatever fails.
+// recent is how long a provider that responded counts as reachable, and its metadata
+// as valid even if something fails.
 const recent = 15 * time.Second
 
-// current is how long metadata are used before the provider is asked for them
-// again. Until it answers, the old ones count: a provider changes its metadata
-// less often than it is away.
+// current is how long metadata are used before they are fetched again. Until that
+// succeeds the old ones are used: a provider changes its metadata less often than it
+// is unavailable.
 const current = time.Hour
 
-// A cachedDiscovery is what is known of a provider: nothing, an answer that is kept,
-// or a failure that is remembered for a moment.
+// A cachedDiscovery caches the metadata of a provider, or for a short time the
+// failure to fetch them.
 type cachedDiscovery struct {
 	ask     func() (*discovered, error)
 	now     func() time.Time         // nil: time.Now
-	changed func(*discovered, error) // hears of metadata that are new, and of failures; may be nil
+	changed func(*discovered, error) // called with new metadata, and with failures; may be nil
 	mu      sync.Mutex
-	found   *discovered // the last good answer, whatever was answered after it
-	asked   time.Time   // when it was given
+	found   *discovered // the latest metadata, even if a later fetch failed
+	asked   time.Time   // when they were fetched
 
-	doubted bool            // something failed that newer metadata may mend
-	failure error           // of the last look; nil where it was answered
-	retry   time.Time       // not before; the failure is told until then
+	doubted bool            // a failure may be due to outdated metadata
+	failure error           // of the latest fetch; nil if it succeeded
+	retry   time.Time       // not before this time; until then failure is returned
 	pause   time.Duration   // after the last failure
-	looking *discoveryFetch // under way
+	looking *discoveryFetch // the fetch in progress; nil: none
 }
 
-// A discoveryFetch is one attempt, and after ended is closed, its outcome.
+// A discoveryFetch is one fetch. Its result is set before ended is closed.
 type discoveryFetch struct {
 	ended chan struct{}
 	found *discovered
 	err   error
 }
 
-// get returns what the provider said of itself. All who ask at once share one
-// request; one who gives up takes nothing from the others. Old metadata are
-// looked at again while they are used; doubted ones are waited for.
+// get returns the metadata. Simultaneous callers share one fetch, which continues if
+// one of them gives up. Old metadata are returned while they are being fetched again;
+// if they are in doubt, get waits for the fetch.
 func (d *cachedDiscovery) get(ctx context.Context) (*discovered, error) {
 	d.mu.Lock()
 	known, age, doubted := d.found, d.clock().Sub(d.asked), d.doubted
@@ -68,16 +68,16 @@ func (d *cachedDiscovery) get(ctx context.Context) (*discovered, error) {
 	return found, err
 }
 
-// doubt has the provider asked anew before the next sign-in: an endpoint or the
-// keys may be elsewhere now. Those of a moment ago are not doubted, so that a
-// provider that refuses all requests is not asked at every sign-in.
+// doubt makes the next sign-in fetch the metadata again: an endpoint or the keys may
+// have moved. Recent metadata are not doubted, so that a provider that refuses all
+// requests does not get one more at every sign-in.
 func (d *cachedDiscovery) doubt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.doubted = d.doubted || d.clock().Sub(d.asked) >= recent
 }
 
-// reach asks anew, unless the provider answered a moment ago.
+// reach fetches the metadata, unless the provider responded recently.
 func (d *cachedDiscovery) reach(ctx context.Context) error {
 	_, err := d.wait(ctx, d.join(func() bool {
 		return d.found != nil && d.failure == nil && d.clock().Sub(d.asked) < recent
@@ -85,8 +85,8 @@ func (d *cachedDiscovery) reach(ctx context.Context) error {
 	return err
 }
 
-// wait returns the outcome of a fetch. A caller that gives up leaves the fetch
-// running for the others.
+// wait waits for the result of a fetch. If a caller gives up, the fetch continues for
+// the others.
 func (d *cachedDiscovery) wait(ctx context.Context, l *discoveryFetch) (*discovered, error) {
 	select {
 	case <-l.ended:
@@ -96,8 +96,8 @@ func (d *cachedDiscovery) wait(ctx context.Context, l *discoveryFetch) (*discove
 	}
 }
 
-// join returns the look to wait for, which may have ended long ago where what
-// is known is enough.
+// join returns the fetch to wait for. It may have ended already, if enough reports
+// that the cached metadata suffice, or during the pause after a failure.
 func (d *cachedDiscovery) join(enough func() bool) *discoveryFetch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -120,8 +120,8 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-// run asks the provider once. It outlives the request that caused it; the HTTP
-// client's time-out ends it.
+// run fetches the metadata once. It outlives the request that caused it; the HTTP
+// client's timeout ends it.
 func (d *cachedDiscovery) run(l *discoveryFetch) {
 	l.found, l.err = d.ask()
 	if changed := d.ended(l); changed && d.changed != nil {
@@ -130,8 +130,8 @@ func (d *cachedDiscovery) run(l *discoveryFetch) {
 	close(l.ended)
 }
 
-// ended remembers how a look ended, and reports whether that is news. Metadata
-// that are the same stay what they were, with the keys that have been fetched.
+// ended stores the result of a fetch, and reports whether it is news. If the metadata
+// are unchanged the old value is kept, with the keys that it has fetched.
 func (d *cachedDiscovery) ended(l *discoveryFetch) (news bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,7 +149,8 @@ func (d *cachedDiscovery) ended(l *discoveryFetch) (news bool) {
 	return news
 }
 
-// clock is the time. Tests outside of a synctest bubble set their own clock.
+// clock returns the current time. Tests that do not run in a synctest bubble set
+// their own clock.
 func (d *cachedDiscovery) clock() time.Time {
 	if d.now == nil {
 		return time.Now()

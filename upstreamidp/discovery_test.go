@@ -149,7 +149,7 @@ func TestAnswerAsLargeAsAllowedIsRead(t *testing.T) {
 func TestRedirectToWhereOthersListenIsNotFollowed(t *testing.T) {
 	ts := httptest.NewServer(http.RedirectHandler("http://idp.example/", http.StatusTemporaryRedirect))
 	defer ts.Close()
-	answer, err := careful(nil, true).Get(ts.URL)
+	answer, err := boundedClient(nil, true).Get(ts.URL)
 	if err == nil {
 		answer.Body.Close()
 	}
@@ -166,7 +166,7 @@ func TestProviderElsewhereDoesNotReachThisMachine(t *testing.T) {
 	defer local.Close()
 	remote := httptest.NewTLSServer(http.RedirectHandler(local.URL+"/stop", http.StatusTemporaryRedirect))
 	defer remote.Close()
-	client := careful(remote.Client(), false)
+	client := boundedClient(remote.Client(), false)
 	if answer, err := client.Get(remote.URL); err == nil {
 		answer.Body.Close()
 		t.Errorf("a redirect of a GET is followed: %s", answer.Status)

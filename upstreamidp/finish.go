@@ -13,11 +13,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Finish implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.5–3.1.3.7).
-// The order is that of trust: what the browser brought is compared with our own
-// state before anything is asked of the provider; the code is traded before the
-// ID token is read; and the person is judged last. Only an error that is a
-// *deviceauth.Error is about this sign-in; every other one is a fault between
+// Finish implements [deviceauth.Upstream] (OpenID Connect Core §3.1.2.5–3.1.3.7). The
+// callback is compared with our own state before any request to the provider; the
+// code is exchanged before the ID token is read; and the person is checked last. Only
+// a *deviceauth.Error is about this sign-in; any other error is a fault between
 // gateway and provider.
 func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest,
 	answer url.Values) (*deviceauth.Person, error) {
@@ -46,25 +45,25 @@ func (p *Provider) Finish(ctx context.Context, a deviceauth.AuthRequest,
 	}
 	p.logLacking(found)
 	found.SignedIn = a.Began
-	if err := prove(found.Person, a); err != nil {
+	if err := checkFresh(found.Person, a); err != nil {
 		return nil, err
 	}
 	kept, err := p.keep(ctx, found.Person, token, found.filled)
 	if err == nil && !kept {
-		return nil, p.unrefreshed(d, a, found.Person)
+		return nil, p.withConsent(d, a, found.Person)
 	}
 	return found.Person, err
 }
 
-// prove notes whether the person proved in this attempt who they are, and wants
-// it where the attempt does. Only auth_time says so: prompt=login can be taken
-// out of the request by the person at the browser.
-func prove(person *deviceauth.Person, a deviceauth.AuthRequest) error {
+// checkFresh records whether the person authenticated during this attempt, and
+// returns an error if the attempt requires that and they did not. Only auth_time
+// shows it: the person at the browser can remove prompt=login from the request.
+func checkFresh(person *deviceauth.Person, a deviceauth.AuthRequest) error {
 	proven := !person.AuthTime.Before(a.Began.Add(-skew)) && !person.AuthTime.After(time.Now().Add(skew))
 	switch {
 	case proven:
 		person.Fresh = a.Code
-	case a.FreshSignIn && person.AuthTime.IsZero(): // though OpenID Connect Core §2 wants it with max_age
+	case a.FreshSignIn && person.AuthTime.IsZero(): // although OpenID Connect Core §2 requires it with max_age
 		return errNoTime
 	case a.FreshSignIn:
 		return errUnproven
@@ -72,24 +71,25 @@ func prove(person *deviceauth.Person, a deviceauth.AuthRequest) error {
 	return nil
 }
 
-// exchange trades the code for tokens. Only invalid_grant is about this
-// sign-in (RFC 6749 §5.2); every other error is between the provider and us.
+// exchange exchanges the code for tokens. Only invalid_grant is about this sign-in
+// (RFC 6749 §5.2); any other error is between the provider and the gateway.
 func (p *Provider) exchange(ctx context.Context, d *discovered, a deviceauth.AuthRequest,
 	code string) (*oauth2.Token, error) {
 	token, err := p.client(d, a.RedirectURI).Exchange(ctx, code, oauth2.VerifierOption(a.Verifier))
 	var refusal *oauth2.RetrieveError
 	if errors.As(err, &refusal) && refusal.ErrorCode == "invalid_grant" {
-		return nil, whole(errStale, "%v", err)
+		return nil, withDetails(errStale, "%v", err)
 	}
 	if err != nil {
-		return nil, p.failed("exchanging the code", err)
+		return nil, p.tokenError("exchanging the code", err)
 	}
 	return token, nil
 }
 
-// failed is what the token endpoint said other than yes and no. It may be
-// elsewhere by now; or it does not know us (RFC 6749 §5.2).
-func (p *Provider) failed(doing string, err error) error {
+// tokenError returns the error for a failed token request. It also marks the metadata
+// as doubtful, since the endpoint may have moved, and recognizes wrong client
+// credentials (RFC 6749 §5.2).
+func (p *Provider) tokenError(doing string, err error) error {
 	p.discovery.doubt()
 	var refusal *oauth2.RetrieveError
 	if errors.As(err, &refusal) &&
@@ -100,35 +100,36 @@ func (p *Provider) failed(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// verify checks the ID token (OpenID Connect Core §3.1.3.7): go-oidc the
-// signature, the issuer, the audience and the times, we the rest.
+// verify verifies the ID token (OpenID Connect Core §3.1.3.7). go-oidc checks
+// signature, issuer, audience and expiry, and tokenProblem the rest.
 func (p *Provider) verify(ctx context.Context, d *discovered, a deviceauth.AuthRequest,
 	token *oauth2.Token) (*oidc.IDToken, error) {
 	raw, _ := token.Extra("id_token").(string)
 	if raw == "" {
-		return nil, distrust("there is no ID token")
+		return nil, invalidToken("there is no ID token")
 	}
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
-		p.discovery.doubt() // the keys may be elsewhere by now
+		p.discovery.doubt() // the keys may have moved
 	}
 	if unfetched(err) {
 		return nil, fmt.Errorf("verifying the ID token: %w", err)
 	}
 	if err != nil {
-		return nil, distrust(err.Error())
+		return nil, invalidToken(err.Error())
 	}
-	if wrong := p.wrong(id, a, token); wrong != "" {
-		return nil, distrust(wrong)
+	if wrong := p.tokenProblem(id, a, token); wrong != "" {
+		return nil, invalidToken(wrong)
 	}
 	return id, nil
 }
 
-// maxSubject is OpenID Connect Core §2's bound of sub.
+// maxSubject is the maximum length of sub (OpenID Connect Core §2).
 const maxSubject = 255
 
-// wrong says what go-oidc leaves to its caller.
-func (p *Provider) wrong(id *oidc.IDToken, a deviceauth.AuthRequest, token *oauth2.Token) string {
+// tokenProblem returns what is wrong with an ID token in respects that go-oidc leaves
+// to its caller, or "".
+func (p *Provider) tokenProblem(id *oidc.IDToken, a deviceauth.AuthRequest, token *oauth2.Token) string {
 	var party struct {
 		Authorized string `json:"azp"`
 	}
@@ -150,5 +151,6 @@ func (p *Provider) wrong(id *oidc.IDToken, a deviceauth.AuthRequest, token *oaut
 	return ""
 }
 
-// distrust tells the person the same whatever is wrong; the reason is for the log.
-func distrust(reason string) error { return fmt.Errorf("%w (%s)", errInvalid, reason) }
+// invalidToken returns the same error for the person in all cases; the reason is for
+// the log.
+func invalidToken(reason string) error { return fmt.Errorf("%w (%s)", errInvalid, reason) }

@@ -16,8 +16,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// discovered is what the provider said of itself. said is compared as a whole
-// to notice changes, see cachedDiscovery.ended.
+// discovered are the metadata of a provider. document is compared as a whole to
+// notice changes, see cachedDiscovery.ended.
 type discovered struct {
 	*oidc.Provider
 	metadata
@@ -38,11 +38,11 @@ type metadata struct {
 	Claimed  []string `json:"claims_supported"`
 }
 
-// lacks reports whether a list of the metadata says that something is not
-// supported. A list that is left out says nothing.
+// lacks reports whether a list in the metadata shows that something is not supported.
+// A missing list shows nothing.
 func lacks(list []string, value string) bool { return len(list) > 0 && !slices.Contains(list, value) }
 
-// asymmetric are the signing algorithms without those that need no private key.
+// asymmetric returns the signing algorithms that use a private key.
 func (m metadata) asymmetric() (list []string) {
 	for _, alg := range m.Signing {
 		if alg != "none" && !strings.HasPrefix(alg, "HS") {
@@ -52,8 +52,8 @@ func (m metadata) asymmetric() (list []string) {
 	return list
 }
 
-// ask fetches the provider's metadata (OpenID Connect Discovery §4). Its
-// context is no caller's: go-oidc keeps the client in it for the keys.
+// ask fetches the provider's metadata (OpenID Connect Discovery §4). It has its own
+// context, which go-oidc keeps to fetch the keys later.
 func (p *Provider) ask() (*discovered, error) {
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.Background(), p.cfg.HTTPClient), p.cfg.Issuer)
 	var other *oidc.IssuerMismatchError
@@ -73,14 +73,14 @@ func (p *Provider) ask() (*discovered, error) {
 	}
 	d.document = string(document)
 	d.endpoint.AuthStyle = p.authStyle(d.Methods)
-	d.verifier = provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient})
+	d.verifier = provider.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: lateClock})
 	d.logouts = p.logoutVerifier(d.metadata)
 	return d, nil
 }
 
-// wrongIssuer says how the provider calls itself. A token of a provider that
-// calls itself otherwise than it is configured is never good (OpenID Connect
-// Discovery §4.3), so that no time heals it.
+// wrongIssuer returns the error for metadata with another issuer than the configured
+// one. Tokens of such a provider are never accepted (OpenID Connect Discovery §4.3),
+// so retries are useless.
 func wrongIssuer(other *oidc.IssuerMismatchError) error {
 	switch {
 	case other.Discovered == "":
@@ -94,30 +94,30 @@ func wrongIssuer(other *oidc.IssuerMismatchError) error {
 		other.Discovered)}
 }
 
-// checkEndpoints wants addresses with TLS, or on this machine.
+// checkEndpoints checks that endpoints use TLS, or are on this machine.
 func (p *Provider) checkEndpoints(d *discovered) error {
 	endpoints := map[string]string{
 		"authorization_endpoint": d.endpoint.AuthURL, "token_endpoint": d.endpoint.TokenURL, "jwks_uri": d.Keys,
 	}
 	far := strings.HasPrefix(p.cfg.Issuer, "https:")
 	for name, address := range endpoints {
-		if u, err := url.Parse(address); err != nil || u.Host == "" || !private(u) || far && u.Scheme == "http" {
+		if u, err := url.Parse(address); err != nil || u.Host == "" || !isProtected(u) || far && u.Scheme == "http" {
 			return fmt.Errorf("%s %q: want an https URL", name, address)
 		}
 	}
 	return nil
 }
 
-// skew is how far a provider's clock may be from ours.
+// skew is the tolerated difference between a provider's clock and reservedParameters.
 const skew = time.Minute
 
-// lenient is a clock that is late by the skew, for what the provider says has
-// expired. (That a token is not valid yet go-oidc forgives for 5 minutes.)
-func lenient() time.Time { return time.Now().Add(-skew) }
+// lateClock returns the time minus the skew, for checks of expiry. (go-oidc tolerates
+// 5 minutes for tokens that are not valid yet.)
+func lateClock() time.Time { return time.Now().Add(-skew) }
 
-// authStyle is how we prove ourselves: Basic, which is the default of OpenID
-// Connect Discovery §3, unless the provider does not offer it. Left to find it
-// out by trying, the library would spend the code on the first attempt.
+// authStyle returns the client authentication method: Basic, the default of OpenID
+// Connect Discovery §3, unless the provider does not support it. If the library had
+// to find out by trying, its first attempt would use up the code.
 func (p *Provider) authStyle(offered []string) oauth2.AuthStyle {
 	if p.cfg.ClientSecret == "" || lacks(offered, "client_secret_basic") {
 		return oauth2.AuthStyleInParams

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What a provider is asked for, as [Config.Observe] is told.
+// The operations for [Config.Observe].
 const (
 	opDiscovery = "discovery"
 	opKeys      = "keys"
@@ -14,12 +14,12 @@ const (
 	opUserinfo  = "userinfo"
 )
 
-// Operations lists what a provider is asked for. Metrics use them as label
-// values, so the list is short and fixed.
+// Operations returns the kinds of requests to a provider. They are label values of
+// metrics, so the list is short and fixed.
 func Operations() []string { return []string{opDiscovery, opKeys, opToken, opUserinfo} }
 
-// observed tells of each request. It stands around the careful transport, so that what
-// that refuses has failed, too.
+// observed reports each request. It is around the bounded transport, so that requests
+// which that refuses count as failed.
 type observed struct {
 	http.RoundTripper
 	tell func(operation string, took time.Duration, failed bool)
@@ -37,8 +37,8 @@ func (o observed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// operationOf reads off a request what it is for: of those that are sent to a provider
-// only the token request is posted, and only userinfo has an access token.
+// operationOf returns the operation of a request: of those that are sent to a
+// provider, only the token request is a POST, and only userinfo has an access token.
 func operationOf(r *http.Request) string {
 	switch {
 	case r.Method == http.MethodPost:

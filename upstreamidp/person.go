@@ -13,27 +13,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// An identity is a person and how the provider told of them.
+// An identity is a person and the way in which the provider sent the claims.
 type identity struct {
 	*deviceauth.Person
-	filled    []string // the claims that are userinfo's
-	elsewhere []string // those that the provider knows and did not send
-	large     []string // those that were too large to keep
+	filled    []string // the claims from userinfo
+	elsewhere []string // the claims that the provider has but did not send
+	large     []string // the claims that are too large to store
 }
 
-// person makes a person of an ID token that has been checked.
+// person returns the person of a verified ID token.
 func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken,
 	token *oauth2.Token) (*identity, error) {
 	given := deviceauth.Claims{}
 	if err := id.Claims(&given); err != nil {
-		return nil, distrust(err.Error())
+		return nil, invalidToken(err.Error())
 	}
-	p.reach(given)
+	p.resolveNested(given)
 	filled, asked := p.addUserinfo(ctx, d, token, given)
-	found := &identity{filled: filled, elsewhere: p.elsewhere(given)}
-	claims, large := p.bound(given)
+	found := &identity{filled: filled, elsewhere: p.omittedClaims(given)}
+	claims, large := p.limitClaims(given)
 	session := given.String("sid")
-	if len(session) > maxText { // a back-channel logout has to name the person then
+	if len(session) > maxText { // then a back-channel logout must name the person
 		session, large = "", append(large, "sid")
 	}
 	found.large = large
@@ -46,12 +46,12 @@ func (p *Provider) person(ctx context.Context, d *discovered, id *oidc.IDToken,
 		err = unclean("sub")
 	}
 	if asked != nil && (err != nil || p.lacksRules(claims)) {
-		return nil, asked // userinfo might have said it
+		return nil, asked // userinfo might have had the claim
 	}
 	return found, err
 }
 
-// logLacking writes to the log what a person's claims lack, once for each sign-in.
+// logLacking logs which claims a person lacks, once for each sign-in.
 func (p *Provider) logLacking(found *identity) {
 	log := p.cfg.Log.With("upstream", p.cfg.ID, "subject", found.Subject)
 	if len(found.elsewhere) > 0 {
@@ -65,20 +65,19 @@ func (p *Provider) logLacking(found *identity) {
 	}
 }
 
-// subject prefixes the provider's own name for a person.
+// subject returns the subject for a sub of the provider.
 func (p *Provider) subject(sub string) string { return p.cfg.ID + "|" + sub }
 
-// lacksRules reports whether a claim is missing that decides on who may
-// approve: a person must not be turned away because userinfo was down.
+// lacksRules reports whether a claim is missing that rules need: a person must not be
+// refused because userinfo was unavailable.
 func (p *Provider) lacksRules(claims deviceauth.Claims) bool {
 	return slices.ContainsFunc(p.cfg.RuleClaims, func(name string) bool {
 		return claims[name] == nil || name == "email" && claims["email_verified"] == nil
 	})
 }
 
-// user is the name that backends trust, so it is taken exactly as it is or not
-// at all, and an e-mail address must be the person's own where the provider
-// knows that.
+// user returns the user name, which backends trust. It is used unchanged or not at
+// all, and an e-mail address must be verified if the provider has that claim.
 func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 	claim := p.cfg.UserClaim
 	if claim == "" {
@@ -97,15 +96,16 @@ func (p *Provider) user(claims deviceauth.Claims) (string, error) {
 	return user, nil
 }
 
-// unclean refuses a person whose name would be another's if it were repaired.
+// unclean returns the error for a person whose name could become another's if it were
+// repaired.
 func unclean(claim string) error { return deviceauth.NewError("sign_in_unclean", readable(claim)) }
 
-// lastSecond of the year 9999: later times are no dates to JSON.
+// lastSecond is the end of the year 9999: JSON cannot encode later times.
 const lastSecond = 253402300799
 
-// authTime reads auth_time. Providers send seconds as a JSON number, some with
-// a fraction (OpenID Connect Core §2). A value that is no date is the zero
-// time, which proves nothing.
+// authTime returns auth_time. Providers send seconds as a JSON number, some with a
+// fraction (OpenID Connect Core §2). For an invalid value it returns the zero time,
+// which proves nothing.
 func authTime(claims deviceauth.Claims) time.Time {
 	number, _ := claims["auth_time"].(json.Number)
 	if at, err := number.Float64(); err == nil && at > 0 && at <= lastSecond {

@@ -11,10 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
-// A Provider is a [deviceauth.Upstream]. New makes one; the provider itself is
-// asked when the first person is about to sign in, and again until it answers,
-// so that one that is down at start heals by itself. From then on it is asked
-// again every hour, and where something fails that may have moved.
+// A Provider is a [deviceauth.Upstream], which New returns. Its metadata are fetched
+// for the first sign-in, with retries until that succeeds, so that a provider may be
+// unavailable at the start. From then on they are fetched every hour, and after
+// failures that may be due to a change.
 type Provider struct {
 	cfg       Config
 	discovery cachedDiscovery
@@ -23,8 +23,8 @@ type Provider struct {
 
 var _ deviceauth.Upstream = (*Provider)(nil)
 
-// New checks the configuration and returns a provider. It asks nothing of the
-// network, so it may be called while the provider is down.
+// New checks the configuration and returns a provider. It sends no request, so it may
+// be called while the provider is unavailable.
 func New(c Config) (*Provider, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func New(c Config) (*Provider, error) {
 	c.fill()
 	p := &Provider{cfg: c}
 	if c.Revalidate {
-		if err := p.keeps(); err != nil {
+		if err := p.initSealer(); err != nil {
 			return nil, fmt.Errorf("upstream %s: revalidate: %w", c.ID, err)
 		}
 	}
@@ -40,8 +40,8 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
-// keeps makes ready what it takes to keep refresh tokens.
-func (p *Provider) keeps() (err error) {
+// initSealer prepares the storage of refresh tokens.
+func (p *Provider) initSealer() (err error) {
 	if p.cfg.Documents == nil {
 		return errors.New("there is no Vault to keep refresh tokens in")
 	}
@@ -60,7 +60,7 @@ func (p *Provider) Label() string { return p.cfg.Name }
 // Reachable implements [deviceauth.Upstream].
 func (p *Provider) Reachable(ctx context.Context) error { return p.discovery.reach(ctx) }
 
-// logMetadata writes to the log what an operator should know of the provider's metadata.
+// logMetadata logs hints about the provider's metadata for the operator.
 func (p *Provider) logMetadata(d *discovered, err error) {
 	log := p.cfg.Log.With("upstream", p.cfg.ID)
 	if err != nil {

@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// A sealed refresh token is AES-256-GCM, bound to the person's subject, in
-// base64 behind its format. Text without a format is from before there was
-// any; the gateway's key was then 32 zero bytes, by a mistake.
+// A sealed refresh token is encrypted with AES-256-GCM, with the person's subject as
+// additional data. It is stored in base64 after the format. Text without a format is
+// from earlier versions, whose key was by mistake 32 zero bytes.
 const sealedFormat = "1."
 
-// seal hides a refresh token from a reader of the store. No token is "".
+// seal encrypts a refresh token, so that it cannot be read in the store. Without a
+// token it returns "".
 func (p *Provider) seal(subject, token string) string {
 	if token == "" {
 		return ""
@@ -20,8 +21,8 @@ func (p *Provider) seal(subject, token string) string {
 	return sealedFormat + base64.RawStdEncoding.EncodeToString(p.sealer.Seal(nil, nil, []byte(token), []byte(subject)))
 }
 
-// open returns "" for what was sealed with another key: nothing is known then
-// of the person at the provider, so the person's devices end.
+// open decrypts a refresh token. It returns "" for a token with another key: then
+// nothing is known about the person at the provider, so the person's devices end.
 func (p *Provider) open(subject, sealed string) string {
 	text, ok := strings.CutPrefix(sealed, sealedFormat)
 	if !ok {
@@ -30,10 +31,10 @@ func (p *Provider) open(subject, sealed string) string {
 	return unseal(p.sealer, subject, text)
 }
 
-// renew seals what is from before there was a format with the key, so that an
-// upgrade costs no device. It gives nothing to a program that can write to the store:
-// who the person is stands beside the token, and is not sealed at all.
-func (p *Provider) renew(subject string, v *upstreamSession) {
+// migrate encrypts a token of an earlier version with the current key, so that an
+// upgrade disconnects no device. This does not help an attacker who can write to the
+// store: the person's identity is stored next to the token without encryption.
+func (p *Provider) migrate(subject string, v *upstreamSession) {
 	if v.Token == "" || strings.HasPrefix(v.Token, sealedFormat) {
 		return
 	}
@@ -45,9 +46,8 @@ func (p *Provider) renew(subject string, v *upstreamSession) {
 	}
 }
 
-// unseal opens a sealed token, or returns the empty string. The subject is the
-// additional data, so a token that is moved to another person's session does
-// not open.
+// unseal decrypts a sealed token, or returns "". The subject is the additional data,
+// so a token that is moved to another person's session cannot be decrypted.
 func unseal(aead cipher.AEAD, subject, text string) string {
 	raw, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {
@@ -60,7 +60,8 @@ func unseal(aead cipher.AEAD, subject, text string) string {
 	return string(token)
 }
 
-// zeroSealer opens what was sealed without a key. It must never seal.
+// zeroSealer decrypts tokens that were encrypted with the zero key. It must never be
+// used to encrypt.
 func zeroSealer() cipher.AEAD {
 	block, err := aes.NewCipher(make([]byte, 32))
 	if err != nil {

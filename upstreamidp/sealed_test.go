@@ -67,7 +67,7 @@ func TestZeroKeyOpensNothingOfTheFormatOfToday(t *testing.T) {
 		t.Error("it opens")
 	}
 	v := &upstreamSession{Token: forged}
-	if p.renew(person.Subject, v); v.Token != forged {
+	if p.migrate(person.Subject, v); v.Token != forged {
 		t.Errorf("it is sealed anew, as %q", v.Token)
 	}
 }

@@ -16,11 +16,10 @@ import (
 
 var errNoLogout = deviceauth.NewError("invalid_request", "not a logout token for this gateway")
 
-// SignOut implements [deviceauth.Upstream] (OpenID Connect Back-Channel Logout
-// 1.0 §2.6). A token that is replayed is harmless: it is about sign-ins that
-// were begun before it was made. A refused token is an error invalid_request
-// (§2.8); keys that cannot be fetched are a fault, and the provider may repeat
-// its request.
+// SignOut implements [deviceauth.Upstream] (OpenID Connect Back-Channel Logout 1.0
+// §2.6). A replayed token is harmless: it only ends sign-ins that were started before
+// it was issued. A refused token is the error invalid_request (§2.8); if keys cannot
+// be fetched it is a fault, and the provider may repeat its request.
 func (p *Provider) SignOut(ctx context.Context, token string) (*deviceauth.SignOut, error) {
 	d, err := p.discovery.get(ctx)
 	if err != nil {
@@ -43,29 +42,29 @@ func (p *Provider) SignOut(ctx context.Context, token string) (*deviceauth.SignO
 	return l, nil
 }
 
-// unfetched reports whether a token could not be judged, for want of the keys.
-// go-oidc has no type for it.
+// unfetched reports whether a token could not be verified because fetching the keys
+// failed. go-oidc has no error type for that.
 func unfetched(err error) bool { return err != nil && strings.Contains(err.Error(), "fetching keys") }
 
-// logoutVerifier has keys of its own: any client may post a token, and go-oidc
-// asks for the keys anew at each that it cannot verify.
+// logoutVerifier returns a verifier with its own key set: any client may post a
+// token, and go-oidc fetches the keys for each one that it cannot verify.
 func (p *Provider) logoutVerifier(more metadata) *oidc.IDTokenVerifier {
 	sparing := *p.cfg.HTTPClient
 	sparing.Transport = &throttledTransport{RoundTripper: sparing.Transport}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &sparing), more.Keys)
 	return oidc.NewVerifier(p.cfg.Issuer, keys,
-		&oidc.Config{ClientID: p.cfg.ClientID, Now: lenient, SupportedSigningAlgs: more.asymmetric()})
+		&oidc.Config{ClientID: p.cfg.ClientID, Now: lateClock, SupportedSigningAlgs: more.asymmetric()})
 }
 
-// A throttledTransport lets a request through every few seconds.
+// A throttledTransport permits one request every few seconds.
 type throttledTransport struct {
 	http.RoundTripper
 	mu   sync.Mutex
 	next time.Time
 }
 
-// fetchPause is between two fetches of keys: a logout that is signed by a new
-// key has to wait no longer, whatever others post.
+// fetchPause is the pause between two fetches of keys. It also limits how long a
+// logout with a new key has to wait when others post invalid tokens.
 const fetchPause = 5 * time.Second
 
 var errTooOften = errors.New("the keys were fetched a moment ago")

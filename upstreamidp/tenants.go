@@ -8,16 +8,15 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Microsoft Entra ID has issuers that stand for all tenants: common,
-// organizations and consumers. Their metadata name a template,
-// https://login.microsoftonline.com/{tenantid}/v2.0, and each token the issuer
-// of its person's tenant. They are refused. OpenID Connect Discovery §4.3 wants
-// one issuer; a sub and an e-mail address name a person at one tenant
-// alone, and the owner of any other tenant may write any address into it,
-// so that an allow rule would let strangers in. One upstream for each tenant
-// says the same safely.
+// Microsoft Entra ID has issuers that stand for all tenants: common, organizations
+// and consumers. Their metadata have a template,
+// https://login.microsoftonline.com/{tenantid}/v2.0, and each token has the issuer of
+// its person's tenant. Such issuers are refused. OpenID Connect Discovery §4.3
+// requires a single issuer; a sub and an e-mail address identify a person only within
+// one tenant, and the owner of any tenant may use any address in it, so that an allow
+// rule would admit strangers. A separate upstream for each tenant is safe.
 
-// microsoftHosts are those of the public and the national clouds.
+// microsoftHosts are the hosts of the public and the national clouds.
 var microsoftHosts = []string{
 	"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn", "login.windows.net",
 }
@@ -44,8 +43,8 @@ func checkTenant(issuer *url.URL) error {
 	return nil
 }
 
-// manyTenants refuses such a provider at other addresses too. It goes by the
-// template in the metadata, so it needs no list of hosts.
+// manyTenants returns the error for such a provider on any host. It is recognized by
+// the template in its metadata, so no list of hosts is needed.
 func manyTenants(asked, template string) error {
 	return &deviceauth.ConfigError{
 		Reason: fmt.Sprintf("the provider at %q stands for the people of many tenants and calls itself %q: want the "+

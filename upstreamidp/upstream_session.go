@@ -16,30 +16,30 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// With revalidate, the provider's refresh token of a person is kept, and
-// traded for a new one whenever one of the person's devices comes for tokens:
-// a provider gives none for an account that is disabled (RFC 6749 §6).
+// With Revalidate the provider's refresh token of a person is stored, and used
+// whenever one of the person's devices refreshes: a provider issues no tokens for a
+// disabled account (RFC 6749 §6).
 //
-// There is one for each person and not one for each device, because many
-// providers let a token be used once: the gateway that asks takes a lease, so that
-// devices and gateways ask one after the other, and the answer that one gets
-// serves all who called while it was asking.
+// There is one refresh token for each person and not for each device, because with
+// many providers a token can be used only once. The gateway that uses it holds a
+// lease, so that devices and gateways use it one after the other, and its result
+// serves all callers that were waiting.
 
-// An upstreamSession is the document of one person.
+// An upstreamSession is the stored document of a person.
 type upstreamSession struct {
-	// the refresh token, sealed; empty: the provider takes none any more
+	// the encrypted refresh token; empty: the provider has refused it
 	Token   string             `json:"token,omitempty"`
-	Leased  time.Time          `json:"leased,omitzero"`   // a gateway asks until then
-	Answers int                `json:"answers,omitempty"` // how many the provider gave
-	Person  *deviceauth.Person `json:"person,omitempty"`  // as of the last; nil: unknown
-	Filled  []string           `json:"filled,omitempty"`  // the claims of which userinfo said so
+	Leased  time.Time          `json:"leased,omitzero"`   // until then a gateway is using the token
+	Answers int                `json:"answers,omitempty"` // number of results from the provider
+	Person  *deviceauth.Person `json:"person,omitempty"`  // latest result; nil: the person is gone or unknown
+	Filled  []string           `json:"filled,omitempty"`  // claims of the latest result that came from userinfo
 }
 
-// The lease outlasts the longest answer: discovery, a token request and one to
-// userinfo.
+// The lease lasts longer than the longest revalidation: discovery, a token request
+// and one to userinfo.
 const (
 	leaseTime = 3*requestTimeout + 5*time.Second
-	leaseLook = 50 * time.Millisecond // between looks at another gateway's lease
+	leaseLook = 50 * time.Millisecond // between checks of another gateway's lease
 )
 
 var errGone = deviceauth.NewError("person_gone", "the provider no longer vouches for this person")
@@ -49,8 +49,8 @@ func upstreamSessionName(subject string) string {
 	return "voucher-" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// keep remembers the refresh token of a sign-in, and reports whether there is
-// one. A provider that gives one only the first time is fine.
+// keep stores the refresh token of a sign-in, and reports whether there is one, now
+// or from earlier: a provider may issue it only the first time.
 func (p *Provider) keep(
 	ctx context.Context, person *deviceauth.Person, token *oauth2.Token, filled []string,
 ) (kept bool, err error) {
@@ -69,9 +69,9 @@ func (p *Provider) keep(
 	return kept, err
 }
 
-// Revalidate asks the provider who a person is now. A *Error says that it no
-// longer vouches for them; any other error that it could not be asked. Without
-// [Config.Revalidate] it makes no request.
+// Revalidate requests a person's current claims from the provider. A *Error means
+// that the provider no longer vouches for the person; any other error that it could
+// not be asked. Without [Config.Revalidate] it sends no request.
 func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*deviceauth.Person, error) {
 	if !p.cfg.Revalidate {
 		return person, nil
@@ -83,15 +83,15 @@ func (p *Provider) Revalidate(ctx context.Context, person *deviceauth.Person) (*
 	if !mine {
 		return v.applied(person)
 	}
-	// From here on no caller may break it off: a device that hangs up must not
-	// cost its person the token that is being traded.
+	// From here on the caller must not be able to cancel: a device that disconnects
+	// must not lose the token that is being exchanged.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 	defer cancel()
 	return p.settle(ctx, person, v, p.trade(ctx, person, v))
 }
 
-// applied is a person with what the last answer said of them. There is none for a
-// person who signed in and was not asked about since.
+// applied returns the person with the claims of the latest result. The person is
+// unchanged if there is no result since the sign-in.
 func (v *upstreamSession) applied(person *deviceauth.Person) (*deviceauth.Person, error) {
 	switch {
 	case v.Answers == 0:
@@ -104,8 +104,8 @@ func (v *upstreamSession) applied(person *deviceauth.Person) (*deviceauth.Person
 	return &now, nil
 }
 
-// lease waits for its turn. The upstream session it returns is the caller's to ask
-// with, or holds an answer that was given while the caller waited.
+// lease waits until the caller may use the token (mine), or until there is a result
+// from another caller.
 func (p *Provider) lease(ctx context.Context, subject string) (v *upstreamSession, mine bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTime)
 	defer cancel()
@@ -115,7 +115,7 @@ func (p *Provider) lease(ctx context.Context, subject string) (v *upstreamSessio
 			if since < 0 {
 				since = now.Answers
 			}
-			p.renew(subject, now)
+			p.migrate(subject, now)
 			v, answered = now, now.Token == "" || now.Answers > since
 			if mine = !answered && !now.leased(); mine {
 				now.Leased = time.Now().Add(leaseTime)
@@ -133,15 +133,15 @@ func (p *Provider) lease(ctx context.Context, subject string) (v *upstreamSessio
 	}
 }
 
-// leased reports whether a gateway asks. A lease further ahead than any can be
-// is that of a gateway with another idea of the time.
+// leased reports whether a gateway holds the lease. A lease too far in the future is
+// ignored, since it was set with a wrong clock.
 func (v *upstreamSession) leased() bool {
 	left := time.Until(v.Leased)
 	return left > 0 && left <= leaseTime+skew
 }
 
-// trade gives the refresh token for the next one, and for who the person is. The
-// next one is kept before anything else is asked that could fail.
+// trade uses the refresh token, and requests the person's claims. It stores the new
+// refresh token before any other request that could fail.
 func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *upstreamSession) error {
 	token := p.open(person.Subject, v.Token)
 	if token == "" {
@@ -155,10 +155,10 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *upst
 	answer, err := p.client(d, "").TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
 	var refusal *oauth2.RetrieveError
 	if errors.As(err, &refusal) && refusal.ErrorCode == "invalid_grant" {
-		return whole(errGone, "%v", err)
+		return withDetails(errGone, "%v", err)
 	}
 	if err != nil {
-		return p.failed("asking about a person", err)
+		return p.tokenError("asking about a person", err)
 	}
 	before := v.Token
 	v.Token = p.seal(person.Subject, answer.RefreshToken)
@@ -175,8 +175,8 @@ func (p *Provider) trade(ctx context.Context, person *deviceauth.Person, v *upst
 	return err
 }
 
-// settle keeps the answer and gives the lease back. Where the person signed in
-// anew meanwhile, that sign-in knows better.
+// settle stores the result and releases the lease. If the person signed in again
+// meanwhile, that sign-in takes precedence.
 func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked *upstreamSession,
 	err error) (*deviceauth.Person, error) {
 	gone := deviceauth.AsError(err) != nil
@@ -202,23 +202,23 @@ func (p *Provider) settle(ctx context.Context, person *deviceauth.Person, asked 
 	return after.applied(person)
 }
 
-// renewed is the person with what the provider says now. Without an ID token
-// (OpenID Connect Core §12.2 leaves it to the provider) userinfo says it.
+// renewed returns the person with the provider's current claims: from the ID token,
+// which is optional (OpenID Connect Core §12.2), or else from userinfo.
 func (p *Provider) renewed(ctx context.Context, d *discovered, person *deviceauth.Person, answer *oauth2.Token,
 	filled []string) (now *deviceauth.Person, present []string, err error) {
 	if raw, _ := answer.Extra("id_token").(string); raw != "" {
-		now, present, err = p.identified(ctx, d, person, raw, answer)
+		now, present, err = p.fromIDToken(ctx, d, person, raw, answer)
 	} else {
-		now, present, err = p.anew(ctx, d, answer, person, filled)
+		now, present, err = p.fromUserinfo(ctx, d, answer, person, filled)
 	}
 	if deviceauth.AsError(err) != nil {
-		return nil, nil, errGone // their e-mail address is not theirs any more, for one
+		return nil, nil, errGone // for example because their e-mail address is no longer verified
 	}
 	return now, present, err
 }
 
-// identified is who an ID token says that the person is, which must be the same.
-func (p *Provider) identified(ctx context.Context, d *discovered, person *deviceauth.Person, raw string,
+// fromIDToken returns the person of a new ID token, which must have the same subject.
+func (p *Provider) fromIDToken(ctx context.Context, d *discovered, person *deviceauth.Person, raw string,
 	answer *oauth2.Token) (*deviceauth.Person, []string, error) {
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
@@ -235,7 +235,7 @@ func (p *Provider) identified(ctx context.Context, d *discovered, person *device
 	return found.Person, found.filled, nil
 }
 
-// change changes the upstream session of a person.
+// change updates the document of a person.
 func (p *Provider) change(ctx context.Context, subject string, change func(*upstreamSession) error) error {
 	return p.cfg.Documents.UpdateDocument(ctx, upstreamSessionName(subject), func(old []byte) ([]byte, error) {
 		v := new(upstreamSession)

@@ -12,15 +12,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// wanted are the claims for which userinfo is asked where the ID token lacks
-// them: many providers put them only there. email stands before
-// email_verified, which depends on it.
+// wanted are the claims that are requested from userinfo if the ID token lacks them,
+// since many providers have them only there. email must precede email_verified, which
+// depends on it.
 var wanted = []string{"name", "email", "email_verified", "picture", "preferred_username", "groups"}
 
-// addUserinfo fills in what the ID token lacks (OpenID Connect Core §5.3), and
-// says what that was. What was signed stays. An error means that the provider
-// could not be asked. It makes no request where the ID token has everything
-// that is looked for.
+// addUserinfo adds claims that the ID token lacks (OpenID Connect Core §5.3), and
+// returns their names. It does not replace signed claims. An error means that the
+// provider could not be asked. It sends no request if the ID token has all claims.
 func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
 	claims deviceauth.Claims) (filled []string, err error) {
 	missing := p.missing(claims)
@@ -41,8 +40,9 @@ func (p *Provider) addUserinfo(ctx context.Context, d *discovered, token *oauth2
 	return filled, nil
 }
 
-// askUserinfo returns nothing where there is no userinfo, or it is about
-// somebody else: that must not be used (OpenID Connect Core §5.3.2).
+// askUserinfo returns the claims from userinfo, or nil if there is no such endpoint
+// or the response is about another person, which must not be used (OpenID Connect
+// Core §5.3.2).
 func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2.Token,
 	sub string) (info deviceauth.Claims, err error) {
 	if d.UserInfoEndpoint() == "" {
@@ -58,15 +58,15 @@ func (p *Provider) askUserinfo(ctx context.Context, d *discovered, token *oauth2
 	if err := answer.Claims(&info); err != nil {
 		return nil, fmt.Errorf("reading userinfo: %w", err)
 	}
-	p.reach(info)
+	p.resolveNested(info)
 	return info, nil
 }
 
-// anew returns a person as userinfo says now that they are, where there is no
-// ID token beside it. What userinfo said before and does not say any more is
-// gone; what only an ID token said stays. It returns also which claims are
-// userinfo's now, for the next time.
-func (p *Provider) anew(
+// fromUserinfo returns the person with the current claims from userinfo, for a
+// refresh without an ID token. Claims that came from userinfo and are now missing
+// there are removed; those from an ID token are kept. It also returns which claims
+// came from userinfo now.
+func (p *Provider) fromUserinfo(
 	ctx context.Context, d *discovered, token *oauth2.Token, person *deviceauth.Person, filled []string,
 ) (*deviceauth.Person, []string, error) {
 	now := *person
@@ -75,10 +75,10 @@ func (p *Provider) anew(
 		return nil, nil, err
 	}
 	if info != nil {
-		claims, present := p.overlaid(person, info, filled)
+		claims, present := p.overlay(person, info, filled)
 		filled = present
 		var large []string
-		now.Claims, large = p.bound(claims)
+		now.Claims, large = p.limitClaims(claims)
 		known := func(name string) bool { return now.Claims[name] != nil || slices.Contains(large, name) }
 		now.Withheld = append(slices.DeleteFunc(slices.Clone(person.Withheld), known), large...)
 	}
@@ -86,12 +86,13 @@ func (p *Provider) anew(
 	return &now, filled, err
 }
 
-// overlaid is a person's claims with what userinfo says now, and what that was.
-func (p *Provider) overlaid(
+// overlay returns a person's claims with the current ones from userinfo, and the
+// names of the latter.
+func (p *Provider) overlay(
 	person *deviceauth.Person, info deviceauth.Claims, filled []string,
 ) (claims deviceauth.Claims, present []string) {
 	claims = maps.Clone(person.Claims)
-	for _, name := range p.lookedFor() {
+	for _, name := range p.userinfoClaims() {
 		switch value := info[name]; {
 		case value != nil:
 			claims[name] = value
@@ -104,16 +105,16 @@ func (p *Provider) overlaid(
 	return claims, present
 }
 
-// lookedFor are the claims for which userinfo is asked. It also contains the
-// claim of the user name, which may be empty.
-func (p *Provider) lookedFor() []string {
+// userinfoClaims returns the claims that are requested from userinfo. One of them,
+// the claim of the user name, may be empty.
+func (p *Provider) userinfoClaims() []string {
 	return slices.Concat(wanted, p.cfg.RuleClaims, p.cfg.BackendClaims, []string{p.cfg.UserClaim})
 }
 
-// missing lists the claims to ask for. To be verified is a property of one
-// address, so email_verified is taken only with the address it is about.
+// missing returns the claims to request. email_verified is only used together with
+// the e-mail address that it is about.
 func (p *Provider) missing(claims deviceauth.Claims) (names []string) {
-	for _, name := range p.lookedFor() {
+	for _, name := range p.userinfoClaims() {
 		if value := claims[name]; name != "" && (value == nil || value == "") {
 			names = append(names, name)
 		}

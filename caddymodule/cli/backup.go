@@ -15,12 +15,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 )
 
-// The command backup, which asks a running Caddy for the records of its store. A
-// Badger database can be opened by one process only, so the command cannot read
-// the directory itself.
+// The command backup, which requests the records of the store from a running
+// Caddy. A Badger database can be opened by only one process, so the command
+// cannot read the directory itself.
 
-// backupCommand makes `device-auth backup <file>`. The backup goes to a new
-// file, or to standard output for `-`.
+// backupCommand returns `device-auth backup <file>`. It writes to a new file,
+// or to standard output for `-`.
 func backupCommand(c *adminClient) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
@@ -30,7 +30,7 @@ func backupCommand(c *adminClient) *cobra.Command {
 	cmd.Flags().BoolVar(&force, "force", false, "Overwrite the file if it is there")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		name := args[0]
-		// The file is checked before the request, so that a mistaken name costs
+		// The file is checked before the request, so that a wrong name costs
 		// the server nothing.
 		if err := mayWrite(name, force); err != nil {
 			return err
@@ -40,11 +40,11 @@ func backupCommand(c *adminClient) *cobra.Command {
 			return err
 		}
 		defer res.Body.Close()
-		// The display of the amount is on the reading side, so it works for a
-		// file and for standard output alike.
+		// The progress is measured while reading, so that it works for a file
+		// and for standard output alike.
 		from := &progress{Reader: res.Body}
 		if name == "-" {
-			return pour(c.out, from)
+			return copyChecked(c.out, from)
 		}
 		return writeWhole(name, from, force)
 	}
@@ -52,10 +52,9 @@ func backupCommand(c *adminClient) *cobra.Command {
 }
 
 // mayWrite refuses to replace a file, and to write a backup to a terminal,
-// unless force is set. A backup holds the private signing keys, and would stay
-// in a terminal's history.
-// A backup on standard output is usually redirected or piped, which needs no
-// question.
+// unless force is set. A backup contains the private signing keys, which would
+// stay in the scrollback of a terminal. Standard output that is redirected or
+// piped is accepted.
 func mayWrite(name string, force bool) error {
 	if name == "-" {
 		if isTerminal(os.Stdout) && !force {
@@ -63,8 +62,8 @@ func mayWrite(name string, force bool) error {
 		}
 		return nil
 	}
-	// Devices and pipes are refused even with force: a rename would replace them
-	// by a file.
+	// Devices and pipes are refused even with force: a rename would replace
+	// them by a file.
 	switch info, err := os.Stat(name); {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
@@ -78,18 +77,17 @@ func mayWrite(name string, force bool) error {
 	return nil
 }
 
-// isTerminal reports whether a file is a character device, which is what a
-// terminal is on all systems.
+// isTerminal reports whether a file is a character device, as a terminal is on
+// all systems.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// pour copies a backup to standard output while it checks that the backup is
-// complete. What has been written cannot be taken back, so the error says not to
-// use it.
-// The check reads every line, and TeeReader passes on what it has read.
-func pour(to io.Writer, from *progress) error {
+// copyChecked copies a backup to standard output and checks that it is
+// complete. The output cannot be taken back, so the error says not to use it.
+// The check reads all lines, and TeeReader copies what it reads.
+func copyChecked(to io.Writer, from *progress) error {
 	if err := badgerstore.CheckBackup(io.TeeReader(from, to)); err != nil {
 		return fmt.Errorf("the backup broke off; do not use what was written: %w", err)
 	}
@@ -101,44 +99,43 @@ func pour(to io.Writer, from *progress) error {
 }
 
 // writeWhole writes a backup to a temporary file in the same directory, and
-// renames it when it is complete and on disk. So a backup that breaks off never
+// renames it when it is complete and on disk. So an incomplete backup never
 // replaces a good one.
 func writeWhole(name string, from *progress, force bool) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600: only its owner can read it
 	if err != nil {
 		return err
 	}
-	// After the rename there is nothing to remove, and the error of that is
-	// ignored.
+	// After the rename there is nothing to remove, and the error is ignored.
 	defer os.Remove(f.Name())
 	defer f.Close()
 	if _, err := io.Copy(f, from); err != nil {
 		return fmt.Errorf("the backup broke off, and nothing was kept of it: %w", err)
 	}
-	// The copy is read from its beginning, and so the check is about what is in
-	// the file.
+	// The file is read back from its beginning, so that its own content is
+	// checked.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	if err := badgerstore.CheckBackup(f); err != nil {
 		return fmt.Errorf("nothing was kept of it: %w", err)
 	}
-	// The data must be on disk before the name is: after a power failure the
-	// name must never lead to half a backup.
+	// The data must be on disk before the rename: after a power failure the
+	// name must not refer to an incomplete backup.
 	if err := f.Sync(); err != nil {
 		return err
 	}
 	from.done()
-	if err := mayWrite(name, force); err != nil { // another process made the file meanwhile
+	if err := mayWrite(name, force); err != nil { // another process may have created the file meanwhile
 		return fmt.Errorf("nothing was kept of it: %w", err)
 	}
 	return os.Rename(f.Name(), name)
 }
 
-// warnOpen warns of a file with secrets that every user of the machine may read.
-// The file is used all the same: the secrets are exposed already, and a restore
-// must not fail for that. A group may read it, such as the group that Caddy runs
-// in. Windows has no such mode bits.
+// warnOpen warns of a file with secrets that all users of the machine may
+// read. The file is used all the same: the secrets are exposed already, and a
+// restore must not fail because of that. A group may read it, such as the
+// group of Caddy's user. Windows has no such mode bits.
 func warnOpen(to io.Writer, f *os.File) {
 	info, err := f.Stat()
 	if err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode()&0o007 != 0 {
@@ -155,7 +152,7 @@ type progress struct {
 	printed    time.Time
 }
 
-// Close closes the file, where the reader is one.
+// Close closes the file, if there is one.
 func (p *progress) Close() error {
 	if p.file == nil {
 		return nil
@@ -163,7 +160,8 @@ func (p *progress) Close() error {
 	return p.file.Close()
 }
 
-// Read implements io.Reader. It updates the display five times a second at most.
+// Read implements io.Reader. It updates the display at most five times a
+// second.
 func (p *progress) Read(b []byte) (int, error) {
 	n, err := p.Reader.Read(b)
 	if p.read += int64(n); time.Since(p.printed) > 200*time.Millisecond {
@@ -175,15 +173,15 @@ func (p *progress) Read(b []byte) (int, error) {
 // done shows the final amount, and ends the line.
 func (p *progress) done() { p.print("\n") }
 
-// print writes the amount over the one before. It writes to standard error and to
-// a terminal only, so that neither a backup on standard output nor a log is
-// disturbed.
+// print prints the amount in place of the previous one. It writes only to
+// standard error, and only if that is a terminal, so that neither a backup on
+// standard output nor a log is disturbed.
 func (p *progress) print(end string) {
 	p.printed = time.Now()
 	if !isTerminal(os.Stderr) {
 		return
 	}
-	// The size of a backup that is being made is unknown, and left out.
+	// The size of a backup that is being created is unknown, and omitted.
 	of := ""
 	if p.size > 0 {
 		of = fmt.Sprintf(" of %.1f", float64(p.size)/(1<<20))

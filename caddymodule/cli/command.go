@@ -17,8 +17,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// The command is registered with Caddy's own command line, so that it is part of
-// every binary with this module.
+// The command is registered with Caddy's own command line, so that every
+// binary with this module has it.
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name: "device-auth",
@@ -31,7 +31,7 @@ func init() {
 }
 
 // deviceAuthHelp is the help of device-auth, with a paragraph for each kind of
-// command: those that ask the admin endpoint, those that open a store, and the
+// command: those that use the admin endpoint, those that open a store, and the
 // check from outside.
 const deviceAuthHelp = `
 Talks to the admin endpoint of a running Caddy with a device_login:
@@ -85,12 +85,12 @@ And from outside, of any deployment:
 	caddy device-auth check URL     says what is wrong with it, and how to mend
 	                                it; URL is a guarded API's, or the issuer`
 
-// deviceAuth adds the subcommands to the command that Caddy made.
+// deviceAuth adds the subcommands to the command that Caddy created.
 func deviceAuth(cmd *cobra.Command) { deviceAuthTo(cmd, os.Stdout) }
 
 // deviceAuthTo is deviceAuth with the writer for results, which tests replace.
-// Progress, questions and warnings go to standard error, so that results can be
-// piped.
+// Progress, questions and warnings go to standard error, so that results can
+// be piped.
 func deviceAuthTo(cmd *cobra.Command, out io.Writer) {
 	c := &adminClient{out: out}
 	cmd.PersistentFlags().StringVar(&c.address, "address", "",
@@ -105,23 +105,22 @@ func deviceAuthTo(cmd *cobra.Command, out io.Writer) {
 		&cobra.Command{Use: "list", Short: "Shows the signing keys", Args: cobra.NoArgs, RunE: list},
 		&cobra.Command{Use: "rotate", Short: "Begins a new signing key", Args: cobra.NoArgs, RunE: rotate},
 	)
-	// `revoke` is a command of its own and a subcommand of `grants`; each has its
+	// `revoke` is a command and also a subcommand of `grants`; each has its
 	// own filter, since both would otherwise set the same flags.
 	w := &grantFilter{}
 	revoke := revokeCommand(c, w)
 	w.flags(revoke.Flags())
-	// The groups follow the help: commands for grants, for the pause, and for
+	// The order follows the help: commands for grants, for the pause, and for
 	// keys and stores.
 	cmd.AddCommand(healthCommand(c), grantsCommand(c), revoke, clientsCommand(c))
 	cmd.AddCommand(pauseCommands(c)...)
 	cmd.AddCommand(keys, backupCommand(c), restoreCommand(c), rekeyCommand(c), checkCommand(c))
-	// A command without a subcommand of its own is reached only by a mistyped
-	// name, or by none.
+	// The command itself runs only for a mistyped subcommand, or for none.
 	cmd.RunE = unknownCommand
 }
 
-// unknownCommand makes a misspelled subcommand an error. Cobra would print the
-// help and exit with 0, which a script takes for success.
+// unknownCommand returns an error for a mistyped subcommand. Cobra would print
+// the help and exit with 0, which a script takes for success.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
@@ -133,24 +132,23 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("there is no %s %s; want one of: %s", cmd.CommandPath(), args[0], strings.Join(known, ", "))
 }
 
-// An adminClient is one run of device-auth, with the flags that all subcommands
-// share.
+// An adminClient is one run of device-auth, with the flags that all
+// subcommands share.
 type adminClient struct {
-	address, config, adapter string // the flags of these names
-	json                     bool   // print the response as it is
+	address, config, adapter string // the flags with these names
+	json                     bool   // print the response unchanged
 	out                      io.Writer
 }
 
-// keys returns a command that prints the signing keys with which a route
-// responds: the list, also after a rotation.
+// keys returns a command that prints the signing keys in the response of a
+// route: the list, which is also the response to a rotation.
 func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) error {
 	return func(*cobra.Command, []string) error {
 		var list []keyring.Key
 		if err := c.call(method, route, &list); err != nil || c.json {
 			return err
 		}
-		// Columns are aligned by spaces, which terminals of every width show
-		// alike.
+		// Columns are aligned with spaces, which all terminals display alike.
 		table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(table, "KEY\tALGORITHM\tSTATE\tSIGNS FROM")
 		for _, k := range list {
@@ -160,8 +158,8 @@ func (c *adminClient) keys(method, route string) func(*cobra.Command, []string) 
 	}
 }
 
-// ask sends a request to the admin endpoint. Caddy's client also speaks to a
-// unix socket, and makes an error of any status but 200.
+// ask sends a request to the admin endpoint. Caddy's client also supports unix
+// sockets, and returns an error for any status but 200.
 func (c *adminClient) ask(method, route string) (*http.Response, error) {
 	// The address is found at each request, so that a command that needs no
 	// admin endpoint needs no configuration.
@@ -172,15 +170,15 @@ func (c *adminClient) ask(method, route string) (*http.Response, error) {
 	return caddycmd.AdminAPIRequest(address, method, adminapi.Path+route, nil, nil)
 }
 
-// call sends a request, and decodes the response into to. With --json it copies
-// the response to the output instead, and leaves to as it is.
+// call sends a request, and decodes the response into to. With --json it
+// copies the response to the output instead, and does not set to.
 func (c *adminClient) call(method, route string, to any) error {
 	res, err := c.ask(method, route)
 	if err != nil {
 		return err
 	}
-	// The endpoint's JSON is passed on byte for byte: it is the documented
-	// format, and scripts depend on it.
+	// The endpoint's JSON is copied unchanged: it is the documented format,
+	// and scripts depend on it.
 	defer res.Body.Close()
 	if c.json {
 		_, err := io.Copy(c.out, res.Body)

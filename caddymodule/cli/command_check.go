@@ -17,11 +17,11 @@ import (
 )
 
 // The command check, which examines a deployment from outside. It uses neither
-// admin endpoint nor configuration: it sees what devices, browsers and API
-// clients see, so it works for any deployment.
+// the admin endpoint nor a configuration, but sees what devices, browsers and
+// API clients see, so it works for any deployment.
 
-// checkHelp is the help of check. It says what the check leaves behind, because
-// it runs against servers in production.
+// checkHelp is the help of check. It says what the check leaves behind,
+// because it is used with production servers.
 const checkHelp = `
 Looks at a deployment from outside, as devices, browsers and API clients do,
 and says of each thing what is wrong and how to mend it. The URL is that of a
@@ -38,16 +38,16 @@ what it was given.
 It exits with 0 where nothing failed, and with 1 otherwise. A warning (!) is
 no failure: it works, but not as it should.`
 
-// A check is one run of the command. It shares with device-login the flags of a
-// client, and the prompt for the person.
+// A check is one run of the command. It shares the flags of a client and the
+// prompt for the person with device-login.
 type check struct {
 	login
-	origin string // of a browser page, to check CORS for
-	flow   bool   // --login: go through a whole login with a person
+	origin string // of a browser page, for the check of CORS
+	flow   bool   // --login: complete a whole login with a person
 }
 
-// checkCommand makes `device-auth check <url>`. An interrupt ends it with the
-// exit code that shells use for SIGINT.
+// checkCommand returns `device-auth check <url>`. After an interrupt it exits
+// with the code that shells use for SIGINT.
 func checkCommand(a *adminClient) *cobra.Command {
 	c := &check{login: login{err: os.Stderr}}
 	cmd := &cobra.Command{
@@ -55,8 +55,8 @@ func checkCommand(a *adminClient) *cobra.Command {
 		Long: checkHelp, Args: cobra.ExactArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		// The context ends with an interrupt, which also ends the requests that
-		// are under way.
+		// An interrupt cancels the context, and with it the requests in
+		// progress.
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
 		if err := c.run(ctx, a, args[0]); ctx.Err() == nil {
@@ -68,9 +68,9 @@ func checkCommand(a *adminClient) *cobra.Command {
 	return cmd
 }
 
-// flags adds the flags that say as which client to check.
+// flags adds the flags of the client that the check uses.
 func (c *check) flags(to *pflag.FlagSet) {
-	// The default client_id is the one that device-login uses, too.
+	// The default client_id is the same as that of device-login.
 	to.StringVar(&c.client, "client", "device-login", "The client_id to play the device with")
 	to.StringVar(&c.secretFile, "client-secret-file", "", "File with the secret of a confidential client")
 	to.StringVar(&c.scope, "scope", "", "Scopes to ask for, separated by spaces (default: what the client has)")
@@ -81,8 +81,8 @@ func (c *check) flags(to *pflag.FlagSet) {
 	to.BoolVar(&c.flow, "login", false, "Log in with a person, call the API, refresh and revoke")
 }
 
-// run makes the checks and prints each result as soon as it is known; with
-// --json it prints all of them at the end, since a JSON list has to be complete.
+// run runs the checks and prints each result as soon as it is known. With
+// --json it prints all of them at the end, since a JSON list must be complete.
 func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	// The secret and the CA file are read before the first request, because
 	// their errors are the caller's.
@@ -99,12 +99,13 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 		URL:   address, ClientID: c.client, ClientSecret: secret, Scopes: strings.Fields(c.scope),
 		Audience: c.audience, Origin: strings.TrimSuffix(c.origin, "/"),
 	}
-	// Without --login no person is needed, and the check can run from a timer.
+	// Without --login no person is needed, and the check can be run by a
+	// timer.
 	if c.flow {
 		config.Login = c.show
 	}
 	lines := &checkLines{to: a.out}
-	// With --json nothing but the list may be on the output.
+	// With --json only the list may be printed.
 	if !a.json {
 		config.Tell = lines.print
 	}
@@ -120,15 +121,15 @@ func (c *check) run(ctx context.Context, a *adminClient, address string) error {
 	return verdict(ctx, all)
 }
 
-// verdict is an error where a check failed, or where the run was interrupted and
-// not all checks were made. Warnings are no error.
+// verdict returns an error if a check failed, or if the run was interrupted
+// before all checks. Warnings are no error.
 func verdict(ctx context.Context, all []devicecheck.Result) error {
 	count := map[devicecheck.Status]int{}
 	for _, result := range all {
 		count[result.Status]++
 	}
 	switch {
-	// An interrupted run says nothing of the checks that it left out.
+	// An interrupted run has no result for the remaining checks.
 	case ctx.Err() != nil:
 		return errInterrupted
 	case count[devicecheck.Fail] > 0:
@@ -138,24 +139,24 @@ func verdict(ctx context.Context, all []devicecheck.Result) error {
 	return nil
 }
 
-// checkLines prints a line for each check as it ends. Consecutive checks that
-// were skipped for the same reason share a line: a server that is down would
-// otherwise fill the screen.
+// checkLines prints a line for each check. Consecutive checks that were
+// skipped for the same reason share a line: otherwise a server that is down
+// would fill the screen.
 type checkLines struct {
 	to      io.Writer
-	skipped []string // names of skipped checks that are not printed yet
-	why     string   // the reason that they share
+	skipped []string // skipped checks that are not printed yet
+	why     string   // their common reason
 }
 
-// checkMarks are the first characters of a line, by the result of the check.
+// checkMarks are the first characters of a line, by the status of the check.
 var checkMarks = map[devicecheck.Status]string{
 	devicecheck.Pass: "✓", devicecheck.Warn: "!", devicecheck.Fail: "✗", devicecheck.Skipped: "–",
 }
 
-// print prints the result of a check, with the remedy below it. A skipped check
-// is kept back until one follows that does not share its line.
+// print prints the result of a check, with the remedy below it. A skipped
+// check is withheld until one follows that does not share its line.
 func (l *checkLines) print(r devicecheck.Result) {
-	// Names are collected as long as the reason stays the same.
+	// Names are collected as long as the reason is the same.
 	if r.Status == devicecheck.Skipped {
 		if l.why != r.Detail {
 			l.flush()
@@ -170,7 +171,7 @@ func (l *checkLines) print(r devicecheck.Result) {
 	}
 }
 
-// flush prints the skipped checks that were kept back.
+// flush prints the skipped checks that were withheld.
 func (l *checkLines) flush() {
 	if len(l.skipped) > 0 {
 		l.line(devicecheck.Skipped, strings.Join(l.skipped, ", "), l.why)
@@ -183,14 +184,14 @@ func (l *checkLines) line(s devicecheck.Status, name, text string) {
 	fmt.Fprintf(l.to, "%s %-18s  %s\n", checkMarks[s], name, text)
 }
 
-// folded breaks a text at spaces into lines of at most 96 bytes; first and next
-// begin the first line and the others.
+// folded breaks a text at spaces into lines of at most 96 bytes; first is the
+// prefix of the first line, and next that of the others.
 func folded(first, next, text string) string {
 	const width = 96
 	var lines []string
 	line := first
-	// A word that is longer than a line has a line of its own, and is never
-	// broken: it may be a URL.
+	// A word that is longer than a line gets its own line, and is not broken:
+	// it may be a URL.
 	for word := range strings.FieldsSeq(text) {
 		if len(line)+len(word) > width && line != first && line != next {
 			lines = append(lines, strings.TrimRight(line, " "))

@@ -14,12 +14,12 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// What the commands need of a configuration: the address of the admin endpoint,
-// and the store with its key. The configuration is found as Caddy's own commands
-// find it: by --config and --adapter, or else a Caddyfile in the current
-// directory.
+// The parts of a configuration that commands need: the address of the admin
+// endpoint, and the store with its key. The configuration is found like that
+// of Caddy's own commands: by --config and --adapter, or else a Caddyfile in
+// the current directory.
 
-// A commandConfig is the part of a configuration that commands read. Its other
+// A commandConfig is the part of a configuration that commands read. Other
 // members are ignored: no module is provisioned, since that could open files
 // that a server has locked.
 type commandConfig struct {
@@ -39,8 +39,8 @@ type commandConfig struct {
 func (c *adminClient) load() (found commandConfig, err error) {
 	found.file = c.config
 	if found.file == "" {
-		// An adapter without a file would be applied to the Caddyfile of the
-		// current directory, which is never what was meant.
+		// An adapter without a file would be applied to the Caddyfile in the
+		// current directory, which is never intended.
 		if c.adapter != "" {
 			return found, errors.New("--adapter is of use with --config")
 		}
@@ -53,8 +53,8 @@ func (c *adminClient) load() (found commandConfig, err error) {
 	if err != nil {
 		return found, fmt.Errorf("reading the configuration: %w", err)
 	}
-	// JSON needs no adapter. Warnings of the adapter are left out here: `caddy
-	// validate` shows them.
+	// JSON needs no adapter. Warnings of the adapter are not shown here, but
+	// by `caddy validate`.
 	if name := adapterFor(found.file, c.adapter); name != "" {
 		adapter := caddyconfig.GetAdapter(name)
 		if adapter == nil {
@@ -64,7 +64,7 @@ func (c *adminClient) load() (found commandConfig, err error) {
 			return found, fmt.Errorf("adapting the configuration: %w", err)
 		}
 	}
-	// A configuration without the members that are needed leaves them at zero.
+	// Missing members leave their fields zero.
 	if err := json.Unmarshal(text, &found); err != nil {
 		return found, fmt.Errorf("the configuration %s: %w", found.file, err)
 	}
@@ -79,9 +79,9 @@ func readInput(file string) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// adapterFor is the name of the adapter for a file, by the rules of `caddy run`:
-// a file whose name begins or ends as a Caddyfile's does is one. Empty means
-// that the file is JSON.
+// adapterFor returns the name of the adapter for a file, with the rules of
+// `caddy run`: a file whose name begins or ends like that of a Caddyfile is
+// one. "" means that the file is JSON.
 func adapterFor(file, named string) string {
 	base := strings.ToLower(filepath.Base(file))
 	isCaddyfile := strings.HasPrefix(base, "caddyfile") || strings.HasSuffix(base, ".caddyfile")
@@ -91,10 +91,10 @@ func adapterFor(file, named string) string {
 	return named
 }
 
-// endpoint is the address of the admin endpoint: the one that --address names,
-// or the configuration. Where the configuration names none, it is Caddy's
-// default. There is no other guess: it could be the endpoint of another Caddy on
-// this machine, whose grants would be ended.
+// endpoint returns the address of the admin endpoint: that of --address, of
+// the configuration, or Caddy's default if the configuration has none. It
+// never guesses: the address could be that of another Caddy on this machine,
+// whose grants would be ended.
 func (c *adminClient) endpoint() (string, error) {
 	if c.address != "" {
 		return c.address, nil
@@ -103,8 +103,7 @@ func (c *adminClient) endpoint() (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w; --address names the admin endpoint without a configuration", err)
-	// An admin endpoint that is switched off cannot be asked; that is better
-	// said than a refused connection.
+	// This message is clearer than a refused connection.
 	case found.Admin.Disabled:
 		return "", fmt.Errorf("the configuration %s says admin off, so there is no admin endpoint to ask", found.file)
 	case found.Admin.Listen == "":
@@ -115,11 +114,11 @@ func (c *adminClient) endpoint() (string, error) {
 	return caddy.NewReplacer().ReplaceOrErr(found.Admin.Listen, true, true)
 }
 
-// errOtherStore is the error of a configuration that has another store, or none.
-// With --dir a store can be named without the configuration.
+// errOtherStore is the error for a configuration with another kind of store,
+// or none. With --dir a store can be used without the configuration.
 var errOtherStore = errors.New("no badger store")
 
-// badgerStoreID is the module that the configuration's store must be.
+// badgerStoreID is the id of the module that the store must be.
 const badgerStoreID = "device_login.stores.badger"
 
 // store returns the directory and the encryption key of the configuration's
@@ -138,8 +137,7 @@ func (c *adminClient) store() (badgerstore.Options, error) {
 		return badgerstore.Options{}, fmt.Errorf("the configuration %s has %w, since it has no device_login; "+
 			"--dir names a store without it", found.file, errOtherStore)
 	case app.Store != nil:
-		// Only the name of the module is needed to see whether this is a badger
-		// store.
+		// The name of the module shows whether this is a badger store.
 		var kind struct {
 			Module string `json:"module"`
 		}
@@ -159,16 +157,16 @@ func (c *adminClient) store() (badgerstore.Options, error) {
 	return options, nil
 }
 
-// badgerOptions has the store's module read its own configuration, so that
-// defaults and placeholders are what they are for a server. The module is found
-// by its id: package caddymodule imports this one.
+// badgerOptions lets the store's module interpret its configuration, so that
+// defaults and placeholders are the same as for a server. It finds the module
+// by its id, because package caddymodule imports this one.
 func badgerOptions(text json.RawMessage) (badgerstore.Options, error) {
 	info, err := caddy.GetModule(badgerStoreID)
 	if err != nil {
 		return badgerstore.Options{}, err
 	}
-	// The interface is what the module offers to commands; the type itself would
-	// be an import cycle.
+	// An interface is used because importing the type would be an import
+	// cycle.
 	store, ok := info.New().(interface {
 		caddy.Provisioner
 		Options() badgerstore.Options
@@ -179,7 +177,7 @@ func badgerOptions(text json.RawMessage) (badgerstore.Options, error) {
 	if err := json.Unmarshal(text, store); err != nil {
 		return badgerstore.Options{}, err
 	}
-	// Provision fills in defaults and resolves placeholders, and opens nothing.
+	// Provision sets defaults and resolves placeholders, and opens nothing.
 	if err := store.Provision(caddy.Context{}); err != nil {
 		return badgerstore.Options{}, err
 	}

@@ -20,16 +20,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The commands that list grants.
+// Commands that list grants.
 
-// A grantFilter is what the flags of a command select.
+// A grantFilter is the selection by a command's flags.
 type grantFilter struct {
 	client, person, state string
 	limit                 int  // of grants to list
-	all, yes              bool // list all of them; end them without a question
+	all, yes              bool // list all grants; end them without a question
 }
 
-// flags adds the flags that list and revoke have in common.
+// flags adds the flags that list and revoke share.
 func (w *grantFilter) flags(to *pflag.FlagSet) {
 	to.StringVar(&w.client, "client", "", "Only grants of this client")
 	to.StringVar(&w.person, "person", "", "Only grants of this person: a subject, or a user")
@@ -37,8 +37,8 @@ func (w *grantFilter) flags(to *pflag.FlagSet) {
 		"Only grants that are: pending, approved, connected, denied, revoked, expired, live or ended")
 }
 
-// grantsCommand makes `device-auth grants`, which lists grants when it is called
-// without a subcommand.
+// grantsCommand returns `device-auth grants`, which lists grants if it is
+// called without a subcommand.
 func grantsCommand(c *adminClient) *cobra.Command {
 	w := &grantFilter{}
 	run := func(*cobra.Command, []string) error { return c.listGrants(w) }
@@ -47,7 +47,7 @@ func grantsCommand(c *adminClient) *cobra.Command {
 	}
 	list := &cobra.Command{Use: "list", Short: "Lists grants", Args: cobra.NoArgs, RunE: run}
 	w.flags(cmd.PersistentFlags())
-	// Only listing has a limit: a revocation ends every grant that is selected.
+	// Only listing has a limit: a revocation ends all selected grants.
 	for _, to := range []*pflag.FlagSet{cmd.Flags(), list.Flags()} {
 		to.IntVar(&w.limit, "limit", adminapi.DefaultLimit, "How many to list")
 		to.BoolVar(&w.all, "all", false, "List all of them, page by page")
@@ -60,14 +60,14 @@ func grantsCommand(c *adminClient) *cobra.Command {
 	return cmd
 }
 
-// listGrants prints the grants a page at a time, and with --json one JSON
-// document for each page: there may be millions of grants, which must not all be
-// in memory.
+// listGrants prints the grants page by page, and with --json one JSON document
+// for each page: there may be millions of grants, which must not all be in
+// memory.
 func (c *adminClient) listGrants(w *grantFilter) error {
 	if w.limit < 1 {
 		return fmt.Errorf("--limit %d: want a number above 0", w.limit)
 	}
-	// The head of the table is printed once, with the first page that has
+	// The header of the table is printed once, with the first page that has
 	// grants.
 	head := true
 	left, err := c.pages(w, func(page adminapi.Grants) error {
@@ -84,16 +84,16 @@ func (c *adminClient) listGrants(w *grantFilter) error {
 	return err
 }
 
-// pages requests pages until there are as many grants as wanted, and calls do
-// for each. A page may have fewer grants than its limit while there are more,
-// because the server filters after it has read. left reports whether there may
-// be more.
+// pages requests pages until there are enough grants, and calls do for each. A
+// page may have fewer grants than its limit although there are more, because
+// the server filters after reading. left reports whether there may be more.
 func (c *adminClient) pages(w *grantFilter, do func(adminapi.Grants) error) (left bool, err error) {
-	// Pages are decoded here also with --json, to find the next one.
+	// Pages are decoded even with --json, to find the next one.
 	decoding := *c
 	decoding.json = false
 	for count, after := 0, ""; ; {
-		// A page is never larger than the grants that are still wanted.
+		// A page is not larger than the number of grants that are still
+		// needed.
 		limit := adminapi.MaxLimit
 		if !w.all {
 			limit = min(limit, w.limit-count)
@@ -120,8 +120,8 @@ func (c *adminClient) pages(w *grantFilter, do func(adminapi.Grants) error) (lef
 	}
 }
 
-// deviceName is the name that a person gave the device, or else the name by which
-// the device called itself, marked as such: anyone can choose the latter.
+// deviceName returns the name that a person gave the device, or else the name
+// that the device gave itself, marked as such because anyone can choose it.
 func deviceName(g adminapi.Grant) string {
 	if g.Name == "" && g.Label != "" {
 		return "calls itself " + strconv.Quote(text.Plain(g.Label))
@@ -129,8 +129,7 @@ func deviceName(g adminapi.Grant) string {
 	return text.Plain(g.Name)
 }
 
-// origin is the address that the device asked from, with the place where that is
-// known.
+// origin returns the address of the device, with the location if it is known.
 func origin(g adminapi.Grant) string {
 	var parts []string
 	if g.From.IsValid() {
@@ -142,9 +141,9 @@ func origin(g adminapi.Grant) string {
 	return strings.Join(parts, " ")
 }
 
-// printGrants prints a table of grants. Texts that people or devices wrote are
-// in the last column and cleaned of control characters, so that they can pass
-// for nothing else.
+// printGrants prints a table of grants. Texts from people or devices are in
+// the last column, without control characters, so that they cannot be mistaken
+// for anything else.
 func printGrants(to io.Writer, list []adminapi.Grant, head bool) error {
 	table := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	if head {
@@ -164,8 +163,8 @@ func printGrants(to io.Writer, list []adminapi.Grant, head bool) error {
 	return table.Flush()
 }
 
-// localTime formats a time for people, in the time zone of this computer; a time that
-// has not come is empty.
+// localTime formats a time in the time zone of this computer; a zero time is
+// empty.
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -13,13 +13,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 )
 
-// healthTimeout bounds the command. It is less than the usual timeout of a
-// container's HEALTHCHECK, so that the reason is printed, and more than the
-// gateway takes for its response.
+// healthTimeout limits the duration of the command. It is shorter than the
+// usual timeout of a container's HEALTHCHECK, so that the reason is printed,
+// and longer than the gateway needs to respond.
 const healthTimeout = 4 * time.Second
 
-// healthCommand makes `device-auth health`. Its exit code, 0 or 1, is what a
-// HEALTHCHECK looks at.
+// healthCommand returns `device-auth health`. Its exit code, 0 or 1, is for a
+// HEALTHCHECK.
 func healthCommand(c *adminClient) *cobra.Command {
 	return &cobra.Command{
 		Use: "health", Short: "Says whether the device login works; for a HEALTHCHECK", Args: cobra.NoArgs,
@@ -27,13 +27,14 @@ func healthCommand(c *adminClient) *cobra.Command {
 	}
 }
 
-// health requests the health, and gives up on an admin endpoint that does not
-// respond. The request goes on in its goroutine and ends with the process.
+// health requests the health, with a timeout for an admin endpoint that does
+// not respond. Then the request continues in its goroutine until the process
+// ends.
 func (c *adminClient) health() error {
 	result := make(chan error, 1)
 	var view adminapi.Health
-	// The channel has room for the result, so that the goroutine ends also when
-	// the command has ended.
+	// The channel is buffered, so that the goroutine can end after the command
+	// has.
 	go func() { result <- c.call(http.MethodGet, "health", &view) }()
 	timeout := time.NewTimer(healthTimeout)
 	defer timeout.Stop()
@@ -42,20 +43,21 @@ func (c *adminClient) health() error {
 		if err == nil && !c.json {
 			fmt.Fprintln(c.out, view.Status)
 		}
-		return inWords(err)
+		return reasonOf(err)
 	case <-timeout.C:
 		return fmt.Errorf("the admin endpoint does not answer within %v", healthTimeout)
 	}
 }
 
-// inWords takes the reason out of a 503 response. Caddy's client gives the whole
-// response as the text of its error; any other error stays as it is.
-func inWords(err error) error {
+// reasonOf returns an error with the reason in a 503 response. Caddy's client
+// returns the whole response as the text of its error; any other error is
+// returned unchanged.
+func reasonOf(err error) error {
 	if err == nil {
 		return nil
 	}
 	var view adminapi.Health
-	// The prefix is that of Caddy's own client for a response with an error
+	// The prefix is that of Caddy's client for a response with an error
 	// status.
 	_, body, found := strings.Cut(err.Error(), "HTTP 503: ")
 	if !found || json.Unmarshal([]byte(body), &view) != nil || view.Reason == "" {

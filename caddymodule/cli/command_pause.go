@@ -15,9 +15,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The commands about clients, and about the pause of the device login.
+// Commands for clients, and for the pause of the device login.
 
-// clientsCommand makes `device-auth clients`, and its subcommand list, which
+// clientsCommand returns `device-auth clients`, and its subcommand list, which
 // does the same.
 func clientsCommand(c *adminClient) *cobra.Command {
 	list := func(*cobra.Command, []string) error { return c.listClients() }
@@ -56,7 +56,7 @@ func (c *adminClient) changeClient(method, route, id string) error {
 	return err
 }
 
-// listClients prints the clients as they are configured, without their secrets.
+// listClients prints the clients without their secrets.
 func (c *adminClient) listClients() error {
 	var list []adminapi.Client
 	if err := c.call(http.MethodGet, "clients", &list); err != nil || c.json {
@@ -70,7 +70,8 @@ func (c *adminClient) listClients() error {
 		if v.Public {
 			kind = "public"
 		}
-		// Of a client that introduced itself the operator has to know whether to look at it.
+		// For a client that introduced itself, the operator must know whether
+		// it has been checked.
 		switch i := v.Introduced; {
 		case i == nil:
 		case i.Approved:
@@ -84,8 +85,8 @@ func (c *adminClient) listClients() error {
 	return table.Flush()
 }
 
-// pauseCommands makes the commands pause, resume and paused. The server records
-// who paused and why, for other operators.
+// pauseCommands returns the commands pause, resume and paused. The server
+// records who paused and why, for other operators.
 func pauseCommands(c *adminClient) []*cobra.Command {
 	note := ""
 	pause := &cobra.Command{
@@ -108,21 +109,21 @@ func pauseCommands(c *adminClient) []*cobra.Command {
 	return []*cobra.Command{pause, resume, paused}
 }
 
-// pause calls a route of the admin endpoint, and prints the pause that the
-// response has.
+// pause calls a route of the admin endpoint, and prints the pause in its
+// response.
 func (c *adminClient) pause(method, route string) error {
 	var p adminapi.Pause
 	if err := c.call(method, route, &p); err != nil || c.json {
 		return err
 	}
-	// Whether devices can be connected is the first thing an operator wants to
-	// know, so it is a sentence.
+	// The most important information, whether devices can be connected, is a
+	// sentence.
 	if !p.Paused {
 		fmt.Fprintln(c.out, "Devices can be connected.")
 		return nil
 	}
-	// By whom and why is optional: an older gateway or another client of the admin
-	// endpoint may have left it out.
+	// Who paused and why are optional: an older gateway or another client of
+	// the admin endpoint may have omitted them.
 	fmt.Fprintf(c.out, "Connecting devices is paused since %s", localTime(p.Since))
 	if p.By != "" {
 		fmt.Fprintf(c.out, ", by %s", text.Plain(p.By))
@@ -134,9 +135,9 @@ func (c *adminClient) pause(method, route string) error {
 	return nil
 }
 
-// operator is the user and the host that the command runs as, for other
-// operators to read. It proves nothing: the admin endpoint authenticates by
-// other means.
+// operator returns the user and the host of this process, as information for
+// other operators. It proves nothing: the admin endpoint has other means of
+// authentication.
 func operator() string {
 	name := "somebody"
 	if u, err := user.Current(); err == nil {

@@ -18,11 +18,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The commands that end grants: those with some ids, or all of a person or a
+// Commands that end grants: those with some ids, or all of a person or a
 // client, after a question.
 
-// revokeCommand makes the command that ends grants, as `device-auth revoke` and
-// as `device-auth grants revoke`.
+// revokeCommand returns the command that ends grants, for `device-auth revoke`
+// and `device-auth grants revoke`.
 func revokeCommand(c *adminClient, w *grantFilter) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "revoke [<id>...]", Short: "Ends grants; an id that begins with a dash comes after --",
@@ -33,8 +33,8 @@ func revokeCommand(c *adminClient, w *grantFilter) *cobra.Command {
 }
 
 // revoke ends the grants with some ids, or all grants of a person or a client.
-// Of a person who is selected as a whole, the sessions at the pages end, too.
-// Errors do not keep the remaining grants from being ended; they are returned
+// If it selects a whole person, the sessions at the pages end, too. After an
+// error it continues with the remaining grants; all errors are returned
 // together.
 func (c *adminClient) revoke(w *grantFilter, ids []string) error {
 	// Ids and filters exclude each other: it would be unclear whether a grant
@@ -64,17 +64,17 @@ func (c *adminClient) revoke(w *grantFilter, ids []string) error {
 		return errors.Join(err, errors.New("no such grant: "+
 			"is the person's subject or user, or the client's id, as grants list shows it?"))
 	}
-	err = c.signOut(subjects) // first, because a person who is signed in could connect another device
+	err = c.signOut(subjects) // first, because a signed-in person could connect another device
 	err = errors.Join(err, c.end(ids))
-	w.yes = true // a device that was connected during the question is ended, too, without another one
-	// A device that was connected after the list was made would otherwise stay
-	// connected.
+	w.yes = true // also ends, without a question, devices that were connected during the question
+	// A device that was connected after the list was created would otherwise
+	// stay connected.
 	later, laterErr := c.find(*w)
 	later = slices.DeleteFunc(later, func(id string) bool { return slices.Contains(ids, id) })
 	return errors.Join(err, laterErr, c.end(later))
 }
 
-// signOut ends the sessions that subjects have at the pages, in every browser.
+// signOut ends the sessions of some subjects at the pages, in all browsers.
 func (c *adminClient) signOut(subjects []string) (all error) {
 	for _, subject := range subjects {
 		var v adminapi.Sessions
@@ -101,18 +101,18 @@ func (c *adminClient) end(ids []string) (all error) {
 	return all
 }
 
-// isWholePerson reports whether a person is selected without further filters, so that
-// everything of theirs is to end.
+// isWholePerson reports whether a person is selected without further filters,
+// so that everything of theirs must end.
 func (w grantFilter) isWholePerson() bool { return w.person != "" && w.client == "" && w.state == "" }
 
-// subjects are the subjects of a person who is selected as a whole. A user name
-// may have belonged to several people; grants that have ended count, because
-// such a person may still be signed in.
+// subjects returns the subjects of a person who is selected as a whole. A user
+// name may have belonged to several people; ended grants count, too, because
+// their person may still be signed in.
 func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
 	if !w.isWholePerson() {
 		return nil, nil
-		// Grants that have ended are searched as well, because their person may
-		// still have a session.
+		// Grants that have ended are searched as well, because their person
+		// may still have a session.
 	}
 	w.all = true
 	_, err = c.pages(&w, func(page adminapi.Grants) error {
@@ -126,20 +126,19 @@ func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
 	return found, err
 }
 
-// find prints the grants that are to end to standard error, and asks for a
-// confirmation unless --yes is set. Without --state it selects the grants that
-// are live.
+// find prints the grants that will be ended to standard error, and asks for
+// confirmation unless --yes is set. Without --state it selects live grants.
 func (c *adminClient) find(w grantFilter) (ids []string, err error) {
 	whole := w.isWholePerson()
-	// The default is every grant that is not over, pending ones included.
+	// The default is all grants that have not ended, including pending ones.
 	w.all, w.state = true, cmp.Or(w.state, string(deviceauth.StandingLive))
 	head := true
 	_, err = c.pages(&w, func(page adminapi.Grants) error {
 		for _, g := range page.Grants {
 			ids = append(ids, g.ID.String())
 		}
-		// The list goes to standard error, since standard output is for what was
-		// done.
+		// The list goes to standard error, since standard output is for
+		// results.
 		err := printGrants(os.Stderr, page.Grants, head)
 		head = head && len(page.Grants) == 0
 		return err
@@ -147,8 +146,8 @@ func (c *adminClient) find(w grantFilter) (ids []string, err error) {
 	if err != nil || len(ids) == 0 || w.yes {
 		return ids, err
 	}
-	// The question has the number of grants, which shows a filter that selects
-	// too many.
+	// The question contains the number of grants, which shows if a filter
+	// selects too many.
 	question := fmt.Sprintf("End %d grants?", len(ids))
 	if whole {
 		question = fmt.Sprintf("End %d grants, and the person's sessions at the pages?", len(ids))
@@ -156,11 +155,11 @@ func (c *adminClient) find(w grantFilter) (ids []string, err error) {
 	return ids, confirm(question)
 }
 
-// confirm asks a yes-or-no question on the terminal. Where standard input is no
-// terminal the answer is no: a script has to say --yes.
+// confirm asks a yes-or-no question on the terminal. If standard input is not
+// a terminal the answer is no: a script must use --yes.
 func confirm(question string) error {
-	// A question to a pipe would wait without end, or read an answer that was
-	// meant for something else.
+	// A question to a pipe would wait for ever, or read input that is meant
+	// for something else.
 	if info, err := os.Stdin.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return errors.New("nobody is there to be asked: want --yes")
 	}

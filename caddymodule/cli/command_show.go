@@ -16,10 +16,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The command that shows one grant in full, for instance to find out why a device
-// is not connected any more.
+// The command that shows one grant in full, for example to find out why a
+// device is no longer connected.
 
-// showCommand makes `device-auth grants show <id>`.
+// showCommand returns `device-auth grants show <id>`.
 func showCommand(c *adminClient) *cobra.Command {
 	claims := false
 	cmd := &cobra.Command{
@@ -31,8 +31,9 @@ func showCommand(c *adminClient) *cobra.Command {
 	return cmd
 }
 
-// showGrant prints one grant, a line for each member that has a value. The
-// claims of its person are personal data, and are requested only with --claims.
+// showGrant prints one grant, with a line for each member that has a value.
+// The claims of its person are personal data, and are requested only with
+// --claims.
 func (c *adminClient) showGrant(id string, claims bool) error {
 	var g adminapi.Grant
 	route := "grants/" + url.PathEscape(id)
@@ -46,9 +47,9 @@ func (c *adminClient) showGrant(id string, claims bool) error {
 	if g.Person != nil {
 		p = *g.Person
 	}
-	// The names of the members are those of the JSON document, in words.
+	// The names follow those of the JSON members.
 	table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
-	// Empty members are left out, since most grants lack half of them.
+	// Empty members are omitted, since most grants lack half of them.
 	for _, line := range [][2]string{
 		{"grant", g.ID.String()}, {"state", string(g.State)}, {"reason", g.Reason}, {"client", g.Client},
 		{"person", p.Subject}, {"user", p.User}, {"name", p.Name}, {"email", p.Email},
@@ -58,7 +59,7 @@ func (c *adminClient) showGrant(id string, claims bool) error {
 		{"last used", localTime(g.Used)}, {"expires", localTime(g.Expires)}, {"ended", localTime(g.Ended)},
 	} {
 		// Names and labels come from people and devices, so control characters
-		// are removed from every value.
+		// are removed from all values.
 		if line[1] != "" {
 			fmt.Fprintf(table, "%s\t%s\n", line[0], text.Plain(line[1]))
 		}

@@ -18,15 +18,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 )
 
-// The exit codes of device-login, which scripts depend on; the help lists them.
+// The exit codes of device-login, on which scripts depend; the help lists
+// them.
 const (
 	exitDenied      = 3   // the person denied (RFC 8628 §3.5: access_denied)
 	exitExpired     = 4   // the code expired, or --timeout passed
 	exitInteraction = 5   // --non-interactive, and a person would have to be asked
-	exitInterrupted = 130 // as shells have it: 128 and SIGINT
+	exitInterrupted = 130 // as in shells: 128 and SIGINT
 )
 
-// The command is registered with Caddy's own command line, as device-auth is.
+// The command is registered with Caddy's own command line, like device-auth.
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "device-login",
@@ -38,7 +39,7 @@ func init() {
 }
 
 // loginCommand adds the flags and the subcommand logout to the command that
-// Caddy made. The flags that identify a kept token are shared by both.
+// Caddy created. Both share the flags that identify a stored token.
 func loginCommand(cmd *cobra.Command) {
 	l := &login{out: os.Stdout, err: os.Stderr}
 	cmd.Args = l.args
@@ -64,7 +65,7 @@ func loginCommand(cmd *cobra.Command) {
 	flags.DurationVar(&l.timeout, "timeout", 0, "How long to wait, such as 2m (default: as long as the code is good)")
 	flags.StringVar(&l.deviceName, "device-name", "",
 		`What to call this device to the person who is asked; "" is nothing (default: the host name)`)
-	// Without a person neither a new login nor one that is not kept could
+	// Without a person, neither a new login nor one that is not stored can
 	// succeed.
 	cmd.MarkFlagsMutuallyExclusive("non-interactive", "new")
 	cmd.MarkFlagsMutuallyExclusive("non-interactive", "no-keep")
@@ -82,29 +83,30 @@ func loginCommand(cmd *cobra.Command) {
 	})
 }
 
-// A login is one run of device-login: its flags, and where it writes.
+// A login is one run of device-login: its flags, and its writers.
 type login struct {
 	client, secretFile, scope, audience, issuer, ca, output, deviceName string
 
 	noQR, newLogin, noKeep, unattended, open, browser, device bool
 
 	timeout   time.Duration // for the whole command; 0: none
-	validFor  time.Duration // how long a kept token must still be good
-	connected bool          // a person allowed it in this run
-	out, err  io.Writer     // the result alone goes to out
+	validFor  time.Duration // how long a stored token must still be valid
+	connected bool          // a person has approved in this run
+	out, err  io.Writer     // only the result goes to out
 }
 
-// args wants the URL of an API; with --issuer it may be left out.
+// args checks the arguments: the URL of an API, which may be omitted with
+// --issuer.
 func (l *login) args(_ *cobra.Command, args []string) error {
 	if len(args) > 1 || len(args) == 0 && l.issuer == "" {
 		return errors.New("want one URL, of the API or its server")
 	}
-	// With --issuer alone, the issuer's own URL takes the place of the API's.
+	// With --issuer alone, the issuer's own URL is used as that of the API.
 	return nil
 }
 
-// command wraps a run of the command: an interrupt cancels its context, and its
-// error becomes an exit code.
+// command wraps a run of the command: an interrupt cancels its context, and
+// its error becomes an exit code.
 func (l *login) command(run func(context.Context, string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -114,7 +116,7 @@ func (l *login) command(run func(context.Context, string) error) func(*cobra.Com
 			address = args[0]
 		}
 		err := run(ctx, address)
-		// The error of a cancelled request says nothing to a person, so it is
+		// The error of a cancelled request does not help a person, so it is
 		// replaced.
 		if err != nil && ctx.Err() != nil {
 			err = errInterrupted
@@ -123,8 +125,8 @@ func (l *login) command(run func(context.Context, string) error) func(*cobra.Com
 	}
 }
 
-// run obtains a token and prints it as --output says. The value of --output is
-// checked first, before a person is asked for anything.
+// run obtains a token and prints it in the format of --output. It checks
+// --output first, before it asks a person.
 func (l *login) run(ctx context.Context, address string) error {
 	format, ok := outputFormats[l.output]
 	if !ok {
@@ -134,8 +136,8 @@ func (l *login) run(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	// The sentence is printed only after a person was asked: a kept token needs
-	// no words.
+	// The sentence is printed only after a person was asked: a stored token
+	// needs no words.
 	if l.connected {
 		fmt.Fprintln(l.err, l.welcome(token))
 	}
@@ -146,16 +148,16 @@ func (l *login) run(ctx context.Context, address string) error {
 	return err
 }
 
-// tokenInTime finds the server and obtains the token within --timeout. A run that
-// took longer ends as one whose code expired does, because for a script it is
-// the same.
+// tokenInTime finds the server and obtains the token within --timeout. A run
+// that takes longer ends like one whose code expired, because for a script it
+// is the same.
 func (l *login) tokenInTime(ctx context.Context, address string) (*oauth2.Token, error) {
-	// A negative length is a typing error, and 0 is the default: as long as the code
-	// is good.
+	// A negative duration is a typing error, and 0 is the default: as long as
+	// the code is valid.
 	if l.timeout < 0 {
 		return nil, fmt.Errorf("--timeout %v: want a length of time such as 2m", l.timeout)
 	}
-	// The cause tells this deadline from the one of a single request.
+	// The cause distinguishes this deadline from that of a single request.
 	late := fmt.Errorf("%w: --timeout %v", deviceclient.ErrExpired, l.timeout)
 	if l.timeout > 0 {
 		var cancel context.CancelFunc
@@ -173,13 +175,13 @@ func (l *login) tokenInTime(ctx context.Context, address string) (*oauth2.Token,
 	return token, err
 }
 
-// token is the kept token, refreshed where needed, or a new one. The kept tokens
-// are locked while they are in use, so that two runs do not refresh one token at
-// the same time.
+// token returns the stored token, refreshed if needed, or a new one. The
+// stored tokens are locked meanwhile, so that two runs do not refresh the same
+// token simultaneously.
 func (l *login) token(
 	ctx context.Context, server deviceclient.Server, options deviceclient.Options,
 ) (*oauth2.Token, error) {
-	// Without a kept token there is nothing to refresh, and every run asks a
+	// With --no-keep there is no stored token to refresh, and every run asks a
 	// person.
 	if l.noKeep {
 		return deviceclient.Login(ctx, server, options)
@@ -193,15 +195,15 @@ func (l *login) token(
 		keep = folder.Anew
 	}
 	token, err := keep(ctx, server, options)
-	// Where the system lacks what the folder needs, the message says how to do
-	// without.
+	// If the system lacks something that the folder needs, the message
+	// suggests --no-keep.
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = fmt.Errorf("%w; --no-keep does without", err)
 	}
 	return token, err
 }
 
-// logout revokes the kept token at the server (RFC 7009), and deletes it.
+// logout revokes the stored token at the server (RFC 7009), and deletes it.
 func (l *login) logout(ctx context.Context, address string) error {
 	server, options, err := l.find(ctx, address)
 	if err != nil {
@@ -218,9 +220,9 @@ func (l *login) logout(ctx context.Context, address string) error {
 	return err
 }
 
-// find finds the authorization server, and assembles the options of the client.
-// With --issuer the server must be that one; otherwise the API's own metadata
-// name it (RFC 9728).
+// find finds the authorization server, and returns it with the options of the
+// client. With --issuer the server must be that one; otherwise it is named by
+// the API's own metadata (RFC 9728).
 func (l *login) find(ctx context.Context, address string) (deviceclient.Server, deviceclient.Options, error) {
 	secret, err := l.secret()
 	if err != nil {
@@ -230,8 +232,8 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	if err != nil {
 		return deviceclient.Server{}, deviceclient.Options{}, err
 	}
-	// Every request has a timeout of its own, while the wait for the person is
-	// bounded by the code's lifetime.
+	// Every request has its own timeout, while the wait for the person is
+	// limited by the code's lifetime.
 	options := deviceclient.Options{
 		HTTP: client, ClientID: l.client, ClientSecret: secret, Scopes: strings.Fields(l.scope), Audience: l.audience,
 		DeviceName: l.deviceName, Unattended: l.unattended, ValidFor: l.validFor,
@@ -240,8 +242,8 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	if l.browser || !l.device && !l.open && hasBrowser() {
 		options.Browse, options.BrowserOnly = browse, l.browser
 	}
-	// DiscoverOf also checks that the API names this issuer, so that a token
-	// goes to no other API.
+	// DiscoverOf also checks that the API names this issuer, so that no other
+	// API gets the token.
 	if l.issuer != "" {
 		server, err := deviceclient.DiscoverOf(ctx, client, l.issuer, address)
 		return server, options, err
@@ -253,9 +255,9 @@ func (l *login) find(ctx context.Context, address string) (deviceclient.Server, 
 	return server, options, err
 }
 
-// secret reads the client secret from its file; without the flag the client is a
-// public one. A secret is never a flag, because other users of the machine can
-// see arguments.
+// secret reads the client secret from its file; without the flag the client is
+// public. A secret is never a flag, because other users of the machine can see
+// arguments.
 func (l *login) secret() (string, error) {
 	if l.secretFile == "" {
 		return "", nil

@@ -21,19 +21,19 @@ var outputFormats = map[string]func(*oauth2.Token) (string, error){
 	},
 }
 
-// quoted escapes a string in a curl configuration file, as curl's manual says.
+// quoted escapes a string for a curl configuration file, as in curl's manual.
 var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// header is the Authorization header with the token (RFC 6750 §2.1).
+// header returns the Authorization header with the token (RFC 6750 §2.1).
 func header(t *oauth2.Token) (string, error) {
 	token, err := printable(t.AccessToken)
 	return "Authorization: Bearer " + token, err
 }
 
-// printable refuses characters that RFC 6749 appendix A does not allow in a
-// token or scope. With a line break, a server could write further lines into a
-// curl configuration; and JSON encoding leaves some characters as they are that
-// a terminal obeys.
+// printable refuses characters that RFC 6749 appendix A does not permit in a
+// token or scope. With a line break, a server could add lines to a curl
+// configuration; and JSON encoding does not escape some characters that
+// control a terminal.
 func printable(token string) (string, error) {
 	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "", errors.New("the server's answer has characters that no token or scope can have")
@@ -41,23 +41,22 @@ func printable(token string) (string, error) {
 	return token, nil
 }
 
-// tokenResponse is the server's token response (RFC 6749 §5.1), with the seconds
-// that the token is still good for in place of its whole lifetime.
+// tokenResponse returns the token response (RFC 6749 §5.1), with the remaining
+// lifetime in seconds.
 func tokenResponse(t *oauth2.Token) (string, error) {
 	all := fmt.Sprint(t.AccessToken, t.RefreshToken, t.TokenType, t.Extra("id_token"), t.Extra("scope"))
 	if _, err := printable(all); err != nil {
 		return "", err
 	}
 	response := map[string]any{"access_token": t.AccessToken, "token_type": t.TokenType}
-	// expires_in of the response was counted when the token was issued; a kept
-	// token is older.
+	// expires_in in the server's response is relative to the time of issue.
 	if !t.Expiry.IsZero() {
 		response["expires_in"] = int(time.Until(t.Expiry).Seconds())
 	}
 	if t.RefreshToken != "" {
 		response["refresh_token"] = t.RefreshToken
 	}
-	// Both are optional members, and are left out where the server sent none.
+	// Both are optional members, and are omitted if the server sent none.
 	for _, name := range []string{"id_token", "scope"} {
 		if value := t.Extra(name); value != nil && value != "" {
 			response[name] = value

@@ -19,12 +19,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// What device-login says to the person at the terminal. All of it goes to
-// standard error, so that standard output has the result alone; escape codes are
-// written to terminals only.
+// The messages of device-login to the person at the terminal. They go to
+// standard error, so that standard output has only the result; escape codes
+// are written only to terminals.
 
-// show tells the person where to go and which code to type (RFC 8628 §3.3). The
-// QR code is a convenience: where it cannot be drawn, the address is enough.
+// show tells the person which address to open and which code to type (RFC 8628
+// §3.3). The QR code is a convenience: if it cannot be drawn, the address is
+// enough.
 func (l *login) show(p deviceclient.Prompt) {
 	if p.Warning != "" {
 		fmt.Fprintf(l.err, "\n%s\n", p.Warning)
@@ -35,8 +36,8 @@ func (l *login) show(p deviceclient.Prompt) {
 		return
 	}
 	fmt.Fprintf(l.err, "\nOpen   %s\nType   %s\n\n", p.Address, p.Code)
-	// A QR code has the address with the code in it (verification_uri_complete,
-	// RFC 8628 §3.3.1).
+	// The QR code contains the address with the code
+	// (verification_uri_complete, RFC 8628 §3.3.1).
 	if l.drawsQR() && p.Complete != "" {
 		deviceclient.QR(l.err, p.Complete, os.Getenv("NO_COLOR") == "") // https://no-color.org
 		fmt.Fprintln(l.err)
@@ -44,7 +45,8 @@ func (l *login) show(p deviceclient.Prompt) {
 	if !p.Expires.IsZero() {
 		fmt.Fprintf(l.err, "The code is good until %s.\n", p.Expires.Local().Format(time.TimeOnly))
 	}
-	// Opening the browser is best effort: the address has been printed already.
+	// Opening the browser is best effort: the address has been printed
+	// already.
 	if l.open {
 		if err := browse(cmp.Or(p.Complete, p.Address)); err != nil {
 			fmt.Fprintf(l.err, "No browser could be opened: %v\n", err)
@@ -53,14 +55,16 @@ func (l *login) show(p deviceclient.Prompt) {
 	fmt.Fprintln(l.err, "Waiting for your answer…")
 }
 
-// drawsQR reports whether standard error is a terminal that can show a QR code.
+// drawsQR reports whether standard error is a terminal that can show a QR
+// code.
 func (l *login) drawsQR() bool {
 	f, ok := l.err.(*os.File)
 	return ok && !l.noQR && isTerminal(f)
 }
 
-// hasBrowser reports whether a browser of this computer is before the person: there is a
-// display, or BROWSER names a program, and the terminal is no remote one.
+// hasBrowser reports whether the person can use a browser of this computer:
+// there is a display, or BROWSER names a program, and the terminal is not
+// remote.
 func hasBrowser() bool {
 	for _, remote := range []string{"SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"} {
 		if os.Getenv(remote) != "" {
@@ -78,13 +82,13 @@ func hasBrowser() bool {
 }
 
 // browse opens an address in the browser of this computer, or in the program
-// that BROWSER names. The address begins with http or https, as the client
-// library has checked, so no program can take it for an option.
+// that BROWSER names. The address begins with http or https, which the client
+// library has checked, so no program can mistake it for an option.
 func browse(address string) error {
 	program := []string{"xdg-open"}
 	switch named := os.Getenv("BROWSER"); {
 	case named != "":
-		// BROWSER is the convention of xdg-open and others for naming a program.
+		// BROWSER is a convention of xdg-open and others.
 		program = []string{named}
 	case runtime.GOOS == "darwin":
 		program = []string{"open"}
@@ -95,33 +99,33 @@ func browse(address string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go cmd.Wait() // ends with the program, or with this process
+	go cmd.Wait() // until the program or this process ends
 	return nil
 }
 
-// hostName is the name of this computer without its domain, as the device calls
-// itself to the person. An error means no name.
+// hostName returns the name of this computer without its domain, as the
+// device's name for the person. It returns "" after an error.
 func hostName() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return ""
 	}
-	// The domain of a computer may say where a person works, and the short name
-	// is enough to recognise it.
+	// The domain may reveal where a person works, and the short name is enough
+	// to recognise the computer.
 	name, _, _ = strings.Cut(name, ".")
 	return text.CleanName(name)
 }
 
-// welcome is the sentence that says who has been connected, and for how long.
-// The account is read from the ID token without verifying it: it is for this
-// person's eyes, and decides nothing.
+// welcome returns the sentence with the account that has been connected, and
+// for how long. The account is read from the ID token without verification,
+// because it is only shown to this person.
 func (l *login) welcome(t *oauth2.Token) string {
 	text := "Connected"
 	if name := deviceclient.Account(t); name != "" {
 		text += " as " + name
 	}
-	// A kept refresh token renews the access token, so its end does not matter
-	// to the person.
+	// A stored refresh token renews the access token, so its expiry does not
+	// matter to the person.
 	switch {
 	case t.RefreshToken != "" && !l.noKeep:
 		return text + ", renewed by itself."
@@ -131,13 +135,13 @@ func (l *login) welcome(t *oauth2.Token) string {
 	return text + "."
 }
 
-// errInterrupted is the error of a run that was interrupted by the person.
+// errInterrupted is the error of a run that the person interrupted.
 var errInterrupted = errors.New("interrupted")
 
-// end prints how the command ended, and makes the process exit with the code for
-// that.
+// end prints how the command ended, and makes the process exit with the
+// corresponding code.
 func (l *login) end(cmd *cobra.Command, err error) error {
-	// Errors of the protocol are ordinary ends of a login, and are printed
+	// Errors of the protocol are ordinary results of a login, and are printed
 	// without "Error".
 	code := exitCode(err)
 	switch code {
@@ -151,8 +155,8 @@ func (l *login) end(cmd *cobra.Command, err error) error {
 	return fail(cmd, l.err, code, err.Error())
 }
 
-// exitCode is the exit code for an error; 1 stands for every error without a
-// code of its own.
+// exitCode returns the exit code for an error; 1 is for errors without their
+// own code.
 func exitCode(err error) int {
 	switch {
 	case err == nil:
@@ -169,8 +173,8 @@ func exitCode(err error) int {
 	return 1
 }
 
-// fail prints a line, and makes the process exit with a code. It silences
-// Caddy's own output: Caddy would print the error as an entry of its log.
+// fail prints a line, and makes the process exit with a code. It suppresses
+// Caddy's own output, which would be a log entry.
 func fail(cmd *cobra.Command, to io.Writer, code int, text string) error {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	fmt.Fprintln(to, text)

@@ -15,13 +15,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 )
 
-// The commands that work on the directory of a store while no Caddy uses it.
-// What the flags leave open comes from the configuration, so that a store that
-// was encrypted stays encrypted.
+// Commands that use the directory of a store while no Caddy uses it. Defaults
+// come from the configuration, so that an encrypted store stays encrypted.
 
-// restoreCommand makes `device-auth restore <file>`, which makes a new store of
-// a backup. By default every device must be connected anew: a device that was
-// revoked after the backup would otherwise be connected again.
+// restoreCommand returns `device-auth restore <file>`, which creates a new
+// store from a backup. By default every device must be connected anew:
+// otherwise a device that was revoked after the backup would be connected
+// again.
 func restoreCommand(c *adminClient) *cobra.Command {
 	var dir, keyFile string
 	var keep, unencrypted bool
@@ -40,7 +40,7 @@ func restoreCommand(c *adminClient) *cobra.Command {
 		"Keep devices connected: none was cut off since the backup was made")
 	cmd.MarkFlagsMutuallyExclusive("encryption-key-file", "unencrypted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		// The same stream cannot be the backup and the key.
+		// One stream cannot be both the backup and the key.
 		if err := oneStdin(args[0], keyFile, c.config); err != nil {
 			return err
 		}
@@ -56,8 +56,8 @@ func restoreCommand(c *adminClient) *cobra.Command {
 			return err
 		}
 		defer from.Close()
-		// Restore loads into a directory beside this one, and renames it when the
-		// backup was complete.
+		// Restore loads into a temporary directory next to this one, and
+		// renames it when the backup is complete.
 		done, err := badgerstore.Restore(cmd.Context(), to, from, keep)
 		if errors.Is(err, badgerstore.ErrWasEncrypted) {
 			return fmt.Errorf("%w; want --encryption-key-file, "+
@@ -73,8 +73,8 @@ func restoreCommand(c *adminClient) *cobra.Command {
 	return cmd
 }
 
-// printRestored prints what became of a backup. The line says whether the store is
-// encrypted, because that is easily assumed and rarely checked.
+// printRestored prints the result of a restore. It says whether the store is
+// encrypted, which is often assumed but rarely checked.
 func printRestored(out io.Writer, to badgerstore.Options, done badgerstore.Restored) {
 	encrypted := "encrypted"
 	if to.EncryptionKey == "" {
@@ -102,9 +102,9 @@ func backupFile(cmd *cobra.Command, name string) (*progress, error) {
 	return from, nil
 }
 
-// storeOptions are the directory and the encryption key that flags name, and
-// those of the configuration for what no flag names. A configuration with
-// another kind of store is no error where --dir names the directory.
+// storeOptions returns the directory and the encryption key of the flags, with
+// those of the configuration as defaults. A configuration with another kind of
+// store is no error if --dir is set.
 func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (badgerstore.Options, error) {
 	o := badgerstore.Options{Dir: dir}
 	if keyFile != "" {
@@ -113,7 +113,7 @@ func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (bad
 			return o, err
 		}
 	}
-	// With both flags no configuration is needed, for instance on another
+	// With both flags no configuration is needed, for example on another
 	// machine.
 	if dir != "" && keyFile != "" {
 		return o, nil
@@ -125,15 +125,15 @@ func (c *adminClient) storeOptions(cmd *cobra.Command, dir, keyFile string) (bad
 	case err != nil:
 		return o, err
 	}
-	// A flag always has precedence over the configuration.
+	// A flag always takes precedence over the configuration.
 	o.Dir = cmp.Or(dir, s.Dir)
 	o.EncryptionKey = cmp.Or(o.EncryptionKey, s.EncryptionKey)
 	return o, nil
 }
 
-// rekeyCommand makes `device-auth rekey`, which changes the key by which a store
-// is encrypted. The new key comes from a file: an argument could be seen by
-// other users of the machine.
+// rekeyCommand returns `device-auth rekey`, which changes the encryption key
+// of a store. The new key comes from a file, because other users of the
+// machine can see arguments.
 func rekeyCommand(c *adminClient) *cobra.Command {
 	var dir, oldFile, newFile string
 	cmd := &cobra.Command{Use: "rekey", Short: "Changes the encryption key of a badger store", Args: cobra.NoArgs}
@@ -161,7 +161,8 @@ func rekeyCommand(c *adminClient) *cobra.Command {
 		if err := badgerstore.Rekey(from.Dir, from.EncryptionKey, to); err != nil {
 			return err
 		}
-		// The database is changed, but the configuration still has the old key.
+		// The database has the new key now, but the configuration still the
+		// old one.
 		fmt.Fprintln(cmd.OutOrStdout(),
 			from.Dir+" has a new encryption key; the configuration has to name it, as encryption_key")
 		return nil
@@ -170,7 +171,7 @@ func rekeyCommand(c *adminClient) *cobra.Command {
 }
 
 // oneStdin refuses a second `-` among the files: standard input can be read
-// once.
+// only once.
 func oneStdin(files ...string) error {
 	if at := slices.Index(files, "-"); at >= 0 && slices.Contains(files[at+1:], "-") {
 		return errors.New("standard input cannot be two files; one - is enough")
@@ -179,7 +180,8 @@ func oneStdin(files ...string) error {
 }
 
 // keyIn reads an encryption key from a file; `-` is standard input. An empty
-// file is an error, because an empty key would mean a store without encryption.
+// file is an error, because an empty key would mean a store without
+// encryption.
 func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 	in := cmd.InOrStdin()
 	if file != "-" {
@@ -195,7 +197,7 @@ func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	// Editors and echo end a file with a line break, which is no part of the
+	// Editors and echo end a file with a line break, which is not part of the
 	// key.
 	key := strings.TrimSpace(string(text))
 	if key == "" {

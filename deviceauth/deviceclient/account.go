@@ -10,12 +10,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// Account is who said yes, in a word for that person, as the ID token that
-// was sent with the token says; empty: unknown. The ID token is from the server
-// over the same connection, and is not verified further (OpenID Connect Core
-// §3.1.3.7): nothing may be decided by it. It looks at preferred_username,
-// email and name, in this order (OpenID Connect Core §5.1), and takes the
-// first that is left after control characters were taken out.
+// Account returns the account of the person who approved, from the ID token that was
+// sent with the token, or "" if it is unknown. The ID token comes from the server
+// over the same connection and is not verified further (OpenID Connect Core
+// §3.1.3.7), so the account must only be displayed. Account uses preferred_username,
+// email or name, in this order (OpenID Connect Core §5.1): the first one that is not
+// empty after control characters were removed.
 func Account(t *oauth2.Token) string {
 	parts := strings.Split(extra(t, "id_token"), ".")
 	if len(parts) != 3 {

@@ -18,41 +18,41 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// browserLifetime is how long a person has for a login in the browser: the server does
-// not say how long it waits.
+// browserLifetime limits a login in the browser, because the server does not tell how
+// long it waits.
 const browserLifetime = 10 * time.Minute
 
-// errNoBrowserLogin says why the device flow has to do.
+// errNoBrowserLogin is the reason why the device flow is used instead.
 type errNoBrowserLogin struct{ reason string }
 
 func (e errNoBrowserLogin) Error() string { return "no login in the browser: " + e.reason }
 
-// A callback is the answer that the browser brings (RFC 6749 §4.1.2).
+// A callback is the authorization response (RFC 6749 §4.1.2).
 type callback struct {
 	code string
 	err  error
 }
 
-// A browserLogin is one login by an authorization code with PKCE, by a browser on this
-// computer (RFC 8252 §7.3). Its listener takes one answer, with the state of this login.
-// The redirect URI is a loopback address with a port that is free at this
-// moment, which the server has to accept for any port (RFC 8252 §7.3).
+// A browserLogin is an authorization code login with PKCE in a browser of this
+// computer (RFC 8252 §7.3). Its listener accepts one response, which must have the
+// state of this login. The redirect URI is a loopback address with a free port; the
+// server must accept any port (RFC 8252 §7.3).
 type browserLogin struct {
 	server   Server
 	config   *oauth2.Config
 	state    string
 	verifier string
-	host     string // of the listener, as the browser names it
+	host     string // of the listener, as in the Host header
 	answers  chan callback
 	outcome  chan error // of the exchange, for the closing page
 	once     sync.Once
 }
 
-// logInByBrowser opens the browser of this computer, and exchanges the code that comes
-// back. Its error is an errNoBrowserLogin as long as a device's code is another way.
-// The listener is of 127.0.0.1 and not of localhost, which could be another
-// address (RFC 8252 §8.3). No code is accepted without PKCE, since other
-// programs of this machine may listen as well (§8.1).
+// logInByBrowser opens the browser of this computer, and exchanges the code from the
+// callback. It returns an errNoBrowserLogin if the device flow can be used instead.
+// It listens on 127.0.0.1 and not on localhost, which could be another address (RFC
+// 8252 §8.3). PKCE is required, since other programs of this machine may receive the
+// code (§8.1).
 func (o Options) logInByBrowser(ctx context.Context, s Server) (token *oauth2.Token, err error) {
 	if s.Authorization == "" || !slices.Contains(s.ChallengeMethods, "S256") {
 		return nil, errNoBrowserLogin{reason: "the server does not offer one with PKCE"}
@@ -84,8 +84,8 @@ func (o Options) logInByBrowser(ctx context.Context, s Server) (token *oauth2.To
 	return token, err
 }
 
-// authorizationOptions are the parameters of the authorization request beside the usual
-// ones.
+// authorizationOptions returns the additional parameters of the authorization
+// request.
 func (o Options) authorizationOptions(s Server, verifier string) []oauth2.AuthCodeOption {
 	options := append(o.resourceOptions(s), oauth2.S256ChallengeOption(verifier))
 	if o.DeviceName != "" {
@@ -94,9 +94,9 @@ func (o Options) authorizationOptions(s Server, verifier string) []oauth2.AuthCo
 	return options
 }
 
-// checkAuthorization asks as the browser is about to: where the server knows no redirect
-// URI of this client, it shows a page, and nothing would ever come back.
-// The server begins a sign-in for it, which is left to expire.
+// checkAuthorization sends the authorization request before the browser does: if the
+// server does not know the client's redirect URI it shows a page, and there would
+// never be a callback. The server starts a sign-in for this request, which expires.
 func (o Options) checkAuthorization(ctx context.Context, address string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -116,8 +116,8 @@ func (o Options) checkAuthorization(ctx context.Context, address string) error {
 	return nil
 }
 
-// wait waits for the browser, and exchanges the code. The library adds the
-// client's credentials to the exchange.
+// wait waits for the callback, and exchanges the code. The library adds the client's
+// credentials to that request.
 func (b *browserLogin) wait(ctx context.Context, options ...oauth2.AuthCodeOption) (*oauth2.Token, error) {
 	waiting, cancel := context.WithTimeoutCause(ctx, browserLifetime, ErrExpired)
 	defer cancel()
@@ -136,17 +136,18 @@ func (b *browserLogin) wait(ctx context.Context, options ...oauth2.AuthCodeOptio
 	}
 }
 
-// close lets the closing page arrive, and then nothing listens any more.
+// close waits until the closing page is sent, and then closes the listener.
 func (b *browserLogin) close(s *http.Server) {
-	b.once.Do(func() {}) // no answer is taken from now on
+	b.once.Do(func() {}) // no response is accepted from now on
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	s.Shutdown(ctx)
 	s.Close()
 }
 
-// ServeHTTP takes the answer. What does not have this login's state is none, and neither
-// is a request for another host name, by which a page elsewhere would get in.
+// ServeHTTP accepts the authorization response. It ignores a request without this
+// login's state, and a request for another host name, with which a page elsewhere
+// could reach the listener.
 func (b *browserLogin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Connection", "close")
 	q := r.URL.Query()
@@ -174,8 +175,8 @@ func (b *browserLogin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// read reads the answer of the server that was asked: another one's may not be taken for
-// it (RFC 9207 §2.4).
+// read reads the authorization response, which must be from the server of this login
+// (RFC 9207 §2.4).
 func (b *browserLogin) read(q url.Values) callback {
 	issuer := q.Get("iss")
 	switch {
@@ -192,7 +193,7 @@ func (b *browserLogin) read(q url.Values) callback {
 	return callback{code: q.Get("code")}
 }
 
-// closingPage is what the browser shows last. The page has no script and loads
+// closingPage writes the last page in the browser. It has no script and loads
 // nothing.
 func closingPage(w http.ResponseWriter, status int, title, text string) {
 	h := w.Header()

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// A challenge is what an API says to who comes without a token (RFC 6750 §3).
+// A challenge is an API's response to a request without a token (RFC 6750 §3).
 type challenge struct {
-	metadata string // where it describes itself (RFC 9728 §5.1); may be empty
+	metadata string // URL of the API's metadata (RFC 9728 §5.1); may be empty
 	realm    string
 }
 
-// fetchChallenge calls an API without a token. One that answers otherwise, or
-// not at all, has no challenge. The request is a GET of the very URL, because
-// a guard may cover a part of a site only. The body is not read. An error
-// means no challenge, as the well-known addresses are tried next.
+// fetchChallenge requests an API without a token, and returns its challenge. It is a
+// GET of exactly this URL, because a guard may cover only a part of a site. The body
+// is not read. An error counts as no challenge, because the well-known URLs are tried
+// next.
 func fetchChallenge(ctx context.Context, c *http.Client, api *url.URL) (found challenge) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, api.String(), nil)
 	if err != nil {
@@ -41,13 +41,13 @@ func fetchChallenge(ctx context.Context, c *http.Client, api *url.URL) (found ch
 // Scheme names are compared without regard to case (RFC 9110 §11.1).
 func IsBearer(header string) bool { return len(header) >= 6 && strings.EqualFold(header[:6], "Bearer") }
 
-// parameter matches one parameter of a challenge. Values are tokens or quoted
-// strings (RFC 9110 §5.6). Backslashes stay as they are: no parameter that is
-// read here has any.
+// parameter matches one parameter of a challenge. Values are tokens or quoted strings
+// (RFC 9110 §5.6). Backslashes are not unescaped: no parameter that is read here has
+// any.
 var parameter = regexp.MustCompile(`(?i)([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))`)
 
-// ChallengeParameter reads a parameter of a WWW-Authenticate header (RFC 9110
-// §11.6.1); one that is not there is empty.
+// ChallengeParameter returns a parameter of a WWW-Authenticate header (RFC 9110
+// §11.6.1), or "" if it is missing.
 func ChallengeParameter(header, name string) string {
 	for _, m := range parameter.FindAllStringSubmatch(header, -1) {
 		if strings.EqualFold(m[1], name) {
@@ -57,8 +57,9 @@ func ChallengeParameter(header, name string) string {
 	return ""
 }
 
-// issuer is the server that a realm names, as our guards do: a URL, or the host of
-// one. It is for a site that has no description, because no tokens are for its URL.
+// issuer returns the server that a realm names, as our guards do: a URL, or the host
+// of one. It is for a site without metadata, because no audience is a URL of that
+// site.
 func (c challenge) issuer(api *url.URL) (issuer string, ok bool) {
 	issuer = c.realm
 	if !strings.Contains(issuer, "://") {

@@ -11,28 +11,27 @@ import (
 	"syscall"
 )
 
-// Whom a file may be open to beside its user.
+// The permissions that a file may give to other users.
 const (
 	userOnly fs.FileMode = 0
 	others   fs.FileMode = 0o077
 )
 
-// modes tells whether the system has them. Windows keeps other users out by
-// the folder that the user's configuration is in.
+// modes reports whether the system has permission bits. On Windows the parent
+// directory, that of the user's configuration, keeps other users out.
 const modes = runtime.GOOS != "windows"
 
-// A directory is a folder that was opened and looked at. All that is done in it is
-// done by its descriptor, so that it cannot be replaced meanwhile.
+// A directory is an open directory that has been checked. It is accessed only by its
+// descriptor, so that it cannot be replaced meanwhile.
 type directory struct {
 	*os.Root
-	dir   *os.File             // the folder itself
-	flush func(*os.File) error // brings a file or folder to the disk
+	dir   *os.File             // the directory itself
+	flush func(*os.File) error // writes a file or directory to disk
 	note  func(string, ...any)
 }
 
-// openDirectory opens a directory for tokens, and makes it where there is none.
-// The directory is opened before it is looked at, so what is checked is what is
-// used.
+// openDirectory opens a directory for tokens, and creates it if needed. It is opened
+// before it is checked, so that the checked directory is the one that is used.
 func openDirectory(folder string, note func(string, ...any)) (*directory, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
@@ -52,8 +51,8 @@ func openDirectory(folder string, note func(string, ...any)) (*directory, error)
 	return r, nil
 }
 
-// takeOver refuses another user's folder, and closes ours to others: what they may
-// have put there is refused file by file.
+// takeOver refuses another user's directory, and removes permissions of others from
+// our own. Files that others may have created there are refused when they are read.
 func (r *directory) takeOver() error {
 	info, err := r.dir.Stat()
 	switch {
@@ -68,15 +67,15 @@ func (r *directory) takeOver() error {
 	return nil
 }
 
-// read reads a file that is the user's, with no more permissions than may allows.
-// What is looked at is what is read: the descriptor, and not the name.
+// read reads a file of this user, which must have no more permissions for others than
+// may. The checks use the open descriptor, not the name.
 func (r *directory) read(name string, may fs.FileMode) ([]byte, error) {
 	path := filepath.Join(r.Name(), name)
 	named, err := r.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	if !named.Mode().IsRegular() { // opening a pipe would wait for its other end
+	if !named.Mode().IsRegular() { // opening a pipe would block
 		return nil, fmt.Errorf("%s is a link, or something else that is no file: remove it", path)
 	}
 	file, err := r.Open(name)
@@ -100,12 +99,12 @@ func (r *directory) read(name string, may fs.FileMode) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
-// write replaces a file as a whole: a crash leaves the old one or the new one,
-// and never half of it. It is on the disk under its name on return, or a power
-// loss could bring back a refresh token that was used.
+// write replaces a file atomically: after a crash it is the old one or the new one,
+// and never a part. The file is on disk under its name when write returns; otherwise
+// a power failure could restore a used refresh token.
 func (r *directory) write(name string, text []byte) error {
-	next := name + ".new"                  // only one process writes it, by the lock
-	if err := r.delete(next); err != nil { // left by a crash, it would keep its mode
+	next := name + ".new"                  // only one process writes it, because of the lock
+	if err := r.delete(next); err != nil { // a file left by a crash would keep its mode
 		return err
 	}
 	file, err := r.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -122,8 +121,8 @@ func (r *directory) write(name string, text []byte) error {
 	return r.sync()
 }
 
-// sync brings the names in the folder to the disk, where the system can:
-// Windows cannot, and neither can some file systems.
+// sync writes the directory's entries to disk, if the system can: Windows cannot, nor
+// can some file systems.
 func (r *directory) sync() error {
 	if !modes {
 		return nil
@@ -135,7 +134,7 @@ func (r *directory) sync() error {
 	return err
 }
 
-// delete removes files that may be there.
+// delete removes files, which need not exist.
 func (r *directory) delete(names ...string) error {
 	var errs []error
 	for _, name := range names {
@@ -147,6 +146,6 @@ func (r *directory) delete(names ...string) error {
 }
 
 func (r *directory) close() {
-	r.dir.Close() // of nothing, where it was not opened
+	r.dir.Close() // it may be nil
 	r.Close()
 }

@@ -1,8 +1,8 @@
-// Package deviceclient plays the device: it finds the authorization server of
-// an API, asks for a code, waits for a person and has the tokens, and keeps
-// them in a [Folder] between runs where it is told to. It serves the command
-// `caddy device-login` and works against any server of RFC 8628; who may have a
-// token is not decided here.
+// Package deviceclient implements an OAuth client for devices: it finds the
+// authorization server of an API, requests a code, waits for a person and obtains the
+// tokens, which it can store in a [Folder] between runs. It is used by the command
+// `caddy device-login` and works with any server of RFC 8628. It makes no decisions
+// about who may have a token.
 package deviceclient
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// A Server is what its metadata says of an authorization server (RFC 8414 §2).
+// A Server is the metadata of an authorization server (RFC 8414 §2).
 type Server struct {
 	Issuer              string `json:"issuer"`
 	Authorization       string `json:"authorization_endpoint"` // may be empty
@@ -26,29 +26,29 @@ type Server struct {
 	Token               string `json:"token_endpoint"`
 	Revocation          string `json:"revocation_endpoint"` // may be empty
 
-	// What a login in the browser needs to know (RFC 8414 §2, RFC 9207 §3).
+	// For a login in the browser (RFC 8414 §2, RFC 9207 §3).
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
 	NamesItself      bool     `json:"authorization_response_iss_parameter_supported"`
 
-	API      string `json:"-"` // the origin of the API that it was found from
-	Resource string `json:"-"` // what the API calls itself (RFC 9728 §2), and tokens for it are asked for; may be empty
-	// What the API's site says where it has no metadata, because no tokens are for that URL; mostly empty.
+	API      string `json:"-"` // the origin of the API from which the server was found
+	Resource string `json:"-"` // the API's resource (RFC 9728 §2), for which tokens are requested; may be empty
+	// Why the API's site has no metadata for its URL: no tokens are for it. Mostly empty.
 	NoResource string `json:"-"`
 }
 
-// maxMetadata is far above any metadata document.
+// maxMetadata is far above the size of any metadata document.
 const maxMetadata = 256 << 10
 
-// Discover finds the server that guards an API, from the API's own URL (RFC
-// 9728) or the server's (RFC 8414). A nil client is http.DefaultClient.
-// Redirects are followed within one origin only. The error names all addresses
-// that were tried, and has no control characters.
+// Discover finds the server that guards an API, from the API's own URL (RFC 9728) or
+// the server's (RFC 8414). A nil client is http.DefaultClient. Redirects are followed
+// only within an origin. The error lists all URLs that were tried, and has no control
+// characters.
 func Discover(ctx context.Context, c *http.Client, address string) (found Server, err error) {
 	defer sanitize(&err)
 	api, err := url.Parse(address)
 	usable := err == nil && (api.Scheme == "http" || api.Scheme == "https") && api.Host != ""
 	switch {
-	case strings.Contains(address, "@") && (!usable || api.User != nil): // an error may be shown to others
+	case strings.Contains(address, "@") && (!usable || api.User != nil): // the error may be shown to others
 		return Server{}, errors.New("the URL has a user or a password in it: leave them away")
 	case !usable:
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com",
@@ -67,9 +67,9 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 	return server, nil
 }
 
-// DiscoverOf is Discover for a caller that trusts an issuer with all APIs that name it:
-// an API that names another one is an error, and a [Folder] keeps one token for
-// all of them.
+// DiscoverOf is Discover for a caller that trusts an issuer with all APIs that name
+// it: an API that names another issuer is an error, and a [Folder] stores one token
+// for all of these APIs.
 func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (found Server, err error) {
 	defer sanitize(&err)
 	found, err = Discover(ctx, c, address)
@@ -79,15 +79,15 @@ func DiscoverOf(ctx context.Context, c *http.Client, issuer, address string) (fo
 	case strings.TrimSuffix(found.Issuer, "/") != strings.TrimSuffix(issuer, "/"):
 		return Server{}, fmt.Errorf("%s names the issuer %q, and not %q", address, found.Issuer, issuer)
 	}
-	found.API, found.Resource = "", "" // a token for all of them names none
+	found.API, found.Resource = "", "" // a token for all of them has no resource
 	return found, nil
 }
 
-// describe fetches an issuer's metadata, which must be about that issuer (RFC
-// 8414 §3.3), and name endpoints that a secret may be sent to. Three addresses
-// are in use: RFC 8414 §3.1 inserts the well-known name before the path, for
-// both names, and OpenID Connect Discovery §4 appends it. The first document
-// counts, also where it is then refused.
+// describe fetches the metadata of an issuer, which must be about that issuer (RFC
+// 8414 §3.3), and have endpoints to which a secret may be sent. Three URLs are in
+// use: RFC 8414 §3.1 inserts the well-known name before the path, for both names, and
+// OpenID Connect Discovery §4 appends it. The first document is used, even if it is
+// then refused.
 func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -110,10 +110,10 @@ func describe(ctx context.Context, c *http.Client, issuer string) (s Server, err
 	return s, errors.Join(errs...)
 }
 
-// check refuses metadata of another issuer, or with unusable endpoints.
-// A server has to name itself exactly, but for a slash at the end, or it could
-// speak for another issuer. Endpoints may be on other hosts, but not on this
-// machine where the issuer is on the network.
+// check refuses metadata of another issuer, or with unusable endpoints. The issuer
+// must be equal except for a trailing slash; otherwise the server could pretend to be
+// another one. Endpoints may be on other hosts, but not on this machine if the issuer
+// is on the network.
 func (s Server) check(issuer string) error {
 	from, err := url.Parse(issuer)
 	if err != nil {
@@ -139,8 +139,8 @@ func (s Server) check(issuer string) error {
 	return nil
 }
 
-// fetch gets a JSON document. At most maxMetadata bytes are read; a longer
-// document is an error of JSON.
+// fetch fetches a JSON document. It reads at most maxMetadata bytes, so that a longer
+// document is not valid JSON.
 func fetch(ctx context.Context, c *http.Client, address string, v any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -182,8 +182,8 @@ func description(body io.Reader) string {
 	return text.Plain(refusal.Description)
 }
 
-// unique drops repeated strings and keeps the order. An issuer without a path
-// has the same address twice.
+// unique removes repeated strings and keeps the order. An issuer without a path has
+// the same URL twice.
 func unique(list ...string) (once []string) {
 	seen := map[string]bool{}
 	for _, s := range list {

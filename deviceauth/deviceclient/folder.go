@@ -16,13 +16,13 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A Folder keeps tokens between runs, a file for each thing that was asked
-// for. A reader of a file has the token, so they are the user's alone.
-// It is a path, made with mode 0700 where it does not exist. Each file has mode
-// 0600; on Windows the directory of the user's configuration protects it.
+// A Folder stores tokens between runs, one file for each purpose. The files give
+// access, so only the user may read them. A Folder is a path, which is created with
+// mode 0700. Files have mode 0600; on Windows the directory of the user's
+// configuration protects them.
 type Folder string
 
-// UserFolder is the folder in the user's configuration directory.
+// UserFolder returns the folder in the user's configuration directory.
 func UserFolder() (Folder, error) {
 	config, err := os.UserConfigDir()
 	if err != nil {
@@ -31,21 +31,21 @@ func UserFolder() (Folder, error) {
 	return Folder(filepath.Join(config, "caddy-device-login")), nil
 }
 
-// A purpose is what a token was asked for. The API's origin belongs to it: an
-// API names its server itself, and one that names another one must not be
-// handed the token that is kept for that one without asking the person.
+// A purpose identifies a stored token. It includes the API's origin, because an API
+// names its server itself: an API that names another API's server must not get the
+// token that is stored for that API without the person being asked.
 type purpose struct {
 	API      string `json:"api"`
 	Issuer   string `json:"issuer"`
 	ClientID string `json:"client_id"`
-	Asked    string `json:"asked_scope,omitempty"` // in an order that means nothing (RFC 6749 §3.3), so sorted
+	Asked    string `json:"asked_scope,omitempty"` // sorted, because the order of scopes has no meaning (RFC 6749 §3.3)
 	Audience string `json:"audience,omitempty"`
-	Resource string `json:"resource,omitempty"` // of the API, where no audience was named
+	Resource string `json:"resource,omitempty"` // of the API, if no audience was given
 }
 
-// purposeOf is what a token for these options is for. The scopes are sorted,
-// and repeated ones dropped: their order has no meaning (RFC 6749 §3.3), and
-// must not make a second token of the same access.
+// purposeOf returns the purpose of a token for these options. Scopes are sorted and
+// repeated ones removed, because their order has no meaning (RFC 6749 §3.3), and must
+// not cause a second token for the same access.
 func purposeOf(s Server, o Options) purpose {
 	scopes := slices.Compact(slices.Sorted(slices.Values(o.Scopes)))
 	p := purpose{API: s.API, Issuer: s.Issuer, ClientID: o.ClientID, Asked: strings.Join(scopes, " "),
@@ -56,19 +56,19 @@ func purposeOf(s Server, o Options) purpose {
 	return p
 }
 
-// name is a digest, since URLs make no file names.
+// name returns a digest, since a URL cannot be a file name.
 func (p purpose) name() string {
-	text, _ := json.Marshal(p) // of strings, so it cannot fail
+	text, _ := json.Marshal(p) // strings, so it cannot fail
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
 
-// A entry is one token's file, and held by one process at a time: two that
-// refresh at once would present one refresh token twice, which looks like
-// theft, and the later one to write would win over the good one.
+// An entry is the file of a token, which only one process may have open: two
+// processes that refresh simultaneously would use the same refresh token twice, which
+// looks like theft, and the later write could replace the valid token.
 type entry struct {
 	purpose
-	path string // for a person to read
+	path string // for messages
 	dir  *directory
 	lock *os.File
 	note func(format string, args ...any)
@@ -89,27 +89,25 @@ func (f Folder) open(ctx context.Context, s Server, o Options) (*entry, error) {
 	return p, nil
 }
 
-// close lets the next process in. The lock's file stays: deleting it would
-// give two processes a lock each.
+// close lets the next process open the entry. It does not delete the lock file,
+// because then two processes could hold a lock.
 func (p *entry) close() {
 	p.lock.Close()
 	p.dir.close()
 }
 
-// A kept token, as it is written. The file is JSON, and says in itself what it
-// is for: a file that was renamed or copied holds no token for another
-// purpose.
+// kept is the content of a token's file. It contains the purpose, so that a file that
+// was renamed or copied is not used for another purpose.
 type kept struct {
 	purpose
 	Token   *oauth2.Token `json:"token"`
-	Scope   string        `json:"scope,omitempty"` // what was granted, where the server said so
+	Scope   string        `json:"scope,omitempty"` // the granted scope, if the server sent it
 	IDToken string        `json:"id_token,omitempty"`
 }
 
-// load returns nil where nothing is kept, or nothing that can be read, and
-// refuses a file that is open to more than it may be. may has the permission
-// bits that others may have on the file. A file that cannot be decoded counts
-// as absent, and the next login overwrites it.
+// load returns the stored token, or nil if there is none or the file cannot be
+// decoded; the next login then overwrites it. It refuses a file with more permissions
+// than may, which are the bits that others may have.
 func (p *entry) load(may fs.FileMode) (*oauth2.Token, error) {
 	text, err := p.dir.read(p.name(), may)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,8 +125,8 @@ func (p *entry) load(may fs.FileMode) (*oauth2.Token, error) {
 	return k.Token.WithExtra(map[string]any{"scope": k.Scope, "id_token": k.IDToken}), nil
 }
 
-// save writes the token to its file. The token is on the disk before save
-// returns, see directory.write.
+// save writes the token to its file. The token is on disk when save returns, see
+// directory.write.
 func (p *entry) save(t *oauth2.Token) error {
 	text, err := json.MarshalIndent(kept{purpose: p.purpose, Token: t, Scope: extra(t, "scope"),
 		IDToken: extra(t, "id_token")}, "", "  ")
@@ -141,13 +139,13 @@ func (p *entry) save(t *oauth2.Token) error {
 	return nil
 }
 
-// remove deletes the token's file. The new file of an interrupted write goes
-// first, as it may hold a token as well.
+// remove deletes the token's file, and before it the new file of an interrupted
+// write, which may contain a token as well.
 func (p *entry) remove() error {
 	return errors.Join(p.dir.delete(p.name()+".new", p.name()), p.dir.sync())
 }
 
-// extra is a member of the answer that the library has no field for.
+// extra returns a member of the response for which the library has no field.
 func extra(t *oauth2.Token, name string) string {
 	text, _ := t.Extra(name).(string)
 	return text

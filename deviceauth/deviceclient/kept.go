@@ -9,16 +9,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// margin is how long a kept token must still be good to be handed out, so that
-// it outlives the request it was wanted for.
+// margin is how long a stored token must still be valid to be used, so that it
+// outlives the request for which it is wanted.
 const margin = time.Minute
 
-// Token returns the kept token while it is good, and refreshes it otherwise. A
-// person is asked only where nothing is kept or the server refuses the refresh;
-// a server that does not answer is an error, and the token stays.
-// Errors are [ErrDenied], [ErrExpired] and [ErrInteraction] where a person was
-// or would have been asked, and otherwise faults. Two processes that call it at
-// once get the same token, one after the other.
+// Token returns the stored token while it is valid, and refreshes it otherwise. It
+// asks a person only if there is no token or the server refuses the refresh; if the
+// server does not respond it returns an error, and keeps the token. Errors are
+// [ErrDenied], [ErrExpired] and [ErrInteraction] if a person was or would have been
+// asked, and otherwise faults. Simultaneous processes get the same token, one after
+// the other.
 func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
 	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)
@@ -37,8 +37,8 @@ func (f Folder) Token(ctx context.Context, s Server, o Options) (token *oauth2.T
 	return p.keep(token, err)
 }
 
-// Anew asks a person whatever is kept, and replaces it. The old token is not
-// revoked; it stays until the new one is saved.
+// Anew asks a person even if there is a stored token, and replaces that. It does not
+// revoke the old token, which stays stored until the new one is saved.
 func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
 	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)
@@ -49,8 +49,8 @@ func (f Folder) Anew(ctx context.Context, s Server, o Options) (token *oauth2.To
 	return p.keep(Login(ctx, s, o))
 }
 
-// keep saves a token before it is handed out: a refresh token that is printed
-// and lost would be the last one.
+// keep saves a token before it is returned: a refresh token that is used but not
+// saved would be lost.
 func (p *entry) keep(t *oauth2.Token, err error) (*oauth2.Token, error) {
 	if err == nil {
 		err = p.save(t)
@@ -61,9 +61,10 @@ func (p *entry) keep(t *oauth2.Token, err error) (*oauth2.Token, error) {
 	return t, nil
 }
 
-// good reports whether a token can be used for a while. One of which the
-// server did not say when it ends is good until the API refuses it. One that
-// cannot be refreshed is used up: no person is asked sooner because more is wanted.
+// good reports whether a token can be used for some time. A token without an expiry
+// is used until the API refuses it. A token that cannot be refreshed is used until
+// margin before its expiry, whatever ValidFor is, since a new one would need a
+// person.
 func (o Options) good(t *oauth2.Token) bool {
 	wanted := margin
 	if t.RefreshToken != "" {
@@ -72,11 +73,12 @@ func (o Options) good(t *oauth2.Token) bool {
 	return t.Expiry.IsZero() || time.Until(t.Expiry) >= wanted
 }
 
-// errRefused means that only a person can help.
+// errRefused means that a person must be asked.
 var errRefused = errors.New("there is nothing to refresh")
 
-// refresh uses a refresh token (RFC 6749 §6). Once sent it is heard out, also
-// by a user who interrupts: the answer may hold the only good refresh token.
+// refresh uses a refresh token (RFC 6749 §6). Once the request is sent it cannot be
+// cancelled, even by an interrupt: the response may contain the only valid refresh
+// token.
 func refresh(ctx context.Context, s Server, o Options, old *oauth2.Token) (*oauth2.Token, error) {
 	if old == nil || old.RefreshToken == "" {
 		return nil, errRefused
@@ -90,7 +92,7 @@ func refresh(ctx context.Context, s Server, o Options, old *oauth2.Token) (*oaut
 		return nil, errRefused
 	case err != nil:
 		return nil, fmt.Errorf("refreshing the kept token: %w", plain(err))
-	case extra(token, "scope") == "": // as it was, says RFC 6749 §5.1
+	case extra(token, "scope") == "": // unchanged (RFC 6749 §5.1)
 		token = token.WithExtra(map[string]any{"scope": extra(old, "scope"), "id_token": extra(token, "id_token")})
 	}
 	return token, checkToken(token)

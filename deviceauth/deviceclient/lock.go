@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// lockFile waits until this process alone holds a file. The lock is the system's
-// (flock, LockFileEx), and not a file that is there or not: it ends with its
-// process, however that ends, so there is no stale one to be guessed at.
+// lockFile waits until this process holds the lock of a file. It uses a lock of the
+// system (flock, LockFileEx) instead of the existence of a file: the lock ends with
+// its process in any case, so there are no stale locks.
 func lockFile(ctx context.Context, folder *os.Root, name string, note func(string, ...any)) (*os.File, error) {
 	file, err := folder.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -31,8 +31,8 @@ func lockFile(ctx context.Context, folder *os.Root, name string, note func(strin
 	}
 }
 
-// pause is short enough for a person not to notice. The system could wait by
-// itself, but not be interrupted.
+// pause waits for a time that a person does not notice. A blocking lock call could
+// not be cancelled.
 func pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

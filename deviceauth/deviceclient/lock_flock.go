@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tryLock locks the file by flock, and does not wait. An interrupted call is
-// tried again by the caller.
+// tryLock tries to lock the file with flock, and does not wait. The caller retries an
+// interrupted call.
 func tryLock(file *os.File) (held bool, err error) {
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {

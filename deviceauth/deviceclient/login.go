@@ -14,81 +14,81 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// How a login can end beside success and trouble. Compare them by errors.Is.
-// Every other error is a fault, or a refusal in the server's words.
+// Results of a login other than success, for errors.Is. Any other error is a fault,
+// or a refusal in the server's words.
 var (
 	ErrDenied      = errors.New("denied")
 	ErrExpired     = errors.New("nobody answered in time")
 	ErrInteraction = errors.New("a person has to say yes, and nobody may be asked")
 )
 
-// Options say who logs in, and for what. ClientID is required, and Show where
-// a person may be asked.
+// Options are the client's credentials and what it requests. ClientID is required,
+// and Show unless Unattended is set.
 type Options struct {
 	HTTP         *http.Client // its redirects are not followed
 	ClientID     string
 	ClientSecret string   // empty: a public client
-	Scopes       []string // none: what the client has by default
-	Audience     string   // empty: what the API calls itself, and else the server's default
-	DeviceName   string   // what the device calls itself, to the person who is asked; empty: nothing
-	Unattended   bool     // ask no person: ErrInteraction
+	Scopes       []string // none: the client's default
+	Audience     string   // empty: the API's resource, or else the server's default
+	DeviceName   string   // the device's name for the person who is asked; empty: none
+	Unattended   bool     // never ask a person, but return ErrInteraction
 
-	// ValidFor is how long a kept token that can be refreshed must still be good to be
-	// handed out as it is; at least a minute.
+	// ValidFor is how long a stored token must still be valid, if it can be
+	// refreshed; otherwise it is refreshed. At least a minute.
 	ValidFor time.Duration
 	Show     func(Prompt)
 
-	// Browse opens an address in a browser of this computer. Where it is there, and the
-	// server offers a login in the browser, that is tried first (RFC 8252); nil: the login
-	// of a device, by a code.
+	// Browse opens a URL in a browser of this computer. If it is set and the server
+	// supports a login in the browser, that is tried first (RFC 8252); nil: only the
+	// device flow is used.
 	Browse      func(address string) error
-	BrowserOnly bool // no code where the browser fails
+	BrowserOnly bool // do not fall back to the device flow
 
-	Connected func()       // a person has said yes; may be nil
-	Note      func(string) // what else a person may want to know; may be nil
+	Connected func()       // called when a person has approved; may be nil
+	Note      func(string) // called with other messages for the person; may be nil
 }
 
-// note calls Options.Note. The text may quote a server, so control characters
-// are taken out.
+// note calls Options.Note. The text may quote a server, so control characters are
+// removed.
 func (o Options) note(format string, args ...any) {
 	if o.Note != nil {
 		o.Note(text.Plain(fmt.Sprintf(format, args...)))
 	}
 }
 
-// posting tells the library which client to use.
+// posting returns a context with the HTTP client for the library.
 func (o Options) posting(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, posting(o.HTTP))
 }
 
-// config is the library's view of client and server. The library would
-// otherwise try both ways of client authentication, and a public client has
-// only one.
+// config returns the library's configuration of client and server. For a public
+// client it sets the authentication style, because otherwise the library would try
+// both.
 func (o Options) config(s Server) *oauth2.Config {
 	config := &oauth2.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes,
 		Endpoint: oauth2.Endpoint{DeviceAuthURL: s.DeviceAuthorization, TokenURL: s.Token},
 	}
 	if o.ClientSecret == "" {
-		config.Endpoint.AuthStyle = oauth2.AuthStyleInParams // nothing to find out
+		config.Endpoint.AuthStyle = oauth2.AuthStyleInParams // no need to try both
 	}
 	return config
 }
 
-// A Prompt is what a person must see (RFC 8628 §3.3). Whatever the server said,
-// it has no control characters, and its addresses are http or https.
+// A Prompt is what a person must see (RFC 8628 §3.3). It has no control characters,
+// and its addresses are http or https URLs, whatever the server sent.
 type Prompt struct {
-	Address  string    // where to type the code; of a login in the browser, what the browser opens
+	Address  string    // where to type the code; with a login in the browser: the page that opens
 	Code     string    // empty: a login in the browser
-	Complete string    // the address with the code in it; may be empty
-	Warning  string    // what to know before saying yes: who would have the token; may be empty
+	Complete string    // the address that includes the code; may be empty
+	Warning  string    // who would get the token, before the person approves; may be empty
 	Expires  time.Time // of the code; zero: unknown
 }
 
-// Login asks a person: in a browser of this computer where Options.Browse is there, and
-// else by a code that it shows. It returns a token, [ErrDenied], [ErrExpired], ctx's
-// error, or a fault. The code is shown once, with all that RFC 8628 §3.3 wants a person
-// to see, and Connected is called after the token has arrived.
+// Login asks a person: in a browser of this computer if Options.Browse is set, and
+// else with a code. It returns a token, [ErrDenied], [ErrExpired], ctx's error, or a
+// fault. It shows the code once, with everything that a person should see (RFC 8628
+// §3.3), and calls Connected when the token has arrived.
 func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err error) {
 	defer sanitize(&err)
 	if o.Unattended {
@@ -106,7 +106,7 @@ func Login(ctx context.Context, s Server, o Options) (token *oauth2.Token, err e
 	return token, nil
 }
 
-// login tries the browser first where it is to be tried.
+// login tries the browser first, if Browse is set.
 func (o Options) login(ctx context.Context, s Server) (*oauth2.Token, error) {
 	if o.Browse == nil {
 		return o.logInByCode(ctx, s)
@@ -123,7 +123,7 @@ func (o Options) login(ctx context.Context, s Server) (*oauth2.Token, error) {
 	return o.logInByCode(ctx, s)
 }
 
-// resourceOptions say which API the token is for.
+// resourceOptions returns the parameters for the API that the token is for.
 func (o Options) resourceOptions(s Server) []oauth2.AuthCodeOption {
 	switch {
 	case o.Audience != "":
@@ -134,12 +134,12 @@ func (o Options) resourceOptions(s Server) []oauth2.AuthCodeOption {
 	return nil
 }
 
-// logInByCode is RFC 8628.
+// logInByCode uses the device flow (RFC 8628).
 func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, error) {
 	config := o.config(s)
 	ctx = o.posting(ctx)
 	options := o.resourceOptions(s)
-	if o.ClientSecret != "" { // the library sends it to the token endpoint only; RFC 8628 §3.1 wants it here too
+	if o.ClientSecret != "" { // sent by the library only to the token endpoint; RFC 8628 §3.1 requires it here, too
 		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))
 	}
 	if o.DeviceName != "" {
@@ -160,9 +160,9 @@ func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, erro
 	return o.wait(ctx, config, code)
 }
 
-// wait polls until there is an answer. Where the server was not reached it is
-// asked again, less and less often (RFC 8628 §3.5). The library itself keeps
-// the interval, and makes it longer at slow_down.
+// wait polls until there is a result. If the server cannot be reached, wait retries
+// with growing intervals (RFC 8628 §3.5). The library itself handles the interval and
+// slow_down.
 func (o Options) wait(ctx context.Context, config *oauth2.Config,
 	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	for {
@@ -173,18 +173,18 @@ func (o Options) wait(ctx context.Context, config *oauth2.Config,
 			return token, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case !code.Expiry.IsZero() && time.Now().After(code.Expiry): // the library stops by itself then
+		case !code.Expiry.IsZero() && time.Now().After(code.Expiry): // the library stops polling then
 			return nil, ErrExpired
 		case !errors.As(err, &unreached) || code.Expiry.IsZero():
 			return nil, plain(err)
 		}
 		o.note("No answer from the server, asking again: %v", err)
-		code.Interval = 2 * cmp.Or(code.Interval, 5) // 5 where the server names none
+		code.Interval = 2 * cmp.Or(code.Interval, 5) // 5 is the default interval
 	}
 }
 
-// plain names the ends that a caller wants to tell apart, and shortens the
-// library's account of the others to what the server said.
+// plain returns the errors that callers distinguish, and shortens the library's other
+// errors to the server's text.
 func plain(err error) error {
 	var refusal *oauth2.RetrieveError
 	switch {

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// An Outcome of a logout, in words.
+// An Outcome is the result of a logout, as a sentence.
 type Outcome string
 
-// Where a logout ends.
+// The results of a logout.
 const (
 	NotLoggedIn Outcome = "Nobody was logged in."
 	Revoked     Outcome = "Logged out: the token was revoked and deleted."
@@ -22,11 +22,9 @@ const (
 		"until it expires."
 )
 
-// Logout revokes what is kept and deletes it, also where others may have read
-// it. What could not be revoked is kept, so that it can be tried again.
-// A token that others could read is revoked as well, which is the point of
-// logging out then. The error says where the token stays if the server did not
-// answer.
+// Logout revokes the stored token and deletes it. It also revokes a token that others
+// could read, for which a logout is most important. If the token cannot be revoked it
+// stays stored, so that the logout can be repeated; the error says where.
 func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcome, err error) {
 	defer sanitize(&err)
 	p, err := f.open(ctx, s, o)
@@ -51,8 +49,9 @@ func (f Folder) Logout(ctx context.Context, s Server, o Options) (outcome Outcom
 	return outcome, p.remove()
 }
 
-// revoke gives a token back (RFC 7009 §2.1). With the refresh token goes what
-// was made of it. RFC 7009 §2.2: 200 also where the token was not known.
+// revoke revokes a token (RFC 7009 §2.1). The refresh token is sent if there is one,
+// which revokes the access tokens, too. The status is 200 even for an unknown token
+// (RFC 7009 §2.2).
 func revoke(ctx context.Context, s Server, o Options, t *oauth2.Token) error {
 	form := url.Values{"client_id": {o.ClientID}, "token": {t.AccessToken}, "token_type_hint": {"access_token"}}
 	if t.RefreshToken != "" {
@@ -64,7 +63,7 @@ func revoke(ctx context.Context, s Server, o Options, t *oauth2.Token) error {
 		return err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if o.ClientSecret != "" { // escaped, says RFC 6749 §2.3.1
+	if o.ClientSecret != "" { // encoded as required by RFC 6749 §2.3.1
 		r.SetBasicAuth(url.QueryEscape(o.ClientID), url.QueryEscape(o.ClientSecret))
 	}
 	answer, err := posting(o.HTTP).Do(r)

@@ -4,5 +4,5 @@ package deviceclient
 
 import "io/fs"
 
-// ours cannot tell: such a system has no owners, or keeps them elsewhere.
+// ours always returns true: this system has no owners, or stores them elsewhere.
 func ours(fs.FileInfo) bool { return true }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ours reports whether a file is this user's.
+// ours reports whether a file belongs to this user.
 func ours(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == os.Geteuid()

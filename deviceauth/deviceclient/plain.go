@@ -12,8 +12,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// prompt refuses what is no page's address, or not one that a person can read:
-// a terminal obeys control characters, and a phone opens what a QR code says.
+// prompt returns the Prompt for a response. It refuses addresses that are not of a
+// web page, or that have control characters: a terminal would interpret these, and a
+// phone opens the address in a QR code.
 func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 	p := Prompt{
 		Address: code.VerificationURI, Code: code.UserCode, Complete: code.VerificationURIComplete,
@@ -32,8 +33,9 @@ func (s Server) prompt(code *oauth2.DeviceAuthResponse) (Prompt, error) {
 	return p, nil
 }
 
-// checkToken refuses what cannot be sent as RFC 6750 §2.1 says: a token of another type
-// (RFC 6749 §7.1), and one of other characters. A server that names no type means this one.
+// checkToken refuses a token that cannot be sent as in RFC 6750 §2.1: one with
+// another type (RFC 6749 §7.1) or with other characters. An empty type counts as
+// Bearer.
 func checkToken(t *oauth2.Token) error {
 	if t.TokenType != "" && !strings.EqualFold(t.TokenType, "Bearer") {
 		return fmt.Errorf("the server's token_type is %q: want Bearer", t.TokenType)
@@ -44,26 +46,26 @@ func checkToken(t *oauth2.Token) error {
 	return nil
 }
 
-// bearerToken is b64token of RFC 6750 §2.1.
+// bearerToken matches the b64token of RFC 6750 §2.1.
 var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// maxInterval is in seconds. A server that wants to be asked more seldom is none that a person
-// can wait for.
+// maxInterval is in seconds. A longer polling interval is useless for a person who
+// waits.
 const maxInterval = 3600
 
-// page reports whether an address is that of a web page. Schemes other than
-// http and https could start another program on a phone.
+// page reports whether an address is that of a web page. Schemes other than http and
+// https could start another program on a phone.
 func page(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && text.Plain(address) == address
 }
 
-// A plainError has nothing in it that a terminal obeys. Servers have a say in
-// most errors, also in those of net/http, which quote headers and certificates
-// as they are. errors.Is and errors.As still see the error within.
+// A plainError has no control characters, which a terminal would interpret. Servers
+// influence most errors, including those of net/http, which quote headers and
+// certificates unchanged. errors.Is and errors.As see the wrapped error.
 type plainError struct{ error }
 
-// Error keeps the lines of errors.Join.
+// Error preserves the lines of errors.Join.
 func (e plainError) Error() string {
 	lines := strings.Split(e.error.Error(), "\n")
 	for i, line := range lines {
@@ -74,7 +76,7 @@ func (e plainError) Error() string {
 
 func (e plainError) Unwrap() error { return e.error }
 
-// sanitize is deferred by all that is exported.
+// sanitize is deferred by all exported functions.
 func sanitize(err *error) {
 	if *err != nil {
 		*err = plainError{error: *err}

@@ -11,7 +11,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// A resource is what an API says of itself (RFC 9728 §2).
+// A resource is the metadata of an API (RFC 9728 §2).
 type resource struct {
 	Resource string   `json:"resource"`
 	Servers  []string `json:"authorization_servers"`
@@ -19,12 +19,13 @@ type resource struct {
 	none string // why there is no metadata, where only the realm names a server
 }
 
-// findResource asks an API who guards it, and what it calls itself. The
-// challenge says where that stands (RFC 9728 §5.1), the same for all that one
-// token is good for; else it is looked for (§3.1), with the path inserted
-// behind the well-known part first, and then left away. An API without
-// metadata is taken for its own server by the caller, unless the realm of its
-// challenge names one, as guards of this project do.
+// findResource returns the metadata of an API, with its resource and its
+// authorization server. The challenge has the URL of the metadata (RFC 9728 §5.1),
+// which is the same for everything that one token is valid for. Otherwise the
+// well-known URLs are tried (§3.1), first with the path inserted after the well-known
+// part, and then without. If there are none, the realm of the challenge may name the
+// server, as with guards of this project; if not, the caller treats the API as its
+// own server.
 func findResource(ctx context.Context, c *http.Client, api *url.URL) (found resource, err error) {
 	const wellKnown = "/.well-known/oauth-protected-resource"
 	challenge := fetchChallenge(ctx, c, api)
@@ -54,10 +55,9 @@ func findResource(ctx context.Context, c *http.Client, api *url.URL) (found reso
 	return resource{}, errors.Join(errs...)
 }
 
-// check refuses metadata of anything but the API, or a part of its site that
-// the API lies in, as RFC 9728 §3.3 wants it: they may have been copied from
-// where another server guards. Only the first server of the list is used, so
-// only that one is checked.
+// check refuses metadata of anything but the API, or a part of its site that contains
+// the API (RFC 9728 §3.3): they may have been copied from a site with another server.
+// Only the first server of the list is used, so only that is checked.
 func (r resource) check(address string, api *url.URL) error {
 	about, err := url.Parse(r.Resource)
 	switch {
@@ -76,14 +76,14 @@ func (r resource) check(address string, api *url.URL) error {
 	return nil
 }
 
-// within compares whole segments: /v2 is within / and /v2, and not within /v.
+// within compares whole segments: /v2 is within / and /v2, but not within /v.
 func within(above, path string) bool {
 	return strings.HasPrefix(path+"/", strings.TrimSuffix(above, "/")+"/")
 }
 
-// warning is what a person has to know before they say yes for an API that
-// names a server of another origin. Any API can name any server, and the person is
-// the only one who can tell whether they belong together.
+// warning returns what a person should know before they approve an API whose server
+// has another origin. Any API can name any server, and only the person can tell
+// whether they belong together.
 func (s Server) warning() string {
 	api, issuer := s.origins()
 	if api == issuer {
@@ -93,8 +93,8 @@ func (s Server) warning() string {
 		"good wherever tokens of %[2]s are: allow it only if you trust the API with that.", api, issuer)
 }
 
-// secretWarning is what to know before the secret of a client goes to a server
-// that an API named: a person is asked too late for that.
+// secretWarning returns a warning for the case that the client's secret is sent to a
+// server that an API named: the person is asked too late to prevent it.
 func (s Server) secretWarning() string {
 	api, issuer := s.origins()
 	if api == issuer {
@@ -103,8 +103,8 @@ func (s Server) secretWarning() string {
 	return fmt.Sprintf("The API at %s names the server %s: the client's secret is sent there.", api, issuer)
 }
 
-// origins are the origins of the API and of the server, or empty where no API
-// named the server.
+// origins returns the origins of the API and of the server, or "" if no API named the
+// server.
 func (s Server) origins() (api, issuer string) {
 	from, err := url.Parse(s.API)
 	to, issuerErr := url.Parse(s.Issuer)

@@ -8,16 +8,15 @@ import (
 	"rsc.io/qr"
 )
 
-// quiet is the margin that phones need; four modules by the book, but two do
-// and leave more room on a terminal.
+// quiet is the width of the quiet zone, which phones need. The standard requires four
+// modules, but two are enough and leave more room on a terminal.
 const quiet = 2
 
-// QR prints text as a QR code for a terminal. Two modules, one above the
-// other, make a character; black on white is set by hand, because phones read
-// no inverted codes and terminals are mostly dark. Without colours it is for a
-// dark terminal. The error correction is the lowest (L), which makes the
-// smallest picture. An error means that the text is too long, or that w
-// failed.
+// QR prints text as a QR code for a terminal. A character has two modules, one above
+// the other. Colours are set explicitly to black on white, because phones do not read
+// inverted codes and most terminals are dark. Without colours the code is for a dark
+// terminal. The error correction level is the lowest (L), for the smallest code. An
+// error means that the text is too long, or that writing to w failed.
 func QR(w io.Writer, text string, colours bool) error {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {
@@ -39,7 +38,7 @@ func QR(w io.Writer, text string, colours bool) error {
 	return out.Flush()
 }
 
-// halves are the characters by whether the upper and the lower half are black.
+// halves are the characters, by whether the upper and the lower half are black.
 var halves = map[bool]map[bool]rune{
 	false: {false: ' ', true: '▄'},
 	true:  {false: '▀', true: '█'},

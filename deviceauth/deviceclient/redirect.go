@@ -12,17 +12,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// posting is the client for everything that carries a token, a device code or
-// a client's secret: a 307 would take them along, wherever it points.
-// Its redirect is then an error, see unexpected.
+// posting returns the client for requests with a token, a device code or a client's
+// secret. It follows no redirects, because a 307 would send these to any URL. A
+// redirect is then an error, see unexpected.
 func posting(c *http.Client) *http.Client {
 	own := copyOf(c)
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return own
 }
 
-// discovering is the client for metadata. They speak for an origin, so none
-// but that origin may be where they are.
+// discovering returns the client for metadata. It follows redirects only within an
+// origin, because the metadata are trusted for that origin.
 func discovering(c *http.Client) *http.Client {
 	own := copyOf(c)
 	before := own.CheckRedirect
@@ -33,7 +33,7 @@ func discovering(c *http.Client) *http.Client {
 				"use its URL", r.URL)
 		case before != nil:
 			return before(r, via)
-		case len(via) >= 10: // as net/http has it
+		case len(via) >= 10: // as in net/http
 			return errors.New("it redirects again and again")
 		}
 		return nil
@@ -41,9 +41,10 @@ func discovering(c *http.Client) *http.Client {
 	return own
 }
 
-// MayLead reports whether a request may go to an address because another site
-// named it: with TLS, and to this machine only where that site is on it. What
-// listens on a loopback host often trusts every local client. It is also what
+// MayLead reports whether a request may be sent to an address because another site
+// named it: with TLS, and to this machine only if that site is on this machine, too.
+// Services on a loopback host often trust all local clients. Package devicecheck uses
+// it as well.
 // devicecheck goes by.
 func MayLead(from, to *url.URL) bool {
 	if to.Host == "" || to.User != nil || isThisMachine(to.Hostname()) && !isThisMachine(from.Hostname()) {
@@ -52,15 +53,15 @@ func MayLead(from, to *url.URL) bool {
 	return to.Scheme == "https" || to.Scheme == "http" && discovery.IsLoopback(to.Hostname())
 }
 
-// isThisMachine knows also the spelling of this machine that may not go without TLS:
-// 0.0.0.0, which connects to it.
+// isThisMachine reports whether a host is this machine. It includes 0.0.0.0, which
+// connects to this machine but does not count as a loopback host.
 func isThisMachine(host string) bool {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(host, "."))
 	return discovery.IsLoopback(host) || err == nil && addr.IsUnspecified()
 }
 
-// copyOf is a copy, because the client is not ours to change; nil is the
-// default one.
+// copyOf returns a copy of a client, because the caller's must not be modified; nil
+// is the default one.
 func copyOf(c *http.Client) *http.Client {
 	if c == nil {
 		c = http.DefaultClient
@@ -69,7 +70,7 @@ func copyOf(c *http.Client) *http.Client {
 	return &own
 }
 
-// origin is the scheme, the host and the port of a URL, spelled in one way.
+// origin returns scheme, host and port of a URL in a canonical form.
 func origin(u *url.URL) string {
 	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	if port := map[string]string{"https": ":443", "http": ":80"}[scheme]; port != "" {
@@ -78,10 +79,10 @@ func origin(u *url.URL) string {
 	return scheme + "://" + host
 }
 
-// maxSaid is enough of a strange answer to be of help.
+// maxErrorBody is how much of an unexpected response an error quotes.
 const maxErrorBody = 1000
 
-// unexpected is the error for an answer that is not of OAuth.
+// unexpected returns the error for a response that is not an OAuth response.
 func unexpected(answer *http.Response, body []byte) error {
 	endpoint := answer.Request.URL
 	if to := answer.Header.Get("Location"); answer.StatusCode/100 == 3 && to != "" {

@@ -1,7 +1,7 @@
-// Package gateway assembles a device login of its parts, for Go programs and for
-// package caddymodule: one call opens the signing keys, the upstreams, the
-// engine, the endpoints and the pages over one storage, and connects what must
-// be the same in all of them. It decides nothing itself.
+// Package gateway assembles a device login from its parts, for Go programs and for
+// package caddymodule: one call opens the signing keys, the upstreams, the engine,
+// the endpoints and the pages over one storage, and keeps their configurations
+// consistent. It makes no decisions itself.
 package gateway
 
 import (
@@ -24,33 +24,34 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
 
-// Config says what a gateway serves. What is zero has the default of its own field.
+// Config is the configuration of a gateway. A zero field has its own default.
 type Config struct {
-	// Login has the issuer, the clients and the rules. [Open] fills in what belongs to
-	// the storage: Store, Documents, Signer, RefreshKey and Revalidate; and, where they
-	// are missing, PollState, and a UserClaim and an entry of Allow for each upstream.
-	// So people of an upstream without rules may all approve.
+	// Login has the issuer, the clients and the rules. [Open] sets the fields that
+	// depend on the storage: Store, Documents, Signer, RefreshKey and Revalidate;
+	// and, if they are missing, PollState, and UserClaim and Allow for each upstream.
+	// So all people of an upstream without rules may approve.
 	Login deviceauth.Config
-	// Upstreams are where people sign in, at least one, in the order of their buttons.
-	// Open fills in Documents and Key, and asks for the claims that rules decide by.
+	// Upstreams are the providers where people sign in, at least one, in the order of
+	// their buttons. Open sets Documents and Key, and adds the claims that rules
+	// need.
 	Upstreams []upstreamidp.Config
 
 	Signing  string // the algorithm of tokens; default ES256
 	Brand    pages.Brand
 	Paths    oauthapi.Paths
-	Dialects []string                       // other products whose devices are served too
+	Dialects []string                       // other products whose devices are supported
 	ClientIP func(*http.Request) netip.Addr // default: the peer's address
-	Place    func(*http.Request) string     // where a device asks from, in words; default: unknown
-	Log      *slog.Logger                   // of faults; default: they are discarded
-	Stopping func() bool                    // whether the program is about to stop; default: it never is
+	Place    func(*http.Request) string     // location of a device in words; default: unknown
+	Log      *slog.Logger                   // of faults; default: discarded
+	Stopping func() bool                    // reports whether the program is shutting down; default: it never is
 
-	// Keys are signing keys that are open already over the same storage; nil: Open
+	// Keys are signing keys that are already open over the same storage; nil: Open
 	// opens them.
 	Keys *keyring.Keyring
 }
 
-// A Gateway is a device login that serves. [Open] makes one; Close ends its held
-// polls, and leaves the storage open.
+// A Gateway is a running device login, which [Open] returns. Close ends its held
+// polls, and does not close the storage.
 type Gateway struct {
 	Engine    *deviceauth.Engine
 	Keys      *keyring.Keyring
@@ -60,10 +61,10 @@ type Gateway struct {
 	log     *slog.Logger
 }
 
-// Open opens a gateway over a storage, which stays the caller's to close after the
-// gateway. Several gateways may share one that is a [deviceauth.Cluster]: they then pace
-// devices together, and wake each other's polls. An error says what is wrong with the
-// configuration, or that the storage cannot be read.
+// Open opens a gateway over a storage. The caller must close the storage, after the
+// gateway. Several gateways may share a [deviceauth.Cluster]: they then enforce
+// polling intervals together, and wake each other's polls. An error means that the
+// configuration is invalid, or that the storage cannot be read.
 func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, error) {
 	if len(c.Upstreams) == 0 {
 		return nil, errors.New("a gateway needs an upstream, where people sign in")
@@ -106,8 +107,8 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 	return g, err
 }
 
-// fetchDocuments gets client metadata documents; of this machine only where the issuer is
-// on it, too.
+// fetchDocuments returns a function that fetches client metadata documents. It
+// fetches from this machine only if the issuer is on it, too.
 func fetchDocuments(loopback bool) func(context.Context, string) ([]byte, error) {
 	fetcher := clientdocument.New(nil, loopback)
 	return func(ctx context.Context, url string) ([]byte, error) {
@@ -120,8 +121,8 @@ func fetchDocuments(loopback bool) func(context.Context, string) ([]byte, error)
 	}
 }
 
-// openKeys opens the signing keys, and adds RS256 keys where a client needs an
-// ID token signed by that algorithm.
+// openKeys opens the signing keys, and adds RS256 keys if a client needs an ID token
+// with that algorithm.
 func (g *Gateway) openKeys(ctx context.Context, storage deviceauth.Storage, c Config) (err error) {
 	if g.Keys == nil {
 		if g.Keys, err = keyring.Open(ctx, storage, c.Signing); err != nil {
@@ -135,9 +136,9 @@ func (g *Gateway) openKeys(ctx context.Context, storage deviceauth.Storage, c Co
 	return nil
 }
 
-// openUpstreams makes the providers. Each gets the claims that rules decide by,
-// its documents, and its key for refresh tokens that are kept. With Revalidate,
-// the engine asks the provider again at every refresh of a device.
+// openUpstreams creates the providers. Each gets the claims that rules need, its
+// documents, and its key for stored refresh tokens. With Revalidate, the engine asks
+// the provider at every refresh of a device.
 func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *deviceauth.Config) error {
 	asked := map[string]*upstreamidp.Provider{}
 	login.Allow, login.UserClaim = clone(login.Allow), clone(login.UserClaim)
@@ -147,14 +148,14 @@ func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *dev
 			u.Log = c.Log
 		}
 		u.RuleClaims = slices.Concat(u.RuleClaims, claimsOf(login.Allow[u.ID]))
-		// A client's rules may need claims, and a sign-in without a session at
-		// the provider, of every upstream.
+		// A client's rules may need claims, and FreshSignIn a fresh sign-in, of every
+		// upstream.
 		for _, client := range login.Clients {
 			u.Fresh = u.Fresh || client.FreshSignIn
 			u.RuleClaims = append(u.RuleClaims, claimsOf(client.Allow)...)
 		}
-		// Without an entry the engine would not know the upstream; a nil entry
-		// lets everyone of it approve.
+		// Without an entry the engine would not know the upstream; with a nil entry
+		// everyone may approve.
 		if _, known := login.Allow[u.ID]; !known {
 			login.Allow[u.ID] = nil
 		}
@@ -181,7 +182,7 @@ func (g *Gateway) openUpstreams(storage deviceauth.Storage, c Config, login *dev
 	return nil
 }
 
-// claimsOf are the claims that rules decide by.
+// claimsOf returns the claims that rules need.
 func claimsOf(rules []deviceauth.Allow) (claims []string) {
 	for _, rule := range rules {
 		claims = append(claims, rule.Claim)
@@ -189,7 +190,7 @@ func claimsOf(rules []deviceauth.Allow) (claims []string) {
 	return claims
 }
 
-// clone copies a map that is added to, so that the caller's stays as it was; nil
+// clone copies a map before it is modified, so that the caller's is unchanged; nil
 // becomes an empty map.
 func clone[V any](m map[string]V) map[string]V {
 	all := map[string]V{}
@@ -199,9 +200,9 @@ func clone[V any](m map[string]V) map[string]V {
 	return all
 }
 
-// Run maintains the signing keys until the context ends: it begins new keys when
-// they are due, and loads what other gateways have changed. Faults are logged,
-// and tried again at the next tick.
+// Run maintains the signing keys until the context ends: it creates new keys when
+// they are due, and loads changes of other gateways. It logs faults, and retries at
+// the next tick.
 func (g *Gateway) Run(ctx context.Context) {
 	tick := time.NewTicker(keyring.MaintainEvery)
 	defer tick.Stop()
@@ -217,14 +218,15 @@ func (g *Gateway) Run(ctx context.Context) {
 	}
 }
 
-// Handler serves the endpoints and pages of the issuer. What is not theirs is 404.
+// Handler returns the handler of the issuer's endpoints and pages. It responds with
+// 404 to other paths.
 func (g *Gateway) Handler() *Handler { return g.handler }
 
-// Guard protects a handler that knows nothing of OAuth, see
+// Guard returns a handler that protects a handler without support for OAuth, see
 // [guard.Guard.Middleware]. Tokens are validated by the gateway's own engine.
 func (g *Gateway) Guard(next http.Handler, o guard.Options) http.Handler {
 	return guard.New(o, g.Engine).Middleware(next)
 }
 
-// Close answers all held polls at once. Requests under way end by themselves.
+// Close answers all held polls immediately. Requests in progress end by themselves.
 func (g *Gateway) Close() { g.Engine.Close() }

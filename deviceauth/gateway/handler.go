@@ -12,20 +12,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// HandlerConfig says what a [Handler] serves. [Open] fills one in; a program that
-// makes its own engine may do so, too.
+// HandlerConfig is the configuration of a [Handler]. [Open] sets it; a program with
+// its own engine may use it, too.
 type HandlerConfig struct {
 	Engine    *deviceauth.Engine
 	Keys      oauthapi.Keys
 	Upstreams []deviceauth.Upstream // where people sign in, in the order of their buttons
-	CookieKey func() [32]byte       // seals what browsers keep, as it is now; required, and never all zeros
+	CookieKey func() [32]byte       // returns the current key that encrypts cookies; required, and never all zeros
 	Brand     pages.Brand
 	Paths     oauthapi.Paths
-	Dialects  []string                       // other products whose devices are served too, of [oauthapi.Dialects]
+	Dialects  []string                       // other products whose devices are supported, of [oauthapi.Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
-	Place     func(*http.Request) string     // where a device asks from, in words; default: unknown
-	Log       *slog.Logger                   // of faults; default: they are discarded
-	Stopping  func() bool                    // whether the server is about to stop; default: it never is
+	Place     func(*http.Request) string     // location of a device in words; default: unknown
+	Log       *slog.Logger                   // of faults; default: discarded
+	Stopping  func() bool                    // reports whether the server is shutting down; default: it never is
 }
 
 // A Handler serves the endpoints and the pages of one issuer.
@@ -34,8 +34,8 @@ type Handler struct {
 	Pages *pages.Handler
 }
 
-// NewHandler checks the configuration, and puts the endpoints and the pages together:
-// the endpoints lead to the code page, and show people its kind of error pages.
+// NewHandler checks the configuration, and creates the endpoints and the pages, which
+// share paths, log and client addresses.
 func NewHandler(c HandlerConfig) (*Handler, error) {
 	if c.Engine == nil || c.Keys == nil {
 		return nil, errors.New("a handler needs an Engine and Keys")
@@ -62,10 +62,10 @@ func NewHandler(c HandlerConfig) (*Handler, error) {
 // Serves reports whether the path is one of the issuer's.
 func (h *Handler) Serves(path string) bool { return h.OAuth.Serves(path) || h.Pages.Serves(path) }
 
-// Receive waits for the body of a request that the handler is about to serve, for at
-// most 10 s, and answers one that does not arrive: 408, or 503 where the server is
-// about to stop; it then returns false. ServeHTTP does it first thing. A caller that
-// holds something while ServeHTTP runs calls Receive before.
+// Receive waits at most 10 s for the body of a request that the handler is about to
+// serve. If the body does not arrive, it responds with 408, or with 503 if the server
+// is shutting down, and returns false. ServeHTTP calls it first. A caller that holds
+// a resource while ServeHTTP runs should call Receive before it acquires that.
 func (h *Handler) Receive(w http.ResponseWriter, r *http.Request) bool {
 	if h.OAuth.Serves(r.URL.Path) {
 		return h.OAuth.Receive(w, r)
@@ -73,7 +73,8 @@ func (h *Handler) Receive(w http.ResponseWriter, r *http.Request) bool {
 	return h.Pages.Receive(w, r)
 }
 
-// ServeHTTP answers a request; a path that is not the issuer's is 404.
+// ServeHTTP serves a request; it responds with 404 to a path that is not the
+// issuer's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.OAuth.Serves(r.URL.Path) {
 		h.OAuth.ServeHTTP(w, r)

@@ -9,9 +9,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Refuse is the challenge to a request that is refused for a reason:
-// [ErrNoCredentials], or a *[deviceauth.Error]. The status follows from the
-// error's code (RFC 6750 §3.1): 400, 401 or 403.
+// Refuse returns the challenge for a request that is refused with an error,
+// [ErrNoCredentials] or a *[deviceauth.Error]. The status, 400, 401 or 403, follows
+// from the error's code (RFC 6750 §3.1).
 func (s *Guard) Refuse(r *http.Request, err error) *Challenge {
 	status := http.StatusUnauthorized
 	if refusal := deviceauth.AsError(err); refusal != nil {
@@ -25,9 +25,8 @@ func (s *Guard) Refuse(r *http.Request, err error) *Challenge {
 	return s.challenge(r, status, err)
 }
 
-// challenge writes the WWW-Authenticate header (RFC 6750 §3, RFC 9728 §5.1). A
-// request without credentials is told no error code, because it has made no
-// mistake.
+// challenge builds the WWW-Authenticate header (RFC 6750 §3, RFC 9728 §5.1). It has
+// no error code for a request without credentials, which has made no mistake.
 func (s *Guard) challenge(r *http.Request, status int, err error) *Challenge {
 	parts := []string{"realm=" + strconv.Quote(s.realm())}
 	if refusal := deviceauth.AsError(err); refusal != nil {
@@ -46,9 +45,9 @@ func (s *Guard) challenge(r *http.Request, status int, err error) *Challenge {
 	}
 }
 
-// basic is the challenge of RFC 7617 for tools that send a password only when
-// they are asked for one. It comes first: some tools use the first challenge
-// that they know.
+// basic returns the challenge of RFC 7617, for tools that send a password only when
+// they are asked for one. It must come first: some tools use the first challenge that
+// they understand.
 func (s *Guard) basic(status int) []string {
 	if !s.options.Basic || status != http.StatusUnauthorized {
 		return nil
@@ -56,9 +55,9 @@ func (s *Guard) basic(status int) []string {
 	return []string{"Basic realm=" + strconv.Quote(s.realm()) + `, charset="UTF-8"`}
 }
 
-// realm names the server. Some container registries put the URL of their token
-// server there, and their tools would take ours for such a server; so with Basic
-// it is the host alone.
+// realm returns the realm of the challenges: the issuer, or with Basic its host
+// alone. Some container registries announce the URL of their token server as the
+// realm, and their clients would take the issuer for such a server.
 func (s *Guard) realm() string {
 	issuer := s.server.Issuer()
 	if u, err := url.Parse(issuer); err == nil && s.options.Basic {

@@ -9,16 +9,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// What a request says of who sent it: the token, in one of its spellings.
+// Credentials: the token of a request, in each form in which a client may send it.
 
-// malformed is the error invalid_request, which is answered 400.
+// malformed returns the error invalid_request, which is answered with status 400.
 func malformed(why string) error { return deviceauth.NewError("invalid_request", why) }
 
-// ErrNoCredentials is the reason where a request has no token and needs one.
+// ErrNoCredentials is the error for a request that has no token but needs one.
 var ErrNoCredentials = errors.New("the request has no bearer token")
 
-// errNoToken is the error for a password that cannot be a token. It is answered
-// 401, so that the person is asked again, which a 400 would not do.
+// errNoToken is the error for a password that cannot be a token. It is answered with
+// status 401, so that the person is asked for the password again, which does not
+// happen after a 400.
 var errNoToken = deviceauth.BadToken(deviceauth.TokenMalformed, nil)
 
 // Token returns the token of a request from the one header that the guard reads.
@@ -40,7 +41,8 @@ func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
 	return s.otherToken(name, headers[0])
 }
 
-// otherToken is [Guard.Token] for a header in another spelling than the usual one.
+// otherToken does the work of [Guard.Token] for a header that is not in the usual
+// form.
 func (s *Guard) otherToken(name, header string) (token string, given bool, err error) {
 	scheme, value, spaced := cutScheme(header)
 	switch {
@@ -58,19 +60,18 @@ func (s *Guard) otherToken(name, header string) (token string, given bool, err e
 		switch {
 		case err != nil || !spaced || !found:
 			return "", false, malformed("Authorization: want Basic with the token as the password")
-		case user == "" && password == "": // some tools begin with empty Basic credentials
+		case user == "" && password == "": // some tools first send empty Basic credentials
 			return "", false, nil
 		case !isToken68(password):
 			return "", false, errNoToken
 		}
 		return password, true, nil
 	}
-	return "", false, nil // another scheme is for another server to understand
+	return "", false, nil // a scheme that is not ours may be meant for the backend
 }
 
-// cutScheme splits credentials into scheme and rest (RFC 9110 §11.4). spaced
-// reports whether a space follows the scheme, as the grammar wants; a tab is not
-// enough.
+// cutScheme splits credentials into scheme and rest (RFC 9110 §11.4). spaced reports
+// whether a space follows the scheme, as the grammar requires; a tab does not count.
 func cutScheme(header string) (scheme, rest string, spaced bool) {
 	end := strings.IndexFunc(header, func(r rune) bool { return !isSchemeLetter(r) })
 	if end < 0 {
@@ -79,8 +80,8 @@ func cutScheme(header string) (scheme, rest string, spaced bool) {
 	return header[:end], strings.Trim(header[end:], " "), header[end] == ' '
 }
 
-// isSchemeLetter is tchar of RFC 9110 §5.6.2, without the characters that no
-// registered scheme has.
+// isSchemeLetter reports whether a character may be part of a scheme: tchar of RFC
+// 9110 §5.6.2, but only those characters that registered schemes use.
 func isSchemeLetter(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
 		r == '-' || r == '_' || r == '.' || r == '+'
@@ -98,8 +99,8 @@ func isToken68(s string) bool {
 	return body != ""
 }
 
-// token68 has the characters of a token, in a table because every request has
-// hundreds of them.
+// token68 is the set of characters of a token. It is a table because every request
+// has hundreds of such characters.
 var token68 = func() (table [256]bool) {
 	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/" {
 		table[c] = true

@@ -6,27 +6,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// An Outcome is what a guard decided, in one word that is fit for a metric.
+// An Outcome is the result of a guard's decision, as a word that is fit for a metric.
 type Outcome string
 
-// The outcomes. With the first four of them the request goes on to the backend, and with
-// Preflight where PassPreflight is set.
+// The outcomes. With the first four the request goes on to the backend; with
+// Preflight it does so only if PassPreflight is set.
 const (
-	Unguarded Outcome = "unguarded" // the matchers ask for no guard
-	Admitted  Outcome = "admitted"  // by a token
-	LegacyKey Outcome = "legacy"    // by an old API key
+	Unguarded Outcome = "unguarded" // the matchers do not select the request
+	Admitted  Outcome = "admitted"  // with a valid token
+	LegacyKey Outcome = "legacy"    // with an old API key
 	Anonymous Outcome = "anonymous" // without credentials, with Optional
-	Preflight Outcome = "preflight" // of CORS
+	Preflight Outcome = "preflight" // a CORS preflight
 
-	Described         Outcome = "described" // the metadata of the resource was asked for, and answered
+	Described         Outcome = "described" // answered with the metadata of the resource
 	Malformed         Outcome = "malformed" // 400
 	NoToken           Outcome = "no_token"
 	InvalidToken      Outcome = "invalid_token"
 	InsufficientScope Outcome = "insufficient_scope"
-	Unavailable       Outcome = "unavailable" // nothing can be decided now: 503, never access
+	Unavailable       Outcome = "unavailable" // no decision is possible now: 503, never access
 )
 
-// outcomeOf is the outcome of a request that is refused for a reason.
+// outcomeOf returns the outcome of a request that is refused with an error.
 func outcomeOf(err error) Outcome {
 	if err == ErrNoCredentials {
 		return NoToken
@@ -42,29 +42,29 @@ func outcomeOf(err error) Outcome {
 	return Malformed
 }
 
-// A Decision is what a [Pipeline] decided on a request.
+// A Decision is the decision of a [Pipeline] about a request.
 type Decision struct {
 	Outcome   Outcome
 	Answered  bool       // the response has been written
-	Guarded   bool       // the request is guarded, or so ambiguous that it is taken for guarded
-	Origin    string     // whose page may read the response; empty: none
-	Challenge *Challenge // of a request that is refused for its credentials; nil: it is not
-	Err       error      // why the request does not pass; nil: it passes, or is answered
+	Guarded   bool       // the request is guarded, or so ambiguous that it counts as guarded
+	Origin    string     // of the page that may read the response; empty: none
+	Challenge *Challenge // if the request is refused because of its credentials; else nil
+	Err       error      // why the request does not pass; nil: it passes, or has been answered
 }
 
-// A State is what the guards of one request have established, one after the other.
-// The zero State is that of a new request. It is for one goroutine at a time.
+// A State is the result of the guards that a request has passed so far. A new request
+// has the zero State. It must be used by one goroutine at a time.
 type State struct {
-	Identity *deviceauth.Identity // nil: there is none
-	Cookies  []string             // the Cookie header as the client sent it; nil: none of ours was in it
+	Identity *deviceauth.Identity // nil: none
+	Cookies  []string             // the Cookie header as the client sent it; nil: it had none of our cookies
 
-	token    string            // as a guard took it off the request, for the guards that follow
-	by       *Guard            // set the identity headers
-	cleaned  bool              // by the first guard
-	reserved []ReservedHeaders // that have been taken off
+	token    string            // taken off the request by a guard, kept for the guards that follow
+	by       *Guard            // the guard that set the identity headers
+	cleaned  bool              // the first guard has cleaned the request
+	reserved []ReservedHeaders // headers that have been stripped from the request
 }
 
-// Restore sets the identity headers again, of the identity that the request has.
+// Restore sets the identity headers again, for the identity of the request.
 func (s *State) Restore(r *http.Request) {
 	if s.Identity != nil {
 		s.by.SetIdentityHeaders(r, s.Identity)

@@ -10,19 +10,18 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// An explanation is the body of a refusal: what its header says (RFC 6750 §3),
-// in words.
+// An explanation is the body of the response to a refused request. It explains what
+// the WWW-Authenticate header says (RFC 6750 §3).
 type explanation struct {
-	Error       string           `json:"error,omitempty"` // none where there were no credentials
+	Error       string           `json:"error,omitempty"` // empty if the request had no credentials
 	Description string           `json:"error_description"`
 	Scope       deviceauth.Scope `json:"scope,omitempty"` // that the guard needs
 	Server      string           `json:"authorization_server,omitempty"`
 }
 
-// Explain writes the response to a refused request, with a short body: text, or
-// JSON or HTML where the request prefers that. Headers that are set already,
-// such as the challenge, are sent with it. The body has no part of the request
-// in it.
+// Explain writes the response to a refused request with a short body: text, or JSON
+// or HTML if the request prefers one of these. Headers that are already set, such as
+// the challenge, are sent with it. The body must contain no part of the request.
 func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
 	e, header := explanationOf(status, err), w.Header()
 	header.Add("Vary", "Accept")
@@ -40,8 +39,8 @@ func Explain(w http.ResponseWriter, r *http.Request, status int, err error) {
 	}
 }
 
-// explanationOf finds the words for an error. A fault of ours has a fixed text: its
-// own could name hosts and stores.
+// explanationOf returns the explanation of an error. A fault of the server gets a
+// fixed text, because its own could contain the names of hosts and stores.
 func explanationOf(status int, err error) (e explanation) {
 	var c *Challenge
 	if errors.As(err, &c) {

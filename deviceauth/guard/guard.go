@@ -1,9 +1,9 @@
-// Package guard protects a backend that knows nothing of OAuth. It reads the
-// bearer token of a request (RFC 6750), asks a [TokenValidator] about the token,
-// and decides whether the request may pass. It takes off headers that only a
-// guard may set, and refuses request targets that a proxy and a backend could
-// read in two ways. It knows no store and no Caddy: package caddymodule puts it
-// into Caddy's routes.
+// Package guard protects a backend that has no support for OAuth. It reads the bearer
+// token of a request (RFC 6750), asks a [TokenValidator] about the token, and decides
+// whether the request may pass. It strips headers that only a guard may set, and
+// refuses request targets that a proxy and a backend could interpret differently. It
+// depends neither on a store nor on Caddy: package caddymodule makes it a handler in
+// Caddy's routes.
 package guard
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// Options are the options of a guard. A guard checks the bearer token (RFC 6750)
-// and tells the backend who asks, in headers that no client can set. The zero
+// Options are the options of a guard. A guard checks the bearer token (RFC 6750) and
+// passes the identity to the backend in headers that no client can set. The zero
 // value requires a token for any audience of the server.
 type Options struct {
 	Need          deviceauth.Requirement
@@ -26,16 +26,17 @@ type Options struct {
 	TokenHeader   string           // where the token is; empty: Authorization
 	Basic         bool             // also accept the token as the password of HTTP Basic
 	PassPreflight bool             // let the backend answer CORS preflights
-	NoMetadata    bool             // for an endpoint of the server's own, which has no resource metadata
-	Headers       []IdentityHeader // beside the default ones; one of a default's claim renames it
+	NoMetadata    bool             // for an endpoint of the authorization server itself, which has no resource metadata
+	Headers       []IdentityHeader // besides the default ones; a header with the claim of a default one replaces that
 }
 
-// An IdentityHeader is a request header that tells the backend one claim.
+// An IdentityHeader is a request header that passes one claim to the backend.
 type IdentityHeader struct {
 	Name  string `json:"name"`
 	Claim string `json:"claim"` // sub, user, client_id, scope, upstream, or one of the upstream's
-	// Write each value percent-encoded (RFC 3986 §2.1): beyond ASCII, spaces,
-	// commas and all. A backend that reads headers as Latin-1 needs that for names.
+	// Encoded percent-encodes each value (RFC 3986 §2.1): characters beyond ASCII,
+	// spaces, commas and other delimiters. A backend that reads headers as Latin-1
+	// needs it for names.
 	Encoded bool `json:"encoded,omitempty"`
 }
 
@@ -44,50 +45,50 @@ var defaultHeaders = []IdentityHeader{
 	{Name: "Remote-User", Claim: "user"}, {Name: "Remote-Email", Claim: "email"},
 	{Name: "Remote-Name", Claim: "name"}, {Name: "Remote-Groups", Claim: "groups"},
 	{Name: "Remote-Client", Claim: "client_id"}, {Name: "Remote-Scopes", Claim: "scope"},
-	{Name: "Remote-Upstream", Claim: "upstream"}, // where there are several
+	{Name: "Remote-Upstream", Claim: "upstream"}, // the upstream that signed the person in, if there are several
 }
 
-// A Challenge is the error of a request that is refused: its status and its
-// WWW-Authenticate headers. It wraps the reason.
+// A Challenge is the error of a refused request: its status and its WWW-Authenticate
+// headers. It wraps the reason of the refusal.
 type Challenge struct {
 	Status  int
 	Headers []string
 	err     error
 	scope   deviceauth.Scope // that the guard needs
-	server  string           // that issues tokens
+	server  string           // the issuer of tokens
 }
 
-// Error is the text of the reason.
+// Error returns the text of the reason.
 func (c *Challenge) Error() string { return c.err.Error() }
 func (c *Challenge) Unwrap() error { return c.err }
 
-// A TokenValidator validates access tokens: a [deviceauth.Engine], or a server
-// of package remote for an engine elsewhere.
+// A TokenValidator validates access tokens. It is a [deviceauth.Engine], or a server
+// of package remote if the engine is in another process.
 type TokenValidator interface {
 	Issuer() string
-	Audience() []string // of its tokens; any is accepted where a guard names none
-	// AllowsOrigin says whether the pages of an origin act as a client.
+	Audience() []string // of the server's tokens; a guard without an audience of its own accepts any of them
+	// AllowsOrigin reports whether the pages of an origin may act as a client.
 	AllowsOrigin(ctx context.Context, origin string) bool
-	// ValidateToken refuses with invalid_token or insufficient_scope; any other error
-	// is a fault.
+	// ValidateToken refuses a token with the error invalid_token or
+	// insufficient_scope. Any other error is a fault.
 	ValidateToken(ctx context.Context, token string, need deviceauth.Requirement) (*deviceauth.Identity, error)
 }
 
-// A Guard is [Options] made ready for one server.
+// A Guard applies [Options] to the tokens of one server.
 type Guard struct {
 	options Options
 	server  TokenValidator
 	headers []IdentityHeader
 }
 
-// New makes a guard of options, for the tokens of one server.
+// New returns a guard with options, for the tokens of one server.
 func New(g Options, of TokenValidator) *Guard {
 	s := &Guard{options: g, server: of, headers: g.identityHeaders()}
 	return s
 }
 
-// identityHeaders are the default set, with what the operator renamed, added or gave
-// another claim, in canonical spelling.
+// identityHeaders returns the default headers, with those that the operator renamed,
+// added or gave another claim. The names are canonical.
 func (g *Options) identityHeaders() (list []IdentityHeader) {
 	for _, h := range g.Headers {
 		h.Name = http.CanonicalHeaderKey(h.Name)
@@ -108,11 +109,11 @@ func (g *Options) identityHeaders() (list []IdentityHeader) {
 // credentials with one.
 func IsPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" &&
-		len(r.Header.Values("Authorization")) == 0 // not Get: the first of two may be empty
+		len(r.Header.Values("Authorization")) == 0 // not Get: the first of two headers may be empty
 }
 
-// Preflight reports whether a request is a CORS preflight that the guard has to
-// answer, and sets the response headers that say what the page may do.
+// Preflight reports whether a request is a CORS preflight that the guard must answer.
+// If so, it sets the response headers that tell the browser what the page may do.
 func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	if s.options.PassPreflight || !IsPreflight(r) {
 		return false
@@ -126,8 +127,8 @@ func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 	return true
 }
 
-// origin returns the origin of a request whose page may read the backend's
-// response, or "".
+// origin returns the origin of the page that sent a request if the page may read the
+// backend's response, or else "".
 func (s *Guard) origin(r *http.Request) string {
 	origin := r.Header.Get("Origin")
 	if origin == "" || !s.server.AllowsOrigin(r.Context(), origin) {
@@ -136,28 +137,27 @@ func (s *Guard) origin(r *http.Request) string {
 	return origin
 }
 
-// Header returns the name of the header that has the token.
+// Header returns the name of the header that contains the token.
 func (g *Options) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
 
-// Authenticate decides on a request by its token. known is a token that an
-// earlier guard of the same request took off the request; "" is none. An
-// identity of nil without an error is an anonymous request that may pass. A
-// refusal is a *[Challenge]; the token is also returned with a challenge for a
-// missing scope, because the token itself is valid. Any other error is a fault:
-// nothing could be decided.
+// Authenticate decides about a request by its token. known is a token that an earlier
+// guard has taken off the same request, or "". It returns a nil identity without an
+// error for an anonymous request that may pass. A refusal is a *[Challenge]. If only
+// a scope is missing, the token is returned together with the challenge, because the
+// token itself is valid. Any other error is a fault, and no decision was possible.
 func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
-	id, token, err = s.authenticate(r, known)
+	id, token, err = s.authenticateToken(r, known)
 	if err != nil && outcomeOf(err) != Unavailable {
 		return nil, token, s.Refuse(r, err)
 	}
 	return id, token, err
 }
 
-// authenticate is [Guard.Authenticate] without the challenge: a refusal is
-// [ErrNoCredentials] or has a *[deviceauth.Error]. The token is taken off the request
-// as soon as it is known to be valid, also where it lacks a scope: no later handler
-// needs it.
-func (s *Guard) authenticate(r *http.Request, known string) (*deviceauth.Identity, string, error) {
+// authenticateToken does the work of [Guard.Authenticate], but does not build the
+// challenge: a refusal is [ErrNoCredentials] or has a *[deviceauth.Error]. It takes a
+// valid token off the request, even if the token lacks a scope, because no later
+// handler needs it.
+func (s *Guard) authenticateToken(r *http.Request, known string) (*deviceauth.Identity, string, error) {
 	token, given, err := s.Token(r)
 	switch {
 	case err != nil:
@@ -180,11 +180,11 @@ func (s *Guard) authenticate(r *http.Request, known string) (*deviceauth.Identit
 	return id, token, err
 }
 
-// SetIdentityHeaders sets the identity headers for the backend. A claim without
-// a value sets none; the client's own header of that name has been taken off
+// SetIdentityHeaders sets the identity headers for the backend. A claim without a
+// value sets no header; the client's own header of that name must have been stripped
 // before.
 func (s *Guard) SetIdentityHeaders(r *http.Request, id *deviceauth.Identity) {
-	values := make([]string, len(s.headers)) // the values of all headers in one allocation
+	values := make([]string, len(s.headers)) // one allocation for the values of all headers
 	for i, h := range s.headers {
 		if h.Encoded {
 			values[i] = id.Encoded(h.Claim)

@@ -7,26 +7,29 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// Middleware lets requests with a valid token through to the next handler, and
-// tells that handler who asks in headers that no client can set. The order is that
-// of [Pipeline.Decide], and a promise:
+// Middleware returns a handler that passes requests with a valid token to the next
+// handler, and tells that handler the identity in headers that no client can set. It
+// takes the following steps. Their order is that of [Pipeline.Decide], and part of
+// the API:
 //
-//  1. what only a guard may say is taken off the request: identity headers in every
+//  1. strip from the request what only a guard may set: identity headers in every
 //     spelling, in trailers too, our own cookies, and hop-by-hop options;
-//  2. a target that two servers would read in two ways is refused (400);
-//  3. the description of the guarded resource is answered (RFC 9728);
-//  4. a CORS preflight is answered, since browsers send no credentials with it;
-//  5. the token is checked, and taken off the request unless KeepToken is set;
-//  6. identity headers are set, and the answer is for this client alone (Cache-Control: private).
+//  2. refuse (400) a target that two servers could interpret differently;
+//  3. answer a request for the metadata of the guarded resource (RFC 9728);
+//  4. answer a CORS preflight, with which browsers send no credentials;
+//  5. check the token, and take it off the request unless KeepToken is set;
+//  6. set the identity headers, and keep the response out of shared caches
+//     (Cache-Control: private).
 //
-// Refusals have a WWW-Authenticate header (RFC 6750 §3) and a short body; where a token
-// cannot be judged the answer is 503. A request is judged when it arrives: an answer
-// that streams goes on after a revocation, unlike behind package caddymodule.
+// A refusal has a WWW-Authenticate header (RFC 6750 §3) and a short body; if the
+// token cannot be checked because of a fault, the response is 503. The decision is
+// made when the request arrives: a response that is being streamed goes on after a
+// revocation, unlike with package caddymodule.
 func (s *Guard) Middleware(next http.Handler) http.Handler {
 	p := Pipeline{Reserved: s.options.ReservedHeaders(), Plain: true, Describe: s.describe,
 		Guard: func(*http.Request) (*Guard, func(), error) { return s, func() {}, nil }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.Clone(r.Context()) // the caller keeps its request unchanged
+		r = r.Clone(r.Context()) // the caller's request must not be modified
 		d := p.Decide(w, r, new(State))
 		if d.Answered {
 			return
@@ -35,7 +38,7 @@ func (s *Guard) Middleware(next http.Handler) http.Handler {
 			s.explain(w, r, &d)
 			return
 		}
-		if d.Outcome != Preflight { // with PassPreflight it is the backend's business
+		if d.Outcome != Preflight { // a preflight with PassPreflight is left to the backend
 			header := w.Header()
 			s.share(header, d.Origin, "Origin", s.options.Header())
 			if d.Outcome == Admitted {
@@ -46,8 +49,8 @@ func (s *Guard) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// share says whose page may read the response, and by which headers of the request it
-// differs.
+// share allows a page of the origin to read the response, and adds the request
+// headers on which the response depends to Vary.
 func (s *Guard) share(header http.Header, origin string, vary ...string) {
 	if origin != "" {
 		response.SetOrigin(header, origin)
@@ -55,7 +58,7 @@ func (s *Guard) share(header http.Header, origin string, vary ...string) {
 	header["Vary"] = append(header["Vary"], vary...)
 }
 
-// explain answers a request that does not pass.
+// explain writes the response to a request that does not pass.
 func (s *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
 	header := w.Header()
 	switch {
@@ -73,7 +76,7 @@ func (s *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
 	}
 }
 
-// describe answers a request for the metadata of what the guard guards, and reports
+// describe answers a request for the metadata of the guarded resource, and reports
 // whether it did.
 func (s *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
 	if !IsMetadataPath(r.URL.Path) {

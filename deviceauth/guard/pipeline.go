@@ -8,45 +8,47 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A Pipeline is the order in which a guard treats a request. It is the only place
-// that knows it: [Guard.Middleware] has a pipeline, and so has the handler of package
-// caddymodule. The fields are what differs between them. A pipeline is made once,
-// with the guard, and is not changed.
+// A Pipeline processes a request for a guard. It alone determines the order of the
+// steps: [Guard.Middleware] uses a pipeline, and so does the handler of package
+// caddymodule. The fields are what differs between these two. A pipeline is built
+// once, together with the guard, and must not be changed afterwards.
 type Pipeline struct {
 	// Reserved are the headers that a client must not set.
 	Reserved ReservedHeaders
-	// Selects reports whether matchers or routes choose requests by path or method.
-	// Where they do, headers that give the backend another path or method come off.
-	// nil: they always come off.
+	// Selects reports whether matchers or routes select requests by path or method.
+	// If they do, headers that give a request another path or method for the backend
+	// are stripped. nil: they are always stripped.
 	Selects func() bool
-	// Trusted reports whether a trusted proxy sent the request. nil: none does.
+	// Trusted reports whether a trusted proxy sent the request. nil: no proxy is
+	// trusted.
 	Trusted func(r *http.Request) bool
-	// Plain refuses paths that two servers may read in two ways. It is for a guard
-	// without Match, which sees only one reading.
+	// Plain refuses paths that two servers may read differently. It is for a guard
+	// without Match, which sees only one of the readings.
 	Plain bool
-	// Describe answers a request for the metadata of the resource (RFC 9728 §3),
-	// and reports whether it did. It is asked about paths with [ResourceMetadataPath].
+	// Describe answers a request for the metadata of the resource (RFC 9728 §3), and
+	// reports whether it did. It is called for paths that contain
+	// [ResourceMetadataPath].
 	Describe func(w http.ResponseWriter, r *http.Request) bool
-	// Match reports whether a request is guarded. A *[deviceauth.Error] refuses a
-	// request that is ambiguous; any other error is a fault. nil: all are guarded.
+	// Match reports whether a request is guarded. A *[deviceauth.Error] refuses an
+	// ambiguous request; any other error is a fault. nil: all requests are guarded.
 	Match func(r *http.Request) (bool, error)
-	// Guard returns the guard that decides, and a function that is called once the
-	// decision is made: until then the store of the server stays open.
+	// Guard returns the guard that decides, and a function that is called after the
+	// decision: until then the store of the server must stay open.
 	Guard func(r *http.Request) (decides *Guard, release func(), err error)
-	// Key returns the identity of a request with an old API key. nil, or an identity
-	// of nil: the request has none.
+	// Key returns the identity of a request with an old API key, or nil if it has
+	// none. A nil Key accepts no old keys.
 	Key func(w http.ResponseWriter, r *http.Request) *deviceauth.Identity
-	// Asked is the request as the client sent it, for the URL in a challenge.
-	// nil: the request itself.
+	// Asked returns the request as the client sent it, for the URL in a challenge.
+	// nil: the request has not been changed.
 	Asked func(r *http.Request) *http.Request
-	// Observe is told how long it took to decide by a token. It may be nil.
+	// Observe is called with the duration of a decision by token. It may be nil.
 	Observe func(took time.Duration)
 }
 
-// Decide decides on a request, and prepares one that may pass for the backend. The
-// steps are those of [Guard.Middleware]. known is what earlier guards of the same
-// request have established; the first one has a new [State]. Where the decision is
-// [Described], or a preflight that is Answered, the response has been written.
+// Decide decides about a request, and prepares it for the backend if it may pass. The
+// steps are those of [Guard.Middleware]. known is the result of earlier guards of the
+// same request; the first guard passes a new [State]. If the outcome is [Described],
+// or a preflight that is Answered, Decide has written the response.
 func (p *Pipeline) Decide(w http.ResponseWriter, r *http.Request, known *State) Decision {
 	if err := p.Clean(r, known); err != nil {
 		return Decision{Outcome: Malformed, Err: err, Guarded: true}
@@ -74,10 +76,11 @@ func (p *Pipeline) Decide(w http.ResponseWriter, r *http.Request, known *State) 
 	return p.admit(decides, w, r, known)
 }
 
-// Clean takes off a request what only a guard may say: identity headers in every
-// spelling, in trailers too, connection options by which a proxy would drop headers,
-// and the cookies of our own pages. It refuses (400) a target that two servers would
-// read in two ways. What an earlier guard of the request has done is not repeated.
+// Clean strips from a request what only a guard may set: identity headers in every
+// spelling, in trailers too, connection options with which a proxy would drop
+// headers, and the cookies of our own pages. It refuses (400) a target that two
+// servers could interpret differently. It does not repeat what an earlier guard of
+// the same request has done.
 func (p *Pipeline) Clean(r *http.Request, known *State) error {
 	if p.Selects == nil || p.Selects() {
 		p.stripOverrides(r)
@@ -102,13 +105,13 @@ func (p *Pipeline) Clean(r *http.Request, known *State) error {
 	return nil
 }
 
-// stripOverrides takes off what would give a request another path or method.
+// stripOverrides strips headers that give a request another path or method.
 func (p *Pipeline) stripOverrides(r *http.Request) {
 	StripOverrides(r, p.Trusted != nil && p.Trusted(r))
 }
 
-// admit decides by the credentials of a guarded request: a CORS preflight has none
-// and is first, then an old API key, then the token (RFC 6750).
+// admit decides by the credentials of a guarded request: first as a CORS preflight,
+// which has none, then by an old API key, then by a token (RFC 6750).
 func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known *State) Decision {
 	if r.Method == http.MethodOptions && IsPreflight(r) {
 		return p.preflight(g, w, r)
@@ -120,7 +123,7 @@ func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known
 		}
 	}
 	began := time.Now()
-	id, token, err := g.authenticate(r, known.token)
+	id, token, err := g.authenticateToken(r, known.token)
 	if p.Observe != nil {
 		p.Observe(time.Since(began))
 	}
@@ -132,7 +135,7 @@ func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known
 	}
 	if id == nil {
 		d.Outcome = Anonymous
-		if known.Identity != nil { // by an old key that this guard does not accept
+		if known.Identity != nil { // set by an old key that this guard does not accept
 			p.Reserved.Strip(r)
 			known.Identity = nil
 		}
@@ -143,8 +146,8 @@ func (p *Pipeline) admit(g *Guard, w http.ResponseWriter, r *http.Request, known
 	return d
 }
 
-// preflight answers a CORS preflight, or leaves it to the backend, which must not
-// take it for another request.
+// preflight answers a CORS preflight, or leaves it to the backend. Headers must not
+// turn it into another request there.
 func (p *Pipeline) preflight(g *Guard, w http.ResponseWriter, r *http.Request) Decision {
 	d := Decision{Guarded: true, Outcome: Preflight}
 	if d.Answered = g.Preflight(w.Header(), r); d.Answered {
@@ -156,8 +159,8 @@ func (p *Pipeline) preflight(g *Guard, w http.ResponseWriter, r *http.Request) D
 	return d
 }
 
-// admitKey decides by an old API key: one that lists scopes must have all that the
-// guard asks for.
+// admitKey decides by an old API key. A key that lists scopes must have all that the
+// guard requires.
 func (p *Pipeline) admitKey(
 	g *Guard, d Decision, r *http.Request, id *deviceauth.Identity, known *State,
 ) Decision {
@@ -169,7 +172,8 @@ func (p *Pipeline) admitKey(
 	return d
 }
 
-// refuse says why a request with a token, or without one, does not pass.
+// refuse returns the decision for a request that does not pass, with or without a
+// token.
 func (p *Pipeline) refuse(g *Guard, d Decision, r *http.Request, err error) Decision {
 	if d.Outcome, d.Err = outcomeOf(err), err; d.Outcome == Unavailable {
 		return d

@@ -9,19 +9,19 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// The ways in which servers read one path, each a function from a path to
-// another reading of it. [Readings] applies all of them until nothing new
-// appears. A reading must never be left out because it is unlikely: one server
-// that reads a path so is enough to get past a guard.
+// The readings of a path, each a function that returns the path as some server
+// interprets it. [Readings] applies all of them until no new path appears. A reading
+// must not be left out because it is unlikely: one server that interprets a path in
+// this way is enough to bypass a guard.
 
-// decoded decodes what is percent-encoded, and leaves a stray % as it is.
+// decoded decodes percent-encoding, and keeps a stray % as it is.
 func decoded(p string) string { return decodedBut(p, "") }
 
 // encodedSlashes decodes everything but slashes and backslashes: for some
 // servers an encoded slash does not separate segments.
 func encodedSlashes(raw string) string { return decodedBut(raw, `/\`) }
 
-// decodedBut decodes all percent-encoded characters but some.
+// decodedBut decodes all percent-encoded characters except some.
 func decodedBut(p, some string) string {
 	if !strings.Contains(p, "%") {
 		return p
@@ -41,7 +41,7 @@ func decodedBut(p, some string) string {
 	return string(out)
 }
 
-// hexDigit returns what a hexadecimal digit stands for, or -1.
+// hexDigit returns the value of a hexadecimal digit, or -1.
 func hexDigit(c byte) int {
 	switch {
 	case '0' <= c && c <= '9':
@@ -55,7 +55,8 @@ func hexDigit(c byte) int {
 // withSlashes reads backslashes as slashes.
 func withSlashes(p string) string { return strings.ReplaceAll(p, `\`, "/") }
 
-// withoutParameters cuts off what follows a semicolon in a segment (RFC 3986 §3.3).
+// withoutParameters removes parameters from segments: a semicolon and what follows it
+// (RFC 3986 §3.3).
 func withoutParameters(p string) string {
 	if !strings.Contains(p, ";") {
 		return p
@@ -67,7 +68,7 @@ func withoutParameters(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// withoutQuery ends a path at an encoded ? or #, where a server decodes it
+// withoutQuery cuts off a path at an encoded ? or #, as a server does that decodes
 // before it looks for them.
 func withoutQuery(p string) string {
 	if i := strings.IndexAny(p, "?#"); i > 0 {
@@ -76,8 +77,8 @@ func withoutQuery(p string) string {
 	return p
 }
 
-// withoutHost reads what follows two slashes at the beginning as a host, as
-// parsers of relative URLs do (RFC 3986 §4.2).
+// withoutHost reads what follows two slashes at the beginning as a host, as parsers
+// of relative URLs do (RFC 3986 §4.2).
 func withoutHost(p string) string {
 	if !strings.HasPrefix(p, "//") {
 		return p
@@ -86,8 +87,9 @@ func withoutHost(p string) string {
 	return "/" + path
 }
 
-// withoutTrailingDots takes dots and spaces off the end of segments, and the name and type
-// of a stream (::$DATA, :$I30:$INDEX_ALLOCATION), as file systems of Windows do.
+// withoutTrailingDots removes dots and spaces from the end of segments, and the name
+// and type of a stream (::$DATA, :$I30:$INDEX_ALLOCATION), as file systems of Windows
+// do.
 func withoutTrailingDots(p string) string {
 	if !strings.ContainsAny(p, ". :") {
 		return p
@@ -102,8 +104,8 @@ func withoutTrailingDots(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// withSingleSlashes takes several slashes in a row for one slash, as most file systems and
-// many routers do.
+// withSingleSlashes replaces several slashes in a row by one, as most file systems
+// and many routers do.
 func withSingleSlashes(p string) string {
 	for strings.Contains(p, "//") {
 		p = strings.ReplaceAll(p, "//", "/")
@@ -111,15 +113,15 @@ func withSingleSlashes(p string) string {
 	return p
 }
 
-// scripts are the file name extensions that servers execute. Such a server hands
-// the script the rest of the path (RFC 3875 §4.1.5, PATH_INFO).
+// scripts are the file name extensions that servers execute. Such a server passes the
+// rest of the path to the script (PATH_INFO, RFC 3875 §4.1.5).
 var scripts = []string{
 	"php", "php3", "php4", "php5", "php7", "php8", "phtml", "phar", "cgi", "fcgi", "pl", "py", "rb", "lua",
 	"asp", "aspx", "ashx", "asmx", "axd", "svc", "mvc", "jsp", "jspx", "do", "action", "cfm", "cfc", "dll", "exe",
 	"wsgi", "psgi", "shtml",
 }
 
-// scriptEnd returns where the name of the first script in a path ends, or -1.
+// scriptEnd returns the index after the name of the first script in a path, or -1.
 func scriptEnd(p string) int {
 	for i := strings.IndexByte(p, '.'); i >= 0; {
 		end := strings.IndexAny(p[i+1:], "./")
@@ -144,7 +146,8 @@ func scriptEnd(p string) int {
 	return -1
 }
 
-// script is the path up to the end of the script's name: what a server executes.
+// script returns the path up to the end of the script's name, which is what a server
+// executes.
 func script(p string) string {
 	if end := scriptEnd(p); end >= 0 {
 		return p[:end]
@@ -152,8 +155,8 @@ func script(p string) string {
 	return p
 }
 
-// behindScript is the path behind the script's name: what the script takes for
-// its path.
+// behindScript returns the path after the script's name, which the script reads as
+// the path of the request.
 func behindScript(p string) string {
 	if end := scriptEnd(p); end >= 0 && end < len(p) {
 		return p[end:]
@@ -161,7 +164,7 @@ func behindScript(p string) string {
 	return p
 }
 
-// withoutScript takes the script's name out of a path: /shop/index.php/api/x is
+// withoutScript removes the script's name from a path: /shop/index.php/api/x is
 // /shop/api/x for an application at /shop.
 func withoutScript(p string) string {
 	if end := scriptEnd(p); end >= 0 {
@@ -170,18 +173,19 @@ func withoutScript(p string) string {
 	return p
 }
 
-// IsScript reports whether a path names a script. A server that runs a script
-// also tells it the path before a rewrite.
+// IsScript reports whether a path names a script. A server that executes a script
+// also passes it the path before a rewrite.
 func IsScript(p string) bool { return scriptEnd(p) >= 0 }
 
-// folds are characters that Unicode's rules for case turn into ASCII letters, and such that
-// Windows turns into ASCII where a program asks for a code page (best fit).
+// folds maps characters to ASCII that become ASCII letters when Unicode's rules
+// change their case, and those that Windows converts to ASCII for a code page (best
+// fit).
 var folds = strings.NewReplacer("\u017f", "s", "\u212a", "k", "\u0131", "i",
 	"\u2044", "/", "\u2215", "/", "\u2216", `\`, "\u00a5", `\`, "\u20a9", `\`, "\u221a", "v")
 
-// normalized reads letters as file systems and frameworks do that compare by
-// Unicode's NFKC: full-width, composed and decomposed letters are the same. Characters
-// that are not seen are left out, as some file systems ignore them.
+// normalized returns a path as it is seen by file systems and frameworks that compare
+// by Unicode's NFKC: full-width, composed and decomposed letters are the same.
+// Invisible characters are removed, because some file systems ignore them.
 func normalized(p string) string {
 	for i := range len(p) {
 		if p[i] >= utf8.RuneSelf {
@@ -191,12 +195,12 @@ func normalized(p string) string {
 	return p
 }
 
-// isIgnored reports whether a character is not seen where it is shown.
+// isIgnored reports whether a character is invisible when it is displayed.
 func isIgnored(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// withoutIgnored takes such characters out, and leaves bytes that are no UTF-8 as they are.
+// withoutIgnored removes invisible characters, and keeps bytes that are not UTF-8.
 func withoutIgnored(p string) string {
 	if !strings.ContainsFunc(p, isIgnored) {
 		return p
@@ -211,9 +215,9 @@ func withoutIgnored(p string) string {
 	return string(out)
 }
 
-// withoutJoiners takes characters that are not seen out where writing needs them: behind
-// characters that are neither ASCII nor letters of Latin, Greek or Cyrillic, as in Persian and
-// in emoji.
+// withoutJoiners removes invisible characters where a script needs them: after
+// characters that are neither ASCII nor Latin, Greek or Cyrillic letters, as in
+// Persian and in emoji.
 func withoutJoiners(p string) string {
 	out := make([]rune, 0, len(p))
 	needed := false
@@ -227,9 +231,9 @@ func withoutJoiners(p string) string {
 	return string(out)
 }
 
-// shortest reads characters of ASCII that are spelled in more bytes of UTF-8 than they need
-// (RFC 3629 §3), as decoders do that do not look: C0 AF is a slash for them. In other
-// encodings such bytes are honest letters.
+// shortest decodes overlong UTF-8, that is, ASCII characters that are encoded in more
+// bytes than they need (RFC 3629 §3), as lenient decoders do: they read C0 AF as a
+// slash. In other encodings such bytes are legitimate letters.
 func shortest(p string) string {
 	if !strings.ContainsFunc(p, func(r rune) bool { return r == utf8.RuneError }) {
 		return p
@@ -243,8 +247,8 @@ func shortest(p string) string {
 	return string(out)
 }
 
-// overlong returns the character of ASCII that a text begins with in more bytes than it
-// needs, and their number; or else its first byte.
+// overlong decodes the overlong ASCII character at the beginning of a text and
+// returns it with its length. If there is none it returns the first byte and 1.
 func overlong(p string) (c byte, size int) {
 	for _, form := range [...]string{"\xc0", "\xc1", "\xe0\x80", "\xe0\x81", "\xf0\x80\x80", "\xf0\x80\x81",
 		"\xf8\x80\x80\x80", "\xf8\x80\x80\x81", "\xfc\x80\x80\x80\x80", "\xfc\x80\x80\x80\x81"} {
@@ -252,13 +256,14 @@ func overlong(p string) (c byte, size int) {
 		if !strings.HasPrefix(p, form) || len(p) == last {
 			continue
 		}
-		// Some decoders do not look whether the last byte is one of those that may follow. Any
-		// other but these two is more often an honest letter, as in GBK.
+		// Some decoders do not check that the last byte is a continuation byte. Any
+		// other byte than these two is more often a legitimate letter, as in GBK.
 		if p[last]&0xc0 != 0x80 && p[last] != '.' && p[last] != '/' {
 			continue
 		}
-		// The last byte has six bits, and the one before it the seventh. No control character is
-		// found so but NUL, which ends a text: others are honest letters, too.
+		// The last byte has six bits, and the byte before it the seventh. Of the
+		// control characters only NUL counts, which ends a string: the others are
+		// legitimate letters, too.
 		if c := form[last-1]&1<<6 | p[last]&0x3f; c == 0 || c >= ' ' && c < 0x7f {
 			return c, last + 1
 		}

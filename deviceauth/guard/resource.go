@@ -11,13 +11,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// ResourceMetadataPath is the well-known path of protected resource metadata
-// (RFC 9728 §3.1), by which a client finds the authorization server of a site.
-// The path of a resource may follow it.
+// ResourceMetadataPath is the well-known path of protected resource metadata (RFC
+// 9728 §3.1), with which a client finds the authorization server of a site. The path
+// of a resource may follow it.
 const ResourceMetadataPath = "/.well-known/oauth-protected-resource"
 
-// IsMetadataPath reports whether a path is that of the metadata of a site, or of a
-// path of it: the well-known path comes before the resource's own.
+// IsMetadataPath reports whether a path is that of the metadata of a site or of a
+// path of the site: the well-known path comes before the resource's own.
 func IsMetadataPath(path string) bool {
 	rest, ok := strings.CutPrefix(path, ResourceMetadataPath)
 	return ok && (rest == "" || rest[0] == '/')
@@ -28,7 +28,7 @@ func IsMetadataPath(path string) bool {
 type Resource struct {
 	Servers  []string         // issuer URLs of the authorization servers of the resource
 	Scope    deviceauth.Scope // that the resource's guards require
-	Audience []string         // of the site's guards: only a URL within one of them has metadata
+	Audience []string         // of the site's guards: only URLs within one of them have metadata
 }
 
 // ServeHTTP answers a metadata request (RFC 9728 §3.2). Any page may read the
@@ -52,9 +52,9 @@ func (s Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write describes the URL that is asked about, under that very name (RFC 9728
-// §3.3), if the server would accept it as a resource: a client that then asks
-// for a token for it must not get invalid_target.
+// write writes the metadata of the URL that is asked about, under exactly this name
+// (RFC 9728 §3.3), if the server would accept the URL as a resource: a client that
+// then asks for a token for it must not get invalid_target.
 func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 	about := url.URL{Path: strings.TrimPrefix(r.URL.Path, ResourceMetadataPath), RawQuery: r.URL.RawQuery}
 	resource := origin(r, slices.Concat(s.Servers, s.Audience)) + about.String()
@@ -69,8 +69,8 @@ func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 		"authorization_servers":    s.Servers,
 		"bearer_methods_supported": []string{"header"},
 	}
-	// offline_access is the client's to ask for, and no scope of a resource; clients look for
-	// it in the server's metadata.
+	// offline_access is requested by the client and is no scope of a resource.
+	// Clients look for it in the server's metadata.
 	scopes := slices.DeleteFunc(s.Scope.List(), func(scope string) bool {
 		return scope == deviceauth.ScopeOfflineAccess
 	})
@@ -87,8 +87,8 @@ type refusal struct {
 	Description string `json:"error_description"`
 }
 
-// writeJSON writes a JSON document. It is not stored by caches unless
-// Cache-Control is set already.
+// writeJSON writes a JSON document. Caches must not store it unless Cache-Control is
+// already set.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	if w.Header().Get("Cache-Control") == "" {
 		w.Header().Set("Cache-Control", "no-store")
@@ -96,10 +96,10 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	response.Write(w, r, status, "application/json", response.JSON(v))
 }
 
-// metadataOf returns the URL of the metadata of the resource that a request is
-// for: that of the innermost audience of the guard that the request is within,
-// so that one token serves all of it; without such an audience that of the whole
-// site. It is "" for an endpoint without metadata.
+// metadataOf returns the URL of the metadata of the resource of a request. That is
+// the innermost audience of the guard that contains the request, so that one token is
+// valid for all of it, or the whole site if no audience contains it. It returns ""
+// for an endpoint without metadata.
 func (s *Guard) metadataOf(r *http.Request) string {
 	audience := s.options.Need.Audience
 	if len(audience) == 0 {
@@ -127,33 +127,33 @@ func (s *Guard) metadataOf(r *http.Request) string {
 	return site + inside + ResourceMetadataPath
 }
 
-// AskedResource is the resource that a request was for, where the request's path
-// does not say it any more.
+// AskedResource is the resource that a request was for, if the request's path does
+// not show it any more.
 type AskedResource struct {
 	Path     string // as the client sent it
-	Enclosed bool   // the guard receives only requests of its block, and the metadata are below the block
+	Enclosed bool   // the guard receives only requests within its block, and the metadata are below the block's path
 	Block    string // the path of the block
 }
 
 type askedResource struct{}
 
-// WithResource is the same request with the resource that it was for.
+// WithResource returns the same request with the resource that it was for.
 func WithResource(r *http.Request, asked AskedResource) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), askedResource{}, asked))
 }
 
-// origin is the origin of the guarded site. The host comes from the request, the
-// one address that does, because a site is what its host says. Where the host is
-// that of a known URL of the site, an audience or the issuer, the origin is
-// spelled as in that URL, also behind a proxy that ends TLS. Otherwise the
-// scheme is that of the connection, or of [WithHTTPS].
+// origin returns the origin of the guarded site. Its host comes from the Host header,
+// which is used for no other address: a site is identified by its host. If the host
+// is that of a known URL of the site, an audience or the issuer, the origin is
+// spelled as in that URL, even behind a proxy that terminates TLS. Otherwise the
+// scheme is that of the connection, or https with [WithHTTPS].
 func origin(r *http.Request, known []string) string {
 	scheme := "http"
 	if r.TLS != nil || r.Context().Value(overHTTPS{}) != nil {
 		scheme = "https"
 	}
 	found := scheme + "://" + r.Host
-	for i := len(known) - 1; i >= 0; i-- { // backwards, so that the first known URL has precedence
+	for i := len(known) - 1; i >= 0; i-- { // backwards, so that the first known URL takes precedence
 		u, err := url.Parse(known[i])
 		if err == nil && u.Host != "" && canonicalHost(u.Host, u.Scheme) == canonicalHost(r.Host, u.Scheme) {
 			found = u.Scheme + "://" + u.Host
@@ -162,7 +162,7 @@ func origin(r *http.Request, known []string) string {
 	return found
 }
 
-// canonicalHost spells a host in the one way that all its spellings share: lower case,
+// canonicalHost returns the form of a host that all its spellings share: lower case,
 // without the default port.
 func canonicalHost(host, scheme string) string {
 	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
@@ -171,8 +171,8 @@ func canonicalHost(host, scheme string) string {
 
 type overHTTPS struct{}
 
-// WithHTTPS is the same request, marked as one that a trusted proxy received by
-// https.
+// WithHTTPS returns the same request, marked as received over https by a trusted
+// proxy.
 func WithHTTPS(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), overHTTPS{}, true))
 }

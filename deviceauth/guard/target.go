@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// A proxy sends URL.RequestURI() to its backend. So a guard judges the path of
+// A proxy sends URL.RequestURI() to its backend. So a guard decides by the path of
 // that, in every reading that some backend may have of it.
 
 var (
@@ -24,24 +24,24 @@ var (
 	ErrSpelling = malformed("the path must be spelled plainly here: no doubled slashes, backslashes, semicolons, " +
 		"no encoded slash, percent or question mark, no path behind the name of a script, no dot or space at the " +
 		"end of a segment, and no letters that another spelling is more usual for")
-	// ErrDestination refuses where a WebDAV request wants something copied or
-	// moved to (RFC 4918 §10.3).
+	// ErrDestination refuses a Destination header of WebDAV (RFC 4918 §10.3) that is
+	// not a plain path or URL.
 	ErrDestination = malformed("Destination must be a path or an http URL, without a query and a fragment")
 	// ErrMethod refuses a method that a backend may take for another.
 	ErrMethod = malformed("the method must be in upper case (RFC 9110 section 9.1)")
-	// ErrQuery refuses a query that servers read differently, where a matcher
-	// looks at it.
+	// ErrQuery refuses a query that servers interpret differently, if a matcher uses
+	// the query.
 	ErrQuery = malformed("the query is not well-formed: no semicolons, no stray percent, no number sign and no NUL")
-	// ErrHost refuses a host that servers read differently, where a matcher looks
-	// at it.
+	// ErrHost refuses a host that servers interpret differently, if a matcher uses
+	// the host.
 	ErrHost = malformed("the host must be a name or an address, without a dot at its end, " +
 		"and with one port in digits at most (RFC 9110 section 7.2)")
 )
 
-// CheckTarget refuses a request that a proxy would send with another target than
-// the path that matchers see: absolute-form and authority-form of RFC 9112 §3.2,
-// and what only looks like one of them. Go keeps `a:x` in URL.Opaque, where no
-// matcher looks, and sends it. Of asterisk-form only OPTIONS * is accepted.
+// CheckTarget refuses a request that a proxy would send with another target than the
+// path that matchers see: absolute-form and authority-form of RFC 9112 §3.2, and
+// anything that resembles them. Go keeps `a:x` in URL.Opaque, which no matcher reads,
+// but sends it. Of asterisk-form only OPTIONS * is accepted.
 func CheckTarget(r *http.Request) error {
 	switch {
 	case r.URL.Opaque != "", r.Method == http.MethodConnect && !strings.HasPrefix(r.RequestURI, "/"):
@@ -56,19 +56,19 @@ func CheckTarget(r *http.Request) error {
 	return nil
 }
 
-// The bounds of the readings of a path. A path beyond them is refused: an
-// attacker could otherwise make reading cost more than serving.
+// Limits for the readings of a path. A path beyond them is refused: otherwise an
+// attacker could make the readings cost more than serving the request.
 const (
 	maxReadings = 64   // of one path
 	maxUnusual  = 2048 // bytes of a path that is not plain
 )
 
-// Readings returns what a path may mean to some server, beginning with what it
-// means to Go. Servers disagree on doubled slashes, on a host after two of them,
-// on backslashes, on `;parameters`, on percent-encoding within percent-encoding,
-// on encoded slashes and question marks, on what follows the name of a script, and
-// on characters in more bytes than they need. It returns [ErrPath] where a reading has
-// a dot segment, which honest clients resolve before they send it, or a control character.
+// Readings returns the paths that some server may read in a URL, beginning with the
+// path as Go reads it. Servers disagree about doubled slashes, a host after two
+// slashes, backslashes, `;parameters`, repeated percent-encoding, encoded slashes and
+// question marks, what follows the name of a script, and overlong characters. It
+// returns [ErrPath] if a reading has a control character, or a dot segment, which
+// legitimate clients resolve before they send the path.
 func Readings(u *url.URL) ([]string, error) {
 	if u.RawPath == "" && isPlain(u.Path) {
 		return []string{u.Path}, nil
@@ -77,7 +77,7 @@ func Readings(u *url.URL) ([]string, error) {
 		return nil, ErrPath
 	}
 	all := []string{u.Path}
-	// Digits in lower case, as in %c3, are another spelling and no other reading.
+	// Lower-case digits, as in %c3, are another spelling but not another reading.
 	if raw := encodedSlashes(u.RawPath); raw != "" && raw != u.Path {
 		all = append(all, raw)
 	}
@@ -94,7 +94,7 @@ func Readings(u *url.URL) ([]string, error) {
 	return all, nil
 }
 
-// CheckSpelling refuses a path that some server may read as another.
+// CheckSpelling refuses a path that some server may read as another path.
 func CheckSpelling(u *url.URL) error {
 	if u.RawPath == "" && isPlain(u.Path) { // nearly always
 		return nil
@@ -106,11 +106,11 @@ func CheckSpelling(u *url.URL) error {
 	return err
 }
 
-// HasOtherReading reports whether the readings of a path, as [Readings] returns them, mean
-// anything else than the first, for rules that see only that one. Two do not: what is left
-// without characters that are not seen, where writing needs them; and the directory of a
-// script, with nothing behind its name. (A rule for exactly that directory is not asked about
-// its scripts, nor about anything else in it.)
+// HasOtherReading reports whether the readings of a path, as returned by [Readings],
+// mean anything else than the first one, for rules that see only that. Two kinds of
+// readings do not: a path without the invisible characters that its script needs; and
+// the directory of a script, if nothing follows the script's name. (A rule for
+// exactly that directory does not apply to the scripts or to anything else in it.)
 func HasOtherReading(readings []string) bool {
 	own, directory := withoutJoiners(readings[0]), ""
 	if scriptEnd(own) == len(own) {
@@ -122,15 +122,15 @@ func HasOtherReading(readings []string) bool {
 	})
 }
 
-// readers are the ways in which servers read a path; see each function.
+// readers are all ways in which servers read a path; see each function.
 var readers = []func(string) string{
 	decoded, withSlashes, withoutParameters, withoutQuery, withoutHost, withoutTrailingDots, withSingleSlashes,
 	script, behindScript, withoutScript, normalized, shortest,
 }
 
-// isPlain reports whether all servers read a path alike, but for its case and a
-// slash at its end. Most requests have such a path, so it costs one pass without
-// an allocation.
+// isPlain reports whether all servers read a path alike, except for its case and a
+// trailing slash. Most requests have such a path, so it costs one pass and no
+// allocation.
 func isPlain(p string) bool {
 	dots, foreign, before := false, false, byte(0)
 	for i := range len(p) {
@@ -151,7 +151,8 @@ func isPlain(p string) bool {
 	return !dots || !HasDotSegment(p) && scriptEnd(p) < 0
 }
 
-// IsUnusual reports whether a path has a spelling that clients have no need of.
+// IsUnusual reports whether a path has a spelling that legitimate clients do not
+// need.
 func IsUnusual(u *url.URL) bool {
 	return strings.ContainsAny(u.Path, `;\%?#`) || strings.Contains(u.Path, "//") ||
 		strings.ContainsFunc(u.Path, unicode.IsControl) || u.RawPath != "" && encodedSlashes(u.RawPath) != u.Path

@@ -15,7 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// makers are the algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
+// makers generate keys by algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 var makers = map[string]func() (crypto.Signer, error){
 	"ES256": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
 	"EdDSA": func() (crypto.Signer, error) {
@@ -25,7 +25,7 @@ var makers = map[string]func() (crypto.Signer, error){
 	"RS256": func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
 }
 
-// CheckAlgorithm says what is wrong with the name of a signing algorithm.
+// CheckAlgorithm checks the name of a signing algorithm.
 func CheckAlgorithm(name string) error {
 	if makers[name] == nil {
 		return fmt.Errorf("signing %q: want ES256, EdDSA or RS256", name)
@@ -33,9 +33,8 @@ func CheckAlgorithm(name string) error {
 	return nil
 }
 
-// newKey makes a key for an algorithm of makers. The private key is kept as
-// PKCS #8 (RFC 5958), which names its algorithm itself, and the key's id is
-// its thumbprint.
+// newKey generates a key for an algorithm. The private key is stored as PKCS #8 (RFC
+// 5958), which contains its algorithm, and the key's id is its thumbprint.
 func newKey(algorithm string) (storedKey, error) {
 	private, err := makers[algorithm]()
 	if err != nil {
@@ -45,8 +44,8 @@ func newKey(algorithm string) (storedKey, error) {
 	if err != nil {
 		return storedKey{}, fmt.Errorf("encoding a key: %w", err)
 	}
-	// The thumbprint (RFC 7638) names a key by itself, so that no two gateways can give
-	// one name to two keys.
+	// The thumbprint (RFC 7638) is derived from the key, so that two gateways cannot
+	// give the same id to two keys.
 	sum, err := (&jose.JSONWebKey{Key: private.Public()}).Thumbprint(crypto.SHA256)
 	if err != nil {
 		return storedKey{}, fmt.Errorf("naming a key: %w", err)
@@ -55,8 +54,8 @@ func newKey(algorithm string) (storedKey, error) {
 	return storedKey{ID: id, Algorithm: algorithm, Private: der}, nil
 }
 
-// marshalSet writes the public keys as a JWK Set (RFC 7517 §5). It never contains a
-// private member: the set is built from the public half.
+// marshalSet returns the public keys as a JWK Set (RFC 7517 §5). It never contains
+// private members, because it is built from the public keys.
 func marshalSet(keys []key) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, k := range keys {

@@ -5,12 +5,12 @@ import (
 	"errors"
 )
 
-// ErrLost is what [Keyring.Health] says where the store has no ring. The gateway
-// signs with the keys in its memory, and writes them back when it next looks.
+// ErrLost is the error of [Keyring.Health] if the store has no ring. The gateway
+// signs with the keys in its memory, and writes them back at the next maintenance.
 var ErrLost = errors.New("the store has lost the signing keys")
 
-// Health asks the store for the ring, and reports what is wrong: the store's own
-// error, or [ErrLost]. It changes nothing.
+// Health reads the ring from the store, and returns the store's error, or [ErrLost].
+// It changes nothing.
 func (k *Keyring) Health(ctx context.Context) error {
 	text, err := k.documents.LoadDocument(ctx, document)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package keyring signs. It keeps the signing keys of one issuer and the
-// secrets that its gateways share, makes them on first use, replaces keys on
-// schedule, and knows nothing of grants: what a token says and whether that is
-// enough is decided in package deviceauth.
+// Package keyring signs tokens. It stores the signing keys of an issuer and the
+// secrets that its gateways share, creates them on first use, and replaces keys on
+// schedule. It knows nothing about grants: package deviceauth decides which claims a
+// token has and which are accepted.
 package keyring
 
 import (
@@ -19,22 +19,22 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// document is the name under which the store keeps the ring.
+// document is the name of the ring's document in the store.
 const document = "keyring"
 
-// A Keyring is a [deviceauth.Signer] with the keys of the store. Open makes one.
+// A Keyring is a [deviceauth.Signer] with the keys of the store, which Open returns.
 // It is safe for concurrent use.
 type Keyring struct {
 	documents deviceauth.Documents
 	algorithm string
-	changing  sync.Mutex               // orders changes as the store does
+	changing  sync.Mutex               // keeps changes in the order of the store
 	now       atomic.Pointer[snapshot] // as last read from the store
-	rs256     atomic.Bool              // some ID tokens are signed with RS256, whatever the algorithm is
-	lost      func(reason string)      // told when the store has lost the ring; may be nil
+	rs256     atomic.Bool              // some ID tokens are signed with RS256, regardless of algorithm
+	lost      func(reason string)      // called when the store has lost the ring; may be nil
 }
 
-// A snapshot is the ring made ready for use. A ring without keys or secrets makes
-// no snapshot, so a reader of one can sign.
+// A snapshot is a ring with parsed keys. It always has keys and secrets, so it can be
+// used to sign.
 type snapshot struct {
 	ring   ring
 	keys   []key // in the order in which they sign
@@ -43,7 +43,7 @@ type snapshot struct {
 	jwks   []byte
 }
 
-// key is a stored key made ready.
+// key is a parsed key.
 type key struct {
 	id      string
 	from    time.Time
@@ -53,9 +53,10 @@ type key struct {
 
 var _ deviceauth.Signer = (*Keyring)(nil)
 
-// Open reads the ring from the store and makes what is missing: a signing key
-// for the algorithm (ES256, EdDSA or RS256; empty: ES256) and the secrets. A
-// new algorithm begins like any new key, after it has been published.
+// Open reads the ring from the store and creates what is missing: a signing key for
+// the algorithm (ES256, EdDSA or RS256; empty: ES256) and the secrets. A key for a
+// new algorithm signs, like any new key, only after it has been published for some
+// time.
 func Open(ctx context.Context, documents deviceauth.Documents, algorithm string) (*Keyring, error) {
 	if algorithm == "" {
 		algorithm = "ES256"
@@ -76,14 +77,13 @@ func Open(ctx context.Context, documents deviceauth.Documents, algorithm string)
 	return k, nil
 }
 
-// OnLoss has a function called when the store has lost the ring, or has another
-// one, with what was done about it: an operator should know. It is to be set
-// before [Keyring.Maintain] is called.
+// OnLoss sets a function that is called when the store has lost the ring, or has
+// another one, with a description of what was done, for the operator. It must be
+// called before [Keyring.Maintain].
 func (k *Keyring) OnLoss(tell func(reason string)) { k.lost = tell }
 
-// Maintain reads what other gateways changed, begins a new key where that is due,
-// and drops keys that no living token needs. The owner of the ring calls it
-// every [MaintainEvery].
+// Maintain loads changes of other gateways, creates a new key if that is due, and
+// drops keys that no valid token needs. It must be called every [MaintainEvery].
 func (k *Keyring) Maintain(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
 		r.drop(now)
@@ -97,9 +97,9 @@ func (k *Keyring) Maintain(ctx context.Context) error {
 	})
 }
 
-// Rotate begins a new key now, ahead of the schedule. It signs as soon as
-// every verifier had the time to see it published. One that was begun and does not
-// sign yet is as good as a new one.
+// Rotate creates a new key ahead of schedule. It signs as soon as every verifier has
+// had the time to fetch it. If there is already a new key that does not sign yet, no
+// other one is created.
 func (k *Keyring) Rotate(ctx context.Context) error {
 	return k.change(ctx, func(r *ring, now time.Time) error {
 		r.hasten(now)
@@ -113,10 +113,11 @@ func (k *Keyring) Rotate(ctx context.Context) error {
 	})
 }
 
-// change changes the stored ring atomically and uses what became of it. All
-// gateways do the same to the same document, so they agree. A document that the
-// vault has lost is written anew, as it was last read; of one that another gateway
-// began since, the secrets count, and our keys stay to verify what they signed.
+// change changes the stored ring atomically and uses the result. All gateways do the
+// same with the same document, so they agree. If the store has lost the document, it
+// is written again as it was last read. If another gateway has created a new ring
+// since, its secrets are used, and our keys are kept to verify tokens that they
+// signed.
 func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
@@ -153,10 +154,10 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 	return nil
 }
 
-// signing returns the key whose turn it is.
+// signing returns the key that signs now.
 func (s *snapshot) signing(now time.Time) *key { return currentKey(s.keys, now) }
 
-// currentKey returns the one of some keys whose turn it is.
+// currentKey returns the key of a list that signs now.
 func currentKey(keys []key, now time.Time) *key {
 	for i := len(keys) - 1; i > 0; i-- {
 		if !now.Before(keys[i].from) {
@@ -166,17 +167,17 @@ func currentKey(keys []key, now time.Time) *key {
 	return &keys[0]
 }
 
-// Source returns what [Keyring.Secret] returns, whenever it is asked. It panics as
-// that does.
+// Source returns a function that returns the current [Keyring.Secret]. Like that, it
+// panics for an unknown purpose.
 func (k *Keyring) Source(purpose Purpose) func() [secretSize]byte {
 	k.Secret(purpose)
 	return func() [secretSize]byte { return k.Secret(purpose) }
 }
 
-// Secret returns the 32 random bytes that all gateways share for a purpose, as
-// they are now: another one where the store lost the ring and a gateway began
-// another. It panics for a purpose that is not one of [Purposes]: a caller must
-// never get a key that is all zeros.
+// Secret returns the current 32 random bytes that all gateways share for a purpose.
+// They change only if the store lost the ring and a gateway created another. It
+// panics for a purpose that is not one of [Purposes]: a caller must never get a key
+// that is all zeros.
 func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
 	secret, ok := k.now.Load().ring.Secrets[purpose]
 	if !ok {
@@ -185,11 +186,11 @@ func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
 	return [secretSize]byte(secret)
 }
 
-// JWKS returns the public keys as a JSON Web Key Set (RFC 7517 §5): those that
-// have signed, the one that signs and the one that will.
+// JWKS returns the public keys as a JWK Set (RFC 7517 §5): those that have signed,
+// the one that signs and the next one.
 func (k *Keyring) JWKS() []byte { return k.now.Load().jwks }
 
-// Algorithms lists what ID tokens are signed with, for the metadata.
+// Algorithms returns the signing algorithms of ID tokens, for the metadata.
 func (k *Keyring) Algorithms() (list []string) {
 	s := k.now.Load()
 	signing := s.signing(time.Now())
@@ -203,7 +204,7 @@ func (k *Keyring) Algorithms() (list []string) {
 	return list
 }
 
-// A Key is what may be said of a key.
+// A Key is the public description of a key.
 type Key struct {
 	ID        string    `json:"kid"`
 	Algorithm string    `json:"alg"`
@@ -211,17 +212,17 @@ type Key struct {
 	From      time.Time `json:"signs_from"`
 }
 
-// A KeyState is where in its life a key is.
+// A KeyState is the state of a key.
 type KeyState string
 
 // The states of a key.
 const (
-	KeyNext    KeyState = "next"    // published, and does not sign yet
+	KeyNext    KeyState = "next"    // published, but does not sign yet
 	KeySigning KeyState = "signing" // signs
 	KeyRetired KeyState = "retired" // verifies what it signed
 )
 
-// Keys lists the keys, the oldest first; those of ID tokens alone come last.
+// Keys returns the keys, the oldest first; those that only sign ID tokens come last.
 func (k *Keyring) Keys() (list []Key) {
 	s, now := k.now.Load(), time.Now()
 	for _, keys := range [][]key{s.keys, s.idKeys} {

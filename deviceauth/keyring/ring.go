@@ -14,38 +14,38 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The schedule. A key is published before it signs, for as long as caches may
-// keep the set without it, and for gateways to read the ring again; it is kept
-// after its successor began for as long as a token may live.
+// The schedule. A key is published before it signs, for as long as caches may have a
+// set without it, and until other gateways have read the ring. It is kept after its
+// successor began to sign for as long as a token can be valid.
 const (
 	rotateAfter = 90 * 24 * time.Hour
-	publishFor  = 10 * time.Minute // the set says max-age=300, and a gateway looks every minute
-	keepFor     = 25 * time.Hour   // no token lives longer than a day: deviceauth sees to that
+	publishFor  = 10 * time.Minute // the set has max-age=300, and gateways read the ring every minute
+	keepFor     = 25 * time.Hour   // package deviceauth limits the lifetime of tokens to a day
 
-	// MaintainEvery is how often [Keyring.Maintain] wants to be called.
+	// MaintainEvery is how often [Keyring.Maintain] must be called.
 	MaintainEvery = time.Minute
 )
 
-// secretSize suits AES-256 and HMAC-SHA-256.
+// secretSize is suitable for AES-256 and HMAC-SHA-256.
 const secretSize = 32
 
-// A Purpose is what a shared secret is for. No secret has two.
+// A Purpose is the use of a shared secret. No secret has two.
 type Purpose string
 
-// The purposes of the shared secrets. A new one belongs into [Purposes] too.
+// The purposes of the shared secrets. A new one must be added to [Purposes], too.
 const (
 	PurposeRefresh  Purpose = "refresh"  // derives refresh tokens
-	PurposeCookie   Purpose = "cookie"   // seals what browsers keep
-	PurposeUpstream Purpose = "upstream" // seals refresh tokens of upstreams
+	PurposeCookie   Purpose = "cookie"   // encrypts cookies
+	PurposeUpstream Purpose = "upstream" // encrypts refresh tokens of upstreams
 )
 
-// Purposes lists the purposes for which every ring has a secret.
+// Purposes returns the purposes for which every ring has a secret.
 func Purposes() []Purpose { return []Purpose{PurposeRefresh, PurposeCookie, PurposeUpstream} }
 
-// ring is the stored form.
+// ring is the stored document.
 type ring struct {
 	Keys    []storedKey        `json:"keys"`                    // in the order in which they sign
-	IDKeys  []storedKey        `json:"id_token_keys,omitempty"` // the same, of RS256 alone, see [Keyring.IncludeRS256]
+	IDKeys  []storedKey        `json:"id_token_keys,omitempty"` // the same for RS256, see [Keyring.IncludeRS256]
 	Secrets map[Purpose][]byte `json:"secrets"`
 
 	changed bool
@@ -55,10 +55,10 @@ type storedKey struct {
 	ID        string    `json:"kid"`
 	Algorithm string    `json:"alg"`
 	Private   []byte    `json:"pkcs8"`
-	From      time.Time `json:"from"` // signs from then on, until the next one does
+	From      time.Time `json:"from"` // signs from this time until the next key does
 }
 
-// decodeRing reads the stored form; nothing stored is an empty ring.
+// decodeRing decodes the stored document; a nil document is an empty ring.
 func decodeRing(document []byte) (r ring, err error) {
 	if document == nil {
 		return r, nil
@@ -69,11 +69,12 @@ func decodeRing(document []byte) (r ring, err error) {
 	return r, nil
 }
 
-// recover puts right what the store has lost since this gateway read it last, and
-// returns what that was in words, or "". Keys and secrets that are not there come back
-// as they were known. A ring with none of the known keys was begun anew by a gateway that
-// knew of no other: what they sign with counts, and so do their secrets, which others
-// have begun to use; the known keys go on verifying until their last token has ended.
+// recover repairs what the store has lost since this gateway last read it, and
+// returns a description of the loss, or "". It restores missing keys and secrets from
+// known. A ring with none of the known keys was created by a gateway that did not
+// know them: then the keys and secrets of that ring are used, since other gateways
+// may have begun to use them, and the known keys are kept until their last token has
+// expired.
 func (r *ring) recover(known *ring, now time.Time) (loss string) {
 	if len(r.IDKeys) == 0 && len(known.IDKeys) > 0 {
 		r.IDKeys, r.changed = slices.Clone(known.IDKeys), true
@@ -96,8 +97,8 @@ func (r *ring) recover(known *ring, now time.Time) (loss string) {
 	return loss
 }
 
-// follow puts the known keys before those of a ring that was begun anew, as long as a
-// token of theirs may live.
+// follow inserts the known keys before those of a new ring, for as long as one of
+// their tokens can be valid.
 func (r *ring) follow(known *ring, now time.Time) {
 	began := r.Keys[0].From
 	for _, k := range slices.Backward(known.Keys) {
@@ -107,8 +108,8 @@ func (r *ring) follow(known *ring, now time.Time) {
 	}
 }
 
-// recoverSecrets brings back known secrets that are not there. One that is there
-// counts, whatever was known.
+// recoverSecrets restores known secrets that are missing. It does not replace an
+// existing one.
 func (r *ring) recoverSecrets(known *ring) (lost bool) {
 	if r.Secrets == nil {
 		r.Secrets = map[Purpose][]byte{}
@@ -121,9 +122,10 @@ func (r *ring) recoverSecrets(known *ring) (lost bool) {
 	return lost
 }
 
-// recoverNewest brings back known keys that are newer than any that both have, as they
-// are lost where a server comes back with what it had on its disk, or a replica takes
-// over that was behind. Older ones may have been dropped, by a clock that is not ours.
+// recoverNewest restores known keys that are newer than the newest common one. They
+// are lost if a server restarts with older data from its disk, or if a replica takes
+// over that lagged behind. Older keys may have been dropped intentionally, with
+// another clock.
 func (r *ring) recoverNewest(known *ring) (lost bool) {
 	newest := known.Keys
 	for i, k := range known.Keys {
@@ -139,13 +141,14 @@ func (r *ring) recoverNewest(known *ring) (lost bool) {
 	return true
 }
 
-// maxAhead is how far in the future a key may begin: a few that were begun one after
-// the other, and clocks that differ.
+// maxAhead is how far in the future a key may begin to sign: a few keys that were
+// created one after the other, and clock differences.
 const maxAhead = time.Hour
 
-// settle puts right keys that were begun by a clock that was ahead: they would sign
-// on that day, and until then no other one could be begun. Where all keys are of a day
-// to come it is rather our own clock that is behind, and what others see must stay.
+// settle corrects keys that were created with a clock that was ahead: they would sign
+// only at that time, and until then no other key could be created. If all keys are in
+// the future it is rather our own clock that is behind, and the keys must not be
+// changed.
 func (r *ring) settle(now time.Time) {
 	for _, keys := range [][]storedKey{r.Keys, r.IDKeys} {
 		if len(keys) > 0 && !keys[0].From.After(now.Add(maxAhead)) {
@@ -154,7 +157,8 @@ func (r *ring) settle(now time.Time) {
 	}
 }
 
-// hasten has keys that were begun by a clock that was ahead sign as if begun now.
+// hasten makes keys that were created with a clock that was ahead sign as if they
+// were created now.
 func (r *ring) hasten(now time.Time) {
 	r.hastenKeys(r.Keys, now)
 	r.hastenKeys(r.IDKeys, now)
@@ -177,7 +181,7 @@ func (r *ring) has(id string) bool {
 	return slices.ContainsFunc(r.Keys, func(k storedKey) bool { return k.ID == id })
 }
 
-// last returns the key that signs, or will.
+// last returns the key that signs last: the current or the next one.
 func (r *ring) last() *storedKey {
 	if len(r.Keys) == 0 {
 		return nil
@@ -185,15 +189,15 @@ func (r *ring) last() *storedKey {
 	return &r.Keys[len(r.Keys)-1]
 }
 
-// add makes a key that signs when it has been published long enough.
+// add creates a key that signs after it has been published long enough.
 func (r *ring) add(algorithm string, now time.Time) (err error) {
 	r.Keys, err = beginKey(r.Keys, algorithm, now)
 	r.changed = true
 	return err
 }
 
-// beginKey adds a key to those of one purpose. The very first one signs at once:
-// there is none that could do so meanwhile.
+// beginKey appends a new key to a list. The very first one signs immediately, because
+// there is no other.
 func beginKey(keys []storedKey, algorithm string, now time.Time) ([]storedKey, error) {
 	k, err := newKey(algorithm)
 	if err != nil {
@@ -209,7 +213,7 @@ func beginKey(keys []storedKey, algorithm string, now time.Time) ([]storedKey, e
 	return append(keys, k), nil
 }
 
-// drop forgets keys whose last token has ended.
+// drop removes keys whose last token has expired.
 func (r *ring) drop(now time.Time) {
 	for _, keys := range []*[]storedKey{&r.Keys, &r.IDKeys} {
 		for len(*keys) > 1 && (*keys)[1].From.Add(keepFor).Before(now) {
@@ -218,9 +222,9 @@ func (r *ring) drop(now time.Time) {
 	}
 }
 
-// addSecrets makes the secrets that are missing, say because a ring was begun
-// before there was their purpose. One that is there and is none, being short or
-// zero, is not replaced: what was sealed with it would be lost without a word.
+// addSecrets creates missing secrets, for example for a purpose that is newer than
+// the ring. An invalid secret, too short or all zeros, is an error and is not
+// replaced: data that were encrypted with it would silently become unreadable.
 func (r *ring) addSecrets() error {
 	if r.Secrets == nil {
 		r.Secrets = map[Purpose][]byte{}

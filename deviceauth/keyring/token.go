@@ -10,25 +10,24 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// payload lets golang-jwt carry claims it knows nothing of: package deviceauth
-// decides what they must say, so the library's own checks find nothing here.
+// payload makes golang-jwt encode and decode claims of other types: package
+// deviceauth checks their values, so the library's own checks must find nothing.
 type payload struct {
-	jwt.MapClaims // empty: only its methods are wanted
+	jwt.MapClaims // empty: only its methods are needed
 	value         any
 }
 
 func (p payload) MarshalJSON() ([]byte, error)     { return json.Marshal(p.value) }
 func (p *payload) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, p.value) }
 
-// Sign implements [deviceauth.Signer]. typ is the media type in the header,
-// such as at+jwt (RFC 9068 §2.1). The key is the one that signs at this
-// moment.
+// Sign implements [deviceauth.Signer]. typ is the media type in the header, such as
+// at+jwt (RFC 9068 §2.1). It uses the key that signs now.
 func (k *Keyring) Sign(typ string, claims any) (string, error) {
 	return k.now.Load().signing(time.Now()).sign(typ, claims)
 }
 
-// sign makes a JWS in the compact form (RFC 7515 §7.1). kid lets a verifier
-// choose among the published keys (RFC 7515 §4.1.4).
+// sign returns a JWS in compact serialization (RFC 7515 §7.1). With kid a verifier
+// selects one of the published keys (RFC 7515 §4.1.4).
 func (k *key) sign(typ string, claims any) (string, error) {
 	token := jwt.NewWithClaims(k.method, payload{value: claims})
 	token.Header["typ"] = typ
@@ -40,13 +39,13 @@ func (k *key) sign(typ string, claims any) (string, error) {
 	return signed, nil
 }
 
-// errHeader refuses a token by its header. One text for every wrong header, so
-// that a caller learns nothing about the keys.
+// errHeader is the error for any invalid header. It is always the same, so that it
+// reveals nothing about the keys.
 var errHeader = errors.New("not a token of ours")
 
-// Verify implements [deviceauth.Signer]. The key is found by its kid and no
-// other way: jku, x5u and jwk in a header are an attacker's wishes (RFC 8725
-// §3.10), and so is its alg, which must be the key's own (§3.1).
+// Verify implements [deviceauth.Signer]. It selects the key only by kid: jku, x5u and
+// jwk in a header are controlled by the attacker (RFC 8725 §3.10), and so is alg,
+// which must be that of the key (§3.1).
 func (k *Keyring) Verify(typ, token string, claims any) error {
 	ring := k.now.Load()
 	parser := jwt.NewParser(jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
@@ -62,8 +61,8 @@ func (k *Keyring) Verify(typ, token string, claims any) error {
 	return err
 }
 
-// sameType compares media types as RFC 7515 §4.1.9 says: without regard to
-// case, "application/" being understood.
+// sameType compares media types as required by RFC 7515 §4.1.9: without regard to
+// case, and with an optional prefix "application/".
 func sameType(header any, want string) bool {
 	typ, _ := header.(string)
 	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")

@@ -8,9 +8,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A Gateway is one gateway's part in a store that several use: a
-// [deviceauth.Cluster] within one process, for tests of what gateways share, and as
-// the shortest answer to what that is.
+// A Gateway is the part of one gateway in a shared store: a
+// [deviceauth.Cluster] within one process, for tests of what gateways share,
+// and as a simple reference implementation.
 type Gateway struct {
 	*Store
 	shared *shared
@@ -18,8 +18,8 @@ type Gateway struct {
 
 var _ deviceauth.Cluster = (*Gateway)(nil)
 
-// shared is what the gateways of a store know beside its grants. Its lock is never
-// held while a listener runs or a grant is changed.
+// shared is what the gateways of a store share apart from grants. Its lock is
+// never held while a listener runs or a grant is changed.
 type shared struct {
 	mu        sync.Mutex
 	polls     map[deviceauth.ID]*polls
@@ -27,16 +27,16 @@ type shared struct {
 	listeners map[*Gateway]func(deviceauth.ID)
 }
 
-// polls are those of one code. Each method of client authentication has a latest one of
-// its own, and all share the interval.
+// polls are the polls of a code: the latest one for each method of client
+// authentication, and one interval for all.
 type polls struct {
 	latest   map[deviceauth.AuthMethod]time.Time
 	interval time.Duration
 	expires  time.Time
 }
 
-// Gateways returns some gateways over one new store. Closing one of them closes
-// nothing: the store lives as long as something refers to it.
+// Gateways returns several gateways with one new store. Closing a gateway has
+// no effect: the store exists as long as something refers to it.
 func Gateways(n int) (all []*Gateway) {
 	store, common := New(), &shared{
 		polls: map[deviceauth.ID]*polls{}, counts: map[string]deviceauth.Count{},
@@ -48,16 +48,16 @@ func Gateways(n int) (all []*Gateway) {
 	return all
 }
 
-// OnChange implements [deviceauth.Cluster]. The listener runs within the Update that it
-// is told of, at whichever gateway that is, and must not block.
+// OnChange implements [deviceauth.Cluster]. The listener is called within the
+// Update that makes the change, at any of the gateways, and must not block.
 func (g *Gateway) OnChange(listener func(deviceauth.ID)) {
 	g.shared.mu.Lock()
 	defer g.shared.mu.Unlock()
 	g.shared.listeners[g] = listener
 }
 
-// Update implements [deviceauth.Store], and tells the listeners of all gateways, this
-// one's too, once the change has been made. One that fails is told to none.
+// Update implements [deviceauth.Store]. After the change it calls the
+// listeners of all gateways, including its own. After an error it calls none.
 func (g *Gateway) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	if err := g.Store.Update(ctx, id, change); err != nil {
 		return err
@@ -68,14 +68,14 @@ func (g *Gateway) Update(ctx context.Context, id deviceauth.ID, change func(*dev
 		listeners = append(listeners, listener)
 	}
 	g.shared.mu.Unlock()
-	for _, listener := range listeners { // without the lock: a listener may ask the store
+	for _, listener := range listeners { // without the lock: a listener may use the store
 		listener(id)
 	}
 	return nil
 }
 
-// RecordPoll implements [deviceauth.Cluster]. All gateways have one clock here, and one
-// lock makes reading and recording one step.
+// RecordPoll implements [deviceauth.Cluster]. All gateways have the same clock
+// here, and the lock makes reading and recording atomic.
 func (g *Gateway) RecordPoll(_ context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
 	g.shared.mu.Lock()
 	defer g.shared.mu.Unlock()
@@ -88,7 +88,8 @@ func (g *Gateway) RecordPoll(_ context.Context, p deviceauth.Poll) (deviceauth.P
 	}
 	last, polled := known.latest[p.Method]
 	known.latest[p.Method] = now
-	// The interval is that of before this poll: what it grows to is decided elsewhere.
+	// The interval before this poll: whether it grows is decided by the
+	// caller.
 	record := deviceauth.PollRecord{Polled: polled, Interval: known.interval}
 	if polled {
 		record.Since = now.Sub(last)
@@ -96,7 +97,7 @@ func (g *Gateway) RecordPoll(_ context.Context, p deviceauth.Poll) (deviceauth.P
 	return record, nil
 }
 
-// forgetPolls forgets those of codes that have expired. It looks at all of them whenever
+// forgetPolls removes the polls of codes that have expired. It is called when
 // a code is polled for the first time.
 func (s *shared) forgetPolls(now time.Time) {
 	for id, known := range s.polls {
@@ -106,8 +107,8 @@ func (s *shared) forgetPolls(now time.Time) {
 	}
 }
 
-// SetInterval implements [deviceauth.Cluster]. It compares and sets under the lock, as a
-// server does in one command.
+// SetInterval implements [deviceauth.Cluster]. It compares and sets under the
+// lock, like a server in one command.
 func (g *Gateway) SetInterval(_ context.Context, id deviceauth.ID, from, to time.Duration) (time.Duration, error) {
 	g.shared.mu.Lock()
 	defer g.shared.mu.Unlock()
@@ -122,8 +123,8 @@ func (g *Gateway) SetInterval(_ context.Context, id deviceauth.ID, from, to time
 	return was, nil
 }
 
-// CountUp implements [deviceauth.Cluster]. What has ended is forgotten when its key
-// is counted again: the keys of a test are few.
+// CountUp implements [deviceauth.Cluster]. An expired counter is dropped only
+// when its key is counted again: tests have few keys.
 func (g *Gateway) CountUp(_ context.Context, key string, window time.Duration) (deviceauth.Count, error) {
 	g.shared.mu.Lock()
 	defer g.shared.mu.Unlock()
@@ -136,8 +137,8 @@ func (g *Gateway) CountUp(_ context.Context, key string, window time.Duration) (
 	return count, nil
 }
 
-// CountDown implements [deviceauth.Cluster]. A key that counts nothing is forgotten, so
-// that the next count opens a window.
+// CountDown implements [deviceauth.Cluster]. It removes a counter that reaches
+// zero, so that the next event opens a new window.
 func (g *Gateway) CountDown(_ context.Context, key string) error {
 	g.shared.mu.Lock()
 	defer g.shared.mu.Unlock()
@@ -150,8 +151,8 @@ func (g *Gateway) CountDown(_ context.Context, key string) error {
 	return nil
 }
 
-// Counts returns how many keys are counted, also of windows that have ended. A test
-// learns by it whether all was taken back.
+// Counts returns the number of counters, including expired ones. With it a
+// test checks whether all events were taken back.
 func (g *Gateway) Counts() int {
 	g.shared.mu.Lock()
 	defer g.shared.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package memstore remembers grants for as long as the process lives: for
-// tests, for trying things out, and as the shortest answer to what a
-// [deviceauth.Store] is. It decides nothing.
+// Package memstore stores grants in the memory of the process: for tests, for
+// trying things out, and as a simple reference implementation of a
+// [deviceauth.Store]. It makes no decisions.
 package memstore
 
 import (
@@ -14,23 +14,23 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// Store is a [deviceauth.Backend] in memory. New makes one. One lock guards
-// all: every operation takes microseconds, and atomicity of grant and user
-// code needs no thought. Values are cloned on the way in and out, so that no
-// caller shares memory with the store.
+// Store is a [deviceauth.Storage] in memory, which New returns. One lock
+// guards everything: all operations take microseconds, and changes of grant
+// and user code are atomic without further effort. Values are cloned on the
+// way in and out, so that no caller shares memory with the store.
 type Store struct {
 	mu        sync.RWMutex
 	grants    map[deviceauth.ID]*deviceauth.Grant
 	codes     map[deviceauth.UserCode]deviceauth.ID
 	documents map[string][]byte
-	until     map[string]time.Time // of documents that are kept for a while
+	until     map[string]time.Time // of documents with a limited lifetime
 	created   int                  // since the last sweep
 }
 
 var _ deviceauth.Storage = (*Store)(nil)
 
-// New returns an empty store. It is ready for use by any number of goroutines,
-// and holds no resource that Close would have to release.
+// New returns an empty store. It is safe for concurrent use, and has no
+// resources that Close would have to release.
 func New() *Store {
 	return &Store{
 		grants:    map[deviceauth.ID]*deviceauth.Grant{},
@@ -41,12 +41,12 @@ func New() *Store {
 }
 
 // Create implements [deviceauth.Store]. The check and both writes are under
-// one lock, which is what makes a user code unique among pending grants.
+// one lock, so that a user code is unique among pending grants.
 func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A store that nothing is created in keeps what has expired; it does not
-	// grow either.
+	// Expired grants are removed only here; without new grants the store does
+	// not grow.
 	s.sweep()
 	if s.grants[g.ID] != nil || s.waiting(g.UserCode) != nil {
 		return deviceauth.ErrExists
@@ -56,7 +56,7 @@ func (s *Store) Create(_ context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// waiting returns the grant that waits for a code. A code may point to a grant
+// waiting returns the pending grant of a code. A code may refer to a grant
 // that is decided, expired or replaced; such an entry counts as absent here
 // and is deleted later, by Update or sweep.
 func (s *Store) waiting(code deviceauth.UserCode) *deviceauth.Grant {
@@ -67,8 +67,8 @@ func (s *Store) waiting(code deviceauth.UserCode) *deviceauth.Grant {
 	return g
 }
 
-// sweep forgets what may be forgotten, once for as many new grants as are
-// kept, so that its cost stays in proportion.
+// sweep removes expired grants. It runs once for as many new grants as there
+// are stored ones, so that its amortized cost is constant.
 func (s *Store) sweep() {
 	if s.created++; s.created <= len(s.grants) {
 		return
@@ -87,7 +87,8 @@ func (s *Store) sweep() {
 	}
 }
 
-// Get implements [deviceauth.Store].
+// Get implements [deviceauth.Store]. It returns a grant until sweep removes it,
+// even after KeepUntil.
 func (s *Store) Get(_ context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -101,9 +102,9 @@ func (s *Store) ByUserCode(_ context.Context, code deviceauth.UserCode) (*device
 	return found(s.waiting(code))
 }
 
-// ByOwner implements [deviceauth.Store]. It looks at every grant, which is
-// linear in their number: an index would be one more thing to keep right, and
-// a process without a disk has few grants.
+// ByOwner implements [deviceauth.Store]. It examines all grants: an index
+// would be one more thing to keep consistent, and a store in memory has few
+// grants.
 func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -117,10 +118,10 @@ func (s *Store) ByOwner(_ context.Context, owner string) ([]*deviceauth.Grant, e
 	return list, nil
 }
 
-// List implements [deviceauth.Store], in the order of the ids. It looks at all
-// of them for every page, which a million take some ten milliseconds.
-// The cursor is the last id of the page, so a grant that is deleted meanwhile
-// does no harm.
+// List implements [deviceauth.Store], in the order of ids. It examines all of
+// them for every page, which takes about ten milliseconds for a million. The
+// cursor is the last id of the page, so a grant that is deleted meanwhile has
+// no effect.
 func (s *Store) List(_ context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
 	var last deviceauth.ID
 	if after != "" {
@@ -140,8 +141,8 @@ func (s *Store) List(_ context.Context, after string, limit int) (list []*device
 	return list, next, nil
 }
 
-// following returns the first n ids after one, or of all, and keeps few more
-// than that at a time.
+// following returns the first n ids after last, or of all if some is false. It
+// keeps at most 4n ids in memory.
 func (s *Store) following(last deviceauth.ID, some bool, n int) (ids []deviceauth.ID) {
 	compare := func(a, b deviceauth.ID) int { return bytes.Compare(a[:], b[:]) }
 	for id := range s.grants {
@@ -157,9 +158,9 @@ func (s *Store) following(last deviceauth.ID, some bool, n int) (ids []deviceaut
 	return ids[:min(n, len(ids))]
 }
 
-// Update implements [deviceauth.Store]. The function gets a clone, and nothing
-// is stored where it returns an error. A grant that is no longer pending gives
-// its user code back.
+// Update implements [deviceauth.Store]. change gets a clone, and nothing is
+// stored if it returns an error. A grant that is no longer pending releases
+// its user code.
 func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +178,8 @@ func (s *Store) Update(_ context.Context, id deviceauth.ID, change func(*devicea
 	return nil
 }
 
-// UpdateDocument implements [deviceauth.Documents]. The function gets a copy,
-// so one that fails cannot have changed what is stored.
+// UpdateDocument implements [deviceauth.Documents]. change gets a copy, so
+// that it cannot modify the stored document if it fails.
 func (s *Store) UpdateDocument(_ context.Context, name string, change func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +191,8 @@ func (s *Store) UpdateDocument(_ context.Context, name string, change func([]byt
 	return err
 }
 
-// LoadDocument implements [deviceauth.Documents].
+// LoadDocument implements [deviceauth.Documents]. It takes the lock for writing,
+// because it removes a document that has expired.
 func (s *Store) LoadDocument(_ context.Context, name string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,9 +200,9 @@ func (s *Store) LoadDocument(_ context.Context, name string) ([]byte, error) {
 	return slices.Clone(s.documents[name]), nil
 }
 
-// PutDocument implements [deviceauth.Documents]. Every call looks at a few
-// others that are due, so that sessions of people who never come back do not
-// stay in memory.
+// PutDocument implements [deviceauth.Documents]. Every call removes a few
+// expired documents, so that sessions of people who never return do not stay
+// in memory.
 func (s *Store) PutDocument(_ context.Context, name string, document []byte, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,7 +215,7 @@ func (s *Store) PutDocument(_ context.Context, name string, document []byte, unt
 	return nil
 }
 
-// expire forgets a document whose time is over.
+// expire removes a document that has expired.
 func (s *Store) expire(name string) {
 	if until, limited := s.until[name]; limited && !time.Now().Before(until) {
 		delete(s.documents, name)
@@ -221,7 +223,7 @@ func (s *Store) expire(name string) {
 	}
 }
 
-// Close implements [deviceauth.Store]. What was remembered is still there.
+// Close implements [deviceauth.Store]. It does not delete anything.
 func (s *Store) Close() error { return nil }
 
 // found returns a clone of a grant, or [deviceauth.ErrNotFound].
@@ -232,8 +234,8 @@ func found(g *deviceauth.Grant) (*deviceauth.Grant, error) {
 	return clone(g), nil
 }
 
-// A shallow copy is enough, because methods of Grant replace its slices and
-// maps and never write into them.
+// clone returns a copy. A shallow copy is enough, because methods of Grant
+// replace its slices and maps and never modify them.
 func clone(g *deviceauth.Grant) *deviceauth.Grant {
 	c := *g
 	return &c

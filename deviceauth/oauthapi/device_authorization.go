@@ -10,23 +10,25 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// authorizationResponse is RFC 8628 §3.2, with what dialects add.
+// authorizationResponse is the response of RFC 8628 §3.2, with the members that
+// dialects add.
 type authorizationResponse struct {
 	DeviceCode string `json:"device_code"`
 	UserCode   string `json:"user_code"`
 	URI        string `json:"verification_uri"`
-	Complete   string `json:"verification_uri_complete,omitempty"` // unless the code has to be typed
+	Complete   string `json:"verification_uri_complete,omitempty"` // empty if the code must be typed
 	ExpiresIn  int    `json:"expires_in"`
 	Interval   int    `json:"interval"`
 
-	URL         string        `json:"verification_url,omitempty"` // google: from a draft of the RFC
+	URL         string        `json:"verification_url,omitempty"` // google: the name in a draft of the RFC
 	Message     string        `json:"message,omitempty"`          // entra: for people
 	RedirectURI string        `json:"redirect_uri,omitempty"`     // codeontime: the verification page
 	Token       *tokenRequest `json:"token,omitempty"`            // codeontime
 }
 
-// EncodeJSON implements [endpoint.Encoder]. The members that only dialects add are left to
-// encoding/json: each of them has to be in the condition, or it is not sent.
+// EncodeJSON implements [endpoint.Encoder]. Responses with members that only dialects
+// add are encoded by encoding/json. Each of these members must be in the condition,
+// or it is not sent.
 func (a *authorizationResponse) EncodeJSON() []byte {
 	if a.URL != "" || a.Message != "" || a.RedirectURI != "" || a.Token != nil {
 		return response.JSON(a)
@@ -43,9 +45,10 @@ func (a *authorizationResponse) EncodeJSON() []byte {
 	return o.End()
 }
 
-// deviceAuthorization is RFC 8628 §3.1: it begins a grant and answers with its device code
-// and user code. The extensions beside it are RFC 8707 (resource), RFC 7636 (code_challenge)
-// and device_name, by which a device names itself to the person.
+// deviceAuthorization serves the device authorization endpoint (RFC 8628 §3.1): it
+// starts a grant and returns its device code and user code. It also supports resource
+// (RFC 8707), code_challenge (RFC 7636), and device_name, an extension with the name
+// of the device for the consent page.
 func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response, error) {
 	if s.crossSite(r) {
 		return nil, forbidden(errCrossSite)
@@ -64,7 +67,8 @@ func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response
 	if err != nil {
 		return nil, forbidden(err)
 	}
-	// RFC 8628 §3.3.1: the code in the URI only saves typing; the page asks to compare it.
+	// RFC 8628 §3.3.1: the code in the URI only saves typing; the page asks the
+	// person to compare it.
 	page := s.origin + s.cfg.Paths.Device
 	body := &authorizationResponse{
 		DeviceCode: a.DeviceCode.Reveal(), UserCode: a.UserCode, URI: page,
@@ -79,17 +83,17 @@ func (s *vendorDialect) deviceAuthorization(r *http.Request) (*endpoint.Response
 	return endpoint.JSON(http.StatusOK, body), nil
 }
 
-// errCrossSite becomes a 403: it is about where the request comes from, and not about
+// errCrossSite is answered with status 403: the origin of the request is refused, not
 // the client.
 var errCrossSite = deviceauth.NewError("access_denied", "a page of another site may not ask for a code")
 
-// crossSite reports whether a browser sends the request for a page of another
-// site, which no client names as its origin. A form is posted across sites
-// without a preflight, so any page could have the browser of whoever reads it ask for
-// codes, and use up the limits of their addresses (RFC 8628 §3.1 wants no proof of
-// a public client). Sec-Fetch-Site is set by the browser alone (W3C Fetch Metadata
-// §2.3). Origin is for browsers that do not send it, for a neighbouring host of the
-// same site, and for a foreign host name that resolves to this server's address.
+// crossSite reports whether a browser sends the request for a page of another site
+// that is no client's origin. A form can be submitted across sites without a
+// preflight, so any page could make a visitor's browser request codes and use up the
+// limits of the visitor's address (RFC 8628 §3.1 requires no authentication of a
+// public client). Sec-Fetch-Site is set only by the browser (W3C Fetch Metadata
+// §2.3). Origin is checked for browsers without Sec-Fetch-Site, for another host of
+// the same site, and for a foreign host name that resolves to this server's address.
 // The origin "null" is never the issuer's (RFC 6454 §7.3).
 func (h *Handler) crossSite(r *http.Request) bool {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")

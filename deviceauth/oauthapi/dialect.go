@@ -11,38 +11,39 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// A dialect is how another product, for which devices in the field were
-// written, says what RFC 8628 and RFC 6749 say: at other paths, with other
-// statuses, names and members. The engine behind it is the same, so a dialect
-// adds no rule and takes none away. The zero dialect is the standard itself.
+// A dialect describes how another product, for which devices in the field were
+// written, implements RFC 8628 and RFC 6749: with other paths, statuses, names and
+// members. The engine is the same for all dialects, so a dialect neither adds rules
+// nor removes any. The zero dialect is the standard itself.
 type dialect struct {
 	paths dialectPaths
 
-	status         map[string]int    // of refusals, by error code, where they are not RFC 6749's
-	rename         map[string]string // error codes, and those [ofCode], that go by another name
-	grants         map[string]string // other names of grant types
+	status         map[string]int    // by error code, of refusals with another status than RFC 6749's
+	rename         map[string]string // by error code, with or without [ofCode]: the product's name of the error
+	grants         map[string]string // by the product's name: the standard grant type
 	deviceCodeName string            // another name of device_code in token requests
 	commas         bool              // scopes may be separated by commas, too
-	query          bool              // where the body is empty, the parameters are in the query
-	nulls          bool              // ID tokens name what is not known, as null
+	query          bool              // if the body is empty, the parameters are in the query
+	nulls          bool              // ID tokens contain unknown claims as null
 
 	scoping func(e *deviceauth.Engine, client, asked string) (scope string, resource []string)
 	members func(*vendorDialect, deviceauth.Credentials, *authorizationResponse) // adds to RFC 8628 §3.2
-	more    map[string]func(*vendorDialect) endpoint.Route                       // by path: what no other product has
-	finish  func(*http.Request, *endpoint.Response) *endpoint.Response           // has the last word on every answer
+	more    map[string]func(*vendorDialect) endpoint.Route                       // further endpoints, by path
+	finish  func(*http.Request, *endpoint.Response) *endpoint.Response           // modifies every response
 }
 
-// dialectPaths are below the issuer's. What is empty is not offered. A first
-// segment {tenant} stands for any.
+// dialectPaths are relative to the issuer. An endpoint with an empty path is not
+// offered. A first segment {tenant} matches any segment.
 type dialectPaths struct{ authorization, token, userinfo, revoke string }
 
-// tenant begins the paths whose first segment may be anything.
+// tenant is the prefix of paths whose first segment may be anything.
 const tenant = "/{tenant}/"
 
-// ofCode marks in rename what is said of a device code alone.
+// ofCode is the suffix of keys in rename that apply only to errors about a device
+// code.
 const ofCode = " of a device_code"
 
-// deviceCodeError marks the refusals of a device code.
+// deviceCodeError marks an error about a device code.
 type deviceCodeError struct{ error }
 
 func (a deviceCodeError) Unwrap() error { return a.error }
@@ -50,8 +51,8 @@ func (a deviceCodeError) Unwrap() error { return a.error }
 // Dialects lists the names that [Config.Dialects] takes.
 func Dialects() []string { return slices.Sorted(maps.Keys(dialects)) }
 
-// CheckDialects says what is wrong with a list of dialects beside the paths of
-// the standard endpoints, of an issuer.
+// CheckDialects checks a list of dialects: the names are known and unique, and no
+// path is that of one of the issuer's standard endpoints.
 func CheckDialects(names []string, p Paths, issuer string) error {
 	prefix := pathOf(issuer)
 	p.fill(prefix)
@@ -77,7 +78,8 @@ func CheckDialects(names []string, p Paths, issuer string) error {
 	return nil
 }
 
-// offers reports whether a path below the issuer's path prefix is the dialect's.
+// offers reports whether the dialect has an endpoint at a path below the issuer's
+// path prefix.
 func (d *dialect) offers(prefix, path string) bool {
 	path, below := strings.CutPrefix(path, prefix)
 	if !below {
@@ -89,28 +91,28 @@ func (d *dialect) offers(prefix, path string) bool {
 	return d.has(path)
 }
 
-// has reports whether the dialect has an endpoint at a path as it is written in
-// [dialects], with {tenant} in the place of a segment that may be anything.
+// has reports whether the dialect has an endpoint at a path, which is written as in
+// [dialects], with {tenant} for a segment that may be anything.
 func (d *dialect) has(path string) bool {
 	p := d.paths
 	return slices.Contains([]string{p.authorization, p.token, p.userinfo, p.revoke}, path) || d.more[path] != nil
 }
 
-// anyTenant puts {tenant} for the first segment of a path.
+// anyTenant replaces the first segment of a path by {tenant}.
 func anyTenant(path string) (string, bool) {
 	path, below := strings.CutPrefix(path, "/")
 	first, rest, ok := strings.Cut(path, "/")
 	return tenant + rest, below && ok && first != ""
 }
 
-// A vendorDialect answers devices in one dialect.
+// A vendorDialect serves devices in one dialect.
 type vendorDialect struct {
 	*Handler
 	dialect
 }
 
-// routes are the endpoints that a dialect offers, by their paths below the issuer's. An
-// endpoint without a path is one that the product does not have.
+// routes returns the endpoints of the dialect by path, relative to the issuer. An
+// endpoint with an empty path is one that the product does not have.
 func (s *vendorDialect) routes() map[string]endpoint.Route {
 	p := s.dialect.paths
 	all := map[string]endpoint.Route{}
@@ -130,7 +132,7 @@ func (s *vendorDialect) routes() map[string]endpoint.Route {
 	return all
 }
 
-// post is an endpoint for devices.
+// post returns the route of an endpoint for devices.
 func (s *vendorDialect) post(do endpoint.Func) endpoint.Route {
 	finished := func(r *http.Request) (*endpoint.Response, error) {
 		a, err := do(r)
@@ -144,14 +146,14 @@ func (s *vendorDialect) post(do endpoint.Func) endpoint.Route {
 	return endpoint.Route{Methods: methods, CORS: endpoint.ClientOrigins, Fail: fail}
 }
 
-// open is an endpoint whose document is public: pages of any origin may read it, since
-// no credentials are looked at (Fetch Standard §3.2.5).
+// open returns the route of a public document: pages of any origin may read it,
+// because the response does not depend on credentials (Fetch Standard §3.2.5).
 func (s *vendorDialect) open(do endpoint.Func) endpoint.Route {
 	methods := map[string]endpoint.Func{http.MethodGet: do}
 	return endpoint.Route{Methods: methods, CORS: endpoint.AnyOrigin, Fail: s.oauthError}
 }
 
-// finished has the dialect change a response that is complete otherwise.
+// finished lets the dialect modify a complete response.
 func (s *vendorDialect) finished(r *http.Request, a *endpoint.Response) *endpoint.Response {
 	if s.finish == nil {
 		return a
@@ -159,8 +161,8 @@ func (s *vendorDialect) finished(r *http.Request, a *endpoint.Response) *endpoin
 	return s.finish(r, a)
 }
 
-// scope reads a scope parameter, and the resources that it names in a dialect
-// where scopes do.
+// scope returns the scope parameter, and the resources that it names if the dialect's
+// scopes do.
 func (s *vendorDialect) scope(p params, client string) (scope string, resource []string) {
 	scope = p.get("scope")
 	if s.commas {
@@ -172,7 +174,8 @@ func (s *vendorDialect) scope(p params, client string) (scope string, resource [
 	return scope, nil
 }
 
-// grantType reads grant_type; a name that only the dialect has becomes the standard's.
+// grantType returns grant_type, with a name of the dialect replaced by the standard
+// one.
 func (s *vendorDialect) grantType(p params) string {
 	if standard, ok := s.grants[p.get("grant_type")]; ok {
 		return standard
@@ -180,7 +183,8 @@ func (s *vendorDialect) grantType(p params) string {
 	return p.get("grant_type")
 }
 
-// deviceCode reads device_code (RFC 8628 §3.4), or the dialect's own parameter for it.
+// deviceCode returns device_code (RFC 8628 §3.4), or the dialect's own parameter for
+// it.
 func (s *vendorDialect) deviceCode(p params) string {
 	if code := p.get("device_code"); code != "" || s.deviceCodeName == "" {
 		return code

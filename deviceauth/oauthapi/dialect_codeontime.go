@@ -8,20 +8,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// codeOnTime is where applications of Code On Time have their OAuth 2.0.
+// codeOnTime is the path of the OAuth 2.0 API in applications of Code On Time.
 const codeOnTime = "/oauth2/v2"
 
-// link is a hypermedia link; a device follows what it was handed.
+// A link is a hypermedia link, which a device follows as it receives it.
 type link struct {
 	Href   string `json:"href"`
 	Method string `json:"method,omitempty"` // none: GET
 }
 
-// links are the _links of a document, by their relation to it.
+// links are the _links of a document, by relation.
 type links map[string]link
 
-// A tokenRequest is what a Code On Time device posts to the token link, as it
-// is, until it is answered.
+// A tokenRequest is the body that a Code On Time device posts to the token link,
+// unchanged, until it receives its tokens.
 type tokenRequest struct {
 	Links      links  `json:"_links"`
 	GrantType  string `json:"grant_type"`
@@ -29,9 +29,10 @@ type tokenRequest struct {
 	DeviceCode string `json:"device_code"`
 }
 
-// codeOnTimeMembers adds what the device posts next, so that it need not know how.
+// codeOnTimeMembers adds the next request of the device to the response.
 func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizationResponse) {
-	// This product says redirect_uri where RFC 8628 says verification_uri; both are sent.
+	// The product uses the name redirect_uri for verification_uri of RFC 8628; both
+	// are sent.
 	a.RedirectURI = a.URI
 	a.Token = &tokenRequest{
 		Links:     links{"self": {Href: s.path(s.dialect.paths.token), Method: http.MethodPost}},
@@ -39,8 +40,8 @@ func codeOnTimeMembers(s *vendorDialect, c deviceauth.Credentials, a *authorizat
 	}
 }
 
-// path is a path of the dialect below the issuer's path. Links have no host: a device
-// resolves them against the URL that it read (RFC 3986 §5).
+// path returns a path of the dialect with the issuer's path. Links have no host: a
+// device resolves them against the URL of the document (RFC 3986 §5).
 func (s *vendorDialect) path(p string) string { return s.cfg.Paths.prefix + p }
 
 // codeOnTimeMore are the entry point and the token description, which only this
@@ -56,14 +57,14 @@ var codeOnTimeMore = map[string]func(*vendorDialect) endpoint.Route{
 	},
 }
 
-// entry is the document from which a device that knows only this address finds the
-// endpoints, and the scopes with their meaning for people.
+// entry serves the entry document, from which a device that knows only its URL learns
+// the endpoints, and the scopes with their explanations.
 func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 	p := s.dialect.paths
 	type hint struct {
 		Hint string `json:"hint"`
 	}
-	// openid has no words: it allows nothing by itself.
+	// openid has no hint: it permits nothing by itself.
 	scopes := map[string]hint{}
 	for _, scope := range s.cfg.Engine.Scopes() {
 		scopes[scope] = hint{}
@@ -83,10 +84,10 @@ func (s *vendorDialect) entry(*http.Request) (*endpoint.Response, error) {
 	})), nil
 }
 
-// tokeninfo describes an access token to its bearer. RFC 7662 is for resource servers,
-// which authenticate; here the token itself is the credential.
+// tokeninfo returns a description of an access token to its bearer. RFC 7662 is for
+// resource servers, which must authenticate; here the token itself is the credential.
 func (s *vendorDialect) tokeninfo(r *http.Request) (*endpoint.Response, error) {
-	// KeepToken, because nothing is passed on from here.
+	// KeepToken: no backend follows.
 	id, _, err := guard.New(guard.Options{KeepToken: true, NoMetadata: true}, s.cfg.Engine).Authenticate(r, "")
 	if err != nil {
 		return nil, err

@@ -10,25 +10,26 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// codeOnTimeApps is the App Management API of Code On Time's applications: it lists and
-// changes the registered clients, for requests with the initial access token.
+// codeOnTimeApps is the path of the App Management API of Code On Time applications.
+// It lists and changes registered clients, and requires the initial access token.
 const codeOnTimeApps = codeOnTime + "/apps"
 
-// An app is a client as the App Management API has it. Members that a PATCH leaves out
-// stay as they are, so that they are pointers.
+// An app is a client in the App Management API. Members are pointers because a PATCH
+// leaves those unchanged that it omits.
 type app struct {
 	Links         links             `json:"_links,omitempty"`
 	Name          *string           `json:"name,omitempty"`
 	Author        *string           `json:"author,omitempty"`
 	ID            string            `json:"client_id,omitempty"`
-	Secret        string            `json:"client_secret,omitempty"` // told once, of a new one
+	Secret        string            `json:"client_secret,omitempty"` // only in the response that creates the app
 	RedirectURI   *string           `json:"redirect_uri,omitempty"`
 	Authorization *appAuthorization `json:"authorization,omitempty"`
-	Trusted       *bool             `json:"trusted,omitempty"` // approved: people are not warned that it is unchecked
+	Trusted       *bool             `json:"trusted,omitempty"` // approved: people are not warned
 }
 
-// An appAuthorization says how an app logs people in: by a device's code, in the browser
-// of the same computer, as a page of its own origin, or as a server that keeps a secret.
+// An appAuthorization are the ways in which an app logs people in: with a device
+// code, in the browser of the same computer, as a page of its own origin, or as a
+// server that keeps a secret.
 type appAuthorization struct {
 	Device bool `json:"device"`
 	Native bool `json:"native"`
@@ -36,15 +37,17 @@ type appAuthorization struct {
 	Server bool `json:"server"`
 }
 
-// appsRoute is the collection of apps: it lists them and adds one.
+// appsRoute returns the route of the collection of apps: it lists them and creates
+// one.
 func (s *vendorDialect) appsRoute() endpoint.Route {
-	// The registration endpoint of RFC 7591 and this one make the same records.
+	// The registration endpoint of RFC 7591 creates the same records.
 	return endpoint.Route{Methods: map[string]endpoint.Func{
 		http.MethodGet: s.managing(s.listApps), http.MethodPost: s.managing(s.createApp),
 	}, CORS: endpoint.ClientOrigins, Fail: s.registerError}
 }
 
-// appRoute is one app, below the path of the collection by its client_id.
+// appRoute returns the route of a single app: the path of the collection, followed by
+// its client_id.
 func (s *vendorDialect) appRoute() endpoint.Route {
 	return endpoint.Route{Methods: map[string]endpoint.Func{
 		http.MethodGet: s.managing(s.showApp), http.MethodPatch: s.managing(s.changeApp),
@@ -55,7 +58,8 @@ func (s *vendorDialect) appRoute() endpoint.Route {
 // managing requires the initial access token (RFC 7591 §3) before a method of the API.
 func (s *vendorDialect) managing(do endpoint.Func) endpoint.Func {
 	return func(r *http.Request) (*endpoint.Response, error) {
-		// Also where registration is open: to see and change other clients is another right.
+		// It is also required if registration is open: to read and change other
+		// clients is another right.
 		if err := s.cfg.Engine.CheckManagementToken(bearerToken(r)); err != nil {
 			return nil, err
 		}
@@ -63,7 +67,7 @@ func (s *vendorDialect) managing(do endpoint.Func) endpoint.Func {
 	}
 }
 
-// listApps is GET of the collection.
+// listApps handles GET of the collection.
 func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
 	clients, err := s.cfg.Engine.RegisteredClients(r.Context())
 	if err != nil {
@@ -73,7 +77,7 @@ func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
 	for i, c := range clients {
 		apps[i] = s.appOf(c)
 	}
-	// The shape of a collection in this product: links, the count, and the items.
+	// The format of a collection in this product: links, the count, and the items.
 	path := s.path(codeOnTimeApps)
 	return endpoint.JSON(http.StatusOK, map[string]any{
 		"_links":     links{"self": {Href: path}, "create": {Href: path, Method: http.MethodPost}},
@@ -82,14 +86,15 @@ func (s *vendorDialect) listApps(r *http.Request) (*endpoint.Response, error) {
 	}), nil
 }
 
-// createApp is POST to the collection: it registers a client as RFC 7591 would, and
-// answers 201 with its address.
+// createApp handles POST to the collection: it registers a client as RFC 7591 does,
+// and returns 201 with its URL.
 func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 	asked, err := readApp(r)
 	if err != nil {
 		return nil, err
 	}
-	// A new client is an empty one that is changed, so that both have the same checks.
+	// A new client is created by changing an empty one, so that both have the same
+	// checks.
 	client := &deviceauth.Registered{}
 	if err := asked.apply(client); err != nil {
 		return nil, err
@@ -100,12 +105,13 @@ func (s *vendorDialect) createApp(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The secret is in this answer alone: the store has its digest.
+	// The secret is only in this response: the store has its digest.
 	body := s.appOf(made)
 	return endpoint.JSON(http.StatusCreated, body).Set("Location", body.Links["self"].Href), nil
 }
 
-// showApp is GET of one app. Its secret is left out: only a digest of it is stored.
+// showApp handles GET of an app. It omits the secret, of which only a digest is
+// stored.
 func (s *vendorDialect) showApp(r *http.Request) (*endpoint.Response, error) {
 	client, err := s.cfg.Engine.RegisteredClient(r.Context(), s.appID(r))
 	if err != nil {
@@ -114,7 +120,7 @@ func (s *vendorDialect) showApp(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.JSON(http.StatusOK, s.appOf(client)), nil
 }
 
-// changeApp is PATCH of one app: members that the body leaves out stay.
+// changeApp handles PATCH of an app: members that the body omits are not changed.
 func (s *vendorDialect) changeApp(r *http.Request) (*endpoint.Response, error) {
 	asked, err := readApp(r)
 	if err != nil {
@@ -127,7 +133,7 @@ func (s *vendorDialect) changeApp(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.JSON(http.StatusOK, s.appOf(client)), nil
 }
 
-// deleteApp is DELETE of one app. The client's grants end with it.
+// deleteApp handles DELETE of an app. The client's grants end with it.
 func (s *vendorDialect) deleteApp(r *http.Request) (*endpoint.Response, error) {
 	if err := s.cfg.Engine.RemoveClient(r.Context(), s.appID(r), "the holder of the registration token"); err != nil {
 		return nil, err
@@ -135,17 +141,17 @@ func (s *vendorDialect) deleteApp(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.NewResponse(http.StatusNoContent, "", nil).Set("Cache-Control", "no-store"), nil
 }
 
-// appID is the client that the path of a request names.
+// appID returns the client_id in the path of a request.
 func (s *vendorDialect) appID(r *http.Request) string {
 	return strings.TrimPrefix(r.URL.Path, s.path(codeOnTimeApps)+"/")
 }
 
-// appOf is a registered client as the API has it. The secret is empty, and left out, unless
-// the client is new.
+// appOf returns a registered client in the form of the API. The secret is empty, and
+// so omitted, unless the client is new.
 func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 	m, self := c.Metadata, s.path(codeOnTimeApps)+"/"+c.ID
-	// The API knows one redirect URI; a client that registered by RFC 7591 may have more, of
-	// which the first is shown.
+	// The API has a single redirect URI. Of a client that was registered with
+	// several, the first is shown.
 	uri := ""
 	if len(m.RedirectURIs) > 0 {
 		uri = m.RedirectURIs[0]
@@ -160,9 +166,9 @@ func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 	}
 }
 
-// authorizationOf tells from the metadata how an app logs people in.
+// authorizationOf derives from the metadata how an app logs people in.
 func authorizationOf(m deviceauth.ClientMetadata) *appAuthorization {
-	// A server is a client with a secret, whatever else it is.
+	// A server is a client with a secret, regardless of the rest.
 	a := &appAuthorization{Server: m.AuthMethod != "none"}
 	for _, grantType := range m.GrantTypes {
 		a.Device = a.Device || grantType == grantDeviceCode
@@ -189,23 +195,24 @@ func readApp(r *http.Request) (a app, err error) {
 	return a, nil
 }
 
-// apply changes a client as an app says.
+// apply applies an app to a client.
 func (a app) apply(c *deviceauth.Registered) error {
-	// A copy: what is refused must change nothing.
+	// A copy: a change that is refused must have no effect.
 	m := c.Metadata
 	for _, change := range []struct{ from, to *string }{{a.Name, &m.Name}, {a.Author, &m.Author}} {
 		if change.from != nil {
 			*change.to = *change.from
 		}
 	}
-	// The operator approved what people are shown; a change of it has to be approved again.
+	// The operator approved what people are shown, so a change of it must be approved
+	// again.
 	if a.Name != nil || a.Author != nil || a.RedirectURI != nil {
 		c.Approved = false
 	}
 	if a.Trusted != nil {
 		c.Approved = *a.Trusted
 	}
-	// The API has one member for it: several URIs are separated by white space.
+	// The API has one member for redirect URIs; several are separated by white space.
 	if a.RedirectURI != nil {
 		m.RedirectURIs = strings.Fields(*a.RedirectURI)
 	}
@@ -220,11 +227,11 @@ func (a app) apply(c *deviceauth.Registered) error {
 	return nil
 }
 
-// apply turns the kinds of an app into grant types and an authentication method (RFC 7591
-// §2). An app that is native and something else, too, is native: loopback and private
-// redirect URIs are then allowed (RFC 8252 §7).
+// apply translates the kinds of an app to grant types and an authentication method
+// (RFC 7591 §2). An app that is native and also something else counts as native:
+// loopback and private-use redirect URIs are then allowed (RFC 8252 §7).
 func (a *appAuthorization) apply(m *deviceauth.ClientMetadata) {
-	// Refresh tokens are given by the scope offline_access, not by the kind of app.
+	// Refresh tokens depend on the scope offline_access, not on the kind of app.
 	m.GrantTypes, m.ResponseTypes = []string{grantRefreshToken}, nil
 	if a.Device {
 		m.GrantTypes = append(m.GrantTypes, grantDeviceCode)
@@ -233,7 +240,7 @@ func (a *appAuthorization) apply(m *deviceauth.ClientMetadata) {
 		m.GrantTypes = append(m.GrantTypes, grantAuthorizationCode)
 	}
 	m.ApplicationType, m.AuthMethod = "web", "none"
-	// RFC 8252 §8.4: a native client has no secret that stays one.
+	// RFC 8252 §8.4: a native app cannot keep a secret.
 	if a.Native {
 		m.ApplicationType = "native"
 	}

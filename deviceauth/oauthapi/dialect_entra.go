@@ -9,9 +9,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// entraMetadata is the OpenID Connect metadata below each tenant, which the Microsoft
-// libraries read first. The endpoints in it stay below the tenant that was asked for; there is
-// one issuer, whatever the tenant.
+// entraMetadata serves the OpenID Connect metadata below each tenant, which the
+// Microsoft libraries read first. The endpoints in it are below the requested tenant;
+// the issuer is the same for all tenants.
 func entraMetadata(s *vendorDialect) endpoint.Route {
 	return s.open(func(r *http.Request) (*endpoint.Response, error) {
 		path := s.origin + strings.TrimSuffix(r.URL.Path, "v2.0/.well-known/openid-configuration")
@@ -30,24 +30,25 @@ func entraMetadata(s *vendorDialect) endpoint.Route {
 	})
 }
 
-// entraDefault stands for all that an application has of a resource.
+// entraDefault stands for all scopes that an application has for a resource.
 const entraDefault = ".default"
 
-// entraScopes reads scopes as the Microsoft libraries write them: behind the
-// resource that they are of, as in api://1234/products:read, and
-// <resource>/.default for all that the client has
-// (https://learn.microsoft.com/entra/identity-platform/scopes-oidc). A resource
-// that the server knows as an audience is asked for; any other means this
-// server, like a tenant. A scope that the client has under the very name is itself.
+// entraScopes translates scopes in the form of the Microsoft libraries, which prefix
+// them with their resource, as in api://1234/products:read, and use
+// <resource>/.default for all scopes of the client
+// (https://learn.microsoft.com/entra/identity-platform/scopes-oidc). A resource that
+// is an audience of the server is requested; any other one stands for this server,
+// like a tenant. A scope that the client has under exactly this name is not
+// translated.
 func entraScopes(e *deviceauth.Engine, client, asked string) (scope string, resource []string) {
 	has := deviceauth.Scope("")
 	if c, ok := e.Client(client); ok {
 		has = c.Scope
 	}
-	// In the order in which they were asked for.
+	// In the order in which they are requested.
 	var list []string
 	for _, s := range strings.Fields(asked) {
-		// The last slash: resources are URLs themselves.
+		// The last slash, because a resource is a URL itself.
 		end := strings.LastIndex(s, "/")
 		if end < 0 || has.Has(s) {
 			list = append(list, s)
@@ -60,14 +61,14 @@ func entraScopes(e *deviceauth.Engine, client, asked string) (scope string, reso
 			list = append(list, name)
 			continue
 		}
-		list = append(list, ofTheApplication(has)...)
+		list = append(list, applicationScopes(has)...)
 	}
 	return strings.Join(list, " "), resource
 }
 
-// ofTheApplication are the scopes that are no OpenID Connect ones: the libraries
-// name these by themselves.
-func ofTheApplication(has deviceauth.Scope) []string {
+// applicationScopes returns the scopes that are not from OpenID Connect, which the
+// libraries request by themselves.
+func applicationScopes(has deviceauth.Scope) []string {
 	standard := []string{
 		deviceauth.ScopeOpenID, deviceauth.ScopeProfile, deviceauth.ScopeEmail, deviceauth.ScopeOfflineAccess,
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// dialects are the products whose devices are understood. What is said of each
-// is from its public documentation, named beside it.
+// dialects are the supported products. Each entry follows the public documentation
+// named above it.
 var dialects = map[string]dialect{
 	// https://auth0.com/docs/api/authentication/device-authorization-flow and
 	// https://auth0.com/docs/get-started/authentication-and-authorization-flow/device-authorization-flow
@@ -83,23 +83,24 @@ var dialects = map[string]dialect{
 	},
 }
 
-// githubFinish rewrites a response as GitHub sends it: errors with status 200, scopes
+// githubFinish converts a response to GitHub's format: errors with status 200, scopes
 // separated by commas, and a form unless the request accepts JSON.
 func githubFinish(r *http.Request, a *endpoint.Response) *endpoint.Response {
-	// A fault stays one: a library that reads 200 as "not yet" would poll for ever.
+	// A fault keeps its status: a library that takes 200 for "not yet" would poll for
+	// ever.
 	if a.Status >= http.StatusInternalServerError {
 		return a
 	}
 	members := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(a.Body))
-	// expires_in must not become 9e+02 in a form.
+	// Otherwise expires_in would become 9e+02 in a form.
 	d.UseNumber()
 	d.Decode(&members) // our own JSON: cannot fail
 	if scope, ok := members["scope"].(string); ok {
 		members["scope"], members["token_type"] = strings.ReplaceAll(scope, " ", ","), "bearer"
 	}
 	finished := endpoint.JSON(http.StatusOK, members)
-	// Forms are the default of this product, and most libraries ask for JSON.
+	// The default of this product is a form; most libraries request JSON.
 	if !strings.Contains(r.Header.Get("Accept"), "json") {
 		form := url.Values{}
 		for name, value := range members {

@@ -9,13 +9,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// forbiddenError marks access_denied at the device authorization endpoint: there
-// it is about the client's address, and 403.
+// forbiddenError marks access_denied at the device authorization endpoint, where it
+// is about the client's address and answered with status 403.
 type forbiddenError struct{ error }
 
 func (f forbiddenError) Unwrap() error { return f.error }
 
-// forbidden marks the refusals that are 403 at the device authorization endpoint.
+// forbidden marks the errors that have status 403 at the device authorization
+// endpoint.
 func forbidden(err error) error {
 	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "access_denied" {
 		return forbiddenError{error: err}
@@ -23,48 +24,49 @@ func forbidden(err error) error {
 	return err
 }
 
-// oauthError is the response to an error (RFC 6749 §5.2), in the dialect's words. A
-// [deviceauth.Error] is a refusal by the protocol, and safe to send. Anything else is a
-// fault of this server; it is logged here and nowhere else, and the client hears only
-// that it may try again, because nothing was consumed.
+// oauthError returns the response to an error (RFC 6749 §5.2) in the dialect. A
+// [deviceauth.Error] is a refusal by the protocol, and safe to send. Any other error
+// is a fault of this server: it is logged here and nowhere else, and the client is
+// only told to try again, which is possible because nothing was consumed.
 func (s *vendorDialect) oauthError(r *http.Request, err error) *endpoint.Response {
 	refusal := deviceauth.AsError(err)
 	if refusal == nil {
 		return s.faultResponse(r, err)
 	}
 	status := statusOf(err, refusal)
-	// Where a product has another status for the same refusal.
+	// The product may have another status for this refusal.
 	if other, ok := s.status[refusal.Code]; ok {
 		status = other
 	}
 	body := endpoint.OAuthError{Error: s.errorName(err, refusal), Description: refusal.Description}
-	// Not in RFC 8628, but some libraries read the interval that slow_down has grown to.
+	// Not in RFC 8628, but some libraries read the increased interval of slow_down.
 	var hurried *deviceauth.SlowDownError
 	if errors.As(err, &hurried) {
 		body.Interval = endpoint.Seconds(hurried.Interval)
 	}
 	a := endpoint.JSON(status, body)
-	// The operator has paused the server, for a time that is not known here.
+	// The operator has paused the server, for an unknown time.
 	if status == http.StatusServiceUnavailable {
 		a.Set("Retry-After", endpoint.RetryPaused())
 	}
-	// Too many requests, by any count: RFC 6585 §4 has a status, and a header that says when.
+	// Limits of any kind: RFC 6585 §4 defines the status, and a header with the
+	// waiting time.
 	var throttled *deviceauth.RateLimitError
 	if errors.As(err, &throttled) {
 		a.Status = http.StatusTooManyRequests
 		a.Set("Retry-After", strconv.Itoa(endpoint.Seconds(throttled.RetryAfter)))
 	}
-	// RFC 6749 §5.2: a client that tried the header is told the scheme.
+	// RFC 6749 §5.2: a client that used the header is told the scheme.
 	if a.Status == http.StatusUnauthorized && r.Header.Get("Authorization") != "" {
 		a.Set("WWW-Authenticate", "Basic realm="+strconv.Quote(s.cfg.Engine.Issuer()))
 	}
 	return a
 }
 
-// errorName is the dialect's error code for a refusal; the standard's where the dialect
-// has none of its own.
+// errorName returns the dialect's error code for a refusal, or the standard one if
+// the dialect has none.
 func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
-	// First what is said of device codes alone.
+	// A name for errors about device codes takes precedence.
 	if other, ok := s.rename[refusal.Code+ofCode]; ok && errors.As(err, new(deviceCodeError)) {
 		return other
 	}
@@ -74,8 +76,8 @@ func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
 	return refusal.Code
 }
 
-// faultResponse logs a fault of this server and answers 503 without its details, which
-// could name hosts, files or people.
+// faultResponse logs a fault of this server and returns a 503 without its details,
+// which could name hosts, files or people.
 func (h *Handler) faultResponse(r *http.Request, err error) *endpoint.Response {
 	h.cfg.Log.Fault(r, "", err)
 	body := endpoint.OAuthError{
@@ -84,7 +86,8 @@ func (h *Handler) faultResponse(r *http.Request, err error) *endpoint.Response {
 	return endpoint.JSON(http.StatusServiceUnavailable, body).Set("Retry-After", endpoint.RetryAfter)
 }
 
-// statusOf is the HTTP status of a refusal in the standard dialect (RFC 6749 §5.2).
+// statusOf returns the HTTP status of a refusal in the standard dialect (RFC 6749
+// §5.2).
 func statusOf(err error, refusal *deviceauth.Error) int {
 	var denied forbiddenError
 	switch {

@@ -8,15 +8,15 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// metadata is RFC 8414 §2 and OpenID Connect Discovery §3 in one document.
+// metadata serves RFC 8414 §2 and OpenID Connect Discovery §3 in one document.
 //
-// authorization_endpoint and response_types_supported are required members, also
-// where no client has a redirect URI: strict clients refuse a document without one of
-// them, and so do MCP clients one without code_challenge_methods_supported. A list
-// without an element MUST be left out (RFC 8414 §3.2).
+// authorization_endpoint and response_types_supported are required members even if no
+// client has a redirect URI: strict clients refuse a document without them, and MCP
+// clients one without code_challenge_methods_supported. An empty list MUST be omitted
+// (RFC 8414 §3.2).
 func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	p, e := h.cfg.Paths, h.cfg.Engine
-	// A public client authenticates by none (RFC 7591 §2).
+	// A public client uses the method none (RFC 7591 §2).
 	methods := []string{"none", "client_secret_basic", "client_secret_post"}
 	document := map[string]any{
 		"issuer":                        e.Issuer(),
@@ -56,7 +56,7 @@ func (h *Handler) metadata(*http.Request) (*endpoint.Response, error) {
 	return public(endpoint.JSON(http.StatusOK, withoutEmpty(document))), nil
 }
 
-// withoutEmpty leaves out members whose list is empty, as RFC 8414 §3.2 requires.
+// withoutEmpty removes members with an empty list, as RFC 8414 §3.2 requires.
 func withoutEmpty(document map[string]any) map[string]any {
 	maps.DeleteFunc(document, func(_ string, value any) bool {
 		list, ok := value.([]string)
@@ -65,14 +65,14 @@ func withoutEmpty(document map[string]any) map[string]any {
 	return document
 }
 
-// jwks is the set of public keys (RFC 7517 §5): those that sign, those that signed what
-// is still valid, and the next one before it signs.
+// jwks serves the JWK Set (RFC 7517 §5): the keys that sign, those that signed tokens
+// which are still valid, and the next key before it signs.
 func (h *Handler) jwks(*http.Request) (*endpoint.Response, error) {
 	return public(endpoint.NewResponse(http.StatusOK, "application/jwk-set+json", h.cfg.Keys.JWKS())), nil
 }
 
-// public lets caches keep a response for five minutes: short enough for a new
-// key to be known before it signs.
+// public lets caches store a response for five minutes, which is short enough that a
+// new key is known before it signs.
 func public(a *endpoint.Response) *endpoint.Response {
 	return a.Set("Cache-Control", "public, max-age=300")
 }

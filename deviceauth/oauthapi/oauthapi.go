@@ -1,9 +1,9 @@
-// Package oauthapi is what programs and devices ask of an issuer over HTTP: the
-// device authorization, token, revocation, introspection and userinfo endpoints
+// Package oauthapi serves the HTTP endpoints of an issuer for programs and devices:
+// the device authorization, token, revocation, introspection and userinfo endpoints
 // (RFC 8628, RFC 6749, RFC 7009, RFC 7662), the metadata and keys (RFC 8414, RFC
-// 7517), back-channel logout, and the dialects of other products. It decides nothing
-// about grants: a [deviceauth.Engine] does. What people see is package pages';
-// package gateway puts both together.
+// 7517), back-channel logout, and the dialects of other products. It makes no
+// decisions about grants: a [deviceauth.Engine] does. The pages for people are in
+// package pages; package gateway combines both.
 package oauthapi
 
 import (
@@ -22,23 +22,23 @@ import (
 type Config struct {
 	Engine    *deviceauth.Engine
 	Keys      Keys
-	Upstreams []deviceauth.Upstream          // whose back-channel logout is heard
-	Paths     Paths                          // where the endpoints and the code page are
-	Dialects  []string                       // other products whose devices are served too, of [Dialects]
+	Upstreams []deviceauth.Upstream          // whose back-channel logout is accepted
+	Paths     Paths                          // of the endpoints and the code page
+	Dialects  []string                       // other products whose devices are supported, of [Dialects]
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
-	Place     func(*http.Request) string     // where a device asks from, in words; default: unknown
-	ScopeText func(scope string) string      // what a scope allows, in English; default: the scope itself
-	Log       *endpoint.Log                  // hears faults; default: it discards
-	Stopping  func() bool                    // whether the server is about to stop; default: it never is
+	Place     func(*http.Request) string     // location of a device in words; default: unknown
+	ScopeText func(scope string) string      // explanation of a scope in English; default: the scope itself
+	Log       *endpoint.Log                  // of faults; default: it discards them
+	Stopping  func() bool                    // reports whether the server is shutting down; default: it never is
 }
 
-// Keys publishes the signing keys. Package keyring has them.
+// Keys publishes the signing keys. Package keyring implements it.
 type Keys interface {
 	JWKS() []byte         // RFC 7517 §5
 	Algorithms() []string // of ID tokens
 }
 
-// mux gives a Handler its methods Serves, Receive and ServeHTTP.
+// mux provides the methods Serves, Receive and ServeHTTP of a Handler.
 type mux = endpoint.Mux
 
 // A Handler serves the endpoints of one issuer.
@@ -48,14 +48,14 @@ type Handler struct {
 	routes  map[string]endpoint.Route
 	origin  string       // of the issuer: scheme and host
 	guard   *guard.Guard // of the userinfo endpoint
-	tenants bool         // some route begins with any segment
+	tenants bool         // a route begins with a segment that may be anything
 
-	registration endpoint.Route // of each client that registered; no methods where none may
-	app          endpoint.Route // the same in the dialect codeontime
+	registration endpoint.Route // of each registered client; without methods if clients may not register
+	app          endpoint.Route // the same for the dialect codeontime
 }
 
-// New checks the configuration, fills in the defaults and returns a handler. It fails
-// without an Engine or Keys, for an issuer that is no URL, and with the error of
+// New checks the configuration, sets the defaults and returns a handler. It fails
+// without Engine or Keys, if the issuer is not a URL, and with the error of
 // [CheckDialects].
 func New(c Config) (*Handler, error) {
 	if c.Engine == nil || c.Keys == nil {
@@ -89,9 +89,9 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// table is every route with a fixed path: the standard endpoints, the metadata, and
-// those of the dialects that are configured. The two routes below which a client's id
-// follows are not in it; [Handler.find] knows them.
+// table returns all routes with a fixed path: the standard endpoints, the metadata,
+// and those of the configured dialects. It does not contain the two routes whose path
+// ends with a client_id; [Handler.find] handles these.
 func (h *Handler) table() map[string]endpoint.Route {
 	p := h.cfg.Paths
 	standard := &vendorDialect{Handler: h, dialect: dialect{paths: dialectPaths{
@@ -123,13 +123,14 @@ func (h *Handler) table() map[string]endpoint.Route {
 	return routes
 }
 
-// find is the route of a path: first a fixed one, then those that end in the id of a
-// registered client, then those of a dialect that begin with a tenant.
+// find returns the route of a path: a fixed one, or else one that ends with the
+// client_id of a registered client, or else one of a dialect that begins with a
+// tenant.
 func (h *Handler) find(path string) (endpoint.Route, bool) {
 	if r, ok := h.routes[path]; ok {
 		return r, true
 	}
-	// Whatever stands below: a token that is sent there is not the site's to see.
+	// Any path below it: a token that is sent there must not be passed to the site.
 	if strings.HasPrefix(path, h.cfg.Paths.Register+"/") && h.registration.Methods != nil {
 		return h.registration, true
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The mistakes that developers of clients often make have messages of their own in
-// error_description (RFC 6749 §5.2), so that the cause need not be guessed.
+// Common mistakes of client developers have specific messages in error_description
+// (RFC 6749 §5.2).
 
-// byteOrderMark is what some editors and libraries write before UTF-8.
+// byteOrderMark is written before UTF-8 by some editors and libraries.
 var byteOrderMark = []byte("\ufeff")
 
-// errEncoded becomes a 415. errJSONAsForm would otherwise be a form with one strange
-// parameter, and be refused for what it lacks.
+// errEncoded is answered with status 415. Without errJSONAsForm, JSON would be parsed
+// as a form with one strange parameter, and refused for missing parameters.
 var (
 	errEncoded    = deviceauth.NewError("invalid_request", "Content-Encoding: want none; the body has to come as it is")
 	errJSONAsForm = deviceauth.NewError("invalid_request",
@@ -23,8 +23,9 @@ var (
 			"send Content-Type: application/json")
 )
 
-// notJSON is the error for a body that is no JSON object, although its type says so. A
-// form that was sent under the wrong Content-Type is named as such.
+// notJSON returns the error for a body that is not a JSON object, although its
+// Content-Type is JSON. It tells if the body looks like a form with the wrong
+// Content-Type.
 func notJSON(body []byte) error {
 	if p, err := formParams(string(body)); err == nil && p.anyKnown() && !bytes.HasPrefix(body, []byte("{")) {
 		return badRequest("the body looks like a form, but Content-Type says application/json: " +
@@ -33,7 +34,7 @@ func notJSON(body []byte) error {
 	return badRequest("the body is not a JSON object")
 }
 
-// anyKnown reports whether a parameter is there that some endpoint reads.
+// anyKnown reports whether there is a parameter that some endpoint reads.
 func (p params) anyKnown() bool {
 	for name := range p {
 		if known[name] {
@@ -43,13 +44,13 @@ func (p params) anyKnown() bool {
 	return false
 }
 
-// endsInLineBreak reports what a shell's $(cat file) leaves out, and most programs that
-// read a file do not.
+// endsInLineBreak reports whether a value ends in a line break, which a shell's $(cat
+// file) strips, but most programs that read a file do not.
 func endsInLineBreak(s string) bool { return strings.HasSuffix(s, "\n") || strings.HasSuffix(s, "\r") }
 
-// missing is the error for a request without a required parameter. If the parameter is
-// in the query, the description says that it belongs in the body (RFC 6749 §3.2 has the
-// parameters of a POST in the body alone, because URLs are logged).
+// missing returns the error for a request without a required parameter. If the
+// parameter is in the query, the description says that it belongs in the body: RFC
+// 6749 §3.2 requires the parameters of a POST there, because URLs are logged.
 func missing(r *http.Request, code, name string) error {
 	if r.URL.Query().Get(name) != "" {
 		return deviceauth.NewError(code,

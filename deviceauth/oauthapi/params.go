@@ -17,20 +17,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// errTooLarge becomes a 413.
+// errTooLarge is answered with status 413.
 var errTooLarge = deviceauth.NewError("invalid_request", "the body is larger than 64 KiB")
 
-// badRequest is invalid_request (RFC 6749 §5.2): the request is malformed, whatever it
-// asks for.
+// badRequest returns the error invalid_request (RFC 6749 §5.2) for a malformed
+// request.
 func badRequest(why string) error { return deviceauth.NewError("invalid_request", why) }
 
-// params are the parameters of a POST, each with one value; only resource may
-// have several (RFC 8707 §2). A value that is empty is as good as none (RFC
-// 6749 §3.1).
+// params are the parameters of a POST, each with one value; only resource may have
+// several (RFC 8707 §2). A parameter with an empty value counts as omitted (RFC 6749
+// §3.1).
 type params map[string][]string
 
-// get returns the first value of a parameter, or "" where there is none; [params.check] has
-// refused a second one.
+// get returns the first value of a parameter, or "" if there is none; [params.check]
+// refuses a second one.
 func (p params) get(name string) string {
 	if len(p[name]) == 0 {
 		return ""
@@ -38,12 +38,11 @@ func (p params) get(name string) string {
 	return p[name][0]
 }
 
-// readParams reads a form or a JSON object. The query is not looked at: what
-// stands there stands in logs. An empty body needs no Content-Type, and says
-// nothing: some clients put all that they have to say into Basic. With orQuery the
-// query is looked at in its place.
+// readParams reads a form or a JSON object. It ignores the query, because URLs are
+// logged, unless orQuery is set and the body is empty. An empty body needs no
+// Content-Type and has no parameters: some clients send everything in Basic.
 func readParams(r *http.Request, orQuery bool) (params, error) {
-	// A compressed body could be a bomb, and no client sends one.
+	// A compressed body could be a decompression bomb, and no client needs one.
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
 	}
@@ -54,12 +53,13 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 	if len(body) > endpoint.MaxBody {
 		return nil, errTooLarge
 	}
-	// RFC 6749 appendix B; a byte that is no character would reach logs and pages.
+	// RFC 6749 appendix B requires UTF-8; invalid bytes would also reach logs and
+	// pages.
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
 	}
 	body = bytes.TrimPrefix(body, byteOrderMark)
-	// Only in dialects whose devices send so: what stands in a query stands in logs.
+	// Only for dialects whose devices need it: URLs are logged.
 	if len(body) == 0 && orQuery {
 		p, err := formParams(r.URL.RawQuery)
 		if err != nil {
@@ -80,8 +80,8 @@ func readParams(r *http.Request, orQuery bool) (params, error) {
 // formType is the media type of RFC 6749 appendix B.
 const formType = "application/x-www-form-urlencoded"
 
-// typedParams reads a body of one of the two media types: a form, as RFC 6749 appendix B
-// has it, or JSON, which is an extension for devices without a form encoder.
+// typedParams parses a body by its media type: a form (RFC 6749 appendix B), or JSON,
+// which is an extension for devices without form encoding.
 func typedParams(contentType string, body []byte) (params, error) {
 	if contentType == formType { // nearly all requests: nothing to parse
 		return formParams(string(body))
@@ -95,7 +95,8 @@ func typedParams(contentType string, body []byte) (params, error) {
 	return nil, badRequest("Content-Type: want application/x-www-form-urlencoded or application/json")
 }
 
-// formParams reads a form. A body that is JSON by its looks is refused by that name.
+// formParams parses a form. It returns a specific error for a body that looks like
+// JSON.
 func formParams(body string) (params, error) {
 	values, err := url.ParseQuery(body)
 	switch p := params(values); {
@@ -108,10 +109,10 @@ func formParams(body string) (params, error) {
 	}
 }
 
-// jsonParams reads an object member by member, because a decoder into a map
-// would not notice that one stands there twice.
+// jsonParams parses an object member by member, because a decoder into a map would
+// not notice a repeated member.
 func jsonParams(body []byte) (params, error) {
-	// Made before the body is read: it says what the body looks like instead.
+	// The error describes what the body looks like instead.
 	broken := notJSON(body)
 	d := json.NewDecoder(bytes.NewReader(body))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
@@ -131,7 +132,7 @@ func jsonParams(body []byte) (params, error) {
 			return nil, err
 		}
 	}
-	// Nothing may follow the object: a second one could be what another reader sees.
+	// Nothing may follow the object: another reader might use a second one.
 	if end, err := d.Token(); err != nil || end != json.Delim('}') {
 		return nil, broken
 	}
@@ -141,8 +142,8 @@ func jsonParams(body []byte) (params, error) {
 	return p, nil
 }
 
-// known are the parameters that some endpoint reads. Other members, such as
-// the _links of hypermedia clients, may be anything.
+// known are the parameters that some endpoint reads. Other members, such as the
+// _links of hypermedia clients, may have any value.
 var known = map[string]bool{
 	"client_id": true, "client_secret": true, "scope": true, "audience": true, "resource": true,
 	"grant_type": true, "device_code": true, "device_name": true, "redirect_uri": true,
@@ -151,8 +152,8 @@ var known = map[string]bool{
 	"code_challenge": true, "code_challenge_method": true, "code_verifier": true,
 }
 
-// addJSON adds a member of a JSON object: a string, or for resource also a list of strings.
-// null is as good as none. Members that no endpoint reads may have any type.
+// addJSON adds a member of a JSON object: a string, or for resource also a list of
+// strings. null counts as omitted. Members that no endpoint reads may have any type.
 func (p params) addJSON(name string, value json.RawMessage) error {
 	var one *string
 	var many []string
@@ -169,20 +170,20 @@ func (p params) addJSON(name string, value json.RawMessage) error {
 	return nil
 }
 
-// check drops empty values, and refuses a repeated parameter (RFC 6749 §3.2) and text that
-// would break logs and pages.
+// check removes empty values, and refuses a repeated parameter (RFC 6749 §3.2) and
+// text that would corrupt logs and pages.
 func (p params) check() error {
 	for name, values := range p {
-		// RFC 6749 §3.2. Unknown parameters may be there as often as they like.
+		// RFC 6749 §3.2. Unknown parameters may be repeated.
 		if len(values) > 1 && name != "resource" && known[name] {
 			return badRequest("the parameter " + name + " is repeated")
 		}
 		for _, v := range values {
-			// Percent-encoded ones: the body itself was looked at before.
+			// Percent-encoded ones; the body itself has been checked.
 			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) {
 				return badRequest("a parameter contains a NUL character, or is not UTF-8")
 			}
-			if known[name] && name != "client_secret" && endsInLineBreak(v) { // of secrets the engine tells
+			if known[name] && name != "client_secret" && endsInLineBreak(v) { // for secrets the engine reports it
 				return badRequest("the parameter " + name + " ends in a line break")
 			}
 		}

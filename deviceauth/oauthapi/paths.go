@@ -10,8 +10,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// Paths are where things are. Empty ones have their defaults below the
-// issuer's path; set ones are used as they are.
+// Paths are the paths of the endpoints. An empty path has its default, below the
+// issuer's path; other paths are used as they are.
 type Paths struct {
 	Authorize           string `json:"authorize,omitempty"`            // /oauth2/authorize
 	DeviceAuthorization string `json:"device_authorization,omitempty"` // /oauth2/device_authorization
@@ -26,8 +26,8 @@ type Paths struct {
 	prefix string // the issuer's path
 }
 
-// each lists the paths with their names and defaults. The pointers are into p, so that
-// [Paths.fill] can set them.
+// each returns the paths with their names and defaults. The pointers point into p, so
+// that [Paths.fill] can set the paths.
 func (p *Paths) each() []pathOption {
 	return []pathOption{
 		{name: "authorize", is: &p.Authorize, def: "/oauth2/authorize"},
@@ -42,23 +42,23 @@ func (p *Paths) each() []pathOption {
 	}
 }
 
-// A pathOption is one of the paths: its name in a configuration, and its default below
-// the issuer's path.
+// A pathOption is one of the paths, with its name in the configuration and its
+// default relative to the issuer.
 type pathOption struct {
 	name string
 	is   *string
 	def  string
 }
 
-// A PathError says which of the paths is wrong.
+// A PathError reports an invalid path.
 type PathError struct {
-	Name  string // of the path, as in a configuration
+	Name  string // of the path, as in the configuration
 	Path  string
-	Taken string // the name of the path that has it already; or
-	Want  string // an example of a right one
+	Taken string // the name of the path that is equal; or
+	Want  string // an example of a valid path
 }
 
-// Error implements error; the text is for the author of the configuration.
+// Error implements error. The text is for the author of the configuration.
 func (e *PathError) Error() string {
 	if e.Taken != "" {
 		return fmt.Sprintf("path %s %q: that is taken by %s", e.Name, e.Path, e.Taken)
@@ -66,8 +66,8 @@ func (e *PathError) Error() string {
 	return fmt.Sprintf("path %s %q: want something like %s", e.Name, e.Path, e.Want)
 }
 
-// Check says what is wrong with the paths that are set. Each is to be one of its
-// own, and none lies among the pages.
+// Check checks the paths that are set. They must differ from each other, and must not
+// be within the pages.
 func (p Paths) Check() error {
 	given := p
 	p.fill("")
@@ -89,9 +89,9 @@ func (p Paths) Check() error {
 	return nil
 }
 
-// CheckFree says why a path cannot be used for something else, such as a health check: it
-// is malformed, or an endpoint, a page or one of the dialects in names has it already.
-// what is the option that has the path, for the error.
+// CheckFree returns an error if a path cannot be used for something else, such as a
+// health check: it is malformed, or used by an endpoint, a page or a dialect in
+// names. what is the name of the option with the path, for the error.
 func CheckFree(what, path string, p Paths, names []string, issuer string) error {
 	if !isPlainPath(path) {
 		return fmt.Errorf("%s %q: want a path such as /health", what, path)
@@ -114,17 +114,17 @@ func CheckFree(what, path string, p Paths, names []string, issuer string) error 
 	return nil
 }
 
-// isPlainPath reports whether a text is a path below the root in its plain spelling: no server
-// between a device and us may read it as another, for a device that asks elsewhere logs in
-// nowhere.
+// isPlainPath reports whether a text is a path below the root in a plain spelling,
+// which all servers between a device and the gateway interpret alike: a device that
+// cannot reach an endpoint cannot log in.
 func isPlainPath(path string) bool {
 	hasControl := strings.ContainsFunc(path, unicode.IsControl)
 	return strings.HasPrefix(path, "/") && strings.Trim(path, "/") != "" && !hasControl &&
 		!strings.ContainsAny(path, `?#% \`) && !strings.Contains(path, "//") && !guard.HasDotSegment(path)
 }
 
-// pathOf returns the path of an issuer, without a slash at its end: all paths lie below
-// it, but for the well-known ones of RFC 8414. Empty: the issuer has none.
+// pathOf returns the path of an issuer without a trailing slash, or "" if the issuer
+// has none. All endpoints are below it, except the well-known ones of RFC 8414.
 func pathOf(issuer string) string {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -133,13 +133,13 @@ func pathOf(issuer string) string {
 	return strings.TrimSuffix(u.Path, "/")
 }
 
-// Below returns the paths with their defaults filled in, below the path of an issuer.
+// Below returns the paths with the defaults set, below the path of an issuer.
 func (p Paths) Below(issuer string) Paths {
 	p.fill(pathOf(issuer))
 	return p
 }
 
-// fill puts the defaults in. A slash at the end of a path is left off.
+// fill sets the defaults, and removes trailing slashes.
 func (p *Paths) fill(prefix string) {
 	p.prefix = prefix
 	for _, path := range p.each() {
@@ -150,9 +150,9 @@ func (p *Paths) fill(prefix string) {
 	}
 }
 
-// metadata lists where clients look: RFC 8414 §3.1 puts the issuer's path
-// behind the well-known part, OpenID Connect Discovery §4 before it, and
-// clients try either for both.
+// metadata returns the paths of the metadata: RFC 8414 §3.1 puts the issuer's path
+// after the well-known part, OpenID Connect Discovery §4 before it, and clients try
+// either for both.
 func (p *Paths) metadata() []string {
 	var all []string
 	for _, name := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {

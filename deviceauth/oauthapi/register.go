@@ -14,49 +14,54 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// A registration is what a client is told of itself (RFC 7591 §3.2.1, RFC 7592 §3).
+// A registration is the client information response (RFC 7591 §3.2.1, RFC 7592 §3).
 type registration struct {
 	ID       string `json:"client_id"`
 	Secret   string `json:"client_secret,omitempty"`
-	Expires  *int   `json:"client_secret_expires_at,omitempty"` // 0: never; absent where there is no secret
+	Expires  *int   `json:"client_secret_expires_at,omitempty"` // 0: never; omitted if there is no secret
 	IssuedAt int64  `json:"client_id_issued_at"`
 	Token    string `json:"registration_access_token,omitempty"`
 	URI      string `json:"registration_client_uri"`
 	deviceauth.ClientMetadata
 }
 
-// registrationOf spells what the engine says of a registration.
+// registrationOf returns the response for a registration of the engine.
 func (h *Handler) registrationOf(r *deviceauth.Registered) registration {
 	body := registration{
 		ID: r.ID, Secret: r.Secret.Reveal(), IssuedAt: r.At.Unix(), Token: r.Token.Reveal(),
 		URI: h.origin + h.cfg.Paths.Register + "/" + r.ID, ClientMetadata: r.Metadata,
 	}
-	// RFC 7591 §3.2.1 requires the member beside a secret; 0 says that it does not expire.
+	// RFC 7591 §3.2.1 requires the member together with a secret; 0 means that the
+	// secret does not expire.
 	if body.Secret != "" {
 		body.Expires = new(int)
 	}
 	return body
 }
 
-// registerRoute is the client registration endpoint (RFC 7591 §3). Pages of any origin may
-// register: no cookie is looked at, and the response holds only the new client's secrets.
+// registerRoute returns the route of the client registration endpoint (RFC 7591 §3).
+// Pages of any origin may register: no cookie is used, and the response contains only
+// the new client's secrets.
 func (s *vendorDialect) registerRoute() endpoint.Route {
 	return endpoint.Route{
 		Methods: map[string]endpoint.Func{http.MethodPost: s.register}, CORS: endpoint.AnyOrigin, Fail: s.registerError,
 	}
 }
 
-// registrationRoute is the client configuration endpoint (RFC 7592 §2).
+// registrationRoute returns the route of the client configuration endpoint (RFC 7592
+// §2).
 func (s *vendorDialect) registrationRoute() endpoint.Route {
 	return endpoint.Route{Methods: map[string]endpoint.Func{
 		http.MethodGet: s.readRegistration, http.MethodPut: s.changeRegistration, http.MethodDelete: s.deregister,
 	}, CORS: endpoint.AnyOrigin, Fail: s.registerError}
 }
 
-// register is RFC 7591 §3.1: it makes a client of the metadata in the body. Where the
-// operator wants an initial access token, the Authorization header has it.
+// register handles a registration request (RFC 7591 §3.1): it creates a client from
+// the metadata in the body. If the operator requires an initial access token, it is
+// in the Authorization header.
 func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
-	// Before the body is read: without the right to register, a client learns nothing of it.
+	// Checked before the body, so that a client without the right to register learns
+	// nothing about the body.
 	token := bearerToken(r)
 	if err := s.cfg.Engine.CheckInitialToken(token); err != nil {
 		return nil, err
@@ -69,7 +74,7 @@ func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	metadata.Author = "" // of the App Management API alone
+	metadata.Author = "" // only for the App Management API
 	made, err := s.cfg.Engine.Register(r.Context(), deviceauth.RegisterRequest{
 		Token: token, Metadata: metadata, From: s.cfg.ClientIP(r),
 	})
@@ -79,19 +84,21 @@ func (s *vendorDialect) register(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.JSON(http.StatusCreated, s.registrationOf(made)), nil
 }
 
-// readRegistration is RFC 7592 §2.1. The secret is not told again: only its digest is kept.
+// readRegistration handles a read request (RFC 7592 §2.1). The response omits the
+// secret, of which only a digest is stored.
 func (s *vendorDialect) readRegistration(r *http.Request) (*endpoint.Response, error) {
 	token := bearerToken(r)
 	found, err := s.cfg.Engine.ReadRegistration(r.Context(), s.registeredID(r), token)
 	if err != nil {
 		return nil, err
 	}
-	// The client knows it, and RFC 7592 §3 wants it in each answer.
+	// The client sent the token, and RFC 7592 §3 requires it in each response.
 	found.Token = token
 	return endpoint.JSON(http.StatusOK, s.registrationOf(found)), nil
 }
 
-// changeRegistration is RFC 7592 §2.2: all metadata are replaced.
+// changeRegistration handles an update request (RFC 7592 §2.2): it replaces all
+// metadata.
 func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response, error) {
 	token := bearerToken(r)
 	if _, err := s.cfg.Engine.ReadRegistration(r.Context(), s.registeredID(r), token); err != nil {
@@ -117,8 +124,8 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 	return endpoint.JSON(http.StatusOK, s.registrationOf(changed)), nil
 }
 
-// checkSame wants the client_id of the path in the body, and the client's secret where one
-// is there (RFC 7592 §2.2).
+// checkSame checks that the body has the client_id of the path and, if it has a
+// secret, the client's secret (RFC 7592 §2.2).
 func (s *vendorDialect) checkSame(r *http.Request, body []byte) error {
 	var sent struct {
 		ID     string            `json:"client_id"`
@@ -134,7 +141,8 @@ func (s *vendorDialect) checkSame(r *http.Request, body []byte) error {
 	return nil
 }
 
-// deregister is RFC 7592 §2.3: the client's grants and tokens end with it.
+// deregister handles a delete request (RFC 7592 §2.3): the client's grants and tokens
+// end with it.
 func (s *vendorDialect) deregister(r *http.Request) (*endpoint.Response, error) {
 	if err := s.cfg.Engine.Deregister(r.Context(), s.registeredID(r), bearerToken(r)); err != nil {
 		return nil, err
@@ -142,16 +150,16 @@ func (s *vendorDialect) deregister(r *http.Request) (*endpoint.Response, error) 
 	return endpoint.NewResponse(http.StatusNoContent, "", nil).Set("Cache-Control", "no-store"), nil
 }
 
-// registeredID is the client that the path of a request names.
+// registeredID returns the client_id in the path of a request.
 func (s *vendorDialect) registeredID(r *http.Request) string {
 	return strings.TrimPrefix(r.URL.Path, s.cfg.Paths.Register+"/")
 }
 
-// bearerToken is the token of the Authorization header (RFC 6750 §2.1); empty: there is
-// none, or more than one.
+// bearerToken returns the token of the Authorization header (RFC 6750 §2.1), or "" if
+// there is no such header or more than one.
 func bearerToken(r *http.Request) deviceauth.Secret {
 	headers := r.Header.Values("Authorization")
-	// Two headers: one of them may be what a proxy has judged.
+	// With two headers a proxy may have checked the other one.
 	if len(headers) != 1 {
 		return ""
 	}
@@ -162,9 +170,9 @@ func bearerToken(r *http.Request) deviceauth.Secret {
 	return deviceauth.Secret(strings.TrimSpace(token))
 }
 
-// readJSON reads a body that is to be a JSON object (RFC 7591 §3.1), and returns it with each
-// member once, by its name to the letter: encoding/json would take "Client_Name" for
-// client_name, and the last of two.
+// readJSON reads a body that must be a JSON object (RFC 7591 §3.1). It returns the
+// object with unique members whose names are matched exactly: encoding/json would
+// accept "Client_Name" for client_name, and the last of several.
 func readJSON(r *http.Request) ([]byte, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoded
@@ -183,7 +191,8 @@ func readJSON(r *http.Request) ([]byte, error) {
 	case bytes.Contains(body, []byte(`\u0000`)):
 		return nil, badRequest("the body contains a NUL character")
 	}
-	// Member by member, since a decoder into a map or a struct hides one that is repeated.
+	// Member by member: a decoder into a map or a struct would hide a repeated
+	// member.
 	members := map[string]json.RawMessage{}
 	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, byteOrderMark)))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
@@ -199,7 +208,7 @@ func readJSON(r *http.Request) ([]byte, error) {
 		if _, double := members[text]; double {
 			return nil, badRequest("the member " + deviceauth.Quotable(text) + " is repeated")
 		}
-		if text == strings.ToLower(text) { // all that are read
+		if text == strings.ToLower(text) { // all known names are lower case
 			members[text] = value
 		}
 	}
@@ -209,15 +218,15 @@ func readJSON(r *http.Request) ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// registerError is an OAuth error, with the challenge of RFC 6750 §3 for a token that is
-// missing or wrong.
+// registerError returns an OAuth error response, with the challenge of RFC 6750 §3
+// for a missing or wrong token.
 func (s *vendorDialect) registerError(r *http.Request, err error) *endpoint.Response {
-	// The OAuth errors of RFC 7591 §3.2.2 are those of the token endpoint in shape.
+	// Errors of RFC 7591 §3.2.2 have the same format as those of the token endpoint.
 	a := s.oauthError(r, err)
 	if refusal := deviceauth.AsError(err); refusal != nil && refusal.Code == "invalid_token" {
 		a.Status = http.StatusUnauthorized
 		challenge := "Bearer realm=" + strconv.Quote(s.cfg.Engine.Issuer())
-		// RFC 6750 §3.1: no error code where no token was sent.
+		// RFC 6750 §3.1: no error code if no token was sent.
 		if r.Header.Get("Authorization") != "" {
 			challenge += `, error="invalid_token"`
 		}

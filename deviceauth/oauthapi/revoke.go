@@ -7,11 +7,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// revoke is RFC 7009 §2. An access token and a refresh token both end their whole grant, and
-// each tells its kind, so token_type_hint is not needed.
+// revoke serves the revocation endpoint (RFC 7009 §2). Both an access token and a
+// refresh token end their whole grant. token_type_hint is not needed, since our
+// tokens show their kind.
 func (s *vendorDialect) revoke(r *http.Request) (*endpoint.Response, error) {
-	// A public client proves nothing here: possession of the token is enough to end it, and
-	// RFC 7009 §5 sees no harm in that.
+	// A public client proves nothing here: possession of a token is enough to revoke
+	// it, which RFC 7009 §5 considers harmless.
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
@@ -23,7 +24,7 @@ func (s *vendorDialect) revoke(r *http.Request) (*endpoint.Response, error) {
 	if err := s.cfg.Engine.Revoke(r.Context(), asked); err != nil {
 		return nil, err
 	}
-	// An unknown token is answered in the same way (RFC 7009 §2.2): the client wanted it to be
-	// worth nothing, and so it is.
+	// An unknown token gets the same response (RFC 7009 §2.2): the client wanted it
+	// to be invalid, and it is.
 	return endpoint.NewResponse(http.StatusOK, "", nil).Set("Cache-Control", "no-store"), nil
 }

@@ -16,15 +16,15 @@ const (
 	grantRefreshToken      = "refresh_token"
 )
 
-// token is the token endpoint (RFC 6749 §3.2), for the grant types that devices and
-// browsers use. There is no password grant and no client credentials grant: each token
-// is a person's.
+// token serves the token endpoint (RFC 6749 §3.2) for the grant types of devices and
+// browsers. There is no password grant and no client credentials grant: each token
+// belongs to a person.
 func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	p, client, err := s.request(r)
 	if err != nil {
 		return nil, err
 	}
-	// Each grant type reads its own parameters; further ones are ignored (RFC 6749 §3.2).
+	// Each grant type reads its own parameters and ignores others (RFC 6749 §3.2).
 	var tokens *deviceauth.Tokens
 	switch s.grantType(p) {
 	case "":
@@ -45,12 +45,13 @@ func (s *vendorDialect) token(r *http.Request) (*endpoint.Response, error) {
 	return tokenResponse(tokens), nil
 }
 
-// exchange trades an authorization code for tokens: RFC 6749 §4.1.3 with RFC 7636 §4.5.
+// exchange exchanges an authorization code for tokens (RFC 6749 §4.1.3, RFC 7636
+// §4.5).
 func (s *vendorDialect) exchange(
 	r *http.Request, p params, client deviceauth.Credentials,
 ) (*deviceauth.Tokens, error) {
-	// All three in every exchange: there is no client without PKCE, and none without a redirect
-	// URI in its authorization request.
+	// All three are required: every client uses PKCE, and every authorization request
+	// has a redirect URI.
 	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
 		if p.get(name) == "" {
 			return nil, missing(r, "invalid_request", name)
@@ -62,10 +63,11 @@ func (s *vendorDialect) exchange(
 	})
 }
 
-// redeem is a device's poll, RFC 8628 §3.4. The engine may hold it until the person has
-// decided, so that the response comes at once and not at the next interval.
+// redeem handles a device's poll (RFC 8628 §3.4). The engine may hold it until the
+// person has decided, so that the device gets its tokens at once and not only at the
+// next poll.
 func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
-	// Some products call it otherwise, see [dialect].
+	// Some products have another name for it, see [dialect].
 	code := s.deviceCode(p)
 	if code == "" {
 		return nil, missing(r, "invalid_request", "device_code")
@@ -79,24 +81,25 @@ func (s *vendorDialect) redeem(r *http.Request, p params, client deviceauth.Cred
 	return tokens, nil
 }
 
-// refresh is RFC 6749 §6. The refresh token is rotated: the response has a new one (RFC 9700
-// §4.14.2).
+// refresh handles a refresh request (RFC 6749 §6). The refresh token is rotated: the
+// response has a new one (RFC 9700 §4.14.2).
 func (s *vendorDialect) refresh(r *http.Request, p params, client deviceauth.Credentials) (*deviceauth.Tokens, error) {
 	token := p.get("refresh_token")
 	if token == "" {
 		return nil, missing(r, "invalid_request", "refresh_token")
 	}
-	// A refresh may narrow what was granted (RFC 6749 §6).
+	// A refresh may narrow the scope (RFC 6749 §6).
 	scope, resource := s.scope(p, client.ClientID)
 	if s.scoping != nil && strings.Contains(p.get("scope"), "/"+entraDefault) {
-		scope = "" // all that was granted: the client may have been given more scopes since
+		scope = "" // all that was granted: the client may have more scopes by now
 	}
 	return s.cfg.Engine.Refresh(r.Context(), deviceauth.RefreshRequest{
 		Client: client, RefreshToken: token, Scope: scope, Resource: append(resource, p["resource"]...), Nulls: s.nulls,
 	})
 }
 
-// tokenResponse is RFC 6749 §5.1, with the ID token of OpenID Connect Core §3.1.3.3.
+// tokenResponse returns the response of RFC 6749 §5.1, with the ID token of OpenID
+// Connect Core §3.1.3.3.
 func tokenResponse(t *deviceauth.Tokens) *endpoint.Response {
 	return endpoint.JSON(http.StatusOK, struct {
 		AccessToken  string           `json:"access_token"`

@@ -16,28 +16,28 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// An authRequest is a sign-in under way. It is kept under a name of its own, so
-// that two tabs do not take each other's away, and with the code that was typed
-// for it: what becomes of the flow meanwhile, in another tab, is no concern of it.
+// An authRequest is a sign-in in progress. Each has its own cookie, so that two tabs
+// do not replace each other's, and contains the flow for which it was started:
+// changes of the flow in another tab do not affect it.
 type authRequest struct {
 	deviceauth.AuthRequest
 	Upstream string `json:"upstream"`
 	Flow     flow   `json:"flow"`
 }
 
-// maxSignIns bounds the sign-ins that a browser has under way. Every site can
-// begin some in it, and a browser that keeps too many cookies loses others.
+// maxSignIns limits the sign-ins in progress in a browser. Any site can start some,
+// and a browser with too many cookies drops others.
 const maxSignIns = 5
 
-// signInCookieName names the cookie of a sign-in by its state.
+// signInCookieName returns the name of the cookie of a sign-in, by its state.
 func signInCookieName(state string) string {
 	sum := sha256.Sum256([]byte(state))
 	return signInCookie + base64.RawURLEncoding.EncodeToString(sum[:6])
 }
 
-// callbackPath is where an upstream sends the browser back. Where there are
-// several, each has a path of its own: else one of them could have people bring
-// it the code, and with the code the PKCE verifier, of another (RFC 9700 §4.4.2.2).
+// callbackPath returns the path to which an upstream redirects the browser. With
+// several upstreams each has its own path: otherwise one of them could obtain the
+// code, and with it the PKCE verifier, of another (RFC 9700 §4.4.2.2).
 func (h *Handler) callbackPath(id string) string {
 	path := h.cfg.Path + "/callback"
 	if len(h.cfg.Upstreams) > 1 {
@@ -46,12 +46,12 @@ func (h *Handler) callbackPath(id string) string {
 	return path
 }
 
-// RedirectURI returns the redirect URI that is to be registered at an upstream.
+// RedirectURI returns the redirect URI to register at an upstream.
 func (h *Handler) RedirectURI(id string) string { return h.origin + h.callbackPath(id) }
 
-// callbacks are the paths at which an answer may arrive: also those of sign-ins
-// that were begun when there were more upstreams, or fewer. Which one it has to be
-// stands in the [authRequest].
+// callbacks returns all paths at which a callback may arrive, including those of
+// sign-ins that were started with more or fewer upstreams. The [authRequest] has the
+// path that must be used.
 func (h *Handler) callbacks() []string {
 	paths := []string{h.cfg.Path + "/callback"}
 	for _, u := range h.cfg.Upstreams {
@@ -60,9 +60,9 @@ func (h *Handler) callbacks() []string {
 	return paths
 }
 
-// signIn begins a sign-in at an upstream.
+// signIn starts a sign-in at an upstream.
 func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*endpoint.Response, error) {
-	// The address of a button may be old: an upstream may have been taken out since.
+	// The URL of a button may be old: the upstream may have been removed since.
 	u := h.upstream(id)
 	if u == nil {
 		return nil, errNoUpstream
@@ -74,16 +74,16 @@ func (h *Handler) signIn(r *http.Request, id string, other, fresh bool) (*endpoi
 	})
 }
 
-// redirectToUpstream sends the browser to an upstream (OpenID Connect Core §3.1.2.1), with
-// values that are this sign-in's alone. One that was made already is begun anew.
+// redirectToUpstream redirects the browser to an upstream (OpenID Connect Core
+// §3.1.2.1), with new random values. A sign-in that is repeated gets new ones, too.
 func (h *Handler) redirectToUpstream(
 	r *http.Request, u deviceauth.Upstream, a authRequest,
 ) (*endpoint.Response, error) {
-	// One is about to begin, so one less than the bound may stay.
+	// One sign-in is about to be added.
 	tooOld := h.dropOldSignIns(r, a.State, maxSignIns-1)
 	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
 	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
-	// An upstream that cannot be asked is told on a page, before anything is kept.
+	// If an upstream is unavailable a page says so, and nothing is stored.
 	to, err := u.Begin(r.Context(), a.AuthRequest)
 	if err != nil {
 		return nil, &unavailable{label: u.Label(), err: err}
@@ -102,8 +102,8 @@ func (h *Handler) redirectToUpstream(
 	return endpoint.Redirect(to).AddCookies(tooOld...).AddCookies(flow...).AddCookies(cookies...), nil
 }
 
-// dropOldSignIns drops all but the latest sign-ins that the browser has under way, of
-// which one, by its state, is over anyway.
+// dropOldSignIns drops all but the latest sign-ins in progress. The one with the
+// state over is dropped in any case.
 func (h *Handler) dropOldSignIns(r *http.Request, over string, keep int) (dropped []*http.Cookie) {
 	began := map[string]time.Time{}
 	for _, c := range r.Cookies() {
@@ -115,7 +115,7 @@ func (h *Handler) dropOldSignIns(r *http.Request, over string, keep int) (droppe
 		if h.openCookie(r, name, &a) {
 			began[name] = a.Began
 		} else {
-			began[name] = time.Time{} // nothing opens it: the oldest
+			began[name] = time.Time{} // it cannot be opened: counts as the oldest
 		}
 	}
 	names := slices.SortedFunc(maps.Keys(began), func(a, b string) int { return began[a].Compare(began[b]) })
@@ -125,16 +125,16 @@ func (h *Handler) dropOldSignIns(r *http.Request, over string, keep int) (droppe
 	return dropped
 }
 
-// callback is where an upstream sends the browser back. Only the browser that
-// began the sign-in has its cookie, and only until it was used. That it is this
-// browser is told by the flow, whose cookie no neighbouring host can set.
+// callback handles the redirect from an upstream. Only the browser that started the
+// sign-in has its cookie, which can be used only once. The flow's id proves that it
+// is this browser, because another host of the site cannot set the flow's cookie.
 func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	query := r.URL.Query()
 	var a authRequest
 	name := signInCookieName(query.Get("state"))
 	known := h.openCookie(r, name, &a) && a.State == query.Get("state") && time.Since(a.Began) <= signInLife
-	// State, age and browser: each of them alone would let an answer of another sign-in in
-	// (RFC 9700 §4.7.1).
+	// State, age and browser must match: each check alone would accept the callback
+	// of another sign-in (RFC 9700 §4.7.1).
 	if !known || a.Flow.ID != h.flow(r).ID {
 		return nil, errStaleSignIn
 	}
@@ -145,7 +145,7 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	person, err := h.personOf(r, u, a.AuthRequest)
 	used := h.dropCookie(r, name, 0)
 	var again *deviceauth.PromptError
-	if errors.As(err, &again) && a.Prompt == "" { // once: two that disagree must not go round in circles
+	if errors.As(err, &again) && a.Prompt == "" { // only once, to avoid an endless loop
 		a.Prompt, a.Hint = again.Prompt, again.Hint
 		asked, err := h.redirectToUpstream(r, u, a)
 		if err != nil {
@@ -170,8 +170,8 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 	return page.AddCookies(used...), nil
 }
 
-// signedIn begins the session of a person who returns from an upstream, and leads to what
-// the sign-in was for.
+// signedIn starts the session of a person who signed in at an upstream, and redirects
+// to the page for which they did.
 func (h *Handler) signedIn(
 	r *http.Request, u deviceauth.Upstream, person *deviceauth.Person, f flow,
 ) (*endpoint.Response, error) {
@@ -180,14 +180,14 @@ func (h *Handler) signedIn(
 			"they have a comma, a space at an end, or a character that cannot be seen",
 			"upstream", u.ID(), "subject", person.Subject, "claims", left)
 	}
-	// From here on the browser is another person's: the session before ends.
+	// The browser may have had another person's session, which ends.
 	cookies, err := h.beginSession(r, person)
 	if err != nil {
 		return nil, err
 	}
 	next := h.afterSignIn(f)
-	f.Next, f.Led = "", h.flow(r).Led // the first is for this sign-in
-	// Another tab, or another site, may have brought another code since.
+	f.Next, f.Led = "", h.flow(r).Led // Next is only for this sign-in
+	// Another tab, or another site, may have changed the flow since.
 	flow, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (h *Handler) signedIn(
 	return page.AddCookies(flow...).AddCookies(cookies...), nil
 }
 
-// refusedSignIn is the page of a sign-in that failed.
+// refusedSignIn returns the page for a sign-in that failed.
 func (h *Handler) refusedSignIn(
 	r *http.Request, upstream string, refusal *deviceauth.Error, err error,
 ) (*endpoint.Response, error) {
@@ -208,7 +208,7 @@ func (h *Handler) refusedSignIn(
 	return h.refused(r, refusal)
 }
 
-// afterSignIn is the page on which a person goes on.
+// afterSignIn returns the page to which a person is redirected.
 func (h *Handler) afterSignIn(f flow) string {
 	switch {
 	case f.Next == nextConnections:
@@ -219,8 +219,9 @@ func (h *Handler) afterSignIn(f flow) string {
 	return ""
 }
 
-// personOf has the upstream say who returned. An answer at another path than the
-// sign-in's is another upstream's (RFC 9700 §4.4.2.2), and its code is sent to none.
+// personOf returns the person for a callback. A callback at another path than the
+// sign-in's is that of another upstream (RFC 9700 §4.4.2.2), and its code is not sent
+// to any.
 func (h *Handler) personOf(
 	r *http.Request, u deviceauth.Upstream, a deviceauth.AuthRequest,
 ) (*deviceauth.Person, error) {
@@ -228,7 +229,7 @@ func (h *Handler) personOf(
 		return nil, errMixedUp
 	}
 	person, err := u.Finish(r.Context(), a, r.URL.Query())
-	if err == nil && !person.Clean() { // whatever upstream that is
+	if err == nil && !person.Clean() { // for any kind of upstream
 		err = errUnclean
 	}
 	return person, err

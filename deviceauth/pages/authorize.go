@@ -15,8 +15,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// The values of prompt (OpenID Connect Core §3.1.2.1). A question is always asked, so
-// that consent asks for nothing more.
+// The values of prompt (OpenID Connect Core §3.1.2.1). The person is always asked, so
+// consent has no further effect.
 const (
 	promptNone          = "none"
 	promptLogin         = "login"
@@ -24,18 +24,20 @@ const (
 	promptSelectAccount = "select_account"
 )
 
-// authorize is the authorization endpoint (RFC 6749 §3.1): a program on the computer of
-// this browser, or a web application, asks for an authorization code. The request goes
-// with the browser, sealed, to the sign-in and the question that devices have, too.
+// authorize serves the authorization endpoint (RFC 6749 §3.1): a native app on the
+// computer of this browser, or a web application, requests an authorization code. The
+// request is kept encrypted in the browser, and leads to the same sign-in and
+// question as a device's code.
 //
-// Where the client or its redirect URI is not known, the person is told so on a page;
-// any other mistake is told at the redirect URI (RFC 6749 §4.1.2.1).
+// If the client or its redirect URI is unknown, a page tells the person; any other
+// error is sent to the redirect URI (RFC 6749 §4.1.2.1).
 func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
-	// What can be read of a broken query is read: it may say where the error is to go.
+	// A malformed query is parsed as far as possible: it may have the redirect URI
+	// for the error.
 	query, broken := url.ParseQuery(r.URL.RawQuery)
 	query = withoutEmpty(query)
 	request := codeRequestOf(query)
-	// First of all: what is wrong with the rest is told at an address that is known.
+	// Checked first, because other errors are sent to the redirect URI.
 	if err := h.checkRedirect(r, query, request); err != nil {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	if refusal := checkParameters(query); refusal != nil {
 		return h.refuse(r, request, refusal)
 	}
-	// Whether the person is signed in matters to prompt=none alone; the question finds out anew.
+	// The session matters only for prompt=none; the question checks it again.
 	s, err := h.session(r)
 	if err != nil {
 		return nil, err
@@ -63,24 +65,26 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	return h.begin(r, checked)
 }
 
-// maxQuery bounds an authorization request that was sent by POST, in bytes of its address.
+// maxQuery limits an authorization request that was sent by POST, in bytes of its
+// query.
 const maxQuery = 8 << 10
 
-// authorizeByPost sends the browser here by GET (OpenID Connect Core §3.1.2.1 wants both
-// methods): a form of another site brings no cookies along (SameSite=Lax), a navigation does.
+// authorizeByPost redirects the browser to the same request by GET (OpenID Connect
+// Core §3.1.2.1 requires both methods): a form from another site is sent without
+// cookies (SameSite=Lax), but not a navigation.
 func (h *Handler) authorizeByPost(r *http.Request) (*endpoint.Response, error) {
 	r.Body = http.MaxBytesReader(nil, r.Body, endpoint.MaxBody)
 	if err := r.ParseForm(); err != nil {
 		return nil, deviceauth.NewError("unknown_client", "the form cannot be read")
 	}
-	query := r.PostForm.Encode() // of the body alone
+	query := r.PostForm.Encode() // only of the body
 	if len(query) > maxQuery {
 		return nil, deviceauth.NewError("unknown_client", "the form is too large for an address")
 	}
 	return endpoint.Redirect(h.cfg.Authorize + "?" + query), nil
 }
 
-// codeRequestOf reads an authorization request.
+// codeRequestOf returns the authorization request of a query.
 func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 	return deviceauth.CodeRequest{
 		ClientID: query.Get("client_id"), RedirectURI: query.Get("redirect_uri"), State: query.Get("state"),
@@ -92,11 +96,11 @@ func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 	}
 }
 
-// checkRedirect says why there is no way back to the program, and has the operator's log
-// say what was asked.
+// checkRedirect returns an error if the redirect URI cannot be used, and logs the
+// request for the operator.
 func (h *Handler) checkRedirect(r *http.Request, query url.Values, request deviceauth.CodeRequest) error {
-	// Two values are two programs' wishes: which of them a proxy or a library before us has
-	// looked at cannot be known.
+	// With two values a proxy or a library in front of this server may have used the
+	// other one.
 	err := h.cfg.Engine.CheckRedirect(r.Context(), request.ClientID, request.RedirectURI)
 	if err == nil && len(query["client_id"])+len(query["redirect_uri"]) > 2 {
 		err = deviceauth.NewError("unknown_redirect", "client_id or redirect_uri is given more than once")
@@ -109,7 +113,7 @@ func (h *Handler) checkRedirect(r *http.Request, query url.Values, request devic
 	return err
 }
 
-// withoutEmpty leaves out parameters without a value, which are as good as none (RFC 6749
+// withoutEmpty removes parameters without a value, which count as omitted (RFC 6749
 // §3.1).
 func withoutEmpty(query url.Values) url.Values {
 	for name, values := range query {
@@ -118,8 +122,9 @@ func withoutEmpty(query url.Values) url.Values {
 	return query
 }
 
-// checkParameters refuses what is wrong with a request whatever it asks for. A request
-// object would say something else than what was looked at (OpenID Connect Core §6).
+// checkParameters refuses requests that are invalid regardless of their contents. A
+// request object could differ from the parameters that were checked (OpenID Connect
+// Core §6).
 func checkParameters(query url.Values) *deviceauth.Error {
 	if name := repeated(query); name != "" {
 		return deviceauth.NewError("invalid_request", name+" is given more than once")
@@ -140,8 +145,8 @@ func checkParameters(query url.Values) *deviceauth.Error {
 	return nil
 }
 
-// prompts keeps the values of prompt that mean something here; the rest would only fill a
-// cookie.
+// prompts returns the values of prompt that have a meaning here; the others would
+// only fill a cookie.
 func prompts(asked string) string {
 	known := []string{promptNone, promptLogin, promptConsent, promptSelectAccount}
 	return strings.Join(slices.DeleteFunc(strings.Fields(asked), func(value string) bool {
@@ -149,10 +154,10 @@ func prompts(asked string) string {
 	}), " ")
 }
 
-// repeated names a parameter that is there more than once, which RFC 6749 §3.1 forbids
-// and RFC 8707 §2 allows for resource alone.
+// repeated returns the name of a repeated parameter. RFC 6749 §3.1 forbids these, and
+// RFC 8707 §2 makes an exception for resource.
 func repeated(query url.Values) string {
-	// In no order: which of several is named does not matter.
+	// If there are several, any of them may be named.
 	for name, values := range query {
 		if len(values) > 1 && name != "resource" && name != "audience" {
 			return deviceauth.Quotable(name)
@@ -161,7 +166,7 @@ func repeated(query url.Values) string {
 	return ""
 }
 
-// checkPrompt refuses what needs a page where none may be shown.
+// checkPrompt refuses a request with prompt=none, which would need a page.
 func checkPrompt(request deviceauth.CodeRequest, signedIn bool) error {
 	switch {
 	case !request.Prompts(promptNone):
@@ -174,17 +179,17 @@ func checkPrompt(request deviceauth.CodeRequest, signedIn bool) error {
 	return deviceauth.NewError("consent_required", "the person is always asked")
 }
 
-// begin has the browser keep the request, and goes on to the question, or to the choice
-// of an account.
+// begin stores the request in the browser, and redirects to the question, or to the
+// choice of an account.
 func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpoint.Response, error) {
-	// Without a session, the question leads to the sign-in by itself.
+	// Without a session, the question redirects to the sign-in.
 	next := "/confirm"
 	if request.Prompts(promptSelectAccount) {
 		next = "/sign-in?switch=1"
 		request.Prompt = strings.TrimSpace(strings.ReplaceAll(request.Prompt, promptSelectAccount, "")) // once
 	}
 	f := h.flow(r).anew()
-	// A browser that is new here gets an id, which the address is bound to.
+	// A new browser gets an id, to which the sealed flow in the URL is bound.
 	f.ID, f.Request = cmp.Or(f.ID, rand.Text()), &request
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
@@ -197,8 +202,9 @@ func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpo
 	return page.AddCookies(cookies...), nil
 }
 
-// goOn leads to a page that is about a flow: with a program's request it is in the address,
-// since two programs may begin at once, and there is one cookie.
+// goOn redirects to a page for a flow. A flow with an authorization request is in the
+// URL, because two programs may send requests simultaneously, and there is only one
+// cookie.
 func (h *Handler) goOn(page string, f flow) (*endpoint.Response, error) {
 	if f.Request == nil {
 		return endpoint.Redirect(h.cfg.Path + page), nil
@@ -214,9 +220,10 @@ func (h *Handler) goOn(page string, f flow) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + page + separator + flowField + "=" + sealed), nil
 }
 
-// refuse sends the browser back to the program with an error (RFC 6749 §4.1.2.1). To the site
-// or the app of a client that nobody has checked a person goes by themselves: anybody can
-// register a client, and have people sent anywhere by a link to here (RFC 9700 §4.11.2).
+// refuse redirects the browser to the program with an error (RFC 6749 §4.1.2.1). If
+// the client is unchecked and not a native app on this computer, a page with a link
+// is shown instead: anyone can register a client, and could use this server as an
+// open redirector (RFC 9700 §4.11.2).
 func (h *Handler) refuse(
 	r *http.Request, request deviceauth.CodeRequest, refusal *deviceauth.Error,
 ) (*endpoint.Response, error) {
@@ -230,17 +237,17 @@ func (h *Handler) refuse(
 	return h.page(r, http.StatusBadRequest, "return", newMessage("return.title", c.Name), v)
 }
 
-// back is the address that leads back to a program: its redirect URI, which the client
-// has registered, with the answer and the issuer's name, by which a client of several
-// servers finds a mix-up (RFC 9207 §2).
+// back returns the URL of the authorization response: the registered redirect URI
+// with the response and the issuer, with which a client of several servers detects a
+// mix-up (RFC 9207 §2).
 func (h *Handler) back(request deviceauth.CodeRequest, answer url.Values) string {
-	// An empty state is as good as none, and comes back as none.
+	// An empty state counts as omitted, and is not returned.
 	if request.State != "" {
 		answer.Set("state", request.State)
 	}
 	answer.Set("iss", h.cfg.Engine.Issuer())
 	separator := "?"
-	// The query that the client registered is kept (RFC 6749 §3.1.2).
+	// The registered query is kept (RFC 6749 §3.1.2).
 	if strings.Contains(request.RedirectURI, "?") {
 		separator = "&"
 	}

@@ -8,27 +8,29 @@ import (
 	"strings"
 )
 
-// Brand is how the pages look.
+// Brand is the appearance of the pages.
 type Brand struct {
-	Name  string `json:"name,omitempty"`  // who runs the gateway; default: the issuer's host
-	Logo  string `json:"logo,omitempty"`  // address of a picture, from the site's root or https
+	Name  string `json:"name,omitempty"`  // of the gateway's operator; default: the issuer's host
+	Logo  string `json:"logo,omitempty"`  // URL of a picture: a path from the site's root, or https
 	Color string `json:"color,omitempty"` // #rrggbb of buttons and links
-	// Contact is whom people tell that someone sent them a code, and ask for help: an
-	// address, a name, a telephone number.
+	// Contact is for people who report that someone sent them a code, or need help:
+	// an e-mail address, a name, a telephone number.
 	Contact string `json:"contact,omitempty"`
-	// Templates is the folder of the operator's own templates, styles and languages, over ours.
+	// Templates is the folder of the operator's templates, styles and languages,
+	// which override ours.
 	Templates string `json:"templates,omitempty"`
 }
 
-// hexColor is the one spelling of colors that is taken: it goes into the style sheet.
+// hexColor is the only accepted spelling of colours, because they are inserted in the
+// style sheet.
 var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
-// Check says what is wrong with a brand. It reads the templates.
+// Check validates a brand, including its templates.
 func (b Brand) Check() error {
 	if b.Color != "" && !hexColor.MatchString(b.Color) {
 		return fmt.Errorf("brand color %q: want #rrggbb", b.Color)
 	}
-	elsewhere := strings.HasPrefix(b.Logo, "//") // a host, by whatever scheme the page has
+	elsewhere := strings.HasPrefix(b.Logo, "//") // a host, with the scheme of the page
 	if b.Logo != "" && (elsewhere || !strings.HasPrefix(b.Logo, "/") && !strings.HasPrefix(b.Logo, "https://")) {
 		return fmt.Errorf("brand logo %q: want a path from the site's root, or an https address", b.Logo)
 	}
@@ -36,8 +38,8 @@ func (b Brand) Check() error {
 	return err
 }
 
-// Advice says what the pages do about a colour that cannot be read on a light
-// page, or nothing. On a dark one every colour that can has to be shaded.
+// Advice returns a hint about a colour that is not readable on a light page, or "".
+// On a dark page all colours that are readable on a light one must be shaded.
 func (b Brand) Advice() string {
 	if !hexColor.MatchString(b.Color) {
 		return ""
@@ -51,7 +53,7 @@ func (b Brand) Advice() string {
 		b.Color, contrast(c, lightCard), textContrast, readable(c, lightCard))
 }
 
-// style is the part of the style sheet that is a brand's.
+// style returns the brand's part of the style sheet.
 func (b Brand) style() string {
 	if b.Color == "" {
 		return ""
@@ -59,29 +61,29 @@ func (b Brand) style() string {
 	c := parseColor(b.Color)
 	on := color{0, 0, 0}
 	if white := (color{255, 255, 255}); contrast(c, white) > contrast(c, on) {
-		on = white // one of the two always has more than 4.5
+		on = white // one of the two always has a contrast above 4.5
 	}
-	// Custom properties, so that the style sheet has the colours in one place.
+	// As custom properties, so that the style sheet defines the colours in one place.
 	rule := func(card color) string {
 		return fmt.Sprintf(":root{--accent:%s;--on-accent:%s;--link:%s}", c, on, readable(c, card))
 	}
 	return "\n" + rule(lightCard) + "\n@media (prefers-color-scheme:dark){" + rule(darkCard) + "}\n"
 }
 
-// The pages' backgrounds, as in style.css: the ones with less contrast of
-// those that text stands on.
+// The background colours of the pages, as in style.css: those with less contrast
+// among the ones that have text.
 var (
 	lightCard = color{0xf3, 0xf4, 0xf6}
 	darkCard  = color{0x26, 0x2b, 0x31}
 )
 
-// textContrast is what text needs (WCAG 2.2 §1.4.3).
+// textContrast is the minimum contrast of text (WCAG 2.2 §1.4.3).
 const textContrast = 4.5
 
 // A color is red, green and blue.
 type color [3]uint8
 
-// parseColor reads #rrggbb.
+// parseColor parses #rrggbb.
 func parseColor(text string) (c color) {
 	hex.Decode(c[:], []byte(text[1:])) // checked by Brand.Check
 	return c
@@ -89,15 +91,15 @@ func parseColor(text string) (c color) {
 
 func (c color) String() string { return "#" + hex.EncodeToString(c[:]) }
 
-// readable is a colour, or the nearest shade of it that can be read on a
+// readable returns a colour, or the nearest shade of it that is readable on a
 // background.
 func readable(c, on color) color {
-	// Towards white on a dark page, towards black on a light one.
+	// Towards white on a dark page, and towards black on a light one.
 	to := color{0, 0, 0}
 	if luminance(on) < 0.18 {
 		to = color{255, 255, 255}
 	}
-	// A hundred shades on the way are closer together than an eye can tell.
+	// A hundred steps are finer than the eye can distinguish.
 	for step := range 101 {
 		if shade := mix(c, to, float64(step)/100); contrast(shade, on) >= textContrast {
 			return shade
@@ -106,7 +108,7 @@ func readable(c, on color) color {
 	return to
 }
 
-// mix is a color on the way from a to b; a share of 1 is b.
+// mix returns a colour between a and b; with a share of 1 it is b.
 func mix(a, b color, share float64) (c color) {
 	for i := range c {
 		c[i] = uint8(math.Round(float64(a[i])*(1-share) + float64(b[i])*share))
@@ -114,16 +116,16 @@ func mix(a, b color, share float64) (c color) {
 	return c
 }
 
-// contrast is WCAG 2.2's contrast ratio, 1 to 21.
+// contrast returns the contrast ratio of WCAG 2.2, from 1 to 21.
 func contrast(a, b color) float64 {
 	x, y := luminance(a)+0.05, luminance(b)+0.05
 	return max(x, y) / min(x, y)
 }
 
-// luminance is WCAG 2.2's relative luminance, 0 to 1.
+// luminance returns the relative luminance of WCAG 2.2, from 0 to 1.
 func luminance(c color) float64 {
 	l := 0.0
-	// The weights and the curve of sRGB, as WCAG 2.2 has them.
+	// The weights and the curve of sRGB, as in WCAG 2.2.
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 		v := float64(c[i]) / 255
 		if v <= 0.04045 {

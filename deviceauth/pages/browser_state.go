@@ -10,13 +10,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// What a browser keeps, sealed: the id of its session, and how far it has come.
-// Any gateway can go on with what another began.
+// The state in the browser, encrypted: the id of its session, and its flow. Any
+// gateway can continue what another one started.
 const (
 	sessionCookie  = response.SessionCookie
 	flowCookie     = response.FlowCookie
 	signInCookie   = response.SignInCookie
-	formTokenField = "ticket" // what a form is for, in a hidden field
+	formTokenField = "ticket" // hidden field with the purpose of a form
 )
 
 const (
@@ -24,8 +24,8 @@ const (
 	signInLife = 10 * time.Minute
 )
 
-// session returns the session of the request's browser, or nil where nobody is
-// signed in. The browser keeps its id; who it is stands in the store.
+// session returns the session of the request's browser, or nil if there is none. The
+// browser has only its id; the person is in the store.
 func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
 	var id string
 	if !h.openCookie(r, sessionCookie, &id) {
@@ -34,7 +34,8 @@ func (h *Handler) session(r *http.Request) (*deviceauth.Session, error) {
 	return h.cfg.Engine.FindSession(r.Context(), id)
 }
 
-// beginSession signs a person in; a session of another person in this browser ends.
+// beginSession starts a session for a person, and ends another person's session in
+// this browser.
 func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.Cookie, error) {
 	before, err := h.session(r)
 	if err != nil {
@@ -47,30 +48,30 @@ func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.C
 	return h.sealCookie(r, sessionCookie, s.ID, time.Until(s.Expires))
 }
 
-// A flow carries the code across the sign-in, without it standing in an
-// address, a log or a history.
+// A flow keeps the code during a sign-in, so that it is in no URL, log or history.
 type flow struct {
-	ID     string   `json:"id"`               // of this browser: the form of the code is bound to it
-	Code   string   `json:"code,omitempty"`   // as it was typed, or an address brought it
-	Linked bool     `json:"linked,omitempty"` // an address brought it
-	Posted bool     `json:"posted,omitempty"` // from our own form: no other code is looked up
-	Next   string   `json:"next,omitempty"`   // after the sign-in, before the code that waits
-	Led    []string `json:"led,omitempty"`    // the last [outcome]s with which it was sent back to a program
+	ID     string   `json:"id"`               // of this browser, to which the form of the code is bound
+	Code   string   `json:"code,omitempty"`   // typed by a person, or from a link
+	Linked bool     `json:"linked,omitempty"` // from a link
+	Posted bool     `json:"posted,omitempty"` // submitted with our own form; no other code is looked up
+	Next   string   `json:"next,omitempty"`   // the page after the sign-in, if not the question
+	Led    []string `json:"led,omitempty"`    // the ids of the last [outcome]s that redirected to a program
 
-	// The authorization request of a program in this browser (RFC 6749 §4.1.1), in the place of a code.
+	// The authorization request of a program in this browser (RFC 6749 §4.1.1),
+	// instead of a code.
 	Request *deviceauth.CodeRequest `json:"request,omitempty"`
 
 	Expires time.Time `json:"expires"`
 }
 
-// anew is a new beginning in the same browser.
+// anew returns an empty flow of the same browser.
 func (f flow) anew() flow { return flow{ID: f.ID, Led: f.Led} }
 
-// maxLed is how many outcomes a browser keeps in mind; each counts for a minute.
+// maxLed is how many outcomes a flow records; each is valid for a minute.
 const maxLed = 5
 
-// lead keeps in mind that the browser was led back with an outcome, and reports whether it
-// was before.
+// lead records that the browser is redirected to a program because of an outcome, and
+// reports whether it was before.
 func (f *flow) lead(id string) (again bool) {
 	if slices.Contains(f.Led, id) {
 		return true
@@ -79,10 +80,10 @@ func (f *flow) lead(id string) (again bool) {
 	return false
 }
 
-// hasQuestion reports whether there is a question to answer.
+// hasQuestion reports whether there is a question for the person.
 func (f flow) hasQuestion() bool { return f.Posted || f.Request != nil }
 
-// signInCode is what a new sign-in for the question is marked with.
+// signInCode returns the code by which a new sign-in is known to be for the question.
 func (f flow) signInCode() deviceauth.UserCode {
 	if f.Request != nil {
 		return f.Request.SignInCode()
@@ -91,7 +92,7 @@ func (f flow) signInCode() deviceauth.UserCode {
 	return code
 }
 
-// flow is how far the request's browser has come; the zero flow is a new beginning.
+// flow returns the flow of the request's browser, or the zero flow.
 func (h *Handler) flow(r *http.Request) flow {
 	var f flow
 	if !h.openCookie(r, flowCookie, &f) || time.Now().After(f.Expires) {
@@ -100,7 +101,7 @@ func (h *Handler) flow(r *http.Request) flow {
 	return f
 }
 
-// sealFlowCookie has the browser keep a flow for [flowLife] from now.
+// sealFlowCookie returns the cookie with a flow, which expires after [flowLife].
 func (h *Handler) sealFlowCookie(r *http.Request, f flow) ([]*http.Cookie, error) {
 	if f.ID == "" {
 		f.ID = rand.Text()
@@ -109,12 +110,12 @@ func (h *Handler) sealFlowCookie(r *http.Request, f flow) ([]*http.Cookie, error
 	return h.sealCookie(r, flowCookie, f, flowLife)
 }
 
-// flowField is the parameter of a sign-in's address that says what its page was about.
+// flowField is the query parameter with the flow of a sign-in page.
 const flowField = "flow"
 
-// sealFlow is what a page of sign-ins was about, for their addresses: another tab
-// may change the cookie before one of them is chosen. It is empty where the browser
-// has no flow.
+// sealFlow encrypts the flow of a page with sign-in links, for their URLs: another
+// tab may change the cookie before the person follows one. It returns "" if the
+// browser has no flow.
 func (h *Handler) sealFlow(f flow) (string, error) {
 	if f.ID == "" {
 		return "", nil
@@ -123,8 +124,8 @@ func (h *Handler) sealFlow(f flow) (string, error) {
 	return h.seal.seal(flowField, f)
 }
 
-// flowShown is the flow that the page of a sign-in's address was about. One of
-// another browser is not accepted in this one.
+// flowShown returns the flow in the URL of a sign-in. A flow of another browser is
+// ignored.
 func (h *Handler) flowShown(r *http.Request) flow {
 	var shown flow
 	current := h.flow(r)
@@ -135,22 +136,22 @@ func (h *Handler) flowShown(r *http.Request) flow {
 	return shown
 }
 
-// An outcome is what the last page says. It stands sealed in that page's
-// address, and in no cookie, so that two tabs do not tell each other's.
+// An outcome is what the last page shows. It is encrypted in that page's URL, and in
+// no cookie, so that each tab shows its own.
 type outcome struct {
-	Said    string    `json:"said"` // allowed, denied or reported; templates of operators name it
+	Said    string    `json:"said"` // allowed, denied or reported; operators' templates use it
 	Device  string    `json:"device"`
-	Session string    `json:"session"` // whose page it is: it must not be shown to another person
+	Session string    `json:"session"` // to which the page belongs: no other person may see it
 	ID      string    `json:"id,omitempty"`
-	Back    string    `json:"back,omitempty"` // the address that leads back to a program, with its answer
+	Back    string    `json:"back,omitempty"` // the redirect URI of a program, with the response
 	Expires time.Time `json:"expires"`
 }
 
-// outcomeField is the parameter of the last page's address.
+// outcomeField is the query parameter of the last page.
 const outcomeField = "of"
 
-// A formToken is the hidden field of a form: which session may post it, and what
-// the page showed. Another tab can change cookies, but not this page's ticket.
+// A formToken is the hidden field of a form: the session that may submit it, and what
+// the page showed. Another tab can change cookies, but not this token.
 type formToken struct {
 	Session string        `json:"session"`
 	Grant   deviceauth.ID `json:"grant,omitzero"`
@@ -159,11 +160,11 @@ type formToken struct {
 	Request *deviceauth.CodeRequest `json:"request,omitempty"` // see [flow.Request]
 }
 
-// sealFormToken makes the hidden field of a form, by which a post is known for one of
-// this session's own page (CSRF).
+// sealFormToken returns the hidden field of a form, which proves that a submitted
+// form is from a page of this session (CSRF).
 func (h *Handler) sealFormToken(t formToken) (string, error) { return h.seal.seal(formTokenField, t) }
 
-// openFormToken returns the session and the token of a form that belongs to it.
+// openFormToken returns the session and the token of a submitted form.
 func (h *Handler) openFormToken(r *http.Request) (*deviceauth.Session, formToken, error) {
 	var t formToken
 	s, err := h.session(r)

@@ -11,17 +11,17 @@ import (
 
 // codeView is the page where a person types the code.
 type codeView struct {
-	Code    string // filled in already
-	Mask    string // how a code looks, for the script
-	Wrong   bool   // no device waits for the code
-	Problem string // key of what is wrong
-	Form    string // what the form is: of this browser, and whether an address filled it in
-	Typed   string // the same of one that was typed in, for when the field is emptied
+	Code    string // prefilled
+	Mask    string // format of a code, for the script
+	Wrong   bool   // no pending grant has this code
+	Problem string // key of the error text
+	Form    string // sealed codeForm
+	Typed   string // the same for a typed code, which the script uses once the field has been emptied
 }
 
-// codePage changes nothing on the server. A code in the address, from a QR
-// code, goes at once where no log and no history sees it, and is only filled
-// in: what is no whole code is not even that.
+// codePage shows the form. It changes nothing on the server. A code in the URL, from
+// a QR code, is moved to a cookie immediately, so that it is in no log and no
+// history, and is only prefilled. Text that cannot be a code is ignored.
 func (h *Handler) codePage(r *http.Request) (*endpoint.Response, error) {
 	f := h.flow(r)
 	if query := r.URL.Query(); query.Has("user_code") {
@@ -39,23 +39,23 @@ func (h *Handler) codePage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	if !f.Linked {
-		f.Code = "" // typed before, for another device
+		f.Code = "" // typed earlier, for another device
 	}
 	return h.showCode(r, http.StatusOK, f, "")
 }
 
-// A codeForm is sealed into the form of a code. By its browser the form is known
-// for our own: no other site can make one. What an address filled in stays an
-// address's, whatever becomes of it, until the field was empty.
+// A codeForm is the encrypted hidden field of a code's form. Its flow id proves that
+// the form is ours: no other site can create one. A code from a link counts as such
+// even if the person edits it, until the field has been empty.
 type codeForm struct {
 	Flow   string `json:"flow"`
 	Filled bool   `json:"filled,omitempty"`
 }
 
-// formField is the hidden field of the form of a code.
+// formField is the name of that hidden field.
 const formField = "form"
 
-// showCode shows the form, with the flow's code in it.
+// showCode shows the form, with the flow's code.
 func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) (*endpoint.Response, error) {
 	if f.ID == "" {
 		f.ID = rand.Text()
@@ -74,7 +74,7 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 		return nil, err
 	}
 	if !f.Linked {
-		f.Code = "" // the form has it: no cookie need
+		f.Code = "" // the form has it, so the cookie need not
 	}
 	f.Posted, f.Request = false, nil
 	cookies, err := h.sealFlowCookie(r, f)
@@ -88,8 +88,8 @@ func (h *Handler) showCode(r *http.Request, status int, f flow, problem string) 
 	return page.AddCookies(cookies...), nil
 }
 
-// printable keeps a code that could be one; the longest that people type is
-// far shorter.
+// printable returns a code without control characters, or "" if it is far longer than
+// any code.
 func printable(code string) string {
 	if len(code) > 64 {
 		return ""
@@ -97,8 +97,8 @@ func printable(code string) string {
 	return text.Plain(code)
 }
 
-// submitCode takes a typed code on its way: to the sign-in, or to the question.
-// It looks nothing up, because the person may not have signed in yet.
+// submitCode handles a typed code, and redirects to the sign-in or to the question.
+// It does not look the code up, because the person may not have signed in yet.
 func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	if err := h.readForm(r); err != nil {
 		return nil, err
@@ -109,18 +109,19 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	var form codeForm
 	f := h.flow(r)
 	opens := h.seal.open(formField, r.PostFormValue(formField), &form)
-	if opens && form.Flow != f.ID { // it stood open for longer than its cookie lives, or two tabs began at once
+	if opens && form.Flow != f.ID { // the form is older than the cookie, or two tabs were opened simultaneously
 		return h.showCode(r, http.StatusOK, f.anew(), "code.again")
 	}
 	f = flow{ID: f.ID, Led: f.Led, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !opens}
-	// What can be no code is told at the field, before a sign-in for nothing.
+	// Text that cannot be a code is reported at the field, so that no one signs in in
+	// vain.
 	switch {
 	case !h.cfg.Engine.Possible(f.Code):
 		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
-	case !opens: // as good as a link: it is for the person to send it
+	case !opens: // counts as a link: the person must submit it
 		return h.showCode(r, http.StatusOK, f, "code.check")
 	}
-	// From now on the question may be asked: the code is from a form of this browser.
+	// From now on the question may be shown: the code is from a form of this browser.
 	f.Posted = true
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
@@ -137,16 +138,16 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + next).AddCookies(cookies...), nil
 }
 
-// requireTyping asks for a code that no address may bring along.
+// requireTyping shows the form for a code that must be typed.
 func (h *Handler) requireTyping(r *http.Request) (*endpoint.Response, error) {
 	return h.showCode(r, http.StatusForbidden, h.flow(r).anew(), "code.untyped")
 }
 
-// readForm reads a posted form that comes from a page of ours. Browsers that know
-// no Sec-Fetch-Site send "null" as the Origin of a page with our referrer
-// policy; for them the ticket in the form has to be enough.
+// readForm parses a form, which must be from one of our pages. Browsers without
+// Sec-Fetch-Site send the Origin "null" because of our referrer policy; for them the
+// form's token must suffice.
 func (h *Handler) readForm(r *http.Request) error {
-	// Go's check takes an Origin of "null" for another site.
+	// Go's check treats the Origin "null" as another site.
 	old := r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "null"
 	if err := h.cross.Check(r); err != nil && !old {
 		return errForeign

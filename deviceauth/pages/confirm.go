@@ -9,7 +9,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// confirmView is the question: who asks, for what, from where.
+// confirmView is the question about a device: who requests access, to what, and from
+// where.
 type confirmView struct {
 	deviceView
 	Code  string
@@ -17,23 +18,24 @@ type confirmView struct {
 	askedFrom
 	Elsewhere     bool   // the browser is in another network
 	Here          string // the browser's address
-	Refused       bool   // another network, and the policy is to require the same
+	Refused       bool   // because of another network, with the policy require
 	Person, Email string
 	Ticket        string
 }
 
-// askedFrom is where a device asked from.
+// askedFrom is the address of a device.
 type askedFrom struct {
 	From  string // its address; empty: unknown
-	Place string // the same in words; empty: unknown
+	Place string // its location in words; empty: unknown
 }
 
-// askedFromOf is what the grant keeps of where its device asked from.
+// askedFromOf returns the address and location of a grant's device.
 func askedFromOf(g *deviceauth.Grant) askedFrom {
 	return askedFrom{From: addressText(g.From), Place: g.Place}
 }
 
-// Where is the address, with the place beside it. unknown is the word for no address.
+// Where returns the address with the location. unknown is the text for an unknown
+// address.
 func (a askedFrom) Where(unknown string) string {
 	where := cmp.Or(a.From, unknown)
 	if a.Place != "" {
@@ -48,22 +50,23 @@ type checkView struct {
 	Problem bool // it was not answered
 }
 
-// confirmPage looks the code up, for a person who is signed in.
+// confirmPage shows the question about a code, to a person who is signed in.
 func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	f := h.flowShown(r)
 	s, err := h.session(r)
 	switch {
 	case err != nil:
 		return nil, err
-	// Without a code of our own form there is nothing to ask about; an address that somebody
-	// sent is only filled in, on the page for codes.
+	// Without a code from our own form there is no question; a code from a link is
+	// only prefilled on the code page.
 	case !f.hasQuestion():
 		return endpoint.Redirect(h.cfg.Path), nil
 	case s == nil && f.Request != nil && f.Request.Prompts(promptLogin):
 		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
 	case s == nil:
 		return h.goOn("/sign-in", f)
-	// Merely to look at a question from another network tells the operator: see DecisionRefused.
+	// Checked before the question, too; the refusal emits an event, see
+	// DecisionRefused.
 	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:
 		return h.movedSignIn(r, s, f)
 	case f.Request != nil:
@@ -75,7 +78,7 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 		return h.requireTyping(r)
 	case hasCode(err, "not_fresh"):
 		return h.freshSignIn(r, f, h.device(g).Name)
-	case hasCode(err, "unknown_code"): // the same for wrong, expired and used codes: it tells a guesser nothing
+	case hasCode(err, "unknown_code"): // the same for wrong, expired and used codes, to tell a guesser nothing
 		return h.showCode(r, http.StatusNotFound, f, "unknown_code.text")
 	case hasCode(err, "impossible_code"):
 		return h.showCode(r, http.StatusBadRequest, f, "code.malformed")
@@ -91,8 +94,8 @@ func hasCode(err error, code string) bool {
 	return refusal != nil && refusal.Code == code
 }
 
-// question looks up what a code asks for, and prepares the page that shows it. The grant
-// is returned beside an error too, where there is one: some refusals name its device.
+// question looks a code up, and returns the view of its question. Some errors come
+// with the grant, for the name of the device.
 func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*deviceauth.Grant, confirmView, error) {
 	e, here := h.cfg.Engine, h.cfg.ClientIP(r)
 	g, err := e.Inspect(r.Context(), deviceauth.InspectRequest{
@@ -105,25 +108,24 @@ func (h *Handler) question(r *http.Request, s *deviceauth.Session, f flow) (*dev
 		deviceView: h.device(g), Code: e.Mask().Format(g.UserCode), Asked: g.Created, askedFrom: askedFromOf(g),
 		Here: addressText(here), Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
-	// The warning stands on the question itself; what it costs to go on is decided when the
-	// answer comes.
+	// The question has the warning; the policy is applied to the answer.
 	if v.Elsewhere = e.Elsewhere(g, here); v.Elsewhere {
 		v.Refused = e.Network(g.ClientID) == deviceauth.NetworkRequire
 	}
-	// The form is about this grant, whatever code another tab brings meanwhile.
+	// The form is for this grant, even if another tab changes the code.
 	v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Grant: g.ID, Code: string(g.UserCode)})
 	return g, v, err
 }
 
-// The fields of the two questions.
+// Fields of the two questions.
 const (
 	fieldAnswer  = "answer"  // allow or deny
-	fieldStarted = "started" // by whom: me or other; with another network
+	fieldStarted = "started" // who started it: me or other; only with another network
 	fieldChecked = "checked" // the second question was shown
 )
 
-// decide takes the answer: to the request that the page showed, whatever other
-// tabs have done to the cookies since.
+// decide records the answer to the request that the page showed, even if other tabs
+// have changed the cookies since.
 func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 	if err := h.readForm(r); err != nil {
 		return nil, err
@@ -133,13 +135,13 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	decision, started := r.PostFormValue(fieldAnswer), r.PostFormValue(fieldStarted)
-	// Anything else than one of the two buttons is no answer; nothing is guessed.
+	// Any other value than that of the two buttons is invalid.
 	if decision != "allow" && decision != "deny" || t.Grant == (deviceauth.ID{}) && t.Request == nil {
 		return nil, errStale
 	}
-	// "Someone sent me the code" is a denial, whichever button was pressed with it.
+	// "Someone sent me the code" is a denial, with either button.
 	allow, reported := decision == "allow", started == "other"
-	// A no is taken from anywhere: it can only take access away.
+	// A denial is accepted from any network, because it gives no access.
 	if allow && !reported && h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		return h.movedSignIn(r, s, h.flowOf(r, t))
 	}
@@ -165,25 +167,25 @@ func (h *Handler) decide(r *http.Request) (*endpoint.Response, error) {
 	return h.done(r, s, g)
 }
 
-// flowOf is the flow of the request that a page showed. Another tab may have
-// brought another code since.
+// flowOf returns the flow of the request that a page showed. Another tab may have
+// changed the cookie since.
 func (h *Handler) flowOf(r *http.Request, t formToken) flow {
 	f := h.flow(r).anew()
 	f.Code, f.Posted, f.Request = t.Code, t.Request == nil, t.Request
 	return f
 }
 
-// check asks a second time, who started it: a person who was talked into typing a
-// code has the chance to say so.
+// check shows the second question, who started it, so that a person who was tricked
+// into entering a code can report it.
 func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*endpoint.Response, error) {
 	g, v, err := h.question(r, s, flow{Code: t.Code})
 	if err == nil && g.ID != t.Grant {
-		err = errStale // the code has gone to another device since
+		err = errStale // another device has the code now
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The page comes back with a hint where it was posted without an answer.
+	// If it was submitted without an answer the page is shown again with a hint.
 	asked := r.PostFormValue(fieldChecked) != ""
 	status := http.StatusOK
 	if asked {
@@ -192,8 +194,8 @@ func (h *Handler) check(r *http.Request, s *deviceauth.Session, t formToken) (*e
 	return h.page(r, status, "check", newMessage("check.title"), checkView{confirmView: v, Problem: asked})
 }
 
-// done sends the browser to a page that can be reloaded, and forgets the code
-// unless another tab has brought another one since.
+// done redirects to a page that can be reloaded, and removes the code from the flow
+// unless another tab has changed it since.
 func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Grant) (*endpoint.Response, error) {
 	o := outcome{
 		Said: "denied", Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(flowLife),
@@ -204,14 +206,15 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 	case g.Reason == deviceauth.ReasonReported:
 		o.Said = "reported"
 	}
-	// In the address and not in a cookie: a reload shows it again, and another tab shows its own.
+	// In the URL and not in a cookie: a reload shows it again, and another tab shows
+	// its own.
 	sealed, err := h.seal.seal(outcomeField, o)
 	if err != nil {
 		return nil, err
 	}
 	a := endpoint.Redirect(h.cfg.Path + "/done?" + outcomeField + "=" + sealed)
 	f := h.flow(r)
-	// A code that another tab has brought since stays.
+	// A code that another tab has set since is kept.
 	if code, _ := deviceauth.ParseUserCode(f.Code); code == g.UserCode {
 		cookies, err := h.sealFlowCookie(r, f.anew())
 		if err != nil {
@@ -222,8 +225,8 @@ func (h *Handler) done(r *http.Request, s *deviceauth.Session, g *deviceauth.Gra
 	return a, nil
 }
 
-// donePage says what became of the request. Only the session that decided sees it, and
-// only for [flowLife].
+// donePage shows the result of the decision. Only the session that decided can see
+// it, and only for [flowLife].
 func (h *Handler) donePage(r *http.Request) (*endpoint.Response, error) {
 	var o outcome
 	s, err := h.session(r)

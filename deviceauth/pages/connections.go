@@ -16,17 +16,17 @@ type connectionsView struct {
 	Ticket  string
 }
 
-// A connection is one device of a person, with what tells it from the others.
+// A connection is a device of a person, with what distinguishes it from the others.
 type connection struct {
 	deviceView
 	ID          string
 	Given       string // the name that the person gave it; empty: none
-	CodeTail    string // the last letters of the code that it showed; empty: unknown
+	CodeTail    string // the last letters of its code; empty: unknown
 	Since, Used time.Time
 	askedFrom
 }
 
-// Label is the device in one line, for screen readers.
+// Label returns a one-line description of the device, for screen readers.
 func (c connection) Label() string {
 	label := c.Given
 	if label == "" {
@@ -38,13 +38,13 @@ func (c connection) Label() string {
 	return label
 }
 
-// MaxName bounds what can be typed.
+// MaxName returns the maximum length of a name.
 func (connection) MaxName() int { return text.MaxName }
 
-// The flow's next page after a sign-in, where it is not the question.
+// The next page of a flow after a sign-in, if it is not the question.
 const nextConnections = "connections"
 
-// ConnectionsURL is where people see their devices.
+// ConnectionsURL returns the URL of the page of connected devices.
 func (h *Handler) ConnectionsURL() string { return h.origin + h.cfg.Path + "/connections" }
 
 // connectionsPage shows a person's devices.
@@ -53,7 +53,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// After the sign-in the person is back here, and not at the code page.
+	// After the sign-in the person returns to this page, and not to the code page.
 	if s == nil {
 		f := h.flow(r).anew()
 		f.Next = nextConnections
@@ -68,7 +68,8 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	var v connectionsView
-	// A client that introduced itself is looked up for its name; one that is gone has its id.
+	// A client that introduced itself is loaded for its name; a removed one is shown
+	// by its id.
 	for _, g := range grants {
 		if _, err := h.cfg.Engine.LoadClient(r.Context(), g.ClientID); err != nil && deviceauth.AsError(err) == nil {
 			return nil, err
@@ -84,14 +85,14 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 	return h.page(r, http.StatusOK, "connections", newMessage("devices.title"), v)
 }
 
-// disconnect cuts off one device, or all of them. Whose they are is asked of
-// the grants, not of the form.
+// disconnect disconnects one device, or all of them. Ownership is checked with the
+// grants, not with the form.
 func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 	s, moved, err := h.devicesForm(r)
 	if err != nil || moved != nil {
 		return moved, err
 	}
-	// The button of one device has its id, the one below the list "all".
+	// The button of a device has its id, and the one below the list "all".
 	ids := []string{r.PostFormValue("device")}
 	if ids[0] == "all" {
 		grants, err := h.cfg.Engine.Connections(r.Context(), s.Person)
@@ -104,12 +105,12 @@ func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 		}
 	}
 	for _, text := range ids {
-		// Only a form that was tampered with has a malformed id.
+		// Only a manipulated form has a malformed id.
 		id, err := deviceauth.ParseID(text)
 		if err != nil {
 			return nil, errStale
 		}
-		// The engine asks whether the grant is this person's: of another's it says not_connected.
+		// The engine returns not_connected for a grant of another person.
 		if err := h.cfg.Engine.Disconnect(r.Context(), s.Person, id, h.cfg.ClientIP(r)); err != nil {
 			return nil, err
 		}
@@ -117,14 +118,14 @@ func (h *Handler) disconnect(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + "/connections"), nil
 }
 
-// nameDevice gives one device the name that its person typed.
+// nameDevice sets the name that a person typed for a device.
 func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
 	s, moved, err := h.devicesForm(r)
 	if err != nil || moved != nil {
 		return moved, err
 	}
 	id, err := deviceauth.ParseID(r.PostFormValue("device"))
-	// An empty name takes the name away; a form without the field is not ours.
+	// An empty name removes it; a form without the field is not ours.
 	if err != nil || !r.PostForm.Has("name") {
 		return nil, errStale
 	}
@@ -132,12 +133,13 @@ func (h *Handler) nameDevice(r *http.Request) (*endpoint.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The fragment brings a person with many devices back to the one that they named.
+	// The fragment scrolls to the device that was named.
 	return endpoint.Redirect(h.cfg.Path + "/connections#device-" + id.String()), nil
 }
 
-// devicesForm reads a form of the page of devices. moved is the answer to a person
-// who is in another network than when they signed in, and has to do so again.
+// devicesForm parses a form of the page of devices. If the person is in another
+// network than at their sign-in and must sign in again, it returns that page as
+// moved.
 func (h *Handler) devicesForm(r *http.Request) (s *deviceauth.Session, moved *endpoint.Response, err error) {
 	if err := h.readForm(r); err != nil {
 		return nil, nil, err
@@ -145,7 +147,8 @@ func (h *Handler) devicesForm(r *http.Request) (s *deviceauth.Session, moved *en
 	if s, _, err = h.openFormToken(r); err != nil {
 		return nil, nil, err
 	}
-	// A cookie that was taken elsewhere shows devices, and cuts none off and names none.
+	// With a stolen cookie, devices can be seen elsewhere, but not disconnected or
+	// named.
 	if h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil {
 		f := h.flow(r)
 		f.Next = nextConnections

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// A browser keeps at most 4096 bytes a cookie, name and attributes included,
-// and some fifty cookies a site. What is longer, a person with many groups, is
-// cut into pieces.
+// A browser stores at most 4096 bytes for a cookie, including name and attributes,
+// and about fifty cookies for a site. Longer values, such as those of a person with
+// many groups, are split into pieces.
 const (
 	pieceSize = 3800
 	maxPieces = 10
 )
 
-// cookieName has the prefix that ties a cookie to this very host where there
-// is TLS (RFC 6265bis §4.1.3.2). That of a sign-in, of which there may be some,
-// is for the pages alone, so that no other request carries it: such a one can
-// only have the prefix that ties it to TLS.
+// cookieName returns the name with the prefix that binds a cookie to this host if TLS
+// is used (RFC 6265bis §4.1.3.2). A cookie of a sign-in, of which there may be
+// several, has the path of the pages, so that other requests do not carry it: then
+// only the prefix that requires TLS is possible.
 func (h *Handler) cookieName(name string) string {
 	switch {
 	case !h.secure():
@@ -29,7 +29,7 @@ func (h *Handler) cookieName(name string) string {
 	return "__Host-" + name
 }
 
-// cookiePath is "/", which the prefix __Host- wants, but for sign-ins.
+// cookiePath returns "/", as the prefix __Host- requires, except for sign-ins.
 func (h *Handler) cookiePath(name string) string {
 	if strings.HasPrefix(name, signInCookie) {
 		return h.cfg.Path
@@ -37,11 +37,13 @@ func (h *Handler) cookiePath(name string) string {
 	return "/"
 }
 
-// secure reports whether the issuer is served over TLS. On a loopback host it may not be.
+// secure reports whether the issuer is served over TLS, which is optional on a
+// loopback host.
 func (h *Handler) secure() bool { return strings.HasPrefix(h.origin, "https:") }
 
-// cookie is sent on navigations from other sites (SameSite=Lax), because an upstream
-// sends the browser back by one. A life below zero deletes the cookie.
+// cookie returns a cookie that is also sent with navigations from other sites
+// (SameSite=Lax), such as the redirect of an upstream. A negative life deletes the
+// cookie.
 func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 	return &http.Cookie{
 		Name: h.cookieName(name), Value: value, Path: h.cookiePath(name), MaxAge: int(life / time.Second),
@@ -49,17 +51,17 @@ func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 	}
 }
 
-// sealCookie seals a value into as many cookies as it takes, and drops the pieces
-// that an earlier, longer value left.
+// sealCookie encrypts a value into as many cookies as needed, and deletes further
+// pieces of an earlier, longer value.
 func (h *Handler) sealCookie(r *http.Request, name string, v any, life time.Duration) ([]*http.Cookie, error) {
-	// The name is sealed in, so that a cookie under another name does not open.
+	// The name is authenticated, so that the value cannot be used in another cookie.
 	text, err := h.seal.seal(name, v)
 	if err != nil {
 		return nil, err
 	}
 	var list []*http.Cookie
 	for i := 0; i < maxPieces && (text != "" || i == 0); i++ {
-		// An empty value has a piece, too: a cookie that is there and says nothing.
+		// An empty value has one piece, too: an empty cookie.
 		n := min(len(text), pieceSize)
 		list = append(list, h.cookie(pieceName(name, i), text[:n], life))
 		text = text[n:]
@@ -67,11 +69,12 @@ func (h *Handler) sealCookie(r *http.Request, name string, v any, life time.Dura
 	return append(list, h.dropCookie(r, name, len(list))...), nil
 }
 
-// openCookie opens what sealCookie sealed.
+// openCookie decrypts a value of sealCookie.
 func (h *Handler) openCookie(r *http.Request, name string, v any) bool {
 	var text strings.Builder
 	for i := range maxPieces {
-		// The first piece that is missing ends the value; what is left of a longer one does not open.
+		// The first missing piece ends the value; an incomplete one cannot be
+		// decrypted.
 		c, err := r.Cookie(h.cookieName(pieceName(name, i)))
 		if err != nil {
 			break
@@ -81,9 +84,9 @@ func (h *Handler) openCookie(r *http.Request, name string, v any) bool {
 	return text.Len() > 0 && h.seal.open(name, text.String(), v)
 }
 
-// dropCookie deletes the pieces from the given one on that the browser has.
+// dropCookie deletes the browser's pieces of a cookie, beginning with from.
 func (h *Handler) dropCookie(r *http.Request, name string, from int) (list []*http.Cookie) {
-	// Pieces have no gaps: where one is missing there are no more.
+	// Pieces have no gaps: after a missing one there are no more.
 	for i := from; i < maxPieces; i++ {
 		if _, err := r.Cookie(h.cookieName(pieceName(name, i))); err != nil {
 			break
@@ -93,7 +96,7 @@ func (h *Handler) dropCookie(r *http.Request, name string, from int) (list []*ht
 	return list
 }
 
-// pieceName names the pieces of a value that is too long for one cookie.
+// pieceName returns the name of a piece of a cookie.
 func pieceName(name string, i int) string {
 	if i == 0 {
 		return name

@@ -9,41 +9,41 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// deviceView is a device as people see it: on the question, and among theirs.
+// deviceView is a device as people see it, in the question and in their list of
+// devices.
 type deviceView struct {
 	Name, Maker, Logo string
-	Says              string // what the device calls itself; empty: nothing
+	Says              string // the name that the device gives itself; empty: none
 	Scopes            []scopeView
-	Unchecked         bool   // it introduced itself, and the operator has not vouched for it
-	Host              string // where one that introduced itself is from; empty: it named no host
+	Unchecked         bool   // it introduced itself, and has not been approved by the operator
+	Host              string // of a client that introduced itself; empty: it named no host
 }
 
-// scopeView is what a scope allows: in the operator's words, else by the key
-// of ours, else the scope itself.
+// scopeView is the explanation of a scope: the operator's, or else ours by its key,
+// or else the scope itself.
 type scopeView struct {
 	Texts      *scopeText // the operator's; nil: none
 	Key, Scope string
 }
 
-// device is what people are told of a grant's device: what the operator calls it stands
-// before what it calls itself.
+// device returns the view of a grant's device. The operator's name for it precedes
+// the one that it gives itself.
 func (h *Handler) device(g *deviceauth.Grant) deviceView {
 	v := deviceView{Name: h.clientName(g.ClientID), Says: g.Label}
 	if c, ok := h.cfg.Engine.Client(g.ClientID); ok {
 		v.Maker, v.Logo = c.Vendor, c.Logo
 		v.Unchecked, v.Host = c.Introduced && !c.Checked, c.Host
 	}
-	// In the order in which the client asked, or the operator wrote them.
+	// In the order in which the client requested them, or the operator wrote them.
 	for _, scope := range g.Scope.List() {
-		if scope != deviceauth.ScopeOpenID { // it allows nothing that the connection does not say already
-			v.Scopes = append(v.Scopes, h.inWords(scope))
+		if scope != deviceauth.ScopeOpenID { // it permits nothing beyond the connection itself
+			v.Scopes = append(v.Scopes, h.explainScope(scope))
 		}
 	}
 	return v
 }
 
-// clientName is what people are told as the name of a client: its id, where it is not
-// known any more.
+// clientName returns the name of a client, or its id if it is no longer known.
 func (h *Handler) clientName(id string) string {
 	if c, ok := h.cfg.Engine.Client(id); ok {
 		return c.Name
@@ -51,8 +51,8 @@ func (h *Handler) clientName(id string) string {
 	return id
 }
 
-// inWords finds what is said of a scope, in whichever language a page will be.
-func (h *Handler) inWords(scope string) scopeView {
+// explainScope returns the explanation of a scope, for pages in any language.
+func (h *Handler) explainScope(scope string) scopeView {
 	v := scopeView{Texts: h.scopes[scope], Scope: scope}
 	if key := "scope." + scope; h.renderer.languages.knows(key) {
 		v.Key = key
@@ -60,7 +60,7 @@ func (h *Handler) inWords(scope string) scopeView {
 	return v
 }
 
-// Scope says what a scope allows.
+// Scope returns the explanation of a scope.
 func (s *localizer) Scope(v scopeView) string {
 	switch {
 	case v.Texts != nil:
@@ -72,9 +72,9 @@ func (s *localizer) Scope(v scopeView) string {
 	return text.Plain(v.Scope)
 }
 
-// ScopeLang is the language tag of what [localizer.Scope] says, where that is not
-// in the page's language: a screen reader has to be told (WCAG 2.2 §3.1.2). It
-// is "" in the page's language, and in one that is unknown.
+// ScopeLang returns the language tag of the text of [localizer.Scope] if it is not in
+// the page's language, because a screen reader must know it (WCAG 2.2 §3.1.2). It is
+// "" for the page's language, and if the language is unknown.
 func (s *localizer) ScopeLang(v scopeView) string {
 	switch {
 	case v.Texts != nil:
@@ -87,7 +87,7 @@ func (s *localizer) ScopeLang(v scopeView) string {
 	return ""
 }
 
-// addressText spells an address; one that is not known is "".
+// addressText returns an address as text, or "" if it is unknown.
 func addressText(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""

@@ -6,8 +6,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// refuseServiceWorker refuses to be the script of a service worker (Service Workers §2.4):
-// one whose script is from our paths could take the pages over.
+// refuseServiceWorker refuses requests for the script of a service worker (Service
+// Workers §2.4): one with a script below our paths could take over the pages.
 func refuseServiceWorker(do endpoint.Func) endpoint.Func {
 	return func(r *http.Request) (*endpoint.Response, error) {
 		if r.Header.Get("Service-Worker") != "" {
@@ -17,19 +17,19 @@ func refuseServiceWorker(do endpoint.Func) endpoint.Func {
 	}
 }
 
-// sentByOtherSite reports whether another site, or another host of ours, had the
-// browser go here, where the browser says so. Such a navigation begins no sign-in:
-// the upstream might answer it by itself, with an account that is not the person's,
-// and the session before would end. A person who follows a link has one click more.
+// sentByOtherSite reports whether another site, or another host of ours, caused the
+// navigation, if the browser tells. Such a navigation starts no sign-in: the upstream
+// might answer without asking the person, with an account that is not theirs, and the
+// previous session would end. A person who follows a link needs one more click.
 func sentByOtherSite(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return site != "" && site != "same-origin" && site != "none"
 }
 
-// navigationOnly lets a page answer only a person's browser that goes there, where
-// the browser says what it does (Fetch Metadata). A script on this host, say in
-// a page of an old API, that fetches pages and posts their forms by itself would
-// approve devices without a person; so would a frame.
+// navigationOnly restricts a page to navigations, if the browser sends Fetch
+// Metadata. A script on this host, for example in a page of an old API, could
+// otherwise fetch pages and submit their forms, and so approve devices without a
+// person; a frame could, too.
 func navigationOnly(do endpoint.Func) endpoint.Func {
 	if do == nil {
 		return nil
@@ -42,8 +42,8 @@ func navigationOnly(do endpoint.Func) endpoint.Func {
 	})
 }
 
-// isNavigation reports whether a request is a person's browser that goes somewhere,
-// as far as it says what it is.
+// isNavigation reports whether a request is a navigation, as far as the browser
+// tells.
 func isNavigation(r *http.Request) bool {
 	mode, destination := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	goes := (mode == "" || mode == "navigate") && (destination == "" || destination == "document")

@@ -21,17 +21,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// The pages speak the language that a browser asks for, out of those for which
-// there is a file: adding a language is adding one. A file maps keys to texts;
-// a text whose words depend on a number is an object of plural forms.
+// The pages are in the language that a browser requests, among those with a file. A
+// file maps keys to texts; a text that depends on a number is an object of plural
+// forms.
 
-// messageText is a text, or its forms by the plural category of the first argument.
+// messageText is a text, or its forms by plural category of the first argument.
 type messageText struct {
 	text  string
 	forms map[string]string
 }
 
-// UnmarshalJSON reads a string or an object of strings.
+// UnmarshalJSON decodes a string or an object of strings.
 func (p *messageText) UnmarshalJSON(b []byte) error {
 	if json.Unmarshal(b, &p.text) == nil {
 		return nil
@@ -42,20 +42,20 @@ func (p *messageText) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// messages holds the texts of one language by their keys.
+// messages are the texts of a language by key.
 type messages map[string]messageText
 
-// catalogs are the messages of all languages, made ready.
+// catalogs are the compiled messages of all languages.
 type catalogs struct {
-	tags    []language.Tag // English first: it is spoken to whom nothing else fits
+	tags    []language.Tag // English first: it is the default
 	matcher language.Matcher
 	catalog catalog.Catalog
 	keys    map[string]bool
 	english map[language.Tag]map[string]bool // keys of texts that a language lacks
 }
 
-// readCatalogs adds the files of a folder, over those that are there. Only
-// what English has is a key.
+// readCatalogs reads the files of a folder, which override existing texts. Only keys
+// of English are permitted.
 func readCatalogs(all map[language.Tag]messages, folder fs.FS, dir string) error {
 	files, err := fs.Glob(folder, path.Join(dir, "*.json"))
 	if err != nil {
@@ -74,14 +74,14 @@ func readCatalogs(all map[language.Tag]messages, folder fs.FS, dir string) error
 		if err := json.Unmarshal(text, &words); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		// A key that English lacks is a misspelled one: its text would never be said, and the
-		// right key would be said in English without a word about it.
+		// A key that English lacks is misspelled: its text would never be used, and
+		// the right key would silently be shown in English.
 		for key := range words {
 			if english := all[language.English]; english != nil && english[key].empty() {
 				return fmt.Errorf("%s: there is no text %q", file, key)
 			}
 		}
-		// An operator's file is laid over ours, text by text.
+		// Each text of an operator's file overrides ours.
 		if all[tag] == nil {
 			all[tag] = messages{}
 		}
@@ -90,15 +90,16 @@ func readCatalogs(all map[language.Tag]messages, folder fs.FS, dir string) error
 	return nil
 }
 
-// empty reports whether there is no text: a language that lacks it says it in English.
+// empty reports whether there is no text, so that the English one is used.
 func (p messageText) empty() bool { return p.text == "" && p.forms == nil }
 
-// newCatalogs makes catalogs ready. What a language lacks it says in English.
+// newCatalogs compiles catalogs. Missing texts of a language are in English.
 func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 	builder := catalog.NewBuilder(catalog.Fallback(language.English))
 	l := &catalogs{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
-	// Every language gets every key, so that a page never says a key for want of a text. Which
-	// ones are English in truth is kept: a screen reader has to be told (WCAG 2.2 §3.1.2).
+	// Every language gets all keys, so that no page shows a key. Texts that are
+	// actually English are recorded, because a screen reader must know (WCAG 2.2
+	// §3.1.2).
 	for tag, words := range all {
 		l.tags = append(l.tags, tag)
 		l.english[tag] = map[string]bool{}
@@ -113,7 +114,7 @@ func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 			}
 		}
 	}
-	// The matcher takes the first language for a browser that asks for none of them.
+	// The matcher uses the first language for a browser that requests none of them.
 	slices.SortFunc(l.tags, func(a, b language.Tag) int {
 		if a == language.English || b == language.English {
 			return cmp.Compare(b2i(b == language.English), b2i(a == language.English))
@@ -124,7 +125,7 @@ func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 	return l, nil
 }
 
-// b2i is for comparing truth values: true comes after false.
+// b2i converts a boolean for comparisons: true is greater than false.
 func b2i(b bool) int {
 	if b {
 		return 1
@@ -132,12 +133,12 @@ func b2i(b bool) int {
 	return 0
 }
 
-// add puts a text into a catalog, by its plural forms where it has some.
+// add adds a text to a catalog, with its plural forms if it has any.
 func (p messageText) add(to *catalog.Builder, tag language.Tag, key string) error {
 	if p.forms == nil {
 		return to.SetString(tag, key, p.text)
 	}
-	// The categories of CLDR; "other" is the one that every language has, and comes last.
+	// The categories of CLDR; "other" exists in every language, and must be last.
 	var cases []any
 	for _, form := range slices.Sorted(maps.Keys(p.forms)) {
 		if form != "other" {
@@ -150,26 +151,27 @@ func (p messageText) add(to *catalog.Builder, tag language.Tag, key string) erro
 // knows reports whether there is a text for a key.
 func (l *catalogs) knows(key string) bool { return l.keys[key] }
 
-// A localizer is one language, for one page.
+// A localizer is the language of a page.
 type localizer struct {
 	printer *message.Printer
 	keys    map[string]bool
-	english map[string]bool // those of texts that are said in English, for want of others
-	wanted  []language.Tag  // this language as the browser asks for it, say de-AT, and as the page has it
+	english map[string]bool // keys whose texts are in English because this language lacks them
+	wanted  []language.Tag  // this language as requested by the browser, for example de-AT, and that of the page
 	Lang    string          // for the page's lang attribute and Content-Language
 	Dir     string          // ltr or rtl
 }
 
-// speak finds the language that a browser asks for (RFC 9110 §12.5.4).
+// speak returns the localizer for a request (RFC 9110 §12.5.4).
 func (l *catalogs) speak(r *http.Request) *localizer {
-	// A header that cannot be read is as good as none.
+	// An invalid header counts as missing.
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return l.speakTo(wanted)
 }
 
-// speakTo finds the language for a person who wants these, the best first.
+// speakTo returns the localizer for some languages, the preferred one first.
 func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
-	// Before the matcher, which takes simplified letters for good enough.
+	// Before the matcher, which would accept simplified characters for traditional
+	// ones.
 	wanted = readableTags(wanted, l.tags)
 	_, i, _ := l.matcher.Match(wanted...)
 	s := l.speech(i)
@@ -178,15 +180,15 @@ func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
 		base, _ := tag.Base()
 		return base != page
 	})
-	// An operator's scope text may have the very variant that the browser asks for, say de-AT,
-	// where the page itself is in de.
+	// An operator's scope text may be in exactly the requested variant, for example
+	// de-AT, although the page itself is in de.
 	s.wanted = append(same, s.wanted...)
 	return s
 }
 
-// readableTags leaves Chinese out in letters that there are no texts in: whoever reads
-// traditional ones has more of the next language that they ask for, or of English,
-// than of simplified ones. The bare zh that browsers put after zh-HK goes with it.
+// readableTags removes Chinese tags whose script no text has: readers of traditional
+// characters prefer the next language, or English, to simplified ones. The plain zh
+// that browsers append after zh-HK is removed as well.
 func readableTags(wanted, have []language.Tag) (list []language.Tag) {
 	left := map[language.Script]bool{}
 	for _, tag := range wanted {
@@ -202,10 +204,10 @@ func readableTags(wanted, have []language.Tag) (list []language.Tag) {
 	return list
 }
 
-// chinese is the one language here whose readers differ by script.
+// chinese is the only language here whose readers differ by script.
 var chinese, _ = language.Chinese.Base()
 
-// hasScript reports whether one of the languages has these letters.
+// hasScript reports whether one of the languages has this script.
 func hasScript(list []language.Tag, letters language.Script) bool {
 	return slices.ContainsFunc(list, func(tag language.Tag) bool {
 		script, _ := tag.Script()
@@ -213,31 +215,31 @@ func hasScript(list []language.Tag, letters language.Script) bool {
 	})
 }
 
-// speech is the localizer of the i-th language; English is the first.
+// speech returns the localizer of the i-th language; English is the first.
 func (l *catalogs) speech(i int) *localizer {
 	tag := l.tags[i]
 	s := &localizer{
 		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, english: l.english[tag],
 		wanted: []language.Tag{tag}, Lang: tag.String(), Dir: "ltr",
 	}
-	// No language of ours is; an operator's file may add one.
+	// None of our languages is right-to-left, but an operator's file may be.
 	if script, _ := tag.Script(); slices.Contains(rightToLeft, script.String()) {
 		s.Dir = "rtl"
 	}
 	return s
 }
 
-// rightToLeft are the scripts in use that are written so.
+// rightToLeft are the right-to-left scripts in use.
 var rightToLeft = []string{"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}
 
-// The marks that keep a name from turning the words around it.
+// The characters that isolate a name from the direction of the surrounding text.
 const (
 	isolate    = "\u2068"
 	endIsolate = "\u2069"
 )
 
-// Say returns the text of a key, for templates, which may be an operator's:
-// a key that there is not is an error.
+// Say returns the text of a key, for templates. An unknown key is an error, because
+// templates may be an operator's.
 func (s *localizer) Say(key string, args ...any) (string, error) {
 	if !s.keys[key] {
 		return "", fmt.Errorf("there is no text %q", key)
@@ -245,13 +247,13 @@ func (s *localizer) Say(key string, args ...any) (string, error) {
 	return s.say(key, args...), nil
 }
 
-// say returns the text of a key that there is. Names in it are made plain.
+// say returns the text of a known key. Names in it are converted by [text.Plain].
 func (s *localizer) say(key string, args ...any) string {
 	for i, arg := range args {
 		if name, ok := arg.(string); ok {
 			args[i] = text.Plain(name)
-			// In a page that runs from right to left, a name in Latin letters would take the
-			// punctuation around it along.
+			// On a right-to-left page, a name in Latin letters would otherwise
+			// reorder the punctuation around it.
 			if s.Dir == "rtl" {
 				args[i] = isolate + text.Plain(name) + endIsolate
 			}
@@ -260,10 +262,10 @@ func (s *localizer) say(key string, args ...any) string {
 	return s.printer.Sprintf(key, args...)
 }
 
-// Ago says how long ago a time was, as people do.
+// Ago returns in words how long ago a time was.
 func (s *localizer) Ago(t time.Time) string {
 	d := time.Since(t)
-	// A clock that was set back makes of a time just now one in the future: that is "just now", too.
+	// A time in the future, after the clock was set back, is "just now", too.
 	switch {
 	case d < time.Minute:
 		return s.say("ago.now")
@@ -275,14 +277,15 @@ func (s *localizer) Ago(t time.Time) string {
 	return s.say("ago.days", int(d.Hours()/24))
 }
 
-// A Message is a text that has not found its language yet.
+// A Message is a text whose language has not been chosen yet.
 type Message struct {
 	key  string
 	args []any
 }
 
-// newMessage returns the text of a key with its arguments.
+// newMessage returns the message of a key with its arguments.
 func newMessage(key string, args ...any) Message { return Message{key: key, args: args} }
 
-// text says a message in this language. Its arguments are copied, since say changes them.
+// text returns a message in this language. It copies the arguments, since say
+// modifies them.
 func (s *localizer) text(t Message) string { return s.say(t.key, slices.Clone(t.args)...) }

@@ -1,8 +1,9 @@
-// Package pages is what people see of an issuer: where they type a code, sign in at an
-// upstream, answer the question about a device (RFC 8628 §3.3), look after their
-// devices and sign out; with what their browsers keep, in their languages and in the
-// operator's brand. It decides nothing about grants: a [deviceauth.Engine] does. What
-// programs and devices ask is package oauthapi's; package gateway puts both together.
+// Package pages serves the pages of an issuer, on which people type a code, sign in
+// at an upstream, answer the question about a device (RFC 8628 §3.3), manage their
+// devices and sign out. It handles the state in their browsers, languages and the
+// operator's brand. It makes no decisions about grants: a [deviceauth.Engine] does.
+// The endpoints for programs and devices are in package oauthapi; package gateway
+// combines both.
 package pages
 
 import (
@@ -14,20 +15,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// Config says what a [Handler] shows.
+// Config is the configuration of a [Handler].
 type Config struct {
 	Engine    *deviceauth.Engine
 	Upstreams []deviceauth.Upstream          // where people sign in, in the order of their buttons
-	CookieKey func() [32]byte                // seals what browsers keep, as it is now; required, and never all zeros
-	Brand     Brand                          // how the pages look
+	CookieKey func() [32]byte                // returns the current key of cookies; required, and never all zeros
+	Brand     Brand                          // the appearance of the pages
 	Path      string                         // of the code page, such as /device; the others lie below it
 	Authorize string                         // path of the authorization endpoint, such as /oauth2/authorize
 	ClientIP  func(*http.Request) netip.Addr // default: the peer's address
-	Log       *endpoint.Log                  // hears faults; default: it discards
-	Stopping  func() bool                    // whether the server is about to stop; default: it never is
+	Log       *endpoint.Log                  // of faults; default: it discards them
+	Stopping  func() bool                    // reports whether the server is shutting down; default: it never is
 }
 
-// mux gives a Handler its methods Serves, Receive and ServeHTTP.
+// mux provides the methods Serves, Receive and ServeHTTP of a Handler.
 type mux = endpoint.Mux
 
 // A Handler serves the pages of one issuer.
@@ -37,7 +38,7 @@ type Handler struct {
 	routes   map[string]endpoint.Route
 	seal     sealer
 	renderer *renderer
-	scopes   map[string]*scopeText // what the operator says that they allow
+	scopes   map[string]*scopeText // the operator's explanations
 	origin   string                // of the issuer: scheme and host
 	cross    *http.CrossOriginProtection
 }
@@ -72,7 +73,8 @@ func New(c Config) (*Handler, error) {
 	if h.scopes, err = newScopeTexts(c.Engine.ScopeTexts()); err != nil {
 		return nil, err
 	}
-	// Forms of the issuer's own origin alone; a proxy that changes Host must not matter.
+	// Only forms from the issuer's own origin are accepted, even behind a proxy that
+	// changes Host.
 	h.cross = http.NewCrossOriginProtection()
 	if err := h.cross.AddTrustedOrigin(h.origin); err != nil {
 		return nil, err
@@ -81,13 +83,13 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// table is all that is served.
+// table returns all routes.
 func (h *Handler) table() map[string]endpoint.Route {
 	file := func(name string) endpoint.Route {
 		get := refuseServiceWorker(h.renderer.asset(name))
 		return endpoint.Route{Methods: map[string]endpoint.Func{http.MethodGet: get}, Fail: h.ErrorPage}
 	}
-	// Pages for people, and never for a script that fetches them.
+	// Pages are for navigations, and never for a script that fetches them.
 	page := func(get, post endpoint.Func) endpoint.Route {
 		m := map[string]endpoint.Func{http.MethodGet: navigationOnly(get), http.MethodPost: navigationOnly(post)}
 		return endpoint.Route{Methods: m, Fail: h.ErrorPage}
@@ -107,21 +109,21 @@ func (h *Handler) table() map[string]endpoint.Route {
 		path + "/script.js":        file("script.js"),
 	}
 	routes[h.cfg.Authorize] = page(h.authorize, h.authorizeByPost)
-	// Not configurable one by one: an upstream has them registered.
+	// These paths cannot be configured, because they are registered at upstreams.
 	for _, path := range h.callbacks() {
 		routes[path] = page(h.callback, nil)
 	}
 	return routes
 }
 
-// find finds what is served at a path.
+// find returns the route of a path.
 func (h *Handler) find(path string) (endpoint.Route, bool) {
 	route, ok := h.routes[path]
 	return route, ok
 }
 
-// ScopeText says in English what a scope allows: in the operator's words, else in
-// ours, else it is the scope itself.
+// ScopeText returns the explanation of a scope in English: the operator's, or else
+// ours, or else the scope itself.
 func (h *Handler) ScopeText(scope string) string {
-	return h.renderer.languages.speech(0).Scope(h.inWords(scope))
+	return h.renderer.languages.speech(0).Scope(h.explainScope(scope))
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// What a person can do wrong, or what can go wrong for them. The pages say it
-// in the words that languages have under the codes.
+// Errors for people. The pages have texts for their codes in all languages.
 var (
 	errForeign     = deviceauth.NewError("foreign", "a form from another site")
 	errStale       = deviceauth.NewError("stale", "a form without this session's ticket")
@@ -21,8 +20,8 @@ var (
 	errNoUpstream  = deviceauth.NewError("no_upstream", "no upstream has this id")
 )
 
-// unavailable is an upstream that cannot be asked. It heals by itself, unless err
-// is a [deviceauth.ConfigError].
+// unavailable is the error of an upstream that cannot be reached. It is temporary,
+// unless err is a [deviceauth.ConfigError].
 type unavailable struct {
 	label string
 	err   error
@@ -31,23 +30,22 @@ type unavailable struct {
 func (u *unavailable) Error() string { return "sign-in at " + u.label + ": " + u.err.Error() }
 func (u *unavailable) Unwrap() error { return u.err }
 
-// problemView is a page that says what is the case and the way on.
+// problemView is a page that explains a problem, with a link to continue.
 type problemView struct {
 	Text    string // in the page's language
 	Way     string // key of the button
 	Address string
-	Ask     bool // the operator can help, by the brand's contact
+	Ask     bool // the brand's contact is shown, because the operator can help
 }
 
-// notice is what the page of a problem says beside its words: the status, and
-// the way on.
+// A notice is the status of a problem's page, and its link.
 type notice struct {
 	status    int
 	way, path string
-	quotes    bool // the refusal's own words
+	quotes    bool // the text includes the refusal's description
 }
 
-// notices are the problems that have words, by the code of the refusal.
+// notices are the problems that have texts, by code.
 var notices = map[string]notice{
 	"unknown_code":       {status: http.StatusNotFound, way: "way.code"},
 	"left":               {status: http.StatusOK, way: "way.sign_in", path: "/sign-in"},
@@ -59,7 +57,7 @@ var notices = map[string]notice{
 	"other_network":      {status: http.StatusForbidden, way: "way.code"},
 	"paused":             {status: http.StatusServiceUnavailable, way: "way.devices", path: "/connections"},
 	"not_connected":      {status: http.StatusNotFound, way: "way.devices", path: "/connections"},
-	"unknown_client":     {status: http.StatusBadRequest}, // no way on: the program begins anew
+	"unknown_client":     {status: http.StatusBadRequest}, // no link: the program must start again
 	"unknown_redirect":   {status: http.StatusBadRequest},
 	"bad_document":       {status: http.StatusBadRequest, quotes: true},
 
@@ -77,15 +75,15 @@ var notices = map[string]notice{
 	"sign_in_unverified": {status: http.StatusForbidden, way: "way.account", path: "/sign-in?switch=1"},
 	"sign_in_not_fresh":  {status: http.StatusForbidden, way: "way.again", path: "/confirm"},
 	"sign_in_no_refresh": {status: http.StatusForbidden, way: "way.again", path: "/sign-in"},
-	// Asking anew would bring the person back here: the way leads to another device.
+	// Signing in again would lead back here: the link is for another device.
 	"sign_in_no_auth_time": {status: http.StatusForbidden, way: "way.code"},
-	"too_many_guesses":     {status: http.StatusTooManyRequests}, // no way works before the time is over
+	"too_many_guesses":     {status: http.StatusTooManyRequests}, // no link helps before the time is over
 	"unavailable":          {status: http.StatusServiceUnavailable, way: "way.again", path: "/sign-in"},
 	"misconfigured":        {status: http.StatusServiceUnavailable, way: "way.sign_in", path: "/sign-in?switch=1"},
 	"fault":                {status: http.StatusServiceUnavailable, way: "way.again"},
 }
 
-// operatorHelps are the problems that the operator of the service can solve.
+// operatorHelps are the problems that the operator can solve.
 var operatorHelps = map[string]bool{
 	"not_permitted": true, "not_permitted_as": true, "groups_withheld": true, "groups_withheld_as": true,
 	"unknown_client": true, "unknown_redirect": true, "bad_document": true, "other_network": true, "fault": true,
@@ -94,27 +92,28 @@ var operatorHelps = map[string]bool{
 	"sign_in_unverified": true, "sign_in_no_refresh": true, "sign_in_no_auth_time": true,
 }
 
-// problem is the page of a problem, by its code.
+// problem returns the page of a problem, by code.
 func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.Response, error) {
-	// A code without words is a mistake of ours, which a test finds.
+	// A test checks that all codes have texts.
 	n := notices[code]
 	v := problemView{
 		Text: h.renderer.languages.speak(r).say(code+".text", args...),
 		Way:  n.way, Address: h.cfg.Path + n.path, Ask: operatorHelps[code],
 	}
-	// The page must not greet by name a person whom it says to be signed out.
-	if code == "signed_out" { // elsewhere: the session is still there
+	// The page must not show the name of a person whom it tells that they are signed
+	// out.
+	if code == "signed_out" { // at the upstream: the session still exists here
 		return h.renderer.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
 	}
 	return h.page(r, n.status, "problem", newMessage(code+".title"), v)
 }
 
-// ErrorPage turns an error into a page, and is the one place where a fault
-// behind a page is logged.
+// ErrorPage returns the page for an error. It is the only place where faults of pages
+// are logged.
 func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
 	a, renderErr := h.explain(r, err)
-	// Not even the page of the problem can be made: plain text, so that the person is not
-	// left with an empty window.
+	// If even that page cannot be rendered, the person gets plain text instead of an
+	// empty window.
 	if renderErr != nil {
 		h.cfg.Log.Fault(r, "", renderErr)
 		body := []byte("Something went wrong here. Please try again.\n")
@@ -124,11 +123,11 @@ func (h *Handler) ErrorPage(r *http.Request, err error) *endpoint.Response {
 	return a
 }
 
-// explain finds the page for an error: too many tries, a refusal, an upstream that is
-// away or configured wrongly, or a fault of ours.
+// explain returns the page for an error: too many attempts, a refusal, an upstream
+// that is unavailable or misconfigured, or a fault of the server.
 func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error) {
 	var throttled *deviceauth.RateLimitError
-	// Before refusals: a RateLimitError has one within.
+	// Before refusals, since a RateLimitError wraps one.
 	if errors.As(err, &throttled) {
 		return h.throttled(r, throttled.RetryAfter)
 	}
@@ -144,7 +143,7 @@ func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error
 	}
 	h.cfg.Log.Fault(r, label, err)
 	switch {
-	case atUpstream && errors.As(err, &wrong): // no Retry-After: time does not heal it
+	case atUpstream && errors.As(err, &wrong): // no Retry-After: a retry does not help
 		return h.problem(r, "misconfigured", down.label)
 	case atUpstream:
 		return h.later(r, "unavailable", down.label)
@@ -152,7 +151,7 @@ func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error
 	return h.later(r, "fault")
 }
 
-// later is the page of a problem that passes.
+// later returns the page of a temporary problem.
 func (h *Handler) later(r *http.Request, code string, args ...any) (*endpoint.Response, error) {
 	a, err := h.problem(r, code, args...)
 	if err != nil {
@@ -161,11 +160,12 @@ func (h *Handler) later(r *http.Request, code string, args ...any) (*endpoint.Re
 	return a.Set("Retry-After", endpoint.RetryAfter), nil
 }
 
-// refused says no in the person's language. Who signed out at the upstream is
-// no longer signed in here either, and a code that does not work is forgotten.
+// refused returns the page for a refusal. If the person signed out at the upstream,
+// the session cookie is deleted.
 func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint.Response, error) {
 	code := refusal.Code
-	// A refusal that only programs are told says nothing to a person; the page is out of date.
+	// A refusal that is only for programs has no text; it means that the page is
+	// outdated.
 	if _, known := notices[code]; !known {
 		code = "stale"
 	}
@@ -173,8 +173,8 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint
 	if notices[code].quotes {
 		args = []any{refusal.Description}
 	}
-	// A person with two accounts has to know which one was turned away.
-	if _, named := notices[code+"_as"]; named { // there are words that name the account
+	// A person with two accounts must know which one was refused.
+	if _, named := notices[code+"_as"]; named { // there is a text with the account's name
 		if s, err := h.session(r); err == nil && s != nil {
 			code, args = code+"_as", []any{s.Person.Name()}
 		}
@@ -192,7 +192,7 @@ func (h *Handler) refused(r *http.Request, refusal *deviceauth.Error) (*endpoint
 	return a, nil
 }
 
-// throttled says how long to wait.
+// throttled returns the page with the waiting time.
 func (h *Handler) throttled(r *http.Request, wait time.Duration) (*endpoint.Response, error) {
 	a, err := h.problem(r, "too_many_guesses", int((wait+time.Minute-1)/time.Minute))
 	if err != nil {

@@ -11,19 +11,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// programView is the question about a program in this browser: who asks, for what, and
-// where the answer goes.
+// programView is the question about a program in this browser: who requests access,
+// to what, and where the response goes.
 type programView struct {
 	deviceView
 	Target        target
-	Warned        bool // the answer leaves the program's computer, and the network policy is to mind
+	Warned        bool // the response may leave this computer, and the network policy is not off
 	Person, Email string
 	Ticket        string
 }
 
-// A target is where the answer goes, as a person can check it.
+// A target is where the response goes, in a form that people can check.
 type target struct {
-	Kind string // here, a port of this computer; site, a web application; app, whichever opens the scheme
+	Kind string // here: a port of this computer; site: a web application; app: the app that opens the scheme
 	Name string // the host, or the scheme
 }
 
@@ -34,13 +34,13 @@ const (
 	targetApp  = "app"
 )
 
-// targetOf is where a redirect URI leads.
+// targetOf returns the target of a redirect URI.
 func targetOf(redirectURI string) target {
 	u, err := url.Parse(redirectURI)
 	switch {
 	case err != nil: // it was checked when the client was configured
 		return target{Kind: targetSite, Name: redirectURI}
-	// With the port: two programs of one computer differ by it.
+	// With the port, which distinguishes programs of one computer.
 	case deviceauth.IsLoopbackRedirect(redirectURI):
 		return target{Kind: targetHere, Name: u.Host}
 	case u.Scheme == "https":
@@ -49,14 +49,14 @@ func targetOf(redirectURI string) target {
 	return target{Kind: targetApp, Name: u.Scheme + ":"}
 }
 
-// programQuestion asks a person who is signed in about a program in this browser. It is
-// asked always, also where the same program was allowed before: a page that goes on by
-// itself would hand out codes without a person (RFC 8252 §8.6).
+// programQuestion shows the question about a program in this browser. The person is
+// always asked, even if they approved the program before: a page that continues by
+// itself would issue codes without a person (RFC 8252 §8.6).
 func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow) (*endpoint.Response, error) {
 	g, err := h.cfg.Engine.InspectCode(r.Context(), deviceauth.InspectCodeRequest{
 		Person: s.Person, Request: *f.Request, From: h.cfg.ClientIP(r),
 	})
-	// prompt=login, or a client with sign_in fresh.
+	// Because of prompt=login, or a client with sign_in fresh.
 	if hasCode(err, "not_fresh") {
 		return h.freshSignIn(r, f, h.device(g).Name)
 	}
@@ -67,7 +67,7 @@ func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow
 		deviceView: h.device(g), Target: targetOf(g.Redirect),
 		Person: s.Person.Name(), Email: s.Person.Claims.String("email"),
 	}
-	// A loopback address stays on this computer; anything else may lead to another computer.
+	// A loopback address is on this computer; any other may be on another one.
 	v.Warned = v.Target.Kind != targetHere && h.cfg.Engine.Network(g.ClientID) != deviceauth.NetworkOff
 	if v.Ticket, err = h.sealFormToken(formToken{Session: s.ID, Request: f.Request}); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (h *Handler) programQuestion(r *http.Request, s *deviceauth.Session, f flow
 	return h.page(r, http.StatusOK, "program", newMessage("confirm.title", v.Name), v)
 }
 
-// answerProgram takes the answer to the question of [Handler.programQuestion].
+// answerProgram records the answer to the question of [Handler.programQuestion].
 func (h *Handler) answerProgram(
 	r *http.Request, s *deviceauth.Session, t formToken, allow bool,
 ) (*endpoint.Response, error) {
@@ -95,7 +95,7 @@ func (h *Handler) answerProgram(
 	if err != nil {
 		return nil, err
 	}
-	// A no is an answer as good as a yes: the program must not wait for it.
+	// A denial is sent, too, so that the program does not wait for a response.
 	answer := url.Values{"error": {"access_denied"}, "error_description": {"the person said no"}}
 	if allow {
 		answer = url.Values{"code": {code.Reveal()}}
@@ -106,12 +106,13 @@ func (h *Handler) answerProgram(
 	})
 }
 
-// returnLife is how long the page that leads back to a program does so: as long as its
-// code is good.
+// returnLife is how long the page that redirects to a program is valid: as long as
+// its code.
 const returnLife = time.Minute
 
-// returnToProgram goes to the page that leads back to the program, and forgets the
-// request: a page cannot be posted to another site (form-action), a page can lead there.
+// returnToProgram redirects to the page that leads to the program, and removes the
+// request from the flow. The page is needed because form-action forbids that a
+// submitted form redirects to another site.
 func (h *Handler) returnToProgram(r *http.Request, o outcome) (*endpoint.Response, error) {
 	sealed, err := h.seal.seal(outcomeField, o)
 	if err != nil {
@@ -124,31 +125,33 @@ func (h *Handler) returnToProgram(r *http.Request, o outcome) (*endpoint.Respons
 	return endpoint.Redirect(h.cfg.Path + "/return?" + outcomeField + "=" + sealed).AddCookies(cookies...), nil
 }
 
-// returnView is the page that leads back to a program.
+// returnView is the page that leads to a program.
 type returnView struct {
 	Name      string
-	Address   template.URL // a redirect URI that the client has registered, of any scheme
-	Automatic bool         // it goes on by itself
-	Refused   string       // the site or scheme of an unchecked client, whose request was refused
+	Address   template.URL // a redirect URI that the client has registered, with any scheme
+	Automatic bool         // it redirects without a click
+	Refused   string       // the site or scheme of an unchecked client whose request was refused
 }
 
-// returnPage leads the browser back to a program, by itself and once: a second use of the
-// code would end what the first one was given, and browsers open pages again. Only the
-// session that decided is led there.
+// returnPage leads the browser to a program, automatically only once: a second use of
+// the code would end the grant, and browsers may reopen pages. Only the session that
+// decided can use it.
 func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
 	var o outcome
 	s, err := h.session(r)
 	if err != nil {
 		return nil, err
 	}
-	// The address alone leads nowhere: it takes the session that decided, within the minute.
+	// The URL alone is not enough: it takes the session that decided, within the
+	// minute.
 	opens := h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o)
 	if !opens || o.Back == "" || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
 	}
 	f := h.flow(r)
 	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: !f.lead(o.ID)}
-	// Kept in the browser and not on the server: it is about what this browser shows.
+	// Recorded in the browser and not on the server, because it is about what this
+	// browser shows.
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err

@@ -23,11 +23,12 @@ import (
 //go:embed templates
 var ownFiles embed.FS
 
-// templates are ours. Each renderer has a copy, over which an operator's are read.
+// templates are ours. Each renderer has a copy, which an operator's templates
+// override.
 var templates = template.Must(
 	template.New("").Funcs(template.FuncMap{"plain": text.Plain}).ParseFS(ownFiles, "templates/*.html"))
 
-// A renderer renders templates and serves what they refer to.
+// A renderer renders templates and serves their assets.
 type renderer struct {
 	brand     Brand
 	base      string // path of the code page; everything else lies below it
@@ -36,22 +37,22 @@ type renderer struct {
 	assets    map[string]asset
 }
 
-// An asset is a file that pages refer to, with the ETag that stands for its content.
+// An asset is a file that pages refer to, with the ETag of its content.
 type asset struct {
 	body        []byte
 	contentType string
 	etag        string
 }
 
-// The kinds of files that pages refer to.
+// The types of these files.
 var assetTypes = map[string]string{
 	"style.css": "text/css; charset=utf-8",
 	"script.js": "text/javascript; charset=utf-8",
 }
 
-// newRenderer reads our files, and an operator's over them.
+// newRenderer reads our files, and an operator's files, which override them.
 func newRenderer(b Brand, base, host string) (*renderer, error) {
-	// The host is what people see in the address bar, so it is a name that cannot mislead.
+	// People see the host in the address bar, so it is a name that cannot mislead.
 	if b.Name == "" {
 		b.Name = host
 	}
@@ -60,11 +61,11 @@ func newRenderer(b Brand, base, host string) (*renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A copy, because one that has been executed can be neither copied nor changed.
+	// A copy, because a template that has been executed cannot be cloned or changed.
 	if made.templates, err = templates.Clone(); err != nil {
 		return nil, err
 	}
-	// Ours first, because they say which keys there are.
+	// Ours first, because they define the keys.
 	words := map[language.Tag]messages{}
 	if err := readCatalogs(words, ours, "languages"); err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func (p *renderer) readTemplates(folder fs.FS, words map[language.Tag]messages) 
 	if err != nil {
 		return err
 	}
-	// A folder that is not there has no files either; the error names it.
+	// A missing folder has no files either; Stat returns an error that names it.
 	if _, err := fs.Stat(folder, "."); err != nil {
 		return err
 	}
@@ -104,8 +105,8 @@ func (p *renderer) readTemplates(folder fs.FS, words map[language.Tag]messages) 
 	return readCatalogs(words, folder, "languages")
 }
 
-// readAssets reads the style sheet and the script. An operator's style sheet
-// comes after ours, an operator's script in its place.
+// readAssets reads the style sheet and the script. An operator's style sheet is
+// appended to ours, and an operator's script replaces ours.
 func (p *renderer) readAssets(folders []fs.FS) error {
 	style, script := []byte(nil), []byte(nil)
 	for i, folder := range folders {
@@ -125,8 +126,8 @@ func (p *renderer) readAssets(folders []fs.FS) error {
 		}
 	}
 	for name, body := range map[string][]byte{"style.css": style, "script.js": script} {
-		// The ETag is that of the content: all gateways have the same one, and a reload of the
-		// configuration changes it only where a file has changed.
+		// The ETag depends only on the content: all gateways have the same one, and a
+		// reload of the configuration changes it only if a file has changed.
 		sum := sha256.Sum256(body)
 		p.assets[name] = asset{
 			body: body, contentType: assetTypes[name], etag: `"` + hex.EncodeToString(sum[:8]) + `"`,
@@ -135,9 +136,9 @@ func (p *renderer) readAssets(folders []fs.FS) error {
 	return nil
 }
 
-// asset serves a file that pages refer to; browsers ask whether it changed (RFC 9110
-// §13.1.2). http.ServeContent would do that, and more: it offers ranges and takes lists of
-// ETags.
+// asset serves a file that pages refer to, with conditional requests (RFC 9110
+// §13.1.2). http.ServeContent is not used because it also supports ranges and lists
+// of ETags.
 func (p *renderer) asset(name string) func(*http.Request) (*endpoint.Response, error) {
 	return func(r *http.Request) (*endpoint.Response, error) {
 		file := p.assets[name]
@@ -149,8 +150,8 @@ func (p *renderer) asset(name string) func(*http.Request) (*endpoint.Response, e
 	}
 }
 
-// A page is what a template is given: the common part, its own in Data, and
-// the language to say it in. Operators' templates rely on these names.
+// A page is the data of a template: the common part, the page's own in Data, and the
+// language. Operators' templates rely on these names.
 type page struct {
 	Title   string
 	Brand   Brand
@@ -160,15 +161,15 @@ type page struct {
 	*localizer
 }
 
-// An account is who is signed in, at the foot of every page.
+// An account is the signed-in person, for the footer of every page.
 type account struct {
 	Person string // empty: not signed in
-	Ticket string // of the form that signs out
+	Ticket string // for the form that signs out
 }
 
-// page renders a page for whoever is signed in. Where that cannot be found out,
-// as on the page that says so, it is for nobody. So it is for a script on this host,
-// which reads what it fetches: with the ticket it would have the browser post forms.
+// page renders a page with the signed-in person in the footer. If the person cannot
+// be determined, as on the page that says so, there is no name. For a script on this
+// host there is none either: with the ticket it could submit forms.
 func (h *Handler) page(r *http.Request, status int, name string, title Message, data any) (*endpoint.Response, error) {
 	person, err := h.account(r)
 	if err != nil {
@@ -177,14 +178,15 @@ func (h *Handler) page(r *http.Request, status int, name string, title Message, 
 	return h.renderer.render(r, status, name, title, data, person)
 }
 
-// account is who is signed in, for the foot of a page. A request that is no navigation
-// is told nobody.
+// account returns the signed-in person for the footer of a page. It is empty for a
+// request that is not a navigation.
 func (h *Handler) account(r *http.Request) (found account, err error) {
-	// A script that fetches a page of ours gets it without the ticket, with which it could post.
+	// A script that fetches a page must not get the ticket, with which it could
+	// submit forms.
 	if !isNavigation(r) {
 		return found, nil
 	}
-	// Where the store is away the page says so, without a name.
+	// If the store is unavailable the page says so, without a name.
 	s, err := h.session(r)
 	if err != nil || s == nil {
 		return found, nil
@@ -194,11 +196,12 @@ func (h *Handler) account(r *http.Request) (found account, err error) {
 	return found, err
 }
 
-// policy is the same on every page: nothing but our own files, and pictures.
+// policy is the Content-Security-Policy of all pages: only our own files, and
+// pictures.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' https: data:; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// render makes the whole page before anything is written.
+// render renders the whole page before anything is written.
 func (p *renderer) render(
 	r *http.Request, status int, name string, title Message, data any, person account,
 ) (*endpoint.Response, error) {
@@ -208,14 +211,14 @@ func (p *renderer) render(
 		return nil, err
 	}
 	a := endpoint.NewResponse(status, "text/html; charset=utf-8", body.Bytes())
-	// No window that opened this page, and none that it opens, keeps a hold of it.
+	// Windows that opened this page, or that it opens, keep no reference to it.
 	response.Isolate(a.Header)
 	a.Set("Content-Security-Policy", policy).Set("X-Frame-Options", "DENY")
 	a.Set("Referrer-Policy", "no-referrer").Set("X-Content-Type-Options", "nosniff").Set("Cache-Control", "no-store")
 	return a.Set("Content-Language", s.Lang).Set("Vary", "Accept-Language"), nil
 }
 
-// execute runs a template with what all pages have in common.
+// execute executes a template with what all pages have in common.
 func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Message, data any, person account) error {
 	given := page{Title: s.text(title), Brand: p.brand, Base: p.base, Data: data, Account: person, localizer: s}
 	if err := p.templates.ExecuteTemplate(to, name+".html", given); err != nil {
@@ -224,8 +227,8 @@ func (p *renderer) execute(to *bytes.Buffer, s *localizer, name string, title Me
 	return nil
 }
 
-// try renders every page once in every language, so that a template or a text
-// with a mistake in it is found when it is loaded and not by a person.
+// try renders every page once in every language, so that a mistake in a template or
+// text is found when it is loaded.
 func (p *renderer) try() (formless error) {
 	for i := range p.languages.tags {
 		for j, s := range samples {
@@ -238,11 +241,11 @@ func (p *renderer) try() (formless error) {
 				formless = fmt.Errorf("%s.html: a form lacks its hidden field, as ours has it: "+
 					"nobody could post it", s.name)
 			}
-			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // what package fmt writes
+			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // an error of package fmt
 				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s",
 					s.name, p.languages.tags[i], wrong)
 			}
 		}
 	}
-	return formless // after mistakes that have a line
+	return formless // after errors that have a line number
 }

@@ -6,26 +6,28 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A sample is one of the faces of a page, to try templates with.
+// A sample is one variant of a page, to test templates with.
 type sample struct {
 	name  string
 	title Message
 	data  any
 }
 
-// sampleTicket stands for a sealed field, without which a form cannot be posted.
+// sampleTicket is the value of a hidden field, without which a form cannot be
+// submitted.
 const sampleTicket = "sealed-sample"
 
-// samples are together all that a template can be asked to show.
+// samples cover everything that a template can be asked to show.
 var samples = func() []sample {
 	french, _ := newScopeText(deviceauth.ScopeText{
 		Scope: "read", Texts: []deviceauth.LocalizedText{{Language: "fr", Text: "Lire"}},
 	})
-	// One text of ours, one without a text, one of the operator in another language.
+	// One with our text, one without a text, one with an operator's text in another
+	// language.
 	scopes := []scopeView{{Key: "scope.email"}, {Scope: "write"}, {Texts: french}}
 	device := deviceView{Name: "Gadget", Maker: "Maker", Logo: "/logo.svg", Says: "living-room", Scopes: scopes}
 	choices := []choice{{Label: "Work", Address: "/"}, {Label: "Home", Address: "/", Down: true}}
-	// All that a question can show, and then the same with each kind of warning.
+	// Everything that a question can show, and then with each kind of warning.
 	question := confirmView{
 		deviceView: device, Code: "BCDF-GHJK", Asked: time.Now(),
 		askedFrom: askedFrom{From: "192.0.2.7", Place: "Lisbon"}, Here: "198.51.100.9",

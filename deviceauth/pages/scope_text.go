@@ -13,14 +13,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// scopeText is what an operator says of one scope, ready to be said in the
-// language of a page.
+// scopeText is an operator's explanation of a scope, prepared for the choice of a
+// language.
 type scopeText struct {
-	text    string // for whom there is none in their language; may be empty
+	text    string // for people whose language is not in texts; may be empty
 	texts   []localizedText
-	tags    []language.Tag   // of those texts whose language is known
+	tags    []language.Tag   // of the texts whose language is known
 	matcher language.Matcher // of tags
-	matches []int            // of each tag: which of texts it is
+	matches []int            // by index of tags: the index in texts
 }
 
 // localizedText is one of an operator's texts.
@@ -30,24 +30,24 @@ type localizedText struct {
 	lang string       // for a lang attribute
 }
 
-// undetermined is the language of tags whose language is unknown. A matcher
-// would take it for English, as the likeliest.
+// undetermined is the base of tags whose language is unknown. A matcher would take it
+// for English, as the likeliest.
 var undetermined, _, _ = language.Und.Raw()
 
-// languageTag has the characters of a tag (RFC 5646 §2.1). The parser would
-// take an underscore too, and browsers do not.
+// languageTag matches the characters of a tag (RFC 5646 §2.1). The parser would also
+// accept an underscore, but browsers do not.
 var languageTag = regexp.MustCompile(`^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$`)
 
-// parseLanguage reads a well-formed language tag (RFC 5646 §2.2.9). Subtags that
-// that are in no registry are well-formed too; the tag is then what remains.
+// parseLanguage parses a well-formed language tag (RFC 5646 §2.2.9). Unregistered
+// subtags are well-formed, too, and are omitted from tag.
 func parseLanguage(s string) (tag language.Tag, lang string, err error) {
 	if !languageTag.MatchString(s) {
 		err = errors.New("other characters than letters, digits and hyphens")
 	} else {
 		tag, err = language.Parse(s)
 	}
-	// A tag of a language that the tables lack is taken as it is written: the operator may lay a
-	// file for it over ours.
+	// The tag of a language that the tables lack is returned as it is written: the
+	// operator may add a file for it.
 	var unknown language.ValueError
 	if errors.As(err, &unknown) {
 		return tag, strings.ToLower(s), nil
@@ -58,7 +58,7 @@ func parseLanguage(s string) (tag language.Tag, lang string, err error) {
 	return tag, tag.String(), nil
 }
 
-// newScopeText checks the texts of a scope. One that has none is nil.
+// newScopeText checks the texts of a scope. It returns nil if there are none.
 func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 	t := &scopeText{text: s.Text}
 	for _, localized := range s.Texts {
@@ -74,12 +74,12 @@ func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 				s.Scope, localized.Language)
 		}
 		t.texts = append(t.texts, localizedText{text: localized.Text, tag: tag, lang: lang})
-		// Texts without a known language are found by their tag alone, never by a guess.
+		// Texts without a known language are found only by their exact tag.
 		if base, _, _ := tag.Raw(); base != undetermined {
 			t.tags, t.matches = append(t.tags, tag), append(t.matches, len(t.texts)-1)
 		}
 	}
-	// Our own words for the scope are said then, or the scope itself.
+	// Then our own text for the scope is shown, or the scope itself.
 	if s.Text == "" && len(s.Texts) == 0 {
 		return nil, nil
 	}
@@ -87,7 +87,7 @@ func newScopeText(s deviceauth.ScopeText) (*scopeText, error) {
 	return t, nil
 }
 
-// newScopeTexts makes the texts of all scopes ready.
+// newScopeTexts prepares the texts of all scopes.
 func newScopeTexts(list []deviceauth.ScopeText) (map[string]*scopeText, error) {
 	all := map[string]*scopeText{}
 	for _, s := range list {
@@ -103,10 +103,10 @@ func newScopeTexts(list []deviceauth.ScopeText) (map[string]*scopeText, error) {
 	return all, nil
 }
 
-// in returns the text for a page, and the language tag of that text, or "" where
-// its language is not given.
+// in returns the text for a page, and the language tag of that text, or "" if its
+// language is unknown.
 func (t *scopeText) in(s *localizer) (text, lang string) {
-	// In the language of the page first: a page in German with a scope in French reads as a
+	// The page's language comes first: a German page with a French scope looks like a
 	// mistake.
 	if i := t.match(s.wanted...); i >= 0 {
 		return t.texts[i].text, t.texts[i].lang
@@ -114,32 +114,32 @@ func (t *scopeText) in(s *localizer) (text, lang string) {
 	if t.text != "" {
 		return t.text, ""
 	}
-	// English is what most people read who read none of the others.
+	// English is readable for most people who read none of the other languages.
 	i := max(t.match(language.English), 0)
 	return t.texts[i].text, t.texts[i].lang
 }
 
-// match finds the text for a person who wants these languages, the best first,
-// as the pages' own language is found; -1: there is none.
+// match returns the index of the text for some languages, the preferred one first, as
+// for the pages' own language; -1: there is none.
 func (t *scopeText) match(wanted ...language.Tag) int {
 	_, i, confidence := t.matcher.Match(readableTags(wanted, t.tags)...)
-	// The matcher always names one; without confidence it is only the first.
+	// The matcher always returns one; without confidence it is only the first.
 	if confidence == language.No {
 		return -1
 	}
 	return t.matches[i]
 }
 
-// CheckScopeTexts says what is wrong with what an operator says of scopes: a
-// language tag that is not well-formed (BCP 47), two texts of a scope in one
-// language, an empty one, a scope that is declared twice.
+// CheckScopeTexts checks an operator's explanations of scopes. It returns an error
+// for a language tag that is not well-formed (BCP 47), two texts of a scope in one
+// language, an empty text, or a scope that is declared twice.
 func CheckScopeTexts(list ...deviceauth.ScopeText) error {
 	_, err := newScopeTexts(list)
 	return err
 }
 
-// ScopeAdvice names the texts of scopes that are never shown, because no page
-// is in their language. It reads the brand's templates, which may add languages.
+// ScopeAdvice returns hints about texts of scopes that are never shown, because no
+// page is in their language. It reads the brand's templates, which may add languages.
 func ScopeAdvice(b Brand, list []deviceauth.ScopeText) (advice []string) {
 	p, err := newRenderer(b, "", "")
 	scopes, wrong := newScopeTexts(list)

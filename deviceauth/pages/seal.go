@@ -13,12 +13,12 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
-// A sealer puts what a browser is to keep into text that the browser can
-// neither read nor change: AES-256-GCM. What it is for is sealed in, so that a
-// cookie presented as another one does not open.
+// A sealer encrypts the state that a browser keeps with AES-256-GCM, so that the
+// browser can neither read nor change it. The purpose is authenticated, so that a
+// value cannot be used for another one.
 type sealer struct{ aead cipher.AEAD }
 
-// newSealer refuses a key that was never set.
+// newSealer returns a sealer. It refuses a key that was not set.
 func newSealer(key seal.Source) (sealer, error) {
 	aead, err := seal.Follow(key)
 	if err != nil {
@@ -27,11 +27,11 @@ func newSealer(key seal.Source) (sealer, error) {
 	return sealer{aead: aead}, nil
 }
 
-// maxSealed bounds what is unpacked: a person with a thousand groups.
+// maxSealed limits decompression: enough for a person with a thousand groups.
 const maxSealed = 1 << 20
 
-// compressors are pooled because a new one takes most of a megabyte, and a page seals
-// three texts. Reset leaves nothing of the previous text in a compressor.
+// compressors are pooled because a new one allocates most of a megabyte, and a page
+// encrypts three texts. Reset removes the previous text from a compressor.
 var compressors = sync.Pool{New: func() any {
 	w, err := flate.NewWriter(io.Discard, flate.DefaultCompression)
 	if err != nil {
@@ -40,10 +40,12 @@ var compressors = sync.Pool{New: func() any {
 	return w
 }}
 
-// seal packs and encrypts a value. The purpose is authenticated, and not sent.
+// seal compresses and encrypts a value. The purpose is authenticated, but not part of
+// the result.
 func (s sealer) seal(purpose string, v any) (string, error) {
 	var packed bytes.Buffer
-	// A person with many groups is packed to a third; cookies have 4096 bytes each.
+	// The value of a person with many groups shrinks to a third; a cookie has at most
+	// 4096 bytes.
 	w := compressors.Get().(*flate.Writer)
 	defer compressors.Put(w)
 	w.Reset(&packed)
@@ -56,9 +58,9 @@ func (s sealer) seal(purpose string, v any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, packed.Bytes(), []byte(purpose))), nil
 }
 
-// open reports whether the text was sealed for the purpose, and decodes it.
+// open reports whether the text was encrypted for the purpose, and decodes it.
 func (s sealer) open(purpose, text string, v any) bool {
-	// What does not open is as good as not there: a person sees a new beginning, and no error.
+	// An invalid text counts as missing: the person starts again, without an error.
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return false

@@ -13,28 +13,28 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// choice is one way to sign in.
+// A choice is a link to sign in at an upstream.
 type choice struct {
 	Label, Address string
 	Down           bool // it cannot be reached
 }
 
-// signInView offers the upstreams. With a single one it goes on by itself, by
-// a refresh and not by a redirect: Chrome applies a form's form-action to
-// every redirect after it, and the upstream is none of ours.
+// signInView is the choice of an upstream. If there is only one the page continues
+// automatically, with a refresh instead of a redirect: Chrome applies form-action to
+// every redirect after a form, and the upstream is another site.
 type signInView struct {
 	Choices   []choice
 	Automatic bool
 	Devices   bool   // to see the person's devices
 	Program   bool   // for a program in this browser
-	Fresh     string // the device that asks for a new sign-in
+	Fresh     string // the device that requires a new sign-in
 	Moved     bool   // the browser is in another network than at the sign-in
 }
 
-// signInPage offers the upstreams, or goes to one.
+// signInPage shows the upstreams, or redirects to one.
 func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
 	query, f := r.URL.Query(), h.flowShown(r)
-	// A link of another site begins no sign-in, see [sentByOtherSite].
+	// A link from another site starts no sign-in, see [sentByOtherSite].
 	if query.Has("with") && !sentByOtherSite(r) {
 		return h.signIn(r, query.Get("with"), query.Has("switch"), query.Has("fresh"))
 	}
@@ -49,7 +49,7 @@ func (h *Handler) signInPage(r *http.Request) (*endpoint.Response, error) {
 	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.title"), v)
 }
 
-// freshSignIn explains why a person who is signed in has to do it again.
+// freshSignIn explains why a signed-in person must sign in again.
 func (h *Handler) freshSignIn(r *http.Request, f flow, device string) (*endpoint.Response, error) {
 	choices, err := h.choices(r.Context(), f, false, true)
 	if err != nil {
@@ -59,12 +59,12 @@ func (h *Handler) freshSignIn(r *http.Request, f flow, device string) (*endpoint
 	return h.page(r, http.StatusOK, "sign-in", newMessage("sign_in.fresh_title"), v)
 }
 
-// movedSignIn explains why a person has to sign in again: a session that was
-// taken to another network decides nothing there. The flow is what they go on
-// with: what their page was about, whatever other tabs have brought since.
+// movedSignIn explains why a person must sign in again: a session in another network
+// may not decide. f is the flow with which they continue, that of their page,
+// regardless of other tabs.
 func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*endpoint.Response, error) {
 	h.cfg.Engine.DecisionRefused(s, h.cfg.ClientIP(r))
-	// The sign-in that follows is bound to this browser by the id.
+	// The following sign-in is bound to this browser by the flow's id.
 	f.ID = cmp.Or(f.ID, rand.Text())
 	cookies, err := h.sealFlowCookie(r, f)
 	if err != nil {
@@ -82,18 +82,19 @@ func (h *Handler) movedSignIn(r *http.Request, s *deviceauth.Session, f flow) (*
 	return page.AddCookies(cookies...), nil
 }
 
-// reachWait is how long the page waits for upstreams to answer that there are
-// several of: the ones that do not are shown last, and can be tried.
+// reachWait is how long the page waits for several upstreams to respond: those that
+// do not are shown last, and can still be tried.
 const reachWait = 1500 * time.Millisecond
 
-// choices are the buttons of a page that is about a flow.
+// choices returns the buttons of a sign-in page for a flow.
 func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]choice, error) {
 	about, err := h.sealFlow(f)
 	if err != nil {
 		return nil, err
 	}
 	list := make([]choice, len(h.cfg.Upstreams))
-	// All are asked at once; what does not answer in time is shown as down, and can be tried.
+	// All upstreams are contacted concurrently; one that does not respond in time is
+	// shown as down, and can still be tried.
 	ctx, cancel := context.WithTimeout(ctx, reachWait)
 	defer cancel()
 	var asked sync.WaitGroup
@@ -109,7 +110,8 @@ func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]cho
 			q.Set("fresh", "1")
 		}
 		list[i] = choice{Label: u.Label(), Address: h.cfg.Path + "/sign-in?" + q.Encode()}
-		// A single one is not asked: its page goes there anyway, and says what is wrong.
+		// A single one is not contacted: its page redirects there anyway, and shows
+		// an error.
 		if len(list) > 1 {
 			asked.Go(func() { list[i].Down = u.Reachable(ctx) != nil })
 		}
@@ -118,7 +120,7 @@ func (h *Handler) choices(ctx context.Context, f flow, other, fresh bool) ([]cho
 	return list, nil
 }
 
-// upstream finds an upstream by its id; nil: there is none.
+// upstream returns an upstream by its id, or nil.
 func (h *Handler) upstream(id string) deviceauth.Upstream {
 	for _, u := range h.cfg.Upstreams {
 		if u.ID() == id {

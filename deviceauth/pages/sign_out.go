@@ -6,27 +6,29 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// signOut ends the session; a person who wants to use another account goes on to the
-// sign-in.
+// signOut ends the session. A person who wants to use another account is redirected
+// to the sign-in.
 func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	if err := h.readForm(r); err != nil {
 		return nil, err
 	}
 	var id string
 	var t formToken
-	// The store is not asked who that is: signing out has to work while it is away.
+	// The store is not read for the session: signing out must work while it is
+	// unavailable.
 	opens := h.openCookie(r, sessionCookie, &id) && h.seal.open(formTokenField, r.PostFormValue(formTokenField), &t)
 	if !opens || t.Session != id {
 		return nil, errStale
 	}
 	gone := h.dropCookie(r, sessionCookie, 0)
 	if err := h.cfg.Engine.EndSession(r.Context(), id); err != nil {
-		// The browser forgets the session in any case: the next person at it may be another one.
+		// The browser's cookies are deleted in any case: the next person there may be
+		// another one.
 		r = r.Clone(r.Context())
 		r.Header.Del("Cookie")
 		return h.ErrorPage(r, err).AddCookies(gone...), nil
 	}
-	// To use another account is to sign out and to be asked by the upstream which one.
+	// To use another account, a person signs out and is asked for it by the upstream.
 	if r.PostFormValue("then") != "switch" {
 		return endpoint.Redirect(h.cfg.Path + "/signed-out").AddCookies(gone...), nil
 	}
@@ -40,7 +42,7 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	return endpoint.Redirect(h.cfg.Path + "/sign-in?switch=1").AddCookies(gone...), nil
 }
 
-// signedOutPage says that the person is signed out.
+// signedOutPage shows that the person is signed out.
 func (h *Handler) signedOutPage(r *http.Request) (*endpoint.Response, error) {
 	return h.problem(r, "left")
 }

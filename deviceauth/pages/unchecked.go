@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// checkWarning wants the questions to say of a client that introduced itself that it is
-// unchecked, also where an operator's templates take the place of ours: one from before
-// there were such clients would ask about them as about any other.
+// checkWarning checks that the questions say of a client that introduced itself that
+// it is unchecked, even if an operator's templates replace ours: older templates
+// would show such a client like any other.
 func (p *renderer) checkWarning() error {
 	device := deviceView{Name: "Agent", Unchecked: true}
 	english := p.languages.speech(0)
@@ -17,7 +17,7 @@ func (p *renderer) checkWarning() error {
 		"confirm": confirmView{deviceView: device, Ticket: sampleTicket},
 		"program": programView{deviceView: device, Target: target{Kind: targetHere}, Ticket: sampleTicket},
 	} {
-		// English, because it has every text; the words come from the same key in all languages.
+		// In English, which has all texts; other languages use the same key.
 		var body bytes.Buffer
 		if err := p.execute(&body, english, name, newMessage("confirm.title", "Agent"), data, account{}); err != nil {
 			return err

@@ -15,21 +15,20 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
-// changes keeps grants in memory for as long as it hears of every change. It
-// sends heartbeats to itself over the same channel, and uses what it keeps only
-// while they come back: after fresh without one, grants are read from the server.
-// A revocation by another gateway has to count here within a second. So a grant
-// in memory is believed for fresh at most after the last message that went the
-// whole way round.
+// changes caches grants in memory while the store receives all change messages. It
+// publishes heartbeats to itself on the same channel and uses the cache only while
+// they come back: maxHeartbeatAge after the last heartbeat that was received, grants
+// are read from the server again. A revocation by another gateway must take effect
+// here within a second, so a cached grant is never trusted for longer than that.
 type changes struct {
 	redis   redis.UniversalClient
 	channel string
-	sender  string // distinguishes our own messages from others'
+	sender  string // of our own heartbeats, to distinguish them from other gateways'
 	log     *slog.Logger
 
 	mu         sync.Mutex
-	returnedAt map[string]time.Time // by server: when the last heartbeat that was returned was sent
-	known      *generations.Memory[deviceauth.ID, *deviceauth.Grant]
+	returnedAt map[string]time.Time // by server: when its latest heartbeat that came back was sent
+	cached     *generations.Memory[deviceauth.ID, *deviceauth.Grant]
 	compactor  deviceauth.Compactor
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
@@ -39,15 +38,16 @@ type changes struct {
 	ended sync.WaitGroup
 }
 
-// maxHeartbeatAge leaves room for some lost heartbeats below the promised second.
+// maxHeartbeatAge allows for some lost heartbeats and still stays below the promised
+// second.
 const (
-	maxHeartbeatAge = 800 * time.Millisecond // a revocation is heard of in less than a second, whatever breaks
+	maxHeartbeatAge = 800 * time.Millisecond // a revocation takes effect in less than a second, whatever fails
 	heartbeat       = 200 * time.Millisecond
-	generation      = 8192 // two of them are kept, of 1 or 2 KiB a grant
+	generation      = 8192 // entries of one cache generation; two are kept, with 1 or 2 KiB a grant
 )
 
-// subscribe subscribes to the channel. Two goroutines run until close: one
-// receives, one sends the heartbeat.
+// subscribe subscribes to the channel. Two goroutines run until close is called: one
+// receives messages, the other sends heartbeats.
 func subscribe(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &changes{redis: client, channel: channel, sender: rand.Text(), log: log, listener: func(deviceauth.ID) {},
@@ -65,11 +65,11 @@ func (c *changes) close() {
 	c.ended.Wait()
 }
 
-// message says that a grant has changed. It has no content but the id, so
+// message returns the message that a grant has changed. It is the id alone, so that
 // nothing about a person is on the channel.
 func message(g *deviceauth.Grant) string { return g.ID.String() }
 
-// receive takes in what is said, until the context ends.
+// receive handles the messages of the subscription until the context ends.
 func (c *changes) receive(ctx context.Context, messages <-chan any) {
 	for {
 		select {
@@ -78,7 +78,7 @@ func (c *changes) receive(ctx context.Context, messages <-chan any) {
 		case message := <-messages:
 			switch m := message.(type) {
 			case *redis.Subscription:
-				c.forgetAll() // who knows what was said before we listened
+				c.forgetAll() // changes may have been missed before this subscription began
 			case *redis.Message:
 				c.handle(m.Payload)
 			}
@@ -86,8 +86,8 @@ func (c *changes) receive(ctx context.Context, messages <-chan any) {
 	}
 }
 
-// handle handles one message. Messages that are neither a heartbeat of our own
-// nor an id are another gateway's heartbeats, or no messages of ours at all.
+// handle handles one message. A message that is neither one of our own heartbeats nor
+// an id is ignored: it is another gateway's heartbeat, or comes from another program.
 func (c *changes) handle(text string) {
 	if own, ok := strings.CutPrefix(text, c.sender+" "); ok {
 		since, at, _ := strings.Cut(own, " ")
@@ -101,8 +101,8 @@ func (c *changes) handle(text string) {
 	}
 }
 
-// sendHeartbeats publishes the time, to receive it again, and logs whether Redis
-// could be reached.
+// sendHeartbeats publishes a heartbeat at every tick, and logs when Redis becomes
+// unreachable or reachable again.
 func (c *changes) sendHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
@@ -125,7 +125,8 @@ func (c *changes) sendHeartbeats(ctx context.Context) {
 	}
 }
 
-// sendHeartbeat publishes at every server that publishes changes: in a Cluster, all masters.
+// sendHeartbeat publishes a heartbeat at every server that can publish changes: in a
+// Cluster, all masters.
 func (c *changes) sendHeartbeat(ctx context.Context) error {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
@@ -145,15 +146,15 @@ func (c *changes) sendHeartbeat(ctx context.Context) error {
 	return err
 }
 
-// sendHeartbeatTo publishes a heartbeat at one server. The text is: sender,
-// the nanoseconds since began, the server's address.
+// sendHeartbeatTo publishes a heartbeat at one server. Its text is the sender, the
+// nanoseconds since began and the server's address.
 func (c *changes) sendHeartbeatTo(ctx context.Context, server redis.Cmdable, at string) error {
 	return server.Publish(ctx, c.channel, c.sender+" "+strconv.FormatInt(int64(time.Since(c.began)), 10)+" "+at).Err()
 }
 
-// expectFrom sets from which servers heartbeats must come back. Servers that
-// left the Cluster are dropped; a new one counts as not heard of yet, so
-// nothing is believed until its first heartbeat has come back.
+// expectFrom sets the servers whose heartbeats must come back. Servers that left the
+// Cluster are dropped. A new server has no heartbeat yet, so the cache is not used
+// until its first one has come back.
 func (c *changes) expectFrom(servers ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,8 +165,9 @@ func (c *changes) expectFrom(servers ...string) {
 	c.returnedAt = returned
 }
 
-// heartbeatReturned notes that a server returned a heartbeat.
-// Messages of a Cluster may overtake each other, so only a later one counts.
+// heartbeatReturned records that a heartbeat of a server came back. Messages in a
+// Cluster may overtake each other, so only a heartbeat that was sent later than the
+// recorded one counts.
 func (c *changes) heartbeatReturned(at string, sent time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,7 +176,8 @@ func (c *changes) heartbeatReturned(at string, sent time.Time) {
 	}
 }
 
-// isCurrent reports whether a heartbeat has returned from every server of late.
+// isCurrent reports whether every server has a heartbeat that came back and is
+// younger than maxHeartbeatAge. The caller holds mu.
 func (c *changes) isCurrent(now time.Time) bool {
 	for _, returned := range c.returnedAt {
 		if !now.Before(returned.Add(maxHeartbeatAge)) {
@@ -184,7 +187,8 @@ func (c *changes) isCurrent(now time.Time) bool {
 	return len(c.returnedAt) > 0
 }
 
-// grantChanged lets go of a grant that has changed, and wakes its held polls.
+// grantChanged drops a grant that has changed from the cache, and wakes the polls
+// that are held for it.
 func (c *changes) grantChanged(id deviceauth.ID) {
 	c.forget(id)
 	c.mu.Lock()
@@ -193,42 +197,43 @@ func (c *changes) grantChanged(id deviceauth.ID) {
 	listener(id)
 }
 
-// forget drops a grant from memory. A fetch that is running loses its note,
-// too: what it read may be older than the change.
+// forget drops a grant from the cache. A fetch of the grant that is under way is
+// unregistered, too: what it read may be older than the change.
 func (c *changes) forget(id deviceauth.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known.Delete(id)
+	c.cached.Delete(id)
 	delete(c.fetches, id)
 }
 
-// forgetAll is called at the start and whenever the subscription was renewed.
+// forgetAll empties the cache. It is called at the start and whenever the
+// subscription was renewed.
 func (c *changes) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.returnedAt = map[string]time.Time{}
-	c.known, c.fetches = generations.New[deviceauth.ID, *deviceauth.Grant](generation), map[deviceauth.ID]*fetch{}
+	c.cached, c.fetches = generations.New[deviceauth.ID, *deviceauth.Grant](generation), map[deviceauth.ID]*fetch{}
 }
 
-// A fetch is a grant being read from the server. What was read is kept
-// only if the fetch is still noted at its end: nothing was heard of the grant
-// meanwhile.
+// A fetch is a grant being read from the server. The grant is cached only if the
+// fetch is still registered in changes.fetches when it ends, that is, if no change
+// message for the grant arrived meanwhile.
 type fetch struct {
 	c       *changes
 	id      deviceauth.ID
 	readers int
 }
 
-// get returns the caller's own copy of a grant that is kept and fresh, or nil
-// and a fetch, which must be ended.
+// get returns the caller's own copy of a cached grant. Where none can be used, it
+// returns nil and a fetch, whose end method must be called.
 func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &fetch{c: c, id: id}
 	if !c.isCurrent(time.Now()) {
-		return nil, f // not noted: nothing of it is kept
+		return nil, f // not registered, so its grant is not cached
 	}
-	if g, found, _ := c.known.Get(id); found && time.Now().Before(g.KeepUntil()) {
+	if g, found, _ := c.cached.Get(id); found && time.Now().Before(g.KeepUntil()) {
 		own := *g
 		return &own, nil
 	}
@@ -240,8 +245,8 @@ func (c *changes) get(id deviceauth.ID) (*deviceauth.Grant, *fetch) {
 	return nil, f
 }
 
-// keep puts the grant that was read into memory. A copy is kept, so that the caller may go
-// on changing its own.
+// keep caches the grant that was read. It caches a copy, because the caller may
+// modify its own.
 func (f *fetch) keep(g *deviceauth.Grant) {
 	kept := f.c.compactor.Compact(g)
 	f.c.mu.Lock()
@@ -249,11 +254,11 @@ func (f *fetch) keep(g *deviceauth.Grant) {
 	if f.c.fetches[f.id] != f {
 		return
 	}
-	f.c.known.Put(f.id, kept)
+	f.c.cached.Put(f.id, kept)
 }
 
-// end takes the reader off the note. Several readers of one grant share the
-// note; the last one removes it.
+// end removes a reader from the fetch. Several readers of one grant share a fetch;
+// the last one unregisters it.
 func (f *fetch) end() {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
@@ -262,9 +267,9 @@ func (f *fetch) end() {
 	}
 }
 
-// OnChange implements [deviceauth.Cluster]. The listener runs in the goroutine
-// that receives, and must not block. It is called for changes made through
-// this store as well.
+// OnChange implements [deviceauth.Cluster]. The listener runs in the goroutine that
+// receives messages, and must not block. It is also called for changes made through
+// this store.
 func (s *Store) OnChange(listener func(deviceauth.ID)) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()

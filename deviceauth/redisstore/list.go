@@ -15,32 +15,32 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// rounds bounds the work of a page: the keys of grants are among others, and a
-// server may have other users.
-const rounds = 10
+// maxScans bounds the SCAN commands for one page: keys of grants are mixed with other
+// keys, and the server may also be used by other programs.
+const maxScans = 10
 
-// List implements [deviceauth.Store] by SCAN, in a Cluster over one master after
-// the other. A grant may come twice; within a page it is dropped. A page may
-// have more grants than were asked for, because SCAN does. While slots of a
-// Cluster are being moved, those in them may be missed.
+// List implements [deviceauth.Store] by SCAN, in a Cluster on one master after the
+// other. SCAN may return a grant twice; a duplicate within a page is dropped. A page
+// may have more grants than limit, because SCAN returns more keys than it is asked
+// for. Grants in slots of a Cluster that are being moved may be missed.
 func (s *Store) List(ctx context.Context, after string, limit int) (list []*deviceauth.Grant, next string, err error) {
-	servers, world, err := s.servers(ctx)
+	servers, topology, err := s.servers(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	at, err := parseCursor(after, world, len(servers))
+	at, err := parseCursor(after, topology, len(servers))
 	if err != nil {
 		return nil, "", err
 	}
 	seen := map[string]bool{}
-	for range rounds {
-		keys, cursor, err := servers[at.server].Scan(ctx, at.cursor, literally(s.prefix)+"g:*",
+	for range maxScans {
+		keys, cursor, err := servers[at.server].Scan(ctx, at.cursor, escapeGlob(s.prefix)+"g:*",
 			int64(max(limit-len(list), 1))).Result()
 		if err != nil {
 			return nil, "", wrap(err)
 		}
 		keys = slices.DeleteFunc(keys, func(key string) bool { twice := seen[key]; seen[key] = true; return twice })
-		page, err := s.all(ctx, keys)
+		page, err := s.getAll(ctx, keys)
 		if err != nil {
 			return nil, "", err
 		}
@@ -58,14 +58,14 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 	return list, at.String(), nil
 }
 
-// literally keeps the characters of a prefix from being a pattern's.
-// An operator may choose any prefix.
-func literally(prefix string) string {
+// escapeGlob escapes the characters of a prefix that have a meaning in the pattern of
+// SCAN. An operator may choose any prefix.
+func escapeGlob(prefix string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(prefix)
 }
 
-// A cursor is where a listing goes on: a cursor of one of the servers. It means
-// something only in the world that it was found in.
+// A cursor is the position at which a listing continues: a SCAN cursor of one of the
+// servers. It is valid only in the topology in which it was made.
 type cursor struct {
 	topology string
 	server   int
@@ -74,16 +74,16 @@ type cursor struct {
 
 func (p cursor) String() string { return fmt.Sprintf("%s.%d.%d", p.topology, p.server, p.cursor) }
 
-// parseCursor reads a cursor. Any text may arrive here, as cursors come from
-// the admin API. One of another world, of a server that is not there, or with
-// other than two numbers is [deviceauth.ErrCursor].
-func parseCursor(text, world string, servers int) (cursor, error) {
-	p := cursor{topology: world}
+// parseCursor parses a cursor. The admin API passes on any text as a cursor, so one
+// of another topology, of a server that does not exist, or with anything but two
+// numbers is [deviceauth.ErrCursor].
+func parseCursor(text, topology string, servers int) (cursor, error) {
+	p := cursor{topology: topology}
 	if text == "" {
 		return p, nil
 	}
 	parts := strings.Split(text, ".")
-	if len(parts) != 3 || parts[0] != world {
+	if len(parts) != 3 || parts[0] != topology {
 		return p, deviceauth.ErrCursor
 	}
 	server, serverErr := strconv.ParseUint(parts[1], 10, 16)
@@ -95,11 +95,11 @@ func parseCursor(text, world string, servers int) (cursor, error) {
 	return p, nil
 }
 
-// servers returns those that have grants, always in the same order, and a name
-// for all that the cursors depend on: the processes, for another one has another
-// hash, and who has which slots.
-func (s *Store) servers(ctx context.Context) (list []redis.Cmdable, world string, err error) {
-	byRun, err := s.byRun(ctx)
+// servers returns the servers that store grants, always in the same order, and a
+// digest of the topology on which cursors depend: the run ids of the servers, because
+// another process has another hash seed, and the assignment of slots.
+func (s *Store) servers(ctx context.Context) (list []redis.Cmdable, topology string, err error) {
+	byRun, err := s.serversByRunID(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -128,10 +128,10 @@ func (s *Store) servers(ctx context.Context) (list []redis.Cmdable, world string
 	return list, hex.EncodeToString(sum[:8]), nil
 }
 
-// byRun returns the servers by what each calls its own run. The run id changes
-// with every start of a server process, and with it the hash seed by which
-// SCAN orders keys.
-func (s *Store) byRun(ctx context.Context) (map[string]redis.Cmdable, error) {
+// serversByRunID returns the servers by their run id. The run id changes with every
+// start of a server process, and so does the hash seed that determines the order of
+// SCAN.
+func (s *Store) serversByRunID(ctx context.Context) (map[string]redis.Cmdable, error) {
 	var mu sync.Mutex
 	all := map[string]redis.Cmdable{}
 	note := func(ctx context.Context, server redis.Cmdable) error {

@@ -16,25 +16,25 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Options say where the servers are. The zero value lacks an address, and
-// Check says so.
+// Options are the addresses and credentials of the servers. The zero value lacks an
+// address, which Check reports.
 type Options struct {
-	// URLs such as redis://host:6379/0 or rediss://host for TLS. Several are
+	// URLs such as redis://host:6379/0, or rediss://host for TLS. Several URLs are
 	// the nodes of a Cluster, or the Sentinels.
 	URLs             []string
-	Cluster          bool              // the nodes are a Cluster, also where one is named
-	Sentinel         string            // the name of the master that Sentinels know; empty: there are none
-	Username         string            // over the URL's
-	Password         deviceauth.Secret // over the URL's
+	Cluster          bool              // the URLs are nodes of a Cluster, even if there is only one
+	Sentinel         string            // the name of the master that the Sentinels monitor; empty: no Sentinels
+	Username         string            // takes precedence over the URL's
+	Password         deviceauth.Secret // takes precedence over the URL's
 	SentinelUsername string            // of the Sentinels
 	SentinelPassword deviceauth.Secret // of the Sentinels
-	CA               string            // a file with the certificates to trust beside the system's; PEM
+	CA               string            // a PEM file with certificates that are trusted besides the system's
 	Prefix           string            // of all keys; default device_login:
 }
 
-// prefix is what all keys begin with. Several issuers may share a server, each
-// with a prefix of its own. In a Cluster the prefix should not contain {…}, or
-// all keys would be in one slot.
+// prefix returns the prefix of all keys. Several issuers may share a server if each
+// has its own prefix. In a Cluster the prefix should have no hash tag ({…}), which
+// would put all keys into one slot.
 func (o *Options) prefix() string {
 	if o.Prefix == "" {
 		return "device_login:"
@@ -42,15 +42,15 @@ func (o *Options) prefix() string {
 	return o.Prefix
 }
 
-// Check says what is wrong with the options, without a request. It reads the
-// CA's file. No error contains a password.
+// Check validates the options without connecting to a server. It reads the file of
+// the CA. No error contains a password.
 func (o Options) Check() error {
 	_, err := o.universal()
 	return err
 }
 
-// Time-outs: a server that is alive answers in milliseconds, and a device or a
-// person waits.
+// The timeouts are short: a healthy server answers in milliseconds, and a device or a
+// person is waiting.
 const (
 	dialTimeout = 2 * time.Second
 	ioTimeout   = 2 * time.Second
@@ -60,7 +60,7 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{
 		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout,
 		WriteTimeout: ioTimeout,
-		MaxRetries:   -1, // what was sent may have been done: only we know how to ask
+		MaxRetries:   -1, // a command that failed may have been executed; only retry knows how to find out
 	}
 	var err error
 	if len(o.URLs) == 0 {
@@ -73,8 +73,8 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 				fmt.Errorf("redis store: address %q: want something like redis://host:6379/0, or rediss:// for TLS",
 					hidePassword(text))
 		}
-		// User, password, database and TLS of the last URL count for all: a
-		// Cluster and its Sentinels have one configuration.
+		// User, password, database and TLS of the last URL apply to all: the nodes of
+		// a Cluster, and Sentinels, are configured alike.
 		u.Addrs = append(u.Addrs, one.Addr)
 		u.Username, u.Password, u.DB, u.TLSConfig = one.Username, one.Password, one.DB, one.TLSConfig
 	}
@@ -98,7 +98,7 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 		return nil, errors.New("redis store: a CA is of use with addresses that begin with rediss://")
 	}
 	if o.CA != "" {
-		u.TLSConfig, err = trusting(u.TLSConfig, o.CA)
+		u.TLSConfig, err = withRootCAs(u.TLSConfig, o.CA)
 	}
 	if u.TLSConfig != nil {
 		u.Dialer = dialTLS(u.TLSConfig)
@@ -106,9 +106,9 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	return u, err
 }
 
-// trusting adds certificates to those that are trusted. The system's
-// certificates stay trusted. The file may hold several.
-func trusting(c *tls.Config, file string) (*tls.Config, error) {
+// withRootCAs returns a copy of the configuration that also trusts the certificates
+// of a file, besides the system's. The file may contain several.
+func withRootCAs(c *tls.Config, file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("redis store: reading the CA: %w", err)
@@ -123,8 +123,8 @@ func trusting(c *tls.Config, file string) (*tls.Config, error) {
 	return c, nil
 }
 
-// hidePassword takes the user info out of an address. An address that cannot
-// be parsed may still contain a password before its last @.
+// hidePassword removes the user info of an address. It needs no valid URL: an address
+// that cannot be parsed may still contain a password before its last @.
 func hidePassword(url string) string {
 	if at := strings.LastIndexByte(url, '@'); at >= 0 {
 		return "…" + url[at:]
@@ -140,26 +140,28 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(u), nil
 }
 
-// older compares a server's version. A version that cannot be read is not old:
-// compatible servers have their own numbers.
-func older(version string, major, minor int) bool {
+// olderThan reports whether a version is older than another. A version that cannot be
+// parsed counts as new enough: compatible servers have their own version numbers.
+func olderThan(version string, major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// startTimeout is how long Open waits for a server that starts beside us. It takes
-// a dial's time-out longer where the server does not even refuse.
+// startTimeout is how long Open waits for a server that is being started at the same
+// time. It may take dialTimeout longer where connection attempts get no response at
+// all.
 const startTimeout = time.Second
 
-// ErrAway is in what Open returns where no server answers, or none that has read its
-// data: it may be there later.
+// ErrAway is wrapped by the error of Open where no server responds, or none that has
+// loaded its data: it may be available later.
 var ErrAway = errors.New("redis store: the server does not answer")
 
-// isAway reports whether an error means that there was no answer, or one that says to come later.
-// Any error that is not the server's own counts, such as a refused connection
-// or a time-out; and among the server's, those of a start or a failover.
-func isAway(err error) bool {
+// isUnavailable reports whether an error means that the server cannot be used now but
+// may be later. Any error that is not a response of the server counts, such as a
+// broken connection or a timeout, and so do the responses of a server that is
+// starting or failing over.
+func isUnavailable(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
 	if !ok {
 		return true
@@ -172,10 +174,9 @@ func isAway(err error) bool {
 	return false
 }
 
-// checkServer waits for the server, and refuses settings that lose grants, or warns of them. It
-// also warns of a setting that the server does not show, as some managed services do not.
-// It asks every 200 ms until startTimeout is over, because the containers of a deployment
-// start in any order.
+// checkServer waits for the server, refuses settings that lose grants, and warns of
+// those that may. It asks every 200 ms until startTimeout is over, because the
+// containers of a deployment start in any order.
 func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 	settings, err := s.info(ctx)
 	for deadline := time.Now().Add(startTimeout); err != nil; settings, err = s.info(ctx) {
@@ -184,7 +185,7 @@ func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
 				"appendonly yes", "error", err)
 			return nil
-		case !isAway(err):
+		case !isUnavailable(err):
 			return fmt.Errorf("redis store: %w", err)
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrAway, err)
@@ -194,15 +195,15 @@ func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 		case <-ctx.Done():
 		}
 	}
-	return judge(settings, log)
+	return checkSettings(settings, log)
 }
 
-// judge refuses a server by its INFO, or warns of it. A server that does not show its eviction
-// policy, as some managed services do not, is accepted with a warning. So is one without
-// appendonly: a crash of the server then loses the changes of the last seconds, and with them
-// tokens that devices already hold.
-func judge(info map[string]string, log *slog.Logger) error {
-	if version := info["redis_version"]; older(version, 6, 2) {
+// checkSettings refuses a server, or warns of it, by its INFO. A server that does not
+// report its eviction policy, as some managed services do not, is accepted with a
+// warning. So is one without appendonly: if it crashes it loses the changes of the
+// last seconds, and with them tokens that devices already hold.
+func checkSettings(info map[string]string, log *slog.Logger) error {
+	if version := info["redis_version"]; olderThan(version, 6, 2) {
 		return fmt.Errorf("redis store: this is version %s: want 6.2 or later", version)
 	}
 	switch policy := info["maxmemory_policy"]; policy {
@@ -221,8 +222,9 @@ func judge(info map[string]string, log *slog.Logger) error {
 	return nil
 }
 
-// forbidden reports whether the server does not permit a command: ACLs count INFO among the
-// dangerous ones, and some managed services do not have it.
+// forbidden reports whether the server does not permit a command. Its ACL may deny
+// INFO, which is in the category @dangerous, and some managed services do not have
+// it.
 func forbidden(err error) bool {
 	answer, ok := errors.AsType[redis.Error](err)
 	return ok && (strings.HasPrefix(answer.Error(), "NOPERM ") ||
@@ -231,9 +233,9 @@ func forbidden(err error) bool {
 
 var errLoading = errors.New("it reads its data")
 
-// info returns the fields of INFO; none where INFO is not permitted, and then PING shows
-// whether the server answers. A server that is still loading its data answers INFO, but no
-// other command yet.
+// info returns the fields of INFO. Where INFO is not permitted there are none, and
+// PING shows whether the server responds. A server that is still loading its data
+// responds to INFO, but to no other command yet.
 func (s *Store) info(ctx context.Context) (map[string]string, error) {
 	info, err := s.redis.Info(ctx).Result()
 	if forbidden(err) {

@@ -9,10 +9,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// arrive records a poll by the server's one clock, and returns how many milliseconds
-// ago the one before was, or -1, and the code's interval. A clock that was set back
-// makes them 0.
-var arrive = redis.NewScript(`
+// recordPoll stores the time of a poll by the clock of the server, which all gateways
+// share. It returns how many milliseconds ago the previous poll was, or -1 if there
+// was none, and the code's polling interval. If the clock was set back it returns 0
+// milliseconds.
+var recordPoll = redis.NewScript(`
 local t = redis.call("TIME")
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local last = redis.call("HGET", KEYS[1], ARGV[1])
@@ -24,7 +25,7 @@ return {last and math.max(now - last, 0) or -1, tonumber(interval)}`)
 
 // RecordPoll implements [deviceauth.Cluster]. The key expires with the grant.
 func (s *Store) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
-	answer, err := pair(arrive.Run(ctx, s.redis, []string{s.paceKey(p.Grant)},
+	answer, err := pair(recordPoll.Run(ctx, s.redis, []string{s.paceKey(p.Grant)},
 		int(p.Method), p.Interval.Milliseconds(), p.Expires.UnixMilli()))
 	if err != nil {
 		return deviceauth.PollRecord{}, wrap(err)
@@ -36,8 +37,8 @@ func (s *Store) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.P
 	return record, nil
 }
 
-// setInterval compares and sets. It makes no key that is not there: it would never
-// expire.
+// setInterval replaces the interval if it is still the expected one. It creates no
+// missing key, which would never expire.
 var setInterval = redis.NewScript(`
 local was = redis.call("HGET", KEYS[1], "interval")
 if was == ARGV[1] then redis.call("HSET", KEYS[1], "interval", ARGV[2]) end
@@ -52,5 +53,5 @@ func (s *Store) SetInterval(ctx context.Context, id deviceauth.ID, from, to time
 	return time.Duration(was) * time.Millisecond, nil
 }
 
-// paceKey is the key of what is recorded of a code's polls.
+// paceKey returns the key of the polls that are recorded for a device code.
 func (s *Store) paceKey(id deviceauth.ID) string { return s.prefix + "p:" + id.String() }

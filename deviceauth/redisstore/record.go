@@ -11,10 +11,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// own decodes what is stored under an id, and refuses what is not that grant.
-// A key that was renamed, restored from elsewhere or written by hand must not
-// pass for another grant: the id is part of what tokens mean.
-func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
+// decodeGrant decodes the value that is stored under an id, and refuses it if it is
+// not that grant. A key that was renamed, restored from elsewhere or written by hand
+// must not pass for another grant, because the id is part of what tokens mean.
+func decodeGrant(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
 	g, err := decode(text)
 	if err == nil {
 		err = g.CheckRecord(id)
@@ -25,9 +25,9 @@ func own(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
 	return g, nil
 }
 
-// nonceSize is the length of what stands before every value: random, so that no
-// two writes are of the same text, and each can be distinguished from another.
-// Compare-and-set by value would otherwise confuse A→B→A with no change at all.
+// nonceSize is the length of the random nonce before every value, by which no two
+// writes are of the same text. Without it, compare-and-set by value could not
+// distinguish A→B→A from no change at all.
 const nonceSize = 16
 
 func withNonce(value []byte) string { return rand.Text()[:nonceSize] + string(value) }
@@ -42,8 +42,8 @@ func encode(g *deviceauth.Grant) (string, error) {
 	return withNonce(text), nil
 }
 
-// decode reads a stored value. A shorter value than the mark decodes as the
-// empty text, which is an error of JSON.
+// decode decodes a stored value. A value shorter than the nonce decodes as the empty
+// text, which is not valid JSON.
 func decode(text string) (*deviceauth.Grant, error) {
 	g := new(deviceauth.Grant)
 	if err := json.Unmarshal([]byte(withoutNonce(text)), g); err != nil {
@@ -52,8 +52,9 @@ func decode(text string) (*deviceauth.Grant, error) {
 	return g, nil
 }
 
-// wrap adds where a fault is from; what the contract names stays as it is.
-// redis.Nil is the library's word for a key that is not there.
+// wrap adds to an error that it comes from this store. redis.Nil, the library's error
+// for a missing key, becomes [deviceauth.ErrNotFound], which the interface of stores
+// requires.
 func wrap(err error) error {
 	switch {
 	case err == nil:

@@ -1,19 +1,19 @@
-// Package redisstore remembers grants in Redis or Valkey, alone, behind
-// Sentinels or as a Cluster, so that several gateways can serve one issuer. It
-// decides nothing about grants. All that must be atomic is inside one key; the
-// other keys are hints that are looked at again.
+// Package redisstore stores grants in Redis or Valkey, standalone, with Sentinels or
+// as a Cluster, so that several gateways can serve one issuer. It makes no decisions
+// about grants. Everything that must be atomic is in one key; the other keys are
+// hints, which are checked against the grant.
 //
 // Keys, below a prefix:
 //
 //	g:<id>       the grant, as JSON
-//	c:<code>     the id of the grant that waits for the user code
+//	c:<code>     the id of the pending grant that has the user code
 //	s:<owner>    the ids of a person's grants (the owner as a digest)
-//	p:<id>       how often the device asks
-//	n:<what>     how often something happened (a digest), such as wrong codes
+//	p:<id>       when the device last polled, and its polling interval
+//	n:<what>     a counter of events (a digest), such as wrong codes
 //	v:<name>     a document of the store
 //
-// Everything but the store expires by itself. The channel <prefix>changes says
-// which grants change, for held polls and for the grants kept in memory.
+// All keys but the documents expire. On the channel <prefix>changes the ids of
+// changed grants are published, for held polls and for the cache of grants.
 package redisstore
 
 import (
@@ -33,10 +33,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Cluster] backend. Open opens one. It may be used by
-// any number of goroutines. A server that is away makes the operations fail
-// after at most 3 s; the engine answers such a fault as
-// temporarily_unavailable.
+// Store is a [deviceauth.Cluster] backend, which Open returns. It is safe for
+// concurrent use. If the server is unreachable the operations fail after at most 3 s,
+// and the engine answers such a fault with temporarily_unavailable.
 type Store struct {
 	redis   redis.UniversalClient
 	prefix  string
@@ -45,13 +44,12 @@ type Store struct {
 
 var _ deviceauth.Cluster = (*Store)(nil)
 
-// Open connects, and says in the log what about the server might lose grants.
-// log hears of trouble; nil: no log. It fails with [ErrAway] where no server
-// answers within some seconds, and with another error where the options are
-// wrong, the version is below 6.2, or maxmemory-policy is one that evicts
-// keys. The caller closes the store.
+// Open connects to the server, and logs what about its settings may lose grants. A
+// nil log logs nothing. Open fails with [ErrAway] if no server responds within some
+// seconds, and with another error if the options are wrong, the version is below 6.2,
+// or maxmemory-policy is one that evicts keys. The caller must close the store.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
-	quieten()
+	silenceLibrary()
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -68,16 +66,16 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// quieten keeps the library from writing to standard error by itself; that a
-// server is away is said in the log, once.
-var quieten = sync.OnceFunc(func() { redis.SetLogger(noLogger{}) })
+// silenceLibrary keeps the library from writing to standard error by itself. The
+// store logs once that a server is unreachable.
+var silenceLibrary = sync.OnceFunc(func() { redis.SetLogger(noLogger{}) })
 
 type noLogger struct{}
 
 func (noLogger) Printf(context.Context, string, ...any) {}
 
-// Close implements [deviceauth.Store]. It waits until nothing is listened to
-// any more; no callback of OnChange runs after it.
+// Close implements [deviceauth.Store]. It waits until the subscription has ended; no
+// callback of OnChange runs after it.
 func (s *Store) Close() error {
 	s.changes.close()
 	return s.redis.Close()
@@ -88,31 +86,31 @@ func (s *Store) grantKey(id deviceauth.ID) string { return s.prefix + "g:" + id.
 func (s *Store) codeKey(code deviceauth.UserCode) string { return s.prefix + "c:" + string(code) }
 
 func (s *Store) ownerKey(owner string) string {
-	return s.prefix + "s:" + short(owner)
+	return s.prefix + "s:" + digest(owner)
 }
 
-func (s *Store) countKey(what string) string { return s.prefix + "n:" + short(what) }
+func (s *Store) countKey(what string) string { return s.prefix + "n:" + digest(what) }
 
-// short returns a digest of a text: the first 128 bits of its SHA-256. Owners are subjects of
-// an upstream, and what is counted are addresses and codes; none of these may stand in a key,
-// because MONITOR and KEYS show keys.
-func short(text string) string {
+// digest returns the first 128 bits of the SHA-256 of a text. Owners are subjects of
+// an upstream, and counters are named by addresses and codes; none of these may be
+// part of a key, because MONITOR and KEYS show keys.
+func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// margin is what a key outlives its use, for clocks that differ.
+// margin is how long a key outlives its grant, because clocks differ.
 const margin = time.Minute
 
-// Create implements [deviceauth.Store]. Grant and user code may be on two
-// servers of a Cluster. The grant is written beside the code, and taken back
-// where the code is another grant's: its id is not known yet.
+// Create implements [deviceauth.Store]. The keys of grant and user code may be on two
+// servers of a Cluster, so both are written in one pipeline, and the grant is deleted
+// again if another grant has the code: until then no client knows its id.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	value, err := encode(g)
 	if err != nil {
 		return err
 	}
-	if g.Redirect != "" { // of a login in the browser, whose code is its id
+	if g.Redirect != "" { // an authorization code grant, which has no user code
 		taken, err := s.redis.SetNX(ctx, s.grantKey(g.ID), value, ttl(g.KeepUntil().Add(margin))).Result()
 		if err == nil && !taken {
 			return deviceauth.ErrExists
@@ -128,8 +126,8 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if err != nil {
 		return wrap(err)
 	}
-	// Only one of both writes may have succeeded: the other is taken back, and
-	// the caller tries another code.
+	// If only one of the two writes succeeded it is undone, and the caller tries
+	// another code.
 	switch {
 	case grant.Val() && code.Val():
 		return nil
@@ -144,23 +142,23 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return deviceauth.ErrExists
 }
 
-// ttl is never none, which would mean for ever. An argument of 0 makes
-// go-redis send no expiry at all.
+// ttl returns the time until a key expires, at least a millisecond: with 0 go-redis
+// sends no expiry, and the key would never expire.
 func ttl(until time.Time) time.Duration { return max(time.Until(until), time.Millisecond) }
 
-// deleteIf deletes a key that has a certain value. Between a GET and a DEL of
-// a client another grant could have taken the code.
+// deleteIf deletes a key if it has a certain value. A client that sent GET and then
+// DEL could delete the code of another grant that took it in between.
 var deleteIf = redis.NewScript(
 	`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
-// freeCode gives the user code back, unless another grant has it by now.
+// freeCode releases the user code of a grant, unless another grant has taken it
+// since.
 func (s *Store) freeCode(ctx context.Context, g *deviceauth.Grant) error {
 	return deleteIf.Run(ctx, s.redis, []string{s.codeKey(g.UserCode)}, g.ID.String()).Err()
 }
 
-// Get implements [deviceauth.Store]. The copy in memory is used while changes
-// are heard of every 800 ms, see changes; so most calls of a guard cost no
-// round trip.
+// Get implements [deviceauth.Store]. It uses the cache while that is current, see
+// changes; so most requests to a guard need no round trip.
 func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, fetch := s.changes.get(id)
 	if g != nil {
@@ -174,22 +172,22 @@ func (s *Store) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, e
 	return g, err
 }
 
-// read returns a grant, and its text as it is stored. The text is what swap
-// compares with, byte by byte.
+// read returns a grant, and its text as it is stored, with which swap compares byte
+// by byte.
 func (s *Store) read(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, string, error) {
 	text, err := s.redis.Get(ctx, s.grantKey(id)).Result()
 	if err != nil {
 		return nil, "", wrap(err)
 	}
-	g, err := own(id, text)
-	if err != nil { // it does not heal while one waits
-		return nil, "", &refused{err: err}
+	g, err := decodeGrant(id, text)
+	if err != nil { // no retry makes the record readable
+		return nil, "", &permanentError{err: err}
 	}
 	return g, text, nil
 }
 
-// ByUserCode implements [deviceauth.Store]. The code's key is a hint: it may
-// outlive the decision by a moment. So the grant itself has the last word.
+// ByUserCode implements [deviceauth.Store]. The key of a code is a hint, which may
+// outlive the decision by a moment, so the grant itself is checked.
 func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	text, err := s.redis.Get(ctx, s.codeKey(code)).Result()
 	if err != nil {
@@ -209,8 +207,9 @@ func (s *Store) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*devi
 	return g, nil
 }
 
-// ByOwner implements [deviceauth.Store]. Beside the error of a record that cannot be
-// read it returns the others: a person who signs out ends those at least.
+// ByOwner implements [deviceauth.Store]. With the error of a record that cannot be
+// read it returns the other grants, so that a person who signs out ends at least
+// those.
 func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.Grant, err error) {
 	ids, err := s.redis.ZRange(ctx, s.ownerKey(owner), 0, -1).Result()
 	if err != nil {
@@ -219,7 +218,7 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 	for i, id := range ids {
 		ids[i] = s.prefix + "g:" + id
 	}
-	list, err = s.all(ctx, ids)
+	list, err = s.getAll(ctx, ids)
 	list = slices.DeleteFunc(list, func(g *deviceauth.Grant) bool {
 		return g.Person == nil || !slices.Contains(g.Person.Owners(), owner)
 	})
@@ -227,11 +226,11 @@ func (s *Store) ByOwner(ctx context.Context, owner string) (list []*deviceauth.G
 	return list, err
 }
 
-// all returns the grants of some keys, without those that are gone. Of those
-// that cannot be read it returns the errors, beside the others. One pipeline
-// reads them, which a Cluster client splits by server. A grant that expired
-// between is left out without an error.
-func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
+// getAll returns the grants of some keys. It leaves out, without an error, those that
+// are gone, for example because they expired meanwhile. For records that cannot be
+// read it returns the joined errors together with the other grants. The keys are read
+// in one pipeline, which a Cluster client splits by server.
+func (s *Store) getAll(ctx context.Context, keys []string) (list []*deviceauth.Grant, err error) {
 	texts := make([]*redis.StringCmd, len(keys))
 	_, err = s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, key := range keys {
@@ -252,9 +251,9 @@ func (s *Store) all(ctx context.Context, keys []string) (list []*deviceauth.Gran
 		}
 		id, err := deviceauth.ParseID(strings.TrimPrefix(keys[i], s.prefix+"g:"))
 		if err != nil {
-			continue // no key of ours: nothing finds a grant under it
+			continue // another program's key: no id has it
 		}
-		g, err := own(id, text.Val())
+		g, err := decodeGrant(id, text.Val())
 		if err != nil {
 			faults = append(faults, err)
 			continue

@@ -7,15 +7,14 @@ import (
 	"syscall"
 )
 
-// The library looks at a connection that was idle before it is used again, and drops
-// one that the server has closed. It cannot do so with TLS, since what arrives there
-// may be none of the server's data. So after a restart the first commands would fail,
-// one for each connection that was kept. Here the connection itself says whether it
-// is still good.
+// go-redis checks an idle connection before it uses it again, and drops one that the
+// server has closed. It cannot do so with TLS, where unread bytes need not be data of
+// the server. So after a restart of the server the first command on each idle
+// connection would fail. The connections of this file make the check themselves.
 
-// dialTLS connects as the library would, with connections that it can look at.
-// It handshakes before it returns, within dialTimeout. A connection without a
-// descriptor is returned as it is, and is not looked at.
+// dialTLS returns a dial function like the library's, whose connections the library
+// can check. It completes the handshake within dialTimeout. A connection without a
+// file descriptor is returned as it is, and is not checked.
 func dialTLS(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: config}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -41,7 +40,8 @@ type tlsConn struct {
 	raw syscall.RawConn
 }
 
-// SyscallConn implements [syscall.Conn], by which the library looks at a connection
-// that is idle. An error says that it is not to be used again: it is closed, or there
-// is something to read, which can only be its end.
+// SyscallConn implements [syscall.Conn], which the library calls to check an idle
+// connection. Its error means that the connection must not be used again: it is
+// closed, or it has unread data, which on an idle connection is nearly always the
+// alert that closes it.
 func (c *tlsConn) SyscallConn() (syscall.RawConn, error) { return c.raw, idle(c.raw) }

@@ -4,5 +4,5 @@ package redisstore
 
 import "syscall"
 
-// idle cannot be found out here.
+// idle checks nothing on this platform.
 func idle(syscall.RawConn) error { return nil }

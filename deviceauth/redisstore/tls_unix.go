@@ -10,10 +10,10 @@ import (
 
 var errUnread = errors.New("redis store: the connection has something to read")
 
-// idle says why a connection is not open with nothing to read. It takes nothing from it.
-// MSG_PEEK leaves what arrived in the socket. Data on an idle connection can be
-// TLS's own, such as a session ticket; the connection is dropped then, too,
-// which costs a handshake.
+// idle returns nil if a connection is open and has no unread data. MSG_PEEK leaves
+// unread data in the socket. The data on an idle connection can also be TLS's own,
+// such as a session ticket; the connection is dropped then, too, which costs a
+// handshake.
 func idle(raw syscall.RawConn) error {
 	var state error
 	err := raw.Read(func(fd uintptr) bool {
@@ -27,7 +27,7 @@ func idle(raw syscall.RawConn) error {
 		default:
 			state = io.EOF
 		}
-		return true // and does not wait
+		return true // do not wait until the connection is readable
 	})
 	return errors.Join(err, state)
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// swap replaces a value that is still what was read, and publishes the change. An
-// empty expectation means that there must be none; no expiry, that it stays.
-// Sent twice, as the library does in a Cluster when an answer is lost, it says
-// yes twice.
+// swap replaces a value if it is still the expected one, and publishes the change. An
+// empty expected value means that the key must not exist; without an expiry the key
+// never expires. The library sends a command of a Cluster again if the response was
+// lost; the script then returns 1 both times.
 var swap = redis.NewScript(`
 local now = redis.call("GET", KEYS[1]) or ""
 if now == ARGV[2] then return 1 end
@@ -26,68 +26,69 @@ else redis.call("SET", KEYS[1], ARGV[2], "PXAT", ARGV[3]) end
 if ARGV[4] ~= "" then redis.call("PUBLISH", ARGV[4], ARGV[5]) end
 return 1`)
 
-// retryTimeout is how long a change waits for a server that has gone away,
-// which a restart or the choice of a new master takes. It is below the
-// time-outs of most clients. After that the caller answers 503 with
-// Retry-After.
+// retryTimeout is how long a change is retried while the server is unreachable, as it
+// is during a restart or a failover. It is below the timeouts of most clients. After
+// it the caller responds with 503 and Retry-After.
 const retryTimeout = 3 * time.Second
 
-// Update implements [deviceauth.Store]: compare and set, until no other change
-// was made between. change may be called several times, each time with the newest
-// record, and must have no effects of its own. The owner's index is written
-// before the grant, see index.
+// Update implements [deviceauth.Store] by compare-and-set, which it repeats until no
+// other change came in between. It may call change several times, each time with the
+// newest record, so change must have no side effects. The index of the owner is
+// written before the grant, see indexOwners.
 func (s *Store) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
-	defer s.changes.forget(id) // the news of it may take a moment to come back
+	defer s.changes.forget(id) // the change message may take a moment to come back
 	return s.retry(ctx, func(unanswered attempts) (*attempt, error) {
 		g, old, err := s.read(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if unanswered.arrived(old) {
+		if unanswered.wrote(old) {
 			return &attempt{done: true}, nil
 		}
 		wasPending := g.State == deviceauth.Pending
 		if err := change(g); err != nil {
-			return nil, &refused{err: err}
+			return nil, &permanentError{err: err}
 		}
 		value, err := encode(g)
 		if err != nil {
 			return nil, err
 		}
 		if g.Person != nil {
-			if err := s.index(ctx, g); err != nil {
+			if err := s.indexOwners(ctx, g); err != nil {
 				return nil, err
 			}
 		}
 		next := &attempt{value: value}
 		err = s.swap(ctx, s.grantKey(id), old, next, expiry(g), s.prefix+"changes", message(g))
 		if err == nil && next.done && wasPending && g.State != deviceauth.Pending {
-			s.freeCode(ctx, g) // a hint: what is left of it expires with the code
+			s.freeCode(ctx, g) // a hint: if this fails, the key expires with the code
 		}
 		return next, err
 	})
 }
 
-// expiry is when the key of a grant may go. Redis wants milliseconds since
-// 1970, as text, for PXAT.
+// expiry returns when the key of a grant expires, as PXAT wants it: milliseconds
+// since 1970.
 func expiry(g *deviceauth.Grant) string {
 	return strconv.FormatInt(g.KeepUntil().Add(margin).UnixMilli(), 10)
 }
 
-// noteOwner adds a grant to a person's, with when it may be forgotten, and
-// drops those that have been: the key goes with the last of them.
-var noteOwner = redis.NewScript(`
+// addToOwner adds a grant to the index of a person, with the time when the grant
+// expires, and removes entries that have expired. The key expires with the last
+// entry.
+var addToOwner = redis.NewScript(`
 redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", ARGV[1])
 redis.call("ZADD", KEYS[1], ARGV[2], ARGV[3])
 local last = redis.call("ZRANGE", KEYS[1], -1, -1, "WITHSCORES")
 redis.call("PEXPIREAT", KEYS[1], last[2])
 return 1`)
 
-// index notes whose grant it is, before it is: an entry too many is looked at
-// again, one too few would hide a device from its person.
-func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
+// indexOwners adds the grant to the indexes of its person, before the grant is
+// written: an entry too many is checked when it is read, but a missing one would hide
+// a device from the person.
+func (s *Store) indexOwners(ctx context.Context, g *deviceauth.Grant) error {
 	for _, owner := range g.Person.Owners() {
-		if err := noteOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g),
+		if err := addToOwner.Run(ctx, s.redis, []string{s.ownerKey(owner)}, time.Now().UnixMilli(), expiry(g),
 			g.ID.String()).Err(); err != nil {
 			return wrap(err)
 		}
@@ -95,9 +96,8 @@ func (s *Store) index(ctx context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// UpdateDocument implements [deviceauth.Documents]. A document that is left as
-// it was costs no write. It never expires: signing keys are among the
-// documents.
+// UpdateDocument implements [deviceauth.Documents]. It does not write an unchanged
+// document. Documents that it writes never expire: the signing keys are among them.
 func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]byte) ([]byte, error)) error {
 	key := s.prefix + "v:" + name
 	return s.retry(ctx, func(unanswered attempts) (*attempt, error) {
@@ -105,7 +105,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, wrap(err)
 		}
-		if unanswered.arrived(text) {
+		if unanswered.wrote(text) {
 			return &attempt{done: true}, nil
 		}
 		var old []byte
@@ -114,7 +114,7 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 		}
 		document, err := change(old)
 		if err != nil {
-			return nil, &refused{err: err}
+			return nil, &permanentError{err: err}
 		}
 		if (old == nil) == (document == nil) && bytes.Equal(document, old) {
 			return &attempt{done: true}, nil
@@ -124,8 +124,8 @@ func (s *Store) UpdateDocument(ctx context.Context, name string, change func([]b
 	})
 }
 
-// LoadDocument implements [deviceauth.Documents]. nil and no error where there
-// is none.
+// LoadDocument implements [deviceauth.Documents]. It returns nil and no error if
+// there is no such document.
 func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	text, err := s.redis.Get(ctx, s.prefix+"v:"+name).Result()
 	switch {
@@ -137,9 +137,9 @@ func (s *Store) LoadDocument(ctx context.Context, name string) ([]byte, error) {
 	return []byte(withoutNonce(text)), nil
 }
 
-// PutDocument implements [deviceauth.Documents]. It overwrites without
-// comparing: its documents, such as sealed sessions, have one writer at a
-// time, and the last one counts.
+// PutDocument implements [deviceauth.Documents]. It overwrites without comparing: its
+// documents, such as sealed sessions, have one writer at a time, and the last write
+// counts.
 func (s *Store) PutDocument(ctx context.Context, name string, document []byte, until time.Time) error {
 	key := s.prefix + "v:" + name
 	if document == nil || !time.Now().Before(until) {
@@ -148,27 +148,27 @@ func (s *Store) PutDocument(ctx context.Context, name string, document []byte, u
 	return wrap(s.redis.SetArgs(ctx, key, withNonce(document), redis.SetArgs{ExpireAt: until}).Err())
 }
 
-// An attempt is a value that was sent. done says that the change is stored, by
-// this attempt or by an earlier one.
+// An attempt is a value that was sent to the server. done is set if the change is
+// stored, by this attempt or by an earlier one.
 type attempt struct {
 	value      string
 	done       bool
-	unanswered bool // the connection broke before the answer
+	unanswered bool // the connection failed before the response
 }
 
-// attempts are those that may have arrived, or may yet: a server that was held
-// up does in the end what it was sent before its client gave up on it. At most
-// one of them ever arrives, because each expects to find what was there before.
+// attempts are those whose write may have been executed, or may still be: a stalled
+// server executes a command even after its client has given up on it. At most one of
+// them is ever executed, because each expects the value that was there before.
 type attempts []*attempt
 
-// arrived reports whether a stored value is that of an attempt. The mark
-// before every value makes the comparison exact.
-func (list attempts) arrived(stored string) bool {
+// wrote reports whether a stored value is that of an attempt. The nonce before every
+// value makes the comparison exact.
+func (list attempts) wrote(stored string) bool {
 	return slices.ContainsFunc(list, func(a *attempt) bool { return a.value == stored })
 }
 
-// swap runs the script of the same name. channel and message may be empty, and no
-// message is sent then, as with documents.
+// swap runs the script of the same name. With an empty channel, as for documents, it
+// publishes no message.
 func (s *Store) swap(ctx context.Context, key, old string, a *attempt, expires, channel, message string) error {
 	swapped, err := swap.Run(ctx, s.redis, []string{key}, old, a.value, expires, channel, message).Int()
 	if err != nil {
@@ -179,21 +179,21 @@ func (s *Store) swap(ctx context.Context, key, old string, a *attempt, expires, 
 	return nil
 }
 
-// refused carries the error of a change through as it is.
-type refused struct{ err error }
+// permanentError wraps an error after which retry must not try again.
+type permanentError struct{ err error }
 
-func (r *refused) Error() string { return r.err.Error() }
-func (r *refused) Unwrap() error { return r.err }
+func (r *permanentError) Error() string { return r.err.Error() }
+func (r *permanentError) Unwrap() error { return r.err }
 
-// retry tries until an attempt is done, the change refuses, or [retryTimeout] is over.
-// A conflict is tried again at once, without a limit, since another gateway has
-// made progress; a fault is tried again with pauses of 10 to 200 ms.
-// ErrNotFound ends it, because a grant that is gone does not come back.
+// retry repeats try until an attempt is done, try returns a permanentError or
+// ErrNotFound, or [retryTimeout] is over. It repeats a conflict at once and without a
+// limit, because another gateway has made progress, and a fault after pauses of 10 to
+// 200 ms. ErrNotFound ends it because a deleted grant does not come back.
 func (s *Store) retry(ctx context.Context, try func(unanswered attempts) (*attempt, error)) error {
 	var unanswered attempts
 	for deadline, pause := time.Now().Add(retryTimeout), 10*time.Millisecond; ; {
 		next, err := try(unanswered)
-		var no *refused
+		var no *permanentError
 		switch {
 		case errors.As(err, &no):
 			return no.err
@@ -202,7 +202,7 @@ func (s *Store) retry(ctx context.Context, try func(unanswered attempts) (*attem
 		case err == nil && next.done:
 			return nil
 		case err == nil:
-			continue // another change was made between
+			continue // another change was written in between
 		case time.Now().After(deadline), ctx.Err() != nil:
 			return err
 		}

@@ -6,9 +6,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A broken store is a good one with one mistake. A nil function leaves the
-// method of the good store as it is. Storage is embedded, so that methods
-// without a bug, such as Close and LoadDocument, are the good store's own.
+// A broken store is a correct store with one bug. Where a function is nil, the method
+// of the correct store is used. Storage is embedded for the methods that have no bug,
+// such as Close and LoadDocument.
 type broken struct {
 	deviceauth.Storage
 	create  func(context.Context, deviceauth.Storage, *deviceauth.Grant) error
@@ -20,12 +20,12 @@ type broken struct {
 	change  func(context.Context, deviceauth.Storage, string, func([]byte) ([]byte, error)) error
 }
 
-// step has the type of [deviceauth.Store.Update]'s argument.
+// step is the type of the function that [deviceauth.Store.Update] takes.
 type step = func(*deviceauth.Grant) error
 
-// Create calls the broken function, if there is one. The methods below hand
-// the good store to the function that is broken, so that a bug can call it
-// with altered arguments.
+// Create calls the function with the bug, if there is one. This and the methods below
+// pass the correct store to that function, so that it can call the store with altered
+// arguments.
 func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if b.create != nil {
 		return b.create(ctx, b.Storage, g)
@@ -33,8 +33,8 @@ func (b *broken) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return b.Storage.Create(ctx, g)
 }
 
-// Update does the same as Create. A bug of Update gets the change function as
-// well, and may call it as often as it likes.
+// Update works like Create. A function with a bug also gets the change function, and
+// may call it any number of times.
 func (b *broken) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	if b.update != nil {
 		return b.update(ctx, b.Storage, id, change)

@@ -7,9 +7,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// browserIDIsTakenOnce posts the page of one authorization request many times at once,
-// and then again: a grant that was decided must not begin anew. The id of such a grant
-// comes with the page, so unlike a device's it may arrive twice.
+// browserIDIsTakenOnce submits the page of one authorization request many times at
+// once, and then again: a grant that was decided must not be created a second time.
+// The id of such a grant is part of the page, so unlike a device's it may arrive
+// twice.
 func browserIDIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("")
 	g.UserCode, g.Redirect, g.Nonce = deviceauth.UserCode(g.ID.String()), "http://127.0.0.1/callback", "n"
@@ -20,16 +21,17 @@ func browserIDIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 			func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
 		)
 	}
-	// One post creates and approves the grant. The others fail at either step.
+	// One request creates and approves the grant. The others fail at one of the two
+	// steps.
 	won, _ := race(func(int) error { return allow() })
 	if won != 1 {
 		return fmt.Errorf("%d of %d posts of one page were taken", won, racers)
 	}
-	// A store that remembers only pending grants in memory would take this one.
+	// A store that keeps only pending grants in memory would accept this one.
 	if err := exists(s.Create(ctx, g)); err != nil {
 		return fmt.Errorf("after the decision: %w", err)
 	}
-	// What the person allowed is still there, with where the browser was to be sent.
+	// The approved grant is still there, with its redirect URI.
 	got, err := s.Get(ctx, g.ID)
 	if err != nil || got.State != deviceauth.Approved || got.Redirect != g.Redirect || got.Nonce != g.Nonce {
 		return fmt.Errorf("got %+v, %w", got, err)

@@ -10,18 +10,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A Bug is a mistake that stores make, to be put on top of a good one: the
-// suite is worth something only if it catches it there. A Bug wraps the store
-// that the author tests, so it has the same latency and the same transactions;
-// only the one mistake is added.
+// A Bug is a typical mistake of a store, which is added to a correct one: the suite
+// is useful only if it finds the bug there. A Bug wraps the store that is tested, so
+// it has the same latency and transactions and differs only in the mistake.
 type Bug struct {
 	Name string
 	put  func(*broken)
 }
 
-// Bugs are mistakes that the suite catches on every store. Each breaks one
-// sentence of the contract, as a hurried implementation would. RunBugs shows
-// that at least one check notices each.
+// Bugs are mistakes that the suite must find with every store. Each violates one
+// sentence of the contract, as a careless implementation might. RunBugs shows that at
+// least one check finds each of them.
 var Bugs = []Bug{
 	{Name: "a conflict is not tried again", put: func(b *broken) { b.update = givesUp }},
 	{Name: "an update is lost", put: func(b *broken) { b.update = overwrites }},
@@ -42,14 +41,14 @@ var Bugs = []Bug{
 	{Name: "a record is forgotten too early", put: func(b *broken) { b.get = forgetsEarly }},
 }
 
-// write overwrites a grant, as a store without transactions would.
-// It uses Update to get past the store's own checks of Create.
+// write overwrites a grant, as a store without transactions would. It uses Update to
+// avoid the checks in Create.
 func write(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	return s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error { *stored = *g; return nil })
 }
 
-// givesUp is an optimistic update without a retry: two concurrent updates of one
-// grant make the second fail, where the contract wants it applied to the newer
+// givesUp is an optimistic update without a retry: of two concurrent updates of a
+// grant the second fails, but the contract requires that it is applied to the newer
 // record.
 func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	before, err := s.Get(ctx, id)
@@ -60,7 +59,7 @@ func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change
 	if err := change(&copied); err != nil {
 		return err
 	}
-	// Revision stands for the version that a store without transactions would
+	// Revision takes the place of the version that a store without transactions would
 	// compare.
 	return s.Update(ctx, id, func(g *deviceauth.Grant) error {
 		if g.Revision != before.Revision {
@@ -71,8 +70,8 @@ func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change
 	})
 }
 
-// overwrites reads, changes and writes in three steps, so that of two concurrent
-// updates the later one erases the earlier.
+// overwrites reads, changes and writes in three steps, so that the later of two
+// concurrent updates erases the earlier.
 func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	g, err := s.Get(ctx, id)
 	if err != nil {
@@ -84,24 +83,23 @@ func overwrites(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, cha
 	return write(ctx, s, g)
 }
 
-// savesAnyway ignores the verdict of a change function. A transition that
-// refuses must leave the record as it was; this one stores what the change
-// function had written before it returned its error.
+// savesAnyway ignores the error of a change function. A transition that refuses must
+// leave the record unchanged; this one stores what the change function had written
+// before it returned its error.
 func savesAnyway(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	var verdict error
 	err := s.Update(ctx, id, func(g *deviceauth.Grant) error { verdict = change(g); return nil })
 	return errors.Join(err, verdict)
 }
 
-// wraps returns the error of a change function inside another one.
-// The engine compares the error of a change with ==, since it is its own
-// verdict and no fault of the store's.
+// wraps wraps the error of a change function. The engine compares that error with ==,
+// since it is the engine's own and not a fault of the store.
 func wraps(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	return errors.Join(s.Update(ctx, id, change))
 }
 
-// remembersCodes keeps a user code reserved after the grant is decided, which makes the
-// code space smaller with every login (RFC 8628 §5.1).
+// remembersCodes keeps a user code reserved after the grant is decided, so that every
+// login reduces the number of free codes (RFC 8628 §5.1).
 func remembersCodes() func(context.Context, deviceauth.Storage, *deviceauth.Grant) error {
 	taken := map[deviceauth.UserCode]bool{}
 	var mu sync.Mutex
@@ -116,12 +114,11 @@ func remembersCodes() func(context.Context, deviceauth.Storage, *deviceauth.Gran
 	}
 }
 
-// allowsTwice creates the grant under another code and renames it, so the uniqueness of
-// pending user codes is never checked. Two devices with one code would let a
-// person approve the wrong one.
+// allowsTwice creates the grant with another code and then changes it, so that the
+// uniqueness of pending user codes is not checked. If two devices had the same code,
+// a person could approve the wrong one.
 func allowsTwice(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
-	// The suffix is taken off again by the write below, past the check for
-	// uniqueness.
+	// The write below removes the suffix again, without a check for uniqueness.
 	other := *g
 	other.UserCode += "X"
 	if err := s.Create(ctx, &other); err != nil {
@@ -130,8 +127,8 @@ func allowsTwice(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant)
 	return write(ctx, s, g)
 }
 
-// findsForEver serves a cached grant after its decision: the page would offer a code
-// again that is spent.
+// findsForEver returns a cached grant after its decision: the page would offer a used
+// code again.
 func findsForEver() func(context.Context, deviceauth.Storage, deviceauth.UserCode) (*deviceauth.Grant, error) {
 	var seen sync.Map
 	return func(ctx context.Context, s deviceauth.Storage, code deviceauth.UserCode) (*deviceauth.Grant, error) {
@@ -146,25 +143,25 @@ func findsForEver() func(context.Context, deviceauth.Storage, deviceauth.UserCod
 	}
 }
 
-// changesTheCallers writes to the grant that the caller goes on using.
+// changesTheCallers modifies the caller's grant.
 func changesTheCallers(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	g.ClientID += "!"
 	return s.Create(ctx, g)
 }
 
-// forgetsOne returns half of the list, as a store does whose index lags behind its
+// forgetsOne returns half of the list, like a store whose index lags behind its
 // records.
 func forgetsOne(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 	list, err := s.ByOwner(ctx, subject)
 	return list[:len(list)/2], err
 }
 
-// findsOthers compares subjects as prefixes, the classic mistake with keys that are
-// joined without a separator: work|1 then also finds work|12.
+// findsOthers compares subjects by prefix, a common mistake with keys that are joined
+// without a separator: work|1 then also finds work|12.
 func findsOthers() func(context.Context, deviceauth.Storage, string) ([]*deviceauth.Grant, error) {
 	return func(ctx context.Context, s deviceauth.Storage, subject string) ([]*deviceauth.Grant, error) {
 		list, err := s.ByOwner(ctx, subject)
-		// Only subjects that end in 2 collide, as those of the check do.
+		// Only subjects that end in 2 collide, such as those of the check.
 		for _, longer := range []string{subject + "2", strings.TrimSuffix(subject, "2")} {
 			more, _ := s.ByOwner(ctx, longer)
 			list = append(list, more...)
@@ -173,8 +170,8 @@ func findsOthers() func(context.Context, deviceauth.Storage, string) ([]*devicea
 	}
 }
 
-// knowsNoSessions ignores the key of a session (sid:…), so a back-channel logout of one
-// session (OpenID Connect Back-Channel Logout §2.7) would end nothing.
+// knowsNoSessions ignores the key of a session (sid:…), so that a back-channel logout
+// of one session (OpenID Connect Back-Channel Logout §2.7) would end nothing.
 func knowsNoSessions(ctx context.Context, s deviceauth.Storage, owner string) ([]*deviceauth.Grant, error) {
 	if strings.HasPrefix(owner, "sid:") {
 		return nil, nil
@@ -182,8 +179,7 @@ func knowsNoSessions(ctx context.Context, s deviceauth.Storage, owner string) ([
 	return s.ByOwner(ctx, owner)
 }
 
-// skipsTheLast loses the grant at which a page ends, as a cursor does that points past
-// it.
+// skipsTheLast omits the last grant of a page, like a cursor that points past it.
 func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string,
 	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
@@ -193,8 +189,8 @@ func skipsTheLast(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
-// repeatsTheFirst appends the first grant of a page again. A grant may appear
-// again on a later page, but not twice on one.
+// repeatsTheFirst appends the first grant of a page again. A grant may be repeated on
+// a later page, but not on the same one.
 func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
 	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
@@ -204,9 +200,9 @@ func repeatsTheFirst(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
-// forgivesNonsense takes a cursor that it does not know for none.
-// A cursor that is not understood has to be an error: starting over would make
-// a client that follows cursors loop for ever.
+// forgivesNonsense treats an unknown cursor as none. An unknown cursor must be an
+// error: a client that follows cursors would loop for ever if the listing started
+// over.
 func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
 	limit int) ([]*deviceauth.Grant, string, error) {
 	list, next, err := s.List(ctx, after, limit)
@@ -216,12 +212,12 @@ func forgivesNonsense(ctx context.Context, s deviceauth.Storage, after string,
 	return list, next, err
 }
 
-// writesAlways stores an empty document where none was wanted. A change that
-// returns nil leaves the document absent; this one creates an empty document.
+// writesAlways stores an empty document when change returns nil, which must leave the
+// document absent.
 func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change func([]byte) ([]byte, error)) error {
 	return s.UpdateDocument(ctx, name, func(old []byte) ([]byte, error) {
 		document, err := change(old)
-		// This is the difference between an absent document and an empty one.
+		// An absent document differs from an empty one.
 		if document == nil {
 			document = []byte{}
 		}
@@ -229,8 +225,8 @@ func writesAlways(ctx context.Context, s deviceauth.Storage, name string, change
 	})
 }
 
-// readsThenWrites is overwrites for documents: a signing key that another gateway has just
-// added would be lost.
+// readsThenWrites is overwrites for documents: a signing key that another gateway has
+// just added would be lost.
 func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string,
 	change func([]byte) ([]byte, error)) error {
 	var old []byte
@@ -245,8 +241,8 @@ func readsThenWrites(ctx context.Context, s deviceauth.Storage, name string,
 	return s.UpdateDocument(ctx, name, func([]byte) ([]byte, error) { return document, nil })
 }
 
-// forgetsEarly deletes two seconds before KeepUntil. Within that time a replayed refresh
-// token has to be recognized (RFC 9700 §4.14.2).
+// forgetsEarly deletes a grant two seconds before KeepUntil. Until KeepUntil a
+// replayed refresh token must be recognized (RFC 9700 §4.14.2).
 func forgetsEarly(ctx context.Context, s deviceauth.Storage, id deviceauth.ID) (*deviceauth.Grant, error) {
 	g, err := s.Get(ctx, id)
 	if err == nil && time.Now().After(g.KeepUntil().Add(-2*time.Second)) {

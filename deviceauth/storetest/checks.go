@@ -13,24 +13,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// racers is how many goroutines a race has. Enough for every interleaving that
-// a store usually gets wrong, and few enough for a remote server's connection
-// limit.
+// racers is the number of goroutines in a race: enough for the interleavings that
+// stores usually get wrong, and few enough for the connection limit of a remote
+// server.
 const racers = 32
 
-// errOnPurpose is what change functions return that are to fail. Stores have
-// to return exactly this value, see failedUpdateKeepsNothing.
+// errOnPurpose is the error of change functions that must fail. Stores must return
+// exactly this value, see failedUpdateKeepsNothing.
 var errOnPurpose = errors.New("on purpose")
 
-// createdIsReturned reads a new grant back. A grant has to be found by its id
-// and, while it is pending, by its user code, with every field as it was: a
-// field without a JSON name would be lost here.
+// createdIsReturned reads a new grant back. It must be found by its id and, while it
+// is pending, by its user code, with all fields unchanged: a field without a JSON
+// name would be lost here.
 func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
-	// Both ways lead to the same record: some stores decode it in two places.
+	// Some stores decode the record in two places.
 	byID, err := s.Get(ctx, g.ID)
 	if err != nil {
 		return err
@@ -42,8 +42,8 @@ func createdIsReturned(ctx context.Context, s deviceauth.Storage) error {
 	return errors.Join(same(byID, g), same(byCode, g))
 }
 
-// same compares grants by what they say. The comparison is of the JSON text,
-// because pointers and time zones differ between copies that mean the same.
+// same compares grants by their JSON text, because equal copies may differ in
+// pointers and time zones.
 func same(got, want *deviceauth.Grant) error {
 	a, _ := json.Marshal(got)
 	b, _ := json.Marshal(want)
@@ -53,9 +53,9 @@ func same(got, want *deviceauth.Grant) error {
 	return nil
 }
 
-// missingIsNotFound wants ErrNotFound for an unknown id and an unknown code.
-// The error may be wrapped. ByOwner is the exception: an owner without grants
-// has an empty list and no error.
+// missingIsNotFound expects ErrNotFound, which may be wrapped, for an unknown id and
+// an unknown code. ByOwner is the exception: for an owner without grants it returns
+// an empty list and no error.
 func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	_, byID := s.Get(ctx, g.ID)
@@ -73,15 +73,16 @@ func missingIsNotFound(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// returnedIsACopy writes to grants after they were given away. The three ways
-// by which a caller could share memory with a store: the grant given to
-// Create, one returned by Get, and the one that Update lends to its function.
+// returnedIsACopy modifies grants after they were passed to or returned by a store.
+// It covers the three ways in which a caller could share memory with the store: the
+// grant passed to Create, one returned by Get, and the one that Update passes to its
+// function.
 func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
-	// From here on the store's record must not change any more.
+	// From here on the store's record must not change.
 	g.ClientID = "changed by its creator"
 	got, err := s.Get(ctx, g.ID)
 	if err != nil {
@@ -99,11 +100,11 @@ func returnedIsACopy(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// idIsTakenOnce wants ErrExists for a second grant with one id. The ids are
-// 128 random bits, so this protects against a bug and not against chance.
+// idIsTakenOnce expects ErrExists for a second grant with the same id. Ids are 128
+// random bits, so this protects against a bug and not against chance.
 func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("LMNPQRST")
-	// The user codes differ, so only the id can be the reason for the refusal.
+	// The user codes differ, so only the id can be the reason.
 	other.ID = g.ID
 	if err := s.Create(ctx, g); err != nil {
 		return err
@@ -111,7 +112,8 @@ func idIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	return exists(s.Create(ctx, other))
 }
 
-// exists is the one error of Create that callers handle: they try another code.
+// exists expects ErrExists, the only error of Create that callers handle: they try
+// another code.
 func exists(err error) error {
 	if !errors.Is(err, deviceauth.ErrExists) {
 		return fmt.Errorf("got %v, want ErrExists", err)
@@ -119,8 +121,8 @@ func exists(err error) error {
 	return nil
 }
 
-// race runs what at once and counts how often it succeeded. All goroutines
-// wait at one channel, so that they start as close together as the scheduler
+// race runs what in all goroutines and counts how often it succeeds. The goroutines
+// wait for one channel, so that they start as simultaneously as the scheduler
 // permits.
 func race(what func(i int) error) (won int64, failures error) {
 	var wg sync.WaitGroup
@@ -141,9 +143,9 @@ func race(what func(i int) error) (won int64, failures error) {
 	return count.Load(), errors.Join(errs...)
 }
 
-// updateIsKept reads an updated grant back. The grant is compared with the
-// value inside of the change function: what Update saves is what the function
-// left, and not what it was given.
+// updateIsKept reads an updated grant back. It is compared with the value at the end
+// of the change function: Update must store what the function produced, not what it
+// received.
 func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	var want deviceauth.Grant
@@ -166,16 +168,15 @@ func updateIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// failedUpdateKeepsNothing has a change function fail. The record and its user
-// code have to be as before, and the error has to be identical to the one of
-// the function.
+// failedUpdateKeepsNothing updates with a change function that fails. The record and
+// its user code must be unchanged, and the error must be identical to the function's.
 func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}
-	// The function changes the grant and refuses then, as a transition of the
-	// engine may.
+	// The function changes the grant before it fails, as a transition of the engine
+	// may.
 	err := s.Update(ctx, g.ID, func(g *deviceauth.Grant) error {
 		g.Approve(time.Now(), person("work|1"))
 		return errOnPurpose
@@ -190,9 +191,9 @@ func failedUpdateKeepsNothing(ctx context.Context, s deviceauth.Storage) error {
 	return errors.Join(same(got, g), holds(ctx, s, g))
 }
 
-// noUpdateIsLost wants concurrent updates of one grant to be applied one by
-// one. Each goroutine increments Revision ten times. Gosched between reading
-// and writing makes a lost update likely where a store does not exclude it.
+// noUpdateIsLost expects concurrent updates of a grant to be applied one by one. Each
+// goroutine increments Revision ten times. Gosched between reading and writing makes
+// a lost update likely with a store that does not exclude it.
 func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -202,7 +203,7 @@ func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	_, err := race(func(int) error {
 		for range each {
 			err := s.Update(ctx, g.ID, func(g *deviceauth.Grant) error {
-				runtime.Gosched() // lets the others in, where a store lets them
+				runtime.Gosched() // lets other goroutines in, if the store permits it
 				g.Revision++
 				return nil
 			})
@@ -221,9 +222,9 @@ func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// subjectsAreApart wants the grants of one person, and no others.
-// One subject is a prefix of another, and the creation times are descending:
-// the list has to be exact and sorted by Created.
+// subjectsAreApart expects exactly the grants of one person. One subject is a prefix
+// of another, and the creation times are descending: the list must be exact and
+// sorted by Created.
 func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	subjects := []string{"work|1", "work|12", "work|1", "wor"}
 	for i, subject := range subjects {
@@ -237,18 +238,16 @@ func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	if err != nil {
 		return err
 	}
-	// The order is by Created and not by id, as the page of connections shows
-	// it.
+	// The order is by Created and not by id, as on the page of connected devices.
 	if len(list) != 2 || list[0].UserCode != "BCDFGHJ2" || list[1].UserCode != "BCDFGHJ0" {
 		return fmt.Errorf("ByOwner: %v, want the two grants of work|1, the older one first", list)
 	}
 	return nil
 }
 
-// sessionsAreApart looks grants up by their upstream session. The grants of
-// one upstream session are found by its key, those without a session only by
-// their subject; and the same session id of another upstream is another
-// session.
+// sessionsAreApart finds grants by their upstream session. The grants of an upstream
+// session are found by its key, those without a session only by their subject; the
+// same session id at another upstream is another session.
 func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	for i, session := range []string{"a", "b", ""} {
 		g, p := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i))), person("work|1")
@@ -266,12 +265,12 @@ func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// recordIsKept reads a grant a second before it may be forgotten. A record is kept
-// longer than its code is good: a poll that comes late hears expired_token
-// (RFC 8628 §3.5), and not that the code was never given.
+// recordIsKept reads a grant a second before it may be deleted. A record is kept
+// longer than its code is valid: a late poll must get expired_token (RFC 8628 §3.5),
+// and not that the code is unknown.
 func recordIsKept(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
-	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // so that the test is short
+	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // makes the test short
 	if err := s.Create(ctx, g); err != nil {
 		return err
 	}

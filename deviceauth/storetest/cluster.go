@@ -10,38 +10,38 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// OpenCluster opens one new, empty storage as two gateways do. The suite closes both.
-// dir is as for [Open].
+// OpenCluster opens one new, empty storage twice, like two gateways. The suite closes
+// both. dir is as for [Open].
 type OpenCluster func(dir string) (a, b deviceauth.Cluster, err error)
 
-// A ClusterCheck is one promise of a [deviceauth.Cluster]: of what several gateways know
-// together beside the grants. What a grant is to both of them is among [Checks].
+// A ClusterCheck tests one requirement of a [deviceauth.Cluster]: what several
+// gateways share apart from grants. [Checks] are for grants.
 type ClusterCheck struct {
 	Name string
 	run  func(ctx context.Context, a, b deviceauth.Cluster) error
 }
 
-// ClusterChecks are all of these promises.
+// ClusterChecks are all of these checks.
 var ClusterChecks = []ClusterCheck{
 	{Name: "polls of a code are recorded together", run: pollsAreShared},         // RFC 8628 §3.5
 	{Name: "each method has a pace of its own", run: methodsAreApart},            // a stranger slows no client down
-	{Name: "of many polls at once one is the first", run: pollRaceHasOneFirst},   // read and record are one step
-	{Name: "an interval is set by one of many", run: intervalRaceHasOneWinner},   // compare and set are one step
-	{Name: "an interval without polls is not kept", run: intervalNeedsPolls},     // nothing is kept without an end
+	{Name: "of many polls at once one is the first", run: pollRaceHasOneFirst},   // read and record are atomic
+	{Name: "an interval is set by one of many", run: intervalRaceHasOneWinner},   // compare and set are atomic
+	{Name: "an interval without polls is not kept", run: intervalNeedsPolls},     // every key must expire
 	{Name: "what is counted at once is counted once each", run: countsAreShared}, // RFC 8628 §5.1
-	{Name: "a count can be taken back", run: countIsTakenBack},                   // a right code is no guess
+	{Name: "a count can be taken back", run: countIsTakenBack},                   // a right code does not count
 	{Name: "a window ends when it was said to end", run: windowEnds},             // a fixed window
 	{Name: "both gateways are told of a change", run: changeIsPublished},         // held polls are answered
 }
 
-// RunCluster runs the checks, each on a new storage in a bubble of its own time.
+// RunCluster runs the checks, each on a new storage in its own synctest bubble.
 func RunCluster(t *testing.T, open OpenCluster) { runInBubbles(t, clusterChecksOn(open)) }
 
-// RunClusterOutside runs the checks on a storage that is reached over a network, in real
-// time and all at once: it takes some two seconds.
+// RunClusterOutside runs the checks on a storage that is reached over a network, in
+// real time and concurrently: it takes about two seconds.
 func RunClusterOutside(t *testing.T, open OpenCluster) { runInRealTime(t, clusterChecksOn(open)) }
 
-// clusterChecksOn are all ClusterChecks on two gateways.
+// clusterChecksOn returns all ClusterChecks for two gateways.
 func clusterChecksOn(open OpenCluster) (list []namedCheck) {
 	for _, check := range ClusterChecks {
 		on := func(ctx context.Context, dir string) error { return check.On(ctx, dir, open) }
@@ -50,8 +50,8 @@ func clusterChecksOn(open OpenCluster) (list []namedCheck) {
 	return list
 }
 
-// On runs the check on two gateways opened for it, and closes both. An error of Close
-// fails the check, as one of [Check.On] does.
+// On runs the check on two gateways that it opens and closes. An error of Close fails
+// the check, as with [Check.On].
 func (c ClusterCheck) On(ctx context.Context, dir string, open OpenCluster) error {
 	a, b, err := open(dir)
 	if err != nil {
@@ -60,27 +60,27 @@ func (c ClusterCheck) On(ctx context.Context, dir string, open OpenCluster) erro
 	return errors.Join(c.run(ctx, a, b), a.Close(), b.Close())
 }
 
-// pollOf is a poll of a code, with an interval of five seconds (RFC 8628 §3.2).
+// pollOf returns a poll of a code, with an interval of five seconds (RFC 8628 §3.2).
 func pollOf(g *deviceauth.Grant) deviceauth.Poll {
 	return deviceauth.Poll{Grant: g.ID, Interval: 5 * time.Second, Expires: g.Expires}
 }
 
-// recorded records a poll and wants it recorded whether there was one before. That one was
-// not longer ago than what the check took.
+// recorded records a poll, and expects that polled reports whether there was an
+// earlier one, not longer ago than the check has taken.
 func recorded(ctx context.Context, s deviceauth.Cluster, p deviceauth.Poll, polled bool, began time.Time) error {
 	got, err := s.RecordPoll(ctx, p)
 	if err != nil {
 		return err
 	}
-	// The store may have a clock of its own, in milliseconds.
+	// The store may have its own clock, with a resolution of milliseconds.
 	if most := time.Since(began) + 10*time.Millisecond; got.Polled != polled || got.Since < 0 || got.Since > most {
 		return fmt.Errorf("got %+v, want polled %v, not longer ago than %v", got, polled, most)
 	}
 	return nil
 }
 
-// pollsAreShared wants what one gateway records to be known to the other: a device that
-// polls both must not be twice as fast (RFC 8628 §3.5).
+// pollsAreShared expects that what one gateway records is known to the other: a
+// device must not poll faster by polling both (RFC 8628 §3.5).
 func pollsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
 	poll, other, began := pollOf(NewGrant("BCDFGHJK")), pollOf(NewGrant("LMNPQRST")), time.Now()
 	const pause = 50 * time.Millisecond
@@ -93,7 +93,7 @@ func pollsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
 	if err != nil || !got.Polled || got.Since < pause-10*time.Millisecond || got.Interval != poll.Interval {
 		return fmt.Errorf("got %+v, %v, want a poll %v ago, and the interval %v", got, err, pause, poll.Interval)
 	}
-	// The other one slows the device down, and the first one sees that.
+	// The other gateway increases the interval, and the first one sees that.
 	was, err := b.SetInterval(ctx, poll.Grant, poll.Interval, 10*time.Second)
 	if err != nil || was != poll.Interval {
 		return fmt.Errorf("setting the interval: it was %v, %v, want %v", was, err, poll.Interval)
@@ -104,8 +104,9 @@ func pollsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
 	return recorded(ctx, a, other, false, began) // another code
 }
 
-// methodsAreApart wants the ways of client authentication not to disturb each other: who
-// knows a code without the client's secret must not slow its device down.
+// methodsAreApart expects that polls with different methods of client authentication
+// are independent: an attacker who knows a code but not the client's secret must not
+// slow down its device.
 func methodsAreApart(ctx context.Context, a, b deviceauth.Cluster) error {
 	public, began := pollOf(NewGrant("BCDFGHJK")), time.Now()
 	secret := public
@@ -118,8 +119,9 @@ func methodsAreApart(ctx context.Context, a, b deviceauth.Cluster) error {
 	)
 }
 
-// pollRaceHasOneFirst wants each of several polls at once to see those before it. The
-// first poll of a code is never early, so several firsts would all pass.
+// pollRaceHasOneFirst expects each of several simultaneous polls to see those before
+// it. The first poll of a code is never early, so with several first polls all would
+// be accepted.
 func pollRaceHasOneFirst(ctx context.Context, a, b deviceauth.Cluster) error {
 	poll := pollOf(NewGrant("BCDFGHJK"))
 	polledBefore := errors.New("not the first")
@@ -136,8 +138,9 @@ func pollRaceHasOneFirst(ctx context.Context, a, b deviceauth.Cluster) error {
 	return nil
 }
 
-// intervalRaceHasOneWinner wants an interval to be set once from one value, so that each
-// early poll counts: who comes too late is told the new value, and begins there.
+// intervalRaceHasOneWinner expects that an interval is replaced only once from one
+// value, so that each early poll counts: a gateway that comes too late gets the new
+// value, and increases that.
 func intervalRaceHasOneWinner(ctx context.Context, a, b deviceauth.Cluster) error {
 	poll := pollOf(NewGrant("BCDFGHJK"))
 	if err := recorded(ctx, a, poll, false, time.Now()); err != nil {
@@ -157,11 +160,11 @@ func intervalRaceHasOneWinner(ctx context.Context, a, b deviceauth.Cluster) erro
 	return nil
 }
 
-// intervalNeedsPolls sets the interval of a code that nothing is known of: a record
-// without an end would stay for ever.
+// intervalNeedsPolls sets the interval of a code without recorded polls: a record
+// without an expiry would stay for ever.
 func intervalNeedsPolls(ctx context.Context, a, b deviceauth.Cluster) error {
 	poll := pollOf(NewGrant("BCDFGHJK"))
-	// Whether it says that it has set the interval is not looked at: only what is kept.
+	// The result is ignored: it only matters what is stored.
 	if _, err := a.SetInterval(ctx, poll.Grant, poll.Interval, time.Minute); err != nil {
 		return err
 	}

@@ -10,16 +10,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A ClusterBug is a mistake of storages that gateways share, to be put on top of two
-// good gateways.
+// A ClusterBug is a typical mistake of a storage that gateways share, which is added
+// to two correct gateways.
 type ClusterBug struct {
 	Name string
 	put  func(a, b *brokenCluster)
 }
 
-// ClusterBugs are mistakes that [ClusterChecks] catch, so many that each check catches
-// one. They are those of hurried authors: memory in place of the store, a read and a
-// write in place of one step, an expiry that is set again.
+// ClusterBugs are mistakes that [ClusterChecks] must find; each check finds at least
+// one. They are typical of careless implementations: memory instead of the store, a
+// read and a write instead of one atomic step, an expiry that is reset.
 var ClusterBugs = []ClusterBug{
 	{Name: "a gateway records polls for itself", put: func(_, b *brokenCluster) { b.poll = recordsForItself }},
 	{Name: "polls of all methods are one",
@@ -33,20 +33,21 @@ var ClusterBugs = []ClusterBug{
 	{Name: "a gateway is told nothing", put: func(_, b *brokenCluster) { b.deaf = true }},
 }
 
-// A brokenCluster is a good gateway with one mistake. A nil function leaves the method
-// of the good one as it is; one that is not nil gets the good gateway, and may call it
-// with altered arguments. What concerns grants is always the good gateway's.
+// A brokenCluster is a correct gateway with one bug. Where a function is nil, the
+// method of the correct gateway is used; other functions receive the correct gateway,
+// and may call it with altered arguments. The methods for grants have no bug.
 type brokenCluster struct {
 	deviceauth.Cluster
-	// Each of them is called instead of the method of its signature.
+	// Each function replaces the method with its signature.
 	poll func(context.Context, deviceauth.Cluster, deviceauth.Poll) (deviceauth.PollRecord, error)
 	set  func(_ context.Context, _ deviceauth.Cluster, _ deviceauth.ID, from, to time.Duration) (time.Duration, error)
 	up   func(context.Context, deviceauth.Cluster, string, time.Duration) (deviceauth.Count, error)
 	down func(context.Context, deviceauth.Cluster, string) error
-	deaf bool // told of no change
+	deaf bool // its listener is never called
 }
 
-// RecordPoll calls the broken function, if there is one, as the methods below do.
+// RecordPoll calls the function with the bug, if there is one, as do the methods
+// below.
 func (b *brokenCluster) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
 	if b.poll != nil {
 		return b.poll(ctx, b.Cluster, p)
@@ -77,30 +78,31 @@ func (b *brokenCluster) CountDown(ctx context.Context, key string) error {
 	return b.Cluster.CountDown(ctx, key)
 }
 
-// OnChange drops the listener of a deaf gateway: held polls there end only by their
-// time-out, and a revoked device goes on until a cache has aged.
+// OnChange ignores the listener of a deaf gateway: held polls there end only by their
+// timeout, and a revoked device is accepted until a cache entry has expired.
 func (b *brokenCluster) OnChange(listener func(deviceauth.ID)) {
 	if !b.deaf {
 		b.Cluster.OnChange(listener)
 	}
 }
 
-// recordsForItself keeps the polls of one gateway apart, under ids of its own, as if they
-// were in its memory: a device that polls several is not slowed down.
+// recordsForItself keeps the polls of one gateway separate, under different ids, as
+// if they were in its memory: a device that polls several gateways is not slowed
+// down.
 func recordsForItself(ctx context.Context, s deviceauth.Cluster, p deviceauth.Poll) (deviceauth.PollRecord, error) {
 	p.Grant[0]++
 	return s.RecordPoll(ctx, p)
 }
 
-// mixesMethods records all polls as those of public clients, and so lets whoever has
-// only seen a code slow down the client that has a secret.
+// mixesMethods records all polls as those of public clients, so that an attacker who
+// has only seen a code can slow down the client that has the secret.
 func mixesMethods(ctx context.Context, s deviceauth.Cluster, p deviceauth.Poll) (deviceauth.PollRecord, error) {
 	p.Method = deviceauth.AuthNone
 	return s.RecordPoll(ctx, p)
 }
 
-// setsAlways writes over what another gateway has set meanwhile, so that of two early
-// polls at once one costs nothing.
+// setsAlways overwrites what another gateway has set meanwhile, so that one of two
+// simultaneous early polls has no effect.
 func setsAlways(
 	ctx context.Context, s deviceauth.Cluster, id deviceauth.ID, from, to time.Duration,
 ) (time.Duration, error) {
@@ -111,8 +113,8 @@ func setsAlways(
 	return from, err
 }
 
-// keepsIntervals has both gateways make a record of each interval that is set, as a
-// command does that makes the key it writes to.
+// keepsIntervals makes both gateways store each interval that is set, like a command
+// that creates its key.
 func keepsIntervals(a, b *brokenCluster) {
 	var kept sync.Map
 	for _, s := range []*brokenCluster{a, b} {
@@ -135,28 +137,28 @@ func keepsIntervals(a, b *brokenCluster) {
 	}
 }
 
-// countsForItself gives a guesser as many guesses again for each gateway, as counts in
-// its memory would.
+// countsForItself lets a guesser repeat all guesses at each gateway, as counters in
+// memory would.
 func countsForItself(
 	ctx context.Context, s deviceauth.Cluster, key string, window time.Duration,
 ) (deviceauth.Count, error) {
 	return s.CountUp(ctx, "own "+key, window)
 }
 
-// prolongs lets the end of a window be put off for ever, as a command does that sets the
-// expiry at each count: people who share an address with a guesser wait as long.
+// prolongs extends the window with each event, like a command that sets the expiry
+// each time: people who share an address with a guesser have to wait as well.
 func prolongs(ctx context.Context, s deviceauth.Cluster, key string, window time.Duration) (deviceauth.Count, error) {
 	count, err := s.CountUp(ctx, key, window)
 	count.Ends = time.Now().Add(window)
 	return count, err
 }
 
-// takesNothingBack counts right codes as wrong ones: after a few of them a person who has
-// many devices may type no more.
+// takesNothingBack counts right codes as wrong ones: after a few of them a person
+// with many devices is locked out.
 func takesNothingBack(context.Context, deviceauth.Cluster, string) error { return nil }
 
-// RunClusterBugs fails unless the checks catch every bug on two gateways, and every
-// check a bug. Each check runs on each bug in a bubble of its own.
+// RunClusterBugs fails unless the checks find every bug on two gateways, and every
+// check finds a bug. Each check runs with each bug in its own synctest bubble.
 func RunClusterBugs(t *testing.T, open OpenCluster) {
 	caught := make([][]error, len(ClusterBugs))
 	for i, bug := range ClusterBugs {
@@ -170,7 +172,8 @@ func RunClusterBugs(t *testing.T, open OpenCluster) {
 	reportClusterBugs(t, caught)
 }
 
-// RunClusterBugsOutside does the same as [RunClusterOutside] would, all bugs at once.
+// RunClusterBugsOutside is like RunClusterBugs in real time, as with
+// [RunClusterOutside], with all bugs concurrently.
 func RunClusterBugsOutside(t *testing.T, open OpenCluster) {
 	caught := make([][]error, len(ClusterBugs))
 	var all sync.WaitGroup
@@ -181,9 +184,9 @@ func RunClusterBugsOutside(t *testing.T, open OpenCluster) {
 	reportClusterBugs(t, caught)
 }
 
-// reportClusterBugs fails the test for each bug that no check finds, and for each check
-// that finds no bug: such a check could be one that never fails. caught has the errors of
-// all checks by bug.
+// reportClusterBugs fails the test for each bug that no check finds, and for each
+// check that finds no bug, since such a check might never fail. caught has the errors
+// of all checks by bug.
 func reportClusterBugs(t *testing.T, caught [][]error) {
 	found := map[string]bool{}
 	for i, bug := range ClusterBugs {
@@ -205,8 +208,8 @@ func reportClusterBugs(t *testing.T, caught [][]error) {
 	}
 }
 
-// on returns an OpenCluster whose gateways have the bug. The good ones are opened anew
-// for each check, and closed through the broken ones.
+// on returns an OpenCluster whose gateways have the bug. The correct gateways are
+// opened anew for each check, and closed through the broken ones.
 func (b ClusterBug) on(open OpenCluster) OpenCluster {
 	return func(dir string) (deviceauth.Cluster, deviceauth.Cluster, error) {
 		one, other, err := open(dir)

@@ -9,20 +9,21 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// counts counts a key up, and wants so many in a window that has not ended. The end is
-// told by the gateway's own clock.
+// counts increments a counter, and expects a value and a window that has not ended.
+// The end is given in terms of the gateway's own clock.
 func counts(ctx context.Context, s deviceauth.Cluster, key string, window time.Duration, want int) error {
 	count, err := s.CountUp(ctx, key, window)
 	left := time.Until(count.Ends)
-	// The store may have a clock of its own, in milliseconds.
+	// The store may have its own clock, with a resolution of milliseconds.
 	if err != nil || count.N != want || left <= 0 || left > window+10*time.Millisecond {
 		return fmt.Errorf("%s: got %+v, %v, want %d within %v", key, count, err, want, window)
 	}
 	return nil
 }
 
-// countsAreShared wants every number up to that of the racers to be given once: of wrong
-// user codes at several gateways at once none is to slip through (RFC 8628 §5.1).
+// countsAreShared expects every number up to racers exactly once: wrong user codes
+// that are entered simultaneously at several gateways must all be counted (RFC 8628
+// §5.1).
 func countsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
 	given := make([]int, racers) // each goroutine writes to its own element
 	_, err := race(func(i int) error {
@@ -45,8 +46,8 @@ func countsAreShared(ctx context.Context, a, b deviceauth.Cluster) error {
 	return counts(ctx, a, "other", time.Minute, 1)
 }
 
-// countIsTakenBack takes counts back, more of them than there are: a count never falls
-// below nothing, or a guesser could save guesses up.
+// countIsTakenBack decrements more often than it increments: a counter must not fall
+// below zero, or a guesser could save up guesses.
 func countIsTakenBack(ctx context.Context, a, b deviceauth.Cluster) error {
 	return first(
 		func() error {
@@ -59,15 +60,16 @@ func countIsTakenBack(ctx context.Context, a, b deviceauth.Cluster) error {
 	)
 }
 
-// windowEnds wants the window to begin with the first count, and not to be prolonged by
-// later ones: a person who types wrong codes must know when there is a new chance.
+// windowEnds expects that a window begins with the first event and is not prolonged
+// by later ones: a person who enters wrong codes must be told when they can try
+// again.
 func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
 	const window = 2 * time.Second
 	begun := time.Now()
 	if err := counts(ctx, a, "k", window, 1); err != nil {
 		return err
 	}
-	// How long the two calls take is not known of the window's begin.
+	// The window may have begun at any time during the two calls.
 	took := time.Since(begun)
 	time.Sleep(window / 2)
 	again := time.Now()
@@ -83,8 +85,8 @@ func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
 	return counts(ctx, a, "k", window, 1)
 }
 
-// toldWithin is how soon a gateway hears of a change: a held poll is to be answered, and
-// a revoked device to be out, within a second.
+// maxDelay is how soon a gateway must learn of a change: a held poll must be
+// answered, and a revoked device refused, within a second.
 const maxDelay = time.Second
 
 // changeIsPublished changes a grant at one gateway and wants the listeners of both called.
@@ -106,7 +108,7 @@ func changeIsPublished(ctx context.Context, a, b deviceauth.Cluster) error {
 	if err := a.Create(ctx, g); err != nil {
 		return err
 	}
-	// A gateway may have begun to listen a moment ago; what is changed until then it reads.
+	// A gateway may have subscribed only a moment ago, and misses earlier changes.
 	for deadline := time.Now().Add(3 * time.Second); ; {
 		if err := a.Update(ctx, g.ID, func(g *deviceauth.Grant) error { g.Revision++; return nil }); err != nil {
 			return err
@@ -120,7 +122,7 @@ func changeIsPublished(ctx context.Context, a, b deviceauth.Cluster) error {
 	}
 }
 
-// isTold waits for a notice.
+// arrivesInTime waits for a notice, and reports whether it arrived.
 func arrivesInTime(once <-chan struct{}) bool {
 	select {
 	case <-once:

@@ -9,11 +9,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The checks of user codes: who has one, and when it is free again.
+// Checks of user codes: their uniqueness, and when they become free.
 
-// codeIsTakenOnce wants ErrExists for a second grant with a pending one's code.
-// RFC 8628 §3.3 has a person type the code, so it must mean one device. The
-// refused grant must not be left behind under its id.
+// codeIsTakenOnce expects ErrExists for a second grant with the code of a pending
+// one. A person types the code (RFC 8628 §3.3), so it must identify one device. The
+// refused grant must not be stored under its id.
 func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	g, other := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	if err := s.Create(ctx, g); err != nil {
@@ -22,34 +22,31 @@ func codeIsTakenOnce(ctx context.Context, s deviceauth.Storage) error {
 	if err := exists(s.Create(ctx, other)); err != nil {
 		return err
 	}
-	// A store of two keys has to undo the first write where the second is
-	// refused.
+	// A store with two keys must undo the first write if the second is refused.
 	if _, err := s.Get(ctx, other.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return fmt.Errorf("a grant that was refused is there: %v", err)
 	}
 	return nil
 }
 
-// codeRaceHasOneWinner creates many grants with one code at once.
-// Here race counts the refusals: a create that is told ErrExists counts, and
-// the one that succeeds does not. The code is freed after each round, and the
-// next round has it again.
+// codeRaceHasOneWinner creates many grants with the same code at once. It makes race
+// count the refusals: ErrExists counts as a success, and the create that succeeds
+// does not. Each round frees the code for the next one.
 func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
-	// One round rarely hits the moment between the check and the write.
+	// A single round rarely hits the moment between check and write.
 	for range 20 {
 		g := NewGrant("BCDFGHJK")
 		won, _ := race(func(int) error {
 			err := s.Create(ctx, NewGrant("BCDFGHJK"))
 			if err != nil {
-				return exists(err) // nil where it is ErrExists; counted below
+				return exists(err) // nil for ErrExists, which race counts
 			}
 			return errOnPurpose
 		})
 		if won != racers-1 {
 			return fmt.Errorf("%d of %d creates were told ErrExists, want all but one", won, racers)
 		}
-		// The winner has to be complete: found by its code, and able to be
-		// updated.
+		// The winner must be complete: found by its code, and updatable.
 		found, err := s.ByUserCode(ctx, g.UserCode)
 		if err != nil {
 			return err
@@ -62,10 +59,10 @@ func codeRaceHasOneWinner(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// decisionFreesCode wants a decided grant's code to be free at once.
-// A code is unique among pending grants only. After the decision the code is
-// not found any more, and another grant may have it: the code space stays large
-// while many devices are connected (RFC 8628 §5.1).
+// decisionFreesCode expects that a decided grant's code is free at once. A code is
+// unique among pending grants only. After the decision it is no longer found, and
+// another grant may have it, so that enough codes are free while many devices are
+// connected (RFC 8628 §5.1).
 func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	return first(
@@ -83,9 +80,9 @@ func decisionFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// changeKeepsCode changes a grant right after it was created, when a store that
-// writes behind has written neither the grant nor its code. The change is on the disk
-// when Update returns, and the code must have come there with it.
+// changeKeepsCode changes a grant right after it was created, when a write-behind
+// store has written neither the grant nor its code. When Update returns the change is
+// on disk, and the code must be, too.
 func changeKeepsCode(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	return first(
@@ -96,8 +93,8 @@ func changeKeepsCode(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// holds wants a grant to be the one that waits for its code. It also shows
-// that the code was not handed to another grant meanwhile.
+// holds expects that a pending grant is found by its code, and that the code has not
+// been given to another grant.
 func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.ByUserCode(ctx, g.UserCode)
 	if err != nil {
@@ -106,10 +103,10 @@ func holds(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error
 	return same(got, g)
 }
 
-// expiryFreesCode wants the code of an expired grant to be free for another.
-// In a bubble of synctest the sleep takes no time. Stores with a resolution of
-// whole seconds may free the code up to 5 s late, which no device notices: the
-// page refuses an expired grant in any case.
+// expiryFreesCode expects that the code of an expired grant is free. In a synctest
+// bubble the sleep takes no time. Stores with a resolution of whole seconds may free
+// the code up to 5 s late, which has no effect: the page refuses an expired grant in
+// any case.
 func expiryFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	g := NewGrant("BCDFGHJK")
 	g.Expires = g.Created.Add(time.Second)
@@ -124,10 +121,10 @@ func expiryFreesCode(ctx context.Context, s deviceauth.Storage) error {
 	return holds(ctx, s, next)
 }
 
-// freedCodeIsNotTakenBack wants a code to stay with its second owner.
-// Neither a later update nor the expiry of the first grant may delete the
-// code's entry, which by then belongs to the second. A store that deletes by
-// code, and not by code and id, fails here.
+// freedCodeIsNotTakenBack expects that a code stays with its second grant. Neither a
+// later update nor the expiry of the first grant may delete the code's entry, which
+// belongs to the second by then. A store that deletes by code instead of by code and
+// id fails here.
 func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Storage) error {
 	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
 	g.Expires = g.Created.Add(2 * time.Second)

@@ -9,16 +9,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The checks of the store.
+// Checks of documents.
 
-// documentChangesAreAtomic wants no concurrent change of a document to be lost.
-// Every goroutine appends one byte, so the length counts the changes that were
-// kept. A second document shows that names are kept apart.
+// documentChangesAreAtomic expects that no concurrent change of a document is lost.
+// Every goroutine appends one byte, so the length counts the changes that were kept.
+// A second document shows that names are separate.
 func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
-	// The function returns a longer slice, whose memory must not be the
-	// store's.
+	// The function returns a longer slice, which must not share memory with the
+	// store.
 	add := func(old []byte) ([]byte, error) {
-		runtime.Gosched() // lets the others in, where a store lets them
+		runtime.Gosched() // lets other goroutines in, if the store permits it
 		return append(old, 'x'), nil
 	}
 	if _, err := race(func(int) error { return s.UpdateDocument(ctx, "a", add) }); err != nil {
@@ -35,9 +35,8 @@ func documentChangesAreAtomic(ctx context.Context, s deviceauth.Storage) error {
 	})
 }
 
-// lookingMakesNoDocument reads a document that is absent, twice. A change
-// function that returns nil for a document that is not there only reads, and
-// leaves it absent.
+// lookingMakesNoDocument reads an absent document twice. A change function that
+// returns nil for an absent document only reads, and leaves it absent.
 func lookingMakesNoDocument(ctx context.Context, s deviceauth.Storage) error {
 	look := func(old []byte) ([]byte, error) {
 		if old != nil {
@@ -73,12 +72,12 @@ func failedDocumentIsKept(ctx context.Context, s deviceauth.Storage) error {
 	)
 }
 
-// documentIsKeptForAWhile wants a document to be gone after its time.
-// PutDocument replaces a document and limits its life: an end in the past, or a
-// nil document, deletes it. LoadDocument and UpdateDocument have to agree, also
-// on the difference between an absent and an empty document.
+// documentIsKeptForAWhile expects that a document is gone after its time. PutDocument
+// replaces a document and limits its lifetime; an end in the past, or a nil document,
+// deletes it. LoadDocument and UpdateDocument must agree, also about the difference
+// between an absent and an empty document.
 func documentIsKeptForAWhile(ctx context.Context, s deviceauth.Storage) error {
-	// Both ways to read a document are used, as a store may answer one of them
+	// Both ways to read a document are used, because a store may serve one of them
 	// from memory.
 	holds := func(name, want string) func() error {
 		return func() error {

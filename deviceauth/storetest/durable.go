@@ -12,24 +12,25 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A DurableCheck is one promise of a store that keeps grants over its Close, and that
-// several configurations of one process share over a reload.
+// A DurableCheck tests one requirement of a store that keeps grants when it is
+// closed, and that several configurations in one process share during a reload.
 type DurableCheck struct {
 	Name string
 	run  func(ctx context.Context, open func() (deviceauth.Storage, error)) error
 }
 
-// DurableChecks are all of these promises. Those of [Checks] are about one opened store;
-// a store whose records end with the process, such as a map, keeps those and not these.
+// DurableChecks are all of these checks. [Checks] use a store that is opened once; a
+// store in memory, such as a map, passes those and not these.
 var DurableChecks = []DurableCheck{
 	{Name: "a pending grant is kept over Close", run: pendingIsKept},
 	{Name: "a decision is not undone by a write behind it", run: decisionIsNotUndone},
 	{Name: "a reload sees what is pending", run: reloadSeesPending},
 }
 
-// RunDurable runs the checks, each in a new directory and in a bubble of its own time,
-// so that a store's delays and retries take none of the test's. A directory that open has opened already is to be the
-// same store, closed when all who opened it have closed it.
+// RunDurable runs the checks, each in a new directory and in its own synctest bubble,
+// so that delays and retries of the store take no real time. If open is called for a
+// directory that is open already, it must return the same store, which is closed when
+// all callers have closed it.
 func RunDurable(t *testing.T, open Open) {
 	for _, check := range DurableChecks {
 		t.Run(strings.ReplaceAll(check.Name, " ", "_"), func(t *testing.T) {
@@ -40,8 +41,8 @@ func RunDurable(t *testing.T, open Open) {
 	}
 }
 
-// RunDurableBugs fails unless the checks catch every [WriteBehindBugs] on a store. The
-// store is a good one that passes [RunDurable]: then what a check finds is the bug.
+// RunDurableBugs fails unless the checks find all [WriteBehindBugs] on a store. The
+// store must pass [RunDurable], so that what a check finds is the bug.
 func RunDurableBugs(t *testing.T, open Open) {
 	for _, bug := range WriteBehindBugs {
 		t.Run(strings.ReplaceAll(bug.Name, " ", "_"), func(t *testing.T) {
@@ -58,7 +59,7 @@ func RunDurableBugs(t *testing.T, open Open) {
 	}
 }
 
-// on runs the check on a new directory, in a bubble of its own time.
+// on runs the check in a new directory, in its own synctest bubble.
 func (c DurableCheck) on(t *testing.T, open Open) (err error) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -67,8 +68,8 @@ func (c DurableCheck) on(t *testing.T, open Open) (err error) {
 	return err
 }
 
-// pendingIsKept closes a store right after a Create. A store that writes behind has
-// the grant in memory only, and has to write it before it is closed.
+// pendingIsKept closes a store right after Create. A write-behind store has the grant
+// only in memory, and must write it before it is closed.
 func pendingIsKept(ctx context.Context, open func() (deviceauth.Storage, error)) error {
 	s, err := open()
 	if err != nil {
@@ -78,15 +79,16 @@ func pendingIsKept(ctx context.Context, open func() (deviceauth.Storage, error))
 	if err := errors.Join(s.Create(ctx, g), s.Close()); err != nil {
 		return err
 	}
-	// The next process: nothing is left of what the first one had in memory.
+	// Like the next process, which has nothing of what the first one had in memory.
 	if s, err = open(); err != nil {
 		return err
 	}
 	return errors.Join(isPending(ctx, s, g), s.Close())
 }
 
-// isPending wants a grant to be found by its id, with which a device polls, and by its
-// code, with which a person decides. The two are separate records of most stores.
+// isPending expects that a grant is found by its id, with which a device polls, and
+// by its code, with which a person decides. Most stores have separate records for the
+// two.
 func isPending(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.Get(ctx, g.ID)
 	if err != nil {
@@ -98,9 +100,9 @@ func isPending(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) e
 	return same(got, g)
 }
 
-// decisionIsNotUndone approves a grant that a store which writes behind has not
-// written yet, and waits until it has. What it writes then must not be the grant as it
-// was: a device would poll on, and a person could approve it twice.
+// decisionIsNotUndone approves a grant that a write-behind store has not written yet,
+// and waits until it has. It must not write the grant in its earlier state: the
+// device would keep polling, and a person could approve it twice.
 func decisionIsNotUndone(ctx context.Context, open func() (deviceauth.Storage, error)) error {
 	s, err := open()
 	if err != nil {
@@ -108,19 +110,19 @@ func decisionIsNotUndone(ctx context.Context, open func() (deviceauth.Storage, e
 	}
 	g := NewGrant("BCDFGHJK")
 	decided := errors.Join(s.Create(ctx, g), s.Update(ctx, g.ID, approve(person("work|1"))))
-	time.Sleep(time.Second) // above any delay of a write
+	time.Sleep(time.Second) // longer than any write delay
 	if err := errors.Join(decided, isApproved(ctx, s, g), s.Close()); err != nil {
 		return err
 	}
-	// It may have been undone on the disk only, under a cache that hides it.
+	// It may have been undone only on disk, behind a cache.
 	if s, err = open(); err != nil {
 		return err
 	}
 	return errors.Join(isApproved(ctx, s, g), s.Close())
 }
 
-// isApproved wants a grant to be approved, and its code to be free: a code that still
-// led to the grant would show a person a decision to make that was made.
+// isApproved expects that a grant is approved and its code is free: if the code still
+// led to the grant, a person would be asked for a decision that has been made.
 func isApproved(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error {
 	got, err := s.Get(ctx, g.ID)
 	if err != nil || got.State != deviceauth.Approved {
@@ -132,9 +134,9 @@ func isApproved(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) 
 	return nil
 }
 
-// reloadSeesPending opens a store twice, as a reload does: the next configuration opens
-// it before the one before has closed it. A device that got its code from the one before
-// polls the next one, and the person's decision is taken by that one, too.
+// reloadSeesPending opens a store twice, as in a reload: the new configuration opens
+// it before the old one has closed it. A device that got its code from the old one
+// polls the new one, which also records the person's decision.
 func reloadSeesPending(ctx context.Context, open func() (deviceauth.Storage, error)) error {
 	before, err := open()
 	if err != nil {
@@ -146,7 +148,7 @@ func reloadSeesPending(ctx context.Context, open func() (deviceauth.Storage, err
 	if err != nil {
 		return errors.Join(err, before.Close())
 	}
-	// The grant is seen by both, and goes on being seen when the first one leaves.
+	// Both see the grant, and the second one still does after the first is closed.
 	seen := errors.Join(created, isPending(ctx, after, g), before.Close(), isPending(ctx, after, g))
 	decided := after.Update(ctx, g.ID, approve(person("work|1")))
 	return errors.Join(seen, decided, isApproved(ctx, after, g), after.Close())

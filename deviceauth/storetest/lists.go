@@ -8,25 +8,25 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// The checks of listing all grants.
+// Checks of listing all grants.
 
-// listed is how many grants are listed, in pages of few. The page size does
-// not divide the number, so the last page is a partial one.
+// The number of grants is not a multiple of the page size, so the last page is a
+// partial one.
 const (
 	listed   = 30
 	pageSize = 4
 )
 
-// everyGrantIsListed follows the cursors through all pages. Grants are created
-// while the listing goes on. These may or may not appear, but none that
-// existed at its beginning may be missing.
+// everyGrantIsListed follows the cursors through all pages while other grants are
+// created. These may or may not appear, but none that existed at the beginning may be
+// missing.
 func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
-	want, err := several(ctx, s)
+	want, err := createSeveral(ctx, s)
 	if err != nil {
 		return err
 	}
 	// The new grants have other user codes, or Create would refuse them.
-	got, err := pages(ctx, s, func(page int) error { // others come in between
+	got, err := pages(ctx, s, func(page int) error { // during the listing
 		return s.Create(ctx, NewGrant(deviceauth.UserCode(fmt.Sprintf("LMNPQ%03d", page))))
 	})
 	if err != nil {
@@ -43,9 +43,9 @@ func everyGrantIsListed(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// several creates grants in different states. Every third one is approved,
+// createSeveral creates grants in different states. Every third one is approved,
 // since decided grants have no user code and may be in another index.
-func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*deviceauth.Grant, error) {
+func createSeveral(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all := map[deviceauth.ID]*deviceauth.Grant{}
 	for i := range listed {
 		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFG%03d", i)))
@@ -67,13 +67,13 @@ func several(ctx context.Context, s deviceauth.Storage) (map[deviceauth.ID]*devi
 	return all, nil
 }
 
-// pages lists all grants, with something that happens between pages, though
-// not for ever. It follows the cursor of each page, which is opaque to it, and
-// fails where a page has one grant twice or the cursors never end.
+// pages lists all grants, and calls between after a page, though not after all of
+// them. It follows the cursors without interpreting them, and fails if a page has a
+// grant twice or the cursors never end.
 func pages(ctx context.Context, s deviceauth.Storage,
 	between func(page int) error) (map[deviceauth.ID]*deviceauth.Grant, error) {
 	all, after := map[deviceauth.ID]*deviceauth.Grant{}, ""
-	for page := range 10_000 { // a server that others use has pages with nothing for us
+	for page := range 10_000 { // a shared server may have many pages without our grants
 		list, next, err := s.List(ctx, after, pageSize)
 		if err != nil {
 			return nil, err
@@ -98,8 +98,7 @@ func pages(ctx context.Context, s deviceauth.Storage,
 	return nil, errors.New("the listing never ends")
 }
 
-// emptyStoreListsNothing wants one page without grants. The cursor after the
-// last page is the empty string, at once here.
+// emptyStoreListsNothing expects a single page without grants, and an empty cursor.
 func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	all, err := pages(ctx, s, func(int) error { return nil })
 	if err != nil || len(all) > 0 {
@@ -108,10 +107,10 @@ func emptyStoreListsNothing(ctx context.Context, s deviceauth.Storage) error {
 	return nil
 }
 
-// nonsenseIsNoCursor lists after cursors that were never returned.
-// The texts are of the forms that the stores of this project use, with a wrong
-// part, as an operator's script may send an old one. The wanted error is
-// [deviceauth.ErrCursor], which becomes a 400 and no fault.
+// nonsenseIsNoCursor lists after cursors that were never returned. The texts are in
+// the formats of this project's stores with a wrong part, like an old cursor in an
+// operator's script. It expects [deviceauth.ErrCursor], which becomes a 400 instead
+// of a fault.
 func nonsenseIsNoCursor(ctx context.Context, s deviceauth.Storage) error {
 	if err := s.Create(ctx, NewGrant("BCDFGHJK")); err != nil {
 		return err

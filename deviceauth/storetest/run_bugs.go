@@ -28,8 +28,8 @@ func RunBugs(t *testing.T, open Open) {
 	}
 }
 
-// RunBugsOutside does the same as [RunOutside] would. All bugs run at once,
-// because nearly all of their time is waiting for expiry.
+// RunBugsOutside is like RunBugs in real time, as with [RunOutside]. All bugs run
+// concurrently, because nearly all of their time is waiting for expiry.
 func RunBugsOutside(t *testing.T, open Open) {
 	caught := make([][]error, len(Bugs))
 	var all sync.WaitGroup
@@ -42,8 +42,8 @@ func RunBugsOutside(t *testing.T, open Open) {
 	}
 }
 
-// report fails the test where no check failed. One check that fails is enough;
-// which one it is may change with the suite.
+// report fails the test if no check failed. One failed check is enough; which one it
+// is may change with the suite.
 func (b Bug) report(t *testing.T, caught []error) {
 	var names []string
 	for i, err := range caught {
@@ -56,8 +56,8 @@ func (b Bug) report(t *testing.T, caught []error) {
 	}
 }
 
-// on returns an Open whose stores have the bug. The good store is opened anew
-// for each check, and closed through the broken one.
+// on returns an Open whose stores have the bug. The correct store is opened anew for
+// each check, and closed through the broken one.
 func (b Bug) on(open Open) Open {
 	return func(dir string) (deviceauth.Storage, error) {
 		good, err := open(dir)

@@ -8,13 +8,13 @@ import (
 	"testing/synctest"
 )
 
-// A namedCheck is a [Check] or a [ClusterCheck] with what it is to be run on.
+// A namedCheck is a [Check] or a [ClusterCheck] with the store that it runs on.
 type namedCheck struct {
 	name string
 	on   func(ctx context.Context, dir string) error // dir is a new directory
 }
 
-// runInBubbles runs the checks one after the other, each in a bubble of its own time.
+// runInBubbles runs the checks one after the other, each in its own synctest bubble.
 func runInBubbles(t *testing.T, checks []namedCheck) {
 	for _, check := range checks {
 		t.Run(strings.ReplaceAll(check.name, " ", "_"), func(t *testing.T) {
@@ -28,7 +28,7 @@ func runInBubbles(t *testing.T, checks []namedCheck) {
 	}
 }
 
-// runInRealTime runs the checks all at once.
+// runInRealTime runs the checks concurrently.
 func runInRealTime(t *testing.T, checks []namedCheck) {
 	for i, err := range failures(t, checks) {
 		t.Run(strings.ReplaceAll(checks[i].name, " ", "_"), func(t *testing.T) {
@@ -39,8 +39,8 @@ func runInRealTime(t *testing.T, checks []namedCheck) {
 	}
 }
 
-// failures runs all checks beside each other, since they wait most of their time. The
-// result has an error or nil for each, in their order.
+// failures runs all checks concurrently, since they wait most of their time. It
+// returns an error or nil for each, in order.
 func failures(t *testing.T, checks []namedCheck) []error {
 	failed := make([]error, len(checks))
 	var all sync.WaitGroup

@@ -1,15 +1,14 @@
-// Package storetest says in tests what a [deviceauth.Storage] promises. It is
-// one suite, not a menu: a store that fails one check is no store. A check
-// returns what is wrong instead of failing a test, so that the suite itself
-// can be tested on stores that are broken on purpose.
+// Package storetest tests the contract of a [deviceauth.Storage]. A store must pass
+// all checks. A check returns an error instead of failing a test, so that the suite
+// itself can be tested with stores that are broken on purpose.
 //
-// There are three lists. [Checks] are for every storage, run by [Run].
-// [DurableChecks] are for one that keeps grants over its Close, run by
-// [RunDurable]. [ClusterChecks] are for one that several gateways share, a
-// [deviceauth.Cluster], run by [RunCluster]. Each list has mistakes that it
-// catches, and a function that shows it on your store. A storage that is reached
-// over a network runs none of them in a bubble of its own time: for it there are
-// the functions that end in Outside.
+// There are three lists of checks. [Checks] are for every storage, and run by [Run].
+// [DurableChecks] are for a storage that keeps grants when it is closed, and run by
+// [RunDurable]. [ClusterChecks] are for a storage that several gateways share, a
+// [deviceauth.Cluster], and run by [RunCluster]. Each list comes with bugs that it
+// must find, and a function that shows this with your store. For a storage that is
+// reached over a network, which cannot run in a synctest bubble, use the functions
+// that end in Outside.
 package storetest
 
 import (
@@ -23,20 +22,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Open returns an empty store. The suite closes it. dir is a new directory for
-// stores that keep files, removed after the test; other stores ignore it. Each
-// call has to return a store of its own, without grants, also while others are
-// open.
+// Open returns an empty store. The suite closes it. dir is a new directory for stores
+// that use files, which is removed after the test; other stores ignore it. Each call
+// must return a separate store without grants, even while others are open.
 type Open func(dir string) (deviceauth.Storage, error)
 
-// A Check is one promise. Name is a sentence, and the name of the subtest.
+// A Check tests one requirement. Name is a sentence, and the name of the subtest.
 type Check struct {
 	Name string
 	run  func(context.Context, deviceauth.Storage) error
 }
 
-// Checks are all promises. The order is that of reading: what a record is,
-// user codes, updates, owners, lists, documents. No check depends on another.
+// Checks are all checks of a storage, in reading order: records, user codes, updates,
+// owners, lists, documents. No check depends on another.
 var Checks = []Check{
 	{Name: "a created grant is returned whole", run: createdIsReturned},
 	{Name: "what is not there is ErrNotFound", run: missingIsNotFound},
@@ -67,18 +65,18 @@ var Checks = []Check{
 	{Name: "a record is kept until it may be forgotten", run: recordIsKept},
 }
 
-// Run runs the suite on a store, each check on a new one, in a bubble of its own time.
-// The store has to be closed without goroutines left behind, or the bubble
-// reports a deadlock. Time in the bubble advances only while all goroutines
-// wait, so the checks of expiry take no real time.
+// Run runs the suite on a store, each check on a new one in its own synctest bubble.
+// A closed store must leave no goroutines behind, or the bubble reports a deadlock.
+// Time in a bubble advances only while all goroutines wait, so checks of expiry take
+// no real time.
 func Run(t *testing.T, open Open) { runInBubbles(t, checksOn(open)) }
 
-// RunOutside runs the suite on a store that is reached over a network, which no
-// bubble reaches: it takes as long as it takes, some ten seconds.
-// The store's clock is the real one there, and the checks wait for it.
+// RunOutside runs the suite in real time, on a store that is reached over a network
+// and so cannot run in a bubble. The checks wait for the store's clock; it takes
+// about ten seconds.
 func RunOutside(t *testing.T, open Open) { runInRealTime(t, checksOn(open)) }
 
-// checksOn are all Checks on a store.
+// checksOn returns all Checks for a store.
 func checksOn(open Open) (list []namedCheck) {
 	for _, check := range Checks {
 		on := func(ctx context.Context, dir string) error { return check.On(ctx, dir, open) }
@@ -87,9 +85,9 @@ func checksOn(open Open) (list []namedCheck) {
 	return list
 }
 
-// On runs the check on a store opened for it. It closes the store in any case,
-// and an error of Close fails the check: a store that cannot be closed cleanly
-// may lose what it has confirmed.
+// On runs the check on a store that it opens. It closes the store in any case, and an
+// error of Close fails the check: a store that cannot be closed cleanly may lose what
+// it has confirmed.
 func (c Check) On(ctx context.Context, dir string, open Open) error {
 	s, err := open(dir)
 	if err != nil {
@@ -102,9 +100,9 @@ func (c Check) On(ctx context.Context, dir string, open Open) error {
 	return s.Close()
 }
 
-// NewGrant returns a pending grant with everything that one can have, made now.
-// Its lifetime is ten minutes, its id and device secret are random; the times
-// are in UTC and without a monotonic part, as a store returns them.
+// NewGrant returns a new pending grant with all optional fields. Its lifetime is ten
+// minutes, and its id and device digest are random; the times are in UTC and without
+// a monotonic reading, as a store returns them.
 func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 	now := time.Now().UTC().Round(0)
 	g := &deviceauth.Grant{
@@ -112,14 +110,14 @@ func NewGrant(code deviceauth.UserCode) *deviceauth.Grant {
 		Audience: []string{"https://api.example.com"},
 		From:     netip.MustParseAddr("2001:db8::7"), Created: now, Expires: now.Add(10 * time.Minute),
 	}
-	// Read never fails: the process ends instead (crypto/rand).
+	// Read never returns an error: it ends the process instead (crypto/rand).
 	rand.Read(g.ID[:])
 	rand.Read(g.Device[:])
 	return g
 }
 
-// person returns a person who can approve. The claims have a text, a list and
-// a number, because each takes another way through JSON.
+// person returns a person who can approve. The claims are a text, a list and a
+// number, because JSON handles each differently.
 func person(subject string) *deviceauth.Person {
 	return &deviceauth.Person{
 		Subject: subject, Upstream: "work", User: "alice", AuthTime: time.Unix(1_700_000_000, 0).UTC(),
@@ -128,14 +126,14 @@ func person(subject string) *deviceauth.Person {
 	}
 }
 
-// approve is a step that says yes. The clock is read when the step runs, which
-// may be later than when it was made.
+// approve returns a step that approves a grant. It reads the clock when it runs,
+// which may be later than when it was made.
 func approve(p *deviceauth.Person) func(*deviceauth.Grant) error {
 	return func(g *deviceauth.Grant) error { return g.Approve(time.Now().UTC().Round(0), p) }
 }
 
-// first runs steps until one fails. The error says which step it was, since
-// checks are sequences of the same calls.
+// first runs steps until one fails. The error contains the number of the step, since
+// checks repeat the same calls.
 func first(steps ...func() error) error {
 	for i, step := range steps {
 		if err := step(); err != nil {

@@ -9,24 +9,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// WriteBehindBugs are mistakes of stores that write new grants behind the answer. None
-// is seen by [Checks] for certain: those neither close a store nor open it twice.
+// WriteBehindBugs are mistakes of stores that write new grants after Create has
+// returned. [Checks] may not find them: they neither close a store nor open it twice.
 var WriteBehindBugs = []Bug{
 	{Name: "new grants are not written on Close", put: writesBehind(forgetsOnClose)},
 	{Name: "a new grant is written after its approval", put: writesBehind(writesTwice)},
 	{Name: "a reload loses what is pending", put: writesBehind(keepsToItself)},
 }
 
-// A flaw is what a behind does wrong.
+// A flaw is the bug of a behind.
 type flaw int
 
 const (
-	forgetsOnClose flaw = iota // the rest is written in time
-	writesTwice                // at the decision, and once more when the delay has passed
-	keepsToItself              // until the end of the configuration that created the grant, which forgets it
+	forgetsOnClose flaw = iota // it only writes while it is open
+	writesTwice                // with the decision, and again after the delay
+	keepsToItself              // not before an Update: another configuration does not see the grant
 )
 
-// behind writes new grants behind the answer, on top of a good store, with a flaw.
+// behind is a write-behind layer over a correct store, with a flaw.
 type behind struct {
 	deviceauth.Storage
 	flaw    flaw
@@ -34,16 +34,17 @@ type behind struct {
 	waiting map[deviceauth.ID]*deviceauth.Grant
 }
 
-// writesBehind returns the put of a [Bug]: it keeps new grants back from the good store.
-// The good store takes them when the delay has passed, or when a method asks it to.
+// writesBehind returns the put function of a [Bug]. The layer withholds new grants
+// from the correct store until the delay has passed, or until a method needs them
+// there.
 func writesBehind(f flaw) func(*broken) {
 	return func(b *broken) {
 		b.Storage = &behind{Storage: b.Storage, flaw: f, waiting: map[deviceauth.ID]*deviceauth.Grant{}}
 	}
 }
 
-// Create implements [deviceauth.Store]. It takes every user code, because no durable
-// check creates two grants with one.
+// Create implements [deviceauth.Store]. It accepts every user code, because no
+// durable check creates two grants with the same code.
 func (b *behind) Create(ctx context.Context, g *deviceauth.Grant) error {
 	own := *g
 	b.mu.Lock()
@@ -55,8 +56,9 @@ func (b *behind) Create(ctx context.Context, g *deviceauth.Grant) error {
 	return nil
 }
 
-// write has the store below keep a grant, over what that has by now: it is the mistake
-// of writesTwice not to look, and the others never have another record there.
+// write writes a grant to the underlying store, over the record that is there by now:
+// not to check that is the bug of writesTwice; with the other flaws there is no other
+// record.
 func (b *behind) write(ctx context.Context, id deviceauth.ID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,13 +68,14 @@ func (b *behind) write(ctx context.Context, id deviceauth.ID) error {
 	}
 	delete(b.waiting, id)
 	err := b.Storage.Create(ctx, g)
-	if _, lookup := b.Storage.Get(ctx, id); lookup == nil { // whatever Create thinks of it
+	if _, lookup := b.Storage.Get(ctx, id); lookup == nil { // whatever Create returned
 		return write(ctx, b.Storage, g)
 	}
 	return err
 }
 
-// waits returns the caller's own copy of a grant that is not written yet, or nil.
+// waits returns the caller's own copy of a grant that has not been written yet, or
+// nil.
 func (b *behind) waits(id deviceauth.ID) *deviceauth.Grant {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -83,8 +86,8 @@ func (b *behind) waits(id deviceauth.ID) *deviceauth.Grant {
 	return nil
 }
 
-// Get implements [deviceauth.Store]. A poll finds what waits: the flaws are about what
-// comes after.
+// Get implements [deviceauth.Store]. It also finds grants that have not been written:
+// no flaw is about that.
 func (b *behind) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, error) {
 	if g := b.waits(id); g != nil {
 		return g, nil
@@ -92,8 +95,8 @@ func (b *behind) Get(ctx context.Context, id deviceauth.ID) (*deviceauth.Grant, 
 	return b.Storage.Get(ctx, id)
 }
 
-// ByUserCode implements [deviceauth.Store]. A search is fast enough: a check has one or
-// two grants.
+// ByUserCode implements [deviceauth.Store]. A linear search is fast enough for the
+// one or two grants of a check.
 func (b *behind) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*deviceauth.Grant, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -106,8 +109,8 @@ func (b *behind) ByUserCode(ctx context.Context, code deviceauth.UserCode) (*dev
 	return b.Storage.ByUserCode(ctx, code)
 }
 
-// Update implements [deviceauth.Store]. Right is to write the grant first, so that the
-// change finds it and no later write goes over the change.
+// Update implements [deviceauth.Store]. The correct way is to write the grant first,
+// so that the change finds it and no later write overwrites the change.
 func (b *behind) Update(ctx context.Context, id deviceauth.ID, change func(*deviceauth.Grant) error) error {
 	if b.flaw != writesTwice {
 		return errors.Join(b.write(ctx, id), b.Storage.Update(ctx, id, change))
@@ -117,11 +120,11 @@ func (b *behind) Update(ctx context.Context, id deviceauth.ID, change func(*devi
 			return err
 		}
 	}
-	return b.Storage.Update(ctx, id, change) // and the grant waits on
+	return b.Storage.Update(ctx, id, change) // the grant will be written again
 }
 
-// Close implements [deviceauth.Store]. It forgets what waits, which a store without a
-// flaw would write here.
+// Close implements [deviceauth.Store]. It drops grants that have not been written,
+// which a store without a flaw would write here.
 func (b *behind) Close() error {
 	b.mu.Lock()
 	clear(b.waiting)
