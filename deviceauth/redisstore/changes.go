@@ -3,10 +3,13 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,6 +36,7 @@ type changes struct {
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
 
+	away  *atomic.Bool // set while the latest heartbeat could not be sent, see deadlines
 	began time.Time
 	stop  context.CancelFunc
 	ended sync.WaitGroup
@@ -46,16 +50,14 @@ const (
 	generation      = 8192 // entries of one cache generation; two are kept, with 1 or 2 KiB a grant
 )
 
-// subscribe subscribes to the channel. Two goroutines run until close is called: one
-// receives messages, the other sends heartbeats.
-func subscribe(client redis.UniversalClient, channel string, log *slog.Logger) *changes {
+// subscribe starts two goroutines, which run until close is called: one subscribes to the
+// channel and receives messages, the other sends heartbeats.
+func subscribe(client redis.UniversalClient, channel string, away *atomic.Bool, log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &changes{redis: client, channel: channel, sender: rand.Text(), log: log, listener: func(deviceauth.ID) {},
-		began: time.Now(), stop: stop}
+		away: away, began: time.Now(), stop: stop}
 	c.forgetAll()
-	sub := client.Subscribe(ctx, channel)
-	messages := sub.ChannelWithSubscriptions()
-	c.ended.Go(func() { defer sub.Close(); c.receive(ctx, messages) })
+	c.ended.Go(func() { c.receive(ctx) })
 	c.ended.Go(func() { c.sendHeartbeats(ctx) })
 	return c
 }
@@ -69,19 +71,63 @@ func (c *changes) close() {
 // nothing about a person is on the channel.
 func message(g *deviceauth.Grant) string { return g.ID.String() }
 
-// receive handles the messages of the subscription until the context ends.
-func (c *changes) receive(ctx context.Context, messages <-chan any) {
-	for {
+// receive subscribes to the channel and handles its messages until the context ends. A
+// subscription that fails is replaced by a new one on another connection, whatever the
+// reason: the server may refuse it for a while, during a change of a password or an ACL.
+func (c *changes) receive(ctx context.Context) {
+	for refused := false; ; {
+		err := c.receiveFromOne(ctx, func() {
+			if refused {
+				c.log.Info("redis takes the subscription again")
+			}
+			refused = false
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		// That the server is unreachable is what the heartbeats log.
+		if !refused && (!isUnavailable(err) || errors.Is(err, errNoMessage)) {
+			refused = true
+			c.log.Error("redis refuses the subscription to the changes of other gateways: held polls are not woken by "+
+				"them, and grants are read for each request; it is tried again", "channel", c.channel, "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case message := <-messages:
-			switch m := message.(type) {
-			case *redis.Subscription:
-				c.forgetAll() // changes may have been missed before this subscription began
-			case *redis.Message:
-				c.handle(m.Payload)
-			}
+		case <-time.After(heartbeat):
+		}
+	}
+}
+
+// silence is how long a subscription may receive nothing. Our own heartbeats come back on
+// it, so after that time it is broken, or was never made.
+const silence = 2 * time.Second
+
+var errNoMessage = errors.New("redis store: a reply on the subscription is no message")
+
+// receiveFromOne handles the messages of a single subscription until that fails. It calls
+// subscribed when the server has confirmed the subscription. The library panics at replies
+// that are no messages.
+func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) (err error) {
+	sub := c.redis.Subscribe(ctx, c.channel)
+	defer context.AfterFunc(ctx, func() { sub.Close() })()
+	defer sub.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errNoMessage, p)
+		}
+	}()
+	for {
+		message, err := sub.ReceiveTimeout(ctx, silence)
+		if err != nil {
+			return err
+		}
+		switch m := message.(type) {
+		case *redis.Subscription:
+			c.forgetAll() // changes may have been missed before this subscription began
+			subscribed()
+		case *redis.Message:
+			c.handle(m.Payload)
 		}
 	}
 }
@@ -106,17 +152,22 @@ func (c *changes) handle(text string) {
 func (c *changes) sendHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
-	for away := false; ; {
-		err := c.sendHeartbeat(ctx)
-		switch {
-		case ctx.Err() != nil:
+	_, isCluster := c.redis.(*redis.ClusterClient)
+	for failed := false; ; {
+		err := c.sendHeartbeat(context.WithValue(ctx, probing{}, true))
+		if ctx.Err() != nil {
 			return
-		case err != nil && !away:
+		}
+		// In a Cluster the other masters still respond, and a server that only does not
+		// permit PUBLISH responds to everything else.
+		c.away.Store(err != nil && isUnavailable(err) && !isCluster)
+		switch {
+		case err != nil && !failed:
 			c.log.Error("redis has gone away; what needs it is answered 503", "error", err)
-		case err == nil && away:
+		case err == nil && failed:
 			c.log.Info("redis is back")
 		}
-		away = err != nil
+		failed = err != nil
 		select {
 		case <-ctx.Done():
 			return

@@ -59,8 +59,8 @@ const (
 func (o *Options) universal() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{
 		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout,
-		WriteTimeout: ioTimeout,
-		MaxRetries:   -1, // a command that failed may have been executed; only retry knows how to find out
+		WriteTimeout: ioTimeout, ContextTimeoutEnabled: true,
+		MaxRetries: -1, // a command that failed may have been executed; only retry knows how to find out
 	}
 	var err error
 	if len(o.URLs) == 0 {
@@ -100,9 +100,7 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	if o.CA != "" {
 		u.TLSConfig, err = withRootCAs(u.TLSConfig, o.CA)
 	}
-	if u.TLSConfig != nil {
-		u.Dialer = dialTLS(u.TLSConfig)
-	}
+	u.Dialer = dial(u.TLSConfig)
 	return u, err
 }
 

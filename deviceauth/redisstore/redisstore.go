@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,8 +35,8 @@ import (
 )
 
 // Store is a [deviceauth.Cluster] backend, which Open returns. It is safe for
-// concurrent use. If the server is unreachable the operations fail after at most 3 s,
-// and the engine answers such a fault with temporarily_unavailable.
+// concurrent use. If the server is unreachable reads fail within a second and changes
+// after at most 4 s, and the engine answers such a fault with temporarily_unavailable.
 type Store struct {
 	redis   redis.UniversalClient
 	prefix  string
@@ -57,12 +58,14 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	away := new(atomic.Bool)
+	client.AddHook(deadlines{away: away})
 	s := &Store{redis: client, prefix: o.prefix()}
 	if err := s.checkServer(ctx, log); err != nil {
 		client.Close()
 		return nil, err
 	}
-	s.changes = subscribe(client, s.prefix+"changes", log)
+	s.changes = subscribe(client, s.prefix+"changes", away, log)
 	return s, nil
 }
 
