@@ -113,7 +113,7 @@ func TestShortCertificateIsNoConcern(t *testing.T) {
 	now := time.Now()
 	for left, want := range map[time.Duration]Status{5 * aDay: Pass, aDay: Warn} {
 		c := &x509.Certificate{NotBefore: now.Add(left - 6*aDay), NotAfter: now.Add(left)}
-		if got := judge(c, now); got.status != want {
+		if got := checkExpiry(c, now); got.status != want {
 			t.Errorf("%v left of six days: %+v, want %s", left, got, want)
 		}
 	}
