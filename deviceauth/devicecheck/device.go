@@ -27,7 +27,7 @@ type code struct {
 	answer *answer
 }
 
-// deviceCode requests a device code, which nobody enters and which expires by itself.
+// deviceCode requests a device code, which no user enters and which expires by itself.
 // It names the configured client, because the answer to a made-up client would say
 // nothing about the operator's devices, and asks for the same scope and resource as
 // the device's own library would.
