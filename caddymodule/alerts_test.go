@@ -59,8 +59,7 @@ var (
 	inSummary = regexp.MustCompile(`\$labels\.(\w+)`)
 )
 
-// The alert rules ask for metrics, labels and values that there are, and say in words
-// what is wrong.
+// The alert rules use existing metrics, labels and values, and describe the problem.
 func TestAlertsUseExistingMetrics(t *testing.T) {
 	var all alertRules
 	if err := yaml.Unmarshal([]byte(read(t, "../examples/alerts.yml")), &all); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
 
-// auditing is an app that only writes events, with its log and what its events
-// app was given.
+// auditing is an app that only writes events, with its log and the events that
+// Caddy's events app got.
 type auditing struct {
 	*App
 	lines *observer.ObservedLogs
@@ -38,7 +38,7 @@ func newAuditing() *auditing {
 	return a
 }
 
-// counted is what the metric says of an event.
+// counted returns the value of the metric for an event.
 func counted(t *testing.T, name string) float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()

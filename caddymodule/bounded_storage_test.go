@@ -22,7 +22,7 @@ func TestBoundedStorageKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(string) (deviceauth.Storage, error) { return newBounded(memstore.New(), nil), nil })
 }
 
-// hanging is a store that hangs between what it reads and what it writes, or panics.
+// hanging is a store that hangs between read and write, or panics.
 type hanging struct {
 	deviceauth.Storage
 	goesOn chan struct{}

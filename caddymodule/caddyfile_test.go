@@ -18,11 +18,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// divider is Caddy's own, between a Caddyfile and what it adapts to.
+// divider separates a Caddyfile from the expected JSON, as in Caddy's own tests.
 const divider = "\n----------\n"
 
-// golden runs adapt on every file of a folder, and compares what comes out
-// with what stands below the divider.
+// golden runs adapt on every file of a folder, and compares the result with the text
+// below the divider.
 func golden(t *testing.T, folder string, adapt func(t *testing.T, name, text string) string) {
 	files, err := filepath.Glob("testdata/" + folder + "/*.caddyfiletest")
 	if err != nil || len(files) == 0 {

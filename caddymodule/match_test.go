@@ -133,7 +133,8 @@ func TestMatcherWithOwnRulesSeesEveryReading(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	// What was made of a path before the guard was made of one reading of it.
+	// A variable that was set before the guard is derived from only one reading of
+	// the path.
 	m = loaded(t, `[{"vars": {"guarded": ["yes"]}}]`)
 	for _, path := range []string{"/index.php/v2/a", "/v2./a", "/v2%20/a"} {
 		if _, err := judged(t, m, path); !errors.Is(err, guard.ErrSpelling) {

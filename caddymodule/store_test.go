@@ -9,7 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// closes is a store that tells when it was closed.
+// closes is a store that reports when it was closed.
 type closes struct {
 	*memstore.Store
 	closed chan struct{}

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// observed is a logger, and what it wrote.
+// observed returns a logger and the lines that it has logged.
 func observed() (*zap.Logger, *observer.ObservedLogs) {
 	core, lines := observer.New(zapcore.DebugLevel)
 	return zap.New(core), lines

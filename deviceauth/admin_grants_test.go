@@ -93,7 +93,7 @@ func TestCensusCountsEachGrantOnce(t *testing.T) {
 	})
 }
 
-// An operator who looks for a rare grant must not stop the gateway.
+// An operator's search for a rare grant must not block the gateway.
 func TestOneCallLooksAtFewGrants(t *testing.T) {
 	in(t, func(w *world) {
 		for range 300 {

@@ -67,7 +67,7 @@ func (e *Engine) Paused(ctx context.Context) (Pause, error) {
 
 // changePause changes the pause, or only reads it if change is nil. A pause whose
 // document the store has lost continues as it was last read, and is written back:
-// nobody ended it, because that would have left a document.
+// no operator ended it, because that would have left a document.
 func (e *Engine) changePause(ctx context.Context, change func(Pause) Pause) (before, after Pause, err error) {
 	if e.cfg.Documents == nil {
 		return before, after, errors.New("there is no document store to remember a pause")

@@ -99,7 +99,7 @@ func TestPauseIsKeptWithWhoAndWhy(t *testing.T) {
 
 func TestOtherGatewayHearsOfAPauseWithinSeconds(t *testing.T) {
 	in(t, func(w *world) {
-		w.wants("", w.Connects(w.Context())) // so that it goes by what it knows
+		w.wants("", w.Connects(w.Context())) // so that it uses the cached pause
 		other, err := deviceauth.New(w.config)
 		w.wants("", err)
 		for range 2 {
@@ -183,10 +183,10 @@ func TestOneLookAtThePauseServesAll(t *testing.T) {
 		ask("", 0)
 		_, err := w.Pause(w.Context(), "", "")
 		w.wants("", err)
-		ask("paused", 0) // it knows what it said itself, also where the store goes away at once
+		ask("paused", 0) // it knows its own pause even if the store fails right afterwards
 		v.away.Store(true)
 		time.Sleep(2 * time.Second)
-		ask("paused", 1) // what was known last
+		ask("paused", 1) // the last known pause
 		time.Sleep(2 * time.Second)
 		ask("paused", 1)
 		v.away.Store(false)

@@ -173,7 +173,7 @@ func TestCodeIsNotExchangedElsewhereWhereTheNetworkIsRequired(t *testing.T) {
 				}
 				w.wants(wants, err)
 				_, err = w.Exchange(w.Context(), exchangeOf(code))
-				w.wants("invalid_grant", err) // the grant is ended: who was talked into it has to see that it failed
+				w.wants("invalid_grant", err) // the grant has ended: a person who was tricked has to see that it failed
 				if !slices.Contains(w.events, deviceauth.EventRevoked) {
 					t.Errorf("events %v, want %s", w.events, deviceauth.EventRevoked)
 				}

@@ -73,7 +73,7 @@ var unclean = map[string]deviceauth.Person{
 	"a repaired subject":        {Subject: "work|alice\n", User: "alice"},
 }
 
-// become puts another person into the store as who approved the device.
+// become replaces the person who approved the device in the store.
 func (w *world) become(token deviceauth.Secret, p deviceauth.Person) {
 	w.Helper()
 	id := w.introspects(true, token).Claims.Grant
@@ -116,7 +116,7 @@ func TestPersonInTheStoreWhoIsNotCleanIsRefused(t *testing.T) {
 
 func TestMissingPersonIsClean(t *testing.T) {
 	t.Parallel()
-	// who comes with an old API key
+	// a person with an old API key
 	for _, p := range []deviceauth.Person{{}, {Claims: deviceauth.Claims{"name": "\x07"}}} {
 		if !p.Clean() {
 			t.Errorf("%+v is refused", p)

@@ -277,7 +277,7 @@ func TestDocumentThatCannotBeUsedIsNamed(t *testing.T) {
 		} {
 			w.anew(withRegistration(map[string]string{documentID: document(change)}))
 			err := w.CheckRedirect(w.Context(), documentID, loopback)
-			if want == "" { // a member that stands there twice: the last one counts
+			if want == "" { // a repeated member: the last one counts
 				continue
 			}
 			w.wants("bad_document", err)
@@ -361,8 +361,8 @@ func (s *interrupted) Update(ctx context.Context, id deviceauth.ID, change func(
 	return s.Store.Update(ctx, id, change)
 }
 
-// What other people do with the same client meanwhile ends nobody's login: their yes has
-// the client looked up anew.
+// Approvals of the same client by other people end no login, although each of them
+// fetches the client's document again.
 //
 // protocol 4, 52
 func TestOthersYesEndsNothing(t *testing.T) {
@@ -377,7 +377,7 @@ func TestOthersYesEndsNothing(t *testing.T) {
 		other.ClientID = documentID
 		store.before = func() {
 			store.before = nil
-			time.Sleep(2 * time.Second) // what is known is old
+			time.Sleep(2 * time.Second) // the cached client has expired
 			w.code(other)
 			if err := w.ApproveClient(w.Context(), documentID, ""); err != nil {
 				t.Error(err)
@@ -401,7 +401,7 @@ func TestOthersYesEndsNothing(t *testing.T) {
 	}, withRegistration(map[string]string{documentID: document("")}), withCLI(nil))
 }
 
-// A document that cannot be had for a moment costs nobody a login.
+// A document that is unavailable for a moment ends no login.
 //
 // protocol 4, 52
 func TestDocumentThatIsAwayIsNoRefusal(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// A world is an engine with what surrounds it, in a bubble of its own time.
+// A world is an engine with its environment, in a synctest bubble.
 type world struct {
 	*testing.T
 	*deviceauth.Engine
@@ -57,7 +57,7 @@ func config() deviceauth.Config {
 	}
 }
 
-// in runs a test in a world of its own.
+// in runs a test in a new world.
 func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -85,7 +85,7 @@ func in(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 	})
 }
 
-// anew is what a reload of the configuration does: a new engine, the same store.
+// anew does what a reload of the configuration does: a new engine on the same store.
 func (w *world) anew(change func(*deviceauth.Config)) {
 	w.Helper()
 	c := w.config
@@ -235,8 +235,8 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 	tests := []struct {
 		name    string
 		pending deviceauth.PendingLimits
-		other   deviceauth.AuthorizeRequest // one that is not bounded by the first
-		bound   string                      // what the other one hears
+		other   deviceauth.AuthorizeRequest // not bounded together with the first
+		bound   string                      // the error for the other request
 	}{
 		{"per address", deviceauth.PendingLimits{PerAddress: 3},
 			deviceauth.AuthorizeRequest{Client: tv, From: away}, ""},
@@ -260,7 +260,7 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 				}
 				_, err = w.Authorize(w.Context(), test.other)
 				w.wants(test.bound, err)
-				w.answer(first, true) // what is pending stays, and a decision makes room
+				w.answer(first, true) // pending grants stay, and a decision makes room
 				w.authorize()
 				_, err = w.Authorize(w.Context(), deviceauth.AuthorizeRequest{Client: tv, From: here})
 				w.wants("slow_down", err)
@@ -271,8 +271,8 @@ func TestPendingGrantsAreBounded(t *testing.T) {
 	}
 }
 
-// Who holds a network holds all its addresses, and gets a multiple of one
-// address's bound, and no more; under no spelling of an address.
+// A client that owns a network owns all its addresses. It gets a multiple of one
+// address's limit and no more, however it writes its address.
 //
 // protocol 11
 func TestPendingGrantsAreBoundedPerNetwork(t *testing.T) {
@@ -367,7 +367,7 @@ func TestPollIsAnsweredInOrder(t *testing.T) {
 	}, waitOff)
 }
 
-// protocol 16: who polls two gateways is not twice as fast.
+// protocol 16: a device that polls two gateways may not poll twice as fast.
 func TestPaceIsSharedByGateways(t *testing.T) {
 	gateways := memstore.Gateways(2)
 	by := func(i int) func(*deviceauth.Config) {
@@ -593,8 +593,9 @@ func TestPersonBarredLaterLosesTheDeviceAtItsNextRefresh(t *testing.T) {
 	})
 }
 
-// protocol 18: a client that was taken out of the configuration hears the end,
-// and its makers are not sent looking for a mistake; others hear nothing of it.
+// protocol 18: a client that was removed from the configuration gets a final error,
+// so that its developers do not look for a bug of their own; other clients are not
+// told about it.
 func TestClientWithdrawnBeforeRedemptionIsDenied(t *testing.T) {
 	in(t, func(w *world) {
 		approved, pending := w.authorize(), w.authorize()
@@ -633,7 +634,7 @@ func TestRefreshIsForClientsThatMayStay(t *testing.T) {
 		w.anew(func(c *deviceauth.Config) { c.Clients[0].Scope = "read" })
 		_, err := w.refresh(tokens.RefreshToken, "")
 		w.wants("unauthorized_client", err)
-		w.wants("", w.admit(tokens.AccessToken)) // what was given stays given
+		w.wants("", w.admit(tokens.AccessToken)) // tokens that were issued stay valid
 	})
 }
 
@@ -795,7 +796,7 @@ func TestTokenThatHasEndedEndsNoGrant(t *testing.T) {
 			}
 			first := connect()
 			second := refresh(first.RefreshToken)
-			time.Sleep(31 * time.Second) // the grace is over
+			time.Sleep(31 * time.Second) // the grace period has passed
 			revoke(client, first.RefreshToken)
 			revoke(tv, first.RefreshToken) // unknown to everybody
 			w.wants("", w.admit(second.AccessToken))

@@ -8,7 +8,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// An operator reads in the event which rule kept somebody out, whoever asked.
+// The event of a refusal names the rule that refused the person, for every kind of
+// request.
 func TestBarredPersonsRuleIsTold(t *testing.T) {
 	var event deviceauth.Event
 	here := netip.MustParseAddr("192.0.2.9")
@@ -46,7 +47,7 @@ func TestBarredPersonsRuleIsTold(t *testing.T) {
 	})
 }
 
-// What a stranger wrote is cut, and loses what cannot be seen, before it is told.
+// Text from a client is cut and loses invisible characters before it is in an event.
 func TestTriedClientIsQuoted(t *testing.T) {
 	var event deviceauth.Event
 	in(t, func(w *world) {

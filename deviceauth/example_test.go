@@ -21,7 +21,7 @@ func Example() {
 	engine, err := deviceauth.New(deviceauth.Config{
 		Issuer:  "https://connect.example.com",
 		Clients: []deviceauth.Client{{ID: "tv", Public: true, Scope: "openid offline_access"}},
-		Allow:   map[string][]deviceauth.Allow{"work": nil}, // all who can sign in there
+		Allow:   map[string][]deviceauth.Allow{"work": nil}, // everyone who can sign in there
 		Store:   storage, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
 	})
 	if err != nil {

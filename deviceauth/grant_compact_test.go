@@ -42,7 +42,7 @@ func remembered(t *testing.T) *deviceauth.Grant {
 func TestCompactGrantIsTheSame(t *testing.T) {
 	t.Parallel()
 	var c deviceauth.Compactor
-	for range 2 { // the second finds what is common
+	for range 2 { // the second call finds the shared values
 		g := remembered(t)
 		if got := c.Compact(g); !reflect.DeepEqual(got, g) {
 			t.Errorf("got %+v of %+v, want %+v of %+v", got, got.Person, g, g.Person)
@@ -75,7 +75,7 @@ func TestCompactorIsBounded(t *testing.T) {
 	}
 }
 
-// objects is how many objects a value of its own takes in memory, of many.
+// objects returns how many objects in memory a value has on average.
 func objects(t *testing.T, value func() any) float64 {
 	t.Helper()
 	const n = 2000
@@ -92,7 +92,7 @@ func objects(t *testing.T, value func() any) float64 {
 	return float64(after.HeapObjects-before.HeapObjects) / n
 }
 
-// Not parallel: it counts what is in memory.
+// It is not parallel, because it counts objects in memory.
 func TestCompactGrantHasFewObjects(t *testing.T) {
 	var c deviceauth.Compactor
 	usual := func() *deviceauth.Grant {

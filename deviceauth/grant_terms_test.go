@@ -112,7 +112,7 @@ func (w *world) terms(test termsCase) {
 		has(tokens)
 		before = tokens
 	}
-	w.Engine = was // what is put back is there again, in the grant that was connected before
+	w.Engine = was // what is configured again is back in the grant that was connected before
 	tokens, err = w.refresh(before.RefreshToken, "")
 	w.wants("", err)
 	if tokens.Scope != "openid email offline_access read write" {

@@ -25,8 +25,8 @@ func (w *world) introspects(want bool, token deviceauth.Secret) *deviceauth.Intr
 	return found
 }
 
-// A guard elsewhere remembers what it is told; that and a store that is behind
-// must not add up.
+// A remote guard caches responses; that delay and the one of a replicated store must
+// not add up.
 //
 // protocol 24, 25
 func TestGuardElsewhereIsToldOfARevocationThatTheStoreIsBehindOf(t *testing.T) {

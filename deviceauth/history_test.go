@@ -167,7 +167,7 @@ func (h *history) rotate() (string, error) {
 	}
 	successor, grace := h.digest(), 30*time.Second
 	if age == 1 {
-		successor = h.tokens[len(h.tokens)-1] // derived from what is presented, so the same again
+		successor = h.tokens[len(h.tokens)-1] // derived from the presented token, so it is the same again
 	}
 	wasActive, idle := h.g.State == Active, h.g.Refresh != nil && !h.now.Before(h.g.Refresh.Idle)
 	scope, permitted := []Scope{"", "read", "admin"}[h.rand.IntN(3)], h.rand.IntN(20) > 0
@@ -197,7 +197,7 @@ func (h *history) revoke() (string, error) {
 	return "revoke", err
 }
 
-// stranger is somebody with the wrong client or the wrong secret.
+// stranger uses the wrong client or the wrong secret.
 func (h *history) stranger() (string, error) {
 	before := *h.g
 	err := errors.Join(

@@ -11,14 +11,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// try lets somebody at an address ask as the TV.
+// try requests a code as the TV from an address.
 func (w *world) try(from string) (*deviceauth.Authorization, error) {
 	request := deviceauth.AuthorizeRequest{Client: tv, From: netip.MustParseAddr(from)}
 	return w.Authorize(w.Context(), request)
 }
 
-// Where strangers share a limit, who fills it has to give way to the others, and
-// is told to wait; the others neither wait nor lose what they have.
+// If several addresses share a limit, those that fill it lose their codes to the
+// others and have to wait; the others neither wait nor lose a code.
 //
 // protocol 11
 func TestWhoHoldsMostGivesWay(t *testing.T) {
@@ -49,7 +49,7 @@ func (w *world) givesWay() {
 			from = fmt.Sprintf("2001:db8:%x::1", i)
 		}
 		strangers = append(strangers, w.authorizeFrom(from))
-		if i < 6 { // now nobody holds more than anybody
+		if i < 6 { // now no address holds more than another one
 			_, err = w.try("2001:db8:66:ff01::1")
 			w.wants("slow_down", err)
 		}
@@ -80,8 +80,8 @@ func (w *world) givesWay() {
 	w.authorizeFrom("198.51.100.1")
 }
 
-// A device whose grant gave way hears it at once, and that its code is over, as
-// often as it asks; the operator sees a grant that has expired, and why.
+// A device whose grant was dropped is told at its next poll, and at every further
+// one, that its code has expired; the operator sees an expired grant and the reason.
 //
 // protocol 11, 14
 func TestDeviceThatGivesWayHearsThatItsCodeIsOver(t *testing.T) {
@@ -113,8 +113,8 @@ func TestDeviceThatGivesWayHearsThatItsCodeIsOver(t *testing.T) {
 	}, func(c *deviceauth.Config) { c.Pending.Total = 2 })
 }
 
-// Nobody loses a code to who holds as many: two who ask in turn would end each
-// other's for ever.
+// An address does not lose a code to one that holds as many: otherwise two that
+// request codes in turn would end each other's for ever.
 //
 // protocol 11
 func TestEqualsDoNotGiveWay(t *testing.T) {
@@ -153,7 +153,7 @@ func TestGrantOfBeforeARestartFreesNoPlace(t *testing.T) {
 	}, func(c *deviceauth.Config) { c.Pending.PerAddress = 1 })
 }
 
-// A store that cannot end a grant that gives way keeps nobody waiting: it
+// A store that cannot end the grant to be dropped delays no request: the grant
 // expires by itself.
 //
 // protocol 4, 11

@@ -15,8 +15,8 @@ func pendingFrom(n uint64, from netip.Addr, expires time.Time) *Grant {
 	return g
 }
 
-// Whatever happens in whatever order, the table agrees with a list of what is in
-// it, and nobody gives way who does not hold most.
+// After any sequence of calls the table agrees with a plain list of its entries, and
+// only an entry of an address with the most entries is dropped.
 //
 // protocol 11
 func TestPendingTableAgreesWithAList(t *testing.T) {
@@ -25,7 +25,7 @@ func TestPendingTableAgreesWithAList(t *testing.T) {
 	}
 }
 
-// testPendingTable runs one random history, which the seed tells from the others.
+// testPendingTable runs the random history of a seed.
 func testPendingTable(t *testing.T, seed uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 8628))

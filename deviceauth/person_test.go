@@ -50,7 +50,7 @@ func TestSignOutAtTheUpstreamEndsWhatCameOfTheSignIn(t *testing.T) {
 	tests := []struct {
 		name string
 		out  deviceauth.SignOut
-		left [3]bool // of sessions a, b, and one that is not known: the device works, the browser is signed in
+		left [3]bool // whether sessions a, b and an unknown one are left: the device works, the browser is signed in
 	}{
 		{"a subject", deviceauth.SignOut{Upstream: "work", Subject: "work|alice"}, [3]bool{}},
 		{"a session", deviceauth.SignOut{Upstream: "work", Session: "a"}, [3]bool{false, true, true}},
@@ -180,7 +180,7 @@ func TestYesThatCrossesTheSignOutIsTakenBack(t *testing.T) {
 	})
 }
 
-// vouching is an upstream that says what it is told to.
+// vouching is an upstream with preset results.
 type vouching struct {
 	asked  atomic.Int32
 	answer atomic.Pointer[vouch]
@@ -293,7 +293,7 @@ func TestDisabledPersonConnectsNothingWithAnOldSession(t *testing.T) {
 			t.Errorf("an upstream that is down: got %v, want a fault", err)
 		}
 		answer.Allow = false
-		_, err = w.Answer(w.Context(), answer) // a no needs nobody's word
+		_, err = w.Answer(w.Context(), answer) // a refusal needs no confirmation by the upstream
 		w.wants("", err)
 	}, upstream.config)
 }

@@ -86,8 +86,8 @@ func TestTranslatedAddressIsTheOneBehindIt(t *testing.T) {
 	}, func(c *deviceauth.Config) { c.NAT64 = prefixes("2001:db8:64::/96") })
 }
 
-// A client that may ask from a translator's prefix as a whole, as somebody may
-// have written it, may not ask from all of IPv4.
+// A client that is allowed from the whole prefix of a NAT64 translator, as an
+// operator may have configured it, is not allowed from all of IPv4.
 //
 // protocol 12
 func TestPrefixOfATranslatorIsNotAllOfIPv4(t *testing.T) {
@@ -250,7 +250,8 @@ func TestClientHasItsOwnLifetimeOfCodes(t *testing.T) {
 	}, waitOff, func(c *deviceauth.Config) { c.Clients[0].Code = 2 * time.Minute })
 }
 
-// A code that lives long must not stand for one that has expired behind it.
+// A code with a long lifetime must not keep the place of a later code that has
+// expired.
 //
 // protocol 11
 func TestCodesOfDifferentLifetimesFreeTheirPlaces(t *testing.T) {

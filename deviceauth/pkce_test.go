@@ -43,7 +43,7 @@ func TestChallengedCodeIsRedeemedWithItsVerifierAlone(t *testing.T) {
 		}
 		w.wants("", poll(verifier))
 		time.Sleep(time.Minute)
-		for _, v := range wrong { // whoever has the code alone cannot end the grant either
+		for _, v := range wrong { // without the verifier the code cannot be used to end the grant either
 			w.wants("invalid_grant", poll(v))
 		}
 		if last := w.events[len(w.events)-1]; last == deviceauth.EventReplayed {

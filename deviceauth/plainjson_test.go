@@ -11,8 +11,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// randomText has what breaks programs: what the two alphabets of base64 spell
-// differently, what is not ASCII, and what JSON escapes.
+// randomText has the characters that are handled differently: those that differ
+// between the two alphabets of base64, those outside of ASCII, and those that JSON
+// escapes.
 func randomText(r *rand.Rand) string {
 	letters := []rune("az09 >?~\x7f<&/\\\"'-_+=\n\téëüßЯあ漢\u2028\ufffd\U0001f600\U0010ffff")
 	text := make([]rune, r.IntN(40))

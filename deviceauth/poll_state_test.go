@@ -28,7 +28,7 @@ func TestHeldPollsAreBounded(t *testing.T) {
 	}
 }
 
-// Codes whose time is over leave memory without anybody asking for them.
+// Expired codes are removed from memory even if no device polls for them.
 func TestPaceOfExpiredCodesIsForgotten(t *testing.T) {
 	l := NewPollState()
 	for i := range 1000 {

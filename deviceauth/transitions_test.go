@@ -72,7 +72,7 @@ func redelivery(g *Grant) Redelivery {
 	return Redelivery{Tokens: tokens, Permitted: func(*Person) bool { return true }, Entitled: entitled}
 }
 
-// entitled is a client that may have what it was granted.
+// entitled is a client that may still have its granted scope.
 var entitled = Entitlement{Scope: "openid offline_access"}
 
 // events are all that can happen to a grant.

@@ -48,7 +48,7 @@ func (w *world) isKept(token deviceauth.Secret, user string) {
 	}
 }
 
-// wantIdentity wants what backends and guards elsewhere are told of who asks.
+// wantIdentity requires the identity that backends and remote guards get.
 func (w *world) wantIdentity(token deviceauth.Secret, user, upstream string) {
 	w.Helper()
 	id, err := w.ValidateToken(w.Context(), token.Reveal(), deviceauth.Requirement{})
@@ -99,7 +99,7 @@ func TestUpstreamsAreNotEachOthersPeople(t *testing.T) {
 	}
 }
 
-// What a store says of a person is older than the configuration.
+// A person in the store is older than the configuration.
 //
 // protocol 33
 func TestPersonIsToldApartFromTheDayThatThereAreSeveral(t *testing.T) {

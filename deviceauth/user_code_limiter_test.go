@@ -38,8 +38,8 @@ func (y typist) types(code, want string) {
 	y.w.wants(want, err)
 }
 
-// everywhere runs a test at a gateway that counts for itself, and at one that
-// counts in a store that gateways share.
+// everywhere runs a test with a gateway that counts in memory, and with one that
+// counts in a shared store.
 func everywhere(t *testing.T, test func(*world), changes ...func(*deviceauth.Config)) {
 	t.Run("one gateway", func(t *testing.T) { in(t, test, changes...) })
 	t.Run("a store that gateways share", func(t *testing.T) {
@@ -129,8 +129,8 @@ func TestWrongCodesStopWhoTypesThem(t *testing.T) {
 	})
 }
 
-// Whoever shares an address with guessers is served, as long as they have typed
-// no wrong code themselves.
+// People who share an address with guessers are served, as long as they have not
+// entered a wrong code themselves.
 //
 // protocol 36
 func TestAddressOfGuessersServesTheOthers(t *testing.T) {
@@ -141,7 +141,8 @@ func TestAddressOfGuessersServesTheOthers(t *testing.T) {
 			w.typist(fmt.Sprint("guest", i/5), fmt.Sprint("b", i/5), "192.0.2.7").types(wrongCode(i), "unknown_code")
 		}
 		w.typist("honest", "h", "192.0.2.7").types(right.UserCode, "")
-		// Who has typed a wrong one elsewhere shares the blame here.
+		// Those who have entered a wrong code elsewhere share the limit of this
+		// address.
 		w.typist("clumsy", "c", "198.51.100.9").types(wrongCode(50), "unknown_code")
 		w.typist("clumsy", "c", "192.0.2.7").types(right.UserCode, "too_many_guesses")
 		w.typist("clumsy", "c", "198.51.100.9").types(right.UserCode, "")
@@ -197,7 +198,7 @@ func TestSameWrongCodeCountsOnce(t *testing.T) {
 	})
 }
 
-// What can be no code is told at once, and is no guess.
+// A code of impossible form is refused at once, and does not count as a guess.
 //
 // protocol 36
 func TestImpossibleCodeCountsNothing(t *testing.T) {
@@ -270,8 +271,8 @@ func TestGuessesAtOnceAreCounted(t *testing.T) {
 	})
 }
 
-// Thousands of accounts that guess for an hour, each from addresses of its own,
-// neither fill the memory nor make it forget what one of them did.
+// Thousands of accounts that guess for an hour, each from other addresses, neither
+// fill the memory nor make the limiter forget the guesses of one of them.
 //
 // protocol 36
 func TestGuessersCannotFillTheMemory(t *testing.T) {
@@ -305,7 +306,7 @@ func TestGuessersCannotFillTheMemory(t *testing.T) {
 	}, func(c *deviceauth.Config) { c.PollState = deviceauth.NewPollState() })
 }
 
-// While a store that gateways share is away, each of them counts for itself.
+// While the shared store is unavailable, each gateway counts for itself.
 //
 // protocol 36
 func TestGuessesAreCountedWhileTheSharedStoreIsAway(t *testing.T) {

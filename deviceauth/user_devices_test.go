@@ -41,7 +41,7 @@ func TestPersonNamesTheirDevice(t *testing.T) {
 			{strings.Repeat("ä", text.MaxName) + " too long", strings.Repeat("ä", text.MaxName)},
 			{"\u200b\u3000", ""},
 		} {
-			for range 2 { // which is told once
+			for range 2 { // reported only once
 				w.wants("", w.Rename(w.Context(), person, id, test.typed, netip.Addr{}))
 			}
 			if g := w.only(person); g.Name != test.want || counted() != i+1 {
@@ -86,8 +86,8 @@ func TestOnlyItsOwnerNamesADevice(t *testing.T) {
 	})
 }
 
-// A code's last letters are there once nobody can type it any more, and the rest
-// of it goes when the device has its tokens.
+// The last letters of a code are kept until the code cannot be entered any more; the
+// rest is deleted when the device has its tokens.
 //
 // protocol 38
 func TestTailOfACodeOutlivesIt(t *testing.T) {

@@ -62,8 +62,8 @@ func TestSessionEndsOnTheServer(t *testing.T) {
 	})
 }
 
-// Where the server is told nobody's address, as behind a Unix socket, there is no
-// network to move to.
+// If the server does not know addresses, as behind a Unix socket, a session cannot
+// move to another network.
 func TestUnknownAddressHasNotMoved(t *testing.T) {
 	in(t, func(w *world) {
 		s, err := w.BeginSession(w.Context(), alice, netip.Addr{}, nil)
@@ -90,8 +90,8 @@ func TestSignOutIsRememberedUnderAShorterLifetime(t *testing.T) {
 	})
 }
 
-// A person who signed in by one family of their home and decides by the other,
-// or through a translator, has stayed.
+// A person who signed in by IPv4 and decides by IPv6 from the same home, or through a
+// NAT64 translator, has not moved.
 //
 // protocol 41
 func TestSessionStaysInItsNetworkOfTwoFamilies(t *testing.T) {

@@ -9,21 +9,21 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// signedOutDocument is where the store remembers who of a name signed out.
+// signedOutDocument returns the name of the document for the sign-outs of a user
+// name.
 func signedOutDocument(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return "signed-out-" + hex.EncodeToString(sum[:1])
 }
 
-// since is alice, who signed in at a time.
+// since returns alice, signed in at the given time.
 func since(at time.Time) *deviceauth.Person {
 	p := *alice
 	p.SignedIn = at
 	return &p
 }
 
-// What a store says of sign-outs may be garbled. It is a fault, or nothing, and never
-// a panic.
+// Garbled sign-outs in the store are a fault or are ignored, and never cause a panic.
 func TestSignOutsThatAreGarbledEndNothing(t *testing.T) {
 	for _, text := range []string{"null", "{}", "", "[]", "7", `{"work|1":7}`, `{"work|1":null}`} {
 		in(t, func(w *world) {
@@ -41,8 +41,8 @@ func TestSignOutsThatAreGarbledEndNothing(t *testing.T) {
 	}
 }
 
-// A sign-out of a day to come, noted while the clock was ahead, ends the sign-ins until
-// now, and keeps nobody out until that day.
+// A sign-out that was recorded with a future time, while the clock was ahead, ends
+// the sign-ins so far, but does not prevent new ones.
 func TestSignOutByAClockThatWasAheadLocksOutNoPerson(t *testing.T) {
 	in(t, func(w *world) {
 		was := since(time.Now())

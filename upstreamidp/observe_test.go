@@ -11,8 +11,8 @@ type answering func() (*http.Response, error)
 
 func (a answering) RoundTrip(*http.Request) (*http.Response, error) { return a() }
 
-// What is asked is read off the request, and what failed off the answer: that one
-// person's code is no good is no failure of the provider.
+// The kind of request is derived from the request, and the kind of failure from the
+// response: an invalid code of one person is no failure of the provider.
 func TestRequestsToTheProviderAreObserved(t *testing.T) {
 	answered := func(status int) answering {
 		return func() (*http.Response, error) { return &http.Response{StatusCode: status}, nil }

@@ -92,7 +92,8 @@ func TestUserClaimThatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
-// Two accounts must not become one: what is not seen is refused, not repaired.
+// Two accounts must not become one: a name with invisible characters is refused and
+// not cleaned.
 //
 // protocol 33
 func TestUserAndSubjectAreTakenAsTheyAreOrNotAtAll(t *testing.T) {

@@ -38,7 +38,7 @@ func voucherOf(t *testing.T, p *Provider, person *deviceauth.Person) (v upstream
 func TestTokenSealedWithoutAKeyIsSealedAnewAndCostsNoDevice(t *testing.T) {
 	idp, p, _, person := known(t, idptest.Behaviour{})
 	sealedBefore(t, p, person)
-	idp.Behave(idptest.Behaviour{Down: true}) // what is sealed anew waits for no provider
+	idp.Behave(idptest.Behaviour{Down: true}) // sealing again waits for no provider
 	if _, err := p.Revalidate(t.Context(), person); err == nil || deviceauth.AsError(err) != nil {
 		t.Errorf("the provider is down: %v", err)
 	}
@@ -59,7 +59,8 @@ func TestTokenSealedWithoutAKeyIsSealedAnewAndCostsNoDevice(t *testing.T) {
 	}
 }
 
-// Who can write an upstream session must not get further by saying that it is an old one.
+// An attacker who can write an upstream session must not gain anything by marking it
+// as one of the old format.
 func TestZeroKeyOpensNothingOfTheFormatOfToday(t *testing.T) {
 	_, p, _, person := known(t, idptest.Behaviour{})
 	forged := sealedFormat + sealedBefore(t, p, person)

@@ -15,7 +15,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
 )
 
-// known signs somebody in whose refresh token is kept.
+// known signs a person in and stores their refresh token.
 func known(t *testing.T, b idptest.Behaviour) (*idptest.Provider, *Provider, *memstore.Store, *deviceauth.Person) {
 	t.Helper()
 	vault := memstore.New()
@@ -147,8 +147,8 @@ func TestTradedTokenIsKeptWhateverFailsThen(t *testing.T) {
 				t.Errorf("the person is gone: %v", err)
 			}
 			idp.Behave(idptest.Behaviour{Refresh: true})
-			// Who asks at once may hear the failure of the keys once more: go-oidc
-			// hands it out until it has put it away.
+			// A request right afterwards may get the previous failure to fetch keys
+			// again, because go-oidc returns it until it has removed it.
 			_, err := p.Revalidate(t.Context(), person)
 			for range 1000 {
 				if err == nil || deviceauth.AsError(err) != nil {

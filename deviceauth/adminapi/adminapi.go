@@ -1,7 +1,7 @@
-// Package adminapi has the JSON documents of the routes at Caddy's admin
-// endpoint, by which an operator inspects and ends what there is. Package
-// caddymodule writes them, and package cli reads them. It decides nothing, and
-// its members are public: they are only added to.
+// Package adminapi has the JSON documents of the routes at Caddy's admin endpoint by
+// which an operator lists and ends grants. Package caddymodule writes these
+// documents, and package cli reads them. They are a public interface: members may
+// only be added.
 package adminapi
 
 import (
@@ -11,11 +11,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Path is the path of the routes at the admin endpoint, with a slash at its end.
+// Path is the path of the routes at the admin endpoint, with a trailing slash.
 const Path = "/device_login/"
 
-// A Grant is a grant as an operator sees it: without digests and tokens, and of
-// a user code only the last characters, once the code is spent.
+// A Grant is a grant as operators see it: without digests and tokens, and with only
+// the last characters of a user code, after the code has been used.
 type Grant struct {
 	ID       deviceauth.ID       `json:"id"`
 	State    deviceauth.Standing `json:"state"`
@@ -23,22 +23,22 @@ type Grant struct {
 	Person   *Person             `json:"person,omitempty"` // who approved
 	Scope    deviceauth.Scope    `json:"scope,omitempty"`
 	Audience []string            `json:"audience,omitempty"`
-	From     netip.Addr          `json:"from,omitzero"`   // address that the device asked from
-	Place    string              `json:"place,omitempty"` // the place of that address, in words
+	From     netip.Addr          `json:"from,omitzero"`   // address of the device's request
+	Place    string              `json:"place,omitempty"` // description of that address's location
 	CodeTail string              `json:"code_tail,omitempty"`
-	Name     string              `json:"device_name,omitempty"`  // that its person gave the device
-	Label    string              `json:"device_label,omitempty"` // by which the device called itself
+	Name     string              `json:"device_name,omitempty"`  // given to the device by its person
+	Label    string              `json:"device_label,omitempty"` // sent by the device itself
 	Created  time.Time           `json:"created"`
 	Decided  time.Time           `json:"decided,omitzero"`
 	Redeemed time.Time           `json:"redeemed,omitzero"`
 	Used     time.Time           `json:"last_used,omitzero"`
-	Expires  time.Time           `json:"expires,omitzero"` // use of the grant may postpone it
+	Expires  time.Time           `json:"expires,omitzero"` // may be postponed when the grant is used
 	Ended    time.Time           `json:"ended,omitzero"`
 	Reason   string              `json:"reason,omitempty"`
 }
 
-// A Person is the person who approved a grant, as the upstream vouched for them.
-// Claims are all claims that are kept, and absent unless they are asked for.
+// A Person is the person who approved a grant, as described by the upstream. Claims
+// are all claims that are stored; they are left out unless requested.
 type Person struct {
 	Subject string `json:"subject"`
 	User    string `json:"user"`
@@ -49,18 +49,17 @@ type Person struct {
 }
 
 // GrantOf returns what an operator sees of a grant now. Its state depends on the
-// time, because expiry is no state of the record.
+// time, because expiry is not stored in the record.
 func GrantOf(g *deviceauth.Grant) Grant {
 	now := time.Now()
 	v := Grant{
-		// The zero time of an event that has not happened is left out of the
-		// document.
+		// The zero time of an event that has not happened is omitted.
 		ID: g.ID, State: g.Standing(now), Client: g.ClientID, Scope: g.Scope, Audience: g.Audience,
 		From: g.From, Place: g.Place, CodeTail: g.CodeTail(), Name: g.Name, Label: g.Label,
 		Created: g.Created, Decided: g.Decided, Redeemed: g.Redeemed, Used: g.Used(), Expires: g.Until(now),
 		Ended: g.Ended, Reason: g.Reason,
 	}
-	// A grant that is still pending has no person.
+	// A pending grant has no person.
 	if p := g.Person; p != nil {
 		v.Person = &Person{
 			Subject: p.Subject, User: p.User, Name: p.Claims.String("name"), Email: p.Claims.String("email"),
@@ -69,20 +68,20 @@ func GrantOf(g *deviceauth.Grant) Grant {
 	return v
 }
 
-// Grants is one page of a list. Next is the cursor for the following page, and
-// empty on the last one; a page may be short before that.
+// Grants is one page of a list. Next is the cursor for the following page, and empty
+// on the last one; another page may be short as well.
 type Grants struct {
 	Grants []Grant `json:"grants"`
 	Next   string  `json:"next,omitempty"`
 }
 
-// The bounds of a page: a thousand grants are a megabyte at most.
+// These are the bounds of a page. A thousand grants are a megabyte at most.
 const (
 	DefaultLimit = 100
 	MaxLimit     = 1000
 )
 
-// A Sessions says whose sessions at the pages have ended.
+// A Sessions names the person whose sessions at the pages have ended.
 type Sessions struct {
 	Person string    `json:"person"` // a subject
 	Ended  time.Time `json:"ended"`  // sessions that began before this time have ended
@@ -100,8 +99,8 @@ type Health struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// A Client is what commands show of a client. The route answers with all of its
-// configuration but the secret.
+// A Client is what commands show of a client. The route returns its whole
+// configuration except the secret.
 type Client struct {
 	ID     string   `json:"id"`
 	Name   string   `json:"name"`
@@ -109,18 +108,18 @@ type Client struct {
 	Scopes []string `json:"scopes"`
 	Public bool     `json:"public"`
 
-	Introduced *Introduction `json:"introduced,omitempty"` // nil: it is configured
+	Introduced *Introduction `json:"introduced,omitempty"` // nil: the client is configured
 }
 
-// An Introduction says how a client was added that is not in the configuration.
+// An Introduction describes how a client that is not configured was added.
 type Introduction struct {
-	Host     string    `json:"host,omitempty"` // where it says that it is from
+	Host     string    `json:"host,omitempty"` // where the client claims to be from
 	Since    time.Time `json:"since"`
-	Used     bool      `json:"used"`     // a person has allowed it
+	Used     bool      `json:"used"`     // a person has approved it
 	Approved bool      `json:"approved"` // the operator vouches for it
 }
 
-// A ClientChange says what became of a client that introduced itself.
+// A ClientChange is the result of a change to a client that introduced itself.
 type ClientChange struct {
 	ID       string `json:"id"`
 	Approved bool   `json:"approved,omitempty"`

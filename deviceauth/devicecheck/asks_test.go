@@ -72,7 +72,7 @@ func TestCheckLogsInForTheSecondOfTwoAudiences(t *testing.T) {
 	}
 }
 
-// A site that no audience covers is told of, and its server is found all the same.
+// An API that no audience covers is reported, and its server is found all the same.
 func TestCheckSaysThatNoAudienceCoversTheAPI(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *deviceauth.Config) { c.Audience = []string{"https://other.example"} })

@@ -86,7 +86,7 @@ func TestIssuerWithAPathIsFound(t *testing.T) {
 	}
 }
 
-// What was given is given back, however the run ends.
+// Issued tokens are revoked, however the run ends.
 func TestTokensAreGivenBackWhenTheRunBreaksOff(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)

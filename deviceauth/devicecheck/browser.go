@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// How logins in the browser of the same computer are offered (RFC 6749 §4.1, RFC 7636,
-// RFC 9207). There is no sign-in: the endpoint is asked only for what it has to refuse.
+// The checks in this file look at logins in the browser of the same computer (RFC
+// 6749 §4.1, RFC 7636, RFC 9207). They never sign in: they send the endpoint only
+// requests that it has to refuse.
 
-// browserMetadata wants what clients look at before they send a browser anywhere. A server
-// that offers no codes is not asked about them.
+// browserMetadata checks the metadata that clients read before they send a browser to
+// the server. It is skipped if the server does not offer authorization codes.
 func (r *run) browserMetadata() finding {
 	s := r.server
 	switch {
@@ -28,9 +29,9 @@ func (r *run) browserMetadata() finding {
 	return pass("authorization codes with PKCE, and the issuer in the answer")
 }
 
-// browserRedirect asks for a code that goes to an address that no client has registered. A
-// server that leads a browser there can be used to bring codes, and people, to any site
-// (RFC 9700 §4.1, §4.11).
+// browserRedirect requests an authorization code for a redirect URI that no client
+// has registered. A server that redirects a browser there is an open redirector,
+// which can send codes, and people, to any site (RFC 9700 §4.1, §4.11).
 func (r *run) browserRedirect() finding {
 	const stranger = "https://device-auth-check.invalid/callback"
 	for _, client := range []string{r.cfg.ClientID, madeUp} {

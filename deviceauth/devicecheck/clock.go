@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Tokens begin and end by the server's clock (RFC 9068 §2.2), and what checks
-// them elsewhere has its own.
+// The checks in this file compare clocks. The server's clock sets the times in its
+// tokens (RFC 9068 §2.2), and a guard on another machine compares them with its own
+// clock.
 const (
 	clockWarn = 5 * time.Second
-	clockFail = time.Minute // what guards and clients forgive at most
+	clockFail = time.Minute // the most that guards and clients tolerate
 )
 
-// A date is how far a host's clock is ahead of ours. The zero date is that of
-// a host whose responses had no Date header.
+// A date says how far a host's clock is ahead of this machine's. The zero date is
+// that of a host whose responses had no Date header.
 type date struct {
 	ahead    time.Duration
 	reported bool
 }
 
-// ask is get, and looks at the clock by the way. Only some requests are timed,
-// one or two per host: enough to compare clocks, and the remaining checks stay
-// simple.
+// ask is get that also records the host's clock. Only one or two requests to each
+// host use it: this is enough to compare clocks, and keeps the other checks simple.
 func (r *run) ask(address string, headers ...string) *answer {
 	start := time.Now()
 	a := r.get(address, headers...)
@@ -36,19 +36,17 @@ func (r *run) ask(address string, headers ...string) *answer {
 		r.dates[a.at.Host] = date{}
 		return a
 	}
-	// The header has whole seconds, so it stands for half a second later; and
-	// was written when the answer began to come back, or Age seconds before
-	// where a cache answered (RFC 9111 §5.1).
+	// Date has whole seconds, so half a second is added. The server wrote it when the
+	// response began, or Age seconds earlier if a cache answered (RFC 9111 §5.1).
 	age, _ := strconv.Atoi(a.header.Get("Age"))
 	at = at.Add(time.Duration(age)*time.Second + time.Second/2)
 	r.dates[a.at.Host] = date{ahead: at.Sub(start.Add(a.took / 2)), reported: true}
 	return a
 }
 
-// clock compares the clocks of the hosts that were asked with this machine's.
-// Every host that was asked is judged by itself: the guarded API and the
-// authorization server may run on two machines, and a token is issued by the
-// one's clock and judged by the other's.
+// clock compares the clock of each host that was asked with this machine's. Hosts are
+// judged one by one: the authorization server, which sets the times of a token, and
+// the guarded API, which compares them, may run on two machines.
 func (r *run) clock() finding {
 	var all []finding
 	for _, host := range slices.Sorted(maps.Keys(r.dates)) {
@@ -57,8 +55,8 @@ func (r *run) clock() finding {
 	return worst(all...)
 }
 
-// The header counts whole seconds and the network adds its delay, so anything
-// up to clockWarn is taken for equal.
+// judge judges the difference of one host. Date has whole seconds and the network
+// adds its delay, so a difference of up to clockWarn counts as none.
 func (d date) judge() finding {
 	const mend = "Run NTP (chrony, systemd-timesyncd) at the server, and here: `timedatectl` says whether it does. " +
 		"Tokens begin and end by the clock."

@@ -5,17 +5,19 @@ import (
 	"strings"
 )
 
-// foreignOrigin belongs to no site (RFC 6761 §6.4). The name is reserved, so
-// no real page can have this origin.
+// foreignOrigin is an origin that no real page can have, because its top-level domain
+// is reserved (RFC 6761 §6.4).
 const foreignOrigin = "https://not-yours.invalid"
 
-// What a page of an origin may read at the endpoints that need a client.
+// The checks in this file look at what a page of some origin may read from the
+// endpoints that need a client.
 
-// corsForeign sends a request that is refused in any case, and looks at the headers of
-// the refusal: browsers let a page read a response only where
-// Access-Control-Allow-Origin permits it (the CORS check of the Fetch
-// standard), whatever its status. Access-Control-Allow-Credentials beside it
-// makes it a failure, because the browser then sends the person's cookies, too.
+// corsForeign sends a request that the server refuses in any case, and looks at the
+// headers of the refusal: browsers let a page read a response of any status only
+// where Access-Control-Allow-Origin permits it (the CORS check of the Fetch
+// standard). It is a failure if the response also has
+// Access-Control-Allow-Credentials, because the browser then sends the user's cookies
+// as well.
 func (r *run) corsForeign() finding {
 	a := r.post(r.server.Token, "grant_type="+madeUp+"&client_id="+madeUp, "Origin", foreignOrigin)
 	allowed := a.header.Get("Access-Control-Allow-Origin")
@@ -34,9 +36,10 @@ func (r *run) corsForeign() finding {
 	return pass("pages of other origins may not read the token endpoint")
 }
 
-// corsOrigin asks only where --origin names a page. Devices that are web pages need
-// three things: a preflight that passes, a readable response of both endpoints,
-// and, for the API itself, a preflight that allows the Authorization header.
+// corsOrigin checks the origin in --origin, and is skipped without one. Devices that
+// are web pages need three things: a preflight that passes, a readable response of
+// both endpoints, and, for the API itself, a preflight that allows the Authorization
+// header.
 func (r *run) corsOrigin() finding {
 	if r.cfg.Origin == "" {
 		return skip("--origin names no page that plays a device")
@@ -63,9 +66,9 @@ func (r *run) corsOrigin() finding {
 	return pass("pages of %s may play a device and call the API", r.cfg.Origin)
 }
 
-// preflight asks as a browser does before it sends (Fetch §3.2.3).
-// Browsers send no credentials with a preflight, so the guard has to answer it
-// before it looks for a token.
+// preflight sends the preflight request that a browser would send (Fetch §3.2.3).
+// Browsers send no credentials with it, so a guard has to answer the preflight before
+// it looks for a token.
 func (r *run) preflight(address, method, header string) finding {
 	a := r.send(r.http, http.MethodOptions, address, "", "Origin", r.cfg.Origin, "Access-Control-Request-Method",
 		method, "Access-Control-Request-Headers", header)
@@ -81,14 +84,15 @@ func (r *run) preflight(address, method, header string) finding {
 	return pass("")
 }
 
-// allowsOrigin reports whether a page of Config.Origin may read the answer.
-// "*" is enough, as the requests of a device carry no cookies.
+// allowsOrigin reports whether a page of Config.Origin may read the answer. "*" is
+// enough, because the requests of a device carry no cookies.
 func (r *run) allowsOrigin(a *answer) bool {
 	allowed := a.header.Get("Access-Control-Allow-Origin")
 	return a.err == nil && (allowed == r.cfg.Origin || allowed == "*")
 }
 
-// The client is named in the remedy because origins are configured per client.
+// originRefused returns the failure for an origin that the server does not allow. The
+// remedy names the client, because origins are configured per client.
 func (r *run) originRefused(a *answer) finding {
 	return found("%s to a page of %s, with Access-Control-Allow-Origin %q", a, r.cfg.Origin,
 		quote(a.header.Get("Access-Control-Allow-Origin"))).
@@ -96,8 +100,8 @@ func (r *run) originRefused(a *answer) finding {
 			"without a slash at the end.", r.cfg.Origin, r.cfg.ClientID)
 }
 
-// listAllows reports whether a list of header names allows one. In
-// Access-Control-Allow-Headers, "*" stands for every header but Authorization,
+// listAllows reports whether a comma-separated list of header names contains name. In
+// Access-Control-Allow-Headers, "*" stands for every header except Authorization,
 // which has to be named (Fetch standard).
 func listAllows(list, name string) bool {
 	for item := range strings.SplitSeq(list, ",") {

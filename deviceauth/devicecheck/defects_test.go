@@ -135,7 +135,7 @@ var (
 	ago     = started.UTC().Format(http.TimeFormat)
 )
 
-// defects that need nobody to log in.
+// defects are those that need no login.
 var defects = []defect{
 	{what: "a redirect", check: "reach.http", want: Warn, mend: "do not follow redirects",
 		tamper: at(oauthName+"/api/things", func(w *httptest.ResponseRecorder) {
@@ -384,8 +384,7 @@ var defects = []defect{
 		}},
 }
 
-// A CDN may keep the metadata for five minutes, and tells the date of the
-// first answer.
+// A CDN may cache the metadata for five minutes, with the Date of the first response.
 func TestCacheIsNoLateClock(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -414,7 +413,7 @@ func TestEachDefectIsReportedByItsOwnCheck(t *testing.T) {
 	}
 }
 
-// try breaks one thing and looks who says so.
+// try breaks one thing, and requires that only its check reports it.
 func (d defect) try(t *testing.T, change func(*stand, *Config)) {
 	s := newStand(t, func(c *deviceauth.Config) {
 		if d.engine != nil {

@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// What a device is given (RFC 8628 §3.2), and hears while it waits (§3.5).
+// The checks in this file look at the device authorization response (RFC 8628 §3.2)
+// and at the answer to a poll (§3.5).
 
-// A code is RFC 8628 §3.2. Numbers are decoded as float64, because some
-// servers write 600.0; and no member is required here, so that deviceMembers
-// can say which of them is missing.
+// A code is the device authorization response (RFC 8628 §3.2). Numbers are decoded as
+// float64, because some servers write 600.0. No member is required here, so that
+// deviceMembers can say which ones are missing.
 type code struct {
 	Device   string  `json:"device_code"`
 	User     string  `json:"user_code"`
@@ -26,10 +27,10 @@ type code struct {
 	answer *answer
 }
 
-// deviceCode asks for a code. It stays behind, and expires by itself.
-// The request is a real one: a server's answer to a made-up client would show
-// nothing of what the operator's devices are told. It asks for the same scope
-// and resource as the device's own library would.
+// deviceCode requests a device code, which no user enters and which expires by itself.
+// It names the configured client, because the answer to a made-up client would say
+// nothing about the operator's devices, and asks for the same scope and resource as
+// the device's own library would.
 func (r *run) deviceCode() finding {
 	var more []string
 	audience, resource, scopes := r.asksFor()
@@ -53,9 +54,9 @@ func (r *run) deviceCode() finding {
 	return pass("the client %s was given a code", r.cfg.ClientID)
 }
 
-// whyNoCode says what to do about each way to be refused. The cases are the
-// error codes of RFC 6749 §5.2, RFC 8707 §2 (invalid_target) and the status
-// codes of a proxy, each with the Caddyfile line that is usually wrong.
+// whyNoCode returns the remedy for each way in which the request can be refused. The
+// cases are the error codes of RFC 6749 §5.2, invalid_target of RFC 8707 §2 and the
+// status codes of a proxy, each with the Caddyfile line that is usually wrong.
 func (r *run) whyNoCode(a *answer) string {
 	id := r.cfg.ClientID
 	switch code := a.refusal().Error; {
@@ -89,16 +90,18 @@ func (r *run) whyNoCode(a *answer) string {
 	return "Look who else answers this path."
 }
 
-// What is sane: a person needs a minute at least, and a code that lives for
-// hours is a long time to be guessed in (RFC 8628 §5.1).
+// These are the lifetimes of a code that raise no warning: a person needs a minute at
+// least, and a code that is valid for hours gives an attacker much time to guess it
+// (RFC 8628 §5.1).
 const (
 	shortestLife, longestLife = 60, 3600
 	longestInterval           = 60
 )
 
-// A missing member is a failure, as devices cannot go on without it. A lifetime
-// or interval outside of the usual range works, and is a warning. The final
-// pass is dropped by worst where anything was found.
+// deviceMembers judges the members of the response. A missing member is a failure,
+// because devices cannot go on without it. A lifetime or interval outside of the
+// usual range works, and is a warning. worst drops the final pass if there is any
+// other finding.
 func (r *run) deviceMembers() finding {
 	c := r.code
 	var all []finding
@@ -123,10 +126,11 @@ func (r *run) deviceMembers() finding {
 	return worst(append(all, pass("a code lives for %v s, the interval is %v s", c.Expires, c.Interval))...)
 }
 
-// A device code in a shared cache would be handed to a second device, and both
-// would then poll for one grant.
+// deviceCache requires that the response must not be cached. A shared cache would
+// hand the same device code to a second device, and both would then poll for one
+// grant.
 func (r *run) deviceCache() finding {
-	if r.code.answer.stores() {
+	if r.code.answer.cacheable() {
 		return found("%s with Cache-Control %q, and a device code in it", r.code.answer,
 			quote(r.code.answer.header.Get("Cache-Control"))).
 			fail("The server sends no-store (RFC 6749 §5.1); look for `header Cache-Control` in the Caddyfile, or a " +
@@ -135,14 +139,14 @@ func (r *run) deviceCache() finding {
 	return pass("it may not be cached")
 }
 
-// longestAddress is what people type without a mistake on a phone, about.
+// longestAddress is about the longest address that people type on a phone without a
+// mistake.
 const longestAddress = 40
 
-// deviceAddress judges verification_uri and verification_uri_complete.
-// People type the URI on a phone (RFC 8628 §3.3), so a long one is a defect
-// although every browser accepts it. The address is checked by mayLead before
-// anything else: it was chosen by the server, and may name a service on the
-// operator's own machine.
+// deviceAddress judges verification_uri and verification_uri_complete. People type
+// the URI on a phone (RFC 8628 §3.3), so a long one is a defect although every
+// browser accepts it. mayLead checks the address before anything else, because the
+// server chose it and it may name a service on the operator's own machine.
 func (r *run) deviceAddress() finding {
 	shown := strings.TrimPrefix(r.code.Page, "https://")
 	for _, address := range []string{r.code.Page, cmp.Or(r.code.Complete, r.code.Page)} {
@@ -164,10 +168,10 @@ func (r *run) deviceAddress() finding {
 	return pass("people open %s", quote(r.code.Page))
 }
 
-// A server may hold the poll until the person has answered, which RFC 8628
-// permits and many HTTP libraries do not wait for: 5 s is the shortest default
-// among those in use on devices. The order of the cases matters, since a poll
-// that timed out has no OAuth error to look at.
+// devicePoll judges the answer to one poll. RFC 8628 permits a server to hold the
+// poll until the user has answered, but many HTTP libraries do not wait for that: 5 s
+// is the shortest default among those in use on devices. The order of the cases
+// matters, since a poll that timed out has no OAuth error.
 func (r *run) devicePoll() finding {
 	a := r.poll()
 	took := a.took.Round(10 * time.Millisecond)
@@ -194,7 +198,8 @@ func (r *run) devicePoll() finding {
 	return pass("pending, answered after %v", took)
 }
 
-// One poll is enough for this check, so interval is never undercut.
+// poll polls the token endpoint once. More is not needed, so interval is never
+// undercut.
 func (r *run) poll() *answer {
 	return r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", r.code.Device)
 }

@@ -1,10 +1,10 @@
-// Package devicecheck looks at a deployment from outside, as devices, people's
-// browsers and API clients do, and says of each thing what was found and how
-// to mend it. It decides what counts as a defect: what an RFC demands is a
-// failure, what only our own documentation promises is a warning, because the
-// server may be another product. It knows no configuration, mends nothing, and
-// types nothing at an identity provider. The command `caddy device-auth check`
-// calls it.
+// Package devicecheck checks a deployment from outside, as devices, browsers and API
+// clients see it, and reports for each check what it found and how to mend a defect.
+// Breaking a requirement of an RFC is a failure; breaking a promise that only our own
+// documentation makes is a warning, because the server may be another product. The
+// package reads no configuration, changes nothing in the deployment, and types
+// nothing at an identity provider. It is the library behind `caddy device-auth
+// check`.
 package devicecheck
 
 import (
@@ -20,27 +20,27 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// Config says what to look at, and as whom.
+// Config says which deployment to check, and which client to be.
 type Config struct {
-	URL          string // of a guarded API, or the server's issuer
+	URL          string // the URL of a guarded API, or the server's issuer
 	ClientID     string
 	ClientSecret string   // empty: a public client
-	Scopes       []string // none: what the API needs and, for a login, what the client has by default
-	Audience     string   // empty: what the API calls itself, and else the server's default
-	Origin       string   // of a browser page that plays the device; empty: there is none
+	Scopes       []string // none: those the API needs and, for a login, the client's defaults
+	Audience     string   // empty: the API's own name for itself, or else the server's default
+	Origin       string   // the origin of a browser page that acts as the device; empty: none
 
-	// Login shows a person what to type, and asks for the whole flow; nil: no
-	// person is there to answer.
+	// Login shows the user the code to enter, and enables the checks of the whole
+	// flow. It is nil if no user is there to answer.
 	Login func(deviceclient.Prompt)
 
-	Roots *x509.CertPool // certificates to trust; nil: the system's
-	Tell  func(Result)   // hears each result at once; may be nil
+	Roots *x509.CertPool // the trusted certificates; nil: those of the system
+	Tell  func(Result)   // is called with each result as soon as it is known; may be nil
 }
 
-// A Status is how a check ended.
+// A Status is the outcome of a check.
 type Status string
 
-// How a check can end. Only a failure makes a deployment one that is broken.
+// These are the outcomes of a check. Only Fail means that the deployment is broken.
 const (
 	Pass    Status = "ok"
 	Warn    Status = "warn"
@@ -48,22 +48,21 @@ const (
 	Skipped Status = "skipped"
 )
 
-// A Result is what one check found. Its text is safe for a terminal.
+// A Result is the finding of one check. Its text is safe to print on a terminal.
 type Result struct {
 	Name   string `json:"name"` // stable; docs/check.md lists them
 	Status Status `json:"status"`
-	Detail string `json:"said"`           // what was asked and answered
-	Remedy string `json:"mend,omitempty"` // what to do about it
+	Detail string `json:"said"`           // what was asked, and what the server answered
+	Remedy string `json:"mend,omitempty"` // how to mend it
 }
 
-// Run does all the checks, in order. Those that make no sense after what an
-// earlier one found are skipped, and say which. A context that ends, ends it.
-// The result list has one entry per check that was reached, in the order of
-// [Names]; it is shorter only when ctx ends early. Run returns no error:
-// whatever goes wrong is the detail of some result. Tokens that a login
-// obtained are revoked before Run returns (RFC 7009), also when ctx has ended.
-// The checks send a few dozen requests, one after the other, and leave one
-// pending device code behind, which expires by itself.
+// Run runs all the checks, in the order of [Names], and returns one result for each.
+// A check that needs the result of an earlier one is skipped if that one failed; its
+// result says so. If ctx ends, Run returns early with the results so far. Run returns
+// no error: whatever goes wrong is the detail of some result. Tokens from a login are
+// revoked before Run returns (RFC 7009), also when ctx has ended. The checks send a
+// few dozen requests, one after the other, and leave one pending device code behind,
+// which expires by itself.
 func Run(ctx context.Context, c Config) []Result {
 	r := newRun(ctx, c)
 	defer r.stop()
@@ -71,18 +70,18 @@ func Run(ctx context.Context, c Config) []Result {
 	return r.all(ctx, checks)
 }
 
-// all asks one after the other until its context ends.
+// all runs the checks one after the other until ctx ends.
 func (r *run) all(ctx context.Context, list []check) []Result {
-	all := []Result{} // in JSON an array, also when it is interrupted at once
+	all := []Result{} // not nil, so that JSON has an array even after an immediate interrupt
 	for _, check := range list {
 		if ctx.Err() != nil {
 			break
 		}
-		// The context is looked at before and after the check: a check that was
-		// cut short by it must not be reported as a failure of the deployment.
+		// ctx is tested before and after the check: a check that ctx cut short must
+		// not be reported as a failure of the deployment.
 		f := r.inTime(ctx, check)
 		if ctx.Err() != nil {
-			break // it found out nothing but that it was interrupted
+			break // the check has found nothing but the interrupt
 		}
 		r.ended[check.name] = f
 		result := Result{Name: check.name, Status: f.status, Detail: plain(f.detail), Remedy: plain(f.remedy)}
@@ -94,13 +93,13 @@ func (r *run) all(ctx context.Context, list []check) []Result {
 	return all
 }
 
-// totalTimeout bounds all requests together: a server that is slow, or names more
-// and more to look at, must not keep an operator for hours. A login takes as long
-// as its person does, and is not counted.
+// totalTimeout bounds all requests together, so that a server that is slow, or whose
+// metadata lead to ever more requests, does not keep an operator for hours. The
+// checks of a login are not counted, because they wait for a person.
 const totalTimeout = 3 * time.Minute
 
-// inTime asks as long as there is time. The check for which there is none
-// fails, and not one that could be taken for good.
+// inTime runs a check within totalTimeout. The check whose time runs out fails, so
+// that it cannot be taken for a pass; the later ones are skipped.
 func (r *run) inTime(whole context.Context, c check) finding {
 	if r.timedOut {
 		return skip("not asked: there was no time left")
@@ -120,7 +119,7 @@ func (r *run) inTime(whole context.Context, c check) finding {
 	return f
 }
 
-// Names lists the checks, in their order.
+// Names lists the names of the checks, in their order.
 func Names() (names []string) {
 	for _, c := range checks {
 		names = append(names, c.name)
@@ -128,47 +127,49 @@ func Names() (names []string) {
 	return names
 }
 
-// A check is one question. It is asked only where the first that it needs was
-// answered, and none of the others failed.
+// A check is one question about the deployment. It runs only if the first check in
+// needs succeeded or warned, and none of the others failed.
 type check struct {
 	name, needs string
 	ask         func(*run) finding
 }
 
-// A run is what is known so far.
+// A run is the state of one call of Run: the configuration and what the checks have
+// found so far.
 type run struct {
 	ctx      context.Context
 	stop     context.CancelFunc
-	timedOut bool // there was no time left
+	timedOut bool // totalTimeout has passed
 	cfg      Config
 	ended    map[string]finding
-	http     *http.Client // follows nothing and keeps nothing
-	browser  *http.Client // keeps cookies, too
+	http     *http.Client // follows no redirect and keeps no connection
+	browser  *http.Client // the same, with cookies
 	dates    map[string]date
 
-	target          *url.URL    // what the operator named
+	target          *url.URL    // Config.URL
 	ownMetadata     *document   // the server's metadata, where the target is the server
-	guarded         bool        // the target refuses who has no good token
-	needs           []string    // scopes, as its challenge says
-	realm           string      // of that
-	site            *resource   // what the guarded site says of itself
-	issuer          string      // the server, as the target names it
-	metadataAnswers []*answer   // where its metadata were looked for
-	documents       []*document // that were there
-	server          *document   // the one that is gone by
-	keys            []jwk       // that it publishes
-	code            code        // that the client was given
-	page            *answer     // where people type it
-	refusals        []*answer   // of the OAuth endpoints
-	choices         []string    // addresses that lead to the upstreams
+	guarded         bool        // the target refuses requests without a valid token
+	needs           []string    // scopes in the target's challenge
+	realm           string      // realm in the target's challenge
+	site            *resource   // the target's resource metadata
+	issuer          string      // the server's issuer, as the target names it
+	metadataAnswers []*answer   // answers of the places where the metadata can be
+	documents       []*document // metadata found in metadataAnswers
+	server          *document   // the metadata that the other checks use
+	keys            []jwk       // the server's published keys
+	code            code        // the device authorization response
+	page            *answer     // the page where the user enters the code
+	refusals        []*answer   // error responses of the OAuth endpoints
+	choices         []string    // addresses of the links to the upstream providers
 
 	login *loggedIn
 }
 
-// Both clients share one transport, so that a proxy, the roots and the missing
-// keep-alive are the same for the device's and for the browser's requests.
+// newRun returns the run for a configuration. Both clients share one transport, so
+// that proxy, trusted roots and the missing keep-alive are the same for the device's
+// and the browser's requests.
 func newRun(ctx context.Context, c Config) *run {
-	jar, _ := cookiejar.New(nil) // cannot fail
+	jar, _ := cookiejar.New(nil) // never fails without options
 	transport := transportFor(c.Roots)
 	ctx, stop := context.WithTimeout(ctx, totalTimeout)
 	return &run{
@@ -179,8 +180,8 @@ func newRun(ctx context.Context, c Config) *run {
 
 func (r *run) do(c check) finding {
 	for i, need := range strings.Fields(c.needs) {
-		// A skipped check of a second need does not skip this one: it found
-		// nothing wrong, and what it would have found is optional here.
+		// A check among the other needs may be skipped without this one being
+		// skipped: it found no defect, and its result is optional here.
 		switch before := r.ended[need]; {
 		case before.status == Fail:
 			return skip("not asked, because %s failed", need)
@@ -191,19 +192,18 @@ func (r *run) do(c check) finding {
 	return c.ask(r)
 }
 
-// A finding is how a check ends. The zero finding has no status, and stands
-// for "does not apply" in badTLS.
+// A finding is the outcome of a check. The zero finding has no status; badTLS returns
+// it for "does not apply".
 type finding struct {
 	status         Status
 	detail, remedy string
 }
 
-// worst makes one finding of several: what went well is of interest only where
-// everything did.
+// worst combines several findings to one that has the worst status. The text of a
+// pass is kept only if all are passes.
 func worst(all ...finding) finding {
 	// A warning outranks any number of passes, and one failure any number of
-	// warnings, so that the summary of several hosts is as bad as its worst
-	// host.
+	// warnings, so that the summary of several hosts is as bad as its worst host.
 	rank := map[Status]int{Skipped: 0, Pass: 1, Warn: 2, Fail: 3}
 	end := finding{status: Skipped}
 	for _, f := range all {
@@ -217,8 +217,8 @@ func worst(all ...finding) finding {
 	return end
 }
 
-// join puts two texts into one. Equal texts are written once: several hosts
-// often have the same remedy.
+// join joins two texts. It writes equal texts only once, because several hosts often
+// have the same remedy.
 func join(text, more string) string {
 	switch {
 	case text == "" || strings.Contains(more, text):
@@ -229,14 +229,14 @@ func join(text, more string) string {
 	return text + "; " + more
 }
 
-// plain takes out what a terminal would obey, and shortens it. The text may
-// hold what a server on the network sent. Escape sequences could change the
-// terminal's state or rewrite lines that were printed before, and an endless
-// text would push the other results off the screen; 2000 characters keep what
-// a person reads.
+// plain removes control characters and shortens a text, which may contain what a
+// server on the network sent. Escape sequences could change the terminal's state or
+// rewrite earlier lines, and an endless text would push the other results off the
+// screen; 2000 characters are enough for all that a person reads.
 func plain(s string) string {
 	return strings.TrimSpace(text.Plain(shorten(s, 2000)))
 }
 
-// requestTimeout bounds every request: a held poll takes seconds, nothing takes more.
+// requestTimeout bounds every request. A poll that the server holds takes some
+// seconds, and no other request takes longer.
 const requestTimeout = 10 * time.Second

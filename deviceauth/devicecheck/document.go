@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// The server's metadata (RFC 8414 §2, OpenID Connect Discovery §3), and where
-// they are.
+// This file finds and decodes the server's metadata (RFC 8414 §2, OpenID Connect
+// Discovery §3).
 
 const (
 	oauthName  = "/.well-known/oauth-authorization-server"
@@ -16,9 +16,9 @@ const (
 
 const grantDeviceCode = "urn:ietf:params:oauth:grant-type:device_code"
 
-// A document is what metadata say (RFC 8414 §2). Only the members that some
-// check needs are decoded. Members of the wrong type make the whole document
-// unreadable, as they do for strict client libraries.
+// A document is the server's metadata (RFC 8414 §2). Only the members that some check
+// needs are decoded. A member of the wrong type makes the whole document unreadable,
+// as it does for strict client libraries.
 type document struct {
 	Issuer              string   `json:"issuer"`
 	DeviceAuthorization string   `json:"device_authorization_endpoint"`
@@ -37,9 +37,9 @@ type document struct {
 	answer *answer
 }
 
-// document is the metadata in an answer, or nil. The Content-Type is not
-// looked at: metadataType judges it with a finding of its own, and a wrong
-// type must not hide everything else.
+// document returns the metadata in an answer, or nil. It ignores the Content-Type:
+// metadataType judges that with a finding of its own, and a wrong type must not hide
+// other defects.
 func (a *answer) document() *document {
 	d := &document{answer: a}
 	if !a.ok() || json.Unmarshal(a.body, d) != nil {
@@ -48,10 +48,9 @@ func (a *answer) document() *document {
 	return d
 }
 
-// wellKnown puts a well-known name before the path of a URL (RFC 8414 §3.1),
-// or in its place. RFC 8414 §3.1 and RFC 9728 §3.1 insert the name between
-// host and path; OpenID Connect Discovery §4 appends it, which metadataOAuth
-// does itself.
+// wellKnown inserts a well-known name between host and path of a URL (RFC 8414 §3.1,
+// RFC 9728 §3.1), or replaces the path with it. OpenID Connect Discovery §4 appends
+// the name instead, which metadataOAuth does itself.
 func wellKnown(u *url.URL, name string, withPath bool) string {
 	address := u.Scheme + "://" + u.Host + name
 	if withPath {
@@ -60,9 +59,9 @@ func wellKnown(u *url.URL, name string, withPath bool) string {
 	return address
 }
 
-// endpoints are those that are named, in a fixed order. The first two are
-// required by the device flow, the others are optional. Those that the
-// document lacks are in the list with an empty address.
+// endpoints returns name and address of the endpoints in a fixed order. The first two
+// are required by the device flow, the others are optional. An endpoint that the
+// document lacks has an empty address.
 func (d *document) endpoints() [][2]string {
 	return [][2]string{
 		{"device_authorization_endpoint", d.DeviceAuthorization}, {"token_endpoint", d.Token}, {"jwks_uri", d.Keys},

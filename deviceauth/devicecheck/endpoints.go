@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// How the OAuth endpoints say no (RFC 6749 §5.2).
+// The checks in this file look at the error responses of the OAuth endpoints (RFC
+// 6749 §5.2).
 
-// asClient asks an endpoint as the client, with parameters name, value, ….
-// Where the metadata name client_secret_post, that is used, because other
-// products sometimes offer nothing else; otherwise HTTP Basic, which every
-// server has to support for clients with a password (RFC 6749 §2.3.1). A public
-// client sends only its client_id.
+// asClient sends a request to an endpoint as the client; parameters are pairs of name
+// and value. It uses client_secret_post if the metadata list it, because other
+// products sometimes offer nothing else, and otherwise HTTP Basic, which every server
+// has to support for clients with a password (RFC 6749 §2.3.1). A public client sends
+// only its client_id.
 func (r *run) asClient(address string, parameters ...string) *answer {
 	form, headers := url.Values{}, []string(nil)
 	for i := 0; i < len(parameters); i += 2 {
@@ -34,10 +35,9 @@ func (r *run) asClient(address string, parameters ...string) *answer {
 	return r.post(address, form.Encode(), headers...)
 }
 
-// errorsMethod wants a GET refused, without a page for people. RFC 6749 §3.2
-// and RFC 8628 §3.1 define the endpoints for POST alone. What is looked for is
-// a directive or a proxy that answers the path in the server's stead: it
-// betrays itself by a page of status 200.
+// errorsMethod requires that the endpoints refuse GET, without a page for people: RFC
+// 6749 §3.2 and RFC 8628 §3.1 define them for POST alone. A page of status 200
+// betrays a directive or a proxy that answers in place of the server.
 func (r *run) errorsMethod() finding {
 	for _, address := range []string{r.server.DeviceAuthorization, r.server.Token} {
 		a := r.get(address)
@@ -58,9 +58,9 @@ func (r *run) errorsMethod() finding {
 	return pass("a GET is refused")
 }
 
-// errorsClient wants an unregistered client refused. It expects invalid_client
-// from both endpoints, as both identify the client before they look at
-// anything else.
+// errorsClient requires that an unregistered client is refused. It expects
+// invalid_client from both endpoints, because both identify the client before they
+// look at any other parameter.
 func (r *run) errorsClient() finding {
 	for _, form := range []string{
 		r.server.DeviceAuthorization + "?client_id=" + madeUp,
@@ -78,16 +78,17 @@ func (r *run) errorsClient() finding {
 	return pass("an unknown client is refused with invalid_client")
 }
 
-// refuses posts what must be refused, and keeps the answer.
+// refuses posts a form that must be refused, and keeps the answer for errorsType and
+// errorsCache.
 func (r *run) refuses(address, form string) *answer {
 	a := r.post(address, form)
 	r.refusals = append(r.refusals, a)
 	return a
 }
 
-// expect wants an OAuth error with a code. The status has to be 400, or 401
-// for invalid_client (RFC 6749 §5.2). A status of 500 and above comes first,
-// because it is a fault and says nothing about the server's rules.
+// expect requires an OAuth error with the given code. The status has to be 400, or
+// 401 for invalid_client (RFC 6749 §5.2). A status of 500 and above is reported
+// first, because it is a fault and says nothing about the server's rules.
 func expect(a *answer, code, to, mend string) finding {
 	detail := found("%s, to %s; want an OAuth error %s", a, to, code)
 	switch {
@@ -106,16 +107,17 @@ func expect(a *answer, code, to, mend string) finding {
 	return pass("%s is refused with %s", to, code)
 }
 
-// A client that tries an extension has to learn from the code that the server
-// does not know it, instead of repeating the request.
+// errorsGrant requires unsupported_grant_type for an unknown grant. A client that
+// tries an extension has to learn from the error code that the server does not
+// support it; otherwise it repeats the request.
 func (r *run) errorsGrant() finding {
 	return expect(r.keepRefusal(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type",
 		"an unknown grant type",
 		"RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
 }
 
-// A device ends its login at invalid_grant, and goes on polling at most other
-// errors (RFC 8628 §3.5).
+// errorsCode requires invalid_grant for an unknown device code. A device ends its
+// login at invalid_grant, and goes on polling at most other errors (RFC 8628 §3.5).
 func (r *run) errorsCode() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp)
 	return expect(r.keepRefusal(a), "invalid_grant", "a made-up device code",
@@ -123,9 +125,9 @@ func (r *run) errorsCode() finding {
 			"else answers the token endpoint.")
 }
 
-// errorsRepeated wants a repeated parameter refused. Two parsers that disagree
-// on which of two values counts are the classic way past a check, so a
-// repeated parameter is refused and never resolved.
+// errorsRepeated requires that a repeated parameter is refused. If a server took one
+// of the two values, a proxy in front of it might take the other, which is the
+// classic way past a check.
 func (r *run) errorsRepeated() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp, "device_code", madeUp)
 	return expect(r.keepRefusal(a), "invalid_request", "a parameter that stands there twice",
@@ -133,14 +135,14 @@ func (r *run) errorsRepeated() finding {
 			"look for a proxy that rewrites request bodies.")
 }
 
-// keepRefusal notes an answer for errorsType and errorsCache. errorsType and
-// errorsCache look at all refusals together.
+// keepRefusal adds an answer to those that errorsType and errorsCache judge together.
 func (r *run) keepRefusal(a *answer) *answer {
 	r.refusals = append(r.refusals, a)
 	return a
 }
 
-// errorsType runs after the checks that collect refusals, see checks.
+// errorsType requires JSON for all error responses. It runs after the checks that
+// collect them, see checks.
 func (r *run) errorsType() finding {
 	for _, a := range r.refusals {
 		if !a.isJSON() {
@@ -153,12 +155,12 @@ func (r *run) errorsType() finding {
 	return pass("errors are JSON")
 }
 
-// errorsCache wants no-store on errors as well. RFC 6749 asks for no-store
-// only of responses with tokens; an error that is served from a cache misleads
-// devices all the same, hence a warning and no failure.
+// errorsCache requires no-store for error responses. RFC 6749 asks for it only in
+// responses with tokens, hence a warning and no failure; but a cached error misleads
+// devices all the same.
 func (r *run) errorsCache() finding {
 	for _, a := range r.refusals {
-		if a.stores() {
+		if a.cacheable() {
 			return found("%s with Cache-Control %q", a, cmp.Or(quote(a.header.Get("Cache-Control")), "none")).
 				warn("The server sends no-store; look for `header Cache-Control` in the Caddyfile, or a CDN's rule " +
 					"that changes it. A cached error would be heard by other devices.")

@@ -2,32 +2,33 @@ package devicecheck
 
 import "fmt"
 
-// pass needs no mending. The text says what was found, because an operator
-// compares it with what was expected even where all is in order.
+// pass returns a finding that needs no remedy. The text says what was found, because
+// an operator compares it with the expected value even where all is well.
 func pass(format string, args ...any) finding {
 	return finding{status: Pass, detail: fmt.Sprintf(format, args...)}
 }
 
-// A check is skipped where its question makes no sense for this deployment, or
-// where it needs what an earlier check did not find. The text says which.
+// skip returns the finding of a check that makes no sense for this deployment, or
+// that needs a result that an earlier check did not have. The text says which.
 func skip(format string, args ...any) finding {
 	return finding{status: Skipped, detail: fmt.Sprintf(format, args...)}
 }
 
-// message is what was found, until it is said how to mend it. So a warning or
-// failure cannot be written without a remedy: the only way from a message to a
-// finding is through warn or fail.
+// A message is what was found, still without a remedy. A warning or failure cannot be
+// written without a remedy, because warn and fail are the only way from a message to
+// a finding.
 type message string
 
-// The format's arguments that come from the network go through quote.
+// found returns a message. Arguments that come from the network must go through
+// quote.
 func found(format string, args ...any) message { return message(fmt.Sprintf(format, args...)) }
 
-// fail says that an RFC is broken, or that it cannot work.
+// fail returns a failure: an RFC is broken, or the deployment cannot work.
 func (t message) fail(mend string, args ...any) finding {
 	return finding{status: Fail, detail: string(t), remedy: fmt.Sprintf(mend, args...)}
 }
 
-// warn says that it works, but not as it should.
+// warn returns a warning: the deployment works, but not as it should.
 func (t message) warn(mend string, args ...any) finding {
 	return finding{status: Warn, detail: string(t), remedy: fmt.Sprintf(mend, args...)}
 }

@@ -7,17 +7,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
-// What a guarded API says to who has no good token (RFC 6750).
+// The checks in this file look at what a guarded API answers without a valid token
+// (RFC 6750).
 
-// madeUp stands for a token, a code and a client that were never issued.
+// madeUp is a token, code or client ID that was never issued.
 const madeUp = "made-up-by-device-auth-check"
 
-// The request has no token, so a guard has to answer 401 with a Bearer
-// challenge (RFC 6750 §3) that names no error (§3.1) and, for RFC 9728 §5.1,
-// the address of the resource metadata. What the challenge says, the needed
-// scope and the realm, is kept for later checks. Other statuses are told apart,
-// because each has another cause: a redirect to a login page, a missing route,
-// a backend that is down.
+// resourceGuard requests the target without a token. A guard has to answer 401 with a
+// Bearer challenge (RFC 6750 §3) that names no error (§3.1) and that has the address
+// of the resource metadata (RFC 9728 §5.1). Scope and realm of the challenge are kept
+// for later checks. Other statuses have findings of their own, because each has
+// another cause: a redirect to a login page, a missing route, a backend that is down.
 func (r *run) resourceGuard() finding {
 	if r.ownMetadata != nil {
 		return skip("the URL is the server's own; give a guarded API's to have its guard looked at")
@@ -59,9 +59,8 @@ func (r *run) resourceGuard() finding {
 	return pass("%s, to who sent no token", a)
 }
 
-// unguarded judges an API that answers without a token; one that refuses a bad
-// token all the same has a guard with `optional`. It sends a made-up token to
-// tell a missing guard from an optional one.
+// unguarded judges an API that answers without a token. It sends a made-up token: an
+// API that refuses that one has a guard with `optional`, any other has no guard.
 func (r *run) unguarded(a *answer) finding {
 	bad := r.get(r.target.String(), "Authorization", "Bearer "+madeUp)
 	if bad.err != nil {
@@ -71,8 +70,8 @@ func (r *run) unguarded(a *answer) finding {
 		return found("%s, to who sent no token, though a made-up one is refused", a).
 			warn("That is what `optional` in a `device_auth` block does. Unless you meant it, take it out.")
 	}
-	// Caddy answers 200 with an empty body where no handler matches, which
-	// looks like an open API and is usually a mistyped path.
+	// Caddy answers 200 with an empty body where no handler matches. That looks like
+	// an open API, but usually the path is mistyped.
 	hint := ""
 	if len(a.body) == 0 {
 		hint = " Nothing in the Caddyfile may answer this path at all: Caddy says 200 and nothing then; check the path."
@@ -82,9 +81,9 @@ func (r *run) unguarded(a *answer) finding {
 			"`handle` that does): %s. A guard with `report_only` protects nothing.%s", r.guardLine(), hint)
 }
 
-// guardLine is the line of a Caddyfile that guards the target. It names the
-// directory of the target, since APIs are guarded by prefix and seldom by
-// single paths. It is a proposal to copy, and the operator edits it.
+// guardLine proposes the line of a Caddyfile that guards the target. It names the
+// directory of the target, because APIs are guarded by prefix and seldom by single
+// paths. The operator copies and edits it.
 func (r *run) guardLine() string {
 	path := strings.TrimSuffix(r.target.Path, "/")
 	if path == "" {
@@ -96,9 +95,9 @@ func (r *run) guardLine() string {
 	return "`device_auth " + path + "/*`"
 }
 
-// challenge is the one of RFC 6750 §3, or the first of another kind.
-// Several challenges may be offered, each in a header line of its own (RFC 9110
-// §11.6.1).
+// challenge returns the Bearer challenge of the answer (RFC 6750 §3), or the first
+// challenge of another scheme. A response may have several, each in a header line of
+// its own (RFC 9110 §11.6.1).
 func (a *answer) challenge() (text string, bearer bool) {
 	for _, text := range a.header.Values("WWW-Authenticate") {
 		if deviceclient.IsBearer(text) {
@@ -108,10 +107,11 @@ func (a *answer) challenge() (text string, bearer bool) {
 	return a.header.Get("WWW-Authenticate"), false
 }
 
-// A guard that only tests for the presence of a token, or a backend that
-// decodes without verifying, answers below 400 here; that is the most serious
-// defect the check knows. A client refreshes its token only at invalid_token,
-// so a guard that refuses with another error makes devices ask for a new login.
+// resourceToken requests the target with a made-up token. A guard that only tests for
+// the presence of a token, or a backend that decodes a token without verifying it,
+// answers below 400; this is the most serious defect that the package knows. Clients
+// refresh their token only at invalid_token, so a guard that refuses with another
+// error makes devices ask for a new login.
 func (r *run) resourceToken() finding {
 	if !r.guarded {
 		return skip("nothing guards it, see resource.guard")
@@ -135,8 +135,9 @@ func (r *run) resourceToken() finding {
 	return pass("a made-up token is refused with invalid_token")
 }
 
-// Both kinds of refusal are looked at. A cache keys by URL, so a stored 401
-// would be served to requests that have a good token.
+// resourceCache requires that caches must not store refusals, with and without a
+// token. A cache keys by URL, so it would serve a stored 401 to requests that have a
+// valid token.
 func (r *run) resourceCache() finding {
 	if !r.guarded {
 		return skip("nothing guards it, see resource.guard")
@@ -146,7 +147,7 @@ func (r *run) resourceCache() finding {
 		if a.err != nil {
 			return about(a.asked, explain(a.err))
 		}
-		if a.status == http.StatusUnauthorized && a.stores() {
+		if a.status == http.StatusUnauthorized && a.cacheable() {
 			return found("%s with Cache-Control %q", a, quote(a.header.Get("Cache-Control"))).
 				warn("A cache that kept a refusal would refuse others. device_auth sends no-store; look for `header " +
 					"Cache-Control` in the Caddyfile, or a CDN's rule for this path.")

@@ -15,7 +15,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
-// A trap is what listens on this machine, and counts who comes.
+// A trap is a server on this machine that counts its requests.
 type trap struct {
 	*httptest.Server
 	requests atomic.Int32
@@ -38,8 +38,8 @@ func far(t *testing.T) *stand {
 	return newStand(t, func(c *deviceauth.Config) { c.Issuer = "https://example.com" })
 }
 
-// look runs what is asked after the way to the server, which is the stand
-// whatever host of example.com is named.
+// look runs the checks that follow those of the connection; every host of example.com
+// leads to the stand.
 func (s *stand) look(c Config) map[string]Result {
 	s.Helper()
 	r := newRun(s.Context(), c)
@@ -117,7 +117,7 @@ func TestSecretGoesToNoOtherOrigin(t *testing.T) {
 	}
 }
 
-// A server that is perhaps somebody else's is sent nothing that is the client's.
+// A server of doubtful identity gets neither the client's ID nor its secret.
 func TestNoCodeIsAskedForWhereTheServerIsInDoubt(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]tampering{

@@ -6,24 +6,25 @@ import (
 	"strings"
 )
 
-// The keys that tokens are checked with (RFC 7517).
+// The checks in this file look at the keys that verify tokens (RFC 7517).
 
-// A jwk is one of them, member by member: a library would leave out what must
-// not be there.
+// A jwk is a key with all its members: a library would drop the members that must not
+// be there.
 type jwk map[string]any
 
-// A member of another type counts as missing.
+// text returns a member that is a string; a member of another type counts as missing.
 func (k jwk) text(name string) string {
 	text, _ := k[name].(string)
 	return text
 }
 
-// secretMembers are those of private and symmetric keys (RFC 7518 §6.2.2,
+// secretMembers are the members of private and symmetric keys (RFC 7518 §6.2.2,
 // §6.3.2, §6.4.1).
 var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
-// A set without keys for signatures is a failure even where the API works
-// today, because guards in other processes read the keys from here alone.
+// keysSet requires a key set with keys for signatures. Without them it is a failure
+// even if the API works today, because guards in other processes get the keys only
+// from here.
 func (r *run) keysSet() finding {
 	if r.server.Keys == "" {
 		return found("the metadata have no jwks_uri").
@@ -52,14 +53,15 @@ func (r *run) keysSet() finding {
 	return pass("%s, keys: %d", a, len(set.Keys))
 }
 
-// An unknown key type may be a new kind of public key, and is not counted.
+// public reports whether the type of a key is an asymmetric one that is known. An
+// unknown type may be a new kind of public key, and is not counted.
 func public(k jwk) bool {
 	return slices.Contains([]string{"EC", "RSA", "OKP"}, k.text("kty"))
 }
 
-// keysNamed wants kid and alg in every key. Without kid a verifier has to try
-// all keys, and without alg it has to trust the token's own header about the
-// algorithm, which RFC 8725 §3.1 warns of.
+// keysNamed requires kid and alg in every key. Without kid a verifier has to try all
+// keys, and without alg it has to trust the algorithm in the token's own header,
+// which RFC 8725 §3.1 warns of.
 func (r *run) keysNamed() finding {
 	if len(r.keys) == 0 {
 		return skip("there are none, see keys.set")
@@ -74,8 +76,8 @@ func (r *run) keysNamed() finding {
 	return pass("each key has its kid and alg")
 }
 
-// keysSecret fails loudly: with such a key any reader makes tokens.
-// It names the key and the member, never the value.
+// keysSecret fails if a key has secret members: with such a key anyone can sign
+// tokens. The finding names key and member, never the value.
 func (r *run) keysSecret() finding {
 	if len(r.keys) == 0 {
 		return skip("there are none, see keys.set")

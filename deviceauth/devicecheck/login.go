@@ -12,22 +12,22 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
-// The whole flow, with a person. What is given is given back.
+// The checks in this file go through the whole flow with a user. All tokens from it
+// are revoked.
 
-// loggedIn is what a login brought. The mutex guards given and revoked: the
-// login library may still be receiving a response in a goroutine of its own
-// when the run is interrupted.
+// loggedIn is the result of a login. The mutex guards given and revoked: when the run
+// is interrupted, a goroutine of the login library may still be receiving a response.
 type loggedIn struct {
 	tokens
 	mu       sync.Mutex
-	answer   *answer  // of the token endpoint
-	given    []string // all tokens that were ever given, the refresh tokens first
-	sub      string   // of the ID token
-	revoked  bool     // given back
-	accepted bool     // the API let the token in
+	answer   *answer  // the response of the token endpoint
+	given    []string // all tokens ever issued, the refresh tokens first
+	sub      string   // sub of the ID token
+	revoked  bool     // the tokens have been revoked
+	accepted bool     // the API accepted the access token
 }
 
-// tokens is RFC 6749 §5.1.
+// tokens is the token response of RFC 6749 §5.1.
 type tokens struct {
 	Access  string  `json:"access_token"`
 	Type    string  `json:"token_type"`
@@ -37,9 +37,9 @@ type tokens struct {
 	Scope   string  `json:"scope"`
 }
 
-// record notes what a token endpoint gave. It reports false for anything that
-// is no success response of RFC 6749 §5.1. The refresh token goes to the
-// front, so that revoking in order ends the grant first and with it the access
+// record records the tokens in a response of the token endpoint. It returns false for
+// anything that is no success response of RFC 6749 §5.1. The refresh token goes to
+// the front, so that revoking in order ends the grant first and with it the access
 // tokens (RFC 7009 §2.1).
 func (l *loggedIn) record(a *answer) (t tokens, ok bool) {
 	if !a.ok() || json.Unmarshal(a.body, &t) != nil || t.Access == "" {
@@ -54,17 +54,17 @@ func (l *loggedIn) record(a *answer) (t tokens, ok bool) {
 	return t, true
 }
 
-// tokenRecorder hears the token endpoint's answers, of which the library that logs
-// in tells only a part; it also knows of tokens that an interrupt made it
-// forget.
+// tokenRecorder is a transport that records the responses of the token endpoint. The
+// login library returns only a part of them, and none of the tokens that it received
+// before an interrupt.
 type tokenRecorder struct {
 	http.RoundTripper
 	login *loggedIn
 	at    string
 }
 
-// The body is read whole and replaced by a copy, so that the library notices
-// nothing. Responses of other addresses pass through unread.
+// RoundTrip reads the body of a token response whole and replaces it with a copy for
+// the library. Responses of other addresses pass through unread.
 func (l tokenRecorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	response, err := l.RoundTripper.RoundTrip(q)
 	if err != nil || q.URL.String() != l.at {
@@ -84,10 +84,9 @@ func (l tokenRecorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// The login goes through deviceclient, the library that real devices use, with
-// the same options. The check then works on the raw responses, see
-// tokenRecorder, because the library hides headers and members that are judged
-// here.
+// loginFlow logs in with deviceclient, the library that real devices use, and with
+// the same options. The later checks use the raw responses, see tokenRecorder,
+// because the library hides headers and members that they judge.
 func (r *run) loginFlow() finding {
 	if r.cfg.Login == nil {
 		return skip("asked with --login: it takes a person")
@@ -98,7 +97,7 @@ func (r *run) loginFlow() finding {
 	_, err := deviceclient.Login(r.ctx, deviceclient.Server{
 		Issuer: r.server.Issuer, DeviceAuthorization: r.server.DeviceAuthorization, Token: r.server.Token,
 		Revocation: r.server.Revocation,
-		API:        r.target.Scheme + "://" + r.target.Host, // a person is told where it is another's
+		API:        r.target.Scheme + "://" + r.target.Host, // the prompt names the API if the server is another host
 		Resource:   resource,
 	}, deviceclient.Options{
 		HTTP: &by, ClientID: r.cfg.ClientID, ClientSecret: r.cfg.ClientSecret, Scopes: r.cfg.Scopes,
@@ -120,13 +119,13 @@ func (r *run) loginFlow() finding {
 	return pass("a person allowed it")
 }
 
-// loginResponse judges the token response (RFC 6749 §5.1). Cache-Control comes
-// first: it is the only one of these defects by which tokens leak. token_type
-// is compared without regard to case (RFC 6749 §5.1).
+// loginResponse judges the token response (RFC 6749 §5.1). Cache-Control comes first,
+// because it is the only one of these defects by which tokens leak. token_type is
+// compared without regard to case (RFC 6749 §5.1).
 func (r *run) loginResponse() finding {
 	l := r.login
 	switch {
-	case l.answer.stores():
+	case l.answer.cacheable():
 		return found("%s with Cache-Control %q, and tokens in it", l.answer,
 			quote(l.answer.header.Get("Cache-Control"))).
 			fail("The server sends no-store (RFC 6749 §5.1); look for `header Cache-Control` in the Caddyfile, or a " +
@@ -141,11 +140,10 @@ func (r *run) loginResponse() finding {
 	return pass("tokens for %v s, of scope %q", l.Expires, quote(l.Scope))
 }
 
-// loginAPI calls the API as the device does. It separates the guard's refusals
-// from the backend's: insufficient_scope is the guard's and has a remedy of
-// its own, another 401 or 403 may be either's, and a status of 500 and above
-// is the backend's, since the guard let the request through. accepted is
-// remembered for loginRevoke.
+// loginAPI calls the API as the device does. It separates refusals by the guard from
+// those by the backend: insufficient_scope is the guard's and has a remedy of its
+// own, another 401 or 403 may be either's, and a status of 500 and above is the
+// backend's, since the guard let the request through. loginRevoke needs accepted.
 func (r *run) loginAPI() finding {
 	if r.ownMetadata != nil {
 		return skip("the URL is the server's own; give a guarded API's to have it called")
@@ -174,7 +172,8 @@ func (r *run) loginAPI() finding {
 	return pass("%s", a)
 }
 
-// The method is GET, because the check must change nothing in the API.
+// callAPI sends a request to the API with a token. The method is GET, because the
+// check must change nothing in the API.
 func (r *run) callAPI(token string) *answer {
 	return r.get(r.target.String(), "Authorization", "Bearer "+token)
 }

@@ -24,8 +24,8 @@ func claims(part int, change func(map[string]any)) func(string) string {
 	}
 }
 
-// token changes one of the tokens that a login is given. The server goes on
-// to see the one that it gave, so that only who reads it sees the defect.
+// token changes one of the tokens in a token response. The server keeps the unchanged
+// one, so the defect is visible only in the response.
 func token(name string, change func(string) string) func(*stand) {
 	return func(s *stand) {
 		var given sync.Map
@@ -66,7 +66,7 @@ func resigned(name, typ string, change func(map[string]any)) func(*stand) {
 
 func nothing(map[string]any) {}
 
-// loginDefects are seen only by who goes all the way.
+// loginDefects are visible only with a complete login.
 var loginDefects = []defect{
 	{what: "tokens in caches", check: "login.response", want: Fail, mend: "no-store",
 		stand: asked("/oauth2/token", "grant_type", grantDeviceCode,

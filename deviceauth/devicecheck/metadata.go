@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// The server's metadata: RFC 8414, and OpenID Connect Discovery.
+// The checks in this file look at the server's metadata (RFC 8414, OpenID Connect
+// Discovery).
 
-// metadataOAuth looks at both places: either will do for most clients.
-// A document counts only where it names an endpoint or an issuer: some servers
-// answer every path with an empty JSON object. The first document found is the
-// one the remaining checks go by.
+// metadataOAuth looks for metadata at both well-known addresses; one of them is
+// enough for most clients. A document counts only if it names an endpoint or an
+// issuer, because some servers answer every path with an empty JSON object. The other
+// checks use the first document found.
 func (r *run) metadataOAuth() finding {
-	u, _ := url.Parse(r.issuer) // serverReach has
+	u, _ := url.Parse(r.issuer) // cannot fail: serverReach has parsed it
 	oauth := r.ask(wellKnown(u, oauthName, true))
 	openID := r.ask(strings.TrimSuffix(r.issuer, "/") + openIDName)
 	for _, a := range []*answer{oauth, openID} {
@@ -40,9 +41,9 @@ func (r *run) metadataOAuth() finding {
 	return pass("%s", oauth)
 }
 
-// metadataOpenID wants the document of OpenID Connect Discovery. Its absence
-// is a warning, since RFC 8414 alone is enough for OAuth clients; but most
-// OpenID Connect libraries look nowhere else.
+// metadataOpenID looks for the document of OpenID Connect Discovery. Its absence is a
+// warning: RFC 8414 alone is enough for OAuth clients, but most OpenID Connect
+// libraries look nowhere else.
 func (r *run) metadataOpenID() finding {
 	if a := r.metadataAnswers[1]; r.documents[len(r.documents)-1].answer != a {
 		return found("%s", a).
@@ -51,8 +52,8 @@ func (r *run) metadataOpenID() finding {
 	return pass("%s", r.metadataAnswers[1])
 }
 
-// metadataType wants the media type application/json. Browsers and strict
-// libraries decode nothing that is labelled as text.
+// metadataType requires the media type application/json. Browsers and strict
+// libraries do not decode a response that is labelled as text.
 func (r *run) metadataType() finding {
 	var all []finding
 	for _, d := range r.documents {
@@ -64,11 +65,10 @@ func (r *run) metadataType() finding {
 	return worst(append(all, pass("they are JSON"))...)
 }
 
-// metadataIssuer compares the issuer in the metadata with the one that was
-// asked. RFC 8414 §3.3 and RFC 9207 compare issuers as strings, without
-// normalization: a client must stop at any difference, or a server could speak
-// for another one. The slash at the end is by far the most frequent
-// difference, and gets its own text.
+// metadataIssuer compares the issuer in the metadata with the one that was asked. RFC
+// 8414 §3.3 and RFC 9207 compare issuers as strings, without normalization: a client
+// must stop at any difference, or a server could speak for another one. A slash at
+// the end is by far the most frequent difference, and has its own text.
 func (r *run) metadataIssuer() finding {
 	for _, d := range r.documents {
 		switch {
@@ -88,9 +88,9 @@ func (r *run) metadataIssuer() finding {
 	return pass("the issuer is %s", quote(r.issuer))
 }
 
-// metadataEndpoints judges the addresses of all endpoints. Every endpoint is
-// judged before a request goes there, see endpoint. The device authorization
-// and the token endpoint are required, all others may be missing.
+// metadataEndpoints judges the addresses of all endpoints before any request is sent
+// to them, see endpoint. The device authorization endpoint and the token endpoint are
+// required, all others may be missing.
 func (r *run) metadataEndpoints() finding {
 	issuer, _ := url.Parse(r.issuer)
 	var all []finding
@@ -107,12 +107,11 @@ func (r *run) metadataEndpoints() finding {
 	return worst(append(all, pass("the endpoints are %s's own", quote(issuer.Host)))...)
 }
 
-// endpoint judges an address before anything is sent there: metadata are what
-// the server says, and it may say anything. Three things can be wrong. An
-// address that is not https, or that leads from the network to this machine,
-// is never asked. Another origin than the issuer's is unusual, but permitted
-// by RFC 8414. A confidential client's secret is sent to the issuer's origin
-// only, so there the same finding is a failure.
+// endpoint judges the address of an endpoint. The address comes from the server and
+// may be anything. An address that is not https, or that leads from the network to
+// this machine, is a failure and is never asked. Another origin than the issuer's is
+// unusual, but RFC 8414 permits it. For a confidential client it is a failure,
+// because its secret is sent to the issuer's origin only.
 func (r *run) endpoint(name, address string) finding {
 	switch {
 	case !r.mayLead(address):
@@ -132,12 +131,12 @@ func (r *run) endpoint(name, address string) finding {
 		warn("A server may do that; ours does not. If it is ours, a proxy rewrites its answers: take that out.")
 }
 
-// secretEndpoints are those that a client names itself at.
+// secretEndpoints are the endpoints at which a client authenticates.
 var secretEndpoints = []string{"device_authorization_endpoint", "token_endpoint", "revocation_endpoint"}
 
-// metadataGrants wants the device grant in grant_types_supported.
-// RFC 8414 §2 gives the member a default without the device grant, so a client
-// may conclude from its absence that the server has none.
+// metadataGrants requires the device grant in grant_types_supported. The default of
+// this member lacks the device grant (RFC 8414 §2), so a client may conclude from its
+// absence that the server does not support it.
 func (r *run) metadataGrants() finding {
 	if !slices.Contains(r.server.Grants, grantDeviceCode) {
 		return found("grant_types_supported is %s, without %s", quote(fmt.Sprint(r.server.Grants)), grantDeviceCode).
@@ -147,9 +146,9 @@ func (r *run) metadataGrants() finding {
 	return pass("the device grant is offered")
 }
 
-// metadataCORS wants metadata and keys to be readable for pages of any origin.
-// Metadata and keys are public, hence "*" or an echo of any origin is right
-// here, other than at the endpoints that corsForeign looks at.
+// metadataCORS requires that pages of any origin can read metadata and keys. Both are
+// public, so "*" or an echo of any origin is right here, unlike at the endpoints that
+// corsForeign looks at.
 func (r *run) metadataCORS() finding {
 	var all []finding
 	addresses := []string{r.server.answer.at.String()}

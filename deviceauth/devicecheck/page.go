@@ -9,56 +9,52 @@ import (
 	"golang.org/x/net/html"
 )
 
-// A browser without a screen: it keeps cookies, reads forms and links, and
-// follows the redirects of one site.
+// This file is a browser without a screen: it keeps cookies, reads forms and links,
+// and follows the redirects of one site.
 
-// maxHops is above what any sign-in page takes. A chain that is longer is
-// reported as a circle.
+// maxHops is more redirects than any sign-in page has. A longer chain is reported as
+// a circle.
 const maxHops = 8
 
-// open follows redirects as long as they stay on the origin.
-// Sec-Fetch-Site: none is what a browser sends for an address that a person
-// typed.
+// open requests a page and follows redirects on the same origin. Sec-Fetch-Site: none
+// is what a browser sends for an address that a person typed.
 func (r *run) open(address string) *answer {
 	a := r.send(r.browser, http.MethodGet, address, "", "Sec-Fetch-Site", "none")
 	return r.follow(a)
 }
 
-// follow stops at the first redirect to another origin and returns that answer: the
-// caller judges where it leads.
+// follow follows redirects, and returns the first answer that redirects to another
+// origin: the caller judges that address.
 func (r *run) follow(a *answer) *answer {
 	for range maxHops {
 		to := a.header.Get("Location")
 		if !a.redirects() || !sameOrigin(to, a.at) {
 			break
 		}
-		next, _ := a.at.Parse(to) // sameOrigin has
+		next, _ := a.at.Parse(to) // cannot fail: sameOrigin has parsed it
 		a = r.send(r.browser, http.MethodGet, next.String(), "")
 	}
 	return a
 }
 
-// A form of a page, with the values it has. The fields are the values that the
-// page's HTML has, hidden ones included; without them a form's token against
-// forgery would be missing.
+// A form is a form of a page with the values in its HTML. These include hidden
+// fields, such as the token against forgery.
 type form struct {
 	action *url.URL
 	fields url.Values
 }
 
-// submit posts a form as the page's own browser does. Our pages have no
-// referrer policy that would name an Origin. "Origin: null" is what browsers
-// send from a page with the referrer policy no-referrer, and a server that
-// compares the header with its own origin alone would refuse real people, too.
+// submit posts a form as a browser does. It sends "Origin: null", which browsers send
+// from a page with the referrer policy no-referrer, as our pages do: a server that
+// accepts only its own origin in this header would refuse real users, too.
 func (r *run) submit(f form) *answer {
 	return r.follow(r.send(r.browser, http.MethodPost, f.action.String(), f.fields.Encode(),
 		"Content-Type", "application/x-www-form-urlencoded", "Origin", "null", "Sec-Fetch-Site", "same-origin"))
 }
 
-// formWith finds the form that has a field. Only forms that post are
-// considered, and the first match counts. The action is resolved against the
-// page's address and not checked: the caller does that before anything is
-// sent.
+// formWith returns the first form with the given field that is sent by POST. The
+// action is resolved against the page's address and not checked: the caller has to do
+// that before it sends anything.
 func (a *answer) formWith(field string) (f form, ok bool) {
 	a.each("form", func(n *html.Node) {
 		action, err := a.at.Parse(attribute(n, "action"))
@@ -78,9 +74,9 @@ func (a *answer) formWith(field string) (f form, ok bool) {
 	return f, ok
 }
 
-// links are the addresses of the same site that have a parameter.
-// Other sites' addresses are left out, since they are none of the server's
-// choices, and repeated ones are listed once. The order is the page's.
+// links returns the addresses of the page's links that have the query parameter, in
+// the order of the page and each once. Links to other sites are left out, because
+// they are none of the server's choices.
 func (a *answer) links(parameter string) (list []string) {
 	seen := map[string]bool{}
 	a.each("a", func(n *html.Node) {
@@ -93,8 +89,8 @@ func (a *answer) links(parameter string) (list []string) {
 	return list
 }
 
-// text is what a person reads. It leaves out scripts, styles and the title,
-// and is shortened by quote.
+// text returns the text of a page that a person reads, without scripts, styles and
+// title, shortened by quote.
 func (a *answer) text() string {
 	if oauthError := a.refusal(); oauthError.Error != "" {
 		return quote(oauthError.Error + " " + oauthError.Description)
@@ -109,8 +105,8 @@ func (a *answer) text() string {
 	return quote(strings.Join(all, " "))
 }
 
-// each visits the elements with a name, or all nodes. html.Parse accepts any
-// input as a browser would; an error can only come from reading, and then
+// each visits the elements with a name, or all nodes if name is empty. html.Parse
+// accepts any input, as a browser does; it fails only if reading fails, and then
 // there are no nodes.
 func (a *answer) each(name string, visit func(*html.Node)) {
 	root, err := html.Parse(bytes.NewReader(a.body))

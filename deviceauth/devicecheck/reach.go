@@ -13,15 +13,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// The way to the server, step by step, so that it is plain which one fails.
+// The checks in this file go the way to the server step by step, so that it is plain
+// which step fails.
 
-// renewalMargin is when a certificate ends too renewalMargin: Caddy renews a month before.
-// Certificates of a shorter life are judged by a third of it, see judge.
+// renewalMargin is the remaining time below which a certificate should have been
+// renewed: Caddy renews a month before the end. A certificate with a short lifetime
+// is judged by a third of it, see checkExpiry.
 const renewalMargin = 14 * 24 * time.Hour
 
-// A URL with credentials is refused before it is printed anywhere, also where
-// it cannot be parsed otherwise. http is accepted for loopback hosts only, as
-// there nothing leaves the machine (RFC 8252 §8.3).
+// reachURL judges Config.URL. A URL with credentials is refused before it is printed
+// anywhere, even if it cannot be parsed otherwise. http is accepted for loopback
+// hosts only, because there nothing leaves the machine (RFC 8252 §8.3).
 func (r *run) reachURL() finding {
 	u, err := url.Parse(r.cfg.URL)
 	usable := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
@@ -41,13 +43,13 @@ func (r *run) reachURL() finding {
 	return pass("%s", u)
 }
 
-// secure is https, or http that does not leave the machine.
+// secure reports whether a URL is https, or is http that does not leave the machine.
 func secure(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && discovery.IsLoopback(u.Hostname())
 }
 
-// reachName looks the host's name up in DNS. With a proxy the name is not
-// looked up here at all, and a failure to resolve it would be no defect.
+// reachName looks up the host's name in DNS. Behind a proxy, this machine looks up no
+// name, and a failure to resolve it would be no defect.
 func (r *run) reachName() finding {
 	if by := proxyTo(r.target); by != "" {
 		return pass("a proxy, %s, looks the name up", by)
@@ -59,7 +61,7 @@ func (r *run) reachName() finding {
 	return pass("%s is %s", r.target.Hostname(), quote(strings.Join(addrs, ", ")))
 }
 
-// proxyTo is the proxy that the environment names for an address.
+// proxyTo returns the proxy that the environment names for a URL, or "".
 func proxyTo(u *url.URL) string {
 	p, err := http.ProxyFromEnvironment(&http.Request{URL: u})
 	if err != nil || p == nil {
@@ -68,8 +70,8 @@ func proxyTo(u *url.URL) string {
 	return p.Host
 }
 
-// reachConnection connects and sends nothing, to tell a closed port from a TLS or HTTP
-// fault.
+// reachConnection opens a TCP connection and sends nothing, to tell a closed port
+// from a fault of TLS or HTTP.
 func (r *run) reachConnection() finding {
 	if by := proxyTo(r.target); by != "" {
 		return pass("a proxy, %s, connects", by)
@@ -83,14 +85,14 @@ func (r *run) reachConnection() finding {
 	return pass("%s accepts connections", conn.RemoteAddr())
 }
 
-// about puts what a finding is about before it. Findings on several hosts are
-// joined in one line, so each has to name its own.
+// about puts the subject before the text of a finding. Findings on several hosts are
+// joined in one line, so each has to name its host.
 func about(what string, f finding) finding {
 	f.detail = what + ": " + f.detail
 	return f
 }
 
-// A URL without a port has its scheme's default.
+// hostPort returns host and port of a URL; the default port is that of the scheme.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -99,9 +101,9 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// reachTLS judges the certificate of the target. Behind a proxy the TLS
-// connection is the proxy's to open, and reachHTTP notices a certificate that
-// is not accepted.
+// reachTLS judges the certificate of the target. Behind a proxy it is skipped,
+// because the proxy opens the TLS connection; reachHTTP then reports a certificate
+// that is not accepted.
 func (r *run) reachTLS() finding {
 	switch {
 	case r.target.Scheme == "http":
@@ -112,10 +114,10 @@ func (r *run) reachTLS() finding {
 	return r.certificate(r.target)
 }
 
-// certificate looks at a server's certificate as a device does.
-// Verification is that of crypto/tls with the system's roots or Config.Roots. A
-// certificate that only a browser repairs, with a missing intermediate, fails
-// here as it fails on devices.
+// certificate judges a server's certificate as a device does: crypto/tls verifies it
+// with the system's roots or Config.Roots. A chain without its intermediate
+// certificate, which browsers complete by themselves, fails here as it fails on
+// devices.
 func (r *run) certificate(u *url.URL) finding {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: requestTimeout},
 		Config: &tls.Config{RootCAs: r.cfg.Roots, ServerName: u.Hostname()}}
@@ -124,17 +126,16 @@ func (r *run) certificate(u *url.URL) finding {
 		return about(hostPort(u), explain(err))
 	}
 	defer conn.Close()
-	return judge(conn.(*tls.Conn).ConnectionState().PeerCertificates[0], time.Now())
+	return checkExpiry(conn.(*tls.Conn).ConnectionState().PeerCertificates[0], time.Now())
 }
 
-// judge warns of a certificate that ends soon. Caddy renews when a third of
-// the lifetime is left, so anything below that says that a renewal has already
-// failed.
-func judge(c *x509.Certificate, now time.Time) finding {
+// checkExpiry warns of a certificate that ends soon. Caddy renews when a third of the
+// lifetime is left, so a shorter rest says that a renewal has already failed.
+func checkExpiry(c *x509.Certificate, now time.Time) finding {
 	left := c.NotAfter.Sub(now)
 	detail := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")),
 		c.NotAfter.UTC().Format(time.DateOnly))
-	// some live for days only, and are renewed in their last third
+	// Some certificates are valid for days only, and are renewed in their last third.
 	if left < renewalMargin && left < c.NotAfter.Sub(c.NotBefore)/3 {
 		return found("%s, %s from now", detail, days(left)).
 			warn("Look in Caddy's log why it does not renew: it does so when a third of the certificate's life is " +
@@ -143,7 +144,8 @@ func judge(c *x509.Certificate, now time.Time) finding {
 	return pass("%s", detail)
 }
 
-// Two days and less are given in hours, where the difference matters.
+// days formats a duration in days, or in hours for two days and less, where the
+// difference matters.
 func days(d time.Duration) string {
 	if d < 48*time.Hour {
 		return fmt.Sprintf("%d hours", int(d.Hours()))
@@ -151,10 +153,10 @@ func days(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
-// reachHTTP asks for the metadata of a server at the very URL, which tells
-// whether it is one. A redirect within the origin is not followed: the
-// following checks ask their own addresses. One to another origin is a
-// warning, because a browser follows it and a device's POST does not.
+// reachHTTP requests server metadata at the URL itself, to find out whether the URL
+// is a server's issuer. It does not follow a redirect within the origin, because the
+// later checks use addresses of their own. A redirect to another origin is a warning:
+// a browser follows it, but a device's POST does not.
 func (r *run) reachHTTP() finding {
 	a := r.ask(wellKnown(r.target, oauthName, true))
 	switch {
@@ -173,8 +175,9 @@ func (r *run) reachHTTP() finding {
 	return pass("a web server answers at %s", r.target)
 }
 
-// The address may be relative. Ports count, also a default one that is written
-// out.
+// sameOrigin reports whether an address, which may be relative, has the origin of
+// another. Ports are compared, and a default port that is written out equals a
+// missing one.
 func sameOrigin(address string, as *url.URL) bool {
 	u, err := as.Parse(address)
 	return err == nil && u.Scheme == as.Scheme && strings.EqualFold(hostPort(u), hostPort(as))

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// certified is a server with a certificate of some life, and who trusts it.
+// certified returns a server whose certificate has the given period, and the roots
+// that trust it.
 func certified(t *testing.T, from, until time.Time) (address string, roots *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -107,13 +108,13 @@ func alone(t *testing.T, c Config, check string, want Status) Result {
 	return ended[check]
 }
 
-// One that lives for six days is renewed in the last two.
+// A certificate of six days is renewed in its last two.
 func TestShortCertificateIsNoConcern(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for left, want := range map[time.Duration]Status{5 * aDay: Pass, aDay: Warn} {
 		c := &x509.Certificate{NotBefore: now.Add(left - 6*aDay), NotAfter: now.Add(left)}
-		if got := judge(c, now); got.status != want {
+		if got := checkExpiry(c, now); got.status != want {
 			t.Errorf("%v left of six days: %+v, want %s", left, got, want)
 		}
 	}

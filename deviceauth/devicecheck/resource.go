@@ -7,24 +7,25 @@ import (
 	"strings"
 )
 
-// What a guarded site says of itself (RFC 9728).
+// The checks in this file look at the resource metadata of the guarded API (RFC
+// 9728).
 
 const resourceName = "/.well-known/oauth-protected-resource"
 
-// A resource is what a guarded site says of itself (RFC 9728 §2).
+// A resource is the resource metadata of a guarded API (RFC 9728 §2).
 type resource struct {
 	Name    string   `json:"resource"`
 	Servers []string `json:"authorization_servers"`
 	Scopes  []string `json:"scopes_supported"`
 
 	answer *answer
-	at     string // the address that a challenge named
+	at     string // the address of the metadata in the challenge
 }
 
-// The address of the challenge comes first (RFC 9728 §5.1), then the well-known
-// ones with and without the path of the API (§3.1). An address on another host
-// is not asked at all: the document would speak for a resource that is not its
-// own.
+// resourceMetadata looks for the resource metadata: first at the address in the
+// challenge (RFC 9728 §5.1), then at the well-known ones with and without the path of
+// the API (§3.1). It does not ask an address on another host, because a document
+// there would speak for a resource that is not its own.
 func (r *run) resourceMetadata() finding {
 	if r.ownMetadata != nil {
 		return skip("the URL is the server's own")
@@ -50,10 +51,9 @@ func (r *run) resourceMetadata() finding {
 			"each site where it stands.")
 }
 
-// readMetadata decodes the metadata of the guarded API and keeps them.
-// invalid_target is this project's answer where the configured audience does
-// not cover the URL; it is told apart from a missing route because the remedy
-// differs.
+// readMetadata decodes the resource metadata and keeps them. This project answers
+// invalid_target if the configured audience does not cover the URL; the finding
+// differs from that of a missing route, because the remedy does.
 func (r *run) readMetadata(a *answer) finding {
 	site := &resource{answer: a}
 	switch {
@@ -75,10 +75,10 @@ func (r *run) readMetadata(a *answer) finding {
 	return pass("%s", a)
 }
 
-// asksFor is what a device of this API's asks for: the API by its own name
-// (RFC 8707), and the scopes that it needs. The operator's flags win.
-// Otherwise the scopes are those of the guard's challenge, which are what this
-// very URL needs, and after them those that the metadata list.
+// asksFor returns what a device of this API requests: the API by its own name (RFC
+// 8707), and the scopes that it needs. The operator's flags win. Otherwise the scopes
+// are those in the guard's challenge, which are what this very URL needs, or else
+// those in the resource metadata.
 func (r *run) asksFor() (audience, resource string, scopes []string) {
 	audience, scopes = r.cfg.Audience, r.cfg.Scopes
 	described := r.site != nil && r.site.answer != nil
@@ -95,10 +95,10 @@ func (r *run) asksFor() (audience, resource string, scopes []string) {
 	return audience, resource, scopes
 }
 
-// A client must refuse metadata whose resource is not the URL it asked, or a
-// prefix of it (RFC 9728 §3.3): otherwise a site could have tokens for another
-// API requested. The comparison ends at a path separator, so /v2 does not cover
-// /v22.
+// resourceName requires that the resource in the metadata is the URL that was asked,
+// or a prefix of it. Clients must refuse any other (RFC 9728 §3.3): otherwise a site
+// could make them request tokens for another API. A prefix ends at a path separator,
+// so /v2 does not cover /v22.
 func (r *run) resourceName() finding {
 	if r.site == nil || r.site.answer == nil {
 		return skip("nothing describes the API")
@@ -118,9 +118,9 @@ func (r *run) resourceName() finding {
 	return pass("the API calls itself %s", quote(r.site.Name))
 }
 
-// The first server of the list is the one used. That a client's secret goes to
-// another origin than the API's is told, and is not wrong: RFC 9728 exists for
-// that.
+// resourceServers judges authorization_servers, of which the first one is used.
+// Another origin than the API's is reported, because a client's secret goes there,
+// but it is not wrong: RFC 9728 exists for that.
 func (r *run) resourceServers() finding {
 	switch {
 	case r.site == nil || r.site.answer == nil:

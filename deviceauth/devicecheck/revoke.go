@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// How a connection goes on, and how it ends.
+// The checks in this file refresh a token and revoke it.
 
-// loginRefresh refreshes once, and compares the refresh tokens: rotation is how a stolen
-// one is noticed (RFC 9700 §4.14.2). The new access token replaces the old one
-// for the checks that follow.
+// loginRefresh refreshes once and compares the refresh tokens, because a server
+// notices a stolen refresh token by rotation (RFC 9700 §4.14.2). The later checks use
+// the new access token.
 func (r *run) loginRefresh() finding {
 	before := r.login.Refresh
 	if before == "" {
@@ -26,7 +26,7 @@ func (r *run) loginRefresh() finding {
 		return found("%s, to the refresh token just given", a).
 			fail("Devices lose their connection when the access token ends. With several gateways: all of them need " +
 				"the same `store redis`. Else Caddy's log says why.")
-	case a.stores():
+	case a.cacheable():
 		return found("%s with Cache-Control %q, and tokens in it", a, quote(a.header.Get("Cache-Control"))).
 			fail("The server sends no-store (RFC 6749 §5.1); look for a CDN's rule that changes it.")
 	}
@@ -39,13 +39,14 @@ func (r *run) loginRefresh() finding {
 	return pass("a refresh gave a successor")
 }
 
-// revokeWait is how fast a device that was cut off is out; our promise.
+// revokeWait is the time within which a revoked token must be refused. No RFC demands
+// it; our documentation promises it.
 const revokeWait = time.Second
 
-// loginRevoke revokes all tokens of the login (RFC 7009).
-// unsupported_token_type is accepted (RFC 7009 §2.2.1): a server need not be
-// able to revoke access tokens. Whether revocation has an effect is seen at the
-// API, where the API accepted the token before.
+// loginRevoke revokes all tokens of the login (RFC 7009). It accepts
+// unsupported_token_type (RFC 7009 §2.2.1), because a server need not be able to
+// revoke access tokens. If the API accepted the token before, the check requires that
+// it refuses the token afterwards.
 func (r *run) loginRevoke() finding {
 	if r.server.Revocation == "" {
 		return found("the server cannot revoke: its metadata have no revocation_endpoint").
@@ -70,9 +71,9 @@ func (r *run) loginRevoke() finding {
 	return r.untilRefused()
 }
 
-// untilRefused waits until the API refuses the token. No RFC says how soon it has to.
-// It polls the API every 50 ms for revokeWait, and then reports a warning,
-// since a self-contained token may legally live to its exp.
+// untilRefused polls the API every 50 ms until it refuses the token, for revokeWait
+// at most. A token that is still accepted is only a warning: no RFC sets a time, and
+// a self-contained token may be accepted until its exp.
 func (r *run) untilRefused() finding {
 	start := time.Now()
 	for {
@@ -97,9 +98,9 @@ func (r *run) untilRefused() finding {
 	}
 }
 
-// revoke gives back all that was given (RFC 7009), the refresh tokens first:
-// with them goes what was made of them. The run's copy has the given context,
-// because the run's own may have ended.
+// revoke revokes all tokens that were issued (RFC 7009), the refresh tokens first,
+// because revoking them also ends the tokens that came from them. It works on a copy
+// of the run with the given context, because the run's own context may have ended.
 func (r *run) revoke(ctx context.Context) (all []*answer) {
 	r.login.mu.Lock()
 	given := slices.Clone(r.login.given)
@@ -113,9 +114,9 @@ func (r *run) revoke(ctx context.Context) (all []*answer) {
 	return all
 }
 
-// revokeRest is for a run that ends before that, also by an
-// interrupt. It has requestTimeout for all tokens together and reports
-// nothing: the results are complete, or the operator has interrupted the run.
+// revokeRest revokes the tokens of a run that ended before loginRevoke, also by an
+// interrupt. It has requestTimeout for all tokens together and reports nothing: the
+// results are complete, or the operator has interrupted the run.
 func (r *run) revokeRest() {
 	r.login.mu.Lock()
 	left := !r.login.revoked && len(r.login.given) > 0

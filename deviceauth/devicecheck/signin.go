@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// The way of a person: the page where the code is typed, and from there to
-// where people sign in.
+// The checks in this file go the way of a user: from the page where the code is
+// entered to the sign-in page of the upstream provider.
 
-// devicePage opens the page where people type the code. Devices show the
-// address to people, so it is opened as a browser does. A page on another
-// origin than the issuer is legal, and is not opened: forms on it could send
-// the user code anywhere.
+// devicePage opens the page where the user enters the code. Devices show this address
+// to people, so it is opened as a browser does. A page on another origin than the
+// issuer is legal, but is not opened: forms on it could send the user code anywhere.
 func (r *run) devicePage() finding {
 	if !r.atIssuer(r.code.Page) {
 		return skip("the page is on another origin than the issuer, and is not opened")
@@ -36,9 +35,9 @@ func (r *run) devicePage() finding {
 	return pass("%s", a)
 }
 
-// devicePolicy wants the page protected against frames and caches.
-// frame-ancestors is what current browsers obey (Content Security Policy Level
-// 3); X-Frame-Options alone leaves the page to older rules.
+// devicePolicy requires that the page is protected against frames and caches. Current
+// browsers obey frame-ancestors (Content Security Policy Level 3); a page with
+// X-Frame-Options alone depends on older rules.
 func (r *run) devicePolicy() finding {
 	policy, old := r.page.header.Get("Content-Security-Policy"), r.page.header.Get("X-Frame-Options")
 	switch {
@@ -51,7 +50,7 @@ func (r *run) devicePolicy() finding {
 		return found("%s forbids frames by X-Frame-Options only", r.page.asked).
 			warn("Add frame-ancestors 'none' to a Content-Security-Policy. Ours has it; take `header " +
 				"Content-Security-Policy` out of the Caddyfile.")
-	case r.page.stores():
+	case r.page.cacheable():
 		return found("%s has Cache-Control %q", r.page.asked, quote(r.page.header.Get("Cache-Control"))).
 			warn("A cache would show one person's page to another. Ours says no-store; look for `header " +
 				"Cache-Control` in the Caddyfile, or a CDN's rule.")
@@ -59,11 +58,10 @@ func (r *run) devicePolicy() finding {
 	return pass("nobody may put the page into a frame or a cache")
 }
 
-// signInPage types the code that this run was given, and nothing else.
-// Other products' pages are skipped, because their forms mean what they like: a
-// POST to an unknown form could approve something. On our own page the code
-// only leads to the choice of an upstream, and no person is asked anything before
-// a sign-in.
+// signInPage enters the run's own user code, and nothing else. Pages of other
+// products are skipped, because the meaning of their forms is unknown: a POST could
+// approve something. On our own page the code only leads to the choice of an
+// upstream, and the user is asked nothing before a sign-in.
 func (r *run) signInPage() finding {
 	if r.code.User == "" {
 		return skip("there is no code to type, see device.members")
@@ -100,8 +98,9 @@ func (r *run) signInPage() finding {
 		fail("Add an `upstream` to the global `device_login` block: the OpenID provider where people sign in.")
 }
 
-// isKnownPage looks for the cookie that carries a code across the sign-in: an
-// operator may change the pages, but not that.
+// isKnownPage reports whether a page is this project's. It looks for the cookie that
+// carries a code across the sign-in: an operator may change the text of the pages,
+// but not the cookie.
 func (r *run) isKnownPage(a *answer) bool {
 	for _, c := range r.browser.Jar.Cookies(a.at) {
 		if strings.TrimPrefix(c.Name, "__Host-") == "device_flow" {
@@ -111,11 +110,11 @@ func (r *run) isKnownPage(a *answer) bool {
 	return false
 }
 
-// maxUpstreams is more than any person wants to choose from.
+// maxUpstreams is more providers than any user wants to choose from.
 const maxUpstreams = 20
 
-// signInUpstream follows the way to each upstream. Each upstream is tried by
-// itself and named in its part of the finding.
+// signInUpstream tries the link to each upstream provider. Each has its own part of
+// the finding, with its name.
 func (r *run) signInUpstream() finding {
 	var all []finding
 	for i, choice := range r.choices {
@@ -125,15 +124,15 @@ func (r *run) signInUpstream() finding {
 					"changes the page."))
 			break
 		}
-		u, _ := url.Parse(choice) // links has
+		u, _ := url.Parse(choice) // cannot fail: links has parsed it
 		all = append(all, about("upstream "+quote(u.Query().Get("with")), r.upstream(choice)))
 	}
 	return worst(all...)
 }
 
-// upstream goes to a provider, as far as its own first page. The gateway
-// redirects to the provider only after it has read the provider's metadata, so
-// an error page here means that the gateway cannot reach it.
+// upstream follows one choice to the first page of the provider. The gateway
+// redirects to the provider only after it has read the provider's metadata, so an
+// error page here means that the gateway cannot reach the provider.
 func (r *run) upstream(choice string) finding {
 	a := r.send(r.browser, http.MethodGet, choice, "")
 	to, err := url.Parse(a.header.Get("Location"))
@@ -150,26 +149,25 @@ func (r *run) upstream(choice string) finding {
 	return r.provider(to)
 }
 
-// badRedirect is for a hop that no request follows. The address is printed and
-// not opened, for the reason given at endpoint.
+// badRedirect is the failure for a redirect that is not followed. Its address is
+// printed and not opened, for the reason given at endpoint.
 func badRedirect(address string) finding {
 	return found("people are sent to %s, which is not https, or is on this machine and the issuer is not",
 		quote(address)).fail("Let the issuer URL in the `upstream` line be https, or use another provider.")
 }
 
-// refusalWords are those of providers that refuse with status 200.
+// refusalWords match the text of providers that refuse with status 200.
 var refusalWords = regexp.MustCompile(
 	`(?i)AADSTS\d{5}|redirect[_ ]ur[il][_ ]mismatch|(invalid|mismatching|unregistered|unknown)[a-z: ]* ` +
 		`redirect[_ ]ur[il]`)
 
-// provider looks at the answer to our authorization request. A page, or a
-// redirect to a page of the provider's, is what everybody wants to see.
-// Providers answer a wrong redirect URI in three ways: by an error status, by a
-// page of status 200 that says so (refusalWords), or by a redirect with an
-// error. Each of at most maxHops redirects is judged before it is followed. A
-// redirect back to our redirect URI without an error is a provider that signs
-// in without a page, by Kerberos for instance. Nothing is typed, and no form of
-// the provider is sent.
+// provider judges the provider's answer to our authorization request. The expected
+// answer is a page, or a redirect to one of the provider's pages. Providers answer a
+// wrong redirect URI in three ways: by an error status, by a page of status 200 that
+// says so (refusalWords), or by a redirect with an error. Each of at most maxHops
+// redirects is judged before it is followed. A redirect back to our redirect URI
+// without an error comes from a provider that signs in without a page, by Kerberos
+// for instance. The check types nothing, and sends no form of the provider.
 func (r *run) provider(to *url.URL) finding {
 	host, back := quote(to.Host), to.Query().Get("redirect_uri")
 	if !r.mayLead(to.String()) {
@@ -211,7 +209,7 @@ func (r *run) provider(to *url.URL) finding {
 	return pass("%s shows its sign-in", host)
 }
 
-// nextHop is where an answer redirects.
+// nextHop returns the target of a redirect.
 func (a *answer) nextHop() (*url.URL, error) {
 	to := a.header.Get("Location")
 	if a.err != nil || to == "" {
@@ -220,8 +218,9 @@ func (a *answer) nextHop() (*url.URL, error) {
 	return a.at.Parse(to)
 }
 
-// The remedy repeats the parameters of the request literally, since providers
-// compare them so.
+// refusedBy is the failure for an authorization request that the provider refused.
+// The remedy repeats the parameters of the request literally, because providers
+// compare them literally.
 func refusedBy(to *url.URL, refusal string) finding {
 	q := to.Query()
 	return found("the provider refused the authorization request; it said: %s", cmp.Or(refusal, "nothing")).
@@ -231,8 +230,8 @@ func refusedBy(to *url.URL, refusal string) finding {
 			quote(q.Get("client_id")), quote(to.Host))
 }
 
-// refusalIn reads an error from a redirect (RFC 6749 §4.1.2.1; authError is
-// Google's).
+// refusalIn returns the error in the query of a redirect (RFC 6749 §4.1.2.1;
+// authError is Google's).
 func refusalIn(q url.Values) string {
 	if q.Has("authError") {
 		return "an error of Google's, " + quote(q.Get("authError"))

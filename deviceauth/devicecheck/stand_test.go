@@ -24,8 +24,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
 )
 
-// A stand is the real server with a guarded API, behind a proxy that can be
-// told to break one thing.
+// A stand is the real server with a guarded API, behind a proxy that can break one
+// thing.
 type stand struct {
 	*testing.T
 	*httptest.Server
@@ -153,7 +153,7 @@ func (upstream) SignOut(context.Context, string) (*deviceauth.SignOut, error) {
 
 var here = netip.MustParseAddr("127.0.0.1")
 
-// answers is a person who reads the code and decides.
+// answers returns a user who enters the code and decides.
 func (s *stand) answers(allow bool) func(deviceclient.Prompt) {
 	person := &deviceauth.Person{Subject: "work|1", Upstream: "work", User: "alice", SignedIn: time.Now()}
 	return func(p deviceclient.Prompt) {

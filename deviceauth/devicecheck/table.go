@@ -1,9 +1,9 @@
 package devicecheck
 
-// checks are all of them, in the order in which they are asked: each after
-// what it needs. docs/check.md has the same names. The first name in needs is
-// the check whose result this one uses: where that was skipped, this one is
-// skipped with the same text. The others only must not have failed.
+// checks lists all checks in the order in which they run; each stands after those
+// that it needs. docs/check.md has the same names. The first name in needs is the
+// check whose result this one uses: if that one was skipped, this one is skipped with
+// the same text. The other names must only not have failed.
 var checks = []check{
 	{name: "reach.url", ask: (*run).reachURL},
 	{name: "reach.name", needs: "reach.url", ask: (*run).reachName},
@@ -33,7 +33,8 @@ var checks = []check{
 	{name: "keys.named", needs: "keys.set", ask: (*run).keysNamed},
 	{name: "keys.secret", needs: "metadata.endpoints", ask: (*run).keysSecret},
 
-	// From here on a client's secret may be sent, so it has to be sure to whom.
+	// The later checks may send the client's secret, so issuer and endpoints must be
+	// right.
 	{name: "device.code", needs: "metadata.endpoints metadata.issuer resource.name resource.servers",
 		ask: (*run).deviceCode},
 	{name: "device.members", needs: "device.code", ask: (*run).deviceMembers},

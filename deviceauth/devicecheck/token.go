@@ -12,14 +12,15 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// What the tokens say (RFC 9068, OpenID Connect Core §2).
+// The checks in this file look at the claims of the tokens (RFC 9068, OpenID Connect
+// Core §2).
 
 var errNoKey = errors.New("no published key has the token's kid")
 
-// verify checks a token's signature with the published keys. None of the
-// algorithms takes a key that is published for a secret (RFC 8725 §3.1).
-// The claims are not validated by the library, because checkIssuerAndTimes says
-// more exactly what is wrong with them.
+// verify checks a token's signature with the published keys. The allowed algorithms
+// are asymmetric, so a published key is never used as a shared secret (RFC 8725
+// §3.1). The library does not validate the claims, because checkIssuerAndTimes
+// reports more precisely what is wrong with them.
 func (r *run) verify(token string) (header map[string]any, claims jwt.MapClaims, err error) {
 	claims = jwt.MapClaims{}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512",
@@ -34,14 +35,14 @@ func (r *run) verify(token string) (header map[string]any, claims jwt.MapClaims,
 	return header, claims, err
 }
 
-// key returns the published key with an id. go-jose converts the key; it
+// key returns the published key with the given ID. go-jose converts the key, and
 // refuses points that are not on the curve.
 func (r *run) key(id string) (any, error) {
 	for _, k := range r.keys {
 		if k.text("kid") != id {
 			continue
 		}
-		text, _ := json.Marshal(k) // was JSON
+		text, _ := json.Marshal(k) // cannot fail: k was decoded from JSON
 		var key jose.JSONWebKey
 		if err := key.UnmarshalJSON(text); err != nil {
 			return nil, err
@@ -51,9 +52,9 @@ func (r *run) key(id string) (any, error) {
 	return nil, errNoKey
 }
 
-// isJWT reports whether a token is one, and by which algorithm. The signature
-// is not looked at. A token that is no JWT is opaque to clients, as RFC 6749
-// §1.4 permits.
+// isJWT reports whether a token is a JWT, and returns its algorithm. It does not look
+// at the signature. A token that is no JWT is opaque to clients, which RFC 6749 §1.4
+// permits.
 func isJWT(token string) (algorithm string, ok bool) {
 	t, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
 	if t == nil || err != nil {
@@ -63,9 +64,9 @@ func isJWT(token string) (algorithm string, ok bool) {
 	return algorithm, true
 }
 
-// The claims looked for are those that RFC 9068 §2.2 requires. Their absence is
-// a warning: access tokens of other formats are legal, but guards elsewhere
-// refuse them.
+// loginToken judges the access token. It looks for the claims that RFC 9068 §2.2
+// requires. A missing one is a warning: access tokens of other formats are legal, but
+// guards of other products refuse them.
 func (r *run) loginToken() finding {
 	if _, ok := isJWT(r.login.Access); !ok {
 		return pass("the access token is opaque")
@@ -98,9 +99,9 @@ func (r *run) loginToken() finding {
 	return pass("an at+jwt, signed with a published key")
 }
 
-// checkIssuerAndTimes looks at what is the same for both kinds of tokens.
-// The clock's difference is forgiven up to clockFail, as guards do, since clock
-// has already reported it.
+// checkIssuerAndTimes judges the claims that both kinds of tokens have. It tolerates
+// differences up to clockFail, as guards do, since clock has already reported the
+// difference.
 func (r *run) checkIssuerAndTimes(what string, claims jwt.MapClaims) finding {
 	expires, expiresErr := claims.GetExpirationTime()
 	issued, issuedErr := claims.GetIssuedAt()
@@ -119,11 +120,11 @@ func (r *run) checkIssuerAndTimes(what string, claims jwt.MapClaims) finding {
 	return pass("")
 }
 
-// A token signed by HS256 uses the client's secret as key, which only the
-// client and the server have, so it is skipped.
+// loginID judges the ID token. It skips the signature of HS256, whose key is the
+// client's secret, which only the client and the server have.
 func (r *run) loginID() finding {
 	granted := strings.Fields(r.login.Scope)
-	if len(granted) == 0 { // RFC 6749 §5.1: what was asked for
+	if len(granted) == 0 { // RFC 6749 §5.1: without scope, the granted ones are those requested
 		granted = r.cfg.Scopes
 	}
 	asked := slices.Contains(granted, "openid")
@@ -153,10 +154,9 @@ func (r *run) loginID() finding {
 	return pass("an ID token about %s", quote(r.login.sub))
 }
 
-// loginUserinfo compares the userinfo response with the ID token.
-// sub has to be compared with the ID token's before anything of the response is
-// used (OpenID Connect Core §5.3.2); a cached response of another person would
-// show exactly there.
+// loginUserinfo compares the userinfo response with the ID token. sub must be equal
+// to that of the ID token before anything in the response is used (OpenID Connect
+// Core §5.3.2); a cached response of another user would differ exactly there.
 func (r *run) loginUserinfo() finding {
 	if r.server.Userinfo == "" {
 		return skip("the server has no userinfo endpoint")

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// explain says why there was no response, and what an operator can do about
-// it: the words of the libraries below assume that one knows them. Causes that
-// are found by errors.As come first, since a DNS error may also be a time-out.
-// The text of an unknown error is printed as it is.
+// explain says why there was no response, and what an operator can do about it,
+// because the errors of the libraries below need expert knowledge. Causes that
+// errors.As finds come first, since a DNS error may also be a time-out. The text of
+// an unknown error is printed as it is.
 func explain(err error) finding {
 	var name *net.DNSError
 	switch {
@@ -41,15 +41,16 @@ func explain(err error) finding {
 	return found("%s", quote(err.Error())).fail("Look at Caddy's log, and at what stands between here and there.")
 }
 
-// isTimeout also covers time-outs of net/http that wrap no context error.
+// isTimeout reports whether an error is a time-out, also one of net/http that wraps
+// no context error.
 func isTimeout(err error) bool {
 	var timed net.Error
 	return errors.As(err, &timed) && timed.Timeout()
 }
 
-// badTLS tells the ways apart in which TLS fails; it says nothing about others.
-// The alerts of a server arrive as tls.AlertError, or only as text where HTTP/2
-// has wrapped them.
+// badTLS explains the errors of TLS; it returns the zero finding for any other error.
+// An alert of the server arrives as tls.AlertError, or only as text where HTTP/2 has
+// wrapped it.
 func badTLS(err error) finding {
 	var unknown x509.UnknownAuthorityError
 	var wrong x509.HostnameError
@@ -83,8 +84,9 @@ func badTLS(err error) finding {
 	return finding{}
 }
 
-// A certificate that is not valid yet usually means that this machine's clock
-// is late, so the remedy is about clocks and not about the certificate.
+// expired is the failure for a certificate outside its period of validity. A
+// certificate that is not valid yet usually means that this machine's clock is late,
+// so that remedy is about the clock and not about the certificate.
 func expired(c *x509.Certificate) finding {
 	now := time.Now()
 	if now.Before(c.NotBefore) {

@@ -22,7 +22,7 @@ func TestUnattendedLoginAsksNoPerson(t *testing.T) {
 	}
 }
 
-// A device says what it is called where it is told to, and else nothing.
+// A device sends its name if it is configured, and no name otherwise.
 func TestDeviceNameIsSent(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"alice-laptop", ""} {
@@ -40,8 +40,8 @@ func TestDeviceNameIsSent(t *testing.T) {
 	}
 }
 
-// Whoever trusts an issuer keeps one token for all APIs that name it, and gets
-// none for an API that names another one.
+// A client that trusts an issuer uses one token for all APIs that name this issuer,
+// and gets none for an API that names another one.
 func TestIssuerIsTrustedWithAllItsAPIs(t *testing.T) {
 	t.Parallel()
 	metadata := func(issuer string) map[string]any {

@@ -172,7 +172,8 @@ func TestLoginEnds(t *testing.T) {
 	}
 }
 
-// A server cannot make the client panic, wait for ever, or send what is no bearer token.
+// A server cannot make the client panic, block for ever, or send something that is no
+// bearer token.
 func TestAnswersThatNoClientCanUse(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ interval, token, want string }{

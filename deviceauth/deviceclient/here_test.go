@@ -73,7 +73,8 @@ func TestMetadataOfAServerElsewhereNameNothingOnThisMachine(t *testing.T) {
 	}
 }
 
-// What was sent cannot be taken back: the person hears first where it goes.
+// A secret that was sent cannot be taken back, so the person is told first where it
+// goes.
 func TestSecretIsAnnouncedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	for secret, announced := range map[string]bool{"": false, "hush": true} {

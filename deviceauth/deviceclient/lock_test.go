@@ -47,7 +47,7 @@ func TestLockKeepsOtherProcessesOutAndEndsWithItsOwn(t *testing.T) {
 		t.Fatalf("the other process says %q", line)
 	}
 	shown := make(chan string, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // the waiting is told after a second
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // the wait is reported after a second
 	defer cancel()
 	if _, err := holdAt(ctx, path, func(text string, _ ...any) { shown <- text }); !errors.Is(err,
 		context.DeadlineExceeded) {

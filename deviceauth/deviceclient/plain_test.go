@@ -22,7 +22,7 @@ func badly(code, words string) func(http.ResponseWriter, *http.Request) {
 	}
 }
 
-// rawly answers with bytes of its own.
+// rawly responds with raw bytes.
 func rawly(answer string) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()

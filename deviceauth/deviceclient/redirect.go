@@ -45,7 +45,6 @@ func discovering(c *http.Client) *http.Client {
 // named it: with TLS, and to this machine only if that site is on this machine, too.
 // Services on a loopback host often trust all local clients. Package devicecheck uses
 // it as well.
-// devicecheck goes by.
 func MayLead(from, to *url.URL) bool {
 	if to.Host == "" || to.User != nil || isThisMachine(to.Hostname()) && !isThisMachine(from.Hostname()) {
 		return false

@@ -26,8 +26,8 @@ func BenchmarkHotPaths(b *testing.B) {
 	}
 }
 
-// Seconds are the machine's, allocations are the program's. What is far below the table
-// fails too, so that the table is worth something: run with -update.
+// Times depend on the machine, allocations on the program. A result far below the
+// table fails as well, so that the table stays exact: run with -update.
 func TestHotPathsAllocateNoMoreThanTheTableSays(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates by itself")
@@ -72,7 +72,7 @@ func TestHotPathsAllocateNoMoreThanTheTableSays(t *testing.T) {
 // nameWidth is the width of the first column of the table.
 const nameWidth = 20
 
-// writeAllocs writes the table anew.
+// writeAllocs rewrites the table.
 func writeAllocs(t *testing.T) {
 	t.Helper()
 	var table strings.Builder

@@ -14,8 +14,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/gatewaytest"
 )
 
-// A drip is a body of which a byte comes every second, for as long as somebody
-// reads it.
+// A drip is a body that gives a byte every second, for as long as it is read.
 type drip struct{}
 
 func (drip) Read(p []byte) (int, error) {
@@ -44,7 +43,7 @@ func TestSlowBodyIsAnsweredWhereverOneIsRead(t *testing.T) {
 			{"POST", "/device/connections", false},
 			{"POST", "/device/connections/name", false},
 			{"POST", "/device/sign-out", false},
-			{"GET", "/device", false}, // nobody reads it, but net/http would
+			{"GET", "/device", false}, // no handler reads it, but net/http would
 		} {
 			r := httptest.NewRequest(test.method, test.path, io.NopCloser(drip{}))
 			r.Header.Set("Content-Type", gatewaytest.Form)

@@ -24,8 +24,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp/idptest"
 )
 
-// serve runs the program of docs/go.md before an API that writes what it was
-// told.
+// serve runs the program of docs/go.md in front of an API that writes the headers it
+// got.
 func serve(t *testing.T) (address string) {
 	t.Helper()
 	provider := idptest.Start()
@@ -96,7 +96,7 @@ func fields(page string, more ...string) url.Values {
 	return form
 }
 
-// allow is a person who types the code, signs in and says yes.
+// allow is a user who enters the code, signs in and approves.
 func allow(t *testing.T, address, code string) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -171,7 +171,7 @@ func TestProgramOfTheDocumentationWorks(t *testing.T) {
 	}
 }
 
-// The program in the documentation is the one that was tested.
+// The program in the documentation is the tested one.
 func TestDocumentationHasTheProgram(t *testing.T) {
 	page, err := os.ReadFile("../../docs/go.md")
 	if err != nil {

@@ -154,7 +154,7 @@ func (h *hot) member(name string) string {
 	return text
 }
 
-// poll is a poll of a new code, which somebody has approved or not.
+// poll returns a poll of a new code, which is approved or pending.
 func (h *hot) poll(approved bool) *http.Request {
 	h.serve(h.pages, h.authorization(), http.StatusOK)
 	if code, ok := deviceauth.ParseUserCode(h.member("user_code")); approved && ok {

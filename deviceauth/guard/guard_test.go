@@ -155,8 +155,8 @@ func answersAs(t *testing.T, s *gatewaytest.Site, tests []answerTest) {
 	}
 }
 
-// An empty header that stands first hides a token from whoever looks at the
-// first alone.
+// An empty Authorization header before another one hides the token from code that
+// looks at the first header only.
 //
 // protocol 31
 func TestRequestWithCredentialsIsNoPreflight(t *testing.T) {
@@ -276,7 +276,7 @@ func TestBackendIsToldWhoAsks(t *testing.T) {
 	}
 }
 
-// A header of the default set tells what the operator says, where they say anything of it.
+// A default header can be configured to have another claim.
 func TestDefaultHeaderWithAnotherClaim(t *testing.T) {
 	s := gatewaytest.New(t)
 	s.Upstream.Person.Claims = deviceauth.Claims{"groups": []any{"staff"}, "roles": []any{"admin"}}

@@ -47,7 +47,7 @@ func oldKey(http.ResponseWriter, *http.Request) *deviceauth.Identity {
 	return deviceauth.NewIdentity(&deviceauth.Person{}, &deviceauth.AccessClaims{ClientID: "meter", Scope: "read"})
 }
 
-// beforeCredentials are tests of what is decided before anybody looks at credentials.
+// beforeCredentials are tests of decisions that need no credentials.
 func beforeCredentials() []pipelineTest {
 	return []pipelineTest{
 		{name: "a target that is no path is refused before all", want: guard.Malformed,
@@ -68,7 +68,7 @@ func beforeCredentials() []pipelineTest {
 	}
 }
 
-// byCredentials are tests of what is decided by credentials.
+// byCredentials are tests of decisions about credentials.
 func byCredentials() []pipelineTest {
 	return []pipelineTest{
 		{name: "a preflight before a key", want: guard.Preflight, pipeline: guard.Pipeline{Key: oldKey},
@@ -89,7 +89,7 @@ func byCredentials() []pipelineTest {
 	}
 }
 
-// The order of the steps is told by what wins where several would apply.
+// The order of the steps shows in which step wins if several apply.
 func TestPipelineDecidesInOrder(t *testing.T) {
 	t.Parallel()
 	for _, test := range append(beforeCredentials(), byCredentials()...) {

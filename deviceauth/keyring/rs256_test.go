@@ -147,7 +147,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 		if err := r.Rotate(t.Context()); err != nil || len(r.IDKeys()) != before+1 {
 			t.Errorf("a rotation by hand: %v, %d keys", err, len(r.IDKeys()))
 		}
-		r = open(t, vault, "") // nobody needs it any more
+		r = open(t, vault, "") // no client needs it any more
 		time.Sleep(rotateAfter + keepFor + time.Hour)
 		maintain()
 		if len(r.IDKeys()) != 0 || strings.Contains(string(r.JWKS()), `"RSA"`) {

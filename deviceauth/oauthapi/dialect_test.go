@@ -26,9 +26,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/gatewaytest"
 )
 
-// Each file of testdata/dialects is a conversation of a device with the
-// product it was written for. What stands in <angle brackets> is given a name
-// the first time, and must be the same from then on; <any> is whatever.
+// Each file of testdata/dialects is a conversation of a device with the product for
+// which it was written. A name in <angle brackets> stands for any value the first
+// time, and for the same value afterwards; <any> always matches.
 func TestDialectsAnswerAsDocumented(t *testing.T) {
 	for _, name := range oauthapi.Dialects() {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +179,7 @@ func formMembers(t *testing.T, text string) any {
 	return members
 }
 
-// same compares what was decoded, member by member.
+// same compares decoded values, member by member.
 func (c *conversation) same(where string, got, want any) {
 	c.Helper()
 	object, isObject := want.(map[string]any)
@@ -206,7 +206,7 @@ func (c *conversation) same(where string, got, want any) {
 	}
 }
 
-// fits compares with a pattern, and remembers what is named the first time.
+// fits compares a value with a pattern, and remembers the value of a new name.
 func (c *conversation) fits(got any, pattern string) bool {
 	if pattern == "<any>" {
 		return got != nil && !reflect.ValueOf(got).IsZero()

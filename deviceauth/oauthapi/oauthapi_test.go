@@ -406,7 +406,8 @@ func FuzzTokenEndpoint(f *testing.F) {
 	})
 }
 
-// siteCases are requests for a device code, by what the browser says of the page that sends them.
+// siteCases are device authorization requests with the Sec-Fetch-Site header of
+// various pages.
 var siteCases = []struct {
 	name    string
 	headers []string
@@ -468,8 +469,9 @@ func TestPageOfAnotherSiteGetsNoCode(t *testing.T) {
 	gatewaytest.Refused(t, w, 400, "invalid_grant")
 }
 
-// What is asked of whoever runs the server for a device's request is kept with
-// it, and an address that a translator shows is the one behind it.
+// The location of a device's request, which the operator's function returns, is
+// stored with it. An address from a NAT64 translator is stored as the IPv4 address
+// behind it.
 //
 // protocol 8, 43
 func TestDeviceIsKeptWithItsPlaceAndAddress(t *testing.T) {

@@ -18,8 +18,8 @@ func read(contentType, body string) (params, error) {
 	return readParams(r, false)
 }
 
-// again writes what was read, once as a form and once as JSON, and wants both
-// to say the same.
+// again encodes the parameters as a form and as JSON, and requires that both decode
+// to the same.
 func again(t *testing.T, p params) {
 	form, object := url.Values{}, map[string]any{}
 	want := params{}

@@ -125,7 +125,7 @@ func TestBrowserClientMayNotAskForDeviceCodes(t *testing.T) {
 	gatewaytest.Refused(t, w, 400, "unauthorized_client")
 }
 
-// good is a member that is right, beside one that is not.
+// good is a valid member to put beside an invalid one.
 const good = `"redirect_uris":["https://a.example/cb"]`
 
 // badMetadata are client metadata with the error code and a word of the description.
@@ -267,7 +267,7 @@ func TestRegistrationWantsItsToken(t *testing.T) {
 // protocol 53
 func TestRegistrationsAreBounded(t *testing.T) {
 	s := gatewaytest.New(t, registering(deviceauth.Registration{Open: true, Limit: 12}))
-	for range 20 { // what is refused counts nothing
+	for range 20 { // refused requests count nothing
 		register(s, "{}")
 	}
 	for range 10 {
@@ -327,7 +327,7 @@ func TestClientThatRegisteredLearnsNothingOfOthersTokens(t *testing.T) {
 	}
 }
 
-// A client that nobody has checked has no one sent to its site by a link to here.
+// A link to this server does not redirect to the site of an unchecked client.
 //
 // protocol 46, 47, 53
 func TestUncheckedClientIsNoOpenRedirect(t *testing.T) {
@@ -349,7 +349,7 @@ func TestUncheckedClientIsNoOpenRedirect(t *testing.T) {
 	q.Set("code_challenge_method", "S256")
 	b.SignIn()
 	b.Open("/oauth2/authorize?" + q.Encode())
-	b.Sees(200, "says that it is from phish.example") // and not what it calls its home
+	b.Sees(200, "says that it is from phish.example") // not the home page that the client claims
 }
 
 // Pages of any origin may register themselves.
@@ -370,7 +370,8 @@ func TestRegistrationAnswersPages(t *testing.T) {
 	}
 }
 
-// FuzzParseClientMetadata wants that what is accepted says the same when it is read again.
+// FuzzParseClientMetadata requires that accepted metadata are unchanged when they are
+// parsed again.
 func FuzzParseClientMetadata(f *testing.F) {
 	f.Add(example)
 	f.Add(`{"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`)

@@ -219,7 +219,7 @@ func TestPromptIsKept(t *testing.T) {
 	b.Open("/device/callback?code=c&state=" + b.Upstream.Begun.State)
 	b.Sees(200, "Connect Store CLI?")
 	b.Open(authorizeRequest("prompt", "login"))
-	b.Sees(200, "only after a new sign-in") // each request asks for one of its own
+	b.Sees(200, "only after a new sign-in") // each request asks for a new one
 	b.Open(authorizeRequest("prompt", "select_account"))
 	b.Sees(200, "Sign in with")
 	b.Open("/device/sign-in?with=work&switch=1")

@@ -43,8 +43,8 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 		b.Open("/device?user_code=" + url.QueryEscape(part))
 		b.Sees(200, `name="user_code" class="code" value=""`)
 	}
-	// What was filled in is a link's, whatever was done to it since; a form of
-	// another browser, or none, is a link too.
+	// A code that was filled in came from a link, even if the user edits it; a form
+	// without this browser's cookie counts as a link, too.
 	b.Open("/device?user_code=BBBB-BBBB")
 	b.Submit("/device", url.Values{"user_code": {code}})
 	b.Sees(403, "has to be typed")
@@ -58,8 +58,8 @@ func TestCodeThatHasToBeTypedIsNotTakenFromALink(t *testing.T) {
 	b.Sees(200, "Connect TV")
 }
 
-// A page that stood open for longer than its cookie lives asks for the code anew,
-// and takes it for a typed one.
+// A page that was open for longer than its cookie is valid asks for the code again,
+// and then takes it for a typed one.
 //
 // protocol 35
 func TestPageThatStoodOpenForLongAsksForTheCodeAnew(t *testing.T) {

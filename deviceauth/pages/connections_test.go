@@ -62,7 +62,7 @@ func TestPersonNamesTheirDevices(t *testing.T) {
 	if got := heads(b); len(got) != 2 || got[0] != "TV &lt;b&gt;" || got[1] != "&lt;i&gt;Living&lt;/i&gt; room" {
 		t.Errorf("the devices are called %q", got)
 	}
-	b.Sees(200, `<p class="quiet"><bdi>TV &lt;b&gt;</bdi></p>`) // what it is stays there
+	b.Sees(200, `<p class="quiet"><bdi>TV &lt;b&gt;</bdi></p>`) // the kind of device stays on the page
 	b.Sees(200, `value="&lt;i&gt;Living&lt;/i&gt; room" maxlength="60"`)
 	b.Sees(200, `aria-label="Disconnect &lt;i&gt;Living&lt;/i&gt; room (…`+codes[1][len(codes[1])-4:]+`)"`)
 	names(b, ids[1], "")

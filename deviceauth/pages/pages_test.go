@@ -102,7 +102,7 @@ func TestCodeIsLookedUpOnlyAfterASignIn(t *testing.T) {
 		b.Sees(200, "Sign in with Example &lt;Work&gt;")
 	}
 	b.Open("/device/callback?code=c&state=" + b.Upstream.Begun.State)
-	b.Sees(400, "This sign-in is over") // nobody began one
+	b.Sees(400, "This sign-in is over") // no sign-in was begun
 }
 
 // protocol 37
@@ -161,8 +161,8 @@ func TestFiveSignInsAreUnderWayAtMost(t *testing.T) {
 	}
 }
 
-// A neighbouring host can set the cookie of a sign-in, which is its own, and
-// send the browser to the callback: it signs nobody in as somebody else.
+// A neighbouring host can set the cookie of its own sign-in, and send the browser to
+// the callback: this does not sign the user in as another person.
 //
 // protocol 37
 func TestSignInOfAnotherBrowserIsNotTakenOver(t *testing.T) {

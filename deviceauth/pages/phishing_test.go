@@ -16,7 +16,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/gatewaytest"
 )
 
-// lured is a person who types the code of a device that asked from elsewhere.
+// lured is a person who enters the code of a device elsewhere.
 func lured(s *gatewaytest.Site) (b *gatewaytest.Browser, deviceCode string) {
 	s.Helper()
 	b = s.Browser()
@@ -84,7 +84,7 @@ func TestRequiredNetworkOffersNoYes(t *testing.T) {
 	gatewaytest.Refused(t, s.Poll(code), 400, "authorization_pending")
 }
 
-// protocol 35: nobody but the person's own browser, which goes there, gets a page.
+// protocol 35: only a navigation of the user's own browser gets a page.
 func TestPagesAnswerNavigationsAlone(t *testing.T) {
 	b := gatewaytest.New(t).Browser()
 	b.SignIn()
@@ -163,8 +163,9 @@ func TestSessionThatWasTakenAlongDecidesNothing(t *testing.T) {
 	b.Sees(200, "Connect TV")
 }
 
-// Whoever has moved and signs in again goes on with what their page was about, and
-// not with what another tab has brought since; the operator hears of it.
+// A user whose network has changed and who signs in again continues with the request
+// of their own page, and not with one that another tab has brought since; an event
+// reports the change.
 //
 // protocol 39, 41
 func TestWhoHasMovedGoesOnWithTheirPage(t *testing.T) {
@@ -195,8 +196,8 @@ func TestWhoHasMovedGoesOnWithTheirPage(t *testing.T) {
 	b.Sees(200, first)
 }
 
-// Another site cannot have the browser sign in again, maybe as somebody else, by a
-// link or a redirect: the person is shown the button.
+// Another site cannot make the browser sign in again, perhaps as another person, by a
+// link or a redirect: the user has to press a button.
 //
 // protocol 35, 41
 func TestAnotherSiteBeginsNoSignIn(t *testing.T) {
@@ -253,7 +254,7 @@ func TestNewSignInIsAskedForWhereTheDeviceWantsOne(t *testing.T) {
 	_, code := b.Ask()
 	b.Sees(200, "Sign in again")
 	b.Sees(200, "with=work")
-	b.Open("/device/sign-in?with=work") // the attempt of somebody who takes the parameter away
+	b.Open("/device/sign-in?with=work") // an attempt without the parameter
 	b.Open("/device/callback?code=c&state=" + b.Upstream.Begun.State)
 	b.Sees(200, "Sign in again")
 	b.Open("/device/sign-in?fresh=1&with=work")

@@ -15,8 +15,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
 
-// A server whose user may not ask for INFO, as some that are rented, is used, and what
-// it does not tell is said in the log.
+// A server that does not permit INFO, like some hosted ones, is used, and the log
+// says which settings could not be checked.
 func TestServerThatDoesNotTellItsSettingsIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-info")
@@ -47,7 +47,7 @@ func (shortAnswers) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// What stands between a gateway and its Redis, such as a proxy, may answer anything.
+// A proxy between gateway and Redis may answer anything.
 func TestScriptsAnswerThatIsShortIsAFault(t *testing.T) {
 	t.Parallel()
 	s, g := troubled(t, func(_ int32, send func() error) error { return send() })
@@ -61,8 +61,8 @@ func TestScriptsAnswerThatIsShortIsAFault(t *testing.T) {
 	}
 }
 
-// A record that is no grant's own is a fault wherever it is read, in lists too: they
-// would show, and end, somebody else's.
+// A record whose contents belong to another grant is a fault, in lists as well: the
+// list would show that grant, and ending it would end the wrong one.
 func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"null", "{}", `{"state":"active"}`, "nonsense", ""} {

@@ -15,9 +15,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
 
-// trouble stands between a client and its server.
+// trouble is a faulty connection between a client and its server.
 type trouble struct {
-	scripts atomic.Int32 // that have been sent
+	scripts atomic.Int32 // number of scripts sent
 	on      func(nth int32, send func() error) error
 }
 
@@ -81,8 +81,8 @@ func TestAnswerThatIsLostIsFoundOut(t *testing.T) {
 	once(t, s, g, s.Update(t.Context(), g.ID, count))
 }
 
-// protocol 4: a server that was held up does in the end what it was sent, in
-// the midst of the next attempt.
+// protocol 4: a server that was blocked carries out an earlier attempt during the
+// next one.
 func TestAttemptThatArrivesLateIsRecognised(t *testing.T) {
 	t.Parallel()
 	var late func() error
@@ -101,7 +101,8 @@ func TestAttemptThatArrivesLateIsRecognised(t *testing.T) {
 	once(t, s, g, s.Update(t.Context(), g.ID, count))
 }
 
-// protocol 4: a Cluster's client sends again by itself what was not answered.
+// protocol 4: the client of a Cluster repeats by itself a command that got no
+// response.
 func TestAttemptSentTwiceIsAnsweredTwice(t *testing.T) {
 	t.Parallel()
 	s, g := troubled(t, func(_ int32, send func() error) error {

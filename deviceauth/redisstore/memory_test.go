@@ -29,8 +29,8 @@ func activeGrant() *deviceauth.Grant {
 
 func endIt(g *deviceauth.Grant) error { return g.Revoke(time.Now().UTC(), "test") }
 
-// remembers returns when the store answers for a grant from memory: without
-// that, a test of what it must not believe would prove nothing.
+// remembers returns when the store answers for a grant from its cache: without that,
+// a test that the cache must not be used would prove nothing.
 func remembers(t *testing.T, s *Store, g *deviceauth.Grant) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -75,8 +75,8 @@ func TestGatewayHearsOfAnothersChange(t *testing.T) {
 	}
 }
 
-// A grant that is kept in memory is no answer when the server cannot be heard:
-// its revocation might be what is not heard.
+// A cached grant is not used while the server is silent, because the missing message
+// may be the revocation of that grant.
 func TestMemoryIsNotTrustedWhenTheServerIsSilent(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -206,7 +206,7 @@ func TestServerThatLosesGrantsIsWarnedAbout(t *testing.T) {
 	}
 }
 
-// Whoever may not ask for the policy is warned, and served.
+// A gateway that may not read the eviction policy logs a warning and works.
 func TestServerThatTellsNothingIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--user", "gateway", "on", ">hunter3", "~*", "&*", "+@all", "-@dangerous")

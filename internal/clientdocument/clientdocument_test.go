@@ -54,7 +54,7 @@ func TestDocumentIsFetched(t *testing.T) {
 	}
 }
 
-// badServers answer as no server of a document does, with what is said of each.
+// badServers answer wrongly, each with the expected error.
 var badServers = map[string]struct {
 	answer http.HandlerFunc
 	want   string
@@ -137,8 +137,8 @@ func TestSlowServerIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// A listener on this machine stands for what is not to be asked, and must hear nothing:
-// under every name that leads to it, and in every spelling of its address.
+// A listener on this machine is a forbidden address: it must get no connection, under
+// any name or spelling of its address.
 //
 // protocol 52
 func TestForbiddenAddressesHearNothing(t *testing.T) {
@@ -253,7 +253,7 @@ func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 		"public, Max-Age=3600": time.Hour, `max-age="3600"`: time.Hour, "max-age=999999": maxKept,
 		"max-age=99999999999999999999": minKept,
 	} {
-		if got := keptFor(header); got != want {
+		if got := cacheTime(header); got != want {
 			t.Errorf("%q: kept for %v, want %v", header, got, want)
 		}
 	}
@@ -278,7 +278,7 @@ func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 	fetch(1, false)
 	now = now.Add(minKept)
 	status.Store(http.StatusInternalServerError)
-	fetch(2, false) // trouble: what was there is good for a day
+	fetch(2, false) // a fault: the previous document is used for a day
 	now = now.Add(failureKept - time.Second)
 	fetch(2, false)
 	now = now.Add(maxKept)
@@ -288,7 +288,7 @@ func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 	now = now.Add(time.Second)
 	status.Store(http.StatusOK)
 	fetch(4, false)
-	now = now.Add(-time.Hour) // the clock goes back: what is kept is good
+	now = now.Add(-time.Hour) // the clock was set back: the cached document stays valid
 	fetch(4, false)
 	now = now.Add(time.Hour + minKept)
 	status.Store(http.StatusNotFound) // it is no document any more
@@ -301,13 +301,13 @@ func TestKeptDocumentsAreBounded(t *testing.T) {
 	s := newSite(t, document)
 	s.Fetch(t.Context(), s.URL+"/good")
 	for i := range 3 * maxDocuments {
-		f.Fetch(t.Context(), fmt.Sprintf("https://127.0.0.%d:1/%d", i/maxOfHost, i))
+		f.Fetch(t.Context(), fmt.Sprintf("https://127.0.0.%d:1/%d", i/maxHostFetches, i))
 	}
 	if len(f.kept) > maxDocuments {
 		t.Errorf("%d documents are kept", len(f.kept))
 	}
 	for i := range 3 * maxDocuments { // failures, of as many hosts as it takes, push no document out
-		s.Fetch(t.Context(), fmt.Sprintf("https://[::ffff:10.0.%d.1]/%d", i/maxOfHost, i))
+		s.Fetch(t.Context(), fmt.Sprintf("https://[::ffff:10.0.%d.1]/%d", i/maxHostFetches, i))
 	}
 	s.Fetch(t.Context(), s.URL+"/good")
 	if n := s.asked.Load(); n != 1 {
@@ -318,11 +318,11 @@ func TestKeptDocumentsAreBounded(t *testing.T) {
 func TestFetchesOfOneHostAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, document)
-	for i := range 2 * maxOfHost {
+	for i := range 2 * maxHostFetches {
 		s.Fetch(t.Context(), fmt.Sprintf("%s/%d", s.URL, i))
 	}
-	if n := s.asked.Load(); n != maxOfHost {
-		t.Errorf("%d requests in a minute, want %d", n, maxOfHost)
+	if n := s.asked.Load(); n != maxHostFetches {
+		t.Errorf("%d requests in a minute, want %d", n, maxHostFetches)
 	}
 	if _, err := s.Fetch(t.Context(), s.URL+"/1"); err != nil { // which is kept
 		t.Error(err)

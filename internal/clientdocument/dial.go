@@ -11,19 +11,20 @@ import (
 	"time"
 )
 
-// A forbiddenError says that a document is at an address that is not asked.
+// A forbiddenError says that a document's host has an address that must not be used.
 type forbiddenError struct{ addr netip.Addr }
 
 func (e *forbiddenError) Error() string { return fmt.Sprintf("%v is no public address", e.addr) }
 
-// newClient asks public addresses alone, each time on a connection of its own, and follows
-// no redirects. It goes by no proxy: that would look the host up anew, behind the check.
+// newClient returns a client that connects to public addresses only, uses a new
+// connection for each request, and follows no redirects. It uses no proxy, because a
+// proxy would look the host up again and bypass the check.
 func newClient(roots *x509.CertPool, loopback bool) *http.Client {
 	dialer := &net.Dialer{
 		Timeout: timeout,
-		// Control sees the address that is about to be connected to, after its name was
-		// looked up: a name that leads elsewhere the second time leads nowhere (DNS
-		// rebinding).
+		// Control is called with the address to connect to, after the name was looked
+		// up. So a name that has another address at the second lookup does not bypass
+		// the check (DNS rebinding).
 		Control: func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil || !isPublic(to.Addr()) && !(loopback && to.Addr().Unmap().IsLoopback()) {
@@ -33,8 +34,9 @@ func newClient(roots *x509.CertPool, loopback bool) *http.Client {
 		},
 	}
 	return &http.Client{
-		Timeout: timeout, // of all of it, the body too
-		// Connections are not kept: one that is used again was checked for another name.
+		Timeout: timeout, // of the whole request, including the body
+		// Connections are not kept: a reused one would have been checked for another
+		// name.
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			DisableKeepAlives: true, TLSHandshakeTimeout: timeout, ResponseHeaderTimeout: timeout,
@@ -45,9 +47,10 @@ func newClient(roots *x509.CertPool, loopback bool) *http.Client {
 	}
 }
 
-// reserved are the networks of the registries for special purposes
-// (https://www.iana.org/assignments/iana-ipv4-special-registry and its IPv6 twin) that
-// [netip.Addr] has no method for, with those that lead to IPv4 addresses by themselves.
+// reserved are the networks of the IANA special-purpose registries
+// (https://www.iana.org/assignments/iana-ipv4-special-registry and the one for IPv6)
+// that no method of [netip.Addr] covers, and the IPv6 networks that map to IPv4
+// addresses.
 var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"),
@@ -59,11 +62,11 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("fec0::/10"),
 }
 
-// isPublic reports whether an address is one of the internet.
+// isPublic reports whether an address is a public address of the internet.
 func isPublic(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	// An address with a zone is of a link, and IsGlobalUnicast knows multicast, loopback
-	// and link-local ones.
+	// An address with a zone is local to a link. IsGlobalUnicast excludes multicast,
+	// loopback and link-local addresses.
 	if !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.Zone() != "" {
 		return false
 	}

@@ -1,5 +1,5 @@
-// Package discovery is about the URLs of authorization servers and of what describes
-// them (RFC 8414, RFC 9728). It decides which of them may be trusted with secrets.
+// Package discovery handles the URLs of authorization servers and of their metadata
+// (RFC 8414, RFC 9728). It decides which of these URLs may be trusted with secrets.
 package discovery
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// CheckIssuer says what is wrong with an issuer URL: it wants what RFC 8414 §2 says, with http on the own machine for
-// development.
+// CheckIssuer returns an error if an issuer URL does not comply with RFC 8414 §2. For
+// development it accepts http on this machine as well.
 func CheckIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
@@ -22,8 +22,8 @@ func CheckIssuer(issuer string) error {
 	return nil
 }
 
-// IsLoopback reports whether a host name or address stays on this machine. Names
-// below localhost do (RFC 6761 §6.3).
+// IsLoopback reports whether a host name or address is of this machine. Names below
+// localhost are (RFC 6761 §6.3).
 func IsLoopback(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	addr, err := netip.ParseAddr(host)

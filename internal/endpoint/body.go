@@ -8,8 +8,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
-// MaxBody is the largest body that is read, in bytes. It is far above any request
-// of the protocol.
+// MaxBody is the largest body that is read, in bytes. Every request of the protocol
+// is far smaller.
 const MaxBody = 64 << 10
 
 var (
@@ -17,11 +17,11 @@ var (
 	errStopping = deviceauth.NewError("temporarily_unavailable", "the server is about to stop; ask again")
 )
 
-// Receive waits for the body of a request that the handler is about to serve,
-// for at most 10 s, and answers one that does not arrive: 408, or 503 where the
-// server is about to stop; it then returns false. ServeHTTP does it first thing.
-// A caller that holds something while ServeHTTP runs calls Receive before, so that
-// it holds nothing while a slow client is waited for.
+// Receive waits up to 10 s for the body of a request. If the body does not arrive,
+// Receive answers 408, or 503 if the server is about to stop, and returns false.
+// ServeHTTP calls it first. A caller that holds a lock or another resource while
+// ServeHTTP runs calls Receive before it takes the resource, so that a slow client
+// does not hold it.
 func (m *Mux) Receive(w http.ResponseWriter, r *http.Request) bool {
 	route, ok := m.Find(r.URL.Path)
 	if !ok {
@@ -38,8 +38,8 @@ func (m *Mux) Receive(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// refuseBody answers in the route's own language. The rest of the body may still
-// come, so that an HTTP/1 connection is of no further use (RFC 9110 §15.5.9).
+// refuseBody writes the error in the route's own format. It closes an HTTP/1
+// connection, because the rest of the body may still arrive on it (RFC 9110 §15.5.9).
 func (m *Mux) refuseBody(route Route, w http.ResponseWriter, r *http.Request, why error, status int) {
 	a := route.Fail(r, why)
 	a.Status = status

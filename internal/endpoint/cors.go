@@ -13,12 +13,12 @@ type CORS int
 // The policies. The zero value is the strictest one.
 const (
 	NoOrigin      CORS = iota // pages for people: no other origin
-	AnyOrigin                 // what is public anyway: all origins
-	ClientOrigins             // what needs a client: the pages that play a device
+	AnyOrigin                 // public documents: all origins
+	ClientOrigins             // endpoints for clients: origins of the pages that act as a device
 )
 
-// addCORS adds the headers of a response, on errors too. Credentials are never
-// allowed: no endpoint looks at cookies.
+// addCORS adds the CORS headers to a response, also to an error. Credentials are
+// never allowed, because no endpoint uses cookies.
 func (m *Mux) addCORS(policy CORS, header http.Header, r *http.Request) {
 	switch policy {
 	case AnyOrigin:
@@ -33,7 +33,7 @@ func (m *Mux) allowsOrigin(ctx context.Context, origin string) bool {
 	return m.AllowsOrigin != nil && m.AllowsOrigin(ctx, origin)
 }
 
-// preflight answers OPTIONS.
+// preflight answers an OPTIONS request.
 func (m *Mux) preflight(route Route, r *http.Request) *Response {
 	a := NewResponse(http.StatusNoContent, "", nil).Set("Allow", route.allowed())
 	origin := r.Header.Get("Origin")

@@ -9,17 +9,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// A Log writes of requests that failed. The endpoints and the pages of one
-// issuer share one, because it counts: any client can have a sign-in refused, or ask a
-// server that is ailing, as often as they like, and the disk must not be filled by
-// that.
+// A Log logs failed requests. The endpoints and the pages of one issuer share one
+// Log, because it counts its lines: any client can cause refusals or faults as often
+// as it likes, and must not fill the disk with them.
 type Log struct {
 	to       *slog.Logger
-	refusals *sampling.Sampler[logKind] // of what strangers cause
-	faults   *sampling.Sampler[logKind] // of what is away
+	refusals *sampling.Sampler[logKind] // refusals, which clients cause
+	faults   *sampling.Sampler[logKind] // faults, which outages of a store or an upstream cause
 }
 
-// A logKind is what lines of the log have in common that are counted together.
+// A logKind is what lines have in common that are counted together.
 type logKind struct {
 	level    slog.Level
 	message  string
@@ -27,24 +26,24 @@ type logKind struct {
 	code     string
 }
 
-// NewLog returns a Log that writes to a logger; nil discards.
+// NewLog returns a Log that writes to a logger; a nil logger discards everything.
 func NewLog(to *slog.Logger) *Log {
 	if to == nil {
 		to = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{to: to}
-	l.refusals, l.faults = sampling.New(l.more), sampling.Outages(l.more)
+	l.refusals, l.faults = sampling.New(l.logOmitted), sampling.Outages(l.logOmitted)
 	return l
 }
 
-// Warn writes a line of its own, that no client can cause often.
+// Warn logs a warning that no client can cause often. It is not counted.
 func (l *Log) Warn(ctx context.Context, message string, args ...any) {
 	l.to.WarnContext(ctx, message, args...)
 }
 
-// Refused writes that a browser's request was refused, or an upstream's answer, by the
-// code of an OAuth error, unless there were many of its kind just now. upstream is empty
-// where none was asked.
+// Refused logs that a request of a browser, or the response of an upstream, was
+// refused; code is that of the OAuth error. It only counts the refusal if there were
+// many of the same kind recently. upstream is empty if none was involved.
 func (l *Log) Refused(r *http.Request, message, upstream, code string, err error) {
 	kind := logKind{level: slog.LevelWarn, message: message, upstream: upstream, code: code}
 	if l.refusals.Pass(kind) {
@@ -56,9 +55,9 @@ func (l *Log) Refused(r *http.Request, message, upstream, code string, err error
 	}
 }
 
-// Fault writes of a request that could not be answered. The store, or the upstream
-// of that name, that is away makes one for every request: the first is written, and
-// then the number of the others, once a minute.
+// Fault logs a request that failed. During an outage of the store, or of the upstream
+// with that name, every request fails: the first one is logged, and then the number
+// of the others, once a minute.
 func (l *Log) Fault(r *http.Request, upstream string, err error) {
 	if r.Context().Err() != nil {
 		return // the client went away, which is no fault
@@ -71,9 +70,9 @@ func (l *Log) Fault(r *http.Request, upstream string, err error) {
 
 const faultMessage = "request failed"
 
-// more writes how many lines of a kind were not written.
-func (l *Log) more(kind logKind, n int) {
-	if kind.message == "" { // of more kinds than are told apart
+// logOmitted logs how many lines of a kind were omitted.
+func (l *Log) logOmitted(kind logKind, n int) {
+	if kind.message == "" { // the kind for all lines beyond the limit of distinct kinds
 		kind = logKind{level: slog.LevelError, message: faultMessage}
 	}
 	var known []any

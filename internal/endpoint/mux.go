@@ -1,7 +1,6 @@
-// Package endpoint is how the endpoints and the pages of an issuer are served over
-// HTTP in the same way: methods, CORS, bodies that arrive slowly, and one writer of
-// responses. It decides neither what is served nor what is said: packages oauthapi
-// and pages do.
+// Package endpoint serves the endpoints and the pages of an issuer over HTTP:
+// methods, CORS, bodies that arrive slowly, and the writing of responses. It does not
+// decide which routes exist or what they respond: packages oauthapi and pages do.
 package endpoint
 
 import (
@@ -15,14 +14,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A Func answers a request. Its error is turned into a response by [Route.Fail].
+// A Func answers a request. [Route.Fail] turns its error into a response.
 type Func = func(*http.Request) (*Response, error)
 
-// A Route is what one path offers.
+// A Route has the handlers of one path.
 type Route struct {
-	Methods map[string]Func                      // by method; nil: not offered. HEAD and OPTIONS come by themselves
+	Methods map[string]Func                      // by method; nil: not allowed. HEAD and OPTIONS are handled by Mux
 	CORS    CORS                                 // which other origins may read the responses
-	Fail    func(*http.Request, error) *Response // turns an error into a response in the route's own language
+	Fail    func(*http.Request, error) *Response // turns an error into a response in the route's own format
 }
 
 // allowed lists the methods for an Allow header.
@@ -40,31 +39,31 @@ func (route Route) allowed() string {
 	return strings.Join(append(methods, http.MethodOptions), ", ")
 }
 
-// A Mux serves the routes that Find knows. It is no http.ServeMux, which would
-// redirect a request for //oauth2/token to another path, of a POST without its body,
-// where a path that is not an endpoint's has to be 404; which reads braces in a path
-// of the configuration as wildcards; and which answers a wrong method before the CORS
-// headers stand, by which a page may read what is wrong.
+// A Mux serves the routes that Find returns. It is not an http.ServeMux, which would
+// redirect a request for //oauth2/token to another path, a POST without its body,
+// where a path that is no endpoint has to be 404; which treats braces in a configured
+// path as wildcards; and which answers a wrong method before the CORS headers are set
+// that let a page read the error.
 type Mux struct {
-	Find     func(path string) (Route, bool) // finds what is served at a path
-	Stopping func() bool                     // whether the server is about to stop; nil: it never is
+	Find     func(path string) (Route, bool) // returns the route of a path
+	Stopping func() bool                     // reports whether the server is about to stop; nil: it never is
 
-	// Ended says whether the configuration of this Mux has ended, as after a reload; nil: it
-	// never does. Its server is about to close its connections, so that an HTTP/1 response
-	// tells its client to send the next request on another one.
+	// Ended reports whether the configuration of this Mux has ended, as after a
+	// reload; nil: it never does. The server then closes its connections soon, so an
+	// HTTP/1 response asks its client to use another connection for the next request.
 	Ended func() bool
 
-	// AllowsOrigin says whether an origin is one of [ClientOrigins]; nil: none is.
+	// AllowsOrigin reports whether an origin is one of [ClientOrigins]; nil: none is.
 	AllowsOrigin func(ctx context.Context, origin string) bool
 }
 
-// Serves reports whether the path is one of this handler's.
+// Serves reports whether the Mux has a route for the path.
 func (m *Mux) Serves(path string) bool {
 	_, ok := m.Find(path)
 	return ok
 }
 
-// ServeHTTP answers a request; a path that is not its own is 404.
+// ServeHTTP answers a request; a path without a route is 404.
 func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, ok := m.Find(r.URL.Path)
 	if !ok {
@@ -85,7 +84,8 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.write(w, r)
 }
 
-// respond finds the method. A HEAD is a GET without its body.
+// respond calls the Func for the request's method. HEAD is served as GET; write omits
+// the body.
 func (m *Mux) respond(route Route, r *http.Request) (*Response, error) {
 	method := r.Method
 	if method == http.MethodHead {
@@ -100,8 +100,9 @@ func (m *Mux) respond(route Route, r *http.Request) (*Response, error) {
 	return methodNotAllowed(route, r.Method), nil
 }
 
-// ClientIP returns how the engine sees the client's address; find finds it in a
-// request, by default the peer's.
+// ClientIP returns a function that returns the client's address as the engine uses
+// it. find returns the address from a request; by default that is the peer of the
+// connection.
 func ClientIP(e *deviceauth.Engine, find func(*http.Request) netip.Addr) func(*http.Request) netip.Addr {
 	if find == nil {
 		find = peer
@@ -109,7 +110,7 @@ func ClientIP(e *deviceauth.Engine, find func(*http.Request) netip.Addr) func(*h
 	return func(r *http.Request) netip.Addr { return e.Address(find(r)) }
 }
 
-// peer is the address of the other end of the connection.
+// peer returns the address of the other end of the connection.
 func peer(r *http.Request) netip.Addr {
 	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return addr.Addr().Unmap()

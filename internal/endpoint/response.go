@@ -9,8 +9,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/response"
 )
 
-// A Response is what a [Func] returns, made for one request. A Func never touches the
-// http.ResponseWriter: only the [Mux] writes, so nothing is written twice or half.
+// A Response is the result of a [Func] for one request. A Func never uses the
+// http.ResponseWriter: only the [Mux] writes, so that no response is written twice or
+// in part.
 type Response struct {
 	Status int
 	Header http.Header
@@ -27,11 +28,13 @@ func NewResponse(status int, contentType string, body []byte) *Response {
 	return r
 }
 
-// An Encoder is a JSON document that busy devices ask for, and that is encoded
-// without reflection. EncodeJSON returns what [response.JSON] returns for it.
+// An Encoder is a JSON document that devices request often and that is encoded
+// without reflection. EncodeJSON must return what [response.JSON] would return for
+// it.
 type Encoder interface{ EncodeJSON() []byte }
 
-// JSON returns the response of an OAuth endpoint: never cached (RFC 6749 §5.1).
+// JSON returns the response of an OAuth endpoint, which must not be cached (RFC 6749
+// §5.1).
 func JSON(status int, v any) *Response {
 	var body []byte
 	if e, ok := v.(Encoder); ok {
@@ -46,10 +49,11 @@ func JSON(status int, v any) *Response {
 type OAuthError struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
-	Interval    int    `json:"interval,omitempty"` // of slow_down, in seconds: what it has grown to
+	Interval    int    `json:"interval,omitempty"` // with slow_down: the device's new interval in seconds
 }
 
-// EncodeJSON implements [Encoder]: every poll of a pending code gets an error.
+// EncodeJSON implements [Encoder], because every poll of a pending code gets this
+// error.
 func (e OAuthError) EncodeJSON() []byte {
 	o := response.NewObject(64 + len(e.Error) + len(e.Description))
 	o.String("error", e.Error)
@@ -60,8 +64,9 @@ func (e OAuthError) EncodeJSON() []byte {
 	return o.End()
 }
 
-// Redirect sends a browser on with a GET (RFC 9110 §15.4.4). No other site is told which
-// page it was reached from, and the page that opened the window keeps no hold of it.
+// Redirect returns a response that makes a browser send a GET (RFC 9110 §15.4.4). It
+// sends no referrer to the other site, and cuts the page off from the window that
+// opened it.
 func Redirect(to string) *Response {
 	r := NewResponse(http.StatusSeeOther, "", nil)
 	r.Set("Location", to).Set("Cache-Control", "no-store").Set("Referrer-Policy", "no-referrer")
@@ -69,8 +74,8 @@ func Redirect(to string) *Response {
 	return r
 }
 
-// methodNotAllowed is RFC 9110 §15.5.6. The body says in words which methods there
-// are: as an OAuth error at an endpoint for programs, as text on a page.
+// methodNotAllowed returns the response of RFC 9110 §15.5.6. Its body lists the
+// allowed methods: in an OAuth error at an endpoint for programs, as text otherwise.
 func methodNotAllowed(route Route, method string) *Response {
 	methods := route.allowed()
 	why := deviceauth.Quotable(method) + " is not allowed here; allowed are: " + methods
@@ -95,8 +100,8 @@ func (r *Response) AddCookies(list ...*http.Cookie) *Response {
 	return r
 }
 
-// write sends the response. Its header fields are added to those that the server
-// has set already, and a HEAD gets no body.
+// write sends the response. It adds the header fields to those already set by the
+// server, and sends no body for HEAD.
 func (r *Response) write(w http.ResponseWriter, to *http.Request) {
 	header := w.Header()
 	for name, values := range r.Header {
@@ -114,14 +119,14 @@ func (r *Response) write(w http.ResponseWriter, to *http.Request) {
 	}
 }
 
-// RetryAfter is the Retry-After of a fault, in seconds: about what a store takes to
-// come back.
+// RetryAfter is the Retry-After of a fault, in seconds. It is about the time of a
+// store's failover.
 const RetryAfter = "5"
 
 // RetryPaused is the Retry-After of a refusal while the operator has paused the
 // device login, in seconds.
 func RetryPaused() string { return strconv.Itoa(Seconds(deviceauth.RetryPaused)) }
 
-// Seconds rounds up to whole seconds, so that a client that keeps to them is never
+// Seconds rounds up to whole seconds, so that a client that waits for them is never
 // early.
 func Seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

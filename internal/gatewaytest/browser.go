@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// A Browser keeps cookies and reads pages. It keeps cookies by name alone,
-// runs no scripts and loads no pictures. Status, Page and Header are those of
-// the last response.
+// A Browser keeps cookies and reads pages. It identifies cookies by name only, runs
+// no scripts and loads no images. Status, Page and Header are those of the last
+// response.
 type Browser struct {
 	*Site
 	Cookies map[string]string
@@ -20,18 +20,18 @@ type Browser struct {
 	Header  http.Header
 }
 
-// Several browsers of one site have nothing in common.
+// Browser returns a new browser, which shares no cookies with the others.
 func (s *Site) Browser() *Browser { return &Browser{Site: s, Cookies: map[string]string{}} }
 
-// Request sends a request with the browser's cookies, and keeps the response.
-// A cookie with a negative Max-Age is deleted, as browsers do (RFC 6265 §5.3).
+// Request sends a request with the browser's cookies, and keeps the response. A
+// cookie with a negative Max-Age is deleted (RFC 6265 §5.3).
 func (b *Browser) Request(r *http.Request) {
 	b.Helper()
 	for name, value := range b.Cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 	w := b.Site.Do(r)
-	// Path and domain of a cookie are not looked at: there is one site.
+	// Path and domain of a cookie are ignored, because there is only one site.
 	for _, c := range w.Result().Cookies() {
 		b.Cookies[c.Name] = c.Value
 		if c.MaxAge < 0 {
@@ -41,7 +41,8 @@ func (b *Browser) Request(r *http.Request) {
 	b.Status, b.Page, b.Header = w.Code, w.Body.String(), w.Header()
 }
 
-// Open follows redirects within the site, and stops at the upstream.
+// Open requests a page. It follows redirects within the site, and stops at the
+// upstream.
 func (b *Browser) Open(path string) {
 	b.Helper()
 	for {
@@ -53,12 +54,12 @@ func (b *Browser) Open(path string) {
 	}
 }
 
-// Submit posts a form, and follows the redirect that answers it. The hidden
-// field of the code's form is filled in where the test does not give it, so
-// that tests which are not about forgery need not know of it.
+// Submit posts a form, and follows a redirect in the response. It fills in the hidden
+// field of the code's form if values does not have it, so that tests that are not
+// about forgery need not know of it.
 func (b *Browser) Submit(path string, values url.Values) {
 	b.Helper()
-	// values is the caller's, and is not changed.
+	// values belongs to the caller and is not changed.
 	if path == "/device" && !values.Has("form") {
 		values = maps.Clone(values)
 		values.Set("form", b.CodeForm())
@@ -71,7 +72,7 @@ func (b *Browser) Submit(path string, values url.Values) {
 
 var codeFormField = regexp.MustCompile(`name="form" value="([^"]+)"`)
 
-// CodeForm is what the form of the page for codes has in it.
+// CodeForm returns the value of the hidden field in the form for the code.
 func (b *Browser) CodeForm() string {
 	b.Helper()
 	if !codeFormField.MatchString(b.Page) {
@@ -84,11 +85,11 @@ func (b *Browser) CodeForm() string {
 	return field[1]
 }
 
-// TicketField finds the ticket of a page's form.
+// TicketField matches the ticket in a page's form.
 var TicketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
 
-// Ticket returns the ticket of the form on the page. The ticket ties the
-// answer to the question that was shown.
+// Ticket returns the ticket of the form on the page. The ticket ties the answer to
+// the question that the page showed.
 func (b *Browser) Ticket() string {
 	b.Helper()
 	field := TicketField.FindStringSubmatch(b.Page)
@@ -98,8 +99,8 @@ func (b *Browser) Ticket() string {
 	return field[1]
 }
 
-// SignIn signs the browser in. It follows the redirect to the upstream and
-// comes back with a code, as a person would.
+// SignIn signs the browser in: it follows the redirect to the upstream, and returns
+// from there with a code.
 func (b *Browser) SignIn() {
 	b.Helper()
 	b.Open("/device/sign-in?with=work")
@@ -107,8 +108,8 @@ func (b *Browser) SignIn() {
 	b.Open(strings.TrimPrefix(begun.RedirectURI, "https://api.example.com") + "?code=c&state=" + begun.State)
 }
 
-// Ask brings the browser to the question about a new grant. It returns both
-// codes, so that the test can poll as the device.
+// Ask requests a device code and brings the browser to the page that asks about it.
+// It returns both codes, so that the test can poll as the device.
 func (b *Browser) Ask() (userCode, deviceCode string) {
 	b.Helper()
 	v := JSON(b.T, b.Post("/oauth2/device_authorization", Form, "client_id=tv"))
@@ -117,7 +118,7 @@ func (b *Browser) Ask() (userCode, deviceCode string) {
 	return userCode, deviceCode
 }
 
-// Sees wants a status, and a text on the page. A mismatch is an error with the
+// Sees requires the status, and a text on the page. A mismatch is reported with the
 // whole page, and the test goes on.
 func (b *Browser) Sees(status int, text string) {
 	b.Helper()

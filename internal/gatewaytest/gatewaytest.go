@@ -1,5 +1,5 @@
-// Package gatewaytest is a gateway without a network, with the people, devices and
-// upstreams around it, for the tests of the packages that a gateway is made of.
+// Package gatewaytest provides a gateway without a network, with the users, devices
+// and upstreams around it, for the tests of the gateway's packages.
 package gatewaytest
 
 import (
@@ -20,9 +20,9 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 )
 
-// A Site is a handler with what surrounds it, without a network. Its methods
-// fail the test that it was made for. Requests go to the handler directly, one
-// after the other or from several goroutines.
+// A Site is a handler and its environment, without a network. Its methods fail the
+// test for which it was made. Requests go to the handler directly, one after the
+// other or from several goroutines.
 type Site struct {
 	*testing.T
 	*gateway.Handler
@@ -30,17 +30,16 @@ type Site struct {
 	Keys      *keyring.Keyring
 	PollState *deviceauth.PollState
 	Upstream  *Upstream
-	From      netip.Addr // where requests come from
+	From      netip.Addr // the client address of all requests
 }
 
-// New makes a gateway for two clients and an upstream, of which the engine's
-// configuration may be changed. The clients are the public clients tv and cli,
-// of which cli logs in by a browser, and the confidential client meter, the
-// person is alice of the upstream work. Everything is in memory, so a test may
-// run in a bubble of synctest.
+// New returns a gateway for three clients and an upstream; changes may change the
+// engine's configuration. The clients are the public ones tv and cli, of which cli
+// logs in by a browser, and the confidential one meter. The user is alice of the
+// upstream work. Everything is in memory, so a test may run in a synctest bubble.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	t.Helper()
-	// One store has grants and documents, as in a gateway without Redis.
+	// One store holds grants and documents, as in a gateway without Redis.
 	store := memstore.New()
 	keys, err := keyring.Open(t.Context(), store, "")
 	if err != nil {
@@ -65,7 +64,7 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 					"com.example.app:/cb"},
 			},
 		},
-		// People of the group staff may approve, and no others.
+		// Only users of the group staff may approve.
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}
@@ -85,8 +84,8 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	return s
 }
 
-// Reconfigure makes the handler anew, with another configuration.
-// Engine and keys stay, as across a reload of Caddy.
+// Reconfigure replaces the handler with one of another configuration. Engine and keys
+// stay, as when Caddy reloads.
 func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 	s.Helper()
 	c := gateway.HandlerConfig{
@@ -104,7 +103,7 @@ func (s *Site) Reconfigure(change func(*gateway.HandlerConfig)) {
 // Form is the media type of forms.
 const Form = "application/x-www-form-urlencoded"
 
-// Post sends a body as it is, with headers as name, value, …. Nothing is
+// Post sends a body unchanged; headers are pairs of name and value. Nothing is
 // escaped or added, so that a test can send what no form would.
 func (s *Site) Post(path, contentType, body string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
@@ -113,14 +112,14 @@ func (s *Site) Post(path, contentType, body string, headers ...string) *httptest
 	return s.Do(r, headers...)
 }
 
-// Get sends a GET request. Headers are name, value, ….
+// Get sends a GET request; headers are pairs of name and value.
 func (s *Site) Get(path string, headers ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Do(httptest.NewRequest("GET", path, nil), headers...)
 }
 
-// Do sends a request, with further headers as name, value, …. The client's
-// address is Site.From, whatever the request says.
+// Do sends a request with further headers, as pairs of name and value. The client's
+// address is Site.From, whatever the request has.
 func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
@@ -130,8 +129,8 @@ func (s *Site) Do(r *http.Request, headers ...string) *httptest.ResponseRecorder
 	return w
 }
 
-// JSON decodes a JSON answer. A response that is no JSON object is an error of
-// the test, and an empty map.
+// JSON decodes a JSON response. If it is no JSON object, JSON reports an error and
+// returns an empty map.
 func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
 	v := map[string]any{}
@@ -143,8 +142,8 @@ func JSON(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 
 var description = regexp.MustCompile(`^[\x20\x21\x23-\x5B\x5D-\x7E]+$`) // RFC 6749 §5.2
 
-// Refused wants an OAuth error. It also wants what RFC 6749 §5.1 and §5.2 say
-// of every error: no-store, and a description of printable ASCII.
+// Refused requires an OAuth error. It also requires what RFC 6749 §5.1 and §5.2
+// demand of every error: no-store, and a description of printable ASCII.
 func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string) {
 	t.Helper()
 	v := JSON(t, w)
@@ -159,14 +158,14 @@ func Refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string
 	}
 }
 
-// Post is the request that a browser makes of a form, without cookies.
+// Post returns the request that a browser sends for a form, without cookies.
 func Post(path string, values url.Values) *http.Request {
 	r := httptest.NewRequest("POST", path, strings.NewReader(values.Encode()))
 	r.Header.Set("Content-Type", Form)
 	return r
 }
 
-// Poll asks as the client tv.
+// Poll polls the token endpoint as the client tv.
 func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.Post("/oauth2/token", Form, url.Values{
@@ -175,8 +174,8 @@ func (s *Site) Poll(deviceCode string) *httptest.ResponseRecorder {
 	}.Encode())
 }
 
-// AccessToken goes all the way through the pages. The token has the scopes
-// that tv has by default.
+// AccessToken goes through the whole login and returns an access token with the
+// default scopes of tv.
 func (s *Site) AccessToken() string {
 	s.Helper()
 	b := s.Browser()
@@ -186,13 +185,14 @@ func (s *Site) AccessToken() string {
 	return JSON(s.T, s.Poll(code))["access_token"].(string)
 }
 
-// BasicAuth does not escape the halves; RFC 6749 §2.3.1 would.
+// BasicAuth returns the value of an Authorization header. It does not escape the two
+// parts, as RFC 6749 §2.3.1 would require.
 func BasicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// APIRequest is one that an API is asked. Names are taken as they are written,
-// without the canonical form of net/http.
+// APIRequest returns a request to a guarded API. It keeps header names as they are
+// written, without net/http's canonical form.
 func APIRequest(headers ...string) *http.Request {
 	r := httptest.NewRequest("GET", "https://api.example.com/v2/things", nil)
 	for i := 0; i < len(headers); i += 2 {

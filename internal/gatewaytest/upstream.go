@@ -10,25 +10,24 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// An Upstream is one that accepts every sign-in. The fields may be set before
-// each sign-in. It is for one goroutine.
+// An Upstream accepts every sign-in. Its fields may be set before each sign-in. It is
+// not for concurrent use.
 type Upstream struct {
-	Person        *deviceauth.Person     // who signs in
-	Begun         deviceauth.AuthRequest // the latest
+	Person        *deviceauth.Person     // the person whom a sign-in returns
+	Begun         deviceauth.AuthRequest // the latest request
 	Down          bool
 	Misconfigured bool
 
-	Finished int   // how often Finish was called
-	Refusal  error // of Finish
+	Finished int   // number of calls of Finish
+	Refusal  error // returned by Finish, if set
 }
 
-// ID and Label are those of every upstream here but Home; the label has
+// ID and Label are the same for all upstreams here except Home. The label has
 // characters that a page must escape.
 func (*Upstream) ID() string    { return "work" }
 func (*Upstream) Label() string { return "Example <Work>" }
 
-// Begin implements [deviceauth.Upstream]. The redirect leads to an address
-// that no test opens.
+// Begin implements [deviceauth.Upstream]. No test opens the address that it returns.
 func (s *Upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, error) {
 	switch {
 	case s.Down:
@@ -40,9 +39,9 @@ func (s *Upstream) Begin(_ context.Context, a deviceauth.AuthRequest) (string, e
 	return "https://login.example.com/authorize?state=" + a.State, nil
 }
 
-// Finish accepts any code, and refuses where the answer has an error or
-// Refusal is set. The person counts as having signed in anew where the request
-// asked for that. The method implements [deviceauth.Upstream].
+// Finish implements [deviceauth.Upstream]. It accepts any code, and refuses if the
+// answer has an error or Refusal is set. The person counts as freshly authenticated
+// if the request asked for that.
 func (s *Upstream) Finish(_ context.Context, _ deviceauth.AuthRequest, answer url.Values) (*deviceauth.Person, error) {
 	if s.Finished++; s.Refusal != nil {
 		return nil, s.Refusal
@@ -57,8 +56,8 @@ func (s *Upstream) Finish(_ context.Context, _ deviceauth.AuthRequest, answer ur
 	return &p, nil
 }
 
-// Reachable implements [deviceauth.Upstream]. The health endpoint of a gateway
-// asks this.
+// Reachable implements [deviceauth.Upstream]. The health endpoint of a gateway calls
+// it.
 func (s *Upstream) Reachable(context.Context) error {
 	if s.Down {
 		return errors.New("connection refused")
@@ -66,8 +65,8 @@ func (s *Upstream) Reachable(context.Context) error {
 	return nil
 }
 
-// SignOut implements [deviceauth.Upstream]. The token is "good", "fault", or
-// anything else, which is no logout token.
+// SignOut implements [deviceauth.Upstream]. token is "good", "fault", or any other
+// text, which is no logout token.
 func (s *Upstream) SignOut(_ context.Context, token string) (*deviceauth.SignOut, error) {
 	switch token {
 	case "fault":

@@ -1,5 +1,5 @@
-// Package httpclient makes HTTP clients that trust a certificate authority of one's own
-// beside the system's.
+// Package httpclient makes HTTP clients that trust a private certificate authority in
+// addition to the system's.
 package httpclient
 
 import (
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// Roots returns the system's certificates and those of a PEM file, say of a company's
-// own certificate authority; nil, which is the system's alone, where no file is named.
-// A file without a certificate is an error, rather than a silent return to the
-// system's.
+// Roots returns the system's certificates and those in a PEM file, for example of a
+// company's certificate authority. It returns nil, which means the system's alone, if
+// file is empty. A file without a certificate is an error, so that a mistake does not
+// silently select the system's certificates.
 func Roots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
@@ -24,7 +24,7 @@ func Roots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
 	roots, err := x509.SystemCertPool()
-	if err != nil { // a system that has none, such as an empty container
+	if err != nil { // no certificates, as in an empty container image
 		roots = x509.NewCertPool()
 	}
 	if !roots.AppendCertsFromPEM(text) {
@@ -33,8 +33,8 @@ func Roots(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// New returns a client that trusts those, and goes by the proxy that the
-// environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+// New returns a client that trusts the certificates of [Roots], and uses the proxy
+// that the environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
 func New(file string, timeout time.Duration) (*http.Client, error) {
 	roots, err := Roots(file)
 	if roots == nil || err != nil {

@@ -1,8 +1,8 @@
-// Package loadtest loads HTTP servers on this machine and measures them: raw
-// connections, runs of many of them, what a process uses, devices that are
-// connected already. It decides what counts as an answer and what as an error, and
-// not what is measured or how good a figure has to be. The command examples/bench and
-// the long tests of package caddy use it; nothing of the product does.
+// Package loadtest puts load on HTTP servers on this machine and measures them: raw
+// connections, runs with many connections, the resource use of a process, and devices
+// that are already connected. It decides which responses are errors, but not what to
+// measure or how good a figure has to be. It is used by the command examples/bench
+// and the long tests of package caddy, and not by the product.
 package loadtest
 
 import (
@@ -18,13 +18,12 @@ import (
 	"time"
 )
 
-// answerTime is how long an answer may take. A held poll is answered sooner.
+// answerTime is the time limit for a response. The server answers a held poll sooner.
 const answerTime = 30 * time.Second
 
-// A Conn is one connection of HTTP/1.1 that is kept alive. It costs a fraction of what
-// net/http's client does, which would otherwise take the cores from the server that is
-// measured. It is for one goroutine, dials at the first request, and again after an
-// error.
+// A Conn is one HTTP/1.1 connection with keep-alive. It costs a fraction of
+// net/http's client, which would take the CPU from the server that is measured. It is
+// not for concurrent use. It dials at the first request, and again after an error.
 type Conn struct {
 	Addr string // host and port
 
@@ -41,19 +40,19 @@ func (c *Conn) Close() {
 	}
 }
 
-// Do sends a request, as [Request] makes it, and returns the status and the body of
-// the answer. The body is good until the next call. An answer that ends the connection
-// is an error: no server that is measured here has a reason to.
+// Do sends a request made by [Request], and returns status and body of the response.
+// The body is valid until the next call. A response that closes the connection is an
+// error, because no server measured here has a reason to.
 func (c *Conn) Do(request []byte) (status int, body []byte, err error) {
 	if c.conn == nil {
 		if c.conn, err = net.DialTimeout("tcp", c.Addr, answerTime); err != nil {
 			return 0, nil, err
 		}
-		// A whole answer of one that is measured here fits.
+		// A whole response of the measured servers fits into the buffer.
 		c.in = bufio.NewReaderSize(c.conn, 8<<10)
 	}
-	// A server that does not answer ends the run, instead of stopping it. A deadline of
-	// the connection costs less than a timer.
+	// A server that does not respond fails the run, and does not block it for ever. A
+	// deadline of the connection is cheaper than a timer.
 	c.conn.SetDeadline(time.Now().Add(answerTime))
 	if _, err = c.conn.Write(request); err == nil {
 		status, err = c.read()
@@ -65,12 +64,12 @@ func (c *Conn) Do(request []byte) (status int, body []byte, err error) {
 	return status, c.body, nil
 }
 
-// errNoHTTP is an answer that is none of HTTP/1.1 (RFC 9112), or has a body without a
-// length.
+// errNoHTTP is the error for a response that is not HTTP/1.1 (RFC 9112), or that has
+// a body without a length.
 var errNoHTTP = errors.New("the answer is no HTTP/1.1 with a length")
 
-// read reads one answer. The lengths are those of RFC 9112 §6.3, as far as they keep
-// the connection alive.
+// read reads one response. It knows the body lengths of RFC 9112 §6.3 that allow the
+// connection to be kept alive.
 func (c *Conn) read() (status int, err error) {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
@@ -83,7 +82,8 @@ func (c *Conn) read() (status int, err error) {
 		return 0, errNoHTTP
 	}
 	length, chunked, err := c.head()
-	// The memory of the answer before is used again: a run makes no garbage here.
+	// The memory of the previous body is reused, so that a run causes no garbage
+	// collection.
 	c.body = c.body[:0]
 	switch {
 	case err != nil:
@@ -98,7 +98,7 @@ func (c *Conn) read() (status int, err error) {
 	return status, c.more(length)
 }
 
-// head reads the header fields. A length of -1 means that there is none.
+// head reads the header fields. length is -1 if there is none.
 func (c *Conn) head() (length int, chunked bool, err error) {
 	length = -1
 	for {
@@ -110,7 +110,7 @@ func (c *Conn) head() (length int, chunked bool, err error) {
 		if len(line) == 0 {
 			return length, chunked, nil
 		}
-		// Most lines are neither, and their first letter says so.
+		// Most fields are neither of the two, and their first letter shows it.
 		switch line[0] | 0x20 {
 		case 'c':
 			if value, ok := field(line, "Content-Length:"); ok {
@@ -126,7 +126,7 @@ func (c *Conn) head() (length int, chunked bool, err error) {
 	}
 }
 
-// field returns the value of a header field, if the line has it.
+// field returns the value of a header field, if the line has that name.
 func field(line []byte, name string) (string, bool) {
 	if len(line) < len(name) || !bytes.EqualFold(line[:len(name)], []byte(name)) {
 		return "", false
@@ -134,7 +134,7 @@ func field(line []byte, name string) (string, bool) {
 	return string(bytes.TrimSpace(line[len(name):])), true
 }
 
-// more reads so many bytes behind what the body has already.
+// more appends length bytes from the connection to the body.
 func (c *Conn) more(length int) error {
 	from := len(c.body)
 	c.body = append(c.body, make([]byte, length)...)
@@ -142,7 +142,7 @@ func (c *Conn) more(length int) error {
 	return err
 }
 
-// chunks reads a body in chunks (RFC 9112 §7.1), without trailers.
+// chunks reads a chunked body (RFC 9112 §7.1) without trailers.
 func (c *Conn) chunks() error {
 	for {
 		line, err := c.in.ReadSlice('\n')
@@ -156,7 +156,8 @@ func (c *Conn) chunks() error {
 		if err := c.more(int(length)); err != nil {
 			return err
 		}
-		// The line end behind the data; behind the last chunk, the empty line of no trailers.
+		// Each chunk ends with a newline; after the last chunk, an empty line ends
+		// the trailers.
 		if end, err := c.in.ReadSlice('\n'); err != nil || len(bytes.TrimSpace(end)) != 0 {
 			return errNoHTTP
 		}
@@ -166,11 +167,11 @@ func (c *Conn) chunks() error {
 	}
 }
 
-// Request makes the bytes of a request to a host on this machine. A form makes it a
-// POST; headers are whole lines.
+// Request returns the bytes of a request to a host on this machine. With a form it is
+// a POST; headers are whole lines.
 func Request(host, path string, form url.Values, headers ...string) []byte {
-	// No User-Agent and no Accept: a device need not send them. Host is wanted once,
-	// wherever it stands (RFC 9112 §3.2).
+	// A device need not send User-Agent or Accept. Host must occur once, at any place
+	// (RFC 9112 §3.2).
 	method, body := "GET", ""
 	if form != nil {
 		method, body = "POST", form.Encode()

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// These are the devices that runs play: each is one request again and again, or one
+// The types in this file are the devices of a run: each repeats one request, or one
 // step of a device's life.
 
-// fixed sends the same requests in turn.
+// A fixed device sends the same requests in turn.
 type fixed struct {
 	requests [][]byte
 	next     *atomic.Int64 // shared by all connections
 	status   int
 }
 
-// Fixed makes devices that send these requests in turn, all connections together, and
-// want this status.
+// Fixed returns devices that send the requests in turn, all connections together, and
+// that require the status.
 func Fixed(status int, requests ...[]byte) func(int) Device {
 	next := new(atomic.Int64)
 	return func(int) Device { return &fixed{requests: requests, next: next, status: status} }
@@ -39,7 +39,7 @@ func (f *fixed) Check(status int, body []byte) error {
 	return nil
 }
 
-// GuardedRequests are GET requests with access tokens (RFC 6750 §2.1).
+// GuardedRequests returns GET requests with access tokens (RFC 6750 §2.1).
 func GuardedRequests(host, path string, tokens ...string) (requests [][]byte) {
 	for _, token := range tokens {
 		requests = append(requests, Request(host, path, nil, "Authorization: Bearer "+token))
@@ -47,15 +47,15 @@ func GuardedRequests(host, path string, tokens ...string) (requests [][]byte) {
 	return requests
 }
 
-// The paths below are the gateway's own (docs/caddyfile.md, paths), and the client is
-// public: it names itself and has no secret (RFC 6749 §2.3).
+// The paths below are the gateway's defaults (docs/caddyfile.md, paths). The client
+// is public: it sends its client_id and has no secret (RFC 6749 §2.3).
 
-// AuthorizeRequest is a device authorization request (RFC 8628 §3.1).
+// AuthorizeRequest returns a device authorization request (RFC 8628 §3.1).
 func AuthorizeRequest(host string) []byte {
 	return Request(host, "/oauth2/device_authorization", url.Values{"client_id": {Client}})
 }
 
-// PollRequest is a device access token request (RFC 8628 §3.4).
+// PollRequest returns a device access token request (RFC 8628 §3.4).
 func PollRequest(host, deviceCode string) []byte {
 	return Request(host, "/oauth2/token", url.Values{
 		"client_id": {Client}, "device_code": {deviceCode},
@@ -63,15 +63,16 @@ func PollRequest(host, deviceCode string) []byte {
 	})
 }
 
-// RefreshRequest asks for the next tokens (RFC 6749 §6).
+// RefreshRequest returns a refresh request (RFC 6749 §6).
 func RefreshRequest(host, token string) []byte {
 	return Request(host, "/oauth2/token",
 		url.Values{"client_id": {Client}, "refresh_token": {token}, "grant_type": {"refresh_token"}})
 }
 
-// Polls plays devices whose codes are pending. Each code keeps its interval, counted
-// from the answer before, so a run needs as many codes as it asks in an interval. A
-// run that had to wait for its codes measured them and not the server: see Waited.
+// Polls are devices whose codes are pending. Each code keeps its interval, counted
+// from the last response, so a run needs as many codes as it sends polls in one
+// interval. A run that had to wait for its codes did not measure the server: see
+// Waited.
 type Polls struct {
 	Host     string
 	Interval time.Duration
@@ -81,13 +82,13 @@ type Polls struct {
 	slow atomic.Int64
 }
 
-// waiting is one code.
+// A waiting is one pending code.
 type waiting struct {
 	request []byte
-	from    time.Time // when it may be asked about
+	from    time.Time // when it may be polled again
 }
 
-// NewPolls makes the devices of these codes.
+// NewPolls returns the polling devices for these codes.
 func NewPolls(host string, interval time.Duration, devices []Prepared) *Polls {
 	p := &Polls{Host: host, Interval: interval, due: make(chan waiting, len(devices))}
 	for _, d := range devices {
@@ -96,15 +97,16 @@ func NewPolls(host string, interval time.Duration, devices []Prepared) *Polls {
 	return p
 }
 
-// Waited is the share of the polls since the last call that had to wait for their time.
+// Waited returns the share of the polls since its last call that had to wait for a
+// code's interval.
 func (p *Polls) Waited() float64 {
 	return float64(p.slow.Swap(0)) / float64(max(p.sent.Swap(0), 1))
 }
 
-// Device is one connection of a [Load].
+// Device returns the device of one connection of a [Load].
 func (p *Polls) Device(int) Device { return &poll{all: p} }
 
-// poll is one connection: it takes whatever code has waited longest.
+// A poll is the device of one connection. It polls the code that has waited longest.
 type poll struct {
 	all *Polls
 	now waiting
@@ -121,11 +123,11 @@ func (p *poll) Next() []byte {
 	return p.now.request
 }
 
-// pendingAnswer is looked for instead of decoding the body, which would cost more than
-// the server's part in it.
+// pendingAnswer is searched for in the body, because decoding it would cost more than
+// the server's own work.
 var pendingAnswer = []byte(`"authorization_pending"`)
 
-// Check implements [Device]. slow_down is a wrong answer too.
+// Check implements [Device]. slow_down is a wrong response, too.
 func (p *poll) Check(status int, body []byte) error {
 	if status != http.StatusBadRequest || !bytes.Contains(body, pendingAnswer) {
 		return Wrong(status, body, "400 authorization_pending (RFC 8628 §3.5)")
@@ -135,13 +137,13 @@ func (p *poll) Check(status int, body []byte) error {
 	return nil
 }
 
-// TokenAnswer are the tokens of an answer (RFC 6749 §5.1).
+// A TokenAnswer has the tokens of a token response (RFC 6749 §5.1).
 type TokenAnswer struct {
 	Access  string `json:"access_token"`
 	Refresh string `json:"refresh_token"`
 }
 
-// ReadTokens reads the answer to a request for tokens, and wants some.
+// ReadTokens decodes a token response, and fails if it has no tokens.
 func ReadTokens(status int, body []byte) (t TokenAnswer, err error) {
 	if status != http.StatusOK {
 		return t, Wrong(status, body, "200 with tokens")
@@ -155,14 +157,15 @@ func ReadTokens(status int, body []byte) (t TokenAnswer, err error) {
 	return t, nil
 }
 
-// redemption asks about codes that a person allowed, each once.
+// A redemption polls each approved code once.
 type redemption struct {
 	requests chan []byte
 }
 
-// Redemptions makes devices that redeem these codes, all connections together.
+// Redemptions returns devices that redeem these codes, all connections together.
 func Redemptions(host string, devices []Prepared) func(int) Device {
-	// All are there before the clock starts; a closed channel gives nil, which ends a run.
+	// The channel is filled before the clock starts. A closed channel gives nil,
+	// which ends the run.
 	requests := make(chan []byte, len(devices))
 	for _, d := range devices {
 		requests <- PollRequest(host, d.DeviceCode)
@@ -180,14 +183,14 @@ func (redemption) Check(status int, body []byte) error {
 	return err
 }
 
-// refreshing is a connected device that refreshes again and again.
+// A refreshing device refreshes its tokens again and again.
 type refreshing struct {
 	host string
 	held *Prepared
 }
 
-// Refreshes makes one device of each connection; there must be as many. What a device
-// holds is kept in the list, for the next run.
+// Refreshes returns one device for each connection; there must be as many devices as
+// connections. The list keeps the latest tokens for the next run.
 func Refreshes(host string, devices []Prepared) func(int) Device {
 	return func(i int) Device { return &refreshing{host: host, held: &devices[i]} }
 }
@@ -195,8 +198,8 @@ func Refreshes(host string, devices []Prepared) func(int) Device {
 // Next implements [Device].
 func (r *refreshing) Next() []byte { return RefreshRequest(r.host, r.held.Refresh) }
 
-// Check implements [Device]. A refresh token is good once (RFC 9700 §4.14.2), so what the
-// answer has is sent next.
+// Check implements [Device]. A refresh token can be used once (RFC 9700 §4.14.2), so
+// the next request sends the one in the response.
 func (r *refreshing) Check(status int, body []byte) error {
 	t, err := ReadTokens(status, body)
 	if err == nil {
@@ -205,13 +208,13 @@ func (r *refreshing) Check(status int, body []byte) error {
 	return err
 }
 
-// single sends requests that are sent once.
+// A single device sends each request only once.
 type single struct {
 	fixed
 }
 
-// Once makes devices that send each of these requests once, all connections together,
-// and want this status.
+// Once returns devices that send each of the requests once, all connections together,
+// and that require the status.
 func Once(status int, requests ...[]byte) func(int) Device {
 	next := new(atomic.Int64)
 	return func(int) Device { return &single{fixed: fixed{requests: requests, next: next, status: status}} }

@@ -13,27 +13,27 @@ import (
 )
 
 // A Person is a browser without a screen: it keeps cookies, follows redirects, and
-// posts the forms that it is shown. It signs in at the demo's identity provider. It is
-// for one goroutine.
+// submits forms. It signs in at the demo's identity provider. It is not for
+// concurrent use.
 type Person struct {
 	client *http.Client
-	at     *url.URL // the page it looks at
+	at     *url.URL // the current page
 	page   string
 }
 
-// NewPerson opens a browser without cookies.
+// NewPerson returns a browser without cookies.
 func NewPerson() *Person {
-	jar, _ := cookiejar.New(nil) // it never fails
-	// A browser has connections of its own, which two people do not share.
+	jar, _ := cookiejar.New(nil) // never fails without options
+	// Two people do not share connections, because each browser has its own.
 	return &Person{client: &http.Client{Jar: jar, Transport: &http.Transport{MaxIdleConnsPerHost: 2}}}
 }
 
 // Close closes the browser's connections.
 func (p *Person) Close() { p.client.CloseIdleConnections() }
 
-// Reach goes from a link with a code (verification_uri_complete, RFC 8628 §3.3.1) to
-// the question about its device. A person without a session signs in as this account
-// of the demo.
+// Reach opens a link with a code (verification_uri_complete, RFC 8628 §3.3.1) and
+// goes on to the question about its device. A person without a session signs in with
+// an account of the demo.
 func (p *Person) Reach(ctx context.Context, link, userCode, account string) error {
 	if err := p.send(ctx, "GET", link, nil); err != nil {
 		return err
@@ -49,21 +49,21 @@ func (p *Person) Reach(ctx context.Context, link, userCode, account string) erro
 	return p.sees("/device/confirm")
 }
 
-// Answer presses one of the two buttons of the question: allow or deny.
+// Answer presses a button of the question: allow or deny.
 func (p *Person) Answer(ctx context.Context, answer string) error {
 	return p.submit(ctx, "/device/confirm", "answer", answer)
 }
 
-// What is read of pages. The demo's and the gateway's own pages are made of templates,
-// so their attributes have one order.
+// These patterns read the pages. The pages of the demo and the gateway come from
+// templates, so the order of their attributes is fixed.
 var (
 	onward = regexp.MustCompile(`http-equiv="refresh" content="0; url=([^"]*)"`)
 	forms  = regexp.MustCompile(`(?s)<form[^>]* action="([^"]*)"[^>]*>(.*?)</form>`)
 	hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"[^>]*>`)
 )
 
-// sees fails where the page has no form for a path. A person who sees something else
-// cannot go on: the code is unknown, or the page is that of an error.
+// sees returns an error if the page has no form for a path. The person then cannot go
+// on: the code is unknown, or the page shows an error.
 func (p *Person) sees(path string) error {
 	for _, form := range forms.FindAllStringSubmatch(p.page, -1) {
 		if to, err := p.at.Parse(html.UnescapeString(form[1])); err == nil && to.Path == path {
@@ -73,7 +73,7 @@ func (p *Person) sees(path string) error {
 	return fmt.Errorf("no form for %s at %s: %.2000s", path, p.at, p.page)
 }
 
-// submit posts the form of a path with its hidden fields and the given ones.
+// submit posts the page's form for a path, with its hidden fields and the given ones.
 func (p *Person) submit(ctx context.Context, path string, fields ...string) error {
 	for _, form := range forms.FindAllStringSubmatch(p.page, -1) {
 		to, err := p.at.Parse(html.UnescapeString(form[1]))
@@ -92,7 +92,7 @@ func (p *Person) submit(ctx context.Context, path string, fields ...string) erro
 	return p.sees(path)
 }
 
-// send opens an address. A page that goes on by itself is followed.
+// send requests an address. It follows a page that refreshes itself at once.
 func (p *Person) send(ctx context.Context, method, address string, form url.Values) error {
 	r, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -114,7 +114,7 @@ func (p *Person) send(ctx context.Context, method, address string, form url.Valu
 	if response.StatusCode != http.StatusOK {
 		return Wrong(response.StatusCode, body, "a page, at "+p.at.Path)
 	}
-	// The way back from the identity provider: a page that refreshes itself at once.
+	// The identity provider returns to the gateway by a page that refreshes itself.
 	next := onward.FindStringSubmatch(p.page)
 	if next == nil {
 		return nil

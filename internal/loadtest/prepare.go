@@ -12,47 +12,48 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 )
 
-// Client and Scope are the public client that [Prepare] plays, and what it asks for.
-// The gateway needs a client line with them, and the upstream demo.
+// Client is the public client as which [Prepare] acts, and Scope is the scope that it
+// requests. The gateway needs a client line with both, and the upstream demo.
 const (
 	Client = "cool-gadget"
 	Scope  = "openid profile email offline_access products:read"
 )
 
-// A Stage is how far a device has come.
+// A Stage is a step of a device's login.
 type Stage int
 
-// The stages: a code was given; a person said yes; the tokens were given.
+// These are the stages: the code was issued; a person approved it; the tokens were
+// issued.
 const (
 	Pending Stage = iota
 	Approved
 	Connected
 )
 
-// A Prepared device is one that a store knows.
+// A Prepared is a device that is in a store.
 type Prepared struct {
 	DeviceCode string
-	Access     string // of a connected one
-	Refresh    string // of a connected one
+	Access     string // if connected
+	Refresh    string // if connected
 }
 
-// preparers is how many devices are prepared at a time: the store writes those that
-// wait at the same moment to its disk together.
+// preparers is how many devices are prepared at a time: the store writes concurrent
+// changes to its disk together.
 const preparers = 64
 
-// Rules are the rules of a gateway on a store, without HTTP.
+// Rules is a gateway's engine on a store, without HTTP.
 type Rules struct {
 	engine *deviceauth.Engine
 }
 
 var (
 	client = deviceauth.Credentials{ClientID: Client}
-	home   = netip.MustParseAddr("127.0.0.1") // where devices and people are
+	home   = netip.MustParseAddr("127.0.0.1") // address of all devices and people
 )
 
-// NewRules makes the rules of an issuer. Tokens last for twelve hours, codes for one,
-// and as many codes may wait as are asked for. The caller closes the rules, and the
-// store after them.
+// NewRules returns the rules for an issuer. Tokens are valid for twelve hours, codes
+// for one, and the number of pending codes is not limited. The caller closes the
+// rules, and after them the store.
 func NewRules(ctx context.Context, store deviceauth.Storage, issuer string) (*Rules, error) {
 	keys, err := keyring.Open(ctx, store, "")
 	if err != nil {
@@ -66,15 +67,16 @@ func NewRules(ctx context.Context, store deviceauth.Storage, issuer string) (*Ru
 		Pending:    deviceauth.PendingLimits{PerAddress: 1 << 30, PerClient: 1 << 30, Total: 1 << 30},
 		Lifetime:   deviceauth.Lifetime{DeviceCode: time.Hour, AccessToken: 12 * time.Hour},
 	})
-	// Neither held polls nor events: nothing that a gateway does beside the rules.
+	// There are no held polls and no events, so only the engine's own work is
+	// measured.
 	return &Rules{engine: e}, err
 }
 
-// Close ends the rules.
+// Close closes the engine.
 func (r *Rules) Close() { r.engine.Close() }
 
-// Prepare puts so many devices into the store, each of a person of its own. It takes
-// seconds for tens of thousands.
+// Prepare puts n devices into the store, each of another person. It takes seconds for
+// tens of thousands.
 func (r *Rules) Prepare(ctx context.Context, n int, to Stage) ([]Prepared, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -82,7 +84,8 @@ func (r *Rules) Prepare(ctx context.Context, n int, to Stage) ([]Prepared, error
 	var wg sync.WaitGroup
 	for w := range preparers {
 		wg.Go(func() {
-			// Each takes every 64th, so that no number is taken twice.
+			// Each goroutine takes every 64th number, so that no number is taken
+			// twice.
 			for i := w; i < n && ctx.Err() == nil; i += preparers {
 				var err error
 				if devices[i], err = r.device(ctx, i, to); err != nil {
@@ -95,7 +98,7 @@ func (r *Rules) Prepare(ctx context.Context, n int, to Stage) ([]Prepared, error
 	return devices, context.Cause(ctx)
 }
 
-// device takes one as far as the stage.
+// device takes one device to the stage.
 func (r *Rules) device(ctx context.Context, number int, to Stage) (p Prepared, err error) {
 	a, err := r.engine.Authorize(ctx, deviceauth.AuthorizeRequest{Client: client, From: home})
 	if err != nil {
@@ -104,7 +107,7 @@ func (r *Rules) device(ctx context.Context, number int, to Stage) (p Prepared, e
 	if p.DeviceCode = a.DeviceCode.Reveal(); to == Pending {
 		return p, nil
 	}
-	// A person as a company's provider describes them.
+	// These are typical claims of a company's identity provider.
 	name := fmt.Sprintf("person-%d", number)
 	person := &deviceauth.Person{
 		Subject: "demo|" + name, Upstream: "demo", User: name, SignedIn: time.Now(),
@@ -125,7 +128,7 @@ func (r *Rules) device(ctx context.Context, number int, to Stage) (p Prepared, e
 	return p, err
 }
 
-// Redeem asks for the tokens of a code that was allowed, and keeps them in p.
+// Redeem exchanges an approved code for tokens, and stores them in p.
 func (r *Rules) Redeem(ctx context.Context, p *Prepared) error {
 	tokens, err := r.engine.Redeem(ctx, deviceauth.RedeemRequest{Client: client, DeviceCode: p.DeviceCode})
 	if err == nil {
@@ -134,7 +137,7 @@ func (r *Rules) Redeem(ctx context.Context, p *Prepared) error {
 	return err
 }
 
-// Refresh asks for the next tokens, and keeps them in p.
+// Refresh refreshes the tokens, and stores the new ones in p.
 func (r *Rules) Refresh(ctx context.Context, p *Prepared) error {
 	tokens, err := r.engine.Refresh(ctx, deviceauth.RefreshRequest{Client: client, RefreshToken: p.Refresh})
 	if err == nil {
@@ -143,8 +146,8 @@ func (r *Rules) Refresh(ctx context.Context, p *Prepared) error {
 	return err
 }
 
-// Prepare puts devices into a store for a gateway of this issuer that is started on it
-// afterwards.
+// Prepare puts devices into a store, for a gateway of this issuer that is started
+// with the store afterwards.
 func Prepare(ctx context.Context, store deviceauth.Storage, issuer string, n int, to Stage) ([]Prepared, error) {
 	rules, err := NewRules(ctx, store, issuer)
 	if err != nil {
@@ -154,14 +157,14 @@ func Prepare(ctx context.Context, store deviceauth.Storage, issuer string, n int
 	return rules.Prepare(ctx, n, to)
 }
 
-// PrepareBadger prepares devices in a directory of Badger's, and closes it again.
+// PrepareBadger prepares devices in a Badger directory, and closes it again.
 func PrepareBadger(ctx context.Context, dir, issuer string, n int, to Stage) ([]Prepared, error) {
 	store, err := badgerstore.Open(badgerstore.Options{Dir: dir})
 	if err != nil {
 		return nil, err
 	}
 	devices, err := Prepare(ctx, store, issuer, n, to)
-	// Closing writes what was only in memory; a gateway then finds it.
+	// Close writes what is only in memory, so that a gateway finds it.
 	if closed := store.Close(); err == nil {
 		err = closed
 	}

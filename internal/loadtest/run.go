@@ -8,27 +8,28 @@ import (
 	"time"
 )
 
-// A Load is what one run of many connections sends.
+// A Load describes a run with many connections.
 type Load struct {
 	Addr     string        // host and port
-	Conns    int           // how many connections there are
-	Duration time.Duration // when it ends; 0: when all devices have
-	Rate     float64       // requests a second of all connections; 0: each as soon as the one before is answered
-	PID      int           // of the process whose CPU time is measured; 0: of none
-	// Device makes what one connection plays. It is called before the clock starts.
+	Conns    int           // number of connections
+	Duration time.Duration // of the run; 0: until all devices have ended
+	Rate     float64       // requests a second of all connections; 0: as fast as responses arrive
+	PID      int           // the process whose CPU time is measured; 0: none
+	// Device returns the device of one connection. It is called before the clock
+	// starts.
 	Device func(conn int) Device
 }
 
-// A Device is what one connection plays. It is for one goroutine.
+// A Device is what one connection sends. It is not called concurrently.
 type Device interface {
-	// Next is the next request, or nil where there is no further one. It may wait.
+	// Next returns the next request, or nil at the end. It may block.
 	Next() []byte
-	// Check looks at the answer. An error ends the whole run: a run with wrong answers
-	// measures something else.
+	// Check checks a response. An error ends the whole run, because a run with wrong
+	// responses measures something else.
 	Check(status int, body []byte) error
 }
 
-// A Result is what a run measured.
+// A Result has the measurements of a run.
 type Result struct {
 	Requests int
 	Elapsed  time.Duration
@@ -36,19 +37,20 @@ type Result struct {
 	CPU      time.Duration // of the process; 0: unknown
 }
 
-// PerSecond is the rate of the requests that were answered, whatever rate they were to
-// have.
+// PerSecond returns the rate of requests that were answered, which may be below
+// Load.Rate.
 func (r Result) PerSecond() float64 { return float64(r.Requests) / r.Elapsed.Seconds() }
 
-// CPUPerThousand is the CPU time of the process for 1,000 requests, in seconds.
+// CPUPerThousand returns the CPU time of the process for 1,000 requests, in seconds.
 func (r Result) CPUPerThousand() float64 { return r.CPU.Seconds() * 1000 / float64(r.Requests) }
 
-// Run plays a load. The error is the first wrong answer, or that of the context.
+// Run runs a load. Its error is the first wrong response, or that of the context.
 func Run(ctx context.Context, l Load) (Result, error) {
-	// The cause is the first wrong answer, and ends the other connections too.
+	// The cause is the first wrong response, which ends the other connections as
+	// well.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// What devices prepare is not in the time.
+	// The time that devices need to prepare is not measured.
 	devices := make([]Device, l.Conns)
 	for i := range devices {
 		devices[i] = l.Device(i)
@@ -69,24 +71,26 @@ func Run(ctx context.Context, l Load) (Result, error) {
 	if err := context.Cause(ctx); err != nil {
 		return r, err
 	}
-	// Each connection had a list of its own, so that they wait for no lock.
+	// Each connection has a list of its own, so that none waits for a lock.
 	all := slices.Concat(took...)
 	slices.Sort(all)
 	r.Requests, r.P50, r.P99 = len(all), Percentile(all, 0.5), Percentile(all, 0.99)
-	// Figures of nothing would be ratios of zero.
+	// Without requests, all ratios would be zero.
 	if r.Requests == 0 {
 		return r, fmt.Errorf("no request was answered in %v", r.Elapsed)
 	}
 	return r, nil
 }
 
-// play is one connection. It returns how long each answer took.
+// play runs one connection. It returns the time of each response.
 func (l *Load) play(ctx context.Context, began time.Time, number int, device Device) (took []time.Duration, err error) {
 	c := &Conn{Addr: l.Addr}
 	defer c.Close()
-	// Room for a second or two, so that no run is held up by growing it.
+	// The capacity is enough for a second or two, so that growing does not delay the
+	// run.
 	took = make([]time.Duration, 0, 1<<14)
-	// Connections with a rate take turns, so that they do not all send at once.
+	// With a rate, the connections start one after the other, so that they do not all
+	// send at once.
 	var every time.Duration
 	if l.Rate > 0 {
 		every = time.Duration(float64(l.Conns) / l.Rate * float64(time.Second))
@@ -95,12 +99,12 @@ func (l *Load) play(ctx context.Context, began time.Time, number int, device Dev
 	for ctx.Err() == nil && (l.Duration == 0 || time.Since(began) < l.Duration) {
 		if every > 0 {
 			if l.Duration > 0 && due.After(began.Add(l.Duration)) {
-				return took, nil // the next would be behind the end
+				return took, nil // the next request would be after the end
 			}
 			time.Sleep(time.Until(due))
 			due = due.Add(every)
 		}
-		// Next may wait, for a code's interval; that is no time of the server's.
+		// Next may wait for a code's interval, which is not the server's time.
 		request := device.Next()
 		if request == nil {
 			return took, nil
@@ -118,9 +122,10 @@ func (l *Load) play(ctx context.Context, began time.Time, number int, device Dev
 	return took, nil
 }
 
-// Wrong is the error of an answer that is not what was wanted, with the beginning of its
-// body. It ends a run: that measured something else than it was to, because the server
-// was too busy, too strict, or asked for what it does not have.
+// Wrong returns the error for a response that is not the expected one, with the
+// beginning of its body. It ends the run, which measured something else than
+// intended, because the server was too busy, too strict, or asked for something
+// unknown.
 func Wrong(status int, body []byte, want string) error {
 	return fmt.Errorf("answered %d, want %s: %.300s", status, want, body)
 }

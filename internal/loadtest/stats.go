@@ -6,23 +6,23 @@ import (
 	"slices"
 )
 
-// Percentile is the least value of a sorted list that at least the share q of the list
-// does not exceed (nearest rank); zero where the list is empty.
+// Percentile returns the smallest value of a sorted list that is not exceeded by at
+// least the share q of the list (nearest rank), or zero if the list is empty.
 func Percentile[T cmp.Ordered](sorted []T, q float64) (value T) {
 	if len(sorted) == 0 {
 		return value
 	}
-	// A share such as 0.99 is a little more or less in binary; the rank is not.
-	// Without the small number the 99th of 100 would be the hundredth.
+	// A share such as 0.99 is not exact in binary, but the rank must be. Without the
+	// small number the 99th of 100 would be the 100th.
 	rank := int(math.Ceil(q*float64(len(sorted)) - 1e-9))
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// A Spread is the median of some figures, with the least and the greatest.
+// A Spread has median, minimum and maximum of some figures.
 type Spread struct{ Median, Min, Max float64 }
 
-// SpreadOf returns the spread of figures. The median of an even number of them lies in
-// the middle between two.
+// SpreadOf returns the spread of figures. The median of an even number of figures is
+// the mean of the two in the middle.
 func SpreadOf(figures []float64) Spread {
 	sorted := slices.Sorted(slices.Values(figures))
 	n := len(sorted)
@@ -32,8 +32,8 @@ func SpreadOf(figures []float64) Spread {
 	return Spread{Median: (sorted[(n-1)/2] + sorted[n/2]) / 2, Min: sorted[0], Max: sorted[n-1]}
 }
 
-// Ratios divides the figures of each round by those of the same round. What slows
-// the whole machine for a while is in both, and so in no ratio.
+// Ratios divides the figures of each round by those of the same round. Whatever slows
+// the whole machine for a while affects both, and so no ratio.
 func Ratios(figures, by []float64) []float64 {
 	ratios := make([]float64, min(len(figures), len(by)))
 	for i := range ratios {

@@ -1,5 +1,5 @@
-// Package needs lets tests say what they need of the machine. It decides
-// whether what is lacking skips a test or fails it; only tests call it.
+// Package needs lets tests declare which programs and services they need. It decides
+// whether a missing one skips the test or fails it. Only tests use it.
 package needs
 
 import (
@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Program returns the path of one of the programs, or skips the test. what is
-// its name in DEVICEAUTH_REQUIRE.
+// Program returns the path of the first of the programs that is installed; if none
+// is, it calls Lacking. what is their name in DEVICEAUTH_REQUIRE.
 func Program(t testing.TB, what string, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -22,8 +22,8 @@ func Program(t testing.TB, what string, names ...string) string {
 	return ""
 }
 
-// Lacking skips a test, or fails it where DEVICEAUTH_REQUIRE, a list separated
-// by commas, says that this must not be lacking.
+// Lacking skips a test, or fails it if DEVICEAUTH_REQUIRE, a comma-separated list,
+// contains what.
 func Lacking(t testing.TB, what, message string) {
 	t.Helper()
 	if strings.Contains(","+os.Getenv("DEVICEAUTH_REQUIRE")+",", ","+what+",") {

@@ -1,6 +1,6 @@
-// Package redistest runs Redis servers for tests: one, or a Cluster of three,
-// on ports of their own, with what they know in a directory of the test. Only
-// tests call it.
+// Package redistest runs Redis servers for tests: a single one, a Cluster of
+// three, or one with a Sentinel. Each server has a free port and keeps its
+// data in a directory of the test. Only tests use it.
 package redistest
 
 import (
@@ -43,15 +43,15 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// URL is the server's address.
+// URL returns the server's URL.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
-// Addr is host and port.
+// Addr returns host and port of the server.
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
-// Start starts the server again where it left off, and returns when it answers.
-// appendfsync always makes every answered write survive a kill, so a test that
-// kills the server may expect it afterwards.
+// Start starts the server with the data that it has on disk, and returns when
+// it answers. Because of appendfsync always, a test that kills the server may
+// expect that every acknowledged write is still there.
 func (s *Server) Start() {
 	s.t.Helper()
 	s.run(append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
@@ -59,12 +59,14 @@ func (s *Server) Start() {
 	s.until("the server answers", func(ctx context.Context, c *redis.Client) bool { return answers(c.Ping(ctx).Err()) })
 }
 
-// answers reports whether a server is there, also one that wants a password.
+// answers reports whether the server responds, also if it requires a
+// password.
 func answers(err error) bool {
 	return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
 }
 
-// run does not wait for the server; until does.
+// run starts the program, and fails the test if it cannot. It does not wait
+// until the server responds; until does.
 func (s *Server) run(args ...string) {
 	s.t.Helper()
 	s.cmd = exec.Command(needs.Program(s.t, "redis", "redis-server", "valkey-server"), args...)
@@ -73,7 +75,7 @@ func (s *Server) run(args ...string) {
 	}
 }
 
-// Kill is kill -9, as often as one likes.
+// Kill kills the server with SIGKILL. It may be called again.
 func (s *Server) Kill() {
 	if s.cmd != nil && s.cmd.ProcessState == nil {
 		s.cmd.Process.Signal(syscall.SIGKILL)
@@ -81,24 +83,24 @@ func (s *Server) Kill() {
 	}
 }
 
-// Stop ends the server in order. The server writes its files and closes its
+// Stop shuts the server down. The server writes its files and closes its
 // connections, as at a planned restart.
 func (s *Server) Stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.cmd.Wait()
 }
 
-// Pause stops the server without closing its connections, until Resume.
-// To clients this looks like a network that lost its packets: connections stay
-// open and nothing is answered.
+// Pause suspends the server without closing its connections, until Resume. To
+// clients this looks like a network that loses all packets: connections stay
+// open and get no response.
 func (s *Server) Pause() { s.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Resume lets a paused server go on.
+// Resume lets a paused server continue. Commands that arrived during the pause
+// are then carried out.
 func (s *Server) Resume() { s.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Cluster starts three servers that are a Cluster, and returns them.
-// Each server has a third of the slots and no replica. The bus ports are those
-// of the servers plus 10000.
+// Cluster starts three servers that form a Cluster. Each has a third of the
+// slots and no replica. The bus ports are those of the servers plus 10000.
 func Cluster(t testing.TB) (servers []*Server) {
 	t.Helper()
 	const nodes, slots = 3, 16384
@@ -126,9 +128,9 @@ func Cluster(t testing.TB) (servers []*Server) {
 	return servers
 }
 
-// Replicated returns when the replica has all that the server has.
-// A test that fails over before that would lose writes that Redis had
-// acknowledged, which is how Redis works and not what is tested.
+// Replicated returns when the replica has all data of the server. A test that
+// fails over earlier would lose acknowledged writes, which is how Redis works
+// and not what is tested.
 func (s *Server) Replicated() {
 	s.t.Helper()
 	s.until("the replica has caught up", func(ctx context.Context, c *redis.Client) bool {
@@ -139,16 +141,16 @@ func (s *Server) Replicated() {
 	})
 }
 
-// with runs a function with a client of the server. The client is a new one
-// each time, so that no connection of an earlier state is used.
+// with calls a function with a client of the server. The client is a new one
+// each time, so that no connection from before a restart is used.
 func (s *Server) with(do func(*redis.Client)) {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
 	defer client.Close()
 	do(client)
 }
 
-// until polls every 20 ms and fails the test after 20 s: processes outside of Go
-// have no other way to say that they are ready.
+// until polls every 20 ms until a condition holds, and fails the test after
+// 20 s. Other processes cannot tell otherwise that they are ready.
 func (s *Server) until(what string, is func(context.Context, *redis.Client) bool) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
@@ -162,8 +164,7 @@ func (s *Server) until(what string, is func(context.Context, *redis.Client) bool
 }
 
 // freePort returns a port that is free at this moment. Another process may
-// take the port before the server does; the range is large enough that this
-// has not been worth a retry.
+// take it before the server does; this is too rare to need a retry.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for {
@@ -173,15 +174,15 @@ func freePort(t testing.TB) int {
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if port <= 55535 { // a Cluster's nodes talk on port + 10000
+		if port <= 55535 { // nodes of a Cluster use port + 10000 as well
 			return port
 		}
 	}
 }
 
 // Sentinel starts a master, a replica and a Sentinel that watches them, and
-// returns the master and the Sentinel. The master's name is mymaster.
-// The time-outs are half a second and two seconds, so that a failover is over
+// returns the master and the Sentinel. The master's name is mymaster. The
+// time-outs are half a second and two seconds, so that a failover is over
 // before a test is.
 func Sentinel(t testing.TB) (master, sentinel *Server) {
 	t.Helper()
@@ -206,7 +207,7 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	return master, sentinel
 }
 
-// Empty has the server forget everything (FLUSHALL).
+// Empty deletes all data of the server (FLUSHALL).
 func (s *Server) Empty() {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
@@ -216,10 +217,9 @@ func (s *Server) Empty() {
 	})
 }
 
-// Spoil puts a value in the place of what the server has under every key of a
-// pattern, where that is a string. It is what a mistaken operator or another
-// program does to shared keys. The time to live stays as it was. It returns
-// how many values were replaced.
+// Spoil replaces the value of every string key that matches a pattern, as a
+// mistaken operator or another program does, and returns how many it
+// replaced. The time to live of the keys stays.
 func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {
@@ -241,39 +241,40 @@ func (s *Server) Spoil(pattern, value string) (spoiled int) {
 	return spoiled
 }
 
-// An Operator is a connection that was there before, for what a server that
-// takes no new ones must be told. A server whose maxclients is reached, or
-// that is out of descriptors, refuses new connections, also those of a test
-// that wants to end the trouble.
+// An Operator is a connection that was opened before a fault, for commands to
+// a server that accepts no new connections. A server that has reached
+// maxclients or is out of descriptors refuses also those of a test that wants
+// to end the fault.
 type Operator struct {
 	t      testing.TB
 	client *redis.Client
 }
 
-// Operator connects. It is closed at the end of the test.
+// Operator opens such a connection. It is closed at the end of the test.
 func (s *Server) Operator() *Operator {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr(), PoolSize: 1, MaxRetries: 10})
 	s.t.Cleanup(func() { client.Close() })
 	return &Operator{t: s.t, client: client}
 }
 
-// Forget has the server forget keys. A server that is not there forgets nothing.
+// Forget deletes keys. It does nothing if the server is down.
 func (o *Operator) Forget(keys ...string) { o.client.Del(context.Background(), keys...) }
 
-// Set changes a setting of the server. name and value are those of CONFIG SET.
+// Set changes a setting of the server. name and value are those of CONFIG
+// SET.
 func (o *Operator) Set(name, value string) {
 	if err := o.client.ConfigSet(context.Background(), name, value).Err(); err != nil {
 		o.t.Errorf("%s: %v", name, err)
 	}
 }
 
-// Disconnect ends all connections but this one.
+// Disconnect closes all client connections except this one.
 func (o *Operator) Disconnect() {
 	o.client.ClientKillByFilter(context.Background(), "TYPE", "normal", "SKIPME", "yes")
 }
 
-// Forget has the server lose one key, as an evicting policy does.
-// The key has to exist, or the test would show nothing.
+// Forget deletes one key, as an eviction does. The test fails if the key does
+// not exist, because it would test nothing.
 func (s *Server) Forget(key string) {
 	s.t.Helper()
 	s.with(func(c *redis.Client) {

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// StartTLS starts a server that takes connections over TLS too, at the URL. Its
-// certificate is cert.pem of the directory, where its key is key.pem.
-// The plain port stays open as well, for what the test itself asks the server.
+// StartTLS starts a server that accepts TLS connections at url. dir has its
+// certificate in cert.pem and its key in key.pem. The plain port stays open
+// for the test's own commands.
 func StartTLS(t testing.TB, args ...string) (s *Server, url, dir string) {
 	t.Helper()
 	dir, port := t.TempDir(), strconv.Itoa(freePort(t))
@@ -27,9 +27,9 @@ func StartTLS(t testing.TB, args ...string) (s *Server, url, dir string) {
 	return s, "rediss://127.0.0.1:" + port, dir
 }
 
-// certify writes a key and a certificate of 127.0.0.1, signed by itself.
-// It is its own certificate authority, so a client that trusts the file trusts
-// the server.
+// certify writes a key and a self-signed certificate for 127.0.0.1. The
+// certificate is its own certificate authority, so a client that trusts the
+// file trusts the server.
 func certify(t testing.TB, dir string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

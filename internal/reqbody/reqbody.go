@@ -1,6 +1,6 @@
-// Package reqbody reads the bodies of requests within a time. A client that
-// sends a byte every now and then costs nothing to be, and must hold neither a
-// handler nor the end of the server. What a body says is its caller's business.
+// Package reqbody reads request bodies within a time limit. A client can send a byte
+// now and then at no cost, and must not block a handler or the shutdown of the server
+// by that. The content of a body is the caller's business.
 package reqbody
 
 import (
@@ -13,34 +13,34 @@ import (
 	"time"
 )
 
-// Time is what a whole body may take to arrive.
+// Time is the time limit for a whole body.
 const Time = 10 * time.Second
 
-// stopLook is how often it is asked whether the server is about to stop. A body
-// that has arrived by then, as nearly all have, costs no question.
-const stopLook = 200 * time.Millisecond
+// stopInterval is the interval in which a pending read asks whether the server is about
+// to stop. Nearly all bodies arrive before the first time.
+const stopInterval = 200 * time.Millisecond
 
-// drainSize is how much of an unread body net/http reads before it
-// sends an answer: 256 KiB, so that the connection can be used again.
+// drainSize is how much of an unread body net/http reads before it sends a response,
+// so that the connection can be reused: 256 KiB.
 const drainSize = 256 << 10
 
-var longAgo = time.Unix(1, 0)
+var past = time.Unix(1, 0)
 
-// Why a body was not waited for.
+// These are the errors for a body that did not arrive.
 var (
 	ErrSlow     = errors.New("the body did not arrive within 10 s")
 	ErrStopping = errors.New("the server is about to stop")
 )
 
-// Buffer reads a body and puts what was read in its place, so that its
-// reader then does not wait: at most size bytes and one more, by which it
-// is known to be too large. What net/http would read beyond that before it sends
-// the answer is read here as well, because here it is bounded in time. stopping,
-// if any, tells that the server is about to stop.
+// Buffer reads the request body into memory and replaces r.Body, so that reading it
+// later does not block. It keeps at most size bytes and one more, which shows the
+// reader that the body is too large. Buffer also reads, within the time limit, what
+// net/http would otherwise read without one before it sends the response. stopping,
+// if not nil, reports whether the server is about to stop.
 //
-// [ErrSlow] and [ErrStopping] end the connection's use: the answer must close an
-// HTTP/1 connection. Any other fault of the body is met by its reader. A body that was
-// buffered before stays as it is, whatever size says now.
+// After [ErrSlow] and [ErrStopping] the response must close an HTTP/1 connection. Any
+// other error is returned by r.Body to its reader. A body that has been buffered
+// before is left as it is, even if size differs.
 func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() bool) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
@@ -51,7 +51,7 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	t := start(w, r, stopping)
 	body, err := ReadAll(t, size+1, r.ContentLength)
 	over := int64(len(body)) > size
-	if over && r.ContentLength <= drainSize { // a larger one closes the connection unread
+	if over && r.ContentLength <= drainSize { // net/http closes the connection for a larger one, and does not read it
 		_, err = io.CopyN(io.Discard, t, drainSize)
 	}
 	whole := errors.Is(err, io.EOF) || err == nil && !over
@@ -67,10 +67,10 @@ func Buffer(w http.ResponseWriter, r *http.Request, size int64, stopping func() 
 	return nil
 }
 
-// A buffered body is read from memory.
+// A buffered is a request body in memory.
 type buffered struct {
 	text bytes.Reader
-	err  error // what its end is instead of io.EOF; nil: nothing
+	err  error // returned at the end in place of io.EOF, if not nil
 	io.Closer
 }
 
@@ -82,13 +82,13 @@ func (b *buffered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadAll is [io.ReadAll] for at most so many bytes of what is said to have a length, in
-// bytes; negative: that is not known. A length that is not true costs no more memory
-// than none.
+// ReadAll is [io.ReadAll] for at most the given number of bytes. length is the
+// announced length, or negative if unknown. A false length does not make it allocate
+// more memory.
 func ReadAll(from io.Reader, most, length int64) ([]byte, error) {
 	room := int64(512)
 	if length >= 0 {
-		room = min(length+1, room) // one more, so that the end is seen before there is need to grow
+		room = min(length+1, room) // one byte more, so that the end is seen before the buffer has to grow
 	}
 	for text := make([]byte, 0, min(room, most)); ; {
 		n, err := from.Read(text[len(text):min(int64(cap(text)), most)])
@@ -104,12 +104,12 @@ func ReadAll(from io.Reader, most, length int64) ([]byte, error) {
 	}
 }
 
-// Discard reads a body that has no reader, as far as net/http would do so before
-// it sends an answer, but within [Time]. The answer of an HTTP/1 request whose
-// body does not arrive then closes the connection. It is for who is about to
-// answer without a look at the body.
+// Discard reads and drops a body that no handler will read. It reads as much as
+// net/http would read before it sends the response, but within [Time]. If the body of
+// an HTTP/1 request does not arrive, the response closes the connection. Callers use
+// Discard before they answer a request without reading its body.
 func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
-	awaits := r.ContentLength > drainSize || r.Header.Get("Expect") != "" // net/http reads neither
+	awaits := r.ContentLength > drainSize || r.Header.Get("Expect") != "" // net/http does not read these
 	if r.Body == nil || r.Body == http.NoBody || r.ProtoMajor != 1 || awaits {
 		return
 	}
@@ -121,53 +121,55 @@ func Discard(w http.ResponseWriter, r *http.Request, stopping func() bool) {
 		w.Header().Set("Connection", "close")
 		return
 	}
-	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil // for an error page of another server
+	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil // an error page may come from a proxied server
 	r.Header.Del("Content-Length")
 }
 
-// A timer reads one body, and breaks off the read at its time.
-type timer struct {
+// A timedBody reads one body, and interrupts the read at the time limit.
+type timedBody struct {
 	body     io.Reader
 	writer   http.ResponseWriter
 	until    time.Time
 	stopping func() bool
 
 	mu      sync.Mutex
-	look    *time.Timer
-	set     bool // the connection has a deadline
+	next    *time.Timer
+	set     bool // the connection has a read deadline
 	stopped bool // the server is about to stop
-	ended   bool // the connection is no longer this timer's
+	ended   bool // the timedBody must not change the deadline any more
 }
 
-// start sets no deadline yet: nearly every body has arrived before the first look, and
-// then none has to be set and taken away again.
-func start(w http.ResponseWriter, r *http.Request, stopping func() bool) *timer {
+// start sets no deadline yet: nearly every body arrives before the first call of renewDeadline,
+// so that none has to be set and removed.
+func start(w http.ResponseWriter, r *http.Request, stopping func() bool) *timedBody {
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
-	t := &timer{
+	t := &timedBody{
 		body: r.Body, writer: w, until: time.Now().Add(Time), stopping: stopping,
-		set: server == nil || server.ReadTimeout != 0, // by the server
+		set: server == nil || server.ReadTimeout != 0, // the server sets one itself
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.look = time.AfterFunc(stopLook, t.ask)
+	t.next = time.AfterFunc(stopInterval, t.renewDeadline)
 	return t
 }
 
-// Read does not go beyond the time, also where the writer knows no deadlines and a read
-// cannot be broken off.
-func (t *timer) Read(p []byte) (int, error) {
-	if err := t.why(); err != nil {
+// Read returns an error after the time limit, also if the writer supports no
+// deadlines and a read cannot be interrupted.
+func (t *timedBody) Read(p []byte) (int, error) {
+	if err := t.err(); err != nil {
 		return 0, err
 	}
 	return t.body.Read(p)
 }
 
-// setDeadline sets when a read of the connection ends. Not every writer can.
-func (t *timer) setDeadline(at time.Time) { http.NewResponseController(t.writer).SetReadDeadline(at) }
+// setDeadline sets the read deadline of the connection. Not every writer supports it.
+func (t *timedBody) setDeadline(at time.Time) {
+	http.NewResponseController(t.writer).SetReadDeadline(at)
+}
 
-// ask sees to it that the read ends in time, which is now where the server is about to
-// stop, and else asks again.
-func (t *timer) ask() {
+// renewDeadline sets the read deadline to the time limit, and calls itself again later. If the
+// server is about to stop, it interrupts the read at once.
+func (t *timedBody) renewDeadline() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
@@ -176,14 +178,14 @@ func (t *timer) ask() {
 	t.set = true
 	if t.stopping == nil || !t.stopping() {
 		t.setDeadline(t.until)
-		t.look.Reset(stopLook)
+		t.next.Reset(stopInterval)
 		return
 	}
 	t.stopped = true
-	t.setDeadline(longAgo)
+	t.setDeadline(past)
 }
 
-func (t *timer) why() error {
+func (t *timedBody) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -195,21 +197,22 @@ func (t *timer) why() error {
 	return nil
 }
 
-// end says whether the body was broken off, by the error that its reader got. A
-// whole one gives the connection its time back, for a held poll and for the next
-// request; for the rest of any other there is no waiting.
-func (t *timer) end(whole bool, err error) error {
+// end returns ErrSlow or ErrStopping if the body was interrupted; err is the error of
+// its last read. After a whole body it removes the deadline, for a held poll and for
+// the next request. Otherwise it sets one in the past, so that nothing waits for the
+// rest of the body.
+func (t *timedBody) end(whole bool, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-	t.look.Stop()
+	t.next.Stop()
 	if whole {
 		if t.set {
 			t.setDeadline(time.Time{})
 		}
 		return nil
 	}
-	t.setDeadline(longAgo)
+	t.setDeadline(past)
 	switch {
 	case t.stopped:
 		return ErrStopping

@@ -66,7 +66,7 @@ func serve(t *testing.T, stopping func() bool) func() net.Conn {
 	}
 }
 
-// answer reads an answer, and tells how long it took.
+// answer reads a response, and returns how long it took.
 func answer(t *testing.T, from *bufio.Reader, since time.Time) (status int, body string, took time.Duration) {
 	t.Helper()
 	response, err := http.ReadResponse(from, nil)
@@ -170,7 +170,7 @@ func TestStopWaitsForNoSlowBody(t *testing.T) {
 		}()
 		time.AfterFunc(3*time.Second, func() { stopping.Store(true) })
 		status, body, took := answer(t, bufio.NewReader(conn), since)
-		if status != http.StatusRequestTimeout || body != ErrStopping.Error() || took > 3*time.Second+2*stopLook {
+		if status != http.StatusRequestTimeout || body != ErrStopping.Error() || took > 3*time.Second+2*stopInterval {
 			t.Errorf("after %v: %d %s", took, status, body)
 		}
 	})

@@ -1,8 +1,8 @@
 package response
 
-// The cookies of the pages. Guards take them off what a backend is sent.
+// These are the cookies of the pages. Guards remove them from requests to a backend.
 const (
-	SessionCookie = "device_session" // who is signed in
-	FlowCookie    = "device_flow"    // where on the way they are
-	SignInCookie  = "device_signin_" // begins the name of each sign-in that was begun
+	SessionCookie = "device_session" // the session of the signed-in user
+	FlowCookie    = "device_flow"    // the state of a user's way through the pages
+	SignInCookie  = "device_signin_" // prefix; each pending sign-in has a cookie of its own
 )

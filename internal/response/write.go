@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// JSON encodes a document of strings, numbers, lists and maps, which cannot fail.
-// What HTML would have escaped stays as it is.
+// JSON encodes a document of strings, numbers, lists and maps, which cannot fail. It
+// does not escape the characters that are special in HTML.
 func JSON(v any) []byte {
 	var body bytes.Buffer
 	e := json.NewEncoder(&body)
@@ -17,7 +17,7 @@ func JSON(v any) []byte {
 	return body.Bytes()
 }
 
-// Write writes an answer whole, with its length; a HEAD gets no body.
+// Write writes a whole response with its Content-Length; HEAD gets no body.
 func Write(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", contentType)

@@ -1,8 +1,8 @@
-// Package sampling thins out what strangers can have written to a log without
-// end: of each kind a few lines are written as they come, and the rest is
-// counted and told in one line now and then. It decides what is written and
-// writes nothing; package caddymodule asks it for the audit log, package endpoint
-// for its own.
+// Package sampling limits the log lines that clients can cause without end. A few
+// lines of each kind are written at once; the rest is counted, and the number is
+// reported now and then. The package decides which lines are written but writes none
+// itself: package caddymodule uses it for the audit log, package endpoint for its
+// own.
 package sampling
 
 import (
@@ -12,88 +12,87 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// The measure of every log.
+// These limits are the same for every log.
 const (
-	tell = time.Minute // after the first that was counted, the number is told
-	most = 10_000      // kinds that are told apart
+	reportAfter = time.Minute // between the first line that was not written and the report
+	maxKinds    = 10_000      // distinct kinds
 )
 
-// measure is how much is written of a kind.
+// A measure is the rate limit for lines of one kind.
 type measure struct {
-	burst time.Duration // lines at once, as the time that they take up
-	pace  time.Duration // from then on, between two
+	burst time.Duration // lines that may be written at once, times pace
+	pace  time.Duration // between two lines after that
 }
 
 var (
-	ofStrangers = measure{burst: 10 * time.Second, pace: time.Second}
-	ofOutages   = measure{burst: tell, pace: tell} // one, and then what is counted
+	clientMeasure = measure{burst: 10 * time.Second, pace: time.Second}
+	outageMeasure = measure{burst: reportAfter, pace: reportAfter} // one line, and then only reports
 )
 
-// A Sampler counts by kind. Kinds may come from outside: where there are too
-// many at a time, those that are new share the zero kind.
+// A Sampler counts lines by kind. Clients may be able to choose kinds: if there are
+// too many at a time, new ones are counted as the zero kind.
 type Sampler[K comparable] struct {
 	measure
-	more func(kind K, n int) // is told how many were not written
+	more func(kind K, n int) // is called with the number of lines that were not written
 
 	mu     sync.Mutex
 	kinds  map[K]*count
 	closed bool
 }
 
-// count is what is known of a kind.
+// A count is the state of one kind.
 type count struct {
-	full time.Time // when it may have a whole burst again
-	more int       // not written, and not told yet
-	tell *time.Timer
+	full  time.Time // when a whole burst is allowed again
+	more  int       // lines not written and not reported yet
+	timer *time.Timer
 }
 
-// New returns a sampler. more is called while no lock is held, at most once a
-// minute for each kind.
+// New returns a sampler for lines that clients cause. more is called without a lock,
+// at maxKinds once a minute for each kind.
 func New[K comparable](more func(kind K, n int)) *Sampler[K] {
-	return &Sampler[K]{measure: ofStrangers, more: more, kinds: map[K]*count{}}
+	return &Sampler[K]{measure: clientMeasure, more: more, kinds: map[K]*count{}}
 }
 
-// Outages returns a sampler for what fails at every request while something is
-// away: one line as it begins, and then one a minute, the number of the rest.
+// Outages returns a sampler for faults of every request during an outage: one line
+// when it begins, and then a report of the number of the others once a minute.
 func Outages[K comparable](more func(kind K, n int)) *Sampler[K] {
 	s := New(more)
-	s.measure = ofOutages
+	s.measure = outageMeasure
 	return s
 }
 
-// Pass reports whether a line of a kind is to be written, and counts it where
-// it is not.
+// Pass reports whether a line of a kind is to be written, and counts the line if not.
 func (s *Sampler[K]) Pass(kind K) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return true // what is still under way is no flood
+		return true // no flood: only requests that are still running
 	}
 	kind, c := s.count(kind, now)
 	if now.After(c.full) {
 		c.full = now
 	}
-	counting := s.measure == ofOutages && c.tell != nil // its line of this minute is to come
+	counting := s.measure == outageMeasure && c.timer != nil // this minute's line will be the report
 	if c.full.Sub(now) <= s.burst-s.pace && !counting {
 		c.full = c.full.Add(s.pace)
 		return true
 	}
 	c.more++
-	if c.tell == nil {
-		c.tell = time.AfterFunc(tell, func() { s.report(kind) })
+	if c.timer == nil {
+		c.timer = time.AfterFunc(reportAfter, func() { s.report(kind) })
 	}
 	return false
 }
 
-// count finds or makes the count of a kind, and sweeps a few that say nothing
-// any more.
+// count returns the count of a kind, or a new one. It also removes a few counts that
+// are not needed any more.
 func (s *Sampler[K]) count(kind K, now time.Time) (K, *count) {
 	if c := s.kinds[kind]; c != nil {
 		return kind, c
 	}
 	sweep.AFew(s.kinds, func(_ K, c *count) bool { return c.more == 0 && !now.Before(c.full) })
-	if len(s.kinds) >= most {
+	if len(s.kinds) >= maxKinds {
 		var rest K
 		kind = rest
 	}
@@ -103,13 +102,13 @@ func (s *Sampler[K]) count(kind K, now time.Time) (K, *count) {
 	return kind, s.kinds[kind]
 }
 
-// report tells how many of a kind were not written.
+// report calls more with the number of lines of a kind that were not written.
 func (s *Sampler[K]) report(kind K) {
 	s.mu.Lock()
 	n := 0
 	if c := s.kinds[kind]; c != nil {
-		n, c.more, c.tell = c.more, 0, nil
-		if s.measure == ofOutages { // this is the line of the next minute
+		n, c.more, c.timer = c.more, 0, nil
+		if s.measure == outageMeasure { // the report counts as the line of the next minute
 			c.full = time.Now().Add(s.pace)
 		}
 	}
@@ -119,14 +118,14 @@ func (s *Sampler[K]) report(kind K) {
 	}
 }
 
-// Close tells all that is counted. From then on every line passes.
+// Close reports all counts at once. Afterwards every line passes.
 func (s *Sampler[K]) Close() {
 	s.mu.Lock()
 	s.closed = true
 	var kinds []K
 	for kind, c := range s.kinds {
-		if c.tell != nil {
-			c.tell.Stop()
+		if c.timer != nil {
+			c.timer.Stop()
 			kinds = append(kinds, kind)
 		}
 	}

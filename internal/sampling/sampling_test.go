@@ -25,7 +25,8 @@ func newEmitted() (*emitted, *Sampler[int]) {
 	})
 }
 
-// is wants so many lines that passed, that were counted, and numbers told.
+// is requires the numbers of lines that passed, of lines that were counted, and of
+// reports.
 func (t *emitted) is(test *testing.T, passed, more, lines int) {
 	test.Helper()
 	t.mu.Lock()
@@ -89,18 +90,18 @@ func TestNothingIsLostAtTheEnd(t *testing.T) {
 func TestKindsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got, s := newEmitted()
-		for kind := range 3 * most {
+		for kind := range 3 * maxKinds {
 			got.ask(s, kind+1, 1)
 		}
-		if len(s.kinds) > most+1 {
+		if len(s.kinds) > maxKinds+1 {
 			t.Errorf("%d kinds", len(s.kinds))
 		}
 		time.Sleep(time.Hour)
-		for kind := range 3 * most {
+		for kind := range 3 * maxKinds {
 			got.ask(s, -kind-1, 1)
 			time.Sleep(time.Minute)
 		}
-		if len(s.kinds) > most/2 {
+		if len(s.kinds) > maxKinds/2 {
 			t.Errorf("%d kinds after a while", len(s.kinds))
 		}
 	})

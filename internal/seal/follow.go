@@ -5,14 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// A Source returns a shared secret as it is now: it changes where the gateways that
-// share it have lost it, and one of them made another. Nil is no source.
+// A Source returns the current shared secret. The secret changes if the gateways that
+// share it have lost it and one of them has made another. A nil Source is missing.
 type Source = func() [KeySize]byte
 
-// Fixed is a secret that never changes.
+// Fixed returns the Source of a secret that never changes.
 func Fixed(key Key) Source { return func() Key { return key } }
 
-// CheckSource refuses a secret that was never set.
+// CheckSource returns ErrNoKey if the source is nil or its secret was never set.
 func CheckSource(of Source) error {
 	if of == nil {
 		return ErrNoKey
@@ -20,56 +20,57 @@ func CheckSource(of Source) error {
 	return Check(of())
 }
 
-// Follow returns AES-256-GCM under whatever the secret is when something is sealed
-// or opened, as [New] does under one key.
+// Follow returns AES-256-GCM that uses the source's current secret for each Seal and
+// Open. Otherwise it is like [New].
 func Follow(of Source) (cipher.AEAD, error) {
 	if err := CheckSource(of); err != nil {
 		return nil, err
 	}
-	f := &following{of: of}
-	_, err := f.under(of())
+	f := &followingAEAD{of: of}
+	_, err := f.cipherFor(of())
 	return f, err
 }
 
-// following is made ready for the key that was used last.
-type following struct {
+// A followingAEAD caches the cipher of the key that was used last.
+type followingAEAD struct {
 	of   Source
-	last atomic.Pointer[keyed]
+	last atomic.Pointer[keyedCipher]
 }
 
-type keyed struct {
+type keyedCipher struct {
 	key  Key
 	aead cipher.AEAD
 }
 
-// under returns the encryption under a key.
-func (f *following) under(key Key) (cipher.AEAD, error) {
+// cipherFor returns the cipher for a key.
+func (f *followingAEAD) cipherFor(key Key) (cipher.AEAD, error) {
 	if last := f.last.Load(); last != nil && last.key == key {
 		return last.aead, nil
 	}
 	aead, err := New(key)
 	if err == nil {
-		f.last.Store(&keyed{key: key, aead: aead})
+		f.last.Store(&keyedCipher{key: key, aead: aead})
 	}
 	return aead, err
 }
 
-// now is the encryption under the present key. One that is missing by now leaves
-// the key before it: nothing must be sealed that any reader can open.
-func (f *following) now() cipher.AEAD {
-	if aead, err := f.under(f.of()); err == nil {
+// current returns the cipher for the current key. If that key is the zero Key, now
+// returns the cipher for the previous one: nothing must be sealed with a key that
+// anyone knows.
+func (f *followingAEAD) current() cipher.AEAD {
+	if aead, err := f.cipherFor(f.of()); err == nil {
 		return aead
 	}
 	return f.last.Load().aead
 }
 
-func (f *following) NonceSize() int { return f.now().NonceSize() }
-func (f *following) Overhead() int  { return f.now().Overhead() }
+func (f *followingAEAD) NonceSize() int { return f.current().NonceSize() }
+func (f *followingAEAD) Overhead() int  { return f.current().Overhead() }
 
-func (f *following) Seal(dst, nonce, plaintext, additional []byte) []byte {
-	return f.now().Seal(dst, nonce, plaintext, additional)
+func (f *followingAEAD) Seal(dst, nonce, plaintext, additional []byte) []byte {
+	return f.current().Seal(dst, nonce, plaintext, additional)
 }
 
-func (f *following) Open(dst, nonce, ciphertext, additional []byte) ([]byte, error) {
-	return f.now().Open(dst, nonce, ciphertext, additional)
+func (f *followingAEAD) Open(dst, nonce, ciphertext, additional []byte) ([]byte, error) {
+	return f.current().Open(dst, nonce, ciphertext, additional)
 }

@@ -1,6 +1,6 @@
-// Package seal makes the authenticated encryption that the module uses for
-// what others keep: cookies in browsers, refresh tokens of upstreams in a
-// store. It decides nothing about what is sealed, or for whom.
+// Package seal provides the authenticated encryption for data that the module stores
+// elsewhere: cookies in browsers, refresh tokens of upstreams in a store. It does not
+// decide what is sealed.
 package seal
 
 import (
@@ -9,17 +9,17 @@ import (
 	"errors"
 )
 
-// KeySize is that of AES-256.
+// KeySize is the size of an AES-256 key.
 const KeySize = 32
 
-// A Key is a shared secret. The zero Key is no key: a program that forgets to set one
-// gets an error, and not a seal that any reader can open.
+// A Key is a shared secret. The zero Key is invalid: a program that forgets to set
+// one gets an error, and not a seal that anyone can open.
 type Key = [KeySize]byte
 
-// ErrNoKey refuses the zero Key.
+// ErrNoKey is the error for the zero Key.
 var ErrNoKey = errors.New("the key is missing: it is 32 zero bytes, which everybody knows")
 
-// Check refuses a Key that was never set.
+// Check returns ErrNoKey for the zero Key.
 func Check(key Key) error {
 	if key == (Key{}) {
 		return ErrNoKey
@@ -27,11 +27,11 @@ func Check(key Key) error {
 	return nil
 }
 
-// New returns AES-256-GCM under a key. Every call of Seal draws a nonce, which
-// stands before the ciphertext; so the nonce argument is nil on both sides.
-// An error is only ever [ErrNoKey]; AES accepts every other key of this size.
-// With random nonces of 96 bits one key is good for 2^32 seals (NIST SP 800-38D
-// §8.3).
+// New returns AES-256-GCM with a key. Every call of Seal generates a nonce and puts
+// it before the ciphertext, so callers pass nil as nonce to both Seal and Open. The
+// only error is [ErrNoKey], because AES accepts any other key of this size. With
+// random nonces of 96 bits, one key must not be used for more than 2^32 seals (NIST
+// SP 800-38D §8.3).
 func New(key Key) (cipher.AEAD, error) {
 	if err := Check(key); err != nil {
 		return nil, err

@@ -1,17 +1,17 @@
-// Package sweep takes what is over out of maps. It does not decide what is over, and has
-// no lock: its callers have one that guards more than this.
+// Package sweep deletes expired entries from maps. It does not decide which entries
+// have expired, and has no lock: the lock of its callers guards more than the map.
 package sweep
 
-// looks is more than one, so that what is over shrinks where one entry comes at a time,
-// and few, so that no caller waits.
-const looks = 4
+// maxEntries is the number of entries that one call maxEntries at: more than one, so that a map
+// whose calls add one entry each shrinks, and few, so that no call takes long.
+const maxEntries = 4
 
-// AFew looks at a few entries of a map, and deletes those that are over. It is called
-// before an entry is added: then a map needs no timer, and no walk over all of it, to
-// stay in proportion to what still counts. Go's maps begin each walk at a place of their
-// own, so that all entries have their turn.
+// AFew maxEntries at a few entries of a map, and deletes those for which over returns
+// true. Callers call it before they add an entry; so a map needs no timer and no full
+// scan to stay small. Go starts each iteration at a random entry, so that all entries
+// are looked at in time.
 func AFew[K comparable, V any](m map[K]V, over func(K, V) bool) {
-	left := looks
+	left := maxEntries
 	for key, value := range m {
 		if left--; left < 0 {
 			return

@@ -1,6 +1,6 @@
-// Package text decides what of a text that a stranger chose can be shown, or can
-// stand for a person as it is. It knows nothing of what the texts mean; all packages
-// may call it.
+// Package text decides which text of users and clients can be displayed, or can
+// identify a person unchanged. It does not know what a text means; every package may
+// use it.
 package text
 
 import (
@@ -9,12 +9,11 @@ import (
 	"unicode"
 )
 
-// Plain makes text of names, makers and scope texts: control characters and
-// those that turn the direction of writing are taken out, so that no name can
-// pretend to be another.
+// Plain returns a text for display. It removes control characters and those that
+// change the direction of writing, so that no name can look like another.
 func Plain(s string) string {
 	if IsPrintable(s) {
-		return s // nearly always; guards say several names on every request
+		return s // the usual case; guards call this several times on every request
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -26,27 +25,29 @@ func Plain(s string) string {
 	}, strings.ToValidUTF8(s, ""))
 }
 
-// credential is a token, a code or a secret that the server gave, or a JWT, of which the first
-// bytes are a brace and a quote, maybe with a space or a new line in between: behind anything
-// but a letter, or behind a character that is percent-encoded, as in a URL within a URL.
+// credential matches a token, code or secret of this server, and a JWT, whose text
+// begins with a brace and a quote, perhaps with a space or a newline between them. A
+// match begins after a character that is no letter, or after a percent-encoded
+// character, as in a URL within a URL.
 var credential = regexp.MustCompile(`(^|[^A-Za-z]|%(?:25)*[0-9A-Fa-f]{2})` +
 	`((?:dc|ac|rt|rg|cs)(?:_|%(?:25)*5[Ff])|ey[JA]|ew[o0])(?:[A-Za-z0-9_.-]|%(?:25)*(?:2[DdEe]|5[Ff])){25,}`)
 
-// WithoutCredentials hides the credentials in a text from outside that is going to be logged
-// or quoted: programs send them in the place of another parameter.
+// WithoutCredentials hides the credentials in a text from outside that is going to be
+// logged or quoted: programs send credentials in the place of other parameters by
+// mistake.
 func WithoutCredentials(s string) string { return credential.ReplaceAllString(s, "$1$2[hidden]") }
 
-// IsClean reports whether a text can stand for a person exactly as it is: it is
-// not empty, begins and ends with no space, and has no character that is not
-// seen. [Plain], which takes such characters out, is for what is only shown.
+// IsClean reports whether a text can identify a person exactly as it is: it is not
+// empty, does not begin or end with a space, and has no invisible character. For text
+// that is only displayed, [Plain] removes such characters.
 func IsClean(s string) bool {
 	return s != "" && strings.TrimSpace(s) == s && (IsPrintable(s) || !strings.ContainsFunc(s, IsInvisible))
 }
 
-// IsInvisible reports whether a character is a control or format character, one that
-// is ignored where it is shown (Unicode's Default_Ignorable_Code_Point), one that
-// looks like a space and is another (the ideographic one is wider), or the one that
-// stands for whatever was no UTF-8.
+// IsInvisible reports whether a character is a control or format character, is
+// ignored when displayed (Unicode's Default_Ignorable_Code_Point), looks like a space
+// but is another character (except the ideographic space, which is wider), or is the
+// replacement character for invalid UTF-8.
 func IsInvisible(r rune) bool {
 	const braille, ideographic = '\u2800', '\u3000'
 	if r == braille || unicode.Is(unicode.Zs, r) && r != ' ' && r != ideographic {
@@ -56,7 +57,8 @@ func IsInvisible(r rune) bool {
 		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// IsPrintable reports whether a text is printable ASCII, spaces among it.
+// IsPrintable reports whether a text has only printable ASCII characters, including
+// spaces.
 func IsPrintable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -66,12 +68,12 @@ func IsPrintable(s string) bool {
 	return true
 }
 
-// MaxName is how many characters a device's name has at most.
+// MaxName is the maximum number of characters of a device's name.
 const MaxName = 60
 
-// CleanName makes a device's name of what a person typed: characters that cannot
-// be seen are taken out, what separates words becomes one space, and what is
-// beyond [MaxName] characters is cut off.
+// CleanName returns a device's name from user input. It removes invisible characters,
+// turns white space into single spaces, and cuts off what is beyond [MaxName]
+// characters.
 func CleanName(typed string) string {
 	seen := strings.Map(func(r rune) rune {
 		switch {

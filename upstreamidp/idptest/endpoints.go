@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// discovery serves the metadata. Behaviour.Metadata is laid over the document
-// last, and a nil member takes one out.
+// discovery serves the metadata. Behaviour.Metadata is merged last; a nil member
+// removes one.
 func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	b := p.now()
 	document := map[string]any{
@@ -36,7 +36,7 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, document)
 }
 
-// authorize signs in at once, or says what it was told to say.
+// authorize signs the person in at once, or fails as Behaviour says.
 func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	asked := r.URL.Query()
 	if wrong := wrongRequest(asked); wrong != "" {
@@ -46,7 +46,8 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, asked.Get("redirect_uri")+"?"+p.answer(asked).Encode(), http.StatusFound)
 }
 
-// wrongRequest wants what OpenID Connect Core §3.1.2.1 and RFC 7636 want.
+// wrongRequest returns what is wrong with an authorization request under OpenID
+// Connect Core §3.1.2.1 and RFC 7636, or "".
 func wrongRequest(asked url.Values) string {
 	switch {
 	case asked.Get("client_id") != ClientID:
@@ -61,8 +62,8 @@ func wrongRequest(asked url.Values) string {
 	return ""
 }
 
-// answer is the authorization response. The parameters go back in the query,
-// as the response mode of the code flow is by default (RFC 6749 §4.1.2).
+// answer returns the parameters of the authorization response. They are sent in the
+// query, the default response mode of the code flow (RFC 6749 §4.1.2).
 func (p *Provider) answer(asked url.Values) url.Values {
 	b := p.now()
 	back := url.Values{"state": {asked.Get("state")}}
@@ -87,7 +88,7 @@ func (p *Provider) answer(asked url.Values) url.Values {
 	return back
 }
 
-// refuses returns the error of an authorization request that the provider says no to.
+// refuses returns the error for an authorization request that the provider refuses.
 func (b Behaviour) refuses(asked url.Values) string {
 	prompts := strings.Fields(asked.Get("prompt"))
 	switch {
@@ -107,21 +108,21 @@ func (b Behaviour) refreshes(asked url.Values) bool {
 	return b.Refresh && (b.Unasked || offline(asked)) && (consented || !b.Consent)
 }
 
-// offline reports whether a request asks for offline_access. The scope is what
-// asks for a refresh token (OpenID Connect Core §11).
+// offline reports whether a request has the scope offline_access, which requests a
+// refresh token (OpenID Connect Core §11).
 func offline(asked url.Values) bool {
 	return slices.Contains(strings.Fields(asked.Get("scope")), "offline_access")
 }
 
-// userinfo serves Behaviour.Userinfo. There is one access token for all
-// sign-ins, since nothing else depends on it.
+// userinfo serves Behaviour.Userinfo. All sign-ins share one access token, since
+// nothing else depends on it.
 func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer "+accessToken {
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})
 		return
 	}
-	// sub has to be the ID token's (OpenID Connect Core §5.3.2), unless a test
-	// says otherwise.
+	// sub has to be that of the ID token (OpenID Connect Core §5.3.2), unless a test
+	// overrides it.
 	info := map[string]any{"sub": "1"}
 	maps.Copy(info, p.now().Userinfo)
 	reply(w, http.StatusOK, info)

@@ -1,6 +1,6 @@
-// Package idptest is an OpenID provider for tests: it signs in the person that it is
-// told to, and can be told to break the protocol in the ways that a relying
-// party must notice. It has no pages and keeps nothing; only tests call it.
+// Package idptest is an OpenID provider for tests. It signs in the configured person,
+// and can be configured to violate the protocol in the ways that a relying party must
+// notice. It has no pages and stores nothing on disk; only tests use it.
 package idptest
 
 import (
@@ -18,49 +18,50 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The one relying party. Its secret has what Basic must escape (RFC 6749 §2.3.1).
+// These are the credentials of the only relying party. Its secret has characters that
+// Basic must escape (RFC 6749 §2.3.1).
 const (
 	ClientID     = "gateway"
 	ClientSecret = "secret: of the gateway+"
 )
 
-// Behaviour says who signs in, and what is wrong with it. The zero value is a
-// provider that follows the protocol and signs in the subject "1". Several
-// deviations may be set together.
+// A Behaviour says who signs in, and how the provider violates the protocol. The zero
+// value is a provider that follows the protocol and signs in the subject "1". Several
+// deviations may be combined.
 type Behaviour struct {
-	Claims   map[string]any // of the ID token, over the right ones; sub is "1" unless it says otherwise
-	Userinfo map[string]any // of the userinfo endpoint; nil: there is none
+	Claims   map[string]any // of the ID token, replacing the right ones; sub is "1" by default
+	Userinfo map[string]any // of the userinfo endpoint; nil: there is no such endpoint
 
-	Metadata map[string]any // over the right ones; nil members are left out
+	Metadata map[string]any // replaces the right members; nil members are left out
 
-	PostOnly bool   // the client must prove itself in the body
+	PostOnly bool   // the client must send its secret in the body
 	TellsIss bool   // announces the iss parameter of RFC 9207, and sends it
 	HashesAt bool   // puts the right at_hash into the ID token
-	Refresh  bool   // gives refresh tokens, each good for once; a spent one ends all of its sign-in (RFC 9700 §4.14.2)
-	NoID     bool   // gives no ID token with a refresh
-	Consent  bool   // gives refresh tokens only with prompt=consent
-	Unasked  bool   // gives them without offline_access, a scope that it refuses
-	Gone     string // a path that is at another address now, /moved before it; the metadata know
+	Refresh  bool   // issues single-use refresh tokens; using one twice ends the sign-in (RFC 9700 §4.14.2)
+	NoID     bool   // a refresh returns no ID token
+	Consent  bool   // issues refresh tokens only with prompt=consent
+	Unasked  bool   // issues refresh tokens without offline_access, and refuses that scope
+	Gone     string // a path that has moved to another one, with the prefix /moved, as the metadata say
 	NoSelect bool   // refuses prompt=select_account
 
-	Disabled bool // the account is: its refresh tokens are worth nothing
-	Stale    bool // never asks for the password again, whatever max_age says
+	Disabled bool // the account is disabled: its refresh tokens are refused
+	Stale    bool // never authenticates again, whatever max_age says
 
-	Down         bool   // every answer is 503
-	KeysDown     bool   // the keys are
-	UserinfoDown bool   // userinfo is
-	Error        string // the callback's error
-	Description  string // and its error_description
-	Refuse       string // the token endpoint's error
+	Down         bool   // every response is 503
+	KeysDown     bool   // responses of the key set are 503
+	UserinfoDown bool   // responses of userinfo are 503
+	Error        string // error of the callback
+	Description  string // error_description of the callback
+	Refuse       string // error of the token endpoint
 	WrongIss     bool   // sends another provider's iss with the callback
-	NoIss        bool   // sends none, announced or not
-	NoToken      bool   // the token answer lacks the ID token
+	NoIss        bool   // sends no iss, even if the metadata announce it
+	NoToken      bool   // the token response lacks the ID token
 	Unsigned     bool   // alg none
-	OtherKey     bool   // signed by a key that is not published
+	OtherKey     bool   // signs with a key that is not published
 }
 
-// A Provider is a running OpenID provider. Start starts one. It may be used by
-// several goroutines; the behaviour at the time of a request counts.
+// A Provider is a running OpenID provider, see Start. It is safe for concurrent use;
+// a request is answered by the behaviour at that time.
 type Provider struct {
 	*httptest.Server
 
@@ -70,11 +71,11 @@ type Provider struct {
 	behave   Behaviour
 	codes    map[string]url.Values // code → authorization request
 	requests map[string]int        // by path
-	refresh  map[string]*string    // refresh token → the one that is good of its sign-in
+	refresh  map[string]*string    // refresh token → the current token of the same sign-in
 }
 
-// Start starts a provider. Close it. The address is http on a loopback host,
-// which a relying party accepts for development.
+// Start starts a provider, which the caller must close. Its URL is http on a loopback
+// host, which a relying party accepts for development.
 func Start() *Provider {
 	p := &Provider{codes: map[string]url.Values{}, requests: map[string]int{}, refresh: map[string]*string{}}
 	p.RotateKey()
@@ -89,29 +90,29 @@ func Start() *Provider {
 	return p
 }
 
-// Behave changes what the provider does from now on. Codes and refresh tokens
-// that were issued before stay as they are.
+// Behave changes the behaviour from now on. Codes and refresh tokens that were issued
+// before stay valid.
 func (p *Provider) Behave(b Behaviour) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.behave = b
 }
 
-// RotateKey makes a new signing key, and forgets the old one. Tokens signed
-// before do not verify any more once the relying party has fetched the keys.
+// RotateKey replaces the signing key. Tokens signed with the old one no longer verify
+// after the relying party has fetched the keys again.
 func (p *Provider) RotateKey() {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		panic(err) // no randomness: no test can go on
+		panic(err) // no randomness: the test cannot go on
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.key, p.keyID = key, rand.Text()
 }
 
-// LogoutToken makes a logout token (OpenID Connect Back-Channel Logout 1.0
-// §2.4) with claims over the right ones; those that are nil are left out.
-// It is signed with the current key and good for a minute.
+// LogoutToken returns a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).
+// claims replace the right ones; nil claims are left out. The token is signed with
+// the current key and valid for a minute.
 func (p *Provider) LogoutToken(claims map[string]any) string {
 	now := time.Now()
 	all := jwt.MapClaims{
@@ -123,17 +124,17 @@ func (p *Provider) LogoutToken(claims map[string]any) string {
 	return p.seal(p.now(), all)
 }
 
-// Requests says how often a path was asked for. The count includes requests
-// that failed, and those of the test itself.
+// Requests returns the number of requests for a path, including failed ones and those
+// of the test itself.
 func (p *Provider) Requests(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests[path]
 }
 
-// Visit plays the browser: it opens an authorization URL and returns the query
-// with which the provider sends it back. No redirect is followed. An error
-// names the status where the provider showed a page instead of redirecting.
+// Visit acts as the browser: it opens an authorization URL and returns the query of
+// the redirect back to the relying party, which it does not follow. If the provider
+// shows a page instead, the error has its status.
 func (p *Provider) Visit(address string) (url.Values, error) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	answer, err := client.Get(address)
@@ -154,8 +155,8 @@ func (p *Provider) now() Behaviour {
 	return p.behave
 }
 
-// count counts, and answers for a provider that is down. Counting stands
-// first, so that a provider that is down counts as well.
+// count counts requests, and answers 503 if the provider is down. It counts first, so
+// that requests to a provider that is down are counted, too.
 func (p *Provider) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()

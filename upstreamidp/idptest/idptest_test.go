@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A provider that is lenient would prove nothing about those who ask it.
+// A lenient provider would prove nothing about its relying parties.
 func TestProviderIsStrictAboutRequests(t *testing.T) {
 	p := Start()
 	defer p.Close()

@@ -15,12 +15,12 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// accessToken opens userinfo, and nothing else.
+// accessToken is valid at the userinfo endpoint only.
 const accessToken = "access"
 
 var b64 = base64.RawURLEncoding.EncodeToString
 
-// token exchanges a code, once, for who proves to have begun.
+// token exchanges a code, once, for a client that proves that it began the flow.
 func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("grant_type") == "refresh_token" {
 		p.again(w, r)
@@ -53,8 +53,8 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	b := p.now()
 	p.mu.Lock()
 	token := r.FormValue("refresh_token")
-	// A token that was used before ends its family, whether or not it is good
-	// now.
+	// A token that was used before ends its family, even if it is no longer the
+	// current one.
 	family := p.refresh[token]
 	good := family != nil && *family == token && !b.Disabled
 	if family != nil {
@@ -76,9 +76,8 @@ func (p *Provider) again(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// rotate makes the next refresh token of a family. A family is the sign-in
-// whose tokens follow each other; the pointer names the one of them that is
-// good (RFC 9700 §4.14.2).
+// rotate issues the next refresh token of a family. A family has the tokens of one
+// sign-in; the pointer has the current one (RFC 9700 §4.14.2).
 func (p *Provider) rotate(family *string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,7 +86,7 @@ func (p *Provider) rotate(family *string) string {
 	return *family
 }
 
-// spend returns the request that a code answers, the first time.
+// spend returns the authorization request of a code, the first time.
 func (p *Provider) spend(code string) url.Values {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,8 +94,8 @@ func (p *Provider) spend(code string) url.Values {
 	return p.codes[code]
 }
 
-// isClient checks the client's credentials. Basic has both halves escaped (RFC
-// 6749 §2.3.1); only the secret has characters that differ.
+// isClient checks the client's credentials. With Basic both parts are escaped (RFC
+// 6749 §2.3.1); only the secret has characters that need it.
 func isClient(r *http.Request, postOnly bool) bool {
 	id, secret, basic := r.BasicAuth()
 	if !basic {
@@ -106,8 +105,8 @@ func isClient(r *http.Request, postOnly bool) bool {
 	return !postOnly && err == nil && id == ClientID && secret == ClientSecret
 }
 
-// sign makes the ID token of a sign-in, or of a refresh where asked is nil.
-// auth_time is there where max_age asked for it (OpenID Connect Core §2).
+// sign returns the ID token of a sign-in, or of a refresh if asked is nil. It has
+// auth_time if max_age requested that (OpenID Connect Core §2).
 func (p *Provider) sign(b Behaviour, asked url.Values) string {
 	now := time.Now()
 	claims := jwt.MapClaims{"iss": p.URL, "sub": "1", "aud": ClientID, "iat": now.Unix(),
@@ -129,21 +128,21 @@ func (p *Provider) sign(b Behaviour, asked url.Values) string {
 	return p.seal(b, claims)
 }
 
-// seal makes a token of claims.
-// Claims may be anything that JSON can say, also what no token should have.
+// seal returns a token with these claims, which may be any JSON, including claims
+// that no token should have.
 func (p *Provider) seal(b Behaviour, claims jwt.MapClaims) string {
 	method, key, keyID := p.signer(b)
 	token := jwt.NewWithClaims(method, claims)
 	token.Header["kid"] = keyID
 	text, err := token.SignedString(key)
 	if err != nil {
-		panic(err) // claims that no JSON can say: a mistake in the test
+		panic(err) // claims that cannot be JSON: a mistake in the test
 	}
 	return text
 }
 
-// signer chooses algorithm, key and kid. OtherKey keeps the published kid, so
-// that only the signature tells.
+// signer returns algorithm, key and kid. With OtherKey the kid is that of the
+// published key, so that only the signature is wrong.
 func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,14 +152,14 @@ func (p *Provider) signer(b Behaviour) (method jwt.SigningMethod, key any, keyID
 	case b.OtherKey:
 		other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
-			panic(err) // no randomness: no test can go on
+			panic(err) // no randomness: the test cannot go on
 		}
 		return jwt.SigningMethodES256, other, p.keyID
 	}
 	return jwt.SigningMethodES256, p.key, p.keyID
 }
 
-// keys publishes the current key alone; the relying party has to fetch again
+// keys publishes only the current key; the relying party has to fetch the keys again
 // after a rotation.
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()

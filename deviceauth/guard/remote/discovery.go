@@ -31,9 +31,9 @@ type metadata struct {
 	Introspect string `json:"introspection_endpoint"`
 }
 
-// fetchMetadata fetches the server's metadata. It is called again when something
-// that the metadata named did not work; until a fetch succeeds, the metadata
-// before stay in use.
+// fetchMetadata fetches the server's metadata. It is called again after a request to
+// an address in the metadata has failed. The previous metadata are used until a fetch
+// succeeds.
 func (s *Server) fetchMetadata() (*metadata, error) {
 	m := new(metadata)
 	if err := s.fetch(wellKnown(s.cfg.Issuer), m); err != nil {
@@ -42,21 +42,21 @@ func (s *Server) fetchMetadata() (*metadata, error) {
 	return m, m.check(s.cfg.Issuer)
 }
 
-// wellKnown is the URL of the metadata (RFC 8414 §3.1): the well-known path
+// wellKnown returns the URL of the metadata (RFC 8414 §3.1), whose well-known path
 // comes before the issuer's own path.
 func wellKnown(issuer string) string {
 	u, _ := url.Parse(issuer) // checked by Config.Check
 	return u.Scheme + "://" + u.Host + "/.well-known/oauth-authorization-server" + strings.TrimSuffix(u.Path, "/")
 }
 
-// check wants the metadata of this very issuer (RFC 8414 §3.3), and endpoints
-// with TLS: the guard sends tokens and its secret there.
+// check requires that the metadata name this very issuer (RFC 8414 §3.3), and that
+// endpoints use TLS: the guard sends tokens and its secret there.
 func (m *metadata) check(issuer string) error {
 	if m.Issuer != issuer {
 		return fmt.Errorf("the metadata of %s say that it is %q (RFC 8414 §3.3)", issuer, m.Issuer)
 	}
-	// Both endpoints are called with secrets or decide about tokens, so only a
-	// loopback host may do without TLS.
+	// One endpoint receives secrets and the other one decides which tokens are valid,
+	// so only a loopback host may do without TLS.
 	for name, address := range map[string]string{"jwks_uri": m.Keys, "introspection_endpoint": m.Introspect} {
 		u, err := url.Parse(address)
 		if err != nil || u.Scheme != "https" && (u.Scheme != "http" || !discovery.IsLoopback(u.Hostname())) {
@@ -66,26 +66,26 @@ func (m *metadata) check(issuer string) error {
 	return nil
 }
 
-// keySet are the published keys by key id.
+// A keySet has the published keys by key ID.
 type keySet map[string]jose.JSONWebKey
 
-// key returns a published key, and waits for nothing where the key is known. An
-// unknown key is fetched, at most once in keysPause for all requests. Known keys
-// are fetched again in the background when they are older than keysLife: a key
-// that was withdrawn must stop being valid.
+// key returns a published key, without waiting if the key is known. For an unknown
+// key it fetches the key set, at most once in keysPause for all requests. A key set
+// older than keysLife is fetched again in the background, because a key that the
+// server has withdrawn must become invalid.
 func (s *Server) key(ctx context.Context, id string) (*jose.JSONWebKey, error) {
 	keys, asked := s.keys.known()
 	if key, known := keys[id]; known {
 		if time.Since(asked) >= keysLife {
-			// The request does not wait for this fetch: the key that is known is
-			// used meanwhile.
+			// The request does not wait for this fetch, and uses the known key
+			// meanwhile.
 			s.keys.renew()
 		}
 		return &key, nil
 	}
 	keys, err := s.keys.newer(ctx)
 	if err != nil {
-		return nil, err // a fault and no refusal: the key may be the server's
+		return nil, err // a fault, not a refusal: the server may have published the key
 	}
 	if key, known := keys[id]; known {
 		return &key, nil
@@ -93,10 +93,10 @@ func (s *Server) key(ctx context.Context, id string) (*jose.JSONWebKey, error) {
 	return nil, deviceauth.ErrBadToken
 }
 
-// fetchKeys fetches the JWK Set (RFC 7517 §5). Keys that are private, symmetric
-// or without an id are left out: a published secret verifies nothing.
+// fetchKeys fetches the JWK Set (RFC 7517 §5). It drops keys that are private,
+// symmetric or without an ID: a published secret verifies nothing.
 func (s *Server) fetchKeys() (keySet, error) {
-	m, err := s.metadata.get(context.Background()) // shared by all who wait; the HTTP client's timeout ends it
+	m, err := s.metadata.get(context.Background()) // no request's context, because several requests wait for the result
 	if err != nil {
 		return nil, err
 	}
@@ -111,15 +111,15 @@ func (s *Server) fetchKeys() (keySet, error) {
 			keys[key.KeyID] = key
 		}
 	}
-	// An empty set is a fault: it would refuse every token.
+	// An empty set would refuse every token, so it is a fault.
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%s has no key that is good for anything", m.Keys)
 	}
 	return keys, nil
 }
 
-// fetch gets a JSON document. The result is shared by all requests that wait, so
-// it has no request's context; the HTTP client's timeout ends it.
+// fetch gets a JSON document. Several requests may wait for the result, so fetch uses
+// no request's context; the timeout of the HTTP client bounds it.
 func (s *Server) fetch(address string, v any) error {
 	r, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {

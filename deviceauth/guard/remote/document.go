@@ -6,36 +6,35 @@ import (
 	"time"
 )
 
-// failurePause is how long a server that failed is not asked again for the same
-// thing: long enough not to add to its load, short enough that a device hardly
-// waits when the server is back.
+// failurePause is the time after a failed fetch in which no other is tried: long
+// enough not to add to the server's load, short enough that a device hardly waits
+// when the server is back.
 const failurePause = time.Second
 
-// A document is something that the server publishes. One goroutine at a time
-// fetches it, for all who wait, and its value is used until a newer one is
-// there: a request never waits for a value that is known, and a server that
-// fails takes no value away.
+// A document is a value that the server publishes and that is fetched when needed.
+// One goroutine at a time fetches it for all requests that wait. The value is used
+// until a newer one arrives: a request never waits if there is a value, and a failed
+// fetch keeps the value.
 type document[T any] struct {
 	fetch func() (T, error)
-	pause time.Duration // from the end of a fetch to the next
+	pause time.Duration // between the end of a fetch and the start of the next
 
 	mu      sync.Mutex    // never held during a fetch
 	value   T             // zero until a fetch has succeeded
 	asked   time.Time     // when the fetch of the value began
 	ended   time.Time     // when the latest fetch ended
 	failure error         // of the latest fetch
-	done    chan struct{} // closed at the end of the fetch under way; nil: there is none
+	done    chan struct{} // closed when the current fetch ends; nil if there is none
 }
 
-// known returns the current value, and when its fetch began; never blocks.
+// known returns the current value, and when its fetch began. It never blocks.
 func (d *document[T]) known() (T, time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.value, d.asked
 }
 
-// get returns the current value, and waits for a fetch only where there is no
-// value yet.
+// get returns the current value. It waits for a fetch only if there is no value yet.
 func (d *document[T]) get(ctx context.Context) (T, error) {
 	if value, asked := d.known(); !asked.IsZero() {
 		return value, nil
@@ -43,8 +42,8 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 	return d.newer(ctx)
 }
 
-// newer returns the result of the fetch under way, or of a fetch that ended
-// within the pause, including its error.
+// newer returns the result of the current fetch, or of one that ended within the
+// pause; that result may be an error.
 func (d *document[T]) newer(ctx context.Context) (T, error) {
 	if done := d.renew(); done != nil {
 		select {
@@ -59,9 +58,9 @@ func (d *document[T]) newer(ctx context.Context) (T, error) {
 	return d.value, d.failure
 }
 
-// renew starts a fetch, unless one ended within the pause. It does not wait: the
-// channel that it returns is closed at the end of the fetch under way, and is
-// nil where there is none.
+// renew starts a fetch, unless one has ended within the pause. It does not wait: it
+// returns a channel that is closed when the current fetch ends, or nil if there is
+// none.
 func (d *document[T]) renew() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,7 +75,7 @@ func (d *document[T]) renew() <-chan struct{} {
 	return d.done
 }
 
-// run makes one fetch and publishes its result. The HTTP client's timeout bounds
+// run makes one fetch and publishes its result. The timeout of the HTTP client bounds
 // it.
 func (d *document[T]) run() {
 	began := time.Now()

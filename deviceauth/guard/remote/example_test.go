@@ -66,8 +66,8 @@ func Example() {
 	// 401
 }
 
-// login is the server: in a program of its own it has upstreams and pages, see package
-// gateway. The client that the guard asks with is a ResourceServer.
+// login is the server. In a real program it has upstreams and pages, see package
+// gateway. The client of the guard is a ResourceServer.
 func login(ctx context.Context, issuer string) (*deviceauth.Engine, http.Handler, error) {
 	storage := memstore.New()
 	keys, err := keyring.Open(ctx, storage, "")
@@ -76,7 +76,7 @@ func login(ctx context.Context, issuer string) (*deviceauth.Engine, http.Handler
 	}
 	engine, err := deviceauth.New(deviceauth.Config{
 		Issuer: issuer, Store: storage, Signer: keys, RefreshKey: keys.Source(keyring.PurposeRefresh),
-		Allow: map[string][]deviceauth.Allow{"work": nil}, // all who can sign in there
+		Allow: map[string][]deviceauth.Allow{"work": nil}, // everyone who can sign in there
 		Clients: []deviceauth.Client{
 			{ID: "tv", Public: true, Scope: "openid orders:read"},
 			{ID: "orders", Secret: "s3cret", ResourceServer: true},

@@ -15,16 +15,16 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/generations"
 )
 
-// An introspection is the server's response about a token (RFC 7662 §2.2). For a
-// client that is a guard it also has the person behind the token.
+// An introspection is the server's response about a token (RFC 7662 §2.2). A client
+// with the `guard` option also gets the person who approved the device.
 type introspection struct {
 	Active *bool              `json:"active"` // required: a response without it is an error
 	User   string             `json:"username"`
 	Person *deviceauth.Person `json:"person"`
 }
 
-// person is the person that the server names. An older server, or one to which
-// this client is no guard, names the user alone.
+// person returns the person in the response. An older server, or one that does not
+// treat this client as a guard, names only the user.
 func (i *introspection) person(c *deviceauth.AccessClaims) *deviceauth.Person {
 	if i.Person != nil {
 		return i.Person
@@ -35,17 +35,17 @@ func (i *introspection) person(c *deviceauth.AccessClaims) *deviceauth.Person {
 // introspect asks the server about a token (RFC 7662). A nil identity means that
 // the token is not active.
 func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*deviceauth.Identity, error) {
-	m, _ := s.metadata.known() // known by now: they led to the key by which the token was verified
+	m, _ := s.metadata.known() // fetched by now: the metadata led to the key that verified the token
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	r, err := http.NewRequest(http.MethodPost, m.Introspect, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	// Not sent, because it is nil: it lets net/http repeat the request where an idle
-	// connection was closed at that moment.
+	// A nil value is not sent, but lets net/http repeat the request if the server
+	// closed an idle connection at that moment.
 	r.Header["Idempotency-Key"] = nil
-	// RFC 6749 §2.3.1 wants both parts form-encoded.
+	// RFC 6749 §2.3.1 requires both parts to be form-encoded.
 	r.SetBasicAuth(url.QueryEscape(s.cfg.ClientID), url.QueryEscape(s.cfg.ClientSecret.Reveal()))
 	response := new(introspection)
 	if err := s.do(r, response); err != nil {
@@ -60,12 +60,12 @@ func (s *Server) introspect(token string, claims *deviceauth.AccessClaims) (*dev
 	}
 	person := response.person(claims)
 	if !person.Clean() {
-		return nil, nil // the server's own guard refuses such a person, too; an older server's does not
+		return nil, nil // the server's own guard refuses such a person, too, but that of an older server does not
 	}
 	return deviceauth.NewIdentity(person, claims), nil
 }
 
-// decode turns claims into a struct, by way of their JSON.
+// decode turns claims into a struct, by encoding them as JSON and decoding that.
 func decode(from map[string]any, to any) error {
 	text, err := json.Marshal(from)
 	if err != nil {
@@ -74,13 +74,12 @@ func decode(from map[string]any, to any) error {
 	return json.Unmarshal(text, to)
 }
 
-// An introspectionCache has the tokens that were verified lately by their digests, with
-// the server's latest response about each. Tokens that are not used any more are
-// forgotten.
+// An introspectionCache has recently verified tokens by their digests, each with the
+// latest response about it. Tokens that are no longer used are dropped.
 type introspectionCache = generations.Shared[[sha256.Size]byte, *introspected]
 
-// generation is the number of tokens in one generation of the cache, as in the
-// server's own guard.
+// generation is the number of tokens in one generation of the cache. It is the same
+// as in the server's own guard.
 const generation = 20_000
 
 // newIntrospectionCache returns an empty cache.
@@ -88,25 +87,26 @@ func newIntrospectionCache() *introspectionCache {
 	return generations.NewShared[[sha256.Size]byte, *introspected](generation)
 }
 
-// An introspected is one verified token with the latest response about it.
+// An introspected is a verified token with the latest response about it.
 type introspected struct {
 	claims *deviceauth.AccessClaims
-	turn   chan struct{} // has room for one: held by the request that asks the server
+	turn   chan struct{} // a lock with room for one: held by the request that asks the server
 	last   atomic.Pointer[expiring]
 }
 
-// An expiring is one response, or the failure to get one.
+// An expiring is a response with the time of its request, or the error if there was
+// none.
 type expiring struct {
 	asked, ended time.Time
-	id           *deviceauth.Identity // nil: the token is not alive
+	id           *deviceauth.Identity // nil: the token is not active
 	err          error
 }
 
-// usable reports whether the response can be used for a request that arrived at
-// that time. A response that was requested later can, however short the cache's
-// lifetime is. A failure can for a moment, and for its token alone: a failing
-// server is not asked more than a healthy one, and requests that waited for a
-// timeout do not wait again one after the other.
+// usable reports whether the response may be used for a request that arrived at the
+// given time. A response that was requested later than that may be used, however
+// short the cache lifetime is. An error may be used for a moment, and for its own
+// token only, so that a failing server is not asked more often than a healthy one,
+// and requests that waited for a timeout do not wait again one after the other.
 func (d *expiring) usable(arrived time.Time, memory time.Duration) bool {
 	switch {
 	case d == nil:
@@ -117,8 +117,8 @@ func (d *expiring) usable(arrived time.Time, memory time.Duration) bool {
 	return d.asked.After(arrived) || time.Since(d.asked) < memory
 }
 
-// current returns the server's response about the token, from the cache or by
-// asking. Of many requests at the same time one asks, and the others wait for
+// current returns the server's response about the token, from the cache or from the
+// server. Of several concurrent requests one asks the server, and the others wait for
 // its result.
 func (e *introspected) current(
 	ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error),
@@ -127,18 +127,18 @@ func (e *introspected) current(
 	if last := e.last.Load(); last.usable(arrived, memory) {
 		return last.id, last.err
 	}
-	// The channel is a lock that a request can stop waiting for.
+	// The channel is a lock, for which a request can stop waiting.
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	// The request that held the turn may have brought a response that will do.
+	// The request that held the lock before may have got a usable response.
 	if last := e.last.Load(); last.usable(arrived, memory) {
 		return last.id, last.err
 	}
-	if ctx.Err() != nil { // select chooses either case where both are ready
+	if ctx.Err() != nil { // select chooses at random if both cases are ready
 		return nil, ctx.Err()
 	}
 	next := &expiring{asked: time.Now()}

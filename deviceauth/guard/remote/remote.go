@@ -1,9 +1,8 @@
-// Package remote is the guard's view of an authorization server in another
-// process: it lets a guard work without engine and store. It verifies access
-// tokens with the server's published keys (RFC 9068), and asks the server
-// whether they are still active (RFC 7662), with a short cache. It decides
-// nothing that the server decides; a guard uses its Server as
-// [guard.TokenValidator] in place of the engine.
+// Package remote lets a guard work without engine and store, with an authorization
+// server in another process. It verifies access tokens with the server's published
+// keys (RFC 9068), and asks the server whether they are still active (RFC 7662), with
+// a short cache. It makes no decision that is the server's. A guard uses a [Server]
+// as its [guard.TokenValidator] in place of the engine.
 package remote
 
 import (
@@ -23,30 +22,30 @@ import (
 // Config says which server to ask, and as which client.
 type Config struct {
 	Issuer       string            // the server's issuer URL
-	ClientID     string            // of a client with a secret and `guard`, for introspection
+	ClientID     string            // a client with a secret and the `guard` option, for introspection
 	ClientSecret deviceauth.Secret // of the same client; required
-	// Audience is accepted where a guard names none. Default: the issuer alone,
-	// whatever the server's own guards accept.
+	// Audience has the audiences that are accepted if a guard names none. Default:
+	// the issuer alone, whatever the server's own guards accept.
 	Audience []string
-	// Cache is how long a response about a token is used. Default: 500 ms, at most
-	// a minute; below 0: not at all, every request asks.
+	// Cache is how long a response about a token is used: at most a minute; default:
+	// 500 ms; below 0: every request asks the server.
 	Cache   time.Duration
-	Origins []string     // of pages that may read the backend's responses; the server does not tell them
+	Origins []string     // of pages that may read the backend's responses; the server does not publish them
 	HTTP    *http.Client // its timeout bounds each request; default: 5 s
 
 	// OtherAudience, if set, is called for the first token of the server that is
-	// refused because of its audience, where no audience is configured.
+	// refused because of its audience, if no audience is configured.
 	OtherAudience func(has []string)
 }
 
-// The bounds of Cache. By default a revoked device is refused within a second; a
-// longer cache asks less often.
+// These are the bounds of Cache. By default a revoked device is refused within a
+// second; a longer cache asks the server less often.
 const (
 	defaultCache = 500 * time.Millisecond
 	maxCache     = time.Minute
 )
 
-// Check checks a configuration without asking the server.
+// Check checks a configuration without a request to the server.
 func (c Config) Check() error {
 	switch {
 	case c.ClientID == "" || c.ClientSecret == "":
@@ -57,7 +56,7 @@ func (c Config) Check() error {
 	return discovery.CheckIssuer(c.Issuer)
 }
 
-// A Server is an authorization server elsewhere. It is first asked when the
+// A Server is an authorization server in another process. It is asked only when the
 // first token arrives, so that a guard starts while the server is down.
 type Server struct {
 	cfg            Config
@@ -83,7 +82,8 @@ func New(c Config) (*Server, error) {
 		own = *c.HTTP
 	}
 	orDefault(&own.Timeout, 5*time.Second) // without a timeout, a server that hangs would never be asked again
-	// Tokens and the client's secret go where the metadata say, and nowhere else.
+	// Tokens and the client's secret are sent only where the metadata say, so
+	// redirects are not followed.
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.HTTP = &own
 	s := &Server{cfg: c, introspections: newIntrospectionCache()}
@@ -92,7 +92,7 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// orDefault sets a length of time that is 0.
+// orDefault sets a duration that is 0 to its default.
 func orDefault(d *time.Duration, to time.Duration) {
 	if *d == 0 {
 		*d = to
@@ -102,13 +102,13 @@ func orDefault(d *time.Duration, to time.Duration) {
 // Issuer returns the issuer URL as configured.
 func (s *Server) Issuer() string { return s.cfg.Issuer }
 
-// AllowsOrigin knows the origins as configured: the server does not tell which
-// pages act as a device.
+// AllowsOrigin reports whether an origin is configured. The server does not publish
+// which pages act as a device.
 func (s *Server) AllowsOrigin(_ context.Context, origin string) bool {
 	return slices.Contains(s.cfg.Origins, origin)
 }
 
-// Audience returns the audiences that are accepted where a guard names none.
+// Audience returns the audiences that are accepted if a guard names none.
 func (s *Server) Audience() []string { return slices.Clone(s.cfg.Audience) }
 
 // ValidateToken validates an access token as the server's own guards do. A
@@ -140,10 +140,10 @@ func (s *Server) ValidateToken(
 	return id, nil
 }
 
-// acceptsAudience reports whether a token has an audience that is wanted. Where the wanted
-// audience is only the default, the operator is told of the first token that is
-// refused for it, and of no further one: tokens come from outside, and must not
-// fill a log.
+// acceptsAudience reports whether a token has an accepted audience. If the accepted
+// audience is only the default, it calls OtherAudience for the first token that is
+// refused for it, and for no other one: clients choose the tokens, and must not fill
+// a log.
 func (s *Server) acceptsAudience(these, has []string) bool {
 	guessed := len(these) == 0 && s.cfg.OtherAudience != nil
 	if len(these) == 0 {
@@ -156,8 +156,8 @@ func (s *Server) acceptsAudience(these, has []string) bool {
 	return wanted
 }
 
-// known returns a verified token of the server that has not expired. A token is
-// verified once, and then found by its SHA-256.
+// known returns a verified, unexpired token of the server. A token is verified once,
+// and then found by its SHA-256.
 func (s *Server) known(ctx context.Context, token string) (*introspected, error) {
 	key := sha256.Sum256([]byte(token))
 	if known, found := s.introspections.Get(key); found {

@@ -305,7 +305,7 @@ func TestRemoteGuardIdentifiesTheClient(t *testing.T) {
 	})
 }
 
-// A client that is no guard learns whether a token lives, and not who uses it.
+// A client that is no guard learns whether a token is active, but not who uses it.
 //
 // protocol 25
 func TestOnlyGuardsLearnThePerson(t *testing.T) {
@@ -331,8 +331,8 @@ func TestGuardIsNoDevice(t *testing.T) {
 	})
 }
 
-// The guard finds by itself what is wrong with a token. The server would accept
-// any token here, so that the refusal cannot come from it.
+// The guard itself finds what is wrong with a token. The server would accept any
+// token here, so the refusal cannot come from it.
 //
 // protocol 30
 func TestForeignTokensAreRefusedWithoutAsking(t *testing.T) {

@@ -11,19 +11,19 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// skew is how much the clocks of server and guard may differ.
+// skew is the tolerated difference between the clocks of server and guard.
 const skew = time.Minute
 
-// algorithms are those that a server signs with. All are asymmetric: none takes
-// a published key for a secret (RFC 8725 §3.1).
+// algorithms are the signature algorithms of the server. All are asymmetric, so none
+// uses a published key as a secret (RFC 8725 §3.1).
 var algorithms = []string{"ES256", "EdDSA", "RS256"}
 
 // verify returns the claims of a valid access token of the server (RFC 9068 §4).
 // Everything but the signature is checked first: only a token that may be valid
 // can cause a fetch of the keys.
 func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessClaims, error) {
-	// An error of the key function is wrapped by the parser, so a fault is kept
-	// apart from a refusal.
+	// The parser wraps an error of the key function, so a fault is kept apart from a
+	// refusal.
 	var fault error
 	var reason string
 	raw, claims := jwt.MapClaims{}, new(deviceauth.AccessClaims)
@@ -36,8 +36,8 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 			reason = deviceauth.TokenMalformed
 			return nil, deviceauth.ErrBadToken
 		}
-		// The claims come from a token that is not verified yet; they are used
-		// only to refuse it early.
+		// The claims come from a token that is not verified yet; they are used only
+		// to refuse it early.
 		if reason = s.refusalReason(claims); reason != "" {
 			return nil, deviceauth.ErrBadToken
 		}
@@ -53,8 +53,8 @@ func (s *Server) verify(ctx context.Context, token string) (*deviceauth.AccessCl
 		}
 		return key.Key, nil
 	})
-	// A fault is no verdict about the token: the device keeps the token and
-	// tries again.
+	// A fault says nothing about the token: the device keeps the token and tries
+	// again.
 	if fault != nil {
 		return nil, fault
 	}
@@ -74,8 +74,8 @@ func plausible(header map[string]any) bool {
 	return id != "" && header["typ"] == deviceauth.TypeAccess && header["crit"] == nil
 }
 
-// refusalReason returns the reason of a [deviceauth.TokenError] where a claim that
-// decisions depend on is missing or does not fit, and "" where all are right.
+// refusalReason returns the reason for a [deviceauth.TokenError] if a claim that the
+// guard depends on is missing or wrong, or "".
 func (s *Server) refusalReason(c *deviceauth.AccessClaims) (reason string) {
 	switch {
 	case c.Subject == "" || c.ClientID == "" || len(c.Audience) == 0 || c.Expires == 0:
@@ -88,7 +88,7 @@ func (s *Server) refusalReason(c *deviceauth.AccessClaims) (reason string) {
 	return ""
 }
 
-// hasExpired reports whether a token has expired, with regard to skew.
+// hasExpired reports whether a token has expired, allowing for skew.
 func hasExpired(c *deviceauth.AccessClaims) bool {
 	return !time.Now().Before(time.Unix(c.Expires, 0).Add(skew))
 }
