@@ -182,7 +182,8 @@ func TestReplyLimitFindsLengthsInAnyPieces(t *testing.T) {
 	t.Parallel()
 	const long = "$67108865\r\n"
 	for text, refused := range map[string]bool{
-		"+OK\r\n": false, "$3\r\nabc\r\n": false, "$-1\r\n": false, long: true, "!67108865\r\n": true, "=67108865\r\n": true,
+		"+OK\r\n": false, "$3\r\nabc\r\n": false, "$-1\r\n": false, long: true, "!67108865\r\n": true,
+		"=67108865\r\n":                           true,
 		"$11\r\n" + long + "\r\n:1\r\n":           false, // within a string it is no length
 		"*2\r\n$1\r\na\r\n" + long:                true,
 		"+" + strings.Repeat("$", 100) + "\r\n":   false,
