@@ -186,7 +186,8 @@ func (e *Engine) crowdOut(ctx context.Context, id ID) {
 	e.emit(EventTurnedAway, g, nil)
 }
 
-// create maxDraws codes for the grant until it finds free ones.
+// create stores the grant with new codes. It draws user codes until one is free, at most
+// maxDraws.
 func (e *Engine) create(ctx context.Context, g *Grant) (splitToken, error) {
 	var err error
 	for range maxDraws {

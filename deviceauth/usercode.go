@@ -148,7 +148,7 @@ type maskUse struct {
 	until    time.Time     // zero: it is in use
 }
 
-// use records that this mask, and no other, maxDraws codes from now on.
+// use records that codes are drawn with this mask, and no other, from now on.
 func (h *maskHistory) use(m Mask, lifetime time.Duration, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

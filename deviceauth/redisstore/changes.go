@@ -3,8 +3,6 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -70,67 +68,6 @@ func (c *changes) close() {
 // message returns the message that a grant has changed. It is the id alone, so that
 // nothing about a person is on the channel.
 func message(g *deviceauth.Grant) string { return g.ID.String() }
-
-// receive subscribes to the channel and handles its messages until the context ends. A
-// subscription that fails is replaced by a new one on another connection, whatever the
-// reason: the server may refuse it for a while, during a change of a password or an ACL.
-func (c *changes) receive(ctx context.Context) {
-	for refused := false; ; {
-		err := c.receiveFromOne(ctx, func() {
-			if refused {
-				c.log.Info("redis takes the subscription again")
-			}
-			refused = false
-		})
-		if ctx.Err() != nil {
-			return
-		}
-		// That the server is unreachable is what the heartbeats log.
-		if !refused && (!isUnavailable(err) || errors.Is(err, errNoMessage)) {
-			refused = true
-			c.log.Error("redis refuses the subscription to the changes of other gateways: held polls are not woken by "+
-				"them, and grants are read for each request; it is tried again", "channel", c.channel, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(heartbeat):
-		}
-	}
-}
-
-// silence is how long a subscription may receive nothing. Our own heartbeats come back on
-// it, so after that time it is broken, or was never made.
-const silence = 2 * time.Second
-
-var errNoMessage = errors.New("redis store: a reply on the subscription is no message")
-
-// receiveFromOne handles the messages of a single subscription until that fails. It calls
-// subscribed when the server has confirmed the subscription. The library panics at replies
-// that are no messages.
-func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) (err error) {
-	sub := c.redis.Subscribe(ctx, c.channel)
-	defer context.AfterFunc(ctx, func() { sub.Close() })()
-	defer sub.Close()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errNoMessage, p)
-		}
-	}()
-	for {
-		message, err := sub.ReceiveTimeout(ctx, silence)
-		if err != nil {
-			return err
-		}
-		switch m := message.(type) {
-		case *redis.Subscription:
-			c.forgetAll() // changes may have been missed before this subscription began
-			subscribed()
-		case *redis.Message:
-			c.handle(m.Payload)
-		}
-	}
-}
 
 // handle handles one message. A message that is neither one of our own heartbeats nor
 // an id is ignored: it is another gateway's heartbeat, or comes from another program.

@@ -92,7 +92,8 @@ func TestRepliesThatAreNoneEndNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	for _, reply := range []string{"*0\r\n", "*1\r\n+message\r\n", "*2\r\n+message\r\n+x\r\n", ">2\r\n+message\r\n+x\r\n",
+	for _, reply := range []string{"*0\r\n", "*1\r\n+message\r\n", "*2\r\n+message\r\n+x\r\n",
+		">2\r\n+message\r\n+x\r\n",
 		"*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n", "*3\r\n+subscribe\r\n+x\r\n+y\r\n", "*2\r\n+pong\r\n:1\r\n", "$-1\r\n",
 		"-NOAUTH Authentication required.\r\n", "$1099511627776\r\n", "nonsense\r\n"} {
 		between.subscription.Store(&reply)
