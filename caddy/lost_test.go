@@ -133,6 +133,24 @@ func TestRingThatIsEvictedCostsNoDevice(t *testing.T) {
 	}
 }
 
+// A health check of a gateway that still has the keys has them written back, and is well.
+func TestHealthCheckWritesLostKeysBack(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	g := startCluster(t, 1, "store redis "+server.URL())[0]
+	_, device := connectedAs(t, g, "alice")
+	server.Forget("device_login:v:keyring")
+	for range 2 {
+		if status, text := g.ask("GET", "health", ""); status != http.StatusOK {
+			t.Errorf("health: %d %s", status, text)
+		}
+	}
+	if !strings.Contains(g.log.String(), "the store has lost the signing keys; they were written back") {
+		t.Errorf("the log does not say so:\n%s", g.log)
+	}
+	g.wantStatus(device, http.StatusOK)
+}
+
 // A gateway that begins while the ring is lost knows of none, and makes another. The
 // others take over its secrets, so that they serve as one again.
 //

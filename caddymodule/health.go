@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -114,16 +115,29 @@ func (a *App) newHealth(s *server) *health {
 		}
 		defer s.pooledStore.endUse()
 		err := s.keys.Health(ctx)
+		if errors.Is(err, keyring.ErrLost) {
+			// The keys are in memory, so they are written back now, and not only at the next
+			// maintenance: a load balancer would take all gateways away meanwhile.
+			if s.keys.Maintain(ctx) == nil {
+				err = s.keys.Health(ctx)
+			}
+		}
 		switch {
 		// The error of a lost signing key is safe to publish.
 		case err == nil || errors.Is(err, keyring.ErrLost):
 			return err
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, isSilence(err):
 			return errStoreSilent
 		}
 		a.fault("the store failed at a look at its health", err)
 		return errStoreFails
 	}}
+}
+
+// isSilence reports whether an error means that a store did not respond in time.
+func isSilence(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // checkHealth returns nil if the device login works, or else the reason why not.

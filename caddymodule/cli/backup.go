@@ -66,6 +66,9 @@ func mayWrite(name string, force bool) error {
 	// them by a file.
 	switch info, err := os.Stat(name); {
 	case errors.Is(err, os.ErrNotExist):
+		if _, err := os.Lstat(name); err == nil && !force {
+			return fmt.Errorf("%s is a symbolic link to nothing; --force replaces it", name)
+		}
 		return nil
 	case err != nil:
 		return err

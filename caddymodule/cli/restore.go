@@ -179,6 +179,10 @@ func oneStdin(files ...string) error {
 	return nil
 }
 
+// maxKeyFile is far above the size of a file with a key, and ends the read of a device such
+// as /dev/zero.
+const maxKeyFile = 64 << 10
+
 // keyIn reads an encryption key from a file; `-` is standard input. An empty
 // file is an error, because an empty key would mean a store without
 // encryption.
@@ -193,7 +197,7 @@ func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 		warnOpen(cmd.ErrOrStderr(), f)
 		in = f
 	}
-	text, err := io.ReadAll(in)
+	text, err := io.ReadAll(io.LimitReader(in, maxKeyFile))
 	if err != nil {
 		return "", err
 	}

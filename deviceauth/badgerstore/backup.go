@@ -104,10 +104,11 @@ type Restored struct {
 // was revoked since. A backup of an encrypted store is restored into an encrypted store,
 // unless the options say that it is not to be: [ErrWasEncrypted].
 func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done Restored, err error) {
-	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
+	o.Dir = filepath.Clean(o.Dir)
+	// A symbolic link to nothing is there, too: no directory can take its name.
+	if _, err := os.Lstat(o.Dir); !errors.Is(err, os.ErrNotExist) {
 		return done, fmt.Errorf("badger store: %s is there already: move it out of the way first", o.Dir)
 	}
-	o.Dir = filepath.Clean(o.Dir)
 	final := o.Dir
 	o.Dir += ".restoring"
 	// What an interrupted restore has left there is of no use.
@@ -119,11 +120,13 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 		return done, err
 	}
 	done, err = s.load(ctx, r, keepGrants, o.EncryptionKey == "" && !o.Unencrypted)
-	if err = errors.Join(err, s.closeWhole()); err != nil {
-		os.RemoveAll(o.Dir) // best effort: the next restore removes it too
-		return done, err
+	if err = errors.Join(err, s.closeWhole()); err == nil {
+		err = os.Rename(o.Dir, final)
 	}
-	return done, os.Rename(o.Dir, final)
+	if err != nil {
+		os.RemoveAll(o.Dir) // best effort: the next restore removes it too
+	}
+	return done, err
 }
 
 var errTruncated = errors.New("badger store: the backup is not whole: it ends before its end")

@@ -371,3 +371,20 @@ func onDisk(t *testing.T, dir, text string) (found bool, size int) {
 	}
 	return found, size
 }
+
+// A symbolic link to nothing is not replaced, and a restore that fails leaves nothing.
+func TestRestoreIntoALinkToNothingIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(dir, "nowhere"), link); err != nil {
+		t.Skip(err)
+	}
+	_, err := Restore(t.Context(), Options{Dir: link}, strings.NewReader(""), false)
+	if err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("got %v", err)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("%q are left", files)
+	}
+}

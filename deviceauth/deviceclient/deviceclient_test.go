@@ -1,6 +1,7 @@
 package deviceclient
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"rsc.io/qr"
 )
@@ -220,6 +222,64 @@ func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
 		Options{HTTP: ts.Client(), Show: func(Prompt) {}})
 	if err != nil || token.AccessToken != "a" || asked != 2 {
 		t.Errorf("got %v, %v, asked %d times", token, err, asked)
+	}
+}
+
+// A server that cannot decide now says nothing about the code.
+func TestServerThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway} {
+		asked := 0
+		ts := server{"/d": new(strict).authorize, "/t": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if asked++; asked == 1 {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(status)
+				io.WriteString(w, `{"error":"temporarily_unavailable"}`)
+				return
+			}
+			io.WriteString(w, `{"access_token":"a"}`)
+		}}.start(t)
+		token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"},
+			Options{HTTP: ts.Client(), Show: func(Prompt) {}})
+		if err != nil || token.AccessToken != "a" || asked != 2 {
+			t.Errorf("%d: got %v, %v, asked %d times", status, token, err, asked)
+		}
+	}
+}
+
+func TestCodesThatNoClientCanUse(t *testing.T) {
+	t.Parallel()
+	const code = `{"device_code":"d","user_code":"U","verification_uri":"https://v","expires_in":`
+	for body, want := range map[string]string{
+		"null": "verification_uri", "[]": "device authorization response", "": "device authorization response",
+		code + "4611686018427387904}": "expires_in", code + "-1}": "expires_in",
+	} {
+		ts := server{"/d": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) }}.start(t)
+		_, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"},
+			Options{HTTP: ts.Client(), Show: func(Prompt) {}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", body, err, want)
+		}
+	}
+}
+
+// A server that sends its answer byte by byte is left as soon as the caller wants that.
+func TestSlowCodeDoesNotHoldTheCaller(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{})
+	ts := server{"/d": func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "{")
+		w.(http.Flusher).Flush()
+		close(begun)
+		<-r.Context().Done()
+	}}.start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-begun; cancel() }()
+	began := time.Now()
+	_, err := Login(ctx, Server{DeviceAuthorization: ts.URL + "/d"}, Options{HTTP: ts.Client(), Show: func(Prompt) {}})
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || took > 5*time.Second {
+		t.Errorf("%v after %v", err, took)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -123,32 +122,31 @@ func (o Options) login(ctx context.Context, s Server) (*oauth2.Token, error) {
 	return o.logInByCode(ctx, s)
 }
 
-// resourceOptions returns the parameters for the API that the token is for.
-func (o Options) resourceOptions(s Server) []oauth2.AuthCodeOption {
+// resource returns the parameter for the API that the token is for; no name: there is none.
+func (o Options) resource(s Server) (name, value string) {
 	switch {
 	case o.Audience != "":
-		return []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("audience", o.Audience)}
+		return "audience", o.Audience
 	case s.Resource != "":
-		return []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("resource", s.Resource)} // RFC 8707 §2
+		return "resource", s.Resource // RFC 8707 §2
+	}
+	return "", ""
+}
+
+// resourceOptions returns the same for the library.
+func (o Options) resourceOptions(s Server) []oauth2.AuthCodeOption {
+	if name, value := o.resource(s); name != "" {
+		return []oauth2.AuthCodeOption{oauth2.SetAuthURLParam(name, value)}
 	}
 	return nil
 }
 
 // logInByCode uses the device flow (RFC 8628).
 func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, error) {
-	config := o.config(s)
-	ctx = o.posting(ctx)
-	options := o.resourceOptions(s)
-	if o.ClientSecret != "" { // sent by the library only to the token endpoint; RFC 8628 §3.1 requires it here, too
-		options = append(options, oauth2.SetAuthURLParam("client_secret", o.ClientSecret))
-	}
-	if o.DeviceName != "" {
-		options = append(options, oauth2.SetAuthURLParam("device_name", o.DeviceName))
-	}
 	if text := s.secretWarning(); text != "" && o.ClientSecret != "" {
 		o.note("%s", text)
 	}
-	code, err := config.DeviceAuth(ctx, options...)
+	code, err := o.requestCode(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("asking for a code: %w", plain(err))
 	}
@@ -157,17 +155,17 @@ func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, erro
 		return nil, err
 	}
 	o.Show(prompt)
-	return o.wait(ctx, config, code)
+	return o.wait(o.posting(ctx), o.config(s), code)
 }
 
-// wait polls until there is a result. If the server cannot be reached, wait retries
-// with growing intervals (RFC 8628 §3.5). The library itself handles the interval and
-// slow_down.
+// wait polls until there is a result. If the server cannot be reached, or responds that it
+// cannot decide now, wait retries with growing intervals (RFC 8628 §3.5), and not before
+// Retry-After. The library itself handles the interval and slow_down.
 func (o Options) wait(ctx context.Context, config *oauth2.Config,
 	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	for {
 		token, err := config.DeviceAccessToken(ctx, code)
-		var unreached *url.Error
+		after, again := comeAgain(err)
 		switch {
 		case err == nil:
 			return token, nil
@@ -175,11 +173,16 @@ func (o Options) wait(ctx context.Context, config *oauth2.Config,
 			return nil, ctx.Err()
 		case !code.Expiry.IsZero() && time.Now().After(code.Expiry): // the library stops polling then
 			return nil, ErrExpired
-		case !errors.As(err, &unreached) || code.Expiry.IsZero():
+		case !again || code.Expiry.IsZero():
 			return nil, plain(err)
 		}
-		o.note("No answer from the server, asking again: %v", err)
-		code.Interval = 2 * cmp.Or(code.Interval, 5) // 5 is the default interval
+		o.note("No answer from the server, asking again: %v", plain(err))
+		code.Interval = cmp.Or(code.Interval, 5) // the default
+		if after > 0 {
+			code.Interval = max(code.Interval, int64(after/time.Second))
+		} else {
+			code.Interval *= 2
+		}
 	}
 }
 

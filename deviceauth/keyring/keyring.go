@@ -30,6 +30,7 @@ type Keyring struct {
 	changing  sync.Mutex               // keeps changes in the order of the store
 	now       atomic.Pointer[snapshot] // as last read from the store
 	rs256     atomic.Bool              // some ID tokens are signed with RS256, regardless of algorithm
+	postponed atomic.Bool              // a key for algorithm is still to be created, see useAlgorithm
 	lost      func(reason string)      // called when the store has lost the ring; may be nil
 }
 
@@ -65,16 +66,27 @@ func Open(ctx context.Context, documents deviceauth.Documents, algorithm string)
 		return nil, err
 	}
 	k := &Keyring{documents: documents, algorithm: algorithm}
-	err := k.change(ctx, func(r *ring, now time.Time) error {
-		if last := r.last(); last == nil || last.Algorithm != algorithm {
-			return r.add(algorithm, now)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := k.change(ctx, k.useAlgorithm); err != nil {
 		return nil, err
 	}
 	return k, nil
+}
+
+// maxWaiting is how many keys may wait for their turn to sign when one for another
+// algorithm is created.
+const maxWaiting = 2
+
+// useAlgorithm creates a key for the algorithm unless the last key is one. Gateways with
+// different algorithms would each create one at every start, so beyond [maxWaiting] it is
+// postponed until one of those that wait signs.
+func (k *Keyring) useAlgorithm(r *ring, now time.Time) error {
+	last := r.last()
+	postponed := last != nil && last.Algorithm != k.algorithm && r.waiting(now) >= maxWaiting
+	k.postponed.Store(postponed)
+	if postponed || last != nil && last.Algorithm == k.algorithm {
+		return nil
+	}
+	return r.add(k.algorithm, now)
 }
 
 // OnLoss sets a function that is called when the store has lost the ring, or has
@@ -85,16 +97,24 @@ func (k *Keyring) OnLoss(tell func(reason string)) { k.lost = tell }
 // Maintain loads changes of other gateways, creates a new key if that is due, and
 // drops keys that no valid token needs. It must be called every [MaintainEvery].
 func (k *Keyring) Maintain(ctx context.Context) error {
-	return k.change(ctx, func(r *ring, now time.Time) error {
+	postponed := k.postponed.Load()
+	err := k.change(ctx, func(r *ring, now time.Time) error {
 		r.drop(now)
 		if err := k.maintainRS256(r, now); err != nil {
 			return err
+		}
+		if postponed {
+			return k.useAlgorithm(r, now)
 		}
 		if r.last().From.Add(rotateAfter).Before(now) {
 			return r.add(k.algorithm, now)
 		}
 		return nil
 	})
+	if err != nil && postponed {
+		k.postponed.Store(true) // nothing was stored
+	}
+	return err
 }
 
 // Rotate creates a new key ahead of schedule. It signs as soon as every verifier has

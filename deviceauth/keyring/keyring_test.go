@@ -341,3 +341,30 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// Gateways that are configured with different algorithms do not fill the ring, and each has
+// its own in the end, also the one that has to wait.
+func TestGatewaysThatDisagreeOnTheAlgorithmDoNotFillTheRing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := memstore.New()
+		open(t, shared, "ES256")
+		for range 15 {
+			open(t, shared, "EdDSA")
+			open(t, shared, "ES256")
+		}
+		last := open(t, shared, "EdDSA")
+		if n := len(last.Keys()); n > 1+maxWaiting {
+			t.Errorf("%d keys after many starts", n)
+		}
+		for range 60 {
+			time.Sleep(time.Minute)
+			if err := last.Maintain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keys := last.Keys()
+		if n := len(keys); n > 2+maxWaiting || keys[n-1].Algorithm != "EdDSA" || keys[n-1].State != KeySigning {
+			t.Errorf("an hour after the last start: %+v", keys)
+		}
+	})
+}

@@ -189,6 +189,16 @@ func (r *ring) last() *storedKey {
 	return &r.Keys[len(r.Keys)-1]
 }
 
+// waiting returns the number of keys that do not sign yet.
+func (r *ring) waiting(now time.Time) (n int) {
+	for _, k := range r.Keys {
+		if k.From.After(now) {
+			n++
+		}
+	}
+	return n
+}
+
 // add creates a key that signs after it has been published long enough.
 func (r *ring) add(algorithm string, now time.Time) (err error) {
 	r.Keys, err = beginKey(r.Keys, algorithm, now)

@@ -34,7 +34,7 @@ type changes struct {
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
 
-	away  *atomic.Bool // set while the latest heartbeat could not be sent, see deadlines
+	away  *atomic.Pointer[error] // set while the latest heartbeat could not be sent, see deadlines
 	began time.Time
 	stop  context.CancelFunc
 	ended sync.WaitGroup
@@ -50,7 +50,7 @@ const (
 
 // subscribe starts two goroutines, which run until close is called: one subscribes to the
 // channel and receives messages, the other sends heartbeats.
-func subscribe(client redis.UniversalClient, channel string, away *atomic.Bool, log *slog.Logger) *changes {
+func subscribe(client redis.UniversalClient, channel string, away *atomic.Pointer[error], log *slog.Logger) *changes {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &changes{redis: client, channel: channel, sender: rand.Text(), log: log, listener: func(deviceauth.ID) {},
 		away: away, began: time.Now(), stop: stop}
@@ -97,7 +97,11 @@ func (c *changes) sendHeartbeats(ctx context.Context) {
 		}
 		// In a Cluster the other masters still respond, and a server that only does not
 		// permit PUBLISH responds to everything else.
-		c.away.Store(err != nil && isUnavailable(err) && !isCluster)
+		if err != nil && isUnavailable(err) && !isCluster {
+			c.away.Store(&err)
+		} else {
+			c.away.Store(nil)
+		}
 		switch {
 		case err != nil && !failed:
 			c.log.Error("redis has gone away; what needs it is answered 503", "error", err)

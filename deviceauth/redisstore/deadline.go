@@ -16,15 +16,15 @@ const commandTimeout = 900 * time.Millisecond
 // the heartbeats find the server away, commands fail immediately: a request with several
 // of them would otherwise wait for each, one after the other.
 type deadlines struct {
-	away *atomic.Bool // set by changes
+	away *atomic.Pointer[error] // set by changes to the error of the latest heartbeat
 }
 
 // probing marks the context of heartbeats, which must reach a server that is away.
 type probing struct{}
 
 func (d deadlines) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if d.away.Load() && ctx.Value(probing{}) == nil {
-		return nil, nil, ErrAway
+	if why := d.away.Load(); why != nil && ctx.Value(probing{}) == nil {
+		return nil, nil, *why
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	return ctx, cancel, nil

@@ -58,7 +58,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	away := new(atomic.Bool)
+	away := new(atomic.Pointer[error])
 	client.AddHook(deadlines{away: away})
 	s := &Store{redis: client, prefix: o.prefix()}
 	if err := s.checkServer(ctx, log); err != nil {
