@@ -244,7 +244,7 @@ func (p *tokenRequest) pending(ctx context.Context) (*Tokens, error) {
 	// With the monotonic clock: setting the wall clock must not make a poll too
 	// early.
 	e, now := p.e, time.Now()
-	a := e.cfg.PollState.recordPoll(ctx, p.grant, p.method, now, e.cfg.Interval)
+	a := e.cfg.PollState.checkPoll(ctx, p.grant, p.method, now, e.cfg.Interval)
 	if a.early {
 		return nil, &SlowDownError{Interval: a.interval}
 	}

@@ -111,7 +111,8 @@ func (g *Grant) CrowdOut(now time.Time) error {
 	return nil
 }
 
-// Redeem answers a poll (RFC 8628 §3.4–3.5). The order of the checks is part of the
+// Redeem answers a poll (RFC 8628 §3.4); whether it is too early (§3.5) is decided in
+// poll_state.go. The order of the checks is part of the
 // contract: another client's code reveals nothing, a replay is always recognized, and a
 // grant that has ended is reported before the polling interval is checked.
 func (g *Grant) Redeem(now time.Time, r Redemption) error {

@@ -8,11 +8,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
-// PollState is the state that is only in memory: held polls, the polling interval of
-// each device, the number of pending grants, and wrong user codes. None of it is
-// worth a write to disk: at worst a device receives authorization_pending once more.
-// If several gateways share a store, polling intervals are stored there, see
-// [Cluster].
+// PollState is the state beside the grants: held polls, the polling interval of each
+// device, the number of pending grants, and wrong user codes. It is in memory, because
+// none of it is worth a write to disk: at worst a device receives authorization_pending
+// once more. If several gateways share a store, that has the polling intervals and the
+// counts of wrong codes, see [Cluster].
 //
 // A PollState outlives an engine, so that intervals survive a reload of the
 // configuration, and a decision wakes polls that the previous engine still holds.
@@ -59,48 +59,49 @@ func (s *PollState) Counts() (pending, held int) {
 	return s.pending.count(time.Now()), s.held
 }
 
-// pace is the result of the interval check for a poll.
-type pace struct {
+// A pollVerdict says whether a poll was too early (RFC 8628 §3.5).
+type pollVerdict struct {
 	early    bool
 	interval time.Duration // from now on
 }
 
-// recordPoll records a poll of a pending code, in memory or in the shared store. If
+// checkPoll decides whether a poll of a pending code is too early, and records it, in
+// memory or in the store that several gateways share. If
 // the shared store fails, the poll counts as in time; the fault itself is reported by
 // other requests. The loop ends because an interval only grows, up to maxInterval.
-func (s *PollState) recordPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time,
-	interval time.Duration) pace {
+func (s *PollState) checkPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time,
+	interval time.Duration) pollVerdict {
 	if s.shared == nil {
-		return s.recordPollHere(g, m, now, interval)
+		return s.checkPollHere(g, m, now, interval)
 	}
 	poll := Poll{Grant: g.ID, Method: m, Interval: interval, Expires: g.Expires}
 	before, err := s.shared.RecordPoll(ctx, poll)
 	if err != nil {
-		return pace{interval: interval}
+		return pollVerdict{interval: interval}
 	}
-	p := before.pace(s.holds(g.ID))
+	p := before.check(s.holds(g.ID))
 	for from := before.Interval; from != p.interval; {
 		was, err := s.shared.SetInterval(ctx, g.ID, from, p.interval)
 		if err != nil {
-			return pace{interval: interval}
+			return pollVerdict{interval: interval}
 		}
 		if was <= from { // it has been set, or the code is no longer recorded there
 			break
 		}
-		from, p.interval = was, slowedDown(was) // another gateway was faster
+		from, p.interval = was, slowedDown(was) // another gateway has raised it first
 	}
 	return p
 }
 
-// pace applies RFC 8628 §3.5 to a poll, given the record of earlier ones. held means
+// check applies RFC 8628 §3.5 to a poll, given the record of earlier ones. held means
 // that another poll of the code is being held at this gateway, so that this one is
 // early in any case. Otherwise the first poll is never early, and neither is one that
 // is early by less than a fifth of the interval, because network latency varies.
-func (r PollRecord) pace(held bool) pace {
+func (r PollRecord) check(held bool) pollVerdict {
 	if held || r.Polled && r.Since < r.Interval*4/5 {
-		return pace{early: true, interval: slowedDown(r.Interval)}
+		return pollVerdict{early: true, interval: slowedDown(r.Interval)}
 	}
-	return pace{interval: r.Interval}
+	return pollVerdict{interval: r.Interval}
 }
 
 // slowedDown returns the interval after one more early poll.
@@ -113,12 +114,12 @@ func (s *PollState) holds(id ID) bool {
 	return ok && len(c.waiting) > 0
 }
 
-func (s *PollState) recordPollHere(g *Grant, m AuthMethod, now time.Time, interval time.Duration) pace {
+func (s *PollState) checkPollHere(g *Grant, m AuthMethod, now time.Time, interval time.Duration) pollVerdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.entry(g, now, interval)
 	last := c.arrived[m]
-	p := PollRecord{Polled: !last.IsZero(), Since: now.Sub(last), Interval: c.interval}.pace(len(c.waiting) > 0)
+	p := PollRecord{Polled: !last.IsZero(), Since: now.Sub(last), Interval: c.interval}.check(len(c.waiting) > 0)
 	c.arrived[m], c.interval = now, p.interval
 	return p
 }

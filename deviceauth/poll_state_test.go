@@ -32,11 +32,11 @@ func TestHeldPollsAreBounded(t *testing.T) {
 func TestPaceOfExpiredCodesIsForgotten(t *testing.T) {
 	l := NewPollState()
 	for i := range 1000 {
-		l.recordPollHere(&Grant{ID: ID{1, byte(i), byte(i >> 8)}, Expires: noon}, AuthNone, noon.Add(-day),
+		l.checkPollHere(&Grant{ID: ID{1, byte(i), byte(i >> 8)}, Expires: noon}, AuthNone, noon.Add(-day),
 			defaultInterval)
 	}
 	for i := range 1000 {
-		l.recordPollHere(&Grant{ID: ID{2, byte(i), byte(i >> 8)}, Expires: noon.Add(day)}, AuthNone, noon,
+		l.checkPollHere(&Grant{ID: ID{2, byte(i), byte(i >> 8)}, Expires: noon.Add(day)}, AuthNone, noon,
 			defaultInterval)
 	}
 	if n := len(l.codes); n > 1050 {

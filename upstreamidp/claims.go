@@ -21,10 +21,10 @@ var protocolClaims = []string{
 
 const claimNames = "_claim_names"
 
-// standardClaims are the claims of the scopes profile and email (OpenID Connect Core
-// §5.1) and those of RFC 9068 §2.2.3.1; acr and amr say how the person signed in
+// keptByDefault are the claims that are stored in any case: those of the scopes profile and
+// email (OpenID Connect Core §5.1), groups, and those of RFC 9068 §2.2.3.1; acr and amr say how the person signed in
 // (OpenID Connect Core §2). If not all fit, the last ones are omitted first.
-var standardClaims = []string{
+var keptByDefault = []string{
 	"sub", "email", "email_verified", "name", "preferred_username", "groups", "roles", "entitlements", "acr", "amr",
 	"given_name", "family_name", "middle_name", "nickname", "picture", "profile", "website", "locale", "zoneinfo",
 	"gender", "birthdate", "updated_at",
@@ -39,7 +39,7 @@ const (
 
 // keptClaims returns the claims that are stored, those that decide something first.
 func (p *Provider) keptClaims() []string {
-	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.RuleClaims, p.cfg.BackendClaims, standardClaims)
+	return slices.Concat([]string{"sub", p.cfg.UserClaim}, p.cfg.RuleClaims, p.cfg.BackendClaims, keptByDefault)
 }
 
 // resolveNested adds claims that are configured by their path within another claim,

@@ -12,10 +12,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// wanted are the claims that are requested from userinfo if the ID token lacks them,
-// since many providers have them only there. email must precede email_verified, which
+// userinfoDefaults are the claims that are requested from userinfo if the ID token lacks
+// them, since many providers have them only there. email must precede email_verified, which
 // depends on it.
-var wanted = []string{"name", "email", "email_verified", "picture", "preferred_username", "groups"}
+var userinfoDefaults = []string{"name", "email", "email_verified", "picture", "preferred_username", "groups"}
 
 // addUserinfo adds claims that the ID token lacks (OpenID Connect Core §5.3), and
 // returns their names. It does not replace signed claims. An error means that the
@@ -108,7 +108,7 @@ func (p *Provider) overlay(
 // userinfoClaims returns the claims that are requested from userinfo. One of them,
 // the claim of the user name, may be empty.
 func (p *Provider) userinfoClaims() []string {
-	return slices.Concat(wanted, p.cfg.RuleClaims, p.cfg.BackendClaims, []string{p.cfg.UserClaim})
+	return slices.Concat(userinfoDefaults, p.cfg.RuleClaims, p.cfg.BackendClaims, []string{p.cfg.UserClaim})
 }
 
 // missing returns the claims to request. email_verified is only used together with

@@ -81,7 +81,7 @@ func (s *localizer) ScopeLang(v scopeView) string {
 		if _, lang := v.Texts.in(s); lang != s.Lang {
 			return lang
 		}
-	case v.Key != "" && s.english[v.Key]:
+	case v.Key != "" && s.untranslated[v.Key]:
 		return language.English.String()
 	}
 	return ""

@@ -47,11 +47,11 @@ type messages map[string]messageText
 
 // catalogs are the compiled messages of all languages.
 type catalogs struct {
-	tags    []language.Tag // English first: it is the default
-	matcher language.Matcher
-	catalog catalog.Catalog
-	keys    map[string]bool
-	english map[language.Tag]map[string]bool // keys of texts that a language lacks
+	tags         []language.Tag // English first: it is the default
+	matcher      language.Matcher
+	catalog      catalog.Catalog
+	keys         map[string]bool
+	untranslated map[language.Tag]map[string]bool // keys of texts that a language lacks
 }
 
 // readCatalogs reads the files of a folder, which override existing texts. Only keys
@@ -96,17 +96,17 @@ func (p messageText) empty() bool { return p.text == "" && p.forms == nil }
 // newCatalogs compiles catalogs. Missing texts of a language are in English.
 func newCatalogs(all map[language.Tag]messages) (*catalogs, error) {
 	builder := catalog.NewBuilder(catalog.Fallback(language.English))
-	l := &catalogs{catalog: builder, keys: map[string]bool{}, english: map[language.Tag]map[string]bool{}}
+	l := &catalogs{catalog: builder, keys: map[string]bool{}, untranslated: map[language.Tag]map[string]bool{}}
 	// Every language gets all keys, so that no page shows a key. Texts that are
 	// actually English are recorded, because a screen reader must know (WCAG 2.2
 	// §3.1.2).
 	for tag, words := range all {
 		l.tags = append(l.tags, tag)
-		l.english[tag] = map[string]bool{}
+		l.untranslated[tag] = map[string]bool{}
 		for key, english := range all[language.English] {
 			p := words[key]
 			if p.empty() {
-				p, l.english[tag][key] = english, true
+				p, l.untranslated[tag][key] = english, true
 			}
 			l.keys[key] = true
 			if err := p.add(builder, tag, key); err != nil {
@@ -153,12 +153,12 @@ func (l *catalogs) knows(key string) bool { return l.keys[key] }
 
 // A localizer is the language of a page.
 type localizer struct {
-	printer *message.Printer
-	keys    map[string]bool
-	english map[string]bool // keys whose texts are in English because this language lacks them
-	wanted  []language.Tag  // this language as requested by the browser, for example de-AT, and that of the page
-	Lang    string          // for the page's lang attribute and Content-Language
-	Dir     string          // ltr or rtl
+	printer      *message.Printer
+	keys         map[string]bool
+	untranslated map[string]bool // keys whose texts are in English because this language lacks them
+	wanted       []language.Tag  // this language as requested by the browser, for example de-AT, and that of the page
+	Lang         string          // for the page's lang attribute and Content-Language
+	Dir          string          // ltr or rtl
 }
 
 // speak returns the localizer for a request (RFC 9110 §12.5.4).
@@ -219,7 +219,7 @@ func hasScript(list []language.Tag, letters language.Script) bool {
 func (l *catalogs) speech(i int) *localizer {
 	tag := l.tags[i]
 	s := &localizer{
-		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, english: l.english[tag],
+		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, untranslated: l.untranslated[tag],
 		wanted: []language.Tag{tag}, Lang: tag.String(), Dir: "ltr",
 	}
 	// None of our languages is right-to-left, but an operator's file may be.
