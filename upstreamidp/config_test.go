@@ -49,7 +49,7 @@ func TestConfigIsRefused(t *testing.T) {
 	}
 }
 
-func TestRevalidateNeedsAVaultAndAKey(t *testing.T) {
+func TestRevalidateNeedsDocumentsAndAKey(t *testing.T) {
 	good := Config{
 		ID: "work", Issuer: "https://login.example.com", ClientID: "gateway",
 		Revalidate: true, Documents: memstore.New(), Key: func() [32]byte { return [32]byte{1} },
@@ -58,7 +58,7 @@ func TestRevalidateNeedsAVaultAndAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"Vault":         func(c *Config) { c.Documents = nil },
+		"no Documents":         func(c *Config) { c.Documents = nil },
 		"32 zero bytes": func(c *Config) { c.Key = func() [32]byte { return [32]byte{} } },
 	} {
 		c := good

@@ -43,7 +43,7 @@ func New(c Config) (*Provider, error) {
 // initSealer prepares the storage of refresh tokens.
 func (p *Provider) initSealer() (err error) {
 	if p.cfg.Documents == nil {
-		return errors.New("there is no Vault to keep refresh tokens in")
+		return errors.New("there are no Documents to keep refresh tokens in")
 	}
 	if p.sealer, err = seal.Follow(p.cfg.Key); err != nil {
 		return fmt.Errorf("key of refresh tokens: %w", err)

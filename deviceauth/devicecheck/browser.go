@@ -50,7 +50,7 @@ func (r *run) browserRedirect() finding {
 		case strings.HasPrefix(a.header.Get("Location"), "https://device-auth-check.invalid"):
 			return found("%s: a redirect_uri that no client has registered", a).
 				fail("RFC 6749 §4.1.2.1 forbids it: the server leads people to any site, and codes with them. With " +
-					"Caddy it does not: look who else answers this path.")
+					"Caddy it does not: find out what else answers this path.")
 		case a.status >= 500:
 			return found("%s", a).
 				fail("That is a fault of the server's, or of a proxy before it: their logs say which.")

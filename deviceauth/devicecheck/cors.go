@@ -21,7 +21,7 @@ const foreignOrigin = "https://not-yours.invalid"
 func (r *run) corsForeign() finding {
 	a := r.post(r.server.Token, "grant_type="+madeUp+"&client_id="+madeUp, "Origin", foreignOrigin)
 	allowed := a.header.Get("Access-Control-Allow-Origin")
-	detail := found("%s is answered with Access-Control-Allow-Origin: %s to a page of an origin that nobody listed",
+	detail := found("%s is answered with Access-Control-Allow-Origin: %s to a page of an origin that is not listed",
 		a.asked, quote(allowed))
 	switch {
 	case a.err != nil:

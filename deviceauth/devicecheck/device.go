@@ -48,7 +48,7 @@ func (r *run) deviceCode() finding {
 		return found("%s, to the client %s", a, r.cfg.ClientID).fail("%s", r.whyNoCode(a))
 	case json.Unmarshal(a.body, &r.code) != nil || r.code.Device == "":
 		return found("%s, without the members of RFC 8628 §3.2", a).
-			fail("Look who else answers this path: devices cannot read it.")
+			fail("Find out what else answers this path: devices cannot read it.")
 	}
 	r.code.answer = a
 	return pass("the client %s was given a code", r.cfg.ClientID)
@@ -87,7 +87,7 @@ func (r *run) whyNoCode(a *answer) string {
 	case a.redirects():
 		return "Devices do not follow redirects when they post: let the `issuer` be the address that this leads to."
 	}
-	return "Look who else answers this path."
+	return "Find out what else answers this path."
 }
 
 // These are the lifetimes of a code that raise no warning: a person needs a minute at
@@ -163,7 +163,7 @@ func (r *run) deviceAddress() finding {
 	case r.code.Complete != "" && !strings.Contains(r.code.Complete, url.QueryEscape(r.code.User)) &&
 		!strings.Contains(r.code.Complete, r.code.User):
 		return found("verification_uri_complete is %s, without the code", quote(r.code.Complete)).
-			warn("A QR code of it brings no code along. Ours does; look who changes the answer.")
+			warn("A QR code of it brings no code along. Ours does; find out what changes the answer.")
 	}
 	return pass("people open %s", quote(r.code.Page))
 }

@@ -51,8 +51,8 @@ func (r *run) errorsMethod() finding {
 					"take it to somewhere else.")
 		default:
 			return found("%s, and neither 405 nor an OAuth error", a).
-				warn("Ours answers 405 with Allow: look who else answers this path. A status of 500 and above is " +
-					"explained in the log of the server, or of the proxy before it.")
+				warn("Ours answers 405 with Allow: find out what else answers this path. A status of 500 and above " +
+					"is explained in the log of the server, or of the proxy before it.")
 		}
 	}
 	return pass("a GET is refused")
@@ -113,7 +113,7 @@ func expect(a *answer, code, to, mend string) finding {
 func (r *run) errorsGrant() finding {
 	return expect(r.keepRefusal(r.asClient(r.server.Token, "grant_type", madeUp)), "unsupported_grant_type",
 		"an unknown grant type",
-		"RFC 6749 §5.2 wants it. With Caddy it is so; look who else answers the token endpoint.")
+		"RFC 6749 §5.2 wants it. With Caddy it is so; find out what else answers the token endpoint.")
 }
 
 // errorsCode requires invalid_grant for an unknown device code. A device ends its
@@ -121,8 +121,8 @@ func (r *run) errorsGrant() finding {
 func (r *run) errorsCode() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp)
 	return expect(r.keepRefusal(a), "invalid_grant", "a made-up device code",
-		"RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; look who "+
-			"else answers the token endpoint.")
+		"RFC 6749 §5.2 wants it; a device that hears something else may poll for ever. With Caddy it is so; find out "+
+			"what else answers the token endpoint.")
 }
 
 // errorsRepeated requires that a repeated parameter is refused. If a server took one

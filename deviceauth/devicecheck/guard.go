@@ -30,11 +30,11 @@ func (r *run) resourceGuard() finding {
 	case a.status < 300:
 		return r.unguarded(a)
 	case a.status >= 500:
-		return found("%s, to who sent no token", a).
+		return found("%s, to a request without a token", a).
 			fail("A guard answers 401 before the backend is asked. Look at Caddy's log: 503 means that the guard " +
 				"could not ask its store or its server.")
 	case a.status != http.StatusUnauthorized:
-		return found("%s, to who sent no token, and not 401", a).
+		return found("%s, to a request without a token, and not 401", a).
 			warn("Give the URL of something that is guarded; or let the guard's matcher cover this one: %s.",
 				r.guardLine())
 	case !bearer:
@@ -44,7 +44,7 @@ func (r *run) resourceGuard() finding {
 	}
 	r.guarded = true
 	if deviceclient.ChallengeParameter(challenge, "error") != "" {
-		return found("%s, and the challenge names an error to who sent no token: %s", a, quote(challenge)).
+		return found("%s, and the challenge names an error to a request without a token: %s", a, quote(challenge)).
 			warn("A request without a token is told no error (RFC 6750 §3.1). Another guard than " +
 				"device_auth answers here, or a proxy adds an Authorization header.")
 	}
@@ -56,7 +56,7 @@ func (r *run) resourceGuard() finding {
 			warn("Clients find the server by it (RFC 9728 §5.1). device_auth sends it; look for a proxy, " +
 				"or `header` and `handle_errors` in the Caddyfile, that changes WWW-Authenticate.")
 	}
-	return pass("%s, to who sent no token", a)
+	return pass("%s, to a request without a token", a)
 }
 
 // unguarded judges an API that answers without a token. It sends a made-up token: an
@@ -67,7 +67,7 @@ func (r *run) unguarded(a *answer) finding {
 		return about(bad.asked, explain(bad.err))
 	}
 	if r.guarded = bad.status == http.StatusUnauthorized; r.guarded {
-		return found("%s, to who sent no token, though a made-up one is refused", a).
+		return found("%s, to a request without a token, though a made-up one is refused", a).
 			warn("That is what `optional` in a `device_auth` block does. Unless you meant it, take it out.")
 	}
 	// Caddy answers 200 with an empty body where no handler matches. That looks like
@@ -76,7 +76,7 @@ func (r *run) unguarded(a *answer) finding {
 	if len(a.body) == 0 {
 		hint = " Nothing in the Caddyfile may answer this path at all: Caddy says 200 and nothing then; check the path."
 	}
-	return found("%s, to who sent no token and to a made-up one: nothing guards it", a).
+	return found("%s, to a request without a token and to a made-up one: nothing guards it", a).
 		fail("Let a guard's matcher cover the path, in the same site and before what answers it (also within a "+
 			"`handle` that does): %s. A guard with `report_only` protects nothing.%s", r.guardLine(), hint)
 }
@@ -122,7 +122,7 @@ func (r *run) resourceToken() finding {
 	case a.err != nil:
 		return about(a.asked, explain(a.err))
 	case a.status < 400:
-		return found("%s, with a token that nobody issued", a).
+		return found("%s, with a made-up token", a).
 			fail("Whatever guards this lets any token in. Let `device_auth` check it; a backend that only looks " +
 				"whether there is a token is none.")
 	case a.status != http.StatusUnauthorized || deviceclient.ChallengeParameter(challenge, "error") != "invalid_token":

@@ -70,7 +70,7 @@ func (r *run) keysNamed() finding {
 		if k.text("kid") == "" || k.text("alg") == "" {
 			return found("a key (kid %q, kty %q) lacks its kid or alg", quote(k.text("kid")), quote(k.text("kty"))).
 				warn("Clients have to guess then which key a token is signed with, and how (RFC 8725 §3.1). Keys of " +
-					"`caddy device-auth keys list` have both; look who else answers.")
+					"`caddy device-auth keys list` have both; find out what else answers.")
 		}
 	}
 	return pass("each key has its kid and alg")

@@ -114,7 +114,8 @@ func (r *run) loginFlow() finding {
 		return found("%s", quote(err.Error())).
 			fail("Look at Caddy's log at this time: it says which event ended the login.")
 	case r.login.answer == nil:
-		return found("the answer of %s was not heard", quote(r.server.Token)).fail("Look who else answers this path.")
+		return found("the answer of %s was not heard", quote(r.server.Token)).
+			fail("Find out what else answers this path.")
 	}
 	return pass("a person allowed it")
 }
@@ -132,7 +133,7 @@ func (r *run) loginResponse() finding {
 				"CDN's rule that changes it.")
 	case !strings.EqualFold(l.Type, "Bearer"):
 		return found("token_type is %q", quote(l.Type)).
-			fail("Guards want Bearer (RFC 6750); ours says so, look who changes the answer.")
+			fail("Guards want Bearer (RFC 6750); ours says so, find out what changes the answer.")
 	case l.Expires <= 0:
 		return found("expires_in is %v", l.Expires).
 			warn("Clients cannot know when to refresh. Set `lifetime access_token 15m`; it is the default.")

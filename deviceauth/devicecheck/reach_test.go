@@ -72,7 +72,7 @@ func TestEachStepOfTheWayIsToldApart(t *testing.T) {
 			"named api.example.com"},
 		{"a name that nobody has", "https://nobody.invalid/", nil, "reach.name", Fail, "nobody.invalid", "DNS"},
 		{"a port that nobody has", closed.URL, nil, "reach.connection", Fail, "refused", "`default_bind`"},
-		{"a certificate of nobody's", good, nil, "reach.tls", Fail, "signed by nobody", "`tls internal`"},
+		{"a certificate of nobody's", good, nil, "reach.tls", Fail, "an unknown issuer", "`tls internal`"},
 		{"a certificate for another name", strings.Replace(good, "127.0.0.1", "localhost", 1), trusted, "reach.tls",
 			Fail, "api.example.com and not for localhost", "Name the site localhost"},
 		{"a certificate that is over", over, trustsOver, "reach.tls", Fail, "ended on", "renew"},

@@ -127,8 +127,8 @@ func (r *run) resourceServers() finding {
 		return skip("nothing describes the API")
 	case len(r.site.Servers) == 0:
 		return found("%s names no authorization_servers", r.site.answer.asked).
-			fail("Clients cannot find out where to ask for a token. device_auth names the `issuer`; look who else " +
-				"answers this path.")
+			fail("Clients cannot find out where to ask for a token. device_auth names the `issuer`; find out " +
+				"what else answers this path.")
 	}
 	named := quote(strings.Join(r.site.Servers, ", "))
 	if r.cfg.ClientSecret != "" && !sameOrigin(r.site.Servers[0], r.target) {

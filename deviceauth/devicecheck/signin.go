@@ -77,7 +77,7 @@ func (r *run) signInPage() finding {
 	}
 	if !r.atIssuer(f.action.String()) {
 		return found("the code's form goes to %s, which is another origin; it is not sent", quote(f.action.String())).
-			fail("Ours goes to its own site: look who changes the page.")
+			fail("Ours goes to its own site: find out what changes the page.")
 	}
 	f.fields.Set("user_code", r.code.User)
 	if a = r.submit(f); a.err != nil {
@@ -120,7 +120,7 @@ func (r *run) signInUpstream() finding {
 	for i, choice := range r.choices {
 		if i == maxUpstreams {
 			all = append(all, found("of %d upstreams, %d were tried", len(r.choices), maxUpstreams).
-				warn("Nobody finds theirs among so many. If the `upstream` lines are fewer: look who "+
+				warn("Nobody finds theirs among so many. If the `upstream` lines are fewer: find out what "+
 					"changes the page."))
 			break
 		}

@@ -112,7 +112,7 @@ func (r *run) checkIssuerAndTimes(what string, claims jwt.MapClaims) finding {
 			fail("Guards refuse it. With several gateways: let all have one `issuer`, to the letter.")
 	case expiresErr != nil || expires == nil || issuedErr != nil:
 		return found("the %s has no good exp and iat", what).
-			fail("Guards refuse it (RFC 9068 §2.2). Ours have both; look who issues the tokens.")
+			fail("Guards refuse it (RFC 9068 §2.2). Ours have both; find out what issues the tokens.")
 	case time.Now().After(expires.Add(clockFail)) || issued != nil && time.Now().Before(issued.Add(-clockFail)):
 		return found("the %s counts from %v to %v, and here it is %v", what, issued, expires.UTC(),
 			time.Now().UTC().Round(time.Second)).fail("Set the clocks by NTP, here and at the server.")
@@ -133,7 +133,7 @@ func (r *run) loginID() finding {
 		return skip("no ID token was given: the scope has no openid")
 	case r.login.ID == "":
 		return found("the scope has openid, and no ID token was given").
-			fail("OpenID Connect Core §3.1.3.3 wants one. Ours gives it; look who changes the answer.")
+			fail("OpenID Connect Core §3.1.3.3 wants one. Ours gives it; find out what changes the answer.")
 	case ok && strings.HasPrefix(algorithm, "HS"):
 		return skip("the ID token is signed with the client's secret")
 	}
@@ -148,7 +148,7 @@ func (r *run) loginID() finding {
 	audience, _ := claims.GetAudience()
 	if r.login.sub, _ = claims.GetSubject(); r.login.sub == "" || !slices.Contains(audience, r.cfg.ClientID) {
 		return found("the ID token is about %q and for %s", quote(r.login.sub), quote(strings.Join(audience, ", "))).
-			fail("It has to name a person and the client (OpenID Connect Core §2). Ours does; look who " +
+			fail("It has to name a person and the client (OpenID Connect Core §2). Ours does; find out what " +
 				"issues the tokens.")
 	}
 	return pass("an ID token about %s", quote(r.login.sub))

@@ -59,7 +59,7 @@ func badTLS(err error) finding {
 	var alert tls.AlertError
 	switch {
 	case errors.As(err, &unknown):
-		return found("the certificate is signed by nobody known here (%s)", quote(unknown.Cert.Issuer.String())).
+		return found("the certificate has an unknown issuer (%s)", quote(unknown.Cert.Issuer.String())).
 			fail("Let Caddy get a public certificate: take `tls internal` and `local_certs` out of the Caddyfile. " +
 				"Where it is to be your own, `caddy trust` makes this machine trust Caddy's, and every device " +
 				"needs it too.")

@@ -180,7 +180,7 @@ func (s *Store) checkServer(ctx context.Context, log *slog.Logger) error {
 	for deadline := time.Now().Add(startTimeout); err != nil; settings, err = s.info(ctx) {
 		switch {
 		case redis.HasErrorPrefix(err, "NOPERM"):
-			log.Warn("redis tells nobody its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
+			log.Warn("redis does not show its settings; it must be 6.2 or later, with maxmemory-policy noeviction and "+
 				"appendonly yes", "error", err)
 			return nil
 		case !isUnavailable(err):
