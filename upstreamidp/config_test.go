@@ -58,7 +58,7 @@ func TestRevalidateNeedsDocumentsAndAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"no Documents":         func(c *Config) { c.Documents = nil },
+		"no Documents":  func(c *Config) { c.Documents = nil },
 		"32 zero bytes": func(c *Config) { c.Key = func() [32]byte { return [32]byte{} } },
 	} {
 		c := good
