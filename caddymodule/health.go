@@ -118,7 +118,9 @@ func (a *App) newHealth(s *server) *health {
 		if errors.Is(err, keyring.ErrLost) {
 			// The keys are in memory, so they are written back now, and not only at the next
 			// maintenance: a load balancer would take all gateways away meanwhile.
-			if s.keys.Maintain(ctx) == nil {
+			if failed := s.keys.Maintain(ctx); failed != nil {
+				a.fault("the signing keys cannot be written back", failed)
+			} else {
 				err = s.keys.Health(ctx)
 			}
 		}

@@ -124,7 +124,9 @@ func (l *Legacy) use(keys *legacyKeys) {
 	for _, client := range keys.clients {
 		legacyUses.WithLabelValues(client.ClientID)
 	}
-	if len(keys.hexadecimal) > 0 {
+	// The file is read again every minute, also if nothing has changed.
+	if before := l.keys.Load(); len(keys.hexadecimal) > 0 &&
+		(before == nil || !slices.Equal(before.hexadecimal, keys.hexadecimal)) {
 		l.log.Warn("old API keys: a key of 64 hexadecimal digits is taken as the key itself; "+
 			"if it is a digest, write sha256: before it",
 			zap.String("file", l.File), zap.Strings("clients", keys.hexadecimal))
@@ -164,11 +166,6 @@ func (l *Legacy) read() (*legacyKeys, error) {
 			return nil, fmt.Errorf("%s:%d: %w", l.File, number, err)
 		}
 	}
-	// An Authorization header has a scheme before what it carries (RFC 9110 §11.4).
-	if len(keys.hexadecimal) > 0 && strings.EqualFold(l.Header, "Authorization") {
-		return nil, fmt.Errorf("%s: the key of %s is 64 hexadecimal digits, which no Authorization header is: "+
-			"write a digest as sha256:<digest>", l.File, keys.hexadecimal[0])
-	}
 	return keys, lines.Err()
 }
 
@@ -197,7 +194,7 @@ func (k *legacyKeys) addLine(line string) error {
 	if err := checkScopes(words[2:]); err != nil {
 		return err
 	}
-	if isDigest(words[0]) { // the whole output of sha256sum
+	if isDigest(words[0]) && len(words[1]) < minLegacyKey { // the whole output of sha256sum
 		return fmt.Errorf("it begins with a digest: want <client> sha256:<digest>, and maybe scopes")
 	}
 	digest := sha256.Sum256([]byte(words[1]))

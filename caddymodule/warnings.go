@@ -118,24 +118,33 @@ func (a *App) warnOfGuards() {
 	a.warnOfOpenGuards(audiences)
 }
 
-// warnOfKeys warns of an old API key with a scope that no guard asks for: such a key is
-// refused wherever a guard asks for a scope.
+// warnOfKeys warns of an old API key with a scope that no guard asks for, which is mostly a
+// typing error.
 func (a *App) warnOfKeys() {
 	var asked []string
 	for _, g := range a.guards {
 		asked = append(asked, g.Scopes...)
 	}
+	type unknown struct{ file, client, scope string }
+	var all []unknown
 	for _, g := range a.guards {
 		if g.Legacy == nil || g.Legacy.keys.Load() == nil {
 			continue
 		}
 		for _, client := range g.Legacy.keys.Load().clients {
 			for scope := range strings.FieldsSeq(string(client.Scope)) {
-				if !slices.Contains(asked, scope) {
-					a.log.Warn("an old API key has a scope that no guard asks for", zap.String("file", g.Legacy.File),
-						zap.String("client", client.ClientID), zap.String("scope", scope))
+				one := unknown{file: g.Legacy.File, client: client.ClientID, scope: scope}
+				if !slices.Contains(asked, scope) && !slices.Contains(all, one) {
+					all = append(all, one)
 				}
 			}
 		}
+	}
+	slices.SortFunc(all, func(a, b unknown) int {
+		return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.client, b.client), cmp.Compare(a.scope, b.scope))
+	})
+	for _, u := range all {
+		a.log.Warn("an old API key has a scope that no guard asks for",
+			zap.String("file", u.file), zap.String("client", u.client), zap.String("scope", u.scope))
 	}
 }

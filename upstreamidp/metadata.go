@@ -108,7 +108,7 @@ func (p *Provider) checkEndpoints(d *discovered) error {
 	return nil
 }
 
-// skew is the tolerated difference between a provider's clock and reservedParameters.
+// skew is the tolerated difference between a provider's clock and ours.
 const skew = time.Minute
 
 // lateClock returns the time minus the skew, for checks of expiry. (go-oidc tolerates

@@ -197,9 +197,12 @@ func keyIn(cmd *cobra.Command, file string) (deviceauth.Secret, error) {
 		warnOpen(cmd.ErrOrStderr(), f)
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxKeyFile))
+	text, err := io.ReadAll(io.LimitReader(in, maxKeyFile+1))
 	if err != nil {
 		return "", err
+	}
+	if len(text) > maxKeyFile {
+		return "", fmt.Errorf("%s: this is no file with a key: it has more than %d bytes", file, maxKeyFile)
 	}
 	// Editors and echo end a file with a line break, which is not part of the
 	// key.

@@ -147,6 +147,9 @@ func openWith(o Options, key []byte) (_ *Store, err error) {
 		return nil, err
 	}
 	room.size = func() int64 { lsm, _ := s.db.Load().Size(); return lsm }
+	if err := checkPreallocation(); err != nil {
+		s.log.log(slog.LevelWarn, "%v", []any{err})
+	}
 	if err := room.enough(); err != nil {
 		s.log.log(slog.LevelError, "%v", []any{err})
 	}

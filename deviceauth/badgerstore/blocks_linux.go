@@ -61,12 +61,9 @@ var preallocatesTables = func() bool {
 }()
 
 // preallocateTable allocates the blocks of a file if it is one of Badger's tables and has
-// none. If that fails it removes the file, which Badger would leave there.
+// no data yet. If that fails it removes the file, which Badger would leave there, and frees
+// the blocks that were allocated: Badger does not close the file.
 func preallocateTable(fd int, size int64) error {
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil || stat.Blocks > 0 || stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil // not a new table
-	}
 	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
 		return nil
@@ -74,11 +71,28 @@ func preallocateTable(fd int, size int64) error {
 	if _, isTable := table.ParseFileID(name); !isTable {
 		return nil
 	}
+	// A file system that does not know which parts of a file have data reports that all do.
+	if _, err := unix.Seek(fd, 0, unix.SEEK_DATA); !errors.Is(err, unix.ENXIO) {
+		return nil
+	}
 	err = fallocate(fd, 0, size)
 	if err != nil {
+		unix.Ftruncate(fd, 0)
 		os.Remove(name)
 	}
 	return err
+}
+
+// errNotPreallocated is logged at the start.
+var errNotPreallocated = errors.New("the blocks of new tables are not allocated, because golang.org/x/sys/unix is " +
+	"another version than this one knows: a disk that fills within milliseconds can end the process")
+
+// checkPreallocation returns an error if the blocks of new tables are not allocated.
+func checkPreallocation() error {
+	if preallocatesTables {
+		return nil
+	}
+	return errNotPreallocated
 }
 
 // fallocate allocates the blocks of a file. Only a lack of blocks is an error: file systems

@@ -159,11 +159,13 @@ func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, erro
 }
 
 // wait polls until there is a result. If the server cannot be reached, or responds that it
-// cannot decide now, wait retries with growing intervals (RFC 8628 §3.5), and not before
-// Retry-After. The library itself handles the interval and slow_down.
+// cannot decide now, wait pauses longer and longer (RFC 8628 §3.5), and not shorter than
+// Retry-After, and then polls at the interval again. The library itself handles the interval
+// and slow_down.
 func (o Options) wait(ctx context.Context, config *oauth2.Config,
 	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
-	for {
+	interval := time.Duration(cmp.Or(code.Interval, 5)) * time.Second // 5 is the default
+	for pause := 2 * interval; ; pause = min(2*pause, max(maxPause, interval)) {
 		token, err := config.DeviceAccessToken(ctx, code)
 		after, again := comeAgain(err)
 		switch {
@@ -177,14 +179,18 @@ func (o Options) wait(ctx context.Context, config *oauth2.Config,
 			return nil, plain(err)
 		}
 		o.note("No answer from the server, asking again: %v", plain(err))
-		code.Interval = cmp.Or(code.Interval, 5) // the default
-		if after > 0 {
-			code.Interval = max(code.Interval, int64(after/time.Second))
-		} else {
-			code.Interval *= 2
+		// The library waits for an interval before it polls, of which the pause is no shorter;
+		// and the last poll is just before the code expires.
+		select {
+		case <-time.After(min(max(pause, after), time.Until(code.Expiry)-time.Second) - interval):
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
+
+// maxPause is the longest pause between polls that fail.
+const maxPause = time.Minute
 
 // plain returns the errors that callers distinguish, and shortens the library's other
 // errors to the server's text.

@@ -36,8 +36,8 @@ func (o Options) requestCode(ctx context.Context, s Server) (*oauth2.DeviceAuthR
 	if name, value := o.resource(s); name != "" {
 		form.Set(name, value)
 	}
-	// A confidential client authenticates here as at the token endpoint (RFC 8628 §3.1);
-	// of the two ways to do that (RFC 6749 §2.3.1) this one has always been used here.
+	// The secret is in the form and not in HTTP Basic: there the two would have to be encoded
+	// first (RFC 6749 §2.3.1), which servers disagree about.
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.DeviceAuthorization, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err

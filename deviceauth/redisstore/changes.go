@@ -3,7 +3,9 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +36,7 @@ type changes struct {
 	fetches    map[deviceauth.ID]*fetch
 	listener   func(deviceauth.ID)
 
-	away  *atomic.Pointer[error] // set while the latest heartbeat could not be sent, see deadlines
+	away  *atomic.Pointer[error] // set while the server is silent, see deadlines
 	began time.Time
 	stop  context.CancelFunc
 	ended sync.WaitGroup
@@ -90,19 +92,23 @@ func (c *changes) sendHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	_, isCluster := c.redis.(*redis.ClusterClient)
-	for failed := false; ; {
+	for failed, timedOut := false, false; ; {
 		err := c.sendHeartbeat(context.WithValue(ctx, probing{}, true))
 		if ctx.Err() != nil {
 			return
 		}
-		// In a Cluster the other masters still respond, and a server that only does not
-		// permit PUBLISH responds to everything else.
-		if err != nil && isUnavailable(err) && !isCluster {
+		// Twice in a row, because one connection may have hung alone. In a Cluster the other
+		// masters still respond.
+		if isTimeout(err) && timedOut && !isCluster {
 			c.away.Store(&err)
 		} else {
 			c.away.Store(nil)
 		}
+		timedOut = isTimeout(err)
 		switch {
+		case err != nil && !failed && !isUnavailable(err):
+			c.log.Error("redis refuses to publish changes to other gateways, and grants are read for each request",
+				"error", err)
 		case err != nil && !failed:
 			c.log.Error("redis has gone away; what needs it is answered 503", "error", err)
 		case err == nil && failed:
@@ -115,6 +121,12 @@ func (c *changes) sendHeartbeats(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// isTimeout reports whether an error means that the server did not respond in time.
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // sendHeartbeat publishes a heartbeat at every server that can publish changes: in a

@@ -12,12 +12,15 @@ import (
 )
 
 // dial returns the function that connects to a server, with TLS if there is a
-// configuration. Each connection checks the length of bulk strings, see replyLimit, and
+// configuration. Each connection checks the lengths in replies, see replyLimit, and
 // lets the library check it before it is used again, see tlsConn.
 func dial(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	connect := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 5 * time.Minute}).DialContext
+	// The probes are as frequent as the library's own, so that a NAT keeps idle connections.
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	connect := dialer.DialContext
 	if config != nil {
-		connect = dialTLS(config)
+		connect = dialTLS(dialer, config)
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := connect(ctx, network, addr)
@@ -37,7 +40,7 @@ type checkableConn interface {
 	syscall.Conn
 }
 
-// A limitedConn fails as soon as a reply announces a bulk string that is too long.
+// A limitedConn fails as soon as a reply announces something that is too long.
 type limitedConn struct {
 	checkableConn
 	limit replyLimit
@@ -52,18 +55,25 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// maxBulk is far above the size of any record, and below what the memory of a small
-// machine has.
-const maxBulk = 64 << 20
+// What a reply may announce: far more than any record has, and less than the memory and the
+// stack of a small machine. Most lists are pages; the largest ones are the grants of one
+// person.
+const (
+	maxBulk  = 64 << 20 // bytes of a string
+	maxCount = 1 << 20  // elements of an array, a set or a map
+	maxDepth = 32       // arrays within arrays
+)
 
-var errReplyTooLong = errors.New("redis store: the server announces a reply of more than 64 MiB")
+var errReplyTooLong = errors.New("redis store: the server announces a reply that is too long")
 
-// A replyLimit follows the replies of a server (RESP2 and RESP3) and finds the lengths
-// of bulk strings. The library allocates the announced length before it reads the
-// string: a broken server or proxy could end the process with a single line.
+// A replyLimit follows the replies of a server (RESP2 and RESP3) and checks the lengths that
+// they announce. The library allocates what is announced before it reads it, and reads
+// arrays within arrays recursively: a broken server or proxy could end the process with a
+// single line.
 type replyLimit struct {
-	payload int64  // remaining bytes of a bulk string
-	line    []byte // the beginning of the current line; longer than any length
+	payload int64   // remaining bytes of a string
+	line    []byte  // the beginning of the current line
+	open    []int64 // the remaining elements of the arrays that the current line is in
 }
 
 // maxLengthLine is the size of a type, the longest number, and CR LF.
@@ -78,32 +88,64 @@ func (l *replyLimit) check(p []byte) error {
 			continue
 		}
 		line, rest, complete := bytes.Cut(p, []byte{'\n'})
-		l.line = append(l.line, line[:min(len(line), maxLengthLine-len(l.line))]...)
+		// One byte more than a length can have shows that a line is longer.
+		l.line = append(l.line, line[:min(len(line), maxLengthLine+1-len(l.line))]...)
 		if p = rest; !complete {
 			return nil
 		}
-		size := bulkLength(l.line)
-		if l.line = l.line[:0]; size > maxBulk {
-			return errReplyTooLong
-		}
-		if size >= 0 {
-			l.payload = size + 2 // with CR LF
+		err := l.checkLine()
+		if l.line = l.line[:0]; err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// bulkLength returns the length that a line announces; -1: it announces none.
-func bulkLength(line []byte) int64 {
-	if len(line) == 0 || bytes.IndexByte([]byte("$=!"), line[0]) < 0 {
-		return -1
+// checkLine checks a complete line, and sets what follows it.
+func (l *replyLimit) checkLine() error {
+	if len(l.line) == 0 {
+		return nil
 	}
-	size, err := strconv.ParseInt(string(bytes.TrimSuffix(line[1:], []byte{'\r'})), 10, 64)
+	most := int64(maxCount)
+	switch l.line[0] {
+	case '$', '=', '!': // strings
+		most = maxBulk
+	case '*', '~', '>', '%', '|': // arrays, sets, pushes, maps, attributes
+	default:
+		l.elementRead()
+		return nil
+	}
+	if len(l.line) > maxLengthLine {
+		return errReplyTooLong
+	}
+	size, err := strconv.ParseInt(string(bytes.TrimSuffix(l.line[1:], []byte{'\r'})), 10, 64)
+	if errors.Is(err, strconv.ErrRange) || size > most {
+		return errReplyTooLong
+	}
 	switch {
-	case errors.Is(err, strconv.ErrRange):
-		return maxBulk + 1
-	case err != nil:
-		return -1 // the library reports it
+	case err != nil || size < 0: // the library reports it, or it is null
+		l.elementRead()
+	case most == maxBulk:
+		l.payload = size + 2 // with CR LF
+		l.elementRead()
+	case size == 0:
+		l.elementRead()
+	case len(l.open) == maxDepth:
+		return errReplyTooLong
+	case l.line[0] == '%' || l.line[0] == '|':
+		l.open = append(l.open, 2*size)
+	default:
+		l.open = append(l.open, size)
 	}
-	return size
+	return nil
+}
+
+// elementRead counts an element of the innermost array, and the arrays that end with it.
+func (l *replyLimit) elementRead() {
+	for last := len(l.open) - 1; last >= 0; last-- {
+		if l.open[last]--; l.open[last] > 0 {
+			return
+		}
+		l.open = l.open[:last]
+	}
 }

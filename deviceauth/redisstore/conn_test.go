@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -97,32 +98,33 @@ func TestRepliesThatAreNoneEndNothing(t *testing.T) {
 		"*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n", "*3\r\n+subscribe\r\n+x\r\n+y\r\n", "*2\r\n+pong\r\n:1\r\n", "$-1\r\n",
 		"-NOAUTH Authentication required.\r\n", "$1099511627776\r\n", "nonsense\r\n"} {
 		between.subscription.Store(&reply)
-		if !current(s, func() bool { return between.subscription.Load() == nil }) {
+		if !current(s, func() bool { return between.subscription.Load() == nil }) || !current(s, nil) {
 			t.Errorf("%q on the subscription: it is not made again", reply)
 		}
 	}
 	for _, reply := range []string{"$1099511627776\r\n", "$9223372036854775807\r\n", "$99999999999999999999999\r\n",
-		"=1099511627776\r\n", "*0\r\n", "nonsense\r\n"} {
+		"$" + strings.Repeat("0", 40) + "1099511627776\r\n", "=1099511627776\r\n", "*1099511627776\r\n",
+		"%1099511627776\r\n", strings.Repeat("*1\r\n", 10_000), "*0\r\n", "nonsense\r\n"} {
 		between.command.Store(&reply)
-		s.LoadDocument(t.Context(), "x")
-		if !current(s, func() bool { return between.command.Load() == nil }) {
-			t.Errorf("%q to a command: the store does not go on", reply)
-		}
-		if _, err := s.LoadDocument(t.Context(), "x"); err != nil {
-			t.Errorf("%q to a command, and after it: %v", reply, err)
+		s.LoadDocument(t.Context(), "x") // or a heartbeat is answered so
+		if !current(s, func() bool { return between.command.Load() == nil }) || !current(s, nil) {
+			t.Errorf("%.40q to a command: the store does not go on", reply)
 		}
 	}
 }
 
-// current waits until something has happened, and after it the subscription works.
+// current waits until something has happened (nil: at once), and then until a heartbeat comes
+// back that was sent after that, and a command is answered.
 func current(s *Store, happened func() bool) bool {
-	is := func() bool {
-		s.changes.mu.Lock()
-		defer s.changes.mu.Unlock()
-		return s.changes.isCurrent(time.Now())
-	}
+	since := time.Time{}
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if happened() && is() {
+		if since.IsZero() && (happened == nil || happened()) {
+			since = time.Now()
+		}
+		s.changes.mu.Lock()
+		returned := s.changes.returnedAt[""]
+		s.changes.mu.Unlock()
+		if _, err := s.LoadDocument(context.Background(), "x"); err == nil && !since.IsZero() && returned.After(since) {
 			return true
 		}
 	}
@@ -167,8 +169,13 @@ func TestSilentServerIsWaitedForOnce(t *testing.T) {
 			t.Errorf("%s: it took %v, want %v at most", what, d, most)
 		}
 	}
-	took("at first", time.Second)
+	took("at first", 2*time.Second)
 	log.wait(t, "redis has gone away")
+	for deadline := time.Now().Add(10 * time.Second); s.changes.away.Load() == nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not noticed that the server is silent")
+		}
+	}
 	for range 10 {
 		took("later", 300*time.Millisecond)
 	}
@@ -184,15 +191,21 @@ func TestReplyLimitFindsLengthsInAnyPieces(t *testing.T) {
 	const long = "$67108865\r\n"
 	for text, refused := range map[string]bool{
 		"+OK\r\n": false, "$3\r\nabc\r\n": false, "$-1\r\n": false, long: true, "!67108865\r\n": true,
-		"=67108865\r\n":                           true,
-		"$11\r\n" + long + "\r\n:1\r\n":           false, // within a string it is no length
-		"*2\r\n$1\r\na\r\n" + long:                true,
-		"+" + strings.Repeat("$", 100) + "\r\n":   false,
-		"$99999999999999999999\r\n":               true,
-		"%1\r\n$1\r\na\r\n>2\r\n+x\r\n" + long:    true,
-		"-ERR $67108865\r\n$0\r\n\r\n$1\r\nb\r\n": false,
+		"=67108865\r\n":                                                              true,
+		"$11\r\n" + long + "\r\n:1\r\n":                                              false, // within a string
+		"*2\r\n$1\r\na\r\n" + long:                                                   true,
+		"+" + strings.Repeat("$", 100) + "\r\n":                                      false,
+		"$99999999999999999999\r\n":                                                  true,
+		"%1\r\n$1\r\na\r\n>2\r\n+x\r\n" + long:                                       true,
+		"-ERR $67108865\r\n$0\r\n\r\n$1\r\nb\r\n":                                    false,
+		"*1048577\r\n":                                                               true,
+		"$000000000000000000000000067108865\r\n":                                     true,
+		"*2\r\n:1\r\n" + strings.Repeat("*2\r\n:1\r\n", maxDepth):                    true, // in the last
+		strings.Repeat("*1\r\n", maxDepth) + ":1\r\n" + "*1\r\n:1\r\n":               false,
+		strings.Repeat("*0\r\n", 2*maxDepth):                                         false,
+		"%1\r\n$1\r\na\r\n*1\r\n:1\r\n" + strings.Repeat("*1\r\n:1\r\n", 2*maxDepth): false,
 	} {
-		for piece := 1; piece <= len(text); piece++ {
+		for piece := 1; piece <= min(len(text), 40); piece++ {
 			var limit replyLimit
 			var err error
 			for r := strings.NewReader(text); r.Len() > 0 && err == nil; {

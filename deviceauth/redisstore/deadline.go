@@ -8,25 +8,27 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// commandTimeout limits every command, including the wait for a connection. A guard
-// that cannot decide must respond within a second.
-const commandTimeout = 900 * time.Millisecond
+// The time limits of a command, including the wait for a connection.
+const (
+	commandTimeout = ioTimeout
+	getTimeout     = 900 * time.Millisecond // a guard that cannot decide must respond within a second
+)
 
-// deadlines is a hook of the library that limits every command by commandTimeout. While
-// the heartbeats find the server away, commands fail immediately: a request with several
-// of them would otherwise wait for each, one after the other.
+// deadlines is a hook of the library that limits every command by commandTimeout or
+// getTimeout. While heartbeats find the server silent, commands fail immediately: a request
+// with several of them would otherwise wait for each, one after the other.
 type deadlines struct {
-	away *atomic.Pointer[error] // set by changes to the error of the latest heartbeat
+	away *atomic.Pointer[error] // set by changes while the server is silent
 }
 
-// probing marks the context of heartbeats, which must reach a server that is away.
+// probing marks the context of heartbeats, which must reach a server that is silent.
 type probing struct{}
 
-func (d deadlines) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+func (d deadlines) begin(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc, error) {
 	if why := d.away.Load(); why != nil && ctx.Value(probing{}) == nil {
 		return nil, nil, *why
 	}
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	return ctx, cancel, nil
 }
 
@@ -36,7 +38,11 @@ func (d deadlines) DialHook(next redis.DialHook) redis.DialHook { return next }
 // ProcessHook implements [redis.Hook].
 func (d deadlines) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		ctx, cancel, err := d.begin(ctx)
+		limit := commandTimeout
+		if name := cmd.Name(); name == "get" || name == "publish" {
+			limit = getTimeout
+		}
+		ctx, cancel, err := d.begin(ctx, limit)
 		if err != nil {
 			cmd.SetErr(err)
 			return err
@@ -49,7 +55,7 @@ func (d deadlines) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // ProcessPipelineHook implements [redis.Hook].
 func (d deadlines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		ctx, cancel, err := d.begin(ctx)
+		ctx, cancel, err := d.begin(ctx, commandTimeout)
 		if err != nil {
 			for _, cmd := range cmds {
 				cmd.SetErr(err)
@@ -62,3 +68,12 @@ func (d deadlines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 }
 
 var _ redis.Hook = deadlines{}
+
+// addDeadlines adds the hook to a client. In a Cluster some commands are sent to a node
+// directly, such as a heartbeat to each master.
+func addDeadlines(client redis.UniversalClient, hook deadlines) {
+	client.AddHook(hook)
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
+	}
+}

@@ -147,8 +147,7 @@ func olderThan(version string, major, minor int) bool {
 }
 
 // startTimeout is how long Open waits for a server that is being started at the same
-// time. It may take dialTimeout longer where connection attempts get no response at
-// all.
+// time. It may take commandTimeout longer where a server does not respond at all.
 const startTimeout = time.Second
 
 // ErrAway is wrapped by the error of Open where no server responds, or none that has

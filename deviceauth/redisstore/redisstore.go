@@ -59,7 +59,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 		return nil, err
 	}
 	away := new(atomic.Pointer[error])
-	client.AddHook(deadlines{away: away})
+	addDeadlines(client, deadlines{away: away})
 	s := &Store{redis: client, prefix: o.prefix()}
 	if err := s.checkServer(ctx, log); err != nil {
 		client.Close()

@@ -48,19 +48,16 @@ const silence = 2 * time.Second
 var errNoMessage = errors.New("redis store: a reply on the subscription is no message")
 
 // receiveFromOne handles the messages of a single subscription until that fails. It calls
-// subscribed when the server has confirmed the subscription. The library panics at replies
-// that are no messages.
-func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) (err error) {
-	sub := c.redis.Subscribe(ctx, c.channel)
+// subscribed when the server has confirmed the subscription.
+func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) error {
+	sub := c.redis.Subscribe(ctx)
 	defer context.AfterFunc(ctx, func() { sub.Close() })()
 	defer sub.Close()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errNoMessage, p)
-		}
-	}()
+	if err := sub.Subscribe(ctx, c.channel); err != nil {
+		return err
+	}
 	for {
-		message, err := sub.ReceiveTimeout(ctx, silence)
+		message, err := receiveMessage(ctx, sub)
 		if err != nil {
 			return err
 		}
@@ -72,4 +69,16 @@ func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) (err er
 			c.handle(m.Payload)
 		}
 	}
+}
+
+// receiveMessage returns the next message of a subscription. The library panics at replies
+// that are no messages. (Its own subscription to Sentinels, by which it learns of a new
+// master, cannot be caught so.)
+func receiveMessage(ctx context.Context, sub *redis.PubSub) (message any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errNoMessage, p)
+		}
+	}()
+	return sub.ReceiveTimeout(ctx, silence)
 }

@@ -15,8 +15,8 @@ import (
 // dialTLS returns a dial function like the library's, whose connections the library
 // can check. It completes the handshake within dialTimeout. A connection without a
 // file descriptor is returned as it is, and is not checked.
-func dialTLS(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: config}
+func dialTLS(under *net.Dialer, config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := tls.Dialer{NetDialer: under, Config: config}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, addr)
 		if err != nil {
