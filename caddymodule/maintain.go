@@ -50,7 +50,8 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 		}
 	}
 	// A single goroutine runs all tasks one after the other, so that they never use
-	// the store at the same time.
+	// the store at the same time. (A health check may have lost keys written back beside
+	// them, which the keyring does one after the other.)
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(keyring.MaintainEvery)

@@ -128,11 +128,37 @@ func (b *browserLogin) wait(ctx context.Context, options ...oauth2.AuthCodeOptio
 		if answer.err != nil {
 			return nil, answer.err
 		}
-		token, err := b.config.Exchange(ctx, answer.code, append(options, oauth2.VerifierOption(b.verifier))...)
-		if err != nil {
+		return b.exchange(ctx, answer.code, append(options, oauth2.VerifierOption(b.verifier))...)
+	}
+}
+
+// exchangeTime is how long a server that responds 503 is asked again: a code is valid for
+// a minute or so (RFC 6749 §4.1.2).
+const exchangeTime = 30 * time.Second
+
+// exchange exchanges the code. It repeats the request only if the server responds that it
+// cannot decide now. After a lost response the code may be used already, and to use it
+// twice could end the grant (RFC 6749 §4.1.2).
+func (b *browserLogin) exchange(
+	ctx context.Context, code string, options ...oauth2.AuthCodeOption,
+) (*oauth2.Token, error) {
+	for began := time.Now(); ; {
+		token, err := b.config.Exchange(ctx, code, options...)
+		if err == nil {
+			return token, nil
+		}
+		var refusal *oauth2.RetrieveError
+		after, _ := comeAgain(err)
+		after = max(after, time.Second)
+		if !errors.As(err, &refusal) || refusal.Response.StatusCode != http.StatusServiceUnavailable ||
+			time.Since(began)+after > exchangeTime {
 			return nil, plain(err)
 		}
-		return token, nil
+		select {
+		case <-time.After(after):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 

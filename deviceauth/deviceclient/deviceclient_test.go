@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/oauth2"
 	"rsc.io/qr"
 )
 
@@ -244,6 +245,35 @@ func TestServerThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
 			Options{HTTP: ts.Client(), Show: func(Prompt) {}})
 		if err != nil || token.AccessToken != "a" || asked != 2 {
 			t.Errorf("%d: got %v, %v, asked %d times", status, token, err, asked)
+		}
+	}
+}
+
+// So is one in a login by the browser; but a code whose response is lost is not sent twice.
+func TestCodeOfABrowserLoginIsExchangedOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		first func(http.ResponseWriter)
+		asked int
+	}{
+		"503":             {func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, 2},
+		"400":             {func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) }, 1},
+		"a lost response": {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, 1},
+	} {
+		asked := 0
+		ts := server{"/t": func(w http.ResponseWriter, _ *http.Request) {
+			if asked++; asked == 1 {
+				test.first(w)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, `{"access_token":"a"}`)
+		}}.start(t)
+		b := &browserLogin{config: &oauth2.Config{ClientID: "tv",
+			Endpoint: oauth2.Endpoint{TokenURL: ts.URL + "/t", AuthStyle: oauth2.AuthStyleInParams}}}
+		token, err := b.exchange(t.Context(), "code")
+		if asked != test.asked || (err == nil) != (test.asked == 2) || err == nil && token.AccessToken != "a" {
+			t.Errorf("%s: got %v, %v, asked %d times", name, token, err, asked)
 		}
 	}
 }

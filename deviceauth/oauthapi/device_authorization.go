@@ -89,8 +89,8 @@ var errCrossSite = deviceauth.NewError("access_denied", "a page of another site 
 
 // crossSite reports whether a browser sends the request for a page of another site
 // that is no client's origin. A form can be submitted across sites without a
-// preflight, so any page could make a visitor's browser request codes and use up the
-// limits of the visitor's address (RFC 8628 §3.1 requires no authentication of a
+// preflight, so any page could make a person's browser request codes and use up the
+// limits of the person's address (RFC 8628 §3.1 requires no authentication of a
 // public client). Sec-Fetch-Site is set only by the browser (W3C Fetch Metadata
 // §2.3). Origin is checked for browsers without Sec-Fetch-Site, for another host of
 // the same site, and for a foreign host name that resolves to this server's address.
