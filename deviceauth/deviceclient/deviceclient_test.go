@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,9 +212,9 @@ func TestAnswersThatNoClientCanUse(t *testing.T) {
 
 func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
 	t.Parallel()
-	asked := 0
+	var asked atomic.Int32
 	ts := server{"/d": new(strict).authorize, "/t": func(w http.ResponseWriter, _ *http.Request) {
-		if asked++; asked == 1 {
+		if asked.Add(1) == 1 {
 			panic(http.ErrAbortHandler)
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -221,8 +222,8 @@ func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
 	}}.start(t)
 	token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"},
 		Options{HTTP: ts.Client(), Show: func(Prompt) {}})
-	if err != nil || token.AccessToken != "a" || asked != 2 {
-		t.Errorf("got %v, %v, asked %d times", token, err, asked)
+	if err != nil || token.AccessToken != "a" || asked.Load() != 2 {
+		t.Errorf("got %v, %v, asked %d times", token, err, asked.Load())
 	}
 }
 
@@ -230,10 +231,10 @@ func TestAnswerThatWasLostIsAskedForAgain(t *testing.T) {
 func TestServerThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway} {
-		asked := 0
+		var asked atomic.Int32
 		ts := server{"/d": new(strict).authorize, "/t": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			if asked++; asked == 1 {
+			if asked.Add(1) == 1 {
 				w.Header().Set("Retry-After", "1")
 				w.WriteHeader(status)
 				io.WriteString(w, `{"error":"temporarily_unavailable"}`)
@@ -243,8 +244,8 @@ func TestServerThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
 		}}.start(t)
 		token, err := Login(t.Context(), Server{DeviceAuthorization: ts.URL + "/d", Token: ts.URL + "/t"},
 			Options{HTTP: ts.Client(), Show: func(Prompt) {}})
-		if err != nil || token.AccessToken != "a" || asked != 2 {
-			t.Errorf("%d: got %v, %v, asked %d times", status, token, err, asked)
+		if err != nil || token.AccessToken != "a" || asked.Load() != 2 {
+			t.Errorf("%d: got %v, %v, asked %d times", status, token, err, asked.Load())
 		}
 	}
 }
@@ -254,15 +255,15 @@ func TestCodeOfABrowserLoginIsExchangedOnce(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		first func(http.ResponseWriter)
-		asked int
+		asked int32
 	}{
 		"503":             {func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, 2},
 		"400":             {func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) }, 1},
 		"a lost response": {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, 1},
 	} {
-		asked := 0
+		var asked atomic.Int32
 		ts := server{"/t": func(w http.ResponseWriter, _ *http.Request) {
-			if asked++; asked == 1 {
+			if asked.Add(1) == 1 {
 				test.first(w)
 				return
 			}
@@ -272,8 +273,8 @@ func TestCodeOfABrowserLoginIsExchangedOnce(t *testing.T) {
 		b := &browserLogin{config: &oauth2.Config{ClientID: "tv",
 			Endpoint: oauth2.Endpoint{TokenURL: ts.URL + "/t", AuthStyle: oauth2.AuthStyleInParams}}}
 		token, err := b.exchange(t.Context(), "code")
-		if asked != test.asked || (err == nil) != (test.asked == 2) || err == nil && token.AccessToken != "a" {
-			t.Errorf("%s: got %v, %v, asked %d times", name, token, err, asked)
+		if asked.Load() != test.asked || (err == nil) != (test.asked == 2) || err == nil && token.AccessToken != "a" {
+			t.Errorf("%s: got %v, %v, asked %d times", name, token, err, asked.Load())
 		}
 	}
 }
