@@ -227,9 +227,10 @@ func noUpdateIsLost(ctx context.Context, s deviceauth.Storage) error {
 // sorted by Created.
 func subjectsAreApart(ctx context.Context, s deviceauth.Storage) error {
 	subjects := []string{"work|1", "work|12", "work|1", "wor"}
+	now := NewGrant("BCDFGHJK").Created
 	for i, subject := range subjects {
 		g := NewGrant(deviceauth.UserCode(fmt.Sprintf("BCDFGHJ%d", i)))
-		g.Created = g.Created.Add(time.Duration(-i) * time.Second)
+		g.Created = now.Add(time.Duration(-i) * time.Second)
 		if err := errors.Join(s.Create(ctx, g), s.Update(ctx, g.ID, approve(person(subject)))); err != nil {
 			return err
 		}
@@ -269,14 +270,16 @@ func sessionsAreApart(ctx context.Context, s deviceauth.Storage) error {
 // longer than its code is valid: a late poll must get expired_token (RFC 8628 §3.5),
 // and not that the code is unknown.
 func recordIsKept(ctx context.Context, s deviceauth.Storage) error {
-	g := NewGrant("BCDFGHJK")
-	g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // makes the test short
-	if err := s.Create(ctx, g); err != nil {
-		return err
-	}
-	time.Sleep(time.Until(g.KeepUntil()) - time.Second)
-	if _, err := s.Get(ctx, g.ID); err != nil {
-		return fmt.Errorf("before it may be forgotten: %w", err)
-	}
-	return nil
+	return inTime(func(code deviceauth.UserCode) (deadline time.Time, err error) {
+		g := NewGrant(code)
+		g.Expires = g.Expires.Add(-time.Until(g.KeepUntil()) + 3*time.Second) // makes the test short
+		if err := s.Create(ctx, g); err != nil {
+			return g.KeepUntil(), err
+		}
+		time.Sleep(time.Until(g.KeepUntil()) - time.Second)
+		if _, err := s.Get(ctx, g.ID); err != nil {
+			return g.KeepUntil(), fmt.Errorf("before it may be forgotten: %w", err)
+		}
+		return g.KeepUntil(), nil
+	})
 }

@@ -65,24 +65,27 @@ func countIsTakenBack(ctx context.Context, a, b deviceauth.Cluster) error {
 // again.
 func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
 	const window = 2 * time.Second
-	begun := time.Now()
-	if err := counts(ctx, a, "k", window, 1); err != nil {
-		return err
-	}
-	// The window may have begun at any time during the two calls.
-	took := time.Since(begun)
-	time.Sleep(window / 2)
-	again := time.Now()
-	count, err := b.CountUp(ctx, "k", window)
-	if err != nil || count.N != 2 {
-		return fmt.Errorf("within the window: %+v, %v", count, err)
-	}
-	took += time.Since(again)
-	if late := count.Ends.Sub(begun) - window; late > took+50*time.Millisecond {
-		return fmt.Errorf("the window is %v longer after a second count", late)
-	}
-	time.Sleep(time.Until(count.Ends) + 50*time.Millisecond)
-	return counts(ctx, a, "k", window, 1)
+	return inTime(func(code deviceauth.UserCode) (deadline time.Time, err error) {
+		key, begun := string(code), time.Now()
+		deadline = begun.Add(window)
+		if err := counts(ctx, a, key, window, 1); err != nil {
+			return deadline, err
+		}
+		// The window may have begun at any time during the two calls.
+		took := time.Since(begun)
+		time.Sleep(window / 2)
+		again := time.Now()
+		count, err := b.CountUp(ctx, key, window)
+		if err != nil || count.N != 2 {
+			return deadline, fmt.Errorf("within the window: %+v, %v", count, err)
+		}
+		took += time.Since(again)
+		if late := count.Ends.Sub(begun) - window; late > took+50*time.Millisecond {
+			return deadline, fmt.Errorf("the window is %v longer after a second count", late)
+		}
+		time.Sleep(time.Until(count.Ends) + 50*time.Millisecond)
+		return deadline, counts(ctx, a, key, window, 1)
+	})
 }
 
 // maxDelay is how soon a gateway must learn of a change: a held poll must be

@@ -126,15 +126,22 @@ func expiryFreesCode(ctx context.Context, s deviceauth.Storage) error {
 // belongs to the second by then. A store that deletes by code instead of by code and
 // id fails here.
 func freedCodeIsNotTakenBack(ctx context.Context, s deviceauth.Storage) error {
-	g, next := NewGrant("BCDFGHJK"), NewGrant("BCDFGHJK")
-	g.Expires = g.Created.Add(2 * time.Second)
+	var next *deviceauth.Grant
+	err := inTime(func(code deviceauth.UserCode) (deadline time.Time, err error) {
+		g := NewGrant(code)
+		g.Expires = g.Created.Add(2 * time.Second)
+		next = NewGrant(code)
+		return g.Expires, first(
+			func() error { return s.Create(ctx, g) },
+			func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
+			func() error { return s.Create(ctx, next) },
+			func() error {
+				return s.Update(ctx, g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
+			},
+		)
+	})
 	return first(
-		func() error { return s.Create(ctx, g) },
-		func() error { return s.Update(ctx, g.ID, approve(person("work|1"))) },
-		func() error { return s.Create(ctx, next) },
-		func() error {
-			return s.Update(ctx, g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
-		},
+		func() error { return err },
 		func() error { return holds(ctx, s, next) },
 		func() error { time.Sleep(6 * time.Second); return holds(ctx, s, next) },
 	)
