@@ -11,10 +11,13 @@ import (
 	"time"
 )
 
-// dial returns the function that connects to a server, with TLS if there is a
+// A dialer connects to a server.
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dial returns the dialer that connects to a server, with TLS if there is a
 // configuration. Each connection checks the lengths in replies, see replyLimit, and
 // lets the library check it before it is used again, see tlsConn.
-func dial(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func dial(config *tls.Config) dialer {
 	// The probes are as frequent as the library's own, so that a NAT keeps idle connections.
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}}

@@ -27,11 +27,22 @@ type garbling struct {
 // start returns the address for the store.
 func (g *garbling) start(t *testing.T) string {
 	t.Helper()
+	l := listen(t)
+	g.accept(l)
+	return l.Addr().String()
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func (g *garbling) accept(l net.Listener) {
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -41,7 +52,6 @@ func (g *garbling) start(t *testing.T) string {
 			go g.serve(client)
 		}
 	}()
-	return l.Addr().String()
 }
 
 func (g *garbling) serve(client net.Conn) {

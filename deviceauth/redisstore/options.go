@@ -135,6 +135,9 @@ func (o *Options) client() (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Sentinel != "" {
+		return newFailoverClient(u), nil
+	}
 	return redis.NewUniversalClient(u), nil
 }
 
@@ -163,7 +166,7 @@ func isUnavailable(err error) bool {
 	if !ok {
 		return true
 	}
-	for _, later := range []string{"LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN "} {
+	for _, later := range []string{"LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "READONLY "} {
 		if strings.HasPrefix(answer.Error(), later) {
 			return true
 		}

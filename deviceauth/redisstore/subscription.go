@@ -72,8 +72,7 @@ func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) error {
 }
 
 // receiveMessage returns the next message of a subscription. The library panics at replies
-// that are no messages. (Its own subscription to Sentinels, by which it learns of a new
-// master, cannot be caught so.)
+// that are no messages.
 func receiveMessage(ctx context.Context, sub *redis.PubSub) (message any, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -5,11 +5,8 @@ package redistest
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -99,35 +96,6 @@ func (s *Server) Pause() { s.cmd.Process.Signal(syscall.SIGSTOP) }
 // are then carried out.
 func (s *Server) Resume() { s.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Cluster starts three servers that form a Cluster. Each has a third of the
-// slots and no replica. The bus ports are those of the servers plus 10000.
-func Cluster(t testing.TB) (servers []*Server) {
-	t.Helper()
-	const nodes, slots = 3, 16384
-	for range nodes {
-		servers = append(servers, Start(t, "--cluster-enabled", "yes"))
-	}
-	ctx := t.Context()
-	for i, s := range servers {
-		s.with(func(c *redis.Client) {
-			if err := c.ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.ClusterMeet(ctx, "127.0.0.1", strconv.Itoa(servers[0].port)).Err(); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-	for _, s := range servers {
-		s.until("the cluster is whole", func(ctx context.Context, c *redis.Client) bool {
-			info := c.ClusterInfo(ctx).Val()
-			return strings.Contains(info, "cluster_state:ok") &&
-				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
-		})
-	}
-	return servers
-}
-
 // Replicated returns when the replica has all data of the server. A test that
 // fails over earlier would lose acknowledged writes, which is how Redis works
 // and not what is tested.
@@ -178,33 +146,6 @@ func freePort(t testing.TB) int {
 			return port
 		}
 	}
-}
-
-// Sentinel starts a master, a replica and a Sentinel that watches them, and
-// returns the master and the Sentinel. The master's name is mymaster. The
-// time-outs are half a second and two seconds, so that a failover is over
-// before a test is.
-func Sentinel(t testing.TB) (master, sentinel *Server) {
-	t.Helper()
-	master = Start(t)
-	replica := Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(master.port))
-	replica.until("the replica follows", func(ctx context.Context, c *redis.Client) bool {
-		return strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up")
-	})
-	sentinel = &Server{t: t, dir: t.TempDir(), port: freePort(t)}
-	t.Cleanup(sentinel.Kill)
-	config := filepath.Join(sentinel.dir, "sentinel.conf")
-	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %d 1\n"+
-		"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n",
-		sentinel.port, sentinel.dir, master.port)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sentinel.run(config, "--sentinel")
-	sentinel.until("the Sentinel knows the replica", func(ctx context.Context, c *redis.Client) bool {
-		return strings.Contains(c.Info(ctx, "sentinel").Val(), "slaves=1")
-	})
-	return master, sentinel
 }
 
 // Empty deletes all data of the server (FLUSHALL).

@@ -1,0 +1,106 @@
+package redisstore
+
+import (
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+)
+
+// unexpected are replies to a question for an address or for a list of servers that are no
+// answer to it.
+var unexpected = []string{"*0\r\n", "*1\r\n+127.0.0.1\r\n", "*2\r\n:1\r\n:2\r\n", "*2\r\n+x\r\n+http\r\n",
+	"*2\r\n$-1\r\n$-1\r\n", "*2\r\n*0\r\n*0\r\n", "*1\r\n*1\r\n*1\r\n:1\r\n", "*1\r\n*3\r\n:5\r\n:1\r\n*0\r\n",
+	"*1\r\n*3\r\n:0\r\n:16383\r\n*1\r\n+x\r\n", "*3\r\n+x\r\n+1\r\n+2\r\n", "*-1\r\n", "$-1\r\n", "+OK\r\n",
+	"%1\r\n+a\r\n+b\r\n", ">2\r\n+message\r\n+x\r\n", "-ERR nothing\r\n", "nonsense\r\n", "$1099511627776\r\n"}
+
+// A Sentinel that answers with nonsense, as a broken proxy does, ends no gateway.
+//
+// protocol 4
+func TestSentinelThatSaysNonsenseEndsNothing(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a Sentinel is asked once a second")
+	}
+	_, sentinel := redistest.Sentinel(t)
+	between := &garbling{server: sentinel.Addr()}
+	s, err := Open(t.Context(), Options{URLs: []string{"redis://" + between.start(t)}, Sentinel: "mymaster"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, reply := range unexpected {
+		between.command.Store(&reply)
+		if !current(s, func() bool { return between.command.Load() == nil }) {
+			t.Fatalf("%q: the Sentinel is not asked again, or the store does not go on", reply)
+		}
+	}
+}
+
+// A master of a Cluster that answers with nonsense ends no gateway either.
+//
+// protocol 4
+func TestClusterThatSaysNonsenseEndsNothing(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	between := &garbling{server: redistest.ClusterOfOne(t, l.Addr().(*net.TCPAddr).Port).Addr()}
+	between.accept(l)
+	s, err := Open(t.Context(), Options{URLs: []string{"redis://" + l.Addr().String()}, Cluster: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, reply := range unexpected {
+		between.command.Store(&reply)
+		s.List(t.Context(), "", 10) // asks for the servers of the Cluster
+		between.command.Store(nil)
+		g := storetest.NewGrant("BCDFGHJK")
+		g.Redirect = "http://127.0.0.1/" // so that no user code is in the way of the next one
+		for deadline := time.Now().Add(10 * time.Second); s.Create(t.Context(), g) != nil; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%q: the store does not go on", reply)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// Connections to a master that was replaced are closed, even though it still takes changes:
+// the next change is made at the new one.
+//
+// protocol 4
+func TestMasterThatWasReplacedGetsNoMoreChanges(t *testing.T) {
+	t.Parallel()
+	_, sentinel := redistest.Sentinel(t)
+	next := redistest.Start(t)
+	s, err := Open(t.Context(), Options{URLs: []string{sentinel.URL()}, Sentinel: "mymaster"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	direct, err := Open(t.Context(), Options{URLs: []string{next.URL()}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { direct.Close() })
+	if err := s.Create(t.Context(), storetest.NewGrant("BCDFGHJK")); err != nil {
+		t.Fatal(err)
+	}
+	sentinel.Monitor(next)
+	for i := 0; ; i++ {
+		g := storetest.NewGrant(deviceauth.UserCode("BCDFGH" + strconv.Itoa(i)))
+		if err := s.Create(t.Context(), g); err != nil {
+			t.Logf("a change while the master is replaced: %v", err)
+		} else if _, err := direct.Get(t.Context(), g.ID); err == nil {
+			return
+		}
+		if i == 100 {
+			t.Fatal("changes are still made at the old master")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
