@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,8 +79,9 @@ func referrers(t *testing.T, g *gateway) {
 	p.submit("/login", "user", "alice")
 	p.stay = true
 	p.submit("/device/confirm", "answer", "allow")
-	if strings.Contains(p.at.String(), "ac_") {
-		t.Errorf("the code is in the address %s", p.at)
+	code := regexp.MustCompile(`ac_[A-Za-z0-9_-]{60,}`).FindString(p.page)
+	if code == "" || strings.Contains(p.at.String(), code) {
+		t.Errorf("the code %q: want it on the page and not in the address %s", code, p.at)
 	}
 	response, err := p.http.Get(p.at.String())
 	if err != nil {

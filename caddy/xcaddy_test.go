@@ -27,6 +27,8 @@ func TestXcaddyBuildsTheModuleWithoutTheDemo(t *testing.T) {
 	build := exec.Command("../xcaddy.sh", built)
 	build.Env = append(os.Environ(), "GOPROXY=file://"+strings.TrimSpace(string(cache))+"/cache/download",
 		"GOSUMDB=off", "GOFLAGS=")
+	// With xcaddy's own flags, among them -trimpath, all packages would be compiled once more.
+	build.Env = append(build.Env, "CGO_ENABLED=1", "XCADDY_GO_BUILD_FLAGS=-ldflags=-s")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("xcaddy.sh: %v\n%s", err, out)
 	}

@@ -211,6 +211,7 @@ func (a *App) begin(ctx context.Context) error {
 	}
 	login := a.engine
 	login.PollState, login.Events = a.pooledStore.pollState, a.audit
+	login.Registration.Fetch = a.issuerState.documents
 	login.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
 	g, err := gateway.Open(ctx, measuredStorage{Storage: a.pooledStore.backend}, gateway.Config{
 		Login: login, Upstreams: a.upstreams(), Keys: keys,

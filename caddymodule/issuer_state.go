@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -81,12 +82,14 @@ func (s *server) guard(g *Guard) *guard.Guard {
 }
 
 // issuerState is what successive configurations of an issuer share: the current
-// server, and the responses that must end with their grants. A request that reaches a
+// server, the client metadata documents in the cache, and the responses that must end
+// with their grants. A request that reaches a
 // configuration which Caddy then discards is answered by the previous server.
 type issuerState struct {
-	current atomic.Pointer[server]
-	streams streams
-	stop    func() // ends the goroutine that watches the streams
+	current   atomic.Pointer[server]
+	streams   streams
+	documents func(ctx context.Context, url string) ([]byte, error) // fetches client metadata documents
+	stop      func()                                                // ends the goroutine that watches the streams
 }
 
 // issuerStates has the state of each issuer of the process, with the number of
@@ -99,6 +102,9 @@ func acquireIssuerState(issuer string) (*issuerState, error) {
 	value, _, err := issuerStates.LoadOrNew(issuer, func() (caddy.Destructor, error) {
 		ctx, stop := context.WithCancel(context.Background())
 		l, done := new(issuerState), make(chan struct{})
+		if at, err := url.Parse(issuer); err == nil { // else the engine refuses it
+			l.documents = gateway.DocumentFetcher(at)
+		}
 		l.stop = func() { stop(); <-done }
 		go func() { defer close(done); l.watch(ctx) }()
 		return l, nil

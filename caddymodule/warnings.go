@@ -102,6 +102,9 @@ func (a *App) warnOfGuards() {
 	for _, c := range a.Clients {
 		possible = append(possible, c.Scopes...)
 	}
+	if a.Registration != nil {
+		possible = append(possible, a.Registration.Scopes...)
+	}
 	for _, g := range a.guards {
 		for _, scope := range g.Scopes {
 			if !slices.Contains(possible, scope) {

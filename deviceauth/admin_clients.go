@@ -44,7 +44,7 @@ func (e *Engine) IntroducedClients(ctx context.Context) (all []IntroducedClient,
 // clientRecords returns the records of the clients that introduced themselves, the
 // oldest first.
 func (e *Engine) clientRecords(ctx context.Context) (all []*clientRecord, err error) {
-	if !e.cfg.Registration.enabled() || e.cfg.Documents == nil {
+	if e.cfg.Documents == nil {
 		return nil, nil
 	}
 	document, err := e.cfg.Documents.LoadDocument(ctx, clientListDocument)
@@ -55,12 +55,19 @@ func (e *Engine) clientRecords(ctx context.Context) (all []*clientRecord, err er
 	if err != nil {
 		return nil, err
 	}
-	for id := range list {
-		r, err := e.loadRecord(ctx, id)
+	for id, entry := range list {
+		document, err := e.cfg.Documents.LoadDocument(ctx, clientDocument(id))
 		if err != nil {
 			return nil, err
 		}
-		if r != nil { // else it has expired, or is being removed
+		if document == nil { // it has just been removed
+			continue
+		}
+		r, err := parseRecord(document, id)
+		if err != nil { // it is listed nevertheless, so that it can be removed
+			r = &clientRecord{ID: id, Registered: entry.At, Used: entry.Used}
+		}
+		if !r.isOver(e.now()) {
 			all = append(all, r)
 		}
 	}
@@ -96,22 +103,19 @@ func (e *Engine) ApproveClient(ctx context.Context, id, by string) error {
 }
 
 // RemoveClient removes a client that introduced itself, and ends its grants; by names
-// the operator for the event. A client with a metadata document may introduce itself
-// again as long as its host is allowed. RemoveClient may be called again after a
-// fault. Refusals: not_found.
+// the operator for the event. It also removes clients that may no longer introduce
+// themselves. A client with a metadata document may introduce itself again as long as
+// its host is allowed. RemoveClient may be called again after a fault. Refusals:
+// not_found.
 func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
-	if e.clients[id] != nil || !e.introduces(id) || e.cfg.Documents == nil {
+	if e.clients[id] != nil || e.cfg.Documents == nil {
 		return errNoSuchClient
 	}
-	r, err := e.loadRecord(ctx, id)
+	// The record is marked first, so that the client can start no further grants. It is
+	// deleted last: until then the client may ask for its removal again.
+	found, err := e.markRemoved(ctx, id, func(*clientRecord) bool { return true })
 	if err != nil {
 		return err
-	}
-	// The record is removed first, so that the client can start no further grants.
-	if r != nil {
-		if err := e.forgetClient(ctx, id); err != nil {
-			return err
-		}
 	}
 	ended, err := e.endGrantsOf(ctx, id)
 	if err != nil {
@@ -126,8 +130,11 @@ func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
 	switch {
 	case err != nil:
 		return err
-	case r == nil && !listed && ended == 0:
+	case !found && !listed && ended == 0:
 		return errNoSuchClient
+	}
+	if err := e.forgetClient(ctx, id); err != nil {
+		return err
 	}
 	e.emitEvent(Event{Name: EventClientRemoved, ClientID: id, By: by})
 	return nil

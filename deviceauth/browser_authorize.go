@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // A CodeRequest is the authorization request of a native app on the computer of the
@@ -61,6 +63,8 @@ func (e *Engine) redirectedClient(ctx context.Context, clientID, uri string) (*C
 	switch {
 	case refusal != nil:
 		return nil, NewError("bad_document", refusal.Description)
+	case errors.As(err, new(*DocumentFault)): // the page says why, to who sets up the program
+		return nil, NewError("bad_document", err.Error())
 	case err != nil:
 		return nil, err
 	case client == nil || client.ResourceServer:
@@ -123,6 +127,15 @@ func (e *Engine) grantFor(client *Client, r CodeRequest) (g *Grant, err error) {
 	}
 	g.Challenge, err = parseChallenge(r.Challenge, r.ChallengeMethod)
 	return g, err
+}
+
+// newCodeGrant returns a new pending grant for an authorization request. It uses its
+// id as the user code, which is unique and never typed.
+func newCodeGrant(now time.Time, r CodeRequest) *Grant {
+	return &Grant{
+		ID: r.ID, State: Pending, ClientID: r.ClientID, Created: now, Expires: now.Add(codeLifetime),
+		UserCode: r.code(), Redirect: r.RedirectURI, Nonce: r.Nonce, Label: text.CleanName(r.Label),
+	}
 }
 
 // code takes the place of a device's user code in [Person.Fresh].
@@ -199,19 +212,15 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 	if !r.Allow {
 		g.Expires = g.Created.Add(requestLifetime) // as long as its page can be submitted again
 	}
-	err = e.keepPending(ctx, g, func() error { return e.cfg.Store.Create(ctx, g) })
-	if err != nil && !errors.Is(err, ErrExists) {
-		return "", nil, err
-	}
-	if !r.Allow {
+	created := e.cfg.Store.Create(ctx, g)
+	switch {
+	case created != nil && !errors.Is(created, ErrExists):
+		return "", nil, created
+	case !r.Allow:
 		after, err := e.denyCode(ctx, g.ID, r)
 		return "", after, err
-	}
-	if err != nil { // it was answered before, or the store failed during an earlier answer
-		after, err := e.apply(ctx, g.ID, func(g *Grant) error { return g.Reissue(e.now(), r.Person, code.digest()) })
-		if errors.Is(err, ErrNotFound) {
-			err = errDecided
-		}
+	case created != nil: // it was answered before, or the store failed during an earlier answer
+		after, err := e.reissue(ctx, g, r.Person)
 		if err != nil || after.State == Approved {
 			return code.authorizationCode(), after, err
 		}
@@ -224,20 +233,39 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 	return code.authorizationCode(), after, nil
 }
 
+// reissue gives the stored grant of a request the authorization code of asked, which
+// could not be stored because of it.
+func (e *Engine) reissue(ctx context.Context, asked *Grant, p *Person) (*Grant, error) {
+	after, err := e.apply(ctx, asked.ID, func(g *Grant) error { return g.Reissue(e.now(), p, asked.Device) })
+	if errors.Is(err, ErrNotFound) {
+		return nil, errDecided
+	}
+	if err != nil || after.State != Approved {
+		return after, err
+	}
+	// The first answer may have ended before it recorded that the client is used.
+	if client, err := e.loadClient(ctx, asked.ClientID); err == nil {
+		e.markUsed(ctx, client)
+	}
+	return after, nil
+}
+
 // denyCode stores a denial, so that the request cannot be approved afterwards.
 func (e *Engine) denyCode(ctx context.Context, id ID, r AnswerCodeRequest) (*Grant, error) {
 	reason := ""
 	if r.Reported {
 		reason = ReasonReported
 	}
-	g, err := e.apply(ctx, id, func(g *Grant) error { return g.Deny(e.now(), reason) })
+	g, err := e.apply(ctx, id, func(g *Grant) error {
+		g.Renew(e.now())
+		return g.Deny(e.now(), reason)
+	})
 	if errors.Is(err, ErrNotFound) {
 		err = errDecided
 	}
 	if err != nil {
 		return nil, err
 	}
-	e.cfg.PollState.pending.release(id)
 	e.by(EventDenied, g, r.Person, r.From)
 	return g, nil
 }

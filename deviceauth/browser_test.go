@@ -101,7 +101,7 @@ func TestAuthorizationCodeIsGoodOnce(t *testing.T) {
 // protocol 49, 51
 func TestAuthorizationCodeIsBound(t *testing.T) {
 	for name, change := range map[string]func(*deviceauth.ExchangeRequest){
-		"another client":        func(r *deviceauth.ExchangeRequest) { r.Client = tv },
+		"another client":        func(r *deviceauth.ExchangeRequest) { r.Client.ClientID = "other" },
 		"another redirect port": func(r *deviceauth.ExchangeRequest) { r.RedirectURI = "http://127.0.0.1:1/callback" },
 		"no redirect":           func(r *deviceauth.ExchangeRequest) { r.RedirectURI = "" },
 		"another verifier":      func(r *deviceauth.ExchangeRequest) { r.Verifier = strings.Repeat("a", 43) },
@@ -128,9 +128,29 @@ func TestAuthorizationCodeIsBound(t *testing.T) {
 				if tokens.RefreshToken == "" || tokens.IDToken == "" || w.admit(tokens.AccessToken) != nil {
 					t.Errorf("tokens %+v", tokens)
 				}
-			}, withCLI(nil))
+			}, withCLI(nil), withCLI(func(c *deviceauth.Client) { c.ID = "other" }))
 		})
 	}
+}
+
+// A client may use the codes alone that it can ask for.
+//
+// protocol 13
+func TestCodeOfAGrantThatTheClientDoesNotHave(t *testing.T) {
+	in(t, func(w *world) {
+		exchange := exchangeOf(w.code(codeRequest()))
+		exchange.Client = tv
+		_, err := w.Exchange(w.Context(), exchange)
+		w.wants("unauthorized_client", err)
+		browser, err := w.Register(w.Context(), browserClient())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Redeem(w.Context(), deviceauth.RedeemRequest{
+			Client: deviceauth.Credentials{ClientID: browser.ID}, DeviceCode: w.authorize().DeviceCode.Reveal(),
+		})
+		w.wants("unauthorized_client", err)
+	}, withCLI(nil), withRegistration(nil))
 }
 
 // protocol 49

@@ -25,6 +25,7 @@ var (
 	errUsedAuthCode = NewError("invalid_grant",
 		"this code is no longer good: it has been used, and what it was used for has ended; start again")
 	errExpiredAuthCode   = NewError("invalid_grant", "this code has expired; start again")
+	errDeviceOnly        = NewError("unauthorized_client", "this client has no redirect URI, and no such codes")
 	errElsewhereAuthCode = NewError("invalid_grant",
 		"this code came to another network than the browser's; start again")
 	errBarredAuthCode = NewError("invalid_grant", "this person may no longer connect this program; start again")
@@ -32,11 +33,14 @@ var (
 
 // Exchange returns the tokens of an authorization code, once. A second use of the
 // code ends the grant, with the tokens of the first (RFC 6749 §4.1.2). Refusals:
-// invalid_client, invalid_grant, invalid_target.
+// invalid_client, unauthorized_client, invalid_grant, invalid_target.
 func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, error) {
 	client, err := e.authenticate(ctx, r.Client)
 	if err != nil {
 		return nil, err
+	}
+	if len(client.Redirects) == 0 {
+		return nil, errDeviceOnly
 	}
 	code, ok := parseAuthorizationCode(r.Code)
 	if !ok {
@@ -48,8 +52,7 @@ func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, erro
 	}}
 	tokens, err := p.answer(ctx)
 	switch {
-	// pending: the approval is being stored, or the client has been removed
-	case errors.Is(err, errUnknownCode), errors.Is(err, errPending):
+	case errors.Is(err, errUnknownCode), errors.Is(err, errPending): // pending: the client has gone away
 		return nil, errUnknownAuthCode
 	case errors.Is(err, errDenied):
 		return nil, errBarredAuthCode

@@ -11,7 +11,9 @@ import (
 )
 
 // hasDocument reports whether a client_id is the URL of a client metadata document on
-// an allowed host (draft-ietf-oauth-client-id-metadata-document).
+// an allowed host (draft-ietf-oauth-client-id-metadata-document). The host must be in
+// lower case, and its port without zeros before it, so that each document is of one
+// client.
 func (e *Engine) hasDocument(id string) bool {
 	if !strings.HasPrefix(id, "https://") || len(id) > maxClientURI || e.cfg.Registration.Fetch == nil {
 		return false
@@ -19,7 +21,7 @@ func (e *Engine) hasDocument(id string) bool {
 	u, err := url.Parse(id)
 	if err != nil || u.User != nil || strings.ContainsAny(id, "#?") || u.Path == "" || u.Path == "/" ||
 		u.RawPath != "" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.String() != id ||
-		!isPlainHost(u) {
+		!isPlainHost(u) || u.Host != strings.ToLower(u.Host) || strings.HasPrefix(u.Port(), "0") {
 		return false
 	}
 	return e.allowsDocumentsOf(u.Host)
@@ -41,8 +43,8 @@ func (e *Engine) documentClient(ctx context.Context, id string, record *clientRe
 	switch {
 	case errors.As(err, &wrong):
 		return nil, documentError(err.Error())
-	case err != nil: // it may succeed later
-		return nil, NewError("temporarily_unavailable", "the client metadata document: "+Quotable(err.Error()))
+	case err != nil: // it may succeed later, so the client is not refused
+		return nil, &DocumentFault{Reason: err.Error()}
 	}
 	var members struct {
 		ID         string  `json:"client_id"`
@@ -78,6 +80,12 @@ func (e *Engine) documentClient(ctx context.Context, id string, record *clientRe
 type DocumentError struct{ Reason string }
 
 func (e *DocumentError) Error() string { return e.Reason }
+
+// A DocumentFault means that the metadata document of a client cannot be fetched now.
+// It is a fault, which may pass, and refuses no client.
+type DocumentFault struct{ Reason string }
+
+func (e *DocumentFault) Error() string { return "the client metadata document: " + Quotable(e.Reason) }
 
 // documentError returns the error for a client whose metadata document is refused.
 func documentError(why string) error {

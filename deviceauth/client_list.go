@@ -54,10 +54,11 @@ func (e *Engine) changeList(ctx context.Context, change func(clientList) error) 
 // enlist adds a client to the list. It removes those that no person approved within a
 // day, and one more if the list is full.
 func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) error {
-	var gone []string
+	var gone clientList
 	err := e.changeList(ctx, func(list clientList) error {
-		gone = list.unused(now, unusedLife)
-		for _, id := range gone {
+		gone = clientList{}
+		for _, id := range list.unused(now, unusedLife) {
+			gone[id] = list[id]
 			delete(list, id)
 		}
 		if list.registered() >= e.cfg.Registration.Limit {
@@ -65,8 +66,8 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 			if id == "" {
 				return errNoMoreClients
 			}
+			gone[id] = list[id]
 			delete(list, id)
-			gone = append(gone, id)
 		}
 		list[r.ID] = r.listed()
 		return nil
@@ -74,12 +75,53 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 	if err != nil {
 		return err
 	}
-	for _, id := range gone {
-		if err := e.forgetClient(ctx, id); err != nil {
+	for id, entry := range gone {
+		if err := e.forgetListed(ctx, id, entry); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forgetListed removes a client from the store that was in the list with this entry. If
+// its record says that it has been used or approved since, the list could not be
+// written then: the client stays, and is listed again.
+func (e *Engine) forgetListed(ctx context.Context, id string, entry listedClient) error {
+	var kept *clientRecord
+	_, err := e.markRemoved(ctx, id, func(r *clientRecord) bool {
+		kept = nil
+		if now := r.listed(); now.Approved != entry.Approved || !now.Used.Equal(entry.Used) {
+			kept = r
+		}
+		return kept == nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case kept != nil:
+		return e.relist(ctx, kept)
+	}
+	return e.forgetClient(ctx, id)
+}
+
+// markRemoved marks the record of a client as being removed, if may agrees. There is no
+// such client from then on. found is false if there is no record.
+func (e *Engine) markRemoved(ctx context.Context, id string, may func(*clientRecord) bool) (found bool, err error) {
+	err = e.cfg.Documents.UpdateDocument(ctx, clientDocument(id), func(old []byte) ([]byte, error) {
+		if found = old != nil; !found {
+			return nil, nil
+		}
+		r, err := parseRecord(old, id)
+		if err != nil || r.Removed || !may(r) { // an unreadable record is removed without a mark
+			return old, nil
+		}
+		r.Removed = true
+		return json.Marshal(r)
+	})
+	if err == nil {
+		e.introduced.expire(id)
+	}
+	return found, err
 }
 
 // listed returns the entry of a client for the list.
@@ -157,6 +199,9 @@ func (e *Engine) markUsed(ctx context.Context, c *Client) {
 	if c == nil || !c.Introduced || e.cfg.Documents == nil || e.now().Sub(c.used) < day {
 		return
 	}
+	// A browser that goes away after the click must not make the client look unused.
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	e.changeListed(ctx, c, func(r *clientRecord) { r.Used = e.now() })
 }
 

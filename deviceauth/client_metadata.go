@@ -36,9 +36,10 @@ type ClientMetadata struct {
 
 // Limits for client metadata.
 const (
-	maxClientURIs = 10  // redirect URIs
-	maxClientURI  = 512 // bytes of each other URI
-	maxClientText = 100 // characters of each name, contact and version
+	maxClientURIs = 10   // redirect URIs
+	maxClientURI  = 512  // bytes of each other URI
+	maxClientText = 100  // characters of each name, contact and version
+	maxScopes     = 4096 // bytes of scope; a registration is told all scopes that it has
 	maxContacts   = 5
 )
 
@@ -115,15 +116,20 @@ func unique(list []string) (kept []string) {
 	return kept
 }
 
-// shown returns the digest of what the consent page shows of the client, and of its
-// redirect URIs.
+// shown returns the digest of what the consent page shows of the client and of its
+// request, of its redirect URIs, and of its ways to begin a grant.
 func (m ClientMetadata) shown() Digest {
-	text, err := json.Marshal([]any{m.Name, m.Author, m.URI, m.LogoURI, m.RedirectURIs})
+	text, err := json.Marshal(
+		[]any{m.Name, m.Author, m.URI, m.LogoURI, m.RedirectURIs, m.has(grantDevice), m.Scope})
 	if err != nil { // cannot happen with strings
 		return Digest{}
 	}
 	return digest(text)
 }
+
+// ShowsLike reports whether people are shown the same as with other metadata, so that an
+// approval of the operator stays valid.
+func (m ClientMetadata) ShowsLike(other ClientMetadata) bool { return m.shown() == other.shown() }
 
 func (m *ClientMetadata) has(grantType string) bool { return slices.Contains(m.GrantTypes, grantType) }
 
@@ -178,11 +184,14 @@ func (m *ClientMetadata) checkTexts() error {
 		}
 	}
 	for member, value := range map[string]string{
-		"software_id": m.SoftwareID, "software_version": m.SoftwareVersion, "scope": m.Scope,
+		"software_id": m.SoftwareID, "software_version": m.SoftwareVersion,
 	} {
 		if len(value) > 4*maxClientText || !text.IsPrintable(value) {
 			return badMetadata(member, "want printable ASCII of at most %d bytes", 4*maxClientText)
 		}
+	}
+	if len(m.Scope) > maxScopes || !text.IsPrintable(m.Scope) {
+		return badMetadata("scope", "want printable ASCII of at most %d bytes", maxScopes)
 	}
 	if m.ApplicationType != "" && m.ApplicationType != "web" && m.ApplicationType != "native" {
 		return badMetadata("application_type", "want web or native")

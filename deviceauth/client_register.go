@@ -38,7 +38,7 @@ var (
 	errInitialToken = NewError("invalid_token",
 		"want the initial access token of this server as a Bearer token (RFC 7591)")
 	errClientToken   = NewError("invalid_token", "want the registration access token of this client (RFC 7592)")
-	errManyRegister  = NewError("slow_down", "too many clients register; try again later")
+	errManyRegister  = NewError("slow_down", "too many clients register or change; try again later")
 	errNoMoreClients = NewError("temporarily_unavailable", "as many clients are registered as may be")
 )
 
@@ -136,19 +136,22 @@ func (r *clientRecord) registered() *Registered {
 	return &Registered{ID: r.ID, At: r.Registered, Metadata: r.Metadata, Approved: r.vouches(r.Metadata)}
 }
 
-// ChangeRegistration replaces the metadata of a client (RFC 7592 §2.2). If this
-// changes what people were shown, the operator's approval ends, and the client must
-// be checked anew. Refusals: invalid_token, invalid_client_metadata,
-// invalid_redirect_uri.
-func (e *Engine) ChangeRegistration(
-	ctx context.Context, id string, token Secret, m ClientMetadata,
-) (*Registered, error) {
-	if !e.introduces(id) || e.cfg.Documents == nil {
-		return nil, errClientToken
+// ChangeRegistration replaces the metadata of a client (RFC 7592 §2.2) by that of a
+// request, whose Token is the registration access token. If this changes what people
+// were shown, the operator's approval ends, and the client must be checked anew.
+// Refusals: invalid_token, invalid_client_metadata, invalid_redirect_uri, slow_down as a
+// [*RateLimitError].
+func (e *Engine) ChangeRegistration(ctx context.Context, id string, request RegisterRequest) (*Registered, error) {
+	if _, err := e.ReadRegistration(ctx, id, request.Token); err != nil {
+		return nil, err
 	}
+	m, token := request.Metadata, request.Token
 	scope, err := m.scopes(e.cfg.Registration.Scope)
 	if err := cmp.Or(err, m.checkRedirects(e.cfg.Issuer)); err != nil {
 		return nil, err
+	}
+	if wait := e.registering.take(e.Address(request.From), e.now()); wait > 0 {
+		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
 	}
 	m.Scope = string(scope)
 	var after *clientRecord
@@ -240,7 +243,21 @@ func (e *Engine) RegisteredClient(ctx context.Context, id string) (*Registered, 
 // Deregister removes a client by its registration access token (RFC 7592 §2.3), and
 // ends its grants. Refusals: invalid_token.
 func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error {
-	if _, err := e.ReadRegistration(ctx, id, token); err != nil {
+	if !IsRegistered(id) || e.cfg.Documents == nil {
+		return errClientToken
+	}
+	document, err := e.cfg.Documents.LoadDocument(ctx, clientDocument(id))
+	if err != nil {
+		return err
+	}
+	var r *clientRecord
+	if document != nil {
+		if r, err = parseRecord(document, id); err != nil {
+			return err
+		}
+	}
+	// Also while it is being removed: the earlier request may have met a fault.
+	if err := r.checkToken(token); err != nil {
 		return err
 	}
 	return e.RemoveClient(ctx, id, "the client itself")

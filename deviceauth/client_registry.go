@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +47,8 @@ func (r Registration) check() error {
 		return errors.New("registration: want open or token, not both")
 	case r.enabled() && r.Scope == "":
 		return errors.New("registration: scopes are missing: want all that such clients may ask for")
+	case len(r.Scope) > maxScopes:
+		return fmt.Errorf("registration: want scopes of at most %d bytes together", maxScopes)
 	case r.Limit < 0:
 		return fmt.Errorf("registration limit %d: want a positive number", r.Limit)
 	}
@@ -65,6 +66,20 @@ type clientRecord struct {
 	Registered time.Time      `json:"registered"`
 	Used       time.Time      `json:"used,omitzero"`     // when a person last approved it; may be up to a day old
 	Approved   Digest         `json:"approved,omitzero"` // [ClientMetadata.shown] when the operator approved it
+	Removed    bool           `json:"removed,omitempty"` // it is being removed, and its grants are ended
+}
+
+// parseRecord parses the stored record of a client.
+func parseRecord(document []byte, id string) (*clientRecord, error) {
+	r := new(clientRecord)
+	err := json.Unmarshal(document, r)
+	if err == nil && r.ID != id {
+		err = errors.New("it is of another client")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the store's record of client %s cannot be read: %w", Quotable(id), err)
+	}
+	return r, nil
 }
 
 // vouches reports whether the operator vouches for the client with this metadata. If
@@ -76,10 +91,10 @@ func (r *clientRecord) vouches(m ClientMetadata) bool {
 // unusedLife is how long a client is kept that no person approves.
 const unusedLife = day
 
-// forgotten reports whether the record has expired because no person approved the
-// client in time.
-func (r *clientRecord) forgotten(now time.Time) bool {
-	return r.Used.IsZero() && r.Approved == (Digest{}) && now.Sub(r.Registered) > unusedLife
+// isOver reports whether the record counts as none: it is being removed, or has expired
+// because no person approved the client in time.
+func (r *clientRecord) isOver(now time.Time) bool {
+	return r.Removed || r.Used.IsZero() && r.Approved == (Digest{}) && now.Sub(r.Registered) > unusedLife
 }
 
 // clientDocument is the name of a client's document in the store.
@@ -167,7 +182,8 @@ func (e *Engine) introduces(id string) bool {
 
 // loadClient returns a client, or nil if there is none. A client that introduces
 // itself is looked up in the store or by its metadata document. A *Error means that
-// its document is refused; any other error is a fault of the store.
+// its document is refused; any other error is a fault, after which nothing is known of
+// the client.
 func (e *Engine) loadClient(ctx context.Context, id string) (*Client, error) {
 	if c := e.clients[id]; c != nil || !e.introduces(id) || e.cfg.Documents == nil {
 		return c, nil
@@ -199,16 +215,9 @@ func (e *Engine) loadRecord(ctx context.Context, id string) (*clientRecord, erro
 	if err != nil || document == nil {
 		return nil, err
 	}
-	r := new(clientRecord)
-	err = json.Unmarshal(document, r)
-	if err == nil && r.ID != id {
-		err = errors.New("it is of another client")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the store's record of client %s cannot be read: %w", Quotable(id), err)
-	}
-	if r.forgotten(e.now()) {
-		return nil, nil
+	r, err := parseRecord(document, id)
+	if err != nil || r.isOver(e.now()) {
+		return nil, err
 	}
 	return r, nil
 }
@@ -221,8 +230,8 @@ func (e *Engine) changeRecord(
 	err := e.cfg.Documents.UpdateDocument(ctx, clientDocument(id), func(old []byte) ([]byte, error) {
 		var r *clientRecord
 		if old != nil {
-			r = new(clientRecord)
-			if err := json.Unmarshal(old, r); err != nil || r.ID != id || r.forgotten(e.now()) {
+			var err error
+			if r, err = parseRecord(old, id); err != nil || r.isOver(e.now()) {
 				r = nil // an unreadable record counts as lost
 			}
 		}
@@ -238,16 +247,10 @@ func (e *Engine) changeRecord(
 	return err
 }
 
-// registeredClient returns the client of a registration.
+// registeredClient returns the client of a registration. It has no host: whoever
+// registers may claim any client_uri, and any redirect URI besides the one that is used.
 func (e *Engine) registeredClient(r *clientRecord) *Client {
-	host := ""
-	for _, uri := range r.Metadata.RedirectURIs { // where its authorization responses go; client_uri proves nothing
-		if u, err := url.Parse(uri); err == nil && u.Scheme == "https" {
-			host = u.Host
-			break
-		}
-	}
-	return e.introducedClient(r.ID, host, r.Metadata, r)
+	return e.introducedClient(r.ID, "", r.Metadata, r)
 }
 
 // introducedClient returns the client with this metadata, and with the scopes that

@@ -96,7 +96,7 @@ func (e *Engine) authorize(ctx context.Context, r AuthorizeRequest) (*Authorizat
 		return nil, err
 	}
 	if client.BrowserOnly {
-		return nil, NewError("unauthorized_client", "this client did not register for the device grant")
+		return nil, errBrowserOnly
 	}
 	if g.Challenge, err = parseChallenge(r.Challenge, r.ChallengeMethod); err != nil {
 		return nil, err
@@ -164,6 +164,8 @@ func (e *Engine) keepPending(ctx context.Context, g *Grant, create func() error)
 	}
 	return nil
 }
+
+var errBrowserOnly = NewError("unauthorized_client", "this client did not register for the device grant")
 
 var errTooManyPending = NewError("slow_down", "too many requests wait for an answer; try again later")
 

@@ -19,9 +19,9 @@ type RedeemRequest struct {
 }
 
 // Redeem processes a poll. A poll of a pending grant is held until a person decides,
-// at most for the configured wait. Refusals: invalid_client, invalid_grant,
-// invalid_target, authorization_pending, slow_down (a *[SlowDownError]),
-// access_denied, expired_token.
+// at most for the configured wait. Refusals: invalid_client, unauthorized_client,
+// invalid_grant, invalid_target, authorization_pending, slow_down (a
+// *[SlowDownError]), access_denied, expired_token.
 func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	tokens, err := e.redeem(ctx, r)
 	if e.cfg.Polls != nil {
@@ -34,7 +34,7 @@ func (e *Engine) Redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 func PollAnswers() []string {
 	return []string{
 		"tokens", "fault", errPending.Code, "slow_down", errDenied.Code, "expired_token",
-		"invalid_grant", "invalid_client", "invalid_target",
+		"invalid_grant", "invalid_client", "unauthorized_client", "invalid_target",
 	}
 }
 
@@ -54,6 +54,9 @@ func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	if err != nil {
 		return nil, e.withdrawn(ctx, r, err)
 	}
+	if client.BrowserOnly {
+		return nil, errBrowserOnly
+	}
 	code, ok := parseDeviceCode(r.DeviceCode)
 	if !ok {
 		return nil, errUnknownCode
@@ -66,19 +69,22 @@ func (e *Engine) redeem(ctx context.Context, r RedeemRequest) (*Tokens, error) {
 	return tokens, err
 }
 
-// withdrawn returns access_denied for a device code whose client was removed from the
-// configuration: invalid_client would make the developer of the device look for a
-// mistake there. The grant is not changed: if the client is configured again the
-// device can go on.
+// withdrawn returns access_denied for a device code whose client was removed:
+// invalid_client would make the developer of the device look for a mistake there. The
+// grant is not changed: if the client is configured again the device can go on. A fault
+// during the authentication of the client is returned as it is.
 func (e *Engine) withdrawn(ctx context.Context, r RedeemRequest, refusal error) error {
 	code, ok := parseDeviceCode(r.DeviceCode)
-	if !ok {
+	if !ok || AsError(refusal) == nil {
 		return refusal
 	}
 	// The grant is read even if the client is unknown, so that timing reveals
 	// nothing.
 	g, err := e.cfg.Store.Get(ctx, code.id)
-	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) || e.client(g.ClientID) != nil {
+	if err != nil || g.ClientID != r.Client.ClientID || !g.Device.equal(code.digest()) {
+		return refusal
+	}
+	if client, err := e.loadClient(ctx, g.ClientID); client != nil || err != nil {
 		return refusal
 	}
 	return errDenied
@@ -108,7 +114,11 @@ type tokenRequest struct {
 // answer tries to redeem the code. It first tries on a copy of the grant: if that is
 // not changed, as in nearly all polls, nothing is written and no token is created.
 func (p *tokenRequest) answer(ctx context.Context) (*Tokens, error) {
-	g, err := p.e.cfg.Store.Get(ctx, p.code.id)
+	read := p.e.cfg.Store.Get
+	if p.exchange != nil { // which is not repeated, so an older state must not refuse it
+		read = p.e.latest
+	}
+	g, err := read(ctx, p.code.id)
 	if errors.Is(err, ErrNotFound) {
 		return nil, errUnknownCode
 	}

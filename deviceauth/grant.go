@@ -70,15 +70,6 @@ func newGrant(now time.Time, lifetime time.Duration, r AuthorizeRequest) *Grant 
 	}
 }
 
-// newCodeGrant returns a new pending grant for an authorization request. It uses its
-// id as the user code, which is unique and never typed.
-func newCodeGrant(now time.Time, r CodeRequest) *Grant {
-	return &Grant{
-		ID: r.ID, State: Pending, ClientID: r.ClientID, Created: now, Expires: now.Add(codeLifetime),
-		UserCode: r.code(), Redirect: r.RedirectURI, Nonce: r.Nonce, Label: text.CleanName(r.Label),
-	}
-}
-
 // Approve records that a person approved the grant.
 func (g *Grant) Approve(now time.Time, p *Person) error {
 	if !g.Open(now) {
@@ -172,6 +163,7 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 // Reissue replaces the authorization code of a grant that has not been exchanged: the
 // person approved the grant a second time, and the first code may not have arrived.
 func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
+	g.Renew(now)
 	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
 	if g.Redirect == "" || !mine || g.Expired(now) {
 		return errDecided
@@ -179,6 +171,14 @@ func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 	g.Device = code
 	g.Revision++
 	return nil
+}
+
+// Renew gives a pending authorization code grant the lifetime of a new one. Such a
+// grant is pending only because the store failed during the person's answer.
+func (g *Grant) Renew(now time.Time) {
+	if until := now.Add(codeLifetime); g.State == Pending && g.Redirect != "" && until.After(g.Expires) {
+		g.Expires = until
+	}
 }
 
 func (g *Grant) activate(now time.Time, r Redemption) error {
@@ -261,7 +261,7 @@ func (g *Grant) forgetCode() {
 // Rename sets the name that its owner gives to a device, spelled as by
 // [text.CleanName]; an empty name removes it. Only a connected device can be named.
 func (g *Grant) Rename(now time.Time, p *Person, name string) error {
-	if !g.Belongs(p) || !g.Connected(now) {
+	if !g.Belongs(p) || !g.isConnection(now) {
 		return errNotConnected
 	}
 	if g.Name != name {

@@ -49,6 +49,12 @@ func (g *Grant) Connected(now time.Time) bool {
 	return g.State == Active && (now.Before(g.AccessUntil) || g.Refresh != nil && now.Before(g.Refresh.Idle))
 }
 
+// isConnection reports whether the device can use its tokens, or can still get them. It
+// is what a person can disconnect.
+func (g *Grant) isConnection(now time.Time) bool {
+	return g.Standing(now) == StandingApproved || g.Connected(now)
+}
+
 // Used returns when the device last received tokens.
 func (g *Grant) Used() time.Time {
 	if g.Refresh != nil {

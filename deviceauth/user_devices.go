@@ -20,7 +20,7 @@ func (e *Engine) Connections(ctx context.Context, p *Person) ([]*Grant, error) {
 	}
 	now := e.now()
 	list, err := e.cfg.Store.ByOwner(ctx, p.Subject)
-	list = slices.DeleteFunc(list, func(g *Grant) bool { return !g.Connected(now) })
+	list = slices.DeleteFunc(list, func(g *Grant) bool { return !g.isConnection(now) })
 	slices.Reverse(list)
 	return list, err
 }

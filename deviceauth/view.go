@@ -79,6 +79,21 @@ func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
 	return known
 }
 
+// MayActAs reports whether pages of an origin that [Engine.IsClientOrigin] accepts may act
+// as a client. The operator's own origins may act as any client. Pages of a client that
+// introduced itself may act as that client alone: anybody can introduce a client, and
+// its pages must not read the tokens of another.
+func (e *Engine) MayActAs(ctx context.Context, origin, clientID string) bool {
+	if e.origins[origin] {
+		return true
+	}
+	client, err := e.loadClient(ctx, clientID)
+	if err != nil || client == nil || !client.Introduced {
+		return false
+	}
+	return origin == "https://"+client.Host || slices.Contains(client.metadata.origins(), origin)
+}
+
 // Scopes returns all scopes that any client may request, sorted.
 func (e *Engine) Scopes() []string {
 	all := e.cfg.Registration.Scope.List()

@@ -90,7 +90,7 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 		if err != nil {
 			return nil, err
 		}
-		r.Fetch = fetchDocuments(discovery.IsLoopback(issuer.Hostname()))
+		r.Fetch = DocumentFetcher(issuer)
 	}
 	if err := g.openUpstreams(storage, c, &login); err != nil {
 		return nil, err
@@ -107,10 +107,11 @@ func Open(ctx context.Context, storage deviceauth.Storage, c Config) (*Gateway, 
 	return g, err
 }
 
-// fetchDocuments returns a function that fetches client metadata documents. It
-// fetches from this machine only if the issuer is on it, too.
-func fetchDocuments(loopback bool) func(context.Context, string) ([]byte, error) {
-	fetcher := clientdocument.New(nil, loopback)
+// DocumentFetcher returns a function that fetches client metadata documents and caches
+// them, for [deviceauth.Registration]. It fetches from this machine only if the issuer is
+// on it, too.
+func DocumentFetcher(issuer *url.URL) func(ctx context.Context, url string) ([]byte, error) {
+	fetcher := clientdocument.New(nil, discovery.IsLoopback(issuer.Hostname()))
 	return func(ctx context.Context, url string) ([]byte, error) {
 		document, err := fetcher.Fetch(ctx, url)
 		var wrong *clientdocument.WrongError

@@ -19,7 +19,21 @@ func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials
 		return nil, deviceauth.Credentials{}, err
 	}
 	c, err := s.credentials(r, p)
+	if err == nil && !s.mayActAs(r, c.ClientID) {
+		err = forbiddenError{error: errOtherClient}
+	}
 	return p, c, err
+}
+
+// errOtherClient is answered with status 403: the origin of the request is refused, not
+// the client.
+var errOtherClient = deviceauth.NewError("access_denied", "a page of this origin may not act as this client")
+
+// mayActAs reports whether the page that sends a request may act as a client. A page
+// that may read no response is not refused: it learns nothing.
+func (h *Handler) mayActAs(r *http.Request, clientID string) bool {
+	origin, e := r.Header.Get("Origin"), h.cfg.Engine
+	return origin == "" || !e.IsClientOrigin(r.Context(), origin) || e.MayActAs(r.Context(), origin, clientID)
 }
 
 // credentials returns the client's credentials from Basic (client_secret_basic), from

@@ -204,14 +204,6 @@ func (a app) apply(c *deviceauth.Registered) error {
 			*change.to = *change.from
 		}
 	}
-	// The operator approved what people are shown, so a change of it must be approved
-	// again.
-	if a.Name != nil || a.Author != nil || a.RedirectURI != nil {
-		c.Approved = false
-	}
-	if a.Trusted != nil {
-		c.Approved = *a.Trusted
-	}
 	// The API has one member for redirect URIs; several are separated by white space.
 	if a.RedirectURI != nil {
 		m.RedirectURIs = strings.Fields(*a.RedirectURI)
@@ -222,6 +214,12 @@ func (a app) apply(c *deviceauth.Registered) error {
 	checked, err := m.Complete()
 	if err != nil {
 		return err
+	}
+	// The operator approved what people are shown, so a change of it must be approved
+	// again.
+	c.Approved = c.Approved && checked.ShowsLike(c.Metadata)
+	if a.Trusted != nil {
+		c.Approved = *a.Trusted
 	}
 	c.Metadata = checked
 	return nil

@@ -77,11 +77,16 @@ func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
 }
 
 // faultResponse logs a fault of this server and returns a 503 without its details,
-// which could name hosts, files or people.
+// which could name hosts, files or people. That the document of a client is away is
+// told to the client alone.
 func (h *Handler) faultResponse(r *http.Request, err error) *endpoint.Response {
-	h.cfg.Log.Fault(r, "", err)
 	body := endpoint.OAuthError{
 		Error: "temporarily_unavailable", Description: "the server cannot answer now; try again",
+	}
+	if away, ok := errors.AsType[*deviceauth.DocumentFault](err); ok {
+		body.Description = away.Error()
+	} else {
+		h.cfg.Log.Fault(r, "", err)
 	}
 	return endpoint.JSON(http.StatusServiceUnavailable, body).Set("Retry-After", endpoint.RetryAfter)
 }

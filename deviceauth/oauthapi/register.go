@@ -116,7 +116,8 @@ func (s *vendorDialect) changeRegistration(r *http.Request) (*endpoint.Response,
 		return nil, err
 	}
 	metadata.Author = ""
-	changed, err := s.cfg.Engine.ChangeRegistration(r.Context(), s.registeredID(r), token, metadata)
+	changed, err := s.cfg.Engine.ChangeRegistration(r.Context(), s.registeredID(r),
+		deviceauth.RegisterRequest{Token: token, Metadata: metadata, From: s.cfg.ClientIP(r)})
 	if err != nil {
 		return nil, err
 	}

@@ -349,7 +349,67 @@ func TestUncheckedClientIsNoOpenRedirect(t *testing.T) {
 	q.Set("code_challenge_method", "S256")
 	b.SignIn()
 	b.Open("/oauth2/authorize?" + q.Encode())
-	b.Sees(200, "says that it is from phish.example") // not the home page that the client claims
+	b.Sees(200, "phish.example") // where the answer goes
+	if strings.Contains(b.Page, "claude.ai") {
+		t.Errorf("the page believes what the client claims:\n%s", b.Page)
+	}
+}
+
+// A redirect URI that is not the one of the request says nothing of where a client is
+// from, and least of all to who connects a device.
+//
+// protocol 53, 55
+func TestRedirectURIsOfARegistrationProveNothing(t *testing.T) {
+	s := gatewaytest.New(t, open)
+	id := registered(s, `{"client_name":"Claude","token_endpoint_auth_method":"none",
+		"redirect_uris":["https://claude.ai/api/mcp/auth_callback","https://phish.example/cb"],
+		"grant_types":["authorization_code","urn:ietf:params:oauth:grant-type:device_code"]}`)["client_id"].(string)
+	b := s.Browser()
+	b.SignIn()
+	q := url.Values{
+		"client_id": {id}, "redirect_uri": {"https://phish.example/cb"}, "response_type": {"code"},
+		"code_challenge":        {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"},
+		"code_challenge_method": {"S256"},
+	}
+	w := s.Post("/oauth2/device_authorization", gatewaytest.Form, "client_id="+id)
+	for _, open := range []func(){
+		func() { b.Open("/oauth2/authorize?" + q.Encode()) },
+		func() {
+			code := gatewaytest.JSON(t, w)["user_code"].(string)
+			b.Open("/device")
+			b.Submit("/device", url.Values{"form": {b.CodeForm()}, "user_code": {code}})
+		},
+	} {
+		open()
+		b.Sees(200, "introduced itself")
+		if strings.Contains(b.Page, "claude.ai") {
+			t.Errorf("the page believes what the client claims:\n%s", b.Page)
+		}
+	}
+}
+
+// The pages of a client that introduced itself act as that client alone: they could
+// otherwise exchange another client's code in the browser of a person who was talked into
+// handing it over, from the person's own network.
+//
+// protocol 46, 50, 53
+func TestPageOfAClientActsAsNoOther(t *testing.T) {
+	s := gatewaytest.New(t, open)
+	id := registered(s, `{"redirect_uris":["https://page.example/cb"],"token_endpoint_auth_method":"none"}`)
+	for _, test := range []struct {
+		client, origin, allowed string
+		status                  int
+	}{
+		{id["client_id"].(string), "https://page.example", "https://page.example", 400},
+		{"tv", "https://page.example", "https://page.example", 403},
+		{"tv", "https://other.example", "", 400},
+	} {
+		w := s.Post("/oauth2/token", gatewaytest.Form, "grant_type=authorization_code&code=ac_x&code_verifier=x&"+
+			"redirect_uri=x&client_id="+test.client, "Origin", test.origin)
+		if w.Code != test.status || w.Header().Get("Access-Control-Allow-Origin") != test.allowed {
+			t.Errorf("%s as %s: %d %s %v", test.origin, test.client, w.Code, w.Body, w.Header())
+		}
+	}
 }
 
 // Pages of any origin may register themselves.

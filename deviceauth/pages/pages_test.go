@@ -462,6 +462,31 @@ func admits(s *gatewaytest.Site, access string) bool {
 	return err == nil
 }
 
+// A device that a person has just approved is listed and disconnected before it polls: the
+// person may have seen a moment later that it was a stranger's.
+//
+// protocol 24, 38
+func TestApprovedDeviceIsDisconnectedBeforeItPolls(t *testing.T) {
+	s := gatewaytest.New(t)
+	b := s.Browser()
+	b.SignIn()
+	for _, all := range []bool{false, true} {
+		_, code := b.Ask()
+		b.Submit("/device/confirm", url.Values{"ticket": {b.Ticket()}, "answer": {"allow"}})
+		ids := devices(b)
+		if len(ids) != 1 || strings.Contains(b.Page, "Last used") {
+			t.Fatalf("%d devices, want the one that was approved, and that was never used:\n%s", len(ids), b.Page)
+		}
+		if all {
+			ids[0] = "all"
+		}
+		b.Submit("/device/connections", url.Values{"ticket": {b.Ticket()}, "device": {ids[0]}})
+		if w := b.Poll(code); w.Code != 400 || gatewaytest.JSON(t, w)["access_token"] != nil {
+			t.Errorf("after it was disconnected: %d %s", w.Code, w.Body)
+		}
+	}
+}
+
 // protocol 24, 38
 func TestPersonSeesTheirDevicesAndCutsThemOff(t *testing.T) {
 	s := gatewaytest.New(t)

@@ -36,7 +36,11 @@ const (
 
 // A WrongError says that a document is wrong, so that fetching it again is of no use.
 // Any other error of a [Fetcher] may be temporary.
-type WrongError struct{ Reason string }
+type WrongError struct {
+	Reason string
+
+	missing bool // there is no document now, as during a deployment of the client's site
+}
 
 func (e *WrongError) Error() string { return e.Reason }
 
@@ -153,9 +157,9 @@ func (f *Fetcher) makeRoom(now time.Time) {
 	}
 }
 
-// fill fetches a document. If the document's server has a fault, the previous
-// document is used for another day: a client in use must not lose its logins because
-// of that.
+// fill fetches a document. If the document's server has a fault, or has no document for
+// the moment, the previous one is used for another day: a client in use must not lose its
+// logins because of that.
 func (f *Fetcher) fill(ctx context.Context, address string, e, before *entry) {
 	defer func() {
 		f.mu.Lock()
@@ -170,13 +174,19 @@ func (f *Fetcher) fill(ctx context.Context, address string, e, before *entry) {
 	switch {
 	case err == nil:
 		e.document, e.until, e.staleUntil = document, now.Add(kept), now.Add(kept+maxKept)
-	case !errors.As(err, new(*WrongError)) && now.Before(before.staleUntil):
+	case mayPass(err) && now.Before(before.staleUntil):
 		e.document, e.until, e.staleUntil = before.document, now.Add(failureKept), before.staleUntil
 	default:
 		// A failure is cached as well, for a minute: otherwise each request of a
 		// client with a wrong document would cause a request to its server.
 		e.err, e.until = err, now.Add(failureKept)
 	}
+}
+
+// mayPass reports whether a document that was there before may be there again soon.
+func mayPass(err error) bool {
+	wrong, ok := errors.AsType[*WrongError](err)
+	return !ok || wrong.missing
 }
 
 // get fetches a document, and returns how long it may be cached.
@@ -198,7 +208,8 @@ func (f *Fetcher) get(ctx context.Context, address string) (document []byte, kep
 	case answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests:
 		return nil, 0, fmt.Errorf("its server answers with status %d", answer.StatusCode)
 	case answer.StatusCode != http.StatusOK: // also a redirect: its target was not checked
-		return nil, 0, wrong("its server answers with status %d: want 200", answer.StatusCode)
+		reason := fmt.Sprintf("its server answers with status %d: want 200", answer.StatusCode)
+		return nil, 0, &WrongError{Reason: reason, missing: answer.StatusCode != http.StatusGone}
 	case err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json"):
 		return nil, 0, wrong("it has another Content-Type: want application/json")
 	}

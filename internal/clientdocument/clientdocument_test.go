@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -216,7 +215,7 @@ func TestCertificateIsChecked(t *testing.T) {
 		t.Error("a certificate that nobody signed is taken")
 	}
 	old := newSite(t, document)
-	old.TLS.MaxVersion = tls.VersionTLS11
+	old.TLS.MinVersion, old.TLS.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	if _, err := old.Fetch(t.Context(), old.URL+"/a"); err == nil {
 		t.Error("TLS 1.1 is taken")
 	}
@@ -257,8 +256,12 @@ func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 			t.Errorf("%q: kept for %v, want %v", header, got, want)
 		}
 	}
+}
+
+// protocol 52
+func TestDocumentIsUsedWhileItsServerIsAway(t *testing.T) {
+	t.Parallel()
 	var status atomic.Int32
-	status.Store(http.StatusOK)
 	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if int(status.Load()) != http.StatusOK {
 			w.WriteHeader(int(status.Load()))
@@ -268,31 +271,32 @@ func TestDocumentIsKeptAsItsServerSays(t *testing.T) {
 	})
 	now := time.Now()
 	s.now = func() time.Time { return now }
-	fetch := func(wantAsked int32, wantErr bool) {
-		t.Helper()
-		if _, err := s.Fetch(t.Context(), s.URL+"/a"); (err != nil) != wantErr || s.asked.Load() != wantAsked {
-			t.Errorf("%v, asked %d times, want %d", err, s.asked.Load(), wantAsked)
+	for i, step := range []struct {
+		after   time.Duration
+		status  int
+		asked   int32 // how often the server has been asked after this step
+		wantErr bool
+	}{
+		{0, http.StatusOK, 1, false},
+		{0, http.StatusOK, 1, false},
+		{minKept, http.StatusInternalServerError, 2, false}, // the previous document is used for a day
+		{failureKept - time.Second, http.StatusInternalServerError, 2, false},
+		{maxKept, http.StatusInternalServerError, 3, true},
+		{failureKept - time.Second, http.StatusInternalServerError, 3, true},
+		{time.Second, http.StatusOK, 4, false},
+		{-time.Hour, http.StatusOK, 4, false},                // the clock was set back
+		{time.Hour + minKept, http.StatusNotFound, 5, false}, // as while the site is deployed anew
+		{failureKept, http.StatusGone, 6, true},              // which is meant
+		{failureKept, http.StatusNotFound, 7, true},          // there was none before
+		{failureKept, http.StatusOK, 8, false},
+	} {
+		now = now.Add(step.after)
+		status.Store(int32(step.status))
+		_, err := s.Fetch(t.Context(), s.URL+"/a")
+		if (err != nil) != step.wantErr || s.asked.Load() != step.asked {
+			t.Errorf("step %d: %v, asked %d times, want %d", i, err, s.asked.Load(), step.asked)
 		}
 	}
-	fetch(1, false)
-	fetch(1, false)
-	now = now.Add(minKept)
-	status.Store(http.StatusInternalServerError)
-	fetch(2, false) // a fault: the previous document is used for a day
-	now = now.Add(failureKept - time.Second)
-	fetch(2, false)
-	now = now.Add(maxKept)
-	fetch(3, true)
-	now = now.Add(failureKept - time.Second)
-	fetch(3, true)
-	now = now.Add(time.Second)
-	status.Store(http.StatusOK)
-	fetch(4, false)
-	now = now.Add(-time.Hour) // the clock was set back: the cached document stays valid
-	fetch(4, false)
-	now = now.Add(time.Hour + minKept)
-	status.Store(http.StatusNotFound) // it is no document any more
-	fetch(5, true)
 }
 
 func TestKeptDocumentsAreBounded(t *testing.T) {
@@ -358,8 +362,11 @@ func TestWhoGoesAwayIsNotWaitedWith(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan struct{})
 	go func() { defer close(first); s.Fetch(t.Context(), s.URL+"/a") }()
+	for s.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	cancel()
-	if _, err := s.Fetch(ctx, s.URL+"/a"); err == nil || errors.Is(err, context.Canceled) {
+	if _, err := s.Fetch(ctx, s.URL+"/a"); err == nil || err.Error() != "it was not waited for" {
 		t.Errorf("got %v", err)
 	}
 	<-first
