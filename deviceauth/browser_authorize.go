@@ -200,14 +200,14 @@ type AnswerCodeRequest struct {
 
 // AnswerCode records the answer to an authorization request. For an approval it
 // returns the authorization code, for a denial an empty one. An approval that is
-// repeated, by two clicks or after a fault, gets a new code, which replaces the first
-// unless that was used. Refusals are those of [Engine.InspectCode], and decided.
+// repeated, by two clicks or after a fault, gets the same code unless that was used.
+// Refusals are those of [Engine.InspectCode], and decided.
 func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *Grant, error) {
 	g, err := e.InspectCode(ctx, r.InspectCodeRequest)
 	if g == nil || err != nil && r.Allow {
 		return "", nil, err
 	}
-	code := newSplitToken(g.ID)
+	code := e.refreshKey().authorizationCode(g.ID)
 	g.Device, g.Created = code.digest(), e.now()
 	if !r.Allow {
 		g.Expires = g.Created.Add(requestLifetime) // as long as its page can be submitted again

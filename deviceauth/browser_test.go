@@ -213,14 +213,15 @@ func TestPageThatIsPostedTwiceDecidesOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Two clicks: the browser shows what the second was answered.
+		// Two clicks: the browser may show either answer.
 		second, _, err := w.AnswerCode(w.Context(), answerCode(r, true))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.Exchange(w.Context(), exchangeOf(first))
-		w.wants("invalid_grant", err)
-		if _, err := w.Exchange(w.Context(), exchangeOf(second)); err != nil {
+		if first == "" || first != second {
+			t.Errorf("the codes %q and %q differ", first, second)
+		}
+		if _, err := w.Exchange(w.Context(), exchangeOf(first)); err != nil {
 			t.Fatal(err)
 		}
 		for _, allow := range []bool{true, false} {

@@ -23,12 +23,13 @@ var (
 	errUnknownAuthCode = NewError("invalid_grant",
 		"this code is unknown, or another client's, or was sent to another redirect_uri")
 	errUsedAuthCode = NewError("invalid_grant",
-		"this code is no longer good: it has been used, and what it was used for has ended; start again")
+		"this code is no longer good: it has been used, or its login has been ended; start again")
 	errExpiredAuthCode   = NewError("invalid_grant", "this code has expired; start again")
 	errDeviceOnly        = NewError("unauthorized_client", "this client has no redirect URI, and no such codes")
 	errElsewhereAuthCode = NewError("invalid_grant",
 		"this code came to another network than the browser's; start again")
-	errBarredAuthCode = NewError("invalid_grant", "this person may no longer connect this program; start again")
+	errBarredAuthCode = NewError("invalid_grant",
+		"this person may no longer connect this program, or not for all that was asked for; start again")
 )
 
 // Exchange returns the tokens of an authorization code, once. A second use of the

@@ -90,9 +90,8 @@ func (g *Grant) Deny(now time.Time, reason string) error {
 	return nil
 }
 
-// CrowdOut ends a pending grant because too many are pending and the network of its
-// device has the most of them. Its device gets expired_token, as if its code had had
-// a short lifetime: it was not denied, and may start again.
+// CrowdOut ends a pending grant because too many are pending and its device's network has
+// the most of them. The device gets expired_token: it was not denied, and may start again.
 func (g *Grant) CrowdOut(now time.Time) error {
 	if !g.Open(now) {
 		return errDecided
@@ -102,10 +101,9 @@ func (g *Grant) CrowdOut(now time.Time) error {
 	return nil
 }
 
-// Redeem answers a poll (RFC 8628 §3.4); whether it is too early (§3.5) is decided in
-// poll_state.go. The order of the checks is part of the
-// contract: another client's code reveals nothing, a replay is always recognized, and a
-// grant that has ended is reported before the polling interval is checked.
+// Redeem answers a poll (RFC 8628 §3.4); poll_state.go decides whether it is too early
+// (§3.5). The order of the checks is part of the contract: another client's code reveals
+// nothing, a replay is always recognized, and an end is told before the interval counts.
 func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	if err := r.belongs(g); err != nil {
 		return err
@@ -160,16 +158,18 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 	return g.activate(now, r)
 }
 
-// Reissue replaces the authorization code of a grant that has not been exchanged: the
-// person approved the grant a second time, and the first code may not have arrived.
+// Reissue gives out the code of an authorization request once more: the person approved
+// it a second time. The code is another one only if its key has been replaced since.
 func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 	g.Renew(now)
 	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
 	if g.Redirect == "" || !mine || g.Expired(now) {
 		return errDecided
 	}
-	g.Device = code
-	g.Revision++
+	if !g.Device.equal(code) {
+		g.Device = code
+		g.Revision++
+	}
 	return nil
 }
 
@@ -178,6 +178,7 @@ func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 func (g *Grant) Renew(now time.Time) {
 	if until := now.Add(codeLifetime); g.State == Pending && g.Redirect != "" && until.After(g.Expires) {
 		g.Expires = until
+		g.Revision++
 	}
 }
 

@@ -429,13 +429,13 @@ func TestExchangeReadsTheCurrentGrant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := w.AnswerCode(w.Context(), answerCode(asked, true)); err != nil {
-			t.Fatal(err)
-		}
+		w.anew(func(c *deviceauth.Config) { c.Store = closedStore{Store: w.store} })
+		w.AnswerCode(w.Context(), answerCode(asked, true))
 		earlier, err := w.store.Get(w.Context(), asked.ID)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || earlier.State != deviceauth.Pending {
+			t.Fatalf("%+v, %v; want it pending", earlier, err)
 		}
+		w.anew(func(*deviceauth.Config) {})
 		code, _, err := w.AnswerCode(w.Context(), answerCode(asked, true))
 		if err != nil {
 			t.Fatal(err)

@@ -89,6 +89,14 @@ func (k refreshKey) successor(t splitToken) splitToken {
 	return next
 }
 
+// authorizationCode returns the code of an authorization request. It is derived, too, so
+// that an approval by two clicks gives one code, whichever of them is answered last.
+func (k refreshKey) authorizationCode(request ID) splitToken {
+	code := splitToken{id: request}
+	copy(code.secret[:], k.derive("authorization code", code))
+	return code
+}
+
 func (k refreshKey) refreshToken(t splitToken) Secret {
 	raw := append(t.bytes(), k.derive("tag", t)[:tagSize]...)
 	return Secret(refreshTokenPrefix + base64.RawURLEncoding.EncodeToString(raw))

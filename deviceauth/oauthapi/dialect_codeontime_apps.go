@@ -150,12 +150,9 @@ func (s *vendorDialect) appID(r *http.Request) string {
 // so omitted, unless the client is new.
 func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 	m, self := c.Metadata, s.path(codeOnTimeApps)+"/"+c.ID
-	// The API has a single redirect URI. Of a client that was registered with
-	// several, the first is shown.
-	uri := ""
-	if len(m.RedirectURIs) > 0 {
-		uri = m.RedirectURIs[0]
-	}
+	// The API has one member for redirect URIs; several are separated by spaces, so that
+	// who sets trusted sees all of them.
+	uri := strings.Join(m.RedirectURIs, " ")
 	return app{
 		Links: links{
 			"self": {Href: self}, "edit": {Href: self, Method: http.MethodPatch},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -209,7 +210,9 @@ func readJSON(r *http.Request) ([]byte, error) {
 		if _, double := members[text]; double {
 			return nil, badRequest("the member " + deviceauth.Quotable(text) + " is repeated")
 		}
-		if text == strings.ToLower(text) { // all known names are lower case
+		// All known names are ASCII in lower case. The decoder also takes a name with ſ for
+		// one with s.
+		if text == strings.ToLower(text) && strings.IndexFunc(text, isBeyondASCII) < 0 {
 			members[text] = value
 		}
 	}
@@ -218,6 +221,8 @@ func readJSON(r *http.Request) ([]byte, error) {
 	}
 	return json.Marshal(members)
 }
+
+func isBeyondASCII(r rune) bool { return r > unicode.MaxASCII }
 
 // registerError returns an OAuth error response, with the challenge of RFC 6750 §3
 // for a missing or wrong token.

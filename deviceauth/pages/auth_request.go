@@ -80,7 +80,7 @@ func (h *Handler) redirectToUpstream(
 	r *http.Request, u deviceauth.Upstream, a authRequest,
 ) (*endpoint.Response, error) {
 	// One sign-in is about to be added.
-	tooOld := h.dropOldSignIns(r, a.State, maxSignIns-1)
+	tooOld := h.dropOldSignIns(r, a.State)
 	a.State, a.Nonce, a.Verifier = rand.Text(), rand.Text(), rand.Text()+rand.Text()
 	a.RedirectURI, a.Began = h.RedirectURI(u.ID()), time.Now().UTC().Round(0)
 	// If an upstream is unavailable a page says so, and nothing is stored.
@@ -102,15 +102,22 @@ func (h *Handler) redirectToUpstream(
 	return endpoint.Redirect(to).AddCookies(tooOld...).AddCookies(flow...).AddCookies(cookies...), nil
 }
 
-// dropOldSignIns drops all but the latest sign-ins in progress. The one with the
-// state over is dropped in any case.
-func (h *Handler) dropOldSignIns(r *http.Request, over string, keep int) (dropped []*http.Cookie) {
-	began := map[string]time.Time{}
+// maxSignInBytes bounds the cookies of the sign-ins in progress to which another is added.
+// A web server takes some 16 KiB of headers, and a single authorization request may be a
+// few KiB.
+const maxSignInBytes = 5 << 10
+
+// dropOldSignIns drops the oldest sign-ins in progress, so that there is room for one
+// more. The one with the state over is dropped in any case.
+func (h *Handler) dropOldSignIns(r *http.Request, over string) (dropped []*http.Cookie) {
+	began, size := map[string]time.Time{}, map[string]int{}
 	for _, c := range r.Cookies() {
 		name, found := strings.CutPrefix(c.Name, h.cookieName(signInCookie))
+		name, _, _ = strings.Cut(name, pieceMark)
 		if name = signInCookie + name; !found || name == signInCookieName(over) {
 			continue
 		}
+		size[name] += len(c.Value)
 		var a authRequest
 		if h.openCookie(r, name, &a) {
 			began[name] = a.Began
@@ -118,8 +125,13 @@ func (h *Handler) dropOldSignIns(r *http.Request, over string, keep int) (droppe
 			began[name] = time.Time{} // it cannot be opened: counts as the oldest
 		}
 	}
-	names := slices.SortedFunc(maps.Keys(began), func(a, b string) int { return began[a].Compare(began[b]) })
-	for _, name := range names[:max(0, len(names)-keep)] {
+	latest := slices.SortedFunc(maps.Keys(began), func(a, b string) int { return began[b].Compare(began[a]) })
+	kept, total := 0, 0
+	for _, name := range latest {
+		if total += size[name]; kept < maxSignIns-1 && total <= maxSignInBytes {
+			kept++
+			continue
+		}
 		dropped = append(dropped, h.dropCookie(r, name, 0)...)
 	}
 	return dropped

@@ -13,6 +13,7 @@ import (
 const (
 	pieceSize = 3800
 	maxPieces = 10
+	pieceMark = "." // between a name and the number of a piece
 )
 
 // cookieName returns the name with the prefix that binds a cookie to this host if TLS
@@ -101,5 +102,5 @@ func pieceName(name string, i int) string {
 	if i == 0 {
 		return name
 	}
-	return name + "." + strconv.Itoa(i)
+	return name + pieceMark + strconv.Itoa(i)
 }

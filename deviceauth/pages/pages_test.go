@@ -1,6 +1,8 @@
 package pages_test
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
@@ -159,6 +161,30 @@ func TestFiveSignInsAreUnderWayAtMost(t *testing.T) {
 		b.Open("/device/callback?code=c&state=" + states[i])
 		b.Sees(200, "Signed in as")
 	}
+}
+
+// Web servers refuse requests with too many bytes of headers, and then nothing helps for
+// the ten minutes of the sign-ins.
+//
+// protocol 37
+func TestSignInsUnderWayLeaveRoomForOthers(t *testing.T) {
+	b := gatewaytest.New(t).Browser()
+	for i := range 8 {
+		random := make([]byte, 1440)
+		rand.Read(random)
+		text := base64.RawURLEncoding.EncodeToString(random)
+		b.Open(authorizeRequest("state", text[:960], "nonce", text[960:]))
+		b.Open("/device/sign-in?with=work")
+		size := 0
+		for name, value := range b.Cookies {
+			size += len(name) + len("=; ") + len(value)
+		}
+		if b.Upstream.Begun.State == "" || size > 12<<10 {
+			t.Fatalf("%d bytes of cookies after %d sign-ins", size, i+1)
+		}
+	}
+	b.Open("/device/callback?code=c&state=" + b.Upstream.Begun.State)
+	b.Sees(200, "asks")
 }
 
 // A neighbouring host can set the cookie of its own sign-in, and send the browser to
