@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -53,6 +55,9 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	checked, err := h.cfg.Engine.CheckCodeRequest(r.Context(), request, h.cfg.ClientIP(r))
+	if err == nil {
+		checked.Prompt, err = withMaxAge(checked.Prompt, query.Get("max_age"), s)
+	}
 	if err == nil {
 		err = checkPrompt(checked, s != nil)
 	}
@@ -164,6 +169,25 @@ func repeated(query url.Values) string {
 		}
 	}
 	return ""
+}
+
+// withMaxAge adds login to a prompt if the person signed in longer ago than max_age
+// (OpenID Connect Core §3.1.2.1), in seconds. Without a session an upstream might answer
+// with an older sign-in.
+func withMaxAge(prompt, maxAge string, s *deviceauth.Session) (string, error) {
+	if maxAge == "" {
+		return prompt, nil
+	}
+	seconds, err := strconv.ParseUint(maxAge, 10, 32)
+	switch {
+	case err != nil:
+		return prompt, deviceauth.NewError("invalid_request", "max_age: want a number of seconds")
+	case s != nil && time.Since(s.Person.AuthTime) <= time.Duration(seconds)*time.Second:
+		return prompt, nil
+	case prompt == promptNone:
+		return prompt, deviceauth.NewError("login_required", "the sign-in is older than max_age")
+	}
+	return strings.TrimSpace(prompt + " " + promptLogin), nil
 }
 
 // checkPrompt refuses a request with prompt=none, which would need a page.

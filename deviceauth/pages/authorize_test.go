@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/gatewaytest"
 )
@@ -228,6 +229,41 @@ func TestPromptIsKept(t *testing.T) {
 	out := gatewaytest.New(t).Browser()
 	out.Open(authorizeRequest("prompt", "login"))
 	out.Sees(200, "only after a new sign-in")
+}
+
+// OpenID Connect Core §3.1.2.1: who signed in too long ago signs in anew.
+//
+// protocol 48
+func TestMaxAgeAsksForANewSignIn(t *testing.T) {
+	s := gatewaytest.New(t)
+	for _, test := range []struct {
+		ago          time.Duration
+		maxAge, want string
+	}{
+		{time.Minute, "3600", "Connect Store CLI?"},
+		{time.Minute, "30", "only after a new sign-in"},
+		{time.Minute, "0", "only after a new sign-in"},
+	} {
+		s.Upstream.Person.AuthTime = time.Now().Add(-test.ago)
+		b := s.Browser()
+		b.SignIn()
+		b.Open(authorizeRequest("max_age", test.maxAge))
+		b.Sees(200, test.want)
+	}
+	b := s.Browser()
+	b.Open(authorizeRequest("max_age", "3600")) // nobody is signed in
+	b.Sees(200, "only after a new sign-in")
+	for _, wrong := range []string{"-1", "x", "1.5", "99999999999999999999"} {
+		b.Request(httptest.NewRequest("GET", authorizeRequest("max_age", wrong), nil))
+		if to := b.Header.Get("Location"); !strings.Contains(to, "error=invalid_request") {
+			t.Errorf("max_age %q leads to %q", wrong, to)
+		}
+	}
+	b.SignIn()
+	b.Request(httptest.NewRequest("GET", authorizeRequest("max_age", "0", "prompt", "none"), nil))
+	if to := b.Header.Get("Location"); !strings.Contains(to, "error=login_required") {
+		t.Errorf("prompt none leads to %q", to)
+	}
 }
 
 // RFC 9700 §4.7: a page of another site cannot decide, nor a form of another session.
