@@ -388,6 +388,38 @@ func TestRedirectURIsOfARegistrationProveNothing(t *testing.T) {
 	}
 }
 
+// The page that leads back to a program goes by what its client is now, not by what it was
+// when the person answered.
+//
+// protocol 46, 53
+func TestAnswerGoesToNoRedirectURIThatWasTakenOut(t *testing.T) {
+	s := gatewaytest.New(t, open)
+	metadata := `"token_endpoint_auth_method":"none","redirect_uris":["https://page.example/%s"]`
+	v := registered(s, "{"+fmt.Sprintf(metadata, "old")+"}")
+	id := v["client_id"].(string)
+	q := url.Values{
+		"client_id": {id}, "redirect_uri": {"https://page.example/old"}, "response_type": {"code"},
+		"code_challenge":        {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"},
+		"code_challenge_method": {"S256"},
+	}
+	b := s.Browser()
+	b.SignIn()
+	b.Open("/oauth2/authorize?" + q.Encode())
+	b.Request(gatewaytest.Post("/device/confirm", url.Values{"ticket": {b.Ticket()}, "answer": {"allow"}}))
+	back := b.Header.Get("Location")
+	if b.Open(back); !strings.Contains(b.Page, "page.example/old") {
+		t.Fatalf("%d, it does not lead back:\n%s", b.Status, b.Page)
+	}
+	r := httptest.NewRequest("PUT", "/oauth2/register/"+id,
+		strings.NewReader(`{"client_id":"`+id+`",`+fmt.Sprintf(metadata, "new")+"}"))
+	w := s.Do(r, "Content-Type", "application/json", "Authorization", "Bearer "+v["registration_access_token"].(string))
+	if w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	b.Open(back)
+	b.Sees(400, "The way back is not known here")
+}
+
 // The pages of a client that introduced itself act as that client alone: they could
 // otherwise exchange another client's code in the browser of a person who was talked into
 // handing it over, from the person's own network.

@@ -143,8 +143,11 @@ type outcome struct {
 	Device  string    `json:"device"`
 	Session string    `json:"session"` // to which the page belongs: no other person may see it
 	ID      string    `json:"id,omitempty"`
-	Back    string    `json:"back,omitempty"` // the redirect URI of a program, with the response
 	Expires time.Time `json:"expires"`
+
+	Client   string `json:"client,omitempty"` // a program, with its redirect URI
+	Redirect string `json:"redirect,omitempty"`
+	Back     string `json:"back,omitempty"` // the redirect URI with the response
 }
 
 // outcomeField is the query parameter of the last page.

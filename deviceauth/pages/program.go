@@ -102,7 +102,7 @@ func (h *Handler) answerProgram(
 	}
 	return h.returnToProgram(r, outcome{
 		Device: h.device(g).Name, Session: s.ID, Expires: time.Now().Add(returnLife),
-		ID: rand.Text(), Back: h.back(*t.Request, answer),
+		ID: rand.Text(), Client: t.Request.ClientID, Redirect: t.Request.RedirectURI, Back: h.back(*t.Request, answer),
 	})
 }
 
@@ -147,6 +147,10 @@ func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
 	opens := h.seal.open(outcomeField, r.URL.Query().Get(outcomeField), &o)
 	if !opens || o.Back == "" || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
+	}
+	// The client may have been changed since the answer.
+	if err := h.cfg.Engine.CheckRedirect(r.Context(), o.Client, o.Redirect); err != nil {
+		return nil, err
 	}
 	f := h.flow(r)
 	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: !f.lead(o.ID)}

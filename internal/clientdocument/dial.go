@@ -56,14 +56,22 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"), netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"),
 	netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("3fff::/20"), netip.MustParsePrefix("5f00::/16"),
 	netip.MustParsePrefix("fec0::/10"),
 }
 
+// nat64 is the network of IPv4 addresses behind a NAT64 (RFC 6052 §2.1), as which a host
+// without IPv4 sees all servers that have no IPv6.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
 // isPublic reports whether an address is a public address of the internet.
 func isPublic(addr netip.Addr) bool {
+	if nat64.Contains(addr) {
+		whole := addr.As16()
+		addr = netip.AddrFrom4([4]byte(whole[12:]))
+	}
 	addr = addr.Unmap()
 	// An address with a zone is local to a link. IsGlobalUnicast excludes multicast,
 	// loopback and link-local addresses.
