@@ -122,16 +122,16 @@ func TestRegisteredClientSurvivesARestart(t *testing.T) {
 // trust the server's certificate. The document has %q for its client_id.
 func (g *gateway) trustDocument(document string) {
 	g.t.Helper()
-	var trust string
-	g.document, trust = publish(g.t, document)
+	site, trust := publish(g.t, document)
+	g.site, g.document = site, site.URL+"/client.json"
 	g.env = append(g.env, trust)
 }
 
 // publish serves the metadata document of a client, in which %q is its own URL. It
-// returns that URL, and the variable by which a gateway trusts the site's certificate.
-func publish(t *testing.T, document string) (url, trust string) {
+// returns the site, and the variable by which a gateway trusts its certificate.
+func publish(t *testing.T, document string) (site *httptest.Server, trust string) {
 	t.Helper()
-	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	site = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, document, "https://"+r.Host+r.URL.Path)
 	}))
@@ -141,7 +141,7 @@ func publish(t *testing.T, document string) (url, trust string) {
 	if err := os.WriteFile(trusted, certificate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return site.URL + "/client.json", "SSL_CERT_FILE=" + trusted
+	return site, "SSL_CERT_FILE=" + trusted
 }
 
 // A metadata document of a client on this machine, which a gateway on a loopback host may
@@ -160,6 +160,10 @@ func TestClientIsKnownByItsDocument(t *testing.T) {
 	if status, body := g.api(tokens.Access); status != 200 || !strings.Contains(body, g.document) {
 		t.Errorf("the API answers %d %s", status, body)
 	}
+	// The document is known over a reload, though its site is away.
+	g.site.Close()
+	g.reloadWith("scopes openid products:read\n", "scopes openid products:read products:write\n")
+	newCodeLogin(t, g, g.document).allow("Connect Agent?")
 	stranger := newPerson(t, "alice")
 	stranger.open(newCodeLogin(t, g, "https://localhost:1/client.json").address())
 	stranger.sees("This program is not known here")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,7 +68,8 @@ type gateway struct {
 	admin    string
 	cmd      *exec.Cmd
 	log      *logBuffer
-	document string // the client_id of the client that [gateway.trustDocument] describes
+	site     *httptest.Server // of the client that [gateway.trustDocument] describes
+	document string           // its client_id
 }
 
 // newGateway writes the configuration and starts nothing.

@@ -79,10 +79,10 @@ var mcpClients = map[string]func(c *auth.AuthorizationCodeHandlerConfig, documen
 //
 // protocol 9, 28, 34, 47, 49, 52, 53
 func TestGoSDKForMCPUsesAGuardedServer(t *testing.T) {
-	document, trust := publish(t, `{"client_id":%q,"client_name":"Go SDK",
+	site, trust := publish(t, `{"client_id":%q,"client_name":"Go SDK",
 		"redirect_uris":["http://127.0.0.1/callback"],
 		"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)
-	e := startMCP(t, trust)
+	e, document := startMCP(t, trust), site.URL+"/client.json"
 	for name, known := range mcpClients {
 		t.Run(name+" is allowed", func(t *testing.T) {
 			session, err := connectGoSDK(t, e, "allow", document, known)

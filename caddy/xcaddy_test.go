@@ -27,7 +27,13 @@ func TestXcaddyBuildsTheModuleWithoutTheDemo(t *testing.T) {
 	build := exec.Command("../xcaddy.sh", built)
 	build.Env = append(os.Environ(), "GOPROXY=file://"+strings.TrimSpace(string(cache))+"/cache/download",
 		"GOSUMDB=off", "GOFLAGS=")
-	// With xcaddy's own flags, among them -trimpath, all packages would be compiled once more.
+	// With xcaddy's own flags, among them -trimpath and no cgo, all packages would be compiled
+	// once more. That none needs cgo is found out without that.
+	imports := `{{if and .CgoFiles (not .Standard)}}{{.ImportPath}}{{end}}`
+	needing, err := exec.Command("go", "list", "-deps", "-f", imports, "../caddymodule").Output()
+	if err != nil || len(strings.TrimSpace(string(needing))) > 0 {
+		t.Errorf("these packages use cgo: %s, %v", needing, err)
+	}
 	build.Env = append(build.Env, "CGO_ENABLED=1", "XCADDY_GO_BUILD_FLAGS=-ldflags=-s")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("xcaddy.sh: %v\n%s", err, out)

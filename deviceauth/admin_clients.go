@@ -67,7 +67,7 @@ func (e *Engine) clientRecords(ctx context.Context) (all []*clientRecord, err er
 		if err != nil { // it is listed nevertheless, so that it can be removed
 			r = &clientRecord{ID: id, Registered: entry.At, Used: entry.Used}
 		}
-		if !r.isOver(e.now()) {
+		if r.Removed || !r.isOver(e.now()) { // a removal that met a fault can be repeated
 			all = append(all, r)
 		}
 	}
@@ -111,8 +111,8 @@ func (e *Engine) RemoveClient(ctx context.Context, id, by string) error {
 	if e.clients[id] != nil || e.cfg.Documents == nil {
 		return errNoSuchClient
 	}
-	// The record is marked first, so that the client can start no further grants. It is
-	// deleted last: until then the client may ask for its removal again.
+	// The record is marked first, so that a registered client can start no further grants.
+	// It is deleted last: until then the client may ask for its removal again.
 	found, err := e.markRemoved(ctx, id, func(*clientRecord) bool { return true })
 	if err != nil {
 		return err

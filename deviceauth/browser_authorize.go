@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ type CodeRequest struct {
 	ChallengeMethod string    `json:"method"`             // S256
 	Nonce           string    `json:"nonce,omitempty"`    // for the ID token (OpenID Connect Core §3.1.2.1)
 	Prompt          string    `json:"prompt,omitempty"`   // OpenID Connect Core §3.1.2.1
+	MaxAge          string    `json:"max_age,omitempty"`  // of the sign-in, in seconds; empty: any
 	Label           string    `json:"label,omitempty"`    // as in [AuthorizeRequest]
 	Asked           time.Time `json:"asked,omitzero"`
 }
@@ -91,6 +93,8 @@ func (e *Engine) CheckCodeRequest(ctx context.Context, r CodeRequest, from netip
 		return r, NewError("invalid_request", "response_mode: want query")
 	case r.Challenge == "":
 		return r, NewError("invalid_request", "code_challenge is missing: PKCE with S256 is required (RFC 7636)")
+	case r.MaxAge != "" && !isSeconds(r.MaxAge):
+		return r, NewError("invalid_request", "max_age: want a number of seconds")
 	case len(r.State) > maxState || len(r.Nonce) > maxState:
 		return r, NewError("invalid_request", "state, nonce: want at most 1024 bytes each")
 	case len(strings.Join(r.Resource, "")) > maxResources || len(r.Scope) > maxResources:
@@ -150,6 +154,27 @@ func (r CodeRequest) Prompts(value string) bool {
 	return slices.Contains(strings.Fields(r.Prompt), value)
 }
 
+// WantsSignIn reports whether the client asks for a new sign-in: in any case, or because
+// the person signed in longer ago than max_age. p is nil if nobody is signed in. An
+// upstream that does not tell when the person signed in is believed, unless max_age is 0.
+func (r CodeRequest) WantsSignIn(p *Person, now time.Time) bool {
+	seconds, err := strconv.ParseUint(r.MaxAge, 10, 32)
+	switch {
+	case r.Prompts("login"):
+		return true
+	case err != nil: // no max_age
+		return false
+	case seconds == 0:
+		return true
+	}
+	return p != nil && !p.AuthTime.IsZero() && now.Sub(p.AuthTime) > time.Duration(seconds)*time.Second
+}
+
+func isSeconds(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 32)
+	return err == nil
+}
+
 // An InspectCodeRequest asks what to show to a person about an authorization request.
 type InspectCodeRequest struct {
 	Person  *Person
@@ -184,88 +209,8 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 	if err := e.acceptable(client, g, r.Person); err != nil {
 		return g, e.barred(g, r.Person, r.From, err)
 	}
-	if r.Request.Prompts("login") && r.Person.Fresh != g.UserCode {
+	if r.Request.WantsSignIn(r.Person, e.now()) && r.Person.Fresh != g.UserCode {
 		return g, errNotFresh
 	}
-	return g, nil
-}
-
-// An AnswerCodeRequest is a person's answer to an authorization request that a page
-// showed.
-type AnswerCodeRequest struct {
-	InspectCodeRequest
-	Allow    bool
-	Reported bool // with a denial: the person reports that someone else started the login
-}
-
-// AnswerCode records the answer to an authorization request. For an approval it
-// returns the authorization code, for a denial an empty one. An approval that is
-// repeated, by two clicks or after a fault, gets the same code unless that was used.
-// Refusals are those of [Engine.InspectCode], and decided.
-func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *Grant, error) {
-	g, err := e.InspectCode(ctx, r.InspectCodeRequest)
-	if g == nil || err != nil && r.Allow {
-		return "", nil, err
-	}
-	code := e.refreshKey().authorizationCode(g.ID)
-	g.Device, g.Created = code.digest(), e.now()
-	if !r.Allow {
-		g.Expires = g.Created.Add(requestLifetime) // as long as its page can be submitted again
-	}
-	created := e.cfg.Store.Create(ctx, g)
-	switch {
-	case created != nil && !errors.Is(created, ErrExists):
-		return "", nil, created
-	case !r.Allow:
-		after, err := e.denyCode(ctx, g.ID, r)
-		return "", after, err
-	case created != nil: // it was answered before, or the store failed during an earlier answer
-		after, err := e.reissue(ctx, g, r.Person)
-		if err != nil || after.State == Approved {
-			return code.authorizationCode(), after, err
-		}
-	}
-	after, err := e.Answer(ctx, AnswerRequest{Grant: g.ID, Allow: true, Person: r.Person, From: r.From,
-		Confirmed: true})
-	if err != nil {
-		return "", nil, err
-	}
-	return code.authorizationCode(), after, nil
-}
-
-// reissue gives the stored grant of a request the authorization code of asked, which
-// could not be stored because of it.
-func (e *Engine) reissue(ctx context.Context, asked *Grant, p *Person) (*Grant, error) {
-	after, err := e.apply(ctx, asked.ID, func(g *Grant) error { return g.Reissue(e.now(), p, asked.Device) })
-	if errors.Is(err, ErrNotFound) {
-		return nil, errDecided
-	}
-	if err != nil || after.State != Approved {
-		return after, err
-	}
-	// The first answer may have ended before it recorded that the client is used.
-	if client, err := e.loadClient(ctx, asked.ClientID); err == nil {
-		e.markUsed(ctx, client)
-	}
-	return after, nil
-}
-
-// denyCode stores a denial, so that the request cannot be approved afterwards.
-func (e *Engine) denyCode(ctx context.Context, id ID, r AnswerCodeRequest) (*Grant, error) {
-	reason := ""
-	if r.Reported {
-		reason = ReasonReported
-	}
-	g, err := e.apply(ctx, id, func(g *Grant) error {
-		g.Renew(e.now())
-		return g.Deny(e.now(), reason)
-	})
-	if errors.Is(err, ErrNotFound) {
-		err = errDecided
-	}
-	if err != nil {
-		return nil, err
-	}
-	e.by(EventDenied, g, r.Person, r.From)
 	return g, nil
 }

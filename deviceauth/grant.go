@@ -161,7 +161,7 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 // Reissue gives out the code of an authorization request once more: the person approved
 // it a second time. The code is another one only if its key has been replaced since.
 func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
-	g.Renew(now)
+	g.Renew(now.Add(codeLifetime))
 	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
 	if g.Redirect == "" || !mine || g.Expired(now) {
 		return errDecided
@@ -173,10 +173,10 @@ func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 	return nil
 }
 
-// Renew gives a pending authorization code grant the lifetime of a new one. Such a
-// grant is pending only because the store failed during the person's answer.
-func (g *Grant) Renew(now time.Time) {
-	if until := now.Add(codeLifetime); g.State == Pending && g.Redirect != "" && until.After(g.Expires) {
+// Renew prolongs a pending authorization code grant. Such a grant is pending only because
+// the store failed during the person's answer.
+func (g *Grant) Renew(until time.Time) {
+	if g.State == Pending && g.Redirect != "" && until.After(g.Expires) {
 		g.Expires = until
 		g.Revision++
 	}

@@ -35,6 +35,10 @@ func (g *Grant) crowdedOut() bool { return g.State == Denied && g.Reason == Reas
 // newer one on a disk, and become valid again.
 func (g *Grant) KeepUntil() time.Time {
 	last := g.Expires.Add(lateGrace)
+	// As long as the page of an authorization request can be submitted, its answer is kept.
+	if asked := g.Created.Add(requestLifetime); g.Redirect != "" && asked.After(last) {
+		last = asked
+	}
 	if g.AccessUntil.After(last) {
 		last = g.AccessUntil
 	}

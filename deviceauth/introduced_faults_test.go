@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,9 +19,8 @@ import (
 // failingDocuments are documents of which some cannot be read or written.
 type failingDocuments struct {
 	deviceauth.Documents
-	reads   int                       // how many reads of clients' records fail
-	updates func(name string) error   // decides about each write; nil: none fails
-	before  func(ctx context.Context) // called before each write
+	reads   int                     // how many reads of clients' records fail
+	updates func(name string) error // decides about each write of clients; nil: none fails
 }
 
 var errStoreAway = errors.New("the store is away")
@@ -36,16 +36,13 @@ func (d *failingDocuments) LoadDocument(ctx context.Context, name string) ([]byt
 func (d *failingDocuments) UpdateDocument(
 	ctx context.Context, name string, change func([]byte) ([]byte, error),
 ) error {
-	if d.before != nil {
-		d.before(ctx)
-	}
-	if ctx.Err() != nil { // as the stores do
-		return ctx.Err()
-	}
-	if d.updates != nil {
+	if d.updates != nil && strings.HasPrefix(name, "client") {
 		if err := d.updates(name); err != nil {
 			return err
 		}
+	}
+	if ctx.Err() != nil { // as the stores do
+		return ctx.Err()
 	}
 	return d.Documents.UpdateDocument(ctx, name, change)
 }
@@ -138,36 +135,43 @@ func TestPersonIsNotRefusedForADocumentThatIsAway(t *testing.T) {
 	}, withRegistration(map[string]string{documentID: deviceDocument}))
 }
 
-// A client that a person approved is not forgotten after a day, whatever happened to the
-// request of the approval or to the list of clients.
+// A person can say no at any time, whatever is known of the client.
+//
+// protocol 38, 52
+func TestDenialNeedsNoDocument(t *testing.T) {
+	in(t, func(w *world) {
+		for _, reported := range []bool{true, false} {
+			a, err := w.asksAs(documentID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := w.inspect(alice, a.UserCode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.anew(withRegistration(nil))
+			denied, err := w.Answer(w.Context(),
+				deviceauth.AnswerRequest{Grant: g.ID, Person: alice, From: here, Reported: reported})
+			if err != nil || denied.State != deviceauth.Denied {
+				t.Errorf("%+v, %v; want it denied", denied, err)
+			}
+			w.anew(func(*deviceauth.Config) {})
+		}
+	}, withRegistration(map[string]string{documentID: deviceDocument}))
+}
+
+// A client that a person approved is not forgotten after a day, even if neither its record
+// nor the list of clients could be written then.
 //
 // protocol 53
 func TestClientThatWasApprovedIsNotForgotten(t *testing.T) {
-	for name, disturb := range map[string]func(d *failingDocuments, cancel func()){
-		"the browser went away": func(d *failingDocuments, cancel func()) {
-			d.before = func(context.Context) { cancel() }
-		},
-		"the list could not be written": func(d *failingDocuments, _ func()) {
-			d.updates = func(name string) error {
-				if name == "clients" {
-					return errStoreAway
-				}
-				return nil
-			}
-		},
-		"nothing could be written, and the second click was answered": func(d *failingDocuments, _ func()) {
-			left := 1
-			d.updates = func(string) error {
-				if left--; left >= 0 {
-					return errStoreAway
-				}
-				return nil
-			}
-		},
+	for name, fails := range map[string]func(name string) bool{
+		"the record": func(name string) bool { return name != "clients" },
+		"the list":   func(name string) bool { return name == "clients" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
-				refresh := w.clicksTwice(disturb)
+				refresh := w.clicksTwice(fails)
 				time.Sleep(25 * time.Hour)
 				w.register("192.0.2.9") // which has unused clients removed
 				if _, err := w.Refresh(w.Context(), refresh); err != nil {
@@ -178,9 +182,45 @@ func TestClientThatWasApprovedIsNotForgotten(t *testing.T) {
 	}
 }
 
-// clicksTwice has alice allow a registered program by two clicks. The first one is
-// disturbed. It returns the program's next refresh request.
-func (w *world) clicksTwice(disturb func(d *failingDocuments, cancel func())) deviceauth.RefreshRequest {
+// A browser that goes away after the click does not make the client look unused.
+//
+// protocol 53
+func TestClientIsUsedThoughTheBrowserWentAway(t *testing.T) {
+	in(t, func(w *world) {
+		r := w.register("192.0.2.1")
+		a, err := w.asksAs(r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := w.inspect(alice, a.UserCode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(w.Context())
+		d := w.failingDocuments()
+		d.updates = func(string) error { cancel(); return nil }
+		allow := deviceauth.AnswerRequest{Grant: g.ID, Allow: true, Person: alice, From: here}
+		if _, err := w.Answer(ctx, allow); err != nil || ctx.Err() == nil {
+			t.Fatalf("the answer: %v; the context: %v", err, ctx.Err())
+		}
+		tokens, err := w.Redeem(w.Context(), deviceauth.RedeemRequest{
+			Client: deviceauth.Credentials{ClientID: r.ID}, DeviceCode: a.DeviceCode.Reveal(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Hour)
+		w.register("192.0.2.9")
+		_, err = w.Refresh(w.Context(), deviceauth.RefreshRequest{
+			Client: deviceauth.Credentials{ClientID: r.ID}, RefreshToken: tokens.RefreshToken.Reveal(),
+		})
+		w.wants("", err)
+	}, withRegistration(nil))
+}
+
+// clicksTwice has alice allow a registered program by two clicks. At the first one the
+// writes of some documents fail. It returns the program's next refresh request.
+func (w *world) clicksTwice(fails func(name string) bool) deviceauth.RefreshRequest {
 	w.Helper()
 	r, err := w.Register(w.Context(), browserClient())
 	if err != nil {
@@ -191,16 +231,25 @@ func (w *world) clicksTwice(disturb func(d *failingDocuments, cancel func())) de
 	if asked, err = w.CheckCodeRequest(w.Context(), asked, here); err != nil {
 		w.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(w.Context())
-	defer cancel()
-	d := w.failingDocuments()
-	disturb(d, cancel)
-	w.AnswerCode(ctx, answerCode(asked, true))
+	d, failed := w.failingDocuments(), false
+	d.updates = func(name string) error {
+		if fails(name) {
+			failed = true
+			return errStoreAway
+		}
+		return nil
+	}
+	if _, _, err := w.AnswerCode(w.Context(), answerCode(asked, true)); err != nil || !failed {
+		w.Fatalf("the first click: %v; a write failed: %v", err, failed)
+	}
+	if !fails("clients") { // else the second click would write it
+		d.updates = nil
+	}
 	code, _, err := w.AnswerCode(w.Context(), answerCode(asked, true))
 	if err != nil {
 		w.Fatal(err)
 	}
-	d.before, d.updates = nil, nil
+	d.updates = nil
 	exchange := exchangeOf(code)
 	exchange.Client.ClientID = r.ID
 	tokens, err := w.Exchange(w.Context(), exchange)
@@ -301,6 +350,9 @@ func TestAnswerIsGivenAgainLongAfterAFault(t *testing.T) {
 				if g.State != deviceauth.Denied {
 					t.Errorf("the grant is %s", g.State)
 				}
+				time.Sleep(9 * time.Minute) // the page can still be submitted
+				_, _, err := w.AnswerCode(w.Context(), answerCode(asked, true))
+				w.wants("decided", err)
 				return
 			}
 			if _, err := w.Exchange(w.Context(), exchangeOf(code)); err != nil {
@@ -308,6 +360,60 @@ func TestAnswerIsGivenAgainLongAfterAFault(t *testing.T) {
 			}
 		}, withCLI(nil))
 	}
+}
+
+// An authorization code is used once, as long as the page of its request can be submitted:
+// the record of its grant is kept for as long, even if its tokens have expired.
+//
+// protocol 49
+func TestCodeIsUsedOnceWhileItsPageIsOpen(t *testing.T) {
+	in(t, func(w *world) {
+		asked, err := w.CheckCodeRequest(w.Context(), codeRequest(), here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _, err := w.AnswerCode(w.Context(), answerCode(asked, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Exchange(w.Context(), exchangeOf(code)); err != nil {
+			t.Fatal(err)
+		}
+		for range 28 {
+			time.Sleep(time.Minute)
+			_, _, err := w.AnswerCode(w.Context(), answerCode(asked, true))
+			w.wants("decided", err)
+		}
+	}, withCLI(func(c *deviceauth.Client) { c.Scope = "openid read" }), func(c *deviceauth.Config) {
+		c.Lifetime.AccessToken = time.Minute
+	})
+}
+
+// Two clicks at the same time give one code.
+//
+// protocol 38, 49
+func TestSimultaneousClicksGiveOneCode(t *testing.T) {
+	in(t, func(w *world) {
+		for range 50 {
+			asked, err := w.CheckCodeRequest(w.Context(), codeRequest(), here)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var codes [2]deviceauth.Secret
+			var clicks sync.WaitGroup
+			for i := range codes {
+				clicks.Go(func() {
+					var err error
+					codes[i], _, err = w.AnswerCode(w.Context(), answerCode(asked, true))
+					w.wants("", err)
+				})
+			}
+			clicks.Wait()
+			if codes[0] == "" || codes[0] != codes[1] {
+				t.Fatalf("the codes are %q and %q", codes[0], codes[1])
+			}
+		}
+	}, withCLI(nil))
 }
 
 // Pending device codes, as of others behind the same address, do not limit answers.
@@ -417,7 +523,9 @@ func TestDocumentsHaveOneSpelling(t *testing.T) {
 			w.wants("unknown_client", w.CheckRedirect(w.Context(), id, loopback))
 		}
 		w.wants("", w.CheckRedirect(w.Context(), documentID, loopback))
-	}, withRegistration(map[string]string{documentID: document("")}))
+	}, withRegistration(map[string]string{documentID: document("")}), func(c *deviceauth.Config) {
+		c.Registration.Documents = []string{"*.example.org*"} // with any port
+	})
 }
 
 // At another gateway the store may still have the grant as it was before the second click.

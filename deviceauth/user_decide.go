@@ -161,9 +161,12 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		r.Person = person
 	}
 	r.Person = e.named(r.Person)
-	client, err := e.clientOf(ctx, r.Grant)
-	if err != nil {
-		return nil, err
+	var client *Client
+	if r.Allow { // a denial must be possible whatever the client's document is
+		var err error
+		if client, err = e.clientOf(ctx, r.Grant); err != nil {
+			return nil, err
+		}
 	}
 	now := e.now()
 	g, err := e.apply(ctx, r.Grant, func(g *Grant) error { return e.answer(client, g, now, r) })

@@ -82,16 +82,19 @@ func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
 // MayActAs reports whether pages of an origin that [Engine.IsClientOrigin] accepts may act
 // as a client. The operator's own origins may act as any client. Pages of a client that
 // introduced itself may act as that client alone: anybody can introduce a client, and
-// its pages must not read the tokens of another.
-func (e *Engine) MayActAs(ctx context.Context, origin, clientID string) bool {
+// its pages must not read the tokens of another. Where there is no such client there are
+// no tokens, so any page may be told. The errors are those of [Engine.LoadClient].
+func (e *Engine) MayActAs(ctx context.Context, origin, clientID string) (bool, error) {
 	if e.origins[origin] {
-		return true
+		return true, nil
 	}
 	client, err := e.loadClient(ctx, clientID)
-	if err != nil || client == nil || !client.Introduced {
-		return false
+	if err != nil || client == nil {
+		return err == nil, err
 	}
-	return origin == "https://"+client.Host || slices.Contains(client.metadata.origins(), origin)
+	own := client.Introduced &&
+		(origin == "https://"+client.Host || slices.Contains(client.metadata.origins(), origin))
+	return own, nil
 }
 
 // Scopes returns all scopes that any client may request, sorted.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
 // request reads what every OAuth endpoint for clients needs: the parameters of the
@@ -19,8 +20,8 @@ func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials
 		return nil, deviceauth.Credentials{}, err
 	}
 	c, err := s.credentials(r, p)
-	if err == nil && !s.mayActAs(r, c.ClientID) {
-		err = forbiddenError{error: errOtherClient}
+	if err == nil {
+		err = s.checkOrigin(r, c.ClientID)
 	}
 	return p, c, err
 }
@@ -29,11 +30,17 @@ func (s *vendorDialect) request(r *http.Request) (params, deviceauth.Credentials
 // the client.
 var errOtherClient = deviceauth.NewError("access_denied", "a page of this origin may not act as this client")
 
-// mayActAs reports whether the page that sends a request may act as a client. A page
-// that may read no response is not refused: it learns nothing.
-func (h *Handler) mayActAs(r *http.Request, clientID string) bool {
-	origin, e := r.Header.Get("Origin"), h.cfg.Engine
-	return origin == "" || !e.IsClientOrigin(r.Context(), origin) || e.MayActAs(r.Context(), origin, clientID)
+// checkOrigin refuses a request of a page that may read the response but not act as this
+// client. A page that may not read it learns nothing from it.
+func (h *Handler) checkOrigin(r *http.Request, clientID string) error {
+	if !endpoint.IsFromClientOrigin(r) {
+		return nil
+	}
+	may, err := h.cfg.Engine.MayActAs(r.Context(), r.Header.Get("Origin"), clientID)
+	if err == nil && !may {
+		err = forbiddenError{error: errOtherClient}
+	}
+	return err
 }
 
 // credentials returns the client's credentials from Basic (client_secret_basic), from

@@ -9,8 +9,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/endpoint"
 )
 
-// forbiddenError marks access_denied at the device authorization endpoint, where it
-// is about the client's address and answered with status 403.
+// forbiddenError marks an access_denied that is about the address of the client, or the
+// page that acts as the client, and is answered with status 403.
 type forbiddenError struct{ error }
 
 func (f forbiddenError) Unwrap() error { return f.error }

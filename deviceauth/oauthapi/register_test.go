@@ -1,7 +1,9 @@
 package oauthapi_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -420,24 +422,40 @@ func TestAnswerGoesToNoRedirectURIThatWasTakenOut(t *testing.T) {
 	b.Sees(400, "The way back is not known here")
 }
 
+// The metadata documents of two clients.
+const (
+	pageDocument = "https://client.example.org/client.json"
+	awayDocument = "https://client.example.org/away.json"
+)
+
 // The pages of a client that introduced itself act as that client alone: they could
 // otherwise exchange another client's code in the browser of a person who was talked into
 // handing it over, from the person's own network.
 //
 // protocol 46, 50, 53
 func TestPageOfAClientActsAsNoOther(t *testing.T) {
-	s := gatewaytest.New(t, open)
+	s := gatewaytest.New(t, registering(deviceauth.Registration{Open: true, Documents: []string{"*.example.org"},
+		Fetch: func(_ context.Context, url string) ([]byte, error) {
+			if url == awayDocument {
+				return nil, errors.New("its server cannot be reached")
+			}
+			return fmt.Appendf(nil, `{"client_id":%q,"redirect_uris":["http://127.0.0.1/cb"]}`, url), nil
+		}}))
 	id := registered(s, `{"redirect_uris":["https://page.example/cb"],"token_endpoint_auth_method":"none"}`)
 	for _, test := range []struct {
 		client, origin, allowed string
 		status                  int
 	}{
 		{id["client_id"].(string), "https://page.example", "https://page.example", 400},
+		{"c_removed", "https://page.example", "https://page.example", 401}, // so that it registers again
+		{pageDocument, "https://client.example.org", "https://client.example.org", 400},
+		{pageDocument, "https://other.example.org", "https://other.example.org", 403},
+		{awayDocument, "https://client.example.org", "https://client.example.org", 503}, // nothing is known of it
 		{"tv", "https://page.example", "https://page.example", 403},
 		{"tv", "https://other.example", "", 400},
 	} {
 		w := s.Post("/oauth2/token", gatewaytest.Form, "grant_type=authorization_code&code=ac_x&code_verifier=x&"+
-			"redirect_uri=x&client_id="+test.client, "Origin", test.origin)
+			"redirect_uri=x&client_id="+url.QueryEscape(test.client), "Origin", test.origin)
 		if w.Code != test.status || w.Header().Get("Access-Control-Allow-Origin") != test.allowed {
 			t.Errorf("%s as %s: %d %s %v", test.origin, test.client, w.Code, w.Body, w.Header())
 		}

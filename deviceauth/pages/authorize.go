@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,10 +55,7 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 	}
 	checked, err := h.cfg.Engine.CheckCodeRequest(r.Context(), request, h.cfg.ClientIP(r))
 	if err == nil {
-		checked.Prompt, err = withMaxAge(checked.Prompt, query.Get("max_age"), s)
-	}
-	if err == nil {
-		err = checkPrompt(checked, s != nil)
+		err = checkPrompt(checked, s)
 	}
 	if refusal := deviceauth.AsError(err); refusal != nil {
 		return h.refuse(r, request, refusal)
@@ -96,7 +92,7 @@ func codeRequestOf(query url.Values) deviceauth.CodeRequest {
 		ResponseType: query.Get("response_type"), ResponseMode: query.Get("response_mode"),
 		Scope: query.Get("scope"), Resource: append(query["resource"], query["audience"]...),
 		Challenge: query.Get("code_challenge"), ChallengeMethod: query.Get("code_challenge_method"),
-		Nonce: query.Get("nonce"), Prompt: prompts(query.Get("prompt")),
+		Nonce: query.Get("nonce"), Prompt: prompts(query.Get("prompt")), MaxAge: query.Get("max_age"),
 		Label: query.Get("device_name"),
 	}
 }
@@ -171,34 +167,17 @@ func repeated(query url.Values) string {
 	return ""
 }
 
-// withMaxAge adds login to a prompt if the person signed in longer ago than max_age
-// (OpenID Connect Core §3.1.2.1), in seconds. Without a session an upstream might answer
-// with an older sign-in.
-func withMaxAge(prompt, maxAge string, s *deviceauth.Session) (string, error) {
-	if maxAge == "" {
-		return prompt, nil
-	}
-	seconds, err := strconv.ParseUint(maxAge, 10, 32)
-	switch {
-	case err != nil:
-		return prompt, deviceauth.NewError("invalid_request", "max_age: want a number of seconds")
-	case s != nil && time.Since(s.Person.AuthTime) <= time.Duration(seconds)*time.Second:
-		return prompt, nil
-	case prompt == promptNone:
-		return prompt, deviceauth.NewError("login_required", "the sign-in is older than max_age")
-	}
-	return strings.TrimSpace(prompt + " " + promptLogin), nil
-}
-
 // checkPrompt refuses a request with prompt=none, which would need a page.
-func checkPrompt(request deviceauth.CodeRequest, signedIn bool) error {
+func checkPrompt(request deviceauth.CodeRequest, s *deviceauth.Session) error {
 	switch {
 	case !request.Prompts(promptNone):
 		return nil
 	case request.Prompt != promptNone:
 		return deviceauth.NewError("invalid_request", "prompt: none stands alone")
-	case !signedIn:
+	case s == nil:
 		return deviceauth.NewError("login_required", "nobody is signed in here in this browser")
+	case request.WantsSignIn(s.Person, time.Now()):
+		return deviceauth.NewError("login_required", "the sign-in is older than max_age")
 	}
 	return deviceauth.NewError("consent_required", "the person is always asked")
 }

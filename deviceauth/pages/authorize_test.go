@@ -251,15 +251,18 @@ func TestMaxAgeAsksForANewSignIn(t *testing.T) {
 		b.Sees(200, test.want)
 	}
 	b := s.Browser()
-	b.Open(authorizeRequest("max_age", "3600")) // nobody is signed in
+	b.Open(authorizeRequest("max_age", "0")) // nobody is signed in
 	b.Sees(200, "only after a new sign-in")
+	s.Upstream.Person.AuthTime = time.Time{} // an upstream that does not tell, as some do
+	b.SignIn()
+	b.Open(authorizeRequest("max_age", "3600"))
+	b.Sees(200, "Connect Store CLI?")
 	for _, wrong := range []string{"-1", "x", "1.5", "99999999999999999999"} {
 		b.Request(httptest.NewRequest("GET", authorizeRequest("max_age", wrong), nil))
 		if to := b.Header.Get("Location"); !strings.Contains(to, "error=invalid_request") {
 			t.Errorf("max_age %q leads to %q", wrong, to)
 		}
 	}
-	b.SignIn()
 	b.Request(httptest.NewRequest("GET", authorizeRequest("max_age", "0", "prompt", "none"), nil))
 	if to := b.Header.Get("Location"); !strings.Contains(to, "error=login_required") {
 		t.Errorf("prompt none leads to %q", to)

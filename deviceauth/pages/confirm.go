@@ -61,7 +61,7 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	// only prefilled on the code page.
 	case !f.hasQuestion():
 		return endpoint.Redirect(h.cfg.Path), nil
-	case s == nil && f.Request != nil && f.Request.Prompts(promptLogin):
+	case s == nil && f.Request != nil && f.Request.WantsSignIn(nil, time.Now()):
 		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
 	case s == nil:
 		return h.goOn("/sign-in", f)

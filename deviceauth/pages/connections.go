@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -68,10 +69,11 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 		return nil, err
 	}
 	var v connectionsView
-	// A client that introduced itself is loaded for its name; a removed one is shown
-	// by its id.
+	// A client that introduced itself is loaded for its name; one that was removed, or
+	// whose document is away, is shown by its id.
 	for _, g := range grants {
-		if _, err := h.cfg.Engine.LoadClient(r.Context(), g.ClientID); err != nil && deviceauth.AsError(err) == nil {
+		_, err := h.cfg.Engine.LoadClient(r.Context(), g.ClientID)
+		if err != nil && deviceauth.AsError(err) == nil && !errors.As(err, new(*deviceauth.DocumentFault)) {
 			return nil, err
 		}
 		v.Devices = append(v.Devices, connection{

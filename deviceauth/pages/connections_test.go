@@ -1,12 +1,17 @@
 package pages_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
@@ -36,6 +41,38 @@ func names(b *gatewaytest.Browser, device, name string) {
 	b.Helper()
 	b.Open("/device/connections")
 	b.Submit(namePath, url.Values{"ticket": {b.Ticket()}, "device": {device}, "name": {name}})
+}
+
+// A client whose document is away for a moment hides no device of its person.
+//
+// protocol 38, 52
+func TestDevicesAreListedWhileADocumentIsAway(t *testing.T) {
+	const id = "https://client.example.org/client.json"
+	synctest.Test(t, func(t *testing.T) {
+		var away error
+		s := gatewaytest.New(t, func(c *deviceauth.Config) {
+			c.Registration = deviceauth.Registration{
+				Documents: []string{"*.example.org"}, Scope: "openid read",
+				Fetch: func(context.Context, string) ([]byte, error) {
+					return fmt.Appendf(nil, `{"client_id":%q,"client_name":"Agent",
+						"grant_types":["urn:ietf:params:oauth:grant-type:device_code"]}`, id), away
+				},
+			}
+		})
+		b := s.Browser()
+		b.SignIn()
+		code := gatewaytest.JSON(t, b.Post("/oauth2/device_authorization", gatewaytest.Form,
+			"client_id="+url.QueryEscape(id)))["user_code"].(string)
+		b.Submit("/device", url.Values{"user_code": {code}})
+		b.Submit("/device/confirm", url.Values{"ticket": {b.Ticket()}, "answer": {"allow"}})
+		away = errors.New("its server cannot be reached")
+		time.Sleep(time.Minute)
+		if found := devices(b); b.Status != 200 || len(found) != 1 {
+			t.Fatalf("%d, %d devices", b.Status, len(found))
+		}
+		b.Submit("/device/connections", url.Values{"ticket": {b.Ticket()}, "device": {"all"}})
+		b.Sees(200, "No device is connected")
+	})
 }
 
 // protocol 38, 43

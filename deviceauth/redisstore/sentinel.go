@@ -47,7 +47,8 @@ func (c *failoverClient) Close() error {
 
 // sentinels asks Sentinels for the address of their master. It continues to ask the one that
 // answered last, so that Sentinels that disagree for a while do not make the client change
-// between two masters.
+// between two masters. One that is cut off from the others may so be believed until it is
+// silent; a Redis with min-replicas-to-write takes no changes then.
 type sentinels struct {
 	name    string
 	options redis.Options // for each Sentinel, without the address
@@ -186,14 +187,9 @@ func (c *masterConn) Close() error {
 func (s *sentinels) watch(ctx context.Context) {
 	tick := time.NewTicker(askInterval)
 	defer tick.Stop()
-	var asked *sentinel // for the other Sentinels
 	for {
-		addr, from, err := s.master(ctx)
-		if err == nil {
+		if addr, from, err := s.master(ctx); err == nil {
 			s.closeOthers(addr)
-		}
-		if err == nil && from != asked {
-			asked = from
 			s.discover(ctx, from)
 		}
 		select {

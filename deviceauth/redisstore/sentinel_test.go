@@ -82,15 +82,53 @@ func TestMasterThatWasReplacedGetsNoMoreChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	if err := s.Create(t.Context(), storetest.NewGrant("BCDFGHJK")); err != nil {
+		t.Fatal(err)
+	}
+	sentinel.Monitor(next)
+	changesArriveAt(t, s, next)
+}
+
+// A gateway that was told of one Sentinel learns of the others, and goes on with them where
+// that one has died.
+//
+// protocol 4
+func TestSentinelThatDiedIsReplacedByAnother(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("Sentinels take their time")
+	}
+	master, first := redistest.Sentinel(t)
+	second, next := redistest.SentinelOf(t, master), redistest.Start(t)
+	s, err := Open(t.Context(), Options{URLs: []string{first.URL()}, Sentinel: "mymaster"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	known := func() int {
+		all := s.redis.(*failoverClient).sentinels
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return len(all.list)
+	}
+	for deadline := time.Now().Add(20 * time.Second); known() < 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the other Sentinel is not known after 20 s")
+		}
+	}
+	first.Kill()
+	second.Monitor(next)
+	changesArriveAt(t, s, next)
+}
+
+// changesArriveAt requires that changes of the store are soon made at a server.
+func changesArriveAt(t *testing.T, s *Store, next *redistest.Server) {
+	t.Helper()
 	direct, err := Open(t.Context(), Options{URLs: []string{next.URL()}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { direct.Close() })
-	if err := s.Create(t.Context(), storetest.NewGrant("BCDFGHJK")); err != nil {
-		t.Fatal(err)
-	}
-	sentinel.Monitor(next)
 	for i := 0; ; i++ {
 		g := storetest.NewGrant(deviceauth.UserCode("BCDFGH" + strconv.Itoa(i)))
 		if err := s.Create(t.Context(), g); err != nil {

@@ -65,9 +65,11 @@ func countIsTakenBack(ctx context.Context, a, b deviceauth.Cluster) error {
 // again.
 func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
 	const window = 2 * time.Second
-	return inTime(func(code deviceauth.UserCode) (deadline time.Time, err error) {
-		key, begun := string(code), time.Now()
-		deadline = begun.Add(window)
+	var key string
+	var ends time.Time
+	err := inTime(func(code deviceauth.UserCode) (deadline time.Time, err error) {
+		begun := time.Now()
+		key, deadline = string(code), begun.Add(window)
 		if err := counts(ctx, a, key, window, 1); err != nil {
 			return deadline, err
 		}
@@ -83,9 +85,14 @@ func windowEnds(ctx context.Context, a, b deviceauth.Cluster) error {
 		if late := count.Ends.Sub(begun) - window; late > took+50*time.Millisecond {
 			return deadline, fmt.Errorf("the window is %v longer after a second count", late)
 		}
-		time.Sleep(time.Until(count.Ends) + 50*time.Millisecond)
-		return deadline, counts(ctx, a, key, window, 1)
+		ends = count.Ends
+		return deadline, nil
 	})
+	if err != nil {
+		return err
+	}
+	time.Sleep(time.Until(ends) + 50*time.Millisecond)
+	return counts(ctx, a, key, window, 1)
 }
 
 // maxDelay is how soon a gateway must learn of a change: a held poll must be

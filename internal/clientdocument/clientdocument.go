@@ -209,7 +209,7 @@ func (f *Fetcher) get(ctx context.Context, address string) (document []byte, kep
 		return nil, 0, fmt.Errorf("its server answers with status %d", answer.StatusCode)
 	case answer.StatusCode != http.StatusOK: // also a redirect: its target was not checked
 		reason := fmt.Sprintf("its server answers with status %d: want 200", answer.StatusCode)
-		return nil, 0, &WrongError{Reason: reason, missing: answer.StatusCode != http.StatusGone}
+		return nil, 0, &WrongError{Reason: reason, missing: answer.StatusCode == http.StatusNotFound}
 	case err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json"):
 		return nil, 0, wrong("it has another Content-Type: want application/json")
 	}

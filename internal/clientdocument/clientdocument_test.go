@@ -286,7 +286,7 @@ func TestDocumentIsUsedWhileItsServerIsAway(t *testing.T) {
 		{time.Second, http.StatusOK, 4, false},
 		{-time.Hour, http.StatusOK, 4, false},                // the clock was set back
 		{time.Hour + minKept, http.StatusNotFound, 5, false}, // as while the site is deployed anew
-		{failureKept, http.StatusGone, 6, true},              // which is meant
+		{failureKept, http.StatusForbidden, 6, true},         // which is meant
 		{failureKept, http.StatusNotFound, 7, true},          // there was none before
 		{failureKept, http.StatusOK, 8, false},
 	} {

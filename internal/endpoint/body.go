@@ -49,6 +49,6 @@ func (m *Mux) refuseBody(route Route, w http.ResponseWriter, r *http.Request, wh
 	if r.ProtoMajor == 1 {
 		a.Set("Connection", "close")
 	}
-	m.addCORS(route.CORS, w.Header(), r)
+	addCORS(route.CORS, w.Header(), m.markOrigin(route.CORS, r))
 	a.write(w, r)
 }

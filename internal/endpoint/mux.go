@@ -73,11 +73,12 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !m.Receive(w, r) {
 		return
 	}
+	r = m.markOrigin(route.CORS, r)
 	a, err := m.respond(route, r)
 	if err != nil {
 		a = route.Fail(r, err)
 	}
-	m.addCORS(route.CORS, w.Header(), r)
+	addCORS(route.CORS, w.Header(), r)
 	if r.ProtoMajor == 1 && m.Ended != nil && m.Ended() {
 		w.Header().Set("Connection", "close")
 	}

@@ -76,7 +76,14 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	replica.until("the replica follows", func(ctx context.Context, c *redis.Client) bool {
 		return strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up")
 	})
-	sentinel = &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	return master, SentinelOf(t, master)
+}
+
+// SentinelOf starts a Sentinel that watches a master with a replica, beside others that
+// may watch it. It is as those of [Sentinel].
+func SentinelOf(t testing.TB, master *Server) *Server {
+	t.Helper()
+	sentinel := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
 	t.Cleanup(sentinel.Kill)
 	config := filepath.Join(sentinel.dir, "sentinel.conf")
 	// The Sentinel decides alone (quorum 1), half a second after the master became silent.
@@ -90,7 +97,7 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	sentinel.until("the Sentinel knows the replica", func(ctx context.Context, c *redis.Client) bool {
 		return strings.Contains(c.Info(ctx, "sentinel").Val(), "slaves=1")
 	})
-	return master, sentinel
+	return sentinel
 }
 
 // Monitor has a Sentinel name another master. The connections to the earlier one stay open.
