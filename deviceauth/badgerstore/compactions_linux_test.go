@@ -225,6 +225,9 @@ func TestKeptTablesBringNoOldVersionBack(t *testing.T) {
 // The undamaged blocks of a table that the MANIFEST lacks are recovered.
 func TestUnlistedTableWithADamagedBlockIsRecoveredInPart(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("go test without -short runs it: nothing in it runs beside another")
+	}
 	for _, key := range []deviceauth.Secret{"", aKey} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir, EncryptionKey: key})

@@ -188,6 +188,9 @@ func TestKeyOfAPlainStoreIsRefused(t *testing.T) {
 
 // A grant that was active when the backup was made has expired by now.
 func TestExpiredGrantsOfABackupAreNotRestored(t *testing.T) {
+	if testing.Short() {
+		t.Skip("go test without -short runs it: nothing in it runs beside another")
+	}
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, Options{Dir: filepath.Join(dir, "store")})
