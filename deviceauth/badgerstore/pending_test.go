@@ -182,6 +182,9 @@ func shortLived(code deviceauth.UserCode) *deviceauth.Grant {
 // Expired grants are removed from memory as fast as others come.
 func TestExpiredGrantsLeaveMemory(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("go test without -short runs it: nothing in it runs beside another")
+	}
 	inBubble(t, func(t *testing.T, s *Store) {
 		const round = 200
 		for i := range 4 * round {
