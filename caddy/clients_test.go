@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -96,6 +97,37 @@ func TestOperatorLooksAfterClientsThatIntroducedThemselves(t *testing.T) {
 		if g.audited(event)["client_id"] != client.ID {
 			t.Errorf("%s: %v", event, g.audited(event))
 		}
+	}
+}
+
+// A person who was talked into handing over the address with the code is in the network of
+// their browser, and so is a page of the attacker's there: the page of a client that
+// anybody may register exchanges no code of another client, and spends none.
+//
+// protocol 46, 50, 53
+func TestPageOfAnAttackersClientExchangesNoCode(t *testing.T) {
+	t.Parallel()
+	g := startWith(t, registration+"\n\t\t"+desktop)
+	g.register(`{"redirect_uris":["https://page.example/cb"],"token_endpoint_auth_method":"none"}`)
+	l := newCodeLogin(t, g, "desktop")
+	l.allow(stockKeeper)
+	r, err := http.NewRequest(http.MethodPost, g.url+"/oauth2/token", strings.NewReader(l.form().Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", "https://page.example")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != 403 || strings.Contains(string(body), "access_token") {
+		t.Errorf("the page is answered %d %s, %v", response.StatusCode, body, err)
+	}
+	if tokens := l.exchange(); tokens.Access == "" {
+		t.Errorf("the program is answered %+v", tokens)
 	}
 }
 

@@ -143,7 +143,7 @@ func (v *viewer) enter(code, waitFor string) {
 var sizes = []struct{ width, height int64 }{{390, 844}, {1280, 800}, {320, 640}}
 
 // looks inspects a page in every size and colour scheme: nothing scrolls
-// sideways, and axe-core finds nothing that keeps somebody from using it. The dark has the
+// sideways, and axe-core finds no obstacle to using it. The dark has the
 // same layout as the light, so it is inspected in one size, unless pictures are taken.
 func (v *viewer) looks(face string) {
 	v.Helper()

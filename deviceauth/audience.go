@@ -17,7 +17,20 @@ type target struct {
 	query  string
 }
 
-var schemePorts = map[string]string{"https": ":443", "http": ":80"}
+var schemePorts = map[string]string{"https": "443", "http": "80"}
+
+// canonicalHost returns host and port of a URL in one spelling: in lower case, without a
+// dot at the end, the default port of the scheme, and zeros before the port. All
+// spellings lead to the same server.
+func canonicalHost(u *url.URL) string {
+	host := strings.TrimSuffix(strings.ToLower(u.Host), ":"+u.Port())
+	host = strings.TrimRight(strings.TrimSuffix(host, ":"), ".")
+	port := strings.TrimLeft(u.Port(), "0")
+	if port == "" || port == schemePorts[strings.ToLower(u.Scheme)] {
+		return host
+	}
+	return host + ":" + port
+}
 
 // parseTarget parses a URL. ok is false for a resource that must be compared
 // literally: another URI, such as urn:example, or a URL that can be interpreted in
@@ -33,8 +46,7 @@ func parseTarget(text string) (t target, ok bool) {
 			return t, false
 		}
 	}
-	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Host), schemePorts[scheme]), ":")
-	return target{origin: scheme + "://" + host, path: path, query: u.RawQuery}, true
+	return target{origin: scheme + "://" + canonicalHost(u), path: path, query: u.RawQuery}, true
 }
 
 // within reports whether a target is equal to another one or below it.

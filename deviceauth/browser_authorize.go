@@ -2,7 +2,6 @@ package deviceauth
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -51,7 +50,8 @@ var (
 // CheckRedirect returns an error if an authorization request must be answered on a
 // page and not at its redirect URI: a browser must not be sent to an address that the
 // client has not registered. Refusals: unknown_client, unknown_redirect, and
-// bad_document if the client's metadata document cannot be used.
+// bad_document if the client's metadata document cannot be used. Any other error is a
+// fault, such as a [DocumentFault].
 func (e *Engine) CheckRedirect(ctx context.Context, clientID, uri string) error {
 	_, err := e.redirectedClient(ctx, clientID, uri)
 	return err
@@ -65,8 +65,6 @@ func (e *Engine) redirectedClient(ctx context.Context, clientID, uri string) (*C
 	switch {
 	case refusal != nil:
 		return nil, NewError("bad_document", refusal.Description)
-	case errors.As(err, new(*DocumentFault)): // the page says why, to who sets up the program
-		return nil, NewError("bad_document", err.Error())
 	case err != nil:
 		return nil, err
 	case client == nil || client.ResourceServer:

@@ -78,18 +78,7 @@ func leadsTo(issuer, uri string) bool {
 	home, homeErr := url.Parse(issuer)
 	u, err := url.Parse(uri)
 	return homeErr == nil && err == nil && u.Host != "" && u.Scheme == home.Scheme &&
-		plainHost(u) == plainHost(home)
-}
-
-// plainHost returns the host and port of an http or https URL, spelled in one way: a
-// browser takes https://example.com, https://EXAMPLE.com:443 and https://example.com.
-// for the same server.
-func plainHost(u *url.URL) string {
-	port, err := strconv.Atoi(u.Port())
-	if err != nil {
-		port = map[string]int{"https": 443, "http": 80}[u.Scheme]
-	}
-	return strings.TrimRight(strings.ToLower(u.Hostname()), ".") + ":" + strconv.Itoa(port)
+		canonicalHost(u) == canonicalHost(home)
 }
 
 // isPlainHost reports whether a URL's host consists of letters, digits, dots and

@@ -11,9 +11,8 @@ import (
 )
 
 // hasDocument reports whether a client_id is the URL of a client metadata document on
-// an allowed host (draft-ietf-oauth-client-id-metadata-document). The host must be in
-// lower case, and its port neither the default one nor with zeros before it, so that
-// each document is of one client.
+// an allowed host (draft-ietf-oauth-client-id-metadata-document). The host must be
+// spelled as by canonicalHost, so that each document is of one client.
 func (e *Engine) hasDocument(id string) bool {
 	if !strings.HasPrefix(id, "https://") || len(id) > maxClientURI || e.cfg.Registration.Fetch == nil {
 		return false
@@ -21,7 +20,7 @@ func (e *Engine) hasDocument(id string) bool {
 	u, err := url.Parse(id)
 	if err != nil || u.User != nil || strings.ContainsAny(id, "#?") || u.Path == "" || u.Path == "/" ||
 		u.RawPath != "" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.String() != id ||
-		!isPlainHost(u) || u.Host != strings.ToLower(u.Host) || strings.HasPrefix(u.Port(), "0") || u.Port() == "443" {
+		!isPlainHost(u) || u.Host != canonicalHost(u) {
 		return false
 	}
 	return e.allowsDocumentsOf(u.Host)

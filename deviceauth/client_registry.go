@@ -247,8 +247,8 @@ func (e *Engine) changeRecord(
 	return err
 }
 
-// registeredClient returns the client of a registration. It has no host: whoever
-// registers may claim any client_uri, and any redirect URI besides the one that is used.
+// registeredClient returns the client of a registration. It has no host: a
+// client may claim any client_uri, and any redirect URI besides the one that it uses.
 func (e *Engine) registeredClient(r *clientRecord) *Client {
 	return e.introducedClient(r.ID, "", r.Metadata, r)
 }

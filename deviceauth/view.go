@@ -81,8 +81,8 @@ func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
 
 // MayActAs reports whether pages of an origin that [Engine.IsClientOrigin] accepts may act
 // as a client. The operator's own origins may act as any client. Pages of a client that
-// introduced itself may act as that client alone: anybody can introduce a client, and
-// its pages must not read the tokens of another. Where there is no such client there are
+// introduced itself may act as that client alone: an attacker can introduce a client,
+// too, and its pages must not read the tokens of another. Where there is no such client there are
 // no tokens, so any page may be told. The errors are those of [Engine.LoadClient].
 func (e *Engine) MayActAs(ctx context.Context, origin, clientID string) (bool, error) {
 	if e.origins[origin] {

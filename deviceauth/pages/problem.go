@@ -134,6 +134,9 @@ func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error
 	if refusal := deviceauth.AsError(err); refusal != nil {
 		return h.refused(r, refusal)
 	}
+	if away, ok := errors.AsType[*deviceauth.DocumentFault](err); ok {
+		return h.documentAway(r, away)
+	}
 	var down *unavailable
 	var wrong *deviceauth.ConfigError
 	atUpstream := errors.As(err, &down)
@@ -149,6 +152,18 @@ func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error
 		return h.later(r, "unavailable", down.label)
 	}
 	return h.later(r, "fault")
+}
+
+// documentAway returns the page for a client whose metadata document cannot be fetched
+// now. It says why, for the developer of the client: it is no fault of this server.
+func (h *Handler) documentAway(r *http.Request, away *deviceauth.DocumentFault) (*endpoint.Response, error) {
+	h.cfg.Log.Refused(r, "the metadata document of a client cannot be fetched", "", "document_away", away)
+	a, err := h.later(r, "bad_document", away.Error())
+	if err != nil {
+		return nil, err
+	}
+	a.Status = http.StatusServiceUnavailable
+	return a, nil
 }
 
 // later returns the page of a temporary problem.

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"crypto/rand"
+	"errors"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -148,8 +149,10 @@ func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
 	if !opens || o.Back == "" || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
 	}
-	// The client may have been changed since the answer.
-	if err := h.cfg.Engine.CheckRedirect(r.Context(), o.Client, o.Redirect); err != nil {
+	// The client may have been changed since the answer. A document that is away now was
+	// there a minute ago.
+	err = h.cfg.Engine.CheckRedirect(r.Context(), o.Client, o.Redirect)
+	if err != nil && !errors.As(err, new(*deviceauth.DocumentFault)) {
 		return nil, err
 	}
 	f := h.flow(r)

@@ -358,13 +358,12 @@ func TestFetchesUnderWayAreBounded(t *testing.T) {
 
 func TestWhoGoesAwayIsNotWaitedWith(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	asked := make(chan struct{})
+	s := newSite(t, func(_ http.ResponseWriter, r *http.Request) { close(asked); <-r.Context().Done() })
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan struct{})
 	go func() { defer close(first); s.Fetch(t.Context(), s.URL+"/a") }()
-	for s.asked.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	<-asked
 	cancel()
 	if _, err := s.Fetch(ctx, s.URL+"/a"); err == nil || err.Error() != "it was not waited for" {
 		t.Errorf("got %v", err)
