@@ -78,6 +78,7 @@ func stores(t *testing.T) map[string]string {
 
 // protocol 16, 17, 24, 27, 36
 func TestGatewaysServeAsOne(t *testing.T) {
+	t.Parallel()
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			g := startCluster(t, 3, store)

@@ -72,6 +72,7 @@ func (d *disk) cutPower() {
 
 // protocol 17, 20, 24
 func TestNothingHandedOutIsLostWhenThePowerFails(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	d := newDisk(t, filepath.Join(g.dir, "data"))
 	g.start()
@@ -83,6 +84,7 @@ func TestNothingHandedOutIsLostWhenThePowerFails(t *testing.T) {
 
 // protocol 4
 func TestFullDiskIsSurvived(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	data := filepath.Join(g.dir, "data")
 	newDisk(t, data)

@@ -249,6 +249,7 @@ func conclude(t *testing.T, devices []*patient, met map[string]int) {
 //
 // protocol 4, 17, 20, 24
 func TestFaultsOfTheStoreEndNothingAndLoseNothing(t *testing.T) {
+	t.Parallel()
 	t.Run("Badger", func(t *testing.T) {
 		g := newFaulty(t, "pending address 100000\n\t\tlifetime device_code 2m")
 		newDisk(t, filepath.Join(g.dir, "data"), "-N", "2000")

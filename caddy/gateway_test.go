@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	together := flag.Lookup("test.parallel")
 	if cores := runtime.GOMAXPROCS(0); together.Value.String() == strconv.Itoa(cores) {
-		together.Value.Set(strconv.Itoa(2 * cores)) // these tests wait for servers more than they compute
+		together.Value.Set(strconv.Itoa(3 * cores)) // these tests wait for servers more than they compute
 	}
 	os.Exit(buildAndRun(m))
 }

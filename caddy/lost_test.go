@@ -215,6 +215,7 @@ func connectedAs(t *testing.T, g *gateway, user string) (*person, tokens) {
 //
 // protocol 4
 func TestRedisThatSaysNonsenseEndsNoGateway(t *testing.T) {
+	t.Parallel()
 	for _, nonsense := range []string{"", "null", "{}", "[]", "nonsense", `{"keys":[{}]}`,
 		`{"state":"active","client":"cool-gadget"}`, `{"state":"pending"}`, `"text"`, "7"} {
 		t.Run(nonsense, func(t *testing.T) {

@@ -79,6 +79,7 @@ var mcpClients = map[string]func(c *auth.AuthorizationCodeHandlerConfig, documen
 //
 // protocol 9, 28, 34, 47, 49, 52, 53
 func TestGoSDKForMCPUsesAGuardedServer(t *testing.T) {
+	t.Parallel()
 	site, trust := publish(t, `{"client_id":%q,"client_name":"Go SDK",
 		"redirect_uris":["http://127.0.0.1/callback"],
 		"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)
@@ -193,6 +194,7 @@ func (m *mcpRemote) waitFor(pattern string) string {
 
 // protocol 28, 34, 47, 53
 func TestMCPRemoteUsesAGuardedServer(t *testing.T) {
+	t.Parallel()
 	e := startMCP(t)
 	remote, address := startMCPRemote(t, e)
 	go remote.waitFor("never said") // it stops where nobody reads what it says
@@ -221,6 +223,7 @@ func TestMCPRemoteUsesAGuardedServer(t *testing.T) {
 
 // protocol 49
 func TestMCPRemoteHearsThatItWasDenied(t *testing.T) {
+	t.Parallel()
 	e := startMCP(t)
 	remote, address := startMCPRemote(t, e)
 	answerProgram(t, e.gateway, address, "deny", nil)

@@ -211,6 +211,7 @@ func strictClient(word string) string {
 
 // protocol 6, 8, 9, 13, 14, 16, 19, 20, 22, 26, 28, 34
 func TestStockClients(t *testing.T) {
+	t.Parallel()
 	lines := "dialect entra github google\n\t" + strictClient("id_token RS256")
 	usual := startWith(t, lines)
 	hasty := startWith(t, lines+"\n\tlifetime device_code 2s")

@@ -132,15 +132,25 @@ func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 }
 
 // verified returns a token that is ours and has not expired. Most tokens are found in
-// the cache by their digest.
-func (e *Engine) verified(token string) (known *verifiedToken, err error) {
+// the cache by their digest; the others are verified by their signature.
+func (e *Engine) verified(token string) (*verifiedToken, error) {
 	var room [1536]byte // large enough for most tokens, so that the digest needs no allocation
 	key, now := sha256.Sum256(append(room[:0], token...)), time.Now()
 	known, found := e.tokenCache.Get(key)
 	if !found {
-		if known, err = e.verify(token); err != nil {
-			return nil, err
+		known = new(verifiedToken)
+		err := e.cfg.Signer.Verify(TypeAccess, token, &known.AccessClaims)
+		switch {
+		case err != nil && strings.Count(token, ".") != 2: // RFC 7515 §7.1
+			return nil, BadToken(TokenMalformed, nil)
+		case err != nil:
+			return nil, BadToken(TokenSignature, nil)
+		case !known.complete():
+			return nil, BadToken(TokenMalformed, nil)
+		case known.Issuer != e.cfg.Issuer:
+			return nil, BadToken(TokenIssuer, nil)
 		}
+		e.compact(&known.AccessClaims)
 	}
 	if now.Unix() >= known.Expires {
 		return nil, BadToken(TokenExpired, nil)
@@ -149,24 +159,6 @@ func (e *Engine) verified(token string) (known *verifiedToken, err error) {
 		known = e.tokenCache.Add(key, known)
 	}
 	return known, nil
-}
-
-// verify verifies a token that is not in the cache.
-func (e *Engine) verify(token string) (*verifiedToken, error) {
-	read := new(verifiedToken)
-	err := e.cfg.Signer.Verify(TypeAccess, token, &read.AccessClaims)
-	switch {
-	case err != nil && strings.Count(token, ".") != 2: // RFC 7515 §7.1
-		return nil, BadToken(TokenMalformed, nil)
-	case err != nil:
-		return nil, BadToken(TokenSignature, nil)
-	case !read.complete():
-		return nil, BadToken(TokenMalformed, nil)
-	case read.Issuer != e.cfg.Issuer:
-		return nil, BadToken(TokenIssuer, nil)
-	}
-	e.compact(&read.AccessClaims)
-	return read, nil
 }
 
 // compact moves the strings of a token, which stays in the cache, into one object,
