@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +17,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // binary is built once and shared by all tests of this package.
@@ -29,11 +27,6 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asGateway) != "" {
 		main()
 		return
-	}
-	flag.Parse()
-	together := flag.Lookup("test.parallel")
-	if cores := runtime.GOMAXPROCS(0); together.Value.String() == strconv.Itoa(cores) {
-		together.Value.Set(strconv.Itoa(3 * cores)) // these tests wait for servers more than they compute
 	}
 	os.Exit(buildAndRun(m))
 }
@@ -50,7 +43,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	return needs.RunWaiting(m)
 }
 
 // A gateway is the built binary running the root Caddyfile on ports of its

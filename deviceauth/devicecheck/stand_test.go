@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,10 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
+
+func TestMain(m *testing.M) { os.Exit(needs.RunWaiting(m)) }
 
 // A stand is the real server with a guarded API, behind a proxy that can break one
 // thing.

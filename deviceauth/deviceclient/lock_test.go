@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // TestMain lets the test's binary be the other process: it holds a lock until
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		select {}
 	}
-	os.Exit(m.Run())
+	os.Exit(needs.RunWaiting(m))
 }
 
 func holdAt(ctx context.Context, path string, note func(string, ...any)) (*os.File, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,8 +15,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
 )
+
+func TestMain(m *testing.M) { os.Exit(needs.RunWaiting(m)) }
 
 // opener opens stores that share servers but no keys.
 func opener(o redisstore.Options) storetest.Open {

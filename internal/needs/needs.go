@@ -1,13 +1,29 @@
-// Package needs lets tests declare which programs and services they need. It decides
-// whether a missing one skips the test or fails it. Only tests use it.
+// Package needs lets tests declare what they need: programs and services, of which a
+// missing one skips the test or fails it, or other tests beside them while they wait.
+// Only tests use it.
 package needs
 
 import (
+	"flag"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// RunWaiting runs the tests of a package that wait for servers and timers more than they
+// compute: two parallel ones on each core, unless the flag -parallel sets another
+// number. It is for TestMain, and returns the exit status.
+func RunWaiting(m *testing.M) int {
+	flag.Parse()
+	cores := runtime.GOMAXPROCS(0)
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(cores) { // the default
+		parallel.Value.Set(strconv.Itoa(2 * cores))
+	}
+	return m.Run()
+}
 
 // Program returns the path of the first of the programs that is installed; if none
 // is, it calls Lacking. what is their name in DEVICEAUTH_REQUIRE.
