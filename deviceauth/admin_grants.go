@@ -161,7 +161,7 @@ func (e *Engine) End(ctx context.Context, id ID) (*Grant, error) {
 		return g.Withdraw(now, ReasonOperator)
 	})
 	if err == nil && waited {
-		e.cfg.PollState.pending.release(id)
+		e.cfg.PollState.pending.Release(id)
 	}
 	return g, err
 }

@@ -74,7 +74,7 @@ func (e *Engine) Register(ctx context.Context, r RegisterRequest) (*Registered, 
 	if err := cmp.Or(err, r.Metadata.checkRedirects(e.cfg.Issuer)); err != nil {
 		return nil, err
 	}
-	if wait := e.registering.take(from, now); wait > 0 {
+	if wait := e.registering.Take(from, now); wait > 0 {
 		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
 	}
 	r.Metadata.Scope = string(scope)
@@ -150,7 +150,7 @@ func (e *Engine) ChangeRegistration(ctx context.Context, id string, request Regi
 	if err := cmp.Or(err, m.checkRedirects(e.cfg.Issuer)); err != nil {
 		return nil, err
 	}
-	if wait := e.registering.take(e.Address(request.From), e.now()); wait > 0 {
+	if wait := e.registering.Take(e.Address(request.From), e.now()); wait > 0 {
 		return nil, &RateLimitError{Reason: errManyRegister, RetryAfter: wait}
 	}
 	m.Scope = string(scope)

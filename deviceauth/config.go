@@ -199,3 +199,21 @@ func (c *Config) checkClients() error {
 	}
 	return nil
 }
+
+// PendingLimits limit how many grants may be pending at a time. Without them an
+// attacker could fill the store, or make guessing easier with a large number of valid
+// codes.
+type PendingLimits struct {
+	// PerAddress limits one IPv4 address, or one IPv6 /64; default 500. Larger
+	// networks have a multiple of it: an IPv4 /24 and an IPv6 /56 four times, an IPv6
+	// /48 sixteen times.
+	PerAddress int
+	PerClient  int // of one client; default 100,000
+	Total      int // default 200,000
+}
+
+func (l *PendingLimits) fill() {
+	orDefault(&l.PerAddress, 500)
+	orDefault(&l.PerClient, 100_000)
+	orDefault(&l.Total, 200_000)
+}

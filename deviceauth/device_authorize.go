@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
+	"github.com/deviceauth/caddy-deviceauth/internal/limit"
 )
 
 // An AuthorizeRequest is a device authorization request (RFC 8628 §3.1).
@@ -146,19 +147,20 @@ func (e *Engine) begin(ctx context.Context, g *Grant) (code splitToken, err erro
 
 // keepPending calls create for a new grant, within the limits of pending grants.
 func (e *Engine) keepPending(ctx context.Context, g *Grant, create func() error) error {
-	pending := &e.cfg.PollState.pending
-	crowdedOut, wait := pending.acquire(e.cfg.Pending, g, g.Created)
+	pending := e.cfg.PollState.pending
+	crowdedOut, wait := pending.Acquire(limit.PendingLimits(e.cfg.Pending),
+		limit.Request{ID: g.ID, Client: g.ClientID, From: g.From, Expires: g.Expires}, g.Created)
 	if wait > 0 {
 		return tooManyWait(wait)
 	}
 	if err := create(); err != nil {
-		pending.release(g.ID)
+		pending.Release(g.ID)
 		return err
 	}
 	if crowdedOut != (ID{}) {
 		e.crowdOut(ctx, crowdedOut)
 	}
-	if !pending.holds(g.ID) { // crowded out itself, maybe even before it was stored
+	if !pending.Holds(g.ID) { // crowded out itself, maybe even before it was stored
 		e.crowdOut(ctx, g.ID)
 		return tooManyWait(time.Second)
 	}

@@ -237,7 +237,7 @@ func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens
 	case err == nil:
 		p.e.emit(EventRedeemed, g, g.Person)
 		p.e.cfg.PollState.forget(g.ID)
-		p.e.cfg.PollState.pending.release(g.ID) // the approval may have been given at another gateway
+		p.e.cfg.PollState.pending.Release(g.ID) // the approval may have been given at another gateway
 		return tokens, nil
 	case before != g.State && g.Reason == ReasonElsewhere:
 		p.e.by(EventRevoked, g, g.Person, p.exchange.From)

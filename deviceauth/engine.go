@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/limit"
 	"github.com/deviceauth/caddy-deviceauth/internal/seal"
 )
 
@@ -26,7 +27,7 @@ type Engine struct {
 	origins     map[string]bool // of pages that act as a configured client
 	registered  originCache     // of pages that act as a registered client
 	introduced  clientCache     // clients that introduced themselves
-	registering registerLimiter // limits registrations
+	registering limit.PerMinute // limits registrations
 
 	closing chan struct{}
 	close   sync.Once
@@ -50,6 +51,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		cfg: c, clients: map[string]*Client{}, origins: map[string]bool{},
 		tokenCache: newTokenCache(), closing: make(chan struct{}), embeddings: newEmbeddings(c.NAT64),
+		registering: limit.PerMinute{PerAddress: 10, PerNetwork: 20, Total: 300},
 	}
 	for _, p := range c.Networks {
 		e.networks = append(e.networks, e.embeddings.networks([]netip.Prefix{p}))

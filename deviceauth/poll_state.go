@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/deviceauth/caddy-deviceauth/internal/limit"
 	"github.com/deviceauth/caddy-deviceauth/internal/sweep"
 )
 
@@ -22,9 +23,9 @@ type PollState struct {
 	held  int
 
 	shared      Cluster // nil: this gateway is the only one
-	userCodes   userCodeLimiter
+	userCodes   *limit.Attempts
 	masks       maskHistory
-	pending     pendingTable
+	pending     *limit.Pending
 	undelivered undeliveredTokens
 }
 
@@ -47,8 +48,8 @@ const (
 // NewPollState returns an empty PollState.
 func NewPollState() *PollState {
 	return &PollState{
-		codes: map[ID]*codeRecord{}, userCodes: userCodeLimiter{counts: map[string]*userCodeCount{}},
-		masks: maskHistory{masks: map[Mask]*maskUse{}}, pending: newPendingTable(),
+		codes: map[ID]*codeRecord{}, userCodes: limit.NewAttempts(),
+		masks: maskHistory{masks: map[Mask]*maskUse{}}, pending: limit.NewPending(),
 	}
 }
 
@@ -56,7 +57,7 @@ func NewPollState() *PollState {
 func (s *PollState) Counts() (pending, held int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pending.count(time.Now()), s.held
+	return s.pending.Count(time.Now()), s.held
 }
 
 // A pollVerdict says whether a poll was too early (RFC 8628 §3.5).

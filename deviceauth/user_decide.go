@@ -176,7 +176,7 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 	if err != nil {
 		return nil, e.barred(g, r.Person, r.From, err)
 	}
-	e.cfg.PollState.pending.release(g.ID)
+	e.cfg.PollState.pending.Release(g.ID)
 	e.by(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person, r.From)
 	if err := e.revokeSuperseded(ctx, g, r); err != nil {
 		return nil, err
